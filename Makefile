@@ -1,0 +1,55 @@
+# One command does everything a machine can check: `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+MIN_FREE_MB ?= 4000
+VENV := .venv
+BIN := $(VENV)/bin
+# The stamp is named by what was installed: another lock, another stamp.
+LOCK_HASH := $(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
+READY := $(VENV)/.ready-$(LOCK_HASH)
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: help install check test test-all bench ui clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(READY)  ## set .venv up from requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "No '$(PYTHON)' here. Install Python 3.11, 3.12 or 3.13, or say which one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "$$($(PYTHON) --version) is not 3.11, 3.12 or 3.13. Say which one to use: make PYTHON=/path/to/python3.11"; exit 1; }
+	@free=$$(df -Pm . | awk 'NR==2 {print $$4}'); [ "$$free" -ge $(MIN_FREE_MB) ] || { echo "Only $$free MB free here, the set-up needs $(MIN_FREE_MB). Free some space and run make again."; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); echo "Making $(VENV) …"; $(PYTHON) -m venv $(VENV) || { echo "'$(PYTHON) -m venv' failed: on Debian and Ubuntu, install the python3-venv package."; exit 1; }; }
+	@echo "Installing the locked packages (about 1 GB, a few minutes) …"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock 2>&1 | grep --line-buffered -vE '^(WARNING: Location|Requirement already|Looking in)' | sed -uE 's/^(Collecting [^ ]+).*/\1/; s/^(Installing collected packages).*/\1 …/; s/^(Successfully installed).*/\1/'
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.ready-*; touch $@
+
+check: $(READY)  ## format, lint, layers, types, definitions
+	@echo "format …"; $(BIN)/ruff format --check --quiet . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
+	@echo "lint …"; $(BIN)/ruff check --quiet .
+	@echo "layers …"; $(BIN)/lint-imports > .import-linter.log 2>&1 || { cat .import-linter.log; exit 1; }; rm -f .import-linter.log
+	@echo "types …"; $(BIN)/mypy
+	@echo "definitions …"; $(BIN)/python -W ignore -m dagster definitions validate -m dino_assets --log-level error
+
+test: check  ## everything a machine can check, the slow tests left out
+	$(PYTEST)
+
+test-all: check  ## the slow tests too
+	$(PYTEST) -m 'not gpu and not bench'
+
+bench: $(READY)  ## measure against named peers
+	$(BIN)/python -m pytest -m bench -s dino_assets_tests/bench
+
+ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
+	$(BIN)/dino-assets ui
+
+clean:  ## remove what was built and cached, not your data
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,54 @@
+"""``images``: what a drop holds."""
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.core.images import MAX_PIXELS
+from dino_assets.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.records import Draft
+from dino_assets.resources.compute import ComputeResource
+from dino_assets.resources.storage import StorageResource
+from dino_assets.settings import find_root
+from dino_assets.stages import images as stage
+from dino_assets.stages.drafts import DropDrafts
+from dino_assets.stages.drops import read_drop
+from dino_assets.stages.sources import open_source
+
+
+class ImagesConfig(dg.Config):
+    """What counts as a usable photograph."""
+
+    max_pixels: int = Field(
+        default=MAX_PIXELS,
+        description="Pictures with more pixels are quarantined before they are decoded.",
+    )
+
+
+@dg.asset(
+    group_name="images",
+    kinds={"parquet"},
+    owners=["team:imagery"],
+    partitions_def=drops,
+    code_version=stage.CODE_VERSION,
+    backfill_policy=SINGLE_RUN,
+    description=(
+        "Every photograph of a drop: content hash, size, upright frame. A file that cannot be used is "
+        "a row with a reason, and the run goes on."
+    ),
+)
+def images(
+    context: dg.AssetExecutionContext,
+    config: ImagesConfig,
+    storage: StorageResource,
+    compute: ComputeResource,
+) -> DropDrafts:
+    """List, hash and check the drops of this run."""
+    store, root = storage.open(), find_root()
+    threads = compute.resolve().threads
+
+    def draft(name: str) -> Draft:
+        drop = read_drop(store, name)
+        source = open_source(drop.source, root=root)
+        return stage.draft_images(drop, source, threads=threads, max_pixels=config.max_pixels)
+
+    return DropDrafts(drops_of_run(context) or (), draft)

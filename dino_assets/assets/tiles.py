@@ -1,0 +1,53 @@
+"""``tiles``: the windows the model will see."""
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.core.tiling import OVERLAP, make_grid
+from dino_assets.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.records import Checkpoint
+from dino_assets.stages import tiles as stage
+from dino_assets.stages.drafts import DropDrafts
+from dino_assets.store.readers import CommittedTable
+
+
+class TilesConfig(dg.Config):
+    """The grid."""
+
+    tile_px: int = Field(
+        default=0,
+        description=(
+            "Side of a tile, a multiple of the model's patch; 0 takes the family's own: 518 for "
+            "DINOv2, 512 for DINOv3."
+        ),
+    )
+    overlap: float = Field(
+        default=OVERLAP,
+        description="Share of a tile's side that neighbouring tiles have in common.",
+    )
+
+
+@dg.asset(
+    group_name="tiles",
+    kinds={"parquet"},
+    owners=["team:imagery"],
+    partitions_def=drops,
+    code_version=stage.CODE_VERSION,
+    backfill_policy=SINGLE_RUN,
+    description=(
+        "Square windows over every usable image: each pixel is covered, the last column and row are "
+        "shifted inwards, small images are one tile. Windows only, no pixels."
+    ),
+)
+def tiles(
+    context: dg.AssetExecutionContext,
+    config: TilesConfig,
+    images: CommittedTable,
+    weights: Checkpoint,
+) -> DropDrafts:
+    """Cut the drops of this run with the grid that fits the checkpoint."""
+    side_px = config.tile_px or weights.tile_px
+    grid = make_grid(side_px, overlap=config.overlap, patch_px=weights.patch_px)
+    return DropDrafts(
+        drops_of_run(context) or (), lambda drop: stage.draft_tiles(images, drop, grid)
+    )

@@ -1,0 +1,24 @@
+"""``weights``: the checkpoint everything below depends on."""
+
+import dagster as dg
+
+from dino_assets.partitions import SINGLE_RUN
+from dino_assets.records import Draft
+from dino_assets.resources.hub import HubResource
+from dino_assets.stages import weights as stage
+
+
+@dg.asset(
+    group_name="weights",
+    kinds={"huggingface", "safetensors"},
+    owners=["team:vision"],
+    code_version=stage.CODE_VERSION,
+    backfill_policy=SINGLE_RUN,
+    description=(
+        "A DINOv2 or DINOv3 checkpoint: validated, hashed file by file, and kept in the store, so that "
+        "another machine needs no Hub."
+    ),
+)
+def weights(hub: HubResource) -> Draft:
+    """Validate the configured checkpoint and store its files."""
+    return stage.draft_weights(hub.find(), hub.model)

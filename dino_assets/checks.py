@@ -1,0 +1,139 @@
+"""What must hold of the outputs, asked after they are made: verdicts per drop.
+
+Promises that must block every run are enforced at commit, by the stages. A check has one verdict per
+run, so it blocks only where that verdict is about one drop.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import pyarrow.compute as pc
+
+from dino_assets.core.images import judge_quarantine
+from dino_assets.errors import CorruptObjectError
+from dino_assets.partitions import drops_of_run
+from dino_assets.records import Verdict
+from dino_assets.resources.storage import StorageResource
+from dino_assets.stages.images import judge_images
+from dino_assets.stages.tiles import judge_tiles
+from dino_assets.stages.weights import OUTPUT as WEIGHTS
+from dino_assets.store.manifests import read_manifest, verify_part
+from dino_assets.store.readers import CommittedTable, open_table
+
+SHOWN_ROWS = 20
+
+
+def to_result(verdicts: Sequence[Verdict], **metadata: dg.MetadataValue) -> dg.AssetCheckResult:
+    """One result for a run: an error blocks in a run of one drop, in others it is a warning."""
+    failed = [v for v in verdicts if not v.passed]
+    warned = [v for v in verdicts if v.passed and v.warns]
+    is_blocking = bool(failed) and len(verdicts) == 1
+    severity = dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN
+    worst = failed or warned or list(verdicts)
+    return dg.AssetCheckResult(
+        passed=not failed and not warned,
+        severity=severity,
+        description="; ".join(f"{v.subject}: {v.sentence}" for v in worst[:5])
+        or "nothing to check",
+        metadata={
+            "verdicts": {v.subject: v.sentence for v in verdicts},
+            "failed": len(failed),
+            "warned": len(warned),
+            **metadata,
+        },
+    )
+
+
+def _open(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, asset: str
+) -> CommittedTable:
+    return open_table(storage.open(), asset, drops=drops_of_run(context))
+
+
+@dg.asset_check(asset="weights", blocking=True, description="Every stored file has its sha256.")
+def weights_are_whole(storage: StorageResource) -> dg.AssetCheckResult:
+    """Read every file of the checkpoint back and compare its hash."""
+    store = storage.open()
+    verdicts = []
+    for part in read_manifest(store, WEIGHTS).parts:
+        try:
+            verify_part(store, part)
+            verdicts.append(Verdict(part.name or part.key, True, f"{part.bytes:,} bytes, whole"))
+        except CorruptObjectError as err:
+            verdicts.append(Verdict("weights", False, str(err)))
+    failed = [v for v in verdicts if not v.passed]
+    return to_result(failed[:1] or verdicts)
+
+
+@dg.asset_check(
+    asset="images",
+    blocking=True,
+    description=(
+        "Files that cannot be used: warns at one, fails above max(2 files, 5 %) or with nothing usable."
+    ),
+)
+def images_are_usable(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge each drop's quarantine and show its rows."""
+    table = _open(context, storage, "images")
+    verdicts = [
+        judge_quarantine(
+            str(m.recipe.output.drop),
+            usable=int(m.facts["usable"]),
+            quarantined=int(m.facts["quarantined"]),
+        )
+        for m in table.manifests
+    ]
+    return to_result(verdicts, quarantined=_quarantined_rows(table))
+
+
+def _quarantined_rows(table: CommittedTable) -> dg.TableMetadataValue:
+    records: list[dg.TableRecord] = []
+    for manifest in table.manifests:
+        if len(records) >= SHOWN_ROWS or not manifest.facts["quarantined"]:
+            continue
+        rows = table.read(
+            manifest.recipe.output.drop, ["drop", "path", "reason", "detail", "is_usable"]
+        )
+        bad = rows.filter(~pc.field("is_usable")).drop_columns(["is_usable"])
+        records += [
+            dg.TableRecord(row) for row in bad.slice(0, SHOWN_ROWS - len(records)).to_pylist()
+        ]
+    columns = [dg.TableColumn(name) for name in ("drop", "path", "reason", "detail")]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+@dg.asset_check(
+    asset="images",
+    blocking=True,
+    description="Paths are unique and every usable row has an id and a size.",
+)
+def images_are_complete(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Look at the rows themselves."""
+    table = _open(context, storage, "images")
+    return to_result([judge_images(table, drop) for drop in table.drops])
+
+
+@dg.asset_check(
+    asset="tiles",
+    blocking=True,
+    description="Tile ids are unique and the tiles of every usable image cover every pixel of it.",
+)
+def tiles_cover_images(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Hold the tiles against the images, pixel by pixel."""
+    tiles = _open(context, storage, "tiles")
+    images = open_table(storage.open(), "images", drops=tiles.drops)
+    return to_result([judge_tiles(images, tiles, drop) for drop in tiles.drops])
+
+
+ALL_CHECKS: Sequence[dg.AssetChecksDefinition] = [
+    weights_are_whole,
+    images_are_usable,
+    images_are_complete,
+    tiles_cover_images,
+]

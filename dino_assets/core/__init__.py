@@ -1,0 +1,1 @@
+"""How it is computed: plain functions on records, arrays and local files."""

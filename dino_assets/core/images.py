@@ -1,0 +1,106 @@
+"""What one file is: a usable photograph, or a reason why not."""
+
+import hashlib
+import io
+import warnings
+from pathlib import PurePosixPath
+
+from PIL import Image, UnidentifiedImageError
+
+from dino_assets.errors import UnusableImageError
+from dino_assets.records import ImageFacts, Verdict
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tiff", ".tif", ".webp")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B", "I", "F")
+MAX_FILE_BYTES = 512 * 2**20
+# Pillow's own hard limit. Between half of it and this it only warns; the header check below decides.
+MAX_PIXELS = 178_956_970
+_ORIENTATION_TAG = 0x0112
+_TURNED = (5, 6, 7, 8)
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def is_photo_name(path: str) -> bool:
+    """Tell whether a file's name says photograph. ``._*`` are macOS side files, never pictures."""
+    name = PurePosixPath(path)
+    return name.suffix.lower() in IMAGE_EXTENSIONS and not name.name.startswith("._")
+
+
+def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
+    """Hash, identify and decode one file's bytes to the end.
+
+    Raises:
+        UnusableImageError: empty, not an image, too large, truncated or undecodable.
+    """
+    if not data:
+        raise UnusableImageError("empty", "the file has no bytes")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise UnusableImageError(
+                    "too-large", f"{width}×{height} px, the limit is {max_pixels:,} pixels"
+                )
+            facts = _describe(image, hashlib.sha256(data).hexdigest())
+            # A JPEG decoded at 1/8 scale still reads the whole scan: same truncations found, 5× faster.
+            image.draft("L", (max(1, width // 8), max(1, height // 8)))
+            image.load()
+            return facts
+    except UnusableImageError:
+        raise
+    except UnidentifiedImageError:
+        raise UnusableImageError(
+            "not-an-image", f"starts with {data[:8]!r}; expected one of {', '.join(FORMATS)}"
+        ) from None
+    except Image.DecompressionBombError:
+        raise UnusableImageError("too-large", f"more than {max_pixels:,} pixels") from None
+    except Exception as err:  # Pillow's plug-ins raise nearly anything on bad bytes
+        truncated = "truncated" in str(err) or "incomplete" in str(err)
+        raise UnusableImageError(
+            "truncated" if truncated else "undecodable", f"{type(err).__name__}: {err}"
+        ) from err
+
+
+def _describe(image: Image.Image, image_id: str) -> ImageFacts:
+    if image.mode not in MODES:
+        raise UnusableImageError("unsupported-mode", f"pixels are {image.mode!r}")
+    width, height = image.size
+    orientation = _orientation(image)
+    turned = orientation in _TURNED
+    return ImageFacts(
+        image_id=image_id,
+        format=image.format or "",
+        mode=image.mode,
+        width=height if turned else width,
+        height=width if turned else height,
+        stored_width=width,
+        stored_height=height,
+        orientation=orientation,
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; a damaged EXIF block does not make a photograph unusable."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - struct, Syntax and Value errors, depending on the damage
+        return 1
+    return int(value) if value in range(1, 9) else 1
+
+
+def judge_quarantine(drop: str, *, usable: int, quarantined: int) -> Verdict:
+    """Warn at one bad file; fail when nothing is usable or above max(2 files, 5 %).
+
+    Two, because a card often holds a last file cut off by the battery and one stray; 5 %, because
+    above it something is wrong with the card or the copy rather than with single files.
+    """
+    total = usable + quarantined
+    allowed = max(2, int(0.05 * total))
+    sentence = f"{usable} of {total} files are usable photographs, {quarantined} quarantined"
+    if not usable:
+        return Verdict(drop, False, f"{sentence}: nothing to work with")
+    if quarantined > allowed:
+        return Verdict(drop, False, f"{sentence}: more than the {allowed} allowed")
+    return Verdict(drop, True, sentence, warns=quarantined > 0)

@@ -1,0 +1,249 @@
+"""Reading a Hugging Face checkpoint directory without loading it: whole, consistent, hashed."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
+from dino_assets.records import Checkpoint, CheckpointFile, Family
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+KEPT_SUFFIXES = (".safetensors", ".json", ".md", ".txt")
+KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_MAX_HEADER_BYTES = 100 * 2**20
+_PATCH = re.compile(r"(?:^|\.)patch_embeddings(?:\.projection)?\.weight$")
+_LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
+_REGISTERS = re.compile(r"(?:^|\.)register_tokens$")
+_CLS = re.compile(r"(?:^|\.)cls_token$")
+Shapes = dict[str, tuple[int, ...]]
+
+
+def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
+    """Validate a checkpoint directory and say what it is.
+
+    Checks that the JSON parses, that every safetensors file is as long as its header says, that no
+    shard is missing, and that tensor shapes fit ``config.json``. Hashes every file that counts.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory, or no checkpoint in it.
+        InvalidCheckpointError: it is incomplete, or its files contradict each other.
+    """
+    if not folder.is_dir():
+        raise CheckpointNotFoundError(f"there is no checkpoint directory {model!r}")
+    config = _read_json(folder / CONFIG, model)
+    preprocessor = _read_json(folder / PREPROCESSOR, model)
+    shapes: Shapes = {}
+    for path in _weight_files(folder, model):
+        shapes |= read_shapes(path, model)
+    family = _family(config, model)
+    _check_shapes(shapes, config, model)
+    files = tuple(_hash(path) for path in _kept_files(folder))
+    mean, std, origin = _statistics(preprocessor, model)
+    return Checkpoint(
+        model=model,
+        revision="content:" + digest_files(files)[:40],
+        weights_sha256=digest_files(f for f in files if f.name.endswith(".safetensors")),
+        family=family,
+        dim=_integer(config, "hidden_size", model),
+        layers=_integer(config, "num_hidden_layers", model),
+        heads=_integer(config, "num_attention_heads", model),
+        patch_px=_integer(config, "patch_size", model),
+        registers=_registers(config),
+        parameters=sum(_product(shape) for shape in shapes.values()),
+        mean=mean,
+        std=std,
+        statistics_from=origin,
+        licence=_licence(folder),
+        files=files,
+    )
+
+
+def digest_files(files: Iterable[CheckpointFile]) -> str:
+    """One hash over named files; a single file's own sha256, so that it can be looked up anywhere."""
+    listed = sorted(files, key=lambda file: file.name)
+    if len(listed) == 1:
+        return listed[0].sha256
+    text = "".join(f"{file.name}\0{file.sha256}\n" for file in listed)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_shapes(path: Path, model: str) -> Shapes:
+    """Tensor shapes from a safetensors header, after checking that the file is as long as it says.
+
+    Raises:
+        InvalidCheckpointError: truncated, padded, or not safetensors.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
+            raise InvalidCheckpointError(
+                f"{model!r}: {path.name} is not a whole safetensors file ({size:,} bytes). Fetch or "
+                "copy it again."
+            )
+        try:
+            header = json.loads(file.read(length))
+            tensors = {k: v for k, v in header.items() if k != "__metadata__"}
+            end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+            shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as err:
+            raise InvalidCheckpointError(
+                f"{model!r}: the header of {path.name} does not parse ({err}). Copy it again."
+            ) from err
+    if 8 + length + end != size:
+        raise InvalidCheckpointError(
+            f"{model!r}: {path.name} has {size:,} bytes, its header announces {8 + length + end:,}. "
+            "The copy is not complete; fetch or copy it again."
+        )
+    return shapes
+
+
+def _weight_files(folder: Path, model: str) -> list[Path]:
+    index = folder / INDEX
+    if index.is_file():
+        names = set(_read_json(index, model).get("weight_map", {}).values())
+        missing = sorted(name for name in names if not (folder / str(name)).is_file())
+        if missing or not names:
+            raise InvalidCheckpointError(
+                f"{model!r}: {INDEX} names {len(names)} shards, {len(missing)} are missing: "
+                f"{', '.join(missing[:3]) or 'it names none'}. Fetch or copy them."
+            )
+        return [folder / str(name) for name in sorted(names)]
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    pickled = sorted(path.name for path in folder.glob("*.bin")) + sorted(
+        path.name for path in folder.glob("*.pt*")
+    )
+    if pickled:
+        raise InvalidCheckpointError(
+            f"{model!r} has only pickled weights ({pickled[0]}), which can run code when loaded. "
+            f"Convert them to {WEIGHTS} first."
+        )
+    raise CheckpointNotFoundError(f"{model!r}: {WEIGHTS} is missing. Fetch or copy the checkpoint.")
+
+
+def _check_shapes(shapes: Shapes, config: dict[str, Any], model: str) -> None:
+    dim = _integer(config, "hidden_size", model)
+    patch = _integer(config, "patch_size", model)
+    expected: list[tuple[str, re.Pattern[str], tuple[int, ...]]] = [
+        ("patch embedding", _PATCH, (dim, int(config.get("num_channels", 3)), patch, patch)),
+        ("cls token", _CLS, (1, 1, dim)),
+    ]
+    if _registers(config):
+        expected.append(("register tokens", _REGISTERS, (1, _registers(config), dim)))
+    for what, pattern, shape in expected:
+        found = [tensor for name, tensor in shapes.items() if pattern.search(name)]
+        if found != [shape]:
+            raise InvalidCheckpointError(
+                f"{model!r}: {CONFIG} calls for a {what} of {shape}, the weights have "
+                f"{found[0] if found else 'none'}. The files belong to different models."
+            )
+    numbers = {int(m[1]) for name in shapes if (m := _LAYER.search(name))}
+    layers = _integer(config, "num_hidden_layers", model)
+    if numbers != set(range(layers)):
+        raise InvalidCheckpointError(
+            f"{model!r}: {CONFIG} calls for {layers} layers, the weights have {len(numbers)}. The "
+            "files belong to different models."
+        )
+
+
+def _family(config: dict[str, Any], model: str) -> Family:
+    kind = config.get("model_type")
+    if kind not in get_args(Family):
+        raise InvalidCheckpointError(
+            f"{model!r} is a {kind!r} model; {', '.join(get_args(Family))} are supported"
+        )
+    return cast("Family", kind)
+
+
+def _registers(config: dict[str, Any]) -> int:
+    # The documents spell it `num_registers`, transformers `num_register_tokens`.
+    return int(config.get("num_register_tokens", config.get("num_registers", 0)))
+
+
+def _statistics(
+    preprocessor: dict[str, Any], model: str
+) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
+    mean, std = preprocessor.get("image_mean"), preprocessor.get("image_std")
+    if mean is None and std is None:
+        return IMAGENET_MEAN, IMAGENET_STD, "ImageNet (the checkpoint names none)"
+    try:
+        (m0, m1, m2), (s0, s1, s2) = map(float, mean or ()), map(float, std or ())
+    except (TypeError, ValueError) as err:
+        raise InvalidCheckpointError(
+            f"{model!r}: {PREPROCESSOR} has image_mean={mean!r}, image_std={std!r}; three numbers "
+            "each are expected"
+        ) from err
+    if min(s0, s1, s2) <= 0:
+        raise InvalidCheckpointError(
+            f"{model!r}: {PREPROCESSOR} has image_std={std!r}, not above 0"
+        )
+    return (m0, m1, m2), (s0, s1, s2), PREPROCESSOR
+
+
+def _kept_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and (path.suffix in KEPT_SUFFIXES or path.name in KEPT_NAMES)
+    )
+
+
+def _hash(path: Path) -> CheckpointFile:
+    with path.open("rb") as file:
+        return CheckpointFile(
+            path.name, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
+        )
+
+
+def _licence(folder: Path) -> str | None:
+    card = folder / "README.md"
+    if card.is_file():
+        front = re.match(r"---\n(.*?)\n---", card.read_text("utf-8", errors="replace"), re.DOTALL)
+        named = (
+            re.search(r"^license(?:_name)?:\s*(\S+)\s*$", front[1], re.MULTILINE) if front else None
+        )
+        if named:
+            return named[1]
+    found = [name for name in KEPT_NAMES if (folder / name).is_file()]
+    return f"see {found[0]}" if found else None
+
+
+def _read_json(path: Path, model: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointNotFoundError(
+            f"{model!r}: {path.name} is missing. A checkpoint needs {CONFIG}, {PREPROCESSOR} and "
+            f"{WEIGHTS}."
+        )
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as err:
+        raise InvalidCheckpointError(f"{model!r}: {path.name} is not JSON ({err})") from err
+    if not isinstance(value, dict):
+        raise InvalidCheckpointError(f"{model!r}: {path.name} holds no JSON object")
+    return value
+
+
+def _integer(config: dict[str, Any], name: str, model: str) -> int:
+    value = config.get(name)
+    if not isinstance(value, int) or value < 1:
+        raise InvalidCheckpointError(
+            f"{model!r}: {CONFIG} has {name}={value!r}; a positive whole number is expected"
+        )
+    return value
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total

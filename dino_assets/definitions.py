@@ -1,0 +1,61 @@
+"""The table of contents: everything Dagster sees, in flow order."""
+
+from typing import Any
+
+import dagster as dg
+
+from dino_assets.assets.images import images
+from dino_assets.assets.tiles import tiles
+from dino_assets.assets.weights import weights
+from dino_assets.checks import ALL_CHECKS
+from dino_assets.records import Settings
+from dino_assets.resources.compute import ComputeResource
+from dino_assets.resources.hub import HubResource
+from dino_assets.resources.io_managers import CommittingIOManager
+from dino_assets.resources.storage import StorageResource
+from dino_assets.settings import is_in_environment, load_settings
+
+SECRETS = {
+    "aws_access_key_id": "MINIO_ACCESS_KEY",
+    "aws_secret_access_key": "MINIO_SECRET_KEY",
+}
+
+
+def make_storage(settings: Settings) -> StorageResource:
+    """The ``storage`` resource for what is configured; secrets stay names of variables."""
+    where = settings.storage
+    if not where.url.startswith(("s3://", "minio://")):
+        return StorageResource(url=where.url)
+    from dagster_aws.s3 import S3Resource
+
+    from dino_assets.resources.s3 import S3StorageResource
+
+    # An EnvVar that is not set fails at run time, so only those that are set are named; for the
+    # others (a value in .env, the documents' defaults) settings.py is asked when the store is opened.
+    secrets: dict[str, Any] = {
+        field: dg.EnvVar(variable)
+        for field, variable in SECRETS.items()
+        if where.endpoint and is_in_environment(variable)
+    }
+    s3 = S3Resource(endpoint_url=where.endpoint, region_name=where.region, **secrets)
+    return S3StorageResource(url=where.url, s3=s3)
+
+
+def make_definitions(settings: Settings) -> dg.Definitions:
+    """Everything, wired for one configuration."""
+    storage = make_storage(settings)
+    return dg.Definitions(
+        assets=[weights, images, tiles],
+        asset_checks=ALL_CHECKS,
+        resources={
+            "storage": storage,
+            "compute": ComputeResource(device=settings.device),
+            "hub": HubResource(model=settings.model),
+            "io_manager": CommittingIOManager(storage=storage),
+        },
+        # One process per run: each extra one would import torch again (6 CPU-s a step, not 0.02).
+        executor=dg.in_process_executor,
+    )
+
+
+defs = make_definitions(load_settings())

@@ -1,0 +1,99 @@
+"""``dino-assets doctor``: look at everything a run needs; say what is wrong and what to do."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from uuid import uuid4
+
+from dino_assets.core.weights import read_checkpoint
+from dino_assets.errors import DinoAssetsError, StoreError
+from dino_assets.instance import instance_home, open_instance
+from dino_assets.records import ComputeSettings, Settings, Verdict
+from dino_assets.stages.compute import resolve_compute
+from dino_assets.stages.weights import OUTPUT as WEIGHTS
+from dino_assets.stages.weights import checkpoint_of
+from dino_assets.store.hub import find_checkpoint
+from dino_assets.store.manifests import find_manifest
+from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+
+MIN_FREE_BYTES = 2 * 10**9  # one large checkpoint and the results of a few flights
+
+
+def examine(settings: Settings, *, may_create_bucket: bool = False) -> Iterator[Verdict]:
+    """One verdict per thing; none of them stops the others."""
+    yield _python()
+    yield _disk(settings)
+    yield _guarded("device", lambda: _device(settings))
+    yield _guarded("store", lambda: _store(settings, may_create_bucket=may_create_bucket))
+    yield _guarded("checkpoint", lambda: _checkpoint(settings))
+    yield _guarded("instance", lambda: _instance(settings))
+
+
+def _guarded(subject: str, look: Callable[[], str]) -> Verdict:
+    try:
+        return Verdict(subject, True, look())
+    except Exception as err:  # noqa: BLE001 - a doctor reports what it finds, whatever it is
+        known = isinstance(err, DinoAssetsError)
+        return Verdict(subject, False, str(err) if known else f"{type(err).__name__}: {err}")
+
+
+def _python() -> Verdict:
+    found = ".".join(map(str, sys.version_info[:3]))
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    advice = "" if fits else "; install Python 3.11, 3.12 or 3.13 and set up again with it"
+    return Verdict("python", fits, f"{found}, dagster {version('dagster')}{advice}")
+
+
+def _disk(settings: Settings) -> Verdict:
+    free = shutil.disk_usage(settings.root).free
+    enough = free >= MIN_FREE_BYTES
+    advice = "" if enough else f"; free at least {MIN_FREE_BYTES / 1e9:.0f} GB"
+    return Verdict("disk", enough, f"{free / 1e9:.1f} GB free in the project's folder{advice}")
+
+
+def _device(settings: Settings) -> str:
+    wanted = ComputeSettings(device=settings.device)  # type: ignore[arg-type] # checked right there
+    compute = resolve_compute(wanted)
+    return f"{compute.device} ({settings.device} asked for), {compute.threads} threads"
+
+
+def _store(settings: Settings, *, may_create_bucket: bool) -> str:
+    if may_create_bucket:
+        create_bucket(settings.storage)
+    store = open_store(settings.storage)
+    _round_trip(store)
+    kind = "a folder of this machine" if store.folder else "a bucket"
+    return f"{store.url}: written, read back and deleted ({kind})"
+
+
+def _round_trip(store: ObjectStore) -> None:
+    key, data = f"doctor/{uuid4().hex}", b"dino_assets doctor"
+    store.put(key, data)
+    try:
+        if store.get(key) != data:
+            raise StoreError(f"store {store.url!r} gives back other bytes than were put")
+        if key not in {info.key for info in store.list("doctor")}:
+            raise StoreError(f"store {store.url!r} does not list what was put")
+    finally:
+        store.delete(key)
+
+
+def _checkpoint(settings: Settings) -> str:
+    stored = find_manifest(open_store(settings.storage), WEIGHTS)
+    if stored and stored.recipe.config["model"] == settings.model:
+        found, where = checkpoint_of(stored), "in the store"
+    else:
+        folder = find_checkpoint(settings.model, root=settings.root, may_download=False)
+        found, where = (
+            read_checkpoint(folder, model=settings.model),
+            "on disk, not materialised yet",
+        )
+    return f"{found.model}: {found.family}, {found.dim} dims, {found.layers} layers, {where}"
+
+
+def _instance(settings: Settings) -> str:
+    with open_instance(settings.root) as instance:
+        drops = len(instance.get_dynamic_partitions("drops"))
+        runs = instance.get_runs_count()
+    return f"opens at {instance_home(settings.root)}: {drops} drops, {runs} runs"

@@ -1,0 +1,151 @@
+"""Every error this package raises on purpose.
+
+DinoAssetsError
+├── ConfigError (ValueError)            a setting or an argument that cannot work
+│   └── DeviceUnavailableError          a device was asked for by name and is not there
+├── MissingExtraError (ImportError)     an optional dependency is needed: names the extra
+├── StoreError (OSError)                the object store refused or failed
+│   ├── ObjectNotFoundError (FileNotFoundError)
+│   ├── ObjectExistsError (FileExistsError)   create-if-absent found the key taken
+│   ├── StoreAccessError (PermissionError)    credentials missing, wrong or not enough
+│   ├── StoreFullError                  no space left
+│   └── StoreUnavailableError           unreachable or failing after bounded retries
+├── CorruptObjectError                  bytes in the store are not what was committed
+├── NotCommittedError (LookupError)     an output was asked for that nobody has made yet
+├── CommitRefusedError                  a promise about an output does not hold: nothing was committed
+├── DropError (ValueError)
+│   ├── InvalidDropNameError
+│   ├── UnknownDropError                the drop was never registered
+│   ├── DropConflictError               the name stands for another source already
+│   └── DropUnusableError               too few of the drop's files are usable photographs
+├── DropsFailedError                    some drops of a run failed; the others are committed
+├── SourceError (OSError)               an inbox cannot be listed or read
+├── UnusableImageError (ValueError)     one file is not a usable photograph (becomes a row, not a failure)
+└── CheckpointError
+    ├── CheckpointNotFoundError (FileNotFoundError)
+    └── InvalidCheckpointError (ValueError)
+
+A message says what happened, the value seen, what was expected and what to do next. Paths and
+secrets that the caller did not name never appear in one.
+"""
+
+
+class DinoAssetsError(Exception):
+    """Base of all errors raised on purpose by dino_assets."""
+
+
+class ConfigError(DinoAssetsError, ValueError):
+    """A setting or argument cannot work as given."""
+
+
+class DeviceUnavailableError(ConfigError):
+    """A compute device was asked for by name and this machine does not have it."""
+
+
+class MissingExtraError(DinoAssetsError, ImportError):
+    """An optional dependency is needed; ``extra`` is what to install."""
+
+    def __init__(self, what: str, *, extra: str) -> None:
+        self.extra = extra
+        super().__init__(
+            f"{what} needs an optional package. Install it with: pip install 'dino-assets[{extra}]'"
+        )
+
+
+class StoreError(DinoAssetsError, OSError):
+    """A store operation failed; ``store`` and ``key`` say where."""
+
+    def __init__(self, message: str, *, store: str = "", key: str = "") -> None:
+        self.store = store
+        self.key = key
+        super().__init__(message)
+
+
+class ObjectNotFoundError(StoreError, FileNotFoundError):
+    """No object has this key."""
+
+
+class ObjectExistsError(StoreError, FileExistsError):
+    """Create-if-absent found an object under this key."""
+
+
+class StoreAccessError(StoreError, PermissionError):
+    """The store refused the credentials, or they do not allow this operation."""
+
+
+class StoreFullError(StoreError):
+    """The store has no space left."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store could not be reached, or kept failing after bounded retries."""
+
+
+class CorruptObjectError(DinoAssetsError):
+    """Bytes read from the store differ from what was committed."""
+
+    def __init__(self, message: str, *, store: str, key: str) -> None:
+        self.store = store
+        self.key = key
+        super().__init__(message)
+
+
+class NotCommittedError(DinoAssetsError, LookupError):
+    """An output was asked for that has not been committed."""
+
+
+class CommitRefusedError(DinoAssetsError):
+    """A promise about an output does not hold, so nothing was committed."""
+
+
+class DropError(DinoAssetsError, ValueError):
+    """Something about a drop cannot work."""
+
+
+class InvalidDropNameError(DropError):
+    """The name cannot be a partition key."""
+
+
+class UnknownDropError(DropError):
+    """No drop is registered under this name."""
+
+
+class DropConflictError(DropError):
+    """The name already stands for another source."""
+
+
+class DropUnusableError(DropError):
+    """Too few files of the drop are usable photographs."""
+
+
+class DropsFailedError(DinoAssetsError):
+    """Some drops of a run failed; ``failures`` maps each to its error, the rest is committed."""
+
+    def __init__(self, message: str, *, failures: "dict[str, Exception]") -> None:
+        self.failures = failures
+        super().__init__(message)
+
+
+class SourceError(DinoAssetsError, OSError):
+    """An inbox cannot be listed, or a file in it cannot be read."""
+
+
+class UnusableImageError(DinoAssetsError, ValueError):
+    """One file is not a usable photograph; ``reason`` is a short, stable word for it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class CheckpointError(DinoAssetsError):
+    """A checkpoint is unusable."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no checkpoint where one was expected."""
+
+
+class InvalidCheckpointError(CheckpointError, ValueError):
+    """A checkpoint directory is incomplete or its files contradict each other."""

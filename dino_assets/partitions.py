@@ -1,0 +1,36 @@
+"""The one partition set: a key is a drop. Never an image, never a model."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+# Every asset needs it (see SINGLE_RUN); the warning would open each command's output.
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+
+# `--partition-range` refuses a selection unless each of its assets, partitioned or not, has this.
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+
+drops = dg.DynamicPartitionsDefinition(name="drops")
+
+# The UI and SQLite take long lists badly when they come in one call.
+_CHUNK = 500
+
+
+def add_drop_keys(instance: dg.DagsterInstance, names: Iterable[str]) -> list[str]:
+    """Add drops as partition keys; returns those that were new."""
+    known = set(instance.get_dynamic_partitions("drops"))
+    new = sorted(set(names) - known)
+    for start in range(0, len(new), _CHUNK):
+        instance.add_dynamic_partitions("drops", new[start : start + _CHUNK])
+    return new
+
+
+def drops_of_run(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+) -> Sequence[str] | None:
+    """The drops a run is about, sorted; None for a run without partitions."""
+    op_context = context.op_execution_context
+    if op_context.has_partition_key or op_context.has_partition_key_range:
+        return sorted(op_context.partition_keys)
+    return None

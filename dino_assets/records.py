@@ -1,0 +1,256 @@
+"""Frozen records that travel between the parts. No behaviour beyond naming and checking."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Family = Literal["dinov2", "dinov2_with_registers", "dinov3_vit"]
+PrecisionClass = Literal["half", "fp32", "int8"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Engine = Literal["auto", "openvino", "torch"]
+
+# --- settings -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    """Where results live and how to get in. Secrets stay out of ``repr``."""
+
+    url: str
+    root: Path
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    profile: str | None = None
+    azure_connection_string: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the environment and ``.env`` may say, read once."""
+
+    root: Path
+    storage: StorageSettings
+    model: str
+    inbox: str
+    device: str
+
+
+@dataclass(frozen=True)
+class ComputeSettings:
+    """What computes and how; 0 threads and batch 0 mean: choose."""
+
+    device: Device = "auto"
+    threads: int = 0
+    precision: PrecisionClass = "half"
+    engine: Engine = "auto"
+    batch: int = 0
+
+
+# --- the commit protocol --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, order=True)
+class OutputId:
+    """Names one output: an asset, for one drop or for all, in one embedding space or in none."""
+
+    asset: str
+    drop: str | None = None
+    space: str | None = None
+
+    def __str__(self) -> str:
+        """Reads like ``images/flight-1``; the space follows an ``@``."""
+        name = f"{self.asset}/{self.drop}" if self.drop else self.asset
+        return f"{name}@{self.space}" if self.space else name
+
+
+@dataclass(frozen=True)
+class Part:
+    """One immutable object, named by its content. ``name`` is set for files, ``rows`` for tables."""
+
+    key: str
+    sha256: str
+    bytes: int
+    rows: int = 0
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides an output, known before it is computed: equal recipes, equal bytes."""
+
+    output: OutputId
+    code_version: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The one object that makes an output exist. Holds no time, host or run, so it can be replayed."""
+
+    recipe: Recipe
+    parts: tuple[Part, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table, over all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        """Stored bytes, over all parts."""
+        return sum(part.bytes for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A finished shard of an output that is not committed yet: parts already put, found by ``shard``."""
+
+    output: OutputId
+    shard: str
+    parts: tuple[Part, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a stage learned while producing an output (counts, reasons); kept in the manifest."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this machine to be stored as it is, under its own name."""
+
+    path: Path
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An output that is not committed: its recipe, and how to produce it if it is needed.
+
+    ``produce`` yields record batches of ``schema``, parts already put, local files, and facts. It may
+    raise CommitRefusedError at any point, even after its last row: nothing is visible before the end.
+    """
+
+    recipe: Recipe
+    produce: "Callable[[], Iterator[pa.RecordBatch | Part | LocalFile | Facts]]"
+    schema: "pa.Schema | None" = None
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a commit did."""
+
+    manifest: Manifest
+    was_reused: bool
+    compute_s: float = 0.0
+    write_s: float = 0.0
+
+
+# --- weights --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """One file of a checkpoint."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A validated ViT checkpoint: what it is, where it came from, and the hash of each file."""
+
+    model: str
+    revision: str
+    weights_sha256: str
+    family: Family
+    dim: int
+    layers: int
+    heads: int
+    patch_px: int
+    registers: int
+    parameters: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    statistics_from: str
+    licence: str | None
+    files: tuple[CheckpointFile, ...]
+
+    @property
+    def tile_px(self) -> int:
+        """The family's tile side: 518 for patch 14, 512 for patch 16."""
+        return 518 // self.patch_px * self.patch_px
+
+
+# --- drops, images, tiles -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Images that arrived together: one partition."""
+
+    name: str
+    source: str
+    fingerprint: str
+    original_name: str
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """One file as an inbox lists it. ``refusal`` says why it must not be opened, if so."""
+
+    path: str
+    size: int
+    stamp: str
+    refusal: str | None = None
+    refusal_detail: str = ""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What one photograph is, in the upright frame; ``stored_*`` is the frame of the file."""
+
+    image_id: str
+    format: str
+    mode: str
+    width: int
+    height: int
+    stored_width: int
+    stored_height: int
+    orientation: int
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """How images are cut: side and step in px, and the version of the rules."""
+
+    side_px: int
+    overlap: float
+    whole_max_px: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One drop's (or table's) answer to one question."""
+
+    subject: str
+    passed: bool
+    sentence: str
+    warns: bool = False

@@ -1,0 +1,1 @@
+"""How Dagster reaches the world: config shells around plain functions."""

@@ -1,0 +1,50 @@
+"""``compute``: what does the work."""
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.records import ComputeSettings
+from dino_assets.stages.compute import resolve_compute
+
+
+class ComputeResource(dg.ConfigurableResource):
+    """The device, threads and numerics of a run."""
+
+    device: str = Field(
+        default="auto",
+        description=(
+            "auto, cpu, cuda or mps. auto takes the best this machine has; naming a device that is "
+            "not there is an error."
+        ),
+    )
+    threads: int = Field(
+        default=0, description="Threads for reading and computing; 0 takes every processor allowed."
+    )
+    precision: str = Field(
+        default="half",
+        description=(
+            "Numerics of the embeddings, part of their space: half (bf16 or fp16, gated against "
+            "fp32), fp32, or int8 by choice."
+        ),
+    )
+    engine: str = Field(
+        default="auto",
+        description="What runs the model: auto, openvino or torch. Not part of the space.",
+    )
+    batch: int = Field(default=0, description="Tiles per model call; 0 lets the engine choose.")
+
+    def resolve(self) -> ComputeSettings:
+        """What this machine will use.
+
+        Raises:
+            DeviceUnavailableError: the named device is not here.
+        """
+        return resolve_compute(
+            ComputeSettings(
+                device=self.device,  # type: ignore[arg-type] # checked there, with a sentence
+                threads=self.threads,
+                precision=self.precision,  # type: ignore[arg-type]
+                engine=self.engine,  # type: ignore[arg-type]
+                batch=self.batch,
+            )
+        )

@@ -1,0 +1,164 @@
+"""The only reader of the environment and of ``.env``; gives frozen records to everybody else."""
+
+import os
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dino_assets.errors import ConfigError
+from dino_assets.records import Settings, StorageSettings
+
+DEFAULT_MODEL = "facebook/dinov2-base"
+_MINIO_DEFAULT = "minioadmin"
+
+
+class _Environment(BaseSettings):
+    """The variables we know, as they are spelled. An empty one counts as unset."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=True)
+
+    DINO_STORAGE: str | None = None
+    DINO_MODEL_ID: str = DEFAULT_MODEL
+    DINO_INBOX: str = "inbox"
+    DINO_DEVICE: str = "auto"
+
+    USE_MINIO: bool | None = None
+    MINIO_ENDPOINT: str | None = None
+    MINIO_ACCESS_KEY: str | None = None
+    MINIO_SECRET_KEY: str | None = None
+    MINIO_REGION: str | None = None
+    EMBED_BUCKET: str = "embeds"
+    AZURE_STORAGE_CONNECTION_STRING: str | None = None
+
+    AWS_ACCESS_KEY_ID: str | None = None
+    AWS_SECRET_ACCESS_KEY: str | None = None
+    AWS_SESSION_TOKEN: str | None = None
+    AWS_PROFILE: str | None = None
+    AWS_REGION: str | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    AWS_ENDPOINT_URL: str | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    )
+
+    @property
+    def names_minio(self) -> bool:
+        """Any ``MINIO_*`` variable set means that S3 is wanted, whatever the others say."""
+        return any(
+            (self.MINIO_ENDPOINT, self.MINIO_ACCESS_KEY, self.MINIO_SECRET_KEY, self.MINIO_REGION)
+        )
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Find the project's folder: the nearest one upwards with a ``dagster.yaml``.
+
+    Without one, ``DAGSTER_HOME`` if it is set, else ``start`` itself.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dagster.yaml").is_file():
+            return folder
+    return dagster_home() or here
+
+
+def dagster_home() -> Path | None:
+    """``DAGSTER_HOME``, which every Dagster command honours, if it is set."""
+    home = os.environ.get("DAGSTER_HOME")
+    return Path(home).resolve() if home else None
+
+
+def environment_with(**values: str) -> dict[str, str]:
+    """The environment for a child process, with some variables set."""
+    return {**os.environ, **values}
+
+
+def is_in_environment(name: str) -> bool:
+    """Tell whether the process environment (not ``.env``) carries a non-empty variable."""
+    return bool(os.environ.get(name))
+
+
+def load_settings(root: Path | None = None) -> Settings:
+    """Read the environment, then ``.env`` in the project's folder for what it leaves open.
+
+    Raises:
+        ConfigError: a variable has a value that cannot be read, or two of them contradict.
+    """
+    folder = root or find_root()
+    env = _read_environment(folder)
+    return Settings(
+        root=folder,
+        storage=_storage(env, folder),
+        model=env.DINO_MODEL_ID,
+        inbox=env.DINO_INBOX,
+        device=env.DINO_DEVICE,
+    )
+
+
+def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSettings:
+    """Storage settings for ``url`` (or the configured one), credentials from the environment."""
+    folder = root or find_root()
+    return _storage(_read_environment(folder), folder, url=url)
+
+
+def _read_environment(folder: Path) -> _Environment:
+    try:
+        return _Environment(_env_file=folder / ".env")  # type: ignore[call-arg]
+    except ValidationError as err:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors())
+        # pydantic's own message repeats the input, which may be a secret.
+        raise ConfigError(f"cannot read the environment: {problems}") from None
+
+
+def _storage(env: _Environment, root: Path, *, url: str | None = None) -> StorageSettings:
+    where = url or env.DINO_STORAGE or _implied_url(env)
+    scheme = where.partition("://")[0] if "://" in where else ""
+    if scheme == "az":
+        if not env.AZURE_STORAGE_CONNECTION_STRING:
+            raise ConfigError(
+                f"storage {where!r} needs AZURE_STORAGE_CONNECTION_STRING. Copy it from the storage "
+                "account's 'Access keys' page into the environment or .env."
+            )
+        return StorageSettings(
+            url=where, root=root, azure_connection_string=env.AZURE_STORAGE_CONNECTION_STRING
+        )
+    if scheme == "minio" or (scheme == "s3" and env.names_minio and not env.AWS_ACCESS_KEY_ID):
+        return StorageSettings(
+            url=where,
+            root=root,
+            endpoint=normalise_endpoint(env.MINIO_ENDPOINT or "localhost:9000"),
+            region=env.MINIO_REGION or env.AWS_REGION or "us-east-1",
+            access_key=env.MINIO_ACCESS_KEY or _MINIO_DEFAULT,
+            secret_key=env.MINIO_SECRET_KEY or _MINIO_DEFAULT,
+        )
+    if scheme == "s3":
+        return StorageSettings(
+            url=where,
+            root=root,
+            endpoint=normalise_endpoint(env.AWS_ENDPOINT_URL) if env.AWS_ENDPOINT_URL else None,
+            region=env.AWS_REGION,
+            access_key=env.AWS_ACCESS_KEY_ID,
+            secret_key=env.AWS_SECRET_ACCESS_KEY,
+            session_token=env.AWS_SESSION_TOKEN,
+            profile=env.AWS_PROFILE,
+        )
+    return StorageSettings(url=where, root=root)
+
+
+def _implied_url(env: _Environment) -> str:
+    """What the documents' variables mean when ``DINO_STORAGE`` is silent."""
+    if env.USE_MINIO is False:
+        if env.names_minio:
+            raise ConfigError(
+                "USE_MINIO is false but MINIO_* variables are set. Unset one side, or name the "
+                "place with DINO_STORAGE."
+            )
+        return f"az://{env.EMBED_BUCKET}"
+    if env.USE_MINIO or env.names_minio:
+        return f"minio://{env.EMBED_BUCKET}"
+    return "data"
+
+
+def normalise_endpoint(endpoint: str) -> str:
+    """Add ``http://`` where the scheme is missing, as in the documents' ``localhost:9000``."""
+    return (endpoint if "://" in endpoint else f"http://{endpoint}").rstrip("/")

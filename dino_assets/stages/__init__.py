@@ -1,0 +1,1 @@
+"""Joins computing and storing, without Dagster: read, compute, put parts, resume."""

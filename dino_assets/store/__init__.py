@@ -1,0 +1,1 @@
+"""Reaching bytes: one object-store API, the commit protocol, Parquet tables."""

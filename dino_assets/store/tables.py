@@ -1,0 +1,89 @@
+"""Tables as Parquet bytes: deterministic parts of bounded size, nothing but bytes in and out."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MAX_PART_BYTES = 64 * 2**20
+MAX_PART_ROWS = 65_536
+_ROW_BUDGET_BYTES = 48 * 2**20
+_VARIABLE_WIDTH_BYTES = 64  # an id, a path: what strings usually are here
+METADATA_KEY = b"dino_assets"
+
+
+def with_metadata(schema: pa.Schema, values: Mapping[str, object]) -> pa.Schema:
+    """Attach our key-value metadata (asset, space, …) so that a part explains itself anywhere."""
+    known = dict(schema.metadata or {})
+    known[METADATA_KEY] = json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+    return schema.with_metadata(known)
+
+
+def read_metadata(schema: pa.Schema) -> dict[str, object]:
+    """What ``with_metadata`` attached; empty for a foreign table."""
+    raw = (schema.metadata or {}).get(METADATA_KEY)
+    return json.loads(raw) if raw else {}
+
+
+def rows_per_part(schema: pa.Schema) -> int:
+    """Rows in a full part: decided by the schema alone, so that batch sizes never change bytes."""
+    width = sum(_width(field.type) for field in schema)
+    return max(1, min(MAX_PART_ROWS, _ROW_BUDGET_BYTES // max(1, width)))
+
+
+def _width(kind: pa.DataType) -> int:
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type)
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:
+        return _VARIABLE_WIDTH_BYTES
+
+
+def cut_into_parts(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Regroup batches of any size into tables of ``rows_per_part`` rows; one empty one if no rows."""
+    limit = rows_per_part(schema)
+    pending: list[pa.RecordBatch] = []
+    held = 0
+    any_yielded = False
+    for batch in batches:
+        left = batch
+        while held + left.num_rows >= limit:
+            take = limit - held
+            yield pa.Table.from_batches([*pending, left.slice(0, take)], schema)
+            any_yielded = True
+            pending, held, left = [], 0, left.slice(take)
+        if left.num_rows:
+            pending.append(left)
+            held += left.num_rows
+    if pending or not any_yielded:
+        yield pa.Table.from_batches(pending, schema)
+
+
+def encode(table: pa.Table) -> Iterator[tuple[pa.Table, bytes]]:
+    """Parquet bytes of a table, halved until each piece fits ``MAX_PART_BYTES``."""
+    sink = io.BytesIO()
+    # Dictionaries help repeated strings only; on vectors they cost time and space.
+    # BYTE_STREAM_SPLIT is smaller for floats but several readers do not know it for fp16.
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=[f.name for f in table.schema if pa.types.is_string(f.type)],
+        version="2.6",
+    )
+    data = sink.getvalue()
+    if len(data) <= MAX_PART_BYTES or table.num_rows < 2:
+        yield table, data
+        return
+    half = table.num_rows // 2
+    for piece in (table.slice(0, half), table.slice(half)):
+        yield from encode(piece)
+
+
+def decode(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """Read Parquet bytes back, all columns or the named ones."""
+    return pq.read_table(pa.BufferReader(data), columns=columns)
