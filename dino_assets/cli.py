@@ -10,7 +10,7 @@ from typing import TextIO
 
 from dino_assets import __version__
 from dino_assets.errors import DinoAssetsError
-from dino_assets.records import Settings
+from dino_assets.records import OutputId, Settings
 from dino_assets.settings import environment_with, load_settings
 from dino_assets.store.objects import ObjectStore, open_store
 
@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     register.set_defaults(run=_register)
     listing = drops.add_parser("list", help="all drops and what is made of them")
     listing.set_defaults(run=_list)
+
+    parts = commands.add_parser("parts", help="the Parquet files of a committed table")
+    parts.add_argument("asset", metavar="ASSET")
+    parts.add_argument("drop", metavar="DROP", nargs="?")
+    parts.add_argument("--space", help="the embedding space, for assets that have one")
+    parts.set_defaults(run=_parts)
 
     verify = commands.add_parser("verify", help="read everything committed and check its hashes")
     verify.add_argument("--repair", action="store_true", help="remove bad parts, to be made again")
@@ -133,6 +139,16 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
         _say(f"{drop.name:<24} {'  '.join(states):<28} {drop.source}")
     if not drops:
         _say("no drops yet. Register one with: dino-assets drops register NAME --from FOLDER")
+    return 0
+
+
+def _parts(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.store.manifests import read_manifest
+
+    store = _store(settings)
+    manifest = read_manifest(store, OutputId(options.asset, options.drop, options.space))
+    for part in manifest.parts:
+        _say(str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}")
     return 0
 
 

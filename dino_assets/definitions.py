@@ -8,9 +8,11 @@ from dino_assets.assets.images import images
 from dino_assets.assets.tiles import tiles
 from dino_assets.assets.weights import weights
 from dino_assets.checks import ALL_CHECKS
+from dino_assets.jobs import ALL_JOBS
 from dino_assets.records import Settings
 from dino_assets.resources.compute import ComputeResource
 from dino_assets.resources.hub import HubResource
+from dino_assets.resources.inbox import InboxResource
 from dino_assets.resources.io_managers import CommittingIOManager
 from dino_assets.resources.storage import StorageResource
 from dino_assets.settings import is_in_environment, load_settings
@@ -21,38 +23,47 @@ SECRETS = {
 }
 
 
-def make_storage(settings: Settings) -> StorageResource:
-    """The ``storage`` resource for what is configured; secrets stay names of variables."""
+def make_resources(settings: Settings) -> dict[str, Any]:
+    """Every resource, by the name assets ask for it."""
+    storage, s3 = make_storage(settings)
+    resources = {
+        "storage": storage,
+        "compute": ComputeResource(device=settings.device),
+        "inbox": InboxResource(url=settings.inbox),
+        "hub": HubResource(model=settings.model),
+        "io_manager": CommittingIOManager(storage=storage),
+    }
+    return resources | ({"s3": s3} if s3 else {})
+
+
+def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
+    """The ``storage`` resource for what is configured, and the ``s3`` resource below it, if any."""
     where = settings.storage
     if not where.url.startswith(("s3://", "minio://")):
-        return StorageResource(url=where.url)
+        return StorageResource(url=where.url), None
     from dagster_aws.s3 import S3Resource
 
     from dino_assets.resources.s3 import S3StorageResource
 
-    # An EnvVar that is not set fails at run time, so only those that are set are named; for the
-    # others (a value in .env, the documents' defaults) settings.py is asked when the store is opened.
+    # Secrets stay names of variables. An EnvVar that is not set fails at run time, so only those that
+    # are set are named; for the others (a value in .env, the documents' defaults) settings.py is asked
+    # when the store is opened.
     secrets: dict[str, Any] = {
         field: dg.EnvVar(variable)
         for field, variable in SECRETS.items()
         if where.endpoint and is_in_environment(variable)
     }
     s3 = S3Resource(endpoint_url=where.endpoint, region_name=where.region, **secrets)
-    return S3StorageResource(url=where.url, s3=s3)
+    return S3StorageResource(url=where.url, s3=s3), s3
 
 
 def make_definitions(settings: Settings) -> dg.Definitions:
     """Everything, wired for one configuration."""
-    storage = make_storage(settings)
     return dg.Definitions(
         assets=[weights, images, tiles],
         asset_checks=ALL_CHECKS,
-        resources={
-            "storage": storage,
-            "compute": ComputeResource(device=settings.device),
-            "hub": HubResource(model=settings.model),
-            "io_manager": CommittingIOManager(storage=storage),
-        },
+        jobs=ALL_JOBS,
+        resources=make_resources(settings),
         # One process per run: each extra one would import torch again (6 CPU-s a step, not 0.02).
         executor=dg.in_process_executor,
     )

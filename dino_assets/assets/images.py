@@ -7,12 +7,10 @@ from dino_assets.core.images import MAX_PIXELS
 from dino_assets.partitions import SINGLE_RUN, drops, drops_of_run
 from dino_assets.records import Draft
 from dino_assets.resources.compute import ComputeResource
+from dino_assets.resources.inbox import InboxResource
 from dino_assets.resources.storage import StorageResource
-from dino_assets.settings import find_root
 from dino_assets.stages import images as stage
 from dino_assets.stages.drafts import DropDrafts
-from dino_assets.stages.drops import read_drop
-from dino_assets.stages.sources import open_source
 
 
 class ImagesConfig(dg.Config):
@@ -40,15 +38,15 @@ def images(
     context: dg.AssetExecutionContext,
     config: ImagesConfig,
     storage: StorageResource,
+    inbox: InboxResource,
     compute: ComputeResource,
 ) -> DropDrafts:
     """List, hash and check the drops of this run."""
-    store, root = storage.open(), find_root()
+    store = storage.open()
     threads = compute.resolve().threads
 
     def draft(name: str) -> Draft:
-        drop = read_drop(store, name)
-        source = open_source(drop.source, root=root)
+        drop, source = inbox.open(store, name)
         return stage.draft_images(drop, source, threads=threads, max_pixels=config.max_pixels)
 
     return DropDrafts(drops_of_run(context) or (), draft)

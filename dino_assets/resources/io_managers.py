@@ -12,7 +12,7 @@ from dino_assets.store.readers import CommittedTable, open_table
 
 
 class CommittingIOManager(dg.ConfigurableIOManager):
-    """Commits drafts to ``storage`` and opens what is committed there."""
+    """Commits drafts to the storage and opens what is committed there."""
 
     storage: dg.ResourceDependency[StorageResource]
 

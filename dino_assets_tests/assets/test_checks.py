@@ -1,0 +1,129 @@
+"""Every check is seen to fail on planted data."""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from dino_assets.checks import to_result
+from dino_assets.records import Draft, Facts, OutputId, Recipe, Verdict
+from dino_assets.stages import images as images_stage
+from dino_assets.stages import tiles as tiles_stage
+from dino_assets.store.manifests import commit, read_manifest
+from dino_assets.store.readers import open_table
+from dino_assets_tests.assets.conftest import Lineage, checks
+
+
+@pytest.fixture
+def done(lineage: Lineage, card) -> Lineage:
+    lineage.register("flight-1", card("flight-1"))
+    assert lineage.run("flight-1").success
+    return lineage
+
+
+def plant(lineage: Lineage, asset: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Commit an altered table in place of the real one, as a faulty stage would."""
+    output = OutputId(asset, "flight-1")
+    known = read_manifest(lineage.store, output)
+    schema = {"images": images_stage.SCHEMA, "tiles": tiles_stage.SCHEMA}[asset]
+    table = change(open_table(lineage.store, asset).read("flight-1")).cast(schema)
+    recipe = Recipe(output, "planted")
+    commit(
+        lineage.store,
+        Draft(recipe, lambda: iter([*table.to_batches(), Facts(known.facts)]), schema),
+    )
+
+
+def recheck(lineage: Lineage, check: str):
+    import dagster as dg
+
+    from dino_assets.checks import ALL_CHECKS
+    from dino_assets.definitions import make_definitions
+
+    defs = make_definitions(lineage.settings)
+    (wanted,) = [c for c in ALL_CHECKS if c.check_key.name == check]
+    job = dg.Definitions(
+        assets=defs.assets,
+        asset_checks=[wanted],
+        jobs=[dg.define_asset_job("j", dg.AssetSelection.checks(wanted))],
+        resources=defs.resources,
+    ).resolve_job_def("j")
+    result = job.execute_in_process(instance=lineage.instance, raise_on_error=False)
+    return checks(result)[check]
+
+
+def set_first(table: pa.Table, column: str, value: object) -> pa.Table:
+    values = table[column].to_pylist()
+    values[0] = value
+    index = table.schema.get_field_index(column)
+    return table.set_column(index, column, pa.array(values, table.schema.field(column).type))
+
+
+def test_weights_are_whole__flipped_byte(done: Lineage):
+    part = next(p for p in read_manifest(done.store, OutputId("weights")).parts if p.bytes > 1000)
+    data = bytearray(done.store.get(part.key))
+    data[500] ^= 1
+    done.store.put(part.key, bytes(data))
+    found = recheck(done, "weights_are_whole")
+    assert not found.passed
+    assert found.severity.value == "ERROR"
+    assert part.key in found.description
+
+
+def test_images_are_complete__sound(done: Lineage):
+    assert recheck(done, "images_are_complete").passed
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("path", "100MEDIA/DJI_0001.JPG", "1 paths twice"),
+        ("image_id", "short", "1 usable rows without id or size"),
+        ("width", None, "1 usable rows without id or size"),
+        ("is_usable", False, "1 quarantined rows without a reason"),
+    ],
+)
+def test_images_are_complete__planted(done: Lineage, column, value, sentence):
+    plant(done, "images", lambda table: set_first(table, column, value))
+    found = recheck(done, "images_are_complete")
+    assert not found.passed
+    assert sentence in found.description
+
+
+def test_images_are_usable__too_many_bad(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=3, bad=3))
+    result = lineage.run("flight-1")
+    found = checks(result)["images_are_usable"]
+    assert (found.passed, found.severity.value) == (False, "ERROR")
+    assert "more than the 2 allowed" in found.description
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t: t.slice(1), "pixels have no tile"),
+        (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "1 tile ids occur twice"),
+        (lambda t: set_first(t, "x", -1), "a tile leaves its 1600×1200"),
+        (lambda t: set_first(t, "w", 5000), "a tile leaves its 1600×1200"),
+        (
+            lambda t: t.filter(pc.field("image_id") != t["image_id"][0]),
+            "1,920,000 pixels have no tile",
+        ),
+        (lambda t: set_first(t, "image_id", "f" * 64), "no tile"),
+    ],
+)
+def test_tiles_cover_images__planted(done: Lineage, change, sentence):
+    plant(done, "tiles", change)
+    found = recheck(done, "tiles_cover_images")
+    assert not found.passed
+    assert sentence in found.description
+
+
+def test_to_result__blocks_only_in_runs_of_one_drop():
+    bad, good = Verdict("a", False, "broken"), Verdict("b", True, "fine")
+    assert to_result([bad]).severity.value == "ERROR"
+    assert to_result([bad, good]).severity.value == "WARN"
+    assert not to_result([bad, good]).passed
+    assert to_result([good]).passed
+    assert not to_result([Verdict("c", True, "one bad file", warns=True)]).passed

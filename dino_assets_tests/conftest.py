@@ -1,0 +1,116 @@
+"""Fixtures for all tests: no outside environment, real stores, real small files."""
+
+import io
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_assets.records import StorageSettings
+from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets_tests.servers import s3_server
+
+FOREIGN = ("DINO_", "MINIO_", "AWS_", "AZURE_", "HF_", "DAGSTER_", "EMBED_BUCKET", "USE_MINIO")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable of the developer's reaches a test, and no test stands in the real project."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One S3 server per test process."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+def s3_settings(endpoint: str, root: Path) -> StorageSettings:
+    """A fresh bucket on the test server."""
+    settings = StorageSettings(
+        url=f"minio://b-{uuid.uuid4().hex}/some/prefix",
+        root=root,
+        endpoint=endpoint,
+        region="us-east-1",
+        access_key="test-access",
+        secret_key="test-secret",
+    )
+    create_bucket(settings)
+    return settings
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """Every kind of store the protocol is promised for."""
+    if request.param == "local":
+        return open_store(StorageSettings(url="store", root=tmp_path))
+    if request.param == "memory":
+        return ObjectStore.in_memory()
+    return open_store(s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path))
+
+
+@pytest.fixture
+def local_store(tmp_path: Path) -> ObjectStore:
+    return open_store(StorageSettings(url="store", root=tmp_path))
+
+
+@pytest.fixture(scope="session")
+def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny real DINOv3-shaped checkpoint. Shared: copy it before you change it."""
+    from dino_assets.samples.checkpoint import write_demo_checkpoint
+
+    return write_demo_checkpoint(tmp_path_factory.mktemp("checkpoint"), dim=16, layers=2)
+
+
+def photo_bytes(
+    width: int = 64, height: int = 48, *, seed: int = 0, kind: str = "JPEG", **options: object
+) -> bytes:
+    """A seeded picture, encoded."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, kind, **options)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def write_photo() -> Callable[..., Path]:
+    """Write a seeded picture somewhere; its folder is made."""
+
+    def write(path: Path, width: int = 64, height: int = 48, **options: object) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo_bytes(width, height, **options))
+        return path
+
+    return write
+
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def project(tmp_path: Path, checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder with the committed instance and a checkpoint, as working directory."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DINO_MODEL_ID", str(checkpoint_dir))
+    return folder
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of its own, in memory."""
+    with dg.DagsterInstance.ephemeral() as fresh:
+        yield fresh

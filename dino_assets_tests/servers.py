@@ -1,0 +1,77 @@
+"""Real servers on loopback for the tests: started as processes, asked until they answer, ended."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    url: str,
+    log: Path,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout_s: float = 90,
+) -> Iterator[None]:
+    """A server process (its whole group ends with the block), once ``url`` answers anything."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, env=env, cwd=cwd, start_new_session=True
+        )
+    try:
+        _wait_until_it_answers(process, url, log, timeout_s)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_until_it_answers(
+    process: "subprocess.Popen[bytes]", url: str, log: Path, timeout_s: float
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended at once:\n{log.read_text()[-4000:]}")
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"no answer from {url} in {timeout_s} s:\n{log.read_text()[-4000:]}")
+
+
+@contextlib.contextmanager
+def s3_server(folder: Path) -> Iterator[str]:
+    """A real HTTP S3 server (moto); yields its endpoint."""
+    port = free_port()
+    endpoint = f"http://{HOST}:{port}"
+    command = [str(Path(sys.executable).parent / "moto_server"), "-H", HOST, "-p", str(port)]
+    with running(command, url=endpoint, log=folder / "moto.log"):
+        yield endpoint

@@ -1,0 +1,146 @@
+"""``dino-assets``, in this process; test_commands.py runs it as a person does."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.instance import open_instance
+from dino_assets.records import OutputId
+from dino_assets.settings import load_settings
+from dino_assets.stages.weights import draft_weights
+from dino_assets.store.manifests import commit, read_manifest
+from dino_assets.store.objects import open_store
+from dino_assets_tests.servers import HOST, free_port
+
+
+def store():
+    return open_store(load_settings().storage)
+
+
+def test_drops_register__twice(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG")
+    assert main(["drops", "register", "flight-1", "--from", "card"]) == 0
+    assert "flight-1: registered" in capsys.readouterr().out
+    assert main(["drops", "register", "flight-1", "--from", "card"]) == 0
+    assert "flight-1: already registered" in capsys.readouterr().out
+    with open_instance(project) as instance:
+        assert instance.get_dynamic_partitions("drops") == ["flight-1"]
+
+
+def test_drops_register__from_the_inbox(project, write_photo, capsys):
+    write_photo(project / "inbox" / "flight-2" / "DJI_0001.JPG")
+    assert main(["drops", "register", "flight-2"]) == 0
+    assert str(project / "inbox" / "flight-2") in capsys.readouterr().out
+
+
+def test_drops_register__a_name_that_is_no_key(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG")
+    assert main(["drops", "register", "Flug am Bärensee", "--from", "card"]) == 0
+    out = capsys.readouterr().out
+    assert "(from 'Flug am Bärensee')" in out
+    assert out.startswith("Flug-am-B-rensee-")
+
+
+def test_drops_register__another_source(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG")
+    write_photo(project / "other" / "DJI_0001.JPG")
+    main(["drops", "register", "flight-1", "--from", "card"])
+    assert main(["drops", "register", "flight-1", "--from", "other"]) == 1
+    assert "DropConflictError: drop 'flight-1' is registered from" in capsys.readouterr().err
+    assert main(["drops", "register", "flight-1", "--from", "other", "--replace"]) == 0
+
+
+def test_drops_register__nothing_there(project, capsys):
+    assert main(["drops", "register", "flight-1", "--from", "nowhere"]) == 1
+    assert "SourceError: there is no folder" in capsys.readouterr().err
+
+
+def test_drops_list(project, write_photo, capsys):
+    assert main(["drops", "list"]) == 0
+    assert "no drops yet" in capsys.readouterr().out
+    write_photo(project / "card" / "DJI_0001.JPG")
+    main(["drops", "register", "flight-1", "--from", "card"])
+    capsys.readouterr()
+    assert main(["drops", "list"]) == 0
+    assert capsys.readouterr().out.split()[:5] == ["flight-1", "images", "–", "tiles", "–"]
+
+
+def test_verify__finds_and_repairs(project, checkpoint_dir, capsys):
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    assert main(["verify"]) == 0
+    assert "everything committed is whole" in capsys.readouterr().out
+    part = read_manifest(store(), OutputId("weights")).parts[0]
+    store().put(part.key, b"something else")
+    assert main(["verify", "--repair"]) == 1
+    assert part.key in capsys.readouterr().out
+    assert not commit(store(), draft_weights(checkpoint_dir, "demo")).was_reused
+    assert main(["verify"]) == 0
+
+
+def test_collect__dry_run(project, capsys):
+    assert main(["collect", "--dry-run"]) == 0
+    assert "would delete 0 parts" in capsys.readouterr().out
+
+
+def test_doctor__healthy(project, capsys):
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", what] for what in ("python", "disk", "device", "store", "checkpoint", "instance")
+    ]
+
+
+def test_doctor__everything_wrong(project, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "./nowhere")
+    monkeypatch.setenv("DINO_DEVICE", "cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("MINIO_ENDPOINT", f"{HOST}:{free_port()}")
+    monkeypatch.setattr("dino_assets.store.objects.MAX_RETRIES", 0)
+    monkeypatch.setattr("dino_assets.doctor.MIN_FREE_BYTES", 10**18)
+    (project / "dagster.yaml").write_text("storage: {sqlite: 7}\n")
+    assert main(["doctor"]) == 1
+    found = {
+        line.split()[1]: line
+        for line in capsys.readouterr().out.splitlines()
+        if line[:4].strip() in ("ok", "FAIL")
+    }
+    assert "free at least 1000000000 GB" in found["disk"]
+    assert "device 'cuda' was asked for" in found["device"]
+    assert "does not answer" in found["store"]
+    assert found["checkpoint"].startswith("FAIL")
+    assert found["instance"].startswith("FAIL")
+    assert "minioadmin" not in "".join(found.values())
+
+
+def test_doctor__makes_a_bucket(project, capsys, monkeypatch, s3_endpoint):
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("EMBED_BUCKET", "made-by-the-doctor")
+    assert main(["doctor"]) == 1
+    assert "dino-assets doctor --create-bucket" in capsys.readouterr().out
+    assert main(["doctor", "--create-bucket"]) == 0
+
+
+def test_samples_checkpoint(project, capsys):
+    assert main(["samples", "checkpoint", "models/tried"]) == 0
+    assert "random weights, for the plumbing only" in capsys.readouterr().out
+    assert (project / "models" / "tried" / "model.safetensors").is_file()
+
+
+def test_main__bad_environment_is_a_sentence(project, capsys, monkeypatch):
+    monkeypatch.setenv("USE_MINIO", "perhaps")
+    assert main(["drops", "list"]) == 1
+    assert "ConfigError: cannot read the environment: USE_MINIO" in capsys.readouterr().err
+
+
+def test_main__misuse():
+    with pytest.raises(SystemExit) as ended:
+        main(["drops"])
+    assert ended.value.code == 2
+
+
+def test_main__a_closed_pipe_is_no_error(project):
+    command = f"{sys.executable} -m dino_assets.cli doctor | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr

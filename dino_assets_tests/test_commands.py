@@ -1,0 +1,101 @@
+"""The commands as CI and people type them, in processes of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def materialise(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return run("dagster", "asset", "materialize", "-m", "dino_assets", *arguments, **environment)
+
+
+@pytest.fixture
+def drops(project: Path, write_photo) -> Path:
+    """Three registered drops."""
+    for name in ("a", "b", "c"):
+        write_photo(project / "cards" / name / "DCIM" / "DJI_0001.JPG", 1600, 1200)
+        assert (
+            run("dino-assets", "drops", "register", name, "--from", f"cards/{name}").returncode == 0
+        )
+    return project
+
+
+def test_materialize__whole_lineage_of_one_drop(drops: Path):
+    done = materialise("--select", "*", "--partition", "a")
+    assert done.returncode == 0, done.stderr
+    listed = run("dino-assets", "drops", "list").stdout.splitlines()
+    assert listed[0].split()[:5] == ["a", "images", "1", "tiles", "24"]
+    assert listed[1].split()[:5] == ["b", "images", "–", "tiles", "–"]
+    assert run("dino-assets", "verify").returncode == 0
+
+
+def test_materialize__a_failing_step_is_exit_1(drops: Path):
+    done = materialise("--select", "*", "--partition", "a", DINO_MODEL_ID="./no-such-checkpoint")
+    assert done.returncode == 1
+    assert "there is no checkpoint directory './no-such-checkpoint'" in done.stderr + done.stdout
+
+
+def test_materialize__a_range_with_one_bad_drop(drops: Path):
+    (drops / "cards" / "b" / "DCIM" / "DJI_0001.JPG").write_text("not a picture")
+    done = materialise("--select", "*", "--partition-range", "a...c")
+    assert done.returncode == 1
+    assert "tiles: 1 of 3 drops failed, 2 are committed" in done.stderr + done.stdout
+    listed = run("dino-assets", "drops", "list").stdout.splitlines()
+    assert [line.split()[4] for line in listed] == ["24", "–", "24"]
+
+
+def test_materialize__a_range(drops: Path):
+    assert materialise("--select", "*", "--partition-range", "a...c").returncode == 0
+
+
+def test_commands__need_nothing_but_the_folder(drops: Path):
+    """No DAGSTER_HOME, no other variable, and nothing written outside the folder and its data."""
+    assert "DAGSTER_HOME" not in os.environ
+    home = drops.parent / "home"
+    home.mkdir()
+    done = materialise("--select", "*", "--partition", "a", HOME=str(home))
+    assert done.returncode == 0
+    assert not [path for path in home.rglob("*") if path.is_file()]
+    found = {path.name for path in drops.iterdir()}
+    assert found == {"dagster.yaml", "workspace.yaml", "cards", "data", ".dagster"}
+
+
+def test_commands__a_dot_env_file_is_honoured(drops: Path, checkpoint_dir: Path):
+    shutil.copytree(checkpoint_dir, drops / "models" / "mine")
+    (drops / ".env").write_text("DINO_MODEL_ID=models/mine\nDINO_STORAGE=elsewhere\n")
+    environment = {k: v for k, v in os.environ.items() if k != "DINO_MODEL_ID"}
+    for command in (
+        ["dino-assets", "drops", "register", "a", "--from", "cards/a"],
+        [
+            "dagster",
+            "asset",
+            "materialize",
+            "-m",
+            "dino_assets",
+            "--select",
+            "*",
+            "--partition",
+            "a",
+        ],
+    ):
+        done = subprocess.run(
+            [str(BIN / command[0]), *command[1:]], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert (drops / "elsewhere" / "manifests" / "tiles" / "_" / "a.json").is_file()

@@ -1,0 +1,67 @@
+"""Opening Dagster's instance."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from dino_assets.instance import instance_home, open_instance
+from dino_assets.partitions import add_drop_keys
+
+OPEN = """
+import sys, time
+from pathlib import Path
+import dagster
+from dino_assets.instance import open_instance
+while time.time() < float(sys.argv[1]):  # all at the same moment
+    pass
+with open_instance(Path.cwd()) as instance:
+    print(len(instance.get_dynamic_partitions("drops")))
+"""
+
+
+@pytest.mark.slow
+def test_open_instance__first_starts_at_once(project):
+    """Without the lock an empty SQLite instance opened twice at once is broken for good."""
+    import shutil
+    import time
+
+    for _ in range(4):
+        shutil.rmtree(project / ".dagster", ignore_errors=True)
+        at = str(time.time() + 3)
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", OPEN, at],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        for child in children:
+            out, err = child.communicate(timeout=60)
+            assert (child.returncode, out.strip()) == (0, "0"), err
+        with open_instance(project) as instance:
+            assert instance.get_runs_count() == 0
+
+
+def test_open_instance__stays_in_the_folder(project):
+    with open_instance(project) as instance:
+        assert add_drop_keys(instance, ["a"]) == ["a"]
+    assert {p.name for p in project.iterdir()} == {"dagster.yaml", "workspace.yaml", ".dagster"}
+    with open_instance(project) as instance:
+        assert instance.get_dynamic_partitions("drops") == ["a"]
+
+
+def test_instance_home__dagster_home_wins(project, tmp_path, monkeypatch):
+    assert instance_home(project) == project
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    assert instance_home(project) == tmp_path
+
+
+def test_add_drop_keys__long_lists_and_repeats(instance: dg.DagsterInstance):
+    names = [f"d{n:04d}" for n in range(1203)]
+    assert add_drop_keys(instance, names) == names
+    assert add_drop_keys(instance, [*names, "new"]) == ["new"]
+    assert len(instance.get_dynamic_partitions("drops")) == 1204

@@ -1,0 +1,61 @@
+"""`make` says what is wrong instead of a stack of pip's own words."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dino_assets_tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, capture_output=True, text=True, env=environment
+    )
+
+
+def test_make__without_a_target_is_help(folder: Path):
+    done = make(folder)
+    assert done.returncode == 0
+    listed = [line.split()[0] for line in done.stdout.splitlines()]
+    assert listed == ["help", "install", "check", "test", "test-all", "bench", "ui", "clean"]
+
+
+def test_make__no_python(folder: Path):
+    done = make(folder, "check", "PYTHON=no-such-python")
+    assert done.returncode != 0
+    assert "No 'no-such-python' here. Install Python 3.11" in done.stdout
+
+
+def test_make__an_old_python(folder: Path):
+    old = folder / "old-python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    done = make(folder, "test", f"PYTHON={old}")
+    assert done.returncode != 0
+    assert "Python 3.8.1 is not 3.11, 3.12 or 3.13" in done.stdout
+
+
+def test_make__a_full_disk(folder: Path):
+    done = make(folder, "install", "MIN_FREE_MB=999999999")
+    assert done.returncode != 0
+    assert "MB free here, the set-up needs 999999999. Free some space" in done.stdout
+
+
+def test_make__clean_twice(folder: Path):
+    (folder / ".venv").mkdir()
+    (folder / "data").mkdir()
+    assert make(folder, "clean").returncode == 0
+    assert make(folder, "clean").returncode == 0
+    assert (folder / "data").is_dir()
+    assert not (folder / ".venv").exists()

@@ -1,0 +1,77 @@
+"""The README's commands are run as they stand."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dino_assets_tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = dict(re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL))
+
+
+@pytest.fixture
+def clone(tmp_path: Path, write_photo, monkeypatch) -> Path:
+    """What a newcomer has after `make install`, and some photographs."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for name in (
+        "dagster.yaml",
+        "workspace.yaml",
+        "Makefile",
+        "pyproject.toml",
+        "requirements.lock",
+    ):
+        shutil.copy(REPOSITORY / name, folder)
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    for number in range(2):
+        write_photo(
+            folder / "path" / "to" / "photos" / f"DJI_{number:04d}.JPG", 1600, 1200, seed=number
+        )
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_readme__first_result(clone: Path):
+    lines = BLOCKS["bash"].strip().splitlines()
+    assert lines[0] == "make install"  # what this test stands on
+    script = "set -euo pipefail\n" + "\n".join(lines[1:])
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^my-flight +images 2 +tiles 48 ", done.stdout, re.MULTILINE)
+    parts = [line for line in done.stdout.splitlines() if line.endswith(".parquet")]
+    assert len(parts) == 1
+    assert Path(parts[0]).is_file()
+    ran = subprocess.run([sys.executable, "-c", BLOCKS["python"]], capture_output=True, text=True)
+    assert ran.stdout.strip() == "('my-flight',) 48", ran.stderr
+
+
+def test_readme__names_only_what_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)`", README)) <= targets
+    assert {"help", "install", "check", "test", "test-all", "bench", "ui", "clean"} <= targets
+    helped = subprocess.run(
+        [sys.executable, "-m", "dino_assets.cli", "--help"], capture_output=True, text=True
+    ).stdout
+    for command in set(re.findall(r"dino-assets ([a-z]+)", README)):
+        assert command in helped, command
+    for path in re.findall(r"\]\(([^)h][^)]*)\)", README):
+        assert (REPOSITORY / path).exists(), path
+
+
+def test_readme__configuration_is_what_settings_read():
+    from dino_assets.settings import _Environment
+
+    table = README.split("## Configuration")[1].split("##")[0]
+    named = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
+    known = set(_Environment.model_fields)
+    missing = known - named - {"MINIO_REGION"}
+    assert not missing
+    assert {name for name in named if not name.startswith("HF_")} <= known
