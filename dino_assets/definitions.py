@@ -17,9 +17,11 @@ from dino_assets.resources.io_managers import CommittingIOManager
 from dino_assets.resources.storage import StorageResource
 from dino_assets.settings import is_in_environment, load_settings
 
-SECRETS = {
-    "aws_access_key_id": "MINIO_ACCESS_KEY",
-    "aws_secret_access_key": "MINIO_SECRET_KEY",
+# Our names of an S3 store's secrets → dagster-aws' names.
+S3_SECRETS = {
+    "access_key": "aws_access_key_id",
+    "secret_key": "aws_secret_access_key",
+    "session_token": "aws_session_token",
 }
 
 
@@ -49,9 +51,9 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
     # are set are named; for the others (a value in .env, the documents' defaults) settings.py is asked
     # when the store is opened.
     secrets: dict[str, Any] = {
-        field: dg.EnvVar(variable)
-        for field, variable in SECRETS.items()
-        if where.endpoint and is_in_environment(variable)
+        S3_SECRETS[secret]: dg.EnvVar(variable)
+        for secret, variable in where.variables.items()
+        if is_in_environment(variable)
     }
     s3 = S3Resource(endpoint_url=where.endpoint, region_name=where.region, **secrets)
     return S3StorageResource(url=where.url, s3=s3), s3

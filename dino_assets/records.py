@@ -29,6 +29,8 @@ class StorageSettings:
     session_token: str | None = field(default=None, repr=False)
     profile: str | None = None
     azure_connection_string: str | None = field(default=None, repr=False)
+    # Which variable each secret comes from, for who shows names instead of values (the UI).
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,14 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Seconds a stage spent, summed over its threads: told to the operator, never stored."""
+
+    read_s: float = 0.0
+    compute_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class LocalFile:
     """A file on this machine to be stored as it is, under its own name."""
 
@@ -141,21 +151,23 @@ class LocalFile:
 class Draft:
     """An output that is not committed: its recipe, and how to produce it if it is needed.
 
-    ``produce`` yields record batches of ``schema``, parts already put, local files, and facts. It may
-    raise CommitRefusedError at any point, even after its last row: nothing is visible before the end.
+    ``produce`` yields record batches of ``schema``, parts already put, local files, facts, and what
+    it spent. It may raise CommitRefusedError at any point, even after its last row: nothing is visible before the end.
     """
 
     recipe: Recipe
-    produce: "Callable[[], Iterator[pa.RecordBatch | Part | LocalFile | Facts]]"
+    produce: "Callable[[], Iterator[pa.RecordBatch | Part | LocalFile | Facts | Spent]]"
     schema: "pa.Schema | None" = None
 
 
 @dataclass(frozen=True)
 class Committed:
-    """What a commit did."""
+    """What a commit did. ``seconds`` passed on the clock; the others are summed over threads."""
 
     manifest: Manifest
     was_reused: bool
+    seconds: float = 0.0
+    read_s: float = 0.0
     compute_s: float = 0.0
     write_s: float = 0.0
 
@@ -199,6 +211,8 @@ class Checkpoint:
 
 
 # --- drops, images, tiles -------------------------------------------------------------------
+
+MAX_IMAGE_SIDE_PX = 99_999  # five digits in a tile id
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,12 @@ def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSett
 def _read_environment(folder: Path) -> _Environment:
     try:
         return _Environment(_env_file=folder / ".env")  # type: ignore[call-arg]
+    except UnicodeDecodeError:
+        raise ConfigError(".env is not UTF-8 text. Save it as UTF-8.") from None
     except ValidationError as err:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors())
         # pydantic's own message repeats the input, which may be a secret.
-        raise ConfigError(f"cannot read the environment: {problems}") from None
+        raise ConfigError(f"cannot read the environment or .env: {problems}") from None
 
 
 def _storage(env: _Environment, root: Path, *, url: str | None = None) -> StorageSettings:
@@ -130,6 +132,7 @@ def _storage(env: _Environment, root: Path, *, url: str | None = None) -> Storag
             region=env.MINIO_REGION or env.AWS_REGION or "us-east-1",
             access_key=env.MINIO_ACCESS_KEY or _MINIO_DEFAULT,
             secret_key=env.MINIO_SECRET_KEY or _MINIO_DEFAULT,
+            variables={"access_key": "MINIO_ACCESS_KEY", "secret_key": "MINIO_SECRET_KEY"},
         )
     if scheme == "s3":
         return StorageSettings(
@@ -141,6 +144,11 @@ def _storage(env: _Environment, root: Path, *, url: str | None = None) -> Storag
             secret_key=env.AWS_SECRET_ACCESS_KEY,
             session_token=env.AWS_SESSION_TOKEN,
             profile=env.AWS_PROFILE,
+            variables={
+                "access_key": "AWS_ACCESS_KEY_ID",
+                "secret_key": "AWS_SECRET_ACCESS_KEY",
+                "session_token": "AWS_SESSION_TOKEN",
+            },
         )
     return StorageSettings(url=where, root=root)
 

@@ -97,7 +97,7 @@ def test_doctor__everything_wrong(project, capsys, monkeypatch):
     monkeypatch.setenv("DINO_DEVICE", "cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("MINIO_ENDPOINT", f"{HOST}:{free_port()}")
-    monkeypatch.setattr("dino_assets.store.objects.MAX_RETRIES", 0)
+    monkeypatch.setattr("dino_assets.store.backends.MAX_RETRIES", 0)
     monkeypatch.setattr("dino_assets.doctor.MIN_FREE_BYTES", 10**18)
     (project / "dagster.yaml").write_text("storage: {sqlite: 7}\n")
     assert main(["doctor"]) == 1
@@ -131,7 +131,7 @@ def test_samples_checkpoint(project, capsys):
 def test_main__bad_environment_is_a_sentence(project, capsys, monkeypatch):
     monkeypatch.setenv("USE_MINIO", "perhaps")
     assert main(["drops", "list"]) == 1
-    assert "ConfigError: cannot read the environment: USE_MINIO" in capsys.readouterr().err
+    assert "ConfigError: cannot read the environment or .env: USE_MINIO" in capsys.readouterr().err
 
 
 def test_main__misuse():

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from PIL import Image, UnidentifiedImageError
 
 from dino_assets.errors import UnusableImageError
-from dino_assets.records import ImageFacts, Verdict
+from dino_assets.records import MAX_IMAGE_SIDE_PX, ImageFacts, Verdict
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tiff", ".tif", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
@@ -19,7 +19,9 @@ MAX_PIXELS = 178_956_970
 _ORIENTATION_TAG = 0x0112
 _TURNED = (5, 6, 7, 8)
 
+# Pillow warns about damaged metadata without saying in which file; a damaged picture gets a row.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def is_photo_name(path: str) -> bool:
@@ -32,7 +34,7 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
     """Hash, identify and decode one file's bytes to the end.
 
     Raises:
-        UnusableImageError: empty, not an image, too large, truncated or undecodable.
+        UnusableImageError: empty, not an image, too large, animated, truncated or undecodable.
     """
     if not data:
         raise UnusableImageError("empty", "the file has no bytes")
@@ -43,6 +45,10 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
                 raise UnusableImageError(
                     "too-large", f"{width}×{height} px, the limit is {max_pixels:,} pixels"
                 )
+            if max(width, height) > MAX_IMAGE_SIDE_PX:
+                raise UnusableImageError(
+                    "too-large", f"{width}×{height} px, a side may have {MAX_IMAGE_SIDE_PX:,} px"
+                )
             facts = _describe(image, hashlib.sha256(data).hexdigest())
             # A JPEG decoded at 1/8 scale still reads the whole scan: same truncations found, 5× faster.
             image.draft("L", (max(1, width // 8), max(1, height // 8)))
@@ -52,12 +58,14 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
         raise
     except UnidentifiedImageError:
         raise UnusableImageError(
-            "not-an-image", f"starts with {data[:8]!r}; expected one of {', '.join(FORMATS)}"
+            "not-an-image",
+            f"no whole header of {', '.join(FORMATS)}; it starts with {data[:8]!r}",
         ) from None
     except Image.DecompressionBombError:
-        raise UnusableImageError("too-large", f"more than {max_pixels:,} pixels") from None
+        limit = min(max_pixels, MAX_PIXELS)
+        raise UnusableImageError("too-large", f"more than {limit:,} pixels") from None
     except Exception as err:  # Pillow's plug-ins raise nearly anything on bad bytes
-        truncated = "truncated" in str(err) or "incomplete" in str(err)
+        truncated = any(sign in str(err).lower() for sign in ("truncated", "incomplete"))
         raise UnusableImageError(
             "truncated" if truncated else "undecodable", f"{type(err).__name__}: {err}"
         ) from err
@@ -66,9 +74,13 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
 def _describe(image: Image.Image, image_id: str) -> ImageFacts:
     if image.mode not in MODES:
         raise UnusableImageError("unsupported-mode", f"pixels are {image.mode!r}")
-    width, height = image.size
+    # Further pages of a TIFF or an MPO are previews; further frames here are a film.
+    if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
+        raise UnusableImageError("animated", "several frames; export the one that is meant")
     orientation = _orientation(image)
     turned = orientation in _TURNED
+    # Pillow turns TIFF upright itself, size included; other formats come as they are stored.
+    width, height = image.size[::-1] if turned and image.format == "TIFF" else image.size
     return ImageFacts(
         image_id=image_id,
         format=image.format or "",

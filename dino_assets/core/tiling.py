@@ -5,26 +5,28 @@ from functools import lru_cache
 import numpy as np
 
 from dino_assets.errors import ConfigError
-from dino_assets.records import TileGrid
+from dino_assets.records import MAX_IMAGE_SIDE_PX, TileGrid
 
 GRID_VERSION = 1
 WHOLE_MAX_PX = 1024  # S0-03: up to this on both sides an image is one tile
 OVERLAP = 0.5
-MAX_SIDE_PX = 100_000  # five digits in a tile id
 
 
 def make_grid(side_px: int, *, overlap: float = OVERLAP, patch_px: int = 1) -> TileGrid:
     """A grid of square tiles.
 
     Raises:
-        ConfigError: the side is not a positive multiple of the patch, or the overlap leaves no step.
+        ConfigError: the side is not a positive multiple of the patch, or larger than any image, or
+            the overlap leaves no step.
     """
     if side_px < 1 or side_px % patch_px:
-        below = side_px // patch_px * patch_px
+        below = max(side_px // patch_px, 1) * patch_px
         raise ConfigError(
             f"tile_px={side_px} is not a positive multiple of the model's patch ({patch_px} px): "
-            f"use {below or patch_px} or {below + patch_px}"
+            f"use {below} or {below + patch_px}"
         )
+    if side_px > MAX_IMAGE_SIDE_PX:
+        raise ConfigError(f"tile_px={side_px} is more than the largest side, {MAX_IMAGE_SIDE_PX}")
     if not 0 <= overlap <= 0.9:
         raise ConfigError(f"overlap={overlap} is outside 0 … 0.9 (a share of the tile's side)")
     return TileGrid(side_px, overlap, WHOLE_MAX_PX, GRID_VERSION)
@@ -48,8 +50,8 @@ def cut_windows(width: int, height: int, grid: TileGrid) -> np.ndarray:
     image that is at least one tile wide and high. On a shorter side the window is the image's own
     side and the reader pads it by reflection. Read-only, since it is shared.
     """
-    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
-        raise ConfigError(f"{width}×{height} px: sides of 1 to {MAX_SIDE_PX} px can be tiled")
+    if not (0 < width <= MAX_IMAGE_SIDE_PX and 0 < height <= MAX_IMAGE_SIDE_PX):
+        raise ConfigError(f"{width}×{height} px: sides of 1 to {MAX_IMAGE_SIDE_PX} px can be tiled")
     if is_whole(width, height, grid):
         windows = np.array([[0, 0, width, height]], np.int32)
     else:
@@ -107,5 +109,5 @@ def uncovered_px(width: int, height: int, windows: np.ndarray) -> int:
         x0, x1 = np.searchsorted(xs, (x, min(x + w, width)))
         y0, y1 = np.searchsorted(ys, (y, min(y + h, height)))
         covered[x0:x1, y0:y1] = True
-    areas = np.outer(np.diff(xs), np.diff(ys))
+    areas = np.outer(np.diff(xs), np.diff(ys).astype(np.int64))  # int32 ends at 46,340²
     return int(areas[~covered].sum())

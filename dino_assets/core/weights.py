@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast, get_args
+
+from safetensors import SafetensorError, safe_open
 
 from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
 from dino_assets.records import Checkpoint, CheckpointFile, Family
@@ -24,6 +27,7 @@ _PATCH = re.compile(r"(?:^|\.)patch_embeddings(?:\.projection)?\.weight$")
 _LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
 _REGISTERS = re.compile(r"(?:^|\.)register_tokens$")
 _CLS = re.compile(r"(?:^|\.)cls_token$")
+_SHARD = re.compile(r"[^/\\]+\.safetensors")
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -41,9 +45,11 @@ def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
         raise CheckpointNotFoundError(f"there is no checkpoint directory {model!r}")
     config = _read_json(folder / CONFIG, model)
     preprocessor = _read_json(folder / PREPROCESSOR, model)
+    used = _weight_files(folder, model)
     shapes: Shapes = {}
-    for path in _weight_files(folder, model):
+    for path in used:
         shapes |= read_shapes(path, model)
+    _check_index(folder, shapes, model)
     family = _family(config, model)
     _check_shapes(shapes, config, model)
     files = tuple(_hash(path) for path in _kept_files(folder))
@@ -51,18 +57,18 @@ def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
     return Checkpoint(
         model=model,
         revision="content:" + digest_files(files)[:40],
-        weights_sha256=digest_files(f for f in files if f.name.endswith(".safetensors")),
+        weights_sha256=digest_files(f for f in files if folder / f.name in used),
         family=family,
         dim=_integer(config, "hidden_size", model),
         layers=_integer(config, "num_hidden_layers", model),
         heads=_integer(config, "num_attention_heads", model),
         patch_px=_integer(config, "patch_size", model),
-        registers=_registers(config),
+        registers=_registers(config, model),
         parameters=sum(_product(shape) for shape in shapes.values()),
         mean=mean,
         std=std,
         statistics_from=origin,
-        licence=_licence(folder),
+        licence=_licence(folder, files),
         files=files,
     )
 
@@ -73,7 +79,7 @@ def digest_files(files: Iterable[CheckpointFile]) -> str:
     if len(listed) == 1:
         return listed[0].sha256
     text = "".join(f"{file.name}\0{file.sha256}\n" for file in listed)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def read_shapes(path: Path, model: str) -> Shapes:
@@ -92,34 +98,41 @@ def read_shapes(path: Path, model: str) -> Shapes:
             )
         try:
             header = json.loads(file.read(length))
-            tensors = {k: v for k, v in header.items() if k != "__metadata__"}
-            end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-            shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as err:
-            raise InvalidCheckpointError(
-                f"{model!r}: the header of {path.name} does not parse ({err}). Copy it again."
-            ) from err
-    if 8 + length + end != size:
+            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+            announced = 8 + length + int(max(ends, default=0))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
+            raise _unreadable_header(path, model, err) from err
+    if announced != size:
         raise InvalidCheckpointError(
-            f"{model!r}: {path.name} has {size:,} bytes, its header announces {8 + length + end:,}. "
-            "The copy is not complete; fetch or copy it again."
+            f"{model!r}: {path.name} has {size:,} bytes, its header announces {announced:,}. The copy "
+            "is not complete; fetch or copy it again."
         )
-    return shapes
+    try:
+        # The library itself checks the rest: no gaps, no overlaps, shapes that fill their bytes.
+        with safe_open(path, framework="numpy") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except SafetensorError as err:
+        raise _unreadable_header(path, model, err) from err
+
+
+def _unreadable_header(path: Path, model: str, err: Exception) -> InvalidCheckpointError:
+    return InvalidCheckpointError(
+        f"{model!r}: the header of {path.name} does not parse ({err}). Fetch or copy it again."
+    )
 
 
 def _weight_files(folder: Path, model: str) -> list[Path]:
-    index = folder / INDEX
-    if index.is_file():
-        names = set(_read_json(index, model).get("weight_map", {}).values())
-        missing = sorted(name for name in names if not (folder / str(name)).is_file())
-        if missing or not names:
+    if (folder / WEIGHTS).is_file():  # transformers, too, takes it before an index
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        names = sorted(set(_read_index(folder, model).values()))
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
             raise InvalidCheckpointError(
                 f"{model!r}: {INDEX} names {len(names)} shards, {len(missing)} are missing: "
-                f"{', '.join(missing[:3]) or 'it names none'}. Fetch or copy them."
+                f"{', '.join(missing[:3])}. Fetch or copy them."
             )
-        return [folder / str(name) for name in sorted(names)]
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
+        return [folder / name for name in names]
     pickled = sorted(path.name for path in folder.glob("*.bin")) + sorted(
         path.name for path in folder.glob("*.pt*")
     )
@@ -131,21 +144,48 @@ def _weight_files(folder: Path, model: str) -> list[Path]:
     raise CheckpointNotFoundError(f"{model!r}: {WEIGHTS} is missing. Fetch or copy the checkpoint.")
 
 
+def _read_index(folder: Path, model: str) -> dict[str, str]:
+    """Which shard holds which tensor; shards are files of this very folder."""
+    named = _read_json(folder / INDEX, model).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise InvalidCheckpointError(
+            f"{model!r}: {INDEX} names no shards in 'weight_map'. Fetch or copy it again."
+        )
+    for shard in named.values():
+        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
+            raise InvalidCheckpointError(
+                f"{model!r}: {INDEX} names the shard {shard!r}; a .safetensors file beside it is "
+                "expected. Do not use this checkpoint unless you know who made it."
+            )
+    return named
+
+
+def _check_index(folder: Path, shapes: Shapes, model: str) -> None:
+    if (folder / WEIGHTS).is_file():
+        return
+    absent = sorted(_read_index(folder, model).keys() - shapes.keys())
+    if absent:
+        raise InvalidCheckpointError(
+            f"{model!r}: {INDEX} names {len(absent)} tensors that no shard holds, {absent[0]!r} among "
+            "them. The files belong to different models."
+        )
+
+
 def _check_shapes(shapes: Shapes, config: dict[str, Any], model: str) -> None:
     dim = _integer(config, "hidden_size", model)
     patch = _integer(config, "patch_size", model)
-    expected: list[tuple[str, re.Pattern[str], tuple[int, ...]]] = [
-        ("patch embedding", _PATCH, (dim, int(config.get("num_channels", 3)), patch, patch)),
+    channels = _integer(config, "num_channels", model, default=3)
+    registers = _registers(config, model)
+    for what, pattern, shape in (
+        ("patch embedding", _PATCH, (dim, channels, patch, patch)),
         ("cls token", _CLS, (1, 1, dim)),
-    ]
-    if _registers(config):
-        expected.append(("register tokens", _REGISTERS, (1, _registers(config), dim)))
-    for what, pattern, shape in expected:
+        ("register tokens", _REGISTERS, (1, registers, dim) if registers else None),
+    ):
         found = [tensor for name, tensor in shapes.items() if pattern.search(name)]
-        if found != [shape]:
+        if found != ([shape] if shape else []):
             raise InvalidCheckpointError(
-                f"{model!r}: {CONFIG} calls for a {what} of {shape}, the weights have "
-                f"{found[0] if found else 'none'}. The files belong to different models."
+                f"{model!r}: {CONFIG} calls for {what} {shape or 'none'}, the weights have "
+                f"{', '.join(map(str, found)) or 'none'}. The files belong to different models."
             )
     numbers = {int(m[1]) for name in shapes if (m := _LAYER.search(name))}
     layers = _integer(config, "num_hidden_layers", model)
@@ -165,9 +205,10 @@ def _family(config: dict[str, Any], model: str) -> Family:
     return cast("Family", kind)
 
 
-def _registers(config: dict[str, Any]) -> int:
+def _registers(config: dict[str, Any], model: str) -> int:
     # The documents spell it `num_registers`, transformers `num_register_tokens`.
-    return int(config.get("num_register_tokens", config.get("num_registers", 0)))
+    name = "num_registers" if "num_registers" in config else "num_register_tokens"
+    return _integer(config, name, model, default=0, least=0)
 
 
 def _statistics(
@@ -178,14 +219,15 @@ def _statistics(
         return IMAGENET_MEAN, IMAGENET_STD, "ImageNet (the checkpoint names none)"
     try:
         (m0, m1, m2), (s0, s1, s2) = map(float, mean or ()), map(float, std or ())
-    except (TypeError, ValueError) as err:
+    except (TypeError, ValueError, OverflowError) as err:
         raise InvalidCheckpointError(
             f"{model!r}: {PREPROCESSOR} has image_mean={mean!r}, image_std={std!r}; three numbers "
             "each are expected"
         ) from err
-    if min(s0, s1, s2) <= 0:
+    if min(s0, s1, s2) <= 0 or not all(map(math.isfinite, (m0, m1, m2, s0, s1, s2))):
         raise InvalidCheckpointError(
-            f"{model!r}: {PREPROCESSOR} has image_std={std!r}, not above 0"
+            f"{model!r}: {PREPROCESSOR} has image_mean={mean!r}, image_std={std!r}; finite numbers "
+            "are expected, image_std above 0"
         )
     return (m0, m1, m2), (s0, s1, s2), PREPROCESSOR
 
@@ -205,16 +247,17 @@ def _hash(path: Path) -> CheckpointFile:
         )
 
 
-def _licence(folder: Path) -> str | None:
+def _licence(folder: Path, files: tuple[CheckpointFile, ...]) -> str | None:
     card = folder / "README.md"
     if card.is_file():
-        front = re.match(r"---\n(.*?)\n---", card.read_text("utf-8", errors="replace"), re.DOTALL)
-        named = (
-            re.search(r"^license(?:_name)?:\s*(\S+)\s*$", front[1], re.MULTILINE) if front else None
-        )
-        if named:
-            return named[1]
-    found = [name for name in KEPT_NAMES if (folder / name).is_file()]
+        text = card.read_text("utf-8-sig", errors="replace")  # \r\n arrives as \n
+        front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+        # Gated cards say `license: other` and then name it.
+        for field in ("license_name", "license"):
+            named = front and re.search(rf"^{field}:[ \t]*(\S+)[ \t]*$", front[1], re.MULTILINE)
+            if named:
+                return named[1]
+    found = [file.name for file in files if file.name.partition(".")[0] in KEPT_NAMES]
     return f"see {found[0]}" if found else None
 
 
@@ -226,18 +269,22 @@ def _read_json(path: Path, model: str) -> dict[str, Any]:
         )
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as err:
-        raise InvalidCheckpointError(f"{model!r}: {path.name} is not JSON ({err})") from err
+    except (ValueError, RecursionError) as err:
+        raise InvalidCheckpointError(
+            f"{model!r}: {path.name} is not JSON ({err}). Fetch or copy it again."
+        ) from err
     if not isinstance(value, dict):
         raise InvalidCheckpointError(f"{model!r}: {path.name} holds no JSON object")
     return value
 
 
-def _integer(config: dict[str, Any], name: str, model: str) -> int:
-    value = config.get(name)
-    if not isinstance(value, int) or value < 1:
+def _integer(
+    config: dict[str, Any], name: str, model: str, *, default: int | None = None, least: int = 1
+) -> int:
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} has {name}={value!r}; a positive whole number is expected"
+            f"{model!r}: {CONFIG} has {name}={value!r}; a whole number from {least} is expected"
         )
     return value
 

@@ -75,7 +75,6 @@ def describe(outcome: DropOutcome) -> str:
 def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.MetadataValue]:
     """What an operator wants to see about an output, for the UI."""
     manifest = committed.manifest
-    seconds = committed.compute_s + committed.write_s
     values: dict[str, object] = {
         "dagster/row_count": manifest.rows,
         "stored_bytes": manifest.bytes,
@@ -88,9 +87,11 @@ def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.Metada
     }
     if not committed.was_reused:
         values |= {
-            "read_and_compute_s": round(committed.compute_s, 3),
+            "seconds": round(committed.seconds, 3),
+            "read_s": round(committed.read_s, 3),
+            "compute_s": round(committed.compute_s, 3),
             "write_s": round(committed.write_s, 3),
-            "rows_per_s": round(manifest.rows / seconds, 1) if seconds else 0.0,
+            "rows_per_s": round(manifest.rows / max(committed.seconds, 1e-9), 1),
         }
     if not manifest.rows:
         del values["dagster/row_count"]

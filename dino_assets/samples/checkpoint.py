@@ -1,6 +1,8 @@
 """A small real checkpoint with seeded random weights: it shows the plumbing and knows nothing."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MODEL_CARD = """---
@@ -28,11 +30,13 @@ def write_demo_checkpoint(
         patch_size=16,
         image_size=side_px,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    # The CPU generator alone: seeding them all would wake every GPU up, and warn if there are several.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         model = DINOv3ViTModel(config)
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    with _quiet():
+        model.save_pretrained(folder)
     preprocessor = {
         "image_processor_type": "DINOv3ViTImageProcessorFast",
         "image_mean": [0.485, 0.456, 0.406],
@@ -42,3 +46,17 @@ def write_demo_checkpoint(
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
     (folder / "README.md").write_text(MODEL_CARD.format(seed=seed))
     return folder
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar for half a megabyte."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ from dino_assets.store.objects import ObjectStore
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_RECORD = re.compile(rf"drops/({_NAME.pattern})\.json")
 
 
 def make_drop_name(original: str) -> str:
@@ -57,7 +58,7 @@ def register_drop(
     )
     try:
         known = read_drop(store, key_name)
-    except UnknownDropError:
+    except (UnknownDropError, CorruptObjectError):
         known = None
     if known == drop:
         return drop, False
@@ -76,7 +77,13 @@ def read_drop(store: ObjectStore, name: str) -> Drop:
 
     Raises:
         UnknownDropError: there is none.
+        InvalidDropNameError: there cannot be one.
     """
+    if not _NAME.fullmatch(name):
+        raise InvalidDropNameError(
+            f"{name!r} cannot be a drop's name: 1 to 80 letters, digits and ._- from a letter or digit "
+            f"on. `dino-assets drops register {name!r}` would call it {make_drop_name(name)!r}."
+        )
     try:
         data = store.get(_key(name))
     except ObjectNotFoundError:
@@ -85,19 +92,26 @@ def read_drop(store: ObjectStore, name: str) -> Drop:
             f"drops register {name} --from FOLDER"
         ) from None
     try:
-        return Drop(**json.loads(data))
-    except (ValueError, TypeError):
+        drop = Drop(**json.loads(data))
+    except (ValueError, TypeError, RecursionError):
+        drop = None
+    if (
+        drop is None
+        or drop.name != name
+        or not all(isinstance(v, str) for v in vars(drop).values())
+    ):
         raise CorruptObjectError(
             f"{_key(name)!r} in store {store.url!r} is not a drop's record. Register {name!r} again.",
             store=store.url,
             key=_key(name),
-        ) from None
+        )
+    return drop
 
 
 def list_drops(store: ObjectStore) -> list[Drop]:
     """All registered drops, by name."""
-    keys = sorted(info.key for info in store.list("drops"))
-    return [read_drop(store, key.removeprefix("drops/").removesuffix(".json")) for key in keys]
+    found = (_RECORD.fullmatch(info.key) for info in store.list("drops"))
+    return [read_drop(store, name) for name in sorted(match[1] for match in found if match)]
 
 
 def _key(name: str) -> str:

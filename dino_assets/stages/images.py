@@ -2,19 +2,16 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dino_assets.core.images import MAX_FILE_BYTES, MAX_PIXELS, inspect_image, is_photo_name
-from dino_assets.errors import (
-    CommitRefusedError,
-    ObjectNotFoundError,
-    SourceError,
-    UnusableImageError,
-)
-from dino_assets.records import Draft, Drop, Facts, OutputId, Recipe, SourceEntry, Verdict
+from dino_assets.errors import CommitRefusedError, ConfigError, SourceError, UnusableImageError
+from dino_assets.records import Draft, Drop, Facts, OutputId, Recipe, SourceEntry, Spent, Verdict
 from dino_assets.stages.compute import read_ahead
 from dino_assets.stages.sources import Source, fingerprint
 from dino_assets.store.readers import CommittedTable
@@ -52,7 +49,10 @@ def draft_images(
 
     Raises:
         SourceError: the inbox cannot be listed.
+        ConfigError: ``max_pixels`` is more than Pillow decodes, or less than a pixel.
     """
+    if not 0 < max_pixels <= MAX_PIXELS:
+        raise ConfigError(f"max_pixels={max_pixels}: 1 to {MAX_PIXELS:,} pixels expected")
     entries = source.entries()
     listed = fingerprint(entries)
     recipe = Recipe(
@@ -62,24 +62,18 @@ def draft_images(
         inputs={"source": listed},
     )
 
-    def produce() -> Iterator[pa.RecordBatch | Facts]:
+    def produce() -> Iterator[pa.RecordBatch | Facts | Spent]:
         # Links, pipes and the like are rows whatever they are called; other files only by name.
         wanted = [e for e in entries if e.refusal or is_photo_name(e.path)]
-        others = [e.path for e in entries if not (e.refusal or is_photo_name(e.path))]
-        reasons: dict[str, int] = {}
-        usable = 0
+        looked = read_ahead(lambda e: _look(drop, source, e, max_pixels), wanted, threads=threads)
+        usable, read_s, compute_s = 0, 0.0, 0.0
+        reasons: Counter[str] = Counter()
         rows: list[Row] = []
-        for row in _report(
-            drop.name,
-            read_ahead(lambda e: _row(drop, source, e, max_pixels), wanted, threads=threads),
-            total=len(wanted),
-        ):
-            rows.append(row)
-            if row["is_usable"]:
-                usable += 1
-            else:
-                reason = str(row["reason"])
-                reasons[reason] = reasons.get(reason, 0) + 1
+        for look in _report(drop.name, looked, total=len(wanted)):
+            rows.append(look.row)
+            usable += bool(look.row["is_usable"])
+            reasons.update([str(look.row["reason"])] if "reason" in look.row else [])
+            read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
             if len(rows) >= BATCH_ROWS:
                 yield pa.RecordBatch.from_pylist(rows, SCHEMA)
                 rows = []
@@ -94,37 +88,50 @@ def draft_images(
                 "usable": usable,
                 "quarantined": len(wanted) - usable,
                 "reasons": dict(sorted(reasons.items())),
-                "other_files": len(others),
+                "other_files": len(entries) - len(wanted),
             }
         )
+        yield Spent(read_s, compute_s)
 
     return Draft(recipe, produce, SCHEMA)
 
 
-def _row(drop: Drop, source: Source, entry: SourceEntry, max_pixels: int) -> Row:
+@dataclass(frozen=True)
+class _Look:
+    """One file's row, and what it took."""
+
+    row: Row
+    read_s: float = 0.0
+    compute_s: float = 0.0
+
+
+def _look(drop: Drop, source: Source, entry: SourceEntry, max_pixels: int) -> _Look:
     row: Row = {"drop": drop.name, "path": entry.path, "bytes": entry.size, "is_usable": False}
     if entry.refusal:
-        return row | {"reason": entry.refusal, "detail": entry.refusal_detail}
+        return _Look(row | {"reason": entry.refusal, "detail": entry.refusal_detail})
     if entry.size > MAX_FILE_BYTES:
         limit = f"{entry.size:,} bytes, the limit is {MAX_FILE_BYTES:,}"
-        return row | {"reason": "too-large", "detail": limit}
+        return _Look(row | {"reason": "too-large", "detail": limit})
+    started = read = time.perf_counter()
     try:
         data = source.read(entry.path)
+        read = time.perf_counter()
         facts = inspect_image(data, max_pixels=max_pixels)
-    except (SourceError, ObjectNotFoundError) as err:
-        return row | {"reason": "unreadable", "detail": str(err)}
+        row |= {"bytes": len(data), "is_usable": True} | vars(facts)
+    except SourceError as err:
+        row |= {"reason": "unreadable", "detail": str(err)}
     except UnusableImageError as err:
-        return row | {"reason": err.reason, "detail": err.detail}
-    return row | {"bytes": len(data), "is_usable": True} | vars(facts)
+        row |= {"reason": err.reason, "detail": err.detail}
+    return _Look(row, read - started, time.perf_counter() - read)
 
 
-def _report(drop: str, rows: Iterator[Row], *, total: int) -> Iterator[Row]:
-    """Pass rows on and say every few seconds how far it is."""
+def _report(drop: str, looks: Iterator[_Look], *, total: int) -> Iterator[_Look]:
+    """Pass looks on and say every few seconds how far it is."""
     started = last = time.perf_counter()
     read_bytes = 0
-    for number, row in enumerate(rows, start=1):
-        read_bytes += int(str(row["bytes"]))
-        yield row
+    for number, look in enumerate(looks, start=1):
+        read_bytes += int(str(look.row["bytes"]))
+        yield look
         now = time.perf_counter()
         if now - last >= LOG_EVERY_S or number == total:
             last = now
@@ -144,7 +151,8 @@ def judge_images(images: CommittedTable, drop: str) -> Verdict:
     is_named = pc.match_substring_regex(usable["image_id"], "^[0-9a-f]{64}$")
     named = usable.filter(pc.fill_null(is_named, False)).filter(is_whole)
     incomplete = usable.num_rows - named.num_rows
-    unexplained = rows.filter(~pc.field("is_usable") & pc.field("reason").is_null()).num_rows
+    reasons = rows.filter(~pc.field("is_usable"))["reason"].fill_null("")
+    unexplained = pc.sum(pc.equal(reasons, "")).as_py() or 0
     if twice or incomplete or unexplained:
         return Verdict(
             drop,

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from dino_assets.errors import ConfigError, SourceError
+from dino_assets.errors import ConfigError, ObjectNotFoundError, SourceError
 from dino_assets.records import SourceEntry
 from dino_assets.settings import resolve_storage
 from dino_assets.store.objects import ObjectStore, open_store
 
 BUCKET_SCHEMES = ("s3://", "minio://", "az://")
+# O_NONBLOCK: a pipe put in a file's place since the listing must not hang us.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Source(Protocol):
@@ -38,10 +40,11 @@ class Source(Protocol):
 
 
 def fingerprint(entries: Iterable[SourceEntry]) -> str:
-    """What a drop looked like: every path, size and time stamp (or ETag)."""
+    """What a drop looked like: every path, size, time stamp (or ETag) and refusal."""
     digest = hashlib.sha256()
     for entry in entries:
-        digest.update(f"{entry.path}\0{entry.size}\0{entry.stamp}\n".encode())
+        fields = (entry.path, str(entry.size), entry.stamp, entry.refusal or "")
+        digest.update("\0".join(fields).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -79,24 +82,29 @@ class FolderSource:
     def entries(self) -> list[SourceEntry]:
         """All files below the folder; links and special files come with a refusal."""
         try:
-            return sorted(self._walk(os.fsencode(self.folder), b""), key=lambda e: e.path)
+            return sorted(self._walk(), key=lambda e: e.path)
         except OSError as err:
             raise SourceError(f"cannot list {self.shown!r}: {err.strerror}") from err
 
-    def _walk(self, folder: bytes, prefix: bytes) -> Iterator[SourceEntry]:
-        with os.scandir(folder) as found:
+    def _walk(self) -> Iterator[SourceEntry]:
+        root = os.fsencode(self.folder)
+        waiting = [b""]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                with os.scandir(os.path.join(root, folder)) as scan:  # noqa: PTH118 - bytes
+                    found = list(scan)
+            except PermissionError as err:
+                if not folder:
+                    raise
+                yield SourceEntry(_shown(folder), 0, "", "unreadable", f"folder: {err.strerror}")
+                continue
             for item in found:
-                name = prefix + item.name
+                name = folder + item.name
                 if item.is_dir(follow_symlinks=False):
-                    yield from self._walk_below(item.path, name)
+                    waiting.append(name + b"/")
                 else:
                     yield self.describe(name, item.stat(follow_symlinks=False))
-
-    def _walk_below(self, folder: bytes, name: bytes) -> Iterator[SourceEntry]:
-        try:
-            yield from self._walk(folder, name + b"/")
-        except PermissionError as err:
-            yield SourceEntry(_shown(name), 0, "", "unreadable", f"folder: {err.strerror}")
 
     def describe(self, name: bytes, status: os.stat_result) -> SourceEntry:
         """One listed file, with the reason why it must not be opened, if there is one."""
@@ -109,25 +117,40 @@ class FolderSource:
         if stat.S_ISLNK(status.st_mode):
             refusal, detail = "link", "links are not followed; copy the file itself"
         elif not stat.S_ISREG(status.st_mode):
-            refusal, detail = "special-file", "a pipe, socket or device"
+            refusal, detail = "special-file", "a pipe, socket, device or folder"
         return SourceEntry(path, status.st_size, str(status.st_mtime_ns), refusal, detail)
 
     def read(self, path: str) -> bytes:
         """One file's bytes, never through a link or out of the folder."""
-        full = self.folder / path
+        # The message becomes part of a row, so it must not depend on where the folder is mounted.
         try:
-            if not full.parent.resolve().is_relative_to(self.folder):
-                raise SourceError(f"{path!r} leads out of {self.shown!r}")
-            # O_NONBLOCK: a pipe put here since the listing must not hang us.
-            handle = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(handle, "rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise SourceError(f"{path!r} in {self.shown!r} is not a regular file")
-                return file.read()
+            handle = self._open(path)
+            try:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise SourceError(f"cannot read {path!r}: not a regular file any more")
+                with os.fdopen(handle, "rb", closefd=False) as file:
+                    return file.read()
+            finally:
+                os.close(handle)
+        except SourceError:
+            raise
         except OSError as err:
-            if isinstance(err, SourceError):
-                raise
-            raise SourceError(f"cannot read {path!r} in {self.shown!r}: {err.strerror}") from err
+            raise SourceError(f"cannot read {path!r}: {err.strerror}") from err
+
+    def _open(self, path: str) -> int:
+        """Open folder by folder: what was checked by its path could be a link when it is opened."""
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or parts[0] == "/":
+            raise SourceError(f"cannot read {path!r}: it leads out of the folder")
+        below = os.open(self.folder, _READ | os.O_DIRECTORY)
+        try:
+            for part in parts[:-1]:
+                inner = os.open(part, _READ | os.O_DIRECTORY, dir_fd=below)
+                os.close(below)
+                below = inner
+            return os.open(parts[-1], _READ, dir_fd=below)
+        finally:
+            os.close(below)
 
 
 class ListSource:
@@ -141,9 +164,15 @@ class ListSource:
 
     def entries(self) -> list[SourceEntry]:
         """The listed files, each once; what is missing or outside comes with a refusal."""
-        return sorted(
-            (self._entry(path) for path in dict.fromkeys(self._paths())), key=lambda e: e.path
-        )
+        try:
+            # Two spellings of one path (`a.jpg`, `./a.jpg`) are one file.
+            found = {entry.path: entry for entry in map(self._entry, self._paths())}
+        except SourceError:
+            raise
+        except (OSError, csv.Error) as err:
+            why = err.strerror if isinstance(err, OSError) else str(err)
+            raise SourceError(f"cannot read the list {self.shown!r}: {why}") from err
+        return [found[path] for path in sorted(found)]
 
     def _paths(self) -> Iterator[str]:
         with self.file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -172,6 +201,8 @@ class ListSource:
             return self._folder.describe(os.fsencode(name), full.lstat())
         except OSError as err:
             return SourceEntry(clean, 0, "", "missing", err.strerror or "cannot be looked at")
+        except ValueError as err:  # a zero byte
+            return SourceEntry(clean, 0, "", "missing", str(err))
 
     def read(self, path: str) -> bytes:
         """One listed file's bytes."""
@@ -185,19 +216,21 @@ class BucketSource:
         self.store = store
 
     def entries(self) -> list[SourceEntry]:
-        """All objects below the prefix; folder markers are no files."""
+        """All objects below the prefix. A folder marker looks like an empty file without suffix."""
         return sorted(
             (
                 SourceEntry(info.key, info.bytes, info.etag or info.modified.isoformat())
                 for info in self.store.list()
-                if not info.key.endswith("/")
             ),
             key=lambda entry: entry.path,
         )
 
     def read(self, path: str) -> bytes:
         """One object's bytes."""
-        return self.store.get(path)
+        try:
+            return self.store.get(path)
+        except ObjectNotFoundError as err:
+            raise SourceError(f"cannot read {path!r}: there is no such object any more") from err
 
 
 def _shown(name: bytes) -> str:

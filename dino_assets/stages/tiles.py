@@ -149,4 +149,4 @@ def _windows_by_image(rows: pa.Table) -> dict[str, np.ndarray]:
     ids = rows["image_id"].to_numpy(zero_copy_only=False)
     order = np.argsort(ids, kind="stable")
     names, starts = np.unique(ids[order], return_index=True)
-    return dict(zip(names.tolist(), np.split(xywh[order], starts[1:]), strict=True))
+    return dict(zip(names.tolist(), np.split(xywh[order], starts)[1:], strict=True))

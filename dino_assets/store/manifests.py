@@ -1,7 +1,7 @@
 """The commit protocol: an output is absent or complete.
 
     parts/<asset>/<drop>/<sha256>.<ext>          immutable, named by content, put first
-    receipts/<asset>/<space>/<drop>/<shard>.json a finished shard of an unfinished output
+    receipts/<asset>/<space>/<drop>/<shard>.json a finished shard of an unfinished output (receipts.py)
     manifests/<asset>/<space>/<drop>.json        put last, in one request: now the output exists
 
 ``_`` stands for "no space" and "not per drop" (no drop's name can start with it). Nothing is renamed
@@ -10,14 +10,12 @@ function that writes manifests, in Dagster, the CLI and the service alike.
 """
 
 import hashlib
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -26,6 +24,7 @@ from dino_assets.errors import (
     CorruptObjectError,
     NotCommittedError,
     ObjectNotFoundError,
+    StoreUnavailableError,
 )
 from dino_assets.records import (
     Committed,
@@ -35,17 +34,26 @@ from dino_assets.records import (
     Manifest,
     OutputId,
     Part,
-    Receipt,
     Recipe,
+    Spent,
 )
 from dino_assets.store import tables
-from dino_assets.store.objects import ObjectStore
+from dino_assets.store.objects import FILE_CHUNK_BYTES, ObjectStore
+from dino_assets.store.sealing import (
+    canonical,
+    corrupt,
+    digest,
+    is_json,
+    part_fields,
+    read_parts,
+    seal,
+    unseal,
+)
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-# A part this old may be about to be collected (see collection.MIN_AGE); reusing it renews it.
-RENEW_AFTER = timedelta(days=1)
+# How often parts may vanish between their put and the manifest's before we give up.
+_ATTEMPTS = 3
 _READERS = 16
 _RANGE_BYTES = 32 * 2**20
 
@@ -66,11 +74,6 @@ def manifest_prefix(asset: str, space: str | None) -> str:
 def part_key(output: OutputId, sha256: str, suffix: str) -> str:
     """Where a part with this content lives."""
     return f"parts/{output.asset}/{output.drop or '_'}/{sha256}{suffix}"
-
-
-def receipt_prefix(output: OutputId) -> str:
-    """Where the receipts of an output live."""
-    return f"receipts/{output.asset}/{output.space or '_'}/{output.drop or '_'}/"
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -103,11 +106,13 @@ def find_manifest(store: ObjectStore, output: OutputId) -> Manifest | None:
 
 def list_manifests(store: ObjectStore, asset: str, space: str | None = None) -> list[Manifest]:
     """All committed outputs of an asset in a space, sorted by drop: one LIST, then parallel GETs."""
-    keys = sorted(info.key for info in store.list(manifest_prefix(asset, space)))
-    return read_manifests(store, keys)
+    listed = store.list(manifest_prefix(asset, space))
+    manifests = read_manifests(store, [info.key for info in listed if is_json(info.key)])
+    # Not in the order of keys: "a-1.json" comes before "a.json".
+    return sorted(manifests, key=lambda manifest: manifest.recipe.output.drop or "")
 
 
-def read_manifests(store: ObjectStore, keys: list[str]) -> list[Manifest]:
+def read_manifests(store: ObjectStore, keys: Sequence[str]) -> list[Manifest]:
     """Manifests by key, in order; those deleted in the meantime are left out."""
 
     def read(key: str) -> Manifest | None:
@@ -155,8 +160,8 @@ def verify_part(store: ObjectStore, part: Part) -> None:
 
 def _gone(store: ObjectStore, part: Part) -> CorruptObjectError:
     return CorruptObjectError(
-        f"part {part.key!r} of a committed output is gone from store {store.url!r}. Materialise "
-        "that output again.",
+        f"part {part.key!r} of a committed output is gone from store {store.url!r}. Open the table "
+        "again if it was replaced meanwhile; else materialise that output again.",
         store=store.url,
         key=part.key,
     )
@@ -173,7 +178,7 @@ def _altered(store: ObjectStore, part: Part, found: str) -> CorruptObjectError:
 
 def content_hash(manifest: Manifest) -> str:
     """Identity of an output's content: equal for equal parts, whatever recipe led there."""
-    return _digest([[part.sha256, part.rows, part.name] for part in manifest.parts])
+    return digest([[part.sha256, part.rows, part.name] for part in manifest.parts])
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -186,19 +191,42 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
 
     Raises:
         CommitRefusedError: the draft broke a promise; nothing became visible.
-        StoreError: the store failed; nothing became visible.
+        StoreError: the store failed; the output is absent or complete, and a re-run completes it.
     """
+    output = draft.recipe.output
+    _check_json(output, "recipe", _recipe_fields(draft.recipe))
     existing = _reusable(store, draft.recipe)
     if existing is not None:
-        log.info("%s: reused, %d rows", draft.recipe.output, existing.rows)
+        log.info("%s: reused, %d rows", output, existing.rows)
         return Committed(existing, was_reused=True)
-    writer = _Writer(store, draft)
-    started = time.perf_counter()
-    manifest = writer.write()
-    store.put(manifest_key(draft.recipe.output), dump_manifest(manifest))
-    total_s = time.perf_counter() - started
-    return Committed(
-        manifest, was_reused=False, compute_s=total_s - writer.write_s, write_s=writer.write_s
+    key = manifest_key(output)
+    for _ in range(_ATTEMPTS):
+        writer = _Writer(store, draft)
+        started = time.perf_counter()
+        data = dump_manifest(writer.write())
+        store.put(key, data)
+        manifest = parse_manifest(data, store=store.url, key=key)
+        total_s = time.perf_counter() - started
+        # Looked for after the manifest is there: a collector looks for manifests after it moved a
+        # part away, so one of the two sees the other, whatever the clocks and pauses.
+        missing = _missing(store, manifest)
+        if not missing:
+            return Committed(
+                manifest,
+                was_reused=False,
+                seconds=total_s,
+                read_s=writer.spent.read_s,
+                # A stage that does not tell computed all the time that was not writing.
+                compute_s=writer.spent.compute_s or total_s - writer.write_s,
+                write_s=writer.write_s,
+            )
+        store.delete(key)
+        log.warning("%s: making it again, %d parts were deleted meanwhile", output, len(missing))
+    raise StoreUnavailableError(
+        f"{output}: parts vanish from store {store.url!r} while they are being written, "
+        f"{missing[0]!r} last. Does something else delete there? Nothing was committed.",
+        store=store.url,
+        key=missing[0],
     )
 
 
@@ -208,15 +236,32 @@ def _reusable(store: ObjectStore, recipe: Recipe) -> Manifest | None:
     except CorruptObjectError as err:
         log.warning("%s: making it again, since %s", recipe.output, err)
         return None
-    if existing is None or _canonical(_recipe_fields(existing.recipe)) != _canonical(
+    if existing is None or canonical(_recipe_fields(existing.recipe)) != canonical(
         _recipe_fields(recipe)
     ):
         return None
-    missing = [part.key for part in existing.parts if not _is_there(store, part)]
+    missing = _missing(store, existing)
     if missing:
         log.warning("%s: making it again, %d parts are gone", recipe.output, len(missing))
         return None
     return existing
+
+
+def _missing(store: ObjectStore, manifest: Manifest) -> list[str]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = pool.map(lambda part: _is_there(store, part), manifest.parts)
+        return [
+            part.key for part, is_there in zip(manifest.parts, found, strict=True) if not is_there
+        ]
+
+
+def _check_json(output: OutputId, what: str, value: object) -> None:
+    try:
+        canonical(value)
+    except (TypeError, ValueError) as err:
+        raise CommitRefusedError(
+            f"{output}: its {what} cannot be written as JSON ({err}); nothing was committed"
+        ) from err
 
 
 def _is_there(store: ObjectStore, part: Part) -> bool:
@@ -234,6 +279,7 @@ class _Writer:
         self.output = draft.recipe.output
         self.draft = draft
         self.write_s = 0.0
+        self.spent = Spent()
         self._parts: list[Part] = []
         self._facts: dict[str, Any] = {}
 
@@ -247,7 +293,7 @@ class _Writer:
                 schema, {"asset": self.output.asset, "space": self.output.space}
             )
             for table in tables.cut_into_parts(self._rows(), described):
-                if table.num_rows or not self._parts:
+                if table.num_rows or not any(part.name is None for part in self._parts):
                     for piece, data in tables.encode(table):
                         self._put(data, rows=piece.num_rows)
         return Manifest(self.draft.recipe, tuple(self._parts), self._facts)
@@ -256,7 +302,10 @@ class _Writer:
         """Pass rows on; take what is not rows out of the stream."""
         for item in self.draft.produce():
             if isinstance(item, Facts):
+                _check_json(self.output, "facts", dict(item.values))
                 self._facts.update(item.values)
+            elif isinstance(item, Spent):
+                self.spent = item
             elif isinstance(item, Part):
                 if not _is_there(self.store, item):
                     raise CommitRefusedError(
@@ -279,13 +328,33 @@ class _Writer:
     def _put_file(self, file: LocalFile) -> None:
         started = time.perf_counter()
         key = part_key(self.output, file.sha256, Path(file.name).suffix)
-        self.store.put_file(key, file.path)
-        if hash_file(file.path) != file.sha256:
+        try:
+            _store_file(self.store, key, file)
+        except FileNotFoundError:
             raise CommitRefusedError(
-                f"{self.output}: {file.name!r} changed while it was being stored. Run again."
-            )
+                f"{self.output}: {file.name!r} vanished before it was stored. Run again."
+            ) from None
         self.write_s += time.perf_counter() - started
         self._parts.append(Part(key, file.sha256, file.bytes, name=file.name))
+
+
+def _store_file(store: ObjectStore, key: str, file: LocalFile) -> None:
+    """Put a file under its hash, reading it once; bytes of another hash never reach the key."""
+    with file.path.open("rb") as opened:
+        chunks = _checked_chunks(opened, file)
+        if file.bytes <= FILE_CHUNK_BYTES:
+            store.put(key, b"".join(chunks))
+        else:
+            store.put_chunks(key, chunks)
+
+
+def _checked_chunks(opened: BinaryIO, file: LocalFile) -> Iterator[bytes]:
+    read = hashlib.sha256()
+    while chunk := opened.read(FILE_CHUNK_BYTES):
+        read.update(chunk)
+        yield chunk
+    if read.hexdigest() != file.sha256 or opened.tell() != file.bytes:
+        raise CommitRefusedError(f"{file.name!r} changed while it was being stored. Run again.")
 
 
 def put_part(
@@ -298,53 +367,17 @@ def put_part(
     return Part(key, sha256, len(data), rows)
 
 
-def hash_file(path: Path) -> str:
-    """sha256 of a local file, in constant memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# --- receipts -------------------------------------------------------------------------------
-
-
-def write_receipt(store: ObjectStore, receipt: Receipt) -> None:
-    """Record that a shard is finished; its parts must be in the store already."""
-    body = {"facts": dict(receipt.facts), "format": FORMAT, "parts": _part_fields(receipt.parts)}
-    store.put(f"{receipt_prefix(receipt.output)}{receipt.shard}.json", _sealed(body))
-
-
-def find_receipt(store: ObjectStore, output: OutputId, shard: str) -> Receipt | None:
-    """The receipt of a finished shard, if its parts are still there; old parts are renewed.
-
-    Renewing puts them again, so that a collection that saw them unreferenced cannot take them
-    between this moment and the commit.
-    """
-    key = f"{receipt_prefix(output)}{shard}.json"
-    try:
-        receipt = parse_receipt(store.get(key), output, shard, store=store.url, key=key)
-        for part in receipt.parts:
-            info = store.head(part.key)
-            if info.bytes != part.bytes:
-                return None
-            if datetime.now(UTC) - info.modified > RENEW_AFTER:
-                store.put(part.key, read_part(store, part))
-    except (ObjectNotFoundError, CorruptObjectError):
-        return None
-    return receipt
-
-
 # --- bytes ----------------------------------------------------------------------------------
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
     """Canonical JSON that carries its own sha256."""
-    return _sealed(
+    return seal(
         _recipe_fields(manifest.recipe)
         | {
             "bytes": manifest.bytes,
             "facts": dict(manifest.facts),
-            "format": FORMAT,
-            "parts": _part_fields(manifest.parts),
+            "parts": part_fields(manifest.parts),
             "rows": manifest.rows,
         }
     )
@@ -354,22 +387,18 @@ def parse_manifest(data: bytes, *, store: str, key: str) -> Manifest:
     """Read a manifest back.
 
     Raises:
-        CorruptObjectError: not ours, or altered since.
+        CorruptObjectError: not ours, altered since, or of another output.
     """
-    body = _unsealed(data, store=store, key=key)
-    output = OutputId(body["asset"], body["drop"], body["space"])
-    recipe = Recipe(output, body["code_version"], body["config"], body["inputs"])
-    return Manifest(recipe, _parts(body), body["facts"])
-
-
-def parse_receipt(data: bytes, output: OutputId, shard: str, *, store: str, key: str) -> Receipt:
-    """Read a receipt back.
-
-    Raises:
-        CorruptObjectError: not ours, or altered since.
-    """
-    body = _unsealed(data, store=store, key=key)
-    return Receipt(output, shard, _parts(body), body["facts"])
+    body = unseal(data, store=store, key=key)
+    try:
+        output = OutputId(body["asset"], body["drop"], body["space"])
+        recipe = Recipe(output, body["code_version"], body["config"], body["inputs"])
+        manifest = Manifest(recipe, read_parts(body), body["facts"])
+    except (KeyError, TypeError):
+        raise corrupt(store=store, key=key, found="it is no manifest") from None
+    if key != manifest_key(output):
+        raise corrupt(store=store, key=key, found=f"it is the manifest of {output}")
+    return manifest
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
@@ -382,46 +411,3 @@ def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
         "config": dict(recipe.config),
         "inputs": dict(recipe.inputs),
     }
-
-
-def _part_fields(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
-    return [
-        {"key": p.key, "sha256": p.sha256, "bytes": p.bytes, "rows": p.rows}
-        | ({"name": p.name} if p.name else {})
-        for p in parts
-    ]
-
-
-def _parts(body: Mapping[str, Any]) -> tuple[Part, ...]:
-    return tuple(Part(**fields) for fields in body["parts"])
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(_canonical(value)).hexdigest()
-
-
-def _sealed(body: dict[str, Any]) -> bytes:
-    sealed = body | {"sha256": _digest(body)}
-    # Indented for the person who opens it at night; still one canonical spelling.
-    return json.dumps(sealed, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
-
-
-def _unsealed(data: bytes, *, store: str, key: str) -> dict[str, Any]:
-    try:
-        body = json.loads(data)
-        seal = body.pop("sha256")
-        is_whole = _digest(body) == seal and body["format"] == FORMAT
-    except (ValueError, KeyError, AttributeError, TypeError):
-        is_whole = False
-    if not is_whole:
-        raise CorruptObjectError(
-            f"{key!r} in store {store!r} is not what was committed ({len(data)} bytes). Materialise "
-            "that output again.",
-            store=store,
-            key=key,
-        )
-    return dict(body)

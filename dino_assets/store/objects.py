@@ -1,35 +1,31 @@
 """One object store over obstore: a folder, ``s3://``, ``minio://``, ``az://`` or ``memory://``.
 
-Only what the commit protocol needs: whole-object put and get, ranges, listing, deletion. Every error
-names the store, the bucket and the key as the caller spelled them; secrets and resolved paths are
-left out, which is why errors of obstore are not chained (their texts carry absolute paths).
+Only what the commit protocol needs: whole-object put and get, ranges, listing, moving, deletion.
+Every error names the store, the bucket and the key as the caller spelled them (see failures.py).
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import obstore
 from obstore import exceptions as obstore_errors
-from obstore import store as backends
+from obstore.store import LocalStore, MemoryStore
 
 from dino_assets.errors import (
     ConfigError,
     MissingExtraError,
-    ObjectExistsError,
     ObjectNotFoundError,
     StoreAccessError,
     StoreError,
-    StoreFullError,
     StoreUnavailableError,
 )
 from dino_assets.records import StorageSettings
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+from dino_assets.store import backends
+from dino_assets.store.failures import explain
 
 T = TypeVar("T")
 
@@ -38,10 +34,6 @@ SCHEMES = ("s3", "minio", "az", "memory")
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
-CONNECT_TIMEOUT_S = 5
-REQUEST_TIMEOUT_S = 60  # one attempt, a 64 MiB part over 10 Mbit/s included
-MAX_RETRIES = 6
-RETRY_TIMEOUT_S = 120
 FILE_CHUNK_BYTES = 32 * 2**20
 
 
@@ -70,15 +62,19 @@ def parse_url(url: str) -> StoreUrl:
     Raises:
         ConfigError: the scheme is unknown, or the bucket's name is not one.
     """
-    if "://" not in url:
-        if not url.strip():
+    scheme, _, rest = url.partition("://") if "://" in url else ("file", "", url)
+    if scheme == "file":
+        if not rest.strip():
             raise ConfigError(
                 "storage is empty: give a folder, s3://bucket, minio://bucket or az://…"
             )
-        return StoreUrl("", "", url)
-    scheme, _, rest = url.partition("://")
-    if scheme == "file":
         return StoreUrl("", "", rest)
+    if "@" in rest:
+        # Not shown: what stands before the @ is probably a password.
+        raise ConfigError(
+            f"storage {scheme}://…@{rest.rpartition('@')[2]} carries credentials: give them in "
+            "MINIO_ACCESS_KEY and MINIO_SECRET_KEY instead"
+        )
     if scheme not in SCHEMES:
         raise ConfigError(
             f"storage {url!r} has the unknown scheme {scheme!r}: use a folder, "
@@ -90,7 +86,12 @@ def parse_url(url: str) -> StoreUrl:
             f"storage {url!r} names the bucket {bucket!r}: expected 3 to 63 lower-case letters, "
             "digits, dots and hyphens"
         )
-    return StoreUrl(scheme, bucket, prefix.strip("/"))
+    prefix = prefix.strip("/")
+    if any(
+        name in ("", ".", "..") or not name.isprintable() for name in prefix.split("/") if prefix
+    ):
+        raise ConfigError(f"storage {url!r}: {prefix!r} is not a prefix that objects can have")
+    return StoreUrl(scheme, bucket, prefix)
 
 
 class ObjectStore:
@@ -104,7 +105,7 @@ class ObjectStore:
     @classmethod
     def in_memory(cls, url: str = "memory://") -> "ObjectStore":
         """A store that lives and dies with this object: for tests and dry runs."""
-        return cls(backends.MemoryStore(), url=url)
+        return cls(MemoryStore(), url=url)
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
@@ -126,16 +127,21 @@ class ObjectStore:
             lambda: obstore.put(self._backend, key, data, mode=mode, use_multipart=False),  # type: ignore[arg-type]
         )
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Upload a local file of any size, in chunks; the object appears when the last one is in."""
+    def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Write an object of any size; it appears when ``chunks`` ends, and never if that raises."""
         self._check_key(key)
         self._call(
             "put",
             key,
             lambda: obstore.put(
-                self._backend, key, path, chunk_size=FILE_CHUNK_BYTES, max_concurrency=4
+                self._backend, key, chunks, chunk_size=FILE_CHUNK_BYTES, max_concurrency=4
             ),
         )
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Upload a local file of any size; the object appears when its last byte is in."""
+        with path.open("rb") as file:
+            self.put_chunks(key, iter(lambda: file.read(FILE_CHUNK_BYTES), b""))
 
     def get(self, key: str) -> bytes:
         """Read a whole object.
@@ -143,14 +149,16 @@ class ObjectStore:
         Raises:
             ObjectNotFoundError: there is none.
         """
+        self._check_foreign_key(key)
         return self._call("get", key, lambda: obstore.get(self._backend, key).bytes().to_bytes())
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
-        """Read up to ``length`` bytes from ``start``."""
+        """Read up to ``length`` bytes from ``start``, which lies inside the object."""
         if start < 0 or length < 1:
             raise ConfigError(
                 f"range {start}+{length} of {key!r}: start ≥ 0 and length ≥ 1 expected"
             )
+        self._check_foreign_key(key)
         return self._call(
             "get",
             key,
@@ -163,6 +171,7 @@ class ObjectStore:
         Raises:
             ObjectNotFoundError: there is none.
         """
+        self._check_foreign_key(key)
         return _info(self._call("head", key, lambda: obstore.head(self._backend, key)))
 
     def exists(self, key: str) -> bool:
@@ -197,6 +206,15 @@ class ObjectStore:
             # Only local stores report it; a bucket that does not exist is another error.
             return
 
+    def move(self, key: str, to: str) -> None:
+        """Give an object another key: at once on a local disk, elsewhere by a copy and a delete.
+
+        Raises:
+            ObjectNotFoundError: there is none.
+        """
+        self._check_key(to)
+        self._call("move", key, lambda: obstore.rename(self._backend, key, to))
+
     def _check_key(self, key: str) -> None:
         if not _KEY.fullmatch(key):
             raise ConfigError(
@@ -204,45 +222,20 @@ class ObjectStore:
                 "joined by / are"
             )
 
+    def _check_foreign_key(self, key: str) -> None:
+        # An inbox holds keys that others chose; only what no store can hold is refused.
+        if any(name in ("", ".", "..") for name in key.split("/")):
+            raise ConfigError(f"{key!r} is not a key: it has an empty or dotted segment")
+
     def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
         try:
             return call()
         except (obstore_errors.BaseError, OSError, ValueError) as err:
-            raise self._translate(err, verb, key) from None
-
-    def _translate(self, err: Exception, verb: str, key: str) -> StoreError:
-        text = str(err).partition("\n")[0].strip()
-        if self.folder is not None:
-            text = text.replace(str(self.folder), "…")
-        where = f"{verb} {key!r} in store {self.url!r}"
-        known = {"store": self.url, "key": key}
-        full = str(err)
-        if isinstance(err, obstore_errors.AlreadyExistsError):
-            return ObjectExistsError(f"{where}: an object is there already", **known)
-        if "NoSuchBucket" in full or "NoSuchContainer" in full:
-            return StoreError(
-                f"{where}: the bucket does not exist. Create it, or run "
-                "`dino-assets doctor --create-bucket`.",
-                **known,
+            failure = explain(
+                err, verb=verb, key=key, store=self.url, is_local=self.folder is not None
             )
-        if isinstance(err, FileNotFoundError | obstore_errors.NotFoundError):
-            return ObjectNotFoundError(f"{where}: there is no such object", **known)
-        if "os error 28" in full or "os error 122" in full:
-            return StoreFullError(f"{where}: no space left. Free some and run again.", **known)
-        if isinstance(
-            err, obstore_errors.PermissionDeniedError | obstore_errors.UnauthenticatedError
-        ) or any(sign in full for sign in ("os error 13)", "403 Forbidden", "401 Unauthorized")):
-            return StoreAccessError(
-                f"{where}: access denied. Check the credentials and what they may do ({text}).",
-                **known,
-            )
-        if "error sending request" in full or ("after " in text and "retries" in text):
-            return StoreUnavailableError(
-                f"{where}: the store does not answer as it should. Is it running, and is the "
-                f"endpoint right? ({text})",
-                **known,
-            )
-        return StoreError(f"{where}: {text}", **known)
+        # Not in the handler: even a suppressed context would carry obstore's text along.
+        raise failure
 
 
 def open_store(settings: StorageSettings) -> ObjectStore:
@@ -253,21 +246,33 @@ def open_store(settings: StorageSettings) -> ObjectStore:
     """
     url = parse_url(settings.url)
     if url.scheme == "":
-        folder = (settings.root / Path(url.prefix).expanduser()).resolve()
-        try:
-            backend: Any = backends.LocalStore(prefix=folder, mkdir=True)
-        except (obstore_errors.BaseError, OSError) as err:
-            raise StoreAccessError(
-                f"storage {settings.url!r} is not a folder that can be made or written: "
-                f"{str(err).partition(chr(10))[0].replace(str(folder), '…')}",
-                store=settings.url,
-            ) from None
-        return ObjectStore(backend, url=settings.url, folder=folder)
+        return _open_folder(settings, url)
     if url.scheme == "memory":
         return ObjectStore.in_memory(settings.url)
     if url.scheme == "az":
-        return ObjectStore(_open_azure(settings, url), url=settings.url)
-    return ObjectStore(_open_s3(settings, url), url=settings.url)
+        azure = backends.open_azure(settings, bucket=url.bucket, prefix=url.prefix)
+        return ObjectStore(azure, url=settings.url)
+    s3 = backends.open_s3(settings, bucket=url.bucket, prefix=url.prefix)
+    return ObjectStore(s3, url=settings.url)
+
+
+def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
+    try:
+        folder = (settings.root / Path(url.prefix).expanduser()).resolve()
+    except (RuntimeError, ValueError):  # ~nobody, or a null byte
+        raise ConfigError(f"storage {settings.url!r} is not a path") from None
+    try:
+        backend = LocalStore(prefix=folder, mkdir=True)
+    except (obstore_errors.BaseError, OSError) as err:
+        reason = str(explain(err, verb="open", key="", store=settings.url, is_local=True))
+        failure = StoreAccessError(
+            f"storage {settings.url!r} is not a folder that can be made or written: "
+            f"{reason.rpartition(': ')[2]}",
+            store=settings.url,
+        )
+    else:
+        return ObjectStore(backend, url=settings.url, folder=folder)
+    raise failure
 
 
 def create_bucket(settings: StorageSettings) -> bool:
@@ -288,17 +293,22 @@ def create_bucket(settings: StorageSettings) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError as err:
         raise MissingExtraError("Making a bucket", extra="s3") from err
-    session = boto3.Session(profile_name=settings.profile)
+    try:
+        session = boto3.Session(profile_name=settings.profile)
+    except BotoCoreError:
+        raise ConfigError(f"there is no AWS profile {settings.profile!r}") from None
     client = session.client(
         "s3",
-        endpoint_url=settings.endpoint,
+        endpoint_url=backends.checked_endpoint(settings.endpoint, url=settings.url),
         region_name=settings.region or "us-east-1",
         aws_access_key_id=settings.access_key,
         aws_secret_access_key=settings.secret_key,
         aws_session_token=settings.session_token,
         # Older S3 clones reject the checksums that boto3 adds by default since 1.36.
         config=Config(
-            connect_timeout=CONNECT_TIMEOUT_S,
+            connect_timeout=backends.CONNECT_TIMEOUT_S,
+            read_timeout=backends.REQUEST_TIMEOUT_S,
+            retries={"total_max_attempts": backends.MAX_RETRIES + 1, "mode": "standard"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
@@ -306,105 +316,40 @@ def create_bucket(settings: StorageSettings) -> bool:
     region = settings.region
     where = {} if region in (None, "us-east-1") else {"LocationConstraint": region}
     try:
+        if _has_bucket(client, url.bucket):
+            return False
         client.create_bucket(
             Bucket=url.bucket, **({"CreateBucketConfiguration": where} if where else {})
         )
     except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
         return False
-    except (BotoCoreError, ClientError) as err:
-        raise StoreError(
+    except ClientError as err:
+        # The server's own words may repeat credentials: its code alone is shown.
+        code = str(err.response.get("Error", {}).get("Code", ""))
+        status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        kind = StoreAccessError if status in (401, 403) else StoreError
+        failure = kind(
+            f"the bucket of {settings.url!r} cannot be made: the server says {status} {code}",
+            store=settings.url,
+        )
+    except BotoCoreError as err:
+        failure = StoreUnavailableError(
             f"the bucket of {settings.url!r} cannot be made: {err}", store=settings.url
-        ) from None
+        )
+    else:
+        return True
+    raise failure
+
+
+def _has_bucket(client: Any, bucket: str) -> bool:
+    # Asked first: in us-east-1 making one's own bucket again succeeds.
+    try:
+        client.head_bucket(Bucket=bucket)
+    except client.exceptions.ClientError as err:
+        if err.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
     return True
-
-
-def _open_s3(settings: StorageSettings, url: StoreUrl) -> Any:
-    options: dict[str, Any] = {
-        "endpoint": settings.endpoint,
-        "region": settings.region or "us-east-1",
-        "access_key_id": settings.access_key,
-        "secret_access_key": settings.secret_key,
-        "session_token": settings.session_token,
-    }
-    if bool(settings.access_key) != bool(settings.secret_key):
-        missing = "secret key" if settings.access_key else "access key"
-        raise ConfigError(f"storage {settings.url!r}: the {missing} is missing")
-    if settings.profile and not settings.access_key:
-        options["credential_provider"] = _profile_credentials(settings.profile)
-    if settings.endpoint:
-        # MinIO-style servers answer at one host name for all buckets.
-        options["virtual_hosted_style_request"] = False
-    return backends.S3Store(
-        url.bucket,
-        prefix=url.prefix or None,
-        client_options=_client_options(allow_http=bool(settings.endpoint)),
-        retry_config=_retries(),
-        **{name: value for name, value in options.items() if value is not None},
-    )
-
-
-def _profile_credentials(profile: str) -> Any:
-    try:
-        import boto3
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError as err:
-        raise MissingExtraError(f"The AWS profile {profile!r}", extra="s3") from err
-    return Boto3CredentialProvider(boto3.Session(profile_name=profile))
-
-
-def _open_azure(settings: StorageSettings, url: StoreUrl) -> Any:
-    fields = dict(
-        item.split("=", 1)
-        for item in (settings.azure_connection_string or "").split(";")
-        if "=" in item
-    )
-    account, key = fields.get("AccountName"), fields.get("AccountKey")
-    signature = fields.get("SharedAccessSignature")
-    if not account or not (key or signature):
-        raise ConfigError(
-            f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING carries "
-            f"{', '.join(sorted(fields)) or 'no fields'}; AccountName and AccountKey (or "
-            "SharedAccessSignature) are needed"
-        )
-    options: dict[str, Any] = {"account_name": account, "account_key": key}
-    if signature:
-        options = {"account_name": account, "sas_key": signature}
-    if fields.get("BlobEndpoint"):
-        options["endpoint"] = fields["BlobEndpoint"]
-    plain = fields.get("BlobEndpoint", "").startswith("http://")
-    try:
-        return backends.AzureStore(
-            url.bucket,
-            prefix=url.prefix or None,
-            client_options=_client_options(allow_http=plain),
-            retry_config=_retries(),
-            **options,
-        )
-    except (obstore_errors.BaseError, ValueError):
-        raise ConfigError(
-            f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING cannot be used; is the "
-            "AccountKey whole (base64)?"
-        ) from None
-
-
-def _client_options(*, allow_http: bool) -> "ClientConfig":
-    return {
-        "allow_http": allow_http,
-        "timeout": timedelta(seconds=REQUEST_TIMEOUT_S),
-        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
-    }
-
-
-def _retries() -> "RetryConfig":
-    return {
-        "max_retries": MAX_RETRIES,
-        "retry_timeout": timedelta(seconds=RETRY_TIMEOUT_S),
-        "backoff": {
-            "init_backoff": timedelta(milliseconds=100),
-            "max_backoff": timedelta(seconds=5),
-            "base": 2,
-        },
-    }
 
 
 def _info(meta: Any) -> ObjectInfo:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dino_assets.errors import NotCommittedError
-from dino_assets.records import Manifest, OutputId
+from dino_assets.records import Manifest, OutputId, Part
 from dino_assets.store import tables
 from dino_assets.store.manifests import list_manifests, manifest_key, read_manifests, read_part
 from dino_assets.store.objects import ObjectStore
@@ -54,20 +54,28 @@ class CommittedTable:
     def parts(self, columns: list[str] | None = None) -> Iterator[tuple[Manifest, pa.Table]]:
         """Verified tables, part by part, with the manifest each belongs to."""
         for manifest in self.manifests:
-            for part in manifest.parts:
+            for part in _table_parts(manifest):
                 yield manifest, tables.decode(read_part(self.store, part), columns)
 
     def read(self, drop: str | None = None, columns: list[str] | None = None) -> pa.Table:
         """One drop's rows (or an unpartitioned table's) in memory.
 
         Raises:
-            NotCommittedError: it is not committed.
+            NotCommittedError: it is not committed, or holds files only.
             CorruptObjectError: a part is not what was committed.
         """
-        parts = self.manifest(drop).parts
+        manifest = self.manifest(drop)
+        parts = _table_parts(manifest)
+        if not parts:
+            raise NotCommittedError(f"{manifest.recipe.output} holds files, not a table")
         return pa.concat_tables(
             tables.decode(read_part(self.store, part), columns) for part in parts
         )
+
+
+def _table_parts(manifest: Manifest) -> list[Part]:
+    # A part with a name is a file that was stored beside the table.
+    return [part for part in manifest.parts if part.name is None]
 
 
 def open_table(
@@ -83,13 +91,15 @@ def open_table(
     Drops among ``drops`` or ``registered`` that nobody has made are listed in ``unmade``, never an
     error: whoever needs one of them asks for it and is told.
     """
+    wanted = set(registered)
     if drops is None:
         manifests = list_manifests(store, asset, space)
     else:
-        outputs = [OutputId(asset, drop, space) for drop in sorted(set(drops))]
+        named = set(drops)
+        wanted |= named
+        outputs = [OutputId(asset, drop, space) for drop in sorted(named)]
         manifests = read_manifests(store, [manifest_key(output) for output in outputs])
     made = {m.recipe.output.drop for m in manifests}
-    wanted = set(drops or ()) | set(registered)
     return CommittedTable(
         store, asset, space, tuple(manifests), tuple(sorted(wanted - made - {None}))
     )

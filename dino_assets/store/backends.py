@@ -1,0 +1,149 @@
+"""The buckets behind an ObjectStore: how obstore reaches S3 and Azure, and how long it tries."""
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from obstore import exceptions as obstore_errors
+from obstore import store
+
+from dino_assets.errors import ConfigError, MissingExtraError
+from dino_assets.records import StorageSettings
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+CONNECT_TIMEOUT_S = 5
+REQUEST_TIMEOUT_S = 60  # one attempt, a 64 MiB part over 10 Mbit/s included
+MAX_RETRIES = 6
+RETRY_TIMEOUT_S = 120
+
+
+def open_s3(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
+    """A bucket of an S3-compatible server.
+
+    Raises:
+        ConfigError: the endpoint or the credentials cannot work.
+    """
+    options: dict[str, Any] = {
+        "endpoint": checked_endpoint(settings.endpoint, url=settings.url),
+        "region": settings.region or "us-east-1",
+        "access_key_id": settings.access_key,
+        "secret_access_key": settings.secret_key,
+        "session_token": settings.session_token,
+    }
+    if bool(settings.access_key) != bool(settings.secret_key):
+        missing = "secret key" if settings.access_key else "access key"
+        raise ConfigError(f"storage {settings.url!r}: the {missing} is missing")
+    if settings.profile and not settings.access_key:
+        options["credential_provider"] = _profile_credentials(settings.profile)
+    if settings.endpoint:
+        # MinIO-style servers answer at one host name for all buckets.
+        options["virtual_hosted_style_request"] = False
+    return store.S3Store(
+        bucket,
+        prefix=prefix or None,
+        client_options=_client_options(allow_http=bool(settings.endpoint)),
+        retry_config=_retries(),
+        **{name: value for name, value in options.items() if value is not None},
+    )
+
+
+def checked_endpoint(endpoint: str | None, *, url: str) -> str | None:
+    """The endpoint, if it is one: obstore panics at its first request to something else.
+
+    Raises:
+        ConfigError: it is no address, or carries a password.
+    """
+    if endpoint is None:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_usable = is_usable and (parts.port or 1) > 0 and not re.search(r"[\s@?#]", endpoint)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        shown = f"…@{endpoint.rpartition('@')[2]}" if "@" in endpoint else endpoint
+        raise ConfigError(
+            f"storage {url!r}: the endpoint {shown!r} is not an address; expected "
+            "http://host:port or https://host, without user and password"
+        )
+    return endpoint
+
+
+def _profile_credentials(profile: str) -> Any:
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as err:
+        raise MissingExtraError(f"The AWS profile {profile!r}", extra="s3") from err
+    try:
+        return Boto3CredentialProvider(boto3.Session(profile_name=profile))
+    except (BotoCoreError, ValueError):
+        raise ConfigError(
+            f"the AWS profile {profile!r} does not exist or holds no credentials"
+        ) from None
+
+
+def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
+    """A container of an Azure storage account.
+
+    Raises:
+        ConfigError: the connection string cannot work.
+    """
+    fields = dict(
+        item.split("=", 1)
+        for item in (settings.azure_connection_string or "").split(";")
+        if "=" in item
+    )
+    account, key = fields.get("AccountName"), fields.get("AccountKey")
+    signature = fields.get("SharedAccessSignature")
+    if not account or not (key or signature):
+        raise ConfigError(
+            f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING carries "
+            f"{', '.join(sorted(fields)) or 'no fields'}; AccountName and AccountKey (or "
+            "SharedAccessSignature) are needed"
+        )
+    options: dict[str, Any] = {"account_name": account, "account_key": key}
+    if signature:
+        options = {"account_name": account, "sas_key": signature}
+    if fields.get("BlobEndpoint"):
+        options["endpoint"] = checked_endpoint(fields["BlobEndpoint"], url=settings.url)
+    plain = fields.get("BlobEndpoint", "").startswith("http://")
+    try:
+        return store.AzureStore(
+            bucket,
+            prefix=prefix or None,
+            client_options=_client_options(allow_http=plain),
+            retry_config=_retries(),
+            **options,
+        )
+    except (obstore_errors.BaseError, ValueError):
+        pass  # its text may quote the key: not even a context of ours
+    raise ConfigError(
+        f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING cannot be used; is the "
+        "AccountKey whole (base64)?"
+    )
+
+
+def _client_options(*, allow_http: bool) -> "ClientConfig":
+    return {
+        "allow_http": allow_http,
+        "timeout": timedelta(seconds=REQUEST_TIMEOUT_S),
+        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+    }
+
+
+def _retries() -> "RetryConfig":
+    return {
+        "max_retries": MAX_RETRIES,
+        "retry_timeout": timedelta(seconds=RETRY_TIMEOUT_S),
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=100),
+            "max_backoff": timedelta(seconds=5),
+            "base": 2,
+        },
+    }

@@ -1,0 +1,84 @@
+"""From obstore's errors to ours: what happened and where, without secrets or resolved paths.
+
+Texts of a local store are rebuilt from the error number, since obstore's carry absolute paths; of a
+server's answer only the status and the error code are kept, since its body may repeat credentials.
+"""
+
+import errno
+import os
+import re
+
+from obstore import exceptions as obstore_errors
+
+from dino_assets.errors import (
+    ConfigError,
+    DinoAssetsError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreAccessError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+
+_ERRNO = re.compile(r"\(os error (\d+)\)")
+_STATUS = re.compile(r"status code: (\d{3}(?: [A-Z][A-Za-z]*)*)")
+_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) -> DinoAssetsError:
+    """Our error for one of obstore's. Raise it outside the handler: the context must not survive."""
+    text = str(err)
+    where = f"{verb} {key!r} in store {store!r}"
+    number = int(found.group(1)) if is_local and (found := _ERRNO.search(text)) else 0
+    code = found.group(1) if not is_local and (found := _CODE.search(text)) else ""
+    status = found.group(1) if not is_local and (found := _STATUS.search(text)) else ""
+    reason = _local_reason(number) if is_local else _remote_reason(text, status, code)
+
+    if text.startswith("Could not parse path"):
+        return ConfigError(f"{where}: this is not a key that any object can have")
+    if isinstance(err, obstore_errors.AlreadyExistsError):
+        return ObjectExistsError(f"{where}: an object is there already", store=store, key=key)
+    if code in ("NoSuchBucket", "ContainerNotFound"):
+        return StoreError(
+            f"{where}: the bucket does not exist. Create it, or run "
+            "`dino-assets doctor --create-bucket`.",
+            store=store,
+            key=key,
+        )
+    if number in _FULL or status.startswith("507"):
+        return StoreFullError(
+            f"{where}: no space left. Free some and run again.", store=store, key=key
+        )
+    if (
+        isinstance(err, obstore_errors.PermissionDeniedError | obstore_errors.UnauthenticatedError)
+        or number in _DENIED
+        or status[:3] in ("401", "403")
+    ):
+        return StoreAccessError(
+            f"{where}: access denied. Check the credentials and what they may do ({reason}).",
+            store=store,
+            key=key,
+        )
+    if isinstance(err, FileNotFoundError | obstore_errors.NotFoundError) and verb != "put":
+        return ObjectNotFoundError(f"{where}: there is no such object", store=store, key=key)
+    if "HTTP error" in text or "retries, max_retries" in text or status.startswith("5"):
+        return StoreUnavailableError(
+            f"{where}: the store does not answer as it should. Is it running, and is the endpoint "
+            f"right? ({reason})",
+            store=store,
+            key=key,
+        )
+    return StoreError(f"{where}: {reason}", store=store, key=key)
+
+
+def _local_reason(number: int) -> str:
+    return os.strerror(number) if number else "the file system refused"
+
+
+def _remote_reason(text: str, status: str, code: str) -> str:
+    request = text.partition("\n")[0].partition(" - ")[0].strip()
+    request = request.removeprefix("Generic S3 error: ").partition(" response: ")[0]
+    return ", ".join(word for word in (request, status, code) if word)

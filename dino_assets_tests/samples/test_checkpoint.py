@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from dino_assets.core.weights import read_checkpoint
+from dino_assets.samples.checkpoint import write_demo_checkpoint
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_write_demo_checkpoint__same_seed_same_bytes(tmp_path: Path):
+    import torch
+
+    one = write_demo_checkpoint(tmp_path / "one", dim=16, layers=1)
+    torch.manual_seed(7)  # whatever state the caller's generator is in
+    two = write_demo_checkpoint(tmp_path / "two", dim=16, layers=1)
+    other = write_demo_checkpoint(tmp_path / "other", dim=16, layers=1, seed=1)
+    assert contents(one) == contents(two)
+    assert contents(one)["model.safetensors"] != contents(other)["model.safetensors"]
+
+
+def test_write_demo_checkpoint__leaves_the_callers_generator_alone(tmp_path: Path):
+    import torch
+
+    before = torch.random.get_rng_state()
+    write_demo_checkpoint(tmp_path, dim=16, layers=1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_write_demo_checkpoint__again_in_the_same_folder(tmp_path: Path):
+    write_demo_checkpoint(tmp_path / "a" / "b", dim=16, layers=1)
+    before = contents(tmp_path / "a" / "b")
+    write_demo_checkpoint(tmp_path / "a" / "b", dim=16, layers=1)
+    assert contents(tmp_path / "a" / "b") == before
+
+
+def test_write_demo_checkpoint__reads_as_a_checkpoint(tmp_path: Path):
+    found = read_checkpoint(write_demo_checkpoint(tmp_path), model="models/demo")
+    assert (found.family, found.dim, found.layers, found.heads) == ("dinov3_vit", 64, 4, 4)
+    assert (found.patch_px, found.registers, found.tile_px) == (16, 4, 512)
+    assert found.licence == "apache-2.0"
+    assert found.statistics_from == "preprocessor_config.json"
+    assert {file.name for file in found.files} == {
+        "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
+    }  # fmt: skip
+
+
+def test_write_demo_checkpoint__loads_in_transformers(checkpoint_dir: Path):
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(checkpoint_dir, local_files_only=True).eval()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert parameters == read_checkpoint(checkpoint_dir, model="m").parameters
+    with torch.no_grad():
+        tokens = model(pixel_values=torch.zeros(1, 3, 64, 64)).last_hidden_state
+    assert tokens.shape == (1, 1 + 4 + 16, 16)  # cls, registers, 4 × 4 patches
+
+
+def test_write_demo_checkpoint__is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    write_demo_checkpoint(tmp_path, dim=16, layers=1)
+    assert capfd.readouterr() == ("", "")
+    assert logging.is_progress_bar_enabled() == was_enabled

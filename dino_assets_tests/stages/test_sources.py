@@ -1,0 +1,519 @@
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import ConfigError, SourceError, StoreError
+from dino_assets.records import SourceEntry
+from dino_assets.stages.sources import (
+    BucketSource,
+    FolderSource,
+    ListSource,
+    fingerprint,
+    open_source,
+)
+from dino_assets.store.objects import open_store
+from dino_assets_tests.conftest import s3_settings
+
+SECRET = b"must never be read"
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    """A card's folder, and beside it a file that no source may read."""
+    (tmp_path / "secret.jpg").write_bytes(SECRET)
+    folder = tmp_path / "card"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A folder reached without root's rights, which would open anything."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        if os.geteuid():
+            yield folder
+            return
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(0)
+
+
+def put(folder: Path, *paths: str) -> None:
+    """Files that hold their own path."""
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(path.encode(errors="surrogateescape"))
+
+
+def listing(source: FolderSource | ListSource | BucketSource) -> dict[str, str | None]:
+    found = source.entries()
+    assert [e.path for e in found] == sorted({e.path for e in found})
+    return {entry.path: entry.refusal for entry in found}
+
+
+# --- open_source ----------------------------------------------------------------------------
+
+
+def test_open_source__kinds(tmp_path: Path):
+    put(tmp_path, "flight/a.jpg", "list.csv", "LIST.TXT")
+    assert isinstance(open_source("flight", root=tmp_path), FolderSource)
+    assert isinstance(open_source(str(tmp_path / "flight"), root=Path("/")), FolderSource)
+    assert isinstance(open_source("list.csv", root=tmp_path), ListSource)
+    assert isinstance(open_source("LIST.TXT", root=tmp_path), ListSource)
+    assert isinstance(open_source("minio://bucket/prefix", root=tmp_path), BucketSource)
+
+
+@pytest.mark.parametrize("source", ["nowhere", "a.jpg", "a.csv"])
+def test_open_source__nothing_there(tmp_path: Path, source: str):
+    put(tmp_path, "a.jpg")
+    with pytest.raises(SourceError, match=rf"no folder and no \.csv or \.txt list at '{source}'"):
+        open_source(source, root=tmp_path)
+
+
+@pytest.mark.parametrize("source", ["http://x/y", "file:///etc", "ftp://a"])
+def test_open_source__unknown_scheme(tmp_path: Path, source: str):
+    with pytest.raises(ConfigError, match=f"'{source}' is no source: a folder, a .csv or .txt"):
+        open_source(source, root=tmp_path)
+
+
+# --- folders --------------------------------------------------------------------------------
+
+
+def test_folder__as_it_comes_off_a_card(card: Path):
+    paths = [
+        "100MEDIA/DJI_0001.JPG",
+        "101MEDIA/DJI_0001.JPG",
+        "101MEDIA/DJI_0002.jpg",
+        "a b.jpg",
+        "deep/er/and/deeper/x.png",
+        "line\nbreak.jpg",
+        "pic#1",
+        "pic.jpg#1",
+        "ünï cödé 文.jpg",
+        "*?[].jpg",
+        "-rf.jpg",
+        " .jpg",
+    ]
+    put(card, *paths)
+    source = FolderSource(card, shown="card")
+    assert listing(source) == dict.fromkeys(paths)
+    assert [source.read(path).decode() for path in paths] == paths
+    sizes = {entry.path: entry.size for entry in source.entries()}
+    assert sizes == {path: len(path.encode()) for path in paths}
+
+
+def test_folder__empty(card: Path):
+    (card / "100MEDIA").mkdir()
+    assert FolderSource(card, shown="card").entries() == []
+
+
+def test_folder__links_are_listed_and_never_followed(card: Path):
+    put(card, "real.jpg", "sub/inner.jpg")
+    (card / "to-file.jpg").symlink_to(card / "real.jpg")
+    (card / "to-secret.jpg").symlink_to(card.parent / "secret.jpg")
+    (card / "to-folder").symlink_to(card / "sub")
+    (card / "to-outside").symlink_to(card.parent)
+    (card / "to-itself").symlink_to(card)
+    (card / "dangling.jpg").symlink_to(card / "gone")
+    source = FolderSource(card, shown="card")
+    assert listing(source) == {
+        "real.jpg": None, "sub/inner.jpg": None, "to-file.jpg": "link", "to-secret.jpg": "link",
+        "to-folder": "link", "to-outside": "link", "to-itself": "link", "dangling.jpg": "link",
+    }  # fmt: skip
+    for path in ("to-file.jpg", "to-secret.jpg", "to-folder/inner.jpg", "to-outside/secret.jpg"):
+        with pytest.raises(SourceError, match=f"cannot read '{path}'"):
+            source.read(path)
+
+
+def test_folder__special_files_are_listed_and_not_opened(card: Path):
+    os.mkfifo(card / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("card/s.jpg")  # relative: a socket's path may have 107 bytes
+        source = FolderSource(card, shown="card")
+        assert listing(source) == {"pipe.jpg": "special-file", "s.jpg": "special-file"}
+        for path in ("pipe.jpg", "s.jpg"):
+            with pytest.raises(SourceError, match=f"cannot read '{path}'"):
+                source.read(path)
+
+
+def test_folder__undecodable_names(card: Path):
+    put(card, "caf\udce9/a.jpg", "\udcff.jpg")
+    found = FolderSource(card, shown="card").entries()
+    assert [(e.path, e.refusal) for e in found] == [
+        ("\\xff.jpg", "undecodable-name"),
+        ("caf\\xe9/a.jpg", "undecodable-name"),
+    ]
+    assert found[0].refusal_detail == "the name is not UTF-8; rename the file"
+    assert fingerprint(found) != fingerprint(found[:1])
+
+
+def test_folder__deeper_than_python_recurses(card: Path):
+    path = "d/" * 600 + "a.jpg"
+    put(card, path)
+    source = FolderSource(card, shown="card")
+    assert listing(source) == {path: None}
+    assert source.read(path).decode() == path
+
+
+def test_folder__unreadable_folder_is_a_row(as_nobody: Path):
+    put(as_nobody, "a.jpg", "closed/b.jpg")
+    (as_nobody / "closed").chmod(0)
+    found = FolderSource(as_nobody, shown="card").entries()
+    (as_nobody / "closed").chmod(0o700)
+    assert [(e.path, e.refusal, e.refusal_detail) for e in found] == [
+        ("a.jpg", None, ""),
+        ("closed/", "unreadable", "folder: Permission denied"),
+    ]
+
+
+def test_folder__unreadable_as_a_whole(as_nobody: Path):
+    as_nobody.chmod(0)
+    with pytest.raises(SourceError, match="cannot list 'the card': Permission denied"):
+        FolderSource(as_nobody, shown="the card").entries()
+    as_nobody.chmod(0o700)
+
+
+def test_folder__unreadable_file(as_nobody: Path):
+    put(as_nobody, "a.jpg")
+    (as_nobody / "a.jpg").chmod(0)
+    with pytest.raises(SourceError, match=r"^cannot read 'a\.jpg': Permission denied$"):
+        FolderSource(as_nobody, shown="card").read("a.jpg")
+
+
+def test_folder__gone(card: Path):
+    source = FolderSource(card, shown="card")
+    card.rmdir()
+    with pytest.raises(SourceError, match="cannot list 'card': No such file"):
+        source.entries()
+
+
+def replace_by_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.parent.parent.parent / "secret.jpg")
+
+
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def replace_parent_by_link(path: Path) -> None:
+    outside = path.parent.parent.parent / "outside"
+    outside.mkdir()
+    (outside / path.name).write_bytes(SECRET)
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.symlink_to(outside)
+
+
+def count_open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [replace_by_link, replace_by_pipe, replace_by_folder, replace_parent_by_link, remove],
+)
+def test_folder__replaced_between_listing_and_reading(card: Path, change: Callable[[Path], None]):
+    put(card, "100MEDIA/a.jpg")
+    source = FolderSource(card, shown="card")
+    before = source.entries()
+    assert [e.refusal for e in before] == [None]
+    change(card / "100MEDIA" / "a.jpg")
+    opened = count_open_files()
+    with pytest.raises(SourceError, match=r"^cannot read '100MEDIA/a\.jpg': ") as caught:
+        source.read("100MEDIA/a.jpg")
+    assert count_open_files() == opened
+    assert str(card) not in str(caught.value)
+    assert fingerprint(source.entries()) != fingerprint(before)
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.jpg", "/etc/passwd", "sub/../../secret.jpg", "..", "", "/"]
+)
+def test_folder__no_way_out(card: Path, path: str):
+    (card / "sub").mkdir()
+    with pytest.raises(SourceError, match=r"cannot read .*: it leads out of the folder"):
+        FolderSource(card, shown="card").read(path)
+
+
+# --- lists ----------------------------------------------------------------------------------
+
+
+def write_list(card: Path, text: str, name: str = "list.csv") -> ListSource:
+    (card / name).write_bytes(text.encode(errors="surrogateescape"))
+    return ListSource(card / name, shown=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", "image_path\nb.jpg\nsub/a.jpg\n"),
+        ("list.csv", "\ufeffimage_path,label\r\nsub/a.jpg,1\r\nb.jpg\r\n"),
+        ("list.CSV", 'id,image_path\n1," b.jpg "\n2,"sub/a.jpg"\n3,\n4\n'),
+        ("list.txt", "b.jpg\nsub/a.jpg\n"),
+        ("list.txt", "\ufeffsub/a.jpg\r\n\r\n  b.jpg"),
+        (
+            "list.csv",
+            "image_path\nb.jpg\nsub/a.jpg\nb.jpg\n./b.jpg\nsub/../sub/a.jpg\nsub//a.jpg\n",
+        ),
+    ],
+)
+def test_list__the_listed_files_each_once(card: Path, name: str, text: str):
+    put(card, "b.jpg", "sub/a.jpg", "not-listed.jpg")
+    source = write_list(card, text, name)
+    assert listing(source) == {"b.jpg": None, "sub/a.jpg": None}
+    assert source.read("sub/a.jpg") == b"sub/a.jpg"
+
+
+def test_list__quoted_names(card: Path):
+    put(card, "a,b.jpg", "new\nline.jpg", 'q"q.jpg')
+    source = write_list(card, 'image_path\n"a,b.jpg"\n"new\nline.jpg"\n"q""q.jpg"\n')
+    assert listing(source) == {"a,b.jpg": None, "new\nline.jpg": None, 'q"q.jpg': None}
+
+
+def test_list__what_is_not_there_or_not_a_file(card: Path):
+    put(card, "a.jpg", "sub/b.jpg")
+    (card / "link.jpg").symlink_to(card / "a.jpg")
+    os.mkfifo(card / "pipe.jpg")
+    source = write_list(
+        card, f"a.jpg\ngone.jpg\nlink.jpg\npipe.jpg\nsub\n.\nnul\0.jpg\n{'x' * 300}.jpg\n", "l.txt"
+    )
+    assert listing(source) == {
+        "a.jpg": None, "gone.jpg": "missing", "link.jpg": "link", "pipe.jpg": "special-file",
+        "sub": "special-file", ".": "special-file", "nul\0.jpg": "missing",
+        f"{'x' * 300}.jpg": "missing",
+    }  # fmt: skip
+
+
+def test_list__paths_that_lead_out(card: Path):
+    put(card, "a.jpg")
+    inside, outside = card / "a.jpg", card.parent / "secret.jpg"
+    source = write_list(
+        card, f"{inside}\n{outside}\n../secret.jpg\nx/../../secret.jpg\n/etc/passwd\n..\n", "l.txt"
+    )
+    assert listing(source) == {
+        "a.jpg": None, str(outside): "outside", "../secret.jpg": "outside",
+        "x/../../secret.jpg": "outside", "/etc/passwd": "outside", "..": "outside",
+    }  # fmt: skip
+    assert all(e.size == 0 for e in source.entries() if e.refusal == "outside")
+    with pytest.raises(SourceError, match="leads out of the folder"):
+        source.read("../secret.jpg")
+
+
+def test_list__a_linked_folder_is_not_followed(card: Path):
+    (card / "link").symlink_to(card.parent)
+    source = write_list(card, "link/secret.jpg\n", "l.txt")
+    with pytest.raises(SourceError, match=r"cannot read 'link/secret\.jpg'"):
+        source.read("link/secret.jpg")
+
+
+def test_list__a_folder_that_begins_with_the_same_letters_is_outside(card: Path):
+    put(card.parent, "card-2/a.jpg")
+    assert listing(write_list(card, "../card-2/a.jpg\n", "l.txt")) == {"../card-2/a.jpg": "outside"}
+
+
+def test_list__undecodable_names(card: Path):
+    put(card, "\udcff.jpg")
+    source = write_list(card, "\udcff.jpg\ngone\udcfe.jpg\n", "l.txt")
+    assert listing(source) == {"\\xff.jpg": "undecodable-name", "gone\\xfe.jpg": "missing"}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("file,label\na.jpg,1\n", "file, label"), ("", "none"), ("a.jpg\n", r"a\.jpg")],
+)
+def test_list__missing_column(card: Path, text: str, columns: str):
+    source = write_list(card, text)
+    message = rf"'list\.csv' has the columns {columns}; a column 'image_path' is needed"
+    with pytest.raises(SourceError, match=message):
+        source.entries()
+
+
+def test_list__another_column(card: Path):
+    put(card, "a.jpg")
+    (card / "l.csv").write_text("photo\na.jpg\n")
+    assert listing(ListSource(card / "l.csv", shown="l", column="photo")) == {"a.jpg": None}
+
+
+def test_list__empty_text_list(card: Path):
+    assert write_list(card, "\n\n", "l.txt").entries() == []
+
+
+def test_list__unreadable_csv(card: Path):
+    source = write_list(card, "image_path\n" + "x" * 200_000 + "\n")
+    with pytest.raises(SourceError, match=r"cannot read the list 'list\.csv': field larger than"):
+        source.entries()
+
+
+def test_list__gone(card: Path):
+    source = write_list(card, "a.jpg\n", "l.txt")
+    (card / "l.txt").unlink()
+    with pytest.raises(SourceError, match=r"cannot read the list 'l\.txt': No such file"):
+        source.entries()
+
+
+# --- buckets --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, tmp_path: Path):
+    """An empty bucket, a function that uploads as other tools do, and its source."""
+    import boto3
+
+    settings = s3_settings(s3_endpoint, tmp_path)
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test-access",
+        aws_secret_access_key="test-secret",
+    )
+
+    def upload(*keys: str, prefix: str = "some/prefix/", body: bytes | None = None) -> None:
+        for key in keys:
+            data = key.encode() if body is None else body
+            client.put_object(Bucket=settings.url.split("/")[2], Key=prefix + key, Body=data)
+
+    yield upload, BucketSource(open_store(settings))
+    client.close()
+
+
+def test_bucket__keys_as_other_tools_write_them(bucket):
+    upload, source = bucket
+    keys = [
+        "100MEDIA/DJI_0001.JPG", "101MEDIA/DJI_0001.JPG", "a b.jpg", "ü/文.jpg", "x#1.jpg", "50%.jpg",
+        "per%20cent.jpg", "a+b.jpg", "q?.jpg", "[1].jpg", "{x}.jpg", "~t.jpg", "*.jpg", "a\\b.jpg",
+    ]  # fmt: skip
+    upload(*keys)
+    upload("outside.jpg", prefix="some/")
+    upload("beside.jpg", prefix="some/prefix-2/")
+    assert listing(source) == dict.fromkeys(keys)
+    assert [source.read(key).decode() for key in keys] == keys
+    assert {e.path: e.size for e in source.entries()} == {k: len(k.encode()) for k in keys}
+
+
+@pytest.mark.slow
+def test_bucket__more_keys_than_a_page(bucket):
+    upload, source = bucket
+    keys = [f"{number:04d}.jpg" for number in range(1005)]
+    upload(*keys)
+    assert [entry.path for entry in source.entries()] == keys
+
+
+def test_bucket__a_folder_marker_is_no_photograph(bucket):
+    upload, source = bucket
+    upload("100MEDIA/", body=b"")
+    upload("100MEDIA/a.jpg")
+    assert {e.path: e.size for e in source.entries()} == {"100MEDIA": 0, "100MEDIA/a.jpg": 14}
+
+
+def test_bucket__empty(bucket):
+    assert bucket[1].entries() == []
+
+
+def test_bucket__gone_since_the_listing(bucket):
+    with pytest.raises(
+        SourceError, match=r"^cannot read 'a\.jpg': there is no such object any more"
+    ):
+        bucket[1].read("a.jpg")
+
+
+@pytest.mark.parametrize("key", ["a//b.jpg", "./a.jpg", "x/../a.jpg"])
+def test_bucket__a_key_that_cannot_be_a_path_is_named(bucket, key: str):
+    bucket[0](key)
+    with pytest.raises(StoreError) as caught:
+        bucket[1].entries()
+    assert key in str(caught.value)
+
+
+def test_bucket__fingerprint_follows_the_content(bucket):
+    upload, source = bucket
+    upload("a.jpg", body=b"one")
+    before = fingerprint(source.entries())
+    upload("a.jpg", body=b"one")
+    assert fingerprint(source.entries()) == before  # the ETag is the content's
+    upload("a.jpg", body=b"two")
+    assert fingerprint(source.entries()) != before
+
+
+def test_bucket__no_such_bucket(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    source = open_source("minio://there-is-none/x", root=tmp_path)
+    with pytest.raises(StoreError, match="the bucket does not exist"):
+        source.entries()
+
+
+# --- fingerprint ----------------------------------------------------------------------------
+
+
+def test_fingerprint__every_field_counts():
+    entry = SourceEntry("a", 1, "2")
+    others = [
+        [],
+        [SourceEntry("b", 1, "2")],
+        [SourceEntry("a", 2, "2")],
+        [SourceEntry("a", 1, "3")],
+        [SourceEntry("a", 1, "2", "link")],
+        [entry, entry],
+        [SourceEntry("a", 12, "")],
+        [SourceEntry("a\n", 1, "2")],
+    ]
+    found = {fingerprint(entries) for entries in [[entry], *others]}
+    assert len(found) == 1 + len(others)
+    assert fingerprint(iter([entry])) == fingerprint([entry])
+
+
+def test_fingerprint__changes_when_anything_changes(card: Path):
+    put(card, "a.jpg", "sub/b.jpg")
+    source = FolderSource(card, shown="card")
+    seen = {fingerprint(source.entries())}
+    assert fingerprint(source.entries()) in seen
+
+    def is_new() -> bool:
+        found = fingerprint(source.entries())
+        if found in seen:
+            return False
+        seen.add(found)
+        return True
+
+    put(card, "c.jpg")
+    assert is_new()
+    (card / "c.jpg").rename(card / "d.jpg")
+    assert is_new()
+    os.utime(card / "a.jpg", ns=(1, 1))
+    assert is_new()
+    (card / "a.jpg").write_bytes(b"longer than before")
+    os.utime(card / "a.jpg", ns=(1, 1))
+    assert is_new()
+    (card / "d.jpg").unlink()
+    assert is_new()
+    (card / "e.jpg").symlink_to("a.jpg")
+    assert is_new()
+    put(card, "notes.txt")  # not a photograph, still a sign that the copy goes on
+    assert is_new()
+    assert not is_new()
+
+
+def test_fingerprint__does_not_depend_on_the_place(card: Path, tmp_path: Path):
+    put(card, "a.jpg", "sub/b.jpg")
+    before = fingerprint(FolderSource(card, shown="card").entries())
+    card.rename(tmp_path / "moved")
+    assert fingerprint(FolderSource(tmp_path / "moved", shown="x").entries()) == before

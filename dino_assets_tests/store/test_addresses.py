@@ -1,0 +1,177 @@
+"""What ``open_store`` and ``create_bucket`` accept, and how they say no."""
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import ConfigError, StoreAccessError, StoreUnavailableError
+from dino_assets.records import StorageSettings
+from dino_assets.store import backends
+from dino_assets.store.objects import StoreUrl, create_bucket, open_store, parse_url
+from dino_assets_tests.conftest import s3_settings
+from dino_assets_tests.servers import free_port
+
+S3 = StorageSettings(
+    url="s3://some-bucket/pre",
+    root=Path(),
+    endpoint="http://127.0.0.1:1",
+    access_key="TheAccess",
+    secret_key="The/Secret+Key",
+    session_token="TheToken",
+)
+AZURE_KEY = base64.b64encode(b"an azure key").decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("data", StoreUrl("", "", "data")),
+        ("./a/b", StoreUrl("", "", "./a/b")),
+        ("file:///a/b", StoreUrl("", "", "/a/b")),
+        ("s3://bucket", StoreUrl("s3", "bucket", "")),
+        ("s3://bucket/a/b/", StoreUrl("s3", "bucket", "a/b")),
+        ("minio://b.u-cket/my photos", StoreUrl("minio", "b.u-cket", "my photos")),
+        ("az://container/x", StoreUrl("az", "container", "x")),
+        ("memory://", StoreUrl("memory", "", "")),
+    ],
+)
+def test_parse_url__good(url: str, expected: StoreUrl):
+    assert parse_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "storage is empty"),
+        ("  ", "storage is empty"),
+        ("file://", "storage is empty"),
+        ("gs://bucket", "unknown scheme 'gs'"),
+        ("http://host/bucket", "unknown scheme 'http'"),
+        ("s3://", "names the bucket ''"),
+        ("s3://Bucket", "names the bucket 'Bucket'"),
+        ("s3://b", "names the bucket 'b'"),
+        ("s3://-bucket", "names the bucket '-bucket'"),
+        ("az://my_container", "names the bucket 'my_container'"),
+        ("s3://" + "b" * 64, "3 to 63"),
+        ("s3://bucket/a/../b", "not a prefix"),
+        ("s3://bucket/a//b", "not a prefix"),
+        ("s3://bucket/a\nb", "not a prefix"),
+    ],
+)
+def test_parse_url__bad(url: str, says: str):
+    with pytest.raises(ConfigError, match=says):
+        parse_url(url)
+
+
+def test_parse_url__credentials_are_not_repeated():
+    with pytest.raises(ConfigError, match=r"s3://…@bucket/x carries credentials") as caught:
+        parse_url("s3://TheAccess:TheSecret@bucket/x")
+    assert "TheSecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["not a url", "127.0.0.1:9000", "ftp://h", "http://", "http://h:x", "http://h?a=b", ""],
+)
+def test_open_store__endpoint_that_is_no_address(endpoint: str):
+    for act in (open_store, create_bucket):
+        with pytest.raises(ConfigError, match="expected http://host:port"):
+            act(replace(S3, endpoint=endpoint))
+
+
+def test_open_store__endpoint_with_a_password():
+    for act in (open_store, create_bucket):
+        with pytest.raises(ConfigError, match=r"'…@host:9000' is not an address") as caught:
+            act(replace(S3, endpoint="http://me:ThePassword@host:9000"))
+        assert "ThePassword" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("half", "says"),
+    [
+        ({"secret_key": None}, "secret key is missing"),
+        ({"access_key": None}, "access key is missing"),
+    ],
+)
+def test_open_store__half_the_credentials(half: dict, says: str):
+    with pytest.raises(ConfigError, match=says):
+        open_store(replace(S3, **half))
+
+
+def test_open_store__unknown_profile(monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    settings = replace(S3, access_key=None, secret_key=None, profile="nobody")
+    for act in (open_store, create_bucket):
+        with pytest.raises(ConfigError, match="AWS profile 'nobody'"):
+            act(settings)
+
+
+@pytest.mark.parametrize("path", ["~no-such-user-here/x", "a\0b"])
+def test_open_store__path_that_is_none(tmp_path, path: str):
+    with pytest.raises(ConfigError, match="is not a path"):
+        open_store(StorageSettings(url=path, root=tmp_path))
+
+
+def test_open_store__a_file_is_in_the_way(tmp_path):
+    (tmp_path / "f").write_text("")
+    for url, reason in (("f", "File exists"), ("f/g", "Not a directory")):
+        with pytest.raises(
+            StoreAccessError, match=f"storage '{url}' is not a folder.+{reason}"
+        ) as e:
+            open_store(StorageSettings(url=url, root=tmp_path))
+        assert str(tmp_path) not in str(e.value)
+        assert e.value.__context__ is None
+
+
+def test_open_store__relative_to_the_root(tmp_path):
+    open_store(StorageSettings(url="a/b", root=tmp_path)).put("k", b"x")
+    assert (tmp_path / "a/b/k").read_bytes() == b"x"
+
+
+def test_open_store__azure_constructs():
+    for fields in (f"AccountKey={AZURE_KEY}", "SharedAccessSignature=sv=2020&sig=abc%3D"):
+        settings = StorageSettings(
+            url="az://photos/pre", root=Path(), azure_connection_string=f"AccountName=acct;{fields}"
+        )
+        assert repr(open_store(settings)) == "ObjectStore('az://photos/pre')"
+
+
+@pytest.mark.parametrize(
+    ("connection", "says"),
+    [
+        (None, "carries no fields"),
+        ("nonsense", "carries no fields"),
+        ("AccountName=acct", "carries AccountName; AccountName and AccountKey"),
+        (f"AccountKey={AZURE_KEY}", "carries AccountKey;"),
+        ("AccountName=acct;AccountKey=not-base64!", "is the AccountKey whole"),
+        (f"AccountName=a;AccountKey={AZURE_KEY};BlobEndpoint=nowhere", "expected http://host:port"),
+    ],
+)
+def test_open_store__azure_refused(connection: str | None, says: str):
+    settings = StorageSettings(url="az://photos", root=Path(), azure_connection_string=connection)
+    with pytest.raises(ConfigError, match=says) as caught:
+        open_store(settings)
+    assert caught.value.__context__ is None
+    for secret in (AZURE_KEY, "not-base64!"):
+        assert secret not in str(caught.value)
+
+
+def test_create_bucket__once(s3_endpoint: str, tmp_path):
+    settings = s3_settings(s3_endpoint, tmp_path)
+    assert create_bucket(settings) is False
+    assert create_bucket(replace(settings, url=f"{settings.url[:-13]}x")) is True
+
+
+def test_create_bucket__no_bucket_to_make():
+    for url in ("data", "az://photos", "memory://"):
+        with pytest.raises(ConfigError, match="is no S3 bucket"):
+            create_bucket(replace(S3, url=url))
+
+
+def test_create_bucket__nobody_answers(monkeypatch):
+    monkeypatch.setattr(backends, "MAX_RETRIES", 0)
+    with pytest.raises(StoreUnavailableError, match="'s3://some-bucket/pre' cannot be made"):
+        create_bucket(replace(S3, endpoint=f"http://127.0.0.1:{free_port()}"))

@@ -1,0 +1,190 @@
+import threading
+
+import pytest
+
+from dino_assets.errors import ConfigError, ObjectExistsError, ObjectNotFoundError, StoreError
+from dino_assets.store.objects import ObjectStore
+
+
+def test_put_get__round_trip(store: ObjectStore):
+    store.put("a/b.txt", b"hello")
+    assert store.get("a/b.txt") == b"hello"
+    assert store.head("a/b.txt").bytes == 5
+    assert store.exists("a/b.txt")
+    assert not store.exists("a/c.txt")
+
+
+def test_put__replaces_the_whole_object(store: ObjectStore):
+    store.put("a", b"a long first version")
+    store.put("a", b"short")
+    assert store.get("a") == b"short"
+
+
+def test_put__empty_object(store: ObjectStore):
+    store.put("empty", b"")
+    assert store.get("empty") == b""
+    assert store.head("empty").bytes == 0
+
+
+def test_put__if_absent_keeps_the_first(store: ObjectStore):
+    store.put("a", b"first", if_absent=True)
+    with pytest.raises(ObjectExistsError, match=r"put 'a' in store '.+': an object is there") as e:
+        store.put("a", b"second", if_absent=True)
+    assert (e.value.store, e.value.key) == (store.url, "a")
+    assert isinstance(e.value, FileExistsError)
+    assert store.get("a") == b"first"
+
+
+def test_put__if_absent_has_one_winner(store: ObjectStore):
+    won: list[int] = []
+    gate = threading.Barrier(4)
+
+    def put(n: int) -> None:
+        gate.wait()
+        try:
+            store.put("a", bytes([n]) * 1000, if_absent=True)
+        except ObjectExistsError:
+            return
+        won.append(n)
+
+    threads = [threading.Thread(target=put, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert store.get("a") == bytes(won) * 1000
+
+
+def test_put_file__small_and_chunked(store: ObjectStore, tmp_path, monkeypatch):
+    monkeypatch.setattr("dino_assets.store.objects.FILE_CHUNK_BYTES", 5 * 2**20)
+    for size in (0, 7, 5 * 2**20, 11 * 2**20 + 3):
+        content = bytes(range(256)) * (size // 256 + 1)
+        (tmp_path / "file").write_bytes(content[:size])
+        store.put_file("f", tmp_path / "file")
+        assert store.get("f") == content[:size]
+
+
+def test_put_chunks__raising_leaves_what_was_there(store: ObjectStore):
+    def chunks():
+        yield b"x" * 2**20
+        raise RuntimeError("the disk the chunks came from died")
+
+    with pytest.raises(RuntimeError, match="died"):
+        store.put_chunks("a", chunks())
+    assert not store.exists("a")
+    store.put("a", b"old")
+    with pytest.raises(RuntimeError, match="died"):
+        store.put_chunks("a", chunks())
+    assert store.get("a") == b"old"
+    assert [info.key for info in store.list()] == ["a"]
+
+
+def test_get_range__inside_and_over_the_end(store: ObjectStore):
+    store.put("a", b"0123456789")
+    assert store.get_range("a", start=2, length=3) == b"234"
+    assert store.get_range("a", start=8, length=100) == b"89"
+
+
+def test_get_range__outside_is_an_error(store: ObjectStore):
+    store.put("a", b"0123456789")
+    with pytest.raises(StoreError, match="get 'a' in store"):
+        store.get_range("a", start=10, length=1)
+    for start, length in ((-1, 1), (0, 0)):
+        with pytest.raises(ConfigError, match="start ≥ 0 and length ≥ 1"):
+            store.get_range("a", start=start, length=length)
+
+
+def test_list__whole_segments_below_a_prefix(store: ObjectStore):
+    for key in ("a/1", "a/b/2", "ab/3", "c"):
+        store.put(key, key.encode())
+    assert sorted(info.key for info in store.list()) == ["a/1", "a/b/2", "ab/3", "c"]
+    assert sorted((info.key, info.bytes) for info in store.list("a")) == [("a/1", 3), ("a/b/2", 5)]
+    assert list(store.list("nothing/here")) == []
+
+
+def test_list__more_than_a_page(swept_store: ObjectStore):
+    store = swept_store
+    keys = {f"many/{n:04d}" for n in range(1005)}
+    for key in keys:
+        store.put(key, b"")
+    assert {info.key for info in store.list("many")} == keys
+
+
+def test_list__objects_deleted_meanwhile(store: ObjectStore):
+    # Whatever the listing says of the ones that go, those that stay are all there.
+    for n in range(60):
+        store.put(f"d/{n % 10}/{n:03d}", b"x")
+    stays = {f"d/{n % 10}/{n:03d}" for n in range(0, 60, 2)}
+    gone = threading.Thread(
+        target=lambda: [store.delete(f"d/{n % 10}/{n:03d}") for n in range(1, 60, 2)]
+    )
+    gone.start()
+    while gone.is_alive():
+        assert stays <= {info.key for info in store.list("d")}
+    gone.join()
+    assert stays == {info.key for info in store.list("d")}
+
+
+def test_delete__missing_is_fine(store: ObjectStore):
+    store.put("a/b", b"x")
+    store.delete("a/b")
+    store.delete("a/b")
+    store.delete("never/there")
+    assert list(store.list()) == []
+
+
+def test_move__takes_the_object_along(store: ObjectStore):
+    store.put("a/b", b"x")
+    store.move("a/b", "bin/a/b")
+    assert [info.key for info in store.list()] == ["bin/a/b"]
+    assert store.get("bin/a/b") == b"x"
+    with pytest.raises(ObjectNotFoundError, match="move 'a/b' in store"):
+        store.move("a/b", "bin/a/b")
+
+
+@pytest.mark.parametrize("verb", ["get", "head", "get_range"])
+def test_get__missing(store: ObjectStore, verb: str):
+    options = {"start": 0, "length": 1} if verb == "get_range" else {}
+    with pytest.raises(ObjectNotFoundError, match=r"'no/pe' in store '.+': there is no such") as e:
+        getattr(store, verb)("no/pe", **options)
+    assert (e.value.store, e.value.key) == (store.url, "no/pe")
+    assert isinstance(e.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".", "a b", "a#1", "ä", "a\0"]
+)
+def test_put__key_that_is_none(store: ObjectStore, key: str):
+    for write in (
+        lambda: store.put(key, b""),
+        lambda: store.put_chunks(key, iter([b""])),
+        lambda: store.delete(key),
+        lambda: store.move("a", key),
+    ):
+        with pytest.raises(ConfigError, match="is not a key this store writes"):
+            write()
+    assert list(store.list()) == []
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a//b", "../a", "a/../b", "./a", "a\0b"])
+def test_get__key_that_none_can_have(store: ObjectStore, key: str):
+    for read in (
+        lambda: store.get(key),
+        lambda: store.head(key),
+        lambda: store.get_range(key, start=0, length=1),
+    ):
+        with pytest.raises(ConfigError, match="not a key"):
+            read()
+
+
+def test_get__key_of_an_inbox(store: ObjectStore):
+    # Others name their files as they like; only our own keys are restricted.
+    with pytest.raises(ObjectNotFoundError, match="DJI 0001 ä"):
+        store.get("100MEDIA/DJI 0001 ä (1).JPG")
+
+
+def test_get__a_folder_is_no_object(store: ObjectStore):
+    store.put("a/b/c", b"x")
+    with pytest.raises(ObjectNotFoundError, match="'a/b'"):
+        store.get("a/b")

@@ -1,0 +1,116 @@
+"""How often the store tries again: requests are counted, nothing is timed."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import StoreUnavailableError
+from dino_assets.records import StorageSettings
+from dino_assets.store import backends
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets_tests.store.answering import answer, answering
+
+BODY = bytes(range(100))
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "MAX_RETRIES", 2)
+    monkeypatch.setattr(backends, "REQUEST_TIMEOUT_S", 0.3)
+
+
+def open_at(endpoint: str) -> ObjectStore:
+    return open_store(
+        StorageSettings(
+            url="s3://some-bucket", root=Path(), endpoint=endpoint, access_key="a", secret_key="s"
+        )
+    )
+
+
+def answer_range(handler) -> None:
+    """The whole body, or what is asked for of it."""
+    asked = handler.headers.get("Range")
+    if asked is None:
+        return answer(handler, 200, BODY)
+    start = int(asked.removeprefix("bytes=").partition("-")[0])
+    shown = f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"
+    return answer(handler, 206, BODY[start:], Content_Range=shown)
+
+
+@pytest.mark.parametrize("code", [500, 503, 429])
+def test_get__one_failure_is_repeated(code: int):
+    def respond(handler, n):
+        if n == 1:
+            answer(handler, code)
+        else:
+            answer_range(handler)
+
+    with answering(respond) as server:
+        assert open_at(server.endpoint).get("k") == BODY
+        assert server.requests == ["GET", "GET"]
+
+
+def test_put__one_failure_is_repeated():
+    with answering(lambda h, n: answer(h, 503 if n == 1 else 200)) as server:
+        open_at(server.endpoint).put("k", BODY)
+        assert server.requests == ["PUT", "PUT"]
+
+
+@pytest.mark.parametrize("verb", ["get", "head", "put", "delete", "list"])
+def test_call__lasting_failure_ends(verb: str):
+    with answering(lambda h, n: answer(h, 500)) as server:
+        store = open_at(server.endpoint)
+        with pytest.raises(
+            StoreUnavailableError, match=r"does not answer as it should.+500 Internal"
+        ):
+            list(store.list("k")) if verb == "list" else getattr(store, verb)(
+                "k", *([BODY] if verb == "put" else [])
+            )
+        assert len(server.requests) == 1 + backends.MAX_RETRIES
+
+
+@pytest.mark.parametrize("verb", ["get", "put"])
+def test_call__silent_server_ends(verb: str):
+    with answering(lambda h, n: time.sleep(0.6)) as server:
+        store = open_at(server.endpoint)
+        with pytest.raises(StoreUnavailableError, match="does not answer as it should"):
+            store.get("k") if verb == "get" else store.put("k", BODY)
+        assert 1 <= len(server.requests) <= 1 + backends.MAX_RETRIES
+
+
+def break_off(handler, *, after: int, stall_s: float) -> None:
+    answer_range_start = handler.headers.get("Range")
+    start = int(answer_range_start[6:].partition("-")[0]) if answer_range_start else 0
+    handler.send_response(206 if answer_range_start else 200)
+    handler.send_header("Content-Length", str(len(BODY) - start))
+    if answer_range_start:
+        handler.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
+    handler.send_header("Last-Modified", "Tue, 21 Oct 2025 07:28:00 GMT")
+    handler.send_header("ETag", '"e"')
+    handler.end_headers()
+    handler.wfile.write(BODY[start : start + after])
+    handler.wfile.flush()
+    time.sleep(stall_s)
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("stall_s", [0, 0.6])
+def test_get__body_that_breaks_off_once_is_continued(stall_s: float):
+    def respond(handler, n):
+        if n == 1:
+            break_off(handler, after=7, stall_s=stall_s)
+        else:
+            answer_range(handler)
+
+    with answering(respond) as server:
+        assert open_at(server.endpoint).get("k") == BODY
+        assert server.requests == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("stall_s", [0, 0.6])
+def test_get__body_that_never_ends_is_an_error(stall_s: float):
+    with answering(lambda h, n: break_off(h, after=1, stall_s=stall_s)) as server:
+        with pytest.raises(StoreUnavailableError, match="get 'k' in store 's3://some-bucket'"):
+            open_at(server.endpoint).get("k")
+        assert 1 < len(server.requests) <= 2 + backends.MAX_RETRIES

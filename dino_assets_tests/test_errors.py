@@ -1,0 +1,50 @@
+"""The exception tree: drawn as it is, and every class raised by some test."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from dino_assets import errors
+from dino_assets.errors import DinoAssetsError
+
+CLASSES = {
+    name: cls
+    for name, cls in vars(errors).items()
+    if inspect.isclass(cls) and issubclass(cls, DinoAssetsError)
+}
+
+
+def drawn() -> dict[str, str]:
+    """Child → parent, read off the tree in the module's docstring."""
+    parents: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"([│ ├└─]*)(\w+Error)\b", line)
+        if not found:
+            continue
+        depth = len(found[1]) // 4
+        path = [*path[:depth], found[2]]
+        if depth:
+            parents[found[2]] = path[depth - 1]
+    return parents
+
+
+def test_tree__is_drawn_as_it_is():
+    bases = {n: c.__bases__[0].__name__ for n, c in CLASSES.items() if c is not DinoAssetsError}
+    assert drawn() == bases
+
+
+LEAVES = {n for n, c in CLASSES.items() if not any(o.__bases__[0] is c for o in CLASSES.values())}
+
+
+@pytest.mark.parametrize("name", sorted(LEAVES))
+def test_tree__every_leaf_is_raised_by_a_test(name: str):
+    folder = Path(__file__).parent
+    mentions = [
+        path
+        for path in folder.rglob("test_*.py")
+        if path != Path(__file__) and re.search(rf"\b{name}\b", path.read_text())
+    ]
+    assert mentions
