@@ -13,11 +13,15 @@ from dino_assets.core.images import judge_quarantine
 from dino_assets.errors import CorruptObjectError
 from dino_assets.partitions import drops_of_run
 from dino_assets.records import Verdict
+from dino_assets.resources.compute import ComputeResource
 from dino_assets.resources.storage import StorageResource
+from dino_assets.stages.embeddings import judge_embeddings, open_embeddings
 from dino_assets.stages.images import judge_images
 from dino_assets.stages.tiles import judge_tiles
 from dino_assets.stages.weights import OUTPUT as WEIGHTS
-from dino_assets.store.manifests import read_manifest, verify_part
+from dino_assets.stages.weights import load_checkpoint
+from dino_assets.store.manifests import read_manifest
+from dino_assets.store.parts import verify_part
 from dino_assets.store.readers import CommittedTable, open_table
 
 SHOWN_ROWS = 20
@@ -131,9 +135,25 @@ def tiles_cover_images(
     return to_result([judge_tiles(images, tiles, drop) for drop in tiles.drops])
 
 
+@dg.asset_check(
+    asset="embeddings",
+    blocking=True,
+    description="One finite vector per tile, under the tile's own id, in one space.",
+)
+def embeddings_match_tiles(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
+) -> dg.AssetCheckResult:
+    """Hold the vectors against the tiles."""
+    tiles = _open(context, storage, "tiles")
+    store = storage.open()
+    found = open_embeddings(store, tiles, load_checkpoint(store), compute.resolve())
+    return to_result([judge_embeddings(tiles, found[drop], drop) for drop in tiles.drops])
+
+
 ALL_CHECKS: Sequence[dg.AssetChecksDefinition] = [
     weights_are_whole,
     images_are_usable,
     images_are_complete,
     tiles_cover_images,
+    embeddings_match_tiles,
 ]

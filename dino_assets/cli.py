@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parts.set_defaults(run=_parts)
 
     verify = commands.add_parser("verify", help="read everything committed and check its hashes")
-    verify.add_argument("--repair", action="store_true", help="remove bad parts, to be made again")
+    verify.add_argument(
+        "--repair", action="store_true", help="give up what is bad, to be made again"
+    )
     verify.set_defaults(run=_verify)
 
     collect = commands.add_parser("collect", help="delete what nothing refers to and is a week old")

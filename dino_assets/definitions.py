@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from dino_assets.assets.embeddings import embeddings
 from dino_assets.assets.images import images
 from dino_assets.assets.tiles import tiles
 from dino_assets.assets.weights import weights
@@ -62,7 +63,7 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
 def make_definitions(settings: Settings) -> dg.Definitions:
     """Everything, wired for one configuration."""
     return dg.Definitions(
-        assets=[weights, images, tiles],
+        assets=[weights, images, tiles, embeddings],
         asset_checks=ALL_CHECKS,
         jobs=ALL_JOBS,
         resources=make_resources(settings),

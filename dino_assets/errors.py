@@ -20,6 +20,7 @@ DinoAssetsError
 │   └── DropUnusableError               too few of the drop's files are usable photographs
 ├── DropsFailedError                    some drops of a run failed; the others are committed
 ├── SourceError (OSError)               an inbox cannot be listed or read
+├── InvalidVectorsError (ValueError)    embeddings are not finite numbers (N, D)
 ├── UnusableImageError (ValueError)     one file is not a usable photograph (becomes a row, not a failure)
 └── CheckpointError
     ├── CheckpointNotFoundError (FileNotFoundError)
@@ -128,6 +129,14 @@ class DropsFailedError(DinoAssetsError):
 
 class SourceError(DinoAssetsError, OSError):
     """An inbox cannot be listed, or a file in it cannot be read."""
+
+
+class InvalidVectorsError(DinoAssetsError, ValueError):
+    """Embeddings that nothing can be computed from; ``row`` is the first bad one, -1 for all."""
+
+    def __init__(self, message: str, *, row: int = -1) -> None:
+        self.row = row
+        super().__init__(message)
 
 
 class UnusableImageError(DinoAssetsError, ValueError):

@@ -131,10 +131,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds a stage spent, summed over its threads: told to the operator, never stored."""
+    """What a run took, summed over its threads, and what else it tells the operator; never stored."""
 
     read_s: float = 0.0
     compute_s: float = 0.0
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ class Committed:
     read_s: float = 0.0
     compute_s: float = 0.0
     write_s: float = 0.0
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 # --- weights --------------------------------------------------------------------------------
@@ -208,6 +210,17 @@ class Checkpoint:
     def tile_px(self) -> int:
         """The family's tile side: 518 for patch 14, 512 for patch 16."""
         return 518 // self.patch_px * self.patch_px
+
+
+@dataclass(frozen=True)
+class Space:
+    """Everything that makes two embeddings comparable."""
+
+    weights_sha256: str
+    preprocessing: int
+    side_px: int
+    layer: int
+    precision: PrecisionClass
 
 
 # --- drops, images, tiles -------------------------------------------------------------------

@@ -62,6 +62,11 @@ def find_root(start: Path | None = None) -> Path:
     return dagster_home() or here
 
 
+def find_cache(root: Path | None = None) -> Path:
+    """Where copies are kept that can be made again: unpacked checkpoints, memory maps."""
+    return (root or find_root()) / ".cache"
+
+
 def dagster_home() -> Path | None:
     """``DAGSTER_HOME``, which every Dagster command honours, if it is set."""
     home = os.environ.get("DAGSTER_HOME")

@@ -73,7 +73,7 @@ def test_commands__need_nothing_but_the_folder(drops: Path):
     assert done.returncode == 0
     assert not [path for path in home.rglob("*") if path.is_file()]
     found = {path.name for path in drops.iterdir()}
-    assert found == {"dagster.yaml", "workspace.yaml", "cards", "data", ".dagster"}
+    assert found == {"dagster.yaml", "workspace.yaml", "cards", "data", ".dagster", ".cache"}
 
 
 def test_commands__a_dot_env_file_is_honoured(drops: Path, checkpoint_dir: Path):

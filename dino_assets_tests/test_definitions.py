@@ -27,12 +27,21 @@ ASSETS = {
     "weights": ("weights", {"huggingface", "safetensors"}, ["team:vision"], "1", None, set()),
     "images": ("images", {"parquet"}, ["team:imagery"], "1", "drops", set()),
     "tiles": ("tiles", {"parquet"}, ["team:imagery"], "1", "drops", {"images", "weights"}),
+    "embeddings": (
+        "embeddings",
+        {"pytorch", "parquet"},
+        ["team:vision"],
+        "1",
+        "drops",
+        {"tiles", "weights"},
+    ),
 }
 CHECKS = {
     ("weights", "weights_are_whole"),
     ("images", "images_are_usable"),
     ("images", "images_are_complete"),
     ("tiles", "tiles_cover_images"),
+    ("embeddings", "embeddings_match_tiles"),
 }
 
 

@@ -5,14 +5,17 @@ import io
 import warnings
 from pathlib import PurePosixPath
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dino_assets.errors import UnusableImageError
 from dino_assets.records import MAX_IMAGE_SIDE_PX, ImageFacts, Verdict
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tiff", ".tif", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B", "I", "F")
+# Not "I" and "F": elevation and temperature rasters, whose scale nobody wrote down.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B")
 MAX_FILE_BYTES = 512 * 2**20
 # Pillow's own hard limit. Between half of it and this it only warns; the header check below decides.
 MAX_PIXELS = 178_956_970
@@ -69,6 +72,20 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
         raise UnusableImageError(
             "truncated" if truncated else "undecodable", f"{type(err).__name__}: {err}"
         ) from err
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """Pixels of a usable photograph, upright, RGB: (H, W, 3).
+
+    16-bit gray is scaled to 8 bits (Pillow would clip it), gray is repeated over the three channels,
+    transparency is dropped.
+    """
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):
+            gray = np.asarray(upright).astype(np.float32) * np.float32(255 / 65535)
+            return np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, axis=2)
+        return np.asarray(upright.convert("RGB"))
 
 
 def _describe(image: Image.Image, image_id: str) -> ImageFacts:

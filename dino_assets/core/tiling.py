@@ -3,6 +3,8 @@
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from dino_assets.errors import ConfigError
 from dino_assets.records import MAX_IMAGE_SIDE_PX, TileGrid
@@ -111,3 +113,26 @@ def uncovered_px(width: int, height: int, windows: np.ndarray) -> int:
         covered[x0:x1, y0:y1] = True
     areas = np.outer(np.diff(xs), np.diff(ys).astype(np.int64))  # int32 ends at 46,340²
     return int(areas[~covered].sum())
+
+
+def cut_tiles(
+    pixels: NDArray[np.uint8], windows: np.ndarray, grid: TileGrid, *, whole: bool
+) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) of an upright image under its windows: (N, side, side, 3).
+
+    A whole image is resized to the square (bilinear, antialiased, aspect not kept); a window shorter
+    than a tile is completed by reflection; every other tile is exactly the image's pixels.
+    """
+    side = grid.side_px
+    if whole:
+        resized = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
+        return np.asarray(resized)[None]
+    tiles = np.empty((len(windows), side, side, 3), np.uint8)
+    for tile, (x, y, w, h) in zip(tiles, windows.tolist(), strict=True):
+        cut = pixels[y : y + h, x : x + w]
+        tile[:] = (
+            np.pad(cut, ((0, side - h), (0, side - w), (0, 0)), "reflect")
+            if min(h, w) < side
+            else cut
+        )
+    return tiles

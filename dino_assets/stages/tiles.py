@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from dino_assets.core import tiling
 from dino_assets.core.images import judge_quarantine
 from dino_assets.errors import CommitRefusedError, DropUnusableError
-from dino_assets.records import Draft, Facts, OutputId, Recipe, TileGrid, Verdict
+from dino_assets.records import Draft, Facts, Manifest, OutputId, Recipe, TileGrid, Verdict
 from dino_assets.store.manifests import content_hash
 from dino_assets.store.readers import CommittedTable
 
@@ -79,6 +79,17 @@ def draft_tiles(images: CommittedTable, drop: str, grid: TileGrid) -> Draft:
         yield Facts({"images": found.num_rows, "padded": padded})
 
     return Draft(recipe, produce, SCHEMA)
+
+
+def grid_of(manifest: Manifest) -> TileGrid:
+    """The grid a committed drop was cut with."""
+    config = manifest.recipe.config
+    return TileGrid(
+        int(config["side_px"]),
+        float(config["overlap"]),
+        int(config["whole_max_px"]),
+        int(config["grid_version"]),
+    )
 
 
 def _distinct_images(images: CommittedTable, drop: str) -> pa.Table:

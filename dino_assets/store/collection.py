@@ -10,12 +10,9 @@ from pathlib import Path
 
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
 from dino_assets.records import Part, Receipt
-from dino_assets.store.manifests import (
-    manifest_key,
-    read_manifests,
-    verify_part,
-)
+from dino_assets.store.manifests import manifest_key, read_manifests
 from dino_assets.store.objects import ObjectInfo, ObjectStore
+from dino_assets.store.parts import verify_part
 from dino_assets.store.receipts import parse_receipt
 from dino_assets.store.sealing import is_json
 

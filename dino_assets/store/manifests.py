@@ -9,13 +9,11 @@ and nothing relies on conditional PUT, which many S3 servers get wrong. ``commit
 function that writes manifests, in Dagster, the CLI and the service alike.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
@@ -38,7 +36,8 @@ from dino_assets.records import (
     Spent,
 )
 from dino_assets.store import tables
-from dino_assets.store.objects import FILE_CHUNK_BYTES, ObjectStore
+from dino_assets.store.objects import ObjectStore
+from dino_assets.store.parts import is_there, put_local_file, put_part
 from dino_assets.store.sealing import (
     canonical,
     corrupt,
@@ -55,7 +54,6 @@ log = logging.getLogger(__name__)
 # How often parts may vanish between their put and the manifest's before we give up.
 _ATTEMPTS = 3
 _READERS = 16
-_RANGE_BYTES = 32 * 2**20
 
 
 # --- names ----------------------------------------------------------------------------------
@@ -69,11 +67,6 @@ def manifest_key(output: OutputId) -> str:
 def manifest_prefix(asset: str, space: str | None) -> str:
     """Where all manifests of one asset in one space live."""
     return f"manifests/{asset}/{space or '_'}/"
-
-
-def part_key(output: OutputId, sha256: str, suffix: str) -> str:
-    """Where a part with this content lives."""
-    return f"parts/{output.asset}/{output.drop or '_'}/{sha256}{suffix}"
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -125,57 +118,6 @@ def read_manifests(store: ObjectStore, keys: Sequence[str]) -> list[Manifest]:
         return [found for found in pool.map(read, keys) if found is not None]
 
 
-def read_part(store: ObjectStore, part: Part) -> bytes:
-    """A part's bytes, verified.
-
-    Raises:
-        CorruptObjectError: it is gone, or its sha256 is not the one committed.
-    """
-    try:
-        data = store.get(part.key)
-    except ObjectNotFoundError:
-        raise _gone(store, part) from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != part.sha256:
-        raise _altered(store, part, found)
-    return data
-
-
-def verify_part(store: ObjectStore, part: Part) -> None:
-    """Check a part of any size against its sha256, in constant memory.
-
-    Raises:
-        CorruptObjectError: it is gone, or its sha256 is not the one committed.
-    """
-    digest = hashlib.sha256()
-    try:
-        size = store.head(part.key).bytes
-        for start in range(0, size, _RANGE_BYTES):
-            digest.update(store.get_range(part.key, start=start, length=_RANGE_BYTES))
-    except ObjectNotFoundError:
-        raise _gone(store, part) from None
-    if digest.hexdigest() != part.sha256:
-        raise _altered(store, part, digest.hexdigest())
-
-
-def _gone(store: ObjectStore, part: Part) -> CorruptObjectError:
-    return CorruptObjectError(
-        f"part {part.key!r} of a committed output is gone from store {store.url!r}. Open the table "
-        "again if it was replaced meanwhile; else materialise that output again.",
-        store=store.url,
-        key=part.key,
-    )
-
-
-def _altered(store: ObjectStore, part: Part, found: str) -> CorruptObjectError:
-    return CorruptObjectError(
-        f"part {part.key!r} in store {store.url!r} has sha256 {found[:16]}…, committed was "
-        f"{part.sha256[:16]}…. Run `dino-assets verify --repair`, then materialise again.",
-        store=store.url,
-        key=part.key,
-    )
-
-
 def content_hash(manifest: Manifest) -> str:
     """Identity of an output's content: equal for equal parts, whatever recipe led there."""
     return digest([[part.sha256, part.rows, part.name] for part in manifest.parts])
@@ -219,6 +161,7 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
                 # A stage that does not tell computed all the time that was not writing.
                 compute_s=writer.spent.compute_s or total_s - writer.write_s,
                 write_s=writer.write_s,
+                told=writer.spent.told,
             )
         store.delete(key)
         log.warning("%s: making it again, %d parts were deleted meanwhile", output, len(missing))
@@ -249,7 +192,7 @@ def _reusable(store: ObjectStore, recipe: Recipe) -> Manifest | None:
 
 def _missing(store: ObjectStore, manifest: Manifest) -> list[str]:
     with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(lambda part: _is_there(store, part), manifest.parts)
+        found = pool.map(lambda part: is_there(store, part), manifest.parts)
         return [
             part.key for part, is_there in zip(manifest.parts, found, strict=True) if not is_there
         ]
@@ -262,13 +205,6 @@ def _check_json(output: OutputId, what: str, value: object) -> None:
         raise CommitRefusedError(
             f"{output}: its {what} cannot be written as JSON ({err}); nothing was committed"
         ) from err
-
-
-def _is_there(store: ObjectStore, part: Part) -> bool:
-    try:
-        return store.head(part.key).bytes == part.bytes
-    except ObjectNotFoundError:
-        return False
 
 
 class _Writer:
@@ -307,7 +243,7 @@ class _Writer:
             elif isinstance(item, Spent):
                 self.spent = item
             elif isinstance(item, Part):
-                if not _is_there(self.store, item):
+                if not is_there(self.store, item):
                     raise CommitRefusedError(
                         f"{self.output}: part {item.key!r} was announced but is not in the store"
                     )
@@ -327,44 +263,9 @@ class _Writer:
 
     def _put_file(self, file: LocalFile) -> None:
         started = time.perf_counter()
-        key = part_key(self.output, file.sha256, Path(file.name).suffix)
-        try:
-            _store_file(self.store, key, file)
-        except FileNotFoundError:
-            raise CommitRefusedError(
-                f"{self.output}: {file.name!r} vanished before it was stored. Run again."
-            ) from None
+        part = put_local_file(self.store, self.output, file)
         self.write_s += time.perf_counter() - started
-        self._parts.append(Part(key, file.sha256, file.bytes, name=file.name))
-
-
-def _store_file(store: ObjectStore, key: str, file: LocalFile) -> None:
-    """Put a file under its hash, reading it once; bytes of another hash never reach the key."""
-    with file.path.open("rb") as opened:
-        chunks = _checked_chunks(opened, file)
-        if file.bytes <= FILE_CHUNK_BYTES:
-            store.put(key, b"".join(chunks))
-        else:
-            store.put_chunks(key, chunks)
-
-
-def _checked_chunks(opened: BinaryIO, file: LocalFile) -> Iterator[bytes]:
-    read = hashlib.sha256()
-    while chunk := opened.read(FILE_CHUNK_BYTES):
-        read.update(chunk)
-        yield chunk
-    if read.hexdigest() != file.sha256 or opened.tell() != file.bytes:
-        raise CommitRefusedError(f"{file.name!r} changed while it was being stored. Run again.")
-
-
-def put_part(
-    store: ObjectStore, output: OutputId, data: bytes, *, rows: int, suffix: str = ".parquet"
-) -> Part:
-    """Put one part under the name its content gives it."""
-    sha256 = hashlib.sha256(data).hexdigest()
-    key = part_key(output, sha256, suffix)
-    store.put(key, data)
-    return Part(key, sha256, len(data), rows)
+        self._parts.append(part)
 
 
 # --- bytes ----------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import pyarrow as pa
 from dino_assets.errors import NotCommittedError
 from dino_assets.records import Manifest, OutputId, Part
 from dino_assets.store import tables
-from dino_assets.store.manifests import list_manifests, manifest_key, read_manifests, read_part
+from dino_assets.store.manifests import list_manifests, manifest_key, read_manifests
 from dino_assets.store.objects import ObjectStore
+from dino_assets.store.parts import read_part
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
 from dino_assets.records import OutputId, Receipt
-from dino_assets.store.manifests import read_part
 from dino_assets.store.objects import ObjectStore
+from dino_assets.store.parts import read_part
 from dino_assets.store.sealing import corrupt, part_fields, read_parts, seal, unseal
 
 # A part this old may be about to be collected (see collection.MIN_AGE); reusing it renews it.

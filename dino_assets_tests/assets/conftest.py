@@ -1,6 +1,6 @@
 """The real assets, wired as `dino_assets.definitions` wires them, on a project of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -26,7 +26,11 @@ class Lineage:
         add_drop_keys(self.instance, [name])
 
     def run(
-        self, *drops: str, only: str | None = None, resources: dict | None = None, **config: dict
+        self,
+        *drops: str,
+        only: Sequence[str] | None = None,
+        resources: dict | None = None,
+        **config: dict,
     ) -> dg.ExecuteInProcessResult:
         defs = make_definitions(self.settings)
         tags = {}
@@ -37,7 +41,7 @@ class Lineage:
             }
         return dg.materialize(
             [*defs.assets, *defs.asset_checks],
-            selection=only,
+            selection=list(only) if only else None,
             instance=self.instance,
             partition_key=drops[0] if len(drops) == 1 else None,
             resources={**defs.resources, **(resources or {})},

@@ -1,5 +1,6 @@
 """Every check is seen to fail on planted data."""
 
+import uuid
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -8,8 +9,6 @@ import pytest
 
 from dino_assets.checks import to_result
 from dino_assets.records import Draft, Facts, OutputId, Recipe, Verdict
-from dino_assets.stages import images as images_stage
-from dino_assets.stages import tiles as tiles_stage
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.readers import open_table
 from dino_assets_tests.assets.conftest import Lineage, checks
@@ -18,17 +17,24 @@ from dino_assets_tests.assets.conftest import Lineage, checks
 @pytest.fixture
 def done(lineage: Lineage, card) -> Lineage:
     lineage.register("flight-1", card("flight-1"))
-    assert lineage.run("flight-1").success
+    assert lineage.run("flight-1", only=["weights", "images", "tiles"]).success
     return lineage
 
 
-def plant(lineage: Lineage, asset: str, change: Callable[[pa.Table], pa.Table]) -> None:
+def plant(
+    lineage: Lineage,
+    asset: str,
+    change: Callable[[pa.Table], pa.Table],
+    *,
+    space: str | None = None,
+) -> None:
     """Commit an altered table in place of the real one, as a faulty stage would."""
-    output = OutputId(asset, "flight-1")
+    output = OutputId(asset, "flight-1", space)
     known = read_manifest(lineage.store, output)
-    schema = {"images": images_stage.SCHEMA, "tiles": tiles_stage.SCHEMA}[asset]
-    table = change(open_table(lineage.store, asset).read("flight-1")).cast(schema)
-    recipe = Recipe(output, "planted")
+    table = open_table(lineage.store, asset, space=space).read("flight-1")
+    schema = table.schema
+    table = change(table).cast(schema)
+    recipe = Recipe(output, f"planted-{uuid.uuid4()}", known.recipe.config)
     commit(
         lineage.store,
         Draft(recipe, lambda: iter([*table.to_batches(), Facts(known.facts)]), schema),
@@ -118,6 +124,38 @@ def test_tiles_cover_images__planted(done: Lineage, change, sentence):
     found = recheck(done, "tiles_cover_images")
     assert not found.passed
     assert sentence in found.description
+
+
+def break_first_vector(table: pa.Table) -> pa.Table:
+    vectors = table["cls"].to_pylist()
+    vectors[0][0] = float("nan")
+    kind = table.schema.field("cls").type
+    return table.set_column(table.schema.get_field_index("cls"), "cls", pa.array(vectors, kind))
+
+
+def test_embeddings_match_tiles__planted(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    assert lineage.run("flight-1").success
+    (info,) = lineage.store.list("manifests/embeddings")
+    space = info.key.split("/")[2]
+    assert recheck(lineage, "embeddings_match_tiles").passed
+    for change, sentence in (
+        (lambda t: t.slice(1), "1 not at all"),
+        (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "1 tiles embedded twice"),
+        (lambda t: set_first(t, "tile_id", "of-another-drop"), "1 unknown to tiles"),
+        (break_first_vector, "1 cls vectors are not finite"),
+    ):
+        original = open_table(lineage.store, "embeddings", space=space).read("flight-1")
+        plant(lineage, "embeddings", change, space=space)
+        found = recheck(lineage, "embeddings_match_tiles")
+        assert not found.passed
+        assert sentence in found.description
+        plant(lineage, "embeddings", lambda _, table=original: table, space=space)
+    # Vectors of another space under this one's name.
+    manifest = read_manifest(lineage.store, OutputId("embeddings", "flight-1", space))
+    lineage.store.delete(info.key)
+    assert "nothing is committed in space" in recheck(lineage, "embeddings_match_tiles").description
+    assert manifest.rows == 24
 
 
 def test_to_result__blocks_only_in_runs_of_one_drop():

@@ -15,7 +15,7 @@ def test_lineage__one_drop(lineage: Lineage, card):
     # 1600×1200 at 512 px and a step of 256: 6 × 4 tiles (5.25 → 6 steps, 2.69 → 3 steps, plus one).
     assert lineage.metadata("tiles", "flight-1")["dagster/row_count"] == 3 * 6 * 4
     assert all(e.passed for e in checks(result).values())
-    assert len(checks(result)) == 4
+    assert len(checks(result)) == 5
     seen = lineage.metadata("weights")
     assert (seen["family"], seen["dim"], seen["registers"]) == ("dinov3_vit", 16, 4)
 
@@ -42,7 +42,8 @@ def test_lineage__rerun_reuses_everything(lineage: Lineage, card):
     lineage.run("flight-1")
     before = {i.key: (i.bytes, i.modified) for i in lineage.store.list()}
     lineage.run("flight-1")
-    for asset, drop in (("weights", None), ("images", "flight-1"), ("tiles", "flight-1")):
+    for asset in ("weights", "images", "tiles", "embeddings"):
+        drop = None if asset == "weights" else "flight-1"
         assert lineage.metadata(asset, drop)["was_reused"] is True
     assert {i.key: (i.bytes, i.modified) for i in lineage.store.list()} == before
 
@@ -117,7 +118,7 @@ def test_weights__default_without_a_network_says_both_ways_out(lineage: Lineage,
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     offline = Lineage(lineage.instance)
-    result = offline.run(only="weights")
+    result = offline.run(only=["weights"])
     message = failure(result, "weights")
     assert "'facebook/dinov2-base' is neither a directory here" in message
     assert "HF_ENDPOINT" in message

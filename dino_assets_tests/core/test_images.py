@@ -92,7 +92,6 @@ def test_inspect_image__every_format(kind: str):
         ("RGBA", "PNG"),
         ("I;16", "PNG"),
         ("I;16", "TIFF"),
-        ("F", "TIFF"),
         ("CMYK", "TIFF"),
     ],
 )

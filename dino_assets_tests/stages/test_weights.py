@@ -11,8 +11,9 @@ from dino_assets.errors import (
     NotCommittedError,
 )
 from dino_assets.stages.weights import OUTPUT, checkpoint_of, draft_weights, load_checkpoint
-from dino_assets.store.manifests import commit, manifest_key, read_manifest, read_part
+from dino_assets.store.manifests import commit, manifest_key, read_manifest
 from dino_assets.store.objects import ObjectStore
+from dino_assets.store.parts import read_part
 
 
 @pytest.fixture

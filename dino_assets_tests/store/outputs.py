@@ -9,8 +9,9 @@ import pyarrow as pa
 from dino_assets.errors import ObjectNotFoundError
 from dino_assets.records import Draft, Facts, LocalFile, OutputId, Receipt, Recipe
 from dino_assets.store import tables
-from dino_assets.store.manifests import manifest_key, parse_manifest, put_part, read_part
+from dino_assets.store.manifests import manifest_key, parse_manifest
 from dino_assets.store.objects import ObjectStore
+from dino_assets.store.parts import put_part, read_part
 from dino_assets.store.receipts import find_receipt, write_receipt
 
 SCHEMA = pa.schema([("id", pa.string()), ("n", pa.int64())])

@@ -12,8 +12,9 @@ import pytest
 from dino_assets.errors import CorruptObjectError, StoreUnavailableError
 from dino_assets.records import OutputId, Receipt
 from dino_assets.store.collection import MIN_AGE, collect
-from dino_assets.store.manifests import commit, manifest_key, put_part
+from dino_assets.store.manifests import commit, manifest_key
 from dino_assets.store.objects import ObjectStore
+from dino_assets.store.parts import put_part
 from dino_assets.store.receipts import find_receipt, receipt_key, write_receipt
 from dino_assets_tests.store.doubles import ClockedStore, Strike, WatchedStore, fail
 from dino_assets_tests.store.outputs import (
@@ -126,6 +127,18 @@ def test_collect__receipt_written_again_meanwhile_stays(store: ObjectStore):
     assert at.has_struck
     assert (done.parts, done.receipts) == ([], [])
     assert find_receipt(store, OUTPUT, "s") == receipt
+
+
+def test_collect__part_put_again_meanwhile_stays(store: ObjectStore):
+    # Its writer is far from its manifest; taking the part would cost it all that it did.
+    clocked = ClockedStore(store)
+    part = put_part(clocked, OUTPUT, b"some bytes", rows=1)
+    clocked.age(OLD)
+    again = Strike(0, lambda *_: clocked.put(part.key, b"some bytes"), verbs=("head",))
+    done = collect(WatchedStore(clocked, before=again), now=clocked.now)
+    assert again.has_struck
+    assert (done.parts, done.kept_parts) == ([], 1)
+    assert store.get(part.key) == b"some bytes"
 
 
 def test_find_receipt__renews_old_parts(store: ObjectStore, monkeypatch):

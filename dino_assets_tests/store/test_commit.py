@@ -15,13 +15,11 @@ from dino_assets.store.manifests import (
     find_manifest,
     list_manifests,
     manifest_key,
-    put_part,
     read_manifest,
     read_manifests,
-    read_part,
-    verify_part,
 )
 from dino_assets.store.objects import ObjectStore
+from dino_assets.store.parts import put_part, read_part, verify_part
 from dino_assets.store.readers import open_table
 from dino_assets.store.receipts import find_receipt, receipt_key, write_receipt
 from dino_assets_tests.store.doubles import WatchedStore
@@ -168,7 +166,7 @@ def test_commit__batch_of_another_schema_commits_nothing(store: ObjectStore):
 def test_commit__file_that_changed_never_reaches_its_key(
     store: ObjectStore, tmp_path, monkeypatch, chunk: int
 ):
-    monkeypatch.setattr("dino_assets.store.manifests.FILE_CHUNK_BYTES", chunk)
+    monkeypatch.setattr("dino_assets.store.parts.FILE_CHUNK_BYTES", chunk)
     file = local_file(tmp_path)
     draft = Draft(Recipe(OUTPUT, "1"), lambda: iter([file]))
     commit(store, draft)
@@ -273,7 +271,7 @@ def test_read_part__gone_or_altered(store: ObjectStore):
 
 
 def test_verify_part__larger_than_a_range(store: ObjectStore, monkeypatch):
-    monkeypatch.setattr("dino_assets.store.manifests._RANGE_BYTES", 4)
+    monkeypatch.setattr("dino_assets.store.parts._RANGE_BYTES", 4)
     for data in (b"", b"1234", b"12345", b"12345678"):
         verify_part(store, put_part(store, OUTPUT, data, rows=1))
 

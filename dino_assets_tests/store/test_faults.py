@@ -10,14 +10,9 @@ import pytest
 from dino_assets.errors import CorruptObjectError, StoreUnavailableError
 from dino_assets.records import Draft, OutputId
 from dino_assets.store.collection import collect, verify
-from dino_assets.store.manifests import (
-    commit,
-    manifest_key,
-    parse_manifest,
-    read_manifest,
-    read_part,
-)
+from dino_assets.store.manifests import commit, manifest_key, parse_manifest, read_manifest
 from dino_assets.store.objects import ObjectStore
+from dino_assets.store.parts import read_part
 from dino_assets.store.receipts import find_receipt, parse_receipt, receipt_key
 from dino_assets_tests.store.doubles import Strike, WatchedStore, fail
 from dino_assets_tests.store.outputs import (
@@ -88,7 +83,7 @@ def test_commit__fault_at_every_call_of_a_reuse(store: ObjectStore, tmp_path):
 
 
 def test_commit__large_file_faults(store: ObjectStore, tmp_path, monkeypatch):
-    monkeypatch.setattr("dino_assets.store.manifests.FILE_CHUNK_BYTES", 64)
+    monkeypatch.setattr("dino_assets.store.parts.FILE_CHUNK_BYTES", 64)
     file = local_file(tmp_path)
     new = undisturbed(store, lambda s: full_draft(s, file))
     for when in ("before", "after"):

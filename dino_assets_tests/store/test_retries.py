@@ -1,5 +1,6 @@
 """How often the store tries again: requests are counted, nothing is timed."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -77,6 +78,33 @@ def test_call__silent_server_ends(verb: str):
         with pytest.raises(StoreUnavailableError, match="does not answer as it should"):
             store.get("k") if verb == "get" else store.put("k", BODY)
         assert 1 <= len(server.requests) <= 1 + backends.MAX_RETRIES
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_get__a_stall_is_given_up_after_the_limit(is_begun: bool):
+    # The first answer stalls until the second request comes: only a client with a limit sends one.
+    has_come_again = threading.Event()
+    waits: list[bool] = []
+
+    def respond(handler, n):
+        if n > 1:
+            has_come_again.set()
+            answer_range(handler)
+            return
+        if is_begun:
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(BODY)))
+            handler.send_header("Last-Modified", "Tue, 21 Oct 2025 07:28:00 GMT")
+            handler.send_header("ETag", '"e"')
+            handler.end_headers()
+            handler.wfile.write(BODY[:3])
+            handler.wfile.flush()
+        waits.append(has_come_again.wait(4))
+        handler.close_connection = True
+
+    with answering(respond) as server:
+        assert open_at(server.endpoint).get("k") == BODY
+    assert waits == [True]
 
 
 def break_off(handler, *, after: int, stall_s: float) -> None:

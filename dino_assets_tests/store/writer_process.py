@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dino_assets.records import LocalFile, StorageSettings
-from dino_assets.store import manifests, tables
-from dino_assets.store.manifests import commit, part_key
+from dino_assets.store import parts, tables
+from dino_assets.store.manifests import commit
 from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.parts import part_key
 from dino_assets_tests.store.doubles import WRITES, Strike, WatchedStore
 from dino_assets_tests.store.outputs import OUTPUT, full_draft, rows_draft
 
@@ -33,14 +34,15 @@ def commit_and_die(store: ObjectStore, *, file: str, n: int, when: str) -> None:
 
 
 def put_until_killed(store: ObjectStore, *, size: int) -> None:
-    """Put large objects under the hash of their content, whole and in chunks."""
-    for n in range(10_000):
-        data = bytes([n % 256]) * size
-        key = part_key(OUTPUT, hashlib.sha256(data).hexdigest(), ".bin")
+    """Put large objects under the hash of their content, whole and in chunks, over and over."""
+    bodies = [bytes([n]) * size for n in range(3)]
+    keys = [part_key(OUTPUT, hashlib.sha256(data).hexdigest(), ".bin") for data in bodies]
+    for n in range(100_000):
+        key, data = keys[n % 3], bodies[n % 3]
         if n % 2:
-            store.put(key, data)
-        else:
             store.put_chunks(key, (data[at : at + 2**20] for at in range(0, size, 2**20)))
+        else:
+            store.put(key, data)
         print(n, flush=True)
 
 
@@ -61,7 +63,7 @@ def commit_in_turns(store: ObjectStore, *, gate: str, versions: list[str], times
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
     tables.MAX_PART_ROWS = 2
-    manifests.FILE_CHUNK_BYTES = order.pop("chunk", manifests.FILE_CHUNK_BYTES)
+    parts.FILE_CHUNK_BYTES = order.pop("chunk", parts.FILE_CHUNK_BYTES)
     settings = order.pop("settings")
     opened = open_store(StorageSettings(**settings | {"root": Path(settings["root"])}))
     {"commit": commit_and_die, "put": put_until_killed, "turns": commit_in_turns}[order.pop("do")](

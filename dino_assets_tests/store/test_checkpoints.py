@@ -1,0 +1,30 @@
+"""A committed checkpoint as a directory again."""
+
+import pytest
+
+from dino_assets.core.weights import read_checkpoint
+from dino_assets.errors import CorruptObjectError
+from dino_assets.stages.weights import checkpoint_of, draft_weights
+from dino_assets.store.checkpoints import checkpoint_folder
+from dino_assets.store.manifests import commit
+
+
+def test_checkpoint_folder__round_trip(store, tmp_path, checkpoint_dir):
+    manifest = commit(store, draft_weights(checkpoint_dir, "tiny")).manifest
+    folder = checkpoint_folder(store, manifest, cache=tmp_path / "cache")
+    assert read_checkpoint(folder, model="tiny") == checkpoint_of(manifest)
+    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    assert checkpoint_folder(store, manifest, cache=tmp_path / "cache") == folder
+    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+    assert list((tmp_path / "cache").iterdir()) == [folder]
+
+
+def test_checkpoint_folder__flipped_byte(local_store, tmp_path, checkpoint_dir):
+    manifest = commit(local_store, draft_weights(checkpoint_dir, "tiny")).manifest
+    part = max(manifest.parts, key=lambda p: p.bytes)
+    data = bytearray(local_store.get(part.key))
+    data[-1] ^= 1
+    local_store.put(part.key, bytes(data))
+    with pytest.raises(CorruptObjectError, match=r"'model.safetensors' in store 'store'"):
+        checkpoint_folder(local_store, manifest, cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
