@@ -27,7 +27,7 @@ $(READY): requirements.lock pyproject.toml
 	@free=$$(df -Pm . | awk 'NR==2 {print $$4}'); [ "$$free" -ge $(MIN_FREE_MB) ] || { echo "Only $$free MB free here, the set-up needs $(MIN_FREE_MB). Free some space and run make again."; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); echo "Making $(VENV) …"; $(PYTHON) -m venv $(VENV) || { echo "'$(PYTHON) -m venv' failed: on Debian and Ubuntu, install the python3-venv package."; exit 1; }; }
 	@echo "Installing the locked packages (about 1 GB, a few minutes) …"
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock 2>&1 | grep --line-buffered -vE '^(WARNING: Location|Requirement already|Looking in|  )' | sed -uE 's/^(Collecting [^ ]+).*/\1/; s/^(Installing collected packages).*/\1 …/; s/^(Successfully installed).*/\1/'
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock 2>&1 | { grep --line-buffered -vE '^(WARNING: Location|Requirement already|Looking in|  )' || true; } | sed -uE 's/^(Collecting [^ ]+).*/\1/; s/^(Installing collected packages).*/\1 …/; s/^(Successfully installed).*/\1/'
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.ready-*; touch $@
 

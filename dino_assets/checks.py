@@ -17,6 +17,9 @@ from dino_assets.resources.compute import ComputeResource
 from dino_assets.resources.storage import StorageResource
 from dino_assets.stages.embeddings import judge_embeddings, open_embeddings
 from dino_assets.stages.images import judge_images
+from dino_assets.stages.projections import judge_projections
+from dino_assets.stages.selections import judge_selections
+from dino_assets.stages.states import find_outputs, list_spaces
 from dino_assets.stages.tiles import judge_tiles
 from dino_assets.stages.weights import OUTPUT as WEIGHTS
 from dino_assets.stages.weights import load_checkpoint
@@ -27,18 +30,27 @@ from dino_assets.store.readers import CommittedTable, open_table
 SHOWN_ROWS = 20
 
 
-def to_result(verdicts: Sequence[Verdict], **metadata: dg.MetadataValue) -> dg.AssetCheckResult:
-    """One result for a run: an error blocks in a run of one drop, in others it is a warning."""
+def to_result(
+    context: dg.AssetCheckExecutionContext,
+    verdicts: Sequence[Verdict],
+    **metadata: dg.MetadataValue,
+) -> dg.AssetCheckResult:
+    """One result for a run: an error blocks in a run of one drop, in others it is a warning.
+
+    Sentences go to the log too: a run's own output names a failed check, but not why it failed.
+    """
     failed = [v for v in verdicts if not v.passed]
     warned = [v for v in verdicts if v.passed and v.warns]
     is_blocking = bool(failed) and len(verdicts) == 1
     severity = dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN
     worst = failed or warned or list(verdicts)
+    for verdict in (*failed, *warned):
+        context.log.warning(f"{verdict.subject}: {verdict.sentence}")
     return dg.AssetCheckResult(
-        passed=not failed and not warned,
+        passed=bool(verdicts) and not failed and not warned,
         severity=severity,
         description="; ".join(f"{v.subject}: {v.sentence}" for v in worst[:5])
-        or "nothing to check",
+        or "nothing is committed yet",
         metadata={
             "verdicts": {v.subject: v.sentence for v in verdicts},
             "failed": len(failed),
@@ -48,6 +60,10 @@ def to_result(verdicts: Sequence[Verdict], **metadata: dg.MetadataValue) -> dg.A
     )
 
 
+def _unmade(table: CommittedTable) -> list[Verdict]:
+    return [Verdict(drop, False, f"{table.asset} is not committed") for drop in table.unmade]
+
+
 def _open(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, asset: str
 ) -> CommittedTable:
@@ -55,7 +71,9 @@ def _open(
 
 
 @dg.asset_check(asset="weights", blocking=True, description="Every stored file has its sha256.")
-def weights_are_whole(storage: StorageResource) -> dg.AssetCheckResult:
+def weights_are_whole(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
     """Read every file of the checkpoint back and compare its hash."""
     store = storage.open()
     verdicts = []
@@ -66,7 +84,7 @@ def weights_are_whole(storage: StorageResource) -> dg.AssetCheckResult:
         except CorruptObjectError as err:
             verdicts.append(Verdict("weights", False, str(err)))
     failed = [v for v in verdicts if not v.passed]
-    return to_result(failed[:1] or verdicts)
+    return to_result(context, failed[:1] or verdicts)
 
 
 @dg.asset_check(
@@ -89,7 +107,7 @@ def images_are_usable(
         )
         for m in table.manifests
     ]
-    return to_result(verdicts, quarantined=_quarantined_rows(table))
+    return to_result(context, verdicts + _unmade(table), quarantined=_quarantined_rows(table))
 
 
 def _quarantined_rows(table: CommittedTable) -> dg.TableMetadataValue:
@@ -118,7 +136,8 @@ def images_are_complete(
 ) -> dg.AssetCheckResult:
     """Look at the rows themselves."""
     table = _open(context, storage, "images")
-    return to_result([judge_images(table, drop) for drop in table.drops])
+    verdicts = [judge_images(table, drop) for drop in table.drops]
+    return to_result(context, verdicts + _unmade(table))
 
 
 @dg.asset_check(
@@ -132,7 +151,8 @@ def tiles_cover_images(
     """Hold the tiles against the images, pixel by pixel."""
     tiles = _open(context, storage, "tiles")
     images = open_table(storage.open(), "images", drops=tiles.drops)
-    return to_result([judge_tiles(images, tiles, drop) for drop in tiles.drops])
+    verdicts = [judge_tiles(images, tiles, drop) for drop in tiles.drops]
+    return to_result(context, verdicts + _unmade(tiles))
 
 
 @dg.asset_check(
@@ -147,7 +167,45 @@ def embeddings_match_tiles(
     tiles = _open(context, storage, "tiles")
     store = storage.open()
     found = open_embeddings(store, tiles, load_checkpoint(store), compute.resolve())
-    return to_result([judge_embeddings(tiles, found[drop], drop) for drop in tiles.drops])
+    verdicts = [judge_embeddings(tiles, found[drop], drop) for drop in tiles.drops]
+    return to_result(context, verdicts + _unmade(tiles))
+
+
+@dg.asset_check(
+    asset="projections",
+    blocking=True,
+    description="Every embedded tile has a finite place on the map.",
+)
+def projections_are_complete(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Hold each space's map against what is embedded in that space."""
+    store = storage.open()
+    verdicts = []
+    for manifest in find_outputs(store, "projections"):
+        space = str(manifest.recipe.output.space)
+        embedded = open_table(store, "embeddings", space=space, drops=manifest.recipe.inputs)
+        maps = open_table(store, "projections", space=space)
+        verdicts.append(judge_projections(maps, embedded, space=space))
+    return to_result(context, verdicts)
+
+
+@dg.asset_check(
+    asset="selections",
+    blocking=True,
+    description="As many tiles as asked, each once, in the pool, paid for in no earlier round.",
+)
+def selections_are_sound(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge every round of every space."""
+    store = storage.open()
+    verdicts = []
+    for space in list_spaces(store, "selections"):
+        rounds = open_table(store, "selections", space=space)
+        embedded = open_table(store, "embeddings", space=space)
+        verdicts += [judge_selections(rounds, embedded, name) for name in rounds.drops]
+    return to_result(context, verdicts)
 
 
 ALL_CHECKS: Sequence[dg.AssetChecksDefinition] = [
@@ -156,4 +214,6 @@ ALL_CHECKS: Sequence[dg.AssetChecksDefinition] = [
     images_are_complete,
     tiles_cover_images,
     embeddings_match_tiles,
+    projections_are_complete,
+    selections_are_sound,
 ]

@@ -5,12 +5,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 from dino_assets import __version__
 from dino_assets.errors import DinoAssetsError
-from dino_assets.records import OutputId, Settings
+from dino_assets.records import Drop, Settings
 from dino_assets.settings import environment_with, load_settings
 from dino_assets.store.objects import ObjectStore, open_store
 
@@ -19,6 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 is success, 1 a failure with a sentence, 2 a misuse."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if isinstance(
+        sys.stdout, TextIOWrapper
+    ):  # a folder's name need not fit the terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(options.run(options, load_settings()))
     except DinoAssetsError as err:
@@ -27,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `dino-assets … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as err:
+        _say(f"{type(err).__name__}: {err.strerror}: {err.filename!r}", to=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,8 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     parts = commands.add_parser("parts", help="the Parquet files of a committed table")
     parts.add_argument("asset", metavar="ASSET")
     parts.add_argument("drop", metavar="DROP", nargs="?")
-    parts.add_argument("--space", help="the embedding space, for assets that have one")
     parts.set_defaults(run=_parts)
+
+    export = commands.add_parser(
+        "export", help="write an output's pictures, pages and files to a folder"
+    )
+    export.add_argument("asset", metavar="ASSET")
+    export.add_argument("drop", metavar="DROP", nargs="?", help="a drop, or a round of selections")
+    export.add_argument("--to", type=Path, required=True, metavar="FOLDER")
+    export.set_defaults(run=_export)
 
     verify = commands.add_parser("verify", help="read everything committed and check its hashes")
     verify.add_argument(
@@ -104,9 +119,12 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
 def _register(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.instance import open_instance
     from dino_assets.partitions import add_drop_keys
-    from dino_assets.stages.drops import register_drop
+    from dino_assets.stages.drops import inbox_address, register_drop
 
-    source = options.source or str(Path(settings.inbox) / options.name)
+    source = options.source or inbox_address(settings.inbox, options.name)
+    if options.source and "://" not in options.source:
+        # A path is meant from where the person stands, not from the project's folder.
+        source = str(Path(options.source).expanduser().absolute())
     drop, has_changed = register_drop(
         _store(settings),
         options.name,
@@ -124,41 +142,49 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.stages.drops import list_drops
-    from dino_assets.store.readers import open_table
+    from dino_assets.stages.drops import find_drops
+    from dino_assets.stages.states import describe_drop
 
     store = _store(settings)
-    drops = list_drops(store)
-    made = {
-        asset: {m.recipe.output.drop: m for m in open_table(store, asset).manifests}
-        for asset in ("images", "tiles")
-    }
-    for drop in drops:
-        states = [
-            f"{asset} {made[asset][drop.name].rows}" if drop.name in made[asset] else f"{asset} –"
-            for asset in made
-        ]
-        _say(f"{drop.name:<24} {'  '.join(states):<28} {drop.source}")
-    if not drops:
+    found = find_drops(store)
+    for name, drop in found.items():
+        if isinstance(drop, Drop):
+            _say(f"{name:<24} {'  '.join(describe_drop(store, name)):<44} {drop.source}")
+        else:
+            _say(f"{name:<24} {drop}")
+    if not found:
         _say("no drops yet. Register one with: dino-assets drops register NAME --from FOLDER")
-    return 0
+    return int(any(not isinstance(drop, Drop) for drop in found.values()))
 
 
 def _parts(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.store.manifests import read_manifest
+    from dino_assets.stages.states import find_outputs
 
     store = _store(settings)
-    manifest = read_manifest(store, OutputId(options.asset, options.drop, options.space))
-    for part in manifest.parts:
-        _say(str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}")
+    found = find_outputs(store, options.asset, options.drop)
+    for manifest in found:
+        for part in manifest.parts:
+            _say(str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}")
+    return 0
+
+
+def _export(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.states import export_files
+
+    folder = options.to.expanduser().absolute()
+    for path in export_files(_store(settings), options.asset, options.drop, folder=folder):
+        _say(str(path))
     return 0
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.drops import find_drops
     from dino_assets.store.collection import verify
 
+    store = _store(settings)
     faults = 0
-    for fault in verify(_store(settings), should_repair=options.repair):
+    drops = [found for found in find_drops(store).values() if not isinstance(found, Drop)]
+    for fault in (*drops, *verify(store, should_repair=options.repair)):
         faults += 1
         _say(str(fault))
     _say(f"{faults} faults" if faults else "everything committed is whole")
@@ -180,8 +206,10 @@ def _collect(options: argparse.Namespace, settings: Settings) -> int:
 def _checkpoint(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.samples.checkpoint import write_demo_checkpoint
 
-    folder = write_demo_checkpoint(options.folder)
-    _say(f"{folder}: random weights, for the plumbing only. Use it with DINO_MODEL_ID={folder}")
+    folder = write_demo_checkpoint(options.folder.expanduser().absolute())
+    inside = folder.is_relative_to(settings.root)
+    named = folder.relative_to(settings.root) if inside else folder
+    _say(f"{named}: random weights, for the plumbing only. Use it with DINO_MODEL_ID={named}")
     return 0
 
 

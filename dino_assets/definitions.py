@@ -6,9 +6,12 @@ import dagster as dg
 
 from dino_assets.assets.embeddings import embeddings
 from dino_assets.assets.images import images
+from dino_assets.assets.projections import projections
+from dino_assets.assets.selections import selections
 from dino_assets.assets.tiles import tiles
 from dino_assets.assets.weights import weights
 from dino_assets.checks import ALL_CHECKS
+from dino_assets.errors import MissingExtraError
 from dino_assets.jobs import ALL_JOBS
 from dino_assets.records import Settings
 from dino_assets.resources.compute import ComputeResource
@@ -44,8 +47,10 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
     where = settings.storage
     if not where.url.startswith(("s3://", "minio://")):
         return StorageResource(url=where.url), None
-    from dagster_aws.s3 import S3Resource
-
+    try:
+        from dagster_aws.s3 import S3Resource
+    except ImportError as err:
+        raise MissingExtraError(f"Storage {where.url!r}", extra="s3") from err
     from dino_assets.resources.s3 import S3StorageResource
 
     # Secrets stay names of variables. An EnvVar that is not set fails at run time, so only those that
@@ -63,7 +68,7 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
 def make_definitions(settings: Settings) -> dg.Definitions:
     """Everything, wired for one configuration."""
     return dg.Definitions(
-        assets=[weights, images, tiles, embeddings],
+        assets=[weights, images, tiles, embeddings, projections, selections],
         asset_checks=ALL_CHECKS,
         jobs=ALL_JOBS,
         resources=make_resources(settings),

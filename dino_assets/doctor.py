@@ -96,4 +96,5 @@ def _instance(settings: Settings) -> str:
     with open_instance(settings.root) as instance:
         drops = len(instance.get_dynamic_partitions("drops"))
         runs = instance.get_runs_count()
-    return f"opens at {instance_home(settings.root)}: {drops} drops, {runs} runs"
+    home = instance_home(settings.root)
+    return f"dagster.yaml of {home}, data in {settings.root}: {drops} drops, {runs} runs"

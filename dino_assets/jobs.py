@@ -1,5 +1,7 @@
 """Named jobs, for the UI, for schedules and for re-execution from failure."""
 
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -44,4 +46,22 @@ def register_drop() -> None:
     register_named_drop()
 
 
-ALL_JOBS = [register_drop]
+ingest = dg.define_asset_job(
+    "ingest",
+    selection=dg.AssetSelection.assets("weights", "images", "tiles", "embeddings"),
+    description="From a drop's pictures to its embeddings.",
+)
+curate = dg.define_asset_job(
+    "curate",
+    selection=dg.AssetSelection.assets("projections", "selections"),
+    description="A map and a round of tiles, from everything embedded so far.",
+)
+lineage = dg.define_asset_job(
+    "lineage",
+    selection=dg.AssetSelection.assets(
+        "weights", "images", "tiles", "embeddings", "projections", "selections"
+    ),
+    description="Everything, for the drops of the run.",
+)
+
+ALL_JOBS: list[Any] = [register_drop, ingest, curate, lineage]

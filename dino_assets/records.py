@@ -12,6 +12,7 @@ Family = Literal["dinov2", "dinov2_with_registers", "dinov3_vit"]
 PrecisionClass = Literal["half", "fp32", "int8"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Engine = Literal["auto", "openvino", "torch"]
+EmbeddingColumn = Literal["cls", "mean"]
 
 # --- settings -------------------------------------------------------------------------------
 
@@ -149,15 +150,25 @@ class LocalFile:
 
 
 @dataclass(frozen=True)
+class NamedBytes:
+    """A small file made in memory (a picture, a page), stored beside a table under its own name."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Draft:
     """An output that is not committed: its recipe, and how to produce it if it is needed.
 
-    ``produce`` yields record batches of ``schema``, parts already put, local files, facts, and what
+    ``produce`` yields record batches of ``schema``, parts already put, files, facts, and what
     it spent. It may raise CommitRefusedError at any point, even after its last row: nothing is visible before the end.
     """
 
     recipe: Recipe
-    produce: "Callable[[], Iterator[pa.RecordBatch | Part | LocalFile | Facts | Spent]]"
+    produce: (
+        "Callable[[], Iterator[pa.RecordBatch | Part | LocalFile | NamedBytes | Facts | Spent]]"
+    )
     schema: "pa.Schema | None" = None
 
 

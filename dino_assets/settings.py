@@ -1,11 +1,14 @@
 """The only reader of the environment and of ``.env``; gives frozen records to everybody else."""
 
+import io
 import os
 from pathlib import Path
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dino_assets.addresses import checked_endpoint, parse_url
 from dino_assets.errors import ConfigError
 from dino_assets.records import Settings, StorageSettings
 
@@ -87,10 +90,12 @@ def load_settings(root: Path | None = None) -> Settings:
     """Read the environment, then ``.env`` in the project's folder for what it leaves open.
 
     Raises:
-        ConfigError: a variable has a value that cannot be read, or two of them contradict.
+        ConfigError: a variable has a value that cannot be read or work, or two of them contradict.
     """
     folder = root or find_root()
     env = _read_environment(folder)
+    if "://" in env.DINO_INBOX:
+        parse_url(env.DINO_INBOX, what="inbox")
     return Settings(
         root=folder,
         storage=_storage(env, folder),
@@ -108,6 +113,7 @@ def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSett
 
 def _read_environment(folder: Path) -> _Environment:
     try:
+        _refuse_interpolation(folder / ".env")
         return _Environment(_env_file=folder / ".env")  # type: ignore[call-arg]
     except UnicodeDecodeError:
         raise ConfigError(".env is not UTF-8 text. Save it as UTF-8.") from None
@@ -117,9 +123,39 @@ def _read_environment(folder: Path) -> _Environment:
         raise ConfigError(f"cannot read the environment or .env: {problems}") from None
 
 
+def _refuse_interpolation(file: Path) -> None:
+    # Reading it literally is no way out: `dagster dev` loads the same file first, and interpolates.
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if "${" not in text:
+        return
+    written = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    replaced = dotenv_values(stream=io.StringIO(text))
+    changed = [name for name, value in written.items() if replaced.get(name) != value]
+    if ours := [name for name in changed if name in _variables()]:
+        raise ConfigError(
+            f"{', '.join(ours)} in .env: the value has a ${{…}}, which would be replaced when the "
+            "file is read. Set the variable in the environment instead, or write the value out."
+        )
+
+
+def _variables() -> set[str]:
+    """Every variable we know, in all its spellings."""
+    names = set(_Environment.model_fields)
+    for field in _Environment.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names.update(str(choice) for choice in field.validation_alias.choices)
+    return names
+
+
 def _storage(env: _Environment, root: Path, *, url: str | None = None) -> StorageSettings:
+    """Credentials and endpoint for an address, both checked: Dagster shows them from here on."""
     where = url or env.DINO_STORAGE or _implied_url(env)
-    scheme = where.partition("://")[0] if "://" in where else ""
+    scheme = parse_url(where).scheme
+    if scheme == "memory":
+        raise ConfigError(
+            f"storage {where!r} would be gone when the process ends: use a folder, s3://bucket, "
+            "minio://bucket or az://…"
+        )
     if scheme == "az":
         if not env.AZURE_STORAGE_CONNECTION_STRING:
             raise ConfigError(
@@ -133,7 +169,7 @@ def _storage(env: _Environment, root: Path, *, url: str | None = None) -> Storag
         return StorageSettings(
             url=where,
             root=root,
-            endpoint=normalise_endpoint(env.MINIO_ENDPOINT or "localhost:9000"),
+            endpoint=_endpoint(env.MINIO_ENDPOINT or "localhost:9000", url=where),
             region=env.MINIO_REGION or env.AWS_REGION or "us-east-1",
             access_key=env.MINIO_ACCESS_KEY or _MINIO_DEFAULT,
             secret_key=env.MINIO_SECRET_KEY or _MINIO_DEFAULT,
@@ -143,7 +179,7 @@ def _storage(env: _Environment, root: Path, *, url: str | None = None) -> Storag
         return StorageSettings(
             url=where,
             root=root,
-            endpoint=normalise_endpoint(env.AWS_ENDPOINT_URL) if env.AWS_ENDPOINT_URL else None,
+            endpoint=_endpoint(env.AWS_ENDPOINT_URL, url=where),
             region=env.AWS_REGION,
             access_key=env.AWS_ACCESS_KEY_ID,
             secret_key=env.AWS_SECRET_ACCESS_KEY,
@@ -170,6 +206,10 @@ def _implied_url(env: _Environment) -> str:
     if env.USE_MINIO or env.names_minio:
         return f"minio://{env.EMBED_BUCKET}"
     return "data"
+
+
+def _endpoint(endpoint: str | None, *, url: str) -> str | None:
+    return checked_endpoint(normalise_endpoint(endpoint), url=url) if endpoint else None
 
 
 def normalise_endpoint(endpoint: str) -> str:

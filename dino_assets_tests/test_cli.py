@@ -8,10 +8,11 @@ import pytest
 from dino_assets.cli import main
 from dino_assets.instance import open_instance
 from dino_assets.records import OutputId
-from dino_assets.settings import load_settings
+from dino_assets.settings import load_settings, resolve_storage
 from dino_assets.stages.weights import draft_weights
 from dino_assets.store.manifests import commit, read_manifest
-from dino_assets.store.objects import open_store
+from dino_assets.store.objects import create_bucket, open_store
+from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.servers import HOST, free_port
 
 
@@ -33,6 +34,27 @@ def test_drops_register__from_the_inbox(project, write_photo, capsys):
     write_photo(project / "inbox" / "flight-2" / "DJI_0001.JPG")
     assert main(["drops", "register", "flight-2"]) == 0
     assert str(project / "inbox" / "flight-2") in capsys.readouterr().out
+
+
+def test_drops_register__from_where_the_person_stands(project, write_photo, capsys, monkeypatch):
+    write_photo(project / "sub" / "photos" / "DJI_0001.JPG")
+    monkeypatch.chdir(project / "sub")
+    assert main(["drops", "register", "flight-3", "--from", "photos"]) == 0
+    assert str(project / "sub" / "photos") in capsys.readouterr().out
+    assert {p.name for p in (project / "sub").iterdir()} == {"photos"}
+    with open_instance(project) as instance:
+        assert instance.get_dynamic_partitions("drops") == ["flight-3"]
+
+
+def test_drops_register__from_a_bucket_inbox(project, s3_endpoint, capsys, monkeypatch):
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("DINO_STORAGE", "data")
+    inbox = resolve_storage("s3://card-inbox")
+    create_bucket(inbox)
+    open_store(inbox).put("in/f1/DJI_0001.JPG", photo_bytes())
+    monkeypatch.setenv("DINO_INBOX", "s3://card-inbox/in")
+    assert main(["drops", "register", "f1"]) == 0
+    assert "s3://card-inbox/in/f1" in capsys.readouterr().out
 
 
 def test_drops_register__a_name_that_is_no_key(project, write_photo, capsys):
@@ -65,6 +87,32 @@ def test_drops_list(project, write_photo, capsys):
     capsys.readouterr()
     assert main(["drops", "list"]) == 0
     assert capsys.readouterr().out.split()[:5] == ["flight-1", "images", "–", "tiles", "–"]
+
+
+def test_drops_list__one_bad_record_hides_no_other(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG")
+    main(["drops", "register", "good", "--from", "card"])
+    store().put("drops/bad.json", b"{")
+    capsys.readouterr()
+    assert main(["drops", "list"]) == 1
+    bad, good = capsys.readouterr().out.splitlines()
+    assert "'drops/bad.json' in store 'data' is not a drop's record" in bad
+    assert good.startswith("good")
+    assert main(["verify"]) == 1
+    assert "drops/bad.json" in capsys.readouterr().out
+
+
+def test_parts__says_what_there_is(project, checkpoint_dir, capsys):
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    assert main(["parts", "weights"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert main(["parts", "tiles", "nowhere"]) == 1
+    assert (
+        "'tiles' of drop 'nowhere' is not in store 'data'. Materialise it"
+        in capsys.readouterr().err
+    )
+    assert main(["parts", "tile"]) == 1
+    assert "Assets are: weights, images, tiles" in capsys.readouterr().err
 
 
 def test_verify__finds_and_repairs(project, checkpoint_dir, capsys):
@@ -132,6 +180,18 @@ def test_main__bad_environment_is_a_sentence(project, capsys, monkeypatch):
     monkeypatch.setenv("USE_MINIO", "perhaps")
     assert main(["drops", "list"]) == 1
     assert "ConfigError: cannot read the environment or .env: USE_MINIO" in capsys.readouterr().err
+
+
+def test_doctor__no_project(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "./none")
+    assert main(["doctor"]) == 1
+    assert "FAIL instance    there is no dagster.yaml in" in capsys.readouterr().out
+
+
+def test_main__an_operating_systems_no_is_a_sentence(project, capsys):
+    (project / "file").write_text("")
+    assert main(["samples", "checkpoint", "file/below"]) == 1
+    assert "NotADirectoryError: Not a directory" in capsys.readouterr().err
 
 
 def test_main__misuse():

@@ -40,7 +40,7 @@ def test_materialize__whole_lineage_of_one_drop(drops: Path):
     done = materialise("--select", "*", "--partition", "a")
     assert done.returncode == 0, done.stderr
     listed = run("dino-assets", "drops", "list").stdout.splitlines()
-    assert listed[0].split()[:5] == ["a", "images", "1", "tiles", "24"]
+    assert listed[0].split()[:7] == ["a", "images", "1", "tiles", "24", "embeddings", "24"]
     assert listed[1].split()[:5] == ["b", "images", "–", "tiles", "–"]
     assert run("dino-assets", "verify").returncode == 0
 
@@ -58,6 +58,13 @@ def test_materialize__a_range_with_one_bad_drop(drops: Path):
     assert "tiles: 1 of 3 drops failed, 2 are committed" in done.stderr + done.stdout
     listed = run("dino-assets", "drops", "list").stdout.splitlines()
     assert [line.split()[4] for line in listed] == ["24", "–", "24"]
+
+
+def test_materialize__the_log_says_why_a_check_failed(drops: Path):
+    (drops / "cards" / "b" / "DCIM" / "DJI_0001.JPG").write_text("not a picture")
+    done = materialise("--select", "*", "--partition", "b")
+    assert done.returncode == 1
+    assert "b: 0 of 1 files are usable photographs" in done.stderr + done.stdout
 
 
 def test_materialize__a_range(drops: Path):

@@ -25,7 +25,7 @@ HEAVY = (
 ASSETS = {
     # key: (group, kinds, owners, code version, partitions, upstream)
     "weights": ("weights", {"huggingface", "safetensors"}, ["team:vision"], "1", None, set()),
-    "images": ("images", {"parquet"}, ["team:imagery"], "1", "drops", set()),
+    "images": ("images", {"parquet"}, ["team:imagery"], "2", "drops", set()),
     "tiles": ("tiles", {"parquet"}, ["team:imagery"], "1", "drops", {"images", "weights"}),
     "embeddings": (
         "embeddings",
@@ -35,6 +35,22 @@ ASSETS = {
         "drops",
         {"tiles", "weights"},
     ),
+    "projections": (
+        "projections",
+        {"umap", "parquet"},
+        ["team:vision"],
+        "1",
+        None,
+        {"embeddings", "weights"},
+    ),
+    "selections": (
+        "selections",
+        {"python", "parquet"},
+        ["team:imagery"],
+        "1",
+        None,
+        {"embeddings", "tiles", "weights"},
+    ),
 }
 CHECKS = {
     ("weights", "weights_are_whole"),
@@ -42,6 +58,8 @@ CHECKS = {
     ("images", "images_are_complete"),
     ("tiles", "tiles_cover_images"),
     ("embeddings", "embeddings_match_tiles"),
+    ("projections", "projections_are_complete"),
+    ("selections", "selections_are_sound"),
 }
 
 

@@ -6,6 +6,7 @@ import sys
 import dagster as dg
 import pytest
 
+from dino_assets.errors import ConfigError
 from dino_assets.instance import instance_home, open_instance
 from dino_assets.partitions import add_drop_keys
 
@@ -13,6 +14,7 @@ OPEN = """
 import sys, time
 from pathlib import Path
 import dagster
+from dino_assets.errors import ConfigError
 from dino_assets.instance import open_instance
 while time.time() < float(sys.argv[1]):  # all at the same moment
     pass
@@ -52,6 +54,40 @@ def test_open_instance__stays_in_the_folder(project):
     assert {p.name for p in project.iterdir()} == {"dagster.yaml", "workspace.yaml", ".dagster"}
     with open_instance(project) as instance:
         assert instance.get_dynamic_partitions("drops") == ["a"]
+
+
+def test_open_instance__from_a_sub_folder(project, monkeypatch):
+    """Dagster takes relative folders from the working directory; ours must be the project's."""
+    (project / "sub").mkdir()
+    monkeypatch.chdir(project / "sub")
+    with open_instance(project) as instance:
+        add_drop_keys(instance, ["a"])
+    assert list((project / "sub").iterdir()) == []
+    assert (project / ".dagster" / "storage").is_dir()
+    monkeypatch.chdir(project)
+    with open_instance(project) as instance:
+        assert instance.get_dynamic_partitions("drops") == ["a"]
+
+
+def test_open_instance__no_project(tmp_path):
+    with (
+        pytest.raises(ConfigError, match=r"there is no dagster.yaml in .*Run this in the project"),
+        open_instance(tmp_path),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_open_instance__a_damaged_database(project):
+    with open_instance(project):
+        pass
+    for path in (project / ".dagster" / "storage").rglob("*.db"):
+        path.write_bytes(b"not a database" * 100)
+    with (
+        pytest.raises(ConfigError, match=r"cannot be opened .*move the folder .dagster away"),
+        open_instance(project),
+    ):
+        pass
 
 
 def test_instance_home__dagster_home_wins(project, tmp_path, monkeypatch):

@@ -59,3 +59,16 @@ def test_make__clean_twice(folder: Path):
     assert make(folder, "clean").returncode == 0
     assert (folder / "data").is_dir()
     assert not (folder / ".venv").exists()
+
+
+def test_make__when_everything_is_installed_already(folder: Path):
+    """pip then prints nothing that is worth showing, which is no failure."""
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in *-r*) echo "Requirement already satisfied: x";; esac\n'
+    )
+    python.chmod(0o755)
+    assert make(folder, "install").returncode == 0
+    assert list((folder / ".venv").glob(".ready-*"))
+    assert make(folder, "install").returncode == 0

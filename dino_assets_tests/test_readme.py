@@ -46,9 +46,11 @@ def test_readme__first_result(clone: Path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^my-flight +images 2 +tiles 48 ", done.stdout, re.MULTILINE)
-    parts = [line for line in done.stdout.splitlines() if line.endswith(".parquet")]
+    parts = [line for line in done.stdout.splitlines() if "/parts/tiles/" in line]
     assert len(parts) == 1
     assert Path(parts[0]).is_file()
+    assert (clone / "out" / "map" / "map.html").is_file()
+    assert (clone / "out" / "round-1" / "contact-sheet.jpg").is_file()
     ran = subprocess.run([sys.executable, "-c", BLOCKS["python"]], capture_output=True, text=True)
     assert ran.stdout.strip() == "('my-flight',) 48", ran.stderr
 
@@ -72,6 +74,6 @@ def test_readme__configuration_is_what_settings_read():
     table = README.split("## Configuration")[1].split("##")[0]
     named = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
     known = set(_Environment.model_fields)
-    missing = known - named - {"MINIO_REGION"}
+    missing = known - named
     assert not missing
     assert {name for name in named if not name.startswith("HF_")} <= known

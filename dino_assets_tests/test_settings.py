@@ -236,6 +236,12 @@ def test_resolve_storage__an_address_wins_over_the_configured_place(given):
     assert resolve_storage(None, root=root).url == "results"
 
 
+@pytest.mark.parametrize("url", ["memory://", "memory://x"])
+def test_load_settings__memory_is_no_place_for_results(given, url: str):
+    with pytest.raises(ConfigError, match=f"'{url}' would be gone when the process ends: use a"):
+        load_settings(given(DINO_STORAGE=url))
+
+
 # --- what cannot be read, and secrets -------------------------------------------------------
 
 
@@ -272,6 +278,51 @@ def test_load_settings__secrets_stay_out_of_validation_errors(given):
         load_settings(given(MINIO_SECRET_KEY="sesame", USE_MINIO="sesame"))
     assert "sesame" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({"MINIO_ENDPOINT": "http://sesame:sesame@host:9000"}, "'http://…@host:9000' is not an"),
+        ({"MINIO_ENDPOINT": "sesame:sesame@host:9000"}, "'http://…@host:9000' is not an"),
+        ({"MINIO_ENDPOINT": "http://host:9000?sesame"}, r"'http://host:9000\?…' is not an"),
+        (
+            {"DINO_STORAGE": "s3://lake", "AWS_ENDPOINT_URL": "http://a:sesame@host"},
+            "'http://…@host' is not an address",
+        ),
+        ({"DINO_STORAGE": "s3://sesame:sesame@bucket/x"}, "storage s3://…@bucket/x carries"),
+        ({"DINO_STORAGE": "az://cont?sig=sesame"}, r"storage az://cont\?… carries credentials"),
+        ({"DINO_STORAGE": "https://a.net/c?sig=sesame"}, r"storage https://a.net/c\?… carries"),
+        ({"DINO_INBOX": "s3://sesame:sesame@bucket/in"}, "inbox s3://…@bucket/in carries"),
+    ],
+)
+def test_load_settings__secrets_in_addresses_are_refused_unseen(given, values, shown: str):
+    with pytest.raises(ConfigError, match=shown) as caught:
+        load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE, **values))
+    assert "sesame" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_resolve_storage__secrets_in_addresses_are_refused_unseen(tmp_path: Path):
+    with pytest.raises(ConfigError, match="s3://…@cards/x carries credentials") as caught:
+        resolve_storage("s3://sesame:sesame@cards/x", root=tmp_path)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["pa${x}sesame", "'pa${x}sesame'", '"pa${x:-1}sesame"'])
+def test_load_settings__dotenv_value_that_would_be_replaced(tmp_path: Path, text: str):
+    # `dagster dev` loads .env too and would see `pasesame`, whatever we read.
+    (tmp_path / ".env").write_text(f"OTHER=1\nMINIO_SECRET_KEY={text}\nAWS_DEFAULT_REGION=${{x}}\n")
+    with pytest.raises(
+        ConfigError, match=r"^MINIO_SECRET_KEY, AWS_DEFAULT_REGION in \.env"
+    ) as caught:
+        load_settings(tmp_path)
+    assert "sesame" not in str(caught.value)
+
+
+def test_load_settings__dotenv_with_other_dollars(tmp_path: Path):
+    (tmp_path / ".env").write_text("# ${x}\nOTHER=${x}\nMINIO_SECRET_KEY='$pa$x{s}'\n")
+    assert load_settings(tmp_path).storage.secret_key == "$pa$x{s}"
 
 
 # --- folders and the process environment ----------------------------------------------------

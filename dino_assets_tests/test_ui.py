@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dino_assets.checks import ALL_CHECKS
 from dino_assets.settings import load_settings
 from dino_assets.store.objects import create_bucket
 from dino_assets_tests.servers import HOST, free_port, running
@@ -38,7 +39,9 @@ EVERYTHING = """{
       nestedResources { name resource { name configuredValues { key value type } } } } } }
   assetNodes { assetKey { path } description metadataEntries { label description }
     assetMaterializations { partition metadataEntries { label description
-      ... on TextMetadataEntry { text } ... on JsonMetadataEntry { jsonString } } } }
+      ... on TextMetadataEntry { text } ... on JsonMetadataEntry { jsonString } } }
+    assetChecksOrError { ... on AssetChecks { checks { name
+      executionForLatestMaterialization { status } } } } }
   runsOrError { ... on Runs { results { runId status runConfigYaml tags { key value }
     eventConnection { events { ... on MessageEvent { message } } } } } }
 }"""
@@ -110,11 +113,16 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
         )
         == "SUCCESS"
     )
-    keys = [{"path": [name]} for name in ("weights", "images", "tiles")]
+    keys = [{"path": [name]} for name in ("weights", "images", "tiles", "embeddings")]
+    checks = [
+        {"assetKey": {"path": [check.asset_key.to_user_string()]}, "name": check.name}
+        for definition in ALL_CHECKS
+        for check in definition.check_keys
+    ]
     assert (
         ui.launch(
             "__ASSET_JOB",
-            selector={"assetSelection": keys, "assetCheckSelection": []},
+            selector={"assetSelection": keys, "assetCheckSelection": checks},
             executionMetadata={"tags": [{"key": "dagster/partition", "value": "flight-1"}]},
         )
         == "SUCCESS"
@@ -122,6 +130,13 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
     seen = ui.ask(EVERYTHING)
     tiles = next(n for n in seen["assetNodes"] if n["assetKey"]["path"] == ["tiles"])
     assert [m["partition"] for m in tiles["assetMaterializations"]] == ["flight-1"]
+
+    ended = {
+        check["name"]: check["executionForLatestMaterialization"]["status"]
+        for node in seen["assetNodes"]
+        for check in node["assetChecksOrError"]["checks"]
+    }
+    assert ended == {check["name"]: "SUCCEEDED" for check in checks}
 
     resources = {r["name"]: r for r in seen["allTopLevelResourceDetailsOrError"]["results"]}
     assert {"storage", "compute", "hub", "inbox", "io_manager"} <= set(resources)

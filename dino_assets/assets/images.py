@@ -43,7 +43,7 @@ def images(
 ) -> DropDrafts:
     """List, hash and check the drops of this run."""
     store = storage.open()
-    threads = compute.resolve().threads
+    threads = compute.count_threads()
 
     def draft(name: str) -> Draft:
         drop, source = inbox.open(store, name)

@@ -2,9 +2,11 @@
 
 import dagster as dg
 
+from dino_assets.errors import CheckpointNotFoundError
 from dino_assets.partitions import SINGLE_RUN
 from dino_assets.records import Draft
 from dino_assets.resources.hub import HubResource
+from dino_assets.resources.storage import StorageResource
 from dino_assets.stages import weights as stage
 
 
@@ -19,6 +21,14 @@ from dino_assets.stages import weights as stage
         "another machine needs no Hub."
     ),
 )
-def weights(hub: HubResource) -> Draft:
-    """Validate the configured checkpoint and store its files."""
-    return stage.draft_weights(hub.find(), hub.model)
+def weights(context: dg.AssetExecutionContext, hub: HubResource, storage: StorageResource) -> Draft:
+    """Validate the configured checkpoint and store its files; reuse them where it is out of reach."""
+    try:
+        folder = hub.find()
+    except CheckpointNotFoundError as err:
+        stored = stage.draft_stored_weights(storage.open(), hub.model)
+        if stored is None:
+            raise
+        context.log.warning(f"using the copy in the store: {err}")
+        return stored
+    return stage.draft_weights(folder, hub.model)

@@ -1,5 +1,7 @@
 """From tiles to embeddings: our own preprocessing, transformers' own model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,9 +74,10 @@ def _load(folder: Path, checkpoint: Checkpoint) -> "torch.nn.Module":
     from transformers import AutoModel
 
     # Only from_pretrained knows the renamed keys of older checkpoints.
-    model, report = AutoModel.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
+    with quiet_progress():
+        model, report = AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
     absent = sorted(key for key in report["missing_keys"] if "mask_token" not in key)
     if absent:
         raise InvalidCheckpointError(
@@ -100,3 +103,17 @@ def check_tiles(tiles: NDArray[np.uint8], checkpoint: Checkpoint) -> None:
             f"tiles are {width}×{height} px; squares with a side that is a multiple of "
             f"{checkpoint.patch_px} px are expected"
         )
+
+
+@contextmanager
+def quiet_progress() -> Iterator[None]:
+    """No progress bars of transformers: in a log they are noise."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

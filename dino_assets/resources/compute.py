@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.records import ComputeSettings
-from dino_assets.stages.compute import resolve_compute
+from dino_assets.stages.compute import available_cpus, resolve_compute
 
 
 class ComputeResource(dg.ConfigurableResource):
@@ -32,6 +32,10 @@ class ComputeResource(dg.ConfigurableResource):
         description="What runs the model: auto, openvino or torch. Not part of the space.",
     )
     batch: int = Field(default=0, description="Tiles per model call; 0 lets the engine choose.")
+
+    def count_threads(self) -> int:
+        """Threads of a run, without looking at devices (which loads torch)."""
+        return self.threads or available_cpus()
 
     def resolve(self) -> ComputeSettings:
         """What this machine will use.

@@ -1,14 +1,12 @@
 """``inbox``: where drops arrive."""
 
-from pathlib import Path
-
 import dagster as dg
 from pydantic import Field
 
 from dino_assets.errors import UnknownDropError
 from dino_assets.records import Drop
 from dino_assets.settings import find_root
-from dino_assets.stages.drops import read_drop, register_drop
+from dino_assets.stages.drops import inbox_address, read_drop, register_drop
 from dino_assets.stages.sources import Source, open_source
 from dino_assets.store.objects import ObjectStore
 
@@ -26,7 +24,7 @@ class InboxResource(dg.ConfigurableResource):
 
     def address(self, name: str) -> str:
         """Where a drop of this name would be."""
-        return f"{self.url.rstrip('/')}/{name}" if "://" in self.url else str(Path(self.url) / name)
+        return inbox_address(self.url, name)
 
     def register(
         self, store: ObjectStore, name: str, *, source: str | None, may_replace: bool = False

@@ -1,9 +1,9 @@
 """A small real checkpoint with seeded random weights: it shows the plumbing and knows nothing."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from dino_assets.core.encoder import quiet_progress
 
 MODEL_CARD = """---
 license: apache-2.0
@@ -35,7 +35,7 @@ def write_demo_checkpoint(
         torch.default_generator.manual_seed(seed)
         model = DINOv3ViTModel(config)
     folder.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with quiet_progress():
         model.save_pretrained(folder)
     preprocessor = {
         "image_processor_type": "DINOv3ViTImageProcessorFast",
@@ -46,17 +46,3 @@ def write_demo_checkpoint(
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
     (folder / "README.md").write_text(MODEL_CARD.format(seed=seed))
     return folder
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar for half a megabyte."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

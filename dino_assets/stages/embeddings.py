@@ -1,6 +1,5 @@
 """Stage *embeddings*: shards of whole images, each with a receipt, resumed where a kill left off."""
 
-import hashlib
 import io
 import logging
 import time
@@ -18,7 +17,7 @@ from PIL import Image
 from dino_assets.core.encoder import PREPROCESSING_VERSION, Tokens, TorchEncoder
 from dino_assets.core.images import decode_image
 from dino_assets.core.tiling import cut_tiles
-from dino_assets.errors import CommitRefusedError, SourceError
+from dino_assets.errors import CommitRefusedError
 from dino_assets.records import (
     Checkpoint,
     ComputeSettings,
@@ -34,7 +33,7 @@ from dino_assets.records import (
     TileGrid,
     Verdict,
 )
-from dino_assets.stages.sources import Source
+from dino_assets.stages.sources import Source, read_exactly
 from dino_assets.stages.tiles import grid_of
 from dino_assets.stages.weights import checkpoint_of
 from dino_assets.store import tables
@@ -69,6 +68,11 @@ def make_space(checkpoint: Checkpoint, compute: ComputeSettings, *, side_px: int
         layer=checkpoint.layers,
         precision=compute.precision,
     )
+
+
+def current_space(checkpoint: Checkpoint, compute: ComputeSettings, *, tile_px: int = 0) -> str:
+    """The id of the space readers ask for; 0 px takes the family's own side."""
+    return name_space(make_space(checkpoint, compute, side_px=tile_px or checkpoint.tile_px))
 
 
 def make_schema(dim: int) -> pa.Schema:
@@ -215,18 +219,13 @@ def embed_shard(
     cut: list[NDArray[np.uint8]] = []
     for path, image_id, windows, is_whole in _images(shard.tiles):
         started = time.perf_counter()
-        data = source.read(path)
-        if hashlib.sha256(data).hexdigest() != image_id:
-            raise SourceError(
-                f"{path!r} is not the photograph that was tiled: its bytes changed since. "
-                "Materialise `images` and `tiles` of this drop again."
-            )
-        cut.append(cut_tiles(decode_image(data), windows, grid, whole=is_whole))
+        pixels = decode_image(read_exactly(source, path, image_id))
+        cut.append(cut_tiles(pixels, windows, grid, whole=is_whole))
         progress.read_s += time.perf_counter() - started
-    pixels = np.concatenate(cut)
+    tiles = np.concatenate(cut)
     started = time.perf_counter()
     # Batches are cut within the shard, so that a resumed run sees the same shapes.
-    tokens = [encode(pixels[i : i + BATCH_TILES]) for i in range(0, len(pixels), BATCH_TILES)]
+    tokens = [encode(tiles[i : i + BATCH_TILES]) for i in range(0, len(tiles), BATCH_TILES)]
     progress.compute_s += time.perf_counter() - started
     progress.made += 1
     names = shard.tiles["tile_id"].to_pylist()
@@ -239,7 +238,7 @@ def embed_shard(
             pa.array(names, pa.string()),
             shard.tiles["image_id"].combine_chunks().cast(pa.string()),
             *vectors,
-            pa.array([make_thumb(tile) for tile in pixels], pa.binary()),
+            pa.array([make_thumb(tile) for tile in tiles], pa.binary()),
         ],
         schema=schema,
     )

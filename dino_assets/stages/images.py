@@ -3,8 +3,9 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,9 +19,10 @@ from dino_assets.store.readers import CommittedTable
 
 log = logging.getLogger(__name__)
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 BATCH_ROWS = 1024
 LOG_EVERY_S = 5.0
+MAX_SUFFIXES = 20
 SCHEMA = pa.schema(
     [
         pa.field("drop", pa.string(), nullable=False),
@@ -47,6 +49,9 @@ def draft_images(
 ) -> Draft:
     """List a drop now; read it when the draft is produced. Rows are sorted by path.
 
+    Producing raises CommitRefusedError if the drop changes meanwhile, or lists no photograph at all:
+    what an unmounted card looks like must not replace an earlier result.
+
     Raises:
         SourceError: the inbox cannot be listed.
         ConfigError: ``max_pixels`` is more than Pillow decodes, or less than a pixel.
@@ -63,8 +68,10 @@ def draft_images(
     )
 
     def produce() -> Iterator[pa.RecordBatch | Facts | Spent]:
-        # Links, pipes and the like are rows whatever they are called; other files only by name.
-        wanted = [e for e in entries if e.refusal or is_photo_name(e.path)]
+        # Links, pipes and the like are rows whatever they are called, and so is what a list names;
+        # other files only by name.
+        wanted = [e for e in entries if source.is_list or e.refusal or is_photo_name(e.path)]
+        others = _count_suffixes(set(entries).difference(wanted))
         looked = read_ahead(lambda e: _look(drop, source, e, max_pixels), wanted, threads=threads)
         usable, read_s, compute_s = 0, 0.0, 0.0
         reasons: Counter[str] = Counter()
@@ -83,17 +90,40 @@ def draft_images(
                 f"drop {drop.name!r} changed while it was read: it is still being copied. Run again "
                 "when the copy is complete; nothing was stored."
             )
+        if not wanted:
+            raise CommitRefusedError(
+                f"drop {drop.name!r} holds no photographs: is the card mounted? It lists "
+                f"{_name_others(others)}; nothing was stored."
+            )
         yield Facts(
             {
                 "usable": usable,
                 "quarantined": len(wanted) - usable,
                 "reasons": dict(sorted(reasons.items())),
                 "other_files": len(entries) - len(wanted),
+                "other_suffixes": others,
             }
         )
         yield Spent(read_s, compute_s)
 
     return Draft(recipe, produce, SCHEMA)
+
+
+def _count_suffixes(entries: Iterable[SourceEntry]) -> dict[str, int]:
+    """How many files have which ending, the most frequent first; tells why nothing is usable."""
+    counts = Counter(_suffix(PurePosixPath(entry.path)) for entry in entries)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:MAX_SUFFIXES])
+
+
+def _suffix(path: PurePosixPath) -> str:
+    # Side files of macOS end in .jpg, which would tell nothing.
+    return "._*" if path.name.startswith("._") else path.suffix.lower() or "no suffix"
+
+
+def _name_others(suffixes: dict[str, int]) -> str:
+    named = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.items())
+    return f"only files that are not read ({named})" if named else "no files at all"
 
 
 @dataclass(frozen=True)

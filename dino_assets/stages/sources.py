@@ -7,12 +7,14 @@ out of the root, hides names that end in ``#<n>`` and fails whole on one undecod
 import csv
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from dino_assets.errors import ConfigError, ObjectNotFoundError, SourceError
+from dino_assets.addresses import hide_secrets
+from dino_assets.errors import ConfigError, ObjectNotFoundError, SourceError, StoreError
 from dino_assets.records import SourceEntry
 from dino_assets.settings import resolve_storage
 from dino_assets.store.objects import ObjectStore, open_store
@@ -20,10 +22,16 @@ from dino_assets.store.objects import ObjectStore, open_store
 BUCKET_SCHEMES = ("s3://", "minio://", "az://")
 # O_NONBLOCK: a pipe put in a file's place since the listing must not hang us.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# obstore's words for a key with an empty or dotted segment or a control character.
+_ODD_KEY = re.compile(
+    r'object with invalid path: .*?Path "(.*)"(?: contained|: Encountered)', re.DOTALL
+)
 
 
 class Source(Protocol):
     """An inbox: lists every file once, reads one."""
+
+    is_list: bool  # somebody named each file: all are wanted, whatever they are called
 
     def entries(self) -> list[SourceEntry]:
         """All files, sorted by path."""
@@ -40,7 +48,11 @@ class Source(Protocol):
 
 
 def fingerprint(entries: Iterable[SourceEntry]) -> str:
-    """What a drop looked like: every path, size, time stamp (or ETag) and refusal."""
+    """What a drop looked like: every path, size, time stamp (or ETag) and refusal.
+
+    This is how a change is noticed without reading. A copy on another machine has other time stamps,
+    so its photographs are read again; the parts that come out are equal.
+    """
     digest = hashlib.sha256()
     for entry in entries:
         fields = (entry.path, str(entry.size), entry.stamp, entry.refusal or "")
@@ -59,7 +71,7 @@ def open_source(source: str, *, root: Path) -> Source:
         return BucketSource(open_store(resolve_storage(source, root=root)))
     if "://" in source:
         raise ConfigError(
-            f"{source!r} is no source: a folder, a .csv or .txt list, {', '.join(BUCKET_SCHEMES)}"
+            f"{hide_secrets(source)!r} is no source: a folder, a .csv or .txt list, {', '.join(BUCKET_SCHEMES)}"
         )
     path = (root / Path(source).expanduser()).resolve()
     if path.is_dir():
@@ -74,6 +86,8 @@ def open_source(source: str, *, root: Path) -> Source:
 
 class FolderSource:
     """A folder exactly as it comes off a card."""
+
+    is_list = False
 
     def __init__(self, folder: Path, *, shown: str) -> None:
         self.folder = folder
@@ -156,6 +170,8 @@ class FolderSource:
 class ListSource:
     """A CSV (column ``image_path``) or a text list; paths inside the list's own folder only."""
 
+    is_list = True
+
     def __init__(self, file: Path, *, shown: str, column: str = "image_path") -> None:
         self.file = file
         self.shown = shown
@@ -165,6 +181,7 @@ class ListSource:
     def entries(self) -> list[SourceEntry]:
         """The listed files, each once; what is missing or outside comes with a refusal."""
         try:
+            self._refuse_utf16()
             # Two spellings of one path (`a.jpg`, `./a.jpg`) are one file.
             found = {entry.path: entry for entry in map(self._entry, self._paths())}
         except SourceError:
@@ -173,6 +190,15 @@ class ListSource:
             why = err.strerror if isinstance(err, OSError) else str(err)
             raise SourceError(f"cannot read the list {self.shown!r}: {why}") from err
         return [found[path] for path in sorted(found)]
+
+    def _refuse_utf16(self) -> None:
+        with self.file.open("rb") as file:
+            start = file.read(2)
+        if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
+            raise SourceError(
+                f"the list {self.shown!r} is UTF-16 text: save it as UTF-8 (Excel calls it 'CSV "
+                "UTF-8')"
+            )
 
     def _paths(self) -> Iterator[str]:
         with self.file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -198,11 +224,18 @@ class ListSource:
             )
         name = PurePosixPath(full.relative_to(self.file.parent)).as_posix()
         try:
+            if self._is_below_link(name):
+                detail = "in a linked folder; links are not followed, copy the files"
+                return SourceEntry(_shown(os.fsencode(name)), 0, "", "link", detail)
             return self._folder.describe(os.fsencode(name), full.lstat())
         except OSError as err:
             return SourceEntry(clean, 0, "", "missing", err.strerror or "cannot be looked at")
         except ValueError as err:  # a zero byte
             return SourceEntry(clean, 0, "", "missing", str(err))
+
+    def _is_below_link(self, name: str) -> bool:
+        above = PurePosixPath(name).parents
+        return any((self.file.parent / folder).is_symlink() for folder in list(above)[:-1])
 
     def read(self, path: str) -> bytes:
         """One listed file's bytes."""
@@ -212,18 +245,34 @@ class ListSource:
 class BucketSource:
     """A bucket prefix."""
 
+    is_list = False
+
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
 
     def entries(self) -> list[SourceEntry]:
-        """All objects below the prefix. A folder marker looks like an empty file without suffix."""
-        return sorted(
-            (
+        """All objects below the prefix. A folder marker looks like an empty file without suffix.
+
+        Raises:
+            SourceError: a key cannot be a path; obstore then lists nothing at all.
+            StoreError: the bucket cannot be listed.
+        """
+        try:
+            found = [
                 SourceEntry(info.key, info.bytes, info.etag or info.modified.isoformat())
                 for info in self.store.list()
-            ),
-            key=lambda entry: entry.path,
-        )
+            ]
+        except StoreError as err:
+            if "object with invalid path" not in str(err):
+                raise
+            odd = _ODD_KEY.search(str(err))
+            key = odd[1] if odd else str(err).rpartition("invalid path: ")[2]
+            raise SourceError(
+                f"{self.store.url!r} cannot be listed because of the key "
+                f"{key!r}: a part of it is empty, . or .., or has a control "
+                "character. Rename or remove this object."
+            ) from err
+        return sorted(found, key=lambda entry: entry.path)
 
     def read(self, path: str) -> bytes:
         """One object's bytes."""
@@ -235,3 +284,18 @@ class BucketSource:
 
 def _shown(name: bytes) -> str:
     return name.decode(errors="backslashreplace")
+
+
+def read_exactly(source: Source, path: str, image_id: str) -> bytes:
+    """One file's bytes, if they are still those that ``images`` recorded.
+
+    Raises:
+        SourceError: it cannot be read, or is another photograph now.
+    """
+    data = source.read(path)
+    if hashlib.sha256(data).hexdigest() != image_id:
+        raise SourceError(
+            f"{path!r} is not the photograph that was tiled: its bytes changed since. Materialise "
+            "`images` and `tiles` of this drop again."
+        )
+    return data

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dino_assets.core.weights import read_checkpoint
+from dino_assets.errors import CheckpointNotFoundError
 from dino_assets.records import (
     Checkpoint,
     CheckpointFile,
@@ -15,7 +16,7 @@ from dino_assets.records import (
     OutputId,
     Recipe,
 )
-from dino_assets.store.manifests import read_manifest
+from dino_assets.store.manifests import find_manifest, read_manifest
 from dino_assets.store.objects import ObjectStore
 
 CODE_VERSION = "1"
@@ -42,6 +43,21 @@ def draft_weights(folder: Path, model: str) -> Draft:
         yield Facts(asdict(checkpoint))
 
     return Draft(recipe, produce)
+
+
+def draft_stored_weights(store: ObjectStore, model: str) -> Draft | None:
+    """The committed checkpoint of this very model, to be reused where its source is out of reach."""
+    manifest = find_manifest(store, OUTPUT)
+    if manifest is None or manifest.recipe.config["model"] != model:
+        return None
+
+    def produce() -> Iterator[LocalFile | Facts]:
+        raise CheckpointNotFoundError(
+            f"{model!r} is out of reach, and its copy in store {store.url!r} is not whole. Connect to "
+            "the network, or set DINO_MODEL_ID to a folder with its files."
+        )
+
+    return Draft(manifest.recipe, produce)
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:

@@ -1,13 +1,12 @@
 """The buckets behind an ObjectStore: how obstore reaches S3 and Azure, and how long it tries."""
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from obstore import exceptions as obstore_errors
 from obstore import store
 
+from dino_assets.addresses import checked_endpoint
 from dino_assets.errors import ConfigError, MissingExtraError
 from dino_assets.records import StorageSettings
 
@@ -50,29 +49,6 @@ def open_s3(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
     )
 
 
-def checked_endpoint(endpoint: str | None, *, url: str) -> str | None:
-    """The endpoint, if it is one: obstore panics at its first request to something else.
-
-    Raises:
-        ConfigError: it is no address, or carries a password.
-    """
-    if endpoint is None:
-        return None
-    try:
-        parts = urlsplit(endpoint)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        is_usable = is_usable and (parts.port or 1) > 0 and not re.search(r"[\s@?#]", endpoint)
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        shown = f"…@{endpoint.rpartition('@')[2]}" if "@" in endpoint else endpoint
-        raise ConfigError(
-            f"storage {url!r}: the endpoint {shown!r} is not an address; expected "
-            "http://host:port or https://host, without user and password"
-        )
-    return endpoint
-
-
 def _profile_credentials(profile: str) -> Any:
     try:
         import boto3
@@ -110,14 +86,16 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
     options: dict[str, Any] = {"account_name": account, "account_key": key}
     if signature:
         options = {"account_name": account, "sas_key": signature}
-    if fields.get("BlobEndpoint"):
-        options["endpoint"] = checked_endpoint(fields["BlobEndpoint"], url=settings.url)
-    plain = fields.get("BlobEndpoint", "").startswith("http://")
+    # From both fields: sovereign clouds (core.chinacloudapi.cn) differ in the suffix alone.
+    protocol = fields.get("DefaultEndpointsProtocol") or "https"
+    suffix = fields.get("EndpointSuffix") or "core.windows.net"
+    endpoint = fields.get("BlobEndpoint") or f"{protocol}://{account}.blob.{suffix}"
+    options["endpoint"] = checked_endpoint(endpoint, url=settings.url)
     try:
         return store.AzureStore(
             bucket,
             prefix=prefix or None,
-            client_options=_client_options(allow_http=plain),
+            client_options=_client_options(allow_http=endpoint.startswith("http://")),
             retry_config=_retries(),
             **options,
         )

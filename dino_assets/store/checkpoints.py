@@ -1,17 +1,13 @@
 """A committed checkpoint as a directory that transformers can load."""
 
-import hashlib
-import os
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 
-from dino_assets.errors import CorruptObjectError
-from dino_assets.records import Manifest, Part
+from dino_assets.records import Manifest
 from dino_assets.store.manifests import content_hash
 from dino_assets.store.objects import ObjectStore
-
-_RANGE_BYTES = 32 * 2**20
+from dino_assets.store.parts import fetch_part
 
 
 def checkpoint_folder(store: ObjectStore, manifest: Manifest, *, cache: Path) -> Path:
@@ -28,7 +24,7 @@ def checkpoint_folder(store: ObjectStore, manifest: Manifest, *, cache: Path) ->
     made = Path(mkdtemp(prefix=".making-", dir=cache))
     try:
         for part in manifest.parts:
-            _fetch(store, part, made / str(part.name))
+            fetch_part(store, part, made / str(part.name))
         try:
             made.rename(folder)
         except OSError:
@@ -37,21 +33,3 @@ def checkpoint_folder(store: ObjectStore, manifest: Manifest, *, cache: Path) ->
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder
-
-
-def _fetch(store: ObjectStore, part: Part, path: Path) -> None:
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for start in range(0, part.bytes, _RANGE_BYTES):
-            data = store.get_range(part.key, start=start, length=_RANGE_BYTES)
-            digest.update(data)
-            file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if digest.hexdigest() != part.sha256:
-        raise CorruptObjectError(
-            f"checkpoint file {part.name!r} in store {store.url!r} is not the one committed. Run "
-            "`dino-assets verify --repair`, then materialise weights again.",
-            store=store.url,
-            key=part.key,
-        )

@@ -13,6 +13,8 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +32,7 @@ from dino_assets.records import (
     Facts,
     LocalFile,
     Manifest,
+    NamedBytes,
     OutputId,
     Part,
     Recipe,
@@ -248,7 +251,7 @@ class _Writer:
                         f"{self.output}: part {item.key!r} was announced but is not in the store"
                     )
                 self._parts.append(item)
-            elif isinstance(item, LocalFile):
+            elif isinstance(item, LocalFile | NamedBytes):
                 self._put_file(item)
             else:
                 yield item
@@ -261,9 +264,14 @@ class _Writer:
         self.write_s += time.perf_counter() - started
         self._parts.append(part)
 
-    def _put_file(self, file: LocalFile) -> None:
+    def _put_file(self, file: LocalFile | NamedBytes) -> None:
         started = time.perf_counter()
-        part = put_local_file(self.store, self.output, file)
+        if isinstance(file, NamedBytes):
+            suffix = PurePosixPath(file.name).suffix
+            part = put_part(self.store, self.output, file.data, rows=0, suffix=suffix)
+            part = replace(part, name=file.name)
+        else:
+            part = put_local_file(self.store, self.output, file)
         self.write_s += time.perf_counter() - started
         self._parts.append(part)
 

@@ -15,6 +15,7 @@ import obstore
 from obstore import exceptions as obstore_errors
 from obstore.store import LocalStore, MemoryStore
 
+from dino_assets.addresses import StoreUrl, checked_endpoint, parse_url
 from dino_assets.errors import (
     ConfigError,
     MissingExtraError,
@@ -29,10 +30,8 @@ from dino_assets.store.failures import explain
 
 T = TypeVar("T")
 
-SCHEMES = ("s3", "minio", "az", "memory")
 # Our own keys only: portable over file systems and bucket implementations, nothing to escape.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 FILE_CHUNK_BYTES = 32 * 2**20
 
@@ -45,53 +44,6 @@ class ObjectInfo:
     bytes: int
     modified: datetime
     etag: str | None = None
-
-
-@dataclass(frozen=True)
-class StoreUrl:
-    """A store's address, taken apart."""
-
-    scheme: str  # "" for a folder
-    bucket: str
-    prefix: str
-
-
-def parse_url(url: str) -> StoreUrl:
-    """Take a store's address apart.
-
-    Raises:
-        ConfigError: the scheme is unknown, or the bucket's name is not one.
-    """
-    scheme, _, rest = url.partition("://") if "://" in url else ("file", "", url)
-    if scheme == "file":
-        if not rest.strip():
-            raise ConfigError(
-                "storage is empty: give a folder, s3://bucket, minio://bucket or az://…"
-            )
-        return StoreUrl("", "", rest)
-    if "@" in rest:
-        # Not shown: what stands before the @ is probably a password.
-        raise ConfigError(
-            f"storage {scheme}://…@{rest.rpartition('@')[2]} carries credentials: give them in "
-            "MINIO_ACCESS_KEY and MINIO_SECRET_KEY instead"
-        )
-    if scheme not in SCHEMES:
-        raise ConfigError(
-            f"storage {url!r} has the unknown scheme {scheme!r}: use a folder, "
-            + ", ".join(f"{known}://" for known in SCHEMES)
-        )
-    bucket, _, prefix = rest.partition("/")
-    if scheme != "memory" and not _BUCKET.fullmatch(bucket):
-        raise ConfigError(
-            f"storage {url!r} names the bucket {bucket!r}: expected 3 to 63 lower-case letters, "
-            "digits, dots and hyphens"
-        )
-    prefix = prefix.strip("/")
-    if any(
-        name in ("", ".", "..") or not name.isprintable() for name in prefix.split("/") if prefix
-    ):
-        raise ConfigError(f"storage {url!r}: {prefix!r} is not a prefix that objects can have")
-    return StoreUrl(scheme, bucket, prefix)
 
 
 class ObjectStore:
@@ -299,7 +251,7 @@ def create_bucket(settings: StorageSettings) -> bool:
         raise ConfigError(f"there is no AWS profile {settings.profile!r}") from None
     client = session.client(
         "s3",
-        endpoint_url=backends.checked_endpoint(settings.endpoint, url=settings.url),
+        endpoint_url=checked_endpoint(settings.endpoint, url=settings.url),
         region_name=settings.region or "us-east-1",
         aws_access_key_id=settings.access_key,
         aws_secret_access_key=settings.secret_key,

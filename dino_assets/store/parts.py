@@ -1,6 +1,7 @@
 """Parts: immutable objects named by their content, put, read back verified, looked for."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -90,6 +91,29 @@ def verify_part(store: ObjectStore, part: Part) -> None:
         raise _altered(store, part, read.hexdigest())
 
 
+def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
+    """Copy a part of any size to a local file, in constant memory, verified.
+
+    Raises:
+        CorruptObjectError: it is gone, or its sha256 is not the one committed; the file is removed.
+    """
+    read = hashlib.sha256()
+    try:
+        with path.open("wb") as file:
+            for start in range(0, part.bytes, _RANGE_BYTES):
+                data = store.get_range(part.key, start=start, length=_RANGE_BYTES)
+                read.update(data)
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except ObjectNotFoundError:
+        path.unlink()
+        raise _gone(store, part) from None
+    if read.hexdigest() != part.sha256:
+        path.unlink()
+        raise _altered(store, part, read.hexdigest())
+
+
 def _gone(store: ObjectStore, part: Part) -> CorruptObjectError:
     return CorruptObjectError(
         f"part {part.key!r} of a committed output is gone from store {store.url!r}. Open the table "
@@ -101,7 +125,7 @@ def _gone(store: ObjectStore, part: Part) -> CorruptObjectError:
 
 def _altered(store: ObjectStore, part: Part, found: str) -> CorruptObjectError:
     return CorruptObjectError(
-        f"part {part.key!r} in store {store.url!r} has sha256 {found[:16]}…, committed was "
+        f"part {part.key!r}{f' ({part.name})' if part.name else ''} in store {store.url!r} has sha256 {found[:16]}…, committed was "
         f"{part.sha256[:16]}…. Run `dino-assets verify --repair`, then materialise again.",
         store=store.url,
         key=part.key,

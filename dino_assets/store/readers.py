@@ -74,6 +74,22 @@ class CommittedTable:
         )
 
 
+@dataclass(frozen=True)
+class SpacedTable:
+    """An asset whose outputs live in embedding spaces: name one, then read."""
+
+    store: ObjectStore
+    asset: str
+    drops: tuple[str, ...] | None = None
+    registered: tuple[str, ...] = ()
+
+    def in_space(self, space: str) -> CommittedTable:
+        """What is committed in one space. Drops without it are in ``unmade``."""
+        return open_table(
+            self.store, self.asset, space=space, drops=self.drops, registered=self.registered
+        )
+
+
 def _table_parts(manifest: Manifest) -> list[Part]:
     # A part with a name is a file that was stored beside the table.
     return [part for part in manifest.parts if part.name is None]

@@ -2,13 +2,16 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dino_assets.checks import to_result
-from dino_assets.records import Draft, Facts, OutputId, Recipe, Verdict
+from dino_assets.checks import ALL_CHECKS, to_result
+from dino_assets.definitions import make_definitions
+from dino_assets.records import Draft, Facts, OutputId, Verdict
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.readers import open_table
 from dino_assets_tests.assets.conftest import Lineage, checks
@@ -27,14 +30,15 @@ def plant(
     change: Callable[[pa.Table], pa.Table],
     *,
     space: str | None = None,
+    name: str | None = "flight-1",
 ) -> None:
     """Commit an altered table in place of the real one, as a faulty stage would."""
-    output = OutputId(asset, "flight-1", space)
+    output = OutputId(asset, name, space)
     known = read_manifest(lineage.store, output)
-    table = open_table(lineage.store, asset, space=space).read("flight-1")
+    table = open_table(lineage.store, asset, space=space).read(name)
     schema = table.schema
     table = change(table).cast(schema)
-    recipe = Recipe(output, f"planted-{uuid.uuid4()}", known.recipe.config)
+    recipe = replace(known.recipe, code_version=f"planted-{uuid.uuid4()}")
     commit(
         lineage.store,
         Draft(recipe, lambda: iter([*table.to_batches(), Facts(known.facts)]), schema),
@@ -42,11 +46,6 @@ def plant(
 
 
 def recheck(lineage: Lineage, check: str):
-    import dagster as dg
-
-    from dino_assets.checks import ALL_CHECKS
-    from dino_assets.definitions import make_definitions
-
     defs = make_definitions(lineage.settings)
     (wanted,) = [c for c in ALL_CHECKS if c.check_key.name == check]
     job = dg.Definitions(
@@ -158,10 +157,38 @@ def test_embeddings_match_tiles__planted(lineage: Lineage, card):
     assert manifest.rows == 24
 
 
+def test_curation__planted(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    linear = {"method": "linear"}
+    assert lineage.run("flight-1", projections=linear, selections={"budget": 5}).success
+    (info,) = lineage.store.list("manifests/projections")
+    space = info.key.split("/")[2]
+    assert recheck(lineage, "projections_are_complete").passed
+    plant(lineage, "projections", lambda t: t.slice(1), space=space, name=None)
+    found = recheck(lineage, "projections_are_complete")
+    assert not found.passed
+    assert "23 places for 24 embedded tiles" in found.description
+    assert recheck(lineage, "selections_are_sound").passed
+    plant(lineage, "selections", lambda t: t.slice(1), space=space, name="round-0001")
+    found = recheck(lineage, "selections_are_sound")
+    assert not found.passed
+    assert "4 tiles where 5 were asked for" in found.description
+
+
+def test_checks__nothing_is_committed(lineage: Lineage):
+    found = recheck(lineage, "tiles_cover_images")
+    assert (found.passed, found.description) == (False, "nothing is committed yet")
+
+
 def test_to_result__blocks_only_in_runs_of_one_drop():
+    context = dg.build_asset_context()
     bad, good = Verdict("a", False, "broken"), Verdict("b", True, "fine")
-    assert to_result([bad]).severity.value == "ERROR"
-    assert to_result([bad, good]).severity.value == "WARN"
-    assert not to_result([bad, good]).passed
-    assert to_result([good]).passed
-    assert not to_result([Verdict("c", True, "one bad file", warns=True)]).passed
+
+    def result(*verdicts: Verdict) -> dg.AssetCheckResult:
+        return to_result(context, verdicts)
+
+    assert result(bad).severity.value == "ERROR"
+    assert result(bad, good).severity.value == "WARN"
+    assert not result(bad, good).passed
+    assert result(good).passed
+    assert not result(Verdict("c", True, "one bad file", warns=True)).passed

@@ -1,8 +1,12 @@
 """weights → images → tiles, with real pictures and a real checkpoint."""
 
+import shutil
+from pathlib import Path
+
 from dino_assets.records import OutputId
 from dino_assets.resources.io_managers import CommittingIOManager
 from dino_assets.resources.storage import StorageResource
+from dino_assets.stages.states import export_files
 from dino_assets.store.manifests import read_manifest
 from dino_assets.store.readers import open_table
 from dino_assets_tests.assets.conftest import Lineage, checks, failure
@@ -15,7 +19,7 @@ def test_lineage__one_drop(lineage: Lineage, card):
     # 1600×1200 at 512 px and a step of 256: 6 × 4 tiles (5.25 → 6 steps, 2.69 → 3 steps, plus one).
     assert lineage.metadata("tiles", "flight-1")["dagster/row_count"] == 3 * 6 * 4
     assert all(e.passed for e in checks(result).values())
-    assert len(checks(result)) == 5
+    assert len(checks(result)) == 7
     seen = lineage.metadata("weights")
     assert (seen["family"], seen["dim"], seen["registers"]) == ("dinov3_vit", 16, 4)
 
@@ -37,13 +41,29 @@ def test_lineage__metadata_tells_the_operator(lineage: Lineage, card):
         assert name in seen
 
 
+def test_lineage__the_ui_gets_a_picture_and_links(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    assert lineage.run("flight-1", projections={"method": "linear"}).success
+    seen = lineage.metadata("projections")
+    assert seen["preview"].startswith("![preview](data:image/png;base64,")
+    assert len(seen["preview"]) < 45_000
+    assert Path(seen["map.html"]).read_text().startswith("<!doctype html>")
+    seen = lineage.metadata("selections")
+    assert Path(seen["contact-sheet.jpg"]).is_file()
+    assert not [name for name in seen if name.startswith("tiles/")]
+    folder = lineage.settings.root / "out"
+    written = list(export_files(lineage.store, "selections", "round-0001", folder=folder))
+    assert len(list((folder / "tiles").iterdir())) == 20
+    assert folder / "contact-sheet.jpg" in written
+
+
 def test_lineage__rerun_reuses_everything(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1"))
     lineage.run("flight-1")
     before = {i.key: (i.bytes, i.modified) for i in lineage.store.list()}
     lineage.run("flight-1")
-    for asset in ("weights", "images", "tiles", "embeddings"):
-        drop = None if asset == "weights" else "flight-1"
+    for asset in ("weights", "images", "tiles", "embeddings", "projections", "selections"):
+        drop = "flight-1" if asset in ("images", "tiles", "embeddings") else None
         assert lineage.metadata(asset, drop)["was_reused"] is True
     assert {i.key: (i.bytes, i.modified) for i in lineage.store.list()} == before
 
@@ -125,12 +145,43 @@ def test_weights__default_without_a_network_says_both_ways_out(lineage: Lineage,
     assert "DINO_MODEL_ID" in message
 
 
+def test_weights__the_stored_copy_serves_where_the_source_is_gone(
+    lineage: Lineage, checkpoint_dir, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(checkpoint_dir, tmp_path / "mine")
+    monkeypatch.setenv("DINO_MODEL_ID", str(folder))
+    here = Lineage(lineage.instance)
+    assert here.run(only=["weights"]).success
+    shutil.rmtree(folder)
+    assert here.run(only=["weights"]).success
+    assert here.metadata("weights")["was_reused"] is True
+    # Another model is another matter, and so is a copy that is not whole.
+    monkeypatch.setenv("DINO_MODEL_ID", "./another")
+    assert "no checkpoint directory './another'" in failure(
+        Lineage(here.instance).run(only=["weights"]), "weights"
+    )
+    here.store.delete(read_manifest(here.store, OutputId("weights")).parts[0].key)
+    assert "is out of reach, and its copy in store" in failure(
+        here.run(only=["weights"]), "weights"
+    )
+
+
+def test_lineage__an_empty_mount_does_not_replace_what_was_there(lineage: Lineage, card):
+    folder = card("flight-1", good=1)
+    lineage.register("flight-1", folder)
+    assert lineage.run("flight-1", only=["weights", "images", "tiles"]).success
+    shutil.rmtree(folder / "100MEDIA")
+    result = lineage.run("flight-1", only=["images"])
+    assert "CommitRefusedError" in failure(result, "images")
+    assert open_table(lineage.store, "images").rows == 1
+
+
 def test_compute__cuda_where_there_is_none(lineage: Lineage, card, monkeypatch):
     lineage.register("flight-1", card("flight-1"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("DINO_DEVICE", "cuda")
     result = Lineage(lineage.instance).run("flight-1")
-    assert "device 'cuda' was asked for, but PyTorch sees" in failure(result, "images")
+    assert "device 'cuda' was asked for, but PyTorch sees" in failure(result, "embeddings")
 
 
 def test_storage__another_store_moves_everything(lineage: Lineage, card, tmp_path):

@@ -16,6 +16,8 @@ from dino_assets_tests.conftest import photo_bytes
 class CountingSource:
     """A real folder that remembers what was read, and may change under the reader's hands."""
 
+    is_list = False
+
     def __init__(self, folder: Path, *, on_read: Callable[[str], None] = lambda path: None) -> None:
         self.folder = FolderSource(folder, shown=folder.name)
         self.on_read = on_read

@@ -15,7 +15,13 @@ from dino_assets.errors import (
     UnknownDropError,
 )
 from dino_assets.records import Drop
-from dino_assets.stages.drops import list_drops, make_drop_name, read_drop, register_drop
+from dino_assets.stages.drops import (
+    inbox_address,
+    list_drops,
+    make_drop_name,
+    read_drop,
+    register_drop,
+)
 from dino_assets.store.objects import ObjectStore
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -44,14 +50,14 @@ def test_make_drop_name__a_good_name_is_kept(name: str):
     ("original", "slug"),
     [
         ("Flight 7", "Flight-7"),
-        ("north/south", "north-south"),
         ("Übung Süd", "bung-S-d"),
         ("飛行", "drop"),
-        ("..", "drop"),
-        ("../../etc", "etc"),
         ("-rf", "rf"),
         (".hidden", "hidden"),
-        ("_", "drop"),
+        ("a..b", "a.b"),
+        ("a.....b", "a.b"),
+        ("Flight 7.", "Flight-7"),
+        ("a.", "a"),
         ("a\n", "a"),
         (" a", "a"),
         ("x" * 81, "x" * 71),
@@ -66,21 +72,52 @@ def test_make_drop_name__others_become_slug_and_hash(original: str, slug: str):
 
 
 def test_make_drop_name__equal_slugs_stay_apart():
-    assert len({make_drop_name(name) for name in ("a b", "a  b", "a-b", "a/b", "a b ")}) == 5
+    assert len({make_drop_name(name) for name in ("a b", "a  b", "a-b", "a:b", "a b ")}) == 5
 
 
-@pytest.mark.parametrize("name", ["", " ", "\n\t"])
+@pytest.mark.parametrize("name", ["", " ", "\n\t", "_", "-.-", "\udcff"])
 def test_make_drop_name__nothing_left(name: str):
     with pytest.raises(InvalidDropNameError, match="a drop needs a name; give letters or digits"):
+        make_drop_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", [".", "..", "///", "/", "a/b", "../../etc", "a/", "a\\b", "..\\x", "/tmp/flight"]
+)
+def test_make_drop_name__a_path_is_no_name(name: str):
+    with pytest.raises(
+        InvalidDropNameError, match="is a path, not a drop's name: it would lead out"
+    ):
         make_drop_name(name)
 
 
 @settings(max_examples=300, deadline=None)
 @given(original=st.text(st.characters(codec="utf-8"), min_size=1, max_size=120))
 @example("a" * 80 + " ")
-def test_make_drop_name__is_always_a_key(original: str):
-    if original.strip():
-        assert KEY.fullmatch(make_drop_name(original))
+@example("a" * 70 + "..")
+@example("a.\u98db.b")
+def test_make_drop_name__is_a_key_or_refused(original: str):
+    try:
+        name = make_drop_name(original)
+    except InvalidDropNameError:
+        assert set(original) & {"/", "\\"} or not any(char.isalnum() for char in original)
+        return
+    assert KEY.fullmatch(name)
+    assert ".." not in f"{name}."
+    assert make_drop_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("inbox", "address"),
+    [
+        ("inbox", "inbox/a"),
+        ("/mnt/cards/", "/mnt/cards/a"),
+        ("s3://bucket/in/", "s3://bucket/in/a"),
+        ("minio://bucket", "minio://bucket/a"),
+    ],
+)
+def test_inbox_address__folder_and_bucket(inbox: str, address: str):
+    assert inbox_address(inbox, "a") == address
 
 
 # --- registering ----------------------------------------------------------------------------
@@ -159,6 +196,26 @@ def test_register_drop__nothing_there_registers_nothing(memory: ObjectStore, tmp
     assert list_drops(memory) == []
 
 
+@pytest.mark.parametrize("kind", ["folder", "list", "bucket"])
+def test_register_drop__no_files_registers_nothing(
+    memory: ObjectStore,
+    kind: str,
+    s3_endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from dino_assets_tests.conftest import s3_settings
+
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    (tmp_path / "empty" / "sub").mkdir(parents=True)
+    (tmp_path / "empty.txt").write_text("\n")
+    source = {"folder": "empty", "list": "empty.txt"}.get(kind)
+    source = source or s3_settings(s3_endpoint, tmp_path).url
+    with pytest.raises(SourceError, match=f"there are no files at '{source}'; check the path"):
+        register_drop(memory, "flight", source=source, root=tmp_path)
+    assert list_drops(memory) == []
+
+
 def test_register_drop__bucket_address_stays_as_given(
     memory: ObjectStore, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -180,7 +237,7 @@ def test_read_drop__unknown(memory: ObjectStore):
         read_drop(memory, "nope")
 
 
-@pytest.mark.parametrize("name", ["../secrets", "a/b", "a b", ".x", "x" * 81])
+@pytest.mark.parametrize("name", ["../secrets", "a/b", "a b", ".x", "x" * 81, "a..b", "a."])
 def test_read_drop__a_name_that_cannot_be(memory: ObjectStore, name: str):
     with pytest.raises(InvalidDropNameError, match=r"cannot be a drop's name: 1 to 80 letters"):
         read_drop(memory, name)
@@ -228,6 +285,13 @@ def test_list_drops__sorted_and_foreign_objects_left_alone(memory: ObjectStore, 
     folder = make_flight(tmp_path, "f")
     for name in ("b", "a.json", "C", "a"):
         register_drop(memory, name, source=str(folder), root=tmp_path)
-    for key in ("drops/readme.txt", "drops/sub/x.json", "drops.json", "drops-2/x.json"):
+    for key in (
+        "drops/a..b.json",
+        "drops/a..json",
+        "drops/readme.txt",
+        "drops/sub/x.json",
+        "drops.json",
+        "drops-2/x.json",
+    ):
         memory.put(key, b"foreign")
     assert [drop.name for drop in list_drops(memory)] == ["C", "a", "a.json", "b"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dino_assets.core.images import MAX_FILE_BYTES, MAX_PIXELS, inspect_image
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError, SourceError
-from dino_assets.records import Draft, Facts, Manifest, OutputId, Recipe
+from dino_assets.records import Draft, Drop, Facts, Manifest, OutputId, Recipe
 from dino_assets.stages import images as stage
 from dino_assets.stages.images import SCHEMA, draft_images, judge_images
 from dino_assets.stages.sources import BucketSource, FolderSource, fingerprint
@@ -51,7 +51,7 @@ def test_draft_images__a_row_per_photograph(store: ObjectStore, flight: Path):
         }  # fmt: skip
         assert (row["width"], row["height"]) == FLIGHT[row["path"]]
     assert dict(manifest_of(store).facts) == {
-        "usable": 3, "quarantined": 0, "reasons": {}, "other_files": 0,
+        "usable": 3, "quarantined": 0, "reasons": {}, "other_files": 0, "other_suffixes": {},
     }  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def test_draft_images__nothing_is_lost(memory: ObjectStore, flight: Path):
         "empty": 1, "link": 2, "not-an-image": 1, "special-file": 1, "truncated": 1,
         "undecodable-name": 1,
     }  # fmt: skip
+    assert facts["other_suffixes"] == {"._*": 1, ".mp4": 1, ".srt": 1}
     assert len(rows) + facts["other_files"] == len(FolderSource(flight, shown="").entries())
 
 
@@ -96,6 +97,31 @@ def test_draft_images__a_list_names_what_is_missing(memory: ObjectStore, flight:
     ]  # fmt: skip
 
 
+def test_draft_images__a_list_is_judged_by_content(memory: ObjectStore, flight: Path):
+    for name in ("no-suffix", "odd.dat", "._side.jpg"):
+        (flight / name).write_bytes(photo_bytes())
+    (flight / "notes.SRT").write_text("00:01")
+    (flight / "l.txt").write_text("no-suffix\nodd.dat\nnotes.SRT\n._side.jpg\n")
+    rows = commit_images(memory, "d", flight / "l.txt").read("d").to_pylist()
+    assert [(row["path"], row["reason"]) for row in rows] == [
+        ("._side.jpg", None), ("no-suffix", None), ("notes.SRT", "not-an-image"), ("odd.dat", None),
+    ]  # fmt: skip
+    facts = manifest_of(memory).facts
+    assert (facts["usable"], facts["other_files"], facts["other_suffixes"]) == (3, 0, {})
+
+
+def test_draft_images__other_suffixes_the_most_frequent(memory: ObjectStore, flight: Path):
+    for name in ("a.HEIC", "b.heic", "c.dng", "plain", *(f"x.s{n:02d}" for n in range(30))):
+        (flight / name).touch()
+    commit_images(memory, "d", flight)
+    facts = manifest_of(memory).facts
+    assert facts["other_files"] == 34
+    assert len(facts["other_suffixes"]) == 20
+    assert facts["other_suffixes"] == {
+        ".heic": 2, ".dng": 1, **{f".s{n:02d}": 1 for n in range(18)},
+    }  # fmt: skip
+
+
 def test_draft_images__turned_photograph(memory: ObjectStore, tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -104,14 +130,6 @@ def test_draft_images__turned_photograph(memory: ObjectStore, tmp_path: Path):
     (row,) = commit_images(memory, "d", tmp_path / "f").read("d").to_pylist()
     assert (row["width"], row["height"], row["orientation"]) == (30, 40, 6)
     assert (row["stored_width"], row["stored_height"]) == (40, 30)
-
-
-def test_draft_images__empty_drop_is_an_empty_table(memory: ObjectStore, tmp_path: Path):
-    (tmp_path / "f").mkdir()
-    table = commit_images(memory, "d", tmp_path / "f")
-    assert table.read("d").num_rows == 0
-    assert table.read("d").schema.names == SCHEMA.names
-    assert manifest_of(memory).facts["usable"] == 0
 
 
 def test_draft_images__more_rows_than_a_batch(
@@ -179,8 +197,9 @@ def test_draft_images__from_a_bucket(memory: ObjectStore, s3_endpoint: str, tmp_
     inbox = open_store(s3_settings(s3_endpoint, tmp_path))
     inbox.put("100MEDIA/a.JPG", photo_bytes(40, 30))
     inbox.put("b.jpg", b"no picture")
-    (tmp_path / "f").mkdir()
-    rows = commit_images(memory, "d", tmp_path / "f", source=BucketSource(inbox)).read("d")
+    drop = Drop("d", "s3://bucket", "", "d")
+    commit(memory, draft_images(drop, BucketSource(inbox), threads=2))
+    rows = open_table(memory, "images").read("d")
     assert rows.select(["path", "width", "reason"]).to_pylist() == [
         {"path": "100MEDIA/a.JPG", "width": 40, "reason": None},
         {"path": "b.jpg", "width": None, "reason": "not-an-image"},
@@ -221,6 +240,37 @@ def test_draft_images__earlier_result_survives_a_refused_one(memory: ObjectStore
     with pytest.raises(CommitRefusedError):
         commit_images(memory, "d", flight, source=source)
     assert manifest_of(memory) == before
+
+
+def test_draft_images__unmounted_card_does_not_replace_a_result(store: ObjectStore, flight: Path):
+    before = commit_images(store, "d", flight).manifest("d")
+    drop = make_drop("d", flight)
+    flight.rename(flight.parent / "away")
+    flight.mkdir()  # the mount point
+    with pytest.raises(CommitRefusedError) as caught:
+        commit(store, draft_images(drop, FolderSource(flight, shown="f"), threads=1))
+    assert str(caught.value) == (
+        "drop 'd' holds no photographs: is the card mounted? It lists no files at all; nothing was "
+        "stored."
+    )
+    assert manifest_of(store) == before
+
+
+def test_draft_images__no_photographs_among_other_files(memory: ObjectStore, tmp_path: Path):
+    (tmp_path / "f").mkdir()
+    for name in ("a.dng", "b.heic", "c.HEIC", "d"):
+        (tmp_path / "f" / name).write_bytes(b"x")
+    message = r"It lists only files that are not read \(2 \.heic, 1 \.dng, 1 no suffix\); nothing"
+    with pytest.raises(CommitRefusedError, match=message):
+        commit_images(memory, "d", tmp_path / "f")
+    with pytest.raises(NotCommittedError):
+        manifest_of(memory)
+
+
+def test_draft_images__quarantined_alone_is_a_result(memory: ObjectStore, tmp_path: Path):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.jpg").touch()
+    assert commit_images(memory, "d", tmp_path / "f").read("d").num_rows == 1
 
 
 # --- reuse and replay -----------------------------------------------------------------------

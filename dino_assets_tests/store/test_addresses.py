@@ -1,6 +1,7 @@
 """What ``open_store`` and ``create_bucket`` accept, and how they say no."""
 
 import base64
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,10 +66,24 @@ def test_parse_url__bad(url: str, says: str):
         parse_url(url)
 
 
-def test_parse_url__credentials_are_not_repeated():
-    with pytest.raises(ConfigError, match=r"s3://…@bucket/x carries credentials") as caught:
-        parse_url("s3://TheAccess:TheSecret@bucket/x")
-    assert "TheSecret" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://TheAccess:TheSecret@bucket/x", "s3://…@bucket/x"),
+        ("s3://TheAccess:The@Secret@bucket", "s3://…@bucket"),
+        ("s3://TheAccess:The?Secret@bucket", "s3://…"),
+        ("az://cont?sig=TheSecret", "az://cont?…"),
+        ("az://cont/x?sig=The@TheSecret", "az://…"),
+        ("s3://TheAccess@bucket?sig=TheSecret", "s3://…@bucket?…"),
+        ("gs://TheSecret@bucket", "gs://…@bucket"),
+        ("me:TheSecret@s3://bucket", "…://bucket"),
+    ],
+)
+def test_parse_url__credentials_are_not_repeated(url: str, shown: str):
+    with pytest.raises(ConfigError, match=f"^storage {re.escape(shown)} carries") as caught:
+        parse_url(url)
+    assert "Secret" not in str(caught.value)
+    assert "TheAccess" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +98,7 @@ def test_open_store__endpoint_that_is_no_address(endpoint: str):
 
 def test_open_store__endpoint_with_a_password():
     for act in (open_store, create_bucket):
-        with pytest.raises(ConfigError, match=r"'…@host:9000' is not an address") as caught:
+        with pytest.raises(ConfigError, match=r"'http://…@host:9000' is not an address") as caught:
             act(replace(S3, endpoint="http://me:ThePassword@host:9000"))
         assert "ThePassword" not in str(caught.value)
 
@@ -137,6 +152,31 @@ def test_open_store__azure_constructs():
             url="az://photos/pre", root=Path(), azure_connection_string=f"AccountName=acct;{fields}"
         )
         assert repr(open_store(settings)) == "ObjectStore('az://photos/pre')"
+
+
+@pytest.mark.parametrize(
+    ("fields", "endpoint"),
+    [
+        ("", "https://acct.blob.core.windows.net"),
+        (";EndpointSuffix=core.windows.net", "https://acct.blob.core.windows.net"),
+        (";EndpointSuffix=core.chinacloudapi.cn", "https://acct.blob.core.chinacloudapi.cn"),
+        (
+            ";DefaultEndpointsProtocol=http;EndpointSuffix=stack.local",
+            "http://acct.blob.stack.local",
+        ),
+        (
+            ";BlobEndpoint=http://127.0.0.1:10000/acct;EndpointSuffix=x.y",
+            "http://127.0.0.1:10000/acct",
+        ),
+    ],
+)
+def test_open_store__azure_endpoint(fields: str, endpoint: str):
+    connection = f"AccountName=acct;AccountKey={AZURE_KEY}{fields}"
+    settings = StorageSettings(url="az://photos", root=Path(), azure_connection_string=connection)
+    azure = open_store(settings)._backend
+    assert azure.config["endpoint"] == endpoint
+    is_plain = azure.client_options["allow_http"] == "true"
+    assert is_plain == endpoint.startswith("http://")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ def test_checkpoint_folder__flipped_byte(local_store, tmp_path, checkpoint_dir):
     data = bytearray(local_store.get(part.key))
     data[-1] ^= 1
     local_store.put(part.key, bytes(data))
-    with pytest.raises(CorruptObjectError, match=r"'model.safetensors' in store 'store'"):
+    with pytest.raises(
+        CorruptObjectError, match=r"\(model.safetensors\) in store 'store' has sha256"
+    ):
         checkpoint_folder(local_store, manifest, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

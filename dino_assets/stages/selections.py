@@ -1,0 +1,265 @@
+"""Stage *selections*: the few tiles worth labelling, with reasons, places and pictures."""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+
+from dino_assets.core.geo import locate_pixel, read_pose
+from dino_assets.core.images import decode_image
+from dino_assets.core.linalg import scale_to_unit
+from dino_assets.core.plots import make_contact_sheet
+from dino_assets.core.selection import Selection, StrategyName, certify, select
+from dino_assets.core.tiling import cut_tiles
+from dino_assets.errors import CommitRefusedError, ConfigError
+from dino_assets.records import (
+    Draft,
+    EmbeddingColumn,
+    Facts,
+    NamedBytes,
+    OutputId,
+    Recipe,
+    Spent,
+    Verdict,
+)
+from dino_assets.stages.pools import TilePool, check_word, hash_inputs, read_pool
+from dino_assets.stages.sources import Source, read_exactly
+from dino_assets.stages.tiles import grid_of
+from dino_assets.store.manifests import content_hash
+from dino_assets.store.readers import CommittedTable
+
+CODE_VERSION = "1"
+SHEET = "contact-sheet.jpg"
+CROP_QUALITY = 92
+SCHEMA = pa.schema(
+    [
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("drop", pa.string(), nullable=False),
+        pa.field("tile_id", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("x", pa.int32(), nullable=False),
+        pa.field("y", pa.int32(), nullable=False),
+        pa.field("w", pa.int32(), nullable=False),
+        pa.field("h", pa.int32(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("cluster", pa.int32()),
+        pa.field("distance", pa.float64()),
+        pa.field("latitude", pa.float64()),
+        pa.field("longitude", pa.float64()),
+    ]
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """One round; part of its recipe."""
+
+    round: int = 1
+    budget: int = 20
+    strategy: StrategyName = "hybrid"
+    n_clusters: int = 100
+    fps_ratio: float = 0.5
+    seed: int = 42
+    column: EmbeddingColumn = "cls"
+
+
+def make_settings(**values: Any) -> RoundSettings:
+    """Settings as a person spells them.
+
+    Raises:
+        ConfigError: a column that does not exist, or a round outside 1 to 9999.
+    """
+    settings = RoundSettings(**values)
+    check_word("column", settings.column, get_args(EmbeddingColumn))
+    name_round(settings.round)
+    return settings
+
+
+def name_round(number: int) -> str:
+    """How a round's manifest is called.
+
+    Raises:
+        ConfigError: rounds count from 1 to 9999.
+    """
+    if not 1 <= number <= 9999:
+        raise ConfigError(f"round={number}: rounds count from 1 to 9999")
+    return f"round-{number:04d}"
+
+
+def draft_selections(
+    embeddings: CommittedTable,
+    tiles: CommittedTable,
+    rounds: CommittedTable,
+    settings: RoundSettings,
+    *,
+    open_source: Callable[[str], Source],
+) -> Draft:
+    """Pick one round from everything committed in the space; earlier rounds are never paid again."""
+    name = name_round(settings.round)
+    earlier = [m for m in rounds.manifests if str(m.recipe.output.drop) < name]
+    recipe = Recipe(
+        OutputId("selections", name, embeddings.space),
+        CODE_VERSION,
+        config=asdict(settings),
+        inputs=hash_inputs(embeddings)
+        | {f"selections/{m.recipe.output.drop}": content_hash(m) for m in earlier},
+    )
+
+    def produce() -> Iterator[pa.RecordBatch | NamedBytes | Facts | Spent]:
+        started = time.perf_counter()
+        pool = read_pool(embeddings, settings.column).distinct()
+        paid = {
+            tile_id
+            for manifest in earlier
+            for tile_id in rounds.read(manifest.recipe.output.drop, ["tile_id"])[
+                "tile_id"
+            ].to_pylist()
+        }
+        read_s = time.perf_counter() - started
+        picked, facts = pick_round(pool, settings, paid)
+        rows = [_row(pool, picked, rank, settings.round) for rank in range(len(picked.indices))]
+        pictures = _complete(rows, tiles, open_source)
+        yield pa.RecordBatch.from_pylist(rows, SCHEMA)
+        for row, picture in zip(rows, pictures, strict=True):
+            yield NamedBytes(name_crop(row), _encode(picture))
+        captions = [f"{row['rank']}  {row['drop']}  {row['reason']}" for row in rows]
+        yield NamedBytes(SHEET, make_contact_sheet(list(zip(pictures, captions, strict=True))))
+        yield Facts(facts)
+        compute_s = time.perf_counter() - started - read_s
+        yield Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)})
+
+    return Draft(recipe, produce, SCHEMA)
+
+
+def pick_round(
+    pool: TilePool, settings: RoundSettings, paid: set[str]
+) -> tuple[Selection, dict[str, Any]]:
+    """Select under the cosine metric, and what is to be known about it."""
+    vectors = scale_to_unit(pool.vectors)
+    chosen = np.flatnonzero([tile_id in paid for tile_id in pool.tile_ids])
+    picked = select(
+        vectors,
+        budget=settings.budget,
+        strategy=settings.strategy,
+        n_clusters=settings.n_clusters,
+        fps_ratio=settings.fps_ratio,
+        rng=np.random.default_rng(settings.seed),
+        chosen=chosen,
+    )
+    facts: dict[str, Any] = {
+        "pool": len(pool),
+        "paid_before": len(chosen),
+        "picked": len(picked.indices),
+        "shortfall": picked.shortfall,
+        "n_clusters": picked.n_clusters,
+    }
+    if len(picked.indices):
+        cover = certify(
+            vectors, picked.indices, rng=np.random.default_rng(settings.seed), chosen=chosen
+        )
+        facts |= {
+            "coverage_radius": round(cover.radius, 6),
+            "random_coverage_radius": round(cover.random_radius, 6),
+        }
+    return picked, facts
+
+
+def _row(pool: TilePool, picked: Selection, rank: int, number: int) -> Row:
+    index, reason = int(picked.indices[rank]), picked.reasons[rank]
+    return {
+        "round": number,
+        "rank": rank + 1,
+        "drop": pool.drops[index],
+        "tile_id": pool.tile_ids[index],
+        "image_id": pool.image_ids[index],
+        "reason": reason.word,
+        "cluster": reason.cluster,
+        "distance": reason.distance,
+    }
+
+
+def _complete(
+    rows: list[Row], tiles: CommittedTable, open_source: Callable[[str], Source]
+) -> list[NDArray[np.uint8]]:
+    """Add window and place to each row; returns the tiles' pixels. Every photograph is read once."""
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    for drop in sorted({row["drop"] for row in rows}):
+        mine = [row for row in rows if row["drop"] == drop]
+        grid = grid_of(tiles.manifest(drop))
+        wanted = pa.array([row["tile_id"] for row in mine])
+        table = tiles.read(drop)
+        known = {
+            r["tile_id"]: r for r in table.filter(pc.is_in(table["tile_id"], wanted)).to_pylist()
+        }
+        missing = sorted({row["tile_id"] for row in mine} - known.keys())
+        if missing:
+            raise CommitRefusedError(
+                f"drop {drop!r}: tile {missing[0]!r} is embedded but no longer in `tiles`. Materialise "
+                "`embeddings` of this drop again."
+            )
+        source = open_source(drop)
+        for path in sorted({tile["path"] for tile in known.values()}):
+            here = [row for row in mine if known[row["tile_id"]]["path"] == path]
+            data = read_exactly(source, path, here[0]["image_id"])
+            pixels, pose = decode_image(data), read_pose(data)
+            for row in here:
+                tile = known[row["tile_id"]]
+                row |= {name: tile[name] for name in ("path", "x", "y", "w", "h")}
+                window = np.array([[tile[name] for name in ("x", "y", "w", "h")]], np.int32)
+                whole = tile["is_whole"]
+                pictures[row["tile_id"]] = cut_tiles(pixels, window, grid, whole=whole)[0]
+                if pose is not None:
+                    middle = (tile["x"] + tile["w"] / 2, tile["y"] + tile["h"] / 2)
+                    row["latitude"], row["longitude"] = locate_pixel(pose, *middle)
+    return [pictures[row["tile_id"]] for row in rows]
+
+
+def name_crop(row: Row) -> str:
+    """A chosen tile's picture, in a folder of its own beside the contact sheet."""
+    return f"tiles/{row['rank']:04d}_{row['tile_id']}.jpg"
+
+
+def _encode(picture: NDArray[np.uint8]) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(picture).save(sink, "JPEG", quality=CROP_QUALITY)
+    return sink.getvalue()
+
+
+def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: str) -> Verdict:
+    """As many as asked (or a sentence why not), each once, in the pool, in no earlier round."""
+    manifest = rounds.manifest(name)
+    ids = rounds.read(name, ["tile_id"])["tile_id"].to_pylist()
+    budget, facts = int(manifest.recipe.config["budget"]), manifest.facts
+    if len(ids) != budget and not facts["shortfall"]:
+        return Verdict(
+            name, False, f"{len(ids)} tiles where {budget} were asked for, and no reason why"
+        )
+    if len(ids) != len(set(ids)):
+        return Verdict(name, False, f"{len(ids) - len(set(ids))} tiles are picked twice")
+    pool = {i for _, part in embeddings.parts(["tile_id"]) for i in part["tile_id"].to_pylist()}
+    if set(ids) - pool:
+        return Verdict(name, False, f"{len(set(ids) - pool)} picked tiles are not in the pool")
+    earlier = {
+        i
+        for m in rounds.manifests
+        if str(m.recipe.output.drop) < name
+        for i in rounds.read(m.recipe.output.drop, ["tile_id"])["tile_id"].to_pylist()
+    }
+    if set(ids) & earlier:
+        return Verdict(
+            name, False, f"{len(set(ids) & earlier)} tiles were paid for in earlier rounds"
+        )
+    short = f"; {facts['shortfall']}" if facts["shortfall"] else ""
+    return Verdict(
+        name, True, f"{len(ids)} tiles of a pool of {len(pool)}{short}", warns=bool(short)
+    )
