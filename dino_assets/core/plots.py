@@ -324,9 +324,8 @@ def make_contact_sheet(
         for number, line in enumerate(lines):
             y = top + cell_px + text_px // 3 + number * line_px
             draw.text((left, y), line, fill=GREY if number else INK, font=font)
-    return encode_picture(
-        sheet, "JPEG", quality=88, subsampling=0
-    )  # 4:2:0 smears coloured edges of text
+    # 4:2:0 would smear coloured edges of text.
+    return encode_picture(sheet, "JPEG", quality=88, subsampling=0)
 
 
 # --- what they share ------------------------------------------------------------------------------

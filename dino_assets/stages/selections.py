@@ -37,6 +37,8 @@ from dino_assets.store.readers import CommittedTable
 
 CODE_VERSION = "1"
 SHEET = "contact-sheet.jpg"
+SHEET_TILES = 200  # what a person looks through; a JPEG ends at 65,535 px
+SHEET_CELL_PX = 220
 CROP_QUALITY = 92
 SCHEMA = pa.schema(
     [
@@ -128,12 +130,11 @@ def draft_selections(
         read_s = time.perf_counter() - started
         picked, facts = pick_round(pool, settings, paid)
         rows = [_row(pool, picked, rank, settings.round) for rank in range(len(picked.indices))]
-        pictures = _complete(rows, tiles, open_source)
+        cells: dict[int, NDArray[np.uint8]] = {}
+        yield from _complete(rows, tiles, open_source, cells)
         yield pa.RecordBatch.from_pylist(rows, SCHEMA)
-        for row, picture in zip(rows, pictures, strict=True):
-            yield NamedBytes(name_crop(row), _encode(picture))
-        captions = [f"{row['rank']}  {row['drop']}  {row['reason']}" for row in rows]
-        yield NamedBytes(SHEET, make_contact_sheet(list(zip(pictures, captions, strict=True))))
+        sheet = [(cells[row["rank"]], _caption(row)) for row in rows[:SHEET_TILES]]
+        yield NamedBytes(SHEET, make_contact_sheet(sheet))
         yield Facts(facts)
         compute_s = time.perf_counter() - started - read_s
         yield Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)})
@@ -189,10 +190,15 @@ def _row(pool: TilePool, picked: Selection, rank: int, number: int) -> Row:
 
 
 def _complete(
-    rows: list[Row], tiles: CommittedTable, open_source: Callable[[str], Source]
-) -> list[NDArray[np.uint8]]:
-    """Add window and place to each row; returns the tiles' pixels. Every photograph is read once."""
-    pictures: dict[str, NDArray[np.uint8]] = {}
+    rows: list[Row],
+    tiles: CommittedTable,
+    open_source: Callable[[str], Source],
+    cells: dict[int, NDArray[np.uint8]],
+) -> Iterator[NamedBytes]:
+    """Add window and place to each row, and yield its picture; the sheet's cells are kept, by rank.
+
+    Every photograph is read once and let go, so that a round may be as large as it likes.
+    """
     for drop in sorted({row["drop"] for row in rows}):
         mine = [row for row in rows if row["drop"] == drop]
         grid = grid_of(tiles.manifest(drop))
@@ -215,13 +221,19 @@ def _complete(
             for row in here:
                 tile = known[row["tile_id"]]
                 row |= {name: tile[name] for name in ("path", "x", "y", "w", "h")}
-                window = np.array([[tile[name] for name in ("x", "y", "w", "h")]], np.int32)
-                whole = tile["is_whole"]
-                pictures[row["tile_id"]] = cut_tiles(pixels, window, grid, whole=whole)[0]
                 if pose is not None:
                     middle = (tile["x"] + tile["w"] / 2, tile["y"] + tile["h"] / 2)
                     row["latitude"], row["longitude"] = locate_pixel(pose, *middle)
-    return [pictures[row["tile_id"]] for row in rows]
+                window = np.array([[tile[name] for name in ("x", "y", "w", "h")]], np.int32)
+                whole = tile["is_whole"]
+                picture = Image.fromarray(cut_tiles(pixels, window, grid, whole=whole)[0])
+                if row["rank"] <= SHEET_TILES:
+                    cells[row["rank"]] = np.asarray(picture.resize((SHEET_CELL_PX, SHEET_CELL_PX)))
+                yield NamedBytes(name_crop(row), _encode(picture))
+
+
+def _caption(row: Row) -> str:
+    return f"{row['rank']}  {row['drop']}  {row['reason']}"
 
 
 def name_crop(row: Row) -> str:
@@ -229,9 +241,9 @@ def name_crop(row: Row) -> str:
     return f"tiles/{row['rank']:04d}_{row['tile_id']}.jpg"
 
 
-def _encode(picture: NDArray[np.uint8]) -> bytes:
+def _encode(picture: Image.Image) -> bytes:
     sink = io.BytesIO()
-    Image.fromarray(picture).save(sink, "JPEG", quality=CROP_QUALITY)
+    picture.save(sink, "JPEG", quality=CROP_QUALITY)
     return sink.getvalue()
 
 

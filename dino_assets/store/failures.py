@@ -57,10 +57,9 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
         or number in _DENIED
         or status[:3] in ("401", "403")
     ):
+        advice = "the folder's permissions" if is_local else "the credentials and what they may do"
         return StoreAccessError(
-            f"{where}: access denied. Check the credentials and what they may do ({reason}).",
-            store=store,
-            key=key,
+            f"{where}: access denied. Check {advice} ({reason}).", store=store, key=key
         )
     if isinstance(err, FileNotFoundError | obstore_errors.NotFoundError) and verb != "put":
         return ObjectNotFoundError(f"{where}: there is no such object", store=store, key=key)

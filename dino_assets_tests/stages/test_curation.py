@@ -173,6 +173,14 @@ def test_draft_selections__more_than_there_is(world: World):
     assert (verdict.passed, verdict.warns) == (True, True)
 
 
+def test_draft_selections__the_sheet_has_an_end(world: World, monkeypatch):
+    monkeypatch.setattr(rounds_stage, "SHEET_TILES", 3)
+    done = world.select(RoundSettings(budget=30, strategy="random"))
+    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, rounds_stage.SHEET)))
+    assert sheet.height < 400  # one row of three
+    assert len([p for p in done.manifest.parts if (p.name or "").startswith("tiles/")]) == 30
+
+
 def test_draft_selections__an_empty_pool(checkpoint_dir):
     store = ObjectStore.in_memory()
     nothing = open_table(store, "embeddings", space="s")
