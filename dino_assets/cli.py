@@ -20,9 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 is success, 1 a failure with a sentence, 2 a misuse."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    if isinstance(
-        sys.stdout, TextIOWrapper
-    ):  # a folder's name need not fit the terminal's encoding
+    # A folder's name need not fit the terminal's encoding.
+    if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(options.run(options, load_settings()))
@@ -143,13 +142,14 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.stages.drops import find_drops
-    from dino_assets.stages.states import describe_drop
+    from dino_assets.stages.states import describe_drops
 
     store = _store(settings)
     found = find_drops(store)
+    states = describe_drops(store)
     for name, drop in found.items():
         if isinstance(drop, Drop):
-            _say(f"{name:<24} {'  '.join(describe_drop(store, name)):<44} {drop.source}")
+            _say(f"{name:<24} {'  '.join(states(name)):<44} {drop.source}")
         else:
             _say(f"{name:<24} {drop}")
     if not found:

@@ -1,6 +1,6 @@
 """What is made of what: for listings, and for who looks for files."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dino_assets.errors import NotCommittedError
@@ -36,9 +36,12 @@ def export_files(
     store: ObjectStore, asset: str, drop: str | None = None, *, folder: Path
 ) -> Iterator[Path]:
     """Write the files of an output under their own names, and its table as ``<asset>-<n>.parquet``."""
-    for manifest in find_outputs(store, asset, drop):
+    found = find_outputs(store, asset, drop)
+    for manifest in found:
+        # Several spaces have files of the same names.
+        place = folder / str(manifest.recipe.output.space) if len(found) > 1 else folder
         for number, part in enumerate(manifest.parts):
-            path = folder / (part.name or f"{asset}-{number}.parquet")
+            path = place / (part.name or f"{asset}-{number}.parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
             fetch_part(store, part, path)
             yield path
@@ -50,19 +53,27 @@ def list_spaces(store: ObjectStore, asset: str) -> list[str]:
     return sorted({key[2] for key in keys if len(key) == 4})
 
 
-def describe_drop(store: ObjectStore, drop: str) -> list[str]:
-    """One word per asset: rows, ``–`` for nothing, ``(old)`` when its input has changed since."""
-    words: list[str] = []
-    above: set[str] = set()
+def describe_drops(store: ObjectStore) -> Callable[[str], list[str]]:
+    """A function that says what is made of a drop; every asset is listed once, for all drops.
+
+    One word per asset: rows, ``–`` for nothing, ``(old)`` when its input has changed since.
+    """
+    made: dict[str, dict[str, list[Manifest]]] = {}
     for asset in _DROP_ASSETS:
-        try:
-            found = find_outputs(store, asset, drop)
-        except NotCommittedError:
-            words.append(f"{asset} –")
-            above = set()
-            continue
-        fresh = [m for m in found if not above or above & set(m.recipe.inputs.values())]
-        shown = fresh or found
-        words.append(f"{asset} {shown[-1].rows}{'' if fresh else ' (old)'}")
-        above = {content_hash(manifest) for manifest in shown}
-    return words
+        by_drop = made.setdefault(asset, {})
+        keys = sorted(i.key for i in store.list(f"manifests/{asset}") if i.key.endswith(".json"))
+        for manifest in read_manifests(store, keys):
+            by_drop.setdefault(str(manifest.recipe.output.drop), []).append(manifest)
+
+    def describe(drop: str) -> list[str]:
+        words: list[str] = []
+        above: set[str] = set()
+        for asset in _DROP_ASSETS:
+            found = made[asset].get(drop, [])
+            fresh = [m for m in found if not above or above & set(m.recipe.inputs.values())]
+            shown = fresh or found
+            words.append(f"{asset} {shown[-1].rows if shown else '–'}{' (old)' * (shown != fresh)}")
+            above = {content_hash(manifest) for manifest in shown}
+        return words
+
+    return describe
