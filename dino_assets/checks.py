@@ -19,7 +19,7 @@ from dino_assets.stages.embeddings import judge_embeddings, open_embeddings
 from dino_assets.stages.images import judge_images
 from dino_assets.stages.projections import judge_projections
 from dino_assets.stages.selections import judge_selections
-from dino_assets.stages.states import find_outputs, list_spaces
+from dino_assets.stages.states import list_spaces
 from dino_assets.stages.tiles import judge_tiles
 from dino_assets.stages.weights import OUTPUT as WEIGHTS
 from dino_assets.stages.weights import load_checkpoint
@@ -182,10 +182,10 @@ def projections_are_complete(
     """Hold each space's map against what is embedded in that space."""
     store = storage.open()
     verdicts = []
-    for manifest in find_outputs(store, "projections"):
-        space = str(manifest.recipe.output.space)
-        embedded = open_table(store, "embeddings", space=space, drops=manifest.recipe.inputs)
+    for space in list_spaces(store, "projections"):
         maps = open_table(store, "projections", space=space)
+        used = maps.manifest(None).recipe.inputs
+        embedded = open_table(store, "embeddings", space=space, drops=used)
         verdicts.append(judge_projections(maps, embedded, space=space))
     return to_result(context, verdicts)
 

@@ -11,11 +11,15 @@ import pytest
 
 from dino_assets.checks import ALL_CHECKS
 from dino_assets.settings import load_settings
+from dino_assets.stages.states import ASSETS
 from dino_assets.store.objects import create_bucket
 from dino_assets_tests.servers import HOST, free_port, running
 
 SECRET = "planted-secret-8c1f"
 LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "dino_assets"}
+
+# UMAP's compile time is not the point here.
+LINEAR = {"ops": {"projections": {"config": {"method": "linear"}}}}
 
 LAUNCH = """mutation($params: ExecutionParams!) {
   launchPipelineExecution(executionParams: $params) {
@@ -113,7 +117,7 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
         )
         == "SUCCESS"
     )
-    keys = [{"path": [name]} for name in ("weights", "images", "tiles", "embeddings")]
+    keys = [{"path": [name]} for name in ASSETS]
     checks = [
         {"assetKey": {"path": [check.asset_key.to_user_string()]}, "name": check.name}
         for definition in ALL_CHECKS
@@ -123,6 +127,7 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
         ui.launch(
             "__ASSET_JOB",
             selector={"assetSelection": keys, "assetCheckSelection": checks},
+            runConfigData=json.dumps(LINEAR),
             executionMetadata={"tags": [{"key": "dagster/partition", "value": "flight-1"}]},
         )
         == "SUCCESS"

@@ -124,8 +124,9 @@ def _gone(store: ObjectStore, part: Part) -> CorruptObjectError:
 
 
 def _altered(store: ObjectStore, part: Part, found: str) -> CorruptObjectError:
+    called = f", {part.name!r}," if part.name else ""
     return CorruptObjectError(
-        f"part {part.key!r}{f' ({part.name})' if part.name else ''} in store {store.url!r} has sha256 {found[:16]}…, committed was "
+        f"part {part.key!r} in store {store.url!r}{called} has sha256 {found[:16]}…, committed was "
         f"{part.sha256[:16]}…. Run `dino-assets verify --repair`, then materialise again.",
         store=store.url,
         key=part.key,

@@ -176,8 +176,9 @@ def test_curation__planted(lineage: Lineage, card):
 
 
 def test_checks__nothing_is_committed(lineage: Lineage):
-    found = recheck(lineage, "tiles_cover_images")
-    assert (found.passed, found.description) == (False, "nothing is committed yet")
+    for check in ("tiles_cover_images", "projections_are_complete", "selections_are_sound"):
+        found = recheck(lineage, check)
+        assert (found.passed, found.description) == (False, "nothing is committed yet")
 
 
 def test_to_result__blocks_only_in_runs_of_one_drop():

@@ -26,7 +26,7 @@ def test_checkpoint_folder__flipped_byte(local_store, tmp_path, checkpoint_dir):
     data[-1] ^= 1
     local_store.put(part.key, bytes(data))
     with pytest.raises(
-        CorruptObjectError, match=r"\(model.safetensors\) in store 'store' has sha256"
+        CorruptObjectError, match=r"in store 'store', 'model.safetensors', has sha256"
     ):
         checkpoint_folder(local_store, manifest, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
