@@ -1,6 +1,9 @@
 import io
 import itertools
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import duckdb
 import hypothesis.strategies as st
@@ -203,3 +206,20 @@ def test_decode__named_columns():
     assert tables.decode(data, ["b"]).to_pydict() == {"b": ["x", "y"]}
     with pytest.raises(pa.ArrowInvalid, match="nope"):
         tables.decode(data, ["nope"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_decode__leaves_no_thread_behind():
+    """Arrow's own threads abort the process when they are still there at its end."""
+    code = """
+import os, pyarrow as pa
+from dino_assets.store import tables
+table = pa.table({"a": list(range(200_000)), "b": ["x"] * 200_000})
+data = next(tables.encode(table))[1]
+before = len(os.listdir("/proc/self/task"))
+assert tables.decode(data, ["a"]).num_rows == 200_000
+assert tables.decode(data).num_columns == 2
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
