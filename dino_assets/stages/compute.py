@@ -1,4 +1,4 @@
-"""What computes: the device, the threads, and reading ahead of the consumer."""
+"""What computes: the device, the threads, and working ahead of the consumer."""
 
 import os
 from collections import deque
@@ -80,10 +80,10 @@ def available_cpus() -> int:
         return os.cpu_count() or 1
 
 
-def read_ahead(work: Callable[[T], R], items: Iterable[T], *, threads: int) -> Iterator[R]:
+def map_ahead(work: Callable[[T], R], items: Iterable[T], *, threads: int) -> Iterator[R]:
     """Apply ``work`` in threads, in order, at most ``2 × threads`` items ahead of the consumer."""
     waiting: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="map-ahead")
     try:
         for item in items:
             waiting.append(pool.submit(work, item))

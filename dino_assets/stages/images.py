@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dino_assets.core.images import MAX_FILE_BYTES, MAX_PIXELS, inspect_image, is_photo_name
 from dino_assets.errors import CommitRefusedError, ConfigError, SourceError, UnusableImageError
 from dino_assets.records import Draft, Drop, Facts, OutputId, Recipe, SourceEntry, Spent, Verdict
-from dino_assets.stages.compute import read_ahead
+from dino_assets.stages.compute import map_ahead
 from dino_assets.stages.sources import Source, fingerprint
 from dino_assets.store.readers import CommittedTable
 
@@ -72,7 +72,7 @@ def draft_images(
         # other files only by name.
         wanted = [e for e in entries if source.is_list or e.refusal or is_photo_name(e.path)]
         others = _count_suffixes(set(entries).difference(wanted))
-        looked = read_ahead(lambda e: _look(drop, source, e, max_pixels), wanted, threads=threads)
+        looked = map_ahead(lambda e: _look(drop, source, e, max_pixels), wanted, threads=threads)
         usable, read_s, compute_s = 0, 0.0, 0.0
         reasons: Counter[str] = Counter()
         rows: list[Row] = []

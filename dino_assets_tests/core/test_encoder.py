@@ -58,7 +58,7 @@ def test_encode__equals_transformers(checkpoint_folder):
     with torch.no_grad():
         hidden = reference(inputs).last_hidden_state.numpy()
     assert hidden.shape[1] == 1 + checkpoint.registers + 16
-    found = TorchEncoder(checkpoint_folder, checkpoint, device="cpu", threads=1).encode(pixels)
+    found = TorchEncoder(checkpoint_folder, checkpoint, device="cpu").encode(pixels)
     np.testing.assert_allclose(found.cls, hidden[:, 0], atol=1e-5)
     np.testing.assert_allclose(
         found.mean, hidden[:, 1 + checkpoint.registers :].mean(axis=1), atol=1e-5
@@ -67,7 +67,7 @@ def test_encode__equals_transformers(checkpoint_folder):
 
 def test_encode__a_tile_does_not_depend_on_its_neighbours(checkpoint_dir):
     checkpoint = read_checkpoint(checkpoint_dir, model="tiny")
-    encoder = TorchEncoder(checkpoint_dir, checkpoint, device="cpu", threads=1)
+    encoder = TorchEncoder(checkpoint_dir, checkpoint, device="cpu")
     one, other = tiles(4, 64, seed=1), tiles(4, 64, seed=2)
     other[2] = one[2]
     assert (encoder.encode(one).cls[2] == encoder.encode(other).cls[2]).all()
@@ -93,7 +93,7 @@ def test_normalise__by_hand(checkpoint_dir):
 )
 def test_encode__refuses(checkpoint_dir, wrong, sentence):
     checkpoint = read_checkpoint(checkpoint_dir, model="tiny")
-    encoder = TorchEncoder(checkpoint_dir, checkpoint, device="cpu", threads=1)
+    encoder = TorchEncoder(checkpoint_dir, checkpoint, device="cpu")
     with pytest.raises(ConfigError, match=sentence):
         encoder.encode(wrong)
 
@@ -110,4 +110,4 @@ def test_load__weights_that_miss_a_tensor(checkpoint_dir, tmp_path):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     checkpoint = read_checkpoint(folder, model="tiny")
     with pytest.raises(InvalidCheckpointError, match=r"1 tensors .*up_proj.weight"):
-        TorchEncoder(folder, checkpoint, device="cpu", threads=1)
+        TorchEncoder(folder, checkpoint, device="cpu")

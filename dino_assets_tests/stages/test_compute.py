@@ -12,7 +12,7 @@ from dino_assets.records import ComputeSettings
 from dino_assets.stages.compute import (
     available_cpus,
     find_accelerators,
-    read_ahead,
+    map_ahead,
     resolve_compute,
 )
 
@@ -95,16 +95,16 @@ def test_available_cpus__a_narrowed_process_sees_fewer():
     assert available_cpus() == len(allowed)
 
 
-# --- read_ahead -----------------------------------------------------------------------------
+# --- map_ahead -----------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
 @given(items=st.lists(st.integers(), max_size=40), threads=st.integers(1, 6))
-def test_read_ahead__is_map(items: list[int], threads: int):
-    assert list(read_ahead(lambda n: n * 2, items, threads=threads)) == [n * 2 for n in items]
+def test_map_ahead__is_map(items: list[int], threads: int):
+    assert list(map_ahead(lambda n: n * 2, items, threads=threads)) == [n * 2 for n in items]
 
 
-def test_read_ahead__order_holds_when_the_first_is_last():
+def test_map_ahead__order_holds_when_the_first_is_last():
     late = threading.Event()
 
     def work(n: int) -> int:
@@ -114,11 +114,11 @@ def test_read_ahead__order_holds_when_the_first_is_last():
             late.set()
         return n
 
-    assert list(read_ahead(work, range(6), threads=4)) == list(range(6))
+    assert list(map_ahead(work, range(6), threads=4)) == list(range(6))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_read_ahead__lead_is_bounded(threads: int):
+def test_map_ahead__lead_is_bounded(threads: int):
     taken = []
 
     def items() -> Iterator[int]:
@@ -126,18 +126,18 @@ def test_read_ahead__lead_is_bounded(threads: int):
             taken.append(number)
             yield number
 
-    for done, _ in enumerate(read_ahead(lambda n: n, items(), threads=threads)):
+    for done, _ in enumerate(map_ahead(lambda n: n, items(), threads=threads)):
         assert len(taken) - done <= 2 * threads
     assert len(taken) == 50
 
 
-def test_read_ahead__works_at_the_same_time():
+def test_map_ahead__works_at_the_same_time():
     together = threading.Barrier(3)
     # Passes only if three calls are inside `work` at once.
-    assert list(read_ahead(lambda n: together.wait(30) >= 0, range(3), threads=3)) == [True] * 3
+    assert list(map_ahead(lambda n: together.wait(30) >= 0, range(3), threads=3)) == [True] * 3
 
 
-def test_read_ahead__exception_arrives_in_its_place_and_stops_the_rest():
+def test_map_ahead__exception_arrives_in_its_place_and_stops_the_rest():
     started = []
 
     def work(n: int) -> int:
@@ -146,7 +146,7 @@ def test_read_ahead__exception_arrives_in_its_place_and_stops_the_rest():
             raise KeyError("three")
         return n
 
-    values = read_ahead(work, range(1000), threads=2)
+    values = map_ahead(work, range(1000), threads=2)
     assert [next(values) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(KeyError, match="three"):
         next(values)
@@ -154,17 +154,17 @@ def test_read_ahead__exception_arrives_in_its_place_and_stops_the_rest():
     assert not reading_threads()
 
 
-def test_read_ahead__exception_of_the_items_stops_it():
+def test_map_ahead__exception_of_the_items_stops_it():
     def items() -> Iterator[int]:
         yield from range(3)
         raise OSError("the card is gone")
 
     with pytest.raises(OSError, match="the card is gone"):
-        list(read_ahead(lambda n: n, items(), threads=4))
+        list(map_ahead(lambda n: n, items(), threads=4))
     assert not reading_threads()
 
 
-def test_read_ahead__consumer_stops_early():
+def test_map_ahead__consumer_stops_early():
     started = []
     is_closed = threading.Event()
 
@@ -174,7 +174,7 @@ def test_read_ahead__consumer_stops_early():
             assert is_closed.wait(30)
         return n
 
-    values = read_ahead(work, range(1000), threads=2)
+    values = map_ahead(work, range(1000), threads=2)
     assert next(values) == 0  # now 1 and 2 are being worked on, and 3 waits for its turn
     threading.Timer(0.5, is_closed.set).start()
     values.close()
@@ -182,9 +182,9 @@ def test_read_ahead__consumer_stops_early():
     assert not reading_threads()
 
 
-def test_read_ahead__nothing_starts_before_it_is_asked():
+def test_map_ahead__nothing_starts_before_it_is_asked():
     started = []
-    read_ahead(started.append, range(3), threads=2)
+    map_ahead(started.append, range(3), threads=2)
     assert started == []
 
 
@@ -192,6 +192,6 @@ def reading_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
-def test_read_ahead__results_may_be_anything():
-    found = list(read_ahead(lambda n: None if n else np.zeros(2), range(2), threads=1))
+def test_map_ahead__results_may_be_anything():
+    found = list(map_ahead(lambda n: None if n else np.zeros(2), range(2), threads=1))
     assert found[1] is None

@@ -1,6 +1,8 @@
 """Embeddings of real pictures: shards, receipts, resumption."""
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +120,7 @@ def test_draft_embeddings__rerun_calls_no_model(bench: Bench):
     assert bench.calls == calls
 
 
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("at", [1, 6, 12])
 def test_draft_embeddings__resumes_at_the_shard(bench: Bench, at: int):
     """A run that dies is taken up where it was, with the same bytes as one that did not."""
     whole = commit(bench.store, bench.draft()).manifest
@@ -131,9 +133,34 @@ def test_draft_embeddings__resumes_at_the_shard(bench: Bench, at: int):
     assert bench.table().drops == ()
     bench.calls, bench.fail_at = 0, None
     done = commit(bench.store, bench.draft())
-    assert bench.calls == 3 - (at - 1)
-    assert done.told == {"shards_reused": at - 1, "shards_made": 4 - at}
+    finished = (at - 1) // 4  # a shard is one image of 16 tiles, four to a call
+    assert bench.calls == 4 * (3 - finished)
+    assert done.told == {"shards_reused": finished, "shards_made": 3 - finished}
     assert done.manifest == whole
+
+
+def test_draft_embeddings__as_many_threads_as_you_like(bench: Bench):
+    """A machine with more processors makes the same bytes."""
+    alone = commit(bench.store, bench.draft()).manifest
+    for info in list(bench.store.list()):
+        if info.key.startswith(("manifests/embeddings", "parts/embeddings", "receipts")):
+            bench.store.delete(info.key)
+    seen: set[str] = set()
+
+    def load() -> Callable[[np.ndarray], Tokens]:
+        encode = bench.load()
+
+        def told(tiles: np.ndarray) -> Tokens:
+            seen.add(threading.current_thread().name)
+            return encode(tiles)
+
+        return told
+
+    three = commit(
+        bench.store, bench.draft(compute=replace(COMPUTE, threads=3), make_encode=load)
+    ).manifest
+    assert three == alone
+    assert len(seen) > 1
 
 
 def test_draft_embeddings__another_side_is_another_space(bench: Bench):
@@ -154,7 +181,7 @@ def test_draft_embeddings__a_photograph_that_changed(bench: Bench, write_photo):
 
 def test_draft_embeddings__a_value_beyond_fp16(bench: Bench):
     bench.spoil = True
-    with pytest.raises(CommitRefusedError, match="1 tiles have a 'mean' vector with NaN"):
+    with pytest.raises(CommitRefusedError, match="4 tiles have a 'mean' vector with NaN"):
         commit(bench.store, bench.draft())
     assert bench.table().drops == ()
 
