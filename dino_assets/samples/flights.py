@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -80,14 +81,22 @@ def draw_flights(folder: Path, *, seed: int = 0, scale: float = 1.0) -> list[Pat
         return drops
     features: list[dict[str, Any]] = []
     files: dict[str, str] = {}
-    for number, flight in enumerate(FLIGHTS):
+
+    def fly(number: int) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
         rng = np.random.default_rng([seed, number])
-        for path, data, feature in _fly(rng, flight, scale=scale):
+        for path, data, feature in _fly(rng, FLIGHTS[number], scale=scale):
             if data:
                 _put(folder, path, data)
-                files[path] = hashlib.sha256(data).hexdigest()
-            if feature:
-                features.append(feature)
+            yield path, hashlib.sha256(data).hexdigest(), feature
+
+    # NumPy and Pillow let go of the interpreter while they draw: two cores, two flights at a time.
+    with ThreadPoolExecutor(len(FLIGHTS)) as pool:
+        for drawn in pool.map(lambda number: list(fly(number)), range(len(FLIGHTS))):
+            for path, sha256, feature in drawn:
+                if path:
+                    files[path] = sha256
+                if feature:
+                    features.append(feature)
     # Last: a truth that is there and agrees says that everything before it is.
     truth = {"type": "FeatureCollection", "drawing": VERSION, "seed": seed, "scale": scale}
     text = json.dumps({**truth, "files": files, "features": features}, indent=1)
@@ -112,7 +121,8 @@ def _put(folder: Path, path: str, data: bytes) -> None:
     if target.is_file() and target.read_bytes() == data:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / ".unfinished"  # outside the drops: what a kill leaves is nobody's picture
+    # Outside the drops, so that what a kill leaves is nobody's picture; two flights draw at once.
+    unfinished = folder / f".unfinished-{Path(path).parts[0]}"
     unfinished.write_bytes(data)
     unfinished.replace(target)
 

@@ -61,7 +61,7 @@ def test_draw_flights__completes_what_a_kill_left(inbox: Path, tmp_path: Path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(whole[path])
     (tmp_path / GOOD[1]).write_bytes(b"half")
-    (tmp_path / ".unfinished").write_bytes(whole[GOOD[2]][:1000])
+    (tmp_path / f".unfinished-{Path(GOOD[2]).parts[0]}").write_bytes(whole[GOOD[2]][:1000])
     kept = (tmp_path / GOOD[0]).stat().st_mtime_ns
     draw_flights(tmp_path, scale=SCALE)
     assert contents(tmp_path) == whole
