@@ -159,8 +159,24 @@ def _import_umap() -> Any:
     with warnings.catch_warnings():
         # Of one optional network of umap's, said on import whoever asks (umap/__init__.py).
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-        from umap import umap_
+        from umap import layouts, umap_
+    for module, name in (
+        (umap_, "smooth_knn_dist"),
+        (umap_, "compute_membership_strengths"),
+        (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
+    ):
+        # umap-learn compiles these anew in every process: 7 of the 11 CPU-s that a map of 1,000
+        # tiles took. Numba keys its files by source, version and processor. One that is renamed
+        # costs those seconds again, nothing else.
+        compiled: Any = getattr(module, name, None)
+        if hasattr(compiled, "enable_caching"):
+            compiled.enable_caching()
     return umap_
+
+
+def warm_up() -> None:
+    """Compile what a map needs and keep it on disk, for whoever makes the first one."""
+    fit_projection(np.random.default_rng(0).normal(size=(50, 8)))
 
 
 def _has_distinct(points: np.ndarray, count: int) -> bool:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -106,7 +109,7 @@ def test_fit_projection__a_few_distinct_vectors_stay_apart():
     assert len(np.unique(projection.coordinates, axis=0)) == 3
 
 
-# --- UMAP (compiles once, some 6 s) ---------------------------------------------------------
+# --- UMAP ----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow  # the peer compiles its own neighbour search
@@ -195,3 +198,24 @@ def test_fit_projection__names_the_row_that_is_not_finite():
     vectors[7] = np.inf
     with pytest.raises(InvalidVectorsError, match="row 7 holds inf in dimension 0"):
         fit_projection(vectors)
+
+
+def test_warm_up__the_next_process_compiles_nothing(tmp_path):
+    """Otherwise every run pays for it again, unseen: a map's time is not in any test."""
+    script = """
+from dino_assets.core.projection import warm_up
+warm_up()
+from umap import layouts, umap_
+for function in (
+    umap_.smooth_knn_dist,
+    umap_.compute_membership_strengths,
+    layouts._nb_optimize_layout_euclidean_single_epoch,
+):
+    print(sum(function.stats.cache_hits.values()), sum(function.stats.cache_misses.values()))
+"""
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split("\n")[:3] == ["1 0"] * 3
