@@ -166,7 +166,7 @@ def embeddings_match_tiles(
     """Hold the vectors against the tiles."""
     tiles = _open(context, storage, "tiles")
     store = storage.open()
-    found = open_embeddings(store, tiles, load_checkpoint(store), compute.resolve())
+    found = open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
     verdicts = [judge_embeddings(tiles, found[drop], drop) for drop in tiles.drops]
     return to_result(context, verdicts + _unmade(tiles))
 

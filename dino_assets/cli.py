@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from dino_assets import __version__
-from dino_assets.errors import DinoAssetsError
-from dino_assets.records import Drop, Settings
+from dino_assets.errors import ConfigError, DinoAssetsError
+from dino_assets.records import ComputeSettings, Drop, Settings
 from dino_assets.settings import environment_with, load_settings
 from dino_assets.store.objects import ObjectStore, open_store
 
@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 is success, 1 a failure with a sentence, 2 a misuse."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        # Dagster turns our loggers up for its own log: that is not for the terminal.
+        handler.setLevel(logging.WARNING)
     # A folder's name need not fit the terminal's encoding.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -43,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    demo = commands.add_parser("demo", help="two drawn flights through the whole lineage")
+    demo.set_defaults(run=_demo)
+
     doctor = commands.add_parser("doctor", help="say what is wrong with this set-up and what to do")
     doctor.add_argument("--create-bucket", action="store_true", help="make a missing bucket")
     doctor.set_defaults(run=_doctor)
@@ -64,6 +70,26 @@ def _parser() -> argparse.ArgumentParser:
     register.set_defaults(run=_register)
     listing = drops.add_parser("list", help="all drops and what is made of them")
     listing.set_defaults(run=_list)
+
+    choose = commands.add_parser(
+        "select",
+        help="choose a round of tiles worth labelling, from everything embedded",
+        # What is not given is left to the stage, whose defaults the asset has too.
+        argument_default=argparse.SUPPRESS,
+    )
+    choose.add_argument("--round", type=int, metavar="N", help="earlier ones are never paid again")
+    choose.add_argument("--budget", type=int, metavar="N", help="how many tiles")
+    choose.add_argument("--strategy", metavar="WORD", help="random, cluster, fps or hybrid")
+    choose.add_argument("--seed", type=int, metavar="N", help="equal seeds give the same tiles")
+    choose.add_argument("--column", metavar="WORD", help="which vector: cls or mean")
+    choose.add_argument(
+        "--clusters", dest="n_clusters", type=int, metavar="N", help="clamped to what is there"
+    )
+    choose.add_argument("--tile-px", type=int, metavar="N", help="another side than the family's")
+    choose.add_argument(
+        "--replace", action="store_true", help="choose a committed round anew, if it is the last"
+    )
+    choose.set_defaults(run=_select)
 
     parts = commands.add_parser("parts", help="the Parquet files of a committed table")
     parts.add_argument("asset", metavar="ASSET")
@@ -103,6 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=int, default=3000)
     ui.set_defaults(run=_ui)
     return parser
+
+
+def _demo(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.demo import run_demo
+
+    return int(not run_demo(settings, _say))
 
 
 def _doctor(options: argparse.Namespace, settings: Settings) -> int:
@@ -155,6 +187,44 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     if not found:
         _say("no drops yet. Register one with: dino-assets drops register NAME --from FOLDER")
     return int(any(not isinstance(drop, Drop) for drop in found.values()))
+
+
+def _select(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.drops import find_drops, read_drop
+    from dino_assets.stages.rounds import describe_round, open_round
+    from dino_assets.stages.selections import make_settings
+    from dino_assets.stages.sources import open_source
+    from dino_assets.stages.weights import load_checkpoint
+    from dino_assets.store.manifests import commit
+    from dino_assets.store.readers import SpacedTable, open_table
+
+    given = {name: value for name, value in vars(options).items() if name != "run"}
+    tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
+    store = _store(settings)
+    registered = tuple(find_drops(store))
+    found = open_round(
+        SpacedTable(store, "embeddings", registered=registered),
+        open_table(store, "tiles"),
+        load_checkpoint(store),
+        ComputeSettings(),  # a space knows no device, and looking for one would load torch
+        make_settings(**given),
+        open_source=lambda drop: open_source(read_drop(store, drop).source, root=settings.root),
+        tile_px=tile_px,
+        may_replace=may_replace,
+    )
+    if found.has_other_settings:
+        raise ConfigError(f"{found.stands} --replace chooses it anew.")
+    committed = commit(store, found.draft)
+    for line in describe_round(store, committed, registered=registered):
+        _say(line)
+    if found.stands:
+        _say(found.stands)
+    if shortfall := committed.manifest.facts["shortfall"]:
+        raise ConfigError(
+            f"{found.draft.recipe.output.drop} is committed with fewer tiles than asked: {shortfall}. "
+            "Embed more drops, or ask for fewer with --budget."
+        )
+    return 0
 
 
 def _parts(options: argparse.Namespace, settings: Settings) -> int:
@@ -229,7 +299,7 @@ def _store(settings: Settings) -> ObjectStore:
 
 
 def _say(text: str, *, to: TextIO | None = None) -> None:
-    print(text, file=to or sys.stdout)
+    print(text, file=to or sys.stdout, flush=True)
 
 
 if __name__ == "__main__":

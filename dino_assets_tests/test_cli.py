@@ -9,9 +9,11 @@ from dino_assets.cli import main
 from dino_assets.instance import open_instance
 from dino_assets.records import OutputId
 from dino_assets.settings import load_settings, resolve_storage
+from dino_assets.stages.states import find_outputs
 from dino_assets.stages.weights import draft_weights
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.objects import create_bucket, open_store
+from dino_assets_tests.assets.conftest import Lineage
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.servers import HOST, free_port
 
@@ -113,6 +115,95 @@ def test_parts__says_what_there_is(project, checkpoint_dir, capsys):
     )
     assert main(["parts", "tile"]) == 1
     assert "Assets are: weights, images, tiles" in capsys.readouterr().err
+
+
+def test_select__says_what_it_chose_and_from_what(project, write_photo, instance, capsys):
+    lineage = Lineage(instance)
+    for name in ("flight-1", "flight-2"):
+        lineage.register(name, write_photo(project / name / "DJI_0001.JPG", 1600, 1200).parent)
+    assert lineage.run("flight-1", only=["weights", "images", "tiles", "embeddings"]).success
+    capsys.readouterr()
+
+    assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert first[0] == "round-0001: chosen, 5 tiles of a pool of 24, from flight-1"
+    assert first[1] == "why: 4 farthest, 1 first (fps, seed 42, cls vectors)"
+    (manifest,) = find_outputs(store(), "selections", "round-0001")
+    facts = manifest.facts
+    assert facts["coverage_radius"] < facts["random_coverage_radius"]
+    assert first[2].startswith(
+        f"coverage: the farthest tile of the pool is {facts['coverage_radius']:.4f} from a chosen "
+        f"one, {facts['random_coverage_radius']:.4f} with"
+    )
+    assert first[3] == "registered, not embedded in this space: flight-2"
+    assert first[4] == "next: dino-assets export selections round-0001 --to out/round-1"
+    command = first[4].removeprefix("next: dino-assets ").split()
+    assert main(command) == 0
+    assert len(list((project / "out" / "round-1" / "tiles").iterdir())) == 5
+    capsys.readouterr()
+
+    assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again[0] == "round-0001: reused, 5 tiles of a pool of 24, from flight-1"
+    assert again[1:] == first[1:]
+
+    # Somebody may be labelling it: it is not chosen anew by accident.
+    assert main(["select", "--strategy", "fps", "--budget", "3"]) == 1
+    assert (
+        "ConfigError: round-0001 stands as it was chosen, with budget 5, not 3. Further tiles are a "
+        "round of their own: 2. --replace chooses it anew."
+    ) in capsys.readouterr().err
+    (standing,) = find_outputs(store(), "selections", "round-0001")
+    assert standing == manifest
+    assert main(["select", "--strategy", "fps", "--budget", "3", "--replace"]) == 0
+    assert "round-0001: chosen, 3 tiles of a pool of 24" in capsys.readouterr().out
+
+    # What there is is committed, as the asset does; but never less than asked without saying so.
+    for verb in ("chosen", "reused"):
+        assert main(["select", "--round", "2", "--budget", "22"]) == 1
+        said = capsys.readouterr()
+        assert (
+            f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1\n"
+            in said.out
+        )
+        assert (
+            "ConfigError: round-0002 is committed with fewer tiles than asked: 22 were asked for and "
+            "21 picked: the pool has 24 tiles, 3 of them chosen before. Embed more drops"
+        ) in said.err
+
+    assert main(["select", "--round", "3"]) == 1
+    assert "next:" not in capsys.readouterr().out
+    assert main(["select", "--round", "3", "--tile-px", "256"]) == 1
+    assert "no tile is embedded by" in capsys.readouterr().err
+
+
+def test_select__nothing_to_choose_from(project, write_photo, checkpoint_dir, capsys):
+    assert main(["select"]) == 1
+    assert "NotCommittedError: weights is not in store 'data'" in capsys.readouterr().err
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    write_photo(project / "card" / "DJI_0001.JPG")
+    main(["drops", "register", "flight-1", "--from", "card"])
+    assert main(["select"]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "NotCommittedError: there is nothing to choose from: no tile is embedded by 'demo'" in said
+    )
+    assert "Registered and not embedded: flight-1. Materialise `embeddings` first." in said
+    assert not [i.key for i in store().list() if "selections" in i.key]
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (["--strategy", "best"], "strategy is 'best'; use one of random, cluster, fps, hybrid"),
+        (["--column", "patch"], "column is 'patch'; use one of cls, mean"),
+        (["--round", "0"], "round=0: rounds count from 1 to 9999"),
+    ],
+)
+def test_select__an_option_that_cannot_work(project, checkpoint_dir, capsys, option, sentence):
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    assert main(["select", *option]) == 1
+    assert f"ConfigError: {sentence}" in capsys.readouterr().err
 
 
 def test_verify__finds_and_repairs(project, checkpoint_dir, capsys):

@@ -40,7 +40,7 @@ def projections(
     weights: Checkpoint,
 ) -> Draft:
     """Lay out what is committed in the space of the current weights."""
-    space = current_space(weights, compute.resolve(), tile_px=config.tile_px)
+    space = current_space(weights, compute.configured(), tile_px=config.tile_px)
     settings = stage.make_settings(
         column=config.column,
         method=config.method,
@@ -48,4 +48,4 @@ def projections(
         min_dist=config.min_dist,
         seed=config.seed,
     )
-    return stage.draft_projections(embeddings.in_space(space), settings, model=weights.model)
+    return stage.draft_projections(embeddings.in_space(space), settings, model=weights.label)

@@ -1,33 +1,52 @@
 """``selections``: the few tiles worth labelling."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.errors import NotCommittedError
 from dino_assets.partitions import SINGLE_RUN
 from dino_assets.records import Checkpoint, Draft
 from dino_assets.resources.compute import ComputeResource
 from dino_assets.resources.inbox import InboxResource
 from dino_assets.resources.storage import StorageResource
 from dino_assets.stages import selections as stage
-from dino_assets.stages.embeddings import current_space
-from dino_assets.store.readers import CommittedTable, SpacedTable, open_table
+from dino_assets.stages.rounds import open_round
+from dino_assets.store.readers import CommittedTable, SpacedTable
+
+DEFAULTS = stage.RoundSettings()
 
 
 class SelectionsConfig(dg.Config):
     """One round."""
 
     round: int = Field(
-        default=1, description="Its number; earlier rounds are never paid for again."
+        default=DEFAULTS.round, description="Its number; earlier rounds are never paid for again."
     )
-    budget: int = Field(default=20, description="How many tiles.")
-    strategy: str = Field(default="hybrid", description="random, cluster, fps or hybrid.")
-    n_clusters: int = Field(default=100, description="Clusters; clamped to what is there.")
+    budget: int = Field(default=DEFAULTS.budget, description="How many tiles.")
+    strategy: str = Field(default=DEFAULTS.strategy, description="random, cluster, fps or hybrid.")
+    n_clusters: int = Field(
+        default=DEFAULTS.n_clusters, description="Clusters; clamped to what is there."
+    )
     fps_ratio: float = Field(
-        default=0.5, description="hybrid: the share of each cluster's quota picked by distance."
+        default=DEFAULTS.fps_ratio,
+        description="hybrid: the share of each cluster's quota picked by distance.",
     )
-    seed: int = Field(default=42, description="Equal seeds and inputs give the same tiles.")
-    column: str = Field(default="cls", description="Which vector: cls or mean (over patches).")
+    seed: int = Field(
+        default=DEFAULTS.seed, description="Equal seeds and inputs give the same tiles."
+    )
+    column: str = Field(
+        default=DEFAULTS.column, description="Which vector: cls or mean (over patches)."
+    )
     tile_px: int = Field(default=0, description="Which side's space; 0 takes the family's own.")
+    replace: bool = Field(
+        default=False,
+        description=(
+            "Choose a committed round anew. Otherwise it stands, whatever came to the pool since: "
+            "somebody may be labelling it."
+        ),
+    )
 
 
 @dg.asset(
@@ -36,12 +55,14 @@ class SelectionsConfig(dg.Config):
     owners=["team:imagery"],
     code_version=stage.CODE_VERSION,
     backfill_policy=SINGLE_RUN,
+    output_required=False,
     description=(
         "One round of tiles worth labelling, each with its reason, window, place on the ground and "
         "picture; beside them a contact sheet and how well the round covers the pool."
     ),
 )
 def selections(
+    context: dg.AssetExecutionContext,
     config: SelectionsConfig,
     storage: StorageResource,
     inbox: InboxResource,
@@ -49,15 +70,24 @@ def selections(
     embeddings: SpacedTable,
     tiles: CommittedTable,
     weights: Checkpoint,
-) -> Draft:
+) -> Iterator[dg.Output[Draft]]:
     """Pick a round from what is committed in the space of the current weights."""
     store = storage.open()
-    space = current_space(weights, compute.resolve(), tile_px=config.tile_px)
-    options = {name: value for name, value in config.model_dump().items() if name != "tile_px"}
-    return stage.draft_selections(
-        embeddings.in_space(space),
-        tiles,
-        open_table(store, "selections", space=space),
-        stage.make_settings(**options),
-        open_source=lambda drop: inbox.open(store, drop)[1],
-    )
+    options = config.model_dump(exclude={"tile_px", "replace"})
+    try:
+        found = open_round(
+            embeddings,
+            tiles,
+            weights,
+            compute.configured(),
+            stage.make_settings(**options),
+            open_source=lambda drop: inbox.open(store, drop)[1],
+            tile_px=config.tile_px,
+            may_replace=config.replace,
+        )
+    except NotCommittedError as err:
+        context.log.warning(f"no round: {err}")
+        return
+    if found.stands:
+        context.log.warning(found.stands)
+    yield dg.Output(found.draft)

@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.records import ComputeSettings
-from dino_assets.stages.compute import available_cpus, resolve_compute
+from dino_assets.stages.compute import available_cpus, check_compute, resolve_compute
 
 
 class ComputeResource(dg.ConfigurableResource):
@@ -37,18 +37,26 @@ class ComputeResource(dg.ConfigurableResource):
         """Threads of a run, without looking at devices (which loads torch)."""
         return self.threads or available_cpus()
 
+    def configured(self) -> ComputeSettings:
+        """As configured, without looking at devices (which loads torch): enough to know a space.
+
+        Raises:
+            ConfigError: a value that is not known.
+        """
+        wanted = ComputeSettings(
+            device=self.device,  # type: ignore[arg-type] # checked right below, with a sentence
+            threads=self.threads,
+            precision=self.precision,  # type: ignore[arg-type]
+            engine=self.engine,  # type: ignore[arg-type]
+            batch=self.batch,
+        )
+        check_compute(wanted)
+        return wanted
+
     def resolve(self) -> ComputeSettings:
         """What this machine will use.
 
         Raises:
             DeviceUnavailableError: the named device is not here.
         """
-        return resolve_compute(
-            ComputeSettings(
-                device=self.device,  # type: ignore[arg-type] # checked there, with a sentence
-                threads=self.threads,
-                precision=self.precision,  # type: ignore[arg-type]
-                engine=self.engine,  # type: ignore[arg-type]
-                batch=self.batch,
-            )
-        )
+        return resolve_compute(self.configured())

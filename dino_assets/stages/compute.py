@@ -20,6 +20,22 @@ def resolve_compute(wanted: ComputeSettings) -> ComputeSettings:
         DeviceUnavailableError: a device was named that is not here; ``auto`` never raises.
         ConfigError: a value is out of range.
     """
+    check_compute(wanted)
+    return ComputeSettings(
+        device=resolve_device(wanted.device),
+        threads=wanted.threads or available_cpus(),
+        precision=wanted.precision,
+        engine=wanted.engine,
+        batch=wanted.batch,
+    )
+
+
+def check_compute(wanted: ComputeSettings) -> None:
+    """Refuse words and numbers that mean nothing; looks at no device.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
     for name, value, known in (
         ("device", wanted.device, get_args(Device)),
         ("precision", wanted.precision, get_args(PrecisionClass)),
@@ -31,13 +47,6 @@ def resolve_compute(wanted: ComputeSettings) -> ComputeSettings:
         raise ConfigError(
             f"compute threads={wanted.threads}, batch={wanted.batch}: 0 (automatic) or more expected"
         )
-    return ComputeSettings(
-        device=resolve_device(wanted.device),
-        threads=wanted.threads or available_cpus(),
-        precision=wanted.precision,
-        engine=wanted.engine,
-        batch=wanted.batch,
-    )
 
 
 def resolve_device(wanted: Device) -> Device:

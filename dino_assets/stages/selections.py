@@ -79,10 +79,11 @@ def make_settings(**values: Any) -> RoundSettings:
     """Settings as a person spells them.
 
     Raises:
-        ConfigError: a column that does not exist, or a round outside 1 to 9999.
+        ConfigError: a column or a strategy that does not exist, or a round outside 1 to 9999.
     """
     settings = RoundSettings(**values)
     check_word("column", settings.column, get_args(EmbeddingColumn))
+    check_word("strategy", settings.strategy, get_args(StrategyName))
     name_round(settings.round)
     return settings
 
