@@ -14,7 +14,7 @@ READY := $(VENV)/.ready-$(LOCK_HASH)
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help install check test test-all bench ui clean
+.PHONY: help install demo check test test-all bench ui clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +29,12 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Installing the locked packages (about 1 GB, a few minutes) …"
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock 2>&1 | { grep --line-buffered -vE '^(WARNING: Location|Requirement already|Looking in|  )' || true; } | sed -uE 's/^(Collecting [^ ]+).*/\1/; s/^(Installing collected packages).*/\1 …/; s/^(Successfully installed).*/\1/'
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@echo "Compiling for UMAP, once …"
+	@$(BIN)/python -c 'from dino_assets.core.projection import warm_up; warm_up()'
 	@rm -f $(VENV)/.ready-*; touch $@
+
+demo: $(READY)  ## two drawn flights through the whole lineage, in a minute
+	@$(BIN)/dino-assets demo
 
 check: $(READY)  ## format, lint, layers, types, definitions
 	@echo "format …"; $(BIN)/ruff format --check --quiet . || { echo "Run: $(BIN)/ruff format ."; exit 1; }

@@ -216,6 +216,12 @@ class Checkpoint:
     statistics_from: str
     licence: str | None
     files: tuple[CheckpointFile, ...]
+    caveat: str | None = None  # what everybody who looks at its results must be told
+
+    @property
+    def label(self) -> str:
+        """Its name, with the word that a picture made from it has to carry."""
+        return f"{self.model} (random weights)" if self.caveat else self.model
 
     @property
     def tile_px(self) -> int:

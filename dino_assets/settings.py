@@ -105,6 +105,18 @@ def load_settings(root: Path | None = None) -> Settings:
     )
 
 
+def set_if_silent(root: Path, name: str, value: str) -> bool:
+    """Write a variable to ``.env`` unless it or the environment has it; tells whether it wrote."""
+    file = root / ".env"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if is_in_environment(name) or dotenv_values(stream=io.StringIO(text)).get(name):
+        return False
+    file.write_text(
+        f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{name}={value}\n"
+    )
+    return True
+
+
 def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSettings:
     """Storage settings for ``url`` (or the configured one), credentials from the environment."""
     folder = root or find_root()

@@ -28,7 +28,17 @@ def test_make__without_a_target_is_help(folder: Path):
     done = make(folder)
     assert done.returncode == 0
     listed = [line.split()[0] for line in done.stdout.splitlines()]
-    assert listed == ["help", "install", "check", "test", "test-all", "bench", "ui", "clean"]
+    assert listed == [
+        "help",
+        "install",
+        "demo",
+        "check",
+        "test",
+        "test-all",
+        "bench",
+        "ui",
+        "clean",
+    ]
 
 
 def test_make__no_python(folder: Path):

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from dino_assets.samples.checkpoint import write_demo_checkpoint
 from dino_assets_tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
-BLOCKS = dict(re.findall(r"```(bash|python)\n(.*?)```", README, re.DOTALL))
+BASH = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+(PYTHON,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture
 def clone(tmp_path: Path, write_photo, monkeypatch) -> Path:
-    """What a newcomer has after `make install`, and some photographs."""
+    """What a newcomer has after `make demo` (test_demo.py runs it), and some photographs."""
     folder = tmp_path / "clone"
     folder.mkdir()
     for name in (
@@ -29,6 +31,8 @@ def clone(tmp_path: Path, write_photo, monkeypatch) -> Path:
     ):
         shutil.copy(REPOSITORY / name, folder)
     (folder / ".venv").symlink_to(Path(sys.prefix))
+    write_demo_checkpoint(folder / "models" / "demo")
+    (folder / ".env").write_text("DINO_MODEL_ID=models/demo\n")
     for number in range(2):
         write_photo(
             folder / "path" / "to" / "photos" / f"DJI_{number:04d}.JPG", 1600, 1200, seed=number
@@ -38,11 +42,13 @@ def clone(tmp_path: Path, write_photo, monkeypatch) -> Path:
 
 
 def test_readme__first_result(clone: Path):
-    lines = BLOCKS["bash"].strip().splitlines()
-    assert lines[0] == "make install"  # what this test stands on
-    script = "set -euo pipefail\n" + "\n".join(lines[1:])
+    demo, script = BASH
+    assert demo == "make demo\nmake ui\n"
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, env=dict(os.environ)
+        ["bash", "-c", f"set -euo pipefail\n{script}"],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^my-flight +images 2 +tiles 48 ", done.stdout, re.MULTILINE)
@@ -51,14 +57,24 @@ def test_readme__first_result(clone: Path):
     assert Path(parts[0]).is_file()
     assert (clone / "out" / "map" / "map.html").is_file()
     assert (clone / "out" / "round-1" / "contact-sheet.jpg").is_file()
-    ran = subprocess.run([sys.executable, "-c", BLOCKS["python"]], capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", PYTHON], capture_output=True, text=True)
     assert ran.stdout.strip() == "('my-flight',) 48", ran.stderr
 
 
 def test_readme__names_only_what_exists():
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)`", README)) <= targets
-    assert {"help", "install", "check", "test", "test-all", "bench", "ui", "clean"} <= targets
+    assert {
+        "help",
+        "install",
+        "demo",
+        "check",
+        "test",
+        "test-all",
+        "bench",
+        "ui",
+        "clean",
+    } <= targets
     helped = subprocess.run(
         [sys.executable, "-m", "dino_assets.cli", "--help"], capture_output=True, text=True
     ).stdout

@@ -19,6 +19,11 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 KEPT_SUFFIXES = (".safetensors", ".json", ".md", ".txt")
 KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE")
+RANDOM = "random_weights_seed"  # our sample checkpoint's own key in config.json
+CAVEAT = (
+    "random weights: they show the plumbing only, and what is near on the map or chosen means nothing. "
+    "The setting DINO_MODEL_ID names real ones, such as facebook/dinov2-base."
+)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -70,6 +75,7 @@ def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
         statistics_from=origin,
         licence=_licence(folder, files),
         files=files,
+        caveat=CAVEAT if RANDOM in config else None,
     )
 
 

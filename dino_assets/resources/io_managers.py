@@ -1,6 +1,7 @@
 """The IO manager: assets return drafts, it commits them; readers get lazy handles."""
 
 import base64
+from collections.abc import Sized
 
 import dagster as dg
 
@@ -75,13 +76,21 @@ def describe(name: str, committed: Committed) -> str:
     """One log line for one committed output."""
     manifest = committed.manifest
     size = f"{manifest.rows} rows, " if manifest.rows else ""
-    size += f"{manifest.bytes / 1e6:.1f} MB in {len(manifest.parts)} parts"
+    size += f"{_size(manifest.bytes)} in {len(manifest.parts)} {_plural('part', manifest.parts)}"
     if committed.was_reused:
         return f"{name}: reused, {size}"
     return (
         f"{name}: committed, {size}, {committed.seconds:.2f} s (read {committed.read_s:.2f}, compute "
         f"{committed.compute_s:.2f}, write {committed.write_s:.2f}; summed over threads)"
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _plural(noun: str, things: Sized) -> str:
+    return noun if len(things) == 1 else f"{noun}s"
 
 
 def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.MetadataValue]:
@@ -114,8 +123,11 @@ def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.Metada
     preview = [part for part in shown if part.name == PREVIEW]
     facts = {name: value for name, value in manifest.facts.items() if value is not None}
     described = {name: _metadata(value) for name, value in (values | facts).items()}
-    pictures = [_inline(store, part) for part in preview]
-    return ({"preview": pictures[0]} if pictures else {}) | described | files
+    # What must be seen first stands first; Dagster keeps the order.
+    first = {"caveat": described["caveat"]} if "caveat" in described else {}
+    if preview:
+        first["preview"] = _inline(store, preview[0])
+    return first | described | files
 
 
 def _place(store: ObjectStore, part: Part) -> dg.MetadataValue:

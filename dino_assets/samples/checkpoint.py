@@ -1,16 +1,18 @@
 """A small real checkpoint with seeded random weights: it shows the plumbing and knows nothing."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from dino_assets.core.encoder import quiet_progress
+from dino_assets.core.weights import CAVEAT, CONFIG, PREPROCESSOR, RANDOM, read_checkpoint
+from dino_assets.errors import CheckpointError, ConfigError
 
 MODEL_CARD = """---
 license: apache-2.0
 ---
-A DINOv3-shaped vision transformer with random weights (seed {seed}). It moves data through the
-pipeline and has learned nothing: distances between its embeddings mean nothing. Set DINO_MODEL_ID to a
-real checkpoint for real work.
+A DINOv3-shaped vision transformer, seed {seed}. It has learned nothing. It has
+{caveat}
 """
 
 
@@ -43,6 +45,31 @@ def write_demo_checkpoint(
         "image_std": [0.229, 0.224, 0.225],
         "size": {"height": side_px, "width": side_px},
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
-    (folder / "README.md").write_text(MODEL_CARD.format(seed=seed))
+    _write_json(folder / CONFIG, {**json.loads((folder / CONFIG).read_text()), RANDOM: seed})
+    (folder / "README.md").write_text(MODEL_CARD.format(seed=seed, caveat=CAVEAT))
+    # Last: without it the folder reads as unfinished.
+    _write_json(folder / PREPROCESSOR, preprocessor)
     return folder
+
+
+def find_or_write_demo_checkpoint(folder: Path) -> bool:
+    """Write the checkpoint unless it is there; tells whether it was written.
+
+    Raises:
+        ConfigError: the folder holds somebody else's checkpoint.
+    """
+    try:
+        found = read_checkpoint(folder, model=folder.name)
+    except CheckpointError:  # nothing there, or what a killed call left
+        write_demo_checkpoint(folder)
+        return True
+    if not found.caveat:
+        raise ConfigError(
+            f"{str(folder)!r} holds a checkpoint that is not the demo's. Move it to another folder "
+            "and name that one in DINO_MODEL_ID."
+        )
+    return False
+
+
+def _write_json(path: Path, value: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

@@ -13,14 +13,18 @@ ASSETS = ("weights", "images", "tiles", "embeddings", "projections", "selections
 _DROP_ASSETS = ("images", "tiles", "embeddings")
 
 
-def find_outputs(store: ObjectStore, asset: str, drop: str | None = None) -> list[Manifest]:
-    """The committed outputs of an asset for one drop (or for all drops together), in every space.
+def find_outputs(
+    store: ObjectStore, asset: str, drop: str | None = None, *, space: str | None = None
+) -> list[Manifest]:
+    """The committed outputs of an asset for one drop (or for all drops together), in every space or in one.
 
     Raises:
         NotCommittedError: there is none; says which there are.
     """
     keys = sorted(info.key for info in store.list(f"manifests/{asset}"))
     wanted = [key for key in keys if key.endswith(f"/{drop or '_'}.json")]
+    if space:
+        wanted = [key for key in wanted if key.split("/")[2] == space]
     found = read_manifests(store, wanted)
     if not found:
         names = sorted({key.rpartition("/")[2].removesuffix(".json") for key in keys} - {"_"})
@@ -33,10 +37,15 @@ def find_outputs(store: ObjectStore, asset: str, drop: str | None = None) -> lis
 
 
 def export_files(
-    store: ObjectStore, asset: str, drop: str | None = None, *, folder: Path
+    store: ObjectStore,
+    asset: str,
+    drop: str | None = None,
+    *,
+    folder: Path,
+    space: str | None = None,
 ) -> Iterator[Path]:
     """Write the files of an output under their own names, and its table as ``<asset>-<n>.parquet``."""
-    found = find_outputs(store, asset, drop)
+    found = find_outputs(store, asset, drop, space=space)
     for manifest in found:
         # Several spaces have files of the same names.
         place = folder / str(manifest.recipe.output.space) if len(found) > 1 else folder

@@ -142,7 +142,7 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
     _check_json(output, "recipe", _recipe_fields(draft.recipe))
     existing = _reusable(store, draft.recipe)
     if existing is not None:
-        log.info("%s: reused, %d rows", output, existing.rows)
+        log.debug("%s: reused, %d rows", output, existing.rows)
         return Committed(existing, was_reused=True)
     key = manifest_key(output)
     for _ in range(_ATTEMPTS):

@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from dino_assets.core.weights import read_checkpoint
-from dino_assets.samples.checkpoint import write_demo_checkpoint
+from dino_assets.errors import ConfigError
+from dino_assets.samples.checkpoint import find_or_write_demo_checkpoint, write_demo_checkpoint
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -66,3 +68,37 @@ def test_write_demo_checkpoint__is_quiet(tmp_path: Path, capfd: pytest.CaptureFi
     write_demo_checkpoint(tmp_path, dim=16, layers=1)
     assert capfd.readouterr() == ("", "")
     assert logging.is_progress_bar_enabled() == was_enabled
+
+
+def test_find_or_write__once(tmp_path: Path):
+    folder = tmp_path / "models" / "demo"
+    assert find_or_write_demo_checkpoint(folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert not find_or_write_demo_checkpoint(folder)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    found = read_checkpoint(folder, model="models/demo")
+    assert found.label == "models/demo (random weights)"
+    assert "DINO_MODEL_ID" in str(found.caveat)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_find_or_write__completes_what_a_kill_left(tmp_path: Path, name: str):
+    whole = contents(write_demo_checkpoint(tmp_path))
+    (tmp_path / name).unlink()
+    assert find_or_write_demo_checkpoint(tmp_path)
+    assert contents(tmp_path) == whole
+    (tmp_path / "model.safetensors").write_bytes(whole["model.safetensors"][:1000])
+    assert find_or_write_demo_checkpoint(tmp_path)
+    assert contents(tmp_path) == whole
+
+
+def test_find_or_write__somebody_elses(tmp_path: Path):
+    write_demo_checkpoint(tmp_path, dim=16, layers=1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["random_weights_seed"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds a checkpoint that is not the demo's\. Move it"):
+        find_or_write_demo_checkpoint(tmp_path)
+    assert contents(tmp_path) == before
+    assert read_checkpoint(tmp_path, model="mine").caveat is None
