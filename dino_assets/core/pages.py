@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from dino_assets.core.plots import LINE, check_points, encode_picture
+from dino_assets.core.lettering import LINE, encode_picture
+from dino_assets.core.plots import check_points
 from dino_assets.errors import ConfigError
 
 THUMB_PX = 48  # as the embeddings carry them

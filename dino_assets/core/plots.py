@@ -1,6 +1,6 @@
-"""Pictures for people: the map as a PNG, the chosen tiles as a sheet (the page: pages.py).
+"""The map as a picture, for people (as a page: pages.py).
 
-Both are NumPy and Pillow: a million points are a raster of counts (0.5 s), not a million shapes.
+NumPy and Pillow: a million points are a raster of counts (0.5 s), not a million shapes.
 Equal input gives equal bytes with the same Pillow. Axes carry no ticks, since a map's directions mean
 nothing; only who is near to whom does.
 """
@@ -13,16 +13,25 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from dino_assets.core.lettering import (
+    GREY,
+    INK,
+    LINE,
+    WHITE,
+    Colour,
+    encode_picture,
+    load_font,
+    make_printable,
+    shorten,
+    wrap,
+)
 from dino_assets.errors import ConfigError
 
 THUMBNAIL_MAX_BYTES = (
     30_000  # 40 KB as base64; an inline 200 KB picture costs 1 MB of SQLite per run
 )
-MAX_JPEG_PX = 65_500  # the format's own limit is 65,535
-
-INK, GREY, LINE, WHITE = (28, 32, 38), (95, 102, 112), (214, 218, 224), (255, 255, 255)
 PALETTE = (  # ten that are told apart in print and by most colour-blind readers, on white
     (31, 119, 180),
     (230, 120, 20),
@@ -36,9 +45,6 @@ PALETTE = (  # ten that are told apart in print and by most colour-blind readers
     (90, 100, 115),
 )
 
-Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
 
 class Points(NamedTuple):
     """Checked input: coordinates (N, 2) float64, group (N,) and chosen rows, both int64."""
@@ -49,9 +55,6 @@ class Points(NamedTuple):
     counts: list[int]
     chosen: np.ndarray
     colours: NDArray[np.uint8]
-
-
-# --- the map as a picture -------------------------------------------------------------------------
 
 
 def draw_map(
@@ -89,7 +92,7 @@ def draw_map(
     canvas.paste(Image.fromarray(picture), (margin, top))
     draw.rectangle((margin, top, margin + width - 1, top + height - 1), outline=LINE)
     if not len(points.coordinates):
-        font = _font(text_px)
+        font = load_font(text_px)
         middle = (margin + width / 2, top + height / 2)
         draw.text(middle, "No tiles to draw", fill=GREY, font=font, anchor="mm")
     box = (right + margin, top, width_px - margin, height_px - margin)
@@ -219,12 +222,12 @@ def _write_header(
 ) -> int:
     """Title and at most three lines of caption; returns where the plot begins."""
     y = margin
-    if _printable(title).strip():
-        font = _font(round(text_px * 1.5))
-        draw.text((margin, y), _shorten(title, font, room), fill=INK, font=font)
+    if make_printable(title).strip():
+        font = load_font(round(text_px * 1.5))
+        draw.text((margin, y), shorten(title, font, room), fill=INK, font=font)
         y += round(text_px * 2.1)
-    font = _font(text_px)
-    for line in _wrap(caption, font, room, max_lines=3):
+    font = load_font(text_px)
+    for line in wrap(caption, font, room, max_lines=3):
         draw.text((margin, y), line, fill=GREY, font=font)
         y += round(text_px * 1.4)
     return y + round(text_px * 0.5) if y > margin else y
@@ -239,7 +242,7 @@ def _write_legend(
     crowded: bool,
 ) -> None:
     left, top, right, bottom = box
-    draw, font = ImageDraw.Draw(canvas), _font(text_px)
+    draw, font = ImageDraw.Draw(canvas), load_font(text_px)
     line_px = round(text_px * 1.6)
     indent = round(text_px * 1.3)
 
@@ -253,7 +256,7 @@ def _write_legend(
         start = left + (indent if mark is not None else 0)
         room = right - start - font.getlength(tail) - text_px // 2
         fill = INK if mark is not None else GREY
-        draw.text((start, middle), _shorten(name, font, room), fill=fill, font=font, anchor="lm")
+        draw.text((start, middle), shorten(name, font, room), fill=fill, font=font, anchor="lm")
         draw.text((right, middle), tail, fill=GREY, font=font, anchor="rm")
 
     dot, ring = _disc(text_px * 0.36), _ring(text_px * 0.36, max(text_px / 10, 1.2))
@@ -273,62 +276,12 @@ def _write_legend(
         write(row, None, GREY, f"and {more:,} more", f"{sum(points.counts[shown:]):,}")
         row += 1
     if crowded:
-        for line in _wrap("stronger colour: more tiles", font, right - left, max_lines=2):
+        for line in wrap("stronger colour: more tiles", font, right - left, max_lines=2):
             write(row, None, GREY, line, "")
             row += 1
 
 
-# --- the chosen tiles as a sheet ------------------------------------------------------------------
-
-
-def make_contact_sheet(
-    tiles: Sequence[tuple[NDArray[np.uint8], str]], *, columns: int = 5, cell_px: int = 220
-) -> bytes:
-    """A JPEG of tiles (side, side, 3) uint8, row by row, each with its caption of up to three lines.
-
-    Raises:
-        ConfigError: no column, cells below 40 px, a tile that is not (side, side, 3) uint8, or more
-            tiles than a JPEG is high.
-    """
-    if columns < 1 or cell_px < 40:
-        raise ConfigError(f"columns={columns}, cell_px={cell_px}: use at least 1 and 40")
-    text_px = max(10, cell_px // 16)
-    font, gap = _font(text_px), max(6, cell_px // 18)
-    if not tiles:
-        empty = Image.new("RGB", (cell_px * 2, cell_px // 2), WHITE)
-        middle = (cell_px, cell_px / 4)
-        ImageDraw.Draw(empty).text(middle, "No tiles to show", fill=GREY, font=font, anchor="mm")
-        return encode_picture(empty, "JPEG", quality=88)
-    captions = [_wrap(caption, font, cell_px, max_lines=3) for _, caption in tiles]
-    line_px = round(text_px * 1.35)
-    step_y = cell_px + max(map(len, captions)) * line_px + text_px // 2 + gap
-    across = min(columns, len(tiles))
-    width = across * (cell_px + gap) + gap
-    height = -(-len(tiles) // across) * step_y + gap
-    if max(width, height) > MAX_JPEG_PX:
-        raise ConfigError(
-            f"{len(tiles)} tiles make a sheet of {width}×{height} px, and a JPEG ends at "
-            f"{MAX_JPEG_PX}: use another number of columns, smaller cells or fewer tiles"
-        )
-    sheet = Image.new("RGB", (width, height), WHITE)
-    draw = ImageDraw.Draw(sheet)
-    for index, (pixels, lines) in enumerate(zip((t for t, _ in tiles), captions, strict=True)):
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise ConfigError(
-                f"tile {index} is {pixels.dtype} {pixels.shape}: pass uint8 (side, side, 3)"
-            )
-        row, column = divmod(index, across)
-        left, top = gap + column * (cell_px + gap), gap + row * step_y
-        picture = Image.fromarray(pixels)
-        sheet.paste(picture.resize((cell_px, cell_px), Image.Resampling.LANCZOS), (left, top))
-        for number, line in enumerate(lines):
-            y = top + cell_px + text_px // 3 + number * line_px
-            draw.text((left, y), line, fill=GREY if number else INK, font=font)
-    # 4:2:0 would smear coloured edges of text.
-    return encode_picture(sheet, "JPEG", quality=88, subsampling=0)
-
-
-# --- what they share ------------------------------------------------------------------------------
+# --- what picture and page share --------------------------------------------------------------------
 
 
 def pick_colours(count: int) -> NDArray[np.uint8]:
@@ -374,50 +327,3 @@ def check_points(
         )
     counts = np.bincount(of, minlength=len(names)).tolist()
     return Points(xy, of, list(names), counts, rows, pick_colours(len(names)))
-
-
-def _font(size_px: int) -> Font:
-    return ImageFont.load_default(size_px)
-
-
-def _printable(text: str) -> str:
-    """Without line ends and control characters, which would be drawn as boxes or move the line."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _shorten(text: str, font: Font, room_px: float) -> str:
-    """The text, or as much of its beginning as fits, with an ellipsis."""
-    text = _printable(text)
-    if font.getlength(text) <= room_px:
-        return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = font.getlength(text[:middle] + "…") <= room_px
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return text[:low] + "…"
-
-
-def _wrap(text: str, font: Font, room_px: float, *, max_lines: int) -> list[str]:
-    """Lines that fit; what is left over ends in an ellipsis. A line end in the text is kept."""
-    lines: list[str] = []
-    for paragraph in text.strip().splitlines():
-        words = _printable(paragraph).split()
-        line = ""
-        for word in words:
-            longer = f"{line} {word}" if line else word
-            if line and font.getlength(longer) > room_px:
-                lines.append(line)
-                longer = word
-            line = longer
-        lines.append(line)
-    if len(lines) > max_lines:
-        lines = [*lines[: max_lines - 1], " ".join(lines[max_lines - 1 :])]
-    return [_shorten(line, font, room_px) for line in lines]
-
-
-def encode_picture(picture: Image.Image, form: str, **options: int | bool) -> bytes:
-    """A picture's bytes in one of Pillow's formats."""
-    buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
-    return buffer.getvalue()

@@ -15,8 +15,8 @@ from PIL import Image
 from dino_assets.core.geo import locate_pixel, read_pose
 from dino_assets.core.images import decode_image
 from dino_assets.core.linalg import scale_to_unit
-from dino_assets.core.plots import make_contact_sheet
 from dino_assets.core.selection import Selection, StrategyName, certify, select
+from dino_assets.core.sheets import make_contact_sheet
 from dino_assets.core.tiling import cut_tiles
 from dino_assets.errors import CommitRefusedError, ConfigError
 from dino_assets.records import (

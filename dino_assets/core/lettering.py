@@ -1,0 +1,58 @@
+"""What pictures for people share: ink, letters that fit their room, and bytes at the end."""
+
+import io
+
+from PIL import Image, ImageFont
+
+INK, GREY, LINE, WHITE = (28, 32, 38), (95, 102, 112), (214, 218, 224), (255, 255, 255)
+
+Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def load_font(size_px: int) -> Font:
+    """Pillow's own font, so that every machine draws the same letters."""
+    return ImageFont.load_default(size_px)
+
+
+def make_printable(text: str) -> str:
+    """Without line ends and control characters, which would be drawn as boxes or move the line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def shorten(text: str, font: Font, room_px: float) -> str:
+    """The text, or as much of its beginning as fits, with an ellipsis."""
+    text = make_printable(text)
+    if font.getlength(text) <= room_px:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = font.getlength(text[:middle] + "…") <= room_px
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return text[:low] + "…"
+
+
+def wrap(text: str, font: Font, room_px: float, *, max_lines: int) -> list[str]:
+    """Lines that fit; what is left over ends in an ellipsis. A line end in the text is kept."""
+    lines: list[str] = []
+    for paragraph in text.strip().splitlines():
+        words = make_printable(paragraph).split()
+        line = ""
+        for word in words:
+            longer = f"{line} {word}" if line else word
+            if line and font.getlength(longer) > room_px:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    if len(lines) > max_lines:
+        lines = [*lines[: max_lines - 1], " ".join(lines[max_lines - 1 :])]
+    return [shorten(line, font, room_px) for line in lines]
+
+
+def encode_picture(picture: Image.Image, form: str, **options: int | bool) -> bytes:
+    """A picture's bytes in one of Pillow's formats."""
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
