@@ -19,6 +19,8 @@ from dino_assets.resources.hub import HubResource
 from dino_assets.resources.inbox import InboxResource
 from dino_assets.resources.io_managers import CommittingIOManager
 from dino_assets.resources.storage import StorageResource
+from dino_assets.schedules import ALL_SCHEDULES
+from dino_assets.sensors import ALL_SENSORS
 from dino_assets.settings import is_in_environment, load_settings
 
 # Our names of an S3 store's secrets → dagster-aws' names.
@@ -71,6 +73,8 @@ def make_definitions(settings: Settings) -> dg.Definitions:
         assets=[weights, images, tiles, embeddings, projections, selections],
         asset_checks=ALL_CHECKS,
         jobs=ALL_JOBS,
+        sensors=ALL_SENSORS,
+        schedules=ALL_SCHEDULES,
         resources=make_resources(settings),
         # One process per run: each extra one would import torch again (6 CPU-s a step, not 0.02).
         executor=dg.in_process_executor,

@@ -145,7 +145,7 @@ def run_lineage(settings: Settings, drops: Sequence[str], say: Say) -> DemoRun:
 def _tell(entry: dg.EventLogEntry, say: Say) -> None:
     """Our own lines of the run's log; Dagster's events are for the UI."""
     if entry.dagster_event is None and entry.step_key and "_are_" not in entry.step_key:
-        say(f"  {entry.step_key:<12} {entry.user_message}")
+        say(f"  {entry.step_key:<12} {entry.user_message.removeprefix(f'{entry.step_key}: ')}")
 
 
 def _innermost(event: dg.DagsterEvent) -> str:

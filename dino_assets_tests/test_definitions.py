@@ -94,6 +94,23 @@ def test_checks__snapshot(project):
     assert all(graph.get_check_spec(k).blocking for k in graph.asset_check_keys)
 
 
+def test_automation__snapshot(project):
+    defs = make_definitions(load_settings())
+    found = defs.get_repository_def()
+    assert {sensor.name: sensor.job_name for sensor in found.sensor_defs} == {"new_drops": "ingest"}
+    assert {s.name: (s.job_name, s.cron_schedule, s.execution_timezone) for s in found.schedule_defs} == {
+        "nightly_curate": ("curate", "0 3 * * *", "UTC")
+    }  # fmt: skip
+    # Nothing starts before somebody wants it to.
+    assert {sensor.default_status for sensor in found.sensor_defs} == {
+        dg.DefaultSensorStatus.STOPPED
+    }
+    assert {schedule.default_status for schedule in found.schedule_defs} == {
+        dg.DefaultScheduleStatus.STOPPED
+    }
+    assert all(a.description.endswith(".") for a in (*found.sensor_defs, *found.schedule_defs))
+
+
 def test_config__every_field_is_described(project):
     defs = make_definitions(load_settings())
     for name, resource in defs.resources.items():

@@ -149,6 +149,14 @@ class ObjectStore:
             for meta in page:
                 yield _info(meta)
 
+    def list_folders(self, prefix: str = "") -> tuple[str, ...]:
+        """Names of the folders directly below a prefix, sorted; what lies in them is not listed."""
+        where = prefix.strip("/") or None
+        found = self._call(
+            "list", prefix, lambda: obstore.list_with_delimiter(self._backend, where)
+        )
+        return tuple(sorted(path.rpartition("/")[2] for path in found["common_prefixes"]))
+
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is fine, on every store alike."""
         self._check_key(key)
