@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -58,8 +59,10 @@ def run_demo(settings: Settings, say: Say) -> bool:
     refuse_other_weights(store)
     say("Drawing two flights and a checkpoint, unless they are there …")
     started = time.perf_counter()
-    folders = draw_flights(settings.root / "inbox")
-    find_or_write_demo_checkpoint(settings.root / MODEL)
+    with ThreadPoolExecutor(1) as pool:  # loading torch for it is waiting for the disk, mostly
+        checkpoint = pool.submit(find_or_write_demo_checkpoint, settings.root / MODEL)
+        folders = draw_flights(settings.root / "inbox")
+    checkpoint.result()
     drawn = ", ".join(shorten(folder, settings.root) for folder in folders)
     say(f"  {drawn} and {MODEL}: {time.perf_counter() - started:.1f} s")
     if set_if_silent(settings.root, "DINO_MODEL_ID", MODEL):
