@@ -77,12 +77,18 @@ class TorchEncoder:
 
 
 def _load(folder: Path, checkpoint: Checkpoint) -> "torch.nn.Module":
+    import torch
     from transformers import AutoModel
 
     # Only from_pretrained knows the renamed keys of older checkpoints.
     with quiet_progress():
         model, report = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            # Not what the files have: bfloat16 ones would compute in bfloat16 under the name fp32.
+            dtype=torch.float32,
         )
     absent = sorted(key for key in report["missing_keys"] if "mask_token" not in key)
     if absent:

@@ -111,3 +111,17 @@ def test_load__weights_that_miss_a_tensor(checkpoint_dir, tmp_path):
     checkpoint = read_checkpoint(folder, model="tiny")
     with pytest.raises(InvalidCheckpointError, match=r"1 tensors .*up_proj.weight"):
         TorchEncoder(folder, checkpoint, device="cpu")
+
+
+def test_encode__computes_in_float32_whatever_the_files_have(checkpoint_dir, tmp_path):
+    from transformers import AutoModel
+
+    AutoModel.from_pretrained(checkpoint_dir).to(torch.bfloat16).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_bytes(
+        (checkpoint_dir / "preprocessor_config.json").read_bytes()
+    )
+    checkpoint = read_checkpoint(tmp_path, model="half")
+    found = TorchEncoder(tmp_path, checkpoint, device="cpu").encode(tiles(2, 64)).cls
+    assert (found.astype("float16").astype("float32") != found).any()
+    half = torch.from_numpy(found).to(torch.bfloat16).float().numpy()
+    assert (half != found).any()
