@@ -62,7 +62,9 @@ class InstanceRuns:
         return PastRuns(
             ended=len(ours),
             last=ours[0].run_id if ours else "",
-            is_cancelled=any(run.status == dg.DagsterRunStatus.CANCELED for run in ours),
+            cancelled=next(
+                (run.run_id for run in ours if run.status == dg.DagsterRunStatus.CANCELED), ""
+            ),
             is_retrying=any(
                 r.dagster_run.is_complete_and_waiting_to_retry and (r.end_time or 0) > since_s
                 for r in records

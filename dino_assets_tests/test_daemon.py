@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dino_assets.processes import PROCESS_TAG, RunProcess
 from dino_assets.settings import load_settings
 from dino_assets.stages.arrivals import MARKER
 from dino_assets.stages.finished import list_stamps
@@ -75,7 +76,9 @@ def test_new_drops__killed_in_the_middle_every_drop_is_run_once(project: Path, t
         assert started["sensorState"]["status"] == "RUNNING", started
         wait_for(ui, lambda: [r["status"] for r in find_runs(ui, "flight-1")] == ["SUCCESS"], timeout_s=120)  # fmt: skip
         arrive(project, "flight-2", photos=60)
-        wait_for(ui, lambda: [r["status"] for r in find_runs(ui, "flight-2")] == ["STARTED"], timeout_s=90)  # fmt: skip
+        # Started, and it has said which process it is: some 0.1 s later.
+        wait_for(ui, lambda: PROCESS_TAG in str(find_runs(ui, "flight-2")), timeout_s=90)
+        assert [r["status"] for r in find_runs(ui, "flight-2")] == ["STARTED"]
         kill_all(ui)
     made = list_stamps(open_store(load_settings().storage))
     assert not any("embeddings" in key for key in made["flight-2"]), "killed too late"
@@ -89,6 +92,10 @@ def test_new_drops__killed_in_the_middle_every_drop_is_run_once(project: Path, t
     assert [run["status"] for run in second] == ["FAILURE", "SUCCESS"]
     # The killed run was started again by Dagster, not by the sensor beside it.
     assert [run["parentRunId"] for run in second] == [None, second[0]["runId"]]
+    # Each said itself which process it is; the retried one did not keep its parent's.
+    told = [tag for run in first + second for tag in run["tags"] if tag["key"] == PROCESS_TAG]
+    said = [RunProcess.load(tag["value"]) for tag in told]
+    assert [process and process.run for process in said] == [r["runId"] for r in first + second]
     made = list_stamps(open_store(load_settings().storage))
     for name in ("flight-1", "flight-2"):
         assert len(made[name]) == 4, made[name]  # record, images, tiles, embeddings

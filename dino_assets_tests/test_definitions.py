@@ -155,7 +155,7 @@ def test_instance__sends_nothing_and_stays_in_the_folder():
     assert instance["telemetry"] == {"enabled": False}
     assert instance["run_monitoring"]["enabled"] is True
     assert instance["run_retries"]["enabled"] is True
-    assert "concurrency" not in instance  # a killed pool holder would block later CLI runs
+    assert "pools" not in instance["concurrency"]  # a killed holder would block later CLI runs
     folders = [
         instance["storage"]["sqlite"]["base_dir"],
         instance["local_artifact_storage"]["config"]["base_dir"],

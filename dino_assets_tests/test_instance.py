@@ -90,6 +90,13 @@ def test_open_instance__a_damaged_database(project):
         pass
 
 
+def test_open_instance__two_runs_at_once(project):
+    with open_instance(project) as instance:
+        queue = instance.get_concurrency_config().run_queue_config
+    assert queue is not None
+    assert (queue.max_concurrent_runs, queue.tag_concurrency_limits) == (2, [])
+
+
 def test_instance_home__dagster_home_wins(project, tmp_path, monkeypatch):
     assert instance_home(project) == project
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))

@@ -289,6 +289,17 @@ def test_new_drops__a_cancelled_run_is_left_alone(tower: Tower):
     assert names(tower.tick()) == ["a"]
 
 
+def test_new_drops__names_the_run_that_was_cancelled(tower: Tower):
+    tower.arrive("a")
+    (request,) = tower.tick()
+    run = tower.run_of(request, STATUS.STARTED)
+    tower.instance.report_run_canceled(run)
+    later = tower.run_of(request, STATUS.FAILURE)  # a person tried once more, with the same tags
+    assert tower.tick() == []
+    assert f"a: run {run.run_id[:8]} was cancelled" in tower.said
+    assert later.run_id[:8] not in tower.said
+
+
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_new_drops__not_beside_a_retry_of_dagster(tower: Tower, is_ours: bool):
     tower.arrive("a")

@@ -5,6 +5,7 @@ from collections.abc import Sized
 
 import dagster as dg
 
+from dino_assets.processes import PROCESS_TAG, describe_self
 from dino_assets.records import Checkpoint, Committed, Draft, Part
 from dino_assets.resources.storage import StorageResource
 from dino_assets.stages.drafts import DropDrafts, commit_drops, raise_failures
@@ -20,6 +21,18 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     """Commits drafts to the storage and opens what is committed there."""
 
     storage: dg.ResourceDependency[StorageResource]
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Have the run say which process it is.
+
+        Here because every run passes, from the command line, the UI or a sensor, in its own process:
+        they are executed in one (``definitions.py``). A step in another would be taken for the run.
+        """
+        run, instance = context.run, context.instance
+        if run is None or instance is None or instance.is_ephemeral:
+            return
+        if process := describe_self(run.run_id):
+            instance.add_run_tags(run.run_id, {PROCESS_TAG: process.dump()})
 
     def handle_output(self, context: dg.OutputContext, obj: Draft | DropDrafts | None) -> None:
         """Commit one draft, or drop by drop; metadata goes to each drop's own materialisation.

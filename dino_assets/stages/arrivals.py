@@ -57,7 +57,7 @@ class PastRuns:
 
     ended: int = 0
     last: str = ""
-    is_cancelled: bool = False
+    cancelled: str = ""  # the last one that somebody cancelled
     is_retrying: bool = False  # Dagster is about to start a crashed one again
     keys: frozenset[str] = frozenset()
 
@@ -173,9 +173,9 @@ def has_kept(look: Look, seen: Seen, *, now_s: float) -> bool:
 
 def judge_runs(past: PastRuns) -> str | None:
     """Why a person must look at a complete drop instead of a run being started, or None."""
-    if past.is_cancelled:
+    if past.cancelled:
         return (
-            f"run {past.last[:8]} was cancelled, so it is not started again: launch ingest by hand "
+            f"run {past.cancelled[:8]} was cancelled, so it is not started again: launch ingest by hand "
             "when it is wanted"
         )
     if past.ended >= MAX_ATTEMPTS:

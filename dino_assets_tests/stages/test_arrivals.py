@@ -338,7 +338,7 @@ def test_judge_runs__three_attempts_and_a_person():
     assert judge_runs(PastRuns()) is judge_runs(PastRuns(ended=2)) is None
     why = judge_runs(PastRuns(ended=3, last="0123456789"))
     assert why.startswith("a person must look: 3 runs did not finish it, the last is 01234567.")
-    why = judge_runs(PastRuns(ended=1, last="0123456789", is_cancelled=True))
+    why = judge_runs(PastRuns(ended=5, last="9876543210", cancelled="0123456789"))
     assert why.startswith("run 01234567 was cancelled, so it is not started again")
 
 
@@ -419,7 +419,7 @@ def test_survey_inbox__what_became_of_the_runs(inbox: Inbox):
     assert [launch.attempt for launch in inbox.survey().launches] == [3]
     for past, said in (
         (PastRuns(ended=3), "a person must look"),
-        (PastRuns(is_cancelled=True), "was cancelled"),
+        (PastRuns(cancelled="0123456789"), "was cancelled"),
     ):
         inbox.runs.ended["a"] = past
         survey = inbox.survey()

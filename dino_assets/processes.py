@@ -1,0 +1,99 @@
+"""Which process a run is, told so that another process can see whether it is still there.
+
+A number is not enough: it is given again, and it means somebody else in another container. Clocks do
+not help: they are stepped, and containers virtualise them (lxcfs). The kernel's own words do: this
+boot, these namespaces, this number, started at this tick. Where they cannot be had (no Linux, the
+``/proc`` of another namespace) nothing is told and nothing is judged.
+"""
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+# Where a run says it, for the launcher.
+PROCESS_TAG = "dino_assets/process"
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class RunProcess:
+    """The process of one run. A retried run is given its parent's tags, hence ``run``."""
+
+    run: str
+    host: str
+    boot: str
+    namespaces: str
+    pid: int
+    start_ticks: int
+
+    def dump(self) -> str:
+        """As the tag's text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> "RunProcess | None":
+        """From a tag's text, or None: anybody may write a tag."""
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        types = {field.name: field.type for field in fields(cls)}
+        if not isinstance(found, dict) or {k: type(v) for k, v in found.items()} != types:
+            return None
+        known = cls(**found)
+        return known if 0 < known.pid < 2**31 else None
+
+
+def describe_self(run: str) -> RunProcess | None:
+    """This process, as the one of a run, or None where the kernel does not say."""
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        spaces = str((PROC / "self/ns/pid").readlink())
+        if (offsets := PROC / "self/ns/time").is_symlink():  # what starts are counted from
+            spaces += f" {offsets.readlink()}"
+        pid, _, start_ticks = _read_stat("self")
+    except (OSError, ValueError, IndexError):
+        return None
+    if pid != os.getpid():
+        return None  # /proc is that of another namespace
+    return RunProcess(run, socket.gethostname(), boot, spaces, pid, start_ticks)
+
+
+def explain_death(known: RunProcess, here: RunProcess) -> str | None:
+    """Why a process is gone for certain, seen from another one; None if it lives or is out of sight."""
+    if known.host != here.host:
+        return None
+    if known.boot != here.boot:
+        return f"its process {known.pid} is gone: the machine {known.host} restarted"
+    if known.namespaces != here.namespaces or _is_there(known):
+        return None
+    return f"its process {known.pid} on {known.host} is gone: killed"
+
+
+def _is_there(known: RunProcess) -> bool:
+    try:
+        _, state, start_ticks = _read_stat(str(known.pid))
+    except (OSError, ValueError, IndexError):
+        return _has_number(known.pid)  # `hidepid` hides what other users run
+    return start_ticks == known.start_ticks and state not in ("Z", "X")
+
+
+def _has_number(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _read_stat(process: str) -> tuple[int, str, int]:
+    """Number, state and start of a process, in ticks since the boot."""
+    # The name stands in parentheses and may hold some itself, and blanks.
+    head, _, tail = (PROC / process / "stat").read_text(errors="replace").rpartition(")")
+    rest = tail.split()
+    return int(head.split()[0]), rest[0], int(rest[19])
