@@ -193,7 +193,7 @@ def projections_are_complete(
 @dg.asset_check(
     asset="selections",
     blocking=True,
-    description="As many tiles as asked, each once, in the pool, paid for in no earlier round.",
+    description="As many tiles as asked, each once, from the pool, paid for in no earlier round.",
 )
 def selections_are_sound(
     context: dg.AssetCheckExecutionContext, storage: StorageResource

@@ -35,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as err:
-        _say(f"{type(err).__name__}: {err.strerror}: {err.filename!r}", to=sys.stderr)
+        where = f": {err.filename!r}" if err.filename else ""
+        _say(f"{type(err).__name__}: {err.strerror or err}{where}", to=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        _say("Interrupted. What is finished is kept; run it again to go on.", to=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     choose.add_argument("--column", metavar="WORD", help="which vector: cls or mean")
     choose.add_argument(
         "--clusters", dest="n_clusters", type=int, metavar="N", help="clamped to what is there"
+    )
+    choose.add_argument(
+        "--fps-ratio",
+        type=float,
+        metavar="SHARE",
+        help="hybrid: the share of each cluster's quota picked by distance, 0 to 1",
     )
     choose.add_argument("--tile-px", type=int, metavar="N", help="another side than the family's")
     choose.add_argument(
@@ -200,6 +210,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
     tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
+    asked = make_settings(**given)
     store = _store(settings)
     registered = tuple(find_drops(store))
     found = open_round(
@@ -207,7 +218,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         open_table(store, "tiles"),
         load_checkpoint(store),
         ComputeSettings(),  # a space knows no device, and looking for one would load torch
-        make_settings(**given),
+        asked,
         open_source=lambda drop: open_source(read_drop(store, drop).source, root=settings.root),
         tile_px=tile_px,
         may_replace=may_replace,
@@ -249,12 +260,13 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.stages.drops import find_drops
+    from dino_assets.stages.paid import RECORDS
     from dino_assets.store.collection import verify
 
     store = _store(settings)
     faults = 0
     drops = [found for found in find_drops(store).values() if not isinstance(found, Drop)]
-    for fault in (*drops, *verify(store, should_repair=options.repair)):
+    for fault in (*drops, *verify(store, should_repair=options.repair, records=RECORDS)):
         faults += 1
         _say(str(fault))
     _say(f"{faults} faults" if faults else "everything committed is whole")

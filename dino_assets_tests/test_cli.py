@@ -159,8 +159,9 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     assert "round-0001: chosen, 3 tiles of a pool of 24" in capsys.readouterr().out
 
     # What there is is committed, as the asset does; but never less than asked without saying so.
+    second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25"]
     for verb in ("chosen", "reused"):
-        assert main(["select", "--round", "2", "--budget", "22"]) == 1
+        assert main(["select", *second_round]) == 1
         said = capsys.readouterr()
         assert (
             f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1\n"
@@ -171,6 +172,18 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
             "21 picked: the pool has 24 tiles, 3 of them chosen before. Embed more drops"
         ) in said.err
 
+    (second,) = find_outputs(store(), "selections", "round-0002")
+    assert second.recipe.config["fps_ratio"] == 0.25
+    store().put(second.parts[0].key, b"something else")
+    assert main(["verify", "--repair"]) == 1
+    assert "The part is given up and 'manifests/selections/" in capsys.readouterr().out
+    assert find_outputs(store(), "selections", "round-0002") == [second]
+    assert main(["select", *second_round]) == 1
+    assert "round-0002: chosen, 21 tiles" in capsys.readouterr().out
+    assert main(["verify"]) == 0
+
+    assert main(["select", "--round", "4"]) == 1
+    assert "ConfigError: round 4 is not the next one: ask for round 3" in capsys.readouterr().err
     assert main(["select", "--round", "3"]) == 1
     assert "next:" not in capsys.readouterr().out
     assert main(["select", "--round", "3", "--tile-px", "256"]) == 1
@@ -198,12 +211,21 @@ def test_select__nothing_to_choose_from(project, write_photo, checkpoint_dir, ca
         (["--strategy", "best"], "strategy is 'best'; use one of random, cluster, fps, hybrid"),
         (["--column", "patch"], "column is 'patch'; use one of cls, mean"),
         (["--round", "0"], "round=0: rounds count from 1 to 9999"),
+        (["--budget", "0"], "budget=0: expected 1 or more"),
+        (["--clusters", "0"], "n_clusters=0: expected 1 or more"),
+        (["--seed", "-1"], "seed=-1: expected 0 or more"),
+        (["--fps-ratio", "2"], "fps_ratio=2.0: expected 0 to 1, the share of each cluster's quota"),
     ],
 )
-def test_select__an_option_that_cannot_work(project, checkpoint_dir, capsys, option, sentence):
-    commit(store(), draft_weights(checkpoint_dir, "demo"))
-    assert main(["select", *option]) == 1
+def test_select__an_option_that_cannot_work(project, capsys, option, sentence):
+    assert main(["select", *option]) == 1  # before it is seen that nothing is committed
     assert f"ConfigError: {sentence}" in capsys.readouterr().err
+
+
+def test_select__a_side_that_cannot_be(project, checkpoint_dir, capsys):
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    assert main(["select", "--tile-px", "-1"]) == 1
+    assert "ConfigError: tile_px=-1: expected a side in px" in capsys.readouterr().err
 
 
 def test_verify__finds_and_repairs(project, checkpoint_dir, capsys):

@@ -22,7 +22,7 @@ from dino_assets_tests.ui import LINEAR, serving_ui
 
 DROP, CARD = "flight-1", "cards/flight-1"
 INGEST = ["weights", "images", "tiles", "embeddings"]
-SECOND = {"round": 2, "budget": 7}
+SECOND = {"round": 2, "budget": 7, "fps_ratio": 0.25}
 THIRD = {
     "round": 3,
     "budget": 5,

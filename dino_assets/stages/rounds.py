@@ -2,13 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
 from dino_assets.records import Checkpoint, Committed, ComputeSettings, Draft, Manifest
 from dino_assets.stages.embeddings import current_space
-from dino_assets.stages.selections import RoundSettings, draft_selections
+from dino_assets.stages.paid import PaidRound, find_paid, read_round, spell_input
+from dino_assets.stages.selections import (
+    RoundSettings,
+    check_settings,
+    draft_selections,
+    name_round,
+)
 from dino_assets.stages.sources import Source
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.readers import CommittedTable, SpacedTable, open_table
@@ -37,12 +44,17 @@ def open_round(
     """A round from what is committed in the space of this checkpoint; 0 px takes its family's side.
 
     A committed round stands, whatever came to the pool since and whatever is asked: somebody may be
-    labelling it. Only ``may_replace`` gives it up, and only while no later round counts on it.
+    labelling it. Only ``may_replace`` gives it up, and only while no later round counts on it. Rounds
+    of other spaces are paid for too; those made after a round change nothing about it.
 
     Raises:
         NotCommittedError: nothing is embedded in that space.
-        ConfigError: a round is to be replaced that a later one counts on.
+        ConfigError: settings that cannot work, a round that is not the next one, or one that is to be
+            replaced while a later one counts on it.
     """
+    check_settings(settings)
+    if tile_px < 0:
+        raise ConfigError(f"tile_px={tile_px}: expected a side in px, or 0 for the family's own")
     space = current_space(checkpoint, compute, tile_px=tile_px)
     pool = embeddings.in_space(space)
     if not pool.rows:
@@ -53,46 +65,82 @@ def open_round(
             f"{waiting} Materialise `embeddings` first."
         )
     rounds = open_table(pool.store, "selections", space=space)
-    draft = draft_selections(pool, tiles, rounds, settings, open_source=open_source)
-    name = str(draft.recipe.output.drop)
-    if name not in rounds.drops or rounds.manifest(name).recipe == draft.recipe:
-        return Round(draft)
-    if may_replace:
-        later = [found for found in rounds.drops if found > name]
-        if later:
-            raise ConfigError(
-                f"{name} cannot be replaced: {later[0]} was chosen after it and counts on it. Ask for "
-                f"a round of its own: round {_next_round(rounds)}."
-            )
-        return Round(draft)
-    return _keep(rounds, rounds.manifest(name), draft)
+    name = name_round(settings.round)
+    paid = find_paid(pool.store, rounds, before=name)
+    make = partial(draft_selections, pool, tiles, open_source=open_source)
+    if name not in rounds.drops:
+        _check_is_next(rounds, settings.round)
+    elif not may_replace:
+        return _keep(rounds, rounds.manifest(name), paid, settings, make)
+    draft = make(paid, settings)
+    if name in rounds.drops and rounds.manifest(name).recipe != draft.recipe:
+        _check_is_last(rounds, name, paid)
+    return Round(draft)
 
 
-def _keep(rounds: CommittedTable, standing: Manifest, asked: Draft) -> Round:
-    """The round that stands, in place of the one asked for, and what is different about it."""
-    name, number = standing.recipe.output.drop, _next_round(rounds)
+def _check_is_next(rounds: CommittedTable, number: int) -> None:
+    expected = _next_round(rounds)
+    if number > expected:
+        raise ConfigError(f"round {number} is not the next one: ask for round {expected}")
+    if number < expected:
+        raise ConfigError(
+            f"{name_round(number)} is not there any more and later rounds count on it; ask for round "
+            f"{expected}"
+        )
 
-    def produce() -> Iterator[Any]:
+
+def _check_is_last(rounds: CommittedTable, name: str, paid: Sequence[PaidRound]) -> None:
+    later = [found for found in rounds.drops if found > name]
+    mine = f"selections/{rounds.space}/{name}"
+    later += [spell_input(p.name) for p in paid if mine in p.manifest.recipe.inputs]
+    if later:
+        raise ConfigError(
+            f"{name} cannot be replaced: {later[0]} was chosen after it and counts on it. Ask for "
+            f"a round of its own: round {_next_round(rounds)}."
+        )
+
+
+def _keep(
+    rounds: CommittedTable,
+    standing: Manifest,
+    paid: Sequence[PaidRound],
+    asked: RoundSettings,
+    make: Callable[[Sequence[PaidRound], RoundSettings], Draft],
+) -> Round:
+    """The round that stands, in place of the one asked for, and what is different about it.
+
+    It is asked for as it was: of its own settings, and of the rounds that were paid for by then.
+    """
+    name, recipe = standing.recipe.output.drop, standing.recipe
+    fields = {key: value for key, value in recipe.config.items() if hasattr(asked, key)}
+    draft = make([p for p in paid if p.name in recipe.inputs], replace(asked, **fields))
+
+    def refuse() -> Iterator[Any]:
         raise CommitRefusedError(
             f"{name} is damaged, and what it was chosen from has changed, so that it cannot be chosen "
             "again as it was. `dino-assets verify` names the files, `dino-assets select --replace` "
             "chooses it anew."
         )
 
-    was, now = standing.recipe.config, asked.recipe.config
-    other = [f"{key} {was.get(key)!r}, not {now[key]!r}" for key in now if was.get(key) != now[key]]
-    drops = {*standing.recipe.inputs.items()} ^ {*asked.recipe.inputs.items()}
-    changed = _name_some(sorted({drop for drop, _ in drops}))
+    now = {key: getattr(asked, key) for key in fields}
+    other = [f"{key} {was!r}, not {now[key]!r}" for key, was in fields.items() if was != now[key]]
+    inputs = {*recipe.inputs.items()} ^ {*draft.recipe.inputs.items()}
+    changed = _name_some(sorted({spell_input(key) for key, _ in inputs})) or "the way of choosing"
+    if draft.recipe != recipe:
+        draft = replace(draft, recipe=recipe, produce=refuse)
+    elif not other:
+        return Round(draft)
     why = f"with {', '.join(other)}" if other else f"before {changed} came or changed"
     return Round(
-        Draft(standing.recipe, produce, asked.schema),
-        f"{name} stands as it was chosen, {why}. Further tiles are a round of their own: {number}.",
+        draft,
+        f"{name} stands as it was chosen, {why}. Further tiles are a round of their own: "
+        f"{_next_round(rounds)}.",
         has_other_settings=bool(other),
     )
 
 
 def _next_round(rounds: CommittedTable) -> int:
-    return max(int(name.removeprefix("round-")) for name in rounds.drops) + 1
+    return max((int(name.removeprefix("round-")) for name in rounds.drops), default=0) + 1
 
 
 def describe_round(
@@ -114,7 +162,7 @@ def describe_round(
         f"of {facts['pool']}{paid}, from {_name_some(drops)}"
     )
     rounds = CommittedTable(store, "selections", manifest.recipe.output.space, (manifest,))
-    reasons = Counter(rounds.read(name, ["reason"])["reason"].to_pylist())
+    reasons = Counter(read_round(rounds, str(name), ["reason"])["reason"].to_pylist())
     if reasons:
         yield (
             f"why: {', '.join(f'{count} {word}' for word, count in sorted(reasons.items()))} "

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
@@ -18,7 +18,7 @@ from dino_assets.core.linalg import scale_to_unit
 from dino_assets.core.selection import Selection, StrategyName, certify, select
 from dino_assets.core.sheets import make_contact_sheet
 from dino_assets.core.tiling import cut_tiles
-from dino_assets.errors import CommitRefusedError, ConfigError
+from dino_assets.errors import CommitRefusedError, ConfigError, CorruptObjectError
 from dino_assets.records import (
     Draft,
     EmbeddingColumn,
@@ -29,10 +29,10 @@ from dino_assets.records import (
     Spent,
     Verdict,
 )
+from dino_assets.stages.paid import PaidRound, find_paid, read_round
 from dino_assets.stages.pools import TilePool, check_word, hash_inputs, read_pool
 from dino_assets.stages.sources import Source, read_exactly
 from dino_assets.stages.tiles import grid_of
-from dino_assets.store.manifests import content_hash
 from dino_assets.store.readers import CommittedTable
 
 CODE_VERSION = "1"
@@ -79,13 +79,31 @@ def make_settings(**values: Any) -> RoundSettings:
     """Settings as a person spells them.
 
     Raises:
-        ConfigError: a column or a strategy that does not exist, or a round outside 1 to 9999.
+        ConfigError: settings that cannot work.
     """
     settings = RoundSettings(**values)
+    check_settings(settings)
+    return settings
+
+
+def check_settings(settings: RoundSettings) -> None:
+    """Refuse what cannot work, before anything is read: a round that stands must not hide a misuse.
+
+    Raises:
+        ConfigError: a column or a strategy that does not exist, a round outside 1 to 9999, no tiles,
+            no clusters, a negative seed, or a share outside 0 to 1.
+    """
     check_word("column", settings.column, get_args(EmbeddingColumn))
     check_word("strategy", settings.strategy, get_args(StrategyName))
     name_round(settings.round)
-    return settings
+    for name, least in (("budget", 1), ("n_clusters", 1), ("seed", 0)):
+        if (value := getattr(settings, name)) < least:
+            raise ConfigError(f"{name}={value}: expected {least} or more")
+    if not 0 <= settings.fps_ratio <= 1:
+        raise ConfigError(
+            f"fps_ratio={settings.fps_ratio}: expected 0 to 1, the share of each cluster's quota that "
+            "is picked by distance"
+        )
 
 
 def name_round(number: int) -> str:
@@ -102,34 +120,26 @@ def name_round(number: int) -> str:
 def draft_selections(
     embeddings: CommittedTable,
     tiles: CommittedTable,
-    rounds: CommittedTable,
+    paid: Sequence[PaidRound],
     settings: RoundSettings,
     *,
     open_source: Callable[[str], Source],
 ) -> Draft:
-    """Pick one round from everything committed in the space; earlier rounds are never paid again."""
+    """Pick one round from everything committed in the space; what is paid for is not picked again."""
     name = name_round(settings.round)
-    earlier = [m for m in rounds.manifests if str(m.recipe.output.drop) < name]
     recipe = Recipe(
         OutputId("selections", name, embeddings.space),
         CODE_VERSION,
         config=asdict(settings),
-        inputs=hash_inputs(embeddings)
-        | {f"selections/{m.recipe.output.drop}": content_hash(m) for m in earlier},
+        inputs=hash_inputs(embeddings) | {earlier.name: earlier.content for earlier in paid},
     )
 
     def produce() -> Iterator[pa.RecordBatch | NamedBytes | Facts | Spent]:
         started = time.perf_counter()
         pool = read_pool(embeddings, settings.column).distinct()
-        paid = {
-            tile_id
-            for manifest in earlier
-            for tile_id in rounds.read(manifest.recipe.output.drop, ["tile_id"])[
-                "tile_id"
-            ].to_pylist()
-        }
+        known = {tile_id for earlier in paid for tile_id in earlier.tile_ids()}
         read_s = time.perf_counter() - started
-        picked, facts = pick_round(pool, settings, paid)
+        picked, facts = pick_round(pool, settings, known)
         rows = [_row(pool, picked, rank, settings.round) for rank in range(len(picked.indices))]
         cells: dict[int, NDArray[np.uint8]] = {}
         yield from _complete(rows, tiles, open_source, cells)
@@ -249,30 +259,39 @@ def _encode(picture: Image.Image) -> bytes:
 
 
 def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: str) -> Verdict:
-    """As many as asked (or a sentence why not), each once, in the pool, in no earlier round."""
+    """As many as asked (or a sentence why not), each once, in the pool, in no round it counts as paid.
+
+    A tile may leave the pool after it was chosen, with its photograph: that warns.
+    """
     manifest = rounds.manifest(name)
-    ids = rounds.read(name, ["tile_id"])["tile_id"].to_pylist()
-    budget, facts = int(manifest.recipe.config["budget"]), manifest.facts
-    if len(ids) != budget and not facts["shortfall"]:
+    named = manifest.recipe.inputs
+    try:
+        rows = read_round(rounds, name, ["tile_id", "drop"]).to_pylist()
+        paid = {
+            tile_id
+            for earlier in find_paid(rounds.store, rounds, before=name)
+            if earlier.name in named
+            for tile_id in earlier.tile_ids()
+        }
+    except CorruptObjectError as err:
+        return Verdict(name, False, str(err))
+    ids = {row["tile_id"] for row in rows}
+    budget, shortfall = int(manifest.recipe.config["budget"]), manifest.facts["shortfall"]
+    if len(rows) != budget and not shortfall:
         return Verdict(
-            name, False, f"{len(ids)} tiles where {budget} were asked for, and no reason why"
+            name, False, f"{len(rows)} tiles where {budget} were asked for, and no reason why"
         )
-    if len(ids) != len(set(ids)):
-        return Verdict(name, False, f"{len(ids) - len(set(ids))} tiles are picked twice")
+    if len(rows) != len(ids):
+        return Verdict(name, False, f"{len(rows) - len(ids)} tiles are picked twice")
+    now = hash_inputs(embeddings)
     pool = {i for _, part in embeddings.parts(["tile_id"]) for i in part["tile_id"].to_pylist()}
-    if set(ids) - pool:
-        return Verdict(name, False, f"{len(set(ids) - pool)} picked tiles are not in the pool")
-    earlier = {
-        i
-        for m in rounds.manifests
-        if str(m.recipe.output.drop) < name
-        for i in rounds.read(m.recipe.output.drop, ["tile_id"])["tile_id"].to_pylist()
-    }
-    if set(ids) & earlier:
-        return Verdict(
-            name, False, f"{len(set(ids) & earlier)} tiles were paid for in earlier rounds"
-        )
-    short = f"; {facts['shortfall']}" if facts["shortfall"] else ""
-    return Verdict(
-        name, True, f"{len(ids)} tiles of a pool of {len(pool)}{short}", warns=bool(short)
-    )
+    lost = [row["drop"] for row in rows if row["tile_id"] not in pool]
+    if strays := [drop for drop in lost if named.get(drop) == now.get(drop)]:
+        return Verdict(name, False, f"{len(strays)} picked tiles are not in the pool")
+    if again := ids & paid:
+        return Verdict(name, False, f"{len(again)} tiles were paid for in earlier rounds")
+    notes = [shortfall] if shortfall else []
+    if lost:
+        notes.append(f"{len(lost)} of its tiles have left the pool since")
+    said = "; ".join([f"{len(rows)} tiles of a pool of {len(pool)}", *notes])
+    return Verdict(name, True, said, warns=bool(notes))

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -157,22 +157,32 @@ def _staging_files(folder: Path | None, oldest: datetime) -> Iterator[Path]:
                 yield path
 
 
-def verify(store: ObjectStore, *, should_repair: bool = False) -> Iterator[CorruptObjectError]:
-    """Read every manifest, receipt and part, and yield what is wrong.
+def verify(
+    store: ObjectStore, *, should_repair: bool = False, records: Container[str] = ()
+) -> Iterator[CorruptObjectError]:
+    """Read every manifest, receipt and part, and yield what is wrong and what was done about it.
 
     With ``should_repair`` a manifest or receipt that is bad or has a bad part is deleted: its output
     is then absent, and the next run makes it again. Parts are left, since a writer may be putting a
     good one in place of a bad one right now.
+
+    The manifests of assets in ``records`` are never deleted: they say what cannot be found out again.
+    Their bad parts are, so that the next commit of that recipe makes them again.
     """
     verdicts: dict[Part, CorruptObjectError | None] = {}
     for info in sorted(_json_objects(store, "manifests"), key=lambda info: info.key):
+        parts: Sequence[Part] = ()
         try:
             manifests = read_manifests(store, [info.key])
         except CorruptObjectError as err:
             faults = [err]
         else:
-            faults = _faults(store, [part for m in manifests for part in m.parts], verdicts)
-        yield from _repaired(store, info, faults, should_repair)
+            parts = [part for m in manifests for part in m.parts]
+            faults = _faults(store, parts, verdicts)
+        if should_repair and info.key.split("/")[1] in records:
+            yield from (_spared(store, info.key, parts, fault) for fault in faults)
+        else:
+            yield from _repaired(store, info, faults, should_repair)
     for info, receipt in _receipts(store):
         if isinstance(receipt, CorruptObjectError):
             faults = [receipt]
@@ -202,7 +212,46 @@ def _repaired(
         with contextlib.suppress(ObjectNotFoundError):
             if _is_same(store.head(info.key), info):
                 store.delete(info.key)
+                return [_with(fault, f"Deleted {info.key!r}: run it again.") for fault in faults]
     return faults
+
+
+def _spared(
+    store: ObjectStore, manifest: str, parts: Sequence[Part], fault: CorruptObjectError
+) -> CorruptObjectError:
+    """Repair what a record has lost without losing the record."""
+    if fault.key == manifest:
+        return _with(
+            fault,
+            "It is a record that cannot be made again, so it was left: put it back from a backup, or "
+            "delete it yourself once nobody needs to know what it said.",
+        )
+    if not any(part.key == fault.key and _give_up(store, part) for part in parts):
+        return fault
+    return _with(
+        fault,
+        f"The part is given up and {manifest!r} kept, which is a record: run that output again to "
+        "have the part again.",
+    )
+
+
+def _give_up(store: ObjectStore, part: Part) -> bool:
+    """Delete a bad part, unless a writer has put a good one there since; tells whether it is gone."""
+    try:
+        seen = store.head(part.key)
+        try:
+            verify_part(store, part)
+        except CorruptObjectError:
+            if _is_same(store.head(part.key), seen):
+                store.delete(part.key)
+                return True
+    except ObjectNotFoundError:
+        return True
+    return False
+
+
+def _with(fault: CorruptObjectError, done: str) -> CorruptObjectError:
+    return CorruptObjectError(f"{fault} {done}", store=fault.store, key=fault.key)
 
 
 def _is_same(one: ObjectInfo, other: ObjectInfo) -> bool:

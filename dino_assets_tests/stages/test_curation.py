@@ -10,14 +10,16 @@ import pytest
 from PIL import Image
 
 from dino_assets.core.tiling import make_grid
-from dino_assets.errors import ConfigError
+from dino_assets.errors import ConfigError, CorruptObjectError
 from dino_assets.records import ComputeSettings, Draft, Drop, Facts
 from dino_assets.samples.flights import draw_flights
 from dino_assets.stages import projections as maps
 from dino_assets.stages import selections as rounds_stage
 from dino_assets.stages.embeddings import current_space, draft_embeddings, make_encoder
 from dino_assets.stages.images import draft_images
+from dino_assets.stages.paid import find_paid, read_round, spell_input
 from dino_assets.stages.projections import MapSettings, draft_projections, judge_projections
+from dino_assets.stages.rounds import open_round
 from dino_assets.stages.selections import (
     RoundSettings,
     draft_selections,
@@ -71,10 +73,11 @@ class World:
         return open_table(self.store, "selections", space=self.space)
 
     def select(self, settings: RoundSettings):
+        before = name_round(settings.round)
         draft = draft_selections(
             self.embeddings(),
             open_table(self.store, "tiles"),
-            self.rounds(),
+            find_paid(self.store, self.rounds(), before=before),
             settings,
             open_source=self.sources.__getitem__,
         )
@@ -187,12 +190,64 @@ def test_draft_selections__an_empty_pool(checkpoint_dir):
     draft = draft_selections(
         nothing,
         open_table(store, "tiles"),
-        open_table(store, "selections", space="s"),
+        [],
         RoundSettings(),
         open_source=lambda d: None,
     )
     assert commit(store, draft).manifest.rows == 0
     assert commit(store, draft_projections(nothing, MapSettings(), model="m")).manifest.rows == 0
+
+
+def test_judge_selections__against_the_rounds_that_its_recipe_names(world: World):
+    world.select(RoundSettings(budget=4))
+    known = world.rounds().manifest("round-0001")
+    rows = world.rounds().read("round-0001").cast(rounds_stage.SCHEMA)
+
+    def plant(space: str, name: str, *paid: str):
+        inputs = {k: v for k, v in known.recipe.inputs.items() if "/" not in k}
+        recipe = replace(
+            known.recipe,
+            output=replace(known.recipe.output, drop=name, space=space),
+            inputs=inputs | dict.fromkeys(paid, "f00d"),
+        )
+        items = [*rows.to_batches(), Facts(known.facts)]
+        commit(world.store, Draft(recipe, lambda: iter(items), rounds_stage.SCHEMA))
+        return judge_selections(world.rounds(), world.embeddings(), "round-0002")
+
+    assert plant(world.space, "round-0002").passed
+    verdict = plant(world.space, "round-0002", "selections/round-0001")
+    assert (verdict.passed, verdict.sentence) == (False, "4 tiles were paid for in earlier rounds")
+    # Of another space: its later rounds are none of the round's business, those that it names are.
+    assert plant(world.space, "round-0002").passed
+    assert plant("elsewhere", "round-0007").passed
+    verdict = plant(world.space, "round-0002", "selections/elsewhere/round-0007")
+    assert (verdict.passed, verdict.sentence) == (False, "4 tiles were paid for in earlier rounds")
+
+
+def test_read_round__says_how_to_have_a_lost_table_again(world: World):
+    done = world.select(RoundSettings(budget=4, n_clusters=2))
+    (table,) = [part for part in done.manifest.parts if part.name is None]
+    world.store.delete(table.key)
+    sentence = (
+        f"That output is round-0001 of space {world.space}: choose it again as it was, with the "
+        "weights and the tile side of that space: `dino-assets select --round 1 --budget 4 "
+        "--column cls --fps-ratio 0.5 --clusters 2 --seed 42 --strategy hybrid`."
+    )
+    with pytest.raises(CorruptObjectError) as raised:
+        read_round(world.rounds(), "round-0001")
+    assert sentence in str(raised.value)
+    with pytest.raises(CorruptObjectError, match="the tiles of round-0001 cannot be read"):
+        world.select(RoundSettings(round=2, budget=4))
+    verdict = judge_selections(world.rounds(), world.embeddings(), "round-0001")
+    assert not verdict.passed
+    assert sentence in verdict.sentence
+
+
+def test_spell_input__as_a_person_calls_it():
+    assert spell_input("flight-1") == "flight-1"
+    assert spell_input("selections") == "selections"  # a drop may be called so
+    assert spell_input("selections/round-0001") == "round-0001"
+    assert spell_input("selections/abc/round-0001") == "round-0001 of space abc"
 
 
 def test_judge_selections__planted(world: World):
@@ -231,8 +286,23 @@ def test_judge_selections__planted(world: World):
         (maps.make_settings, {"method": "tsne"}),
         (rounds_stage.make_settings, {"column": "register"}),
         (rounds_stage.make_settings, {"round": 0}),
+        (rounds_stage.make_settings, {"budget": 0}),
+        (rounds_stage.make_settings, {"n_clusters": 0}),
+        (rounds_stage.make_settings, {"seed": -1}),
+        (rounds_stage.make_settings, {"fps_ratio": 1.1}),
+        (rounds_stage.make_settings, {"fps_ratio": -0.1}),
+        (rounds_stage.make_settings, {"fps_ratio": float("nan")}),
     ],
 )
 def test_make_settings__refuses(make, wrong):
     with pytest.raises(ConfigError):
         make(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "tile_px"),
+    [(RoundSettings(budget=0), 0), (RoundSettings(fps_ratio=2), 0), (RoundSettings(), -1)],
+)
+def test_open_round__refuses_before_it_reads_anything(settings: RoundSettings, tile_px: int):
+    with pytest.raises(ConfigError, match="expected"):
+        open_round(None, None, None, None, settings, open_source=None, tile_px=tile_px)

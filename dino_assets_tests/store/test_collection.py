@@ -11,8 +11,8 @@ import pytest
 
 from dino_assets.errors import CorruptObjectError, StoreUnavailableError
 from dino_assets.records import OutputId, Receipt
-from dino_assets.store.collection import MIN_AGE, collect
-from dino_assets.store.manifests import commit, manifest_key
+from dino_assets.store.collection import MIN_AGE, collect, verify
+from dino_assets.store.manifests import commit, find_manifest, manifest_key, read_manifest
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.parts import put_part
 from dino_assets.store.receipts import find_receipt, receipt_key, write_receipt
@@ -321,6 +321,65 @@ def test_collect__staging_files_of_killed_writers(local_store: ObjectStore, tmp_
     assert not any((folder / name).exists() for name in swept)
     assert all((folder / name).exists() for name in (*kept_old, *kept_young))
     assert snapshot(local_store, OutputId("things", "flight-1")) == whole
+
+
+def test_verify__a_record_loses_its_bad_part_only(store: ObjectStore, tmp_path):
+    file = local_file(tmp_path)
+    other = OutputId("others", "flight-1")
+    commit(store, full_draft(store, file))
+    commit(store, rows_draft([1, 2], output=other))
+    store.delete(receipt_key(OUTPUT, "shard-1"))
+    whole, manifest = snapshot(store), read_manifest(store, OUTPUT)
+    bad = manifest.parts[0].key
+    for key in (bad, read_manifest(store, other).parts[0].key):
+        store.put(key, b"something else")
+    faults = {fault.key: str(fault) for fault in verify(store, should_repair=False)}
+    assert not any("given up" in said for said in faults.values())
+    faults = {f.key: str(f) for f in verify(store, should_repair=True, records=("things",))}
+    assert faults[bad].endswith(
+        f"The part is given up and {manifest_key(OUTPUT)!r} kept, which is a record: run that output "
+        "again to have the part again."
+    )
+    assert read_manifest(store, OUTPUT) == manifest
+    assert bad not in keys(store, "parts")
+    assert find_manifest(store, other) is None
+    assert not commit(store, full_draft(store, file)).was_reused
+    assert snapshot(store) == whole
+    assert list(verify(store)) == []
+
+
+def test_verify__a_record_that_cannot_be_read_is_left(store: ObjectStore):
+    commit(store, rows_draft([1, 2]))
+    key = manifest_key(OUTPUT)
+    broken = store.get(key)[:-1]
+    store.put(key, broken)
+    (fault,) = verify(store, should_repair=True, records=("things",))
+    assert "so it was left: put it back from a backup" in str(fault)
+    assert store.get(key) == broken
+    (fault,) = verify(store, should_repair=True)
+    assert str(fault).endswith(f"Deleted {key!r}: run it again.")
+    assert keys(store, "manifests") == []
+
+
+def test_verify__spares_a_part_that_a_writer_has_put_again(store: ObjectStore):
+    commit(store, rows_draft([1, 2]))
+    whole = snapshot(store)
+    (part,) = read_manifest(store, OUTPUT).parts
+    for at in (1, 2, 3):  # head calls: the verdict's, then the repair's
+        store.put(part.key, b"something else")
+        heads = 0
+
+        def heal(verb: str, key: str, at: int = at) -> None:
+            nonlocal heads
+            heads += verb == "head"
+            if (verb, heads) == ("head", at + 1):
+                store.put(part.key, whole[part.key])
+
+        watched = WatchedStore(store, before=heal)
+        faults = list(verify(watched, should_repair=True, records=("things",)))
+        assert [fault.key for fault in faults] == [part.key]
+        assert "given up" not in str(faults[0])
+        assert snapshot(store) == whole
 
 
 def test_collect__empty_store(store: ObjectStore):
