@@ -1,8 +1,11 @@
 """``make demo``: two drawn flights through the whole lineage, and a summary a newcomer can read."""
 
+import fcntl
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -17,13 +20,13 @@ from dino_assets.partitions import add_drop_keys
 from dino_assets.records import ComputeSettings, Settings
 from dino_assets.samples.checkpoint import find_or_write_demo_checkpoint
 from dino_assets.samples.flights import draw_flights
-from dino_assets.settings import set_if_silent
+from dino_assets.settings import DEFAULT_STORAGE, set_if_silent
 from dino_assets.stages.compute import resolve_compute
 from dino_assets.stages.drops import register_drop
 from dino_assets.stages.embeddings import current_space
 from dino_assets.stages.reports import DropReport, report_drops
 from dino_assets.stages.selections import name_round
-from dino_assets.stages.states import export_files
+from dino_assets.stages.states import ASSETS, export_files
 from dino_assets.stages.weights import OUTPUT as WEIGHTS
 from dino_assets.stages.weights import load_checkpoint
 from dino_assets.store.manifests import find_manifest
@@ -38,14 +41,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DemoRun:
-    """How the run of ``lineage`` ended."""
+    """How the runs ended."""
 
-    run_id: str
-    success: bool
+    failed_run: str
+    failures: tuple[str, ...]
     reused: int
     made: int
     checks: tuple[dg.AssetCheckEvaluation, ...]
-    failures: tuple[str, ...]
     seconds: float
 
 
@@ -53,10 +55,33 @@ def run_demo(settings: Settings, say: Say) -> bool:
     """Draw, register, run, tell; a second call finds everything made. Tells whether all went well.
 
     Raises:
-        ConfigError: this store works with other weights, which the demo's would replace.
+        ConfigError: this store works with other weights, which the demo's would replace; or files of
+            somebody's own lie where the demo would draw.
     """
+    # Everything that can be refused is, before anything is written.
+    compute = resolve_compute(ComputeSettings(device=settings.device))  # type: ignore[arg-type]
     store = open_store(settings.storage)
     refuse_other_weights(store)
+    with open_instance(settings.root):
+        pass
+    with taking_turns(settings.root, say):
+        drops = prepare(settings, store, say)
+        run = run_jobs(settings, drops, say)
+        if run.failed_run:
+            for failure in run.failures:
+                say(failure)
+            say(f"Run {run.failed_run} failed. `make ui` shows where: http://127.0.0.1:3000/runs")
+            return False
+        space = current_space(load_checkpoint(store), compute)
+        reports = report_drops(store, drops, space=space, round_name=ROUND)
+        files = [shorten(path, settings.root) for path in export(settings, store, space)]
+    for line in describe(run, reports, files):
+        say(line)
+    return True
+
+
+def prepare(settings: Settings, store: ObjectStore, say: Say) -> list[str]:
+    """Flights, checkpoint, the setting that names it, and the drops' records; tells the drops."""
     say("Drawing two flights and a checkpoint, unless they are there …")
     started = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:  # loading torch for it is waiting for the disk, mostly
@@ -65,28 +90,36 @@ def run_demo(settings: Settings, say: Say) -> bool:
     checkpoint.result()
     drawn = ", ".join(shorten(folder, settings.root) for folder in folders)
     say(f"  {drawn} and {MODEL}: {time.perf_counter() - started:.1f} s")
-    if set_if_silent(settings.root, "DINO_MODEL_ID", MODEL):
+    # Only where nobody set anything up: real work must not find random weights in its settings.
+    is_bare = settings.storage.url == DEFAULT_STORAGE
+    if is_bare and set_if_silent(settings.root, "DINO_MODEL_ID", MODEL):
         say(f"  .env now says DINO_MODEL_ID={MODEL}, so that the UI goes on with it")
     for folder in folders:
-        register_drop(store, folder.name, source=str(folder), root=settings.root)
-    drops = sorted(folder.name for folder in folders)
-    run = run_lineage(settings, drops, say)
-    if not run.success:
-        for failure in run.failures:
-            say(failure)
-        say(f"Run {run.run_id} failed. `make ui` shows where, at http://127.0.0.1:3000/runs")
-        return False
-    compute = resolve_compute(ComputeSettings(device=settings.device))  # type: ignore[arg-type]
-    space = current_space(load_checkpoint(store), compute)
-    reports = report_drops(store, drops, space=space, round_name=ROUND)
+        # The same pictures in a clone that was moved are still the demo's.
+        register_drop(store, folder.name, source=str(folder), root=settings.root, may_replace=True)
+    return sorted(folder.name for folder in folders)
+
+
+def export(settings: Settings, store: ObjectStore, space: str) -> list[Path]:
+    """Write map and round where a person finds them; what another round left is taken away."""
     out = settings.root / OUT
-    written = [
+    shutil.rmtree(out / "tiles", ignore_errors=True)
+    return [
         *export_files(store, "projections", space=space, folder=out),
         *export_files(store, "selections", ROUND, space=space, folder=out),
     ]
-    for line in describe(run, reports, [shorten(path, settings.root) for path in written]):
-        say(line)
-    return True
+
+
+@contextmanager
+def taking_turns(root: Path, say: Say) -> Iterator[None]:
+    """One demo at a time in a folder; the second waits and then finds everything made."""
+    with (root / ".dagster" / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another demo is running in this folder; waiting for it …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def refuse_other_weights(store: ObjectStore) -> None:
@@ -99,63 +132,73 @@ def refuse_other_weights(store: ObjectStore) -> None:
     if found and not found.facts.get("caveat"):
         raise ConfigError(
             f"store {store.url!r} works with the weights {found.recipe.config['model']!r}; the demo "
-            "would put random ones in their place. Run it in a clone of its own, or beside your work: "
-            "DINO_STORAGE=data-demo make demo"
+            "would put random ones in their place. Run it in a clone of its own."
         )
 
 
-def run_lineage(settings: Settings, drops: Sequence[str], say: Say) -> DemoRun:
-    """Run the job ``lineage`` once for all the drops, in this process, on the instance the UI shows."""
-    run_id = str(uuid4())
+def run_jobs(settings: Settings, drops: Sequence[str], say: Say) -> DemoRun:
+    """`ingest` for each drop, `lineage` for the last: both drops, and one map and round of them.
+
+    In this process, on the instance that the UI shows. A range of partitions would be one run, and would
+    take in whatever was registered between the two.
+    """
     config = {
         # Named in the run itself: the demo's checkpoint, whatever this machine is set up for.
         "resources": {"hub": {"config": {"model": MODEL}}},
         # Dagster's own log is in the UI; here are the lines that a person wants to read.
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
-    tags = {
-        "dagster/asset_partition_range_start": drops[0],
-        "dagster/asset_partition_range_end": drops[-1],
-    }
-    say(f"Job lineage, run {run_id[:8]}, drops {' and '.join(drops)}:")
     started = time.perf_counter()
+    was_reused: dict[object, bool] = {}
+    checks: list[dg.AssetCheckEvaluation] = []
     with open_instance(settings.root) as instance:
         add_drop_keys(instance, drops)
-        instance.add_event_listener(run_id, lambda entry: _tell(entry, say))
-        result = (
-            make_definitions(settings)
-            .resolve_job_def("lineage")
-            .execute_in_process(
-                run_config=config, instance=instance, tags=tags, run_id=run_id, raise_on_error=False
+        definitions = make_definitions(settings)
+        for drop in drops:
+            job, run_id = "lineage" if drop == drops[-1] else "ingest", str(uuid4())
+            say(f"Job {job}, drop {drop}, run {run_id[:8]}:")
+            instance.add_event_listener(run_id, lambda entry: _tell(entry, say))
+            result = definitions.resolve_job_def(job).execute_in_process(
+                run_config=config,
+                instance=instance,
+                partition_key=drop,
+                run_id=run_id,
+                raise_on_error=False,
             )
-        )
-    reused = [
-        event.materialization.metadata["was_reused"].value
-        for event in result.get_asset_materialization_events()
-    ]
-    failed = [event for event in result.all_events if event.is_step_failure]
-    return DemoRun(
-        run_id,
-        result.success,
-        reused=sum(map(bool, reused)),
-        made=sum(not value for value in reused),
-        checks=tuple(result.get_asset_check_evaluations()),
-        failures=tuple(f"{e.step_key}: {_innermost(e)}" for e in failed),
-        seconds=time.perf_counter() - started,
-    )
+            for event in result.get_asset_materialization_events():
+                told = event.materialization.metadata
+                key = told["manifest"].value
+                # Of two runs the first one made it.
+                was_reused[key] = was_reused.get(key, True) and bool(told["was_reused"].value)
+            checks += result.get_asset_check_evaluations()
+            if not result.success:
+                failed = [event for event in result.all_events if event.is_step_failure]
+                failures = tuple(f"{e.step_key}: {_innermost(e)}" for e in failed)
+                if any("DagsterExecutionInterruptedError" in failure for failure in failures):
+                    raise KeyboardInterrupt
+                failures += tuple(
+                    f"{c.check_name}: {c.description}" for c in checks if not c.passed
+                )
+                return DemoRun(run_id, failures, 0, 0, (), time.perf_counter() - started)
+    reused = sum(was_reused.values())
+    seconds = time.perf_counter() - started
+    return DemoRun("", (), reused, len(was_reused) - reused, tuple(checks), seconds)
 
 
 def _tell(entry: dg.EventLogEntry, say: Say) -> None:
     """Our own lines of the run's log; Dagster's events are for the UI."""
-    if entry.dagster_event is None and entry.step_key and "_are_" not in entry.step_key:
-        say(f"  {entry.step_key:<12} {entry.user_message.removeprefix(f'{entry.step_key}: ')}")
+    text = entry.user_message
+    is_ours = entry.dagster_event is None and not text.startswith("Dependencies for step")
+    if is_ours and entry.step_key in ASSETS:
+        say(f"  {entry.step_key:<12} {text.removeprefix(f'{entry.step_key}: ')}")
 
 
 def _innermost(event: dg.DagsterEvent) -> str:
     error = event.step_failure_data.error
     while error and error.cause:
         error = error.cause
-    return error.message.strip() if error else "failed"
+    # Without our own module's path before the class.
+    return error.message.strip().removeprefix("dino_assets.errors.") if error else "failed"
 
 
 def describe(run: DemoRun, reports: Sequence[DropReport], files: Sequence[str]) -> list[str]:
@@ -174,11 +217,11 @@ def describe(run: DemoRun, reports: Sequence[DropReport], files: Sequence[str]) 
         lines.append(f"{row.drop:<14}{counts}{len(row.bad_files):>13,}")
     lines += ["", "Quarantined, each a row with its reason in `images`:"] if total.bad_files else []
     lines += [f"  {b.drop}: {b.path}: {b.reason}, {b.detail}" for b in total.bad_files]
-    passed = [check for check in run.checks if check.passed]
-    lines += ["", f"Checks: {len(passed)} of {len(run.checks)} passed"]
-    for check in run.checks:
-        if not check.passed:
-            lines.append(f"  {check.severity.value:<5} {check.check_name}: {check.description}")
+    names = {check.check_name for check in run.checks}
+    told = [check for check in run.checks if not check.passed]
+    passed = len(names) - len({check.check_name for check in told})
+    lines += ["", f"Checks: {passed} of {len(names)} passed"]
+    lines += [f"  {c.severity.value:<5} {c.check_name}: {c.description}" for c in told]
     if run.made:
         reused = f", {run.reused} were there already" if run.reused else ""
         lines += ["", f"{run.made} outputs made{reused}, {run.seconds:.0f} s."]

@@ -2,6 +2,7 @@
 
 import io
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -13,7 +14,20 @@ from dino_assets.errors import ConfigError
 from dino_assets.records import Settings, StorageSettings
 
 DEFAULT_MODEL = "facebook/dinov2-base"
+DEFAULT_STORAGE = "data"
 _MINIO_DEFAULT = "minioadmin"
+_TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """The Hugging Face Hub as the environment or ``.env`` name it."""
+
+    endpoint: str
+    home: Path
+    cache: Path
+    is_offline: bool
+    token: str | None = field(repr=False)
 
 
 class _Environment(BaseSettings):
@@ -44,6 +58,17 @@ class _Environment(BaseSettings):
     AWS_ENDPOINT_URL: str | None = Field(
         default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     )
+
+    HF_ENDPOINT: str = "https://huggingface.co"
+    HF_HOME: str | None = None
+    HF_HUB_CACHE: str | None = None
+    HF_HUB_OFFLINE: str | None = Field(
+        default=None, validation_alias=AliasChoices("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+    HF_TOKEN: str | None = Field(
+        default=None, validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    )
+    XDG_CACHE_HOME: str = "~/.cache"
 
     @property
     def names_minio(self) -> bool:
@@ -106,14 +131,14 @@ def load_settings(root: Path | None = None) -> Settings:
 
 
 def set_if_silent(root: Path, name: str, value: str) -> bool:
-    """Write a variable to ``.env`` unless it or the environment has it; tells whether it wrote."""
+    """Add a variable to ``.env`` unless it or the environment has it; tells whether it did."""
     file = root / ".env"
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     if is_in_environment(name) or dotenv_values(stream=io.StringIO(text)).get(name):
         return False
-    file.write_text(
-        f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{name}={value}\n"
-    )
+    # Appended: whatever happens meanwhile, what was there stays.
+    with file.open("a", encoding="utf-8", newline="") as env:
+        env.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{name}={value}\n")
     return True
 
 
@@ -123,9 +148,39 @@ def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSett
     return _storage(_read_environment(folder), folder, url=url)
 
 
+def resolve_hub(root: Path | None = None) -> HubSettings:
+    """The Hub's settings as they are now; huggingface_hub itself reads them once, when imported.
+
+    Raises:
+        ConfigError: ``HF_TOKEN`` cannot be a token, or ``HF_ENDPOINT`` no address.
+    """
+    env = _read_environment(root or find_root())
+    home = _expanded(env.HF_HOME or f"{env.XDG_CACHE_HOME}/huggingface")
+    token = (env.HF_TOKEN or "").strip()
+    if not all("!" <= letter <= "~" for letter in token):
+        # Said here: the HTTP client would refuse the header and quote it.
+        raise ConfigError("HF_TOKEN has characters that no token has. Copy it once more.")
+    if not env.HF_ENDPOINT.startswith(("https://", "http://")) or "@" in env.HF_ENDPOINT:
+        raise ConfigError(
+            "HF_ENDPOINT is not an address like https://huggingface.co (a password has no place in it)"
+        )
+    return HubSettings(
+        endpoint=env.HF_ENDPOINT.rstrip("/"),
+        home=home,
+        cache=_expanded(env.HF_HUB_CACHE) if env.HF_HUB_CACHE else home / "hub",
+        is_offline=(env.HF_HUB_OFFLINE or "").upper() in _TRUE,
+        token=token or None,
+    )
+
+
+def _expanded(path: str) -> Path:
+    return Path(os.path.expandvars(path)).expanduser().absolute()
+
+
 def _read_environment(folder: Path) -> _Environment:
     try:
         _refuse_interpolation(folder / ".env")
+        _refuse_disagreement(folder / ".env")
         return _Environment(_env_file=folder / ".env")  # type: ignore[call-arg]
     except UnicodeDecodeError:
         raise ConfigError(".env is not UTF-8 text. Save it as UTF-8.") from None
@@ -150,12 +205,44 @@ def _refuse_interpolation(file: Path) -> None:
         )
 
 
+def _refuse_disagreement(file: Path) -> None:
+    """Dagster's commands let ``.env`` win over the environment, every other program does not.
+
+    So an exported model would be ignored by one half of our commands, and data written elsewhere.
+    """
+    written = dotenv_values(file) if file.is_file() else {}
+    started = _environment_at_start()
+    torn = [
+        name
+        for name, value in written.items()
+        if value is not None
+        and name in _variables()
+        and {os.environ.get(name) or value, started.get(name) or value} != {value}
+    ]
+    if torn:
+        raise ConfigError(
+            f"{', '.join(torn)}: the environment and .env say different things, and Dagster's own "
+            "commands would follow .env. Unset the variable, or take it out of .env."
+        )
+
+
+def _environment_at_start() -> dict[str, str]:
+    """The process's environment before Dagster put ``.env`` into it, where the system keeps it."""
+    try:
+        pairs = Path("/proc/self/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return {}
+    kept = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    # What somebody took out since is out.
+    return {name: value for name, value in kept.items() if name in os.environ}
+
+
 def _variables() -> set[str]:
     """Every variable we know, in all its spellings."""
     names = set(_Environment.model_fields)
-    for field in _Environment.model_fields.values():
-        if isinstance(field.validation_alias, AliasChoices):
-            names.update(str(choice) for choice in field.validation_alias.choices)
+    for known in _Environment.model_fields.values():
+        if isinstance(known.validation_alias, AliasChoices):
+            names.update(str(choice) for choice in known.validation_alias.choices)
     return names
 
 
@@ -217,7 +304,7 @@ def _implied_url(env: _Environment) -> str:
         return f"az://{env.EMBED_BUCKET}"
     if env.USE_MINIO or env.names_minio:
         return f"minio://{env.EMBED_BUCKET}"
-    return "data"
+    return DEFAULT_STORAGE
 
 
 def _endpoint(endpoint: str | None, *, url: str) -> str | None:

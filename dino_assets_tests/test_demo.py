@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dino_assets import demo
+from dino_assets.cli import main
 from dino_assets.demo import run_demo
 from dino_assets.errors import ConfigError
 from dino_assets.samples.flights import draw_flights
@@ -18,6 +20,7 @@ from dino_assets.settings import load_settings
 from dino_assets.stages.weights import draft_weights
 from dino_assets.store.manifests import commit, list_manifests
 from dino_assets.store.objects import open_store
+from dino_assets.store.readers import open_table
 from dino_assets_tests.servers import HOST, free_port, running
 from dino_assets_tests.ui import Ui
 
@@ -105,9 +108,10 @@ def test_demo__a_failing_run_says_where(clone: Path, monkeypatch):
     monkeypatch.setattr(demo, "draw_flights", lambda inbox: [inbox / name for name in DROPS])
     said: list[str] = []
     assert not run_demo(load_settings(), said.append)
-    (failure,) = [line for line in said if line.startswith("tiles: ")]
-    assert "river-burn: DropUnusableError: drop 'river-burn': 0 of 1 files are usable" in failure
-    assert re.fullmatch(r"Run \S+ failed\. `make ui` shows where, .*", said[-1])
+    (failure,) = [line for line in said if line.startswith("images_are_usable: ")]
+    assert "ridge-north: 0 of 1 files are usable" in failure
+    assert not any("Dependencies for step" in line for line in said)
+    assert re.fullmatch(r"Run \S+ failed\. `make ui` shows where: http\S+", said[-1])
     assert "Checks" not in "".join(said)
 
 
@@ -135,6 +139,67 @@ def test_demo__whatever_model_is_configured(small: Path, monkeypatch):
     assert not (small / ".env").exists()
 
 
+def test_demo__beside_other_drops_and_after_a_move(small: Path, write_photo, tmp_path, monkeypatch):
+    """Somebody's drop, registered between the demo's, is not the demo's to run."""
+    write_photo(small / "mine" / "DJI_0001.JPG")
+    draw_flights(small / "inbox", scale=0.3)
+    for name in ("river-burn", "mine", "ridge-north"):
+        source = small / ("mine" if name == "mine" else f"inbox/{name}")
+        assert main(["drops", "register", name, "--from", str(source)]) == 0
+    said: list[str] = []
+    assert run_demo(load_settings(), said.append)
+    check_summary(said, tiles=12, root=small)
+    assert not any("mine" in line for line in said)
+    store = open_store(load_settings().storage)
+    assert open_table(store, "images").drops == DROPS
+
+    moved = small.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    again: list[str] = []
+    assert run_demo(load_settings(), again.append)
+    check_summary(again, tiles=12, root=moved)
+
+
+def test_demo__writes_nothing_before_it_is_refused(clone: Path, monkeypatch, capsys):
+    before = {path for path in clone.rglob("*") if path.is_file()}
+    monkeypatch.setenv("DINO_DEVICE", "abacus")
+    assert main(["demo"]) == 1
+    assert "device is 'abacus'" in capsys.readouterr().err
+    monkeypatch.delenv("DINO_DEVICE")
+    (clone / "dagster.yaml").rename(clone / "elsewhere")
+    assert main(["demo"]) == 1
+    assert "there is no dagster.yaml" in capsys.readouterr().err
+    (clone / "elsewhere").rename(clone / "dagster.yaml")
+    assert {path for path in clone.rglob("*") if path.is_file()} == before
+
+
+def test_demo__keeps_its_settings_out_of_real_work(small: Path, monkeypatch):
+    monkeypatch.setenv("DINO_STORAGE", "elsewhere")
+    assert run_demo(load_settings(), lambda line: None)
+    assert not (small / ".env").exists()
+
+
+@pytest.mark.slow
+def test_demo__interrupted(clone: Path):
+    """Ctrl-C in the middle of embedding: a sentence, no traceback, and the rest next time."""
+    command = [sys.executable, "-u", "-m", "dino_assets.cli", "demo"]
+    bare = {"PATH": os.environ["PATH"]}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=bare
+    ) as process:
+        for line in process.stdout:
+            if "shard 1 of 3" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        said, complained = process.communicate(timeout=120)
+    assert process.returncode == 130, said + complained
+    assert "Interrupted. What is finished is kept; run it again to go on.\n" in complained
+    assert "Traceback" not in said + complained
+    again = subprocess.run(command, capture_output=True, text=True, env=bare)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"shard 1 of 3, 165 tiles, 1 shards reused", again.stdout)
+
+
 @pytest.mark.slow
 def test_demo__the_command_without_a_network_then_the_ui(clone: Path, tmp_path: Path):
     """In full size: no network, no environment; then the UI shows the runs, green."""
@@ -159,7 +224,8 @@ def test_demo__the_command_without_a_network_then_the_ui(clone: Path, tmp_path: 
     ):
         found = Ui(port).ask("{ runsOrError { ... on Runs { results { jobName status } } } }")
         runs = found["runsOrError"]["results"]
-        assert runs == [{"jobName": "lineage", "status": "SUCCESS"}] * 2
+        both = [{"jobName": job, "status": "SUCCESS"} for job in ("lineage", "ingest")]
+        assert runs == both * 2
         # And the UI goes on from there: what is finished is reused.
         assert (
             Ui(port).launch(

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,8 +64,10 @@ def test_load_settings__plain_variables(given, variable: str, field: str, value:
     assert getattr(load_settings(given(**{variable: value})), field) == value
 
 
-def test_load_settings__environment_beats_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / ".env").write_text("DINO_MODEL_ID=from/dotenv\nDINO_INBOX=from-dotenv\n")
+def test_load_settings__environment_and_dotenv_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".env").write_text("DINO_INBOX=from-dotenv\n")
     monkeypatch.setenv("DINO_MODEL_ID", "from/environment")
     found = load_settings(tmp_path)
     assert (found.model, found.inbox) == ("from/environment", "from-dotenv")
@@ -385,3 +389,44 @@ def test_set_if_silent__only_where_nothing_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("DINO_MODEL_ID", "mine")
     assert not set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
     assert not (tmp_path / ".env").exists()
+
+
+def test_set_if_silent__appends_and_never_rewrites(tmp_path):
+    before = "NAME=Jürgen\r\nSECRET=x\r\n".encode()
+    (tmp_path / ".env").write_bytes(before)
+    assert set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
+    assert (tmp_path / ".env").read_bytes() == before + b"DINO_MODEL_ID=models/demo\n"
+
+
+def test_load_settings__refuses_two_answers(tmp_path, monkeypatch):
+    """Dagster's commands let .env win, everybody else the environment."""
+    (tmp_path / ".env").write_text("DINO_MODEL_ID=models/demo\nOTHER=1\n")
+    monkeypatch.setenv("OTHER", "2")
+    monkeypatch.setenv("DINO_MODEL_ID", "models/demo")
+    assert load_settings(tmp_path).model == "models/demo"
+    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-base")
+    for written in ("models/demo", ""):
+        (tmp_path / ".env").write_text(f"DINO_MODEL_ID={written}\n")
+        with pytest.raises(ConfigError, match=r"DINO_MODEL_ID: the environment and \.env say"):
+            load_settings(tmp_path)
+
+
+def test_load_settings__refuses_what_dagster_overwrote(tmp_path):
+    """Inside Dagster's commands .env is in the environment already; what was exported is not."""
+    (tmp_path / ".env").write_text("DINO_MODEL_ID=models/demo\n")
+    script = """
+import os
+os.environ["DINO_MODEL_ID"] = "models/demo"  # as dagster does
+from dino_assets.settings import load_settings
+load_settings()
+"""
+    for exported, code in (("models/demo", 0), ("facebook/dinov2-base", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DINO_MODEL_ID": exported},
+        )
+        assert done.returncode == code, done.stderr
+        assert ("the environment and .env say different" in done.stderr) == bool(code)

@@ -72,46 +72,76 @@ def draw_flights(folder: Path, *, seed: int = 0, scale: float = 1.0) -> list[Pat
     ground.
 
     Raises:
-        ConfigError: the scale is not above 0 and at most 1.
+        ConfigError: the scale is not above 0 and at most 1, or files of somebody's own are in the way.
     """
     if not 0 < scale <= 1:
         raise ConfigError(f"scale is {scale!r}; it must be above 0 and at most 1 (12 megapixels).")
     drops = [folder / flight.drop for flight in FLIGHTS]
-    if _is_finished(folder, seed=seed, scale=scale):
+    ours = _read_truth(folder)
+    if _is_finished(folder, ours, seed=seed, scale=scale):
         return drops
-    features: list[dict[str, Any]] = []
-    files: dict[str, str] = {}
 
-    def fly(number: int) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
-        rng = np.random.default_rng([seed, number])
-        for path, data, feature in _fly(rng, FLIGHTS[number], scale=scale):
-            if data:
-                _put(folder, path, data)
-            yield path, hashlib.sha256(data).hexdigest(), feature
+    def fly(number: int) -> list[tuple[str, bytes, dict[str, Any] | None]]:
+        return list(_fly(np.random.default_rng([seed, number]), FLIGHTS[number], scale=scale))
 
     # NumPy and Pillow let go of the interpreter while they draw: two cores, two flights at a time.
     with ThreadPoolExecutor(len(FLIGHTS)) as pool:
-        for drawn in pool.map(lambda number: list(fly(number)), range(len(FLIGHTS))):
-            for path, sha256, feature in drawn:
-                if path:
-                    files[path] = sha256
-                if feature:
-                    features.append(feature)
+        drawn = [drawn for flight in pool.map(fly, range(len(FLIGHTS))) for drawn in flight]
+    files = {path: data for path, data, _ in drawn if path}
+    _refuse_strangers(folder, files, ours)
+    for path, data in files.items():
+        _put(folder, path, data)
     # Last: a truth that is there and agrees says that everything before it is.
     truth = {"type": "FeatureCollection", "drawing": VERSION, "seed": seed, "scale": scale}
-    text = json.dumps({**truth, "files": files, "features": features}, indent=1)
+    hashes = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    features = [feature for _, _, feature in drawn if feature]
+    text = json.dumps({**truth, "files": hashes, "features": features}, indent=1)
     _put(folder, TRUTH, text.encode())
     return drops
 
 
-def _is_finished(folder: Path, *, seed: int, scale: float) -> bool:
+def _read_truth(folder: Path) -> dict[str, Any]:
+    """What an earlier call wrote here, empty if that is not to be known."""
     try:
         truth = json.loads((folder / TRUTH).read_bytes())
-        return (truth["drawing"], truth["seed"], truth["scale"]) == (VERSION, seed, scale) and all(
-            hashlib.sha256((folder / path).read_bytes()).hexdigest() == sha256
-            for path, sha256 in truth["files"].items()
+        return truth if isinstance(truth["files"], dict) and "drawing" in truth else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _list_files(folder: Path) -> list[str]:
+    found = (path for flight in FLIGHTS for path in (folder / flight.drop).rglob("*"))
+    return sorted(path.relative_to(folder).as_posix() for path in found if not path.is_dir())
+
+
+def _refuse_strangers(folder: Path, files: dict[str, bytes], ours: dict[str, Any]) -> None:
+    """Somebody's own flight may have one of our names, and DJI's files have the names they have."""
+    known = ours.get("files", {})
+    strangers = [
+        path
+        for path in _list_files(folder)
+        if path not in files or (path not in known and (folder / path).read_bytes() != files[path])
+    ]
+    if (folder / TRUTH).exists() and not ours:
+        strangers.append(TRUTH)
+    if strangers:
+        raise ConfigError(
+            f"{len(strangers)} files in {folder.name!r} lie where sample flights would be drawn and are "
+            f"not theirs, {strangers[0]!r} first. Move them away; nothing was written."
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+
+
+def _is_finished(folder: Path, truth: dict[str, Any], *, seed: int, scale: float) -> bool:
+    try:
+        return (
+            (truth["drawing"], truth["seed"], truth["scale"]) == (VERSION, seed, scale)
+            and _list_files(folder) == sorted(truth["files"])
+            and all(
+                hashlib.sha256((folder / path).read_bytes()).hexdigest() == sha256
+                for path, sha256 in truth["files"].items()
+            )
+        )
+    except (OSError, KeyError):
         return False
 
 
@@ -121,8 +151,7 @@ def _put(folder: Path, path: str, data: bytes) -> None:
     if target.is_file() and target.read_bytes() == data:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Outside the drops, so that what a kill leaves is nobody's picture; two flights draw at once.
-    unfinished = folder / f".unfinished-{Path(path).parts[0]}"
+    unfinished = folder / ".unfinished"  # outside the drops: what a kill leaves is nobody's picture
     unfinished.write_bytes(data)
     unfinished.replace(target)
 

@@ -60,25 +60,49 @@ def test_draw_flights__completes_what_a_kill_left(inbox: Path, tmp_path: Path):
     for path in GOOD[:2]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(whole[path])
-    (tmp_path / GOOD[1]).write_bytes(b"half")
-    (tmp_path / f".unfinished-{Path(GOOD[2]).parts[0]}").write_bytes(whole[GOOD[2]][:1000])
+    (tmp_path / ".unfinished").write_bytes(whole[GOOD[2]][:1000])
     kept = (tmp_path / GOOD[0]).stat().st_mtime_ns
     draw_flights(tmp_path, scale=SCALE)
     assert contents(tmp_path) == whole
     assert (tmp_path / GOOD[0]).stat().st_mtime_ns == kept
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"not JSON", b'{"drawing": 1, "seed": 0}'])
-def test_draw_flights__a_damaged_truth_or_picture_is_drawn_again(
-    inbox: Path, tmp_path: Path, damage: bytes
-):
-    tiny = 0.02
-    draw_flights(tmp_path, scale=tiny)
+TINY = 0.02
+
+
+def test_draw_flights__a_damaged_picture_of_ours_is_drawn_again(tmp_path: Path):
+    draw_flights(tmp_path, scale=TINY)
     whole = contents(tmp_path)
-    (tmp_path / "truth.geojson").write_bytes(damage)
-    (tmp_path / GOOD[0]).write_bytes(damage)
-    draw_flights(tmp_path, scale=tiny)
+    (tmp_path / GOOD[0]).write_bytes(b"damaged")
+    draw_flights(tmp_path, scale=TINY)
     assert contents(tmp_path) == whole
+    (tmp_path / GOOD[0]).unlink()
+    draw_flights(tmp_path, scale=TINY)
+    assert contents(tmp_path) == whole
+
+
+@pytest.mark.parametrize("own", [GOOD[0], "ridge-north/mine.JPG", "truth.geojson"])
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_draw_flights__keeps_its_hands_off_somebodys_files(
+    tmp_path: Path, own: str, is_drawn: bool
+):
+    """DJI calls everybody's first picture DJI_0001.JPG."""
+    if is_drawn:
+        draw_flights(tmp_path, scale=TINY)
+        (tmp_path / "truth.geojson").unlink()
+    (tmp_path / own).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / own).write_bytes(b"{}")
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=r"1 files in .* are not theirs, .* Move them away"):
+        draw_flights(tmp_path, scale=TINY)
+    assert contents(tmp_path) == before
+
+
+def test_draw_flights__a_picture_added_later_is_noticed(tmp_path: Path):
+    draw_flights(tmp_path, scale=TINY)
+    (tmp_path / "river-burn" / "mine.JPG").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=r"river-burn/mine\.JPG"):
+        draw_flights(tmp_path, scale=TINY)
 
 
 @pytest.mark.parametrize("scale", [0, -1, 1.5, float("nan")])
