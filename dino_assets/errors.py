@@ -22,13 +22,24 @@ DinoAssetsError
 ├── SourceError (OSError)               an inbox cannot be listed or read
 ├── InvalidVectorsError (ValueError)    embeddings are not finite numbers (N, D)
 ├── UnusableImageError (ValueError)     one file is not a usable photograph (becomes a row, not a failure)
+├── DiskFullError (OSError)             this machine's disk has no room for what is wanted
 └── CheckpointError
     ├── CheckpointNotFoundError (FileNotFoundError)
+    │   ├── AuthenticationError         no token, a rejected one, or access not granted: says which
+    │   ├── RepositoryNotFoundError     the Hub has no such repository, or hides it
+    │   ├── RevisionNotFoundError       the repository has no such branch, tag or commit
+    │   └── LocalEntryNotFoundError     out of reach, and not (or not whole) on this machine
+    │       └── ChecksumError           what arrives is not what the Hub lists
     └── InvalidCheckpointError (ValueError)
 
 A message says what happened, the value seen, what was expected and what to do next. Paths and
 secrets that the caller did not name never appear in one.
+
+Those about the Hub are raised as the subclasses in ``store/hub_errors.py``, which are huggingface_hub's
+classes too, so that older ``except`` clauses catch them: importing it here would cost every start 0.15 s.
 """
+
+import errno
 
 
 class DinoAssetsError(Exception):
@@ -148,12 +159,44 @@ class UnusableImageError(DinoAssetsError, ValueError):
         super().__init__(f"{reason}: {detail}")
 
 
+class DiskFullError(DinoAssetsError, OSError):
+    """A disk of this machine has no room; ``needed_bytes`` and ``free_bytes`` say how much is short."""
+
+    def __init__(self, message: str, *, needed_bytes: int = 0, free_bytes: int = 0) -> None:
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+        super().__init__(errno.ENOSPC, message)
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
 class CheckpointError(DinoAssetsError):
     """A checkpoint is unusable."""
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """There is no checkpoint where one was expected."""
+
+
+class AuthenticationError(CheckpointNotFoundError):
+    """The Hub wants a token, a better one, or its owner's consent."""
+
+
+class RepositoryNotFoundError(CheckpointNotFoundError):
+    """The Hub has no such repository, or none that this token may see."""
+
+
+class RevisionNotFoundError(CheckpointNotFoundError):
+    """The repository has no such branch, tag or commit."""
+
+
+class LocalEntryNotFoundError(CheckpointNotFoundError):
+    """The Hub is out of reach or switched off, and the files are not all on this machine."""
+
+
+class ChecksumError(LocalEntryNotFoundError):
+    """What arrives is, even the second time, not what the Hub lists."""
 
 
 class InvalidCheckpointError(CheckpointError, ValueError):

@@ -24,5 +24,6 @@ class HubResource(dg.ConfigurableResource):
 
         Raises:
             CheckpointNotFoundError: it is not here and cannot be had.
+            DiskFullError: there is no room for it.
         """
         return find_checkpoint(self.model, root=find_root())

@@ -1,17 +1,64 @@
-"""From a model's name to a checkpoint directory on this machine."""
+"""From a model's name to a checkpoint directory on this machine.
 
+huggingface_hub resolves and describes; ``transfer`` moves the bytes, ``shelf`` keeps them.
+"""
+
+import errno
+import fnmatch
+import logging
+import os
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from dino_assets.errors import CheckpointNotFoundError
+from dino_assets.errors import (
+    CheckpointNotFoundError,
+    DinoAssetsError,
+    DiskFullError,
+    InvalidCheckpointError,
+)
+from dino_assets.settings import HubSettings, resolve_hub
+from dino_assets.store.listings import HubFile, Listing
+from dino_assets.store.partial import Interrupted, Spoiled
+from dino_assets.store.shelf import Progress, Shelf, is_commit
+from dino_assets.store.transfer import (
+    Patience,
+    Source,
+    call_patiently,
+    fetch_file,
+)
 
-WANTED_FILES = ("*.safetensors", "*.json", "README.md", "LICENSE*")
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+log = logging.getLogger(__name__)
+
+WANTED_FILES = ("*.safetensors", "*.json", "README.md", "LICENSE*", "LICENCE*", "NOTICE*")
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+MAIN = "main"
+_DESCRIBE_ATTEMPTS = 3
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def find_checkpoint(model: str, *, root: Path, may_download: bool = True) -> Path:
-    """The directory of a checkpoint: ``model`` itself if it is one, else from the Hub or its cache.
+def find_checkpoint(
+    model: str,
+    *,
+    root: Path,
+    revision: str | None = None,
+    may_download: bool = True,
+    progress: Progress = lambda done, total: None,
+    patience: Patience | None = None,
+) -> Path:
+    """The directory of a checkpoint: ``model`` itself if it is one, else fetched or found in the cache.
+
+    ``revision`` is a branch, a tag or a commit. A commit that is here costs no request, a branch one.
 
     Raises:
-        CheckpointNotFoundError: it is no directory and cannot be had from the Hub.
+        CheckpointNotFoundError: it is no directory and cannot be had from the Hub; its subclasses
+            (AuthenticationError, RepositoryNotFoundError, …) say why.
+        InvalidCheckpointError: the repository has no weights that are safe to load.
+        DiskFullError: there is no room for it.
     """
     folder = (root / Path(model).expanduser()).resolve()
     if folder.is_dir():
@@ -22,24 +69,195 @@ def find_checkpoint(model: str, *, root: Path, may_download: bool = True) -> Pat
             "preprocessor_config.json and model.safetensors, or a Hub repository such as "
             "facebook/dinov2-base, in DINO_MODEL_ID."
         )
-    return _from_hub(model, may_download=may_download)
+    hub = resolve_hub(root)
+    shelf = Shelf.of(model, hub)
+    wanted = revision or MAIN
+    if hub.is_offline or not may_download:
+        why = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
+        return _on_this_machine(model, wanted, shelf) or _raise(_out_of_reach(model, why))
+    return _from_hub(model, wanted, hub, shelf, progress, patience or Patience())
 
 
-def _from_hub(model: str, *, may_download: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) -> Listing:
+    """What a revision consists of, in one request: its commit and the wanted files with their hashes.
 
+    Raises:
+        AuthenticationError, RepositoryNotFoundError, RevisionNotFoundError: the Hub refuses.
+        InvalidCheckpointError: no weights, or only pickled ones.
+        Interrupted: the Hub is out of reach.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from dino_assets.store.hub_errors import explain
+
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    headers = request_headers(hub)
     try:
-        return Path(
-            snapshot_download(
-                model, allow_patterns=list(WANTED_FILES), local_files_only=not may_download
-            )
+        info = call_patiently(
+            lambda: api.model_info(
+                repo, revision=revision, files_metadata=True, timeout=patience.stall_s
+            ),
+            patience=patience,
+            attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts),
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as err:
-        raise CheckpointNotFoundError(
-            f"{model!r} is neither a directory here nor "
-            f"{'to be had from the Hugging Face Hub' if may_download else 'in the Hub cache'} "
-            f"({type(err).__name__}). Two ways out: connect to the network (or point HF_ENDPOINT at a "
-            "mirror) and run again; or copy the checkpoint's files into a folder and set DINO_MODEL_ID "
-            "to that folder."
-        ) from None  # the client's own chain is four screens of sockets
+    except HFValidationError:
+        failure: DinoAssetsError | None = None
+    except HfHubHTTPError as err:
+        failure = explain(
+            err, repo=repo, revision=revision, hub=hub, has_token="authorization" in headers
+        )
+        if failure is None:
+            raise Interrupted(f"HTTP {err.response.status_code}") from None
+    except (ValueError, TypeError, KeyError):
+        raise Interrupted("what answers is not a Hub") from None  # the page of a hotel, mostly
+    else:
+        return _wanted(repo, str(info.sha), info.siblings or [])
+    # Outside the handler: the client's own chain carries the request and its headers.
+    raise failure or CheckpointNotFoundError(
+        f"{repo!r} is neither a directory here nor a name that a Hub repository can have."
+    )
+
+
+def request_headers(hub: HubSettings) -> dict[str, str]:
+    """Headers for the Hub's own origin: the token, from the settings or from ``hf auth login``."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    # The library would ask the Hub for a list of AI agents, to name one in its user agent: a request
+    # nobody ordered, and to the endpoint of import time. It reads this switch at every call.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    headers: dict[str, str] = build_hf_headers(token=hub.token, library_name="dino-assets")
+    return headers
+
+
+def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
+    """The files of the top folder that we load or carry along; a file in a folder is another model's."""
+    if not is_commit(commit):
+        raise Interrupted("the answer names no commit")
+    names = [sibling.rfilename for sibling in siblings if "/" not in sibling.rfilename]
+    files = tuple(
+        HubFile(s.rfilename, int(s.size or 0), s.lfs.sha256 if s.lfs else str(s.blob_id))
+        for s in sorted(siblings, key=lambda sibling: sibling.rfilename)
+        if s.rfilename in names and _matches(s.rfilename, WANTED_FILES)
+    )
+    if not all(_DIGEST.fullmatch(file.digest) for file in files):
+        raise Interrupted("the answer has no hashes")
+    if not any(file.name.endswith(".safetensors") for file in files):
+        pickled = [name for name in sorted(names) if _matches(name, PICKLED)]
+        raise InvalidCheckpointError(
+            f"{repo!r} has only pickled weights ({pickled[0]}), which can run code when loaded. Name a "
+            "repository with model.safetensors, or convert them first."
+            if pickled
+            else f"{repo!r} has no weights: model.safetensors or shards of it are expected."
+        )
+    return Listing(repo, commit, files)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    plain = not name.startswith(".") and "\\" not in name and "\0" not in name
+    return plain and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _from_hub(
+    model: str,
+    revision: str,
+    hub: HubSettings,
+    shelf: Shelf,
+    progress: Progress,
+    patience: Patience,
+) -> Path:
+    listing = shelf.listing_of(model, revision) if is_commit(revision) else None
+    if listing is None:
+        try:
+            listing = describe(model, revision, hub=hub, patience=patience)
+        except Interrupted as err:
+            reason = err.reason
+        else:
+            reason = ""
+        if listing is None:
+            found = _on_this_machine(model, revision, shelf)
+            if found is None:
+                raise _out_of_reach(model, reason)
+            log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, model)
+            return found
+    try:
+        folder = shelf.find(listing) or _fill(listing, hub, shelf, progress, patience)
+        shelf.remember(listing, revision)
+        return folder
+    except DinoAssetsError:
+        raise
+    except OSError as err:
+        number = err.errno or 0
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        raise DiskFullError("no space left where HF_HOME points. Free some and run again.")
+    raise CheckpointNotFoundError(
+        f"{model!r} cannot be kept where HF_HOME points ({os.strerror(number)}). Set HF_HOME to a folder "
+        "that can be written."
+    )
+
+
+def _fill(
+    listing: Listing, hub: HubSettings, shelf: Shelf, progress: Progress, patience: Patience
+) -> Path:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from dino_assets.store.hub_errors import HubChecksumError, HubEntryNotFoundError, explain
+
+    headers = request_headers(hub)
+
+    def fetch(file: HubFile, part: Path, report: Any) -> None:
+        # Not hf_hub_url: it falls back to the endpoint of import time where the two differ.
+        url = f"{hub.endpoint}/{listing.repo}/resolve/{listing.commit}/{quote(file.name)}"
+        failure: Exception | None
+        try:
+            return fetch_file(file, part, Source(url, headers), patience=patience, report=report)
+        except Spoiled as err:
+            failure = HubChecksumError(
+                f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}), so nothing of it is "
+                f"kept; {file.digest} is listed. Something between here and {hub.endpoint} changes "
+                "bytes: try another network or mirror."
+            )
+        except Interrupted as err:
+            here = part.stat().st_size if part.is_file() else 0
+            failure = HubEntryNotFoundError(
+                f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are here "
+                f"({err.reason}). Run again when the network is back: it goes on where it stopped."
+            )
+        except HfHubHTTPError as err:
+            failure = explain(
+                err,
+                repo=listing.repo,
+                revision=listing.commit,
+                hub=hub,
+                has_token="authorization" in headers,
+            ) or HubEntryNotFoundError(
+                f"{listing.repo!r}: {hub.endpoint} refuses {file.name} (HTTP {err.response.status_code})"
+            )
+        raise failure
+
+    return shelf.fill(listing, fetch, progress=progress)
+
+
+def _on_this_machine(model: str, revision: str, shelf: Shelf) -> Path | None:
+    """A checkpoint that needs no request, ours or huggingface_hub's; verified like any other."""
+    commit = shelf.commit_of(revision)
+    if commit is None:
+        return None
+    listing = shelf.listing_of(model, commit)
+    return (shelf.find(listing) if listing else None) or shelf.find_theirs(commit)
+
+
+def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
+    from dino_assets.store.hub_errors import HubEntryNotFoundError
+
+    where = "to be had from the Hugging Face Hub" if reason else "in the Hub cache"
+    return HubEntryNotFoundError(
+        f"{model!r} is neither a directory here nor {where}{f' ({reason})' if reason else ''}. Two ways "
+        "out: connect to the network (or point HF_ENDPOINT at a mirror) and run again; or copy the "
+        "checkpoint's files into a folder and set DINO_MODEL_ID to that folder."
+    )
+
+
+def _raise(err: Exception) -> Path:
+    raise err
