@@ -1,0 +1,1 @@
+"""Checkpoints of timm and of Meta, tensor by tensor, in the names that transformers has on disk."""
