@@ -5,9 +5,9 @@ run, so it blocks only where that verdict is about one drop.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import dagster as dg
-import pyarrow.compute as pc
 
 from dino_assets.core.images import judge_quarantine
 from dino_assets.errors import CorruptObjectError
@@ -18,6 +18,7 @@ from dino_assets.resources.storage import StorageResource
 from dino_assets.stages.embeddings import judge_embeddings, open_embeddings
 from dino_assets.stages.images import judge_images
 from dino_assets.stages.projections import judge_projections
+from dino_assets.stages.reports import list_bad_files
 from dino_assets.stages.selections import judge_selections
 from dino_assets.stages.states import list_spaces
 from dino_assets.stages.tiles import judge_tiles
@@ -115,13 +116,8 @@ def _quarantined_rows(table: CommittedTable) -> dg.TableMetadataValue:
     for manifest in table.manifests:
         if len(records) >= SHOWN_ROWS or not manifest.facts["quarantined"]:
             continue
-        rows = table.read(
-            manifest.recipe.output.drop, ["drop", "path", "reason", "detail", "is_usable"]
-        )
-        bad = rows.filter(~pc.field("is_usable")).drop_columns(["is_usable"])
-        records += [
-            dg.TableRecord(row) for row in bad.slice(0, SHOWN_ROWS - len(records)).to_pylist()
-        ]
+        bad = list_bad_files(table, str(manifest.recipe.output.drop))
+        records += [dg.TableRecord(asdict(row)) for row in bad[: SHOWN_ROWS - len(records)]]
     columns = [dg.TableColumn(name) for name in ("drop", "path", "reason", "detail")]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 

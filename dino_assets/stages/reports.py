@@ -50,13 +50,14 @@ def report_drops(
             tiles=tiles.manifest(name).rows if name in tiles.drops else 0,
             embeddings=embeddings.manifest(name).rows if name in embeddings.drops else 0,
             selected=chosen.count(name),
-            bad_files=_bad_files(images, name) if name in images.drops else (),
+            bad_files=list_bad_files(images, name) if name in images.drops else (),
         )
         for name in names
     ]
 
 
-def _bad_files(images: CommittedTable, drop: str) -> tuple[BadFile, ...]:
+def list_bad_files(images: CommittedTable, drop: str) -> tuple[BadFile, ...]:
+    """The quarantined files of a drop."""
     rows = images.read(drop, ["drop", "path", "reason", "detail", "is_usable"])
     refused = rows.filter(~pc.field("is_usable")).drop_columns(["is_usable"])
     return tuple(BadFile(**row) for row in refused.to_pylist())
