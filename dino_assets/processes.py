@@ -12,8 +12,8 @@ import socket
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-# Where a run says it, for the launcher.
-PROCESS_TAG = "dino_assets/process"
+# Where a run says it, for the launcher. The UI hides what begins like this: nobody wants to read it.
+PROCESS_TAG = ".dagster/dino_assets_process"
 
 PROC = Path("/proc")
 
