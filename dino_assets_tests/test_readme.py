@@ -56,7 +56,7 @@ def test_readme__first_result(clone: Path):
     assert len(parts) == 1
     assert Path(parts[0]).is_file()
     assert (clone / "out" / "map" / "map.html").is_file()
-    assert (clone / "out" / "round-1" / "contact-sheet.jpg").is_file()
+    assert (clone / "out" / "round-2" / "contact-sheet.jpg").is_file()
     ran = subprocess.run([sys.executable, "-c", PYTHON], capture_output=True, text=True)
     assert ran.stdout.strip() == "('my-flight',) 48", ran.stderr
 

@@ -118,8 +118,8 @@ def _keep(
     def refuse() -> Iterator[Any]:
         raise CommitRefusedError(
             f"{name} is damaged, and what it was chosen from has changed, so that it cannot be chosen "
-            "again as it was. `dino-assets verify` names the files, `dino-assets select --replace` "
-            "chooses it anew."
+            "again as it was. `dino-assets verify` names the files; while it is the last round, "
+            "`dino-assets select --replace` chooses it anew."
         )
 
     now = {key: getattr(asked, key) for key in fields}
