@@ -14,10 +14,14 @@ READY := $(VENV)/.ready-$(LOCK_HASH)
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help install demo check test test-all bench ui clean
+# What `make fetch-dinov3` reads, and a model in place of the one named there.
+CONFIG ?= config.json
+MODEL ?=
+
+.PHONY: help install demo fetch-dinov3 check test test-all bench ui clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(READY)  ## set .venv up from requirements.lock
 
@@ -35,6 +39,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## two drawn flights through the whole lineage, in a minute
 	@$(BIN)/dino-assets demo
+
+fetch-dinov3: $(READY)  ## the checkpoint that config.json names, whole and verified
+	@$(BIN)/dinov3-fetcher --config '$(CONFIG)' $(if $(MODEL),--model '$(MODEL)')
 
 check: $(READY)  ## format, lint, layers, types, definitions
 	@echo "format …"; $(BIN)/ruff format --check --quiet . || { echo "Run: $(BIN)/ruff format ."; exit 1; }

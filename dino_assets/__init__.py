@@ -8,7 +8,11 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"defs": "dino_assets.definitions"}
+_LAZY = {
+    "defs": "dino_assets.definitions",
+    "fetch_dinov3": "dino_assets.api.fetcher",
+    "validate_dinov3": "dino_assets.api.fetcher",
+}
 
 
 def __getattr__(name: str) -> Any:

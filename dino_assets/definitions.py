@@ -38,7 +38,7 @@ def make_resources(settings: Settings) -> dict[str, Any]:
         "storage": storage,
         "compute": ComputeResource(device=settings.device),
         "inbox": InboxResource(url=settings.inbox),
-        "hub": HubResource(model=settings.model),
+        "hub": HubResource(model=settings.model, revision=settings.model_revision),
         "io_manager": CommittingIOManager(storage=storage),
     }
     return resources | ({"s3": s3} if s3 else {})

@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from uuid import uuid4
 
-from dino_assets.core.weights import read_checkpoint
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.instance import instance_home, open_instance
 from dino_assets.records import ComputeSettings, Settings, Verdict
 from dino_assets.stages.compute import resolve_compute
-from dino_assets.stages.weights import OUTPUT as WEIGHTS
-from dino_assets.stages.weights import checkpoint_of
-from dino_assets.store.hub import find_checkpoint
-from dino_assets.store.manifests import find_manifest
+from dino_assets.stages.weights import checkpoint_of, find_stored_weights, read_located
+from dino_assets.store.hub import locate_checkpoint
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
 
 MIN_FREE_BYTES = 2 * 10**9  # one large checkpoint and the results of a few flights
@@ -80,15 +77,20 @@ def _round_trip(store: ObjectStore) -> None:
 
 
 def _checkpoint(settings: Settings) -> str:
-    stored = find_manifest(open_store(settings.storage), WEIGHTS)
-    if stored and stored.recipe.config["model"] == settings.model:
+    stored = find_stored_weights(
+        open_store(settings.storage), settings.model, settings.model_revision
+    )
+    if stored:
         found, where = checkpoint_of(stored), "in the store"
     else:
-        folder = find_checkpoint(settings.model, root=settings.root, may_download=False)
-        found, where = (
-            read_checkpoint(folder, model=settings.model),
-            "on disk, not materialised yet",
+        located = locate_checkpoint(
+            settings.model,
+            root=settings.root,
+            revision=settings.model_revision,
+            may_download=False,
         )
+        found = read_located(located, located.bring())
+        where = "on disk, not materialised yet"
     return f"{found.model}: {found.family}, {found.dim} dims, {found.layers} layers, {where}"
 
 

@@ -46,6 +46,11 @@ class DinoAssetsError(Exception):
     """Base of all errors raised on purpose by dino_assets."""
 
 
+def public_name(err: DinoAssetsError) -> str:
+    """The name of an error in this tree, whatever else it is."""
+    return next(kind.__name__ for kind in type(err).__mro__ if kind.__module__ == __name__)
+
+
 class ConfigError(DinoAssetsError, ValueError):
     """A setting or argument cannot work as given."""
 

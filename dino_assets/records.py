@@ -43,6 +43,7 @@ class Settings:
     model: str
     inbox: str
     device: str
+    model_revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,10 @@ class Checkpoint:
     licence: str | None
     files: tuple[CheckpointFile, ...]
     caveat: str | None = None  # what everybody who looks at its results must be told
+    # Where it came from, if that is known: a commit of the Hub, or a file of somebody else's layout.
+    repo: str | None = None
+    commit: str | None = None
+    imported_from: str | None = None
 
     @property
     def label(self) -> str:

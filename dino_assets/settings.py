@@ -37,6 +37,7 @@ class _Environment(BaseSettings):
 
     DINO_STORAGE: str | None = None
     DINO_MODEL_ID: str = DEFAULT_MODEL
+    DINO_MODEL_REVISION: str | None = None
     DINO_INBOX: str = "inbox"
     DINO_DEVICE: str = "auto"
 
@@ -127,6 +128,7 @@ def load_settings(root: Path | None = None) -> Settings:
         model=env.DINO_MODEL_ID,
         inbox=env.DINO_INBOX,
         device=env.DINO_DEVICE,
+        model_revision=env.DINO_MODEL_REVISION,
     )
 
 

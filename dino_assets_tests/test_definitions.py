@@ -24,7 +24,7 @@ HEAVY = (
 
 ASSETS = {
     # key: (group, kinds, owners, code version, partitions, upstream)
-    "weights": ("weights", {"huggingface", "safetensors"}, ["team:vision"], "1", None, set()),
+    "weights": ("weights", {"huggingface", "safetensors"}, ["team:vision"], "2", None, set()),
     "images": ("images", {"parquet"}, ["team:imagery"], "2", "drops", set()),
     "tiles": ("tiles", {"parquet"}, ["team:imagery"], "1", "drops", {"images", "weights"}),
     "embeddings": (

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from dino_assets.catalogue import DEFAULT_TEACHER
 from dino_assets.samples.checkpoint import write_demo_checkpoint
 from dino_assets_tests.conftest import REPOSITORY
+from dino_assets_tests.hub_server import hub_for_test
 
 README = (REPOSITORY / "README.md").read_text()
 BASH = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-(PYTHON,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+READ_TABLE, FETCH = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture
@@ -57,17 +59,37 @@ def test_readme__first_result(clone: Path):
     assert Path(parts[0]).is_file()
     assert (clone / "out" / "map" / "map.html").is_file()
     assert (clone / "out" / "round-2" / "contact-sheet.jpg").is_file()
-    ran = subprocess.run([sys.executable, "-c", PYTHON], capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", READ_TABLE], capture_output=True, text=True)
     assert ran.stdout.strip() == "('my-flight',) 48", ran.stderr
 
 
+def test_readme__weights(clone: Path, checkpoint_dir: Path, tmp_path: Path, monkeypatch):
+    shutil.copy(REPOSITORY / "config.json", clone)
+    with hub_for_test(monkeypatch, tmp_path) as hub:
+        hub.add(DEFAULT_TEACHER, {path.name: path for path in checkpoint_dir.iterdir()})
+        # Only said, not done: make would set the linked .venv up anew, for this clone.
+        plan = subprocess.run(["make", "-n", "fetch-dinov3"], capture_output=True, text=True)
+        command = plan.stdout.splitlines()[-1]
+        assert command.strip() == ".venv/bin/dinov3-fetcher --config 'config.json'"
+        made = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert made.returncode == 0, made.stdout + made.stderr
+        assert made.stdout.splitlines()[-1] == str(clone / "dinov3")
+        hub.asked.clear()
+        ran = subprocess.run([sys.executable, "-c", FETCH], capture_output=True, text=True)
+        assert ran.stdout.strip() == "True", ran.stderr
+        assert len(hub.asked) == 1  # what a branch costs; make put the files there
+
+
 def test_readme__names_only_what_exists():
-    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z-]+)`", README)) <= targets
+    targets = set(
+        re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    )
+    assert set(re.findall(r"`make ([a-z0-9-]+)`", README)) <= targets
     assert {
         "help",
         "install",
         "demo",
+        "fetch-dinov3",
         "check",
         "test",
         "test-all",

@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from dino_assets.errors import CheckpointNotFoundError
 from dino_assets.partitions import SINGLE_RUN
 from dino_assets.records import Draft
 from dino_assets.resources.hub import HubResource
@@ -22,13 +21,11 @@ from dino_assets.stages import weights as stage
     ),
 )
 def weights(context: dg.AssetExecutionContext, hub: HubResource, storage: StorageResource) -> Draft:
-    """Validate the configured checkpoint and store its files; reuse them where it is out of reach."""
-    try:
-        folder = hub.find()
-    except CheckpointNotFoundError as err:
-        stored = stage.draft_stored_weights(storage.open(), hub.model)
-        if stored is None:
-            raise
-        context.log.warning(f"using the copy in the store: {err}")
-        return stored
-    return stage.draft_weights(folder, hub.model)
+    """Validate the configured checkpoint and store its files; fetched only if the store lacks them."""
+    return stage.draft_current_weights(
+        storage.open(),
+        hub.model,
+        hub.revision,
+        lambda: hub.locate(context.log.info),
+        warn=context.log.warning,
+    )

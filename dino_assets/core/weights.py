@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from safetensors import SafetensorError, safe_open
 
@@ -20,19 +20,27 @@ PREPROCESSOR = "preprocessor_config.json"
 KEPT_SUFFIXES = (".safetensors", ".json", ".md", ".txt")
 KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE")
 RANDOM = "random_weights_seed"  # our sample checkpoint's own key in config.json
+IMPORTED_FROM = "imported_from"  # our imports' own key in config.json
 CAVEAT = (
     "random weights: they show the plumbing only, and what is near on the map or chosen means nothing. "
     "The setting DINO_MODEL_ID names real ones, such as facebook/dinov2-base."
 )
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+StatisticsName = Literal["imagenet", "sat493m"]
+Triple = tuple[float, float, float]
+# Means and standard deviations of what the published models were trained on.
+STATISTICS: dict[StatisticsName, tuple[Triple, Triple]] = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "sat493m": ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143)),
+}
 
 _MAX_HEADER_BYTES = 100 * 2**20
 _PATCH = re.compile(r"(?:^|\.)patch_embeddings(?:\.projection)?\.weight$")
 _LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
 _REGISTERS = re.compile(r"(?:^|\.)register_tokens$")
 _CLS = re.compile(r"(?:^|\.)cls_token$")
-_SHARD = re.compile(r"[^/\\]+\.safetensors")
+_SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # a hidden one would not be hashed
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -58,7 +66,7 @@ def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
     family = _family(config, model)
     _check_shapes(shapes, config, model)
     files = tuple(_hash(path) for path in _kept_files(folder))
-    mean, std, origin = _statistics(preprocessor, model)
+    mean, std, origin = _statistics(preprocessor, model, family)
     return Checkpoint(
         model=model,
         revision="content:" + digest_files(files)[:40],
@@ -76,6 +84,7 @@ def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
         licence=_licence(folder, files),
         files=files,
         caveat=CAVEAT if RANDOM in config else None,
+        imported_from=_origin(config.get(IMPORTED_FROM)),
     )
 
 
@@ -217,12 +226,19 @@ def _registers(config: dict[str, Any], model: str) -> int:
     return _integer(config, name, model, default=0, least=0)
 
 
+def is_satellite(name: str, family: Family) -> bool:
+    """Tells from a name whether satellite statistics apply; Meta trained only DINOv3 on them."""
+    return family == "dinov3_vit" and "sat493m" in name.lower()
+
+
 def _statistics(
-    preprocessor: dict[str, Any], model: str
-) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
+    preprocessor: dict[str, Any], model: str, family: Family
+) -> tuple[Triple, Triple, str]:
     mean, std = preprocessor.get("image_mean"), preprocessor.get("image_std")
     if mean is None and std is None:
-        return IMAGENET_MEAN, IMAGENET_STD, "ImageNet (the checkpoint names none)"
+        if is_satellite(model, family):
+            return *STATISTICS["sat493m"], "sat493m, by the model's name"
+        return *STATISTICS["imagenet"], "ImageNet (the checkpoint names none)"
     try:
         (m0, m1, m2), (s0, s1, s2) = map(float, mean or ()), map(float, std or ())
     except (TypeError, ValueError, OverflowError) as err:
@@ -235,15 +251,27 @@ def _statistics(
             f"{model!r}: {PREPROCESSOR} has image_mean={mean!r}, image_std={std!r}; finite numbers "
             "are expected, image_std above 0"
         )
-    return (m0, m1, m2), (s0, s1, s2), PREPROCESSOR
+    said = preprocessor.get("statistics_from")  # our imports write it
+    origin = said if isinstance(said, str) and said.strip() else PREPROCESSOR
+    return (m0, m1, m2), (s0, s1, s2), origin
+
+
+def _origin(said: object) -> str | None:
+    """Where an import had its weights, in a sentence; our own key, so anything else is nobody's."""
+    if not isinstance(said, dict):
+        return None
+    named = said.get("file") or said.get("folder")
+    return f"{said.get('format')}, {named}, sha256 {said.get('sha256')}"
 
 
 def _kept_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and (path.suffix in KEPT_SUFFIXES or path.name in KEPT_NAMES)
-    )
+    return sorted(path for path in folder.iterdir() if is_kept(path.name) and path.is_file())
+
+
+def is_kept(name: str) -> bool:
+    """Tells whether a file of this name belongs to a checkpoint; hidden ones are somebody's notes."""
+    suffix = Path(name).suffix.lower()
+    return not name.startswith(".") and (suffix in KEPT_SUFFIXES or name.upper() in KEPT_NAMES)
 
 
 def _hash(path: Path) -> CheckpointFile:
@@ -263,7 +291,7 @@ def _licence(folder: Path, files: tuple[CheckpointFile, ...]) -> str | None:
             named = front and re.search(rf"^{field}:[ \t]*(\S+)[ \t]*$", front[1], re.MULTILINE)
             if named:
                 return named[1]
-    found = [file.name for file in files if file.name.partition(".")[0] in KEPT_NAMES]
+    found = [file.name for file in files if file.name.partition(".")[0].upper() in KEPT_NAMES]
     return f"see {found[0]}" if found else None
 
 

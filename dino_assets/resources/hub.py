@@ -1,12 +1,14 @@
 """``hub``: where checkpoints come from."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import dagster as dg
 from pydantic import Field
 
 from dino_assets.settings import find_root
-from dino_assets.store.hub import find_checkpoint
+from dino_assets.store.filling import Watch
+from dino_assets.store.hub import Located, locate_checkpoint
+from dino_assets.store.progress import ProgressLines
 
 
 class HubResource(dg.ConfigurableResource):
@@ -15,15 +17,27 @@ class HubResource(dg.ConfigurableResource):
     model: str = Field(
         description=(
             "The checkpoint: a directory in Hugging Face layout, or a Hub repository such as "
-            "facebook/dinov2-base. HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured."
+            "facebook/dinov2-base or, for short, dinov3-vitl16. HF_HOME, HF_ENDPOINT, HF_TOKEN and "
+            "HF_HUB_OFFLINE are honoured."
+        ),
+    )
+    revision: str | None = Field(
+        default=None,
+        description=(
+            "A branch, a tag or a commit of the repository; the branch main if none is named. A commit "
+            "never moves, and costs no request once it is here."
         ),
     )
 
-    def find(self) -> Path:
-        """The checkpoint's directory on this machine.
+    def locate(self, say: Callable[[str], object]) -> Located:
+        """Which checkpoint that is, and how to bring it to this machine, telling how far it is.
 
         Raises:
             CheckpointNotFoundError: it is not here and cannot be had.
-            DiskFullError: there is no room for it.
         """
-        return find_checkpoint(self.model, root=find_root())
+        return locate_checkpoint(
+            self.model,
+            root=find_root(),
+            revision=self.revision or None,
+            watch=Watch(ProgressLines(say, what=self.model)),
+        )

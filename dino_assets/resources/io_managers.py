@@ -135,12 +135,14 @@ def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.Metada
     files = {str(part.name): _place(store, part) for part in shown if part.name != PREVIEW}
     preview = [part for part in shown if part.name == PREVIEW]
     facts = {name: value for name, value in manifest.facts.items() if value is not None}
-    described = {name: _metadata(value) for name, value in (values | facts).items()}
-    # What must be seen first stands first; Dagster keeps the order.
-    first = {"caveat": described["caveat"]} if "caveat" in described else {}
+    # Dagster keeps the order: what must be seen first, what it is, how it was made, what is long.
+    first = {name: _metadata(facts[name]) for name in ("caveat",) if name in facts}
     if preview:
         first["preview"] = _inline(store, preview[0])
-    return first | described | files
+    described = {name: _metadata(value) for name, value in (facts | values).items()}
+    listed = {n: v for n, v in described.items() if isinstance(v, dg.JsonMetadataValue)}
+    short = {name: value for name, value in described.items() if name not in listed}
+    return first | short | files | listed
 
 
 def _place(store: ObjectStore, part: Part) -> dg.MetadataValue:

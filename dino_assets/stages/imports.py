@@ -1,11 +1,9 @@
-"""Importing a checkpoint of timm or Meta: a file in, a folder in Hugging Face's layout out."""
+"""Importing a checkpoint: a file or a folder in, a folder in Hugging Face's layout out."""
 
+import errno
 import fcntl
 import glob
-import hashlib
-import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -13,36 +11,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dino_assets.core.conversion.layout import Shard, make_index, plan_shards, view_bytes
-from dino_assets.core.conversion.recognition import (
-    Recognised,
-    convert,
-    find_value_problems,
-    make_config,
-    recognise,
-)
-from dino_assets.core.conversion.sources import DTYPES, Source, open_source
-from dino_assets.core.conversion.statistics import (
-    Statistics,
+from dino_assets.core.conversion.layout import Shard, view_bytes
+from dino_assets.core.conversion.statistics import name_folder
+from dino_assets.core.weights import (
+    CONFIG,
+    INDEX,
+    PREPROCESSOR,
     StatisticsName,
-    choose_statistics,
-    make_preprocessor,
+    read_checkpoint,
 )
-from dino_assets.core.weights import CONFIG, INDEX, KEPT_NAMES, PREPROCESSOR, read_checkpoint
-from dino_assets.errors import ConfigError, InvalidCheckpointError
+from dino_assets.errors import ConfigError, DinoAssetsError, DiskFullError, InvalidCheckpointError
 from dino_assets.records import Checkpoint
-
-if TYPE_CHECKING:
-    import torch
+from dino_assets.stages.import_folders import open_plan
+from dino_assets.stages.import_plans import Plan, Weights
+from dino_assets.store.folders import check_room, publish_folder, sync, write_small
+from dino_assets.store.listings import RECORD, HubFile, Listing, Record
 
 SHARD_BYTES = 5 * 10**9
-ORIGIN = "imported_from"  # our own key in config.json
 LOCK = "lock"
-_KEPT = re.compile(rf"(?:README|{'|'.join(KEPT_NAMES)})(?:\.md|\.txt)?", re.IGNORECASE)
-# The file names of Meta's DINOv3 end in the first digits of their sha256.
-_HASHED_NAME = re.compile(r"dinov3_\w+-([0-9a-f]{8,64})\.pth")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ADVICE = "Free some, or name a folder on another disk."
 
 
 @dataclass(frozen=True)
@@ -51,13 +40,14 @@ class Imported:
 
     checkpoint: Checkpoint
     format: str
-    source_sha256: str
+    source_sha256: str  # of the weights as they were found
     leftovers: Mapping[str, str]  # tensors that were not used → why
-    made: tuple[str, ...]  # tensors that the file does not have: zeros that change no output
+    made: tuple[str, ...]  # tensors that the source does not have: zeros that change no output
     statistics_from: str
     kept: tuple[str, ...]  # files taken along: the licence, the model card
+    warnings: tuple[str, ...]  # what the person has to do something about
     read_bytes: int
-    written_bytes: int
+    written_bytes: int  # of weights
     seconds: float
 
 
@@ -69,52 +59,63 @@ def import_checkpoint(
     replaces: bool = False,
     shard_bytes: int = SHARD_BYTES,
 ) -> Imported:
-    """Convert one file of weights into a checkpoint folder, which appears whole or not at all.
+    """Make a checkpoint folder from a file of weights or another folder; whole or not at all.
 
-    A README and a licence beside the file are taken along. ``statistics`` overrides what the file's
-    surroundings say. Tensors keep their dtype and are read one at a time.
+    Timm's and Meta's files are converted, in their dtype and a tensor at a time; folders of Hugging
+    Face are copied. A README and a licence are taken along. ``statistics`` overrides what the
+    source says.
 
     Raises:
-        CheckpointNotFoundError: there is no such file.
+        CheckpointNotFoundError: there is no such file or folder, or no weights in it.
         InvalidCheckpointError: it is damaged, holds code, or is none of the known formats.
-        ConfigError: the folder is there already, or cannot be replaced.
+        ConfigError: the source is ambiguous, or the folder is there already or cannot be made.
+        DiskFullError: the disk has no room for it.
     """
     started = time.perf_counter()
-    _check_folder(source, folder, replaces=replaces)
-    model = source.name
-    with open_source(source, model=model) as opened:
-        found = recognise(opened.shapes, model=model)
-        if problems := list(find_value_problems(found, opened.read)):
-            raise InvalidCheckpointError(
-                f"{model!r} looks like {found.format}, but {'; '.join(problems[:3])}. Its outputs "
-                "would not be those of the original."
-            )
-        sha256 = _hash_source(source)
-        chosen = choose_statistics(source, found, asked=statistics)
-        with _new_folder(folder) as new:
-            kept = _keep_papers(source, new)
-            _write_config(new, found, opened, chosen, {"file": model, "sha256": sha256})
-            written = _write_weights(new, found, opened, shard_bytes)
-            checkpoint = read_checkpoint(new, model=str(folder))  # as every later reader will
-            _check_folder(source, folder, replaces=replaces)  # it may have come up meanwhile
-            _publish(new, folder)
+    with _explaining(source, folder):
+        _check_folder(source, folder, replaces=replaces)
+        with open_plan(source, asked=statistics, shard_bytes=shard_bytes) as plan:
+            checkpoint = _carry_out(plan, source, folder, replaces=replaces)
     return Imported(
         checkpoint=checkpoint,
-        format=found.format,
-        source_sha256=sha256,
-        leftovers={**found.leftovers, **opened.leftovers},
-        made=tuple(piece.name for piece in found.pieces if piece.source is None),
-        statistics_from=chosen.origin,
-        kept=kept,
-        read_bytes=source.stat().st_size,
-        written_bytes=written,
+        format=plan.format,
+        source_sha256=plan.sha256,
+        leftovers=plan.leftovers,
+        made=plan.made,
+        statistics_from=checkpoint.statistics_from,
+        kept=tuple(name for name in plan.copies if _is_taken_along(name)),
+        warnings=tuple(_find_warnings(checkpoint, source)),
+        read_bytes=plan.read_bytes,
+        written_bytes=_count_weights(checkpoint),
         seconds=time.perf_counter() - started,
     )
 
 
+def _carry_out(plan: Plan, source: Path, folder: Path, *, replaces: bool) -> Checkpoint:
+    _clear_leftovers(folder)  # before looking for room: they may be as large as a checkpoint
+    standing = next(place for place in folder.absolute().parents if place.exists())
+    what = f"importing {_name(source)!r}"
+    check_room(standing, plan.needed_bytes, what=what, advice=_ADVICE)
+    with _explaining_full_disk(what, plan, standing), _new_folder(folder) as new:
+        _write(plan, new)
+        checkpoint = read_checkpoint(new, model=str(folder))  # as every later reader will
+        _check_copies(plan, checkpoint, _name(source))
+        write_small(new / RECORD, _record(checkpoint).dump())
+        _check_folder(source, folder, replaces=replaces)  # it may have come up meanwhile
+        publish_folder(new, folder)
+    return checkpoint
+
+
 def _check_folder(source: Path, folder: Path, *, replaces: bool) -> None:
-    if folder.resolve() in source.resolve().parents:
-        raise ConfigError(f"{str(source)!r} lies in {str(folder)!r}. Import into another folder.")
+    if folder.is_symlink() or not folder.name.strip("."):
+        raise ConfigError(
+            f"{str(folder)!r} is a link or has no name of its own, and was left alone. Name a new "
+            "folder."
+        )
+    if source.exists() and folder.resolve() in (source.resolve(), *source.resolve().parents):
+        raise ConfigError(
+            f"{str(source)!r} is or lies in {str(folder)!r}. Import into another folder."
+        )
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not replaces:
@@ -122,23 +123,53 @@ def _check_folder(source: Path, folder: Path, *, replaces: bool) -> None:
             f"{str(folder)!r} is there already and was left alone. Name a new folder, or ask for it "
             "to be replaced."
         )
-    if folder.is_symlink() or not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).is_file():
         raise ConfigError(
-            f"{str(folder)!r} does not look like a checkpoint (no {CONFIG}, or a link), so it was not "
-            "replaced. Name another folder."
+            f"{str(folder)!r} does not look like a checkpoint (no {CONFIG}), so it was not replaced. "
+            "Name another folder."
         )
 
 
-def _hash_source(source: Path) -> str:
-    with source.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    named = _HASHED_NAME.fullmatch(source.name)
-    if named and not sha256.startswith(named[1]):
-        raise InvalidCheckpointError(
-            f"{source.name!r} should have a sha256 that begins with {named[1]}, and has "
-            f"{sha256[:12]}…. Fetch or copy it again; if it was changed on purpose, rename it."
-        )
-    return sha256
+@contextmanager
+def _explaining(source: Path, folder: Path) -> Iterator[None]:
+    """What the file system refuses, in a sentence."""
+    try:
+        yield
+    except DinoAssetsError:
+        raise
+    except OSError as err:
+        if err.errno in _FULL:
+            raise DiskFullError(
+                f"examining {_name(source)!r} needs a little room for temporary files, and there is "
+                "none. Free some, or set TMPDIR to a folder on another disk."
+            ) from err
+        raise ConfigError(
+            f"{str(source)!r} cannot be imported into {str(folder)!r}: {err.strerror or err}. Check "
+            "that the one can be read and the other be written."
+        ) from err
+
+
+@contextmanager
+def _explaining_full_disk(what: str, plan: Plan, standing: Path) -> Iterator[None]:
+    """Somebody else may have filled it since we looked."""
+    try:
+        yield
+    except OSError as err:
+        if isinstance(err, DinoAssetsError) or err.errno not in _FULL:
+            raise
+        free = shutil.disk_usage(standing).free
+        raise DiskFullError(
+            f"{what} needs {plan.needed_bytes:,} bytes, and the disk became full on the way; now, "
+            f"with all of it cleared away, {free:,} are free. {_ADVICE}",
+            needed_bytes=plan.needed_bytes,
+            free_bytes=free,
+        ) from err
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what killed imports into this folder left behind."""
+    for left in folder.parent.glob(f"{glob.escape(_prefix(folder))}*"):
+        _remove_unless_locked(left, folder)
 
 
 @contextmanager
@@ -149,10 +180,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     such and cleared away by the next one.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{folder.name}.importing-"
-    for left in folder.parent.glob(f"{glob.escape(prefix)}*"):
-        _remove_unless_locked(left)
-    workplace = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+    workplace = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
     try:
         with (workplace / LOCK).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -163,92 +191,84 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(workplace, ignore_errors=True)
 
 
-def _remove_unless_locked(workplace: Path) -> None:
+def _prefix(folder: Path) -> str:
+    return f".{folder.name}.importing-"
+
+
+def _remove_unless_locked(workplace: Path, folder: Path) -> None:
     try:
         # A file, opened to write: NFS locks nothing else.
         with (workplace / LOCK).open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not folder.exists():  # killed between the two renames of a disk that cannot exchange
+                for aside in workplace.glob("*.replaced"):
+                    aside.rename(folder)
             shutil.rmtree(workplace, ignore_errors=True)
     except OSError:
         return  # another import is at work, or has just begun or finished
 
 
-def _keep_papers(source: Path, new: Path) -> tuple[str, ...]:
-    found = sorted(
-        path for path in source.parent.iterdir() if path.is_file() and _KEPT.fullmatch(path.name)
-    )
-    for path in found:
-        shutil.copyfile(path, new / path.name)
-        _sync(new / path.name)
-    return tuple(path.name for path in found)
+def _write(plan: Plan, new: Path) -> None:
+    for name, path in plan.copies.items():
+        shutil.copyfile(path, new / name)  # the bytes behind a link, with a new file's permissions
+        sync(new / name)
+    for name, text in plan.texts.items():
+        write_small(new / name, text)
+    if plan.weights:
+        for shard in plan.weights.shards:
+            _write_shard(new / shard.name, shard, plan.weights)
 
 
-def _write_config(
-    new: Path, found: Recognised, opened: Source, chosen: Statistics, origin: Mapping[str, str]
-) -> None:
-    config = make_config(found, dtype=_widest(found, opened))
-    _write_json(new / CONFIG, config | {ORIGIN: {**origin, "format": found.format}})
-    _write_json(new / PREPROCESSOR, make_preprocessor(found, chosen))
-
-
-def _write_weights(new: Path, found: Recognised, opened: Source, shard_bytes: int) -> int:
-    import torch
-
-    widest = _widest(found, opened)
-    dtypes = {
-        piece.name: opened.dtypes[piece.source] if piece.source else DTYPES[widest]
-        for piece in found.pieces
-    }
-    shards = plan_shards(found.pieces, dtypes, max_bytes=shard_bytes)
-    for shard in shards:
-        _write_shard(new / shard.name, shard, opened, getattr(torch, widest))
-    if len(shards) > 1:
-        _write_json(new / INDEX, make_index(shards, dtypes))
-    return sum((new / shard.name).stat().st_size for shard in shards)
-
-
-def _write_shard(path: Path, shard: Shard, opened: Source, dtype: "torch.dtype") -> None:
+def _write_shard(path: Path, shard: Shard, weights: Weights) -> None:
     with path.open("wb") as file:
         file.write(shard.header)
         for piece in shard.pieces:
-            file.write(view_bytes(convert(piece, opened.read, dtype)))
+            file.write(view_bytes(weights.make(piece)))
         file.flush()
         os.fsync(file.fileno())
 
 
-def _widest(found: Recognised, opened: Source) -> str:
-    """The one dtype that transformers loads the model in."""
-    used = {opened.dtypes[piece.source] for piece in found.pieces if piece.source}
-    names = [name for name, code in DTYPES.items() if code in used]
-    return names[0] if len(names) == 1 else "float32"
+def _check_copies(plan: Plan, checkpoint: Checkpoint, model: str) -> None:
+    for file in checkpoint.files:
+        if plan.digests.get(file.name, file.sha256) != file.sha256:
+            raise InvalidCheckpointError(
+                f"{model!r}: {file.name} changed while it was copied. Import again when nobody "
+                "writes to it."
+            )
 
 
-def _publish(new: Path, folder: Path) -> None:
-    """Put the folder into its place; what was there goes only when the new one is in."""
-    _sync(new)
-    if not folder.exists() or not any(folder.iterdir()):
-        new.rename(folder)
+def _record(checkpoint: Checkpoint) -> Record:
+    """What the files are as they come, for everybody who reads them later."""
+    files = tuple(HubFile(file.name, file.bytes, file.sha256) for file in checkpoint.files)
+    return Record(Listing(repo="", commit="", files=files), revision="")
+
+
+def _count_weights(checkpoint: Checkpoint) -> int:
+    return sum(file.bytes for file in checkpoint.files if file.name.endswith(".safetensors"))
+
+
+def _is_taken_along(name: str) -> bool:
+    return not name.endswith(".safetensors") and name not in (CONFIG, PREPROCESSOR, INDEX)
+
+
+def _find_warnings(checkpoint: Checkpoint, source: Path) -> Iterator[str]:
+    stems = {file.name.partition(".")[0].upper() for file in checkpoint.files}
+    if checkpoint.caveat or stems & {"README", "LICENSE", "LICENCE"}:
+        return  # a sample of ours, or its papers came along
+    place = "into that folder" if source.is_dir() else "beside the file"
+    if checkpoint.family == "dinov3_vit":
+        yield (
+            f"no licence text came along with {_name(source)!r}. DINOv3's licence must travel with the "
+            f"weights and with everything exported from them: put its LICENSE.md {place} and import "
+            "again with --replace."
+        )
     else:
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.replaced-", dir=folder.parent))
-        folder.rename(aside / folder.name)
-        try:
-            new.rename(folder)
-        except BaseException:
-            (aside / folder.name).rename(folder)
-            aside.rmdir()
-            raise
-        shutil.rmtree(aside)
-    _sync(folder.parent)
+        yield (
+            f"no licence text came along with {_name(source)!r}. Meta published DINOv2 under "
+            f"Apache-2.0; to keep the text with the weights, put it as LICENSE {place} and import "
+            "again with --replace."
+        )
 
 
-def _write_json(path: Path, value: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+def _name(source: Path) -> str:
+    return name_folder(source) if source.is_dir() else source.name

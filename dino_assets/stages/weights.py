@@ -1,11 +1,12 @@
 """Stage *weights*: a validated checkpoint, its files and its record in the store."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from dino_assets.catalogue import full_name
 from dino_assets.core.weights import read_checkpoint
-from dino_assets.errors import CheckpointNotFoundError
+from dino_assets.errors import CheckpointNotFoundError, ChecksumError
 from dino_assets.records import (
     Checkpoint,
     CheckpointFile,
@@ -16,48 +17,103 @@ from dino_assets.records import (
     OutputId,
     Recipe,
 )
+from dino_assets.store.hub import Located
+from dino_assets.store.listings import is_commit
 from dino_assets.store.manifests import find_manifest, read_manifest
 from dino_assets.store.objects import ObjectStore
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 OUTPUT = OutputId("weights")
 
 
-def draft_weights(folder: Path, model: str) -> Draft:
-    """Validate and hash a checkpoint directory; its files are stored when the draft is produced.
+def draft_current_weights(
+    store: ObjectStore,
+    model: str,
+    revision: str | None,
+    locate: Callable[[], Located],
+    *,
+    warn: Callable[[str], object],
+) -> Draft:
+    """The configured checkpoint; the store's own copy of it where the Hub cannot be asked.
+
+    Raises:
+        CheckpointNotFoundError: it is neither to be had nor in the store.
+        CheckpointError: the directory holds no whole checkpoint.
+    """
+    try:
+        located = locate()
+    except ChecksumError:
+        raise  # a folder that was changed, perhaps on purpose
+    except CheckpointNotFoundError as err:
+        stored = find_stored_weights(store, model, revision)
+        if stored is None:
+            raise
+        warn(f"using the copy in the store: {err}")
+        return _draft_stored(store, stored)
+    if not located.is_current and (stored := find_stored_weights(store, model, revision)):
+        # What this machine saw last may be older than what everybody else works with.
+        warn("the Hub cannot be asked: using the copy in the store")
+        return _draft_stored(store, stored)
+    return draft_located_weights(located, revision)
+
+
+def draft_located_weights(located: Located, revision: str | None = None) -> Draft:
+    """A draft that fetches only if it is needed: a commit that is in the store already is not.
+
+    A directory that did not come from the Hub is validated and hashed at once: its content is its
+    revision.
 
     Raises:
         CheckpointError: the directory holds no whole checkpoint.
     """
-    checkpoint = read_checkpoint(folder, model=model)
+    folder = located.bring() if located.commit is None else None
+    known = read_located(located, folder) if folder else None
     recipe = Recipe(
         OUTPUT,
         CODE_VERSION,
-        config={"model": model},
-        inputs={"checkpoint": checkpoint.revision},
+        config=_config(located.model, revision),
+        inputs={"checkpoint": known.revision if known else f"{located.repo}@{located.commit}"},
     )
 
     def produce() -> Iterator[LocalFile | Facts]:
+        here = folder or located.bring()
+        checkpoint = known or read_located(located, here)
         for file in checkpoint.files:
-            yield LocalFile(folder / file.name, file.name, file.sha256, file.bytes)
+            yield LocalFile(here / file.name, file.name, file.sha256, file.bytes)
         yield Facts(asdict(checkpoint))
 
     return Draft(recipe, produce)
 
 
-def draft_stored_weights(store: ObjectStore, model: str) -> Draft | None:
-    """The committed checkpoint of this very model, to be reused where its source is out of reach."""
+def draft_weights(folder: Path, model: str) -> Draft:
+    """A checkpoint directory of one's own, under the name of ``model``.
+
+    Raises:
+        CheckpointError: the directory holds no whole checkpoint.
+    """
+    return draft_located_weights(Located(model, None, None, lambda: folder))
+
+
+def read_located(located: Located, folder: Path) -> Checkpoint:
+    """What the directory holds, and the commit that it is, where one is known."""
+    checkpoint = read_checkpoint(folder, model=located.model)
+    if located.commit is None:
+        return checkpoint
+    return replace(checkpoint, revision=located.commit, repo=located.repo, commit=located.commit)
+
+
+def find_stored_weights(
+    store: ObjectStore, model: str, revision: str | None = None
+) -> Manifest | None:
+    """The committed checkpoint, if it is of this very model and revision."""
     manifest = find_manifest(store, OUTPUT)
-    if manifest is None or manifest.recipe.config["model"] != model:
+    if manifest is None or manifest.recipe.config not in (
+        _config(model, revision),
+        _config(full_name(model), revision),
+    ):
         return None
-
-    def produce() -> Iterator[LocalFile | Facts]:
-        raise CheckpointNotFoundError(
-            f"{model!r} is out of reach, and its copy in store {store.url!r} is not whole. Connect to "
-            "the network, or set DINO_MODEL_ID to a folder with its files."
-        )
-
-    return Draft(manifest.recipe, produce)
+    pinned = revision if revision and is_commit(revision) else None
+    return manifest if pinned in (None, manifest.facts.get("commit")) else None
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:
@@ -76,3 +132,19 @@ def load_checkpoint(store: ObjectStore) -> Checkpoint:
         NotCommittedError: no weights are committed.
     """
     return checkpoint_of(read_manifest(store, OUTPUT))
+
+
+def _draft_stored(store: ObjectStore, manifest: Manifest) -> Draft:
+    def produce() -> Iterator[LocalFile | Facts]:
+        raise CheckpointNotFoundError(
+            f"{manifest.recipe.config['model']!r} is out of reach, and its copy in store {store.url!r} is "
+            "not whole. Connect to the network, or set DINO_MODEL_ID to a folder with its files."
+        )
+
+    return Draft(manifest.recipe, produce)
+
+
+def _config(model: str, revision: str | None) -> dict[str, str]:
+    # A commit is in the inputs, however it was found.
+    is_named = revision is not None and not is_commit(revision)
+    return {"model": model, **({"revision": str(revision)} if is_named else {})}

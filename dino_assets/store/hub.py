@@ -1,44 +1,70 @@
 """From a model's name to a checkpoint directory on this machine.
 
-huggingface_hub resolves and describes; ``transfer`` moves the bytes, ``shelf`` keeps them.
+huggingface_hub resolves and describes (``hub_api``); ``transfer`` moves the bytes, ``shelf`` and
+``roots`` keep them.
 """
 
+import contextlib
 import errno
-import fnmatch
 import logging
 import os
-import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Protocol
 
+from dino_assets.catalogue import full_name, short_names
 from dino_assets.errors import (
     CheckpointNotFoundError,
+    ChecksumError,
     DinoAssetsError,
     DiskFullError,
-    InvalidCheckpointError,
+    RevisionNotFoundError,
 )
 from dino_assets.settings import HubSettings, resolve_hub
-from dino_assets.store.listings import HubFile, Listing
-from dino_assets.store.partial import Interrupted, Spoiled
-from dino_assets.store.shelf import Progress, Shelf, is_commit
-from dino_assets.store.transfer import (
-    Patience,
-    Source,
-    call_patiently,
-    fetch_file,
-)
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoSibling
+from dino_assets.store.filling import FetchFile, Watch
+from dino_assets.store.hub_api import describe, file_fetcher
+from dino_assets.store.listings import RECORD, Listing, is_commit, read_record
+from dino_assets.store.partial import Interrupted
+from dino_assets.store.roots import Root
+from dino_assets.store.shelf import Shelf
+from dino_assets.store.transfer import Patience
 
 log = logging.getLogger(__name__)
 
-WANTED_FILES = ("*.safetensors", "*.json", "README.md", "LICENSE*", "LICENCE*", "NOTICE*")
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 MAIN = "main"
-_DESCRIBE_ATTEMPTS = 3
-_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+DEAF = Watch()
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint that can be had, and which one it is before a byte of it is here.
+
+    ``repo`` and ``commit`` are None for a directory that did not come from the Hub. ``bring`` fetches
+    and verifies what is missing and gives the directory. Where the Hub could not be asked what a
+    branch stands for, ``is_current`` is False.
+    """
+
+    model: str
+    repo: str | None
+    commit: str | None
+    bring: Callable[[], Path]
+    is_current: bool = True
+
+
+class _Place(Protocol):
+    """Where a checkpoint is kept: the cache, or a folder that somebody named."""
+
+    @property
+    def where(self) -> str: ...
+    def commit_of(self, revision: str) -> str | None: ...
+    def listing_of(self, repo: str, commit: str) -> Listing | None: ...
+    def local_listing_of(self, repo: str, commit: str) -> Listing | None: ...
+    def find(self, listing: Listing) -> Path | None: ...
+    def find_locally(self, listing: Listing, revision: str, watch: Watch) -> Path | None: ...
+    def fill(self, listing: Listing, revision: str, fetch: FetchFile, watch: Watch) -> Path: ...
+    def remember(self, listing: Listing, revision: str) -> None: ...
 
 
 def find_checkpoint(
@@ -46,206 +72,154 @@ def find_checkpoint(
     *,
     root: Path,
     revision: str | None = None,
+    into: Path | None = None,
     may_download: bool = True,
-    progress: Progress = lambda done, total: None,
+    watch: Watch = DEAF,
     patience: Patience | None = None,
 ) -> Path:
-    """The directory of a checkpoint: ``model`` itself if it is one, else fetched or found in the cache.
+    """The directory of a checkpoint, whole and verified; as ``locate_checkpoint``, and brought here.
+
+    Raises:
+        DiskFullError: there is no room for it.
+    """
+    return locate_checkpoint(
+        model,
+        root=root,
+        revision=revision,
+        into=into,
+        may_download=may_download,
+        watch=watch,
+        patience=patience,
+    ).bring()
+
+
+def locate_checkpoint(
+    model: str,
+    *,
+    root: Path,
+    revision: str | None = None,
+    into: Path | None = None,
+    may_download: bool = True,
+    watch: Watch = DEAF,
+    patience: Patience | None = None,
+) -> Located:
+    """Find out which checkpoint ``model`` is: a directory below ``root``, else a Hub repository.
 
     ``revision`` is a branch, a tag or a commit. A commit that is here costs no request, a branch one.
+    It is kept in the cache, or ``into`` a folder, and then ``model`` is never a directory.
 
     Raises:
         CheckpointNotFoundError: it is no directory and cannot be had from the Hub; its subclasses
             (AuthenticationError, RepositoryNotFoundError, …) say why.
         InvalidCheckpointError: the repository has no weights that are safe to load.
-        DiskFullError: there is no room for it.
     """
     folder = (root / Path(model).expanduser()).resolve()
-    if folder.is_dir():
-        return folder
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+    if into is None and folder.is_dir():
+        return locate_directory(model, folder, revision)
+    repo = full_name(model)
+    if into is None and (repo.startswith((".", "/", "~")) or repo.count("/") != 1):
         raise CheckpointNotFoundError(
             f"there is no checkpoint directory {model!r}. Name a directory with config.json, "
-            "preprocessor_config.json and model.safetensors, or a Hub repository such as "
-            "facebook/dinov2-base, in DINO_MODEL_ID."
+            "preprocessor_config.json and model.safetensors, a Hub repository such as "
+            f"facebook/dinov2-base, or one of {', '.join(short_names())}."
         )
     hub = resolve_hub(root)
-    shelf = Shelf.of(model, hub)
+    shelf = Shelf.of(repo, hub)
+    place = Root(into.resolve(), shelf, repr(str(into))) if into else shelf
     wanted = revision or MAIN
     if hub.is_offline or not may_download:
         why = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
-        return _on_this_machine(model, wanted, shelf) or _raise(_out_of_reach(model, why))
-    return _from_hub(model, wanted, hub, shelf, progress, patience or Patience())
+        return _locate_locally(repo, wanted, place, watch) or _raise(_out_of_reach(repo, why))
+    return _locate_at_hub(repo, wanted, hub, place, watch, patience or Patience())
 
 
-def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) -> Listing:
-    """What a revision consists of, in one request: its commit and the wanted files with their hashes.
+def locate_directory(model: str, folder: Path, revision: str | None = None) -> Located:
+    """A directory; one that was fetched or imported by us is still what it was, or nothing at all.
 
     Raises:
-        AuthenticationError, RepositoryNotFoundError, RevisionNotFoundError: the Hub refuses.
-        InvalidCheckpointError: no weights, or only pickled ones.
-        Interrupted: the Hub is out of reach.
+        ChecksumError: it is not.
+        RevisionNotFoundError: it is not known to be this revision.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    from dino_assets.store.hub_errors import explain
-
-    api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    headers = request_headers(hub)
-    try:
-        info = call_patiently(
-            lambda: api.model_info(
-                repo, revision=revision, files_metadata=True, timeout=patience.stall_s
-            ),
-            patience=patience,
-            attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts),
+    record = read_record(folder / RECORD)
+    if record and (damaged := record.listing.find_damage(folder)):
+        origin = record.listing.repo if record.is_of_hub else "the import"
+        raise ChecksumError(
+            f"{model!r}: {damaged} is no longer what came from {origin}. Fetch or import it again; if it "
+            f"was changed on purpose, remove {RECORD} from the folder."
         )
-    except HFValidationError:
-        failure: DinoAssetsError | None = None
-    except HfHubHTTPError as err:
-        failure = explain(
-            err, repo=repo, revision=revision, hub=hub, has_token="authorization" in headers
+    is_of_hub = record is not None and record.is_of_hub
+    commit = record.listing.commit if record and is_of_hub else None
+    known = (commit, record.revision) if record and is_of_hub else ()
+    if revision is not None and revision not in known:
+        raise RevisionNotFoundError(
+            f"{model!r} is a directory, and not known to be revision {revision!r}. Leave the revision "
+            "out, or name a Hub repository."
         )
-        if failure is None:
-            raise Interrupted(f"HTTP {err.response.status_code}") from None
-    except (ValueError, TypeError, KeyError):
-        raise Interrupted("what answers is not a Hub") from None  # the page of a hotel, mostly
-    else:
-        return _wanted(repo, str(info.sha), info.siblings or [])
-    # Outside the handler: the client's own chain carries the request and its headers.
-    raise failure or CheckpointNotFoundError(
-        f"{repo!r} is neither a directory here nor a name that a Hub repository can have."
+    return Located(
+        model, record.listing.repo if record and is_of_hub else None, commit, lambda: folder
     )
 
 
-def request_headers(hub: HubSettings) -> dict[str, str]:
-    """Headers for the Hub's own origin: the token, from the settings or from ``hf auth login``."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-    # The library would ask the Hub for a list of AI agents, to name one in its user agent: a request
-    # nobody ordered, and to the endpoint of import time. It reads this switch at every call.
-    constants.HF_HUB_DISABLE_TELEMETRY = True
-    headers: dict[str, str] = build_hf_headers(token=hub.token, library_name="dino-assets")
-    return headers
-
-
-def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
-    """The files of the top folder that we load or carry along; a file in a folder is another model's."""
-    if not is_commit(commit):
-        raise Interrupted("the answer names no commit")
-    names = [sibling.rfilename for sibling in siblings if "/" not in sibling.rfilename]
-    files = tuple(
-        HubFile(s.rfilename, int(s.size or 0), s.lfs.sha256 if s.lfs else str(s.blob_id))
-        for s in sorted(siblings, key=lambda sibling: sibling.rfilename)
-        if s.rfilename in names and _matches(s.rfilename, WANTED_FILES)
-    )
-    if not all(_DIGEST.fullmatch(file.digest) for file in files):
-        raise Interrupted("the answer has no hashes")
-    if not any(file.name.endswith(".safetensors") for file in files):
-        pickled = [name for name in sorted(names) if _matches(name, PICKLED)]
-        raise InvalidCheckpointError(
-            f"{repo!r} has only pickled weights ({pickled[0]}), which can run code when loaded. Name a "
-            "repository with model.safetensors, or convert them first."
-            if pickled
-            else f"{repo!r} has no weights: model.safetensors or shards of it are expected."
-        )
-    return Listing(repo, commit, files)
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    plain = not name.startswith(".") and "\\" not in name and "\0" not in name
-    return plain and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _from_hub(
-    model: str,
+def _locate_at_hub(
+    repo: str,
     revision: str,
     hub: HubSettings,
-    shelf: Shelf,
-    progress: Progress,
+    place: _Place,
+    watch: Watch,
     patience: Patience,
-) -> Path:
-    listing = shelf.listing_of(model, revision) if is_commit(revision) else None
+) -> Located:
+    listing = place.listing_of(repo, revision) if is_commit(revision) else None
     if listing is None:
         try:
-            listing = describe(model, revision, hub=hub, patience=patience)
+            listing = describe(repo, revision, hub=hub, patience=patience)
         except Interrupted as err:
             reason = err.reason
         else:
             reason = ""
         if listing is None:
-            found = _on_this_machine(model, revision, shelf)
+            found = _locate_locally(repo, revision, place, watch)
             if found is None:
-                raise _out_of_reach(model, reason)
-            log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, model)
+                raise _out_of_reach(repo, reason)
+            log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
             return found
+    fetch = file_fetcher(listing, hub=hub, patience=patience)
+    bring = partial(_bring, listing, revision, place, fetch, watch)
+    return Located(repo, repo, listing.commit, bring)
+
+
+def _locate_locally(repo: str, revision: str, place: _Place, watch: Watch) -> Located | None:
+    """A checkpoint that needs no request, ours or huggingface_hub's; verified like any other."""
+    commit = place.commit_of(revision)
+    listing = place.local_listing_of(repo, commit) if commit else None
+    with _keeping(repo, place):
+        folder = place.find_locally(listing, revision, watch) if listing else None
+    if folder is None:
+        return None
+    return Located(repo, repo, commit, lambda: folder, is_current=is_commit(revision))
+
+
+def _bring(listing: Listing, revision: str, place: _Place, fetch: FetchFile, watch: Watch) -> Path:
+    with _keeping(listing.repo, place):
+        folder = place.find(listing) or place.fill(listing, revision, fetch, watch)
+        place.remember(listing, revision)
+    return folder
+
+
+@contextlib.contextmanager
+def _keeping(repo: str, place: _Place) -> Iterator[None]:
     try:
-        folder = shelf.find(listing) or _fill(listing, hub, shelf, progress, patience)
-        shelf.remember(listing, revision)
-        return folder
+        yield
+        return
     except DinoAssetsError:
         raise
     except OSError as err:
         number = err.errno or 0
     if number in (errno.ENOSPC, errno.EDQUOT):
-        raise DiskFullError("no space left where HF_HOME points. Free some and run again.")
+        raise DiskFullError(f"no space left {place.where}. Free some and run again.")
     raise CheckpointNotFoundError(
-        f"{model!r} cannot be kept where HF_HOME points ({os.strerror(number)}). Set HF_HOME to a folder "
-        "that can be written."
+        f"{repo!r} cannot be kept {place.where} ({os.strerror(number)}). Name a folder that can be "
+        "written; for the cache, in HF_HOME."
     )
-
-
-def _fill(
-    listing: Listing, hub: HubSettings, shelf: Shelf, progress: Progress, patience: Patience
-) -> Path:
-    from huggingface_hub.errors import HfHubHTTPError
-
-    from dino_assets.store.hub_errors import HubChecksumError, HubEntryNotFoundError, explain
-
-    headers = request_headers(hub)
-
-    def fetch(file: HubFile, part: Path, report: Any) -> None:
-        # Not hf_hub_url: it falls back to the endpoint of import time where the two differ.
-        url = f"{hub.endpoint}/{listing.repo}/resolve/{listing.commit}/{quote(file.name)}"
-        failure: Exception | None
-        try:
-            return fetch_file(file, part, Source(url, headers), patience=patience, report=report)
-        except Spoiled as err:
-            failure = HubChecksumError(
-                f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}), so nothing of it is "
-                f"kept; {file.digest} is listed. Something between here and {hub.endpoint} changes "
-                "bytes: try another network or mirror."
-            )
-        except Interrupted as err:
-            here = part.stat().st_size if part.is_file() else 0
-            failure = HubEntryNotFoundError(
-                f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are here "
-                f"({err.reason}). Run again when the network is back: it goes on where it stopped."
-            )
-        except HfHubHTTPError as err:
-            failure = explain(
-                err,
-                repo=listing.repo,
-                revision=listing.commit,
-                hub=hub,
-                has_token="authorization" in headers,
-            ) or HubEntryNotFoundError(
-                f"{listing.repo!r}: {hub.endpoint} refuses {file.name} (HTTP {err.response.status_code})"
-            )
-        raise failure
-
-    return shelf.fill(listing, fetch, progress=progress)
-
-
-def _on_this_machine(model: str, revision: str, shelf: Shelf) -> Path | None:
-    """A checkpoint that needs no request, ours or huggingface_hub's; verified like any other."""
-    commit = shelf.commit_of(revision)
-    if commit is None:
-        return None
-    listing = shelf.listing_of(model, commit)
-    return (shelf.find(listing) if listing else None) or shelf.find_theirs(commit)
 
 
 def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
@@ -259,5 +233,5 @@ def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
     )
 
 
-def _raise(err: Exception) -> Path:
+def _raise(err: Exception) -> Located:
     raise err

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import errors as theirs
 
 from dino_assets import errors as ours
+from dino_assets.catalogue import short_names
 from dino_assets.settings import HubSettings
 
 
@@ -58,7 +59,7 @@ def explain(
         return HubRepositoryNotFoundError(
             f"{hub.endpoint} has no repository {repo!r}, or it is private and "
             f"{'this token may not see it' if has_token else 'no token was sent'}. Check the spelling"
-            f"{'' if has_token else ', or set HF_TOKEN'}.",
+            f"{'' if has_token else ', or set HF_TOKEN'}.{_short_names_text(repo)}",
             response=answer,
         )
     if code == "RevisionNotFound":
@@ -75,6 +76,10 @@ def explain(
     if status == 404:
         return HubEntryNotFoundError(f"repository {repo!r} lists a file that {hub.endpoint} lacks")
     return None
+
+
+def _short_names_text(repo: str) -> str:
+    return "" if "/" in repo else f" Short names are {', '.join(short_names())}."
 
 
 def _access_text(status: int, *, repo: str, hub: HubSettings, has_token: bool) -> str:

@@ -7,34 +7,23 @@
         listings/<commit>.json   what the Hub says it consists of
         refs/<branch>            its commit when it was last fetched: written last
         parts/<hash>.part        unfinished files, resumed by whoever comes next
+        making/<commit>/…        a checkpoint that is not whole yet
         lock
 """
 
 import contextlib
-import fcntl
 import json
-import logging
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from dino_assets.errors import DiskFullError
 from dino_assets.settings import HubSettings
-from dino_assets.store.listings import HubFile, Listing
+from dino_assets.store.filling import FetchFile, Filling, Watch, taking_turns
+from dino_assets.store.folders import write_small
+from dino_assets.store.listings import HubFile, Listing, is_commit, read_listing
 
-log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
-FetchFile = Callable[[HubFile, Path, Callable[[int], None]], None]
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-def is_commit(revision: str) -> bool:
-    """Tell a full commit hash, which never moves, from a branch or tag."""
-    return _COMMIT.fullmatch(revision) is not None
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -43,12 +32,18 @@ class Shelf:
 
     folder: Path
     theirs: Path
+    where: str = "where HF_HOME points"  # messages show no path that nobody named
 
     @classmethod
     def of(cls, repo: str, hub: HubSettings) -> "Shelf":
         """The shelf below ``HF_HOME``, and what huggingface_hub itself cached, which is only read."""
         name = repo.replace("/", "--")
         return cls(hub.home / "dino-assets" / name, hub.cache / f"models--{name}")
+
+    @property
+    def blobs(self) -> Path:
+        """huggingface_hub's files, by their hashes."""
+        return self.theirs / "blobs"
 
     def commit_of(self, revision: str) -> str | None:
         """The commit a revision stands for, as far as this machine knows."""
@@ -61,134 +56,66 @@ class Shelf:
 
     def listing_of(self, repo: str, commit: str) -> Listing | None:
         """The listing of a commit that was fetched once."""
-        try:
-            said = json.loads((self.folder / "listings" / f"{commit}.json").read_bytes())
-            files = tuple(HubFile(**file) for file in said["files"])
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-        return Listing(repo, commit, files)
+        found = read_listing(self.folder / "listings" / f"{commit}.json")
+        return found if found and (found.repo, found.commit) == (repo, commit) else None
+
+    def local_listing_of(self, repo: str, commit: str) -> Listing | None:
+        """The same; or else what huggingface_hub's links say, whose targets are named by hash."""
+        return self.listing_of(repo, commit) or self._listing_of_theirs(repo, commit)
 
     def find(self, listing: Listing) -> Path | None:
         """The checkpoint's folder, if every byte of it is what the listing says."""
-        folder = self._commit(listing.commit)
-        whole = folder.is_dir() and all(file.is_at(folder / file.name) for file in listing.files)
-        return folder if whole else None
+        folder = self.commit(listing.commit)
+        return folder if folder.is_dir() and not listing.find_damage(folder) else None
 
-    def find_theirs(self, commit: str) -> Path | None:
-        """huggingface_hub's own copy, whose links carry the hashes that it is verified against."""
-        folder = self.theirs / "snapshots" / commit
-        files = []
-        for link in sorted(path for path in folder.glob("*") if not path.is_dir()):
-            blob = link.resolve()
-            if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name) or not blob.is_file():
-                return None
-            files.append(HubFile(link.name, blob.stat().st_size, blob.name))
-        if not any(file.name.endswith(".safetensors") for file in files):
-            return None
-        return folder if all(file.is_at(folder / file.name) for file in files) else None
+    def find_locally(self, listing: Listing, revision: str, watch: Watch) -> Path | None:
+        """The same, or huggingface_hub's own copy."""
+        theirs = self.theirs / "snapshots" / listing.commit
+        mine = self.find(listing)
+        return mine or (theirs if theirs.is_dir() and not listing.find_damage(theirs) else None)
 
-    def fill(self, listing: Listing, fetch: FetchFile, *, progress: Progress) -> Path:
+    def fill(self, listing: Listing, revision: str, fetch: FetchFile, watch: Watch) -> Path:
         """Fetch what is missing and put it in place; waits for another process that does so.
 
         Raises:
             DiskFullError: there is no room, said before the first byte is asked for.
         """
-        with self._turn():
-            return self._fill(listing, fetch, progress)
+        with taking_turns(self.folder):
+            folder = self.commit(listing.commit)
+            others = sorted(self.folder.glob("commits/*"))  # a commit may change the card only
+            filling = Filling(
+                folder=folder,
+                workplace=self.folder,
+                lenders=[folder, *others, self.blobs],
+                donors=[],
+                room_advice="Free some space, or set HF_HOME to a larger disk, and run again.",
+            )
+            return self.find(listing) or filling.run(listing, fetch, watch)
 
     def remember(self, listing: Listing, revision: str) -> None:
         """Note what a commit consists of and, last, that a branch stands for it now."""
         if self.listing_of(listing.repo, listing.commit) != listing:
-            _write(
+            write_small(
                 self.folder / "listings" / f"{listing.commit}.json",
                 json.dumps(asdict(listing), indent=1).encode(),
             )
         if not is_commit(revision) and _read(self._ref(revision)) != listing.commit:
-            _write(self._ref(revision), listing.commit.encode())
+            write_small(self._ref(revision), listing.commit.encode())
 
-    def _fill(self, listing: Listing, fetch: FetchFile, progress: Progress) -> Path:
-        folder = self._commit(listing.commit)
-        making = folder.with_name(f".making-{listing.commit}")
-        parts = self.folder / "parts"
-        for needed in (making, parts):
-            needed.mkdir(parents=True, exist_ok=True)
-        missing = [  # looked at only now: the process that we waited for may have fetched them
-            file
-            for file in listing.files
-            if not any(file.is_at(place / file.name) for place in (folder, making))
-            and not self._link(file, making)
-        ]
-        self._check_room(missing)
-        done = listing.bytes - sum(file.bytes for file in missing)
-        for file in missing:
-            if not self._copy(file, making):
-                part = parts / f"{file.digest}.part"
-                fetch(file, part, lambda got, before=done: progress(before + got, listing.bytes))  # type: ignore[misc]
-                part.replace(making / file.name)
-            done += file.bytes
-        _sync_folder(making)
-        if folder.is_dir():
-            # A damaged checkpoint: its good files stay, each bad one is replaced in one step.
-            for fresh in making.iterdir():
-                fresh.replace(folder / fresh.name)
-            making.rmdir()
-            _sync_folder(folder)
-        else:
-            making.rename(folder)
-        _sync_folder(folder.parent)
-        shutil.rmtree(parts)
-        for given_up in folder.parent.glob(".making-*"):  # of a commit that a branch left behind
-            shutil.rmtree(given_up)
-        return folder
-
-    def _link(self, file: HubFile, making: Path) -> bool:
-        """Take a file from huggingface_hub's cache, as the same inode: nothing here writes in place."""
-        blob, mine = self.theirs / "blobs" / file.digest, making / file.name
-        mine.unlink(missing_ok=True)
-        if blob.is_file():
-            with contextlib.suppress(OSError):  # another disk
-                mine.hardlink_to(blob)
-        return file.is_at(mine)
-
-    def _copy(self, file: HubFile, making: Path) -> bool:
-        blob, mine = self.theirs / "blobs" / file.digest, making / file.name
-        if not file.is_at(blob):
-            return False
-        mine.unlink(missing_ok=True)
-        shutil.copyfile(blob, mine)
-        with mine.open("rb") as copied:
-            os.fsync(copied.fileno())
-        return file.is_at(mine)
-
-    def _check_room(self, missing: list[HubFile]) -> None:
-        parts = self.folder / "parts"
-        needed = sum(
-            max(0, file.bytes - (part.stat().st_size if part.is_file() else 0))
-            for file in missing
-            for part in [parts / f"{file.digest}.part"]
-        )
-        free = shutil.disk_usage(parts).free
-        if needed > free:
-            raise DiskFullError(
-                f"the checkpoint needs {needed:,} more bytes, and only {free:,} are free where HF_HOME "
-                "points. Free some space, or set HF_HOME to a larger disk, and run again.",
-                needed_bytes=needed,
-                free_bytes=free,
-            )
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.warning("another process fetches %s; waiting for it", self.folder.name)
-                fcntl.flock(lock, fcntl.LOCK_EX)  # ends with its holder, however that ends
-            yield
-
-    def _commit(self, commit: str) -> Path:
+    def commit(self, commit: str) -> Path:
+        """Where a commit's files are, if they are."""
         return self.folder / "commits" / commit
+
+    def _listing_of_theirs(self, repo: str, commit: str) -> Listing | None:
+        files = []
+        for link in sorted(self.theirs.glob(f"snapshots/{commit}/*")):
+            blob = link.resolve()
+            if blob.is_file() and _DIGEST.fullmatch(blob.name):
+                files.append(HubFile(link.name, blob.stat().st_size, blob.name))
+            elif not blob.is_dir():
+                return None  # a copy, whose hash nobody knows
+        has_weights = any(file.name.endswith(".safetensors") for file in files)
+        return Listing(repo, commit, tuple(files)) if has_weights else None
 
     def _ref(self, revision: str) -> Path:
         return self.folder / "refs" / quote(revision, safe="")
@@ -198,22 +125,3 @@ def _read(path: Path) -> str:
     with contextlib.suppress(OSError, ValueError):
         return path.read_text().strip()
     return ""
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a small file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

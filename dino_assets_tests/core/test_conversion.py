@@ -13,15 +13,20 @@ from safetensors.torch import load
 from dino_assets.core.conversion.layout import make_index, plan_shards, view_bytes
 from dino_assets.core.conversion.recognition import (
     Piece,
-    Recognised,
     convert,
     make_config,
     recognise,
 )
-from dino_assets.core.conversion.statistics import choose_statistics
+from dino_assets.core.conversion.statistics import (
+    Statistics,
+    choose_statistics,
+    complete_preprocessor,
+    name_folder,
+)
 from dino_assets.core.conversion.tables import FORMATS, check_bias_mask, check_periods
 from dino_assets.core.weights import Shapes
-from dino_assets.errors import InvalidCheckpointError
+from dino_assets.errors import ConfigError, InvalidCheckpointError
+from dino_assets.records import Family
 from dino_assets_tests.core.originals import (
     State,
     as_meta_v2,
@@ -31,7 +36,9 @@ from dino_assets_tests.core.originals import (
     make_model,
 )
 
-V2, REGISTERS, V3 = "dinov2", "dinov2_with_registers", "dinov3_vit"
+V2: Family = "dinov2"
+REGISTERS: Family = "dinov2_with_registers"
+V3: Family = "dinov3_vit"
 # FACTS, measured on the Hub: width, layers, heads, gated MLP's width or None, parameters.
 PUBLISHED: dict[str, tuple[str, int, int, int, int | None, int]] = {
     "dinov2-small": (V2, 384, 12, 6, None, 22_056_576),
@@ -299,11 +306,6 @@ def test_convert__zeros_in_front_and_alone():
 # --- statistics -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def found() -> Recognised:
-    return recognise(shapes_of(as_timm_v3(make_model(V3))), model="m")
-
-
 SAT = (0.430, 0.411, 0.296)
 
 
@@ -312,35 +314,83 @@ SAT = (0.430, 0.411, 0.296)
     ["dinov3_vitl16_pretrain_sat493m-eadcf0ff.pth", "x/SAT493M.pth",
      "vit_large_patch16_dinov3.sat493m/model.safetensors"],
 )  # fmt: skip
-def test_choose_statistics__by_name(tmp_path: Path, found: Recognised, path: str):
-    assert choose_statistics(tmp_path / path, found).mean == SAT
-    asked = choose_statistics(tmp_path / path, found, asked="imagenet")
+def test_choose_statistics__by_name(tmp_path: Path, path: str):
+    assert choose_statistics(tmp_path / path, V3).mean == SAT
+    asked = choose_statistics(tmp_path / path, V3, asked="imagenet")
     assert asked.mean == (0.485, 0.456, 0.406)
 
 
 def test_choose_statistics__only_dinov3_was_trained_on_satellites(tmp_path: Path):
-    v2 = recognise(shapes_of(as_timm_v2(make_model(V2))), model="m")
-    assert choose_statistics(tmp_path / "my_sat493m.pth", v2).origin.startswith("ImageNet")
+    assert choose_statistics(tmp_path / "my_sat493m.pth", V2).origin.startswith("ImageNet")
 
 
-def test_choose_statistics__of_timm(tmp_path: Path, found: Recognised):
+def test_choose_statistics__of_timm(tmp_path: Path):
     config = {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    chosen = choose_statistics(tmp_path / "sat493m.safetensors", found)
+    chosen = choose_statistics(tmp_path / "sat493m.safetensors", V3)
     assert (chosen.mean, chosen.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert chosen.origin == "timm's config.json"
-    asked = choose_statistics(tmp_path / "x", found, asked="sat493m")
+    asked = choose_statistics(tmp_path / "x", V3, asked="sat493m")
     assert (asked.mean, asked.origin) == (SAT, "sat493m, as asked")
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", '{"pretrained_cfg": 3}', '{"pretrained_cfg": {"mean": [1, 2]}}',
-     '{"pretrained_cfg": {"mean": [1, 2], "std": [1, 2, 3]}}', "[" * 100_000],
+     '{"pretrained_cfg": {"mean": [1, 2], "std": [1, 2, 3]}}', "[" * 100_000,
+     f'{{"pretrained_cfg": {{"mean": [1{"0" * 400}, 2, 3], "std": [1, 2, 3]}}}}'],
 )  # fmt: skip
-def test_choose_statistics__config_that_is_not_timms(tmp_path: Path, found: Recognised, text: str):
+def test_choose_statistics__config_that_is_not_timms(tmp_path: Path, text: str):
     (tmp_path / "config.json").write_text(text)
-    assert choose_statistics(tmp_path / "x.pth", found).origin.startswith("ImageNet")
+    assert choose_statistics(tmp_path / "x.pth", V3).origin.startswith("ImageNet")
+
+
+def test_choose_statistics__names_that_nobody_knows(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"called 'sat'. Choose one of imagenet, sat493m"):
+        choose_statistics(tmp_path / "x.pth", V3, asked="sat")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "origin"),
+    [
+        ("x/dinov3_vitl16_sat493m.pth", "", "file"),
+        ("vit.sat493m/model.safetensors", "", "folder"),
+        ("models--timm--vit.sat493m/snapshots/0f3a/model.safetensors", "", "folder"),
+        ("facebook--dinov3-vitl16-pretrain-sat493m/commits/0f3a/config.json", "", "folder"),
+        ("x/config.json", "facebook/dinov3-vit7b16-pretrain-sat493m", "model"),
+    ],
+)
+def test_choose_statistics__says_which_name(tmp_path: Path, path: str, name: str, origin: str):
+    chosen = choose_statistics(tmp_path / path, V3, name=name)
+    assert (chosen.mean, chosen.origin) == (SAT, f"sat493m, by the name of the {origin}")
+
+
+def test_name_folder__by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    snapshot = tmp_path / "models--facebook--dinov2-base" / "snapshots" / "0f3a"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "latest").symlink_to(snapshot)
+    assert name_folder(snapshot) == "facebook/dinov2-base@0f3a"
+    assert (
+        name_folder(tmp_path / "facebook--dinov2-base/commits/0f3a") == "facebook/dinov2-base@0f3a"
+    )
+    assert name_folder(tmp_path / "latest") == "latest"
+    monkeypatch.chdir(snapshot)
+    assert name_folder(Path()) == "facebook/dinov2-base@0f3a"
+    assert name_folder(Path("..")) == "snapshots"
+    assert name_folder(Path("weights")) == "weights"
+
+
+def test_complete_preprocessor__what_was_there_stays():
+    chosen = Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "somewhere")
+    found = {"crop_size": 224, "image_mean": [1, 1, 1], "statistics_from": "elsewhere"}
+    done = complete_preprocessor(found, chosen, V3)
+    assert done == {
+        "crop_size": 224, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6],
+        "statistics_from": "somewhere",
+    }  # fmt: skip
+    made = complete_preprocessor({}, chosen, V2)
+    assert made["image_processor_type"] == "BitImageProcessor"
+    assert made["do_resize"] is made["do_center_crop"] is False
 
 
 # --- bytes ----------------------------------------------------------------------------------
@@ -357,6 +407,7 @@ def test_plan_shards__by_hand():
         "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
     )  # fmt: skip
     assert [piece.name for piece in first.pieces] == ["b", "a"]
+    assert first.bytes == len(first.header) + 16 + 6
     assert make_index((first, second), dtypes) == {
         "metadata": {"total_size": 26},
         "weight_map": {"a": first.name, "b": first.name, "c": second.name},

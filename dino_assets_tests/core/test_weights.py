@@ -122,6 +122,39 @@ def test_read_checkpoint__without_statistics(single: Path):
     assert found.statistics_from.startswith("ImageNet")
 
 
+@pytest.mark.parametrize("said", ["", "  ", None, 3])
+def test_read_checkpoint__statistics_say_where_they_are_from(single: Path, said: object):
+    assert read(single).statistics_from == PREPROCESSOR
+    change(single / PREPROCESSOR, statistics_from="sat493m, by the name of the file")
+    assert read(single).statistics_from == "sat493m, by the name of the file"
+    change(single / PREPROCESSOR, statistics_from=said)
+    assert read(single).statistics_from == PREPROCESSOR
+
+
+def test_read_checkpoint__origin_of_no_statistics_is_not_believed(single: Path):
+    write_json(single / PREPROCESSOR, {"statistics_from": "heaven"})
+    assert read(single).statistics_from == "ImageNet (the checkpoint names none)"
+
+
+def test_read_checkpoint__satellites_by_the_models_name(single: Path, sharded: Path):
+    for folder in (single, sharded):
+        write_json(folder / PREPROCESSOR, {})
+    found = read_checkpoint(single, model="facebook/DINOv3-vitl16-pretrain-SAT493m")
+    assert (list(found.mean), list(found.std)) == (SAT_MEAN, SAT_STD)
+    assert found.statistics_from == "sat493m, by the model's name"
+    found = read_checkpoint(sharded, model="dinov2-sat493m")  # only DINOv3 was trained on them
+    assert found.mean == IMAGENET_MEAN
+    change(single / PREPROCESSOR, image_mean=[0.1] * 3, image_std=[0.2] * 3)
+    assert read_checkpoint(single, model="x-sat493m").mean == (0.1, 0.1, 0.1)
+
+
+def test_read_checkpoint__hidden_files_do_not_count(single: Path):
+    before = read(single)
+    for name in (".dino-assets.json", "._README.md", ".adapter.safetensors"):
+        (single / name).write_text("{}")
+    assert read(single) == before
+
+
 def test_read_checkpoint__registers_as_the_documents_spell_them(single: Path):
     config = json.loads((single / CONFIG).read_text())
     config["num_registers"] = config.pop("num_register_tokens")
@@ -201,6 +234,9 @@ def test_digest_files__by_hand():
         ({"README.md": "---\nlicense:\n- a\n---\n"}, None),
         ({"README.md": "license: mit", "LICENSE": "text"}, "see LICENSE"),
         ({"LICENSE.md": "text"}, "see LICENSE.md"),
+        ({"LICENSE.md": "text", "README.md": "# Card, no front"}, "see LICENSE.md"),
+        ({"License": "text"}, "see License"),
+        ({"license.TXT": "text"}, "see license.TXT"),
         ({"NOTICE": "text"}, "see NOTICE"),
         ({}, None),
     ],
@@ -456,6 +492,7 @@ def test_read_checkpoint__bad_statistics(single: Path, values: dict[str, object]
         lambda outside: "sub/../../outside.safetensors",
         lambda outside: "sub\\outside.safetensors",
         lambda outside: "outside.bin",
+        lambda outside: ".outside.safetensors",
         lambda outside: "",
         lambda outside: 7,
         lambda outside: None,

@@ -108,12 +108,12 @@ def test_compute__values_that_do_not_exist(wrong):
 
 
 def test_hub__a_directory(checkpoint_dir):
-    assert HubResource(model=str(checkpoint_dir)).find() == checkpoint_dir
+    assert HubResource(model=str(checkpoint_dir)).locate(print).bring() == checkpoint_dir
 
 
 def test_hub__no_directory():
     with pytest.raises(CheckpointNotFoundError, match=r"there is no checkpoint directory './x'"):
-        HubResource(model="./x").find()
+        HubResource(model="./x").locate(print)
 
 
 def test_inbox__address_of_a_bucket_and_a_folder():

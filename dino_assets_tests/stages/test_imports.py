@@ -18,10 +18,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import dino_assets.stages.import_plans as import_plans
 import dino_assets.stages.imports as imports
+import dino_assets.store.folders as folders
 from dino_assets.core.encoder import TorchEncoder
 from dino_assets.core.weights import CONFIG, INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
-from dino_assets.errors import CheckpointNotFoundError, ConfigError, InvalidCheckpointError
+from dino_assets.errors import (
+    CheckpointNotFoundError,
+    ChecksumError,
+    ConfigError,
+    InvalidCheckpointError,
+)
+from dino_assets.stages.fetches import check_checkpoint
 from dino_assets.stages.imports import import_checkpoint
 from dino_assets_tests.core.originals import (
     State,
@@ -292,6 +300,17 @@ def test_import_checkpoint__says_what_it_did(tmp_path: Path, source: Path):
     assert origin == {"file": "weights.pth", "sha256": done.source_sha256, "format": done.format}
 
 
+def test_import_checkpoint__a_file_that_changes_later_is_found(tmp_path: Path, source: Path):
+    done = import_checkpoint(source, tmp_path / "out")
+    assert check_checkpoint(tmp_path / "out").imported_from == (
+        f"Meta's DINOv3, weights.pth, sha256 {done.source_sha256}"
+    )
+    weights = tmp_path / "out" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(ChecksumError, match="is no longer what came from the import"):
+        check_checkpoint(tmp_path / "out")
+
+
 # --- papers and statistics ------------------------------------------------------------------
 
 
@@ -439,8 +458,9 @@ def test_import_checkpoint__no_tensors(tmp_path: Path, tree: Any, message: str):
 def test_import_checkpoint__no_file(tmp_path: Path):
     with pytest.raises(CheckpointNotFoundError, match=r"no file 'w\.pth'. Name the file"):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
-    with pytest.raises(CheckpointNotFoundError, match="Name the file with the weights itself"):
-        import_checkpoint(tmp_path, tmp_path.parent / f"{tmp_path.name}-out")
+    os.mkfifo(tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointNotFoundError, match=r"no file 'w\.safetensors'. Name the file"):
+        import_checkpoint(tmp_path / "w.safetensors", tmp_path / "out")
 
 
 def test_import_checkpoint__unknown_suffix(tmp_path: Path):
@@ -524,8 +544,14 @@ def test_import_checkpoint__replaces_when_asked(tmp_path: Path, source: Path):
 def test_import_checkpoint__folder_that_is_a_link(tmp_path: Path, source: Path):
     import_checkpoint(source, tmp_path / "real")
     (tmp_path / "out").symlink_to("real")
-    with pytest.raises(ConfigError, match="or a link"):
-        import_checkpoint(source, tmp_path / "out", replaces=True)
+    for target in ("real", "in", "nothing"):
+        (tmp_path / "out").unlink()
+        (tmp_path / "out").symlink_to(target)
+        with pytest.raises(ConfigError, match="is a link or has no name of its own"):
+            import_checkpoint(source, tmp_path / "out", replaces=True)
+    for name in (".", "..", "/"):
+        with pytest.raises(ConfigError, match="is a link or has no name of its own"):
+            import_checkpoint(source, Path(name), replaces=True)
 
 
 def test_import_checkpoint__source_inside_the_folder(tmp_path: Path, source: Path):
@@ -546,7 +572,7 @@ class InterruptionError(BaseException):
     """Like Ctrl-C or a cancelled run: no Exception."""
 
 
-@pytest.mark.parametrize("place", ["_write_config", "_write_shard", "read_checkpoint", "_publish"])
+@pytest.mark.parametrize("place", ["_write", "_write_shard", "read_checkpoint", "publish_folder"])
 @pytest.mark.parametrize("is_there", [False, True])
 def test_import_checkpoint__interrupted(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, place: str, is_there: bool
@@ -571,12 +597,13 @@ def test_import_checkpoint__last_rename_fails(
     rename = Path.rename
 
     def fail_once(self: Path, target: Path) -> Path:
-        if ".importing-" in self.parent.name:
-            raise OSError("no")
+        if self.parent.name.startswith(".out.importing-") and self.name == "out":
+            raise OSError("no more today")
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_once)
-    with pytest.raises(OSError, match="no"):
+    monkeypatch.setattr(folders, "_exchange", lambda new, folder: False)  # as on NFS
+    with pytest.raises(ConfigError, match=r"cannot be imported into .*no more today"):
         import_checkpoint(source, tmp_path / "out", replaces=True)
     assert read_checkpoint(tmp_path / "out", model=str(tmp_path / "out")) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
@@ -634,7 +661,7 @@ def test_import_checkpoint__memory_is_one_tensor(tmp_path: Path, monkeypatch: py
     path = write(tmp_path / "w.safetensors", as_timm_v3(make_model("dinov3_vit")))
     alive: list[Any] = []
     most = 0
-    real = imports.convert
+    real = import_plans.convert
 
     def count(*args: Any) -> torch.Tensor:
         nonlocal most
@@ -643,7 +670,7 @@ def test_import_checkpoint__memory_is_one_tensor(tmp_path: Path, monkeypatch: py
         alive.append(weakref.ref(tensor))
         return tensor
 
-    monkeypatch.setattr(imports, "convert", count)
+    monkeypatch.setattr(import_plans, "convert", count)
     import_checkpoint(path, tmp_path / "out")
     assert len(alive) > 20
     assert most <= 1

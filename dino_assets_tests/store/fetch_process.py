@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from dino_assets.store.filling import Watch
 from dino_assets.store.hub import find_checkpoint
 
 
@@ -16,7 +17,7 @@ def main(order: dict) -> None:
         if die_at is not None and done >= die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    print(find_checkpoint(order["model"], root=Path(order["root"]), progress=progress))
+    print(find_checkpoint(order["model"], root=Path(order["root"]), watch=Watch(progress)))
 
 
 if __name__ == "__main__":

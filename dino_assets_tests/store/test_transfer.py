@@ -18,6 +18,7 @@ from huggingface_hub.errors import HTTPError
 
 from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
 from dino_assets.settings import resolve_hub
+from dino_assets.store.filling import Watch
 from dino_assets.store.hub import find_checkpoint
 from dino_assets.store.listings import HubFile
 from dino_assets.store.partial import Interrupted, Spoiled
@@ -305,7 +306,7 @@ def test_find_checkpoint__two_processes_fetch_once(hub, tmp_path):
 
 def test_find_checkpoint__progress_counts_all_files(hub, tmp_path):
     seen: list[tuple[int, int]] = []
-    find_checkpoint(REPO, root=tmp_path, progress=lambda *counts: seen.append(counts))
+    find_checkpoint(REPO, root=tmp_path, watch=Watch(lambda *counts: seen.append(counts)))
     assert seen[-1] == (SIZE + 2, SIZE + 2)
     assert {total for _, total in seen} == {SIZE + 2}
 

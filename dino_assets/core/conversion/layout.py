@@ -22,6 +22,7 @@ class Shard:
     name: str
     pieces: tuple[Piece, ...]
     header: bytes
+    bytes: int  # of the whole file
 
 
 def plan_shards(
@@ -83,4 +84,5 @@ def _plan_shard(name: str, pieces: Iterable[Piece], dtypes: Mapping[str, str]) -
         start = end
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return Shard(name, tuple(ordered), len(text).to_bytes(8, "little") + text)
+    header = len(text).to_bytes(8, "little") + text
+    return Shard(name, tuple(ordered), header, len(header) + start)

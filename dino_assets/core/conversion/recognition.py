@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 UNDERSTOOD = (
     "Understood are Meta's .pth and timm's .safetensors of DINOv2, DINOv2 with registers and DINOv3 "
-    "(the ViTs); folders of Hugging Face need no import."
+    "(the ViTs), and Hugging Face's own folders of these."
 )
 _HEAD_DIM = 64
 _HEADS = {4096: 32}  # the 7B model alone has 128 per head
@@ -70,8 +70,8 @@ def recognise(shapes: Shapes, *, model: str) -> Recognised:
     """
     if any(name.startswith(("embeddings.", "encoder.layer.")) for name in shapes):
         raise InvalidCheckpointError(
-            f"{model!r} has the names of Hugging Face already. Put it into a folder as "
-            "model.safetensors, with its config.json and preprocessor_config.json, and use that."
+            f"{model!r} has the names of Hugging Face already. Put its config.json beside it and "
+            "import the folder."
         )
     layers = len({match[1] for name in shapes if (match := _BLOCK.match(name))})
     # Names say more about what was meant than shapes do, so they come first.

@@ -49,7 +49,7 @@ def open_source(path: Path, *, model: str) -> Iterator[Source]:
     """
     if not path.is_file():
         raise CheckpointNotFoundError(
-            f"there is no file {model!r}. Name the file with the weights itself."
+            f"there is no file {model!r}. Name the file with the weights, or its folder."
         )
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
@@ -79,6 +79,8 @@ def _read_pickled(path: Path, model: str) -> dict[str, "torch.Tensor"]:
     try:
         # weights_only: torch's own unpickler, which builds tensors and plain containers, runs nothing.
         tree = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)  # noqa: TID251
+    except PermissionError:
+        raise  # it may be whole
     except Exception as err:  # noqa: BLE001 - a damaged pickle makes it raise anything
         if code := _CODE.search(str(err)):
             raise InvalidCheckpointError(

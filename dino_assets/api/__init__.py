@@ -1,0 +1,1 @@
+"""The source documents' Python names, without Dagster."""

@@ -1,0 +1,94 @@
+"""``fetch_dinov3`` and ``validate_dinov3``: a teacher on this machine, whole and verified."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dino_assets.catalogue import DEFAULT_TEACHER
+from dino_assets.errors import CheckpointError, ConfigError
+from dino_assets.settings import find_root
+from dino_assets.stages.fetches import check_checkpoint, fetch_checkpoint
+from dino_assets.store.filling import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FetcherConfig:
+    """What a ``config.json`` says about the teacher; relative paths count from the file."""
+
+    dino_root: Path
+    dino_model: str = DEFAULT_TEACHER
+
+    @classmethod
+    def read(cls, path: Path) -> "FetcherConfig":
+        """Read ``{"paths": {"dataset_root": …}, "train": {"dino_root": …, "dino_model": …}}``.
+
+        Raises:
+            ConfigError: it is not there, is no JSON, or names no ``train.dino_root``.
+        """
+        try:
+            said = json.loads(path.read_bytes())
+        except OSError as err:
+            raise ConfigError(
+                f"cannot read {str(path)!r} ({err.strerror}). It should hold "
+                '{"train": {"dino_root": "dinov3"}}.'
+            ) from err
+        except (ValueError, RecursionError) as err:
+            raise ConfigError(f"{str(path)!r} is not JSON ({err})") from err
+        train = said.get("train") if isinstance(said, dict) else None
+        train = train if isinstance(train, dict) else {}
+        return cls(
+            dino_root=path.absolute().parent / Path(_text(train, "dino_root", path)).expanduser(),
+            dino_model=_text(train, "dino_model", path, default=DEFAULT_TEACHER),
+        )
+
+
+def fetch_dinov3(
+    dino_root: Path | str,
+    model_name: str = DEFAULT_TEACHER,
+    *,
+    revision: str | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Path:
+    """Fetch a DINOv3 or DINOv2 checkpoint of the Hugging Face Hub into a folder; gives the folder.
+
+    ``model_name`` is a repository or a short name such as ``dinov3-vitl16``. What is there and whole
+    is not fetched; a download goes on where another one stopped; a new one takes the old one's place
+    in one step, when it is whole. ``progress`` is called with bytes so far and bytes in all.
+
+    Raises:
+        AuthenticationError: no token, a rejected one, or no access: says which, and where to ask.
+        RepositoryNotFoundError, RevisionNotFoundError: the Hub has no such thing.
+        LocalEntryNotFoundError: out of reach and not on this machine; ChecksumError: wrong bytes.
+        DiskFullError: an OSError, said before the first byte is asked for.
+    """
+    folder = Path(dino_root).expanduser()
+    fetch_checkpoint(model_name, folder, root=find_root(), revision=revision, progress=progress)
+    return folder.absolute()
+
+
+def validate_dinov3(dino_root: Path | str) -> bool:
+    """Tell whether a folder holds a whole checkpoint; the log says what is wrong with it.
+
+    Its JSON parses, its safetensors are as long as their headers say, no shard is missing, the shapes
+    fit the config, and every file is the one that was fetched or imported.
+    """
+    try:
+        check_checkpoint(Path(dino_root).expanduser())
+    except CheckpointError as err:
+        log.warning("not valid: %s", err)
+        return False
+    return True
+
+
+def _text(train: dict[str, Any], name: str, path: Path, *, default: str = "") -> str:
+    value = train.get(name, default)
+    if not isinstance(value, str) or not value:
+        raise ConfigError(
+            f"{str(path)!r}: train.{name} is {value!r}; a text is expected, such as "
+            f"{'dinov3' if name == 'dino_root' else DEFAULT_TEACHER!r}"
+        )
+    return value

@@ -1,0 +1,64 @@
+"""``dino-assets``: argument → call → exit code."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from dino_assets import __version__
+from dino_assets.cli import checkpoints, drops, outputs, setup
+from dino_assets.cli.terminal import say
+from dino_assets.errors import DinoAssetsError, public_name
+from dino_assets.settings import load_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 is success, 1 a failure with a sentence, 2 a misuse."""
+    return _run(_parser().parse_args(arguments))
+
+
+def fetcher_main(arguments: Sequence[str] | None = None) -> int:
+    """``dinov3-fetcher``: the documents' name for ``dino-assets fetch``."""
+    parser = argparse.ArgumentParser(
+        prog="dinov3-fetcher", description="Bring a DINOv3 or DINOv2 checkpoint to this machine."
+    )
+    checkpoints.add_fetch_arguments(parser)
+    return _run(parser.parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        # Dagster turns our loggers up for its own log: that is not for the terminal.
+        handler.setLevel(logging.WARNING)
+    # A folder's name need not fit the terminal's encoding.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return int(options.run(options, load_settings()))
+    except DinoAssetsError as err:
+        say(f"{public_name(err)}: {err}", to=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `dino-assets … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as err:
+        where = f": {err.filename!r}" if err.filename else ""
+        say(f"{type(err).__name__}: {err.strerror or err}{where}", to=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("Interrupted. What is finished is kept; run it again to go on.", to=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dino-assets", description="From drone flights to the few tiles worth labelling."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in (setup, checkpoints, drops, outputs):
+        group.add_commands(commands)
+    return parser

@@ -1,0 +1,7 @@
+"""``python -m dino_assets.cli``."""
+
+import sys
+
+from dino_assets.cli import main
+
+sys.exit(main())

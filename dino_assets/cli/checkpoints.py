@@ -1,0 +1,139 @@
+"""Checkpoints: fetched, imported, or made up."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import get_args
+
+from dino_assets.cli.terminal import say, showing_progress
+from dino_assets.core.weights import StatisticsName
+from dino_assets.records import Checkpoint, Settings
+
+_PLAIN = ("model", "pytorch_model", "weights", "checkpoint")
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``fetch``, ``import``, ``samples checkpoint``."""
+    fetch = commands.add_parser("fetch", help="bring a checkpoint of the Hugging Face Hub here")
+    add_fetch_arguments(fetch)
+
+    bring = commands.add_parser(
+        "import",
+        help="make a checkpoint folder from timm's or Meta's weights, or from another folder",
+    )
+    bring.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help=".safetensors of timm, .pth of Meta, or a folder",
+    )
+    bring.add_argument("--to", type=Path, metavar="FOLDER", help="default: models/NAME")
+    bring.add_argument(
+        "--statistics",
+        choices=get_args(StatisticsName),
+        help="what pixels are normalised with, where the source does not say or says it wrong",
+    )
+    bring.add_argument("--replace", action="store_true", help="put it in the place of an older one")
+    bring.set_defaults(run=_import)
+    samples = commands.add_parser("samples", help="small real things to try").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    checkpoint = samples.add_parser(
+        "checkpoint",
+        help="write a small checkpoint with random weights: it shows the plumbing only",
+    )
+    checkpoint.add_argument("folder", type=Path, nargs="?", default=Path("models/demo"))
+    checkpoint.set_defaults(run=_checkpoint)
+
+
+def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``dino-assets fetch`` and ``dinov3-fetcher`` understand."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help='a JSON file, {"train": {"dino_root": FOLDER, "dino_model": NAME}}',
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="a Hub repository, or a short name such as dinov3-vitl16"
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="without it and --config: into the cache"
+    )
+    parser.add_argument("--revision", metavar="REVISION", help="a branch, a tag or a commit")
+    parser.set_defaults(run=_fetch)
+
+
+def _fetch(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.api.fetcher import FetcherConfig
+    from dino_assets.stages.fetches import fetch_checkpoint
+    from dino_assets.stages.weights import read_located
+    from dino_assets.store.filling import Watch
+    from dino_assets.store.hub import locate_checkpoint
+
+    config = FetcherConfig.read(options.config.expanduser()) if options.config else None
+    folder = options.to or (config and config.dino_root)
+    model = options.model or (config.dino_model if config else settings.model)
+    revision = options.revision or (settings.model_revision if model == settings.model else None)
+    with showing_progress(model) as progress:
+        if folder:
+            folder = folder.expanduser()
+            found = fetch_checkpoint(
+                model, folder, root=settings.root, revision=revision, progress=progress
+            )
+        else:
+            located = locate_checkpoint(
+                model, root=settings.root, revision=revision, watch=Watch(progress)
+            )
+            folder = located.bring()
+            found = read_located(located, folder)
+    origin = f"{found.repo}@{found.commit}" if found.commit else found.model
+    say(_describe(found, origin))
+    say(str(folder.absolute()))
+    return 0
+
+
+def _import(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.imports import import_checkpoint
+
+    source = options.source.expanduser()
+    folder = (options.to or settings.root / "models" / _name_import(source)).expanduser()
+    done = import_checkpoint(
+        source, folder, statistics=options.statistics, replaces=options.replace
+    )
+    say(f"{_describe(done.checkpoint, done.format)} ({done.seconds:.1f} s)")
+    say(f"pixels are normalised with the statistics of {done.statistics_from}")
+    for reason in sorted(set(done.leftovers.values())):
+        names = [name for name, said in done.leftovers.items() if said == reason]
+        say(f"left out: {len(names)} tensors, {names[0]!r} among them: {reason}")
+    for warning in done.warnings:
+        say(f"warning: {warning}", to=sys.stderr)
+    say(f"Use it with DINO_MODEL_ID={_within(folder, settings.root)}")
+    return 0
+
+
+def _name_import(source: Path) -> str:
+    """A folder's own name; a file's, unless every file of its kind is called so."""
+    path = source.resolve()
+    return path.name if path.is_dir() else path.parent.name if path.stem in _PLAIN else path.stem
+
+
+def _describe(found: Checkpoint, origin: str) -> str:
+    return (
+        f"{origin}: {found.family}, {found.dim} dims, {found.layers} layers, "
+        f"{found.parameters:,} parameters, licence {found.licence or 'unknown'}"
+    )
+
+
+def _within(folder: Path, root: Path) -> Path:
+    whole = folder.absolute()
+    return whole.relative_to(root) if whole.is_relative_to(root) else whole
+
+
+def _checkpoint(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.samples.checkpoint import write_demo_checkpoint
+
+    folder = write_demo_checkpoint(options.folder.expanduser().absolute())
+    named = _within(folder, settings.root)
+    say(f"{named}: random weights, for the plumbing only. Use it with DINO_MODEL_ID={named}")
+    return 0

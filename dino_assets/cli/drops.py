@@ -1,0 +1,137 @@
+"""Drops, and rounds of tiles chosen from them."""
+
+import argparse
+from pathlib import Path
+
+from dino_assets.cli.terminal import say
+from dino_assets.errors import ConfigError
+from dino_assets.records import ComputeSettings, Drop, Settings
+from dino_assets.store.objects import open_store
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``drops register``, ``drops list``, ``select``."""
+    drops = commands.add_parser("drops", help="register and list drops").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    register = drops.add_parser(
+        "register", help="make a drop known, so that it can be materialised"
+    )
+    register.add_argument("name", metavar="NAME")
+    register.add_argument(
+        "--from",
+        dest="source",
+        metavar="PATH|CSV|URL",
+        help="where the pictures are; without it the folder NAME in the inbox",
+    )
+    register.add_argument("--replace", action="store_true", help="the same pictures moved")
+    register.set_defaults(run=_register)
+    listing = drops.add_parser("list", help="all drops and what is made of them")
+    listing.set_defaults(run=_list)
+
+    choose = commands.add_parser(
+        "select",
+        help="choose a round of tiles worth labelling, from everything embedded",
+        # What is not given is left to the stage, whose defaults the asset has too.
+        argument_default=argparse.SUPPRESS,
+    )
+    choose.add_argument("--round", type=int, metavar="N", help="earlier ones are never paid again")
+    choose.add_argument("--budget", type=int, metavar="N", help="how many tiles")
+    choose.add_argument("--strategy", metavar="WORD", help="random, cluster, fps or hybrid")
+    choose.add_argument("--seed", type=int, metavar="N", help="equal seeds give the same tiles")
+    choose.add_argument("--column", metavar="WORD", help="which vector: cls or mean")
+    choose.add_argument(
+        "--clusters", dest="n_clusters", type=int, metavar="N", help="clamped to what is there"
+    )
+    choose.add_argument(
+        "--fps-ratio",
+        type=float,
+        metavar="SHARE",
+        help="hybrid: the share of each cluster's quota picked by distance, 0 to 1",
+    )
+    choose.add_argument("--tile-px", type=int, metavar="N", help="another side than the family's")
+    choose.add_argument(
+        "--replace", action="store_true", help="choose a committed round anew, if it is the last"
+    )
+    choose.set_defaults(run=_select)
+
+
+def _register(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.instance import open_instance
+    from dino_assets.partitions import add_drop_keys
+    from dino_assets.stages.drops import inbox_address, register_drop
+
+    source = options.source or inbox_address(settings.inbox, options.name)
+    if options.source and "://" not in options.source:
+        # A path is meant from where the person stands, not from the project's folder.
+        source = str(Path(options.source).expanduser().absolute())
+    drop, has_changed = register_drop(
+        open_store(settings.storage),
+        options.name,
+        source=source,
+        root=settings.root,
+        may_replace=options.replace,
+    )
+    with open_instance(settings.root) as instance:
+        added = add_drop_keys(instance, [drop.name])
+    verb = "registered" if has_changed or added else "already registered"
+    renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
+    say(f"{drop.name}{renamed}: {verb}, {drop.source}")
+    say(f"next: dagster asset materialize -m dino_assets --select '*' --partition {drop.name}")
+    return 0
+
+
+def _list(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.drops import find_drops
+    from dino_assets.stages.states import describe_drops
+
+    store = open_store(settings.storage)
+    found = find_drops(store)
+    states = describe_drops(store)
+    for name, drop in found.items():
+        if isinstance(drop, Drop):
+            say(f"{name:<24} {'  '.join(states(name)):<44} {drop.source}")
+        else:
+            say(f"{name:<24} {drop}")
+    if not found:
+        say("no drops yet. Register one with: dino-assets drops register NAME --from FOLDER")
+    return int(any(not isinstance(drop, Drop) for drop in found.values()))
+
+
+def _select(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.drops import find_drops, read_drop
+    from dino_assets.stages.rounds import describe_round, open_round
+    from dino_assets.stages.selections import make_settings
+    from dino_assets.stages.sources import open_source
+    from dino_assets.stages.weights import load_checkpoint
+    from dino_assets.store.manifests import commit
+    from dino_assets.store.readers import SpacedTable, open_table
+
+    given = {name: value for name, value in vars(options).items() if name != "run"}
+    tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
+    asked = make_settings(**given)
+    store = open_store(settings.storage)
+    registered = tuple(find_drops(store))
+    found = open_round(
+        SpacedTable(store, "embeddings", registered=registered),
+        open_table(store, "tiles"),
+        load_checkpoint(store),
+        ComputeSettings(),  # a space knows no device, and looking for one would load torch
+        asked,
+        open_source=lambda drop: open_source(read_drop(store, drop).source, root=settings.root),
+        tile_px=tile_px,
+        may_replace=may_replace,
+    )
+    if found.has_other_settings:
+        raise ConfigError(f"{found.stands} --replace chooses it anew.")
+    committed = commit(store, found.draft)
+    for line in describe_round(store, committed, registered=registered):
+        say(line)
+    if found.stands:
+        say(found.stands)
+    if shortfall := committed.manifest.facts["shortfall"]:
+        raise ConfigError(
+            f"{found.draft.recipe.output.drop} is committed with fewer tiles than asked: {shortfall}. "
+            "Embed more drops, or ask for fewer with --budget."
+        )
+    return 0

@@ -1,0 +1,83 @@
+"""What is committed: its files, its health, its leftovers."""
+
+import argparse
+from pathlib import Path
+
+from dino_assets.cli.terminal import say
+from dino_assets.records import Drop, Settings
+from dino_assets.store.objects import open_store
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``parts``, ``export``, ``verify``, ``collect``."""
+    parts = commands.add_parser("parts", help="the Parquet files of a committed table")
+    parts.add_argument("asset", metavar="ASSET")
+    parts.add_argument("drop", metavar="DROP", nargs="?")
+    parts.set_defaults(run=_parts)
+
+    export = commands.add_parser(
+        "export", help="write an output's pictures, pages and files to a folder"
+    )
+    export.add_argument("asset", metavar="ASSET")
+    export.add_argument("drop", metavar="DROP", nargs="?", help="a drop, or a round of selections")
+    export.add_argument("--to", type=Path, required=True, metavar="FOLDER")
+    export.set_defaults(run=_export)
+
+    verify = commands.add_parser("verify", help="read everything committed and check its hashes")
+    verify.add_argument(
+        "--repair", action="store_true", help="give up what is bad, to be made again"
+    )
+    verify.set_defaults(run=_verify)
+
+    collect = commands.add_parser("collect", help="delete what nothing refers to and is a week old")
+    collect.add_argument("--dry-run", action="store_true", help="only say what would go")
+    collect.set_defaults(run=_collect)
+
+
+def _parts(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.states import find_outputs
+
+    store = open_store(settings.storage)
+    found = find_outputs(store, options.asset, options.drop)
+    for manifest in found:
+        for part in manifest.parts:
+            say(str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}")
+    return 0
+
+
+def _export(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.states import export_files
+
+    folder = options.to.expanduser().absolute()
+    for path in export_files(
+        open_store(settings.storage), options.asset, options.drop, folder=folder
+    ):
+        say(str(path))
+    return 0
+
+
+def _verify(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.drops import find_drops
+    from dino_assets.stages.paid import RECORDS
+    from dino_assets.store.collection import verify
+
+    store = open_store(settings.storage)
+    faults = 0
+    drops = [found for found in find_drops(store).values() if not isinstance(found, Drop)]
+    for fault in (*drops, *verify(store, should_repair=options.repair, records=RECORDS)):
+        faults += 1
+        say(str(fault))
+    say(f"{faults} faults" if faults else "everything committed is whole")
+    return int(faults > 0)
+
+
+def _collect(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.store.collection import collect
+
+    done = collect(open_store(settings.storage), is_dry_run=options.dry_run)
+    verb = "would delete" if options.dry_run else "deleted"
+    say(
+        f"{verb} {len(done.parts)} parts ({done.bytes / 1e6:.1f} MB), {len(done.receipts)} receipts, "
+        f"{len(done.staging)} staging files; kept {done.kept_parts} parts"
+    )
+    return 0

@@ -1,0 +1,51 @@
+"""The set-up: trying it, examining it, opening its UI."""
+
+import argparse
+import os
+import sys
+
+from dino_assets.cli.terminal import say
+from dino_assets.records import Settings
+from dino_assets.settings import environment_with
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``demo``, ``doctor``, ``ui``."""
+    demo = commands.add_parser("demo", help="two drawn flights through the whole lineage")
+    demo.set_defaults(run=_demo)
+
+    doctor = commands.add_parser("doctor", help="say what is wrong with this set-up and what to do")
+    doctor.add_argument("--create-bucket", action="store_true", help="make a missing bucket")
+    doctor.set_defaults(run=_doctor)
+
+    ui = commands.add_parser("ui", help="open the Dagster UI for this folder")
+    ui.add_argument("--host", default="127.0.0.1")
+    ui.add_argument("--port", type=int, default=3000)
+    ui.set_defaults(run=_ui)
+
+
+def _demo(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.demo import run_demo
+
+    return int(not run_demo(settings, say))
+
+
+def _doctor(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.doctor import examine
+
+    worst = 0
+    for finding in examine(settings, may_create_bucket=options.create_bucket):
+        say(f"{'ok  ' if finding.passed else 'FAIL'} {finding.subject:<11} {finding.sentence}")
+        worst |= not finding.passed
+    return worst
+
+
+def _ui(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.instance import instance_home, open_instance
+
+    with open_instance(settings.root):
+        pass  # initialised under our lock: `dagster dev` starts several processes at once
+    home = str(instance_home(settings.root))
+    command = ["-m", "dagster", "dev", "-h", options.host, "-p", str(options.port)]
+    os.chdir(settings.root)
+    os.execve(sys.executable, [sys.executable, *command], environment_with(DAGSTER_HOME=home))

@@ -1,0 +1,107 @@
+"""A checkpoint of the Hub in a folder that somebody named, valid as every later reader will find it."""
+
+import logging
+from pathlib import Path
+
+from dino_assets.catalogue import PUBLISHED, full_name
+from dino_assets.core.weights import read_checkpoint
+from dino_assets.errors import (
+    AuthenticationError,
+    CheckpointError,
+    CheckpointNotFoundError,
+    ConfigError,
+    LocalEntryNotFoundError,
+)
+from dino_assets.records import Checkpoint
+from dino_assets.stages.weights import read_located
+from dino_assets.store.filling import Progress, Watch
+from dino_assets.store.hub import find_checkpoint, locate_directory
+from dino_assets.store.listings import RECORD, read_record
+from dino_assets.store.transfer import Patience
+
+log = logging.getLogger(__name__)
+
+
+def fetch_checkpoint(
+    model: str,
+    folder: Path,
+    *,
+    root: Path,
+    revision: str | None = None,
+    progress: Progress = lambda done, total: None,
+    patience: Patience | None = None,
+) -> Checkpoint:
+    """Have ``folder`` hold a checkpoint of the Hub, whole; what is there and whole is not fetched.
+
+    A checkpoint that was imported into the folder is kept if it is of the published shape: whoever
+    was refused access by the Hub has no other.
+
+    Raises:
+        CheckpointNotFoundError: it cannot be had; the subclasses say why.
+        InvalidCheckpointError: what the repository holds is no checkpoint of ours.
+        ConfigError: the folder holds something else, which would be lost.
+        DiskFullError: there is no room, said before the first byte is asked for.
+    """
+    own = _find_own(folder)
+    if own is not None and own.imported_from and _is_as_published(own, model, folder):
+        log.warning("%s: imported from %s, kept", folder, own.imported_from)
+        return check_checkpoint(folder)
+    try:
+        find_checkpoint(
+            model,
+            root=root,
+            revision=revision,
+            into=folder,
+            watch=Watch(progress, check=lambda new: read_checkpoint(new, model=model)),
+            patience=patience,
+        )
+    except (LocalEntryNotFoundError, AuthenticationError) as err:
+        if own is None or not _is_as_published(own, model, folder):
+            raise
+        log.warning("%s: kept as it is, and not compared with what was published: %s", folder, err)
+    return check_checkpoint(folder)
+
+
+def check_checkpoint(folder: Path) -> Checkpoint:
+    """Read a folder as every later reader does, and compare its hashes where they are known.
+
+    Raises:
+        CheckpointError: it is not there, not whole, or not what it was.
+    """
+    if not folder.is_dir():
+        raise CheckpointNotFoundError(f"there is no checkpoint directory {str(folder)!r}")
+    return read_located(locate_directory(str(folder), folder), folder)
+
+
+def _find_own(folder: Path) -> Checkpoint | None:
+    """A whole checkpoint that we did not fetch: imported, or put there by hand."""
+    record = read_record(folder / RECORD)
+    if record and record.is_of_hub:
+        return None
+    try:
+        return check_checkpoint(folder)
+    except CheckpointError:
+        return None
+
+
+def _is_as_published(own: Checkpoint, model: str, folder: Path) -> bool:
+    """Tell whether a checkpoint can be what a repository holds; False where nobody knows.
+
+    Raises:
+        ConfigError: it is another model.
+    """
+    published = PUBLISHED.get(full_name(model))
+    if published is None:
+        return False
+    found = (own.family, own.dim, own.layers, own.heads)
+    wanted = (published.family, published.dim, published.layers, published.heads)
+    # A mask token or a key's bias of zeros may be there or not; another MLP is a third more.
+    is_near = abs(own.parameters / published.parameters - 1) < 0.01
+    if found == wanted and is_near:
+        return True
+    raise ConfigError(
+        f"{str(folder)!r} holds a {own.family} with {own.dim} dims, {own.layers} layers and "
+        f"{own.parameters:,} parameters; {full_name(model)!r} is a {published.family} with "
+        f"{published.dim}, {published.layers} and {published.parameters:,}. It was left alone: name "
+        "another folder."
+    )

@@ -1,0 +1,165 @@
+"""Filling a folder with a checkpoint's files: one process at a time, in view only when whole."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dino_assets.store.folders import check_room, publish_folder, sync
+from dino_assets.store.listings import HubFile, Listing
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+FetchFile = Callable[[HubFile, Path, Callable[[int], None]], None]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while a folder is filled.
+
+    ``progress`` hears of bytes so far and in all; they go back where a file has to be fetched again.
+    ``check`` may raise at the sight of the new folder: what was there before then stays.
+    """
+
+    progress: Progress = lambda done, total: None
+    check: Callable[[Path], object] = lambda folder: None
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One folder to be filled.
+
+    ``workplace`` is on its disk and holds the lock, the ``.part`` files, which whoever comes next
+    resumes, and the new folder until it is whole. Files are looked for in ``donors`` before they are
+    fetched, by name or hash; those of ``lenders`` are shared as they are, since nobody writes there.
+    """
+
+    folder: Path
+    workplace: Path
+    lenders: Sequence[Path]
+    donors: Sequence[Path]
+    room_advice: str
+
+    @property
+    def parts(self) -> Path:
+        """Unfinished files."""
+        return self.workplace / "parts"
+
+    @property
+    def is_begun(self) -> bool:
+        """Tell whether the workplace holds what another one can go on with."""
+        places = (self.parts, *self.workplace.glob("making/*"))
+        return any(any(place.iterdir()) for place in places if place.is_dir())
+
+    def run(
+        self,
+        listing: Listing,
+        fetch: FetchFile,
+        watch: Watch,
+        *,
+        extra: Mapping[str, bytes] | None = None,
+    ) -> Path:
+        """Bring what is missing, verified, and put the folder in its place in one step.
+
+        Raises:
+            DiskFullError: there is no room, said before the first byte is asked for.
+        """
+        making = self.workplace / "making" / listing.commit
+        for needed in (making, self.parts):
+            needed.mkdir(parents=True, exist_ok=True)
+        missing = [
+            file
+            for file in listing.files
+            if not file.is_at(making / file.name) and not self._borrow(file, making)
+        ]
+        self._check_room(missing, what=listing.repo)
+        done = listing.bytes - sum(file.bytes for file in missing)
+        for file in missing:
+            if not self._copy(file, making):
+                part = self.parts / f"{file.digest}.part"
+                fetch(file, part, partial(_report, watch, done, listing.bytes))
+                part.replace(making / file.name)
+            done += file.bytes
+        try:
+            watch.check(making)
+        except Exception:
+            shutil.rmtree(making)
+            raise
+        for name, data in (extra or {}).items():
+            (making / name).write_bytes(data)
+            sync(making / name)
+        publish_folder(making, self.folder)
+        shutil.rmtree(self.parts, ignore_errors=True)
+        shutil.rmtree(
+            making.parent, ignore_errors=True
+        )  # with what was begun of a commit that a branch left behind
+        return self.folder
+
+    def _borrow(self, file: HubFile, making: Path) -> bool:
+        """Share a file that is on this disk, as the same inode."""
+        mine = making / file.name
+        for found in _places(self.lenders, file):
+            mine.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another disk
+                mine.hardlink_to(found)
+            if file.is_at(mine):
+                return True
+        return False
+
+    def _copy(self, file: HubFile, making: Path) -> bool:
+        mine = making / file.name
+        for found in _places((*self.lenders, *self.donors), file):
+            if not file.is_at(found):
+                continue
+            mine.unlink(missing_ok=True)
+            shutil.copyfile(found, mine)
+            sync(mine)
+            if file.is_at(mine):
+                return True
+        return False
+
+    def _check_room(self, missing: Sequence[HubFile], *, what: str) -> None:
+        needed = 0
+        for file in missing:
+            part = self.parts / f"{file.digest}.part"
+            needed += max(0, file.bytes - (part.stat().st_size if part.is_file() else 0))
+        check_room(self.parts, needed, what=repr(what), advice=self.room_advice)
+
+
+@contextlib.contextmanager
+def taking_turns(workplace: Path) -> Iterator[None]:
+    """Hold a workplace alone; waits for another process, however that one ends."""
+    while True:
+        workplace.mkdir(parents=True, exist_ok=True)
+        with (workplace / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.warning("another process fetches the same; waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_same(lock.fileno(), workplace / "lock"):  # else its holder took it all away
+                yield
+                return
+
+
+def _report(watch: Watch, before: int, total: int, got: int) -> None:
+    watch.progress(before + got, total)
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _places(folders: Sequence[Path], file: HubFile) -> Iterator[Path]:
+    for folder in folders:
+        for name in (file.name, file.digest):
+            if (folder / name).is_file():
+                yield folder / name

@@ -1,0 +1,95 @@
+"""Folders on this machine that are whole or absent, whoever kills us when."""
+
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dino_assets.errors import DiskFullError
+
+_HERE = -100  # AT_FDCWD: a relative path is meant from the working directory
+_EXCHANGE = 2  # RENAME_EXCHANGE
+
+
+def publish_folder(new: Path, folder: Path) -> None:
+    """Put a finished folder into its place; what stood there goes, and nobody sees a half.
+
+    ``new`` lies on the same disk. Where the file system cannot exchange two names in one step, the
+    place is empty for a moment in between.
+    """
+    sync(new)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists() or not any(folder.iterdir()):
+        new.rename(folder)
+    else:
+        if not _exchange(new, folder):
+            _replace(new, folder)
+        sync(folder.parent)
+        shutil.rmtree(
+            new, ignore_errors=True
+        )  # the new one is in place, whatever becomes of the old
+    sync(folder.parent)
+
+
+def write_small(path: Path, data: bytes) -> None:
+    """Replace a small file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_room(folder: Path, needed_bytes: int, *, what: str, advice: str) -> None:
+    """Refuse early what would fill the disk.
+
+    Raises:
+        DiskFullError: less is free than needed.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise DiskFullError(
+            f"{what} needs {needed_bytes:,} more bytes, and only {free:,} are free. {advice}",
+            needed_bytes=needed_bytes,
+            free_bytes=free,
+        )
+
+
+def _exchange(new: Path, folder: Path) -> bool:
+    """Swap two names in one step (Linux); tells whether that was possible."""
+    rename: Callable[..., int] | None = getattr(
+        ctypes.CDLL(None, use_errno=True), "renameat2", None
+    )
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(new), _HERE, os.fsencode(folder), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # NFS, some FUSE
+        return False
+    raise OSError(number, os.strerror(number), str(folder))
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Two renames; ends with the old folder under the new one's name."""
+    aside = new.with_name(f"{new.name}.replaced")
+    folder.rename(aside)
+    try:
+        new.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
+    aside.rename(new)

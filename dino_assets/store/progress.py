@@ -1,0 +1,40 @@
+"""How far a transfer is, in lines for a log; a terminal has its own bar."""
+
+import time
+from collections.abc import Callable
+
+
+class ProgressLines:
+    """Says it at most every ``every_s`` seconds, and once at the end; callable as ``Progress``."""
+
+    def __init__(
+        self,
+        say: Callable[[str], object],
+        *,
+        what: str,
+        every_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say = say
+        self._what = what
+        self._every_s = every_s
+        self._clock = clock
+        self._first: tuple[float, int] | None = None
+        self._last_s = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take notice; ``done`` may go back where a file has to be fetched again."""
+        now = self._clock()
+        if self._first is None or done < self._first[1]:
+            self._first = (now, done)
+            self._last_s = now
+            had = f", {done / 1e6:,.1f} are here" if done else ""
+            self._say(f"{self._what}: fetching {total / 1e6:,.1f} MB{had}")
+        elif done >= total or now - self._last_s >= self._every_s:
+            self._last_s = now
+            started, had_bytes = self._first
+            rate = (done - had_bytes) / 1e6 / max(now - started, 1e-3)
+            self._say(
+                f"{self._what}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB "
+                f"({done / max(total, 1):.0%}), {rate:,.1f} MB/s"
+            )
