@@ -105,7 +105,8 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
     say(f"pixels are normalised with the statistics of {done.statistics_from}")
     for reason in sorted(set(done.leftovers.values())):
         names = [name for name, said in done.leftovers.items() if said == reason]
-        say(f"left out: {len(names)} tensors, {names[0]!r} among them: {reason}")
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        say(f"left out: {names[0]!r}{more}: {reason}")
     for warning in done.warnings:
         say(f"warning: {warning}", to=sys.stderr)
     say(f"Use it with DINO_MODEL_ID={_within(folder, settings.root)}")

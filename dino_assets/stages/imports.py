@@ -121,7 +121,7 @@ def _check_folder(source: Path, folder: Path, *, replaces: bool) -> None:
     if not replaces:
         raise ConfigError(
             f"{str(folder)!r} is there already and was left alone. Name a new folder, or ask for it "
-            "to be replaced."
+            "to be replaced (--replace)."
         )
     if not (folder / CONFIG).is_file():
         raise ConfigError(
