@@ -3,6 +3,8 @@
 import io
 import os
 import shutil
+import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +72,22 @@ def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dino_assets.samples.checkpoint import write_demo_checkpoint
 
     return write_demo_checkpoint(tmp_path_factory.mktemp("checkpoint"), dim=16, layers=2)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of one MiB, mounted; root alone can do that."""
+    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small file system needs root")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+    finally:
+        shutil.rmtree(folder)
 
 
 def photo_bytes(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,6 @@ from dino_assets.core.weights import CONFIG, WEIGHTS, read_checkpoint
 from dino_assets.errors import ConfigError, DiskFullError
 from dino_assets.stages.imports import import_checkpoint
 from dino_assets_tests.core.originals import as_meta_v3, make_model
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of one MiB, mounted."""
-    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("mounting a small file system needs root")
-        try:
-            yield folder
-        finally:
-            subprocess.run(["umount", str(folder)], check=True)
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["file", "folder", "pickled"])

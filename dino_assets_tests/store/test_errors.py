@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,22 +68,6 @@ def s3_at(endpoint: str, url: str = "s3://some-bucket/pre") -> StorageSettings:
 def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "MAX_RETRIES", 1)
     monkeypatch.setattr(backends, "REQUEST_TIMEOUT_S", 1)
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of one MiB, mounted."""
-    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("mounting a small file system needs root")
-        try:
-            yield folder
-        finally:
-            subprocess.run(["umount", str(folder)], check=True)
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_local__no_error_shows_the_folder(tmp_path):

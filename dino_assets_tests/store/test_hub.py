@@ -4,8 +4,6 @@ import errno
 import logging
 import os
 import shutil
-import subprocess
-import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -441,22 +439,6 @@ def test_checksum__wrong_twice(hub, find):
     assert isinstance(caught.value, theirs.LocalEntryNotFoundError)
     assert isinstance(caught.value, LocalEntryNotFoundError)
     assert not list(Path(os.environ["HF_HOME"]).rglob("*.safetensors"))
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of one MiB, mounted."""
-    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("mounting a small file system needs root")
-        try:
-            yield folder
-        finally:
-            subprocess.run(["umount", str(folder)], check=True)
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_disk__too_small_is_said_before_the_first_byte(hub, find, small_disk, monkeypatch):
