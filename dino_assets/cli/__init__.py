@@ -25,6 +25,7 @@ def fetcher_main(arguments: Sequence[str] | None = None) -> int:
         prog="dinov3-fetcher", description="Bring a DINOv3 or DINOv2 checkpoint to this machine."
     )
     checkpoints.add_fetch_arguments(parser)
+    parser.set_defaults(run=checkpoints.run_fetcher)
     return _run(parser.parse_args(arguments))
 
 

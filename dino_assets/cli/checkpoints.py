@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+from dino_assets.catalogue import DEFAULT_TEACHER
 from dino_assets.cli.terminal import say, showing_progress
 from dino_assets.core.weights import StatisticsName
 from dino_assets.records import Checkpoint, Settings
@@ -62,6 +63,14 @@ def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--revision", metavar="REVISION", help="a branch, a tag or a commit")
     parser.set_defaults(run=_fetch)
+
+
+def run_fetcher(options: argparse.Namespace, settings: Settings) -> int:
+    """``dinov3-fetcher``: the documents' defaults, a ``config.json`` here and their model."""
+    if options.config is None and options.to is None:
+        options.config = Path("config.json")
+    options.model = options.model or (None if options.config else DEFAULT_TEACHER)
+    return _fetch(options, settings)
 
 
 def _fetch(options: argparse.Namespace, settings: Settings) -> int:

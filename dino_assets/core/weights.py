@@ -6,16 +6,16 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
+from dino_assets.core.architecture import CONFIG, Shapes, check_shapes, read_architecture
 from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
 from dino_assets.records import Checkpoint, CheckpointFile, Family
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 KEPT_SUFFIXES = (".safetensors", ".json", ".md", ".txt")
 KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE")
@@ -36,12 +36,7 @@ STATISTICS: dict[StatisticsName, tuple[Triple, Triple]] = {
 }
 
 _MAX_HEADER_BYTES = 100 * 2**20
-_PATCH = re.compile(r"(?:^|\.)patch_embeddings(?:\.projection)?\.weight$")
-_LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
-_REGISTERS = re.compile(r"(?:^|\.)register_tokens$")
-_CLS = re.compile(r"(?:^|\.)cls_token$")
 _SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # a hidden one would not be hashed
-Shapes = dict[str, tuple[int, ...]]
 
 
 def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
@@ -63,20 +58,20 @@ def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
     for path in used:
         shapes |= read_shapes(path, model)
     _check_index(folder, shapes, model)
-    family = _family(config, model)
-    _check_shapes(shapes, config, model)
+    found = read_architecture(config, model)
+    check_shapes(shapes, found, model)
     files = tuple(_hash(path) for path in _kept_files(folder))
-    mean, std, origin = _statistics(preprocessor, model, family)
+    mean, std, origin = _statistics(preprocessor, model, found.family)
     return Checkpoint(
         model=model,
         revision="content:" + digest_files(files)[:40],
         weights_sha256=digest_files(f for f in files if folder / f.name in used),
-        family=family,
-        dim=_integer(config, "hidden_size", model),
-        layers=_integer(config, "num_hidden_layers", model),
-        heads=_integer(config, "num_attention_heads", model),
-        patch_px=_integer(config, "patch_size", model),
-        registers=_registers(config, model),
+        family=found.family,
+        dim=found.dim,
+        layers=found.layers,
+        heads=found.heads,
+        patch_px=found.patch_px,
+        registers=found.registers,
         parameters=sum(_product(shape) for shape in shapes.values()),
         mean=mean,
         std=std,
@@ -186,46 +181,6 @@ def _check_index(folder: Path, shapes: Shapes, model: str) -> None:
         )
 
 
-def _check_shapes(shapes: Shapes, config: dict[str, Any], model: str) -> None:
-    dim = _integer(config, "hidden_size", model)
-    patch = _integer(config, "patch_size", model)
-    channels = _integer(config, "num_channels", model, default=3)
-    registers = _registers(config, model)
-    for what, pattern, shape in (
-        ("patch embedding", _PATCH, (dim, channels, patch, patch)),
-        ("cls token", _CLS, (1, 1, dim)),
-        ("register tokens", _REGISTERS, (1, registers, dim) if registers else None),
-    ):
-        found = [tensor for name, tensor in shapes.items() if pattern.search(name)]
-        if found != ([shape] if shape else []):
-            raise InvalidCheckpointError(
-                f"{model!r}: {CONFIG} calls for {what} {shape or 'none'}, the weights have "
-                f"{', '.join(map(str, found)) or 'none'}. The files belong to different models."
-            )
-    numbers = {int(m[1]) for name in shapes if (m := _LAYER.search(name))}
-    layers = _integer(config, "num_hidden_layers", model)
-    if numbers != set(range(layers)):
-        raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} calls for {layers} layers, the weights have {len(numbers)}. The "
-            "files belong to different models."
-        )
-
-
-def _family(config: dict[str, Any], model: str) -> Family:
-    kind = config.get("model_type")
-    if kind not in get_args(Family):
-        raise InvalidCheckpointError(
-            f"{model!r} is a {kind!r} model; {', '.join(get_args(Family))} are supported"
-        )
-    return cast("Family", kind)
-
-
-def _registers(config: dict[str, Any], model: str) -> int:
-    # The documents spell it `num_registers`, transformers `num_register_tokens`.
-    name = "num_registers" if "num_registers" in config else "num_register_tokens"
-    return _integer(config, name, model, default=0, least=0)
-
-
 def is_satellite(name: str, family: Family) -> bool:
     """Tells from a name whether satellite statistics apply; Meta trained only DINOv3 on them."""
     return family == "dinov3_vit" and "sat493m" in name.lower()
@@ -309,17 +264,6 @@ def _read_json(path: Path, model: str) -> dict[str, Any]:
         ) from err
     if not isinstance(value, dict):
         raise InvalidCheckpointError(f"{model!r}: {path.name} holds no JSON object")
-    return value
-
-
-def _integer(
-    config: dict[str, Any], name: str, model: str, *, default: int | None = None, least: int = 1
-) -> int:
-    value = config.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} has {name}={value!r}; a whole number from {least} is expected"
-        )
     return value
 
 

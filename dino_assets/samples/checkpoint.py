@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from dino_assets.core.architecture import CONFIG
 from dino_assets.core.encoder import quiet_progress
-from dino_assets.core.weights import CAVEAT, CONFIG, PREPROCESSOR, RANDOM, read_checkpoint
+from dino_assets.core.weights import CAVEAT, PREPROCESSOR, RANDOM, read_checkpoint
 from dino_assets.errors import CheckpointError, ConfigError
 
 MODEL_CARD = """---

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from dino_assets.core.architecture import CONFIG
 from dino_assets.core.conversion.recognition import Piece
 from dino_assets.core.conversion.sources import PICKLED_SUFFIXES, open_source
 from dino_assets.core.conversion.statistics import (
@@ -17,7 +18,6 @@ from dino_assets.core.conversion.statistics import (
     name_folder,
 )
 from dino_assets.core.weights import (
-    CONFIG,
     IMPORTED_FROM,
     INDEX,
     PREPROCESSOR,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dino_assets.core.architecture import CONFIG
 from dino_assets.core.conversion.layout import Shard, make_index, plan_shards
 from dino_assets.core.conversion.recognition import (
     Piece,
@@ -20,14 +21,7 @@ from dino_assets.core.conversion.recognition import (
 )
 from dino_assets.core.conversion.sources import DTYPES, Source, open_source
 from dino_assets.core.conversion.statistics import choose_statistics, complete_preprocessor
-from dino_assets.core.weights import (
-    CONFIG,
-    IMPORTED_FROM,
-    INDEX,
-    KEPT_NAMES,
-    PREPROCESSOR,
-    StatisticsName,
-)
+from dino_assets.core.weights import IMPORTED_FROM, INDEX, KEPT_NAMES, PREPROCESSOR, StatisticsName
 from dino_assets.errors import InvalidCheckpointError
 
 if TYPE_CHECKING:

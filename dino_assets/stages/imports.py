@@ -12,15 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dino_assets.core.architecture import CONFIG
 from dino_assets.core.conversion.layout import Shard, view_bytes
 from dino_assets.core.conversion.statistics import name_folder
-from dino_assets.core.weights import (
-    CONFIG,
-    INDEX,
-    PREPROCESSOR,
-    StatisticsName,
-    read_checkpoint,
-)
+from dino_assets.core.weights import INDEX, PREPROCESSOR, StatisticsName, read_checkpoint
 from dino_assets.errors import ConfigError, DinoAssetsError, DiskFullError, InvalidCheckpointError
 from dino_assets.records import Checkpoint
 from dino_assets.stages.import_folders import open_plan

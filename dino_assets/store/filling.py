@@ -14,6 +14,7 @@ from dino_assets.store.folders import check_room, publish_folder, sync
 from dino_assets.store.listings import HubFile, Listing
 
 log = logging.getLogger(__name__)
+LOCK = "lock"
 Progress = Callable[[int, int], None]
 FetchFile = Callable[[HubFile, Path, Callable[[int], None]], None]
 
@@ -72,6 +73,9 @@ class Filling:
         making = self.workplace / "making" / listing.commit
         for needed in (making, self.parts):
             needed.mkdir(parents=True, exist_ok=True)
+        listed = {file.name for file in listing.files}
+        for stray in [path for path in making.iterdir() if path.name not in listed]:
+            _remove(stray)  # an exchange that was killed leaves an older checkpoint here
         missing = [
             file
             for file in listing.files
@@ -135,16 +139,39 @@ class Filling:
 def taking_turns(workplace: Path) -> Iterator[None]:
     """Hold a workplace alone; waits for another process, however that one ends."""
     while True:
-        workplace.mkdir(parents=True, exist_ok=True)
-        with (workplace / "lock").open("ab") as lock:
+        try:
+            workplace.mkdir(parents=True, exist_ok=True)
+            opened = (workplace / LOCK).open("ab")
+        except (FileNotFoundError, FileExistsError):
+            if workplace.parent.is_dir() and not workplace.is_file():
+                continue  # its holder clears it away at this moment
+            raise
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 log.warning("another process fetches the same; waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is_same(lock.fileno(), workplace / "lock"):  # else its holder took it all away
+            if _is_same(lock.fileno(), workplace / LOCK):  # else its holder took it all away
                 yield
                 return
+
+
+def clear_away(workplace: Path) -> None:
+    """Remove a workplace that we hold; the lock last, since from then on it is anybody's."""
+    for path in workplace.iterdir():
+        if path.name != LOCK:
+            _remove(path)
+    (workplace / LOCK).unlink()
+    with contextlib.suppress(OSError):  # somebody has come already
+        workplace.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _report(watch: Watch, before: int, total: int, got: int) -> None:

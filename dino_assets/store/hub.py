@@ -125,7 +125,7 @@ def locate_checkpoint(
         )
     hub = resolve_hub(root)
     shelf = Shelf.of(repo, hub)
-    place = Root(into.resolve(), shelf, repr(str(into))) if into else shelf
+    place = Root(into.resolve(), repo, shelf, repr(str(into))) if into else shelf
     wanted = revision or MAIN
     if hub.is_offline or not may_download:
         why = "HF_HUB_OFFLINE is set" if hub.is_offline else ""

@@ -53,7 +53,12 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
         failure: DinoAssetsError | None = None
     except HfHubHTTPError as err:
         failure = explain(
-            err, repo=repo, revision=revision, hub=hub, has_token="authorization" in headers
+            err,
+            repo=repo,
+            revision=revision,
+            hub=hub,
+            has_token="authorization" in headers,
+            is_listing=True,
         )
         if failure is None:
             raise Interrupted(f"HTTP {err.response.status_code}") from None

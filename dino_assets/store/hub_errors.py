@@ -49,13 +49,20 @@ class HubChecksumError(ours.ChecksumError, theirs.LocalEntryNotFoundError):
 
 
 def explain(
-    err: theirs.HfHubHTTPError, *, repo: str, revision: str, hub: HubSettings, has_token: bool
+    err: theirs.HfHubHTTPError,
+    *,
+    repo: str,
+    revision: str,
+    hub: HubSettings,
+    has_token: bool,
+    is_listing: bool = False,
 ) -> ours.CheckpointNotFoundError | None:
     """Our error for a refusal that asking again does not change; None for anything else."""
     status = err.response.status_code
     code = err.response.headers.get("X-Error-Code")
     answer = _stripped(err)
-    if code == "RepoNotFound":
+    # A mirror may give no code: what it does not list, it does not have.
+    if code == "RepoNotFound" or (code is None and status == 404 and is_listing):
         return HubRepositoryNotFoundError(
             f"{hub.endpoint} has no repository {repo!r}, or it is private and "
             f"{'this token may not see it' if has_token else 'no token was sent'}. Check the spelling"

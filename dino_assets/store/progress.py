@@ -21,6 +21,7 @@ class ProgressLines:
         self._clock = clock
         self._first: tuple[float, int] | None = None
         self._last_s = 0.0
+        self._is_over = False
 
     def __call__(self, done: int, total: int) -> None:
         """Take notice; ``done`` may go back where a file has to be fetched again."""
@@ -30,8 +31,9 @@ class ProgressLines:
             self._last_s = now
             had = f", {done / 1e6:,.1f} are here" if done else ""
             self._say(f"{self._what}: fetching {total / 1e6:,.1f} MB{had}")
-        elif done >= total or now - self._last_s >= self._every_s:
+        elif (done >= total and not self._is_over) or now - self._last_s >= self._every_s:
             self._last_s = now
+            self._is_over = done >= total
             started, had_bytes = self._first
             rate = (done - had_bytes) / 1e6 / max(now - started, 1e-3)
             self._say(

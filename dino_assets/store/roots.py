@@ -5,15 +5,14 @@ was when it came is written beside its files; ``.<name>.fetching`` is there whil
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dino_assets.errors import ConfigError
-from dino_assets.store.filling import FetchFile, Filling, Watch, taking_turns
+from dino_assets.store.filling import FetchFile, Filling, Watch, clear_away, taking_turns
 from dino_assets.store.folders import write_small
-from dino_assets.store.listings import RECORD, Listing, Record, is_commit, read_record
+from dino_assets.store.listings import RECORD, Listing, Record, read_record
 from dino_assets.store.shelf import Shelf
 
 # What other programs leave in a folder of the Hub, and nobody misses: huggingface_hub, macOS.
@@ -25,6 +24,7 @@ class Root:
     """One such folder, by the ``name`` it was given."""
 
     folder: Path
+    repo: str
     shelf: Shelf
     name: str
 
@@ -32,6 +32,11 @@ class Root:
     def where(self) -> str:
         """For messages."""
         return f"in {self.name}"
+
+    @property
+    def workplace(self) -> Path:
+        """Its neighbour while it is being filled."""
+        return self.folder.with_name(f".{self.folder.name}.fetching")
 
     @property
     def record(self) -> Record | None:
@@ -42,7 +47,7 @@ class Root:
     def commit_of(self, revision: str) -> str | None:
         """The commit a revision stands for, as far as this folder or machine knows."""
         record = self.record
-        if record and record.revision == revision and not is_commit(revision):
+        if record and (record.listing.repo, record.revision) == (self.repo, revision):
             return record.listing.commit
         return self.shelf.commit_of(revision)
 
@@ -58,7 +63,12 @@ class Root:
         return self.listing_of(repo, commit) or self.shelf.local_listing_of(repo, commit)
 
     def find(self, listing: Listing) -> Path | None:
-        """The folder, if every byte of it is what the listing says."""
+        """The folder, if every byte of it is what the listing says, and nothing of another is left."""
+        record = self.record
+        fetched = {file.name for file in record.listing.files} if record else set()
+        stale = fetched - {file.name for file in listing.files}
+        if any((self.folder / name).exists() for name in stale):
+            return None
         return self.folder if not listing.find_damage(self.folder) else None
 
     def find_locally(self, listing: Listing, revision: str, watch: Watch) -> Path | None:
@@ -77,13 +87,12 @@ class Root:
             DiskFullError: there is no room, said before the first byte is asked for.
         """
         self._check(listing)
-        workplace = self.folder.with_name(f".{self.folder.name}.fetching")
-        with taking_turns(workplace):
+        with taking_turns(self.workplace):
             filling = Filling(
                 folder=self.folder,
-                workplace=workplace,
+                workplace=self.workplace,
                 lenders=[self.folder],
-                donors=[self.shelf.commit(listing.commit), self.shelf.blobs],
+                donors=self.shelf.places(listing.commit),
                 room_advice="Free some space, or name a folder on a larger disk, and run again.",
             )
             record = Record(listing, revision)
@@ -93,19 +102,29 @@ class Root:
                 )
             finally:
                 if not filling.is_begun:
-                    shutil.rmtree(workplace, ignore_errors=True)
+                    clear_away(self.workplace)
 
     def remember(self, listing: Listing, revision: str) -> None:
-        """Note which revision this is the last known state of."""
+        """Note which revision this is the last known state of, and clear away what a kill left."""
         record = Record(listing, revision)
-        if self.record != record:
-            write_small(self.folder / RECORD, record.dump())
+        if self.record == record and not self.workplace.exists():
+            return
+        with taking_turns(self.workplace):
+            if self.find(listing):  # else another process has exchanged it meanwhile
+                if self.record != record:
+                    write_small(self.folder / RECORD, record.dump())
+                clear_away(self.workplace)
 
     def _check(self, listing: Listing) -> None:
         if os.path.ismount(self.folder):
             raise ConfigError(
                 f"{self.name} is where a disk is mounted, so it cannot be exchanged in one step. Name "
                 "a folder inside it."
+            )
+        if self.folder in (here := Path.cwd().resolve(), *here.parents):
+            raise ConfigError(
+                f"{self.name} is where you stand, and would be exchanged under your feet. Name a folder "
+                "in it, or run this from another one."
             )
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"{self.name} is a file. Name a folder.")

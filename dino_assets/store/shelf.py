@@ -70,7 +70,7 @@ class Shelf:
 
     def find_locally(self, listing: Listing, revision: str, watch: Watch) -> Path | None:
         """The same, or huggingface_hub's own copy."""
-        theirs = self.theirs / "snapshots" / listing.commit
+        theirs = self._snapshot(listing.commit)
         mine = self.find(listing)
         return mine or (theirs if theirs.is_dir() and not listing.find_damage(theirs) else None)
 
@@ -106,9 +106,16 @@ class Shelf:
         """Where a commit's files are, if they are."""
         return self.folder / "commits" / commit
 
+    def places(self, commit: str) -> list[Path]:
+        """Where files of a commit may be on this machine."""
+        return [self.commit(commit), self.blobs, self._snapshot(commit)]
+
+    def _snapshot(self, commit: str) -> Path:
+        return self.theirs / "snapshots" / commit
+
     def _listing_of_theirs(self, repo: str, commit: str) -> Listing | None:
         files = []
-        for link in sorted(self.theirs.glob(f"snapshots/{commit}/*")):
+        for link in sorted(self._snapshot(commit).glob("*")):
             blob = link.resolve()
             if blob.is_file() and _DIGEST.fullmatch(blob.name):
                 files.append(HubFile(link.name, blob.stat().st_size, blob.name))

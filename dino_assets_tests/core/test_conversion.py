@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from dino_assets.core.architecture import Shapes
 from dino_assets.core.conversion.layout import make_index, plan_shards, view_bytes
 from dino_assets.core.conversion.recognition import (
     Piece,
@@ -24,7 +25,6 @@ from dino_assets.core.conversion.statistics import (
     name_folder,
 )
 from dino_assets.core.conversion.tables import FORMATS, check_bias_mask, check_periods
-from dino_assets.core.weights import Shapes
 from dino_assets.errors import ConfigError, InvalidCheckpointError
 from dino_assets.records import Family
 from dino_assets_tests.core.originals import (

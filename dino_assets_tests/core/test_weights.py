@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from dino_assets.core.architecture import CONFIG
 from dino_assets.core.weights import (
-    CONFIG,
     IMAGENET_MEAN,
     INDEX,
     PREPROCESSOR,

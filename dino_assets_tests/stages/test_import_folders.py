@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dino_assets.stages.imports as imports
-from dino_assets.core.weights import CONFIG, INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
+from dino_assets.core.architecture import CONFIG
+from dino_assets.core.weights import INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
 from dino_assets.errors import CheckpointNotFoundError, ConfigError, InvalidCheckpointError
 from dino_assets.stages.imports import import_checkpoint
 from dino_assets_tests.core.originals import State, as_meta_v3, as_timm_v3, make_model

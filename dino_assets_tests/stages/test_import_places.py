@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 import dino_assets.stages.imports as imports
-from dino_assets.core.weights import CONFIG, WEIGHTS, read_checkpoint
+from dino_assets.core.architecture import CONFIG
+from dino_assets.core.weights import WEIGHTS, read_checkpoint
 from dino_assets.errors import ConfigError, DiskFullError
 from dino_assets.stages.imports import import_checkpoint
 from dino_assets_tests.core.originals import as_meta_v3, make_model

@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 import dino_assets.stages.import_plans as import_plans
 import dino_assets.stages.imports as imports
 import dino_assets.store.folders as folders
+from dino_assets.core.architecture import CONFIG
 from dino_assets.core.encoder import TorchEncoder
-from dino_assets.core.weights import CONFIG, INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
+from dino_assets.core.weights import INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
 from dino_assets.errors import (
     CheckpointNotFoundError,
     ChecksumError,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dino_assets.core.architecture import Shapes
 from dino_assets.core.conversion.tables import FORMATS, ROPE_BASE, Format, Rule
-from dino_assets.core.weights import Shapes
 from dino_assets.errors import InvalidCheckpointError
 from dino_assets.records import Family
 

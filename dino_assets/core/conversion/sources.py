@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
 
+from dino_assets.core.architecture import Shapes
 from dino_assets.core.conversion.recognition import UNDERSTOOD
-from dino_assets.core.weights import Shapes, read_shapes
+from dino_assets.core.weights import read_shapes
 from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dino_assets.core.weights import CONFIG, STATISTICS, StatisticsName, Triple, is_satellite
+from dino_assets.core.architecture import CONFIG
+from dino_assets.core.weights import STATISTICS, StatisticsName, Triple, is_satellite
 from dino_assets.errors import ConfigError
 from dino_assets.records import Family
 

@@ -1,0 +1,345 @@
+"""Every published repository, one layer of it for real, through the two functions people call."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors.torch import load_file, save_file
+
+import dino_assets
+from dino_assets.api.fetcher import FetcherConfig, fetch_dinov3, validate_dinov3
+from dino_assets.catalogue import DEFAULT_TEACHER, PUBLISHED, short_names
+from dino_assets.core.weights import INDEX, WEIGHTS
+from dino_assets.errors import (
+    AuthenticationError,
+    CheckpointNotFoundError,
+    ConfigError,
+    InvalidCheckpointError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from dino_assets.store.listings import RECORD
+from dino_assets_tests.hub_server import HubServer, hub_for_test
+from dino_assets_tests.published import LARGE_DIM, damage, write_one_layer
+
+TOKEN = "hf_VerySecretToken"
+SLOW = ("giant", "vith16plus", "vit7b16", "sat493m", "with-registers-large")
+NAMES = [
+    pytest.param(
+        name, short, id=short, marks=[pytest.mark.slow] if any(s in name for s in SLOW) else []
+    )
+    for name, short in zip(PUBLISHED, short_names(), strict=True)
+]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with hub_for_test(monkeypatch, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The files of a small published model."""
+    folder = tmp_path_factory.mktemp("small")
+    write_one_layer("facebook/dinov2-small", folder)
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("name", "short"), NAMES)
+def test_fetch_dinov3__every_published_repository(hub, tmp_path, name, short):
+    from transformers import AutoModel
+
+    written = write_one_layer(name, tmp_path / "published")
+    files = {path.name: path for path in (tmp_path / "published").iterdir()}
+    is_sharded = PUBLISHED[name].dim >= LARGE_DIM
+    assert (INDEX in files, WEIGHTS in files) == (is_sharded, not is_sharded)
+    hub.add(name, files)
+
+    folder = tmp_path / "dinov3"
+    assert fetch_dinov3(folder, short) == folder
+    assert validate_dinov3(folder)
+    loaded, told = AutoModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(told.values()), told
+    state = loaded.state_dict()
+    assert loaded.dtype == torch.float16
+    assert state.keys() == written.state_dict().keys()
+    assert all(torch.equal(state[key], kept) for key, kept in written.named_parameters())
+
+    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert len(weights) >= (2 if is_sharded else 1)
+    for kind, shard in zip(("removed", "flipped", "truncated"), weights * 3, strict=False):
+        damage(folder / shard, kind)
+        assert not validate_dinov3(folder)
+        hub.asked.clear()
+        fetch_dinov3(folder, name)
+        asked = {a.path.rsplit("/")[-1] for a in hub.asked}
+        assert asked == {"main", shard}
+        assert validate_dinov3(folder)
+    assert {path.name for path in folder.iterdir()} == {*files, RECORD}
+
+
+def test_fetch_dinov3__without_a_name_it_is_the_default(hub, tmp_path, small):
+    hub.add(DEFAULT_TEACHER, small)
+    fetch_dinov3(str(tmp_path / "dinov3"))
+    assert {asked.path.split("/revision")[0] for asked in hub.asked[:1]} == {
+        f"/api/models/{DEFAULT_TEACHER}"
+    }
+
+
+def test_fetch_dinov3__progress_and_requests(hub, tmp_path, small):
+    commit = hub.add("facebook/dinov2-small", small)
+    seen: list[tuple[int, int]] = []
+    fetch_dinov3(tmp_path / "d", "dinov2-small", progress=lambda *counts: seen.append(counts))
+    total = sum(path.stat().st_size for path in small.values())
+    assert seen[-1] == (total, total)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    hub.asked.clear()
+    fetch_dinov3(tmp_path / "d", "dinov2-small", revision=commit)
+    assert hub.asked == []
+    fetch_dinov3(tmp_path / "d", "dinov2-small")
+    assert len(hub.asked) == 1
+
+
+def test_fetch_dinov3__names_and_revisions_that_are_not(hub, tmp_path, small):
+    hub.add("facebook/dinov2-small", small)
+    hub.moved["dinov9-x"] = "org/nothing"  # as the Hub answers to a name without an owner
+    with pytest.raises(RepositoryNotFoundError, match=r"'dinov9-x'.* Short names are dinov2-small"):
+        fetch_dinov3(tmp_path / "d", "dinov9-x")
+    with pytest.raises(RevisionNotFoundError, match="no branch, tag or commit 'v9'"):
+        fetch_dinov3(tmp_path / "d", "dinov2-small", revision="v9")
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "../x", "/abs/x", "a/b/c", "a/b?x=1"])
+def test_fetch_dinov3__what_can_be_no_name(hub, tmp_path, name):
+    with pytest.raises(CheckpointNotFoundError, match="nor a name that a Hub repository can have"):
+        fetch_dinov3(tmp_path / "d", name)
+    assert hub.asked == []
+
+
+def test_fetch_dinov3__the_folder_one_stands_in(hub, tmp_path, small, monkeypatch):
+    hub.add("facebook/dinov2-small", small)
+    fetch_dinov3("d", "dinov2-small")
+    monkeypatch.chdir(tmp_path / "d")
+    assert fetch_dinov3(".", "dinov2-small") == tmp_path / "d"  # whole: nothing is exchanged
+    assert validate_dinov3(".")
+
+
+def test_fetch_dinov3__a_folder_of_the_models_name_is_not_the_model(hub, tmp_path, small):
+    (tmp_path / "facebook" / "dinov2-small").mkdir(parents=True)
+    hub.add("facebook/dinov2-small", small)
+    fetch_dinov3("d", "facebook/dinov2-small")
+    assert validate_dinov3(tmp_path / "d")
+
+
+@pytest.mark.parametrize("hides_listing", [True, False])
+@pytest.mark.parametrize(
+    ("token", "granted", "text"),
+    [
+        (None, None, "no token was sent"),
+        (TOKEN, None, "the token was rejected"),
+        (TOKEN, [], "access is not granted"),
+    ],
+)
+def test_fetch_dinov3__gated(
+    hub, tmp_path, small, monkeypatch, caplog, hides_listing, token, granted, text
+):
+    caplog.set_level(logging.DEBUG)
+    hub.add("facebook/dinov2-small", small, is_gated=True, hides_listing=hides_listing)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    if granted is not None:
+        hub.grant(token)
+    with pytest.raises(AuthenticationError, match=text) as caught:
+        fetch_dinov3(tmp_path / "d", "dinov2-small")
+    assert isinstance(caught.value, HfHubHTTPError)
+    assert TOKEN not in str(caught.value) + caplog.text
+    assert not (tmp_path / "d").exists()
+    assert not any(path.stat().st_size for path in tmp_path.rglob("*.part"))
+
+
+def test_fetch_dinov3__a_token_is_written_nowhere(hub, tmp_path, small, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    hub.add("facebook/dinov2-small", small, is_gated=True)
+    hub.grant(TOKEN, "facebook/dinov2-small")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    folder = fetch_dinov3(tmp_path / "d", "dinov2-small")
+    assert validate_dinov3(folder)
+    assert {asked.token for asked in hub.asked if asked.host == "127.0.0.1"} == {f"Bearer {TOKEN}"}
+    assert not any(asked.token for asked in hub.asked if asked.host == "localhost")
+    assert TOKEN not in caplog.text
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert folder / RECORD in written
+    assert not any(TOKEN.encode() in path.read_bytes() for path in written)
+
+
+def test_fetch_dinov3__a_repository_that_is_no_dino_harms_nothing(hub, tmp_path, small):
+    hub.add("facebook/dinov2-small", small)
+    fetch_dinov3(tmp_path / "d", "dinov2-small")
+    hub.add("org/bert", small | {"config.json": b'{"model_type": "bert"}'})
+    with pytest.raises(InvalidCheckpointError, match="'org/bert' is a 'bert' model"):
+        fetch_dinov3(tmp_path / "d", "org/bert")
+    assert validate_dinov3(tmp_path / "d")
+    assert json.loads((tmp_path / "d" / RECORD).read_bytes())["repo"] == "facebook/dinov2-small"
+    assert not (tmp_path / ".d.fetching").exists()
+
+
+def copy(small: dict[str, Path], folder: Path) -> Path:
+    folder.mkdir()
+    for name, path in small.items():
+        shutil.copy(path, folder / name)
+    return folder
+
+
+def test_validate_dinov3__without_a_record(small, tmp_path, caplog):
+    assert validate_dinov3(str(copy(small, tmp_path / "d")))
+    assert caplog.text == ""
+    assert not validate_dinov3(tmp_path / "nowhere")
+    assert "there is no checkpoint directory" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("config.json", b"{", "config.json is not JSON"),
+        ("preprocessor_config.json", b"\xff", "preprocessor_config.json is not JSON"),
+        ("config.json", None, "config.json is missing"),
+        (WEIGHTS, None, "model.safetensors is missing"),
+        (WEIGHTS, b"\x00\x01", "not a whole safetensors file"),
+        (WEIGHTS, b"\x02" + b"\x00" * 7 + b"{}more", "its header announces 10"),
+    ],
+)
+def test_validate_dinov3__broken(small, tmp_path, caplog, name, content, text):
+    folder = copy(small, tmp_path / "d")
+    (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+    assert not validate_dinov3(folder)
+    assert text in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["truncated", "removed"])
+def test_validate_dinov3__without_a_record_a_cut_is_found(small, tmp_path, kind):
+    folder = copy(small, tmp_path / "d")
+    damage(folder / WEIGHTS, kind)
+    assert not validate_dinov3(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("hidden_size", 768, "the weights have (384, 3, 14, 14)"),
+        ("patch_size", 16, "calls for patch embedding (384, 3, 16, 16)"),
+        ("num_hidden_layers", 12, "calls for 12 layers, the weights have 1"),
+        ("num_register_tokens", 4, "calls for register tokens (1, 4, 384), the weights have none"),
+        ("model_type", "vit", "is a 'vit' model"),
+        ("num_attention_heads", 7, "384"),
+        ("mlp_ratio", 2, "1536"),
+        ("image_size", 224, "1370"),
+    ],
+)
+def test_validate_dinov3__shapes_that_do_not_fit(small, tmp_path, caplog, field, value, text):
+    folder = copy(small, tmp_path / "d")
+    config = json.loads((folder / "config.json").read_bytes()) | {field: value}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert not validate_dinov3(folder)
+    assert text in caplog.text
+
+
+def test_validate_dinov3__a_tensor_that_is_missing(small, tmp_path, caplog):
+    """transformers would make it up, at random."""
+    folder = copy(small, tmp_path / "d")
+    tensors = load_file(folder / WEIGHTS)
+    name = next(name for name in tensors if "fc1.weight" in name)
+    del tensors[name]
+    save_file(tensors, folder / WEIGHTS)
+    assert not validate_dinov3(folder)
+    assert name in caplog.text
+
+
+def test_validate_dinov3__an_index_without_one_of_its_shards(tmp_path, caplog):
+    folder = tmp_path / "d"
+    write_one_layer("facebook/dinov2-large", folder)
+    assert validate_dinov3(folder)
+    next(folder.glob("model-*.safetensors")).unlink()
+    assert not validate_dinov3(folder)
+    assert "1 are missing" in caplog.text
+
+
+def config(tmp_path: Path, said: object) -> Path:
+    path = tmp_path / "sub" / "config.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(said if isinstance(said, str) else json.dumps(said))
+    return path
+
+
+def test_fetcher_config__paths_count_from_the_file(tmp_path, monkeypatch):
+    whole = {
+        "paths": {"dataset_root": "photos"},
+        "train": {"dino_root": "models/d", "dino_model": "dinov3-vits16"},
+    }
+    path = config(tmp_path, whole)
+    found = FetcherConfig.read(path)
+    assert found == FetcherConfig(tmp_path / "sub" / "models" / "d", "dinov3-vits16")
+    monkeypatch.chdir(path.parent)
+    assert FetcherConfig.read(Path("config.json")) == found
+    assert FetcherConfig.read(config(tmp_path, {"train": {"dino_root": "/d"}})) == FetcherConfig(
+        Path("/d"), DEFAULT_TEACHER
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert FetcherConfig.read(config(tmp_path, {"train": {"dino_root": "~/d"}})).dino_root == (
+        tmp_path / "d"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ([], r"train.dino_root is ''; a text is expected, such as 'dinov3'"),
+        ({"train": []}, "train.dino_root is ''"),
+        ({"train": {"dino_root": 7}}, "train.dino_root is 7"),
+        ({"train": {"dino_root": ""}}, "train.dino_root is ''"),
+        ({"train": {"dino_root": "d", "dino_model": 7}}, "train.dino_model is 7.*vitl16"),
+    ],
+)
+def test_fetcher_config__that_cannot_work(tmp_path, said, text):
+    path = config(tmp_path, said)
+    with pytest.raises(ConfigError, match=text) as caught:
+        FetcherConfig.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_fetcher_config__that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read '.*no.json' \(No such file or directory\)"):
+        FetcherConfig.read(tmp_path / "no.json")
+    with pytest.raises(ConfigError, match=r"cannot read .* \(Is a directory\)"):
+        FetcherConfig.read(tmp_path)
+
+
+def test_lazy_names():
+    assert dino_assets.fetch_dinov3 is fetch_dinov3
+    assert dino_assets.validate_dinov3 is validate_dinov3
+    assert {"fetch_dinov3", "validate_dinov3"} <= set(dir(dino_assets))
+    with pytest.raises(AttributeError, match="no attribute 'fetch_dinov4'"):
+        _ = dino_assets.fetch_dinov4
+
+
+@pytest.mark.parametrize(
+    ("line", "heavy"),
+    [
+        ("import dino_assets", ["torch", "transformers", "huggingface_hub", "dagster", "numpy"]),
+        ("from dino_assets import fetch_dinov3, validate_dinov3", ["torch", "dagster"]),
+    ],
+)
+def test_imports__stay_light(line, heavy):
+    code = f"import sys; {line}; print([n for n in {heavy} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

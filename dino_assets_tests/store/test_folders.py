@@ -1,0 +1,169 @@
+"""Folders that are whole or absent, and one process at a time in the place where they are made."""
+
+import contextlib
+import errno
+import fcntl
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import DiskFullError
+from dino_assets.store import folders
+from dino_assets.store.filling import taking_turns
+from dino_assets.store.folders import check_room, publish_folder, write_small
+
+
+def write(folder: Path, **files: str) -> Path:
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def read(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of exchanging two folders: not every file system knows the first."""
+    if request.param == "two renames":
+        monkeypatch.setattr(folders, "_exchange", lambda new, folder: False)
+    return request.param
+
+
+def test_publish_folder__where_nothing_is(tmp_path, way):
+    publish_folder(write(tmp_path / "new", a="1"), tmp_path / "deep" / "down" / "folder")
+    assert read(tmp_path / "deep" / "down" / "folder") == {"a": "1"}
+    assert not (tmp_path / "new").exists()
+
+
+def test_publish_folder__into_an_empty_one(tmp_path, way):
+    (tmp_path / "folder").mkdir()
+    publish_folder(write(tmp_path / "new", a="1"), tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert read(tmp_path / "folder") == {"a": "1"}
+
+
+def test_publish_folder__what_stood_there_goes(tmp_path, way):
+    write(tmp_path / "folder", a="old", b="old")
+    publish_folder(write(tmp_path / "new", a="new"), tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert read(tmp_path / "folder") == {"a": "new"}
+
+
+def test_publish_folder__the_place_is_never_empty(tmp_path):
+    """By somebody who looks all the time; here the file system must know the exchange."""
+    folder = write(tmp_path / "folder", a="0", b="0")
+    is_over = threading.Event()
+    missed: list[str] = []
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        while not is_over.is_set():
+            try:
+                before, other, after = ((folder / n).read_text() for n in ("a", "b", "a"))
+            except OSError as err:
+                missed.append(str(err))
+            else:
+                looks += 1
+                if before == after != other:
+                    missed.append(f"{before} {other} {after}")
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for number in range(1, 150):
+            publish_folder(write(tmp_path / "new", a=str(number), b=str(number)), folder)
+    finally:
+        is_over.set()
+        reader.join()
+    assert missed == []
+    assert looks > 0
+
+
+def test_publish_folder__a_second_rename_that_fails_is_undone(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "_exchange", lambda new, folder: False)
+    folder = write(tmp_path / "folder", a="old")
+    new = write(tmp_path / "new", a="new")
+    rename = Path.rename
+
+    def rename_or_fail(path: Path, target: Path) -> Path:
+        if path == new:
+            raise OSError(errno.EIO, "the disk is tired")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_or_fail)
+    with pytest.raises(OSError, match="the disk is tired"):
+        publish_folder(new, folder)
+    assert read(folder) == {"a": "old"}
+    assert read(new) == {"a": "new"}
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "new"}
+
+
+def test_exchange__swaps_and_says_so(tmp_path):
+    one, two = write(tmp_path / "one", a="1"), write(tmp_path / "two", a="2")
+    assert folders._exchange(one, two)
+    assert (read(one), read(two)) == ({"a": "2"}, {"a": "1"})
+    with pytest.raises(FileNotFoundError, match="gone"):
+        folders._exchange(one, tmp_path / "gone")
+
+
+def test_write_small__replaces_in_one_step(tmp_path):
+    write_small(tmp_path / "new" / "file", b"1")
+    with (tmp_path / "new" / "file").open("rb") as held:
+        write_small(tmp_path / "new" / "file", b"22")
+        assert held.read() == b"1"  # another file, not the same one rewritten
+    assert read(tmp_path / "new") == {"file": "22"}
+
+
+def test_check_room__says_how_much_is_short(tmp_path):
+    check_room(tmp_path, 1, what="a model", advice="Free some.")
+    with pytest.raises(
+        DiskFullError, match=r"a model needs 1,000,000,000,000,000 more bytes, and only .* Free"
+    ) as caught:
+        check_room(tmp_path, 10**15, what="a model", advice="Free some.")
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.needed_bytes == 10**15 > caught.value.free_bytes > 0
+
+
+def test_check_room__exactly_enough(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=7)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    check_room(tmp_path, 7, what="a model", advice="")
+    with pytest.raises(DiskFullError, match="needs 8 more bytes, and only 7 are free"):
+        check_room(tmp_path, 8, what="a model", advice="")
+
+
+def test_taking_turns__waits_and_says_so(tmp_path, caplog):
+    place = tmp_path / "place"
+    got: list[str] = []
+
+    def take() -> None:
+        with taking_turns(place):
+            got.append("second")
+
+    with taking_turns(place):
+        other = threading.Thread(target=take)
+        other.start()
+        deadline = time.monotonic() + 60
+        while "waiting for it" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        got.append("first")
+        shutil.rmtree(place)  # as the holder does when it is done
+    other.join()
+    assert got == ["first", "second"]
+    with (place / "lock").open("ab") as lock:  # and it was given back
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_taking_turns__is_given_back_after_an_error(tmp_path):
+    with contextlib.suppress(KeyError), taking_turns(tmp_path / "place"):
+        raise KeyError
+    with taking_turns(tmp_path / "place"):
+        pass
