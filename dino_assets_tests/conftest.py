@@ -16,6 +16,7 @@ from PIL import Image
 
 from dino_assets.records import StorageSettings
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.servers import s3_server
 
 FOREIGN = ("DINO_", "MINIO_", "AWS_", "AZURE_", "HF_", "DAGSTER_", "EMBED_BUCKET", "USE_MINIO")
@@ -72,6 +73,13 @@ def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dino_assets.samples.checkpoint import write_demo_checkpoint
 
     return write_demo_checkpoint(tmp_path_factory.mktemp("checkpoint"), dim=16, layers=2)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A Hub of this test's own, which the environment names."""
+    with hub_for_test(monkeypatch, tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

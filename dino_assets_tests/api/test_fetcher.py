@@ -5,7 +5,6 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from dino_assets.errors import (
     RevisionNotFoundError,
 )
 from dino_assets.store.listings import RECORD
-from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.published import LARGE_DIM, damage, write_one_layer
 
 TOKEN = "hf_VerySecretToken"
@@ -37,12 +35,6 @@ NAMES = [
     )
     for name, short in zip(PUBLISHED, short_names(), strict=True)
 ]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_for_test(monkeypatch, tmp_path) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

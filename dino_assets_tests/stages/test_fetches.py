@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +25,9 @@ from dino_assets.stages.fetches import check_checkpoint, fetch_checkpoint
 from dino_assets.stages.imports import import_checkpoint
 from dino_assets.store.listings import RECORD
 from dino_assets.store.transfer import Patience
-from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.published import damage
 
 REPO = "org/model"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_for_test(monkeypatch, tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """``weights`` from a Hub: which commit, what is fetched, and what another machine does."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,15 +25,8 @@ from dino_assets.store.hub import locate_checkpoint
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.transfer import Patience
-from dino_assets_tests.hub_server import HubServer, hub_for_test
 
 REPO = "org/model"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_for_test(monkeypatch, tmp_path) as server:
-        yield server
 
 
 @pytest.fixture

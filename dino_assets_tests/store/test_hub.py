@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,6 @@ from dino_assets.settings import resolve_hub
 from dino_assets.store.hub import find_checkpoint
 from dino_assets.store.shelf import Shelf
 from dino_assets.store.transfer import Patience, Source
-from dino_assets_tests.hub_server import HubServer, hub_for_test
 
 REPO = "org/model"
 TOKEN = "hf_VerySecretToken"
@@ -44,12 +42,6 @@ FILES = {
     "onnx/config.json": b"{}",
 }
 KEPT = {"model.safetensors", "config.json", "README.md", "LICENSE"}
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_for_test(monkeypatch, tmp_path) as server:
-        yield server
 
 
 @pytest.fixture
