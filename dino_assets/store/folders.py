@@ -1,11 +1,13 @@
 """Folders on this machine that are whole or absent, whoever kills us when."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 from dino_assets.errors import DiskFullError
 
@@ -13,19 +15,29 @@ _HERE = -100  # AT_FDCWD: a relative path is meant from the working directory
 _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
-def publish_folder(new: Path, folder: Path) -> None:
+def publish_folder(
+    new: Path, folder: Path, *, check_old: Callable[[Path], object] = lambda old: None
+) -> None:
     """Put a finished folder into its place; what stood there goes, and nobody sees a half.
 
-    ``new`` lies on the same disk. Where the file system cannot exchange two names in one step, the
-    place is empty for a moment in between.
+    ``new`` lies on the same disk. ``check_old`` may raise at the sight of what stands there, and is
+    asked before and after the exchange: what somebody put there meanwhile is not lost either. Where
+    the file system cannot exchange two names in one step, the place is empty for a moment.
     """
     sync(new)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.exists() or not any(folder.iterdir()):
-        new.rename(folder)
-    else:
-        if not _exchange(new, folder):
-            _replace(new, folder)
+    try:
+        new.rename(folder)  # nothing or an empty folder stands there
+    except OSError as err:
+        if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        check_old(folder)
+        _swap(new, folder)
+        try:
+            check_old(new)
+        except BaseException:
+            _swap(new, folder)
+            raise
         sync(folder.parent)
         shutil.rmtree(
             new, ignore_errors=True
@@ -33,15 +45,26 @@ def publish_folder(new: Path, folder: Path) -> None:
     sync(folder.parent)
 
 
+def _swap(new: Path, folder: Path) -> None:
+    if not _exchange(new, folder):
+        _replace(new, folder)
+
+
 def write_small(path: Path, data: bytes) -> None:
     """Replace a small file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    # Not the process's number: two containers may have the same one.
+    aside = path.with_name(f".{path.name}.{uuid4().hex[:12]}")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
 
 
 def sync(path: Path) -> None:
