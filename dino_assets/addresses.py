@@ -1,13 +1,20 @@
-"""What a store's address and a server's endpoint look like, checked before anybody shows them."""
+"""What stores' addresses, servers' endpoints and paths look like, checked before anybody uses them."""
 
+import contextlib
+import errno
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from dino_assets.errors import ConfigError
 
 SCHEMES = ("s3", "minio", "az", "memory")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_NAME_BYTES, _PATH_BYTES = 255, 4096  # what Linux's file systems take
+_SHOWN_LETTERS = 60
+_CIRCLES = "its links lead round in circles"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -64,19 +71,24 @@ def checked_endpoint(endpoint: str | None, *, url: str) -> str | None:
     """
     if endpoint is None:
         return None
-    try:
-        parts = urlsplit(endpoint)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        is_usable = is_usable and (parts.port or 1) > 0 and not re.search(r"[\s@?#]", endpoint)
-    except ValueError:
-        is_usable = False
-    if is_usable:
+    if is_address(endpoint) and not re.search(r"[\s@?#]", endpoint):
         return endpoint
-    # Outside the handler: urlsplit's text may repeat the password.
     raise ConfigError(
         f"storage {url!r}: the endpoint {hide_secrets(endpoint)!r} is not an address; expected "
         "http://host:port or https://host, without user and password"
     )
+
+
+def is_address(url: str) -> bool:
+    """Tells whether a request to this address could be made: scheme, host and port are such."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").removesuffix(".")
+        host.encode("idna")  # raises for labels that are empty or too long
+        is_whole = bool(host) and (parts.port or 1) > 0 and parts.netloc.isprintable()
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and is_whole and " " not in parts.netloc
 
 
 def hide_secrets(address: str) -> str:
@@ -88,3 +100,56 @@ def hide_secrets(address: str) -> str:
     _, at, after = rest.rpartition("@")
     shown, query, _ = after.partition("?")
     return f"{head}{'…@' if at else ''}{shown}{'?…' if query else ''}"
+
+
+def expand_path(text: str | Path) -> Path:
+    """A path as somebody wrote it, with ``~`` replaced; a relative one stays relative.
+
+    Raises:
+        ConfigError: no file can have this path, or ``~`` names an unknown user.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise _no_path(text, "there is no such user") from None
+    return _checked_path(path)
+
+
+def resolve_path(path: Path) -> Path:
+    """The absolute path behind links, whether something is there or not.
+
+    Raises:
+        ConfigError: no file can have this path, or links in it lead round in circles.
+    """
+    try:
+        found = _checked_path(path).resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            found.stat()  # from Python 3.13 on resolve() is silent about circles
+    except RuntimeError:
+        raise _no_path(path, _CIRCLES) from None
+    except OSError as err:
+        raise _no_path(path, _CIRCLES if err.errno == errno.ELOOP else err.strerror) from None
+    return found
+
+
+def _checked_path(path: Path) -> Path:
+    # Not asked of the disk: it looks at a name only when all folders before it are there.
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise _no_path(path, "it has characters that no file name has") from None
+    if b"\0" in encoded:
+        raise _no_path(path, "it has a zero byte")
+    if len(encoded) >= _PATH_BYTES or any(
+        len(os.fsencode(part)) > _NAME_BYTES for part in path.parts
+    ):
+        raise _no_path(
+            path, f"it is too long ({_NAME_BYTES} bytes for a name, {_PATH_BYTES} in all)"
+        )
+    return path
+
+
+def _no_path(path: str | Path, reason: str | None) -> ConfigError:
+    text = str(path)
+    shown = text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
+    return ConfigError(f"{shown!r} is not a path that can be used: {reason}. Name another one.")

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dino_assets.addresses import checked_endpoint, parse_url
+from dino_assets.addresses import checked_endpoint, expand_path, is_address, parse_url
 from dino_assets.errors import ConfigError
 from dino_assets.records import Settings, StorageSettings
 
@@ -28,6 +29,7 @@ class HubSettings:
     cache: Path
     is_offline: bool
     token: str | None = field(repr=False)
+    token_file: Path | None = None  # where it was, or would have been; None where nobody may look
 
 
 class _Environment(BaseSettings):
@@ -69,6 +71,8 @@ class _Environment(BaseSettings):
     HF_TOKEN: str | None = Field(
         default=None, validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     )
+    HF_TOKEN_PATH: str | None = None
+    HF_HUB_DISABLE_IMPLICIT_TOKEN: str | None = None
     XDG_CACHE_HOME: str = "~/.cache"
 
     @property
@@ -154,29 +158,73 @@ def resolve_hub(root: Path | None = None) -> HubSettings:
     """The Hub's settings as they are now; huggingface_hub itself reads them once, when imported.
 
     Raises:
-        ConfigError: ``HF_TOKEN`` cannot be a token, or ``HF_ENDPOINT`` no address.
+        ConfigError: ``HF_TOKEN`` or the file of ``hf auth login`` cannot be a token, ``HF_ENDPOINT``
+            no address, or a folder no path.
     """
-    env = _read_environment(root or find_root())
-    home = _expanded(env.HF_HOME or f"{env.XDG_CACHE_HOME}/huggingface")
-    token = (env.HF_TOKEN or "").strip()
-    if not all("!" <= letter <= "~" for letter in token):
-        # Said here: the HTTP client would refuse the header and quote it.
-        raise ConfigError("HF_TOKEN has characters that no token has. Copy it once more.")
-    if not env.HF_ENDPOINT.startswith(("https://", "http://")) or "@" in env.HF_ENDPOINT:
+    folder = root or find_root()
+    env = _read_environment(folder)
+    home = (
+        _hub_path("HF_HOME", env.HF_HOME, folder)
+        if env.HF_HOME
+        else _hub_path("XDG_CACHE_HOME", env.XDG_CACHE_HOME, folder) / "huggingface"
+    )
+    if not is_address(env.HF_ENDPOINT) or re.search(r"[\s@?#]", env.HF_ENDPOINT):
         raise ConfigError(
             "HF_ENDPOINT is not an address like https://huggingface.co (a password has no place in it)"
         )
+    is_offline = _is_on(env.HF_HUB_OFFLINE)
+    token = _checked_token(env.HF_TOKEN or "", "HF_TOKEN", advice="Copy it once more.")
+    token_file = None
+    if _is_on(env.HF_HUB_DISABLE_IMPLICIT_TOKEN):
+        token = None  # the library means HF_TOKEN with it too
+    elif token is None and not is_offline:
+        path = env.HF_TOKEN_PATH
+        token_file = _hub_path("HF_TOKEN_PATH", path, folder) if path else home / "token"
+        token = _read_token(token_file)
     return HubSettings(
         endpoint=env.HF_ENDPOINT.rstrip("/"),
         home=home,
-        cache=_expanded(env.HF_HUB_CACHE) if env.HF_HUB_CACHE else home / "hub",
-        is_offline=(env.HF_HUB_OFFLINE or "").upper() in _TRUE,
-        token=token or None,
+        cache=_hub_path("HF_HUB_CACHE", env.HF_HUB_CACHE, folder)
+        if env.HF_HUB_CACHE
+        else home / "hub",
+        is_offline=is_offline,
+        token=token,
+        token_file=token_file,
     )
 
 
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(path)).expanduser().absolute()
+def _hub_path(variable: str, text: str, root: Path) -> Path:
+    try:
+        return (root / expand_path(os.path.expandvars(text))).absolute()
+    except ConfigError as err:
+        raise ConfigError(f"{variable}: {err}") from None
+
+
+def _read_token(file: Path) -> str | None:
+    what = "the token file of `hf auth login` (HF_HOME/token, or HF_TOKEN_PATH)"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError:
+        text = "\0"  # outside the handler: the error carries the file's content
+    except OSError as err:
+        raise ConfigError(
+            f"{what} cannot be read ({err.strerror}). Let it be read, or set HF_TOKEN."
+        ) from None
+    return _checked_token(text, what, advice="Log in once more, or set HF_TOKEN.")
+
+
+def _checked_token(text: str, what: str, *, advice: str) -> str | None:
+    token = text.strip()
+    if not all("!" <= letter <= "~" for letter in token):
+        # Said here: the HTTP client would refuse the header and quote it.
+        raise ConfigError(f"{what} has characters that no token has. {advice}")
+    return token or None
+
+
+def _is_on(switch: str | None) -> bool:
+    return (switch or "").upper() in _TRUE
 
 
 def _read_environment(folder: Path) -> _Environment:

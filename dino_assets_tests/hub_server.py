@@ -4,6 +4,7 @@ The Hub answers as ``127.0.0.1``, its storage as ``localhost``: two hosts, as in
 """
 
 import contextlib
+import gzip
 import hashlib
 import http.server
 import json
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 Content = bytes | Path
+PAGE = b"<html>please log in to the hotel</html>"
 SMALL_BYTES = 1000  # what is larger goes through LFS
 
 
@@ -69,6 +71,8 @@ class HubServer:
         self.asked: list[Asked] = []
         self.signature = 1
         self.moved: dict[str, str] = {}
+        self.redirects_to: str | None = None  # where every file is said to be
+        self.gives_codes = self.gives_hashes = True  # not every mirror does
         self.bytes_per_s: float | None = None
         self.closing = threading.Event()
         self._lock = threading.Lock()
@@ -239,7 +243,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             entries.append(entry | dict(zip(names, (name, blob), strict=True)) | {"type": "file"})
         if kind == "tree":
             return self._say(200, json.dumps(entries).encode())
-        if "blobs" not in query:
+        if "blobs" not in query or not self.hub.gives_hashes:
             entries = [{"rfilename": entry["rfilename"]} for entry in entries]
         said = {"id": repo, "sha": commit, "siblings": entries, "private": False, "tags": []}
         return self._say(200, json.dumps(said).encode())
@@ -250,6 +254,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         commit, files = opened
         if name not in files:
             self._say(404, X_Error_Code="EntryNotFound")
+        elif self.hub.redirects_to is not None:
+            self._say(302, Location=self.hub.redirects_to)
         elif is_lfs(name, files[name]):
             self._say(
                 302,
@@ -275,7 +281,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.hub.signature += 1
             self._say(403)
         elif fault.kind == "page":
-            self._say(200, b"<html>please log in to the hotel</html>")
+            self._say(200, PAGE)
+        elif fault.kind == "page, unannounced":
+            self._head(200, None, Content_Type="text/html; charset=utf-8")
+            self.wfile.write(PAGE)
+        elif fault.kind == "packed page":
+            self._head(200, None, Content_Encoding="gzip")
+            self.wfile.write(gzip.compress(PAGE))
+        elif fault.kind == "empty":
+            self._say(204)
         else:
             return False
         return True
@@ -332,6 +346,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _say(self, status: int, body: bytes = b"", **headers: str) -> None:
+        if not self.hub.gives_codes and headers.pop("X_Error_Code", None):
+            status = 404
         self._head(status, len(body), **headers)
         if self.command == "GET":
             self.wfile.write(body)

@@ -289,6 +289,65 @@ def test_samples_checkpoint(project, capsys):
     assert (project / "models" / "tried" / "model.safetensors").is_file()
 
 
+def test_samples_checkpoint__over_a_real_one(project, capsys):
+    assert main(["samples", "checkpoint", "tried"]) == 0
+    for name in ("config.json", "README.md"):
+        text = (project / "tried" / name).read_text()
+        text = text.replace("random_weights_seed", "_").replace("random weights", "")
+        (project / "tried" / name).write_text(text)
+    before = {path: path.read_bytes() for path in (project / "tried").iterdir()}
+    for spoilt in (None, "preprocessor_config.json"):  # whole, and then not
+        if spoilt:
+            before.pop(project / "tried" / spoilt)
+            (project / "tried" / spoilt).unlink()
+        assert main(["samples", "checkpoint", "tried"]) == 1
+        assert "holds a checkpoint that is not the demo's" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in (project / "tried").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fetch", "--to"],
+        ["fetch", "--model"],
+        ["fetch", "--config"],
+        ["fetch", "--to=x", "--config"],
+        ["import"],
+        ["import", "w.pth", "--to"],
+        ["samples", "checkpoint"],
+        ["export", "map", "--to"],
+        ["drops", "register", "d", "--from"],
+    ],
+)
+@pytest.mark.parametrize("text", ["~nosuchuser/x", "a\0b", "a\ud800b", "x" * 300])
+def test_main__paths_that_are_none_are_a_sentence(project, capsys, command, text):
+    assert main([*command, text]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("ConfigError: ")
+    assert "is not a path that can be used" in said.err
+    assert sorted(path.name for path in project.iterdir()) == ["dagster.yaml", "workspace.yaml"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["fetch", "--to"], ["fetch", "--config"], ["import"], ["import", "w.pth", "--to"],
+     ["samples", "checkpoint"]],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["", " "])
+def test_main__empty_paths_are_a_sentence(project, capsys, command, text):
+    assert main([*command, text]) == 1
+    assert "is empty: name a " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["fetch", "--to"], ["fetch", "--config"], ["import"], ["import", "w.pth", "--to"]]
+)
+def test_main__links_in_circles_are_a_sentence(project, capsys, command):
+    (project / "loop").symlink_to("loop")
+    assert main([*command, "loop/x"]) == 1
+    assert capsys.readouterr().err.startswith("ConfigError: ")
+
+
 def test_main__bad_environment_is_a_sentence(project, capsys, monkeypatch):
     monkeypatch.setenv("USE_MINIO", "perhaps")
     assert main(["drops", "list"]) == 1

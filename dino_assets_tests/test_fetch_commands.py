@@ -19,6 +19,7 @@ import pytest
 from dino_assets.api.fetcher import validate_dinov3
 from dino_assets.catalogue import DEFAULT_TEACHER
 from dino_assets.cli import fetcher_main, main
+from dino_assets.samples.checkpoint import write_demo_checkpoint
 from dino_assets.store.listings import RECORD
 from dino_assets_tests.hub_server import HubServer, hub_for_test
 
@@ -115,24 +116,28 @@ def test_dinov3_fetcher__on_a_terminal_it_shows_a_bar(hub, config):
     assert (code, "%" in shown) == (0, False)  # nothing to fetch, no bar
 
 
-def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config):
-    hub.bytes_per_s = 60_000
+def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
+    large = write_demo_checkpoint(tmp_path / "large", dim=256, layers=2)
+    hub.add(REPO, {path.name: path for path in large.iterdir()})
+    # Stopped by the server, and only when something is on the disk: no clock has a say in it.
+    hub.misbehave("model.safetensors", "stall", after=3 * 2**20)
+    parts = config.parent / "models" / ".dinov3.fetching" / "parts"
     with subprocess.Popen(
         [str(BIN / "dinov3-fetcher"), "--config", str(config)], stderr=subprocess.PIPE, text=True
     ) as process:
-        while not any(asked.sent for asked in hub.bodies("model.safetensors")):
-            assert process.poll() is None
+        while not any(part.stat().st_size for part in parts.glob("*.part")):
+            assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         said = process.stderr.read()
     assert said.splitlines()[-1].startswith("Interrupted. What is finished is kept; run it again")
     assert "Traceback" not in said
-    hub.bytes_per_s = None
     assert fetcher_main(["--config", str(config)]) == 0
     ranges = [a.range for a in hub.bodies("model.safetensors") if a.host == "localhost"]
     assert ranges[0] is None
     assert re.fullmatch(r"bytes=[1-9]\d*-", ranges[1])
+    assert validate_dinov3(config.parent / "models" / "dinov3")
 
 
 def test_dinov3_fetcher__options_before_the_file(hub, config, tmp_path, capsys):
@@ -167,6 +172,10 @@ def test_dinov3_fetcher__a_revision(hub, config, checkpoint_dir, capsys):
         ("{", "'{path}' is not JSON"),
         ('{"train": {}}', "'{path}': train.dino_root is ''; a text is expected"),
         ('{"train": {"dino_root": 7}}', "'{path}': train.dino_root is 7; a text is expected"),
+        ('{"train": {"dino_root": "\\u0000"}}', "'{path}': train.dino_root: '\\x00' is not a path"),
+        ('{"train": {"dino_root": "~none"}}', "'{path}': train.dino_root: '~none' is not a path"),
+        ('{"train": {"dino_root": "d", "dino_model": "\\u0000"}}', "'\\x00' is not a path"),
+        ('{"train": {"dino_root": "d", "dino_model": "\\ud800"}}', "'\\ud800' is not a path"),
     ],
 )
 def test_dinov3_fetcher__a_file_that_cannot_work(hub, config, capsys, said, text):
@@ -208,11 +217,24 @@ def test_fetch__the_settings_revision_belongs_to_the_settings_model(
     assert "RevisionNotFoundError" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("configured", ["dinov3-vitl16", DEFAULT_TEACHER])
+@pytest.mark.parametrize("named", ["dinov3-vitl16", DEFAULT_TEACHER, "facebook/dinov3-vitl16"])
+def test_fetch__the_settings_model_under_its_other_name(
+    hub, config, capsys, monkeypatch, configured, named
+):
+    monkeypatch.setenv("DINO_MODEL_ID", configured)
+    monkeypatch.setenv("DINO_MODEL_REVISION", "v9")
+    config.write_text(json.dumps({"train": {"dino_root": "d", "dino_model": named}}))
+    for arguments in (["--model", named, "--to", "here"], ["--config", str(config)]):
+        assert main(["fetch", *arguments]) == 1
+        assert "no branch, tag or commit 'v9'" in capsys.readouterr().err
+
+
 def test_fetch__a_folder_with_something_else(hub, tmp_path, capsys):
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "notes.txt").write_text("mine")
     assert main(["fetch", "--model", "dinov3-vits16", "--to", "here"]) == 1
-    assert "ConfigError: 'here' holds a 'notes.txt'" in capsys.readouterr().err
+    assert "ConfigError: 'here' holds 'notes.txt', which" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["notes.txt"]
 
 

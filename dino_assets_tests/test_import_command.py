@@ -63,6 +63,26 @@ def test_import__a_file_that_every_repository_calls_so(project, capsys):
     assert said == "Use it with DINO_MODEL_ID=models/vit_small_patch16_dinov3.lvd1689m"
 
 
+def test_import__by_a_way_round(project, file, capsys):
+    (project / "src").mkdir()
+    assert main(["import", file.name, "--to", "src/../i5"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Use it with DINO_MODEL_ID=i5"
+    assert main(["import", f"src/../{file.name}", "--to", "../beside"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"Use it with DINO_MODEL_ID={project.parent / 'beside'}"
+
+
+def test_import__never_in_the_projects_place(project, file, capsys):
+    (project / "config.json").write_text('{"train": {"dino_root": "dinov3"}}')
+    (project / "data").mkdir()
+    for to in (".", "../project", str(project), "..", "data/.."):
+        assert main(["import", file.name, "--to", to, "--replace"]) == 1
+        assert "ConfigError: " in capsys.readouterr().err
+    assert sorted(path.name for path in project.iterdir()) == [
+        "config.json", "dagster.yaml", "data", file.name, "workspace.yaml",
+    ]  # fmt: skip
+
+
 def test_import__nothing_there(project, capsys):
     assert main(["import", "nothing.pth"]) == 1
     assert capsys.readouterr().err.startswith("CheckpointNotFoundError: there is no file 'nothing")

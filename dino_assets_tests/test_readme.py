@@ -68,7 +68,10 @@ def test_readme__weights(clone: Path, checkpoint_dir: Path, tmp_path: Path, monk
     with hub_for_test(monkeypatch, tmp_path) as hub:
         hub.add(DEFAULT_TEACHER, {path.name: path for path in checkpoint_dir.iterdir()})
         # Only said, not done: make would set the linked .venv up anew, for this clone.
-        plan = subprocess.run(["make", "-n", "fetch-dinov3"], capture_output=True, text=True)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        plan = subprocess.run(
+            ["make", "-n", "fetch-dinov3"], capture_output=True, text=True, env=environment
+        )
         command = plan.stdout.splitlines()[-1]
         assert command.strip() == ".venv/bin/dinov3-fetcher --config 'config.json'"
         made = subprocess.run(["bash", "-c", command], capture_output=True, text=True)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dino_assets.addresses import expand_path
 from dino_assets.catalogue import DEFAULT_TEACHER
-from dino_assets.errors import CheckpointError, ConfigError
+from dino_assets.core.architecture import shorten
+from dino_assets.errors import ConfigError, DinoAssetsError
 from dino_assets.settings import find_root
 from dino_assets.stages.fetches import check_checkpoint, fetch_checkpoint
 from dino_assets.store.filling import Progress
@@ -27,8 +29,9 @@ class FetcherConfig:
         """Read ``{"paths": {"dataset_root": …}, "train": {"dino_root": …, "dino_model": …}}``.
 
         Raises:
-            ConfigError: it is not there, is no JSON, or names no ``train.dino_root``.
+            ConfigError: it is not there, is no JSON, or names no ``train.dino_root`` that can be one.
         """
+        path = expand_path(path)
         try:
             said = json.loads(path.read_bytes())
         except OSError as err:
@@ -40,8 +43,13 @@ class FetcherConfig:
             raise ConfigError(f"{str(path)!r} is not JSON ({err})") from err
         train = said.get("train") if isinstance(said, dict) else None
         train = train if isinstance(train, dict) else {}
+        named = _text(train, "dino_root", path)
+        try:
+            root = expand_path(named)
+        except ConfigError as err:
+            raise ConfigError(f"{str(path)!r}: train.dino_root: {err}") from None
         return cls(
-            dino_root=path.absolute().parent / Path(_text(train, "dino_root", path)).expanduser(),
+            dino_root=path.absolute().parent / root,
             dino_model=_text(train, "dino_model", path, default=DEFAULT_TEACHER),
         )
 
@@ -64,8 +72,9 @@ def fetch_dinov3(
         RepositoryNotFoundError, RevisionNotFoundError: the Hub has no such thing.
         LocalEntryNotFoundError: out of reach and not on this machine; ChecksumError: wrong bytes.
         DiskFullError: an OSError, said before the first byte is asked for.
+        ConfigError: the folder has no name, or holds something that would be lost.
     """
-    folder = Path(dino_root).expanduser()
+    folder = _named(dino_root)
     fetch_checkpoint(model_name, folder, root=find_root(), revision=revision, progress=progress)
     return folder.absolute()
 
@@ -77,18 +86,24 @@ def validate_dinov3(dino_root: Path | str) -> bool:
     fit the config, and every file is the one that was fetched or imported.
     """
     try:
-        check_checkpoint(Path(dino_root).expanduser())
-    except CheckpointError as err:
+        check_checkpoint(_named(dino_root))
+    except (DinoAssetsError, OSError) as err:  # what cannot be read cannot be used either
         log.warning("not valid: %s", err)
         return False
     return True
 
 
+def _named(dino_root: Path | str) -> Path:
+    if not str(dino_root).strip():
+        raise ConfigError("dino_root is empty: name a folder.")
+    return expand_path(dino_root)
+
+
 def _text(train: dict[str, Any], name: str, path: Path, *, default: str = "") -> str:
     value = train.get(name, default)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip():
         raise ConfigError(
-            f"{str(path)!r}: train.{name} is {value!r}; a text is expected, such as "
+            f"{str(path)!r}: train.{name} is {shorten(value)}; a text is expected, such as "
             f"{'dinov3' if name == 'dino_root' else DEFAULT_TEACHER!r}"
         )
     return value

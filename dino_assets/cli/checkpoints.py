@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from dino_assets.catalogue import DEFAULT_TEACHER
+from dino_assets.addresses import expand_path, resolve_path
+from dino_assets.catalogue import DEFAULT_TEACHER, full_name
 from dino_assets.cli.terminal import say, showing_progress
 from dino_assets.core.weights import StatisticsName
+from dino_assets.errors import ConfigError
 from dino_assets.records import Checkpoint, Settings
 
 _PLAIN = ("model", "pytorch_model", "weights", "checkpoint")
@@ -24,11 +26,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     bring.add_argument(
         "source",
-        type=Path,
         metavar="SOURCE",
         help=".safetensors of timm, .pth of Meta, or a folder",
     )
-    bring.add_argument("--to", type=Path, metavar="FOLDER", help="default: models/NAME")
+    bring.add_argument("--to", metavar="FOLDER", help="default: models/NAME")
     bring.add_argument(
         "--statistics",
         choices=get_args(StatisticsName),
@@ -43,7 +44,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "checkpoint",
         help="write a small checkpoint with random weights: it shows the plumbing only",
     )
-    checkpoint.add_argument("folder", type=Path, nargs="?", default=Path("models/demo"))
+    checkpoint.add_argument("folder", nargs="?", default="models/demo")
     checkpoint.set_defaults(run=_checkpoint)
 
 
@@ -51,16 +52,13 @@ def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``dino-assets fetch`` and ``dinov3-fetcher`` understand."""
     parser.add_argument(
         "--config",
-        type=Path,
         metavar="FILE",
         help='a JSON file, {"train": {"dino_root": FOLDER, "dino_model": NAME}}',
     )
     parser.add_argument(
         "--model", metavar="NAME", help="a Hub repository, or a short name such as dinov3-vitl16"
     )
-    parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="without it and --config: into the cache"
-    )
+    parser.add_argument("--to", metavar="FOLDER", help="without it and --config: into the cache")
     parser.add_argument("--revision", metavar="REVISION", help="a branch, a tag or a commit")
     parser.set_defaults(run=_fetch)
 
@@ -68,7 +66,7 @@ def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
 def run_fetcher(options: argparse.Namespace, settings: Settings) -> int:
     """``dinov3-fetcher``: the documents' defaults, a ``config.json`` here and their model."""
     if options.config is None and options.to is None:
-        options.config = Path("config.json")
+        options.config = "config.json"
     options.model = options.model or (None if options.config else DEFAULT_TEACHER)
     return _fetch(options, settings)
 
@@ -80,13 +78,15 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.filling import Watch
     from dino_assets.store.hub import locate_checkpoint
 
-    config = FetcherConfig.read(options.config.expanduser()) if options.config else None
-    folder = options.to or (config and config.dino_root)
+    config = None if options.config is None else FetcherConfig.read(_read_path(options, "config"))
+    folder = config.dino_root if config else None
+    if options.to is not None:
+        folder = _read_path(options, "to")
     model = options.model or (config.dino_model if config else settings.model)
-    revision = options.revision or (settings.model_revision if model == settings.model else None)
+    is_configured = full_name(model) == full_name(settings.model)
+    revision = options.revision or (settings.model_revision if is_configured else None)
     with showing_progress(model) as progress:
         if folder:
-            folder = folder.expanduser()
             found = fetch_checkpoint(
                 model, folder, root=settings.root, revision=revision, progress=progress
             )
@@ -105,8 +105,11 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
 def _import(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.stages.imports import import_checkpoint
 
-    source = options.source.expanduser()
-    folder = (options.to or settings.root / "models" / _name_import(source)).expanduser()
+    source = _read_path(options, "source")
+    if options.to is None:
+        folder = settings.root / "models" / _name_import(source)
+    else:
+        folder = _straighten(_read_path(options, "to"))
     done = import_checkpoint(
         source, folder, statistics=options.statistics, replaces=options.replace
     )
@@ -124,7 +127,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
 
 def _name_import(source: Path) -> str:
     """A folder's own name; a file's, unless every file of its kind is called so."""
-    path = source.resolve()
+    path = resolve_path(source)
     return path.name if path.is_dir() else path.parent.name if path.stem in _PLAIN else path.stem
 
 
@@ -135,15 +138,28 @@ def _describe(found: Checkpoint, origin: str) -> str:
     )
 
 
+def _read_path(options: argparse.Namespace, name: str) -> Path:
+    text = str(getattr(options, name))
+    if not text.strip():
+        raise ConfigError(f"{name} is empty: name a {'file' if name == 'config' else 'folder'}.")
+    return expand_path(text)
+
+
+def _straighten(path: Path) -> Path:
+    """The same place without ``..``; links stay as people named them, where they can."""
+    return resolve_path(path) if ".." in path.parts else path
+
+
 def _within(folder: Path, root: Path) -> Path:
     whole = folder.absolute()
     return whole.relative_to(root) if whole.is_relative_to(root) else whole
 
 
 def _checkpoint(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.samples.checkpoint import write_demo_checkpoint
+    from dino_assets.samples.checkpoint import find_or_write_demo_checkpoint
 
-    folder = write_demo_checkpoint(options.folder.expanduser().absolute())
+    folder = _straighten(_read_path(options, "folder")).absolute()
+    find_or_write_demo_checkpoint(folder)
     named = _within(folder, settings.root)
     say(f"{named}: random weights, for the plumbing only. Use it with DINO_MODEL_ID={named}")
     return 0

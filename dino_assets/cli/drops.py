@@ -1,8 +1,8 @@
 """Drops, and rounds of tiles chosen from them."""
 
 import argparse
-from pathlib import Path
 
+from dino_assets.addresses import expand_path
 from dino_assets.cli.terminal import say
 from dino_assets.errors import ConfigError
 from dino_assets.records import ComputeSettings, Drop, Settings
@@ -64,7 +64,7 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     source = options.source or inbox_address(settings.inbox, options.name)
     if options.source and "://" not in options.source:
         # A path is meant from where the person stands, not from the project's folder.
-        source = str(Path(options.source).expanduser().absolute())
+        source = str(expand_path(options.source).absolute())
     drop, has_changed = register_drop(
         open_store(settings.storage),
         options.name,

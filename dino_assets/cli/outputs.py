@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from dino_assets.addresses import expand_path
 from dino_assets.cli.terminal import say
 from dino_assets.records import Drop, Settings
 from dino_assets.store.objects import open_store
@@ -48,7 +49,7 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
 def _export(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.stages.states import export_files
 
-    folder = options.to.expanduser().absolute()
+    folder = expand_path(options.to).absolute()
     for path in export_files(
         open_store(settings.storage), options.asset, options.drop, folder=folder
     ):

@@ -1,17 +1,25 @@
 """What a ``config.json`` says a model is, and whether tensors of these shapes are that model."""
 
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from reprlib import Repr
 from typing import Any, cast, get_args
 
-from dino_assets.errors import InvalidCheckpointError
+from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
 from dino_assets.records import Family
 
 CONFIG = "config.json"
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
-_LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.(.+)$")
+_MOST = 10**6  # no measure of a model is more, and a product of two still has a name
+_BOM = b"\xef\xbb\xbf"
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_LAYER = re.compile(r"(?:^|\.)layer\.(\d{1,6})\.(.+)$")
 _PATCH = r"patch_embeddings(?:\.projection)?\.weight"
 
 
@@ -31,6 +39,50 @@ class Architecture:
     image_px: int | None
 
 
+def check_config(folder: Path, model: str) -> Architecture:
+    """The measures that a folder's ``config.json`` names, before there are any weights.
+
+    Raises:
+        CheckpointNotFoundError: it is not there.
+        InvalidCheckpointError: it is no JSON, another family, or a number is missing or impossible.
+    """
+    return read_architecture(read_object(folder / CONFIG, model), model)
+
+
+def read_object(path: Path, model: str) -> dict[str, Any]:
+    """The object in a JSON file of a checkpoint, read as strictly as transformers reads it.
+
+    Raises:
+        CheckpointNotFoundError: it is not there.
+        InvalidCheckpointError: it is no JSON, not UTF-8, or no object.
+    """
+    if not path.is_file():
+        raise CheckpointNotFoundError(
+            f"{model!r}: {path.name} is missing. A checkpoint needs config.json, "
+            "preprocessor_config.json and model.safetensors."
+        )
+    data = path.read_bytes()
+    if data.startswith(_BOM):
+        raise InvalidCheckpointError(
+            f"{model!r}: {path.name} begins with a byte order mark, at which transformers stops. Save "
+            "it as UTF-8 without one."
+        )
+    try:
+        value = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as err:
+        raise InvalidCheckpointError(
+            f"{model!r}: {path.name} is not JSON ({err}). Fetch or copy it again."
+        ) from err
+    if not isinstance(value, dict):
+        raise InvalidCheckpointError(f"{model!r}: {path.name} holds no JSON object")
+    return value
+
+
+def shorten(value: object) -> str:
+    """A value for a message; of what nests too deeply, repr itself raises."""
+    return _SHORT.repr(value)
+
+
 def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
     """The measures that ``config.json`` names.
 
@@ -45,7 +97,6 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
             f"{model!r}: {CONFIG} calls for {heads} heads, and a width of {dim} does not divide into them"
         )
     is_v3 = family == "dinov3_vit"
-    image_px = config.get("image_size")
     return Architecture(
         family=family,
         dim=dim,
@@ -61,9 +112,9 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
             default=0,
             least=0,
         ),
-        mlp_width=_mlp_width(config, dim, is_v3=is_v3),
+        mlp_width=_mlp_width(config, dim, model, is_v3=is_v3),
         is_gated=config.get("use_gated_mlp" if is_v3 else "use_swiglu_ffn") is True,
-        image_px=image_px if isinstance(image_px, int) else None,
+        image_px=_integer_or_none(config, "image_size", model),
     )
 
 
@@ -74,7 +125,7 @@ def check_shapes(shapes: Shapes, found: Architecture, model: str) -> None:
         InvalidCheckpointError: one is missing, or has another shape.
     """
     numbers = {int(match[1]) for name in shapes if (match := _LAYER.search(name))}
-    if numbers != set(range(found.layers)):
+    if len(numbers) != found.layers or max(numbers) != found.layers - 1:
         raise InvalidCheckpointError(
             f"{model!r}: {CONFIG} calls for {found.layers} layers, the weights have {len(numbers)}. The "
             "files belong to different models."
@@ -139,13 +190,17 @@ def _wanted_in_a_layer(found: Architecture) -> Shapes:
     return wanted
 
 
-def _mlp_width(config: Mapping[str, Any], dim: int, *, is_v3: bool) -> int | None:
+def _mlp_width(config: Mapping[str, Any], dim: int, model: str, *, is_v3: bool) -> int | None:
     if is_v3:
-        width = config.get("intermediate_size")
-        return width if isinstance(width, int) else None
+        return _integer_or_none(config, "intermediate_size", model)
     ratio = config.get("mlp_ratio")
     if not isinstance(ratio, int | float):
         return None
+    if not 0 < ratio <= _MOST or not math.isfinite(ratio):
+        raise InvalidCheckpointError(
+            f"{model!r}: {CONFIG} has mlp_ratio={shorten(ratio)}; a number above 0 is expected, such "
+            "as 4"
+        )
     width = int(dim * ratio)
     # transformers' gated form has two thirds of it, in multiples of eight.
     return (int(width * 2 / 3) + 7) // 8 * 8 if config.get("use_swiglu_ffn") is True else width
@@ -164,7 +219,7 @@ def _family(config: Mapping[str, Any], model: str) -> Family:
     kind = config.get("model_type")
     if kind not in get_args(Family):
         raise InvalidCheckpointError(
-            f"{model!r} is a {kind!r} model; {', '.join(get_args(Family))} are supported"
+            f"{model!r} is a {shorten(kind)} model; {', '.join(get_args(Family))} are supported"
         )
     return cast("Family", kind)
 
@@ -173,8 +228,14 @@ def _integer(
     config: Mapping[str, Any], name: str, model: str, *, default: int | None = None, least: int = 1
 ) -> int:
     value = config.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MOST:
         raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} has {name}={value!r}; a whole number from {least} is expected"
+            f"{model!r}: {CONFIG} has {name}={shorten(value)}; a whole number from {least} is expected"
+            f"{f', at most {_MOST:,}' if isinstance(value, int) and value > _MOST else ''}"
         )
     return value
+
+
+def _integer_or_none(config: Mapping[str, Any], name: str, model: str) -> int | None:
+    """None where it is left open, or said in a form that only transformers reads."""
+    return _integer(config, name, model) if isinstance(config.get(name), int) else None

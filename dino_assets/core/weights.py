@@ -10,7 +10,14 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from dino_assets.core.architecture import CONFIG, Shapes, check_shapes, read_architecture
+from dino_assets.core.architecture import (
+    CONFIG,
+    Shapes,
+    check_shapes,
+    read_architecture,
+    read_object,
+    shorten,
+)
 from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
 from dino_assets.records import Checkpoint, CheckpointFile, Family
 
@@ -18,7 +25,9 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
 KEPT_SUFFIXES = (".safetensors", ".json", ".md", ".txt")
-KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE")
+CARD = "readme.md"  # in any case
+LICENCES = ("license", "licence")  # what such names begin with, in any case
+_KEPT_NAMES = (*LICENCES, "notice")
 RANDOM = "random_weights_seed"  # our sample checkpoint's own key in config.json
 IMPORTED_FROM = "imported_from"  # our imports' own key in config.json
 CAVEAT = (
@@ -36,14 +45,17 @@ STATISTICS: dict[StatisticsName, tuple[Triple, Triple]] = {
 }
 
 _MAX_HEADER_BYTES = 100 * 2**20
+_MAX_FILE_BYTES = 2**63
 _SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # a hidden one would not be hashed
 
 
-def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
+def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None) -> Checkpoint:
     """Validate a checkpoint directory and say what it is.
 
     Checks that the JSON parses, that every safetensors file is as long as its header says, that no
     shard is missing, and that tensor shapes fit ``config.json``. Hashes every file that counts.
+    Where the files name no statistics, the name tells: of the repository that they were
+    ``published_as``, if it is known, else of the ``model``.
 
     Raises:
         CheckpointNotFoundError: there is no such directory, or no checkpoint in it.
@@ -51,8 +63,8 @@ def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
     """
     if not folder.is_dir():
         raise CheckpointNotFoundError(f"there is no checkpoint directory {model!r}")
-    config = _read_json(folder / CONFIG, model)
-    preprocessor = _read_json(folder / PREPROCESSOR, model)
+    config = read_object(folder / CONFIG, model)
+    preprocessor = read_object(folder / PREPROCESSOR, model)
     used = _weight_files(folder, model)
     shapes: Shapes = {}
     for path in used:
@@ -61,7 +73,7 @@ def read_checkpoint(folder: Path, *, model: str) -> Checkpoint:
     found = read_architecture(config, model)
     check_shapes(shapes, found, model)
     files = tuple(_hash(path) for path in _kept_files(folder))
-    mean, std, origin = _statistics(preprocessor, model, found.family)
+    mean, std, origin = _statistics(preprocessor, model, found.family, published_as or model)
     return Checkpoint(
         model=model,
         revision="content:" + digest_files(files)[:40],
@@ -110,7 +122,16 @@ def read_shapes(path: Path, model: str) -> Shapes:
             header = json.loads(file.read(length))
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
             announced = 8 + length + int(max(ends, default=0))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
+            if not 0 <= announced < _MAX_FILE_BYTES:
+                raise ValueError("it announces more than a file can hold")
+        except (
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as err:
             raise _unreadable_header(path, model, err) from err
     if announced != size:
         raise InvalidCheckpointError(
@@ -156,7 +177,7 @@ def _weight_files(folder: Path, model: str) -> list[Path]:
 
 def _read_index(folder: Path, model: str) -> dict[str, str]:
     """Which shard holds which tensor; shards are files of this very folder."""
-    named = _read_json(folder / INDEX, model).get("weight_map")
+    named = read_object(folder / INDEX, model).get("weight_map")
     if not isinstance(named, dict) or not named:
         raise InvalidCheckpointError(
             f"{model!r}: {INDEX} names no shards in 'weight_map'. Fetch or copy it again."
@@ -164,7 +185,7 @@ def _read_index(folder: Path, model: str) -> dict[str, str]:
     for shard in named.values():
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise InvalidCheckpointError(
-                f"{model!r}: {INDEX} names the shard {shard!r}; a .safetensors file beside it is "
+                f"{model!r}: {INDEX} names the shard {shorten(shard)}; a .safetensors file beside it is "
                 "expected. Do not use this checkpoint unless you know who made it."
             )
     return named
@@ -187,24 +208,24 @@ def is_satellite(name: str, family: Family) -> bool:
 
 
 def _statistics(
-    preprocessor: dict[str, Any], model: str, family: Family
+    preprocessor: dict[str, Any], model: str, family: Family, name: str
 ) -> tuple[Triple, Triple, str]:
     mean, std = preprocessor.get("image_mean"), preprocessor.get("image_std")
     if mean is None and std is None:
-        if is_satellite(model, family):
+        if is_satellite(name, family):
             return *STATISTICS["sat493m"], "sat493m, by the model's name"
         return *STATISTICS["imagenet"], "ImageNet (the checkpoint names none)"
     try:
         (m0, m1, m2), (s0, s1, s2) = map(float, mean or ()), map(float, std or ())
     except (TypeError, ValueError, OverflowError) as err:
         raise InvalidCheckpointError(
-            f"{model!r}: {PREPROCESSOR} has image_mean={mean!r}, image_std={std!r}; three numbers "
-            "each are expected"
+            f"{model!r}: {PREPROCESSOR} has image_mean={shorten(mean)}, image_std={shorten(std)}; "
+            "three numbers each are expected"
         ) from err
     if min(s0, s1, s2) <= 0 or not all(map(math.isfinite, (m0, m1, m2, s0, s1, s2))):
         raise InvalidCheckpointError(
-            f"{model!r}: {PREPROCESSOR} has image_mean={mean!r}, image_std={std!r}; finite numbers "
-            "are expected, image_std above 0"
+            f"{model!r}: {PREPROCESSOR} has image_mean={shorten(mean)}, image_std={shorten(std)}; "
+            "finite numbers are expected, image_std above 0"
         )
     said = preprocessor.get("statistics_from")  # our imports write it
     origin = said if isinstance(said, str) and said.strip() else PREPROCESSOR
@@ -215,8 +236,10 @@ def _origin(said: object) -> str | None:
     """Where an import had its weights, in a sentence; our own key, so anything else is nobody's."""
     if not isinstance(said, dict):
         return None
-    named = said.get("file") or said.get("folder")
-    return f"{said.get('format')}, {named}, sha256 {said.get('sha256')}"
+    words = (said.get("format"), said.get("file") or said.get("folder"), said.get("sha256"))
+    if not all(isinstance(word, str) for word in words):
+        return None
+    return "{}, {}, sha256 {}".format(*words)
 
 
 def _kept_files(folder: Path) -> list[Path]:
@@ -225,8 +248,14 @@ def _kept_files(folder: Path) -> list[Path]:
 
 def is_kept(name: str) -> bool:
     """Tells whether a file of this name belongs to a checkpoint; hidden ones are somebody's notes."""
-    suffix = Path(name).suffix.lower()
-    return not name.startswith(".") and (suffix in KEPT_SUFFIXES or name.upper() in KEPT_NAMES)
+    is_hidden = name.startswith(".")
+    return is_paper(name) or (not is_hidden and name.lower().endswith(KEPT_SUFFIXES))
+
+
+def is_paper(name: str) -> bool:
+    """Tells a model card, a licence or a notice by its name, in any case and with any suffix."""
+    lowered = name.lower()
+    return lowered in (CARD, "readme", "readme.txt") or lowered.startswith(_KEPT_NAMES)
 
 
 def _hash(path: Path) -> CheckpointFile:
@@ -237,34 +266,16 @@ def _hash(path: Path) -> CheckpointFile:
 
 
 def _licence(folder: Path, files: tuple[CheckpointFile, ...]) -> str | None:
-    card = folder / "README.md"
-    if card.is_file():
-        text = card.read_text("utf-8-sig", errors="replace")  # \r\n arrives as \n
+    for card in [file.name for file in files if file.name.lower() == CARD]:
+        text = (folder / card).read_text("utf-8-sig", errors="replace")  # \r\n arrives as \n
         front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
         # Gated cards say `license: other` and then name it.
         for field in ("license_name", "license"):
             named = front and re.search(rf"^{field}:[ \t]*(\S+)[ \t]*$", front[1], re.MULTILINE)
             if named:
                 return named[1]
-    found = [file.name for file in files if file.name.partition(".")[0].upper() in KEPT_NAMES]
+    found = [file.name for file in files if file.name.lower().startswith(_KEPT_NAMES)]
     return f"see {found[0]}" if found else None
-
-
-def _read_json(path: Path, model: str) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointNotFoundError(
-            f"{model!r}: {path.name} is missing. A checkpoint needs {CONFIG}, {PREPROCESSOR} and "
-            f"{WEIGHTS}."
-        )
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as err:
-        raise InvalidCheckpointError(
-            f"{model!r}: {path.name} is not JSON ({err}). Fetch or copy it again."
-        ) from err
-    if not isinstance(value, dict):
-        raise InvalidCheckpointError(f"{model!r}: {path.name} holds no JSON object")
-    return value
 
 
 def _product(shape: tuple[int, ...]) -> int:

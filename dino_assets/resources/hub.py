@@ -5,6 +5,7 @@ from collections.abc import Callable
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.core.architecture import check_config
 from dino_assets.settings import find_root
 from dino_assets.store.filling import Watch
 from dino_assets.store.hub import Located, locate_checkpoint
@@ -39,5 +40,8 @@ class HubResource(dg.ConfigurableResource):
             self.model,
             root=find_root(),
             revision=self.revision or None,
-            watch=Watch(ProgressLines(say, what=self.model)),
+            watch=Watch(
+                ProgressLines(say, what=self.model),
+                glance=lambda new: check_config(new, self.model),
+            ),
         )

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from dino_assets.core.architecture import CONFIG
 from dino_assets.core.encoder import quiet_progress
-from dino_assets.core.weights import CAVEAT, PREPROCESSOR, RANDOM, read_checkpoint
+from dino_assets.core.weights import CAVEAT, PREPROCESSOR, RANDOM, WEIGHTS, read_checkpoint
 from dino_assets.errors import CheckpointError, ConfigError
 
+_CARD = "README.md"
 MODEL_CARD = """---
 license: apache-2.0
 ---
@@ -38,6 +39,8 @@ def write_demo_checkpoint(
         torch.default_generator.manual_seed(seed)
         model = DINOv3ViTModel(config)
     folder.mkdir(parents=True, exist_ok=True)
+    # First: it tells whose folder this is when we are killed.
+    (folder / _CARD).write_text(MODEL_CARD.format(seed=seed, caveat=CAVEAT))
     with quiet_progress():
         model.save_pretrained(folder)
     preprocessor = {
@@ -47,7 +50,6 @@ def write_demo_checkpoint(
         "size": {"height": side_px, "width": side_px},
     }
     _write_json(folder / CONFIG, {**json.loads((folder / CONFIG).read_text()), RANDOM: seed})
-    (folder / "README.md").write_text(MODEL_CARD.format(seed=seed, caveat=CAVEAT))
     # Last: without it the folder reads as unfinished.
     _write_json(folder / PREPROCESSOR, preprocessor)
     return folder
@@ -57,19 +59,32 @@ def find_or_write_demo_checkpoint(folder: Path) -> bool:
     """Write the checkpoint unless it is there; tells whether it was written.
 
     Raises:
-        ConfigError: the folder holds somebody else's checkpoint.
+        ConfigError: the folder holds somebody else's checkpoint, or what is left of one.
     """
     try:
-        found = read_checkpoint(folder, model=folder.name)
+        is_ours = bool(read_checkpoint(folder, model=folder.name).caveat)
+        is_whole = True
     except CheckpointError:  # nothing there, or what a killed call left
-        write_demo_checkpoint(folder)
-        return True
-    if not found.caveat:
+        is_ours, is_whole = _is_ours(folder), False
+    if not is_ours:
         raise ConfigError(
             f"{str(folder)!r} holds a checkpoint that is not the demo's. Move it to another folder "
             "and name that one in DINO_MODEL_ID."
         )
-    return False
+    if not is_whole:
+        write_demo_checkpoint(folder)
+    return not is_whole
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether what we would write over is nothing, or was written by us."""
+    if not any((folder / name).exists() for name in (CONFIG, PREPROCESSOR, WEIGHTS, _CARD)):
+        return True
+    marks = {CONFIG: f'"{RANDOM}"', _CARD: CAVEAT}
+    return any(
+        (folder / name).is_file() and mark in (folder / name).read_text(errors="replace")
+        for name, mark in marks.items()
+    )
 
 
 def _write_json(path: Path, value: Mapping[str, object]) -> None:

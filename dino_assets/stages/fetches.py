@@ -1,9 +1,11 @@
 """A checkpoint of the Hub in a folder that somebody named, valid as every later reader will find it."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from dino_assets.catalogue import PUBLISHED, full_name
+from dino_assets.core.architecture import check_config
 from dino_assets.core.weights import read_checkpoint
 from dino_assets.errors import (
     AuthenticationError,
@@ -13,9 +15,9 @@ from dino_assets.errors import (
     LocalEntryNotFoundError,
 )
 from dino_assets.records import Checkpoint
-from dino_assets.stages.weights import read_located
+from dino_assets.stages.weights import of_commit, read_located
 from dino_assets.store.filling import Progress, Watch
-from dino_assets.store.hub import find_checkpoint, locate_directory
+from dino_assets.store.hub import locate_checkpoint, locate_directory
 from dino_assets.store.listings import RECORD, read_record
 from dino_assets.store.transfer import Patience
 
@@ -42,24 +44,31 @@ def fetch_checkpoint(
         ConfigError: the folder holds something else, which would be lost.
         DiskFullError: there is no room, said before the first byte is asked for.
     """
-    own = _find_own(folder)
-    if own is not None and own.imported_from and _is_as_published(own, model, folder):
+    repo = full_name(model)
+    whole = folder.absolute()
+    own = _find_own(whole)
+    if own is not None and own.imported_from and _is_as_published(own, repo, folder):
         log.warning("%s: imported from %s, kept", folder, own.imported_from)
-        return check_checkpoint(folder)
+        return own
+    seen: list[Checkpoint] = []
+    watch = Watch(
+        progress,
+        glance=lambda new: check_config(new, repo),
+        check=lambda new: seen.append(read_checkpoint(new, model=str(folder), published_as=repo)),
+    )
     try:
-        find_checkpoint(
-            model,
-            root=root,
-            revision=revision,
-            into=folder,
-            watch=Watch(progress, check=lambda new: read_checkpoint(new, model=model)),
-            patience=patience,
+        located = locate_checkpoint(
+            model, root=root, revision=revision, into=folder, watch=watch, patience=patience
         )
+        located.bring()
     except (LocalEntryNotFoundError, AuthenticationError) as err:
-        if own is None or not _is_as_published(own, model, folder):
+        if own is None or not _is_as_published(own, repo, folder):
             raise
         log.warning("%s: kept as it is, and not compared with what was published: %s", folder, err)
-    return check_checkpoint(folder)
+        return own
+    if seen:
+        return of_commit(seen[-1], located)  # hashed a moment ago
+    return read_located(replace(located, model=str(folder)), whole)
 
 
 def check_checkpoint(folder: Path) -> Checkpoint:
@@ -68,9 +77,10 @@ def check_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: it is not there, not whole, or not what it was.
     """
-    if not folder.is_dir():
+    whole = folder.absolute()
+    if not whole.is_dir():
         raise CheckpointNotFoundError(f"there is no checkpoint directory {str(folder)!r}")
-    return read_located(locate_directory(str(folder), folder), folder)
+    return read_located(locate_directory(str(folder), whole), whole)
 
 
 def _find_own(folder: Path) -> Checkpoint | None:
@@ -84,13 +94,13 @@ def _find_own(folder: Path) -> Checkpoint | None:
         return None
 
 
-def _is_as_published(own: Checkpoint, model: str, folder: Path) -> bool:
+def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
     """Tell whether a checkpoint can be what a repository holds; False where nobody knows.
 
     Raises:
         ConfigError: it is another model.
     """
-    published = PUBLISHED.get(full_name(model))
+    published = PUBLISHED.get(repo)
     if published is None:
         return False
     found = (own.family, own.dim, own.layers, own.heads)
@@ -101,7 +111,7 @@ def _is_as_published(own: Checkpoint, model: str, folder: Path) -> bool:
         return True
     raise ConfigError(
         f"{str(folder)!r} holds a {own.family} with {own.dim} dims, {own.layers} layers and "
-        f"{own.parameters:,} parameters; {full_name(model)!r} is a {published.family} with "
+        f"{own.parameters:,} parameters; {repo!r} is a {published.family} with "
         f"{published.dim}, {published.layers} and {published.parameters:,}. It was left alone: name "
         "another folder."
     )

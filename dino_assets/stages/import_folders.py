@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from dino_assets.core.architecture import CONFIG
+from dino_assets.core.architecture import CONFIG, read_object, shorten
 from dino_assets.core.conversion.recognition import Piece
 from dino_assets.core.conversion.sources import PICKLED_SUFFIXES, open_source
 from dino_assets.core.conversion.statistics import (
@@ -35,9 +35,11 @@ from dino_assets.stages.import_plans import (
     plan_file,
     plan_weights,
 )
+from dino_assets.store.listings import RECORD, Record, read_record
 
 HUGGING_FACE = "Hugging Face"
 PICKLED = "pytorch_model.bin"
+_SHA256_DIGITS = 64
 
 
 @contextmanager
@@ -114,7 +116,8 @@ def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | 
     texts = _make_preprocessor(folder, config, asked=asked)
     found = _examine({**copies, **texts}, model)
     if not config.get(IMPORTED_FROM):  # else a chain of imports keeps the first
-        origin = {"folder": model, "sha256": found.weights_sha256, "format": HUGGING_FACE}
+        origin = {"folder": _name_origin(folder, found), "sha256": found.weights_sha256}
+        origin["format"] = HUGGING_FACE
         texts[CONFIG] = encode_json(config | {IMPORTED_FROM: origin})
     copies = {name: path for name, path in copies.items() if name not in texts}
     return Plan(
@@ -192,7 +195,14 @@ def _make_preprocessor(
     if not asked and any(found.get(key) is not None for key in (MEAN, STD)):
         return {}
     name = str(config.get("_name_or_path", ""))  # what save_pretrained of transformers 4 leaves
-    chosen = choose_statistics(folder / CONFIG, family, asked=asked, name=name)
+    record = _read_hub_record(folder)
+    chosen = choose_statistics(
+        folder / CONFIG,
+        family,
+        asked=asked,
+        name=name,
+        published_as=record.listing.repo if record else None,
+    )
     return {PREPROCESSOR: encode_json(complete_preprocessor(found, chosen, family))}
 
 
@@ -207,25 +217,37 @@ def _examine(files: Mapping[str, Path | bytes], model: str) -> Checkpoint:
         return read_checkpoint(Path(aside), model=model)
 
 
+def _name_origin(folder: Path, found: Checkpoint) -> str:
+    """The commit that a fetched folder is, if it still is; else what people call the folder."""
+    record = _read_hub_record(folder)
+    if record is None:
+        return name_folder(folder)
+    sha256 = {file.name: file.sha256 for file in found.files}
+    weights = {name for name in sha256 if name.endswith(".safetensors")}
+    is_as_it_came = weights <= record.listing.names and all(
+        sha256.get(file.name) == file.digest  # large files were hashed a moment ago
+        if len(file.digest) == _SHA256_DIGITS
+        else file.is_at(folder / file.name)
+        for file in record.listing.files
+    )
+    commit = f"{record.listing.repo}@{record.listing.commit}"
+    return commit if is_as_it_came else name_folder(folder)
+
+
+def _read_hub_record(folder: Path) -> Record | None:
+    record = read_record(folder / RECORD)
+    return record if record and record.is_of_hub else None
+
+
 def _read_family(config: Mapping[str, Any], model: str) -> Family:
     kind = config["model_type"]
     if kind not in get_args(Family):
         raise InvalidCheckpointError(
-            f"{model!r} is a {kind!r} model; {', '.join(get_args(Family))} can be imported"
+            f"{model!r} is a {shorten(kind)} model; {', '.join(get_args(Family))} can be imported"
         )
     return cast("Family", kind)
 
 
 def _read_object(path: Path, model: str) -> dict[str, Any]:
     """A JSON file's object; an empty one where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as err:
-        raise InvalidCheckpointError(
-            f"{model!r}: {path.name} is not JSON ({err}). Fetch or copy it again."
-        ) from err
-    if not isinstance(value, dict):
-        raise InvalidCheckpointError(f"{model!r}: {path.name} holds no JSON object")
-    return value
+    return read_object(path, model) if path.is_file() else {}

@@ -21,13 +21,17 @@ from dino_assets.core.conversion.recognition import (
 )
 from dino_assets.core.conversion.sources import DTYPES, Source, open_source
 from dino_assets.core.conversion.statistics import choose_statistics, complete_preprocessor
-from dino_assets.core.weights import IMPORTED_FROM, INDEX, KEPT_NAMES, PREPROCESSOR, StatisticsName
+from dino_assets.core.weights import IMPORTED_FROM, INDEX, PREPROCESSOR, StatisticsName
 from dino_assets.errors import InvalidCheckpointError
 
 if TYPE_CHECKING:
     import torch
 
-PAPERS = re.compile(rf"(?:README|{'|'.join(KEPT_NAMES)})(?:\.md|\.txt)?", re.IGNORECASE)
+# Stricter than within a checkpoint: a file may lie among all that somebody ever downloaded.
+_PAPERS = re.compile(
+    r"README(?:\.md|\.txt)?|(?:LICEN[CS]E|NOTICE)(?![a-z])(?!.*\.(?:pth|pt|bin|safetensors)$).*",
+    re.IGNORECASE,
+)
 # The file names of Meta's DINOv3 end in the first digits of their sha256.
 _HASHED_NAME = re.compile(r"dinov3_\w+-([0-9a-f]{8,64})\.pth")
 
@@ -99,7 +103,7 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
             copies={
                 path.name: path
                 for path in sorted(source.parent.iterdir())
-                if PAPERS.fullmatch(path.name) and path.is_file()
+                if _PAPERS.fullmatch(path.name) and path.is_file()
             },
             weights=weights,
             leftovers={**found.leftovers, **opened.leftovers},

@@ -1,30 +1,41 @@
 """Importing a checkpoint: a file or a folder in, a folder in Hugging Face's layout out."""
 
 import errno
-import fcntl
-import glob
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from dino_assets.addresses import expand_path
 from dino_assets.core.architecture import CONFIG
 from dino_assets.core.conversion.layout import Shard, view_bytes
 from dino_assets.core.conversion.statistics import name_folder
-from dino_assets.core.weights import INDEX, PREPROCESSOR, StatisticsName, read_checkpoint
+from dino_assets.core.weights import (
+    INDEX,
+    LICENCES,
+    PREPROCESSOR,
+    StatisticsName,
+    read_checkpoint,
+)
 from dino_assets.errors import ConfigError, DinoAssetsError, DiskFullError, InvalidCheckpointError
 from dino_assets.records import Checkpoint
 from dino_assets.stages.import_folders import open_plan
+from dino_assets.stages.import_places import check_folder, check_old, clear_leftovers, new_folder
 from dino_assets.stages.import_plans import Plan, Weights
 from dino_assets.store.folders import check_room, publish_folder, sync, write_small
-from dino_assets.store.listings import RECORD, HubFile, Listing, Record
+from dino_assets.store.listings import (
+    RECORD,
+    HubFile,
+    Listing,
+    Record,
+)
 
 SHARD_BYTES = 5 * 10**9
-LOCK = "lock"
+_NO_LICENCE = ("other", "unknown")  # what cards say that have one to tell elsewhere
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = "Free some, or name a folder on another disk."
 
@@ -58,17 +69,21 @@ def import_checkpoint(
 
     Timm's and Meta's files are converted, in their dtype and a tensor at a time; folders of Hugging
     Face are copied. A README and a licence are taken along. ``statistics`` overrides what the
-    source says.
+    source says. With ``replaces`` an older checkpoint may stand there: one that has nothing beside
+    its own files, so that nothing else is lost.
 
     Raises:
         CheckpointNotFoundError: there is no such file or folder, or no weights in it.
         InvalidCheckpointError: it is damaged, holds code, or is none of the known formats.
-        ConfigError: the source is ambiguous, or the folder is there already or cannot be made.
+        ConfigError: the source is ambiguous, or the folder is there already, holds something that
+            would be lost, or cannot be made.
         DiskFullError: the disk has no room for it.
     """
     started = time.perf_counter()
+    source, folder = expand_path(source), expand_path(folder)
     with _explaining(source, folder):
-        _check_folder(source, folder, replaces=replaces)
+        check_folder(source, folder)
+        check_old(folder, folder, replaces=replaces)
         with open_plan(source, asked=statistics, shard_bytes=shard_bytes) as plan:
             checkpoint = _carry_out(plan, source, folder, replaces=replaces)
     return Imported(
@@ -87,42 +102,18 @@ def import_checkpoint(
 
 
 def _carry_out(plan: Plan, source: Path, folder: Path, *, replaces: bool) -> Checkpoint:
-    _clear_leftovers(folder)  # before looking for room: they may be as large as a checkpoint
+    clear_leftovers(folder)  # before looking for room: they may be as large as a checkpoint
     standing = next(place for place in folder.absolute().parents if place.exists())
     what = f"importing {_name(source)!r}"
     check_room(standing, plan.needed_bytes, what=what, advice=_ADVICE)
-    with _explaining_full_disk(what, plan, standing), _new_folder(folder) as new:
+    with _explaining_full_disk(what, plan, standing), new_folder(folder) as new:
         _write(plan, new)
         checkpoint = read_checkpoint(new, model=str(folder))  # as every later reader will
         _check_copies(plan, checkpoint, _name(source))
         write_small(new / RECORD, _record(checkpoint).dump())
-        _check_folder(source, folder, replaces=replaces)  # it may have come up meanwhile
-        publish_folder(new, folder)
+        # Again, and by then for good: somebody else may have put something there meanwhile.
+        publish_folder(new, folder, check_old=partial(check_old, folder, replaces=replaces))
     return checkpoint
-
-
-def _check_folder(source: Path, folder: Path, *, replaces: bool) -> None:
-    if folder.is_symlink() or not folder.name.strip("."):
-        raise ConfigError(
-            f"{str(folder)!r} is a link or has no name of its own, and was left alone. Name a new "
-            "folder."
-        )
-    if source.exists() and folder.resolve() in (source.resolve(), *source.resolve().parents):
-        raise ConfigError(
-            f"{str(source)!r} is or lies in {str(folder)!r}. Import into another folder."
-        )
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not replaces:
-        raise ConfigError(
-            f"{str(folder)!r} is there already and was left alone. Name a new folder, or ask for it "
-            "to be replaced (--replace)."
-        )
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(
-            f"{str(folder)!r} does not look like a checkpoint (no {CONFIG}), so it was not replaced. "
-            "Name another folder."
-        )
 
 
 @contextmanager
@@ -159,48 +150,6 @@ def _explaining_full_disk(what: str, plan: Plan, standing: Path) -> Iterator[Non
             needed_bytes=plan.needed_bytes,
             free_bytes=free,
         ) from err
-
-
-def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed imports into this folder left behind."""
-    for left in folder.parent.glob(f"{glob.escape(_prefix(folder))}*"):
-        _remove_unless_locked(left, folder)
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder near the final one, gone afterwards whatever happens.
-
-    A lock beside it is held while its process lives, so that what a killed import left is known as
-    such and cleared away by the next one.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
-    try:
-        with (workplace / LOCK).open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            new = workplace / folder.name  # made plainly: mkdtemp's own is closed to everybody else
-            new.mkdir()
-            yield new
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-
-
-def _prefix(folder: Path) -> str:
-    return f".{folder.name}.importing-"
-
-
-def _remove_unless_locked(workplace: Path, folder: Path) -> None:
-    try:
-        # A file, opened to write: NFS locks nothing else.
-        with (workplace / LOCK).open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not folder.exists():  # killed between the two renames of a disk that cannot exchange
-                for aside in workplace.glob("*.replaced"):
-                    aside.rename(folder)
-            shutil.rmtree(workplace, ignore_errors=True)
-    except OSError:
-        return  # another import is at work, or has just begun or finished
 
 
 def _write(plan: Plan, new: Path) -> None:
@@ -247,8 +196,7 @@ def _is_taken_along(name: str) -> bool:
 
 
 def _find_warnings(checkpoint: Checkpoint, source: Path) -> Iterator[str]:
-    stems = {file.name.partition(".")[0].upper() for file in checkpoint.files}
-    if checkpoint.caveat or stems & {"README", "LICENSE", "LICENCE"}:
+    if checkpoint.caveat or _has_licence(checkpoint):
         return  # a sample of ours, or its papers came along
     place = "into that folder" if source.is_dir() else "beside the file"
     if checkpoint.family == "dinov3_vit":
@@ -263,6 +211,14 @@ def _find_warnings(checkpoint: Checkpoint, source: Path) -> Iterator[str]:
             f"Apache-2.0; to keep the text with the weights, put it as LICENSE {place} and import "
             "again with --replace."
         )
+
+
+def _has_licence(checkpoint: Checkpoint) -> bool:
+    """Whether a licence's text came along, or a model card that names one."""
+    if any(file.name.lower().startswith(LICENCES) for file in checkpoint.files):
+        return True
+    named = checkpoint.licence or "other"
+    return named not in _NO_LICENCE and " " not in named  # else "see NOTICE"
 
 
 def _name(source: Path) -> str:

@@ -17,7 +17,7 @@ from dino_assets.records import (
     OutputId,
     Recipe,
 )
-from dino_assets.store.hub import Located
+from dino_assets.store.hub import MAIN, Located
 from dino_assets.store.listings import is_commit
 from dino_assets.store.manifests import find_manifest, read_manifest
 from dino_assets.store.objects import ObjectStore
@@ -96,7 +96,12 @@ def draft_weights(folder: Path, model: str) -> Draft:
 
 def read_located(located: Located, folder: Path) -> Checkpoint:
     """What the directory holds, and the commit that it is, where one is known."""
-    checkpoint = read_checkpoint(folder, model=located.model)
+    found = read_checkpoint(folder, model=located.model, published_as=located.repo)
+    return of_commit(found, located)
+
+
+def of_commit(checkpoint: Checkpoint, located: Located) -> Checkpoint:
+    """The same checkpoint, under the commit that it is, where one is known."""
     if located.commit is None:
         return checkpoint
     return replace(checkpoint, revision=located.commit, repo=located.repo, commit=located.commit)
@@ -107,13 +112,12 @@ def find_stored_weights(
 ) -> Manifest | None:
     """The committed checkpoint, if it is of this very model and revision."""
     manifest = find_manifest(store, OUTPUT)
-    if manifest is None or manifest.recipe.config not in (
-        _config(model, revision),
-        _config(full_name(model), revision),
-    ):
+    if manifest is None or manifest.recipe.config["model"] not in (model, full_name(model)):
         return None
-    pinned = revision if revision and is_commit(revision) else None
-    return manifest if pinned in (None, manifest.facts.get("commit")) else None
+    if revision and is_commit(revision):
+        return manifest if manifest.facts.get("commit") == revision else None
+    is_same = manifest.recipe.config.get("revision") == _config(model, revision).get("revision")
+    return manifest if is_same else None
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:
@@ -146,5 +150,5 @@ def _draft_stored(store: ObjectStore, manifest: Manifest) -> Draft:
 
 def _config(model: str, revision: str | None) -> dict[str, str]:
     # A commit is in the inputs, however it was found.
-    is_named = revision is not None and not is_commit(revision)
+    is_named = revision not in (None, MAIN) and not is_commit(str(revision))
     return {"model": model, **({"revision": str(revision)} if is_named else {})}

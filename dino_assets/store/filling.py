@@ -24,10 +24,12 @@ class Watch:
     """Who looks on while a folder is filled.
 
     ``progress`` hears of bytes so far and in all; they go back where a file has to be fetched again.
-    ``check`` may raise at the sight of the new folder: what was there before then stays.
+    ``glance`` may raise at the sight of the small files, before the weights are fetched; ``check`` at
+    the sight of the whole new folder. What was there before then stays.
     """
 
     progress: Progress = lambda done, total: None
+    glance: Callable[[Path], object] = lambda folder: None
     check: Callable[[Path], object] = lambda folder: None
 
 
@@ -45,17 +47,18 @@ class Filling:
     lenders: Sequence[Path]
     donors: Sequence[Path]
     room_advice: str
+    check_old: Callable[[Path], object] = lambda old: None  # may refuse to have this taken away
 
     @property
     def parts(self) -> Path:
         """Unfinished files."""
         return self.workplace / "parts"
 
-    @property
-    def is_begun(self) -> bool:
-        """Tell whether the workplace holds what another one can go on with."""
-        places = (self.parts, *self.workplace.glob("making/*"))
-        return any(any(place.iterdir()) for place in places if place.is_dir())
+    def restore(self) -> None:
+        """Put back what a kill between two renames left aside, where two names cannot be exchanged."""
+        for aside in self.workplace.glob("making/*.replaced"):
+            if not self.folder.exists():
+                aside.rename(self.folder)
 
     def run(
         self,
@@ -70,6 +73,7 @@ class Filling:
         Raises:
             DiskFullError: there is no room, said before the first byte is asked for.
         """
+        self.restore()
         making = self.workplace / "making" / listing.commit
         for needed in (making, self.parts):
             needed.mkdir(parents=True, exist_ok=True)
@@ -83,21 +87,25 @@ class Filling:
         ]
         self._check_room(missing, what=listing.repo)
         done = listing.bytes - sum(file.bytes for file in missing)
-        for file in missing:
-            if not self._copy(file, making):
-                part = self.parts / f"{file.digest}.part"
-                fetch(file, part, partial(_report, watch, done, listing.bytes))
-                part.replace(making / file.name)
-            done += file.bytes
-        try:
-            watch.check(making)
-        except Exception:
-            shutil.rmtree(making)
-            raise
+        weights = [file for file in missing if file.name.endswith(".safetensors")]
+        papers = [file for file in missing if file not in weights]
+        # The weights last: what is no model of ours is known by its small files.
+        for files, look in ((papers, watch.glance), (weights, watch.check)):
+            for file in files:
+                if not self._copy(file, making):
+                    part = self.parts / f"{file.digest}.part"
+                    fetch(file, part, partial(_report, watch, done, listing.bytes))
+                    part.replace(making / file.name)
+                done += file.bytes
+            try:
+                look(making)
+            except Exception:
+                shutil.rmtree(making)
+                raise
         for name, data in (extra or {}).items():
             (making / name).write_bytes(data)
             sync(making / name)
-        publish_folder(making, self.folder)
+        publish_folder(making, self.folder, check_old=self.check_old)
         shutil.rmtree(self.parts, ignore_errors=True)
         shutil.rmtree(
             making.parent, ignore_errors=True
@@ -113,6 +121,7 @@ class Filling:
                 mine.hardlink_to(found)
             if file.is_at(mine):
                 return True
+        mine.unlink(missing_ok=True)
         return False
 
     def _copy(self, file: HubFile, making: Path) -> bool:
@@ -158,7 +167,14 @@ def taking_turns(workplace: Path) -> Iterator[None]:
 
 
 def clear_away(workplace: Path) -> None:
-    """Remove a workplace that we hold; the lock last, since from then on it is anybody's."""
+    """Remove a workplace that we hold, unless there is something that another one can go on with."""
+    places = (workplace / "parts", *workplace.glob("making/*"))
+    if not any(any(place.iterdir()) for place in places if place.is_dir()):
+        remove_workplace(workplace)
+
+
+def remove_workplace(workplace: Path) -> None:
+    """Remove it whatever is in it; the lock last, since from then on it is anybody's."""
     for path in workplace.iterdir():
         if path.name != LOCK:
             _remove(path)

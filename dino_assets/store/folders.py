@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,20 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_mounted(folder: Path) -> bool:
+    """Tell whether a disk, or another folder, is mounted right here; such a name cannot be exchanged."""
+    if os.path.ismount(folder):
+        return True
+    try:  # a folder of the same disk, as containers have them, is known to the kernel only
+        table = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return False
+    places = {line.split(b" ")[4] for line in table if line.count(b" ") > 4}
+    # The kernel writes a space as \040, and so on.
+    escaped = re.sub(rb"[ \t\n\\]", lambda m: b"\\%03o" % m[0][0], os.fsencode(folder))
+    return escaped in places
 
 
 def check_room(folder: Path, needed_bytes: int, *, what: str, advice: str) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from dino_assets.addresses import expand_path, resolve_path
 from dino_assets.catalogue import full_name, short_names
 from dino_assets.errors import (
     CheckpointNotFoundError,
@@ -25,7 +26,7 @@ from dino_assets.errors import (
 from dino_assets.settings import HubSettings, resolve_hub
 from dino_assets.store.filling import FetchFile, Watch
 from dino_assets.store.hub_api import describe, file_fetcher
-from dino_assets.store.listings import RECORD, Listing, is_commit, read_record
+from dino_assets.store.listings import RECORD, Listing, Record, is_commit, read_record
 from dino_assets.store.partial import Interrupted
 from dino_assets.store.roots import Root
 from dino_assets.store.shelf import Shelf
@@ -62,9 +63,9 @@ class _Place(Protocol):
     def listing_of(self, repo: str, commit: str) -> Listing | None: ...
     def local_listing_of(self, repo: str, commit: str) -> Listing | None: ...
     def find(self, listing: Listing) -> Path | None: ...
-    def find_locally(self, listing: Listing, revision: str, watch: Watch) -> Path | None: ...
-    def fill(self, listing: Listing, revision: str, fetch: FetchFile, watch: Watch) -> Path: ...
-    def remember(self, listing: Listing, revision: str) -> None: ...
+    def find_locally(self, record: Record, watch: Watch) -> Path | None: ...
+    def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path: ...
+    def remember(self, record: Record) -> None: ...
 
 
 def find_checkpoint(
@@ -113,7 +114,7 @@ def locate_checkpoint(
             (AuthenticationError, RepositoryNotFoundError, …) say why.
         InvalidCheckpointError: the repository has no weights that are safe to load.
     """
-    folder = (root / Path(model).expanduser()).resolve()
+    folder = resolve_path(root / expand_path(model))
     if into is None and folder.is_dir():
         return locate_directory(model, folder, revision)
     repo = full_name(model)
@@ -125,7 +126,10 @@ def locate_checkpoint(
         )
     hub = resolve_hub(root)
     shelf = Shelf.of(repo, hub)
-    place = Root(into.resolve(), repo, shelf, repr(str(into))) if into else shelf
+    place: _Place = shelf
+    if into is not None:
+        place = Root(resolve_path(expand_path(into)), repo, shelf, repr(str(into)))
+        place.restore()
     wanted = revision or MAIN
     if hub.is_offline or not may_download:
         why = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
@@ -144,8 +148,8 @@ def locate_directory(model: str, folder: Path, revision: str | None = None) -> L
     if record and (damaged := record.listing.find_damage(folder)):
         origin = record.listing.repo if record.is_of_hub else "the import"
         raise ChecksumError(
-            f"{model!r}: {damaged} is no longer what came from {origin}. Fetch or import it again; if it "
-            f"was changed on purpose, remove {RECORD} from the folder."
+            f"{model!r}: {damaged} from {origin}. Fetch or import it again; if it was changed on "
+            f"purpose, remove {RECORD} from the folder."
         )
     is_of_hub = record is not None and record.is_of_hub
     commit = record.listing.commit if record and is_of_hub else None
@@ -183,7 +187,7 @@ def _locate_at_hub(
             log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
             return found
     fetch = file_fetcher(listing, hub=hub, patience=patience)
-    bring = partial(_bring, listing, revision, place, fetch, watch)
+    bring = partial(_bring, Record(listing, revision), place, fetch, watch)
     return Located(repo, repo, listing.commit, bring)
 
 
@@ -191,17 +195,25 @@ def _locate_locally(repo: str, revision: str, place: _Place, watch: Watch) -> Lo
     """A checkpoint that needs no request, ours or huggingface_hub's; verified like any other."""
     commit = place.commit_of(revision)
     listing = place.local_listing_of(repo, commit) if commit else None
+    if listing is None:
+        return None
+    is_listed = listing == place.listing_of(repo, listing.commit)
     with _keeping(repo, place):
-        folder = place.find_locally(listing, revision, watch) if listing else None
+        folder = place.find_locally(Record(listing, revision, is_listed), watch)
     if folder is None:
         return None
     return Located(repo, repo, commit, lambda: folder, is_current=is_commit(revision))
 
 
-def _bring(listing: Listing, revision: str, place: _Place, fetch: FetchFile, watch: Watch) -> Path:
-    with _keeping(listing.repo, place):
-        folder = place.find(listing) or place.fill(listing, revision, fetch, watch)
-        place.remember(listing, revision)
+def _bring(record: Record, place: _Place, fetch: FetchFile, watch: Watch) -> Path:
+    with _keeping(record.listing.repo, place):
+        folder = place.find(record.listing) or place.fill(record, fetch, watch)
+    try:
+        place.remember(record)
+    except OSError as err:
+        # It is here and whole, only on a disk that is full or may not be written: a request more
+        # next time.
+        log.warning("%s: cannot note its commit (%s)", record.listing.repo, err.strerror)
     return folder
 
 
@@ -228,7 +240,7 @@ def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
     where = "to be had from the Hugging Face Hub" if reason else "in the Hub cache"
     return HubEntryNotFoundError(
         f"{model!r} is neither a directory here nor {where}{f' ({reason})' if reason else ''}. Two ways "
-        "out: connect to the network (or point HF_ENDPOINT at a mirror) and run again; or copy the "
+        "out: have the Hub, or a mirror that HF_ENDPOINT names, in reach and run again; or copy the "
         "checkpoint's files into a folder and set DINO_MODEL_ID to that folder."
     )
 

@@ -1,9 +1,8 @@
 """Asking the Hub: what a revision consists of, and its files one by one."""
 
-import fnmatch
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from dino_assets.errors import (
@@ -13,15 +12,15 @@ from dino_assets.errors import (
 )
 from dino_assets.settings import HubSettings
 from dino_assets.store.filling import FetchFile
-from dino_assets.store.listings import HubFile, Listing, is_commit
+from dino_assets.store.listings import HubFile, Listing, is_commit, is_wanted
 from dino_assets.store.partial import Interrupted, Spoiled
+from dino_assets.store.session import open_session
 from dino_assets.store.transfer import Patience, Source, call_patiently, fetch_file
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-WANTED_FILES = ("*.safetensors", "*.json", "README.md", "LICENSE*", "LICENCE*", "NOTICE*")
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DESCRIBE_ATTEMPTS = 3
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -32,6 +31,7 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
     Raises:
         AuthenticationError, RepositoryNotFoundError, RevisionNotFoundError: the Hub refuses.
         InvalidCheckpointError: no weights, or only pickled ones.
+        ConfigError: no client can be made with the environment's proxies or certificates.
         Interrupted: the Hub is out of reach.
     """
     from huggingface_hub import HfApi
@@ -39,13 +39,15 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
 
     from dino_assets.store.hub_errors import explain
 
-    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    open_session()
+    api = HfApi(endpoint=hub.endpoint, token=_token_for_library(hub))
     headers = request_headers(hub)
     try:
         info = call_patiently(
             lambda: api.model_info(
                 repo, revision=revision, files_metadata=True, timeout=patience.stall_s
             ),
+            what=f"the listing of {repo!r}",
             patience=patience,
             attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts),
         )
@@ -80,8 +82,22 @@ def request_headers(hub: HubSettings) -> dict[str, str]:
     # The library would ask the Hub for a list of AI agents, to name one in its user agent: a request
     # nobody ordered, and to the endpoint of import time. It reads this switch at every call.
     constants.HF_HUB_DISABLE_TELEMETRY = True
-    headers: dict[str, str] = build_hf_headers(token=hub.token, library_name="dino-assets")
+    headers: dict[str, str] = build_hf_headers(
+        token=_token_for_library(hub), library_name="dino-assets"
+    )
     return headers
+
+
+def _token_for_library(hub: HubSettings) -> str | Literal[False] | None:
+    """The token, False for none, or None where the library reads the same file as we.
+
+    It renews a token of ``hf auth login`` that ends soon, and knows ways of its own to get one.
+    """
+    from huggingface_hub import constants
+
+    if hub.token_file is not None and hub.token_file == Path(constants.HF_TOKEN_PATH):
+        return None
+    return hub.token or False
 
 
 def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
@@ -92,12 +108,15 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
     files = tuple(
         HubFile(s.rfilename, int(s.size or 0), s.lfs.sha256 if s.lfs else str(s.blob_id))
         for s in sorted(siblings, key=lambda sibling: sibling.rfilename)
-        if s.rfilename in names and _matches(s.rfilename, WANTED_FILES)
+        if s.rfilename in names and is_wanted(s.rfilename)
     )
     if not all(_DIGEST.fullmatch(file.digest) for file in files):
-        raise Interrupted("the answer has no hashes")
+        raise Interrupted(
+            "this endpoint names no hashes, so nothing it sends could be verified: use the Hub itself "
+            "or another mirror"
+        )
     if not any(file.name.endswith(".safetensors") for file in files):
-        pickled = [name for name in sorted(names) if _matches(name, PICKLED)]
+        pickled = [name for name in sorted(names) if name.endswith(PICKLED)]
         raise InvalidCheckpointError(
             f"{repo!r} has only pickled weights ({pickled[0]}), which can run code when loaded. Name a "
             "repository with model.safetensors, or convert them first."
@@ -105,11 +124,6 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
             else f"{repo!r} has no weights: model.safetensors or shards of it are expected."
         )
     return Listing(repo, commit, files)
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    plain = not name.startswith(".") and "\\" not in name and "\0" not in name
-    return plain and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> FetchFile:
@@ -127,13 +141,15 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
         try:
             return fetch_file(file, part, Source(url, headers), patience=patience, report=report)
         except Spoiled as err:
+            here = _size_of(part)
+            kept = f"the {here:,} bytes from before are kept" if here else "nothing of it is kept"
             failure = HubChecksumError(
-                f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}), so nothing of it is "
-                f"kept; {file.digest} is listed. Something between here and {hub.endpoint} changes "
-                "bytes: try another network or mirror."
+                f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {kept}, and "
+                f"{file.digest} is listed. Something between here and {hub.endpoint} changes what is "
+                "sent: try another network or mirror."
             )
         except Interrupted as err:
-            here = part.stat().st_size if part.is_file() else 0
+            here = _size_of(part)
             failure = HubEntryNotFoundError(
                 f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are here "
                 f"({err.reason}). Run again when the network is back: it goes on where it stopped."
@@ -151,3 +167,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
         raise failure
 
     return fetch
+
+
+def _size_of(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0

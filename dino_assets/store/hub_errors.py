@@ -62,9 +62,11 @@ def explain(
     code = err.response.headers.get("X-Error-Code")
     answer = _stripped(err)
     # A mirror may give no code: what it does not list, it does not have.
-    if code == "RepoNotFound" or (code is None and status == 404 and is_listing):
+    is_bare = code is None and status == 404 and is_listing
+    if code == "RepoNotFound" or is_bare:
+        asked = f" or no revision {revision!r} of it" if is_bare and revision != "main" else ""
         return HubRepositoryNotFoundError(
-            f"{hub.endpoint} has no repository {repo!r}, or it is private and "
+            f"{hub.endpoint} has no repository {repo!r}{asked}, or it is private and "
             f"{'this token may not see it' if has_token else 'no token was sent'}. Check the spelling"
             f"{'' if has_token else ', or set HF_TOKEN'}.{_short_names_text(repo)}",
             response=answer,

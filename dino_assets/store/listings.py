@@ -1,5 +1,6 @@
 """What the Hub says a checkpoint consists of, and whether a file on the disk is that."""
 
+import fnmatch
 import hashlib
 import io
 import json
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 RECORD = ".dino-assets.json"  # beside the files of a checkpoint: what they were when they came
 _BLOCK_BYTES = 2**20
+_WANTED = ("*.safetensors", "*.json", "readme.md", "license*", "licence*", "notice*")
+# What other programs leave beside a checkpoint, and nobody misses: huggingface_hub, git, macOS.
+_LITTER = (RECORD, ".gitattributes", ".DS_Store")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -61,28 +65,33 @@ class Listing:
         """All files together."""
         return sum(file.bytes for file in self.files)
 
-    def find_damage(self, folder: Path) -> str | None:
-        """The first file that is not in ``folder`` as listed, or weights that are not listed.
+    @property
+    def names(self) -> frozenset[str]:
+        """The files' names."""
+        return frozenset(file.name for file in self.files)
 
-        Those would be loaded instead: transformers takes one file before an index of shards.
-        """
-        listed = {file.name for file in self.files}
-        weights = sorted(path.name for path in folder.glob("*.safetensors"))
-        added = (name for name in weights if name not in listed)
-        return next((f.name for f in self.files if not f.is_at(folder / f.name)), None) or next(
-            added, None
-        )
+    def find_damage(self, folder: Path) -> str | None:
+        """What is not in ``folder`` as listed, in words; every byte of it is read."""
+        for file in self.files:
+            if not file.is_at(folder / file.name):
+                return f"{file.name} is missing, or no longer what came"
+        # Other weights might be loaded instead: transformers takes one file before an index of shards.
+        weights = {path.name for path in folder.glob("[!.]*.safetensors")}
+        added = sorted(weights - self.names)
+        return f"{added[0]} is none of the files that came" if added else None
 
 
 @dataclass(frozen=True)
 class Record:
     """A listing as it stands beside the files, and the branch, tag or commit that was asked for.
 
-    What was imported has one too, which names no repository and no commit.
+    What was imported has one too, which names no repository and no commit. ``is_listed`` is False for
+    what another program's cache had of a commit, which may not be all that the Hub lists.
     """
 
     listing: Listing
     revision: str
+    is_listed: bool = True
 
     @property
     def is_of_hub(self) -> bool:
@@ -91,7 +100,8 @@ class Record:
 
     def dump(self) -> bytes:
         """As bytes for ``RECORD``."""
-        return json.dumps(asdict(self.listing) | {"revision": self.revision}, indent=1).encode()
+        said = {"revision": self.revision, "is_listed": self.is_listed}
+        return json.dumps(asdict(self.listing) | said, indent=1).encode()
 
 
 def read_listing(path: Path) -> Listing | None:
@@ -111,9 +121,32 @@ def read_record(path: Path) -> Record | None:
         if any("/" in file.name or "\0" in file.name for file in files):
             return None  # somebody wants us to look elsewhere
         listing = Listing(str(said["repo"]), str(said["commit"]), files)
-        return Record(listing, str(said.get("revision", listing.commit)))
-    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        is_listed = said.get("is_listed", True) is True
+        return Record(listing, str(said.get("revision", listing.commit)), is_listed)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ):
         return None
+
+
+def is_wanted(name: str) -> bool:
+    """Tell the files that we load or carry along from whatever else lies beside them."""
+    lowered = name.lower()
+    is_plain = not name.startswith(".") and not set(name) & set("/\\\0")
+    return is_plain and any(fnmatch.fnmatchcase(lowered, pattern) for pattern in _WANTED)
+
+
+def is_litter(path: Path) -> bool:
+    """Tell what other programs, or we when killed, leave in a folder from what somebody put there."""
+    if path.name == ".cache":
+        return {child.name for child in path.iterdir()} <= {"huggingface"}
+    return path.name in _LITTER or path.name.startswith(("._", f".{RECORD}."))
 
 
 def feed(hasher: "_Hash", file: "io.RawIOBase | io.BufferedIOBase") -> int:

@@ -27,6 +27,14 @@ class Spoiled(Interrupted):
     """What arrived cannot be the file: everything so far is thrown away."""
 
 
+class Misfit(Spoiled):
+    """The headers announce something else, so none of it was read: what is here already is kept."""
+
+
+class RangeRefused(Misfit):
+    """The rest alone cannot be had: the whole file is to be asked for."""
+
+
 class PartFile:
     """A ``.part`` file and the running hash of what it holds."""
 

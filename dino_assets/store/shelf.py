@@ -13,6 +13,7 @@
 
 import contextlib
 import json
+import logging
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +22,11 @@ from urllib.parse import quote
 from dino_assets.settings import HubSettings
 from dino_assets.store.filling import FetchFile, Filling, Watch, taking_turns
 from dino_assets.store.folders import write_small
-from dino_assets.store.listings import HubFile, Listing, is_commit, read_listing
+from dino_assets.store.listings import HubFile, Listing, Record, is_commit, is_wanted, read_listing
 
+log = logging.getLogger(__name__)
+WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -60,40 +64,48 @@ class Shelf:
         return found if found and (found.repo, found.commit) == (repo, commit) else None
 
     def local_listing_of(self, repo: str, commit: str) -> Listing | None:
-        """The same; or else what huggingface_hub's links say, whose targets are named by hash."""
-        return self.listing_of(repo, commit) or self._listing_of_theirs(repo, commit)
+        """The same; or else what huggingface_hub's cache has of it."""
+        return self.listing_of(repo, commit) or self._list_theirs(repo, commit)
 
     def find(self, listing: Listing) -> Path | None:
-        """The checkpoint's folder, if every byte of it is what the listing says."""
-        folder = self.commit(listing.commit)
-        return folder if folder.is_dir() and not listing.find_damage(folder) else None
+        """The checkpoint's folder, ours or huggingface_hub's, if every byte is what the listing says."""
+        for folder in (self.commit(listing.commit), self._snapshot(listing.commit)):
+            if folder.is_dir() and not listing.find_damage(folder):
+                return folder
+        return None
 
-    def find_locally(self, listing: Listing, revision: str, watch: Watch) -> Path | None:
-        """The same, or huggingface_hub's own copy."""
-        theirs = self._snapshot(listing.commit)
-        mine = self.find(listing)
-        return mine or (theirs if theirs.is_dir() and not listing.find_damage(theirs) else None)
+    def find_locally(self, record: Record, watch: Watch) -> Path | None:
+        """The same: a cache has nowhere else to take it from."""
+        return self.find(record.listing)
 
-    def fill(self, listing: Listing, revision: str, fetch: FetchFile, watch: Watch) -> Path:
+    def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
         """Fetch what is missing and put it in place; waits for another process that does so.
 
         Raises:
             DiskFullError: there is no room, said before the first byte is asked for.
         """
+        listing = record.listing
         with taking_turns(self.folder):
+            if found := self.find(listing):
+                return found
             folder = self.commit(listing.commit)
+            if folder.is_dir():
+                log.warning(
+                    "%s, cached: %s; fetching it again", listing.repo, listing.find_damage(folder)
+                )
             others = sorted(self.folder.glob("commits/*"))  # a commit may change the card only
             filling = Filling(
                 folder=folder,
                 workplace=self.folder,
-                lenders=[folder, *others, self.blobs],
-                donors=[],
+                lenders=[folder, *others],
+                donors=[self.blobs, self._snapshot(listing.commit)],
                 room_advice="Free some space, or set HF_HOME to a larger disk, and run again.",
             )
-            return self.find(listing) or filling.run(listing, fetch, watch)
+            return filling.run(listing, fetch, watch)
 
-    def remember(self, listing: Listing, revision: str) -> None:
+    def remember(self, record: Record) -> None:
         """Note what a commit consists of and, last, that a branch stands for it now."""
+        listing, revision = record.listing, record.revision
         if self.listing_of(listing.repo, listing.commit) != listing:
             write_small(
                 self.folder / "listings" / f"{listing.commit}.json",
@@ -113,19 +125,30 @@ class Shelf:
     def _snapshot(self, commit: str) -> Path:
         return self.theirs / "snapshots" / commit
 
-    def _listing_of_theirs(self, repo: str, commit: str) -> Listing | None:
+    def _list_theirs(self, repo: str, commit: str) -> Listing | None:
+        """What huggingface_hub's links say, whose targets are named by hash; None if weights lack."""
+        snapshot = self._snapshot(commit)
         files = []
-        for link in sorted(self._snapshot(commit).glob("*")):
+        for link in sorted(snapshot.glob("[!.]*")):
             blob = link.resolve()
-            if blob.is_file() and _DIGEST.fullmatch(blob.name):
-                files.append(HubFile(link.name, blob.stat().st_size, blob.name))
-            elif not blob.is_dir():
+            if not is_wanted(link.name) or blob.is_dir():
+                continue
+            if not blob.is_file() or not _DIGEST.fullmatch(blob.name):
                 return None  # a copy, whose hash nobody knows
-        has_weights = any(file.name.endswith(".safetensors") for file in files)
-        return Listing(repo, commit, tuple(files)) if has_weights else None
+            files.append(HubFile(link.name, blob.stat().st_size, blob.name))
+        names = {file.name for file in files}
+        needed = _list_shards(snapshot) if INDEX in names and WEIGHTS not in names else {WEIGHTS}
+        return Listing(repo, commit, tuple(files)) if needed and needed <= names else None
 
     def _ref(self, revision: str) -> Path:
         return self.folder / "refs" / quote(revision, safe="")
+
+
+def _list_shards(folder: Path) -> set[str]:
+    try:
+        return set(json.loads((folder / INDEX).read_bytes())["weight_map"].values())
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return set()
 
 
 def _read(path: Path) -> str:

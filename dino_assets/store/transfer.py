@@ -16,8 +16,17 @@ from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 
+from dino_assets.addresses import is_address
 from dino_assets.store.listings import HubFile
-from dino_assets.store.partial import Interrupted, PartFile, Spoiled, WriteBehind
+from dino_assets.store.partial import (
+    Interrupted,
+    Misfit,
+    PartFile,
+    RangeRefused,
+    Spoiled,
+    WriteBehind,
+)
+from dino_assets.store.session import invalid_url, open_session
 
 log = logging.getLogger(__name__)
 
@@ -62,24 +71,30 @@ def fetch_file(
     """Fill ``part`` until it is the file, verified and on the disk. What is there already is kept.
 
     Raises:
-        Spoiled: the bytes were wrong twice.
+        Spoiled: the bytes, or the headers before them, were wrong twice.
         Interrupted: too many failures in a row; what came stays in ``part``.
         HfHubHTTPError: refused for good.
+        ConfigError: no client can be made with the environment's proxies or certificates.
         DiskFullError: no room.
     """
     failures = spoiled = 0
+    refused_at: int | None = None
     with PartFile(part, file) as had:
         report(had.bytes)
         while True:
             before = had.bytes
             try:
                 if had.bytes < file.bytes:
-                    _stream(had, source, patience.stall_s, report)
+                    start = 0 if had.bytes == refused_at else had.bytes
+                    _stream(had, source, start, patience.stall_s, report)
                 had.verify()
                 return
             except Spoiled as err:
                 interruption: Interrupted = err
-                had.reset()
+                if isinstance(err, RangeRefused):
+                    refused_at = had.bytes
+                elif not isinstance(err, Misfit):
+                    had.reset()
                 spoiled += 1
                 failures += 1
             except Interrupted as err:
@@ -100,8 +115,8 @@ def fetch_file(
             report(had.bytes)
 
 
-def call_patiently(call: Callable[[], Any], *, patience: Patience, attempts: int) -> Any:
-    """The result of a short request to the Hub, asked again where that may help.
+def call_patiently(call: Callable[[], Any], *, what: str, patience: Patience, attempts: int) -> Any:
+    """The result of a short request to the Hub, asked again where that may help; ``what`` it is for.
 
     Raises:
         Interrupted: it did not help.
@@ -114,18 +129,20 @@ def call_patiently(call: Callable[[], Any], *, patience: Patience, attempts: int
         except Interrupted as err:
             if failures == attempts:
                 raise
-            patience.sleep(patience.wait_s(failures, err.after_s))
+            wait_s = patience.wait_s(failures, err.after_s)
+            log.warning("%s: %s; once more in %.1f s", what, err.reason, wait_s)
+            patience.sleep(wait_s)
     raise AssertionError("attempts must be positive")
 
 
-def _stream(part: PartFile, source: Source, stall_s: float, report: Callable[[int], None]) -> None:
-    """One request for what is missing, into the part."""
-    with _interruptions(), _ask(source, part.bytes, stall_s) as response:
-        if response.status_code == 416:
-            raise Spoiled("the server has no such range")
-        if response.status_code == 200 and part.bytes:
-            part.reset()  # the server knows no ranges
-        _check_length(response, part)
+def _stream(
+    part: PartFile, source: Source, start: int, stall_s: float, report: Callable[[int], None]
+) -> None:
+    """One request for what is missing, or for all of it with a ``start`` of 0, into the part."""
+    with _interruptions(), _ask(source, start, stall_s) as response:
+        _check_headers(response, start, part)
+        if part.bytes and (response.status_code == 200 or not start):
+            part.reset()  # the server knows no ranges, or not this one
         with WriteBehind(part) as behind:
             batch: list[bytes] = []
             waiting = 0
@@ -151,7 +168,6 @@ def _stream(part: PartFile, source: Source, stall_s: float, report: Callable[[in
 @contextlib.contextmanager
 def _ask(source: Source, start: int, stall_s: float) -> Iterator[Any]:
     """The answer to a request, redirects followed; the token never goes to another origin."""
-    from huggingface_hub import get_session
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
     url, home = source.url, _origin(source.url)
@@ -160,11 +176,11 @@ def _ask(source: Source, start: int, stall_s: float) -> Iterator[Any]:
         headers = {"Accept-Encoding": "identity"}
         headers |= dict(source.headers) if is_home else {}
         headers |= {"Range": f"bytes={start}-"} if start else {}
-        with get_session().stream(
+        with open_session().stream(
             "GET", url, headers=headers, follow_redirects=False, timeout=stall_s
         ) as response:
             if response.has_redirect_location:
-                url = urljoin(url, response.headers["Location"])
+                url = _redirected(url, response.headers["Location"])
                 continue
             status = response.status_code
             if _may_pass(status):
@@ -181,15 +197,34 @@ def _ask(source: Source, start: int, stall_s: float) -> Iterator[Any]:
     raise Interrupted(f"more than {_MAX_REDIRECTS} redirects")
 
 
-def _check_length(response: Any, part: PartFile) -> None:
-    if response.status_code == 206:
-        expected = f"bytes {part.bytes}-{part.file.bytes - 1}/{part.file.bytes}"
-        if response.headers.get("Content-Range") != expected:
-            raise Spoiled("the server sends another range than asked for")
-    elif response.status_code == 200:
-        length = response.headers.get("Content-Length")
-        if length is not None and length != str(part.file.bytes):
-            raise Spoiled(f"the server has {length} bytes, the Hub lists {part.file.bytes}")
+def _redirected(url: str, location: str) -> str:
+    try:
+        found = urljoin(url, location)
+    except ValueError:
+        found = ""
+    if not is_address(found):
+        raise Interrupted("redirected to what is no address")
+    return found
+
+
+def _check_headers(response: Any, start: int, part: PartFile) -> None:
+    """Before a byte is read or dropped: log-in pages and proxies answer too, often with a 200."""
+    status, headers, size = response.status_code, response.headers, part.file.bytes
+    length = headers.get("Content-Length")
+    if status == 416:
+        raise RangeRefused("the server has no such range")
+    if headers.get("Content-Encoding", "identity") != "identity":
+        raise Misfit("the server sends another encoding than asked for")
+    if status == 206:
+        is_asked_for = headers.get("Content-Range") == f"bytes {start}-{size - 1}/{size}"
+        if not is_asked_for or length not in (None, str(size - start)):
+            raise RangeRefused("the server sends another range than asked for")
+    elif status != 200:
+        raise Interrupted(f"HTTP {status}")
+    elif length not in (None, str(size)):
+        raise Misfit(f"the server has {length} bytes, the Hub lists {size}")
+    elif length is None and part.bytes and "text/html" in headers.get("Content-Type", ""):
+        raise Misfit("the server sends a web page")
 
 
 @contextlib.contextmanager
@@ -205,7 +240,7 @@ def _interruptions() -> Iterator[None]:
         if not _may_pass(status):
             raise
         found = Interrupted(f"HTTP {status}", after_s=_retry_after_s(headers))
-    except (HTTPError, ConnectionError, TimeoutError) as err:
+    except (HTTPError, invalid_url(), ConnectionError, TimeoutError) as err:
         found = Interrupted(type(err).__name__)
     raise found from None
 

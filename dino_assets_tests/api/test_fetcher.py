@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -264,6 +266,84 @@ def test_validate_dinov3__an_index_without_one_of_its_shards(tmp_path, caplog):
     assert "1 are missing" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", "name a folder"),
+        (" ", "name a folder"),
+        ("~nosuchuser/x", "there is no such user"),
+        ("a\0b", "zero byte"),
+        ("a\ud800b", "characters that no file name has"),
+        ("x" * 300, "too long"),
+        ("x/" * 3000, "too long"),
+        ("loop", "no checkpoint directory 'loop'"),
+        ("loop/x", "no checkpoint directory"),
+    ],
+)
+def test_validate_dinov3__what_can_be_no_folder(tmp_path, monkeypatch, caplog, name, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert not validate_dinov3(name)
+    assert text in caplog.text
+    if "loop" not in name:
+        with pytest.raises(ConfigError, match=text):
+            fetch_dinov3(name)
+    else:
+        with pytest.raises(ConfigError, match="round in circles"):
+            fetch_dinov3(name)
+
+
+def test_validate_dinov3__what_may_not_be_read(small, caplog):
+    if os.geteuid() != 0:
+        pytest.skip("becoming somebody else needs root")
+    place = Path(tempfile.mkdtemp(prefix="somebody-"))
+    try:
+        place.chmod(0o755)
+        folder = copy(small, place / "d")
+        for path in folder.iterdir():
+            path.chmod(0o644)
+        os.seteuid(65534)
+        try:
+            assert validate_dinov3(folder)
+            for closed in (folder / WEIGHTS, folder / "config.json", folder, place):
+                os.seteuid(0)
+                mode = closed.stat().st_mode
+                closed.chmod(0)
+                os.seteuid(65534)
+                caplog.clear()
+                assert not validate_dinov3(folder)
+                assert "not valid: " in caplog.text
+                os.seteuid(0)
+                closed.chmod(mode)
+        finally:
+            os.seteuid(0)
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"repo": "a/b", "commit": "c", "files": [{"name": "x", "bytes": Infinity, "digest": "0"}]}',
+        "[" * 100_000,
+        '{"files": ' * 5000,
+        "\ufeff{}",
+    ],
+)
+def test_validate_dinov3__a_record_without_sense(small, tmp_path, said):
+    folder = copy(small, tmp_path / "d")
+    (folder / RECORD).write_text(said)
+    assert validate_dinov3(folder)  # as one without a record
+
+
+def test_validate_dinov3__a_billion_layers_take_no_memory(small, tmp_path):
+    folder = copy(small, tmp_path / "d")
+    for layers in (10**6, 10**9):
+        said = json.loads((folder / "config.json").read_bytes()) | {"num_hidden_layers": layers}
+        (folder / "config.json").write_text(json.dumps(said))
+        assert not validate_dinov3(folder)
+
+
 def config(tmp_path: Path, said: object) -> Path:
     path = tmp_path / "sub" / "config.json"
     path.parent.mkdir(exist_ok=True)
@@ -299,6 +379,11 @@ def test_fetcher_config__paths_count_from_the_file(tmp_path, monkeypatch):
         ({"train": []}, "train.dino_root is ''"),
         ({"train": {"dino_root": 7}}, "train.dino_root is 7"),
         ({"train": {"dino_root": ""}}, "train.dino_root is ''"),
+        ({"train": {"dino_root": " "}}, "train.dino_root is ' '"),
+        ({"train": {"dino_root": "~nosuchuser"}}, "train.dino_root: .*there is no such user"),
+        ({"train": {"dino_root": "a\0"}}, "train.dino_root: .*zero byte"),
+        ({"train": {"dino_root": "\ud800"}}, "train.dino_root: .*characters that no file"),
+        ('{"train": {"dino_root": ' + "[" * 900 + "]" * 900 + "}}", "train.dino_root is "),
         ({"train": {"dino_root": "d", "dino_model": 7}}, "train.dino_model is 7.*vitl16"),
     ],
 )

@@ -106,10 +106,10 @@ def test_load__weights_that_miss_a_tensor(checkpoint_dir, tmp_path):
 
     folder = shutil.copytree(checkpoint_dir, tmp_path / "copy")
     weights = load_file(folder / "model.safetensors")
-    weights.pop("layer.1.mlp.up_proj.weight")
+    weights.pop("layer.1.mlp.up_proj.bias")  # whether there is one, transformers alone knows
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     checkpoint = read_checkpoint(folder, model="tiny")
-    with pytest.raises(InvalidCheckpointError, match=r"1 tensors .*up_proj.weight"):
+    with pytest.raises(InvalidCheckpointError, match=r"1 tensors .*up_proj.bias"):
         TorchEncoder(folder, checkpoint, device="cpu")
 
 

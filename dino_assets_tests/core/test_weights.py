@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -10,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from dino_assets.core.architecture import CONFIG
+from dino_assets.core.architecture import CONFIG, check_config
 from dino_assets.core.weights import (
     IMAGENET_MEAN,
     INDEX,
     PREPROCESSOR,
     WEIGHTS,
     digest_files,
+    is_kept,
     read_checkpoint,
     read_shapes,
 )
@@ -148,6 +150,16 @@ def test_read_checkpoint__satellites_by_the_models_name(single: Path, sharded: P
     assert read_checkpoint(single, model="x-sat493m").mean == (0.1, 0.1, 0.1)
 
 
+def test_read_checkpoint__the_repository_is_known_better_than_the_folder(single: Path):
+    write_json(single / PREPROCESSOR, {})
+    repo = "facebook/dinov3-vitl16-pretrain-sat493m"
+    found = read_checkpoint(single, model="models/dinov3", published_as=repo)
+    assert (found.model, list(found.mean)) == ("models/dinov3", SAT_MEAN)
+    assert found.statistics_from == "sat493m, by the model's name"
+    other = read_checkpoint(single, model="sat493m", published_as="facebook/dinov3-vits16")
+    assert other.mean == IMAGENET_MEAN
+
+
 def test_read_checkpoint__hidden_files_do_not_count(single: Path):
     before = read(single)
     for name in (".dino-assets.json", "._README.md", ".adapter.safetensors"):
@@ -238,6 +250,9 @@ def test_digest_files__by_hand():
         ({"License": "text"}, "see License"),
         ({"license.TXT": "text"}, "see license.TXT"),
         ({"NOTICE": "text"}, "see NOTICE"),
+        ({"LICENSE.rst": "text"}, "see LICENSE.rst"),
+        ({"NOTICE-Meta": "text"}, "see NOTICE-Meta"),
+        ({"ReadMe.md": "---\nlicense: mit\n---\n"}, "mit"),
         ({}, None),
     ],
 )
@@ -248,6 +263,18 @@ def test_read_checkpoint__licence(single: Path, files: dict[str, str], licence: 
     found = read(single)
     assert found.licence == licence
     assert set(files) <= {file.name for file in found.files}  # a licence travels with the weights
+
+
+@pytest.mark.parametrize(
+    ("name", "is_so"),
+    [
+        ("LICENSE.rst", True), ("NOTICE-Meta", True), ("License.md", True), ("licence", True),
+        ("notice.PDF", True), ("readme.MD", True), ("model.safetensors", True), ("a.JSON", True),
+        (".license", False), ("._README.md", False), ("head.pt", False), ("alicense", False),
+    ],
+)  # fmt: skip
+def test_is_kept__by_hand(name: str, is_so: bool):
+    assert is_kept(name) == is_so
 
 
 # --- what is missing ------------------------------------------------------------------------
@@ -351,6 +378,9 @@ def tensor_file(header: bytes, body: bytes = b"") -> bytes:
         (b'{"a": {"dtype": "X", "shape": [1], "data_offsets": [0, 4]}}', b"\0" * 4),
         (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}', b"\0" * 8),
         (b"[" * 100_000, b""),
+        (b'{"a": {"data_offsets": [0, Infinity]}}', b""),
+        (b'{"a": {"data_offsets": [0, NaN]}}', b""),
+        (b'{"a": {"data_offsets": [0, ' + b"9" * 4300 + b"]}}", b""),
         (b'{"a": "\xff"}', b""),
     ],
 )
@@ -397,6 +427,20 @@ def test_read_checkpoint__bad_json(single: Path, name: str, data: bytes):
         read(single)
 
 
+@pytest.mark.parametrize("name", [CONFIG, PREPROCESSOR, INDEX])
+def test_read_checkpoint__byte_order_mark(sharded: Path, name: str):
+    """transformers, too, opens no such file."""
+    (sharded / name).write_bytes(b"\xef\xbb\xbf" + (sharded / name).read_bytes())
+    with pytest.raises(
+        InvalidCheckpointError,
+        match=f"{name} begins with a byte order mark, at which transformers stops. Save it as",
+    ):
+        read(sharded)
+    (sharded / name).write_text((sharded / name).read_text("utf-8-sig"), encoding="utf-16")
+    with pytest.raises(InvalidCheckpointError, match=f"{name} is not JSON"):
+        read(sharded)
+
+
 def test_read_checkpoint__json_that_is_no_object(single: Path):
     (single / CONFIG).write_text("[]")
     with pytest.raises(InvalidCheckpointError, match=r"config.json holds no JSON object"):
@@ -429,6 +473,13 @@ def test_read_checkpoint__json_that_is_no_object(single: Path):
         ({"hidden_size": True}, "hidden_size=True"),
         ({"num_attention_heads": 0}, "num_attention_heads=0"),
         ({"patch_size": [16, 16]}, r"patch_size=\[16, 16\]"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000; .* at most 1,000,000"),
+        ({"num_hidden_layers": 10**6}, "calls for 1000000 layers, the weights have 2"),
+        ({"hidden_size": 10**30}, "at most 1,000,000"),
+        ({"intermediate_size": 10**4000}, "at most 1,000,000"),
+        ({"intermediate_size": -5}, "intermediate_size=-5; a whole number from 1"),
+        ({"image_size": 0}, "image_size=0; a whole number from 1"),
+        ({"patch_size": -16}, "patch_size=-16"),
         ({"model_type": "vit"}, "is a 'vit' model; dinov2, dinov2_with_registers, dinov3_vit are"),
         ({"model_type": None}, "is a None model"),
         ({"model_type": ["dinov2"]}, r"is a \['dinov2'\] model"),
@@ -440,6 +491,65 @@ def test_read_checkpoint__config_contradicts_weights(
     change(single / CONFIG, **values)
     with pytest.raises(InvalidCheckpointError, match=f"'the/model'.*{message}"):
         read(single)
+
+
+@pytest.mark.parametrize(
+    "ratio", [10**400, 1e308, float("nan"), float("inf"), float("-inf"), -4, 0, 0.0, 10**4000]
+)
+@pytest.mark.parametrize("is_gated", [False, True])
+def test_read_checkpoint__senseless_mlp_ratio(sharded: Path, ratio: float, is_gated: bool):
+    change(sharded / CONFIG, mlp_ratio=ratio, use_swiglu_ffn=is_gated)
+    with pytest.raises(InvalidCheckpointError, match=r"mlp_ratio=.*; a number above 0 is expected"):
+        read(sharded)
+
+
+_DEEP: Any = json.loads("[" * 500 + "]" * 500)
+_ODD = st.one_of(
+    st.none(), st.booleans(), st.floats(), st.text(max_size=5), st.just(_DEEP),
+    st.integers(), st.integers(-3, 3).map(lambda power: 10 ** (1000 * power) if power > 0 else power),
+    st.lists(st.integers(), max_size=3), st.just({"x": _DEEP}),
+)  # fmt: skip
+_FIELDS = (
+    "model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size",
+    "num_channels", "num_registers", "num_register_tokens", "intermediate_size", "mlp_ratio",
+    "image_size", "use_gated_mlp", "use_swiglu_ffn", "imported_from", "random_weights_seed",
+)  # fmt: skip
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    values=st.dictionaries(st.sampled_from(_FIELDS), _ODD, min_size=1, max_size=3),
+    said=st.dictionaries(st.sampled_from(["image_mean", "image_std"]), _ODD, max_size=2),
+    is_v3=st.booleans(),
+)
+def test_read_checkpoint__odd_values_raise_nothing_else(
+    checkpoint_dir: Path, sharded_dir: Path, tmp_path: Path, values: Any, said: Any, is_v3: bool
+):
+    source = checkpoint_dir if is_v3 else sharded_dir
+    folder = tmp_path / source.name
+    if not folder.exists():
+        shutil.copytree(source, folder)
+    write_json(folder / CONFIG, json.loads((source / CONFIG).read_text()) | values)
+    write_json(folder / PREPROCESSOR, said)
+    with contextlib.suppress(InvalidCheckpointError):
+        assert read(folder).layers in (2, 3)
+
+
+def test_check_config__reads_nothing_else(single: Path):
+    for name in (WEIGHTS, PREPROCESSOR):
+        (single / name).unlink()
+    assert (check_config(single, "m").family, check_config(single, "m").dim) == ("dinov3_vit", 16)
+    change(single / CONFIG, model_type="llama")
+    with pytest.raises(InvalidCheckpointError, match="'m' is a 'llama' model"):
+        check_config(single, "m")
+    (single / CONFIG).write_text("{")
+    with pytest.raises(InvalidCheckpointError, match=r"'m': config.json is not JSON"):
+        check_config(single, "m")
+    (single / CONFIG).unlink()
+    with pytest.raises(CheckpointNotFoundError, match=r"'m': config.json is missing"):
+        check_config(single, "m")
 
 
 @pytest.mark.parametrize("tensor", ["embeddings.cls_token", "embeddings.register_tokens"])

@@ -92,6 +92,35 @@ def test_find_or_write__completes_what_a_kill_left(tmp_path: Path, name: str):
     assert contents(tmp_path) == whole
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
+def test_find_or_write__what_is_left_of_somebody_elses(tmp_path: Path, name: str):
+    """A file of timm's, or a fetched folder that was damaged: no checkpoint, and yet not ours."""
+    (tmp_path / name).write_bytes(b"{}")
+    (tmp_path / "README.md").write_text("# mine")
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds a checkpoint that is not the demo's\. Move it"):
+        find_or_write_demo_checkpoint(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_find_or_write__killed_while_transformers_writes(tmp_path: Path, monkeypatch):
+    from transformers import DINOv3ViTModel
+
+    save = DINOv3ViTModel.save_pretrained
+
+    def die(self: object, folder: Path) -> None:
+        save(self, folder)
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DINOv3ViTModel, "save_pretrained", die)
+        with pytest.raises(KeyboardInterrupt):
+            find_or_write_demo_checkpoint(tmp_path)
+    assert find_or_write_demo_checkpoint(tmp_path)
+    assert read_checkpoint(tmp_path, model="demo").caveat
+
+
 def test_find_or_write__somebody_elses(tmp_path: Path):
     write_demo_checkpoint(tmp_path, dim=16, layers=1)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -16,8 +16,10 @@ import dino_assets.stages.imports as imports
 from dino_assets.core.architecture import CONFIG
 from dino_assets.core.weights import INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
 from dino_assets.errors import CheckpointNotFoundError, ConfigError, InvalidCheckpointError
+from dino_assets.stages.fetches import fetch_checkpoint
 from dino_assets.stages.imports import import_checkpoint
 from dino_assets_tests.core.originals import State, as_meta_v3, as_timm_v3, make_model
+from dino_assets_tests.hub_server import HubServer
 
 SAT = ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))
 TIMM = {"architecture": "vit", "pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
@@ -198,6 +200,47 @@ def test_import_checkpoint__statistics_asked_for_a_folder(tmp_path: Path, theirs
         assert read_json(tmp_path / f"out{number}" / PREPROCESSOR)["size"] == 224
 
 
+@pytest.fixture
+def fetched(hub: HubServer, theirs: Path, tmp_path: Path) -> tuple[Path, str]:
+    """The same as it comes from the Hub, in a folder that says nothing; and its origin."""
+    (theirs / PREPROCESSOR).write_text("{}")
+    commit = hub.add("org/x-sat493m", {path.name: path for path in theirs.iterdir()})
+    fetch_checkpoint("org/x-sat493m", tmp_path / "dinov3", root=tmp_path)
+    return tmp_path / "dinov3", f"org/x-sat493m@{commit}"
+
+
+def test_import_checkpoint__fetched_folder_names_its_repository(
+    tmp_path: Path, fetched: tuple[Path, str]
+):
+    folder, origin = fetched
+    done = import_checkpoint(folder, tmp_path / "out")
+    sha256 = done.checkpoint.weights_sha256
+    assert done.checkpoint.imported_from == f"Hugging Face, {origin}, sha256 {sha256}"
+    assert (done.checkpoint.mean, done.checkpoint.std) == SAT
+    assert done.statistics_from == "sat493m, by the name of the repository"
+
+
+def test_import_checkpoint__fetched_folder_under_a_name_that_misleads(
+    hub: HubServer, tmp_path: Path, theirs: Path
+):
+    (theirs / PREPROCESSOR).write_text("{}")
+    hub.add("org/plain", {path.name: path for path in theirs.iterdir()})
+    fetch_checkpoint("org/plain", tmp_path / "beside-sat493m", root=tmp_path)
+    done = import_checkpoint(tmp_path / "beside-sat493m", tmp_path / "out")
+    assert done.statistics_from == "ImageNet (the checkpoint names none)"
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, PREPROCESSOR])
+def test_import_checkpoint__fetched_folder_that_was_changed_is_no_commit(
+    tmp_path: Path, fetched: tuple[Path, str], name: str
+):
+    folder, _ = fetched
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[:-1] + b"!" if name == WEIGHTS else data + b" ")
+    found = import_checkpoint(folder, tmp_path / "out").checkpoint
+    assert str(found.imported_from).startswith("Hugging Face, dinov3, sha256 ")
+
+
 # --- pickled --------------------------------------------------------------------------------
 
 
@@ -373,6 +416,16 @@ def refusals() -> dict[str, tuple[Callable[[Path], object], type[Exception], str
         "leads out": (leads_out, invalid, "names the shard '../outside.safetensors'"),
         "index": (lambda f: (f / WEIGHTS).rename(f / INDEX), invalid, "index.json is not JSON"),
         "bad config": (lambda f: (f / CONFIG).write_text("{"), invalid, "config.json is not JSON"),
+        "byte order mark": (
+            lambda f: (f / CONFIG).write_bytes(b"\xef\xbb\xbf" + (f / CONFIG).read_bytes()),
+            invalid,
+            "'theirs': config.json begins with a byte order mark, at which transformers stops. Save",
+        ),
+        "utf-16": (
+            lambda f: (f / CONFIG).write_text((f / CONFIG).read_text(), encoding="utf-16"),
+            invalid,
+            "config.json is not JSON",
+        ),
         "list": (lambda f: (f / CONFIG).write_text("[]"), invalid, "config.json holds no JSON obj"),
         "bad preprocessor": (
             lambda f: (f / PREPROCESSOR).write_text("[" * 100_000),
@@ -456,8 +509,9 @@ def test_import_checkpoint__warns_about_files_too(tmp_path: Path, state: State):
 
 @pytest.mark.parametrize(
     ("name", "is_enough"),
-    [("LICENSE.md", True), ("license.txt", True), ("LICENCE", True), ("README.md", True),
-     ("License", True), ("NOTICE", False), ("notes.md", False), ("README", False)],
+    [("LICENSE.md", True), ("license.txt", True), ("LICENCE", True), ("License.rst", True),
+     ("License", True), ("LICENSE-Meta", True), ("NOTICE", False), ("notes.md", False),
+     ("README", False), ("README.md", False), ("readme.md", False)],
 )  # fmt: skip
 def test_import_checkpoint__papers_that_came_along_are_enough(
     tmp_path: Path, theirs: Path, state: State, name: str, is_enough: bool
@@ -470,6 +524,37 @@ def test_import_checkpoint__papers_that_came_along_are_enough(
         if is_enough:  # it goes on from here with the weights, wherever these go
             assert name in done.kept
             assert name in {file.name for file in done.checkpoint.files}
+
+
+@pytest.mark.parametrize(
+    ("front", "is_enough"),
+    [
+        ("license: apache-2.0", True),
+        ("license: other\nlicense_name: dinov3-license", True),
+        ("license: other", False),
+        ("license: unknown", False),
+        ("tags: []", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["README.md", "ReadMe.MD"])
+def test_import_checkpoint__a_card_is_enough_if_it_names_a_licence(
+    tmp_path: Path, theirs: Path, name: str, front: str, is_enough: bool
+):
+    (theirs / name).write_text(f"---\n{front}\n---\n")
+    done = import_checkpoint(theirs, tmp_path / "out")
+    assert done.kept == (name,)
+    assert (done.warnings == ()) == is_enough
+
+
+def test_import_checkpoint__papers_among_other_things(tmp_path: Path, state: State):
+    """A file may lie where somebody downloads everything to."""
+    papers = {"LICENSE.rst", "NOTICE-Meta", "Licence.pdf", "readme.md"}
+    for name in (*papers, "licenses.json", "noticeboard.png", "license-plates.pth", "notes.md"):
+        (tmp_path / name).write_text("text")
+    torch.save(state, tmp_path / "license-free.pth")
+    done = import_checkpoint(tmp_path / "license-free.pth", tmp_path / "out")
+    assert set(done.kept) == papers
+    assert papers <= {file.name for file in done.checkpoint.files}
 
 
 def test_import_checkpoint__sample_needs_no_licence(tmp_path: Path, checkpoint_dir: Path):

@@ -17,11 +17,15 @@ import torch
 from safetensors.torch import load_file
 
 import dino_assets.stages.imports as imports
+import dino_assets.store.folders as folders
 from dino_assets.core.architecture import CONFIG
-from dino_assets.core.weights import WEIGHTS, read_checkpoint
-from dino_assets.errors import ConfigError, DiskFullError
+from dino_assets.core.weights import PREPROCESSOR, WEIGHTS, read_checkpoint
+from dino_assets.errors import CheckpointNotFoundError, ConfigError, DiskFullError
+from dino_assets.stages.fetches import fetch_checkpoint
 from dino_assets.stages.imports import import_checkpoint
+from dino_assets.store.listings import RECORD
 from dino_assets_tests.core.originals import as_meta_v3, make_model
+from dino_assets_tests.hub_server import HubServer
 
 
 @pytest.fixture(params=["file", "folder", "pickled"])
@@ -231,13 +235,169 @@ def test_import_checkpoint__replaced_folder_is_never_away(
     published: list[Path] = []
     publish = imports.publish_folder
     monkeypatch.setattr(
-        imports, "publish_folder", lambda new, folder: (published.append(new), publish(new, folder))
+        imports,
+        "publish_folder",
+        lambda new, folder, **more: (published.append(new), publish(new, folder, **more)),
     )
     before = (tmp_path / "out").stat().st_ino
     import_checkpoint(tmp_path / "w.pth", tmp_path / "out", replaces=True)
     assert (tmp_path / "out").stat().st_ino != before
     assert len(published) == 1
     assert published[0].parent.parent == tmp_path  # on the same disk
+
+
+def put(folder: Path, name: str) -> None:
+    """A file, or with a slash at the end a folder with something in it."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.endswith("/"):
+        path.mkdir()
+        path = path / "precious"
+    path.write_text("precious")
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    found = sorted(folder.rglob("*"))
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in found
+    }
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An imported checkpoint, and its source beside it."""
+    torch.save(as_meta_v3(make_model("dinov3_vit")), tmp_path / "w.pth")
+    (tmp_path / "LICENSE.rst").write_text("text")
+    import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
+    return tmp_path / "out"
+
+
+LOST = ["notes.txt", "head.pt", ".git/", "data/", "runs/", ".env", ".cache/", "dagster.yaml"]
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+@pytest.mark.parametrize("name", LOST)
+def test_import_checkpoint__replaces_nothing_that_would_be_lost(
+    out: Path, name: str, is_recorded: bool
+):
+    if not is_recorded:
+        (out / RECORD).unlink()
+    put(out, name)
+    before = contents(out)
+    with pytest.raises(ConfigError, match=rf"holds '{name.rstrip('/')}', which .*would be lost"):
+        import_checkpoint(out.parent / "w.pth", out, replaces=True)
+    assert contents(out) == before
+    assert sorted(path.name for path in out.parent.iterdir()) == ["LICENSE.rst", "out", "w.pth"]
+
+
+@pytest.mark.parametrize("name", ["adapter.safetensors", "NOTICE", "generation_config.json"])
+def test_import_checkpoint__beside_a_record_its_own_files_alone_are_known(out: Path, name: str):
+    put(out, name)
+    with pytest.raises(ConfigError, match=f"holds '{name}', which belongs to no checkpoint"):
+        import_checkpoint(out.parent / "w.pth", out, replaces=True)
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_import_checkpoint__replaces_a_checkpoint_and_litter(out: Path, is_recorded: bool):
+    names = [".DS_Store", "._config.json", ".gitattributes", ".cache/huggingface/x"]
+    if not is_recorded:
+        (out / RECORD).unlink()
+        names += ["model-00001-of-00002.safetensors", "model.safetensors.index.json", "README",
+                  "processor_config.json", "generation_config.json", "License-Meta", "readme.md"]  # fmt: skip
+    for name in names:
+        put(out, name)
+    import_checkpoint(out.parent / "w.pth", out, statistics="sat493m", replaces=True)
+    assert read_checkpoint(out, model="m").statistics_from == "sat493m, as asked"
+    assert not any((out / name).exists() for name in names)
+
+
+def test_import_checkpoint__replaces_what_was_fetched(out: Path, hub: HubServer):
+    hub.add("org/x", {path.name: path for path in out.glob("[!.]*")})
+    fetch_checkpoint("org/x", out.parent / "dinov3", root=out.parent)
+    import_checkpoint(out.parent / "w.pth", out.parent / "dinov3", replaces=True)
+    assert read_checkpoint(out.parent / "dinov3", model="m").imported_from
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+@pytest.mark.parametrize("at", [".", "sub/deep"])
+def test_import_checkpoint__never_where_one_stands(
+    out: Path, monkeypatch: pytest.MonkeyPatch, at: str, is_replaced: bool
+):
+    here = out if is_replaced else out.parent / "empty"
+    (out.parent / "empty").mkdir()
+    (here / at).mkdir(parents=True, exist_ok=True)
+    before = contents(here)
+    monkeypatch.chdir(here / at)
+    with pytest.raises(ConfigError, match="holds the project, or the folder you stand in"):
+        import_checkpoint(out.parent / "w.pth", here, replaces=True)
+    assert contents(here) == before
+
+
+def test_import_checkpoint__never_the_projects_folder(out: Path, monkeypatch: pytest.MonkeyPatch):
+    """A config.json lies there too."""
+    (out / "dagster.yaml").touch()
+    (out / "models").mkdir()
+    monkeypatch.chdir(out / "models")
+    with pytest.raises(ConfigError, match="holds the project, or the folder you stand in"):
+        import_checkpoint(Path("../../w.pth"), out, replaces=True)
+    assert (out / "models").is_dir()
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_import_checkpoint__what_comes_up_meanwhile_stays(
+    out: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
+):
+    """A second import into one new folder; or notes that somebody just put into an older one."""
+    write = imports._write
+    target = out if replaces else out.parent / "new"
+
+    def meanwhile(plan: Any, new: Path) -> None:
+        write(plan, new)
+        if not replaces:
+            shutil.copytree(out, target)
+        (target / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr(imports, "_write", meanwhile)
+    message = "holds 'notes.txt', which" if replaces else "is there already and was left alone"
+    with pytest.raises(ConfigError, match=message):
+        import_checkpoint(out.parent / "w.pth", target, statistics="sat493m", replaces=replaces)
+    assert (target / PREPROCESSOR).read_bytes() == (out / PREPROCESSOR).read_bytes()
+    assert (target / "notes.txt").read_text() == "mine"
+    assert not list(out.parent.glob(".*"))
+
+
+def test_import_checkpoint__what_comes_up_between_look_and_exchange_stays(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    exchange = folders._exchange
+    before = contents(out)
+
+    def late(new: Path, folder: Path) -> bool:
+        if not (new / "notes.txt").exists():
+            (folder / "notes.txt").write_text("mine")
+        return exchange(new, folder)
+
+    monkeypatch.setattr(folders, "_exchange", late)
+    with pytest.raises(ConfigError, match=r"'\S+/out' holds 'notes.txt', which"):
+        import_checkpoint(out.parent / "w.pth", out, statistics="sat493m", replaces=True)
+    assert contents(out) == before | {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize("text", ["~nosuchuser/x", "x" * 300, "a\0b", "a\ud800b"])
+def test_import_checkpoint__paths_that_are_none(tmp_path: Path, text: str):
+    for source, folder in ((Path(text), tmp_path / "out"), (tmp_path / "w.pth", Path(text))):
+        with pytest.raises(ConfigError, match="is not a path that can be used"):
+            import_checkpoint(source, folder)
+
+
+def test_import_checkpoint__links_in_circles(tmp_path: Path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "w.pth").write_bytes(b"x")
+    with pytest.raises(ConfigError, match="round in circles"):
+        import_checkpoint(tmp_path / "w.pth", tmp_path / "loop" / "out")
+    with pytest.raises(CheckpointNotFoundError, match="there is no file 'loop'"):
+        import_checkpoint(tmp_path / "loop", tmp_path / "out")
 
 
 KILLED = """
@@ -249,7 +409,7 @@ from dino_assets.stages.imports import import_checkpoint
 rename = Path.rename
 
 def die(self, target):
-    if ".importing-" in self.parent.name:
+    if ".importing-" in self.parent.name and not target.exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return rename(self, target)
 

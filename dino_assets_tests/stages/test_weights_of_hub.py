@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dino_assets.api.fetcher import fetch_dinov3
 from dino_assets.core.weights import read_checkpoint
 from dino_assets.errors import (
     AuthenticationError,
@@ -25,6 +26,7 @@ from dino_assets.store.hub import locate_checkpoint
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.transfer import Patience
+from dino_assets_tests.assets.conftest import Lineage, failure
 
 REPO = "org/model"
 
@@ -189,8 +191,6 @@ def test_weights__a_stored_copy_with_a_missing_part(hub, machine, other, files, 
 
 
 def test_weights__a_fetched_folder_is_the_commit_it_came_from(hub, machine, files, tmp_path):
-    from dino_assets.api.fetcher import fetch_dinov3
-
     sha = hub.add(REPO, files)
     folder = fetch_dinov3(tmp_path / "dinov3", REPO)
     machine.commit(str(folder))
@@ -199,5 +199,43 @@ def test_weights__a_fetched_folder_is_the_commit_it_came_from(hub, machine, file
     assert {file.name for file in found.files} == set(files)  # our record is not one of them
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    with pytest.raises(CheckpointNotFoundError, match=r"model.safetensors is no longer what came"):
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"model.safetensors is missing, or no longer what came"
+    ):
         machine.commit(str(folder))
+
+
+@pytest.mark.parametrize("place", ["cache", "folder"])
+def test_weights__known_statistics_by_the_repository(hub, machine, files, tmp_path, place):
+    repo = "facebook/dinov3-vitl16-pretrain-sat493m"
+    hub.add(repo, files | {"preprocessor_config.json": b"{}"})
+    model = "dinov3-vitl16-sat493m"
+    if place == "folder":
+        model = str(fetch_dinov3(tmp_path / "dinov3", model))
+    machine.commit(model)
+    found = load_checkpoint(machine.store)
+    assert (found.mean, found.std) == ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))
+    assert found.statistics_from == "sat493m, by the model's name"
+
+
+def test_weights__other_words_for_the_same_revision(hub, machine, other, files, monkeypatch):
+    sha = hub.add(REPO, files, branch="v1")
+    hub.add(REPO, files | {"README.md": b"main"})
+    machine.commit(revision="v1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert other.commit(revision=sha).was_reused
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    machine.commit()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert other.commit(revision="main").was_reused
+
+
+def test_weights__another_family_is_refused_before_its_weights_are_fetched(
+    hub, files, project, instance, monkeypatch
+):
+    hub.add("org/llama", files | {"config.json": b'{"model_type": "llama"}'})
+    monkeypatch.setenv("DINO_MODEL_ID", "org/llama")
+    result = Lineage(instance).run(only=["weights"])
+    assert "'llama' model" in failure(result, "weights")
+    assert hub.bodies("config.json")
+    assert hub.bodies("model.safetensors") == []

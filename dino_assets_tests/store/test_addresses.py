@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dino_assets.addresses import expand_path, resolve_path
 from dino_assets.errors import ConfigError, StoreAccessError, StoreUnavailableError
 from dino_assets.records import StorageSettings
 from dino_assets.store import backends
@@ -215,3 +216,47 @@ def test_create_bucket__nobody_answers(monkeypatch):
     monkeypatch.setattr(backends, "MAX_RETRIES", 0)
     with pytest.raises(StoreUnavailableError, match="'s3://some-bucket/pre' cannot be made"):
         create_bucket(replace(S3, endpoint=f"http://127.0.0.1:{free_port()}"))
+
+
+NO_PATHS = [
+    ("a\0b", "it has a zero byte"),
+    ("\ud800x", "it has characters that no file name has"),
+    ("x" * 300, "it is too long"),
+    (f"nowhere/{'ä' * 200}/z", "it is too long"),
+    ("x/" * 3000, "it is too long"),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), [*NO_PATHS, ("~no-such-user/x", "no such user")])
+def test_expand_path__what_is_no_path(text: str, reason: str):
+    for path in (text, Path(text)):
+        with pytest.raises(ConfigError, match=f"is not a path that can be used: .*{reason}") as e:
+            expand_path(path)
+        assert str(e.value).isprintable()
+        assert len(str(e.value)) < 200
+
+
+def test_expand_path__what_is_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_path("~/x") == tmp_path / "x"
+    assert expand_path(Path("~")) == tmp_path
+    for text in ("a/b", "../a", "/a", ".", "a b", "x" * 255, "not-utf-8-\udcff"):
+        assert expand_path(text) == Path(text)
+
+
+@pytest.mark.parametrize(("text", "reason"), NO_PATHS)
+def test_resolve_path__what_is_no_path(text: str, reason: str):
+    with pytest.raises(ConfigError, match=f"is not a path that can be used: {reason}"):
+        resolve_path(Path(text))
+
+
+def test_resolve_path__links(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (Path("loop"), tmp_path / "loop" / "x"):
+        with pytest.raises(ConfigError, match="its links lead round in circles"):
+            resolve_path(path)
+    (tmp_path / "there").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    assert resolve_path(Path("there/../x")) == tmp_path / "x"
+    assert resolve_path(Path("there")) == tmp_path / "nowhere"
+    assert resolve_path(Path("file/x")) == tmp_path / "file" / "x"

@@ -26,6 +26,7 @@ from dino_assets.errors import (
 )
 from dino_assets.settings import resolve_hub
 from dino_assets.store.hub import find_checkpoint
+from dino_assets.store.hub_api import request_headers
 from dino_assets.store.shelf import Shelf
 from dino_assets.store.transfer import Patience, Source
 
@@ -41,6 +42,7 @@ FILES = {
     "onnx/model.onnx": b"another",
     "onnx/config.json": b"{}",
 }
+PAPERS = ("License.md", "licence.txt", "LICENSE.rst", "NOTICE-Meta", "readme.md")
 KEPT = {"model.safetensors", "config.json", "README.md", "LICENSE"}
 
 
@@ -74,6 +76,11 @@ def test_find_checkpoint__only_what_is_wanted(hub, find):
     assert contents(folder) == small()
     assert folder.name == commit
     assert not any("onnx" in asked.path or "bin" in asked.path for asked in hub.asked)
+
+
+def test_find_checkpoint__papers_however_they_are_spelled(hub, find):
+    hub.add(REPO, FILES | dict.fromkeys(PAPERS, b"read me") | {".license": b"", "notes.md": b""})
+    assert contents(find()).keys() == KEPT | set(PAPERS)
 
 
 def test_find_checkpoint__the_server_speaks_the_hubs_protocol(hub, tmp_path):
@@ -171,25 +178,17 @@ def test_find_checkpoint__damage_is_found_and_mended(hub, find, kind, name):
     assert {a.path.rsplit("/")[-1] for a in hub.asked} == {name}  # nothing else, no listing
 
 
-@pytest.mark.parametrize("way", ["linked", "copied"])
-def test_find_checkpoint__huggingface_hubs_own_cache_is_used_and_left_alone(
-    hub, find, tmp_path, monkeypatch, way
-):
+def test_find_checkpoint__huggingface_hubs_own_cache_is_used_in_place(hub, find, tmp_path):
     hub.add(REPO, FILES)
     cache = tmp_path / "hf" / "hub"
     snapshot = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
-    if way == "copied":
-        monkeypatch.setattr(
-            Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV))
-        )
     hub.asked.clear()
     assert find(may_download=False) == snapshot  # in place, verified
     assert hub.asked == []
-    folder = find()
-    assert contents(folder) == small()
+    assert find() == snapshot
     assert [a.path for a in hub.asked] == [f"/api/models/{REPO}/revision/main"]
     shutil.rmtree(cache)
-    assert find(may_download=False) == folder
+    assert contents(find()) == small()
 
 
 def test_find_checkpoint__a_rotten_file_in_huggingface_hubs_cache_is_not_used(hub, find, tmp_path):
@@ -275,33 +274,37 @@ def test_find_checkpoint__a_renamed_repository_is_followed_with_the_token(hub, f
     assert not [a for a in hub.asked if a.host == "localhost" and a.token]
 
 
-@pytest.mark.parametrize("step", ["fill", "remember"])
-def test_find_checkpoint__a_home_that_cannot_be_written(hub, find, monkeypatch, step):
+def test_find_checkpoint__a_home_that_cannot_be_written(hub, find):
     hub.add(REPO, FILES)
-    if step == "fill":
-        Path(os.environ["HF_HOME"]).write_text("a file")
-        text = "cannot be kept where HF_HOME points"
-    else:
-        find()
-        monkeypatch.setattr("dino_assets.store.shelf._read", lambda _: "")
-        full = OSError(errno.ENOSPC, "full", "/some/where")
-        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
-        text = "no space left where HF_HOME points"
-    with pytest.raises((CheckpointNotFoundError, DiskFullError), match=text) as caught:
+    Path(os.environ["HF_HOME"]).write_text("a file")
+    text = "cannot be kept where HF_HOME points"
+    with pytest.raises(CheckpointNotFoundError, match=text) as caught:
         find()
     assert os.environ["HF_HOME"] not in str(caught.value)
+
+
+def test_find_checkpoint__a_commit_that_cannot_be_noted(hub, find, monkeypatch, caplog):
+    hub.add(REPO, FILES)
+    folder = find()
+    monkeypatch.setattr("dino_assets.store.shelf._read", lambda _: "")
+    full = OSError(errno.ENOSPC, "full", "/some/where")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+    assert find() == folder
+    assert f"{REPO}: cannot note its commit (full)" in caplog.text
+    assert "/some/where" not in caplog.text
 
 
 def test_resolve_hub__as_the_library_reads_them(monkeypatch, tmp_path):
     for name in ("TRANSFORMERS_OFFLINE", "HUGGING_FACE_HUB_TOKEN", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))  # the developer's may hold a token
     found = resolve_hub(tmp_path)
     assert (found.endpoint, found.token, found.is_offline) == (
         "https://huggingface.co",
         None,
         False,
     )
-    assert found.cache == found.home / "hub" == Path.home() / ".cache" / "huggingface" / "hub"
+    assert found.cache == found.home / "hub" == tmp_path / "me/.cache/huggingface/hub"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert resolve_hub(tmp_path).home == tmp_path / "xdg" / "huggingface"
     (tmp_path / ".env").write_text(
@@ -325,6 +328,43 @@ def test_token__that_cannot_be_one_is_not_quoted(hub, find, monkeypatch):
     with pytest.raises(ConfigError, match="HF_ENDPOINT is not an address") as caught:
         find()
     assert "pass@" not in str(caught.value)
+
+
+def test_token__of_a_log_in_below_the_home_that_dotenv_names(hub, find, monkeypatch, tmp_path):
+    """The library looks below the HF_HOME of its import; ours is in .env, and relative."""
+    hub.add(REPO, FILES, is_gated=True)
+    hub.grant(TOKEN, REPO)
+    monkeypatch.delenv("HF_HOME")
+    (tmp_path / ".env").write_text("HF_HOME=own\n")
+    with pytest.raises(AuthenticationError, match="no token was sent"):
+        find()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "token").write_text(f"{TOKEN}\n")
+    assert contents(find()) == small()
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    hub.asked.clear()
+    with pytest.raises(AuthenticationError, match="no token was sent"):
+        find(revision="other")
+    assert not any(asked.token for asked in hub.asked)
+
+
+def test_token__where_the_library_reads_the_same_file_it_is_asked(hub, tmp_path, monkeypatch):
+    """It renews tokens that end soon."""
+    token_file = tmp_path / "hf" / "token"
+    token_file.parent.mkdir()
+    token_file.write_text(TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(token_file))
+    monkeypatch.setattr(
+        "huggingface_hub.utils._auth._refresh_oauth_token_if_needed", lambda _: "hf_new"
+    )
+    assert request_headers(resolve_hub(tmp_path))["authorization"] == "Bearer hf_new"
+    monkeypatch.setenv("HF_TOKEN", "hf_own")
+    assert request_headers(resolve_hub(tmp_path))["authorization"] == "Bearer hf_own"
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "theirs"))
+    monkeypatch.delenv("HF_TOKEN")
+    token_file.unlink()
+    (tmp_path / "theirs").write_text(TOKEN)
+    assert "authorization" not in request_headers(resolve_hub(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_root__damage_is_found_and_mended(hub, folder, kind, name):
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
     damage(folder / name, kind)
-    with pytest.raises(ChecksumError, match=f"{name} is no longer what came from {REPO}"):
+    with pytest.raises(ChecksumError, match=f"{name} is missing, or no longer what came from {REPO}"):
         locate_directory("x", folder)
     hub.asked.clear()
     fetch_into(folder, revision=commit)
@@ -163,7 +163,7 @@ def test_root__files_of_another_commit_than_the_record_says(hub, folder):
     hub.add(REPO, version(2))
     for name, data in version(2).items():
         (folder / name).write_bytes(data)
-    with pytest.raises(ChecksumError, match="is no longer what came from"):
+    with pytest.raises(ChecksumError, match="is missing, or no longer what came from"):
         locate_directory("x", folder)
     hub.repositories[REPO].branches["main"] = read_record(folder / RECORD).listing.commit
     (folder / "only-2.json").unlink()
@@ -237,13 +237,13 @@ def test_root__many_at_once_find_it_whole(hub, folder, tmp_path):
     """Whoever comes last to the workplace takes it away, perhaps while another one comes."""
     fetch_into(folder)
     root = Root(folder, REPO, Shelf.of(REPO, resolve_hub(tmp_path)), "teacher")
-    listing = root.record.listing
+    record = root.record
     failures: list[BaseException] = []
 
     def fill() -> None:
         for _ in range(50):
             try:
-                root.fill(listing, "main", lambda *_: None, None)
+                root.fill(record, lambda *_: None, None)
             except OSError as err:
                 failures.append(err)
 

@@ -190,6 +190,40 @@ def test_fetch_file__wrong_once_and_wrong_twice(line, hub, kind):
     assert line.part.read_bytes() == b""  # nothing of it is kept
 
 
+@pytest.mark.parametrize("kind", ["page", "page, unannounced", "packed page", "empty"])
+def test_fetch_file__a_log_in_page_costs_no_byte_that_is_here(line, hub, kind):
+    line.part.write_bytes(DATA[:2_000_000])
+    hub.misbehave(NAME, kind, times=2)
+    with pytest.raises(Interrupted) as caught:
+        line.fetch(attempts=2)
+    assert isinstance(caught.value, Spoiled) == (kind != "empty")
+    assert line.part.read_bytes() == DATA[:2_000_000]
+    hub.misbehave(NAME, kind)
+    hub.asked.clear()
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    assert line.ranges == ["bytes=2000000-"] * 2
+
+
+@pytest.mark.parametrize("kind", ["refuses range", "other range", "wrong length"])
+def test_fetch_file__a_refused_range_costs_no_byte_before_the_whole_comes(line, hub, kind):
+    line.part.write_bytes(DATA[:2_000_000])
+    hub.misbehave(NAME, kind)
+    hub.misbehave(NAME, "page")
+    with pytest.raises(Spoiled):
+        line.fetch()
+    assert line.ranges == ["bytes=2000000-", None]
+    assert line.part.read_bytes() == DATA[:2_000_000]
+    hub.asked.clear()
+    hub.misbehave(NAME, kind)
+    hub.misbehave(NAME, "503")
+    hub.misbehave(NAME, "reset", after=1_000_000)
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    # Once refused there it is not asked for again, and a line that breaks is taken up as ever.
+    assert line.ranges == ["bytes=2000000-", None, None, "bytes=1000000-"]
+
+
 @pytest.mark.parametrize("there", [b"x" * 1000, b"x" * SIZE, DATA + b"x"])
 def test_fetch_file__a_part_that_is_not_ours(line, there):
     line.part.write_bytes(there)
@@ -202,6 +236,30 @@ def test_fetch_file__an_endless_redirect(line, hub):
     with pytest.raises(Interrupted, match="more than 5 redirects"):
         line.fetch(attempts=1)
     assert len(hub.asked) == 5
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://localhost:99999/x",
+        "http://[bad",
+        "http://localhost:port/",
+        "http://a..b/x",
+        f"http://{'a' * 70}/x",
+        "ftp://x/y",
+    ],
+)
+def test_fetch_file__a_redirect_to_no_address(line, hub, location):
+    hub.redirects_to = location
+    with pytest.raises(Interrupted, match="redirected to what is no address"):
+        line.fetch()
+    assert len(line.waits) == 3
+
+
+def test_fetch_file__an_address_that_only_the_client_refuses(line, hub):
+    line.source = Source(f"{hub.endpoint}/{'x' * 70_000}", {})
+    with pytest.raises(Interrupted, match="InvalidURL"):
+        line.fetch(attempts=1)
 
 
 def test_fetch_file__warns_without_addresses(line, hub, caplog):
@@ -218,9 +276,23 @@ def test_call_patiently__tells_only_the_kind_of_what_the_client_quotes():
         raise HTTPError("Illegal header value b'Bearer hf_secret'")
 
     with pytest.raises(Interrupted) as caught:
-        call_patiently(refuse, patience=Patience(sleep=lambda _: None), attempts=2)
+        call_patiently(refuse, what="it", patience=Patience(sleep=lambda _: None), attempts=2)
     assert caught.value.reason == "HTTPError"
     assert caught.value.__suppress_context__  # its text would be shown otherwise
+
+
+def test_call_patiently__says_what_it_waits_for(caplog):
+    def later():
+        raise Interrupted("HTTP 429", after_s=300)
+
+    with pytest.raises(Interrupted):
+        call_patiently(
+            later, what="the listing", patience=Patience(sleep=lambda _: None), attempts=2
+        )
+    assert [record.getMessage() for record in caplog.records] == [
+        "the listing: HTTP 429; once more in 300.0 s"
+    ]
+    assert caplog.records[0].levelname == "WARNING"
 
 
 @contextlib.contextmanager
@@ -318,3 +390,16 @@ def test_find_checkpoint__says_so_in_our_errors(hub, tmp_path, kind, error):
     hub.misbehave(NAME, kind, times=9)
     with pytest.raises(error, match=f"'{REPO}': {NAME}"):
         find_checkpoint(REPO, root=tmp_path, patience=Patience(attempts=3, sleep=lambda _: None))
+
+
+def test_find_checkpoint__says_that_bytes_are_kept(hub, tmp_path):
+    patience = Patience(attempts=1, sleep=lambda _: None)
+    hub.misbehave(NAME, "reset", after=2_000_000)
+    with pytest.raises(LocalEntryNotFoundError, match="2,000,000 of 3,000,001 bytes are here"):
+        find_checkpoint(REPO, root=tmp_path, patience=patience)
+    hub.misbehave(NAME, "page")
+    with pytest.raises(ChecksumError, match=r"39 bytes.*the 2,000,000 bytes from before are kept"):
+        find_checkpoint(REPO, root=tmp_path, patience=patience)
+    hub.misbehave(NAME, "wrong bytes", after=2_000_000)
+    with pytest.raises(ChecksumError, match="nothing of it is kept"):
+        find_checkpoint(REPO, root=tmp_path, patience=patience)

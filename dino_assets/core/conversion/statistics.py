@@ -33,10 +33,12 @@ def choose_statistics(
     *,
     asked: StatisticsName | None = None,
     name: str = "",
+    published_as: str | None = None,
 ) -> Statistics:
     """What was asked for; else timm's config.json beside the file; else its name; else ImageNet.
 
-    ``name`` is what the model calls itself, where it does.
+    ``name`` is what the model calls itself, where it does. A repository that it was ``published_as``
+    is known for certain, and then no other name counts.
 
     Raises:
         ConfigError: what was asked for is not known.
@@ -51,6 +53,8 @@ def choose_statistics(
         return Statistics(*named, f"timm's {CONFIG}")
     # A file of timm's Hub is called model.safetensors: its folder has the name.
     names = {"file": source.name, "folder": name_folder(source.parent), "model": name}
+    if published_as:
+        names = {"repository": published_as}
     for what, said in names.items():
         if is_satellite(said, family):
             return Statistics(*STATISTICS["sat493m"], f"sat493m, by the name of the {what}")
