@@ -329,14 +329,25 @@ def test_main__paths_that_are_none_are_a_sentence(project, capsys, command, text
 
 
 @pytest.mark.parametrize(
-    "command",
-    [["fetch", "--to"], ["fetch", "--config"], ["import"], ["import", "w.pth", "--to"],
-     ["samples", "checkpoint"]],
-)  # fmt: skip
+    ("command", "said"),
+    [
+        (["fetch", "--to"], "--to is empty: name a folder."),
+        (["fetch", "--config"], "--config is empty: name a file."),
+        (["import"], "SOURCE is empty: name a folder."),
+        (["import", "w.pth", "--to"], "--to is empty: name a folder."),
+        (["samples", "checkpoint"], "FOLDER is empty: name a folder."),
+    ],
+)
 @pytest.mark.parametrize("text", ["", " "])
-def test_main__empty_paths_are_a_sentence(project, capsys, command, text):
+def test_main__empty_paths_are_a_sentence(project, capsys, command, said, text):
     assert main([*command, text]) == 1
-    assert "is empty: name a " in capsys.readouterr().err
+    assert capsys.readouterr().err == f"ConfigError: {said}\n"
+
+
+@pytest.mark.parametrize("option", ["model", "revision"])
+def test_fetch__an_empty_option_is_not_the_default(project, capsys, option):
+    assert main(["fetch", f"--{option}", "", "--to", "x"]) == 1
+    assert f"ConfigError: --{option} is empty. Leave it out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def run_fetcher(options: argparse.Namespace, settings: Settings) -> int:
     """``dinov3-fetcher``: the documents' defaults, a ``config.json`` here and their model."""
     if options.config is None and options.to is None:
         options.config = "config.json"
-    options.model = options.model or (None if options.config else DEFAULT_TEACHER)
+    if options.model is None and options.config is None:
+        options.model = DEFAULT_TEACHER
     return _fetch(options, settings)
 
 
@@ -78,6 +79,9 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.filling import Watch
     from dino_assets.store.hub import locate_checkpoint
 
+    for name in ("model", "revision"):  # a script's variable that is not set, most likely
+        if getattr(options, name) == "":
+            raise ConfigError(f"--{name} is empty. Leave it out, or say which one.")
     config = None if options.config is None else FetcherConfig.read(_read_path(options, "config"))
     folder = config.dino_root if config else None
     if options.to is not None:
@@ -141,7 +145,8 @@ def _describe(found: Checkpoint, origin: str) -> str:
 def _read_path(options: argparse.Namespace, name: str) -> Path:
     text = str(getattr(options, name))
     if not text.strip():
-        raise ConfigError(f"{name} is empty: name a {'file' if name == 'config' else 'folder'}.")
+        shown = f"--{name}" if name in ("to", "config") else name.upper()
+        raise ConfigError(f"{shown} is empty: name a {'file' if name == 'config' else 'folder'}.")
     return expand_path(text)
 
 

@@ -194,13 +194,13 @@ def _make_preprocessor(
     found = _read_object(folder / PREPROCESSOR, model)
     if not asked and any(found.get(key) is not None for key in (MEAN, STD)):
         return {}
-    name = str(config.get("_name_or_path", ""))  # what save_pretrained of transformers 4 leaves
+    said = config.get("_name_or_path")  # what save_pretrained of transformers 4 leaves
     record = _read_hub_record(folder)
     chosen = choose_statistics(
         folder / CONFIG,
         family,
         asked=asked,
-        name=name,
+        name=said if isinstance(said, str) else "",
         published_as=record.listing.repo if record else None,
     )
     return {PREPROCESSOR: encode_json(complete_preprocessor(found, chosen, family))}

@@ -145,8 +145,18 @@ def hash_source(source: Path) -> str:
 
 
 def encode_json(value: Mapping[str, object]) -> bytes:
-    """A small file's bytes, for people too."""
-    return (json.dumps(value, indent=2) + "\n").encode()
+    """A small file's bytes, for people too.
+
+    Raises:
+        InvalidCheckpointError: what was found nests more deeply than can be written.
+    """
+    try:
+        return (json.dumps(value, indent=2) + "\n").encode()
+    except RecursionError:
+        raise InvalidCheckpointError(
+            f"what {CONFIG} or {PREPROCESSOR} says nests too deeply to be a model's. Fetch or copy them "
+            "again."
+        ) from None
 
 
 def _find_widest(found: Recognised, opened: Source) -> str:

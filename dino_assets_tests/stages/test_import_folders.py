@@ -17,6 +17,7 @@ from dino_assets.core.architecture import CONFIG
 from dino_assets.core.weights import INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
 from dino_assets.errors import CheckpointNotFoundError, ConfigError, InvalidCheckpointError
 from dino_assets.stages.fetches import fetch_checkpoint
+from dino_assets.stages.import_plans import encode_json
 from dino_assets.stages.imports import import_checkpoint
 from dino_assets_tests.core.originals import State, as_meta_v3, as_timm_v3, make_model
 from dino_assets_tests.hub_server import HubServer
@@ -456,6 +457,14 @@ def test_import_checkpoint__refused_folder(tmp_path: Path, theirs: Path, name: s
         import_checkpoint(theirs, tmp_path / "out")
     assert before is None or contents(theirs) == before
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "outside.safetensors"}
+
+
+def test_encode_json__what_can_just_be_read_and_not_written():
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(InvalidCheckpointError, match="nests too deeply to be a model's"):
+        encode_json({"x": deep})
 
 
 def test_import_checkpoint__folder_into_itself(tmp_path: Path, theirs: Path):

@@ -125,7 +125,9 @@ def test_fill__an_edit_is_undone_aloud(hub, folder, caplog):
 def test_locate_directory__weights_that_were_added(hub, folder):
     fetch_into(folder)
     (folder / "head.safetensors").write_bytes(b"x")
-    with pytest.raises(ChecksumError, match=r"head\.safetensors is none of the files that came from"):
+    with pytest.raises(
+        ChecksumError, match=r"head\.safetensors is none of the files that came from"
+    ):
         locate_directory("x", folder)
 
 

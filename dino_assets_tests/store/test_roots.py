@@ -149,7 +149,9 @@ def test_root__damage_is_found_and_mended(hub, folder, kind, name):
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
     damage(folder / name, kind)
-    with pytest.raises(ChecksumError, match=f"{name} is missing, or no longer what came from {REPO}"):
+    with pytest.raises(
+        ChecksumError, match=f"{name} is missing, or no longer what came from {REPO}"
+    ):
         locate_directory("x", folder)
     hub.asked.clear()
     fetch_into(folder, revision=commit)
