@@ -74,6 +74,7 @@ def run_fetcher(options: argparse.Namespace, settings: Settings) -> int:
 
 def _fetch(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.api.fetcher import FetcherConfig
+    from dino_assets.core.architecture import check_config
     from dino_assets.stages.fetches import fetch_checkpoint
     from dino_assets.stages.weights import read_located
     from dino_assets.store.filling import Watch
@@ -95,9 +96,8 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
                 model, folder, root=settings.root, revision=revision, progress=progress
             )
         else:
-            located = locate_checkpoint(
-                model, root=settings.root, revision=revision, watch=Watch(progress)
-            )
+            watch = Watch(progress, glance=lambda new: check_config(new, model))
+            located = locate_checkpoint(model, root=settings.root, revision=revision, watch=watch)
             folder = located.bring()
             found = read_located(located, folder)
     origin = f"{found.repo}@{found.commit}" if found.commit else found.model

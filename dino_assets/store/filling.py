@@ -106,10 +106,9 @@ class Filling:
             (making / name).write_bytes(data)
             sync(making / name)
         publish_folder(making, self.folder, check_old=self.check_old)
-        shutil.rmtree(self.parts, ignore_errors=True)
-        shutil.rmtree(
-            making.parent, ignore_errors=True
-        )  # with what was begun of a commit that a branch left behind
+        # With what was begun of commits that a branch has left behind.
+        for done_with in (self.parts, making.parent):
+            shutil.rmtree(done_with, ignore_errors=True)
         return self.folder
 
     def _borrow(self, file: HubFile, making: Path) -> bool:

@@ -561,6 +561,14 @@ def test_read_checkpoint__tensor_is_missing(single: Path, tensor: str):
         read(single)
 
 
+def test_read_checkpoint__a_layer_under_another_number(single: Path):
+    tensors = load_file(single / WEIGHTS)
+    renamed = {name.replace("layer.1.", "layer.7."): value for name, value in tensors.items()}
+    save_file(renamed, single / WEIGHTS)
+    with pytest.raises(InvalidCheckpointError, match="calls for 2 layers"):
+        read(single)
+
+
 def test_read_checkpoint__config_of_another_family(tmp_path: Path):
     # Without this the registers would be dropped on loading, and every vector be slightly wrong.
     write_model(tmp_path, "dinov2_with_registers", is_sharded=False)

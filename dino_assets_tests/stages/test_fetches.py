@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dino_assets.catalogue import PUBLISHED, Published
+from dino_assets.cli import main
 from dino_assets.core.weights import read_checkpoint
 from dino_assets.errors import (
     AuthenticationError,
@@ -246,3 +247,11 @@ def test_check_checkpoint__is_not_what_it_was(hub, fetch, folder, checkpoint_dir
 def test_check_checkpoint__nothing_there(folder):
     with pytest.raises(CheckpointNotFoundError, match="there is no checkpoint directory"):
         check_checkpoint(folder)
+
+
+@pytest.mark.parametrize("place", [[], ["--to", "dinov3"]])
+def test_fetch__another_family_costs_its_small_files_only(hub, tmp_path, capsys, place):
+    hub.add("org/llama", {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"x" * 9})
+    assert main(["fetch", "--model", "org/llama", *place]) == 1
+    assert "'llama' model" in capsys.readouterr().err
+    assert hub.bodies("model.safetensors") == []
