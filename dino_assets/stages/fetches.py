@@ -90,7 +90,7 @@ def _find_own(folder: Path) -> Checkpoint | None:
         return None
     try:
         return check_checkpoint(folder)
-    except CheckpointError:
+    except (CheckpointError, OSError):  # broken or closed to us: the fetch will say what it is
         return None
 
 

@@ -129,7 +129,8 @@ def locate_checkpoint(
     place: _Place = shelf
     if into is not None:
         place = Root(resolve_path(expand_path(into)), repo, shelf, repr(str(into)))
-        place.restore()
+        with _keeping(repo, place):
+            place.restore()
     wanted = revision or MAIN
     if hub.is_offline or not may_download:
         why = "HF_HUB_OFFLINE is set" if hub.is_offline else ""

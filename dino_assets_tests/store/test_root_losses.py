@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from dino_assets.errors import ChecksumError, ConfigError, LocalEntryNotFoundError
+from dino_assets.errors import (
+    CheckpointNotFoundError,
+    ChecksumError,
+    ConfigError,
+    LocalEntryNotFoundError,
+)
 from dino_assets.settings import resolve_hub
 from dino_assets.store import folders
 from dino_assets.store.filling import Watch
@@ -300,3 +305,11 @@ def test_fill__a_mounted_folder_of_the_same_disk(hub, folder, tmp_path):
         assert len(hub.asked) == 1
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_find_checkpoint__a_folder_in_one_that_is_closed_to_us(hub, folder, monkeypatch):
+    """As root nothing is closed, so the kernel's answer is made up."""
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(Path, "exists", lambda _: (_ for _ in ()).throw(refused))
+    with pytest.raises(CheckpointNotFoundError, match=rf"kept in '{folder}' \(Permission denied\)"):
+        fetch_into(folder)
