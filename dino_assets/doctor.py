@@ -11,7 +11,7 @@ from dino_assets.instance import instance_home, open_instance
 from dino_assets.records import ComputeSettings, Settings, Verdict
 from dino_assets.stages.compute import resolve_compute
 from dino_assets.stages.weights import checkpoint_of, find_stored_weights, read_located
-from dino_assets.store.hub import locate_checkpoint
+from dino_assets.store.hub.locating import locate_checkpoint
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
 
 MIN_FREE_BYTES = 2 * 10**9  # one large checkpoint and the results of a few flights

@@ -20,7 +20,7 @@ from dino_assets.api.fetcher import validate_dinov3
 from dino_assets.catalogue import DEFAULT_TEACHER
 from dino_assets.cli import fetcher_main, main
 from dino_assets.samples.checkpoint import write_demo_checkpoint
-from dino_assets.store.listings import RECORD
+from dino_assets.store.hub.listings import RECORD
 from dino_assets_tests.hub_server import HubServer, hub_for_test
 
 BIN = Path(sys.executable).parent

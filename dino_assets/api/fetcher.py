@@ -12,7 +12,7 @@ from dino_assets.core.architecture import shorten
 from dino_assets.errors import ConfigError, DinoAssetsError
 from dino_assets.settings import find_root
 from dino_assets.stages.fetches import check_checkpoint, fetch_checkpoint
-from dino_assets.store.filling import Progress
+from dino_assets.store.hub.filling import Progress
 
 log = logging.getLogger(__name__)
 

@@ -77,8 +77,8 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.core.architecture import check_config
     from dino_assets.stages.fetches import fetch_checkpoint
     from dino_assets.stages.weights import read_located
-    from dino_assets.store.filling import Watch
-    from dino_assets.store.hub import locate_checkpoint
+    from dino_assets.store.hub.filling import Watch
+    from dino_assets.store.hub.locating import locate_checkpoint
 
     for name in ("model", "revision"):  # a script's variable that is not set, most likely
         if getattr(options, name) == "":

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from dino_assets.core.architecture import check_config
 from dino_assets.settings import find_root
-from dino_assets.store.filling import Watch
-from dino_assets.store.hub import Located, locate_checkpoint
-from dino_assets.store.progress import ProgressLines
+from dino_assets.store.hub.filling import Watch
+from dino_assets.store.hub.locating import Located, locate_checkpoint
+from dino_assets.store.hub.progress import ProgressLines
 
 
 class HubResource(dg.ConfigurableResource):

@@ -16,10 +16,10 @@ from dino_assets.errors import (
 )
 from dino_assets.records import Checkpoint
 from dino_assets.stages.weights import of_commit, read_located
-from dino_assets.store.filling import Progress, Watch
-from dino_assets.store.hub import locate_checkpoint, locate_directory
-from dino_assets.store.listings import RECORD, read_record
-from dino_assets.store.transfer import Patience
+from dino_assets.store.hub.filling import Progress, Watch
+from dino_assets.store.hub.listings import RECORD, read_record
+from dino_assets.store.hub.locating import locate_checkpoint, locate_directory
+from dino_assets.store.hub.transfer import Patience
 
 log = logging.getLogger(__name__)
 

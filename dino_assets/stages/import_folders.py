@@ -35,7 +35,7 @@ from dino_assets.stages.import_plans import (
     plan_file,
     plan_weights,
 )
-from dino_assets.store.listings import RECORD, Record, read_record
+from dino_assets.store.hub.listings import RECORD, Record, read_record
 
 HUGGING_FACE = "Hugging Face"
 PICKLED = "pytorch_model.bin"

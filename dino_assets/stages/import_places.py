@@ -14,7 +14,7 @@ from dino_assets.core.architecture import CONFIG
 from dino_assets.core.weights import is_paper
 from dino_assets.errors import ConfigError
 from dino_assets.settings import find_root
-from dino_assets.store.listings import RECORD, is_litter, read_record
+from dino_assets.store.hub.listings import RECORD, is_litter, read_record
 
 LOCK = "lock"
 _OF_A_CHECKPOINT = re.compile(

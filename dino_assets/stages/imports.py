@@ -27,7 +27,7 @@ from dino_assets.stages.import_folders import open_plan
 from dino_assets.stages.import_places import check_folder, check_old, clear_leftovers, new_folder
 from dino_assets.stages.import_plans import Plan, Weights
 from dino_assets.store.folders import check_room, publish_folder, sync, write_small
-from dino_assets.store.listings import (
+from dino_assets.store.hub.listings import (
     RECORD,
     HubFile,
     Listing,

@@ -17,8 +17,8 @@ from dino_assets.records import (
     OutputId,
     Recipe,
 )
-from dino_assets.store.hub import MAIN, Located
-from dino_assets.store.listings import is_commit
+from dino_assets.store.hub.listings import is_commit
+from dino_assets.store.hub.locating import MAIN, Located
 from dino_assets.store.manifests import find_manifest, read_manifest
 from dino_assets.store.objects import ObjectStore
 

@@ -26,7 +26,7 @@ from dino_assets.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from dino_assets.store.listings import RECORD
+from dino_assets.store.hub.listings import RECORD
 from dino_assets_tests.published import LARGE_DIM, damage, write_one_layer
 
 TOKEN = "hf_VerySecretToken"

@@ -23,8 +23,8 @@ FETCH = """
 import sys, time
 from pathlib import Path
 from huggingface_hub import get_session
-from dino_assets.store.hub import find_checkpoint
-from dino_assets.store.hub_errors import explain
+from dino_assets.store.hub.locating import find_checkpoint
+from dino_assets.store.hub.errors import explain
 get_session()
 started = time.perf_counter()
 find_checkpoint("org/model", root=Path(sys.argv[1]))

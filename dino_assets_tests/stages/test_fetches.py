@@ -24,8 +24,8 @@ from dino_assets.records import Checkpoint
 from dino_assets.samples.checkpoint import write_demo_checkpoint
 from dino_assets.stages.fetches import check_checkpoint, fetch_checkpoint
 from dino_assets.stages.imports import import_checkpoint
-from dino_assets.store.listings import RECORD
-from dino_assets.store.transfer import Patience
+from dino_assets.store.hub.listings import RECORD
+from dino_assets.store.hub.transfer import Patience
 from dino_assets_tests.published import damage
 
 REPO = "org/model"

@@ -23,7 +23,7 @@ from dino_assets.core.weights import PREPROCESSOR, WEIGHTS, read_checkpoint
 from dino_assets.errors import CheckpointNotFoundError, ConfigError, DiskFullError
 from dino_assets.stages.fetches import fetch_checkpoint
 from dino_assets.stages.imports import import_checkpoint
-from dino_assets.store.listings import RECORD
+from dino_assets.store.hub.listings import RECORD
 from dino_assets_tests.core.originals import as_meta_v3, make_model
 from dino_assets_tests.hub_server import HubServer
 

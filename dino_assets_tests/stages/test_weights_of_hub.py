@@ -22,10 +22,10 @@ from dino_assets.stages.weights import (
     find_stored_weights,
     load_checkpoint,
 )
-from dino_assets.store.hub import locate_checkpoint
+from dino_assets.store.hub.locating import locate_checkpoint
+from dino_assets.store.hub.transfer import Patience
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.objects import ObjectStore
-from dino_assets.store.transfer import Patience
 from dino_assets_tests.assets.conftest import Lineage, failure
 
 REPO = "org/model"

@@ -19,13 +19,13 @@ from dino_assets.errors import (
 )
 from dino_assets.settings import resolve_hub
 from dino_assets.store import folders
-from dino_assets.store.filling import Watch
 from dino_assets.store.folders import publish_folder
-from dino_assets.store.hub import find_checkpoint, locate_directory
-from dino_assets.store.listings import RECORD, Listing, Record, read_record
-from dino_assets.store.shelf import Shelf
+from dino_assets.store.hub.filling import Watch
+from dino_assets.store.hub.listings import RECORD, Listing, Record, read_record
+from dino_assets.store.hub.locating import find_checkpoint, locate_directory
+from dino_assets.store.hub.shelf import Shelf
 from dino_assets_tests.hub_server import HubServer, hub_for_test
-from dino_assets_tests.store.versions import (
+from dino_assets_tests.store.hub.versions import (
     NAME,
     REPO,
     WEIGHTS,
@@ -166,7 +166,7 @@ def test_bring__a_disk_that_may_not_be_written_but_has_it(hub, folder, monkeypat
     fetch_into(folder)
     refused = OSError(errno.EROFS, "Read-only file system")
     monkeypatch.setattr(
-        "dino_assets.store.roots.write_small", lambda *_: (_ for _ in ()).throw(refused)
+        "dino_assets.store.hub.roots.write_small", lambda *_: (_ for _ in ()).throw(refused)
     )
     fetch_into(folder, revision=commit)
     assert "cannot note its commit (Read-only file system)" in caplog.text

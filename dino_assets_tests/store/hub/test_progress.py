@@ -2,7 +2,7 @@
 
 import pytest
 
-from dino_assets.store.progress import ProgressLines
+from dino_assets.store.hub.progress import ProgressLines
 
 MB = 10**6
 

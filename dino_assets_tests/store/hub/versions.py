@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dino_assets.store.hub import find_checkpoint
-from dino_assets.store.listings import RECORD
-from dino_assets.store.transfer import Patience
+from dino_assets.store.hub.listings import RECORD
+from dino_assets.store.hub.locating import find_checkpoint
+from dino_assets.store.hub.transfer import Patience
 from dino_assets_tests.hub_server import HubServer
 
 REPO = "org/model"

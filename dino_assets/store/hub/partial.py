@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from dino_assets.errors import DiskFullError
-from dino_assets.store.listings import HubFile, feed
+from dino_assets.store.hub.listings import HubFile, feed
 
 
 class Interrupted(Exception):

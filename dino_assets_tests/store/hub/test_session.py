@@ -9,9 +9,9 @@ import huggingface_hub
 import pytest
 
 from dino_assets.errors import ConfigError
-from dino_assets.store import session
-from dino_assets.store.hub import find_checkpoint
-from dino_assets.store.session import invalid_url, open_session
+from dino_assets.store.hub import session
+from dino_assets.store.hub.locating import find_checkpoint
+from dino_assets.store.hub.session import invalid_url, open_session
 
 REPO = "org/model"
 FILES = {"model.safetensors": b"weights" * 1000, "config.json": b"{}"}
@@ -89,7 +89,7 @@ from pathlib import Path
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 for name in ("httpx", "httpx2"):
     logging.getLogger(name).setLevel(logging.INFO)
-from dino_assets.store.hub import find_checkpoint
+from dino_assets.store.hub.locating import find_checkpoint
 find_checkpoint("org/model", root=Path())
 """
     done = subprocess.run(

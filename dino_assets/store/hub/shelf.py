@@ -20,9 +20,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dino_assets.settings import HubSettings
-from dino_assets.store.filling import FetchFile, Filling, Watch, taking_turns
 from dino_assets.store.folders import write_small
-from dino_assets.store.listings import HubFile, Listing, Record, is_commit, is_wanted, read_listing
+from dino_assets.store.hub.filling import FetchFile, Filling, Watch, taking_turns
+from dino_assets.store.hub.listings import (
+    HubFile,
+    Listing,
+    Record,
+    is_commit,
+    is_wanted,
+    read_listing,
+)
 
 log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"

@@ -11,11 +11,11 @@ from dino_assets.errors import (
     InvalidCheckpointError,
 )
 from dino_assets.settings import HubSettings
-from dino_assets.store.filling import FetchFile
-from dino_assets.store.listings import HubFile, Listing, is_commit, is_wanted
-from dino_assets.store.partial import Interrupted, Spoiled
-from dino_assets.store.session import open_session
-from dino_assets.store.transfer import Patience, Source, call_patiently, fetch_file
+from dino_assets.store.hub.filling import FetchFile
+from dino_assets.store.hub.listings import HubFile, Listing, is_commit, is_wanted
+from dino_assets.store.hub.partial import Interrupted, Spoiled
+from dino_assets.store.hub.session import open_session
+from dino_assets.store.hub.transfer import Patience, Source, call_patiently, fetch_file
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -37,7 +37,7 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    from dino_assets.store.hub_errors import explain
+    from dino_assets.store.hub.errors import explain
 
     open_session()
     api = HfApi(endpoint=hub.endpoint, token=_token_for_library(hub))
@@ -130,7 +130,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
     """How one file of a listing is brought; what is raised is ours and huggingface_hub's at once."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    from dino_assets.store.hub_errors import HubChecksumError, HubEntryNotFoundError, explain
+    from dino_assets.store.hub.errors import HubChecksumError, HubEntryNotFoundError, explain
 
     headers = request_headers(hub)
 

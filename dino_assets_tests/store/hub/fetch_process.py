@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from dino_assets.store.filling import Watch
-from dino_assets.store.hub import find_checkpoint
+from dino_assets.store.hub.filling import Watch
+from dino_assets.store.hub.locating import find_checkpoint
 
 
 def main(order: dict) -> None:

@@ -1,6 +1,6 @@
 """From a model's name to a checkpoint directory on this machine.
 
-huggingface_hub resolves and describes (``hub_api``); ``transfer`` moves the bytes, ``shelf`` and
+huggingface_hub resolves and describes (``asking``); ``transfer`` moves the bytes, ``shelf`` and
 ``roots`` keep them.
 """
 
@@ -24,13 +24,13 @@ from dino_assets.errors import (
     RevisionNotFoundError,
 )
 from dino_assets.settings import HubSettings, resolve_hub
-from dino_assets.store.filling import FetchFile, Watch
-from dino_assets.store.hub_api import describe, file_fetcher
-from dino_assets.store.listings import RECORD, Listing, Record, is_commit, read_record
-from dino_assets.store.partial import Interrupted
-from dino_assets.store.roots import Root
-from dino_assets.store.shelf import Shelf
-from dino_assets.store.transfer import Patience
+from dino_assets.store.hub.asking import describe, file_fetcher
+from dino_assets.store.hub.filling import FetchFile, Watch
+from dino_assets.store.hub.listings import RECORD, Listing, Record, is_commit, read_record
+from dino_assets.store.hub.partial import Interrupted
+from dino_assets.store.hub.roots import Root
+from dino_assets.store.hub.shelf import Shelf
+from dino_assets.store.hub.transfer import Patience
 
 log = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ def _keeping(repo: str, place: _Place) -> Iterator[None]:
 
 
 def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
-    from dino_assets.store.hub_errors import HubEntryNotFoundError
+    from dino_assets.store.hub.errors import HubEntryNotFoundError
 
     where = "to be had from the Hugging Face Hub" if reason else "in the Hub cache"
     return HubEntryNotFoundError(

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dino_assets.store.hub import find_checkpoint, locate_directory
-from dino_assets.store.listings import RECORD
+from dino_assets.store.hub.listings import RECORD
+from dino_assets.store.hub.locating import find_checkpoint, locate_directory
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.published import damage
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def fetching(folder: Path, **order: object) -> Iterator[subprocess.Popen]:
     order = {"model": REPO, "root": str(folder.parent), "into": str(folder), **order}
-    module = "dino_assets_tests.store.root_process"
+    module = "dino_assets_tests.store.hub.root_process"
     command = [sys.executable, "-m", module, json.dumps(order)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:

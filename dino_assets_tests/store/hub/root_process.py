@@ -9,9 +9,9 @@ import signal
 import sys
 from pathlib import Path
 
-from dino_assets.store import filling
-from dino_assets.store.filling import Watch
-from dino_assets.store.hub import find_checkpoint
+from dino_assets.store.hub import filling
+from dino_assets.store.hub.filling import Watch
+from dino_assets.store.hub.locating import find_checkpoint
 
 
 def die(*_: object, **__: object) -> None:

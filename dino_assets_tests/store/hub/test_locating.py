@@ -25,10 +25,10 @@ from dino_assets.errors import (
     RevisionNotFoundError,
 )
 from dino_assets.settings import resolve_hub
-from dino_assets.store.hub import find_checkpoint
-from dino_assets.store.hub_api import request_headers
-from dino_assets.store.shelf import Shelf
-from dino_assets.store.transfer import Patience, Source
+from dino_assets.store.hub.asking import request_headers
+from dino_assets.store.hub.locating import find_checkpoint
+from dino_assets.store.hub.shelf import Shelf
+from dino_assets.store.hub.transfer import Patience, Source
 
 REPO = "org/model"
 TOKEN = "hf_VerySecretToken"
@@ -286,7 +286,7 @@ def test_find_checkpoint__a_home_that_cannot_be_written(hub, find):
 def test_find_checkpoint__a_commit_that_cannot_be_noted(hub, find, monkeypatch, caplog):
     hub.add(REPO, FILES)
     folder = find()
-    monkeypatch.setattr("dino_assets.store.shelf._read", lambda _: "")
+    monkeypatch.setattr("dino_assets.store.hub.shelf._read", lambda _: "")
     full = OSError(errno.ENOSPC, "full", "/some/where")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
     assert find() == folder

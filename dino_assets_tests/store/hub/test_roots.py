@@ -10,13 +10,13 @@ import pytest
 from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
 from dino_assets.settings import resolve_hub
 from dino_assets.store import folders
-from dino_assets.store.hub import locate_directory
-from dino_assets.store.listings import RECORD, read_record
-from dino_assets.store.roots import Root
-from dino_assets.store.shelf import Shelf
+from dino_assets.store.hub.listings import RECORD, read_record
+from dino_assets.store.hub.locating import locate_directory
+from dino_assets.store.hub.roots import Root
+from dino_assets.store.hub.shelf import Shelf
 from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.published import damage
-from dino_assets_tests.store.versions import (
+from dino_assets_tests.store.hub.versions import (
     NAME,
     REPO,
     WEIGHTS,

@@ -18,15 +18,15 @@ from huggingface_hub.errors import HTTPError
 
 from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
 from dino_assets.settings import resolve_hub
-from dino_assets.store.filling import Watch
-from dino_assets.store.hub import find_checkpoint
-from dino_assets.store.listings import HubFile
-from dino_assets.store.partial import Interrupted, Spoiled
-from dino_assets.store.shelf import Shelf
-from dino_assets.store.transfer import Patience, Source, call_patiently, fetch_file
+from dino_assets.store.hub.filling import Watch
+from dino_assets.store.hub.listings import HubFile
+from dino_assets.store.hub.locating import find_checkpoint
+from dino_assets.store.hub.partial import Interrupted, Spoiled
+from dino_assets.store.hub.shelf import Shelf
+from dino_assets.store.hub.transfer import Patience, Source, call_patiently, fetch_file
 from dino_assets_tests.hub_server import HubServer, blob_id, hub_for_test
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 REPO = "org/model"
 NAME = "model.safetensors"
 SIZE = 3_000_001
@@ -299,7 +299,7 @@ def test_call_patiently__says_what_it_waits_for(caplog):
 def fetching(root: Path, **order: object) -> Iterator["subprocess.Popen[str]"]:
     order = {"model": REPO, "root": str(root), **order}
     process = subprocess.Popen(
-        [sys.executable, "-m", "dino_assets_tests.store.fetch_process", json.dumps(order)],
+        [sys.executable, "-m", "dino_assets_tests.store.hub.fetch_process", json.dumps(order)],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         text=True,

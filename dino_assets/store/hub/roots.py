@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from dino_assets.errors import ConfigError
-from dino_assets.store.filling import (
+from dino_assets.store.folders import is_mounted, write_small
+from dino_assets.store.hub.filling import (
     FetchFile,
     Filling,
     Watch,
@@ -21,9 +22,8 @@ from dino_assets.store.filling import (
     remove_workplace,
     taking_turns,
 )
-from dino_assets.store.folders import is_mounted, write_small
-from dino_assets.store.listings import RECORD, Listing, Record, is_litter, read_record
-from dino_assets.store.shelf import Shelf
+from dino_assets.store.hub.listings import RECORD, Listing, Record, is_litter, read_record
+from dino_assets.store.hub.shelf import Shelf
 
 log = logging.getLogger(__name__)
 _CARRIED = (".gitignore", ".gitkeep")  # somebody's, and taken along

@@ -9,11 +9,11 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from dino_assets.errors import LocalEntryNotFoundError
-from dino_assets.store.hub import find_checkpoint
-from dino_assets.store.listings import RECORD, read_record
+from dino_assets.store.hub.listings import RECORD, read_record
+from dino_assets.store.hub.locating import find_checkpoint
 from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.published import damage
-from dino_assets_tests.store.versions import (
+from dino_assets_tests.store.hub.versions import (
     NAME,
     REPO,
     WEIGHTS,

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dino_assets.store.folders import check_room, publish_folder, sync
-from dino_assets.store.listings import HubFile, Listing
+from dino_assets.store.hub.listings import HubFile, Listing
 
 log = logging.getLogger(__name__)
 LOCK = "lock"

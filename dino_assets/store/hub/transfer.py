@@ -17,8 +17,8 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 
 from dino_assets.addresses import is_address
-from dino_assets.store.listings import HubFile
-from dino_assets.store.partial import (
+from dino_assets.store.hub.listings import HubFile
+from dino_assets.store.hub.partial import (
     Interrupted,
     Misfit,
     PartFile,
@@ -26,7 +26,7 @@ from dino_assets.store.partial import (
     Spoiled,
     WriteBehind,
 )
-from dino_assets.store.session import invalid_url, open_session
+from dino_assets.store.hub.session import invalid_url, open_session
 
 log = logging.getLogger(__name__)
 

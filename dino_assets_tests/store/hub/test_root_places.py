@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dino_assets.errors import ConfigError, DiskFullError, LocalEntryNotFoundError
-from dino_assets.store.hub import find_checkpoint, locate_directory
-from dino_assets.store.listings import RECORD, read_record
+from dino_assets.store.hub.listings import RECORD, read_record
+from dino_assets.store.hub.locating import find_checkpoint, locate_directory
 from dino_assets_tests.hub_server import HubServer, hub_for_test
-from dino_assets_tests.store.versions import (
+from dino_assets_tests.store.hub.versions import (
     NAME,
     REPO,
     WEIGHTS,
