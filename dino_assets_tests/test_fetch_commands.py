@@ -123,7 +123,11 @@ def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
     hub.misbehave("model.safetensors", "stall", after=3 * 2**20)
     parts = config.parent / "models" / ".dinov3.fetching" / "parts"
     with subprocess.Popen(
-        [str(BIN / "dinov3-fetcher"), "--config", str(config)], stderr=subprocess.PIPE, text=True
+        [str(BIN / "dinov3-fetcher"), "--config", str(config)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         while not any(part.stat().st_size for part in parts.glob("*.part")):
             assert process.poll() is None, process.stderr.read()
