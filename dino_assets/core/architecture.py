@@ -89,7 +89,7 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
     Raises:
         InvalidCheckpointError: it is another family, or a number is missing or impossible.
     """
-    family = _family(config, model)
+    family = read_family(config, model)
     dim = _integer(config, "hidden_size", model)
     heads = _integer(config, "num_attention_heads", model)
     if dim % heads:
@@ -215,7 +215,12 @@ def _misfit(
     )
 
 
-def _family(config: Mapping[str, Any], model: str) -> Family:
+def read_family(config: Mapping[str, Any], model: str) -> Family:
+    """The family that a config names.
+
+    Raises:
+        InvalidCheckpointError: it is none of ours.
+    """
     kind = config.get("model_type")
     if kind not in get_args(Family):
         raise InvalidCheckpointError(

@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
-from dino_assets.core.architecture import CONFIG, read_object, shorten
+from dino_assets.core.architecture import CONFIG, read_family, read_object
 from dino_assets.core.conversion.recognition import Piece
 from dino_assets.core.conversion.sources import PICKLED_SUFFIXES, open_source
 from dino_assets.core.conversion.statistics import (
@@ -27,7 +27,7 @@ from dino_assets.core.weights import (
     read_checkpoint,
 )
 from dino_assets.errors import CheckpointNotFoundError, ConfigError, InvalidCheckpointError
-from dino_assets.records import Checkpoint, Family
+from dino_assets.records import Checkpoint
 from dino_assets.stages.import_plans import (
     Plan,
     encode_json,
@@ -190,7 +190,7 @@ def _make_preprocessor(
 ) -> dict[str, bytes]:
     """The preprocessor, where the folder has none, or none with statistics, or others were asked for."""
     model = name_folder(folder)
-    family = _read_family(config, model)
+    family = read_family(config, model)
     found = _read_object(folder / PREPROCESSOR, model)
     if not asked and any(found.get(key) is not None for key in (MEAN, STD)):
         return {}
@@ -237,15 +237,6 @@ def _name_origin(folder: Path, found: Checkpoint) -> str:
 def _read_hub_record(folder: Path) -> Record | None:
     record = read_record(folder / RECORD)
     return record if record and record.is_of_hub else None
-
-
-def _read_family(config: Mapping[str, Any], model: str) -> Family:
-    kind = config["model_type"]
-    if kind not in get_args(Family):
-        raise InvalidCheckpointError(
-            f"{model!r} is a {shorten(kind)} model; {', '.join(get_args(Family))} can be imported"
-        )
-    return cast("Family", kind)
 
 
 def _read_object(path: Path, model: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import errno
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ from dino_assets.store.hub.listings import RECORD, read_record
 from dino_assets.store.hub.locating import locate_directory
 from dino_assets.store.hub.roots import Root
 from dino_assets.store.hub.shelf import Shelf
-from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.published import damage
-from dino_assets_tests.store.hub.versions import (
+from dino_assets_tests.store.hub.roots.versions import (
     NAME,
     REPO,
     WEIGHTS,
@@ -26,18 +24,6 @@ from dino_assets_tests.store.hub.versions import (
     paths,
     version,
 )
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_for_test(monkeypatch, tmp_path) as server:
-        server.add(REPO, version(1))
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "models" / "teacher"
 
 
 def test_root__is_filled_and_knows_what_it_is(hub, folder):

@@ -3,7 +3,6 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ import pytest
 from dino_assets.errors import ConfigError, DiskFullError, LocalEntryNotFoundError
 from dino_assets.store.hub.listings import RECORD, read_record
 from dino_assets.store.hub.locating import find_checkpoint, locate_directory
-from dino_assets_tests.hub_server import HubServer, hub_for_test
-from dino_assets_tests.store.hub.versions import (
+from dino_assets_tests.store.hub.roots.versions import (
     NAME,
     REPO,
     WEIGHTS,
@@ -22,18 +20,6 @@ from dino_assets_tests.store.hub.versions import (
     paths,
     version,
 )
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_for_test(monkeypatch, tmp_path) as server:
-        server.add(REPO, version(1))
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "models" / "teacher"
 
 
 @pytest.mark.parametrize("is_empty", [True, False])

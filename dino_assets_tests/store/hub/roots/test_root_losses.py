@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,7 @@ from dino_assets.store.hub.filling import Watch
 from dino_assets.store.hub.listings import RECORD, Listing, Record, read_record
 from dino_assets.store.hub.locating import find_checkpoint, locate_directory
 from dino_assets.store.hub.shelf import Shelf
-from dino_assets_tests.hub_server import HubServer, hub_for_test
-from dino_assets_tests.store.hub.versions import (
+from dino_assets_tests.store.hub.roots.versions import (
     NAME,
     REPO,
     WEIGHTS,
@@ -35,19 +33,6 @@ from dino_assets_tests.store.hub.versions import (
     paths,
     version,
 )
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_for_test(monkeypatch, tmp_path) as server:
-        server.add(REPO, version(1))
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "models" / "teacher"
-
 
 # --- what somebody puts there ---------------------------------------------------------------
 

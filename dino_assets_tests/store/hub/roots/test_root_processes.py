@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def fetching(folder: Path, **order: object) -> Iterator[subprocess.Popen]:
     order = {"model": REPO, "root": str(folder.parent), "into": str(folder), **order}
-    module = "dino_assets_tests.store.hub.root_process"
+    module = "dino_assets_tests.store.hub.roots.root_process"
     command = [sys.executable, "-m", module, json.dumps(order)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,8 @@ from huggingface_hub import snapshot_download
 from dino_assets.errors import LocalEntryNotFoundError
 from dino_assets.store.hub.listings import RECORD, read_record
 from dino_assets.store.hub.locating import find_checkpoint
-from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.published import damage
-from dino_assets_tests.store.hub.versions import (
+from dino_assets_tests.store.hub.roots.versions import (
     NAME,
     REPO,
     WEIGHTS,
@@ -23,18 +21,6 @@ from dino_assets_tests.store.hub.versions import (
     paths,
     version,
 )
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_for_test(monkeypatch, tmp_path) as server:
-        server.add(REPO, version(1))
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "models" / "teacher"
 
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
