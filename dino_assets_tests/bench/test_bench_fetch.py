@@ -23,7 +23,7 @@ FETCH = """
 import sys, time
 from pathlib import Path
 from huggingface_hub import get_session
-from dino_assets.store.hub.locating import find_checkpoint
+from dino_assets_tests.store.hub.finding import find_checkpoint
 from dino_assets.store.hub.errors import explain
 get_session()
 started = time.perf_counter()

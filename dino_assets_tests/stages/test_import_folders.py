@@ -308,9 +308,7 @@ def test_import_checkpoint__pickled_weights_of_another_kind_are_not_even_opened(
 ):
     change(pickled / CONFIG, model_type="vit")
     (pickled / "pytorch_model.bin").write_bytes(b"whatever")
-    with pytest.raises(
-        InvalidCheckpointError, match=r"is a 'vit' model; dinov2, .* are supported"
-    ):
+    with pytest.raises(InvalidCheckpointError, match=r"is a 'vit' model; dinov2, .* are supported"):
         import_checkpoint(pickled, tmp_path / "out")
 
 

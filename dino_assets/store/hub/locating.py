@@ -68,32 +68,6 @@ class _Place(Protocol):
     def remember(self, record: Record) -> None: ...
 
 
-def find_checkpoint(
-    model: str,
-    *,
-    root: Path,
-    revision: str | None = None,
-    into: Path | None = None,
-    may_download: bool = True,
-    watch: Watch = DEAF,
-    patience: Patience | None = None,
-) -> Path:
-    """The directory of a checkpoint, whole and verified; as ``locate_checkpoint``, and brought here.
-
-    Raises:
-        DiskFullError: there is no room for it.
-    """
-    return locate_checkpoint(
-        model,
-        root=root,
-        revision=revision,
-        into=into,
-        may_download=may_download,
-        watch=watch,
-        patience=patience,
-    ).bring()
-
-
 def locate_checkpoint(
     model: str,
     *,

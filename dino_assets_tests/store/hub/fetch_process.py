@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dino_assets.store.hub.filling import Watch
-from dino_assets.store.hub.locating import find_checkpoint
+from dino_assets_tests.store.hub.finding import find_checkpoint
 
 
 def main(order: dict) -> None:

@@ -26,9 +26,9 @@ from dino_assets.errors import (
 )
 from dino_assets.settings import resolve_hub
 from dino_assets.store.hub.asking import request_headers
-from dino_assets.store.hub.locating import find_checkpoint
 from dino_assets.store.hub.shelf import Shelf
 from dino_assets.store.hub.transfer import Patience, Source
+from dino_assets_tests.store.hub.finding import find_checkpoint
 
 REPO = "org/model"
 TOKEN = "hf_VerySecretToken"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dino_assets.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-from dino_assets.store.hub.locating import find_checkpoint
 from dino_assets.store.hub.transfer import Patience
+from dino_assets_tests.store.hub.finding import find_checkpoint
 
 REPO = "org/model"
 FILES = {"model.safetensors": b"weights" * 1000, "config.json": b"{}"}

@@ -10,8 +10,8 @@ import pytest
 
 from dino_assets.errors import ConfigError
 from dino_assets.store.hub import session
-from dino_assets.store.hub.locating import find_checkpoint
 from dino_assets.store.hub.session import invalid_url, open_session
+from dino_assets_tests.store.hub.finding import find_checkpoint
 
 REPO = "org/model"
 FILES = {"model.safetensors": b"weights" * 1000, "config.json": b"{}"}
@@ -89,8 +89,8 @@ from pathlib import Path
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 for name in ("httpx", "httpx2"):
     logging.getLogger(name).setLevel(logging.INFO)
-from dino_assets.store.hub.locating import find_checkpoint
-find_checkpoint("org/model", root=Path())
+from dino_assets.store.hub.locating import locate_checkpoint
+locate_checkpoint("org/model", root=Path()).bring()
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True

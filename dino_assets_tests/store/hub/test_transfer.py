@@ -20,11 +20,11 @@ from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
 from dino_assets.settings import resolve_hub
 from dino_assets.store.hub.filling import Watch
 from dino_assets.store.hub.listings import HubFile
-from dino_assets.store.hub.locating import find_checkpoint
 from dino_assets.store.hub.partial import Interrupted, Spoiled
 from dino_assets.store.hub.shelf import Shelf
 from dino_assets.store.hub.transfer import Patience, Source, call_patiently, fetch_file
 from dino_assets_tests.hub_server import HubServer, blob_id, hub_for_test
+from dino_assets_tests.store.hub.finding import find_checkpoint
 
 PROJECT = Path(__file__).parents[3]
 REPO = "org/model"

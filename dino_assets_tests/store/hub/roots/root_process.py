@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dino_assets.store.hub import filling
 from dino_assets.store.hub.filling import Watch
-from dino_assets.store.hub.locating import find_checkpoint
+from dino_assets_tests.store.hub.finding import find_checkpoint
 
 
 def die(*_: object, **__: object) -> None:

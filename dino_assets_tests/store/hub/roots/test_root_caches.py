@@ -9,8 +9,8 @@ from huggingface_hub import snapshot_download
 
 from dino_assets.errors import LocalEntryNotFoundError
 from dino_assets.store.hub.listings import RECORD, read_record
-from dino_assets.store.hub.locating import find_checkpoint
 from dino_assets_tests.published import damage
+from dino_assets_tests.store.hub.finding import find_checkpoint
 from dino_assets_tests.store.hub.roots.versions import (
     NAME,
     REPO,

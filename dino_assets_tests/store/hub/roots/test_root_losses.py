@@ -21,8 +21,9 @@ from dino_assets.store import folders
 from dino_assets.store.folders import publish_folder
 from dino_assets.store.hub.filling import Watch
 from dino_assets.store.hub.listings import RECORD, Listing, Record, read_record
-from dino_assets.store.hub.locating import find_checkpoint, locate_directory
+from dino_assets.store.hub.locating import locate_directory
 from dino_assets.store.hub.shelf import Shelf
+from dino_assets_tests.store.hub.finding import find_checkpoint
 from dino_assets_tests.store.hub.roots.versions import (
     NAME,
     REPO,

@@ -9,7 +9,8 @@ import pytest
 
 from dino_assets.errors import ConfigError, DiskFullError, LocalEntryNotFoundError
 from dino_assets.store.hub.listings import RECORD, read_record
-from dino_assets.store.hub.locating import find_checkpoint, locate_directory
+from dino_assets.store.hub.locating import locate_directory
+from dino_assets_tests.store.hub.finding import find_checkpoint
 from dino_assets_tests.store.hub.roots.versions import (
     NAME,
     REPO,

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from dino_assets.store.hub.listings import RECORD
-from dino_assets.store.hub.locating import find_checkpoint, locate_directory
+from dino_assets.store.hub.locating import locate_directory
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.hub_server import HubServer, hub_for_test
 from dino_assets_tests.published import damage
+from dino_assets_tests.store.hub.finding import find_checkpoint
 
 REPO = "org/model"
 NAME = "model.safetensors"

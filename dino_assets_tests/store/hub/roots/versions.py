@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from dino_assets.store.hub.listings import RECORD
-from dino_assets.store.hub.locating import find_checkpoint
 from dino_assets.store.hub.transfer import Patience
 from dino_assets_tests.hub_server import HubServer
+from dino_assets_tests.store.hub.finding import find_checkpoint
 
 REPO = "org/model"
 NAME = "model.safetensors"
