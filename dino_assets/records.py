@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ PrecisionClass = Literal["half", "fp32", "int8"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Engine = Literal["auto", "openvino", "torch"]
 EmbeddingColumn = Literal["cls", "mean"]
+PlaceQuality = Literal["ortho", "rtk-nadir", "gps-nadir", "oblique", "none"]
 
 # --- settings -------------------------------------------------------------------------------
 
@@ -260,15 +262,20 @@ class Drop:
     original_name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """One file as an inbox lists it. ``refusal`` says why it must not be opened, if so."""
+    """One file as an inbox lists it. ``refusal`` says why it must not be opened, if so.
+
+    ``label`` and ``metadata`` (a JSON object) are what a list or a class folder says about it.
+    """
 
     path: str
     size: int
     stamp: str
     refusal: str | None = None
     refusal_detail: str = ""
+    label: str | None = None
+    metadata: str | None = None
 
 
 @dataclass(frozen=True)
@@ -283,7 +290,84 @@ class ImageFacts:
     stored_width: int
     stored_height: int
     orientation: int
+    note: str | None = None  # what was left out or changed, if anything: "first of 3 pages"
 
+
+@dataclass(frozen=True)
+class Capture:
+    """What a camera wrote beside the pixels (XMP before EXIF); None where it says nothing.
+
+    ``taken`` is the camera's local time. Angles in degrees as DJI counts them: yaw clockwise from
+    north, pitch -90 straight down.
+    """
+
+    taken: datetime | None = None
+    utc_offset: str | None = None
+    satellite_date: date | None = None
+    make: str | None = None
+    model: str | None = None
+    lens: str | None = None
+    image_source: str | None = None
+    focal_mm: float | None = None
+    focal_35mm: float | None = None
+    focal_px: float | None = None  # of the frame as it is stored, from calibration, tags or a table
+    focal_from: str | None = None
+    center_x_px: float | None = None  # principal point in the stored frame; None: the middle
+    center_y_px: float | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    altitude_m: float | None = None
+    relative_altitude_m: float | None = None
+    gimbal_yaw_deg: float | None = None
+    gimbal_pitch_deg: float | None = None
+    gimbal_roll_deg: float | None = None
+    flight_yaw_deg: float | None = None
+    flight_pitch_deg: float | None = None
+    flight_roll_deg: float | None = None
+    rtk: Literal["fixed", "float", "single"] | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera over flat ground: all that decides where a pixel lies.
+
+    Sizes and the principal point are of the stored frame; pixels are asked for in the upright one,
+    which ``orientation`` (EXIF) leads to.
+    """
+
+    latitude: float
+    longitude: float
+    height_m: float
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+    focal_px: float
+    center_x_px: float
+    center_y_px: float
+    width: int
+    height: int
+    orientation: int = 1
+    is_rtk: bool = False
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where a mosaic lies: its coordinate system (WKT or EPSG:n) and x, y of a pixel (affine a…f)."""
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class PixelScores:
+    """How a picture came out. ``exposure_ev`` is 0 at middle gray; shares are of all pixels."""
+
+    sharpness: float
+    exposure_ev: float
+    dark_share: float
+    bright_share: float
+    look: bytes  # 256 bits; near duplicates differ in few of them
+    thumb: bytes  # WebP
 
 @dataclass(frozen=True)
 class TileGrid:
