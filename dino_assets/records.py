@@ -46,6 +46,7 @@ class Settings:
     inbox: str
     device: str
     model_revision: str | None = None
+    image_roots: tuple[Path, ...] = ()  # a list may name files in these folders too
 
 
 @dataclass(frozen=True)
@@ -303,6 +304,7 @@ class Capture:
 
     taken: datetime | None = None
     utc_offset: str | None = None
+    edited_by: str | None = None  # the program that wrote the file anew after it was taken
     satellite_date: date | None = None
     make: str | None = None
     model: str | None = None
@@ -369,14 +371,20 @@ class PixelScores:
     look: bytes  # 256 bits; near duplicates differ in few of them
     thumb: bytes  # WebP
 
+
 @dataclass(frozen=True)
 class TileGrid:
-    """How images are cut: side and step in px, and the version of the rules."""
+    """How images are cut: side and step in px, and the version of the rules.
+
+    With ``side_m`` a tile shows that much ground, whatever the height: its window is scaled to
+    ``side_px`` after it is cut.
+    """
 
     side_px: int
     overlap: float
     whole_max_px: int
     version: int
+    side_m: float | None = None
 
 
 @dataclass(frozen=True)

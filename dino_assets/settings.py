@@ -41,6 +41,7 @@ class _Environment(BaseSettings):
     DINO_MODEL_ID: str = DEFAULT_MODEL
     DINO_MODEL_REVISION: str | None = None
     DINO_INBOX: str = "inbox"
+    DINO_IMAGE_ROOTS: str = ""
     DINO_DEVICE: str = "auto"
 
     USE_MINIO: bool | None = None
@@ -133,7 +134,17 @@ def load_settings(root: Path | None = None) -> Settings:
         inbox=env.DINO_INBOX,
         device=env.DINO_DEVICE,
         model_revision=env.DINO_MODEL_REVISION,
+        image_roots=_image_roots(env.DINO_IMAGE_ROOTS, folder),
     )
+
+
+def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
+    """Folders, separated as in PATH. One that is missing harms only a list that needs it."""
+    try:
+        folders = [expand_path(each.strip()) for each in text.split(os.pathsep) if each.strip()]
+    except ConfigError as err:
+        raise ConfigError(f"DINO_IMAGE_ROOTS: {err}") from None
+    return tuple(dict.fromkeys((root / folder).absolute() for folder in folders))
 
 
 def set_if_silent(root: Path, name: str, value: str) -> bool:

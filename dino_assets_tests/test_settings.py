@@ -521,3 +521,28 @@ def test_resolve_hub__a_token_file_that_cannot_be_read(given, monkeypatch, tmp_p
         resolve_hub(root)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert resolve_hub(root).token is None  # none is sent
+
+
+# --- roots of lists -------------------------------------------------------------------------
+
+
+def test_load_settings__image_roots(given, tmp_path: Path):
+    folders = os.pathsep.join(
+        ["/mnt/photos", " archive ", "", "../far", "/mnt/photos", "~/pictures"]
+    )
+    assert load_settings(given(DINO_IMAGE_ROOTS=folders)).image_roots == (
+        Path("/mnt/photos"),
+        tmp_path / "archive",
+        tmp_path / ".." / "far",
+        Path.home() / "pictures",
+    )
+
+
+@pytest.mark.parametrize("value", ["", os.pathsep])
+def test_load_settings__no_image_roots(given, value: str):
+    assert load_settings(given(DINO_IMAGE_ROOTS=value)).image_roots == ()
+
+
+def test_load_settings__image_roots_of_nobody(given):
+    with pytest.raises(ConfigError, match=r"^DINO_IMAGE_ROOTS: .*there is no such user"):
+        load_settings(given(DINO_IMAGE_ROOTS="~nobody-of-this-name/x"))

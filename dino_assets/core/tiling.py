@@ -1,25 +1,43 @@
 """The exact grid: which windows of an image the model sees, and their names."""
 
+from dataclasses import replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from dino_assets.errors import ConfigError
 from dino_assets.records import MAX_IMAGE_SIDE_PX, TileGrid
 
 GRID_VERSION = 1
+# Of tiles by ground: a small image is padded there and stretched here, under the same window.
+GROUND_VERSION = 2
 WHOLE_MAX_PX = 1024  # S0-03: up to this on both sides an image is one tile
 OVERLAP = 0.5
+MAX_SIDE_M = 10_000
+CELL_PX = 32  # of a mosaic: whether it holds anything is known cell by cell
+# Fewer pixels than this blown up to a tile show nothing that the model was trained to see.
+MIN_SPAN_PX = 32
 
 
-def make_grid(side_px: int, *, overlap: float = OVERLAP, patch_px: int = 1) -> TileGrid:
-    """A grid of square tiles.
+class Pixels(Protocol):
+    """Upright RGB pixels that are cut like an array (H, W, 3): an array, or a mosaic on the disk."""
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[np.uint8]:
+        """The pixels (h, w, 3) of some rows and columns."""
+        ...
+
+
+def make_grid(
+    side_px: int, *, overlap: float = OVERLAP, patch_px: int = 1, side_m: float | None = None
+) -> TileGrid:
+    """A grid of square tiles; with ``side_m`` each shows that many metres of ground.
 
     Raises:
         ConfigError: the side is not a positive multiple of the patch, or larger than any image, or
-            the overlap leaves no step.
+            the overlap leaves no step, or the metres are none.
     """
     if side_px < 1 or side_px % patch_px:
         below = max(side_px // patch_px, 1) * patch_px
@@ -31,7 +49,30 @@ def make_grid(side_px: int, *, overlap: float = OVERLAP, patch_px: int = 1) -> T
         raise ConfigError(f"tile_px={side_px} is more than the largest side, {MAX_IMAGE_SIDE_PX}")
     if not 0 <= overlap <= 0.9:
         raise ConfigError(f"overlap={overlap} is outside 0 … 0.9 (a share of the tile's side)")
-    return TileGrid(side_px, overlap, WHOLE_MAX_PX, GRID_VERSION)
+    if side_m is not None and not 0 < side_m <= MAX_SIDE_M:
+        raise ConfigError(f"tile_m={side_m} is outside 0 … {MAX_SIDE_M} (metres of ground)")
+    return TileGrid(side_px, overlap, WHOLE_MAX_PX, GRID_VERSION, side_m)
+
+
+def fit_grid(grid: TileGrid, width: int, height: int, *, gsd_m: float | None) -> TileGrid:
+    """The grid in pixels that cuts one image.
+
+    By metres, a tile's side is the same ground in every image, so that flights at 30 m and at 120 m
+    compare. An image whose ground sample distance is not known is cut in pixels. One that shows less
+    ground than a tile is one square, completed by reflection.
+
+    Raises:
+        ConfigError: a tile would be blown up from a few pixels.
+    """
+    if grid.side_m is None or gsd_m is None or not gsd_m > 0:
+        return replace(grid, side_m=None)
+    span = min(round(grid.side_m / gsd_m), max(width, height, MIN_SPAN_PX))
+    if span < MIN_SPAN_PX:
+        raise ConfigError(
+            f"tile_m={grid.side_m:g} is {span} px where a pixel is {gsd_m:.3g} m: use at least "
+            f"{MIN_SPAN_PX * gsd_m:.3g} m"
+        )
+    return TileGrid(span, grid.overlap, 0, GROUND_VERSION)
 
 
 def step_px(grid: TileGrid) -> int:
@@ -98,41 +139,51 @@ def name_tiles(image_id: str, windows: np.ndarray, grid: TileGrid) -> list[str]:
     ]
 
 
-def uncovered_px(width: int, height: int, windows: np.ndarray) -> int:
-    """Pixels of an image that no window covers: 0 for a right grid. Exact, without painting pixels."""
-    if not len(windows):
-        return width * height
-    xs = np.unique(np.clip(np.r_[0, windows[:, 0], windows[:, 0] + windows[:, 2], width], 0, width))
-    ys = np.unique(
-        np.clip(np.r_[0, windows[:, 1], windows[:, 1] + windows[:, 3], height], 0, height)
-    )
-    covered = np.zeros((len(xs) - 1, len(ys) - 1), bool)
+def uncovered_px(
+    width: int, height: int, windows: np.ndarray, *, valid: NDArray[np.bool_] | None = None
+) -> int:
+    """Pixels of an image that no window covers: 0 for a right grid. Exact, without painting pixels.
+
+    With ``valid`` (rows, columns of cells of ``CELL_PX``) only those of valid cells count.
+    """
+    cells = [np.arange(0, side, CELL_PX if valid is not None else side) for side in (width, height)]
+    xs = _cuts(width, windows[:, 0], windows[:, 2], cells[0])
+    ys = _cuts(height, windows[:, 1], windows[:, 3], cells[1])
+    wanted = np.ones((len(xs) - 1, len(ys) - 1), bool)
+    if valid is not None:
+        wanted = valid.T[np.ix_(xs[:-1] // CELL_PX, ys[:-1] // CELL_PX)]
     for x, y, w, h in windows.tolist():
         x0, x1 = np.searchsorted(xs, (x, min(x + w, width)))
         y0, y1 = np.searchsorted(ys, (y, min(y + h, height)))
-        covered[x0:x1, y0:y1] = True
+        wanted[x0:x1, y0:y1] = False
     areas = np.outer(np.diff(xs), np.diff(ys).astype(np.int64))  # int32 ends at 46,340²
-    return int(areas[~covered].sum())
+    return int(areas[wanted].sum())
+
+
+def _cuts(side: int, starts: np.ndarray, lengths: np.ndarray, edges: ArrayLike) -> np.ndarray:
+    """Where anything begins or ends along one side."""
+    return np.unique(np.clip(np.r_[0, starts, starts + lengths, edges, side], 0, side).astype(int))
 
 
 def cut_tiles(
-    pixels: NDArray[np.uint8], windows: np.ndarray, grid: TileGrid, *, whole: bool
+    pixels: Pixels, windows: np.ndarray, side_px: int, *, span_px: int
 ) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) of an upright image under its windows: (N, side, side, 3).
+    """Pixels of an upright image under its windows: (N, side, side, 3).
 
-    A whole image is resized to the square (bilinear, antialiased, aspect not kept); a window shorter
-    than a tile is completed by reflection; every other tile is exactly the image's pixels.
+    A window shorter than ``span_px`` is completed by reflection; spans that are not the tile's side
+    are scaled to it. Every other tile is exactly the image's pixels. Span 0 is a whole image: its
+    window is scaled to the square, aspect not kept.
     """
-    side = grid.side_px
-    if whole:
-        resized = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
-        return np.asarray(resized)[None]
-    tiles = np.empty((len(windows), side, side, 3), np.uint8)
+    tiles = np.empty((len(windows), side_px, side_px, 3), np.uint8)
     for tile, (x, y, w, h) in zip(tiles, windows.tolist(), strict=True):
         cut = pixels[y : y + h, x : x + w]
-        tile[:] = (
-            np.pad(cut, ((0, side - h), (0, side - w), (0, 0)), "reflect")
-            if min(h, w) < side
-            else cut
-        )
+        if span_px and min(h, w) < span_px:
+            cut = np.pad(cut, ((0, span_px - h), (0, span_px - w), (0, 0)), "reflect")
+        tile[:] = cut if span_px == side_px else _scale(cut, side_px)
     return tiles
+
+
+def _scale(cut: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """To the square: bilinear, antialiased."""
+    scaled = Image.fromarray(cut).resize((side_px, side_px), Image.Resampling.BILINEAR)
+    return np.asarray(scaled)

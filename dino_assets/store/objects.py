@@ -34,6 +34,7 @@ T = TypeVar("T")
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
 
 FILE_CHUNK_BYTES = 32 * 2**20
+STREAM_CHUNK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,21 @@ class ObjectStore:
         """
         self._check_foreign_key(key)
         return self._call("get", key, lambda: obstore.get(self._backend, key).bytes().to_bytes())
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """An object's bytes from first to last, a few MiB at a time and in one request.
+
+        Raises:
+            ObjectNotFoundError: there is none; said when the first bytes are asked for.
+        """
+        self._check_foreign_key(key)
+        chunks = self._call(
+            "get",
+            key,
+            lambda: iter(obstore.get(self._backend, key).stream(min_chunk_size=STREAM_CHUNK_BYTES)),
+        )
+        while (chunk := self._call("get", key, lambda: next(chunks, None))) is not None:
+            yield bytes(chunk)
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Read up to ``length`` bytes from ``start``, which lies inside the object."""

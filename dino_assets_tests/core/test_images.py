@@ -12,13 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dino_assets.core.images import (
-    FORMATS,
-    MAX_PIXELS,
-    inspect_image,
-    is_photo_name,
-    judge_quarantine,
-)
+from dino_assets.core.decoding import FORMATS, MAX_PIXELS, decode_image
+from dino_assets.core.images import inspect_image, judge_quarantine
 from dino_assets.errors import UnusableImageError
 from dino_assets_tests.conftest import photo_bytes
 
@@ -57,8 +52,13 @@ def png(width: int, height: int, *, depth: int = 8, color: int = 2, body: bytes 
 
 
 def refusal(data: bytes, **options: int) -> UnusableImageError:
-    with pytest.raises(UnusableImageError) as caught:
+    """What looking and decoding, one after the other, say against a file."""
+    try:
         inspect_image(data, **options)
+    except UnusableImageError as error:
+        return error
+    with pytest.raises(UnusableImageError) as caught:
+        decode_image(data)
     return caught.value
 
 
@@ -78,6 +78,7 @@ def test_inspect_image__every_format(kind: str):
         "stored_width": 70,
         "stored_height": 30,
         "orientation": 1,
+        "note": None,
     }
 
 
@@ -160,6 +161,12 @@ def test_inspect_image__preview_pages_are_not_a_film():
     for kind in ("TIFF", "MPO"):  # DJI writes JPEGs with a preview inside: Pillow calls them MPO
         data = encode(pages[0], kind, save_all=True, append_images=pages[1:])
         assert inspect_image(data).width == 50
+        assert inspect_image(data).note == ("first of 2 pages" if kind == "TIFF" else None)
+
+
+def test_inspect_image__reads_no_pixels():
+    data = photo_bytes(640, 480)
+    assert inspect_image(data[: len(data) // 2]).width == 640
 
 
 # --- bad files ------------------------------------------------------------------------------
@@ -173,7 +180,7 @@ def test_inspect_image__text_named_jpg():
     error = refusal(b"not a picture at all")
     assert error.reason == "not-an-image"
     assert error.detail == (
-        "no whole header of JPEG, PNG, BMP, TIFF, WEBP; it starts with b'not a pi'"
+        "no whole header of JPEG, PNG, BMP, TIFF, WEBP, HEIC, DNG; it starts with b'not a pi'"
     )
 
 
@@ -191,7 +198,7 @@ def test_inspect_image__animated(kind: str):
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 0.97])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
-def test_inspect_image__truncated(kind: str, share: float):
+def test_decode_image__truncated(kind: str, share: float):
     data = photo_bytes(kind=kind)
     error = refusal(data[: int(len(data) * share)])
     assert error.reason in ("truncated", "undecodable", "not-an-image")
@@ -199,13 +206,13 @@ def test_inspect_image__truncated(kind: str, share: float):
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9, 0.97])
 @pytest.mark.parametrize("is_progressive", [False, True])
-def test_inspect_image__truncated_jpeg_has_its_own_reason(share: float, is_progressive: bool):
+def test_decode_image__truncated_jpeg_has_its_own_reason(share: float, is_progressive: bool):
     data = photo_bytes(640, 480, progressive=is_progressive)
     assert refusal(data[: int(len(data) * share)]).reason == "truncated"
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])
-def test_inspect_image__small_scale_finds_what_full_decoding_finds(options: dict[str, object]):
+def test_decode_image__finds_what_pillow_finds(options: dict[str, object]):
     data = encode(smooth(256, 200), "JPEG", quality=90, **options)
     for end in range(len(data) - 300, len(data) + 1, 7):
         cut = data[:end]
@@ -217,6 +224,7 @@ def test_inspect_image__small_scale_finds_what_full_decoding_finds(options: dict
             is_whole = False
         if is_whole:
             inspect_image(cut)
+            decode_image(cut)
         else:
             refusal(cut)
 
@@ -253,11 +261,13 @@ def test_inspect_image__says_nothing_on_stderr():
     damaged = encode(smooth(50, 30), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     large = png(12_000, 12_000, depth=1, color=0)
     script = f"""
+from dino_assets.core.decoding import decode_image
 from dino_assets.core.images import inspect_image
 from dino_assets.errors import UnusableImageError
 for data in ({damaged!r}, {large!r}):
     try:
-        print(inspect_image(data).width)
+        inspect_image(data)
+        print(decode_image(data).shape[1])
     except UnusableImageError as error:
         print(error.reason)
 """
@@ -274,13 +284,16 @@ SEEDS = {kind: photo_bytes(24, 16, kind=kind) for kind in FORMATS}
 
 REASONS = {
     "empty", "not-an-image", "too-large", "animated", "unsupported-mode", "truncated", "undecodable",
+    "missing-extra",
 }  # fmt: skip
 
 
 def outcome(data: bytes) -> str:
     """Facts or a refusal, as text; any other exception escapes."""
     try:
-        return str(inspect_image(data, max_pixels=10**6))
+        facts = inspect_image(data, max_pixels=10**6)
+        assert decode_image(data).shape == (facts.height, facts.width, 3)
+        return str(facts)
     except UnusableImageError as error:
         return str(error)
 
@@ -325,34 +338,7 @@ def test_inspect_image__in_many_threads():
     assert [facts.image_id for facts in found] == [hashlib.sha256(f).hexdigest() for f in files]
 
 
-# --- names and verdicts ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["a.jpg", "DCIM/100MEDIA/DJI_0001.JPG", "x.Jpeg", "a.b.tif", "é.WEBP", "a#1.png", ".jpg.jpg"],
-)
-def test_is_photo_name__photographs(path: str):
-    assert is_photo_name(path)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "._DJI_0001.JPG",
-        "x/._a.jpg",
-        "a.THM",
-        "a.SRT",
-        "a.MRK",
-        "a.LRF",
-        "jpg",
-        "a.jpg/b",
-        "a.jpg ",
-        ".jpg",
-    ],
-)
-def test_is_photo_name__others(path: str):
-    assert not is_photo_name(path)
+# --- verdicts -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dino_assets.core.tiling import (
+    CELL_PX,
+    GROUND_VERSION,
+    MIN_SPAN_PX,
     count_windows,
+    cut_tiles,
     cut_windows,
+    fit_grid,
     is_padded,
     is_whole,
     make_grid,
@@ -224,6 +229,139 @@ def test_uncovered_px__more_pixels_than_int32_counts():
     windows = np.array([[0, 0, 10, 10]], np.int32)
     assert uncovered_px(99_999, 99_999, windows) == 99_999**2 - 100
     assert uncovered_px(99_999, 99_999, windows[:0]) == 99_999**2
+
+
+@MANY
+@given(
+    width=st.integers(1, 150),
+    height=st.integers(1, 150),
+    windows=st.lists(st.tuples(*[st.integers(0, 140)] * 2, *[st.integers(1, 90)] * 2), max_size=6),
+    seed=st.integers(0, 99),
+)
+def test_uncovered_px__of_valid_cells_equals_painting(
+    width: int, height: int, windows: list[tuple[int, int, int, int]], seed: int
+):
+    rows, columns = -(-height // CELL_PX), -(-width // CELL_PX)
+    valid = np.random.default_rng(seed).random((rows, columns)) < 0.5
+    wanted = np.kron(valid, np.ones((CELL_PX, CELL_PX), bool))[:height, :width].copy()
+    for x, y, w, h in windows:
+        wanted[y : y + h, x : x + w] = False
+    array = np.array(windows, np.int32).reshape(-1, 4)
+    assert uncovered_px(width, height, array, valid=valid) == wanted.sum()
+
+
+# --- tiles by metres of ground --------------------------------------------------------------
+
+
+def test_fit_grid__by_hand():
+    grid = make_grid(518, side_m=20)
+    # 30 m up a pixel may be 1 cm, 120 m up 4 cm: 2000 and 500 px of 20 m of ground.
+    assert fit_grid(grid, 4000, 3000, gsd_m=0.01) == TileGrid(2000, 0.5, 0, GROUND_VERSION)
+    assert fit_grid(grid, 4000, 3000, gsd_m=0.04) == TileGrid(500, 0.5, 0, GROUND_VERSION)
+
+
+def test_fit_grid__flights_at_30_and_120_m_show_the_same_ground():
+    grid = make_grid(512, side_m=15)
+    for gsd_m in (0.0082, 0.0328):
+        fitted = fit_grid(grid, 5472, 3648, gsd_m=gsd_m)
+        windows = cut_windows(5472, 3648, fitted)
+        assert np.allclose(windows[:, 2:] * gsd_m, 15, atol=gsd_m)
+        assert np.allclose(step_px(fitted) * gsd_m, 7.5, atol=gsd_m)
+
+
+@pytest.mark.parametrize("gsd_m", [None, float("nan"), 0.0, -1.0])
+def test_fit_grid__unknown_scale_is_cut_in_pixels(gsd_m: float | None):
+    assert fit_grid(make_grid(518, side_m=20), 4000, 3000, gsd_m=gsd_m) == make_grid(518)
+
+
+def test_fit_grid__without_metres_the_scale_changes_nothing():
+    assert fit_grid(GRID, 4000, 3000, gsd_m=0.01) == GRID
+
+
+def test_fit_grid__less_ground_than_a_tile_is_one_square():
+    fitted = fit_grid(make_grid(518, side_m=100), 4000, 3000, gsd_m=0.001)
+    assert fitted.side_px == 4000
+    assert cut_windows(4000, 3000, fitted).tolist() == [[0, 0, 4000, 3000]]
+    assert is_padded(cut_windows(4000, 3000, fitted), fitted, whole=False).all()
+
+
+def test_fit_grid__a_few_pixels_are_not_blown_up():
+    grid = make_grid(518, side_m=1)
+    with pytest.raises(
+        ConfigError, match=r"tile_m=1 is 20 px where a pixel is 0.05 m: use at least"
+    ):
+        fit_grid(grid, 4000, 3000, gsd_m=0.05)
+    assert fit_grid(make_grid(518, side_m=1.6), 4000, 3000, gsd_m=0.05).side_px == MIN_SPAN_PX
+
+
+@pytest.mark.parametrize("side_m", [0, -3, 10_001, float("nan"), float("inf")])
+def test_make_grid__impossible_metres(side_m: float):
+    with pytest.raises(ConfigError, match=f"tile_m={side_m} is outside 0 … 10000"):
+        make_grid(518, side_m=side_m)
+
+
+@MANY
+@given(
+    width=large,
+    height=large,
+    side_m=st.floats(1, 300),
+    gsd_m=st.floats(0.003, 0.5),
+    overlap=st.sampled_from([0, 0.5]),
+)
+def test_fit_grid__covers_stays_inside_and_counts(
+    width: int, height: int, side_m: float, gsd_m: float, overlap: float
+):
+    assume(side_m / gsd_m > MIN_SPAN_PX)
+    grid = fit_grid(make_grid(518, overlap=overlap, side_m=side_m), width, height, gsd_m=gsd_m)
+    assume(affordable(width, height, grid))
+    windows = cut_windows(width, height, grid)
+    assert uncovered_px(width, height, windows) == 0
+    assert len(windows) == count_windows(width, height, grid)
+    assert len(np.unique(windows, axis=0)) == len(windows)
+    assert (windows.min(), *(windows[:, :2] + windows[:, 2:]).max(axis=0)) == (0, width, height)
+
+
+def test_name_tiles__a_padded_tile_is_not_named_like_the_whole_image():
+    by_px = cut_windows(800, 600, GRID)
+    fitted = fit_grid(make_grid(518, side_m=100), 800, 600, gsd_m=0.01)
+    by_m = cut_windows(800, 600, fitted)
+    assert by_px.tolist() == by_m.tolist()
+    assert name_tiles("a" * 64, by_px, GRID) != name_tiles("a" * 64, by_m, fitted)
+
+
+# --- cut_tiles ------------------------------------------------------------------------------
+
+COUNTING = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+
+
+def test_cut_tiles__exact_pixels():
+    tiles = cut_tiles(COUNTING, np.array([[0, 0, 4, 4], [4, 2, 4, 4]]), 4, span_px=4)
+    assert (tiles[0] == COUNTING[:4, :4]).all()
+    assert (tiles[1] == COUNTING[2:, 4:]).all()
+
+
+def test_cut_tiles__short_window_is_completed_by_reflection():
+    (tile,) = cut_tiles(COUNTING[:3], np.array([[2, 0, 4, 3]]), 4, span_px=4)
+    assert (tile[:3] == COUNTING[:3, 2:6]).all()
+    assert (tile[3] == COUNTING[1, 2:6]).all()
+
+
+def test_cut_tiles__whole_image_is_stretched():
+    pixels = np.zeros((2, 4, 3), np.uint8)
+    pixels[:, 2:] = 200
+    (tile,) = cut_tiles(pixels, np.array([[0, 0, 4, 2]]), 4, span_px=0)
+    assert tile.shape == (4, 4, 3)
+    assert (tile[:, 0] == 0).all()
+    assert (tile[:, 3] == 200).all()
+
+
+def test_cut_tiles__span_is_scaled_after_it_was_completed():
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    pixels[:, :4] = 100
+    tiles = cut_tiles(pixels, np.array([[0, 0, 8, 4]]), 4, span_px=8)
+    assert tiles.shape == (1, 4, 4, 3)
+    assert (tiles[0, :, 0] == 100).all()  # not stretched: still half and half, four rows
+    assert (tiles[0, :, 3] == 0).all()
 
 
 # --- make_grid ------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
+import hashlib
 import os
+import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from dino_assets.errors import ConfigError, SourceError, StoreError
+from dino_assets.errors import ConfigError, DiskFullError, SourceError, StoreError
 from dino_assets.records import SourceEntry
 from dino_assets.stages.sources import (
     BucketSource,
@@ -15,7 +18,7 @@ from dino_assets.stages.sources import (
     fingerprint,
     open_source,
 )
-from dino_assets.store.objects import open_store
+from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.conftest import s3_settings
 
 SECRET = b"must never be read"
@@ -547,3 +550,328 @@ def test_fingerprint__does_not_depend_on_the_place(card: Path, tmp_path: Path):
     before = fingerprint(FolderSource(card, shown="card").entries())
     card.rename(tmp_path / "moved")
     assert fingerprint(FolderSource(tmp_path / "moved", shown="x").entries()) == before
+
+
+# --- labels, columns, the same file twice ---------------------------------------------------
+
+
+def describe(source: ListSource) -> dict[str, tuple[str | None, str | None, str | None]]:
+    return {e.path: (e.label, e.metadata, e.refusal) for e in source.entries()}
+
+
+def test_folder__labels_are_the_top_folders(card: Path):
+    put(card, "wheat/a.jpg", "wheat/north/b.jpg", "rye/a.jpg", "top.jpg", "x/100MEDIA/c.jpg")
+    labels = {e.path: e.label for e in FolderSource(card, shown="card").entries()}
+    assert labels == {
+        "wheat/a.jpg": "wheat", "wheat/north/b.jpg": "wheat", "rye/a.jpg": "rye", "top.jpg": None,
+        "x/100MEDIA/c.jpg": None,
+    }  # fmt: skip
+    assert all(e.metadata is None for e in FolderSource(card, shown="card").entries())
+
+
+def test_list__labels_and_metadata(card: Path):
+    put(card, "wheat/a.jpg", "b.jpg", "c.jpg")
+    text = "Image_Path , LABEL,field,crop year\nwheat/a.jpg, ripe ,7,\nb.jpg,,8,2024\nc.jpg,,,\n"
+    assert describe(write_list(card, text)) == {
+        "wheat/a.jpg": ("ripe", '{"field": "7"}', None),
+        "b.jpg": (None, '{"crop year": "2024", "field": "8"}', None),
+        "c.jpg": (None, None, None),
+    }
+
+
+def test_list__fields_without_a_column_are_kept(card: Path):
+    put(card, "a.jpg", "b.jpg")
+    text = "image_path,label,,x\na.jpg,1,two,3,four,,six\nb.jpg\n"
+    expected = '{"column 3": "two", "column 5": "four", "column 7": "six", "x": "3"}'
+    assert describe(write_list(card, text)) == {
+        "a.jpg": ("1", expected, None), "b.jpg": (None, None, None),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_path;label;note\na.jpg;ripe;x,y\n",
+        "image_path\tlabel\tnote\r\na.jpg\tripe\tx,y\r\n",
+        'image_path,label,note\na.jpg,ripe,"x,y"\n',
+        '\ufeffsep=;\r\nlabel;"Image_Path";note\r\nripe;a.jpg;x,y\r\n',
+        'sep=|\nimage_path|label|note\na.jpg|ripe|"x,y"\n',
+        '\n\nimage_path,"label","note"\n\na.jpg,ripe,"x,y"\n',
+    ],
+)
+def test_list__delimiters(card: Path, text: str):
+    put(card, "a.jpg")
+    assert describe(write_list(card, text)) == {"a.jpg": ("ripe", '{"note": "x,y"}', None)}
+
+
+def test_list__a_delimiter_in_a_name_is_no_delimiter(card: Path):
+    put(card, "a;b.jpg")
+    assert listing(write_list(card, "image_path\na;b.jpg\n")) == {"a;b.jpg": None}
+
+
+def test_list__a_column_twice(card: Path):
+    source = write_list(card, "image_path,Label,label\na.jpg,1,2\n")
+    with pytest.raises(SourceError, match="has the column 'label' more than once"):
+        source.entries()
+
+
+def test_list__the_same_file_twice(card: Path):
+    put(card, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    (card / "link.jpg").symlink_to("a.jpg")
+    text = (
+        "image_path,label,x\nlink.jpg,a,\nlink.jpg,b,\na.jpg,ripe,1\n./a.jpg,ripe,1\nb.jpg,ripe,1\nb.jpg,green,1\n"
+        "c.jpg,,1\nc.jpg,ripe,\nd.jpg,ripe,2\nd.jpg,ripe,1\ngone.jpg,a,\ngone.jpg,b,\n"
+    )
+    found = write_list(card, text).entries()
+    assert {e.path: (e.label, e.metadata, e.refusal) for e in found} == {
+        "a.jpg": ("ripe", '{"x": "1"}', None),
+        "b.jpg": (None, '{"x": "1"}', "conflicting-labels"),
+        "c.jpg": ("ripe", '{"x": "1"}', None),
+        "d.jpg": ("ripe", '{"x": ["2", "1"]}', None),
+        "gone.jpg": ("a", None, "missing"),
+        "link.jpg": ("a", None, "link"),
+    }
+    assert found[1].refusal_detail == "the list calls it 'green' and 'ripe'; keep one"
+
+
+def test_list__labels_that_are_no_text_are_shown(card: Path):
+    put(card, "a.jpg")
+    source = write_list(card, "image_path,label,x\na.jpg,caf\udce9,\udcff\n")
+    assert describe(source) == {"a.jpg": ("caf\\xe9", '{"x": "\\\\xff"}', None)}
+    fingerprint(source.entries())
+
+
+def test_list__a_text_list_has_no_comments(card: Path):
+    put(card, "#1.jpg", "a.jpg")
+    source = write_list(card, "# my flight\n#1.jpg\na.jpg\n", "l.txt")
+    assert listing(source) == {"# my flight": "missing", "#1.jpg": None, "a.jpg": None}
+
+
+def test_list__backslashes_are_explained(card: Path):
+    put(card, "sub/a.jpg")
+    (entry,) = write_list(card, "sub\\a.jpg\n", "l.txt").entries()
+    assert entry.refusal_detail == "No such file or directory; folders are separated by /, not \\"
+
+
+# --- roots of lists -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(card: Path) -> Path:
+    put(card.parent / "archive", "2023/a.jpg", "b.jpg")
+    (card.parent / "archive" / "out").symlink_to(card.parent)
+    return card.parent / "archive"
+
+
+def test_list__files_in_a_configured_root(card: Path, archive: Path):
+    put(card, "c.jpg")
+    secret = card.parent / "secret.jpg"
+    text = f"{archive}/2023/a.jpg\n../archive/b.jpg\n../archive/2023/../2023/a.jpg\nc.jpg\n"
+    text += f"{secret}\n../secret.jpg\n../archive/../secret.jpg\n../archive/out/secret.jpg\n"
+    (card / "l.txt").write_text(text)
+    source = open_source("card/l.txt", root=card.parent, image_roots=[Path("archive")])
+    assert listing(source) == {
+        "../archive/2023/a.jpg": None, "../archive/b.jpg": None, "c.jpg": None,
+        str(secret): "outside", "../secret.jpg": "outside", "../archive/../secret.jpg": "outside",
+        "../archive/out/secret.jpg": "link",
+    }  # fmt: skip
+    assert source.read("../archive/2023/a.jpg") == b"2023/a.jpg"
+    with source.open_file("../archive/b.jpg") as file:
+        assert file.read_bytes() == b"b.jpg"
+    for path in ("../secret.jpg", "../archive/../secret.jpg", str(secret), f"{archive}/b.jpg"):
+        with pytest.raises(SourceError, match="leads out of the folder"):
+            source.read(path)
+        with pytest.raises(SourceError, match="leads out of the folder"):
+            source.open_file(path)
+    with pytest.raises(
+        SourceError, match=r"cannot read '\.\./archive/out/secret\.jpg': "
+    ) as caught:
+        source.read("../archive/out/secret.jpg")
+    assert str(card.parent) not in str(caught.value)
+
+
+def test_list__without_roots_all_that_is_outside(card: Path, archive: Path):
+    (card / "l.txt").write_text(f"{archive}/b.jpg\n../archive/b.jpg\n")
+    source = open_source("card/l.txt", root=card.parent)
+    assert set(listing(source).values()) == {"outside"}
+    assert "DINO_IMAGE_ROOTS" in source.entries()[0].refusal_detail
+
+
+def test_list__a_root_under_a_linked_name(card: Path, archive: Path):
+    (card.parent / "mnt").symlink_to(archive)
+    (card / "l.txt").write_text(f"{card.parent}/mnt/b.jpg\n../archive/b.jpg\n")
+    source = open_source("card/l.txt", root=card.parent, image_roots=[card.parent / "mnt"])
+    assert listing(source) == {"../archive/b.jpg": None}
+    assert source.read("../archive/b.jpg") == b"b.jpg"
+
+
+def test_list__a_root_that_is_not_there_is_an_error_only_where_it_is_needed(card: Path):
+    put(card, "a.jpg")
+    gone = card.parent / "unmounted"
+    (card / "l.txt").write_text("a.jpg\n../other/x.jpg\n")
+    source = open_source("card/l.txt", root=card.parent, image_roots=[gone])
+    assert listing(source) == {"a.jpg": None, "../other/x.jpg": "outside"}
+    (card / "l.txt").write_text("a.jpg\n../unmounted/x.jpg\n")
+    with pytest.raises(
+        ConfigError, match=r"'\.\./unmounted/x\.jpg', which lies in a folder of DINO"
+    ):
+        source.entries()
+
+
+# --- open_file and the bound of read --------------------------------------------------------
+
+
+def test_folder__open_file(card: Path):
+    put(card, "100MEDIA/a.jpg")
+    source = FolderSource(card, shown="card")
+    opened = count_open_files()
+    with source.open_file("100MEDIA/a.jpg") as file:
+        (card / "100MEDIA" / "a.jpg").unlink()  # what was opened stays
+        assert file.read_bytes() == file.read_bytes() == b"100MEDIA/a.jpg"
+    assert count_open_files() == opened
+
+
+@pytest.mark.parametrize(
+    "change",
+    [replace_by_link, replace_by_pipe, replace_by_folder, replace_parent_by_link, remove],
+)
+def test_folder__open_file_of_what_was_replaced(card: Path, change: Callable[[Path], None]):
+    put(card, "100MEDIA/a.jpg")
+    change(card / "100MEDIA" / "a.jpg")
+    opened = count_open_files()
+    with (
+        pytest.raises(SourceError, match=r"^cannot read '100MEDIA/a\.jpg': "),
+        FolderSource(card, shown="card").open_file("100MEDIA/a.jpg"),
+    ):
+        pass
+    assert count_open_files() == opened
+
+
+def test_folder__read_is_bounded(card: Path):
+    put(card, "12345")
+    source = FolderSource(card, shown="card")
+    assert source.read("12345", max_bytes=5) == b"12345"
+    with pytest.raises(SourceError, match=r"^cannot read '12345': it has more than 4 bytes$"):
+        source.read("12345", max_bytes=4)
+
+
+def test_folder__a_file_that_tells_no_size_is_read():
+    source = FolderSource(Path("/proc/self").resolve(), shown="x")
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    assert source.read("status").startswith(b"Name:")
+    with pytest.raises(SourceError, match="more than 10 bytes"):
+        source.read("status", max_bytes=10)
+
+
+def test_folder__a_folder_replaced_by_a_link_while_it_is_listed(
+    card: Path, monkeypatch: pytest.MonkeyPatch
+):
+    put(card, "sub/a.jpg", "z.jpg")
+    put(card.parent / "outside", "secret-name.jpg")
+    source = FolderSource(card, shown="card")
+    opening = source._open_folder
+
+    def swap(folder: str) -> int:
+        if folder == "sub/":
+            (card / "sub").rename(card.parent / "moved")
+            (card / "sub").symlink_to(card.parent / "outside")
+        return opening(folder)
+
+    monkeypatch.setattr(source, "_open_folder", swap)
+    opened = count_open_files()
+    assert listing(source) == {"sub/": "unreadable", "z.jpg": None}
+    assert count_open_files() == opened
+
+
+def test_folder__a_device_is_listed_and_not_opened(card: Path):
+    try:
+        os.mknod(card / "null.jpg", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("making a device needs root")
+    source = FolderSource(card, shown="card")
+    assert listing(source) == {"null.jpg": "special-file"}
+    with pytest.raises(SourceError, match="not a regular file"):
+        source.read("null.jpg")
+
+
+def test_folder__the_strangest_names(card: Path):
+    names = ["a\x01\x1b[31m.jpg", "trailing .jpg ", "\t.jpg", "x" * 251 + ".jpg", "é.jpg", "e\u0301.jpg",
+             "\u202egpj.exe.jpg", "...jpg", "\\.jpg"]  # fmt: skip
+    put(card, *names)
+    os.link(card / "é.jpg", card / "hard link.jpg")
+    source = FolderSource(card, shown="card")
+    assert listing(source) == dict.fromkeys([*names, "hard link.jpg"])
+    assert [source.read(name).decode() for name in names] == names
+    assert source.read("hard link.jpg").decode() == "é.jpg"
+
+
+def test_folder__a_zero_byte_is_no_name(card: Path):
+    with pytest.raises(SourceError, match="no file has such a name"):
+        FolderSource(card, shown="card").read("a\0.jpg")
+
+
+def test_bucket__labels_and_open_file(bucket, tmp_path: Path):
+    upload, source = bucket
+    upload("wheat/a.jpg", "b.jpg")
+    assert {e.path: e.label for e in source.entries()} == {"wheat/a.jpg": "wheat", "b.jpg": None}
+    source.scratch = tmp_path / "scratch"
+    source.scratch.mkdir()
+    opened = count_open_files()
+    with source.open_file("wheat/a.jpg") as file:
+        assert file.read_bytes() == b"wheat/a.jpg"
+        assert file.stat().st_size == 11
+        assert list(source.scratch.iterdir()) == []  # nothing to be left behind
+    assert count_open_files() <= opened + 1  # a pooled connection
+    with (
+        pytest.raises(SourceError, match=r"cannot read 'gone\.jpg': there is no such object"),
+        source.open_file("gone.jpg"),
+    ):
+        pass
+    assert source.read("b.jpg", max_bytes=5) == b"b.jpg"
+    with pytest.raises(SourceError, match=r"'b\.jpg': it has more than 4 bytes"):
+        source.read("b.jpg", max_bytes=4)
+
+
+def test_bucket__open_file_on_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch):
+    store = ObjectStore.in_memory()
+    store.put("a.tif", bytes(3 * 2**20))
+    source = BucketSource(store, scratch=small_disk)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "stream", lambda key: pytest.fail("fetched in vain"))
+        with pytest.raises(DiskFullError, match=r"'a\.tif' has 0\.00 GB") as caught:
+            source.open_file("a.tif").__enter__()
+    assert caught.value.needed_bytes == 3 * 2**20
+    # Somebody else takes the room meanwhile.
+    roomy = shutil.disk_usage("/")._replace(free=10**12)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: roomy)
+    opened = count_open_files()
+    with pytest.raises(DiskFullError, match="Make room, or set TMPDIR"):
+        source.open_file("a.tif").__enter__()
+    assert count_open_files() == opened
+
+
+# --- fingerprint and what lists say ---------------------------------------------------------
+
+
+def test_fingerprint__as_it_was_before_there_were_labels():
+    before = hashlib.sha256(b"wheat/a.jpg\x001\x002\x00\n").hexdigest()
+    assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2")]) == before
+    assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2", label="wheat")]) == before
+
+
+def test_fingerprint__what_a_list_says_counts(card: Path):
+    put(card, "wheat/a.jpg")
+    texts = [
+        "image_path\nwheat/a.jpg\n",
+        "image_path,label\nwheat/a.jpg,wheat\n",  # the folder's own name, said by the list
+        "image_path,label\nwheat/a.jpg,ripe\n",
+        "image_path,x\nwheat/a.jpg,ripe\n",
+        "image_path,label,x\nwheat/a.jpg,ripe,1\n",
+        "image_path,label,x\nwheat/a.jpg,ripe,2\n",
+    ]
+    found = [fingerprint(write_list(card, text).entries()) for text in texts]
+    assert len(set(found)) == len(texts)
+    assert found[0] == fingerprint(
+        e for e in FolderSource(card, shown="x").entries() if e.path.endswith(".jpg")
+    )

@@ -1,3 +1,4 @@
+import random
 import threading
 
 import pytest
@@ -78,6 +79,26 @@ def test_put_chunks__raising_leaves_what_was_there(store: ObjectStore):
         store.put_chunks("a", chunks())
     assert store.get("a") == b"old"
     assert [info.key for info in store.list()] == ["a"]
+
+
+def test_stream__from_first_to_last(store: ObjectStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dino_assets.store.objects.STREAM_CHUNK_BYTES", 2**20)
+    data = random.Random(0).randbytes(5 * 2**20 + 3)
+    store.put("large", data)
+    store.put("empty", b"")
+    chunks = list(store.stream("large"))
+    assert b"".join(chunks) == data
+    assert {type(chunk) for chunk in chunks} == {bytes}
+    if store.url != "memory://":  # which hands out what it has
+        assert max(map(len, chunks)) < 3 * 2**20
+    assert b"".join(store.stream("empty")) == b""
+
+
+def test_stream__missing(store: ObjectStore):
+    with pytest.raises(ObjectNotFoundError, match="get 'no' in store"):
+        list(store.stream("no"))
+    with pytest.raises(ConfigError, match="is not a key"):
+        list(store.stream("a//b"))
 
 
 def test_get_range__inside_and_over_the_end(store: ObjectStore):

@@ -1,0 +1,212 @@
+"""Areas on the globe as other programs read them: WKB in GeoParquet, and GeoJSON."""
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Ring = list[tuple[float, float]]
+_POLYGON, _MULTIPOLYGON = 3, 6
+_DIGITS = 9  # a tenth of a millimetre
+
+# Written out, because a reader may take a missing one for unknown.
+_CRS84: dict[str, Any] = {
+    "$schema": "https://proj.org/schemas/v0.7/projjson.schema.json",
+    "type": "GeographicCRS",
+    "name": "WGS 84 (CRS84)",
+    "datum_ensemble": {
+        "name": "World Geodetic System 1984 ensemble",
+        "members": [
+            {
+                "name": "World Geodetic System 1984 (Transit)",
+                "id": {"authority": "EPSG", "code": 1166},
+            },
+            {
+                "name": "World Geodetic System 1984 (G730)",
+                "id": {"authority": "EPSG", "code": 1152},
+            },
+            {
+                "name": "World Geodetic System 1984 (G873)",
+                "id": {"authority": "EPSG", "code": 1153},
+            },
+            {
+                "name": "World Geodetic System 1984 (G1150)",
+                "id": {"authority": "EPSG", "code": 1154},
+            },
+            {
+                "name": "World Geodetic System 1984 (G1674)",
+                "id": {"authority": "EPSG", "code": 1155},
+            },
+            {
+                "name": "World Geodetic System 1984 (G1762)",
+                "id": {"authority": "EPSG", "code": 1156},
+            },
+            {
+                "name": "World Geodetic System 1984 (G2139)",
+                "id": {"authority": "EPSG", "code": 1309},
+            },
+        ],
+        "ellipsoid": {
+            "name": "WGS 84",
+            "semi_major_axis": 6378137,
+            "inverse_flattening": 298.257223563,
+        },
+        "accuracy": "2.0",
+        "id": {"authority": "EPSG", "code": 6326},
+    },
+    "coordinate_system": {
+        "subtype": "ellipsoidal",
+        "axis": [
+            {
+                "name": "Geodetic longitude",
+                "abbreviation": "Lon",
+                "direction": "east",
+                "unit": "degree",
+            },
+            {
+                "name": "Geodetic latitude",
+                "abbreviation": "Lat",
+                "direction": "north",
+                "unit": "degree",
+            },
+        ],
+    },
+    "scope": "Not known.",
+    "area": "World.",
+    "bbox": {
+        "south_latitude": -90,
+        "west_longitude": -180,
+        "north_latitude": 90,
+        "east_longitude": 180,
+    },
+    "id": {"authority": "OGC", "code": "CRS84"},
+}
+
+
+def describe_geometry() -> bytes:
+    """The GeoParquet 1.1 metadata (key ``geo``) of a table with a WKB column ``geometry``."""
+    column = {
+        "encoding": "WKB",
+        "geometry_types": ["MultiPolygon", "Polygon"],
+        "crs": _CRS84,
+        "edges": "planar",
+        "orientation": "counterclockwise",
+    }
+    told = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    return json.dumps(told, separators=(",", ":")).encode()
+
+
+def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:
+    """WKB of areas (N, 4, 2) longitude, latitude: counter-clockwise, closed, cut at the antimeridian.
+
+    None for an area that is not known, and for one that holds a pole: no polygon in degrees does.
+    """
+    areas = np.asarray(corners, np.float64).reshape(-1, 4, 2)
+    steps = np.diff(areas[..., 0], axis=1, append=areas[:, :1, 0])
+    steps = (steps + 180) % 360 - 180
+    longitudes = areas[:, :1, 0] + np.cumsum(np.pad(steps[:, :3], ((0, 0), (1, 0))), axis=1)
+    with np.errstate(invalid="ignore"):
+        is_known = np.isfinite(areas).all((1, 2)) & (np.abs(steps.sum(1)) < 1)
+    encoded: list[bytes | None] = []
+    for known, east, north in zip(is_known, longitudes, areas[..., 1], strict=True):
+        ring = list(zip(east.tolist(), north.tolist(), strict=True))
+        encoded.append(_encode_area(ring) if known else None)
+    return encoded
+
+
+def decode_wkb(wkb: bytes) -> list[_Ring]:
+    """The outer rings of what `encode_wkb` made: one, or two on both sides of the antimeridian."""
+    kind, count = struct.unpack_from("<xII", wkb)
+    if kind == _POLYGON:
+        return [_decode_ring(wkb, 9)[0]]
+    rings, at = [], 9
+    for _ in range(count):
+        ring, at = _decode_ring(wkb, at + 9)
+        rings.append(ring)
+    return rings
+
+
+def encode_geojson(geometries: Sequence[bytes | None], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A feature collection (RFC 7946) of areas and what is known about each; equal input, equal text."""
+    features = [
+        {"type": "Feature", "geometry": _to_json(wkb), "properties": _clean(row)}
+        for wkb, row in zip(geometries, rows, strict=True)
+    ]
+    lines = ",\n".join(
+        json.dumps(feature, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        for feature in features
+    )
+    return '{"type":"FeatureCollection","features":[\n' + lines + "\n]}\n"
+
+
+def _encode_area(ring: _Ring) -> bytes | None:
+    lowest = min(x for x, _ in ring)
+    shift = -360 * math.floor((lowest + 180) / 360)
+    ring = [(x + shift, y) for x, y in ring]
+    if max(x for x, _ in ring) <= 180:
+        return _encode_polygon(ring)
+    parts = [_clip(ring, keep_west=True), [(x - 360, y) for x, y in _clip(ring, keep_west=False)]]
+    polygons = [p for p in map(_encode_polygon, parts) if p is not None]
+    if len(polygons) < 2:
+        return polygons[0] if polygons else None
+    return struct.pack("<BII", 1, _MULTIPOLYGON, len(polygons)) + b"".join(polygons)
+
+
+def _clip(ring: _Ring, *, keep_west: bool) -> _Ring:
+    """The part of a convex ring on one side of 180 degrees."""
+    kept: _Ring = []
+    for (x0, y0), (x1, y1) in zip(ring, ring[1:] + ring[:1], strict=True):
+        if (x0 <= 180) if keep_west else (x0 >= 180):
+            kept.append((x0, y0))
+        if (x0 - 180) * (x1 - 180) < 0:
+            kept.append((180.0, y0 + (y1 - y0) * (180 - x0) / (x1 - x0)))
+    return kept
+
+
+def _encode_polygon(ring: _Ring) -> bytes | None:
+    doubled = _doubled_area(ring)
+    if doubled == 0:
+        return None
+    ordered = ring if doubled > 0 else ring[::-1]
+    closed = [*ordered, ordered[0]]
+    flat = [number for point in closed for number in point]
+    return struct.pack(f"<BIII{len(flat)}d", 1, _POLYGON, 1, len(closed), *flat)
+
+
+def _doubled_area(ring: _Ring) -> float:
+    """Twice the area, positive if it runs counter-clockwise; about its own corner, to keep digits."""
+    x0, y0 = ring[0] if ring else (0.0, 0.0)
+    near = [(x - x0, y - y0) for x, y in ring]
+    pairs = zip(near, near[1:] + near[:1], strict=True)
+    return sum(ax * by - bx * ay for (ax, ay), (bx, by) in pairs)
+
+
+def _decode_ring(wkb: bytes, at: int) -> tuple[_Ring, int]:
+    (count,) = struct.unpack_from("<I", wkb, at)
+    flat = struct.unpack_from(f"<{2 * count}d", wkb, at + 4)
+    return list(zip(flat[::2], flat[1::2], strict=True)), at + 4 + 16 * count
+
+
+def _to_json(wkb: bytes | None) -> dict[str, Any] | None:
+    if wkb is None:
+        return None
+    rings = [[[[round(x, _DIGITS), round(y, _DIGITS)] for x, y in r]] for r in decode_wkb(wkb)]
+    if len(rings) == 1:
+        return {"type": "Polygon", "coordinates": rings[0]}
+    return {"type": "MultiPolygon", "coordinates": rings}
+
+
+def _clean(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that JSON has: no NaN, no numpy numbers, times in ISO 8601."""
+    cleaned: dict[str, Any] = {}
+    for name, value in row.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, float) and not math.isfinite(plain):
+            plain = None
+        cleaned[name] = plain.isoformat() if isinstance(plain, date) else plain
+    return cleaned

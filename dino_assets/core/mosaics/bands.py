@@ -1,0 +1,141 @@
+"""How the bands of a mosaic become red, green and blue of 8 bits."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.errors import UnusableImageError
+
+if TYPE_CHECKING:
+    from rasterio import DatasetReader
+    from rasterio.windows import Window
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the bands of one file become red, green and blue."""
+
+    bands: tuple[int, ...]
+    alpha: int | None
+    masked: tuple[int, ...]  # bands whose masks tell what is valid
+    table: NDArray[np.uint8] | None
+    is_scaled: bool
+    notes: tuple[str, ...]
+
+
+def plan_bands(dataset: "DatasetReader") -> Plan:
+    """Choose the bands to show, and how.
+
+    Raises:
+        UnusableImageError: complex numbers, mixed types, printing inks, or only an alpha band.
+    """
+    from rasterio.enums import ColorInterp, MaskFlags
+
+    names = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
+    dtype = np.dtype(dataset.dtypes[0]) if "complex" not in dataset.dtypes[0] else None
+    if dtype is None or len(set(dataset.dtypes)) > 1 or ColorInterp.cyan in names.values():
+        found = ", ".join(
+            f"{n.name} {d}" for n, d in zip(names.values(), dataset.dtypes, strict=True)
+        )
+        raise UnusableImageError("unsupported-mode", f"bands are {found}; export gray or RGB")
+    alpha = next((band for band, name in names.items() if name == ColorInterp.alpha), None)
+    others = [band for band in names if band != alpha]
+    if not others:
+        raise UnusableImageError("unsupported-mode", "only an alpha band")
+    by_name = {name: band for band, name in reversed(names.items())}
+    notes = []
+    colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    if all(colour in by_name for colour in colours):
+        bands = tuple(by_name[colour] for colour in colours)
+        if len(others) > 3:
+            notes.append(f"red, green and blue of {len(others)} bands")
+    else:
+        bands = tuple(others[:3] if len(others) > 2 else others[:1])
+        if len(others) > len(bands) or len(bands) == 3:
+            shown = "bands 1 to 3 as red, green and blue" if len(bands) == 3 else "band 1 as gray"
+            notes.append(f"{shown}, of {len(others)} whose colours are not named")
+    flags = dataset.mask_flag_enums[bands[0] - 1]
+    masked: tuple[int, ...] = ()
+    if MaskFlags.nodata in flags:
+        masked = bands
+    elif MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        masked = bands[:1]
+    table = _table(dataset, bands[0], dtype)
+    is_scaled = table is None and dtype != np.uint8
+    if is_scaled:
+        what = "heights or temperatures?" if len(bands) == 1 else "reflectances?"
+        notes.append(f"{dtype} values ({what})")
+    return Plan(bands, alpha, masked, table, is_scaled, tuple(notes))
+
+
+def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray[np.uint8] | None:
+    """The 8-bit value (or colour) of every stored one, where they are few."""
+    if dtype not in (np.uint8, np.uint16):
+        return None
+    values = np.arange(np.iinfo(dtype).max + 1)
+    with suppress(ValueError):  # no palette; GDAL makes one where white is 0
+        palette = dataset.colormap(band)
+        colours = np.zeros((len(values), 3), np.uint8)
+        colours[list(palette)] = [colour[:3] for colour in palette.values()]
+        return colours
+    tags = dataset.tags(band, ns="IMAGE_STRUCTURE")
+    bits = int(tags.get("NBITS", 8 * dtype.itemsize))
+    if bits < 8:
+        values = np.minimum(values, 2**bits - 1) * 255 // (2**bits - 1)
+    else:
+        values = np.minimum(values >> bits - 8, 255)
+    if bits == 8:
+        return None
+    return np.asarray(values, np.uint8)
+
+
+def read_bands(
+    dataset: "DatasetReader", plan: Plan, window: "Window"
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Values (1 or 3, h, w) and which pixels are valid; None: all.
+
+    Values that are to be scaled come as floats, NaN where they are nothing.
+    """
+    values = dataset.read(list(plan.bands), window=window)
+    valid: NDArray[np.bool_] | None = None
+    masks: NDArray[np.bool_] | None = None
+    if plan.masked:
+        masks = dataset.read_masks(list(plan.masked), window=window) > 0
+        # A pixel is nodata when all of its colours are: black things have a 0 in one of them.
+        valid = np.asarray(masks.any(axis=0))
+    if plan.alpha is not None:
+        shown = dataset.read(plan.alpha, window=window) > 0
+        valid = np.asarray(shown if valid is None else valid & shown)
+    if plan.is_scaled:
+        values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
+        if masks is not None:
+            np.copyto(values, np.nan, where=~masks)
+        if valid is not None:
+            values[:, ~valid] = np.nan
+        finite = np.isfinite(values)
+        np.copyto(values, np.nan, where=~finite)
+        valid = np.asarray(finite.any(axis=0))
+    return values, valid
+
+
+def paint_bands(
+    values: NDArray[Any], valid: NDArray[np.bool_] | None, plan: Plan, low: float, high: float
+) -> NDArray[np.uint8]:
+    """Pixels (h, w, 3) of what ``read_bands`` read; black where nothing is valid."""
+    if plan.is_scaled:
+        # In halves: the whole span may be beyond the largest number. As photographs are scaled.
+        span = high * 0.5 - low * 0.5
+        share = (values.astype(np.float64) * 0.5 - low * 0.5) / (span if span > 0 else np.inf)
+        share = np.nan_to_num(np.clip(share, 0, 1), copy=False, nan=0)
+        values = np.floor(share * 255 + 0.5).astype(np.uint8)
+    elif plan.table is not None:
+        values = plan.table[values]
+    pixels = np.empty((*values.shape[1:3], 3), np.uint8)
+    # A palette gives (1, h, w, 3), gray (1, h, w), colours (3, h, w).
+    pixels[:] = values[0] if values.ndim == 4 else values.transpose(1, 2, 0)
+    if valid is not None:
+        pixels[~valid] = 0
+    return pixels

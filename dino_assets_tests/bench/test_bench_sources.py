@@ -1,0 +1,177 @@
+"""Listing 100,000 files against a plain ``os.scandir`` walk; memory; requests to a bucket."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dino_assets.core.cards import find_gaps, find_twins, name_kind
+from dino_assets.stages.sources import FolderSource, fingerprint
+
+pytestmark = pytest.mark.bench
+PROJECT = Path(__file__).parents[2]
+FILES, PER_FOLDER = 100_000, 1000
+ROUNDS = 5
+ALLOWED = 2.0
+LIMIT_MB = 50
+LIMIT_LISTS = 110
+NAMES_S = 3.0
+
+PEAK = """
+import json, re, sys
+from pathlib import Path
+from dino_assets.stages.sources import FolderSource, fingerprint
+entries = FolderSource(Path(sys.argv[1]), shown="card").entries()
+fingerprint(entries)
+# Not ru_maxrss: Linux hands a parent's peak on to the program that a child becomes.
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(json.dumps([len(entries), int(peak) / 1024]))
+"""
+
+
+def card_path(number: int) -> str:
+    folder, name = divmod(number, PER_FOLDER)
+    return f"{100 + folder}MEDIA/DJI_{name:04d}.JPG"
+
+
+def write_card(folder: Path, files: int) -> Path:
+    for number in range(files):
+        path = folder / card_path(number)
+        if number % PER_FOLDER == 0:
+            path.parent.mkdir(parents=True)
+        path.touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_card(tmp_path_factory.mktemp("large") / "card", FILES)
+
+
+def walk(folder: Path, *, with_status: bool) -> list[tuple[str, int, int]]:
+    """The peer: each file's name, and with its status its size and time."""
+    found = []
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as scan:
+            for item in scan:
+                if item.is_dir(follow_symlinks=False):
+                    waiting.append(item.path)
+                elif with_status:
+                    status = item.stat(follow_symlinks=False)
+                    found.append((item.path, status.st_size, status.st_mtime_ns))
+                else:
+                    found.append((item.path, 0, 0))
+    return found
+
+
+def test_folder__keeps_up_with_scandir(card: Path):
+    source = FolderSource(card, shown="card")
+    times: dict[str, list[float]] = {"names": [], "walk": [], "entries": [], "fingerprint": []}
+    for _ in range(ROUNDS):  # taking turns: what else the machine does falls on all
+        for name, call in (
+            ("names", lambda: walk(card, with_status=False)),
+            ("walk", lambda: walk(card, with_status=True)),
+            ("entries", source.entries),
+        ):
+            started = time.perf_counter()
+            found = call()
+            times[name].append(time.perf_counter() - started)
+            assert len(found) == FILES
+        started = time.perf_counter()
+        fingerprint(found)
+        times["fingerprint"].append(time.perf_counter() - started)
+    best = {name: min(values) for name, values in times.items()}
+    print(
+        f"\n{FILES:,} files: scandir walk with size and time {best['walk']:.3f} s, names alone "
+        f"{best['names']:.3f} s; entries {best['entries']:.3f} s = "
+        f"{best['entries'] / best['walk']:.2f}× and {best['entries'] / best['names']:.1f}×; "
+        f"fingerprint {best['fingerprint']:.3f} s"
+    )
+    assert best["entries"] <= ALLOWED * best["walk"]
+
+
+def peak_mb(folder: Path) -> tuple[int, float]:
+    command = [sys.executable, "-c", PEAK, str(folder)]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    count, peak = json.loads(ended.stdout)
+    return count, peak
+
+
+def test_folder__memory(card: Path, tmp_path: Path):
+    small = peak_mb(write_card(tmp_path / "card", FILES // 10))
+    large = peak_mb(card)
+    assert (small[0], large[0]) == (FILES // 10, FILES)
+    print(f"\npeak {small[1]:.0f} MB at {small[0]:,} files, {large[1]:.0f} MB at {large[0]:,}")
+    assert large[1] - small[1] <= LIMIT_MB
+
+
+def test_names__a_hundred_thousand():
+    paths = [card_path(number) for number in range(FILES)]
+    raws = [path[:-3] + "dng" for path in paths]
+    took = {}
+    for name, call in (
+        ("find_gaps", lambda: find_gaps(paths, raws)),
+        ("find_twins", lambda: find_twins(paths + raws)),
+        ("name_kind", lambda: [name_kind(path) for path in paths]),
+    ):
+        started = time.perf_counter()
+        call()
+        took[name] = time.perf_counter() - started
+    print(f"\n{FILES:,} names:", ", ".join(f"{name} {s:.2f} s" for name, s in took.items()))
+    assert max(took.values()) <= NAMES_S
+
+
+LIST_BUCKET = """
+import logging, sys, time
+from pathlib import Path
+import moto.server
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from moto.s3.models import s3_backends
+from werkzeug.serving import WSGIRequestHandler
+from dino_assets.records import StorageSettings
+from dino_assets.stages.sources import BucketSource
+from dino_assets.store.objects import create_bucket, open_store
+
+requests = []
+WSGIRequestHandler.log_request = lambda self, *_, **__: requests.append(self.requestline)
+server = ThreadedMotoServer(port=0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+settings = StorageSettings(
+    url="minio://cards/some/prefix", root=Path.cwd(), endpoint=f"http://127.0.0.1:{port}",
+    region="us-east-1", access_key="test-access", secret_key="test-secret",
+)
+create_bucket(settings)
+(backend,) = (
+    found
+    for account in s3_backends
+    for found in s3_backends[account].values()
+    if "cards" in found.buckets
+)
+for number in range(int(sys.argv[1])):
+    folder, name = divmod(number, 1000)
+    backend.put_object("cards", f"some/prefix/{100 + folder}MEDIA/DJI_{name:04d}.JPG", b"x")
+requests.clear()
+started = time.perf_counter()
+entries = BucketSource(open_store(settings)).entries()
+took = time.perf_counter() - started
+lists = [line for line in requests if "list-type=2" in line]
+import json
+print(json.dumps([len(entries), len(lists), len(requests), took]))
+server.stop()
+"""
+
+
+def test_bucket__list_requests():
+    command = [sys.executable, "-c", LIST_BUCKET, str(FILES)]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    count, lists, requests, took = json.loads(ended.stdout.splitlines()[-1])
+    print(f"\n{count:,} objects: {lists} LIST of {requests} requests, {took:.1f} s (moto)")
+    assert count == FILES
+    assert 0 < lists == requests <= LIMIT_LISTS
