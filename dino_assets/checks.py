@@ -6,6 +6,7 @@ run, so it blocks only where that verdict is about one drop.
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -15,6 +16,7 @@ from dino_assets.partitions import drops_of_run
 from dino_assets.records import Verdict
 from dino_assets.resources.compute import ComputeResource
 from dino_assets.resources.storage import StorageResource
+from dino_assets.stages.drop_reports import judge_findings
 from dino_assets.stages.embeddings import judge_embeddings, open_embeddings
 from dino_assets.stages.images import judge_images
 from dino_assets.stages.projections import judge_projections
@@ -137,6 +139,23 @@ def images_are_complete(
 
 
 @dg.asset_check(
+    asset="images",
+    description=(
+        "Warns of pictures without a place or with a wrong date, blurred or badly exposed ones, "
+        "duplicates, and gaps in the numbering; the page report.html shows them."
+    ),
+)
+def images_look_right(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Tell what a person should look at before labels are paid for."""
+    table = _open(context, storage, "images")
+    today = datetime.now(tz=UTC).date()
+    verdicts = [judge_findings(table, drop, today=today) for drop in table.drops]
+    return to_result(context, verdicts + _unmade(table))
+
+
+@dg.asset_check(
     asset="tiles",
     blocking=True,
     description="Tile ids are unique and the tiles of every usable image cover every pixel of it.",
@@ -208,6 +227,7 @@ ALL_CHECKS: Sequence[dg.AssetChecksDefinition] = [
     weights_are_whole,
     images_are_usable,
     images_are_complete,
+    images_look_right,
     tiles_cover_images,
     embeddings_match_tiles,
     projections_are_complete,

@@ -20,18 +20,22 @@ HEAVY = (
     "fastapi",
     "boto3",
     "huggingface_hub",
+    "rasterio",
+    "pyogrio",
+    "rawpy",
+    "pillow_heif",
 )
 
 ASSETS = {
     # key: (group, kinds, owners, code version, partitions, upstream)
     "weights": ("weights", {"huggingface", "safetensors"}, ["team:vision"], "2", None, set()),
-    "images": ("images", {"parquet"}, ["team:imagery"], "2", "drops", set()),
-    "tiles": ("tiles", {"parquet"}, ["team:imagery"], "1", "drops", {"images", "weights"}),
+    "images": ("images", {"parquet"}, ["team:imagery"], "3", "drops", set()),
+    "tiles": ("tiles", {"parquet"}, ["team:imagery"], "2", "drops", {"images", "weights"}),
     "embeddings": (
         "embeddings",
         {"pytorch", "parquet"},
         ["team:vision"],
-        "1",
+        "2",
         "drops",
         {"tiles", "weights"},
     ),
@@ -56,6 +60,7 @@ CHECKS = {
     ("weights", "weights_are_whole"),
     ("images", "images_are_usable"),
     ("images", "images_are_complete"),
+    ("images", "images_look_right"),
     ("tiles", "tiles_cover_images"),
     ("embeddings", "embeddings_match_tiles"),
     ("projections", "projections_are_complete"),
@@ -91,7 +96,9 @@ def test_assets__snapshot(project):
 def test_checks__snapshot(project):
     graph = make_definitions(load_settings()).resolve_asset_graph()
     assert {(k.asset_key.to_user_string(), k.name) for k in graph.asset_check_keys} == CHECKS
-    assert all(graph.get_check_spec(k).blocking for k in graph.asset_check_keys)
+    # It tells of oddities that only a person can judge.
+    free = {k.name for k in graph.asset_check_keys if not graph.get_check_spec(k).blocking}
+    assert free == {"images_look_right"}
 
 
 def test_automation__snapshot(project):

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from dino_assets.core.images import MAX_PIXELS
+from dino_assets.core.decoding import MAX_PIXELS
 from dino_assets.partitions import SINGLE_RUN, drops, drops_of_run
 from dino_assets.records import Draft
 from dino_assets.resources.compute import ComputeResource
@@ -11,6 +11,7 @@ from dino_assets.resources.inbox import InboxResource
 from dino_assets.resources.storage import StorageResource
 from dino_assets.stages import images as stage
 from dino_assets.stages.drafts import DropDrafts
+from dino_assets.stages.image_rows import Reading
 
 
 class ImagesConfig(dg.Config):
@@ -19,6 +20,13 @@ class ImagesConfig(dg.Config):
     max_pixels: int = Field(
         default=MAX_PIXELS,
         description="Pictures with more pixels are quarantined before they are decoded.",
+    )
+    ground_m: float | None = Field(
+        default=None,
+        description=(
+            "Height of the ground above the sea (or above the ellipsoid, where the drone counts so). "
+            "Without it the ground is as high as the take-off. Flat either way."
+        ),
     )
 
 
@@ -30,8 +38,9 @@ class ImagesConfig(dg.Config):
     code_version=stage.CODE_VERSION,
     backfill_policy=SINGLE_RUN,
     description=(
-        "Every photograph of a drop: content hash, size, upright frame. A file that cannot be used is "
-        "a row with a reason, and the run goes on."
+        "Every photograph of a drop: content hash, upright frame, when and where it was taken, how it "
+        "came out, and what it shows of the ground. A file that cannot be used is a row with a reason, "
+        "and the run goes on. Beside the table a report for people."
     ),
 )
 def images(
@@ -44,9 +53,10 @@ def images(
     """List, hash and check the drops of this run."""
     store = storage.open()
     threads = compute.count_threads()
+    reading = Reading(config.max_pixels, config.ground_m)
 
     def draft(name: str) -> Draft:
         drop, source = inbox.open(store, name)
-        return stage.draft_images(drop, source, threads=threads, max_pixels=config.max_pixels)
+        return stage.draft_images(drop, source, threads=threads, reading=reading)
 
     return DropDrafts(drops_of_run(context) or (), draft)

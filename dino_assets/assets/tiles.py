@@ -25,6 +25,16 @@ class TilesConfig(dg.Config):
         default=OVERLAP,
         description="Share of a tile's side that neighbouring tiles have in common.",
     )
+    tile_m: float | None = Field(
+        default=None,
+        description=(
+            "Side of a tile on the ground, in metres: tiles of flights at 30 m and at 120 m then show "
+            "the same. Images whose scale is not known (no height, oblique) are cut in pixels."
+        ),
+    )
+    with_thermal: bool = Field(
+        default=False, description="Cut thermal pictures, too, as if they showed colours."
+    )
 
 
 @dg.asset(
@@ -36,7 +46,7 @@ class TilesConfig(dg.Config):
     backfill_policy=SINGLE_RUN,
     description=(
         "Square windows over every usable image: each pixel is covered, the last column and row are "
-        "shifted inwards, small images are one tile. Windows only, no pixels."
+        "shifted inwards, small images are one tile. Windows and footprints only, no pixels."
     ),
 )
 def tiles(
@@ -47,7 +57,10 @@ def tiles(
 ) -> DropDrafts:
     """Cut the drops of this run with the grid that fits the checkpoint."""
     side_px = config.tile_px or weights.tile_px
-    grid = make_grid(side_px, overlap=config.overlap, patch_px=weights.patch_px)
+    grid = make_grid(
+        side_px, overlap=config.overlap, patch_px=weights.patch_px, side_m=config.tile_m
+    )
     return DropDrafts(
-        drops_of_run(context) or (), lambda drop: stage.draft_tiles(images, drop, grid)
+        drops_of_run(context) or (),
+        lambda drop: stage.draft_tiles(images, drop, grid, with_thermal=config.with_thermal),
     )

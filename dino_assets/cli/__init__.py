@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from dino_assets import __version__
-from dino_assets.cli import checkpoints, drops, outputs, setup
+from dino_assets.cli import checkpoints, drops, outputs, setup, tiles
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError, public_name
 from dino_assets.settings import load_settings
@@ -60,6 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (setup, checkpoints, drops, outputs):
+    for group in (setup, checkpoints, drops, tiles, outputs):
         group.add_commands(commands)
     return parser

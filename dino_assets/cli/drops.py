@@ -28,6 +28,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     register.set_defaults(run=_register)
     listing = drops.add_parser("list", help="all drops and what is made of them")
     listing.set_defaults(run=_list)
+    report = drops.add_parser("report", help="what is odd about a drop's pictures")
+    report.add_argument("name", metavar="NAME")
+    report.set_defaults(run=_report)
 
     choose = commands.add_parser(
         "select",
@@ -96,6 +99,21 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     if not found:
         say("no drops yet. Register one with: dino-assets drops register NAME --from FOLDER")
     return int(any(not isinstance(drop, Drop) for drop in found.values()))
+
+
+def _report(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.drop_reports import PAGE, read_findings
+    from dino_assets.store.readers import open_table
+
+    table = open_table(open_store(settings.storage), "images")
+    findings = read_findings(table, options.name)
+    for finding in findings:
+        said = f"{finding['kind']:<15} {finding['path']}"
+        say(f"{said}  {finding['detail']}" if finding["detail"] else said)
+    facts = table.manifest(options.name).facts
+    say(f"{facts['usable']} usable, {facts['quarantined']} quarantined, {len(findings)} findings")
+    say(f"the page: dino-assets export images {options.name} --to FOLDER writes {PAGE}")
+    return 0
 
 
 def _select(options: argparse.Namespace, settings: Settings) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dino_assets.core.images import is_photo_name
+from dino_assets.core.cards import is_photo_name
 from dino_assets.errors import (
     InvalidDropNameError,
     SourceError,

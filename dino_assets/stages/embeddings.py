@@ -4,10 +4,12 @@ import io
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dino_assets.core.encoder import PREPROCESSING_VERSION, Tokens, TorchEncoder
-from dino_assets.core.images import decode_image
-from dino_assets.core.tiling import cut_tiles
+from dino_assets.core.tiling import Pixels, cut_tiles
 from dino_assets.errors import CommitRefusedError
 from dino_assets.records import (
     Checkpoint,
@@ -34,7 +35,8 @@ from dino_assets.records import (
     Verdict,
 )
 from dino_assets.stages.compute import map_ahead
-from dino_assets.stages.sources import Source, read_exactly
+from dino_assets.stages.pixels import open_tiled
+from dino_assets.stages.sources import Source
 from dino_assets.stages.tiles import grid_of
 from dino_assets.stages.weights import checkpoint_of
 from dino_assets.store import tables
@@ -48,7 +50,7 @@ from dino_assets.store.sealing import digest
 
 log = logging.getLogger(__name__)
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 SHARD_TILES = 256
 BATCH_TILES = 4  # as fast as 16 on a CPU, and a quarter of the activations
 THUMB_PX = 48
@@ -216,19 +218,19 @@ def embed_shard(
 
     Raises:
         SourceError: a photograph is gone, or is not the one that was tiled.
+        UnusableImageError: a block of a mosaic does not decode any more.
         CommitRefusedError: the model gave a number that fp16 cannot hold.
     """
 
-    def work(batch: _Batch) -> tuple[Tokens, list[bytes], float]:
+    def work(batch: NDArray[np.uint8]) -> tuple[Tokens, list[bytes], float]:
         started = time.perf_counter()
-        tiles = cut_tiles(batch.pixels, batch.windows, grid, whole=batch.is_whole)
-        tokens = encode(tiles)
-        return tokens, [make_thumb(tile) for tile in tiles], time.perf_counter() - started
+        found = encode(batch)
+        return found, [make_thumb(tile) for tile in batch], time.perf_counter() - started
 
     tokens: list[Tokens] = []
     thumbs: list[bytes] = []
     for found, small, seconds in map_ahead(
-        work, _batches(shard.tiles, source, progress), threads=workers
+        work, _batches(shard.tiles, source, grid, progress), threads=workers
     ):
         tokens.append(found)
         thumbs += small
@@ -250,31 +252,33 @@ def embed_shard(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """A few windows of one decoded image."""
+def _batches(
+    tiles: pa.Table, source: Source, grid: TileGrid, progress: _Progress
+) -> Iterator[NDArray[np.uint8]]:
+    """A shard's tiles (N, side, side, 3), in batches that never span two images.
 
-    pixels: NDArray[np.uint8]
-    windows: NDArray[np.int32]
-    is_whole: bool
-
-
-def _batches(tiles: pa.Table, source: Source, progress: _Progress) -> Iterator[_Batch]:
-    """A shard's images, decoded one by one, in batches that never span two of them.
-
-    So a batch's shape depends on its image alone, and a resumed run computes the same numbers.
+    So a batch's shape depends on its image alone, and a resumed run computes the same numbers. Each
+    image is decoded once, in a thread of its own, while the tiles of the one before are computed.
     """
     ids = tiles["image_id"].to_numpy(zero_copy_only=False)
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]).tolist()
     xywh = np.stack([tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
-    for begin, end in zip(starts, [*starts[1:], len(ids)], strict=True):
-        row = tiles.slice(begin, 1).to_pylist()[0]
+    bounds = list(zip(starts, [*starts[1:], len(ids)], strict=True))
+    images = [tiles.slice(begin, 1).to_pylist()[0] for begin, _ in bounds]
+
+    def open_image(row: dict[str, Any]) -> tuple[ExitStack, Pixels]:
         started = time.perf_counter()
-        pixels = decode_image(read_exactly(source, row["path"], row["image_id"]))
+        stack = ExitStack()
+        pixels = stack.enter_context(open_tiled(source, row))
         progress.read_s += time.perf_counter() - started
-        for first in range(begin, end, BATCH_TILES):
-            windows = xywh[first : min(first + BATCH_TILES, end)]
-            yield _Batch(pixels, windows, row["is_whole"])
+        return stack, pixels
+
+    opened = map_ahead(open_image, images, threads=1)
+    for row, (begin, end), (stack, pixels) in zip(images, bounds, opened, strict=True):
+        with stack:
+            for first in range(begin, end, BATCH_TILES):
+                windows = xywh[first : min(first + BATCH_TILES, end)]
+                yield cut_tiles(pixels, windows, grid.side_px, span_px=row["span_px"])
 
 
 def _to_half(vectors: NDArray[np.float32], names: list[str], column: str) -> pa.Array:

@@ -3,50 +3,46 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dino_assets.core.images import MAX_FILE_BYTES, MAX_PIXELS, inspect_image, is_photo_name
-from dino_assets.errors import CommitRefusedError, ConfigError, SourceError, UnusableImageError
-from dino_assets.records import Draft, Drop, Facts, OutputId, Recipe, SourceEntry, Spent, Verdict
+from dino_assets.core.cards import find_twins, is_photo_name
+from dino_assets.core.decoding import MAX_PIXELS
+from dino_assets.core.findings import Shot
+from dino_assets.errors import CommitRefusedError, ConfigError
+from dino_assets.records import (
+    Draft,
+    Drop,
+    Facts,
+    NamedBytes,
+    OutputId,
+    Recipe,
+    SourceEntry,
+    Spent,
+    Verdict,
+)
 from dino_assets.stages.compute import map_ahead
+from dino_assets.stages.drop_reports import make_report, make_shot
+from dino_assets.stages.image_rows import SCHEMA, Look, Reading, look_at_file, name_readers
+from dino_assets.stages.places import Row
 from dino_assets.stages.sources import Source, fingerprint
 from dino_assets.store.readers import CommittedTable
 
 log = logging.getLogger(__name__)
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 BATCH_ROWS = 1024
 LOG_EVERY_S = 5.0
 MAX_SUFFIXES = 20
-SCHEMA = pa.schema(
-    [
-        pa.field("drop", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),
-        pa.field("is_usable", pa.bool_(), nullable=False),
-        pa.field("reason", pa.string()),
-        pa.field("detail", pa.string()),
-        pa.field("image_id", pa.string()),
-        pa.field("format", pa.string()),
-        pa.field("mode", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("stored_width", pa.int32()),
-        pa.field("stored_height", pa.int32()),
-        pa.field("orientation", pa.int8()),
-    ]
-)
-Row = dict[str, object]
+DEFAULTS = Reading()
+THUMBS_KEPT = 5000  # 15 MB in memory while the report is made; the table has all
 
 
-def draft_images(
-    drop: Drop, source: Source, *, threads: int, max_pixels: int = MAX_PIXELS
-) -> Draft:
+def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading = DEFAULTS) -> Draft:
     """List a drop now; read it when the draft is produced. Rows are sorted by path.
 
     Producing raises CommitRefusedError if the drop changes meanwhile, or lists no photograph at all:
@@ -56,30 +52,29 @@ def draft_images(
         SourceError: the inbox cannot be listed.
         ConfigError: ``max_pixels`` is more than Pillow decodes, or less than a pixel.
     """
-    if not 0 < max_pixels <= MAX_PIXELS:
-        raise ConfigError(f"max_pixels={max_pixels}: 1 to {MAX_PIXELS:,} pixels expected")
+    if not 0 < reading.max_pixels <= MAX_PIXELS:
+        raise ConfigError(f"max_pixels={reading.max_pixels}: 1 to {MAX_PIXELS:,} pixels expected")
     entries = source.entries()
     listed = fingerprint(entries)
     recipe = Recipe(
         OutputId("images", drop.name),
         CODE_VERSION,
-        config={"max_pixels": max_pixels},
+        # Which optional readers are here decides which files are quarantined for want of them.
+        config=asdict(reading) | {"readers": name_readers(entry.path for entry in entries)},
         inputs={"source": listed},
     )
 
-    def produce() -> Iterator[pa.RecordBatch | Facts | Spent]:
-        # Links, pipes and the like are rows whatever they are called, and so is what a list names;
-        # other files only by name.
-        wanted = [e for e in entries if source.is_list or e.refusal or is_photo_name(e.path)]
-        others = _count_suffixes(set(entries).difference(wanted))
-        looked = map_ahead(lambda e: _look(drop, source, e, max_pixels), wanted, threads=threads)
-        usable, read_s, compute_s = 0, 0.0, 0.0
-        reasons: Counter[str] = Counter()
+    def produce() -> Iterator[pa.RecordBatch | NamedBytes | Facts | Spent]:
+        card = sort_out(entries, is_list=source.is_list)
+        looked = map_ahead(
+            lambda entry: look_at_file(drop, source, entry, reading), card.wanted, threads=threads
+        )
+        read_s = compute_s = 0.0
+        shots: list[Shot] = []
         rows: list[Row] = []
-        for look in _report(drop.name, looked, total=len(wanted)):
-            rows.append(look.row)
-            usable += bool(look.row["is_usable"])
-            reasons.update([str(look.row["reason"])] if "reason" in look.row else [])
+        for look in _report(drop.name, looked, total=len(card.wanted)):
+            rows.append(look.row | {"raw_path": card.raw_of.get(look.row["path"])})
+            shots.append(make_shot(look, with_thumb=len(shots) < THUMBS_KEPT))
             read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
             if len(rows) >= BATCH_ROWS:
                 yield pa.RecordBatch.from_pylist(rows, SCHEMA)
@@ -90,23 +85,56 @@ def draft_images(
                 f"drop {drop.name!r} changed while it was read: it is still being copied. Run again "
                 "when the copy is complete; nothing was stored."
             )
-        if not wanted:
+        suffixes = _count_suffixes(card.others)
+        if not card.wanted:
             raise CommitRefusedError(
                 f"drop {drop.name!r} holds no photographs: is the card mounted? It lists "
-                f"{_name_others(others)}; nothing was stored."
+                f"{_name_others(suffixes)}; nothing was stored."
             )
-        yield Facts(
-            {
-                "usable": usable,
-                "quarantined": len(wanted) - usable,
-                "reasons": dict(sorted(reasons.items())),
-                "other_files": len(entries) - len(wanted),
-                "other_suffixes": others,
-            }
-        )
+        usable = sum(shot.is_usable for shot in shots)
+        facts = {
+            "usable": usable,
+            "quarantined": len(shots) - usable,
+            "reasons": dict(sorted(Counter(shot.reason for shot in shots if shot.reason).items())),
+            "thermal": sum(shot.thermal is not None for shot in shots),
+            "raw_twins": len(card.raw_of),
+            "other_files": len(card.others),
+            "other_suffixes": suffixes,
+        }
+        report = make_report(drop.name, shots, others=[e.path for e in card.others], facts=facts)
+        yield from report.files
+        yield Facts(facts | {"findings": report.counts})
         yield Spent(read_s, compute_s)
 
     return Draft(recipe, produce, SCHEMA)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A drop's files: those to be read, the raw file of each, and the others."""
+
+    wanted: Sequence[SourceEntry]
+    raw_of: dict[str, str]
+    others: Sequence[SourceEntry]
+
+
+def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
+    """Tell photographs from what else is on a card.
+
+    Links, pipes and the like are wanted (as rows with a reason) whatever they are called, and so is
+    what a list names; other files only by their names. A raw file beside its JPEG is one photograph.
+    """
+    wanted: list[SourceEntry] = []
+    others: list[SourceEntry] = []
+    for entry in entries:
+        is_wanted = is_list or entry.refusal or is_photo_name(entry.path)
+        (wanted if is_wanted else others).append(entry)
+    twins = find_twins(entry.path for entry in wanted if not entry.refusal)
+    return Card(
+        [entry for entry in wanted if entry.path not in twins] if twins else wanted,
+        {photo: raw for raw, photo in twins.items()},
+        others,
+    )
 
 
 def _count_suffixes(entries: Iterable[SourceEntry]) -> dict[str, int]:
@@ -126,36 +154,7 @@ def _name_others(suffixes: dict[str, int]) -> str:
     return f"only files that are not read ({named})" if named else "no files at all"
 
 
-@dataclass(frozen=True)
-class _Look:
-    """One file's row, and what it took."""
-
-    row: Row
-    read_s: float = 0.0
-    compute_s: float = 0.0
-
-
-def _look(drop: Drop, source: Source, entry: SourceEntry, max_pixels: int) -> _Look:
-    row: Row = {"drop": drop.name, "path": entry.path, "bytes": entry.size, "is_usable": False}
-    if entry.refusal:
-        return _Look(row | {"reason": entry.refusal, "detail": entry.refusal_detail})
-    if entry.size > MAX_FILE_BYTES:
-        limit = f"{entry.size:,} bytes, the limit is {MAX_FILE_BYTES:,}"
-        return _Look(row | {"reason": "too-large", "detail": limit})
-    started = read = time.perf_counter()
-    try:
-        data = source.read(entry.path)
-        read = time.perf_counter()
-        facts = inspect_image(data, max_pixels=max_pixels)
-        row |= {"bytes": len(data), "is_usable": True} | vars(facts)
-    except SourceError as err:
-        row |= {"reason": "unreadable", "detail": str(err)}
-    except UnusableImageError as err:
-        row |= {"reason": err.reason, "detail": err.detail}
-    return _Look(row, read - started, time.perf_counter() - read)
-
-
-def _report(drop: str, looks: Iterator[_Look], *, total: int) -> Iterator[_Look]:
+def _report(drop: str, looks: Iterator[Look], *, total: int) -> Iterator[Look]:
     """Pass looks on and say every few seconds how far it is."""
     started = last = time.perf_counter()
     read_bytes = 0

@@ -12,12 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from dino_assets.core.geo import locate_pixel, read_pose
-from dino_assets.core.images import decode_image
 from dino_assets.core.linalg import scale_to_unit
 from dino_assets.core.selection import Selection, StrategyName, certify, select
 from dino_assets.core.sheets import make_contact_sheet
-from dino_assets.core.tiling import cut_tiles
+from dino_assets.core.tiling import Pixels, cut_tiles
 from dino_assets.errors import CommitRefusedError, ConfigError, CorruptObjectError
 from dino_assets.records import (
     Draft,
@@ -27,11 +25,13 @@ from dino_assets.records import (
     OutputId,
     Recipe,
     Spent,
+    TileGrid,
     Verdict,
 )
 from dino_assets.stages.paid import PaidRound, find_paid, read_round
+from dino_assets.stages.pixels import open_tiled
 from dino_assets.stages.pools import TilePool, check_word, hash_inputs, read_pool
-from dino_assets.stages.sources import Source, read_exactly
+from dino_assets.stages.sources import Source
 from dino_assets.stages.tiles import grid_of
 from dino_assets.store.readers import CommittedTable
 
@@ -227,20 +227,20 @@ def _complete(
         source = open_source(drop)
         for path in sorted({tile["path"] for tile in known.values()}):
             here = [row for row in mine if known[row["tile_id"]]["path"] == path]
-            data = read_exactly(source, path, here[0]["image_id"])
-            pixels, pose = decode_image(data), read_pose(data)
-            for row in here:
+            with open_tiled(source, known[here[0]["tile_id"]]) as pixels:
+                crops = [_crop(pixels, known[row["tile_id"]], grid) for row in here]
+            for row, picture in zip(here, crops, strict=True):
                 tile = known[row["tile_id"]]
                 row |= {name: tile[name] for name in ("path", "x", "y", "w", "h")}
-                if pose is not None:
-                    middle = (tile["x"] + tile["w"] / 2, tile["y"] + tile["h"] / 2)
-                    row["latitude"], row["longitude"] = locate_pixel(pose, *middle)
-                window = np.array([[tile[name] for name in ("x", "y", "w", "h")]], np.int32)
-                whole = tile["is_whole"]
-                picture = Image.fromarray(cut_tiles(pixels, window, grid, whole=whole)[0])
+                row |= {name: tile[f"center_{name}"] for name in ("latitude", "longitude")}
                 if row["rank"] <= SHEET_TILES:
                     cells[row["rank"]] = np.asarray(picture.resize((SHEET_CELL_PX, SHEET_CELL_PX)))
                 yield NamedBytes(name_crop(row), _encode(picture))
+
+
+def _crop(pixels: Pixels, tile: Row, grid: TileGrid) -> Image.Image:
+    window = np.array([[tile[name] for name in ("x", "y", "w", "h")]], np.int32)
+    return Image.fromarray(cut_tiles(pixels, window, grid.side_px, span_px=tile["span_px"])[0])
 
 
 def _caption(row: Row) -> str:

@@ -1,6 +1,7 @@
 """What is made of what: for listings, and for who looks for files."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 from dino_assets.errors import NotCommittedError
@@ -49,8 +50,9 @@ def export_files(
     for manifest in found:
         # Several spaces have files of the same names.
         place = folder / str(manifest.recipe.output.space) if len(found) > 1 else folder
-        for number, part in enumerate(manifest.parts):
-            path = place / (part.name or f"{asset}-{number}.parquet")
+        numbers = count()
+        for part in manifest.parts:
+            path = place / (part.name or f"{asset}-{next(numbers)}.parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
             fetch_part(store, part, path)
             yield path

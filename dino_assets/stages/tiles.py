@@ -1,6 +1,8 @@
 """Stage *tiles*: the exact grid over every usable image of a drop. Windows only, no pixels."""
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,13 +10,15 @@ import pyarrow.compute as pc
 
 from dino_assets.core import tiling
 from dino_assets.core.images import judge_quarantine
-from dino_assets.errors import CommitRefusedError, DropUnusableError
+from dino_assets.core.mosaics import find_valid_windows, unpack_valid
+from dino_assets.errors import CommitRefusedError, ConfigError, DropUnusableError
 from dino_assets.records import Draft, Facts, Manifest, OutputId, Recipe, TileGrid, Verdict
+from dino_assets.stages import places
+from dino_assets.stages.places import Row
 from dino_assets.store.manifests import content_hash
 from dino_assets.store.readers import CommittedTable
 
-CODE_VERSION = "1"
-IMAGES_PER_BATCH = 256
+CODE_VERSION = "2"
 SCHEMA = pa.schema(
     [
         pa.field("tile_id", pa.string(), nullable=False),
@@ -25,14 +29,32 @@ SCHEMA = pa.schema(
         pa.field("w", pa.int32(), nullable=False),
         pa.field("h", pa.int32(), nullable=False),
         pa.field("side_px", pa.int32(), nullable=False),
+        # The square of the image that the tile shows, before it is scaled to side_px; 0: a whole image.
+        pa.field("span_px", pa.int32(), nullable=False),
         pa.field("is_whole", pa.bool_(), nullable=False),
         pa.field("is_padded", pa.bool_(), nullable=False),
-    ]
+        # How its pixels are read: all at once, or by windows, scaled from this range.
+        pa.field("is_mosaic", pa.bool_(), nullable=False),
+        pa.field("scale_low", pa.float64()),
+        pa.field("scale_high", pa.float64()),
+        *places.FIELDS,
+    ],
+    metadata=places.GEO_METADATA,
 )
+# What of an image decides its tiles.
+_IMAGE = (
+    "image_id", "path", "is_usable", "width", "height", "thermal", "is_mosaic", "valid",
+    "scale_low", "scale_high", "gsd_m", *places.POSE,
+)  # fmt: skip
 
 
-def draft_tiles(images: CommittedTable, drop: str, grid: TileGrid) -> Draft:
+def draft_tiles(
+    images: CommittedTable, drop: str, grid: TileGrid, *, with_thermal: bool = False
+) -> Draft:
     """Cut a drop's usable images; the same picture twice in a drop is cut once.
+
+    Thermal pictures are left out unless asked for: a model of colours would put them in a corner of
+    their own.
 
     Raises:
         NotCommittedError: the drop's images are not committed.
@@ -49,34 +71,30 @@ def draft_tiles(images: CommittedTable, drop: str, grid: TileGrid) -> Draft:
             f"drop {drop!r}: {verdict.sentence}. Look at its rows with a reason in `images`, mend the "
             "drop, and materialise it again."
         )
+    config = {
+        "side_px": grid.side_px,
+        "overlap": grid.overlap,
+        "whole_max_px": grid.whole_max_px,
+        "grid_version": grid.version,
+        "side_m": grid.side_m,
+        "with_thermal": with_thermal,
+    }
     recipe = Recipe(
-        OutputId("tiles", drop),
-        CODE_VERSION,
-        config={
-            "side_px": grid.side_px,
-            "overlap": grid.overlap,
-            "whole_max_px": grid.whole_max_px,
-            "grid_version": grid.version,
-        },
-        inputs={"images": content_hash(manifest)},
+        OutputId("tiles", drop), CODE_VERSION, config, inputs={"images": content_hash(manifest)}
     )
 
     def produce() -> Iterator[pa.RecordBatch | Facts]:
         found = _distinct_images(images, drop)
-        tiles = expected = padded = 0
-        for start in range(0, found.num_rows, IMAGES_PER_BATCH):
-            batch = cut_images(found.slice(start, IMAGES_PER_BATCH).to_pylist(), grid)
-            tiles += batch.num_rows
-            padded += pc.sum(batch["is_padded"]).as_py() or 0
-            yield batch
-        for row in found.select(["width", "height"]).to_pylist():
-            expected += tiling.count_windows(row["width"], row["height"], grid)
-        if tiles != expected:
-            raise CommitRefusedError(
-                f"drop {drop!r}: {tiles} tiles were cut where the formula gives {expected}. This is a "
-                "fault in the grid, please report it; nothing was stored."
+        cut = found if with_thermal else [row for row in found if row["thermal"] is None]
+        if not cut:
+            raise DropUnusableError(
+                f"drop {drop!r}: all of its {len(found)} pictures are thermal, which are kept out of "
+                "work on colours. Materialise `tiles` with with_thermal: true to cut them all the same."
             )
-        yield Facts({"images": found.num_rows, "padded": padded})
+        counts = Counter(images=len(cut), thermal_left_out=len(found) - len(cut))
+        for image in cut:
+            yield cut_image(image, grid, counts)
+        yield Facts(dict(counts))
 
     return Draft(recipe, produce, SCHEMA)
 
@@ -89,70 +107,126 @@ def grid_of(manifest: Manifest) -> TileGrid:
         float(config["overlap"]),
         int(config["whole_max_px"]),
         int(config["grid_version"]),
+        config["side_m"],
     )
 
 
-def _distinct_images(images: CommittedTable, drop: str) -> pa.Table:
+def cut_image(image: Row, grid: TileGrid, counts: Counter[str]) -> pa.RecordBatch:
+    """Tile rows of one row of ``images``, sorted by tile id; what was left out goes into ``counts``.
+
+    Raises:
+        ConfigError: tiles of so many metres would be blown up from a few pixels.
+        CommitRefusedError: the grid does not give what its formula says.
+    """
+    width, height = image["width"], image["height"]
+    fitted = _fit_grid(image, grid, counts)
+    windows = tiling.cut_windows(width, height, fitted)
+    expected = tiling.count_windows(width, height, fitted)
+    if len(windows) != expected:
+        raise CommitRefusedError(
+            f"{image['path']!r}: {len(windows)} tiles were cut where the formula gives {expected}. This "
+            "is a fault in the grid, please report it; nothing was stored."
+        )
+    if image["valid"] is not None:
+        holds = find_valid_windows(
+            unpack_valid(image["valid"], width=width, height=height), windows
+        )
+        counts["nodata_left_out"] += int((~holds).sum())
+        windows = windows[holds]
+    is_whole = tiling.is_whole(width, height, fitted)
+    padded = tiling.is_padded(windows, fitted, whole=is_whole)
+    counts["padded"] += int(padded.sum())
+    count = len(windows)
+    columns: dict[str, Any] = {
+        "tile_id": tiling.name_tiles(image["image_id"], windows, fitted),
+        "side_px": np.full(count, grid.side_px, np.int32),
+        "span_px": np.full(count, 0 if is_whole else fitted.side_px, np.int32),
+        "is_whole": np.full(count, is_whole),
+        "is_padded": padded,
+    }
+    columns |= {name: np.ascontiguousarray(windows[:, i]) for i, name in enumerate("xywh")}
+    columns |= {
+        name: [image[name]] * count
+        for name in ("image_id", "path", "is_mosaic", "scale_low", "scale_high")
+    }
+    placed = places.place_windows(image, windows) if count else None
+    columns |= places.place_columns(image["place_quality"], placed, count)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA
+    )
+
+
+def _fit_grid(image: Row, grid: TileGrid, counts: Counter[str]) -> TileGrid:
+    """The image's own grid. An oblique picture has no one scale, so it is cut in pixels, too."""
+    has_scale = image["place_quality"] in places.SCALED
+    try:
+        fitted = tiling.fit_grid(
+            grid, image["width"], image["height"], gsd_m=image["gsd_m"] if has_scale else None
+        )
+    except ConfigError as err:
+        raise ConfigError(f"{image['path']!r}: {err}") from err
+    if grid.side_m is not None:
+        counts["cut_in_pixels"] += fitted.version != tiling.GROUND_VERSION
+    return fitted
+
+
+def _distinct_images(images: CommittedTable, drop: str) -> list[Row]:
     """Usable images by id, each once, under the first of its paths."""
-    rows = images.read(drop, ["image_id", "path", "width", "height", "is_usable"])
-    usable = rows.filter(pc.field("is_usable")).drop_columns(["is_usable"])
+    rows = images.read(drop, list(_IMAGE))
+    usable = rows.filter(pc.field("is_usable"))
     ordered = usable.sort_by([("image_id", "ascending"), ("path", "ascending")])
     ids = ordered["image_id"].to_numpy(zero_copy_only=False)
     first = np.ones(len(ids), bool)
     first[1:] = ids[1:] != ids[:-1]
-    return ordered.filter(pa.array(first))
-
-
-def cut_images(found: list[dict[str, object]], grid: TileGrid) -> pa.RecordBatch:
-    """Tile rows of some images, in their order, then by tile id."""
-    windows, names, ids, paths, whole, padded = [], [], [], [], [], []
-    for image in found:
-        width, height = int(str(image["width"])), int(str(image["height"]))
-        cut = tiling.cut_windows(width, height, grid)
-        is_whole = tiling.is_whole(width, height, grid)
-        windows.append(cut)
-        names += tiling.name_tiles(str(image["image_id"]), cut, grid)
-        ids += [image["image_id"]] * len(cut)
-        paths += [image["path"]] * len(cut)
-        whole.append(np.full(len(cut), is_whole))
-        padded.append(tiling.is_padded(cut, grid, whole=is_whole))
-    xywh = np.concatenate(windows) if windows else np.empty((0, 4), np.int32)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(names, pa.string()),
-            pa.array(ids, pa.string()),
-            pa.array(paths, pa.string()),
-            *(pa.array(np.ascontiguousarray(xywh[:, i]), pa.int32()) for i in range(4)),
-            pa.array(np.full(len(xywh), grid.side_px, np.int32)),
-            pa.array(np.concatenate(whole) if whole else np.empty(0, bool)),
-            pa.array(np.concatenate(padded) if padded else np.empty(0, bool)),
-        ],
-        schema=SCHEMA,
-    )
+    return list(ordered.filter(pa.array(first)).to_pylist())
 
 
 def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Verdict:
-    """Unique ids; every pixel of every usable image covered; no tile outside or without an image."""
+    """Unique ids; every pixel of every wanted image covered; no tile outside or without an image.
+
+    Of a mosaic only the cells that hold anything must be covered.
+    """
     rows = tiles.read(drop, ["tile_id", "image_id", "x", "y", "w", "h"])
     twice = rows.num_rows - len(pc.unique(rows["tile_id"]))
     if twice:
         return Verdict(drop, False, f"{twice} tile ids occur twice")
     windows = _windows_by_image(rows)
-    found = _distinct_images(images, drop).to_pylist()
+    with_thermal = tiles.manifest(drop).recipe.config.get("with_thermal", False)
+    found = [
+        row for row in _distinct_images(images, drop) if with_thermal or row["thermal"] is None
+    ]
     for image in found:
         image_id, width, height = image["image_id"], image["width"], image["height"]
         cut = windows.pop(image_id, np.empty((0, 4), np.int32))
-        missing = tiling.uncovered_px(width, height, cut)
+        valid = (
+            None
+            if image["valid"] is None
+            else unpack_valid(image["valid"], width=width, height=height)
+        )
+        missing = tiling.uncovered_px(width, height, cut, valid=valid)
         if missing:
             return Verdict(drop, False, f"image {image_id[:16]}: {missing:,} pixels have no tile")
         ends = cut[:, :2] + cut[:, 2:]
-        if cut.min() < 0 or (ends > (width, height)).any():
+        if len(cut) and (cut.min() < 0 or (ends > (width, height)).any()):
             return Verdict(
                 drop, False, f"image {image_id[:16]}: a tile leaves its {width}×{height}"
             )
     if windows:
-        return Verdict(drop, False, f"{len(windows)} images have tiles but no usable row in images")
-    return Verdict(drop, True, f"{rows.num_rows} tiles cover {len(found)} images")
+        return Verdict(
+            drop, False, f"{len(windows)} images have tiles but are not wanted by `images`"
+        )
+    facts = tiles.manifest(drop).facts
+    notes = [
+        f"{facts[key]:,} {words}"
+        for key, words in (
+            ("thermal_left_out", "thermal pictures left out"),
+            ("nodata_left_out", "tiles without data left out"),
+            ("cut_in_pixels", "images of unknown scale cut in pixels"),
+        )
+        if facts.get(key)
+    ]
+    said = "; ".join([f"{rows.num_rows} tiles cover {len(found)} images", *notes])
+    return Verdict(drop, True, said, warns=bool(facts.get("cut_in_pixels")))
 
 
 def _windows_by_image(rows: pa.Table) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from dino_assets.records import Draft, Facts, OutputId, Verdict
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.readers import open_table
 from dino_assets_tests.assets.conftest import Lineage, checks
+from dino_assets_tests.stages.inboxes import drone_photo, fill_bytes
 
 
 @pytest.fixture
@@ -94,6 +95,25 @@ def test_images_are_complete__planted(done: Lineage, column, value, sentence):
     found = recheck(done, "images_are_complete")
     assert not found.passed
     assert sentence in found.description
+
+
+def test_images_look_right__warns_and_lets_the_run_go_on(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1"))
+    result = lineage.run("flight-1", only=["weights", "images", "tiles"])
+    found = checks(result)["images_look_right"]
+    assert result.success  # pictures without GPS are tiled all the same
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "3 no-gps" in found.description
+
+
+def test_images_look_right__sound(lineage: Lineage):
+    files = {
+        f"DJI_{n:04d}.JPG": drone_photo(seed=n, size=(640, 480), at=(47 + n * 1e-4, 11.0))
+        for n in range(1, 6)
+    }
+    lineage.register("flight-1", fill_bytes(lineage.settings.root / "inbox" / "f", files))
+    result = lineage.run("flight-1", only=["images"])
+    assert checks(result)["images_look_right"].passed
 
 
 def test_images_are_usable__too_many_bad(lineage: Lineage, card):

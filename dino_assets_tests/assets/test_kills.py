@@ -26,9 +26,9 @@ KILLED = -9
 
 # The middle of every stage's work, in the order in which the stages run.
 STAGES = (
-    ("dino_assets.stages.images.inspect_image", 2),
+    ("dino_assets.stages.image_rows.inspect_image", 2),
     ("dino_assets.store.manifests.put_local_file", 1),
-    ("dino_assets.stages.tiles.cut_images", 1),
+    ("dino_assets.stages.tiles.cut_image", 1),
     ("dino_assets.core.encoder.TorchEncoder.encode", 3),
     ("dino_assets.stages.projections.draw_map", 0),
     ("dino_assets.stages.selections.name_crop", 2),
@@ -39,7 +39,7 @@ PLACES = (
     ("dino_assets.stages.sources.FolderSource.read", 9),  # embeddings of the second drop
     ("dino_assets.stages.sources.FolderSource.read", 12),  # selections
     ("dino_assets.store.checkpoints.fetch_part", 2),
-    ("dino_assets.stages.embeddings.decode_image", 2),
+    ("dino_assets.stages.pixels.decode_image", 2),
     ("dino_assets.stages.embeddings.make_thumb", 20),
     ("dino_assets.stages.projections.fit_projection", 0),
     ("dino_assets.stages.projections.make_page", 0),

@@ -1,9 +1,17 @@
 """Inboxes for the tests of the stages: real pictures, real listings, counted reads."""
 
+import io
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+from PIL import Image, ImageFilter
+
 from dino_assets.records import Drop, SourceEntry
+from dino_assets.samples.camera import Camera
+from dino_assets.samples.tags import Capture, write_exif, write_xmp
 from dino_assets.stages.drops import register_drop
 from dino_assets.stages.images import draft_images
 from dino_assets.stages.sources import FolderSource, Source, open_source
@@ -26,6 +34,10 @@ class CountingSource:
     def entries(self) -> list[SourceEntry]:
         return self.folder.entries()
 
+    def open_file(self, path: str) -> AbstractContextManager[Path]:
+        self.was_read.append(path)
+        return self.folder.open_file(path)
+
     def read(self, path: str) -> bytes:
         self.was_read.append(path)
         data = self.folder.read(path)
@@ -39,6 +51,53 @@ def fill(folder: Path, sizes: dict[str, tuple[int, int]]) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(photo_bytes(width, height, seed=seed))
     return folder
+
+
+def drone_photo(
+    *,
+    seed: int = 0,
+    size: tuple[int, int] = (400, 300),
+    altitude_m: float = 50.0,
+    at: tuple[float, float] = (47.0, 11.0),
+    taken: datetime = datetime(2024, 6, 14, 10, 5, 12),  # noqa: DTZ001 - EXIF has no zone
+    xmp: tuple[str, str] = ("", ""),
+    blur: float = 0.0,
+) -> bytes:
+    """A textured picture with a DJI camera's EXIF and XMP; ``xmp`` replaces a piece of the packet."""
+    camera = Camera(*size)
+    capture = Capture("DJI_0001.JPG", taken, *at, 600.0, altitude_m, 30.0, 0.0, 0.0)
+    coarse = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    picture = Image.fromarray(coarse).filter(ImageFilter.GaussianBlur(1.5 + blur))
+    sink = io.BytesIO()
+    exif, packet = write_exif(camera, capture), write_xmp(capture)
+    assert xmp[0].encode() in packet
+    packet = packet.replace(*(text.encode() for text in xmp))
+    picture.save(sink, "JPEG", quality=95, exif=exif, xmp=packet)
+    return sink.getvalue()
+
+
+def fill_bytes(folder: Path, files: dict[str, bytes]) -> Path:
+    """Files by path."""
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def write_mosaic(path: Path, *, side_px: int = 1280, nodata_from: int = 640) -> Path:
+    """A georeferenced orthophoto of 5 cm pixels; from column ``nodata_from`` on there is nothing."""
+    import rasterio
+    from rasterio.transform import Affine
+
+    pixels = np.random.default_rng(0).integers(1, 256, (3, side_px, side_px), dtype=np.uint8)
+    pixels[:, :, nodata_from:] = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=side_px, height=side_px, count=3, dtype="uint8", nodata=0,
+        tiled=True, compress="deflate", crs="EPSG:32633", transform=Affine(0.05, 0, 5e5, 0, -0.05, 52e5),
+    ) as file:  # fmt: skip
+        file.write(pixels)
+    return path
 
 
 def make_drop(name: str, folder: Path) -> Drop:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dino_assets.core.decoding import decode_image
 from dino_assets.core.encoder import Tokens
-from dino_assets.core.images import decode_image
 from dino_assets.core.tiling import make_grid
 from dino_assets.errors import CommitRefusedError, NotCommittedError, SourceError
 from dino_assets.records import ComputeSettings, Drop

@@ -7,11 +7,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from dino_assets.core.images import MAX_FILE_BYTES, MAX_PIXELS, inspect_image
+from dino_assets.core.decoding import MAX_PIXELS, decode_image
+from dino_assets.core.images import MAX_FILE_BYTES, inspect_image
+from dino_assets.core.scores import score_pixels
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError, SourceError
 from dino_assets.records import Draft, Drop, Facts, Manifest, OutputId, Recipe
 from dino_assets.stages import images as stage
-from dino_assets.stages.images import SCHEMA, draft_images, judge_images
+from dino_assets.stages.image_rows import SCHEMA, Reading
+from dino_assets.stages.images import draft_images, judge_images
 from dino_assets.stages.sources import BucketSource, FolderSource, fingerprint
 from dino_assets.store.manifests import commit, manifest_key
 from dino_assets.store.objects import ObjectStore, open_store
@@ -45,13 +48,18 @@ def test_draft_images__a_row_per_photograph(store: ObjectStore, flight: Path):
     assert [row["path"] for row in rows] == sorted(FLIGHT)
     for row in rows:
         data = (flight / row["path"]).read_bytes()
-        assert row == {
+        expected = {
             "drop": "d", "path": row["path"], "bytes": len(data), "is_usable": True, "reason": None,
-            "detail": None, **vars(inspect_image(data)),
+            "detail": None, **vars(inspect_image(data)), **vars(score_pixels(decode_image(data))),
+            "is_mosaic": False, "place_quality": "none",
         }  # fmt: skip
+        assert {name: value for name, value in row.items() if value is not None} == {
+            name: value for name, value in expected.items() if value is not None
+        }
         assert (row["width"], row["height"]) == FLIGHT[row["path"]]
     assert dict(manifest_of(store).facts) == {
         "usable": 3, "quarantined": 0, "reasons": {}, "other_files": 0, "other_suffixes": {},
+        "thermal": 0, "raw_twins": 0, "findings": {"no-gps": 3, "no-time": 3},
     }  # fmt: skip
 
 
@@ -111,14 +119,14 @@ def test_draft_images__a_list_is_judged_by_content(memory: ObjectStore, flight: 
 
 
 def test_draft_images__other_suffixes_the_most_frequent(memory: ObjectStore, flight: Path):
-    for name in ("a.HEIC", "b.heic", "c.dng", "plain", *(f"x.s{n:02d}" for n in range(30))):
+    for name in ("a.LRF", "b.lrf", "c.mrk", "plain", *(f"x.s{n:02d}" for n in range(30))):
         (flight / name).touch()
     commit_images(memory, "d", flight)
     facts = manifest_of(memory).facts
     assert facts["other_files"] == 34
     assert len(facts["other_suffixes"]) == 20
     assert facts["other_suffixes"] == {
-        ".heic": 2, ".dng": 1, **{f".s{n:02d}": 1 for n in range(18)},
+        ".lrf": 2, ".mrk": 1, **{f".s{n:02d}": 1 for n in range(18)},
     }  # fmt: skip
 
 
@@ -148,7 +156,7 @@ def test_draft_images__pixel_limit_is_part_of_the_recipe(memory: ObjectStore, fl
     source = FolderSource(flight, shown="f")
     drop = make_drop("d", flight)
     assert not commit(memory, draft_images(drop, source, threads=1)).was_reused
-    small = commit(memory, draft_images(drop, source, threads=1, max_pixels=100))
+    small = commit(memory, draft_images(drop, source, threads=1, reading=Reading(max_pixels=100)))
     assert not small.was_reused
     assert small.manifest.facts["reasons"] == {"too-large": 2}
 
@@ -157,15 +165,15 @@ def test_draft_images__pixel_limit_is_part_of_the_recipe(memory: ObjectStore, fl
 def test_draft_images__impossible_pixel_limit(flight: Path, max_pixels: int):
     source = CountingSource(flight)
     with pytest.raises(ConfigError, match=f"max_pixels={max_pixels}: 1 to 178,956,970 pixels"):
-        draft_images(make_drop("d", flight), source, threads=1, max_pixels=max_pixels)
+        draft_images(make_drop("d", flight), source, threads=1, reading=Reading(max_pixels))
 
 
 def test_draft_images__huge_file_is_not_read(memory: ObjectStore, flight: Path):
-    with (flight / "huge.tif").open("wb") as file:
+    with (flight / "huge.png").open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)  # sparse: takes no disk
     source = CountingSource(flight)
     rows = commit_images(memory, "d", flight, source=source).read("d").to_pylist()
-    assert "huge.tif" not in source.was_read
+    assert "huge.png" not in source.was_read
     assert rows[-1]["reason"] == "too-large"
     assert rows[-1]["detail"] == "536,870,913 bytes, the limit is 536,870,912"
 
@@ -258,9 +266,9 @@ def test_draft_images__unmounted_card_does_not_replace_a_result(store: ObjectSto
 
 def test_draft_images__no_photographs_among_other_files(memory: ObjectStore, tmp_path: Path):
     (tmp_path / "f").mkdir()
-    for name in ("a.dng", "b.heic", "c.HEIC", "d"):
+    for name in ("a.mrk", "b.lrf", "c.LRF", "d"):
         (tmp_path / "f" / name).write_bytes(b"x")
-    message = r"It lists only files that are not read \(2 \.heic, 1 \.dng, 1 no suffix\); nothing"
+    message = r"It lists only files that are not read \(2 \.lrf, 1 \.mrk, 1 no suffix\); nothing"
     with pytest.raises(CommitRefusedError, match=message):
         commit_images(memory, "d", tmp_path / "f")
     with pytest.raises(NotCommittedError):
@@ -311,7 +319,7 @@ def test_draft_images__recipe_is_known_before_anything_is_read(flight: Path):
     assert draft.recipe == Recipe(
         OutputId("images", "d"),
         stage.CODE_VERSION,
-        {"max_pixels": MAX_PIXELS},
+        {"max_pixels": MAX_PIXELS, "ground_m": None, "readers": []},
         {"source": fingerprint(source.entries())},
     )
 

@@ -7,16 +7,26 @@ import pytest
 
 from dino_assets.core import tiling
 from dino_assets.core.tiling import make_grid
-from dino_assets.errors import CommitRefusedError, DropUnusableError, NotCommittedError
-from dino_assets.records import Draft, Facts, OutputId, Recipe
-from dino_assets.stages import tiles as stage
-from dino_assets.stages.images import SCHEMA as IMAGES_SCHEMA
+from dino_assets.errors import (
+    CommitRefusedError,
+    ConfigError,
+    DropUnusableError,
+    NotCommittedError,
+)
+from dino_assets.records import Draft, Facts, OutputId, Recipe, Verdict
+from dino_assets.stages.image_rows import SCHEMA as IMAGES_SCHEMA
 from dino_assets.stages.tiles import SCHEMA, draft_tiles, judge_tiles
 from dino_assets.store.manifests import commit, content_hash, manifest_key
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.readers import CommittedTable, open_table
 from dino_assets_tests.conftest import photo_bytes
-from dino_assets_tests.stages.inboxes import commit_images, fill
+from dino_assets_tests.stages.inboxes import (
+    commit_images,
+    drone_photo,
+    fill,
+    fill_bytes,
+    write_mosaic,
+)
 
 GRID = make_grid(512, patch_px=16)
 
@@ -32,7 +42,7 @@ def fake_images(
     """A committed ``images`` table of pictures too large to draw for a test."""
     rows: list[dict[str, object]] = [
         {"drop": "d", "path": f"{n}.jpg", "bytes": 1, "is_usable": True, "image_id": f"{n:016x}{0:048x}",
-         "width": width, "height": height}
+         "width": width, "height": height, "is_mosaic": False, "place_quality": "none"}
         for n, (width, height) in enumerate(sizes)
     ]  # fmt: skip
     rows += [
@@ -74,7 +84,9 @@ def test_draft_tiles__real_pictures(store: ObjectStore, tmp_path: Path):
     assert [(r["w"], r["h"], r["is_padded"]) for r in by_path["strip.jpg"]] == [(512, 20, True)] * 5
     order = [(r["image_id"], r["tile_id"]) for r in rows]
     assert order == sorted(order)
-    assert dict(open_table(store, "tiles").manifest("d").facts) == {"images": 3, "padded": 5}
+    assert dict(open_table(store, "tiles").manifest("d").facts) == {
+        "images": 3, "padded": 5, "thermal_left_out": 0,
+    }  # fmt: skip
 
 
 def test_draft_tiles__known_cameras(memory: ObjectStore):
@@ -99,19 +111,6 @@ def test_draft_tiles__same_picture_twice_is_cut_once(memory: ObjectStore, tmp_pa
 def test_draft_tiles__quarantined_rows_get_no_tiles(memory: ObjectStore):
     rows = tile_rows(memory, fake_images(memory, [(20, 10)], quarantined=2))
     assert [row["path"] for row in rows] == ["0.jpg"]
-
-
-def test_draft_tiles__batches_do_not_change_bytes(
-    memory: ObjectStore, monkeypatch: pytest.MonkeyPatch
-):
-    images = fake_images(memory, [(1100 + n, 600) for n in range(9)])
-    commit(memory, draft_tiles(images, "d", GRID))
-    key = manifest_key(OutputId("tiles", "d"))
-    for batch in (1, 4, 9):
-        monkeypatch.setattr(stage, "IMAGES_PER_BATCH", batch)
-        fresh = ObjectStore.in_memory()
-        commit(fresh, draft_tiles(images, "d", GRID))
-        assert fresh.get(key) == memory.get(key)
 
 
 # --- promises -------------------------------------------------------------------------------
@@ -152,7 +151,9 @@ def test_draft_tiles__count_is_held_against_the_formula(
     images = fake_images(memory, [(1100, 600)])
     right = tiling.cut_windows
     monkeypatch.setattr(tiling, "cut_windows", lambda w, h, grid: right(w, h, grid)[:-1])
-    with pytest.raises(CommitRefusedError, match="7 tiles were cut where the formula gives 8"):
+    with pytest.raises(
+        CommitRefusedError, match=r"'0\.jpg': 7 tiles were cut where the formula gives 8"
+    ):
         commit(memory, draft_tiles(images, "d", GRID))
     assert not memory.exists(manifest_key(OutputId("tiles", "d")))
 
@@ -199,7 +200,8 @@ def judge(
     table = pa.RecordBatch.from_pylist(
         [
             {"tile_id": f"{n}-{x}-{y}-{w}-{h}", "image_id": f"{n:016x}{0:048x}", "path": f"{n}.jpg",
-             "x": x, "y": y, "w": w, "h": h, "side_px": 4, "is_whole": False, "is_padded": False}
+             "x": x, "y": y, "w": w, "h": h, "side_px": 4, "span_px": 4, "is_whole": False, "is_padded": False,
+             "is_mosaic": False}
             for n, x, y, w, h in windows
         ],
         SCHEMA,
@@ -236,7 +238,7 @@ def test_judge_tiles__good_table():
         ([*GOOD[:2], (1, 0, 0, 5, 6)], "image 0000000000000001: a tile leaves its 5×5"),
         ([*GOOD[:2], (1, -1, 0, 6, 5)], "image 0000000000000001: a tile leaves its 5×5"),
         ([(0, 0, 0, 4, 3), (0, 2, 0, 4, 2), GOOD[2]], "2 pixels have no tile"),
-        ([*GOOD, (2, 0, 0, 1, 1)], "1 images have tiles but no usable row in images"),
+        ([*GOOD, (2, 0, 0, 1, 1)], "1 images have tiles but are not wanted by `images`"),
     ],
 )
 def test_judge_tiles__planted_fault(windows: list[tuple[int, int, int, int, int]], sentence: str):
@@ -253,3 +255,88 @@ def test_judge_tiles__committed_drops_pass(memory: ObjectStore):
     verdict = judge_tiles(images, open_table(memory, "tiles"), "d")
     assert verdict.passed
     assert verdict.sentence.endswith("tiles cover 42 images")
+
+
+# --- thermal pictures, metres, mosaics ------------------------------------------------------
+
+ALTITUDE = 'drone-dji:AbsoluteAltitude="+600.00"'
+INFRARED = (ALTITUDE, f'drone-dji:ImageSource="InfraredCamera" {ALTITUDE}')
+
+
+def test_draft_tiles__thermal_pictures_are_left_out(memory: ObjectStore, tmp_path: Path):
+    files = {"a.jpg": drone_photo(), "b.jpg": drone_photo(seed=1, xmp=INFRARED)}
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
+    assert {row["path"] for row in tile_rows(memory, images)} == {"a.jpg"}
+    tiles = open_table(memory, "tiles")
+    assert tiles.manifest("d").facts["thermal_left_out"] == 1
+    assert judge_tiles(images, tiles, "d") == Verdict(
+        "d", True, "1 tiles cover 1 images; 1 thermal pictures left out"
+    )
+    commit(memory, draft_tiles(images, "d", GRID, with_thermal=True))
+    tiles = open_table(memory, "tiles")
+    assert {row["path"] for row in tiles.read("d").to_pylist()} == {"a.jpg", "b.jpg"}
+    assert judge_tiles(images, tiles, "d").sentence == "2 tiles cover 2 images"
+
+
+def test_draft_tiles__nothing_but_thermal_pictures(memory: ObjectStore, tmp_path: Path):
+    files = {"b.jpg": drone_photo(xmp=INFRARED)}
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
+    with pytest.raises(DropUnusableError, match=r"all of its 1 pictures are thermal.*with_thermal"):
+        commit(memory, draft_tiles(images, "d", GRID))
+    assert not memory.exists(manifest_key(OutputId("tiles", "d")))
+
+
+def test_draft_tiles__by_metres_two_heights_compare(memory: ObjectStore, tmp_path: Path):
+    files = {
+        f"{height}.jpg": drone_photo(seed=height, size=(1600, 1200), altitude_m=height)
+        for height in (30, 120)
+    }
+    files["lost.jpg"] = photo_bytes(1600, 1200)
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
+    rows = tile_rows(memory, images, make_grid(512, side_m=10))
+    by_path = {path: [r for r in rows if r["path"] == path] for path in files}
+    for path in ("30.jpg", "120.jpg"):
+        for row in by_path[path]:
+            assert row["w"] * row["gsd_m"] == pytest.approx(10, rel=0.01)
+            assert (row["w"], row["side_px"]) == (row["span_px"], 512)
+    assert by_path["30.jpg"][0]["span_px"] == pytest.approx(
+        4 * by_path["120.jpg"][0]["span_px"], rel=0.02
+    )
+    # Its scale is not known: cut in pixels, and said.
+    assert {(r["w"], r["span_px"]) for r in by_path["lost.jpg"]} == {(512, 512)}
+    verdict = judge_tiles(images, open_table(memory, "tiles"), "d")
+    assert (verdict.passed, verdict.warns) == (True, True)
+    assert "1 images of unknown scale cut in pixels" in verdict.sentence
+
+
+def test_draft_tiles__metres_that_are_a_few_pixels(memory: ObjectStore, tmp_path: Path):
+    files = {"a.jpg": drone_photo(size=(1600, 1200), altitude_m=120)}
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
+    with pytest.raises(ConfigError, match=r"'a.jpg': tile_m=0.5 is \d px"):
+        commit(memory, draft_tiles(images, "d", make_grid(512, side_m=0.5)))
+
+
+def test_draft_tiles__empty_parts_of_a_mosaic_are_left_out(memory: ObjectStore, tmp_path: Path):
+    write_mosaic(tmp_path / "f" / "ortho.tif", side_px=1280, nodata_from=640)
+    images = commit_images(memory, "d", tmp_path / "f")
+    rows = tile_rows(memory, images, make_grid(256, overlap=0.0))
+    # 5 × 5 tiles; only columns 0, 256 and 512 begin before 640.
+    assert sorted({row["x"] for row in rows}) == [0, 256, 512]
+    assert len(rows) == 15
+    assert {row["place_quality"] for row in rows} == {"ortho"}
+    tiles = open_table(memory, "tiles")
+    assert tiles.manifest("d").facts["nodata_left_out"] == 10
+    verdict = judge_tiles(images, tiles, "d")
+    assert verdict.sentence == "15 tiles cover 1 images; 10 tiles without data left out"
+
+
+def test_judge_tiles__mosaic_with_a_tile_too_few(memory: ObjectStore, tmp_path: Path):
+    write_mosaic(tmp_path / "f" / "ortho.tif", side_px=1280, nodata_from=640)
+    images = commit_images(memory, "d", tmp_path / "f")
+    commit(memory, draft_tiles(images, "d", make_grid(256, overlap=0.0)))
+    table = open_table(memory, "tiles").read("d")
+    recipe = Recipe(OutputId("tiles", "d"), "planted")
+    commit(memory, Draft(recipe, lambda: iter(table.slice(1).to_batches()), SCHEMA))
+    verdict = judge_tiles(images, open_table(memory, "tiles"), "d")
+    assert not verdict.passed
+    assert "65,536 pixels have no tile" in verdict.sentence

@@ -1,0 +1,79 @@
+"""Looking at tiles and footprints before they are paid for."""
+
+import argparse
+from pathlib import Path
+
+from dino_assets.addresses import expand_path
+from dino_assets.cli.terminal import say
+from dino_assets.errors import NotCommittedError
+from dino_assets.records import Settings
+from dino_assets.store.objects import open_store
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``tiles preview``, ``footprints``."""
+    tiles = commands.add_parser("tiles", help="look at a grid before it is cut").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    preview = tiles.add_parser("preview", help="draw the tiles of one photograph into a PNG")
+    preview.add_argument("image", type=Path, metavar="IMAGE")
+    preview.add_argument(
+        "--tile-px", type=int, default=0, metavar="N", help="side; 0: the current model's own"
+    )
+    preview.add_argument("--tile-m", type=float, metavar="M", help="side on the ground, in metres")
+    preview.add_argument("--overlap", type=float, metavar="SHARE", help="0 … 0.9, 0.5 by default")
+    preview.add_argument(
+        "--ground-m", type=float, metavar="M", help="the ground's height above the sea"
+    )
+    preview.add_argument(
+        "--to", type=Path, metavar="FILE", help="IMAGE.tiles.png in this folder by default"
+    )
+    preview.set_defaults(run=_preview)
+
+    footprints = commands.add_parser(
+        "footprints", help="where images or tiles lie on the ground, as a file for QGIS"
+    )
+    footprints.add_argument("asset", choices=("images", "tiles"))
+    footprints.add_argument("drop", metavar="DROP")
+    footprints.add_argument("--to", type=Path, required=True, metavar="FILE.geojson|FILE.gpkg")
+    footprints.set_defaults(run=_footprints)
+
+
+def _preview(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.core.tiling import OVERLAP
+    from dino_assets.stages.previews import preview_tiles
+
+    image = expand_path(options.image)
+    target = expand_path(options.to or Path(f"{image.name}.tiles.png"))
+    found = preview_tiles(
+        image,
+        side_px=options.tile_px or _family_side_px(settings),
+        side_m=options.tile_m,
+        overlap=OVERLAP if options.overlap is None else options.overlap,
+        ground_m=options.ground_m,
+    )
+    target.write_bytes(found.picture)
+    say(f"{found.sentence}: {target}")
+    return 0
+
+
+def _family_side_px(settings: Settings) -> int:
+    """As the asset would cut: the side of the committed checkpoint's family, else of the named one's."""
+    from dino_assets.stages.weights import load_checkpoint
+
+    try:
+        return load_checkpoint(open_store(settings.storage)).tile_px
+    except NotCommittedError:
+        return 512 if "dinov3" in settings.model.lower() else 518
+
+
+def _footprints(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.stages.footprints import write_footprints
+    from dino_assets.store.readers import open_table
+
+    target = expand_path(options.to)
+    table = open_table(open_store(settings.storage), options.asset)
+    placed, unplaced = write_footprints(table, options.drop, path=target)
+    without = f"; {unplaced} {options.asset} have no known place" if unplaced else ""
+    say(f"{placed} footprints in {target}{without}")
+    return 0

@@ -1,0 +1,130 @@
+"""The report of a drop: what a person should know of its card before anybody pays for labels."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from dino_assets.core.drop_pages import draw_footprints, make_drop_page
+from dino_assets.core.findings import (
+    Shot,
+    count_findings,
+    find_problems,
+    write_findings_csv,
+)
+from dino_assets.core.numbering import find_gaps, find_roll_overs
+from dino_assets.core.plots import draw_thumbnail
+from dino_assets.core.scores import find_near_duplicates
+from dino_assets.records import NamedBytes, Verdict
+from dino_assets.stages.image_rows import Look
+from dino_assets.stages.places import say_why_unplaced
+from dino_assets.store.parts import read_part
+from dino_assets.store.readers import CommittedTable
+
+PAGE, TABLE, PICTURE, PREVIEW = (
+    "report.html", "findings.csv", "footprints.png", "preview.png",
+)  # fmt: skip
+# Kinds that only need to be known; the others are worth a look before labels are paid for.
+HARMLESS = ("roll-over", "thermal")
+
+
+@dataclass(frozen=True)
+class DropReport:
+    """A drop's findings, counted by kind, and the files that show them."""
+
+    counts: Mapping[str, int]
+    files: Sequence[NamedBytes]
+
+
+def make_shot(look: Look, *, with_thumb: bool) -> Shot:
+    """What the report needs of one file."""
+    row: dict[str, Any] = look.row
+    names = (
+        "path", "image_id", "bytes", "is_usable", "reason", "taken", "satellite_date", "latitude",
+        "longitude", "relative_altitude_m", "width", "height", "thermal", "sharpness",
+        "exposure_ev", "dark_share", "bright_share", "look", "gsd_m", "note", "edited_by",
+    )  # fmt: skip
+    camera = " ".join(str(row[name]) for name in ("make", "model") if row.get(name))
+    told: dict[str, Any] = {name: row.get(name) for name in names}
+    return Shot(
+        **told,
+        detail=row.get("detail") or "",
+        camera=camera or None,
+        quality=row.get("place_quality") or "none",
+        corners=look.corners,
+        thumb=row.get("thumb") if with_thumb else None,
+        place_reason=say_why_unplaced(row),
+    )
+
+
+def make_report(
+    drop: str, shots: Sequence[Shot], *, others: Sequence[str], facts: Mapping[str, Any]
+) -> DropReport:
+    """Find what is odd, and show it as a page, a table and a picture.
+
+    Without today's date: the same files give the same bytes on any day. ``judge_findings`` knows it.
+    """
+    photos = [shot.path for shot in shots]
+    seen = [number for number, shot in enumerate(shots) if shot.look is not None]
+    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(-1, 32)
+    near = [(seen[i], seen[j]) for i, j in find_near_duplicates(looks)]
+    findings = find_problems(
+        shots,
+        gaps=find_gaps(photos, others),
+        roll_overs=find_roll_overs(photos),
+        near=near,
+    )
+    page = make_drop_page(shots, findings, drop=drop, facts=_word_facts(facts))
+    placed = sum(shot.corners is not None for shot in shots)
+    picture = draw_footprints(
+        shots, title=drop, caption=f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
+    )
+    return DropReport(
+        {str(kind): count for kind, count in count_findings(findings).items()},
+        (
+            NamedBytes(PAGE, page.encode()),
+            NamedBytes(TABLE, write_findings_csv(findings)),
+            NamedBytes(PICTURE, picture),
+            NamedBytes(PREVIEW, draw_thumbnail(picture)),
+        ),
+    )
+
+
+def _word_facts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What the pictures themselves do not say."""
+    suffixes = ", ".join(f"{count} {name}" for name, count in facts["other_suffixes"].items())
+    told = {"raw files beside them": facts["raw_twins"], "other files": facts["other_files"]}
+    words = {name: f"{count:,}" for name, count in told.items() if count}
+    if suffixes:
+        words["other files"] += f" ({suffixes})"
+    return words
+
+
+def read_findings(images: CommittedTable, drop: str) -> list[dict[str, str]]:
+    """The table of findings, as it is stored beside a drop's images.
+
+    Raises:
+        NotCommittedError: the drop's images are not committed.
+    """
+    (part,) = (part for part in images.manifest(drop).parts if part.name == TABLE)
+    text = read_part(images.store, part).decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict:
+    """Warn of what is odd about a drop; pictures from the future need today's date to be seen."""
+    counts = dict(images.manifest(drop).facts["findings"])
+    taken = images.read(drop, ["taken"])["taken"]
+    latest = pc.max(taken).as_py()
+    said = [f"{count} {kind}" for kind, count in counts.items() if kind not in HARMLESS]
+    # A camera's local time may be a day ahead of this machine's.
+    if latest is not None and latest.date() > today + timedelta(days=1):
+        said.append(f"the newest picture was taken on {latest:%Y-%m-%d}, which is to come")
+    if not said:
+        return Verdict(drop, True, "nothing odd about its pictures")
+    return Verdict(drop, True, f"{', '.join(said)}; see {PAGE}", warns=True)
