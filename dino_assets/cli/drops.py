@@ -102,14 +102,15 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _report(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.core.lettering import make_printable
     from dino_assets.stages.drop_reports import PAGE, read_findings
     from dino_assets.store.readers import open_table
 
     table = open_table(open_store(settings.storage), "images")
     findings = read_findings(table, options.name)
     for finding in findings:
-        said = f"{finding['kind']:<15} {finding['path']}"
-        say(f"{said}  {finding['detail']}" if finding["detail"] else said)
+        said = [finding["path"], finding["other"], finding["detail"]]
+        say(make_printable(f"{finding['kind']:<15} {'  '.join(filter(None, said))}"))
     facts = table.manifest(options.name).facts
     say(f"{facts['usable']} usable, {facts['quarantined']} quarantined, {len(findings)} findings")
     say(f"the page: dino-assets export images {options.name} --to FOLDER writes {PAGE}")

@@ -317,7 +317,7 @@ def _word_seconds(passed: timedelta) -> str:
 
 def _find_breaks(gaps: Sequence[Gap], roll_overs: Sequence[RollOver]) -> list[Finding]:
     missing = [
-        Finding("gap", gap.folder or ".", None, f"{_word_numbers(gap)} of {gap.series} missing")
+        Finding("gap", gap.folder or ".", None, f"{_word_numbers(gap)} missing from {gap.series}")
         for gap in gaps
     ]
     return missing + [

@@ -29,8 +29,8 @@ from dino_assets.store.readers import CommittedTable
 PAGE, TABLE, PICTURE, PREVIEW = (
     "report.html", "findings.csv", "footprints.png", "preview.png",
 )  # fmt: skip
-# Kinds that only need to be known; the others are worth a look before labels are paid for.
-HARMLESS = ("roll-over", "thermal")
+# What only needs to be known, or is another check's; the rest is worth a look before labels are paid.
+UNTOLD = ("quarantined", "roll-over", "thermal")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict
     counts = dict(images.manifest(drop).facts["findings"])
     taken = images.read(drop, ["taken"])["taken"]
     latest = pc.max(taken).as_py()
-    said = [f"{count} {kind}" for kind, count in counts.items() if kind not in HARMLESS]
+    said = [f"{count} {kind}" for kind, count in counts.items() if kind not in UNTOLD]
     # A camera's local time may be a day ahead of this machine's.
     if latest is not None and latest.date() > today + timedelta(days=1):
         said.append(f"the newest picture was taken on {latest:%Y-%m-%d}, which is to come")

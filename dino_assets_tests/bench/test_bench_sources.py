@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.core.cards import find_gaps, find_twins, name_kind
+from dino_assets.core.cards import find_twins, name_kind
+from dino_assets.core.numbering import find_gaps
 from dino_assets.stages.sources import FolderSource, fingerprint
 
 pytestmark = pytest.mark.bench

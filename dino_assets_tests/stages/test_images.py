@@ -59,7 +59,7 @@ def test_draft_images__a_row_per_photograph(store: ObjectStore, flight: Path):
         assert (row["width"], row["height"]) == FLIGHT[row["path"]]
     assert dict(manifest_of(store).facts) == {
         "usable": 3, "quarantined": 0, "reasons": {}, "other_files": 0, "other_suffixes": {},
-        "thermal": 0, "raw_twins": 0, "findings": {"no-gps": 3, "no-time": 3},
+        "thermal": 0, "raw_twins": 0, "findings": {"no-time": 3, "no-gps": 3, "gap": 1, "roll-over": 1},
     }  # fmt: skip
 
 

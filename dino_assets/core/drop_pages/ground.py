@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,9 @@ from dino_assets.core.lettering import (
 MAX_FOOTPRINTS = 3000
 BREAK_S = 300.0  # a longer pause is another battery: no line joins the two
 FAR_M = 20_000.0  # another place: drawn together, neither would be seen
-AREA_SIDE_PX = 800
+AREA_SIDE_PX = 600
+FOOTPRINT_PX = 150  # of a usual footprint, where areas are measured
+MAX_SHEETS = 2000
 FILL = 0.3  # of the darkest pile, so that neither 6 nor 3,000 footprints are one gray
 # From dark blue to orange: read in gray print and by most colour-blind readers, nothing pale.
 RAMP = ((43, 48, 122), (38, 103, 170), (29, 150, 140), (120, 172, 50), (225, 130, 20))
@@ -74,13 +77,29 @@ def measure_area(shots: Sequence[Shot], ground: Ground) -> float:
     if not down:
         return 0.0
     corners = ground.corners[down]
-    low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
-    scale = (AREA_SIDE_PX - 1) / max(float((high - low).max()), 1e-6)
-    mask = Image.new("1", (AREA_SIDE_PX + 1, AREA_SIDE_PX + 1))
-    draw = ImageDraw.Draw(mask)
-    for shape in (corners - low) * scale:
-        draw.polygon([tuple(point) for point in shape.tolist()], fill=1)
-    return float(np.asarray(mask).sum()) / scale**2
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    # As fine as the footprints are small, sheet by sheet: flights of one drop may lie far apart.
+    pixel_m = max(float(np.median((high - low).max(axis=1))) / FOOTPRINT_PX, 1e-3)
+    sheet_m = pixel_m * AREA_SIDE_PX
+    first, last = (np.floor(edge / sheet_m).astype(int) for edge in (low, high))
+    # Four sheets at most touch a footprint that is smaller than they are.
+    while np.prod(last - first + 1, axis=1).sum() > 4 * len(corners) + MAX_SHEETS:
+        pixel_m, sheet_m = 2 * pixel_m, 2 * sheet_m
+        first, last = (np.floor(edge / sheet_m).astype(int) for edge in (low, high))
+    sheets: dict[tuple[int, int], list[int]] = {}
+    for number, ((x0, y0), (x1, y1)) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        for place in product(range(x0, x1 + 1), range(y0, y1 + 1)):
+            sheets.setdefault(place, []).append(number)
+    covered = 0
+    for place, numbers in sheets.items():
+        mask = Image.new("1", (AREA_SIDE_PX, AREA_SIDE_PX))
+        draw = ImageDraw.Draw(mask)
+        # A pixel is drawn where its middle is inside, more or less: half a pixel off is as often over
+        # as under.
+        for shape in (corners[numbers] - np.array(place) * sheet_m) / pixel_m - 0.5:
+            draw.polygon([tuple(point) for point in shape.tolist()], fill=1)
+        covered += int(np.asarray(mask).sum())
+    return covered * pixel_m**2
 
 
 class _Plot(NamedTuple):
@@ -96,7 +115,7 @@ class _Plot(NamedTuple):
 
 
 def _fit(shots: Sequence[Shot], ground: Ground, width_px: int, pad_px: int) -> _Plot:
-    """The whole ground in a picture of that width, three quarters to six fifths as high."""
+    """The whole ground in a picture of that width, a third to three quarters as high."""
     low, high = ground.corners.min(axis=(0, 1)), ground.corners.max(axis=(0, 1))
     span = np.maximum(high - low, 1.0)
     room = width_px - 2 * pad_px
@@ -241,7 +260,9 @@ def _draw_ground(shots: Sequence[Shot], ground: Ground, width: int, pad: int) ->
     font, low = load_font(44), plot.height_px - 36
     draw.line((60, low, 60 + plot.bar_px, low), INK, 5)
     draw.text((60, low - 10), _word_metres(plot.bar_m), INK, font, anchor="lb")
-    draw.line((width * twice - 70, 100, width * twice - 70, 20), INK, 5)
+    north = width * twice - 70
+    draw.line((north, 100, north, 24), INK, 5)
+    draw.polygon([(north - 12, 44), (north + 12, 44), (north, 16)], fill=INK)
     draw.text((width * twice - 90, 60), "N", INK, font, anchor="rm")
     return picture.resize((width, plot.height_px // twice), Image.Resampling.BOX)
 

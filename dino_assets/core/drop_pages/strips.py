@@ -18,14 +18,18 @@ def write_strip(
     drawn = [value for value in values if math.isfinite(value)]
     if not drawn:
         return ""
-    low, high = min(drawn), max(drawn)
-    low = low if floor is None else min(low, floor)
+    # What lies far out is drawn at the edge: one odd picture must not flatten all others.
+    usual = np.quantile(drawn, (0.02, 0.98))
+    reach = float(usual[1] - usual[0])
+    low, high = max(min(drawn), usual[0] - reach), min(max(drawn), usual[1] + reach)
+    low = float(low if floor is None else min(low, floor))
+    high = float(high)
     high = high if high > low else low + 1
     across = _WIDE / max(len(values), 1)
     step = -(-len(values) // MAX_DOTS)
 
     def place(value: float) -> float:
-        return _HIGH * (high - value) / (high - low)
+        return _HIGH * (high - min(max(value, low), high)) / (high - low)
 
     def dot(at: int) -> str:
         return f"M{(at + 0.5) * across:.1f} {place(values[at]):.1f}h0"
@@ -35,7 +39,7 @@ def write_strip(
     red = "".join(dot(at) for at in known if at in marked)
     middle = statistics.median(drawn)
     thick = 5 if len(values) <= 500 else 3
-    bars = np.histogram(drawn, BINS, (low, high))[0]
+    bars = np.histogram(np.clip(drawn, low, high), BINS, (low, high))[0]
     steps = "".join(
         f"M0 {_HIGH * (1 - (bar + 0.5) / BINS):.1f}h{_HIGH * count / bars.max():.1f}"
         for bar, count in enumerate(bars.tolist())
