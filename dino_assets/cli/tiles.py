@@ -45,9 +45,11 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
 
     image = expand_path(options.image)
     target = expand_path(options.to or Path(f"{image.name}.tiles.png"))
+    patch_px = _find_patch(settings)
     found = preview_tiles(
         image,
-        side_px=options.tile_px or _family_side_px(settings),
+        side_px=options.tile_px or 518 // patch_px * patch_px,
+        patch_px=patch_px,
         side_m=options.tile_m,
         overlap=OVERLAP if options.overlap is None else options.overlap,
         ground_m=options.ground_m,
@@ -57,14 +59,14 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _family_side_px(settings: Settings) -> int:
-    """As the asset would cut: the side of the committed checkpoint's family, else of the named one's."""
+def _find_patch(settings: Settings) -> int:
+    """As the asset would cut: by the committed checkpoint's patch, else by the named one's family."""
     from dino_assets.stages.weights import load_checkpoint
 
     try:
-        return load_checkpoint(open_store(settings.storage)).tile_px
+        return load_checkpoint(open_store(settings.storage)).patch_px
     except NotCommittedError:
-        return 512 if "dinov3" in settings.model.lower() else 518
+        return 16 if "dinov3" in settings.model.lower() else 14
 
 
 def _footprints(options: argparse.Namespace, settings: Settings) -> int:

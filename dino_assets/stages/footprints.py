@@ -40,6 +40,8 @@ def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[i
         raise ConfigError(f"{table.asset!r} has no footprints; {' and '.join(COLUMNS)} have")
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path.name!r}: a name that ends in {', '.join(SUFFIXES)} is expected")
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into")
     rows = table.read(drop, [*COLUMNS[table.asset], "geometry"])
     placed = rows.filter(pc.is_valid(rows["geometry"]))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")

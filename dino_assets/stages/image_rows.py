@@ -1,8 +1,6 @@
 """One file of a drop as a row of ``images``: read once, checked, decoded, scored and placed."""
 
 import time
-from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import PurePosixPath
@@ -92,11 +90,9 @@ SCHEMA = pa.schema(
 )
 
 
-_READERS = {
-    "pillow_heif": {".heic", ".heif"},
-    "rawpy": {".dng"},
-    "rasterio": {".tif", ".tiff"},
-}
+_READERS = ("pillow_heif", "rasterio", "rawpy")
+_TIFF = (".tif", ".tiff")
+WINDOWED_FROM_BYTES = 64 * 2**20  # a larger TIFF is asked for its header before it is read
 Corners = tuple[tuple[float, float], ...]
 
 
@@ -131,13 +127,13 @@ def look_at_file(drop: Drop, source: Source, entry: SourceEntry, reading: Readin
     started = read = time.perf_counter()
     corners = None
     try:
-        data = b"" if entry.size > MAX_FILE_BYTES else source.read(entry.path)
-        read = time.perf_counter()
-        if entry.size > MAX_FILE_BYTES or is_mosaic(data):
-            del data
-            columns, placed = _examine_mosaic(source, entry)
-        else:
-            columns, placed = examine_photo(entry.path, data, reading)
+        found = _examine_large(source, entry) if entry.size > WINDOWED_FROM_BYTES else None
+        if found is None:
+            data = source.read(entry.path)
+            read = time.perf_counter()
+            found = _examine_mosaic(source, entry.path) if is_mosaic(data) else None
+            found = found or examine_photo(entry.path, data, reading)
+        columns, placed = found
         row |= columns | {"is_usable": True}
         corners = _corners(placed)
     except SourceError as err:
@@ -156,7 +152,15 @@ def examine_photo(path: str, data: bytes, reading: Reading) -> tuple[Row, geo.Pl
         UnusableImageError: it is no usable photograph.
     """
     facts = inspect_image(data, max_pixels=reading.max_pixels)
-    scores = score_pixels(decode_image(data))
+    pixels = decode_image(data)
+    if pixels.shape[:2] != (facts.height, facts.width):
+        # Windows are cut by the facts, much later and for the whole drop.
+        height, width = pixels.shape[:2]
+        raise UnusableImageError(
+            "undecodable",
+            f"its header says {facts.width}×{facts.height} px, its pixels are {width}×{height}",
+        )
+    scores = score_pixels(pixels)
     capture = read_capture(data)
     view = geo.make_view(capture, facts, ground_m=reading.ground_m)
     row: Row = {"bytes": len(data), "is_mosaic": False} | vars(facts) | asdict(capture)
@@ -165,15 +169,26 @@ def examine_photo(path: str, data: bytes, reading: Reading) -> tuple[Row, geo.Pl
     return _placed(row, geo.judge_view(view))
 
 
-def _examine_mosaic(source: Source, entry: SourceEntry) -> tuple[Row, geo.Places | None]:
-    """The same for a TIFF that is read by windows, block by block."""
-    is_tiff = PurePosixPath(entry.path).suffix.lower() in _READERS["rasterio"]
-    with source.open_file(entry.path) if is_tiff else nullcontext() as file:
-        if file is None or not is_mosaic(file):
-            limit = f"{entry.size:,} bytes, the limit is {MAX_FILE_BYTES:,}"
-            raise UnusableImageError("too-large", limit)
+def _examine_large(source: Source, entry: SourceEntry) -> tuple[Row, geo.Places | None] | None:
+    """A large TIFF, looked at where it lies: a mosaic must not be read into memory whole."""
+    if PurePosixPath(entry.path).suffix.lower() in _TIFF:
+        found = _examine_mosaic(source, entry.path)
+        if found is not None:
+            return found
+    if entry.size > MAX_FILE_BYTES:
+        limit = f"{entry.size:,} bytes, the limit is {MAX_FILE_BYTES:,}"
+        raise UnusableImageError("too-large", limit)
+    return None
+
+
+def _examine_mosaic(source: Source, path: str) -> tuple[Row, geo.Places | None] | None:
+    """The same for a TIFF that is read by windows, block by block; None if it is none."""
+    with source.open_file(path) as file:
+        if not is_mosaic(file):
+            return None
         found = inspect_mosaic(file, image_id=hash_file(file))
-    row: Row = vars(found.facts) | {"is_mosaic": True, "valid": found.valid}
+        size = file.stat().st_size
+    row: Row = vars(found.facts) | {"bytes": size, "is_mosaic": True, "valid": found.valid}
     row |= {"scale_low": found.low, "scale_high": found.high}
     if found.georeference is None:
         return _placed(row, "none")
@@ -194,8 +209,9 @@ def _corners(placed: geo.Places | None) -> Corners | None:
     return tuple((float(x), float(y)) for x, y in placed.corners[0])
 
 
-def name_readers(paths: Iterable[str]) -> list[str]:
-    """The optional readers that these files call for and that are installed here."""
-    suffixes = {PurePosixPath(path).suffix.lower() for path in paths}
-    wanted = {module for module, endings in _READERS.items() if suffixes & endings}
-    return sorted(module for module in wanted if find_spec(module))
+def name_readers() -> list[str]:
+    """The optional readers that are installed here.
+
+    All of them, whatever the files are called: phones name a HEIC ``IMG_0001.JPG``.
+    """
+    return sorted(module for module in _READERS if find_spec(module))

@@ -39,6 +39,7 @@ BATCH_ROWS = 1024
 LOG_EVERY_S = 5.0
 MAX_SUFFIXES = 20
 DEFAULTS = Reading()
+MAX_HEIGHT_M = 10_000
 THUMBS_KEPT = 5000  # 15 MB in memory while the report is made; the table has all
 
 
@@ -50,17 +51,20 @@ def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading =
 
     Raises:
         SourceError: the inbox cannot be listed.
-        ConfigError: ``max_pixels`` is more than Pillow decodes, or less than a pixel.
+        ConfigError: ``max_pixels`` is more than Pillow decodes, or less than a pixel; ``ground_m`` is
+            no height.
     """
     if not 0 < reading.max_pixels <= MAX_PIXELS:
         raise ConfigError(f"max_pixels={reading.max_pixels}: 1 to {MAX_PIXELS:,} pixels expected")
+    if reading.ground_m is not None and not abs(reading.ground_m) < MAX_HEIGHT_M:
+        raise ConfigError(f"ground_m={reading.ground_m}: metres above the sea expected")
     entries = source.entries()
     listed = fingerprint(entries)
     recipe = Recipe(
         OutputId("images", drop.name),
         CODE_VERSION,
         # Which optional readers are here decides which files are quarantined for want of them.
-        config=asdict(reading) | {"readers": name_readers(entry.path for entry in entries)},
+        config=asdict(reading) | {"readers": name_readers()},
         inputs={"source": listed},
     )
 
@@ -97,7 +101,7 @@ def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading =
             "quarantined": len(shots) - usable,
             "reasons": dict(sorted(Counter(shot.reason for shot in shots if shot.reason).items())),
             "thermal": sum(shot.thermal is not None for shot in shots),
-            "raw_twins": len(card.raw_of),
+            "raw_twins": len(entries) - len(card.wanted) - len(card.others),
             "other_files": len(card.others),
             "other_suffixes": suffixes,
         }
@@ -124,15 +128,21 @@ def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
     Links, pipes and the like are wanted (as rows with a reason) whatever they are called, and so is
     what a list names; other files only by their names. A raw file beside its JPEG is one photograph.
     """
+    # A list may say something about the raw file alone; then it is wanted, too.
     wanted: list[SourceEntry] = []
     others: list[SourceEntry] = []
     for entry in entries:
         is_wanted = is_list or entry.refusal or is_photo_name(entry.path)
         (wanted if is_wanted else others).append(entry)
     twins = find_twins(entry.path for entry in wanted if not entry.refusal)
+    if is_list and twins:
+        said = {entry.path: (entry.label, entry.metadata) for entry in wanted}
+        twins = {
+            raw: photo for raw, photo in twins.items() if said[raw] in (said[photo], (None, None))
+        }
     return Card(
         [entry for entry in wanted if entry.path not in twins] if twins else wanted,
-        {photo: raw for raw, photo in twins.items()},
+        {photo: raw for raw, photo in sorted(twins.items(), reverse=True)},
         others,
     )
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from dino_assets.core import tiling
 from dino_assets.core.decoding import decode_image
+from dino_assets.core.mosaics import is_mosaic
 from dino_assets.core.previews import draw_grid
-from dino_assets.errors import SourceError
+from dino_assets.errors import ConfigError, SourceError
 from dino_assets.stages.image_rows import Reading, examine_photo
 from dino_assets.stages.places import SCALED
 from dino_assets.stages.sources import FolderSource
@@ -26,6 +27,7 @@ def preview_tiles(
     image: Path,
     *,
     side_px: int,
+    patch_px: int = 1,
     side_m: float | None = None,
     overlap: float = tiling.OVERLAP,
     ground_m: float | None = None,
@@ -37,10 +39,14 @@ def preview_tiles(
         UnusableImageError: it is no usable photograph.
         ConfigError: no such grid.
     """
-    grid = tiling.make_grid(side_px, overlap=overlap, side_m=side_m)
+    grid = tiling.make_grid(side_px, overlap=overlap, patch_px=patch_px, side_m=side_m)
     if not image.parent.is_dir():
         raise SourceError(f"cannot read {str(image)!r}: there is no such folder")
     data = FolderSource(image.parent.resolve(), shown=str(image.parent)).read(image.name)
+    if is_mosaic(data):
+        raise ConfigError(
+            f"{image.name!r} is a mosaic: register it as a drop; `tiles` says how many it cuts"
+        )
     row, _ = examine_photo(image.name, data, Reading(ground_m=ground_m))
     has_scale = row["place_quality"] in SCALED
     width, height = row["width"], row["height"]

@@ -1,7 +1,8 @@
 """Stage *tiles*: the exact grid over every usable image of a drop. Windows only, no pixels."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dino_assets.store.manifests import content_hash
 from dino_assets.store.readers import CommittedTable
 
 CODE_VERSION = "2"
+MAX_MOSAIC_SPAN_PX = 8192  # 200 MB of pixels
 SCHEMA = pa.schema(
     [
         pa.field("tile_id", pa.string(), nullable=False),
@@ -92,8 +94,11 @@ def draft_tiles(
                 "work on colours. Materialise `tiles` with with_thermal: true to cut them all the same."
             )
         counts = Counter(images=len(cut), thermal_left_out=len(found) - len(cut))
-        for image in cut:
-            yield cut_image(image, grid, counts)
+        fitted, unscaled = _fit_grids(cut, grid)
+        if grid.side_m is not None:
+            counts["cut_in_pixels"] = unscaled
+        for image, own in zip(cut, fitted, strict=True):
+            yield cut_image(image, own, counts, side_px=grid.side_px)
         yield Facts(dict(counts))
 
     return Draft(recipe, produce, SCHEMA)
@@ -111,15 +116,15 @@ def grid_of(manifest: Manifest) -> TileGrid:
     )
 
 
-def cut_image(image: Row, grid: TileGrid, counts: Counter[str]) -> pa.RecordBatch:
+def cut_image(
+    image: Row, fitted: TileGrid, counts: Counter[str], *, side_px: int
+) -> pa.RecordBatch:
     """Tile rows of one row of ``images``, sorted by tile id; what was left out goes into ``counts``.
 
     Raises:
-        ConfigError: tiles of so many metres would be blown up from a few pixels.
         CommitRefusedError: the grid does not give what its formula says.
     """
     width, height = image["width"], image["height"]
-    fitted = _fit_grid(image, grid, counts)
     windows = tiling.cut_windows(width, height, fitted)
     expected = tiling.count_windows(width, height, fitted)
     if len(windows) != expected:
@@ -139,7 +144,7 @@ def cut_image(image: Row, grid: TileGrid, counts: Counter[str]) -> pa.RecordBatc
     count = len(windows)
     columns: dict[str, Any] = {
         "tile_id": tiling.name_tiles(image["image_id"], windows, fitted),
-        "side_px": np.full(count, grid.side_px, np.int32),
+        "side_px": np.full(count, side_px, np.int32),
         "span_px": np.full(count, 0 if is_whole else fitted.side_px, np.int32),
         "is_whole": np.full(count, is_whole),
         "is_padded": padded,
@@ -156,18 +161,38 @@ def cut_image(image: Row, grid: TileGrid, counts: Counter[str]) -> pa.RecordBatc
     )
 
 
-def _fit_grid(image: Row, grid: TileGrid, counts: Counter[str]) -> TileGrid:
-    """The image's own grid. An oblique picture has no one scale, so it is cut in pixels, too."""
-    has_scale = image["place_quality"] in places.SCALED
-    try:
-        fitted = tiling.fit_grid(
-            grid, image["width"], image["height"], gsd_m=image["gsd_m"] if has_scale else None
-        )
-    except ConfigError as err:
-        raise ConfigError(f"{image['path']!r}: {err}") from err
-    if grid.side_m is not None:
-        counts["cut_in_pixels"] += fitted.version != tiling.GROUND_VERSION
-    return fitted
+def _fit_grids(images: Sequence[Row], grid: TileGrid) -> tuple[list[TileGrid], int]:
+    """Each image's own grid in pixels, and how many were fitted without knowing their scale.
+
+    An oblique picture has no one scale. One whose height cannot be right (tiles of a few pixels where
+    those of others are whole) must not stop its drop.
+
+    Raises:
+        ConfigError: tiles of so many metres would be a few pixels in all images, or more than can be
+            read of a mosaic at once.
+    """
+    fitted: list[TileGrid] = []
+    refused: ConfigError | None = None
+    scaled = 0
+    for image in images:
+        gsd_m = image["gsd_m"] if image["place_quality"] in places.SCALED else None
+        try:
+            own = tiling.fit_grid(grid, image["width"], image["height"], gsd_m=gsd_m)
+        except ConfigError as err:
+            refused = ConfigError(f"{image['path']!r}: {err}")
+            own = replace(grid, side_m=None)
+        if image["is_mosaic"] and own.side_px > MAX_MOSAIC_SPAN_PX:
+            share = MAX_MOSAIC_SPAN_PX / own.side_px
+            most = f"tile_m={grid.side_m * share:.3g}" if grid.side_m else "a smaller tile_px"
+            raise ConfigError(
+                f"{image['path']!r}: a tile of {own.side_px:,} px of a mosaic is more than the "
+                f"{MAX_MOSAIC_SPAN_PX:,} px that are read at once: use at most {most}"
+            )
+        scaled += own.version == tiling.GROUND_VERSION
+        fitted.append(own)
+    if refused is not None and not scaled:
+        raise refused
+    return fitted, len(fitted) - scaled
 
 
 def _distinct_images(images: CommittedTable, drop: str) -> list[Row]:

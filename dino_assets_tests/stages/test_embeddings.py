@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from PIL import Image
 
 from dino_assets.core.decoding import decode_image
 from dino_assets.core.encoder import Tokens
@@ -27,6 +29,7 @@ from dino_assets.stages.weights import OUTPUT, checkpoint_of, draft_weights
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.readers import open_table
+from dino_assets_tests.stages.inboxes import drone_photo, write_mosaic
 
 COMPUTE = ComputeSettings(device="cpu", threads=1)
 SIDE = 256
@@ -111,6 +114,43 @@ def test_draft_embeddings__each_vector_is_its_tiles(bench: Bench):
     (found,) = [row for row in rows if row["tile_id"] == wanted["tile_id"]]
     np.testing.assert_allclose(found["cls"], tokens.cls[0], atol=2e-3)
     np.testing.assert_allclose(found["mean"], tokens.mean[0], atol=2e-3)
+
+
+def test_draft_embeddings__of_a_mosaic(store: ObjectStore, tmp_path: Path, checkpoint_dir: Path):
+    """Read by windows; what is empty has no vector, and a mosaic that changed since is refused."""
+    path = write_mosaic(tmp_path / "card" / "ortho.tif", side_px=1100, nodata_from=500)
+    bench = Bench(store, tmp_path / "card", checkpoint_dir)
+    commit(store, bench.draft())
+    rows = bench.table().read("d").to_pylist()
+    tiles = open_table(store, "tiles").read("d").to_pylist()
+    assert {tile["x"] for tile in tiles} == {0, 128, 256, 384}
+    assert [row["tile_id"] for row in rows] == [tile["tile_id"] for tile in tiles]
+    with rasterio.open(path) as file:
+        pixels = file.read().transpose(1, 2, 0)
+    x, y = tiles[9]["x"], tiles[9]["y"]
+    tokens = bench.load()(pixels[None, y : y + SIDE, x : x + SIDE])
+    np.testing.assert_allclose(rows[9]["cls"], tokens.cls[0], atol=2e-3)
+    write_mosaic(path, side_px=1100, nodata_from=501)
+    with pytest.raises(SourceError, match="not the mosaic that was tiled"):
+        commit(store, bench.draft(shard_tiles=7))
+
+
+def test_draft_embeddings__by_metres_tiles_are_scaled(
+    store: ObjectStore, tmp_path: Path, checkpoint_dir: Path
+):
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "a.jpg").write_bytes(drone_photo(size=(1600, 1200)))
+    bench = Bench(store, tmp_path / "card", checkpoint_dir)
+    commit(store, draft_tiles(open_table(store, "images"), "d", make_grid(SIDE, side_m=20)))
+    commit(store, bench.draft())
+    tile = open_table(store, "tiles").read("d").to_pylist()[3]
+    assert tile["span_px"] == tile["w"] == tile["h"] != SIDE
+    x, y, span = tile["x"], tile["y"], tile["span_px"]
+    cut = decode_image(bench.source.read("a.jpg"))[y : y + span, x : x + span]
+    scaled = np.asarray(Image.fromarray(cut).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    tokens = bench.load()(scaled[None])
+    (found,) = [r for r in bench.table().read("d").to_pylist() if r["tile_id"] == tile["tile_id"]]
+    np.testing.assert_allclose(found["cls"], tokens.cls[0], atol=2e-3)
 
 
 def test_draft_embeddings__rerun_calls_no_model(bench: Bench):

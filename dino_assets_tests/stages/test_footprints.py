@@ -98,6 +98,8 @@ def test_write_footprints__refusals(placed: ObjectStore, tmp_path: Path):
         write_footprints(table, "d", path=tmp_path / "out.shp")
     with pytest.raises(ConfigError, match="'weights' has no footprints; images and tiles have"):
         write_footprints(open_table(placed, "weights"), "d", path=tmp_path / "out.gpkg")
+    with pytest.raises(ConfigError, match=r"there is no folder '.*nowhere' to write 'out.gpkg'"):
+        write_footprints(table, "d", path=tmp_path / "nowhere" / "out.gpkg")
     with pytest.raises(NotCommittedError):
         write_footprints(table, "other", path=tmp_path / "out.gpkg")
 

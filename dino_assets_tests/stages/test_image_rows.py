@@ -5,10 +5,12 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from dino_assets.core.images import MAX_FILE_BYTES
+from dino_assets.errors import ConfigError
 from dino_assets.stages import image_rows as stage
 from dino_assets.stages.image_rows import Reading, name_readers
 from dino_assets.stages.images import draft_images, sort_out
@@ -165,26 +167,27 @@ def test_sort_out__every_entry_goes_somewhere(tmp_path: Path):
 # --- extras ---------------------------------------------------------------------------------
 
 
-def test_name_readers__only_what_the_files_call_for():
-    assert name_readers(["a.jpg", "b.png"]) == []
-    assert name_readers(["a.HEIC", "b.tif", "c.tiff"]) == ["pillow_heif", "rasterio"]
-    assert name_readers(["x.dng"]) == ["rawpy"]
+def test_name_readers__those_that_are_installed(monkeypatch: pytest.MonkeyPatch):
+    assert name_readers() == ["pillow_heif", "rasterio", "rawpy"]
+    monkeypatch.setattr(stage, "find_spec", lambda name: name == "rawpy" or None)
+    assert name_readers() == ["rawpy"]
 
 
+@pytest.mark.parametrize("name", ["b.heic", "IMG_0001.JPG"])  # phones name them so, too
 def test_images__an_extra_that_is_installed_later_is_noticed(
-    memory: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     folder = fill(tmp_path / "f", {"a.jpg": (8, 8)})
-    (folder / "b.heic").write_bytes(heic_bytes())
+    (folder / name).write_bytes(heic_bytes())
     with monkeypatch.context() as patch:
         patch.setattr(stage, "find_spec", lambda name: None)
         patch.setitem(__import__("sys").modules, "pillow_heif", None)
         rows = rows_of(memory, folder)
-        assert rows["b.heic"]["reason"] == "missing-extra"
-        assert "pip install 'dino-assets[heic]'" in rows["b.heic"]["detail"]
+        assert rows[name]["reason"] == "missing-extra"
+        assert "pip install 'dino-assets[heic]'" in rows[name]["detail"]
     assert find_spec("pillow_heif")
     rows = rows_of(memory, folder)
-    assert (rows["b.heic"]["format"], rows["b.heic"]["width"]) == ("HEIC", 64)
+    assert (rows[name]["format"], rows[name]["width"]) == ("HEIC", 64)
 
 
 def heic_bytes() -> bytes:
@@ -195,6 +198,51 @@ def heic_bytes() -> bytes:
     sink = io.BytesIO()
     pillow_heif.from_pillow(Image.new("RGB", (64, 48), (90, 120, 40))).save(sink, format="HEIF")
     return sink.getvalue()
+
+
+def test_images__pixels_that_are_not_what_the_header_says(
+    memory: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stage, "decode_image", lambda data: np.zeros((8, 9, 3), np.uint8))
+    (row,) = rows_of(memory, fill(tmp_path / "f", {"a.jpg": (8, 9)})).values()
+    assert (row["reason"], row["detail"]) == (
+        "undecodable", "its header says 8×9 px, its pixels are 9×8",
+    )  # fmt: skip
+
+
+def test_sort_out__two_raw_files_of_one_shot(tmp_path: Path):
+    folder = fill_bytes(tmp_path / "f", dict.fromkeys(("a.jpg", "a.dng", "a.DNG"), b"x"))
+    card = sort_out(open_source(str(folder), root=folder).entries(), is_list=False)
+    assert (len(card.wanted), card.raw_of, len(card.others)) == (1, {"a.jpg": "a.DNG"}, 0)
+
+
+def test_images__every_file_is_counted_once(memory: ObjectStore, tmp_path: Path):
+    folder = fill(tmp_path / "f", {"a.jpg": (8, 8), "b.jpg": (9, 9)})
+    fill_bytes(folder, dict.fromkeys(("a.dng", "a.DNG", "c.SRT", "bad.jpg", "._b.jpg"), b"x"))
+    rows_of(memory, folder)
+    facts = open_table(memory, "images").manifest("d").facts
+    counts = [facts[name] for name in ("usable", "quarantined", "raw_twins", "other_files")]
+    assert counts == [2, 1, 2, 2]
+
+
+def test_images__a_list_that_labels_the_raw_file_wants_it(memory: ObjectStore, tmp_path: Path):
+    folder = fill(tmp_path / "f", {"a.jpg": (8, 8), "b.jpg": (9, 9)})
+    fill_bytes(folder, {"a.dng": b"x", "b.dng": b"x"})
+    (folder / "l.csv").write_text("image_path,label\na.jpg,\na.dng,weed\nb.jpg,crop\nb.dng,\n")
+    rows = rows_of(memory, folder / "l.csv")
+    assert {path: row["label"] for path, row in rows.items()} == {
+        "a.dng": "weed", "a.jpg": None, "b.jpg": "crop",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("ground_m", [float("nan"), float("inf"), 1e9])
+def test_images__a_ground_that_is_nowhere(tmp_path: Path, ground_m: float):
+    folder = fill(tmp_path / "f", {"a.jpg": (8, 8)})
+    with pytest.raises(ConfigError, match=r"ground_m=.*: metres above the sea expected"):
+        draft_images(
+            make_drop("d", folder), open_source(str(folder), root=folder),
+            threads=1, reading=Reading(ground_m=ground_m),
+        )  # fmt: skip
 
 
 # --- mosaics --------------------------------------------------------------------------------
@@ -218,6 +266,18 @@ def test_images__a_mosaic_without_rasterio(
     (row,) = rows_of(memory, tmp_path / "f").values()
     assert row["reason"] == "missing-extra"
     assert "dino-assets[geo]" in row["detail"]
+
+
+@pytest.mark.parametrize("name", ["ortho.jpg", "ortho.TIFF"])
+def test_images__a_mosaic_by_any_name_and_size(
+    memory: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setattr(stage, "WINDOWED_FROM_BYTES", 1000)
+    write_mosaic(tmp_path / "f" / "ortho.tif").rename(tmp_path / "f" / name)
+    source = CountingSource(tmp_path / "f")
+    (row,) = rows_of(memory, tmp_path / "f", source=source).values()
+    assert (row["is_usable"], row["is_mosaic"]) == (True, True)
+    assert row["bytes"] == (tmp_path / "f" / name).stat().st_size
 
 
 def test_images__a_huge_file_that_is_no_mosaic_is_not_read(memory: ObjectStore, tmp_path: Path):

@@ -319,7 +319,11 @@ def test_draft_images__recipe_is_known_before_anything_is_read(flight: Path):
     assert draft.recipe == Recipe(
         OutputId("images", "d"),
         stage.CODE_VERSION,
-        {"max_pixels": MAX_PIXELS, "ground_m": None, "readers": []},
+        {
+            "max_pixels": MAX_PIXELS,
+            "ground_m": None,
+            "readers": ["pillow_heif", "rasterio", "rawpy"],
+        },
         {"source": fingerprint(source.entries())},
     )
 

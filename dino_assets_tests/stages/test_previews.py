@@ -7,7 +7,7 @@ from PIL import Image
 from dino_assets.errors import ConfigError, SourceError, UnusableImageError
 from dino_assets.stages.previews import preview_tiles
 from dino_assets_tests.conftest import photo_bytes
-from dino_assets_tests.stages.inboxes import drone_photo
+from dino_assets_tests.stages.inboxes import drone_photo, write_mosaic
 
 
 def test_preview_tiles__says_and_draws_the_grid(tmp_path: Path):
@@ -46,3 +46,12 @@ def test_preview_tiles__refusals(tmp_path: Path):
         preview_tiles(tmp_path / "nowhere" / "gone.jpg", side_px=518)
     with pytest.raises(ConfigError, match="overlap"):
         preview_tiles(tmp_path / "a.jpg", side_px=518, overlap=1)
+
+
+def test_preview_tiles__what_the_asset_would_refuse(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
+    with pytest.raises(ConfigError, match="tile_px=500 is not a positive multiple"):
+        preview_tiles(tmp_path / "a.jpg", side_px=500, patch_px=14)
+    write_mosaic(tmp_path / "ortho.tif")
+    with pytest.raises(ConfigError, match=r"'ortho\.tif' is a mosaic: register it as a drop"):
+        preview_tiles(tmp_path / "ortho.tif", side_px=518)

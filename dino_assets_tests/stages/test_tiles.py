@@ -316,6 +316,25 @@ def test_draft_tiles__metres_that_are_a_few_pixels(memory: ObjectStore, tmp_path
         commit(memory, draft_tiles(images, "d", make_grid(512, side_m=0.5)))
 
 
+def test_draft_tiles__one_absurd_height_does_not_stop_the_drop(memory: ObjectStore, tmp_path: Path):
+    files = {
+        "a.jpg": drone_photo(size=(1600, 1200)),
+        "b.jpg": drone_photo(seed=1, size=(1600, 1200), altitude_m=9000),
+    }
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
+    rows = tile_rows(memory, images, make_grid(512, side_m=10))
+    assert {row["span_px"] for row in rows if row["path"] == "b.jpg"} == {512}
+    assert {row["span_px"] for row in rows if row["path"] == "a.jpg"} != {512}
+    assert open_table(memory, "tiles").manifest("d").facts["cut_in_pixels"] == 1
+
+
+def test_draft_tiles__a_span_of_a_mosaic_is_bounded(memory: ObjectStore, tmp_path: Path):
+    write_mosaic(tmp_path / "f" / "ortho.tif", side_px=9000, nodata_from=600)
+    images = commit_images(memory, "d", tmp_path / "f")
+    with pytest.raises(ConfigError, match=r"a tile of 8,9\d\d px of a mosaic.*at most tile_m=41"):
+        commit(memory, draft_tiles(images, "d", make_grid(512, side_m=449)))
+
+
 def test_draft_tiles__empty_parts_of_a_mosaic_are_left_out(memory: ObjectStore, tmp_path: Path):
     write_mosaic(tmp_path / "f" / "ortho.tif", side_px=1280, nodata_from=640)
     images = commit_images(memory, "d", tmp_path / "f")
