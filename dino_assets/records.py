@@ -251,6 +251,7 @@ class Space:
 # --- drops, images, tiles -------------------------------------------------------------------
 
 MAX_IMAGE_SIDE_PX = 99_999  # five digits in a tile id
+CELL_PX = 32  # of a mosaic: whether it holds anything is known cell by cell
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,13 @@ _FULL_FRAME_DIAGONAL_MM = math.hypot(36, 24)
 _WIDE = 1.55  # pictures wider than 3:2 are cut from a taller sensor
 _WHOLE_SENSOR = 4 / 3
 _SAME_LENS = 0.05
+_OFF_MIDDLE = 0.03  # of a side: no factory's principal point is farther from the middle
+_SAME_SCALE = 2 * _OFF_MIDDLE
 # Beyond these (in picture widths) it is no lens a drone carries: 7 mm to 1,800 mm in 35 mm terms.
 _LEAST_WIDTHS, _MOST_WIDTHS = 0.2, 50.0
+_MOST_PX = 1e6
+# A long side of 640 thermal elements, 12 or 17 micrometres each; no camera for light has these.
+_VOX_12, _VOX_17 = 7.68, 10.88
 
 # By EXIF model: the focal length that tells one lens of a camera from another (None: any lens is
 # mounted), and how many millimetres of sensor the picture's long side covers. From data sheets and
@@ -45,12 +50,12 @@ _CAMERAS: dict[str, tuple[tuple[float | None, float], ...]] = {
     "FC8482": ((6.72, 9.7),),  # Mini 4 Pro
     "M3E": ((12.29, 17.3), (29.9, 6.4)),
     "M3M": ((12.29, 17.3),),
-    "M3T": ((4.4, 6.4), (9.1, 7.68), (30.0, 6.4)),
-    "M30T": ((4.5, 6.4), (9.1, 7.68)),
+    "M3T": ((4.4, 6.4), (9.1, _VOX_12), (30.0, 6.4)),
+    "M30T": ((4.5, 6.4), (9.1, _VOX_12)),
     "ZENMUSEP1": ((None, 35.9),),
-    "ZH20T": ((13.5, 7.68), (4.5, 6.17)),
-    "XT2": ((19.0, 10.88), (13.0, 10.88)),
-    "MAVIC2-ENTERPRISE-ADVANCED": ((9.0, 7.68), (4.5, 6.4)),
+    "ZH20T": ((13.5, _VOX_12), (4.5, 6.17)),
+    "XT2": ((19.0, _VOX_17), (13.0, _VOX_17)),
+    "MAVIC2-ENTERPRISE-ADVANCED": ((9.0, _VOX_12), (4.5, 6.4)),
     "XT701": ((4.7, 6.4),),  # Autel EVO II
     "XT705": ((10.57, 13.2),),  # Autel EVO II Pro
     "XT709": ((4.7, 6.4),),
@@ -75,6 +80,7 @@ class Optics:
     digital_zoom: float | None = None
     calibrated_px: float | None = None
     calibrated_center_x_px: float | None = None
+    calibrated_center_y_px: float | None = None
     plane_px_per_mm: float | None = None
     shot_width: int | None = None  # what EXIF says the picture was when it was shot
 
@@ -92,14 +98,14 @@ def find_focal_px(optics: Optics, *, width: int, height: int) -> tuple[float, st
     if not (math.isfinite(zoom) and 1 <= zoom <= 100):
         zoom = 1.0
     for found, said in (
-        (_calibrated(optics, long_px), "calibration"),
+        (_calibrated(optics, width, height), "calibration"),
         (_from_plane(optics, long_px), "focal plane"),
         (_from_table(optics, long_px), "camera table"),
         (_from_35mm(optics, width, height), "35 mm equivalent"),
     ):
         # The whole picture would be one lens away from these bounds: somebody wrote nonsense.
         if found is not None and _LEAST_WIDTHS * long_px <= found <= _MOST_WIDTHS * long_px:
-            return found * zoom, said
+            return (found * zoom, said) if found * zoom <= _MOST_PX else None
     return None
 
 
@@ -107,14 +113,35 @@ def find_resize(optics: Optics, *, width: int, height: int) -> float:
     """How much smaller a picture is than its camera shot it, so 0.5 for one halved by a tool.
 
     The calibrated principal point lies in the middle of the frame it speaks of, within a few
-    percent; tools that resize keep it but rewrite EXIF's width.
+    percent; tools that resize keep it but rewrite EXIF's width. Where its two sides do not scale
+    alike the picture was cut, and the side that was not cut (the larger) tells the scale: 1 for a
+    cut of 16:9 from 3:2.
     """
     long_px = max(width, height)
     center = optics.calibrated_center_x_px
-    if center is not None and center > 0:
+    sides = _compare_sides(optics, width=width, height=height)
+    if sides is not None:
+        scale = sides[0] if _are_alike(*sides) else max(sides)
+    elif center is not None and center > 0:
         scale = long_px / (2 * center)
-        return 1.0 if abs(scale - 1) < 0.1 else scale
-    return long_px / optics.shot_width if optics.shot_width else 1.0
+    else:
+        return long_px / optics.shot_width if optics.shot_width else 1.0
+    return 1.0 if _are_alike(scale, 1.0) else scale
+
+
+def find_center_px(optics: Optics, *, width: int, height: int) -> tuple[float, float] | None:
+    """The calibrated principal point in a picture; None for one that was cut or stored turned.
+
+    How far a cut was from the middle, nobody wrote down: the middle of what is left is the best
+    that can be said of it.
+    """
+    x, y = optics.calibrated_center_x_px, optics.calibrated_center_y_px
+    if x is None or y is None:
+        return None
+    scale = find_resize(optics, width=width, height=height)
+    x, y = x * scale, y * scale
+    is_near = abs(x / width - 0.5) <= _OFF_MIDDLE and abs(y / height - 0.5) <= _OFF_MIDDLE
+    return (x, y) if is_near else None
 
 
 def find_sensor_mm(model: str | None, focal_mm: float | None) -> float | None:
@@ -130,10 +157,28 @@ def find_sensor_mm(model: str | None, focal_mm: float | None) -> float | None:
     return None
 
 
-def _calibrated(optics: Optics, long_px: int) -> float | None:
+def is_thermal_lens(model: str | None, focal_mm: float | None) -> bool:
+    """Whether the table knows camera and lens, and the sensor behind it as a thermal one."""
+    return find_sensor_mm(model, focal_mm) in (_VOX_12, _VOX_17)
+
+
+def _calibrated(optics: Optics, width: int, height: int) -> float | None:
     if optics.calibrated_px is None:
         return None
-    return optics.calibrated_px * find_resize(optics, width=long_px, height=long_px)
+    return optics.calibrated_px * find_resize(optics, width=width, height=height)
+
+
+def _compare_sides(optics: Optics, *, width: int, height: int) -> tuple[float, float] | None:
+    """Long and short side of a picture in those of the calibrated frame; None without both."""
+    x, y = optics.calibrated_center_x_px, optics.calibrated_center_y_px
+    if x is None or y is None or x <= 0 or y <= 0:
+        return None
+    # By length and not by name: a picture may be stored upright, its calibration never is.
+    return max(width, height) / (2 * max(x, y)), min(width, height) / (2 * min(x, y))
+
+
+def _are_alike(some: float, other: float) -> bool:
+    return abs(some - other) <= _SAME_SCALE * other
 
 
 def _from_plane(optics: Optics, long_px: int) -> float | None:

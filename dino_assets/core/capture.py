@@ -10,7 +10,8 @@ from xml.parsers import expat
 
 from PIL import ExifTags, Image
 
-from dino_assets.core.cameras import Optics, find_focal_px, find_resize
+from dino_assets.core.cameras import Optics, find_center_px, find_focal_px
+from dino_assets.core.segments import read_xmp_packets
 from dino_assets.records import Capture
 
 _Tags = Mapping[int, Any]
@@ -19,11 +20,15 @@ _MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 _RTK: dict[int, Literal["fixed", "float", "single"]] = {50: "fixed", 34: "float", 16: "single"}
 _MAX_XMP_BYTES = 2**20  # DJI's is 4 KB; one segment of a JPEG holds 64 KB
 _MAX_WORD = 200
+# Other prefixes count too (Autel, Parrot, renamed ones), after these.
+_KNOWN = frozenset({"tiff", "exif", "exifEX", "aux", "xmp", "drone-dji"})
+_NOT_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_LOST = "\N{REPLACEMENT CHARACTER}"
 _STAMP = re.compile(
     r"(\d{4})[:\-.](\d\d)[:\-.](\d\d)(?:[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6})\d*)?)?.*", re.DOTALL
 )
 _OFFSET = re.compile(r"[+-](?:0\d|1[0-4]):[0-5]\d")
-_OFF_MIDDLE = 0.1
+_MOST_M = 20_000.0  # up or down: no drone flies higher
 _WRITING = timedelta(minutes=1)  # a camera has written its picture by then
 _DNG_VERSION = 0xC612
 
@@ -31,15 +36,17 @@ _DNG_VERSION = 0xC612
 def read_capture(data: bytes) -> Capture:
     """What the file of one photograph says about its taking; never raises, never decodes pixels."""
     try:
-        size, exif, xmp = _open(data)
+        size, exif, packets = _open(data)
     except Exception:  # noqa: BLE001 - whatever is damaged, nothing is known
         return Capture()
     main = _read_table(exif)
     photo, gps = (_read_table(exif, t) for t in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
-    words = read_xmp(xmp)
+    words: dict[str, str] = {}
+    for packet in packets:
+        words = read_xmp(packet) | words  # the camera writes before any editor
     optics = _read_optics(main, photo, words)
     focal = find_focal_px(optics, width=size[0], height=size[1]) if min(size) > 0 else None
-    center_x, center_y = _read_center(optics, words, size, is_calibrated=focal is not None)
+    center = find_center_px(optics, width=size[0], height=size[1]) if focal else None
     taken, offset = _read_time(main, photo, words)
     latitude, longitude = _read_position(gps, words)
     flag = _number(words.get("RtkFlag"))
@@ -56,12 +63,12 @@ def read_capture(data: bytes) -> Capture:
         focal_35mm=optics.focal_35mm,
         focal_px=focal[0] if focal else None,
         focal_from=focal[1] if focal else None,
-        center_x_px=center_x,
-        center_y_px=center_y,
+        center_x_px=center[0] if center else None,
+        center_y_px=center[1] if center else None,
         latitude=latitude,
         longitude=longitude,
         altitude_m=_read_altitude(gps, words),
-        relative_altitude_m=_number(words.get("RelativeAltitude")),
+        relative_altitude_m=_height(words.get("RelativeAltitude")),
         gimbal_yaw_deg=_angle(words, "GimbalYawDegree", "CameraYawDegree"),
         gimbal_pitch_deg=_angle(words, "GimbalPitchDegree", "CameraPitchDegree"),
         gimbal_roll_deg=_angle(words, "GimbalRollDegree", "CameraRollDegree"),
@@ -75,55 +82,85 @@ def read_capture(data: bytes) -> Capture:
 def read_xmp(packet: bytes) -> dict[str, str]:
     """Names (without prefix) and values of an XMP packet, written as attributes or as elements.
 
-    A damaged packet gives what stands before the damage. Nothing with a DOCTYPE is read: XMP has
-    none, and entities are how a file of one kilobyte fills the memory.
+    Only what is said of the picture itself: the same names inside a property speak of a picture
+    it was made from. Of a packet with bytes that are no text the values without them are read, a
+    damaged one gives what stands before the damage. Nothing with a DOCTYPE is read: XMP has none, and
+    entities are how a file of one kilobyte fills the memory.
     """
-    found: dict[str, str] = {}
+    packet = packet[:_MAX_XMP_BYTES].strip(b"\0 \t\r\n")
+    found, is_whole = _parse_xmp(packet)
+    if is_whole:
+        return found
+    # One odd byte in a serial number would cost the pose: DJI writes all into a single element.
+    text = packet.decode("utf-8", "replace")
+    repaired, _ = _parse_xmp(_NOT_XML.sub(_LOST, text[max(text.find("<"), 0) :]))
+    # What was lost may have been a digit of a height: such a value is none.
+    readable = {name: value for name, value in repaired.items() if _LOST not in value}
+    return max(readable, found, key=len)
+
+
+def _parse_xmp(packet: bytes | str) -> tuple[dict[str, str], bool]:
+    """Names and values, and whether the packet was sound up to its end."""
+    known: dict[str, str] = {}
+    others: dict[str, str] = {}
     texts: list[list[str]] = []
+    tops: list[int] = []  # how deep the description of the picture lies, while inside it
     parser = expat.ParserCreate()
+
+    def keep(name: str, value: str) -> None:
+        prefix, _, word = name.rpartition(":")
+        (known if prefix in _KNOWN else others).setdefault(word, value)
 
     def refuse(*_: object) -> None:
         raise ValueError("a DOCTYPE in XMP")
 
     def start(name: str, attributes: dict[str, str]) -> None:
         texts.append([])
-        for key, value in attributes.items():
-            if not key.startswith("xmlns"):
-                found.setdefault(key.rpartition(":")[2], value)
+        if not tops and name.rpartition(":")[2] == "Description":
+            tops.append(len(texts))
+            for key, value in attributes.items():
+                if not key.startswith("xmlns"):
+                    keep(key, value)
 
     def end(name: str) -> None:
-        if value := "".join(texts.pop()).strip():
-            found.setdefault(name.rpartition(":")[2], value)
+        value = "".join(texts.pop()).strip()
+        if tops and len(texts) == tops[0] and value:
+            keep(name, value)
+        elif tops and len(texts) < tops[0]:
+            tops.clear()
 
     parser.StartDoctypeDeclHandler = refuse
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = lambda text: texts[-1].append(text) if texts else None
     try:
-        parser.Parse(packet[:_MAX_XMP_BYTES].strip(b"\0 \t\r\n"), True)
+        parser.Parse(packet, True)
     except (expat.ExpatError, ValueError, LookupError):
-        return found
-    return found
+        return others | known, False
+    return others | known, True
 
 
-def _open(data: bytes) -> tuple[tuple[int, int], Image.Exif, bytes]:
-    """Size of the stored frame, EXIF and XMP, from headers only."""
+def _open(data: bytes) -> tuple[tuple[int, int], Image.Exif, list[bytes]]:
+    """Size of the stored frame, EXIF and XMP packets, from headers only."""
     if data[4:8] == b"ftyp":
         return _open_heif(data)
     with Image.open(io.BytesIO(data)) as image:
         # Not getexif() for all: a PNG without one it decodes to the last pixel first.
         is_tiff = image.format == "TIFF"
         exif = image.getexif() if is_tiff else _load_exif(image.info.get("exif"))
+        # Pillow keeps the last packet of a JPEG, and an editor's says nothing of the flight.
+        packets = read_xmp_packets(data, most_bytes=_MAX_XMP_BYTES)
         packet = image.info.get("xmp") or exif.get(_BASE.XMLPacket) or b""
         size = _raw_size(data) if _DNG_VERSION in exif else None
-        return size or image.size, exif, _to_bytes(packet)
+        return size or image.size, exif, packets or [_to_bytes(packet)]
 
 
-def _open_heif(data: bytes) -> tuple[tuple[int, int], Image.Exif, bytes]:
+def _open_heif(data: bytes) -> tuple[tuple[int, int], Image.Exif, list[bytes]]:
     import pillow_heif
 
     heif = pillow_heif.open_heif(data)
-    return heif.size, _load_exif(heif.info.get("exif")), _to_bytes(heif.info.get("xmp") or b"")
+    packet = _to_bytes(heif.info.get("xmp") or b"")
+    return heif.size, _load_exif(heif.info.get("exif")), [packet]
 
 
 def _raw_size(data: bytes) -> tuple[int, int] | None:
@@ -174,23 +211,10 @@ def _read_optics(main: _Tags, photo: _Tags, words: Mapping[str, str]) -> Optics:
         digital_zoom=_positive(photo.get(_BASE.DigitalZoomRatio)),
         calibrated_px=_positive(words.get("CalibratedFocalLength")),
         calibrated_center_x_px=_positive(words.get("CalibratedOpticalCenterX")),
+        calibrated_center_y_px=_positive(words.get("CalibratedOpticalCenterY")),
         plane_px_per_mm=per_unit / unit_mm if per_unit and unit_mm else None,
         shot_width=int(max(width, height or 0)) if width else None,
     )
-
-
-def _read_center(
-    optics: Optics, words: Mapping[str, str], size: tuple[int, int], *, is_calibrated: bool
-) -> tuple[float | None, float | None]:
-    """The principal point, if it can be of this frame: one that is cut belongs to the whole one."""
-    x, y = optics.calibrated_center_x_px, _positive(words.get("CalibratedOpticalCenterY"))
-    if not is_calibrated or x is None or y is None:
-        return None, None
-    scale = find_resize(optics, width=size[0], height=size[1])
-    x, y = x * scale, y * scale
-    if abs(x / size[0] - 0.5) > _OFF_MIDDLE or abs(y / size[1] - 0.5) > _OFF_MIDDLE:
-        return None, None
-    return x, y
 
 
 def _read_time(
@@ -269,9 +293,9 @@ def _degrees(parts: Any, reference: object, signs: str) -> float | None:
 
 
 def _read_altitude(gps: _Tags, words: Mapping[str, str]) -> float | None:
-    if (above_sea := _number(words.get("AbsoluteAltitude"))) is not None:
+    if (above_sea := _height(words.get("AbsoluteAltitude"))) is not None:
         return above_sea
-    value = _number(gps.get(_GPS.GPSAltitude))
+    value = _height(gps.get(_GPS.GPSAltitude))
     if value is None:
         return None
     return -value if gps.get(_GPS.GPSAltitudeRef) in (1, b"\x01", "1") else value
@@ -293,6 +317,11 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, ArithmeticError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _height(value: Any) -> float | None:
+    number = _number(value)
+    return number if number is not None and abs(number) <= _MOST_M else None
 
 
 def _positive(value: Any) -> float | None:

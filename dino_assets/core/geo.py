@@ -18,6 +18,7 @@ _NADIR_TOLERANCE_DEG = 10.0
 # A degree of pitch moves the ground of a ray this flat by a fifth of its distance.
 _LEAST_BELOW_HORIZON_DEG = 5.0
 _EQUATOR_M, _FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
+_MOST_HEIGHT_M, _MOST_FOCAL_PX = 20_000.0, 1e6  # beyond, somebody wrote nonsense
 _POLE_M = _EQUATOR_M * (1 - _FLATTENING)
 
 
@@ -54,6 +55,8 @@ def make_view(capture: Capture, facts: ImageFacts, *, ground_m: float | None = N
     roll = capture.gimbal_roll_deg or 0.0
     numbers = (height_m, latitude, longitude, yaw, pitch, roll, focal)
     if not all(map(math.isfinite, numbers)) or height_m <= 0 or focal <= 0:
+        return None
+    if height_m > _MOST_HEIGHT_M or focal > _MOST_FOCAL_PX:
         return None
     width, height = facts.stored_width, facts.stored_height
     return View(

@@ -7,7 +7,6 @@ from dino_assets.errors import UnusableImageError
 from dino_assets.records import MAX_IMAGE_SIDE_PX, ImageFacts, Verdict
 
 MAX_FILE_BYTES = 512 * 2**20
-_TURNED = (5, 6, 7, 8)
 
 
 def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
@@ -27,13 +26,13 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
         raise UnusableImageError(
             "too-large", f"{width}×{height} px, a side may have {MAX_IMAGE_SIDE_PX:,} px"
         )
-    is_turned = header.orientation in _TURNED
+    upright_width, upright_height = header.upright_size
     return ImageFacts(
         image_id=hashlib.sha256(data).hexdigest(),
         format=header.format,
         mode=header.mode,
-        width=height if is_turned else width,
-        height=width if is_turned else height,
+        width=upright_width,
+        height=upright_height,
         stored_width=width,
         stored_height=height,
         orientation=header.orientation,

@@ -31,6 +31,8 @@ COARSE_PX, COARSE_WEIGHT = 4, 1 / 64
 # weights); without it a blurred faint picture would look sharper than a less blurred one.
 _ROUNDING = 20 / 12 * float(np.square(LUMA).sum())
 _FLOOR = 4.0
+# Pictures of one place whose reach differs more were taken from other heights: not the same picture.
+SIMILAR_REACH = 0.8
 _PAIR_ROWS = 2048
 _EXPANDED = np.arange(256) / 255
 _TO_LINEAR = np.where(_EXPANDED <= 0.04045, _EXPANDED / 12.92, ((_EXPANDED + 0.055) / 1.055) ** 2.4)
@@ -57,12 +59,16 @@ def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
         dark_share=float(counts[: DARK + 1].sum() / counts.sum()),
         bright_share=float(counts[BRIGHT:].sum() / counts.sum()),
         look=_hash_look(luma),
-        thumb=_draw_thumb(small),
+        thumb=draw_thumb(small),
     )
 
 
 def measure_sharpness(pixels: NDArray[np.uint8]) -> float:
-    """Laplacian energy over contrast, on a fixed grid of blocks of (H, W, 3); 0 for a flat picture."""
+    """Laplacian energy over contrast, on a fixed grid of blocks of (H, W, 3); 0 for a flat picture.
+
+    Above 0.02 more blur always means less of it. Below, rounding to 8 bit weighs as much as what is
+    left of the detail: one such picture can come out a few percent above a less blurred one.
+    """
     height, width = pixels.shape[:2]
     if min(height, width) < 3:
         return 0.0
@@ -95,26 +101,64 @@ def measure_exposure(pixels: NDArray[np.uint8]) -> float:
 
 
 def find_near_duplicates(
-    looks: NDArray[np.uint8], *, max_bits: int = LOOK_MAX_BITS
+    looks: NDArray[np.uint8],
+    *,
+    max_bits: int = LOOK_MAX_BITS,
+    places_m: NDArray[np.float64] | None = None,
+    reach_m: NDArray[np.float64] | None = None,
 ) -> list[tuple[int, int]]:
-    """Pairs i < j of looks (N, 32) that differ in at most ``max_bits`` bits; every pair is compared.
+    """For each look of (N, 32) the first one before it that is alike: pairs i < j, at most one per j.
 
-    A look with fewer than 24 bits set, or unset, is of a picture without structure (black, sky, snow)
-    and pairs with nothing. Memory beyond the answer is 2,048 rows of distances at a time.
+    Alike are looks that differ in at most ``max_bits`` bits. With ``places_m`` (N, any axes) both must
+    also lie no farther apart than the smaller ``reach_m`` (N,), the larger being at most a quarter
+    more; NaN is unknown, and unknown pairs with unknown only. All are compared, so that who has a
+    look-alike is exact; a series of the same scene points at its first picture. A look with fewer than
+    24 bits set, or unset, is of a picture without structure (black, sky, snow) and pairs with nothing.
+    Memory is 2,048 x 2,048 distances at a time, whatever is found.
     """
     bits = np.unpackbits(np.ascontiguousarray(looks, np.uint8), axis=1)
     ones = bits.sum(1, dtype=np.int64)
     telling = np.flatnonzero(np.minimum(ones, bits.shape[1] - ones) >= LOOK_MIN_BITS)
     signs = bits[telling].astype(np.float32) * 2 - 1
+    ground = None
+    if places_m is not None and reach_m is not None:
+        ground = np.column_stack([reach_m, places_m]).astype(np.float64)[telling]
     # Agreeing bits minus differing ones: exact, since whole numbers up to 256 are exact in float32.
     enough = np.float32(bits.shape[1] - 2 * max_bits)
     pairs: list[tuple[int, int]] = []
     for top in range(0, len(telling), _PAIR_ROWS):
-        rows, others = np.nonzero(signs[top : top + _PAIR_ROWS] @ signs[top:].T >= enough)
-        is_later = others > rows
-        first, second = telling[top + rows[is_later]], telling[top + others[is_later]]
-        pairs.extend(zip(first.tolist(), second.tolist(), strict=True))
+        later = np.arange(top, min(top + _PAIR_ROWS, len(telling)))
+        first = np.full(len(later), -1)
+        for left in range(0, top + 1, _PAIR_ROWS):
+            rows = np.flatnonzero(first < 0)  # who has found one needs no other
+            before = slice(left, left + _PAIR_ROWS)
+            is_alike = signs[later[rows]] @ signs[before].T >= enough
+            if left == top:
+                is_alike &= np.arange(is_alike.shape[1]) < (later[rows] - top)[:, None]
+            is_hit = is_alike.any(1)
+            rows, is_alike = rows[is_hit], is_alike[is_hit]
+            if ground is not None and len(rows):
+                is_alike &= _share_ground(ground[later[rows]], ground[before])
+                is_hit = is_alike.any(1)
+                rows, is_alike = rows[is_hit], is_alike[is_hit]
+            if len(rows):
+                first[rows] = left + is_alike.argmax(1)
+        found = first >= 0
+        pairs.extend(
+            zip(telling[first[found]].tolist(), telling[later[found]].tolist(), strict=True)
+        )
     return pairs
+
+
+def _share_ground(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which (reach, place) of one list lie where which of another do, or are unknown like them."""
+    smaller = np.minimum(ones[:, None, 0], others[None, :, 0])
+    is_near = SIMILAR_REACH * np.maximum(ones[:, None, 0], others[None, :, 0]) <= smaller
+    squares = np.zeros_like(smaller)
+    for axis in range(1, ones.shape[1]):
+        squares += np.square(ones[:, None, axis] - others[None, :, axis])
+    is_near &= squares <= np.square(smaller)  # NaN is never near
+    return is_near | np.logical_and.outer(np.isnan(ones).any(1), np.isnan(others).any(1))
 
 
 def _block_starts(length: int) -> list[int]:
@@ -130,7 +174,8 @@ def _hash_look(luma: Image.Image) -> bytes:
     return np.packbits(np.diff(cells, axis=1) > LOOK_STEP).tobytes()
 
 
-def _draw_thumb(image: Image.Image) -> bytes:
+def draw_thumb(image: Image.Image) -> bytes:
+    """A picture as a small WebP, for pages."""
     scale = min(1.0, THUMB_PX / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     sink = io.BytesIO()

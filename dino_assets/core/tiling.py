@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from dino_assets.errors import ConfigError
-from dino_assets.records import MAX_IMAGE_SIDE_PX, TileGrid
+from dino_assets.records import CELL_PX, MAX_IMAGE_SIDE_PX, TileGrid
 
 GRID_VERSION = 1
 # Of tiles by ground: a small image is padded there and stretched here, under the same window.
@@ -17,7 +17,6 @@ GROUND_VERSION = 2
 WHOLE_MAX_PX = 1024  # S0-03: up to this on both sides an image is one tile
 OVERLAP = 0.5
 MAX_SIDE_M = 10_000
-CELL_PX = 32  # of a mosaic: whether it holds anything is known cell by cell
 # Fewer pixels than this blown up to a tile show nothing that the model was trained to see.
 MIN_SPAN_PX = 32
 

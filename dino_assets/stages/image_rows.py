@@ -7,13 +7,14 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from dino_assets.core import geo
 from dino_assets.core.capture import read_capture
 from dino_assets.core.decoding import MAX_PIXELS, decode_image
 from dino_assets.core.images import MAX_FILE_BYTES, inspect_image
 from dino_assets.core.mosaics import inspect_mosaic, is_mosaic
-from dino_assets.core.scores import score_pixels
+from dino_assets.core.scores import draw_thumb, score_pixels
 from dino_assets.core.thermal import find_thermal_signal
 from dino_assets.errors import MissingExtraError, SourceError, UnusableImageError
 from dino_assets.records import Drop, PlaceQuality, SourceEntry
@@ -190,6 +191,7 @@ def _examine_mosaic(source: Source, path: str) -> tuple[Row, geo.Places | None] 
         size = file.stat().st_size
     row: Row = vars(found.facts) | {"bytes": size, "is_mosaic": True, "valid": found.valid}
     row |= {"scale_low": found.low, "scale_high": found.high}
+    row["thumb"] = draw_thumb(Image.fromarray(found.sample))
     if found.georeference is None:
         return _placed(row, "none")
     return _placed(row | asdict(found.georeference), "ortho")

@@ -101,5 +101,16 @@ def test_score_pixels__milliseconds():
 
 
 def test_find_near_duplicates__20_000_pictures():
-    looks = np.random.default_rng(0).integers(0, 256, (20_000, 32), dtype=np.uint8)
-    print(json.dumps({"20k looks_s": round(seconds(lambda: find_near_duplicates(looks)), 2)}))
+    rng = np.random.default_rng(0)
+    looks = rng.integers(0, 256, (20_000, 32), dtype=np.uint8)
+    same, spread = np.repeat(looks[:1], 20_000, axis=0), rng.uniform(0, 5000, (20_000, 3))
+    nowhere, reach = np.full((20_000, 3), np.nan), np.full(20_000, 5.0)
+
+    def spent(looks: np.ndarray, places: np.ndarray) -> float:
+        call = lambda: find_near_duplicates(looks, places_m=places, reach_m=reach)  # noqa: E731
+        return seconds(call)
+
+    apart, hovering, rows = spent(looks, spread), spent(same, nowhere), spent(same, spread)
+    named = {"apart": apart, "hovering": hovering, "all alike, elsewhere": rows}
+    print(json.dumps({"20k looks_s": {name: round(each, 2) for name, each in named.items()}}))
+    assert hovering < rows  # who has found one is compared no more

@@ -4,7 +4,14 @@ import math
 
 import pytest
 
-from dino_assets.core.cameras import Optics, find_focal_px, find_resize, find_sensor_mm
+from dino_assets.core.cameras import (
+    Optics,
+    find_center_px,
+    find_focal_px,
+    find_resize,
+    find_sensor_mm,
+    is_thermal_lens,
+)
 
 FULL_FRAME_MM = math.hypot(36, 24)
 
@@ -134,3 +141,77 @@ def test_find_resize__calibration_of_a_picture_made_smaller():
     assert find_resize(optics, width=5472, height=3648) == 1.0
     assert find_resize(Optics(), width=5472, height=3648) == 1.0
     assert find_resize(Optics(shot_width=5472), width=2736, height=1824) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("shot", "size", "scale", "is_whole"),
+    [
+        ((5472, 3648), (5472, 3648), 1.0, True),
+        ((5472, 3648), (5472, 3078), 1.0, False),  # 3:2 cut to 16:9
+        ((5472, 3648), (4864, 3648), 1.0, False),  # 3:2 cut to 4:3
+        ((5280, 3956), (5280, 3520), 1.0, False),  # 4:3 cut to 3:2
+        ((5472, 3648), (5472, 3420), 1.0, False),  # 3:2 cut to 16:10
+        ((5472, 3648), (2736, 1824), 0.5, True),
+        ((5472, 3648), (1920, 1080), 1920 / 5472, False),  # made smaller, then cut
+        ((5472, 3648), (10944, 7296), 2.0, True),
+        ((4000, 3000), (3000, 4000), 1.0, False),  # turned: which way, nobody knows
+        ((4000, 3000), (1500, 2000), 0.5, False),
+        ((4056, 3040), (4000, 3000), 1.0, True),  # calibrated on a frame with its margins
+    ],
+)
+def test_find_resize__a_cut_is_no_resize(shot, size, scale, is_whole):
+    optics = Optics(
+        calibrated_px=3666.67,
+        calibrated_center_x_px=shot[0] / 2,
+        calibrated_center_y_px=shot[1] / 2,
+        shot_width=max(size),
+    )
+    sides = dict(zip(("width", "height"), size, strict=True))
+    assert find_resize(optics, **sides) == pytest.approx(scale)
+    assert find_focal_px(optics, **sides) == (pytest.approx(3666.67 * scale), "calibration")
+    center = find_center_px(optics, **sides)
+    if is_whole:
+        assert center == pytest.approx((shot[0] / 2 * scale, shot[1] / 2 * scale))
+    else:
+        assert center is None
+
+
+def test_find_center_px__a_lens_a_little_out_of_the_middle():
+    optics = Optics(calibrated_center_x_px=2040.0, calibrated_center_y_px=1470.0)
+    assert find_center_px(optics, width=4000, height=3000) == (2040, 1470)
+    halved = find_center_px(optics, width=2000, height=1500)
+    assert halved == pytest.approx((1020, 735), rel=0.025)
+    assert find_center_px(Optics(), width=4000, height=3000) is None
+    for lost in ("calibrated_center_x_px", "calibrated_center_y_px"):
+        alone = Optics(**{**vars(optics), lost: None})
+        assert find_center_px(alone, width=4000, height=3000) is None
+
+
+def test_find_focal_px__never_absurd():
+    zoomed = Optics(calibrated_px=150_000.0, digital_zoom=100.0)
+    assert find_focal_px(zoomed, width=4000, height=3000) is None
+    for written in (0.0, 1e308, 5e-324):
+        optics = Optics(
+            calibrated_px=written,
+            calibrated_center_x_px=written,
+            calibrated_center_y_px=2000.0,
+            focal_35mm=24.0,
+        )
+        assert find_focal_px(optics, width=4000, height=3000)[1] == "35 mm equivalent"
+
+
+@pytest.mark.parametrize(
+    ("model", "focal_mm", "expected"),
+    [
+        ("MAVIC2-ENTERPRISE-ADVANCED", 9.0, True),
+        ("MAVIC2-ENTERPRISE-ADVANCED", 4.5, False),
+        ("XT2", 19.0, True),
+        ("M3T", 9.1, True),
+        ("M3T", 4.4, False),
+        ("FC300S", 3.61, False),
+        ("what", 9.0, False),
+        (None, None, False),
+    ],
+)
+def test_is_thermal_lens__of_the_table(model, focal_mm, expected):
+    assert is_thermal_lens(model, focal_mm) is expected

@@ -167,6 +167,49 @@ def test_read_xmp__sixteen_bits():
     assert read_xmp(text.encode("utf-16"))["RelativeAltitude"] == "+39.80"
 
 
+def test_read_xmp__bytes_that_are_no_utf8():
+    """A Latin-1 name of a place, and a control character: all the rest stands in the same element."""
+    odd = packet({"City": "Z@rich", "Note": "a#b", "Height": "+1#9.80"} | DJI)
+    found = read_xmp(odd.replace(b"@", b"\xfc").replace(b"#", b"\x07"))
+    assert {name: found.get(name) for name in DJI} == DJI
+    # What was lost may have been a digit.
+    assert not found.keys() & {"City", "Note", "Height"}
+    after = read_xmp(packet(DJI | {"City": "Z@rich"}, as_elements=True).replace(b"@", b"\xfc"))
+    assert {name: after.get(name) for name in DJI} == DJI
+    assert read_xmp(b"\xff\xff" + odd.replace(b"#", b"-"))["Note"] == "a-b"
+
+
+def test_read_capture__a_damaged_model_gives_way_to_exif():
+    xmp = packet(DJI | {"Model": "FC@00S"}, prefix="tiff").replace(b"@", b"\xfc")
+    found = read_capture(photo_of(xmp=xmp, exif=make_exif(main={BASE.Model: "FC300S"})))
+    assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
+
+
+@pytest.mark.parametrize("use", [b"", b"\xfc"])
+def test_read_xmp__repair_reads_no_doctype(use):
+    assert read_xmp(BOMB + b'<rdf:Description Model="' + use + b'">&g;</rdf:Description>') == {}
+
+
+def test_read_xmp__of_the_picture_and_not_of_what_it_was_made_from():
+    inner = (
+        '<m:Ingredients><rdf:Bag><rdf:li q:Model="Other" q:RelativeAltitude="9">'
+        '<tiff:Make>Other</tiff:Make><rdf:Description tiff:Software="Other"/></rdf:li></rdf:Bag>'
+        "</m:Ingredients>"
+    )
+    first = '<rdf:Description drone-dji:RelativeAltitude="+39.80">'
+    second = '<rdf:Description tiff:Make="DJI"><xmp:Rating>3</xmp:Rating></rdf:Description>'
+    whole = f"<rdf:RDF>{first}{inner}</rdf:Description>{second}</rdf:RDF>"
+    assert read_xmp(whole.encode()) == {"RelativeAltitude": "+39.80", "Make": "DJI", "Rating": "3"}
+    exif = make_exif(main={BASE.Model: "FC300S"})
+    found = read_capture(photo_of(xmp=whole.encode(), exif=exif))
+    assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
+
+
+def test_read_xmp__known_prefixes_before_others():
+    bare = b'<rdf:Description my:Model="Mine" tiff:Model="FC300S" my:Make="DJI"/>'
+    assert read_xmp(bare) == {"Model": "FC300S", "Make": "DJI"}
+
+
 def test_read_xmp__undeclared_prefixes():
     bare = b'<rdf:Description drone-dji:ImageSource="WideCamera"/>'
     assert read_xmp(bare) == {"ImageSource": "WideCamera"}
@@ -192,6 +235,45 @@ def test_read_capture__entities_are_harmless(use):
     tracemalloc.stop()
     assert (found.make, found.relative_altitude_m) == (None, None)
     assert peak < 20e6
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+@pytest.mark.parametrize("is_camera_first", [True, False])
+def test_read_capture__an_editors_packet_beside_the_cameras(is_camera_first):
+    data = photo_of(exif=make_exif(main={BASE.Make: "DJI"}))
+    packets = [
+        packet(DJI, as_elements=True),
+        packet({"Rating": "3", "Lens": "24 mm"}, prefix="xmp"),
+    ]
+    found = read_capture(
+        data[:2]
+        + b"".join(
+            segment(0xE1, XMP_NAME + body) for body in packets[:: 1 if is_camera_first else -1]
+        )
+        + data[2:]
+    )
+    assert (found.relative_altitude_m, found.gimbal_yaw_deg) == (39.8, 40.0)
+    assert (found.make, found.lens) == ("DJI", "24 mm")
+
+
+def test_read_capture__the_first_of_two_packets_wins():
+    data = photo_of()
+    bodies = (XMP_NAME + packet({"RelativeAltitude": height}) for height in ("+39.80", "+1.00"))
+    found = read_capture(data[:2] + b"".join(segment(0xE1, body) for body in bodies) + data[2:])
+    assert found.relative_altitude_m == 39.8
+
+
+def test_read_capture__packets_without_end():
+    data = photo_of()
+    first = segment(0xE1, XMP_NAME + packet(DJI))
+    more = segment(0xE1, XMP_NAME + packet({"Lens": "x" * 60_000}))
+    assert read_capture(data[:2] + first + more * 40 + data[2:]).relative_altitude_m == 39.8
 
 
 # --- position ---------------------------------------------------------------------------------
@@ -248,6 +330,17 @@ def test_read_capture__altitude_of_exif(reference, expected):
     found = read_capture(photo_of(exif=make_exif(gps=tags)))
     assert (found.altitude_m, found.relative_altitude_m) == (expected, None)
     assert read_capture(photo_of(xmp=packet(DJI), exif=make_exif(gps=tags))).altitude_m == 198.31
+
+
+@pytest.mark.parametrize("written", ["1e308", "-1e308", "20000.5", "-1e7"])
+def test_read_capture__heights_that_are_none(written):
+    xmp = packet({"RelativeAltitude": written, "AbsoluteAltitude": written})
+    found = read_capture(photo_of(xmp=xmp))
+    assert (found.relative_altitude_m, found.altitude_m) == (None, None)
+    exif = make_exif(gps={GPS.GPSAltitude: IFDRational(397, 2)})
+    assert read_capture(photo_of(xmp=xmp, exif=exif)).altitude_m == 198.5
+    absurd = make_exif(gps={GPS.GPSAltitude: IFDRational(2_000_001, 100)})
+    assert read_capture(photo_of(exif=absurd)).altitude_m is None
 
 
 @pytest.mark.parametrize(
@@ -396,6 +489,8 @@ CALIBRATED = {
     [
         ((400, 300), 366.6, (201.0, 149.0)),
         ((400, 225), 366.6, (None, None)),  # a cut: the calibrated row is of the whole frame
+        ((400, 267), 366.6, (None, None)),
+        ((350, 300), 366.6, (None, None)),  # not made smaller: it is as high as before
         ((200, 150), 366.6 * 200 / 402, (100.0, 149 * 200 / 402)),  # made smaller by a tool
     ],
 )

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dino_assets.core import decoding
-from dino_assets.core.decoding import decode_image, read_header, turn_upright
+from dino_assets.core.decoding import decode_image, photos, read_header, turn_upright
 from dino_assets.core.images import inspect_image
 from dino_assets.errors import UnusableImageError
 from dino_assets_tests.conftest import photo_bytes
@@ -114,14 +113,14 @@ def test_decode_image__larger_jpeg(options: dict[str, object]):
 def test_decode_image__without_the_fast_reader(monkeypatch: pytest.MonkeyPatch):
     data = encode(picture(120, 80), "JPEG")
     fast = decode_image(data)
-    monkeypatch.setattr(decoding, "simplejpeg", None)
+    monkeypatch.setattr(photos, "simplejpeg", None)
     np.testing.assert_array_equal(decode_image(data), fast)
     assert refusal(data[:-40]).reason == "truncated"
 
 
 def test_decode_image__jpeg_is_read_by_the_fast_reader(monkeypatch: pytest.MonkeyPatch):
     files = [encode(picture(20, 10).convert(mode), "JPEG") for mode in ("RGB", "L")]
-    monkeypatch.setattr(decoding, "_decode_with_pillow", None)
+    monkeypatch.setattr(photos, "_decode_with_pillow", None)
     for data in files:
         decode_image(data)
 
@@ -608,10 +607,10 @@ HEIC, DNG = heic(picture(64, 48)), dng()
 
 
 def test_decode_image__large_pictures_take_turns(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(decoding, "LARGE_PIXELS", 100)
+    monkeypatch.setattr(photos, "LARGE_PIXELS", 100)
     small, large = photo_bytes(8, 8), photo_bytes(20, 20)
     ended = threading.Event()
-    with decoding._large:
+    with photos._large:
         worker = threading.Thread(target=lambda: (decode_image(large), ended.set()))
         worker.start()
         decode_image(small)
@@ -623,3 +622,29 @@ def test_decode_image__large_pictures_take_turns(monkeypatch: pytest.MonkeyPatch
 def test_read_header__rejects_too_many_pixels_for_decoding():
     header = read_header(photo_bytes(8, 8))
     assert (header.width, header.height, header.format) == (8, 8, "JPEG")
+
+
+# --- header and pixels ----------------------------------------------------------------------
+
+
+def test_decode_image__pixels_of_another_size_than_the_header_says():
+    data = bytearray(heic(picture(64, 64)))
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", 164, 64)
+    facts = inspect_image(bytes(data))
+    assert (facts.width, facts.height) == (164, 64)
+    assert str(refusal(bytes(data))).startswith("undecodable: ")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "said"),
+    [(1, "20×10 px, the pixels are 8×4"), (6, "10×20 px, the pixels are 4×8")],
+)
+def test_decode_image__a_decoder_that_disagrees(
+    monkeypatch: pytest.MonkeyPatch, orientation: int, said: str
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    monkeypatch.setitem(photos._DECODERS, "JPEG", lambda *_: np.zeros((4, 8, 3), np.uint8))
+    error = refusal(encode(picture(20, 10), "JPEG", exif=exif))
+    assert str(error) == f"undecodable: the header says {said}"

@@ -418,6 +418,25 @@ def test_make_view__something_is_missing(changes):
     assert make_view(capture(**changes), facts()) is None
 
 
+@pytest.mark.parametrize("written", [20_200.0, 1e7, 1e308, -1e308])
+def test_make_view__nonsense_is_no_height(written):
+    assert make_view(capture(relative_altitude_m=written), facts()) is None
+    assert make_view(capture(altitude_m=written), facts(), ground_m=150.0) is None
+    for ground_m in (-written, written):  # 2e308 is no number at all
+        assert make_view(capture(altitude_m=written), facts(), ground_m=ground_m) is None
+    assert make_view(capture(), facts(), ground_m=-abs(written)) is None
+
+
+def test_make_view__nonsense_is_no_lens():
+    for focal_px in (1.1e6, 1e308, -1000.0):
+        assert make_view(capture(focal_px=focal_px), facts()) is None
+
+
+def test_make_view__the_highest_flight():
+    places = place_windows(make_view(capture(relative_altitude_m=20_000.0), facts()), [[0, 0, 400, 300]])  # fmt: skip
+    assert places.gsd_m[0] == pytest.approx(20)
+
+
 def test_make_view__what_may_be_missing():
     made = make_view(capture(gimbal_roll_deg=None, rtk="fixed"), facts())
     assert (made.roll_deg, made.is_rtk) == (0.0, True)

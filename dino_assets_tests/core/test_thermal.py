@@ -1,6 +1,7 @@
 """What makes a picture thermal, and what looks like it and does not."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -12,21 +13,24 @@ DJI = Capture(make="DJI", model="M30T")
 NAME = "DCIM/100MEDIA/DJI_20240102030405_0001_T.JPG"
 
 
-def jpeg(*segments: tuple[int, bytes], size: tuple[int, int] = (64, 48)) -> bytes:
+def jpeg(*segments: tuple[int, bytes], size: tuple[int, int] = (640, 512)) -> bytes:
     sink = io.BytesIO()
     Image.new("RGB", size).save(sink, "JPEG")
     data = sink.getvalue()
     extra = b"".join(
         bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
-        for marker, body in segments
+        for marker, whole in segments
+        for body in [whole[i : i + 65_000] for i in range(0, len(whole), 65_000)]
     )
     return data[:2] + extra + data[2:]
 
 
-RAW = bytes(64 * 48 * 2)
+RAW = bytes(640 * 512 * 2)
 
 
-@pytest.mark.parametrize("source", ["InfraredCamera", "Infrared", "ThermalCamera", "IR"])
+@pytest.mark.parametrize(
+    "source", ["InfraredCamera", "Infrared", "ThermalCamera", "IR", "IR_Camera", "IRCamera"]
+)
 def test_find_thermal_signal__the_camera_says_so(source):
     found = find_thermal_signal("x.jpg", jpeg(), Capture(image_source=source))
     assert found == f"XMP image source {source}"
@@ -39,7 +43,7 @@ def test_find_thermal_signal__the_camera_says_light_whatever_else(source):
     assert find_thermal_signal(NAME, other, said) is None
 
 
-@pytest.mark.parametrize("source", ["Default", "Unknown"])
+@pytest.mark.parametrize("source", ["Default", "Unknown", "irrigation", "Theremin"])
 def test_find_thermal_signal__a_word_that_decides_nothing(source):
     said = Capture(make="DJI", image_source=source)
     assert find_thermal_signal("a.jpg", jpeg(), said) is None
@@ -53,8 +57,16 @@ def test_find_thermal_signal__r_jpeg_of_flir():
 
 
 def test_find_thermal_signal__r_jpeg_of_dji():
-    halves = ((0xE3, RAW[: len(RAW) // 2]), (0xE3, RAW[len(RAW) // 2 :]))
-    assert find_thermal_signal("a.jpg", jpeg(*halves), DJI) == "R-JPEG segments of DJI"
+    for size, raw in (
+        ((640, 512), RAW),
+        ((512, 640), RAW),  # stored upright
+        ((1280, 1024), RAW),  # drawn larger than its sensor
+        ((1280, 1024), RAW * 4),
+        ((336, 256), bytes(336 * 256 * 2)),
+        ((640, 512), RAW + bytes(4000)),  # a header of its own
+    ):
+        data = jpeg((0xE3, raw), size=size)
+        assert find_thermal_signal("a.jpg", data, DJI) == "R-JPEG segments of DJI"
     temperatures = jpeg((0xE4, b"\xaa\x55\x12\x06" + bytes(60)))
     assert find_thermal_signal("a.jpg", temperatures, DJI) == "R-JPEG segments of DJI"
 
@@ -64,8 +76,13 @@ def test_find_thermal_signal__r_jpeg_of_dji():
     [
         (jpeg((0xE3, RAW)), "samsung"),  # other makers keep notes in APP3
         (jpeg((0xE3, RAW)), None),
-        (jpeg((0xE3, RAW[:4000])), "DJI"),  # less than a byte and a half for each pixel
+        (jpeg((0xE3, RAW[:-1])), "DJI"),  # less than two bytes for each element
+        (jpeg((0xE3, RAW + bytes(30_000))), "DJI"),
         (jpeg((0xE3, RAW), size=(640, 480)), "DJI"),
+        (jpeg((0xE3, RAW), size=(4000, 3000)), "DJI"),
+        (jpeg((0xE3, bytes(50_000)), size=(160, 120)), "DJI"),  # some preview of some size
+        (jpeg((0xE3, bytes(160 * 120 * 2)), size=(160, 120)), "DJI"),
+        (jpeg((0xE3, bytes(360_000)), size=(640, 360)), "DJI"),
         (jpeg((0xE4, b"\xaa\x55\x12\x06")), "samsung"),
         (jpeg((0xE1, b"FLIRT\0")), None),
         (jpeg((0xE1, b"Exif\0\0" + b"FLIR\0")), None),
@@ -110,7 +127,31 @@ def test_find_thermal_signal__names_that_are_something_else(name):
     assert find_thermal_signal(name, jpeg(), Capture()) is None
 
 
+@pytest.mark.parametrize("make", [None, "Autel Robotics"])
+def test_find_thermal_signal__autels_names(make):
+    found = find_thermal_signal("100MEDIA/IRX_0003.jpg", jpeg(), Capture(make=make))
+    assert found == "name IRX_0003.jpg"
+    assert find_thermal_signal("MAX_0003.JPG", jpeg(), Capture(make=make)) is None
+    assert find_thermal_signal("IRX_row.JPG", jpeg(), Capture(make=make)) is None
+    assert find_thermal_signal("IRX_0003.jpg", jpeg(), DJI) is None
+
+
+def test_find_thermal_signal__a_lens_that_the_table_knows():
+    advanced = Capture(make="DJI", model="MAVIC2-ENTERPRISE-ADVANCED", focal_mm=9.0)
+    said = "thermal lens of MAVIC2-ENTERPRISE-ADVANCED, 640 × 512 px"
+    assert find_thermal_signal("DJI_0002.JPG", jpeg(), advanced) == said
+    assert find_thermal_signal("DJI_0002.JPG", jpeg(size=(1280, 1024)), advanced) is not None
+    assert find_thermal_signal("DJI_0002.JPG", jpeg(size=(4000, 3000)), advanced) is None
+    assert find_thermal_signal("DJI_0002.PNG", b"", advanced) is None
+    for changes in ({"focal_mm": 4.5}, {"focal_mm": None}, {"model": "FC300S"}, {"model": None}):
+        other = replace(advanced, **changes)
+        assert find_thermal_signal("DJI_0002.JPG", jpeg(), other) is None
+    light = replace(advanced, image_source="VisibleCamera")
+    assert find_thermal_signal("DJI_0002.JPG", jpeg(), light) is None
+
+
 def test_find_thermal_signal__djis_name_on_somebody_elses_picture():
+    assert find_thermal_signal("DJI_0001_T.JPG", jpeg(), Capture(make="Autel")) is None
     assert find_thermal_signal("DJI_0001_T.JPG", jpeg(), Capture(make="Canon")) is None
 
 

@@ -6,7 +6,6 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dino_assets.core.tiling import (
-    CELL_PX,
     GROUND_VERSION,
     MIN_SPAN_PX,
     count_windows,
@@ -21,7 +20,7 @@ from dino_assets.core.tiling import (
     uncovered_px,
 )
 from dino_assets.errors import ConfigError
-from dino_assets.records import MAX_IMAGE_SIDE_PX, TileGrid
+from dino_assets.records import CELL_PX, MAX_IMAGE_SIDE_PX, TileGrid
 
 GRID = make_grid(518, patch_px=14)
 MANY = settings(max_examples=150, deadline=None)

@@ -254,6 +254,7 @@ def test_images__a_mosaic_is_an_image_with_a_place(memory: ObjectStore, tmp_path
     assert (row["is_usable"], row["is_mosaic"], row["place_quality"]) == (True, True, "ortho")
     assert row["gsd_m"] == pytest.approx(0.05, rel=1e-3)
     assert row["crs"] == "EPSG:32633"
+    assert row["thumb"][:4] == b"RIFF"
     assert row["center_longitude"] == pytest.approx(15.0, abs=0.01)
     assert len(row["image_id"]) == 64
 

@@ -13,7 +13,8 @@ from dino_assets.core.mosaics.headers import is_mosaic
 from dino_assets.core.mosaics.inspection import MosaicFacts, inspect_mosaic
 from dino_assets.core.mosaics.pixels import MosaicPixels
 from dino_assets.core.mosaics.placing import place_mosaic_windows
-from dino_assets.core.mosaics.validity import CELL_PX, find_valid_windows, unpack_valid
+from dino_assets.core.mosaics.validity import find_valid_windows, unpack_valid
+from dino_assets.records import CELL_PX
 
 __all__ = [
     "CELL_PX",

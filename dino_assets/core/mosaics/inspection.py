@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_assets.core.mosaics.bands import Plan, plan_bands, read_bands
+from dino_assets.core.mosaics.bands import Plan, paint_bands, plan_bands, read_bands
 from dino_assets.core.mosaics.opening import blame_file, enter_gdal, hear_damage, open_mosaic
 from dino_assets.core.mosaics.placing import find_georeference
-from dino_assets.core.mosaics.validity import CELL_PX, mark_cells
+from dino_assets.core.mosaics.validity import mark_cells
 from dino_assets.errors import UnusableImageError
-from dino_assets.records import MAX_IMAGE_SIDE_PX, Georeference, ImageFacts
+from dino_assets.records import CELL_PX, MAX_IMAGE_SIDE_PX, Georeference, ImageFacts
 
 if TYPE_CHECKING:
     from rasterio import DatasetReader
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # A block is decoded whole: some copies of this must fit beside everything else.
 MAX_BLOCK_BYTES = 64 * 2**20
 _CHUNK_PX = 4 * 2**20
+_PAINTED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class MosaicFacts:
     """What a mosaic is. ``low`` and ``high`` scale it, where its values are no colours.
 
     ``valid`` holds one bit per cell of 32 × 32 px, row by row: does it show anything?
+    ``sample`` (rows, columns, 3) is the upper left pixel of each cell: all pixels, ``[::32, ::32]``.
     """
 
     facts: ImageFacts
@@ -38,6 +40,7 @@ class MosaicFacts:
     low: float | None
     high: float | None
     valid: bytes = field(repr=False)
+    sample: NDArray[np.uint8] = field(repr=False, compare=False)
 
 
 def inspect_mosaic(path: str | Path, *, image_id: str) -> MosaicFacts:
@@ -53,7 +56,7 @@ def inspect_mosaic(path: str | Path, *, image_id: str) -> MosaicFacts:
     with open_mosaic(path) as dataset, enter_gdal(), hear_damage() as heard:
         check_size(dataset)
         plan = plan_bands(dataset)
-        cells, low, high = _survey(dataset, plan, heard)
+        cells, low, high, sample = _survey(dataset, plan, heard)
         if not cells.any():
             raise UnusableImageError("blank", "no pixel is valid: all are nodata or transparent")
         georeference, place_notes = find_georeference(dataset)
@@ -82,6 +85,7 @@ def inspect_mosaic(path: str | Path, *, image_id: str) -> MosaicFacts:
             low if plan.is_scaled else None,
             high if plan.is_scaled else None,
             np.packbits(cells).tobytes(),
+            sample,
         )
 
 
@@ -108,12 +112,14 @@ def check_size(dataset: "DatasetReader") -> None:
 
 def _survey(
     dataset: "DatasetReader", plan: Plan, heard: list[str]
-) -> tuple[NDArray[np.bool_], float, float]:
-    """Which cells show anything, and the lowest and highest valid value."""
+) -> tuple[NDArray[np.bool_], float, float, NDArray[np.uint8]]:
+    """Which cells show anything, the lowest and highest valid value, and a pixel of each cell."""
     from rasterio.errors import RasterioError
 
     cells = np.zeros((-(-dataset.height // CELL_PX), -(-dataset.width // CELL_PX)), np.bool_)
     low, high = np.inf, -np.inf
+    kept: NDArray[Any] | None = None  # painted when the range is known
+    shown = np.ones(cells.shape, np.bool_)
     for window in _chunks(dataset):
         x, y = window.col_off, window.row_off
         where = f"a block within {window.width}×{window.height} px at x {x}, y {y}"
@@ -128,7 +134,21 @@ def _survey(
             if seen.size:
                 low, high = min(low, float(seen.min())), max(high, float(seen.max()))
         mark_cells(cells, valid, x, y, window.width, window.height)
-    return cells, low, high
+        if kept is None:
+            kept = np.empty((len(values), *cells.shape), values.dtype)
+        inside = slice(-y % CELL_PX, None, CELL_PX), slice(-x % CELL_PX, None, CELL_PX)
+        corners = values[:, *inside]
+        top, left = -(-y // CELL_PX), -(-x // CELL_PX)
+        at = slice(top, top + corners.shape[1]), slice(left, left + corners.shape[2])
+        kept[:, *at] = corners
+        if valid is not None:
+            shown[at] = valid[inside]
+    sample = np.zeros((*cells.shape, 3), np.uint8)
+    if kept is not None:
+        for row in range(0, len(sample), _PAINTED_ROWS):
+            rows = slice(row, row + _PAINTED_ROWS)
+            sample[rows] = paint_bands(kept[:, rows], shown[rows], plan, low, high)
+    return cells, low, high, sample
 
 
 def _chunks(dataset: "DatasetReader") -> Iterator["Window"]:

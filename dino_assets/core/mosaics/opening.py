@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dino_assets.core.decoding.tiff_directories import find_layout, walk_directories
 from dino_assets.errors import MissingExtraError, UnusableImageError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
     """A local GeoTIFF, opened by a descriptor; read it inside of ``enter_gdal``.
 
     Raises:
-        UnusableImageError: GDAL cannot make sense of its header.
+        UnusableImageError: GDAL cannot make sense of its header, or that would take all memory.
         MissingExtraError: rasterio is not installed.
     """
     with ExitStack() as stack:
@@ -58,12 +59,24 @@ def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
             # By the descriptor: nothing in a path can mean anything to GDAL, nor lie beside it.
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, handle)
+            _check_tags(handle)
             try:
                 dataset = rasterio.open(f"/dev/fd/{handle}", driver="GTiff")
             except errors.RasterioError as err:
                 raise blame_file(err, "the header") from err
             stack.callback(dataset.close)
         yield dataset
+
+
+def _check_tags(handle: int) -> None:
+    """Refuse tags that add up to more than the file: GDAL would read each of them."""
+    layout = find_layout(os.pread(handle, 16, 0))
+    if layout is None:
+        return
+    size = os.fstat(handle).st_size
+    pages = walk_directories(lambda at, count: os.pread(handle, count, at), layout, file_bytes=size)
+    for _ in pages:
+        pass
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CELL_PX = 32
+from dino_assets.records import CELL_PX
 
 
 def mark_cells(

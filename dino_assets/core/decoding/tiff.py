@@ -13,23 +13,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_assets.core.decoding.tiff_directories import Directory, find_layout, walk_directories
 from dino_assets.errors import UnusableImageError
 
 Samples = NDArray[Any]
 
-MAX_PAGES = 10_000
 MAX_SAMPLES = 16
+# As samples of their own type: the 8-bit pixels made of them, and a copy, must fit beside them.
+MAX_SAMPLE_BYTES = 2 * 2**30
+MAX_CHUNKS = 2**20  # the largest photograph in tiles of 16 px has 700,000
 DNG_VERSION = 50706
 _COUNTS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8"}
+_SIGNED = {6: "i1", 8: "i2", 9: "i4"}
+_WIDTH, _HEIGHT, _ORIENTATION, _NODATA = 256, 257, 274, 42113
+_CHUNK_TABLES = {273, 279, 324, 325}
+_READ = {_WIDTH, _HEIGHT, _ORIENTATION, _NODATA, *_CHUNK_TABLES}
+_READ |= {258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339}
+_MAX_VALUES = 2**16  # of other tags: one per sample, and a pixel cannot have more
 _NONE, _DEFLATE = 1, (8, 32946)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
 _KINDS = {1: "u", 2: "i", 3: "f"}
-_BAND_ROWS = 256
+_BAND_VALUES = 2**22
 
 
 @dataclass(frozen=True)
 class TiffPage:
-    """The first page: its tags (whole numbers only, and the nodata text) and how many pages there are."""
+    """The first page: those of its tags that are read, and how many pages there are.
+
+    Of the other tags only the presence is known: they are empty here.
+    """
 
     order: str
     tags: dict[int, tuple[int, ...]]
@@ -87,6 +99,13 @@ class TiffPage:
         return colors if self.samples == colors or is_known else 0
 
     @property
+    def sample_bytes(self) -> int:
+        """Bytes of a decoded picture, or of one of its tiles if that is larger, with all samples."""
+        width, height = self.size
+        columns, rows = _chunk_size(self)
+        return max(width * height, columns * rows) * self.samples * max(1, self.bits // 8)
+
+    @property
     def is_readable(self) -> bool:
         """Whether ``read_samples`` is for this page rather than Pillow."""
         kinds = ("i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8")
@@ -102,27 +121,35 @@ class TiffPage:
 
 
 def read_page(data: bytes) -> TiffPage | None:
-    """Read the first directory and count the others; None where there is no whole directory."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None or len(data) < 16:
+    """Read the first directory and count the others; None where there is no whole directory.
+
+    Raises:
+        UnusableImageError: undecodable, too-large: the tags contradict each other or add up to too much.
+    """
+    layout = find_layout(data[:16])
+    if layout is None:
         return None
-    version = int.from_bytes(data[2:4], "little" if order == "<" else "big")
-    if version not in (42, 43):
+    pages = walk_directories(lambda at, size: data[at : at + size], layout, file_bytes=len(data))
+    first = next(pages, None)
+    if first is None:
         return None
-    is_big = version == 43
-    offset = _number(data, order, 8 if is_big else 4, 8 if is_big else 4)
-    found = _read_directory(data, order, offset, is_big=is_big)
-    if found is None:
-        return None
-    tags, nodata, following = found
-    seen = {offset}
-    while following and following not in seen and len(seen) < MAX_PAGES:
-        seen.add(following)
-        later = _read_directory(data, order, following, is_big=is_big, wanted=(256, 254))
-        if later is None:
-            break
-        following = later[2]
-    return TiffPage(order, tags, len(seen), nodata)
+    tags, nodata = _read_tags(data, layout.order, first)
+    return TiffPage(layout.order, tags, 1 + sum(1 for _ in pages), nodata)
+
+
+def check_size(page: TiffPage) -> None:
+    """Refuse a page whose samples take more memory than one picture may.
+
+    Raises:
+        UnusableImageError: too-large.
+    """
+    if page.sample_bytes > MAX_SAMPLE_BYTES:
+        width, height = page.size
+        raise UnusableImageError(
+            "too-large",
+            f"{width}×{height} px with {page.samples} samples of {page.bits} bit, "
+            f"the limit is {MAX_SAMPLE_BYTES:,} bytes",
+        )
 
 
 def check_whole(data: bytes, page: TiffPage) -> None:
@@ -177,7 +204,7 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
             place = target[top : top + rows, left : left + chunk_width]
             place[...] = chunk[: place.shape[0], : place.shape[1], : place.shape[2]]
     if page.is_white_zero:
-        return _invert(out)
+        _invert(out)
     return out
 
 
@@ -209,8 +236,9 @@ def scale_to_bytes(samples: Samples, *, nodata: float | None = None) -> NDArray[
 def _bands(
     samples: Samples, nodata: float | None
 ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.bool_]]]:
-    for top in range(0, len(samples), _BAND_ROWS):
-        at = slice(top, top + _BAND_ROWS)
+    rows = max(1, _BAND_VALUES * len(samples) // max(1, samples.size))
+    for top in range(0, len(samples), rows):
+        at = slice(top, top + rows)
         values = samples[at].astype(np.float64)
         good = np.isfinite(values)
         if nodata is not None:
@@ -218,10 +246,12 @@ def _bands(
         yield at, values, good
 
 
-def _invert(samples: Samples) -> Samples:
-    if samples.dtype.kind == "u":
-        return np.asarray(np.iinfo(samples.dtype).max - samples)
-    return np.asarray(-samples if samples.dtype.kind == "f" else ~samples)
+def _invert(samples: Samples) -> None:
+    """Turn black and white around, in place."""
+    if samples.dtype.kind == "f":
+        np.negative(samples, out=samples)
+    else:
+        np.invert(samples, out=samples)
 
 
 def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Samples:
@@ -279,35 +309,31 @@ def _places(page: TiffPage) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return page.tags.get(273, ()), page.tags.get(279, ())
 
 
-def _read_directory(
-    data: bytes, order: str, offset: int, *, is_big: bool, wanted: tuple[int, ...] | None = None
-) -> tuple[dict[int, tuple[int, ...]], float | None, int] | None:
-    """Tags with whole numbers, the nodata value, and where the next directory is."""
-    head, entry, word = (8, 20, 8) if is_big else (2, 12, 4)
-    if offset + head > len(data):
-        return None
-    count = _number(data, order, offset, head)
-    end = offset + head + count * entry
-    if not offset or end > len(data):
-        return None
+def _read_tags(
+    data: bytes, order: str, page: Directory
+) -> tuple[dict[int, tuple[int, ...]], float | None]:
+    """Tags with whole numbers, empty for those that nobody asks for, and the nodata value."""
     tags: dict[int, tuple[int, ...]] = {}
     nodata = None
-    for at in range(offset + head, end, entry):
-        tag, kind = _number(data, order, at, 2), _number(data, order, at + 2, 2)
-        if wanted is not None and tag not in wanted:
+    rows = (page.tags, page.kinds, page.counts, page.sizes, page.places)
+    for tag, kind, count, size, start in zip(*(row.tolist() for row in rows), strict=True):
+        if tag in (_WIDTH, _HEIGHT) and tag in tags:
+            raise UnusableImageError("undecodable", f"tag {tag} (a size) is there twice")
+        if tag not in _READ:
+            tags[tag] = ()
+        # As in Pillow and libtiff, the first of two counts.
+        if tag in tags or start + size > len(data):
             continue
-        values, inline = _number(data, order, at + 4, word), at + 4 + word
-        size = values * (np.dtype(_COUNTS[kind]).itemsize if kind in _COUNTS else 1)
-        start = inline if size <= word else _number(data, order, inline, word)
-        if start + size > len(data):
-            continue
-        if kind in _COUNTS:
-            found = np.frombuffer(data, np.dtype(order + _COUNTS[kind]), values, start)
+        types = _COUNTS | _SIGNED if tag == _ORIENTATION else _COUNTS
+        if kind in types and count:
+            if tag in _CHUNK_TABLES and count > MAX_CHUNKS:
+                raise UnusableImageError("too-large", f"{count:,} strips or tiles")
+            values = count if tag in _CHUNK_TABLES else min(count, _MAX_VALUES)
+            found = np.frombuffer(data, np.dtype(order + types[kind]), values, start)
             tags[tag] = tuple(found.tolist())
-        elif tag == 42113 and kind == 2:
-            nodata = _parse_float(data[start : start + size])
-    following = _number(data, order, end, word) if end + word <= len(data) else 0
-    return tags, nodata, following
+        elif tag == _NODATA and kind == 2:
+            nodata = _parse_float(data[start : start + min(size, 100)])
+    return tags, nodata
 
 
 def _parse_float(text: bytes) -> float | None:
@@ -315,7 +341,3 @@ def _parse_float(text: bytes) -> float | None:
         return float(text.rstrip(b"\0 "))
     except ValueError:
         return None
-
-
-def _number(data: bytes, order: str, offset: int, size: int) -> int:
-    return int.from_bytes(data[offset : offset + size], "little" if order == "<" else "big")

@@ -12,22 +12,34 @@
 Nothing is decoded whose end is missing: a half black photograph would be measured as a dark one.
 """
 
-import importlib
 import io
 import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from dino_assets.core.tiff import TiffPage, check_whole, read_page, read_samples, scale_to_bytes
+from dino_assets.core.decoding.headers import TURNED, Header
+from dino_assets.core.decoding.heic_and_dng import (
+    decode_dng,
+    decode_heic,
+    is_heic,
+    read_dng_header,
+    read_heic_header,
+)
+from dino_assets.core.decoding.tiff import (
+    TiffPage,
+    check_size,
+    check_whole,
+    read_page,
+    read_samples,
+    scale_to_bytes,
+)
 from dino_assets.errors import UnusableImageError
 
 try:
@@ -46,26 +58,10 @@ MAX_PIXELS = 178_956_970
 LARGE_PIXELS = 50_000_000
 ORIENTATION_TAG = 0x0112
 _large = threading.Lock()
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
-_FLIPS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's turns as EXIF orientations
 
 # Pillow warns about damaged metadata without saying in which file; a damaged picture gets a row.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of its picture before a pixel is decoded; sizes as stored."""
-
-    format: str
-    mode: str
-    width: int
-    height: int
-    orientation: int = 1
-    note: str | None = None
-    is_turned: bool = False  # the decoder turns it upright itself
-    tiff: TiffPage | None = None
 
 
 def read_header(data: bytes) -> Header:
@@ -79,11 +75,12 @@ def read_header(data: bytes) -> Header:
         raise UnusableImageError("empty", "the file has no bytes")
     with _refuse_what_fails(data):
         if is_heic(data):
-            return _read_heic_header(data)
+            return read_heic_header(data)
         page = read_page(data)
         if page is not None and page.is_dng:
-            return _read_dng_header(data)
+            return read_dng_header(data)
         if page is not None:
+            check_size(page)
             check_whole(data, page)
             return _read_tiff_header(data, page)
         return _read_pillow_header(data, None)
@@ -105,8 +102,20 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         pixels = _DECODERS.get(header.format, _decode_with_pillow)(data, header)
         if not header.is_turned:
             pixels = turn_upright(pixels, header.orientation)
+        _check_agreement(header, pixels)
         pixels.flags.writeable = False
         return pixels
+
+
+def _check_agreement(header: Header, pixels: NDArray[np.uint8]) -> None:
+    """Refuse pixels of another size than the header's, which all that was stored about them goes by."""
+    width, height = header.upright_size
+    if pixels.shape != (height, width, 3):
+        raise UnusableImageError(
+            "undecodable",
+            f"the header says {width}×{height} px, "
+            f"the pixels are {pixels.shape[1]}×{pixels.shape[0]}",
+        )
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -115,7 +124,7 @@ def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint
         pixels = pixels[:, ::-1]
     if orientation in (3, 4):
         pixels = pixels[::-1]
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (6, 7):
         pixels = pixels[:, ::-1]
@@ -130,14 +139,17 @@ def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint
 def _read_pillow_header(data: bytes, page: TiffPage | None) -> Header:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_pillow(data, image, page)
-        width, height = page.size if page else image.size
+        orientation = _find_tiff_orientation(image) if page else _find_orientation(data, image)
+        width, height = image.size
+        if page and orientation in TURNED:  # Pillow states the size after its own turning
+            width, height = height, width
         notes = [_count_note(page.pages, "pages") if page else None, _scale_note(image.mode)]
         return Header(
             format=image.format or "",
             mode=image.mode,
             width=width,
             height=height,
-            orientation=page.orientation if page else _find_orientation(data, image),
+            orientation=orientation,
             note="; ".join(note for note in notes if note) or None,
             is_turned=page is not None,
             tiff=page,
@@ -181,6 +193,12 @@ def _scale_pillow(image: Image.Image, page: TiffPage | None) -> NDArray[np.uint8
         samples = samples.view(np.uint32)
     scaled = scale_to_bytes(samples, nodata=page.nodata if page else None)
     return np.asarray(255 - scaled) if page and page.is_white_zero else scaled
+
+
+def _find_tiff_orientation(image: Image.Image) -> int:
+    """The orientation by which Pillow turns a TIFF, of whatever type the tag is."""
+    value = getattr(image, "tag_v2", {}).get(ORIENTATION_TAG, 1)
+    return int(value) if value in range(1, 9) else 1
 
 
 def _find_orientation(data: bytes, image: Image.Image) -> int:
@@ -290,91 +308,12 @@ def _scale_note(kind: str) -> str | None:
     return f"{what} pixels scaled from their own lowest..highest value"
 
 
-# --- HEIC and DNG ---------------------------------------------------------------------------
-
-
-def is_heic(data: bytes) -> bool:
-    """Whether bytes start like HEIC or HEIF (AVIF, their sibling, does not count)."""
-    if data[4:8] != b"ftyp":
-        return False
-    end = min(int.from_bytes(data[:4], "big"), 256)
-    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
-    return brands[0] in _HEIC_BRANDS and not any(brand in (b"avif", b"avis") for brand in brands)
-
-
-def _read_heic_header(data: bytes) -> Header:
-    _check_boxes(data)
-    heif = _import_extra("pillow_heif", "HEIC", extra="heic")
-    found = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-    picture = found[found.primary_index]
-    note = f"primary of {len(found)} pictures" if len(found) > 1 else None
-    width, height = picture.size
-    return Header("HEIC", picture.mode, width, height, note=note, is_turned=True)
-
-
-def _decode_heic(data: bytes, header: Header) -> NDArray[np.uint8]:
-    heif = _import_extra("pillow_heif", "HEIC", extra="heic")
-    found = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-    image = found[found.primary_index].to_pillow()
-    return np.array(image.convert("RGB"))
-
-
-def _check_boxes(data: bytes) -> None:
-    """Refuse a HEIC whose outermost boxes reach beyond its end."""
-    at = 0
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        if size == 1:
-            size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if size == 0:  # the last box, up to the end, wherever that is
-            return
-        if at + size > len(data) or size < 8:
-            raise UnusableImageError("truncated", f"a box ends at byte {at + size:,}")
-        at += size
-
-
-def _read_dng_header(data: bytes) -> Header:
-    rawpy = _import_extra("rawpy", "DNG", extra="raw")
-    with rawpy.imread(io.BytesIO(data)) as raw:
-        sizes = raw.sizes
-        return Header(
-            format="DNG",
-            mode="RAW",
-            width=sizes.width,
-            height=sizes.height,
-            orientation=_FLIPS.get(sizes.flip, 1),
-            note="developed with the camera's white balance",
-            is_turned=True,
-        )
-
-
-def _decode_dng(data: bytes, header: Header) -> NDArray[np.uint8]:
-    rawpy = _import_extra("rawpy", "DNG", extra="raw")
-    with rawpy.imread(io.BytesIO(data)) as raw:
-        pixels = raw.postprocess(
-            use_camera_wb=True,
-            no_auto_bright=True,
-            output_bps=8,
-            output_color=rawpy.ColorSpace.sRGB,
-        )
-    return np.asarray(pixels, np.uint8)
-
-
-def _import_extra(module: str, what: str, *, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise UnusableImageError(
-            "missing-extra", f"{what} needs {module}: pip install 'dino-assets[{extra}]'"
-        ) from None
-
-
 _DECODERS: dict[str, Callable[[bytes, Header], NDArray[np.uint8]]] = {
     "JPEG": _decode_jpeg,
     "MPO": _decode_jpeg,
     "TIFF": _decode_tiff,
-    "HEIC": _decode_heic,
-    "DNG": _decode_dng,
+    "HEIC": decode_heic,
+    "DNG": decode_dng,
 }
 
 
