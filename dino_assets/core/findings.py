@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ Kind = Literal[
     "no-time",
     "no-gps",
     "no-place",
+    "far",
     "edited",
     "blurred",
     "dark",
@@ -35,14 +37,19 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 FIRST_YEAR = 2010  # the first consumer drone with a camera; a reset clock says 1970, 1980, 2000
-YEARS_APART = 1  # a season's flights straddle New Year
+# From the drop's median date: a year set wrong, not a season that straddles New Year.
+FAR_DAYS = 300
 DAYS_APART = 1  # local time against the satellites' UTC: another date, never two days
-# An archive of ten years has no year of its own: most pictures must agree before one is wrong.
-AGREEING_SHARE = 0.5
-# Against the drop and against its neighbours in flight: water and snow are soft for minutes on end.
+FAR_KM = 20.0  # from the drop's median position: no drone flies there between two pictures
+# An archive of ten years has no year of its own, a journey no place: three in four pictures must
+# agree before another is wrong (half and half are two seasons, or two sites).
+AGREEING_SHARE = 0.75
+# Against the drop and against its neighbours in flight: water and snow are soft for minutes on end,
+# at a fifth to a half of the drop's sharpness. Below that a picture needs no neighbours to be judged.
 # A series can be blurred as a whole: what no water or snow comes down to.
 BLURRED = 0.02
 BLURRED_TO_DROP = 0.35
+BLURRED_ALONE = 0.2
 BLURRED_TO_NEIGHBOURS = 0.5
 NEIGHBOURS = 5  # on each side
 FEWEST_FOR_MEDIAN = 5
@@ -111,6 +118,10 @@ def find_problems(
 ) -> list[Finding]:
     """All findings, by kind and path. ``near`` are positions in ``shots`` of pictures that look alike.
 
+    Of each such pair the picture whose path comes later gets the finding. Whoever gives at most one
+    earlier look-alike per picture (``find_near_duplicates``, in the order of paths) gets at most one
+    finding per picture, and all of a group point at its first.
+
     Nothing later than ``latest`` can have been photographed; without it the future is not judged.
 
     Raises:
@@ -121,6 +132,7 @@ def find_problems(
         *_find_quarantined(shots),
         *_find_wrong_times(usable, latest),
         *_find_placeless(usable),
+        *_find_far(usable),
         *_find_edited(usable),
         *_find_bad_light(usable),
         *_find_blurred(usable),
@@ -183,11 +195,11 @@ def _find_quarantined(shots: Sequence[Shot]) -> list[Finding]:
 
 def _find_wrong_times(shots: Sequence[Shot], latest: date | None) -> list[Finding]:
     """At most one finding per picture, the surest reason first."""
-    years = sorted(s.taken.year for s in shots if s.taken and s.taken.year >= FIRST_YEAR)
-    middle = statistics.median_low(years) if years else None
+    days = [s.taken.date() for s in shots if s.taken and s.taken.year >= FIRST_YEAR]
+    middle = statistics.median_low(days) if days else None
     if middle is not None:
-        agreeing = sum(abs(year - middle) <= YEARS_APART for year in years)
-        middle = middle if agreeing > AGREEING_SHARE * len(years) else None
+        agreeing = sum(abs((day - middle).days) <= FAR_DAYS for day in days)
+        middle = middle if agreeing >= AGREEING_SHARE * len(days) else None
     # The camera's local date can be a day ahead of the one who asks.
     limit = latest + timedelta(days=1) if latest and latest < date.max else None
     findings = []
@@ -204,8 +216,8 @@ def _find_wrong_times(shots: Sequence[Shot], latest: date | None) -> list[Findin
             why = f"later than {latest:%Y-%m-%d}, the day of this check"
         elif seen and abs((day - seen).days) > DAYS_APART:
             why = f"the satellites said {seen:%Y-%m-%d}"
-        elif middle is not None and abs(day.year - middle) > YEARS_APART:
-            why = f"most of this drop was taken in {middle}"
+        elif middle is not None and abs((day - middle).days) > FAR_DAYS:
+            why = f"most of this drop was taken around {middle:%Y-%m-%d}"
         else:
             continue
         findings.append(_say("wrong-year", shot, f"taken {day:%Y-%m-%d}, but {why}"))
@@ -219,12 +231,47 @@ def _find_placeless(shots: Sequence[Shot]) -> list[Finding]:
             continue
         if shot.latitude is None or shot.longitude is None:
             findings.append(_say("no-gps", shot, "the file carries no position"))
-        elif abs(shot.latitude) < 1e-6 and abs(shot.longitude) < 1e-6:
-            # Receivers without a fix write zeros; nobody flies in the Gulf of Guinea by mistake.
+        elif find_position(shot) is None:
             findings.append(_say("no-gps", shot, "the position is 0°, 0°: the receiver had no fix"))
         else:
             findings.append(_say("no-place", shot, shot.place_reason or _guess_reason(shot)))
     return findings
+
+
+def find_position(shot: Shot) -> tuple[float, float] | None:
+    """Latitude and longitude, unless they are what a receiver without a fix writes: zeros."""
+    if shot.latitude is None or shot.longitude is None:
+        return None
+    # Nobody flies in the Gulf of Guinea by mistake.
+    has_fix = max(abs(shot.latitude), abs(shot.longitude)) >= 1e-6
+    return (shot.latitude, shot.longitude) if has_fix else None
+
+
+def _find_far(shots: Sequence[Shot]) -> list[Finding]:
+    """Far from the median position, where most pictures lie near it."""
+    placed = [(shot, at) for shot in shots if (at := find_position(shot)) is not None]
+    if not placed:
+        return []
+    start = placed[0][1][1]
+    # Counted from one of them, so that the 180th meridian cuts no drop in two.
+    east = statistics.median((lon - start + 180) % 360 - 180 for _, (_, lon) in placed)
+    middle = statistics.median(lat for _, (lat, _) in placed), start + east
+    apart = [(shot, _measure_km(at, middle)) for shot, at in placed]
+    if sum(km <= FAR_KM for _, km in apart) < AGREEING_SHARE * len(apart):
+        return []
+    return [
+        _say("far", shot, f"{km:,.0f} km from the middle of this drop's positions")
+        for shot, km in apart
+        if km > FAR_KM
+    ]
+
+
+def _measure_km(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Along the globe, between (latitude, longitude) in degrees."""
+    lat, lon, other_lat, other_lon = map(math.radians, (*one, *other))
+    half = math.sin((other_lat - lat) / 2) ** 2
+    half += math.cos(lat) * math.cos(other_lat) * math.sin((other_lon - lon) / 2) ** 2
+    return 2 * 6371 * math.asin(math.sqrt(min(1.0, half)))
 
 
 def _find_edited(shots: Sequence[Shot]) -> list[Finding]:
@@ -268,7 +315,7 @@ def _word_light(exposure_ev: float, share: float | None, colour: str) -> str:
 
 
 def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
-    """Softer than the drop and than what was taken just before and after it, or without any detail."""
+    """Softer than the drop and than what was taken just before and after it, or far too soft alone."""
     scored = [s for s in shots if s.sharpness is not None and not s.thermal]
     if len(scored) < FEWEST_FOR_MEDIAN:
         return []
@@ -280,7 +327,7 @@ def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
         around = values[max(0, at - NEIGHBOURS) : at] + values[at + 1 : at + 1 + NEIGHBOURS]
         beside = statistics.median(around)
         is_softer = value < BLURRED_TO_DROP * usual and value < BLURRED_TO_NEIGHBOURS * beside
-        if is_softer or value < BLURRED:
+        if is_softer or value <= max(BLURRED, BLURRED_ALONE * usual):
             why = f"sharpness {value:.3g}; the drop's median is {usual:.3g}, its neighbours' {beside:.3g}"
             findings.append(_say("blurred", shot, why))
     return findings
@@ -303,7 +350,7 @@ def _find_near_duplicates(shots: Sequence[Shot], near: Sequence[tuple[int, int]]
             raise ConfigError(f"near duplicates {pair}: there are {len(shots)} shots, from 0")
         first, second = sorted((shots[i] for i in pair), key=lambda shot: shot.path)
         if first.image_id is None or first.image_id != second.image_id:
-            why = "looks the same"
+            why = "the first that looks the same"
             if first.taken and second.taken:
                 why += f", {_word_seconds(second.taken - first.taken)} apart"
             findings.append(_say("near-duplicate", second, why, first.path))

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from dino_assets.core.drop_pages import draw_footprints, make_drop_page
 from dino_assets.core.findings import (
     Shot,
     count_findings,
+    find_position,
     find_problems,
     write_findings_csv,
 )
@@ -31,6 +34,10 @@ PAGE, TABLE, PICTURE, PREVIEW = (
 )  # fmt: skip
 # What only needs to be known, or is another check's; the rest is worth a look before labels are paid.
 UNTOLD = ("quarantined", "roll-over", "thermal")
+EARTH_M = 6_371_000.0
+# A flight that overlaps by 80 % moves on by a fifth of the short side; hovering, by its GPS's noise.
+REACH_SHARE = 0.1
+REACH_M = 5.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,44 @@ def make_shot(look: Look, *, with_thumb: bool) -> Shot:
     )
 
 
+def pair_look_alikes(shots: Sequence[Shot]) -> list[tuple[int, int]]:
+    """Positions of pictures that look the same and show the same ground: each with its first, by path.
+
+    The same ground: the middles of both footprints are at most a tenth of the shorter side apart, and
+    the sides differ by a fifth at most. Rows, panels and glint look alike all along a flight, and a
+    flight's neighbours share 80 % of their ground. Without a footprint 5 m between the positions
+    count; without a position too, the look alone. The same bytes again are told as duplicates only.
+    """
+    first: dict[str, int] = {}
+    seen = []
+    for number in sorted(range(len(shots)), key=lambda n: shots[n].path):
+        image_id = shots[number].image_id or str(number)
+        if shots[number].look is not None and first.setdefault(image_id, number) == number:
+            seen.append(number)
+    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(-1, 32)
+    grounds = np.array([_measure_ground(shots[n]) for n in seen]).reshape(-1, 4)
+    pairs = find_near_duplicates(looks, places_m=grounds[:, 1:], reach_m=grounds[:, 0])
+    return [(seen[i], seen[j]) for i, j in pairs]
+
+
+def _measure_ground(shot: Shot) -> tuple[float, float, float, float]:
+    """How far the same picture may lie away, and x, y, z of the ground's middle on the globe, in metres."""
+    unknown = (math.nan,) * 4
+    if shot.corners is None:
+        position = find_position(shot)
+        return unknown if position is None else (REACH_M, *_point_on_globe(*position))
+    corners = [_point_on_globe(latitude, longitude) for longitude, latitude in shot.corners]
+    sides = [math.dist(one, other) for one, other in pairwise([*corners, corners[0]])]
+    x, y, z = (sum(axis) / len(corners) for axis in zip(*corners, strict=True))
+    return REACH_SHARE * min(sides), x, y, z
+
+
+def _point_on_globe(latitude: float, longitude: float) -> tuple[float, float, float]:
+    lat, lon = math.radians(latitude), math.radians(longitude)
+    around = EARTH_M * math.cos(lat)
+    return around * math.cos(lon), around * math.sin(lon), EARTH_M * math.sin(lat)
+
+
 def make_report(
     drop: str, shots: Sequence[Shot], *, others: Sequence[str], facts: Mapping[str, Any]
 ) -> DropReport:
@@ -70,14 +115,11 @@ def make_report(
     Without today's date: the same files give the same bytes on any day. ``judge_findings`` knows it.
     """
     photos = [shot.path for shot in shots]
-    seen = [number for number, shot in enumerate(shots) if shot.look is not None]
-    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(-1, 32)
-    near = [(seen[i], seen[j]) for i, j in find_near_duplicates(looks)]
     findings = find_problems(
         shots,
         gaps=find_gaps(photos, others),
         roll_overs=find_roll_overs(photos),
-        near=near,
+        near=pair_look_alikes(shots),
     )
     page = make_drop_page(shots, findings, drop=drop, facts=_word_facts(facts))
     placed = sum(shot.corners is not None for shot in shots)

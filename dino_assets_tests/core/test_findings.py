@@ -74,11 +74,16 @@ def test_find_problems__a_sound_flight():
         ({"taken": clock(2009, 12, 31)}, "wrong-year"),
         ({"taken": clock(2022, 6, 14)}, "wrong-year"),
         ({"taken": clock(2026, 6, 14)}, "wrong-year"),
+        ({"taken": clock(2023, 6, 14)}, "wrong-year"),  # one calendar year early
+        ({"taken": clock(2025, 5, 1)}, "wrong-year"),  # late by less than a year
         ({"satellite_date": date(2024, 6, 16)}, "wrong-year"),
         ({"taken": None}, "no-time"),
         ({"latitude": None, "corners": None, "quality": "none"}, "no-gps"),
         ({"latitude": 0.0, "longitude": 0.0, "corners": None, "quality": "none"}, "no-gps"),
         ({"corners": None, "quality": "none"}, "no-place"),
+        ({"latitude": 48.44}, "far"),  # 160 km
+        ({"longitude": 10.72}, "far"),  # 21 km
+        ({"longitude": -169.0}, "far"),  # beyond the pole
         ({"edited_by": "Photo Viewer"}, "edited"),
         ({"sharpness": 0.3}, "blurred"),
         ({"sharpness": 0.0}, "blurred"),
@@ -98,7 +103,9 @@ def test_find_problems__one_planted_fault(change: dict, kind: str):
     "change",
     [
         {"taken": clock(2023, 12, 31)},  # a season's flights straddle New Year
+        {"taken": clock(2023, 8, 20)},  # 299 days
         {"satellite_date": date(2024, 6, 13)},  # UTC, elsewhere another date
+        {"longitude": 10.75},  # 19 km
         {"sharpness": 0.5},
         {"exposure_ev": -1.9},
         {"exposure_ev": 1.9},
@@ -123,6 +130,45 @@ def test_find_problems__an_archive_of_many_years_has_no_year_of_its_own():
     assert problems([shot(n, taken=clock(2012 + n, 1, 1)) for n in range(9)]) == []
 
 
+def test_find_problems__two_seasons_in_one_drop_are_both_right():
+    shots = [shot(n, taken=clock(2022 + (n > 6), 6, 14, 10, n)) for n in range(10)]
+    assert problems(shots) == []
+
+
+def test_find_problems__new_year_in_the_middle_of_a_flight():
+    shots = [shot(n, taken=clock(2024, 1, 10) - timedelta(days=3 * n)) for n in range(10)]
+    assert problems(shots) == []
+
+
+def test_find_problems__two_sites_in_one_drop_have_no_middle():
+    assert problems([shot(n, latitude=47.0 + n % 2) for n in range(10)]) == []
+
+
+def test_find_problems__far_across_the_180th_meridian():
+    shots = [shot(n, longitude=179.99 if n % 2 else -179.99) for n in range(10)]
+    assert problems(shots) == []
+    odd = [*shots, shot(10, longitude=0.0), shot(11, latitude=None)]
+    found = find_problems(odd, gaps=[], roll_overs=[])
+    assert [(f.kind, f.path) for f in found] == [("far", "DJI_0010.JPG")]
+    assert found[0].detail.endswith("km from the middle of this drop's positions")
+    assert 9_500 < float(found[0].detail.split()[0].replace(",", "")) < 9_600
+
+
+@pytest.mark.parametrize("softness", [0.2, 0.1, 0.05])
+def test_find_problems__a_blurred_stretch_is_found_as_a_whole(softness: float):
+    """A blur of sigma 1 leaves a sixth of a flight's sharpness, of sigma 2 a fortieth."""
+    shots = [shot(n, sharpness=0.5 * softness if 20 <= n < 32 else 0.5) for n in range(60)]
+    blurred = [path for kind, path in problems(shots) if kind == "blurred"]
+    assert blurred == [f"DJI_{n:04d}.JPG" for n in range(20, 32)]
+
+
+@pytest.mark.parametrize("softness", [0.22, 0.3, 0.4])
+def test_find_problems__soft_water_is_found_at_its_shores_at_most(softness: float):
+    shots = [shot(n, sharpness=softness if 20 <= n < 32 else 1.0) for n in range(60)]
+    blurred = [path for kind, path in problems(shots) if kind == "blurred"]
+    assert set(blurred) <= {f"DJI_{n:04d}.JPG" for n in (20, 21, 30, 31)}
+
+
 def test_find_problems__soft_water_for_minutes_is_not_blurred():
     shots = [shot(n, sharpness=0.2 if n > 8 else 1.0) for n in range(30)]
     blurred = [path for kind, path in problems(shots) if kind == "blurred"]
@@ -144,8 +190,8 @@ def test_find_problems__thermal_pictures_are_not_judged_by_their_light():
 def test_find_problems__near_duplicates():
     found = find_problems(flight(), gaps=[], roll_overs=[], near=[(4, 3), (5, 6)])
     assert [(f.path, f.other, f.detail) for f in found] == [
-        ("DJI_0004.JPG", "DJI_0003.JPG", "looks the same, 5 s apart"),
-        ("DJI_0006.JPG", "DJI_0005.JPG", "looks the same, 5 s apart"),
+        ("DJI_0004.JPG", "DJI_0003.JPG", "the first that looks the same, 5 s apart"),
+        ("DJI_0006.JPG", "DJI_0005.JPG", "the first that looks the same, 5 s apart"),
     ]
     same = flight(_3=shot(3, image_id=shot(4).image_id))
     assert problems(same, near=[(3, 4)]) == [("duplicate", "DJI_0004.JPG")]  # told once

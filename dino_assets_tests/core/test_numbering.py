@@ -151,6 +151,64 @@ def test_find_gaps__a_counter_that_wraps_in_one_folder():
     assert missing(number_files("x", [1, 500, 999])) == [("x", 2, 499), ("x", 501, 998)]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("crop", "weed"),
+        ("001", "002"),
+        ("train/crop", "val/weed"),
+        ("crop", "crop/late"),
+        ("", "b"),
+    ],
+)
+def test_find_gaps__a_series_sorted_into_classes(first: str, second: str):
+    photos = [f"{(first, second)[n % 2]}/DJI_{n:04d}.JPG".lstrip("/") for n in range(1, 51)]
+    assert missing(photos) == []
+    assert find_roll_overs(photos) == []
+    common = "crop" if second == "crop/late" else ""
+    assert missing(photos[:20] + photos[22:]) == [(common, 21, 22)]
+    # Only one of them has numbers on both sides of 2, and of 49.
+    assert missing([photos[0], *photos[2:]]) == [(second, 2, 2)]
+    assert missing(photos[:48] + photos[49:]) == [(first, 49, 49)]
+
+
+def test_find_gaps__a_choice_beside_all_pictures():
+    assert missing(number_files("all", range(1, 90)) + number_files("best", [5, 17, 80])) == []
+
+
+def test_find_gaps__folders_made_by_hand_do_not_follow_each_other():
+    assert missing(number_files("a", range(1, 11)) + number_files("b", range(200, 211))) == []
+    assert missing(number_files("000", range(200)) + number_files("001", range(200, 250))) == []
+
+
+def test_find_gaps__camera_folders_are_not_filled_by_others():
+    photos = number_files("100MEDIA", [1, 3]) + number_files("card 2/100MEDIA", [2, 3])
+    photos += number_files("weed", [2]) + number_files("PANORAMA/100_0004", [2])
+    assert missing(photos) == [("100MEDIA", 2, 2)]
+
+
+def test_find_gaps__flights_sorted_into_classes_each_count_from_one():
+    flights = [
+        f"{'ab'[number % 2]}/DJI_202306141{hour}05{number:02d}_{number:04d}_W.JPG"
+        for hour in (0, 1)
+        for number in range(1, 9)
+        if (hour, number) != (1, 4)
+    ]
+    assert missing(flights) == [("", 4, 4)]  # the first flight's 4 fills nothing of the second
+
+
+def test_find_gaps__six_bands_of_ten_numbers():
+    bands = [n for n in range(10, 500) if n % 10 < 6]
+    assert missing(number_files("000/FPLAN", bands)) == []
+    assert missing(number_files("100FPLAN", bands)) == []
+    gone = {23, 40, 41, 42, 43, 44, 45}
+    found = missing(number_files("x", [n for n in bands if n not in gone]))
+    assert found == [("x", 23, 23), ("x", 40, 45)]
+    # Two sets of six, or a single 7, are chance.
+    assert missing(number_files("x", [n for n in range(16) if n % 10 < 6])) == [("x", 6, 9)]
+    assert len(missing(number_files("x", [*bands, 27]))) == 49
+
+
 @given(st.sets(st.integers(1, 900), min_size=1), st.randoms(use_true_random=False))
 def test_find_gaps__are_exactly_what_was_taken_away(kept, random):
     photos = number_files("100MEDIA", kept)

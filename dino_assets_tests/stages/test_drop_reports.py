@@ -1,11 +1,20 @@
 """The report over a real drop: what is found, where it is shown, and what the check says."""
 
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dino_assets.stages.drop_reports import PAGE, TABLE, judge_findings, read_findings
+from dino_assets.core.findings import Shot
+from dino_assets.stages.drop_reports import (
+    PAGE,
+    TABLE,
+    judge_findings,
+    pair_look_alikes,
+    read_findings,
+)
 from dino_assets.stages.states import export_files
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.readers import CommittedTable, open_table
@@ -71,6 +80,69 @@ def test_report__everything_that_is_odd(memory: ObjectStore, tmp_path: Path):
         "blurred": [path(3)],
         "duplicate": [path(11)],
     }
+
+
+def place(number: int, **options: object) -> Shot:
+    """A picture that looks like all others: 100 m x 50 m of ground, ``east_m`` along."""
+    east_m, side_m = float(options.pop("east_m", 0.0)), float(options.pop("side_m", 50.0))
+    west, east = (11 + (east_m + side * side_m) / 111_195 for side in (-1, 1))
+    north = side_m / 2 / 111_195
+    corners = ((west, north), (east, north), (east, -north), (west, -north))
+    look = np.random.default_rng(0).integers(0, 256, 32, dtype=np.uint8).tobytes()
+    sound = Shot(f"{number:04d}.JPG", f"{number:064x}", 1, True, look=look, corners=corners)
+    return replace(sound, **options)
+
+
+def test_pair_look_alikes__of_the_same_ground():
+    """A tenth of the short side is 5 m."""
+    shots = [place(0), place(1, east_m=4.9), place(2, east_m=9.5), place(3, east_m=40)]
+    shots += [place(4, side_m=41), place(5, side_m=39)]
+    # 4.1 m reach 0 only; 2 is near 1 and not near 0; 5 was taken from too low.
+    assert pair_look_alikes(shots) == [(0, 1), (1, 2), (0, 4), (4, 5)]
+    assert pair_look_alikes(shots[::-1]) == [(5, 4), (4, 3), (5, 1), (1, 0)]  # by path
+
+
+def test_pair_look_alikes__without_a_footprint():
+    nowhere = {"corners": None}
+    shots = [place(0), place(1, **nowhere), place(2, **nowhere)]
+    shots += [
+        place(n, **nowhere, latitude=at, longitude=11.0) for n, at in ((3, 40.0), (4, 40.00004))
+    ]
+    shots += [place(5, **nowhere, latitude=40.0001, longitude=11.0)]
+    shots += [place(6, **nowhere, latitude=0.0, longitude=0.0)]  # no fix is no place
+    assert pair_look_alikes(shots) == [(1, 2), (3, 4), (1, 6)]
+
+
+def test_pair_look_alikes__across_the_180th_meridian():
+    one, other = (
+        place(n, corners=None, latitude=0.5, longitude=lon)
+        for n, lon in enumerate((179.99999, -179.99999))
+    )
+    assert pair_look_alikes([one, other]) == [(0, 1)]
+
+
+def test_pair_look_alikes__the_same_bytes_are_told_as_duplicates():
+    same = place(0).image_id
+    assert pair_look_alikes([place(0), place(1, image_id=same), place(2)]) == [(0, 2)]
+    assert pair_look_alikes([]) == []
+    assert pair_look_alikes([place(0, look=None), place(1)]) == []
+
+
+def test_report__repetitive_ground_is_no_group(memory: ObjectStore, tmp_path: Path):
+    """Twelve pictures of the same rows, each 11 m on: none; hovering over them: all but the first."""
+    same = {"seed": 1, "size": (640, 480)}
+    clock = datetime(2024, 6, 14, 10)  # noqa: DTZ001
+    for name, step, expected in (("along", 1e-4, 0), ("hover", 0.0, 11)):
+        files = {
+            f"100MEDIA/DJI_{n:04d}.JPG": shot(
+                n, **same, at=(47.0 + n * step, 11.0), taken=clock + timedelta(seconds=n)
+            )
+            for n in range(12)
+        }
+        table = report(ObjectStore.in_memory(), tmp_path / name, files)
+        near = [f for f in read_findings(table, "d") if f["kind"] == "near-duplicate"]
+        assert len(near) == expected
+        assert {f["other"] for f in near} <= {"100MEDIA/DJI_0000.JPG"}
 
 
 def test_report__a_gap_that_is_a_film_is_none(memory: ObjectStore, tmp_path: Path):

@@ -1,13 +1,19 @@
+import contextlib
+import errno
 import hashlib
+import itertools
 import os
 import shutil
 import socket
 import stat
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dino_assets.errors import ConfigError, DiskFullError, SourceError, StoreError
 from dino_assets.records import SourceEntry
@@ -18,6 +24,7 @@ from dino_assets.stages.sources import (
     fingerprint,
     open_source,
 )
+from dino_assets.stages.sources.folders import find_name, is_decodable, show_name
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.conftest import s3_settings
 
@@ -85,6 +92,23 @@ def test_open_source__a_password_is_not_repeated(tmp_path: Path):
     with pytest.raises(ConfigError, match="'ftp://…@host/x' is no source") as caught:
         open_source("ftp://me:sesame@host/x", root=tmp_path)
     assert "sesame" not in str(caught.value)
+
+
+def test_open_source__addresses_that_cannot_be_opened(as_nobody: Path):
+    put(as_nobody, "closed/card/a.jpg", "b.jpg")
+    (as_nobody / "loop").symlink_to("loop")
+    (as_nobody / "closed").chmod(0)
+    for source, why in (
+        ("loop", "Symlink loop from .*loop'"),
+        ("loop/l.csv", "Symlink loop from .*"),
+        ("a\0b", "embedded null byte"),
+        ("x" * 300, "File name too long"),
+        ("closed/card", "Permission denied"),
+        ("~nosuchuser/x", "Could not determine home directory"),
+    ):
+        with pytest.raises(SourceError, match=rf"cannot be opened: {why}\. Check the path"):
+            open_source(source, root=as_nobody)
+    (as_nobody / "closed").chmod(0o700)
 
 
 @pytest.mark.parametrize("source", ["http://x/y", "file:///etc", "ftp://a"])
@@ -183,6 +207,97 @@ def test_folder__unreadable_folder_is_a_row(as_nobody: Path):
     ]
 
 
+def test_folder__an_operating_systems_closed_folders_are_no_rows(as_nobody: Path):
+    closed = [".Trashes", ".Spotlight-V100", "lost+found", "DCIM/System Volume Information"]
+    put(as_nobody, "a.jpg", *(f"{folder}/b.jpg" for folder in closed), "lost.dir/c.jpg")
+    for folder in closed:
+        (as_nobody / folder).chmod(0)
+    (as_nobody / "lost.dir").chmod(0o400)
+    found = listing(FolderSource(as_nobody, shown="card"))
+    for folder in (*closed, "lost.dir"):
+        (as_nobody / folder).chmod(0o700)
+    assert found == {"a.jpg": None}
+
+
+def test_folder__a_folder_that_may_be_listed_but_not_entered(as_nobody: Path):
+    put(as_nobody, "a.jpg", "bad/b.jpg", "bad/\udcff.jpg", "bad/sub/c.jpg")
+    (as_nobody / "bad").chmod(0o400)
+    found = FolderSource(as_nobody, shown="card").entries()
+    (as_nobody / "bad").chmod(0o700)
+    why = "Permission denied"
+    assert [(e.path, e.refusal, e.refusal_detail, e.label) for e in found] == [
+        ("a.jpg", None, "", None),
+        ("bad/\\xff.jpg", "unreadable", f"file: {why}", "bad"),
+        ("bad/b.jpg", "unreadable", f"file: {why}", "bad"),
+        ("bad/sub/", "unreadable", f"folder: {why}", None),
+    ]
+
+
+def test_folder__a_bad_sector_is_a_row(card: Path, monkeypatch: pytest.MonkeyPatch):
+    put(card, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    errors = {"b.jpg": OSError(errno.EIO, "Input/output error"), "c.jpg": FileNotFoundError()}
+
+    class Item:
+        def __init__(self, item: os.DirEntry[str]) -> None:
+            self.name, self.is_dir, self.inner = item.name, item.is_dir, item
+
+        def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+            if error := errors.get(self.name):
+                raise error
+            return self.inner.stat(follow_symlinks=follow_symlinks)
+
+    scandir = os.scandir
+    monkeypatch.setattr(
+        os, "scandir", lambda handle: contextlib.nullcontext(map(Item, scandir(handle)))
+    )
+    found = FolderSource(card, shown="card").entries()
+    assert [(e.path, e.refusal, e.refusal_detail) for e in found] == [
+        ("a.jpg", None, ""), ("b.jpg", "unreadable", "file: Input/output error"), ("d.jpg", None, ""),
+    ]  # fmt: skip
+
+
+def test_folder__names_that_look_escaped(card: Path):
+    names = ["z\udce9.jpg", "z\\xe9.jpg", "z\\\\xe9.jpg", "z\\\udce9.jpg", "z\\x41.jpg", "a\\b.jpg"]
+    put(card, *names, "a\\b/\udcff.jpg")
+    source = FolderSource(card, shown="card")
+    assert listing(source) == {
+        "z\\xe9.jpg": "undecodable-name",
+        "z\\\\xe9.jpg": None,  # which is z\xe9.jpg
+        "z\\\\\\\\xe9.jpg": None,
+        "z\\\\\\xe9.jpg": "undecodable-name",
+        "z\\x41.jpg": None,
+        "a\\b.jpg": None,
+        "a\\b/\\xff.jpg": "undecodable-name",
+    }
+    assert source.read("z\\\\xe9.jpg") == b"z\\xe9.jpg"
+    assert source.read("z\\\\\\\\xe9.jpg") == b"z\\\\xe9.jpg"
+    assert source.read("z\\x41.jpg") == b"z\\x41.jpg"
+    with source.open_file("z\\\\xe9.jpg") as file:
+        assert file.read_bytes() == b"z\\xe9.jpg"
+
+
+NAMES = st.lists(
+    st.sampled_from([b"\\", b"x", b"e", b"9", b"xe9", b"\\xe9", b"\xe9", b"\xc3\xa9", b"/"])
+    | st.binary(max_size=3)
+).map(b"".join)
+
+
+@given(NAMES)
+def test_show_name__no_two_names_are_shown_alike(raw: bytes):
+    name = os.fsdecode(raw)
+    shown = show_name(name)
+    shown.encode()
+    assert find_name(shown) == name  # so that no other name is shown like this one
+    if b"\\x" not in raw and is_decodable(name):
+        assert shown == name
+    assert "/".join(map(show_name, name.split("/"))) == shown
+
+
+@given(st.sets(NAMES, max_size=8))
+def test_show_name__as_many_as_there_are(raw: set[bytes]):
+    assert len({show_name(os.fsdecode(name)) for name in raw}) == len(raw)
+
+
 def test_folder__unreadable_as_a_whole(as_nobody: Path):
     as_nobody.chmod(0)
     with pytest.raises(SourceError, match="cannot list 'the card': Permission denied"):
@@ -261,143 +376,6 @@ def test_folder__no_way_out(card: Path, path: str):
     (card / "sub").mkdir()
     with pytest.raises(SourceError, match=r"cannot read .*: it leads out of the folder"):
         FolderSource(card, shown="card").read(path)
-
-
-# --- lists ----------------------------------------------------------------------------------
-
-
-def write_list(card: Path, text: str, name: str = "list.csv") -> ListSource:
-    (card / name).write_bytes(text.encode(errors="surrogateescape"))
-    return ListSource(card / name, shown=name)
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("list.csv", "image_path\nb.jpg\nsub/a.jpg\n"),
-        ("list.csv", "\ufeffimage_path,label\r\nsub/a.jpg,1\r\nb.jpg\r\n"),
-        ("list.CSV", 'id,image_path\n1," b.jpg "\n2,"sub/a.jpg"\n3,\n4\n'),
-        ("list.txt", "b.jpg\nsub/a.jpg\n"),
-        ("list.txt", "\ufeffsub/a.jpg\r\n\r\n  b.jpg"),
-        (
-            "list.csv",
-            "image_path\nb.jpg\nsub/a.jpg\nb.jpg\n./b.jpg\nsub/../sub/a.jpg\nsub//a.jpg\n",
-        ),
-    ],
-)
-def test_list__the_listed_files_each_once(card: Path, name: str, text: str):
-    put(card, "b.jpg", "sub/a.jpg", "not-listed.jpg")
-    source = write_list(card, text, name)
-    assert listing(source) == {"b.jpg": None, "sub/a.jpg": None}
-    assert source.read("sub/a.jpg") == b"sub/a.jpg"
-
-
-def test_list__quoted_names(card: Path):
-    put(card, "a,b.jpg", "new\nline.jpg", 'q"q.jpg')
-    source = write_list(card, 'image_path\n"a,b.jpg"\n"new\nline.jpg"\n"q""q.jpg"\n')
-    assert listing(source) == {"a,b.jpg": None, "new\nline.jpg": None, 'q"q.jpg': None}
-
-
-def test_list__what_is_not_there_or_not_a_file(card: Path):
-    put(card, "a.jpg", "sub/b.jpg")
-    (card / "link.jpg").symlink_to(card / "a.jpg")
-    os.mkfifo(card / "pipe.jpg")
-    source = write_list(
-        card, f"a.jpg\ngone.jpg\nlink.jpg\npipe.jpg\nsub\n.\nnul\0.jpg\n{'x' * 300}.jpg\n", "l.txt"
-    )
-    assert listing(source) == {
-        "a.jpg": None, "gone.jpg": "missing", "link.jpg": "link", "pipe.jpg": "special-file",
-        "sub": "special-file", ".": "special-file", "nul\0.jpg": "missing",
-        f"{'x' * 300}.jpg": "missing",
-    }  # fmt: skip
-
-
-def test_list__paths_that_lead_out(card: Path):
-    put(card, "a.jpg")
-    inside, outside = card / "a.jpg", card.parent / "secret.jpg"
-    source = write_list(
-        card, f"{inside}\n{outside}\n../secret.jpg\nx/../../secret.jpg\n/etc/passwd\n..\n", "l.txt"
-    )
-    assert listing(source) == {
-        "a.jpg": None, str(outside): "outside", "../secret.jpg": "outside",
-        "x/../../secret.jpg": "outside", "/etc/passwd": "outside", "..": "outside",
-    }  # fmt: skip
-    assert all(e.size == 0 for e in source.entries() if e.refusal == "outside")
-    with pytest.raises(SourceError, match="leads out of the folder"):
-        source.read("../secret.jpg")
-
-
-def test_list__a_linked_folder_is_not_followed(card: Path):
-    (card / "link").symlink_to(card.parent)
-    source = write_list(card, "link/secret.jpg\n", "l.txt")
-    with pytest.raises(SourceError, match=r"cannot read 'link/secret\.jpg'"):
-        source.read("link/secret.jpg")
-
-
-def test_list__below_a_linked_folder_is_a_link(card: Path):
-    put(card, "real/y.jpg", "deep/a.jpg")
-    (card / "lnk").symlink_to(card / "real")
-    (card / "deep" / "lnk").symlink_to(card / "real")
-    (card / "gone").symlink_to(card / "nowhere")
-    source = write_list(
-        card, "lnk/y.jpg\n./lnk/y.jpg\ndeep/lnk/y.jpg\ngone/y.jpg\nreal/y.jpg\n", "l.txt"
-    )
-    assert listing(source) == {
-        "lnk/y.jpg": "link", "deep/lnk/y.jpg": "link", "gone/y.jpg": "link", "real/y.jpg": None,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("name", ["l.csv", "l.txt"])
-def test_list__utf16(card: Path, name: str, encoding: str):
-    (card / name).write_bytes("image_path\na.jpg\n".encode(encoding))
-    with pytest.raises(SourceError, match=rf"the list '{name}' is UTF-16 text: save it as UTF-8"):
-        ListSource(card / name, shown=name).entries()
-
-
-def test_list__a_folder_that_begins_with_the_same_letters_is_outside(card: Path):
-    put(card.parent, "card-2/a.jpg")
-    assert listing(write_list(card, "../card-2/a.jpg\n", "l.txt")) == {"../card-2/a.jpg": "outside"}
-
-
-def test_list__undecodable_names(card: Path):
-    put(card, "\udcff.jpg")
-    source = write_list(card, "\udcff.jpg\ngone\udcfe.jpg\n", "l.txt")
-    assert listing(source) == {"\\xff.jpg": "undecodable-name", "gone\\xfe.jpg": "missing"}
-
-
-@pytest.mark.parametrize(
-    ("text", "columns"),
-    [("file,label\na.jpg,1\n", "file, label"), ("", "none"), ("a.jpg\n", r"a\.jpg")],
-)
-def test_list__missing_column(card: Path, text: str, columns: str):
-    source = write_list(card, text)
-    message = rf"'list\.csv' has the columns {columns}; a column 'image_path' is needed"
-    with pytest.raises(SourceError, match=message):
-        source.entries()
-
-
-def test_list__another_column(card: Path):
-    put(card, "a.jpg")
-    (card / "l.csv").write_text("photo\na.jpg\n")
-    assert listing(ListSource(card / "l.csv", shown="l", column="photo")) == {"a.jpg": None}
-
-
-def test_list__empty_text_list(card: Path):
-    assert write_list(card, "\n\n", "l.txt").entries() == []
-
-
-def test_list__unreadable_csv(card: Path):
-    source = write_list(card, "image_path\n" + "x" * 200_000 + "\n")
-    with pytest.raises(SourceError, match=r"cannot read the list 'list\.csv': field larger than"):
-        source.entries()
-
-
-def test_list__gone(card: Path):
-    source = write_list(card, "a.jpg\n", "l.txt")
-    (card / "l.txt").unlink()
-    with pytest.raises(SourceError, match=r"cannot read the list 'l\.txt': No such file"):
-        source.entries()
 
 
 # --- buckets --------------------------------------------------------------------------------
@@ -552,11 +530,7 @@ def test_fingerprint__does_not_depend_on_the_place(card: Path, tmp_path: Path):
     assert fingerprint(FolderSource(tmp_path / "moved", shown="x").entries()) == before
 
 
-# --- labels, columns, the same file twice ---------------------------------------------------
-
-
-def describe(source: ListSource) -> dict[str, tuple[str | None, str | None, str | None]]:
-    return {e.path: (e.label, e.metadata, e.refusal) for e in source.entries()}
+# --- labels ---------------------------------------------------
 
 
 def test_folder__labels_are_the_top_folders(card: Path):
@@ -567,155 +541,6 @@ def test_folder__labels_are_the_top_folders(card: Path):
         "x/100MEDIA/c.jpg": None,
     }  # fmt: skip
     assert all(e.metadata is None for e in FolderSource(card, shown="card").entries())
-
-
-def test_list__labels_and_metadata(card: Path):
-    put(card, "wheat/a.jpg", "b.jpg", "c.jpg")
-    text = "Image_Path , LABEL,field,crop year\nwheat/a.jpg, ripe ,7,\nb.jpg,,8,2024\nc.jpg,,,\n"
-    assert describe(write_list(card, text)) == {
-        "wheat/a.jpg": ("ripe", '{"field": "7"}', None),
-        "b.jpg": (None, '{"crop year": "2024", "field": "8"}', None),
-        "c.jpg": (None, None, None),
-    }
-
-
-def test_list__fields_without_a_column_are_kept(card: Path):
-    put(card, "a.jpg", "b.jpg")
-    text = "image_path,label,,x\na.jpg,1,two,3,four,,six\nb.jpg\n"
-    expected = '{"column 3": "two", "column 5": "four", "column 7": "six", "x": "3"}'
-    assert describe(write_list(card, text)) == {
-        "a.jpg": ("1", expected, None), "b.jpg": (None, None, None),
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "image_path;label;note\na.jpg;ripe;x,y\n",
-        "image_path\tlabel\tnote\r\na.jpg\tripe\tx,y\r\n",
-        'image_path,label,note\na.jpg,ripe,"x,y"\n',
-        '\ufeffsep=;\r\nlabel;"Image_Path";note\r\nripe;a.jpg;x,y\r\n',
-        'sep=|\nimage_path|label|note\na.jpg|ripe|"x,y"\n',
-        '\n\nimage_path,"label","note"\n\na.jpg,ripe,"x,y"\n',
-    ],
-)
-def test_list__delimiters(card: Path, text: str):
-    put(card, "a.jpg")
-    assert describe(write_list(card, text)) == {"a.jpg": ("ripe", '{"note": "x,y"}', None)}
-
-
-def test_list__a_delimiter_in_a_name_is_no_delimiter(card: Path):
-    put(card, "a;b.jpg")
-    assert listing(write_list(card, "image_path\na;b.jpg\n")) == {"a;b.jpg": None}
-
-
-def test_list__a_column_twice(card: Path):
-    source = write_list(card, "image_path,Label,label\na.jpg,1,2\n")
-    with pytest.raises(SourceError, match="has the column 'label' more than once"):
-        source.entries()
-
-
-def test_list__the_same_file_twice(card: Path):
-    put(card, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
-    (card / "link.jpg").symlink_to("a.jpg")
-    text = (
-        "image_path,label,x\nlink.jpg,a,\nlink.jpg,b,\na.jpg,ripe,1\n./a.jpg,ripe,1\nb.jpg,ripe,1\nb.jpg,green,1\n"
-        "c.jpg,,1\nc.jpg,ripe,\nd.jpg,ripe,2\nd.jpg,ripe,1\ngone.jpg,a,\ngone.jpg,b,\n"
-    )
-    found = write_list(card, text).entries()
-    assert {e.path: (e.label, e.metadata, e.refusal) for e in found} == {
-        "a.jpg": ("ripe", '{"x": "1"}', None),
-        "b.jpg": (None, '{"x": "1"}', "conflicting-labels"),
-        "c.jpg": ("ripe", '{"x": "1"}', None),
-        "d.jpg": ("ripe", '{"x": ["2", "1"]}', None),
-        "gone.jpg": ("a", None, "missing"),
-        "link.jpg": ("a", None, "link"),
-    }
-    assert found[1].refusal_detail == "the list calls it 'green' and 'ripe'; keep one"
-
-
-def test_list__labels_that_are_no_text_are_shown(card: Path):
-    put(card, "a.jpg")
-    source = write_list(card, "image_path,label,x\na.jpg,caf\udce9,\udcff\n")
-    assert describe(source) == {"a.jpg": ("caf\\xe9", '{"x": "\\\\xff"}', None)}
-    fingerprint(source.entries())
-
-
-def test_list__a_text_list_has_no_comments(card: Path):
-    put(card, "#1.jpg", "a.jpg")
-    source = write_list(card, "# my flight\n#1.jpg\na.jpg\n", "l.txt")
-    assert listing(source) == {"# my flight": "missing", "#1.jpg": None, "a.jpg": None}
-
-
-def test_list__backslashes_are_explained(card: Path):
-    put(card, "sub/a.jpg")
-    (entry,) = write_list(card, "sub\\a.jpg\n", "l.txt").entries()
-    assert entry.refusal_detail == "No such file or directory; folders are separated by /, not \\"
-
-
-# --- roots of lists -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def archive(card: Path) -> Path:
-    put(card.parent / "archive", "2023/a.jpg", "b.jpg")
-    (card.parent / "archive" / "out").symlink_to(card.parent)
-    return card.parent / "archive"
-
-
-def test_list__files_in_a_configured_root(card: Path, archive: Path):
-    put(card, "c.jpg")
-    secret = card.parent / "secret.jpg"
-    text = f"{archive}/2023/a.jpg\n../archive/b.jpg\n../archive/2023/../2023/a.jpg\nc.jpg\n"
-    text += f"{secret}\n../secret.jpg\n../archive/../secret.jpg\n../archive/out/secret.jpg\n"
-    (card / "l.txt").write_text(text)
-    source = open_source("card/l.txt", root=card.parent, image_roots=[Path("archive")])
-    assert listing(source) == {
-        "../archive/2023/a.jpg": None, "../archive/b.jpg": None, "c.jpg": None,
-        str(secret): "outside", "../secret.jpg": "outside", "../archive/../secret.jpg": "outside",
-        "../archive/out/secret.jpg": "link",
-    }  # fmt: skip
-    assert source.read("../archive/2023/a.jpg") == b"2023/a.jpg"
-    with source.open_file("../archive/b.jpg") as file:
-        assert file.read_bytes() == b"b.jpg"
-    for path in ("../secret.jpg", "../archive/../secret.jpg", str(secret), f"{archive}/b.jpg"):
-        with pytest.raises(SourceError, match="leads out of the folder"):
-            source.read(path)
-        with pytest.raises(SourceError, match="leads out of the folder"):
-            source.open_file(path)
-    with pytest.raises(
-        SourceError, match=r"cannot read '\.\./archive/out/secret\.jpg': "
-    ) as caught:
-        source.read("../archive/out/secret.jpg")
-    assert str(card.parent) not in str(caught.value)
-
-
-def test_list__without_roots_all_that_is_outside(card: Path, archive: Path):
-    (card / "l.txt").write_text(f"{archive}/b.jpg\n../archive/b.jpg\n")
-    source = open_source("card/l.txt", root=card.parent)
-    assert set(listing(source).values()) == {"outside"}
-    assert "DINO_IMAGE_ROOTS" in source.entries()[0].refusal_detail
-
-
-def test_list__a_root_under_a_linked_name(card: Path, archive: Path):
-    (card.parent / "mnt").symlink_to(archive)
-    (card / "l.txt").write_text(f"{card.parent}/mnt/b.jpg\n../archive/b.jpg\n")
-    source = open_source("card/l.txt", root=card.parent, image_roots=[card.parent / "mnt"])
-    assert listing(source) == {"../archive/b.jpg": None}
-    assert source.read("../archive/b.jpg") == b"b.jpg"
-
-
-def test_list__a_root_that_is_not_there_is_an_error_only_where_it_is_needed(card: Path):
-    put(card, "a.jpg")
-    gone = card.parent / "unmounted"
-    (card / "l.txt").write_text("a.jpg\n../other/x.jpg\n")
-    source = open_source("card/l.txt", root=card.parent, image_roots=[gone])
-    assert listing(source) == {"a.jpg": None, "../other/x.jpg": "outside"}
-    (card / "l.txt").write_text("a.jpg\n../unmounted/x.jpg\n")
-    with pytest.raises(
-        ConfigError, match=r"'\.\./unmounted/x\.jpg', which lies in a folder of DINO"
-    ):
-        source.entries()
 
 
 # --- open_file and the bound of read --------------------------------------------------------
@@ -833,6 +658,21 @@ def test_bucket__labels_and_open_file(bucket, tmp_path: Path):
         source.read("b.jpg", max_bytes=4)
 
 
+def test_bucket__a_large_object_is_held_once(monkeypatch: pytest.MonkeyPatch):
+    chunk = bytes(2**20)
+    source = BucketSource(ObjectStore.in_memory())
+    monkeypatch.setattr(source.store, "stream", lambda key: itertools.repeat(chunk, 64))
+    tracemalloc.start()
+    try:
+        data = source.read("a.tif")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert type(data) is bytes
+    assert len(data) == 64 * 2**20
+    assert peak < 1.3 * len(data)
+
+
 def test_bucket__open_file_on_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch):
     store = ObjectStore.in_memory()
     store.put("a.tif", bytes(3 * 2**20))
@@ -858,20 +698,3 @@ def test_fingerprint__as_it_was_before_there_were_labels():
     before = hashlib.sha256(b"wheat/a.jpg\x001\x002\x00\n").hexdigest()
     assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2")]) == before
     assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2", label="wheat")]) == before
-
-
-def test_fingerprint__what_a_list_says_counts(card: Path):
-    put(card, "wheat/a.jpg")
-    texts = [
-        "image_path\nwheat/a.jpg\n",
-        "image_path,label\nwheat/a.jpg,wheat\n",  # the folder's own name, said by the list
-        "image_path,label\nwheat/a.jpg,ripe\n",
-        "image_path,x\nwheat/a.jpg,ripe\n",
-        "image_path,label,x\nwheat/a.jpg,ripe,1\n",
-        "image_path,label,x\nwheat/a.jpg,ripe,2\n",
-    ]
-    found = [fingerprint(write_list(card, text).entries()) for text in texts]
-    assert len(set(found)) == len(texts)
-    assert found[0] == fingerprint(
-        e for e in FolderSource(card, shown="x").entries() if e.path.endswith(".jpg")
-    )

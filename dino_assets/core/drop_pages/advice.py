@@ -23,6 +23,11 @@ ADVICE: dict[Kind, tuple[str, str]] = {
         "Position known, ground not",
         "They can be labelled; their tiles get no place on the ground, and no scale.",
     ),
+    "far": (
+        "Far from the rest",
+        "Do they belong to another drop? More than 20 km from the middle of this one: if not, the receiver "
+        "was wrong, and so is their place on the map.",
+    ),
     "edited": (
         "Changed after they were taken",
         "Take the originals from the card. One that was turned or cropped in a viewer keeps the angles of "
@@ -47,7 +52,8 @@ ADVICE: dict[Kind, tuple[str, str]] = {
     ),
     "near-duplicate": (
         "Pictures that look the same",
-        "Label one of each pair. The selection spreads its choice and seldom takes both.",
+        "Label one of each group: every picture is listed with the first one that it looks like, on the "
+        "same ground. The selection spreads its choice and seldom takes two.",
     ),
     "gap": (
         "Numbers missing in a series",

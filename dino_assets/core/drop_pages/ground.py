@@ -28,7 +28,7 @@ MAX_FOOTPRINTS = 3000
 BREAK_S = 300.0  # a longer pause is another battery: no line joins the two
 FAR_M = 20_000.0  # another place: drawn together, neither would be seen
 AREA_SIDE_PX = 600
-FOOTPRINT_PX = 150  # of a usual footprint, where areas are measured
+FOOTPRINT_PX = 150  # of a usual footprint, where areas are measured; of thousands a third does
 MAX_SHEETS = 2000
 FILL = 0.3  # of the darkest pile, so that neither 6 nor 3,000 footprints are one gray
 # From dark blue to orange: read in gray print and by most colour-blind readers, nothing pale.
@@ -79,7 +79,8 @@ def measure_area(shots: Sequence[Shot], ground: Ground) -> float:
     corners = ground.corners[down]
     low, high = corners.min(axis=1), corners.max(axis=1)
     # As fine as the footprints are small, sheet by sheet: flights of one drop may lie far apart.
-    pixel_m = max(float(np.median((high - low).max(axis=1))) / FOOTPRINT_PX, 1e-3)
+    across_px = FOOTPRINT_PX if len(down) <= MAX_FOOTPRINTS else FOOTPRINT_PX / 3
+    pixel_m = max(float(np.median((high - low).max(axis=1))) / across_px, 1e-3)
     sheet_m = pixel_m * AREA_SIDE_PX
     first, last = (np.floor(edge / sheet_m).astype(int) for edge in (low, high))
     # Four sheets at most touch a footprint that is smaller than they are.

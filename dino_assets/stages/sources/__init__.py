@@ -92,10 +92,18 @@ def open_source(source: str, *, root: Path, image_roots: Sequence[Path] | None =
         raise ConfigError(
             f"{hide_secrets(source)!r} is no source: a folder, a .csv or .txt list, {', '.join(BUCKET_SCHEMES)}"
         )
-    path = (root / Path(source).expanduser()).resolve()
-    if path.is_dir():
+    try:
+        path = (root / Path(source).expanduser()).resolve()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    # A folder nobody may enter, a name too long; a loop of links or an unknown ~user; a zero byte.
+    except (OSError, RuntimeError, ValueError) as err:
+        why = err.strerror if isinstance(err, OSError) else str(err).rstrip(".")
+        raise SourceError(
+            f"{source!r} cannot be opened: {why}. Check the path, and whether you may read it."
+        ) from err
+    if is_folder:
         return FolderSource(path, shown=source)
-    if path.is_file() and path.suffix.lower() in (".csv", ".txt"):
+    if is_file and path.suffix.lower() in (".csv", ".txt"):
         roots = load_settings(root).image_roots if image_roots is None else image_roots
         return ListSource(path, shown=source, image_roots=[root / each for each in roots])
     raise SourceError(

@@ -1,6 +1,7 @@
 """A bucket prefix."""
 
 import errno
+import io
 import re
 import shutil
 import tempfile
@@ -67,14 +68,13 @@ class BucketSource:
         Raises:
             SourceError: it is gone, or has more than ``max_bytes``.
         """
-        chunks: list[bytes] = []
-        size = 0
+        # Grows in place and hands out its own buffer: joining a list of chunks would hold a mosaic twice.
+        data = io.BytesIO()
         for chunk in self._stream(path):
-            size += len(chunk)
-            if size > max_bytes:
+            if data.tell() + len(chunk) > max_bytes:
                 raise too_large(path, max_bytes)
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            data.write(chunk)
+        return data.getvalue()
 
     @contextmanager
     def open_file(self, path: str) -> Iterator[Path]:

@@ -6,13 +6,14 @@ names that end in ``#<n>`` and fails whole on one undecodable name.
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
-from dino_assets.core.cards import label_of
+from dino_assets.core.cards import is_litter_folder, label_of
 from dino_assets.core.images import MAX_FILE_BYTES
 from dino_assets.errors import SourceError
 from dino_assets.records import SourceEntry
@@ -21,6 +22,9 @@ from dino_assets.records import SourceEntry
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = _READ | os.O_DIRECTORY
 _REPLACED = (errno.ELOOP, errno.ENOTDIR)  # a link, or another kind of file, in a folder's place
+# What an escaped byte looks like: bytes below 80 are always text.
+_ESCAPED = re.compile(r"\\x[89a-f][0-9a-f]")
+_ESCAPE = re.compile(rb"\\(?:\\|x([89a-f][0-9a-f]))")
 _by_path = attrgetter("path")
 
 
@@ -56,7 +60,9 @@ class FolderSource:
                     isinstance(err, PermissionError | FileNotFoundError) or err.errno in _REPLACED
                 ):
                     raise
-                if not isinstance(err, FileNotFoundError):  # gone since it was seen
+                # Gone since it was seen; or an operating system's own, such as .Trashes, which holds
+                # nothing of the photographer's and which nobody but root opens.
+                if not isinstance(err, FileNotFoundError) and not is_litter_folder(folder):
                     why = f"folder: {err.strerror}"
                     found.append(SourceEntry(show_name(folder), 0, "", "unreadable", why))
                 continue
@@ -75,19 +81,24 @@ class FolderSource:
     ) -> None:
         # Once per folder, not per file: what all its files have in common.
         label = label_of(show_name(folder))
-        is_clean = is_decodable(folder)
+        is_clean = is_plain(folder)
         is_regular = stat.S_ISREG
         with os.scandir(handle) as scan:
             for item in scan:
                 name = item.name
-                if item.is_dir(follow_symlinks=False):
-                    waiting.append(f"{folder}{name}/")
-                    continue
                 try:
+                    if item.is_dir(follow_symlinks=False):
+                        waiting.append(f"{folder}{name}/")
+                        continue
                     status = item.stat(follow_symlinks=False)
                 except FileNotFoundError:  # renamed or removed since: a copy's temporary file
                     continue
-                if is_clean and is_regular(status.st_mode) and is_decodable(name):
+                except OSError as err:  # a folder that may be listed but not entered; a bad sector
+                    if not is_litter_folder(folder):
+                        shown, why = show_name(folder + name), f"file: {err.strerror}"
+                        found.append(SourceEntry(shown, 0, "", "unreadable", why, label))
+                    continue
+                if is_clean and is_regular(status.st_mode) and is_plain(name):
                     stamp = str(status.st_mtime_ns)
                     entry = SourceEntry(folder + name, status.st_size, stamp, None, "", label)
                 else:
@@ -159,7 +170,7 @@ class FolderSource:
 
     def _open(self, path: str, shown: str) -> int:
         """Open folder by folder: what was checked by its path could be a link when it is opened."""
-        parts = PurePosixPath(path).parts
+        parts = PurePosixPath(find_name(path)).parts
         if not parts or ".." in parts or parts[0] == "/":
             raise SourceError(f"cannot read {shown!r}: it leads out of the folder")
         below = _descend(os.open(self.folder, _FOLDER), parts[:-1])
@@ -198,11 +209,42 @@ def is_decodable(name: str) -> bool:
     return True
 
 
+def is_plain(name: str) -> bool:
+    """Tell whether a name is shown as it is: it is text, and does not look like an escaped one."""
+    return is_decodable(name) and ("\\x" not in name or _ESCAPED.search(name) is None)
+
+
 def show_name(name: str) -> str:
-    """A name as it can be stored and printed: bytes that are no text are escaped."""
-    if is_decodable(name):
+    r"""A path as it can be stored and printed: the byte E9, which is no text, becomes ``\xe9``.
+
+    No two paths are shown alike: in a part that has such a byte, or the letters ``\xe9`` themselves,
+    a backslash is doubled, so that these letters become ``\\xe9``. All other parts stay as they are.
+    """
+    return name if is_plain(name) else "/".join(map(_show_part, name.split("/")))
+
+
+def _show_part(name: str) -> str:
+    if is_plain(name):
         return name
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    doubled = name.replace("\\", "\\\\").encode(errors="surrogateescape")
+    return doubled.decode(errors="backslashreplace")
+
+
+def find_name(shown: str) -> str:
+    """The path that ``show_name`` showed so."""
+    return shown if is_plain(shown) else "/".join(map(_find_part, shown.split("/")))
+
+
+def _find_part(shown: str) -> str:
+    if is_plain(shown):
+        return shown
+    raw = shown.encode(errors="surrogateescape")
+    raw = _ESCAPE.sub(_find_byte, raw)
+    return raw.decode(errors="surrogateescape")
+
+
+def _find_byte(escape: re.Match[bytes]) -> bytes:
+    return b"\\" if escape[1] is None else bytes.fromhex(escape[1].decode())
 
 
 def too_large(path: str, max_bytes: int) -> SourceError:

@@ -1,12 +1,12 @@
 """A CSV or text list of files: in the list's own folder, or in the configured roots."""
 
-import csv
 import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +14,7 @@ from dino_assets.core.cards import label_of
 from dino_assets.core.images import MAX_FILE_BYTES
 from dino_assets.errors import ConfigError, SourceError
 from dino_assets.records import SourceEntry
-from dino_assets.stages.sources.folders import FolderSource, describe_file, show_name
+from dino_assets.stages.sources.folders import FolderSource, describe_file, find_name, show_name
 from dino_assets.stages.sources.tables import Listed, read_csv
 
 _LINKED = "in a linked folder; links are not followed, copy the files"
@@ -66,6 +66,7 @@ class ListSource:
         self.shown = shown
         self.column = column
         self._home = os.fspath(file.parent)
+        self._spellings: dict[str, str | None] = {}
         # A root is known by its own name and by the one behind links; the list may use either.
         self._roots = [
             (spelling, os.path.realpath(root))
@@ -89,9 +90,8 @@ class ListSource:
                 named.setdefault(path, _Named()).add(listed)
         except (SourceError, ConfigError):
             raise
-        except (OSError, csv.Error) as err:
-            why = err.strerror if isinstance(err, OSError) else str(err)
-            raise SourceError(f"cannot read the list {self.shown!r}: {why}") from err
+        except OSError as err:
+            raise SourceError(f"cannot read the list {self.shown!r}: {err.strerror}") from err
         return sorted((self._entry(*each) for each in named.items()), key=attrgetter("path"))
 
     def _refuse_utf16(self) -> None:
@@ -119,7 +119,20 @@ class ListSource:
             if _is_below(full, spelling):
                 full = os.path.normpath(root + full[len(spelling.rstrip("/")) :])
                 return os.path.relpath(full, self._home)
+        if os.path.isabs(listed) and (home := self._find_home(os.path.dirname(full))):  # noqa: PTH117, PTH120
+            return os.path.relpath(full, home)
         return listed
+
+    def _find_home(self, folder: str) -> str | None:
+        """The list's own folder as a path spells it, by a link (/tmp on a Mac is one)."""
+        if folder not in self._spellings:
+            real = os.path.realpath(self._home)
+            above = [*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)]
+            # The outermost: what is a link below it stays one. Nothing is below what is not there.
+            there = takewhile(os.path.isdir, map(os.fspath, above))
+            found = next((each for each in there if os.path.realpath(each) == real), None)
+            self._spellings[folder] = found
+        return self._spellings[folder]
 
     def _entry(self, path: str, named: _Named) -> SourceEntry:
         shown = show_name(path)
@@ -171,9 +184,10 @@ class ListSource:
         return folder.open_file(name, shown=path)
 
     def _placed(self, path: str) -> tuple[FolderSource, str]:
-        if PurePosixPath(path).is_absolute() or (place := self._place(path)) is None:
+        if PurePosixPath(path).is_absolute() or (place := self._place(find_name(path))) is None:
             raise SourceError(f"cannot read {path!r}: it leads out of the folder")
-        return place
+        folder, name = place
+        return folder, show_name(name)
 
 
 def _is_below(full: str, folder: str) -> bool:
@@ -191,4 +205,5 @@ def _explain_absence(folder: FolderSource, name: str, err: OSError | ValueError)
 
 def _is_below_link(folder: FolderSource, name: str) -> bool:
     above = PurePosixPath(name).parents
-    return any((folder.folder / each).is_symlink() for each in list(above)[:-1])
+    # Path.is_symlink raises for a name that is too long.
+    return any(os.path.islink(folder.folder / each) for each in list(above)[:-1])  # noqa: PTH114
