@@ -23,6 +23,7 @@ from dino_assets.core.findings import (
 from dino_assets.core.numbering import find_gaps, find_roll_overs
 from dino_assets.core.plots import draw_thumbnail
 from dino_assets.core.scores import find_near_duplicates
+from dino_assets.errors import NotCommittedError
 from dino_assets.records import NamedBytes, Verdict
 from dino_assets.stages.image_rows import Look
 from dino_assets.stages.places import say_why_unplaced
@@ -151,16 +152,23 @@ def read_findings(images: CommittedTable, drop: str) -> list[dict[str, str]]:
     """The table of findings, as it is stored beside a drop's images.
 
     Raises:
-        NotCommittedError: the drop's images are not committed.
+        NotCommittedError: the drop's images are not committed, or by a version without a report.
     """
-    (part,) = (part for part in images.manifest(drop).parts if part.name == TABLE)
+    part = next((part for part in images.manifest(drop).parts if part.name == TABLE), None)
+    if part is None:
+        raise NotCommittedError(
+            f"images/{drop} was made by an earlier version, without a report. Materialise `images` of "
+            "this drop again."
+        )
     text = read_part(images.store, part).decode("utf-8-sig")
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict:
     """Warn of what is odd about a drop; pictures from the future need today's date to be seen."""
-    counts = dict(images.manifest(drop).facts["findings"])
+    counts = images.manifest(drop).facts.get("findings")
+    if counts is None:
+        return Verdict(drop, True, "made by an earlier version, without a report", warns=True)
     taken = images.read(drop, ["taken"])["taken"]
     latest = pc.max(taken).as_py()
     said = [f"{count} {kind}" for kind, count in counts.items() if kind not in UNTOLD]

@@ -215,6 +215,11 @@ def _complete(
         grid = grid_of(tiles.manifest(drop))
         wanted = pa.array([row["tile_id"] for row in mine])
         table = tiles.read(drop)
+        if "span_px" not in table.column_names:
+            raise CommitRefusedError(
+                f"drop {drop!r} was tiled by an earlier version. Materialise `images`, `tiles` and "
+                "`embeddings` of it again."
+            )
         known = {
             r["tile_id"]: r for r in table.filter(pc.is_in(table["tile_id"], wanted)).to_pylist()
         }

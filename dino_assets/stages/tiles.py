@@ -112,7 +112,7 @@ def grid_of(manifest: Manifest) -> TileGrid:
         float(config["overlap"]),
         int(config["whole_max_px"]),
         int(config["grid_version"]),
-        config["side_m"],
+        config.get("side_m"),  # what was tiled before there was a choice has none
     )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from dino_assets.core.findings import Shot
+from dino_assets.errors import NotCommittedError
+from dino_assets.records import Draft, Facts, OutputId, Recipe
 from dino_assets.stages.drop_reports import (
     PAGE,
     TABLE,
@@ -16,6 +18,7 @@ from dino_assets.stages.drop_reports import (
     read_findings,
 )
 from dino_assets.stages.states import export_files
+from dino_assets.store.manifests import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.readers import CommittedTable, open_table
 from dino_assets_tests.conftest import photo_bytes
@@ -169,6 +172,22 @@ def test_report__same_files_same_bytes(tmp_path: Path):
         table = report(ObjectStore.in_memory(), tmp_path / place, files)
         parts.append([part.sha256 for part in table.manifest("d").parts])
     assert parts[0] == parts[1]
+
+
+def test_report__of_a_drop_made_by_an_earlier_version(memory: ObjectStore, tmp_path: Path):
+    table = report(memory, tmp_path / "f", flight())
+    rows = table.read("d")
+    old = Draft(
+        Recipe(OutputId("images", "d"), "2"),
+        lambda: iter([*rows.to_batches(), Facts({"usable": 10, "quarantined": 0})]),
+        rows.schema,
+    )
+    commit(memory, old)
+    table = open_table(memory, "images")
+    with pytest.raises(NotCommittedError, match="images/d was made by an earlier version"):
+        read_findings(table, "d")
+    verdict = judge_findings(table, "d", today=TODAY)
+    assert (verdict.passed, verdict.warns) == (True, True)
 
 
 def test_judge_findings__warns_and_never_fails(memory: ObjectStore, tmp_path: Path):

@@ -73,7 +73,7 @@ def make_drop_page(
         "strips": _write_strips(shots, odd),
         "table": _write_table(shots, odd, drop),
     }
-    template = files("dino_assets.core").joinpath("drop_page.html").read_text("utf-8")
+    template = files("dino_assets.core.drop_pages").joinpath("page.html").read_text("utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
 
 
