@@ -29,7 +29,7 @@ from dino_assets.stages.weights import OUTPUT, checkpoint_of, draft_weights
 from dino_assets.store.manifests import commit, read_manifest
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.readers import open_table
-from dino_assets_tests.stages.inboxes import drone_photo, write_mosaic
+from dino_assets_tests.stages.inboxes import CountingSource, drone_photo, write_mosaic
 
 COMPUTE = ComputeSettings(device="cpu", threads=1)
 SIDE = 256
@@ -114,6 +114,15 @@ def test_draft_embeddings__each_vector_is_its_tiles(bench: Bench):
     (found,) = [row for row in rows if row["tile_id"] == wanted["tile_id"]]
     np.testing.assert_allclose(found["cls"], tokens.cls[0], atol=2e-3)
     np.testing.assert_allclose(found["mean"], tokens.mean[0], atol=2e-3)
+
+
+def test_draft_embeddings__reads_each_image_once_for_all_of_its_tiles(bench: Bench):
+    source = CountingSource(bench.folder)
+    threads: set[str] = set()
+    source.on_read = lambda path: threads.add(threading.current_thread().name)
+    commit(bench.store, bench.draft(source=source, shard_tiles=1000))
+    assert sorted(source.was_read) == [f"DJI_{n}.JPG" for n in range(3)]
+    assert all(name.startswith("map-ahead") for name in threads)  # not where tiles are waited for
 
 
 def test_draft_embeddings__of_a_mosaic(store: ObjectStore, tmp_path: Path, checkpoint_dir: Path):
