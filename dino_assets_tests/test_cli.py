@@ -76,6 +76,13 @@ def test_drops_register__another_source(project, write_photo, capsys):
     assert main(["drops", "register", "flight-1", "--from", "other", "--replace"]) == 0
 
 
+@pytest.mark.parametrize("where", ["loop", "x" * 5000, "zero\0byte"])
+def test_drops_register__an_address_that_leads_nowhere(project, capsys, where):
+    (project / "loop").symlink_to("loop")
+    assert main(["drops", "register", "flight-1", "--from", where]) == 1
+    assert "Error: " in capsys.readouterr().err
+
+
 def test_drops_register__nothing_there(project, capsys):
     assert main(["drops", "register", "flight-1", "--from", "nowhere"]) == 1
     assert "SourceError: there is no folder" in capsys.readouterr().err

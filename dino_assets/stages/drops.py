@@ -61,6 +61,7 @@ def register_drop(
         DropConflictError: the name stands for another source and ``may_replace`` is off.
     """
     key_name = make_drop_name(name)
+    open_source(source, root=root)  # says what is wrong with an address that cannot be resolved
     address = _absolute(source, root)
     entries = open_source(address, root=root).entries()
     if not entries:

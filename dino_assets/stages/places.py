@@ -15,7 +15,7 @@ Row = dict[str, Any]
 # What of an image's row decides where its pixels lie.
 POSE = (
     "latitude", "longitude", "height_m", "gimbal_yaw_deg", "gimbal_pitch_deg", "gimbal_roll_deg",
-    "focal_px", "center_x_px", "center_y_px", "stored_width", "stored_height", "orientation", "rtk",
+    "focal_px", "center_x_px", "center_y_px", "stored_width", "stored_height", "orientation",
     "crs", "transform", "place_quality",
 )  # fmt: skip
 FIELDS = (
@@ -59,7 +59,6 @@ def view_of(row: Row) -> View | None:
         width=row["stored_width"],
         height=row["stored_height"],
         orientation=row["orientation"],
-        is_rtk=row["rtk"] == "fixed",
     )
 
 
@@ -68,7 +67,7 @@ def place_windows(row: Row, windows: NDArray[np.int32]) -> geo.Places | None:
     if row["place_quality"] == "ortho":
         return place_mosaic_windows(Georeference(row["crs"], tuple(row["transform"])), windows)
     view = view_of(row)
-    if view is None or row["place_quality"] == "none":
+    if view is None:
         return None
     return geo.place_windows(view, windows)
 

@@ -62,6 +62,7 @@ def drone_photo(
     taken: datetime = datetime(2024, 6, 14, 10, 5, 12),  # noqa: DTZ001 - EXIF has no zone
     xmp: tuple[str, str] = ("", ""),
     blur: float = 0.0,
+    orientation: int = 1,
 ) -> bytes:
     """A textured picture with a DJI camera's EXIF and XMP; ``xmp`` replaces a piece of the packet."""
     camera = Camera(*size)
@@ -70,6 +71,7 @@ def drone_photo(
     picture = Image.fromarray(coarse).filter(ImageFilter.GaussianBlur(1.5 + blur))
     sink = io.BytesIO()
     exif, packet = write_exif(camera, capture), write_xmp(capture)
+    exif[0x0112] = orientation
     assert xmp[0].encode() in packet
     packet = packet.replace(*(text.encode() for text in xmp))
     picture.save(sink, "JPEG", quality=95, exif=exif, xmp=packet)

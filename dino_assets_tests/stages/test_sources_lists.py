@@ -341,13 +341,13 @@ def test_list__quotes_that_are_no_stray_ones(card: Path):
     put(card, "a.jpg", "b.jpg", "c.jpg")
     rows = (
         'a.jpg,5" pipe,"wet, cold\nthen, dry: see b.jpg\n"\nb.jpg,,"say ""x"""\nc.jpg,,"'
-        + "x\n" * 98
+        + "x\n" * 99
     )
     source = write_list(card, f'image_path,size 5",note\n{rows}"\n')
     assert describe(source) == {
         "a.jpg": (None, '{"note": "wet, cold\\nthen, dry: see b.jpg", "size 5\\"": "5\\" pipe"}', None),
         "b.jpg": (None, '{"note": "say \\"x\\""}', None),
-        "c.jpg": (None, '{"note": "' + "\\n".join("x" * 98) + '"}', None),
+        "c.jpg": (None, '{"note": "' + "\\n".join("x" * 99) + '"}', None),
     }  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def test_draft_tiles__real_pictures(store: ObjectStore, tmp_path: Path):
     by_path = {path: [r for r in rows if r["path"] == path] for path in sizes}
     (whole,) = by_path["small.jpg"]
     assert [whole[name] for name in ("x", "y", "w", "h", "side_px")] == [0, 0, 640, 480, 512]
-    assert (whole["is_whole"], whole["is_padded"]) == (True, False)
+    assert (whole["is_whole"], whole["is_padded"], whole["span_px"]) == (True, False, 0)
     assert whole["tile_id"] == f"{whole['image_id'][:16]}-x00000y00000w00640h00480-g1"
     # 1100: 0 256 512 588; 600: 0 88
     assert [(r["x"], r["y"]) for r in by_path["wide.jpg"]] == [
@@ -307,6 +307,41 @@ def test_draft_tiles__by_metres_two_heights_compare(memory: ObjectStore, tmp_pat
     verdict = judge_tiles(images, open_table(memory, "tiles"), "d")
     assert (verdict.passed, verdict.warns) == (True, True)
     assert "1 images of unknown scale cut in pixels" in verdict.sentence
+
+
+def test_draft_tiles__an_oblique_picture_has_no_one_scale(memory: ObjectStore, tmp_path: Path):
+    pitch = 'drone-dji:GimbalPitchDegree="-90.00"'
+    files = {"a.jpg": drone_photo(size=(1600, 1200), xmp=(pitch, pitch.replace("90", "75")))}
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
+    rows = tile_rows(memory, images, make_grid(512, side_m=10))
+    assert {(row["place_quality"], row["span_px"]) for row in rows} == {("oblique", 512)}
+    gsd_m = [row["gsd_m"] for row in rows]
+    assert max(gsd_m) > 1.05 * min(gsd_m)  # each has its own
+    assert open_table(memory, "tiles").manifest("d").facts["cut_in_pixels"] == 1
+
+
+def test_draft_tiles__the_horizon_is_nowhere(memory: ObjectStore, tmp_path: Path):
+    pitch = 'drone-dji:GimbalPitchDegree="-90.00"'
+    files = {"a.jpg": drone_photo(size=(1600, 1200), xmp=(pitch, pitch.replace("-90", "-10")))}
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
+    rows = tile_rows(memory, images)
+    assert {(row["place_quality"], row["geometry"], row["gsd_m"]) for row in rows} == {
+        ("none", None, None)
+    }
+
+
+def test_draft_tiles__places_of_a_turned_picture(memory: ObjectStore, tmp_path: Path):
+    """Stored lying, shown upright: its upper left tile is the lower left one of what was stored."""
+    files = {
+        f"{way}.jpg": drone_photo(size=(1536, 1024), orientation=way, seed=way) for way in (1, 6)
+    }
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
+    rows = tile_rows(memory, images, make_grid(512, overlap=0.0))
+    places = {
+        (r["path"], r["x"], r["y"]): (r["center_longitude"], r["center_latitude"]) for r in rows
+    }
+    assert places["6.jpg", 0, 0] == pytest.approx(places["1.jpg", 0, 512], abs=1e-9)
+    assert places["6.jpg", 512, 1024] == pytest.approx(places["1.jpg", 1024, 0], abs=1e-9)
 
 
 def test_draft_tiles__metres_that_are_a_few_pixels(memory: ObjectStore, tmp_path: Path):
