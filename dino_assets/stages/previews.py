@@ -13,6 +13,7 @@ from dino_assets.errors import ConfigError, SourceError
 from dino_assets.stages.image_rows import Reading, examine_photo
 from dino_assets.stages.places import SCALED
 from dino_assets.stages.sources import FolderSource
+from dino_assets.stages.sources.folders import show_name
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def preview_tiles(
     grid = tiling.make_grid(side_px, overlap=overlap, patch_px=patch_px, side_m=side_m)
     if not image.parent.is_dir():
         raise SourceError(f"cannot read {str(image)!r}: there is no such folder")
-    data = FolderSource(image.parent.resolve(), shown=str(image.parent)).read(image.name)
+    data = FolderSource(image.parent.resolve(), shown=str(image.parent)).read(show_name(image.name))
     if is_mosaic(data):
         raise ConfigError(
             f"{image.name!r} is a mosaic: register it as a drop; `tiles` says how many it cuts"
