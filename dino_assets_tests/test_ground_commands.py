@@ -39,6 +39,15 @@ def test_tiles_preview__a_picture_and_a_sentence(project, capsys):
     assert (project / "card" / "m.png").is_file()
 
 
+def test_tiles_preview__of_a_dinov3_that_is_not_there_yet(project, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "dinov3-vits16")
+    fill_bytes(project / "card", {"a.jpg": photo_bytes(1600, 1200)})
+    assert main(["tiles", "preview", "card/a.jpg"]) == 0
+    assert "24 tiles of 512 px" in capsys.readouterr().out
+    assert main(["tiles", "preview", "card/a.jpg", "--tile-px", "518"]) == 1
+    assert "use 512 or 528" in capsys.readouterr().err
+
+
 def test_tiles_preview__refusals(project, capsys):
     fill_bytes(project / "card", {"a.jpg": b"no picture"})
     assert main(["tiles", "preview", "card/a.jpg"]) == 1
