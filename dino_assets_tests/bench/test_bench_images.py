@@ -20,10 +20,10 @@ pytestmark = pytest.mark.bench
 WIDTH, HEIGHT = 5472, 3648
 ROUNDS = 7
 FILES, THREADS = 8, 2
-# 2.5 is the aim. One picture, one thread: 2.1 to 3.0, since Pillow takes 160 to 220 ms from one round to
-# the next and we 67 to 78, which is libjpeg-turbo's own time. As the stage does it, ahead in two
-# threads and with all scores: 1.9 to 2.7 of the plain loop. Asserted is what held in every run.
-FASTER_ALONE = 1.8
+# The promise. 2.1 to 3.0 were measured: Pillow takes 160 to 220 ms from one round to the next, we 67 to
+# 78, which is libjpeg-turbo's own time. So this fails in some runs, until the promise is kept or changed.
+FASTER_ALONE = 2.5
+# Not promised; as the stage does it, ahead in two threads and with all scores: 1.9 to 2.7.
 FASTER_AHEAD = 1.8
 
 
