@@ -16,8 +16,10 @@ from dino_assets.partitions import drops_of_run
 from dino_assets.records import Verdict
 from dino_assets.resources.compute import ComputeResource
 from dino_assets.resources.storage import StorageResource
+from dino_assets.stages.drift import compare_drops
 from dino_assets.stages.drop_reports import judge_findings
-from dino_assets.stages.embeddings import judge_embeddings, open_embeddings
+from dino_assets.stages.embedding_checks import judge_embeddings
+from dino_assets.stages.embeddings import open_embeddings
 from dino_assets.stages.images import judge_images
 from dino_assets.stages.projections import judge_projections
 from dino_assets.stages.reports import list_bad_files
@@ -173,7 +175,10 @@ def tiles_cover_images(
 @dg.asset_check(
     asset="embeddings",
     blocking=True,
-    description="One finite vector per tile, under the tile's own id, in one space.",
+    description=(
+        "One finite vector per tile, under the tile's own id, in one space, of a length that the gate's "
+        "tiles have; warns where an engine was refused."
+    ),
 )
 def embeddings_match_tiles(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
@@ -184,6 +189,37 @@ def embeddings_match_tiles(
     found = open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
     verdicts = [judge_embeddings(tiles, found[drop], drop) for drop in tiles.drops]
     return to_result(context, verdicts + _unmade(tiles))
+
+
+@dg.asset_check(
+    asset="embeddings",
+    description=(
+        "Warns of a drop with tiles unlike those of all other drops, and names them; says so where too "
+        "few drops are there to tell. Never blocks."
+    ),
+)
+def embeddings_are_familiar(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
+) -> dg.AssetCheckResult:
+    """Name the tiles that no other drop has the like of."""
+    store, tiles = storage.open(), _open(context, storage, "tiles")
+    found = open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
+    spaces: dict[str, list[str]] = {}
+    for drop, table in found.items():
+        if drop in table.drops:
+            spaces.setdefault(str(table.space), []).append(drop)
+    drifts = []
+    for space, names in spaces.items():
+        drifts += compare_drops(open_table(store, "embeddings", space=space), names)
+    rows = [tile for drift in drifts if drift.verdict.warns for tile in drift.novel][:SHOWN_ROWS]
+    columns = [dg.TableColumn(name) for name in ("drop", "tile_id", "image_id", "novelty")]
+    return to_result(
+        context,
+        [drift.verdict for drift in drifts] + _unmade(tiles),
+        most_novel=dg.MetadataValue.table(
+            [dg.TableRecord(asdict(tile)) for tile in rows], schema=dg.TableSchema(columns)
+        ),
+    )
 
 
 @dg.asset_check(
@@ -230,6 +266,7 @@ ALL_CHECKS: Sequence[dg.AssetChecksDefinition] = [
     images_look_right,
     tiles_cover_images,
     embeddings_match_tiles,
+    embeddings_are_familiar,
     projections_are_complete,
     selections_are_sound,
 ]

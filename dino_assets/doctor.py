@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from uuid import uuid4
 
+from dino_assets.core.encoder import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.instance import instance_home, open_instance
 from dino_assets.records import ComputeSettings, Settings, Verdict
@@ -52,7 +53,11 @@ def _disk(settings: Settings) -> Verdict:
 def _device(settings: Settings) -> str:
     wanted = ComputeSettings(device=settings.device)  # type: ignore[arg-type] # checked right there
     compute = resolve_compute(wanted)
-    return f"{compute.device} ({settings.device} asked for), {compute.threads} threads"
+    engines = ", ".join(" ".join(pair) for pair in find_engines(compute))
+    return (
+        f"{compute.device} ({settings.device} asked for), {compute.threads} threads; engines, best first: "
+        f"{engines}"
+    )
 
 
 def _store(settings: Settings, *, may_create_bucket: bool) -> str:

@@ -3,6 +3,9 @@
 DinoAssetsError
 ├── ConfigError (ValueError)            a setting or an argument that cannot work
 │   └── DeviceUnavailableError          a device was asked for by name and is not there
+├── DeviceMemoryError (MemoryError)     not even one tile fits onto the device
+├── EngineRefusedError                  no engine gives the reference's numbers
+├── WorkerLostError                     a process that computed shards was killed
 ├── MissingExtraError (ImportError)     an optional dependency is needed: names the extra
 ├── StoreError (OSError)                the object store refused or failed
 │   ├── ObjectNotFoundError (FileNotFoundError)
@@ -13,6 +16,7 @@ DinoAssetsError
 ├── CorruptObjectError                  bytes in the store are not what was committed
 ├── NotCommittedError (LookupError)     an output was asked for that nobody has made yet
 ├── CommitRefusedError                  a promise about an output does not hold: nothing was committed
+├── MixedSpacesError (ValueError)       vectors of two spaces, or of none, were to be put together
 ├── DropError (ValueError)
 │   ├── InvalidDropNameError
 │   ├── UnknownDropError                the drop was never registered
@@ -57,6 +61,18 @@ class ConfigError(DinoAssetsError, ValueError):
 
 class DeviceUnavailableError(ConfigError):
     """A compute device was asked for by name and this machine does not have it."""
+
+
+class DeviceMemoryError(DinoAssetsError, MemoryError):
+    """A device has no room for what was asked of it."""
+
+
+class EngineRefusedError(DinoAssetsError):
+    """No engine here computes a checkpoint as the reference does."""
+
+
+class WorkerLostError(DinoAssetsError):
+    """A process that computed for this one is gone."""
 
 
 class MissingExtraError(DinoAssetsError, ImportError):
@@ -113,6 +129,10 @@ class NotCommittedError(DinoAssetsError, LookupError):
 
 class CommitRefusedError(DinoAssetsError):
     """A promise about an output does not hold, so nothing was committed."""
+
+
+class MixedSpacesError(DinoAssetsError, ValueError):
+    """Vectors of different spaces mean nothing to each other."""
 
 
 class DropError(DinoAssetsError, ValueError):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Family = Literal["dinov2", "dinov2_with_registers", "dinov3_vit"]
 PrecisionClass = Literal["half", "fp32", "int8"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Engine = Literal["auto", "openvino", "torch"]
+Engine = Literal["auto", "openvino", "torch", "onnxruntime"]
 EmbeddingColumn = Literal["cls", "mean"]
 PlaceQuality = Literal["ortho", "rtk-nadir", "gps-nadir", "oblique", "none"]
 
@@ -58,6 +58,16 @@ class ComputeSettings:
     precision: PrecisionClass = "half"
     engine: Engine = "auto"
     batch: int = 0
+    processes: int = 0  # at once, one per device; 0: every device there is
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """What of a tile's tokens is stored, and how."""
+
+    columns: tuple[EmbeddingColumn, ...] = ("cls",)
+    dtype: Literal["fp16", "fp32"] = "fp16"
+    with_patches: bool = False
 
 
 # --- the commit protocol --------------------------------------------------------------------
@@ -141,6 +151,7 @@ class Spent:
     read_s: float = 0.0
     compute_s: float = 0.0
     told: Mapping[str, Any] = field(default_factory=dict)
+    write_s: float = 0.0  # of what the stage stored itself
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
 """The UI's way: `dino-assets ui`, everything through its GraphQL, storage on a real S3 server."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from dino_assets.checks import ALL_CHECKS
+from dino_assets.records import OutputId
 from dino_assets.settings import load_settings
 from dino_assets.stages.states import ASSETS
-from dino_assets.store.objects import create_bucket
+from dino_assets.store.collection import verify
+from dino_assets.store.manifests import find_manifest, read_manifest
+from dino_assets.store.objects import create_bucket, open_store
 from dino_assets_tests.ui import LINEAR, Ui, serving_ui
 
 SECRET = "planted-secret-8c1f"
@@ -94,3 +98,46 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
     # Nor in what the instance keeps: event logs, compute logs, run storage.
     for path in (project / ".dagster").rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_ui__a_cancelled_run_leaves_a_consistent_store(ui: Ui, project: Path, write_photo):
+    """Cancelled in the middle of `embeddings`: finished shards are kept and whole, the next run goes on."""
+    for number in range(24):
+        write_photo(project / "card" / f"DJI_{number:04d}.JPG", 2000, 1600, seed=number)
+    config = {"name": "flight-2", "source": str(project / "card")}
+    registering = {"ops": {"register_named_drop": {"config": config}}}
+    assert ui.launch_job("register_drop", config=registering) == "SUCCESS"
+    ingest = {
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "flight-2"}]},
+        "runConfigData": json.dumps({"ops": {"embeddings": {"config": {"shard_tiles": 1}}}}),
+    }
+    run = ui.start("ingest", **ingest)
+    store = open_store(load_settings().storage)
+
+    def receipts() -> set[str]:
+        return {info.key for info in store.list("receipts") if "/flight-2/" in info.key}
+
+    deadline = time.monotonic() + 120
+    while len(receipts()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    ui.cancel(run)
+    assert ui.wait(run) == "CANCELED", ui.log(run)
+    kept = receipts()
+    assert 2 <= len(kept) < 24
+    space = next(iter(kept)).split("/")[2]
+    output = OutputId("embeddings", "flight-2", space)
+    assert find_manifest(store, output) is None
+    assert list(verify(store)) == []
+    assert ui.launch("ingest", **ingest) == "SUCCESS"
+    assert list(verify(store)) == []
+    assert read_manifest(store, output).facts["shards"] == 24
+    again = next(
+        iter(
+            ui.ask("{ runsOrError { ... on Runs { results { runId } } } }")["runsOrError"][
+                "results"
+            ]
+        )
+    )
+    assert f"shard 24 of 24, {len(kept)} reused" in ui.log(again["runId"])

@@ -24,6 +24,7 @@ LAUNCH = """mutation($params: ExecutionParams!) {
     ... on RunConfigValidationInvalid { errors { message } }
   } }"""
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
 EVENTS = """query($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
   ... on MessageEvent { message } ... on ExecutionStepFailureEvent { error { message
     causes: errorChain { error { message } } } } ... on RunFailureEvent { error { message } } } } } } }"""
@@ -52,19 +53,34 @@ class Ui:
             f"{event.get('message')} {event.get('error') or ''}"[:2000] for event in found
         )
 
-    def launch(self, job: str, **params: object) -> str:
-        """Launch a run, wait for its end, and tell how it ended."""
+    def start(self, job: str, **params: object) -> str:
+        """Launch a run and give its id."""
         selector = {**LOCATION, "pipelineName": job, **dict(params.pop("selector", {}))}
         params = {"selector": selector, "mode": "default", **params}
         launched = self.ask(LAUNCH, params=params)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
-        deadline = time.monotonic() + 180
+        return launched["run"]["runId"]
+
+    def wait(self, run: str) -> str:
+        """Wait for a run's end, and tell how it ended."""
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
-            status = self.ask(STATUS, id=launched["run"]["runId"])["runOrError"]["status"]
+            status = self.ask(STATUS, id=run)["runOrError"]["status"]
             if status in ("SUCCESS", "FAILURE", "CANCELED"):
-                return status if status == "SUCCESS" else self.log(launched["run"]["runId"])
+                return status
             time.sleep(0.5)
-        raise AssertionError("the run did not end")
+        raise AssertionError(f"the run did not end\n{self.log(run)}")
+
+    def launch(self, job: str, **params: object) -> str:
+        """Launch a run, wait for its end, and tell SUCCESS, or what it said."""
+        run = self.start(job, **params)
+        status = self.wait(run)
+        return status if status == "SUCCESS" else self.log(run)
+
+    def cancel(self, run: str) -> None:
+        """Terminate a run as the button does."""
+        done = self.ask(TERMINATE, id=run)["terminateRun"]
+        assert done["__typename"] == "TerminateRunSuccess", done
 
     def launch_job(self, job: str, *, drop: str | None = None, config: dict | None = None) -> str:
         """Launch a named job, as the launchpad does: for one drop if one is named."""

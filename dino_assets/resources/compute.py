@@ -29,9 +29,16 @@ class ComputeResource(dg.ConfigurableResource):
     )
     engine: str = Field(
         default="auto",
-        description="What runs the model: auto, openvino or torch. Not part of the space.",
+        description="What runs the model: auto, openvino, torch or onnxruntime. Not part of the space.",
     )
     batch: int = Field(default=0, description="Tiles per model call; 0 lets the engine choose.")
+    processes: int = Field(
+        default=0,
+        description=(
+            "Processes that embed a drop's shards at the same time: one per GPU, of a CPU's threads each "
+            "a part. 0 takes every GPU, and one process on a CPU. The bytes are the same."
+        ),
+    )
 
     def count_threads(self) -> int:
         """Threads of a run, without looking at devices (which loads torch)."""
@@ -49,6 +56,7 @@ class ComputeResource(dg.ConfigurableResource):
             precision=self.precision,  # type: ignore[arg-type]
             engine=self.engine,  # type: ignore[arg-type]
             batch=self.batch,
+            processes=self.processes,
         )
         check_compute(wanted)
         return wanted

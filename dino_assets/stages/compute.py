@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar, get_args
 
@@ -27,6 +27,7 @@ def resolve_compute(wanted: ComputeSettings) -> ComputeSettings:
         precision=wanted.precision,
         engine=wanted.engine,
         batch=wanted.batch,
+        processes=wanted.processes,
     )
 
 
@@ -43,9 +44,10 @@ def check_compute(wanted: ComputeSettings) -> None:
     ):
         if value not in known:
             raise ConfigError(f"compute {name} is {value!r}; use one of {', '.join(known)}")
-    if wanted.threads < 0 or wanted.batch < 0:
+    if wanted.threads < 0 or wanted.batch < 0 or wanted.processes < 0:
         raise ConfigError(
-            f"compute threads={wanted.threads}, batch={wanted.batch}: 0 (automatic) or more expected"
+            f"compute threads={wanted.threads}, batch={wanted.batch}, processes={wanted.processes}: "
+            "0 (automatic) or more expected"
         )
 
 
@@ -69,6 +71,21 @@ def resolve_device(wanted: Device) -> Device:
     return wanted
 
 
+def list_devices(compute: ComputeSettings) -> list[str]:
+    """The devices to work on at once: every GPU, or the CPU; each in a process if there are several.
+
+    ``processes`` takes fewer GPUs, or divides a CPU's threads.
+    """
+    count = 1
+    if compute.device == "cuda":
+        import torch
+
+        count = torch.cuda.device_count()
+    if compute.device != "cuda":
+        return [compute.device] * max(1, compute.processes)
+    return [f"cuda:{number}" for number in range(min(count, compute.processes or count))]
+
+
 def find_accelerators() -> list[Device]:
     """Accelerators that PyTorch can use here, best first."""
     import torch
@@ -89,7 +106,9 @@ def available_cpus() -> int:
         return os.cpu_count() or 1
 
 
-def map_ahead(work: Callable[[T], R], items: Iterable[T], *, threads: int) -> Iterator[R]:
+def map_ahead(
+    work: Callable[[T], R], items: Iterable[T], *, threads: int
+) -> Generator[R, None, None]:
     """Apply ``work`` in threads, in order, at most ``2 × threads`` items ahead of the consumer."""
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="map-ahead")

@@ -1,60 +1,61 @@
 """Stage *embeddings*: shards of whole images, each with a receipt, resumed where a kill left off."""
 
-import io
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-from PIL import Image
-
-from dino_assets.core.encoder import PREPROCESSING_VERSION, Tokens, TorchEncoder
-from dino_assets.core.tiling import Pixels, cut_tiles
-from dino_assets.errors import CommitRefusedError
+from dino_assets.core.encoder import PREPROCESSING_VERSION
+from dino_assets.errors import ConfigError, WorkerLostError
 from dino_assets.records import (
     Checkpoint,
     ComputeSettings,
     Draft,
+    EmbeddingColumn,
+    EmbeddingOptions,
     Facts,
     Manifest,
+    NamedBytes,
     OutputId,
     Part,
     Receipt,
     Recipe,
     Space,
     Spent,
-    TileGrid,
-    Verdict,
 )
-from dino_assets.stages.compute import map_ahead
-from dino_assets.stages.pixels import open_tiled
+from dino_assets.stages.compute import list_devices, map_ahead
+from dino_assets.stages.embedding_rows import DEFAULT, make_schema, store_shard
+from dino_assets.stages.embedding_work import EmbeddingJob
+from dino_assets.stages.known_tiles import KnownTiles
+from dino_assets.stages.patch_maps import describe_array
+from dino_assets.stages.pools import check_word
+from dino_assets.stages.progress import Progress
+from dino_assets.stages.shards import (
+    SHARD_TILES,
+    Done,
+    Message,
+    Shard,
+    cut_shards,
+    map_shards,
+    name_shard,
+)
 from dino_assets.stages.sources import Source
 from dino_assets.stages.tiles import grid_of
 from dino_assets.stages.weights import checkpoint_of
-from dino_assets.store import tables
-from dino_assets.store.checkpoints import checkpoint_folder
 from dino_assets.store.manifests import content_hash
 from dino_assets.store.objects import ObjectStore
-from dino_assets.store.parts import put_part
 from dino_assets.store.readers import CommittedTable, open_table
-from dino_assets.store.receipts import find_receipt, write_receipt
+from dino_assets.store.receipts import find_receipt
 from dino_assets.store.sealing import digest
 
 log = logging.getLogger(__name__)
 
-CODE_VERSION = "2"
-SHARD_TILES = 256
-BATCH_TILES = 4  # as fast as 16 on a CPU, and a quarter of the activations
-THUMB_PX = 48
-Encode = Callable[[NDArray[np.uint8]], Tokens]
+CODE_VERSION = "3"
+_READERS = 8
 
 
 def name_space(space: Space) -> str:
@@ -78,74 +79,22 @@ def current_space(checkpoint: Checkpoint, compute: ComputeSettings, *, tile_px: 
     return name_space(make_space(checkpoint, compute, side_px=tile_px or checkpoint.tile_px))
 
 
-def make_schema(dim: int) -> pa.Schema:
-    """Ids travel with the vectors; the thumbnail saves every later page from reading photographs."""
-    vector = pa.list_(pa.float16(), dim)
-    return pa.schema(
-        [
-            pa.field("tile_id", pa.string(), nullable=False),
-            pa.field("image_id", pa.string(), nullable=False),
-            pa.field("cls", vector, nullable=False),
-            pa.field("mean", vector, nullable=False),
-            pa.field("thumb", pa.binary(), nullable=False),
-        ]
-    )
+def check_options(
+    columns: Sequence[str], dtype: str, *, with_patches: bool = False
+) -> EmbeddingOptions:
+    """What to store, in the one order there is.
 
-
-def make_encoder(
-    store: ObjectStore, weights: Manifest, compute: ComputeSettings, *, cache: Path
-) -> Callable[[], Encode]:
-    """A function that loads the committed checkpoint when it is first called, and once."""
-
-    @lru_cache(maxsize=1)
-    def load() -> Encode:
-        started = time.perf_counter()
-        folder = checkpoint_folder(store, weights, cache=cache)
-        encoder = TorchEncoder(folder, checkpoint_of(weights), device=compute.device)
-        seconds = time.perf_counter() - started
-        log.info("loaded %s on %s in %.1f s", encoder.engine, compute.device, seconds)
-        return encoder.encode
-
-    return load
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Whole images whose tiles are embedded together; ``id`` names its input, not its place."""
-
-    id: str
-    tiles: pa.Table
-
-
-@dataclass
-class _Progress:
-    """What a drop's shards cost so far."""
-
-    tiles: int = 0
-    reused: int = 0
-    made: int = 0
-    read_s: float = 0.0
-    compute_s: float = 0.0
-
-
-def cut_shards(tiles: pa.Table, *, recipe_id: str, shard_tiles: int = SHARD_TILES) -> list[Shard]:
-    """Group a drop's tiles (sorted by id) into shards of whole images."""
-    ids = tiles["image_id"].to_numpy(zero_copy_only=False)
-    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, int)
-    bounds = [*starts.tolist(), len(ids)]
-    shards: list[Shard] = []
-    first = 0
-    for begin, end in pairwise(bounds):
-        if end - first > shard_tiles and begin > first:
-            shards.append(_shard(tiles.slice(first, begin - first), recipe_id))
-            first = begin
-    if len(ids):
-        shards.append(_shard(tiles.slice(first), recipe_id))
-    return shards
-
-
-def _shard(tiles: pa.Table, recipe_id: str) -> Shard:
-    return Shard(digest([recipe_id, tiles["tile_id"].to_pylist()])[:32], tiles)
+    Raises:
+        ConfigError: a word that is not known, or no column at all.
+    """
+    known = get_args(EmbeddingColumn)
+    for column in columns:
+        check_word("columns", column, known)
+    check_word("dtype", dtype, ("fp16", "fp32"))
+    chosen = tuple(column for column in known if column in columns)
+    if not chosen:
+        raise ConfigError("columns is empty; use cls, mean or both")
+    return EmbeddingOptions(chosen, dtype, with_patches)  # type: ignore[arg-type]
 
 
 def draft_embeddings(
@@ -154,9 +103,10 @@ def draft_embeddings(
     drop: str,
     *,
     source: Source,
-    checkpoint: Checkpoint,
+    weights: Manifest,
     compute: ComputeSettings,
-    make_encode: Callable[[], Encode],
+    cache: Path,
+    options: EmbeddingOptions = DEFAULT,
     shard_tiles: int = SHARD_TILES,
 ) -> Draft:
     """Embed a drop's tiles, in the space their side gives; a model is loaded only if one is needed.
@@ -164,166 +114,140 @@ def draft_embeddings(
     Raises:
         NotCommittedError: the drop's tiles are not committed.
     """
-    manifest = tiles.manifest(drop)
+    manifest, checkpoint = tiles.manifest(drop), checkpoint_of(weights)
     grid = grid_of(manifest)
     space = make_space(checkpoint, compute, side_px=grid.side_px)
     output = OutputId("embeddings", drop, name_space(space))
     recipe = Recipe(
         output,
         CODE_VERSION,
-        config={"space": asdict(space), "dtype": "fp16", "shard_tiles": shard_tiles},
+        config={
+            "space": asdict(space),
+            "columns": list(options.columns),
+            "dtype": options.dtype,
+            "with_patches": options.with_patches,
+            "shard_tiles": shard_tiles,
+        },
         inputs={"tiles": content_hash(manifest)},
     )
-    schema = make_schema(checkpoint.dim)
-    workers = compute.threads if compute.device == "cpu" else 1
+    schema = make_schema(checkpoint.dim, options)
+    job = EmbeddingJob(store, source, output, schema, grid, weights, compute, options, cache=cache)
 
-    def produce() -> Iterator[Part | Facts | Spent]:
+    def produce() -> Iterator[Part | NamedBytes | Facts | Spent]:
         rows = tiles.read(drop)
-        shards = cut_shards(rows, recipe_id=f"{CODE_VERSION} fp16", shard_tiles=shard_tiles)
-        progress = _Progress()
-        started = time.perf_counter()
-        encode: Encode | None = None
-        for number, shard in enumerate(shards, start=1):
-            receipt = find_receipt(store, output, shard.id)
-            if receipt is not None:
-                progress.reused += 1
-            else:
-                encode = encode or make_encode()
-                batch = embed_shard(shard, source, grid, encode, schema, progress, workers=workers)
-                receipt = _put(store, output, shard, batch)
-            progress.tiles += shard.tiles.num_rows
-            _report(drop, number, len(shards), progress, time.perf_counter() - started)
-            yield from receipt.parts
-        yield Facts({"images": len(set(rows["image_id"].to_pylist())), "shards": len(shards)})
-        yield Spent(
-            progress.read_s,
-            progress.compute_s,
-            {"shards_reused": progress.reused, "shards_made": progress.made},
-        )
+        recipe_id = f"{CODE_VERSION} {options.dtype} {' '.join(options.columns)}"
+        shards = cut_shards(rows, recipe_id=recipe_id, shard_tiles=shard_tiles)
+        if options.with_patches:  # their names say which rows they are of
+            shards = [
+                replace(s, id=name_shard(s.tiles, f"{recipe_id} from {s.first}")) for s in shards
+            ]
+        look = partial(find_receipt, store, output)
+        found = map_ahead(look, [shard.id for shard in shards], threads=_READERS)
+        receipts: dict[int, Receipt | None] = dict(enumerate(found))
+        progress = Progress(drop, shards, [n for n, each in receipts.items() if each is not None])
+        yield from _all_parts(job, shards, receipts, progress)
+        if options.with_patches:
+            count = (grid.side_px // checkpoint.patch_px) ** 2
+            dtype = {"fp16": "float16", "fp32": "float32"}[options.dtype]
+            yield describe_array(
+                tiles=rows.num_rows,
+                patches=count,
+                dim=checkpoint.dim,
+                dtype=dtype,
+                space=str(output.space),
+            )
+        images = len(set(rows["image_id"].to_pylist()))
+        finished = [each for _, each in sorted(receipts.items()) if each is not None]
+        yield Facts({"images": images, "shards": len(shards), **_engine_facts(finished)})
+        yield progress.finish()
 
     return Draft(recipe, produce, schema)
 
 
-def embed_shard(
-    shard: Shard,
-    source: Source,
-    grid: TileGrid,
-    encode: Encode,
-    schema: pa.Schema,
-    progress: _Progress,
-    *,
-    workers: int,
-) -> pa.RecordBatch:
-    """Read, cut and encode one shard's images; the next one is read while workers encode.
-
-    Raises:
-        SourceError: a photograph is gone, or is not the one that was tiled.
-        UnusableImageError: a block of a mosaic does not decode any more.
-        CommitRefusedError: the model gave a number that fp16 cannot hold.
-    """
-
-    def work(batch: NDArray[np.uint8]) -> tuple[Tokens, list[bytes], float]:
-        started = time.perf_counter()
-        found = encode(batch)
-        return found, [make_thumb(tile) for tile in batch], time.perf_counter() - started
-
-    tokens: list[Tokens] = []
-    thumbs: list[bytes] = []
-    for found, small, seconds in map_ahead(
-        work, _batches(shard.tiles, source, grid, progress), threads=workers
-    ):
-        tokens.append(found)
-        thumbs += small
-        progress.compute_s += seconds
-    progress.made += 1
-    names = shard.tiles["tile_id"].to_pylist()
-    vectors = [
-        _to_half(np.concatenate([getattr(t, column) for t in tokens]), names, column)
-        for column in ("cls", "mean")
-    ]
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(names, pa.string()),
-            shard.tiles["image_id"].combine_chunks().cast(pa.string()),
-            *vectors,
-            pa.array(thumbs, pa.binary()),
-        ],
-        schema=schema,
+def _all_parts(
+    job: EmbeddingJob,
+    shards: list[Shard],
+    receipts: dict[int, Receipt | None],
+    progress: Progress,
+) -> Iterator[Part]:
+    """Every shard's parts in their order, as they come to be there; ``receipts`` is filled."""
+    todo, handed = _share(
+        job, [s for s in shards if receipts[s.number] is None], receipts, progress
     )
+    with ExitStack() as leaving:
+        messages: Iterator[Message] = iter(())
+        if todo:
+            # A drop is computed by one engine, as far as this machine has it.
+            first = next((str(found.facts["engine"]) for found in receipts.values() if found), None)
+            devices = list_devices(job.compute)[: len(todo)]
+            threads = max(1, job.compute.threads // len(devices))
+            job = replace(
+                job,
+                first_engine=first,
+                compute=replace(job.compute, threads=threads),
+                todo=sum(shard.tiles.num_rows for shard in todo),
+            )
+            messages = leaving.enter_context(closing(map_shards(handed, job, devices=devices)))
+        number = 0
+        for message in chain([None], messages):
+            if isinstance(message, Done):
+                receipts[message.number] = message.receipt
+            if message is not None:
+                progress.hear(message)
+            while number < len(shards) and (found := receipts[number]) is not None:
+                yield from found.parts
+                number += 1
+    if number < len(shards):
+        raise WorkerLostError(f"{job.output}: shard {number} was not finished. Run again.")
 
 
-def _batches(
-    tiles: pa.Table, source: Source, grid: TileGrid, progress: _Progress
-) -> Iterator[NDArray[np.uint8]]:
-    """A shard's tiles (N, side, side, 3), in batches that never span two images.
-
-    So a batch's shape depends on its image alone, and a resumed run computes the same numbers. Each
-    image is decoded once, in a thread of its own, while the tiles of the one before are computed.
-    """
-    ids = tiles["image_id"].to_numpy(zero_copy_only=False)
-    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]).tolist()
-    xywh = np.stack([tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
-    bounds = list(zip(starts, [*starts[1:], len(ids)], strict=True))
-    images = [tiles.slice(begin, 1).to_pylist()[0] for begin, _ in bounds]
-
-    def open_image(row: dict[str, Any]) -> tuple[ExitStack, Pixels]:
-        started = time.perf_counter()
-        stack = ExitStack()
-        pixels = stack.enter_context(open_tiled(source, row))
-        progress.read_s += time.perf_counter() - started
-        return stack, pixels
-
-    opened = map_ahead(open_image, images, threads=1)
-    for row, (begin, end), (stack, pixels) in zip(images, bounds, opened, strict=True):
-        with stack:
-            for first in range(begin, end, BATCH_TILES):
-                windows = xywh[first : min(first + BATCH_TILES, end)]
-                yield cut_tiles(pixels, windows, grid.side_px, span_px=row["span_px"])
-
-
-def _to_half(vectors: NDArray[np.float32], names: list[str], column: str) -> pa.Array:
-    with np.errstate(over="ignore"):
-        half = vectors.astype(np.float16)
-    bad = np.flatnonzero(~np.isfinite(half).all(axis=1))
-    if len(bad):
-        raise CommitRefusedError(
-            f"{len(bad)} tiles have a {column!r} vector with NaN, infinity or a value beyond fp16, "
-            f"{names[bad[0]]!r} first. Is the checkpoint sound? Nothing was stored."
-        )
-    return pa.FixedSizeListArray.from_arrays(pa.array(half.ravel()), half.shape[1])
+def _share(
+    job: EmbeddingJob,
+    todo: list[Shard],
+    receipts: dict[int, Receipt | None],
+    progress: Progress,
+) -> tuple[list[Shard], Iterable[Shard]]:
+    """Store the shards that are embedded elsewhere; the others, and the same with what is known of them."""
+    if job.options.with_patches or not todo:  # maps are not copied, so nothing is
+        return todo, todo
+    known = KnownTiles(job.store, job.output, job.options, todo, code_version=CODE_VERSION)
+    left: list[Shard] = []
+    tiles = images = 0
+    for shard in todo:
+        mine, ids = set(known.images_of(shard)), shard.tiles["image_id"].to_pylist()
+        is_whole = mine == set(ids)
+        if is_whole:
+            whole = known.add_to(shard)
+            if whole.known is None:  # gone bad since it was looked at
+                left.append(shard)
+                continue
+            rows = whole.known.select(job.schema.names).cast(job.schema)
+            facts = known.facts_of(shard)
+            receipts[shard.number] = store_shard(job.store, job.output, whole, rows, facts=facts)
+        else:
+            left.append(shard)
+        images += len(mine)
+        tiles += sum(image in mine for image in ids)
+    if images:
+        progress.copied(tiles, images=images, shards=len(todo) - len(left))
+    return left, map(known.add_to, left)  # rows are read when their shard's turn comes
 
 
-def make_thumb(tile: NDArray[np.uint8]) -> bytes:
-    """A tile as a small WebP (about 0.6 KB), for pages."""
-    sink = io.BytesIO()
-    small = Image.fromarray(tile).resize((THUMB_PX, THUMB_PX), Image.Resampling.BOX)
-    small.save(sink, "WEBP", quality=60, method=2)
-    return sink.getvalue()
-
-
-def _put(store: ObjectStore, output: OutputId, shard: Shard, batch: pa.RecordBatch) -> Receipt:
-    described = tables.with_metadata(batch.schema, {"asset": output.asset, "space": output.space})
-    table = pa.Table.from_batches([batch]).replace_schema_metadata(described.metadata)
-    parts = tuple(
-        put_part(store, output, data, rows=piece.num_rows) for piece, data in tables.encode(table)
-    )
-    receipt = Receipt(output, shard.id, parts)
-    write_receipt(store, receipt)
-    return receipt
-
-
-def _report(drop: str, number: int, total: int, progress: _Progress, seconds: float) -> None:
-    log.info(
-        "%s: shard %d of %d, %d tiles, %d shards reused, %.1f tiles/s, read %.1f s, compute %.1f s",
-        drop,
-        number,
-        total,
-        progress.tiles,
-        progress.reused,
-        progress.tiles / max(seconds, 1e-9),
-        progress.read_s,
-        progress.compute_s,
-    )
+def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
+    """What computed the drop; of several engines, how many shards each has."""
+    engines = [str(receipt.facts["engine"]) for receipt in receipts]
+    if not engines:
+        return {}
+    facts = {name: value for name, value in receipts[0].facts.items() if name != "copied"}
+    copied = sum(int(receipt.facts["copied"]) for receipt in receipts)
+    if copied:
+        facts["copied"] = copied
+    if len(set(engines)) > 1:
+        facts["engines"] = {name: engines.count(name) for name in sorted(set(engines))}
+    refused = [why for receipt in receipts for why in receipt.facts.get("refused", ())]
+    if refused:
+        facts["refused"] = list(dict.fromkeys(refused))
+    return facts
 
 
 def open_embeddings(
@@ -336,36 +260,3 @@ def open_embeddings(
         space = make_space(checkpoint, compute, side_px=grid_of(manifest).side_px)
         found[drop] = open_table(store, "embeddings", space=name_space(space), drops=[drop])
     return found
-
-
-def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: str) -> Verdict:
-    """One finite vector per tile, under the tile's own id, in one space."""
-    if drop not in embeddings.drops:
-        return Verdict(drop, False, f"nothing is committed in space {embeddings.space}")
-    wanted = tiles.read(drop, ["tile_id"])["tile_id"].to_pylist()
-    seen: list[str] = []
-    for manifest, part in embeddings.parts():
-        seen += part["tile_id"].to_pylist()
-        spaces = {manifest.recipe.output.space, tables.read_metadata(part.schema).get("space")}
-        if len(spaces) != 1:
-            return Verdict(
-                drop, False, f"vectors of {len(spaces)} spaces: {sorted(map(str, spaces))}"
-            )
-        for column in ("cls", "mean"):
-            values = part[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            vectors = values.reshape(part.num_rows, -1)
-            bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-            if len(bad):
-                name = part["tile_id"][int(bad[0])].as_py()
-                return Verdict(
-                    drop, False, f"{len(bad)} {column} vectors are not finite, {name} first"
-                )
-    twice = len(seen) - len(set(seen))
-    missing, foreign = set(wanted) - set(seen), set(seen) - set(wanted)
-    if twice or missing or foreign:
-        return Verdict(
-            drop,
-            False,
-            f"{twice} tiles embedded twice, {len(missing)} not at all, {len(foreign)} unknown to tiles",
-        )
-    return Verdict(drop, True, f"{len(seen)} vectors for {len(wanted)} tiles, finite, one space")

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dino_assets.errors import ConfigError
-from dino_assets.records import EmbeddingColumn
+from dino_assets.errors import ConfigError, MixedSpacesError
+from dino_assets.records import EmbeddingColumn, Manifest
+from dino_assets.store import tables
 from dino_assets.store.manifests import content_hash
 from dino_assets.store.readers import CommittedTable
 
@@ -41,14 +42,22 @@ class TilePool:
 
 
 def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
-    """Everything committed in the handle's space, in memory."""
+    """Everything committed in the handle's space, in memory.
+
+    Raises:
+        MixedSpacesError: a part's own words say that it is of another space.
+        ConfigError: a drop was embedded without that column.
+    """
     drops: list[str] = []
     ids: list[str] = []
     images: list[str] = []
     thumbs: list[bytes] = []
     vectors: list[NDArray[np.float32]] = []
     columns = ["tile_id", "image_id", column, "thumb"]
+    for manifest in embeddings.manifests:
+        _check_column(manifest, column)
     for manifest, part in embeddings.parts(columns):
+        _check_space(embeddings, manifest, part)
         drops += [str(manifest.recipe.output.drop)] * part.num_rows
         ids += part["tile_id"].to_pylist()
         images += part["image_id"].to_pylist()
@@ -62,6 +71,24 @@ def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
         np.concatenate(vectors) if vectors else np.empty((0, dim), np.float32),
         thumbs,
     )
+
+
+def _check_column(manifest: Manifest, column: str) -> None:
+    stored = manifest.recipe.config.get("columns")
+    if stored and column not in stored:
+        raise ConfigError(
+            f"{manifest.recipe.output} holds {', '.join(stored)}, not {column!r}. Materialise it with "
+            f"columns: [{', '.join(dict.fromkeys([*stored, column]))}], or use {stored[0]!r}."
+        )
+
+
+def _check_space(embeddings: CommittedTable, manifest: Manifest, part: pa.Table) -> None:
+    said = tables.read_metadata(part.schema).get("space")
+    if said != embeddings.space:
+        raise MixedSpacesError(
+            f"{manifest.recipe.output} holds vectors of space {said}, asked for are those of "
+            f"{embeddings.space}: the two mean nothing to each other. `dino-assets verify` tells more."
+        )
 
 
 def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:

@@ -163,7 +163,7 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
                 read_s=writer.spent.read_s,
                 # A stage that does not tell computed all the time that was not writing.
                 compute_s=writer.spent.compute_s or total_s - writer.write_s,
-                write_s=writer.write_s,
+                write_s=writer.write_s + writer.spent.write_s,
                 told=writer.spent.told,
             )
         store.delete(key)

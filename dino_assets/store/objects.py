@@ -50,10 +50,24 @@ class ObjectInfo:
 class ObjectStore:
     """Objects under keys, whole or absent. Made with ``open_store`` or ``ObjectStore.in_memory``."""
 
-    def __init__(self, backend: Any, *, url: str, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        backend: Any,
+        *,
+        url: str,
+        folder: Path | None = None,
+        settings: StorageSettings | None = None,
+    ) -> None:
         self._backend = backend
         self.url = url
         self.folder = folder  # set for local stores: the collector sweeps staging files there
+        self._settings = settings
+
+    def __reduce__(self) -> tuple[Callable[[StorageSettings], "ObjectStore"], tuple[Any, ...]]:
+        """Another process opens it anew: connections do not travel."""
+        if self._settings is None:
+            raise ConfigError(f"{self.url!r} lives in this process alone; use a folder or a bucket")
+        return open_store, (self._settings,)
 
     @classmethod
     def in_memory(cls, url: str = "memory://") -> "ObjectStore":
@@ -227,9 +241,9 @@ def open_store(settings: StorageSettings) -> ObjectStore:
         return ObjectStore.in_memory(settings.url)
     if url.scheme == "az":
         azure = backends.open_azure(settings, bucket=url.bucket, prefix=url.prefix)
-        return ObjectStore(azure, url=settings.url)
+        return ObjectStore(azure, url=settings.url, settings=settings)
     s3 = backends.open_s3(settings, bucket=url.bucket, prefix=url.prefix)
-    return ObjectStore(s3, url=settings.url)
+    return ObjectStore(s3, url=settings.url, settings=settings)
 
 
 def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
@@ -247,7 +261,7 @@ def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
             store=settings.url,
         )
     else:
-        return ObjectStore(backend, url=settings.url, folder=folder)
+        return ObjectStore(backend, url=settings.url, folder=folder, settings=settings)
     raise failure
 
 

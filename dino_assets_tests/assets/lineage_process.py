@@ -19,7 +19,6 @@ from PIL import Image
 
 from dino_assets.instance import open_instance
 from dino_assets.resources import storage
-from dino_assets.stages import embeddings
 from dino_assets_tests.assets.conftest import Lineage
 from dino_assets_tests.store.doubles import WRITES, Strike, WatchedStore
 
@@ -73,7 +72,10 @@ def run_lineage(drops: list[str], report: Path) -> None:
     """Materialise everything for some drops, and write down what was done and told."""
     with open_instance(Path.cwd()) as instance:
         result = Lineage(instance).run(
-            *drops, projections={"method": "linear"}, selections={"budget": 4}
+            *drops,
+            embeddings={"shard_tiles": SHARD_TILES},
+            projections={"method": "linear"},
+            selections={"budget": 4},
         )
         told = [event.materialization for event in result.get_asset_materialization_events()]
         logged = instance.all_logs(result.run_id)
@@ -98,9 +100,6 @@ def obey(
     watch_writes(writes, last=at.get("write"))
     if "function" in at:
         die_at(**at)
-    embeddings.draft_embeddings = functools.partial(
-        embeddings.draft_embeddings, shard_tiles=SHARD_TILES
-    )
     run_lineage(drops, Path("report.json"))
     Path("writes.json").write_text(json.dumps(writes))
 

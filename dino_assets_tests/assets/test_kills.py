@@ -29,18 +29,20 @@ STAGES = (
     ("dino_assets.stages.image_rows.inspect_image", 2),
     ("dino_assets.store.manifests.put_local_file", 1),
     ("dino_assets.stages.tiles.cut_image", 1),
-    ("dino_assets.core.encoder.TorchEncoder.encode", 3),
+    ("dino_assets.stages.embedding_rows.to_stored", 3),
     ("dino_assets.stages.projections.draw_map", 0),
     ("dino_assets.stages.selections.name_crop", 2),
 )
 # More of them, for one kill each.
 PLACES = (
     ("dino_assets.stages.sources.FolderSource.read", 1),  # images
-    ("dino_assets.stages.sources.FolderSource.read", 9),  # embeddings of the second drop
-    ("dino_assets.stages.sources.FolderSource.read", 12),  # selections
+    ("dino_assets.stages.sources.FolderSource.read", 11),  # embeddings of the second drop
+    ("dino_assets.stages.sources.FolderSource.read", 14),  # selections
     ("dino_assets.store.checkpoints.fetch_part", 2),
     ("dino_assets.stages.pixels.decode_image", 2),
-    ("dino_assets.stages.embeddings.make_thumb", 20),
+    ("dino_assets.stages.engines.hold_against", 0),
+    ("dino_assets.stages.embedding_work.make_thumb", 20),
+    ("dino_assets.stages.embedding_work.store_shard", 1),
     ("dino_assets.stages.projections.fit_projection", 0),
     ("dino_assets.stages.projections.make_page", 0),
     ("dino_assets.stages.selections.select", 0),
@@ -212,8 +214,8 @@ def expect_completed(project: Project, found: dict[str, bytes], whole: dict[str,
                 entry["shards"] - reused,
             )
             assert any(
-                f"{name}: shard {entry['shards']} of {entry['shards']}, " in line
-                and f" {reused} shards reused, " in line
+                f"embeddings: {name}: " in line
+                and f" shard {entry['shards']} of {entry['shards']}, {reused} reused; " in line
                 for line in report["log"]
             )
 

@@ -15,7 +15,7 @@ from dino_assets.records import ComputeSettings, Draft, Drop, Facts
 from dino_assets.samples.flights import draw_flights
 from dino_assets.stages import projections as maps
 from dino_assets.stages import selections as rounds_stage
-from dino_assets.stages.embeddings import current_space, draft_embeddings, make_encoder
+from dino_assets.stages.embeddings import current_space, draft_embeddings
 from dino_assets.stages.images import draft_images
 from dino_assets.stages.paid import find_paid, read_round, spell_input
 from dino_assets.stages.projections import MapSettings, draft_projections, judge_projections
@@ -35,7 +35,7 @@ from dino_assets.store.objects import ObjectStore
 from dino_assets.store.parts import read_part
 from dino_assets.store.readers import CommittedTable, open_table
 
-COMPUTE = ComputeSettings(device="cpu", threads=1)
+COMPUTE = ComputeSettings(device="cpu", threads=1, engine="torch")
 SIDE = 256
 LINEAR = MapSettings(method="linear")
 
@@ -43,7 +43,9 @@ LINEAR = MapSettings(method="linear")
 class World:
     """Two drawn drops, embedded by a tiny model."""
 
-    def __init__(self, store: ObjectStore, folder: Path, checkpoint_dir: Path) -> None:
+    def __init__(
+        self, store: ObjectStore, folder: Path, checkpoint_dir: Path, *, cache: Path
+    ) -> None:
         self.store = store
         commit(store, draft_weights(checkpoint_dir, "tiny"))
         weights = read_manifest(store, OUTPUT)
@@ -51,7 +53,6 @@ class World:
         self.space = current_space(checkpoint, COMPUTE, tile_px=SIDE)
         drops = ("ridge-north", "river-burn")
         self.sources = {d: FolderSource(folder / d, shown=d) for d in drops}
-        load = make_encoder(store, weights, COMPUTE, cache=folder / ".cache")
         for name, source in self.sources.items():
             commit(store, draft_images(Drop(name, "", "", name), source, threads=1))
             commit(store, draft_tiles(open_table(store, "images"), name, make_grid(SIDE)))
@@ -60,9 +61,9 @@ class World:
                 open_table(store, "tiles"),
                 name,
                 source=source,
-                checkpoint=checkpoint,
+                weights=weights,
                 compute=COMPUTE,
-                make_encode=load,
+                cache=cache,
             )
             commit(store, draft)
 
@@ -97,8 +98,8 @@ def flights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def world(flights: Path, checkpoint_dir: Path) -> World:
-    return World(ObjectStore.in_memory(), flights, checkpoint_dir)
+def world(flights: Path, checkpoint_dir: Path, engine_cache: Path, short_trial: None) -> World:
+    return World(ObjectStore.in_memory(), flights, checkpoint_dir, cache=engine_cache)
 
 
 def test_draft_projections__a_place_per_tile(world: World):

@@ -1,0 +1,147 @@
+"""Everything that turns a photograph's tiles into CLS vectors here, each the way its users call it."""
+
+import io
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dino_assets.core.decoding import decode_image
+from dino_assets.core.encoder import (
+    Encoder,
+    EngineSpec,
+    NetworkSource,
+    build_engine,
+    normalise,
+)
+from dino_assets.core.encoder.openvino_engine import import_openvino
+from dino_assets.core.tiling import cut_tiles
+from dino_assets_tests.bench.encoder_workload import Spent, Timer
+
+
+class Peer(ABC):
+    """Decodes, cuts, embeds; ``model`` is what its last ``embed`` spent in the network alone."""
+
+    model: Spent | None = None
+    batch: int = 1
+
+    @abstractmethod
+    def decode(self, path: Path) -> Any: ...
+
+    @abstractmethod
+    def cut(self, picture: Any, windows: np.ndarray) -> Any: ...
+
+    @abstractmethod
+    def embed(self, tiles: Any) -> np.ndarray: ...
+
+
+class PillowPeer(Peer):
+    """Photographs and tiles as Pillow's images, as transformers' users have them."""
+
+    def decode(self, path: Path) -> Image.Image:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            return image.convert("RGB")
+
+    def cut(self, picture: Image.Image, windows: np.ndarray) -> list[Image.Image]:
+        return [picture.crop((x, y, x + w, y + h)) for x, y, w, h in windows.tolist()]
+
+
+class PipelinePeer(PillowPeer):
+    """``return_tensors``: without it a million numbers become Python's floats, a third of a second."""
+
+    def __init__(self, checkpoint: Path, *, batch: int) -> None:
+        from transformers import pipeline
+
+        self.batch = batch
+        self._pipeline = pipeline("image-feature-extraction", model=str(checkpoint), device=-1)
+
+    def embed(self, tiles: list[Image.Image]) -> np.ndarray:
+        found = self._pipeline(tiles, batch_size=self.batch, return_tensors=True)
+        return np.stack([each[0, 0].numpy() for each in found])
+
+
+class AutoModelPeer(PillowPeer):
+    """The processor and the model, called by hand in inference mode."""
+
+    def __init__(self, checkpoint: Path, *, batch: int, numerics: str) -> None:
+        import torch
+        from transformers import AutoImageProcessor, AutoModel
+
+        self._torch, self.batch = torch, batch
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[numerics]
+        self._processor = AutoImageProcessor.from_pretrained(checkpoint)
+        self._model = AutoModel.from_pretrained(checkpoint, dtype=self._dtype).eval()
+
+    def embed(self, tiles: list[Image.Image]) -> np.ndarray:
+        found, cpu_s, wall_s = [], 0.0, 0.0
+        with self._torch.inference_mode():
+            for first in range(0, len(tiles), self.batch):
+                given = self._processor(tiles[first : first + self.batch], return_tensors="pt")
+                planes = given["pixel_values"].to(self._dtype)
+                with Timer() as timer:
+                    tokens = self._model(pixel_values=planes).last_hidden_state
+                found.append(tokens[:, 0].float().numpy())
+                cpu_s, wall_s = cpu_s + timer.spent.cpu_s, wall_s + timer.spent.wall_s
+        self.model = Spent(cpu_s, wall_s)
+        return np.concatenate(found)
+
+
+class ArrayPeer(Peer):
+    """Our decoding and our cutting."""
+
+    def decode(self, path: Path) -> np.ndarray:
+        return decode_image(path.read_bytes())
+
+    def cut(self, picture: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        side = int(windows[0, 2])
+        return cut_tiles(picture, windows, side, span_px=side)
+
+
+class EncoderPeer(ArrayPeer):
+    """One of our engines."""
+
+    def __init__(self, source: NetworkSource, spec: EngineSpec, *, cache: Path | None) -> None:
+        self.encoder: Encoder = build_engine(source, spec, cache_folder=cache)
+        self.batch = spec.batch
+
+    def embed(self, tiles: np.ndarray) -> np.ndarray:
+        with Timer() as whole:
+            found = self.encoder.encode(tiles)["cls"]
+        with Timer() as before:
+            for first in range(0, len(tiles), self.encoder.spec.batch):
+                normalise(
+                    tiles[first : first + self.encoder.spec.batch], self.encoder.source.checkpoint
+                )
+        # By subtraction, which needs no door into the engine; copies and Python stay the model's.
+        self.model = Spent(
+            whole.spent.cpu_s - before.spent.cpu_s, whole.spent.wall_s - before.spent.wall_s
+        )
+        self.extra = before.spent  # not part of embedding; whoever times ``embed`` takes it off
+        return found
+
+
+class OnnxOpenVinoPeer(ArrayPeer):
+    """OpenVINO on the network as ONNX, as most of its users have it."""
+
+    def __init__(self, source: NetworkSource, file: Path, *, batch: int) -> None:
+        openvino = import_openvino()
+        core = openvino.Core()
+        options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        compiled = core.compile_model(
+            core.read_model(file), "CPU", options | {"ENABLE_CPU_PINNING": False}
+        )
+        self._request = compiled.create_infer_request()
+        self._source, self.batch = source, batch
+
+    def embed(self, tiles: np.ndarray) -> np.ndarray:
+        found, cpu_s, wall_s = [], 0.0, 0.0
+        for first in range(0, len(tiles), self.batch):  # whole batches: the cases see to it
+            planes = normalise(tiles[first : first + self.batch], self._source.checkpoint)
+            with Timer() as timer:
+                self._request.infer([planes], share_inputs=True)
+                found.append(np.array(self._request.get_output_tensor(0).data))
+            cpu_s, wall_s = cpu_s + timer.spent.cpu_s, wall_s + timer.spent.wall_s
+        self.model = Spent(cpu_s, wall_s)
+        return np.concatenate(found)

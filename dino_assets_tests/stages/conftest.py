@@ -1,0 +1,35 @@
+"""What the tests of ``embeddings`` share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dino_assets.stages import embedding_work
+from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.stages.embedding_bench import Bench, Calls
+
+
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where gates passed before are remembered."""
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture
+def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forecasts from a single round: their figures are not what is tested."""
+    monkeypatch.setattr(embedding_work, "TRIAL_S", 0.0)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    return Calls(monkeypatch)
+
+
+@pytest.fixture
+def make_bench(
+    checkpoint_dir: Path, engine_cache: Path, short_trial: None
+) -> Callable[[ObjectStore], Bench]:
+    """``make_bench(store)``: no drop yet."""
+    return lambda store: Bench(store, checkpoint_dir, engine_cache)
