@@ -12,6 +12,7 @@ from dino_assets.records import ComputeSettings
 from dino_assets.stages.compute import (
     available_cpus,
     find_accelerators,
+    list_devices,
     map_ahead,
     resolve_compute,
 )
@@ -70,7 +71,8 @@ def test_resolve_compute__says_which_accelerator_is_here(monkeypatch: pytest.Mon
         ({"device": ""}, "compute device is ''"),
         ({"precision": "bf16"}, "compute precision is 'bf16'; use one of half, fp32, int8"),
         ({"engine": "onnx"}, "compute engine is 'onnx'; use one of auto, openvino, torch"),
-        ({"threads": -1}, r"threads=-1, batch=0: 0 \(automatic\) or more expected"),
+        ({"threads": -1}, r"threads=-1, batch=0, processes=0: 0 \(automatic\)"),
+        ({"processes": -2}, r"processes=-2: 0 \(automatic\) or more expected"),
         ({"batch": -8}, "threads=0, batch=-8"),
     ],
 )
@@ -195,3 +197,23 @@ def reading_threads() -> list[threading.Thread]:
 def test_map_ahead__results_may_be_anything():
     found = list(map_ahead(lambda n: None if n else np.zeros(2), range(2), threads=1))
     assert found[1] is None
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "expected"),
+    [
+        ("cpu", 0, ["cpu"]),
+        ("cpu", 3, ["cpu", "cpu", "cpu"]),
+        ("mps", 0, ["mps"]),
+        ("cuda", 0, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda", 9, ["cuda:0", "cuda:1", "cuda:2"]),
+    ],
+)
+def test_list_devices__every_card_unless_fewer_are_asked(
+    monkeypatch, device: str, processes: int, expected: list[str]
+):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert list_devices(ComputeSettings(device=device, processes=processes)) == expected

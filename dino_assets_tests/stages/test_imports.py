@@ -22,7 +22,7 @@ import dino_assets.stages.import_plans as import_plans
 import dino_assets.stages.imports as imports
 import dino_assets.store.folders as folders
 from dino_assets.core.architecture import CONFIG
-from dino_assets.core.encoder import TorchEncoder
+from dino_assets.core.encoder import EngineSpec, NetworkSource, build_engine
 from dino_assets.core.weights import INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
 from dino_assets.errors import (
     CheckpointNotFoundError,
@@ -136,8 +136,9 @@ def test_import_checkpoint__loads_with_nothing_missing_and_nothing_left(name: st
     done = import_checkpoint(write(tmp_path / "w.pth", upstream(model)), tmp_path / "out")
     _, report = AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
-    encoder = TorchEncoder(tmp_path / "out", done.checkpoint, device="cpu")
     side = options.get("grid", 4) * done.checkpoint.patch_px
+    source = NetworkSource(tmp_path / "out", done.checkpoint, side)
+    encoder = build_engine(source, EngineSpec("torch", "cpu", "fp32", 1))
     assert (
         encoder.encode(np.zeros((1, side, side, 3), np.uint8)).cls.shape[1] == done.checkpoint.dim
     )
