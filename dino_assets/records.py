@@ -232,6 +232,7 @@ class Checkpoint:
     licence: str | None
     files: tuple[CheckpointFile, ...]
     caveat: str | None = None  # what everybody who looks at its results must be told
+    network: str = ""  # names everything beside the weights that decides what is computed
     # Where it came from, if that is known: a commit of the Hub, or a file of somebody else's layout.
     repo: str | None = None
     commit: str | None = None
@@ -253,6 +254,7 @@ class Space:
     """Everything that makes two embeddings comparable."""
 
     weights_sha256: str
+    network: str  # config and statistics
     preprocessing: int
     side_px: int
     layer: int

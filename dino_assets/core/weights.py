@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,13 @@ STATISTICS: dict[StatisticsName, tuple[Triple, Triple]] = {
     "sat493m": ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143)),
 }
 
+# What config.json says beside the network: who wrote it, for which training, under which of our keys.
+_SAYS_NOTHING = {
+    *("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version"),
+    *("initializer_range", "attention_dropout", "drop_path_rate", "hidden_dropout_prob"),
+    *(RANDOM, IMPORTED_FROM),
+}
+
 _MAX_HEADER_BYTES = 100 * 2**20
 _MAX_FILE_BYTES = 2**63
 _SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # a hidden one would not be hashed
@@ -78,6 +85,7 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
         model=model,
         revision="content:" + digest_files(files)[:40],
         weights_sha256=digest_files(f for f in files if folder / f.name in used),
+        network=_name_network(config, mean, std),
         family=found.family,
         dim=found.dim,
         layers=found.layers,
@@ -93,6 +101,13 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
         caveat=CAVEAT if RANDOM in config else None,
         imported_from=_origin(config.get(IMPORTED_FROM)),
     )
+
+
+def _name_network(config: Mapping[str, Any], *statistics: tuple[float, ...]) -> str:
+    """What is computed with the weights: the same tensors with other heads are another network."""
+    kept = {name: value for name, value in config.items() if name not in _SAYS_NOTHING}
+    text = json.dumps([kept, statistics], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest_files(files: Iterable[CheckpointFile]) -> str:

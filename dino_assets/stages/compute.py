@@ -44,6 +44,10 @@ def check_compute(wanted: ComputeSettings) -> None:
     ):
         if value not in known:
             raise ConfigError(f"compute {name} is {value!r}; use one of {', '.join(known)}")
+    if wanted.precision == "int8" and wanted.engine not in ("auto", "onnxruntime"):
+        raise ConfigError(
+            f"compute precision 'int8' with engine {wanted.engine!r}: onnxruntime alone has it; use engine: auto"
+        )
     if wanted.threads < 0 or wanted.batch < 0 or wanted.processes < 0:
         raise ConfigError(
             f"compute threads={wanted.threads}, batch={wanted.batch}, processes={wanted.processes}: "

@@ -173,6 +173,10 @@ class _Worker:
         bits = {name: self.job.schema.field(name).type for name in self.job.options.columns}
         vectors = sum(kind.list_size * kind.value_type.bit_width / 8 for kind in bits.values())
         size = sum(map(len, thumbs)) / len(thumbs) + vectors
+        if self.job.options.with_patches:  # hardly smaller when compressed
+            checkpoint = self.encoder.source.checkpoint
+            width = {"fp16": 2, "fp32": 4}[self.job.options.dtype]
+            size += (tiles.shape[1] // checkpoint.patch_px) ** 2 * checkpoint.dim * width
         return Ready(self.ready.facts, spec.threads, tile_s, image_s, size)
 
     def _try_one(self, tiles: NDArray[np.uint8]) -> list[bytes]:

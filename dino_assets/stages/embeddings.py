@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dino_assets.core.encoder import PREPROCESSING_VERSION
-from dino_assets.errors import ConfigError, WorkerLostError
+from dino_assets.errors import ConfigError, CorruptObjectError, WorkerLostError
 from dino_assets.records import (
     Checkpoint,
     ComputeSettings,
@@ -46,7 +46,7 @@ from dino_assets.stages.shards import (
 from dino_assets.stages.sources import Source
 from dino_assets.stages.tiles import grid_of
 from dino_assets.stages.weights import checkpoint_of
-from dino_assets.store.manifests import content_hash
+from dino_assets.store.manifests import content_hash, find_manifest
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.readers import CommittedTable, open_table
 from dino_assets.store.receipts import find_receipt
@@ -67,6 +67,7 @@ def make_space(checkpoint: Checkpoint, compute: ComputeSettings, *, side_px: int
     """The space of vectors made by this checkpoint at this side and precision class."""
     return Space(
         weights_sha256=checkpoint.weights_sha256,
+        network=checkpoint.network,
         preprocessing=PREPROCESSING_VERSION,
         side_px=side_px,
         layer=checkpoint.layers,
@@ -134,6 +135,7 @@ def draft_embeddings(
     job = EmbeddingJob(store, source, output, schema, grid, weights, compute, options, cache=cache)
 
     def produce() -> Iterator[Part | NamedBytes | Facts | Spent]:
+        _warn_of_loss(store, output, options)
         rows = tiles.read(drop)
         recipe_id = f"{CODE_VERSION} {options.dtype} {' '.join(options.columns)}"
         shards = cut_shards(rows, recipe_id=recipe_id, shard_tiles=shard_tiles)
@@ -162,6 +164,24 @@ def draft_embeddings(
         yield progress.finish()
 
     return Draft(recipe, produce, schema)
+
+
+def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOptions) -> None:
+    """Say what a drop had and will not have any more: a default run must not narrow it unseen."""
+    try:
+        before = find_manifest(store, output)
+    except CorruptObjectError:
+        return
+    had = before.recipe.config if before else {}
+    lost = [f"column {name}" for name in had.get("columns", ()) if name not in options.columns]
+    lost += ["fp32"] if had.get("dtype") == "fp32" and options.dtype == "fp16" else []
+    lost += ["patch maps"] if had.get("with_patches") and not options.with_patches else []
+    if lost:
+        log.warning(
+            "%s had %s, which this run does not ask for and gives up; configure `embeddings` to keep it",
+            output,
+            ", ".join(lost),
+        )
 
 
 def _all_parts(
@@ -239,6 +259,8 @@ def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
     if not engines:
         return {}
     facts = {name: value for name, value in receipts[0].facts.items() if name != "copied"}
+    batches = sorted({tuple(receipt.facts["batch"]) for receipt in receipts})
+    facts["batch"] = list(batches[0]) if len(batches) == 1 else [list(each) for each in batches]
     copied = sum(int(receipt.facts["copied"]) for receipt in receipts)
     if copied:
         facts["copied"] = copied

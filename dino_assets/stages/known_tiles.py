@@ -117,9 +117,12 @@ def _images(shard: Shard) -> Iterator[str]:
 
 
 def _is_stored_so(manifest: Manifest, options: EmbeddingOptions) -> bool:
+    # Of the very same columns: a network that gives further tokens rounds the same ones otherwise.
     config = manifest.recipe.config
-    return config.get("dtype") == options.dtype and set(options.columns) <= set(
-        config.get("columns", ())
+    return (
+        config.get("dtype") == options.dtype
+        and config.get("columns") == list(options.columns)
+        and not config.get("with_patches")
     )
 
 

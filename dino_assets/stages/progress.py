@@ -78,6 +78,7 @@ class Progress:
             log.warning("%s: fell back to %s, since %s", self._drop, self._engine, why)
         if not self._is_begun:  # by the first worker that is ready
             self._begun, self._is_begun = time.perf_counter(), True
+            self._said = self._begun
         if not ready.tile_s:
             return
         # Reading, by one thread of each worker, runs beside computing: the slower of the two counts,
@@ -103,10 +104,12 @@ class Progress:
     def _say(self) -> None:
         self._said = now = time.perf_counter()
         rate = self._tiles / max(now - self._begun, 1e-9)
+        # Rows that were known may be gone when their turn comes, and are computed after all.
+        self._todo = max(self._todo, self._tiles)
         left = (self._todo - self._tiles) / rate if rate else 0.0
         log.info(
             "%s: %d of %d tiles (%d %%), %.1f tiles/s, about %s left; shard %d of %d, %d reused; "
-            "read %.1f s, compute %.1f s, write %.1f s",
+            "read %.1f s, compute %.1f s, write %.1f s, summed over threads",
             self._drop,
             self._tiles,
             self._todo,
@@ -127,7 +130,16 @@ class Progress:
             told |= {"shards_copied": self._whole, "tiles_copied": self._copied}
         if self._tiles:
             told["tiles_per_s"] = round(self._tiles / max(took_s, 1e-9), 2)
-        self._say()
+        if self._tiles:
+            self._say()
+        else:
+            log.info(
+                "%s: nothing to compute, shard %d of %d, %d reused",
+                self._drop,
+                len(self._reused) + self._whole + self._made,
+                len(self._sizes),
+                len(self._reused),
+            )
         if self._forecast_s:
             error = took_s / self._forecast_s - 1
             told |= {"forecast_s": round(self._forecast_s, 1), "took_s": round(took_s, 1)}

@@ -154,21 +154,28 @@ def _attend(shards: Iterator[Shard], workers: dict[Connection, Any]) -> Iterator
             assert isinstance(line, Connection)
             try:
                 said = line.recv()
-                if said == _MORE:
-                    line.send(_detach(next(shards, None)))
             except (EOFError, OSError):
-                process = lines.pop(line)
-                process.join(_PATIENCE_S)
-                raise WorkerLostError(
-                    f"the process of one device ended with code {process.exitcode}: killed, or out of "
-                    "memory. Finished shards are kept; run again."
-                ) from None
-            if said == _END:
+                raise _lost(lines[line]) from None
+            if said == _MORE:
+                shard = _detach(next(shards, None))  # its own errors are nobody else's
+                try:
+                    line.send(shard)
+                except OSError:
+                    raise _lost(lines[line]) from None
+            elif said == _END:
                 del lines[line]
             elif isinstance(said, _Raised):
                 raise _rebuild(said)
-            elif said != _MORE:
+            else:
                 yield said
+
+
+def _lost(process: Any) -> WorkerLostError:
+    process.join(_PATIENCE_S)
+    return WorkerLostError(
+        f"the process of one device ended with code {process.exitcode}: killed, or out of memory. "
+        "Finished shards are kept; run again."
+    )
 
 
 def _detach(shard: Shard | None) -> Shard | None:

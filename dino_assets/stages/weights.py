@@ -22,7 +22,7 @@ from dino_assets.store.hub.locating import MAIN, Located
 from dino_assets.store.manifests import find_manifest, read_manifest
 from dino_assets.store.objects import ObjectStore
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 OUTPUT = OutputId("weights")
 
 

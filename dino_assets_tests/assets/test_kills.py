@@ -215,7 +215,7 @@ def expect_completed(project: Project, found: dict[str, bytes], whole: dict[str,
             )
             assert any(
                 f"embeddings: {name}: " in line
-                and f" shard {entry['shards']} of {entry['shards']}, {reused} reused; " in line
+                and f" shard {entry['shards']} of {entry['shards']}, {reused} reused" in line
                 for line in report["log"]
             )
 

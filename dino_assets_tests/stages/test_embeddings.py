@@ -1,6 +1,8 @@
 """Embeddings of real pictures by a tiny model: every tile its vector, and what a rerun costs."""
 
+import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -44,6 +46,7 @@ from dino_assets_tests.store.doubles import WatchedStore
 
 MakeBench = Callable[[ObjectStore], Bench]
 BOTH = EmbeddingOptions(("cls", "mean"), "fp32")
+FP32 = EmbeddingOptions(("cls",), "fp32")
 
 
 @pytest.fixture
@@ -354,6 +357,58 @@ def test_draft_embeddings__another_checkpoint_is_another_space(
     done = bench.commit(weights=weights)
     assert (sum(calls.of_run), done.told["shards_reused"]) == (48, 0)
     assert done.manifest.recipe.output.space != bench.space
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("preprocessor_config.json", {"image_std": [0.2, 0.2, 0.2]}),
+        ("config.json", {"num_attention_heads": 2}),
+        ("config.json", {"rope_theta": 50.0}),
+    ],
+)
+def test_draft_embeddings__the_same_weights_in_another_network(
+    bench: Bench, calls: Calls, checkpoint_dir: Path, tmp_path: Path, file: str, changes: dict
+):
+    """The very same tensors, and yet nothing of what they gave may be taken over."""
+    bench.commit(options=FP32)
+    before = vectors_of(bench)
+    folder = shutil.copytree(checkpoint_dir, tmp_path / "other")
+    said = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(said | changes))
+    commit(bench.store, draft_weights(folder, "tiny"))
+    weights = read_manifest(bench.store, OUTPUT)
+    assert checkpoint_of(weights).weights_sha256 == bench.checkpoint.weights_sha256
+    calls.reset()
+    done = bench.commit(weights=weights, options=FP32)
+    assert sum(calls.of_run) == 48
+    bench.space = str(done.manifest.recipe.output.space)
+    assert (np.abs(vectors_of(bench) - before).max(axis=1) > 1e-5).all()
+
+
+def test_draft_embeddings__who_wrote_the_config_does_not_matter(
+    bench: Bench, calls: Calls, checkpoint_dir: Path, tmp_path: Path
+):
+    bench.commit()
+    folder = shutil.copytree(checkpoint_dir, tmp_path / "other")
+    said = json.loads((folder / "config.json").read_text())
+    said |= {"transformers_version": "9.9", "dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(dict(reversed(said.items()))))
+    commit(bench.store, draft_weights(folder, "tiny"))
+    assert bench.commit(weights=read_manifest(bench.store, OUTPUT)).was_reused
+
+
+def test_draft_embeddings__says_what_a_drop_will_not_have_any_more(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+):
+    bench.commit(options=EmbeddingOptions(("cls", "mean"), "fp32", with_patches=True))
+    bench.commit(options=BOTH)
+    assert "had patch maps, which this run does not ask for" in caplog.text
+    bench.commit()
+    assert "had column mean, fp32, which this run does not ask for" in caplog.text
+    caplog.clear()
+    bench.commit(options=BOTH)
+    assert "does not ask for" not in caplog.text
 
 
 def fail_and_resume(six: Bench, calls: Calls, caplog: pytest.LogCaptureFixture, *, at: int) -> None:

@@ -98,9 +98,9 @@ def test_progress__a_line_every_few_seconds(clock: Clock, seen):
         progress.hear(Step(10, read_s=0.5, compute_s=1.5))
     assert lines(seen)[1:] == [
         "d: 50 of 400 tiles (12 %), 10.0 tiles/s, about 35 s left; shard 0 of 4, 0 reused; "
-        "read 2.5 s, compute 7.5 s, write 0.0 s",
+        "read 2.5 s, compute 7.5 s, write 0.0 s, summed over threads",
         "d: 100 of 400 tiles (25 %), 10.0 tiles/s, about 30 s left; shard 0 of 4, 0 reused; "
-        "read 5.0 s, compute 15.0 s, write 0.0 s",
+        "read 5.0 s, compute 15.0 s, write 0.0 s, summed over threads",
     ]
 
 
@@ -137,7 +137,7 @@ def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
     spent = progress.finish()
     assert lines(seen)[-2:] == [
         "d: 100 of 100 tiles (100 %), 8.3 tiles/s, about 0 s left; shard 1 of 1, 0 reused; "
-        "read 1.0 s, compute 22.0 s, write 0.5 s",
+        "read 1.0 s, compute 22.0 s, write 0.5 s, summed over threads",
         "d: took 12 s, the forecast was 10 s (+20 %)",
     ]
     assert (spent.read_s, spent.compute_s, spent.write_s) == (1.0, 22.0, 0.5)

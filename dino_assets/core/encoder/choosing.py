@@ -54,7 +54,9 @@ def find_engines(compute: ComputeSettings) -> list[Pair]:
                 f"engine {compute.engine!r} does not compute {compute.precision!r} on {device!r} here; "
                 "engine: auto takes what does"
             )
-    if device == "cpu" and ("torch", "fp32") not in pairs:
+    # Not for int8: numbers of another precision would stand in its space.
+    is_exact = compute.precision != "int8"
+    if device == "cpu" and is_exact and ("torch", "fp32") not in pairs:
         pairs.append(("torch", "fp32"))
     return pairs
 
@@ -73,10 +75,8 @@ def _on_cpu(compute: ComputeSettings) -> list[Pair]:
         return [*exact, ("torch", "fp32"), *peer]
     torch_half: list[Pair] = [("torch", "bf16" if torch_has_bf16() else "fp32")]
     if compute.precision == "int8":
-        # Who names another engine is told that it has no int8, rather than given another precision.
-        next_best: list[Pair] = [*half, *torch_half] if compute.engine == "auto" else []
-        return [("onnxruntime", "int8"), *next_best]
-    return [*half, *torch_half, *peer]
+        return [("onnxruntime", "int8")]
+    return list(dict.fromkeys([*half, *torch_half, *exact, *peer]))
 
 
 def _on_device(compute: ComputeSettings) -> list[Pair]:
@@ -84,7 +84,8 @@ def _on_device(compute: ComputeSettings) -> list[Pair]:
         return [("torch", "fp32")]
     if compute.precision == "int8":
         raise ConfigError(f"int8 is computed on a CPU only, not on {compute.device!r}")
-    return [("torch", _half_of(compute.device)), ("torch", "fp32")]
+    half: list[Pair] = [("torch", _half_of(compute.device)), ("torch", "fp16")]
+    return [*dict.fromkeys(half), ("torch", "fp32")]
 
 
 def _half_of(device: str) -> Numerics:

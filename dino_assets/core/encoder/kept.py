@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +17,7 @@ from dino_assets.core.encoder.engine import EngineSpec, NetworkSource
 log = logging.getLogger(__name__)
 
 STAMP = "stamp.json"
+LEFT_AFTER_S = 86_400
 Opened = TypeVar("Opened")
 # Tracing and silencing warnings change what all threads share; and who waits finds it done.
 _ONE_AT_A_TIME = threading.Lock()
@@ -24,10 +27,12 @@ def label_network(source: NetworkSource, spec: EngineSpec, *, version: str) -> d
     """All that decides what a conversion gives."""
     return {
         "weights": source.checkpoint.weights_sha256,
+        "network": source.checkpoint.network,
         "side": source.side_px,
         "outputs": list(source.outputs),
         "batch": spec.batch,
         "engine": spec.engine,
+        "is_int8": spec.numerics == "int8",
         "version": version,
     }
 
@@ -55,7 +60,11 @@ def open_kept(
             log.warning(
                 "the converted network in %s is damaged or another one: made anew", folder.name
             )
-        return _make(folder, label, write=write, read=read)
+        try:
+            return _make(folder, label, write=write, read=read)
+        except PermissionError as err:
+            log.warning("converted networks cannot be kept: %s", err)
+    return open_kept(None, label, write=write, read=read)
 
 
 def _make(
@@ -66,6 +75,7 @@ def _make(
     read: Callable[[Path], Opened],
 ) -> Opened:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(folder)
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as made:
         new = Path(made) / "new"
         new.mkdir()
@@ -77,6 +87,14 @@ def _make(
         found = read(new)
         _put(new, folder, label, aside=Path(made) / "old")
     return found
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what killed conversions left: nobody's works for a day."""
+    for left in folder.parent.glob(f"{folder.name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
+                shutil.rmtree(left)
 
 
 def _put(new: Path, folder: Path, label: dict[str, object], *, aside: Path) -> None:

@@ -129,8 +129,12 @@ def _hush() -> Iterator[None]:
         filters.append((logging.getLogger(name), is_wanted))
     for logger, is_wanted in filters:
         logger.addFilter(is_wanted)
+    handlers = list(logging.root.handlers)
     try:
         yield
     finally:
         for logger, is_wanted in filters:
             logger.removeFilter(is_wanted)
+        # A bare logging.warning() gives the root logger a handler, and every line would come twice.
+        for handler in [each for each in logging.root.handlers if each not in handlers]:
+            logging.root.removeHandler(handler)

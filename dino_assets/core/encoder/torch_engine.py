@@ -43,8 +43,11 @@ class TorchEncoder(Encoder):
             side_px=source.side_px,
             outputs=source.outputs,
             attention=attention,
-        ).to(self._device, self._dtype)
-        network.norm.float()  # the last one costs nothing, and what it gives is what is stored
+        )
+        # The last norm stays in float32: it costs nothing, and what it gives is what is stored.
+        norm, network.norm = network.norm, torch.nn.Identity()
+        network = network.to(self._device, self._dtype)
+        network.norm = norm.to(self._device)
         self._network = torch.compile(network, dynamic=False) if _compiles(spec) else network
         mean, std = (
             torch.tensor(each, device=self._device).view(1, 3, 1, 1)

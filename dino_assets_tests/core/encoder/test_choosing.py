@@ -46,16 +46,16 @@ ORT32, ORT8 = ("onnxruntime", "fp32"), ("onnxruntime", "int8")
 @pytest.mark.parametrize(
     ("precision", "engine", "wanted"),
     [
-        ("half", "auto", [OV16, T16, T32]),
+        ("half", "auto", [OV16, T16, OV32, T32]),
         ("fp32", "auto", [OV32, T32]),
-        ("int8", "auto", [ORT8, OV16, T16, T32]),
-        ("half", "openvino", [OV16, T32]),
+        ("int8", "auto", [ORT8]),  # nothing else belongs into its space
+        ("half", "openvino", [OV16, OV32, T32]),
         ("fp32", "openvino", [OV32, T32]),
         ("half", "torch", [T16, T32]),
         ("fp32", "torch", [T32]),
         ("half", "onnxruntime", [ORT32, T32]),
         ("fp32", "onnxruntime", [ORT32, T32]),
-        ("int8", "onnxruntime", [ORT8, T32]),
+        ("int8", "onnxruntime", [ORT8]),
     ],
 )
 def test_list_engines__best_first(one_tiny: Sample, machine, precision, engine, wanted):
@@ -67,7 +67,7 @@ def test_list_engines__best_first(one_tiny: Sample, machine, precision, engine, 
     [
         ("half", [T16, T32]),
         ("fp32", [T32]),
-        ("int8", [ORT8, T16, T32]),
+        ("int8", [ORT8]),
     ],
 )
 def test_list_engines__without_openvino(one_tiny: Sample, machine, precision, wanted):
@@ -79,7 +79,7 @@ def test_list_engines__processor_without_bf16(one_tiny: Sample, machine):
     machine(bf16=False, torch_bf16=False)
     assert pairs(one_tiny) == [OV32, T32]
     assert pairs(one_tiny, engine="openvino") == [OV32, T32]
-    assert pairs(one_tiny, precision="int8") == [ORT8, OV32, T32]
+    assert pairs(one_tiny, precision="int8") == [ORT8]
     machine(openvino=False, torch_bf16=False)
     assert pairs(one_tiny) == [T32]
 
@@ -97,7 +97,7 @@ def test_list_engines__does_not_look_for_what_was_not_asked(one_tiny: Sample, ma
 @pytest.mark.parametrize(
     ("device", "precision", "wanted"),
     [
-        ("cuda", "half", [T16, T32]),
+        ("cuda", "half", [T16, ("torch", "fp16"), T32]),
         ("mps", "half", [("torch", "fp16"), T32]),
         ("cuda", "fp32", [T32]),
     ],

@@ -101,7 +101,7 @@ def test_import_openvino__leaves_what_is_imported(monkeypatch: pytest.MonkeyPatc
 
 
 def test_has_openvino__not_installed(monkeypatch: pytest.MonkeyPatch):
-    import_openvino.cache_clear()
+    openvino_engine._import.cache_clear()
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert not has_openvino()
     monkeypatch.undo()
@@ -324,3 +324,31 @@ def test_encode__a_view_of_tiles(one_tiny: Sample):
     tiles = draw_tiles(4, SIDE)
     encoder = build(one_tiny, None)
     assert np.array_equal(encoder.encode(tiles[::-1])["cls"], encoder.encode(tiles)["cls"][::-1])
+
+
+RACE = """
+import sys, threading
+import numpy as np
+from dino_assets.core.encoder.openvino_engine import import_openvino
+openvino = import_openvino()
+from openvino import opset13 as ops
+sys.setswitchinterval(1e-6)
+node = ops.parameter([1, 3, 8, 8], np.float32)
+compiled = openvino.Core().compile_model(openvino.Model([ops.relu(node)], [node]), "CPU", {"NUM_STREAMS": 2})
+barrier = threading.Barrier(2)
+def first():
+    request, given = compiled.create_infer_request(), np.zeros((1, 3, 8, 8), np.float32)
+    barrier.wait()
+    request.infer([given], share_inputs=True)
+    np.array(request.get_output_tensor(0).data)
+threads = [threading.Thread(target=first) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+@pytest.mark.slow
+def test_import_openvino__first_inferences_at_the_same_moment_do_not_wait_for_each_other():
+    """Without the one inference at the import, 3 of 14 processes hung for ever."""
+    for _ in range(30):
+        subprocess.run([sys.executable, "-c", RACE], check=True, timeout=60)
