@@ -108,6 +108,10 @@ class Bench:
         return open_encoder(source, COMPUTE, cache=self.cache).encoder.encode(tiles)
 
 
+def vectors_of(bench: Bench, column: str = "cls") -> np.ndarray:
+    return np.stack(bench.rows()[column].to_numpy(zero_copy_only=False))
+
+
 class Calls:
     """Counts what the model is asked: by a run, and by anybody (gates and try-outs too)."""
 
