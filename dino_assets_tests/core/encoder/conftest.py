@@ -7,6 +7,9 @@ import pytest
 
 from dino_assets.records import Checkpoint
 from dino_assets_tests.core.encoder.networks import FAMILIES, Sample, write_sample
+from dino_assets_tests.core.encoder.trials import IMAGENET, Trial, try_out
+
+SampleOf = Callable[..., Sample]
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,29 @@ def one_tiny(sample_of: Callable[..., Sample]) -> Sample:
 def one_tiny_checkpoint(sample_of: Callable[..., Sample]) -> Checkpoint:
     """What the tiny network of ``one_tiny`` is."""
     return sample_of("dinov3_vit").checkpoint
+
+
+@pytest.fixture(scope="session")
+def trial_of(sample_of: SampleOf) -> Callable[..., Trial]:
+    known: dict[str, Trial] = {}
+
+    def get(family: str, *, patches: int = 7, **options: object) -> Trial:
+        key = f"{family} {patches} {sorted(options.items())}"
+        if key not in known:
+            sizes = {"dim": 128, "layers": 4, "heads": 4, "statistics": IMAGENET, **options}
+            sample = sample_of(family, **sizes)
+            known[key] = try_out(sample, patches * sample.checkpoint.patch_px)
+        return known[key]
+
+    return get
+
+
+@pytest.fixture(params=FAMILIES)
+def sharp_trial(request: pytest.FixtureRequest, trial_of: Callable[..., Trial]) -> Trial:
+    """Places and registers are told by attention alone: here it is as uneven as a trained one's."""
+    return trial_of(request.param, is_sharp=True)
+
+
+@pytest.fixture(params=FAMILIES)
+def trial(request: pytest.FixtureRequest, trial_of: Callable[..., Trial]) -> Trial:
+    return trial_of(request.param)
