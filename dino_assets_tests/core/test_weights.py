@@ -646,3 +646,35 @@ def test_read_checkpoint__index_names_a_tensor_that_no_shard_holds(sharded: Path
         InvalidCheckpointError, match=r"1 tensors that no shard holds, 'head.weight'"
     ):
         read(sharded)
+
+
+def test_read_checkpoint__registers_of_none(tmp_path: Path):
+    """transformers writes a tensor without rows for a DINOv3 that has no registers."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    config = DINOv3ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=1, num_register_tokens=0
+    )
+    DINOv3ViTModel(config).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert read(tmp_path).registers == 0
+
+
+def test_read_checkpoint__names_the_network_by_what_it_computes(tmp_path: Path):
+    write_model(tmp_path, "dinov2", is_sharded=False)
+    first = read(tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    for changes, is_same in (
+        ({"transformers_version": "9", "architectures": None, "dtype": "float16"}, True),
+        ({"layer_norm_eps": 1e-3}, False),
+        ({"hidden_act": "relu"}, False),
+    ):
+        write_json(tmp_path / CONFIG, config | changes)
+        found = read(tmp_path)
+        assert found.weights_sha256 == first.weights_sha256
+        assert (found.network == first.network) is is_same, changes
+    write_json(tmp_path / CONFIG, config)
+    write_json(
+        tmp_path / "preprocessor_config.json", {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    )
+    assert read(tmp_path).network != first.network

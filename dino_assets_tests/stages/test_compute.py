@@ -72,6 +72,7 @@ def test_resolve_compute__says_which_accelerator_is_here(monkeypatch: pytest.Mon
         ({"precision": "bf16"}, "compute precision is 'bf16'; use one of half, fp32, int8"),
         ({"engine": "onnx"}, "compute engine is 'onnx'; use one of auto, openvino, torch"),
         ({"threads": -1}, r"threads=-1, batch=0, processes=0: 0 \(automatic\)"),
+        ({"precision": "int8", "engine": "torch"}, "onnxruntime alone has it"),
         ({"processes": -2}, r"processes=-2: 0 \(automatic\) or more expected"),
         ({"batch": -8}, "threads=0, batch=-8"),
     ],

@@ -286,3 +286,13 @@ def test_open_encoder__a_cache_that_cannot_be_kept(
     ready = open_encoder(source, COMPUTE, cache=tmp_path)
     assert not ready.refused
     assert "cannot be kept" in caplog.text
+
+
+def test_open_encoder__mean_alone_tells_the_cosine_of_cls(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    """Of what was not asked the figure is that of the whole network, not a zero that looks like a fault."""
+    mean = replace(source, outputs=("mean",))
+    facts = open_encoder(mean, COMPUTE, cache=tmp_path).facts
+    assert facts["gate"]["cls_cosine"] == 1.0
+    assert list(facts["gate"]["norms"]) == ["mean"]

@@ -179,3 +179,23 @@ def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
 )
 def test_show_seconds__reads_well(seconds: float, shown: str):
     assert show_seconds(seconds) == shown
+
+
+def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, seen):
+    """More is computed than was told: never above 100 %, never less than nothing left."""
+    progress = Progress("d", make_shards(1), [])
+    progress.copied(60, images=3, shards=0)
+    progress.hear(ready())
+    progress.hear(Step(100, 0.0, 10.0))
+    progress.hear(done(0))
+    clock.now += 10
+    progress.finish()
+    (said,) = [line for line in lines(seen) if "tiles/s" in line]
+    assert "100 of 100 tiles (100 %)" in said
+    assert "about 0 s left" in said
+
+
+def test_progress__nothing_to_compute(clock: Clock, seen):
+    progress = Progress("d", make_shards(2), [0, 1])
+    progress.finish()
+    assert lines(seen)[-1] == "d: nothing to compute, shard 2 of 2, 2 reused"

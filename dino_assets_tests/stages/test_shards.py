@@ -51,6 +51,21 @@ def sizes_of(cut: list[Shard]) -> list[int]:
     return [shard.tiles.num_rows for shard in cut]
 
 
+# --- the parent's own errors ---
+
+
+def test_map_shards__an_error_of_the_shards_is_no_workers_fault(tmp_path: Path):
+    """A store that fails while a shard is fetched for a worker: that is what is raised."""
+
+    def failing() -> Iterator[Shard]:
+        yield from make_shards(2)
+        raise OSError(5, "the disk")
+
+    with pytest.raises(OSError, match="the disk"):
+        list(map_shards(failing(), Echo(tmp_path), devices=TWO))
+    assert multiprocessing.active_children() == []
+
+
 # --- cutting --------------------------------------------------------------------------------
 
 

@@ -68,6 +68,15 @@ def test_hush__takes_nothing_else_away(caplog):
     assert [record.getMessage()[:10] for record in caplog.records] == ["the disk i", "Please con"]
 
 
+def test_hush__leaves_no_second_voice(monkeypatch: pytest.MonkeyPatch):
+    """A bare ``logging.warning`` gives the root logger a handler: then every line came twice."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with onnx_engine._hush():
+        logging.warning("Please consider to run pre-processing before quantization.")
+        assert logging.root.handlers
+    assert logging.root.handlers == []
+
+
 @pytest.mark.slow
 def test_int8__is_neither_float32_nor_far(one_tiny: Sample, tmp_path: Path):
     tiles = draw_tiles(3, SIDE)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from dino_assets.core.encoder import openvino_engine
+from dino_assets.core.encoder.kept import label_network
 from dino_assets.core.encoder.openvino_engine import (
     OpenVinoEncoder,
     has_bf16,
@@ -287,7 +288,7 @@ def test_kept__two_processes_at_once_and_one_killed(one_tiny: Sample, tmp_path: 
 
 
 def test_kept__what_a_kill_left_is_in_nobodys_way(
-    one_tiny: Sample, tmp_path: Path, forbid_converting
+    one_tiny: Sample, tmp_path: Path, forbid_converting, monkeypatch: pytest.MonkeyPatch
 ):
     kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
     left = tmp_path / "kept-x7f3"
@@ -297,6 +298,23 @@ def test_kept__what_a_kill_left_is_in_nobodys_way(
     forbid_converting()
     assert_same(build(one_tiny, kept).encode(tiles), first)
     assert left.is_dir()
+    # A day later nobody can be at work in it any more.
+    os.utime(left, (0, 0))
+    shutil.rmtree(kept)
+    monkeypatch.undo()
+    build(one_tiny, kept)
+    assert not left.exists()
+
+
+def test_kept__another_config_is_another_network(one_tiny: Sample, tmp_path: Path):
+    """The same weights: what was converted for other heads or statistics is not taken."""
+    spec_ = spec("openvino", "fp32", 2)
+    labels = [
+        label_network(replace(source, checkpoint=checkpoint), spec_, version="1")
+        for source in [one_tiny.at(SIDE)]
+        for checkpoint in (one_tiny.checkpoint, replace(one_tiny.checkpoint, network="other"))
+    ]
+    assert labels[0] != labels[1]
 
 
 def test_kept__half_a_folder_of_its_name(one_tiny: Sample, tmp_path: Path):
