@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from dino_assets.cli import main
 from dino_assets.instance import open_instance
-from dino_assets.records import OutputId
+from dino_assets.records import Draft, OutputId, Recipe
 from dino_assets.settings import load_settings, resolve_storage
 from dino_assets.stages.states import find_outputs
 from dino_assets.stages.weights import draft_weights
@@ -109,6 +111,30 @@ def test_drops_list__one_bad_record_hides_no_other(project, write_photo, capsys)
     assert good.startswith("good")
     assert main(["verify"]) == 1
     assert "drops/bad.json" in capsys.readouterr().out
+
+
+def test_parts__of_two_spaces_apart(project, capsys):
+    """What lies in two spaces is not to be opened together: stdout has paths, stderr says of what."""
+    schema = pa.schema([("tile_id", pa.string())])
+    for space, precision in (("aaaa", "half"), ("bbbb", "int8")):
+        recipe = Recipe(
+            OutputId("embeddings", "one", space),
+            "1",
+            {"space": {"precision": precision, "side_px": 518}},
+        )
+        rows = pa.record_batch([[space]], schema=schema)
+        commit(store(), Draft(recipe, lambda rows=rows: iter([rows]), schema))
+    assert main(["parts", "embeddings", "one"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert said.err.splitlines() == [
+        "# half, 518 px: --space aaaa",
+        "# int8, 518 px: --space bbbb",
+    ]
+    assert main(["parts", "embeddings", "one", "--space", "bbbb"]) == 0
+    assert capsys.readouterr().out == said.out.splitlines(keepends=True)[1]
+    assert main(["export", "embeddings", "one", "--space", "bbbb", "--to", "out"]) == 0
+    assert [path.name for path in Path("out").iterdir()] == ["embeddings-0.parquet"]
 
 
 def test_parts__says_what_there_is(project, checkpoint_dir, capsys):

@@ -1,6 +1,7 @@
 """What is committed: its files, its health, its leftovers."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from dino_assets.addresses import expand_path
@@ -14,6 +15,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parts = commands.add_parser("parts", help="the Parquet files of a committed table")
     parts.add_argument("asset", metavar="ASSET")
     parts.add_argument("drop", metavar="DROP", nargs="?")
+    parts.add_argument("--space", metavar="ID", help="of embeddings in several spaces, this one")
     parts.set_defaults(run=_parts)
 
     export = commands.add_parser(
@@ -22,6 +24,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     export.add_argument("asset", metavar="ASSET")
     export.add_argument("drop", metavar="DROP", nargs="?", help="a drop, or a round of selections")
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER")
+    export.add_argument("--space", metavar="ID", help="of several spaces, this one")
     export.set_defaults(run=_export)
 
     verify = commands.add_parser("verify", help="read everything committed and check its hashes")
@@ -39,8 +42,12 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.stages.states import find_outputs
 
     store = open_store(settings.storage)
-    found = find_outputs(store, options.asset, options.drop)
+    found = find_outputs(store, options.asset, options.drop, space=options.space)
     for manifest in found:
+        if len(found) > 1:  # vectors of two spaces are not to be opened together
+            space = manifest.recipe.config.get("space", {})
+            about = f"{space.get('precision')}, {space.get('side_px')} px: " if space else ""
+            say(f"# {about}--space {manifest.recipe.output.space}", to=sys.stderr)
         for part in manifest.parts:
             say(str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}")
     return 0
@@ -51,7 +58,11 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
 
     folder = expand_path(options.to).absolute()
     for path in export_files(
-        open_store(settings.storage), options.asset, options.drop, folder=folder
+        open_store(settings.storage),
+        options.asset,
+        options.drop,
+        folder=folder,
+        space=options.space,
     ):
         say(str(path))
     return 0
