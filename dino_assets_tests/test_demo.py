@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -187,17 +188,18 @@ def test_demo__interrupted(clone: Path):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=bare
     ) as process:
-        for line in process.stdout:
-            if "shard 1 of 3" in line:
-                process.send_signal(signal.SIGINT)
-                break
+        next(line for line in process.stdout if "forecast: " in line)
+        while not list((clone / "data" / "receipts").rglob("*.json")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
         said, complained = process.communicate(timeout=120)
     assert process.returncode == 130, said + complained
     assert "Interrupted. What is finished is kept; run it again to go on.\n" in complained
     assert "Traceback" not in said + complained
     again = subprocess.run(command, capture_output=True, text=True, env=bare)
     assert again.returncode == 0, again.stderr
-    assert re.search(r"shard 1 of 3, 165 tiles, 1 shards reused", again.stdout)
+    assert re.search(r"[12] of 3 shards are there already and are reused", again.stdout)
 
 
 @pytest.mark.slow
