@@ -75,6 +75,14 @@ def _open(
     return open_table(storage.open(), asset, drops=drops_of_run(context))
 
 
+def _open_embedded(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
+) -> tuple[CommittedTable, dict[str, CommittedTable]]:
+    """The run's tiles, and per drop its embeddings in the space that is asked for now."""
+    store, tiles = storage.open(), _open(context, storage, "tiles")
+    return tiles, open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
+
+
 @dg.asset_check(asset="weights", blocking=True, description="Every stored file has its sha256.")
 def weights_are_whole(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
@@ -184,9 +192,7 @@ def embeddings_match_tiles(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
 ) -> dg.AssetCheckResult:
     """Hold the vectors against the tiles."""
-    tiles = _open(context, storage, "tiles")
-    store = storage.open()
-    found = open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
+    tiles, found = _open_embedded(context, storage, compute)
     verdicts = [judge_embeddings(tiles, found[drop], drop) for drop in tiles.drops]
     return to_result(context, verdicts + _unmade(tiles))
 
@@ -202,15 +208,14 @@ def embeddings_are_familiar(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
 ) -> dg.AssetCheckResult:
     """Name the tiles that no other drop has the like of."""
-    store, tiles = storage.open(), _open(context, storage, "tiles")
-    found = open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
+    tiles, found = _open_embedded(context, storage, compute)
     spaces: dict[str, list[str]] = {}
     for drop, table in found.items():
         if drop in table.drops:
             spaces.setdefault(str(table.space), []).append(drop)
     drifts = []
     for space, names in spaces.items():
-        drifts += compare_drops(open_table(store, "embeddings", space=space), names)
+        drifts += compare_drops(open_table(storage.open(), "embeddings", space=space), names)
     rows = [tile for drift in drifts if drift.verdict.warns for tile in drift.novel][:SHOWN_ROWS]
     columns = [dg.TableColumn(name) for name in ("drop", "tile_id", "image_id", "novelty")]
     return to_result(

@@ -1,6 +1,5 @@
 """What the bench of the encoder computes with: seeded checkpoints, photographs, and how much work a tile is."""
 
-import io
 import json
 import os
 import subprocess
@@ -10,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from dino_assets.core.tiling import cut_windows, make_grid
 from dino_assets.core.weights import read_checkpoint
 from dino_assets.records import Checkpoint
+from dino_assets_tests.bench.photographs import draw_photo
 
 PROJECT = Path(__file__).resolve().parents[2]
 FLIGHT = PROJECT.parent / "shared" / "flight"
@@ -92,22 +91,8 @@ def find_or_draw_photographs(folder: Path) -> list[Path]:
     if found:
         return found
     for seed in range(6):
-        (folder / f"{seed}.jpg").write_bytes(draw_photograph(seed))
+        (folder / f"{seed}.jpg").write_bytes(draw_photo(seed, width=WIDTH, height=HEIGHT))
     return sorted(folder.glob("*.jpg"))
-
-
-def draw_photograph(seed: int) -> bytes:
-    """Blotches of all sizes with the grain of a small sensor, quality 90."""
-    rng = np.random.default_rng(seed)
-    pixels = np.full((HEIGHT, WIDTH, 3), 110, np.float32)
-    for size, strength in ((512, 30), (64, 20), (8, 14)):
-        cells = rng.normal(0, strength, (HEIGHT // size + 2, WIDTH // size + 2))
-        layer = Image.fromarray(cells.astype(np.float32))
-        pixels += np.asarray(layer.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))[..., None]
-    pixels += rng.standard_normal((HEIGHT, WIDTH, 1), np.float32) * 5
-    sink = io.BytesIO()
-    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(sink, "JPEG", quality=90)
-    return sink.getvalue()
 
 
 def all_windows(side_px: int) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Engines are held against the reference once; what fails is passed over, visibly."""
 
+import errno
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -270,15 +272,16 @@ def test_open_encoder__of_this_machine(source: NetworkSource, tmp_path: Path):
     open_encoder.cache_clear()
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_open_encoder__a_cache_that_cannot_be_kept(
-    source: NetworkSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+    source: NetworkSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, code: int
 ):
     """Nothing is wrong with the engine: it is used, and converted and asked again the next time."""
     mkdir = Path.mkdir
 
     def refuse(path: Path, *args, **options) -> None:
         if "engines" in path.parts:
-            raise PermissionError(13, "Permission denied")
+            raise OSError(code, os.strerror(code))
         mkdir(path, *args, **options)
 
     monkeypatch.setattr(Path, "mkdir", refuse)

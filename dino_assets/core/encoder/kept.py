@@ -1,6 +1,7 @@
 """Converted networks on the disk, a folder each: whole and of this very network, or made anew."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -32,7 +33,6 @@ def label_network(source: NetworkSource, spec: EngineSpec, *, version: str) -> d
         "outputs": list(source.outputs),
         "batch": spec.batch,
         "engine": spec.engine,
-        "is_int8": spec.numerics == "int8",
         "version": version,
     }
 
@@ -62,7 +62,9 @@ def open_kept(
             )
         try:
             return _make(folder, label, write=write, read=read)
-        except PermissionError as err:
+        except OSError as err:
+            if err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
             log.warning("converted networks cannot be kept: %s", err)
     return open_kept(None, label, write=write, read=read)
 
