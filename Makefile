@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.lock 2>&1 | { grep --line-buffered -vE '^(WARNING: Location|Requirement already|Looking in|  )' || true; } | sed -uE 's/^(Collecting [^ ]+).*/\1/; s/^(Installing collected packages).*/\1 …/; s/^(Successfully installed).*/\1/'
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@echo "Compiling for UMAP, once …"
-	@$(BIN)/python -c 'from dino_assets.core.projection import warm_up; warm_up()'
+	@$(BIN)/python -c 'from dino_assets.projections.layout import warm_up; warm_up()'
 	@rm -f $(VENV)/.ready-*; touch $@
 
 demo: $(READY)  ## two drawn flights through the whole lineage, in a minute

@@ -9,16 +9,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "defs": "dino_assets.definitions",
-    "fetch_dinov3": "dino_assets.api.fetcher",
-    "validate_dinov3": "dino_assets.api.fetcher",
+    # Not `defs` or `definitions`: importing the modules of these names would hide it.
+    "lineage": ("dino_assets.definitions", "defs"),
+    "fetch_dinov3": ("dino_assets.api.fetcher", "fetch_dinov3"),
+    "validate_dinov3": ("dino_assets.api.fetcher", "validate_dinov3"),
 }
 
 
 def __getattr__(name: str) -> Any:
     # `dagster … -m dino_assets` looks for Definitions among this module's attributes.
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        module, attribute = _LAZY[name]
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -4,24 +4,41 @@ from typing import Any
 
 import dagster as dg
 
-from dino_assets.assets.embeddings import embeddings
-from dino_assets.assets.images import images
-from dino_assets.assets.projections import projections
-from dino_assets.assets.selections import selections
-from dino_assets.assets.tiles import tiles
-from dino_assets.assets.weights import weights
-from dino_assets.checks import ALL_CHECKS
+from dino_assets.defs.assets.embeddings import embeddings
+from dino_assets.defs.assets.images import images
+from dino_assets.defs.assets.projections import projections
+from dino_assets.defs.assets.selections import selections
+from dino_assets.defs.assets.tiles import tiles
+from dino_assets.defs.assets.weights import weights
+from dino_assets.defs.checks.embeddings import embeddings_are_familiar, embeddings_match_tiles
+from dino_assets.defs.checks.images import images_are_complete, images_are_usable, images_look_right
+from dino_assets.defs.checks.projections import projections_are_complete
+from dino_assets.defs.checks.selections import selections_are_sound
+from dino_assets.defs.checks.tiles import tiles_cover_images
+from dino_assets.defs.checks.weights import weights_are_whole
+from dino_assets.defs.io_manager import CommittingIOManager
+from dino_assets.defs.jobs import ALL_JOBS
+from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.defs.resources.hub import HubResource
+from dino_assets.defs.resources.inbox import InboxResource
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.schedules import ALL_SCHEDULES
+from dino_assets.defs.sensors import ALL_SENSORS
 from dino_assets.errors import MissingExtraError
-from dino_assets.jobs import ALL_JOBS
-from dino_assets.records import Settings
-from dino_assets.resources.compute import ComputeResource
-from dino_assets.resources.hub import HubResource
-from dino_assets.resources.inbox import InboxResource
-from dino_assets.resources.io_managers import CommittingIOManager
-from dino_assets.resources.storage import StorageResource
-from dino_assets.schedules import ALL_SCHEDULES
-from dino_assets.sensors import ALL_SENSORS
-from dino_assets.settings import is_in_environment, load_settings
+from dino_assets.settings.environment import is_in_environment, load_settings
+from dino_assets.settings.records import Settings
+
+ALL_CHECKS: list[dg.AssetChecksDefinition] = [
+    weights_are_whole,
+    images_are_usable,
+    images_are_complete,
+    images_look_right,
+    tiles_cover_images,
+    embeddings_match_tiles,
+    embeddings_are_familiar,
+    projections_are_complete,
+    selections_are_sound,
+]
 
 # Our names of an S3 store's secrets → dagster-aws' names.
 S3_SECRETS = {
@@ -53,10 +70,10 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
         from dagster_aws.s3 import S3Resource
     except ImportError as err:
         raise MissingExtraError(f"Storage {where.url!r}", extra="s3") from err
-    from dino_assets.resources.s3 import S3StorageResource
+    from dino_assets.defs.resources.s3 import S3StorageResource
 
     # Secrets stay names of variables. An EnvVar that is not set fails at run time, so only those that
-    # are set are named; for the others (a value in .env, the documents' defaults) settings.py is asked
+    # are set are named; for the others (a value in .env, the documents' defaults) settings.environment is asked
     # when the store is opened.
     secrets: dict[str, Any] = {
         S3_SECRETS[secret]: dg.EnvVar(variable)

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from uuid import uuid4
 
-from dino_assets.core.encoder import find_engines
+from dino_assets.compute.devices import resolve_compute
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.defs.instance import instance_home, open_instance
+from dino_assets.embeddings.encoder import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
-from dino_assets.instance import instance_home, open_instance
-from dino_assets.records import ComputeSettings, Settings, Verdict
-from dino_assets.stages.compute import resolve_compute
-from dino_assets.stages.weights import checkpoint_of, find_stored_weights, read_located
-from dino_assets.store.hub.locating import locate_checkpoint
+from dino_assets.settings.records import Settings
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets.verdicts import Verdict
+from dino_assets.weights.fetching import read_located
+from dino_assets.weights.hub.locating import locate_checkpoint
+from dino_assets.weights.stage import checkpoint_of, find_stored_weights
 
 MIN_FREE_BYTES = 2 * 10**9  # one large checkpoint and the results of a few flights
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dino_assets.records import StorageSettings
+from dino_assets.embeddings.stage import worker as embedding_work
+from dino_assets.settings.records import StorageSettings
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
-from dino_assets_tests.hub_server import HubServer, hub_for_test
-from dino_assets_tests.servers import s3_server
+from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test
+from dino_assets_tests.worlds.servers import s3_server
 
 FOREIGN = ("DINO_", "MINIO_", "AWS_", "AZURE_", "HF_", "DAGSTER_", "EMBED_BUCKET", "USE_MINIO")
 
@@ -70,9 +71,21 @@ def local_store(tmp_path: Path) -> ObjectStore:
 @pytest.fixture(scope="session")
 def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny real DINOv3-shaped checkpoint. Shared: copy it before you change it."""
-    from dino_assets.samples.checkpoint import write_demo_checkpoint
+    from dino_assets.demo.checkpoint import write_demo_checkpoint
 
     return write_demo_checkpoint(tmp_path_factory.mktemp("checkpoint"), dim=16, layers=2)
+
+
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where gates passed before are remembered."""
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture
+def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forecasts from a single round: their figures are not what is tested."""
+    monkeypatch.setattr(embedding_work, "TRIAL_S", 0.0)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,29 @@ from dino_assets_tests.conftest import REPOSITORY
 
 BIN = Path(sys.executable).parent
 
+ORDER = "the lineage is the import order"
+PURE = "pure rooms know no store and no network"
 PLANTS = [
-    ("shell -> faces -> adapters", "store/objects.py", "import dino_assets.checks"),
-    ("shell -> faces -> adapters", "settings.py", "import dino_assets.stages.drops"),
-    ("shell -> faces -> adapters", "unplaced.py", "X = 1"),
-    ("core stages do not know each other", "core/images.py", "import dino_assets.core.tiling"),
-    ("core stages do not know each other", "core/unplaced.py", "X = 1"),
-    ("only the Dagster shell knows Dagster", "stages/images.py", "import dagster"),
-    ("only the Dagster shell knows Dagster", "store/tables.py", "import dagster_aws"),
-    ("stages do not borrow the shell", "stages/tiles.py", "import dino_assets.resources.storage"),
-    ("core reaches no network", "core/weights.py", "import huggingface_hub"),
-    ("core reaches no network", "core/weights.py", "import obstore"),
+    (ORDER, "store/objects.py", "import dino_assets.defs.checks.outcome"),
+    (ORDER, "settings/environment.py", "import dino_assets.drops.registry"),
+    (ORDER, "images/rows.py", "import dino_assets.tiles.grid"),
+    (ORDER, "projections/layout.py", "import dino_assets.selections.rounds"),
+    (ORDER, "unplaced.py", "X = 1"),
+    ("inside images", "images/scores.py", "import dino_assets.images.rows"),
+    ("inside images", "images/unplaced.py", "X = 1"),
+    ("inside store", "store/objects.py", "import dino_assets.store.commits.parts"),
+    ("only the Dagster shell knows Dagster", "images/stage/drafting.py", "import dagster"),
+    ("only the Dagster shell knows Dagster", "store/commits/tables.py", "import dagster_aws"),
+    (PURE, "images/rows.py", "import dino_assets.store.commits.reading"),
+    (PURE, "tiles/grid.py", "import dino_assets.tiles.stage"),
+    (PURE, "weights/checkpoint.py", "import huggingface_hub"),
+    (PURE, "weights/checkpoint.py", "import obstore"),
 ]
+# What joins a noun's pure rooms with the store, the disk or the network.
+JOINING = {
+    "drops": {"arrivals", "finished", "listing", "registry", "sources", "survey"},
+    "weights": {"fetching", "hub", "importing", "stage"},
+}
 
 
 @pytest.fixture
@@ -55,6 +67,16 @@ def test_layers__planted(tree: Path, contract: str, file: str, line: str):
         assert "unplaced" in output
     else:
         assert any(text.startswith(contract) for text in broken), output
+
+
+def test_layers__every_room_of_a_noun_is_pure_or_its_stage():
+    rules = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = [each for each in rules["contracts"] if each["name"].startswith(PURE)]
+    pure = set(contract["source_modules"])
+    for noun in ("weights", "drops", "images", "tiles", "embeddings", "projections", "selections"):
+        rooms = {path.stem for path in (REPOSITORY / "dino_assets" / noun).glob("*[!_]*")}
+        rooms -= {"__init__", "__pycache__"} | JOINING.get(noun, {"stage"})
+        assert {f"dino_assets.{noun}.{room}" for room in rooms} <= pure
 
 
 def test_layers__kept(tree: Path):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.catalogue import DEFAULT_TEACHER
-from dino_assets.samples.checkpoint import write_demo_checkpoint
+from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.weights.catalogue import DEFAULT_TEACHER
 from dino_assets_tests.conftest import REPOSITORY
-from dino_assets_tests.hub_server import hub_for_test
+from dino_assets_tests.worlds.hub_server import hub_for_test
 
 README = (REPOSITORY / "README.md").read_text()
 BASH = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -110,7 +110,7 @@ def test_readme__names_only_what_exists():
 
 
 def test_readme__configuration_is_what_settings_read():
-    from dino_assets.settings import _Environment
+    from dino_assets.settings.environment import _Environment
 
     table = README.split("## Configuration")[1].split("##")[0]
     named = set(re.findall(r"`([A-Z][A-Z_]+)`", table))

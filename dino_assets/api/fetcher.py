@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dino_assets.addresses import expand_path
-from dino_assets.catalogue import DEFAULT_TEACHER
-from dino_assets.core.architecture import shorten
 from dino_assets.errors import ConfigError, DinoAssetsError
-from dino_assets.settings import find_root
-from dino_assets.stages.fetches import check_checkpoint, fetch_checkpoint
-from dino_assets.store.hub.filling import Progress
+from dino_assets.settings.environment import find_root
+from dino_assets.settings.urls import expand_path
+from dino_assets.weights.architecture import shorten
+from dino_assets.weights.catalogue import DEFAULT_TEACHER
+from dino_assets.weights.fetching import check_checkpoint, fetch_checkpoint
+from dino_assets.weights.hub.filling import Progress
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dino_assets import __version__
 from dino_assets.cli import checkpoints, drops, outputs, setup, tiles
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError, public_name
-from dino_assets.settings import load_settings
+from dino_assets.settings.environment import load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from dino_assets.addresses import expand_path, resolve_path
-from dino_assets.catalogue import DEFAULT_TEACHER, full_name
 from dino_assets.cli.terminal import say, showing_progress
-from dino_assets.core.weights import StatisticsName
 from dino_assets.errors import ConfigError
-from dino_assets.records import Checkpoint, Settings
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path, resolve_path
+from dino_assets.weights.catalogue import DEFAULT_TEACHER, full_name
+from dino_assets.weights.checkpoint import StatisticsName
+from dino_assets.weights.records import Checkpoint
 
 _PLAIN = ("model", "pytorch_model", "weights", "checkpoint")
 
@@ -74,11 +75,10 @@ def run_fetcher(options: argparse.Namespace, settings: Settings) -> int:
 
 def _fetch(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.api.fetcher import FetcherConfig
-    from dino_assets.core.architecture import check_config
-    from dino_assets.stages.fetches import fetch_checkpoint
-    from dino_assets.stages.weights import read_located
-    from dino_assets.store.hub.filling import Watch
-    from dino_assets.store.hub.locating import locate_checkpoint
+    from dino_assets.weights.architecture import check_config
+    from dino_assets.weights.fetching import fetch_checkpoint, read_located
+    from dino_assets.weights.hub.filling import Watch
+    from dino_assets.weights.hub.locating import locate_checkpoint
 
     for name in ("model", "revision"):  # a script's variable that is not set, most likely
         if getattr(options, name) == "":
@@ -107,7 +107,7 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _import(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.stages.imports import import_checkpoint
+    from dino_assets.weights.importing.writing import import_checkpoint
 
     source = _read_path(options, "source")
     if options.to is None:
@@ -161,7 +161,7 @@ def _within(folder: Path, root: Path) -> Path:
 
 
 def _checkpoint(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.samples.checkpoint import find_or_write_demo_checkpoint
+    from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint
 
     folder = _straighten(_read_path(options, "folder")).absolute()
     find_or_write_demo_checkpoint(folder)

@@ -2,10 +2,12 @@
 
 import argparse
 
-from dino_assets.addresses import expand_path
 from dino_assets.cli.terminal import say
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.drops.records import Drop
 from dino_assets.errors import ConfigError
-from dino_assets.records import ComputeSettings, Drop, Settings
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
 from dino_assets.store.objects import open_store
 
 
@@ -60,9 +62,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _register(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.instance import open_instance
-    from dino_assets.partitions import add_drop_keys
-    from dino_assets.stages.drops import inbox_address, register_drop
+    from dino_assets.defs.instance import open_instance
+    from dino_assets.defs.partitions import add_drop_keys
+    from dino_assets.drops.registry import inbox_address, register_drop
 
     source = options.source or inbox_address(settings.inbox, options.name)
     if options.source and "://" not in options.source:
@@ -85,8 +87,8 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.stages.drops import find_drops
-    from dino_assets.stages.states import describe_drops
+    from dino_assets.drops.listing import describe_drops
+    from dino_assets.drops.registry import find_drops
 
     store = open_store(settings.storage)
     found = find_drops(store)
@@ -102,9 +104,10 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _report(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.core.lettering import make_printable
-    from dino_assets.stages.drop_reports import PAGE, read_findings
-    from dino_assets.store.readers import open_table
+    from dino_assets.drawing.lettering import make_printable
+    from dino_assets.images.report.making import PAGE
+    from dino_assets.images.stage.judging import read_findings
+    from dino_assets.store.commits.reading import open_table
 
     table = open_table(open_store(settings.storage), "images")
     findings = read_findings(table, options.name)
@@ -118,13 +121,14 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _select(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.stages.drops import find_drops, read_drop
-    from dino_assets.stages.rounds import describe_round, open_round
-    from dino_assets.stages.selections import make_settings
-    from dino_assets.stages.sources import open_source
-    from dino_assets.stages.weights import load_checkpoint
-    from dino_assets.store.manifests import commit
-    from dino_assets.store.readers import SpacedTable, open_table
+    from dino_assets.drops.registry import find_drops, read_drop
+    from dino_assets.drops.sources.opening import open_source
+    from dino_assets.selections.rounds import make_settings
+    from dino_assets.selections.stage.describing import describe_round
+    from dino_assets.selections.stage.opening import open_round
+    from dino_assets.store.commits.reading import SpacedTable, open_table
+    from dino_assets.store.commits.writing import commit
+    from dino_assets.weights.stage import load_checkpoint
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
     tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)

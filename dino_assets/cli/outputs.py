@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from dino_assets.addresses import expand_path
 from dino_assets.cli.terminal import say
-from dino_assets.records import Drop, Settings
+from dino_assets.drops.records import Drop
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
 from dino_assets.store.objects import open_store
 
 
@@ -39,7 +40,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _parts(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.stages.states import find_outputs
+    from dino_assets.store.commits.listing import find_outputs
 
     store = open_store(settings.storage)
     found = find_outputs(store, options.asset, options.drop, space=options.space)
@@ -54,7 +55,7 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.stages.states import export_files
+    from dino_assets.store.commits.listing import export_files
 
     folder = expand_path(options.to).absolute()
     for path in export_files(
@@ -69,9 +70,9 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.stages.drops import find_drops
-    from dino_assets.stages.paid import RECORDS
-    from dino_assets.store.collection import verify
+    from dino_assets.drops.registry import find_drops
+    from dino_assets.selections.stage.paid import RECORDS
+    from dino_assets.store.upkeep.verifying import verify
 
     store = open_store(settings.storage)
     faults = 0
@@ -84,7 +85,7 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _collect(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.store.collection import collect
+    from dino_assets.store.upkeep.collecting import collect
 
     done = collect(open_store(settings.storage), is_dry_run=options.dry_run)
     verb = "would delete" if options.dry_run else "deleted"

@@ -5,8 +5,8 @@ import os
 import sys
 
 from dino_assets.cli.terminal import say
-from dino_assets.records import Settings
-from dino_assets.settings import environment_with
+from dino_assets.settings.environment import environment_with
+from dino_assets.settings.records import Settings
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,7 +25,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.demo import run_demo
+    from dino_assets.demo.running import run_demo
 
     return int(not run_demo(settings, say))
 
@@ -41,7 +41,7 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _ui(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.instance import instance_home, open_instance
+    from dino_assets.defs.instance import instance_home, open_instance
 
     with open_instance(settings.root):
         pass  # initialised under our lock: `dagster dev` starts several processes at once

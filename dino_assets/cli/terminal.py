@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from dino_assets.store.hub.filling import Progress
-from dino_assets.store.hub.progress import ProgressLines
+from dino_assets.weights.hub.filling import Progress
+from dino_assets.weights.hub.progress import ProgressLines
 
 
 def say(text: str, *, to: TextIO | None = None) -> None:

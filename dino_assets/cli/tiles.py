@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from dino_assets.addresses import expand_path
 from dino_assets.cli.terminal import say
 from dino_assets.errors import NotCommittedError
-from dino_assets.records import Settings
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
 from dino_assets.store.objects import open_store
 
 
@@ -40,8 +40,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _preview(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.core.tiling import OVERLAP
-    from dino_assets.stages.previews import preview_tiles
+    from dino_assets.tiles.grid import OVERLAP
+    from dino_assets.tiles.preview import preview_tiles
 
     image = expand_path(options.image)
     target = expand_path(options.to or Path(f"{image.name}.tiles.png"))
@@ -61,7 +61,7 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
 
 def _find_patch(settings: Settings) -> int:
     """As the asset would cut: by the committed checkpoint's patch, else by the named one's family."""
-    from dino_assets.stages.weights import load_checkpoint
+    from dino_assets.weights.stage import load_checkpoint
 
     try:
         return load_checkpoint(open_store(settings.storage)).patch_px
@@ -70,8 +70,8 @@ def _find_patch(settings: Settings) -> int:
 
 
 def _footprints(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.stages.footprints import write_footprints
-    from dino_assets.store.readers import open_table
+    from dino_assets.images.stage.footprint_files import write_footprints
+    from dino_assets.store.commits.reading import open_table
 
     target = expand_path(options.to)
     table = open_table(open_store(settings.storage), options.asset)

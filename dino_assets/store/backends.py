@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from obstore import exceptions as obstore_errors
 from obstore import store
 
-from dino_assets.addresses import checked_endpoint
 from dino_assets.errors import ConfigError, MissingExtraError
-from dino_assets.records import StorageSettings
+from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.urls import checked_endpoint
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig

@@ -15,7 +15,6 @@ import obstore
 from obstore import exceptions as obstore_errors
 from obstore.store import LocalStore, MemoryStore
 
-from dino_assets.addresses import StoreUrl, checked_endpoint, parse_url
 from dino_assets.errors import (
     ConfigError,
     MissingExtraError,
@@ -24,7 +23,8 @@ from dino_assets.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from dino_assets.records import StorageSettings
+from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.urls import StoreUrl, checked_endpoint, parse_url
 from dino_assets.store import backends
 from dino_assets.store.failures import explain
 

@@ -16,8 +16,6 @@ from safetensors.torch import load_file, save_file
 
 import dino_assets
 from dino_assets.api.fetcher import FetcherConfig, fetch_dinov3, validate_dinov3
-from dino_assets.catalogue import DEFAULT_TEACHER, PUBLISHED, short_names
-from dino_assets.core.weights import INDEX, WEIGHTS
 from dino_assets.errors import (
     AuthenticationError,
     CheckpointNotFoundError,
@@ -26,8 +24,10 @@ from dino_assets.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from dino_assets.store.hub.listings import RECORD
-from dino_assets_tests.published import LARGE_DIM, damage, write_one_layer
+from dino_assets.weights.catalogue import DEFAULT_TEACHER, PUBLISHED, short_names
+from dino_assets.weights.checkpoint import INDEX, WEIGHTS
+from dino_assets.weights.hub.listings import RECORD
+from dino_assets_tests.worlds.published import LARGE_DIM, damage, write_one_layer
 
 TOKEN = "hf_VerySecretToken"
 SLOW = ("giant", "vith16plus", "vit7b16", "sat493m", "with-registers-large")

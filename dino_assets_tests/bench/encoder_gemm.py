@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dino_assets.core.encoder.engine import count_tokens
-from dino_assets.core.encoder.openvino_engine import import_openvino
-from dino_assets.records import Checkpoint
+from dino_assets.embeddings.encoder.engine import count_tokens
+from dino_assets.embeddings.encoder.openvino_engine import import_openvino
+from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.bench.encoder_workload import Case
 
 SUSTAINED_S = 0.05  # CPU seconds of each product per round: a lucky moment is no rate

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dino_assets.core.decoding import decode_image
-from dino_assets.core.encoder import (
+from dino_assets.embeddings.encoder import (
     Encoder,
     EngineSpec,
     NetworkSource,
     build_engine,
     normalise,
 )
-from dino_assets.core.encoder.openvino_engine import import_openvino
-from dino_assets.core.tiling import cut_tiles
+from dino_assets.embeddings.encoder.openvino_engine import import_openvino
+from dino_assets.images.decoding import decode_image
+from dino_assets.tiles.grid import cut_tiles
 from dino_assets_tests.bench.encoder_workload import Spent, Timer
 
 

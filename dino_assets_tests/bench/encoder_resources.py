@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dino_assets.core.decoding import decode_image
-from dino_assets.core.encoder import Encoder, NetworkSource, build_engine, list_engines
-from dino_assets.core.tiling import cut_tiles, cut_windows, make_grid
-from dino_assets.records import ComputeSettings
-from dino_assets.stages.compute import map_ahead
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.compute.threads import map_ahead
+from dino_assets.embeddings.encoder import Encoder, NetworkSource, build_engine, list_engines
+from dino_assets.images.decoding import decode_image
+from dino_assets.tiles.grid import cut_tiles, cut_windows, make_grid
 from dino_assets_tests.bench.encoder_workload import (
     CASES,
     Timer,
@@ -82,8 +82,8 @@ def embed_ahead(encoder: Encoder, chunks: Iterator[np.ndarray], *, threads: int)
 
 def embed_many(folder: Path, given: dict) -> dict:
     """Peak memory of a run of ``tiles`` tiles with a small model."""
-    from dino_assets.core.weights import read_checkpoint
-    from dino_assets.samples.checkpoint import find_or_write_demo_checkpoint
+    from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint
+    from dino_assets.weights.checkpoint import read_checkpoint
 
     weights = folder / "demo"
     find_or_write_demo_checkpoint(weights)

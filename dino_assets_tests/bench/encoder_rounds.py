@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from dino_assets.core.encoder import NetworkSource, list_engines
-from dino_assets.core.encoder.onnx_engine import write_onnx
-from dino_assets.core.encoder.openvino_engine import import_openvino
-from dino_assets.records import Checkpoint, ComputeSettings
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.embeddings.encoder import NetworkSource, list_engines
+from dino_assets.embeddings.encoder.onnx_engine import write_onnx
+from dino_assets.embeddings.encoder.openvino_engine import import_openvino
+from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.bench.encoder_gemm import build_own_products, build_products
 from dino_assets_tests.bench.encoder_peers import (
     AutoModelPeer,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dino_assets.core.tiling import cut_windows, make_grid
-from dino_assets.core.weights import read_checkpoint
-from dino_assets.records import Checkpoint
+from dino_assets.tiles.grid import cut_windows, make_grid
+from dino_assets.weights.checkpoint import read_checkpoint
+from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.bench.photographs import draw_photo
 
 PROJECT = Path(__file__).resolve().parents[2]

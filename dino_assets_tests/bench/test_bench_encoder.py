@@ -15,10 +15,7 @@ import pytest
 
 from dino_assets_tests.bench.encoder_rounds import FALLBACK, OURS, OURS_MEAN
 from dino_assets_tests.bench.encoder_table import format_case, write_report
-from dino_assets_tests.bench.encoder_workload import (
-    CASES,
-    run_child,
-)
+from dino_assets_tests.bench.encoder_workload import CASES, run_child
 
 pytestmark = pytest.mark.bench
 FALLBACK_FASTER = 1.6

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dino_assets_tests.hub_server import HubServer
+from dino_assets_tests.worlds.hub_server import HubServer
 
 pytestmark = pytest.mark.bench
 PROJECT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ import sys, time
 from pathlib import Path
 from huggingface_hub import get_session
 from dino_assets_tests.store.hub.finding import find_checkpoint
-from dino_assets.store.hub.errors import explain
+from dino_assets.weights.hub.errors import explain
 get_session()
 started = time.perf_counter()
 find_checkpoint("org/model", root=Path(sys.argv[1]))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.core.cards import find_twins, name_kind
-from dino_assets.core.numbering import find_gaps
-from dino_assets.stages.sources import FolderSource, fingerprint
+from dino_assets.drops.cards import find_twins, name_kind
+from dino_assets.drops.sources.folders import FolderSource
+from dino_assets.drops.sources.source import fingerprint
+from dino_assets.images.report.numbering import find_gaps
 
 pytestmark = pytest.mark.bench
 PROJECT = Path(__file__).parents[2]
@@ -25,7 +26,8 @@ NAMES_S = 3.0
 PEAK = """
 import json, re, sys
 from pathlib import Path
-from dino_assets.stages.sources import FolderSource, fingerprint
+from dino_assets.drops.sources.folders import FolderSource
+from dino_assets.drops.sources.source import fingerprint
 entries = FolderSource(Path(sys.argv[1]), shown="card").entries()
 fingerprint(entries)
 # Not ru_maxrss: Linux hands a parent's peak on to the program that a child becomes.
@@ -134,8 +136,8 @@ import moto.server
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.s3.models import s3_backends
 from werkzeug.serving import WSGIRequestHandler
-from dino_assets.records import StorageSettings
-from dino_assets.stages.sources import BucketSource
+from dino_assets.settings.records import StorageSettings
+from dino_assets.drops.sources.buckets import BucketSource
 from dino_assets.store.objects import create_bucket, open_store
 
 requests = []

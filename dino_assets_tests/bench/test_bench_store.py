@@ -14,8 +14,8 @@ LIMIT_MB = 600
 
 WRITE = f"""
 import numpy as np, pyarrow as pa
-from dino_assets.records import Draft, Recipe
-from dino_assets.store.manifests import commit
+from dino_assets.store.commits.protocol import Draft, Recipe
+from dino_assets.store.commits.writing import commit
 schema = pa.schema([("tile_id", pa.string()), ("cls", pa.list_(pa.float16(), {DIM}))])
 rng = np.random.default_rng(0)
 
@@ -31,7 +31,7 @@ said = {{"rows": manifest.rows, "bytes": manifest.bytes, "parts": len(manifest.p
 """
 
 READ = """
-from dino_assets.store.readers import open_table
+from dino_assets.store.commits.reading import open_table
 rows = 0
 for _, part in open_table(store, output.asset, space=output.space).parts():
     rows += part.num_rows
@@ -41,7 +41,8 @@ said = {"rows": rows}
 AROUND = """
 import json, resource, sys, time
 from pathlib import Path
-from dino_assets.records import OutputId, StorageSettings
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.objects import open_store
 store = open_store(StorageSettings(url="store", root=Path(sys.argv[1])))
 output = OutputId("embeddings", "flight-1", "space1")

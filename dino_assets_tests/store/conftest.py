@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.records import StorageSettings
-from dino_assets.store import tables
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.commits import tables
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.conftest import s3_settings
 

@@ -13,7 +13,7 @@ import pytest
 from dino_assets.errors import DiskFullError
 from dino_assets.store import folders
 from dino_assets.store.folders import check_room, publish_folder, write_small
-from dino_assets.store.hub.filling import taking_turns
+from dino_assets.weights.hub.filling import taking_turns
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dino_assets.errors import StoreUnavailableError
-from dino_assets.records import StorageSettings
+from dino_assets.settings.records import StorageSettings
 from dino_assets.store import backends
 from dino_assets.store.objects import ObjectStore, open_store
-from dino_assets_tests.store.answering import answer, answering
+from dino_assets_tests.worlds.answering import answer, answering
 
 BODY = bytes(range(100))
 

@@ -1,1 +1,0 @@
-"""What exists. The only place with ``@asset``: call a stage, return its draft."""

@@ -1,0 +1,29 @@
+"""Threads that work ahead of the consumer."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+R = TypeVar("R")
+
+
+def map_ahead(
+    work: Callable[[T], R], items: Iterable[T], *, threads: int
+) -> Generator[R, None, None]:
+    """Apply ``work`` in threads, in order, at most ``2 × threads`` items ahead of the consumer."""
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="map-ahead")
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Also when the consumer stops early: a cancelled run must not read on.
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,1 +1,0 @@
-"""How it is computed: plain functions on records, arrays and local files."""

@@ -1,6 +1,0 @@
-"""The report on a drop as one HTML page that opens from the disk, and its footprints as a picture."""
-
-from dino_assets.core.drop_pages.ground import draw_footprints
-from dino_assets.core.drop_pages.page import make_drop_page
-
-__all__ = ["draw_footprints", "make_drop_page"]

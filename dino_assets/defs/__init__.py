@@ -1,0 +1,1 @@
+"""How Dagster sees the lineage: assets, checks, resources, jobs, sensors, schedules."""

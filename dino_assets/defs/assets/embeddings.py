@@ -1,0 +1,91 @@
+"""``embeddings``: one vector per tile."""
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.defs.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.defs.resources.inbox import InboxResource
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.embeddings.options import EmbeddingOptions, check_options
+from dino_assets.embeddings.run.shards import SHARD_TILES
+from dino_assets.embeddings.stage.drafting import CODE_VERSION, draft_embeddings
+from dino_assets.settings.environment import find_cache
+from dino_assets.store.commits.by_drop import DropDrafts
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.protocol import Draft
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.weights.records import Checkpoint
+from dino_assets.weights.stage import OUTPUT as WEIGHTS
+
+
+class EmbeddingsConfig(dg.Config):
+    """What is stored of each tile. Not part of the space."""
+
+    columns: list[str] = Field(
+        default=["cls"],
+        description=(
+            "Vectors to store: cls, mean (over patches), or both. cls alone computes 7 % less of a "
+            "12-layer model."
+        ),
+    )
+    dtype: str = Field(default="fp16", description="fp16, or fp32 at twice the size.")
+    with_patches: bool = Field(
+        default=False,
+        description="Store each tile's patch map too, about 1 MB per tile (Zarr, one chunk a tile).",
+    )
+    shard_tiles: int = Field(
+        default=SHARD_TILES,
+        ge=1,
+        description="Tiles that are stored and resumed together, rounded to whole images.",
+    )
+
+    def options(self) -> EmbeddingOptions:
+        """As the stage takes them.
+
+        Raises:
+            ConfigError: a word that is not known.
+        """
+        return check_options(self.columns, self.dtype, with_patches=self.with_patches)
+
+
+@dg.asset(
+    group_name="embeddings",
+    kinds={"pytorch", "openvino", "parquet"},
+    owners=["team:vision"],
+    partitions_def=drops,
+    code_version=CODE_VERSION,
+    backfill_policy=SINGLE_RUN,
+    pool="gpu",
+    description=(
+        "One vector per tile from the frozen model: CLS, the mean over patches or both, in the space that "
+        "checkpoint, preprocessing, side and precision define. Finished shards are never made twice."
+    ),
+)
+def embeddings(
+    context: dg.AssetExecutionContext,
+    config: EmbeddingsConfig,
+    storage: StorageResource,
+    inbox: InboxResource,
+    compute: ComputeResource,
+    tiles: CommittedTable,
+    weights: Checkpoint,
+) -> DropDrafts:
+    """Embed the tiles of the drops of this run."""
+    store, settings, options = storage.open(), compute.resolve(), config.options()
+    checkpoint = read_manifest(store, WEIGHTS)
+
+    def draft(drop: str) -> Draft:
+        return draft_embeddings(
+            store,
+            tiles,
+            drop,
+            source=inbox.open(store, drop)[1],
+            weights=checkpoint,
+            compute=settings,
+            cache=find_cache(),
+            options=options,
+            shard_tiles=config.shard_tiles,
+        )
+
+    return DropDrafts(drops_of_run(context) or (), draft)

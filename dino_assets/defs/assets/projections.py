@@ -1,0 +1,52 @@
+"""``projections``: a map of everything embedded so far."""
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.defs.partitions import SINGLE_RUN
+from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.embeddings.space import current_space
+from dino_assets.projections import stage
+from dino_assets.store.commits.protocol import Draft
+from dino_assets.store.commits.reading import SpacedTable
+from dino_assets.weights.records import Checkpoint
+
+
+class ProjectionsConfig(dg.Config):
+    """How the map is laid out."""
+
+    column: str = Field(default="cls", description="Which vector: cls or mean (over patches).")
+    method: str = Field(default="umap", description="umap, or linear (fast, no neighbourhoods).")
+    n_neighbors: int = Field(default=15, description="UMAP's neighbourhood; clamped to the pool.")
+    min_dist: float = Field(default=0.1, description="UMAP's least distance between points.")
+    seed: int = Field(default=42, description="Equal seeds give equal maps on one machine.")
+    tile_px: int = Field(default=0, description="Which side's space; 0 takes the family's own.")
+
+
+@dg.asset(
+    group_name="projections",
+    kinds={"umap", "parquet"},
+    owners=["team:vision"],
+    code_version=stage.CODE_VERSION,
+    backfill_policy=SINGLE_RUN,
+    description=(
+        "A two-dimensional map of every tile embedded in the current space: coordinates, a picture, and "
+        "a page that shows the tile under the pointer."
+    ),
+)
+def projections(
+    config: ProjectionsConfig,
+    compute: ComputeResource,
+    embeddings: SpacedTable,
+    weights: Checkpoint,
+) -> Draft:
+    """Lay out what is committed in the space of the current weights."""
+    space = current_space(weights, compute.configured(), tile_px=config.tile_px)
+    settings = stage.make_settings(
+        column=config.column,
+        method=config.method,
+        n_neighbors=config.n_neighbors,
+        min_dist=config.min_dist,
+        seed=config.seed,
+    )
+    return stage.draft_projections(embeddings.in_space(space), settings, model=weights.label)

@@ -1,0 +1,95 @@
+"""``selections``: the few tiles worth labelling."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.defs.partitions import SINGLE_RUN
+from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.defs.resources.inbox import InboxResource
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.errors import NotCommittedError
+from dino_assets.selections.rounds import RoundSettings, make_settings
+from dino_assets.selections.stage.drafting import CODE_VERSION
+from dino_assets.selections.stage.opening import open_round
+from dino_assets.store.commits.protocol import Draft
+from dino_assets.store.commits.reading import CommittedTable, SpacedTable
+from dino_assets.weights.records import Checkpoint
+
+DEFAULTS = RoundSettings()
+
+
+class SelectionsConfig(dg.Config):
+    """One round."""
+
+    round: int = Field(
+        default=DEFAULTS.round, description="Its number; earlier rounds are never paid for again."
+    )
+    budget: int = Field(default=DEFAULTS.budget, description="How many tiles.")
+    strategy: str = Field(default=DEFAULTS.strategy, description="random, cluster, fps or hybrid.")
+    n_clusters: int = Field(
+        default=DEFAULTS.n_clusters, description="Clusters; clamped to what is there."
+    )
+    fps_ratio: float = Field(
+        default=DEFAULTS.fps_ratio,
+        description="hybrid: the share of each cluster's quota picked by distance.",
+    )
+    seed: int = Field(
+        default=DEFAULTS.seed, description="Equal seeds and inputs give the same tiles."
+    )
+    column: str = Field(
+        default=DEFAULTS.column, description="Which vector: cls or mean (over patches)."
+    )
+    tile_px: int = Field(default=0, description="Which side's space; 0 takes the family's own.")
+    replace: bool = Field(
+        default=False,
+        description=(
+            "Choose a committed round anew. Otherwise it stands, whatever came to the pool since: "
+            "somebody may be labelling it."
+        ),
+    )
+
+
+@dg.asset(
+    group_name="selections",
+    kinds={"python", "parquet"},
+    owners=["team:imagery"],
+    code_version=CODE_VERSION,
+    backfill_policy=SINGLE_RUN,
+    output_required=False,
+    description=(
+        "One round of tiles worth labelling, each with its reason, window, place on the ground and "
+        "picture; beside them a contact sheet and how well the round covers the pool."
+    ),
+)
+def selections(
+    context: dg.AssetExecutionContext,
+    config: SelectionsConfig,
+    storage: StorageResource,
+    inbox: InboxResource,
+    compute: ComputeResource,
+    embeddings: SpacedTable,
+    tiles: CommittedTable,
+    weights: Checkpoint,
+) -> Iterator[dg.Output[Draft]]:
+    """Pick a round from what is committed in the space of the current weights."""
+    store = storage.open()
+    options = config.model_dump(exclude={"tile_px", "replace"})
+    try:
+        found = open_round(
+            embeddings,
+            tiles,
+            weights,
+            compute.configured(),
+            make_settings(**options),
+            open_source=lambda drop: inbox.open(store, drop)[1],
+            tile_px=config.tile_px,
+            may_replace=config.replace,
+        )
+    except NotCommittedError as err:
+        context.log.warning(f"no round: {err}")
+        return
+    if found.stands:
+        context.log.warning(found.stands)
+    yield dg.Output(found.draft)

@@ -1,0 +1,66 @@
+"""``tiles``: the windows the model will see."""
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.defs.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.store.commits.by_drop import DropDrafts
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.tiles import stage
+from dino_assets.tiles.grid import OVERLAP, make_grid
+from dino_assets.weights.records import Checkpoint
+
+
+class TilesConfig(dg.Config):
+    """The grid."""
+
+    tile_px: int = Field(
+        default=0,
+        description=(
+            "Side of a tile, a multiple of the model's patch; 0 takes the family's own: 518 for "
+            "DINOv2, 512 for DINOv3."
+        ),
+    )
+    overlap: float = Field(
+        default=OVERLAP,
+        description="Share of a tile's side that neighbouring tiles have in common.",
+    )
+    tile_m: float | None = Field(
+        default=None,
+        description=(
+            "Side of a tile on the ground, in metres: tiles of flights at 30 m and at 120 m then show "
+            "the same. Images whose scale is not known (no height, oblique) are cut in pixels."
+        ),
+    )
+    with_thermal: bool = Field(
+        default=False, description="Cut thermal pictures, too, as if they showed colours."
+    )
+
+
+@dg.asset(
+    group_name="tiles",
+    kinds={"parquet"},
+    owners=["team:imagery"],
+    partitions_def=drops,
+    code_version=stage.CODE_VERSION,
+    backfill_policy=SINGLE_RUN,
+    description=(
+        "Square windows over every usable image: each pixel is covered, the last column and row are "
+        "shifted inwards, small images are one tile. Windows and footprints only, no pixels."
+    ),
+)
+def tiles(
+    context: dg.AssetExecutionContext,
+    config: TilesConfig,
+    images: CommittedTable,
+    weights: Checkpoint,
+) -> DropDrafts:
+    """Cut the drops of this run with the grid that fits the checkpoint."""
+    side_px = config.tile_px or weights.tile_px
+    grid = make_grid(
+        side_px, overlap=config.overlap, patch_px=weights.patch_px, side_m=config.tile_m
+    )
+    return DropDrafts(
+        drops_of_run(context) or (),
+        lambda drop: stage.draft_tiles(images, drop, grid, with_thermal=config.with_thermal),
+    )

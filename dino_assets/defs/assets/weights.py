@@ -1,0 +1,31 @@
+"""``weights``: the checkpoint everything below depends on."""
+
+import dagster as dg
+
+from dino_assets.defs.partitions import SINGLE_RUN
+from dino_assets.defs.resources.hub import HubResource
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.store.commits.protocol import Draft
+from dino_assets.weights import stage
+
+
+@dg.asset(
+    group_name="weights",
+    kinds={"huggingface", "safetensors"},
+    owners=["team:vision"],
+    code_version=stage.CODE_VERSION,
+    backfill_policy=SINGLE_RUN,
+    description=(
+        "A DINOv2 or DINOv3 checkpoint: validated, hashed file by file, and kept in the store, so that "
+        "another machine needs no Hub."
+    ),
+)
+def weights(context: dg.AssetExecutionContext, hub: HubResource, storage: StorageResource) -> Draft:
+    """Validate the configured checkpoint and store its files; fetched only if the store lacks them."""
+    return stage.draft_current_weights(
+        storage.open(),
+        hub.model,
+        hub.revision,
+        lambda: hub.locate(context.log.info),
+        warn=context.log.warning,
+    )

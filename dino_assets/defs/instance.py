@@ -1,0 +1,60 @@
+"""Opening Dagster's instance so that two first starts cannot corrupt it."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.environment import dagster_home
+
+
+@contextmanager
+def open_instance(root: Path) -> Iterator[dg.DagsterInstance]:
+    """The instance of ``DAGSTER_HOME``, else of the project's folder.
+
+    Two processes that open an empty SQLite instance together leave it broken for good ("more than one
+    head"), so ours take turns. Raw ``dagster`` commands do not know this lock. The block runs in
+    ``root``: Dagster takes the relative folders of ``dagster.yaml`` from the working directory, every
+    time it opens one of its databases.
+
+    Raises:
+        ConfigError: there is no instance here, or it cannot be opened.
+    """
+    home = instance_home(root)
+    if not (home / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"there is no dagster.yaml in {str(home)!r}. Run this in the project's folder, or point "
+            "DAGSTER_HOME at one that has it."
+        )
+    with chdir(root), _opened(root, home) as instance:
+        yield instance
+
+
+@contextmanager
+def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
+    try:
+        (root / ".dagster").mkdir(exist_ok=True)
+        with (root / ".dagster" / "init.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            instance = dg.DagsterInstance.from_config(str(home))
+            # Tables are created by the first question, not by opening.
+            instance.get_dynamic_partitions("drops")
+            instance.get_runs_count()
+            instance.all_instigator_state()
+    except Exception as err:
+        why = " ".join(str(err).split())[:200]
+        raise ConfigError(
+            f"Dagster's instance in {str(home)!r} cannot be opened ({type(err).__name__}: {why}). Check "
+            "dagster.yaml; if its database is damaged, move the folder .dagster away and run "
+            "`dino-assets doctor`: what is committed stays, only the history of runs is lost."
+        ) from err
+    with instance:
+        yield instance
+
+
+def instance_home(root: Path) -> Path:
+    """Where ``dagster.yaml`` is: ``DAGSTER_HOME`` as every Dagster command takes it, else ``root``."""
+    return dagster_home() or root

@@ -1,0 +1,171 @@
+"""The IO manager: assets return drafts, it commits them; readers get lazy handles."""
+
+import base64
+from collections.abc import Sized
+
+import dagster as dg
+
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.run_process import PROCESS_TAG, describe_self
+from dino_assets.projections.stage import PREVIEW
+from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
+from dino_assets.store.commits.manifests import manifest_key
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.protocol import Committed, Draft, Part
+from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.weights.records import Checkpoint
+from dino_assets.weights.stage import load_checkpoint
+
+
+class CommittingIOManager(dg.ConfigurableIOManager):
+    """Commits drafts to the storage and opens what is committed there."""
+
+    storage: dg.ResourceDependency[StorageResource]
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Have the run say which process it is.
+
+        Here because every run passes, from the command line, the UI or a sensor, in its own process:
+        they are executed in one (``definitions.py``). A step in another would be taken for the run.
+        """
+        run, instance = context.run, context.instance
+        if run is None or instance is None or instance.is_ephemeral:
+            return
+        if process := describe_self(run.run_id):
+            instance.add_run_tags(run.run_id, {PROCESS_TAG: process.dump()})
+
+    def handle_output(self, context: dg.OutputContext, obj: Draft | DropDrafts | None) -> None:
+        """Commit one draft, or drop by drop; metadata goes to each drop's own materialisation.
+
+        Raises:
+            DropsFailedError: some drops failed; the others are committed.
+        """
+        store = self.storage.open()
+        if isinstance(obj, DropDrafts):
+            outcomes = []
+            for outcome in commit_drops(store, obj):
+                outcomes.append(outcome)
+                if outcome.committed:
+                    context.log.info(describe(outcome.drop, outcome.committed))
+                    context.step_context.add_asset_metadata(
+                        metadata_of(store, outcome.committed),
+                        asset_key=context.asset_key,
+                        partition_key=outcome.drop,
+                    )
+            raise_failures(context.asset_key.to_user_string(), outcomes)
+        elif isinstance(obj, Draft):
+            committed = commit(store, obj)
+            context.log.info(describe(context.asset_key.to_user_string(), committed))
+            context.add_output_metadata(metadata_of(store, committed))
+        elif obj is not None:
+            raise TypeError(
+                f"{context.asset_key.to_user_string()} returned a {type(obj).__name__}; an asset "
+                "returns a Draft, DropDrafts, or nothing"
+            )
+
+    def load_input(self, context: dg.InputContext) -> CommittedTable | SpacedTable | Checkpoint:
+        """Open what is committed: a run's own drops below a partitioned asset, else all there are.
+
+        An unpartitioned reader is given every registered drop by Dagster, made or not. The manifests
+        are the truth; registered drops without one are named in ``unmade``.
+        """
+        store = self.storage.open()
+        if context.dagster_type.typing_type is Checkpoint:
+            return load_checkpoint(store)
+        keys = context.asset_partition_keys if context.has_asset_partitions else []
+        asset = context.asset_key.to_user_string()
+        drops = tuple(keys) if _is_partitioned(context) else None
+        if context.dagster_type.typing_type is SpacedTable:
+            return SpacedTable(store, asset, drops, tuple(keys))
+        return open_table(store, asset, drops=drops, registered=keys)
+
+
+def _is_partitioned(context: dg.InputContext) -> bool:
+    reader = context.step_context.assets_def
+    return reader is not None and reader.partitions_def is not None
+
+
+def describe(name: str, committed: Committed) -> str:
+    """One log line for one committed output."""
+    manifest = committed.manifest
+    size = f"{manifest.rows} rows, " if manifest.rows else ""
+    size += f"{_size(manifest.bytes)} in {len(manifest.parts)} {_plural('part', manifest.parts)}"
+    if committed.was_reused:
+        return f"{name}: reused, {size}"
+    return (
+        f"{name}: committed, {size}, {committed.seconds:.2f} s (read {committed.read_s:.2f}, compute "
+        f"{committed.compute_s:.2f}, write {committed.write_s:.2f}; summed over threads)"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _plural(noun: str, things: Sized) -> str:
+    return noun if len(things) == 1 else f"{noun}s"
+
+
+def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.MetadataValue]:
+    """What an operator wants to see about an output, for the UI."""
+    manifest = committed.manifest
+    values: dict[str, object] = {
+        "dagster/row_count": manifest.rows,
+        "stored_bytes": manifest.bytes,
+        "parts": len(manifest.parts),
+        "was_reused": committed.was_reused,
+        "manifest": manifest_key(manifest.recipe.output),
+        "store": store.url,
+        "config": dict(manifest.recipe.config),
+        "inputs": dict(manifest.recipe.inputs),
+    }
+    if not committed.was_reused:
+        values |= {
+            "seconds": round(committed.seconds, 3),
+            "read_s": round(committed.read_s, 3),
+            "compute_s": round(committed.compute_s, 3),
+            "write_s": round(committed.write_s, 3),
+            "rows_per_s": round(manifest.rows / max(committed.seconds, 1e-9), 1),
+            **committed.told,
+        }
+    if not manifest.rows:
+        del values["dagster/row_count"]
+        values.pop("rows_per_s", None)
+    shown = [part for part in manifest.parts if part.name and "/" not in part.name]
+    files = {str(part.name): _place(store, part) for part in shown if part.name != PREVIEW}
+    preview = [part for part in shown if part.name == PREVIEW]
+    facts = {name: value for name, value in manifest.facts.items() if value is not None}
+    # Dagster keeps the order: what must be seen first, what it is, how it was made, what is long.
+    first = {name: _metadata(facts[name]) for name in ("caveat",) if name in facts}
+    if preview:
+        first["preview"] = _inline(store, preview[0])
+    described = {name: _metadata(value) for name, value in (facts | values).items()}
+    listed = {n: v for n, v in described.items() if isinstance(v, dg.JsonMetadataValue)}
+    short = {name: value for name, value in described.items() if name not in listed}
+    return first | short | files | listed
+
+
+def _place(store: ObjectStore, part: Part) -> dg.MetadataValue:
+    if store.folder is not None:
+        return dg.MetadataValue.path(str(store.folder / part.key))
+    return dg.MetadataValue.text(f"{store.url}/{part.key}")
+
+
+def _inline(store: ObjectStore, part: Part) -> dg.MetadataValue:
+    # Small on purpose: an inline picture of 200 KB costs 1 MB of SQLite per materialisation.
+    picture = base64.b64encode(read_part(store, part)).decode()
+    return dg.MetadataValue.md(f"![preview](data:image/png;base64,{picture})")
+
+
+def _metadata(value: object) -> dg.MetadataValue:
+    if isinstance(value, bool):
+        return dg.MetadataValue.bool(value)
+    if isinstance(value, int):
+        return dg.MetadataValue.int(value)
+    if isinstance(value, float):
+        return dg.MetadataValue.float(value)
+    if isinstance(value, dict | list | tuple):
+        return dg.MetadataValue.json(list(value) if isinstance(value, tuple) else value)
+    return dg.MetadataValue.text(str(value))

@@ -1,0 +1,67 @@
+"""Named jobs, for the UI, for schedules and for re-execution from failure."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.defs.partitions import add_drop_keys
+from dino_assets.defs.resources.inbox import InboxResource
+from dino_assets.defs.resources.storage import StorageResource
+
+
+class DropToRegister(dg.Config):
+    """One drop, as a person names it."""
+
+    name: str = Field(description="The drop's name: its folder's name, or one of your own.")
+    source: str = Field(
+        default="",
+        description=(
+            "Where its pictures are: a folder, a .csv or .txt list, or s3://bucket/prefix. Empty "
+            "takes the folder of that name in the inbox."
+        ),
+    )
+    replace: bool = Field(default=False, description="The same pictures moved to another place.")
+
+
+@dg.op(description="Write the drop's record and add its partition key. Idempotent.")
+def register_named_drop(
+    context: dg.OpExecutionContext,
+    config: DropToRegister,
+    storage: StorageResource,
+    inbox: InboxResource,
+) -> None:
+    """Register one drop from the UI, exactly as ``dino-assets drops register`` does."""
+    drop, has_changed = inbox.register(
+        storage.open(), config.name, source=config.source or None, may_replace=config.replace
+    )
+    added = add_drop_keys(context.instance, [drop.name])
+    verb = "registered" if has_changed or added else "already registered"
+    context.log.info(f"{drop.name}: {verb}, {drop.source}")
+
+
+@dg.job(description="Make a drop known: a name and a source. Then materialise its partition.")
+def register_drop() -> None:
+    """The UI's way to register a drop."""
+    register_named_drop()
+
+
+ingest = dg.define_asset_job(
+    "ingest",
+    selection=dg.AssetSelection.assets("weights", "images", "tiles", "embeddings"),
+    description="From a drop's pictures to its embeddings.",
+)
+curate = dg.define_asset_job(
+    "curate",
+    selection=dg.AssetSelection.assets("projections", "selections"),
+    description="A map and a round of tiles, from everything embedded so far.",
+)
+lineage = dg.define_asset_job(
+    "lineage",
+    selection=dg.AssetSelection.assets(
+        "weights", "images", "tiles", "embeddings", "projections", "selections"
+    ),
+    description="Everything, for the drops of the run.",
+)
+
+ALL_JOBS: list[Any] = [register_drop, ingest, curate, lineage]

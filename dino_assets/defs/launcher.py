@@ -1,0 +1,31 @@
+"""The run launcher of this machine's instance: Dagster's own, which also knows when a run is dead.
+
+Without it a run whose whole process tree was killed (power, OOM, kill -9) stays STARTED until
+``max_runtime_seconds``, a day, and its drop with it: ``DefaultRunLauncher`` supports no health check,
+so Dagster's run monitoring has nothing to go by. With it the run fails at the next poll, says why,
+and ``run_retries`` starts it again. A live run that is called dead would run twice at once, so what is
+not certain counts as running.
+"""
+
+import dagster as dg
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+
+from dino_assets.defs.run_process import PROCESS_TAG, RunProcess, describe_self, explain_death
+
+
+class WatchfulRunLauncher(DefaultRunLauncher):
+    """Judges the runs of its own machine and container; others it leaves to Dagster's timeouts."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Yes."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Dead when the process that the run said it is cannot be there; whoever launched it."""
+        here = describe_self("")
+        known = RunProcess.load(run.tags.get(PROCESS_TAG, ""))
+        if here and known and known.run == run.run_id and (why := explain_death(known, here)):
+            return CheckRunHealthResult(WorkerStatus.FAILED, why)
+        return CheckRunHealthResult(WorkerStatus.RUNNING)

@@ -1,0 +1,1 @@
+"""Resources: config shells around plain functions."""

@@ -1,0 +1,83 @@
+"""``inbox``: where drops arrive."""
+
+from collections.abc import Callable
+
+import dagster as dg
+from pydantic import Field
+
+from dino_assets.drops.finished import Remembered
+from dino_assets.drops.records import Drop
+from dino_assets.drops.registry import inbox_address, read_drop, register_drop
+from dino_assets.drops.sources.opening import open_source
+from dino_assets.drops.sources.source import Source
+from dino_assets.drops.survey import Memory, Runs, Survey, survey_inbox
+from dino_assets.errors import UnknownDropError
+from dino_assets.settings.environment import find_root
+from dino_assets.store.objects import ObjectStore
+
+
+class InboxResource(dg.ConfigurableResource):
+    """The folder or bucket prefix whose sub-folders are drops."""
+
+    url: str = Field(
+        default="inbox",
+        description=(
+            "Where drops arrive: a folder (relative to the folder of dagster.yaml) or a bucket "
+            "prefix. A drop registered from elsewhere keeps its own address."
+        ),
+    )
+
+    def address(self, name: str) -> str:
+        """Where a drop of this name would be."""
+        return inbox_address(self.url, name)
+
+    def register(
+        self, store: ObjectStore, name: str, *, source: str | None, may_replace: bool = False
+    ) -> tuple[Drop, bool]:
+        """Register a drop from ``source``, or from the folder of its name here."""
+        return register_drop(
+            store,
+            name,
+            source=source or self.address(name),
+            root=find_root(),
+            may_replace=may_replace,
+        )
+
+    def open(self, store: ObjectStore, name: str) -> tuple[Drop, Source]:
+        """A drop and its pictures. A key added by hand in the UI is looked for in the inbox.
+
+        Raises:
+            UnknownDropError: it is registered nowhere and the inbox has no such folder.
+        """
+        try:
+            drop = read_drop(store, name)
+        except UnknownDropError as err:
+            try:
+                drop, _ = self.register(store, name, source=None)
+            except OSError:
+                raise err from None
+        return drop, open_source(drop.source, root=find_root())
+
+    def survey(
+        self,
+        store: ObjectStore,
+        runs: Runs,
+        *,
+        memory: Memory,
+        remembered: Remembered,
+        clock: Callable[[], float],
+    ) -> Survey:
+        """Look at what has arrived; registers the drops that need a run.
+
+        Raises:
+            SourceError: there is no inbox.
+        """
+        return survey_inbox(
+            store,
+            self.url,
+            root=find_root(),
+            runs=runs,
+            memory=memory,
+            remembered=remembered,
+            clock=clock,
+        )

@@ -1,0 +1,157 @@
+"""Drops that arrive by themselves: the sensor is a shell around ``drops.survey``."""
+
+import time
+from collections.abc import Callable
+
+import dagster as dg
+
+from dino_assets.defs.jobs import ingest
+from dino_assets.defs.partitions import drops
+from dino_assets.defs.resources.inbox import InboxResource
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.drops.arrivals import PastRuns
+from dino_assets.drops.finished import Remembered
+from dino_assets.drops.survey import Memory, Survey
+from dino_assets.errors import SourceError
+from dino_assets.store.objects import ObjectStore
+
+# What the runs of one content are found and counted by; Dagster's own retries copy them.
+CONTENT_TAG = "dino_assets/content"
+ATTEMPT_TAG = "dino_assets/attempt"
+PARTITION_TAG = "dagster/partition"
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+OVER = [
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+]
+# The daemon retries a crashed run within seconds. One that it could not retry keeps saying that it
+# will, and must not hold a drop back for ever.
+RETRY_PATIENCE_S = 600.0
+# Far more than attempts are ever made; a person's runs of one drop count in.
+MAX_PAST_RUNS = 200
+# The UI and SQLite take long lists badly when they come in one call.
+MAX_NEW_KEYS = 500
+
+# Spares reading finished drops again every 30 s; lost with the process, and only an optimisation.
+_REMEMBERED: Remembered = {}
+
+
+class InstanceRuns:
+    """The runs that a Dagster instance knows of."""
+
+    def __init__(self, instance: dg.DagsterInstance, *, clock: Callable[[], float]) -> None:
+        self._instance = instance
+        self._clock = clock
+        self.in_flight = find_in_flight(instance)
+
+    def past(self, drop: str, content: str) -> PastRuns:
+        """What became of the runs for this content, by whatever job and whoever launched them."""
+        filters = dg.RunsFilter(tags={PARTITION_TAG: drop}, statuses=OVER)
+        records = self._instance.get_run_records(filters, limit=MAX_PAST_RUNS)
+        since_s = self._clock() - RETRY_PATIENCE_S
+        ours = [r.dagster_run for r in records if r.dagster_run.tags.get(CONTENT_TAG) == content]
+        return PastRuns(
+            ended=len(ours),
+            last=ours[0].run_id if ours else "",
+            cancelled=next(
+                (run.run_id for run in ours if run.status == dg.DagsterRunStatus.CANCELED), ""
+            ),
+            is_retrying=any(
+                r.dagster_run.is_complete_and_waiting_to_retry and (r.end_time or 0) > since_s
+                for r in records
+            ),
+            keys=frozenset(run.tags.get("dagster/run_key", "") for run in ours),
+        )
+
+
+def find_in_flight(instance: dg.DagsterInstance) -> frozenset[str]:
+    """The drops that a queued, starting or running run is about, backfills over a range included."""
+    found: set[str] = set()
+    known: list[str] | None = None
+    for run in instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT)):
+        if PARTITION_TAG in run.tags:
+            found.add(run.tags[PARTITION_TAG])
+        first, last = (run.tags.get(tag, "") for tag in RANGE_TAGS)
+        if first and last:
+            known = list(instance.get_dynamic_partitions("drops")) if known is None else known
+            found |= {first, last}
+            if first in known and last in known:
+                found |= set(known[known.index(first) : known.index(last) + 1])
+    return frozenset(found)
+
+
+def look_for_drops(
+    context: dg.SensorEvaluationContext,
+    store: ObjectStore,
+    inbox: InboxResource,
+    *,
+    clock: Callable[[], float],
+) -> dg.SensorResult:
+    """One tick: survey the inbox, add partition keys, request runs, say the rest.
+
+    Raises:
+        StoreError: the store, or the bucket that is the inbox, cannot be reached.
+    """
+    # Before the survey lists manifests, see there.
+    runs = InstanceRuns(context.instance, clock=clock)
+    memory = Memory.load(context.cursor)
+    try:
+        survey = inbox.survey(store, runs, memory=memory, remembered=_REMEMBERED, clock=clock)
+    except SourceError as err:
+        return dg.SensorResult(
+            skip_reason=f"{err} Nothing was looked at. The inbox is set by DINO_INBOX.",
+            cursor=memory.dump(),
+        )
+    context.log.info(survey.describe())
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=launch.run_key,
+                partition_key=launch.drop,
+                tags={CONTENT_TAG: launch.content, ATTEMPT_TAG: str(launch.attempt)},
+            )
+            for launch in survey.launches
+        ],
+        skip_reason=None if survey.launches else survey.describe(),
+        dynamic_partitions_requests=_new_keys(context.instance, survey),
+        cursor=survey.memory.dump(),
+    )
+
+
+def _new_keys(instance: dg.DagsterInstance, survey: Survey) -> list[dg.AddDynamicPartitionsRequest]:
+    """Keys for what is launched; and for finished drops when the instance is a new one."""
+    wanted = {launch.drop for launch in survey.launches} | survey.finished
+    new = sorted(wanted.difference(instance.get_dynamic_partitions("drops")))
+    new.sort(key=lambda name: name in survey.finished)
+    return [drops.build_add_request(new[:MAX_NEW_KEYS])] if new else []
+
+
+@dg.sensor(
+    job=ingest,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=30,
+    description=(
+        "Starts ingest once for every drop that arrives in the inbox: a folder with photographs that "
+        "holds a file _SUCCESS, or that has not changed for 60 s. Files at the top, hidden folders and "
+        "links are no drops. A failed run is started again, up to 3 runs for the same files; a cancelled "
+        "one is not. A drop whose images, tiles and embeddings are committed is not looked at again: if "
+        "its files changed, register it again and the sensor runs it."
+    ),
+)
+def new_drops(
+    context: dg.SensorEvaluationContext, storage: StorageResource, inbox: InboxResource
+) -> dg.SensorResult:
+    """Look at the inbox now."""
+    return look_for_drops(context, storage.open(), inbox, clock=time.time)
+
+
+ALL_SENSORS = [new_drops]

@@ -1,0 +1,1 @@
+"""The demo: two drawn flights through the whole lineage."""

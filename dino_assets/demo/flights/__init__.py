@@ -1,0 +1,1 @@
+"""Drawn flights: countryside, cameras, and the truth about what they show."""

@@ -1,0 +1,246 @@
+"""``make demo``: two drawn flights through the whole lineage, and a summary a newcomer can read."""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import dagster as dg
+
+from dino_assets.compute.devices import resolve_compute
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.definitions import make_definitions
+from dino_assets.defs.instance import open_instance
+from dino_assets.defs.partitions import add_drop_keys
+from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint
+from dino_assets.demo.flights.draw import draw_flights
+from dino_assets.demo.reports import DropReport, report_drops
+from dino_assets.drops.registry import register_drop
+from dino_assets.embeddings.space import current_space
+from dino_assets.errors import ConfigError
+from dino_assets.selections.rounds import name_round
+from dino_assets.settings.environment import DEFAULT_STORAGE, set_if_silent
+from dino_assets.settings.records import Settings
+from dino_assets.store.commits.listing import ASSETS, export_files
+from dino_assets.store.commits.manifests import find_manifest
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.weights.checkpoint import CAVEAT
+from dino_assets.weights.stage import OUTPUT as WEIGHTS
+from dino_assets.weights.stage import load_checkpoint
+
+MODEL = "models/demo"
+OUT = "out/demo"
+ROUND = name_round(1)
+COLUMNS = ("images", "tiles", "embeddings", "selected")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """How the runs ended."""
+
+    failed_run: str
+    failures: tuple[str, ...]
+    reused: int
+    made: int
+    checks: tuple[dg.AssetCheckEvaluation, ...]
+    seconds: float
+
+
+def run_demo(settings: Settings, say: Say) -> bool:
+    """Draw, register, run, tell; a second call finds everything made. Tells whether all went well.
+
+    Raises:
+        ConfigError: this store works with other weights, which the demo's would replace; or files of
+            somebody's own lie where the demo would draw.
+    """
+    # Everything that can be refused is, before anything is written.
+    compute = resolve_compute(ComputeSettings(device=settings.device))  # type: ignore[arg-type]
+    store = open_store(settings.storage)
+    refuse_other_weights(store)
+    with open_instance(settings.root):
+        pass
+    with taking_turns(settings.root, say):
+        drops = prepare(settings, store, say)
+        run = run_jobs(settings, drops, say)
+        if run.failed_run:
+            for failure in run.failures:
+                say(failure)
+            say(f"Run {run.failed_run} failed. `make ui` shows where: http://127.0.0.1:3000/runs")
+            return False
+        space = current_space(load_checkpoint(store), compute)
+        reports = report_drops(store, drops, space=space, round_name=ROUND)
+        files = [shorten(path, settings.root) for path in export(settings, store, space)]
+    for line in describe(run, reports, files):
+        say(line)
+    return True
+
+
+def prepare(settings: Settings, store: ObjectStore, say: Say) -> list[str]:
+    """Flights, checkpoint, the setting that names it, and the drops' records; tells the drops."""
+    say("Drawing two flights and a checkpoint, unless they are there …")
+    started = time.perf_counter()
+    with ThreadPoolExecutor(1) as pool:  # loading torch for it is waiting for the disk, mostly
+        checkpoint = pool.submit(find_or_write_demo_checkpoint, settings.root / MODEL)
+        folders = draw_flights(settings.root / "inbox")
+    checkpoint.result()
+    drawn = ", ".join(shorten(folder, settings.root) for folder in folders)
+    say(f"  {drawn} and {MODEL}: {time.perf_counter() - started:.1f} s")
+    # Only where nobody set anything up: real work must not find random weights in its settings.
+    is_bare = settings.storage.url == DEFAULT_STORAGE
+    if is_bare and set_if_silent(settings.root, "DINO_MODEL_ID", MODEL):
+        say(f"  .env now says DINO_MODEL_ID={MODEL}, so that the UI goes on with it")
+    for folder in folders:
+        # The same pictures in a clone that was moved are still the demo's.
+        register_drop(store, folder.name, source=str(folder), root=settings.root, may_replace=True)
+    return sorted(folder.name for folder in folders)
+
+
+def export(settings: Settings, store: ObjectStore, space: str) -> list[Path]:
+    """Write map and round where a person finds them; what another round left is taken away."""
+    out = settings.root / OUT
+    shutil.rmtree(out / "tiles", ignore_errors=True)
+    return [
+        *export_files(store, "projections", space=space, folder=out),
+        *export_files(store, "selections", ROUND, space=space, folder=out),
+    ]
+
+
+@contextmanager
+def taking_turns(root: Path, say: Say) -> Iterator[None]:
+    """One demo at a time in a folder; the second waits and then finds everything made."""
+    with (root / ".dagster" / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another demo is running in this folder; waiting for it …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def refuse_other_weights(store: ObjectStore) -> None:
+    """Keep the demo out of a store that somebody works with.
+
+    Raises:
+        ConfigError: its weights are not the demo's.
+    """
+    found = find_manifest(store, WEIGHTS)
+    if found and not found.facts.get("caveat"):
+        raise ConfigError(
+            f"store {store.url!r} works with the weights {found.recipe.config['model']!r}; the demo "
+            "would put random ones in their place. Run it in a clone of its own."
+        )
+
+
+def run_jobs(settings: Settings, drops: Sequence[str], say: Say) -> DemoRun:
+    """`ingest` for each drop, `lineage` for the last: both drops, and one map and round of them.
+
+    In this process, on the instance that the UI shows. A range of partitions would be one run, and would
+    take in whatever was registered between the two.
+    """
+    config = {
+        # Named in the run itself: the demo's checkpoint, whatever this machine is set up for.
+        "resources": {"hub": {"config": {"model": MODEL}}},
+        # Dagster's own log is in the UI; here are the lines that a person wants to read.
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+    started = time.perf_counter()
+    was_reused: dict[object, bool] = {}
+    checks: list[dg.AssetCheckEvaluation] = []
+    with open_instance(settings.root) as instance:
+        add_drop_keys(instance, drops)
+        definitions = make_definitions(settings)
+        for drop in drops:
+            job, run_id = "lineage" if drop == drops[-1] else "ingest", str(uuid4())
+            say(f"Job {job}, drop {drop}, run {run_id[:8]}:")
+            instance.add_event_listener(run_id, lambda entry: _tell(entry, say))
+            result = definitions.resolve_job_def(job).execute_in_process(
+                run_config=config,
+                instance=instance,
+                partition_key=drop,
+                run_id=run_id,
+                raise_on_error=False,
+            )
+            for event in result.get_asset_materialization_events():
+                told = event.materialization.metadata
+                key = told["manifest"].value
+                # Of two runs the first one made it.
+                was_reused[key] = was_reused.get(key, True) and bool(told["was_reused"].value)
+            checks += result.get_asset_check_evaluations()
+            if not result.success:
+                failed = [event for event in result.all_events if event.is_step_failure]
+                failures = tuple(f"{e.step_key}: {_innermost(e)}" for e in failed)
+                if any("DagsterExecutionInterruptedError" in failure for failure in failures):
+                    raise KeyboardInterrupt
+                failures += tuple(
+                    f"{c.check_name}: {c.description}" for c in checks if not c.passed
+                )
+                return DemoRun(run_id, failures, 0, 0, (), time.perf_counter() - started)
+    reused = sum(was_reused.values())
+    seconds = time.perf_counter() - started
+    return DemoRun("", (), reused, len(was_reused) - reused, tuple(checks), seconds)
+
+
+def _tell(entry: dg.EventLogEntry, say: Say) -> None:
+    """Our own lines of the run's log; Dagster's events are for the UI."""
+    text = entry.user_message
+    is_ours = entry.dagster_event is None and not text.startswith("Dependencies for step")
+    if is_ours and entry.step_key in ASSETS:
+        say(f"  {entry.step_key:<12} {text.removeprefix(f'{entry.step_key}: ')}")
+
+
+def _innermost(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    # Without our own module's path before the class.
+    return error.message.strip().removeprefix("dino_assets.errors.") if error else "failed"
+
+
+def describe(run: DemoRun, reports: Sequence[DropReport], files: Sequence[str]) -> list[str]:
+    """The summary, line by line."""
+    total = DropReport(
+        "together",
+        images=sum(report.images for report in reports),
+        tiles=sum(report.tiles for report in reports),
+        embeddings=sum(report.embeddings for report in reports),
+        selected=sum(report.selected for report in reports),
+        bad_files=tuple(bad for report in reports for bad in report.bad_files),
+    )
+    lines = ["", f"{'':<14}" + "".join(f"{name:>12}" for name in COLUMNS) + f"{'quarantined':>13}"]
+    for row in (*reports, total):
+        counts = "".join(f"{getattr(row, name):>12,}" for name in COLUMNS)
+        lines.append(f"{row.drop:<14}{counts}{len(row.bad_files):>13,}")
+    lines += ["", "Quarantined, each a row with its reason in `images`:"] if total.bad_files else []
+    lines += [f"  {b.drop}: {b.path}: {b.reason}, {b.detail}" for b in total.bad_files]
+    names = {check.check_name for check in run.checks}
+    told = [check for check in run.checks if not check.passed]
+    passed = len(names) - len({check.check_name for check in told})
+    lines += ["", f"Checks: {passed} of {len(names)} passed"]
+    lines += [f"  {c.severity.value:<5} {c.check_name}: {c.description}" for c in told]
+    if run.made:
+        reused = f", {run.reused} were there already" if run.reused else ""
+        lines += ["", f"{run.made} outputs made{reused}, {run.seconds:.0f} s."]
+    else:
+        lines += ["", f"Nothing was computed again: all {run.reused} outputs were there already."]
+    shown = {Path(path).name: path for path in files}
+    lines += [
+        "",
+        f"map     {shown['map.html']} (in a browser: the tile under the pointer), {shown['map.png']}",
+        f"chosen  {shown['contact-sheet.jpg']}, and each tile in {OUT}/tiles",
+        "runs    make ui, then http://127.0.0.1:3000",
+        "next    .venv/bin/dino-assets drops register my-flight --from path/to/photos",
+        "",
+        f"Mind: the model has {CAVEAT}",
+    ]
+    return lines
+
+
+def shorten(path: Path, root: Path) -> str:
+    """A path as seen from the project's folder."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,0 +1,1 @@
+"""Pictures for people: letters, thumbnails, contact sheets."""

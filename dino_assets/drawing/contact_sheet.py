@@ -1,0 +1,59 @@
+"""The chosen tiles as a contact sheet: what a person leafs through before labelling."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from dino_assets.drawing.lettering import GREY, INK, WHITE, encode_picture, load_font, wrap
+from dino_assets.errors import ConfigError
+
+MAX_JPEG_PX = 65_500  # the format's own limit is 65,535
+
+
+def make_contact_sheet(
+    tiles: Sequence[tuple[NDArray[np.uint8], str]], *, columns: int = 5, cell_px: int = 220
+) -> bytes:
+    """A JPEG of tiles (side, side, 3) uint8, row by row, each with its caption of up to three lines.
+
+    Raises:
+        ConfigError: no column, cells below 40 px, a tile that is not (side, side, 3) uint8, or more
+            tiles than a JPEG is high.
+    """
+    if columns < 1 or cell_px < 40:
+        raise ConfigError(f"columns={columns}, cell_px={cell_px}: use at least 1 and 40")
+    text_px = max(10, cell_px // 16)
+    font, gap = load_font(text_px), max(6, cell_px // 18)
+    if not tiles:
+        empty = Image.new("RGB", (cell_px * 2, cell_px // 2), WHITE)
+        middle = (cell_px, cell_px / 4)
+        ImageDraw.Draw(empty).text(middle, "No tiles to show", fill=GREY, font=font, anchor="mm")
+        return encode_picture(empty, "JPEG", quality=88)
+    captions = [wrap(caption, font, cell_px, max_lines=3) for _, caption in tiles]
+    line_px = round(text_px * 1.35)
+    step_y = cell_px + max(map(len, captions)) * line_px + text_px // 2 + gap
+    across = min(columns, len(tiles))
+    width = across * (cell_px + gap) + gap
+    height = -(-len(tiles) // across) * step_y + gap
+    if max(width, height) > MAX_JPEG_PX:
+        raise ConfigError(
+            f"{len(tiles)} tiles make a sheet of {width}×{height} px, and a JPEG ends at "
+            f"{MAX_JPEG_PX}: use another number of columns, smaller cells or fewer tiles"
+        )
+    sheet = Image.new("RGB", (width, height), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for index, (pixels, lines) in enumerate(zip((t for t, _ in tiles), captions, strict=True)):
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise ConfigError(
+                f"tile {index} is {pixels.dtype} {pixels.shape}: pass uint8 (side, side, 3)"
+            )
+        row, column = divmod(index, across)
+        left, top = gap + column * (cell_px + gap), gap + row * step_y
+        picture = Image.fromarray(pixels)
+        sheet.paste(picture.resize((cell_px, cell_px), Image.Resampling.LANCZOS), (left, top))
+        for number, line in enumerate(lines):
+            y = top + cell_px + text_px // 3 + number * line_px
+            draw.text((left, y), line, fill=GREY if number else INK, font=font)
+    # 4:2:0 would smear coloured edges of text.
+    return encode_picture(sheet, "JPEG", quality=88, subsampling=0)

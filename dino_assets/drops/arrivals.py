@@ -1,0 +1,198 @@
+"""One folder of an inbox: which drop it is, whether it is complete, whether a run may be started."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dino_assets.drops.cards import is_photo_name
+from dino_assets.drops.registry import inbox_address, make_drop_name
+from dino_assets.drops.sources.buckets import BucketSource
+from dino_assets.drops.sources.folders import FolderSource
+from dino_assets.drops.sources.opening import open_source
+from dino_assets.drops.sources.source import fingerprint
+from dino_assets.errors import InvalidDropNameError, SourceError, StoreError
+from dino_assets.store.objects import ObjectStore
+
+# Put last by who copies: the drop is complete, whatever the clock says.
+MARKER = "_SUCCESS"
+# Copies pause: rsync between files, a card reader for seconds, an upload from the field for longer.
+SETTLE_S = 60.0
+# What failed three times fails for a reason that a fourth run does not take away.
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A folder of the inbox, the drop that it is, and where registering would say that it lies."""
+
+    folder: str
+    drop: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a folder looks like now. ``content`` leaves the marker out, ``fingerprint`` does not."""
+
+    files: int
+    photos: int
+    has_marker: bool
+    fingerprint: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Since when a folder has had this content."""
+
+    content: str
+    since_s: float
+
+
+@dataclass(frozen=True)
+class PastRuns:
+    """What became of the runs for one content of a drop; ``ended`` ones did not finish it."""
+
+    ended: int = 0
+    last: str = ""
+    cancelled: str = ""  # the last one that somebody cancelled
+    is_retrying: bool = False  # Dagster is about to start a crashed one again
+    keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One run to request."""
+
+    drop: str
+    content: str
+    attempt: int
+
+    @property
+    def run_key(self) -> str:
+        """Drop, content and attempt: a key is used up for ever, by a failed run too."""
+        return f"{self.drop}:{self.content}:{self.attempt}"
+
+
+# --- listing and looking --------------------------------------------------------------------
+
+
+def list_arrivals(inbox: str, *, root: Path) -> tuple[list[Arrival], dict[str, str]]:
+    """The inbox's folders, sorted, and why some cannot be drops. Hidden ones and links are left out.
+
+    Raises:
+        SourceError: there is no inbox, or it cannot be listed.
+        StoreError: its bucket cannot be reached.
+    """
+    arrivals: list[Arrival] = []
+    refused: dict[str, str] = {}
+    for folder in sorted(_list_folders(inbox, root)):
+        if folder.startswith("."):
+            continue
+        try:
+            name = make_drop_name(folder)
+        except InvalidDropNameError as err:
+            refused[folder] = str(err)
+            continue
+        source = inbox_address(inbox, folder)
+        if "://" not in source:
+            source = str((root / Path(source).expanduser()).resolve())
+        arrivals.append(Arrival(folder, name, source))
+    return arrivals, refused
+
+
+def _list_folders(inbox: str, root: Path) -> Sequence[str]:
+    source = open_source(inbox, root=root)
+    if isinstance(source, BucketSource):
+        return _list_prefixes(source.store, inbox)
+    if not isinstance(source, FolderSource):
+        raise SourceError(f"the inbox {inbox!r} is a file; a folder of folders is expected")
+    try:
+        with os.scandir(os.fsencode(source.folder)) as scan:
+            return [os.fsdecode(i.name) for i in scan if i.is_dir(follow_symlinks=False)]
+    except OSError as err:
+        raise SourceError(f"the inbox {inbox!r} cannot be listed: {err.strerror}") from err
+
+
+def _list_prefixes(store: ObjectStore, inbox: str) -> Sequence[str]:
+    try:
+        return store.list_folders()
+    except StoreError as err:
+        # A missing bucket is a missing inbox, and one key that obstore cannot read (`a//b`) hides
+        # all others; everything else is an outage.
+        if "bucket does not exist" not in str(err) and "invalid path" not in str(err):
+            raise
+        raise SourceError(f"the inbox {inbox!r} cannot be listed: {err}") from err
+
+
+def look_at(source: str, *, root: Path) -> Look:
+    """List one folder.
+
+    Raises:
+        SourceError: it cannot be listed.
+        ConfigError: a bucket's folder of this name has no address.
+        StoreError: its bucket refuses.
+    """
+    entries = open_source(source, root=root).entries()
+    rest = [entry for entry in entries if entry.path != MARKER]
+    return Look(
+        files=len(rest),
+        photos=sum(not e.refusal and is_photo_name(e.path) for e in rest),
+        has_marker=any(e.path == MARKER and not e.refusal for e in entries),
+        fingerprint=fingerprint(entries),
+        content=fingerprint(rest)[:16],
+    )
+
+
+# --- judging --------------------------------------------------------------------------------
+
+
+def judge_look(
+    look: Look, seen: Seen | None, *, now_s: float, settle_s: float = SETTLE_S
+) -> str | None:
+    """Why a folder is not complete, or None when it is; ``seen`` is what an earlier look found."""
+    counts = count_files(look)
+    if not look.photos:
+        return f"no photograph yet ({counts})"
+    if look.has_marker:
+        return None
+    if seen is None or not has_kept(look, seen, now_s=now_s):
+        return f"still arriving ({counts}, new or changed since the last look)"
+    age_s = now_s - seen.since_s
+    if age_s < settle_s:
+        return f"still arriving ({counts}, unchanged for {age_s:.0f} of {settle_s:.0f} s)"
+    return None
+
+
+def has_kept(look: Look, seen: Seen, *, now_s: float) -> bool:
+    """Tell whether a folder is as it was; one seen in the future was seen by a clock that was wrong."""
+    return seen.content == look.content and seen.since_s <= now_s
+
+
+def judge_runs(past: PastRuns) -> str | None:
+    """Why a person must look at a complete drop instead of a run being started, or None."""
+    if past.cancelled:
+        return (
+            f"run {past.cancelled[:8]} was cancelled, so it is not started again: launch ingest by hand "
+            "when it is wanted"
+        )
+    if past.ended >= MAX_ATTEMPTS:
+        return (
+            f"a person must look: {past.ended} runs did not finish it, the last is {past.last[:8]}. "
+            "Mend the folder, or launch ingest by hand"
+        )
+    return None
+
+
+def plan_launch(drop: str, content: str, past: PastRuns) -> Launch:
+    """The next attempt, under a key that no run has: runs may be gone from the history."""
+    launch = Launch(drop, content, past.ended + 1)
+    while launch.run_key in past.keys:
+        launch = Launch(drop, content, launch.attempt + 1)
+    return launch
+
+
+def count_files(look: Look) -> str:
+    """A look's size in words."""
+    return f"{look.files} {'file' if look.files == 1 else 'files'}"

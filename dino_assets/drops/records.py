@@ -1,0 +1,36 @@
+"""Records of a drop and its files."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Images that arrived together: one partition."""
+
+    name: str
+    source: str
+    fingerprint: str
+    original_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """One file as an inbox lists it. ``refusal`` says why it must not be opened, if so.
+
+    ``label`` and ``metadata`` (a JSON object) are what a list or a class folder says about it.
+    """
+
+    path: str
+    size: int
+    stamp: str
+    refusal: str | None = None
+    refusal_detail: str = ""
+    label: str | None = None
+    metadata: str | None = None
+
+
+MAX_FILE_BYTES = 512 * 2**20

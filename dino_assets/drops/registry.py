@@ -1,0 +1,180 @@
+"""Registering drops: a name, a source, and what the source looked like."""
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from dino_assets.drops.records import Drop
+from dino_assets.drops.sources.opening import BUCKET_SCHEMES, open_source
+from dino_assets.drops.sources.source import fingerprint
+from dino_assets.errors import (
+    CorruptObjectError,
+    DropConflictError,
+    InvalidDropNameError,
+    ObjectNotFoundError,
+    SourceError,
+    UnknownDropError,
+)
+from dino_assets.store.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+MAX_NAME_CHARS = 80
+# No `..` and no dot at the end: Dagster writes a range of partitions as `first...last`.
+_NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*")
+_RECORD = re.compile(r"drops/([^/]+)\.json")
+
+
+def make_drop_name(original: str) -> str:
+    """A folder's name as a partition key: itself where possible, else a slug and 8 hex of its hash.
+
+    Raises:
+        InvalidDropNameError: it has no letter or digit, or is a path.
+    """
+    if "/" in original or "\\" in original or original in (".", ".."):
+        raise InvalidDropNameError(
+            f"{original!r} is a path, not a drop's name: it would lead out of the inbox. Give the "
+            "folder's own name, and where it is with --from"
+        )
+    if not any(char.isalnum() for char in original):
+        raise InvalidDropNameError(
+            f"a drop needs a name; give letters or digits, such as flight-07, not {original!r}"
+        )
+    if _is_name(original):
+        return original
+    raw = original.encode(errors="surrogateescape")
+    dashed = re.sub(r"[^A-Za-z0-9._-]+", "-", original)
+    slug = re.sub(r"\.{2,}", ".", dashed).strip("._-")[:71] or "drop"
+    return f"{slug}-{hashlib.sha256(raw).hexdigest()[:8]}"
+
+
+def register_drop(
+    store: ObjectStore, name: str, *, source: str, root: Path, may_replace: bool = False
+) -> tuple[Drop, bool]:
+    """Write ``drops/<name>.json``; returns the drop and whether anything changed. Idempotent.
+
+    Raises:
+        SourceError: there is nothing at ``source``, or no file.
+        InvalidDropNameError: nothing can be made of ``name``.
+        DropConflictError: the name stands for another source and ``may_replace`` is off.
+    """
+    key_name = make_drop_name(name)
+    open_source(source, root=root)  # says what is wrong with an address that cannot be resolved
+    address = _absolute(source, root)
+    entries = open_source(address, root=root).entries()
+    if not entries:
+        raise SourceError(
+            f"there are no files at {source!r}; check the path, and that the card is mounted"
+        )
+    drop = Drop(
+        name=key_name,
+        source=address,
+        fingerprint=fingerprint(entries),
+        original_name=name.encode(errors="surrogateescape").decode(errors="backslashreplace"),
+    )
+    try:
+        known = read_drop(store, key_name)
+    except (UnknownDropError, CorruptObjectError):
+        known = None
+    if known == drop:
+        return drop, False
+    if known is not None and known.source != drop.source and not may_replace:
+        raise DropConflictError(
+            f"drop {key_name!r} is registered from {known.source!r}, not {drop.source!r}. Choose "
+            "another name, or pass --replace if the same pictures moved."
+        )
+    body = json.dumps(asdict(drop), sort_keys=True, indent=1) + "\n"
+    store.put(_key(key_name), body.encode())
+    return drop, True
+
+
+def read_drop(store: ObjectStore, name: str) -> Drop:
+    """The drop registered under a name.
+
+    Raises:
+        UnknownDropError: there is none.
+        InvalidDropNameError: there cannot be one.
+    """
+    if not _is_name(name):
+        raise InvalidDropNameError(
+            f"{name!r} cannot be a drop's name: 1 to {MAX_NAME_CHARS} letters, digits and ._- from a "
+            f"letter or digit on, no .. and no dot at the end.{_suggest(name)}"
+        )
+    try:
+        data = store.get(_key(name))
+    except ObjectNotFoundError:
+        raise UnknownDropError(
+            f"no drop {name!r} is registered in store {store.url!r}. Register it with: dino-assets "
+            f"drops register {name} --from FOLDER"
+        ) from None
+    try:
+        drop = Drop(**json.loads(data))
+    except (ValueError, TypeError, RecursionError):
+        drop = None
+    if (
+        drop is None
+        or drop.name != name
+        or not all(isinstance(v, str) for v in vars(drop).values())
+    ):
+        raise CorruptObjectError(
+            f"{_key(name)!r} in store {store.url!r} is not a drop's record. Register {name!r} again.",
+            store=store.url,
+            key=_key(name),
+        )
+    return drop
+
+
+def inbox_address(inbox: str, name: str) -> str:
+    """Where a drop of this name would be in the inbox, a folder or a bucket prefix."""
+    return f"{inbox.rstrip('/')}/{name}" if "://" in inbox else str(Path(inbox) / name)
+
+
+def list_drops(store: ObjectStore) -> list[Drop]:
+    """All registered drops, by name.
+
+    Raises:
+        CorruptObjectError: a drop's record is not one.
+    """
+    drops: list[Drop] = []
+    for found in find_drops(store).values():
+        if isinstance(found, CorruptObjectError):
+            raise found
+        drops.append(found)
+    return drops
+
+
+def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
+    """All registered drops by name, or what is wrong with a record: one bad one hides no other."""
+    found: dict[str, Drop | CorruptObjectError] = {}
+    matches = (_RECORD.fullmatch(info.key) for info in store.list("drops"))
+    for name in sorted(match[1] for match in matches if match and _is_name(match[1])):
+        try:
+            found[name] = read_drop(store, name)
+        except CorruptObjectError as err:
+            found[name] = err
+    return found
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= MAX_NAME_CHARS and _NAME.fullmatch(text) is not None
+
+
+def _suggest(name: str) -> str:
+    try:
+        return f" `dino-assets drops register {name!r}` would call it {make_drop_name(name)!r}."
+    except InvalidDropNameError:
+        return ""
+
+
+def _key(name: str) -> str:
+    return f"drops/{name}.json"
+
+
+def _absolute(source: str, root: Path) -> str:
+    """Local sources are kept absolute: the daemon that reads them has another working directory."""
+    if source.startswith(BUCKET_SCHEMES):
+        return source
+    return str((root / Path(source).expanduser()).resolve())

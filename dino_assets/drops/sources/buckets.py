@@ -1,0 +1,126 @@
+"""A bucket prefix."""
+
+import errno
+import io
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from pathlib import Path
+
+from dino_assets.drops.cards import label_of
+from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
+from dino_assets.drops.sources.folders import too_large
+from dino_assets.errors import DiskFullError, ObjectNotFoundError, SourceError, StoreError
+from dino_assets.store.objects import ObjectStore
+
+# obstore's words for a key with an empty or dotted segment or a control character.
+_ODD_KEY = re.compile(
+    r'object with invalid path: .*?Path "(.*)"(?: contained|: Encountered)', re.DOTALL
+)
+
+
+class BucketSource:
+    """A bucket prefix; ``scratch`` is where large files are put while a library reads them."""
+
+    is_list = False
+
+    def __init__(self, store: ObjectStore, *, scratch: Path | None = None) -> None:
+        self.store = store
+        self.scratch = scratch
+
+    def entries(self) -> list[SourceEntry]:
+        """All objects below the prefix. A folder marker looks like an empty file without suffix.
+
+        Raises:
+            SourceError: a key cannot be a path; obstore then lists nothing at all.
+            StoreError: the bucket cannot be listed.
+        """
+        try:
+            found = [
+                SourceEntry(
+                    info.key,
+                    info.bytes,
+                    info.etag or info.modified.isoformat(),
+                    label=label_of(info.key),
+                )
+                for info in self.store.list()
+            ]
+        except StoreError as err:
+            if "object with invalid path" not in str(err):
+                raise
+            odd = _ODD_KEY.search(str(err))
+            key = odd[1] if odd else str(err).rpartition("invalid path: ")[2]
+            raise SourceError(
+                f"{self.store.url!r} cannot be listed because of the key "
+                f"{key!r}: a part of it is empty, . or .., or has a control "
+                "character. Rename or remove this object."
+            ) from err
+        found.sort(key=attrgetter("path"))
+        return found
+
+    def read(self, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+        """One object's bytes.
+
+        Raises:
+            SourceError: it is gone, or has more than ``max_bytes``.
+        """
+        # Grows in place and hands out its own buffer: joining a list of chunks would hold a mosaic twice.
+        data = io.BytesIO()
+        for chunk in self._stream(path):
+            if data.tell() + len(chunk) > max_bytes:
+                raise too_large(path, max_bytes)
+            data.write(chunk)
+        return data.getvalue()
+
+    @contextmanager
+    def open_file(self, path: str) -> Iterator[Path]:
+        """The object in a temporary file without a name, which is gone with the context or process.
+
+        Raises:
+            SourceError: the object is gone.
+            DiskFullError: the temporary folder has no room for it.
+        """
+        folder = self.scratch or Path(tempfile.gettempdir())
+        try:
+            needed = self.store.head(path).bytes
+        except ObjectNotFoundError as err:
+            raise _gone(path) from err
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise _no_room(path, needed, free)
+        # Without a buffer: closing one on a full disk would fail once more, with the worse message.
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            try:
+                for chunk in self._stream(path):
+                    rest = memoryview(chunk)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+            except OSError as err:
+                if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                free = shutil.disk_usage(folder).free
+                raise _no_room(path, needed, free) from err
+            yield Path(f"/dev/fd/{file.fileno()}")
+
+    def _stream(self, path: str) -> Iterator[bytes]:
+        try:
+            yield from self.store.stream(path)
+        except ObjectNotFoundError as err:
+            raise _gone(path) from err
+
+
+def _gone(path: str) -> SourceError:
+    return SourceError(f"cannot read {path!r}: there is no such object any more")
+
+
+def _no_room(path: str, needed: int, free: int) -> DiskFullError:
+    return DiskFullError(
+        f"{path!r} has {needed / 1e9:,.2f} GB and is copied from its bucket to be read by windows; "
+        f"the folder for temporary files has {free / 1e9:,.2f} GB free. Make room, or set TMPDIR to "
+        "a folder on a larger disk.",
+        needed_bytes=needed,
+        free_bytes=free,
+    )

@@ -1,0 +1,262 @@
+"""A folder of this machine, listed and opened so that nothing outside of it is ever read.
+
+Listed with ``os.scandir``, without following links: obstore follows links out of the root, hides
+names that end in ``#<n>`` and fails whole on one undecodable name.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+
+from dino_assets.drops.cards import is_litter_folder, label_of
+from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
+from dino_assets.errors import SourceError
+
+# O_NONBLOCK: a pipe put in a file's place since the listing must not hang us.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = _READ | os.O_DIRECTORY
+_REPLACED = (errno.ELOOP, errno.ENOTDIR)  # a link, or another kind of file, in a folder's place
+# What an escaped byte looks like: bytes below 80 are always text.
+_ESCAPED = re.compile(r"\\x[89a-f][0-9a-f]")
+_ESCAPE = re.compile(rb"\\(?:\\|x([89a-f][0-9a-f]))")
+_by_path = attrgetter("path")
+
+
+class FolderSource:
+    """A folder exactly as it comes off a card."""
+
+    is_list = False
+
+    def __init__(self, folder: Path, *, shown: str) -> None:
+        self.folder = folder
+        self.shown = shown
+
+    def entries(self) -> list[SourceEntry]:
+        """All files below the folder; links and special files come with a refusal."""
+        try:
+            found = self._walk()
+        except OSError as err:
+            raise SourceError(f"cannot list {self.shown!r}: {err.strerror}") from err
+        found.sort(key=_by_path)
+        return found
+
+    def _walk(self) -> list[SourceEntry]:
+        found: list[SourceEntry] = []
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                # Through a handle: a link put in a folder's place since it was seen leads nowhere,
+                # and each file is looked at by its name alone, which is faster than by its path.
+                handle = self._open_folder(folder)
+            except OSError as err:
+                if not folder or not (
+                    isinstance(err, PermissionError | FileNotFoundError) or err.errno in _REPLACED
+                ):
+                    raise
+                # Gone since it was seen; or an operating system's own, such as .Trashes, which holds
+                # nothing of the photographer's and which nobody but root opens.
+                if not isinstance(err, FileNotFoundError) and not is_litter_folder(folder):
+                    why = f"folder: {err.strerror}"
+                    found.append(SourceEntry(show_name(folder), 0, "", "unreadable", why))
+                continue
+            try:
+                self._list_folder(folder, handle, found=found, waiting=waiting)
+            finally:
+                os.close(handle)
+        return found
+
+    def _open_folder(self, folder: str) -> int:
+        below = os.open(self.folder, _FOLDER)
+        return _descend(below, folder.split("/")[:-1])
+
+    def _list_folder(
+        self, folder: str, handle: int, *, found: list[SourceEntry], waiting: list[str]
+    ) -> None:
+        # Once per folder, not per file: what all its files have in common.
+        label = label_of(show_name(folder))
+        is_clean = is_plain(folder)
+        is_regular = stat.S_ISREG
+        with os.scandir(handle) as scan:
+            for item in scan:
+                name = item.name
+                try:
+                    if item.is_dir(follow_symlinks=False):
+                        waiting.append(f"{folder}{name}/")
+                        continue
+                    status = item.stat(follow_symlinks=False)
+                except FileNotFoundError:  # renamed or removed since: a copy's temporary file
+                    continue
+                except OSError as err:  # a folder that may be listed but not entered; a bad sector
+                    if not is_litter_folder(folder):
+                        shown, why = show_name(folder + name), f"file: {err.strerror}"
+                        found.append(SourceEntry(shown, 0, "", "unreadable", why, label))
+                    continue
+                if is_clean and is_regular(status.st_mode) and is_plain(name):
+                    stamp = str(status.st_mtime_ns)
+                    entry = SourceEntry(folder + name, status.st_size, stamp, None, "", label)
+                else:
+                    entry = describe_file(folder + name, status, label=label)
+                found.append(entry)
+
+    def look_up(self, path: str) -> os.stat_result:
+        """Size, time and kind of one file, without following a link anywhere in its path.
+
+        Raises:
+            OSError: there is none; NotADirectoryError or ELOOP where a link stands in for a folder.
+        """
+        *folders, name = path.split("/")
+        handle = _descend(os.open(self.folder, _FOLDER), folders)
+        try:
+            return os.stat(name, dir_fd=handle, follow_symlinks=False)
+        finally:
+            os.close(handle)
+
+    def read(
+        self, path: str, *, max_bytes: int = MAX_FILE_BYTES, shown: str | None = None
+    ) -> bytes:
+        """One file's bytes, never through a link or out of the folder; ``shown`` is for messages.
+
+        Raises:
+            SourceError: it cannot be read, or has more than ``max_bytes``: it may have grown since.
+        """
+        shown = shown or path
+        with self._opened(path, shown) as handle, os.fdopen(handle, "rb", closefd=False) as file:
+            try:
+                # Asked for by its size: a buffer of the limit's size for every photograph is slow.
+                expected = min(os.fstat(handle).st_size, max_bytes)
+                data = file.read(expected + 1)
+                if len(data) > expected:  # it grows, or its file system tells no size
+                    data += file.read(max_bytes + 1 - len(data))
+            except OSError as err:
+                raise SourceError(f"cannot read {shown!r}: {err.strerror}") from err
+        if len(data) > max_bytes:
+            raise too_large(shown, max_bytes)
+        return data
+
+    @contextmanager
+    def open_file(self, path: str, *, shown: str | None = None) -> Iterator[Path]:
+        """The file under ``/dev/fd``: what was checked is what is opened, whatever its path becomes.
+
+        Raises:
+            SourceError: it cannot be opened.
+        """
+        with self._opened(path, shown or path) as handle:
+            yield Path(f"/dev/fd/{handle}")
+
+    @contextmanager
+    def _opened(self, path: str, shown: str) -> Iterator[int]:
+        # The message becomes part of a row, so it must not depend on where the folder is mounted.
+        try:
+            handle = self._open(path, shown)
+        except SourceError:
+            raise
+        except OSError as err:
+            raise SourceError(f"cannot read {shown!r}: {err.strerror}") from err
+        except ValueError:  # a zero byte
+            raise SourceError(f"cannot read {shown!r}: no file has such a name") from None
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise SourceError(f"cannot read {shown!r}: not a regular file any more")
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _open(self, path: str, shown: str) -> int:
+        """Open folder by folder: what was checked by its path could be a link when it is opened."""
+        parts = PurePosixPath(find_name(path)).parts
+        if not parts or ".." in parts or parts[0] == "/":
+            raise SourceError(f"cannot read {shown!r}: it leads out of the folder")
+        below = _descend(os.open(self.folder, _FOLDER), parts[:-1])
+        try:
+            # Looked at first: opening a device may already do something (a tape rewinds).
+            if not stat.S_ISREG(os.stat(parts[-1], dir_fd=below, follow_symlinks=False).st_mode):
+                raise SourceError(f"cannot read {shown!r}: not a regular file any more")
+            return os.open(parts[-1], _READ, dir_fd=below)
+        finally:
+            os.close(below)
+
+
+def describe_file(
+    name: str, status: os.stat_result, *, label: str | None = None, metadata: str | None = None
+) -> SourceEntry:
+    """One listed file, with the reason why it must not be opened, if there is one."""
+    refusal, detail = None, ""
+    if not is_decodable(name):
+        refusal, detail = "undecodable-name", "the name is not UTF-8; rename the file"
+    if stat.S_ISLNK(status.st_mode):
+        refusal, detail = "link", "links are not followed; copy the file itself"
+    elif not stat.S_ISREG(status.st_mode):
+        refusal, detail = "special-file", "a pipe, socket, device or folder"
+    stamp = str(status.st_mtime_ns)
+    return SourceEntry(show_name(name), status.st_size, stamp, refusal, detail, label, metadata)
+
+
+def is_decodable(name: str) -> bool:
+    """Tell whether a name of the file system is text: other bytes arrive as lone surrogates."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_plain(name: str) -> bool:
+    """Tell whether a name is shown as it is: it is text, and does not look like an escaped one."""
+    return is_decodable(name) and ("\\x" not in name or _ESCAPED.search(name) is None)
+
+
+def show_name(name: str) -> str:
+    r"""A path as it can be stored and printed: the byte E9, which is no text, becomes ``\xe9``.
+
+    No two paths are shown alike: in a part that has such a byte, or the letters ``\xe9`` themselves,
+    a backslash is doubled, so that these letters become ``\\xe9``. All other parts stay as they are.
+    """
+    return name if is_plain(name) else "/".join(map(_show_part, name.split("/")))
+
+
+def _show_part(name: str) -> str:
+    if is_plain(name):
+        return name
+    doubled = name.replace("\\", "\\\\").encode(errors="surrogateescape")
+    return doubled.decode(errors="backslashreplace")
+
+
+def find_name(shown: str) -> str:
+    """The path that ``show_name`` showed so."""
+    return shown if is_plain(shown) else "/".join(map(_find_part, shown.split("/")))
+
+
+def _find_part(shown: str) -> str:
+    if is_plain(shown):
+        return shown
+    raw = shown.encode(errors="surrogateescape")
+    raw = _ESCAPE.sub(_find_byte, raw)
+    return raw.decode(errors="surrogateescape")
+
+
+def _find_byte(escape: re.Match[bytes]) -> bytes:
+    return b"\\" if escape[1] is None else bytes.fromhex(escape[1].decode())
+
+
+def too_large(path: str, max_bytes: int) -> SourceError:
+    """What is said of a file that is larger than its listing said, or than anybody reads at once."""
+    return SourceError(f"cannot read {path!r}: it has more than {max_bytes:,} bytes")
+
+
+def _descend(handle: int, folders: tuple[str, ...] | list[str]) -> int:
+    """A handle of the folder below ``handle``, which is closed; links are not followed."""
+    for folder in folders:
+        try:
+            inner = os.open(folder, _FOLDER, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = inner
+    return handle

@@ -1,0 +1,208 @@
+"""A CSV or text list of files: in the list's own folder, or in the configured roots."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+
+from dino_assets.drops.cards import label_of
+from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
+from dino_assets.drops.sources.folders import FolderSource, describe_file, find_name, show_name
+from dino_assets.drops.sources.tables import Listed, read_csv
+from dino_assets.errors import ConfigError, SourceError
+
+_LINKED = "in a linked folder; links are not followed, copy the files"
+_OUTSIDE = "leads out of the list's folder; move the list or the file, or set DINO_IMAGE_ROOTS"
+
+
+@dataclass
+class _Named:
+    """All that a list says of one file, however often and under which spellings it names it."""
+
+    labels: list[str] = field(default_factory=list)
+    values: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, listed: Listed) -> None:
+        if listed.label is not None and listed.label not in self.labels:
+            self.labels.append(listed.label)
+        for name, value in listed.values:
+            known = self.values.setdefault(name, [])
+            if value not in known:
+                known.append(value)
+
+    def metadata(self, path: str) -> str | None:
+        """A JSON object. Values that differ between a file's lines are an array, in their order."""
+        said = {name: v[0] if len(v) == 1 else v for name, v in self.values.items()}
+        # `{}` says that the label is the list's: the fingerprint could not tell it from a folder's.
+        if not said and (not self.labels or self.labels[0] != label_of(path)):
+            return None
+        return json.dumps(said, sort_keys=True, ensure_ascii=False)
+
+
+class ListSource:
+    """A CSV (``image_path,label,metadata…``) or a text list (one path per line, no comments).
+
+    A line of a text list that begins with ``#`` is a path too: a file may be called so, and a comment
+    becomes a row with a reason instead of a photograph that nobody misses.
+    """
+
+    is_list = True
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        shown: str,
+        column: str = "image_path",
+        image_roots: Sequence[Path] = (),
+    ) -> None:
+        self.file = file
+        self.shown = shown
+        self.column = column
+        self._home = os.fspath(file.parent)
+        self._spellings: dict[str, str | None] = {}
+        # A root is known by its own name and by the one behind links; the list may use either.
+        self._roots = [
+            (spelling, os.path.realpath(root))
+            for root in image_roots
+            for spelling in dict.fromkeys((os.path.normpath(root), os.path.realpath(root)))
+        ]
+
+    def entries(self) -> list[SourceEntry]:
+        """The listed files, each once; what is missing or outside comes with a refusal.
+
+        Raises:
+            SourceError: the list cannot be read, or has no column of paths.
+            ConfigError: it names a file in a configured root that is not there.
+        """
+        named: dict[str, _Named] = {}
+        try:
+            self._refuse_utf16()
+            for listed in self._read():
+                # Two spellings of one path (`a.jpg`, `./a.jpg`) are one file.
+                path = self._normalise(listed.path)
+                named.setdefault(path, _Named()).add(listed)
+        except (SourceError, ConfigError):
+            raise
+        except OSError as err:
+            raise SourceError(f"cannot read the list {self.shown!r}: {err.strerror}") from err
+        return sorted((self._entry(*each) for each in named.items()), key=attrgetter("path"))
+
+    def _refuse_utf16(self) -> None:
+        with self.file.open("rb") as file:
+            start = file.read(2)
+        if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
+            raise SourceError(
+                f"the list {self.shown!r} is UTF-16 text: save it as UTF-8 (Excel calls it 'CSV "
+                "UTF-8')"
+            )
+
+    def _read(self) -> Iterator[Listed]:
+        with self.file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            if self.file.suffix.lower() == ".txt":
+                yield from (Listed(line.strip()) for line in file if line.strip())
+            else:
+                yield from read_csv(file, column=self.column, shown=self.shown)
+
+    def _normalise(self, listed: str) -> str:
+        """The path relative to the list's folder; as it was listed where nothing may be read."""
+        full = os.path.normpath(os.path.join(self._home, listed))  # noqa: PTH118 - no links followed
+        if _is_below(full, self._home):
+            return os.path.relpath(full, self._home)
+        for spelling, root in self._roots:
+            if _is_below(full, spelling):
+                full = os.path.normpath(root + full[len(spelling.rstrip("/")) :])
+                return os.path.relpath(full, self._home)
+        if os.path.isabs(listed) and (home := self._find_home(os.path.dirname(full))):  # noqa: PTH117, PTH120
+            return os.path.relpath(full, home)
+        return listed
+
+    def _find_home(self, folder: str) -> str | None:
+        """The list's own folder as a path spells it, by a link (/tmp on a Mac is one)."""
+        if folder not in self._spellings:
+            real = os.path.realpath(self._home)
+            above = [*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)]
+            # The outermost: what is a link below it stays one. Nothing is below what is not there.
+            there = takewhile(os.path.isdir, map(os.fspath, above))
+            found = next((each for each in there if os.path.realpath(each) == real), None)
+            self._spellings[folder] = found
+        return self._spellings[folder]
+
+    def _entry(self, path: str, named: _Named) -> SourceEntry:
+        shown = show_name(path)
+        labels = named.labels
+        label = labels[0] if labels else None
+        metadata = named.metadata(shown)
+        if (place := self._place(path)) is None:
+            return SourceEntry(shown, 0, "", "outside", _OUTSIDE, label, metadata)
+        folder, name = place
+        try:
+            entry = describe_file(path, folder.look_up(name), label=label, metadata=metadata)
+        except (OSError, ValueError) as err:  # a zero byte is a ValueError
+            refusal, detail = _explain_absence(folder, name, err)
+            return SourceEntry(shown, 0, "", refusal, detail, label, metadata)
+        if len(labels) > 1 and entry.refusal is None:
+            said = " and ".join(repr(each) for each in sorted(labels))
+            return SourceEntry(
+                shown, entry.size, entry.stamp, "conflicting-labels",
+                f"the list calls it {said}; keep one", None, metadata,
+            )  # fmt: skip
+        return entry
+
+    def _place(self, path: str) -> tuple[FolderSource, str] | None:
+        """The folder that a path may be read from, and its name there."""
+        full = os.path.normpath(os.path.join(self._home, path))  # noqa: PTH118
+        if _is_below(full, self._home):
+            return self._folder(self._home), os.path.relpath(full, self._home)
+        for _, root in self._roots:
+            if _is_below(full, root):
+                if not os.path.isdir(root):  # noqa: PTH112 - text all along
+                    raise ConfigError(
+                        f"the list {self.shown!r} names {show_name(path)!r}, which lies in a folder of "
+                        "DINO_IMAGE_ROOTS that is not there. Mount it, or correct the setting."
+                    )
+                return self._folder(root), os.path.relpath(full, root)
+        return None
+
+    def _folder(self, folder: str) -> FolderSource:
+        return FolderSource(Path(folder), shown=self.shown)
+
+    def read(self, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+        """One listed file's bytes."""
+        folder, name = self._placed(path)
+        return folder.read(name, max_bytes=max_bytes, shown=path)
+
+    def open_file(self, path: str) -> AbstractContextManager[Path]:
+        """One listed file under a path that C libraries can open."""
+        folder, name = self._placed(path)
+        return folder.open_file(name, shown=path)
+
+    def _placed(self, path: str) -> tuple[FolderSource, str]:
+        if PurePosixPath(path).is_absolute() or (place := self._place(find_name(path))) is None:
+            raise SourceError(f"cannot read {path!r}: it leads out of the folder")
+        folder, name = place
+        return folder, show_name(name)
+
+
+def _is_below(full: str, folder: str) -> bool:
+    return full == folder or full.startswith(folder.rstrip("/") + "/")
+
+
+def _explain_absence(folder: FolderSource, name: str, err: OSError | ValueError) -> tuple[str, str]:
+    if isinstance(err, ValueError):
+        return "missing", str(err)
+    if err.errno in (errno.ELOOP, errno.ENOTDIR) and _is_below_link(folder, name):
+        return "link", _LINKED
+    hint = "; folders are separated by /, not \\" if "\\" in name else ""
+    return "missing", (err.strerror or "cannot be looked at") + hint
+
+
+def _is_below_link(folder: FolderSource, name: str) -> bool:
+    above = PurePosixPath(name).parents
+    # Path.is_symlink raises for a name that is too long.
+    return any(os.path.islink(folder.folder / each) for each in list(above)[:-1])  # noqa: PTH114

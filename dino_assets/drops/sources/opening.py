@@ -1,0 +1,51 @@
+"""Opening a source by its address."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dino_assets.drops.sources.buckets import BucketSource
+from dino_assets.drops.sources.folders import FolderSource
+from dino_assets.drops.sources.lists import ListSource
+from dino_assets.drops.sources.source import Source
+from dino_assets.errors import ConfigError, SourceError
+from dino_assets.settings.environment import load_settings, resolve_storage
+from dino_assets.settings.urls import hide_secrets
+from dino_assets.store.objects import open_store
+
+BUCKET_SCHEMES = ("s3://", "minio://", "az://")
+
+
+def open_source(source: str, *, root: Path, image_roots: Sequence[Path] | None = None) -> Source:
+    """Open an inbox by its address; relative paths are relative to ``root``.
+
+    A list may name files below ``image_roots`` too (those of the settings if none are given), not only
+    in its own folder.
+
+    Raises:
+        SourceError: there is nothing at this address.
+        ConfigError: the address makes no sense.
+    """
+    if source.startswith(BUCKET_SCHEMES):
+        return BucketSource(open_store(resolve_storage(source, root=root)))
+    if "://" in source:
+        raise ConfigError(
+            f"{hide_secrets(source)!r} is no source: a folder, a .csv or .txt list, {', '.join(BUCKET_SCHEMES)}"
+        )
+    try:
+        path = (root / Path(source).expanduser()).resolve()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    # A folder nobody may enter, a name too long; a loop of links or an unknown ~user; a zero byte.
+    except (OSError, RuntimeError, ValueError) as err:
+        why = err.strerror if isinstance(err, OSError) else str(err).rstrip(".")
+        raise SourceError(
+            f"{source!r} cannot be opened: {why}. Check the path, and whether you may read it."
+        ) from err
+    if is_folder:
+        return FolderSource(path, shown=source)
+    if is_file and path.suffix.lower() in (".csv", ".txt"):
+        roots = load_settings(root).image_roots if image_roots is None else image_roots
+        return ListSource(path, shown=source, image_roots=[root / each for each in roots])
+    raise SourceError(
+        f"there is no folder and no .csv or .txt list at {source!r}. Check the path, and that the "
+        "disk or card is mounted."
+    )

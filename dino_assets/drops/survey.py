@@ -1,0 +1,219 @@
+"""All folders of an inbox at once: what to start, what to remember, what to tell the operator.
+
+Level-triggered: every survey starts from the inbox, the manifests and the runs, never from what an
+earlier one did. ``Memory`` only tells since when a folder has looked the same, and whose turn it is;
+losing it costs one more settle time.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from dino_assets.drops.arrivals import (
+    Arrival,
+    Launch,
+    PastRuns,
+    Seen,
+    count_files,
+    has_kept,
+    judge_look,
+    judge_runs,
+    list_arrivals,
+    look_at,
+    plan_launch,
+)
+from dino_assets.drops.finished import Remembered, Stamps, find_finished, is_made, list_stamps
+from dino_assets.drops.registry import register_drop
+from dino_assets.errors import ConfigError, DropError, SourceError, StoreAccessError
+from dino_assets.store.objects import ObjectStore
+
+# Dagster gives up an evaluation after 60 s; one slow listing must still fit in.
+BUDGET_S = 40.0
+# A full inbox must not fill the queue before a person can see the first run fail.
+MAX_LAUNCHES = 10
+# The UI shows a tick's text in one paragraph.
+MAX_NOTES = 20
+MAX_NOTE_CHARS = 300
+
+
+class Runs(Protocol):
+    """What the orchestrator knows about runs."""
+
+    in_flight: frozenset[str]
+
+    def past(self, drop: str, content: str) -> PastRuns:
+        """Runs that are over: those for this content, and any that is about to be retried."""
+        ...
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one survey tells the next."""
+
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    after: str = ""  # the folder that was looked at last
+
+    @classmethod
+    def load(cls, text: str | None) -> "Memory":
+        """Read it back; whatever is not ours is forgotten."""
+        try:
+            body = json.loads(text or "{}")
+            seen = {
+                folder: Seen(content, float(since_s))
+                for folder, (content, since_s) in body.get("seen", {}).items()
+                if isinstance(content, str) and math.isfinite(since_s)
+            }
+            after = body.get("after", "")
+            return cls(seen, after if isinstance(after, str) else "")
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            return cls()
+
+    def dump(self) -> str:
+        """As JSON in ASCII, undecodable names included."""
+        seen = {folder: [s.content, round(s.since_s, 3)] for folder, s in self.seen.items()}
+        return json.dumps({"after": self.after, "seen": seen}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence about one folder; those that need a person are shown first."""
+
+    folder: str
+    sentence: str
+    needs_person: bool = False
+
+    def __str__(self) -> str:
+        """Printable on one line, and bounded: names and errors come from outside."""
+        shown = self.folder if self.folder.isprintable() else repr(self.folder)
+        text = " ".join(f"{shown}: {self.sentence}".split())
+        return text if len(text) <= MAX_NOTE_CHARS else f"{text[: MAX_NOTE_CHARS - 1]}…"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What there is to do, to say and to remember. ``finished`` are drops, ``left`` is a count."""
+
+    launches: tuple[Launch, ...]
+    finished: frozenset[str]
+    notes: tuple[Note, ...]
+    left: int
+    memory: Memory
+
+    def describe(self) -> str:
+        """What an operator wants to read about this survey."""
+        total = len(self.finished) + len(self.notes) + self.left
+        if not total:
+            return "The inbox is empty: no folder has arrived yet."
+        shown = sorted(self.notes, key=lambda note: not note.needs_person)[:MAX_NOTES]
+        told = [str(note) for note in shown]
+        if len(self.notes) > len(shown):
+            told.append(f"{len(self.notes) - len(shown)} more")
+        if self.left:
+            told.append(f"{self.left} not looked at yet, their turn is next")
+        counts = f"{total} {'drop' if total == 1 else 'drops'}, {len(self.finished)} finished"
+        return f"{counts}: {'; '.join(told)}." if told else f"{counts}."
+
+
+def survey_inbox(
+    store: ObjectStore,
+    inbox: str,
+    *,
+    root: Path,
+    runs: Runs,
+    memory: Memory,
+    remembered: Remembered,
+    clock: Callable[[], float],
+) -> Survey:
+    """Look at every drop that is neither finished nor in flight; register those that need a run.
+
+    ``runs.in_flight`` must be asked for before this lists manifests: a run that ends in between then
+    counts as running, not as gone without a result.
+
+    Raises:
+        SourceError: there is no inbox.
+        StoreError: the inbox's bucket or the store cannot be reached; a later survey does the rest.
+    """
+    started_s = clock()
+    arrivals, refused = list_arrivals(inbox, root=root)
+    stamps = list_stamps(store)
+    sources = {arrival.drop: arrival.source for arrival in arrivals}
+    finished = find_finished(store, stamps, sources, remembered=remembered)
+    waiting = [arrival for arrival in arrivals if arrival.drop not in finished]
+    seen = {a.folder: memory.seen[a.folder] for a in waiting if a.folder in memory.seen}
+    notes = [Note(folder, why, needs_person=True) for folder, why in refused.items()]
+    launches: list[Launch] = []
+    left, last = 0, ""
+    # From the one after the last that was looked at: a slow or full inbox gets round to everyone.
+    for arrival in sorted(waiting, key=lambda a: (a.folder <= memory.after, a.folder)):
+        if arrival.drop in runs.in_flight:
+            notes.append(Note(arrival.folder, "a run is in flight"))
+            continue
+        is_late = last and clock() - started_s >= BUDGET_S
+        if len(launches) >= MAX_LAUNCHES or is_late:
+            left += 1
+            continue
+        last = arrival.folder
+        known = seen.pop(arrival.folder, None)
+        keys = stamps.get(arrival.drop, {})
+        outcome = _examine(store, arrival, root, known=known, runs=runs, keys=keys, now_s=clock())
+        if outcome.is_finished:
+            finished.add(arrival.drop)
+            continue
+        notes.append(Note(arrival.folder, outcome.sentence, outcome.needs_person))
+        seen |= {arrival.folder: outcome.seen} if outcome.seen else {}
+        launches += [outcome.launch] if outcome.launch else []
+    remember = Memory(seen, last or memory.after)
+    return Survey(tuple(launches), frozenset(finished), tuple(notes), left, remember)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What looking at one folder came to."""
+
+    sentence: str = ""
+    needs_person: bool = False
+    launch: Launch | None = None
+    seen: Seen | None = None
+    is_finished: bool = False
+
+
+def _examine(
+    store: ObjectStore,
+    arrival: Arrival,
+    root: Path,
+    *,
+    known: Seen | None,
+    runs: Runs,
+    keys: Stamps,
+    now_s: float,
+) -> _Outcome:
+    try:
+        look = look_at(arrival.source, root=root)
+    except (SourceError, ConfigError, StoreAccessError) as err:
+        return _Outcome(str(err), needs_person=True, seen=known)
+    has_stayed = known is not None and has_kept(look, known, now_s=now_s)
+    seen = known if has_stayed else Seen(look.content, now_s)
+    if why := judge_look(look, known, now_s=now_s):
+        return _Outcome(why, seen=seen)
+    past = runs.past(arrival.drop, look.content)
+    if past.is_retrying:
+        return _Outcome("Dagster is about to start its crashed run again", seen=seen)
+    # Made of these very files already: its record alone is old, whatever became of the runs.
+    is_finished = is_made(store, look.fingerprint, keys)
+    why = None if is_finished else judge_runs(past)
+    if why:
+        return _Outcome(why, needs_person=True, seen=seen)
+    try:
+        drop, _ = register_drop(store, arrival.folder, source=arrival.source, root=root)
+    except (SourceError, DropError) as err:
+        return _Outcome(str(err), needs_person=True, seen=seen)
+    if drop.fingerprint != look.fingerprint:
+        return _Outcome("still arriving (changed while it was being registered)", seen=seen)
+    if is_finished:
+        return _Outcome(is_finished=True)
+    launch = plan_launch(arrival.drop, look.content, past)
+    sentence = f"run requested ({count_files(look)}, attempt {launch.attempt})"
+    return _Outcome(sentence, launch=launch, seen=seen)

@@ -1,0 +1,1 @@
+"""Embeddings: one vector per tile, computed once."""

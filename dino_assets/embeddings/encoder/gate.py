@@ -1,0 +1,171 @@
+"""The numerics gate: an engine counts when its tokens are those of PyTorch in float32.
+
+It sees whole tiles and everything that is made of them, so a swapped statistic, a shifted register, a
+wrong pooling or a transposed tile is refused like too few bits.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from dino_assets.compute.settings import PrecisionClass
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens, Vectors
+
+GATE_VERSION = 1
+GATE_TILES = 16
+# Lowest cosine of a vector with the reference's, as they are and after the mean is taken from both.
+MIN_COSINE = {"half": 0.999, "int8": 0.999, "fp32": 0.999999}
+MIN_CENTRED = {"half": 0.99, "int8": 0.99, "fp32": 0.9999}
+# In shares of one token among all patches.
+LEAK = 0.7
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """How far an engine is from the reference, over ``tiles`` tiles; ``norms`` of what it gave."""
+
+    tiles: int
+    cls_cosine: float
+    cls_centred: float
+    token_cosine: float  # the lowest of any single token
+    token_centred: float
+    norms: dict[str, tuple[float, float]]
+    fault: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the engine may be used."""
+        return self.fault is None
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        figures = (
+            f"CLS cosine {self.cls_cosine:.6f}, centred {self.cls_centred:.5f}, any token "
+            f"{self.token_cosine:.6f}, centred {self.token_centred:.5f} over {self.tiles} tiles"
+        )
+        return figures if self.passed else f"{self.fault} ({figures})"
+
+
+def draw_gate_tiles(side_px: int, *, count: int = GATE_TILES, seed: int = 0) -> NDArray[np.uint8]:
+    """Textured and drawn tiles in turn, the same for everybody; none looks the same when turned."""
+    rng = np.random.default_rng([seed, side_px])
+    return np.stack(
+        [(_texture if number % 2 else _drawing)(rng, side_px) for number in range(count)]
+    )
+
+
+def _texture(rng: np.random.Generator, side_px: int) -> NDArray[np.uint8]:
+    """Grain of several sizes, wider than high, in colours of its own."""
+    picture = np.zeros((side_px, side_px, 3), np.float32) + rng.uniform(40, 200, 3)
+    for cells in (2, 5, 16, side_px):
+        wide, high = cells, max(1, cells // 3)
+        noise = rng.standard_normal((high, wide, 3)).astype(np.float32)
+        layers = [
+            np.asarray(
+                Image.fromarray(noise[..., c]).resize((side_px, side_px), Image.Resampling.BILINEAR)
+            )
+            for c in range(3)
+        ]
+        picture += np.stack(layers, axis=2) * rng.uniform(10, 30)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _drawing(rng: np.random.Generator, side_px: int) -> NDArray[np.uint8]:
+    """Ground with things on it that have edges: roofs, roads, crowns, shadows."""
+    ground = tuple(int(v) for v in rng.integers(60, 180, 3))
+    image = Image.new("RGB", (side_px, side_px), ground)
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(4, 14))):
+        x, y = rng.uniform(0, side_px, 2)
+        wide, high = rng.uniform(0.04, 0.4, 2) * side_px
+        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
+        box = [x - wide / 2, y - high / 4, x + wide / 2, y + high / 4]
+        if rng.random() < 0.5:
+            draw.ellipse(box, fill=colour)
+        else:
+            draw.rectangle(box, fill=colour)
+    start, end = rng.uniform(0, side_px, (2, 2)).tolist()
+    draw.line([*start, *end], fill=(40, 40, 45), width=max(1, side_px // 30))
+    return np.asarray(image)
+
+
+def hold_against(reference: Tokens, found: Tokens, precision: PrecisionClass) -> GateReport:
+    """Compare what an engine gave with all tokens of the reference for the same tiles."""
+    names = [name for name in ALL_TOKENS if getattr(found, name) is not None]
+    cosines: dict[str, tuple[float, float]] = {}
+    norms: dict[str, tuple[float, float]] = {}
+    faults: list[str] = [] if names else ["it gave no tokens at all"]
+    for name in names:
+        wanted, given = reference[name], found[name]
+        if wanted.shape != given.shape:
+            faults.append(f"{name}: shape {given.shape}, {wanted.shape} expected")
+            continue
+        if not np.isfinite(given).all():
+            faults.append(f"{name}: NaN or infinity")
+            continue
+        if not wanted.size:  # a model without registers
+            continue
+        # Without their mean vector: those of an untrained network nearly all point the same way.
+        middle = (wanted.mean(axis=0), given.mean(axis=0))
+        cosines[name] = _lowest(wanted, given), _lowest(wanted - middle[0], given - middle[1])
+        lengths = np.linalg.norm(given, axis=-1)
+        norms[name] = float(lengths.min()), float(lengths.max())
+        faults += _judge(name, cosines[name], precision)
+    if "mean" in cosines:
+        is_whole = {"cls", "registers", "patches"} <= set(names) and not faults
+        faults += _find_leaks(found if is_whole else reference, found["mean"], is_whole=is_whole)
+    lowest = [min((each[i] for each in cosines.values()), default=0.0) for i in (0, 1)]
+    cls = cosines.get("cls", (0.0, 0.0))
+    return GateReport(
+        tiles=len(reference["cls"]),
+        cls_cosine=cls[0],
+        cls_centred=cls[1],
+        token_cosine=lowest[0],
+        token_centred=lowest[1],
+        norms=norms,
+        fault="; ".join(faults[:2]) or None,
+    )
+
+
+def _judge(name: str, cosines: tuple[float, float], precision: PrecisionClass) -> Iterator[str]:
+    # Single tokens are noisier than what is stored of a tile; they are held ten times as loosely.
+    slack = 1 if name in ("cls", "mean") else 10
+    least = (MIN_COSINE[precision], MIN_CENTRED[precision])
+    for what, value, bound in zip(("cosine", "centred cosine"), cosines, least, strict=True):
+        if not value >= 1 - slack * (1 - bound):  # a reference of NaN, too
+            yield f"{name}: {what} {value:.7g}, at least {1 - slack * (1 - bound):.7g} expected"
+
+
+def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[str]:
+    """Tokens that do not belong into the mean, or lack there: one among a thousand moves no cosine.
+
+    It moves all means towards itself, though, or away. Held against the engine's own tokens
+    (``is_whole``) that is exact. Against the reference's, bfloat16 leans a little to every side:
+    measured with 1370 tokens, 0.46 of one towards CLS or a register at most, but 0.65 towards a single
+    patch; so there a patch that lacks is not looked for. (Solving for all tokens at once is worse: CLS
+    and the registers of a fresh network are nearly the same.)
+    """
+    registers, patches = tokens["registers"], tokens["patches"]
+    wanted = patches.mean(axis=1, dtype=np.float64)
+
+    def share(token: Vectors) -> float:
+        away = token - wanted
+        return float(((mean - wanted) * away).sum() / max((away**2).sum(), 1e-30) * (count + 1))
+
+    count = patches.shape[1]
+    if max(share(token) for token in (tokens["cls"], *registers.swapaxes(0, 1))) > LEAK:
+        yield "mean: CLS or registers are in it; only patches belong there"
+    for name, place in (("first", 0), ("last", -1)):
+        if is_whole and share(patches[:, place]) < -LEAK:
+            yield f"mean: the {name} patch is not in it"
+
+
+def _lowest(wanted: Vectors, given: Vectors) -> float:
+    def dot(one: Vectors, other: Vectors) -> Vectors:
+        return np.einsum("...d,...d->...", one, other, dtype=np.float64)  # type: ignore[no-any-return]
+
+    lengths = np.sqrt(dot(wanted, wanted) * dot(given, given))
+    return float((dot(wanted, given) / np.maximum(lengths, 1e-30)).min())

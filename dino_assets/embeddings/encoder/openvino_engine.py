@@ -1,0 +1,127 @@
+"""OpenVINO: bfloat16 on a CPU, close to what its matrix units give."""
+
+import sys
+import threading
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.encoder.converted import label_network, open_kept
+from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
+from dino_assets.embeddings.encoder.tokens import Vectors, normalise
+
+NETWORK = "network.xml"
+
+
+_first = threading.Lock()
+
+
+def import_openvino() -> Any:
+    """The package, without its analytics: importing it unasked looks up a host and writes under ~.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    with _first:
+        return _import()
+
+
+@cache
+def _import() -> Any:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+    from openvino import opset13 as ops
+
+    # Its binding makes some objects when they are first used, under a lock that it holds while it waits
+    # for Python's: two threads whose first inference is at the same moment wait for each other for ever
+    # (3 of 14 tries). So everything is used once here, by one thread.
+    blank = np.zeros((1, 1), np.float32)
+    node = ops.parameter(blank.shape, np.float32)
+    compiled = openvino.Core().compile_model(openvino.Model([ops.relu(node)], [node]), "CPU")
+    request = compiled.create_infer_request()
+    request.infer([blank], share_inputs=True)
+    np.array(request.get_output_tensor(0).data)
+    return openvino
+
+
+def has_openvino() -> bool:
+    """Whether it can be used here."""
+    try:
+        import_openvino()
+    except (ImportError, OSError):  # not installed, or built for another C library
+        return False
+    return True
+
+
+@cache
+def has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; else OpenVINO computes float32 under that name."""
+    openvino = import_openvino()
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVinoEncoder(Encoder):
+    """A converted network, kept as a file so that the next start takes a second.
+
+    One stream per thread and one thread per stream: nothing waits for anything at every layer, and
+    the numbers do not depend on how many threads there are.
+    """
+
+    def __init__(
+        self, source: NetworkSource, spec: EngineSpec, *, cache_folder: Path | None = None
+    ) -> None:
+        super().__init__(source, spec)
+        openvino = import_openvino()
+        self.version = openvino.__version__.partition("-")[0]
+        core = openvino.Core()
+        # From the file the first time, too: in memory the graph is another one, measured 4e-7 away.
+        graph = open_kept(
+            cache_folder,
+            label_network(source, spec, version=self.version),
+            write=lambda folder: openvino.save_model(
+                convert(source, batch=spec.batch), folder / NETWORK, compress_to_fp16=False
+            ),
+            read=lambda folder: core.read_model(folder / NETWORK),
+        )
+        self._compiled = core.compile_model(
+            graph,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if spec.numerics == "bf16" else "f32",
+                "INFERENCE_NUM_THREADS": spec.threads,
+                "NUM_STREAMS": spec.threads,
+                "ENABLE_CPU_PINNING": False,  # other work runs on these cores, too
+            },
+        )
+        self._own = threading.local()
+
+    def _run(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+        request = getattr(self._own, "request", None)
+        if request is None:
+            request = self._own.request = self._compiled.create_infer_request()
+        request.infer([normalise(tiles, self.source.checkpoint)], share_inputs=True)
+        return tuple(np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
+
+
+def convert(source: NetworkSource, *, batch: int) -> Any:
+    """The network as an OpenVINO graph, straight from PyTorch: no slower than by way of ONNX, which needs more."""
+    import torch
+
+    from dino_assets.embeddings.encoder.vit import load_network
+
+    openvino = import_openvino()
+    network = load_network(
+        source.folder, source.checkpoint, side_px=source.side_px, outputs=source.outputs
+    )
+    shape = (batch, 3, source.side_px, source.side_px)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # tracing warns of every size that it takes as a constant
+        # Once; left to itself OpenVINO lets torch compare two more runs, which triples the time.
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            network, torch.zeros((1, *shape[1:])), check_trace=False
+        )
+        return openvino.convert_model(traced, input=[shape])

@@ -1,0 +1,219 @@
+"""Engines made ready: built once per machine, held against the reference, the next one where one fails."""
+
+import json
+import logging
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.embeddings.encoder import (
+    ALL_TOKENS,
+    Encoder,
+    EngineSpec,
+    NetworkSource,
+    Tokens,
+    build_engine,
+    list_engines,
+)
+from dino_assets.embeddings.encoder.gate import (
+    GATE_VERSION,
+    GateReport,
+    draw_gate_tiles,
+    hold_against,
+)
+from dino_assets.embeddings.encoder.openvino_engine import has_openvino, import_openvino
+from dino_assets.embeddings.space import PREPROCESSING_VERSION
+from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
+from dino_assets.store.commits.sealing import digest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyEncoder:
+    """An encoder that passed the gate, and what is to be known about it."""
+
+    encoder: Encoder
+    gate: GateReport
+    batch: int  # tiles per call, as it was built; what is left after running out of memory is in its spec
+    refused: tuple[str, ...] = ()  # engines that came before it, and why they are not used
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For manifests: the same on every machine of a type, so no times in it."""
+        spec = self.encoder.spec
+        return {
+            "engine": name_engine(spec),
+            "engine_version": self.encoder.version,
+            "batch": [spec.batch, self.encoder.source.side_px],
+            "gate": {
+                "tiles": self.gate.tiles,
+                "cls_cosine": round(self.gate.cls_cosine, 6),
+                "cls_centred": round(self.gate.cls_centred, 5),
+                "token_cosine": round(self.gate.token_cosine, 6),
+                "norms": {
+                    name: [round(value, 3) for value in norms]
+                    for name, norms in self.gate.norms.items()
+                    if name in ("cls", "mean")
+                },
+            },
+            **({"refused": list(self.refused)} if self.refused else {}),
+        }
+
+
+def name_engine(spec: EngineSpec) -> str:
+    """Reads like ``torch bf16 on cuda``: of several cards alike it does not matter which one it was."""
+    return str(replace(spec, device=spec.device.partition(":")[0]))
+
+
+@lru_cache(maxsize=2)
+def open_encoder(
+    source: NetworkSource, compute: ComputeSettings, *, cache: Path, first: str | None = None
+) -> ReadyEncoder:
+    """The best engine that passes the gate; ``first`` (as ``name_engine``) is tried before the others.
+
+    Kept for the next call: the drops of a run share it.
+
+    Raises:
+        EngineRefusedError: none computes what it should.
+        ConfigError: the named engine cannot run here.
+        CheckpointError: the weights are not whole.
+    """
+    started = time.perf_counter()
+    specs = list_engines(compute, source.checkpoint, side_px=source.side_px)
+    specs.sort(key=lambda spec: name_engine(spec) != first)
+    reference = _Reference(source, threads=max(1, compute.threads))
+    refused: list[str] = []
+    for spec in specs:
+        folder = cache / "engines" / _name(source, spec)
+        try:
+            encoder = build_engine(source, spec, cache_folder=folder / "asked")
+            report = _known_report(folder) or _hold(source, spec, encoder, reference, folder)
+        except (CheckpointError, ConfigError, MissingExtraError):
+            raise
+        except Exception as err:  # noqa: BLE001 - drivers and converters raise nearly anything
+            # Its text may name places of this machine: for the log, not for a manifest.
+            refused.append(f"{name_engine(spec)}: {type(err).__name__}")
+            log.warning("%s cannot be used: %s: %s", spec, type(err).__name__, err)
+            continue
+        if not report.passed:
+            refused.append(f"{name_engine(spec)}: {report.fault}")
+            log.warning("%s is refused, its numbers are not the reference's: %s", spec, report)
+            continue
+        ready = ReadyEncoder(
+            encoder, report, spec.batch, tuple(refused), time.perf_counter() - started
+        )
+        log.info("%s %s in %.1f s; gate: %s", spec, encoder.version, ready.seconds, report)
+        return ready
+    raise EngineRefusedError(
+        f"no engine computes {source.checkpoint.model!r} in precision {compute.precision!r} as it should; "
+        "the log says more:\n  " + "\n  ".join(refused)
+    )
+
+
+class _Reference:
+    """All tokens of the gate's tiles by PyTorch in float32 on the CPU, computed when first needed."""
+
+    def __init__(self, source: NetworkSource, *, threads: int) -> None:
+        self.tiles = draw_gate_tiles(source.side_px)
+        self._source = replace(source, outputs=ALL_TOKENS)
+        self._threads = threads
+        self._tokens: Tokens | None = None
+
+    @property
+    def tokens(self) -> Tokens:
+        if self._tokens is None:
+            spec = EngineSpec("torch", "cpu", "fp32", 1, self._threads)
+            self._tokens = encode_in_threads(build_engine(self._source, spec), self.tiles)
+        return self._tokens
+
+
+def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
+    """Tiles in as many calls at a time as the engine has threads."""
+    batch = encoder.spec.batch
+    pieces = [tiles[first : first + batch] for first in range(0, len(tiles), batch)]
+    with ThreadPoolExecutor(encoder.spec.threads) as pool:
+        return Tokens.join(list(pool.map(encoder.encode, pieces)))
+
+
+def _hold(
+    source: NetworkSource, spec: EngineSpec, encoder: Encoder, reference: _Reference, folder: Path
+) -> GateReport:
+    """All tokens of the engine against the reference, then those that are asked; remembered."""
+    started = time.perf_counter()
+    log.info("%s: holding it against PyTorch in float32, once per machine", spec)
+    whole = encoder
+    if set(source.outputs) != set(ALL_TOKENS):
+        whole = build_engine(replace(source, outputs=ALL_TOKENS), spec)
+    found = encode_in_threads(whole, reference.tiles)
+    report = hold_against(reference.tokens, found, _class_of(spec))
+    if report.passed and whole is not encoder:
+        asked = encode_in_threads(encoder, reference.tiles)
+        second = hold_against(reference.tokens, asked, _class_of(spec))
+        report = replace(report, norms=second.norms, fault=second.fault)
+        if second.cls_cosine:
+            report = replace(report, cls_cosine=second.cls_cosine, cls_centred=second.cls_centred)
+    log.info("%s: that took %.1f s", spec, time.perf_counter() - started)
+    if report.passed:  # a refusal is asked again: the next version of a library may be right
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            made = folder / f"gate-{os.getpid()}-{threading.get_ident()}.json"
+            made.write_text(json.dumps(asdict(report)))
+            made.replace(folder / "gate.json")
+        except OSError as err:
+            log.warning("the gate's answer cannot be kept, it is asked each time: %s", err)
+    return report
+
+
+def _known_report(folder: Path) -> GateReport | None:
+    try:
+        known = json.loads((folder / "gate.json").read_text())
+        known["norms"] = {name: (low, high) for name, (low, high) in known["norms"].items()}
+        return GateReport(**known)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _class_of(spec: EngineSpec) -> Any:
+    return {"fp32": "fp32", "int8": "int8"}.get(spec.numerics, "half")
+
+
+def _name(source: NetworkSource, spec: EngineSpec) -> str:
+    """Names what was converted and judged: another processor or library is judged again."""
+    import torch
+    import transformers
+
+    versions = [torch.__version__, transformers.__version__, _processor(spec.device)]
+    if spec.engine == "openvino" and has_openvino():
+        versions.append(import_openvino().__version__)
+    if spec.engine == "onnxruntime":
+        import onnxruntime
+
+        versions.append(onnxruntime.__version__)
+    what = [source.checkpoint.weights_sha256, source.checkpoint.network]
+    how = [source.side_px, list(source.outputs), asdict(replace(spec, threads=1))]
+    return digest([GATE_VERSION, PREPROCESSING_VERSION, what, how, versions])[:32]
+
+
+def _processor(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{device} {torch.backends.cpu.get_cpu_capability()} {_flags()}"
+
+
+@lru_cache(maxsize=1)
+def _flags() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

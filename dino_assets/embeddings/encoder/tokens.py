@@ -1,0 +1,113 @@
+"""What every engine takes and gives: uint8 tiles in, named tokens out."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.errors import ConfigError
+from dino_assets.weights.records import Checkpoint
+
+TokenName = Literal["cls", "mean", "registers", "patches"]
+
+
+ALL_TOKENS: tuple[TokenName, ...] = ("cls", "mean", "registers", "patches")
+
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """What the model's last layer says about N tiles; None where it was not asked."""
+
+    cls: Vectors | None = None  # (N, D)
+    mean: Vectors | None = None  # (N, D), over patch tokens; cls and registers excluded
+    registers: Vectors | None = None  # (N, R, D)
+    patches: Vectors | None = None  # (N, P, D), row by row
+
+    def __getitem__(self, name: str) -> Vectors:
+        """The tokens of a name.
+
+        Raises:
+            ConfigError: they were not asked of the encoder.
+        """
+        found = getattr(self, name, None)
+        if found is None:
+            raise ConfigError(
+                f"tokens {name!r} were not computed; name them in the outputs of the encoder"
+            )
+        return found  # type: ignore[no-any-return]
+
+    @classmethod
+    def join(cls, pieces: "Sequence[Tokens]") -> "Tokens":
+        """Several calls' tokens as those of one."""
+        given = [name for name in ALL_TOKENS if getattr(pieces[0], name) is not None]
+        return cls(**{name: np.concatenate([each[name] for each in pieces]) for name in given})
+
+    def pool(self, how: str) -> Vectors:
+        """One vector per tile: ``cls``, ``mean`` or ``cls+mean`` (side by side)."""
+        return np.concatenate([self[name] for name in how.split("+")], axis=1)
+
+
+def normalise(tiles: NDArray[np.uint8], checkpoint: Checkpoint) -> NDArray[np.float32]:
+    """uint8 tiles (N, H, W, 3) → float32 planes (N, 3, H, W), ``(x / 255 − mean) / std``.
+
+    Nothing is resized or cropped: the Hub's own processors lose 23 % of a tile (DINOv2) or four
+    fifths of its pixels (DINOv3).
+    """
+    planes = np.empty((tiles.shape[0], 3, *tiles.shape[1:3]), np.float32)
+    statistics = list(zip(checkpoint.mean, checkpoint.std, strict=True))
+    for tile, out in zip(tiles, planes, strict=True):
+        # One multiply and one add per plane, in place: 8× faster than the tensor expression, and
+        # another 2 to 9× than all tiles at once, whose planes do not fit the cache.
+        for channel, (mean, std) in enumerate(statistics):
+            np.multiply(tile[..., channel], np.float32(1 / (255 * std)), out=out[channel])
+            out[channel] -= np.float32(mean / std)
+    return planes
+
+
+def check_side(side_px: int, checkpoint: Checkpoint) -> None:
+    """Refuse a side that cuts patches.
+
+    Raises:
+        ConfigError: it is no multiple of the patch.
+    """
+    if side_px < 1 or side_px % checkpoint.patch_px:
+        raise ConfigError(
+            f"tiles are {side_px} px; squares with a side that is a multiple of "
+            f"{checkpoint.patch_px} px are expected"
+        )
+
+
+def check_tiles(tiles: NDArray[np.uint8], *, side_px: int) -> None:
+    """Refuse what the model would take silently and get wrong.
+
+    Raises:
+        ConfigError: not uint8 RGB squares of the side that the encoder was built for.
+    """
+    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
+        raise ConfigError(
+            f"tiles are {tiles.dtype} {tiles.shape}; uint8 (N, side, side, 3) is expected"
+        )
+    if tiles.shape[1:3] != (side_px, side_px):
+        raise ConfigError(
+            f"tiles are {tiles.shape[2]}×{tiles.shape[1]} px; this encoder takes squares of {side_px} px"
+        )
+
+
+@contextmanager
+def quiet_progress() -> Iterator[None]:
+    """No progress bars of transformers: in a log they are noise."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

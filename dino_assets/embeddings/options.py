@@ -1,0 +1,43 @@
+"""What of a tile's tokens is stored, and how."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    pass
+from collections.abc import Sequence
+from typing import get_args
+
+from dino_assets.embeddings.space import EmbeddingColumn
+from dino_assets.errors import ConfigError
+from dino_assets.settings.choices import check_word
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """What of a tile's tokens is stored, and how."""
+
+    columns: tuple[EmbeddingColumn, ...] = ("cls",)
+    dtype: Literal["fp16", "fp32"] = "fp16"
+    with_patches: bool = False
+
+
+DEFAULT = EmbeddingOptions()
+
+
+def check_options(
+    columns: Sequence[str], dtype: str, *, with_patches: bool = False
+) -> EmbeddingOptions:
+    """What to store, in the one order there is.
+
+    Raises:
+        ConfigError: a word that is not known, or no column at all.
+    """
+    known = get_args(EmbeddingColumn)
+    for column in columns:
+        check_word("columns", column, known)
+    check_word("dtype", dtype, ("fp16", "fp32"))
+    chosen = tuple(column for column in known if column in columns)
+    if not chosen:
+        raise ConfigError("columns is empty; use cls, mean or both")
+    return EmbeddingOptions(chosen, dtype, with_patches)  # type: ignore[arg-type]

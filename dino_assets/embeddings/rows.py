@@ -1,0 +1,90 @@
+"""A shard's rows: vectors as they are stored, thumbnails, parts and the receipt."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from dino_assets.embeddings.options import DEFAULT, EmbeddingOptions
+from dino_assets.errors import CommitRefusedError
+
+THUMB_PX = 48
+
+
+_DTYPES = {"fp16": (np.float16, pa.float16()), "fp32": (np.float32, pa.float32())}
+
+
+def make_schema(dim: int, options: EmbeddingOptions = DEFAULT) -> pa.Schema:
+    """Ids travel with the vectors; the thumbnail saves every later page from reading photographs."""
+    vector = pa.list_(_DTYPES[options.dtype][1], dim)
+    return pa.schema(
+        [
+            pa.field("tile_id", pa.string(), nullable=False),
+            pa.field("image_id", pa.string(), nullable=False),
+            *(pa.field(column, vector, nullable=False) for column in options.columns),
+            pa.field("thumb", pa.binary(), nullable=False),
+        ]
+    )
+
+
+def make_rows(
+    tiles: pa.Table,
+    vectors: Mapping[str, NDArray[np.float32]],
+    thumbs: Sequence[bytes],
+    schema: pa.Schema,
+    options: EmbeddingOptions,
+) -> pa.Table:
+    """The rows of some tiles.
+
+    Raises:
+        CommitRefusedError: a vector that cannot be stored.
+    """
+    names = tiles["tile_id"].to_pylist()
+    columns: dict[str, Any] = {
+        "tile_id": pa.array(names, pa.string()),
+        "image_id": pa.array(tiles["image_id"].to_pylist(), pa.string()),
+        "thumb": pa.array(thumbs, pa.binary()),
+    }
+    for column, found in vectors.items():
+        stored = to_stored(found, names, column, options)
+        columns[column] = pa.FixedSizeListArray.from_arrays(
+            pa.array(stored.ravel()), stored.shape[1]
+        )
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def to_stored(
+    vectors: NDArray[np.float32], names: Sequence[str], column: str, options: EmbeddingOptions
+) -> NDArray[Any]:
+    """Vectors of some tiles as they are stored.
+
+    Raises:
+        CommitRefusedError: NaN, infinity, or a number that fp16 cannot hold.
+    """
+    with np.errstate(over="ignore"):
+        stored = vectors.astype(_DTYPES[options.dtype][0])
+    bad = np.flatnonzero(~np.isfinite(stored).reshape(len(stored), -1).all(axis=1))
+    if len(bad):
+        is_wide = bool(np.isfinite(vectors[bad[0]]).all())
+        why = (
+            "a value beyond fp16; dtype: fp32 holds it."
+            if is_wide
+            else "NaN or infinity; is the checkpoint sound?"
+        )
+        raise CommitRefusedError(
+            f"{len(bad)} tiles have {column!r} numbers that cannot be stored, {names[bad[0]]!r} first: "
+            f"{why} Nothing of their shard was stored."
+        )
+    return stored
+
+
+def make_thumb(tile: NDArray[np.uint8]) -> bytes:
+    """A tile as a small WebP (about 0.6 KB), for pages."""
+    sink = io.BytesIO()
+    small = Image.fromarray(tile).resize((THUMB_PX, THUMB_PX), Image.Resampling.BOX)
+    small.save(sink, "WEBP", quality=60, method=2)
+    return sink.getvalue()

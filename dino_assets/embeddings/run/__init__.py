@@ -1,0 +1,1 @@
+"""Shards of a drop, and what is said while they are computed."""

@@ -1,0 +1,88 @@
+"""Shards: whole images whose tiles are computed together."""
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dino_assets.store.commits.protocol import Receipt
+from dino_assets.store.commits.sealing import digest
+
+SHARD_TILES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Whole images; ``id`` names what goes in, ``number`` and ``first`` (row) its place in the drop.
+
+    ``known`` are rows of its tiles that another drop has already.
+    """
+
+    number: int
+    first: int
+    id: str
+    tiles: pa.Table
+    known: pa.Table | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to a process with rows of its own: a pickled slice takes the whole drop's table along."""
+        return self.__dict__ | {"tiles": self.tiles.take(np.arange(self.tiles.num_rows))}
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker can begin: what it computes with, and how fast that was when it was tried."""
+
+    facts: dict[str, Any]
+    threads: int
+    tile_s: float = 0.0  # on the clock, for a tile among others; 0 where nothing was tried
+    image_s: float = 0.0
+    tile_bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Some tiles are computed; what that took, summed over threads."""
+
+    tiles: int = 0
+    read_s: float = 0.0
+    compute_s: float = 0.0
+    write_s: float = 0.0
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A shard is stored."""
+
+    number: int
+    receipt: Receipt
+
+
+Message = Ready | Step | Done
+Work = Callable[[Iterable[Shard]], Generator[Message, None, None]]
+
+
+def cut_shards(tiles: pa.Table, *, recipe_id: str, shard_tiles: int = SHARD_TILES) -> list[Shard]:
+    """Group a drop's tiles (sorted by id) into shards of whole images."""
+    ids = tiles["image_id"].to_numpy(zero_copy_only=False)
+    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, int)
+    bounds = [*starts.tolist(), len(ids)]
+    cuts = [0]
+    for begin, end in pairwise(bounds):
+        if end - cuts[-1] > shard_tiles and begin > cuts[-1]:
+            cuts.append(begin)
+    cuts = [*cuts, len(ids)] if len(ids) else [0]
+    pieces = [(begin, tiles.slice(begin, end - begin)) for begin, end in pairwise(cuts)]
+    return [
+        Shard(number, begin, name_shard(piece, recipe_id), piece)
+        for number, (begin, piece) in enumerate(pieces)
+    ]
+
+
+def name_shard(tiles: pa.Table, recipe_id: str) -> str:
+    """A shard's id. Not its place: whether a picture came before it does not change what is computed."""
+    return digest([recipe_id, tiles["tile_id"].to_pylist()])[:32]

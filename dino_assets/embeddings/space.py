@@ -1,0 +1,52 @@
+"""Embedding spaces: everything that makes two vectors comparable."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    pass
+from dataclasses import asdict
+
+from dino_assets.compute.settings import ComputeSettings, PrecisionClass
+from dino_assets.store.commits.sealing import digest
+from dino_assets.weights.records import Checkpoint
+
+EmbeddingColumn = Literal["cls", "mean"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Everything that makes two embeddings comparable."""
+
+    weights_sha256: str
+    network: str  # config and statistics
+    preprocessing: int
+    side_px: int
+    layer: int
+    precision: PrecisionClass
+
+
+# Part of every space: raise it when the numbers that reach the model change.
+PREPROCESSING_VERSION = 1
+
+
+def name_space(space: Space) -> str:
+    """A space's id: equal ids, comparable vectors (in the same column)."""
+    return digest(asdict(space))[:16]
+
+
+def make_space(checkpoint: Checkpoint, compute: ComputeSettings, *, side_px: int) -> Space:
+    """The space of vectors made by this checkpoint at this side and precision class."""
+    return Space(
+        weights_sha256=checkpoint.weights_sha256,
+        network=checkpoint.network,
+        preprocessing=PREPROCESSING_VERSION,
+        side_px=side_px,
+        layer=checkpoint.layers,
+        precision=compute.precision,
+    )
+
+
+def current_space(checkpoint: Checkpoint, compute: ComputeSettings, *, tile_px: int = 0) -> str:
+    """The id of the space readers ask for; 0 px takes the family's own side."""
+    return name_space(make_space(checkpoint, compute, side_px=tile_px or checkpoint.tile_px))

@@ -1,0 +1,1 @@
+"""The output *embeddings* joined with the store: drafted, computed, copied, judged."""

@@ -1,0 +1,248 @@
+"""Stage *embeddings*: shards of whole images, each with a receipt, resumed where a kill left off."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from dino_assets.compute.devices import list_devices
+from dino_assets.compute.processes import map_shards
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.compute.threads import map_ahead
+from dino_assets.drops.sources.source import Source
+from dino_assets.embeddings.options import DEFAULT, EmbeddingOptions
+from dino_assets.embeddings.rows import make_schema
+from dino_assets.embeddings.run.progress import Progress
+from dino_assets.embeddings.run.shards import (
+    SHARD_TILES,
+    Done,
+    Message,
+    Shard,
+    cut_shards,
+    name_shard,
+)
+from dino_assets.embeddings.space import (
+    make_space,
+    name_space,
+)
+from dino_assets.embeddings.stage.copies import KnownTiles
+from dino_assets.embeddings.stage.patch_maps import describe_array
+from dino_assets.embeddings.stage.storing import store_shard
+from dino_assets.embeddings.stage.worker import EmbeddingJob
+from dino_assets.errors import CorruptObjectError, WorkerLostError
+from dino_assets.store.commits.manifests import content_hash, find_manifest
+from dino_assets.store.commits.protocol import (
+    Draft,
+    Facts,
+    Manifest,
+    NamedBytes,
+    OutputId,
+    Part,
+    Receipt,
+    Recipe,
+    Spent,
+)
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.commits.receipts import find_receipt
+from dino_assets.store.objects import ObjectStore
+from dino_assets.tiles.stage import grid_of
+from dino_assets.weights.records import Checkpoint
+from dino_assets.weights.stage import checkpoint_of
+
+log = logging.getLogger(__name__)
+
+
+CODE_VERSION = "3"
+
+
+_READERS = 8
+
+
+def draft_embeddings(
+    store: ObjectStore,
+    tiles: CommittedTable,
+    drop: str,
+    *,
+    source: Source,
+    weights: Manifest,
+    compute: ComputeSettings,
+    cache: Path,
+    options: EmbeddingOptions = DEFAULT,
+    shard_tiles: int = SHARD_TILES,
+) -> Draft:
+    """Embed a drop's tiles, in the space their side gives; a model is loaded only if one is needed.
+
+    Raises:
+        NotCommittedError: the drop's tiles are not committed.
+    """
+    manifest, checkpoint = tiles.manifest(drop), checkpoint_of(weights)
+    grid = grid_of(manifest)
+    space = make_space(checkpoint, compute, side_px=grid.side_px)
+    output = OutputId("embeddings", drop, name_space(space))
+    recipe = Recipe(
+        output,
+        CODE_VERSION,
+        config={
+            "space": asdict(space),
+            "columns": list(options.columns),
+            "dtype": options.dtype,
+            "with_patches": options.with_patches,
+            "shard_tiles": shard_tiles,
+        },
+        inputs={"tiles": content_hash(manifest)},
+    )
+    schema = make_schema(checkpoint.dim, options)
+    job = EmbeddingJob(store, source, output, schema, grid, weights, compute, options, cache=cache)
+
+    def produce() -> Iterator[Part | NamedBytes | Facts | Spent]:
+        _warn_of_loss(store, output, options)
+        rows = tiles.read(drop)
+        recipe_id = f"{CODE_VERSION} {options.dtype} {' '.join(options.columns)}"
+        shards = cut_shards(rows, recipe_id=recipe_id, shard_tiles=shard_tiles)
+        if options.with_patches:  # their names say which rows they are of
+            shards = [
+                replace(s, id=name_shard(s.tiles, f"{recipe_id} from {s.first}")) for s in shards
+            ]
+        look = partial(find_receipt, store, output)
+        found = map_ahead(look, [shard.id for shard in shards], threads=_READERS)
+        receipts: dict[int, Receipt | None] = dict(enumerate(found))
+        progress = Progress(drop, shards, [n for n, each in receipts.items() if each is not None])
+        yield from _all_parts(job, shards, receipts, progress)
+        if options.with_patches:
+            count = (grid.side_px // checkpoint.patch_px) ** 2
+            dtype = {"fp16": "float16", "fp32": "float32"}[options.dtype]
+            yield describe_array(
+                tiles=rows.num_rows,
+                patches=count,
+                dim=checkpoint.dim,
+                dtype=dtype,
+                space=str(output.space),
+            )
+        images = len(set(rows["image_id"].to_pylist()))
+        finished = [each for _, each in sorted(receipts.items()) if each is not None]
+        yield Facts({"images": images, "shards": len(shards), **_engine_facts(finished)})
+        yield progress.finish()
+
+    return Draft(recipe, produce, schema)
+
+
+def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOptions) -> None:
+    """Say what a drop had and will not have any more: a default run must not narrow it unseen."""
+    try:
+        before = find_manifest(store, output)
+    except CorruptObjectError:
+        return
+    had = before.recipe.config if before else {}
+    lost = [f"column {name}" for name in had.get("columns", ()) if name not in options.columns]
+    lost += ["fp32"] if had.get("dtype") == "fp32" and options.dtype == "fp16" else []
+    lost += ["patch maps"] if had.get("with_patches") and not options.with_patches else []
+    if lost:
+        log.warning(
+            "%s had %s, which this run does not ask for and gives up; configure `embeddings` to keep it",
+            output,
+            ", ".join(lost),
+        )
+
+
+def _all_parts(
+    job: EmbeddingJob,
+    shards: list[Shard],
+    receipts: dict[int, Receipt | None],
+    progress: Progress,
+) -> Iterator[Part]:
+    """Every shard's parts in their order, as they come to be there; ``receipts`` is filled."""
+    todo, handed = _share(
+        job, [s for s in shards if receipts[s.number] is None], receipts, progress
+    )
+    with ExitStack() as leaving:
+        messages: Iterator[Message] = iter(())
+        if todo:
+            # A drop is computed by one engine, as far as this machine has it.
+            first = next((str(found.facts["engine"]) for found in receipts.values() if found), None)
+            devices = list_devices(job.compute)[: len(todo)]
+            threads = max(1, job.compute.threads // len(devices))
+            job = replace(
+                job,
+                first_engine=first,
+                compute=replace(job.compute, threads=threads),
+                todo=sum(shard.tiles.num_rows for shard in todo),
+            )
+            messages = leaving.enter_context(closing(map_shards(handed, job, devices=devices)))
+        number = 0
+        for message in chain([None], messages):
+            if isinstance(message, Done):
+                receipts[message.number] = message.receipt
+            if message is not None:
+                progress.hear(message)
+            while number < len(shards) and (found := receipts[number]) is not None:
+                yield from found.parts
+                number += 1
+    if number < len(shards):
+        raise WorkerLostError(f"{job.output}: shard {number} was not finished. Run again.")
+
+
+def _share(
+    job: EmbeddingJob,
+    todo: list[Shard],
+    receipts: dict[int, Receipt | None],
+    progress: Progress,
+) -> tuple[list[Shard], Iterable[Shard]]:
+    """Store the shards that are embedded elsewhere; the others, and the same with what is known of them."""
+    if job.options.with_patches or not todo:  # maps are not copied, so nothing is
+        return todo, todo
+    known = KnownTiles(job.store, job.output, job.options, todo, code_version=CODE_VERSION)
+    left: list[Shard] = []
+    tiles = images = 0
+    for shard in todo:
+        mine, ids = set(known.images_of(shard)), shard.tiles["image_id"].to_pylist()
+        is_whole = mine == set(ids)
+        if is_whole:
+            whole = known.add_to(shard)
+            if whole.known is None:  # gone bad since it was looked at
+                left.append(shard)
+                continue
+            rows = whole.known.select(job.schema.names).cast(job.schema)
+            facts = known.facts_of(shard)
+            receipts[shard.number] = store_shard(job.store, job.output, whole, rows, facts=facts)
+        else:
+            left.append(shard)
+        images += len(mine)
+        tiles += sum(image in mine for image in ids)
+    if images:
+        progress.copied(tiles, images=images, shards=len(todo) - len(left))
+    return left, map(known.add_to, left)  # rows are read when their shard's turn comes
+
+
+def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
+    """What computed the drop; of several engines, how many shards each has."""
+    engines = [str(receipt.facts["engine"]) for receipt in receipts]
+    if not engines:
+        return {}
+    facts = {name: value for name, value in receipts[0].facts.items() if name != "copied"}
+    batches = sorted({tuple(receipt.facts["batch"]) for receipt in receipts})
+    facts["batch"] = list(batches[0]) if len(batches) == 1 else [list(each) for each in batches]
+    copied = sum(int(receipt.facts["copied"]) for receipt in receipts)
+    if copied:
+        facts["copied"] = copied
+    if len(set(engines)) > 1:
+        facts["engines"] = {name: engines.count(name) for name in sorted(set(engines))}
+    refused = [why for receipt in receipts for why in receipt.facts.get("refused", ())]
+    if refused:
+        facts["refused"] = list(dict.fromkeys(refused))
+    return facts
+
+
+def open_embeddings(
+    store: ObjectStore, tiles: CommittedTable, checkpoint: Checkpoint, compute: ComputeSettings
+) -> dict[str, CommittedTable]:
+    """Per drop, its embeddings in the space that its own tiles' side gives."""
+    found: dict[str, CommittedTable] = {}
+    for manifest in tiles.manifests:
+        drop = str(manifest.recipe.output.drop)
+        space = make_space(checkpoint, compute, side_px=grid_of(manifest).side_px)
+        found[drop] = open_table(store, "embeddings", space=name_space(space), drops=[drop])
+    return found

@@ -1,0 +1,157 @@
+"""Whether a drop looks like the others: not blocking, but somebody should see its strangest tiles."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.drift import MIN_TILES, Drift, measure_drift, tell_lack, thin_drop
+from dino_assets.embeddings.space import EmbeddingColumn
+from dino_assets.errors import InvalidVectorsError
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.verdicts import Verdict
+
+MAX_PAST_DROPS = 100  # of at most 512 tiles each: 80 MB of vectors of 384 dimensions
+SHOWN_TILES = 10
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class NovelTile:
+    """One of a drop's most novel tiles."""
+
+    drop: str
+    tile_id: str
+    image_id: str
+    novelty: float
+
+
+@dataclass(frozen=True)
+class DropDrift:
+    """A verdict that never blocks, and the tiles to look at, the most novel first."""
+
+    verdict: Verdict
+    novel: tuple[NovelTile, ...]
+
+
+def judge_drift(
+    embeddings: CommittedTable, drop: str, *, column: EmbeddingColumn = "cls"
+) -> Verdict:
+    """Warn of a drop that is more novel than nearly all others in the handle's space.
+
+    Raises:
+        NotCommittedError: the drop is not committed in this space.
+        InvalidVectorsError: its vectors are not finite numbers.
+    """
+    return compare_drops(embeddings, [drop], column=column)[0].verdict
+
+
+def compare_drops(
+    embeddings: CommittedTable, drops: Sequence[str], *, column: EmbeddingColumn = "cls"
+) -> list[DropDrift]:
+    """Hold each of some drops against all others that are committed in the handle's space.
+
+    Which drop came first the store does not know (manifests hold no time), so "past" are all others,
+    later ones too. Of more than ``MAX_PAST_DROPS`` the same ones are taken every time, by their names'
+    hash. Each is read once, however many drops are judged.
+
+    Raises:
+        NotCommittedError: a drop is not committed in this space.
+        InvalidVectorsError: vectors that are not finite numbers, or of two sizes.
+    """
+    past = _Past(embeddings, column)
+    return [_compare(embeddings, drop, past) for drop in drops]
+
+
+@dataclass
+class _Past:
+    """The drops that others are held against, thinned, read when first needed."""
+
+    embeddings: CommittedTable
+    column: EmbeddingColumn
+    read: dict[str, Vectors | None] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """All drops large enough, in an order that has nothing to do with what they show."""
+        known = [
+            str(m.recipe.output.drop) for m in self.embeddings.manifests if m.rows >= MIN_TILES
+        ]
+        return sorted(known, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+
+    def beside(self, drop: str) -> dict[str, Vectors]:
+        """At most ``MAX_PAST_DROPS`` others, by name. A drop embedded without the column is none."""
+        others: dict[str, Vectors] = {}
+        for name in self.names():
+            if len(others) == MAX_PAST_DROPS:
+                break
+            if name == drop:
+                continue
+            if name not in self.read:
+                table = _read(self.embeddings, name, [self.column])
+                self.read[name] = None if table is None else _thin(table[self.column])
+            rows = self.read[name]
+            if rows is not None:
+                others[name] = rows
+        return others
+
+
+def _compare(embeddings: CommittedTable, drop: str, past: _Past) -> DropDrift:
+    tiles = embeddings.manifest(drop).rows
+    # Said before anything is read: most stores are young.
+    lacking = tell_lack(tiles, len(set(past.names()) - {drop}))
+    table = None if lacking else _read(embeddings, drop, ["tile_id", "image_id", past.column])
+    if table is None:
+        lacking = lacking or f"this drop was embedded without the column {past.column!r}"
+        return DropDrift(Verdict(drop, True, f"drift: {lacking}"), ())
+    vectors, others = _to_matrix(table[past.column]), past.beside(drop)
+    odd = [name for name, rows in others.items() if rows.shape[1] != vectors.shape[1]]
+    if odd:
+        raise InvalidVectorsError(
+            f"drop {odd[0]!r} has vectors of {others[odd[0]].shape[1]} dimensions in the space where "
+            f"{drop!r} has {vectors.shape[1]}: one of them was written by something else. Materialise "
+            "`embeddings` for it again."
+        )
+    return _tell(drop, measure_drift(vectors, list(others.values())), table)
+
+
+def _tell(drop: str, drift: Drift, table: pa.Table) -> DropDrift:
+    if drift.lacking:
+        return DropDrift(Verdict(drop, True, f"drift: {drift.lacking}"), ())
+    rows = drift.find_most_novel(SHOWN_TILES)
+    novel = tuple(
+        NovelTile(drop, row["tile_id"], row["image_id"], round(float(drift.tiles[at]), 4))
+        for at, row in zip(
+            rows, table.select(["tile_id", "image_id"]).take(rows).to_pylist(), strict=True
+        )
+    )
+    numbers = f"novelty {drift.novelty:.3f}, unusual above {drift.limit:.3f}"
+    if not drift.is_alarm:
+        said = f"drift: none, it is like the {drift.past_drops} other drops compared ({numbers})"
+    else:
+        said = (
+            f"drift: it shows what the {drift.past_drops} other drops compared do not ({numbers}); "
+            f"look at tile {novel[0].tile_id} first"
+        )
+    return DropDrift(Verdict(drop, True, said, warns=drift.is_alarm), novel)
+
+
+def _read(embeddings: CommittedTable, drop: str, columns: list[str]) -> pa.Table | None:
+    """A drop's rows; None where it has no such column."""
+    try:
+        return embeddings.read(drop, columns)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _thin(column: pa.ChunkedArray) -> Vectors:
+    return thin_drop(_to_matrix(column)).copy()  # not a view, which would keep all of it
+
+
+def _to_matrix(column: pa.ChunkedArray) -> Vectors:
+    """Vectors (N, D) in float32, whatever they are stored in."""
+    values = column.combine_chunks()
+    flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    return np.asarray(flat.reshape(len(values), values.type.list_size))

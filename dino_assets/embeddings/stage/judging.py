@@ -1,0 +1,83 @@
+"""What must hold of committed embeddings."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.encoder.gate import GATE_TILES
+from dino_assets.store.commits import tables
+from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.verdicts import Verdict
+
+# Photographs may lie outside of what the gate's drawn tiles gave, but not by these factors (below, above).
+# A mean is shorter the more patches differ: that of noise has half the length of any drawn tile's.
+NORM_SLACK = {"cls": (2.0, 2.0), "mean": (8.0, 2.0)}
+
+
+def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: str) -> Verdict:
+    """One sound vector per tile, under the tile's own id, in one space, by an engine that passed."""
+    if drop not in embeddings.drops:
+        return Verdict(drop, False, f"nothing is committed in space {embeddings.space}")
+    facts = embeddings.manifest(drop).facts
+    wanted = tiles.read(drop, ["tile_id"])["tile_id"].to_pylist()
+    if wanted and (fault := _judge_gate(facts)):
+        return Verdict(drop, False, fault)
+    seen: list[str] = []
+    mine = replace(embeddings, manifests=(embeddings.manifest(drop),))
+    for manifest, part in mine.parts():
+        seen += part["tile_id"].to_pylist()
+        if fault := _judge_part(manifest, part):
+            return Verdict(drop, False, fault)
+    twice = len(seen) - len(set(seen))
+    missing, foreign = set(wanted) - set(seen), set(seen) - set(wanted)
+    if twice or missing or foreign:
+        return Verdict(
+            drop,
+            False,
+            f"{twice} tiles embedded twice, {len(missing)} not at all, {len(foreign)} unknown to tiles",
+        )
+    sentence = f"{len(seen)} vectors for {len(wanted)} tiles, finite, one space"
+    if "engine" in facts:
+        sentence += f"; {facts['engine']}"
+    if refused := facts.get("refused"):
+        return Verdict(drop, True, f"{sentence}, since refused: {'; '.join(refused)}", warns=True)
+    return Verdict(drop, True, sentence)
+
+
+def _judge_gate(facts: Mapping[str, Any]) -> str | None:
+    gate = facts.get("gate")
+    if not gate or int(gate.get("tiles", 0)) < GATE_TILES:
+        return "the engine was not held against the reference. Materialise it again."
+    return None
+
+
+def _judge_part(manifest: Manifest, part: pa.Table) -> str | None:
+    spaces = {manifest.recipe.output.space, tables.read_metadata(part.schema).get("space")}
+    if len(spaces) != 1:
+        return f"vectors of {len(spaces)} spaces: {sorted(map(str, spaces))}"
+    norms = dict(manifest.facts.get("gate", {}).get("norms", {}))
+    for column in (field.name for field in part.schema if pa.types.is_fixed_size_list(field.type)):
+        values = part[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        vectors = values.reshape(part.num_rows, -1).astype(np.float32)
+        bad = ~np.isfinite(vectors).all(axis=1)
+        if bad.any():
+            return f"{bad.sum()} {column} vectors are not finite, {_first(part, bad)} first"
+        low, high = norms.get(column, (0.0, np.inf))
+        lengths = np.linalg.norm(vectors, axis=1)
+        below, above = NORM_SLACK[column]
+        bad = (lengths < low / below) | (lengths > high * above)
+        if bad.any():
+            return (
+                f"{bad.sum()} {column} vectors have a length far from the {low:.3g} to {high:.3g} of the "
+                f"gate's tiles: {lengths[bad][0]:.3g} of {_first(part, bad)} first"
+            )
+    return None
+
+
+def _first(part: pa.Table, bad: NDArray[np.bool_]) -> str:
+    return str(part["tile_id"][int(np.flatnonzero(bad)[0])].as_py())

@@ -1,0 +1,96 @@
+"""Patch maps: an opt-in Zarr array (tile, row, column, feature) beside a drop's embeddings.
+
+One chunk per tile, about a megabyte: stored as soon as it is computed, read one at a time. The files
+are Zarr's version 3, so that exported ones open with ``zarr.open_array``.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dino_assets.errors import NotCommittedError
+from dino_assets.store.commits.parts import put_part, read_part
+from dino_assets.store.commits.protocol import Manifest, NamedBytes, OutputId, Part
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.store.objects import ObjectStore
+
+ARRAY = "patches.zarr"
+_LEVEL = 1
+_NAMES = {"float16": np.float16, "float32": np.float32}
+
+
+def put_patches(
+    store: ObjectStore, output: OutputId, patches: NDArray[Any], rows: Sequence[int]
+) -> list[Part]:
+    """Store the maps (N, P, D) of the table's ``rows``."""
+    codec = pa.Codec("zstd", compression_level=_LEVEL)
+    parts = []
+    for row, patch_map in zip(rows, patches, strict=True):
+        data = codec.compress(np.ascontiguousarray(patch_map).tobytes(), asbytes=True)
+        part = put_part(store, output, data, rows=0, suffix=".chunk")
+        parts.append(replace(part, name=f"{ARRAY}/c/{row}/0/0/0"))
+    return parts
+
+
+def describe_array(*, tiles: int, patches: int, dim: int, dtype: str, space: str) -> NamedBytes:
+    """The array's ``zarr.json``."""
+    side = isqrt(patches)
+    body = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [tiles, side, side, dim],
+        "data_type": dtype,
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": [1, side, side, dim]},
+        },
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0.0,
+        "codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "zstd", "configuration": {"level": _LEVEL, "checksum": False}},
+        ],
+        "dimension_names": ["tile", "row", "column", "feature"],
+        "attributes": {"space": space, "tiles": "the rows of the embeddings' table, in order"},
+    }
+    return NamedBytes(f"{ARRAY}/zarr.json", json.dumps(body, indent=1).encode())
+
+
+def read_patches(embeddings: CommittedTable, drop: str, rows: Sequence[int]) -> NDArray[Any]:
+    """The patch maps (N, side, side, D) of some rows of a drop's table.
+
+    Raises:
+        NotCommittedError: the drop was embedded without them.
+        CorruptObjectError: a chunk is not what was committed.
+    """
+    manifest = embeddings.manifest(drop)
+    files = {part.name or "": part for part in manifest.parts}
+    if f"{ARRAY}/zarr.json" not in files:
+        raise NotCommittedError(
+            f"{manifest.recipe.output} has no patch maps. Materialise it again with with_patches: true."
+        )
+    about = json.loads(read_part(embeddings.store, files[f"{ARRAY}/zarr.json"]))
+    found = [_read_chunk(embeddings, manifest, files, about, row) for row in rows]
+    return np.stack(found) if found else np.empty((0, *about["shape"][1:]), about["data_type"])
+
+
+def _read_chunk(
+    embeddings: CommittedTable,
+    manifest: Manifest,
+    files: dict[str, Part],
+    about: dict[str, Any],
+    row: int,
+) -> NDArray[Any]:
+    part = files.get(f"{ARRAY}/c/{row}/0/0/0")
+    if part is None:
+        raise NotCommittedError(f"{manifest.recipe.output} has no row {row}")
+    shape, kind = about["shape"][1:], np.dtype(_NAMES[about["data_type"]])
+    size = int(np.prod(shape)) * kind.itemsize
+    data = pa.Codec("zstd").decompress(read_part(embeddings.store, part), decompressed_size=size)
+    return np.frombuffer(data, kind).reshape(shape)

@@ -1,0 +1,103 @@
+"""The pool: every tile that is embedded in one space, in one order, with its vector."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.space import EmbeddingColumn
+from dino_assets.errors import ConfigError, MixedSpacesError
+from dino_assets.store.commits import tables
+from dino_assets.store.commits.manifests import content_hash
+from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.reading import CommittedTable
+
+
+@dataclass(frozen=True, eq=False)
+class TilePool:
+    """Rows sorted by drop, then tile: a drop and an id per row, float32 vectors (N, D), thumbnails."""
+
+    drops: list[str]
+    tile_ids: list[str]
+    image_ids: list[str]
+    vectors: NDArray[np.float32]
+    thumbs: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.tile_ids)
+
+    def distinct(self) -> "TilePool":
+        """Each tile once, in its first drop: the same picture in two drops is one choice."""
+        _, first = np.unique(np.array(self.tile_ids, object), return_index=True)
+        keep = np.sort(first).tolist()
+        if len(keep) == len(self):
+            return self
+        return TilePool(
+            [self.drops[i] for i in keep],
+            [self.tile_ids[i] for i in keep],
+            [self.image_ids[i] for i in keep],
+            self.vectors[keep],
+            [self.thumbs[i] for i in keep],
+        )
+
+
+def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
+    """Everything committed in the handle's space, in memory.
+
+    Raises:
+        MixedSpacesError: a part's own words say that it is of another space.
+        ConfigError: a drop was embedded without that column.
+    """
+    drops: list[str] = []
+    ids: list[str] = []
+    images: list[str] = []
+    thumbs: list[bytes] = []
+    vectors: list[NDArray[np.float32]] = []
+    columns = ["tile_id", "image_id", column, "thumb"]
+    for manifest in embeddings.manifests:
+        _check_column(manifest, column)
+    for manifest, part in embeddings.parts(columns):
+        _check_space(embeddings, manifest, part)
+        drops += [str(manifest.recipe.output.drop)] * part.num_rows
+        ids += part["tile_id"].to_pylist()
+        images += part["image_id"].to_pylist()
+        thumbs += part["thumb"].to_pylist()
+        vectors.append(_matrix(part[column]))
+    dim = vectors[0].shape[1] if vectors else 0
+    return TilePool(
+        drops,
+        ids,
+        images,
+        np.concatenate(vectors) if vectors else np.empty((0, dim), np.float32),
+        thumbs,
+    )
+
+
+def _check_column(manifest: Manifest, column: str) -> None:
+    stored = manifest.recipe.config.get("columns")
+    if stored and column not in stored:
+        raise ConfigError(
+            f"{manifest.recipe.output} holds {', '.join(stored)}, not {column!r}. Materialise it with "
+            f"columns: [{', '.join(dict.fromkeys([*stored, column]))}], or use {stored[0]!r}."
+        )
+
+
+def _check_space(embeddings: CommittedTable, manifest: Manifest, part: pa.Table) -> None:
+    said = tables.read_metadata(part.schema).get("space")
+    if said != embeddings.space:
+        raise MixedSpacesError(
+            f"{manifest.recipe.output} holds vectors of space {said}, asked for are those of "
+            f"{embeddings.space}: the two mean nothing to each other. `dino-assets verify` tells more."
+        )
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values = column.combine_chunks()
+    flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    return np.asarray(flat.reshape(len(column), values.type.list_size))
+
+
+def hash_inputs(embeddings: CommittedTable) -> dict[str, str]:
+    """Which content of which drop a result was made from."""
+    return {str(m.recipe.output.drop): content_hash(m) for m in embeddings.manifests}

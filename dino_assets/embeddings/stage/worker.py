@@ -1,0 +1,280 @@
+"""What one worker does with shards: read → decode → crop → encode → write, all at once.
+
+A shard is stored before a tile is waited for that comes after it, so a kill costs one shard at most,
+and the few batches that are computed while it is being stored.
+"""
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.compute.threads import map_ahead
+from dino_assets.drops.sources.source import Source
+from dino_assets.embeddings.encoder import NetworkSource, TokenName, Tokens
+from dino_assets.embeddings.encoder.ready import ReadyEncoder, open_encoder
+from dino_assets.embeddings.options import EmbeddingOptions
+from dino_assets.embeddings.rows import make_rows, make_thumb, to_stored
+from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step, Work
+from dino_assets.embeddings.stage.patch_maps import put_patches
+from dino_assets.embeddings.stage.storing import store_shard
+from dino_assets.images.pixels import open_tiled
+from dino_assets.images.records import Pixels
+from dino_assets.store.commits.protocol import Manifest, OutputId, Part
+from dino_assets.store.objects import ObjectStore
+from dino_assets.tiles.grid import TileGrid, cut_tiles
+from dino_assets.weights.stage import checkpoint_folder, checkpoint_of
+
+# What a forecast is made from: calls for so long, or for that share of the whole if it is short.
+TRIAL_S, TRIAL_SHARE = 1.0, 0.02
+
+
+@dataclass(frozen=True)
+class EmbeddingJob:
+    """One drop's embeddings, for whoever computes some of its shards. Travels to other processes."""
+
+    store: ObjectStore
+    source: Source
+    output: OutputId
+    schema: pa.Schema
+    grid: TileGrid
+    weights: Manifest
+    compute: ComputeSettings
+    options: EmbeddingOptions
+    cache: Path
+    first_engine: str | None = None
+    todo: int = 0  # tiles to compute, by all workers together
+
+    def __call__(self, device: str) -> Work:
+        """Open the encoder on a device; its first message says what that is and how fast."""
+        checkpoint = checkpoint_of(self.weights)
+        outputs: tuple[TokenName, ...] = self.options.columns
+        if self.options.with_patches:
+            outputs = (*outputs, "patches")
+        source = NetworkSource(
+            checkpoint_folder(self.store, self.weights, cache=self.cache),
+            checkpoint,
+            self.grid.side_px,
+            outputs,
+        )
+        compute = replace(self.compute, device=device)  # type: ignore[arg-type]
+        ready = open_encoder(source, compute, cache=self.cache, first=self.first_engine)
+        return _Worker(self, ready).run
+
+
+@dataclass(eq=False)
+class _Open:
+    """A shard on its way: which of its rows are computed here, and what has been found for them."""
+
+    shard: Shard
+    rows: list[int]
+    tokens: list[Tokens] = field(default_factory=list)
+    thumbs: list[bytes] = field(default_factory=list)
+    patches: list[Part] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """One image of a shard, with the windows that are to be cut from it."""
+
+    of: _Open
+    row: dict[str, Any]
+    windows: NDArray[np.int64]
+    is_last: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    of: _Open
+    tiles: NDArray[np.uint8]
+    first: int  # among the rows to compute
+    is_last: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    batch: _Batch
+    tokens: Tokens
+    thumbs: list[bytes]
+    patches: list[Part]
+    seconds: float
+
+
+class _Worker:
+    """Threads of its own read ahead and encode; the caller's cuts tiles and stores shards meanwhile."""
+
+    def __init__(self, job: EmbeddingJob, ready: ReadyEncoder) -> None:
+        self.job = job
+        self.ready = ready
+        self.encoder = ready.encoder
+        self._read_s = self._cut_s = 0.0
+        self._ahead: set[ExitStack] = set()  # images opened and not yet come to
+
+    def run(self, shards: Iterable[Shard]) -> Generator[Message, None, None]:
+        """Messages of the shards, in their order."""
+        coming = iter(shards)
+        first = next(coming, None)
+        if first is None:
+            return
+        yield self._try_out(first)
+        # From what was asked: a gate or a try-out may have found too little memory already.
+        size, told_s, threads = self.ready.batch, 0.0, self.encoder.spec.threads
+        with (
+            closing(self._batches(chain([first], coming))) as batches,
+            closing(map_ahead(self._compute, batches, threads=threads)) as computed,
+        ):
+            for found in computed:
+                self._keep(found)
+                now_s = self._read_s + self._cut_s
+                yield Step(len(found.thumbs), now_s - told_s, found.seconds)
+                told_s = now_s
+                if self.encoder.spec.batch != size:
+                    size = self.encoder.spec.batch
+                    yield Step(warning=f"out of memory: going on with {size} tiles per call")
+                if found.batch.is_last:
+                    yield from self._store(found.batch.of)
+
+    def _try_out(self, shard: Shard) -> Ready:
+        """A few real tiles, timed as they will run: what a forecast is made from."""
+        spec = self.encoder.spec
+        image = next(self._images([shard]))
+        started = time.perf_counter()
+        with open_tiled(self.job.source, image.row) as pixels:
+            image_s = time.perf_counter() - started
+            started, count = time.perf_counter(), 2 * spec.threads * spec.batch
+            tiles = self._cut(pixels, image, slice(0, count))
+            # A mosaic is read as it is cut.
+            image_s += (time.perf_counter() - started) / len(tiles) * len(image.windows)
+        tiles = tiles[np.arange(count) % len(tiles)]  # full calls, for every thread
+        batches = [tiles[at : at + spec.batch] for at in range(0, count, spec.batch)]
+        rounds = 0
+        with ThreadPoolExecutor(spec.threads) as pool:
+            # The first round makes every thread's buffers and does not count.
+            thumbs = [thumb for small in pool.map(self._try_one, batches) for thumb in small]
+            started, spent_s, tile_s = time.perf_counter(), 0.0, 0.0
+            while not rounds or spent_s < min(TRIAL_S, TRIAL_SHARE * tile_s * self.job.todo):
+                list(pool.map(self._try_one, batches))
+                rounds += 1
+                spent_s = time.perf_counter() - started
+                tile_s = spent_s / count / rounds
+        bits = {name: self.job.schema.field(name).type for name in self.job.options.columns}
+        vectors = sum(kind.list_size * kind.value_type.bit_width / 8 for kind in bits.values())
+        size = sum(map(len, thumbs)) / len(thumbs) + vectors
+        if self.job.options.with_patches:  # hardly smaller when compressed
+            checkpoint = self.encoder.source.checkpoint
+            width = {"fp16": 2, "fp32": 4}[self.job.options.dtype]
+            size += (tiles.shape[1] // checkpoint.patch_px) ** 2 * checkpoint.dim * width
+        return Ready(self.ready.facts, spec.threads, tile_s, image_s, size)
+
+    def _try_one(self, tiles: NDArray[np.uint8]) -> list[bytes]:
+        self.encoder.encode(tiles)
+        return [make_thumb(tile) for tile in tiles]
+
+    def _images(self, shards: Iterable[Shard]) -> Iterator[_Image]:
+        for shard in shards:
+            ids = shard.tiles["image_id"].to_pylist()
+            known = set() if shard.known is None else set(shard.known["image_id"].to_pylist())
+            rows = [number for number, image_id in enumerate(ids) if image_id not in known]
+            of = _Open(shard, rows)
+            xywh = np.stack([shard.tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
+            groups = [list(group) for _, group in groupby(rows, key=ids.__getitem__)]
+            for group in groups:
+                row = shard.tiles.slice(group[0], 1).to_pylist()[0]
+                yield _Image(of, row, xywh[group], group is groups[-1])
+
+    def _open_image(self, image: _Image) -> tuple[_Image, Pixels, ExitStack]:
+        started = time.perf_counter()
+        opened = ExitStack()
+        pixels = opened.enter_context(open_tiled(self.job.source, image.row))
+        self._ahead.add(opened)
+        self._read_s += time.perf_counter() - started
+        return image, pixels, opened
+
+    def _cut(self, pixels: Pixels, image: _Image, which: slice) -> NDArray[np.uint8]:
+        side_px, span_px = self.job.grid.side_px, image.row["span_px"]
+        return cut_tiles(pixels, image.windows[which], side_px, span_px=span_px)
+
+    def _batches(self, shards: Iterable[Shard]) -> Generator[_Batch, None, None]:
+        """Full batches, over the images of a shard but never over two shards; its last one closes it.
+
+        Each image is decoded once, in a thread of its own, while the tiles of the one before are
+        computed.
+        """
+        side_px = self.job.grid.side_px
+        empty = np.empty((0, side_px, side_px, 3), np.uint8)
+        held, first = [empty], 0
+        with (
+            ExitStack() as leaving,
+            closing(map_ahead(self._open_image, self._images(shards), threads=1)) as opened,
+        ):
+            leaving.callback(self._close_ahead)
+            for image, pixels, opening in opened:
+                self._ahead.discard(opening)
+                with opening:
+                    at = 0
+                    while at < len(image.windows):
+                        room = max(1, self.encoder.spec.batch - sum(map(len, held)))
+                        started = time.perf_counter()
+                        held.append(self._cut(pixels, image, slice(at, at + room)))
+                        self._cut_s += time.perf_counter() - started
+                        at += room
+                        is_full = sum(map(len, held)) >= self.encoder.spec.batch
+                        if is_full and (at < len(image.windows) or not image.is_last):
+                            batch = _Batch(image.of, np.concatenate(held), first, False)
+                            held, first = [empty], first + len(batch.tiles)
+                            yield batch
+                if image.is_last:
+                    yield _Batch(image.of, np.concatenate(held), first, True)
+                    held, first = [empty], 0
+
+    def _close_ahead(self) -> None:
+        while self._ahead:
+            with suppress(Exception):  # nothing was cut from it
+                self._ahead.pop().close()
+
+    def _compute(self, batch: _Batch) -> _Found:
+        started = time.perf_counter()
+        tokens = self.encoder.encode(batch.tiles)
+        thumbs = [make_thumb(tile) for tile in batch.tiles]
+        patches: list[Part] = []
+        if tokens.patches is not None:
+            # Stored at once: a shard's would be a gigabyte.
+            shard = batch.of.shard
+            rows = batch.of.rows[batch.first : batch.first + len(thumbs)]
+            names = shard.tiles["tile_id"].take(rows).to_pylist()
+            stored = to_stored(tokens.patches, names, "patches", self.job.options)
+            places = [shard.first + row for row in rows]
+            patches = put_patches(self.job.store, self.job.output, stored, places)
+            tokens = replace(tokens, patches=None)
+        return _Found(batch, tokens, thumbs, patches, time.perf_counter() - started)
+
+    def _keep(self, found: _Found) -> None:
+        of = found.batch.of
+        of.tokens.append(found.tokens)
+        of.thumbs += found.thumbs
+        of.patches += found.patches
+
+    def _store(self, of: _Open) -> Iterator[Message]:
+        started = time.perf_counter()
+        job, shard = self.job, of.shard
+        vectors: dict[str, NDArray[np.float32]] = {
+            column: np.concatenate([tokens[column] for tokens in of.tokens])
+            for column in job.options.columns
+        }
+        rows = make_rows(shard.tiles.take(of.rows), vectors, of.thumbs, job.schema, job.options)
+        if shard.known is not None:
+            rows = pa.concat_tables([rows, shard.known.select(job.schema.names).cast(job.schema)])
+        receipt = store_shard(
+            job.store, job.output, shard, rows, facts=self.ready.facts, patches=of.patches
+        )
+        yield Step(write_s=time.perf_counter() - started)
+        yield Done(shard.number, receipt)

@@ -1,0 +1,1 @@
+"""Images of a drop: decoded, scored, placed on the ground, reported on."""

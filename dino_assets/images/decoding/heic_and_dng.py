@@ -1,0 +1,94 @@
+"""HEIC and DNG: what their headers say, and their pixels, if the optional packages are there."""
+
+import importlib
+import io
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.errors import UnusableImageError
+from dino_assets.images.decoding.headers import Header
+
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
+_FLIPS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's turns as EXIF orientations
+
+
+def is_heic(data: bytes) -> bool:
+    """Whether bytes start like HEIC or HEIF (AVIF, their sibling, does not count)."""
+    if data[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
+    return brands[0] in _HEIC_BRANDS and not any(brand in (b"avif", b"avis") for brand in brands)
+
+
+def read_heic_header(data: bytes) -> Header:
+    """What libheif says of the primary picture, upright."""
+    _check_boxes(data)
+    heif = _import_extra("pillow_heif", "HEIC", extra="heic")
+    found = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+    picture = found[found.primary_index]
+    note = f"primary of {len(found)} pictures" if len(found) > 1 else None
+    width, height = picture.size
+    return Header("HEIC", picture.mode, width, height, note=note, is_turned=True)
+
+
+def decode_heic(data: bytes, header: Header) -> NDArray[np.uint8]:
+    """The primary picture, upright, as RGB."""
+    heif = _import_extra("pillow_heif", "HEIC", extra="heic")
+    found = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+    image = found[found.primary_index].to_pillow()
+    return np.array(image.convert("RGB"))
+
+
+def _check_boxes(data: bytes) -> None:
+    """Refuse a HEIC whose outermost boxes reach beyond its end."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size == 0:  # the last box, up to the end, wherever that is
+            return
+        if at + size > len(data) or size < 8:
+            raise UnusableImageError("truncated", f"a box ends at byte {at + size:,}")
+        at += size
+
+
+def read_dng_header(data: bytes) -> Header:
+    """What LibRaw says of the raw picture."""
+    rawpy = _import_extra("rawpy", "DNG", extra="raw")
+    with rawpy.imread(io.BytesIO(data)) as raw:
+        sizes = raw.sizes
+        return Header(
+            format="DNG",
+            mode="RAW",
+            width=sizes.width,
+            height=sizes.height,
+            orientation=_FLIPS.get(sizes.flip, 1),
+            note="developed with the camera's white balance",
+            is_turned=True,
+        )
+
+
+def decode_dng(data: bytes, header: Header) -> NDArray[np.uint8]:
+    """Develop a raw picture by the one rule."""
+    rawpy = _import_extra("rawpy", "DNG", extra="raw")
+    with rawpy.imread(io.BytesIO(data)) as raw:
+        pixels = raw.postprocess(
+            use_camera_wb=True,
+            no_auto_bright=True,
+            output_bps=8,
+            output_color=rawpy.ColorSpace.sRGB,
+        )
+    return np.asarray(pixels, np.uint8)
+
+
+def _import_extra(module: str, what: str, *, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UnusableImageError(
+            "missing-extra", f"{what} needs {module}: pip install 'dino-assets[{extra}]'"
+        ) from None

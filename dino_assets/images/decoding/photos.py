@@ -1,0 +1,337 @@
+"""From a file's bytes to upright 8-bit RGB, by one stated rule for every kind of pixel.
+
+* 8 bit: as they are. Gray is repeated, bilevel becomes 0 and 255, a palette its colours,
+  transparency is dropped, CMYK goes through Pillow's conversion (Adobe's inversion undone).
+* 16-bit counts keep their high byte, gray and colour alike; 12-bit ones their high 8 bits. Never
+  clipped or stretched, so that pictures of one flight stay comparable.
+* Signed, 32- and 64-bit counts and floats go linearly from the picture's own lowest finite value (0)
+  to its highest (255); NaN, infinity and GDAL's nodata become 0, and so does a constant picture.
+* DNG: developed by LibRaw with the camera's white balance, sRGB, 8 bit, no automatic brightening.
+* HEIC: the primary picture, turned as libheif turns it; 10 and 12 bit as libheif brings them to 8.
+
+Nothing is decoded whose end is missing: a half black photograph would be measured as a dark one.
+"""
+
+import io
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from dino_assets.errors import UnusableImageError
+from dino_assets.images.decoding.headers import TURNED, Header
+from dino_assets.images.decoding.heic_and_dng import (
+    decode_dng,
+    decode_heic,
+    is_heic,
+    read_dng_header,
+    read_heic_header,
+)
+from dino_assets.images.decoding.tiff import (
+    TiffPage,
+    check_size,
+    check_whole,
+    read_page,
+    read_samples,
+    scale_to_bytes,
+)
+
+try:
+    import simplejpeg
+except (
+    ImportError
+):  # no wheel for this platform: Pillow gives the same pixels in three times the time
+    simplejpeg = None
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
+KNOWN = (*FORMATS, "HEIC", "DNG")
+MODES = re.compile(r"1|L|LA|P|PA|RGB|RGBA|RGBX|CMYK|YCbCr|I;16|I;16B|I|F")
+# Pillow's own hard limit. Between half of it and this it only warns; the header check decides.
+MAX_PIXELS = 178_956_970
+# A picture above this is decoded alone: eight threads with 150 MP each would need 10 GB.
+LARGE_PIXELS = 50_000_000
+ORIENTATION_TAG = 0x0112
+_large = threading.Lock()
+
+# Pillow warns about damaged metadata without saying in which file; a damaged picture gets a row.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def read_header(data: bytes) -> Header:
+    """Read what a file's header says, without decoding.
+
+    Raises:
+        UnusableImageError: empty, not-an-image, too-large, animated, unsupported-mode, truncated,
+            undecodable, missing-extra.
+    """
+    if not data:
+        raise UnusableImageError("empty", "the file has no bytes")
+    with _refuse_what_fails(data):
+        if is_heic(data):
+            return read_heic_header(data)
+        page = read_page(data)
+        if page is not None and page.is_dng:
+            return read_dng_header(data)
+        if page is not None:
+            check_size(page)
+            check_whole(data, page)
+            return _read_tiff_header(data, page)
+        return _read_pillow_header(data, None)
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """Pixels of a photograph, upright, RGB: (H, W, 3), read-only.
+
+    Raises:
+        UnusableImageError: as ``read_header``, and what only decoding finds: truncated, undecodable.
+    """
+    header = read_header(data)
+    if header.width * header.height > MAX_PIXELS:
+        raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels")
+    alone: AbstractContextManager[Any] = (
+        _large if header.width * header.height > LARGE_PIXELS else nullcontext()
+    )
+    with alone, _refuse_what_fails(data):
+        pixels = _DECODERS.get(header.format, _decode_with_pillow)(data, header)
+        if not header.is_turned:
+            pixels = turn_upright(pixels, header.orientation)
+        _check_agreement(header, pixels)
+        pixels.flags.writeable = False
+        return pixels
+
+
+def _check_agreement(header: Header, pixels: NDArray[np.uint8]) -> None:
+    """Refuse pixels of another size than the header's, which all that was stored about them goes by."""
+    width, height = header.upright_size
+    if pixels.shape != (height, width, 3):
+        raise UnusableImageError(
+            "undecodable",
+            f"the header says {width}×{height} px, "
+            f"the pixels are {pixels.shape[1]}×{pixels.shape[0]}",
+        )
+
+
+def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo an EXIF orientation; the same array where nothing is to be done, else one copy."""
+    if orientation in (2, 3):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4):
+        pixels = pixels[::-1]
+    if orientation in TURNED:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+# --- what Pillow reads ----------------------------------------------------------------------
+
+
+def _read_pillow_header(data: bytes, page: TiffPage | None) -> Header:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_pillow(data, image, page)
+        orientation = _find_tiff_orientation(image) if page else _find_orientation(data, image)
+        width, height = image.size
+        if page and orientation in TURNED:  # Pillow states the size after its own turning
+            width, height = height, width
+        notes = [_count_note(page.pages, "pages") if page else None, _scale_note(image.mode)]
+        return Header(
+            format=image.format or "",
+            mode=image.mode,
+            width=width,
+            height=height,
+            orientation=orientation,
+            note="; ".join(note for note in notes if note) or None,
+            is_turned=page is not None,
+            tiff=page,
+        )
+
+
+def _check_pillow(data: bytes, image: Image.Image, page: TiffPage | None) -> None:
+    if not MODES.fullmatch(image.mode):
+        raise UnusableImageError("unsupported-mode", f"pixels are {image.mode!r}")
+    # Further pages of a TIFF or an MPO are previews; further frames here are a film.
+    if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
+        raise UnusableImageError("animated", "several frames; export the one that is meant")
+    if image.format == "PNG" and not any(kind == b"IEND" for kind, _, _ in _walk_png(data)):
+        raise UnusableImageError("truncated", "the file ends before its end mark")
+    if image.format == "WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise UnusableImageError("truncated", "the file is shorter than its header says")
+    if page is not None and page.kind[0] == "i" and page.bits <= 8:
+        raise UnusableImageError("unsupported-mode", f"{page.bits}-bit signed pixels")
+
+
+def _decode_with_pillow(data: bytes, header: Header) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        page = header.tiff
+        if page is not None:
+            image.info.pop("xmp", None)  # Pillow turns TIFF itself, and only the tag is to count
+        image.load()
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            return _repeat_gray(_scale_pillow(image, page))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB")).view()
+
+
+def _scale_pillow(image: Image.Image, page: TiffPage | None) -> NDArray[np.uint8]:
+    samples = np.asarray(image)
+    bits = page.bits if page else 16
+    if image.mode.startswith("I;16"):
+        counts = samples.astype(np.uint16)
+        if page and page.is_white_zero:
+            counts = np.uint16((1 << bits) - 1) - counts
+        return (counts >> np.uint16(bits - 8)).astype(np.uint8)
+    if page and page.kind == "u4":
+        samples = samples.view(np.uint32)
+    scaled = scale_to_bytes(samples, nodata=page.nodata if page else None)
+    return np.asarray(255 - scaled) if page and page.is_white_zero else scaled
+
+
+def _find_tiff_orientation(image: Image.Image) -> int:
+    """The orientation by which Pillow turns a TIFF, of whatever type the tag is."""
+    value = getattr(image, "tag_v2", {}).get(ORIENTATION_TAG, 1)
+    return int(value) if value in range(1, 9) else 1
+
+
+def _find_orientation(data: bytes, image: Image.Image) -> int:
+    """EXIF orientation 1..8; a damaged EXIF block does not make a photograph unusable."""
+    try:
+        if image.format == "PNG":
+            # Pillow would decode the whole picture to find a block that lies behind the pixels.
+            late = [data[at : at + size] for kind, at, size in _walk_png(data) if kind == b"eXIf"]
+            image.info.setdefault("exif", b"Exif\0\0" + late[0] if late else None)
+            exif = Image.Image.getexif(image)
+        else:
+            exif = image.getexif()
+        value = exif.get(ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - struct, Syntax and Value errors, depending on the damage
+        return 1
+    return int(value) if value in range(1, 9) else 1
+
+
+def _walk_png(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and size of each whole chunk."""
+    at = 8
+    while at + 12 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if at + 12 + size > len(data):
+            return
+        kind = data[at + 4 : at + 8]
+        yield kind, at + 8, size
+        if kind == b"IEND":
+            return
+        at += 12 + size
+
+
+# --- JPEG -----------------------------------------------------------------------------------
+
+
+def _decode_jpeg(data: bytes, header: Header) -> NDArray[np.uint8]:
+    """The same pixels as Pillow's in a third of the time; what the fast reader will not read, Pillow does."""
+    if simplejpeg is None or header.mode not in ("RGB", "L"):
+        return _decode_with_pillow(data, header)
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
+    except ValueError as err:
+        said = str(err)
+    # Some cameras leave stray bytes between segments, which Pillow steps over. All else that libjpeg
+    # calls corrupt is gray or shifted pixels, which Pillow would hand out without a word.
+    if "remature end" in said:
+        raise UnusableImageError("truncated", said)
+    if said.startswith("Corrupt JPEG data") and "extraneous bytes" not in said:
+        raise UnusableImageError("undecodable", said)
+    return _decode_with_pillow(data, header)
+
+
+# --- TIFF that Pillow gets wrong ------------------------------------------------------------
+
+
+def _read_tiff_header(data: bytes, page: TiffPage) -> Header:
+    if not page.is_readable:
+        try:
+            return _read_pillow_header(data, page)
+        except UnidentifiedImageError:
+            raise UnusableImageError(
+                "unsupported-mode",
+                f"TIFF with {page.samples} samples of {page.bits} bit, compression {page.first(259, 1)}",
+            ) from None
+    width, height = page.size
+    if min(width, height) < 1:
+        raise UnusableImageError("undecodable", f"{width}×{height} px")
+    name = {1: "L", 3: "RGB", 4: "CMYK"}[page.colors]
+    is_plain = page.kind == "u2"
+    mode = ("I;16" if name == "L" else name) if is_plain else f"{name};{np.dtype(page.kind).name}"
+    if name == "CMYK" and not is_plain:
+        raise UnusableImageError("unsupported-mode", f"pixels are {mode!r}")
+    notes = [_count_note(page.pages, "pages"), None if is_plain else _scale_note(page.kind)]
+    return Header(
+        format="TIFF",
+        mode=mode,
+        width=width,
+        height=height,
+        orientation=page.orientation,
+        note="; ".join(note for note in notes if note) or None,
+        tiff=page,
+    )
+
+
+def _decode_tiff(data: bytes, header: Header) -> NDArray[np.uint8]:
+    page = header.tiff
+    if page is None or not page.is_readable:
+        return _decode_with_pillow(data, header)
+    scaled = scale_to_bytes(read_samples(data, page), nodata=page.nodata)
+    if page.colors == 4:
+        return np.array(Image.fromarray(scaled, "CMYK").convert("RGB"))
+    return _repeat_gray(scaled[..., 0]) if page.colors == 1 else scaled
+
+
+def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def _count_note(count: int, what: str) -> str | None:
+    return f"first of {count} {what}" if count > 1 else None
+
+
+def _scale_note(kind: str) -> str | None:
+    if kind not in ("I", "F") and kind[1:] not in ("1", "2", "4", "8"):
+        return None
+    what = "float" if kind[0] in "Ff" else "integer"
+    return f"{what} pixels scaled from their own lowest..highest value"
+
+
+_DECODERS: dict[str, Callable[[bytes, Header], NDArray[np.uint8]]] = {
+    "JPEG": _decode_jpeg,
+    "MPO": _decode_jpeg,
+    "TIFF": _decode_tiff,
+    "HEIC": decode_heic,
+    "DNG": decode_dng,
+}
+
+
+@contextmanager
+def _refuse_what_fails(data: bytes) -> Iterator[None]:
+    """Turn whatever a decoder raises into a reason."""
+    try:
+        yield
+    except UnusableImageError:
+        raise
+    except UnidentifiedImageError:
+        raise UnusableImageError(
+            "not-an-image", f"no whole header of {', '.join(KNOWN)}; it starts with {data[:8]!r}"
+        ) from None
+    except Image.DecompressionBombError:
+        raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as err:  # decoders raise nearly anything on bad bytes
+        said = f"{type(err).__name__}: {err}"[:300]
+        signs = ("truncated", "incomplete", "end of file", "input/output error")
+        is_cut = any(sign in said.lower() for sign in signs)
+        raise UnusableImageError("truncated" if is_cut else "undecodable", said) from err

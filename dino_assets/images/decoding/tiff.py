@@ -1,0 +1,343 @@
+"""TIFF by its own tags: what the first page says of itself, and the samples that Pillow gets wrong.
+
+Pillow 13 returns scrambled pixels for planar 16-bit files without compression, wraps 32-bit counts
+into negatives, shows 16-bit min-is-white as a negative, and cannot read 16- and 64-bit floats or
+float colours at all.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.errors import UnusableImageError
+from dino_assets.images.decoding.tiff_directories import Directory, find_layout, walk_directories
+
+Samples = NDArray[Any]
+
+MAX_SAMPLES = 16
+# As samples of their own type: the 8-bit pixels made of them, and a copy, must fit beside them.
+MAX_SAMPLE_BYTES = 2 * 2**30
+MAX_CHUNKS = 2**20  # the largest photograph in tiles of 16 px has 700,000
+DNG_VERSION = 50706
+_COUNTS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8"}
+_SIGNED = {6: "i1", 8: "i2", 9: "i4"}
+_WIDTH, _HEIGHT, _ORIENTATION, _NODATA = 256, 257, 274, 42113
+_CHUNK_TABLES = {273, 279, 324, 325}
+_READ = {_WIDTH, _HEIGHT, _ORIENTATION, _NODATA, *_CHUNK_TABLES}
+_READ |= {258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339}
+_MAX_VALUES = 2**16  # of other tags: one per sample, and a pixel cannot have more
+_NONE, _DEFLATE = 1, (8, 32946)
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
+_KINDS = {1: "u", 2: "i", 3: "f"}
+_BAND_VALUES = 2**22
+
+
+@dataclass(frozen=True)
+class TiffPage:
+    """The first page: those of its tags that are read, and how many pages there are.
+
+    Of the other tags only the presence is known: they are empty here.
+    """
+
+    order: str
+    tags: dict[int, tuple[int, ...]]
+    pages: int
+    nodata: float | None
+
+    def first(self, tag: int, default: int) -> int:
+        """Give a tag's first value."""
+        return (self.tags.get(tag) or (default,))[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as stored."""
+        return self.first(256, 0), self.first(257, 0)
+
+    @property
+    def bits(self) -> int:
+        """Bits of the first sample."""
+        return self.first(258, 1)
+
+    @property
+    def is_white_zero(self) -> bool:
+        """Whether 0 is white."""
+        return self.first(262, _BLACK_IS_ZERO) == _WHITE_IS_ZERO
+
+    @property
+    def is_dng(self) -> bool:
+        """Whether its pixels are a preview of a raw photograph."""
+        return DNG_VERSION in self.tags
+
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation, 1 if it makes no sense."""
+        value = self.first(274, 1)
+        return value if value in range(1, 9) else 1
+
+    @property
+    def samples(self) -> int:
+        """Values per pixel."""
+        return self.first(277, 1)
+
+    @property
+    def kind(self) -> str:
+        """Type of a sample as NumPy writes it: ``u2``, ``f4``."""
+        return f"{_KINDS.get(self.first(339, 1), '?')}{self.bits // 8}"
+
+    @property
+    def colors(self) -> int:
+        """How many of a pixel's samples are its colour: 1, 3 or 4; 0 where that is not known."""
+        found = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _SEPARATED: 4}
+        colors = found.get(self.first(262, -1), 0)
+        extra = len(self.tags.get(338, ()))
+        # Five bands that call themselves black-is-zero are a measurement, not a photograph.
+        is_known = self.samples - extra == colors and (colors > 1 or extra < 2)
+        return colors if self.samples == colors or is_known else 0
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of a decoded picture, or of one of its tiles if that is larger, with all samples."""
+        width, height = self.size
+        columns, rows = _chunk_size(self)
+        return max(width * height, columns * rows) * self.samples * max(1, self.bits // 8)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether ``read_samples`` is for this page rather than Pillow."""
+        kinds = ("i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8")
+        return (
+            self.kind in kinds
+            and len(set(self.tags.get(258, ()))) == 1
+            and len(set(self.tags.get(339, (1,)))) == 1
+            and self.first(259, _NONE) in (_NONE, *_DEFLATE)
+            and self.first(266, 1) == 1
+            and self.colors > 0
+            and self.samples <= MAX_SAMPLES
+        )
+
+
+def read_page(data: bytes) -> TiffPage | None:
+    """Read the first directory and count the others; None where there is no whole directory.
+
+    Raises:
+        UnusableImageError: undecodable, too-large: the tags contradict each other or add up to too much.
+    """
+    layout = find_layout(data[:16])
+    if layout is None:
+        return None
+    pages = walk_directories(lambda at, size: data[at : at + size], layout, file_bytes=len(data))
+    first = next(pages, None)
+    if first is None:
+        return None
+    tags, nodata = _read_tags(data, layout.order, first)
+    return TiffPage(layout.order, tags, 1 + sum(1 for _ in pages), nodata)
+
+
+def check_size(page: TiffPage) -> None:
+    """Refuse a page whose samples take more memory than one picture may.
+
+    Raises:
+        UnusableImageError: too-large.
+    """
+    if page.sample_bytes > MAX_SAMPLE_BYTES:
+        width, height = page.size
+        raise UnusableImageError(
+            "too-large",
+            f"{width}×{height} px with {page.samples} samples of {page.bits} bit, "
+            f"the limit is {MAX_SAMPLE_BYTES:,} bytes",
+        )
+
+
+def check_whole(data: bytes, page: TiffPage) -> None:
+    """Refuse a page whose pixels lie beyond the end of the file.
+
+    Raises:
+        UnusableImageError: truncated.
+    """
+    offsets, counts = _places(page)
+    # Some writers state too large a count for the last strip; a raw one's size is known.
+    raw = _chunk_bytes(page) if page.first(259, _NONE) == _NONE and page.bits % 8 == 0 else None
+    for offset, count, at in zip(offsets, counts, range(len(offsets)), strict=False):
+        end = offset + (count if raw is None else min(count, raw))
+        if end > len(data) and not (raw is not None and _last_fits(page, data, offset, at)):
+            raise UnusableImageError(
+                "truncated", f"pixels up to byte {end:,}, the file has {len(data):,}"
+            )
+
+
+def read_samples(data: bytes, page: TiffPage) -> Samples:
+    """Colour samples (H, W, C) in the file's own type, C 1, 3 or 4; white is high.
+
+    Raises:
+        UnusableImageError: truncated, undecodable.
+    """
+    width, height = page.size
+    chunk_width, chunk_height = _chunk_size(page)
+    if chunk_width * chunk_height > 4 * width * height + 2**22:
+        raise UnusableImageError("undecodable", f"tiles of {chunk_width}×{chunk_height} px")
+    across, down = -(-width // chunk_width), -(-height // chunk_height)
+    is_planar = page.first(284, 1) == 2 and page.samples > 1
+    planes = page.samples if is_planar else 1
+    offsets, counts = _places(page)
+    if min(len(offsets), len(counts)) < planes * across * down:
+        raise UnusableImageError(
+            "truncated", f"{len(offsets)} of {planes * across * down} strips or tiles are listed"
+        )
+    out = np.zeros((height, width, page.colors), np.dtype(page.kind))
+    for plane in range(min(planes, page.colors)):
+        target = out[..., plane : plane + 1] if is_planar else out
+        for at in range(across * down):
+            index = plane * across * down + at
+            if counts[index] == 0:
+                continue  # a sparse file leaves out what is all zero
+            top, left = at // across * chunk_height, at % across * chunk_width
+            rows = chunk_height if page.tags.get(322) else min(chunk_height, height - top)
+            chunk = _unpack(
+                data[offsets[index] : offsets[index] + counts[index]],
+                page,
+                shape=(rows, chunk_width, 1 if is_planar else page.samples),
+            )
+            place = target[top : top + rows, left : left + chunk_width]
+            place[...] = chunk[: place.shape[0], : place.shape[1], : place.shape[2]]
+    if page.is_white_zero:
+        _invert(out)
+    return out
+
+
+def scale_to_bytes(samples: Samples, *, nodata: float | None = None) -> NDArray[np.uint8]:
+    """Samples of any shape as 8 bit: 16-bit counts keep their high byte, others go linearly from lowest to highest.
+
+    Signed, 32- and 64-bit and float samples span 0..255 from the lowest to the highest finite value
+    of the whole picture; what is not finite, and ``nodata``, becomes 0, and so does a constant picture.
+    """
+    if samples.dtype == np.uint8:
+        return samples.astype(np.uint8)
+    if samples.dtype == np.uint16:
+        return np.asarray(samples >> np.uint16(8), np.uint8)
+    out = np.zeros(samples.shape, np.uint8)
+    low, high = np.inf, -np.inf
+    for _, values, good in _bands(samples, nodata):
+        if good.any():
+            low = min(low, float(values.min(where=good, initial=np.inf)))
+            high = max(high, float(values.max(where=good, initial=-np.inf)))
+    span = high * 0.5 - low * 0.5  # halves: the whole may be beyond the largest number
+    if not span > 0:
+        return out
+    for at, values, good in _bands(samples, nodata):
+        share = (np.where(good, values, low) * 0.5 - low * 0.5) / span
+        out[at] = np.where(good, np.floor(share * 255 + 0.5), 0).astype(np.uint8)
+    return out
+
+
+def _bands(
+    samples: Samples, nodata: float | None
+) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.bool_]]]:
+    rows = max(1, _BAND_VALUES * len(samples) // max(1, samples.size))
+    for top in range(0, len(samples), rows):
+        at = slice(top, top + rows)
+        values = samples[at].astype(np.float64)
+        good = np.isfinite(values)
+        if nodata is not None:
+            good &= values != nodata
+        yield at, values, good
+
+
+def _invert(samples: Samples) -> None:
+    """Turn black and white around, in place."""
+    if samples.dtype.kind == "f":
+        np.negative(samples, out=samples)
+    else:
+        np.invert(samples, out=samples)
+
+
+def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Samples:
+    dtype = np.dtype(page.order + page.kind)
+    rows, columns, samples = shape
+    expected = rows * columns * samples * dtype.itemsize
+    if page.first(259, _NONE) in _DEFLATE:
+        try:
+            raw = zlib.decompressobj().decompress(raw, expected)
+        except zlib.error as err:
+            raise UnusableImageError("undecodable", f"zlib: {err}") from None
+    if len(raw) < expected:
+        raise UnusableImageError("truncated", f"a strip or tile has {len(raw)} of {expected} bytes")
+    predictor = page.first(317, 1) if page.first(259, _NONE) in _DEFLATE else 1
+    if predictor == 3:  # bytes of equal weight lie together, each the difference to the one before
+        parts = np.frombuffer(raw, np.uint8, expected).reshape(rows, -1, samples)
+        summed = np.cumsum(parts, axis=1, dtype=np.uint8)
+        whole = summed.reshape(rows, dtype.itemsize, columns * samples).transpose(0, 2, 1)
+        floats = np.ascontiguousarray(whole).view(np.dtype(f">f{dtype.itemsize}"))
+        return floats.reshape(shape)
+    values = np.frombuffer(raw, dtype, expected // dtype.itemsize).reshape(shape)
+    if predictor == 2:
+        counts = values.astype(np.dtype(page.kind)).view(np.dtype(f"u{dtype.itemsize}"))
+        return np.cumsum(counts, axis=1, dtype=counts.dtype).view(np.dtype(page.kind))
+    return values
+
+
+def _chunk_size(page: TiffPage) -> tuple[int, int]:
+    width, height = page.size
+    if page.tags.get(322):
+        return max(1, page.first(322, width)), max(1, page.first(323, height))
+    return max(1, width), max(1, min(height, page.first(278, height)))
+
+
+def _chunk_bytes(page: TiffPage) -> int:
+    columns, rows = _chunk_size(page)
+    samples = 1 if page.first(284, 1) == 2 else page.samples
+    return columns * rows * samples * (page.bits // 8)
+
+
+def _last_fits(page: TiffPage, data: bytes, offset: int, at: int) -> bool:
+    """Whether it is a last strip with fewer rows than the others, and those are there."""
+    if page.tags.get(322):
+        return False
+    height = page.size[1]
+    _, rows = _chunk_size(page)
+    strip = at % max(1, -(-height // rows))
+    left = min(rows, height - strip * rows)
+    return offset + _chunk_bytes(page) // rows * left <= len(data)
+
+
+def _places(page: TiffPage) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if page.tags.get(322):
+        return page.tags.get(324, ()), page.tags.get(325, ())
+    return page.tags.get(273, ()), page.tags.get(279, ())
+
+
+def _read_tags(
+    data: bytes, order: str, page: Directory
+) -> tuple[dict[int, tuple[int, ...]], float | None]:
+    """Tags with whole numbers, empty for those that nobody asks for, and the nodata value."""
+    tags: dict[int, tuple[int, ...]] = {}
+    nodata = None
+    rows = (page.tags, page.kinds, page.counts, page.sizes, page.places)
+    for tag, kind, count, size, start in zip(*(row.tolist() for row in rows), strict=True):
+        if tag in (_WIDTH, _HEIGHT) and tag in tags:
+            raise UnusableImageError("undecodable", f"tag {tag} (a size) is there twice")
+        if tag not in _READ:
+            tags[tag] = ()
+        # As in Pillow and libtiff, the first of two counts.
+        if tag in tags or start + size > len(data):
+            continue
+        types = _COUNTS | _SIGNED if tag == _ORIENTATION else _COUNTS
+        if kind in types and count:
+            if tag in _CHUNK_TABLES and count > MAX_CHUNKS:
+                raise UnusableImageError("too-large", f"{count:,} strips or tiles")
+            values = count if tag in _CHUNK_TABLES else min(count, _MAX_VALUES)
+            found = np.frombuffer(data, np.dtype(order + types[kind]), values, start)
+            tags[tag] = tuple(found.tolist())
+        elif tag == _NODATA and kind == 2:
+            nodata = _parse_float(data[start : start + min(size, 100)])
+    return tags, nodata
+
+
+def _parse_float(text: bytes) -> float | None:
+    try:
+        return float(text.rstrip(b"\0 "))
+    except ValueError:
+        return None

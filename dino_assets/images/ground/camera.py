@@ -1,0 +1,201 @@
+"""Where a picture, and a pixel of it, lies on the ground.
+
+The ground is taken to be flat and level: at the height of the take-off, or at one that is given.
+Where it is not, a pixel is off by the height error times the tangent of its angle from straight
+down, and sizes are off in the ratio of the heights. Lenses are taken to be free of distortion.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dino_assets.images.records import Capture, ImageFacts, PlaceQuality, View
+
+_F64 = NDArray[np.float64]
+_NADIR_TOLERANCE_DEG = 10.0
+# A degree of pitch moves the ground of a ray this flat by a fifth of its distance.
+_LEAST_BELOW_HORIZON_DEG = 5.0
+_EQUATOR_M, _FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
+_MOST_HEIGHT_M, _MOST_FOCAL_PX = 20_000.0, 1e6  # beyond, somebody wrote nonsense
+_POLE_M = _EQUATOR_M * (1 - _FLATTENING)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where windows lie, as arrays; NaN where that cannot be said.
+
+    ``corners`` (N, 4, 2) longitude and latitude in the order upper left, upper right, lower right,
+    lower left of the upright window; ``centers`` (N, 2); ``gsd_m`` (N,) metres per pixel.
+    """
+
+    corners: _F64
+    centers: _F64
+    gsd_m: _F64
+
+
+def make_view(capture: Capture, facts: ImageFacts, *, ground_m: float | None = None) -> View | None:
+    """The camera over flat ground, or None if position, height, direction or lens are not known.
+
+    The height is that above take-off; with ``ground_m`` (above sea) it is the altitude minus that.
+    """
+    if ground_m is None:
+        height_m = capture.relative_altitude_m
+    else:
+        height_m = None if capture.altitude_m is None else capture.altitude_m - ground_m
+    latitude, longitude = capture.latitude, capture.longitude
+    # The gimbal's yaw: the airframe's is off by as much as the drone drifts sideways.
+    yaw, pitch = capture.gimbal_yaw_deg, capture.gimbal_pitch_deg
+    focal = capture.focal_px
+    if height_m is None or latitude is None or longitude is None:
+        return None
+    if yaw is None or pitch is None or focal is None:
+        return None
+    roll = capture.gimbal_roll_deg or 0.0
+    numbers = (height_m, latitude, longitude, yaw, pitch, roll, focal)
+    if not all(map(math.isfinite, numbers)) or height_m <= 0 or focal <= 0:
+        return None
+    if height_m > _MOST_HEIGHT_M or focal > _MOST_FOCAL_PX:
+        return None
+    width, height = facts.stored_width, facts.stored_height
+    return View(
+        latitude=latitude,
+        longitude=longitude,
+        height_m=height_m,
+        yaw_deg=yaw,
+        pitch_deg=pitch,
+        roll_deg=roll,
+        focal_px=focal,
+        center_x_px=width / 2 if capture.center_x_px is None else capture.center_x_px,
+        center_y_px=height / 2 if capture.center_y_px is None else capture.center_y_px,
+        width=width,
+        height=height,
+        orientation=facts.orientation,
+        is_rtk=capture.rtk == "fixed",
+    )
+
+
+def judge_view(view: View | None) -> PlaceQuality:
+    """How well a picture's place is known; ``none`` too if it comes near the horizon."""
+    if view is None:
+        return "none"
+    corners = np.array(
+        [(0, 0), (view.width, 0), (view.width, view.height), (0, view.height)], np.float64
+    )
+    # The corners are enough: rays that are steep enough make a convex cone.
+    rays = _aim(view, corners)
+    below = rays[:, 2] / np.linalg.norm(rays, axis=1)
+    if below.min() < math.sin(math.radians(_LEAST_BELOW_HORIZON_DEG)):
+        return "none"
+    down = -math.sin(math.radians(view.pitch_deg))
+    # A rounding error's worth of tolerance: 10 degrees as they are written are within 10.
+    if down < math.cos(math.radians(_NADIR_TOLERANCE_DEG)) - 1e-12:
+        return "oblique"
+    return "rtk-nadir" if view.is_rtk else "gps-nadir"
+
+
+def place_windows(view: View | None, windows: ArrayLike) -> Places:
+    """Where windows (N, 4) x, y, w, h of the upright picture lie; all NaN where `judge_view` says none."""
+    boxes = np.asarray(windows, np.float64).reshape(-1, 4)
+    n = len(boxes)
+    if view is None or judge_view(view) == "none":
+        return Places(np.full((n, 4, 2), np.nan), np.full((n, 2), np.nan), np.full(n, np.nan))
+    x, y, w, h = boxes.T
+    across = np.stack([x, x + w, x + w, x, x + w / 2], 1)
+    down = np.stack([y, y, y + h, y + h, y + h / 2], 1)
+    ground = _reach_ground(view, np.stack([across, down], 2).reshape(-1, 2)).reshape(n, 5, 2)
+    after = np.roll(ground[:, :4], -1, axis=1)
+    # Lines stay lines on flat ground, so four corners give a window's whole area.
+    doubled = ground[:, :4, 0] * after[..., 1] - ground[:, :4, 1] * after[..., 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gsd_m = np.sqrt(np.abs(doubled.sum(1)) / 2 / (w * h))
+    degrees = _travel(view, ground.reshape(-1, 2)).reshape(n, 5, 2)
+    return Places(degrees[:, :4], degrees[:, 4], np.where(np.isfinite(gsd_m), gsd_m, np.nan))
+
+
+def locate_pixel(view: View, x: float, y: float) -> tuple[float, float]:
+    """Latitude and longitude of a point of the upright picture; NaN where that cannot be said."""
+    longitude, latitude = place_windows(view, [[x, y, 0, 0]]).centers[0]
+    return float(latitude), float(longitude)
+
+
+def _to_stored(view: View, points: _F64) -> _F64:
+    """Points (N, 2) of the upright frame in the frame of the file."""
+    x, y = points.T
+    width, height = view.width, view.height
+    stored = {
+        2: (width - x, y),
+        3: (width - x, height - y),
+        4: (x, height - y),
+        5: (y, x),
+        6: (y, height - x),
+        7: (width - y, height - x),
+        8: (width - y, x),
+    }.get(view.orientation, (x, y))
+    return np.stack(stored, 1)
+
+
+def _aim(view: View, stored: _F64) -> _F64:
+    """Rays (N, 3) east, north, down through points of the stored frame.
+
+    Yaw, pitch and roll turn in this order, so a roll of 180 straight down is a yaw of 180.
+    """
+    yaw, pitch, roll = np.radians((view.yaw_deg, view.pitch_deg, view.roll_deg))
+    ahead = np.array(
+        [math.sin(yaw) * math.cos(pitch), math.cos(yaw) * math.cos(pitch), -math.sin(pitch)]
+    )
+    level_right = np.array([math.cos(yaw), -math.sin(yaw), 0.0])
+    level_down = np.array(
+        [math.sin(yaw) * math.sin(pitch), math.cos(yaw) * math.sin(pitch), math.cos(pitch)]
+    )
+    right = level_right * math.cos(roll) + level_down * math.sin(roll)
+    down = level_down * math.cos(roll) - level_right * math.sin(roll)
+    aside = stored - (view.center_x_px, view.center_y_px)
+    return np.asarray(aside[:, :1] * right + aside[:, 1:] * down + view.focal_px * ahead)
+
+
+def _reach_ground(view: View, upright: _F64) -> _F64:
+    """Metres east and north (N, 2) of the camera's foot."""
+    rays = _aim(view, _to_stored(view, upright))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reached = rays[:, :2] * (view.height_m / rays[:, 2:])
+    return np.where(rays[:, 2:] > 0, reached, np.nan)
+
+
+def _travel(view: View, ground: _F64) -> _F64:
+    """Longitude and latitude (N, 2) after metres east and north from the foot, along a geodesic.
+
+    Vincenty's direct formula: to a micrometre over the distances a drone sees, at any latitude.
+    """
+    east, north = ground.T
+    distance, azimuth = np.hypot(east, north), np.arctan2(east, north)
+    latitude = math.radians(view.latitude)
+    reduced = math.atan2((1 - _FLATTENING) * math.sin(latitude), math.cos(latitude))
+    sin_u, cos_u = math.sin(reduced), math.cos(reduced)
+    sin_a, cos_a = np.sin(azimuth), np.cos(azimuth)
+    sigma_1 = np.arctan2(sin_u, cos_u * cos_a)
+    sin_alpha = cos_u * sin_a
+    cos2_alpha = 1 - sin_alpha**2
+    u2 = cos2_alpha * (_EQUATOR_M**2 / _POLE_M**2 - 1)
+    big_a = 1 + u2 / 16384 * (4096 + u2 * (-768 + u2 * (320 - 175 * u2)))
+    big_b = u2 / 1024 * (256 + u2 * (-128 + u2 * (74 - 47 * u2)))
+    direct = sigma = distance / (_POLE_M * big_a)
+    for _ in range(4):  # each step gains three digits
+        cos_2m = np.cos(2 * sigma_1 + sigma)
+        sin_s, cos_s = np.sin(sigma), np.cos(sigma)
+        inner = cos_s * (2 * cos_2m**2 - 1) - big_b / 6 * cos_2m * (4 * sin_s**2 - 3) * (
+            4 * cos_2m**2 - 3
+        )
+        sigma = direct + big_b * sin_s * (cos_2m + big_b / 4 * inner)
+    sin_s, cos_s, cos_2m = np.sin(sigma), np.cos(sigma), np.cos(2 * sigma_1 + sigma)
+    across = sin_u * sin_s - cos_u * cos_s * cos_a
+    end = np.arctan2(
+        sin_u * cos_s + cos_u * sin_s * cos_a,
+        (1 - _FLATTENING) * np.sqrt(sin_alpha**2 + across**2),
+    )
+    turn = np.arctan2(sin_s * sin_a, cos_u * cos_s - sin_u * sin_s * cos_a)
+    c = _FLATTENING / 16 * cos2_alpha * (4 + _FLATTENING * (4 - 3 * cos2_alpha))
+    inner = sigma + c * sin_s * (cos_2m + c * cos_s * (2 * cos_2m**2 - 1))
+    longitude = view.longitude + np.degrees(turn - (1 - c) * _FLATTENING * sin_alpha * inner)
+    return np.stack([(longitude + 180) % 360 - 180, np.degrees(end)], 1)

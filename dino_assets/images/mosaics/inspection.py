@@ -1,0 +1,164 @@
+"""What a mosaic is, found in one pass over its blocks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.errors import UnusableImageError
+from dino_assets.images.mosaics.bands import Plan, paint_bands, plan_bands, read_bands
+from dino_assets.images.mosaics.opening import blame_file, enter_gdal, hear_damage, open_mosaic
+from dino_assets.images.mosaics.placing import find_georeference
+from dino_assets.images.mosaics.validity import mark_cells
+from dino_assets.images.records import CELL_PX, MAX_IMAGE_SIDE_PX, Georeference, ImageFacts
+
+if TYPE_CHECKING:
+    from rasterio import DatasetReader
+    from rasterio.windows import Window
+
+# A block is decoded whole: some copies of this must fit beside everything else.
+MAX_BLOCK_BYTES = 64 * 2**20
+_CHUNK_PX = 4 * 2**20
+_PAINTED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class MosaicFacts:
+    """What a mosaic is. ``low`` and ``high`` scale it, where its values are no colours.
+
+    ``valid`` holds one bit per cell of 32 × 32 px, row by row: does it show anything?
+    ``sample`` (rows, columns, 3) is the upper left pixel of each cell: all pixels, ``[::32, ::32]``.
+    """
+
+    facts: ImageFacts
+    bands: int
+    dtype: str
+    georeference: Georeference | None
+    low: float | None
+    high: float | None
+    valid: bytes = field(repr=False)
+    sample: NDArray[np.uint8] = field(repr=False, compare=False)
+
+
+def inspect_mosaic(path: str | Path, *, image_id: str) -> MosaicFacts:
+    """Identify a mosaic and read every block of it once, in the order of the file.
+
+    That pass shows that all blocks decode, and finds where anything is to be seen and between which
+    values. A mosaic that says nothing about nodata is valid everywhere.
+
+    Raises:
+        UnusableImageError: too large, truncated, undecodable, of unsupported bands, or blank.
+        MissingExtraError: rasterio is not installed.
+    """
+    with open_mosaic(path) as dataset, enter_gdal(), hear_damage() as heard:
+        check_size(dataset)
+        plan = plan_bands(dataset)
+        cells, low, high, sample = _survey(dataset, plan, heard)
+        if not cells.any():
+            raise UnusableImageError("blank", "no pixel is valid: all are nodata or transparent")
+        georeference, place_notes = find_georeference(dataset)
+        notes = [*plan.notes, *place_notes]
+        if plan.is_scaled:
+            notes.append(f"scaled from {low:g} … {high:g} to 0 … 255")
+        if len(dataset.subdatasets) > 1:
+            notes.insert(0, f"first of {len(dataset.subdatasets)} pages")
+        dtype = dataset.dtypes[0]
+        facts = ImageFacts(
+            image_id=image_id,
+            format="GeoTIFF",
+            mode=f"{dataset.count}x{dtype}",
+            width=dataset.width,
+            height=dataset.height,
+            stored_width=dataset.width,
+            stored_height=dataset.height,
+            orientation=1,
+            note="; ".join(notes) or None,
+        )
+        return MosaicFacts(
+            facts,
+            dataset.count,
+            dtype,
+            georeference,
+            low if plan.is_scaled else None,
+            high if plan.is_scaled else None,
+            np.packbits(cells).tobytes(),
+            sample,
+        )
+
+
+def check_size(dataset: "DatasetReader") -> None:
+    """Refuse what no window can be read of within bounded memory.
+
+    Raises:
+        UnusableImageError: a side is too long, or a block too large.
+    """
+    width, height = dataset.width, dataset.height
+    if max(width, height) > MAX_IMAGE_SIDE_PX:
+        raise UnusableImageError(
+            "too-large", f"{width}×{height} px, a side may have {MAX_IMAGE_SIDE_PX:,} px"
+        )
+    block_h, block_w = dataset.block_shapes[0]
+    block_bytes = block_h * block_w * dataset.count * np.dtype(dataset.dtypes[0]).itemsize
+    if block_bytes > MAX_BLOCK_BYTES:
+        raise UnusableImageError(
+            "too-large",
+            f"blocks of {block_w}×{block_h} px are {block_bytes:,} bytes, the limit is "
+            f"{MAX_BLOCK_BYTES:,}: rewrite it with gdal_translate -co TILED=YES",
+        )
+
+
+def _survey(
+    dataset: "DatasetReader", plan: Plan, heard: list[str]
+) -> tuple[NDArray[np.bool_], float, float, NDArray[np.uint8]]:
+    """Which cells show anything, the lowest and highest valid value, and a pixel of each cell."""
+    from rasterio.errors import RasterioError
+
+    cells = np.zeros((-(-dataset.height // CELL_PX), -(-dataset.width // CELL_PX)), np.bool_)
+    low, high = np.inf, -np.inf
+    kept: NDArray[Any] | None = None  # painted when the range is known
+    shown = np.ones(cells.shape, np.bool_)
+    for window in _chunks(dataset):
+        x, y = window.col_off, window.row_off
+        where = f"a block within {window.width}×{window.height} px at x {x}, y {y}"
+        try:
+            values, valid = read_bands(dataset, plan, window)
+        except RasterioError as err:
+            raise blame_file(err, where) from err
+        if heard:
+            raise UnusableImageError("undecodable", f"{where} is damaged: {heard[0]}")
+        if plan.is_scaled:
+            seen = values[~np.isnan(values)]
+            if seen.size:
+                low, high = min(low, float(seen.min())), max(high, float(seen.max()))
+        mark_cells(cells, valid, x, y, window.width, window.height)
+        if kept is None:
+            kept = np.empty((len(values), *cells.shape), values.dtype)
+        inside = slice(-y % CELL_PX, None, CELL_PX), slice(-x % CELL_PX, None, CELL_PX)
+        corners = values[:, *inside]
+        top, left = -(-y // CELL_PX), -(-x // CELL_PX)
+        at = slice(top, top + corners.shape[1]), slice(left, left + corners.shape[2])
+        kept[:, *at] = corners
+        if valid is not None:
+            shown[at] = valid[inside]
+    sample = np.zeros((*cells.shape, 3), np.uint8)
+    if kept is not None:
+        for row in range(0, len(sample), _PAINTED_ROWS):
+            rows = slice(row, row + _PAINTED_ROWS)
+            sample[rows] = paint_bands(kept[:, rows], shown[rows], plan, low, high)
+    return cells, low, high, sample
+
+
+def _chunks(dataset: "DatasetReader") -> Iterator["Window"]:
+    """Windows of whole blocks, a few million pixels each, in the order of the file."""
+    from rasterio.windows import Window
+
+    width, height = dataset.width, dataset.height
+    block_h, block_w = dataset.block_shapes[0]
+    across = min(width, max(1, _CHUNK_PX // (block_h * block_w)) * block_w)
+    down = block_h if across < width else max(1, _CHUNK_PX // (block_h * width)) * block_h
+    for y in range(0, height, down):
+        for x in range(0, width, across):
+            yield Window(x, y, min(across, width - x), min(down, height - y))

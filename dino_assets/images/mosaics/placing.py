@@ -1,0 +1,83 @@
+"""Where a mosaic and its windows lie on Earth."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.errors import ConfigError
+from dino_assets.images.ground.camera import Places
+from dino_assets.images.mosaics.opening import enter_gdal
+from dino_assets.images.records import Georeference
+
+if TYPE_CHECKING:
+    from rasterio import DatasetReader
+
+_A_M, _E2 = 6_378_137.0, 0.00669437999014  # WGS 84
+
+
+def find_georeference(dataset: "DatasetReader") -> tuple[Georeference | None, list[str]]:
+    """Where it lies, or why that is not known."""
+    affine = dataset.transform
+    if affine.is_identity:
+        points = len(dataset.gcps[0])
+        by = f" but for {points} ground control points" if points else ""
+        return None, [f"not placed: no georeference{by}"]
+    if dataset.crs is None:
+        return None, ["not placed: its coordinate system is not named"]
+    if affine.is_degenerate:
+        return None, ["not placed: its pixels have no area"]
+    # Only an exact match: by default a custom system may come out as a similar one.
+    code = dataset.crs.to_epsg(confidence_threshold=100)
+    crs = f"EPSG:{code}" if code else dataset.crs.to_wkt()
+    georeference = Georeference(crs, tuple(affine)[:6])
+    whole = np.array([[0, 0, dataset.width, dataset.height]])
+    try:
+        places = place_mosaic_windows(georeference, whole)
+    except ConfigError as err:
+        return None, [f"not placed: {err}"]
+    if not (np.abs(places.corners) <= (360, 90)).all() or not np.isfinite(places.gsd_m).all():
+        return None, ["not placed: its corners are outside its coordinate system"]
+    return georeference, []
+
+
+def place_mosaic_windows(georeference: Georeference, windows: NDArray[Any]) -> Places:
+    """Where windows (N, 4) of a mosaic lie in WGS 84; the ground is measured on the ellipsoid.
+
+    Raises:
+        ConfigError: the coordinate system has no place on Earth.
+        MissingExtraError: rasterio is not installed.
+    """
+    x, y, w, h = np.asarray(windows, np.float64).reshape(-1, 4).T
+    columns = np.stack([x, x + w, x + w, x, x + w / 2], axis=1)
+    rows = np.stack([y, y, y + h, y + h, y + h / 2], axis=1)
+    a, b, c, d, e, f = georeference.transform
+    east, north = a * columns + b * rows + c, d * columns + e * rows + f
+    with enter_gdal():
+        from rasterio._err import CPLE_BaseError
+        from rasterio.errors import RasterioError
+        from rasterio.warp import transform
+
+        try:
+            found = transform(georeference.crs, "EPSG:4326", east.ravel(), north.ravel())
+        except (RasterioError, CPLE_BaseError) as err:
+            raise ConfigError("its coordinate system does not lead to WGS 84") from err
+    points = np.asarray(found[:2], np.float64).T.reshape(-1, 5, 2)
+    east_of_180 = points[..., 0] > 180  # some count to 360
+    points[..., 0] -= 360 * east_of_180
+    corners, centers = points[:, :4], points[:, 4]
+    return Places(corners, centers, np.sqrt(_measure_ground_m2(corners, centers) / (w * h)))
+
+
+def _measure_ground_m2(
+    corners: NDArray[np.float64], centers: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Areas (N,) of quadrangles of some kilometres at most: flat, in the ellipsoid's own metres."""
+    latitude = np.radians(centers[:, 1])
+    bend = 1 - _E2 * np.sin(latitude) ** 2
+    degrees = corners - centers[:, None]
+    degrees[..., 0] = (degrees[..., 0] + 180) % 360 - 180
+    east = np.radians(degrees[..., 0]) * (_A_M / np.sqrt(bend) * np.cos(latitude))[:, None]
+    north = np.radians(degrees[..., 1]) * (_A_M * (1 - _E2) / bend**1.5)[:, None]
+    turned = east * np.roll(north, -1, axis=1) - np.roll(east, -1, axis=1) * north
+    return np.asarray(np.abs(turned.sum(axis=1)) / 2)

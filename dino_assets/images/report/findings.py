@@ -1,0 +1,384 @@
+"""What is odd about a drop, found before anybody pays for labels: one sentence per finding."""
+
+import csv
+import io
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal, get_args
+
+from dino_assets.errors import ConfigError
+from dino_assets.images.records import PlaceQuality
+from dino_assets.images.report.numbering import Gap, RollOver
+
+Data = bytes  # a field of Shot is called bytes
+
+Kind = Literal[
+    "quarantined",
+    "wrong-year",
+    "no-time",
+    "no-gps",
+    "no-place",
+    "far",
+    "edited",
+    "blurred",
+    "dark",
+    "bright",
+    "duplicate",
+    "near-duplicate",
+    "gap",
+    "roll-over",
+    "thermal",
+]
+# The order of the report: what is lost first, what only needs to be known last.
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+FIRST_YEAR = 2010  # the first consumer drone with a camera; a reset clock says 1970, 1980, 2000
+# From the drop's median date: a year set wrong, not a season that straddles New Year.
+FAR_DAYS = 300
+DAYS_APART = 1  # local time against the satellites' UTC: another date, never two days
+FAR_KM = 20.0  # from the drop's median position: no drone flies there between two pictures
+# An archive of ten years has no year of its own, a journey no place: three in four pictures must
+# agree before another is wrong (half and half are two seasons, or two sites).
+AGREEING_SHARE = 0.75
+# Against the drop and against its neighbours in flight: water and snow are soft for minutes on end,
+# at a fifth to a half of the drop's sharpness. Below that a picture needs no neighbours to be judged.
+# A series can be blurred as a whole: what no water or snow comes down to.
+BLURRED = 0.02
+BLURRED_TO_DROP = 0.35
+BLURRED_ALONE = 0.2
+BLURRED_TO_NEIGHBOURS = 0.5
+NEIGHBOURS = 5  # on each side
+FEWEST_FOR_MEDIAN = 5
+# Two stops off middle gray: a picture can be developed from there, a label not be drawn on it.
+DARK_EV, BRIGHT_EV = -2.0, 2.0
+CLIPPED_SHARE = 0.5  # half the picture is black or white: no exposure brings it back
+
+FINDINGS_CSV = "findings.csv"  # lies beside the page, which shows some of each kind only
+_NEVER = datetime(1, 1, 1)  # noqa: DTZ001 - cameras know no zone, and it is never shown
+_UNSAFE_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """All that is known about one file of a drop. ``taken`` is the camera's local time.
+
+    ``corners`` are four (longitude, latitude); ``place_reason`` says why there are none.
+    """
+
+    path: str
+    image_id: str | None
+    bytes: int
+    is_usable: bool
+    reason: str | None = None
+    detail: str = ""
+    taken: datetime | None = None
+    satellite_date: date | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    relative_altitude_m: float | None = None
+    camera: str | None = None
+    width: int | None = None
+    height: int | None = None
+    thermal: str | None = None
+    sharpness: float | None = None
+    exposure_ev: float | None = None
+    dark_share: float | None = None
+    bright_share: float | None = None
+    look: Data | None = None
+    quality: PlaceQuality = "none"
+    corners: tuple[tuple[float, float], ...] | None = None
+    gsd_m: float | None = None
+    thumb: Data | None = None
+    note: str | None = None
+    place_reason: str | None = None
+    edited_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know about ``path`` (of a gap: the folder), in a sentence."""
+
+    kind: Kind
+    path: str
+    other: str | None
+    detail: str
+
+
+def find_problems(
+    shots: Sequence[Shot],
+    *,
+    gaps: Sequence[Gap],
+    roll_overs: Sequence[RollOver],
+    near: Sequence[tuple[int, int]] = (),
+    latest: date | None = None,
+) -> list[Finding]:
+    """All findings, by kind and path. ``near`` are positions in ``shots`` of pictures that look alike.
+
+    Of each such pair the picture whose path comes later gets the finding. Whoever gives at most one
+    earlier look-alike per picture (``find_near_duplicates``, in the order of paths) gets at most one
+    finding per picture, and all of a group point at its first.
+
+    Nothing later than ``latest`` can have been photographed; without it the future is not judged.
+
+    Raises:
+        ConfigError: a position in ``near`` that is not one of the shots'.
+    """
+    usable = [shot for shot in shots if shot.is_usable]
+    findings = [
+        *_find_quarantined(shots),
+        *_find_wrong_times(usable, latest),
+        *_find_placeless(usable),
+        *_find_far(usable),
+        *_find_edited(usable),
+        *_find_bad_light(usable),
+        *_find_blurred(usable),
+        *_find_duplicates(usable),
+        *_find_near_duplicates(shots, near),
+        *_find_breaks(gaps, roll_overs),
+        *(_say("thermal", shot, f"thermal: {shot.thermal}") for shot in usable if shot.thermal),
+    ]
+    rank = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(findings, key=lambda f: (rank[f.kind], f.path, f.other or "", f.detail))
+
+
+def count_findings(findings: Sequence[Finding]) -> dict[Kind, int]:
+    """How many of each kind, in the report's order; kinds that were not found are left out."""
+    counts = Counter(finding.kind for finding in findings)
+    return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+
+def write_findings_csv(findings: Sequence[Finding]) -> bytes:
+    r"""The findings as a CSV that a spreadsheet can open: no cell of it is taken for a formula.
+
+    A cell that begins like one gets an apostrophe before it; letters that UTF-8 has no bytes for
+    (names that are not text) are written as ``\udcff``.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(("kind", "path", "other", "detail"))
+    for finding in findings:
+        cells = (finding.kind, finding.path, finding.other or "", finding.detail)
+        writer.writerow([_quote(cell) for cell in cells])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _quote(cell: str) -> str:
+    # Spreadsheets trim spaces and byte order marks before they look for a formula.
+    return f"'{cell}" if cell.lstrip(" \u00a0\ufeff").startswith(_UNSAFE_STARTS) else cell
+
+
+def order_flight(shots: Sequence[Shot]) -> list[int]:
+    """Positions of shots in the order they were taken: by time, without one by name after them."""
+
+    def rank(at: int) -> tuple[bool, datetime, str]:
+        taken = shots[at].taken
+        return taken is None, taken or _NEVER, shots[at].path
+
+    return sorted(range(len(shots)), key=rank)
+
+
+def _say(kind: Kind, shot: Shot, detail: str, other: str | None = None) -> Finding:
+    return Finding(kind, shot.path, other, detail)
+
+
+def _find_quarantined(shots: Sequence[Shot]) -> list[Finding]:
+    return [
+        _say("quarantined", shot, ": ".join(filter(None, (shot.reason, shot.detail))) or "unusable")
+        for shot in shots
+        if not shot.is_usable
+    ]
+
+
+def _find_wrong_times(shots: Sequence[Shot], latest: date | None) -> list[Finding]:
+    """At most one finding per picture, the surest reason first."""
+    days = [s.taken.date() for s in shots if s.taken and s.taken.year >= FIRST_YEAR]
+    middle = statistics.median_low(days) if days else None
+    if middle is not None:
+        agreeing = sum(abs((day - middle).days) <= FAR_DAYS for day in days)
+        middle = middle if agreeing >= AGREEING_SHARE * len(days) else None
+    # The camera's local date can be a day ahead of the one who asks.
+    limit = latest + timedelta(days=1) if latest and latest < date.max else None
+    findings = []
+    for shot in shots:
+        if shot.taken is None:
+            if shot.quality == "ortho":
+                continue  # a mosaic is of many times
+            findings.append(_say("no-time", shot, "the file says no time at which it was taken"))
+            continue
+        day, seen = shot.taken.date(), shot.satellite_date
+        if day.year < FIRST_YEAR:
+            why = f"no drone photographed before {FIRST_YEAR}: the clock was not set"
+        elif limit and day > limit:
+            why = f"later than {latest:%Y-%m-%d}, the day of this check"
+        elif seen and abs((day - seen).days) > DAYS_APART:
+            why = f"the satellites said {seen:%Y-%m-%d}"
+        elif middle is not None and abs((day - middle).days) > FAR_DAYS:
+            why = f"most of this drop was taken around {middle:%Y-%m-%d}"
+        else:
+            continue
+        findings.append(_say("wrong-year", shot, f"taken {day:%Y-%m-%d}, but {why}"))
+    return findings
+
+
+def _find_placeless(shots: Sequence[Shot]) -> list[Finding]:
+    findings = []
+    for shot in shots:
+        if shot.corners is not None:
+            continue
+        if shot.latitude is None or shot.longitude is None:
+            findings.append(_say("no-gps", shot, "the file carries no position"))
+        elif find_position(shot) is None:
+            findings.append(_say("no-gps", shot, "the position is 0°, 0°: the receiver had no fix"))
+        else:
+            findings.append(_say("no-place", shot, shot.place_reason or _guess_reason(shot)))
+    return findings
+
+
+def find_position(shot: Shot) -> tuple[float, float] | None:
+    """Latitude and longitude, unless they are what a receiver without a fix writes: zeros."""
+    if shot.latitude is None or shot.longitude is None:
+        return None
+    # Nobody flies in the Gulf of Guinea by mistake.
+    has_fix = max(abs(shot.latitude), abs(shot.longitude)) >= 1e-6
+    return (shot.latitude, shot.longitude) if has_fix else None
+
+
+def _find_far(shots: Sequence[Shot]) -> list[Finding]:
+    """Far from the median position, where most pictures lie near it."""
+    placed = [(shot, at) for shot in shots if (at := find_position(shot)) is not None]
+    if not placed:
+        return []
+    start = placed[0][1][1]
+    # Counted from one of them, so that the 180th meridian cuts no drop in two.
+    east = statistics.median((lon - start + 180) % 360 - 180 for _, (_, lon) in placed)
+    middle = statistics.median(lat for _, (lat, _) in placed), start + east
+    apart = [(shot, _measure_km(at, middle)) for shot, at in placed]
+    if sum(km <= FAR_KM for _, km in apart) < AGREEING_SHARE * len(apart):
+        return []
+    return [
+        _say("far", shot, f"{km:,.0f} km from the middle of this drop's positions")
+        for shot, km in apart
+        if km > FAR_KM
+    ]
+
+
+def _measure_km(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Along the globe, between (latitude, longitude) in degrees."""
+    lat, lon, other_lat, other_lon = map(math.radians, (*one, *other))
+    half = math.sin((other_lat - lat) / 2) ** 2
+    half += math.cos(lat) * math.cos(other_lat) * math.sin((other_lon - lon) / 2) ** 2
+    return 2 * 6371 * math.asin(math.sqrt(min(1.0, half)))
+
+
+def _find_edited(shots: Sequence[Shot]) -> list[Finding]:
+    """What was turned or cropped by hand kept the angles of before, so its tiles lie elsewhere."""
+    return [
+        _say("edited", shot, f"written anew by {shot.edited_by} after it was taken")
+        for shot in shots
+        if shot.edited_by
+    ]
+
+
+def _guess_reason(shot: Shot) -> str:
+    if shot.relative_altitude_m is None:
+        return "the height above take-off is missing"
+    if shot.relative_altitude_m <= 0:
+        return (
+            f"{shot.relative_altitude_m:.1f} m above take-off: taken on the ground, or from a hill"
+        )
+    return "the horizon is in view, or the gimbal's angles or the focal length are missing"
+
+
+def _find_bad_light(shots: Sequence[Shot]) -> list[Finding]:
+    findings = []
+    for shot in shots:
+        if shot.thermal or shot.exposure_ev is None:
+            continue
+        if (shot.dark_share or 0) > CLIPPED_SHARE or shot.exposure_ev < DARK_EV:
+            findings.append(
+                _say("dark", shot, _word_light(shot.exposure_ev, shot.dark_share, "black"))
+            )
+        elif (shot.bright_share or 0) > CLIPPED_SHARE or shot.exposure_ev > BRIGHT_EV:
+            findings.append(
+                _say("bright", shot, _word_light(shot.exposure_ev, shot.bright_share, "white"))
+            )
+    return findings
+
+
+def _word_light(exposure_ev: float, share: float | None, colour: str) -> str:
+    side = "under" if exposure_ev < 0 else "over"
+    return f"{abs(exposure_ev):.1f} EV {side} middle gray, {share or 0:.0%} of the picture {colour}"
+
+
+def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
+    """Softer than the drop and than what was taken just before and after it, or far too soft alone."""
+    scored = [s for s in shots if s.sharpness is not None and not s.thermal]
+    if len(scored) < FEWEST_FOR_MEDIAN:
+        return []
+    flown = [scored[i] for i in order_flight(scored)]
+    values = [shot.sharpness or 0.0 for shot in flown]
+    usual = statistics.median(values)
+    findings = []
+    for at, (shot, value) in enumerate(zip(flown, values, strict=True)):
+        around = values[max(0, at - NEIGHBOURS) : at] + values[at + 1 : at + 1 + NEIGHBOURS]
+        beside = statistics.median(around)
+        is_softer = value < BLURRED_TO_DROP * usual and value < BLURRED_TO_NEIGHBOURS * beside
+        if is_softer or value <= max(BLURRED, BLURRED_ALONE * usual):
+            why = f"sharpness {value:.3g}; the drop's median is {usual:.3g}, its neighbours' {beside:.3g}"
+            findings.append(_say("blurred", shot, why))
+    return findings
+
+
+def _find_duplicates(shots: Sequence[Shot]) -> list[Finding]:
+    first: dict[str, Shot] = {}
+    findings = []
+    for shot in sorted((s for s in shots if s.image_id), key=lambda s: s.path):
+        known = first.setdefault(str(shot.image_id), shot)
+        if known is not shot:
+            findings.append(_say("duplicate", shot, "the same bytes under two names", known.path))
+    return findings
+
+
+def _find_near_duplicates(shots: Sequence[Shot], near: Sequence[tuple[int, int]]) -> list[Finding]:
+    findings = []
+    for pair in near:
+        if not 0 <= min(pair) <= max(pair) < len(shots):
+            raise ConfigError(f"near duplicates {pair}: there are {len(shots)} shots, from 0")
+        first, second = sorted((shots[i] for i in pair), key=lambda shot: shot.path)
+        if first.image_id is None or first.image_id != second.image_id:
+            why = "the first that looks the same"
+            if first.taken and second.taken:
+                why += f", {_word_seconds(second.taken - first.taken)} apart"
+            findings.append(_say("near-duplicate", second, why, first.path))
+    return findings
+
+
+def _word_seconds(passed: timedelta) -> str:
+    seconds = abs(passed.total_seconds())
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+
+
+def _find_breaks(gaps: Sequence[Gap], roll_overs: Sequence[RollOver]) -> list[Finding]:
+    missing = [
+        Finding("gap", gap.folder or ".", None, f"{_word_numbers(gap)} missing from {gap.series}")
+        for gap in gaps
+    ]
+    return missing + [
+        Finding(
+            "roll-over",
+            new.folder or ".",
+            new.from_folder or ".",
+            f"after {new.last:04d} the counter of {new.series} went on at {new.first:04d}",
+        )
+        for new in roll_overs
+    ]
+
+
+def _word_numbers(gap: Gap) -> str:
+    if gap.count == 1:
+        return f"number {gap.first:04d} is"
+    return f"{gap.count:,} numbers, {gap.first:04d} to {gap.last:04d}, are"

@@ -1,0 +1,145 @@
+"""The report of a drop: what a person should know of its card before anybody pays for labels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from dino_assets.drawing.thumbnails import draw_thumbnail
+from dino_assets.images.places import say_why_unplaced
+from dino_assets.images.report import draw_footprints, make_drop_page
+from dino_assets.images.report.findings import (
+    Shot,
+    count_findings,
+    find_position,
+    find_problems,
+    write_findings_csv,
+)
+from dino_assets.images.report.numbering import find_gaps, find_roll_overs
+from dino_assets.images.rows import Look
+from dino_assets.images.scores import find_near_duplicates
+from dino_assets.store.commits.protocol import NamedBytes
+
+PAGE, TABLE, PICTURE, PREVIEW = (
+    "report.html", "findings.csv", "footprints.png", "preview.png",
+)  # fmt: skip
+
+
+EARTH_M = 6_371_000.0
+
+
+# A flight that overlaps by 80 % moves on by a fifth of the short side; hovering, by its GPS's noise.
+REACH_SHARE = 0.1
+
+
+REACH_M = 5.0
+
+
+@dataclass(frozen=True)
+class DropReport:
+    """A drop's findings, counted by kind, and the files that show them."""
+
+    counts: Mapping[str, int]
+    files: Sequence[NamedBytes]
+
+
+def make_shot(look: Look, *, with_thumb: bool) -> Shot:
+    """What the report needs of one file."""
+    row: dict[str, Any] = look.row
+    names = (
+        "path", "image_id", "bytes", "is_usable", "reason", "taken", "satellite_date", "latitude",
+        "longitude", "relative_altitude_m", "width", "height", "thermal", "sharpness",
+        "exposure_ev", "dark_share", "bright_share", "look", "gsd_m", "note", "edited_by",
+    )  # fmt: skip
+    camera = " ".join(str(row[name]) for name in ("make", "model") if row.get(name))
+    told: dict[str, Any] = {name: row.get(name) for name in names}
+    return Shot(
+        **told,
+        detail=row.get("detail") or "",
+        camera=camera or None,
+        quality=row.get("place_quality") or "none",
+        corners=look.corners,
+        thumb=row.get("thumb") if with_thumb else None,
+        place_reason=say_why_unplaced(row),
+    )
+
+
+def pair_look_alikes(shots: Sequence[Shot]) -> list[tuple[int, int]]:
+    """Positions of pictures that look the same and show the same ground: each with its first, by path.
+
+    The same ground: the middles of both footprints are at most a tenth of the shorter side apart, and
+    the sides differ by a fifth at most. Rows, panels and glint look alike all along a flight, and a
+    flight's neighbours share 80 % of their ground. Without a footprint 5 m between the positions
+    count; without a position too, the look alone. The same bytes again are told as duplicates only.
+    """
+    first: dict[str, int] = {}
+    seen = []
+    for number in sorted(range(len(shots)), key=lambda n: shots[n].path):
+        image_id = shots[number].image_id or str(number)
+        if shots[number].look is not None and first.setdefault(image_id, number) == number:
+            seen.append(number)
+    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(-1, 32)
+    grounds = np.array([_measure_ground(shots[n]) for n in seen]).reshape(-1, 4)
+    pairs = find_near_duplicates(looks, places_m=grounds[:, 1:], reach_m=grounds[:, 0])
+    return [(seen[i], seen[j]) for i, j in pairs]
+
+
+def _measure_ground(shot: Shot) -> tuple[float, float, float, float]:
+    """How far the same picture may lie away, and x, y, z of the ground's middle on the globe, in metres."""
+    unknown = (math.nan,) * 4
+    if shot.corners is None:
+        position = find_position(shot)
+        return unknown if position is None else (REACH_M, *_point_on_globe(*position))
+    corners = [_point_on_globe(latitude, longitude) for longitude, latitude in shot.corners]
+    sides = [math.dist(one, other) for one, other in pairwise([*corners, corners[0]])]
+    x, y, z = (sum(axis) / len(corners) for axis in zip(*corners, strict=True))
+    return REACH_SHARE * min(sides), x, y, z
+
+
+def _point_on_globe(latitude: float, longitude: float) -> tuple[float, float, float]:
+    lat, lon = math.radians(latitude), math.radians(longitude)
+    around = EARTH_M * math.cos(lat)
+    return around * math.cos(lon), around * math.sin(lon), EARTH_M * math.sin(lat)
+
+
+def make_report(
+    drop: str, shots: Sequence[Shot], *, others: Sequence[str], facts: Mapping[str, Any]
+) -> DropReport:
+    """Find what is odd, and show it as a page, a table and a picture.
+
+    Without today's date: the same files give the same bytes on any day. ``judge_findings`` knows it.
+    """
+    photos = [shot.path for shot in shots]
+    findings = find_problems(
+        shots,
+        gaps=find_gaps(photos, others),
+        roll_overs=find_roll_overs(photos),
+        near=pair_look_alikes(shots),
+    )
+    page = make_drop_page(shots, findings, drop=drop, facts=_word_facts(facts))
+    placed = sum(shot.corners is not None for shot in shots)
+    picture = draw_footprints(
+        shots, title=drop, caption=f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
+    )
+    return DropReport(
+        {str(kind): count for kind, count in count_findings(findings).items()},
+        (
+            NamedBytes(PAGE, page.encode()),
+            NamedBytes(TABLE, write_findings_csv(findings)),
+            NamedBytes(PICTURE, picture),
+            NamedBytes(PREVIEW, draw_thumbnail(picture)),
+        ),
+    )
+
+
+def _word_facts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What the pictures themselves do not say."""
+    suffixes = ", ".join(f"{count} {name}" for name, count in facts["other_suffixes"].items())
+    told = {"raw files beside them": facts["raw_twins"], "other files": facts["other_files"]}
+    words = {name: f"{count:,}" for name, count in told.items() if count}
+    if suffixes:
+        words["other files"] += f" ({suffixes})"
+    return words

@@ -1,0 +1,302 @@
+"""What is missing from a card's numbering, by its files' names.
+
+A name belongs to a numbered series when a camera's prefix stands before four or five digits
+(``DJI_0001``, ``DSC00012``, ``IMG_0001_3``; ``P1000123`` and ``G0012345`` count by their last four), or
+after DJI's time stamp (``DJI_20230614100512_0001_W``). What follows the number (a lens, a band,
+``-edit``) shares it, and so do videos. All other names have no number: ``IMG (3)``, ``tile_0001_0002``.
+
+A camera's own folders (``100MEDIA``, ``DJI_001``, ``100_0002``) count each for itself. All others a
+person made, perhaps to sort one series into classes: over all of them together a number counts once,
+and is missing where a folder has numbers before and after it. DJI's P4 Multispectral names its six
+bands ``DJI_0010`` to ``DJI_0015``, the next six ``DJI_0020``: its 6 to 9 are not missing.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise, takewhile
+
+from dino_assets.drops.cards import is_litter_folder
+
+_STAMPED = re.compile(r"(DJI_)(\d{14})_(\d{4})(?!\d)", re.IGNORECASE)
+_PLAIN = re.compile(
+    r"(DJI_|_?DSC_?|DSC[FN]|_?IMG_|_MG_|MVI_|IMGP|_?IGP|YUN_|YUNC|MAX_|EVO_|EP-\d\d-\d{5}_\d{4}_|SAM_|R00)"
+    r"(\d{4,5})(?!\d)"
+    r"|(P|S)\d{3}(\d{4})(?![\dA-Z])"
+    r"|(GOPR|GP\d\d|G[HXS]\d\d|G\d{3})(\d{4})(?![\dA-Z])",
+    re.IGNORECASE,
+)
+# Names under which one camera shares its counter: colour space, and videos.
+_SAME_COUNTER = {
+    "_DSC": "DSC_", "_DSC_": "DSC_", "_MG_": "IMG_", "_IMG_": "IMG_", "MVI_": "IMG_", "_IGP": "IMGP",
+}  # fmt: skip
+# Folders that follow each other: 100MEDIA, 101MEDIA; DJI_001, DJI_002. Not 000, 001 (MicaSense's, but
+# classes' and flights' as well): their numbers are compared, their order is not.
+_NUMBERED_FOLDER = re.compile(r"([1-9]\d\d)([A-Z_][A-Z0-9_]{4})|(DJI_)(\d{3})", re.IGNORECASE)
+# Panoramas and surveys: each begins anew, and none follows another.
+_COUNTED_ALONE = re.compile(r"\d{3}_\d{4}")
+_BY_HAND = ""  # in a key, stands for all folders that no camera made
+# PANORAMA/100_0027 holds the pictures of number 27 of 100MEDIA.
+_PANORAMA_FOLDER = re.compile(r"(?:^|/)(\d{3})_(\d{4})/")
+_LAST_NUMBERS = (999, 9999)  # after these a counter begins anew
+_WRAP_AT_LEAST = (
+    1000  # in one folder, a hole wider than this between 0001 and 9999 is a counter's end
+)
+# In a P4 Multispectral's series; fewer sets of six could be chance.
+_BAND_ENDS, _FEWEST_BAND_SETS = frozenset(range(6)), 3
+_NEW_FLIGHT_AFTER_S = 5  # lenses of one shot are stamped within a second or two
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Gap:
+    """Numbers ``first`` to ``last`` of a camera's series that no file of a folder has.
+
+    Where several folders made by hand have numbers around them, ``folder`` is the one that holds these.
+    """
+
+    folder: str
+    series: str
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        """How many numbers are missing."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RollOver:
+    """The counter began anew: ``last`` was the highest number before, ``first`` the lowest after."""
+
+    folder: str  # where it went on; the same as ``from_folder`` where the counter alone began anew
+    series: str
+    from_folder: str
+    last: int
+    first: int
+
+
+@dataclass(slots=True)
+class _Run:
+    """Numbers of one count upwards, in one folder of a camera, or in all that none made."""
+
+    numbers: set[int] = field(default_factory=set)
+    high: int = -1
+    stamp: str = ""
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)  # of each folder
+    with_photo: set[str] = field(default_factory=set)
+
+    def add(self, number: int, stamp: str, folder: str, is_photo: bool) -> None:
+        self.numbers.add(number)
+        self.high = max(self.high, number)
+        self.stamp = stamp
+        low, high = self.spans.get(folder, (number, number))
+        self.spans[folder] = min(low, number), max(high, number)
+        if is_photo:
+            self.with_photo.add(folder)
+
+    def list_folders_around(self, first: int, last: int) -> list[str]:
+        """Folders of photographs with numbers before and after these."""
+        spans = ((folder, self.spans[folder]) for folder in self.with_photo)
+        return [folder for folder, (low, high) in spans if low < first and last < high]
+
+
+_Key = tuple[str, str]  # folder (or _BY_HAND), series
+_Runs = dict[_Key, list[_Run]]
+_Named = tuple[str, int, str, bool]  # time stamp, number, folder, whether a photograph
+
+
+def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
+    """Numbers that are missing between files of a camera's series, sorted by folder and number.
+
+    ``others`` are the drop's further files: a video or a panorama's folder takes a number too.
+    Between folders that follow each other (100MEDIA, 101MEDIA) the count goes on, or it began anew:
+    then it should have reached 999 (or 9999) before, and begin with 1. Between folders made by hand
+    nothing is missing, and what one lacks another may have.
+    """
+    photos, others = list(photos), list(others)
+    runs = _collect_runs(photos, others)
+    elsewhere = _count_panoramas([*photos, *others])
+    found: list[Gap] = []
+
+    def report(key: _Key, first: int, last: int, never: frozenset[int] = frozenset()) -> None:
+        # A number that a panorama took splits what is missing.
+        number = _number_folder(key[0])
+        taken = elsewhere.get(number[1], set()) if number else set()
+        for start, end in _split_range(first, last, taken | never):
+            found.append(Gap(*key, start, end))
+
+    for (_, series), counted in runs.items():
+        for run in counted:
+            never = _list_never_used(run.numbers)
+            for first, last in _holes(run.numbers):
+                if around := run.list_folders_around(first, last):
+                    report((_find_common(around), series), first, last, never)
+    for before, after in _follow_folders(runs):
+        old, new = runs[before][-1], runs[after][0]
+        if not (old.with_photo or new.with_photo):
+            continue
+        low = min(new.numbers)
+        if low > old.high:
+            report(after, old.high + 1, low - 1)
+            continue
+        report(before, old.high + 1, _end_of_count(old.high))
+        report(after, 1, low - 1)
+    return sorted(found)
+
+
+def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
+    """Where a camera's counter began anew, from one folder to the next or after 999 within one."""
+    runs = _collect_runs(photos, ())
+    found = []
+    for before, after in _follow_folders(runs):
+        old, low = runs[before][-1], min(runs[after][0].numbers)
+        if low <= old.high:
+            found.append(RollOver(after[0], after[1], before[0], old.high, low))
+    for (_, series), counted in runs.items():
+        for old, new in pairwise(counted):
+            if old.high in _LAST_NUMBERS:
+                folder = _find_common([*old.spans, *new.spans])
+                found.append(RollOver(folder, series, folder, old.high, min(new.numbers)))
+    return sorted(found)
+
+
+def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
+    """By folder and series, each count upwards in the order of its time stamps."""
+    shots: dict[_Key, list[_Named]] = {}
+    for is_photo, paths in ((True, photos), (False, others)):
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            if name[:2] == "._" or is_litter_folder(folder):
+                continue
+            if (shot := _read_number(name)) is not None:
+                series, stamp, number = shot
+                counted_in = folder if _is_of_camera(folder) else _BY_HAND
+                named = (stamp, number, folder, is_photo)
+                shots.setdefault((counted_in, series), []).append(named)
+    return {key: list(_cut_runs(listed)) for key, listed in sorted(shots.items())}
+
+
+def _cut_runs(shots: list[_Named]) -> Iterator[_Run]:
+    """Cut where the number falls back; without time stamps nothing does."""
+    run = _Run()
+    for stamp, number, folder, is_photo in sorted(shots):
+        if number < run.high and _is_new_count(run, number, stamp):
+            yield run
+            run = _Run()
+        run.add(number, stamp, folder, is_photo)
+    yield run
+
+
+def _is_new_count(run: _Run, number: int, stamp: str) -> bool:
+    if run.high in _LAST_NUMBERS and run.high - number > _LAST_NUMBERS[0] // 2:
+        return True
+    return _seconds(stamp) - _seconds(run.stamp) > _NEW_FLIGHT_AFTER_S
+
+
+def _seconds(stamp: str) -> int:
+    """Seconds of a stamp YYYYMMDDhhmmss, for differences within a day; any two days are far apart."""
+    if not stamp:
+        return 0
+    clock = int(stamp[8:10]) * 3600 + int(stamp[10:12]) * 60 + int(stamp[12:14])
+    return int(stamp[:8]) * 86_400 + clock
+
+
+def _read_number(name: str) -> tuple[str, str, int] | None:
+    """Series, time stamp (or nothing) and number of a file's name."""
+    if match := _STAMPED.match(name):
+        # Another series than DJI_0001: both may lie in one folder, and count apart.
+        return "DJI_*_", match[2], int(match[3])
+    if match := _PLAIN.match(name):
+        if match[5]:
+            return "G", "", int(match[6])
+        prefix = (match[1] or match[3]).upper()
+        return _SAME_COUNTER.get(prefix, prefix), "", int(match[2] or match[4])
+    return None
+
+
+def _holes(numbers: set[int]) -> list[tuple[int, int]]:
+    """What is missing between the lowest and the highest; the end of a count that wrapped is not."""
+    ranked = sorted(numbers)
+    holes = [(low + 1, high - 1) for low, high in pairwise(ranked) if high > low + 1]
+    if holes and ranked[-1] == _LAST_NUMBERS[-1] and ranked[0] <= 1:
+        widest = max(holes, key=lambda hole: hole[1] - hole[0])
+        if widest[1] - widest[0] >= _WRAP_AT_LEAST:
+            holes.remove(widest)
+    return holes
+
+
+def _list_never_used(numbers: set[int]) -> frozenset[int]:
+    """What a camera of six bands leaves out of every ten; nothing where one such number exists."""
+    tens: dict[int, set[int]] = {}
+    for number in numbers:
+        tens.setdefault(number // 10, set()).add(number % 10)
+    if any(ends - _BAND_ENDS for ends in tens.values()):
+        return frozenset()
+    if sum(ends == _BAND_ENDS for ends in tens.values()) < _FEWEST_BAND_SETS:
+        return frozenset()
+    return frozenset(10 * ten + end for ten in range(max(tens) + 1) for end in range(6, 10))
+
+
+def _find_common(folders: list[str]) -> str:
+    """The folder that holds all of these: itself, if it is one."""
+    common = folders[0].split("/")
+    for folder in folders[1:]:
+        names = zip(common, folder.split("/"), strict=False)
+        common = [name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names)]
+    return "/".join(common)
+
+
+def _split_range(first: int, last: int, taken: set[int]) -> Iterator[tuple[int, int]]:
+    inside = (
+        (n for n in range(first, last + 1) if n in taken)
+        if last - first < len(taken)
+        else sorted(n for n in taken if first <= n <= last)
+    )
+    for number in inside:
+        if first < number:
+            yield first, number - 1
+        first = number + 1
+    if first <= last:
+        yield first, last
+
+
+def _end_of_count(high: int) -> int:
+    return next((last for last in _LAST_NUMBERS if high <= last), high)
+
+
+def _count_panoramas(paths: Iterable[str]) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = {}
+    for path in paths:
+        if match := _PANORAMA_FOLDER.search(path):
+            found.setdefault(int(match[1]), set()).add(int(match[2]))
+    return found
+
+
+def _follow_folders(runs: _Runs) -> Iterator[tuple[_Key, _Key]]:
+    """Neighbours: the same series in two folders whose own numbers follow each other."""
+    by_place = {}
+    for folder, series in runs:
+        if (numbered := _number_folder(folder)) is not None:
+            by_place[numbered[0], series, numbered[1]] = (folder, series)
+    for (place, series, number), key in by_place.items():
+        after = by_place.get((place, series, number + 1))
+        if after is not None:
+            yield key, after
+
+
+@lru_cache(maxsize=4096)
+def _number_folder(folder: str) -> tuple[str, int] | None:
+    """A card folder's number, and all else that its neighbours have in common with it."""
+    parent, _, name = folder.rpartition("/")
+    match = _NUMBERED_FOLDER.fullmatch(name)
+    if match is None or _COUNTED_ALONE.fullmatch(name):
+        return None
+    alike = (match[2] or match[3]).upper()
+    return f"{parent}/{alike}", int(match[1] or match[4])
+
+
+def _is_of_camera(folder: str) -> bool:
+    name = folder.rpartition("/")[2]
+    return bool(_NUMBERED_FOLDER.fullmatch(name) or _COUNTED_ALONE.fullmatch(name))

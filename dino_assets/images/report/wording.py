@@ -1,0 +1,53 @@
+"""How the report writes names, amounts and ranges, so that any file name is safe in it."""
+
+import html
+import math
+from collections.abc import Sequence
+
+from dino_assets.drawing.lettering import make_printable
+
+NAME_LETTERS, SENTENCE_LETTERS = 120, 300
+
+
+def escape(text: str) -> str:
+    r"""Text for HTML: bytes of names that are not text read ``\udcff``, controls are spaces."""
+    known = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return html.escape(make_printable(known))
+
+
+def write_name(path: str) -> str:
+    """A path for HTML, its middle left out where it is long: both ends tell files apart."""
+    if len(path) > NAME_LETTERS:
+        path = f"{path[: NAME_LETTERS // 3]}…{path[-(NAME_LETTERS - NAME_LETTERS // 3) :]}"
+    return escape(path)
+
+
+def write_sentence(text: str) -> str:
+    """A sentence for HTML, cut where a damaged file made it endless."""
+    return escape(text if len(text) <= SENTENCE_LETTERS else f"{text[:SENTENCE_LETTERS]}…")
+
+
+def word_range(values: Sequence[float], unit: str) -> str:
+    """From the smallest to the largest: ``38.9 – 40.2 m``."""
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return "not known"
+    low, high = (f"{v:.1f}" if abs(v) < 100 else f"{v:,.0f}" for v in (min(known), max(known)))
+    return f"{low} {unit}" if low == high else f"{low} – {high} {unit}"
+
+
+def word_area(area_m2: float) -> str:
+    """Square metres, hectares or square kilometres."""
+    if area_m2 <= 0:
+        return "not known"
+    if area_m2 < 10_000:
+        return f"about {area_m2:,.0f} m²"
+    return f"about {area_m2 / 1e4:.3g} ha" if area_m2 < 1e7 else f"about {area_m2 / 1e6:,.3g} km²"
+
+
+def word_bytes(count: int) -> str:
+    """Bytes in powers of 1000, as cards are sold."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

@@ -1,0 +1,183 @@
+"""How a picture came out, from its pixels: sharp, exposed, and looking like which others."""
+
+import io
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dino_assets.images.records import PixelScores
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LINEAR_WEIGHTS = (0.2126, 0.7152, 0.0722)
+MIDDLE_GRAY = 0.18
+DARK, BRIGHT = 2, 253
+# Sharpness is looked at where the picture is at full size, but not everywhere: 20 MP cost as much as 1.
+GRID, BLOCK_PX = 12, 96
+# Exposure, look and thumbnail come from a regular sample of about this many pixels.
+SAMPLE_PIXELS = 1_000_000
+LOOK_SIDE = 16
+LOOK_BYTES = LOOK_SIDE * LOOK_SIDE // 8
+# A step in brightness smaller than this is sky, snow or a lens cap, not a picture's structure.
+LOOK_STEP = 1.5
+# A look with fewer steps than this (either way) says too little to be compared.
+LOOK_MIN_BITS = 24
+LOOK_MAX_BITS = 24
+THUMB_PX, THUMB_QUALITY = 128, 60
+# In a blurred picture rounding drowns the finest detail; a little of a coarser one keeps the order.
+COARSE_PX, COARSE_WEIGHT = 4, 1 / 64
+# Rounding to 8 bit alone makes this much Laplacian energy per pixel (20 × 1/12 × the squared luma
+# weights); without it a blurred faint picture would look sharper than a less blurred one.
+_ROUNDING = 20 / 12 * float(np.square(LUMA).sum())
+_FLOOR = 4.0
+# Pictures of one place whose reach differs more were taken from other heights: not the same picture.
+SIMILAR_REACH = 0.8
+_PAIR_ROWS = 2048
+_EXPANDED = np.arange(256) / 255
+_TO_LINEAR = np.where(_EXPANDED <= 0.04045, _EXPANDED / 12.92, ((_EXPANDED + 0.055) / 1.055) ** 2.4)
+
+
+def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
+    """Score upright RGB pixels (H, W, 3).
+
+    ``sharpness`` has no unit: the energy of the finest detail over that of all contrast, in blocks at
+    full size, so that it follows blur and hardly exposure. Shares count pixels whose luma is at most
+    2 or at least 253. Above a megapixel all but sharpness look at a regular sample.
+    """
+    height, width = pixels.shape[:2]
+    step = max(1, round(math.sqrt(height * width / SAMPLE_PIXELS)))
+    sample = np.ascontiguousarray(pixels[step // 2 :: step, step // 2 :: step])
+    if not sample.size:  # a side of one or two pixels
+        sample = np.ascontiguousarray(pixels[::step, ::step])
+    small = Image.fromarray(sample)
+    luma = small.convert("L")
+    counts = np.array(luma.histogram())
+    return PixelScores(
+        sharpness=measure_sharpness(pixels),
+        exposure_ev=measure_exposure(sample),
+        dark_share=float(counts[: DARK + 1].sum() / counts.sum()),
+        bright_share=float(counts[BRIGHT:].sum() / counts.sum()),
+        look=_hash_look(luma),
+        thumb=draw_thumb(small),
+    )
+
+
+def measure_sharpness(pixels: NDArray[np.uint8]) -> float:
+    """Laplacian energy over contrast, on a fixed grid of blocks of (H, W, 3); 0 for a flat picture.
+
+    Above 0.02 more blur always means less of it. Below, rounding to 8 bit weighs as much as what is
+    left of the detail: one such picture can come out a few percent above a less blurred one.
+    """
+    height, width = pixels.shape[:2]
+    if min(height, width) < 3:
+        return 0.0
+    detail = contrast = 0.0
+    for top in _block_starts(height):
+        for left in _block_starts(width):
+            block = pixels[top : top + BLOCK_PX, left : left + BLOCK_PX].astype(np.float32) @ LUMA
+            detail += _measure_detail(block, step_px=1) + COARSE_WEIGHT * _measure_detail(
+                block, step_px=COARSE_PX
+            )
+            contrast += float(block.var(dtype=np.float64)) + _FLOOR
+    return detail / contrast
+
+
+def _measure_detail(block: NDArray[np.float32], *, step_px: int) -> float:
+    """Mean squared Laplacian between pixels so far apart, less what rounding alone makes."""
+    if min(block.shape) <= 2 * step_px:
+        return 0.0
+    here, near, far = slice(step_px, -step_px), slice(None, -2 * step_px), slice(2 * step_px, None)
+    laplace = block[near, here] + block[far, here] + block[here, near] + block[here, far]
+    laplace -= 4 * block[here, here]
+    return max(0.0, float(np.square(laplace).mean(dtype=np.float64)) - _ROUNDING)
+
+
+def measure_exposure(pixels: NDArray[np.uint8]) -> float:
+    """Mean linear luminance of (H, W, 3) in stops from middle gray; black is as if 1/4 level were there."""
+    counts = np.array(Image.fromarray(pixels).histogram(), np.float64).reshape(3, 256)
+    linear = float(np.array(_LINEAR_WEIGHTS) @ counts @ _TO_LINEAR) / (pixels.size // 3)
+    return math.log2(max(linear, float(_TO_LINEAR[1]) / 4) / MIDDLE_GRAY)
+
+
+def find_near_duplicates(
+    looks: NDArray[np.uint8],
+    *,
+    max_bits: int = LOOK_MAX_BITS,
+    places_m: NDArray[np.float64] | None = None,
+    reach_m: NDArray[np.float64] | None = None,
+) -> list[tuple[int, int]]:
+    """For each look of (N, 32) the first one before it that is alike: pairs i < j, at most one per j.
+
+    Alike are looks that differ in at most ``max_bits`` bits. With ``places_m`` (N, any axes) both must
+    also lie no farther apart than the smaller ``reach_m`` (N,), the larger being at most a quarter
+    more; NaN is unknown, and unknown pairs with unknown only. All are compared, so that who has a
+    look-alike is exact; a series of the same scene points at its first picture. A look with fewer than
+    24 bits set, or unset, is of a picture without structure (black, sky, snow) and pairs with nothing.
+    Memory is 2,048 x 2,048 distances at a time, whatever is found.
+    """
+    bits = np.unpackbits(np.ascontiguousarray(looks, np.uint8), axis=1)
+    ones = bits.sum(1, dtype=np.int64)
+    telling = np.flatnonzero(np.minimum(ones, bits.shape[1] - ones) >= LOOK_MIN_BITS)
+    signs = bits[telling].astype(np.float32) * 2 - 1
+    ground = None
+    if places_m is not None and reach_m is not None:
+        ground = np.column_stack([reach_m, places_m]).astype(np.float64)[telling]
+    # Agreeing bits minus differing ones: exact, since whole numbers up to 256 are exact in float32.
+    enough = np.float32(bits.shape[1] - 2 * max_bits)
+    pairs: list[tuple[int, int]] = []
+    for top in range(0, len(telling), _PAIR_ROWS):
+        later = np.arange(top, min(top + _PAIR_ROWS, len(telling)))
+        first = np.full(len(later), -1)
+        for left in range(0, top + 1, _PAIR_ROWS):
+            rows = np.flatnonzero(first < 0)  # who has found one needs no other
+            before = slice(left, left + _PAIR_ROWS)
+            is_alike = signs[later[rows]] @ signs[before].T >= enough
+            if left == top:
+                is_alike &= np.arange(is_alike.shape[1]) < (later[rows] - top)[:, None]
+            is_hit = is_alike.any(1)
+            rows, is_alike = rows[is_hit], is_alike[is_hit]
+            if ground is not None and len(rows):
+                is_alike &= _share_ground(ground[later[rows]], ground[before])
+                is_hit = is_alike.any(1)
+                rows, is_alike = rows[is_hit], is_alike[is_hit]
+            if len(rows):
+                first[rows] = left + is_alike.argmax(1)
+        found = first >= 0
+        pairs.extend(
+            zip(telling[first[found]].tolist(), telling[later[found]].tolist(), strict=True)
+        )
+    return pairs
+
+
+def _share_ground(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which (reach, place) of one list lie where which of another do, or are unknown like them."""
+    smaller = np.minimum(ones[:, None, 0], others[None, :, 0])
+    is_near = SIMILAR_REACH * np.maximum(ones[:, None, 0], others[None, :, 0]) <= smaller
+    squares = np.zeros_like(smaller)
+    for axis in range(1, ones.shape[1]):
+        squares += np.square(ones[:, None, axis] - others[None, :, axis])
+    is_near &= squares <= np.square(smaller)  # NaN is never near
+    return is_near | np.logical_and.outer(np.isnan(ones).any(1), np.isnan(others).any(1))
+
+
+def _block_starts(length: int) -> list[int]:
+    """Where blocks start along one side: end to end where they fit, else everywhere once."""
+    if length <= BLOCK_PX * GRID:
+        return list(range(0, max(1, length - 2), BLOCK_PX))
+    return [round(n * (length - BLOCK_PX) / (GRID - 1)) for n in range(GRID)]
+
+
+def _hash_look(luma: Image.Image) -> bytes:
+    size = LOOK_SIDE + 1, LOOK_SIDE
+    cells = np.asarray(luma.convert("F").resize(size, Image.Resampling.BOX))
+    return np.packbits(np.diff(cells, axis=1) > LOOK_STEP).tobytes()
+
+
+def draw_thumb(image: Image.Image) -> bytes:
+    """A picture as a small WebP, for pages."""
+    scale = min(1.0, THUMB_PX / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    sink = io.BytesIO()
+    image.resize(size, Image.Resampling.BOX).save(sink, "WEBP", quality=THUMB_QUALITY)
+    return sink.getvalue()

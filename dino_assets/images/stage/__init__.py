@@ -1,0 +1,1 @@
+"""The output *images* joined with the store: drafted, judged, exported."""

@@ -1,0 +1,184 @@
+"""Stage *images*: list a drop, hash and check every photograph, give each bad one a reason."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from dino_assets.compute.threads import map_ahead
+from dino_assets.drops.cards import find_twins, is_photo_name
+from dino_assets.drops.records import Drop, SourceEntry
+from dino_assets.drops.sources.source import Source, fingerprint
+from dino_assets.errors import CommitRefusedError, ConfigError
+from dino_assets.images.columns import SCHEMA
+from dino_assets.images.decoding import MAX_PIXELS
+from dino_assets.images.places import Row
+from dino_assets.images.report.findings import Shot
+from dino_assets.images.report.making import make_report, make_shot
+from dino_assets.images.rows import Look, Reading, look_at_file, name_readers
+from dino_assets.store.commits.protocol import Draft, Facts, NamedBytes, OutputId, Recipe, Spent
+
+log = logging.getLogger(__name__)
+
+
+CODE_VERSION = "3"
+
+
+BATCH_ROWS = 1024
+
+
+LOG_EVERY_S = 5.0
+
+
+MAX_SUFFIXES = 20
+
+
+DEFAULTS = Reading()
+
+
+MAX_HEIGHT_M = 10_000
+
+
+THUMBS_KEPT = 5000  # 15 MB in memory while the report is made; the table has all
+
+
+def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading = DEFAULTS) -> Draft:
+    """List a drop now; read it when the draft is produced. Rows are sorted by path.
+
+    Producing raises CommitRefusedError if the drop changes meanwhile, or lists no photograph at all:
+    what an unmounted card looks like must not replace an earlier result.
+
+    Raises:
+        SourceError: the inbox cannot be listed.
+        ConfigError: ``max_pixels`` is more than Pillow decodes, or less than a pixel; ``ground_m`` is
+            no height.
+    """
+    if not 0 < reading.max_pixels <= MAX_PIXELS:
+        raise ConfigError(f"max_pixels={reading.max_pixels}: 1 to {MAX_PIXELS:,} pixels expected")
+    if reading.ground_m is not None and not abs(reading.ground_m) < MAX_HEIGHT_M:
+        raise ConfigError(f"ground_m={reading.ground_m}: metres above the sea expected")
+    entries = source.entries()
+    listed = fingerprint(entries)
+    recipe = Recipe(
+        OutputId("images", drop.name),
+        CODE_VERSION,
+        # Which optional readers are here decides which files are quarantined for want of them.
+        config=asdict(reading) | {"readers": name_readers()},
+        inputs={"source": listed},
+    )
+
+    def produce() -> Iterator[pa.RecordBatch | NamedBytes | Facts | Spent]:
+        card = sort_out(entries, is_list=source.is_list)
+        looked = map_ahead(
+            lambda entry: look_at_file(drop, source, entry, reading), card.wanted, threads=threads
+        )
+        read_s = compute_s = 0.0
+        shots: list[Shot] = []
+        rows: list[Row] = []
+        for look in _report(drop.name, looked, total=len(card.wanted)):
+            rows.append(look.row | {"raw_path": card.raw_of.get(look.row["path"])})
+            shots.append(make_shot(look, with_thumb=len(shots) < THUMBS_KEPT))
+            read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
+            if len(rows) >= BATCH_ROWS:
+                yield pa.RecordBatch.from_pylist(rows, SCHEMA)
+                rows = []
+        yield pa.RecordBatch.from_pylist(rows, SCHEMA)
+        if fingerprint(source.entries()) != listed:
+            raise CommitRefusedError(
+                f"drop {drop.name!r} changed while it was read: it is still being copied. Run again "
+                "when the copy is complete; nothing was stored."
+            )
+        suffixes = _count_suffixes(card.others)
+        if not card.wanted:
+            raise CommitRefusedError(
+                f"drop {drop.name!r} holds no photographs: is the card mounted? It lists "
+                f"{_name_others(suffixes)}; nothing was stored."
+            )
+        usable = sum(shot.is_usable for shot in shots)
+        facts = {
+            "usable": usable,
+            "quarantined": len(shots) - usable,
+            "reasons": dict(sorted(Counter(shot.reason for shot in shots if shot.reason).items())),
+            "thermal": sum(shot.thermal is not None for shot in shots),
+            "raw_twins": len(entries) - len(card.wanted) - len(card.others),
+            "other_files": len(card.others),
+            "other_suffixes": suffixes,
+        }
+        report = make_report(drop.name, shots, others=[e.path for e in card.others], facts=facts)
+        yield from report.files
+        yield Facts(facts | {"findings": report.counts})
+        yield Spent(read_s, compute_s)
+
+    return Draft(recipe, produce, SCHEMA)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A drop's files: those to be read, the raw file of each, and the others."""
+
+    wanted: Sequence[SourceEntry]
+    raw_of: dict[str, str]
+    others: Sequence[SourceEntry]
+
+
+def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
+    """Tell photographs from what else is on a card.
+
+    Links, pipes and the like are wanted (as rows with a reason) whatever they are called, and so is
+    what a list names; other files only by their names. A raw file beside its JPEG is one photograph.
+    """
+    # A list may say something about the raw file alone; then it is wanted, too.
+    wanted: list[SourceEntry] = []
+    others: list[SourceEntry] = []
+    for entry in entries:
+        is_wanted = is_list or entry.refusal or is_photo_name(entry.path)
+        (wanted if is_wanted else others).append(entry)
+    twins = find_twins(entry.path for entry in wanted if not entry.refusal)
+    if is_list and twins:
+        said = {entry.path: (entry.label, entry.metadata) for entry in wanted}
+        twins = {
+            raw: photo for raw, photo in twins.items() if said[raw] in (said[photo], (None, None))
+        }
+    return Card(
+        [entry for entry in wanted if entry.path not in twins] if twins else wanted,
+        {photo: raw for raw, photo in sorted(twins.items(), reverse=True)},
+        others,
+    )
+
+
+def _count_suffixes(entries: Iterable[SourceEntry]) -> dict[str, int]:
+    """How many files have which ending, the most frequent first; tells why nothing is usable."""
+    counts = Counter(_suffix(PurePosixPath(entry.path)) for entry in entries)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:MAX_SUFFIXES])
+
+
+def _suffix(path: PurePosixPath) -> str:
+    # Side files of macOS end in .jpg, which would tell nothing.
+    return "._*" if path.name.startswith("._") else path.suffix.lower() or "no suffix"
+
+
+def _name_others(suffixes: dict[str, int]) -> str:
+    named = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.items())
+    return f"only files that are not read ({named})" if named else "no files at all"
+
+
+def _report(drop: str, looks: Iterator[Look], *, total: int) -> Iterator[Look]:
+    """Pass looks on and say every few seconds how far it is."""
+    started = last = time.perf_counter()
+    read_bytes = 0
+    for number, look in enumerate(looks, start=1):
+        read_bytes += int(str(look.row["bytes"]))
+        yield look
+        now = time.perf_counter()
+        if now - last >= LOG_EVERY_S or number == total:
+            last = now
+            spent = max(now - started, 1e-9)
+            log.info(
+                "%s: %d of %d files, %.1f MB, %.1f files/s, %.1f MB/s",
+                drop, number, total, read_bytes / 1e6, number / spent, read_bytes / 1e6 / spent,
+            )  # fmt: skip

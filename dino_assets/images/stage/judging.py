@@ -1,0 +1,87 @@
+"""What must hold of committed ``images``, and what their report found."""
+
+import csv
+import io
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import pyarrow.compute as pc
+
+from dino_assets.errors import NotCommittedError
+from dino_assets.images.report.making import PAGE, TABLE
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.verdicts import Verdict
+
+# What only needs to be known, or is another check's; the rest is worth a look before labels are paid.
+UNTOLD = ("quarantined", "roll-over", "thermal")
+
+
+def read_findings(images: CommittedTable, drop: str) -> list[dict[str, str]]:
+    """The table of findings, as it is stored beside a drop's images.
+
+    Raises:
+        NotCommittedError: the drop's images are not committed, or by a version without a report.
+    """
+    part = next((part for part in images.manifest(drop).parts if part.name == TABLE), None)
+    if part is None:
+        raise NotCommittedError(
+            f"images/{drop} was made by an earlier version, without a report. Materialise `images` of "
+            "this drop again."
+        )
+    text = read_part(images.store, part).decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict:
+    """Warn of what is odd about a drop; pictures from the future need today's date to be seen."""
+    counts = images.manifest(drop).facts.get("findings")
+    if counts is None:
+        return Verdict(drop, True, "made by an earlier version, without a report", warns=True)
+    taken = images.read(drop, ["taken"])["taken"]
+    latest = pc.max(taken).as_py()
+    said = [f"{count} {kind}" for kind, count in counts.items() if kind not in UNTOLD]
+    # A camera's local time may be a day ahead of this machine's.
+    if latest is not None and latest.date() > today + timedelta(days=1):
+        said.append(f"the newest picture was taken on {latest:%Y-%m-%d}, which is to come")
+    if not said:
+        return Verdict(drop, True, "nothing odd about its pictures")
+    return Verdict(drop, True, f"{', '.join(said)}; see {PAGE}", warns=True)
+
+
+def judge_images(images: CommittedTable, drop: str) -> Verdict:
+    """Unique paths; an id of 64 hex and a size on usable rows, a reason on the others."""
+    rows = images.read(drop, ["path", "image_id", "width", "height", "reason", "is_usable"])
+    usable = rows.filter(pc.field("is_usable"))
+    twice = rows.num_rows - len(pc.unique(rows["path"]))
+    is_whole = (pc.field("width") > 0) & (pc.field("height") > 0)
+    is_named = pc.match_substring_regex(usable["image_id"], "^[0-9a-f]{64}$")
+    named = usable.filter(pc.fill_null(is_named, False)).filter(is_whole)
+    incomplete = usable.num_rows - named.num_rows
+    reasons = rows.filter(~pc.field("is_usable"))["reason"].fill_null("")
+    unexplained = pc.sum(pc.equal(reasons, "")).as_py() or 0
+    if twice or incomplete or unexplained:
+        return Verdict(
+            drop,
+            False,
+            f"{twice} paths twice, {incomplete} usable rows without id or size, {unexplained} "
+            "quarantined rows without a reason",
+        )
+    return Verdict(drop, True, f"{rows.num_rows} rows, unique and explained")
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """One quarantined file."""
+
+    drop: str
+    path: str
+    reason: str
+    detail: str
+
+
+def list_bad_files(images: CommittedTable, drop: str) -> tuple[BadFile, ...]:
+    """The quarantined files of a drop."""
+    rows = images.read(drop, ["drop", "path", "reason", "detail", "is_usable"])
+    refused = rows.filter(~pc.field("is_usable")).drop_columns(["is_usable"])
+    return tuple(BadFile(**row) for row in refused.to_pylist())

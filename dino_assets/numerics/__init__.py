@@ -1,0 +1,1 @@
+"""Exact numerics on arrays: neighbours, k-means, farthest points."""

@@ -1,0 +1,1 @@
+"""Projections: a map of the embedded tiles."""

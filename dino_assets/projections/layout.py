@@ -1,0 +1,211 @@
+"""A map of the pool in a few dimensions, for people to look at.
+
+UMAP comes from umap-learn's own functions, with exact neighbours from ``linalg`` and a linear start:
+its estimator would search neighbours approximately (28 s of compiling in every process) and warn
+about the ones it is handed. Same machine, libraries and seed give the same coordinates; another
+machine may give quite different ones, so what is kept is coordinates, never a recipe for them.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dino_assets.errors import ConfigError
+from dino_assets.numerics.neighbours import (
+    METRICS,
+    Metric,
+    check_vectors,
+    find_neighbours,
+    scale_to_unit,
+)
+
+Method = Literal["umap", "linear"]
+
+MIN_DISTINCT = 10  # tiles; below, UMAP's neighbourhoods are everything or nothing
+EPOCHS = 200  # from a linear start; 500 keep 1 % more neighbours of 1,797 digits for 3.7× the time
+EXTENT = 10.0  # side of the start's square; UMAP's step length is made for it
+JITTER = 1e-4  # parts equal points of the start, which attraction alone never does
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Coordinates (N, C components), how they were made and with which settings after clamping.
+
+    ``why`` says in a sentence why the method is not the one asked for; it is empty otherwise.
+    ``n_neighbors`` counts the tile itself, as UMAP does, and is 0 where no neighbours were used.
+    """
+
+    coordinates: np.ndarray
+    method: Method
+    why: str
+    n_neighbors: int
+    min_dist: float
+    n_components: int
+    metric: Metric
+    seed: int
+
+
+def fit_projection(
+    vectors: ArrayLike,
+    *,
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    n_components: int = 2,
+    metric: Metric = "cosine",
+    seed: int = 42,
+    method: Method = "umap",
+) -> Projection:
+    """Lay out a pool (N, D). Any size works: too small or too uniform ones fall back to linear.
+
+    Raises:
+        ConfigError: a setting outside its range.
+        InvalidVectorsError: vectors that are not finite (N, D).
+    """
+    _check_settings(n_neighbors, min_dist, n_components, metric, seed, method)
+    points = check_vectors(vectors)
+    if metric == "cosine":
+        points = scale_to_unit(points)
+    why = ""
+    if method == "umap" and not _has_distinct(points, MIN_DISTINCT):
+        why = (
+            f"a linear projection instead of UMAP: fewer than {MIN_DISTINCT} of {len(points)} tiles "
+            f"differ under the {metric} metric"
+        )
+    if method == "linear" or why:
+        coordinates = project_linearly(points, n_components).astype(np.float32)
+        return Projection(coordinates, "linear", why, 0, min_dist, n_components, metric, seed)
+    n_neighbors = min(n_neighbors, len(points) - 1)
+    coordinates = _run_umap(points, n_neighbors, min_dist, n_components, metric, seed)
+    return Projection(coordinates, "umap", why, n_neighbors, min_dist, n_components, metric, seed)
+
+
+def project_linearly(points: np.ndarray, n_components: int) -> np.ndarray:
+    """Principal components (N, C) float64: the same for the same points, signs included.
+
+    Each axis points to where its largest loading is positive. Components beyond what the points
+    span are exactly zero.
+    """
+    coordinates = np.zeros((len(points), n_components))
+    if len(points) < 2:
+        return coordinates
+    centred = points.astype(np.float64)
+    centred -= centred.mean(axis=0)
+    wide = len(points) <= points.shape[1]
+    _, strengths, axes = np.linalg.svd(
+        centred if wide else centred.T @ centred, full_matrices=False
+    )
+    strengths = strengths if wide else np.sqrt(strengths)
+    spanned = int((strengths > strengths[0] * 1e-6).sum())
+    axes = axes[: min(n_components, spanned)]
+    loudest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], 1)
+    coordinates[:, : len(axes)] = centred @ (axes * np.sign(loudest)).T
+    return coordinates
+
+
+def _build_graph(points: np.ndarray, n_neighbors: int, metric: Metric, seed: int) -> Any:
+    """UMAP's weighted neighbour graph, a sparse (N, N), from exact neighbours."""
+    umap_ = _import_umap()
+    count = len(points)
+    near = find_neighbours(points, n_neighbors - 1, metric=metric)
+    # UMAP's neighbours begin with the tile itself, at distance 0.
+    indices = np.column_stack([np.arange(count), near.indices]).astype(np.int32)
+    distances = np.column_stack([np.zeros(count, np.float32), near.distances])
+    state = np.random.RandomState(seed)
+    graph, _, _ = umap_.fuzzy_simplicial_set(
+        points, n_neighbors, state, metric, knn_indices=indices, knn_dists=distances
+    )
+    return graph
+
+
+def _run_umap(
+    points: np.ndarray,
+    n_neighbors: int,
+    min_dist: float,
+    n_components: int,
+    metric: Metric,
+    seed: int,
+) -> np.ndarray:
+    umap_ = _import_umap()
+    graph = _build_graph(points, n_neighbors, metric, seed)
+    start = project_linearly(points, n_components)
+    start *= EXTENT / np.abs(start).max()
+    start += np.random.default_rng(seed).normal(scale=JITTER, size=start.shape)
+    a, b = umap_.find_ab_params(1.0, min_dist)
+    coordinates, _ = umap_.simplicial_set_embedding(
+        points,
+        graph,
+        n_components,
+        initial_alpha=1.0,
+        a=a,
+        b=b,
+        gamma=1.0,
+        negative_sample_rate=5,
+        n_epochs=EPOCHS,
+        init=start.astype(np.float32),
+        random_state=np.random.RandomState(seed),
+        metric=metric,
+        metric_kwds={},
+        densmap=False,
+        densmap_kwds={},
+        output_dens=False,
+    )
+    return np.asarray(coordinates, np.float32)
+
+
+def _import_umap() -> Any:
+    with warnings.catch_warnings():
+        # Of one optional network of umap's, said on import whoever asks (umap/__init__.py).
+        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+        from umap import layouts, umap_
+    for module, name in (
+        (umap_, "smooth_knn_dist"),
+        (umap_, "compute_membership_strengths"),
+        (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
+    ):
+        # umap-learn compiles these anew in every process: 7 of the 11 CPU-s that a map of 1,000
+        # tiles took. Numba keys its files by source, version and processor. One that is renamed
+        # costs those seconds again, nothing else.
+        compiled: Any = getattr(module, name, None)
+        if hasattr(compiled, "enable_caching"):
+            compiled.enable_caching()
+    return umap_
+
+
+def warm_up() -> None:
+    """Compile what a map needs and keep it on disk, for whoever makes the first one."""
+    fit_projection(np.random.default_rng(0).normal(size=(50, 8)))
+
+
+def _has_distinct(points: np.ndarray, count: int) -> bool:
+    """Tell whether at least ``count`` rows differ; looks no further than it must."""
+    found = points[:0]
+    for start in range(0, len(points), 1024):
+        found = np.unique(np.concatenate([found, points[start : start + 1024]]), axis=0)
+        if len(found) >= count:
+            return True
+    return False
+
+
+def _check_settings(
+    n_neighbors: int, min_dist: float, n_components: int, metric: str, seed: int, method: str
+) -> None:
+    """Refuse what umap-learn would refuse later, in our own words."""
+    if n_neighbors < 2:
+        raise ConfigError(
+            f"n_neighbors={n_neighbors}: expected at least 2, the tile itself included"
+        )
+    if not 0 <= min_dist <= 1:
+        raise ConfigError(
+            f"min_dist={min_dist} is outside 0 … 1 (of the distance between clusters)"
+        )
+    if n_components < 1:
+        raise ConfigError(f"n_components={n_components}: expected at least 1; 2 make a plot")
+    if metric not in METRICS:
+        raise ConfigError(f"metric={metric!r} is not known: use one of {', '.join(METRICS)}")
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"seed={seed} is outside 0 … {2**32 - 1}")
+    if method not in ("umap", "linear"):
+        raise ConfigError(f"method={method!r} is not known: use umap or linear")

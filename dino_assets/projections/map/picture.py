@@ -1,0 +1,302 @@
+"""The map as a picture, for people (as a page: page.py).
+
+NumPy and Pillow: a million points are a raster of counts (0.5 s), not a million shapes.
+Equal input gives equal bytes with the same Pillow. Axes carry no ticks, since a map's directions mean
+nothing; only who is near to whom does.
+"""
+
+import colorsys
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw
+
+from dino_assets.drawing.lettering import (
+    GREY,
+    INK,
+    LINE,
+    WHITE,
+    Colour,
+    encode_picture,
+    load_font,
+    make_printable,
+    shorten,
+    wrap,
+)
+from dino_assets.errors import ConfigError
+
+PALETTE = (  # ten that are told apart in print and by most colour-blind readers, on white
+    (31, 119, 180),
+    (230, 120, 20),
+    (34, 150, 80),
+    (204, 51, 63),
+    (128, 92, 180),
+    (23, 170, 190),
+    (200, 90, 160),
+    (130, 95, 60),
+    (160, 160, 30),
+    (90, 100, 115),
+)
+
+
+class Points(NamedTuple):
+    """Checked input: coordinates (N, 2) float64, group (N,) and chosen rows, both int64."""
+
+    coordinates: np.ndarray
+    groups: np.ndarray
+    names: list[str]
+    counts: list[int]
+    chosen: np.ndarray
+    colours: NDArray[np.uint8]
+
+
+def draw_map(
+    coordinates: ArrayLike,
+    *,
+    groups: Sequence[int] | np.ndarray | None,
+    group_names: Sequence[str],
+    chosen: Sequence[int] | np.ndarray,
+    title: str,
+    caption: str,
+    width_px: int = 1200,
+    height_px: int = 1000,
+) -> bytes:
+    """A PNG of coordinates (N, 2): a dot per tile in its group's colour, rings around chosen rows.
+
+    Where dots pile up the colour grows with the logarithm of their number and mixes their groups, so
+    that a dense place neither saturates nor hides who is under it.
+
+    Raises:
+        ConfigError: the coordinates are not finite (N, 2), a group or a chosen row does not exist, or
+            the picture is smaller than 240 × 200 px.
+    """
+    if width_px < 240 or height_px < 200:
+        raise ConfigError(f"{width_px}×{height_px} px is too small a map: use at least 240×200")
+    points = check_points(coordinates, groups, group_names, chosen)
+    canvas = Image.new("RGB", (width_px, height_px), WHITE)
+    draw = ImageDraw.Draw(canvas)
+    text_px = max(11, round(min(width_px, height_px) / 52))
+    margin = text_px
+    top = _write_header(draw, title, caption, text_px, margin, width_px - 2 * margin)
+    legend_px = max(90, round(width_px * 0.21))
+    right = width_px - margin - legend_px - margin
+    width, height = right - margin, max(height_px - margin - top, 40)
+    picture, crowded = _paint_points(points, width, height, width_px)
+    canvas.paste(Image.fromarray(picture), (margin, top))
+    draw.rectangle((margin, top, margin + width - 1, top + height - 1), outline=LINE)
+    if not len(points.coordinates):
+        font = load_font(text_px)
+        middle = (margin + width / 2, top + height / 2)
+        draw.text(middle, "No tiles to draw", fill=GREY, font=font, anchor="mm")
+    box = (right + margin, top, width_px - margin, height_px - margin)
+    _write_legend(canvas, points, box, text_px, crowded=crowded)
+    return encode_picture(canvas, "PNG", compress_level=6)
+
+
+def place_points(
+    coordinates: np.ndarray, width: int, height: int, *, pad: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel columns and rows (N,) int64 of points: one scale for both axes, centred, y upwards."""
+    if not len(coordinates):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    low, high = coordinates.min(axis=0), coordinates.max(axis=0)
+    room = np.maximum([width - 1 - 2 * pad, height - 1 - 2 * pad], 0)
+    span = high - low
+    scale = min((room[axis] / span[axis] for axis in (0, 1) if span[axis] > 0), default=0.0)
+    offset = (coordinates - (low + span / 2)) * scale
+    x = np.rint((width - 1) / 2 + offset[:, 0]).astype(np.int64)
+    y = np.rint((height - 1) / 2 - offset[:, 1]).astype(np.int64)
+    return x, y
+
+
+def _paint_points(
+    points: Points, width: int, height: int, page_px: int
+) -> tuple[NDArray[np.uint8], bool]:
+    """Dots and rings (height, width, 3), and whether dots pile up."""
+    count = max(len(points.coordinates), 1)
+    largest = page_px / 200
+    radius = min(max(math.sqrt(0.12 * width * height / (math.pi * count)), 0.7), largest)
+    ring_radius = max(radius + max(page_px / 400, 2.5), page_px / 170)
+    pad = math.ceil(ring_radius + 4)
+    x, y = place_points(points.coordinates, width, height, pad=pad)
+    # A small picture keeps a border for the stamps, so that none wraps around to the next row.
+    shape = (height + 2 * pad, width + 2 * pad)
+    at = (y + pad) * shape[1] + x + pad
+    colours = points.colours[points.groups]
+    amount, mean = _mix(at, colours, shape, _disc(radius))
+    occupied = amount[amount >= 1]
+    peak = float(np.quantile(occupied, 0.999)) if occupied.size else 1.0
+    single = min(max(0.8 - 0.15 * math.log10(max(peak, 1.0)), 0.35), 0.8)
+    strength = np.log(np.maximum(amount, 1)) / math.log(max(peak, math.e))
+    opacity = np.minimum(amount, 1) * (single + (1 - single) * np.minimum(strength, 1))
+    picture = _blend(np.full((*shape, 3), 255, np.float32), mean, opacity)
+    if len(points.chosen):
+        at = at[points.chosen]
+        ring_px = max(page_px / 600, 1.2)
+        white, ink = (np.array([c], np.float32) for c in (WHITE, INK))
+        halo, _ = _mix(at, white, shape, _disc(ring_radius + ring_px))
+        picture = _blend(picture, white[0], np.minimum(halo, 1) * 0.75)
+        dots, mean = _mix(at, colours[points.chosen], shape, _disc(max(radius, 1.5)))
+        picture = _blend(picture, mean, np.minimum(dots, 1))
+        ring, _ = _mix(at, ink, shape, _ring(ring_radius, ring_px))
+        picture = _blend(picture, ink[0], np.minimum(ring, 1))
+    inside = picture[pad : pad + height, pad : pad + width]
+    return np.rint(inside).astype(np.uint8), peak > 4
+
+
+def _mix(
+    at: np.ndarray, colours: np.ndarray, shape: tuple[int, int], stamp: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much of the stamp, centred on each flat position, covers a pixel, and its mean colour.
+
+    Positions are counted first: then each is there once, and a stamp is a few shifted additions.
+    """
+    size = shape[0] * shape[1]
+    counts = np.bincount(at, minlength=size)
+    spots = np.flatnonzero(counts)
+    values = np.empty((len(spots), 4), np.float32)
+    values[:, 3] = counts[spots]
+    for channel in range(3):
+        weights = np.broadcast_to(colours[:, channel], at.shape)
+        values[:, channel] = np.bincount(at, weights, minlength=size)[spots]
+    sums = np.zeros((size, 4), np.float32)
+    half = len(stamp) // 2
+    for (row, column), cover in np.ndenumerate(stamp):
+        if cover > 0:
+            sums[spots + (row - half) * shape[1] + column - half] += values * np.float32(cover)
+    amount = sums[:, 3].reshape(shape)
+    mean = sums[:, :3].reshape(*shape, 3) / np.maximum(amount, 1e-9)[..., None]
+    return amount, mean
+
+
+def _blend(below: np.ndarray, colour: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    mixed: np.ndarray = below + (colour - below) * opacity[..., None].astype(np.float32)
+    return mixed
+
+
+def _distances(reach: float) -> np.ndarray:
+    half = math.ceil(reach)
+    rows, columns = np.mgrid[-half : half + 1, -half : half + 1]
+    distances: np.ndarray = np.hypot(rows, columns)
+    return distances
+
+
+def _disc(radius: float) -> np.ndarray:
+    return np.clip(radius + 0.5 - _distances(radius), 0, 1)
+
+
+def _ring(radius: float, thickness: float) -> np.ndarray:
+    off = np.abs(_distances(radius + thickness) - radius)
+    return np.clip(thickness / 2 + 0.5 - off, 0, 1)
+
+
+def _write_header(
+    draw: ImageDraw.ImageDraw, title: str, caption: str, text_px: int, margin: int, room: int
+) -> int:
+    """Title and at most three lines of caption; returns where the plot begins."""
+    y = margin
+    if make_printable(title).strip():
+        font = load_font(round(text_px * 1.5))
+        draw.text((margin, y), shorten(title, font, room), fill=INK, font=font)
+        y += round(text_px * 2.1)
+    font = load_font(text_px)
+    for line in wrap(caption, font, room, max_lines=3):
+        draw.text((margin, y), line, fill=GREY, font=font)
+        y += round(text_px * 1.4)
+    return y + round(text_px * 0.5) if y > margin else y
+
+
+def _write_legend(
+    canvas: Image.Image,
+    points: Points,
+    box: tuple[int, int, int, int],
+    text_px: int,
+    *,
+    crowded: bool,
+) -> None:
+    left, top, right, bottom = box
+    draw, font = ImageDraw.Draw(canvas), load_font(text_px)
+    line_px = round(text_px * 1.6)
+    indent = round(text_px * 1.3)
+
+    def write(row: int, mark: np.ndarray | None, colour: Colour, name: str, tail: str) -> None:
+        middle = top + row * line_px + line_px // 2
+        if mark is not None:
+            mask = Image.fromarray(np.rint(mark * 255).astype(np.uint8))
+            canvas.paste(
+                colour, (left + text_px // 2 - len(mark) // 2, middle - len(mark) // 2), mask
+            )
+        start = left + (indent if mark is not None else 0)
+        room = right - start - font.getlength(tail) - text_px // 2
+        fill = INK if mark is not None else GREY
+        draw.text((start, middle), shorten(name, font, room), fill=fill, font=font, anchor="lm")
+        draw.text((right, middle), tail, fill=GREY, font=font, anchor="rm")
+
+    dot, ring = _disc(text_px * 0.36), _ring(text_px * 0.36, max(text_px / 10, 1.2))
+    write(0, None, GREY, "tiles", f"{len(points.coordinates):,}")
+    row = 1
+    if len(points.chosen):
+        write(row, ring, INK, "chosen", f"{len(points.chosen):,}")
+        row += 1
+    fits = max((bottom - top) // line_px - row - (2 if crowded else 0), 1)
+    shown = len(points.names) if len(points.names) <= fits else max(fits - 1, 0)
+    for group in range(shown):
+        colour = points.colours[group].tolist()
+        write(row, dot, tuple(colour), points.names[group], f"{points.counts[group]:,}")
+        row += 1
+    if shown < len(points.names):
+        more = len(points.names) - shown
+        write(row, None, GREY, f"and {more:,} more", f"{sum(points.counts[shown:]):,}")
+        row += 1
+    if crowded:
+        for line in wrap("stronger colour: more tiles", font, right - left, max_lines=2):
+            write(row, None, GREY, line, "")
+            row += 1
+
+
+def pick_colours(count: int) -> NDArray[np.uint8]:
+    """Colours (count, 3): ten by hand, then hues a golden section apart."""
+    colours = [PALETTE[index] for index in range(min(count, len(PALETTE)))]
+    for index in range(len(PALETTE), count):
+        rgb = colorsys.hsv_to_rgb(index * 0.6180339887 % 1, 0.75, 0.55 + 0.1 * (index % 4))
+        colours.append((round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255)))
+    return np.array(colours, np.uint8).reshape(-1, 3)
+
+
+def check_points(
+    coordinates: ArrayLike,
+    groups: Sequence[int] | np.ndarray | None,
+    names: Sequence[str],
+    chosen: Sequence[int] | np.ndarray,
+) -> Points:
+    """Check what every picture of the map is drawn from.
+
+    Raises:
+        ConfigError: not finite (N, 2), or groups, names and chosen rows that do not fit it.
+    """
+    xy = np.asarray(coordinates, np.float64)
+    if not xy.size:
+        xy = xy.reshape(0, 2)
+    if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
+        bad = "" if xy.ndim == 2 and xy.shape[1] == 2 else f", these are {xy.shape}"
+        raise ConfigError(f"a map is drawn from finite coordinates (N, 2){bad or ', some are not'}")
+    rows = np.unique(np.asarray(chosen, np.int64))
+    if rows.size and not (rows[0] >= 0 and rows[-1] < len(xy)):
+        raise ConfigError(f"chosen rows {rows[0]} … {rows[-1]}: there are {len(xy)} tiles, from 0")
+    if groups is None:
+        zeros = np.zeros(len(xy), np.int64)
+        return Points(xy, zeros, [], [], rows, pick_colours(1))
+    of = np.asarray(groups, np.int64).ravel()
+    if len(of) != len(xy):
+        raise ConfigError(f"{len(of)} groups for {len(xy)} tiles: pass one per tile, or None")
+    if len(names) > 65_535:
+        raise ConfigError(f"{len(names)} groups are too many to tell apart: use at most 65,535")
+    if of.size and not (of.min() >= 0 and of.max() < len(names)):
+        raise ConfigError(
+            f"groups {of.min()} … {of.max()}: there are {len(names)} group_names, from 0"
+        )
+    counts = np.bincount(of, minlength=len(names)).tolist()
+    return Points(xy, of, list(names), counts, rows, pick_colours(len(names)))

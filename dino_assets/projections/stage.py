@@ -1,0 +1,137 @@
+"""Stage *projections*: a map of every tile that is embedded in one space, as data, picture and page."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dino_assets.drawing.thumbnails import draw_thumbnail
+from dino_assets.embeddings.space import EmbeddingColumn
+from dino_assets.embeddings.stage.pool import TilePool, hash_inputs, read_pool
+from dino_assets.projections.layout import Method, fit_projection
+from dino_assets.projections.map.page import make_page
+from dino_assets.projections.map.picture import draw_map
+from dino_assets.settings.choices import check_word
+from dino_assets.store.commits.protocol import Draft, Facts, NamedBytes, OutputId, Recipe, Spent
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.verdicts import Verdict
+
+Coordinates = NDArray[np.float32]
+CODE_VERSION = "1"
+PICTURE, PAGE, PREVIEW = "map.png", "map.html", "preview.png"
+# Above this a page is heavy to open; the table and the picture have all tiles.
+PAGE_TILES = 20_000
+SCHEMA = pa.schema(
+    [
+        pa.field("drop", pa.string(), nullable=False),
+        pa.field("tile_id", pa.string(), nullable=False),
+        pa.field("x", pa.float32(), nullable=False),
+        pa.field("y", pa.float32(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How a map is laid out; part of its recipe."""
+
+    column: EmbeddingColumn = "cls"
+    method: Method = "umap"
+    n_neighbors: int = 15
+    min_dist: float = 0.1
+    seed: int = 42
+
+
+def make_settings(**values: Any) -> MapSettings:
+    """Settings as a person spells them.
+
+    Raises:
+        ConfigError: a column or a method that does not exist.
+    """
+    settings = MapSettings(**values)
+    check_word("column", settings.column, get_args(EmbeddingColumn))
+    check_word("method", settings.method, get_args(Method))
+    return settings
+
+
+def draft_projections(embeddings: CommittedTable, settings: MapSettings, *, model: str) -> Draft:
+    """Lay out everything committed in the handle's space."""
+    recipe = Recipe(
+        OutputId("projections", space=embeddings.space),
+        CODE_VERSION,
+        config=asdict(settings),
+        inputs=hash_inputs(embeddings),
+    )
+
+    def produce() -> Iterator[pa.RecordBatch | NamedBytes | Facts | Spent]:
+        started = time.perf_counter()
+        pool = read_pool(embeddings, settings.column)
+        read_s = time.perf_counter() - started
+        fitted = fit_projection(
+            pool.vectors,
+            n_neighbors=settings.n_neighbors,
+            min_dist=settings.min_dist,
+            seed=settings.seed,
+            method=settings.method,
+        )
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array(pool.drops, pa.string()),
+                pa.array(pool.tile_ids, pa.string()),
+                pa.array(np.ascontiguousarray(fitted.coordinates[:, 0])),
+                pa.array(np.ascontiguousarray(fitted.coordinates[:, 1])),
+            ],
+            schema=SCHEMA,
+        )
+        caption = f"{model}, {settings.column}, {fitted.method}, seed {settings.seed}"
+        yield from draw_files(pool, fitted.coordinates, caption=caption)
+        yield Facts({"method": fitted.method, "why": fitted.why, "drops": len(set(pool.drops))})
+        compute_s = time.perf_counter() - started - read_s
+        yield Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)})
+
+    return Draft(recipe, produce, SCHEMA)
+
+
+def draw_files(pool: TilePool, coordinates: Coordinates, *, caption: str) -> Iterator[NamedBytes]:
+    """The picture, its preview for the UI, and the page."""
+    names = sorted(set(pool.drops))
+    numbers = {name: number for number, name in enumerate(names)}
+    groups = [numbers[drop] for drop in pool.drops]
+    title = f"{len(pool):,} tiles of {len(names)} drops"
+    picture = draw_map(
+        coordinates, groups=groups, group_names=names, chosen=(), title=title, caption=caption
+    )
+    yield NamedBytes(PICTURE, picture)
+    yield NamedBytes(PREVIEW, draw_thumbnail(picture))
+    if len(pool) <= PAGE_TILES:
+        page = make_page(
+            coordinates,
+            tile_ids=pool.tile_ids,
+            groups=groups,
+            group_names=names,
+            thumbs=pool.thumbs,
+            chosen=(),
+            title=title,
+            caption=caption,
+        )
+        yield NamedBytes(PAGE, page.encode())
+
+
+def judge_projections(
+    projections: CommittedTable, embeddings: CommittedTable, *, space: str
+) -> Verdict:
+    """A finite place for every embedded tile."""
+    if not projections.manifests:
+        return Verdict(space, False, "no map is committed in this space")
+    rows = projections.read(None)
+    if rows.num_rows != embeddings.rows:
+        return Verdict(space, False, f"{rows.num_rows} places for {embeddings.rows} embedded tiles")
+    for name in ("x", "y"):
+        bad = int((~np.isfinite(rows[name].to_numpy())).sum())
+        if bad:
+            return Verdict(space, False, f"{bad} tiles have no finite {name}")
+    return Verdict(space, True, f"{rows.num_rows} tiles are on the map")

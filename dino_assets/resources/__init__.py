@@ -1,1 +1,0 @@
-"""How Dagster reaches the world: config shells around plain functions."""

@@ -1,1 +1,0 @@
-"""Small real things to try the lineage with; never read by the pipeline itself."""

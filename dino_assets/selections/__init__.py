@@ -1,0 +1,1 @@
+"""Selections: the few tiles worth labelling, round by round."""

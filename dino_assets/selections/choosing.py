@@ -1,0 +1,92 @@
+"""Which tiles to label next: a budget, a strategy, and a reason for every pick.
+
+Distances are Euclidean between the vectors as given; scale rows to unit length first where only
+the direction counts.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dino_assets.errors import ConfigError
+from dino_assets.selections.strategies.cluster import ClusterStrategy
+from dino_assets.selections.strategies.farthest import FarthestStrategy
+from dino_assets.selections.strategies.random import RandomStrategy
+from dino_assets.selections.strategies.strategy import Picks, Reason, Strategy, make_pool
+
+StrategyName = Literal["random", "cluster", "fps", "hybrid"]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Rows of the pool in pick order (B,) int64, a reason for each, and what was really used.
+
+    ``n_clusters`` is after clamping to the budget and to what is there, 0 where the strategy has none. ``shortfall`` says in a sentence
+    why fewer rows than ``budget`` came back; it is empty otherwise.
+    """
+
+    indices: np.ndarray
+    reasons: tuple[Reason, ...]
+    strategy: StrategyName
+    budget: int
+    n_clusters: int
+    fps_ratio: float
+    excluded: int
+    shortfall: str
+
+
+def select(
+    vectors: ArrayLike,
+    *,
+    budget: int,
+    strategy: StrategyName = "hybrid",
+    n_clusters: int = 100,
+    fps_ratio: float = 0.5,
+    rng: np.random.Generator,
+    chosen: ArrayLike = (),
+) -> Selection:
+    """Pick ``budget`` rows of a pool (N, D), never one of the ``chosen``, which count as covered.
+
+    The same generator state gives the same selection. ``random`` and ``fps`` have the prefix
+    property: a larger budget begins with the picks of a smaller one.
+
+    Raises:
+        ConfigError: an unknown strategy, a negative budget, no clusters, an ``fps_ratio`` outside
+            0 … 1, or chosen rows that the pool does not have.
+        InvalidVectorsError: vectors that are not finite (N, D).
+    """
+    known: dict[str, Strategy] = {
+        "random": RandomStrategy(),
+        "cluster": ClusterStrategy(n_clusters, fps_ratio=0),
+        "fps": FarthestStrategy(),
+        "hybrid": ClusterStrategy(n_clusters, fps_ratio),
+    }
+    if strategy not in known:
+        raise ConfigError(f"strategy={strategy!r} is not known: use one of {', '.join(known)}")
+    if budget < 0:
+        raise ConfigError(f"budget={budget}: expected 0 or more tiles")
+    if n_clusters < 1:
+        raise ConfigError(f"n_clusters={n_clusters}: expected at least 1")
+    if not 0 <= fps_ratio <= 1:
+        raise ConfigError(f"fps_ratio={fps_ratio} is outside 0 … 1 (a share of each quota)")
+    pool = make_pool(vectors, chosen)
+    count = min(budget, len(pool.open_rows))
+    picks = known[strategy].pick(pool, count, rng) if count else Picks([], [])
+    shortfall = ""
+    if count < budget:
+        shortfall = (
+            f"{budget} were asked for and {count} picked: the pool has {len(pool.vectors)} tiles, "
+            f"{len(pool.chosen)} of them chosen before"
+        )
+    return Selection(
+        np.asarray(picks.indices, np.int64),
+        tuple(picks.reasons),
+        strategy,
+        budget,
+        picks.n_clusters,
+        fps_ratio,
+        len(pool.chosen),
+        shortfall,
+    )

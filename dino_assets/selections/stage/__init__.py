@@ -1,0 +1,1 @@
+"""The output *selections* joined with the store: opened, drafted, judged, described."""

@@ -1,0 +1,51 @@
+"""A committed round in a few lines for a person."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+from dino_assets.selections.stage.paid import read_round
+from dino_assets.store.commits.protocol import Committed
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.store.objects import ObjectStore
+
+
+def describe_round(
+    store: ObjectStore,
+    committed: Committed,
+    *,
+    registered: Collection[str] = (),
+) -> Iterator[str]:
+    """A committed round in a few lines for a person: how many of what, why these, how well they cover.
+
+    ``registered`` drops outside the pool are named.
+    """
+    manifest = committed.manifest
+    name, config, facts = manifest.recipe.output.drop, manifest.recipe.config, manifest.facts
+    drops = [key for key in manifest.recipe.inputs if "/" not in key]  # the others are rounds
+    paid = f", {facts['paid_before']} of them chosen before" if facts["paid_before"] else ""
+    yield (
+        f"{name}: {'reused' if committed.was_reused else 'chosen'}, {facts['picked']} tiles of a pool "
+        f"of {facts['pool']}{paid}, from {name_some(drops)}"
+    )
+    rounds = CommittedTable(store, "selections", manifest.recipe.output.space, (manifest,))
+    reasons = Counter(read_round(rounds, str(name), ["reason"])["reason"].to_pylist())
+    if reasons:
+        yield (
+            f"why: {', '.join(f'{count} {word}' for word, count in sorted(reasons.items()))} "
+            f"({config['strategy']}, seed {config['seed']}, {config['column']} vectors)"
+        )
+    if "coverage_radius" in facts:
+        yield (
+            f"coverage: the farthest tile of the pool is {facts['coverage_radius']:.4f} from a chosen "
+            f"one, {facts['random_coverage_radius']:.4f} with as many at random"
+        )
+    if outside := sorted(set(registered).difference(drops)):
+        yield f"registered, not embedded in this space: {name_some(outside)}"
+    if facts["picked"]:
+        yield f"next: dino-assets export selections {name} --to out/round-{config['round']}"
+
+
+def name_some(names: Sequence[str], most: int = 12) -> str:
+    """Join the first names, and say how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(sorted(names)[:most]) + more

@@ -1,0 +1,46 @@
+"""What must hold of a committed round."""
+
+from dino_assets.embeddings.stage.pool import hash_inputs
+from dino_assets.errors import CorruptObjectError
+from dino_assets.selections.stage.paid import find_paid, read_round
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.verdicts import Verdict
+
+
+def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: str) -> Verdict:
+    """As many as asked (or a sentence why not), each once, in the pool, in no round it counts as paid.
+
+    A tile may leave the pool after it was chosen, with its photograph: that warns.
+    """
+    manifest = rounds.manifest(name)
+    named = manifest.recipe.inputs
+    try:
+        rows = read_round(rounds, name, ["tile_id", "drop"]).to_pylist()
+        paid = {
+            tile_id
+            for earlier in find_paid(rounds.store, rounds, before=name)
+            if earlier.name in named
+            for tile_id in earlier.tile_ids()
+        }
+    except CorruptObjectError as err:
+        return Verdict(name, False, str(err))
+    ids = {row["tile_id"] for row in rows}
+    budget, shortfall = int(manifest.recipe.config["budget"]), manifest.facts["shortfall"]
+    if len(rows) != budget and not shortfall:
+        return Verdict(
+            name, False, f"{len(rows)} tiles where {budget} were asked for, and no reason why"
+        )
+    if len(rows) != len(ids):
+        return Verdict(name, False, f"{len(rows) - len(ids)} tiles are picked twice")
+    now = hash_inputs(embeddings)
+    pool = {i for _, part in embeddings.parts(["tile_id"]) for i in part["tile_id"].to_pylist()}
+    lost = [row["drop"] for row in rows if row["tile_id"] not in pool]
+    if strays := [drop for drop in lost if named.get(drop) == now.get(drop)]:
+        return Verdict(name, False, f"{len(strays)} picked tiles are not in the pool")
+    if again := ids & paid:
+        return Verdict(name, False, f"{len(again)} tiles were paid for in earlier rounds")
+    notes = [shortfall] if shortfall else []
+    if lost:
+        notes.append(f"{len(lost)} of its tiles have left the pool since")
+    said = "; ".join([f"{len(rows)} tiles of a pool of {len(pool)}", *notes])
+    return Verdict(name, True, said, warns=bool(notes))

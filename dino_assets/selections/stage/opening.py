@@ -1,0 +1,140 @@
+"""A round as a person asks for it: opened, kept where one stands, and told in a few lines."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.drops.sources.source import Source
+from dino_assets.embeddings.space import current_space
+from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
+from dino_assets.selections.rounds import RoundSettings, check_settings, name_round
+from dino_assets.selections.stage.describing import name_some
+from dino_assets.selections.stage.drafting import draft_selections
+from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
+from dino_assets.store.commits.protocol import Draft, Manifest
+from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
+from dino_assets.weights.records import Checkpoint
+
+
+@dataclass(frozen=True)
+class Round:
+    """What to commit; ``stands`` says why it is a committed round instead of the one asked for."""
+
+    draft: Draft
+    stands: str = ""
+    has_other_settings: bool = False
+
+
+def open_round(
+    embeddings: SpacedTable,
+    tiles: CommittedTable,
+    checkpoint: Checkpoint,
+    compute: ComputeSettings,
+    settings: RoundSettings,
+    *,
+    open_source: Callable[[str], Source],
+    tile_px: int = 0,
+    may_replace: bool = False,
+) -> Round:
+    """A round from what is committed in the space of this checkpoint; 0 px takes its family's side.
+
+    A committed round stands, whatever came to the pool since and whatever is asked: somebody may be
+    labelling it. Only ``may_replace`` gives it up, and only while no later round counts on it. Rounds
+    of other spaces are paid for too; those made after a round change nothing about it.
+
+    Raises:
+        NotCommittedError: nothing is embedded in that space.
+        ConfigError: settings that cannot work, a round that is not the next one, or one that is to be
+            replaced while a later one counts on it.
+    """
+    check_settings(settings)
+    if tile_px < 0:
+        raise ConfigError(f"tile_px={tile_px}: expected a side in px, or 0 for the family's own")
+    space = current_space(checkpoint, compute, tile_px=tile_px)
+    pool = embeddings.in_space(space)
+    if not pool.rows:
+        waiting = f" Registered and not embedded: {name_some(pool.unmade)}." if pool.unmade else ""
+        raise NotCommittedError(
+            f"there is nothing to choose from: no tile is embedded by {checkpoint.model!r} at "
+            f"{tile_px or checkpoint.tile_px} px (space {space}) in store {pool.store.url!r}."
+            f"{waiting} Materialise `embeddings` first."
+        )
+    rounds = open_table(pool.store, "selections", space=space)
+    name = name_round(settings.round)
+    paid = find_paid(pool.store, rounds, before=name)
+    make = partial(draft_selections, pool, tiles, open_source=open_source)
+    if name not in rounds.drops:
+        _check_is_next(rounds, settings.round)
+    elif not may_replace:
+        return _keep(rounds, rounds.manifest(name), paid, settings, make)
+    draft = make(paid, settings)
+    if name in rounds.drops and rounds.manifest(name).recipe != draft.recipe:
+        _check_is_last(rounds, name, paid)
+    return Round(draft)
+
+
+def _check_is_next(rounds: CommittedTable, number: int) -> None:
+    expected = _next_round(rounds)
+    if number > expected:
+        raise ConfigError(f"round {number} is not the next one: ask for round {expected}")
+    if number < expected:
+        raise ConfigError(
+            f"{name_round(number)} is not there any more and later rounds count on it; ask for round "
+            f"{expected}"
+        )
+
+
+def _check_is_last(rounds: CommittedTable, name: str, paid: Sequence[PaidRound]) -> None:
+    later = [found for found in rounds.drops if found > name]
+    mine = f"selections/{rounds.space}/{name}"
+    later += [spell_input(p.name) for p in paid if mine in p.manifest.recipe.inputs]
+    if later:
+        raise ConfigError(
+            f"{name} cannot be replaced: {later[0]} was chosen after it and counts on it. Ask for "
+            f"a round of its own: round {_next_round(rounds)}."
+        )
+
+
+def _keep(
+    rounds: CommittedTable,
+    standing: Manifest,
+    paid: Sequence[PaidRound],
+    asked: RoundSettings,
+    make: Callable[[Sequence[PaidRound], RoundSettings], Draft],
+) -> Round:
+    """The round that stands, in place of the one asked for, and what is different about it.
+
+    It is asked for as it was: of its own settings, and of the rounds that were paid for by then.
+    """
+    name, recipe = standing.recipe.output.drop, standing.recipe
+    fields = {key: value for key, value in recipe.config.items() if hasattr(asked, key)}
+    draft = make([p for p in paid if p.name in recipe.inputs], replace(asked, **fields))
+
+    def refuse() -> Iterator[Any]:
+        raise CommitRefusedError(
+            f"{name} is damaged, and what it was chosen from has changed, so that it cannot be chosen "
+            "again as it was. `dino-assets verify` names the files; while it is the last round, "
+            "`dino-assets select --replace` chooses it anew."
+        )
+
+    now = {key: getattr(asked, key) for key in fields}
+    other = [f"{key} {was!r}, not {now[key]!r}" for key, was in fields.items() if was != now[key]]
+    inputs = {*recipe.inputs.items()} ^ {*draft.recipe.inputs.items()}
+    changed = name_some(sorted({spell_input(key) for key, _ in inputs})) or "the way of choosing"
+    if draft.recipe != recipe:
+        draft = replace(draft, recipe=recipe, produce=refuse)
+    elif not other:
+        return Round(draft)
+    why = f"with {', '.join(other)}" if other else f"before {changed} came or changed"
+    return Round(
+        draft,
+        f"{name} stands as it was chosen, {why}. Further tiles are a round of their own: "
+        f"{_next_round(rounds)}.",
+        has_other_settings=bool(other),
+    )
+
+
+def _next_round(rounds: CommittedTable) -> int:
+    return max((int(name.removeprefix("round-")) for name in rounds.drops), default=0) + 1

@@ -1,0 +1,96 @@
+"""What was paid for: the rounds whose tiles are never picked again, in whatever space they were chosen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from dino_assets.errors import CorruptObjectError
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.manifests import content_hash
+from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.objects import ObjectStore
+
+# What cannot be made again once its manifest is gone: people label by it, and later rounds count on it.
+RECORDS = ("selections",)
+
+
+@dataclass(frozen=True)
+class PaidRound:
+    """A round of this or another space, under the ``name`` that it has among a recipe's inputs."""
+
+    name: str
+    rounds: CommittedTable
+    manifest: Manifest
+
+    @property
+    def content(self) -> str:
+        """Identity of what was chosen in it."""
+        return content_hash(self.manifest)
+
+    def tile_ids(self) -> list[str]:
+        """The tiles it paid for.
+
+        Raises:
+            CorruptObjectError: its table is gone or altered; says how to make it again.
+        """
+        drop = str(self.manifest.recipe.output.drop)
+        return list(read_round(self.rounds, drop, ["tile_id"])["tile_id"].to_pylist())
+
+
+def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> list[PaidRound]:
+    """The rounds of this space before one, and all rounds of all other spaces.
+
+    Tiles are known by their ids, which carry the image's hash and the window: the same ground cut at
+    another side is another tile, so that spaces have tiles in common only where their sides are equal.
+    """
+    found = [
+        PaidRound(f"selections/{m.recipe.output.drop}", rounds, m)
+        for m in rounds.manifests
+        if str(m.recipe.output.drop) < before
+    ]
+    for space in list_spaces(store, "selections"):
+        if space != rounds.space:
+            others = open_table(store, "selections", space=space)
+            found += [
+                PaidRound(f"selections/{space}/{m.recipe.output.drop}", others, m)
+                for m in others.manifests
+            ]
+    return found
+
+
+def spell_input(name: str) -> str:
+    """A recipe's input as a person calls it: a drop, a round, a round of another space."""
+    words = name.split("/")
+    if words[0] != "selections" or len(words) == 1:
+        return name
+    return words[-1] + (f" of space {words[1]}" if len(words) == 3 else "")
+
+
+def read_round(rounds: CommittedTable, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A committed round's rows in memory.
+
+    Raises:
+        NotCommittedError: there is no such round.
+        CorruptObjectError: its table is gone or altered; says how to make it again.
+    """
+    try:
+        return rounds.read(name, list(columns) if columns else None)
+    except CorruptObjectError as err:
+        config = rounds.manifest(name).recipe.config
+        raise CorruptObjectError(
+            f"the tiles of {name} cannot be read: {err} That output is {name} of space "
+            f"{rounds.space}: choose it again as it was, with the weights and the tile side of that "
+            f"space: `{spell_command(config)}`.",
+            store=err.store,
+            key=err.key,
+        ) from err
+
+
+def spell_command(config: Mapping[str, Any]) -> str:
+    """The command that asks for a round of this configuration."""
+    words = sorted(config, key=lambda key: (key != "round", key))
+    flags = (f"--{key.removeprefix('n_').replace('_', '-')} {config[key]}" for key in words)
+    return f"dino-assets select {' '.join(flags)}"

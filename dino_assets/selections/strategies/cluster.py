@@ -1,0 +1,82 @@
+"""Picks by k-means clusters, a quota each."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dino_assets.numerics.farthest import walk_farthest
+from dino_assets.numerics.kmeans import fit_kmeans
+from dino_assets.selections.strategies.strategy import Picks, Pool, Reason
+
+
+def share_budget(budget: int, sizes: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Quotas (K,) in proportion to the clusters' ``sizes``, by largest remainder.
+
+    What was ``taken`` before counts as part of a cluster's share. While the budget lasts, every
+    cluster gets its first tile before any gets a second, the largest cluster first. A cluster that
+    holds more than its share already leaves less to the others, in proportion. No quota exceeds
+    what a cluster still has. Whole numbers throughout, so ties are ties: lowest index.
+    """
+    sizes, least = sizes.astype(np.int64), taken.astype(np.int64)
+    budget = min(budget, int((sizes - taken).sum()))
+    total = budget + int(taken.sum())
+    uncovered = np.flatnonzero((taken == 0) & (sizes > 0))
+    least[uncovered[np.argsort(-sizes[uncovered], kind="stable")][:budget]] = 1
+    shares = np.ones(len(sizes), bool)
+    while (is_above := shares & (total * sizes < least * sizes[shares].sum())).any():
+        shares &= ~is_above
+        total -= int(least[is_above].sum())
+    given, among = least.copy(), max(int(sizes[shares].sum()), 1)
+    given[shares], remainders = np.divmod(total * sizes[shares], among)
+    left = total - int(given[shares].sum())
+    given[np.flatnonzero(shares)[np.argsort(-remainders, kind="stable")[:left]]] += 1
+    return np.asarray(given - taken)
+
+
+@dataclass(frozen=True)
+class ClusterStrategy:
+    """K-means over the pool, a quota per cluster; a share of each quota by farthest points.
+
+    The rest, never less than its part, are the cluster's most central rows; they come first and
+    the farthest points start from them. Picks take turns, so that the first of all clusters come
+    before the second of any.
+    """
+
+    n_clusters: int
+    fps_ratio: float
+
+    def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
+        """Share the budget over clusters and pick inside each."""
+        # More clusters than tiles to give them leave regions out by size. With a cluster per tile
+        # the digits probe scores .84 instead of .70 at 20 labels, .92 instead of .89 at 50.
+        wanted = min(self.n_clusters, budget + len(pool.chosen))
+        clusters = fit_kmeans(pool.vectors, wanted, rng=rng)
+        count = len(clusters.centres)
+        sizes = np.bincount(clusters.labels, minlength=count)
+        taken = np.bincount(clusters.labels[pool.chosen], minlength=count)
+        quotas = share_budget(budget, sizes, taken)
+        # Rows by cluster, most central first; equal distances keep the order of the pool.
+        order = np.lexsort((clusters.squared, clusters.labels))
+        turns = []
+        for cluster, rows in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
+            picked = self._pick_inside(pool, cluster, rows, int(quotas[cluster]), clusters.squared)
+            turns += [(turn, -sizes[cluster], cluster, *pick) for turn, pick in enumerate(picked)]
+        turns.sort(key=lambda turn: turn[:3])
+        return Picks([turn[3] for turn in turns], [turn[4] for turn in turns], count)
+
+    def _pick_inside(
+        self, pool: Pool, cluster: int, rows: np.ndarray, quota: int, squared: np.ndarray
+    ) -> list[tuple[int, Reason]]:
+        by_distance = math.floor(self.fps_ratio * quota + 1e-9)  # 0.29 · 100 is below 29
+        central = rows[np.isin(rows, pool.open_rows, assume_unique=True)][: quota - by_distance]
+        picks = [(int(r), Reason("central", cluster, math.sqrt(squared[r]))) for r in central]
+        if not by_distance:
+            return picks
+        rows = np.sort(rows)  # ties inside the walk go to the lowest row of the pool
+        before = np.flatnonzero(np.isin(rows, np.r_[pool.chosen, central]))
+        found, distances = walk_farthest(pool.vectors[rows], by_distance, chosen=before)
+        for step, (row, distance) in enumerate(zip(rows[found], distances.tolist(), strict=True)):
+            is_first = step == 0 and not len(before)
+            picks.append((int(row), Reason("first" if is_first else "farthest", cluster, distance)))
+        return picks

@@ -1,0 +1,370 @@
+"""The only reader of the environment and of ``.env``; gives frozen records to everybody else."""
+
+import io
+import os
+import re
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.records import HubSettings, Settings, StorageSettings
+from dino_assets.settings.urls import checked_endpoint, expand_path, is_address, parse_url
+
+DEFAULT_MODEL = "facebook/dinov2-base"
+
+
+DEFAULT_STORAGE = "data"
+
+
+_MINIO_DEFAULT = "minioadmin"
+
+
+_TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
+
+
+class _Environment(BaseSettings):
+    """The variables we know, as they are spelled. An empty one counts as unset."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=True)
+
+    DINO_STORAGE: str | None = None
+    DINO_MODEL_ID: str = DEFAULT_MODEL
+    DINO_MODEL_REVISION: str | None = None
+    DINO_INBOX: str = "inbox"
+    DINO_IMAGE_ROOTS: str = ""
+    DINO_DEVICE: str = "auto"
+
+    USE_MINIO: bool | None = None
+    MINIO_ENDPOINT: str | None = None
+    MINIO_ACCESS_KEY: str | None = None
+    MINIO_SECRET_KEY: str | None = None
+    MINIO_REGION: str | None = None
+    EMBED_BUCKET: str = "embeds"
+    AZURE_STORAGE_CONNECTION_STRING: str | None = None
+
+    AWS_ACCESS_KEY_ID: str | None = None
+    AWS_SECRET_ACCESS_KEY: str | None = None
+    AWS_SESSION_TOKEN: str | None = None
+    AWS_PROFILE: str | None = None
+    AWS_REGION: str | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    AWS_ENDPOINT_URL: str | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    )
+
+    HF_ENDPOINT: str = "https://huggingface.co"
+    HF_HOME: str | None = None
+    HF_HUB_CACHE: str | None = None
+    HF_HUB_OFFLINE: str | None = Field(
+        default=None, validation_alias=AliasChoices("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+    HF_TOKEN: str | None = Field(
+        default=None, validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    )
+    HF_TOKEN_PATH: str | None = None
+    HF_HUB_DISABLE_IMPLICIT_TOKEN: str | None = None
+    XDG_CACHE_HOME: str = "~/.cache"
+
+    @property
+    def names_minio(self) -> bool:
+        """Any ``MINIO_*`` variable set means that S3 is wanted, whatever the others say."""
+        return any(
+            (self.MINIO_ENDPOINT, self.MINIO_ACCESS_KEY, self.MINIO_SECRET_KEY, self.MINIO_REGION)
+        )
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Find the project's folder: the nearest one upwards with a ``dagster.yaml``.
+
+    Without one, ``DAGSTER_HOME`` if it is set, else ``start`` itself.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dagster.yaml").is_file():
+            return folder
+    return dagster_home() or here
+
+
+def find_cache(root: Path | None = None) -> Path:
+    """Where copies are kept that can be made again: unpacked checkpoints, memory maps."""
+    return (root or find_root()) / ".cache"
+
+
+def dagster_home() -> Path | None:
+    """``DAGSTER_HOME``, which every Dagster command honours, if it is set."""
+    home = os.environ.get("DAGSTER_HOME")
+    return Path(home).resolve() if home else None
+
+
+def environment_with(**values: str) -> dict[str, str]:
+    """The environment for a child process, with some variables set."""
+    return {**os.environ, **values}
+
+
+def is_in_environment(name: str) -> bool:
+    """Tell whether the process environment (not ``.env``) carries a non-empty variable."""
+    return bool(os.environ.get(name))
+
+
+def load_settings(root: Path | None = None) -> Settings:
+    """Read the environment, then ``.env`` in the project's folder for what it leaves open.
+
+    Raises:
+        ConfigError: a variable has a value that cannot be read or work, or two of them contradict.
+    """
+    folder = root or find_root()
+    env = _read_environment(folder)
+    if "://" in env.DINO_INBOX:
+        parse_url(env.DINO_INBOX, what="inbox")
+    return Settings(
+        root=folder,
+        storage=_storage(env, folder),
+        model=env.DINO_MODEL_ID,
+        inbox=env.DINO_INBOX,
+        device=env.DINO_DEVICE,
+        model_revision=env.DINO_MODEL_REVISION,
+        image_roots=_image_roots(env.DINO_IMAGE_ROOTS, folder),
+    )
+
+
+def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
+    """Folders, separated as in PATH. One that is missing harms only a list that needs it."""
+    try:
+        folders = [expand_path(each.strip()) for each in text.split(os.pathsep) if each.strip()]
+    except ConfigError as err:
+        raise ConfigError(f"DINO_IMAGE_ROOTS: {err}") from None
+    return tuple(dict.fromkeys((root / folder).absolute() for folder in folders))
+
+
+def set_if_silent(root: Path, name: str, value: str) -> bool:
+    """Add a variable to ``.env`` unless it or the environment has it; tells whether it did."""
+    file = root / ".env"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if is_in_environment(name) or dotenv_values(stream=io.StringIO(text)).get(name):
+        return False
+    # Appended: whatever happens meanwhile, what was there stays.
+    with file.open("a", encoding="utf-8", newline="") as env:
+        env.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{name}={value}\n")
+    return True
+
+
+def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSettings:
+    """Storage settings for ``url`` (or the configured one), credentials from the environment."""
+    folder = root or find_root()
+    return _storage(_read_environment(folder), folder, url=url)
+
+
+def resolve_hub(root: Path | None = None) -> HubSettings:
+    """The Hub's settings as they are now; huggingface_hub itself reads them once, when imported.
+
+    Raises:
+        ConfigError: ``HF_TOKEN`` or the file of ``hf auth login`` cannot be a token, ``HF_ENDPOINT``
+            no address, or a folder no path.
+    """
+    folder = root or find_root()
+    env = _read_environment(folder)
+    home = (
+        _hub_path("HF_HOME", env.HF_HOME, folder)
+        if env.HF_HOME
+        else _hub_path("XDG_CACHE_HOME", env.XDG_CACHE_HOME, folder) / "huggingface"
+    )
+    if not is_address(env.HF_ENDPOINT) or re.search(r"[\s@?#]", env.HF_ENDPOINT):
+        raise ConfigError(
+            "HF_ENDPOINT is not an address like https://huggingface.co (a password has no place in it)"
+        )
+    is_offline = _is_on(env.HF_HUB_OFFLINE)
+    token = _checked_token(env.HF_TOKEN or "", "HF_TOKEN", advice="Copy it once more.")
+    token_file = None
+    if _is_on(env.HF_HUB_DISABLE_IMPLICIT_TOKEN):
+        token = None  # the library means HF_TOKEN with it too
+    elif token is None and not is_offline:
+        path = env.HF_TOKEN_PATH
+        token_file = _hub_path("HF_TOKEN_PATH", path, folder) if path else home / "token"
+        token = _read_token(token_file)
+    return HubSettings(
+        endpoint=env.HF_ENDPOINT.rstrip("/"),
+        home=home,
+        cache=_hub_path("HF_HUB_CACHE", env.HF_HUB_CACHE, folder)
+        if env.HF_HUB_CACHE
+        else home / "hub",
+        is_offline=is_offline,
+        token=token,
+        token_file=token_file,
+    )
+
+
+def _hub_path(variable: str, text: str, root: Path) -> Path:
+    try:
+        return (root / expand_path(os.path.expandvars(text))).absolute()
+    except ConfigError as err:
+        raise ConfigError(f"{variable}: {err}") from None
+
+
+def _read_token(file: Path) -> str | None:
+    what = "the token file of `hf auth login` (HF_HOME/token, or HF_TOKEN_PATH)"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError:
+        text = "\0"  # outside the handler: the error carries the file's content
+    except OSError as err:
+        raise ConfigError(
+            f"{what} cannot be read ({err.strerror}). Let it be read, or set HF_TOKEN."
+        ) from None
+    return _checked_token(text, what, advice="Log in once more, or set HF_TOKEN.")
+
+
+def _checked_token(text: str, what: str, *, advice: str) -> str | None:
+    token = text.strip()
+    if not all("!" <= letter <= "~" for letter in token):
+        # Said here: the HTTP client would refuse the header and quote it.
+        raise ConfigError(f"{what} has characters that no token has. {advice}")
+    return token or None
+
+
+def _is_on(switch: str | None) -> bool:
+    return (switch or "").upper() in _TRUE
+
+
+def _read_environment(folder: Path) -> _Environment:
+    try:
+        _refuse_interpolation(folder / ".env")
+        _refuse_disagreement(folder / ".env")
+        return _Environment(_env_file=folder / ".env")  # type: ignore[call-arg]
+    except UnicodeDecodeError:
+        raise ConfigError(".env is not UTF-8 text. Save it as UTF-8.") from None
+    except ValidationError as err:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors())
+        # pydantic's own message repeats the input, which may be a secret.
+        raise ConfigError(f"cannot read the environment or .env: {problems}") from None
+
+
+def _refuse_interpolation(file: Path) -> None:
+    # Reading it literally is no way out: `dagster dev` loads the same file first, and interpolates.
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if "${" not in text:
+        return
+    written = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    replaced = dotenv_values(stream=io.StringIO(text))
+    changed = [name for name, value in written.items() if replaced.get(name) != value]
+    if ours := [name for name in changed if name in _variables()]:
+        raise ConfigError(
+            f"{', '.join(ours)} in .env: the value has a ${{…}}, which would be replaced when the "
+            "file is read. Set the variable in the environment instead, or write the value out."
+        )
+
+
+def _refuse_disagreement(file: Path) -> None:
+    """Dagster's commands let ``.env`` win over the environment, every other program does not.
+
+    So an exported model would be ignored by one half of our commands, and data written elsewhere.
+    """
+    written = dotenv_values(file) if file.is_file() else {}
+    started = _environment_at_start()
+    torn = [
+        name
+        for name, value in written.items()
+        if value is not None
+        and name in _variables()
+        and {os.environ.get(name) or value, started.get(name) or value} != {value}
+    ]
+    if torn:
+        raise ConfigError(
+            f"{', '.join(torn)}: the environment and .env say different things, and Dagster's own "
+            "commands would follow .env. Unset the variable, or take it out of .env."
+        )
+
+
+def _environment_at_start() -> dict[str, str]:
+    """The process's environment before Dagster put ``.env`` into it, where the system keeps it."""
+    try:
+        pairs = Path("/proc/self/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return {}
+    kept = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    # What somebody took out since is out.
+    return {name: value for name, value in kept.items() if name in os.environ}
+
+
+def _variables() -> set[str]:
+    """Every variable we know, in all its spellings."""
+    names = set(_Environment.model_fields)
+    for known in _Environment.model_fields.values():
+        if isinstance(known.validation_alias, AliasChoices):
+            names.update(str(choice) for choice in known.validation_alias.choices)
+    return names
+
+
+def _storage(env: _Environment, root: Path, *, url: str | None = None) -> StorageSettings:
+    """Credentials and endpoint for an address, both checked: Dagster shows them from here on."""
+    where = url or env.DINO_STORAGE or _implied_url(env)
+    scheme = parse_url(where).scheme
+    if scheme == "memory":
+        raise ConfigError(
+            f"storage {where!r} would be gone when the process ends: use a folder, s3://bucket, "
+            "minio://bucket or az://…"
+        )
+    if scheme == "az":
+        if not env.AZURE_STORAGE_CONNECTION_STRING:
+            raise ConfigError(
+                f"storage {where!r} needs AZURE_STORAGE_CONNECTION_STRING. Copy it from the storage "
+                "account's 'Access keys' page into the environment or .env."
+            )
+        return StorageSettings(
+            url=where, root=root, azure_connection_string=env.AZURE_STORAGE_CONNECTION_STRING
+        )
+    if scheme == "minio" or (scheme == "s3" and env.names_minio and not env.AWS_ACCESS_KEY_ID):
+        return StorageSettings(
+            url=where,
+            root=root,
+            endpoint=_endpoint(env.MINIO_ENDPOINT or "localhost:9000", url=where),
+            region=env.MINIO_REGION or env.AWS_REGION or "us-east-1",
+            access_key=env.MINIO_ACCESS_KEY or _MINIO_DEFAULT,
+            secret_key=env.MINIO_SECRET_KEY or _MINIO_DEFAULT,
+            variables={"access_key": "MINIO_ACCESS_KEY", "secret_key": "MINIO_SECRET_KEY"},
+        )
+    if scheme == "s3":
+        return StorageSettings(
+            url=where,
+            root=root,
+            endpoint=_endpoint(env.AWS_ENDPOINT_URL, url=where),
+            region=env.AWS_REGION,
+            access_key=env.AWS_ACCESS_KEY_ID,
+            secret_key=env.AWS_SECRET_ACCESS_KEY,
+            session_token=env.AWS_SESSION_TOKEN,
+            profile=env.AWS_PROFILE,
+            variables={
+                "access_key": "AWS_ACCESS_KEY_ID",
+                "secret_key": "AWS_SECRET_ACCESS_KEY",
+                "session_token": "AWS_SESSION_TOKEN",
+            },
+        )
+    return StorageSettings(url=where, root=root)
+
+
+def _implied_url(env: _Environment) -> str:
+    """What the documents' variables mean when ``DINO_STORAGE`` is silent."""
+    if env.USE_MINIO is False:
+        if env.names_minio:
+            raise ConfigError(
+                "USE_MINIO is false but MINIO_* variables are set. Unset one side, or name the "
+                "place with DINO_STORAGE."
+            )
+        return f"az://{env.EMBED_BUCKET}"
+    if env.USE_MINIO or env.names_minio:
+        return f"minio://{env.EMBED_BUCKET}"
+    return DEFAULT_STORAGE
+
+
+def _endpoint(endpoint: str | None, *, url: str) -> str | None:
+    return checked_endpoint(normalise_endpoint(endpoint), url=url) if endpoint else None
+
+
+def normalise_endpoint(endpoint: str) -> str:
+    """Add ``http://`` where the scheme is missing, as in the documents' ``localhost:9000``."""
+    return (endpoint if "://" in endpoint else f"http://{endpoint}").rstrip("/")

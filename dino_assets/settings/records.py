@@ -1,0 +1,51 @@
+"""Frozen records of what the environment and ``.env`` say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    """Where results live and how to get in. Secrets stay out of ``repr``."""
+
+    url: str
+    root: Path
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    profile: str | None = None
+    azure_connection_string: str | None = field(default=None, repr=False)
+    # Which variable each secret comes from, for who shows names instead of values (the UI).
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the environment and ``.env`` may say, read once."""
+
+    root: Path
+    storage: StorageSettings
+    model: str
+    inbox: str
+    device: str
+    model_revision: str | None = None
+    image_roots: tuple[Path, ...] = ()  # a list may name files in these folders too
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """The Hugging Face Hub as the environment or ``.env`` name it."""
+
+    endpoint: str
+    home: Path
+    cache: Path
+    is_offline: bool
+    token: str | None = field(repr=False)
+    token_file: Path | None = None  # where it was, or would have been; None where nobody may look

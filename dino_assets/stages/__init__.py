@@ -1,1 +1,0 @@
-"""Joins computing and storing, without Dagster: read, compute, put parts, resume."""

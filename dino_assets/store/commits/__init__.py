@@ -1,0 +1,1 @@
+"""The commit protocol: recipes, parts, receipts, manifests, tables."""

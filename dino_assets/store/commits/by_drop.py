@@ -1,0 +1,69 @@
+"""Committing several drops in one go: sorted, one failure does not stop the others."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from dino_assets.errors import DropsFailedError
+from dino_assets.store.commits.protocol import Committed, Draft
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+class DropDrafts:
+    """What a partitioned stage returns: one draft per drop, made when its turn comes.
+
+    Iterable any number of times and not a generator, which Dagster would take for an op's outputs.
+    """
+
+    def __init__(self, drops: Iterable[str], make: Callable[[str], Draft]) -> None:
+        self.drops = tuple(sorted(set(drops)))
+        self.make = make
+
+    def __iter__(self) -> Iterator[tuple[str, Draft]]:
+        return ((drop, self.make(drop)) for drop in self.drops)
+
+
+@dataclass(frozen=True)
+class DropOutcome:
+    """How one drop ended."""
+
+    drop: str
+    committed: Committed | None
+    error: Exception | None
+    seconds: float
+
+
+def commit_drops(store: ObjectStore, drafts: DropDrafts) -> Iterator[DropOutcome]:
+    """Commit drop by drop, in sorted order, and say how each ended; never raises for a drop."""
+    for drop in drafts.drops:
+        started = time.perf_counter()
+        committed: Committed | None = None
+        error: Exception | None = None
+        try:
+            committed = commit(store, drafts.make(drop))
+        except Exception as err:  # whatever a drop did, the others are not to blame
+            log.exception("drop %s failed", drop)
+            error = err
+        yield DropOutcome(drop, committed, error, time.perf_counter() - started)
+
+
+def raise_failures(asset: str, outcomes: list[DropOutcome]) -> None:
+    """End a run that had failures with one error that names them all.
+
+    Raises:
+        DropsFailedError: at least one drop failed.
+    """
+    failures = {o.drop: o.error for o in outcomes if o.error is not None}
+    if not failures:
+        return
+    lines = "\n".join(f"  {drop}: {type(err).__name__}: {err}" for drop, err in failures.items())
+    done = len(outcomes) - len(failures)
+    raise DropsFailedError(
+        f"{asset}: {len(failures)} of {len(outcomes)} drops failed, {done} are committed and will be "
+        f"reused by the next run:\n{lines}",
+        failures=failures,
+    )

@@ -1,0 +1,63 @@
+"""Committed outputs by asset and drop, and their files."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from dino_assets.errors import NotCommittedError
+from dino_assets.store.commits.manifests import read_manifests
+from dino_assets.store.commits.parts import fetch_part
+from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.objects import ObjectStore
+
+ASSETS = ("weights", "images", "tiles", "embeddings", "projections", "selections")
+
+
+def find_outputs(
+    store: ObjectStore, asset: str, drop: str | None = None, *, space: str | None = None
+) -> list[Manifest]:
+    """The committed outputs of an asset for one drop (or for all drops together), in every space or in one.
+
+    Raises:
+        NotCommittedError: there is none; says which there are.
+    """
+    keys = sorted(info.key for info in store.list(f"manifests/{asset}"))
+    wanted = [key for key in keys if key.endswith(f"/{drop or '_'}.json")]
+    if space:
+        wanted = [key for key in wanted if key.split("/")[2] == space]
+    found = read_manifests(store, wanted)
+    if not found:
+        names = sorted({key.rpartition("/")[2].removesuffix(".json") for key in keys} - {"_"})
+        known = f"It is made for: {', '.join(names[:20])}." if names else "Materialise it first."
+        if asset not in ASSETS:
+            known = f"Assets are: {', '.join(ASSETS)}."
+        of = f" of drop {drop!r}" if drop else ""
+        raise NotCommittedError(f"{asset!r}{of} is not in store {store.url!r}. {known}")
+    return found
+
+
+def export_files(
+    store: ObjectStore,
+    asset: str,
+    drop: str | None = None,
+    *,
+    folder: Path,
+    space: str | None = None,
+) -> Iterator[Path]:
+    """Write the files of an output under their own names, and its table as ``<asset>-<n>.parquet``."""
+    found = find_outputs(store, asset, drop, space=space)
+    for manifest in found:
+        # Several spaces have files of the same names.
+        place = folder / str(manifest.recipe.output.space) if len(found) > 1 else folder
+        numbers = count()
+        for part in manifest.parts:
+            path = place / (part.name or f"{asset}-{next(numbers)}.parquet")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fetch_part(store, part, path)
+            yield path
+
+
+def list_spaces(store: ObjectStore, asset: str) -> list[str]:
+    """The embedding spaces in which something of an asset is committed."""
+    keys = (info.key.split("/") for info in store.list(f"manifests/{asset}"))
+    return sorted({key[2] for key in keys if len(key) == 4})

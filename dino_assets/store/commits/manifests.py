@@ -1,0 +1,145 @@
+"""The commit protocol: an output is absent or complete.
+
+    parts/<asset>/<drop>/<sha256>.<ext>          immutable, named by content, put first
+    receipts/<asset>/<space>/<drop>/<shard>.json a finished shard of an unfinished output (receipts.py)
+    manifests/<asset>/<space>/<drop>.json        put last, in one request: now the output exists
+
+``_`` stands for "no space" and "not per drop" (no drop's name can start with it). Nothing is renamed
+and nothing relies on conditional PUT, which many S3 servers get wrong. ``commit`` is the only
+function that writes manifests, in Dagster, the CLI and the service alike.
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from dino_assets.errors import (
+    NotCommittedError,
+    ObjectNotFoundError,
+)
+from dino_assets.store.commits.protocol import (
+    Manifest,
+    OutputId,
+    Recipe,
+)
+from dino_assets.store.commits.sealing import (
+    corrupt,
+    digest,
+    is_json,
+    part_fields,
+    read_parts,
+    seal,
+    unseal,
+)
+from dino_assets.store.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+_READERS = 16
+
+
+def manifest_key(output: OutputId) -> str:
+    """Where an output's manifest lives."""
+    return f"{manifest_prefix(output.asset, output.space)}{output.drop or '_'}.json"
+
+
+def manifest_prefix(asset: str, space: str | None) -> str:
+    """Where all manifests of one asset in one space live."""
+    return f"manifests/{asset}/{space or '_'}/"
+
+
+def read_manifest(store: ObjectStore, output: OutputId) -> Manifest:
+    """The manifest of a committed output.
+
+    Raises:
+        NotCommittedError: nobody has made it.
+        CorruptObjectError: its bytes are not what was written.
+    """
+    key = manifest_key(output)
+    try:
+        data = store.get(key)
+    except ObjectNotFoundError:
+        raise NotCommittedError(
+            f"{output} is not in store {store.url!r}. Materialise it first."
+        ) from None
+    return parse_manifest(data, store=store.url, key=key)
+
+
+def find_manifest(store: ObjectStore, output: OutputId) -> Manifest | None:
+    """The manifest of an output, or None when there is none."""
+    try:
+        return read_manifest(store, output)
+    except NotCommittedError:
+        return None
+
+
+def list_manifests(store: ObjectStore, asset: str, space: str | None = None) -> list[Manifest]:
+    """All committed outputs of an asset in a space, sorted by drop: one LIST, then parallel GETs."""
+    listed = store.list(manifest_prefix(asset, space))
+    manifests = read_manifests(store, [info.key for info in listed if is_json(info.key)])
+    # Not in the order of keys: "a-1.json" comes before "a.json".
+    return sorted(manifests, key=lambda manifest: manifest.recipe.output.drop or "")
+
+
+def read_manifests(store: ObjectStore, keys: Sequence[str]) -> list[Manifest]:
+    """Manifests by key, in order; those deleted in the meantime are left out."""
+
+    def read(key: str) -> Manifest | None:
+        try:
+            return parse_manifest(store.get(key), store=store.url, key=key)
+        except ObjectNotFoundError:
+            return None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [found for found in pool.map(read, keys) if found is not None]
+
+
+def content_hash(manifest: Manifest) -> str:
+    """Identity of an output's content: equal for equal parts, whatever recipe led there."""
+    return digest([[part.sha256, part.rows, part.name] for part in manifest.parts])
+
+
+def dump_manifest(manifest: Manifest) -> bytes:
+    """Canonical JSON that carries its own sha256."""
+    return seal(
+        recipe_fields(manifest.recipe)
+        | {
+            "bytes": manifest.bytes,
+            "facts": dict(manifest.facts),
+            "parts": part_fields(manifest.parts),
+            "rows": manifest.rows,
+        }
+    )
+
+
+def parse_manifest(data: bytes, *, store: str, key: str) -> Manifest:
+    """Read a manifest back.
+
+    Raises:
+        CorruptObjectError: not ours, altered since, or of another output.
+    """
+    body = unseal(data, store=store, key=key)
+    try:
+        output = OutputId(body["asset"], body["drop"], body["space"])
+        recipe = Recipe(output, body["code_version"], body["config"], body["inputs"])
+        manifest = Manifest(recipe, read_parts(body), body["facts"])
+    except (KeyError, TypeError):
+        raise corrupt(store=store, key=key, found="it is no manifest") from None
+    if key != manifest_key(output):
+        raise corrupt(store=store, key=key, found=f"it is the manifest of {output}")
+    return manifest
+
+
+def recipe_fields(recipe: Recipe) -> dict[str, Any]:
+    """Give a recipe as JSON fields, which two recipes are compared by."""
+    output = recipe.output
+    return {
+        "asset": output.asset,
+        "drop": output.drop,
+        "space": output.space,
+        "code_version": recipe.code_version,
+        "config": dict(recipe.config),
+        "inputs": dict(recipe.inputs),
+    }

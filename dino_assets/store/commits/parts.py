@@ -1,0 +1,141 @@
+"""Parts: immutable objects named by their content, put, read back verified, looked for."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dino_assets.errors import CommitRefusedError, CorruptObjectError, ObjectNotFoundError
+from dino_assets.store.commits.protocol import LocalFile, OutputId, Part
+from dino_assets.store.objects import FILE_CHUNK_BYTES, ObjectStore
+
+_RANGE_BYTES = 32 * 2**20
+
+
+def part_key(output: OutputId, sha256: str, suffix: str) -> str:
+    """Where a part with this content lives."""
+    return f"parts/{output.asset}/{output.drop or '_'}/{sha256}{suffix}"
+
+
+def put_part(
+    store: ObjectStore, output: OutputId, data: bytes, *, rows: int, suffix: str = ".parquet"
+) -> Part:
+    """Put one part under the name its content gives it."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = part_key(output, sha256, suffix)
+    store.put(key, data)
+    return Part(key, sha256, len(data), rows)
+
+
+def put_local_file(store: ObjectStore, output: OutputId, file: LocalFile) -> Part:
+    """Put a file under its hash, reading it once; bytes of another hash never reach the key.
+
+    Raises:
+        CommitRefusedError: the file changed or vanished since it was hashed.
+    """
+    key = part_key(output, file.sha256, Path(file.name).suffix)
+    try:
+        with file.path.open("rb") as opened:
+            chunks = _checked_chunks(opened, file)
+            if file.bytes <= FILE_CHUNK_BYTES:
+                store.put(key, b"".join(chunks))
+            else:
+                store.put_chunks(key, chunks)
+    except FileNotFoundError:
+        raise CommitRefusedError(
+            f"{output}: {file.name!r} vanished before it was stored. Run again."
+        ) from None
+    return Part(key, file.sha256, file.bytes, name=file.name)
+
+
+def _checked_chunks(opened: BinaryIO, file: LocalFile) -> Iterator[bytes]:
+    read = hashlib.sha256()
+    while chunk := opened.read(FILE_CHUNK_BYTES):
+        read.update(chunk)
+        yield chunk
+    if read.hexdigest() != file.sha256 or opened.tell() != file.bytes:
+        raise CommitRefusedError(f"{file.name!r} changed while it was being stored. Run again.")
+
+
+def read_part(store: ObjectStore, part: Part) -> bytes:
+    """A part's bytes, verified.
+
+    Raises:
+        CorruptObjectError: it is gone, or its sha256 is not the one committed.
+    """
+    try:
+        data = store.get(part.key)
+    except ObjectNotFoundError:
+        raise _gone(store, part) from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != part.sha256:
+        raise _altered(store, part, found)
+    return data
+
+
+def verify_part(store: ObjectStore, part: Part) -> None:
+    """Check a part of any size against its sha256, in constant memory.
+
+    Raises:
+        CorruptObjectError: it is gone, or its sha256 is not the one committed.
+    """
+    read = hashlib.sha256()
+    try:
+        size = store.head(part.key).bytes
+        for start in range(0, size, _RANGE_BYTES):
+            read.update(store.get_range(part.key, start=start, length=_RANGE_BYTES))
+    except ObjectNotFoundError:
+        raise _gone(store, part) from None
+    if read.hexdigest() != part.sha256:
+        raise _altered(store, part, read.hexdigest())
+
+
+def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
+    """Copy a part of any size to a local file, in constant memory, verified.
+
+    Raises:
+        CorruptObjectError: it is gone, or its sha256 is not the one committed; the file is removed.
+    """
+    read = hashlib.sha256()
+    try:
+        with path.open("wb") as file:
+            for start in range(0, part.bytes, _RANGE_BYTES):
+                data = store.get_range(part.key, start=start, length=_RANGE_BYTES)
+                read.update(data)
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except ObjectNotFoundError:
+        path.unlink()
+        raise _gone(store, part) from None
+    if read.hexdigest() != part.sha256:
+        path.unlink()
+        raise _altered(store, part, read.hexdigest())
+
+
+def _gone(store: ObjectStore, part: Part) -> CorruptObjectError:
+    return CorruptObjectError(
+        f"part {part.key!r} of a committed output is gone from store {store.url!r}. Open the table "
+        "again if it was replaced meanwhile; else materialise that output again.",
+        store=store.url,
+        key=part.key,
+    )
+
+
+def _altered(store: ObjectStore, part: Part, found: str) -> CorruptObjectError:
+    called = f", {part.name!r}," if part.name else ""
+    return CorruptObjectError(
+        f"part {part.key!r} in store {store.url!r}{called} has sha256 {found[:16]}…, committed was "
+        f"{part.sha256[:16]}…. Run `dino-assets verify --repair`, then materialise again.",
+        store=store.url,
+        key=part.key,
+    )
+
+
+def is_there(store: ObjectStore, part: Part) -> bool:
+    """Tell whether a part is in the store, in its full size."""
+    try:
+        return store.head(part.key).bytes == part.bytes
+    except ObjectNotFoundError:
+        return False

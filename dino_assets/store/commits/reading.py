@@ -1,0 +1,122 @@
+"""The lazy handle that readers of a table get: manifests first, rows when asked."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from dino_assets.errors import NotCommittedError
+from dino_assets.store.commits import tables
+from dino_assets.store.commits.manifests import list_manifests, manifest_key, read_manifests
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.protocol import Manifest, OutputId, Part
+from dino_assets.store.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class CommittedTable:
+    """What is committed of one asset in one space, sorted by drop; ``unmade`` drops are named.
+
+    Holds manifests only. Rows are read part by part and verified on the way, so a reader needs the
+    memory of one part whatever the table's size.
+    """
+
+    store: ObjectStore
+    asset: str
+    space: str | None
+    manifests: tuple[Manifest, ...]
+    unmade: tuple[str, ...] = ()
+
+    @property
+    def drops(self) -> tuple[str, ...]:
+        """The drops that are committed."""
+        return tuple(m.recipe.output.drop for m in self.manifests if m.recipe.output.drop)
+
+    @property
+    def rows(self) -> int:
+        """Rows over all drops."""
+        return sum(manifest.rows for manifest in self.manifests)
+
+    def manifest(self, drop: str | None) -> Manifest:
+        """The manifest of one drop.
+
+        Raises:
+            NotCommittedError: that drop is not committed.
+        """
+        for manifest in self.manifests:
+            if manifest.recipe.output.drop == drop:
+                return manifest
+        output = OutputId(self.asset, drop, self.space)
+        raise NotCommittedError(
+            f"{output} is not in store {self.store.url!r}. Materialise {self.asset!r} for drop "
+            f"{drop!r} first."
+        )
+
+    def parts(self, columns: list[str] | None = None) -> Iterator[tuple[Manifest, pa.Table]]:
+        """Verified tables, part by part, with the manifest each belongs to."""
+        for manifest in self.manifests:
+            for part in _table_parts(manifest):
+                yield manifest, tables.decode(read_part(self.store, part), columns)
+
+    def read(self, drop: str | None = None, columns: list[str] | None = None) -> pa.Table:
+        """One drop's rows (or an unpartitioned table's) in memory.
+
+        Raises:
+            NotCommittedError: it is not committed, or holds files only.
+            CorruptObjectError: a part is not what was committed.
+        """
+        manifest = self.manifest(drop)
+        parts = _table_parts(manifest)
+        if not parts:
+            raise NotCommittedError(f"{manifest.recipe.output} holds files, not a table")
+        return pa.concat_tables(
+            tables.decode(read_part(self.store, part), columns) for part in parts
+        )
+
+
+@dataclass(frozen=True)
+class SpacedTable:
+    """An asset whose outputs live in embedding spaces: name one, then read."""
+
+    store: ObjectStore
+    asset: str
+    drops: tuple[str, ...] | None = None
+    registered: tuple[str, ...] = ()
+
+    def in_space(self, space: str) -> CommittedTable:
+        """What is committed in one space. Drops without it are in ``unmade``."""
+        return open_table(
+            self.store, self.asset, space=space, drops=self.drops, registered=self.registered
+        )
+
+
+def _table_parts(manifest: Manifest) -> list[Part]:
+    # A part with a name is a file that was stored beside the table.
+    return [part for part in manifest.parts if part.name is None]
+
+
+def open_table(
+    store: ObjectStore,
+    asset: str,
+    *,
+    space: str | None = None,
+    drops: Iterable[str] | None = None,
+    registered: Iterable[str] = (),
+) -> CommittedTable:
+    """A handle on what is committed: all of it, or of the drops named.
+
+    Drops among ``drops`` or ``registered`` that nobody has made are listed in ``unmade``, never an
+    error: whoever needs one of them asks for it and is told.
+    """
+    wanted = set(registered)
+    if drops is None:
+        manifests = list_manifests(store, asset, space)
+    else:
+        named = set(drops)
+        wanted |= named
+        outputs = [OutputId(asset, drop, space) for drop in sorted(named)]
+        manifests = read_manifests(store, [manifest_key(output) for output in outputs])
+    made = {m.recipe.output.drop for m in manifests}
+    return CommittedTable(
+        store, asset, space, tuple(manifests), tuple(sorted(wanted - made - {None}))
+    )

@@ -1,0 +1,83 @@
+"""Canonical JSON that carries its own sha256: what manifests and receipts are written in."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dino_assets.errors import CorruptObjectError
+from dino_assets.store.commits.protocol import Part
+
+FORMAT = 1
+
+
+def is_json(key: str) -> bool:
+    """Tell ours from what a file manager leaves (.DS_Store, ._flight-1.json)."""
+    return key.endswith(".json") and not key.rpartition("/")[2].startswith(".")
+
+
+def part_fields(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
+    """Parts as JSON."""
+    return [
+        {"key": p.key, "sha256": p.sha256, "bytes": p.bytes, "rows": p.rows}
+        | ({"name": p.name} if p.name else {})
+        for p in parts
+    ]
+
+
+def read_parts(body: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Parts from JSON."""
+    return tuple(Part(**fields) for fields in body["parts"])
+
+
+def canonical(value: Any) -> bytes:
+    """One spelling for equal JSON values.
+
+    Raises:
+        TypeError, ValueError: JSON has no such value.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":")).encode()
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON value."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def seal(body: Mapping[str, Any]) -> bytes:
+    """A body with its format and its sha256, indented for the person who opens it at night."""
+    plain = _plain(dict(body) | {"format": FORMAT})
+    sealed = plain | {"sha256": digest(plain)}
+    return json.dumps(sealed, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def unseal(data: bytes, *, store: str, key: str) -> dict[str, Any]:
+    """The body that ``seal`` was given.
+
+    Raises:
+        CorruptObjectError: a single byte is not what ``seal`` wrote.
+    """
+    try:
+        body: dict[str, Any] = json.loads(data)
+        del body["sha256"]
+        is_whole = body["format"] == FORMAT and seal(body) == data
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+        is_whole = False
+    if not is_whole:
+        raise corrupt(store=store, key=key, found=f"{len(data)} bytes that were not written here")
+    return body
+
+
+def corrupt(*, store: str, key: str, found: str) -> CorruptObjectError:
+    """The error for a manifest or receipt that is not what was committed."""
+    return CorruptObjectError(
+        f"{key!r} in store {store!r} is not what was committed: {found}. Run `dino-assets verify "
+        "--repair`, then materialise that output again.",
+        store=store,
+        key=key,
+    )
+
+
+def _plain(value: Any) -> Any:
+    # Twice through JSON: it turns keys into strings, and 2 < 10 but "10" < "2" when they are sorted.
+    return json.loads(json.dumps(value, allow_nan=False))

@@ -1,0 +1,115 @@
+"""Verification of the store: every object read back, what is bad named or given up."""
+
+import contextlib
+from collections.abc import Container, Iterator, Sequence
+
+from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
+from dino_assets.store.commits.manifests import read_manifests
+from dino_assets.store.commits.parts import verify_part
+from dino_assets.store.commits.protocol import Part
+from dino_assets.store.objects import ObjectInfo, ObjectStore
+from dino_assets.store.upkeep.collecting import list_json_objects, read_receipts
+
+
+def verify(
+    store: ObjectStore, *, should_repair: bool = False, records: Container[str] = ()
+) -> Iterator[CorruptObjectError]:
+    """Read every manifest, receipt and part, and yield what is wrong and what was done about it.
+
+    With ``should_repair`` a manifest or receipt that is bad or has a bad part is deleted: its output
+    is then absent, and the next run makes it again. Parts are left, since a writer may be putting a
+    good one in place of a bad one right now.
+
+    The manifests of assets in ``records`` are never deleted: they say what cannot be found out again.
+    Their bad parts are, so that the next commit of that recipe makes them again.
+    """
+    verdicts: dict[Part, CorruptObjectError | None] = {}
+    for info in sorted(list_json_objects(store, "manifests"), key=lambda info: info.key):
+        parts: Sequence[Part] = ()
+        try:
+            manifests = read_manifests(store, [info.key])
+        except CorruptObjectError as err:
+            faults = [err]
+        else:
+            parts = [part for m in manifests for part in m.parts]
+            faults = _faults(store, parts, verdicts)
+        if should_repair and info.key.split("/")[1] in records:
+            yield from (_spared(store, info.key, parts, fault) for fault in faults)
+        else:
+            yield from _repaired(store, info, faults, should_repair)
+    for info, receipt in read_receipts(store):
+        if isinstance(receipt, CorruptObjectError):
+            faults = [receipt]
+        else:
+            faults = _faults(store, receipt.parts, verdicts)
+        yield from _repaired(store, info, faults, should_repair)
+
+
+def _faults(
+    store: ObjectStore, parts: Sequence[Part], verdicts: dict[Part, CorruptObjectError | None]
+) -> list[CorruptObjectError]:
+    # A receipt's parts are usually a manifest's too: each is read once.
+    for part in parts:
+        if part not in verdicts:
+            try:
+                verify_part(store, part)
+                verdicts[part] = None
+            except CorruptObjectError as err:
+                verdicts[part] = err
+    return [fault for part in parts if (fault := verdicts[part]) is not None]
+
+
+def _repaired(
+    store: ObjectStore, info: ObjectInfo, faults: list[CorruptObjectError], should_repair: bool
+) -> list[CorruptObjectError]:
+    if faults and should_repair:
+        with contextlib.suppress(ObjectNotFoundError):
+            if _is_same(store.head(info.key), info):
+                store.delete(info.key)
+                return [_with(fault, f"Deleted {info.key!r}: run it again.") for fault in faults]
+    return faults
+
+
+def _spared(
+    store: ObjectStore, manifest: str, parts: Sequence[Part], fault: CorruptObjectError
+) -> CorruptObjectError:
+    """Repair what a record has lost without losing the record."""
+    if fault.key == manifest:
+        return _with(
+            fault,
+            "It is a record that cannot be made again, so it was left: put it back from a backup, or "
+            "delete it yourself once nobody needs to know what it said.",
+        )
+    if not any(part.key == fault.key and _give_up(store, part) for part in parts):
+        return fault
+    return _with(
+        fault,
+        f"The part is given up and {manifest!r} kept, which is a record: run that output again to "
+        "have the part again.",
+    )
+
+
+def _give_up(store: ObjectStore, part: Part) -> bool:
+    """Delete a bad part, unless a writer has put a good one there since; tells whether it is gone."""
+    try:
+        seen = store.head(part.key)
+        try:
+            verify_part(store, part)
+        except CorruptObjectError:
+            if _is_same(store.head(part.key), seen):
+                store.delete(part.key)
+                return True
+    except ObjectNotFoundError:
+        return True
+    return False
+
+
+def _with(fault: CorruptObjectError, done: str) -> CorruptObjectError:
+    return CorruptObjectError(f"{fault} {done}", store=fault.store, key=fault.key)
+
+
+def _is_same(one: ObjectInfo, other: ObjectInfo) -> bool:
+    # A writer may have replaced it since it was listed. Some servers list with milliseconds and
+    # answer HEAD in whole seconds.
+    seconds = {info.modified.replace(microsecond=0) for info in (one, other)}
+    return one.etag == other.etag and len(seconds) == 1

@@ -1,0 +1,1 @@
+"""Tiles: the square windows of images that the model sees."""

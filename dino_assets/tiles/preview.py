@@ -1,0 +1,83 @@
+"""The grid over one photograph, drawn: what the asset *tiles* would cut, without a drop or a store."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dino_assets.drops.sources.folders import FolderSource, show_name
+from dino_assets.errors import ConfigError, SourceError
+from dino_assets.images.decoding import decode_image
+from dino_assets.images.mosaics import is_mosaic
+from dino_assets.images.places import SCALED
+from dino_assets.images.rows import Reading, examine_photo
+from dino_assets.tiles import grid as tiling
+from dino_assets.tiles.preview_picture import draw_grid
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A picture of a grid (PNG), and the grid in a sentence."""
+
+    sentence: str
+    picture: bytes = field(repr=False)
+
+
+def preview_tiles(
+    image: Path,
+    *,
+    side_px: int,
+    patch_px: int = 1,
+    side_m: float | None = None,
+    overlap: float = tiling.OVERLAP,
+    ground_m: float | None = None,
+) -> Preview:
+    """Draw the tiles of one photograph.
+
+    Raises:
+        SourceError: the file cannot be read.
+        UnusableImageError: it is no usable photograph.
+        ConfigError: no such grid.
+    """
+    grid = tiling.make_grid(side_px, overlap=overlap, patch_px=patch_px, side_m=side_m)
+    if not image.parent.is_dir():
+        raise SourceError(f"cannot read {str(image)!r}: there is no such folder")
+    data = FolderSource(image.parent.resolve(), shown=str(image.parent)).read(show_name(image.name))
+    if is_mosaic(data):
+        raise ConfigError(
+            f"{image.name!r} is a mosaic: register it as a drop; `tiles` says how many it cuts"
+        )
+    row, _ = examine_photo(image.name, data, Reading(ground_m=ground_m))
+    has_scale = row["place_quality"] in SCALED
+    width, height = row["width"], row["height"]
+    fitted = tiling.fit_grid(grid, width, height, gsd_m=row["gsd_m"] if has_scale else None)
+    windows = tiling.cut_windows(width, height, fitted)
+    is_whole = tiling.is_whole(width, height, fitted)
+    across, down = (len(np.unique(windows[:, axis])) for axis in (0, 1))
+    size = f"{fitted.side_px} px" if not is_whole else "the whole picture"
+    if side_m is not None:
+        size += f" ({side_m:g} m)" if has_scale else ", since its scale is not known"
+    noun = "tile" if len(windows) == 1 else "tiles"
+    sentence = (
+        f"{image.name}, {width} x {height} px: {len(windows)} {noun} of {size}, {across} x {down}, "
+        f"overlap {overlap:.0%}"
+    )
+    notes = []
+    if across * down > 1:
+        notes.append("red: shifted inwards, so that every pixel is covered")
+    if (padded := tiling.is_padded(windows, fitted, whole=is_whole)).any():
+        notes.append(f"{int(padded.sum())} completed by reflection")
+    if fitted.side_px != side_px or is_whole:
+        notes.append(f"each is scaled to {side_px} px for the model")
+    if row["gsd_m"]:
+        notes.append(
+            f"a pixel is {row['gsd_m'] * 100:.1f} cm on the ground ({row['place_quality']})"
+        )
+    picture = draw_grid(
+        decode_image(data),
+        windows,
+        step_px=tiling.step_px(fitted),
+        title=sentence,
+        caption="; ".join(notes),
+    )
+    return Preview(sentence, picture)

@@ -1,0 +1,17 @@
+"""Verdicts: what a check answers about one drop or table."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One drop's (or table's) answer to one question."""
+
+    subject: str
+    passed: bool
+    sentence: str
+    warns: bool = False

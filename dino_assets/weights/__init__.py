@@ -1,0 +1,1 @@
+"""Checkpoints: published, fetched, imported, validated, stored."""

@@ -1,0 +1,88 @@
+"""The bytes of the safetensors files that an imported checkpoint consists of."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dino_assets.weights.checkpoint import WEIGHTS
+from dino_assets.weights.conversion.recognition import Piece
+
+if TYPE_CHECKING:
+    import torch
+
+_ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One safetensors file: its name, the tensors in their order, and all bytes before them."""
+
+    name: str
+    pieces: tuple[Piece, ...]
+    header: bytes
+    bytes: int  # of the whole file
+
+
+def plan_shards(
+    pieces: Iterable[Piece], dtypes: Mapping[str, str], *, max_bytes: int
+) -> tuple[Shard, ...]:
+    """One file, or as many as it takes for none to be larger; ``dtypes`` are safetensors' names."""
+    groups: list[list[Piece]] = [[]]
+    filled = 0
+    for piece in pieces:
+        size = count_bytes(piece, dtypes)
+        if groups[-1] and filled + size > max_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(piece)
+        filled += size
+    stem, _, suffix = WEIGHTS.partition(".")
+    names = (
+        [WEIGHTS]
+        if len(groups) == 1
+        else [f"{stem}-{n:05}-of-{len(groups):05}.{suffix}" for n in range(1, len(groups) + 1)]
+    )
+    return tuple(
+        _plan_shard(name, group, dtypes) for name, group in zip(names, groups, strict=True)
+    )
+
+
+def make_index(shards: Sequence[Shard], dtypes: Mapping[str, str]) -> dict[str, object]:
+    """Which shard holds which tensor."""
+    return {
+        "metadata": {"total_size": sum(count_bytes(p, dtypes) for s in shards for p in s.pieces)},
+        "weight_map": {piece.name: shard.name for shard in shards for piece in shard.pieces},
+    }
+
+
+def count_bytes(piece: Piece, dtypes: Mapping[str, str]) -> int:
+    """Bytes of one tensor."""
+    return math.prod(piece.shape) * _ITEM_BYTES[dtypes[piece.name]]
+
+
+def view_bytes(tensor: "torch.Tensor") -> memoryview:
+    """A tensor's bytes as they are; numpy itself has no bfloat16."""
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _plan_shard(name: str, pieces: Iterable[Piece], dtypes: Mapping[str, str]) -> Shard:
+    # Wide items first, so that all are aligned.
+    ordered = sorted(pieces, key=lambda p: (-_ITEM_BYTES[dtypes[p.name]], p.name))
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for piece in ordered:
+        end = start + count_bytes(piece, dtypes)
+        entries[piece.name] = {
+            "dtype": dtypes[piece.name],
+            "shape": list(piece.shape),
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    header = len(text).to_bytes(8, "little") + text
+    return Shard(name, tuple(ordered), header, len(header) + start)

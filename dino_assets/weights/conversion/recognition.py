@@ -1,0 +1,293 @@
+"""Saying what a file of named tensors is, and turning it into transformers' tensors and config."""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dino_assets.errors import InvalidCheckpointError
+from dino_assets.weights.architecture import Shapes
+from dino_assets.weights.conversion.tables import FORMATS, ROPE_BASE, Format, Rule
+from dino_assets.weights.records import Family
+
+if TYPE_CHECKING:
+    import torch
+
+UNDERSTOOD = (
+    "Understood are Meta's .pth and timm's .safetensors of DINOv2, DINOv2 with registers and DINOv3 "
+    "(the ViTs), and Hugging Face's own folders of these."
+)
+_HEAD_DIM = 64
+_HEADS = {4096: 32}  # the 7B model alone has 128 per head
+_DINOV3_IMAGE_PX = 224  # what the Hub's configs say; rotary positions have no native side
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+_WORD = re.compile(r"(\d*)([a-z]?)")
+_MAX_MLP_RATIO = 16
+
+Sizes = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One tensor to write: the ``part``-th of ``parts`` equal shares of a source tensor's rows.
+
+    Without a source it is zeros. ``starts_with_zeros``: one zero position comes first.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    source: str | None
+    part: int = 0
+    parts: int = 1
+    starts_with_zeros: bool = False
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a file of tensors is, and which tensors are to be made of it."""
+
+    format: str
+    family: Family
+    dim: int
+    layers: int
+    heads: int
+    patch_px: int
+    image_px: int
+    registers: int
+    mlp_width: int
+    config: Mapping[str, object]  # what the format itself means for config.json
+    pieces: tuple[Piece, ...]
+    leftovers: Mapping[str, str]  # source tensors or shares of them → why they are not used
+    checks: Mapping[str, Rule]  # tensors whose values have to be looked at
+
+
+def recognise(shapes: Shapes, *, model: str) -> Recognised:
+    """Find the one format whose names and shapes these are, all of them.
+
+    Raises:
+        InvalidCheckpointError: no format fits; says what did not fit the nearest one.
+    """
+    if any(name.startswith(("embeddings.", "encoder.layer.")) for name in shapes):
+        raise InvalidCheckpointError(
+            f"{model!r} has the names of Hugging Face already. Put its config.json beside it and "
+            "import the folder."
+        )
+    layers = len({match[1] for name in shapes if (match := _BLOCK.match(name))})
+    # Names say more about what was meant than shapes do, so they come first.
+    candidates = [
+        (_compare_names(form, shapes, layers), _compare_shapes(form, shapes, layers), form)
+        for form in FORMATS
+    ]
+    names, misfits, form = min(candidates, key=lambda found: (len(found[0]), len(found[1])))
+    sizes = _read_sizes(form, shapes)
+    if problems := names + misfits or list(_find_contradictions(form, sizes, layers)):
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise InvalidCheckpointError(
+            f"{model!r} is not a checkpoint that can be imported. The nearest format is {form.name}, "
+            f"but {'; '.join(problems[:3])}{more}. {UNDERSTOOD}"
+        )
+    return Recognised(
+        format=form.name,
+        family=form.family,
+        dim=sizes["d"],
+        layers=layers,
+        heads=_count_heads(sizes),
+        patch_px=sizes["p"],
+        image_px=_count_side(form, sizes) * sizes["p"] if "n" in sizes else _DINOV3_IMAGE_PX,
+        registers=sizes.get("r", 0),
+        mlp_width=sizes["h"],
+        config={name: value for part in form.parts for name, value in part.config.items()},
+        pieces=tuple(_plan_pieces(form, shapes, sizes, layers)),
+        leftovers=dict(_list_leftovers(form, shapes, layers)),
+        checks={
+            name: rule
+            for name, rule in _expand(form, layers).items()
+            if rule.check and name in shapes
+        },
+    )
+
+
+def make_config(found: Recognised, *, dtype: str) -> dict[str, Any]:
+    """``config.json`` as transformers reads it."""
+    config = {
+        "model_type": found.family,
+        "dtype": dtype,
+        "hidden_size": found.dim,
+        "num_hidden_layers": found.layers,
+        "num_attention_heads": found.heads,
+        "patch_size": found.patch_px,
+        "image_size": found.image_px,
+        "num_channels": 3,
+        **found.config,
+    }
+    if found.family == "dinov3_vit":
+        return config | {
+            "architectures": ["DINOv3ViTModel"],
+            "intermediate_size": found.mlp_width,
+            "num_register_tokens": found.registers,
+            "layer_norm_eps": 1e-5,
+            "rope_theta": ROPE_BASE,
+            "proj_bias": True,
+            "mlp_bias": True,
+        }
+    config |= {
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,
+        "qkv_bias": True,
+        "mlp_ratio": _find_mlp_ratio(
+            found.dim, found.mlp_width, is_gated=bool(found.config["use_swiglu_ffn"])
+        ),
+    }
+    if found.family == "dinov2":
+        return config | {"architectures": ["Dinov2Model"], "use_mask_token": True}
+    return config | {
+        "architectures": ["Dinov2WithRegistersModel"],
+        "num_register_tokens": found.registers,
+    }
+
+
+def find_value_problems(found: Recognised, read: Callable[[str], "torch.Tensor"]) -> Iterator[str]:
+    """What is wrong with the values of tensors that are left over because of their values."""
+    for name, rule in found.checks.items():
+        said = rule.check(read(name).float().numpy()) if rule.check else ""
+        if said:
+            yield f"the values of {name!r} {said}"
+
+
+def convert(
+    piece: Piece, read: Callable[[str], "torch.Tensor"], dtype: "torch.dtype"
+) -> "torch.Tensor":
+    """Make one tensor; ``dtype`` is for those that have no source."""
+    import torch
+
+    if piece.source is None:
+        return torch.zeros(piece.shape, dtype=dtype)
+    tensor = read(piece.source)
+    rows = tensor.shape[0] // piece.parts
+    share = tensor[piece.part * rows : (piece.part + 1) * rows]
+    if piece.starts_with_zeros:
+        share = torch.cat((torch.zeros_like(share[:, :1]), share), dim=1)
+    return share.reshape(piece.shape).contiguous()
+
+
+def _expand(form: Format, layers: int) -> dict[str, Rule]:
+    """The rules with numbers for ``#``."""
+    expanded = {}
+    for name, rule in form.rules.items():
+        for number in range(layers) if "#" in name else (0,):
+            expanded[name.replace("#", str(number))] = rule
+    return expanded
+
+
+def _read_sizes(form: Format, shapes: Shapes) -> Sizes:
+    sizes = {}
+    for part in form.parts:
+        for letter, (name, axis) in part.sizes.items():
+            shape = shapes.get(name, ())
+            if axis < len(shape):
+                sizes[letter] = shape[axis]
+    return sizes
+
+
+def _compare_names(form: Format, shapes: Shapes, layers: int) -> list[str]:
+    rules = _expand(form, layers)
+    missing = [
+        f"{name!r} is missing"
+        for name, rule in rules.items()
+        if name not in shapes and not rule.is_optional
+    ]
+    return missing + [f"{name!r} is not known there" for name in shapes if name not in rules]
+
+
+def _compare_shapes(form: Format, shapes: Shapes, layers: int) -> list[str]:
+    sizes = _read_sizes(form, shapes)
+    return [
+        f"{name!r} is {shapes[name]}, not {expected}"
+        for name, rule in _expand(form, layers).items()
+        if name in shapes
+        and (expected := _read_shape(rule.shape, sizes)) is not None
+        and shapes[name] != expected
+    ]
+
+
+def _find_contradictions(form: Format, sizes: Sizes, layers: int) -> Iterator[str]:
+    """What no single tensor shows."""
+    if layers == 0 or min(sizes.values()) < 1:
+        yield f"there are sizes of zero: {sizes | {'layers': layers}}"
+        return
+    if not _count_heads(sizes):
+        yield f"a width of {sizes['d']} does not divide into heads ({_HEAD_DIM} each)"
+    if "n" in sizes and not _count_side(form, sizes):
+        yield f"'pos_embed' has {sizes['n']} positions, which are no square grid"
+    gated = [
+        part.config["use_swiglu_ffn"] for part in form.parts if "use_swiglu_ffn" in part.config
+    ]
+    if gated and not _find_mlp_ratio(sizes["d"], sizes["h"], is_gated=bool(gated[0])):
+        yield f"an MLP width of {sizes['h']} is no whole mlp_ratio of a width of {sizes['d']}"
+
+
+def _read_shape(words: str, sizes: Sizes) -> tuple[int, ...] | None:
+    """``3d d`` for d = 64 is (192, 64); None if a size is unknown."""
+    shape = []
+    for word in words.split():
+        match = _WORD.fullmatch(word)
+        number, letter = match.groups() if match else ("", "")
+        if letter and letter not in sizes:
+            return None
+        shape.append(int(number or 1) * (sizes[letter] if letter else 1))
+    return tuple(shape)
+
+
+def _count_heads(sizes: Sizes) -> int:
+    """Heads of the published models; where rotary periods are stored they say it. 0: none fit."""
+    dim = sizes["d"]
+    per_head = dim // _HEADS[dim] if dim in _HEADS else _HEAD_DIM
+    if "f" in sizes:
+        per_head = 4 * sizes["f"]
+    return dim // per_head if dim % per_head == 0 else 0
+
+
+def _count_side(form: Format, sizes: Sizes) -> int:
+    """Patches along one side of the position grid; 0 if it is no square."""
+    patches = sizes["n"] - form.has_cls_position
+    side = math.isqrt(max(0, patches))
+    return side if side * side == patches else 0
+
+
+def _find_mlp_ratio(dim: int, width: int, *, is_gated: bool) -> int:
+    """DINOv2's MLP width is stored as a whole multiple of the model's; 0 if it is none."""
+    for ratio in range(1, _MAX_MLP_RATIO + 1):
+        gated_width = (int(dim * ratio * 2 / 3) + 7) // 8 * 8
+        if width == (gated_width if is_gated else dim * ratio):
+            return ratio
+    return 0
+
+
+def _plan_pieces(form: Format, shapes: Shapes, sizes: Sizes, layers: int) -> Iterator[Piece]:
+    for name, rule in _expand(form, layers).items():
+        number = match[1] if (match := _BLOCK.match(name)) else ""
+        for part, target in enumerate(rule.targets):
+            if target is None:
+                continue
+            yield Piece(
+                target.replace("#", number),
+                _find_target_shape(rule, sizes),
+                name if name in shapes else None,
+                part,
+                len(rule.targets),
+                rule.starts_with_zeros,
+            )
+
+
+def _find_target_shape(rule: Rule, sizes: Sizes) -> tuple[int, ...]:
+    rows, *others = _read_shape(rule.becomes or rule.shape, sizes) or ()
+    if rule.starts_with_zeros:
+        others[0] += 1
+    return (rows // len(rule.targets), *others)
+
+
+def _list_leftovers(form: Format, shapes: Shapes, layers: int) -> Iterator[tuple[str, str]]:
+    for name, rule in _expand(form, layers).items():
+        if rule.leftover and name in shapes:
+            yield name, rule.leftover

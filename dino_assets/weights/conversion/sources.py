@@ -1,0 +1,182 @@
+"""Opening a file of tensors without running anything that is in it, and without reading it whole."""
+
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+
+from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
+from dino_assets.weights.architecture import Shapes
+from dino_assets.weights.checkpoint import read_shapes
+from dino_assets.weights.conversion.recognition import UNDERSTOOD
+
+if TYPE_CHECKING:
+    import torch
+
+PICKLED_SUFFIXES = (".pth", ".pt", ".bin")
+# Where training loops put the weights; a teacher is the one that is used afterwards.
+_WRAPPERS = ("teacher", "model", "state_dict")
+_PREFIXES = ("module.", "_orig_mod.", "backbone.")
+_HEADS = re.compile(r"(?:dino_head|ibot_head)\.")
+_HEADS_REASON = "a head of pre-training; embeddings come from the backbone"
+_CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # FSDP's groups; the second number counts through
+_CODE = re.compile(r"GLOBAL ([\w.]+)")
+# torch's names → safetensors'
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Named tensors in a file: shapes and dtypes (torch's names) now, values when asked."""
+
+    shapes: Shapes
+    dtypes: Mapping[str, str]
+    read: Callable[[str], "torch.Tensor"]
+    leftovers: Mapping[str, str]  # tensors that belong to no backbone → why
+
+
+@contextmanager
+def open_source(path: Path, *, model: str) -> Iterator[Source]:
+    """Open timm's .safetensors or Meta's .pth; names come without wrappers and prefixes.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file.
+        InvalidCheckpointError: it is damaged, holds code, or holds no tensors.
+    """
+    if not path.is_file():
+        raise CheckpointNotFoundError(
+            f"there is no file {model!r}. Name the file with the weights, or its folder."
+        )
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        shapes = read_shapes(path, model)
+        with safe_open(path, framework="pt") as tensors:
+            dtypes = {name: tensors.get_slice(name).get_dtype() for name in shapes}
+            yield _rename(shapes, dtypes, tensors.get_tensor, model)
+    elif suffix in PICKLED_SUFFIXES:
+        tensors = _read_pickled(path, model)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        dtypes = {name: str(tensor.dtype) for name, tensor in tensors.items()}
+        yield _rename(shapes, dtypes, tensors.__getitem__, model)
+    else:
+        raise InvalidCheckpointError(
+            f"{model!r} is a {path.suffix or 'nameless'!r} file; .safetensors or "
+            f"{', '.join(PICKLED_SUFFIXES)} is expected. {UNDERSTOOD}"
+        )
+
+
+def _read_pickled(path: Path, model: str) -> dict[str, "torch.Tensor"]:
+    """Tensors of a pickle, off the file's own pages, with everything else refused."""
+    import torch
+
+    is_zip = zipfile.is_zipfile(path)  # a bare pickle, as before torch 1.6, cannot be mapped
+    if is_zip:
+        _check_archive(path, model)
+    try:
+        # weights_only: torch's own unpickler, which builds tensors and plain containers, runs nothing.
+        tree = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)  # noqa: TID251
+    except PermissionError:
+        raise  # it may be whole
+    except Exception as err:  # noqa: BLE001 - a damaged pickle makes it raise anything
+        if code := _CODE.search(str(err)):
+            raise InvalidCheckpointError(
+                f"{model!r} holds code ({code[1]!r}), which loading it would run: refused. Save the "
+                "state_dict alone, with tensors only, where you trust the file; or take the "
+                "safetensors of the same model."
+            ) from None
+        # Not its text: that advises to turn weights_only off.
+        raise _damaged(model, f"torch raises {type(err).__name__}") from None
+    return _unwrap(tree, model)
+
+
+def _check_archive(path: Path, model: str) -> None:
+    """Mapping a file skips the archive's checksums, so we look at them first."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch maps the bytes as they lie in the file.
+            packed = [i.filename for i in archive.infolist() if i.compress_type]
+            bad = packed[0] if packed else archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError) as err:
+        raise _damaged(model, str(err)) from None
+    if bad:
+        raise _damaged(model, f"{bad!r} in it does not have its checksum, or is compressed")
+
+
+def _damaged(model: str, detail: str) -> InvalidCheckpointError:
+    return InvalidCheckpointError(
+        f"{model!r} is not a whole PyTorch checkpoint ({detail}). Fetch or copy it again."
+    )
+
+
+def _unwrap(tree: Any, model: str) -> dict[str, "torch.Tensor"]:
+    """The innermost dictionary, which must hold plain tensors and nothing else."""
+    import torch
+
+    while isinstance(tree, Mapping):
+        wrapped = [tree[name] for name in _WRAPPERS if isinstance(tree.get(name), Mapping)]
+        if not wrapped:
+            break
+        tree = wrapped[0]
+    if not isinstance(tree, Mapping) or not tree:
+        raise InvalidCheckpointError(
+            f"{model!r} holds a {type(tree).__name__}, not named tensors. {UNDERSTOOD}"
+        )
+    for name, value in tree.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise InvalidCheckpointError(
+                f"{model!r}: {name!r} is a {type(value).__name__}; named tensors are expected, alone "
+                f"or under one of {', '.join(map(repr, _WRAPPERS))}. {UNDERSTOOD}"
+            )
+    return {
+        name: value.detach() if value.layout == torch.strided else value.to_dense()
+        for name, value in tree.items()
+    }
+
+
+def _rename(
+    shapes: Shapes,
+    dtypes: Mapping[str, str],
+    read: Callable[[str], "torch.Tensor"],
+    model: str,
+) -> Source:
+    names, leftovers = _shorten(shapes, model)
+    known = {**DTYPES, **{f"torch.{name}": code for name, code in DTYPES.items()}}
+    codes = {name: known.get(kind, kind) for name, kind in dtypes.items()}
+    for short, name in names.items():
+        if codes[name] not in DTYPES.values():
+            raise InvalidCheckpointError(
+                f"{model!r}: {short!r} is {dtypes[name]}; {', '.join(DTYPES)} can be imported. Take "
+                "the checkpoint as it was published, not a quantised one."
+            )
+    return Source(
+        {short: shapes[name] for short, name in names.items()},
+        {short: codes[name] for short, name in names.items()},
+        lambda short: read(names[short]),
+        leftovers,
+    )
+
+
+def _shorten(names: Iterable[str], model: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Short names → names in the file; and what is left over."""
+    short = {name: name for name in names}
+    leftovers: dict[str, str] = {}
+    for _ in range(8):  # wrappers of wrappers of wrappers
+        if any(name.startswith("backbone.") for name in short):
+            heads = {name for name in short if _HEADS.match(name)}
+            leftovers |= {short[name]: _HEADS_REASON for name in heads}
+            short = {name: full for name, full in short.items() if name not in heads}
+        prefix = next((p for p in _PREFIXES if all(n.startswith(p) for n in short)), None)
+        if prefix is None or not short:
+            break
+        short = {name.removeprefix(prefix): full for name, full in short.items()}
+    flat = {_CHUNKED.sub(r"blocks.\1.", name): full for name, full in short.items()}
+    if len(flat) != len(short):
+        raise InvalidCheckpointError(
+            f"{model!r} has blocks that are numbered twice. Fetch or copy it again."
+        )
+    return flat, leftovers

@@ -1,0 +1,169 @@
+"""Asking the Hub: what a revision consists of, and its files one by one."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from dino_assets.errors import CheckpointNotFoundError, DinoAssetsError, InvalidCheckpointError
+from dino_assets.settings.records import HubSettings
+from dino_assets.weights.hub.filling import FetchFile
+from dino_assets.weights.hub.listings import HubFile, Listing, is_commit, is_wanted
+from dino_assets.weights.hub.partial import Interrupted, Spoiled
+from dino_assets.weights.hub.session import open_session
+from dino_assets.weights.hub.transfer import Patience, Source, call_patiently, fetch_file
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_DESCRIBE_ATTEMPTS = 3
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) -> Listing:
+    """What a revision consists of, in one request: its commit and the wanted files with their hashes.
+
+    Raises:
+        AuthenticationError, RepositoryNotFoundError, RevisionNotFoundError: the Hub refuses.
+        InvalidCheckpointError: no weights, or only pickled ones.
+        ConfigError: no client can be made with the environment's proxies or certificates.
+        Interrupted: the Hub is out of reach.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from dino_assets.weights.hub.errors import explain
+
+    open_session()
+    api = HfApi(endpoint=hub.endpoint, token=_token_for_library(hub))
+    headers = request_headers(hub)
+    try:
+        info = call_patiently(
+            lambda: api.model_info(
+                repo, revision=revision, files_metadata=True, timeout=patience.stall_s
+            ),
+            what=f"the listing of {repo!r}",
+            patience=patience,
+            attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts),
+        )
+    except HFValidationError:
+        failure: DinoAssetsError | None = None
+    except HfHubHTTPError as err:
+        failure = explain(
+            err,
+            repo=repo,
+            revision=revision,
+            hub=hub,
+            has_token="authorization" in headers,
+            is_listing=True,
+        )
+        if failure is None:
+            raise Interrupted(f"HTTP {err.response.status_code}") from None
+    except (ValueError, TypeError, KeyError):
+        raise Interrupted("what answers is not a Hub") from None  # the page of a hotel, mostly
+    else:
+        return _wanted(repo, str(info.sha), info.siblings or [])
+    # Outside the handler: the client's own chain carries the request and its headers.
+    raise failure or CheckpointNotFoundError(
+        f"{repo!r} is neither a directory here nor a name that a Hub repository can have."
+    )
+
+
+def request_headers(hub: HubSettings) -> dict[str, str]:
+    """Headers for the Hub's own origin: the token, from the settings or from ``hf auth login``."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    # The library would ask the Hub for a list of AI agents, to name one in its user agent: a request
+    # nobody ordered, and to the endpoint of import time. It reads this switch at every call.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    headers: dict[str, str] = build_hf_headers(
+        token=_token_for_library(hub), library_name="dino-assets"
+    )
+    return headers
+
+
+def _token_for_library(hub: HubSettings) -> str | Literal[False] | None:
+    """The token, False for none, or None where the library reads the same file as we.
+
+    It renews a token of ``hf auth login`` that ends soon, and knows ways of its own to get one.
+    """
+    from huggingface_hub import constants
+
+    if hub.token_file is not None and hub.token_file == Path(constants.HF_TOKEN_PATH):
+        return None
+    return hub.token or False
+
+
+def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
+    """The files of the top folder that we load or carry along; a file in a folder is another model's."""
+    if not is_commit(commit):
+        raise Interrupted("the answer names no commit")
+    names = [sibling.rfilename for sibling in siblings if "/" not in sibling.rfilename]
+    files = tuple(
+        HubFile(s.rfilename, int(s.size or 0), s.lfs.sha256 if s.lfs else str(s.blob_id))
+        for s in sorted(siblings, key=lambda sibling: sibling.rfilename)
+        if s.rfilename in names and is_wanted(s.rfilename)
+    )
+    if not all(_DIGEST.fullmatch(file.digest) for file in files):
+        raise Interrupted(
+            "this endpoint names no hashes, so nothing it sends could be verified: use the Hub itself "
+            "or another mirror"
+        )
+    if not any(file.name.endswith(".safetensors") for file in files):
+        pickled = [name for name in sorted(names) if name.endswith(PICKLED)]
+        raise InvalidCheckpointError(
+            f"{repo!r} has only pickled weights ({pickled[0]}), which can run code when loaded. Name a "
+            "repository with model.safetensors, or convert them first."
+            if pickled
+            else f"{repo!r} has no weights: model.safetensors or shards of it are expected."
+        )
+    return Listing(repo, commit, files)
+
+
+def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> FetchFile:
+    """How one file of a listing is brought; what is raised is ours and huggingface_hub's at once."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from dino_assets.weights.hub.errors import HubChecksumError, HubEntryNotFoundError, explain
+
+    headers = request_headers(hub)
+
+    def fetch(file: HubFile, part: Path, report: Any) -> None:
+        # Not hf_hub_url: it falls back to the endpoint of import time where the two differ.
+        url = f"{hub.endpoint}/{listing.repo}/resolve/{listing.commit}/{quote(file.name)}"
+        failure: Exception | None
+        try:
+            return fetch_file(file, part, Source(url, headers), patience=patience, report=report)
+        except Spoiled as err:
+            here = _size_of(part)
+            kept = f"the {here:,} bytes from before are kept" if here else "nothing of it is kept"
+            failure = HubChecksumError(
+                f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {kept}, and "
+                f"{file.digest} is listed. Something between here and {hub.endpoint} changes what is "
+                "sent: try another network or mirror."
+            )
+        except Interrupted as err:
+            here = _size_of(part)
+            failure = HubEntryNotFoundError(
+                f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are here "
+                f"({err.reason}). Run again when the network is back: it goes on where it stopped."
+            )
+        except HfHubHTTPError as err:
+            failure = explain(
+                err,
+                repo=listing.repo,
+                revision=listing.commit,
+                hub=hub,
+                has_token="authorization" in headers,
+            ) or HubEntryNotFoundError(
+                f"{listing.repo!r}: {hub.endpoint} refuses {file.name} (HTTP {err.response.status_code})"
+            )
+        raise failure
+
+    return fetch
+
+
+def _size_of(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0

@@ -1,0 +1,120 @@
+"""From huggingface_hub's errors to ours, which are its classes too: older ``except`` clauses still catch.
+
+Imported only when the Hub is asked. What is raised carries a stripped copy of the server's answer: no
+request headers and no signed address, which hold secrets.
+"""
+
+from typing import Any
+
+from huggingface_hub import errors as theirs
+
+from dino_assets import errors as ours
+from dino_assets.settings.records import HubSettings
+from dino_assets.weights.catalogue import short_names
+
+
+class _Answered(theirs.HfHubHTTPError):
+    """Built as huggingface_hub builds its errors, whatever other parents a class has."""
+
+    def __init__(self, message: str, *, response: Any, server_message: str | None = None) -> None:
+        theirs.HfHubHTTPError.__init__(
+            self, message, response=response, server_message=server_message
+        )
+
+
+class HubAuthenticationError(_Answered, ours.AuthenticationError):
+    """A token is missing, rejected, or not enough."""
+
+
+class GatedRepositoryError(_Answered, ours.AuthenticationError, theirs.GatedRepoError):
+    """The repository's owner grants access one by one."""
+
+
+class HubRepositoryNotFoundError(
+    _Answered, ours.RepositoryNotFoundError, theirs.RepositoryNotFoundError
+):
+    """No such repository, or a hidden one."""
+
+
+class HubRevisionNotFoundError(_Answered, ours.RevisionNotFoundError, theirs.RevisionNotFoundError):
+    """No such branch, tag or commit."""
+
+
+class HubEntryNotFoundError(ours.LocalEntryNotFoundError, theirs.LocalEntryNotFoundError):
+    """Neither to be had nor whole on this machine."""
+
+
+class HubChecksumError(ours.ChecksumError, theirs.LocalEntryNotFoundError):
+    """Wrong bytes, twice."""
+
+
+def explain(
+    err: theirs.HfHubHTTPError,
+    *,
+    repo: str,
+    revision: str,
+    hub: HubSettings,
+    has_token: bool,
+    is_listing: bool = False,
+) -> ours.CheckpointNotFoundError | None:
+    """Our error for a refusal that asking again does not change; None for anything else."""
+    status = err.response.status_code
+    code = err.response.headers.get("X-Error-Code")
+    answer = _stripped(err)
+    # A mirror may give no code: what it does not list, it does not have.
+    is_bare = code is None and status == 404 and is_listing
+    if code == "RepoNotFound" or is_bare:
+        asked = f" or no revision {revision!r} of it" if is_bare and revision != "main" else ""
+        return HubRepositoryNotFoundError(
+            f"{hub.endpoint} has no repository {repo!r}{asked}, or it is private and "
+            f"{'this token may not see it' if has_token else 'no token was sent'}. Check the spelling"
+            f"{'' if has_token else ', or set HF_TOKEN'}.{_short_names_text(repo)}",
+            response=answer,
+        )
+    if code == "RevisionNotFound":
+        return HubRevisionNotFoundError(
+            f"repository {repo!r} has no branch, tag or commit {revision!r}. See what there is at "
+            f"{hub.endpoint}/{repo}/tree/main.",
+            response=answer,
+        )
+    if code == "GatedRepo" or status in (401, 403):
+        # huggingface_hub takes a bare 401 for a missing repository; the owner of a token is helped
+        # more by hearing about the token. GatedRepoError is a RepositoryNotFoundError there.
+        kind = GatedRepositoryError if code == "GatedRepo" else HubAuthenticationError
+        return kind(_access_text(status, repo=repo, hub=hub, has_token=has_token), response=answer)
+    if status == 404:
+        return HubEntryNotFoundError(f"repository {repo!r} lists a file that {hub.endpoint} lacks")
+    return None
+
+
+def _short_names_text(repo: str) -> str:
+    return "" if "/" in repo else f" Short names are {', '.join(short_names())}."
+
+
+def _access_text(status: int, *, repo: str, hub: HubSettings, has_token: bool) -> str:
+    page = f"{hub.endpoint}/{repo}"
+    if not has_token:
+        return (
+            f"{repo!r} needs a token, and no token was sent. Ask for access at {page}, make a token at "
+            f"{hub.endpoint}/settings/tokens and set HF_TOKEN."
+        )
+    if status == 401:
+        return (
+            f"{repo!r}: the token was rejected (wrong, revoked or expired). Make a new one at "
+            f"{hub.endpoint}/settings/tokens and set HF_TOKEN."
+        )
+    return (
+        f"{repo!r}: the token is valid, but access is not granted to it. Ask for access at {page}; a "
+        "fine-grained token must also allow reading gated repositories."
+    )
+
+
+def _stripped(err: theirs.HfHubHTTPError) -> Any:
+    response = err.response
+    request = type(response.request)(
+        response.request.method, response.request.url.copy_with(query=None)
+    )
+    kept = {
+        n: v for n, v in response.headers.items() if n.lower() in ("x-error-code", "x-request-id")
+    }
+    return type(response)(response.status_code, headers=kept, request=request)

@@ -1,0 +1,207 @@
+"""Filling a folder with a checkpoint's files: one process at a time, in view only when whole."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dino_assets.store.folders import check_room, publish_folder, sync
+from dino_assets.weights.hub.listings import HubFile, Listing
+
+log = logging.getLogger(__name__)
+LOCK = "lock"
+Progress = Callable[[int, int], None]
+FetchFile = Callable[[HubFile, Path, Callable[[int], None]], None]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while a folder is filled.
+
+    ``progress`` hears of bytes so far and in all; they go back where a file has to be fetched again.
+    ``glance`` may raise at the sight of the small files, before the weights are fetched; ``check`` at
+    the sight of the whole new folder. What was there before then stays.
+    """
+
+    progress: Progress = lambda done, total: None
+    glance: Callable[[Path], object] = lambda folder: None
+    check: Callable[[Path], object] = lambda folder: None
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One folder to be filled.
+
+    ``workplace`` is on its disk and holds the lock, the ``.part`` files, which whoever comes next
+    resumes, and the new folder until it is whole. Files are looked for in ``donors`` before they are
+    fetched, by name or hash; those of ``lenders`` are shared as they are, since nobody writes there.
+    """
+
+    folder: Path
+    workplace: Path
+    lenders: Sequence[Path]
+    donors: Sequence[Path]
+    room_advice: str
+    check_old: Callable[[Path], object] = lambda old: None  # may refuse to have this taken away
+
+    @property
+    def parts(self) -> Path:
+        """Unfinished files."""
+        return self.workplace / "parts"
+
+    def restore(self) -> None:
+        """Put back what a kill between two renames left aside, where two names cannot be exchanged."""
+        for aside in self.workplace.glob("making/*.replaced"):
+            if not self.folder.exists():
+                aside.rename(self.folder)
+
+    def run(
+        self,
+        listing: Listing,
+        fetch: FetchFile,
+        watch: Watch,
+        *,
+        extra: Mapping[str, bytes] | None = None,
+    ) -> Path:
+        """Bring what is missing, verified, and put the folder in its place in one step.
+
+        Raises:
+            DiskFullError: there is no room, said before the first byte is asked for.
+        """
+        self.restore()
+        making = self.workplace / "making" / listing.commit
+        for needed in (making, self.parts):
+            needed.mkdir(parents=True, exist_ok=True)
+        listed = {file.name for file in listing.files}
+        for stray in [path for path in making.iterdir() if path.name not in listed]:
+            _remove(stray)  # an exchange that was killed leaves an older checkpoint here
+        missing = [
+            file
+            for file in listing.files
+            if not file.is_at(making / file.name) and not self._borrow(file, making)
+        ]
+        self._check_room(missing, what=listing.repo)
+        done = listing.bytes - sum(file.bytes for file in missing)
+        weights = [file for file in missing if file.name.endswith(".safetensors")]
+        papers = [file for file in missing if file not in weights]
+        # The weights last: what is no model of ours is known by its small files.
+        for files, look in ((papers, watch.glance), (weights, watch.check)):
+            for file in files:
+                if not self._copy(file, making):
+                    part = self.parts / f"{file.digest}.part"
+                    fetch(file, part, partial(_report, watch, done, listing.bytes))
+                    part.replace(making / file.name)
+                done += file.bytes
+            try:
+                look(making)
+            except Exception:
+                shutil.rmtree(making)
+                raise
+        for name, data in (extra or {}).items():
+            (making / name).write_bytes(data)
+            sync(making / name)
+        publish_folder(making, self.folder, check_old=self.check_old)
+        # With what was begun of commits that a branch has left behind.
+        for done_with in (self.parts, making.parent):
+            shutil.rmtree(done_with, ignore_errors=True)
+        return self.folder
+
+    def _borrow(self, file: HubFile, making: Path) -> bool:
+        """Share a file that is on this disk, as the same inode."""
+        mine = making / file.name
+        for found in _places(self.lenders, file):
+            mine.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another disk
+                mine.hardlink_to(found)
+            if file.is_at(mine):
+                return True
+        mine.unlink(missing_ok=True)
+        return False
+
+    def _copy(self, file: HubFile, making: Path) -> bool:
+        mine = making / file.name
+        for found in _places((*self.lenders, *self.donors), file):
+            if not file.is_at(found):
+                continue
+            mine.unlink(missing_ok=True)
+            shutil.copyfile(found, mine)
+            sync(mine)
+            if file.is_at(mine):
+                return True
+        return False
+
+    def _check_room(self, missing: Sequence[HubFile], *, what: str) -> None:
+        needed = 0
+        for file in missing:
+            part = self.parts / f"{file.digest}.part"
+            needed += max(0, file.bytes - (part.stat().st_size if part.is_file() else 0))
+        check_room(self.parts, needed, what=repr(what), advice=self.room_advice)
+
+
+@contextlib.contextmanager
+def taking_turns(workplace: Path) -> Iterator[None]:
+    """Hold a workplace alone; waits for another process, however that one ends."""
+    while True:
+        try:
+            workplace.mkdir(parents=True, exist_ok=True)
+            opened = (workplace / LOCK).open("ab")
+        except (FileNotFoundError, FileExistsError):
+            if workplace.parent.is_dir() and not workplace.is_file():
+                continue  # its holder clears it away at this moment
+            raise
+        with opened as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.warning("another process fetches the same; waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_same(lock.fileno(), workplace / LOCK):  # else its holder took it all away
+                yield
+                return
+
+
+def clear_away(workplace: Path) -> None:
+    """Remove a workplace that we hold, unless there is something that another one can go on with."""
+    places = (workplace / "parts", *workplace.glob("making/*"))
+    if not any(any(place.iterdir()) for place in places if place.is_dir()):
+        remove_workplace(workplace)
+
+
+def remove_workplace(workplace: Path) -> None:
+    """Remove it whatever is in it; the lock last, since from then on it is anybody's."""
+    for path in workplace.iterdir():
+        if path.name != LOCK:
+            _remove(path)
+    (workplace / LOCK).unlink()
+    with contextlib.suppress(OSError):  # somebody has come already
+        workplace.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _report(watch: Watch, before: int, total: int, got: int) -> None:
+    watch.progress(before + got, total)
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _places(folders: Sequence[Path], file: HubFile) -> Iterator[Path]:
+    for folder in folders:
+        for name in (file.name, file.digest):
+            if (folder / name).is_file():
+                yield folder / name

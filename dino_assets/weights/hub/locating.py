@@ -1,0 +1,225 @@
+"""From a model's name to a checkpoint directory on this machine.
+
+huggingface_hub resolves and describes (``asking``); ``transfer`` moves the bytes, ``shelf`` and
+``roots`` keep them.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from dino_assets.errors import (
+    CheckpointNotFoundError,
+    ChecksumError,
+    DinoAssetsError,
+    DiskFullError,
+    RevisionNotFoundError,
+)
+from dino_assets.settings.environment import resolve_hub
+from dino_assets.settings.records import HubSettings
+from dino_assets.settings.urls import expand_path, resolve_path
+from dino_assets.weights.catalogue import full_name, short_names
+from dino_assets.weights.hub.asking import describe, file_fetcher
+from dino_assets.weights.hub.filling import FetchFile, Watch
+from dino_assets.weights.hub.listings import RECORD, Listing, Record, is_commit, read_record
+from dino_assets.weights.hub.partial import Interrupted
+from dino_assets.weights.hub.roots import Root
+from dino_assets.weights.hub.shelf import Shelf
+from dino_assets.weights.hub.transfer import Patience
+
+log = logging.getLogger(__name__)
+
+MAIN = "main"
+DEAF = Watch()
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint that can be had, and which one it is before a byte of it is here.
+
+    ``repo`` and ``commit`` are None for a directory that did not come from the Hub. ``bring`` fetches
+    and verifies what is missing and gives the directory. Where the Hub could not be asked what a
+    branch stands for, ``is_current`` is False.
+    """
+
+    model: str
+    repo: str | None
+    commit: str | None
+    bring: Callable[[], Path]
+    is_current: bool = True
+
+
+class _Place(Protocol):
+    """Where a checkpoint is kept: the cache, or a folder that somebody named."""
+
+    @property
+    def where(self) -> str: ...
+    def commit_of(self, revision: str) -> str | None: ...
+    def listing_of(self, repo: str, commit: str) -> Listing | None: ...
+    def local_listing_of(self, repo: str, commit: str) -> Listing | None: ...
+    def find(self, listing: Listing) -> Path | None: ...
+    def find_locally(self, record: Record, watch: Watch) -> Path | None: ...
+    def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path: ...
+    def remember(self, record: Record) -> None: ...
+
+
+def locate_checkpoint(
+    model: str,
+    *,
+    root: Path,
+    revision: str | None = None,
+    into: Path | None = None,
+    may_download: bool = True,
+    watch: Watch = DEAF,
+    patience: Patience | None = None,
+) -> Located:
+    """Find out which checkpoint ``model`` is: a directory below ``root``, else a Hub repository.
+
+    ``revision`` is a branch, a tag or a commit. A commit that is here costs no request, a branch one.
+    It is kept in the cache, or ``into`` a folder, and then ``model`` is never a directory.
+
+    Raises:
+        CheckpointNotFoundError: it is no directory and cannot be had from the Hub; its subclasses
+            (AuthenticationError, RepositoryNotFoundError, …) say why.
+        InvalidCheckpointError: the repository has no weights that are safe to load.
+    """
+    folder = resolve_path(root / expand_path(model))
+    if into is None and folder.is_dir():
+        return locate_directory(model, folder, revision)
+    repo = full_name(model)
+    if into is None and (repo.startswith((".", "/", "~")) or repo.count("/") != 1):
+        raise CheckpointNotFoundError(
+            f"there is no checkpoint directory {model!r}. Name a directory with config.json, "
+            "preprocessor_config.json and model.safetensors, a Hub repository such as "
+            f"facebook/dinov2-base, or one of {', '.join(short_names())}."
+        )
+    hub = resolve_hub(root)
+    shelf = Shelf.of(repo, hub)
+    place: _Place = shelf
+    if into is not None:
+        place = Root(resolve_path(expand_path(into)), repo, shelf, repr(str(into)))
+        with _keeping(repo, place):
+            place.restore()
+    wanted = revision or MAIN
+    if hub.is_offline or not may_download:
+        why = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
+        return _locate_locally(repo, wanted, place, watch) or _raise(_out_of_reach(repo, why))
+    return _locate_at_hub(repo, wanted, hub, place, watch, patience or Patience())
+
+
+def locate_directory(model: str, folder: Path, revision: str | None = None) -> Located:
+    """A directory; one that was fetched or imported by us is still what it was, or nothing at all.
+
+    Raises:
+        ChecksumError: it is not.
+        RevisionNotFoundError: it is not known to be this revision.
+    """
+    record = read_record(folder / RECORD)
+    if record and (damaged := record.listing.find_damage(folder)):
+        origin = record.listing.repo if record.is_of_hub else "the import"
+        raise ChecksumError(
+            f"{model!r}: {damaged} from {origin}. Fetch or import it again; if it was changed on "
+            f"purpose, remove {RECORD} from the folder."
+        )
+    is_of_hub = record is not None and record.is_of_hub
+    commit = record.listing.commit if record and is_of_hub else None
+    known = (commit, record.revision) if record and is_of_hub else ()
+    if revision is not None and revision not in known:
+        raise RevisionNotFoundError(
+            f"{model!r} is a directory, and not known to be revision {revision!r}. Leave the revision "
+            "out, or name a Hub repository."
+        )
+    return Located(
+        model, record.listing.repo if record and is_of_hub else None, commit, lambda: folder
+    )
+
+
+def _locate_at_hub(
+    repo: str,
+    revision: str,
+    hub: HubSettings,
+    place: _Place,
+    watch: Watch,
+    patience: Patience,
+) -> Located:
+    listing = place.listing_of(repo, revision) if is_commit(revision) else None
+    if listing is None:
+        try:
+            listing = describe(repo, revision, hub=hub, patience=patience)
+        except Interrupted as err:
+            reason = err.reason
+        else:
+            reason = ""
+        if listing is None:
+            found = _locate_locally(repo, revision, place, watch)
+            if found is None:
+                raise _out_of_reach(repo, reason)
+            log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
+            return found
+    fetch = file_fetcher(listing, hub=hub, patience=patience)
+    bring = partial(_bring, Record(listing, revision), place, fetch, watch)
+    return Located(repo, repo, listing.commit, bring)
+
+
+def _locate_locally(repo: str, revision: str, place: _Place, watch: Watch) -> Located | None:
+    """A checkpoint that needs no request, ours or huggingface_hub's; verified like any other."""
+    commit = place.commit_of(revision)
+    listing = place.local_listing_of(repo, commit) if commit else None
+    if listing is None:
+        return None
+    is_listed = listing == place.listing_of(repo, listing.commit)
+    with _keeping(repo, place):
+        folder = place.find_locally(Record(listing, revision, is_listed), watch)
+    if folder is None:
+        return None
+    return Located(repo, repo, commit, lambda: folder, is_current=is_commit(revision))
+
+
+def _bring(record: Record, place: _Place, fetch: FetchFile, watch: Watch) -> Path:
+    with _keeping(record.listing.repo, place):
+        folder = place.find(record.listing) or place.fill(record, fetch, watch)
+    try:
+        place.remember(record)
+    except OSError as err:
+        # It is here and whole, only on a disk that is full or may not be written: a request more
+        # next time.
+        log.warning("%s: cannot note its commit (%s)", record.listing.repo, err.strerror)
+    return folder
+
+
+@contextlib.contextmanager
+def _keeping(repo: str, place: _Place) -> Iterator[None]:
+    try:
+        yield
+        return
+    except DinoAssetsError:
+        raise
+    except OSError as err:
+        number = err.errno or 0
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        raise DiskFullError(f"no space left {place.where}. Free some and run again.")
+    raise CheckpointNotFoundError(
+        f"{repo!r} cannot be kept {place.where} ({os.strerror(number)}). Name a folder that can be "
+        "written; for the cache, in HF_HOME."
+    )
+
+
+def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
+    from dino_assets.weights.hub.errors import HubEntryNotFoundError
+
+    where = "to be had from the Hugging Face Hub" if reason else "in the Hub cache"
+    return HubEntryNotFoundError(
+        f"{model!r} is neither a directory here nor {where}{f' ({reason})' if reason else ''}. Two ways "
+        "out: have the Hub, or a mirror that HF_ENDPOINT names, in reach and run again; or copy the "
+        "checkpoint's files into a folder and set DINO_MODEL_ID to that folder."
+    )
+
+
+def _raise(err: Exception) -> Located:
+    raise err

@@ -1,0 +1,1 @@
+"""Importing checkpoints from files and folders of other layouts."""

@@ -1,0 +1,244 @@
+"""Plans for importing a folder: Hugging Face's own, timm's, or one with a single file of weights."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dino_assets.errors import CheckpointNotFoundError, ConfigError, InvalidCheckpointError
+from dino_assets.weights.architecture import CONFIG, read_family, read_object
+from dino_assets.weights.checkpoint import (
+    IMPORTED_FROM,
+    INDEX,
+    PREPROCESSOR,
+    WEIGHTS,
+    StatisticsName,
+    is_kept,
+    read_checkpoint,
+)
+from dino_assets.weights.conversion.recognition import Piece
+from dino_assets.weights.conversion.sources import PICKLED_SUFFIXES, open_source
+from dino_assets.weights.conversion.statistics import (
+    MEAN,
+    STD,
+    choose_statistics,
+    complete_preprocessor,
+    name_folder,
+)
+from dino_assets.weights.hub.listings import RECORD, Record, read_record
+from dino_assets.weights.importing.plans import (
+    Plan,
+    encode_json,
+    hash_source,
+    plan_file,
+    plan_weights,
+)
+from dino_assets.weights.records import Checkpoint
+
+HUGGING_FACE = "Hugging Face"
+PICKLED = "pytorch_model.bin"
+_SHA256_DIGITS = 64
+
+
+@contextmanager
+def open_plan(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -> Iterator[Plan]:
+    """Plan the import of whatever was named: a file, or a folder that says what it is.
+
+    Raises:
+        CheckpointNotFoundError: there is nothing, or no weights.
+        InvalidCheckpointError: they are damaged, hold code, or are none of the known formats.
+        ConfigError: a folder has several files of weights.
+    """
+    if not source.is_dir():
+        with plan_file(source, asked=asked, shard_bytes=shard_bytes) as plan:
+            yield plan
+        return
+    config = _read_object(source / CONFIG, name_folder(source))
+    if "model_type" not in config:
+        with plan_file(_find_file(source, config), asked=asked, shard_bytes=shard_bytes) as plan:
+            yield plan
+    elif (source / PICKLED).is_file() and not any((source / n).exists() for n in (WEIGHTS, INDEX)):
+        with _plan_pickled(source, config, asked=asked, shard_bytes=shard_bytes) as plan:
+            yield plan
+    else:
+        yield _plan_copy(source, config, asked=asked)
+
+
+def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
+    """The one file of weights of a folder that is none of Hugging Face's."""
+    model = name_folder(folder)
+    if "pretrained_cfg" in config and (folder / WEIGHTS).is_file():
+        return folder / WEIGHTS  # what timm itself loads, whatever else is there
+    if (folder / INDEX).is_file():
+        raise CheckpointNotFoundError(
+            f"{model!r} has the {INDEX} of Hugging Face, and no {CONFIG} that says which model it is. "
+            "Fetch or copy that as well."
+        )
+    # Training leaves small .bin files beside the weights: they count when nothing else does.
+    for suffixes in ((".safetensors", ".pth", ".pt"), PICKLED_SUFFIXES):
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file()
+        )
+        if len(found) > 1:
+            listed = ", ".join(path.name for path in found[:5])
+            raise ConfigError(
+                f"{model!r} has {len(found)} files of weights: {listed}"
+                f"{', …' if len(found) > 5 else ''}. Name the one to import."
+            )
+        if found:
+            return found[0]
+    raise CheckpointNotFoundError(
+        f"there are no weights in the folder {model!r}: a .safetensors or one of "
+        f"{', '.join(PICKLED_SUFFIXES)} is expected. Name the file or the folder that has them."
+    )
+
+
+def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | None) -> Plan:
+    """A folder of Hugging Face that is taken as it is, with what it lacks."""
+    model = name_folder(folder)
+    weights = _list_weights(folder)
+    pickled = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICKLED_SUFFIXES and path.is_file()
+    )
+    if not weights and pickled:
+        raise InvalidCheckpointError(
+            f"{model!r} has its weights pickled in {pickled[0]!r}, and only a single {PICKLED} is "
+            "converted here. Load it with transformers where you trust it, and import what its "
+            "save_pretrained writes."
+        )
+    copies = _list_kept(folder, weights)
+    texts = _make_preprocessor(folder, config, asked=asked)
+    found = _examine({**copies, **texts}, model)
+    if not config.get(IMPORTED_FROM):  # else a chain of imports keeps the first
+        origin = {"folder": _name_origin(folder, found), "sha256": found.weights_sha256}
+        origin["format"] = HUGGING_FACE
+        texts[CONFIG] = encode_json(config | {IMPORTED_FROM: origin})
+    copies = {name: path for name, path in copies.items() if name not in texts}
+    return Plan(
+        format=HUGGING_FACE,
+        sha256=found.weights_sha256,
+        read_bytes=sum(path.stat().st_size for path in copies.values()),
+        texts=texts,
+        copies=copies,
+        digests={file.name: file.sha256 for file in found.files if file.name in copies},
+    )
+
+
+@contextmanager
+def _plan_pickled(
+    folder: Path, config: dict[str, Any], *, asked: StatisticsName | None, shard_bytes: int
+) -> Iterator[Plan]:
+    """A folder of Hugging Face from before safetensors: the same names, other bytes."""
+    model = f"{name_folder(folder)}/{PICKLED}"
+    texts = _make_preprocessor(folder, config, asked=asked)
+    with open_source(folder / PICKLED, model=model) as opened:
+        sha256 = hash_source(folder / PICKLED)
+        pieces = [Piece(name, shape, name) for name, shape in opened.shapes.items()]
+        weights, index = plan_weights(pieces, opened, "float32", shard_bytes)
+        origin = {"folder": name_folder(folder), "file": PICKLED, "sha256": sha256}
+        origin["format"] = f"{HUGGING_FACE}, pickled"
+        texts |= index | {
+            CONFIG: encode_json({**config, IMPORTED_FROM: config.get(IMPORTED_FROM) or origin})
+        }
+        kept = _list_kept(folder, set())
+        yield Plan(
+            format=origin["format"],
+            sha256=sha256,
+            read_bytes=(folder / PICKLED).stat().st_size,
+            texts=texts,
+            copies={name: path for name, path in kept.items() if name not in texts},
+            weights=weights,
+            leftovers=opened.leftovers,
+        )
+
+
+def _list_weights(folder: Path) -> set[str]:
+    """The files that the weights are in; whether they are there and whole is found out later."""
+    if (folder / WEIGHTS).is_file():
+        return {WEIGHTS}
+    if not (folder / INDEX).is_file():
+        return set()
+    try:
+        named = json.loads((folder / INDEX).read_bytes())["weight_map"].values()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        named = ()
+    return {INDEX, *(name for name in named if isinstance(name, str))}
+
+
+def _list_kept(folder: Path, weights: set[str]) -> dict[str, Path]:
+    """What is taken along: these weights, no others, and all that belongs to a checkpoint."""
+    return {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and (
+            path.name in weights
+            if path.name.endswith((".safetensors", ".index.json"))
+            else is_kept(path.name)
+        )
+    }
+
+
+def _make_preprocessor(
+    folder: Path, config: Mapping[str, Any], *, asked: StatisticsName | None
+) -> dict[str, bytes]:
+    """The preprocessor, where the folder has none, or none with statistics, or others were asked for."""
+    model = name_folder(folder)
+    family = read_family(config, model)
+    found = _read_object(folder / PREPROCESSOR, model)
+    if not asked and any(found.get(key) is not None for key in (MEAN, STD)):
+        return {}
+    said = config.get("_name_or_path")  # what save_pretrained of transformers 4 leaves
+    record = _read_hub_record(folder)
+    chosen = choose_statistics(
+        folder / CONFIG,
+        family,
+        asked=asked,
+        name=said if isinstance(said, str) else "",
+        published_as=record.listing.repo if record else None,
+    )
+    return {PREPROCESSOR: encode_json(complete_preprocessor(found, chosen, family))}
+
+
+def _examine(files: Mapping[str, Path | bytes], model: str) -> Checkpoint:
+    """Read the checkpoint that these files would be, without copying them."""
+    with tempfile.TemporaryDirectory(prefix="dino-assets-") as aside:
+        for name, content in files.items():
+            if isinstance(content, Path):
+                (Path(aside) / name).symlink_to(content.absolute())
+            else:
+                (Path(aside) / name).write_bytes(content)
+        return read_checkpoint(Path(aside), model=model)
+
+
+def _name_origin(folder: Path, found: Checkpoint) -> str:
+    """The commit that a fetched folder is, if it still is; else what people call the folder."""
+    record = _read_hub_record(folder)
+    if record is None:
+        return name_folder(folder)
+    sha256 = {file.name: file.sha256 for file in found.files}
+    weights = {name for name in sha256 if name.endswith(".safetensors")}
+    is_as_it_came = weights <= record.listing.names and all(
+        sha256.get(file.name) == file.digest  # large files were hashed a moment ago
+        if len(file.digest) == _SHA256_DIGITS
+        else file.is_at(folder / file.name)
+        for file in record.listing.files
+    )
+    commit = f"{record.listing.repo}@{record.listing.commit}"
+    return commit if is_as_it_came else name_folder(folder)
+
+
+def _read_hub_record(folder: Path) -> Record | None:
+    record = read_record(folder / RECORD)
+    return record if record and record.is_of_hub else None
+
+
+def _read_object(path: Path, model: str) -> dict[str, Any]:
+    """A JSON file's object; an empty one where there is no such file."""
+    return read_object(path, model) if path.is_file() else {}

@@ -1,0 +1,225 @@
+"""Importing a checkpoint: a file or a folder in, a folder in Hugging Face's layout out."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dino_assets.errors import ConfigError, DinoAssetsError, DiskFullError, InvalidCheckpointError
+from dino_assets.settings.urls import expand_path
+from dino_assets.store.folders import check_room, publish_folder, sync, write_small
+from dino_assets.weights.architecture import CONFIG
+from dino_assets.weights.checkpoint import (
+    INDEX,
+    LICENCES,
+    PREPROCESSOR,
+    StatisticsName,
+    read_checkpoint,
+)
+from dino_assets.weights.conversion.layout import Shard, view_bytes
+from dino_assets.weights.conversion.statistics import name_folder
+from dino_assets.weights.hub.listings import RECORD, HubFile, Listing, Record
+from dino_assets.weights.importing.folders import open_plan
+from dino_assets.weights.importing.places import (
+    check_folder,
+    check_old,
+    clear_leftovers,
+    new_folder,
+)
+from dino_assets.weights.importing.plans import Plan, Weights
+from dino_assets.weights.records import Checkpoint
+
+SHARD_BYTES = 5 * 10**9
+_NO_LICENCE = ("other", "unknown")  # what cards say that have one to tell elsewhere
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ADVICE = "Free some, or name a folder on another disk."
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did, for the person who asked for it."""
+
+    checkpoint: Checkpoint
+    format: str
+    source_sha256: str  # of the weights as they were found
+    leftovers: Mapping[str, str]  # tensors that were not used → why
+    made: tuple[str, ...]  # tensors that the source does not have: zeros that change no output
+    statistics_from: str
+    kept: tuple[str, ...]  # files taken along: the licence, the model card
+    warnings: tuple[str, ...]  # what the person has to do something about
+    read_bytes: int
+    written_bytes: int  # of weights
+    seconds: float
+
+
+def import_checkpoint(
+    source: Path,
+    folder: Path,
+    *,
+    statistics: StatisticsName | None = None,
+    replaces: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+) -> Imported:
+    """Make a checkpoint folder from a file of weights or another folder; whole or not at all.
+
+    Timm's and Meta's files are converted, in their dtype and a tensor at a time; folders of Hugging
+    Face are copied. A README and a licence are taken along. ``statistics`` overrides what the
+    source says. With ``replaces`` an older checkpoint may stand there: one that has nothing beside
+    its own files, so that nothing else is lost.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file or folder, or no weights in it.
+        InvalidCheckpointError: it is damaged, holds code, or is none of the known formats.
+        ConfigError: the source is ambiguous, or the folder is there already, holds something that
+            would be lost, or cannot be made.
+        DiskFullError: the disk has no room for it.
+    """
+    started = time.perf_counter()
+    source, folder = expand_path(source), expand_path(folder)
+    with _explaining(source, folder):
+        check_folder(source, folder)
+        check_old(folder, folder, replaces=replaces)
+        with open_plan(source, asked=statistics, shard_bytes=shard_bytes) as plan:
+            checkpoint = _carry_out(plan, source, folder, replaces=replaces)
+    return Imported(
+        checkpoint=checkpoint,
+        format=plan.format,
+        source_sha256=plan.sha256,
+        leftovers=plan.leftovers,
+        made=plan.made,
+        statistics_from=checkpoint.statistics_from,
+        kept=tuple(name for name in plan.copies if _is_taken_along(name)),
+        warnings=tuple(_find_warnings(checkpoint, source)),
+        read_bytes=plan.read_bytes,
+        written_bytes=_count_weights(checkpoint),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _carry_out(plan: Plan, source: Path, folder: Path, *, replaces: bool) -> Checkpoint:
+    clear_leftovers(folder)  # before looking for room: they may be as large as a checkpoint
+    standing = next(place for place in folder.absolute().parents if place.exists())
+    what = f"importing {_name(source)!r}"
+    check_room(standing, plan.needed_bytes, what=what, advice=_ADVICE)
+    with _explaining_full_disk(what, plan, standing), new_folder(folder) as new:
+        _write(plan, new)
+        checkpoint = read_checkpoint(new, model=str(folder))  # as every later reader will
+        _check_copies(plan, checkpoint, _name(source))
+        write_small(new / RECORD, _record(checkpoint).dump())
+        # Again, and by then for good: somebody else may have put something there meanwhile.
+        publish_folder(new, folder, check_old=partial(check_old, folder, replaces=replaces))
+    return checkpoint
+
+
+@contextmanager
+def _explaining(source: Path, folder: Path) -> Iterator[None]:
+    """What the file system refuses, in a sentence."""
+    try:
+        yield
+    except DinoAssetsError:
+        raise
+    except OSError as err:
+        if err.errno in _FULL:
+            raise DiskFullError(
+                f"examining {_name(source)!r} needs a little room for temporary files, and there is "
+                "none. Free some, or set TMPDIR to a folder on another disk."
+            ) from err
+        raise ConfigError(
+            f"{str(source)!r} cannot be imported into {str(folder)!r}: {err.strerror or err}. Check "
+            "that the one can be read and the other be written."
+        ) from err
+
+
+@contextmanager
+def _explaining_full_disk(what: str, plan: Plan, standing: Path) -> Iterator[None]:
+    """Somebody else may have filled it since we looked."""
+    try:
+        yield
+    except OSError as err:
+        if isinstance(err, DinoAssetsError) or err.errno not in _FULL:
+            raise
+        free = shutil.disk_usage(standing).free
+        raise DiskFullError(
+            f"{what} needs {plan.needed_bytes:,} bytes, and the disk became full on the way; now, "
+            f"with all of it cleared away, {free:,} are free. {_ADVICE}",
+            needed_bytes=plan.needed_bytes,
+            free_bytes=free,
+        ) from err
+
+
+def _write(plan: Plan, new: Path) -> None:
+    for name, path in plan.copies.items():
+        shutil.copyfile(path, new / name)  # the bytes behind a link, with a new file's permissions
+        sync(new / name)
+    for name, text in plan.texts.items():
+        write_small(new / name, text)
+    if plan.weights:
+        for shard in plan.weights.shards:
+            _write_shard(new / shard.name, shard, plan.weights)
+
+
+def _write_shard(path: Path, shard: Shard, weights: Weights) -> None:
+    with path.open("wb") as file:
+        file.write(shard.header)
+        for piece in shard.pieces:
+            file.write(view_bytes(weights.make(piece)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _check_copies(plan: Plan, checkpoint: Checkpoint, model: str) -> None:
+    for file in checkpoint.files:
+        if plan.digests.get(file.name, file.sha256) != file.sha256:
+            raise InvalidCheckpointError(
+                f"{model!r}: {file.name} changed while it was copied. Import again when nobody "
+                "writes to it."
+            )
+
+
+def _record(checkpoint: Checkpoint) -> Record:
+    """What the files are as they come, for everybody who reads them later."""
+    files = tuple(HubFile(file.name, file.bytes, file.sha256) for file in checkpoint.files)
+    return Record(Listing(repo="", commit="", files=files), revision="")
+
+
+def _count_weights(checkpoint: Checkpoint) -> int:
+    return sum(file.bytes for file in checkpoint.files if file.name.endswith(".safetensors"))
+
+
+def _is_taken_along(name: str) -> bool:
+    return not name.endswith(".safetensors") and name not in (CONFIG, PREPROCESSOR, INDEX)
+
+
+def _find_warnings(checkpoint: Checkpoint, source: Path) -> Iterator[str]:
+    if checkpoint.caveat or _has_licence(checkpoint):
+        return  # a sample of ours, or its papers came along
+    place = "into that folder" if source.is_dir() else "beside the file"
+    if checkpoint.family == "dinov3_vit":
+        yield (
+            f"no licence text came along with {_name(source)!r}. DINOv3's licence must travel with the "
+            f"weights and with everything exported from them: put its LICENSE.md {place} and import "
+            "again with --replace."
+        )
+    else:
+        yield (
+            f"no licence text came along with {_name(source)!r}. Meta published DINOv2 under "
+            f"Apache-2.0; to keep the text with the weights, put it as LICENSE {place} and import "
+            "again with --replace."
+        )
+
+
+def _has_licence(checkpoint: Checkpoint) -> bool:
+    """Whether a licence's text came along, or a model card that names one."""
+    if any(file.name.lower().startswith(LICENCES) for file in checkpoint.files):
+        return True
+    named = checkpoint.licence or "other"
+    return named not in _NO_LICENCE and " " not in named  # else "see NOTICE"
+
+
+def _name(source: Path) -> str:
+    return name_folder(source) if source.is_dir() else source.name

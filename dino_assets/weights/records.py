@@ -1,0 +1,56 @@
+"""Records of a checkpoint."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    pass
+
+
+Family = Literal["dinov2", "dinov2_with_registers", "dinov3_vit"]
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """One file of a checkpoint."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A validated ViT checkpoint: what it is, where it came from, and the hash of each file."""
+
+    model: str
+    revision: str
+    weights_sha256: str
+    family: Family
+    dim: int
+    layers: int
+    heads: int
+    patch_px: int
+    registers: int
+    parameters: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    statistics_from: str
+    licence: str | None
+    files: tuple[CheckpointFile, ...]
+    caveat: str | None = None  # what everybody who looks at its results must be told
+    network: str = ""  # names everything beside the weights that decides what is computed
+    # Where it came from, if that is known: a commit of the Hub, or a file of somebody else's layout.
+    repo: str | None = None
+    commit: str | None = None
+    imported_from: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name, with the word that a picture made from it has to carry."""
+        return f"{self.model} (random weights)" if self.caveat else self.model
+
+    @property
+    def tile_px(self) -> int:
+        """The family's tile side: 518 for patch 14, 512 for patch 16."""
+        return 518 // self.patch_px * self.patch_px

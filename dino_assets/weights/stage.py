@@ -1,0 +1,163 @@
+"""The output *weights*: a validated checkpoint, its files and its record in the store, and back as a folder."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import mkdtemp
+
+from dino_assets.errors import CheckpointNotFoundError, ChecksumError
+from dino_assets.store.commits.manifests import content_hash, find_manifest, read_manifest
+from dino_assets.store.commits.parts import fetch_part
+from dino_assets.store.commits.protocol import Draft, Facts, LocalFile, Manifest, OutputId, Recipe
+from dino_assets.store.objects import ObjectStore
+from dino_assets.weights.catalogue import full_name
+from dino_assets.weights.fetching import read_located
+from dino_assets.weights.hub.listings import is_commit
+from dino_assets.weights.hub.locating import MAIN, Located
+from dino_assets.weights.records import Checkpoint, CheckpointFile
+
+CODE_VERSION = "3"
+
+
+OUTPUT = OutputId("weights")
+
+
+def draft_current_weights(
+    store: ObjectStore,
+    model: str,
+    revision: str | None,
+    locate: Callable[[], Located],
+    *,
+    warn: Callable[[str], object],
+) -> Draft:
+    """The configured checkpoint; the store's own copy of it where the Hub cannot be asked.
+
+    Raises:
+        CheckpointNotFoundError: it is neither to be had nor in the store.
+        CheckpointError: the directory holds no whole checkpoint.
+    """
+    try:
+        located = locate()
+    except ChecksumError:
+        raise  # a folder that was changed, perhaps on purpose
+    except CheckpointNotFoundError as err:
+        stored = find_stored_weights(store, model, revision)
+        if stored is None:
+            raise
+        warn(f"using the copy in the store: {err}")
+        return _draft_stored(store, stored)
+    if not located.is_current and (stored := find_stored_weights(store, model, revision)):
+        # What this machine saw last may be older than what everybody else works with.
+        warn("the Hub cannot be asked: using the copy in the store")
+        return _draft_stored(store, stored)
+    return draft_located_weights(located, revision)
+
+
+def draft_located_weights(located: Located, revision: str | None = None) -> Draft:
+    """A draft that fetches only if it is needed: a commit that is in the store already is not.
+
+    A directory that did not come from the Hub is validated and hashed at once: its content is its
+    revision.
+
+    Raises:
+        CheckpointError: the directory holds no whole checkpoint.
+    """
+    folder = located.bring() if located.commit is None else None
+    known = read_located(located, folder) if folder else None
+    recipe = Recipe(
+        OUTPUT,
+        CODE_VERSION,
+        config=_config(located.model, revision),
+        inputs={"checkpoint": known.revision if known else f"{located.repo}@{located.commit}"},
+    )
+
+    def produce() -> Iterator[LocalFile | Facts]:
+        here = folder or located.bring()
+        checkpoint = known or read_located(located, here)
+        for file in checkpoint.files:
+            yield LocalFile(here / file.name, file.name, file.sha256, file.bytes)
+        yield Facts(asdict(checkpoint))
+
+    return Draft(recipe, produce)
+
+
+def draft_weights(folder: Path, model: str) -> Draft:
+    """A checkpoint directory of one's own, under the name of ``model``.
+
+    Raises:
+        CheckpointError: the directory holds no whole checkpoint.
+    """
+    return draft_located_weights(Located(model, None, None, lambda: folder))
+
+
+def find_stored_weights(
+    store: ObjectStore, model: str, revision: str | None = None
+) -> Manifest | None:
+    """The committed checkpoint, if it is of this very model and revision."""
+    manifest = find_manifest(store, OUTPUT)
+    if manifest is None or manifest.recipe.config["model"] not in (model, full_name(model)):
+        return None
+    if revision and is_commit(revision):
+        return manifest if manifest.facts.get("commit") == revision else None
+    is_same = manifest.recipe.config.get("revision") == _config(model, revision).get("revision")
+    return manifest if is_same else None
+
+
+def checkpoint_of(manifest: Manifest) -> Checkpoint:
+    """The checkpoint record a committed ``weights`` manifest carries."""
+    facts = dict(manifest.facts)
+    facts["files"] = tuple(CheckpointFile(**file) for file in facts["files"])
+    for name in ("mean", "std"):
+        facts[name] = tuple(facts[name])
+    return Checkpoint(**facts)
+
+
+def load_checkpoint(store: ObjectStore) -> Checkpoint:
+    """The current checkpoint.
+
+    Raises:
+        NotCommittedError: no weights are committed.
+    """
+    return checkpoint_of(read_manifest(store, OUTPUT))
+
+
+def _draft_stored(store: ObjectStore, manifest: Manifest) -> Draft:
+    def produce() -> Iterator[LocalFile | Facts]:
+        raise CheckpointNotFoundError(
+            f"{manifest.recipe.config['model']!r} is out of reach, and its copy in store {store.url!r} is "
+            "not whole. Connect to the network, or set DINO_MODEL_ID to a folder with its files."
+        )
+
+    return Draft(manifest.recipe, produce)
+
+
+def _config(model: str, revision: str | None) -> dict[str, str]:
+    # A commit is in the inputs, however it was found.
+    is_named = revision not in (None, MAIN) and not is_commit(str(revision))
+    return {"model": model, **({"revision": str(revision)} if is_named else {})}
+
+
+def checkpoint_folder(store: ObjectStore, manifest: Manifest, *, cache: Path) -> Path:
+    """The files of a ``weights`` manifest under their own names, fetched once and verified.
+
+    Raises:
+        CorruptObjectError: a file in the store is not the one committed.
+    """
+    folder = cache / content_hash(manifest)[:32]
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    # Complete or absent: made aside and renamed; a killed one is left for `make clean`.
+    made = Path(mkdtemp(prefix=".making-", dir=cache))
+    try:
+        for part in manifest.parts:
+            fetch_part(store, part, made / str(part.name))
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first, with the same files
+                raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder

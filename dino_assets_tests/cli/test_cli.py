@@ -1,0 +1,423 @@
+"""``dino-assets``, in this process; test_commands.py runs it as a person does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.defs.instance import open_instance
+from dino_assets.settings.environment import load_settings, resolve_storage
+from dino_assets.store.commits.listing import find_outputs
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import create_bucket, open_store
+from dino_assets.weights.stage import draft_weights
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.defs.conftest import Lineage
+from dino_assets_tests.worlds.servers import HOST, free_port
+
+
+def store():
+    return open_store(load_settings().storage)
+
+
+def test_drops_register__twice(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG")
+    assert main(["drops", "register", "flight-1", "--from", "card"]) == 0
+    assert "flight-1: registered" in capsys.readouterr().out
+    assert main(["drops", "register", "flight-1", "--from", "card"]) == 0
+    assert "flight-1: already registered" in capsys.readouterr().out
+    with open_instance(project) as instance:
+        assert instance.get_dynamic_partitions("drops") == ["flight-1"]
+
+
+def test_drops_register__from_the_inbox(project, write_photo, capsys):
+    write_photo(project / "inbox" / "flight-2" / "DJI_0001.JPG")
+    assert main(["drops", "register", "flight-2"]) == 0
+    assert str(project / "inbox" / "flight-2") in capsys.readouterr().out
+
+
+def test_drops_register__from_where_the_person_stands(project, write_photo, capsys, monkeypatch):
+    write_photo(project / "sub" / "photos" / "DJI_0001.JPG")
+    monkeypatch.chdir(project / "sub")
+    assert main(["drops", "register", "flight-3", "--from", "photos"]) == 0
+    assert str(project / "sub" / "photos") in capsys.readouterr().out
+    assert {p.name for p in (project / "sub").iterdir()} == {"photos"}
+    with open_instance(project) as instance:
+        assert instance.get_dynamic_partitions("drops") == ["flight-3"]
+
+
+def test_drops_register__from_a_bucket_inbox(project, s3_endpoint, capsys, monkeypatch):
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("DINO_STORAGE", "data")
+    inbox = resolve_storage("s3://card-inbox")
+    create_bucket(inbox)
+    open_store(inbox).put("in/f1/DJI_0001.JPG", photo_bytes())
+    monkeypatch.setenv("DINO_INBOX", "s3://card-inbox/in")
+    assert main(["drops", "register", "f1"]) == 0
+    assert "s3://card-inbox/in/f1" in capsys.readouterr().out
+
+
+def test_drops_register__a_name_that_is_no_key(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG")
+    assert main(["drops", "register", "Flug am Bärensee", "--from", "card"]) == 0
+    out = capsys.readouterr().out
+    assert "(from 'Flug am Bärensee')" in out
+    assert out.startswith("Flug-am-B-rensee-")
+
+
+def test_drops_register__another_source(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG")
+    write_photo(project / "other" / "DJI_0001.JPG")
+    main(["drops", "register", "flight-1", "--from", "card"])
+    assert main(["drops", "register", "flight-1", "--from", "other"]) == 1
+    assert "DropConflictError: drop 'flight-1' is registered from" in capsys.readouterr().err
+    assert main(["drops", "register", "flight-1", "--from", "other", "--replace"]) == 0
+
+
+@pytest.mark.parametrize("where", ["loop", "x" * 5000, "zero\0byte"])
+def test_drops_register__an_address_that_leads_nowhere(project, capsys, where):
+    (project / "loop").symlink_to("loop")
+    assert main(["drops", "register", "flight-1", "--from", where]) == 1
+    assert "Error: " in capsys.readouterr().err
+
+
+def test_drops_register__nothing_there(project, capsys):
+    assert main(["drops", "register", "flight-1", "--from", "nowhere"]) == 1
+    assert "SourceError: there is no folder" in capsys.readouterr().err
+
+
+def test_drops_list(project, write_photo, capsys):
+    assert main(["drops", "list"]) == 0
+    assert "no drops yet" in capsys.readouterr().out
+    write_photo(project / "card" / "DJI_0001.JPG")
+    main(["drops", "register", "flight-1", "--from", "card"])
+    capsys.readouterr()
+    assert main(["drops", "list"]) == 0
+    assert capsys.readouterr().out.split()[:5] == ["flight-1", "images", "–", "tiles", "–"]
+
+
+def test_drops_list__one_bad_record_hides_no_other(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG")
+    main(["drops", "register", "good", "--from", "card"])
+    store().put("drops/bad.json", b"{")
+    capsys.readouterr()
+    assert main(["drops", "list"]) == 1
+    bad, good = capsys.readouterr().out.splitlines()
+    assert "'drops/bad.json' in store 'data' is not a drop's record" in bad
+    assert good.startswith("good")
+    assert main(["verify"]) == 1
+    assert "drops/bad.json" in capsys.readouterr().out
+
+
+def test_parts__of_two_spaces_apart(project, capsys):
+    """What lies in two spaces is not to be opened together: stdout has paths, stderr says of what."""
+    schema = pa.schema([("tile_id", pa.string())])
+    for space, precision in (("aaaa", "half"), ("bbbb", "int8")):
+        recipe = Recipe(
+            OutputId("embeddings", "one", space),
+            "1",
+            {"space": {"precision": precision, "side_px": 518}},
+        )
+        rows = pa.record_batch([[space]], schema=schema)
+        commit(store(), Draft(recipe, lambda rows=rows: iter([rows]), schema))
+    assert main(["parts", "embeddings", "one"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert said.err.splitlines() == [
+        "# half, 518 px: --space aaaa",
+        "# int8, 518 px: --space bbbb",
+    ]
+    assert main(["parts", "embeddings", "one", "--space", "bbbb"]) == 0
+    assert capsys.readouterr().out == said.out.splitlines(keepends=True)[1]
+    assert main(["export", "embeddings", "one", "--space", "bbbb", "--to", "out"]) == 0
+    assert [path.name for path in Path("out").iterdir()] == ["embeddings-0.parquet"]
+
+
+def test_parts__says_what_there_is(project, checkpoint_dir, capsys):
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    assert main(["parts", "weights"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert main(["parts", "tiles", "nowhere"]) == 1
+    assert (
+        "'tiles' of drop 'nowhere' is not in store 'data'. Materialise it"
+        in capsys.readouterr().err
+    )
+    assert main(["parts", "tile"]) == 1
+    assert "Assets are: weights, images, tiles" in capsys.readouterr().err
+
+
+def test_select__says_what_it_chose_and_from_what(project, write_photo, instance, capsys):
+    lineage = Lineage(instance)
+    for name in ("flight-1", "flight-2"):
+        lineage.register(name, write_photo(project / name / "DJI_0001.JPG", 1600, 1200).parent)
+    assert lineage.run("flight-1", only=["weights", "images", "tiles", "embeddings"]).success
+    capsys.readouterr()
+
+    assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert first[0] == "round-0001: chosen, 5 tiles of a pool of 24, from flight-1"
+    assert first[1] == "why: 4 farthest, 1 first (fps, seed 42, cls vectors)"
+    (manifest,) = find_outputs(store(), "selections", "round-0001")
+    facts = manifest.facts
+    assert facts["coverage_radius"] < facts["random_coverage_radius"]
+    assert first[2].startswith(
+        f"coverage: the farthest tile of the pool is {facts['coverage_radius']:.4f} from a chosen "
+        f"one, {facts['random_coverage_radius']:.4f} with"
+    )
+    assert first[3] == "registered, not embedded in this space: flight-2"
+    assert first[4] == "next: dino-assets export selections round-0001 --to out/round-1"
+    command = first[4].removeprefix("next: dino-assets ").split()
+    assert main(command) == 0
+    assert len(list((project / "out" / "round-1" / "tiles").iterdir())) == 5
+    capsys.readouterr()
+
+    assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again[0] == "round-0001: reused, 5 tiles of a pool of 24, from flight-1"
+    assert again[1:] == first[1:]
+
+    # Somebody may be labelling it: it is not chosen anew by accident.
+    assert main(["select", "--strategy", "fps", "--budget", "3"]) == 1
+    assert (
+        "ConfigError: round-0001 stands as it was chosen, with budget 5, not 3. Further tiles are a "
+        "round of their own: 2. --replace chooses it anew."
+    ) in capsys.readouterr().err
+    (standing,) = find_outputs(store(), "selections", "round-0001")
+    assert standing == manifest
+    assert main(["select", "--strategy", "fps", "--budget", "3", "--replace"]) == 0
+    assert "round-0001: chosen, 3 tiles of a pool of 24" in capsys.readouterr().out
+
+    # What there is is committed, as the asset does; but never less than asked without saying so.
+    second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25"]
+    for verb in ("chosen", "reused"):
+        assert main(["select", *second_round]) == 1
+        said = capsys.readouterr()
+        assert (
+            f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1\n"
+            in said.out
+        )
+        assert (
+            "ConfigError: round-0002 is committed with fewer tiles than asked: 22 were asked for and "
+            "21 picked: the pool has 24 tiles, 3 of them chosen before. Embed more drops"
+        ) in said.err
+
+    (second,) = find_outputs(store(), "selections", "round-0002")
+    assert second.recipe.config["fps_ratio"] == 0.25
+    store().put(second.parts[0].key, b"something else")
+    assert main(["verify", "--repair"]) == 1
+    assert "The part is given up and 'manifests/selections/" in capsys.readouterr().out
+    assert find_outputs(store(), "selections", "round-0002") == [second]
+    assert main(["select", *second_round]) == 1
+    assert "round-0002: chosen, 21 tiles" in capsys.readouterr().out
+    assert main(["verify"]) == 0
+
+    assert main(["select", "--round", "4"]) == 1
+    assert "ConfigError: round 4 is not the next one: ask for round 3" in capsys.readouterr().err
+    assert main(["select", "--round", "3"]) == 1
+    assert "next:" not in capsys.readouterr().out
+    assert main(["select", "--round", "3", "--tile-px", "256"]) == 1
+    assert "no tile is embedded by" in capsys.readouterr().err
+
+
+def test_select__nothing_to_choose_from(project, write_photo, checkpoint_dir, capsys):
+    assert main(["select"]) == 1
+    assert "NotCommittedError: weights is not in store 'data'" in capsys.readouterr().err
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    write_photo(project / "card" / "DJI_0001.JPG")
+    main(["drops", "register", "flight-1", "--from", "card"])
+    assert main(["select"]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "NotCommittedError: there is nothing to choose from: no tile is embedded by 'demo'" in said
+    )
+    assert "Registered and not embedded: flight-1. Materialise `embeddings` first." in said
+    assert not [i.key for i in store().list() if "selections" in i.key]
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (["--strategy", "best"], "strategy is 'best'; use one of random, cluster, fps, hybrid"),
+        (["--column", "patch"], "column is 'patch'; use one of cls, mean"),
+        (["--round", "0"], "round=0: rounds count from 1 to 9999"),
+        (["--budget", "0"], "budget=0: expected 1 or more"),
+        (["--clusters", "0"], "n_clusters=0: expected 1 or more"),
+        (["--seed", "-1"], "seed=-1: expected 0 or more"),
+        (["--fps-ratio", "2"], "fps_ratio=2.0: expected 0 to 1, the share of each cluster's quota"),
+    ],
+)
+def test_select__an_option_that_cannot_work(project, capsys, option, sentence):
+    assert main(["select", *option]) == 1  # before it is seen that nothing is committed
+    assert f"ConfigError: {sentence}" in capsys.readouterr().err
+
+
+def test_select__a_side_that_cannot_be(project, checkpoint_dir, capsys):
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    assert main(["select", "--tile-px", "-1"]) == 1
+    assert "ConfigError: tile_px=-1: expected a side in px" in capsys.readouterr().err
+
+
+def test_verify__finds_and_repairs(project, checkpoint_dir, capsys):
+    commit(store(), draft_weights(checkpoint_dir, "demo"))
+    assert main(["verify"]) == 0
+    assert "everything committed is whole" in capsys.readouterr().out
+    part = read_manifest(store(), OutputId("weights")).parts[0]
+    store().put(part.key, b"something else")
+    assert main(["verify", "--repair"]) == 1
+    assert part.key in capsys.readouterr().out
+    assert not commit(store(), draft_weights(checkpoint_dir, "demo")).was_reused
+    assert main(["verify"]) == 0
+
+
+def test_collect__dry_run(project, capsys):
+    assert main(["collect", "--dry-run"]) == 0
+    assert "would delete 0 parts" in capsys.readouterr().out
+
+
+def test_doctor__healthy(project, capsys):
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", what] for what in ("python", "disk", "device", "store", "checkpoint", "instance")
+    ]
+
+
+def test_doctor__everything_wrong(project, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "./nowhere")
+    monkeypatch.setenv("DINO_DEVICE", "cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("MINIO_ENDPOINT", f"{HOST}:{free_port()}")
+    monkeypatch.setattr("dino_assets.store.backends.MAX_RETRIES", 0)
+    monkeypatch.setattr("dino_assets.doctor.MIN_FREE_BYTES", 10**18)
+    (project / "dagster.yaml").write_text("storage: {sqlite: 7}\n")
+    assert main(["doctor"]) == 1
+    found = {
+        line.split()[1]: line
+        for line in capsys.readouterr().out.splitlines()
+        if line[:4].strip() in ("ok", "FAIL")
+    }
+    assert "free at least 1000000000 GB" in found["disk"]
+    assert "device 'cuda' was asked for" in found["device"]
+    assert "does not answer" in found["store"]
+    assert found["checkpoint"].startswith("FAIL")
+    assert found["instance"].startswith("FAIL")
+    assert "minioadmin" not in "".join(found.values())
+
+
+def test_doctor__makes_a_bucket(project, capsys, monkeypatch, s3_endpoint):
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("EMBED_BUCKET", "made-by-the-doctor")
+    assert main(["doctor"]) == 1
+    assert "dino-assets doctor --create-bucket" in capsys.readouterr().out
+    assert main(["doctor", "--create-bucket"]) == 0
+
+
+def test_samples_checkpoint(project, capsys):
+    assert main(["samples", "checkpoint", "models/tried"]) == 0
+    assert "random weights, for the plumbing only" in capsys.readouterr().out
+    assert (project / "models" / "tried" / "model.safetensors").is_file()
+
+
+def test_samples_checkpoint__over_a_real_one(project, capsys):
+    assert main(["samples", "checkpoint", "tried"]) == 0
+    for name in ("config.json", "README.md"):
+        text = (project / "tried" / name).read_text()
+        text = text.replace("random_weights_seed", "_").replace("random weights", "")
+        (project / "tried" / name).write_text(text)
+    before = {path: path.read_bytes() for path in (project / "tried").iterdir()}
+    for spoilt in (None, "preprocessor_config.json"):  # whole, and then not
+        if spoilt:
+            before.pop(project / "tried" / spoilt)
+            (project / "tried" / spoilt).unlink()
+        assert main(["samples", "checkpoint", "tried"]) == 1
+        assert "holds a checkpoint that is not the demo's" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in (project / "tried").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fetch", "--to"],
+        ["fetch", "--model"],
+        ["fetch", "--config"],
+        ["fetch", "--to=x", "--config"],
+        ["import"],
+        ["import", "w.pth", "--to"],
+        ["samples", "checkpoint"],
+        ["export", "map", "--to"],
+        ["drops", "register", "d", "--from"],
+    ],
+)
+@pytest.mark.parametrize("text", ["~nosuchuser/x", "a\0b", "a\ud800b", "x" * 300])
+def test_main__paths_that_are_none_are_a_sentence(project, capsys, command, text):
+    assert main([*command, text]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("ConfigError: ")
+    assert "is not a path that can be used" in said.err
+    assert sorted(path.name for path in project.iterdir()) == ["dagster.yaml", "workspace.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["fetch", "--to"], "--to is empty: name a folder."),
+        (["fetch", "--config"], "--config is empty: name a file."),
+        (["import"], "SOURCE is empty: name a folder."),
+        (["import", "w.pth", "--to"], "--to is empty: name a folder."),
+        (["samples", "checkpoint"], "FOLDER is empty: name a folder."),
+    ],
+)
+@pytest.mark.parametrize("text", ["", " "])
+def test_main__empty_paths_are_a_sentence(project, capsys, command, said, text):
+    assert main([*command, text]) == 1
+    assert capsys.readouterr().err == f"ConfigError: {said}\n"
+
+
+@pytest.mark.parametrize("option", ["model", "revision"])
+def test_fetch__an_empty_option_is_not_the_default(project, capsys, option):
+    assert main(["fetch", f"--{option}", "", "--to", "x"]) == 1
+    assert f"ConfigError: --{option} is empty. Leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["fetch", "--to"], ["fetch", "--config"], ["import"], ["import", "w.pth", "--to"]]
+)
+def test_main__links_in_circles_are_a_sentence(project, capsys, command):
+    (project / "loop").symlink_to("loop")
+    assert main([*command, "loop/x"]) == 1
+    assert capsys.readouterr().err.startswith("ConfigError: ")
+
+
+def test_main__bad_environment_is_a_sentence(project, capsys, monkeypatch):
+    monkeypatch.setenv("USE_MINIO", "perhaps")
+    assert main(["drops", "list"]) == 1
+    assert "ConfigError: cannot read the environment or .env: USE_MINIO" in capsys.readouterr().err
+
+
+def test_doctor__no_project(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "./none")
+    assert main(["doctor"]) == 1
+    assert "FAIL instance    there is no dagster.yaml in" in capsys.readouterr().out
+
+
+def test_main__an_operating_systems_no_is_a_sentence(project, capsys):
+    (project / "file").write_text("")
+    assert main(["samples", "checkpoint", "file/below"]) == 1
+    assert "NotADirectoryError: Not a directory" in capsys.readouterr().err
+
+
+def test_main__misuse():
+    with pytest.raises(SystemExit) as ended:
+        main(["drops"])
+    assert ended.value.code == 2
+
+
+def test_main__a_closed_pipe_is_no_error(project):
+    command = f"{sys.executable} -m dino_assets.cli doctor | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,286 @@
+"""``dino-assets fetch`` and ``dinov3-fetcher``, as a person or a script runs them."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dino_assets.api.fetcher import validate_dinov3
+from dino_assets.cli import fetcher_main, main
+from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.weights.catalogue import DEFAULT_TEACHER
+from dino_assets.weights.hub.listings import RECORD
+from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test
+
+BIN = Path(sys.executable).parent
+TOKEN = "hf_VerySecretToken"
+REPO = "facebook/dinov3-vits16-pretrain-lvd1689m"
+
+
+@pytest.fixture
+def hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint_dir: Path
+) -> Iterator[HubServer]:
+    """It has a small checkpoint under two names."""
+    with hub_for_test(monkeypatch, tmp_path) as server:
+        for repo in (REPO, DEFAULT_TEACHER):
+            server.add(repo, {path.name: path for path in checkpoint_dir.iterdir()})
+        yield server
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """As the documents write it."""
+    path = tmp_path / "project" / "config.json"
+    path.parent.mkdir()
+    said = {
+        "paths": {"dataset_root": "photos"},
+        "train": {"dino_root": "models/dinov3", "dino_model": "dinov3-vits16"},
+    }
+    path.write_text(json.dumps(said))
+    return path
+
+
+def run(command: str, *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(BIN / command), *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+def run_on_terminal(command: str, *arguments: object) -> tuple[int, str]:
+    """The same with a terminal of 100 columns; everything that was shown on it."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    with subprocess.Popen(
+        [str(BIN / command), *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                data = os.read(ours, 4096)
+            except OSError:  # the last one at the other end is gone
+                break
+            if not data:
+                break
+            shown += data
+        os.close(ours)
+        code = process.wait(60)
+    return code, shown.decode()
+
+
+def test_dinov3_fetcher__config(hub, config, tmp_path):
+    folder = config.parent / "models" / "dinov3"
+    first = run("dinov3-fetcher", "--config", config)
+    assert first.returncode == 0, first.stderr
+    *said, last = first.stdout.splitlines()
+    assert last == str(folder)
+    commit = hub.repositories[REPO].branches["main"]
+    assert said == [
+        f"{REPO}@{commit}: dinov3_vit, 16 dims, 2 layers, 19,024 parameters, licence apache-2.0"
+    ]
+    lines = first.stderr.splitlines()
+    assert re.fullmatch(r"dinov3-vits16: fetching 0\.\d MB", lines[0])
+    assert re.fullmatch(r"dinov3-vits16: .* \(100%\), .* MB/s", lines[-1])
+    assert all("\r" not in line for line in lines)
+    assert validate_dinov3(folder)
+    assert not (tmp_path / "hf" / "dino-assets").exists()  # the cache holds no second copy
+
+    hub.asked.clear()
+    second = run("dinov3-fetcher", "--config", config)
+    assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
+    assert [asked.path for asked in hub.asked] == [f"/api/models/{REPO}/revision/main"]
+
+
+def test_dinov3_fetcher__on_a_terminal_it_shows_a_bar(hub, config):
+    hub.misbehave("model.safetensors", "reset", after=1000)
+    code, shown = run_on_terminal("dinov3-fetcher", "--config", config)
+    assert code == 0, shown
+    assert re.search(r"\rdinov3-vits16: +\d+%\|", shown)
+    assert re.search(r"dinov3-vits16: 100%\|█+\|", shown)
+    assert shown.splitlines()[-1] == str(config.parent / "models" / "dinov3")
+    assert "fetching 0" not in shown
+    assert max(len(part) for part in re.split(r"[\r\n]", shown)) <= max(100, len(str(config)) + 80)
+    code, shown = run_on_terminal("dinov3-fetcher", "--config", config)
+    assert (code, "%" in shown) == (0, False)  # nothing to fetch, no bar
+
+
+def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
+    large = write_demo_checkpoint(tmp_path / "large", dim=256, layers=2)
+    hub.add(REPO, {path.name: path for path in large.iterdir()})
+    # Stopped by the server, and only when something is on the disk: no clock has a say in it.
+    hub.misbehave("model.safetensors", "stall", after=3 * 2**20)
+    parts = config.parent / "models" / ".dinov3.fetching" / "parts"
+    with subprocess.Popen(
+        [str(BIN / "dinov3-fetcher"), "--config", str(config)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        while not any(part.stat().st_size for part in parts.glob("*.part")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        said = process.stderr.read()
+    assert said.splitlines()[-1].startswith("Interrupted. What is finished is kept; run it again")
+    assert "Traceback" not in said
+    assert fetcher_main(["--config", str(config)]) == 0
+    ranges = [a.range for a in hub.bodies("model.safetensors") if a.host == "localhost"]
+    assert ranges[0] is None
+    assert re.fullmatch(r"bytes=[1-9]\d*-", ranges[1])
+    assert validate_dinov3(config.parent / "models" / "dinov3")
+
+
+def test_dinov3_fetcher__options_before_the_file(hub, config, tmp_path, capsys):
+    to = tmp_path / "elsewhere"
+    arguments = ["--config", str(config), "--model", DEFAULT_TEACHER, "--to", str(to)]
+    assert fetcher_main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(to)
+    assert json.loads((to / RECORD).read_bytes())["repo"] == DEFAULT_TEACHER
+    assert not (config.parent / "models").exists()
+
+
+def test_dinov3_fetcher__without_a_model_it_is_the_default(hub, config, capsys):
+    config.write_text('{"train": {"dino_root": "d"}}')
+    assert fetcher_main(["--config", str(config)]) == 0
+    assert capsys.readouterr().out.startswith(f"{DEFAULT_TEACHER}@")
+
+
+def test_dinov3_fetcher__a_revision(hub, config, checkpoint_dir, capsys):
+    old = hub.repositories[REPO].branches["main"]
+    hub.add(REPO, {path.name: path for path in checkpoint_dir.iterdir()})
+    assert fetcher_main(["--config", str(config), "--revision", old]) == 0
+    hub.asked.clear()
+    assert fetcher_main(["--config", str(config), "--revision", old]) == 0
+    assert f"{REPO}@{old}" in capsys.readouterr().out
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (None, "cannot read '{path}' (No such file or directory)"),
+        ("{", "'{path}' is not JSON"),
+        ('{"train": {}}', "'{path}': train.dino_root is ''; a text is expected"),
+        ('{"train": {"dino_root": 7}}', "'{path}': train.dino_root is 7; a text is expected"),
+        ('{"train": {"dino_root": "\\u0000"}}', "'{path}': train.dino_root: '\\x00' is not a path"),
+        ('{"train": {"dino_root": "~none"}}', "'{path}': train.dino_root: '~none' is not a path"),
+        ('{"train": {"dino_root": "d", "dino_model": "\\u0000"}}', "'\\x00' is not a path"),
+        ('{"train": {"dino_root": "d", "dino_model": "\\ud800"}}', "'\\ud800' is not a path"),
+    ],
+)
+def test_dinov3_fetcher__a_file_that_cannot_work(hub, config, capsys, said, text):
+    config.unlink() if said is None else config.write_text(said)
+    assert fetcher_main(["--config", str(config)]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("ConfigError: " + text.format(path=config))
+    assert printed.out == ""
+    assert hub.asked == []
+
+
+def test_fetch__to_a_folder(hub, tmp_path):
+    done = run("dino-assets", "fetch", "--model", "dinov3-vits16", "--to", "here")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "here")
+    assert validate_dinov3(tmp_path / "here")
+
+
+def test_fetch__into_the_cache(hub, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "dinov3-vits16")
+    assert main(["fetch"]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    assert folder.is_relative_to(tmp_path / "hf")
+    assert validate_dinov3(folder)
+    hub.asked.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["fetch"]) == 0
+    assert Path(capsys.readouterr().out.splitlines()[-1]) == folder
+    assert hub.asked == []
+
+
+def test_fetch__the_settings_revision_belongs_to_the_settings_model(
+    hub, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("DINO_MODEL_ID", DEFAULT_TEACHER)
+    monkeypatch.setenv("DINO_MODEL_REVISION", "v9")
+    assert main(["fetch", "--model", "dinov3-vits16", "--to", "here"]) == 0
+    assert main(["fetch", "--to", "there"]) == 1
+    assert "RevisionNotFoundError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("configured", ["dinov3-vitl16", DEFAULT_TEACHER])
+@pytest.mark.parametrize("named", ["dinov3-vitl16", DEFAULT_TEACHER, "facebook/dinov3-vitl16"])
+def test_fetch__the_settings_model_under_its_other_name(
+    hub, config, capsys, monkeypatch, configured, named
+):
+    monkeypatch.setenv("DINO_MODEL_ID", configured)
+    monkeypatch.setenv("DINO_MODEL_REVISION", "v9")
+    config.write_text(json.dumps({"train": {"dino_root": "d", "dino_model": named}}))
+    for arguments in (["--model", named, "--to", "here"], ["--config", str(config)]):
+        assert main(["fetch", *arguments]) == 1
+        assert "no branch, tag or commit 'v9'" in capsys.readouterr().err
+
+
+def test_fetch__a_folder_with_something_else(hub, tmp_path, capsys):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "notes.txt").write_text("mine")
+    assert main(["fetch", "--model", "dinov3-vits16", "--to", "here"]) == 1
+    assert "ConfigError: 'here' holds 'notes.txt', which" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["notes.txt"]
+
+
+def test_fetch__offline_and_not_here(hub, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["fetch", "--model", "dinov3-vits16", "--to", "here"]) == 1
+    assert capsys.readouterr().err.startswith("LocalEntryNotFoundError: ")
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("command", [["dinov3-fetcher"], ["dino-assets", "fetch"]])
+@pytest.mark.parametrize(
+    ("token", "is_valid", "text"),
+    [
+        (None, False, "needs a token, and no token was sent"),
+        (TOKEN, False, "the token was rejected"),
+        (TOKEN, True, "access is not granted"),
+    ],
+)
+def test_commands__gated(hub, config, monkeypatch, tmp_path, command, token, is_valid, text):
+    hub.repositories[REPO].is_gated = True
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    if is_valid:
+        hub.grant(token)
+    done = run(*command, "--config", config)
+    assert done.returncode == 1
+    assert done.stderr.startswith("AuthenticationError: ")
+    assert text in done.stderr
+    assert done.stdout == ""
+    assert TOKEN not in done.stderr
+    assert not (config.parent / "models").exists()
+
+
+def test_commands__a_token_is_shown_and_written_nowhere(hub, config, monkeypatch, tmp_path):
+    hub.repositories[REPO].is_gated = True
+    hub.grant(TOKEN, REPO)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.misbehave("model.safetensors", "reset", after=1000)
+    done = run("dino-assets", "fetch", "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    assert not any(TOKEN.encode() in path.read_bytes() for path in written)

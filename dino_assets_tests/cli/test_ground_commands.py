@@ -1,0 +1,89 @@
+"""``dino-assets`` for tiles, places and the state of a card, in this process."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from dino_assets.cli import main
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.defs.conftest import Lineage
+from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
+
+
+@pytest.fixture
+def flown(project, instance):
+    """A drop with one drone photograph, one without tags and one that is no picture."""
+    files = {
+        "100MEDIA/DJI_0001.JPG": drone_photo(size=(1600, 1200)),
+        "100MEDIA/DJI_0003.JPG": photo_bytes(1600, 1200),
+        "100MEDIA/DJI_0004.JPG": b"no picture",
+    }
+    lineage = Lineage(instance)
+    lineage.register("flight-1", fill_bytes(project / "card", files))
+    assert lineage.run("flight-1", only=["weights", "images", "tiles"]).success
+    return lineage
+
+
+def test_tiles_preview__a_picture_and_a_sentence(project, capsys):
+    fill_bytes(project / "card", {"a.jpg": drone_photo(size=(1600, 1200))})
+    assert main(["tiles", "preview", "card/a.jpg"]) == 0
+    # Nothing is committed: by the model's name, which is no DINOv3's.
+    assert capsys.readouterr().out == (
+        "a.jpg, 1600 x 1200 px: 24 tiles of 518 px, 6 x 4, overlap 50%: a.jpg.tiles.png\n"
+    )
+    with Image.open(project / "a.jpg.tiles.png") as picture:
+        assert picture.size[0] == 1600
+    assert main(["tiles", "preview", "card/a.jpg", "--tile-m", "20", "--to", "card/m.png"]) == 0
+    assert "(20 m)" in capsys.readouterr().out
+    assert (project / "card" / "m.png").is_file()
+
+
+def test_tiles_preview__of_a_dinov3_that_is_not_there_yet(project, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "dinov3-vits16")
+    fill_bytes(project / "card", {"a.jpg": photo_bytes(1600, 1200)})
+    assert main(["tiles", "preview", "card/a.jpg"]) == 0
+    assert "24 tiles of 512 px" in capsys.readouterr().out
+    assert main(["tiles", "preview", "card/a.jpg", "--tile-px", "518"]) == 1
+    assert "use 512 or 528" in capsys.readouterr().err
+
+
+def test_tiles_preview__refusals(project, capsys):
+    fill_bytes(project / "card", {"a.jpg": b"no picture"})
+    assert main(["tiles", "preview", "card/a.jpg"]) == 1
+    assert "UnusableImageError: not-an-image" in capsys.readouterr().err
+    assert main(["tiles", "preview", "card/none.jpg"]) == 1
+    assert "SourceError: cannot read 'none.jpg'" in capsys.readouterr().err
+    assert main(["tiles", "preview", "card/a.jpg", "--overlap", "2"]) == 1
+    assert "overlap=2.0 is outside 0 … 0.9" in capsys.readouterr().err
+
+
+def test_drops_report__says_what_is_odd(flown, capsys):
+    assert main(["drops", "report", "flight-1"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    kinds = {line.split()[0] for line in out[:-2]}
+    assert kinds == {"quarantined", "no-gps", "no-time", "gap"}
+    assert out[-2] == "2 usable, 1 quarantined, 4 findings"
+    assert "report.html" in out[-1]
+
+
+def test_drops_report__of_nothing(project, capsys):
+    assert main(["drops", "report", "flight-9"]) == 1
+    assert "NotCommittedError: images/flight-9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asset", "placed"), [("images", 1), ("tiles", 24)])
+def test_footprints__for_qgis(flown, project, capsys, asset, placed):
+    assert main(["footprints", asset, "flight-1", "--to", "out.geojson"]) == 0
+    assert capsys.readouterr().out.startswith(f"{placed} footprints in out.geojson; ")
+    features = json.loads((project / "out.geojson").read_text())["features"]
+    assert len(features) == placed
+    assert main(["footprints", asset, "flight-1", "--to", "out.gpkg"]) == 0
+    assert (project / "out.gpkg").read_bytes()[:15] == b"SQLite format 3"
+
+
+def test_footprints__refusals(flown, capsys):
+    assert main(["footprints", "images", "flight-1", "--to", "out.shp"]) == 1
+    assert "a name that ends in .geojson, .json, .gpkg" in capsys.readouterr().err
+    assert main(["footprints", "images", "flight-2", "--to", "out.gpkg"]) == 1
+    assert "NotCommittedError" in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""``dino-assets import``: what a person reads who was given a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModel
+
+from dino_assets.api.fetcher import validate_dinov3
+from dino_assets.cli import main
+from dino_assets.definitions import make_definitions
+from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.settings.environment import load_settings
+from dino_assets.weights.stage import load_checkpoint
+from dino_assets_tests.defs.conftest import Lineage
+from dino_assets_tests.worlds.originals import as_meta_v3, as_timm_v3
+
+NAME = "dinov3_vits16_pretrain_sat493m"
+
+
+@pytest.fixture
+def file(project: Path, checkpoint_dir: Path) -> Path:
+    """Meta's file of the tiny checkpoint, in the project's folder."""
+    path = project / f"{NAME}.pth"
+    torch.save(as_meta_v3(AutoModel.from_pretrained(checkpoint_dir)), path)
+    return path
+
+
+def test_import__a_bare_file_of_meta(project, file, capsys):
+    assert main(["import", file.name]) == 0
+    said = capsys.readouterr()
+    assert "Meta's DINOv3: dinov3_vit, 16 dims, 2 layers" in said.out
+    assert "statistics of sat493m, by the name of the file" in said.out
+    assert "left out: 'rope_embed.periods': transformers computes" in said.out
+    assert said.out.splitlines()[-1] == f"Use it with DINO_MODEL_ID=models/{NAME}"
+    assert "DINOv3's licence must travel with the weights" in said.err
+    assert validate_dinov3(project / "models" / NAME)
+
+
+def test_import__a_licence_beside_it(project, file, capsys):
+    (project / "LICENSE.md").write_text("as it is")
+    assert main(["import", file.name, "--to", "out/mine", "--statistics", "imagenet"]) == 0
+    said = capsys.readouterr()
+    assert "statistics of imagenet, as asked" in said.out
+    assert said.err == ""
+    assert (project / "out" / "mine" / "LICENSE.md").read_text() == "as it is"
+    assert main(["import", file.name, "--to", "out/mine"]) == 1
+    assert "is there already and was left alone" in capsys.readouterr().err
+    assert main(["import", file.name, "--to", "out/mine", "--replace"]) == 0
+
+
+def test_import__a_file_that_every_repository_calls_so(project, capsys):
+    (project / "vit_small_patch16_dinov3.lvd1689m").mkdir()
+    write_demo_checkpoint(project / "theirs", dim=64, layers=1)
+    model = AutoModel.from_pretrained(project / "theirs")
+    save_file(
+        as_timm_v3(model), project / "vit_small_patch16_dinov3.lvd1689m" / "model.safetensors"
+    )
+    assert main(["import", "vit_small_patch16_dinov3.lvd1689m/model.safetensors"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "Use it with DINO_MODEL_ID=models/vit_small_patch16_dinov3.lvd1689m"
+
+
+def test_import__by_a_way_round(project, file, capsys):
+    (project / "src").mkdir()
+    assert main(["import", file.name, "--to", "src/../i5"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Use it with DINO_MODEL_ID=i5"
+    assert main(["import", f"src/../{file.name}", "--to", "../beside"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"Use it with DINO_MODEL_ID={project.parent / 'beside'}"
+
+
+def test_import__never_in_the_projects_place(project, file, capsys):
+    (project / "config.json").write_text('{"train": {"dino_root": "dinov3"}}')
+    (project / "data").mkdir()
+    for to in (".", "../project", str(project), "..", "data/.."):
+        assert main(["import", file.name, "--to", to, "--replace"]) == 1
+        assert "ConfigError: " in capsys.readouterr().err
+    assert sorted(path.name for path in project.iterdir()) == [
+        "config.json", "dagster.yaml", "data", file.name, "workspace.yaml",
+    ]  # fmt: skip
+
+
+def test_import__nothing_there(project, capsys):
+    assert main(["import", "nothing.pth"]) == 1
+    assert capsys.readouterr().err.startswith("CheckpointNotFoundError: there is no file 'nothing")
+
+
+def test_import__into_the_lineage(project, file, monkeypatch, instance, capsys):
+    main(["import", file.name])
+    monkeypatch.setenv("DINO_MODEL_ID", f"models/{NAME}")
+    assert make_definitions(load_settings())
+    lineage = Lineage(instance)
+    assert lineage.run(only=["weights"]).success
+    found = load_checkpoint(lineage.store)
+    assert found.imported_from
+    assert found.imported_from.startswith(f"Meta's DINOv3, {NAME}.pth, sha256 ")
+    assert found.statistics_from == "sat493m, by the name of the file"
+    assert (found.repo, found.commit) == (None, None)
+    shown = lineage.metadata("weights")
+    assert shown["imported_from"] == found.imported_from
+    config = project / "models" / NAME / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"_": 1}))
+    assert not lineage.run(only=["weights"]).success  # it is no longer what was imported

@@ -1,0 +1,220 @@
+import os
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dino_assets.compute.devices import (
+    available_cpus,
+    find_accelerators,
+    list_devices,
+    resolve_compute,
+)
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.compute.threads import map_ahead
+from dino_assets.errors import ConfigError, DeviceUnavailableError
+
+# --- devices --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+def test_resolve_compute__auto_takes_what_is_here():
+    found = resolve_compute(ComputeSettings())
+    assert found.device == (find_accelerators() or ["cpu"])[0]
+    assert found.threads == available_cpus() >= 1
+    assert (found.precision, found.engine, found.batch) == ("half", "auto", 0)
+
+
+@pytest.mark.usefixtures("no_accelerator")
+def test_resolve_compute__auto_without_accelerator_is_cpu():
+    assert resolve_compute(ComputeSettings()).device == "cpu"
+
+
+@pytest.mark.usefixtures("no_accelerator")
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_resolve_compute__named_device_that_is_not_here(device):
+    with pytest.raises(DeviceUnavailableError) as caught:
+        resolve_compute(ComputeSettings(device=device))
+    assert str(caught.value) == (
+        f"device '{device}' was asked for, but PyTorch sees no accelerator here. Use device: auto, or "
+        "install the PyTorch build and the driver that match the card."
+    )
+    assert isinstance(caught.value, ConfigError)
+
+
+def test_resolve_compute__says_which_accelerator_is_here(monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert resolve_compute(ComputeSettings()).device == "cuda"
+    assert resolve_compute(ComputeSettings(device="cpu")).device == "cpu"
+    with pytest.raises(DeviceUnavailableError, match="'mps' was asked for, but PyTorch sees cuda"):
+        resolve_compute(ComputeSettings(device="mps"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"device": "tpu"}, "compute device is 'tpu'; use one of auto, cpu, cuda, mps"),
+        ({"device": "CUDA"}, "compute device is 'CUDA'"),
+        ({"device": ""}, "compute device is ''"),
+        ({"precision": "bf16"}, "compute precision is 'bf16'; use one of half, fp32, int8"),
+        ({"engine": "onnx"}, "compute engine is 'onnx'; use one of auto, openvino, torch"),
+        ({"threads": -1}, r"threads=-1, batch=0, processes=0: 0 \(automatic\)"),
+        ({"precision": "int8", "engine": "torch"}, "onnxruntime alone has it"),
+        ({"processes": -2}, r"processes=-2: 0 \(automatic\) or more expected"),
+        ({"batch": -8}, "threads=0, batch=-8"),
+    ],
+)
+def test_resolve_compute__bad_values(values, message: str):
+    with pytest.raises(ConfigError, match=message):
+        resolve_compute(ComputeSettings(**values))
+
+
+def test_resolve_compute__given_values_are_kept():
+    wanted = ComputeSettings("cpu", 3, "fp32", "torch", 8)
+    assert resolve_compute(wanted) == wanted
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux narrows processes this way")
+def test_available_cpus__a_narrowed_process_sees_fewer():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert available_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert available_cpus() == len(allowed)
+
+
+# --- map_ahead -----------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(items=st.lists(st.integers(), max_size=40), threads=st.integers(1, 6))
+def test_map_ahead__is_map(items: list[int], threads: int):
+    assert list(map_ahead(lambda n: n * 2, items, threads=threads)) == [n * 2 for n in items]
+
+
+def test_map_ahead__order_holds_when_the_first_is_last():
+    late = threading.Event()
+
+    def work(n: int) -> int:
+        if n == 0:
+            assert late.wait(30)
+        elif n == 3:
+            late.set()
+        return n
+
+    assert list(map_ahead(work, range(6), threads=4)) == list(range(6))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_map_ahead__lead_is_bounded(threads: int):
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    for done, _ in enumerate(map_ahead(lambda n: n, items(), threads=threads)):
+        assert len(taken) - done <= 2 * threads
+    assert len(taken) == 50
+
+
+def test_map_ahead__works_at_the_same_time():
+    together = threading.Barrier(3)
+    # Passes only if three calls are inside `work` at once.
+    assert list(map_ahead(lambda n: together.wait(30) >= 0, range(3), threads=3)) == [True] * 3
+
+
+def test_map_ahead__exception_arrives_in_its_place_and_stops_the_rest():
+    started = []
+
+    def work(n: int) -> int:
+        started.append(n)
+        if n == 3:
+            raise KeyError("three")
+        return n
+
+    values = map_ahead(work, range(1000), threads=2)
+    assert [next(values) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyError, match="three"):
+        next(values)
+    assert max(started) <= 3 + 4
+    assert not reading_threads()
+
+
+def test_map_ahead__exception_of_the_items_stops_it():
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise OSError("the card is gone")
+
+    with pytest.raises(OSError, match="the card is gone"):
+        list(map_ahead(lambda n: n, items(), threads=4))
+    assert not reading_threads()
+
+
+def test_map_ahead__consumer_stops_early():
+    started = []
+    is_closed = threading.Event()
+
+    def work(n: int) -> int:
+        started.append(n)
+        if n > 0:
+            assert is_closed.wait(30)
+        return n
+
+    values = map_ahead(work, range(1000), threads=2)
+    assert next(values) == 0  # now 1 and 2 are being worked on, and 3 waits for its turn
+    threading.Timer(0.5, is_closed.set).start()
+    values.close()
+    assert 3 not in started
+    assert not reading_threads()
+
+
+def test_map_ahead__nothing_starts_before_it_is_asked():
+    started = []
+    map_ahead(started.append, range(3), threads=2)
+    assert started == []
+
+
+def reading_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_map_ahead__results_may_be_anything():
+    found = list(map_ahead(lambda n: None if n else np.zeros(2), range(2), threads=1))
+    assert found[1] is None
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "expected"),
+    [
+        ("cpu", 0, ["cpu"]),
+        ("cpu", 3, ["cpu", "cpu", "cpu"]),
+        ("mps", 0, ["mps"]),
+        ("cuda", 0, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda", 9, ["cuda:0", "cuda:1", "cuda:2"]),
+    ],
+)
+def test_list_devices__every_card_unless_fewer_are_asked(
+    monkeypatch, device: str, processes: int, expected: list[str]
+):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert list_devices(ComputeSettings(device=device, processes=processes)) == expected

@@ -1,0 +1,217 @@
+"""Every check is seen to fail on planted data."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from dino_assets.definitions import ALL_CHECKS, make_definitions
+from dino_assets.defs.checks.outcome import to_result
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.protocol import Draft, Facts, OutputId
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.writing import commit
+from dino_assets.verdicts import Verdict
+from dino_assets_tests.defs.conftest import Lineage, checks
+from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
+
+
+@pytest.fixture
+def done(lineage: Lineage, card) -> Lineage:
+    lineage.register("flight-1", card("flight-1"))
+    assert lineage.run("flight-1", only=["weights", "images", "tiles"]).success
+    return lineage
+
+
+def plant(
+    lineage: Lineage,
+    asset: str,
+    change: Callable[[pa.Table], pa.Table],
+    *,
+    space: str | None = None,
+    name: str | None = "flight-1",
+) -> None:
+    """Commit an altered table in place of the real one, as a faulty stage would."""
+    output = OutputId(asset, name, space)
+    known = read_manifest(lineage.store, output)
+    table = open_table(lineage.store, asset, space=space).read(name)
+    schema = table.schema
+    table = change(table).cast(schema)
+    recipe = replace(known.recipe, code_version=f"planted-{uuid.uuid4()}")
+    commit(
+        lineage.store,
+        Draft(recipe, lambda: iter([*table.to_batches(), Facts(known.facts)]), schema),
+    )
+
+
+def recheck(lineage: Lineage, check: str):
+    defs = make_definitions(lineage.settings)
+    (wanted,) = [c for c in ALL_CHECKS if c.check_key.name == check]
+    job = dg.Definitions(
+        assets=defs.assets,
+        asset_checks=[wanted],
+        jobs=[dg.define_asset_job("j", dg.AssetSelection.checks(wanted))],
+        resources=defs.resources,
+    ).resolve_job_def("j")
+    result = job.execute_in_process(instance=lineage.instance, raise_on_error=False)
+    return checks(result)[check]
+
+
+def set_first(table: pa.Table, column: str, value: object) -> pa.Table:
+    values = table[column].to_pylist()
+    values[0] = value
+    index = table.schema.get_field_index(column)
+    return table.set_column(index, column, pa.array(values, table.schema.field(column).type))
+
+
+def test_weights_are_whole__flipped_byte(done: Lineage):
+    part = next(p for p in read_manifest(done.store, OutputId("weights")).parts if p.bytes > 1000)
+    data = bytearray(done.store.get(part.key))
+    data[500] ^= 1
+    done.store.put(part.key, bytes(data))
+    found = recheck(done, "weights_are_whole")
+    assert not found.passed
+    assert found.severity.value == "ERROR"
+    assert part.key in found.description
+
+
+def test_images_are_complete__sound(done: Lineage):
+    assert recheck(done, "images_are_complete").passed
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("path", "100MEDIA/DJI_0001.JPG", "1 paths twice"),
+        ("image_id", "short", "1 usable rows without id or size"),
+        ("width", None, "1 usable rows without id or size"),
+        ("is_usable", False, "1 quarantined rows without a reason"),
+    ],
+)
+def test_images_are_complete__planted(done: Lineage, column, value, sentence):
+    plant(done, "images", lambda table: set_first(table, column, value))
+    found = recheck(done, "images_are_complete")
+    assert not found.passed
+    assert sentence in found.description
+
+
+def test_images_look_right__warns_and_lets_the_run_go_on(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1"))
+    result = lineage.run("flight-1", only=["weights", "images", "tiles"])
+    found = checks(result)["images_look_right"]
+    assert result.success  # pictures without GPS are tiled all the same
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "3 no-gps" in found.description
+
+
+def test_images_look_right__sound(lineage: Lineage):
+    files = {
+        f"DJI_{n:04d}.JPG": drone_photo(seed=n, size=(640, 480), at=(47 + n * 1e-4, 11.0))
+        for n in range(1, 6)
+    }
+    lineage.register("flight-1", fill_bytes(lineage.settings.root / "inbox" / "f", files))
+    result = lineage.run("flight-1", only=["images"])
+    assert checks(result)["images_look_right"].passed
+
+
+def test_images_are_usable__too_many_bad(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=3, bad=3))
+    result = lineage.run("flight-1")
+    found = checks(result)["images_are_usable"]
+    assert (found.passed, found.severity.value) == (False, "ERROR")
+    assert "more than the 2 allowed" in found.description
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t: t.slice(1), "pixels have no tile"),
+        (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "1 tile ids occur twice"),
+        (lambda t: set_first(t, "x", -1), "a tile leaves its 1600×1200"),
+        (lambda t: set_first(t, "w", 5000), "a tile leaves its 1600×1200"),
+        (
+            lambda t: t.filter(pc.field("image_id") != t["image_id"][0]),
+            "1,920,000 pixels have no tile",
+        ),
+        (lambda t: set_first(t, "image_id", "f" * 64), "no tile"),
+    ],
+)
+def test_tiles_cover_images__planted(done: Lineage, change, sentence):
+    plant(done, "tiles", change)
+    found = recheck(done, "tiles_cover_images")
+    assert not found.passed
+    assert sentence in found.description
+
+
+def break_first_vector(table: pa.Table) -> pa.Table:
+    vectors = table["cls"].to_pylist()
+    vectors[0][0] = float("nan")
+    kind = table.schema.field("cls").type
+    return table.set_column(table.schema.get_field_index("cls"), "cls", pa.array(vectors, kind))
+
+
+def test_embeddings_match_tiles__planted(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    assert lineage.run("flight-1").success
+    (info,) = lineage.store.list("manifests/embeddings")
+    space = info.key.split("/")[2]
+    assert recheck(lineage, "embeddings_match_tiles").passed
+    for change, sentence in (
+        (lambda t: t.slice(1), "1 not at all"),
+        (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "1 tiles embedded twice"),
+        (lambda t: set_first(t, "tile_id", "of-another-drop"), "1 unknown to tiles"),
+        (break_first_vector, "1 cls vectors are not finite"),
+    ):
+        original = open_table(lineage.store, "embeddings", space=space).read("flight-1")
+        plant(lineage, "embeddings", change, space=space)
+        found = recheck(lineage, "embeddings_match_tiles")
+        assert not found.passed
+        assert sentence in found.description
+        plant(lineage, "embeddings", lambda _, table=original: table, space=space)
+    # Vectors of another space under this one's name.
+    manifest = read_manifest(lineage.store, OutputId("embeddings", "flight-1", space))
+    lineage.store.delete(info.key)
+    assert "nothing is committed in space" in recheck(lineage, "embeddings_match_tiles").description
+    assert manifest.rows == 24
+
+
+def test_curation__planted(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    linear = {"method": "linear"}
+    assert lineage.run("flight-1", projections=linear, selections={"budget": 5}).success
+    (info,) = lineage.store.list("manifests/projections")
+    space = info.key.split("/")[2]
+    assert recheck(lineage, "projections_are_complete").passed
+    plant(lineage, "projections", lambda t: t.slice(1), space=space, name=None)
+    found = recheck(lineage, "projections_are_complete")
+    assert not found.passed
+    assert "23 places for 24 embedded tiles" in found.description
+    assert recheck(lineage, "selections_are_sound").passed
+    plant(lineage, "selections", lambda t: t.slice(1), space=space, name="round-0001")
+    found = recheck(lineage, "selections_are_sound")
+    assert not found.passed
+    assert "4 tiles where 5 were asked for" in found.description
+
+
+def test_checks__nothing_is_committed(lineage: Lineage):
+    for check in ("tiles_cover_images", "projections_are_complete", "selections_are_sound"):
+        found = recheck(lineage, check)
+        assert (found.passed, found.description) == (False, "nothing is committed yet")
+
+
+def test_to_result__blocks_only_in_runs_of_one_drop():
+    context = dg.build_asset_context()
+    bad, good = Verdict("a", False, "broken"), Verdict("b", True, "fine")
+
+    def result(*verdicts: Verdict) -> dg.AssetCheckResult:
+        return to_result(context, verdicts)
+
+    assert result(bad).severity.value == "ERROR"
+    assert result(bad, good).severity.value == "WARN"
+    assert not result(bad, good).passed
+    assert result(good).passed
+    assert not result(Verdict("c", True, "one bad file", warns=True)).passed

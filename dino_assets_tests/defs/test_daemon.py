@@ -1,0 +1,108 @@
+"""The daemon itself: drops arrive, everything is killed, and every drop is run once all the same."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dino_assets.defs.instance import open_instance
+from dino_assets.defs.run_process import PROCESS_TAG, RunProcess
+from dino_assets.drops.arrivals import MARKER
+from dino_assets.drops.finished import list_stamps
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.objects import open_store
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.worlds.ui import LOCATION, Ui, serving_ui
+
+SENSOR = {**LOCATION, "sensorName": "new_drops"}
+START = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) {
+  __typename ... on Sensor { sensorState { status } } } }"""
+RUNS = """{ runsOrError(filter: {pipelineName: "ingest"}) { ... on Runs { results {
+  runId status parentRunId tags { key value } } } } }"""
+TICKS = """query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) {
+  ... on Sensor { sensorState { ticks(limit: 3) { status skipReason error { message } } } } } }"""
+
+
+def arrive(project: Path, name: str, photos: int) -> None:
+    folder = project / "inbox" / name
+    folder.mkdir(parents=True)
+    for n in range(photos):
+        (folder / f"DJI_{n:04d}.JPG").write_bytes(photo_bytes(1200, 900, seed=n, quality=50))
+    (folder / MARKER).touch()
+
+
+def find_runs(ui: Ui, drop: str) -> list[dict]:
+    """The runs about a drop, first one first."""
+    found = ui.ask(RUNS)["runsOrError"]["results"][::-1]
+    return [r for r in found if {"key": "dagster/partition", "value": drop} in r["tags"]]
+
+
+def wait_for(ui: Ui, what: Callable[[], object], *, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline, ui.ask(TICKS, sensor=SENSOR)
+        time.sleep(0.2)
+
+
+def kill_all(ui: Ui) -> None:
+    """SIGKILL for the UI, the daemon, the code server and the running runs, at once."""
+    port = ui.url.rpartition(":")[2].encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"dev" in words and port in words:
+                os.killpg(os.getpgid(int(path.parent.name)), signal.SIGKILL)
+                return
+    raise AssertionError("no UI to kill")
+
+
+def find_processes(project: Path, runs: list[dict]) -> list[str | None]:
+    """Which run each run's process said that it is, if it said anything: the UI hides these tags."""
+    with open_instance(project) as instance:
+        told = [instance.get_run_by_id(run["runId"]).tags.get(PROCESS_TAG) for run in runs]
+    said = [RunProcess.load(text) if text else None for text in told]
+    return [process and process.run for process in said]
+
+
+def hurry(project: Path) -> None:
+    """The committed instance, but a dead run is looked for every second."""
+    config = yaml.safe_load((project / "dagster.yaml").read_text())
+    config["run_monitoring"]["poll_interval_seconds"] = 1
+    (project / "dagster.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.mark.slow
+def test_new_drops__killed_in_the_middle_every_drop_is_run_once(project: Path, tmp_path: Path):
+    hurry(project)
+    arrive(project, "flight-1", photos=1)
+    with serving_ui(project, tmp_path / "first.log") as ui:
+        started = ui.ask(START, sensor=SENSOR)["startSensor"]
+        assert started["sensorState"]["status"] == "RUNNING", started
+        wait_for(ui, lambda: [r["status"] for r in find_runs(ui, "flight-1")] == ["SUCCESS"], timeout_s=120)  # fmt: skip
+        arrive(project, "flight-2", photos=60)
+        # Started, and it has said which process it is: some 0.1 s later.
+        wait_for(ui, lambda: any(find_processes(project, find_runs(ui, "flight-2"))), timeout_s=90)
+        assert [r["status"] for r in find_runs(ui, "flight-2")] == ["STARTED"]
+        kill_all(ui)
+    made = list_stamps(open_store(load_settings().storage))
+    assert not any("embeddings" in key for key in made["flight-2"]), "killed too late"
+
+    with serving_ui(project, tmp_path / "second.log") as ui:
+        wait_for(ui, lambda: "SUCCESS" in [r["status"] for r in find_runs(ui, "flight-2")], timeout_s=150)  # fmt: skip
+        # One more look of the sensor's, at everything being done.
+        wait_for(ui, lambda: "2 drops, 2 finished." in str(ui.ask(TICKS, sensor=SENSOR)), timeout_s=60)  # fmt: skip
+        first, second = (find_runs(ui, name) for name in ("flight-1", "flight-2"))
+    assert [run["status"] for run in first] == ["SUCCESS"]
+    assert [run["status"] for run in second] == ["FAILURE", "SUCCESS"]
+    # The killed run was started again by Dagster, not by the sensor beside it.
+    assert [run["parentRunId"] for run in second] == [None, second[0]["runId"]]
+    # Each said itself which process it is; the retried one did not keep its parent's.
+    assert find_processes(project, first + second) == [run["runId"] for run in first + second]
+    made = list_stamps(open_store(load_settings().storage))
+    for name in ("flight-1", "flight-2"):
+        assert len(made[name]) == 4, made[name]  # record, images, tiles, embeddings

@@ -1,0 +1,172 @@
+"""What Dagster sees, and what loading it costs."""
+
+import subprocess
+import sys
+import tomllib
+
+import dagster as dg
+import yaml
+
+from dino_assets.definitions import make_definitions
+from dino_assets.settings.environment import load_settings
+from dino_assets_tests.conftest import REPOSITORY
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "umap",
+    "sklearn",
+    "pandas",
+    "fastapi",
+    "boto3",
+    "huggingface_hub",
+    "rasterio",
+    "pyogrio",
+    "rawpy",
+    "pillow_heif",
+)
+
+ASSETS = {
+    # key: (group, kinds, owners, code version, partitions, upstream)
+    "weights": ("weights", {"huggingface", "safetensors"}, ["team:vision"], "3", None, set()),
+    "images": ("images", {"parquet"}, ["team:imagery"], "3", "drops", set()),
+    "tiles": ("tiles", {"parquet"}, ["team:imagery"], "2", "drops", {"images", "weights"}),
+    "embeddings": (
+        "embeddings",
+        {"pytorch", "openvino", "parquet"},
+        ["team:vision"],
+        "3",
+        "drops",
+        {"tiles", "weights"},
+    ),
+    "projections": (
+        "projections",
+        {"umap", "parquet"},
+        ["team:vision"],
+        "1",
+        None,
+        {"embeddings", "weights"},
+    ),
+    "selections": (
+        "selections",
+        {"python", "parquet"},
+        ["team:imagery"],
+        "1",
+        None,
+        {"embeddings", "tiles", "weights"},
+    ),
+}
+CHECKS = {
+    ("weights", "weights_are_whole"),
+    ("images", "images_are_usable"),
+    ("images", "images_are_complete"),
+    ("images", "images_look_right"),
+    ("tiles", "tiles_cover_images"),
+    ("embeddings", "embeddings_match_tiles"),
+    ("embeddings", "embeddings_are_familiar"),
+    ("projections", "projections_are_complete"),
+    ("selections", "selections_are_sound"),
+}
+
+
+def python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_assets__snapshot(project):
+    graph = make_definitions(load_settings()).resolve_asset_graph()
+    seen = {}
+    for node in graph.asset_nodes:
+        partitions = node.partitions_def.name if node.partitions_def else None
+        upstream = {key.to_user_string() for key in node.parent_keys}
+        seen[node.key.to_user_string()] = (
+            node.group_name,
+            set(node.kinds),
+            list(node.owners),
+            node.code_version,
+            partitions,
+            upstream,
+        )
+        assert node.description.endswith(".")
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+    assert seen == ASSETS
+
+
+def test_checks__snapshot(project):
+    graph = make_definitions(load_settings()).resolve_asset_graph()
+    assert {(k.asset_key.to_user_string(), k.name) for k in graph.asset_check_keys} == CHECKS
+    # It tells of oddities that only a person can judge.
+    free = {k.name for k in graph.asset_check_keys if not graph.get_check_spec(k).blocking}
+    assert free == {"images_look_right", "embeddings_are_familiar"}
+
+
+def test_automation__snapshot(project):
+    defs = make_definitions(load_settings())
+    found = defs.get_repository_def()
+    assert {sensor.name: sensor.job_name for sensor in found.sensor_defs} == {"new_drops": "ingest"}
+    assert {s.name: (s.job_name, s.cron_schedule, s.execution_timezone) for s in found.schedule_defs} == {
+        "nightly_curate": ("curate", "0 3 * * *", "UTC")
+    }  # fmt: skip
+    # Nothing starts before somebody wants it to.
+    assert {sensor.default_status for sensor in found.sensor_defs} == {
+        dg.DefaultSensorStatus.STOPPED
+    }
+    assert {schedule.default_status for schedule in found.schedule_defs} == {
+        dg.DefaultScheduleStatus.STOPPED
+    }
+    assert all(a.description.endswith(".") for a in (*found.sensor_defs, *found.schedule_defs))
+
+
+def test_config__every_field_is_described(project):
+    defs = make_definitions(load_settings())
+    for name, resource in defs.resources.items():
+        for field_name, field in type(resource).model_fields.items():
+            if isinstance(getattr(resource, field_name), dg.ConfigurableResource):
+                continue
+            assert field.description, f"{name}.{field_name}"
+    for asset in defs.assets:
+        fields = getattr(asset.op.config_schema.config_type, "fields", {})
+        for field_name, field in fields.items():
+            assert field.description, f"{asset.key}.{field_name}"
+
+
+def test_import__package_is_light():
+    loaded = python("import sys, dino_assets; print(*sys.modules)").split()
+    assert not {"dagster", *HEAVY} & set(loaded)
+
+
+def test_import__definitions_load_nothing_heavy(project):
+    loaded = python("import sys, dino_assets; dino_assets.defs; print(*sys.modules)").split()
+    assert "dagster" in loaded
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_getattr__unknown_name():
+    import dino_assets
+
+    assert "defs" in dir(dino_assets)
+    assert not hasattr(dino_assets, "no_such_name")
+
+
+def test_files__agree_on_one_module():
+    workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())
+    assert [e["python_module"]["module_name"] for e in workspace["load_from"]] == ["dino_assets"]
+    pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    # Either block would shadow workspace.yaml.
+    assert not {"dagster", "dg"} & set(pyproject["tool"])
+
+
+def test_instance__sends_nothing_and_stays_in_the_folder():
+    instance = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+    assert instance["telemetry"] == {"enabled": False}
+    assert instance["run_monitoring"]["enabled"] is True
+    assert instance["run_retries"]["enabled"] is True
+    assert "pools" not in instance["concurrency"]  # a killed holder would block later CLI runs
+    folders = [
+        instance["storage"]["sqlite"]["base_dir"],
+        instance["local_artifact_storage"]["config"]["base_dir"],
+        instance["compute_logs"]["config"]["base_dir"],
+    ]
+    assert all(folder.startswith(".dagster/") for folder in folders)

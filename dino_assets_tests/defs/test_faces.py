@@ -1,0 +1,164 @@
+"""The faces on one set of stages: whoever runs them, the same bytes come out."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.defs.assets.selections import SelectionsConfig
+from dino_assets.selections.rounds import RoundSettings
+from dino_assets.store.commits.listing import ASSETS
+from dino_assets_tests.conftest import REPOSITORY
+from dino_assets_tests.defs.conftest import Lineage
+from dino_assets_tests.worlds.ui import LINEAR, serving_ui
+
+DROP, CARD = "flight-1", "cards/flight-1"
+INGEST = ["weights", "images", "tiles", "embeddings"]
+BOTH = {"columns": ["cls", "mean"]}
+SECOND = {"round": 2, "budget": 7, "fps_ratio": 0.25}
+THIRD = {
+    "round": 3,
+    "budget": 5,
+    "strategy": "cluster",
+    "seed": 7,
+    "column": "mean",
+    "n_clusters": 3,
+}
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, checkpoint_dir: Path, write_photo) -> Callable[[str], Path]:
+    """Projects at different places and of different times, with the same content."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        for file in ("dagster.yaml", "workspace.yaml"):
+            shutil.copy(REPOSITORY / file, folder)
+        shutil.copytree(checkpoint_dir, folder / "models" / "tiny")
+        (folder / ".env").write_text("DINO_MODEL_ID=models/tiny\n")
+        for number in range(2):
+            write_photo(folder / CARD / f"DJI_{number}.JPG", 1600, 1200, seed=number)
+        return folder
+
+    return make
+
+
+def committed(project: Path, *assets: str) -> dict[str, str]:
+    """What the store holds of some assets: manifests as they are, parts as hashes."""
+    store, found = project / "data", {}
+    for asset in assets:
+        for path in (store / "manifests" / asset).rglob("*.json"):
+            found[str(path.relative_to(store))] = path.read_text()
+        for path in (store / "parts" / asset).rglob("*.*"):
+            found[str(path.relative_to(store))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert any(name.startswith(f"manifests/{asset}/") for name in found), asset
+    # The recipe of `images` names the time stamps of the files, so that a change is seen unread.
+    return {name: text for name, text in found.items() if not name.startswith("manifests/images/")}
+
+
+def select(config: dict) -> list[str]:
+    """`dino-assets select` for what the asset is configured with."""
+    flags = {name: f"--{name.removeprefix('n_').replace('_', '-')}" for name in config}
+    return ["select", *(word for name in config for word in (flags[name], str(config[name])))]
+
+
+def run(project: Path, *command: str) -> str:
+    """A command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_select__same_bytes_as_the_asset(make_project, monkeypatch, tmp_path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        by_dagster = make_project("by-dagster")
+        monkeypatch.chdir(by_dagster)
+        lineage = Lineage(instance)
+        lineage.register(DROP, by_dagster / CARD)
+        assert lineage.run(DROP, embeddings=BOTH, projections={"method": "linear"}).success
+        by_both = shutil.copytree(by_dagster, tmp_path / "moved" / "by-both")
+        for config in (SECOND, THIRD):
+            assert lineage.run(only=["selections"], selections=config).success
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        by_command = make_project("by/command")
+        monkeypatch.chdir(by_command)
+        lineage = Lineage(instance)
+        lineage.register(DROP, by_command / CARD)
+        assert lineage.run(DROP, only=INGEST, embeddings=BOTH).success
+        assert main(["select"]) == 0
+
+    for project in (by_command, by_both):
+        monkeypatch.chdir(project)
+        for config in (SECOND, THIRD):
+            assert main(select(config)) == 0
+        assert committed(project, *INGEST, "selections") == committed(
+            by_dagster, *INGEST, "selections"
+        )
+    made = committed(by_command, "selections")
+    assert len([name for name in made if name.startswith("manifests/")]) == 3
+
+
+def test_select__needs_neither_dagster_nor_torch(make_project, monkeypatch):
+    folder = make_project("project")
+    monkeypatch.chdir(folder)
+    with dg.DagsterInstance.ephemeral() as instance:
+        lineage = Lineage(instance)
+        lineage.register(DROP, folder / CARD)
+        assert lineage.run(DROP, only=INGEST).success
+    code = (
+        "import sys; from dino_assets.cli import main; code = main(['select']);"
+        "print(code, sorted({'dagster', 'torch', 'umap'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stdout + done.stderr
+
+
+def test_select__the_asset_has_the_same_defaults():
+    assert SelectionsConfig().model_dump(exclude={"tile_px", "replace"}) == asdict(RoundSettings())
+
+
+@pytest.mark.slow
+def test_faces__ui_command_and_materialize_give_the_same_bytes(make_project, tmp_path):
+    by_ui = make_project("by-ui")
+    registering = {"ops": {"register_named_drop": {"config": {"name": DROP, "source": CARD}}}}
+    second = {"selections": {"config": SECOND}}
+    with serving_ui(by_ui, tmp_path / "ui.log") as ui:
+        for answer in (
+            ui.launch_job("register_drop", config=registering),
+            ui.launch_job("ingest", drop=DROP),
+            ui.launch_job("curate", config=LINEAR),
+            ui.launch_job("curate", config={"ops": LINEAR["ops"] | second}),
+        ):
+            assert answer == "SUCCESS"
+
+    by_materialize = make_project("by/materialize")
+    materialize = ("dagster", "asset", "materialize", "-m", "dino_assets")
+    register = ("dino_assets.cli", "drops", "register", DROP, "--from", CARD)
+    run(by_materialize, *register)
+    options = ("--partition", DROP, "--config-json", json.dumps(LINEAR))
+    run(by_materialize, *materialize, "--select", "*", *options)
+    options = ("--config-json", json.dumps({"ops": second}))
+    run(by_materialize, *materialize, "--select", "selections", *options)
+    assert committed(by_ui, *ASSETS) == committed(by_materialize, *ASSETS)
+
+    by_command = make_project("by/the/command")
+    run(by_command, *register)
+    run(by_command, *materialize, "--select", ",".join(INGEST), "--partition", DROP)
+    run(by_command, "dino_assets.cli", "select")
+    run(by_command, "dino_assets.cli", *select(SECOND))
+    made = (*INGEST, "selections")
+    assert committed(by_ui, *made) == committed(by_command, *made)

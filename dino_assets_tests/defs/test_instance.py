@@ -1,0 +1,110 @@
+"""Opening Dagster's instance."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from dino_assets.defs.instance import instance_home, open_instance
+from dino_assets.defs.partitions import add_drop_keys
+from dino_assets.errors import ConfigError
+
+OPEN = """
+import sys, time
+from pathlib import Path
+import dagster
+from dino_assets.errors import ConfigError
+from dino_assets.defs.instance import open_instance
+while time.time() < float(sys.argv[1]):  # all at the same moment
+    pass
+with open_instance(Path.cwd()) as instance:
+    print(len(instance.get_dynamic_partitions("drops")))
+"""
+
+
+@pytest.mark.slow
+def test_open_instance__first_starts_at_once(project):
+    """Without the lock an empty SQLite instance opened twice at once is broken for good."""
+    import shutil
+    import time
+
+    for _ in range(4):
+        shutil.rmtree(project / ".dagster", ignore_errors=True)
+        at = str(time.time() + 3)
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", OPEN, at],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        for child in children:
+            out, err = child.communicate(timeout=60)
+            assert (child.returncode, out.strip()) == (0, "0"), err
+        with open_instance(project) as instance:
+            assert instance.get_runs_count() == 0
+
+
+def test_open_instance__stays_in_the_folder(project):
+    with open_instance(project) as instance:
+        assert add_drop_keys(instance, ["a"]) == ["a"]
+    assert {p.name for p in project.iterdir()} == {"dagster.yaml", "workspace.yaml", ".dagster"}
+    with open_instance(project) as instance:
+        assert instance.get_dynamic_partitions("drops") == ["a"]
+
+
+def test_open_instance__from_a_sub_folder(project, monkeypatch):
+    """Dagster takes relative folders from the working directory; ours must be the project's."""
+    (project / "sub").mkdir()
+    monkeypatch.chdir(project / "sub")
+    with open_instance(project) as instance:
+        add_drop_keys(instance, ["a"])
+    assert list((project / "sub").iterdir()) == []
+    assert (project / ".dagster" / "storage").is_dir()
+    monkeypatch.chdir(project)
+    with open_instance(project) as instance:
+        assert instance.get_dynamic_partitions("drops") == ["a"]
+
+
+def test_open_instance__no_project(tmp_path):
+    with (
+        pytest.raises(ConfigError, match=r"there is no dagster.yaml in .*Run this in the project"),
+        open_instance(tmp_path),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_open_instance__a_damaged_database(project):
+    with open_instance(project):
+        pass
+    for path in (project / ".dagster" / "storage").rglob("*.db"):
+        path.write_bytes(b"not a database" * 100)
+    with (
+        pytest.raises(ConfigError, match=r"cannot be opened .*move the folder .dagster away"),
+        open_instance(project),
+    ):
+        pass
+
+
+def test_open_instance__two_runs_at_once(project):
+    with open_instance(project) as instance:
+        queue = instance.get_concurrency_config().run_queue_config
+    assert queue is not None
+    assert (queue.max_concurrent_runs, queue.tag_concurrency_limits) == (2, [])
+
+
+def test_instance_home__dagster_home_wins(project, tmp_path, monkeypatch):
+    assert instance_home(project) == project
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    assert instance_home(project) == tmp_path
+
+
+def test_add_drop_keys__long_lists_and_repeats(instance: dg.DagsterInstance):
+    names = [f"d{n:04d}" for n in range(1203)]
+    assert add_drop_keys(instance, names) == names
+    assert add_drop_keys(instance, [*names, "new"]) == ["new"]
+    assert len(instance.get_dynamic_partitions("drops")) == 1204

@@ -1,0 +1,189 @@
+"""The IO manager with small assets of its own, run by real Dagster."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from dino_assets.defs.io_manager import CommittingIOManager
+from dino_assets.defs.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.errors import DropsFailedError, NotCommittedError
+from dino_assets.store.commits.by_drop import DropDrafts
+from dino_assets.store.commits.manifests import find_manifest
+from dino_assets.store.commits.protocol import Draft, Facts, OutputId, Recipe
+from dino_assets.store.commits.reading import CommittedTable, open_table
+
+SCHEMA = pa.schema([pa.field("n", pa.int64())])
+
+
+def draft(asset: str, drop: str | None, values: list[int]) -> Draft:
+    def produce() -> Iterator[pa.RecordBatch | Facts]:
+        if values == [13]:
+            raise ValueError("thirteen rows of bad luck")
+        yield pa.RecordBatch.from_pydict({"n": values}, SCHEMA)
+        yield Facts({"largest": max(values)})
+
+    return Draft(Recipe(OutputId(asset, drop), "1", {"values": values}), produce, SCHEMA)
+
+
+@dg.asset(partitions_def=drops, backfill_policy=SINGLE_RUN)
+def numbers(context: dg.AssetExecutionContext) -> DropDrafts:
+    return DropDrafts(
+        drops_of_run(context) or (), lambda d: draft("numbers", d, [int(c) for c in d.split("-")])
+    )
+
+
+@dg.asset(partitions_def=drops, backfill_policy=SINGLE_RUN)
+def doubles(context: dg.AssetExecutionContext, numbers: CommittedTable) -> DropDrafts:
+    def double(drop: str) -> Draft:
+        return draft("doubles", drop, [2 * n for n in numbers.read(drop)["n"].to_pylist()])
+
+    return DropDrafts(drops_of_run(context) or (), double)
+
+
+@dg.asset(backfill_policy=SINGLE_RUN)
+def total(context: dg.AssetExecutionContext, numbers: CommittedTable) -> Draft:
+    context.add_output_metadata({"unmade": list(numbers.unmade)})
+    values = [n for _, table in numbers.parts() for n in table["n"].to_pylist()]
+    return draft("total", None, [sum(values), len(numbers.drops)])
+
+
+@pytest.fixture
+def storage(tmp_path) -> StorageResource:
+    return StorageResource(url=str(tmp_path / "store"))
+
+
+def run(
+    instance, storage, selection, *, start: str | None = None, end: str | None = None, **options
+):
+    tags = {}
+    if start:
+        tags = {
+            "dagster/asset_partition_range_start": start,
+            "dagster/asset_partition_range_end": end or start,
+        }
+    return dg.materialize(
+        [numbers, doubles, total],
+        selection=[asset.key for asset in selection],
+        instance=instance,
+        tags=tags,
+        resources={"io_manager": CommittingIOManager(storage=storage)},
+        **options,
+    )
+
+
+def metadata(instance, asset: str, drop: str | None = None) -> dict[str, object]:
+    event = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[drop] if drop else None),
+        limit=1,
+    ).records[0]
+    return {k: v.value for k, v in event.asset_materialization.metadata.items()}
+
+
+def read(storage, asset: str, drop: str | None) -> list[int]:
+    drops_wanted = [drop] if drop else None
+    return open_table(storage.open(), asset, drops=drops_wanted).read(drop)["n"].to_pylist()
+
+
+def test_handle_output__one_partition(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1-2-3"])
+    assert run(instance, storage, [numbers], partition_key="1-2-3").success
+    assert read(storage, "numbers", "1-2-3") == [1, 2, 3]
+    seen = metadata(instance, "numbers", "1-2-3")
+    assert seen["dagster/row_count"] == 3
+    assert seen["largest"] == 3
+    assert seen["was_reused"] is False
+
+
+def test_handle_output__several_partitions_in_one_run(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1", "2-2", "3-3-3"])
+    assert run(instance, storage, [numbers, doubles], start="1", end="3-3-3").success
+    assert read(storage, "doubles", "2-2") == [4, 4]
+    # Each drop's own figures stand on its own materialisation.
+    assert [
+        metadata(instance, "numbers", d)["dagster/row_count"] for d in ("1", "2-2", "3-3-3")
+    ] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_handle_output__rerun_reuses(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1", "2"])
+    run(instance, storage, [numbers], start="1", end="2")
+    run(instance, storage, [numbers], start="1", end="2")
+    assert metadata(instance, "numbers", "1")["was_reused"] is True
+
+
+def test_handle_output__one_failing_drop_among_three(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1", "13", "2"])
+    result = run(instance, storage, [numbers, doubles], start="1", end="2", raise_on_error=False)
+    assert not result.success
+    (failure,) = [e for e in result.all_events if e.is_step_failure and e.step_key == "numbers"]
+    assert "1 of 3 drops failed, 2 are committed" in str(failure.step_failure_data.error)
+    assert "13: ValueError: thirteen rows of bad luck" in str(failure.step_failure_data.error)
+    table = open_table(storage.open(), "numbers")
+    assert table.drops == ("1", "2")
+    assert open_table(storage.open(), "doubles").drops == ()
+
+
+def test_handle_output__failure_is_typed(instance, storage):
+    instance.add_dynamic_partitions("drops", ["13"])
+    with pytest.raises(DropsFailedError, match="13: ValueError") as caught:
+        run(instance, storage, [numbers], partition_key="13")
+    assert list(caught.value.failures) == ["13"]
+
+
+def test_handle_output__something_else_is_refused(instance, storage):
+    @dg.asset(name="wrong")
+    def wrong() -> dict:
+        return {"pickled": "never"}
+
+    with pytest.raises(TypeError, match="wrong returned a dict; an asset returns a Draft"):
+        dg.materialize(
+            [wrong],
+            instance=instance,
+            resources={"io_manager": CommittingIOManager(storage=storage)},
+        )
+
+
+def test_load_input__fan_in_over_what_is_committed(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1", "2", "not-made"])
+    run(instance, storage, [numbers], start="1", end="2")
+    assert run(instance, storage, [total]).success
+    assert read(storage, "total", None) == [3, 2]
+    assert metadata(instance, "total")["unmade"] == ["not-made"]
+
+
+def test_load_input__fan_in_ignores_dagsters_list(instance, storage):
+    """A drop that is committed counts, even if its key is gone from Dagster's instance."""
+    instance.add_dynamic_partitions("drops", ["1", "2"])
+    run(instance, storage, [numbers], start="1", end="2")
+    instance.delete_dynamic_partition("drops", "2")
+    assert run(instance, storage, [total]).success
+    assert read(storage, "total", None) == [3, 2]
+
+
+def test_load_input__nothing_is_committed(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1"])
+    assert run(instance, storage, [total]).success
+    assert read(storage, "total", None) == [0, 0]
+
+
+def test_load_input__missing_partition_names_it(instance, storage):
+    instance.add_dynamic_partitions("drops", ["7"])
+    with pytest.raises(
+        DropsFailedError, match=r"numbers/7 is not in store .* Materialise"
+    ) as caught:
+        run(instance, storage, [doubles], partition_key="7")
+    assert isinstance(caught.value.failures["7"], NotCommittedError)
+
+
+def test_handle_output__unpartitioned_within_a_partitioned_run(instance, storage):
+    instance.add_dynamic_partitions("drops", ["4"])
+    assert run(instance, storage, [numbers, doubles, total], partition_key="4").success
+    assert read(storage, "total", None) == [4, 1]
+    assert find_manifest(storage.open(), OutputId("total")) is not None

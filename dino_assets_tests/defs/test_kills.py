@@ -1,0 +1,317 @@
+"""SIGKILL in the lineage: outputs are absent or complete, and a re-run gives the undisturbed bytes."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dino_assets.defs.instance import open_instance
+from dino_assets.defs.partitions import add_drop_keys
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.conftest import FOREIGN, REPOSITORY, photo_bytes, s3_settings
+
+ASSETS = ("weights", "images", "tiles", "embeddings", "projections", "selections")
+KILLED = -9
+
+# The middle of every stage's work, in the order in which the stages run.
+STAGES = (
+    ("dino_assets.images.rows.inspect_image", 2),
+    ("dino_assets.store.commits.writing.put_local_file", 1),
+    ("dino_assets.tiles.stage.cut_image", 1),
+    ("dino_assets.embeddings.rows.to_stored", 3),
+    ("dino_assets.projections.stage.draw_map", 0),
+    ("dino_assets.selections.stage.drafting.name_crop", 2),
+)
+# More of them, for one kill each.
+PLACES = (
+    ("dino_assets.drops.sources.folders.FolderSource.read", 1),  # images
+    ("dino_assets.drops.sources.folders.FolderSource.read", 11),  # embeddings of the second drop
+    ("dino_assets.drops.sources.folders.FolderSource.read", 14),  # selections
+    ("dino_assets.weights.stage.fetch_part", 2),
+    ("dino_assets.images.pixels.decode_image", 2),
+    ("dino_assets.embeddings.encoder.ready.hold_against", 0),
+    ("dino_assets.embeddings.stage.worker.make_thumb", 20),
+    ("dino_assets.embeddings.stage.worker.store_shard", 1),
+    ("dino_assets.projections.stage.fit_projection", 0),
+    ("dino_assets.projections.stage.make_page", 0),
+    ("dino_assets.selections.stage.drafting.select", 0),
+    ("dino_assets.selections.stage.drafting.make_contact_sheet", 0),
+    # Committed, and Dagster does not know.
+    ("dino_assets.defs.io_manager.metadata_of", 0),
+    ("dino_assets.defs.io_manager.metadata_of", 6),
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's folder, and where its results go."""
+
+    folder: Path
+    store: ObjectStore
+    environment: dict[str, str]
+
+    def contents(self) -> dict[str, bytes]:
+        """Every object; of a drop's record only that it is there, since it names the folder."""
+        found = {info.key: self.store.get(info.key) for info in self.store.list()}
+        return {key: b"" if key.startswith("drops/") else data for key, data in found.items()}
+
+    def report(self) -> dict[str, Any]:
+        """What the last run that ended told."""
+        return json.loads((self.folder / "report.json").read_text())
+
+    def writes(self) -> list[str]:
+        """Which keys the last run that ended wrote, in order."""
+        return json.loads((self.folder / "writes.json").read_text())
+
+
+Run = Callable[..., None]
+
+
+@contextlib.contextmanager
+def runner(log: Path, **environment: str) -> Iterator[Run]:
+    """A function that runs the lineage in a process of its own and expects an exit code."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    with (
+        log.open("w") as out,
+        subprocess.Popen(
+            [sys.executable, "-m", "dino_assets_tests.worlds.lineage_process"],
+            cwd=REPOSITORY,
+            # Its threads would not live through a fork.
+            env={**clean, "OPENBLAS_NUM_THREADS": "1", **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=out,
+            text=True,
+        ) as server,
+    ):
+
+        def run(project: Project, *, code: int = 0, **at: object) -> None:
+            order = {
+                "project": str(project.folder),
+                "environment": {"DINO_MODEL_ID": "models/tiny", **project.environment},
+                "drops": ["a", "b"],
+                "at": at,
+            }
+            server.stdin.write(json.dumps(order) + "\n")
+            server.stdin.flush()
+            answer = server.stdout.readline().strip()
+            assert answer == str(code), f"{at}: {answer}\n{log.read_text()[-4000:]}"
+
+        try:
+            yield run
+        finally:
+            server.kill()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with runner(tmp_path_factory.mktemp("runner") / "log") as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> Path:
+    """A project that has run nothing: an instance, a checkpoint, two drops, one with a bad file."""
+    folder = tmp_path_factory.mktemp("template")
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    shutil.copytree(checkpoint_dir, folder / "models" / "tiny")
+    for drop, seeds in (("a", (0, 1, 2)), ("b", (3, 4))):
+        (folder / "inbox" / drop).mkdir(parents=True)
+        for seed in seeds:
+            path = folder / "inbox" / drop / f"DJI_{seed:04d}.JPG"
+            path.write_bytes(photo_bytes(1100, 700, seed=seed, quality=20))
+    (folder / "inbox" / "a" / "BAD.JPG").write_text("not a picture")
+    with open_instance(folder) as instance:
+        add_drop_keys(instance, ["a", "b"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bucket(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> StorageSettings:
+    return s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path_factory.mktemp("bucket"))
+
+
+def on_disk(template: Path, folder: Path) -> Project:
+    shutil.copytree(template, folder)
+    return Project(folder, open_store(StorageSettings(url="data", root=folder)), {})
+
+
+def on_s3(template: Path, folder: Path, bucket: StorageSettings) -> Project:
+    shutil.copytree(template, folder)
+    settings = replace(bucket, url=f"{bucket.url}/{uuid.uuid4().hex}")
+    environment = {
+        "DINO_STORAGE": settings.url,
+        "MINIO_ENDPOINT": str(settings.endpoint),
+        "MINIO_ACCESS_KEY": str(settings.access_key),
+        "MINIO_SECRET_KEY": str(settings.secret_key),
+    }
+    return Project(folder, open_store(settings), environment)
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> Project:
+    return on_disk(template, tmp_path / "project")
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
+def any_project(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Project:
+    if request.param == "local":
+        return on_disk(template, tmp_path / "project")
+    return on_s3(template, tmp_path / "project", request.getfixturevalue("bucket"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run: Run, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A run that nobody disturbed, on disk."""
+    project = on_disk(template, tmp_path_factory.mktemp("undisturbed") / "here")
+    run(project)
+    assert project.report()["success"]
+    return project
+
+
+def expect_absent_or_complete(project: Project, whole: dict[str, bytes]) -> dict[str, bytes]:
+    """What a killed run left: parts of the whole, and nothing that a reader would stumble over."""
+    found = project.contents()
+    assert found == {key: whole[key] for key in found}
+    assert list(verify(project.store)) == []
+    return found
+
+
+def expect_completed(project: Project, found: dict[str, bytes], whole: dict[str, bytes]) -> None:
+    """What a run made of what it found: the whole, nothing twice, and it says what it reused."""
+    report = project.report()
+    assert report["success"], "\n".join(report["log"][-20:])
+    assert project.contents() == whole
+    records = {key: data for key, data in found.items() if not key.startswith("parts/")}
+    kept = {key for key in found if any(key.encode() in data for data in records.values())}
+    assert not (kept | records.keys()) & set(project.writes())
+    told = {entry["manifest"]: entry for entry in report["told"]}
+    assert told.keys() == {key for key in whole if key.startswith("manifests/")}
+    for key, entry in told.items():
+        _, asset, _, name = key.removesuffix(".json").split("/")
+        title = name if asset in ("images", "tiles", "embeddings") else asset
+        lines = [line for line in report["log"] if line.startswith(f"{asset}: {title}: reused, ")]
+        assert entry["was_reused"] == (key in found) == bool(lines)
+        if asset == "embeddings" and key not in found:
+            shards = key.replace("manifests/", "receipts/").removesuffix(".json") + "/"
+            reused = sum(key.startswith(shards) for key in found)
+            assert (entry["shards_reused"], entry["shards_made"]) == (
+                reused,
+                entry["shards"] - reused,
+            )
+            assert any(
+                f"embeddings: {name}: " in line
+                and f" shard {entry['shards']} of {entry['shards']}, {reused} reused" in line
+                for line in report["log"]
+            )
+
+
+def kill_and_run_again(run: Run, project: Project, whole: dict[str, bytes], **at: object) -> None:
+    run(project, code=KILLED, **at)
+    found = expect_absent_or_complete(project, whole)
+    run(project)
+    expect_completed(project, found, whole)
+
+
+def test_lineage__undisturbed_twice(run: Run, undisturbed: Project, project: Project):
+    whole = undisturbed.contents()
+    assert {key.split("/")[1] for key in whole if key.startswith("manifests/")} == set(ASSETS)
+    assert len(undisturbed.writes()) == len(set(undisturbed.writes())) == len(whole)
+    run(project)
+    expect_completed(project, {}, whole)
+    run(project)
+    expect_completed(project, whole, whole)
+    assert project.writes() == []
+
+
+def test_lineage__records_follow_what_they_name(undisturbed: Project):
+    whole, writes = undisturbed.contents(), undisturbed.writes()
+    for n, key in enumerate(writes):
+        named = {other for other in writes if other.encode() in whole[key]}
+        assert named <= set(writes[:n]), key
+        assert bool(named) == key.startswith(("manifests/", "receipts/"))
+
+
+@pytest.mark.slow
+def test_lineage__another_process_gives_the_same_bytes(
+    undisturbed: Project, project: Project, tmp_path: Path
+):
+    with runner(tmp_path / "log", PYTHONHASHSEED="1", TZ="Asia/Tokyo", LC_ALL="C") as elsewhere:
+        elsewhere(project)
+    assert project.contents() == undisturbed.contents()
+
+
+def test_lineage__killed_in_every_stage_in_turn(
+    run: Run, undisturbed: Project, any_project: Project
+):
+    """Each run comes a stage further than the one before, and dies there."""
+    whole, found = undisturbed.contents(), {}
+    for function, n in STAGES:
+        before = found
+        run(any_project, code=KILLED, function=function, n=n)
+        found = expect_absent_or_complete(any_project, whole)
+        assert before.keys() <= found.keys()
+    assert {key.split("/")[1] for key in found if key.startswith("manifests/")} == {*ASSETS[:-1]}
+    run(any_project)
+    expect_completed(any_project, found, whole)
+
+
+def test_embeddings__killed_between_two_shards(run: Run, undisturbed: Project, project: Project):
+    receipts = [key for key in undisturbed.writes() if key.startswith("receipts/")]
+    assert [key.split("/")[3] for key in receipts] == ["a"] * 3 + ["b"] * 2
+    kill_and_run_again(run, project, undisturbed.contents(), write=receipts[1])
+    told = {entry["manifest"]: entry for entry in project.report()["told"] if "shards" in entry}
+    assert [(told[key]["shards_reused"], told[key]["shards_made"]) for key in sorted(told)] == [
+        (2, 1),
+        (0, 2),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("function", "n"), PLACES)
+def test_lineage__killed_in_the_middle(
+    run: Run, undisturbed: Project, project: Project, function: str, n: int
+):
+    kill_and_run_again(run, project, undisturbed.contents(), function=function, n=n)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asset", ASSETS)
+def test_lineage__killed_after_every_write(
+    run: Run, undisturbed: Project, template: Path, tmp_path: Path, asset: str
+):
+    whole, writes = undisturbed.contents(), undisturbed.writes()
+    mine = [key for key in writes if key.split("/")[1] == asset]
+    assert len(mine) >= 4
+    for key in mine:
+        project = on_disk(template, tmp_path / "project")
+        kill_and_run_again(run, project, whole, write=key)
+        shutil.rmtree(project.folder)
+
+
+@pytest.mark.slow
+def test_lineage__killed_after_every_write_in_turn_on_s3(
+    run: Run, undisturbed: Project, template: Path, bucket: StorageSettings, tmp_path: Path
+):
+    """Each run writes one object more than the one before, and dies."""
+    project = on_s3(template, tmp_path / "project", bucket)
+    whole, writes = undisturbed.contents(), undisturbed.writes()
+    for n, key in enumerate(writes):
+        run(project, code=KILLED, write=key)
+        assert expect_absent_or_complete(project, whole).keys() == set(writes[: n + 1])
+    run(project)
+    expect_completed(project, whole, whole)

@@ -1,0 +1,312 @@
+"""When a run counts as dead: real processes, and what Dagster's monitoring makes of it."""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.launcher.base import WorkerStatus
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
+
+from dino_assets.definitions import make_definitions
+from dino_assets.defs import run_process as processes
+from dino_assets.defs.instance import open_instance
+from dino_assets.defs.io_manager import CommittingIOManager
+from dino_assets.defs.jobs import register_drop
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.run_process import PROCESS_TAG, RunProcess, describe_self, explain_death
+from dino_assets.settings.environment import load_settings
+
+CONFIG = {"ops": {"register_named_drop": {"config": {"name": "a"}}}}
+RUNNING, FAILED = WorkerStatus.RUNNING, WorkerStatus.FAILED
+
+SLEEP = """
+import sys, time
+from dino_assets.defs.run_process import describe_self
+known = describe_self(sys.argv[1])
+print(known.dump() if known else "", flush=True)
+time.sleep(600)
+"""
+JUDGE = """
+import sys
+from dino_assets.defs.run_process import PROCESS_TAG, RunProcess, describe_self, explain_death
+known, here = RunProcess.load(sys.argv[1]), describe_self("")
+assert known and here and here.host == known.host and here.boot == known.boot
+print(explain_death(known, here))
+"""
+ELSEWHERE = ("unshare", "-rpf", "--kill-child", "--mount-proc")
+
+
+def can_unshare() -> bool:
+    return bool(shutil.which("unshare")) and not subprocess.call(
+        [*ELSEWHERE, "true"], stderr=subprocess.DEVNULL
+    )
+
+
+needs_unshare = pytest.mark.skipif(not can_unshare(), reason="no unshare -rpf --mount-proc here")
+
+
+@pytest.fixture
+def watched() -> Iterator[dg.DagsterInstance]:
+    settings = {
+        "run_launcher": {"module": "dino_assets.defs.launcher", "class": "WatchfulRunLauncher"},
+        "run_monitoring": {"enabled": True},
+        "run_retries": {"enabled": True, "max_retries": 2},
+    }
+    with dg.DagsterInstance.local_temp(overrides=settings) as instance:
+        yield instance
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
+    """Start processes that say who they are, the way a run's does; they end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start_one(run: str, *, below: Sequence[str] = ()) -> tuple[subprocess.Popen, str]:
+            child = stack.enter_context(
+                subprocess.Popen(
+                    [*below, sys.executable, "-c", SLEEP, run], stdout=subprocess.PIPE, text=True
+                )
+            )
+            stack.callback(child.kill)
+            return child, child.stdout.readline().strip()
+
+        yield start_one
+
+
+def create_run(
+    instance: dg.DagsterInstance, tags: dict[str, str] | None = None, *, run_id: str | None = None
+) -> dg.DagsterRun:
+    return instance.create_run_for_job(
+        register_drop,
+        run_id=run_id,
+        status=dg.DagsterRunStatus.STARTED,
+        run_config=CONFIG,
+        tags=tags,
+    )
+
+
+def judge(instance: dg.DagsterInstance, run_id: str) -> tuple[WorkerStatus, str | None]:
+    found = instance.run_launcher.check_run_worker_health(instance.get_run_by_id(run_id))
+    return found.status, found.msg
+
+
+def judge_tag(instance: dg.DagsterInstance, process: RunProcess) -> tuple[WorkerStatus, str | None]:
+    run = create_run(instance)
+    text = replace(process, run=run.run_id).dump()
+    instance.add_run_tags(run.run_id, {PROCESS_TAG: text})
+    return judge(instance, run.run_id)
+
+
+# --- a real process -------------------------------------------------------------------------
+
+
+def test_check_run_worker_health__alive_killed_and_reaped(watched, start, monkeypatch):
+    run = create_run(watched)
+    assert judge(watched, run.run_id) == (RUNNING, None)  # it has not said yet
+    child, text = start(run.run_id)
+    watched.add_run_tags(run.run_id, {PROCESS_TAG: text})
+    assert RunProcess.load(text).pid == child.pid
+    assert judge(watched, run.run_id) == (RUNNING, None)
+    for step_s in (-1e6, 3600, 1e9):
+        with monkeypatch.context() as patch:
+            now_s = time.time() + step_s
+            patch.setattr(time, "time", lambda now_s=now_s: now_s)
+            assert judge(watched, run.run_id) == (RUNNING, None)
+
+    child.kill()  # not waited for: a zombie
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    dead = (FAILED, f"its process {child.pid} on {RunProcess.load(text).host} is gone: killed")
+    assert judge(watched, run.run_id) == dead
+    child.wait()
+    assert judge(watched, run.run_id) == dead
+
+
+def test_check_run_worker_health__a_number_that_was_given_again(watched):
+    here = describe_self("")
+    assert here.pid == os.getpid()
+    assert judge_tag(watched, here) == (RUNNING, None)
+    for ticks in (-1, 1, 1000):
+        status, why = judge_tag(watched, replace(here, start_ticks=here.start_ticks + ticks))
+        assert (status, why) == (FAILED, f"its process {here.pid} on {here.host} is gone: killed")
+
+
+def test_check_run_worker_health__restarted_and_out_of_sight(watched):
+    here = describe_self("")
+    gone = replace(here, pid=2**22 + 1)
+    assert judge_tag(watched, gone)[0] == FAILED
+    status, why = judge_tag(watched, replace(here, boot="another"))
+    assert status == FAILED
+    assert why == f"its process {here.pid} is gone: the machine {here.host} restarted"
+    # Nobody can say anything about another host, or about another container.
+    assert judge_tag(watched, replace(gone, host="another")) == (RUNNING, None)
+    assert judge_tag(watched, replace(gone, host="another", boot="another")) == (RUNNING, None)
+    assert judge_tag(watched, replace(gone, namespaces="pid:[1]")) == (RUNNING, None)
+
+
+def test_check_run_worker_health__a_retried_run_has_its_parents_tags(watched, start):
+    parent = create_run(watched)
+    child, text = start(parent.run_id)
+    watched.add_run_tags(parent.run_id, {PROCESS_TAG: text})
+    child.kill()
+    child.wait()
+    assert judge(watched, parent.run_id)[0] == FAILED
+    retried = create_run(watched, dict(watched.get_run_by_id(parent.run_id).tags))
+    assert retried.tags[PROCESS_TAG] == text
+    assert judge(watched, retried.run_id) == (RUNNING, None)
+
+
+@needs_unshare
+def test_check_run_worker_health__a_run_in_another_container(watched, start):
+    """On a mounted project, `docker exec` at best: its numbers are not ours."""
+    run = create_run(watched)
+    child, text = start(run.run_id, below=ELSEWHERE)
+    known, here = RunProcess.load(text), describe_self("")
+    assert (known.host, known.boot) == (here.host, here.boot)
+    assert known.pid != child.pid  # 1: ours is another process
+    watched.add_run_tags(run.run_id, {PROCESS_TAG: text})
+    assert judge(watched, run.run_id) == (RUNNING, None)
+    child.kill()
+    child.wait()
+    assert judge(watched, run.run_id) == (RUNNING, None)
+
+
+@needs_unshare
+def test_explain_death__judged_from_another_container(start):
+    _, text = start("r")
+    command = [*ELSEWHERE, sys.executable, "-c", JUDGE, text]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+# --- what cannot be known -------------------------------------------------------------------
+
+
+@needs_unshare
+def test_describe_self__the_proc_of_another_namespace(start):
+    """There a number of ours names somebody else."""
+    assert start("r", below=("unshare", "-rpf", "--kill-child"))[1] == ""
+
+
+def test_describe_self__without_proc(watched, monkeypatch, tmp_path):
+    here = describe_self("")
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    assert describe_self("r") is None
+    assert judge_tag(watched, replace(here, pid=2**22 + 1)) == (RUNNING, None)
+
+
+def test_explain_death__hidden_is_not_gone(monkeypatch):
+    """A `/proc` mounted with `hidepid` shows a daemon nothing of another user's run."""
+    here = describe_self("r")
+
+    def refuse(process: str) -> tuple[int, str, int]:
+        raise FileNotFoundError(process)
+
+    monkeypatch.setattr(processes, "_read_stat", refuse)
+    assert explain_death(here, here) is None
+    assert explain_death(replace(here, pid=1), here) is None
+    assert explain_death(replace(here, pid=2**22 + 1), here) is not None
+
+
+@pytest.mark.parametrize(
+    "change", [{"pid": "7"}, {"pid": 0}, {"pid": -1}, {"pid": 2**40}, {"pid": True}, {"more": 1}, {"host": None}]
+)  # fmt: skip
+def test_load__whatever_is_not_ours_says_nothing(change: dict):
+    here = describe_self("r")
+    assert RunProcess.load(here.dump()) == here
+    assert RunProcess.load(json.dumps(asdict(here) | change)) is None
+
+
+@pytest.mark.parametrize("text", ["", "x", "7", "null", "[]", "{}", '{"pid": 1}', "[" * 100_000])
+def test_load__garbage(text: str):
+    assert RunProcess.load(text) is None
+
+
+# --- runs say it ----------------------------------------------------------------------------
+
+
+def test_setup_for_execution__a_run_says_it_before_its_first_step(watched, project):
+    """Even one that fails at once, of a job without assets."""
+    job = make_definitions(load_settings()).resolve_job_def("register_drop")
+    result = job.execute_in_process(instance=watched, run_config=CONFIG, raise_on_error=False)
+    assert not result.success
+    told = watched.get_run_by_id(result.run_id).tags[PROCESS_TAG]
+    assert RunProcess.load(told) == describe_self(result.run_id)
+
+
+def test_setup_for_execution__where_there_is_no_run(watched, instance, monkeypatch, tmp_path):
+    manager = CommittingIOManager(storage=StorageResource(url="data"))
+    for where in (None, watched, instance):
+        with dg.build_resources({"io_manager": manager}, instance=where):
+            pass
+    assert watched.get_runs_count() == 0
+    job = make_definitions(load_settings()).resolve_job_def("register_drop")
+    result = job.execute_in_process(instance=instance, run_config=CONFIG, raise_on_error=False)
+    assert PROCESS_TAG not in instance.get_run_by_id(result.run_id).tags
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    result = job.execute_in_process(instance=watched, run_config=CONFIG, raise_on_error=False)
+    assert PROCESS_TAG not in watched.get_run_by_id(result.run_id).tags
+
+
+def test_setup_for_execution__a_run_is_one_process():
+    """Of a run with a process for each step, the one that ended last would be taken for the run."""
+    repository = make_definitions(load_settings()).get_repository_def()
+    assert {job.executor_def.name for job in repository.get_all_jobs()} == {"in_process"}
+
+
+def test_check_run_worker_health__a_killed_command_line_run(project: Path):
+    """What the launcher says afterwards of a run that it did not launch."""
+    with open_instance(project) as instance:
+        command = ("dagster", "asset", "materialize", "-m", "dino_assets", "--select", "weights")
+        with (
+            (project / "log").open("wb") as log,
+            subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log) as process,
+        ):
+            try:
+                deadline = time.monotonic() + 90
+                while not (runs := find_told(instance)):
+                    assert time.monotonic() < deadline, (project / "log").read_text()
+                    assert process.poll() is None, (project / "log").read_text()
+                    time.sleep(0.02)
+                assert RunProcess.load(runs[0].tags[PROCESS_TAG]).pid == process.pid
+                assert judge(instance, runs[0].run_id) == (RUNNING, None)
+            finally:
+                process.kill()
+        assert instance.get_run_by_id(runs[0].run_id).status == dg.DagsterRunStatus.STARTED
+        status, why = judge(instance, runs[0].run_id)
+        assert (status, str(process.pid) in why) == (FAILED, True)
+
+
+def find_told(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    return [run for run in instance.get_runs() if PROCESS_TAG in run.tags]
+
+
+# --- what Dagster makes of it ---------------------------------------------------------------
+
+
+def test_monitoring__fails_dead_runs_and_has_them_retried(watched, start):
+    alive, dead = create_run(watched), create_run(watched)
+    watched.add_run_tags(alive.run_id, {PROCESS_TAG: start(alive.run_id)[1]})
+    child, text = start(dead.run_id)
+    watched.add_run_tags(dead.run_id, {PROCESS_TAG: text})
+    child.kill()
+    logger = logging.getLogger("test")
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    with WorkspaceProcessContext(watched, EmptyWorkspaceTarget()) as context:
+        assert [e for e in execute_run_monitoring_iteration(context, logger) if e] == []
+    assert watched.get_run_by_id(alive.run_id).status == dg.DagsterRunStatus.STARTED
+    found = watched.get_run_by_id(dead.run_id)
+    assert found.status == dg.DagsterRunStatus.FAILURE
+    assert found.tags["dagster/will_retry"] == "true"
+    assert any("is gone: killed" in entry.message for entry in watched.all_logs(dead.run_id))

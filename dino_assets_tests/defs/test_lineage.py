@@ -1,0 +1,222 @@
+"""weights → images → tiles, with real pictures and a real checkpoint."""
+
+import shutil
+from pathlib import Path
+
+from dino_assets.defs.io_manager import CommittingIOManager
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.store.commits.listing import export_files
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.protocol import OutputId
+from dino_assets.store.commits.reading import open_table
+from dino_assets_tests.defs.conftest import Lineage, checks, failure
+
+
+def test_lineage__one_drop(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1"))
+    result = lineage.run("flight-1")
+    assert result.success
+    # 1600×1200 at 512 px and a step of 256: 6 × 4 tiles (5.25 → 6 steps, 2.69 → 3 steps, plus one).
+    assert lineage.metadata("tiles", "flight-1")["dagster/row_count"] == 3 * 6 * 4
+    # These pictures have no GPS, and that is told.
+    odd = [e.check_name for e in checks(result).values() if not e.passed]
+    assert odd == ["images_look_right"]
+    assert len(checks(result)) == 9
+    seen = lineage.metadata("weights")
+    assert (seen["family"], seen["dim"], seen["registers"]) == ("dinov3_vit", 16, 4)
+
+
+def test_lineage__metadata_tells_the_operator(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", bad=1))
+    lineage.run("flight-1")
+    seen = lineage.metadata("images", "flight-1")
+    assert seen["reasons"] == {"not-an-image": 1}
+    for name in (
+        "stored_bytes",
+        "read_s",
+        "compute_s",
+        "write_s",
+        "rows_per_s",
+        "inputs",
+        "config",
+    ):
+        assert name in seen
+
+
+def test_lineage__the_ui_gets_a_picture_and_links(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    assert lineage.run("flight-1", projections={"method": "linear"}).success
+    seen = lineage.metadata("projections")
+    assert seen["preview"].startswith("![preview](data:image/png;base64,")
+    assert len(seen["preview"]) < 45_000
+    assert Path(seen["map.html"]).read_text().startswith("<!doctype html>")
+    seen = lineage.metadata("selections")
+    assert Path(seen["contact-sheet.jpg"]).is_file()
+    assert not [name for name in seen if name.startswith("tiles/")]
+    folder = lineage.settings.root / "out"
+    written = list(export_files(lineage.store, "selections", "round-0001", folder=folder))
+    assert len(list((folder / "tiles").iterdir())) == 20
+    assert folder / "contact-sheet.jpg" in written
+
+
+def test_lineage__rerun_reuses_everything(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1"))
+    lineage.run("flight-1")
+    before = {i.key: (i.bytes, i.modified) for i in lineage.store.list()}
+    lineage.run("flight-1")
+    for asset in ("weights", "images", "tiles", "embeddings", "projections", "selections"):
+        drop = "flight-1" if asset in ("images", "tiles", "embeddings") else None
+        assert lineage.metadata(asset, drop)["was_reused"] is True
+    assert {i.key: (i.bytes, i.modified) for i in lineage.store.list()} == before
+
+
+def test_lineage__range_of_drops_in_one_run(lineage: Lineage, card):
+    for name in ("a", "b", "c"):
+        lineage.register(name, card(name, good=2))
+    assert lineage.run("a", "b", "c").success
+    assert open_table(lineage.store, "tiles").drops == ("a", "b", "c")
+
+
+def test_lineage__one_bad_drop_among_three(lineage: Lineage, card):
+    for name, good in (("a", 2), ("b", 0), ("c", 2)):
+        lineage.register(name, card(name, good=good, bad=1))
+    result = lineage.run("a", "b", "c")
+    assert not result.success
+    assert "b: DropUnusableError: drop 'b': 0 of 1 files are usable" in failure(result, "tiles")
+    assert open_table(lineage.store, "tiles").drops == ("a", "c")
+    # Mended, the run completes; what was finished is not made again.
+    card("b", good=2)
+    (lineage.settings.root / "inbox" / "b" / "BAD_0.JPG").unlink()
+    assert lineage.run("a", "b", "c").success
+    assert lineage.metadata("tiles", "a")["was_reused"] is True
+    assert lineage.metadata("tiles", "b")["was_reused"] is False
+
+
+def test_lineage__an_unusable_drop_stops_at_the_check(lineage: Lineage, card):
+    lineage.register("bad", card("bad", good=0, bad=1))
+    result = lineage.run("bad")
+    assert not result.success
+    check = checks(result)["images_are_usable"]
+    assert not check.passed
+    assert check.severity.value == "ERROR"
+    (row,) = check.metadata["quarantined"].records
+    assert row.data["path"] == "BAD_0.JPG"
+    assert row.data["reason"] == "not-an-image"
+    # Nothing is lost: the rows with their reasons are there to be read.
+    assert open_table(lineage.store, "images").rows == 1
+    assert open_table(lineage.store, "tiles").rows == 0
+
+
+def test_lineage__one_bad_file_only_warns(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=3, bad=1))
+    result = lineage.run("flight-1")
+    assert result.success
+    check = checks(result)["images_are_usable"]
+    assert (check.passed, check.severity.value) == (False, "WARN")
+    assert "3 of 4 files are usable photographs, 1 quarantined" in check.description
+
+
+def test_images__a_key_added_by_hand_is_looked_for_in_the_inbox(lineage: Lineage, card):
+    card("typed-in-the-ui")
+    lineage.instance.add_dynamic_partitions("drops", ["typed-in-the-ui", "nowhere"])
+    assert lineage.run("typed-in-the-ui").success
+    result = lineage.run("nowhere")
+    assert "no drop 'nowhere' is registered" in failure(result, "images")
+
+
+def test_tiles__the_grid_is_configurable(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    assert lineage.run("flight-1", tiles={"tile_px": 256, "overlap": 0.0}).success
+    assert lineage.metadata("tiles", "flight-1")["dagster/row_count"] == 7 * 5
+    result = lineage.run("flight-1", tiles={"tile_px": 518})
+    assert (
+        "tile_px=518 is not a positive multiple of the model's patch (16 px): use 512 or 528"
+        in (failure(result, "tiles"))
+    )
+
+
+def test_weights__default_without_a_network_says_both_ways_out(lineage: Lineage, monkeypatch):
+    monkeypatch.delenv("DINO_MODEL_ID")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    offline = Lineage(lineage.instance)
+    result = offline.run(only=["weights"])
+    message = failure(result, "weights")
+    assert "'facebook/dinov2-base' is neither a directory here" in message
+    assert "HF_ENDPOINT" in message
+    assert "DINO_MODEL_ID" in message
+
+
+def test_weights__the_stored_copy_serves_where_the_source_is_gone(
+    lineage: Lineage, checkpoint_dir, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(checkpoint_dir, tmp_path / "mine")
+    monkeypatch.setenv("DINO_MODEL_ID", str(folder))
+    here = Lineage(lineage.instance)
+    assert here.run(only=["weights"]).success
+    shutil.rmtree(folder)
+    assert here.run(only=["weights"]).success
+    assert here.metadata("weights")["was_reused"] is True
+    # Another model is another matter, and so is a copy that is not whole.
+    monkeypatch.setenv("DINO_MODEL_ID", "./another")
+    assert "no checkpoint directory './another'" in failure(
+        Lineage(here.instance).run(only=["weights"]), "weights"
+    )
+    here.store.delete(read_manifest(here.store, OutputId("weights")).parts[0].key)
+    assert "is out of reach, and its copy in store" in failure(
+        here.run(only=["weights"]), "weights"
+    )
+
+
+def test_lineage__an_empty_mount_does_not_replace_what_was_there(lineage: Lineage, card):
+    folder = card("flight-1", good=1)
+    lineage.register("flight-1", folder)
+    assert lineage.run("flight-1", only=["weights", "images", "tiles"]).success
+    shutil.rmtree(folder / "100MEDIA")
+    result = lineage.run("flight-1", only=["images"])
+    assert "CommitRefusedError" in failure(result, "images")
+    assert open_table(lineage.store, "images").rows == 1
+
+
+def test_compute__cuda_where_there_is_none(lineage: Lineage, card, monkeypatch):
+    lineage.register("flight-1", card("flight-1"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("DINO_DEVICE", "cuda")
+    result = Lineage(lineage.instance).run("flight-1")
+    assert "device 'cuda' was asked for, but PyTorch sees" in failure(result, "embeddings")
+
+
+def test_storage__another_store_moves_everything(lineage: Lineage, card, tmp_path):
+    """Injecting a store really changes where results live; nothing is written to the old one."""
+    lineage.register("flight-1", card("flight-1"))
+    other = StorageResource(url=str(tmp_path / "elsewhere"))
+    result = lineage.run(
+        "flight-1",
+        resources={"storage": other, "io_manager": CommittingIOManager(storage=other)},
+    )
+    # The drop was registered in the first store; its folder stands in the inbox all the same.
+    assert result.success
+    assert read_manifest(other.open(), OutputId("tiles", "flight-1")).rows == 72
+    assert {i.key for i in lineage.store.list()} == {"drops/flight-1.json"}
+
+
+def test_storage__s3_gives_the_same_rows_as_disk(lineage: Lineage, card, s3_endpoint, monkeypatch):
+    lineage.register("flight-1", card("flight-1", bad=1))
+    assert lineage.run("flight-1").success
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "an-access-key")
+    monkeypatch.setenv("MINIO_SECRET_KEY", "a-secret-key")
+    monkeypatch.setenv("EMBED_BUCKET", "same-rows")
+    remote = Lineage(lineage.instance)
+    from dino_assets.store.objects import create_bucket
+
+    create_bucket(remote.settings.storage)
+    remote.register("flight-1", lineage.settings.root / "inbox" / "flight-1")
+    assert remote.run("flight-1").success
+    for asset in ("weights", "images", "tiles"):
+        drop = None if asset == "weights" else "flight-1"
+        mine, theirs = (
+            read_manifest(lin.store, OutputId(asset, drop)) for lin in (lineage, remote)
+        )
+        assert mine == theirs
+    assert remote.store.url == "minio://same-rows"

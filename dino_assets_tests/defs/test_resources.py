@@ -1,0 +1,130 @@
+"""Config shells: what they hand on, and what they say when they cannot."""
+
+import sys
+
+import dagster as dg
+import pytest
+
+from dino_assets.definitions import make_definitions, make_resources
+from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.defs.resources.hub import HubResource
+from dino_assets.defs.resources.inbox import InboxResource
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.errors import (
+    CheckpointNotFoundError,
+    ConfigError,
+    DeviceUnavailableError,
+    MissingExtraError,
+    UnknownDropError,
+)
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.objects import create_bucket
+
+
+def test_storage__relative_to_the_project(project):
+    store = StorageResource(url="results").open()
+    store.put("a", b"x")
+    assert (project / "results" / "a").read_bytes() == b"x"
+    assert store.url == "results"
+
+
+def test_storage__s3_fields_of_dagster_aws_win(project, s3_endpoint):
+    from dagster_aws.s3 import S3Resource
+
+    from dino_assets.defs.resources.s3 import S3StorageResource
+
+    s3 = S3Resource(
+        endpoint_url=s3_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="named-in-dagster",
+        aws_secret_access_key="s3cr3t",
+    )
+    storage = S3StorageResource(url="s3://resource-test/here", s3=s3)
+    found = storage.settings()
+    assert (found.endpoint, found.access_key) == (s3_endpoint, "named-in-dagster")
+    create_bucket(found)
+    storage.open().put("a", b"x")
+    assert storage.open().get("a") == b"x"
+    listed = s3.get_client().list_objects_v2(Bucket="resource-test")["Contents"]
+    assert [item["Key"] for item in listed] == ["here/a"]
+
+
+def test_storage__env_var_is_resolved_at_run_time(project, s3_endpoint, monkeypatch):
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("MINIO_SECRET_KEY", "resolved-late")
+    resources = make_resources(load_settings())
+    assert resources["s3"].aws_secret_access_key == dg.EnvVar("MINIO_SECRET_KEY")
+
+    @dg.asset
+    def look(storage: StorageResource) -> None:
+        assert storage.settings().secret_key == "resolved-late"
+        assert storage.settings().access_key == "minioadmin"  # the documents' default
+
+    assert dg.materialize([look], resources={"storage": resources["storage"]}).success
+
+
+def test_storage__aws_variables_are_named_for_s3(project, monkeypatch):
+    monkeypatch.setenv("DINO_STORAGE", "s3://some-bucket")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "aws-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws-secret")
+    monkeypatch.setenv("MINIO_SECRET_KEY", "of-another-server")
+    resources = make_resources(load_settings())
+    assert resources["s3"].aws_secret_access_key == dg.EnvVar("AWS_SECRET_ACCESS_KEY")
+    assert resources["s3"].aws_access_key_id == dg.EnvVar("AWS_ACCESS_KEY_ID")
+
+
+def test_definitions__one_io_manager_over_the_same_storage(project):
+    resources = make_definitions(load_settings()).resources
+    assert set(resources) == {"storage", "compute", "inbox", "hub", "io_manager"}
+    assert resources["io_manager"].storage.url == resources["storage"].url == "data"
+
+
+def test_create_bucket__needs_the_extra(project, monkeypatch):
+    monkeypatch.setenv("USE_MINIO", "true")
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dino-assets\[s3\]'") as caught:
+        create_bucket(load_settings().storage)
+    assert caught.value.extra == "s3"
+
+
+def test_compute__auto_never_fails():
+    found = ComputeResource().resolve()
+    assert found.device in ("cpu", "cuda", "mps")
+    assert found.threads >= 1
+
+
+def test_compute__a_device_that_is_not_here(monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(DeviceUnavailableError, match="device 'mps' was asked for"):
+        ComputeResource(device="mps").resolve()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"device": "tpu"}, {"precision": "bf16"}, {"engine": "magic"}, {"threads": -1}]
+)
+def test_compute__values_that_do_not_exist(wrong):
+    with pytest.raises(ConfigError, match="compute"):
+        ComputeResource(**wrong).resolve()
+
+
+def test_hub__a_directory(checkpoint_dir):
+    assert HubResource(model=str(checkpoint_dir)).locate(print).bring() == checkpoint_dir
+
+
+def test_hub__no_directory():
+    with pytest.raises(CheckpointNotFoundError, match=r"there is no checkpoint directory './x'"):
+        HubResource(model="./x").locate(print)
+
+
+def test_inbox__address_of_a_bucket_and_a_folder():
+    assert InboxResource(url="s3://bucket/in/").address("a") == "s3://bucket/in/a"
+    assert InboxResource(url="inbox").address("a") == "inbox/a"
+
+
+def test_inbox__open_registers_what_lies_there(project, local_store, write_photo):
+    write_photo(project / "inbox" / "new" / "DJI_0001.JPG")
+    drop, source = InboxResource().open(local_store, "new")
+    assert drop.source == str(project / "inbox" / "new")
+    assert [entry.path for entry in source.entries()] == ["DJI_0001.JPG"]
+    with pytest.raises(UnknownDropError, match="no drop 'other' is registered"):
+        InboxResource().open(local_store, "other")

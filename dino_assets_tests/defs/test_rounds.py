@@ -1,0 +1,262 @@
+"""A committed round stands: somebody may be labelling it."""
+
+import dagster as dg
+import pytest
+
+from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.selections.stage.paid import RECORDS
+from dino_assets.store.commits.listing import find_outputs
+from dino_assets.store.commits.manifests import content_hash, manifest_key
+from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.defs.conftest import Lineage, checks, failure
+
+LINEAR = {"method": "linear"}
+
+
+@pytest.fixture
+def lineage(lineage: Lineage, card) -> Lineage:
+    """One drop, of which a round of four is chosen; a second one that is only registered."""
+    for name in ("a", "b"):
+        lineage.register(name, card(name, good=1 if name == "a" else 2))
+    assert lineage.run("a", projections=LINEAR, selections={"budget": 4}).success
+    return lineage
+
+
+def chosen(lineage: Lineage, number: int) -> Manifest:
+    (manifest,) = find_outputs(lineage.store, "selections", f"round-{number:04d}")
+    return manifest
+
+
+def pick(lineage: Lineage, **config: object) -> dg.ExecuteInProcessResult:
+    return lineage.run(only=["selections"], selections={"budget": 4, **config})
+
+
+def warnings(lineage: Lineage, result: dg.ExecuteInProcessResult) -> list[str]:
+    entries = lineage.instance.all_logs(result.run_id)
+    return [e.user_message for e in entries if e.level == 30 and e.step_key == "selections"]
+
+
+def test_round__stands_when_a_drop_comes(lineage: Lineage):
+    before = chosen(lineage, 1)
+    result = lineage.run("b", projections=LINEAR, selections={"budget": 4})
+    assert result.success
+    assert chosen(lineage, 1) == before
+    assert lineage.metadata("selections")["was_reused"] is True
+    assert warnings(lineage, result) == [
+        "round-0001 stands as it was chosen, before b came or changed. Further tiles are a round of "
+        "their own: 2."
+    ]
+    assert pick(lineage, round=2).success
+    second = chosen(lineage, 2)
+    assert second.facts["paid_before"] == 4
+    # And nothing is paid for twice afterwards either.
+    result = lineage.run("a", projections=LINEAR, selections={"budget": 4})
+    assert checks(result)["selections_are_sound"].passed
+    assert (chosen(lineage, 1), chosen(lineage, 2)) == (before, second)
+
+
+def test_round__stands_when_other_settings_are_asked_for(lineage: Lineage):
+    before = chosen(lineage, 1)
+    result = pick(lineage, budget=6, seed=1)
+    assert result.success
+    assert chosen(lineage, 1) == before
+    assert warnings(lineage, result) == [
+        "round-0001 stands as it was chosen, with budget 4, not 6, seed 42, not 1. Further tiles are "
+        "a round of their own: 2."
+    ]
+
+
+def test_round__is_replaced_on_demand_while_it_is_the_last(lineage: Lineage):
+    result = pick(lineage, budget=6, replace=True)
+    assert result.success
+    assert warnings(lineage, result) == []
+    assert chosen(lineage, 1).rows == 6
+    assert pick(lineage, round=2).success
+    both = chosen(lineage, 1), chosen(lineage, 2)
+    result = pick(lineage, budget=5, replace=True)
+    assert not result.success
+    assert (
+        "ConfigError: round-0001 cannot be replaced: round-0002 was chosen after it and counts on it. "
+        "Ask for a round of its own: round 3."
+    ) in failure(result, "selections")
+    assert pick(lineage, round=2, budget=3, replace=True).success
+    assert (chosen(lineage, 1), chosen(lineage, 2).rows) == (both[0], 3)
+
+
+def test_round__given_up_by_verify_is_chosen_as_it_was(lineage: Lineage):
+    before = chosen(lineage, 1)
+    lineage.store.put(before.parts[0].key, b"something else")
+    assert list(verify(lineage.store, should_repair=True, records=RECORDS))
+    assert pick(lineage).success
+    assert chosen(lineage, 1) == before
+    assert list(verify(lineage.store)) == []
+
+
+def test_round__damaged_and_of_another_pool(lineage: Lineage):
+    """It is not chosen anew unasked: what is being labelled would be lost sight of."""
+    before = chosen(lineage, 1)
+    lineage.store.delete(before.parts[0].key)
+    assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
+    result = pick(lineage)
+    assert not result.success
+    assert (
+        "CommitRefusedError: round-0001 is damaged, and what it was chosen from has changed"
+        in failure(result, "selections")
+    )
+    assert chosen(lineage, 1) == before
+    assert pick(lineage, replace=True).success
+    assert set(chosen(lineage, 1).recipe.inputs) == {"a", "b"}
+
+
+def test_round__an_empty_pool_is_a_sentence(lineage: Lineage):
+    """A schedule on a new store neither fails nor commits an empty round that would then stand."""
+    for info in list(lineage.store.list("manifests")):
+        if not info.key.startswith(("manifests/weights", "manifests/tiles")):
+            lineage.store.delete(info.key)
+    result = pick(lineage)
+    assert result.success
+    (said,) = warnings(lineage, result)
+    assert said.startswith("no round: there is nothing to choose from: no tile is embedded by ")
+    assert result.asset_materializations_for_node("selections") == []
+    assert not list(lineage.store.list("manifests/selections"))
+
+
+def rows_of(lineage: Lineage, manifest: Manifest) -> list[dict]:
+    output = manifest.recipe.output
+    return open_table(lineage.store, "selections", space=output.space).read(output.drop).to_pylist()
+
+
+def tiles_of(lineage: Lineage, manifest: Manifest) -> set[str]:
+    return {row["tile_id"] for row in rows_of(lineage, manifest)}
+
+
+def test_round__a_new_one_is_the_next(lineage: Lineage):
+    result = pick(lineage, round=5)
+    assert not result.success
+    assert "ConfigError: round 5 is not the next one: ask for round 2" in failure(
+        result, "selections"
+    )
+    assert pick(lineage, round=2).success
+    lineage.store.delete(manifest_key(chosen(lineage, 1).recipe.output))
+    for replacing in (False, True):
+        result = pick(lineage, replace=replacing)
+        assert not result.success
+        assert (
+            "ConfigError: round-0001 is not there any more and later rounds count on it; ask for "
+            "round 3"
+        ) in failure(result, "selections")
+    assert pick(lineage, round=3).success
+
+
+@pytest.mark.parametrize("damaged", ["a crop", "the table"])
+def test_round__repaired_with_a_later_one_there(lineage: Lineage, damaged: str):
+    assert pick(lineage, round=2).success
+    first, second = chosen(lineage, 1), chosen(lineage, 2)
+    part = next(p for p in first.parts if (p.name is None) == (damaged == "the table"))
+    lineage.store.put(part.key, b"something else")
+    (fault,) = verify(lineage.store, should_repair=True, records=RECORDS)
+    assert "The part is given up and 'manifests/selections/" in str(fault)
+    assert (chosen(lineage, 1), chosen(lineage, 2)) == (first, second)
+
+    if damaged == "the table":  # what was paid for is not known
+        result = pick(lineage, round=3)
+        assert not result.success
+        said = failure(result, "selections")
+        assert "CorruptObjectError: the tiles of round-0001 cannot be read" in said
+        assert "`dino-assets select --round 1 --budget 4 --column cls --fps-ratio" in said
+    # It is made again as it was, whatever settings it is asked for with.
+    assert pick(lineage, budget=6).success
+    assert list(verify(lineage.store)) == []
+    assert (chosen(lineage, 1), chosen(lineage, 2)) == (first, second)
+    assert pick(lineage, round=3).success
+    paid = tiles_of(lineage, first) | tiles_of(lineage, second)
+    assert not paid & tiles_of(lineage, chosen(lineage, 3))
+
+
+@pytest.mark.parametrize("damaged", ["a crop", "the table"])
+def test_round__repaired_with_another_pool_there(lineage: Lineage, damaged: str):
+    assert pick(lineage, round=2).success
+    before = chosen(lineage, 1)
+    part = next(p for p in before.parts if (p.name is None) == (damaged == "the table"))
+    lineage.store.put(part.key, b"something else")
+    assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
+    assert list(verify(lineage.store, should_repair=True, records=RECORDS))
+    result = pick(lineage)
+    assert not result.success
+    assert (
+        "CommitRefusedError: round-0001 is damaged, and what it was chosen from has changed"
+        in failure(result, "selections")
+    )
+    assert chosen(lineage, 1) == before
+
+
+def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, monkeypatch):
+    first = chosen(lineage, 1)
+    other = write_demo_checkpoint(tmp_path / "other", seed=7, dim=16, layers=2)
+    here = lineage.settings
+    monkeypatch.setenv("DINO_MODEL_ID", str(other))
+    lineage = Lineage(lineage.instance)
+    assert lineage.settings != here
+    assert lineage.run("a", projections=LINEAR, selections={"budget": 16}).success
+    (second,) = [m for m in find_outputs(lineage.store, "selections", "round-0001") if m != first]
+    space = first.recipe.output.space
+    assert second.recipe.inputs[f"selections/{space}/round-0001"] == content_hash(first)
+    assert second.facts["paid_before"] == 4
+    assert len(tiles_of(lineage, second)) == 16
+    assert not tiles_of(lineage, first) & tiles_of(lineage, second)
+
+    # Back to the first weights: what stands there has not changed, and can be repaired.
+    lineage.settings = here
+    lineage.store.delete(first.parts[0].key)
+    result = lineage.run("a", projections=LINEAR, selections={"budget": 4})
+    assert result.success
+    assert not [said for said in warnings(lineage, result) if "stands" in said]
+    assert checks(result)["selections_are_sound"].passed
+    assert list(verify(lineage.store)) == []
+    assert first in find_outputs(lineage.store, "selections", "round-0001")
+    # And nobody pays twice there, nor gives up what the other space counts on.
+    result = pick(lineage, budget=6, replace=True)
+    assert not result.success
+    assert (
+        f"ConfigError: round-0001 cannot be replaced: round-0001 of space "
+        f"{second.recipe.output.space} was chosen after it and counts on it."
+    ) in failure(result, "selections")
+    assert pick(lineage, round=2).success
+    assert chosen(lineage, 2).facts["paid_before"] == 20
+    assert not tiles_of(lineage, chosen(lineage, 2)) & (
+        tiles_of(lineage, first) | tiles_of(lineage, second)
+    )
+
+
+def test_round__stands_when_its_drop_has_shrunk(lineage: Lineage, project):
+    assert lineage.run("b", only=["images", "tiles", "embeddings"]).success
+    assert pick(lineage, round=2, budget=30).success
+    before = chosen(lineage, 2)
+    lost = [row for row in rows_of(lineage, before) if row["drop"] == "b"]
+    assert lost
+    (project / "inbox" / "b" / "100MEDIA" / "DJI_0001.JPG").unlink()
+    result = lineage.run("b", projections=LINEAR, selections={"round": 2, "budget": 30})
+    assert result.success
+    assert chosen(lineage, 2) == before
+    found = checks(result)["selections_are_sound"]
+    assert (found.passed, found.severity.value) == (False, "WARN")
+    assert found.description.endswith(f"{len(lost)} of its tiles have left the pool since")
+    assert found.metadata["warned"].value == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"budget": 0}, "budget=0: expected 1 or more"),
+        ({"n_clusters": 0}, "n_clusters=0: expected 1 or more"),
+        ({"seed": -1}, "seed=-1: expected 0 or more"),
+        ({"fps_ratio": 1.5}, "fps_ratio=1.5: expected 0 to 1"),
+        ({"tile_px": -1}, "tile_px=-1: expected a side in px"),
+    ],
+)
+def test_round__a_standing_one_hides_no_misuse(lineage: Lineage, wrong: dict, sentence: str):
+    result = pick(lineage, **wrong)
+    assert not result.success
+    assert f"ConfigError: {sentence}" in failure(result, "selections")

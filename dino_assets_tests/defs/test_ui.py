@@ -1,0 +1,143 @@
+"""The UI's way: `dino-assets ui`, everything through its GraphQL, storage on a real S3 server."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from dino_assets.definitions import ALL_CHECKS
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.listing import ASSETS
+from dino_assets.store.commits.manifests import find_manifest, read_manifest
+from dino_assets.store.commits.protocol import OutputId
+from dino_assets.store.objects import create_bucket, open_store
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.worlds.ui import LINEAR, Ui, serving_ui
+
+SECRET = "planted-secret-8c1f"
+EVERYTHING = """{
+  workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
+    __typename ... on PythonError { message stack } } } } }
+  allTopLevelResourceDetailsOrError(repositorySelector: {
+    repositoryName: "__repository__", repositoryLocationName: "dino_assets"}) {
+    ... on ResourceDetailsList { results { name description resourceType
+      configuredValues { key value type }
+      configFields { name description configTypeKey defaultValueAsJson }
+      nestedResources { name resource { name configuredValues { key value type } } } } } }
+  assetNodes { assetKey { path } description metadataEntries { label description }
+    assetMaterializations { partition metadataEntries { label description
+      ... on TextMetadataEntry { text } ... on JsonMetadataEntry { jsonString } } }
+    assetChecksOrError { ... on AssetChecks { checks { name
+      executionForLatestMaterialization { status } } } } }
+  runsOrError { ... on Runs { results { runId status runConfigYaml tags { key value }
+    eventConnection { events { ... on MessageEvent { message } } } } } }
+}"""
+
+
+@pytest.fixture
+def ui(project: Path, s3_endpoint: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "an-access-key")
+    monkeypatch.setenv("MINIO_SECRET_KEY", SECRET)
+    monkeypatch.setenv("EMBED_BUCKET", "ui-test")
+    create_bucket(load_settings().storage)
+    log = tmp_path / "ui.log"
+    with serving_ui(project, log) as served:
+        yield served
+    assert SECRET not in log.read_text()
+
+
+@pytest.mark.slow
+def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Path, write_photo):
+    write_photo(project / "card" / "DJI_0001.JPG", 1600, 1200)
+    config = {"name": "flight-1", "source": str(project / "card")}
+    registering = {"ops": {"register_named_drop": {"config": config}}}
+    assert ui.launch_job("register_drop", config=registering) == "SUCCESS"
+    keys = [{"path": [name]} for name in ASSETS]
+    checks = [
+        {"assetKey": {"path": [check.asset_key.to_user_string()]}, "name": check.name}
+        for definition in ALL_CHECKS
+        for check in definition.check_keys
+    ]
+    assert (
+        ui.launch(
+            "__ASSET_JOB",
+            selector={"assetSelection": keys, "assetCheckSelection": checks},
+            runConfigData=json.dumps(LINEAR),
+            executionMetadata={"tags": [{"key": "dagster/partition", "value": "flight-1"}]},
+        )
+        == "SUCCESS"
+    )
+    seen = ui.ask(EVERYTHING)
+    tiles = next(n for n in seen["assetNodes"] if n["assetKey"]["path"] == ["tiles"])
+    assert [m["partition"] for m in tiles["assetMaterializations"]] == ["flight-1"]
+
+    ended = {
+        check["name"]: check["executionForLatestMaterialization"]["status"]
+        for node in seen["assetNodes"]
+        for check in node["assetChecksOrError"]["checks"]
+    }
+    # A warning: these pictures have no GPS.
+    expected = {check["name"]: "SUCCEEDED" for check in checks} | {"images_look_right": "FAILED"}
+    assert ended == expected
+
+    resources = {r["name"]: r for r in seen["allTopLevelResourceDetailsOrError"]["results"]}
+    assert {"storage", "compute", "hub", "inbox", "io_manager"} <= set(resources)
+    undescribed = [
+        (name, field["name"])
+        for name in ("storage", "compute", "hub", "inbox")
+        for field in resources[name]["configFields"]
+        if not field["description"] and field["name"] != "s3"
+    ]
+    assert undescribed == []
+
+    told = json.dumps(seen)
+    assert "MINIO_SECRET_KEY" in told  # the variable's name is what the UI shows
+    assert SECRET not in told
+    # Nor in what the instance keeps: event logs, compute logs, run storage.
+    for path in (project / ".dagster").rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_ui__a_cancelled_run_leaves_a_consistent_store(ui: Ui, project: Path, write_photo):
+    """Cancelled in the middle of `embeddings`: finished shards are kept and whole, the next run goes on."""
+    for number in range(24):
+        write_photo(project / "card" / f"DJI_{number:04d}.JPG", 2000, 1600, seed=number)
+    config = {"name": "flight-2", "source": str(project / "card")}
+    registering = {"ops": {"register_named_drop": {"config": config}}}
+    assert ui.launch_job("register_drop", config=registering) == "SUCCESS"
+    ingest = {
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "flight-2"}]},
+        "runConfigData": json.dumps({"ops": {"embeddings": {"config": {"shard_tiles": 1}}}}),
+    }
+    run = ui.start("ingest", **ingest)
+    store = open_store(load_settings().storage)
+
+    def receipts() -> set[str]:
+        return {info.key for info in store.list("receipts") if "/flight-2/" in info.key}
+
+    deadline = time.monotonic() + 120
+    while len(receipts()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    ui.cancel(run)
+    assert ui.wait(run) == "CANCELED", ui.log(run)
+    kept = receipts()
+    assert 2 <= len(kept) < 24
+    space = next(iter(kept)).split("/")[2]
+    output = OutputId("embeddings", "flight-2", space)
+    assert find_manifest(store, output) is None
+    assert list(verify(store)) == []
+    assert ui.launch("ingest", **ingest) == "SUCCESS"
+    assert list(verify(store)) == []
+    assert read_manifest(store, output).facts["shards"] == 24
+    again = next(
+        iter(
+            ui.ask("{ runsOrError { ... on Runs { results { runId } } } }")["runsOrError"][
+                "results"
+            ]
+        )
+    )
+    assert f"shard 24 of 24, {len(kept)} reused" in ui.log(again["runId"])

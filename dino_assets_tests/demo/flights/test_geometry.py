@@ -1,0 +1,258 @@
+"""What a stranger reads from the drawn files agrees with their pixels and with the truth."""
+
+import hashlib
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from dino_assets.demo.flights.draw import draw_flights
+from dino_assets.demo.flights.terrain import lies_inside
+from dino_assets.images.inspection import inspect_image
+
+SCALE = 0.125  # 500 × 375 px of the same ground
+GOOD = [
+    f"{drop}/DCIM/100MEDIA/DJI_000{n}.JPG"
+    for drop in ("ridge-north", "river-burn")
+    for n in (1, 2, 3)
+]
+EARTH_M_PER_DEG = 2 * np.pi * 6_371_000 / 360
+
+
+@pytest.fixture(scope="module")
+def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only: shared by the tests of this file."""
+    folder = tmp_path_factory.mktemp("inbox")
+    draw_flights(folder, scale=SCALE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifteen seconds; for slow tests only."""
+    folder = tmp_path_factory.mktemp("full")
+    draw_flights(folder)
+    return folder
+
+
+def read_truth(folder: Path) -> list[dict]:
+    return json.loads((folder / "truth.geojson").read_text())["features"]
+
+
+def read_position(path: Path) -> dict[str, float]:
+    """What a stranger reads: EXIF for position and optics, XMP for height above ground and heading."""
+    with Image.open(path) as image:
+        exif, xmp, size = image.getexif(), image.info["xmp"].decode(), image.size
+    gps, photo = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
+    found = {name: float(value) for name, value in re.findall(r'drone-dji:(\w+)="([^"]+)"', xmp)}
+    for tag, ref, name in ((2, 1, "latitude"), (4, 3, "longitude")):
+        degrees, minutes, seconds = (float(part) for part in gps[tag])
+        found[name] = (degrees + minutes / 60 + seconds / 3600) * (-1 if gps[ref] in "SW" else 1)
+    sensor_mm = size[0] / float(photo[ExifTags.Base.FocalPlaneXResolution])
+    focal_mm = float(photo[ExifTags.Base.FocalLength])
+    found["ground_px_m"] = found["RelativeAltitude"] * sensor_mm / (focal_mm * size[0])
+    return found
+
+
+def to_px(path: Path, degrees: np.ndarray) -> np.ndarray:
+    """Longitude, latitude (N, 2) to column, row in a picture, from what its file says alone."""
+    at = read_position(path)
+    with Image.open(path) as image:
+        middle = np.array(image.size) / 2
+    east = (degrees[:, 0] - at["longitude"]) * EARTH_M_PER_DEG * np.cos(np.radians(at["latitude"]))
+    north = (degrees[:, 1] - at["latitude"]) * EARTH_M_PER_DEG
+    yaw = np.radians(at["GimbalYawDegree"])
+    right, ahead = (
+        east * np.cos(yaw) - north * np.sin(yaw),
+        east * np.sin(yaw) + north * np.cos(yaw),
+    )
+    return np.stack([right, -ahead], 1) / at["ground_px_m"] + middle
+
+
+def read_grey(path: Path, *, width: int) -> np.ndarray:
+    with Image.open(path) as image:
+        height = round(width * image.height / image.width)
+        return np.asarray(image.convert("L").resize((width, height), Image.Resampling.BOX), float)
+
+
+def measure_shift(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Phase correlation: by how many pixels (x, y) does what ``one`` shows lie elsewhere in ``two``?"""
+    window = np.outer(*(np.hanning(n) for n in one.shape))
+    spectra = [np.fft.rfft2((picture - picture.mean()) * window) for picture in (one, two)]
+    cross = spectra[1] * np.conj(spectra[0])
+    peaks = np.fft.irfft2(cross / (np.abs(cross) + 1e-9), s=one.shape)
+    # The pictures are turned by up to half a degree against each other, which smears the peak.
+    blur = np.exp(-0.5 * (np.fft.fftfreq(9) * 9 / 1.5) ** 2)
+    for axis in (0, 1):
+        peaks = sum(
+            np.roll(peaks, int(s), axis) * w
+            for s, w in zip(np.fft.fftfreq(9) * 9, blur, strict=True)
+        )
+    row, column = np.unravel_index(np.argmax(peaks), peaks.shape)
+    shift = []
+    for index, line in ((column, peaks[row]), (row, peaks[:, column])):
+        before, top, after = line[index - 1], line[index], line[(index + 1) % len(line)]
+        exact = index + 0.5 * (before - after) / (before - 2 * top + after)
+        shift.append(exact - len(line) if exact > len(line) / 2 else exact)
+    return np.array(shift)
+
+
+def registration_errors_m(folder: Path, *, width: int) -> dict[str, float]:
+    """For each pair of neighbours: metres between the shift in the pixels and that of the GPS."""
+    errors = {}
+    for one, two in itertools.pairwise(GOOD):
+        if one.split("/")[0] != two.split("/")[0]:
+            continue
+        at = read_position(folder / one)
+        with Image.open(folder / one) as image:
+            shrink = image.width / width
+        # Where the middle of the pictures' overlap lies in each: a turn about it cancels out.
+        centres = np.array(
+            [[read_position(folder / p)[k] for k in ("longitude", "latitude")] for p in (one, two)]
+        )
+        middle = centres.mean(0, keepdims=True)
+        expected = (to_px(folder / two, middle) - to_px(folder / one, middle))[0] / shrink
+        found = measure_shift(
+            read_grey(folder / one, width=width), read_grey(folder / two, width=width)
+        )
+        errors[f"{one} → {two[-12:]}"] = float(
+            np.hypot(*(found - expected)) * shrink * at["ground_px_m"]
+        )
+    return errors
+
+
+def test_draw_flights__exif_reads_as_a_camera_wrote_it(inbox: Path):
+    with Image.open(inbox / GOOD[4]) as image:
+        exif = image.getexif()
+    photo, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+    base = ExifTags.Base
+    assert (exif[base.Make], exif[base.Model], exif[base.Orientation]) == ("DJI", "FC300S", 1)
+    assert exif[base.ImageDescription] == "DCIM\\100MEDIA\\DJI_0002.JPG"
+    assert photo[base.DateTimeOriginal] == "2024:01:23 17:27:45"
+    assert photo[base.ExposureTime] == pytest.approx(1 / 640)
+    assert (photo[base.FNumber], photo[base.ISOSpeedRatings]) == (2.8, 100)
+    assert (photo[base.FocalLength], photo[base.FocalLengthIn35mmFilm]) == (3.61, 20)
+    assert (photo[base.ExifImageWidth], photo[base.ExifImageHeight]) == (500, 375)
+    assert (gps[1], gps[3], gps[5]) == ("S", "W", b"\x00")
+    assert [float(part) for part in gps[2]][:2] == [38, 42]
+    assert float(gps[6]) == pytest.approx(388 + read_position(inbox / GOOD[4])["RelativeAltitude"])
+
+
+@pytest.mark.parametrize("path", GOOD)
+def test_draw_flights__xmp_agrees_with_exif(inbox: Path, path: str):
+    with Image.open(inbox / path) as image:
+        packet = image.info["xmp"]
+    assert packet.startswith(b'<?xpacket begin="\xef\xbb\xbf"')
+    assert re.search(rb'drone-dji:RelativeAltitude="\+\d+\.\d\d"', packet)
+    at = read_position(inbox / path)
+    assert at["GpsLatitude"] == pytest.approx(at["latitude"], abs=1e-7)
+    assert at["GpsLongitude"] == pytest.approx(at["longitude"], abs=1e-7)
+    assert (at["GimbalPitchDegree"], at["GimbalRollDegree"]) == (-90, 0)
+    assert {"AbsoluteAltitude", "FlightRollDegree", "FlightYawDegree", "FlightPitchDegree"} <= set(
+        at
+    )
+    assert at["RelativeAltitude"] == pytest.approx(110 if "ridge" in path else 90, abs=0.3)
+
+
+def test_draw_flights__neighbours_lie_where_the_gps_says(inbox: Path):
+    errors = registration_errors_m(inbox, width=500)
+    assert len(errors) == 4
+    # One pixel is 0.38 m and 0.31 m here.
+    assert max(errors.values()) < 0.5, errors
+
+
+def test_draw_flights__neighbours_overlap_by_seventy_percent(inbox: Path):
+    for one, two in ((GOOD[0], GOOD[1]), (GOOD[4], GOOD[5])):
+        centre = np.array([[read_position(inbox / one)[k] for k in ("longitude", "latitude")]])
+        moved = to_px(inbox / two, centre)[0] - (250, 187.5)
+        assert moved[1] / 375 == pytest.approx(0.3, abs=0.03)
+        assert abs(moved[0]) / 500 < 0.03
+
+
+def test_truth__pictures_are_where_it_says(inbox: Path):
+    told = {
+        f["properties"]["file"]: f for f in read_truth(inbox) if f["properties"]["class"] == "image"
+    }
+    assert sorted(told) == GOOD
+    for path, feature in told.items():
+        assert (
+            feature["properties"]["image_id"]
+            == hashlib.sha256((inbox / path).read_bytes()).hexdigest()
+        )
+        ring = np.array(feature["geometry"]["coordinates"][0])
+        # Clockwise from the upper left, closed; a sphere's radius is up to 0.4 % off the ellipsoid's.
+        corners = [(0, 0), (500, 0), (500, 375), (0, 375), (0, 0)]
+        np.testing.assert_allclose(to_px(inbox / path, ring), corners, atol=1.5)
+
+
+def colours_in(folder: Path, path: str, kind: str, *, without: tuple[str, ...] = ()) -> np.ndarray:
+    """Pixels (N, 3) of one class, as the truth outlines it, in one picture."""
+    with Image.open(folder / path) as image:
+        pixels = np.asarray(image, float)[::2, ::2]
+    rows, columns = pixels.shape[:2]
+    points = np.stack(
+        np.meshgrid(2 * np.arange(columns) + 0.5, 2 * np.arange(rows) + 0.5), -1
+    ).reshape(-1, 2)
+    inside, drop = {}, path.split("/")[0]
+    for feature in read_truth(folder):
+        about = feature["properties"]
+        if about["drop"] == drop and about["class"] in (kind, *without):
+            ring = to_px(folder / path, np.array(feature["geometry"]["coordinates"][0]))
+            hit = lies_inside(points, ring)
+            inside[about["class"]] = inside.get(about["class"], False) | hit
+    wanted = inside[kind]
+    for other in without:
+        wanted = wanted & ~inside[other]
+    assert wanted.sum() > 100, kind
+    return pixels.reshape(-1, 3)[wanted]
+
+
+def test_truth__colours_of_the_burn(inbox: Path):
+    picture = GOOD[4]
+    burnt = colours_in(inbox, picture, "burnt", without=("smoke",))
+    forest = colours_in(inbox, picture, "forest", without=("burnt", "smoke", "water"))
+    water = colours_in(inbox, picture, "water")
+    smoke = colours_in(inbox, picture, "smoke")
+    red, green, blue = forest.mean(0)
+    assert green > 1.1 * red, "green, although some of it is scorched"
+    assert green > 1.2 * blue
+    red, _, blue = water.mean(0)
+    assert blue > 1.1 * red, "blue-green, brown where it is shallow"
+    assert max(burnt.mean(0)) < 1.25 * min(burnt.mean(0)), "black and grey have no hue"
+    assert burnt.mean() < 0.8 * water.mean()
+    assert smoke.mean() > 2 * burnt.mean()
+
+
+def test_truth__colours_of_the_farm(inbox: Path):
+    picture = GOOD[1]
+    forest = colours_in(inbox, picture, "forest")
+    road = colours_in(inbox, picture, "road", without=("forest",))
+    field = colours_in(inbox, picture, "field")
+    building = colours_in(inbox, picture, "building")
+    assert forest.mean() < 0.75 * field.mean(), "crowns shade each other"
+    assert forest.mean(0)[1] > 1.2 * forest.mean(0)[2]
+    assert max(road.mean(0)) < 1.1 * min(road.mean(0)), "asphalt is grey"
+    assert building.mean(0)[0] > 1.2 * building.mean(0)[2], "most roofs are red or brown"
+
+
+@pytest.mark.slow
+def test_draw_flights__full_size(full_size: Path):
+    for path in GOOD:
+        data = (full_size / path).read_bytes()
+        facts = inspect_image(data)
+        assert (facts.width, facts.height) == (4000, 3000)
+        assert 2e6 < len(data) < 8e6
+        expected_m = 0.047 if "ridge" in path else 0.0385
+        assert read_position(full_size / path)["ground_px_m"] == pytest.approx(expected_m, rel=0.01)
+    assert max(registration_errors_m(full_size, width=1000).values()) < 0.25
+
+
+@pytest.mark.slow
+def test_draw_flights__scaled_pictures_show_the_same_ground(inbox: Path, full_size: Path):
+    for path in GOOD:
+        one, two = (read_grey(folder / path, width=250) for folder in (inbox, full_size))
+        assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.8

@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint, write_demo_checkpoint
+from dino_assets.errors import ConfigError
+from dino_assets.weights.checkpoint import read_checkpoint
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_write_demo_checkpoint__same_seed_same_bytes(tmp_path: Path):
+    import torch
+
+    one = write_demo_checkpoint(tmp_path / "one", dim=16, layers=1)
+    torch.manual_seed(7)  # whatever state the caller's generator is in
+    two = write_demo_checkpoint(tmp_path / "two", dim=16, layers=1)
+    other = write_demo_checkpoint(tmp_path / "other", dim=16, layers=1, seed=1)
+    assert contents(one) == contents(two)
+    assert contents(one)["model.safetensors"] != contents(other)["model.safetensors"]
+
+
+def test_write_demo_checkpoint__leaves_the_callers_generator_alone(tmp_path: Path):
+    import torch
+
+    before = torch.random.get_rng_state()
+    write_demo_checkpoint(tmp_path, dim=16, layers=1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_write_demo_checkpoint__again_in_the_same_folder(tmp_path: Path):
+    write_demo_checkpoint(tmp_path / "a" / "b", dim=16, layers=1)
+    before = contents(tmp_path / "a" / "b")
+    write_demo_checkpoint(tmp_path / "a" / "b", dim=16, layers=1)
+    assert contents(tmp_path / "a" / "b") == before
+
+
+def test_write_demo_checkpoint__reads_as_a_checkpoint(tmp_path: Path):
+    found = read_checkpoint(write_demo_checkpoint(tmp_path), model="models/demo")
+    assert (found.family, found.dim, found.layers, found.heads) == ("dinov3_vit", 64, 4, 4)
+    assert (found.patch_px, found.registers, found.tile_px) == (16, 4, 512)
+    assert found.licence == "apache-2.0"
+    assert found.statistics_from == "preprocessor_config.json"
+    assert {file.name for file in found.files} == {
+        "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
+    }  # fmt: skip
+
+
+def test_write_demo_checkpoint__loads_in_transformers(checkpoint_dir: Path):
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(checkpoint_dir, local_files_only=True).eval()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert parameters == read_checkpoint(checkpoint_dir, model="m").parameters
+    with torch.no_grad():
+        tokens = model(pixel_values=torch.zeros(1, 3, 64, 64)).last_hidden_state
+    assert tokens.shape == (1, 1 + 4 + 16, 16)  # cls, registers, 4 × 4 patches
+
+
+def test_write_demo_checkpoint__is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    write_demo_checkpoint(tmp_path, dim=16, layers=1)
+    assert capfd.readouterr() == ("", "")
+    assert logging.is_progress_bar_enabled() == was_enabled
+
+
+def test_find_or_write__once(tmp_path: Path):
+    folder = tmp_path / "models" / "demo"
+    assert find_or_write_demo_checkpoint(folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert not find_or_write_demo_checkpoint(folder)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    found = read_checkpoint(folder, model="models/demo")
+    assert found.label == "models/demo (random weights)"
+    assert "DINO_MODEL_ID" in str(found.caveat)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_find_or_write__completes_what_a_kill_left(tmp_path: Path, name: str):
+    whole = contents(write_demo_checkpoint(tmp_path))
+    (tmp_path / name).unlink()
+    assert find_or_write_demo_checkpoint(tmp_path)
+    assert contents(tmp_path) == whole
+    (tmp_path / "model.safetensors").write_bytes(whole["model.safetensors"][:1000])
+    assert find_or_write_demo_checkpoint(tmp_path)
+    assert contents(tmp_path) == whole
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
+def test_find_or_write__what_is_left_of_somebody_elses(tmp_path: Path, name: str):
+    """A file of timm's, or a fetched folder that was damaged: no checkpoint, and yet not ours."""
+    (tmp_path / name).write_bytes(b"{}")
+    (tmp_path / "README.md").write_text("# mine")
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds a checkpoint that is not the demo's\. Move it"):
+        find_or_write_demo_checkpoint(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_find_or_write__killed_while_transformers_writes(tmp_path: Path, monkeypatch):
+    from transformers import DINOv3ViTModel
+
+    save = DINOv3ViTModel.save_pretrained
+
+    def die(self: object, folder: Path) -> None:
+        save(self, folder)
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DINOv3ViTModel, "save_pretrained", die)
+        with pytest.raises(KeyboardInterrupt):
+            find_or_write_demo_checkpoint(tmp_path)
+    assert find_or_write_demo_checkpoint(tmp_path)
+    assert read_checkpoint(tmp_path, model="demo").caveat
+
+
+def test_find_or_write__somebody_elses(tmp_path: Path):
+    write_demo_checkpoint(tmp_path, dim=16, layers=1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["random_weights_seed"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds a checkpoint that is not the demo's\. Move it"):
+        find_or_write_demo_checkpoint(tmp_path)
+    assert contents(tmp_path) == before
+    assert read_checkpoint(tmp_path, model="mine").caveat is None

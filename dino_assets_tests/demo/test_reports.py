@@ -1,0 +1,48 @@
+"""Counts of finished work, read from the manifests."""
+
+import pyarrow as pa
+
+from dino_assets.demo.reports import report_drops
+from dino_assets.images.stage.judging import BadFile
+from dino_assets.store.commits.protocol import Draft, Facts, OutputId, Recipe
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+
+
+def make(store: ObjectStore, asset: str, name: str, rows: list[dict], **facts) -> None:
+    space = "s" if asset in ("embeddings", "selections") else None
+    batch = pa.RecordBatch.from_pylist(rows)
+
+    def produce():
+        yield batch
+        yield Facts(facts)
+
+    commit(store, Draft(Recipe(OutputId(asset, name, space), "1", {}, {}), produce, batch.schema))
+
+
+def test_report_drops__what_is_not_made_counts_as_none():
+    store = ObjectStore.in_memory()
+    (before,) = report_drops(store, ["a"], space="s", round_name="round-0001")
+    assert (before.images, before.tiles, before.embeddings, before.selected) == (0, 0, 0, 0)
+    assert before.bad_files == ()
+    bad = {"drop": "a", "path": "x.JPG", "reason": "truncated", "detail": "7 bytes short"}
+    good = {"drop": "a", "path": "y.JPG", "reason": None, "detail": None}
+    make(
+        store,
+        "images",
+        "a",
+        [{**bad, "is_usable": False}, {**good, "is_usable": True}],
+        usable=1,
+        quarantined=1,
+    )
+    make(store, "tiles", "a", [{"n": 1}, {"n": 2}, {"n": 3}])
+    make(store, "embeddings", "a", [{"n": 1}, {"n": 2}])
+    make(store, "embeddings", "b", [{"n": 1}])
+    make(store, "selections", "round-0001", [{"drop": "a"}, {"drop": "b"}, {"drop": "a"}])
+    first, second = report_drops(store, ["b", "a"], space="s", round_name="round-0001")
+    assert (first.drop, first.images, first.tiles) == ("a", 1, 3)
+    assert (first.embeddings, first.selected) == (2, 2)
+    assert first.bad_files == (BadFile("a", "x.JPG", "truncated", "7 bytes short"),)
+    assert (second.drop, second.images, second.embeddings, second.selected) == ("b", 0, 1, 1)
+    (elsewhere,) = report_drops(store, ["a"], space="other", round_name="round-0001")
+    assert (elsewhere.tiles, elsewhere.embeddings, elsewhere.selected) == (3, 0, 0)

@@ -1,0 +1,239 @@
+"""`make demo`: what a newcomer sees first, run as it stands."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.demo import running as demo
+from dino_assets.demo.flights.draw import draw_flights
+from dino_assets.demo.running import run_demo
+from dino_assets.errors import ConfigError
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.manifests import list_manifests
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import open_store
+from dino_assets.weights.stage import draft_weights
+from dino_assets_tests.worlds.servers import HOST, free_port, running
+from dino_assets_tests.worlds.ui import Ui
+
+DROPS = ("ridge-north", "river-burn")
+
+
+@pytest.fixture
+def clone(project: Path, monkeypatch) -> Path:
+    """An empty clone: nothing is set, nothing is there."""
+    monkeypatch.delenv("DINO_MODEL_ID")
+    return project
+
+
+@pytest.fixture
+def small(clone: Path, monkeypatch) -> Path:
+    """The same with small pictures: 1200×900, 4 × 3 tiles each."""
+    monkeypatch.setattr(demo, "draw_flights", partial(draw_flights, scale=0.3))
+    return clone
+
+
+def table(lines: list[str]) -> dict[str, list[int]]:
+    rows = (re.fullmatch(r"(\S+)((?: +[\d,]+){5})", line) for line in lines)
+    return {row[1]: [int(n.replace(",", "")) for n in row[2].split()] for row in rows if row}
+
+
+def check_summary(lines: list[str], *, tiles: int, root: Path) -> None:
+    """Images, tiles, embeddings, selected, quarantined; reasons, verdicts, places, the caveat."""
+    rows = table(lines)
+    assert set(rows) == {"ridge-north", "river-burn", "together"}
+    assert rows["together"] == [6, 6 * tiles, 6 * tiles, 20, 2]
+    assert rows["ridge-north"][:3] == rows["river-burn"][:3] == [3, 3 * tiles, 3 * tiles]
+    assert rows["ridge-north"][3] + rows["river-burn"][3] == 20
+    assert (rows["ridge-north"][4], rows["river-burn"][4]) == (0, 2)
+    text = "\n".join(lines)
+    assert "river-burn: DCIM/100MEDIA/DJI_0004.JPG: truncated, " in text
+    assert "river-burn: DCIM/100MEDIA/DJI_0005.JPG: not-an-image, " in text
+    assert "Checks: 8 of 9 passed" in text
+    assert "WARN  images_are_usable: river-burn: 3 of 5 files are usable" in text
+    for path in ("map.html", "map.png", "contact-sheet.jpg"):
+        assert f"out/demo/{path}" in text
+        assert (root / "out" / "demo" / path).stat().st_size > 1000
+    assert len(list((root / "out" / "demo" / "tiles").iterdir())) == 20
+    assert "make ui" in text
+    assert "drops register" in text
+    assert "random weights: they show the plumbing only" in lines[-1]
+    assert "DINO_MODEL_ID" in lines[-1]
+
+
+def test_demo__twice(small: Path):
+    said: list[str] = []
+    assert run_demo(load_settings(), said.append)
+    check_summary(said, tiles=12, root=small)
+    assert any(re.fullmatch(r"9 outputs made, \d+ s\.", line) for line in said)
+    assert (small / ".env").read_text() == "DINO_MODEL_ID=models/demo\n"
+
+    store = open_store(load_settings().storage)
+    before = {i.key: (i.bytes, i.modified) for i in store.list()}
+    again: list[str] = []
+    assert run_demo(load_settings(), again.append)
+    check_summary(again, tiles=12, root=small)
+    assert "Nothing was computed again: all 9 outputs were there already." in again
+    assert [line for line in again if "committed" in line] == []
+    assert {i.key: (i.bytes, i.modified) for i in store.list()} == before
+    (weights,) = list_manifests(store, "weights", None)
+    assert "random weights" in weights.facts["caveat"]
+    assert "DINO_MODEL_ID" in weights.facts["caveat"]
+    assert "(random weights)" in (small / "out/demo/map.html").read_text()
+
+    # Half of it gone: the other half is reused, and the summary says how much.
+    for info in list(store.list("manifests/projections")):
+        store.delete(info.key)
+    third: list[str] = []
+    assert run_demo(load_settings(), third.append)
+    assert any(
+        re.fullmatch(r"1 outputs made, 8 were there already, \d+ s\.", line) for line in third
+    )
+
+
+def test_demo__a_failing_run_says_where(clone: Path, monkeypatch):
+    """As if the card were pulled between drawing and reading."""
+    bare = clone / "inbox" / "river-burn"
+    for name in DROPS:
+        bare.with_name(name).mkdir(parents=True)
+        (bare.with_name(name) / "DJI_0001.JPG").write_text("nothing")
+    monkeypatch.setattr(demo, "draw_flights", lambda inbox: [inbox / name for name in DROPS])
+    said: list[str] = []
+    assert not run_demo(load_settings(), said.append)
+    (failure,) = [line for line in said if line.startswith("images_are_usable: ")]
+    assert "ridge-north: 0 of 1 files are usable" in failure
+    assert not any("Dependencies for step" in line for line in said)
+    assert re.fullmatch(r"Run \S+ failed\. `make ui` shows where: http\S+", said[-1])
+    assert "Checks" not in "".join(said)
+
+
+def test_demo__keeps_out_of_a_store_that_is_in_use(clone: Path, tmp_path: Path, checkpoint_dir):
+    mine = tmp_path / "mine"
+    shutil.copytree(checkpoint_dir, mine)
+    config = mine / "config.json"
+    config.write_text(re.sub(r',\s*"random_weights_seed": 0', "", config.read_text()))
+    store = open_store(load_settings().storage)
+    commit(store, draft_weights(mine, "my-model"))
+    before = {i.key for i in store.list()}
+    with pytest.raises(ConfigError, match="works with the weights 'my-model'; the demo would"):
+        run_demo(load_settings(), print)
+    assert {i.key for i in store.list()} == before
+    assert not (clone / "inbox").exists()
+    assert not (clone / ".env").exists()
+
+
+def test_demo__whatever_model_is_configured(small: Path, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-base")
+    said: list[str] = []
+    assert run_demo(load_settings(), said.append)
+    (weights,) = list_manifests(open_store(load_settings().storage), "weights", None)
+    assert weights.recipe.config == {"model": "models/demo"}
+    assert not (small / ".env").exists()
+
+
+def test_demo__beside_other_drops_and_after_a_move(small: Path, write_photo, tmp_path, monkeypatch):
+    """Somebody's drop, registered between the demo's, is not the demo's to run."""
+    write_photo(small / "mine" / "DJI_0001.JPG")
+    draw_flights(small / "inbox", scale=0.3)
+    for name in ("river-burn", "mine", "ridge-north"):
+        source = small / ("mine" if name == "mine" else f"inbox/{name}")
+        assert main(["drops", "register", name, "--from", str(source)]) == 0
+    said: list[str] = []
+    assert run_demo(load_settings(), said.append)
+    check_summary(said, tiles=12, root=small)
+    assert not any("mine" in line for line in said)
+    store = open_store(load_settings().storage)
+    assert open_table(store, "images").drops == DROPS
+
+    moved = small.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    again: list[str] = []
+    assert run_demo(load_settings(), again.append)
+    check_summary(again, tiles=12, root=moved)
+
+
+def test_demo__writes_nothing_before_it_is_refused(clone: Path, monkeypatch, capsys):
+    before = {path for path in clone.rglob("*") if path.is_file()}
+    monkeypatch.setenv("DINO_DEVICE", "abacus")
+    assert main(["demo"]) == 1
+    assert "device is 'abacus'" in capsys.readouterr().err
+    monkeypatch.delenv("DINO_DEVICE")
+    (clone / "dagster.yaml").rename(clone / "elsewhere")
+    assert main(["demo"]) == 1
+    assert "there is no dagster.yaml" in capsys.readouterr().err
+    (clone / "elsewhere").rename(clone / "dagster.yaml")
+    assert {path for path in clone.rglob("*") if path.is_file()} == before
+
+
+def test_demo__keeps_its_settings_out_of_real_work(small: Path, monkeypatch):
+    monkeypatch.setenv("DINO_STORAGE", "elsewhere")
+    assert run_demo(load_settings(), lambda line: None)
+    assert not (small / ".env").exists()
+
+
+@pytest.mark.slow
+def test_demo__interrupted(clone: Path):
+    """Ctrl-C in the middle of embedding: a sentence, no traceback, and the rest next time."""
+    command = [sys.executable, "-u", "-m", "dino_assets.cli", "demo"]
+    bare = {"PATH": os.environ["PATH"]}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=bare
+    ) as process:
+        next(line for line in process.stdout if "forecast: " in line)
+        while not list((clone / "data" / "receipts").rglob("*.json")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said, complained = process.communicate(timeout=120)
+    assert process.returncode == 130, said + complained
+    assert "Interrupted. What is finished is kept; run it again to go on.\n" in complained
+    assert "Traceback" not in said + complained
+    again = subprocess.run(command, capture_output=True, text=True, env=bare)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"[12] of 3 shards are there already and are reused", again.stdout)
+
+
+@pytest.mark.slow
+def test_demo__the_command_without_a_network_then_the_ui(clone: Path, tmp_path: Path):
+    """In full size: no network, no environment; then the UI shows the runs, green."""
+    bare = {"PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "dino_assets.cli", "demo"]
+    if shutil.which("unshare") and os.geteuid() == 0:
+        command = ["unshare", "-n", *command]
+    for ending in (r"9 outputs made, \d+ s\.", "Nothing was computed again: all 9 outputs .*"):
+        done = subprocess.run(command, capture_output=True, text=True, env=bare)
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = done.stdout.splitlines()
+        check_summary(lines, tiles=15 * 11, root=clone)
+        assert any(re.fullmatch(ending, line) for line in lines)
+        assert done.stderr == ""
+    port = free_port()
+    with running(
+        [sys.executable, "-m", "dino_assets.cli", "ui", "--port", str(port)],
+        url=f"http://{HOST}:{port}/server_info",
+        log=tmp_path / "ui.log",
+        env=bare,
+        cwd=clone,
+    ):
+        found = Ui(port).ask("{ runsOrError { ... on Runs { results { jobName status } } } }")
+        runs = found["runsOrError"]["results"]
+        both = [{"jobName": job, "status": "SUCCESS"} for job in ("lineage", "ingest")]
+        assert runs == both * 2
+        # And the UI goes on from there: what is finished is reused.
+        assert (
+            Ui(port).launch(
+                "lineage",
+                executionMetadata={"tags": [{"key": "dagster/partition", "value": DROPS[0]}]},
+            )
+            == "SUCCESS"
+        )

@@ -1,0 +1,61 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_assets.drawing.contact_sheet import make_contact_sheet
+from dino_assets.errors import ConfigError
+
+
+def open_picture(data: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def solid(colour, side=60) -> np.ndarray:
+    return np.tile(np.array(colour, np.uint8), (side, side, 1))
+
+
+def test_make_contact_sheet__row_by_row_with_captions():
+    colours = [(220, 30, 30), (30, 160, 30), (30, 30, 220)]
+    tiles = [(solid(colour), f"{number}\nwhy") for number, colour in enumerate(colours)]
+    sheet = open_picture(make_contact_sheet(tiles, columns=2, cell_px=100))
+    pixels = np.asarray(sheet).astype(int)
+    gap = 6
+    assert sheet.width == 2 * (100 + gap) + gap
+    step = (sheet.height - gap) // 2
+    for index, colour in enumerate(colours):
+        row, column = divmod(index, 2)
+        left, top = gap + column * (100 + gap), gap + row * step
+        assert np.abs(pixels[top + 50, left + 50] - colour).max() < 6
+        assert (pixels[top + 102 : top + step - gap, left : left + 100] < 140).any()  # caption
+    assert (pixels[gap + step :, gap + 106 :] > 250).all()  # no fourth tile
+
+
+def test_make_contact_sheet__says_that_it_is_empty():
+    pixels = np.asarray(open_picture(make_contact_sheet([])))
+    assert pixels.min() < 140
+    assert pixels.size < 300_000
+
+
+def test_make_contact_sheet__long_captions_stay_in_their_cell():
+    tiles = [(solid((9, 9, 9)), "word " * 200), (solid((9, 9, 9)), "")]
+    pixels = np.asarray(open_picture(make_contact_sheet(tiles, cell_px=100)))
+    assert (pixels[112:, 110:] > 240).all()
+
+
+@pytest.mark.parametrize(
+    ("tiles", "changes", "message"),
+    [
+        ([(np.zeros((4, 4), np.uint8), "")], {}, r"tile 0 is uint8 \(4, 4\)"),
+        ([(np.zeros((4, 4, 3), np.float32), "")], {}, "tile 0 is float32"),
+        ([], {"columns": 0}, "columns=0"),
+        ([], {"cell_px": 10}, "cell_px=10"),
+        ([(solid((0, 0, 0), 1), "")] * 300, {"columns": 1}, "a JPEG ends at 65500"),
+    ],
+)
+def test_make_contact_sheet__refuses(tiles, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        make_contact_sheet(tiles, **changes)

@@ -1,0 +1,297 @@
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dino_assets.drops.records import Drop
+from dino_assets.drops.registry import (
+    inbox_address,
+    list_drops,
+    make_drop_name,
+    read_drop,
+    register_drop,
+)
+from dino_assets.errors import (
+    CorruptObjectError,
+    DropConflictError,
+    InvalidDropNameError,
+    SourceError,
+    UnknownDropError,
+)
+from dino_assets.store.objects import ObjectStore
+
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+@pytest.fixture
+def memory() -> ObjectStore:
+    return ObjectStore.in_memory()
+
+
+def make_flight(root: Path, name: str) -> Path:
+    (root / name).mkdir(parents=True)
+    (root / name / "a.jpg").write_bytes(b"x")
+    return root / name
+
+
+# --- names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["flight-07", "7", "2024-06-01_north.v2", "x" * 80, "a.json"])
+def test_make_drop_name__a_good_name_is_kept(name: str):
+    assert make_drop_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("original", "slug"),
+    [
+        ("Flight 7", "Flight-7"),
+        ("Übung Süd", "bung-S-d"),
+        ("飛行", "drop"),
+        ("-rf", "rf"),
+        (".hidden", "hidden"),
+        ("a..b", "a.b"),
+        ("a.....b", "a.b"),
+        ("Flight 7.", "Flight-7"),
+        ("a.", "a"),
+        ("a\n", "a"),
+        (" a", "a"),
+        ("x" * 81, "x" * 71),
+        ("caf\udce9", "caf"),
+    ],
+)
+def test_make_drop_name__others_become_slug_and_hash(original: str, slug: str):
+    name = make_drop_name(original)
+    assert re.fullmatch(re.escape(slug) + "-[0-9a-f]{8}", name)
+    assert KEY.fullmatch(name)
+    assert make_drop_name(name) == name
+
+
+def test_make_drop_name__equal_slugs_stay_apart():
+    assert len({make_drop_name(name) for name in ("a b", "a  b", "a-b", "a:b", "a b ")}) == 5
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n\t", "_", "-.-", "\udcff"])
+def test_make_drop_name__nothing_left(name: str):
+    with pytest.raises(InvalidDropNameError, match="a drop needs a name; give letters or digits"):
+        make_drop_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", [".", "..", "///", "/", "a/b", "../../etc", "a/", "a\\b", "..\\x", "/mnt/flight"]
+)
+def test_make_drop_name__a_path_is_no_name(name: str):
+    with pytest.raises(
+        InvalidDropNameError, match="is a path, not a drop's name: it would lead out"
+    ):
+        make_drop_name(name)
+
+
+@settings(max_examples=300, deadline=None)
+@given(original=st.text(st.characters(codec="utf-8"), min_size=1, max_size=120))
+@example("a" * 80 + " ")
+@example("a" * 70 + "..")
+@example("a.\u98db.b")
+def test_make_drop_name__is_a_key_or_refused(original: str):
+    try:
+        name = make_drop_name(original)
+    except InvalidDropNameError:
+        assert set(original) & {"/", "\\"} or not any(char.isalnum() for char in original)
+        return
+    assert KEY.fullmatch(name)
+    assert ".." not in f"{name}."
+    assert make_drop_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("inbox", "address"),
+    [
+        ("inbox", "inbox/a"),
+        ("/mnt/cards/", "/mnt/cards/a"),
+        ("s3://bucket/in/", "s3://bucket/in/a"),
+        ("minio://bucket", "minio://bucket/a"),
+    ],
+)
+def test_inbox_address__folder_and_bucket(inbox: str, address: str):
+    assert inbox_address(inbox, "a") == address
+
+
+# --- registering ----------------------------------------------------------------------------
+
+
+def test_register_drop__writes_a_record(store: ObjectStore, tmp_path: Path):
+    folder = make_flight(tmp_path, "inbox/flight-1")
+    drop, has_changed = register_drop(store, "flight-1", source="inbox/flight-1", root=tmp_path)
+    assert has_changed
+    assert drop == Drop("flight-1", str(folder), drop.fingerprint, "flight-1")
+    assert re.fullmatch("[0-9a-f]{64}", drop.fingerprint)
+    assert read_drop(store, "flight-1") == drop
+    assert list_drops(store) == [drop]
+
+
+def test_register_drop__again_changes_nothing(memory: ObjectStore, tmp_path: Path):
+    folder = make_flight(tmp_path, "flight-1")
+    first, _ = register_drop(memory, "flight-1", source=str(folder), root=tmp_path)
+    record = memory.get("drops/flight-1.json")
+    for source in (str(folder), "flight-1", "./x/../flight-1", f"{folder}/"):
+        again, has_changed = register_drop(memory, "flight-1", source=source, root=tmp_path)
+        assert (again, has_changed) == (first, False)
+    assert memory.get("drops/flight-1.json") == record
+
+
+def test_register_drop__more_pictures_are_the_same_drop(memory: ObjectStore, tmp_path: Path):
+    folder = make_flight(tmp_path, "flight-1")
+    first, _ = register_drop(memory, "flight-1", source=str(folder), root=tmp_path)
+    (folder / "b.jpg").write_bytes(b"y")
+    again, has_changed = register_drop(memory, "flight-1", source=str(folder), root=tmp_path)
+    assert has_changed
+    assert again.fingerprint != first.fingerprint
+    assert read_drop(memory, "flight-1") == again
+
+
+def test_register_drop__another_source_is_a_conflict(memory: ObjectStore, tmp_path: Path):
+    one, two = make_flight(tmp_path, "one"), make_flight(tmp_path, "two")
+    drop, _ = register_drop(memory, "flight", source=str(one), root=tmp_path)
+    with pytest.raises(DropConflictError) as caught:
+        register_drop(memory, "flight", source=str(two), root=tmp_path)
+    assert f"'flight' is registered from '{one}', not '{two}'" in str(caught.value)
+    assert "--replace" in str(caught.value)
+    assert read_drop(memory, "flight") == drop
+
+
+def test_register_drop__replace(memory: ObjectStore, tmp_path: Path):
+    one, two = make_flight(tmp_path, "one"), make_flight(tmp_path, "two")
+    register_drop(memory, "flight", source=str(one), root=tmp_path)
+    drop, has_changed = register_drop(
+        memory, "flight", source=str(two), root=tmp_path, may_replace=True
+    )
+    assert (has_changed, drop.source) == (True, str(two))
+    assert read_drop(memory, "flight") == drop
+
+
+def test_register_drop__odd_folder_name_is_kept_beside_the_key(memory: ObjectStore, tmp_path: Path):
+    folder = make_flight(tmp_path, "Flug 3 / Süd".replace("/", "_"))
+    drop, _ = register_drop(memory, folder.name, source=str(folder), root=tmp_path)
+    assert drop.original_name == folder.name
+    assert drop.name == make_drop_name(folder.name) != folder.name
+    assert read_drop(memory, drop.name) == drop
+
+
+def test_register_drop__undecodable_folder_name(memory: ObjectStore, tmp_path: Path):
+    folder = make_flight(tmp_path, "caf\udce9")
+    drop, _ = register_drop(memory, folder.name, source=str(folder), root=tmp_path)
+    assert drop.original_name == "caf\\xe9"
+    again, has_changed = register_drop(memory, folder.name, source=str(folder), root=tmp_path)
+    assert (again, has_changed) == (drop, False)
+    assert os.fsencode(read_drop(memory, drop.name).source) == os.fsencode(folder)
+
+
+def test_register_drop__nothing_there_registers_nothing(memory: ObjectStore, tmp_path: Path):
+    with pytest.raises(SourceError, match="there is no folder and no"):
+        register_drop(memory, "flight", source="nowhere", root=tmp_path)
+    assert list_drops(memory) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "list", "bucket"])
+def test_register_drop__no_files_registers_nothing(
+    memory: ObjectStore,
+    kind: str,
+    s3_endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from dino_assets_tests.conftest import s3_settings
+
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    (tmp_path / "empty" / "sub").mkdir(parents=True)
+    (tmp_path / "empty.txt").write_text("\n")
+    source = {"folder": "empty", "list": "empty.txt"}.get(kind)
+    source = source or s3_settings(s3_endpoint, tmp_path).url
+    with pytest.raises(SourceError, match=f"there are no files at '{source}'; check the path"):
+        register_drop(memory, "flight", source=source, root=tmp_path)
+    assert list_drops(memory) == []
+
+
+def test_register_drop__bucket_address_stays_as_given(
+    memory: ObjectStore, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from dino_assets.store.objects import open_store
+    from dino_assets_tests.conftest import s3_settings
+
+    monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
+    settings = s3_settings(s3_endpoint, tmp_path)
+    open_store(settings).put("a.jpg", b"x")
+    drop, _ = register_drop(memory, "cloud", source=settings.url, root=tmp_path)
+    assert drop.source == settings.url
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def test_read_drop__unknown(memory: ObjectStore):
+    with pytest.raises(UnknownDropError, match="no drop 'nope' is registered in store 'memory://'"):
+        read_drop(memory, "nope")
+
+
+@pytest.mark.parametrize("name", ["../secrets", "a/b", "a b", ".x", "x" * 81, "a..b", "a."])
+def test_read_drop__a_name_that_cannot_be(memory: ObjectStore, name: str):
+    with pytest.raises(InvalidDropNameError, match=r"cannot be a drop's name: 1 to 80 letters"):
+        read_drop(memory, name)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"name": "x"}',
+        b"\xff",
+        b'{"name": "x", "extra": 1}',
+        b"[" * 100_000,
+    ],
+)
+def test_read_drop__damaged_record(memory: ObjectStore, data: bytes):
+    memory.put("drops/x.json", data)
+    with pytest.raises(CorruptObjectError, match=r"'drops/x\.json' .* is not a drop's record"):
+        read_drop(memory, "x")
+
+
+@pytest.mark.parametrize("change", [{"name": "y"}, {"source": 7}, {"fingerprint": None}])
+def test_read_drop__record_that_contradicts_its_key(memory: ObjectStore, change: dict[str, object]):
+    record = {"name": "x", "source": "s", "fingerprint": "f", "original_name": "x"}
+    memory.put("drops/x.json", json.dumps(record).encode())
+    assert read_drop(memory, "x").source == "s"
+    memory.put("drops/x.json", json.dumps(record | change).encode())
+    with pytest.raises(CorruptObjectError, match=r"is not a drop's record\. Register 'x' again"):
+        read_drop(memory, "x")
+
+
+def test_register_drop__mends_a_damaged_record(memory: ObjectStore, tmp_path: Path):
+    folder = make_flight(tmp_path, "f")
+    memory.put("drops/x.json", b"{")
+    drop, has_changed = register_drop(memory, "x", source=str(folder), root=tmp_path)
+    assert has_changed
+    assert read_drop(memory, "x") == drop
+
+
+def test_list_drops__sorted_and_foreign_objects_left_alone(memory: ObjectStore, tmp_path: Path):
+    folder = make_flight(tmp_path, "f")
+    for name in ("b", "a.json", "C", "a"):
+        register_drop(memory, name, source=str(folder), root=tmp_path)
+    for key in (
+        "drops/a..b.json",
+        "drops/a..json",
+        "drops/readme.txt",
+        "drops/sub/x.json",
+        "drops.json",
+        "drops-2/x.json",
+    ):
+        memory.put(key, b"foreign")
+    assert [drop.name for drop in list_drops(memory)] == ["C", "a", "a.json", "b"]

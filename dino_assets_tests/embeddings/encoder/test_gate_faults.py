@@ -1,0 +1,322 @@
+"""Faults that the numerics gate must not let through.
+
+They are planted in an engine of torch in float32: nothing but the fault is away from the reference.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dino_assets.embeddings.encoder import ALL_TOKENS, TokenName, Tokens, build_engine
+from dino_assets.embeddings.encoder.gate import hold_against
+from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
+from dino_assets_tests.worlds.networks import spec
+from dino_assets_tests.worlds.trials import Trial
+
+
+def refuse(trial: Trial, engine: Any, reason: str) -> None:
+    report = trial.judge(engine)
+    assert not report.passed, f"let through: {report}"
+    assert reason in str(report.fault), report
+    assert str(report.fault) in str(report)
+
+
+def test_gate__mean_and_std_swapped(trial: Trial):
+    engine = trial.engine(("cls",))
+    known = trial.sample.checkpoint
+    swapped = replace(known, mean=known.std, std=known.mean)
+    engine.source = replace(engine.source, checkpoint=swapped)
+    refuse(trial, engine, "cls: c")
+
+
+def test_gate__statistics_of_another_model(trial: Trial):
+    engine = trial.engine(("cls",))
+    sat = replace(trial.sample.checkpoint, mean=(0.430, 0.411, 0.296), std=(0.213, 0.156, 0.143))
+    engine.source = replace(engine.source, checkpoint=sat)
+    refuse(trial, engine, "cls: c")
+
+
+SEEN_WRONG = {
+    "blue first": lambda tiles: tiles[..., ::-1],
+    "transposed": lambda tiles: tiles.transpose(0, 2, 1, 3),
+    "mirrored": lambda tiles: tiles[:, :, ::-1],
+    "upside down": lambda tiles: tiles[:, ::-1],
+    "turned": lambda tiles: np.rot90(tiles, axes=(1, 2)),
+    "the neighbour's": lambda tiles: np.roll(tiles, 1, axis=0),
+}
+
+
+@pytest.mark.parametrize("fault", SEEN_WRONG)
+@pytest.mark.parametrize("outputs", [ALL_TOKENS, ("cls",)])
+def test_gate__tiles_seen_wrong(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
+    engine = trial.engine(outputs)
+    run = engine._run
+    engine._run = lambda tiles: run(np.ascontiguousarray(SEEN_WRONG[fault](tiles)))  # type: ignore[method-assign]
+    refuse(trial, engine, "cls: ")
+
+
+class Resliced(nn.Module):
+    """Takes its tokens out of the last layer in a way of its own."""
+
+    def __init__(self, network: Any, outputs: tuple[TokenName, ...], cut: Callable[..., Any]):
+        super().__init__()
+        self.network, self.names, self.cut = network, outputs, cut
+        network.outputs = ("cls", "registers", "patches")
+
+    def forward(self, planes: Tensor) -> tuple[Tensor, ...]:
+        cls, registers, patches = self.network(planes)
+        hidden = torch.cat([cls[:, None], registers, patches], dim=1)
+        found = self.cut(hidden, registers.shape[1])
+        return tuple(found[name] for name in self.names)
+
+
+def cut_shifted(by: int) -> Callable[..., Any]:
+    """Registers and patches begin too early or too late; their number is right."""
+
+    def cut(hidden: Tensor, registers: int) -> dict[str, Tensor]:
+        ahead = 1 + registers + by
+        patches = torch.roll(hidden, -ahead, dims=1)[:, : hidden.shape[1] - 1 - registers]
+        own = torch.roll(hidden, -1 - by, dims=1)[:, :registers]
+        return {"cls": hidden[:, 0], "mean": patches.mean(1), "registers": own, "patches": patches}
+
+    return cut
+
+
+def cut_pooled(pool: Callable[[Tensor, int], Tensor]) -> Callable[..., Any]:
+    """All is right but the mean."""
+
+    def cut(hidden: Tensor, registers: int) -> dict[str, Tensor]:
+        return {
+            "cls": hidden[:, 0],
+            "mean": pool(hidden, registers),
+            "registers": hidden[:, 1 : 1 + registers],
+            "patches": hidden[:, 1 + registers :],
+        }
+
+    return cut
+
+
+LEAKS = "mean: CLS or registers are in it; only patches belong there"
+POOLED_WRONG = {
+    "with CLS": (
+        lambda h, r: torch.cat([h[:, :1], h[:, 1 + r :]], 1).mean(1),
+        LEAKS,
+    ),
+    "with all": (lambda h, r: h.mean(1), LEAKS),
+    "with registers": (lambda h, r: h[:, 1:].mean(1), LEAKS),
+    "with a register": (lambda h, r: h[:, r:].mean(1), LEAKS),
+    "without the first": (lambda h, r: h[:, 2 + r :].mean(1), "the first patch is not in it"),
+    "without the last": (lambda h, r: h[:, 1 + r : -1].mean(1), "the last patch is not in it"),
+    "CLS": (lambda h, r: h[:, 0], "mean: c"),
+    "maximum": (lambda h, r: h[:, 1 + r :].amax(1), "mean: c"),
+}
+
+
+def needs_registers(trial: Trial, fault: str) -> None:
+    if fault in ("with registers", "with a register") and not trial.sample.checkpoint.registers:
+        pytest.skip("has no registers")
+
+
+@pytest.mark.parametrize("fault", POOLED_WRONG)
+@pytest.mark.parametrize("outputs", [ALL_TOKENS, ("cls", "mean"), ("mean",)])
+def test_gate__pooled_wrong(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
+    needs_registers(trial, fault)
+    if fault.startswith("without") and "patches" not in outputs:
+        pytest.skip("one patch of many is told to lack by the engine's own patches alone")
+    pool, reason = POOLED_WRONG[fault]
+    engine = trial.engine()
+    engine.source = replace(engine.source, outputs=outputs)
+    engine._network = Resliced(engine._network, outputs, cut_pooled(pool))
+    refuse(trial, engine, reason)
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+@pytest.mark.parametrize("outputs", [ALL_TOKENS, ("registers", "cls"), ("patches",)])
+def test_gate__registers_off_by_one(trial: Trial, by: int, outputs: tuple[TokenName, ...]):
+    if "patches" not in outputs and not trial.sample.checkpoint.registers:
+        pytest.skip("has no registers")
+    engine = trial.engine()
+    engine.source = replace(engine.source, outputs=outputs)
+    engine._network = Resliced(engine._network, outputs, cut_shifted(by))
+    refuse(trial, engine, "cosine")
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+@pytest.mark.parametrize(
+    ("outputs", "reason"), [(ALL_TOKENS, "shape"), (("cls", "mean"), "mean: ")]
+)
+def test_gate__network_that_miscounts_registers(trial: Trial, by: int, outputs, reason: str):
+    if not trial.sample.checkpoint.registers:
+        pytest.skip("has no registers")
+    if by == 1 and "patches" not in outputs:
+        pytest.skip("one patch of many is told to lack by the engine's own patches alone")
+    engine = trial.engine(outputs)
+    engine._network.registers += by
+    refuse(trial, engine, reason)
+
+
+def test_gate__cls_alone_with_keys_of_other_places(trial_of: Callable[..., Trial]):
+    trial = trial_of("dinov3_vit", is_sharp=True)
+    engine = trial.engine(("cls",))
+    network = engine._network
+    network.cos, network.sin = (torch.roll(t, 1, dims=-2) for t in (network.cos, network.sin))
+    refuse(trial, engine, "cls: centred")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_gate__not_a_number(trial: Trial, value: float):
+    engine = trial.engine()
+    engine._network.norm.bias[3] = value
+    refuse(trial, engine, "cls: NaN or infinity; mean: NaN or infinity")
+
+
+def test_gate__reference_of_nan(trial: Trial):
+    """A network that is broken itself passes nothing."""
+    lame = replace(trial.reference, cls=trial.reference["cls"] * np.float32("nan"))
+    assert not hold_against(lame, trial.engine(("cls",)).encode(trial.tiles), "half").passed
+
+
+def test_gate__wrong_shape(trial: Trial):
+    engine = trial.engine(("cls",))
+    run = engine._run
+    engine._run = lambda tiles: tuple(each[:, :-1] for each in run(tiles))  # type: ignore[method-assign]
+    refuse(trial, engine, "cls: shape (16, 127), (16, 128) expected")
+
+
+def test_gate__tiles_lost(trial: Trial):
+    found = trial.engine(("cls",)).encode(trial.tiles[:-1])
+    report = hold_against(trial.reference, found, "half")
+    assert report.fault == "cls: shape (15, 128), (16, 128) expected"
+
+
+def test_gate__no_tokens_at_all(trial: Trial):
+    report = hold_against(trial.reference, Tokens(), "half")
+    assert report.fault == "it gave no tokens at all"
+
+
+def test_gate__registers_of_a_model_without(trial_of: Callable[..., Trial]):
+    trial = trial_of("dinov2")
+    assert trial.reference["registers"].shape == (16, 0, 128)
+    odd = replace(trial.reference, registers=np.ones((16, 1, 128), np.float32))
+    report = hold_against(trial.reference, odd, "half")
+    assert report.fault == "registers: shape (16, 1, 128), (16, 0, 128) expected"
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_gate__too_few_bits_of_weights(trial: Trial, bits: int):
+    engine = trial.engine(("cls",))
+    for tensor in engine._network.parameters():
+        if tensor.ndim > 1:
+            step = tensor.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
+            tensor.copy_((tensor / step).round() * step)
+    refuse(trial, engine, "cls: ")
+
+
+def test_gate__too_few_bits_between_the_blocks(trial: Trial):
+    """As if the residual were kept in an 8-bit float: 3 bits of mantissa."""
+    engine = trial.engine(("cls",))
+
+    def coarsen(module: nn.Module, given: Any, found: Tensor) -> Tensor:
+        mantissa, exponent = torch.frexp(found)
+        return torch.ldexp((mantissa * 8).round() / 8, exponent)
+
+    for layer in engine._network.layers[:-1]:
+        layer.register_forward_hook(coarsen)
+    refuse(trial, engine, "cls: ")
+
+
+def test_gate__too_few_bits_of_what_comes_out(trial: Trial):
+    engine = trial.engine(("cls",))
+    run = engine._run
+    engine._run = lambda tiles: tuple((each * 2).round() / 2 for each in run(tiles))  # type: ignore[method-assign]
+    refuse(trial, engine, "cls: c")
+
+
+def test_gate__positions_of_another_side(sharp_trial: Trial):
+    """Those of a wider grid, cut off where these end."""
+    engine, other = sharp_trial.engine(), try_network(sharp_trial, sharp_trial.side * 2)
+    network = engine._network
+    for name in ("positions", "cos", "sin"):
+        mine = getattr(network, name)
+        if mine is not None:
+            network.register_buffer(name, getattr(other, name)[..., : mine.shape[-2], :].clone())
+    refuse(sharp_trial, engine, "cosine")
+
+
+def try_network(trial: Trial, side: int) -> Any:
+    return TorchEncoder(trial.sample.at(side), spec("torch", "fp32", 1))._network
+
+
+def test_gate__positions_column_by_column(sharp_trial: Trial):
+    engine = sharp_trial.engine(("cls", "mean"))
+    network = engine._network
+    for name in ("positions", "cos", "sin"):
+        mine = getattr(network, name)
+        if mine is not None:
+            grid = mine.reshape(7, 7, -1).transpose(0, 1).reshape(mine.shape)
+            network.register_buffer(name, grid.clone())
+    refuse(sharp_trial, engine, "cosine")
+
+
+def test_gate__a_block_left_out(trial: Trial):
+    engine = trial.engine(("cls",))
+    engine._network.layers = engine._network.layers[1:]
+    refuse(trial, engine, "cls: c")
+
+
+def test_gate__attention_not_scaled(trial: Trial):
+    engine = trial.engine(("cls",))
+    for layer in engine._network.layers:
+        layer.attention.scaling = 1.0
+    refuse(trial, engine, "cls: c")
+
+
+def test_gate__register_tokens_lost(sharp_trial: Trial):
+    if not sharp_trial.sample.checkpoint.registers:
+        pytest.skip("has no registers")
+    engine = sharp_trial.engine(("cls", "mean"))
+    engine._network.prefix[:, 1:] = 0
+    refuse(sharp_trial, engine, "cls: c")
+
+
+# --- at real size -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["dinov2", "dinov3_vit"])
+def test_gate__real_size(trial_of: Callable[..., Trial], family: str):
+    """ViT-S at 518 and 224 px: with a thousand patches a single wrong one still shows."""
+    patches = 14 if family == "dinov3_vit" else 37
+    native = 224 if family == "dinov3_vit" else 518
+    trial = trial_of(family, patches=patches, dim=384, layers=12, heads=6, native_px=native)
+    right = build_engine(trial.sample.at(trial.side), spec("openvino", "bf16", trial.batch))
+    found = right.encode(trial.tiles)
+    report = hold_against(trial.reference, found, "half")
+    assert report.passed, report
+    assert report.cls_cosine > 0.9999
+    hidden = torch.from_numpy(
+        np.concatenate([found["cls"][:, None], found["registers"], found["patches"]], 1)
+    )
+    for fault, (pool, reason) in POOLED_WRONG.items():
+        if "register" in fault and family == "dinov2":
+            continue
+        cut = cut_pooled(pool)(hidden, trial.sample.checkpoint.registers)
+        wrong = hold_against(
+            trial.reference, Tokens(**{n: cut[n].numpy() for n in ALL_TOKENS}), "half"
+        )
+        assert reason in str(wrong.fault), f"{fault}: {wrong}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", SEEN_WRONG)
+def test_gate__real_size_seen_wrong(trial_of: Callable[..., Trial], fault: str):
+    trial = trial_of("dinov3_vit", patches=14, dim=384, layers=12, heads=6, native_px=224)
+    engine = build_engine(trial.sample.at(224, ("cls",)), spec("openvino", "bf16", trial.batch))
+    run = engine._run
+    engine._run = lambda tiles: run(np.ascontiguousarray(SEEN_WRONG[fault](tiles)))  # type: ignore[method-assign]
+    refuse(trial, engine, "cls: ")

@@ -1,0 +1,301 @@
+"""Engines are held against the reference once; what fails is passed over, visibly."""
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.embeddings.encoder import Encoder, EngineSpec, NetworkSource, build_engine
+from dino_assets.embeddings.encoder import ready as stage
+from dino_assets.embeddings.encoder.engine import fit_batch
+from dino_assets.embeddings.encoder.gate import GATE_TILES
+from dino_assets.embeddings.encoder.ready import encode_in_threads, name_engine, open_encoder
+from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
+from dino_assets.weights.checkpoint import read_checkpoint
+
+SIDE = 64
+COMPUTE = ComputeSettings(device="cpu", threads=1, precision="fp32")
+BEST, NEXT, LAST = (
+    EngineSpec(name, "cpu", numerics, 8)  # type: ignore[arg-type]
+    for name, numerics in (("openvino", "bf16"), ("torch", "bf16"), ("torch", "fp32"))
+)
+TORCH = EngineSpec("torch", "cpu", "fp32", 8)
+
+
+class Plant:
+    """Engines by name: each is the reference, unless it is told how it goes wrong."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, Exception | Callable[[np.ndarray], np.ndarray]] = {}
+        self.built: list[str] = []
+        self.calls: dict[str, int] = {}
+
+    def build(
+        self, source: NetworkSource, spec: EngineSpec, *, cache_folder: Path | None = None
+    ) -> Encoder:
+        is_reference = spec.batch == 1
+        fault = None if is_reference else self.faults.get(str(spec))
+        self.built.append(str(spec))
+        if isinstance(fault, Exception):
+            raise fault
+        encoder = build_engine(source, replace(TORCH, threads=spec.threads, batch=spec.batch))
+        encoder.spec = spec
+        inner = encoder._run
+
+        def run(tiles: np.ndarray) -> tuple[np.ndarray, ...]:
+            self.calls[str(spec)] = self.calls.get(str(spec), 0) + 1
+            return inner(np.ascontiguousarray(fault(tiles)) if fault else tiles)
+
+        encoder._run = run
+        return encoder
+
+
+def transpose(tiles: np.ndarray) -> np.ndarray:
+    return tiles.swapaxes(1, 2)
+
+
+@pytest.fixture
+def source(checkpoint_dir: Path) -> NetworkSource:
+    return NetworkSource(checkpoint_dir, read_checkpoint(checkpoint_dir, model="tiny"), SIDE)
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+    plant = Plant()
+    monkeypatch.setattr(stage, "build_engine", plant.build)
+    monkeypatch.setattr(stage, "list_engines", lambda *_, **__: [BEST, NEXT, LAST])
+    open_encoder.cache_clear()
+    yield plant
+    open_encoder.cache_clear()
+
+
+def gates(cache: Path) -> list[Path]:
+    return sorted(cache.glob("engines/*/gate.json"))
+
+
+def test_open_encoder__the_best_that_passes(source: NetworkSource, plant: Plant, tmp_path: Path):
+    ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    assert ready.encoder.spec == BEST
+    assert ready.refused == ()
+    facts = ready.facts
+    assert facts["engine"] == "openvino bf16 on cpu"
+    assert facts["batch"] == [8, SIDE]
+    assert facts["gate"]["tiles"] == GATE_TILES
+    assert facts["gate"]["cls_cosine"] == 1.0
+    low, high = facts["gate"]["norms"]["cls"]
+    assert 0 < low <= high
+    assert "refused" not in facts
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_open_encoder__in_one_process_once(source: NetworkSource, plant: Plant, tmp_path: Path):
+    first = open_encoder(source, COMPUTE, cache=tmp_path)
+    built = list(plant.built)
+    assert open_encoder(source, COMPUTE, cache=tmp_path) is first
+    assert plant.built == built
+
+
+def test_open_encoder__a_wrong_engine_is_passed_over(
+    source: NetworkSource, plant: Plant, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    plant.faults[str(BEST)] = transpose
+    ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    assert ready.encoder.spec == NEXT
+    (why,) = ready.facts["refused"]
+    assert why.startswith("openvino bf16 on cpu: cls: ")
+    assert "expected" in why
+    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert any("openvino bf16 on cpu is refused" in message for message in warned)
+    assert len(gates(tmp_path)) == 1  # the refusal is not remembered
+
+
+def test_open_encoder__an_engine_that_breaks_is_passed_over(
+    source: NetworkSource, plant: Plant, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    plant.faults = {str(BEST): RuntimeError("no such instruction"), str(NEXT): OSError("a driver")}
+    ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    assert ready.encoder.spec == LAST
+    assert ready.refused == (
+        "openvino bf16 on cpu: RuntimeError",  # what it says may name places of this machine
+        "torch bf16 on cpu: OSError",
+    )
+    assert "openvino bf16 on cpu cannot be used: RuntimeError: no such instruction" in caplog.text
+
+
+def test_open_encoder__none_is_right(source: NetworkSource, plant: Plant, tmp_path: Path):
+    plant.faults = {str(BEST): transpose, str(NEXT): RuntimeError("x"), str(LAST): transpose}
+    with pytest.raises(
+        EngineRefusedError, match="no engine computes 'tiny' in precision 'fp32'"
+    ) as found:
+        open_encoder(source, COMPUTE, cache=tmp_path)
+    lines = str(found.value).splitlines()[1:]
+    assert [line.strip().partition(": ")[0] for line in lines] == [str(BEST), str(NEXT), str(LAST)]
+    assert gates(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CheckpointError("half a file"),
+        ConfigError("side 64"),
+        MissingExtraError("ONNX", extra="onnx"),
+    ],
+)
+def test_open_encoder__what_no_other_engine_would_mend(
+    source: NetworkSource, plant: Plant, tmp_path: Path, error: Exception
+):
+    plant.faults[str(BEST)] = error
+    with pytest.raises(type(error)):
+        open_encoder(source, COMPUTE, cache=tmp_path)
+
+
+def test_open_encoder__a_gate_passed_is_remembered(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    """The next process neither computes the reference nor asks the engine."""
+    first = open_encoder(source, COMPUTE, cache=tmp_path)
+    open_encoder.cache_clear()
+    plant.built, plant.calls = [], {}
+    second = open_encoder(source, COMPUTE, cache=tmp_path)
+    assert plant.built == [str(BEST)]
+    assert plant.calls == {}
+    assert second.facts == first.facts
+    assert second.gate == first.gate
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"tiles": 16}', '{"norms": [], "tiles": 16}'])
+def test_open_encoder__a_damaged_memory_is_judged_anew(
+    source: NetworkSource, plant: Plant, tmp_path: Path, damage: str
+):
+    first = open_encoder(source, COMPUTE, cache=tmp_path)
+    (gate,) = gates(tmp_path)
+    whole = gate.read_text()
+    gate.write_text(damage)
+    open_encoder.cache_clear()
+    plant.faults[str(BEST)] = transpose
+    assert open_encoder(source, COMPUTE, cache=tmp_path).encoder.spec == NEXT
+    open_encoder.cache_clear()
+    plant.faults = {}
+    assert open_encoder(source, COMPUTE, cache=tmp_path).facts == first.facts
+    assert gate.read_text() == whole
+
+
+def test_open_encoder__anything_else_is_judged_for_itself(
+    source: NetworkSource, plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    open_encoder(source, COMPUTE, cache=tmp_path)
+    open_encoder(replace(source, side_px=2 * SIDE), COMPUTE, cache=tmp_path)
+    open_encoder(replace(source, outputs=("mean",)), COMPUTE, cache=tmp_path)
+    other = replace(source.checkpoint, weights_sha256="0" * 64)
+    open_encoder(replace(source, checkpoint=other), COMPUTE, cache=tmp_path)
+    open_encoder(source, COMPUTE, cache=tmp_path, first=str(NEXT))
+    assert len(gates(tmp_path)) == 5
+    open_encoder.cache_clear()
+    monkeypatch.setattr(torch, "__version__", "99.0.0")
+    open_encoder(source, COMPUTE, cache=tmp_path)
+    assert len(gates(tmp_path)) == 6
+    # The number of threads changes no number.
+    monkeypatch.setattr(
+        stage, "list_engines", lambda *_, **__: [replace(each, threads=3) for each in (BEST, LAST)]
+    )
+    open_encoder(source, replace(COMPUTE, threads=3), cache=tmp_path)
+    assert len(gates(tmp_path)) == 6
+
+
+def test_open_encoder__first_is_tried_first(source: NetworkSource, plant: Plant, tmp_path: Path):
+    ready = open_encoder(source, COMPUTE, cache=tmp_path, first="torch fp32 on cpu")
+    assert ready.encoder.spec == LAST
+    assert ready.refused == ()
+    plant.faults[str(NEXT)] = transpose
+    ready = open_encoder(source, COMPUTE, cache=tmp_path, first="torch bf16 on cpu")
+    assert ready.encoder.spec == BEST  # the others in their order
+    ready = open_encoder(source, COMPUTE, cache=tmp_path, first="torch fp16 on cuda")
+    assert ready.encoder.spec == BEST
+
+
+def test_open_encoder__judges_what_is_asked_too(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    """All tokens right and the asked one wrong: the network that is used is not the one for all."""
+    inner = plant.build
+
+    def build(source: NetworkSource, spec: EngineSpec, **options: object) -> Encoder:
+        encoder = inner(source, spec)
+        if spec == BEST and source.outputs == ("cls",):
+            run = encoder._run
+            encoder._run = lambda tiles: run(np.ascontiguousarray(transpose(tiles)))
+        return encoder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "build_engine", build)
+        ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    assert ready.encoder.spec == NEXT
+    assert ready.facts["refused"][0].startswith("openvino bf16 on cpu: cls: ")
+
+
+def test_name_engine__cards_of_a_kind_are_alike():
+    names = {name_engine(replace(LAST, device=f"cuda:{n}")) for n in range(3)}
+    assert names == {"torch fp32 on cuda"}
+    assert name_engine(LAST) == "torch fp32 on cpu"
+
+
+def test_encode_in_threads__is_encode(source: NetworkSource):
+    tiles = np.random.default_rng(0).integers(0, 256, (11, SIDE, SIDE, 3), dtype=np.uint8)
+    encoder = build_engine(source, replace(TORCH, batch=3, threads=3))
+    np.testing.assert_array_equal(
+        encode_in_threads(encoder, tiles)["cls"], encoder.encode(tiles)["cls"]
+    )
+
+
+def test_open_encoder__of_this_machine(source: NetworkSource, tmp_path: Path):
+    """Nothing planted: what `auto` takes here passes, and is the same for the next process."""
+    open_encoder.cache_clear()
+    first = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
+    assert first.refused == ()
+    assert first.gate.cls_cosine >= 0.999
+    assert first.encoder.spec.batch == fit_batch(source.checkpoint, SIDE)
+    tiles = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    found = first.encoder.encode(tiles)["cls"]
+    open_encoder.cache_clear()
+    again = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
+    np.testing.assert_array_equal(again.encoder.encode(tiles)["cls"], found)
+    assert again.facts == first.facts
+    open_encoder.cache_clear()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_open_encoder__a_cache_that_cannot_be_kept(
+    source: NetworkSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, code: int
+):
+    """Nothing is wrong with the engine: it is used, and converted and asked again the next time."""
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, *args, **options) -> None:
+        if "engines" in path.parts:
+            raise OSError(code, os.strerror(code))
+        mkdir(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    open_encoder.cache_clear()
+    ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    assert not ready.refused
+    assert "cannot be kept" in caplog.text
+
+
+def test_open_encoder__mean_alone_tells_the_cosine_of_cls(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    """Of what was not asked the figure is that of the whole network, not a zero that looks like a fault."""
+    mean = replace(source, outputs=("mean",))
+    facts = open_encoder(mean, COMPUTE, cache=tmp_path).facts
+    assert facts["gate"]["cls_cosine"] == 1.0
+    assert list(facts["gate"]["norms"]) == ["mean"]

@@ -1,0 +1,257 @@
+"""PyTorch: the reference itself, the fallback, and what runs on a GPU."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dino_assets.embeddings.encoder import (
+    ALL_TOKENS,
+    EngineSpec,
+    build_engine,
+    fit_batch,
+    torch_engine,
+)
+from dino_assets.embeddings.encoder.gate import draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
+from dino_assets.embeddings.encoder.vit import PER_HEAD, attend_per_head
+from dino_assets.errors import DeviceMemoryError
+from dino_assets_tests.worlds.networks import (
+    Sample,
+    ask_transformers,
+    assert_close,
+    assert_same,
+    draw_tiles,
+    spec,
+)
+
+SIDE = 96
+
+
+def test_encode__one_thread_per_call(one_tiny: Sample):
+    """Also in threads that were started before the engine was built."""
+    seen: list[int] = []
+    torch.set_num_threads(2)
+    go, built = threading.Event(), threading.Event()
+    encoders: list[TorchEncoder] = []
+
+    def work() -> None:
+        torch.zeros(3).sum()
+        go.set()
+        built.wait(60)
+        encoders[0].encode(draw_tiles(1, SIDE))
+        seen.append(torch.get_num_threads())
+
+    early = threading.Thread(target=work)
+    early.start()
+    go.wait(60)
+    encoders.append(TorchEncoder(one_tiny.at(SIDE), spec("torch", "fp32")))
+    built.set()
+    early.join()
+    late = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    late.start()
+    late.join()
+    assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("numerics", ["bf16", "fp16"])
+def test_encode__half_is_near_and_not_float32(tiny: Sample, numerics: str):
+    tiles = draw_tiles(3, 6 * tiny.checkpoint.patch_px)
+    wanted = ask_transformers(tiny, tiles)
+    encoder = TorchEncoder(tiny.at(tiles.shape[1]), spec("torch", numerics))
+    found = encoder.encode(tiles)
+    assert_close(found, wanted, atol=0.1)
+    assert abs(found["cls"] - wanted["cls"]).max() > 1e-4
+    assert {found[name].dtype for name in ALL_TOKENS} == {np.dtype(np.float32)}
+
+
+def test_encode__last_norm_is_exact(one_tiny: Sample):
+    """What is stored does not come out of a type with eight bits."""
+    encoder = TorchEncoder(one_tiny.at(SIDE), spec("torch", "bf16"))
+    assert encoder._network.norm.weight.dtype == torch.float32
+    found = torch.from_numpy(encoder.encode(draw_tiles(2, SIDE))["cls"])
+    assert (found.to(torch.bfloat16).float() != found).any()
+
+
+def test_attention__head_by_head_where_it_pays(one_tiny: Sample):
+    chosen = {
+        numerics: TorchEncoder(one_tiny.at(SIDE), spec("torch", numerics))
+        ._network.layers[0]
+        .attention.config._attn_implementation
+        for numerics in ("fp32", "bf16")
+    }
+    assert chosen == {"fp32": "sdpa", "bf16": PER_HEAD}
+
+
+def test_attend_per_head__is_attention():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 5, 8)
+    found, weights = attend_per_head(torch.nn.Identity(), query, key, value, scaling=0.3)
+    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.3)
+    assert weights is None
+    torch.testing.assert_close(found, wanted.transpose(1, 2), rtol=1e-5, atol=1e-6)
+
+
+def test_encode__out_of_memory_is_ours(one_tiny: Sample, monkeypatch: pytest.MonkeyPatch, caplog):
+    """What a device says is caught, its cache emptied, and the batch halved."""
+    tiles = draw_tiles(5, SIDE)
+    encoder = TorchEncoder(one_tiny.at(SIDE), spec("torch", "fp32", 4))
+    wanted = encoder.encode(tiles)
+    emptied: list[str] = []
+    network = encoder._network
+
+    def crowded(planes: torch.Tensor) -> object:
+        if len(planes) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+        return network(planes)
+
+    encoder._network = crowded
+    monkeypatch.setattr(encoder, "_device", SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("emptied"))
+    monkeypatch.setattr(
+        encoder,
+        "_run_on_device",
+        lambda piece: tuple(
+            each.numpy() for each in encoder._network(encoder._normalise(torch.from_numpy(piece)))
+        ),
+    )
+    found = encoder.encode(tiles)
+    assert_close(found, wanted)
+    assert emptied == ["emptied"] * 2
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    encoder._network = lambda planes: crowded(torch.cat([planes, planes]))
+    said = r"no room for one tile of 96 px.*\(CUDA out of memory\. Tried to allocate 2 GiB\.\)$"
+    with pytest.raises(DeviceMemoryError, match=said):
+        encoder.encode(tiles)
+
+
+def test_normalise__on_a_device_is_normalise(one_tiny: Sample):
+    from dino_assets.embeddings.encoder import normalise
+
+    encoder = TorchEncoder(one_tiny.at(SIDE), spec("torch", "fp32"))
+    tiles = draw_tiles(2, SIDE)
+    there = encoder._normalise(torch.from_numpy(tiles)).numpy()
+    np.testing.assert_allclose(there, normalise(tiles, one_tiny.checkpoint), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("device", "compiler", "compiles"),
+    [
+        ("cuda", "/usr/bin/gcc", True),
+        ("cuda:1", "/usr/bin/gcc", True),
+        ("cuda", None, False),
+        ("cpu", "/usr/bin/gcc", False),
+        ("mps", "/usr/bin/gcc", False),
+    ],
+)
+def test_compiles__on_cuda_with_a_compiler(monkeypatch, device: str, compiler, compiles: bool):
+    monkeypatch.setattr("shutil.which", lambda name: compiler)
+    assert torch_engine._compiles(EngineSpec("torch", device, "bf16", 1)) is compiles
+
+
+# --- on a GPU ---------------------------------------------------------------------------------
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.fixture
+def whole_gpu() -> Iterator[None]:
+    """The device's memory, given back to all."""
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    torch.cuda.empty_cache()
+
+
+def on_gpu(numerics: str, batch: int, threads: int = 2) -> EngineSpec:
+    return EngineSpec("torch", "cuda", numerics, batch, threads)  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.filterwarnings("default")  # the compiler's own are not ours
+@pytest.mark.parametrize("numerics", ["bf16", "fp16"])
+@pytest.mark.parametrize("outputs", [ALL_TOKENS, ("cls",)])
+@pytest.mark.parametrize("family", ["dinov2", "dinov2_with_registers", "dinov3_vit"])
+def test_gpu__passes_the_gate(
+    sample_of: Callable[..., Sample], family: str, numerics: str, outputs
+):
+    sample = sample_of(family, dim=128, layers=4, heads=4)
+    side = 16 * sample.checkpoint.patch_px
+    tiles = draw_gate_tiles(side)
+    exact = spec("torch", "fp32", fit_batch(sample.checkpoint, side))
+    wanted = TorchEncoder(sample.at(side), exact).encode(tiles)
+    found = build_engine(sample.at(side, outputs), on_gpu(numerics, 6)).encode(tiles)
+    report = hold_against(wanted, found, "half")
+    assert report.passed, report
+    assert report.cls_cosine > 0.9999
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.filterwarnings("default")
+def test_gpu__float32_is_the_reference(tiny: Sample):
+    tiles = draw_tiles(5, 6 * tiny.checkpoint.patch_px)
+    found = build_engine(tiny.at(tiles.shape[1]), on_gpu("fp32", 3)).encode(tiles)
+    assert_close(found, ask_transformers(tiny, tiles), atol=1e-4)
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.filterwarnings("default")
+def test_gpu__threads_and_neighbours_change_nothing(one_tiny: Sample):
+    """Each thread has a stream and pinned memory of its own; nobody reads another's."""
+    encoder = build_engine(one_tiny.at(SIDE), on_gpu("bf16", 4))
+    pieces = [draw_tiles(1 + seed % 9, SIDE, seed=seed) for seed in range(60)]
+    wanted = [encoder.encode(piece) for piece in pieces]
+    with ThreadPoolExecutor(2) as pool:
+        for found, each in zip(pool.map(encoder.encode, pieces), wanted, strict=True):
+            assert_same(found, each)
+    one = encoder.encode(pieces[8][4:5])
+    for name in ALL_TOKENS:
+        assert np.array_equal(one[name][0], wanted[8][name][4])
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("numerics", ["fp32", "bf16"])
+def test_gpu__compiled_is_close_to_not(
+    one_tiny: Sample, monkeypatch: pytest.MonkeyPatch, numerics: str
+):
+    tiles = draw_tiles(6, SIDE)
+    compiled = build_engine(one_tiny.at(SIDE), on_gpu(numerics, 4)).encode(tiles)
+    monkeypatch.setattr(torch_engine, "_compiles", lambda spec: False)
+    plain = build_engine(one_tiny.at(SIDE), on_gpu(numerics, 4)).encode(tiles)
+    assert_close(compiled, plain, atol=0.1 if numerics == "bf16" else 1e-4)
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.filterwarnings("default")
+def test_gpu__halves_when_the_memory_is_spent(
+    sample_of: Callable[..., Sample], monkeypatch: pytest.MonkeyPatch, whole_gpu: None, caplog
+):
+    monkeypatch.setattr(torch_engine, "_compiles", lambda spec: False)  # each shape anew
+    sample = sample_of("dinov2", dim=384, layers=2, heads=6)
+    tiles = np.repeat(draw_tiles(4, 518), 64, axis=0)
+    encoder = build_engine(sample.at(518, ("cls",)), on_gpu("fp32", 256, 1))
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    room = torch.cuda.memory_allocated() + 3 * 2**30  # 256 tiles want about 6 GiB
+    torch.cuda.set_per_process_memory_fraction(room / total)
+    found = encoder.encode(tiles)
+    assert encoder.spec.batch < 256
+    assert any(
+        "out of memory at 256 tiles per call" in each.getMessage() for each in caplog.records
+    )
+    assert found["cls"].shape == (256, 384)
+    np.testing.assert_allclose(found["cls"][:64], found["cls"][:1].repeat(64, axis=0), atol=1e-4)
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 2**22) / total)
+    torch.cuda.empty_cache()
+    with pytest.raises(DeviceMemoryError, match="no room for one tile of 518 px"):
+        encoder.encode(tiles[:1])

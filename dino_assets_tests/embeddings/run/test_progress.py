@@ -1,0 +1,201 @@
+"""What a person sees of a long run, by a clock that is set by hand."""
+
+import logging
+
+import pyarrow as pa
+import pytest
+
+from dino_assets.embeddings.run import progress as stage
+from dino_assets.embeddings.run.progress import Progress, show_seconds
+from dino_assets.embeddings.run.shards import Done, Ready, Shard, Step
+from dino_assets.store.commits.protocol import OutputId, Receipt
+
+
+class Clock:
+    """Stands in for the ``time`` module."""
+
+    now = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(stage, "time", clock)
+    return clock
+
+
+@pytest.fixture(autouse=True)
+def seen(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def make_shards(count: int, *, tiles: int = 100, images: int = 5) -> list[Shard]:
+    ids = [f"i{n % images}" for n in range(tiles)]
+    table = pa.table({"tile_id": [f"t{n}" for n in range(tiles)], "image_id": ids})
+    return [Shard(number, number * tiles, f"s{number}", table) for number in range(count)]
+
+
+def ready(engine: str = "torch fp32 on cpu", **values: float) -> Ready:
+    known = {"tile_s": 0.1, "image_s": 0.4, "tile_bytes": 2000.0, "threads": 2, **values}
+    return Ready({"engine": engine}, int(known.pop("threads")), **known)
+
+
+def done(number: int) -> Done:
+    return Done(number, Receipt(OutputId("embeddings"), f"s{number}", ()))
+
+
+def lines(seen: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in seen.records]
+
+
+def test_progress__forecast_of_a_processor_adds_reading(clock: Clock, seen):
+    """400 tiles at 0.1 s, and 20 images at 0.4 s on two threads."""
+    Progress("d", make_shards(4), []).hear(ready())
+    assert lines(seen) == ["d: torch fp32 on cpu; forecast: 400 tiles of 20 images, 44 s, 0.8 MB"]
+
+
+@pytest.mark.parametrize(("image_s", "told"), [(0.4, "40 s"), (3.0, "60 s")])
+def test_progress__forecast_of_a_card_takes_the_slower(clock: Clock, seen, image_s, told):
+    Progress("d", make_shards(4), []).hear(ready("torch bf16 on cuda", image_s=image_s))
+    assert f"400 tiles of 20 images, {told}, 0.8 MB" in lines(seen)[0]
+
+
+def test_progress__forecast_of_a_processor_that_waits_for_its_reader(clock: Clock, seen):
+    """20 images at 10 s by one thread, however many compute."""
+    Progress("d", make_shards(4), []).hear(ready(image_s=10.0, threads=16))
+    assert "400 tiles of 20 images, 3.3 min, 0.8 MB" in lines(seen)[0]
+
+
+def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
+    """On two threads each: computing halves, and so does reading."""
+    progress = Progress("d", make_shards(4), [])
+    progress.hear(ready())
+    progress.hear(ready())
+    assert "44 s" in lines(seen)[0]
+    assert "22 s" in lines(seen)[1]
+
+
+def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
+    progress = Progress("d", make_shards(4), [0, 2])
+    progress.copied(60, images=3, shards=0)
+    progress.hear(ready())
+    assert lines(seen) == [
+        "d: 2 of 4 shards are there already and are reused, 200 tiles to compute",
+        "d: 60 tiles of 3 images are embedded already and are copied, 140 tiles to compute",
+        "d: torch fp32 on cpu; forecast: 140 tiles of 7 images, 15 s, 0.3 MB",
+    ]
+
+
+def test_progress__a_line_every_few_seconds(clock: Clock, seen):
+    progress = Progress("d", make_shards(4), [])
+    progress.hear(ready())
+    for _ in range(12):
+        clock.now += 1.0
+        progress.hear(Step(10, read_s=0.5, compute_s=1.5))
+    assert lines(seen)[1:] == [
+        "d: 50 of 400 tiles (12 %), 10.0 tiles/s, about 35 s left; shard 0 of 4, 0 reused; "
+        "read 2.5 s, compute 7.5 s, write 0.0 s, summed over threads",
+        "d: 100 of 400 tiles (25 %), 10.0 tiles/s, about 30 s left; shard 0 of 4, 0 reused; "
+        "read 5.0 s, compute 15.0 s, write 0.0 s, summed over threads",
+    ]
+
+
+def test_progress__time_left_counts_from_the_first_that_is_ready(clock: Clock, seen):
+    """Opening a model is not computing, and a second worker does not start the clock again."""
+    progress = Progress("d", make_shards(4), [])
+    clock.now += 100.0
+    progress.hear(ready())
+    clock.now += 10.0
+    progress.hear(Step(100))
+    progress.hear(ready())
+    clock.now += 10.0
+    progress.hear(Step(100))
+    assert "200 of 400 tiles (50 %), 10.0 tiles/s, about 20 s left" in lines(seen)[-1]
+
+
+def test_progress__counts_shards_reused_copied_and_made(clock: Clock, seen):
+    progress = Progress("d", make_shards(4), [1])
+    progress.copied(100, images=5, shards=1)
+    progress.hear(ready())
+    progress.hear(Step(100))
+    clock.now += 6.0
+    progress.hear(done(0))
+    assert "shard 3 of 4, 1 reused" in lines(seen)[-1]
+
+
+def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
+    progress = Progress("d", make_shards(1), [])
+    progress.hear(ready(image_s=0.0))
+    clock.now += 12.0
+    progress.hear(Step(100, read_s=1.0, compute_s=22.0))
+    progress.hear(Step(write_s=0.5))
+    progress.hear(done(0))
+    spent = progress.finish()
+    assert lines(seen)[-2:] == [
+        "d: 100 of 100 tiles (100 %), 8.3 tiles/s, about 0 s left; shard 1 of 1, 0 reused; "
+        "read 1.0 s, compute 22.0 s, write 0.5 s, summed over threads",
+        "d: took 12 s, the forecast was 10 s (+20 %)",
+    ]
+    assert (spent.read_s, spent.compute_s, spent.write_s) == (1.0, 22.0, 0.5)
+    assert spent.told == {
+        "shards_reused": 0,
+        "shards_made": 1,
+        "tiles_per_s": 8.33,
+        "forecast_s": 10.0,
+        "took_s": 12.0,
+    }
+
+
+def test_progress__nothing_was_computed(clock: Clock, seen):
+    spent = Progress("d", make_shards(2), [0, 1]).finish()
+    assert spent.told == {"shards_reused": 2, "shards_made": 0}
+    assert len(lines(seen)) == 2
+    assert "2 of 2 shards are there already and are reused, 0 tiles to compute" in lines(seen)[0]
+    assert "shard 2 of 2, 2 reused" in lines(seen)[1]
+
+
+def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
+    progress = Progress("d", make_shards(1), [])
+    refusing = Ready({"engine": "torch fp32 on cpu", "refused": ["openvino: broke"]}, 1)
+    progress.hear(refusing)
+    progress.hear(refusing)
+    progress.hear(Step(warning="out of memory: going on with 4 tiles per call"))
+    assert progress.finish().told["warnings"] == [
+        "refused: openvino: broke",
+        "out of memory: going on with 4 tiles per call",
+    ]
+    warned = [r.getMessage() for r in seen.records if r.levelno == logging.WARNING]
+    assert warned[0] == "d: fell back to torch fp32 on cpu, since openvino: broke"
+    assert warned[-1] == "d: out of memory: going on with 4 tiles per call"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 s"), (48.4, "48 s"), (99, "99 s"), (750, "12.5 min"), (11520, "3.2 h")],
+)
+def test_show_seconds__reads_well(seconds: float, shown: str):
+    assert show_seconds(seconds) == shown
+
+
+def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, seen):
+    """More is computed than was told: never above 100 %, never less than nothing left."""
+    progress = Progress("d", make_shards(1), [])
+    progress.copied(60, images=3, shards=0)
+    progress.hear(ready())
+    progress.hear(Step(100, 0.0, 10.0))
+    progress.hear(done(0))
+    clock.now += 10
+    progress.finish()
+    (said,) = [line for line in lines(seen) if "tiles/s" in line]
+    assert "100 of 100 tiles (100 %)" in said
+    assert "about 0 s left" in said
+
+
+def test_progress__nothing_to_compute(clock: Clock, seen):
+    progress = Progress("d", make_shards(2), [0, 1])
+    progress.finish()
+    assert lines(seen)[-1] == "d: nothing to compute, shard 2 of 2, 2 reused"

@@ -1,0 +1,404 @@
+"""Shards: cut at whole images, worked on by one process or several, whatever becomes of those."""
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dino_assets.compute.processes import map_shards
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.drops.sources.opening import open_source
+from dino_assets.embeddings.run.shards import Done, Ready, Shard, Step, cut_shards, name_shard
+from dino_assets.errors import (
+    ConfigError,
+    CorruptObjectError,
+    SourceError,
+    UnusableImageError,
+    WorkerLostError,
+)
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.conftest import REPOSITORY, photo_bytes, s3_settings
+from dino_assets_tests.worlds.embedding_bench import COMPUTE, PHOTO_TILES, Bench, write_photos
+from dino_assets_tests.worlds.shard_workers import Echo, make_shards
+
+MakeBench = Callable[[ObjectStore], Bench]
+TWO = ["0", "1"]
+
+
+def tiles_of(sizes: list[int]) -> pa.Table:
+    """So many tiles of each image."""
+    images = [f"i{n:03d}" for n, size in enumerate(sizes) for _ in range(size)]
+    return pa.table(
+        {"tile_id": [f"{image}-{n:04d}" for n, image in enumerate(images)], "image_id": images},
+        schema=pa.schema([("tile_id", pa.string()), ("image_id", pa.string())]),
+    )
+
+
+def sizes_of(cut: list[Shard]) -> list[int]:
+    return [shard.tiles.num_rows for shard in cut]
+
+
+# --- the parent's own errors ---
+
+
+def test_map_shards__an_error_of_the_shards_is_no_workers_fault(tmp_path: Path):
+    """A store that fails while a shard is fetched for a worker: that is what is raised."""
+
+    def failing() -> Iterator[Shard]:
+        yield from make_shards(2)
+        raise OSError(5, "the disk")
+
+    with pytest.raises(OSError, match="the disk"):
+        list(map_shards(failing(), Echo(tmp_path), devices=TWO))
+    assert multiprocessing.active_children() == []
+
+
+# --- cutting --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shard_tiles", "expected"),
+    [(1, [16, 16, 16]), (16, [16, 16, 16]), (32, [32, 16]), (47, [32, 16]), (48, [48])],
+)
+def test_cut_shards__whole_images(shard_tiles: int, expected: list[int]):
+    assert sizes_of(cut_shards(tiles_of([16] * 3), recipe_id="r", shard_tiles=shard_tiles)) == (
+        expected
+    )
+
+
+def test_cut_shards__one_image_may_have_more():
+    assert sizes_of(cut_shards(tiles_of([2, 300, 2]), recipe_id="r")) == [2, 300, 2]
+
+
+def test_cut_shards__of_nothing():
+    assert cut_shards(tiles_of([]), recipe_id="r") == []
+
+
+def test_cut_shards__names_say_what_goes_in():
+    tiles = tiles_of([2, 2])
+    first, second = cut_shards(tiles, recipe_id="r", shard_tiles=2)
+    assert first.id != second.id
+    assert cut_shards(tiles, recipe_id="s", shard_tiles=2)[0].id != first.id
+    # Not the place: an image that comes before it changes nothing.
+    (alone,) = cut_shards(tiles.slice(2), recipe_id="r", shard_tiles=2)
+    assert (alone.id, alone.first, second.first) == (second.id, 0, 2)
+    assert name_shard(second.tiles, "r") == second.id
+
+
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 20))
+def test_cut_shards__every_row_once_in_order(sizes: list[int], shard_tiles: int):
+    tiles = tiles_of(sizes)
+    cut = cut_shards(tiles, recipe_id="r", shard_tiles=shard_tiles)
+    assert [s.number for s in cut] == list(range(len(cut)))
+    assert [s.first for s in cut] == [sum(sizes_of(cut)[:n]) for n in range(len(cut))]
+    names = [name for shard in cut for name in shard.tiles["tile_id"].to_pylist()]
+    assert names == tiles["tile_id"].to_pylist()
+    images = [set(s.tiles["image_id"].to_pylist()) for s in cut]
+    assert sum(map(len, images)) == len(sizes)
+    assert all(
+        s.tiles.num_rows <= shard_tiles or len(found) == 1
+        for s, found in zip(cut, images, strict=True)
+    )
+
+
+# --- several processes, without a model ------------------------------------------------------
+
+
+def done_of(messages: Iterator[object]) -> dict[int, list[str]]:
+    done = [message for message in messages if isinstance(message, Done)]
+    assert len({d.number for d in done}) == len(done)
+    return {d.number: d.receipt.facts["ids"] for d in done}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_map_shards__every_shard_once(tmp_path: Path, count: int):
+    """Whatever their number; with fewer shards than workers some have nothing to do."""
+    given_shards = make_shards(count)
+    wanted = {shard.number: shard.tiles["tile_id"].to_pylist() for shard in given_shards}
+    assert done_of(map_shards(given_shards, Echo(tmp_path), devices=["0"])) == wanted
+    assert done_of(map_shards(given_shards, Echo(tmp_path), devices=TWO)) == wanted
+    assert multiprocessing.active_children() == []
+
+
+def test_map_shards__in_processes_of_their_own_at_the_same_time(tmp_path: Path):
+    messages = list(map_shards(make_shards(8), Echo(tmp_path, wait_s=0.3), devices=TWO))
+    engines = [m.facts["engine"] for m in messages if isinstance(m, Ready)]
+    assert sorted(engines) == ["echo on 0", "echo on 1"]
+    pids = {m.receipt.facts["pid"] for m in messages if isinstance(m, Done)}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert sum(m.tiles for m in messages if isinstance(m, Step)) == 8 * 4
+
+
+def test_map_shards__one_device_stays_here(tmp_path: Path):
+    messages = list(map_shards(make_shards(2), Echo(tmp_path), devices=["0"]))
+    assert {m.receipt.facts["pid"] for m in messages if isinstance(m, Done)} == {os.getpid()}
+
+
+def test_map_shards__a_shard_travels_without_the_rest_of_its_drop(tmp_path: Path):
+    """pickle takes the whole table along with a slice of it."""
+    many = make_shards(50, rows=400)
+    assert len(pickle.dumps(many[3].tiles)) > 10 * many[3].tiles.nbytes
+    assert len(pickle.dumps(many[3])) < 2 * many[3].tiles.nbytes
+    assert done_of(map_shards(many, Echo(tmp_path), devices=TWO))[49] == (
+        many[49].tiles["tile_id"].to_pylist()
+    )
+
+
+def test_map_shards__shards_larger_than_a_pipe(tmp_path: Path):
+    large = make_shards(4, rows=20_000)
+    assert large[0].tiles.nbytes > 2**18
+    assert sorted(done_of(map_shards(large, Echo(tmp_path), devices=TWO))) == [0, 1, 2, 3]
+
+
+def test_map_shards__are_asked_for_one_by_one(tmp_path: Path):
+    taken = []
+
+    def lazy() -> Iterator[Shard]:
+        for shard in make_shards(30):
+            taken.append(shard.number)
+            yield shard
+
+    messages = map_shards(lazy(), Echo(tmp_path), devices=TWO)
+    first = next(message for message in messages if isinstance(message, Done))
+    assert first.number in (0, 1)
+    assert len(taken) <= 4
+    messages.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "message"),
+    [
+        ("source", SourceError, "'a.jpg' is not the photograph that was tiled"),
+        ("keywords", CorruptObjectError, "a part is gone"),
+        ("rewritten", UnusableImageError, "blank: one colour"),
+        ("config", ConfigError, "columns is empty"),
+        ("stubborn", RuntimeError, "Stubborn: a lock inside"),
+    ],
+)
+def test_map_shards__an_error_arrives_as_itself(tmp_path: Path, how, kind, message: str):
+    with pytest.raises(kind) as caught:
+        list(map_shards(make_shards(6), Echo(tmp_path, at=2, how=how), devices=TWO))
+    assert type(caught.value) is kind
+    assert str(caught.value) == message
+    assert "in strike" in caught.value.__notes__[0]  # where in the other process
+    if how == "keywords":
+        assert (caught.value.store, caught.value.key) == ("memory://", "parts/1")
+    if how == "rewritten":
+        assert (caught.value.reason, caught.value.detail) == ("blank", "one colour")
+    assert multiprocessing.active_children() == []
+
+
+def test_map_shards__a_device_that_cannot_be_opened(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no such device"):
+        list(map_shards(make_shards(6), Echo(tmp_path, how="fail to open"), devices=TWO))
+
+
+@pytest.mark.parametrize(("how", "code"), [("kill", "-9"), ("exit", "3")])
+def test_map_shards__a_worker_that_is_gone(tmp_path: Path, how: str, code: str):
+    messages = map_shards(make_shards(6), Echo(tmp_path, at=3, how=how), devices=TWO)
+    with pytest.raises(WorkerLostError, match=rf"ended with code {code}: killed, or out of memory"):
+        assert 3 not in done_of(messages)
+    assert multiprocessing.active_children() == []
+
+
+def test_map_shards__closed_in_the_middle(tmp_path: Path):
+    messages = map_shards(make_shards(6), Echo(tmp_path, wait_s=0.1), devices=TWO)
+    next(message for message in messages if isinstance(message, Done))
+    assert len(multiprocessing.active_children()) == 2
+    messages.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_map_shards__closed_while_a_worker_does_not_listen(tmp_path: Path):
+    deaf = Echo(tmp_path, how="deaf", wait_s=0.1)
+    messages = map_shards(make_shards(6), deaf, devices=TWO, patience_s=0.2)
+    next(message for message in messages if isinstance(message, Done))
+    messages.close()
+    assert multiprocessing.active_children() == []
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@contextlib.contextmanager
+def started(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, *command], cwd=REPOSITORY) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until(is_so: Callable[[], object], *, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_map_shards__nobody_is_left_when_the_parent_is_killed(tmp_path: Path):
+    with started("-m", "dino_assets_tests.worlds.shard_workers", str(tmp_path)) as parent:
+        wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+        pids = [int(path.stem.partition("-")[2]) for path in tmp_path.glob("*.pid")]
+        assert all(map(is_running, pids))
+        parent.kill()
+        parent.wait()
+        wait_until(lambda: not any(map(is_running, pids)), seconds=10)
+
+
+def test_sources__travel_to_other_processes(tmp_path: Path):
+    write_photos(tmp_path / "card", [0])
+    (tmp_path / "list.csv").write_text("image_path\ncard/DJI_0.JPG\n")
+    for address in ("card", "list.csv"):
+        source = open_source(address, root=tmp_path)
+        source.read(source.entries()[0].path)
+        again = pickle.loads(pickle.dumps(source))  # noqa: S301 - our own bytes
+        assert again.read(again.entries()[0].path) == photo_bytes(1100, 300, seed=0, quality=30)
+
+
+# --- several processes, with one -------------------------------------------------------------
+
+
+def test_draft_embeddings__a_store_of_this_process_alone(make_bench: MakeBench, tmp_path: Path):
+    bench = make_bench(ObjectStore.in_memory())
+    bench.add_drop("d", write_photos(tmp_path / "card", range(2)))
+    with pytest.raises(ConfigError, match="lives in this process alone; use a folder or a bucket"):
+        bench.commit(compute=replace(COMPUTE, processes=2))
+    assert multiprocessing.active_children() == []
+
+
+def test_draft_embeddings__no_more_processes_than_shards(make_bench: MakeBench, tmp_path: Path):
+    """One shard is computed here, with all threads, even where a store could not travel."""
+    bench = make_bench(ObjectStore.in_memory())
+    bench.add_drop("d", write_photos(tmp_path / "card", range(2)))
+    done = bench.commit(compute=replace(COMPUTE, processes=2), shard_tiles=1000)
+    assert done.told["shards_made"] == 1
+    assert bench.commit(compute=replace(COMPUTE, processes=4), shard_tiles=1000).was_reused
+
+
+@pytest.fixture(params=["local", "s3"])
+def shared(
+    request: pytest.FixtureRequest, make_bench: MakeBench, tmp_path: Path
+) -> Iterator[Bench]:
+    """Six shards in a store that other processes can open."""
+    if request.param == "local":
+        store = open_store(StorageSettings(url="store", root=tmp_path))
+    else:
+        store = open_store(s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path))
+    return make_bench(store).add_drop("d", write_photos(tmp_path / "card", range(6)))
+
+
+@pytest.mark.slow
+def test_draft_embeddings__two_processes_make_the_same_bytes(shared: Bench):
+    shared.commit()
+    whole = shared.manifest_bytes()
+    shared.forget()
+    done = shared.commit(compute=replace(COMPUTE, processes=2))
+    assert done.told["shards_made"] == 6
+    assert shared.manifest_bytes() == whole
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_draft_embeddings__two_processes_of_the_engine_of_this_machine(
+    make_bench: MakeBench, local_store: ObjectStore, tmp_path: Path
+):
+    """Whatever `auto` takes: its numbers depend neither on threads nor on processes."""
+    bench = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(6)))
+    auto = ComputeSettings(device="cpu", threads=2)
+    alone = bench.commit(compute=auto).manifest
+    bench.forget()
+    assert bench.commit(compute=replace(auto, processes=2)).manifest == alone
+
+
+@pytest.mark.slow
+def test_draft_embeddings__a_photograph_that_changed_under_two_processes(shared: Bench):
+    folder = shared.sources["d"].folder
+    write_photos(folder, [99])
+    (folder / "DJI_99.JPG").rename(folder / "DJI_4.JPG")
+    with pytest.raises(SourceError, match=r"'DJI_4.JPG' is not the photograph that was tiled"):
+        shared.commit(compute=replace(COMPUTE, processes=2))
+    assert shared.table().drops == ()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_draft_embeddings__a_worker_is_killed(
+    make_bench: MakeBench, local_store: ObjectStore, tmp_path: Path
+):
+    bench = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(24)))
+    bench.commit()
+    whole = bench.manifest_bytes()
+    bench.forget()
+
+    def kill_one() -> None:
+        wait_until(lambda: len(bench.receipts()) >= 2, seconds=120)
+        multiprocessing.active_children()[0].kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with pytest.raises(WorkerLostError, match="Finished shards are kept; run again"):
+        bench.commit(compute=replace(COMPUTE, processes=2))
+    killer.join()
+    kept = len(bench.receipts())
+    assert 2 <= kept < 24
+    assert bench.table().drops == ()
+    assert list(verify(bench.store)) == []
+    done = bench.commit(compute=replace(COMPUTE, processes=2))
+    assert done.told["shards_reused"] == kept
+    assert bench.manifest_bytes() == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_draft_embeddings__sigkill(
+    make_bench: MakeBench,
+    local_store: ObjectStore,
+    checkpoint_dir: Path,
+    engine_cache: Path,
+    tmp_path: Path,
+    calls,
+    processes: int,
+):
+    """Killed at any moment: the same bytes in the end, one shard's work repeated at most."""
+    count = 24
+    bench = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(count)))
+    bench.commit()
+    whole = bench.manifest_bytes()
+    bench.forget()
+    module = "dino_assets_tests.worlds.embedding_process"
+    arguments = (str(tmp_path), str(checkpoint_dir), str(engine_cache), str(processes))
+    with started("-m", module, *arguments) as process:
+        wait_until(lambda: len(bench.receipts()) >= 2, seconds=120)
+        process.kill()
+        process.wait()
+    time.sleep(1)  # whoever is left may still store what it is storing
+    kept = len(bench.receipts())
+    assert 2 <= kept < count
+    assert bench.table().drops == ()
+    assert list(verify(bench.store)) == []
+    calls.reset()
+    done = bench.commit()
+    assert done.told["shards_reused"] == kept
+    assert sum(calls.of_run) == PHOTO_TILES * (count - kept)
+    assert bench.manifest_bytes() == whole

@@ -1,0 +1,306 @@
+"""The same photographs in two drops: copied where they are stored in the same way, else computed."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.embeddings.encoder.ready import open_encoder
+from dino_assets.embeddings.options import EmbeddingOptions
+from dino_assets.embeddings.run.shards import Shard, cut_shards
+from dino_assets.embeddings.space import current_space
+from dino_assets.embeddings.stage import drafting as stage
+from dino_assets.embeddings.stage.copies import KnownTiles
+from dino_assets.embeddings.stage.drafting import CODE_VERSION
+from dino_assets.embeddings.stage.judging import judge_embeddings
+from dino_assets.store.commits.protocol import OutputId
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.objects import ObjectStore
+from dino_assets.tiles.grid import make_grid
+from dino_assets_tests.worlds.embedding_bench import (
+    COMPUTE,
+    PHOTO_TILES,
+    Bench,
+    Calls,
+    write_photos,
+)
+from dino_assets_tests.worlds.store_doubles import WatchedStore
+
+FP16 = EmbeddingOptions()
+BOTH = EmbeddingOptions(("cls", "mean"))
+
+
+def make_twins(bench: Bench, folder: Path) -> Bench:
+    """Two drops of the same three photographs; nothing is embedded."""
+    bench.add_drop("old", write_photos(folder / "old", range(3)))
+    shutil.copytree(folder / "old", folder / "new")
+    return bench.add_drop("new", folder / "new")
+
+
+@pytest.fixture
+def bench(make_bench: Callable[[ObjectStore], Bench], tmp_path: Path) -> Bench:
+    return make_twins(make_bench(ObjectStore.in_memory()), tmp_path)
+
+
+@pytest.fixture
+def anywhere(
+    make_bench: Callable[[ObjectStore], Bench], tmp_path: Path, store: ObjectStore
+) -> Bench:
+    return make_twins(make_bench(store), tmp_path)
+
+
+def test_draft_embeddings__of_photographs_that_are_known(
+    anywhere: Bench,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    """No model is called, nor loaded, nor judged; the bytes are those of computing."""
+    bench = anywhere
+    bench.commit("old")
+    computed = bench.commit("new", options=EmbeddingOptions(("mean",), "fp32"))  # another recipe
+    assert computed.told.get("tiles_copied") is None
+    calls.reset()
+    monkeypatch.setattr("dino_assets.embeddings.stage.worker.open_encoder", None)
+    caplog.set_level(logging.INFO)
+    done = bench.commit("new")
+    assert calls.all == 0
+    assert bench.rows("new").equals(bench.rows("old"))
+    old, new = (bench.table().manifest(name) for name in ("old", "new"))
+    assert [part.sha256 for part in new.parts] == [part.sha256 for part in old.parts]
+    assert new.facts == {**old.facts, "copied": 48}
+    assert (done.told["tiles_copied"], done.told["shards_copied"]) == (48, 3)
+    assert (done.told["shards_made"], done.told["shards_reused"]) == (0, 0)
+    assert (
+        "new: 48 tiles of 3 images are embedded already and are copied, 0 tiles to compute"
+        in caplog.text
+    )
+    verdict = judge_embeddings(open_table(bench.store, "tiles"), bench.table(), "new")
+    assert verdict.passed, verdict.sentence
+    assert "torch fp32 on cpu" in verdict.sentence
+
+
+@pytest.fixture
+def partly(make_bench: Callable[[ObjectStore], Bench], tmp_path: Path) -> Bench:
+    """Two of the new drop's four photographs are known."""
+    bench = make_bench(ObjectStore.in_memory())
+    bench.add_drop("old", write_photos(tmp_path / "old", [0, 1]))
+    return bench.add_drop("new", write_photos(tmp_path / "new", [0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize("shard_tiles", [16, 32, 1000])
+def test_draft_embeddings__of_a_drop_that_is_partly_known(
+    partly: Bench, calls: Calls, shard_tiles: int, caplog: pytest.LogCaptureFixture
+):
+    wide = EmbeddingOptions(("cls",), "fp32")
+    partly.commit("new", options=wide, shard_tiles=shard_tiles)
+    alone = partly.rows("new")
+    partly.forget()
+    partly.commit("old", options=wide)
+    calls.reset()
+    caplog.set_level(logging.INFO)
+    done = partly.commit("new", options=wide, shard_tiles=shard_tiles)
+    assert sum(calls.of_run) == 2 * PHOTO_TILES
+    assert done.manifest.facts["copied"] == done.told["tiles_copied"] == 2 * PHOTO_TILES
+    assert "32 of 32 tiles (100 %)" in caplog.text
+    assert partly.rows("new").drop_columns("cls").equals(alone.drop_columns("cls"))
+    found, wanted = (
+        np.stack(rows["cls"].to_numpy(zero_copy_only=False)) for rows in (partly.rows("new"), alone)
+    )
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_copied"),
+    [
+        (BOTH, FP16, False),  # a network that gives both rounds cls otherwise
+        (FP16, BOTH, False),
+        (EmbeddingOptions(("mean",)), FP16, False),
+        (EmbeddingOptions(("cls",), "fp32"), FP16, False),
+        (EmbeddingOptions(with_patches=True), FP16, False),
+        (BOTH, BOTH, True),
+        (FP16, EmbeddingOptions(with_patches=True), False),
+    ],
+)
+def test_draft_embeddings__copies_what_is_stored_in_the_same_way(
+    bench: Bench, calls: Calls, old: EmbeddingOptions, new: EmbeddingOptions, is_copied: bool
+):
+    bench.commit("old", options=old)
+    calls.reset()
+    done = bench.commit("new", options=new)
+    assert sum(calls.of_run) == (0 if is_copied else 48)
+    assert done.manifest.facts.get("copied") == (48 if is_copied else None)
+    assert bench.rows("new").schema.names == ["tile_id", "image_id", *new.columns, "thumb"]
+
+
+def test_draft_embeddings__a_drop_that_grew_copies_its_own(bench: Bench, calls: Calls):
+    """Its shards are cut anew, wherever the new photograph comes among the others."""
+    bench.commit("old", shard_tiles=32)
+    before = {row["tile_id"]: row for row in bench.rows("old").to_pylist()}
+    bench.add_drop("old", write_photos(bench.sources["old"].folder, [8, 9]))
+    calls.reset()
+    done = bench.commit("old", shard_tiles=32)
+    assert sum(calls.of_run) == 2 * PHOTO_TILES
+    assert done.manifest.rows == 5 * PHOTO_TILES
+    after = {row["tile_id"]: row for row in bench.rows("old").to_pylist()}
+    assert {name: after[name] for name in before} == before
+
+
+def test_draft_embeddings__what_older_code_stored_is_not_copied(
+    partly: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "CODE_VERSION", "2")
+        partly.commit("old")
+    calls.reset()
+    partly.commit("new")
+    assert sum(calls.of_run) == 4 * PHOTO_TILES
+
+
+def test_draft_embeddings__another_space_is_not_copied(partly: Bench, calls: Calls):
+    partly.commit("old")
+    calls.reset()
+    partly.commit("new", compute=replace(COMPUTE, precision="half"))
+    assert sum(calls.of_run) == 4 * PHOTO_TILES
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.75])
+def test_draft_embeddings__other_tiles_of_the_same_image_are_not_copied(
+    partly: Bench, calls: Calls, overlap: float
+):
+    """Neither fewer of them nor more: with half the step a tile of each old one is there again."""
+    partly.cut("old", make_grid(256, overlap=overlap))
+    partly.commit("old")
+    calls.reset()
+    partly.commit("new")
+    assert sum(calls.of_run) == 4 * PHOTO_TILES
+    assert partly.rows("new")["tile_id"].to_pylist() == partly.tiles("new")["tile_id"].to_pylist()
+
+
+def test_draft_embeddings__a_second_drop_may_have_the_tiles_that_the_first_has_not(
+    partly: Bench, calls: Calls, tmp_path: Path
+):
+    partly.cut("old", make_grid(256, overlap=0.0))
+    partly.commit("old")
+    partly.add_drop("other", write_photos(tmp_path / "other", [1, 0]))
+    partly.commit("other")
+    calls.reset()
+    partly.commit("new")
+    assert sum(calls.of_run) == 2 * PHOTO_TILES
+
+
+def test_draft_embeddings__a_damaged_drop_is_not_copied_from(
+    partly: Bench, calls: Calls, caplog: pytest.LogCaptureFixture
+):
+    partly.commit("old")
+    part = partly.table().manifest("old").parts[1]
+    partly.store.put(part.key, b"rot")
+    calls.reset()
+    done = partly.commit("new")
+    assert sum(calls.of_run) == 4 * PHOTO_TILES
+    assert "copied" not in done.manifest.facts
+    assert "embeddings/old@" in caplog.text
+    assert "not copied from, since part" in caplog.text
+
+
+@pytest.mark.parametrize(("drop", "shard_tiles"), [("new", 16), ("new", 1000), ("twin", 1000)])
+def test_draft_embeddings__a_part_that_goes_bad_between_looking_and_copying(
+    partly: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch, drop: str, shard_tiles: int
+):
+    """Whole shards or pieces of one: they are computed after all."""
+    partly.add_drop("twin", partly.sources["old"].folder)
+    partly.commit("old")
+    parts = partly.table().manifest("old").parts
+    inner = KnownTiles.images_of
+
+    def images_of(known: KnownTiles, shard: Shard) -> list[str]:
+        for part in parts:
+            partly.store.put(part.key, b"rot")
+        return inner(known, shard)
+
+    monkeypatch.setattr(KnownTiles, "images_of", images_of)
+    calls.reset()
+    partly.commit(drop, shard_tiles=shard_tiles)
+    assert sum(calls.of_run) == partly.rows(drop).num_rows == partly.tiles(drop).num_rows
+
+
+def test_draft_embeddings__resumed_after_copying(partly: Bench, calls: Calls):
+    partly.commit("old")
+    partly.commit("new")
+    whole = partly.manifest_bytes("new")
+    key = next(i.key for i in partly.store.list("manifests/embeddings") if "/new" in i.key)
+    partly.store.delete(key)
+    calls.reset()
+    assert partly.commit("new").told == {"shards_reused": 4, "shards_made": 0}
+    assert (calls.all, partly.manifest_bytes("new")) == (0, whole)
+
+
+def test_draft_embeddings__the_rest_by_the_engine_of_what_was_copied(partly: Bench):
+    """A drop is one engine's, if this machine has it."""
+    auto = replace(COMPUTE, precision="half")
+    partly.commit("old", compute=replace(auto, engine="torch"))
+    engine = (
+        open_table(
+            partly.store,
+            "embeddings",
+            space=current_space(partly.checkpoint, auto, tile_px=256),
+        )
+        .manifest("old")
+        .facts["engine"]
+    )
+    asked: list[str | None] = []
+    inner = open_encoder
+
+    def spy(*args, first=None, **options):
+        asked.append(first)
+        return inner(*args, first=first, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dino_assets.embeddings.stage.worker.open_encoder", spy)
+        partly.commit("new", compute=auto)
+    assert asked == [engine]
+
+
+def test_known_tiles__reads_no_vectors_of_drops_that_share_nothing(partly: Bench, tmp_path: Path):
+    partly.add_drop("alien", write_photos(tmp_path / "alien", [7]))
+    partly.commit("alien")
+    partly.commit("old")
+    read: list[str] = []
+    watched = WatchedStore(partly.store, before=lambda verb, key: read.append(key))
+    shards = cut_shards(partly.tiles("new"), recipe_id="r")
+    known = KnownTiles(
+        watched,
+        OutputId("embeddings", "new", partly.space),
+        FP16,
+        shards,
+        code_version=CODE_VERSION,
+    )
+    assert len(known.images_of(shards[0])) == 2
+    parts = [key for key in read if key.startswith("parts/embeddings/")]
+    assert len(parts) == 2
+    assert all(key.startswith("parts/embeddings/old/") for key in parts)
+
+
+def test_known_tiles__gives_rows_only_when_a_shard_is_asked_for(partly: Bench):
+    partly.commit("old")
+    shards = cut_shards(partly.tiles("new"), recipe_id="r", shard_tiles=16)
+    known = KnownTiles(
+        partly.store,
+        OutputId("embeddings", "new", partly.space),
+        FP16,
+        shards,
+        code_version=CODE_VERSION,
+    )
+    has = [len(known.images_of(shard)) for shard in shards]
+    assert sorted(has) == [0, 0, 1, 1]
+    for shard, count in zip(shards, has, strict=True):
+        found = known.add_to(shard)
+        assert shard.known is None
+        assert (found.known is None) == (count == 0)
+        if found.known is not None:
+            assert found.known["tile_id"].to_pylist() == shard.tiles["tile_id"].to_pylist()
+            assert known.facts_of(shard)["engine"] == "torch fp32 on cpu"

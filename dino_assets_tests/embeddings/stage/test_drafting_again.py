@@ -1,0 +1,345 @@
+"""What a run of embeddings need not compute again, and what it leaves when it is cut short."""
+
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.embeddings.encoder import list_engines
+from dino_assets.embeddings.encoder.ready import open_encoder
+from dino_assets.embeddings.options import EmbeddingOptions
+from dino_assets.errors import DeviceMemoryError
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets.tiles.grid import make_grid
+from dino_assets.weights.stage import OUTPUT, checkpoint_of, draft_weights
+from dino_assets_tests.worlds.embedding_bench import (
+    COMPUTE,
+    PHOTO_TILES,
+    SIDE,
+    Bench,
+    Calls,
+    vectors_of,
+    write_photos,
+)
+from dino_assets_tests.worlds.store_doubles import WatchedStore
+
+MakeBench = Callable[[ObjectStore], Bench]
+BOTH = EmbeddingOptions(("cls", "mean"), "fp32")
+FP32 = EmbeddingOptions(("cls",), "fp32")
+
+
+# --- what is not computed again -------------------------------------------------------------
+
+
+def test_draft_embeddings__rerun_calls_no_model(bench: Bench, calls: Calls):
+    bench.commit()
+    calls.reset()
+    assert bench.commit().was_reused
+    assert calls.all == 0
+
+
+def test_draft_embeddings__a_lost_manifest_costs_no_call(bench: Bench, calls: Calls):
+    bench.commit()
+    whole = bench.manifest_bytes()
+    for info in list(bench.store.list("manifests/embeddings")):
+        bench.store.delete(info.key)
+    calls.reset()
+    done = bench.commit()
+    assert (calls.all, bench.manifest_bytes()) == (0, whole)
+    assert done.told == {"shards_reused": 3, "shards_made": 0}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"options": EmbeddingOptions(("mean",))},
+        {"options": EmbeddingOptions(("cls",), "fp32")},
+        {"options": EmbeddingOptions(with_patches=True)},
+        {"compute": replace(COMPUTE, precision="half")},
+    ],
+)
+def test_draft_embeddings__anything_else_reuses_nothing(bench: Bench, calls: Calls, changes):
+    bench.commit()
+    calls.reset()
+    done = bench.commit(**changes)
+    assert not done.was_reused
+    assert (sum(calls.of_run), done.told["shards_reused"]) == (48, 0)
+    is_other_space = "compute" in changes
+    assert (done.manifest.recipe.output.space != bench.space) == is_other_space
+
+
+def test_draft_embeddings__another_side_is_another_space(bench: Bench, calls: Calls):
+    bench.commit()
+    bench.cut("d", make_grid(128))
+    calls.reset()
+    done = bench.commit()
+    assert sum(calls.of_run) == bench.tiles().num_rows == done.manifest.rows
+    assert done.manifest.recipe.output.space != bench.space
+    assert bench.table().drops == ("d",)  # the first space is still there
+
+
+def test_draft_embeddings__another_checkpoint_is_another_space(
+    bench: Bench, calls: Calls, tmp_path: Path
+):
+    bench.commit()
+    other = write_demo_checkpoint(tmp_path / "other", seed=1, dim=16, layers=2)
+    commit(bench.store, draft_weights(other, "tiny"))
+    weights = read_manifest(bench.store, OUTPUT)
+    assert checkpoint_of(weights).weights_sha256 != bench.checkpoint.weights_sha256
+    calls.reset()
+    done = bench.commit(weights=weights)
+    assert (sum(calls.of_run), done.told["shards_reused"]) == (48, 0)
+    assert done.manifest.recipe.output.space != bench.space
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("preprocessor_config.json", {"image_std": [0.2, 0.2, 0.2]}),
+        ("config.json", {"num_attention_heads": 2}),
+        ("config.json", {"rope_theta": 50.0}),
+    ],
+)
+def test_draft_embeddings__the_same_weights_in_another_network(
+    bench: Bench, calls: Calls, checkpoint_dir: Path, tmp_path: Path, file: str, changes: dict
+):
+    """The very same tensors, and yet nothing of what they gave may be taken over."""
+    bench.commit(options=FP32)
+    before = vectors_of(bench)
+    folder = shutil.copytree(checkpoint_dir, tmp_path / "other")
+    said = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(said | changes))
+    commit(bench.store, draft_weights(folder, "tiny"))
+    weights = read_manifest(bench.store, OUTPUT)
+    assert checkpoint_of(weights).weights_sha256 == bench.checkpoint.weights_sha256
+    calls.reset()
+    done = bench.commit(weights=weights, options=FP32)
+    assert sum(calls.of_run) == 48
+    bench.space = str(done.manifest.recipe.output.space)
+    assert (np.abs(vectors_of(bench) - before).max(axis=1) > 1e-5).all()
+
+
+def test_draft_embeddings__who_wrote_the_config_does_not_matter(
+    bench: Bench, calls: Calls, checkpoint_dir: Path, tmp_path: Path
+):
+    bench.commit()
+    folder = shutil.copytree(checkpoint_dir, tmp_path / "other")
+    said = json.loads((folder / "config.json").read_text())
+    said |= {"transformers_version": "9.9", "dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(dict(reversed(said.items()))))
+    commit(bench.store, draft_weights(folder, "tiny"))
+    assert bench.commit(weights=read_manifest(bench.store, OUTPUT)).was_reused
+
+
+def test_draft_embeddings__says_what_a_drop_will_not_have_any_more(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+):
+    bench.commit(options=EmbeddingOptions(("cls", "mean"), "fp32", with_patches=True))
+    bench.commit(options=BOTH)
+    assert "had patch maps, which this run does not ask for" in caplog.text
+    bench.commit()
+    assert "had column mean, fp32, which this run does not ask for" in caplog.text
+    caplog.clear()
+    bench.commit(options=BOTH)
+    assert "does not ask for" not in caplog.text
+
+
+def fail_and_resume(six: Bench, calls: Calls, caplog: pytest.LogCaptureFixture, *, at: int) -> None:
+    """A run that dies is taken up where it was, with the same bytes as one that did not."""
+    six.commit()
+    whole = six.manifest_bytes()
+    six.forget()
+    calls.reset()
+    calls.fail_at = at
+    with pytest.raises(RuntimeError, match="the power went"):
+        six.commit()
+    assert six.table().drops == ()
+    assert list(verify(six.store)) == []
+    finished = (at - 1) // 3  # a shard is one photograph of 16 tiles, six to a call
+    assert sum(calls.of_run) <= PHOTO_TILES * (finished + 1) + 2 * 6
+    assert len(six.receipts()) == finished
+    calls.reset()
+    caplog.set_level(logging.INFO)
+    done = six.commit()
+    assert sum(calls.of_run) == PHOTO_TILES * (6 - finished)
+    assert done.told["shards_reused"] == finished
+    assert done.told["shards_made"] == 6 - finished
+    assert six.manifest_bytes() == whole
+    said = f"d: {finished} of 6 shards are there already and are reused, "
+    assert (said + f"{PHOTO_TILES * (6 - finished)} tiles to compute" in caplog.text) == (
+        finished > 0
+    )
+    assert f"shard 6 of 6, {finished} reused" in caplog.text
+
+
+@pytest.mark.parametrize("at", [1, 4, 18])
+def test_draft_embeddings__resumes_at_the_shard(
+    six: Bench, calls: Calls, caplog: pytest.LogCaptureFixture, at: int
+):
+    fail_and_resume(six, calls, caplog, at=at)
+
+
+def test_draft_embeddings__resumes_on_every_store(
+    six_anywhere: Bench, calls: Calls, caplog: pytest.LogCaptureFixture
+):
+    fail_and_resume(six_anywhere, calls, caplog, at=9)
+
+
+def test_draft_embeddings__a_slow_store_is_waited_for(
+    make_bench: MakeBench, tmp_path: Path, calls: Calls
+):
+    """So a kill costs one shard: no more than the next batches are computed before it is stored."""
+    computed: list[int] = []
+
+    def note(verb: str, key: str) -> None:
+        if verb == "put" and key.startswith("receipts/"):
+            time.sleep(0.3)
+            computed.append(sum(calls.of_run))
+
+    bench = make_bench(WatchedStore(ObjectStore.in_memory(), before=note))
+    bench.add_drop("d", write_photos(tmp_path / "card", range(3)))
+    bench.commit()
+    assert len(computed) == 3
+    assert computed[0] > PHOTO_TILES  # but nobody waits idly
+    for number, tiles in enumerate(computed):
+        assert PHOTO_TILES * (number + 1) <= tiles <= PHOTO_TILES * (number + 1) + 2 * 6
+
+
+def test_draft_embeddings__a_damaged_part_is_made_again(six: Bench, calls: Calls):
+    six.commit()
+    whole = six.manifest_bytes()
+    part = six.table().manifest("d").parts[2]
+    six.store.put(part.key, b"rot")
+    for info in list(six.store.list("manifests/embeddings")):
+        six.store.delete(info.key)
+    calls.reset()
+    done = six.commit()
+    assert (sum(calls.of_run), done.told["shards_reused"]) == (PHOTO_TILES, 5)
+    assert six.manifest_bytes() == whole
+    assert list(verify(six.store)) == []
+
+
+def test_draft_embeddings__a_resumed_drop_keeps_its_engine(
+    bench: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch
+):
+    """Its first shards are by float32; auto would take another engine for the rest."""
+    calls.fail_at = 5
+    auto = replace(COMPUTE, precision="half")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "dino_assets.embeddings.encoder.ready.list_engines",
+            lambda *_, **__: list_engines(COMPUTE, bench.checkpoint, side_px=SIDE),
+        )
+        open_encoder.cache_clear()
+        with pytest.raises(RuntimeError, match="the power went"):
+            bench.commit(compute=auto)
+    open_encoder.cache_clear()
+    done = bench.commit(compute=auto)
+    assert done.told["shards_reused"] == 1
+    assert done.manifest.facts["engine"] == "torch fp32 on cpu"
+    assert "engines" not in done.manifest.facts
+
+
+# --- memory, and being cancelled ------------------------------------------------------------
+
+
+class SmallDevice:
+    """Wraps the engine's ``_run``: no room for more than ``most`` tiles at a time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, most: int, from_when: str) -> None:
+        from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
+
+        inner = TorchEncoder._run
+
+        def run(encoder, tiles):
+            is_run = threading.current_thread().name.startswith("map-ahead")
+            if len(tiles) > most and (is_run or from_when == "gate"):
+                raise DeviceMemoryError("for the test")
+            return inner(encoder, tiles)
+
+        monkeypatch.setattr(TorchEncoder, "_run", run)
+        open_encoder.cache_clear()
+
+
+@pytest.mark.parametrize("from_when", ["run", "gate"])
+def test_draft_embeddings__out_of_memory_halves_the_batch_and_goes_on(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    from_when: str,
+    tmp_path: Path,
+):
+    bench.commit(options=EmbeddingOptions(("cls",), "fp32"))
+    whole = vectors_of(bench)
+    bench.forget()
+    SmallDevice(monkeypatch, most=2, from_when=from_when)
+    try:
+        done = bench.commit(options=EmbeddingOptions(("cls",), "fp32"), cache=tmp_path / "new")
+    finally:
+        open_encoder.cache_clear()  # its batch stays halved
+    np.testing.assert_allclose(vectors_of(bench), whole, atol=1e-5)
+    assert done.told["warnings"][-1] == "out of memory: going on with 1 tiles per call"
+    assert "d: out of memory: going on with 1 tiles per call" in caplog.text
+
+
+def test_draft_embeddings__no_room_for_a_single_tile(bench: Bench, monkeypatch):
+    SmallDevice(monkeypatch, most=0, from_when="run")
+    try:
+        with pytest.raises(DeviceMemoryError, match="no room for one tile of 256 px"):
+            bench.commit()
+    finally:
+        open_encoder.cache_clear()
+
+
+def own_threads() -> set[str]:
+    names = {thread.name for thread in threading.enumerate()}
+    return {n for n in names if n.startswith(("map-ahead", "ThreadPool", "write"))}
+
+
+@pytest.mark.parametrize("how", ["close", "interrupt", "abandon"])
+def test_draft_embeddings__cancelled(
+    make_bench: MakeBench, local_store: ObjectStore, tmp_path: Path, calls: Calls, how: str
+):
+    """No thread goes on, the store is sound, and the next run completes it."""
+    six = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(6)))
+    six.commit()
+    whole = six.manifest_bytes()
+    six.forget()
+    parts = six.draft().produce()
+    next(parts)
+    next(parts)
+    if how == "close":
+        parts.close()
+    elif how == "interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            parts.throw(KeyboardInterrupt)
+    else:
+        del parts
+    assert own_threads() == set()
+    assert list(verify(six.store)) == []
+    assert six.table().drops == ()
+    assert len(six.receipts()) >= 2
+    calls.reset()
+    done = six.commit()
+    assert done.told["shards_reused"] >= 2
+    assert six.manifest_bytes() == whole
+
+
+def test_draft_embeddings__after_an_error_no_thread_is_left(bench: Bench, calls: Calls):
+    """Also while somebody holds on to the error."""
+    calls.fail_at = 4
+    with pytest.raises(RuntimeError) as caught:
+        bench.commit(shard_tiles=1000)
+    assert own_threads() == set()
+    assert caught.value.args == ("the power went",)

@@ -1,0 +1,140 @@
+"""The drift of committed drops: warns, never blocks, names tiles."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dino_assets.embeddings.drift import MIN_PAST_DROPS
+from dino_assets.embeddings.stage import drift as stage
+from dino_assets.embeddings.stage.drift import compare_drops, judge_drift
+from dino_assets.errors import InvalidVectorsError, NotCommittedError
+from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+
+DIM = 6
+STRANGE = 3
+
+
+def embed(store: ObjectStore, drop: str, vectors: np.ndarray, *, column: str = "cls") -> None:
+    """Commit vectors as the stage would: float16, ids beside them."""
+    count, dim = vectors.shape
+    half = pa.array(vectors.astype(np.float16).ravel())
+    batch = pa.record_batch(
+        {
+            "tile_id": [f"{drop}-t{number:03d}" for number in range(count)],
+            "image_id": [f"{drop}-i{number // 10}" for number in range(count)],
+            column: pa.FixedSizeListArray.from_arrays(half, dim),
+        }
+    )
+    recipe = Recipe(OutputId("embeddings", drop, "space1"), "1", {}, {"tiles": drop})
+    commit(store, Draft(recipe, lambda: iter([batch]), batch.schema))
+
+
+def draw(seed: int, *, strange: int = 0, tiles: int = 40) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(0, 1, (tiles, DIM))
+    vectors[:strange] += 30
+    return vectors
+
+
+@pytest.fixture(scope="module")
+def flown() -> ObjectStore:
+    """As many usual drops as are needed, and one with three strange tiles. Nobody changes it."""
+    store = ObjectStore.in_memory()
+    for seed in range(MIN_PAST_DROPS):
+        embed(store, f"flight-{seed:02d}", draw(seed))
+    embed(store, "fire", draw(99, strange=STRANGE))
+    return store
+
+
+def open_space(store: ObjectStore) -> CommittedTable:
+    return open_table(store, "embeddings", space="space1")
+
+
+def test_judge_drift__warns_and_does_not_block(flown):
+    verdict = judge_drift(open_space(flown), "fire")
+    assert (verdict.subject, verdict.passed, verdict.warns) == ("fire", True, True)
+    assert "it shows what the 24 other drops compared do not" in verdict.sentence
+    assert "look at tile fire-t00" in verdict.sentence
+
+
+def test_judge_drift__a_usual_drop(flown):
+    verdict = judge_drift(open_space(flown), "flight-03")
+    assert (verdict.passed, verdict.warns) == (True, False)
+    assert verdict.sentence.startswith("drift: none, it is like the 24 other drops compared")
+
+
+def test_compare_drops__names_the_strange_tiles_first(flown):
+    fire, usual = compare_drops(open_space(flown), ["fire", "flight-00"])
+    assert {tile.tile_id for tile in fire.novel[:STRANGE]} == {f"fire-t{n:03d}" for n in range(3)}
+    assert {tile.image_id for tile in fire.novel[:STRANGE]} == {"fire-i0"}
+    assert [tile.drop for tile in fire.novel] == ["fire"] * 10
+    scores = [tile.novelty for tile in fire.novel]
+    assert scores == sorted(scores, reverse=True)
+    assert len(usual.novel) == 10
+
+
+def test_compare_drops__reads_each_drop_of_the_past_once(flown, monkeypatch):
+    asked: list[str] = []
+    read = CommittedTable.read
+
+    def counted(self, drop=None, columns=None):
+        asked.append(drop)
+        return read(self, drop, columns)
+
+    monkeypatch.setattr(CommittedTable, "read", counted)
+    compare_drops(open_space(flown), ["fire", "flight-00", "flight-01"])
+    assert len(asked) == MIN_PAST_DROPS + 1 + 3
+
+
+def test_judge_drift__of_many_drops_the_same_ones_are_compared(flown, monkeypatch):
+    monkeypatch.setattr(stage, "MAX_PAST_DROPS", 10)
+    past = stage._Past(open_space(flown), "cls")
+    assert len(past.beside("fire")) == 10
+    assert set(past.beside("fire")) == set(stage._Past(open_space(flown), "cls").beside("fire"))
+    assert "fire" not in past.beside("fire")
+
+
+def test_judge_drift__too_little_history_is_a_sentence():
+    store = ObjectStore.in_memory()
+    for seed in range(4):
+        embed(store, f"flight-{seed}", draw(seed))
+    verdict = judge_drift(open_space(store), "flight-0")
+    assert (verdict.passed, verdict.warns) == (True, False)
+    assert verdict.sentence.startswith("drift: 3 past drops to compare with; 24 are needed")
+
+
+def test_judge_drift__drops_of_a_few_tiles_are_no_history():
+    store = ObjectStore.in_memory()
+    for seed in range(30):
+        embed(store, f"flight-{seed}", draw(seed, tiles=5))
+    assert "drift: 0 past drops" in judge_drift(open_space(store), "flight-0").sentence
+
+
+def test_judge_drift__a_drop_embedded_without_the_column(flown):
+    verdict = judge_drift(open_space(flown), "fire", column="mean")
+    assert (verdict.passed, verdict.warns) == (True, False)
+    assert verdict.sentence == "drift: this drop was embedded without the column 'mean'"
+
+
+def test_judge_drift__a_past_without_the_column_is_none():
+    store = ObjectStore.in_memory()
+    for seed in range(30):
+        embed(store, f"flight-{seed:02d}", draw(seed), column="mean" if seed < 10 else "cls")
+    verdict = judge_drift(open_space(store), "flight-20")
+    assert "drift: 19 past drops to compare with" in verdict.sentence
+
+
+def test_judge_drift__vectors_of_another_size():
+    store = ObjectStore.in_memory()
+    for seed in range(MIN_PAST_DROPS):
+        embed(store, f"flight-{seed:02d}", draw(seed))
+    embed(store, "odd", draw(1)[:, :4])
+    with pytest.raises(InvalidVectorsError, match=r"dimensions in the space where 'odd' has 4"):
+        judge_drift(open_space(store), "odd")
+
+
+def test_judge_drift__a_drop_that_is_not_committed(flown):
+    with pytest.raises(NotCommittedError, match="nowhere"):
+        judge_drift(open_space(flown), "nowhere")

@@ -1,0 +1,178 @@
+"""Patch maps: an opt-in array that Zarr opens, a chunk per tile, never by default."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.embeddings.options import EmbeddingOptions
+from dino_assets.embeddings.stage import worker as embedding_work
+from dino_assets.embeddings.stage.patch_maps import ARRAY, describe_array, read_patches
+from dino_assets.errors import CommitRefusedError, CorruptObjectError, NotCommittedError
+from dino_assets.images.decoding import decode_image
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.objects import ObjectStore
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.embeddings.stage.test_drafting import spoil
+from dino_assets_tests.worlds.embedding_bench import SIDE, Bench, Calls, write_photos
+
+MAPS = EmbeddingOptions(("cls",), "fp32", with_patches=True)
+CELLS = SIDE // 16
+
+
+@pytest.fixture
+def bench(make_bench: Callable[[ObjectStore], Bench], tmp_path: Path) -> Bench:
+    """Three photographs, 48 tiles of 16 × 16 patches."""
+    bench = make_bench(ObjectStore.in_memory())
+    return bench.add_drop("d", write_photos(tmp_path / "card", range(3)))
+
+
+def export(bench: Bench, folder: Path) -> Path:
+    """The files of a committed drop under their names."""
+    for part in bench.table().manifest("d").parts:
+        if part.name is not None:
+            (folder / part.name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / part.name).write_bytes(read_part(bench.store, part))
+    return folder / ARRAY
+
+
+def expect_own_patches(bench: Bench, maps: np.ndarray) -> None:
+    """Each tile's map is what the model says of that tile, row by row."""
+    tiles = bench.tiles().to_pylist()
+    assert maps.shape == (len(tiles), CELLS, CELLS, 16)
+    for row in range(0, len(tiles), 7):
+        tile = tiles[row]
+        pixels = decode_image(bench.sources["d"].read(tile["path"]))
+        cut = pixels[None, tile["y"] : tile["y"] + SIDE, tile["x"] : tile["x"] + SIDE]
+        wanted = bench.encode(cut, "cls", "patches")["patches"][0]
+        np.testing.assert_allclose(maps[row].reshape(-1, 16), wanted, atol=1e-5)
+        assert not np.allclose(maps[row], maps[row].transpose(1, 0, 2), atol=1e-3)
+
+
+def test_draft_embeddings__no_patches_by_default(bench: Bench):
+    done = bench.commit()
+    assert all(part.name is None for part in done.manifest.parts)
+    with pytest.raises(
+        NotCommittedError, match=r"embeddings/d@\w+ has no patch maps.*with_patches: true"
+    ):
+        read_patches(bench.table(), "d", [0])
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("fp32", np.float32), ("fp16", np.float16)])
+def test_draft_embeddings__zarr_opens_the_exported_array(bench: Bench, tmp_path: Path, dtype, kind):
+    zarr = pytest.importorskip("zarr")
+    done = bench.commit(options=EmbeddingOptions(("cls",), dtype, with_patches=True))
+    array = zarr.open_array(export(bench, tmp_path / "out"), mode="r")
+    assert array.dtype == kind
+    assert array.chunks == (1, CELLS, CELLS, 16)
+    assert array.metadata.dimension_names == ("tile", "row", "column", "feature")
+    assert array.attrs["space"] == bench.space
+    mine = read_patches(bench.table(), "d", range(48))
+    np.testing.assert_array_equal(array[:], mine)
+    if dtype == "fp32":
+        expect_own_patches(bench, mine)
+    assert done.manifest.rows == 48
+    assert sum(part.name is not None for part in done.manifest.parts) == 48 + 1
+    assert list(verify(bench.store)) == []
+
+
+def test_draft_embeddings__resumes_with_patches(bench: Bench, calls: Calls):
+    bench.commit(options=MAPS)
+    whole = bench.manifest_bytes()
+    bench.forget()
+    calls.reset()
+    calls.fail_at = 5
+    with pytest.raises(RuntimeError, match="the power went"):
+        bench.commit(options=MAPS)
+    calls.reset()
+    done = bench.commit(options=MAPS)
+    assert (sum(calls.of_run), done.told["shards_reused"]) == (32, 1)
+    assert bench.manifest_bytes() == whole
+
+
+def test_draft_embeddings__a_chunk_that_is_gone_is_made_again(bench: Bench, calls: Calls):
+    bench.commit(options=MAPS)
+    whole = bench.manifest_bytes()
+    gone = [p for p in bench.table().manifest("d").parts if p.name == f"{ARRAY}/c/20/0/0/0"]
+    for key in [gone[0].key, *(i.key for i in bench.store.list("manifests/embeddings"))]:
+        bench.store.delete(key)
+    calls.reset()
+    bench.commit(options=MAPS)
+    assert (sum(calls.of_run), bench.manifest_bytes()) == (16, whole)
+
+
+def test_draft_embeddings__patches_of_a_drop_that_grew(bench: Bench, calls: Calls):
+    """A photograph that comes before others moves their rows: their chunks are named anew."""
+    bench.commit(options=MAPS)
+    first = set(bench.tiles()["image_id"].to_pylist())
+    folder = bench.sources["d"].folder
+    for seed in range(3, 12):  # rows are in the order of hashes
+        bench.add_drop("d", write_photos(folder, [seed]))
+        if bench.tiles()["image_id"][0].as_py() not in first:
+            break
+    assert bench.tiles()["image_id"][0].as_py() not in first
+    calls.reset()
+    bench.commit(options=MAPS)
+    rows = bench.tiles().num_rows
+    assert sum(calls.of_run) == rows
+    expect_own_patches(bench, read_patches(bench.table(), "d", range(rows)))
+
+
+def test_draft_embeddings__patches_are_stored_as_they_are_computed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """Not a shard's at a time, which would be a gigabyte."""
+    stored: list[int] = []
+    held: list[int] = []
+    put, keep = embedding_work.put_patches, embedding_work._Worker._keep
+
+    def count(store, output, patches, rows):
+        stored.append(len(patches))
+        return put(store, output, patches, rows)
+
+    def kept(worker, found):
+        held.append(0 if found.tokens.patches is None else len(found.tokens.patches))
+        return keep(worker, found)
+
+    monkeypatch.setattr(embedding_work, "put_patches", count)
+    monkeypatch.setattr(embedding_work._Worker, "_keep", kept)
+    bench.commit(options=MAPS, shard_tiles=1000)
+    assert stored == [6] * 8
+    assert held == [0] * 8
+
+
+def test_draft_embeddings__patches_that_are_no_numbers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    spoil(monkeypatch, np.nan, output=1)
+    tile = bench.tiles()["tile_id"][1].as_py()
+    with pytest.raises(CommitRefusedError, match=f"1 tiles have 'patches' numbers .*'{tile}'"):
+        bench.commit(options=MAPS)
+    assert bench.table().drops == ()
+
+
+def test_read_patches__some_rows_in_the_order_asked(bench: Bench):
+    bench.commit(options=MAPS)
+    every = read_patches(bench.table(), "d", range(48))
+    np.testing.assert_array_equal(read_patches(bench.table(), "d", [40, 3]), every[[40, 3]])
+    assert read_patches(bench.table(), "d", []).shape == (0, CELLS, CELLS, 16)
+    with pytest.raises(NotCommittedError, match="has no row 48"):
+        read_patches(bench.table(), "d", [48])
+
+
+def test_read_patches__a_damaged_chunk(bench: Bench):
+    bench.commit(options=MAPS)
+    (part,) = [p for p in bench.table().manifest("d").parts if p.name == f"{ARRAY}/c/3/0/0/0"]
+    bench.store.put(part.key, b"rot")
+    with pytest.raises(CorruptObjectError):
+        read_patches(bench.table(), "d", [3])
+
+
+def test_describe_array__shape_and_names():
+    made = describe_array(tiles=3, patches=16, dim=8, dtype="float16", space="abc")
+    assert made.name == "patches.zarr/zarr.json"
+    about = json.loads(made.data)
+    assert (about["shape"], about["data_type"]) == ([3, 4, 4, 8], "float16")
+    assert about["chunk_grid"]["configuration"]["chunk_shape"] == [1, 4, 4, 8]

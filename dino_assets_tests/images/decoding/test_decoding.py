@@ -1,0 +1,650 @@
+"""Pixels: the same as Pillow's where Pillow is right, and by the stated rule where it is not."""
+
+import io
+import struct
+import sys
+import threading
+import zlib
+
+import numpy as np
+import pillow_heif
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from dino_assets.errors import UnusableImageError
+from dino_assets.images.decoding import decode_image, photos, read_header, turn_upright
+from dino_assets.images.inspection import inspect_image
+from dino_assets_tests.conftest import photo_bytes
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+]
+GRAY16 = np.array([[0, 255, 256], [32_768, 65_279, 65_535]], np.uint16)
+HIGH = [[0, 0, 1], [128, 254, 255]]
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, kind, **options)
+    return sink.getvalue()
+
+
+def tiff(samples: np.ndarray, **options: object) -> bytes:
+    sink = io.BytesIO()
+    tifffile.imwrite(sink, samples, metadata=None, **options)
+    return sink.getvalue()
+
+
+def show(data: bytes) -> np.ndarray:
+    """What Pillow shows, upright, as RGB."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def picture(width: int, height: int, *, seed: int = 0) -> Image.Image:
+    """Blotches with grain: neither flat nor noise alone."""
+    rng = np.random.default_rng(seed)
+    blotches = rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    smooth = Image.fromarray(blotches).resize((width, height), Image.Resampling.BICUBIC)
+    grain = rng.normal(0, 5, (height, width, 3))
+    return Image.fromarray(np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8))
+
+
+def refusal(data: bytes) -> UnusableImageError:
+    with pytest.raises(UnusableImageError) as caught:
+        decode_image(data)
+    return caught.value
+
+
+# --- JPEG -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    quality=st.integers(1, 100),
+    subsampling=st.sampled_from([0, 1, 2]),
+    is_progressive=st.booleans(),
+    restart=st.sampled_from([0, 1, 3]),
+    orientation=st.integers(1, 8),
+    mode=st.sampled_from(["RGB", "L", "CMYK"]),
+)
+def test_decode_image__jpeg_is_what_pillow_shows(
+    size: tuple[int, int],
+    quality: int,
+    subsampling: int,
+    is_progressive: bool,
+    restart: int,
+    orientation: int,
+    mode: str,
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(
+        picture(*size, seed=quality).convert(mode),
+        "JPEG",
+        quality=quality,
+        subsampling=subsampling,
+        progressive=is_progressive,
+        restart_marker_blocks=restart,
+        exif=exif,
+    )
+    pixels = decode_image(data)
+    np.testing.assert_array_equal(pixels, show(data))
+    assert (pixels.dtype, pixels.flags.c_contiguous, pixels.flags.writeable) == (
+        np.uint8,
+        True,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}]
+)
+def test_decode_image__larger_jpeg(options: dict[str, object]):
+    data = encode(picture(1201, 803), "JPEG", **options)
+    np.testing.assert_array_equal(decode_image(data), show(data))
+
+
+def test_decode_image__without_the_fast_reader(monkeypatch: pytest.MonkeyPatch):
+    data = encode(picture(120, 80), "JPEG")
+    fast = decode_image(data)
+    monkeypatch.setattr(photos, "simplejpeg", None)
+    np.testing.assert_array_equal(decode_image(data), fast)
+    assert refusal(data[:-40]).reason == "truncated"
+
+
+def test_decode_image__jpeg_is_read_by_the_fast_reader(monkeypatch: pytest.MonkeyPatch):
+    files = [encode(picture(20, 10).convert(mode), "JPEG") for mode in ("RGB", "L")]
+    monkeypatch.setattr(photos, "_decode_with_pillow", None)
+    for data in files:
+        decode_image(data)
+
+
+@pytest.mark.parametrize("is_progressive", [False, True])
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+def test_decode_image__jpeg_filled_up_after_its_cut(is_progressive: bool, filler: bytes):
+    data = encode(picture(320, 240), "JPEG", quality=90, progressive=is_progressive)
+    at = len(data) * 2 // 3
+    assert refusal(data[:at] + filler * (len(data) - at)).reason == "truncated"
+
+
+def test_decode_image__jpeg_cut_and_closed():
+    """Pillow hands this out, gray below the cut."""
+    data = encode(picture(320, 240), "JPEG", quality=90)
+    cut = data[: len(data) // 2] + b"\xff\xd9"
+    show(cut)
+    assert refusal(cut).reason == "truncated"
+
+
+def test_decode_image__damage_inside_a_jpeg_that_pillow_passes_over():
+    data = encode(picture(320, 240), "JPEG", quality=90, progressive=True)
+    reasons = set()
+    for at in range(len(data) // 3, len(data) - 100, len(data) // 40):
+        damaged = data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
+        show(damaged)
+        try:
+            decode_image(damaged)
+        except UnusableImageError as error:
+            reasons.add(str(error))
+    assert "undecodable: Corrupt JPEG data: bad Huffman code" in reasons
+
+
+def test_decode_image__junk_after_the_end_of_a_jpeg():
+    data = encode(picture(64, 48), "JPEG")
+    expected = show(data)
+    for more in (b"junk" * 99, bytes(5000), data):
+        np.testing.assert_array_equal(decode_image(data + more), expected)
+
+
+def test_decode_image__mpo_is_its_first_picture():
+    first = picture(64, 48)
+    data = encode(first, "MPO", save_all=True, append_images=[picture(16, 12)])
+    assert inspect_image(data).format == "MPO"
+    assert decode_image(data).shape == (48, 64, 3)
+
+
+# --- the rule for other pixels --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
+@pytest.mark.parametrize("layout", ["gray", "contig", "separate"])
+def test_decode_image__sixteen_bits_keep_their_high_byte(
+    order: str, options: dict[str, object], layout: str
+):
+    samples = np.tile(GRAY16, (9, 7))
+    if layout != "gray":
+        samples = np.stack([samples, samples[::-1], samples[:, ::-1]], 0 if layout[0] == "s" else 2)
+        options = {**options, "photometric": "rgb", "planarconfig": layout}
+    expected = samples >> 8
+    if layout == "gray":
+        expected = np.repeat(expected[..., None], 3, axis=2)
+    elif layout == "separate":
+        expected = np.moveaxis(expected, 0, 2)
+    pixels = decode_image(tiff(samples, byteorder=order, **options))
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_decode_image__sixteen_bits_in_png():
+    pixels = decode_image(encode(Image.fromarray(GRAY16), "PNG"))
+    assert pixels[..., 0].tolist() == HIGH
+    assert pixels[..., 2].tolist() == HIGH
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_decode_image__sixteen_bits_packed(compression: str):
+    data = encode(Image.fromarray(GRAY16), "TIFF", compression=compression)
+    assert decode_image(data)[..., 1].tolist() == HIGH
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_decode_image__white_is_zero(kind: type):
+    top = 1 if kind is np.float32 else np.iinfo(kind).max
+    pixels = decode_image(tiff(np.array([[0, top]], kind), photometric="miniswhite"))
+    assert pixels[..., 0].tolist() == [[255, 0]]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["i1", "i2", "i4", "u4", "f2", "f4", "f8"])
+def test_decode_image__others_span_their_own_range(kind: str, order: str):
+    low = 0 if kind[0] == "u" else -100
+    samples = np.array([[low, low + 100, low + 200]], np.float64).astype(kind)
+    data = tiff(samples, byteorder=order)
+    assert decode_image(data)[0, :, 0].tolist() == [0, 128, 255]
+    assert "scaled from their own lowest..highest value" in (inspect_image(data).note or "")
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_decode_image__float_colours(kind: str, compression: str | None):
+    samples = np.linspace(0, 1, 20 * 30 * 3).reshape(20, 30, 3).astype(kind)
+    data = tiff(samples, photometric="rgb", compression=compression)
+    expected = np.floor(samples.astype(np.float64) * 255 + 0.5)
+    np.testing.assert_array_equal(decode_image(data), expected)
+    assert inspect_image(data).mode == f"RGB;{samples.dtype.name}"
+
+
+def predicted(samples: np.ndarray, predictor: int) -> bytes:
+    """Samples (H, W, C) as one deflated strip behind a TIFF predictor, by the specification's words."""
+    rows, columns, colors = samples.shape
+    if predictor == 2:
+        packed = samples.copy()
+        packed[:, 1:] -= samples[:, :-1]
+        strip, order = packed.tobytes(), samples.dtype.itemsize
+    else:
+        order = samples.dtype.itemsize
+        heavy = samples.astype(samples.dtype.newbyteorder(">")).view(np.uint8)
+        planes = heavy.reshape(rows, columns * colors, order).transpose(0, 2, 1).reshape(rows, -1)
+        differences = planes.copy()
+        differences[:, colors:] -= planes[:, :-colors]
+        strip = differences.tobytes()
+    whole = tiff(samples, photometric="rgb", predictor=None, compression="zlib", rowsperstrip=rows)
+    body, tags = zlib.compress(strip), bytearray(whole)
+    # Another strip at the end, and the tags that lead to it.
+    values = {259: 8, 273: len(whole), 279: len(body), 305: 0}
+    start, count = int.from_bytes(tags[4:8], "little"), int.from_bytes(tags[8:10], "little")
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        tag = int.from_bytes(tags[at : at + 2], "little")
+        if tag == 305:  # the software's name gives way to the predictor
+            tags[at : at + 12] = struct.pack("<HHII", 317, 3, 1, predictor)
+        elif tag in values:
+            tags[at + 2 : at + 12] = struct.pack("<HII", 4, 1, values[tag])
+    return bytes(tags) + body
+
+
+@pytest.mark.parametrize("predictor", [2, 3])
+def test_decode_image__predictors(predictor: int):
+    kind = "<f4" if predictor == 3 else "<u2"
+    samples = np.random.default_rng(0).integers(0, 65536, (9, 7, 3)).astype(kind)
+    pixels = decode_image(predicted(samples, predictor))
+    np.testing.assert_array_equal(pixels, decode_image(tiff(samples, photometric="rgb")))
+
+
+def test_decode_image__what_is_not_finite_is_black():
+    samples = np.array([[np.nan, np.inf, -np.inf, 2.0, 4.0, 6.0]], np.float32)
+    assert decode_image(tiff(samples))[0, :, 0].tolist() == [0, 0, 0, 0, 128, 255]
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, np.nan, np.inf, -1e30])
+def test_decode_image__constant_is_black(value: float):
+    assert not decode_image(tiff(np.full((4, 5), value, np.float32))).any()
+
+
+def test_decode_image__the_largest_floats_do_not_overflow():
+    samples = np.array([[-1.7e308, 0.0, 1.7e308]])
+    assert decode_image(tiff(samples))[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_decode_image__nodata_does_not_stretch():
+    nodata = [(42113, "s", 0, "-9999", True)]
+    samples = np.array([[-9999, 100, 150, 200]], np.float32)
+    assert decode_image(tiff(samples, extratags=nodata))[0, :, 0].tolist() == [0, 0, 128, 255]
+
+
+def test_decode_image__twelve_bits():
+    """Two samples in three bytes: 0x000, 0xFFF, 0x800, 0x07F."""
+    data = bytearray(encode(Image.new("L", (4, 1)), "TIFF"))
+    page = bytes(data)
+    at = page.index(struct.pack("<HHI", 258, 3, 1))
+    data[at + 8 : at + 10] = struct.pack("<H", 12)
+    place = (
+        page.index(struct.pack("<HHI", 273, 4, 1))
+        if struct.pack("<HHI", 273, 4, 1) in page
+        else page.index(struct.pack("<HHI", 273, 3, 1))
+    )
+    data[place + 8 : place + 12] = struct.pack("<I", len(data))
+    data += bytes([0x00, 0x0F, 0xFF, 0x80, 0x00, 0x7F])
+    count = page.find(struct.pack("<HHI", 279, 4, 1))
+    data[count + 8 : count + 12] = struct.pack("<I", 6)
+    assert decode_image(bytes(data))[0, :, 0].tolist() == [0, 255, 128, 7]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_decode_image__modes_by_hand(kind: str):
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.putpixel((1, 0), 1)
+    assert decode_image(encode(palette, kind)).tolist() == [[[10, 20, 30], [200, 100, 50]]]
+    seen = Image.new("RGBA", (1, 1), (9, 8, 7, 0))
+    assert decode_image(encode(seen, kind)).tolist() == [[[9, 8, 7]]]
+    assert decode_image(encode(Image.new("LA", (1, 1), (5, 0)), kind)).tolist() == [[[5, 5, 5]]]
+    black_white = Image.new("1", (2, 1))
+    black_white.putpixel((1, 0), 1)
+    assert decode_image(encode(black_white, kind))[..., 0].tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_decode_image__cmyk(kind: str):
+    options = {"quality": 100} if kind == "JPEG" else {}
+    for ink, color in [((0, 0, 0, 0), 255), ((0, 0, 0, 255), 0)]:
+        pixels = decode_image(encode(Image.new("CMYK", (8, 8), ink), kind, **options))
+        assert (pixels == color).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tile": (16, 16)}, {"planarconfig": "separate"}, {"bigtiff": True}, {"rowsperstrip": 7}],
+)
+def test_decode_image__tiff_layouts(options: dict[str, object]):
+    pixels = np.asarray(picture(50, 40))
+    samples = np.moveaxis(pixels, 2, 0) if "planarconfig" in options else pixels
+    np.testing.assert_array_equal(decode_image(tiff(samples, photometric="rgb", **options)), pixels)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits", "jpeg"])
+def test_decode_image__tiff_compressions(compression: str):
+    data = encode(picture(50, 40), "TIFF", compression=compression)
+    np.testing.assert_array_equal(decode_image(data), show(data))
+
+
+def test_decode_image__bands_are_no_photograph():
+    for kind in (np.uint8, np.uint16, np.float32):
+        bands = np.zeros((8, 9, 5), kind)
+        error = refusal(tiff(bands, photometric="minisblack", planarconfig="contig"))
+        assert error.reason == "unsupported-mode"
+        assert "5 samples of" in error.detail
+
+
+# --- orientation ----------------------------------------------------------------------------
+
+
+def test_turn_upright__by_hand():
+    stored = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, 2)
+    turned = {n: turn_upright(stored, n)[..., 0].tolist() for n in range(1, 9)}
+    assert turned == {
+        1: [[0, 1, 2], [3, 4, 5]],
+        2: [[2, 1, 0], [5, 4, 3]],
+        3: [[5, 4, 3], [2, 1, 0]],
+        4: [[3, 4, 5], [0, 1, 2]],
+        5: [[0, 3], [1, 4], [2, 5]],
+        6: [[3, 0], [4, 1], [5, 2]],
+        7: [[5, 2], [4, 1], [3, 0]],
+        8: [[2, 5], [1, 4], [0, 3]],
+    }
+    assert turn_upright(stored, 1) is stored
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_decode_image__upright(kind: str, orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(picture(50, 30), kind, exif=exif)
+    facts, pixels = inspect_image(data), decode_image(data)
+    np.testing.assert_array_equal(pixels, show(data))
+    assert pixels.shape == (facts.height, facts.width, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_decode_image__upright_sixteen_bits(orientation: int):
+    samples = np.arange(0, 60_000, 100, dtype=np.uint16).reshape(20, 30)
+    data = tiff(samples, extratags=[(274, "H", 1, orientation, True)])
+    high = np.repeat((samples >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    np.testing.assert_array_equal(decode_image(data), turn_upright(high, orientation))
+
+
+def test_decode_image__orientation_behind_the_pixels_of_a_png():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(picture(50, 30), "PNG", exif=exif)
+    at = data.index(b"eXIf") - 4
+    size = 12 + int.from_bytes(data[at : at + 4], "big")
+    late = data[:at] + data[at + size : -12] + data[at : at + size] + data[-12:]
+    assert inspect_image(late).orientation == 6
+    np.testing.assert_array_equal(decode_image(late), decode_image(data))
+
+
+# --- files whose end is missing -------------------------------------------------------------
+
+WHOLE = {
+    "JPEG": encode(picture(64, 48), "JPEG"),
+    "progressive": encode(picture(64, 48), "JPEG", progressive=True),
+    "PNG": encode(picture(64, 48), "PNG"),
+    "BMP": encode(picture(64, 48), "BMP"),
+    "WEBP": encode(picture(64, 48), "WEBP"),
+    "TIFF": tiff(np.asarray(picture(64, 48)), photometric="rgb"),
+    "TIFF lzw": encode(picture(64, 48), "TIFF", compression="tiff_lzw"),
+    "TIFF 16": tiff(np.arange(64 * 48, dtype=np.uint16).reshape(48, 64)),
+    "TIFF 16 deflate": tiff(
+        np.arange(64 * 48, dtype=np.uint16).reshape(48, 64), compression="zlib", tile=(16, 16)
+    ),
+    "TIFF float": tiff(np.linspace(0, 1, 64 * 48, dtype=np.float64).reshape(48, 64)),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_decode_image__never_pixels_of_a_cut_file(name: str):
+    data = WHOLE[name]
+    expected = decode_image(data)
+    for end in [*range(1, len(data), max(1, len(data) // 60)), *range(len(data) - 12, len(data))]:
+        try:
+            pixels = decode_image(data[:end])
+        except UnusableImageError:
+            continue
+        # TIFF may keep its tags in front and padding at its end: then nothing is missing.
+        assert name.startswith("TIFF")
+        assert end >= len(data) - 4
+        np.testing.assert_array_equal(pixels, expected)
+
+
+# --- HEIC and DNG ---------------------------------------------------------------------------
+
+
+def heic(*pictures: Image.Image, primary: int = 0, **options: object) -> bytes:
+    file = pillow_heif.from_pillow(pictures[0])
+    for more in pictures[1:]:
+        file.add_from_pillow(more)
+    sink = io.BytesIO()
+    file.save(sink, quality=90, primary_index=primary, **options)
+    return sink.getvalue()
+
+
+def dng(orientation: int = 1) -> bytes:
+    """A hand-made DNG: a white preview in front, a raw ramp of 128 × 96 behind it."""
+    ramp = (np.indices((96, 128)).sum(0) * 100 + 2000).astype(np.uint16)
+    shared = [
+        (50706, "B", 4, (1, 4, 0, 0), True),
+        (50708, "s", 0, "Test Camera", True),
+        (50721, "2i", 9, (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1), True),
+        (50728, "2I", 3, (1, 1, 1, 1, 1, 1), True),
+        (50778, "H", 1, 21, True),
+        (274, "H", 1, orientation, True),
+    ]
+    mosaic = [
+        (33421, "H", 2, (2, 2), True),
+        (33422, "B", 4, (0, 1, 1, 2), True),
+        (50717, "I", 1, 65535, True),
+    ]
+    sink = io.BytesIO()
+    with tifffile.TiffWriter(sink) as file:
+        preview = np.full((24, 32, 3), 255, np.uint8)
+        file.write(
+            preview, photometric="rgb", subifds=1, subfiletype=1, extratags=shared, metadata=None
+        )
+        file.write(ramp, photometric="cfa", subfiletype=0, extratags=mosaic, metadata=None)
+    return sink.getvalue()
+
+
+def test_decode_image__heic():
+    image = picture(90, 60)
+    data = heic(image)
+    facts = inspect_image(data)
+    assert (facts.format, facts.mode, facts.width, facts.height) == ("HEIC", "RGB", 90, 60)
+    assert facts.note is None
+    assert np.abs(decode_image(data).astype(int) - np.asarray(image)).mean() < 8
+
+
+def test_decode_image__primary_of_several_heic_pictures():
+    data = heic(picture(90, 60), picture(40, 80, seed=1), primary=1)
+    facts = inspect_image(data)
+    assert (facts.width, facts.height, facts.note) == (40, 80, "primary of 2 pictures")
+    assert decode_image(data).shape == (80, 40, 3)
+
+
+def test_decode_image__heic_is_turned_once():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = heic(picture(90, 60), exif=exif.tobytes())
+    facts = inspect_image(data)
+    assert decode_image(data).shape == (facts.height, facts.width, 3) == (90, 60, 3)
+
+
+def test_decode_image__heic_cut():
+    data = heic(picture(90, 60))
+    for share in (0.05, 0.3, 0.6, 0.9, 0.999):
+        at = int(len(data) * share)
+        assert refusal(data[:at]).reason in ("truncated", "undecodable", "not-an-image")
+
+
+def test_decode_image__avif_is_not_heic():
+    assert refusal(encode(picture(90, 60), "AVIF")).reason == "not-an-image"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_decode_image__dng_is_the_photograph_not_its_preview(orientation: int):
+    data = dng(orientation)
+    facts, pixels = inspect_image(data), decode_image(data)
+    assert (facts.format, facts.orientation) == ("DNG", orientation)
+    assert (facts.stored_width, facts.stored_height) == (128, 96)
+    assert pixels.shape == (facts.height, facts.width, 3)
+    assert pixels.max() < 200  # not the white preview, and not brightened
+    upright = turn_upright(decode_image(dng()), orientation)
+    assert np.abs(pixels.astype(int) - upright).max() <= 2
+    np.testing.assert_array_equal(pixels, decode_image(data))
+
+
+def test_decode_image__dng_cut():
+    data = dng()
+    for share in (0.3, 0.6, 0.9, 0.99):
+        assert refusal(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize(
+    ("data", "module", "words"),
+    [
+        (
+            heic(picture(90, 60)),
+            "pillow_heif",
+            "HEIC needs pillow_heif: pip install 'dino-assets[heic]'",
+        ),
+        (dng(), "rawpy", "DNG needs rawpy: pip install 'dino-assets[raw]'"),
+    ],
+)
+def test_inspect_image__missing_extra(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, module: str, words: str
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UnusableImageError) as caught:
+        inspect_image(data)
+    assert str(caught.value) == f"missing-extra: {words}"
+
+
+# --- the strangest files --------------------------------------------------------------------
+
+STRANGE = {
+    "nothing": b"",
+    "one byte": b"\xff",
+    "zeros": bytes(5000),
+    "ones": b"\xff" * 5000,
+    "tiff without a directory": b"II*\0" + struct.pack("<I", 8) + bytes(20),
+    "tiff that points at itself": b"II*\0"
+    + struct.pack("<IH", 8, 0)
+    + struct.pack("<I", 8)
+    + bytes(9),
+    "tiff that points beyond": b"MM\0*" + b"\xff" * 30,
+    "big tiff of nothing": b"II+\0\x08\0\0\0" + b"\xff" * 40,
+    "ftyp alone": b"\0\0\0\x18ftypheic" + bytes(12),
+    "ftyp of endless length": b"\xff\xff\xff\xffftypheic" + bytes(100),
+    "heic of junk": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"junk" * 50,
+    "gif": encode(Image.new("L", (3, 3)), "GIF"),
+    "webp of nothing": b"RIFF\x04\0\0\0WEBP",
+    "webp that lies": b"RIFF\xff\xff\xff\xffWEBPVP8 " + bytes(40),
+    "bmp of negative size": b"BM"
+    + struct.pack("<IHHIIiiHHI", 54, 0, 0, 54, 40, -5, -5, 1, 24, 0)
+    + bytes(24),
+    "png of no chunks": b"\x89PNG\r\n\x1a\n",
+    "jpeg of markers": b"\xff\xd8" + b"\xff\xe1\0\x02" * 50 + b"\xff\xd9",
+    "html": b"<!DOCTYPE html><html>404</html>",
+    "raw of junk": dng()[:200] + bytes(5000),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_decode_image__strange_files_have_a_reason(name: str):
+    error = refusal(STRANGE[name])
+    assert error.reason
+    assert error.detail
+    with pytest.raises(UnusableImageError):
+        inspect_image(STRANGE[name])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from([*WHOLE, "HEIC", "DNG"]),
+    edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),
+)
+def test_decode_image__damaged_headers(name: str, edits: list[tuple[int, int]]):
+    data = bytearray({**WHOLE, "HEIC": HEIC, "DNG": DNG}[name])
+    for at, value in edits:
+        data[at % len(data)] = value
+    try:
+        facts = inspect_image(bytes(data), max_pixels=10**6)
+        pixels = decode_image(bytes(data))
+    except UnusableImageError:
+        return
+    assert pixels.shape == (facts.height, facts.width, 3)
+
+
+HEIC, DNG = heic(picture(64, 48)), dng()
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+
+def test_decode_image__large_pictures_take_turns(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(photos, "LARGE_PIXELS", 100)
+    small, large = photo_bytes(8, 8), photo_bytes(20, 20)
+    ended = threading.Event()
+    with photos._large:
+        worker = threading.Thread(target=lambda: (decode_image(large), ended.set()))
+        worker.start()
+        decode_image(small)
+        assert not ended.wait(0.2)
+    worker.join()
+    assert ended.is_set()
+
+
+def test_read_header__rejects_too_many_pixels_for_decoding():
+    header = read_header(photo_bytes(8, 8))
+    assert (header.width, header.height, header.format) == (8, 8, "JPEG")
+
+
+# --- header and pixels ----------------------------------------------------------------------
+
+
+def test_decode_image__pixels_of_another_size_than_the_header_says():
+    data = bytearray(heic(picture(64, 64)))
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", 164, 64)
+    facts = inspect_image(bytes(data))
+    assert (facts.width, facts.height) == (164, 64)
+    assert str(refusal(bytes(data))).startswith("undecodable: ")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "said"),
+    [(1, "20×10 px, the pixels are 8×4"), (6, "10×20 px, the pixels are 4×8")],
+)
+def test_decode_image__a_decoder_that_disagrees(
+    monkeypatch: pytest.MonkeyPatch, orientation: int, said: str
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    monkeypatch.setitem(photos._DECODERS, "JPEG", lambda *_: np.zeros((4, 8, 3), np.uint8))
+    error = refusal(encode(picture(20, 10), "JPEG", exif=exif))
+    assert str(error) == f"undecodable: the header says {said}"

@@ -1,0 +1,136 @@
+"""Where mosaics and their windows lie, or why that is not known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from rasterio.control import GroundControlPoint
+from rasterio.transform import Affine
+
+from dino_assets.errors import ConfigError
+from dino_assets.images.mosaics import place_mosaic_windows
+from dino_assets.images.records import Georeference
+from dino_assets_tests.worlds.mosaic_files import UTM, inspect, noise, write
+
+
+def geodesic_gsd(corners: np.ndarray, pixels: int) -> float:
+    from pyproj import Geod
+
+    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(*corners.T)
+    return (abs(area) / pixels) ** 0.5
+
+
+WINDOWS = np.array([[0, 0, 518, 518], [39_482, 0, 518, 518], [20_000, 30_000, 518, 300]])
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        (UTM, (0.05, 0, 500_000, 0, -0.05, 5_300_000)),
+        (UTM, (0.03, 0.04, 500_000, 0.04, -0.03, 5_300_000)),  # turned
+        (UTM, (0.05, 0.01, 500_000, -0.02, -0.05, 5_300_000)),  # and sheared
+        (UTM, (0.05, 0, 500_000, 0, 0.05, 5_300_000)),  # south up
+        ("EPSG:3857", (0.05, 0, 1_000_000, 0, -0.05, 6_000_000)),
+        ("EPSG:4326", (5e-7, 0, 9, 0, -5e-7, 48)),
+        ("EPSG:32760", (0.05, 0, 830_000, 0, -0.05, 6_000_000)),  # to the antimeridian
+        ("EPSG:2193", (0.1, 0, 1_570_000, 0, -0.1, 5_180_000)),  # northing is named first there
+        ("EPSG:2227", (0.2, 0, 6_000_000, 0, -0.2, 2_100_000)),  # in feet
+    ],
+)
+def test_place_mosaic_windows__as_pyproj_has_it(crs, transform):
+    from pyproj import Transformer
+
+    places = place_mosaic_windows(Georeference(crs, transform), WINDOWS)
+    to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    a, b, c, d, e, f = transform
+    for window, corners, center, gsd in zip(WINDOWS.tolist(), *places_of(places), strict=True):
+        x, y, w, h = window
+        around = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]  # from the upper left, clockwise
+        for (column, row), corner in zip(
+            [*around, (x + w / 2, y + h / 2)], [*corners, center], strict=True
+        ):
+            expected = to_wgs84.transform(a * column + b * row + c, d * column + e * row + f)
+            np.testing.assert_allclose(corner, expected, rtol=0, atol=1e-8)  # a millimetre
+        assert gsd == pytest.approx(geodesic_gsd(corners, w * h), rel=1e-5)
+
+
+def places_of(places: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return places.corners, places.centers, places.gsd_m
+
+
+def test_place_mosaic_windows__web_metres_are_not_metres():
+    """At 60 degrees a metre of EPSG:3857 is half a metre of ground."""
+    north = 8_399_737.9  # of 60 degrees
+    georeference = Georeference("EPSG:3857", (1, 0, 0, 0, -1, north))
+    places = place_mosaic_windows(georeference, np.array([[0, 0, 10, 10]]))
+    assert places.gsd_m[0] == pytest.approx(0.5, rel=0.005)
+    assert places.corners[0, 0].tolist() == pytest.approx([0, 60], abs=1e-6)
+
+
+def test_place_mosaic_windows__over_the_antimeridian():
+    georeference = Georeference("EPSG:3857", (1, 0, 20_037_500, 0, -1, 0))
+    places = place_mosaic_windows(georeference, np.array([[0, 0, 20, 20]]))
+    assert places.gsd_m[0] == pytest.approx(1, rel=0.01)
+
+
+def test_inspect_mosaic__says_where_it_lies(tmp_path):
+    found = inspect(write(tmp_path / "a.tif", noise(3, 8, 8)))
+    assert found.georeference == Georeference(UTM, (0.05, 0, 500_000, 0, -0.05, 5_300_000))
+
+
+def test_inspect_mosaic__a_system_without_a_number_is_written_out(tmp_path):
+    crs = "+proj=tmerc +lat_0=48 +lon_0=9.5 +k=1 +x_0=0 +y_0=0 +ellps=GRS80 +units=m"
+    transform = Affine(0.1, 0, 0, 0, -0.1, 0)
+    found = inspect(write(tmp_path / "a.tif", noise(3, 8, 8), crs=crs, transform=transform))
+    assert found.georeference.crs.startswith("PROJCS[")
+    places = place_mosaic_windows(found.georeference, np.array([[0, 0, 8, 8]]))
+    assert places.corners[0, 0].tolist() == pytest.approx([9.5, 48])
+    assert places.gsd_m[0] == pytest.approx(0.1, rel=1e-4)
+
+
+def test_inspect_mosaic__heights_above_the_geoid_do_not_matter(tmp_path):
+    found = inspect(write(tmp_path / "a.tif", noise(3, 8, 8), crs="EPSG:25832+7837"))
+    assert found.georeference is not None
+    plain = place_mosaic_windows(Georeference("EPSG:25832", found.georeference.transform), WINDOWS)
+    here = place_mosaic_windows(found.georeference, WINDOWS)
+    np.testing.assert_allclose(here.corners, plain.corners, rtol=0, atol=1e-9)
+
+
+LOCAL = 'LOCAL_CS["Local",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"transform": None, "crs": None}, "not placed: no georeference"),
+        ({"crs": None}, "not placed: its coordinate system is not named"),
+        ({"crs": LOCAL}, "not placed: its coordinate system does not lead to WGS 84"),
+        (
+            {"transform": Affine(0.05, 0, 1e9, 0, -0.05, 1e9)},
+            "not placed: its coordinate system does not",
+        ),
+        ({"crs": "EPSG:4326"}, "not placed: its corners are outside"),
+        ({"transform": Affine(1, 1, 0, 1, 1, 5)}, "not placed: its pixels have no area"),
+        (
+            {
+                "transform": None,
+                "crs": UTM,
+                "gcps": [
+                    GroundControlPoint(row, column, 500_000 + column + row / 9, 5_300_000 - row)
+                    for row, column in [(0, 0), (0, 7), (7, 0), (7, 6)]
+                ],
+            },
+            "not placed: no georeference but for 4 ground control points",
+        ),
+    ],
+)
+def test_inspect_mosaic__no_place(tmp_path, options, note):
+    path = write(tmp_path / "a.tif", noise(3, 8, 8), **options)
+    found = inspect(path)
+    assert found.georeference is None
+    assert found.facts.note.startswith(note)
+
+
+def test_place_mosaic_windows__a_system_that_is_none():
+    with pytest.raises(ConfigError, match="does not lead to WGS 84"):
+        place_mosaic_windows(Georeference(LOCAL, (1, 0, 0, 0, -1, 0)), WINDOWS)

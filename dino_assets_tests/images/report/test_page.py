@@ -1,0 +1,163 @@
+"""The report's page and picture: whole, safe, small, and the same every time."""
+
+import io
+import re
+from dataclasses import replace
+from datetime import timedelta
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import shapely
+from PIL import Image
+
+from dino_assets.images.report import draw_footprints, make_drop_page
+from dino_assets.images.report.findings import KINDS, Finding, Shot, find_problems
+from dino_assets.images.report.footprints import lay_out, measure_area
+from dino_assets_tests.images.report.test_findings import START, flight, shot
+
+VOID = {"meta", "link", "br", "img", "input", "hr", "col", "line", "rect", "circle", "path"}
+
+
+class Reader(HTMLParser):
+    """Text, attributes, and whether every element is closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    return reader
+
+
+def make(shots: list[Shot], findings: list[Finding] | None = None, drop: str = "flight-1") -> str:
+    if findings is None:
+        findings = find_problems(shots, gaps=[], roll_overs=[])
+    return make_drop_page(shots, findings, drop=drop, facts={"other files": "3 (2 .srt)"})
+
+
+def thumb(seed: int = 0) -> bytes:
+    sink = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (72, 128, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(sink, "WEBP", quality=60)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    "shots",
+    [[], [shot(1)], flight(), [shot(1, corners=None, quality="none", latitude=None, taken=None)]],
+)
+def test_make_drop_page__any_number_of_pictures(shots: list[Shot]):
+    reader = read(make(shots))
+    text = "".join(reader.text)
+    assert "Drop flight-1" in text
+    assert "3 (2 .srt)" in text
+    assert all(item.path in text for item in shots)
+
+
+def test_make_drop_page__every_kind_of_finding_is_shown():
+    shots = flight(_3=shot(3, thumb=thumb()))
+    findings = [Finding(kind, "DJI_0003.JPG", None, f"why {kind}") for kind in KINDS]
+    text = "".join(read(make(shots, findings)).text)
+    assert all(f"why {kind}" in text for kind in KINDS)
+
+
+def test_make_drop_page__asks_nobody_for_anything():
+    page = make(flight(_3=shot(3, thumb=thumb(), sharpness=0.0)))
+    linked = [v for n, v in read(page).attributes if n in ("src", "href", "srcset", "action")]
+    assert all(value.startswith(("data:", "#")) for value in linked)
+    assert not re.search(r"url\((?!data:)|@import|fetch\(|XMLHttp", page)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<script>alert(1)</script>.jpg", 'x" onload="alert(1).jpg', "'><img src=x>.jpg", "&amp;.jpg",
+        "line\nbreak.jpg", "caf\udce9.jpg", "{{title}}.jpg", "</svg></style>.jpg", "\\1 \\g<0>.jpg",
+    ],
+)  # fmt: skip
+def test_make_drop_page__any_name_is_text(name: str):
+    plain = read(make(flight(_3=shot(3, sharpness=0.0))))
+    odd = read(
+        make(flight(_3=shot(3, path=name, sharpness=0.0, detail=name, camera=name)), drop=name)
+    )
+    assert odd.tags == plain.tags
+    assert [n for n, _ in odd.attributes] == [n for n, _ in plain.attributes]
+
+
+def test_make_drop_page__same_input_same_page():
+    shots = flight(_3=shot(3, thumb=thumb(), sharpness=0.0))
+    assert make(shots) == make(list(shots))
+
+
+def test_make_drop_page__many_pictures_stay_a_small_page():
+    pictures = [thumb(n) for n in range(20)]
+    shots = [
+        shot(n, thumb=pictures[n % 20], taken=START + timedelta(seconds=n), sharpness=0.0)
+        for n in range(20_000)
+    ]
+    page = make(shots)
+    assert len(page) < 10_000_000
+    text = "".join(read(page).text)
+    assert "dino-assets parts images flight-1" in text  # where the rest is
+
+
+def test_make_drop_page__round_the_antimeridian_the_plot_stays_small():
+    west = ((179.9999, -17.0), (-179.9999, -17.0), (-179.9999, -17.0002), (179.9999, -17.0002))
+    shots = [replace(item, corners=west, latitude=-17.0, longitude=180.0) for item in flight()]
+    assert re.search(r">(5|10) m</text>", make(shots))  # the scale bar: not half the world
+
+
+@pytest.mark.parametrize("shots", [[], [shot(1, corners=None)], [shot(1, thumb=thumb())], flight()])
+def test_draw_footprints__a_picture_in_any_case(shots: list[Shot]):
+    data = draw_footprints(shots, title="flight <1>", caption="a caption")
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) >= 200
+    assert data == draw_footprints(list(shots), title="flight <1>", caption="a caption")
+
+
+def test_draw_footprints__pictures_elsewhere_look_elsewhere():
+    here = draw_footprints(flight(), title="t", caption="c")
+    moved = [
+        replace(item, corners=tuple((x + at * 1e-3, y) for x, y in item.corners or ()))
+        for at, item in enumerate(flight())
+    ]
+    assert here != draw_footprints(moved, title="t", caption="c")
+
+
+@pytest.mark.parametrize("apart_m", [0, 10, 37, 80, 5_000, 200_000])
+def test_measure_area__near_and_far_footprints(apart_m: float):
+    """Six squares of 40 m in a row, against shapely's union."""
+    corners = [
+        np.array([(0, 40), (40, 40), (40, 0), (0, 0)]) + np.array((apart_m * n, apart_m * n * 0.3))
+        for n in range(6)
+    ]
+    shots = [shot(n) for n in range(6)]
+    ground = replace(lay_out(shots), corners=np.array(corners))
+    expected = shapely.union_all([shapely.Polygon(ring) for ring in corners]).area
+    assert measure_area(shots, ground) == pytest.approx(expected, rel=0.03)

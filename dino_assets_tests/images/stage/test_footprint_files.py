@@ -1,0 +1,113 @@
+"""Places in the tables and in files for QGIS, read back by the programs that people use."""
+
+from pathlib import Path
+
+import geopandas
+import pytest
+import shapely
+
+from dino_assets.errors import ConfigError, MissingExtraError, NotCommittedError
+from dino_assets.images.stage.footprint_files import write_footprints
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.tiles.grid import make_grid
+from dino_assets.tiles.stage import draft_tiles
+from dino_assets_tests.worlds.inboxes import commit_images, drone_photo, fill_bytes
+
+NO_HEIGHT = ('drone-dji:RelativeAltitude="+50.00"', "")
+
+
+@pytest.fixture
+def placed(local_store: ObjectStore, tmp_path: Path) -> ObjectStore:
+    """Three photographs, one of them across the antimeridian, and one without a place."""
+    photos = {
+        "a.jpg": drone_photo(size=(1200, 900)),
+        "b.jpg": drone_photo(size=(1200, 900), seed=1, at=(47.0003, 11.0)),
+        "fiji.jpg": drone_photo(size=(1200, 900), seed=2, at=(-17.0, 179.99999)),
+        "lost.jpg": drone_photo(size=(1200, 900), seed=3, xmp=NO_HEIGHT),
+    }
+    images = commit_images(local_store, "d", fill_bytes(tmp_path / "f", photos))
+    commit(local_store, draft_tiles(images, "d", make_grid(512)))
+    return local_store
+
+
+def paths_of(table: CommittedTable) -> list[Path]:
+    assert table.store.folder
+    parts = [part for part in table.manifest("d").parts if part.rows]
+    return [table.store.folder / part.key for part in parts]
+
+
+@pytest.mark.parametrize("asset", ["images", "tiles"])
+def test_tables__geopandas_reads_places_with_a_crs(placed: ObjectStore, asset: str):
+    (path,) = paths_of(open_table(placed, asset))
+    frame = geopandas.read_parquet(path)
+    assert frame.crs is not None
+    assert frame.crs.equals("OGC:CRS84")
+    assert frame.geometry.name == "geometry"
+    known = frame[frame.place_quality == "gps-nadir"]
+    assert known.geometry.is_valid.all()
+    assert frame[frame.path == "lost.jpg"].geometry.isna().all()
+    # The area of the polygon is that of the window at its ground sample distance.
+    local = known[known.path == "a.jpg"].to_crs(32632)
+    width, height = ("width", "height") if asset == "images" else ("w", "h")
+    px = local[width].astype(float) * local[height].astype(float)
+    assert (local.area / (px * local.gsd_m**2)).between(0.99, 1.01).all()
+    assert set(known[known.path == "fiji.jpg"].geom_type) <= {"MultiPolygon", "Polygon"}
+    assert "MultiPolygon" in set(known[known.path == "fiji.jpg"].geom_type)
+
+
+def test_tables__tiles_lie_in_their_image_and_cover_it(placed: ObjectStore):
+    tables = {
+        a: geopandas.read_parquet(paths_of(open_table(placed, a))[0]) for a in ("images", "tiles")
+    }
+    for path in ("a.jpg", "b.jpg"):
+        image, tiles = (t[t.path == path].to_crs(32632) for t in tables.values())
+        outline, together = image.geometry.iloc[0], tiles.union_all()
+        assert together.symmetric_difference(outline).area < 1e-4 * outline.area
+        assert tiles.geometry.centroid.distance(
+            geopandas.GeoSeries.from_xy(tiles.center_longitude, tiles.center_latitude, crs=4326)
+            .to_crs(32632)
+            .set_axis(tiles.index)
+        ).max() < 0.05  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["out.geojson", "out.gpkg", "OUT.GPKG"])
+@pytest.mark.parametrize("asset", ["images", "tiles"])
+def test_write_footprints__read_back(placed: ObjectStore, tmp_path: Path, asset: str, name: str):
+    table = open_table(placed, asset)
+    target = tmp_path / name
+    target.write_text("an older file")
+    with_place, without = write_footprints(table, "d", path=target)
+    frame = geopandas.read_file(target)
+    assert with_place + without == len(table.read("d"))
+    assert (len(frame), without > 0) == (with_place, True)
+    assert frame.crs is not None
+    assert frame.crs.to_epsg() == 4326
+    expected = geopandas.read_parquet(paths_of(table)[0]).dropna(subset=["geometry"])
+    key = "path" if asset == "images" else "tile_id"
+    assert sorted(frame[key]) == sorted(expected[key])
+    areas = [shapely.area(f.geometry.to_numpy()).sum() for f in (frame, expected)]
+    assert areas[0] == pytest.approx(areas[1], rel=1e-6)
+    assert sorted(p.name for p in tmp_path.iterdir() if "out" in p.name.lower()) == [name]
+
+
+def test_write_footprints__refusals(placed: ObjectStore, tmp_path: Path):
+    table = open_table(placed, "images")
+    with pytest.raises(ConfigError, match=r"'out.shp': a name that ends in .geojson, .json, .gpkg"):
+        write_footprints(table, "d", path=tmp_path / "out.shp")
+    with pytest.raises(ConfigError, match="'weights' has no footprints; images and tiles have"):
+        write_footprints(open_table(placed, "weights"), "d", path=tmp_path / "out.gpkg")
+    with pytest.raises(ConfigError, match=r"there is no folder '.*nowhere' to write 'out.gpkg'"):
+        write_footprints(table, "d", path=tmp_path / "nowhere" / "out.gpkg")
+    with pytest.raises(NotCommittedError):
+        write_footprints(table, "other", path=tmp_path / "out.gpkg")
+
+
+def test_write_footprints__geopackage_without_pyogrio(
+    placed: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(__import__("sys").modules, "pyogrio.raw", None)
+    with pytest.raises(MissingExtraError, match=r"dino-assets\[geo\]"):
+        write_footprints(open_table(placed, "images"), "d", path=tmp_path / "out.gpkg")
+    assert not list(tmp_path.glob("*.gpkg"))

@@ -1,0 +1,300 @@
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.cluster import KMeans
+
+from dino_assets.errors import ConfigError, InvalidVectorsError
+from dino_assets.numerics import kmeans
+from dino_assets.numerics import neighbours as linalg
+from dino_assets.numerics.kmeans import fit_kmeans
+from dino_assets.numerics.neighbours import (
+    check_vectors,
+    find_nearest,
+    find_neighbours,
+    measure_squared,
+    scale_to_unit,
+)
+
+MANY = settings(max_examples=150, deadline=None)
+RNG = np.random.default_rng(7)
+
+# Few values, so that ties and equal rows are the rule.
+grids = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(2, 40), st.integers(1, 4)),
+    elements=st.sampled_from([-1, 0, 1, 2]),
+)
+clouds = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(2, 40), st.integers(1, 4)),
+    elements=st.floats(-1e3, 1e3, width=32),
+)
+
+
+def blobs(count: int, dims: int, *, centres: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    middle = rng.normal(size=(centres, dims)) * 2
+    return (middle[rng.integers(0, centres, count)] + rng.normal(size=(count, dims))).astype("f4")
+
+
+def naive_neighbours(pool: np.ndarray, k: int, queries: np.ndarray | None = None) -> np.ndarray:
+    """The definition: all float64 distances of a row, sorted stably."""
+    found = []
+    for row, query in enumerate(pool if queries is None else queries):
+        squared = measure_squared(pool, query)
+        if queries is None:
+            squared[row] = np.inf
+        found.append(np.argsort(squared, kind="stable")[:k])
+    return np.array(found)
+
+
+# Pools that screening in float32 gets wrong when its error is not accounted for.
+HARD = {
+    "near-equal": 1 + 1e-4 * RNG.normal(size=(300, 32)),
+    "many-ties": RNG.integers(0, 3, (300, 4)).astype(float),
+    "one-outlier": np.vstack([RNG.normal(size=(300, 8)), np.full((1, 8), 1e5)]),
+    "all-equal": np.full((100, 5), 0.3),
+    "huge": 3e38 * RNG.uniform(-1, 1, (100, 4)),
+    "subnormal": 1e-42 * RNG.normal(size=(100, 3)),
+    "two-scales": np.vstack([1e-25 * RNG.normal(size=(60, 3)), np.ones((1, 3))]),
+}
+
+
+# --- by hand --------------------------------------------------------------------------------
+
+
+def test_find_neighbours__by_hand():
+    found = find_neighbours(np.array([[0.0], [1.0], [3.0], [7.0]]), 2, metric="euclidean")
+    assert found.indices.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+    assert found.distances.tolist() == [[1, 3], [1, 2], [2, 3], [4, 6]]
+
+
+def test_find_neighbours__cosine_by_hand():
+    # Right, up, left, diagonal: lengths do not count.
+    found = find_neighbours(np.array([[9.0, 0], [0, 1], [-2, 0], [3, 3]]), 3)
+    assert found.indices[0].tolist() == [3, 1, 2]
+    assert found.distances[0] == pytest.approx([1 - 0.5**0.5, 1, 2])
+
+
+def test_find_neighbours__ties_go_to_the_lowest_index():
+    found = find_neighbours(np.array([[1.0], [0.0], [1.0], [1.0], [-1.0]]), 3, metric="euclidean")
+    assert found.indices[1].tolist() == [0, 2, 3]
+    assert found.indices[0].tolist() == [2, 3, 1]
+
+
+def test_find_neighbours__zeros_are_orthogonal_to_everything():
+    found = find_neighbours(np.array([[0.0, 0], [1, 1], [1, 0], [0, 0], [-1, 0]]), 4)
+    assert found.indices[2].tolist() == [1, 0, 3, 4]
+    assert found.distances[0].tolist() == [0, 1, 1, 1]
+
+
+def test_scale_to_unit__by_hand():
+    assert scale_to_unit(np.array([[3.0, 4], [0, 0]])).tolist() == [
+        pytest.approx([0.6, 0.8]),
+        [0, 0],
+    ]
+
+
+def test_find_nearest__lowest_of_equal_centres():
+    centres = np.array([[5.0], [1.0], [1.0], [5.0]])
+    nearest = find_nearest(np.array([[0.0], [9.0], [3.0]]), centres)
+    assert nearest.labels.tolist() == [1, 0, 0]
+    assert nearest.squared.tolist() == [1, 16, 4]
+
+
+def test_fit_kmeans__by_hand():
+    clusters = fit_kmeans([[0.0], [1], [10], [11], [12]], 2, rng=np.random.default_rng(0))
+    assert sorted(clusters.centres.ravel().tolist()) == [0.5, 11]
+    assert clusters.inertia == 2.5
+
+
+# --- neighbours -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_find_neighbours__equals_the_definition_on_hard_pools(name: str):
+    pool = HARD[name].astype(np.float32)
+    found = find_neighbours(pool, 7, metric="euclidean")
+    np.testing.assert_array_equal(found.indices, naive_neighbours(pool, 7))
+    unit = scale_to_unit(pool)
+    np.testing.assert_array_equal(find_neighbours(pool, 7).indices, naive_neighbours(unit, 7))
+
+
+@MANY
+@given(st.one_of(grids, clouds), st.data())
+def test_find_neighbours__equals_the_definition(pool: np.ndarray, data: st.DataObject):
+    k = data.draw(st.integers(1, len(pool) - 1))
+    found = find_neighbours(pool, k, metric="euclidean")
+    np.testing.assert_array_equal(found.indices, naive_neighbours(pool, k))
+
+
+def test_find_neighbours__across_blocks(monkeypatch: pytest.MonkeyPatch):
+    pool = blobs(500, 6, centres=9)
+    pool[100:300] = pool[0]  # more equal rows than are screened
+    whole = find_neighbours(pool, 10, metric="euclidean")
+    np.testing.assert_array_equal(whole.indices, naive_neighbours(pool, 10))
+    monkeypatch.setattr(linalg, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(linalg, "POOL_BLOCK", 37)
+    monkeypatch.setattr(linalg.blocks, "__defaults__", (37,))
+    cut = find_neighbours(pool, 10, metric="euclidean")
+    np.testing.assert_array_equal(cut.indices, whole.indices)
+    np.testing.assert_array_equal(cut.distances, whole.distances)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_find_neighbours__a_row_does_not_depend_on_the_others(metric: linalg.Metric):
+    # Products of one row and of many differ in their last bits.
+    pool, queries = blobs(3000, 100, centres=20), blobs(300, 100, centres=20, seed=1)
+    together = find_neighbours(pool, 5, metric=metric, queries=queries)
+    for row in (0, 7, 299):
+        alone = find_neighbours(pool, 5, metric=metric, queries=queries[row : row + 1])
+        assert alone.indices.tobytes() == together.indices[row].tobytes()
+        assert alone.distances.tobytes() == together.distances[row].tobytes()
+
+
+def test_find_neighbours__queries_may_find_themselves():
+    pool = blobs(50, 4, centres=3)
+    found = find_neighbours(pool, 1, queries=pool)
+    assert found.indices.ravel().tolist() == list(range(50))
+    assert not found.distances.any()
+
+
+@pytest.mark.parametrize("k", [0, 3, -1])
+def test_find_neighbours__refuses_more_than_there_are(k: int):
+    with pytest.raises(ConfigError, match=f"k={k} neighbours of 2 other rows"):
+        find_neighbours(np.eye(3), k)
+
+
+def test_find_neighbours__refuses_other_metrics_and_spaces():
+    with pytest.raises(ConfigError, match="metric='dot' is not known: use one of cosine, eucl"):
+        find_neighbours(np.eye(3), 1, metric="dot")  # type: ignore[arg-type]
+    with pytest.raises(InvalidVectorsError, match="queries have 2 dimensions, the pool 3"):
+        find_neighbours(np.eye(3), 1, queries=np.eye(2))
+
+
+# --- vectors --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39])
+def test_check_vectors__names_the_first_bad_row(bad: float):
+    vectors = np.ones((9000, 3))
+    vectors[8500, 2] = vectors[8900, 0] = bad
+    with pytest.raises(
+        InvalidVectorsError, match=re.escape(f"row 8500 holds {bad} in dimension 2")
+    ) as it:
+        check_vectors(vectors)
+    assert it.value.row == 8500
+
+
+@pytest.mark.parametrize("bad", [[1.0, 2.0], [["a"]], np.ones((2, 2, 2)), np.ones((2, 0))])
+def test_check_vectors__refuses_what_is_no_matrix(bad: object):
+    with pytest.raises(InvalidVectorsError, match="of shape"):
+        check_vectors(bad)  # type: ignore[arg-type]
+
+
+def test_check_vectors__keeps_a_float32_map_where_it_is(tmp_path):
+    np.save(tmp_path / "v.npy", np.ones((4, 2), np.float32))
+    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
+    assert np.shares_memory(check_vectors(mapped), mapped)
+    assert check_vectors(np.ones((4, 2), np.float16)).dtype == np.float32
+
+
+# --- nearest centres and k-means ------------------------------------------------------------
+
+
+@MANY
+@given(st.one_of(grids, clouds), st.data())
+def test_find_nearest__equals_the_definition(points: np.ndarray, data: st.DataObject):
+    rows = data.draw(st.lists(st.integers(0, len(points) - 1), min_size=1, max_size=8))
+    centres = points[rows]
+    nearest = find_nearest(points, centres)
+    squared = np.array([measure_squared(points, centre) for centre in centres])
+    np.testing.assert_array_equal(nearest.labels, squared.argmin(axis=0))
+    np.testing.assert_array_equal(nearest.squared, squared.min(axis=0))
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_find_nearest__equals_the_definition_on_hard_pools(name: str):
+    points = HARD[name].astype(np.float32)
+    centres = points[:20].astype(np.float64) * 1.001
+    squared = np.array([measure_squared(points, centre) for centre in centres])
+    np.testing.assert_array_equal(find_nearest(points, centres).labels, squared.argmin(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("count", "dims", "n_clusters"), [(2000, 32, 20), (3000, 16, 100), (20_000, 24, 60)]
+)
+def test_fit_kmeans__is_as_tight_as_scikit_learn(count: int, dims: int, n_clusters: int):
+    # The last one is larger than the sub-sample. 2 % is the spread of either between seeds.
+    points = blobs(count, dims, centres=40)
+    ours = fit_kmeans(points, n_clusters, rng=np.random.default_rng(3))
+    theirs = KMeans(n_clusters, n_init=1, random_state=3).fit(points)
+    assert len(ours.centres) == n_clusters
+    assert ours.inertia <= 1.02 * theirs.inertia_
+
+
+def test_fit_kmeans__is_as_tight_where_seeding_alone_is_not(monkeypatch: pytest.MonkeyPatch):
+    # No groups to find, and a sub-sample of seven rows per cluster: the passes must do the work.
+    points = np.random.default_rng(0).uniform(size=(6000, 2)).astype(np.float32)
+    theirs = KMeans(100, n_init=1, random_state=3).fit(points)
+    ours = fit_kmeans(points, 100, rng=np.random.default_rng(3))
+    assert ours.inertia <= 1.02 * theirs.inertia_
+    monkeypatch.setattr(kmeans, "SEED_ROWS", 700)
+    monkeypatch.setattr(kmeans, "SEED_ROWS_PER_CLUSTER", 7)
+    rough = fit_kmeans(points, 100, rng=np.random.default_rng(3))
+    assert rough.inertia <= 1.04 * theirs.inertia_
+
+
+def test_fit_kmeans__record_is_consistent_and_replayable():
+    points = blobs(800, 8, centres=5)
+    first = fit_kmeans(points, 12, rng=np.random.default_rng(1))
+    again = fit_kmeans(points, 12, rng=np.random.default_rng(1))
+    assert first.centres.tobytes() == again.centres.tobytes()
+    assert set(first.labels.tolist()) == set(range(12))
+    nearest = find_nearest(points, first.centres)
+    np.testing.assert_array_equal(nearest.labels, first.labels)
+    np.testing.assert_array_equal(nearest.squared, first.squared)
+    other = fit_kmeans(points, 12, rng=np.random.default_rng(2))
+    assert first.centres.tobytes() != other.centres.tobytes()
+
+
+@MANY
+@given(grids, st.integers(1, 50), st.integers(0, 5))
+def test_fit_kmeans__never_an_empty_cluster_and_all_that_can_be(
+    points: np.ndarray, n_clusters: int, seed: int
+):
+    clusters = fit_kmeans(points, n_clusters, rng=np.random.default_rng(seed))
+    distinct = len(np.unique(points, axis=0))
+    assert len(clusters.centres) <= min(n_clusters, distinct)
+    assert np.bincount(clusters.labels, minlength=len(clusters.centres)).all()
+    if n_clusters >= distinct:
+        assert len(clusters.centres) == distinct
+        assert clusters.inertia == 0
+
+
+def test_fit_kmeans__finds_what_seeding_cannot_see():
+    # Points so near each other that screening takes them for equal, next to one far away.
+    points = np.array([[0.0], [1e-4], [2e-4], [3e-4], [1e4]], np.float32)
+    clusters = fit_kmeans(np.repeat(points, 30, axis=0), 5, rng=np.random.default_rng(0))
+    assert len(clusters.centres) == 5
+    assert clusters.inertia == 0
+
+
+def test_fit_kmeans__a_cluster_that_loses_all_rows_is_put_elsewhere():
+    points = np.array([[0.0], [1.0], [10.0], [11.0]], np.float32)
+    start = np.array([[0.5], [10.5], [1000.0]])
+    clusters = kmeans._run_lloyd(points, start, 3, passes=10)
+    assert len(clusters.centres) == 3
+    assert clusters.inertia == 0.5
+
+
+def test_fit_kmeans__an_empty_pool_and_no_clusters():
+    clusters = fit_kmeans(np.empty((0, 4)), 3, rng=np.random.default_rng(0))
+    assert clusters.centres.shape == (0, 4)
+    assert clusters.labels.shape == (0,)
+    with pytest.raises(ConfigError, match="n_clusters=0: expected at least 1"):
+        fit_kmeans(np.eye(2), 0, rng=np.random.default_rng(0))

@@ -1,0 +1,347 @@
+import math
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from dino_assets.errors import ConfigError, InvalidVectorsError
+from dino_assets.numerics.farthest import walk_farthest
+from dino_assets.selections.choosing import Selection, StrategyName, select
+from dino_assets.selections.coverage import Coverage, certify, measure_coverage
+from dino_assets.selections.strategies.cluster import share_budget
+from dino_assets.selections.strategies.strategy import Reason
+
+MANY = settings(max_examples=150, deadline=None)
+STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
+
+grids = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 40), st.integers(1, 3)),
+    elements=st.sampled_from([-1, 0, 1, 2]),
+)
+clouds = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 40), st.integers(1, 3)),
+    elements=st.floats(-1e3, 1e3, width=32),
+)
+pools = st.one_of(grids, clouds)
+
+
+def pick(vectors: object, budget: int, strategy: StrategyName = "fps", **more: object) -> Selection:
+    rng = np.random.default_rng(more.pop("seed", 0))
+    return select(vectors, budget=budget, strategy=strategy, rng=rng, **more)  # type: ignore[arg-type]
+
+
+def cloud(count: int, dims: int = 8, *, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, dims)).astype(np.float32)
+
+
+def naive_walk(points: np.ndarray, count: int, chosen: list[int]) -> list[int]:
+    """The definition, with nothing kept between steps: the lowest row with the largest minimum."""
+    wide = points.astype(np.float64)
+    picked: list[int] = []
+    while len(picked) < count:
+        sites = wide[chosen + picked] if chosen or picked else wide.mean(axis=0)[None]
+        nearest = ((wide[:, None] - sites) ** 2).sum(axis=2).min(axis=1)
+        nearest[chosen + picked] = -1
+        picked.append(int(nearest.argmax()))
+    return picked
+
+
+# --- by hand --------------------------------------------------------------------------------
+
+
+def test_select__fps_by_hand():
+    selection = pick([[1], [3], [5]], 2)
+    assert selection.indices.tolist() == [0, 2]
+    assert selection.reasons == (Reason("first", None, 2), Reason("farthest", None, 4))
+
+
+def test_select__fps_starts_from_what_is_chosen():
+    selection = pick([[0], [1], [6], [10]], 2, chosen=[3])
+    assert selection.indices.tolist() == [0, 2]
+    assert selection.reasons == (Reason("farthest", None, 10), Reason("farthest", None, 4))
+    assert selection.excluded == 1
+
+
+def test_select__cluster_by_hand():
+    # Two groups of three and six: of three picks one and two, most central first, largest first.
+    vectors = [[0], [1], [2], [100], [101], [102], [103], [104], [105.5]]
+    selection = pick(vectors, 3, "cluster", n_clusters=2)
+    assert selection.indices.tolist() == [6, 1, 5]
+    assert [reason.word for reason in selection.reasons] == ["central"] * 3
+    assert selection.reasons[0].cluster == selection.reasons[2].cluster
+    assert selection.reasons[1].distance == 0
+    assert selection.n_clusters == 2
+
+
+def test_select__hybrid_by_hand():
+    # One cluster with its centre at 3: half the quota around it, half as far from those as can be.
+    selection = pick([[0], [2], [3], [4], [6]], 4, "hybrid", n_clusters=1)
+    assert selection.indices.tolist() == [2, 1, 4, 0]
+    assert [r.word for r in selection.reasons] == ["central", "central", "farthest", "farthest"]
+    assert selection.reasons[2] == Reason("farthest", 0, 3)
+
+
+def test_select__random_gives_a_reason_too():
+    selection = pick(cloud(5), 2, "random")
+    assert selection.reasons == (Reason("random"),) * 2
+    assert selection.n_clusters == 0
+
+
+def test_share_budget__by_hand():
+    def share(budget: int, sizes: list[int], taken: list[int] | None = None) -> list[int]:
+        return share_budget(budget, np.array(sizes), np.array(taken or [0] * len(sizes))).tolist()
+
+    assert share(10, [50, 30, 20]) == [5, 3, 2]
+    assert share(4, [10, 10, 10]) == [2, 1, 1]  # equal remainders: lowest index
+    assert share(5, [96, 2, 2]) == [3, 1, 1]  # covered before fair
+    assert share(20, [400, 60, 5, 3, 2]) == [15, 2, 1, 1, 1]  # 17 left for 400 : 60
+    assert share(2, [1, 5, 9]) == [0, 1, 1]  # not enough for all: the largest
+    assert share(5, [1, 1, 8], [0, 0, 5]) == [1, 1, 3]
+    assert share(6, [10, 20, 20], [9, 0, 0]) == [0, 3, 3]
+    assert share(4, [10, 10], [4, 0]) == [0, 4]  # earlier rounds count
+    assert share(99, [3, 2], [1, 0]) == [2, 2]  # no more than there are
+
+
+def test_measure_coverage__by_hand():
+    assert measure_coverage([[0], [4], [10]], [0]) == 10
+    assert measure_coverage([[0], [4], [10]], [0, 2]) == 4
+    assert measure_coverage([[0], [4]], []) == math.inf
+    assert measure_coverage(np.empty((0, 2)), []) == 0
+
+
+# --- promises of every strategy -------------------------------------------------------------
+
+
+@MANY
+@given(pools, st.sampled_from(STRATEGIES), st.data())
+def test_select__picks_distinct_open_rows_and_says_when_short(
+    vectors: np.ndarray, strategy: StrategyName, data: st.DataObject
+):
+    count = len(vectors)
+    budget = data.draw(st.integers(0, count + 3))
+    chosen = data.draw(st.lists(st.integers(0, count - 1), max_size=5))
+    n_clusters = data.draw(st.integers(1, 60))
+    ratio = data.draw(st.sampled_from([0, 0.3, 0.5, 1]))
+    more = {"chosen": chosen, "n_clusters": n_clusters, "fps_ratio": ratio}
+    selection = pick(vectors, budget, strategy, **more)
+    picked = selection.indices.tolist()
+    there = count - len(set(chosen))
+    assert len(picked) == len(set(picked)) == len(selection.reasons) == min(budget, there)
+    assert not set(picked) & set(chosen)
+    assert set(picked) <= set(range(count))
+    assert bool(selection.shortfall) == (budget > there)
+    assert selection.n_clusters <= n_clusters
+    again = pick(vectors, budget, strategy, **more)
+    assert again.indices.tolist() == picked
+    assert again.reasons == selection.reasons
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("count", [0, 1, 2, 15])
+@pytest.mark.parametrize("is_equal", [False, True])
+def test_select__small_and_uniform_pools(strategy: StrategyName, count: int, is_equal: bool):
+    vectors = np.full((count, 4), 0.1) if is_equal else cloud(count, 4)
+    selection = pick(vectors, 10, strategy)
+    assert len(set(selection.indices.tolist())) == min(count, 10)
+    assert bool(selection.shortfall) == (count < 10)
+
+
+def test_select__says_why_it_returns_less():
+    selection = pick(cloud(5), 9, "hybrid", chosen=[1, 1, 4])
+    assert sorted(selection.indices.tolist()) == [0, 2, 3]
+    assert selection.budget == 9
+    assert selection.shortfall == (
+        "9 were asked for and 3 picked: the pool has 5 tiles, 2 of them chosen before"
+    )
+
+
+@pytest.mark.parametrize("strategy", ["random", "cluster", "hybrid"])
+def test_select__another_seed_is_another_selection(strategy: StrategyName):
+    vectors = cloud(300)
+    one, two = (pick(vectors, 20, strategy, seed=s).indices.tolist() for s in (1, 2))
+    assert one != two
+
+
+@pytest.mark.parametrize("strategy", ["random", "fps"])
+def test_select__a_larger_budget_begins_with_a_smaller_one(strategy: StrategyName):
+    vectors = cloud(200)
+    large = pick(vectors, 60, strategy, chosen=[3, 9])
+    for budget in (0, 1, 17):
+        small = pick(vectors, budget, strategy, chosen=[3, 9])
+        assert small.indices.tolist() == large.indices[:budget].tolist()
+        assert small.reasons == large.reasons[:budget]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_select__names_the_row_that_is_not_finite(strategy: StrategyName):
+    vectors = cloud(6)
+    vectors[4, 1] = np.nan
+    with pytest.raises(InvalidVectorsError, match="row 4 holds nan in dimension 1"):
+        pick(vectors, 0, strategy)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"strategy": "best"}, "strategy='best' is not known: use one of random, cluster, fps, hy"),
+        ({"budget": -1}, "budget=-1: expected 0 or more"),
+        ({"n_clusters": 0}, "n_clusters=0: expected at least 1"),
+        ({"fps_ratio": 1.5}, "fps_ratio=1.5 is outside 0 … 1"),
+        ({"fps_ratio": math.nan}, "fps_ratio=nan is outside 0 … 1"),
+        ({"chosen": [0, 3]}, "row 3 was chosen and the pool has rows 0 … 2"),
+        ({"chosen": [-1]}, "row -1 was chosen"),
+        ({"chosen": [0.5]}, "expected a list of indices"),
+        ({"chosen": [True, False, True]}, "expected a list of indices"),
+    ],
+)
+def test_select__refuses_what_cannot_work(more: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        pick(np.eye(3), **({"budget": 1} | more))  # type: ignore[arg-type]
+
+
+# --- farthest points ------------------------------------------------------------------------
+
+
+@MANY
+@given(pools, st.data())
+def test_walk_farthest__equals_the_definition(points: np.ndarray, data: st.DataObject):
+    chosen = data.draw(st.lists(st.integers(0, len(points) - 1), max_size=4, unique=True))
+    count = data.draw(st.integers(0, len(points) - len(chosen)))
+    found, _ = walk_farthest(points, count, chosen=np.array(sorted(chosen), np.int64))
+    assert found.tolist() == naive_walk(points, count, sorted(chosen))
+
+
+@pytest.mark.parametrize("dims", [2, 100, 768])
+def test_walk_farthest__equals_the_definition_in_many_dimensions(dims: int):
+    # Near-equal rows, as an untrained encoder gives: float32 alone would change the order.
+    points = (1 + 1e-4 * cloud(400, dims)).astype(np.float32)
+    found, distances = walk_farthest(points, 60, chosen=np.array([5, 8]))
+    assert found.tolist() == naive_walk(points, 60, [5, 8])
+    assert (np.diff(distances) <= 0).all()
+
+
+def test_walk_farthest__duplicates_come_last_and_in_order():
+    points = np.array([[0.0], [0], [0], [9], [9]], np.float32)
+    found, distances = walk_farthest(points, 5, chosen=np.array([], np.int64))
+    assert found.tolist() == [3, 0, 1, 2, 4]
+    assert distances[2:].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_walk_farthest__does_not_depend_on_the_order_of_the_pool(seed: int):
+    # Promised where distances differ; on ties the lowest row is another one after shuffling.
+    points, none = cloud(150, 5, seed=seed), np.array([], np.int64)
+    order = np.random.default_rng(seed).permutation(150)
+    straight, shuffled = (walk_farthest(p, 40, chosen=none) for p in (points, points[order]))
+    assert order[shuffled[0]].tolist() == straight[0].tolist()
+    np.testing.assert_array_equal(shuffled[1][1:], straight[1][1:])
+
+
+# --- clusters -------------------------------------------------------------------------------
+
+
+@MANY
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=12),
+    st.integers(0, 300),
+)
+def test_share_budget__is_whole_fair_and_covers(clusters: list[tuple[int, int]], budget: int):
+    sizes = np.array([max(pair) for pair in clusters])
+    taken = np.array([min(pair) for pair in clusters])
+    quotas = share_budget(budget, sizes, taken)
+    assert quotas.sum() == min(budget, (sizes - taken).sum())
+    assert ((quotas >= 0) & (quotas <= sizes - taken)).all()
+    uncovered = (taken == 0) & (sizes > 0)
+    if budget >= uncovered.sum():
+        assert quotas[uncovered].all()
+    if not taken.any() and sizes.all() and len(sizes) <= budget <= sizes.sum():
+        ideal = budget * sizes / sizes.sum()
+        assert (quotas < np.maximum(ideal, 1) + 1).all()  # nobody is a whole tile ahead
+        if (ideal >= 1).all():
+            assert (quotas > ideal - 1).all()
+
+
+def test_select__cluster_covers_every_cluster():
+    rng = np.random.default_rng(0)
+    sizes = [400, 60, 5, 3, 2]
+    middle = 50 * np.eye(5)
+    labels = np.repeat(np.arange(5), sizes)
+    vectors = middle[labels] + rng.normal(size=(len(labels), 5))
+    for strategy in ("cluster", "hybrid"):
+        selection = pick(vectors, 20, strategy, n_clusters=5)
+        assert labels[selection.indices[:5]].tolist() == [0, 1, 2, 3, 4]  # largest first
+        assert np.bincount(labels[selection.indices]).tolist() == [15, 2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("strategy", ["cluster", "hybrid"])
+def test_select__what_was_chosen_counts_as_covered(strategy: StrategyName):
+    labels = np.repeat([0, 1, 2], 40)
+    vectors = 30 * np.eye(3)[labels] + cloud(120, 3)
+    selection = pick(vectors, 4, strategy, n_clusters=3, chosen=[0, 1, 40, 41])
+    # Eight tiles over three equal clusters: 3, 3 and 2, of which 2, 2 and 0 are there.
+    assert np.bincount(labels[selection.indices]).tolist() in ([1, 1, 2], [1, 0, 3], [0, 1, 3])
+
+
+def test_select__no_more_clusters_than_tiles_to_give_them():
+    assert pick(cloud(300), 10, "hybrid").n_clusters == 10
+    assert pick(cloud(300), 10, "hybrid", chosen=range(5)).n_clusters == 15
+    assert pick(cloud(300), 200, "hybrid").n_clusters == 100
+    assert pick(cloud(12), 50, "hybrid").n_clusters == 12
+    assert pick(np.ones((12, 2)), 10, "hybrid").n_clusters == 1
+
+
+@pytest.mark.parametrize(("ratio", "farthest"), [(0, 0), (0.3, 6), (0.7, 14), (0.99, 19), (1, 20)])
+def test_select__hybrid_share_of_farthest_points(ratio: float, farthest: int):
+    reasons = pick(cloud(200), 20, "hybrid", n_clusters=1, fps_ratio=ratio).reasons
+    assert sum(reason.word != "central" for reason in reasons) == farthest
+    assert (reasons[0].word == "first") == (ratio == 1)
+
+
+def test_select__hybrid_share_does_not_fall_to_rounding():
+    reasons = pick(cloud(200), 100, "hybrid", n_clusters=1, fps_ratio=0.29).reasons
+    assert sum(reason.word == "farthest" for reason in reasons) == 29  # 0.29 · 100 is below 29
+
+
+def test_select__hybrid_ties_go_to_the_lowest_row():
+    # Rows 0 and 2 are as far from what is chosen; row 2 is the more central one.
+    vectors = [[-5], [0], [5], [4], [4]]
+    selection = pick(vectors, 1, "hybrid", n_clusters=1, fps_ratio=1, chosen=[1])
+    assert selection.indices.tolist() == [0]
+
+
+def test_select__hybrid_walks_inside_the_cluster_from_what_is_chosen():
+    vectors = np.array([[0.0], [4], [5], [6], [10], [1000], [1001]])
+    chosen = [0, 5, 6]  # the far group is done
+    selection = pick(vectors, 1, "hybrid", n_clusters=2, fps_ratio=1, chosen=chosen)
+    assert selection.indices.tolist() == [4]
+    assert selection.reasons[0][::2] == ("farthest", 10)
+
+
+# --- certificates ---------------------------------------------------------------------------
+
+
+def test_certify__farthest_points_cover_better_than_random():
+    vectors = np.vstack([cloud(500), cloud(5, seed=1) + 40])  # a few rare tiles
+    selection = pick(vectors, 20)
+    coverage = certify(vectors, selection.indices, rng=np.random.default_rng(0))
+    assert coverage.radius == measure_coverage(vectors, selection.indices)
+    assert coverage.radius < 0.5 * coverage.random_radius
+
+
+def test_certify__is_naive_coverage_and_counts_what_was_chosen():
+    vectors, chosen = cloud(80).astype(np.float64), [4, 9]
+    picked = pick(vectors, 5, chosen=chosen).indices
+    coverage = certify(vectors, picked, rng=np.random.default_rng(0), chosen=chosen)
+    sites = vectors[[*chosen, *picked]]
+    naive = np.sqrt(((vectors[:, None] - sites) ** 2).sum(axis=2)).min(axis=1).max()
+    assert coverage.radius == pytest.approx(naive)
+    # What was chosen serves all but one side for random picks as well.
+    beside = certify([[0], [100], [1], [2]], [0], rng=np.random.default_rng(0), chosen=[1])
+    assert beside.random_radius <= 2
+    everything = certify(vectors, range(80), rng=np.random.default_rng(0))
+    assert everything == Coverage(0, 0)

@@ -1,0 +1,309 @@
+"""From embeddings to a map and to rounds of tiles, on drawn flights."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.demo.flights.draw import draw_flights
+from dino_assets.drops.records import Drop
+from dino_assets.drops.sources.folders import FolderSource
+from dino_assets.embeddings.space import current_space
+from dino_assets.embeddings.stage.drafting import draft_embeddings
+from dino_assets.errors import ConfigError, CorruptObjectError
+from dino_assets.images.stage.drafting import draft_images
+from dino_assets.projections import stage as maps
+from dino_assets.projections.stage import MapSettings, draft_projections, judge_projections
+from dino_assets.selections.rounds import RoundSettings, make_settings, name_round
+from dino_assets.selections.stage import drafting as rounds_stage
+from dino_assets.selections.stage.drafting import draft_selections, name_crop
+from dino_assets.selections.stage.judging import judge_selections
+from dino_assets.selections.stage.opening import open_round
+from dino_assets.selections.stage.paid import find_paid, read_round, spell_input
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.protocol import Draft, Facts
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.tiles.grid import make_grid
+from dino_assets.tiles.stage import draft_tiles
+from dino_assets.weights.stage import OUTPUT, checkpoint_of, draft_weights
+
+COMPUTE = ComputeSettings(device="cpu", threads=1, engine="torch")
+SIDE = 256
+LINEAR = MapSettings(method="linear")
+
+
+class World:
+    """Two drawn drops, embedded by a tiny model."""
+
+    def __init__(
+        self, store: ObjectStore, folder: Path, checkpoint_dir: Path, *, cache: Path
+    ) -> None:
+        self.store = store
+        commit(store, draft_weights(checkpoint_dir, "tiny"))
+        weights = read_manifest(store, OUTPUT)
+        checkpoint = checkpoint_of(weights)
+        self.space = current_space(checkpoint, COMPUTE, tile_px=SIDE)
+        drops = ("ridge-north", "river-burn")
+        self.sources = {d: FolderSource(folder / d, shown=d) for d in drops}
+        for name, source in self.sources.items():
+            commit(store, draft_images(Drop(name, "", "", name), source, threads=1))
+            commit(store, draft_tiles(open_table(store, "images"), name, make_grid(SIDE)))
+            draft = draft_embeddings(
+                store,
+                open_table(store, "tiles"),
+                name,
+                source=source,
+                weights=weights,
+                compute=COMPUTE,
+                cache=cache,
+            )
+            commit(store, draft)
+
+    def embeddings(self) -> CommittedTable:
+        return open_table(self.store, "embeddings", space=self.space)
+
+    def rounds(self) -> CommittedTable:
+        return open_table(self.store, "selections", space=self.space)
+
+    def select(self, settings: RoundSettings):
+        before = name_round(settings.round)
+        draft = draft_selections(
+            self.embeddings(),
+            open_table(self.store, "tiles"),
+            find_paid(self.store, self.rounds(), before=before),
+            settings,
+            open_source=self.sources.__getitem__,
+        )
+        return commit(self.store, draft)
+
+    def read_file(self, manifest, name: str) -> bytes:
+        (part,) = [p for p in manifest.parts if p.name == name]
+        return read_part(self.store, part)
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory) -> Path:
+    # 1200×900 px: more than 1024 on a side, so these are tiled.
+    folder = tmp_path_factory.mktemp("flights")
+    draw_flights(folder, scale=0.3)
+    return folder
+
+
+@pytest.fixture
+def world(flights: Path, checkpoint_dir: Path, engine_cache: Path, short_trial: None) -> World:
+    return World(ObjectStore.in_memory(), flights, checkpoint_dir, cache=engine_cache)
+
+
+def test_draft_projections__a_place_per_tile(world: World):
+    done = commit(world.store, draft_projections(world.embeddings(), LINEAR, model="tiny"))
+    assert done.manifest.rows == world.embeddings().rows
+    assert done.manifest.facts["method"] == "linear"
+    table = open_table(world.store, "projections", space=world.space)
+    assert judge_projections(table, world.embeddings(), space=world.space).passed
+    picture = Image.open(io.BytesIO(world.read_file(done.manifest, maps.PICTURE)))
+    assert picture.format == "PNG"
+    page = world.read_file(done.manifest, maps.PAGE).decode()
+    assert table.read(None)["tile_id"][0].as_py() in page
+    assert commit(
+        world.store, draft_projections(world.embeddings(), LINEAR, model="tiny")
+    ).was_reused
+
+
+def test_judge_projections__a_drop_that_came_later(world: World):
+    commit(world.store, draft_projections(world.embeddings(), LINEAR, model="tiny"))
+    table = open_table(world.store, "projections", space=world.space)
+    fewer = open_table(world.store, "embeddings", space=world.space, drops=["ridge-north"])
+    verdict = judge_projections(table, fewer, space=world.space)
+    assert not verdict.passed
+    assert "places for" in verdict.sentence
+
+
+@pytest.mark.parametrize("strategy", ["random", "cluster", "fps", "hybrid"])
+def test_draft_selections__what_was_asked(world: World, strategy):
+    done = world.select(RoundSettings(budget=6, strategy=strategy))
+    rows = world.rounds().read("round-0001").to_pylist()
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert judge_selections(world.rounds(), world.embeddings(), "round-0001").passed
+    assert done.manifest.facts["picked"] == 6
+    tiles = open_table(world.store, "tiles")
+    for row in rows:
+        (tile,) = [t for t in tiles.read(row["drop"]).to_pylist() if t["tile_id"] == row["tile_id"]]
+        assert all(row[name] == tile[name] for name in ("path", "x", "y", "w", "h", "image_id"))
+        assert row["latitude"] == pytest.approx(
+            47.61 if row["drop"] == "ridge-north" else -38.70, abs=0.02
+        )
+        crop = Image.open(io.BytesIO(world.read_file(done.manifest, name_crop(row))))
+        assert crop.size == (SIDE, SIDE)
+    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, rounds_stage.SHEET)))
+    assert min(sheet.size) > 200
+
+
+def test_draft_selections__the_crop_is_the_tile(world: World):
+    done = world.select(RoundSettings(budget=3, strategy="fps"))
+    row = world.rounds().read("round-0001").to_pylist()[1]
+    photo = Image.open(io.BytesIO(world.sources[row["drop"]].read(row["path"])))
+    x, y = row["x"], row["y"]
+    wanted = np.asarray(photo.crop((x, y, x + SIDE, y + SIDE)), np.int16)
+    crop = Image.open(io.BytesIO(world.read_file(done.manifest, name_crop(row))))
+    assert np.abs(np.asarray(crop, np.int16) - wanted).mean() < 4  # JPEG again
+
+
+def test_draft_selections__later_rounds_never_pay_twice(world: World):
+    world.select(RoundSettings(budget=8))
+    world.select(RoundSettings(round=2, budget=8))
+    first, second = (set(world.rounds().read(name_round(n))["tile_id"].to_pylist()) for n in (1, 2))
+    assert len(first) == len(second) == 8
+    assert not first & second
+    assert judge_selections(world.rounds(), world.embeddings(), "round-0002").passed
+    # The first round is what it was, and both are replayed, not made again.
+    assert world.select(RoundSettings(budget=8)).was_reused
+    assert world.select(RoundSettings(round=2, budget=8)).was_reused
+
+
+def test_draft_selections__more_than_there_is(world: World):
+    done = world.select(RoundSettings(budget=10_000, strategy="random"))
+    pool = len({t for _, p in world.embeddings().parts() for t in p["tile_id"].to_pylist()})
+    assert done.manifest.rows == pool
+    assert "10000 were asked for" in done.manifest.facts["shortfall"]
+    verdict = judge_selections(world.rounds(), world.embeddings(), "round-0001")
+    assert (verdict.passed, verdict.warns) == (True, True)
+
+
+def test_draft_selections__the_sheet_has_an_end(world: World, monkeypatch):
+    monkeypatch.setattr(rounds_stage, "SHEET_TILES", 3)
+    done = world.select(RoundSettings(budget=30, strategy="random"))
+    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, rounds_stage.SHEET)))
+    assert sheet.height < 400  # one row of three
+    assert len([p for p in done.manifest.parts if (p.name or "").startswith("tiles/")]) == 30
+
+
+def test_draft_selections__an_empty_pool(checkpoint_dir):
+    store = ObjectStore.in_memory()
+    nothing = open_table(store, "embeddings", space="s")
+    draft = draft_selections(
+        nothing,
+        open_table(store, "tiles"),
+        [],
+        RoundSettings(),
+        open_source=lambda d: None,
+    )
+    assert commit(store, draft).manifest.rows == 0
+    assert commit(store, draft_projections(nothing, MapSettings(), model="m")).manifest.rows == 0
+
+
+def test_judge_selections__against_the_rounds_that_its_recipe_names(world: World):
+    world.select(RoundSettings(budget=4))
+    known = world.rounds().manifest("round-0001")
+    rows = world.rounds().read("round-0001").cast(rounds_stage.SCHEMA)
+
+    def plant(space: str, name: str, *paid: str):
+        inputs = {k: v for k, v in known.recipe.inputs.items() if "/" not in k}
+        recipe = replace(
+            known.recipe,
+            output=replace(known.recipe.output, drop=name, space=space),
+            inputs=inputs | dict.fromkeys(paid, "f00d"),
+        )
+        items = [*rows.to_batches(), Facts(known.facts)]
+        commit(world.store, Draft(recipe, lambda: iter(items), rounds_stage.SCHEMA))
+        return judge_selections(world.rounds(), world.embeddings(), "round-0002")
+
+    assert plant(world.space, "round-0002").passed
+    verdict = plant(world.space, "round-0002", "selections/round-0001")
+    assert (verdict.passed, verdict.sentence) == (False, "4 tiles were paid for in earlier rounds")
+    # Of another space: its later rounds are none of the round's business, those that it names are.
+    assert plant(world.space, "round-0002").passed
+    assert plant("elsewhere", "round-0007").passed
+    verdict = plant(world.space, "round-0002", "selections/elsewhere/round-0007")
+    assert (verdict.passed, verdict.sentence) == (False, "4 tiles were paid for in earlier rounds")
+
+
+def test_read_round__says_how_to_have_a_lost_table_again(world: World):
+    done = world.select(RoundSettings(budget=4, n_clusters=2))
+    (table,) = [part for part in done.manifest.parts if part.name is None]
+    world.store.delete(table.key)
+    sentence = (
+        f"That output is round-0001 of space {world.space}: choose it again as it was, with the "
+        "weights and the tile side of that space: `dino-assets select --round 1 --budget 4 "
+        "--column cls --fps-ratio 0.5 --clusters 2 --seed 42 --strategy hybrid`."
+    )
+    with pytest.raises(CorruptObjectError) as raised:
+        read_round(world.rounds(), "round-0001")
+    assert sentence in str(raised.value)
+    with pytest.raises(CorruptObjectError, match="the tiles of round-0001 cannot be read"):
+        world.select(RoundSettings(round=2, budget=4))
+    verdict = judge_selections(world.rounds(), world.embeddings(), "round-0001")
+    assert not verdict.passed
+    assert sentence in verdict.sentence
+
+
+def test_spell_input__as_a_person_calls_it():
+    assert spell_input("flight-1") == "flight-1"
+    assert spell_input("selections") == "selections"  # a drop may be called so
+    assert spell_input("selections/round-0001") == "round-0001"
+    assert spell_input("selections/abc/round-0001") == "round-0001 of space abc"
+
+
+def test_judge_selections__planted(world: World):
+    world.select(RoundSettings(budget=4))
+    known = read_manifest(world.store, world.rounds().manifest("round-0001").recipe.output)
+    rows = world.rounds().read("round-0001")
+
+    def plant(table, **config):
+        recipe = replace(
+            known.recipe,
+            code_version=str(len(table)) + str(config),
+            config={**known.recipe.config, **config},
+        )
+        commit(
+            world.store,
+            Draft(
+                recipe, lambda: iter([*table.to_batches(), Facts(known.facts)]), rounds_stage.SCHEMA
+            ),
+        )
+        return judge_selections(world.rounds(), world.embeddings(), "round-0001")
+
+    rows = rows.cast(rounds_stage.SCHEMA)
+    assert "3 tiles where 4 were asked for" in plant(rows.slice(1)).sentence
+    assert (
+        "1 tiles are picked twice"
+        in plant(pa.concat_tables([rows.slice(0, 3), rows.slice(0, 1)]), x=1).sentence
+    )
+    foreign = rows.set_column(3, rounds_stage.SCHEMA.field(3), pa.array(["a", "b", "c", "d"]))
+    assert "4 picked tiles are not in the pool" in plant(foreign, x=2).sentence
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (maps.make_settings, {"column": "register"}),
+        (maps.make_settings, {"method": "tsne"}),
+        (make_settings, {"column": "register"}),
+        (make_settings, {"round": 0}),
+        (make_settings, {"budget": 0}),
+        (make_settings, {"n_clusters": 0}),
+        (make_settings, {"seed": -1}),
+        (make_settings, {"fps_ratio": 1.1}),
+        (make_settings, {"fps_ratio": -0.1}),
+        (make_settings, {"fps_ratio": float("nan")}),
+    ],
+)
+def test_make_settings__refuses(make, wrong):
+    with pytest.raises(ConfigError):
+        make(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "tile_px"),
+    [(RoundSettings(budget=0), 0), (RoundSettings(fps_ratio=2), 0), (RoundSettings(), -1)],
+)
+def test_open_round__refuses_before_it_reads_anything(settings: RoundSettings, tile_px: int):
+    with pytest.raises(ConfigError, match="expected"):
+        open_round(None, None, None, None, settings, open_source=None, tile_px=tile_px)

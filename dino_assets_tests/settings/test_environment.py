@@ -1,0 +1,548 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.environment import (
+    DEFAULT_MODEL,
+    dagster_home,
+    environment_with,
+    find_root,
+    is_in_environment,
+    load_settings,
+    normalise_endpoint,
+    resolve_hub,
+    resolve_storage,
+    set_if_silent,
+)
+
+AZURE = "AccountName=acc;AccountKey=c2VjcmV0LWtleQ==;EndpointSuffix=core.windows.net"
+Variables = dict[str, str]
+
+
+@pytest.fixture(params=["environment", "dotenv"])
+def given(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Set variables either way; what holds for one must hold for the other."""
+
+    def give(**values: str) -> Path:
+        if request.param == "environment":
+            for name, value in values.items():
+                monkeypatch.setenv(name, value)
+        else:
+            lines = [f"{name}='{value}'\n" for name, value in values.items()]
+            (tmp_path / ".env").write_text("".join(lines))
+        return tmp_path
+
+    return give
+
+
+# --- defaults and precedence ----------------------------------------------------------------
+
+
+def test_load_settings__nothing_set_stores_locally(tmp_path: Path):
+    found = load_settings(tmp_path)
+    assert (found.root, found.model, found.inbox, found.device) == (
+        tmp_path, "facebook/dinov2-base", "inbox", "auto",
+    )  # fmt: skip
+    assert (found.storage.url, found.storage.root, found.storage.endpoint) == (
+        "data", tmp_path, None,
+    )  # fmt: skip
+    assert DEFAULT_MODEL == "facebook/dinov2-base"
+
+
+@pytest.mark.parametrize(
+    ("variable", "field", "value"),
+    [
+        ("DINO_MODEL_ID", "model", "facebook/dinov2-giant"),
+        ("DINO_INBOX", "inbox", "/mnt/cards"),
+        ("DINO_DEVICE", "device", "cuda"),
+    ],
+)
+def test_load_settings__plain_variables(given, variable: str, field: str, value: str):
+    assert getattr(load_settings(given(**{variable: value})), field) == value
+
+
+def test_load_settings__environment_and_dotenv_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".env").write_text("DINO_INBOX=from-dotenv\n")
+    monkeypatch.setenv("DINO_MODEL_ID", "from/environment")
+    found = load_settings(tmp_path)
+    assert (found.model, found.inbox) == ("from/environment", "from-dotenv")
+
+
+def test_load_settings__dotenv_beside_dagster_yaml_counts_from_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "dagster.yaml").touch()
+    (tmp_path / ".env").write_text("DINO_INBOX=here\n")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / ".env").write_text("DINO_INBOX=elsewhere\n")
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert (load_settings().inbox, load_settings().root) == ("here", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "DINO_STORAGE",
+        "DINO_MODEL_ID",
+        "USE_MINIO",
+        "MINIO_ENDPOINT",
+        "MINIO_ACCESS_KEY",
+        "EMBED_BUCKET",
+    ],
+)
+def test_load_settings__empty_counts_as_unset(given, variable: str):
+    root = given(**{variable: ""})
+    assert load_settings(root).storage.url == "data"
+    assert load_settings(root).model == DEFAULT_MODEL
+
+
+def test_load_settings__empty_in_the_environment_leaves_dotenv_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".env").write_text("DINO_INBOX=from-dotenv\n")
+    monkeypatch.setenv("DINO_INBOX", "")
+    assert load_settings(tmp_path).inbox == "from-dotenv"
+
+
+def test_load_settings__dotenv_with_foreign_lines(tmp_path: Path):
+    (tmp_path / ".env").write_text("# note\nexport DINO_INBOX='a b' # c\nOTHER=1\ndino_inbox=no\n")
+    assert load_settings(tmp_path).inbox == "a b"
+
+
+# --- S3 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"USE_MINIO": "true"},
+        {"USE_MINIO": "1"},
+        {"MINIO_ENDPOINT": "localhost:9000"},
+        {"MINIO_ACCESS_KEY": "minioadmin"},
+        {"MINIO_SECRET_KEY": "minioadmin"},
+        {"MINIO_REGION": "us-east-1"},
+    ],
+)
+def test_load_settings__any_minio_variable_means_s3_with_the_documents_defaults(
+    given, variables: Variables
+):
+    found = load_settings(given(**variables)).storage
+    assert (found.url, found.endpoint) == ("minio://embeds", "http://localhost:9000")
+    assert (found.access_key, found.secret_key) == ("minioadmin", "minioadmin")
+    assert found.region == "us-east-1"
+
+
+def test_load_settings__all_minio_variables(given):
+    root = given(
+        MINIO_ENDPOINT="https://s3.example.org/",
+        MINIO_ACCESS_KEY="an-access-key",
+        MINIO_SECRET_KEY="a-secret-key",
+        MINIO_REGION="eu-west-1",
+        EMBED_BUCKET="tiles",
+    )
+    found = load_settings(root).storage
+    assert (found.url, found.endpoint) == ("minio://tiles", "https://s3.example.org")
+    assert (found.access_key, found.secret_key) == ("an-access-key", "a-secret-key")
+    assert found.region == "eu-west-1"
+
+
+def test_load_settings__a_bucket_alone_stays_local(given):
+    assert load_settings(given(EMBED_BUCKET="tiles")).storage.url == "data"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "normal"),
+    [
+        ("localhost:9000", "http://localhost:9000"),
+        ("http://localhost:9000", "http://localhost:9000"),
+        ("https://s3.example.org/", "https://s3.example.org"),
+        ("10.0.0.7:9000/", "http://10.0.0.7:9000"),
+    ],
+)
+def test_normalise_endpoint__with_and_without_scheme(endpoint: str, normal: str):
+    assert normalise_endpoint(endpoint) == normal
+
+
+def test_load_settings__s3_url_with_minio_variables_goes_to_their_server(given):
+    root = given(DINO_STORAGE="s3://lake/x", MINIO_ENDPOINT="store:9000")
+    found = load_settings(root).storage
+    assert (found.url, found.endpoint) == ("s3://lake/x", "http://store:9000")
+    assert found.access_key == "minioadmin"
+
+
+def test_load_settings__s3_url_takes_the_aws_variables(given):
+    root = given(
+        DINO_STORAGE="s3://lake",
+        AWS_ACCESS_KEY_ID="an-access-key",
+        AWS_SECRET_ACCESS_KEY="a-secret-key",
+        AWS_SESSION_TOKEN="a-token",
+        AWS_DEFAULT_REGION="eu-central-1",
+        AWS_ENDPOINT_URL="https://r2.example.org",
+        AWS_PROFILE="lab",
+    )
+    found = load_settings(root).storage
+    assert (found.access_key, found.secret_key) == ("an-access-key", "a-secret-key")
+    assert (found.session_token, found.region) == ("a-token", "eu-central-1")
+    assert (found.endpoint, found.profile) == ("https://r2.example.org", "lab")
+
+
+def test_load_settings__plain_s3_gets_no_default_password(given):
+    found = load_settings(given(DINO_STORAGE="s3://lake")).storage
+    assert (found.access_key, found.secret_key, found.endpoint) == (None, None, None)
+
+
+# --- Azure, and which place wins ------------------------------------------------------------
+
+
+def test_load_settings__use_minio_false_means_azure(given):
+    root = given(USE_MINIO="false", AZURE_STORAGE_CONNECTION_STRING=AZURE, EMBED_BUCKET="tiles")
+    found = load_settings(root).storage
+    assert (found.url, found.azure_connection_string) == ("az://tiles", AZURE)
+    assert found.access_key is None
+
+
+def test_load_settings__azure_needs_its_connection_string(given):
+    with pytest.raises(ConfigError, match=r"'az://embeds' needs AZURE_STORAGE_CONNECTION_STRING\."):
+        load_settings(given(USE_MINIO="false"))
+
+
+@pytest.mark.parametrize("variable", ["MINIO_ENDPOINT", "MINIO_SECRET_KEY"])
+def test_load_settings__contradiction(given, variable: str):
+    values = {"USE_MINIO": "false", variable: "sesame", "AZURE_STORAGE_CONNECTION_STRING": AZURE}
+    with pytest.raises(
+        ConfigError, match=r"USE_MINIO is false but MINIO_.* Unset one side"
+    ) as caught:
+        load_settings(given(**values))
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"USE_MINIO": "true"}, {"USE_MINIO": "false"}, {"MINIO_ENDPOINT": "x"}]
+)
+def test_load_settings__dino_storage_wins(given, variables: Variables):
+    found = load_settings(given(DINO_STORAGE="/mnt/results", **variables)).storage
+    assert (found.url, found.endpoint, found.access_key) == ("/mnt/results", None, None)
+
+
+def test_load_settings__a_connection_string_alone_stays_local(given):
+    found = load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE)).storage
+    assert (found.url, found.azure_connection_string) == ("data", None)
+
+
+def test_resolve_storage__an_address_wins_over_the_configured_place(given):
+    root = given(DINO_STORAGE="results", MINIO_ENDPOINT="store:9000")
+    assert resolve_storage("minio://cards/june", root=root).endpoint == "http://store:9000"
+    assert resolve_storage("elsewhere", root=root).url == "elsewhere"
+    assert resolve_storage(None, root=root).url == "results"
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory://x"])
+def test_load_settings__memory_is_no_place_for_results(given, url: str):
+    with pytest.raises(ConfigError, match=f"'{url}' would be gone when the process ends: use a"):
+        load_settings(given(DINO_STORAGE=url))
+
+
+# --- what cannot be read, and secrets -------------------------------------------------------
+
+
+def test_load_settings__not_a_boolean(given):
+    with pytest.raises(ConfigError, match=r"the environment or \.env: USE_MINIO: .*valid boolean"):
+        load_settings(given(USE_MINIO="maybe"))
+
+
+def test_load_settings__dotenv_that_is_not_text(tmp_path: Path):
+    (tmp_path / ".env").write_bytes(b"MINIO_SECRET_KEY=sesame\nDINO_INBOX=caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"\.env is not UTF-8 text") as caught:
+        load_settings(tmp_path)
+    assert caught.value.__cause__ is None  # the decoder's error carries the whole file
+    assert caught.value.__suppress_context__
+
+
+def test_load_settings__secrets_stay_out_of_repr_and_errors(given):
+    secrets = {
+        "MINIO_ACCESS_KEY": "sesame-1",
+        "MINIO_SECRET_KEY": "sesame-2",
+        "AWS_ACCESS_KEY_ID": "sesame-3",
+        "AWS_SECRET_ACCESS_KEY": "sesame-4",
+        "AWS_SESSION_TOKEN": "sesame-5",
+        "AZURE_STORAGE_CONNECTION_STRING": "sesame-6",
+    }
+    root = given(**secrets)
+    for url in ("minio://embeds", "s3://embeds", "az://embeds", "data"):
+        assert "sesame" not in repr(resolve_storage(url, root=root))
+        assert "sesame" not in str(load_settings(root))
+
+
+def test_load_settings__secrets_stay_out_of_validation_errors(given):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(given(MINIO_SECRET_KEY="sesame", USE_MINIO="sesame"))
+    assert "sesame" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({"MINIO_ENDPOINT": "http://sesame:sesame@host:9000"}, "'http://…@host:9000' is not an"),
+        ({"MINIO_ENDPOINT": "sesame:sesame@host:9000"}, "'http://…@host:9000' is not an"),
+        ({"MINIO_ENDPOINT": "http://host:9000?sesame"}, r"'http://host:9000\?…' is not an"),
+        (
+            {"DINO_STORAGE": "s3://lake", "AWS_ENDPOINT_URL": "http://a:sesame@host"},
+            "'http://…@host' is not an address",
+        ),
+        ({"DINO_STORAGE": "s3://sesame:sesame@bucket/x"}, "storage s3://…@bucket/x carries"),
+        ({"DINO_STORAGE": "az://cont?sig=sesame"}, r"storage az://cont\?… carries credentials"),
+        ({"DINO_STORAGE": "https://a.net/c?sig=sesame"}, r"storage https://a.net/c\?… carries"),
+        ({"DINO_INBOX": "s3://sesame:sesame@bucket/in"}, "inbox s3://…@bucket/in carries"),
+    ],
+)
+def test_load_settings__secrets_in_addresses_are_refused_unseen(given, values, shown: str):
+    with pytest.raises(ConfigError, match=shown) as caught:
+        load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE, **values))
+    assert "sesame" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_resolve_storage__secrets_in_addresses_are_refused_unseen(tmp_path: Path):
+    with pytest.raises(ConfigError, match="s3://…@cards/x carries credentials") as caught:
+        resolve_storage("s3://sesame:sesame@cards/x", root=tmp_path)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["pa${x}sesame", "'pa${x}sesame'", '"pa${x:-1}sesame"'])
+def test_load_settings__dotenv_value_that_would_be_replaced(tmp_path: Path, text: str):
+    # `dagster dev` loads .env too and would see `pasesame`, whatever we read.
+    (tmp_path / ".env").write_text(f"OTHER=1\nMINIO_SECRET_KEY={text}\nAWS_DEFAULT_REGION=${{x}}\n")
+    with pytest.raises(
+        ConfigError, match=r"^MINIO_SECRET_KEY, AWS_DEFAULT_REGION in \.env"
+    ) as caught:
+        load_settings(tmp_path)
+    assert "sesame" not in str(caught.value)
+
+
+def test_load_settings__dotenv_with_other_dollars(tmp_path: Path):
+    (tmp_path / ".env").write_text("# ${x}\nOTHER=${x}\nMINIO_SECRET_KEY='$pa$x{s}'\n")
+    assert load_settings(tmp_path).storage.secret_key == "$pa$x{s}"
+
+
+# --- folders and the process environment ----------------------------------------------------
+
+
+def test_find_root__nearest_dagster_yaml_upwards(tmp_path: Path):
+    inner = tmp_path / "a" / "b" / "c"
+    inner.mkdir(parents=True)
+    assert find_root(inner) == inner
+    (tmp_path / "dagster.yaml").touch()
+    assert find_root(inner) == tmp_path
+    (tmp_path / "a" / "dagster.yaml").touch()
+    assert find_root(inner) == tmp_path / "a"
+    (inner / "dagster.yaml").mkdir()  # a folder of that name is none
+    assert find_root(inner) == tmp_path / "a"
+
+
+def test_find_root__dagster_home_only_where_no_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    assert find_root(tmp_path) == dagster_home() == tmp_path / "home"
+    (tmp_path / "dagster.yaml").touch()
+    assert find_root(tmp_path) == tmp_path
+
+
+def test_dagster_home__empty_counts_as_unset(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    assert dagster_home() is None
+
+
+def test_is_in_environment__dotenv_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / ".env").write_text("MINIO_ACCESS_KEY=x\n")
+    assert not is_in_environment("MINIO_ACCESS_KEY")
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "")
+    assert not is_in_environment("MINIO_ACCESS_KEY")
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "x")
+    assert is_in_environment("MINIO_ACCESS_KEY")
+
+
+def test_environment_with__adds_and_does_not_change_ours(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DINO_INBOX", "a")
+    found = environment_with(DINO_INBOX="b", DAGSTER_HOME="h")
+    assert (found["DINO_INBOX"], found["DAGSTER_HOME"]) == ("b", "h")
+    assert os.environ["DINO_INBOX"] == "a"
+    assert "PATH" in found
+
+
+def test_set_if_silent__only_where_nothing_is_said(tmp_path, monkeypatch):
+    assert set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
+    assert load_settings(tmp_path).model == "models/demo"
+    assert not set_if_silent(tmp_path, "DINO_MODEL_ID", "other")
+    assert load_settings(tmp_path).model == "models/demo"
+    (tmp_path / ".env").write_text("DINO_DEVICE=cpu")  # no newline at the end
+    assert set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
+    assert (load_settings(tmp_path).device, load_settings(tmp_path).model) == ("cpu", "models/demo")
+    (tmp_path / ".env").unlink()
+    monkeypatch.setenv("DINO_MODEL_ID", "mine")
+    assert not set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
+    assert not (tmp_path / ".env").exists()
+
+
+def test_set_if_silent__appends_and_never_rewrites(tmp_path):
+    before = "NAME=Jürgen\r\nSECRET=x\r\n".encode()
+    (tmp_path / ".env").write_bytes(before)
+    assert set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
+    assert (tmp_path / ".env").read_bytes() == before + b"DINO_MODEL_ID=models/demo\n"
+
+
+def test_load_settings__refuses_two_answers(tmp_path, monkeypatch):
+    """Dagster's commands let .env win, everybody else the environment."""
+    (tmp_path / ".env").write_text("DINO_MODEL_ID=models/demo\nOTHER=1\n")
+    monkeypatch.setenv("OTHER", "2")
+    monkeypatch.setenv("DINO_MODEL_ID", "models/demo")
+    assert load_settings(tmp_path).model == "models/demo"
+    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-base")
+    for written in ("models/demo", ""):
+        (tmp_path / ".env").write_text(f"DINO_MODEL_ID={written}\n")
+        with pytest.raises(ConfigError, match=r"DINO_MODEL_ID: the environment and \.env say"):
+            load_settings(tmp_path)
+
+
+def test_load_settings__refuses_what_dagster_overwrote(tmp_path):
+    """Inside Dagster's commands .env is in the environment already; what was exported is not."""
+    (tmp_path / ".env").write_text("DINO_MODEL_ID=models/demo\n")
+    script = """
+import os
+os.environ["DINO_MODEL_ID"] = "models/demo"  # as dagster does
+from dino_assets.settings import load_settings
+load_settings()
+"""
+    for exported, code in (("models/demo", 0), ("facebook/dinov2-base", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DINO_MODEL_ID": exported},
+        )
+        assert done.returncode == code, done.stderr
+        assert ("the environment and .env say different" in done.stderr) == bool(code)
+
+
+# --- the Hub --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "hf.co",
+        "http://",
+        "http://localhost:99999",
+        "http://[::1",
+        "http://exa mple",
+        "https://hf.co:abc",
+        "https://me:sesame@hf.co",
+        "https://hf.co?sesame",
+        f"http://{'a' * 70}",
+        "http://a..b",
+    ],
+)
+def test_resolve_hub__an_endpoint_that_is_none(given, endpoint: str):
+    root = given(HF_ENDPOINT=endpoint)
+    with pytest.raises(ConfigError, match="HF_ENDPOINT is not an address like https") as caught:
+        resolve_hub(root)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:8080", "http://[::1]:9", "https://hf-mirror.com/sub"]
+)
+def test_resolve_hub__an_endpoint_that_is_one(given, endpoint: str):
+    assert resolve_hub(given(HF_ENDPOINT=f"{endpoint}/")).endpoint == endpoint
+
+
+def test_resolve_hub__relative_folders_count_from_the_project(given, monkeypatch, tmp_path: Path):
+    root = given(HF_HOME="own/hf", HF_HUB_CACHE="$WHERE/hub")
+    monkeypatch.setenv("WHERE", "cache")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = resolve_hub(root)
+    assert (found.home, found.cache) == (tmp_path / "own/hf", tmp_path / "cache/hub")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("~no-such-user-here/x", "no such user"), ("x" * 300, "too long")]
+)
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"])
+def test_resolve_hub__a_folder_that_is_no_path(given, variable: str, path: str, reason: str):
+    with pytest.raises(ConfigError, match=f"^{variable}: .*not a path.*{reason}"):
+        resolve_hub(given(**{variable: path}))
+
+
+def test_resolve_hub__the_token_of_a_log_in(given, monkeypatch, tmp_path: Path):
+    root = given(HF_HOME="hf")
+    assert (resolve_hub(root).token, resolve_hub(root).token_file) == (None, tmp_path / "hf/token")
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text("hf_home\n")
+    assert resolve_hub(root).token == "hf_home"
+    assert "hf_home" not in repr(resolve_hub(root))
+    (tmp_path / "other").write_text("hf_other")
+    monkeypatch.setenv("HF_TOKEN_PATH", "other")
+    assert resolve_hub(root).token == "hf_other"
+    monkeypatch.setenv("HF_TOKEN", "hf_own")
+    assert (resolve_hub(root).token, resolve_hub(root).token_file) == ("hf_own", None)
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "yes")
+    assert (resolve_hub(root).token, resolve_hub(root).token_file) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfesesame", "hf_ses\u00e4me".encode(), b"hf_a sesame", b"hf_a\nsesame", b"a\0b"],
+)
+def test_resolve_hub__a_token_file_that_cannot_be_one(given, tmp_path: Path, content: bytes):
+    root = given(HF_HOME="hf")
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_bytes(content)
+    text = r"^the token file of `hf auth login` .* has characters that no token has\. Log in"
+    with pytest.raises(ConfigError, match=text) as caught:
+        resolve_hub(root)
+    assert "ses" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_resolve_hub__a_token_file_that_cannot_be_read(given, monkeypatch, tmp_path: Path):
+    root = given(HF_HOME="hf")
+    (tmp_path / "hf" / "token").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"the token file .* cannot be read \(Is a directory\)"):
+        resolve_hub(root)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert resolve_hub(root).token is None  # none is sent
+
+
+# --- roots of lists -------------------------------------------------------------------------
+
+
+def test_load_settings__image_roots(given, tmp_path: Path):
+    folders = os.pathsep.join(
+        ["/mnt/photos", " archive ", "", "../far", "/mnt/photos", "~/pictures"]
+    )
+    assert load_settings(given(DINO_IMAGE_ROOTS=folders)).image_roots == (
+        Path("/mnt/photos"),
+        tmp_path / "archive",
+        tmp_path / ".." / "far",
+        Path.home() / "pictures",
+    )
+
+
+@pytest.mark.parametrize("value", ["", os.pathsep])
+def test_load_settings__no_image_roots(given, value: str):
+    assert load_settings(given(DINO_IMAGE_ROOTS=value)).image_roots == ()
+
+
+def test_load_settings__image_roots_of_nobody(given):
+    with pytest.raises(ConfigError, match=r"^DINO_IMAGE_ROOTS: .*there is no such user"):
+        load_settings(given(DINO_IMAGE_ROOTS="~nobody-of-this-name/x"))

@@ -1,0 +1,262 @@
+"""What ``open_store`` and ``create_bucket`` accept, and how they say no."""
+
+import base64
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import ConfigError, StoreAccessError, StoreUnavailableError
+from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.urls import expand_path, resolve_path
+from dino_assets.store import backends
+from dino_assets.store.objects import StoreUrl, create_bucket, open_store, parse_url
+from dino_assets_tests.conftest import s3_settings
+from dino_assets_tests.worlds.servers import free_port
+
+S3 = StorageSettings(
+    url="s3://some-bucket/pre",
+    root=Path(),
+    endpoint="http://127.0.0.1:1",
+    access_key="TheAccess",
+    secret_key="The/Secret+Key",
+    session_token="TheToken",
+)
+AZURE_KEY = base64.b64encode(b"an azure key").decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("data", StoreUrl("", "", "data")),
+        ("./a/b", StoreUrl("", "", "./a/b")),
+        ("file:///a/b", StoreUrl("", "", "/a/b")),
+        ("s3://bucket", StoreUrl("s3", "bucket", "")),
+        ("s3://bucket/a/b/", StoreUrl("s3", "bucket", "a/b")),
+        ("minio://b.u-cket/my photos", StoreUrl("minio", "b.u-cket", "my photos")),
+        ("az://container/x", StoreUrl("az", "container", "x")),
+        ("memory://", StoreUrl("memory", "", "")),
+    ],
+)
+def test_parse_url__good(url: str, expected: StoreUrl):
+    assert parse_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "storage is empty"),
+        ("  ", "storage is empty"),
+        ("file://", "storage is empty"),
+        ("gs://bucket", "unknown scheme 'gs'"),
+        ("http://host/bucket", "unknown scheme 'http'"),
+        ("s3://", "names the bucket ''"),
+        ("s3://Bucket", "names the bucket 'Bucket'"),
+        ("s3://b", "names the bucket 'b'"),
+        ("s3://-bucket", "names the bucket '-bucket'"),
+        ("az://my_container", "names the bucket 'my_container'"),
+        ("s3://" + "b" * 64, "3 to 63"),
+        ("s3://bucket/a/../b", "not a prefix"),
+        ("s3://bucket/a//b", "not a prefix"),
+        ("s3://bucket/a\nb", "not a prefix"),
+    ],
+)
+def test_parse_url__bad(url: str, says: str):
+    with pytest.raises(ConfigError, match=says):
+        parse_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://TheAccess:TheSecret@bucket/x", "s3://…@bucket/x"),
+        ("s3://TheAccess:The@Secret@bucket", "s3://…@bucket"),
+        ("s3://TheAccess:The?Secret@bucket", "s3://…"),
+        ("az://cont?sig=TheSecret", "az://cont?…"),
+        ("az://cont/x?sig=The@TheSecret", "az://…"),
+        ("s3://TheAccess@bucket?sig=TheSecret", "s3://…@bucket?…"),
+        ("gs://TheSecret@bucket", "gs://…@bucket"),
+        ("me:TheSecret@s3://bucket", "…://bucket"),
+    ],
+)
+def test_parse_url__credentials_are_not_repeated(url: str, shown: str):
+    with pytest.raises(ConfigError, match=f"^storage {re.escape(shown)} carries") as caught:
+        parse_url(url)
+    assert "Secret" not in str(caught.value)
+    assert "TheAccess" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["not a url", "127.0.0.1:9000", "ftp://h", "http://", "http://h:x", "http://h?a=b", ""],
+)
+def test_open_store__endpoint_that_is_no_address(endpoint: str):
+    for act in (open_store, create_bucket):
+        with pytest.raises(ConfigError, match="expected http://host:port"):
+            act(replace(S3, endpoint=endpoint))
+
+
+def test_open_store__endpoint_with_a_password():
+    for act in (open_store, create_bucket):
+        with pytest.raises(ConfigError, match=r"'http://…@host:9000' is not an address") as caught:
+            act(replace(S3, endpoint="http://me:ThePassword@host:9000"))
+        assert "ThePassword" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("half", "says"),
+    [
+        ({"secret_key": None}, "secret key is missing"),
+        ({"access_key": None}, "access key is missing"),
+    ],
+)
+def test_open_store__half_the_credentials(half: dict, says: str):
+    with pytest.raises(ConfigError, match=says):
+        open_store(replace(S3, **half))
+
+
+def test_open_store__unknown_profile(monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    settings = replace(S3, access_key=None, secret_key=None, profile="nobody")
+    for act in (open_store, create_bucket):
+        with pytest.raises(ConfigError, match="AWS profile 'nobody'"):
+            act(settings)
+
+
+@pytest.mark.parametrize("path", ["~no-such-user-here/x", "a\0b"])
+def test_open_store__path_that_is_none(tmp_path, path: str):
+    with pytest.raises(ConfigError, match="is not a path"):
+        open_store(StorageSettings(url=path, root=tmp_path))
+
+
+def test_open_store__a_file_is_in_the_way(tmp_path):
+    (tmp_path / "f").write_text("")
+    for url, reason in (("f", "File exists"), ("f/g", "Not a directory")):
+        with pytest.raises(
+            StoreAccessError, match=f"storage '{url}' is not a folder.+{reason}"
+        ) as e:
+            open_store(StorageSettings(url=url, root=tmp_path))
+        assert str(tmp_path) not in str(e.value)
+        assert e.value.__context__ is None
+
+
+def test_open_store__relative_to_the_root(tmp_path):
+    open_store(StorageSettings(url="a/b", root=tmp_path)).put("k", b"x")
+    assert (tmp_path / "a/b/k").read_bytes() == b"x"
+
+
+def test_open_store__azure_constructs():
+    for fields in (f"AccountKey={AZURE_KEY}", "SharedAccessSignature=sv=2020&sig=abc%3D"):
+        settings = StorageSettings(
+            url="az://photos/pre", root=Path(), azure_connection_string=f"AccountName=acct;{fields}"
+        )
+        assert repr(open_store(settings)) == "ObjectStore('az://photos/pre')"
+
+
+@pytest.mark.parametrize(
+    ("fields", "endpoint"),
+    [
+        ("", "https://acct.blob.core.windows.net"),
+        (";EndpointSuffix=core.windows.net", "https://acct.blob.core.windows.net"),
+        (";EndpointSuffix=core.chinacloudapi.cn", "https://acct.blob.core.chinacloudapi.cn"),
+        (
+            ";DefaultEndpointsProtocol=http;EndpointSuffix=stack.local",
+            "http://acct.blob.stack.local",
+        ),
+        (
+            ";BlobEndpoint=http://127.0.0.1:10000/acct;EndpointSuffix=x.y",
+            "http://127.0.0.1:10000/acct",
+        ),
+    ],
+)
+def test_open_store__azure_endpoint(fields: str, endpoint: str):
+    connection = f"AccountName=acct;AccountKey={AZURE_KEY}{fields}"
+    settings = StorageSettings(url="az://photos", root=Path(), azure_connection_string=connection)
+    azure = open_store(settings)._backend
+    assert azure.config["endpoint"] == endpoint
+    is_plain = azure.client_options["allow_http"] == "true"
+    assert is_plain == endpoint.startswith("http://")
+
+
+@pytest.mark.parametrize(
+    ("connection", "says"),
+    [
+        (None, "carries no fields"),
+        ("nonsense", "carries no fields"),
+        ("AccountName=acct", "carries AccountName; AccountName and AccountKey"),
+        (f"AccountKey={AZURE_KEY}", "carries AccountKey;"),
+        ("AccountName=acct;AccountKey=not-base64!", "is the AccountKey whole"),
+        (f"AccountName=a;AccountKey={AZURE_KEY};BlobEndpoint=nowhere", "expected http://host:port"),
+    ],
+)
+def test_open_store__azure_refused(connection: str | None, says: str):
+    settings = StorageSettings(url="az://photos", root=Path(), azure_connection_string=connection)
+    with pytest.raises(ConfigError, match=says) as caught:
+        open_store(settings)
+    assert caught.value.__context__ is None
+    for secret in (AZURE_KEY, "not-base64!"):
+        assert secret not in str(caught.value)
+
+
+def test_create_bucket__once(s3_endpoint: str, tmp_path):
+    settings = s3_settings(s3_endpoint, tmp_path)
+    assert create_bucket(settings) is False
+    assert create_bucket(replace(settings, url=f"{settings.url[:-13]}x")) is True
+
+
+def test_create_bucket__no_bucket_to_make():
+    for url in ("data", "az://photos", "memory://"):
+        with pytest.raises(ConfigError, match="is no S3 bucket"):
+            create_bucket(replace(S3, url=url))
+
+
+def test_create_bucket__nobody_answers(monkeypatch):
+    monkeypatch.setattr(backends, "MAX_RETRIES", 0)
+    with pytest.raises(StoreUnavailableError, match="'s3://some-bucket/pre' cannot be made"):
+        create_bucket(replace(S3, endpoint=f"http://127.0.0.1:{free_port()}"))
+
+
+NO_PATHS = [
+    ("a\0b", "it has a zero byte"),
+    ("\ud800x", "it has characters that no file name has"),
+    ("x" * 300, "it is too long"),
+    (f"nowhere/{'ä' * 200}/z", "it is too long"),
+    ("x/" * 3000, "it is too long"),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), [*NO_PATHS, ("~no-such-user/x", "no such user")])
+def test_expand_path__what_is_no_path(text: str, reason: str):
+    for path in (text, Path(text)):
+        with pytest.raises(ConfigError, match=f"is not a path that can be used: .*{reason}") as e:
+            expand_path(path)
+        assert str(e.value).isprintable()
+        assert len(str(e.value)) < 200
+
+
+def test_expand_path__what_is_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_path("~/x") == tmp_path / "x"
+    assert expand_path(Path("~")) == tmp_path
+    for text in ("a/b", "../a", "/a", ".", "a b", "x" * 255, "not-utf-8-\udcff"):
+        assert expand_path(text) == Path(text)
+
+
+@pytest.mark.parametrize(("text", "reason"), NO_PATHS)
+def test_resolve_path__what_is_no_path(text: str, reason: str):
+    with pytest.raises(ConfigError, match=f"is not a path that can be used: {reason}"):
+        resolve_path(Path(text))
+
+
+def test_resolve_path__links(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (Path("loop"), tmp_path / "loop" / "x"):
+        with pytest.raises(ConfigError, match="its links lead round in circles"):
+            resolve_path(path)
+    (tmp_path / "there").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    assert resolve_path(Path("there/../x")) == tmp_path / "x"
+    assert resolve_path(Path("there")) == tmp_path / "nowhere"
+    assert resolve_path(Path("file/x")) == tmp_path / "file" / "x"

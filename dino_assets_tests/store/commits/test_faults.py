@@ -1,0 +1,258 @@
+"""A fault at every store call, flipped bytes, writers at once: absent or complete, and healed by a re-run."""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from dino_assets.errors import CorruptObjectError, StoreUnavailableError
+from dino_assets.store.commits.manifests import manifest_key, parse_manifest, read_manifest
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.protocol import Draft, OutputId
+from dino_assets.store.commits.receipts import find_receipt, parse_receipt, receipt_key
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.store.upkeep.collecting import collect
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.worlds.outputs import (
+    OUTPUT,
+    full_draft,
+    local_file,
+    rows_draft,
+    snapshot,
+    wipe,
+)
+from dino_assets_tests.worlds.store_doubles import Strike, WatchedStore, fail
+
+pytestmark = pytest.mark.usefixtures("two_rows_per_part")
+
+
+def undisturbed(store: ObjectStore, draft: Callable[[ObjectStore], Draft]) -> dict[str, bytes]:
+    """The bytes of a commit that nothing disturbs, in an emptied store; it is empty again after."""
+    wipe(store)
+    commit(store, draft(store))
+    found = snapshot(store)
+    wipe(store)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("has_old", [False, True])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_commit__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: str, has_old: bool):
+    store = swept_store
+    file = local_file(tmp_path)
+    new = undisturbed(store, lambda s: full_draft(s, file, version="2"))
+    old = undisturbed(store, lambda s: full_draft(s, file)) if has_old else None
+    calls = 0
+    for n in itertools.count():
+        wipe(store)
+        if has_old:
+            commit(store, full_draft(store, file))
+        strike = Strike(n, fail)
+        faulty = WatchedStore(store, **{when: strike})
+        try:
+            commit(faulty, full_draft(faulty, file, version="2"))
+        except StoreUnavailableError:
+            assert strike.has_struck
+        assert snapshot(store) in (old, new)
+        commit(store, full_draft(store, file, version="2"))
+        assert snapshot(store) == new
+        if not strike.has_struck:
+            break
+        calls += 1
+    # 1 manifest read, 5 parts and 1 receipt put, 1 receipt looked for, 1 part looked at, the
+    # manifest put, 5 parts looked at. What is not found has no "after".
+    not_found = 1 if has_old else 2
+    assert calls == (15 if when == "before" else 15 - not_found)
+
+
+def test_commit__fault_at_every_call_of_a_reuse(store: ObjectStore, tmp_path):
+    file = local_file(tmp_path)
+    commit(store, full_draft(store, file))
+    whole = snapshot(store)
+    for n in itertools.count():
+        strike = Strike(n, fail)
+        faulty = WatchedStore(store, before=strike)
+        with contextlib.suppress(StoreUnavailableError):
+            assert commit(faulty, full_draft(faulty, file)).was_reused
+        assert snapshot(store) == whole
+        if not strike.has_struck:
+            break
+    assert n == 6
+
+
+def test_commit__large_file_faults(store: ObjectStore, tmp_path, monkeypatch):
+    monkeypatch.setattr("dino_assets.store.commits.parts.FILE_CHUNK_BYTES", 64)
+    file = local_file(tmp_path)
+    new = undisturbed(store, lambda s: full_draft(s, file))
+    for when in ("before", "after"):
+        strike = Strike(0, fail, verbs=("put_chunks",))
+        faulty = WatchedStore(store, **{when: strike})
+        with pytest.raises(StoreUnavailableError):
+            commit(faulty, full_draft(faulty, file))
+        assert snapshot(store) is None
+        commit(store, full_draft(store, file))
+        assert snapshot(store) == new
+        wipe(store)
+
+
+def flip(store: ObjectStore, key: str, at: int) -> None:
+    data = bytearray(store.get(key))
+    data[at] ^= 1
+    store.put(key, bytes(data))
+
+
+def committed_keys(store: ObjectStore) -> list[str]:
+    parts = [part.key for part in read_manifest(store, OUTPUT).parts]
+    return [*parts, manifest_key(OUTPUT), receipt_key(OUTPUT, "shard-1")]
+
+
+def test_flipped_byte__in_every_object(store: ObjectStore, tmp_path):
+    file = local_file(tmp_path)
+    commit(store, full_draft(store, file))
+    whole = snapshot(store)
+    assert list(verify(store)) == []
+    for key in committed_keys(store):
+        size = store.head(key).bytes
+        flip(store, key, size // 2)
+        faults = list(verify(store))
+        assert {(fault.store, fault.key) for fault in faults} == {(store.url, key)}
+        assert all(key in str(fault) and store.url in str(fault) for fault in faults)
+        if key.startswith("manifests"):
+            with pytest.raises(CorruptObjectError, match=f"'{key}' in store"):
+                read_manifest(store, OUTPUT)
+        elif key.startswith("parts"):
+            part = next(part for part in read_manifest(store, OUTPUT).parts if part.key == key)
+            with pytest.raises(CorruptObjectError, match=f"'{key}' in store"):
+                read_part(store, part)
+        else:
+            assert find_receipt(store, OUTPUT, "shard-1") is None
+        assert {fault.key for fault in verify(store, should_repair=True)} == {key}
+        commit(store, full_draft(store, file))
+        assert snapshot(store) == whole
+        if key.startswith("receipts"):
+            # The output needs no receipt; a new run would write it again.
+            wipe(store)
+            commit(store, full_draft(store, file))
+        assert list(verify(store)) == []
+
+
+def test_flipped_byte__anywhere_in_a_manifest_or_receipt(local_store: ObjectStore, tmp_path):
+    commit(local_store, full_draft(local_store, local_file(tmp_path)))
+    for key, parse in (
+        (manifest_key(OUTPUT), parse_manifest),
+        (receipt_key(OUTPUT, "shard-1"), parse_receipt),
+    ):
+        whole = local_store.get(key)
+        parse(whole, store="store", key=key)
+        for at, bit in itertools.product(range(len(whole)), (1, 7, 128)):
+            # 7 turns a line break into a carriage return: white space to JSON, not to us.
+            altered = whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :]
+            with pytest.raises(CorruptObjectError, match=f"'{key}' in store 'store' is not what"):
+                parse(altered, store="store", key=key)
+
+
+def test_flipped_byte__without_repair_the_shard_is_made_again(store: ObjectStore, tmp_path):
+    file = local_file(tmp_path)
+    commit(store, full_draft(store, file))
+    whole = snapshot(store)
+    # The writer was killed before its manifest; then a byte of a shard's part went bad.
+    store.delete(manifest_key(OUTPUT))
+    receipt = find_receipt(store, OUTPUT, "shard-1")
+    flip(store, receipt.parts[0].key, 10)
+    commit(store, full_draft(store, file))
+    assert snapshot(store) == whole
+
+
+def test_verify__repair_spares_what_a_writer_replaced_meanwhile(store: ObjectStore):
+    commit(store, rows_draft([1, 2, 3]))
+    whole = snapshot(store)
+    part = read_manifest(store, OUTPUT).parts[0]
+    flip(store, part.key, 10)
+
+    def heal(verb: str, key: str) -> None:
+        # Between the verdict and the repair another run makes the output anew, differently.
+        if verb == "head" and key == manifest_key(OUTPUT):
+            commit(store, rows_draft([1, 2, 4], version="2"))
+
+    faults = list(verify(WatchedStore(store, before=heal), should_repair=True))
+    assert [fault.key for fault in faults] == [part.key]
+    assert read_manifest(store, OUTPUT).recipe.code_version == "2"
+    assert snapshot(store) != whole
+    assert list(verify(store)) == []
+
+
+def test_verify__a_missing_part_is_named_once_per_output(store: ObjectStore):
+    other = OutputId("things", "flight-1", "space2")
+    commit(store, rows_draft([1, 2], output=other))
+    commit(store, rows_draft([1, 2]))
+    # The space stands in the parts' metadata, so the two outputs share nothing.
+    key = read_manifest(store, OUTPUT).parts[0].key
+    store.delete(key)
+    assert [fault.key for fault in verify(store)] == [key]
+    assert "is gone from store" in str(next(verify(store, should_repair=True)))
+    assert snapshot(store) is None
+    assert snapshot(store, other) is not None
+
+
+class Losing(WatchedStore):
+    """A store in which something else deletes each table part that is put."""
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        super().put(key, data, if_absent=if_absent)
+        if key.startswith("manifests"):
+            self.inner.delete(next(self.inner.list("parts")).key)
+
+
+def test_commit__parts_that_keep_vanishing(store: ObjectStore):
+    with pytest.raises(StoreUnavailableError, match="things/flight-1@space1: parts vanish"):
+        commit(Losing(store), rows_draft([1, 2, 3]))
+    assert snapshot(store) is None
+    commit(store, rows_draft([1, 2, 3]))
+    assert snapshot(store) is not None
+
+
+@pytest.mark.parametrize("differ", [False, True])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_commit__two_writers_at_once(
+    swept_store: ObjectStore, tmp_path, differ: bool, conditional: bool
+):
+    store = swept_store
+    file = local_file(tmp_path)
+    versions = ("1", "2") if differ else ("1", "1")
+    wanted = [undisturbed(store, lambda s, v=v: full_draft(s, file, version=v)) for v in versions]
+    for n in range(6):
+        wipe(store)
+        # The writers meet at their n-th write, whatever the scheduler does before and after.
+        gate = threading.Barrier(2)
+
+        def meet(verb: str, key: str, gate=gate) -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                gate.wait(20)
+
+        def write(version: str, n=n, meet=meet, gate=gate) -> None:
+            kind = ConditionalStore if conditional else WatchedStore
+            meeting = kind(store, before=Strike(n, meet, verbs=("put", "put_chunks")))
+            commit(meeting, full_draft(meeting, file, version=version))
+            gate.abort()  # it may have found the other's receipt, and had less to write
+
+        writers = [threading.Thread(target=write, args=(version,)) for version in versions]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert snapshot(store) in wanted
+        assert collect(store).parts == []
+
+
+class ConditionalStore(WatchedStore):
+    """Puts parts with create-if-absent first, as a server with conditional PUT would let one do."""
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        try:
+            super().put(key, data, if_absent=key.startswith("parts"))
+        except FileExistsError:
+            assert self.inner.get(key) == data

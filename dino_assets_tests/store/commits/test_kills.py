@@ -1,0 +1,150 @@
+"""Real processes, really killed: an output is absent or complete, and a re-run completes it."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.commits.manifests import list_manifests, parse_manifest
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.upkeep.collecting import collect
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.conftest import s3_settings
+from dino_assets_tests.worlds.outputs import (
+    OUTPUT,
+    full_draft,
+    local_file,
+    rows_draft,
+    snapshot,
+    wipe,
+)
+
+pytestmark = pytest.mark.usefixtures("two_rows_per_part")
+OLD = timedelta(days=1)
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageSettings:
+    """A store that two processes can open."""
+    if request.param == "local":
+        return StorageSettings(url="store", root=tmp_path)
+    return s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path)
+
+
+@contextlib.contextmanager
+def writer(settings: StorageSettings, **order: object) -> Iterator["subprocess.Popen[str]"]:
+    order["settings"] = asdict(settings) | {"root": str(settings.root)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dino_assets_tests.worlds.writer_process", json.dumps(order)],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("when", "chunk"),
+    [("before", 64), ("after", 64), pytest.param("after", 2**20, marks=pytest.mark.slow)],
+)
+def test_commit__killed_at_every_write(settings, tmp_path, when: str, chunk: int):
+    store = open_store(settings)
+    file = local_file(tmp_path)
+    commit(store, full_draft(store, file))
+    whole = snapshot(store)
+    wipe(store)
+    for n in itertools.count():
+        with writer(settings, do="commit", file=str(file.path), n=n, when=when, chunk=chunk) as w:
+            code = w.wait(60)
+        found = snapshot(store)
+        assert found in (None, whole)
+        if code == 0:
+            assert found == whole
+            break
+        assert code == -9
+        assert (found == whole) == ((n, when) == (6, "after"))
+        commit(store, full_draft(store, file))
+        assert snapshot(store) == whole
+        assert list(verify(store)) == []
+        wipe(store)
+    # 4 table parts, the receipt, the file, the manifest.
+    assert n == 7
+
+
+def names_lie(store: ObjectStore) -> list[str]:
+    """Keys whose object is not the content that the key promises."""
+    return [
+        info.key
+        for info in store.list("parts")
+        if hashlib.sha256(store.get(info.key)).hexdigest() not in info.key
+    ]
+
+
+def test_put__killed_in_the_middle(settings):
+    store = open_store(settings)
+    size = (16 if store.folder else 6) * 2**20
+    half_written: list[Path] = []
+    for n in range(64):  # until a kill lands inside a put, which the first few do nearly always
+        if n >= 8 and (half_written or not store.folder):
+            break
+        with writer(settings, do="put", size=size) as process:
+            for _ in range(n % 8 + 1):
+                process.stdout.readline()
+            time.sleep(0.001 * (n % 16))
+            process.kill()
+            process.wait()
+        assert list(store.list("parts"))
+        assert {info.bytes for info in store.list("parts")} == {size}
+        assert names_lie(store) == []
+        found = store.folder.rglob("*#*") if store.folder else ()
+        half_written = [path for path in found if path.is_file()]
+    if store.folder:
+        assert half_written, "no kill hit a put: this test has shown nothing"
+        swept = collect(store, min_age=-OLD).staging
+        assert sorted(swept) == sorted(path.name for path in half_written)
+        assert not any(path.exists() for path in half_written)
+
+
+@pytest.mark.parametrize("versions", [("1", "1"), ("1", "2")])
+def test_commit__two_processes_at_once(settings, tmp_path, versions):
+    store = open_store(settings)
+    gate = tmp_path / "gate"
+    wanted = [None]
+    for version in versions:
+        wipe(store)
+        commit(store, rows_draft([1, 2, int(version)], version=version))
+        wanted.append(snapshot(store))
+    wipe(store)
+    orders = [{"do": "turns", "gate": str(gate), "times": 12} for _ in versions]
+    with (
+        writer(settings, **orders[0], versions=versions) as first,
+        writer(settings, **orders[1], versions=versions[::-1]) as second,
+    ):
+        gate.touch()
+        while first.poll() is None or second.poll() is None:
+            assert snapshot(store) in wanted
+        assert (first.returncode, second.returncode) == (0, 0)
+    assert snapshot(store) in wanted[1:]
+    assert len(list_manifests(store, "things", "space1")) == 13
+    assert list(verify(store)) == []
+    one = snapshot(store, replace(OUTPUT, drop="flight-2"))
+    assert [
+        parse_manifest(one[key], store="", key=key).rows for key in one if "manifests" in key
+    ] == [3]
+    assert collect(store).parts == []

@@ -1,0 +1,325 @@
+import hashlib
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dino_assets.errors import CommitRefusedError, CorruptObjectError, NotCommittedError
+from dino_assets.store.commits.manifests import (
+    content_hash,
+    find_manifest,
+    list_manifests,
+    manifest_key,
+    read_manifest,
+    read_manifests,
+)
+from dino_assets.store.commits.parts import put_part, read_part, verify_part
+from dino_assets.store.commits.protocol import Draft, Facts, OutputId, Part, Receipt, Recipe
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.receipts import find_receipt, receipt_key, write_receipt
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.worlds.outputs import (
+    FILE_BYTES,
+    OUTPUT,
+    SCHEMA,
+    batch,
+    full_draft,
+    local_file,
+    rows_draft,
+    snapshot,
+    wipe,
+)
+from dino_assets_tests.worlds.store_doubles import WatchedStore
+
+
+@pytest.mark.usefixtures("two_rows_per_part")
+def test_commit__round_trip(store: ObjectStore, tmp_path):
+    done = commit(store, full_draft(store, local_file(tmp_path)))
+    assert not done.was_reused
+    assert done.manifest == read_manifest(store, OUTPUT) == find_manifest(store, OUTPUT)
+    # [1, 2] is full before the shard is announced; 3 waits for 4.
+    assert [(part.rows, part.name) for part in done.manifest.parts] == [
+        (2, None),
+        (2, None),
+        (0, "weights.bin"),
+        (2, None),
+        (1, None),
+    ]
+    assert done.manifest.rows == 7
+    assert done.manifest.facts == {"seen": 7}
+    assert done.manifest.recipe.inputs == {"drop": "f00d"}
+    assert store.get(done.manifest.parts[2].key) == FILE_BYTES
+    table = open_table(store, "things", space="space1").read("flight-1")
+    assert table["n"].to_pylist() == [1, 2, 90, 91, 3, 4, 10]
+
+
+@pytest.mark.usefixtures("two_rows_per_part")
+def test_commit__replay_gives_the_same_bytes(store: ObjectStore, tmp_path):
+    file = local_file(tmp_path)
+    commit(store, full_draft(store, file))
+    first = snapshot(store)
+    wipe(store)
+    commit(store, full_draft(store, file))
+    assert snapshot(store) == first
+
+
+def test_commit__reuses_an_equal_recipe(store: ObjectStore):
+    done = commit(store, rows_draft([1, 2], sizes=(1, 2), nested={2: "a", 10: "b"}))
+    calls = []
+    draft = rows_draft([9], sizes=[1, 2], nested={10: "b", 2: "a"})
+    again = commit(store, replace(draft, produce=lambda: calls.append(1)))
+    assert again.was_reused
+    assert not calls
+    assert again.manifest == done.manifest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"code_version": "2"},
+        {"config": {"side": 224}},
+        {"inputs": {"drop": "beef"}},
+        {"inputs": {"drop": "f00d", "more": "x"}},
+    ],
+)
+def test_commit__recomputes_when_the_recipe_changed(store: ObjectStore, change: dict):
+    commit(store, rows_draft([1, 2]))
+    draft = rows_draft([7])
+    done = commit(store, replace(draft, recipe=replace(draft.recipe, **change)))
+    assert not done.was_reused
+    assert open_table(store, "things", space="space1").read("flight-1")["n"].to_pylist() == [7]
+
+
+def test_commit__makes_again_what_lost_a_part(store: ObjectStore):
+    done = commit(store, rows_draft([1, 2]))
+    whole = snapshot(store)
+    store.delete(done.manifest.parts[0].key)
+    assert not commit(store, rows_draft([1, 2])).was_reused
+    assert snapshot(store) == whole
+    store.put(done.manifest.parts[0].key, b"truncated")
+    assert not commit(store, rows_draft([1, 2])).was_reused
+    assert snapshot(store) == whole
+
+
+def refusing(*items: object, output: OutputId = OUTPUT, error: Exception | None = None) -> Draft:
+    def produce():
+        yield from items
+        raise error or CommitRefusedError("3 of 4 photographs are broken")
+
+    return Draft(Recipe(output, "2"), produce, SCHEMA)
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("the GPU fell off"), KeyboardInterrupt()])
+@pytest.mark.usefixtures("two_rows_per_part")
+def test_commit__refusal_leaves_all_as_it_was(store: ObjectStore, tmp_path, error):
+    draft = refusing(batch([1, 2, 3]), local_file(tmp_path), Facts({"a": 1}), error=error)
+    kind = type(error) if error else CommitRefusedError
+    with pytest.raises(kind):
+        commit(store, draft)
+    assert snapshot(store) is None
+    assert list(store.list("manifests")) == []
+    commit(store, rows_draft([1, 2]))
+    before = snapshot(store)
+    with pytest.raises(kind):
+        commit(store, draft)
+    assert snapshot(store) == before
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ([Facts({"share": float("nan")})], "its facts cannot be written as JSON"),
+        ([Facts({"count": np.int64(3)})], "its facts cannot be written as JSON"),
+        ([Part("parts/things/flight-1/abc.parquet", "abc", 3, 1)], "was announced but is not in"),
+    ],
+)
+def test_commit__refuses(store: ObjectStore, items: list, says: str):
+    with pytest.raises(CommitRefusedError, match=says):
+        commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter(items), SCHEMA))
+    assert list(store.list()) == []
+
+
+def test_commit__refuses_a_recipe_before_it_produces(store: ObjectStore):
+    draft = Draft(Recipe(OUTPUT, "1", {"rng": object()}), lambda: pytest.fail("produced"), SCHEMA)
+    with pytest.raises(CommitRefusedError, match="its recipe cannot be written as JSON"):
+        commit(store, draft)
+
+
+def test_commit__refuses_rows_without_a_schema(store: ObjectStore):
+    with pytest.raises(CommitRefusedError, match="2 rows without a schema"):
+        commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([batch([1, 2])])))
+    assert list(store.list("manifests")) == []
+
+
+def test_commit__batch_of_another_schema_commits_nothing(store: ObjectStore):
+    odd = pa.record_batch({"id": ["a"], "n": ["not a number"]})
+    with pytest.raises(pa.ArrowInvalid, match="different"):
+        commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([batch([1]), odd]), SCHEMA))
+    assert list(store.list("manifests")) == []
+
+
+@pytest.mark.parametrize("chunk", [8, 32 * 2**20])
+def test_commit__file_that_changed_never_reaches_its_key(
+    store: ObjectStore, tmp_path, monkeypatch, chunk: int
+):
+    monkeypatch.setattr("dino_assets.store.commits.parts.FILE_CHUNK_BYTES", chunk)
+    file = local_file(tmp_path)
+    draft = Draft(Recipe(OUTPUT, "1"), lambda: iter([file]))
+    commit(store, draft)
+    before = snapshot(store)
+    assert FILE_BYTES in before.values()
+    again = replace(draft, recipe=Recipe(OUTPUT, "2"))
+    for content in (FILE_BYTES[:-1] + b"!", FILE_BYTES[:-1], FILE_BYTES + b"!"):
+        file.path.write_bytes(content)
+        with pytest.raises(CommitRefusedError, match=r"'weights\.bin' changed while"):
+            commit(store, again)
+        # The old output has a part of that name: it must still be the old bytes.
+        assert snapshot(store) == before
+    file.path.unlink()
+    with pytest.raises(CommitRefusedError, match=r"'weights\.bin' vanished") as caught:
+        commit(store, again)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_commit__file_described_wrongly(store: ObjectStore, tmp_path):
+    file = replace(local_file(tmp_path), bytes=3)
+    with pytest.raises(CommitRefusedError, match="changed while"):
+        commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([file])))
+    assert list(store.list()) == []
+
+
+def test_manifest__no_time_host_or_folder(local_store: ObjectStore, tmp_path):
+    commit(local_store, full_draft(local_store, local_file(tmp_path)))
+    body = json.loads(local_store.get(manifest_key(OUTPUT)))
+    assert sorted(body) == [
+        "asset", "bytes", "code_version", "config", "drop", "facts", "format", "inputs", "parts",
+        "rows", "sha256", "space",
+    ]  # fmt: skip
+    assert str(tmp_path) not in json.dumps(body)
+
+
+def test_read_manifest__not_made(store: ObjectStore):
+    with pytest.raises(
+        NotCommittedError, match=r"things/flight-1@space1 is not in store '.+'\. Mat"
+    ):
+        read_manifest(store, OUTPUT)
+    assert find_manifest(store, OUTPUT) is None
+
+
+def test_read_manifest__of_another_output(store: ObjectStore):
+    commit(store, rows_draft([1, 2]))
+    other = replace(OUTPUT, drop="flight-2")
+    store.put(manifest_key(other), store.get(manifest_key(OUTPUT)))
+    with pytest.raises(CorruptObjectError, match="it is the manifest of things/flight-1@space1"):
+        read_manifest(store, other)
+
+
+def test_list_manifests__sorted_by_drop_and_only_ours(store: ObjectStore):
+    for drop in ("a-1", "a", "a.b", "B"):
+        commit(store, rows_draft([1], output=OutputId("things", drop)))
+    commit(store, rows_draft([1], output=OutputId("things", "other", "space1")))
+    store.put("manifests/things/_/Thumbs.db", b"a file manager was here")
+    found = [manifest.recipe.output.drop for manifest in list_manifests(store, "things")]
+    assert found == ["B", "a", "a-1", "a.b"]
+
+
+def test_read_manifests__those_deleted_meanwhile_are_left_out(store: ObjectStore):
+    commit(store, rows_draft([1]))
+    keys = [manifest_key(replace(OUTPUT, drop="gone")), manifest_key(OUTPUT)]
+    assert [m.recipe.output for m in read_manifests(store, keys)] == [OUTPUT]
+    assert read_manifests(store, []) == []
+
+
+def test_read_manifests__the_first_error_ends_the_reading():
+    inner = ObjectStore.in_memory()
+    asked = []
+    before_error = threading.Event()
+
+    def watch(verb: str, key: str) -> None:
+        asked.append(key)
+        if key == "bad":
+            before_error.set()
+        else:
+            before_error.wait(10)
+
+    inner.put("bad", b"{}")
+    keys = ["bad", *(f"missing/{n}" for n in range(2000))]
+    with pytest.raises(CorruptObjectError, match="'bad'"):
+        read_manifests(WatchedStore(inner, before=watch), keys)
+    assert len(asked) < len(keys)
+
+
+def test_read_part__gone_or_altered(store: ObjectStore):
+    part = put_part(store, OUTPUT, b"some bytes", rows=1)
+    assert read_part(store, part) == b"some bytes"
+    verify_part(store, part)
+    for damage in (b"some bytez", b"some byte", b""):
+        store.put(part.key, damage)
+        for read in (read_part, verify_part):
+            with pytest.raises(CorruptObjectError, match=r"has sha256 .+verify --repair") as caught:
+                read(store, part)
+            assert (caught.value.store, caught.value.key) == (store.url, part.key)
+    store.delete(part.key)
+    for read in (read_part, verify_part):
+        with pytest.raises(CorruptObjectError, match="is gone from store") as caught:
+            read(store, part)
+        assert (caught.value.store, caught.value.key) == (store.url, part.key)
+
+
+def test_verify_part__larger_than_a_range(store: ObjectStore, monkeypatch):
+    monkeypatch.setattr("dino_assets.store.commits.parts._RANGE_BYTES", 4)
+    for data in (b"", b"1234", b"12345", b"12345678"):
+        verify_part(store, put_part(store, OUTPUT, data, rows=1))
+
+
+def test_content_hash__tells_content_only(store: ObjectStore):
+    one = commit(store, rows_draft([1, 2])).manifest
+    same = commit(store, rows_draft([1, 2], version="2")).manifest
+    other = commit(store, rows_draft([1, 3], version="3")).manifest
+    assert content_hash(one) == content_hash(same) != content_hash(other)
+    # Whoever changes this makes every downstream output stale.
+    by_hand = hashlib.sha256(b'[["ab",2,null]]').hexdigest()
+    assert content_hash(replace(one, parts=(Part("k", "ab", 1, 2, None),))) == by_hand
+
+
+def test_receipt__round_trip(store: ObjectStore):
+    part = put_part(store, OUTPUT, b"some bytes", rows=1)
+    receipt = Receipt(OUTPUT, "shard-1", (part,), {"seen": 2})
+    assert find_receipt(store, OUTPUT, "shard-1") is None
+    write_receipt(store, receipt)
+    assert find_receipt(store, OUTPUT, "shard-1") == receipt
+    assert find_receipt(store, OUTPUT, "shard-2") is None
+    assert find_receipt(store, replace(OUTPUT, drop="flight-2"), "shard-1") is None
+
+
+@pytest.mark.parametrize("damage", [None, b"some bytez", b"some byte"])
+def test_find_receipt__whose_part_is_not_whole(store: ObjectStore, damage):
+    part = put_part(store, OUTPUT, b"some bytes", rows=1)
+    write_receipt(store, Receipt(OUTPUT, "shard-1", (part,)))
+    if damage is None:
+        store.delete(part.key)
+    else:
+        store.put(part.key, damage)
+    assert find_receipt(store, OUTPUT, "shard-1") is None
+
+
+def test_find_receipt__of_another_shard(store: ObjectStore):
+    part = put_part(store, OUTPUT, b"some bytes", rows=1)
+    write_receipt(store, Receipt(OUTPUT, "shard-1", (part,)))
+    store.put(receipt_key(OUTPUT, "shard-2"), store.get(receipt_key(OUTPUT, "shard-1")))
+    assert find_receipt(store, OUTPUT, "shard-2") is None
+
+
+def test_commit__empty_file_beside_an_empty_table(store: ObjectStore, tmp_path):
+    commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([local_file(tmp_path, b"")]), SCHEMA))
+    assert open_table(store, "things", space="space1").read("flight-1").schema.names == ["id", "n"]
+
+
+def test_local_file__names_with_no_suffix(store: ObjectStore, tmp_path):
+    file = replace(local_file(tmp_path), name="LICENSE")
+    done = commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([file])))
+    assert store.get(done.manifest.parts[0].key) == FILE_BYTES

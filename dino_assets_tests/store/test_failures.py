@@ -1,0 +1,254 @@
+"""Each error of the store: its class, what it names, and what it must never show."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import (
+    ConfigError,
+    ObjectNotFoundError,
+    StoreAccessError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store import backends
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets_tests.conftest import s3_settings
+from dino_assets_tests.worlds.answering import answer, answering
+from dino_assets_tests.worlds.outputs import full_draft, local_file
+from dino_assets_tests.worlds.servers import free_port
+
+ACCESS, SECRET, TOKEN = "TheAccessKey", "The/Secret+Key", "TheSessionToken"
+
+
+def everything_said(err: BaseException) -> str:
+    """All text that a log of this error could hold, suppressed contexts included."""
+    said, chain = "", err
+    while chain is not None:
+        said += "".join(traceback.format_exception_only(chain)) + repr(chain) + repr(vars(chain))
+        chain = chain.__cause__ or chain.__context__
+    return said + "".join(traceback.format_exception(err))
+
+
+def calls(store: ObjectStore, key: str = "some/key"):
+    """Every operation, by name."""
+    return {
+        "put": lambda: store.put(key, b"x"),
+        "put_chunks": lambda: store.put_chunks(key, iter([b"x"])),
+        "get": lambda: store.get(key),
+        "get_range": lambda: store.get_range(key, start=0, length=1),
+        "head": lambda: store.head(key),
+        "list": lambda: list(store.list(key)),
+        "move": lambda: store.move(key, "other/key"),
+        "delete": lambda: store.delete(key),
+    }
+
+
+def s3_at(endpoint: str, url: str = "s3://some-bucket/pre") -> StorageSettings:
+    return StorageSettings(
+        url=url,
+        root=Path(),
+        endpoint=endpoint,
+        access_key=ACCESS,
+        secret_key=SECRET,
+        session_token=TOKEN,
+    )
+
+
+@pytest.fixture
+def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "MAX_RETRIES", 1)
+    monkeypatch.setattr(backends, "REQUEST_TIMEOUT_S", 1)
+
+
+def test_local__no_error_shows_the_folder(tmp_path):
+    root = tmp_path / "a folder ä 'quoted'"
+    root.mkdir()
+    store = open_store(StorageSettings(url="store", root=root))
+    store.put("file", b"x")
+    store.put("folder/file", b"x")
+    provoked = [
+        lambda: store.put("folder", b""),  # a directory
+        lambda: store.put("file/below", b""),  # below a file
+        lambda: store.put_chunks("file/below", iter([b""])),
+        lambda: store.put("file", b"", if_absent=True),
+        lambda: store.move("file", "file/below"),
+        lambda: store.get_range("file", start=9, length=1),
+        lambda: store.delete("folder"),
+        lambda: store.put("x" * 300, b""),
+        lambda: store.get("missing"),
+        lambda: store.get("a\0b"),
+        lambda: store.head("missing"),
+        lambda: store.move("missing", "x"),
+    ]
+    for provoke in provoked:
+        with pytest.raises((StoreError, ConfigError)) as caught:
+            provoke()
+        said = everything_said(caught.value)
+        assert str(tmp_path) not in said
+        assert "quoted" not in said
+        assert "'store'" in said
+    with pytest.raises(StoreError, match="put 'folder' in store 'store': Is a directory"):
+        store.put("folder", b"")
+
+
+def test_local__full_disk(small_disk: Path, tmp_path: Path):
+    store = open_store(StorageSettings(url="store", root=small_disk))
+    store.put("small", b"x")
+    for write in (
+        lambda: store.put("big/one", bytes(2 * 2**20)),
+        lambda: store.put_chunks("big/one", iter([bytes(2 * 2**20)])),
+    ):
+        with pytest.raises(StoreFullError, match=r"put 'big/one' in store 'store': no space") as e:
+            write()
+        assert str(small_disk) not in everything_said(e.value)
+        assert [info.key for info in store.list()] == ["small"]
+    with pytest.raises(StoreFullError):
+        commit(store, full_draft(store, local_file(tmp_path, bytes(2 * 2**20))))
+    assert [i.key for i in store.list("manifests")] == []
+
+
+def test_local__read_only_disk(small_disk: Path):
+    store = open_store(StorageSettings(url="store", root=small_disk))
+    store.put("some/key", b"x")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for verb in ("put", "put_chunks", "move", "delete"):
+        with pytest.raises(StoreAccessError, match=r"'some/key' in store 'store': access denied"):
+            calls(store)[verb]()
+    assert store.get("some/key") == b"x"
+
+
+def test_local__folder_of_somebody_else():
+    if os.geteuid() != 0:
+        pytest.skip("becoming somebody else needs root")
+    root = Path(tempfile.mkdtemp(prefix="somebody-"))
+    try:
+        root.chmod(0o755)
+        store = open_store(StorageSettings(url="store", root=root))
+        store.put("some/key", b"x")
+        (root / "store/some/key").chmod(0o600)
+        os.seteuid(65534)
+        try:
+            for verb in ("put", "put_chunks", "get", "get_range", "delete"):
+                with pytest.raises(
+                    StoreAccessError, match=r"access denied.+Permission denied"
+                ) as e:
+                    calls(store)[verb]()
+                assert str(root) not in everything_said(e.value)
+            with pytest.raises(StoreAccessError, match="not a folder that can be made"):
+                open_store(StorageSettings(url="other", root=root))
+        finally:
+            os.seteuid(0)
+    finally:
+        shutil.rmtree(root)
+
+
+def test_s3__no_such_bucket(s3_endpoint: str, tmp_path):
+    settings = replace(s3_settings(s3_endpoint, tmp_path), url="s3://not-there/pre")
+    for verb, call in calls(open_store(settings)).items():
+        if verb == "head":
+            continue  # an answer to HEAD has no body that could tell
+        with pytest.raises(
+            StoreError, match=r"store 's3://not-there/pre'.*bucket does not exist"
+        ) as e:
+            call()
+        assert not isinstance(e.value, ObjectNotFoundError), verb
+        assert e.value.store == "s3://not-there/pre"
+
+
+BODIES = {
+    403: f"<?xml version='1.0'?><Error><Code>SignatureDoesNotMatch</Code><Message>{SECRET}</Message>"
+    f"<AWSAccessKeyId>{ACCESS}</AWSAccessKeyId><Token-0>{TOKEN}</Token-0></Error>",
+    401: f"who is {ACCESS}, {SECRET}, {TOKEN}?",
+    400: f"<Error><Code>InvalidToken</Code><Token-0>{TOKEN} {SECRET} {ACCESS}</Token-0></Error>",
+    507: f"<Error><Code>XMinioStorageFull</Code>{TOKEN} {SECRET} {ACCESS}</Error>",
+    500: f"{TOKEN} {SECRET} {ACCESS}",
+    404: f"<html>{TOKEN} {SECRET} {ACCESS}</html>",
+}
+CLASSES = {
+    403: (StoreAccessError, "access denied.+403 Forbidden"),
+    401: (StoreAccessError, "access denied.+401 Unauthorized"),
+    400: (StoreError, "400 Bad Request"),
+    507: (StoreFullError, "no space left"),
+    500: (StoreUnavailableError, "does not answer as it should.+500 Internal Server Error"),
+    404: (StoreError, "404 Not Found|no such object"),
+}
+
+
+@pytest.mark.usefixtures("few_retries")
+@pytest.mark.parametrize("code", CLASSES)
+def test_s3__refusals(code: int):
+    with answering(lambda h, n: answer(h, code, BODIES[code].encode())) as server:
+        store = open_store(s3_at(server.endpoint))
+        for verb, call in calls(store).items():
+            if code == 404 and verb == "delete":
+                continue  # deleting what is not there is fine
+            kind, says = CLASSES[code]
+            with pytest.raises(kind, match=says) as caught:
+                call()
+            err = caught.value
+            assert err.store == "s3://some-bucket/pre"
+            assert err.key == "some/key"
+            assert "'some/key' in store 's3://some-bucket/pre'" in str(err)
+            said = everything_said(err)
+            assert not [secret for secret in (ACCESS, SECRET, TOKEN) if secret in said], verb
+        with pytest.raises(StoreError) as caught:
+            store.put("some/key", b"x")
+        # Whatever went wrong with a put, it is not that the object is missing.
+        assert not isinstance(caught.value, ObjectNotFoundError)
+        if code not in (404, 507):
+            with pytest.raises(StoreError, match="'s3://some-bucket/pre' cannot be made") as caught:
+                create_bucket(s3_at(server.endpoint))
+            said = everything_said(caught.value)
+            assert not [secret for secret in (ACCESS, SECRET, TOKEN) if secret in said]
+            assert isinstance(caught.value, StoreAccessError) == (code in (401, 403))
+
+
+@pytest.mark.usefixtures("few_retries")
+def test_s3__not_an_s3_server():
+    with answering(lambda h, n: answer(h, 200, f"<html><br>{SECRET}</html>".encode())) as server:
+        store = open_store(s3_at(server.endpoint))
+        with pytest.raises(StoreError, match=r"list 'a' in store .+invalid list") as caught:
+            list(store.list("a"))
+        assert SECRET not in everything_said(caught.value)
+
+
+@pytest.mark.usefixtures("few_retries")
+def test_s3__nobody_listens():
+    store = open_store(s3_at(f"http://127.0.0.1:{free_port()}"))
+    for call in calls(store).values():
+        with pytest.raises(StoreUnavailableError, match="Is it running, and is the endpoint") as e:
+            call()
+        assert not [
+            secret for secret in (ACCESS, SECRET, TOKEN) if secret in everything_said(e.value)
+        ]
+
+
+def test_azure__denied_without_the_signature():
+    with answering(lambda h, n: answer(h, 403, b"no: sv=1&sig=Azure%2FSecret")) as server:
+        fields = f"AccountName=acct;SharedAccessSignature=sv=1&sig=Azure%2FSecret;BlobEndpoint={server.endpoint}/acct"
+        store = open_store(
+            StorageSettings(url="az://photos/pre", root=Path(), azure_connection_string=fields)
+        )
+        for call in calls(store).values():
+            with pytest.raises(
+                StoreAccessError, match="store 'az://photos/pre': access denied"
+            ) as e:
+                call()
+            assert "Secret" not in everything_said(e.value)
+
+
+def test_repr__no_secrets(s3_endpoint: str):
+    settings = replace(s3_at(s3_endpoint), azure_connection_string="AccountKey=AzureSecret")
+    store = open_store(settings)
+    for shown in (repr(settings), repr(store), str(store)):
+        assert not [s for s in (ACCESS, SECRET, TOKEN, "AzureSecret") if s in shown]

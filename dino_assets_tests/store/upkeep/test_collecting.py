@@ -1,0 +1,389 @@
+"""Collection takes what nobody needs, and nothing else, whoever is writing beside it."""
+
+import contextlib
+import itertools
+import os
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from dino_assets.errors import CorruptObjectError, StoreUnavailableError
+from dino_assets.store.commits.manifests import find_manifest, manifest_key, read_manifest
+from dino_assets.store.commits.parts import put_part
+from dino_assets.store.commits.protocol import OutputId, Receipt
+from dino_assets.store.commits.receipts import find_receipt, receipt_key, write_receipt
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.store.upkeep.collecting import MIN_AGE, collect
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.worlds.outputs import (
+    OUTPUT,
+    full_draft,
+    local_file,
+    rows_draft,
+    snapshot,
+    wipe,
+)
+from dino_assets_tests.worlds.store_doubles import ClockedStore, Strike, WatchedStore, fail
+
+OLD = MIN_AGE + timedelta(hours=1)
+pytestmark = pytest.mark.usefixtures("two_rows_per_part")
+
+
+def keys(store: ObjectStore, prefix: str = "") -> list[str]:
+    return sorted(info.key for info in store.list(prefix))
+
+
+def test_collect__takes_old_unneeded_parts_only(store: ObjectStore):
+    clocked = ClockedStore(store)
+    needed = commit(clocked, rows_draft([1, 2, 3])).manifest
+    old = put_part(clocked, OUTPUT, b"nobody's", rows=1)
+    clocked.age(OLD)
+    young = put_part(clocked, OUTPUT, b"somebody's", rows=1)
+    whole = keys(store)
+
+    dry = collect(clocked, now=clocked.now, is_dry_run=True)
+    assert dry.parts == [old.key]
+    assert dry.bytes == len(b"nobody's")
+    assert dry.kept_parts == 3
+    assert keys(store) == whole
+
+    done = collect(clocked, now=clocked.now)
+    assert done == dry
+    assert keys(store, "parts") == sorted([young.key, *(part.key for part in needed.parts)])
+    assert keys(store, "collected") == []
+    assert collect(clocked, now=clocked.now).parts == []
+
+
+def test_collect__replaced_output(store: ObjectStore):
+    clocked = ClockedStore(store)
+    before = commit(clocked, rows_draft([1, 2])).manifest
+    after = commit(clocked, rows_draft([3, 4], version="2")).manifest
+    clocked.age(OLD)
+    assert collect(clocked, now=clocked.now).parts == [before.parts[0].key]
+    assert keys(store, "parts") == [after.parts[0].key]
+
+
+def test_collect__local_ages_by_the_disk(local_store: ObjectStore):
+    part = put_part(local_store, OUTPUT, b"nobody's", rows=1)
+    assert collect(local_store).parts == []
+    long_ago = time.time() - OLD.total_seconds()
+    os.utime(local_store.folder / part.key, (long_ago, long_ago))
+    assert collect(local_store).parts == [part.key]
+    assert keys(local_store) == []
+
+
+def test_collect__receipts_of_unfinished_drops_are_roots(store: ObjectStore):
+    clocked = ClockedStore(store)
+    part = put_part(clocked, OUTPUT, b"paid for", rows=1)
+    write_receipt(clocked, Receipt(OUTPUT, "s", (part,)))
+    clocked.age(100 * OLD)
+    done = collect(clocked, now=clocked.now)
+    assert (done.parts, done.receipts, done.kept_parts) == ([], [], 1)
+    assert find_receipt(store, OUTPUT, "s") is not None
+
+
+def test_collect__overtaken_receipts_go(store: ObjectStore, tmp_path):
+    clocked = ClockedStore(store)
+    commit(clocked, full_draft(clocked, local_file(tmp_path)))
+    key = receipt_key(OUTPUT, "shard-1")
+    assert collect(clocked, now=clocked.now).receipts == []
+    clocked.age(OLD)
+    whole = snapshot(store)
+    assert collect(clocked, now=clocked.now, is_dry_run=True).receipts == [key]
+    assert keys(store, "receipts") == [key]
+    done = collect(clocked, now=clocked.now)
+    assert (done.receipts, done.parts) == ([key], [])
+    assert keys(store, "receipts") == []
+    assert snapshot(store) == whole
+
+
+def test_collect__receipt_newer_than_the_manifest_stays(store: ObjectStore):
+    # The next version of an output was begun and never finished.
+    clocked = ClockedStore(store)
+    commit(clocked, rows_draft([1, 2]))
+    clocked.age(timedelta(seconds=5))
+    part = put_part(clocked, OUTPUT, b"paid for", rows=1)
+    write_receipt(clocked, Receipt(OUTPUT, "s", (part,)))
+    clocked.age(OLD)
+    done = collect(clocked, now=clocked.now)
+    assert (done.parts, done.receipts) == ([], [])
+
+
+def test_collect__receipt_written_again_meanwhile_stays(store: ObjectStore):
+    clocked = ClockedStore(store)
+    part = put_part(clocked, OUTPUT, b"some bytes", rows=1)
+    receipt = Receipt(OUTPUT, "s", (part,))
+    write_receipt(clocked, receipt)
+    commit(clocked, rows_draft([1, 2]))
+    clocked.age(OLD)
+
+    def write_again(verb: str, key: str) -> None:
+        put_part(clocked, OUTPUT, b"some bytes", rows=1)
+        write_receipt(clocked, receipt)
+
+    at = Strike(0, write_again, verbs=("move", "delete"))
+    done = collect(WatchedStore(clocked, before=at), now=clocked.now)
+    assert at.has_struck
+    assert (done.parts, done.receipts) == ([], [])
+    assert find_receipt(store, OUTPUT, "s") == receipt
+
+
+def test_collect__part_put_again_meanwhile_stays(store: ObjectStore):
+    # Its writer is far from its manifest; taking the part would cost it all that it did.
+    clocked = ClockedStore(store)
+    part = put_part(clocked, OUTPUT, b"some bytes", rows=1)
+    clocked.age(OLD)
+    again = Strike(0, lambda *_: clocked.put(part.key, b"some bytes"), verbs=("head",))
+    done = collect(WatchedStore(clocked, before=again), now=clocked.now)
+    assert again.has_struck
+    assert (done.parts, done.kept_parts) == ([], 1)
+    assert store.get(part.key) == b"some bytes"
+
+
+def test_find_receipt__renews_old_parts(store: ObjectStore, monkeypatch):
+    part = put_part(store, OUTPUT, b"some bytes", rows=1)
+    write_receipt(store, Receipt(OUTPUT, "s", (part,)))
+    puts: list[str] = []
+    watched = WatchedStore(store, before=lambda v, k: puts.append(k) if v == "put" else None)
+    find_receipt(watched, OUTPUT, "s")
+    assert puts == []
+    monkeypatch.setattr("dino_assets.store.commits.receipts.RENEW_AFTER", timedelta(days=-1))
+    find_receipt(watched, OUTPUT, "s")
+    assert puts == [part.key]
+
+
+@pytest.mark.parametrize("has_old", [False, True])
+@pytest.mark.parametrize("skew", [timedelta(0), OLD])
+def test_collect__at_every_call_of_a_writer(
+    swept_store: ObjectStore, tmp_path, skew, has_old: bool
+):
+    store = swept_store
+    # With skew the collector's clock runs a week ahead: even what is just being put looks old.
+    file = local_file(tmp_path)
+    clocked = ClockedStore(store)
+    for n in itertools.count():
+        wipe(clocked)
+        if has_old:
+            commit(clocked, full_draft(clocked, file))
+            old = snapshot(store)
+        commit(clocked, full_draft(clocked, file, version="2"))
+        new = snapshot(store)
+        # A killed writer's leavings: the very parts that the next one will put again.
+        clocked.delete(manifest_key(OUTPUT))
+        clocked.delete(receipt_key(OUTPUT, "shard-2"))
+        if has_old:
+            for key in old:
+                clocked.put(key, old[key])
+        clocked.age(OLD)
+
+        strike = Strike(n, lambda *_: collect(clocked, now=clocked.now + skew))
+        commit(WatchedStore(clocked, before=strike), full_draft(clocked, file, version="2"))
+        assert snapshot(store) == new
+        collect(clocked, now=clocked.now + skew)
+        assert snapshot(store) == new
+        if not strike.has_struck:
+            break
+    assert n >= 10
+
+
+@pytest.mark.parametrize("skew", [timedelta(0), OLD])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_collect__a_writer_at_every_call_of_it(swept_store: ObjectStore, tmp_path, skew, when: str):
+    store = swept_store
+    # Above all between the last look at a part and its going.
+    file = local_file(tmp_path)
+    clocked = ClockedStore(store)
+    for n in itertools.count():
+        wipe(clocked)
+        commit(clocked, full_draft(clocked, file))
+        whole = snapshot(store)
+        clocked.delete(manifest_key(OUTPUT))
+        clocked.delete(receipt_key(OUTPUT, "shard-1"))
+        clocked.age(OLD)
+
+        strike = Strike(n, lambda *_: commit(clocked, full_draft(clocked, file)))
+        collect(WatchedStore(clocked, **{when: strike}), now=clocked.now + skew)
+        if not strike.has_struck:
+            break
+        assert snapshot(store) == whole
+        assert keys(store, "collected") == []
+    assert n > 15
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_collect__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: str):
+    store = swept_store
+    file = local_file(tmp_path)
+    clocked = ClockedStore(store)
+    for n in itertools.count():
+        wipe(clocked)
+        commit(clocked, full_draft(clocked, file))
+        whole = snapshot(store)
+        put_part(clocked, OUTPUT, b"nobody's", rows=1)
+        put_part(clocked, OUTPUT, b"nobody's either", rows=1)
+        clocked.age(OLD)
+        strike = Strike(n, fail)
+        with contextlib.suppress(StoreUnavailableError):
+            collect(WatchedStore(clocked, **{when: strike}), now=clocked.now)
+        assert snapshot(store) == whole
+        collect(clocked, now=clocked.now)
+        assert keys(store) == sorted(whole)
+        if not strike.has_struck:
+            break
+    assert n > 15
+
+
+def test_collect__killed_after_a_move_is_undone_by_the_next(store: ObjectStore, tmp_path):
+    file = local_file(tmp_path)
+    clocked = ClockedStore(store)
+    commit(clocked, full_draft(clocked, file))
+    whole = snapshot(store)
+    manifest = clocked.get(manifest_key(OUTPUT))
+    clocked.delete(manifest_key(OUTPUT))
+    clocked.delete(receipt_key(OUTPUT, "shard-1"))
+    clocked.age(OLD)
+    with pytest.raises(StoreUnavailableError):
+        collect(WatchedStore(clocked, after=Strike(2, fail, verbs=("move",))), now=clocked.now)
+    assert len(keys(store, "collected")) == 3
+    # A writer's manifest lands although its parts are in the bin.
+    clocked.put(manifest_key(OUTPUT), manifest)
+    collect(clocked, now=clocked.now)
+    assert snapshot(store) == whole
+    assert keys(store, "collected") == []
+
+
+def test_collect__persisting_beside_a_writer(store: ObjectStore):
+    # A collector with a wrong clock that never stops: the writer gives up, and leaves nothing.
+    clocked = ClockedStore(store)
+
+    def always(verb: str, key: str) -> None:
+        collect(clocked, now=clocked.now + OLD)
+
+    with pytest.raises(StoreUnavailableError, match="parts vanish"):
+        commit(WatchedStore(clocked, before=always), rows_draft([1, 2, 3]))
+    assert snapshot(store) is None
+
+
+def test_collect__refuses_with_a_corrupt_manifest(store: ObjectStore):
+    clocked = ClockedStore(store)
+    commit(clocked, rows_draft([1, 2]))
+    commit(clocked, rows_draft([3, 4], output=replace(OUTPUT, drop="flight-2")))
+    put_part(clocked, OUTPUT, b"nobody's", rows=1)
+    clocked.age(OLD)
+    key = manifest_key(OUTPUT)
+    clocked.put(key, clocked.get(key)[:-1])
+    clocked.age(OLD)
+    whole = keys(store)
+    with pytest.raises(CorruptObjectError, match=f"'{key}' in store"):
+        collect(clocked, now=clocked.now)
+    assert keys(store) == whole
+
+
+def test_collect__leaves_corrupt_receipts_and_foreign_objects(store: ObjectStore):
+    clocked = ClockedStore(store)
+    for key in (
+        "receipts/things/_/flight-1/s.json",
+        "receipts/README",
+        "parts/things/_/README",
+        "parts/README",
+        "manifests/README",
+        "drops/flight-1.json",
+        "elsewhere/x",
+    ):
+        clocked.put(key, b"{}")
+    clocked.age(OLD)
+    whole = keys(store)
+    done = collect(clocked, now=clocked.now)
+    assert (done.parts, done.receipts) == ([], [])
+    assert keys(store) == whole
+
+
+def test_collect__staging_files_of_killed_writers(local_store: ObjectStore, tmp_path):
+    commit(local_store, rows_draft([1, 2], output=OutputId("things", "flight-1")))
+    whole = snapshot(local_store, OutputId("things", "flight-1"))
+    folder = local_store.folder
+    long_ago = time.time() - OLD.total_seconds()
+    swept = ["parts/things/flight-1/abc.parquet#1", "manifests/things/_/flight-1.json#12"]
+    foreign = ["parts/.DS_Store", "receipts/things/._s.json", "manifests/things/_/._flight-1.json"]
+    kept_old = ["parts/things/flight-1/abc#1x.parquet", "elsewhere/x#1", *foreign]
+    kept_young = ["parts/things/flight-1/abc.parquet#2", "receipts/things/_/a/b.json#1"]
+    for name in (*swept, *kept_old, *kept_young):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+        if name not in kept_young:
+            os.utime(path, (long_ago, long_ago))
+    dry = collect(local_store, is_dry_run=True)
+    assert sorted(dry.staging) == ["abc.parquet#1", "flight-1.json#12"]
+    assert all((folder / name).exists() for name in swept)
+    assert sorted(collect(local_store).staging) == sorted(dry.staging)
+    assert not any((folder / name).exists() for name in swept)
+    assert all((folder / name).exists() for name in (*kept_old, *kept_young))
+    assert snapshot(local_store, OutputId("things", "flight-1")) == whole
+
+
+def test_verify__a_record_loses_its_bad_part_only(store: ObjectStore, tmp_path):
+    file = local_file(tmp_path)
+    other = OutputId("others", "flight-1")
+    commit(store, full_draft(store, file))
+    commit(store, rows_draft([1, 2], output=other))
+    store.delete(receipt_key(OUTPUT, "shard-1"))
+    whole, manifest = snapshot(store), read_manifest(store, OUTPUT)
+    bad = manifest.parts[0].key
+    for key in (bad, read_manifest(store, other).parts[0].key):
+        store.put(key, b"something else")
+    faults = {fault.key: str(fault) for fault in verify(store, should_repair=False)}
+    assert not any("given up" in said for said in faults.values())
+    faults = {f.key: str(f) for f in verify(store, should_repair=True, records=("things",))}
+    assert faults[bad].endswith(
+        f"The part is given up and {manifest_key(OUTPUT)!r} kept, which is a record: run that output "
+        "again to have the part again."
+    )
+    assert read_manifest(store, OUTPUT) == manifest
+    assert bad not in keys(store, "parts")
+    assert find_manifest(store, other) is None
+    assert not commit(store, full_draft(store, file)).was_reused
+    assert snapshot(store) == whole
+    assert list(verify(store)) == []
+
+
+def test_verify__a_record_that_cannot_be_read_is_left(store: ObjectStore):
+    commit(store, rows_draft([1, 2]))
+    key = manifest_key(OUTPUT)
+    broken = store.get(key)[:-1]
+    store.put(key, broken)
+    (fault,) = verify(store, should_repair=True, records=("things",))
+    assert "so it was left: put it back from a backup" in str(fault)
+    assert store.get(key) == broken
+    (fault,) = verify(store, should_repair=True)
+    assert str(fault).endswith(f"Deleted {key!r}: run it again.")
+    assert keys(store, "manifests") == []
+
+
+def test_verify__spares_a_part_that_a_writer_has_put_again(store: ObjectStore):
+    commit(store, rows_draft([1, 2]))
+    whole = snapshot(store)
+    (part,) = read_manifest(store, OUTPUT).parts
+    for at in (1, 2, 3):  # head calls: the verdict's, then the repair's
+        store.put(part.key, b"something else")
+        heads = 0
+
+        def heal(verb: str, key: str, at: int = at) -> None:
+            nonlocal heads
+            heads += verb == "head"
+            if (verb, heads) == ("head", at + 1):
+                store.put(part.key, whole[part.key])
+
+        watched = WatchedStore(store, before=heal)
+        faults = list(verify(watched, should_repair=True, records=("things",)))
+        assert [fault.key for fault in faults] == [part.key]
+        assert "given up" not in str(faults[0])
+        assert snapshot(store) == whole
+
+
+def test_collect__empty_store(store: ObjectStore):
+    done = collect(store)
+    assert (done.parts, done.receipts, done.staging, done.bytes) == ([], [], [], 0)

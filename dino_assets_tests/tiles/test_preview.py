@@ -1,0 +1,57 @@
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dino_assets.errors import ConfigError, SourceError, UnusableImageError
+from dino_assets.tiles.preview import preview_tiles
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.worlds.inboxes import drone_photo, write_mosaic
+
+
+def test_preview_tiles__says_and_draws_the_grid(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
+    found = preview_tiles(tmp_path / "a.jpg", side_px=518)
+    assert found.sentence == "a.jpg, 2000 x 1100 px: 28 tiles of 518 px, 7 x 4, overlap 50%"
+    assert Image.open(io.BytesIO(found.picture)).format == "PNG"
+
+
+def test_preview_tiles__by_metres(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(drone_photo(size=(2000, 1500), altitude_m=50))
+    # A pixel is 50 × 6.17 / 3.61 / 2000 = 4.27 cm, 20 m are 468 px.
+    found = preview_tiles(tmp_path / "a.jpg", side_px=518, side_m=20)
+    assert "tiles of 468 px (20 m)" in found.sentence
+
+
+def test_preview_tiles__metres_without_a_height(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
+    found = preview_tiles(tmp_path / "a.jpg", side_px=518, side_m=20)
+    assert "28 tiles of 518 px, since its scale is not known" in found.sentence
+
+
+@pytest.mark.parametrize("size", [(1, 1), (640, 480), (3000, 20)])
+def test_preview_tiles__small_and_thin(tmp_path: Path, size: tuple[int, int]):
+    (tmp_path / "a.png").write_bytes(photo_bytes(*size, kind="PNG"))
+    assert preview_tiles(tmp_path / "a.png", side_px=518).picture
+
+
+def test_preview_tiles__refusals(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(UnusableImageError, match="not-an-image"):
+        preview_tiles(tmp_path / "a.jpg", side_px=518)
+    with pytest.raises(SourceError, match=r"cannot read .gone\.jpg."):
+        preview_tiles(tmp_path / "gone.jpg", side_px=518)
+    with pytest.raises(SourceError, match="there is no such folder"):
+        preview_tiles(tmp_path / "nowhere" / "gone.jpg", side_px=518)
+    with pytest.raises(ConfigError, match="overlap"):
+        preview_tiles(tmp_path / "a.jpg", side_px=518, overlap=1)
+
+
+def test_preview_tiles__what_the_asset_would_refuse(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
+    with pytest.raises(ConfigError, match="tile_px=500 is not a positive multiple"):
+        preview_tiles(tmp_path / "a.jpg", side_px=500, patch_px=14)
+    write_mosaic(tmp_path / "ortho.tif")
+    with pytest.raises(ConfigError, match=r"'ortho\.tif' is a mosaic: register it as a drop"):
+        preview_tiles(tmp_path / "ortho.tif", side_px=518)

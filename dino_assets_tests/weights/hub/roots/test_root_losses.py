@@ -1,0 +1,301 @@
+"""What must not be lost, or stand in the way, when folders of checkpoints are filled and exchanged."""
+
+import errno
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from huggingface_hub import snapshot_download
+
+from dino_assets.errors import (
+    CheckpointNotFoundError,
+    ChecksumError,
+    ConfigError,
+    LocalEntryNotFoundError,
+)
+from dino_assets.settings.environment import resolve_hub
+from dino_assets.store import folders
+from dino_assets.store.folders import publish_folder
+from dino_assets.weights.hub.filling import Watch
+from dino_assets.weights.hub.listings import RECORD, Listing, Record, read_record
+from dino_assets.weights.hub.locating import locate_directory
+from dino_assets.weights.hub.shelf import Shelf
+from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.versions import (
+    NAME,
+    REPO,
+    WEIGHTS,
+    contents,
+    fetch_into,
+    leftovers,
+    paths,
+    version,
+)
+
+# --- what somebody puts there ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_fill__what_comes_while_it_is_fetched_is_not_lost(hub, folder, is_there):
+    if is_there:
+        fetch_into(folder)
+        hub.add(REPO, version(2))
+
+    def put(done: int, total: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "head.pt").write_text("a day's work")
+
+    with pytest.raises(ConfigError, match=r"holds 'head.pt', which dino-assets did not fetch"):
+        fetch_into(folder, watch=Watch(put))
+    assert (folder / "head.pt").read_text() == "a day's work"
+    assert (folder / NAME).exists() == is_there
+
+
+def test_publish_folder__what_comes_at_the_last_moment_is_not_lost(tmp_path, monkeypatch):
+    """Between the last look and the exchange."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a").touch()
+    (tmp_path / "new").mkdir()
+    real = folders._exchange
+
+    def exchange(new: Path, folder: Path) -> bool:
+        (tmp_path / "old" / "mine").touch()
+        monkeypatch.setattr(folders, "_exchange", real)
+        return real(new, folder)
+
+    def check_old(old: Path) -> None:
+        if (old / "mine").exists():
+            raise ConfigError("mine")
+
+    monkeypatch.setattr(folders, "_exchange", exchange)
+    with pytest.raises(ConfigError):
+        publish_folder(tmp_path / "new", tmp_path / "old", check_old=check_old)
+    assert sorted(path.name for path in (tmp_path / "old").iterdir()) == ["a", "mine"]
+
+
+def test_fill__what_git_wants_there_is_taken_along(hub, folder):
+    folder.mkdir(parents=True)
+    (folder / ".gitkeep").touch()
+    (folder / ".gitignore").write_text("*")
+    fetch_into(folder)
+    assert (folder / ".gitignore").read_text() == "*"
+    assert (folder / ".gitkeep").exists()
+
+
+def test_fill__litter_is_no_hindrance(hub, folder):
+    fetch_into(folder)
+    for name in ("._model.safetensors", ".DS_Store", f".{RECORD}.0123", ".cache/huggingface/x"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("litter")
+    assert locate_directory("x", folder).commit
+    hub.add(REPO, version(2))
+    fetch_into(folder)
+    assert contents(folder) == version(2)
+
+
+def test_fill__somebodys_own_cache_is_no_litter(hub, folder):
+    fetch_into(folder)
+    (folder / ".cache" / "precious").mkdir(parents=True)
+    hub.add(REPO, version(2))
+    with pytest.raises(ConfigError, match=r"holds '.cache'"):
+        fetch_into(folder)
+    assert (folder / ".cache" / "precious").is_dir()
+
+
+def test_fill__an_edit_is_undone_aloud(hub, folder, caplog):
+    fetch_into(folder)
+    (folder / "config.json").write_text('{"mine": 1}')
+    fetch_into(folder)
+    assert contents(folder) == version(1)
+    assert "config.json is missing, or no longer what came; fetching it again" in caplog.text
+
+
+def test_locate_directory__weights_that_were_added(hub, folder):
+    fetch_into(folder)
+    (folder / "head.safetensors").write_bytes(b"x")
+    with pytest.raises(
+        ChecksumError, match=r"head\.safetensors is none of the files that came from"
+    ):
+        locate_directory("x", folder)
+
+
+# --- what a kill or a full disk leaves ------------------------------------------------------
+
+
+def test_find__a_folder_left_between_two_renames_comes_back(hub, folder, monkeypatch):
+    """Where two names cannot be exchanged."""
+    fetch_into(folder)
+    aside = folder.with_name(f".{folder.name}.fetching") / "making" / f"{'a' * 40}.replaced"
+    aside.parent.mkdir(parents=True)
+    folder.rename(aside)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fetch_into(folder)
+    assert contents(folder) == version(1)
+    assert leftovers(folder) == []
+
+
+def test_write_small__leaves_nothing_behind(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old")
+    full = OSError(errno.ENOSPC, "full")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+    with pytest.raises(OSError, match="full"):
+        folders.write_small(tmp_path / "a", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_bring__a_disk_that_may_not_be_written_but_has_it(hub, folder, monkeypatch, caplog):
+    commit = hub.repositories[REPO].branches["main"]
+    fetch_into(folder)
+    refused = OSError(errno.EROFS, "Read-only file system")
+    monkeypatch.setattr(
+        "dino_assets.weights.hub.roots.write_small", lambda *_: (_ for _ in ()).throw(refused)
+    )
+    fetch_into(folder, revision=commit)
+    assert "cannot note its commit (Read-only file system)" in caplog.text
+
+
+def test_find_checkpoint__their_cache_on_a_disk_that_may_not_be_written(
+    hub, tmp_path, monkeypatch, caplog
+):
+    """A cache that an image or a colleague brought: online as offline."""
+    home = tmp_path / "hf"
+    snapshot = Path(snapshot_download(REPO, cache_dir=home / "hub", endpoint=hub.endpoint))
+    refused = OSError(errno.EROFS, "Read-only file system")
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(refused))
+    assert find_checkpoint(REPO, root=tmp_path) == snapshot
+    assert find_checkpoint(REPO, root=tmp_path, revision=snapshot.name) == snapshot
+    assert "cannot note its commit" in caplog.text
+
+
+def test_remember__processes_of_one_number_do_not_meet(tmp_path, monkeypatch):
+    """Two containers, both of process 1, and one home."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    shelf = Shelf.of(REPO, resolve_hub(tmp_path))
+    failures: list[BaseException] = []
+
+    def remember() -> None:
+        for turn in range(60):
+            try:
+                shelf.remember(Record(Listing(REPO, f"{turn:040x}", ()), "main"))
+            except OSError as err:
+                failures.append(err)
+
+    threads = [threading.Thread(target=remember) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert not list((tmp_path / "hf").rglob(".*.*"))
+
+
+# --- what other caches have -----------------------------------------------------------------
+
+
+def test_fill__only_what_is_wanted_of_their_cache(hub, folder, tmp_path, monkeypatch):
+    hub.add(REPO, version(1) | {"pytorch_model.bin": b"pickle" * 999, "extra.txt": b"x"})
+    snapshot_download(REPO, cache_dir=tmp_path / "hf" / "hub", endpoint=hub.endpoint)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fetch_into(folder)
+    assert contents(folder) == version(1)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    hub.add(REPO, version(2))
+    fetch_into(folder)
+    assert contents(folder) == version(2)
+
+
+def test_fill__what_their_cache_lacks_is_fetched_when_the_hub_is_back(
+    hub, folder, tmp_path, monkeypatch
+):
+    commit = hub.repositories[REPO].branches["main"]
+    snapshot_download(
+        REPO,
+        cache_dir=tmp_path / "hf" / "hub",
+        endpoint=hub.endpoint,
+        ignore_patterns=["README.md"],
+    )
+    with monkeypatch.context() as offline:
+        offline.setenv("HF_HUB_OFFLINE", "1")
+        fetch_into(folder, revision=commit)
+    assert "README.md" not in contents(folder)
+    assert not read_record(folder / RECORD).is_listed
+    hub.asked.clear()
+    fetch_into(folder, revision=commit)
+    assert contents(folder) == version(1)
+    assert len(hub.asked) == 2  # the listing, and the card
+    hub.asked.clear()
+    fetch_into(folder, revision=commit)
+    assert paths(hub) == []
+
+
+def test_fill__a_shard_that_their_cache_lacks(hub, folder, tmp_path, monkeypatch):
+    names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    index = json.dumps({"weight_map": {"a": names[0], "b": names[1]}}).encode()
+    shards = {name: WEIGHTS[n:] for n, name in enumerate(names)}
+    hub.add("org/sharded", {"model.safetensors.index.json": index, **shards})
+    cache = tmp_path / "hf" / "hub"
+    snapshot_download(
+        "org/sharded", cache_dir=cache, endpoint=hub.endpoint, ignore_patterns=names[1:]
+    )
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(LocalEntryNotFoundError, match="HF_HUB_OFFLINE is set"):
+        fetch_into(folder, "org/sharded")
+    with pytest.raises(LocalEntryNotFoundError, match="HF_HUB_OFFLINE is set"):
+        find_checkpoint("org/sharded", root=tmp_path)
+
+
+def test_find_checkpoint__an_edit_in_our_cache_leaves_theirs_alone(hub, tmp_path):
+    cache = tmp_path / "hf" / "hub"
+    theirs = snapshot_download(
+        REPO, cache_dir=cache, endpoint=hub.endpoint, ignore_patterns=["README.md"]
+    )
+    mine = find_checkpoint(REPO, root=tmp_path)
+    assert mine != Path(theirs)
+    (mine / NAME).write_bytes(b"edited")
+    assert (Path(theirs) / NAME).read_bytes() == WEIGHTS
+
+
+# --- what is looked at before the weights come ----------------------------------------------
+
+
+def test_fill__a_glance_comes_before_the_weights(hub, folder):
+    fetch_into(folder)
+    hub.add(REPO, version(2) | {NAME: WEIGHTS[::-1]})
+    hub.asked.clear()
+
+    def refuse(new: Path) -> None:
+        assert sorted(path.name for path in new.iterdir()) == sorted(version(2).keys() - {NAME})
+        raise ConfigError("another family")
+
+    with pytest.raises(ConfigError, match="another family"):
+        fetch_into(folder, watch=Watch(glance=refuse))
+    assert hub.bodies(NAME) == []
+    assert contents(folder) == version(1)
+    assert leftovers(folder) == []
+
+
+def test_fill__a_mounted_folder_of_the_same_disk(hub, folder, tmp_path):
+    folder.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    bind = ["mount", "--bind", str(tmp_path / "elsewhere"), str(folder)]
+    if os.geteuid() != 0 or subprocess.run(bind, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        hub.asked.clear()
+        with pytest.raises(ConfigError, match="is where a disk is mounted"):
+            fetch_into(folder)
+        assert len(hub.asked) == 1
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_find_checkpoint__a_folder_in_one_that_is_closed_to_us(hub, folder, monkeypatch):
+    """As root nothing is closed, so the kernel's answer is made up."""
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(Path, "exists", lambda _: (_ for _ in ()).throw(refused))
+    with pytest.raises(CheckpointNotFoundError, match=rf"kept in '{folder}' \(Permission denied\)"):
+        fetch_into(folder)

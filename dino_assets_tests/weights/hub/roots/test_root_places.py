@@ -1,0 +1,174 @@
+"""A folder in which something stands already, or that is none."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import ConfigError, DiskFullError, LocalEntryNotFoundError
+from dino_assets.weights.hub.listings import RECORD, read_record
+from dino_assets.weights.hub.locating import locate_directory
+from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.versions import (
+    NAME,
+    REPO,
+    WEIGHTS,
+    contents,
+    fetch_into,
+    leftovers,
+    paths,
+    version,
+)
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_root__a_folder_that_was_there(hub, folder, is_empty):
+    folder.mkdir(parents=True)
+    if not is_empty:
+        (folder / ".gitattributes").write_text("*.safetensors filter=lfs")
+        (folder / ".cache" / "huggingface").mkdir(parents=True)
+    fetch_into(folder)
+    assert contents(folder) == version(1)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "model-1.safetensors", "photos"])
+@pytest.mark.parametrize("is_fetched", [True, False])
+def test_root__somebody_elses_file_is_not_lost(hub, folder, name, is_fetched):
+    if is_fetched:
+        fetch_into(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).mkdir() if name == "photos" else (folder / name).write_text("mine")
+    before = sorted(folder.rglob("*"))
+    hub.add(REPO, version(2))
+    with pytest.raises(ConfigError, match=rf"'{folder}' holds '{name}'.* left alone"):
+        fetch_into(folder)
+    assert sorted(folder.rglob("*")) == before
+    assert leftovers(folder) == []
+    assert [a for a in hub.asked if "only-2.json" in a.path] == []
+
+
+def test_root__somebody_elses_file_beside_a_whole_one_is_no_harm(hub, folder):
+    fetch_into(folder)
+    (folder / "notes.txt").write_text("mine")
+    fetch_into(folder)
+    assert contents(folder) == version(1) | {"notes.txt": b"mine"}
+
+
+def test_root__a_file(hub, folder):
+    folder.parent.mkdir()
+    folder.write_text("mine")
+    with pytest.raises(ConfigError, match=rf"'{folder}' is a file"):
+        fetch_into(folder)
+    assert folder.read_text() == "mine"
+    assert leftovers(folder) == []
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_root__the_folder_one_stands_in(hub, folder, monkeypatch, is_empty):
+    """Its inode would go with the exchange, and a shell would stand nowhere."""
+    if is_empty:
+        folder.mkdir(parents=True)
+    else:
+        fetch_into(folder)
+        hub.add(REPO, version(2))
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match="is where you stand"):
+        find_checkpoint(REPO, root=folder.parent, into=Path())
+    assert leftovers(folder) == []
+    assert contents(folder) == ({} if is_empty else version(1))
+
+
+def test_root__by_a_link(hub, folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    fetch_into(tmp_path / "link")
+    hub.add(REPO, version(2))
+    fetch_into(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert contents(folder) == version(2)
+
+
+def test_root__where_a_disk_is_mounted(hub, small_disk):
+    with pytest.raises(ConfigError, match=rf"'{small_disk}' is where a disk is mounted"):
+        fetch_into(small_disk)
+    assert list(small_disk.iterdir()) == []
+    fetch_into(small_disk / "teacher")
+    assert contents(small_disk / "teacher") == version(1)
+
+
+def test_root__a_small_disk_is_said_before_the_first_byte(hub, small_disk):
+    hub.add(REPO, version(1) | {NAME: WEIGHTS * 4})
+    with pytest.raises(DiskFullError, match=r"needs 1,200,\d+ more bytes, and only") as caught:
+        fetch_into(small_disk / "teacher")
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.needed_bytes > caught.value.free_bytes > 0
+    assert paths(hub) == [f"/api/models/{REPO}/revision/main"]
+    assert list(small_disk.iterdir()) == []
+
+
+def test_root__what_came_before_needs_no_room_again(hub, folder, monkeypatch):
+    hub.misbehave(NAME, "reset", after=100_000)
+    hub.misbehave(NAME, "503")
+    with pytest.raises(LocalEntryNotFoundError, match="goes on where it stopped"):
+        fetch_into(folder)
+    here = sum(path.stat().st_size for path in folder.parent.rglob("*.*") if path.is_file())
+    missing = sum(map(len, version(1).values())) - here
+    usage = shutil.disk_usage(folder.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=missing - 1))
+    with pytest.raises(DiskFullError, match=f"needs {missing:,} more bytes"):
+        fetch_into(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=missing))
+    fetch_into(folder)
+    assert contents(folder) == version(1)
+
+
+def test_root__a_disk_that_fills_up_keeps_the_old_one(hub, small_disk, monkeypatch):
+    fetch_into(small_disk / "teacher")
+    hub.add(REPO, version(2) | {NAME: WEIGHTS[::-1] * 4})
+    usage = shutil.disk_usage(small_disk)._replace(free=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DiskFullError, match="no space left"):
+        fetch_into(small_disk / "teacher")
+    assert contents(small_disk / "teacher") == version(1)
+    assert locate_directory("x", small_disk / "teacher").commit
+
+
+def test_root__a_checkpoint_of_unknown_origin_is_adopted_if_it_is_the_same(hub, folder):
+    folder.mkdir(parents=True)
+    for name, data in version(1).items():
+        (folder / name).write_bytes(data)
+    inode = (folder / NAME).stat().st_ino
+    fetch_into(folder)
+    assert read_record(folder / RECORD).listing.repo == REPO
+    assert paths(hub) == [f"/api/models/{REPO}/revision/main"]
+    assert (folder / NAME).stat().st_ino == inode
+    assert leftovers(folder) == []
+
+
+def test_root__a_checkpoint_of_unknown_origin_is_left_alone_if_it_differs(hub, folder):
+    folder.mkdir(parents=True)
+    mine = version(1) | {NAME: WEIGHTS[::-1]}
+    for name, data in mine.items():
+        (folder / name).write_bytes(data)
+    with pytest.raises(ConfigError, match=f"holds '{NAME}', which dino-assets did not fetch"):
+        fetch_into(folder)
+    assert contents(folder) == mine
+    assert not (folder / RECORD).exists()
+    assert leftovers(folder) == []
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/etc/hostname", "a/b"])
+def test_root__a_record_that_points_elsewhere_is_none(hub, folder, name):
+    fetch_into(folder)
+    (folder.parent / "elsewhere").write_text("mine")
+    said = json.loads((folder / RECORD).read_bytes())
+    said["files"].append({"name": name, "bytes": 4, "digest": "0" * 64})
+    said["files"].append({"name": "notes.txt", "bytes": 4, "digest": "0" * 64})
+    (folder / RECORD).write_text(json.dumps(said))
+    assert locate_directory("x", folder).commit is None
+    (folder / "notes.txt").write_text("mine")
+    hub.add(REPO, version(2))
+    with pytest.raises(ConfigError, match="left alone"):  # nothing that it says was fetched is lost
+        fetch_into(folder)
+    assert (folder.parent / "elsewhere").read_text() == "mine"

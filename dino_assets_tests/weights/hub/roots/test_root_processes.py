@@ -1,0 +1,144 @@
+"""A named folder between processes: killed at every step, and two at once."""
+
+import contextlib
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.weights.hub.listings import RECORD
+from dino_assets.weights.hub.locating import locate_directory
+from dino_assets_tests.conftest import REPOSITORY
+from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test
+from dino_assets_tests.worlds.published import damage
+
+REPO = "org/model"
+NAME = "model.safetensors"
+BIG = 20_000_000
+OLD = {NAME: np.random.default_rng(0).bytes(3_000_000), "config.json": b'{"version": 1}'}
+NEW = {NAME: np.random.default_rng(1).bytes(BIG), "config.json": b'{"version": 2}'}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with hub_for_test(monkeypatch, tmp_path) as server:
+        server.add(REPO, OLD)
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "teacher"
+
+
+@contextlib.contextmanager
+def fetching(folder: Path, **order: object) -> Iterator[subprocess.Popen]:
+    order = {"model": REPO, "root": str(folder.parent), "into": str(folder), **order}
+    module = "dino_assets_tests.worlds.root_process"
+    command = [sys.executable, "-m", module, json.dumps(order)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != RECORD}
+
+
+def storage(hub: HubServer) -> list[str | None]:
+    return [asked.range for asked in hub.bodies(NAME) if asked.host == "localhost"]
+
+
+def is_valid(folder: Path) -> bool:
+    return locate_directory("x", folder).bring() == folder
+
+
+@pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
+def test_root__killed_in_a_second_fetch(hub, folder, at):
+    find_checkpoint(REPO, root=folder.parent, into=folder)
+    hub.add(REPO, NEW)
+    with fetching(folder, die_at=at * BIG) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert contents(folder) == OLD
+    assert is_valid(folder)
+    parts = list((folder.parent / ".teacher.fetching" / "parts").glob("*.part"))
+    had = parts[0].stat().st_size if parts else 0
+    hub.asked.clear()
+    with fetching(folder) as process:
+        assert process.communicate(timeout=60)[0].strip() == str(folder)
+    assert contents(folder) == NEW
+    if 0 < had < BIG:
+        assert storage(hub) == [f"bytes={had}-"]
+    assert at in (0.0, 1.0) or had > 0
+    assert not (folder.parent / ".teacher.fetching").exists()
+
+
+def test_root__killed_before_the_exchange(hub, folder):
+    find_checkpoint(REPO, root=folder.parent, into=folder)
+    hub.add(REPO, NEW)
+    with fetching(folder, die_in="publish_folder") as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert contents(folder) == OLD
+    assert is_valid(folder)
+    hub.asked.clear()
+    find_checkpoint(REPO, root=folder.parent, into=folder)
+    assert contents(folder) == NEW
+    assert [asked.path for asked in hub.asked] == [f"/api/models/{REPO}/revision/main"]
+
+
+def test_root__killed_after_the_exchange(hub, folder):
+    find_checkpoint(REPO, root=folder.parent, into=folder)
+    hub.add(REPO, NEW)
+    with fetching(folder, die_in="rmtree") as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert contents(folder) == NEW
+    assert is_valid(folder)
+    find_checkpoint(REPO, root=folder.parent, into=folder)
+    assert contents(folder) == NEW
+    assert not (folder.parent / ".teacher.fetching").exists()  # else the old one stays for ever
+
+
+def test_root__killed_while_a_damaged_one_is_mended(hub, folder):
+    hub.add(REPO, NEW)
+    find_checkpoint(REPO, root=folder.parent, into=folder)
+    damage(folder / NAME, "truncated")
+    rotten = contents(folder)
+    with fetching(folder, die_at=BIG // 2) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert contents(folder) == rotten  # never half of the new one
+    find_checkpoint(REPO, root=folder.parent, into=folder)
+    assert contents(folder) == NEW
+
+
+def test_root__two_processes_fetch_once(hub, folder):
+    find_checkpoint(REPO, root=folder.parent, into=folder)
+    hub.add(REPO, NEW)
+    hub.asked.clear()
+    workplace = folder.parent / ".teacher.fetching"
+    workplace.mkdir()
+    with (workplace / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with fetching(folder) as first, fetching(folder) as second:
+            deadline = time.monotonic() + 60
+            while sum("/revision/" in asked.path for asked in hub.asked) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert storage(hub) == []
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            for process in (first, second):
+                assert process.communicate(timeout=60)[0].strip() == str(folder)
+                assert process.returncode == 0
+    assert storage(hub) == [None]
+    assert sum(asked.sent for asked in hub.bodies(NAME)) == BIG
+    assert contents(folder) == NEW
+    assert not workplace.exists()

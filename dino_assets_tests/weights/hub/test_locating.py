@@ -1,0 +1,509 @@
+"""Names, revisions, caches and refusals, against a server that the real client talks to."""
+
+import errno
+import logging
+import os
+import shutil
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import errors as theirs
+from huggingface_hub import snapshot_download
+
+from dino_assets.errors import (
+    AuthenticationError,
+    CheckpointNotFoundError,
+    ChecksumError,
+    ConfigError,
+    DiskFullError,
+    InvalidCheckpointError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from dino_assets.settings.environment import resolve_hub
+from dino_assets.weights.checkpoint import read_checkpoint
+from dino_assets.weights.hub.asking import request_headers
+from dino_assets.weights.hub.shelf import Shelf
+from dino_assets.weights.hub.transfer import Patience, Source
+from dino_assets_tests.worlds.finding import find_checkpoint
+
+REPO = "org/model"
+TOKEN = "hf_VerySecretToken"
+WEIGHTS = np.random.default_rng(0).bytes(300_000)
+FILES = {
+    "model.safetensors": WEIGHTS,
+    "config.json": b'{"hidden_size": 16}',
+    "README.md": b"---\nlicense: mit\n---\n",
+    "LICENSE": b"do what you like\n" * 100,
+    "pytorch_model.bin": b"pickle",
+    "onnx/model.onnx": b"another",
+    "onnx/config.json": b"{}",
+}
+PAPERS = ("License.md", "licence.txt", "LICENSE.rst", "NOTICE-Meta", "readme.md")
+KEPT = {"model.safetensors", "config.json", "README.md", "LICENSE"}
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def find(tmp_path: Path, waits: list[float]):
+    def call(model: str = REPO, **arguments: object) -> Path:
+        patience = Patience(
+            attempts=4, stall_s=20, sleep=waits.append, rng=np.random.default_rng(0)
+        )
+        return find_checkpoint(model, root=tmp_path, patience=patience, **arguments)
+
+    return call
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def small(files: dict[str, bytes] = FILES) -> dict[str, bytes]:
+    return {name: files[name] for name in KEPT}
+
+
+def test_find_checkpoint__only_what_is_wanted(hub, find):
+    commit = hub.add(REPO, FILES)
+    folder = find()
+    assert contents(folder) == small()
+    assert folder.name == commit
+    assert not any("onnx" in asked.path or "bin" in asked.path for asked in hub.asked)
+
+
+def test_find_checkpoint__papers_however_they_are_spelled(hub, find):
+    hub.add(REPO, FILES | dict.fromkeys(PAPERS, b"read me") | {".license": b"", "notes.md": b""})
+    assert contents(find()).keys() == KEPT | set(PAPERS)
+
+
+def test_find_checkpoint__the_server_speaks_the_hubs_protocol(hub, tmp_path):
+    hub.add(REPO, FILES)
+    folder = Path(snapshot_download(REPO, cache_dir=tmp_path / "c", endpoint=hub.endpoint))
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert (folder / "onnx" / "model.onnx").read_bytes() == b"another"
+
+
+def test_find_checkpoint__a_real_checkpoint_in_shards(hub, find, checkpoint_dir):
+    shards = {f"model-0000{n}-of-00002.safetensors": WEIGHTS[n:] for n in (1, 2)}
+    hub.add("org/sharded", {"model.safetensors.index.json": b"{}", **shards})
+    assert contents(find("org/sharded")).keys() == {"model.safetensors.index.json", *shards}
+    hub.add("org/real", {path.name: path for path in checkpoint_dir.iterdir()})
+    assert read_checkpoint(find("org/real"), model="org/real") == read_checkpoint(
+        checkpoint_dir, model="org/real"
+    )
+
+
+def test_find_checkpoint__requests_are_counted(hub, find, monkeypatch):
+    commit = hub.add(REPO, FILES)
+    folder = find()
+    hub.asked.clear()
+    assert find() == folder
+    assert [a.path for a in hub.asked] == [f"/api/models/{REPO}/revision/main"]
+    hub.asked.clear()
+    assert find(revision=commit) == folder
+    assert find(may_download=False) == folder
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert find() == find(revision="main") == find(revision=commit) == folder
+    assert hub.asked == []
+
+
+def test_find_checkpoint__pinned_from_the_start_is_never_resolved_again(hub, find):
+    commit = hub.add(REPO, FILES)
+    hub.add(REPO, {**FILES, "README.md": b"newer"})
+    assert contents(find(revision=commit)) == small()
+    hub.asked.clear()
+    find(revision=commit)
+    assert hub.asked == []
+
+
+def test_find_checkpoint__a_branch_moves_and_the_old_commit_stays(hub, find):
+    hub.add(REPO, FILES)
+    hub.add(REPO, FILES, branch="v2")
+    first = find()
+    moved = {**FILES, "model.safetensors": WEIGHTS[::-1]}
+    hub.add(REPO, moved)
+    second = find()
+    assert contents(first) == small()
+    assert contents(second) == small(moved)
+    assert find(may_download=False) == second
+    assert contents(find(revision="v2")) == small()
+
+
+def test_find_checkpoint__an_interrupted_refetch_leaves_the_old_one_current(hub, find):
+    hub.add(REPO, FILES)
+    first = find()
+    hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS[::-1]})
+    hub.misbehave("model.safetensors", "reset", times=99, after=1000)
+    for _ in range(2):
+        hub.faults["model.safetensors"][0].after = 0
+        with pytest.raises(LocalEntryNotFoundError, match="goes on where it stopped"):
+            find()
+        assert contents(first) == small()
+        assert find(may_download=False) == first
+    hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS[:-1]})  # it moves on meanwhile
+    hub.faults.clear()
+    latest = find()
+    assert contents(latest)["model.safetensors"] == WEIGHTS[:-1]
+    assert {path.name for path in latest.parent.iterdir()} == {first.name, latest.name}
+    assert not list(latest.parents[1].rglob("*.part"))
+
+
+def damage(path: Path, kind: str) -> None:
+    data = bytearray(path.read_bytes())
+    if kind == "flipped":
+        data[len(data) // 2] ^= 1
+    old = path.stat()
+    path.write_bytes(bytes(data[:-1] if kind == "truncated" else data))
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))  # as rot on the disk leaves it
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("kind", ["flipped", "truncated", "missing"])
+def test_find_checkpoint__damage_is_found_and_mended(hub, find, kind, name):
+    commit = hub.add(REPO, FILES)
+    folder = find()
+    (folder / name).unlink() if kind == "missing" else damage(folder / name, kind)
+    with pytest.raises(LocalEntryNotFoundError, match="in the Hub cache"):
+        find(may_download=False)
+    hub.asked.clear()
+    assert find(revision=commit) == folder
+    assert contents(folder) == small()
+    assert {a.path.rsplit("/")[-1] for a in hub.asked} == {name}  # nothing else, no listing
+
+
+def test_find_checkpoint__huggingface_hubs_own_cache_is_used_in_place(hub, find, tmp_path):
+    hub.add(REPO, FILES)
+    cache = tmp_path / "hf" / "hub"
+    snapshot = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
+    hub.asked.clear()
+    assert find(may_download=False) == snapshot  # in place, verified
+    assert hub.asked == []
+    assert find() == snapshot
+    assert [a.path for a in hub.asked] == [f"/api/models/{REPO}/revision/main"]
+    shutil.rmtree(cache)
+    assert contents(find()) == small()
+
+
+def test_find_checkpoint__a_rotten_file_in_huggingface_hubs_cache_is_not_used(hub, find, tmp_path):
+    hub.add(REPO, FILES)
+    cache = tmp_path / "hf" / "hub"
+    snapshot = Path(snapshot_download(REPO, cache_dir=cache, endpoint=hub.endpoint))
+    damage((snapshot / "model.safetensors").resolve(), "flipped")
+    with pytest.raises(LocalEntryNotFoundError):
+        find(may_download=False)
+    assert contents(find()) == small()
+    bodies = [a for a in hub.bodies("model.safetensors") if a.host == "localhost"]
+    assert len(bodies) == 2  # the library's, and ours
+
+
+def test_find_checkpoint__no_hidden_calls_of_the_library(hub, find, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(tmp_path / "agents"))
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None)
+    hub.add(REPO, FILES)
+    find()
+    assert [a.path for a in hub.asked if "agent" in a.path] == []
+
+
+@pytest.mark.parametrize("hides_listing", [True, False])
+@pytest.mark.parametrize(
+    ("token", "granted", "text"),
+    [
+        (None, [], "needs a token, and no token was sent"),
+        (TOKEN, None, "the token was rejected"),
+        (TOKEN, [], "the token is valid, but access is not granted"),
+    ],
+)
+def test_gated(hub, find, monkeypatch, caplog, hides_listing, token, granted, text):
+    hub.add(REPO, FILES, is_gated=True, hides_listing=hides_listing)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    if granted is not None and token:
+        hub.grant(token, *granted)
+    with pytest.raises(AuthenticationError, match=text) as caught:
+        find()
+    is_gated = "rejected" not in text
+    assert isinstance(caught.value, theirs.GatedRepoError if is_gated else theirs.HfHubHTTPError)
+    assert isinstance(caught.value, CheckpointNotFoundError)
+    assert not isinstance(caught.value, RepositoryNotFoundError)
+    assert hub.endpoint in str(caught.value)  # where to ask
+    assert caught.value.response.status_code in (401, 403)
+    assert "authorization" not in caught.value.response.request.headers
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert TOKEN not in shown
+
+
+def test_gated__the_right_token_opens_and_stays_at_the_hub(
+    hub, find, monkeypatch, caplog, tmp_path
+):
+    caplog.set_level(logging.DEBUG)
+    hub.add(REPO, FILES, is_gated=True)
+    hub.grant(TOKEN, REPO)
+    monkeypatch.setenv("HF_TOKEN", f" {TOKEN}\n")
+    hub.misbehave("model.safetensors", "reset", after=100_000)
+    hub.misbehave("model.safetensors", "expired")
+    folder = find()
+    assert contents(folder) == small()
+    assert {a.token for a in hub.asked if a.host == "127.0.0.1"} == {f"Bearer {TOKEN}"}
+    storage = [a for a in hub.asked if a.host == "localhost"]
+    assert len(storage) >= 3
+    assert not any(TOKEN in str(a.headers) for a in storage)
+    assert TOKEN not in caplog.text
+    settings = resolve_hub(tmp_path)
+    assert settings.token == TOKEN
+    assert TOKEN not in repr(settings) + repr(Source("", {"authorization": TOKEN}))
+    kept = [path for path in (tmp_path / "hf").rglob("*") if path.is_file()]
+    assert kept
+    assert not any(TOKEN.encode() in path.read_bytes() for path in kept)
+
+
+def test_find_checkpoint__a_renamed_repository_is_followed_with_the_token(hub, find, monkeypatch):
+    hub.add(REPO, FILES, is_gated=True)
+    hub.grant(TOKEN, REPO)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.moved["org/old-name"] = REPO
+    assert contents(find("org/old-name")) == small()
+    assert not [a for a in hub.asked if a.host == "localhost" and a.token]
+
+
+def test_find_checkpoint__a_home_that_cannot_be_written(hub, find):
+    hub.add(REPO, FILES)
+    Path(os.environ["HF_HOME"]).write_text("a file")
+    text = "cannot be kept where HF_HOME points"
+    with pytest.raises(CheckpointNotFoundError, match=text) as caught:
+        find()
+    assert os.environ["HF_HOME"] not in str(caught.value)
+
+
+def test_find_checkpoint__a_commit_that_cannot_be_noted(hub, find, monkeypatch, caplog):
+    hub.add(REPO, FILES)
+    folder = find()
+    monkeypatch.setattr("dino_assets.weights.hub.shelf._read", lambda _: "")
+    full = OSError(errno.ENOSPC, "full", "/some/where")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+    assert find() == folder
+    assert f"{REPO}: cannot note its commit (full)" in caplog.text
+    assert "/some/where" not in caplog.text
+
+
+def test_resolve_hub__as_the_library_reads_them(monkeypatch, tmp_path):
+    for name in ("TRANSFORMERS_OFFLINE", "HUGGING_FACE_HUB_TOKEN", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))  # the developer's may hold a token
+    found = resolve_hub(tmp_path)
+    assert (found.endpoint, found.token, found.is_offline) == (
+        "https://huggingface.co",
+        None,
+        False,
+    )
+    assert found.cache == found.home / "hub" == tmp_path / "me/.cache/huggingface/hub"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert resolve_hub(tmp_path).home == tmp_path / "xdg" / "huggingface"
+    (tmp_path / ".env").write_text(
+        f"HF_HOME={tmp_path}/own\nHF_TOKEN=hf_x\nHF_ENDPOINT=http://m/\n"
+    )
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "true")
+    found = resolve_hub(tmp_path)
+    assert (found.home, found.cache) == (tmp_path / "own", tmp_path / "elsewhere")
+    assert (found.endpoint, found.token, found.is_offline) == ("http://m", "hf_x", True)
+
+
+def test_token__that_cannot_be_one_is_not_quoted(hub, find, monkeypatch):
+    hub.add(REPO, FILES)
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\nä")
+    with pytest.raises(ConfigError, match="HF_TOKEN has characters") as caught:
+        find()
+    assert TOKEN not in str(caught.value)
+    monkeypatch.setenv("HF_ENDPOINT", "me:pass@host")
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(ConfigError, match="HF_ENDPOINT is not an address") as caught:
+        find()
+    assert "pass@" not in str(caught.value)
+
+
+def test_token__of_a_log_in_below_the_home_that_dotenv_names(hub, find, monkeypatch, tmp_path):
+    """The library looks below the HF_HOME of its import; ours is in .env, and relative."""
+    hub.add(REPO, FILES, is_gated=True)
+    hub.grant(TOKEN, REPO)
+    monkeypatch.delenv("HF_HOME")
+    (tmp_path / ".env").write_text("HF_HOME=own\n")
+    with pytest.raises(AuthenticationError, match="no token was sent"):
+        find()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "token").write_text(f"{TOKEN}\n")
+    assert contents(find()) == small()
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    hub.asked.clear()
+    with pytest.raises(AuthenticationError, match="no token was sent"):
+        find(revision="other")
+    assert not any(asked.token for asked in hub.asked)
+
+
+def test_token__where_the_library_reads_the_same_file_it_is_asked(hub, tmp_path, monkeypatch):
+    """It renews tokens that end soon."""
+    token_file = tmp_path / "hf" / "token"
+    token_file.parent.mkdir()
+    token_file.write_text(TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(token_file))
+    monkeypatch.setattr(
+        "huggingface_hub.utils._auth._refresh_oauth_token_if_needed", lambda _: "hf_new"
+    )
+    assert request_headers(resolve_hub(tmp_path))["authorization"] == "Bearer hf_new"
+    monkeypatch.setenv("HF_TOKEN", "hf_own")
+    assert request_headers(resolve_hub(tmp_path))["authorization"] == "Bearer hf_own"
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "theirs"))
+    monkeypatch.delenv("HF_TOKEN")
+    token_file.unlink()
+    (tmp_path / "theirs").write_text(TOKEN)
+    assert "authorization" not in request_headers(resolve_hub(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("token", "text"), [(None, "no token was sent"), (TOKEN, "this token may not see it")]
+)
+def test_repository_that_is_missing(hub, find, monkeypatch, token, text):
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+        hub.grant(token)
+    with pytest.raises(RepositoryNotFoundError, match=text) as caught:
+        find("org/nothing")
+    assert isinstance(caught.value, theirs.RepositoryNotFoundError)
+    assert isinstance(caught.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize("revision", ["gone", "f" * 40])
+def test_revision_that_is_missing(hub, find, revision):
+    hub.add(REPO, FILES)
+    with pytest.raises(
+        RevisionNotFoundError, match=f"no branch, tag or commit '{revision}'"
+    ) as caught:
+        find(revision=revision)
+    assert isinstance(caught.value, theirs.RevisionNotFoundError)
+
+
+@pytest.mark.parametrize("model", ["org/-x-", "org/a..b", "org/" + "x" * 120])
+def test_names_that_no_repository_can_have(hub, find, model):
+    with pytest.raises(CheckpointNotFoundError, match="nor a name that a Hub repository can have"):
+        find(model)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        (["pytorch_model.bin", "config.json"], r"only pickled weights \(pytorch_model.bin\)"),
+        (["config.json"], "has no weights"),
+    ],
+)
+def test_repository_without_safe_weights(hub, find, files, text):
+    hub.add(REPO, {name: FILES[name] for name in files})
+    with pytest.raises(InvalidCheckpointError, match=text):
+        find()
+    assert len(hub.asked) == 1
+
+
+def test_offline_and_not_cached(hub, find, monkeypatch):
+    hub.add(REPO, FILES)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "YES")
+    with pytest.raises(
+        LocalEntryNotFoundError, match=r"HF_HUB_OFFLINE is set.*Two ways out"
+    ) as caught:
+        find()
+    assert isinstance(caught.value, theirs.LocalEntryNotFoundError)
+    assert hub.asked == []
+
+
+def test_offline_and_partial(hub, find, monkeypatch):
+    hub.add(REPO, FILES)
+    hub.misbehave("model.safetensors", "reset", times=1, after=200_000)
+    hub.misbehave("model.safetensors", "503", times=9)
+    with pytest.raises(LocalEntryNotFoundError, match=r"of 300,000 bytes are here \(HTTP 503\)"):
+        find()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(LocalEntryNotFoundError, match="neither a directory here nor"):
+        find()
+
+
+@pytest.mark.parametrize("kind", ["503", "429", "page", "nobody"])
+def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind):
+    hub.add(REPO, FILES)
+
+    def break_it():
+        if kind == "nobody":
+            monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        hub.misbehave("listing", kind, times=3, Retry_After="7")
+
+    break_it()
+    with pytest.raises(LocalEntryNotFoundError, match="to be had from the Hugging Face Hub"):
+        find()
+    if kind != "page":
+        assert len(waits) == 2
+    assert waits == [7, 7] or kind not in ("503", "429")
+    hub.faults.clear()
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    folder = find()
+    break_it()
+    assert find() == folder
+    assert "as last fetched" in caplog.text
+
+
+def test_hub__comes_back_in_time(hub, find, waits):
+    hub.add(REPO, FILES)
+    hub.misbehave("listing", "502", times=2)
+    assert contents(find()) == small()
+    assert len(waits) == 2
+
+
+def test_checksum__wrong_twice(hub, find):
+    hub.add(REPO, FILES)
+    hub.misbehave("model.safetensors", "wrong bytes", times=2)
+    with pytest.raises(ChecksumError, match="arrived wrong twice") as caught:
+        find()
+    assert isinstance(caught.value, theirs.LocalEntryNotFoundError)
+    assert isinstance(caught.value, LocalEntryNotFoundError)
+    assert not list(Path(os.environ["HF_HOME"]).rglob("*.safetensors"))
+
+
+def test_disk__too_small_is_said_before_the_first_byte(hub, find, small_disk, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(small_disk))
+    hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS * 4})
+    with pytest.raises(DiskFullError, match=r"needs 1,20\d,\d+ more bytes, and only") as caught:
+        find()
+    assert isinstance(caught.value, OSError)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.needed_bytes > caught.value.free_bytes > 0
+    assert str(small_disk) not in str(caught.value)
+    assert len(hub.asked) == 1  # the listing
+
+
+def test_disk__fills_up_on_the_way(hub, find, small_disk, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(small_disk))
+    hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS * 4})
+    usage = shutil.disk_usage(small_disk)._replace(free=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    for _ in range(2):
+        with pytest.raises(DiskFullError, match="no space left"):
+            find()
+    hub.add(REPO, FILES)
+    shutil.rmtree(next(small_disk.rglob("parts")))
+    assert contents(find()) == small()
+
+
+def test_shelf__a_listing_that_does_not_parse_counts_as_none(hub, find, tmp_path):
+    commit = hub.add(REPO, FILES)
+    folder = find()
+    shelf = Shelf.of(REPO, resolve_hub(tmp_path))
+    for text in ("", "{}", '{"files": [{"name": 1}]}', "[]"):
+        (shelf.folder / "listings" / f"{commit}.json").write_text(text)
+        assert find(revision=commit) == folder
+        listing = shelf.listing_of(REPO, commit)  # written anew, for the next time
+        assert {file.name for file in listing.files} == KEPT

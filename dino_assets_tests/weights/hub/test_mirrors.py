@@ -1,0 +1,51 @@
+"""Endpoints that are not quite the Hub: no error codes, no hashes, long waits."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from dino_assets.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from dino_assets.weights.hub.transfer import Patience
+from dino_assets_tests.worlds.finding import find_checkpoint
+
+REPO = "org/model"
+FILES = {"model.safetensors": b"weights" * 1000, "config.json": b"{}"}
+
+
+def test_describe__a_bare_404_is_the_repository_or_the_revision(hub, tmp_path):
+    hub.add(REPO, FILES)
+    hub.gives_codes = False
+    with pytest.raises(
+        RepositoryNotFoundError, match="no repository 'org/typo', or it is private"
+    ) as caught:
+        find_checkpoint("org/typo", root=tmp_path)
+    assert "revision" not in str(caught.value)
+    text = "no repository 'org/model' or no revision 'nope' of it, or it is private"
+    with pytest.raises(RepositoryNotFoundError, match=text):
+        find_checkpoint(REPO, root=tmp_path, revision="nope")
+
+
+def test_describe__a_listing_without_hashes(hub, tmp_path, caplog):
+    hub.add(REPO, FILES)
+    hub.gives_hashes = False
+    text = "names no hashes, so nothing it sends could be verified: use the Hub itself or another"
+    with pytest.raises(LocalEntryNotFoundError, match=text):
+        find_checkpoint(REPO, root=tmp_path)
+    assert len(hub.asked) == 1
+    hub.gives_hashes = True
+    folder = find_checkpoint(REPO, root=tmp_path)
+    hub.gives_hashes = False
+    assert find_checkpoint(REPO, root=tmp_path) == folder
+    assert "names no hashes" in caplog.text
+
+
+def test_describe__says_what_it_waits_for(hub, tmp_path, caplog):
+    hub.add(REPO, FILES)
+    hub.misbehave("listing", "429", times=2, Retry_After="12")
+    caplog.set_level(logging.WARNING, logger="dino_assets")
+    waits: list[float] = []
+    patience = Patience(sleep=waits.append, rng=np.random.default_rng(0))
+    find_checkpoint(REPO, root=tmp_path, patience=patience)
+    assert waits == [12, 12]
+    assert caplog.text.count("the listing of 'org/model': HTTP 429; once more in 12.0 s") == 2

@@ -1,0 +1,96 @@
+"""Lines about a transfer, by a clock that the test turns."""
+
+import pytest
+
+from dino_assets.weights.hub.progress import ProgressLines
+
+MB = 10**6
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def lines(clock: Clock, said: list[str]) -> ProgressLines:
+    return ProgressLines(said.append, what="model", every_s=10, clock=clock)
+
+
+def test_progress_lines__start_now_and_then_end(lines, clock, said):
+    for second in range(41):
+        clock.now_s = 100.0 + second
+        lines(second * MB, 40 * MB)
+    assert said == [
+        "model: fetching 40.0 MB",
+        "model: 10.0 of 40.0 MB (25%), 1.0 MB/s",
+        "model: 20.0 of 40.0 MB (50%), 1.0 MB/s",
+        "model: 30.0 of 40.0 MB (75%), 1.0 MB/s",
+        "model: 40.0 of 40.0 MB (100%), 1.0 MB/s",
+    ]
+
+
+def test_progress_lines__not_before_the_time_is_over(lines, clock, said):
+    lines(0, 100 * MB)
+    clock.now_s += 9.9
+    lines(50 * MB, 100 * MB)
+    assert len(said) == 1
+    clock.now_s += 0.1
+    lines(50 * MB, 100 * MB)
+    assert said[1:] == ["model: 50.0 of 100.0 MB (50%), 5.0 MB/s"]
+
+
+def test_progress_lines__what_is_here_is_not_counted_as_speed(lines, clock, said):
+    lines(1_000 * MB, 1_100 * MB)
+    clock.now_s += 10
+    lines(1_050 * MB, 1_100 * MB)
+    assert said == [
+        "model: fetching 1,100.0 MB, 1,000.0 are here",
+        "model: 1,050.0 of 1,100.0 MB (95%), 5.0 MB/s",
+    ]
+
+
+def test_progress_lines__going_back_is_a_new_start(lines, clock, said):
+    lines(0, 100 * MB)
+    clock.now_s += 10
+    lines(90 * MB, 100 * MB)
+    lines(50 * MB, 100 * MB)  # back, but not behind the start: the file before is still there
+    clock.now_s += 10
+    lines(60 * MB, 100 * MB)
+    assert said[1:] == [
+        "model: 90.0 of 100.0 MB (90%), 9.0 MB/s",
+        "model: 60.0 of 100.0 MB (60%), 3.0 MB/s",
+    ]
+
+
+def test_progress_lines__back_behind_the_start(lines, clock, said):
+    lines(80 * MB, 100 * MB)
+    clock.now_s += 10
+    lines(0, 100 * MB)
+    clock.now_s += 10
+    lines(20 * MB, 100 * MB)
+    assert said == [
+        "model: fetching 100.0 MB, 80.0 are here",
+        "model: fetching 100.0 MB",
+        "model: 20.0 of 100.0 MB (20%), 2.0 MB/s",
+    ]
+
+
+def test_progress_lines__the_end_is_said_once(lines, said):
+    lines(0, 2 * MB)
+    for _ in range(3):  # an empty file may come last
+        lines(2 * MB, 2 * MB)
+    assert len(said) == 2
+    assert "(100%)" in said[1]

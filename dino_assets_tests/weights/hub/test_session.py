@@ -1,0 +1,99 @@
+"""The client with the environment's certificates and proxies, and what it logs."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from dino_assets.errors import ConfigError
+from dino_assets.weights.hub import session
+from dino_assets.weights.hub.session import invalid_url, open_session
+from dino_assets_tests.worlds.finding import find_checkpoint
+
+REPO = "org/model"
+FILES = {"model.safetensors": b"weights" * 1000, "config.json": b"{}"}
+LOGGERS = ("httpx", "httpx2", "httpcore", "httpcore2")
+
+
+@pytest.fixture
+def new_client(hub, monkeypatch: pytest.MonkeyPatch):
+    """None made yet, in an environment without proxies and certificates."""
+    hub.add(REPO, FILES)
+    for name in (*session._PROXIES, *session._CERTIFICATES):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    huggingface_hub.close_session()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("SSL_CERT_FILE", "/no/such.pem", r"\(FileNotFoundError\)\. Look at SSL_CERT_FILE: a read"),
+        ("SSL_CERT_FILE", __file__, r"\(SSLError\)\. Look at SSL_CERT_FILE: a readable file"),
+        ("HTTPS_PROXY", "foo://me:sesame@x", "Look at HTTPS_PROXY: http://host:port is expected"),
+        ("https_proxy", "foo://me:sesame@x", "Look at https_proxy: http://host:port is expected"),
+        ("ALL_PROXY", "http://me:sesame@x:0o", "Look at ALL_PROXY: http://host:port is expected"),
+    ],
+)
+def test_open_session__surroundings_that_cannot_work(
+    new_client, monkeypatch, tmp_path, variable: str, value: str, says: str
+):
+    monkeypatch.setenv(variable, value)
+    for act in (open_session, lambda: find_checkpoint(REPO, root=tmp_path)):
+        with pytest.raises(ConfigError, match=says) as caught:
+            act()
+        assert "sesame" not in str(caught.value)
+        assert caught.value.__context__ is None or caught.value.__suppress_context__
+        assert "sesame" not in str(caught.value.__context__)
+    monkeypatch.delenv(variable)
+    assert find_checkpoint(REPO, root=tmp_path).is_dir()
+
+
+def test_open_session__a_socks_proxy_without_its_package(new_client, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:sesame@host")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(ConfigError, match="Look at ALL_PROXY: a SOCKS proxy needs the package"):
+        open_session()
+
+
+def test_open_session__names_all_where_none_is_set(new_client, monkeypatch):
+    monkeypatch.setattr(
+        huggingface_hub, "get_session", lambda: (_ for _ in ()).throw(ValueError("sesame"))
+    )
+    with pytest.raises(ConfigError, match="HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY: "):
+        open_session()
+
+
+def test_invalid_url__is_the_clients(new_client):
+    with pytest.raises(invalid_url()):
+        open_session().get("http://host:0o/")
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_logging__no_signed_address(new_client, monkeypatch, caplog, tmp_path, level: int):
+    for name in LOGGERS:
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+        logging.getLogger(name).manager._clear_cache()
+    caplog.set_level(level)
+    find_checkpoint(REPO, root=tmp_path)
+    assert "signature" not in caplog.text
+
+
+def test_logging__somebody_who_wants_to_see_it_does(new_client, tmp_path: Path):
+    script = """
+import logging, sys
+from pathlib import Path
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+for name in ("httpx", "httpx2"):
+    logging.getLogger(name).setLevel(logging.INFO)
+from dino_assets.weights.hub.locating import locate_checkpoint
+locate_checkpoint("org/model", root=Path()).bring()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "?signature=1" in done.stdout

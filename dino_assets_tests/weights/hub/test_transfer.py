@@ -1,0 +1,405 @@
+"""What a line can do to a file on its way, and what processes can do to each other."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub.errors import HTTPError
+
+from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
+from dino_assets.settings.environment import resolve_hub
+from dino_assets.weights.hub.filling import Watch
+from dino_assets.weights.hub.listings import HubFile
+from dino_assets.weights.hub.partial import Interrupted, Spoiled
+from dino_assets.weights.hub.shelf import Shelf
+from dino_assets.weights.hub.transfer import Patience, Source, call_patiently, fetch_file
+from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.hub_server import HubServer, blob_id, hub_for_test
+
+PROJECT = Path(__file__).parents[3]
+REPO = "org/model"
+NAME = "model.safetensors"
+SIZE = 3_000_001
+DATA = np.random.default_rng(1).bytes(SIZE)
+FILE = HubFile(NAME, SIZE, hashlib.sha256(DATA).hexdigest())
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with hub_for_test(monkeypatch, tmp_path) as server:
+        server.add(REPO, {NAME: DATA, "config.json": b"{}"})
+        yield server
+
+
+class Line:
+    """Fetches one file and remembers the waits."""
+
+    def __init__(self, hub: HubServer, part: Path) -> None:
+        commit = hub.repositories[REPO].branches["main"]
+        self.source = Source(
+            f"{hub.endpoint}/{REPO}/resolve/{commit}/{NAME}", {"authorization": "x"}
+        )
+        self.hub, self.part = hub, part
+        self.waits: list[float] = []
+        self.reports: list[int] = []
+        hub.grant("x")
+
+    def fetch(self, file: HubFile = FILE, **patience: float) -> None:
+        fetch_file(
+            file,
+            self.part,
+            self.source,
+            patience=Patience(
+                **{"attempts": 4, "stall_s": 20, **patience},
+                sleep=self.waits.append,
+                rng=np.random.default_rng(0),
+            ),
+            report=self.reports.append,
+        )
+
+    @property
+    def ranges(self) -> list[str | None]:
+        return [asked.range for asked in self.hub.bodies(NAME) if asked.host == "localhost"]
+
+
+@pytest.fixture
+def line(hub: HubServer, tmp_path: Path) -> Line:
+    return Line(hub, tmp_path / "some.part")
+
+
+def test_fetch_file__in_one_go(line):
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    assert line.ranges == [None]
+    assert line.reports[-1] == SIZE
+    assert line.reports == sorted(line.reports)
+    line.fetch()  # whole already: verified, nothing asked
+    assert line.ranges == [None]
+
+
+def test_fetch_file__a_blob_of_git_and_an_empty_one(line, hub):
+    for data in (b"{}", b""):
+        commit = hub.add(REPO, {"config.json": data, NAME: DATA})
+        source = Source(f"{hub.endpoint}/{REPO}/resolve/{commit}/config.json", {})
+        file = HubFile("config.json", len(data), blob_id(data))
+        fetch_file(file, line.part, source, patience=Patience())
+        assert line.part.read_bytes() == data
+
+
+@pytest.mark.parametrize("kind", ["reset", "close", "stall"])
+def test_fetch_file__a_line_that_breaks_is_taken_up_again(line, hub, caplog, kind):
+    hub.misbehave(NAME, kind, times=2, after=1_000_000)
+    line.fetch(stall_s=1.5 if kind == "stall" else 20)
+    assert line.part.read_bytes() == DATA
+    assert line.ranges == [None, "bytes=1000000-", "bytes=2000000-"]
+    assert ("ReadTimeout" in caplog.text) == (kind == "stall")
+    assert len(line.waits) == 2
+    assert all(0.5 <= wait <= 1 for wait in line.waits)  # bytes came, so the waits start over
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "waits"),
+    [
+        ("503", {}, None),
+        ("500", {}, None),
+        ("408", {}, None),
+        ("429", {"Retry_After": "11"}, [11, 11, 11]),
+        ("503", {"Retry_After": "99999"}, [300, 300, 300]),
+        (
+            "429",
+            {
+                "Retry_After": "Wed, 21 Oct 2015 07:28:30 GMT",
+                "Date": "Wed, 21 Oct 2015 07:28:00 GMT",
+            },
+            None,
+        ),
+        ("503", {"Retry_After": "soon"}, None),
+    ],
+)
+def test_fetch_file__a_server_that_wants_patience(line, hub, kind, headers, waits):
+    hub.misbehave(NAME, kind, times=3, **headers)
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    if waits:
+        assert line.waits == waits
+    elif "Date" not in headers:
+        # Doubling, between half and all of it.
+        for wait, full in zip(line.waits, (1, 2, 4), strict=True):
+            assert full / 2 <= wait <= full
+
+
+def test_fetch_file__patience_ends(line, hub):
+    hub.misbehave(NAME, "reset", times=1, after=500_000)
+    hub.misbehave(NAME, "503", times=9)
+    with pytest.raises(Interrupted, match="HTTP 503"):
+        line.fetch()
+    assert line.part.read_bytes() == DATA[:500_000]
+    assert len(line.waits) == 3
+    hub.faults.clear()
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    assert line.ranges[-1] == "bytes=500000-"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_fetch_file__an_expired_address_is_asked_for_anew(line, hub, times):
+    hub.misbehave(NAME, "reset", times=1, after=1_000_000)
+    hub.misbehave(NAME, "expired", times=times)
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    resolved = [a for a in hub.bodies(NAME) if a.host == "127.0.0.1"]
+    assert len(resolved) == 2 + times
+    assert all(a.token == "x" for a in resolved)
+    assert not any(a.token for a in hub.asked if a.host == "localhost")
+
+
+@pytest.mark.parametrize(
+    ("kind", "after"), [("ignores range", 0), ("refuses range", 0), ("other range", 0)]
+)
+def test_fetch_file__ranges_that_go_wrong(line, hub, kind, after):
+    line.part.write_bytes(DATA[:1_000_000])
+    hub.misbehave(NAME, kind)
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    expected = ["bytes=1000000-", None]
+    assert line.ranges == (expected[:1] if kind == "ignores range" else expected)
+
+
+@pytest.mark.parametrize(
+    "kind", ["wrong bytes", "wrong length", "too long", "too long, unannounced"]
+)
+def test_fetch_file__wrong_once_and_wrong_twice(line, hub, kind):
+    hub.misbehave(NAME, kind, after=2_000_000)
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    assert line.ranges == [None, None]
+    line.part.unlink()
+    hub.misbehave(NAME, kind, times=2, after=2_000_000)
+    with pytest.raises(Spoiled):
+        line.fetch()
+    assert line.part.read_bytes() == b""  # nothing of it is kept
+
+
+@pytest.mark.parametrize("kind", ["page", "page, unannounced", "packed page", "empty"])
+def test_fetch_file__a_log_in_page_costs_no_byte_that_is_here(line, hub, kind):
+    line.part.write_bytes(DATA[:2_000_000])
+    hub.misbehave(NAME, kind, times=2)
+    with pytest.raises(Interrupted) as caught:
+        line.fetch(attempts=2)
+    assert isinstance(caught.value, Spoiled) == (kind != "empty")
+    assert line.part.read_bytes() == DATA[:2_000_000]
+    hub.misbehave(NAME, kind)
+    hub.asked.clear()
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    assert line.ranges == ["bytes=2000000-"] * 2
+
+
+@pytest.mark.parametrize("kind", ["refuses range", "other range", "wrong length"])
+def test_fetch_file__a_refused_range_costs_no_byte_before_the_whole_comes(line, hub, kind):
+    line.part.write_bytes(DATA[:2_000_000])
+    hub.misbehave(NAME, kind)
+    hub.misbehave(NAME, "page")
+    with pytest.raises(Spoiled):
+        line.fetch()
+    assert line.ranges == ["bytes=2000000-", None]
+    assert line.part.read_bytes() == DATA[:2_000_000]
+    hub.asked.clear()
+    hub.misbehave(NAME, kind)
+    hub.misbehave(NAME, "503")
+    hub.misbehave(NAME, "reset", after=1_000_000)
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+    # Once refused there it is not asked for again, and a line that breaks is taken up as ever.
+    assert line.ranges == ["bytes=2000000-", None, None, "bytes=1000000-"]
+
+
+@pytest.mark.parametrize("there", [b"x" * 1000, b"x" * SIZE, DATA + b"x"])
+def test_fetch_file__a_part_that_is_not_ours(line, there):
+    line.part.write_bytes(there)
+    line.fetch()
+    assert line.part.read_bytes() == DATA
+
+
+def test_fetch_file__an_endless_redirect(line, hub):
+    hub.moved["org/model"] = "org/model"
+    with pytest.raises(Interrupted, match="more than 5 redirects"):
+        line.fetch(attempts=1)
+    assert len(hub.asked) == 5
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://localhost:99999/x",
+        "http://[bad",
+        "http://localhost:port/",
+        "http://a..b/x",
+        f"http://{'a' * 70}/x",
+        "ftp://x/y",
+    ],
+)
+def test_fetch_file__a_redirect_to_no_address(line, hub, location):
+    hub.redirects_to = location
+    with pytest.raises(Interrupted, match="redirected to what is no address"):
+        line.fetch()
+    assert len(line.waits) == 3
+
+
+def test_fetch_file__an_address_that_only_the_client_refuses(line, hub):
+    line.source = Source(f"{hub.endpoint}/{'x' * 70_000}", {})
+    with pytest.raises(Interrupted, match="InvalidURL"):
+        line.fetch(attempts=1)
+
+
+def test_fetch_file__warns_without_addresses(line, hub, caplog):
+    caplog.set_level(logging.WARNING, logger="dino_assets")
+    hub.misbehave(NAME, "reset", after=1000)
+    line.fetch()
+    assert f"{NAME}: " in caplog.text
+    assert "at 1,000 of 3,000,001 bytes; once more in" in caplog.text
+    assert "signature" not in caplog.text
+
+
+def test_call_patiently__tells_only_the_kind_of_what_the_client_quotes():
+    def refuse():
+        raise HTTPError("Illegal header value b'Bearer hf_secret'")
+
+    with pytest.raises(Interrupted) as caught:
+        call_patiently(refuse, what="it", patience=Patience(sleep=lambda _: None), attempts=2)
+    assert caught.value.reason == "HTTPError"
+    assert caught.value.__suppress_context__  # its text would be shown otherwise
+
+
+def test_call_patiently__says_what_it_waits_for(caplog):
+    def later():
+        raise Interrupted("HTTP 429", after_s=300)
+
+    with pytest.raises(Interrupted):
+        call_patiently(
+            later, what="the listing", patience=Patience(sleep=lambda _: None), attempts=2
+        )
+    assert [record.getMessage() for record in caplog.records] == [
+        "the listing: HTTP 429; once more in 300.0 s"
+    ]
+    assert caplog.records[0].levelname == "WARNING"
+
+
+@contextlib.contextmanager
+def fetching(root: Path, **order: object) -> Iterator["subprocess.Popen[str]"]:
+    order = {"model": REPO, "root": str(root), **order}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dino_assets_tests.worlds.fetch_process", json.dumps(order)],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+BIG = 64 * 2**20
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(0.0, marks=pytest.mark.slow),
+        pytest.param(0.25, marks=pytest.mark.slow),
+        0.5,
+        pytest.param(0.9, marks=pytest.mark.slow),
+        pytest.param(1.0, marks=pytest.mark.slow),
+    ],
+)
+def test_find_checkpoint__killed_and_taken_up_by_another_process(hub, tmp_path, at):
+    data = np.random.default_rng(2).bytes(BIG)
+    hub.add(REPO, {NAME: data})
+    with fetching(tmp_path, die_at=at * BIG) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    part = next((tmp_path / "hf").rglob("*.part"))
+    had = part.stat().st_size
+    # Four batches wait for the disk at most, and one is being hashed.
+    assert max(0, at * BIG - 6 * 2**20) <= had <= BIG
+    assert part.read_bytes() == data[:had]
+    hub.asked.clear()
+    with fetching(tmp_path) as process:
+        folder = Path(process.communicate(timeout=60)[0].strip())
+        assert process.returncode == 0
+    assert (folder / NAME).read_bytes() == data
+    bodies = [a for a in hub.bodies(NAME) if a.host == "localhost"]
+    if had < BIG:
+        assert [a.range for a in bodies] == [f"bytes={had}-" if had else None]
+    assert sum(a.sent for a in bodies) == BIG - had
+
+
+def test_find_checkpoint__killed_while_a_damaged_one_is_mended(hub, tmp_path):
+    folder = find_checkpoint(REPO, root=tmp_path)
+    (folder / NAME).write_bytes(b"rotten")
+    with fetching(tmp_path, die_at=SIZE // 2) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert (folder / "config.json").read_bytes() == b"{}"
+    assert (folder / NAME).read_bytes() == b"rotten"  # never half of the new one
+    assert find_checkpoint(REPO, root=tmp_path) == folder
+    assert (folder / NAME).read_bytes() == DATA
+
+
+def test_find_checkpoint__two_processes_fetch_once(hub, tmp_path):
+    shelf = Shelf.of(REPO, resolve_hub(tmp_path))
+    shelf.folder.mkdir(parents=True)
+    with (shelf.folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with fetching(tmp_path) as first, fetching(tmp_path) as second:
+            deadline = time.monotonic() + 60
+            while sum("/revision/" in a.path for a in hub.asked) < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(0.2)
+            assert hub.bodies(NAME) == []
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            folders = {process.communicate(timeout=60)[0].strip() for process in (first, second)}
+            assert first.returncode == second.returncode == 0
+    assert len(folders) == 1
+    assert (Path(folders.pop()) / NAME).read_bytes() == DATA
+    assert sum(a.sent for a in hub.bodies(NAME)) == SIZE
+
+
+def test_find_checkpoint__progress_counts_all_files(hub, tmp_path):
+    seen: list[tuple[int, int]] = []
+    find_checkpoint(REPO, root=tmp_path, watch=Watch(lambda *counts: seen.append(counts)))
+    assert seen[-1] == (SIZE + 2, SIZE + 2)
+    assert {total for _, total in seen} == {SIZE + 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("wrong bytes", ChecksumError), ("503", LocalEntryNotFoundError)]
+)
+def test_find_checkpoint__says_so_in_our_errors(hub, tmp_path, kind, error):
+    hub.misbehave(NAME, kind, times=9)
+    with pytest.raises(error, match=f"'{REPO}': {NAME}"):
+        find_checkpoint(REPO, root=tmp_path, patience=Patience(attempts=3, sleep=lambda _: None))
+
+
+def test_find_checkpoint__says_that_bytes_are_kept(hub, tmp_path):
+    patience = Patience(attempts=1, sleep=lambda _: None)
+    hub.misbehave(NAME, "reset", after=2_000_000)
+    with pytest.raises(LocalEntryNotFoundError, match="2,000,000 of 3,000,001 bytes are here"):
+        find_checkpoint(REPO, root=tmp_path, patience=patience)
+    hub.misbehave(NAME, "page")
+    with pytest.raises(ChecksumError, match=r"39 bytes.*the 2,000,000 bytes from before are kept"):
+        find_checkpoint(REPO, root=tmp_path, patience=patience)
+    hub.misbehave(NAME, "wrong bytes", after=2_000_000)
+    with pytest.raises(ChecksumError, match="nothing of it is kept"):
+        find_checkpoint(REPO, root=tmp_path, patience=patience)

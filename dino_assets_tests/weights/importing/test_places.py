@@ -1,0 +1,436 @@
+"""Where an imported checkpoint goes: disks that are full, and a folder that somebody looks at."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import dino_assets.store.folders as folders
+import dino_assets.weights.importing.writing as imports
+from dino_assets.errors import CheckpointNotFoundError, ConfigError, DiskFullError
+from dino_assets.weights.architecture import CONFIG
+from dino_assets.weights.checkpoint import PREPROCESSOR, WEIGHTS, read_checkpoint
+from dino_assets.weights.fetching import fetch_checkpoint
+from dino_assets.weights.hub.listings import RECORD
+from dino_assets.weights.importing.writing import import_checkpoint
+from dino_assets_tests.worlds.hub_server import HubServer
+from dino_assets_tests.worlds.originals import as_meta_v3, make_model
+
+
+@pytest.fixture(params=["file", "folder", "pickled"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """About 600 kB of weights."""
+    model = make_model("dinov3_vit")
+    if request.param == "file":
+        torch.save(as_meta_v3(model), tmp_path / "w.pth")
+        (tmp_path / "LICENSE.md").write_text("text" * 100)
+        return tmp_path / "w.pth"
+    model.save_pretrained(tmp_path / "theirs")
+    if request.param == "pickled":
+        torch.save(load_file(tmp_path / "theirs" / WEIGHTS), tmp_path / "theirs/pytorch_model.bin")
+        (tmp_path / "theirs" / WEIGHTS).unlink()
+    return tmp_path / "theirs"
+
+
+def count_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("[!.]*"))
+
+
+def pretend_there_is_room(monkeypatch: pytest.MonkeyPatch, disk: Path) -> None:
+    usage = shutil.disk_usage(disk)._replace(free=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+
+def test_disk__too_small_is_said_before_anything_is_written(
+    small_disk: Path, tmp_path: Path, source: Path
+):
+    import_checkpoint(source, tmp_path / "elsewhere")
+    (small_disk / "others").write_bytes(bytes(600_000))
+    free = shutil.disk_usage(small_disk).free
+    needed = count_bytes(tmp_path / "elsewhere")
+    with pytest.raises(DiskFullError) as caught:
+        import_checkpoint(source, small_disk / "deep" / "out")
+    assert str(caught.value) == (
+        f"importing '{source.name}' needs {needed:,} more bytes, and only {free:,} are free. Free "
+        "some, or name a folder on another disk."
+    )
+    assert (caught.value.needed_bytes, caught.value.free_bytes) == (needed, free)
+    assert [path.name for path in small_disk.iterdir()] == ["others"]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_disk__fills_up_on_the_way(
+    small_disk: Path,
+    tmp_path: Path,
+    source: Path,
+    is_there: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    old = make_model("dinov3_vit", layers=1)
+    torch.save(as_meta_v3(old), tmp_path / "old.pth")
+    if is_there:
+        import_checkpoint(tmp_path / "old.pth", small_disk / "out")
+    (small_disk / "others").write_bytes(bytes(300_000 if is_there else 600_000))
+    before = sorted(small_disk.rglob("*"))
+    with monkeypatch.context() as patched:
+        pretend_there_is_room(patched, small_disk)
+        with pytest.raises(DiskFullError, match=r"the disk became full on the way") as caught:
+            import_checkpoint(source, small_disk / "out", replaces=True)
+    assert isinstance(caught.value, OSError)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.needed_bytes > 500_000
+    assert sorted(small_disk.rglob("*")) == before
+    if is_there:
+        assert read_checkpoint(small_disk / "out", model="m").layers == 1
+    else:
+        (small_disk / "others").unlink()
+        import_checkpoint(source, small_disk / "out")
+
+
+def test_disk__what_a_killed_import_left_is_cleared_away_before_looking_for_room(
+    small_disk: Path, source: Path
+):
+    left = small_disk / ".out.importing-x1"
+    left.mkdir()
+    (left / "lock").touch()
+    (left / "half").write_bytes(bytes(800_000))
+    import_checkpoint(source, small_disk / "out")
+    assert [path.name for path in small_disk.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("source", ["folder"], indirect=True)
+def test_disk__no_room_for_temporary_files(
+    small_disk: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "others").write_bytes(bytes(2 * 2**20))
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with pytest.raises(DiskFullError, match=r"'theirs' needs a little room .*set TMPDIR"):
+        import_checkpoint(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["folder"], indirect=True)
+def test_import_checkpoint__places_that_cannot_be_written(
+    small_disk: Path, source: Path, tmp_path: Path
+):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(ConfigError, match=r"cannot be imported into .*: Read-only file system"):
+        import_checkpoint(source, small_disk / "out")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match=r"cannot be imported into .*Check that the one can be"):
+        import_checkpoint(source, tmp_path / "file" / "out")
+    with pytest.raises(ConfigError, match="is there already and was left alone"):
+        import_checkpoint(source, tmp_path / "file")
+    with pytest.raises(ConfigError, match="does not look like a checkpoint"):
+        import_checkpoint(source, tmp_path / "file", replaces=True)
+
+
+def test_import_checkpoint__source_that_may_not_be_read(source: Path):
+    if os.geteuid() != 0:
+        pytest.skip("becoming somebody else needs root")
+    place = Path(tempfile.mkdtemp(prefix="somebody-"))
+    try:
+        place.chmod(0o777)
+        secret = place / source.name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, secret)
+        for path in [secret, *secret.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ConfigError, match=r"Permission denied. Check that the one can be"):
+                import_checkpoint(secret, place / "out")
+        finally:
+            os.seteuid(0)
+        assert [path.name for path in place.iterdir()] == [secret.name]
+    finally:
+        shutil.rmtree(place)
+
+
+# --- replacing ------------------------------------------------------------------------------
+
+
+def look(folder: Path) -> tuple[str, str] | None:
+    """The origin and the weights of one moment's folder; None if it was replaced while we read."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a missing folder fails here
+    try:
+
+        def read(name: str) -> bytes:
+            with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=handle), "rb") as file:
+                return file.read()
+
+        try:
+            origin = json.loads(read(CONFIG))["imported_from"]["sha256"]
+            return origin, hashlib.sha256(read(WEIGHTS)).hexdigest()
+        except FileNotFoundError:
+            # Only the old one, after its place was taken, may lose its files.
+            assert os.fstat(handle).st_ino != folder.stat().st_ino, (
+                "the folder in place is not whole"
+            )
+            return None
+    finally:
+        os.close(handle)
+
+
+def test_import_checkpoint__replaces_in_one_step(tmp_path: Path):
+    """Whoever looks, and however often: a whole folder, the old one or the new one."""
+    pairs = {}
+    for number in range(2):
+        torch.save(as_meta_v3(make_model("dinov3_vit", seed=number)), tmp_path / f"{number}.pth")
+        done = import_checkpoint(tmp_path / f"{number}.pth", tmp_path / str(number))
+        pairs[done.source_sha256] = done.checkpoint.weights_sha256
+    import_checkpoint(tmp_path / "0.pth", tmp_path / "out")
+    seen: list[tuple[str, str]] = []
+    failures: list[Exception] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.is_set():
+            try:
+                found = look(tmp_path / "out")
+            except (OSError, AssertionError, LookupError, ValueError) as err:
+                failures.append(err)
+                return
+            if found:
+                seen.append(found)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for number in range(1, 31):
+            source = tmp_path / f"{number % 2}.pth"
+            import_checkpoint(source, tmp_path / "out", replaces=True)
+    finally:
+        is_over.set()
+        watcher.join()
+    assert not failures, failures
+    assert dict(seen) == pairs
+    assert set(seen) == set(pairs.items())
+
+
+def test_import_checkpoint__replaced_folder_is_never_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The same without luck: at every call that could rename it, it is there before and after."""
+    torch.save(as_meta_v3(make_model("dinov3_vit")), tmp_path / "w.pth")
+    import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Any:
+        assert self != tmp_path / "out", "the folder was moved away"
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    published: list[Path] = []
+    publish = imports.publish_folder
+    monkeypatch.setattr(
+        imports,
+        "publish_folder",
+        lambda new, folder, **more: (published.append(new), publish(new, folder, **more)),
+    )
+    before = (tmp_path / "out").stat().st_ino
+    import_checkpoint(tmp_path / "w.pth", tmp_path / "out", replaces=True)
+    assert (tmp_path / "out").stat().st_ino != before
+    assert len(published) == 1
+    assert published[0].parent.parent == tmp_path  # on the same disk
+
+
+def put(folder: Path, name: str) -> None:
+    """A file, or with a slash at the end a folder with something in it."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.endswith("/"):
+        path.mkdir()
+        path = path / "precious"
+    path.write_text("precious")
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    found = sorted(folder.rglob("*"))
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in found
+    }
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An imported checkpoint, and its source beside it."""
+    torch.save(as_meta_v3(make_model("dinov3_vit")), tmp_path / "w.pth")
+    (tmp_path / "LICENSE.rst").write_text("text")
+    import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
+    return tmp_path / "out"
+
+
+LOST = ["notes.txt", "head.pt", ".git/", "data/", "runs/", ".env", ".cache/", "dagster.yaml"]
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+@pytest.mark.parametrize("name", LOST)
+def test_import_checkpoint__replaces_nothing_that_would_be_lost(
+    out: Path, name: str, is_recorded: bool
+):
+    if not is_recorded:
+        (out / RECORD).unlink()
+    put(out, name)
+    before = contents(out)
+    with pytest.raises(ConfigError, match=rf"holds '{name.rstrip('/')}', which .*would be lost"):
+        import_checkpoint(out.parent / "w.pth", out, replaces=True)
+    assert contents(out) == before
+    assert sorted(path.name for path in out.parent.iterdir()) == ["LICENSE.rst", "out", "w.pth"]
+
+
+@pytest.mark.parametrize("name", ["adapter.safetensors", "NOTICE", "generation_config.json"])
+def test_import_checkpoint__beside_a_record_its_own_files_alone_are_known(out: Path, name: str):
+    put(out, name)
+    with pytest.raises(ConfigError, match=f"holds '{name}', which belongs to no checkpoint"):
+        import_checkpoint(out.parent / "w.pth", out, replaces=True)
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_import_checkpoint__replaces_a_checkpoint_and_litter(out: Path, is_recorded: bool):
+    names = [".DS_Store", "._config.json", ".gitattributes", ".cache/huggingface/x"]
+    if not is_recorded:
+        (out / RECORD).unlink()
+        names += ["model-00001-of-00002.safetensors", "model.safetensors.index.json", "README",
+                  "processor_config.json", "generation_config.json", "License-Meta", "readme.md"]  # fmt: skip
+    for name in names:
+        put(out, name)
+    import_checkpoint(out.parent / "w.pth", out, statistics="sat493m", replaces=True)
+    assert read_checkpoint(out, model="m").statistics_from == "sat493m, as asked"
+    assert not any((out / name).exists() for name in names)
+
+
+def test_import_checkpoint__replaces_what_was_fetched(out: Path, hub: HubServer):
+    hub.add("org/x", {path.name: path for path in out.glob("[!.]*")})
+    fetch_checkpoint("org/x", out.parent / "dinov3", root=out.parent)
+    import_checkpoint(out.parent / "w.pth", out.parent / "dinov3", replaces=True)
+    assert read_checkpoint(out.parent / "dinov3", model="m").imported_from
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+@pytest.mark.parametrize("at", [".", "sub/deep"])
+def test_import_checkpoint__never_where_one_stands(
+    out: Path, monkeypatch: pytest.MonkeyPatch, at: str, is_replaced: bool
+):
+    here = out if is_replaced else out.parent / "empty"
+    (out.parent / "empty").mkdir()
+    (here / at).mkdir(parents=True, exist_ok=True)
+    before = contents(here)
+    monkeypatch.chdir(here / at)
+    with pytest.raises(ConfigError, match="holds the project, or the folder you stand in"):
+        import_checkpoint(out.parent / "w.pth", here, replaces=True)
+    assert contents(here) == before
+
+
+def test_import_checkpoint__never_the_projects_folder(out: Path, monkeypatch: pytest.MonkeyPatch):
+    """A config.json lies there too."""
+    (out / "dagster.yaml").touch()
+    (out / "models").mkdir()
+    monkeypatch.chdir(out / "models")
+    with pytest.raises(ConfigError, match="holds the project, or the folder you stand in"):
+        import_checkpoint(Path("../../w.pth"), out, replaces=True)
+    assert (out / "models").is_dir()
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_import_checkpoint__what_comes_up_meanwhile_stays(
+    out: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
+):
+    """A second import into one new folder; or notes that somebody just put into an older one."""
+    write = imports._write
+    target = out if replaces else out.parent / "new"
+
+    def meanwhile(plan: Any, new: Path) -> None:
+        write(plan, new)
+        if not replaces:
+            shutil.copytree(out, target)
+        (target / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr(imports, "_write", meanwhile)
+    message = "holds 'notes.txt', which" if replaces else "is there already and was left alone"
+    with pytest.raises(ConfigError, match=message):
+        import_checkpoint(out.parent / "w.pth", target, statistics="sat493m", replaces=replaces)
+    assert (target / PREPROCESSOR).read_bytes() == (out / PREPROCESSOR).read_bytes()
+    assert (target / "notes.txt").read_text() == "mine"
+    assert not list(out.parent.glob(".*"))
+
+
+def test_import_checkpoint__what_comes_up_between_look_and_exchange_stays(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    exchange = folders._exchange
+    before = contents(out)
+
+    def late(new: Path, folder: Path) -> bool:
+        if not (new / "notes.txt").exists():
+            (folder / "notes.txt").write_text("mine")
+        return exchange(new, folder)
+
+    monkeypatch.setattr(folders, "_exchange", late)
+    with pytest.raises(ConfigError, match=r"'\S+/out' holds 'notes.txt', which"):
+        import_checkpoint(out.parent / "w.pth", out, statistics="sat493m", replaces=True)
+    assert contents(out) == before | {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize("text", ["~nosuchuser/x", "x" * 300, "a\0b", "a\ud800b"])
+def test_import_checkpoint__paths_that_are_none(tmp_path: Path, text: str):
+    for source, folder in ((Path(text), tmp_path / "out"), (tmp_path / "w.pth", Path(text))):
+        with pytest.raises(ConfigError, match="is not a path that can be used"):
+            import_checkpoint(source, folder)
+
+
+def test_import_checkpoint__links_in_circles(tmp_path: Path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "w.pth").write_bytes(b"x")
+    with pytest.raises(ConfigError, match="round in circles"):
+        import_checkpoint(tmp_path / "w.pth", tmp_path / "loop" / "out")
+    with pytest.raises(CheckpointNotFoundError, match="there is no file 'loop'"):
+        import_checkpoint(tmp_path / "loop", tmp_path / "out")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import dino_assets.store.folders as folders
+from dino_assets.weights.importing.writing import import_checkpoint
+
+rename = Path.rename
+
+def die(self, target):
+    if ".importing-" in self.parent.name and not target.exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+
+Path.rename = die
+folders._exchange = lambda new, folder: False
+import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), replaces=True)
+"""
+
+
+def test_import_checkpoint__killed_between_two_renames(tmp_path: Path):
+    """Where two names cannot be exchanged, the old folder may be found aside: it is put back."""
+    torch.save(as_meta_v3(make_model("dinov3_vit")), tmp_path / "w.pth")
+    before = import_checkpoint(
+        tmp_path / "w.pth", tmp_path / "out", statistics="sat493m"
+    ).checkpoint
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path / "w.pth", tmp_path / "out"], check=False
+    )
+    assert done.returncode == -9
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="is there already and was left alone"):
+        import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
+    assert read_checkpoint(tmp_path / "out", model=str(tmp_path / "out")) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "w.pth"]

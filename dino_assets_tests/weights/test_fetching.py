@@ -1,0 +1,257 @@
+"""A folder that is somebody's own: kept, adopted or refused, and never lost."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.errors import (
+    AuthenticationError,
+    CheckpointNotFoundError,
+    ChecksumError,
+    ConfigError,
+    InvalidCheckpointError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from dino_assets.weights.catalogue import PUBLISHED, Published
+from dino_assets.weights.checkpoint import read_checkpoint
+from dino_assets.weights.fetching import check_checkpoint, fetch_checkpoint
+from dino_assets.weights.hub.listings import RECORD
+from dino_assets.weights.hub.transfer import Patience
+from dino_assets.weights.importing.writing import import_checkpoint
+from dino_assets.weights.records import Checkpoint
+from dino_assets_tests.worlds.published import damage
+
+REPO = "org/model"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "teacher"
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, folder: Path):
+    def call(model: str = REPO, **arguments: object) -> Checkpoint:
+        patience = Patience(attempts=2, sleep=lambda _: None, rng=np.random.default_rng(0))
+        return fetch_checkpoint(model, folder, root=tmp_path, patience=patience, **arguments)
+
+    return call
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch, checkpoint_dir: Path) -> str:
+    """``REPO``, as if the catalogue had it, with the numbers of the small checkpoint."""
+    small = read_checkpoint(checkpoint_dir, model="x")
+    what = Published(small.family, small.dim, small.layers, small.heads, small.parameters)
+    monkeypatch.setitem(PUBLISHED, REPO, what)
+    return REPO
+
+
+def files(folder: Path) -> dict[str, Path]:
+    return {path.name: path for path in folder.iterdir()}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != RECORD}
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.parent.glob(f".{folder.name}*"))
+
+
+@pytest.fixture
+def imported(folder: Path, checkpoint_dir: Path) -> dict[str, bytes]:
+    """The small checkpoint, imported into the folder."""
+    import_checkpoint(checkpoint_dir, folder)
+    assert json.loads((folder / "config.json").read_bytes())["imported_from"]
+    return contents(folder)
+
+
+def test_fetch_checkpoint__says_what_it_is(hub, fetch, folder, checkpoint_dir):
+    commit = hub.add(REPO, files(checkpoint_dir))
+    found = fetch()
+    assert (found.repo, found.commit, found.revision) == (REPO, commit, commit)
+    assert found.files == read_checkpoint(checkpoint_dir, model="x").files
+    assert found == fetch() == fetch(revision=commit) == check_checkpoint(folder)
+
+
+def test_fetch_checkpoint__a_wrong_repository_leaves_the_good_one(
+    hub, fetch, folder, checkpoint_dir
+):
+    good = files(checkpoint_dir)
+    hub.add(REPO, good)
+    fetch()
+    before = contents(folder) | {RECORD: (folder / RECORD).read_bytes()}
+    config = json.loads(good["config.json"].read_bytes())
+    for wrong, text in (
+        ({"model_type": "bert"}, "'org/wrong' is a 'bert' model"),
+        (config | {"num_hidden_layers": 3}, "calls for 3 layers, the weights have 2"),
+    ):
+        hub.add("org/wrong", good | {"config.json": json.dumps(wrong).encode()})
+        with pytest.raises(InvalidCheckpointError, match=text) as caught:
+            fetch("org/wrong")
+        assert "making" not in str(caught.value)
+        assert contents(folder) | {RECORD: (folder / RECORD).read_bytes()} == before
+        assert leftovers(folder) == []
+    del good["preprocessor_config.json"]
+    hub.add("org/wrong", good | {"README.md": b"another"})
+    with pytest.raises(CheckpointNotFoundError, match=r"preprocessor_config.json is missing"):
+        fetch("org/wrong")
+    assert check_checkpoint(folder).repo == REPO
+    assert leftovers(folder) == []
+
+
+def test_fetch_checkpoint__a_wrong_repository_into_nothing(hub, fetch, folder, checkpoint_dir):
+    hub.add(REPO, files(checkpoint_dir) | {"config.json": b"{}"})
+    with pytest.raises(InvalidCheckpointError, match="is a None model"):
+        fetch()
+    assert not folder.exists()
+    assert leftovers(folder) == []
+
+
+def test_fetch_checkpoint__imported_and_as_published_is_kept(
+    hub, fetch, folder, imported, published, caplog
+):
+    assert fetch(published).commit is None
+    assert contents(folder) == imported
+    assert hub.asked == []
+    assert "imported from" in caplog.text
+
+
+def test_fetch_checkpoint__imported_and_another_shape(
+    hub, fetch, folder, imported, published, monkeypatch, checkpoint_dir
+):
+    hub.add(REPO, files(checkpoint_dir))
+    what = PUBLISHED[REPO]
+    for field, value in (("layers", 3), ("dim", 32), ("heads", 2), ("family", "dinov2")):
+        other = Published(**(vars(what) | {field: value}))
+        monkeypatch.setitem(PUBLISHED, REPO, other)
+        with pytest.raises(ConfigError, match="It was left alone") as caught:
+            fetch()
+        assert f"'{folder}' holds a dinov3_vit with 16 dims, 2 layers" in str(caught.value)
+        assert f"'{REPO}' is a {other.family} with {other.dim}, {other.layers} and" in str(
+            caught.value
+        )
+    monkeypatch.setitem(
+        PUBLISHED, REPO, Published(**(vars(what) | {"parameters": what.parameters * 4 // 3}))
+    )
+    with pytest.raises(ConfigError, match="It was left alone"):
+        fetch()
+    assert contents(folder) == imported
+    assert hub.asked == []
+
+
+def test_fetch_checkpoint__imported_and_a_tensor_of_zeros_less(
+    hub, fetch, folder, imported, published, monkeypatch
+):
+    what = PUBLISHED[REPO]
+    fewer = Published(**(vars(what) | {"parameters": what.parameters + what.dim}))
+    monkeypatch.setitem(PUBLISHED, REPO, fewer)  # the mask token, mostly
+    fetch()
+    assert hub.asked == []
+
+
+def test_fetch_checkpoint__imported_and_nobody_knows_what_is_published(
+    hub, fetch, folder, imported, checkpoint_dir
+):
+    hub.add(REPO, files(checkpoint_dir))
+    with pytest.raises(ConfigError, match=r"holds 'config.json',.* left alone"):
+        fetch()
+    assert contents(folder) == imported
+
+
+def test_fetch_checkpoint__imported_and_damaged_is_not_kept(
+    hub, fetch, folder, imported, published, checkpoint_dir
+):
+    hub.add(REPO, files(checkpoint_dir))
+    damage(folder / "model.safetensors", "truncated")
+    with pytest.raises(ConfigError, match="left alone"):
+        fetch()
+    assert len(hub.asked) == 1
+
+
+@pytest.mark.parametrize("why", ["offline", "away", "gated"])
+def test_fetch_checkpoint__copied_by_hand_is_kept_where_the_hub_does_not_help(
+    hub, fetch, folder, checkpoint_dir, published, monkeypatch, caplog, why
+):
+    shutil.copytree(checkpoint_dir, folder)
+    before = contents(folder)
+    hub.add(REPO, files(checkpoint_dir), is_gated=True)
+    if why == "offline":
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    elif why == "away":
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert fetch().commit is None
+    assert contents(folder) == before
+    assert not (folder / RECORD).exists()
+    assert "kept as it is, and not compared with what was published" in caplog.text
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_fetch_checkpoint__copied_by_hand_and_not_what_was_asked_for(
+    hub, fetch, folder, published, monkeypatch, is_known
+):
+    """What nobody can compare is not passed off as the model."""
+    write_demo_checkpoint(folder, dim=32, layers=2)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    kind, text = (
+        (ConfigError, "holds a dinov3_vit with 32 dims")
+        if is_known
+        else (LocalEntryNotFoundError, "HF_HUB_OFFLINE is set")
+    )
+    with pytest.raises(kind, match=text):
+        fetch(REPO if is_known else "org/unknown")
+
+
+def test_fetch_checkpoint__no_repository_is_no_reason_to_keep(
+    hub, fetch, folder, checkpoint_dir, published
+):
+    shutil.copytree(checkpoint_dir, folder)
+    with pytest.raises(RepositoryNotFoundError):
+        fetch()
+
+
+def test_fetch_checkpoint__a_fetched_one_whose_access_ended(
+    hub, fetch, folder, checkpoint_dir, published
+):
+    """The Hub says no; nothing stands for yes."""
+    hub.add(REPO, files(checkpoint_dir))
+    commit = fetch().commit
+    hub.repositories[REPO].is_gated = True
+    with pytest.raises(AuthenticationError, match="no token was sent"):
+        fetch()
+    assert fetch(revision=commit).commit == commit
+    assert check_checkpoint(folder)
+
+
+def test_check_checkpoint__is_not_what_it_was(hub, fetch, folder, checkpoint_dir, caplog):
+    caplog.set_level(logging.WARNING)
+    hub.add(REPO, files(checkpoint_dir))
+    fetch()
+    damage(folder / "README.md", "flipped")
+    with pytest.raises(
+        ChecksumError, match=r"README\.md is missing, or no longer what came from org/model"
+    ):
+        check_checkpoint(folder)
+    (folder / RECORD).unlink()  # as the message advises
+    assert check_checkpoint(folder).commit is None
+
+
+def test_check_checkpoint__nothing_there(folder):
+    with pytest.raises(CheckpointNotFoundError, match="there is no checkpoint directory"):
+        check_checkpoint(folder)
+
+
+@pytest.mark.parametrize("place", [[], ["--to", "dinov3"]])
+def test_fetch__another_family_costs_its_small_files_only(hub, tmp_path, capsys, place):
+    hub.add("org/llama", {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"x" * 9})
+    assert main(["fetch", "--model", "org/llama", *place]) == 1
+    assert "'llama' model" in capsys.readouterr().err
+    assert hub.bodies("model.safetensors") == []

@@ -1,0 +1,238 @@
+"""``weights`` from a Hub: which commit, what is fetched, and what another machine does."""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dino_assets.api.fetcher import fetch_dinov3
+from dino_assets.errors import (
+    AuthenticationError,
+    CheckpointNotFoundError,
+    InvalidCheckpointError,
+    LocalEntryNotFoundError,
+    RevisionNotFoundError,
+)
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.protocol import Committed
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.weights.checkpoint import read_checkpoint
+from dino_assets.weights.hub.locating import locate_checkpoint
+from dino_assets.weights.hub.transfer import Patience
+from dino_assets.weights.stage import draft_current_weights, find_stored_weights, load_checkpoint
+from dino_assets_tests.defs.conftest import Lineage, failure
+
+REPO = "org/model"
+
+
+@pytest.fixture
+def files(checkpoint_dir: Path) -> dict[str, bytes]:
+    card = b"---\nlicense: other\nlicense_name: dinov3-license\n---\n"
+    papers = {"README.md": card, "LICENSE.md": b"as it is\n"}
+    return {path.name: path.read_bytes() for path in checkpoint_dir.iterdir()} | papers
+
+
+class Machine:
+    """Commits ``weights`` to one store, with a cache of its own."""
+
+    def __init__(self, store: ObjectStore, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store, self.home, self.set = store, home, monkeypatch.setenv
+        self.warnings: list[str] = []
+
+    def commit(self, model: str = REPO, revision: str | None = None) -> Committed:
+        self.set("HF_HOME", str(self.home))
+        patience = Patience(attempts=2, sleep=lambda _: None)
+        locate = partial(
+            locate_checkpoint, model, root=self.home.parent, revision=revision, patience=patience
+        )
+        draft = draft_current_weights(
+            self.store, model, revision, locate, warn=self.warnings.append
+        )
+        return commit(self.store, draft)
+
+
+@pytest.fixture
+def machine(hub, local_store, tmp_path, monkeypatch) -> Machine:
+    return Machine(local_store, tmp_path / "one", monkeypatch)
+
+
+@pytest.fixture
+def other(hub, local_store, tmp_path, monkeypatch) -> Machine:
+    return Machine(local_store, tmp_path / "two", monkeypatch)
+
+
+def test_weights__manifest_says_where_they_are_from(hub, machine, files, tmp_path):
+    sha = hub.add(REPO, files)
+    facts = machine.commit().manifest.facts
+    found = load_checkpoint(machine.store)
+    assert (found.repo, found.commit, found.revision, found.model) == (REPO, sha, sha, REPO)
+    assert found.licence == "dinov3-license"
+    assert {file.name for file in found.files} == set(files)
+    (tmp_path / "same").mkdir()
+    for name, data in files.items():
+        (tmp_path / "same" / name).write_bytes(data)
+    plain = read_checkpoint(tmp_path / "same", model=REPO)
+    assert replace(plain, revision=sha, repo=REPO, commit=sha) == found
+    told = ("family", "dim", "layers", "heads", "patch_px", "registers", "parameters")
+    assert all(facts[name] == getattr(plain, name) for name in told)
+    assert (tuple(facts["mean"]), tuple(facts["std"])) == (plain.mean, plain.std)
+    assert facts["statistics_from"] == "preprocessor_config.json"
+
+
+@pytest.mark.parametrize("is_pinned", [False, True])
+def test_weights__another_machine_takes_them_from_the_store(hub, machine, other, files, is_pinned):
+    sha = hub.add(REPO, files)
+    revision = sha if is_pinned else None
+    assert not machine.commit(revision=revision).was_reused
+    hub.asked.clear()
+    assert other.commit(revision=revision).was_reused
+    assert [a.path for a in hub.asked] == [f"/api/models/{REPO}/revision/{revision or 'main'}"]
+    assert not other.home.exists()  # nothing was brought there
+    hub.asked.clear()
+    assert machine.commit(revision=revision).was_reused
+    assert len(hub.asked) == (0 if is_pinned else 1)
+
+
+def test_weights__pinned_and_by_branch_are_one_output(hub, machine, files):
+    sha = hub.add(REPO, files)
+    first = machine.commit().manifest
+    assert machine.commit(revision=sha).was_reused
+    hub.add(REPO, {**files, "README.md": b"newer"})
+    moved = machine.commit()
+    assert not moved.was_reused
+    assert load_checkpoint(machine.store).commit != sha
+    assert {part.sha256 for part in moved.manifest.parts} != {p.sha256 for p in first.parts}
+
+
+def test_weights__short_name_and_whole_name_are_one_output(hub, machine, files):
+    hub.add("facebook/dinov3-vitl16-pretrain-lvd1689m", files)
+    machine.commit("dinov3-vitl16")
+    assert load_checkpoint(machine.store).model == "facebook/dinov3-vitl16-pretrain-lvd1689m"
+    assert machine.commit("facebook/dinov3-vitl16-pretrain-lvd1689m").was_reused
+    assert find_stored_weights(machine.store, "dinov3-vitl16")
+
+
+@pytest.mark.parametrize("way", ["offline", "out of reach", "no access"])
+def test_weights__the_store_stands_in_for_the_hub(
+    hub, machine, other, files, monkeypatch, caplog, way
+):
+    caplog.set_level(logging.DEBUG)
+    hub.add(REPO, files)
+    machine.commit()
+    if way == "offline":
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    elif way == "no access":
+        hub.add(REPO, files, is_gated=True)
+    else:
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert other.commit().was_reused
+    assert other.warnings[0].startswith("using the copy in the store")
+
+
+def test_weights__what_everybody_uses_before_what_this_machine_saw_last(
+    hub, machine, other, files, monkeypatch
+):
+    hub.add(REPO, files)
+    machine.commit()
+    newer = hub.add(REPO, {**files, "README.md": b"newer"})
+    other.commit()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert machine.commit().was_reused  # its cache holds the older one
+    assert load_checkpoint(machine.store).commit == newer
+    assert machine.warnings == ["the Hub cannot be asked: using the copy in the store"]
+
+
+def test_weights__another_revision_in_the_store_is_no_stand_in(hub, machine, other, files):
+    hub.add(REPO, files)
+    hub.add(REPO, {**files, "README.md": b"v2"}, branch="v2")
+    machine.commit(revision="v2")
+    before = read_manifest(machine.store, machine.commit(revision="v2").manifest.recipe.output)
+    for revision in ("gone", "f" * 40):
+        with pytest.raises(RevisionNotFoundError):
+            other.commit(revision=revision)
+    other.set("HF_HUB_OFFLINE", "1")
+    for revision in (None, "f" * 40):
+        with pytest.raises(LocalEntryNotFoundError):
+            other.commit(revision=revision)
+    assert other.commit(revision="v2").manifest == before
+    assert other.commit(revision="v2").was_reused
+
+
+def test_weights__refused_and_nowhere_else(hub, machine, files):
+    hub.add(REPO, files, is_gated=True, hides_listing=False)
+    with pytest.raises(AuthenticationError, match="no token was sent"):
+        machine.commit()
+    assert not list(machine.store.list("manifests"))
+
+
+def test_weights__a_repository_without_a_checkpoint_of_ours(hub, machine, files):
+    hub.add(REPO, files | {"config.json": b'{"model_type": "bert"}'})
+    with pytest.raises(InvalidCheckpointError, match="'bert' model"):
+        machine.commit()
+    assert not list(machine.store.list("manifests"))
+
+
+def test_weights__a_stored_copy_with_a_missing_part(hub, machine, other, files, monkeypatch):
+    hub.add(REPO, files)
+    key = machine.commit().manifest.parts[0].key
+    machine.store.delete(key)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointNotFoundError, match="is not whole"):
+        other.commit()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert not other.commit().was_reused
+    assert machine.store.exists(key)
+
+
+def test_weights__a_fetched_folder_is_the_commit_it_came_from(hub, machine, files, tmp_path):
+    sha = hub.add(REPO, files)
+    folder = fetch_dinov3(tmp_path / "dinov3", REPO)
+    machine.commit(str(folder))
+    found = load_checkpoint(machine.store)
+    assert (found.repo, found.commit, found.model) == (REPO, sha, str(folder))
+    assert {file.name for file in found.files} == set(files)  # our record is not one of them
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"model.safetensors is missing, or no longer what came"
+    ):
+        machine.commit(str(folder))
+
+
+@pytest.mark.parametrize("place", ["cache", "folder"])
+def test_weights__known_statistics_by_the_repository(hub, machine, files, tmp_path, place):
+    repo = "facebook/dinov3-vitl16-pretrain-sat493m"
+    hub.add(repo, files | {"preprocessor_config.json": b"{}"})
+    model = "dinov3-vitl16-sat493m"
+    if place == "folder":
+        model = str(fetch_dinov3(tmp_path / "dinov3", model))
+    machine.commit(model)
+    found = load_checkpoint(machine.store)
+    assert (found.mean, found.std) == ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))
+    assert found.statistics_from == "sat493m, by the model's name"
+
+
+def test_weights__other_words_for_the_same_revision(hub, machine, other, files, monkeypatch):
+    sha = hub.add(REPO, files, branch="v1")
+    hub.add(REPO, files | {"README.md": b"main"})
+    machine.commit(revision="v1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert other.commit(revision=sha).was_reused
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    machine.commit()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert other.commit(revision="main").was_reused
+
+
+def test_weights__another_family_is_refused_before_its_weights_are_fetched(
+    hub, files, project, instance, monkeypatch
+):
+    hub.add("org/llama", files | {"config.json": b'{"model_type": "llama"}'})
+    monkeypatch.setenv("DINO_MODEL_ID", "org/llama")
+    result = Lineage(instance).run(only=["weights"])
+    assert "'llama' model" in failure(result, "weights")
+    assert hub.bodies("config.json")
+    assert hub.bodies("model.safetensors") == []

@@ -1,0 +1,76 @@
+"""A small output with everything an output can have, and what must be true of it at any time."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from dino_assets.errors import ObjectNotFoundError
+from dino_assets.store.commits import tables
+from dino_assets.store.commits.manifests import manifest_key, parse_manifest
+from dino_assets.store.commits.parts import put_part, read_part
+from dino_assets.store.commits.protocol import Draft, Facts, LocalFile, OutputId, Receipt, Recipe
+from dino_assets.store.commits.receipts import find_receipt, write_receipt
+from dino_assets.store.objects import ObjectStore
+
+SCHEMA = pa.schema([("id", pa.string()), ("n", pa.int64())])
+OUTPUT = OutputId("things", "flight-1", "space1")
+FILE_BYTES = b"a checkpoint file " * 100
+
+
+def batch(numbers: list[int]) -> pa.RecordBatch:
+    return pa.record_batch({"id": [f"r{n}" for n in numbers], "n": numbers}, schema=SCHEMA)
+
+
+def local_file(folder: Path, content: bytes = FILE_BYTES) -> LocalFile:
+    path = folder / f"{hashlib.sha256(content).hexdigest()[:8]}.bin"
+    path.write_bytes(content)
+    return LocalFile(path, "weights.bin", hashlib.sha256(content).hexdigest(), len(content))
+
+
+def rows_draft(
+    numbers: list[int], *, output: OutputId = OUTPUT, version: str = "1", **config: object
+) -> Draft:
+    """Just rows."""
+    return Draft(
+        Recipe(output, version, config, {"drop": "f00d"}), lambda: iter([batch(numbers)]), SCHEMA
+    )
+
+
+def full_draft(store: ObjectStore, file: LocalFile, *, version: str = "1") -> Draft:
+    """Rows for three parts (with ``MAX_PART_ROWS`` 2), a shard with its receipt, a file, facts."""
+
+    def produce() -> Iterator[pa.RecordBatch | object]:
+        yield batch([1, 2, 3])
+        shard = f"shard-{version}"
+        receipt = find_receipt(store, OUTPUT, shard)
+        if receipt is None:
+            table = pa.Table.from_batches([batch([90, 91])]).replace_schema_metadata({"v": version})
+            ((piece, data),) = tables.encode(table)
+            part = put_part(store, OUTPUT, data, rows=piece.num_rows)
+            receipt = Receipt(OUTPUT, shard, (part,), {"seen": 2})
+            write_receipt(store, receipt)
+        yield from receipt.parts
+        yield Facts({"seen": 7})
+        yield file
+        yield batch([4, int(version) * 10])
+
+    recipe = Recipe(OUTPUT, version, {"side": 518}, {"drop": "f00d"})
+    return Draft(recipe, produce, SCHEMA)
+
+
+def snapshot(store: ObjectStore, output: OutputId = OUTPUT) -> dict[str, bytes] | None:
+    """All bytes of a committed output, each part verified; None while there is none."""
+    key = manifest_key(output)
+    try:
+        data = store.get(key)
+    except ObjectNotFoundError:
+        return None
+    manifest = parse_manifest(data, store=store.url, key=key)
+    return {key: data} | {part.key: read_part(store, part) for part in manifest.parts}
+
+
+def wipe(store: ObjectStore) -> None:
+    for info in list(store.list()):
+        store.delete(info.key)
