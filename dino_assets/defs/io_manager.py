@@ -128,7 +128,7 @@ def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.Metada
             "compute_s": round(committed.compute_s, 3),
             "write_s": round(committed.write_s, 3),
             "rows_per_s": round(manifest.rows / max(committed.seconds, 1e-9), 1),
-            **committed.told,
+            **committed.metadata,
         }
     if not manifest.rows:
         del values["dagster/row_count"]

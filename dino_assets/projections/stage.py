@@ -1,7 +1,6 @@
 """Stage *projections*: a map of every tile that is embedded in one space, as data, picture and page."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
@@ -16,7 +15,13 @@ from dino_assets.projections.layout import Method, fit_projection
 from dino_assets.projections.map.page import make_page
 from dino_assets.projections.map.picture import draw_map
 from dino_assets.settings.choices import check_word
-from dino_assets.store.commits.protocol import Draft, Facts, NamedBytes, OutputId, Recipe, Spent
+from dino_assets.store.commits.protocol import (
+    Draft,
+    OutputId,
+    OutputWriter,
+    Recipe,
+    Spent,
+)
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
@@ -67,7 +72,7 @@ def draft_projections(embeddings: CommittedTable, settings: MapSettings, *, mode
         inputs=hash_inputs(embeddings),
     )
 
-    def produce() -> Iterator[pa.RecordBatch | NamedBytes | Facts | Spent]:
+    def produce(out: OutputWriter) -> None:
         started = time.perf_counter()
         pool = read_pool(embeddings, settings.column)
         read_s = time.perf_counter() - started
@@ -78,26 +83,26 @@ def draft_projections(embeddings: CommittedTable, settings: MapSettings, *, mode
             seed=settings.seed,
             method=settings.method,
         )
-        yield pa.RecordBatch.from_arrays(
-            [
-                pa.array(pool.drops, pa.string()),
-                pa.array(pool.tile_ids, pa.string()),
-                pa.array(np.ascontiguousarray(fitted.coordinates[:, 0])),
-                pa.array(np.ascontiguousarray(fitted.coordinates[:, 1])),
-            ],
-            schema=SCHEMA,
-        )
+        columns = [
+            pa.array(pool.drops, pa.string()),
+            pa.array(pool.tile_ids, pa.string()),
+            pa.array(np.ascontiguousarray(fitted.coordinates[:, 0])),
+            pa.array(np.ascontiguousarray(fitted.coordinates[:, 1])),
+        ]
+        out.rows(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
         caption = f"{model}, {settings.column}, {fitted.method}, seed {settings.seed}"
-        yield from draw_files(pool, fitted.coordinates, caption=caption)
-        yield Facts({"method": fitted.method, "why": fitted.why, "drops": len(set(pool.drops))})
+        draw_files(out, pool, fitted.coordinates, caption=caption)
+        out.facts({"method": fitted.method, "why": fitted.why, "drops": len(set(pool.drops))})
         compute_s = time.perf_counter() - started - read_s
-        yield Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)})
+        out.spent(Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)}))
 
     return Draft(recipe, produce, SCHEMA)
 
 
-def draw_files(pool: TilePool, coordinates: Coordinates, *, caption: str) -> Iterator[NamedBytes]:
-    """The picture, its preview for the UI, and the page."""
+def draw_files(
+    out: OutputWriter, pool: TilePool, coordinates: Coordinates, *, caption: str
+) -> None:
+    """Draw the picture, its preview for the UI, and the page."""
     names = sorted(set(pool.drops))
     numbers = {name: number for number, name in enumerate(names)}
     groups = [numbers[drop] for drop in pool.drops]
@@ -105,8 +110,8 @@ def draw_files(pool: TilePool, coordinates: Coordinates, *, caption: str) -> Ite
     picture = draw_map(
         coordinates, groups=groups, group_names=names, chosen=(), title=title, caption=caption
     )
-    yield NamedBytes(PICTURE, picture)
-    yield NamedBytes(PREVIEW, draw_thumbnail(picture))
+    out.file(PICTURE, picture)
+    out.file(PREVIEW, draw_thumbnail(picture))
     if len(pool) <= PAGE_TILES:
         page = make_page(
             coordinates,
@@ -118,7 +123,7 @@ def draw_files(pool: TilePool, coordinates: Coordinates, *, caption: str) -> Ite
             title=title,
             caption=caption,
         )
-        yield NamedBytes(PAGE, page.encode())
+        out.file(PAGE, page.encode())
 
 
 def judge_projections(

@@ -1,7 +1,7 @@
 """Stage *tiles*: the exact grid over every usable image of a drop. Windows only, no pixels."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.mosaics import find_valid_windows, unpack_valid
 from dino_assets.images.places import Row
 from dino_assets.store.commits.manifests import content_hash
-from dino_assets.store.commits.protocol import Draft, Facts, Manifest, OutputId, Recipe
+from dino_assets.store.commits.protocol import Draft, Manifest, OutputId, OutputWriter, Recipe
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles import grid as tiling
 from dino_assets.tiles.grid import TileGrid
@@ -87,7 +87,7 @@ def draft_tiles(
         OutputId("tiles", drop), CODE_VERSION, config, inputs={"images": content_hash(manifest)}
     )
 
-    def produce() -> Iterator[pa.RecordBatch | Facts]:
+    def produce(out: OutputWriter) -> None:
         found = _distinct_images(images, drop)
         cut = found if with_thermal else [row for row in found if row["thermal"] is None]
         if not cut:
@@ -100,8 +100,8 @@ def draft_tiles(
         if grid.side_m is not None:
             counts["cut_in_pixels"] = unscaled
         for image, own in zip(cut, fitted, strict=True):
-            yield cut_image(image, own, counts, side_px=grid.side_px)
-        yield Facts(dict(counts))
+            out.rows(cut_image(image, own, counts, side_px=grid.side_px))
+        out.facts(dict(counts))
 
     return Draft(recipe, produce, SCHEMA)
 

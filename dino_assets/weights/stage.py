@@ -1,7 +1,7 @@
 """The output *weights*: a validated checkpoint, its files and its record in the store, and back as a folder."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import mkdtemp
@@ -9,7 +9,14 @@ from tempfile import mkdtemp
 from dino_assets.errors import CheckpointNotFoundError, ChecksumError
 from dino_assets.store.commits.manifests import content_hash, find_manifest, read_manifest
 from dino_assets.store.commits.parts import fetch_part
-from dino_assets.store.commits.protocol import Draft, Facts, LocalFile, Manifest, OutputId, Recipe
+from dino_assets.store.commits.protocol import (
+    Draft,
+    LocalFile,
+    Manifest,
+    OutputId,
+    OutputWriter,
+    Recipe,
+)
 from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.catalogue import full_name
 from dino_assets.weights.fetching import read_located
@@ -72,12 +79,12 @@ def draft_located_weights(located: Located, revision: str | None = None) -> Draf
         inputs={"checkpoint": known.revision if known else f"{located.repo}@{located.commit}"},
     )
 
-    def produce() -> Iterator[LocalFile | Facts]:
+    def produce(out: OutputWriter) -> None:
         here = folder or located.bring()
         checkpoint = known or read_located(located, here)
         for file in checkpoint.files:
-            yield LocalFile(here / file.name, file.name, file.sha256, file.bytes)
-        yield Facts(asdict(checkpoint))
+            out.local_file(LocalFile(here / file.name, file.name, file.sha256, file.bytes))
+        out.facts(asdict(checkpoint))
 
     return Draft(recipe, produce)
 
@@ -123,7 +130,7 @@ def load_checkpoint(store: ObjectStore) -> Checkpoint:
 
 
 def _draft_stored(store: ObjectStore, manifest: Manifest) -> Draft:
-    def produce() -> Iterator[LocalFile | Facts]:
+    def produce(_: OutputWriter) -> None:
         raise CheckpointNotFoundError(
             f"{manifest.recipe.config['model']!r} is out of reach, and its copy in store {store.url!r} is "
             "not whole. Connect to the network, or set DINO_MODEL_ID to a folder with its files."

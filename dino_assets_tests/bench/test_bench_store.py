@@ -19,12 +19,12 @@ from dino_assets.store.commits.writing import commit
 schema = pa.schema([("tile_id", pa.string()), ("cls", pa.list_(pa.float16(), {DIM}))])
 rng = np.random.default_rng(0)
 
-def produce():
+def produce(out):
     for at in range(0, {ROWS}, {BATCH}):
         count = min({BATCH}, {ROWS} - at)
         values = pa.array(rng.standard_normal(count * {DIM}, np.float32).astype(np.float16))
         ids = pa.array([f"{{n:016x}}-x00000y00000w00518h00518-g1" for n in range(at, at + count)])
-        yield pa.record_batch([ids, pa.FixedSizeListArray.from_arrays(values, {DIM})], schema)
+        out.rows(pa.record_batch([ids, pa.FixedSizeListArray.from_arrays(values, {DIM})], schema))
 
 manifest = commit(store, Draft(Recipe(output, "1"), produce, schema)).manifest
 said = {{"rows": manifest.rows, "bytes": manifest.bytes, "parts": len(manifest.parts)}}

@@ -12,12 +12,13 @@ import pytest
 from dino_assets.definitions import ALL_CHECKS, make_definitions
 from dino_assets.defs.checks.outcome import to_result
 from dino_assets.store.commits.manifests import read_manifest
-from dino_assets.store.commits.protocol import Draft, Facts, OutputId
+from dino_assets.store.commits.protocol import Draft, OutputId
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.verdicts import Verdict
 from dino_assets_tests.defs.conftest import Lineage, checks
 from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
+from dino_assets_tests.worlds.outputs import pushing
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def plant(
     recipe = replace(known.recipe, code_version=f"planted-{uuid.uuid4()}")
     commit(
         lineage.store,
-        Draft(recipe, lambda: iter([*table.to_batches(), Facts(known.facts)]), schema),
+        Draft(recipe, pushing([*table.to_batches(), known.facts]), schema),
     )
 
 

@@ -12,20 +12,21 @@ from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.errors import DropsFailedError, NotCommittedError
 from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.manifests import find_manifest
-from dino_assets.store.commits.protocol import Draft, Facts, OutputId, Recipe
+from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets_tests.worlds.outputs import pushing
 
 SCHEMA = pa.schema([pa.field("n", pa.int64())])
 
 
 def draft(asset: str, drop: str | None, values: list[int]) -> Draft:
-    def produce() -> Iterator[pa.RecordBatch | Facts]:
+    def produce() -> Iterator[object]:
         if values == [13]:
             raise ValueError("thirteen rows of bad luck")
         yield pa.RecordBatch.from_pydict({"n": values}, SCHEMA)
-        yield Facts({"largest": max(values)})
+        yield {"largest": max(values)}
 
-    return Draft(Recipe(OutputId(asset, drop), "1", {"values": values}), produce, SCHEMA)
+    return Draft(Recipe(OutputId(asset, drop), "1", {"values": values}), pushing(produce), SCHEMA)
 
 
 @dg.asset(partitions_def=drops, backfill_policy=SINGLE_RUN)

@@ -4,9 +4,10 @@ import pyarrow as pa
 
 from dino_assets.demo.reports import report_drops
 from dino_assets.images.stage.judging import BadFile
-from dino_assets.store.commits.protocol import Draft, Facts, OutputId, Recipe
+from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.worlds.outputs import pushing
 
 
 def make(store: ObjectStore, asset: str, name: str, rows: list[dict], **facts) -> None:
@@ -15,9 +16,12 @@ def make(store: ObjectStore, asset: str, name: str, rows: list[dict], **facts) -
 
     def produce():
         yield batch
-        yield Facts(facts)
+        yield facts
 
-    commit(store, Draft(Recipe(OutputId(asset, name, space), "1", {}, {}), produce, batch.schema))
+    commit(
+        store,
+        Draft(Recipe(OutputId(asset, name, space), "1", {}, {}), pushing(produce), batch.schema),
+    )
 
 
 def test_report_drops__what_is_not_made_counts_as_none():

@@ -43,6 +43,7 @@ from dino_assets.tiles.grid import make_grid
 from dino_assets.tiles.stage import draft_tiles
 from dino_assets_tests.conftest import photo_bytes, s3_settings
 from dino_assets_tests.worlds.answering import answer, answering
+from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.store_doubles import WatchedStore, fail
 
 GRID = make_grid(512, patch_px=16)
@@ -115,7 +116,7 @@ class Inbox:
         output = OutputId("embeddings", drop.name, space)
         recipe = Recipe(output, "1", inputs={"tiles": content_hash(tiles)})
         batch = pa.RecordBatch.from_pydict({"n": [1]}, VECTORS)
-        commit(self.store, Draft(recipe, lambda: iter([batch]), VECTORS))
+        commit(self.store, Draft(recipe, pushing([batch]), VECTORS))
 
 
 @pytest.fixture
@@ -477,7 +478,7 @@ def test_survey_inbox__a_link_that_does_not_hold(inbox: Inbox, asset: str):
     link = dict.fromkeys(manifest.recipe.inputs, "0" * 64)
     part = manifest.parts[0]
     recipe = replace(manifest.recipe, inputs=link)
-    commit(inbox.store, Draft(recipe, lambda: iter([replace(part, name="x")])))
+    commit(inbox.store, Draft(recipe, pushing([replace(part, name="x")])))
     assert finished(inbox) == set()
 
 

@@ -27,13 +27,14 @@ from dino_assets.selections.stage.opening import open_round
 from dino_assets.selections.stage.paid import find_paid, read_round, spell_input
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.parts import read_part
-from dino_assets.store.commits.protocol import Draft, Facts
+from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import make_grid
 from dino_assets.tiles.stage import draft_tiles
 from dino_assets.weights.stage import OUTPUT, checkpoint_of, draft_weights
+from dino_assets_tests.worlds.outputs import pushing
 
 COMPUTE = ComputeSettings(device="cpu", threads=1, engine="torch")
 SIDE = 256
@@ -211,8 +212,8 @@ def test_judge_selections__against_the_rounds_that_its_recipe_names(world: World
             output=replace(known.recipe.output, drop=name, space=space),
             inputs=inputs | dict.fromkeys(paid, "f00d"),
         )
-        items = [*rows.to_batches(), Facts(known.facts)]
-        commit(world.store, Draft(recipe, lambda: iter(items), rounds_stage.SCHEMA))
+        items = [*rows.to_batches(), known.facts]
+        commit(world.store, Draft(recipe, pushing(items), rounds_stage.SCHEMA))
         return judge_selections(world.rounds(), world.embeddings(), "round-0002")
 
     assert plant(world.space, "round-0002").passed
@@ -264,9 +265,7 @@ def test_judge_selections__planted(world: World):
         )
         commit(
             world.store,
-            Draft(
-                recipe, lambda: iter([*table.to_batches(), Facts(known.facts)]), rounds_stage.SCHEMA
-            ),
+            Draft(recipe, pushing([*table.to_batches(), known.facts]), rounds_stage.SCHEMA),
         )
         return judge_selections(world.rounds(), world.embeddings(), "round-0001")
 

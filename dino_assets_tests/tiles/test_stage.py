@@ -8,7 +8,7 @@ import pytest
 from dino_assets.errors import CommitRefusedError, ConfigError, DropUnusableError, NotCommittedError
 from dino_assets.images.columns import SCHEMA as IMAGES_SCHEMA
 from dino_assets.store.commits.manifests import content_hash, manifest_key
-from dino_assets.store.commits.protocol import Draft, Facts, OutputId, Recipe
+from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
@@ -24,6 +24,7 @@ from dino_assets_tests.worlds.inboxes import (
     fill_bytes,
     write_mosaic,
 )
+from dino_assets_tests.worlds.outputs import pushing
 
 GRID = make_grid(512, patch_px=16)
 
@@ -49,10 +50,12 @@ def fake_images(
 
     def produce():
         yield pa.RecordBatch.from_pylist(rows, IMAGES_SCHEMA)
-        yield Facts({"usable": len(sizes), "quarantined": quarantined})
+        yield {"usable": len(sizes), "quarantined": quarantined}
 
     config = {"rows": str(rows)}
-    commit(store, Draft(Recipe(OutputId("images", "d"), "1", config), produce, IMAGES_SCHEMA))
+    commit(
+        store, Draft(Recipe(OutputId("images", "d"), "1", config), pushing(produce), IMAGES_SCHEMA)
+    )
     return open_table(store, "images")
 
 
@@ -207,7 +210,7 @@ def judge(
     def produce():
         yield table
 
-    commit(store, Draft(Recipe(OutputId("tiles", "d"), "1"), produce, SCHEMA))
+    commit(store, Draft(Recipe(OutputId("tiles", "d"), "1"), pushing(produce), SCHEMA))
     verdict = judge_tiles(images, open_table(store, "tiles"), "d")
     assert verdict.subject == "d"
     return verdict.passed, verdict.sentence
@@ -387,7 +390,7 @@ def test_judge_tiles__mosaic_with_a_tile_too_few(memory: ObjectStore, tmp_path: 
     commit(memory, draft_tiles(images, "d", make_grid(256, overlap=0.0)))
     table = open_table(memory, "tiles").read("d")
     recipe = Recipe(OutputId("tiles", "d"), "planted")
-    commit(memory, Draft(recipe, lambda: iter(table.slice(1).to_batches()), SCHEMA))
+    commit(memory, Draft(recipe, pushing(table.slice(1).to_batches()), SCHEMA))
     verdict = judge_tiles(images, open_table(memory, "tiles"), "d")
     assert not verdict.passed
     assert "65,536 pixels have no tile" in verdict.sentence

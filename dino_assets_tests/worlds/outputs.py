@@ -1,7 +1,7 @@
 """A small output with everything an output can have, and what must be true of it at any time."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,16 @@ from dino_assets.errors import ObjectNotFoundError
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.manifests import manifest_key, parse_manifest
 from dino_assets.store.commits.parts import put_part, read_part
-from dino_assets.store.commits.protocol import Draft, Facts, LocalFile, OutputId, Receipt, Recipe
+from dino_assets.store.commits.protocol import (
+    Draft,
+    LocalFile,
+    NamedBytes,
+    OutputId,
+    OutputWriter,
+    Part,
+    Receipt,
+    Recipe,
+)
 from dino_assets.store.commits.receipts import find_receipt, write_receipt
 from dino_assets.store.objects import ObjectStore
 
@@ -29,12 +38,33 @@ def local_file(folder: Path, content: bytes = FILE_BYTES) -> LocalFile:
     return LocalFile(path, "weights.bin", hashlib.sha256(content).hexdigest(), len(content))
 
 
+def pushing(
+    items: Iterable[object] | Callable[[], Iterable[object]],
+) -> Callable[[OutputWriter], None]:
+    """A ``produce`` that pushes these things, each by its kind; a mapping is facts."""
+
+    def produce(out: OutputWriter) -> None:
+        for item in items() if callable(items) else items:
+            if isinstance(item, Mapping):
+                out.facts(item)
+            elif isinstance(item, Part):
+                out.part(item)
+            elif isinstance(item, LocalFile):
+                out.local_file(item)
+            elif isinstance(item, NamedBytes):
+                out.file(item.name, item.data)
+            else:
+                out.rows(item)
+
+    return produce
+
+
 def rows_draft(
     numbers: list[int], *, output: OutputId = OUTPUT, version: str = "1", **config: object
 ) -> Draft:
     """Just rows."""
     return Draft(
-        Recipe(output, version, config, {"drop": "f00d"}), lambda: iter([batch(numbers)]), SCHEMA
+        Recipe(output, version, config, {"drop": "f00d"}), pushing([batch(numbers)]), SCHEMA
     )
 
 
@@ -52,12 +82,12 @@ def full_draft(store: ObjectStore, file: LocalFile, *, version: str = "1") -> Dr
             receipt = Receipt(OUTPUT, shard, (part,), {"seen": 2})
             write_receipt(store, receipt)
         yield from receipt.parts
-        yield Facts({"seen": 7})
+        yield {"seen": 7}
         yield file
         yield batch([4, int(version) * 10])
 
     recipe = Recipe(OUTPUT, version, {"side": 518}, {"drop": "f00d"})
-    return Draft(recipe, produce, SCHEMA)
+    return Draft(recipe, pushing(produce), SCHEMA)
 
 
 def snapshot(store: ObjectStore, output: OutputId = OUTPUT) -> dict[str, bytes] | None:

@@ -37,14 +37,11 @@ from dino_assets.errors import CorruptObjectError, WorkerLostError
 from dino_assets.store.commits.manifests import content_hash, find_manifest
 from dino_assets.store.commits.protocol import (
     Draft,
-    Facts,
     Manifest,
-    NamedBytes,
     OutputId,
-    Part,
+    OutputWriter,
     Receipt,
     Recipe,
-    Spent,
 )
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.commits.receipts import find_receipt
@@ -98,7 +95,7 @@ def draft_embeddings(
     schema = make_schema(checkpoint.dim, options)
     job = EmbeddingJob(store, source, output, schema, grid, weights, compute, options, cache=cache)
 
-    def produce() -> Iterator[Part | NamedBytes | Facts | Spent]:
+    def produce(out: OutputWriter) -> None:
         _warn_of_loss(store, output, options)
         rows = tiles.read(drop)
         recipe_id = f"{CODE_VERSION} {options.dtype} {' '.join(options.columns)}"
@@ -111,21 +108,22 @@ def draft_embeddings(
         found = map_ahead(look, [shard.id for shard in shards], threads=_READERS)
         receipts: dict[int, Receipt | None] = dict(enumerate(found))
         progress = Progress(drop, shards, [n for n, each in receipts.items() if each is not None])
-        yield from _all_parts(job, shards, receipts, progress)
+        _push_parts(out, job, shards, receipts, progress)
         if options.with_patches:
             count = (grid.side_px // checkpoint.patch_px) ** 2
             dtype = {"fp16": "float16", "fp32": "float32"}[options.dtype]
-            yield describe_array(
+            array = describe_array(
                 tiles=rows.num_rows,
                 patches=count,
                 dim=checkpoint.dim,
                 dtype=dtype,
                 space=str(output.space),
             )
+            out.file(array.name, array.data)
         images = len(set(rows["image_id"].to_pylist()))
         finished = [each for _, each in sorted(receipts.items()) if each is not None]
-        yield Facts({"images": images, "shards": len(shards), **_engine_facts(finished)})
-        yield progress.finish()
+        out.facts({"images": images, "shards": len(shards), **_engine_facts(finished)})
+        out.spent(progress.finish())
 
     return Draft(recipe, produce, schema)
 
@@ -148,13 +146,14 @@ def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOption
         )
 
 
-def _all_parts(
+def _push_parts(
+    out: OutputWriter,
     job: EmbeddingJob,
     shards: list[Shard],
     receipts: dict[int, Receipt | None],
     progress: Progress,
-) -> Iterator[Part]:
-    """Every shard's parts in their order, as they come to be there; ``receipts`` is filled."""
+) -> None:
+    """Push every shard's parts in order, as they are stored; ``receipts`` is filled."""
     todo, handed = _share(
         job, [s for s in shards if receipts[s.number] is None], receipts, progress
     )
@@ -179,7 +178,8 @@ def _all_parts(
             if message is not None:
                 progress.hear(message)
             while number < len(shards) and (found := receipts[number]) is not None:
-                yield from found.parts
+                for part in found.parts:
+                    out.part(part)
                 number += 1
     if number < len(shards):
         raise WorkerLostError(f"{job.output}: shard {number} was not finished. Run again.")

@@ -20,7 +20,13 @@ from dino_assets.images.places import Row
 from dino_assets.images.report.findings import Shot
 from dino_assets.images.report.making import make_report, make_shot
 from dino_assets.images.rows import Look, Reading, look_at_file, name_readers
-from dino_assets.store.commits.protocol import Draft, Facts, NamedBytes, OutputId, Recipe, Spent
+from dino_assets.store.commits.protocol import (
+    Draft,
+    OutputId,
+    OutputWriter,
+    Recipe,
+    Spent,
+)
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +77,7 @@ def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading =
         inputs={"source": listed},
     )
 
-    def produce() -> Iterator[pa.RecordBatch | NamedBytes | Facts | Spent]:
+    def produce(out: OutputWriter) -> None:
         card = sort_out(entries, is_list=source.is_list)
         looked = map_ahead(
             lambda entry: look_at_file(drop, source, entry, reading), card.wanted, threads=threads
@@ -84,9 +90,9 @@ def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading =
             shots.append(make_shot(look, with_thumb=len(shots) < THUMBS_KEPT))
             read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
             if len(rows) >= BATCH_ROWS:
-                yield pa.RecordBatch.from_pylist(rows, SCHEMA)
+                out.rows(pa.RecordBatch.from_pylist(rows, SCHEMA))
                 rows = []
-        yield pa.RecordBatch.from_pylist(rows, SCHEMA)
+        out.rows(pa.RecordBatch.from_pylist(rows, SCHEMA))
         if fingerprint(source.entries()) != listed:
             raise CommitRefusedError(
                 f"drop {drop.name!r} changed while it was read: it is still being copied. Run again "
@@ -109,9 +115,10 @@ def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading =
             "other_suffixes": suffixes,
         }
         report = make_report(drop.name, shots, others=[e.path for e in card.others], facts=facts)
-        yield from report.files
-        yield Facts(facts | {"findings": report.counts})
-        yield Spent(read_s, compute_s)
+        for file in report.files:
+            out.file(file.name, file.data)
+        out.facts(facts | {"findings": report.counts})
+        out.spent(Spent(read_s, compute_s))
 
     return Draft(recipe, produce, SCHEMA)
 

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,7 +23,13 @@ from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import certify
 from dino_assets.selections.rounds import RoundSettings, name_round
 from dino_assets.selections.stage.paid import PaidRound
-from dino_assets.store.commits.protocol import Draft, Facts, NamedBytes, OutputId, Recipe, Spent
+from dino_assets.store.commits.protocol import (
+    Draft,
+    OutputId,
+    OutputWriter,
+    Recipe,
+    Spent,
+)
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles.grid import TileGrid, cut_tiles
 from dino_assets.tiles.stage import grid_of
@@ -84,21 +90,20 @@ def draft_selections(
         inputs=hash_inputs(embeddings) | {earlier.name: earlier.content for earlier in paid},
     )
 
-    def produce() -> Iterator[pa.RecordBatch | NamedBytes | Facts | Spent]:
+    def produce(out: OutputWriter) -> None:
         started = time.perf_counter()
         pool = read_pool(embeddings, settings.column).distinct()
         known = {tile_id for earlier in paid for tile_id in earlier.tile_ids()}
         read_s = time.perf_counter() - started
         picked, facts = pick_round(pool, settings, known)
         rows = [_row(pool, picked, rank, settings.round) for rank in range(len(picked.indices))]
-        cells: dict[int, NDArray[np.uint8]] = {}
-        yield from _complete(rows, tiles, open_source, cells)
-        yield pa.RecordBatch.from_pylist(rows, SCHEMA)
+        cells = _complete(out, rows, tiles, open_source)
+        out.rows(pa.RecordBatch.from_pylist(rows, SCHEMA))
         sheet = [(cells[row["rank"]], _caption(row)) for row in rows[:SHEET_TILES]]
-        yield NamedBytes(SHEET, make_contact_sheet(sheet))
-        yield Facts(facts)
+        out.file(SHEET, make_contact_sheet(sheet))
+        out.facts(facts)
         compute_s = time.perf_counter() - started - read_s
-        yield Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)})
+        out.spent(Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)}))
 
     return Draft(recipe, produce, SCHEMA)
 
@@ -151,15 +156,16 @@ def _row(pool: TilePool, picked: Selection, rank: int, number: int) -> Row:
 
 
 def _complete(
+    out: OutputWriter,
     rows: list[Row],
     tiles: CommittedTable,
     open_source: Callable[[str], Source],
-    cells: dict[int, NDArray[np.uint8]],
-) -> Iterator[NamedBytes]:
-    """Add window and place to each row, and yield its picture; the sheet's cells are kept, by rank.
+) -> dict[int, NDArray[np.uint8]]:
+    """Add window and place to each row, and store its picture; return the sheet's cells by rank.
 
     Every photograph is read once and let go, so that a round may be as large as it likes.
     """
+    cells: dict[int, NDArray[np.uint8]] = {}
     for drop in sorted({row["drop"] for row in rows}):
         mine = [row for row in rows if row["drop"] == drop]
         grid = grid_of(tiles.manifest(drop))
@@ -190,7 +196,8 @@ def _complete(
                 row |= {name: tile[f"center_{name}"] for name in ("latitude", "longitude")}
                 if row["rank"] <= SHEET_TILES:
                     cells[row["rank"]] = np.asarray(picture.resize((SHEET_CELL_PX, SHEET_CELL_PX)))
-                yield NamedBytes(name_crop(row), _encode(picture))
+                out.file(name_crop(row), _encode(picture))
+    return cells
 
 
 def _crop(pixels: Pixels, tile: Row, grid: TileGrid) -> Image.Image:

@@ -1,9 +1,8 @@
 """A round as a person asks for it: opened, kept where one stands, and told in a few lines."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.sources.source import Source
@@ -13,7 +12,7 @@ from dino_assets.selections.rounds import RoundSettings, check_settings, name_ro
 from dino_assets.selections.stage.describing import name_some
 from dino_assets.selections.stage.drafting import draft_selections
 from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
-from dino_assets.store.commits.protocol import Draft, Manifest
+from dino_assets.store.commits.protocol import Draft, Manifest, OutputWriter
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
 from dino_assets.weights.records import Checkpoint
 
@@ -112,7 +111,7 @@ def _keep(
     fields = {key: value for key, value in recipe.config.items() if hasattr(asked, key)}
     draft = make([p for p in paid if p.name in recipe.inputs], replace(asked, **fields))
 
-    def refuse() -> Iterator[Any]:
+    def refuse(_: OutputWriter) -> None:
         raise CommitRefusedError(
             f"{name} is damaged, and what it was chosen from has changed, so that it cannot be chosen "
             "again as it was. `dino-assets verify` names the files; while it is the last round, "

@@ -1,9 +1,9 @@
 """Records of the commit protocol: what is asked for, what is stored, what is said about it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,19 +74,12 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a stage learned while producing an output (counts, reasons); kept in the manifest."""
-
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class Spent:
-    """What a run took, summed over its threads, and what else it tells the operator; never stored."""
+    """What a run took, summed over its threads, and what else an operator sees; never stored."""
 
     read_s: float = 0.0
     compute_s: float = 0.0
-    told: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     write_s: float = 0.0  # of what the stage stored itself
 
 
@@ -108,18 +101,46 @@ class NamedBytes:
     data: bytes = field(repr=False)
 
 
+class OutputWriter(Protocol):
+    """Where a stage pushes what it makes, in order. Nothing of it is visible before the manifest."""
+
+    def rows(self, batch: "pa.RecordBatch") -> None:
+        """Add rows of the draft's schema; they are stored in parts of a fixed size."""
+
+    def part(self, part: Part) -> None:
+        """Add a part that is in the store already.
+
+        Raises:
+            CommitRefusedError: it is not there.
+        """
+
+    def file(self, name: str, data: bytes) -> None:
+        """Store a small file made in memory (a picture, a page) beside the table."""
+
+    def local_file(self, file: LocalFile) -> None:
+        """Store a file of this machine as it is."""
+
+    def facts(self, values: Mapping[str, Any]) -> None:
+        """Keep in the manifest what was learned while producing (counts, reasons).
+
+        Raises:
+            CommitRefusedError: values that JSON cannot hold.
+        """
+
+    def spent(self, spent: Spent) -> None:
+        """Report what the run took."""
+
+
 @dataclass(frozen=True)
 class Draft:
     """An output that is not committed: its recipe, and how to produce it if it is needed.
 
-    ``produce`` yields record batches of ``schema``, parts already put, files, facts, and what
-    it spent. It may raise CommitRefusedError at any point, even after its last row: nothing is visible before the end.
+    ``produce`` pushes into a writer. It may raise CommitRefusedError at any point, even after its
+    last row: nothing is visible before the end.
     """
 
     recipe: Recipe
-    produce: (
-        "Callable[[], Iterator[pa.RecordBatch | Part | LocalFile | NamedBytes | Facts | Spent]]"
-    )
+    produce: Callable[[OutputWriter], None]
     schema: "pa.Schema | None" = None
 
 
@@ -133,4 +154,4 @@ class Committed:
     read_s: float = 0.0
     compute_s: float = 0.0
     write_s: float = 0.0
-    told: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)

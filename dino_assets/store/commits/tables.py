@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,24 +48,29 @@ def _width(kind: pa.DataType) -> int:
         return _VARIABLE_WIDTH_BYTES
 
 
-def cut_into_parts(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Regroup batches of any size into tables of ``rows_per_part`` rows; one empty one if no rows."""
-    limit = rows_per_part(schema)
-    pending: list[pa.RecordBatch] = []
-    held = 0
-    any_yielded = False
-    for batch in batches:
-        left = batch
-        while held + left.num_rows >= limit:
-            take = limit - held
-            yield _joined([*pending, left.slice(0, take)], schema)
-            any_yielded = True
-            pending, held, left = [], 0, left.slice(take)
-        if left.num_rows:
-            pending.append(left)
-            held += left.num_rows
-    if pending or not any_yielded:
-        yield _joined(pending, schema)
+class PartCutter:
+    """Regroups batches of any size into tables of ``rows_per_part`` rows, as they come."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._limit = rows_per_part(schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[pa.Table]:
+        """Take a batch; give the tables that are full now."""
+        while self._waiting_rows + batch.num_rows >= self._limit:
+            room = self._limit - self._waiting_rows
+            table = _joined([*self._waiting, batch.slice(0, room)], self._schema)
+            self._waiting, self._waiting_rows, batch = [], 0, batch.slice(room)
+            yield table
+        if batch.num_rows:
+            self._waiting.append(batch)
+            self._waiting_rows += batch.num_rows
+
+    def finish(self) -> pa.Table:
+        """Give the rows that fill no table; there may be none."""
+        return _joined(self._waiting, self._schema)
 
 
 def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

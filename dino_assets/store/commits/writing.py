@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -27,10 +28,8 @@ from dino_assets.store.commits.parts import is_there, put_local_file, put_part
 from dino_assets.store.commits.protocol import (
     Committed,
     Draft,
-    Facts,
     LocalFile,
     Manifest,
-    NamedBytes,
     OutputId,
     Part,
     Recipe,
@@ -68,7 +67,8 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
     for _ in range(_ATTEMPTS):
         writer = _Writer(store, draft)
         started = time.perf_counter()
-        data = dump_manifest(writer.write())
+        draft.produce(writer)
+        data = dump_manifest(writer.finish())
         store.put(key, data)
         manifest = parse_manifest(data, store=store.url, key=key)
         total_s = time.perf_counter() - started
@@ -80,11 +80,11 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
                 manifest,
                 was_reused=False,
                 seconds=total_s,
-                read_s=writer.spent.read_s,
-                # A stage that does not tell computed all the time that was not writing.
-                compute_s=writer.spent.compute_s or total_s - writer.write_s,
-                write_s=writer.write_s + writer.spent.write_s,
-                told=writer.spent.told,
+                read_s=writer.taken.read_s,
+                # A stage that does not report it computed all the time that was not writing.
+                compute_s=writer.taken.compute_s or total_s - writer.write_s,
+                write_s=writer.write_s + writer.taken.write_s,
+                metadata=writer.taken.metadata,
             )
         store.delete(key)
         log.warning("%s: making it again, %d parts were deleted meanwhile", output, len(missing))
@@ -131,66 +131,72 @@ def _check_json(output: OutputId, what: str, value: object) -> None:
 
 
 class _Writer:
-    """Consumes one draft: cuts its rows into parts, puts them, gathers facts."""
+    """The writer that a draft pushes into: cuts rows into parts, puts them, gathers facts."""
 
     def __init__(self, store: ObjectStore, draft: Draft) -> None:
-        self.store = store
-        self.output = draft.recipe.output
-        self.draft = draft
         self.write_s = 0.0
-        self.spent = Spent()
+        self.taken = Spent()
+        self._store = store
+        self._recipe = draft.recipe
+        self._output = draft.recipe.output
+        about = {"asset": self._output.asset, "space": self._output.space}
+        self._cutter = (
+            None
+            if draft.schema is None
+            else tables.PartCutter(tables.with_metadata(draft.schema, about))
+        )
         self._parts: list[Part] = []
         self._facts: dict[str, Any] = {}
 
-    def write(self) -> Manifest:
-        schema = self.draft.schema
-        if schema is None:
-            for batch in self._rows():
-                raise CommitRefusedError(f"{self.output}: {batch.num_rows} rows without a schema")
-        else:
-            described = tables.with_metadata(
-                schema, {"asset": self.output.asset, "space": self.output.space}
+    def rows(self, batch: pa.RecordBatch) -> None:
+        if self._cutter is None:
+            raise CommitRefusedError(f"{self._output}: {batch.num_rows} rows without a schema")
+        for table in self._cutter.add(batch):
+            self._put_table(table)
+
+    def part(self, part: Part) -> None:
+        if not is_there(self._store, part):
+            raise CommitRefusedError(
+                f"{self._output}: part {part.key!r} was announced but is not in the store"
             )
-            for table in tables.cut_into_parts(self._rows(), described):
-                if table.num_rows or not any(part.name is None for part in self._parts):
-                    for piece, data in tables.encode(table):
-                        self._put(data, rows=piece.num_rows)
-        return Manifest(self.draft.recipe, tuple(self._parts), self._facts)
-
-    def _rows(self) -> Iterator[pa.RecordBatch]:
-        """Pass rows on; take what is not rows out of the stream."""
-        for item in self.draft.produce():
-            if isinstance(item, Facts):
-                _check_json(self.output, "facts", dict(item.values))
-                self._facts.update(item.values)
-            elif isinstance(item, Spent):
-                self.spent = item
-            elif isinstance(item, Part):
-                if not is_there(self.store, item):
-                    raise CommitRefusedError(
-                        f"{self.output}: part {item.key!r} was announced but is not in the store"
-                    )
-                self._parts.append(item)
-            elif isinstance(item, LocalFile | NamedBytes):
-                self._put_file(item)
-            else:
-                yield item
-
-    def _put(self, data: bytes, *, rows: int) -> None:
-        # Always put, even when the key exists: a fresh object cannot be collected under our feet,
-        # and one that went bad on the disk is healed.
-        started = time.perf_counter()
-        part = put_part(self.store, self.output, data, rows=rows)
-        self.write_s += time.perf_counter() - started
         self._parts.append(part)
 
-    def _put_file(self, file: LocalFile | NamedBytes) -> None:
-        started = time.perf_counter()
-        if isinstance(file, NamedBytes):
-            suffix = PurePosixPath(file.name).suffix
-            part = put_part(self.store, self.output, file.data, rows=0, suffix=suffix)
-            part = replace(part, name=file.name)
-        else:
-            part = put_local_file(self.store, self.output, file)
-        self.write_s += time.perf_counter() - started
+    def file(self, name: str, data: bytes) -> None:
+        with self._timing():
+            suffix = PurePosixPath(name).suffix
+            part = put_part(self._store, self._output, data, rows=0, suffix=suffix)
+        self._parts.append(replace(part, name=name))
+
+    def local_file(self, file: LocalFile) -> None:
+        with self._timing():
+            part = put_local_file(self._store, self._output, file)
         self._parts.append(part)
+
+    def facts(self, values: Mapping[str, Any]) -> None:
+        _check_json(self._output, "facts", dict(values))
+        self._facts.update(values)
+
+    def spent(self, spent: Spent) -> None:
+        self.taken = spent
+
+    def finish(self) -> Manifest:
+        """Store the last rows; a table without any has one empty part, which holds its schema."""
+        if self._cutter is not None:
+            table = self._cutter.finish()
+            if table.num_rows or not any(part.name is None for part in self._parts):
+                self._put_table(table)
+        return Manifest(self._recipe, tuple(self._parts), self._facts)
+
+    def _put_table(self, table: pa.Table) -> None:
+        for piece, data in tables.encode(table):
+            # Always put, even when the key exists: a fresh object cannot be collected under our
+            # feet, and one that went bad on the disk is healed.
+            with self._timing():
+                part = put_part(self._store, self._output, data, rows=piece.num_rows)
+            self._parts.append(part)
+
+    @contextmanager
+    def _timing(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.write_s += time.perf_counter() - started

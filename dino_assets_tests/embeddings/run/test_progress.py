@@ -141,7 +141,7 @@ def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
         "d: took 12 s, the forecast was 10 s (+20 %)",
     ]
     assert (spent.read_s, spent.compute_s, spent.write_s) == (1.0, 22.0, 0.5)
-    assert spent.told == {
+    assert spent.metadata == {
         "shards_reused": 0,
         "shards_made": 1,
         "tiles_per_s": 8.33,
@@ -152,7 +152,7 @@ def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
 
 def test_progress__nothing_was_computed(clock: Clock, seen):
     spent = Progress("d", make_shards(2), [0, 1]).finish()
-    assert spent.told == {"shards_reused": 2, "shards_made": 0}
+    assert spent.metadata == {"shards_reused": 2, "shards_made": 0}
     assert len(lines(seen)) == 2
     assert "2 of 2 shards are there already and are reused, 0 tiles to compute" in lines(seen)[0]
     assert "shard 2 of 2, 2 reused" in lines(seen)[1]
@@ -164,7 +164,7 @@ def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
     progress.hear(refusing)
     progress.hear(refusing)
     progress.hear(Step(warning="out of memory: going on with 4 tiles per call"))
-    assert progress.finish().told["warnings"] == [
+    assert progress.finish().metadata["warnings"] == [
         "refused: openvino: broke",
         "out of memory: going on with 4 tiles per call",
     ]

@@ -292,7 +292,7 @@ def test_draft_embeddings__no_more_processes_than_shards(make_bench: MakeBench, 
     bench = make_bench(ObjectStore.in_memory())
     bench.add_drop("d", write_photos(tmp_path / "card", range(2)))
     done = bench.commit(compute=replace(COMPUTE, processes=2), shard_tiles=1000)
-    assert done.told["shards_made"] == 1
+    assert done.metadata["shards_made"] == 1
     assert bench.commit(compute=replace(COMPUTE, processes=4), shard_tiles=1000).was_reused
 
 
@@ -314,7 +314,7 @@ def test_draft_embeddings__two_processes_make_the_same_bytes(shared: Bench):
     whole = shared.manifest_bytes()
     shared.forget()
     done = shared.commit(compute=replace(COMPUTE, processes=2))
-    assert done.told["shards_made"] == 6
+    assert done.metadata["shards_made"] == 6
     assert shared.manifest_bytes() == whole
     assert multiprocessing.active_children() == []
 
@@ -365,7 +365,7 @@ def test_draft_embeddings__a_worker_is_killed(
     assert bench.table().drops == ()
     assert list(verify(bench.store)) == []
     done = bench.commit(compute=replace(COMPUTE, processes=2))
-    assert done.told["shards_reused"] == kept
+    assert done.metadata["shards_reused"] == kept
     assert bench.manifest_bytes() == whole
 
 
@@ -399,6 +399,6 @@ def test_draft_embeddings__sigkill(
     assert list(verify(bench.store)) == []
     calls.reset()
     done = bench.commit()
-    assert done.told["shards_reused"] == kept
+    assert done.metadata["shards_reused"] == kept
     assert sum(calls.of_run) == PHOTO_TILES * (count - kept)
     assert bench.manifest_bytes() == whole

@@ -63,7 +63,7 @@ def test_draft_embeddings__of_photographs_that_are_known(
     bench = anywhere
     bench.commit("old")
     computed = bench.commit("new", options=EmbeddingOptions(("mean",), "fp32"))  # another recipe
-    assert computed.told.get("tiles_copied") is None
+    assert computed.metadata.get("tiles_copied") is None
     calls.reset()
     monkeypatch.setattr("dino_assets.embeddings.stage.worker.open_encoder", None)
     caplog.set_level(logging.INFO)
@@ -73,8 +73,8 @@ def test_draft_embeddings__of_photographs_that_are_known(
     old, new = (bench.table().manifest(name) for name in ("old", "new"))
     assert [part.sha256 for part in new.parts] == [part.sha256 for part in old.parts]
     assert new.facts == {**old.facts, "copied": 48}
-    assert (done.told["tiles_copied"], done.told["shards_copied"]) == (48, 3)
-    assert (done.told["shards_made"], done.told["shards_reused"]) == (0, 0)
+    assert (done.metadata["tiles_copied"], done.metadata["shards_copied"]) == (48, 3)
+    assert (done.metadata["shards_made"], done.metadata["shards_reused"]) == (0, 0)
     assert (
         "new: 48 tiles of 3 images are embedded already and are copied, 0 tiles to compute"
         in caplog.text
@@ -105,7 +105,7 @@ def test_draft_embeddings__of_a_drop_that_is_partly_known(
     caplog.set_level(logging.INFO)
     done = partly.commit("new", options=wide, shard_tiles=shard_tiles)
     assert sum(calls.of_run) == 2 * PHOTO_TILES
-    assert done.manifest.facts["copied"] == done.told["tiles_copied"] == 2 * PHOTO_TILES
+    assert done.manifest.facts["copied"] == done.metadata["tiles_copied"] == 2 * PHOTO_TILES
     assert "32 of 32 tiles (100 %)" in caplog.text
     assert partly.rows("new").drop_columns("cls").equals(alone.drop_columns("cls"))
     found, wanted = (
@@ -235,7 +235,7 @@ def test_draft_embeddings__resumed_after_copying(partly: Bench, calls: Calls):
     key = next(i.key for i in partly.store.list("manifests/embeddings") if "/new" in i.key)
     partly.store.delete(key)
     calls.reset()
-    assert partly.commit("new").told == {"shards_reused": 4, "shards_made": 0}
+    assert partly.commit("new").metadata == {"shards_reused": 4, "shards_made": 0}
     assert (calls.all, partly.manifest_bytes("new")) == (0, whole)
 
 

@@ -14,7 +14,7 @@ from dino_assets.embeddings.encoder import Encoder
 from dino_assets.embeddings.options import EmbeddingOptions, check_options
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError, SourceError
 from dino_assets.images.decoding import decode_image
-from dino_assets.store.commits.protocol import Draft, Facts, OutputId
+from dino_assets.store.commits.protocol import Draft, OutputId
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
@@ -28,6 +28,7 @@ from dino_assets_tests.worlds.embedding_bench import (
     write_photos,
 )
 from dino_assets_tests.worlds.inboxes import CountingSource, drone_photo, write_mosaic
+from dino_assets_tests.worlds.outputs import pushing
 
 MakeBench = Callable[[ObjectStore], Bench]
 BOTH = EmbeddingOptions(("cls", "mean"), "fp32")
@@ -67,9 +68,9 @@ def test_draft_embeddings__tells_what_computed_it(bench: Bench):
     assert done.read_s > 0
     assert done.compute_s > 0
     assert done.write_s > 0
-    assert done.told["shards_made"] == 3
-    assert done.told["tiles_per_s"] > 0
-    assert done.told["forecast_s"] >= 0
+    assert done.metadata["shards_made"] == 3
+    assert done.metadata["tiles_per_s"] > 0
+    assert done.metadata["forecast_s"] >= 0
 
 
 def test_draft_embeddings__each_vector_is_its_tiles(bench: Bench):
@@ -181,7 +182,7 @@ def test_draft_embeddings__a_drop_without_tiles_opens_no_model(bench: Bench, cal
     manifest = open_table(bench.store, "tiles").manifest("d")
     recipe = replace(manifest.recipe, output=OutputId("tiles", "empty"))
     schema = bench.tiles().schema.remove_metadata()
-    commit(bench.store, Draft(recipe, lambda: iter([Facts(manifest.facts)]), schema))
+    commit(bench.store, Draft(recipe, pushing([manifest.facts]), schema))
     done = bench.commit("empty", source=bench.sources["d"])
     assert (done.manifest.rows, bench.rows("empty").num_rows, calls.all) == (0, 0, 0)
     assert done.manifest.facts == {"images": 0, "shards": 0}

@@ -18,6 +18,7 @@ from dino_assets.embeddings.encoder.ready import open_encoder
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.errors import DeviceMemoryError
 from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.protocol import Part
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.upkeep.verifying import verify
@@ -57,7 +58,7 @@ def test_draft_embeddings__a_lost_manifest_costs_no_call(bench: Bench, calls: Ca
     calls.reset()
     done = bench.commit()
     assert (calls.all, bench.manifest_bytes()) == (0, whole)
-    assert done.told == {"shards_reused": 3, "shards_made": 0}
+    assert done.metadata == {"shards_reused": 3, "shards_made": 0}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_draft_embeddings__anything_else_reuses_nothing(bench: Bench, calls: Cal
     calls.reset()
     done = bench.commit(**changes)
     assert not done.was_reused
-    assert (sum(calls.of_run), done.told["shards_reused"]) == (48, 0)
+    assert (sum(calls.of_run), done.metadata["shards_reused"]) == (48, 0)
     is_other_space = "compute" in changes
     assert (done.manifest.recipe.output.space != bench.space) == is_other_space
 
@@ -99,7 +100,7 @@ def test_draft_embeddings__another_checkpoint_is_another_space(
     assert checkpoint_of(weights).weights_sha256 != bench.checkpoint.weights_sha256
     calls.reset()
     done = bench.commit(weights=weights)
-    assert (sum(calls.of_run), done.told["shards_reused"]) == (48, 0)
+    assert (sum(calls.of_run), done.metadata["shards_reused"]) == (48, 0)
     assert done.manifest.recipe.output.space != bench.space
 
 
@@ -173,8 +174,8 @@ def fail_and_resume(six: Bench, calls: Calls, caplog: pytest.LogCaptureFixture, 
     caplog.set_level(logging.INFO)
     done = six.commit()
     assert sum(calls.of_run) == PHOTO_TILES * (6 - finished)
-    assert done.told["shards_reused"] == finished
-    assert done.told["shards_made"] == 6 - finished
+    assert done.metadata["shards_reused"] == finished
+    assert done.metadata["shards_made"] == 6 - finished
     assert six.manifest_bytes() == whole
     said = f"d: {finished} of 6 shards are there already and are reused, "
     assert (said + f"{PHOTO_TILES * (6 - finished)} tiles to compute" in caplog.text) == (
@@ -225,7 +226,7 @@ def test_draft_embeddings__a_damaged_part_is_made_again(six: Bench, calls: Calls
         six.store.delete(info.key)
     calls.reset()
     done = six.commit()
-    assert (sum(calls.of_run), done.told["shards_reused"]) == (PHOTO_TILES, 5)
+    assert (sum(calls.of_run), done.metadata["shards_reused"]) == (PHOTO_TILES, 5)
     assert six.manifest_bytes() == whole
     assert list(verify(six.store)) == []
 
@@ -246,7 +247,7 @@ def test_draft_embeddings__a_resumed_drop_keeps_its_engine(
             bench.commit(compute=auto)
     open_encoder.cache_clear()
     done = bench.commit(compute=auto)
-    assert done.told["shards_reused"] == 1
+    assert done.metadata["shards_reused"] == 1
     assert done.manifest.facts["engine"] == "torch fp32 on cpu"
     assert "engines" not in done.manifest.facts
 
@@ -289,7 +290,7 @@ def test_draft_embeddings__out_of_memory_halves_the_batch_and_goes_on(
     finally:
         open_encoder.cache_clear()  # its batch stays halved
     np.testing.assert_allclose(vectors_of(bench), whole, atol=1e-5)
-    assert done.told["warnings"][-1] == "out of memory: going on with 1 tiles per call"
+    assert done.metadata["warnings"][-1] == "out of memory: going on with 1 tiles per call"
     assert "d: out of memory: going on with 1 tiles per call" in caplog.text
 
 
@@ -307,32 +308,41 @@ def own_threads() -> set[str]:
     return {n for n in names if n.startswith(("map-ahead", "ThreadPool", "write"))}
 
 
-@pytest.mark.parametrize("how", ["close", "interrupt", "abandon"])
+class InterruptedWriter:
+    """A writer that is interrupted when the third shard's part comes."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+        self.parts = 0
+
+    def part(self, part: Part) -> None:
+        self.parts += 1
+        if self.parts == 3:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, MemoryError])
 def test_draft_embeddings__cancelled(
-    make_bench: MakeBench, local_store: ObjectStore, tmp_path: Path, calls: Calls, how: str
+    make_bench: MakeBench,
+    local_store: ObjectStore,
+    tmp_path: Path,
+    calls: Calls,
+    error: type[BaseException],
 ):
     """No thread goes on, the store is sound, and the next run completes it."""
     six = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(6)))
     six.commit()
     whole = six.manifest_bytes()
     six.forget()
-    parts = six.draft().produce()
-    next(parts)
-    next(parts)
-    if how == "close":
-        parts.close()
-    elif how == "interrupt":
-        with pytest.raises(KeyboardInterrupt):
-            parts.throw(KeyboardInterrupt)
-    else:
-        del parts
+    with pytest.raises(error):
+        six.draft().produce(InterruptedWriter(error))
     assert own_threads() == set()
     assert list(verify(six.store)) == []
     assert six.table().drops == ()
     assert len(six.receipts()) >= 2
     calls.reset()
     done = six.commit()
-    assert done.told["shards_reused"] >= 2
+    assert done.metadata["shards_reused"] >= 2
     assert six.manifest_bytes() == whole
 
 

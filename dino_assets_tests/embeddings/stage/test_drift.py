@@ -12,6 +12,7 @@ from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.worlds.outputs import pushing
 
 DIM = 6
 STRANGE = 3
@@ -29,7 +30,7 @@ def embed(store: ObjectStore, drop: str, vectors: np.ndarray, *, column: str = "
         }
     )
     recipe = Recipe(OutputId("embeddings", drop, "space1"), "1", {}, {"tiles": drop})
-    commit(store, Draft(recipe, lambda: iter([batch]), batch.schema))
+    commit(store, Draft(recipe, pushing([batch]), batch.schema))
 
 
 def draw(seed: int, *, strange: int = 0, tiles: int = 40) -> np.ndarray:

@@ -15,12 +15,13 @@ from dino_assets.embeddings.rows import make_schema
 from dino_assets.embeddings.stage.judging import judge_embeddings
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.parts import put_part
-from dino_assets.store.commits.protocol import Draft, Facts, Manifest, Part
+from dino_assets.store.commits.protocol import Draft, Manifest, Part
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.verdicts import Verdict
 from dino_assets_tests.worlds.embedding_bench import Bench, write_photos
+from dino_assets_tests.worlds.outputs import pushing
 
 BOTH = EmbeddingOptions(("cls", "mean"))
 PLANTED = itertools.count()  # equal recipes are not made again
@@ -49,7 +50,7 @@ def plant(
         for piece, data in tables.encode(table)
     ]
     known = dict(manifest.facts) if facts is None else facts
-    commit(bench.store, Draft(recipe, lambda: iter([*parts, Facts(known)]), schema))
+    commit(bench.store, Draft(recipe, pushing([*parts, known]), schema))
 
 
 def judge(bench: Bench) -> Verdict:

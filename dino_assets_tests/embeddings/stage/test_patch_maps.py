@@ -88,7 +88,7 @@ def test_draft_embeddings__resumes_with_patches(bench: Bench, calls: Calls):
         bench.commit(options=MAPS)
     calls.reset()
     done = bench.commit(options=MAPS)
-    assert (sum(calls.of_run), done.told["shards_reused"]) == (32, 1)
+    assert (sum(calls.of_run), done.metadata["shards_reused"]) == (32, 1)
     assert bench.manifest_bytes() == whole
 
 

@@ -4,7 +4,6 @@ import io
 import tracemalloc
 from dataclasses import fields
 from datetime import date, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.images.capture.metadata import read_capture, read_xmp
 from dino_assets.images.records import Capture
+from dino_assets_tests.conftest import REPOSITORY
 
 BASE, GPS, IFD = ExifTags.Base, ExifTags.GPS, ExifTags.IFD
 NOTHING = Capture()
@@ -603,7 +603,7 @@ def test_read_capture__drawn_flights(tmp_path):
 
 
 def test_read_capture__a_real_photograph():
-    path = Path(__file__).resolve().parents[3] / "shared" / "flight" / "DJI_0018.JPG"
+    path = REPOSITORY.parent / "shared" / "flight" / "DJI_0018.JPG"
     if not path.exists():
         pytest.skip("the six real photographs are not beside this checkout (shared/flight)")
     found = read_capture(path.read_bytes())

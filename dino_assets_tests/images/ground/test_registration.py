@@ -18,8 +18,9 @@ from dino_assets.images.capture.metadata import read_capture
 from dino_assets.images.ground.camera import judge_view, make_view, place_windows
 from dino_assets.images.inspection import inspect_image
 from dino_assets.images.records import View
+from dino_assets_tests.conftest import REPOSITORY
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "flight"
+REAL = REPOSITORY.parent / "shared" / "flight"
 M_PER_DEG = 111_200.0  # any value near it will do: both pictures are laid out by the same one
 
 

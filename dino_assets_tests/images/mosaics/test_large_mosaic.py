@@ -28,6 +28,7 @@ from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import open_store
 from dino_assets.tiles.grid import cut_tiles, make_grid
 from dino_assets.tiles.stage import draft_tiles, judge_tiles
+from dino_assets_tests.conftest import REPOSITORY
 
 SIDE, LEFT, RIGHT = 40_000, 9_984, 29_952
 TILE, BLOCK = 518, 512
@@ -114,7 +115,7 @@ def test_large_mosaic__within_one_gigabyte(tmp_path):
     path.parent.mkdir()
     write_large(path)
     assert path.stat().st_size < 2 * 10**9
-    root = Path(__file__).parents[2]
+    root = REPOSITORY
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", walk.__module__, tmp_path],
         cwd=root, capture_output=True, text=True, check=False,

@@ -12,12 +12,13 @@ from dino_assets.images.report.findings import Shot
 from dino_assets.images.report.making import PAGE, TABLE, pair_look_alikes
 from dino_assets.images.stage.judging import judge_findings, read_findings
 from dino_assets.store.commits.listing import export_files
-from dino_assets.store.commits.protocol import Draft, Facts, OutputId, Recipe
+from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.inboxes import commit_images, drone_photo, fill_bytes
+from dino_assets_tests.worlds.outputs import pushing
 
 TODAY = date(2026, 1, 1)
 
@@ -174,7 +175,7 @@ def test_report__of_a_drop_made_by_an_earlier_version(memory: ObjectStore, tmp_p
     rows = table.read("d")
     old = Draft(
         Recipe(OutputId("images", "d"), "2"),
-        lambda: iter([*rows.to_batches(), Facts({"usable": 10, "quarantined": 0})]),
+        pushing([*rows.to_batches(), {"usable": 10, "quarantined": 0}]),
         rows.schema,
     )
     commit(memory, old)

@@ -21,12 +21,13 @@ from dino_assets.images.stage import drafting as stage
 from dino_assets.images.stage.drafting import draft_images
 from dino_assets.images.stage.judging import judge_images
 from dino_assets.store.commits.manifests import manifest_key
-from dino_assets.store.commits.protocol import Draft, Facts, Manifest, OutputId, Recipe
+from dino_assets.store.commits.protocol import Draft, Manifest, OutputId, Recipe
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.conftest import photo_bytes, s3_settings
 from dino_assets_tests.worlds.inboxes import CountingSource, commit_images, fill, make_drop
+from dino_assets_tests.worlds.outputs import pushing
 
 FLIGHT = {"100MEDIA/DJI_0001.JPG": (64, 48), "101MEDIA/DJI_0001.JPG": (30, 20), "b.jpg": (8, 9)}
 
@@ -359,9 +360,9 @@ def judge(rows: list[dict[str, object]]) -> tuple[bool, str]:
 
     def produce():
         yield pa.RecordBatch.from_pylist(rows, SCHEMA)
-        yield Facts({})
+        yield {}
 
-    commit(store, Draft(Recipe(OutputId("images", "d"), "1"), produce, SCHEMA))
+    commit(store, Draft(Recipe(OutputId("images", "d"), "1"), pushing(produce), SCHEMA))
     verdict = judge_images(open_table(store, "images"), "d")
     assert verdict.subject == "d"
     return verdict.passed, verdict.sentence

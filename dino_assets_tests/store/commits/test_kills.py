@@ -20,7 +20,7 @@ from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets.store.upkeep.collecting import collect
 from dino_assets.store.upkeep.verifying import verify
-from dino_assets_tests.conftest import s3_settings
+from dino_assets_tests.conftest import REPOSITORY, s3_settings
 from dino_assets_tests.worlds.outputs import (
     OUTPUT,
     full_draft,
@@ -32,7 +32,7 @@ from dino_assets_tests.worlds.outputs import (
 
 pytestmark = pytest.mark.usefixtures("two_rows_per_part")
 OLD = timedelta(days=1)
-PROJECT = Path(__file__).parents[2]
+PROJECT = REPOSITORY
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])

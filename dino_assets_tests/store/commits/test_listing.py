@@ -10,6 +10,7 @@ from dino_assets.store.commits.manifests import content_hash
 from dino_assets.store.commits.protocol import Draft, NamedBytes, OutputId, Recipe
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.worlds.outputs import pushing
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
@@ -27,7 +28,7 @@ def make(store, asset, drop, *, rows=1, above=None, space=None):
         yield pa.RecordBatch.from_pydict({"n": list(range(rows))}, SCHEMA)
         yield NamedBytes("page.html", f"{space}".encode())
 
-    return commit(store, Draft(recipe, produce, SCHEMA)).manifest
+    return commit(store, Draft(recipe, pushing(produce), SCHEMA)).manifest
 
 
 def test_describe_drops__what_is_made_and_what_is_old(memory):

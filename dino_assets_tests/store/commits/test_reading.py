@@ -8,7 +8,7 @@ from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
-from dino_assets_tests.worlds.outputs import SCHEMA, batch, local_file, rows_draft
+from dino_assets_tests.worlds.outputs import SCHEMA, batch, local_file, pushing, rows_draft
 from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 pytestmark = pytest.mark.usefixtures("two_rows_per_part")
@@ -95,14 +95,14 @@ def test_read__empty_table_has_its_schema(store: ObjectStore):
 
 def test_read__an_output_of_files_only(store: ObjectStore, tmp_path):
     output = OutputId("weights")
-    commit(store, Draft(Recipe(output, "1"), lambda: iter([local_file(tmp_path)])))
+    commit(store, Draft(Recipe(output, "1"), pushing([local_file(tmp_path)])))
     with pytest.raises(NotCommittedError, match="weights holds files, not a table"):
         open_table(store, "weights").read()
 
 
 def test_parts__files_beside_a_table_are_passed_over(store: ObjectStore, tmp_path):
     items = [batch([1, 2]), local_file(tmp_path), batch([3])]
-    commit(store, Draft(Recipe(OutputId("things"), "1"), lambda: iter(items), SCHEMA))
+    commit(store, Draft(Recipe(OutputId("things"), "1"), pushing(items), SCHEMA))
     table = open_table(store, "things")
     assert [numbers(rows) for _, rows in table.parts()] == [[1, 2], [3]]
     assert numbers(table.read()) == [1, 2, 3]
@@ -150,7 +150,7 @@ def test_parts__memory_of_one_part(local_store: ObjectStore):
     batches = (
         pa.record_batch([pa.array([rng.bytes(2**19)] * 2, pa.binary())], schema) for _ in range(40)
     )
-    commit(local_store, Draft(Recipe(OutputId("blobs"), "1"), lambda: batches, schema))
+    commit(local_store, Draft(Recipe(OutputId("blobs"), "1"), pushing(batches), schema))
     table = open_table(local_store, "blobs")
     assert len(table.manifests[0].parts) == 40
     before = pa.total_allocated_bytes()

@@ -19,7 +19,7 @@ from dino_assets.store.commits import tables
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
-from dino_assets_tests.worlds.outputs import SCHEMA, batch
+from dino_assets_tests.worlds.outputs import SCHEMA, batch, pushing
 
 
 def vectors(rows: int, dim: int, dtype: type, *, seed: int = 0) -> pa.FixedSizeListArray:
@@ -47,8 +47,14 @@ MIXED = mixed_batch(3000)
 
 
 def encoded(batches: list[pa.RecordBatch], schema: pa.Schema) -> list[bytes]:
-    cut = tables.cut_into_parts(batches, schema)
-    return [data for table in cut for _, data in tables.encode(table)]
+    return [data for table in cut(batches, schema) for _, data in tables.encode(table)]
+
+
+def cut(batches: list[pa.RecordBatch], schema: pa.Schema) -> list[pa.Table]:
+    cutter = tables.PartCutter(schema)
+    full = [table for batch in batches for table in cutter.add(batch)]
+    last = cutter.finish()
+    return [*full, last] if last.num_rows or not full else full
 
 
 @settings(
@@ -87,17 +93,17 @@ def test_parts__do_not_depend_on_batch_sizes_of_many_pages():
         assert encoded(copies, whole.schema) == wanted
 
 
-def test_cut_into_parts__by_hand(monkeypatch):
+def test_part_cutter__by_hand(monkeypatch):
     monkeypatch.setattr(tables, "MAX_PART_ROWS", 2)
-    cut = list(tables.cut_into_parts([batch([1]), batch([2, 3, 4]), batch([5])], SCHEMA))
-    assert [table["n"].to_pylist() for table in cut] == [[1, 2], [3, 4], [5]]
-    cut = list(tables.cut_into_parts([batch([1, 2, 3, 4])], SCHEMA))
-    assert [table["n"].to_pylist() for table in cut] == [[1, 2], [3, 4]]
+    made = cut([batch([1]), batch([2, 3, 4]), batch([5])], SCHEMA)
+    assert [table["n"].to_pylist() for table in made] == [[1, 2], [3, 4], [5]]
+    made = cut([batch([1, 2, 3, 4])], SCHEMA)
+    assert [table["n"].to_pylist() for table in made] == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize("batches", [[], [batch([])], [batch([]), batch([])]])
-def test_cut_into_parts__no_rows_are_one_empty_table(batches):
-    ((table, data),) = [p for t in tables.cut_into_parts(batches, SCHEMA) for p in tables.encode(t)]
+def test_part_cutter__no_rows_are_one_empty_table(batches):
+    ((table, data),) = [p for t in cut(batches, SCHEMA) for p in tables.encode(t)]
     assert table.num_rows == 0
     assert tables.decode(data).schema.equals(SCHEMA)
 
@@ -153,7 +159,7 @@ def test_metadata__round_trip_beside_foreign():
 
 def test_commit__parts_say_asset_and_space(store: ObjectStore):
     output = OutputId("embeddings", "flight-1", "space1")
-    done = commit(store, Draft(Recipe(output, "1"), lambda: iter([batch([1])]), SCHEMA))
+    done = commit(store, Draft(Recipe(output, "1"), pushing([batch([1])]), SCHEMA))
     metadata = pq.read_metadata(io.BytesIO(store.get(done.manifest.parts[0].key))).metadata
     assert json.loads(metadata[b"dino_assets"]) == {"asset": "embeddings", "space": "space1"}
 
@@ -165,7 +171,7 @@ def embeddings(request, tmp_path, local_store: ObjectStore):
     cls = vectors(rows, dim, request.param)
     made = pa.record_batch({"tile_id": [f"t{n}" for n in range(rows)], "cls": cls})
     recipe = Recipe(OutputId("embeddings", "flight-1", "space1"), "1")
-    done = commit(local_store, Draft(recipe, lambda: iter([made]), made.schema))
+    done = commit(local_store, Draft(recipe, pushing([made]), made.schema))
     path = local_store.folder / done.manifest.parts[0].key
     return path, cls.flatten().to_numpy(zero_copy_only=False).reshape(rows, dim)
 
@@ -213,7 +219,7 @@ def test_decode__leaves_no_thread_behind():
     """Arrow's own threads abort the process when they are still there at its end."""
     code = """
 import os, pyarrow as pa
-from dino_assets.store import tables
+from dino_assets.store.commits import tables
 table = pa.table({"a": list(range(200_000)), "b": ["x"] * 200_000})
 data = next(tables.encode(table))[1]
 before = len(os.listdir("/proc/self/task"))

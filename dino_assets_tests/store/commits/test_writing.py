@@ -17,7 +17,7 @@ from dino_assets.store.commits.manifests import (
     read_manifests,
 )
 from dino_assets.store.commits.parts import put_part, read_part, verify_part
-from dino_assets.store.commits.protocol import Draft, Facts, OutputId, Part, Receipt, Recipe
+from dino_assets.store.commits.protocol import Draft, OutputId, Part, Receipt, Recipe
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.receipts import find_receipt, receipt_key, write_receipt
 from dino_assets.store.commits.writing import commit
@@ -29,6 +29,7 @@ from dino_assets_tests.worlds.outputs import (
     batch,
     full_draft,
     local_file,
+    pushing,
     rows_draft,
     snapshot,
     wipe,
@@ -71,7 +72,7 @@ def test_commit__reuses_an_equal_recipe(store: ObjectStore):
     done = commit(store, rows_draft([1, 2], sizes=(1, 2), nested={2: "a", 10: "b"}))
     calls = []
     draft = rows_draft([9], sizes=[1, 2], nested={10: "b", 2: "a"})
-    again = commit(store, replace(draft, produce=lambda: calls.append(1)))
+    again = commit(store, replace(draft, produce=lambda out: calls.append(1)))
     assert again.was_reused
     assert not calls
     assert again.manifest == done.manifest
@@ -110,13 +111,13 @@ def refusing(*items: object, output: OutputId = OUTPUT, error: Exception | None 
         yield from items
         raise error or CommitRefusedError("3 of 4 photographs are broken")
 
-    return Draft(Recipe(output, "2"), produce, SCHEMA)
+    return Draft(Recipe(output, "2"), pushing(produce), SCHEMA)
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("the GPU fell off"), KeyboardInterrupt()])
 @pytest.mark.usefixtures("two_rows_per_part")
 def test_commit__refusal_leaves_all_as_it_was(store: ObjectStore, tmp_path, error):
-    draft = refusing(batch([1, 2, 3]), local_file(tmp_path), Facts({"a": 1}), error=error)
+    draft = refusing(batch([1, 2, 3]), local_file(tmp_path), {"a": 1}, error=error)
     kind = type(error) if error else CommitRefusedError
     with pytest.raises(kind):
         commit(store, draft)
@@ -132,33 +133,35 @@ def test_commit__refusal_leaves_all_as_it_was(store: ObjectStore, tmp_path, erro
 @pytest.mark.parametrize(
     ("items", "says"),
     [
-        ([Facts({"share": float("nan")})], "its facts cannot be written as JSON"),
-        ([Facts({"count": np.int64(3)})], "its facts cannot be written as JSON"),
+        ([{"share": float("nan")}], "its facts cannot be written as JSON"),
+        ([{"count": np.int64(3)}], "its facts cannot be written as JSON"),
         ([Part("parts/things/flight-1/abc.parquet", "abc", 3, 1)], "was announced but is not in"),
     ],
 )
 def test_commit__refuses(store: ObjectStore, items: list, says: str):
     with pytest.raises(CommitRefusedError, match=says):
-        commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter(items), SCHEMA))
+        commit(store, Draft(Recipe(OUTPUT, "1"), pushing(items), SCHEMA))
     assert list(store.list()) == []
 
 
 def test_commit__refuses_a_recipe_before_it_produces(store: ObjectStore):
-    draft = Draft(Recipe(OUTPUT, "1", {"rng": object()}), lambda: pytest.fail("produced"), SCHEMA)
+    draft = Draft(
+        Recipe(OUTPUT, "1", {"rng": object()}), lambda out: pytest.fail("produced"), SCHEMA
+    )
     with pytest.raises(CommitRefusedError, match="its recipe cannot be written as JSON"):
         commit(store, draft)
 
 
 def test_commit__refuses_rows_without_a_schema(store: ObjectStore):
     with pytest.raises(CommitRefusedError, match="2 rows without a schema"):
-        commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([batch([1, 2])])))
+        commit(store, Draft(Recipe(OUTPUT, "1"), pushing([batch([1, 2])])))
     assert list(store.list("manifests")) == []
 
 
 def test_commit__batch_of_another_schema_commits_nothing(store: ObjectStore):
     odd = pa.record_batch({"id": ["a"], "n": ["not a number"]})
     with pytest.raises(pa.ArrowInvalid, match="different"):
-        commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([batch([1]), odd]), SCHEMA))
+        commit(store, Draft(Recipe(OUTPUT, "1"), pushing([batch([1]), odd]), SCHEMA))
     assert list(store.list("manifests")) == []
 
 
@@ -168,7 +171,7 @@ def test_commit__file_that_changed_never_reaches_its_key(
 ):
     monkeypatch.setattr("dino_assets.store.commits.parts.FILE_CHUNK_BYTES", chunk)
     file = local_file(tmp_path)
-    draft = Draft(Recipe(OUTPUT, "1"), lambda: iter([file]))
+    draft = Draft(Recipe(OUTPUT, "1"), pushing([file]))
     commit(store, draft)
     before = snapshot(store)
     assert FILE_BYTES in before.values()
@@ -188,7 +191,7 @@ def test_commit__file_that_changed_never_reaches_its_key(
 def test_commit__file_described_wrongly(store: ObjectStore, tmp_path):
     file = replace(local_file(tmp_path), bytes=3)
     with pytest.raises(CommitRefusedError, match="changed while"):
-        commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([file])))
+        commit(store, Draft(Recipe(OUTPUT, "1"), pushing([file])))
     assert list(store.list()) == []
 
 
@@ -315,11 +318,11 @@ def test_find_receipt__of_another_shard(store: ObjectStore):
 
 
 def test_commit__empty_file_beside_an_empty_table(store: ObjectStore, tmp_path):
-    commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([local_file(tmp_path, b"")]), SCHEMA))
+    commit(store, Draft(Recipe(OUTPUT, "1"), pushing([local_file(tmp_path, b"")]), SCHEMA))
     assert open_table(store, "things", space="space1").read("flight-1").schema.names == ["id", "n"]
 
 
 def test_local_file__names_with_no_suffix(store: ObjectStore, tmp_path):
     file = replace(local_file(tmp_path), name="LICENSE")
-    done = commit(store, Draft(Recipe(OUTPUT, "1"), lambda: iter([file])))
+    done = commit(store, Draft(Recipe(OUTPUT, "1"), pushing([file])))
     assert store.get(done.manifest.parts[0].key) == FILE_BYTES
