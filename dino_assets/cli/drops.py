@@ -2,10 +2,12 @@
 
 import argparse
 
+from dino_assets.cli.flags import add_flags
 from dino_assets.cli.terminal import say
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.records import Drop
 from dino_assets.errors import ConfigError
+from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 from dino_assets.store.objects import open_store
@@ -40,20 +42,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         # What is not given is left to the stage, whose defaults the asset has too.
         argument_default=argparse.SUPPRESS,
     )
-    choose.add_argument("--round", type=int, metavar="N", help="earlier ones are never paid again")
-    choose.add_argument("--budget", type=int, metavar="N", help="how many tiles")
-    choose.add_argument("--strategy", metavar="WORD", help="random, cluster, fps or hybrid")
-    choose.add_argument("--seed", type=int, metavar="N", help="equal seeds give the same tiles")
-    choose.add_argument("--column", metavar="WORD", help="which vector: cls or mean")
-    choose.add_argument(
-        "--clusters", dest="n_clusters", type=int, metavar="N", help="clamped to what is there"
-    )
-    choose.add_argument(
-        "--fps-ratio",
-        type=float,
-        metavar="SHARE",
-        help="hybrid: the share of each cluster's quota picked by distance, 0 to 1",
-    )
+    add_flags(choose, RoundSettings)
     choose.add_argument("--tile-px", type=int, metavar="N", help="another side than the family's")
     choose.add_argument(
         "--replace", action="store_true", help="choose a committed round anew, if it is the last"

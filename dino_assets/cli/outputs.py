@@ -71,13 +71,12 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.registry import find_drops
-    from dino_assets.selections.stage.paid import RECORDS
     from dino_assets.store.upkeep.verifying import verify
 
     store = open_store(settings.storage)
     faults = 0
     drops = [found for found in find_drops(store).values() if not isinstance(found, Drop)]
-    for fault in (*drops, *verify(store, should_repair=options.repair, records=RECORDS)):
+    for fault in (*drops, *verify(store, should_repair=options.repair)):
         faults += 1
         say(str(fault))
     say(f"{faults} faults" if faults else "everything committed is whole")

@@ -7,8 +7,8 @@ import dagster as dg
 
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.run_process import PROCESS_TAG, describe_self
-from dino_assets.projections.stage import PREVIEW
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
+from dino_assets.store.commits.catalogue import PREVIEW
 from dino_assets.store.commits.manifests import manifest_key
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.protocol import Committed, Draft, Part

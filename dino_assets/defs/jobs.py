@@ -8,6 +8,7 @@ from pydantic import Field
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.store.commits.catalogue import ASSETS, assets_of_job
 
 
 class DropToRegister(dg.Config):
@@ -48,19 +49,17 @@ def register_drop() -> None:
 
 ingest = dg.define_asset_job(
     "ingest",
-    selection=dg.AssetSelection.assets("weights", "images", "tiles", "embeddings"),
+    selection=dg.AssetSelection.assets(*assets_of_job("ingest")),
     description="From a drop's pictures to its embeddings.",
 )
 curate = dg.define_asset_job(
     "curate",
-    selection=dg.AssetSelection.assets("projections", "selections"),
+    selection=dg.AssetSelection.assets(*assets_of_job("curate")),
     description="A map and a round of tiles, from everything embedded so far.",
 )
 lineage = dg.define_asset_job(
     "lineage",
-    selection=dg.AssetSelection.assets(
-        "weights", "images", "tiles", "embeddings", "projections", "selections"
-    ),
+    selection=dg.AssetSelection.assets(*ASSETS),
     description="Everything, for the drops of the run.",
 )
 

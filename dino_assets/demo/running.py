@@ -26,7 +26,8 @@ from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import name_round
 from dino_assets.settings.environment import DEFAULT_STORAGE, set_if_silent
 from dino_assets.settings.records import Settings
-from dino_assets.store.commits.listing import ASSETS, export_files
+from dino_assets.store.commits.catalogue import ASSETS
+from dino_assets.store.commits.listing import export_files
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets.weights.checkpoint import CAVEAT

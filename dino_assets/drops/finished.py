@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, MutableMapping
 
 from dino_assets.drops.registry import read_drop
 from dino_assets.errors import CorruptObjectError, UnknownDropError
+from dino_assets.store.commits.catalogue import PER_DROP, Asset
 from dino_assets.store.commits.manifests import content_hash, read_manifests
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.objects import ObjectStore
@@ -18,7 +19,7 @@ Stamps = Mapping[str, str]
 # What finished drops looked like in the store when they were last read, under store and name.
 Remembered = MutableMapping[tuple[str, str], Stamps]
 
-_LISTED = ("drops", "manifests/images", "manifests/tiles", "manifests/embeddings")
+_LISTED = ("drops", *(f"manifests/{asset.name}" for asset in PER_DROP))
 
 
 def list_stamps(store: ObjectStore) -> dict[str, dict[str, str]]:
@@ -76,11 +77,11 @@ def is_made(store: ObjectStore, fingerprint: str, keys: Iterable[str]) -> bool:
     except CorruptObjectError:
         return False  # the next run makes it again
     above = {fingerprint}
-    for asset, link in (("images", "source"), ("tiles", "images"), ("embeddings", "tiles")):
-        above = {content_hash(m) for m in found if _is_of(m, asset, link, above)}
+    for asset in PER_DROP:
+        above = {content_hash(m) for m in found if _is_made_from(m, asset, above)}
     return bool(above)
 
 
-def _is_of(manifest: Manifest, asset: str, link: str, above: set[str]) -> bool:
+def _is_made_from(manifest: Manifest, asset: Asset, above: set[str]) -> bool:
     recipe = manifest.recipe
-    return recipe.output.asset == asset and recipe.inputs.get(link) in above
+    return recipe.output.asset == asset.name and recipe.inputs.get(str(asset.made_from)) in above

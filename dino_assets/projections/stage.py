@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,8 @@ from dino_assets.embeddings.stage.pool import TilePool, hash_inputs, read_pool
 from dino_assets.projections.layout import Method, fit_projection
 from dino_assets.projections.map.page import make_page
 from dino_assets.projections.map.picture import draw_map
-from dino_assets.settings.choices import check_word
+from dino_assets.settings.described import check_settings, described
+from dino_assets.store.commits.catalogue import PREVIEW
 from dino_assets.store.commits.protocol import (
     Draft,
     OutputId,
@@ -27,7 +28,7 @@ from dino_assets.verdicts import Verdict
 
 Coordinates = NDArray[np.float32]
 CODE_VERSION = "1"
-PICTURE, PAGE, PREVIEW = "map.png", "map.html", "preview.png"
+PICTURE, PAGE = "map.png", "map.html"
 # Above this a page is heavy to open; the table and the picture have all tiles.
 PAGE_TILES = 20_000
 SCHEMA = pa.schema(
@@ -44,11 +45,11 @@ SCHEMA = pa.schema(
 class MapSettings:
     """How a map is laid out; part of its recipe."""
 
-    column: EmbeddingColumn = "cls"
-    method: Method = "umap"
-    n_neighbors: int = 15
-    min_dist: float = 0.1
-    seed: int = 42
+    column: EmbeddingColumn = described("cls", "Which vector; mean is over patches")
+    method: Method = described("umap", "linear is fast and knows no neighbourhoods")
+    n_neighbors: int = described(15, "UMAP's neighbourhood; clamped to the pool")
+    min_dist: float = described(0.1, "UMAP's least distance between points")
+    seed: int = described(42, "Equal seeds give equal maps on one machine")
 
 
 def make_settings(**values: Any) -> MapSettings:
@@ -58,8 +59,7 @@ def make_settings(**values: Any) -> MapSettings:
         ConfigError: a column or a method that does not exist.
     """
     settings = MapSettings(**values)
-    check_word("column", settings.column, get_args(EmbeddingColumn))
-    check_word("method", settings.method, get_args(Method))
+    check_settings(settings)
     return settings
 
 

@@ -244,11 +244,11 @@ def test_select__nothing_to_choose_from(project, write_photo, checkpoint_dir, ca
     [
         (["--strategy", "best"], "strategy is 'best'; use one of random, cluster, fps, hybrid"),
         (["--column", "patch"], "column is 'patch'; use one of cls, mean"),
-        (["--round", "0"], "round=0: rounds count from 1 to 9999"),
+        (["--round", "0"], "round=0: expected 1 to 9999"),
         (["--budget", "0"], "budget=0: expected 1 or more"),
         (["--clusters", "0"], "n_clusters=0: expected 1 or more"),
         (["--seed", "-1"], "seed=-1: expected 0 or more"),
-        (["--fps-ratio", "2"], "fps_ratio=2.0: expected 0 to 1, the share of each cluster's quota"),
+        (["--fps-ratio", "2"], "fps_ratio=2.0: expected 0 to 1"),
     ],
 )
 def test_select__an_option_that_cannot_work(project, capsys, option, sentence):

@@ -138,7 +138,7 @@ def test_import__package_is_light():
 
 
 def test_import__definitions_load_nothing_heavy(project):
-    loaded = python("import sys, dino_assets; dino_assets.defs; print(*sys.modules)").split()
+    loaded = python("import sys, dino_assets; dino_assets.lineage; print(*sys.modules)").split()
     assert "dagster" in loaded
     assert not set(HEAVY) & set(loaded)
 
@@ -146,7 +146,7 @@ def test_import__definitions_load_nothing_heavy(project):
 def test_getattr__unknown_name():
     import dino_assets
 
-    assert "defs" in dir(dino_assets)
+    assert "lineage" in dir(dino_assets)
     assert not hasattr(dino_assets, "no_such_name")
 
 

@@ -4,7 +4,6 @@ import dagster as dg
 import pytest
 
 from dino_assets.demo.checkpoint import write_demo_checkpoint
-from dino_assets.selections.stage.paid import RECORDS
 from dino_assets.store.commits.listing import find_outputs
 from dino_assets.store.commits.manifests import content_hash, manifest_key
 from dino_assets.store.commits.protocol import Manifest
@@ -88,7 +87,7 @@ def test_round__is_replaced_on_demand_while_it_is_the_last(lineage: Lineage):
 def test_round__given_up_by_verify_is_chosen_as_it_was(lineage: Lineage):
     before = chosen(lineage, 1)
     lineage.store.put(before.parts[0].key, b"something else")
-    assert list(verify(lineage.store, should_repair=True, records=RECORDS))
+    assert list(verify(lineage.store, should_repair=True))
     assert pick(lineage).success
     assert chosen(lineage, 1) == before
     assert list(verify(lineage.store)) == []
@@ -156,7 +155,7 @@ def test_round__repaired_with_a_later_one_there(lineage: Lineage, damaged: str):
     first, second = chosen(lineage, 1), chosen(lineage, 2)
     part = next(p for p in first.parts if (p.name is None) == (damaged == "the table"))
     lineage.store.put(part.key, b"something else")
-    (fault,) = verify(lineage.store, should_repair=True, records=RECORDS)
+    (fault,) = verify(lineage.store, should_repair=True)
     assert "The part is given up and 'manifests/selections/" in str(fault)
     assert (chosen(lineage, 1), chosen(lineage, 2)) == (first, second)
 
@@ -182,7 +181,7 @@ def test_round__repaired_with_another_pool_there(lineage: Lineage, damaged: str)
     part = next(p for p in before.parts if (p.name is None) == (damaged == "the table"))
     lineage.store.put(part.key, b"something else")
     assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
-    assert list(verify(lineage.store, should_repair=True, records=RECORDS))
+    assert list(verify(lineage.store, should_repair=True))
     result = pick(lineage)
     assert not result.success
     assert (

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.config import config_of, values_of
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.embeddings.space import current_space
@@ -12,14 +13,9 @@ from dino_assets.store.commits.reading import SpacedTable
 from dino_assets.weights.records import Checkpoint
 
 
-class ProjectionsConfig(dg.Config):
+class ProjectionsConfig(config_of(stage.MapSettings)):  # type: ignore[misc]
     """How the map is laid out."""
 
-    column: str = Field(default="cls", description="Which vector: cls or mean (over patches).")
-    method: str = Field(default="umap", description="umap, or linear (fast, no neighbourhoods).")
-    n_neighbors: int = Field(default=15, description="UMAP's neighbourhood; clamped to the pool.")
-    min_dist: float = Field(default=0.1, description="UMAP's least distance between points.")
-    seed: int = Field(default=42, description="Equal seeds give equal maps on one machine.")
     tile_px: int = Field(default=0, description="Which side's space; 0 takes the family's own.")
 
 
@@ -42,11 +38,5 @@ def projections(
 ) -> Draft:
     """Lay out what is committed in the space of the current weights."""
     space = current_space(weights, compute.configured(), tile_px=config.tile_px)
-    settings = stage.make_settings(
-        column=config.column,
-        method=config.method,
-        n_neighbors=config.n_neighbors,
-        min_dist=config.min_dist,
-        seed=config.seed,
-    )
+    settings = stage.make_settings(**values_of(config, stage.MapSettings))
     return stage.draft_projections(embeddings.in_space(space), settings, model=weights.label)

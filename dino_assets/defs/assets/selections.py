@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.config import config_of, values_of
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
@@ -17,30 +18,10 @@ from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable
 from dino_assets.weights.records import Checkpoint
 
-DEFAULTS = RoundSettings()
 
-
-class SelectionsConfig(dg.Config):
+class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
     """One round."""
 
-    round: int = Field(
-        default=DEFAULTS.round, description="Its number; earlier rounds are never paid for again."
-    )
-    budget: int = Field(default=DEFAULTS.budget, description="How many tiles.")
-    strategy: str = Field(default=DEFAULTS.strategy, description="random, cluster, fps or hybrid.")
-    n_clusters: int = Field(
-        default=DEFAULTS.n_clusters, description="Clusters; clamped to what is there."
-    )
-    fps_ratio: float = Field(
-        default=DEFAULTS.fps_ratio,
-        description="hybrid: the share of each cluster's quota picked by distance.",
-    )
-    seed: int = Field(
-        default=DEFAULTS.seed, description="Equal seeds and inputs give the same tiles."
-    )
-    column: str = Field(
-        default=DEFAULTS.column, description="Which vector: cls or mean (over patches)."
-    )
     tile_px: int = Field(default=0, description="Which side's space; 0 takes the family's own.")
     replace: bool = Field(
         default=False,
@@ -75,14 +56,13 @@ def selections(
 ) -> Iterator[dg.Output[Draft]]:
     """Pick a round from what is committed in the space of the current weights."""
     store = storage.open()
-    options = config.model_dump(exclude={"tile_px", "replace"})
     try:
         found = open_round(
             embeddings,
             tiles,
             weights,
             compute.configured(),
-            make_settings(**options),
+            make_settings(**values_of(config, RoundSettings)),
             open_source=lambda drop: inbox.open(store, drop)[1],
             tile_px=config.tile_px,
             may_replace=config.replace,

@@ -8,10 +8,11 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.space import current_space
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
-from dino_assets.selections.rounds import RoundSettings, check_settings, name_round
+from dino_assets.selections.rounds import RoundSettings, name_round, number_of
 from dino_assets.selections.stage.describing import name_some
 from dino_assets.selections.stage.drafting import draft_selections
 from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
+from dino_assets.settings.described import check_settings
 from dino_assets.store.commits.protocol import Draft, Manifest, OutputWriter
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
 from dino_assets.weights.records import Checkpoint
@@ -86,7 +87,7 @@ def _check_is_next(rounds: CommittedTable, number: int) -> None:
 
 
 def _check_is_last(rounds: CommittedTable, name: str, paid: Sequence[PaidRound]) -> None:
-    later = [found for found in rounds.drops if found > name]
+    later = [each for each in rounds.drops if number_of(each) > number_of(name)]
     mine = f"selections/{rounds.space}/{name}"
     later += [spell_input(p.name) for p in paid if mine in p.manifest.recipe.inputs]
     if later:
@@ -136,4 +137,4 @@ def _keep(
 
 
 def _next_round(rounds: CommittedTable) -> int:
-    return max((int(name.removeprefix("round-")) for name in rounds.drops), default=0) + 1
+    return max(map(number_of, rounds.drops), default=0) + 1

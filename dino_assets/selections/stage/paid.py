@@ -7,14 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 from dino_assets.errors import CorruptObjectError
+from dino_assets.selections.rounds import RoundSettings, number_of
+from dino_assets.settings.described import list_settings
 from dino_assets.store.commits.listing import list_spaces
 from dino_assets.store.commits.manifests import content_hash
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.objects import ObjectStore
-
-# What cannot be made again once its manifest is gone: people label by it, and later rounds count on it.
-RECORDS = ("selections",)
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> lis
     found = [
         PaidRound(f"selections/{m.recipe.output.drop}", rounds, m)
         for m in rounds.manifests
-        if str(m.recipe.output.drop) < before
+        if number_of(m.recipe.output.drop) < number_of(before)
     ]
     for space in list_spaces(store, "selections"):
         if space != rounds.space:
@@ -92,5 +91,6 @@ def read_round(rounds: CommittedTable, name: str, columns: Sequence[str] | None 
 def spell_command(config: Mapping[str, Any]) -> str:
     """The command that asks for a round of this configuration."""
     words = sorted(config, key=lambda key: (key != "round", key))
-    flags = (f"--{key.removeprefix('n_').replace('_', '-')} {config[key]}" for key in words)
+    flag_of = {setting.name: setting.flag for setting in list_settings(RoundSettings)}
+    flags = (f"{flag_of[key]} {config[key]}" for key in words)
     return f"dino-assets select {' '.join(flags)}"

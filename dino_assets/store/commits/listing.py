@@ -5,12 +5,11 @@ from itertools import count
 from pathlib import Path
 
 from dino_assets.errors import NotCommittedError
+from dino_assets.store.commits.catalogue import ASSETS
 from dino_assets.store.commits.manifests import read_manifests
 from dino_assets.store.commits.parts import fetch_part
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.objects import ObjectStore
-
-ASSETS = ("weights", "images", "tiles", "embeddings", "projections", "selections")
 
 
 def find_outputs(

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Container, Iterator, Sequence
 
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
+from dino_assets.store.commits.catalogue import RECORDS
 from dino_assets.store.commits.manifests import read_manifests
 from dino_assets.store.commits.parts import verify_part
 from dino_assets.store.commits.protocol import Part
@@ -12,7 +13,7 @@ from dino_assets.store.upkeep.collecting import list_json_objects, read_receipts
 
 
 def verify(
-    store: ObjectStore, *, should_repair: bool = False, records: Container[str] = ()
+    store: ObjectStore, *, should_repair: bool = False, records: Container[str] = RECORDS
 ) -> Iterator[CorruptObjectError]:
     """Read every manifest, receipt and part, and yield what is wrong and what was done about it.
 
@@ -20,7 +21,7 @@ def verify(
     is then absent, and the next run makes it again. Parts are left, since a writer may be putting a
     good one in place of a bad one right now.
 
-    The manifests of assets in ``records`` are never deleted: they say what cannot be found out again.
+    The manifests of assets in ``records`` (those of the catalogue) are never deleted: they say what cannot be found out again.
     Their bad parts are, so that the next commit of that recipe makes them again.
     """
     verdicts: dict[Part, CorruptObjectError | None] = {}

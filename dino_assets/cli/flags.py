@@ -1,0 +1,18 @@
+"""Command-line flags, made from a record of settings."""
+
+import argparse
+
+from dino_assets.settings.described import list_settings
+
+
+def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
+    """Add a flag per field; the parser leaves out what is not given, so that defaults are the record's."""
+    for setting in list_settings(record):
+        metavar = {int: "N", float: "SHARE"}.get(setting.type, "WORD")
+        parser.add_argument(
+            setting.flag,
+            dest=setting.name,
+            type=setting.type,
+            metavar=metavar,
+            help=setting.meaning.rstrip(".").replace("%", "%%"),
+        )

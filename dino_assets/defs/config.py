@@ -1,0 +1,23 @@
+"""The config of an asset, made from a record of settings."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, create_model
+
+from dino_assets.settings.described import list_settings
+
+
+def config_of(record: type) -> Any:
+    """Make a config class with the record's fields, defaults and descriptions, to be subclassed."""
+    fields: dict[str, Any] = {
+        setting.name: (setting.type, Field(default=setting.default, description=setting.meaning))
+        for setting in list_settings(record)
+    }
+    return create_model(f"{record.__name__}Config", __base__=dg.Config, **fields)
+
+
+def values_of(config: dg.Config, record: type) -> dict[str, Any]:
+    """Give the values of those fields that the record has."""
+    values = config.model_dump()
+    return {setting.name: values[setting.name] for setting in list_settings(record)}

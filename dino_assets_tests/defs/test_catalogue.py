@@ -1,0 +1,29 @@
+"""The catalogue of assets says what Dagster has, and what is stored."""
+
+import dagster as dg
+
+from dino_assets.definitions import defs
+from dino_assets.store.commits.catalogue import ASSETS, CATALOGUE, RECORDS, assets_of_job
+
+
+def test_catalogue__is_what_dagster_has():
+    graph = defs.resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS)
+    for asset in CATALOGUE:
+        node = graph.get(dg.AssetKey(asset.name))
+        assert node.is_partitioned == asset.per_drop
+        above = {key.to_user_string() for key in node.parent_keys}
+        if asset.per_drop and asset.made_from != "source":
+            assert asset.made_from in above
+
+
+def test_catalogue__jobs():
+    for job in ("ingest", "curate"):
+        keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
+        assert {key.to_user_string() for key in keys} == set(assets_of_job(job))
+    whole = defs.resolve_job_def("lineage").asset_layer.executable_asset_keys
+    assert {key.to_user_string() for key in whole} == set(ASSETS)
+
+
+def test_catalogue__records_are_rounds():
+    assert {"selections"} == RECORDS

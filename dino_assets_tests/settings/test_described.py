@@ -1,0 +1,64 @@
+"""Settings with a meaning: checked, listed for flags, made into an asset's config."""
+
+import argparse
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from dino_assets.cli.flags import add_flags
+from dino_assets.defs.config import config_of, values_of
+from dino_assets.errors import ConfigError
+from dino_assets.settings.described import check_settings, described, list_settings
+
+
+@dataclass(frozen=True)
+class Bread:
+    """Two kinds of limits, a word, and a name with ``n_``."""
+
+    n_loaves: int = described(2, "How many", least=1)
+    salt: float = described(0.5, "Share of salt", least=0, most=1)
+    flour: Literal["rye", "wheat"] = described("rye", "Which flour")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"n_loaves": 0}, {"salt": 1.5}, {"salt": -0.1}, {"salt": float("nan")}, {"flour": "oat"}],
+)
+def test_check_settings__refuses(values: dict):
+    with pytest.raises(ConfigError) as caught:
+        check_settings(Bread(**values))
+    ((name, value),) = values.items()
+    assert name in str(caught.value)
+    assert str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [{}, {"n_loaves": 10**9}, {"salt": 0}, {"salt": 1}])
+def test_check_settings__takes(values: dict):
+    check_settings(Bread(**values))
+
+
+def test_list_settings__words_are_told():
+    assert [setting.flag for setting in list_settings(Bread)] == ["--loaves", "--salt", "--flour"]
+    *_, flour = list_settings(Bread)
+    assert (flour.type, flour.default, flour.meaning) == (str, "rye", "Which flour: rye, wheat.")
+
+
+def test_add_flags__only_what_is_given():
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    add_flags(parser, Bread)
+    assert vars(parser.parse_args(["--loaves", "3", "--flour", "wheat"])) == {
+        "n_loaves": 3,
+        "flour": "wheat",
+    }
+    assert vars(parser.parse_args([])) == {}
+
+
+def test_config_of__the_record_s_fields_and_more():
+    class Config(config_of(Bread)):
+        oven: int = 1
+
+    config = Config(salt=0.25)
+    assert Bread(**values_of(config, Bread)) == Bread(salt=0.25)
+    assert config.oven == 1
+    assert Config.model_fields["salt"].description == "Share of salt."
