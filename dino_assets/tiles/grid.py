@@ -32,21 +32,11 @@ class TileGrid:
 
 
 GRID_VERSION = 1
-
-
 # Of tiles by ground: a small image is padded there and stretched here, under the same window.
 GROUND_VERSION = 2
-
-
 WHOLE_MAX_PX = 1024  # S0-03: up to this on both sides an image is one tile
-
-
 OVERLAP = 0.5
-
-
 MAX_SIDE_M = 10_000
-
-
 # Fewer pixels than this blown up to a tile show nothing that the model was trained to see.
 MIN_SPAN_PX = 32
 

@@ -25,8 +25,6 @@ from dino_assets.weights.hub.locating import MAIN, Located
 from dino_assets.weights.records import Checkpoint, CheckpointFile
 
 CODE_VERSION = "3"
-
-
 OUTPUT = OutputId("weights")
 
 

@@ -51,11 +51,7 @@ from dino_assets.weights.records import Checkpoint
 from dino_assets.weights.stage import checkpoint_of
 
 log = logging.getLogger(__name__)
-
-
 CODE_VERSION = "3"
-
-
 _READERS = 8
 
 

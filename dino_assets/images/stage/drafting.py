@@ -29,26 +29,12 @@ from dino_assets.store.commits.protocol import (
 )
 
 log = logging.getLogger(__name__)
-
-
 CODE_VERSION = "3"
-
-
 BATCH_ROWS = 1024
-
-
 LOG_EVERY_S = 5.0
-
-
 MAX_SUFFIXES = 20
-
-
 DEFAULTS = Reading()
-
-
 MAX_HEIGHT_M = 10_000
-
-
 THUMBS_KEPT = 5000  # 15 MB in memory while the report is made; the table has all
 
 

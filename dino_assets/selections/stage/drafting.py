@@ -35,20 +35,10 @@ from dino_assets.tiles.grid import TileGrid, cut_tiles
 from dino_assets.tiles.stage import grid_of
 
 CODE_VERSION = "1"
-
-
 SHEET = "contact-sheet.jpg"
-
-
 SHEET_TILES = 200  # what a person looks through; a JPEG ends at 65,535 px
-
-
 SHEET_CELL_PX = 220
-
-
 CROP_QUALITY = 92
-
-
 SCHEMA = pa.schema(
     [
         pa.field("round", pa.int32(), nullable=False),
@@ -68,8 +58,6 @@ SCHEMA = pa.schema(
         pa.field("longitude", pa.float64()),
     ]
 )
-
-
 Row = dict[str, Any]
 
 

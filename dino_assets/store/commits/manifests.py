@@ -35,8 +35,6 @@ from dino_assets.store.commits.sealing import (
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-
-
 _READERS = 16
 
 

@@ -41,8 +41,6 @@ from dino_assets.store.commits.sealing import (
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-
-
 # How often parts may vanish between their put and the manifest's before we give up.
 _ATTEMPTS = 3
 _READERS = 16
