@@ -31,7 +31,7 @@ STAGES = (
     ("dino_assets.tiles.stage.cut_image", 1),
     ("dino_assets.embeddings.rows.to_stored", 3),
     ("dino_assets.projections.stage.draw_map", 0),
-    ("dino_assets.selections.stage.drafting.name_crop", 2),
+    ("dino_assets.selections.stage.pictures.make_row", 2),
 )
 # More of them, for one kill each.
 PLACES = (
@@ -46,7 +46,7 @@ PLACES = (
     ("dino_assets.projections.stage.fit_projection", 0),
     ("dino_assets.projections.stage.make_page", 0),
     ("dino_assets.selections.stage.drafting.select", 0),
-    ("dino_assets.selections.stage.drafting.make_contact_sheet", 0),
+    ("dino_assets.selections.stage.pictures.make_contact_sheet", 0),
     # Committed, and Dagster does not know.
     ("dino_assets.defs.io_manager.metadata_of", 0),
     ("dino_assets.defs.io_manager.metadata_of", 6),

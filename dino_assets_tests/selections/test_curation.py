@@ -19,9 +19,10 @@ from dino_assets.errors import ConfigError, CorruptObjectError
 from dino_assets.images.stage.drafting import draft_images
 from dino_assets.projections import stage as maps
 from dino_assets.projections.stage import MapSettings, draft_projections, judge_projections
+from dino_assets.selections.records import ChosenTile
 from dino_assets.selections.rounds import RoundSettings, make_settings, name_round
 from dino_assets.selections.stage import drafting as rounds_stage
-from dino_assets.selections.stage.drafting import draft_selections, name_crop
+from dino_assets.selections.stage.drafting import draft_selections
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.selections.stage.opening import open_round
 from dino_assets.selections.stage.paid import find_paid, read_round, spell_input
@@ -74,7 +75,7 @@ class World:
     def rounds(self) -> CommittedTable:
         return open_table(self.store, "selections", space=self.space)
 
-    def select(self, settings: RoundSettings):
+    def select(self, settings: RoundSettings, **options: int):
         before = name_round(settings.round)
         draft = draft_selections(
             self.embeddings(),
@@ -82,6 +83,7 @@ class World:
             find_paid(self.store, self.rounds(), before=before),
             settings,
             open_source=self.sources.__getitem__,
+            **options,
         )
         return commit(self.store, draft)
 
@@ -141,7 +143,7 @@ def test_draft_selections__what_was_asked(world: World, strategy):
         assert row["latitude"] == pytest.approx(
             47.61 if row["drop"] == "ridge-north" else -38.70, abs=0.02
         )
-        crop = Image.open(io.BytesIO(world.read_file(done.manifest, name_crop(row))))
+        crop = Image.open(io.BytesIO(world.read_file(done.manifest, ChosenTile(**row).picture)))
         assert crop.size == (SIDE, SIDE)
     sheet = Image.open(io.BytesIO(world.read_file(done.manifest, rounds_stage.SHEET)))
     assert min(sheet.size) > 200
@@ -153,7 +155,7 @@ def test_draft_selections__the_crop_is_the_tile(world: World):
     photo = Image.open(io.BytesIO(world.sources[row["drop"]].read(row["path"])))
     x, y = row["x"], row["y"]
     wanted = np.asarray(photo.crop((x, y, x + SIDE, y + SIDE)), np.int16)
-    crop = Image.open(io.BytesIO(world.read_file(done.manifest, name_crop(row))))
+    crop = Image.open(io.BytesIO(world.read_file(done.manifest, ChosenTile(**row).picture)))
     assert np.abs(np.asarray(crop, np.int16) - wanted).mean() < 4  # JPEG again
 
 
@@ -178,9 +180,8 @@ def test_draft_selections__more_than_there_is(world: World):
     assert (verdict.passed, verdict.warns) == (True, True)
 
 
-def test_draft_selections__the_sheet_has_an_end(world: World, monkeypatch):
-    monkeypatch.setattr(rounds_stage, "SHEET_TILES", 3)
-    done = world.select(RoundSettings(budget=30, strategy="random"))
+def test_draft_selections__the_sheet_has_an_end(world: World):
+    done = world.select(RoundSettings(budget=30, strategy="random"), sheet_tiles=3)
     sheet = Image.open(io.BytesIO(world.read_file(done.manifest, rounds_stage.SHEET)))
     assert sheet.height < 400  # one row of three
     assert len([p for p in done.manifest.parts if (p.name or "").startswith("tiles/")]) == 30
