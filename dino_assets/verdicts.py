@@ -1,10 +1,6 @@
 """Verdicts: what a check answers about one drop or table."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

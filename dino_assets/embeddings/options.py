@@ -1,12 +1,8 @@
 """What of a tile's tokens is stored, and how."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    pass
 from collections.abc import Sequence
-from typing import get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError

@@ -1,11 +1,7 @@
 """Embedding spaces: everything that makes two vectors comparable."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    pass
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from dino_assets.compute.settings import ComputeSettings, PrecisionClass
 from dino_assets.store.commits.sealing import digest

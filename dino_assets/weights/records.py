@@ -1,11 +1,7 @@
 """Records of a checkpoint."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    pass
-
+from typing import Literal
 
 Family = Literal["dinov2", "dinov2_with_registers", "dinov3_vit"]
 

@@ -10,9 +10,7 @@ from PIL import Image
 
 from dino_assets.embeddings.encoder import (
     Encoder,
-    EngineSpec,
     NetworkSource,
-    build_engine,
     normalise,
 )
 from dino_assets.embeddings.encoder.openvino_engine import import_openvino
@@ -100,11 +98,11 @@ class ArrayPeer(Peer):
 
 
 class EncoderPeer(ArrayPeer):
-    """One of our engines."""
+    """An engine behind our interface."""
 
-    def __init__(self, source: NetworkSource, spec: EngineSpec, *, cache: Path | None) -> None:
-        self.encoder: Encoder = build_engine(source, spec, cache_folder=cache)
-        self.batch = spec.batch
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.batch = encoder.spec.batch
 
     def embed(self, tiles: np.ndarray) -> np.ndarray:
         with Timer() as whole:

@@ -52,7 +52,7 @@ def start_one(folder: Path, given: dict) -> dict:
         settings = ComputeSettings("cpu", 1, "half", given["peer"])
         spec = list_engines(settings, checkpoint, side_px=case.side_px)[0]
         source = NetworkSource(weights, checkpoint, case.side_px)
-        peer = EncoderPeer(source, spec, cache=folder / "kept" / "cls")
+        peer = EncoderPeer(build_engine(source, spec, cache_folder=folder / "kept" / "cls"))
     found = peer.embed(peer.cut(peer.decode(path), windows))
     assert np.isfinite(found).all()
     return {"start_s": round(time.perf_counter() - began, 2), "peak_mb": round(peak_mb())}

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from dino_assets.compute.settings import ComputeSettings
-from dino_assets.embeddings.encoder import NetworkSource, list_engines
-from dino_assets.embeddings.encoder.onnx_engine import write_onnx
+from dino_assets.embeddings.encoder import NetworkSource, build_engine, list_engines
 from dino_assets.embeddings.encoder.openvino_engine import import_openvino
 from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.bench.encoder_gemm import build_own_products, build_products
@@ -35,6 +34,7 @@ from dino_assets_tests.bench.encoder_workload import (
     find_or_write_checkpoint,
     read_arguments,
 )
+from dino_assets_tests.bench.onnx_peer import OnnxEncoder, write_onnx
 
 ROUNDS = 5
 REFERENCE = "transformers AutoModel fp32"
@@ -57,7 +57,8 @@ def name_builders(
         return list_engines(settings, checkpoint, side_px=case.side_px)[0]
 
     auto, exact = choose("auto", "half"), choose("openvino", "fp32")
-    fallback, peer = choose("torch", "half"), choose("onnxruntime", "half")
+    fallback = choose("torch", "half")
+    exact_torch = choose("torch", "fp32")
     batch = max(case.pipeline_batches)
     onnx = work / "onnx-for-openvino" / "network.onnx"
 
@@ -74,12 +75,16 @@ def name_builders(
     builders |= {
         REFERENCE: lambda: AutoModelPeer(weights, batch=batch, numerics="fp32"),
         "transformers AutoModel bf16": lambda: AutoModelPeer(weights, batch=batch, numerics="bf16"),
-        "onnxruntime fp32, cls": lambda: EncoderPeer(cls, peer, cache=work / "onnx"),
+        "onnxruntime fp32, cls": lambda: EncoderPeer(
+            OnnxEncoder(cls, exact_torch, cache_folder=work / "onnx")
+        ),
         "openvino bf16 by way of ONNX, cls": through_onnx,
-        "openvino fp32, cls": lambda: EncoderPeer(cls, exact, cache=work / "fp32"),
-        FALLBACK: lambda: EncoderPeer(cls, fallback, cache=None),
-        OURS: lambda: EncoderPeer(cls, auto, cache=work / "cls"),
-        OURS_MEAN: lambda: EncoderPeer(mean, auto, cache=work / "mean"),
+        "openvino fp32, cls": lambda: EncoderPeer(
+            build_engine(cls, exact, cache_folder=work / "fp32")
+        ),
+        FALLBACK: lambda: EncoderPeer(build_engine(cls, fallback, cache_folder=None)),
+        OURS: lambda: EncoderPeer(build_engine(cls, auto, cache_folder=work / "cls")),
+        OURS_MEAN: lambda: EncoderPeer(build_engine(mean, auto, cache_folder=work / "mean")),
     }
     kept = {
         "onnxruntime fp32, cls": work / "onnx",

@@ -1,10 +1,12 @@
 """``compute``: what does the work."""
 
+from typing import get_args
+
 import dagster as dg
 from pydantic import Field
 
 from dino_assets.compute.devices import available_cpus, resolve_compute
-from dino_assets.compute.settings import ComputeSettings, check_compute
+from dino_assets.compute.settings import ComputeSettings, EngineChoice, check_compute
 
 
 class ComputeResource(dg.ConfigurableResource):
@@ -24,12 +26,12 @@ class ComputeResource(dg.ConfigurableResource):
         default="half",
         description=(
             "Numerics of the embeddings, part of their space: half (bf16 or fp16, gated against "
-            "fp32), fp32, or int8 by choice."
+            "fp32), or fp32."
         ),
     )
     engine: str = Field(
         default="auto",
-        description="What runs the model: auto, openvino, torch or onnxruntime. Not part of the space.",
+        description=f"What runs the model: {', '.join(get_args(EngineChoice))}. Not part of the space.",
     )
     batch: int = Field(default=0, description="Tiles per model call; 0 lets the engine choose.")
     processes: int = Field(

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_assets.compute.settings import EngineName
 from dino_assets.embeddings.encoder.tokens import (
     TokenName,
     Tokens,
@@ -23,8 +24,7 @@ from dino_assets.weights.records import Checkpoint
 
 log = logging.getLogger(__name__)
 
-EngineName = Literal["openvino", "torch", "onnxruntime"]
-Numerics = Literal["fp32", "bf16", "fp16", "int8"]
+Numerics = Literal["fp32", "bf16", "fp16"]
 # One batch has about as many tokens as a single tile of 518 px: measured, a core is as fast at one such
 # tile as at more, and a tile of 224 px alone is 15 % slower than eight.
 BATCH_TOKENS = 1600

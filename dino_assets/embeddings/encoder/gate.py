@@ -17,8 +17,8 @@ from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens, Vectors
 GATE_VERSION = 1
 GATE_TILES = 16
 # Lowest cosine of a vector with the reference's, as they are and after the mean is taken from both.
-MIN_COSINE = {"half": 0.999, "int8": 0.999, "fp32": 0.999999}
-MIN_CENTRED = {"half": 0.99, "int8": 0.99, "fp32": 0.9999}
+MIN_COSINE = {"half": 0.999, "fp32": 0.999999}
+MIN_CENTRED = {"half": 0.99, "fp32": 0.9999}
 # In shares of one token among all patches.
 LEAK = 0.7
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dino_assets.compute.settings import ComputeSettings
+from dino_assets.compute.settings import ComputeSettings, PrecisionClass
 from dino_assets.embeddings.encoder import (
     ALL_TOKENS,
     Encoder,
@@ -21,13 +21,13 @@ from dino_assets.embeddings.encoder import (
     build_engine,
     list_engines,
 )
+from dino_assets.embeddings.encoder.choosing import ENGINES
 from dino_assets.embeddings.encoder.gate import (
     GATE_VERSION,
     GateReport,
     draw_gate_tiles,
     hold_against,
 )
-from dino_assets.embeddings.encoder.openvino_engine import has_openvino, import_openvino
 from dino_assets.embeddings.space import PREPROCESSING_VERSION
 from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
 from dino_assets.store.commits.sealing import digest
@@ -181,8 +181,8 @@ def _known_report(folder: Path) -> GateReport | None:
         return None
 
 
-def _class_of(spec: EngineSpec) -> Any:
-    return {"fp32": "fp32", "int8": "int8"}.get(spec.numerics, "half")
+def _class_of(spec: EngineSpec) -> PrecisionClass:
+    return "fp32" if spec.numerics == "fp32" else "half"
 
 
 def _name(source: NetworkSource, spec: EngineSpec) -> str:
@@ -191,12 +191,8 @@ def _name(source: NetworkSource, spec: EngineSpec) -> str:
     import transformers
 
     versions = [torch.__version__, transformers.__version__, _processor(spec.device)]
-    if spec.engine == "openvino" and has_openvino():
-        versions.append(import_openvino().__version__)
-    if spec.engine == "onnxruntime":
-        import onnxruntime
-
-        versions.append(onnxruntime.__version__)
+    if version := ENGINES[spec.engine].version():
+        versions.append(version)
     what = [source.checkpoint.weights_sha256, source.checkpoint.network]
     how = [source.side_px, list(source.outputs), asdict(replace(spec, threads=1))]
     return digest([GATE_VERSION, PREPROCESSING_VERSION, what, how, versions])[:32]

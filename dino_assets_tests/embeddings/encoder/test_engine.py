@@ -143,7 +143,7 @@ def test_encode__pads_the_last_call(one_tiny: Sample):
     assert device.calls == [4, 4, 4]
 
 
-@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_encode__no_tiles(four_registers: Sample, engine: str):
     encoder = build_engine(four_registers.at(56), spec(engine, "fp32"))
     found = encoder.encode(np.zeros((0, 56, 56, 3), np.uint8))
@@ -169,7 +169,7 @@ def test_encode__refuses_other_tiles(one_tiny: Sample):
     assert not device.calls
 
 
-@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_build_engine__side_that_cuts_patches(one_tiny: Sample, engine: str):
     with pytest.raises(ConfigError, match=r"tiles are 70 px; .* a multiple of 16 px"):
         build_engine(one_tiny.at(70), spec(engine, "fp32"))

@@ -145,7 +145,7 @@ def test_open_encoder__none_is_right(source: NetworkSource, plant: Plant, tmp_pa
     [
         CheckpointError("half a file"),
         ConfigError("side 64"),
-        MissingExtraError("ONNX", extra="onnx"),
+        MissingExtraError("OpenVINO", extra="any"),
     ],
 )
 def test_open_encoder__what_no_other_engine_would_mend(
