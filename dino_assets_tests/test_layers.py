@@ -110,6 +110,8 @@ def test_lint__planted(tree: Path, code: str, line: str):
 @pytest.mark.slow
 def test_types__planted(tree: Path):
     (tree / "dino_assets" / "planted.py").write_text("def f(x):\n    return x\n")
-    status, output = run(tree, "mypy", "--cache-dir", str(tree / "cache"))
+    if (REPOSITORY / ".mypy_cache").is_dir():  # `make check` comes first: only the plant is new
+        shutil.copytree(REPOSITORY / ".mypy_cache", tree / ".mypy_cache")
+    status, output = run(tree, "mypy")
     assert status == 1
     assert "planted.py:1: error: Function is missing a type annotation" in output

@@ -80,11 +80,10 @@ def hurry(project: Path) -> None:
 def test_new_drops__killed_in_the_middle_every_drop_is_run_once(project: Path, tmp_path: Path):
     hurry(project)
     arrive(project, "flight-1", photos=1)
+    arrive(project, "flight-2", photos=60)
     with serving_ui(project, tmp_path / "first.log") as ui:
         started = ui.ask(START, sensor=SENSOR)["startSensor"]
         assert started["sensorState"]["status"] == "RUNNING", started
-        wait_for(ui, lambda: [r["status"] for r in find_runs(ui, "flight-1")] == ["SUCCESS"], timeout_s=120)  # fmt: skip
-        arrive(project, "flight-2", photos=60)
         # Started, and it has said which process it is: some 0.1 s later.
         wait_for(ui, lambda: any(find_processes(project, find_runs(ui, "flight-2"))), timeout_s=90)
         assert [r["status"] for r in find_runs(ui, "flight-2")] == ["STARTED"]
@@ -93,11 +92,12 @@ def test_new_drops__killed_in_the_middle_every_drop_is_run_once(project: Path, t
     assert not any("embeddings" in key for key in made["flight-2"]), "killed too late"
 
     with serving_ui(project, tmp_path / "second.log") as ui:
-        wait_for(ui, lambda: "SUCCESS" in [r["status"] for r in find_runs(ui, "flight-2")], timeout_s=150)  # fmt: skip
+        wait_for(ui, lambda: all("SUCCESS" in [r["status"] for r in find_runs(ui, name)] for name in ("flight-1", "flight-2")), timeout_s=150)  # fmt: skip
         # One more look of the sensor's, at everything being done.
         wait_for(ui, lambda: "2 drops, 2 finished." in str(ui.ask(TICKS, sensor=SENSOR)), timeout_s=60)  # fmt: skip
         first, second = (find_runs(ui, name) for name in ("flight-1", "flight-2"))
-    assert [run["status"] for run in first] == ["SUCCESS"]
+    # Two runs go at a time: the small one may have been done before everything was killed.
+    assert [run["status"] for run in first] in (["SUCCESS"], ["FAILURE", "SUCCESS"])
     assert [run["status"] for run in second] == ["FAILURE", "SUCCESS"]
     # The killed run was started again by Dagster, not by the sensor beside it.
     assert [run["parentRunId"] for run in second] == [None, second[0]["runId"]]

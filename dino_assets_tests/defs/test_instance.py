@@ -10,42 +10,34 @@ from dino_assets.defs.instance import instance_home, open_instance
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.errors import ConfigError
 
+# Imported once, then four processes open an empty instance at the same moment, again and again.
 OPEN = """
-import sys, time
+import os, shutil, time
 from pathlib import Path
-import dagster
-from dino_assets.errors import ConfigError
+import alembic.command, dagster, sqlalchemy.dialects.sqlite
 from dino_assets.defs.instance import open_instance
-while time.time() < float(sys.argv[1]):  # all at the same moment
-    pass
-with open_instance(Path.cwd()) as instance:
-    print(len(instance.get_dynamic_partitions("drops")))
+for _ in range(6):
+    shutil.rmtree(".dagster", ignore_errors=True)
+    at, children = time.time() + 0.1, []
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            while time.time() < at:
+                pass
+            with open_instance(Path.cwd()) as instance:
+                os._exit(len(instance.get_dynamic_partitions("drops")))
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    with open_instance(Path.cwd()) as instance:
+        assert instance.get_runs_count() == 0
 """
 
 
 @pytest.mark.slow
 def test_open_instance__first_starts_at_once(project):
     """Without the lock an empty SQLite instance opened twice at once is broken for good."""
-    import shutil
-    import time
-
-    for _ in range(4):
-        shutil.rmtree(project / ".dagster", ignore_errors=True)
-        at = str(time.time() + 3)
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-c", OPEN, at],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(4)
-        ]
-        for child in children:
-            out, err = child.communicate(timeout=60)
-            assert (child.returncode, out.strip()) == (0, "0"), err
-        with open_instance(project) as instance:
-            assert instance.get_runs_count() == 0
+    done = subprocess.run([sys.executable, "-c", OPEN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_open_instance__stays_in_the_folder(project):

@@ -191,14 +191,19 @@ def expect_absent_or_complete(project: Project, whole: dict[str, bytes]) -> dict
     return found
 
 
+def find_finished(found: dict[str, bytes]) -> set[str]:
+    """Manifests, receipts and the parts they name: what no run may write again."""
+    records = {key: data for key, data in found.items() if not key.startswith("parts/")}
+    named = {key for key in found if any(key.encode() in data for data in records.values())}
+    return named | records.keys()
+
+
 def expect_completed(project: Project, found: dict[str, bytes], whole: dict[str, bytes]) -> None:
     """What a run made of what it found: the whole, nothing twice, and it says what it reused."""
     report = project.report()
     assert report["success"], "\n".join(report["log"][-20:])
     assert project.contents() == whole
-    records = {key: data for key, data in found.items() if not key.startswith("parts/")}
-    kept = {key for key in found if any(key.encode() in data for data in records.values())}
-    assert not (kept | records.keys()) & set(project.writes())
+    assert not find_finished(found) & set(project.writes())
     told = {entry["manifest"]: entry for entry in report["told"]}
     assert told.keys() == {key for key in whole if key.startswith("manifests/")}
     for key, entry in told.items():
@@ -290,28 +295,27 @@ def test_lineage__killed_in_the_middle(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("asset", ASSETS)
-def test_lineage__killed_after_every_write(
-    run: Run, undisturbed: Project, template: Path, tmp_path: Path, asset: str
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_lineage__killed_after_every_write_in_turn(
+    run: Run,
+    undisturbed: Project,
+    template: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    where: str,
 ):
+    """Each run takes up what the one before left, writes one object more, and dies after it."""
+    project = (
+        on_disk(template, tmp_path / "project")
+        if where == "disk"
+        else on_s3(template, tmp_path / "project", request.getfixturevalue("bucket"))
+    )
     whole, writes = undisturbed.contents(), undisturbed.writes()
-    mine = [key for key in writes if key.split("/")[1] == asset]
-    assert len(mine) >= 4
-    for key in mine:
-        project = on_disk(template, tmp_path / "project")
-        kill_and_run_again(run, project, whole, write=key)
-        shutil.rmtree(project.folder)
-
-
-@pytest.mark.slow
-def test_lineage__killed_after_every_write_in_turn_on_s3(
-    run: Run, undisturbed: Project, template: Path, bucket: StorageSettings, tmp_path: Path
-):
-    """Each run writes one object more than the one before, and dies."""
-    project = on_s3(template, tmp_path / "project", bucket)
-    whole, writes = undisturbed.contents(), undisturbed.writes()
+    left: dict[str, bytes] = {}
     for n, key in enumerate(writes):
         run(project, code=KILLED, write=key)
-        assert expect_absent_or_complete(project, whole).keys() == set(writes[: n + 1])
+        assert not find_finished(left) & set(project.writes())
+        left = expect_absent_or_complete(project, whole)
+        assert left.keys() == set(writes[: n + 1])
     run(project)
     expect_completed(project, whole, whole)

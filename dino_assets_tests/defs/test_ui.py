@@ -8,7 +8,7 @@ import pytest
 
 from dino_assets.definitions import ALL_CHECKS
 from dino_assets.settings.environment import load_settings
-from dino_assets.store.commits.listing import ASSETS
+from dino_assets.store.commits.catalogue import ASSETS
 from dino_assets.store.commits.manifests import find_manifest, read_manifest
 from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.objects import create_bucket, open_store

@@ -61,6 +61,7 @@ def watch_writes(writes: list[str], *, last: str | None) -> None:
     def note(verb: str, key: str) -> None:
         if verb in WRITES:
             writes.append(key)
+            Path("writes.json").write_text(json.dumps(writes))
             if key == last:
                 die()
 
@@ -100,8 +101,8 @@ def obey(
     watch_writes(writes, last=at.get("write"))
     if "function" in at:
         die_at(**at)
+    Path("writes.json").write_text("[]")
     run_lineage(drops, Path("report.json"))
-    Path("writes.json").write_text(json.dumps(writes))
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ def running(
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float = 90,
+    patience_s: float = 10,
 ) -> Iterator[None]:
     """A server process (its whole group ends with the block), once ``url`` answers anything."""
     with log.open("wb") as out:
@@ -43,7 +44,7 @@ def running(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
+            process.wait(patience_s)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -96,6 +96,11 @@ def serving_ui(project: Path, log: Path) -> Iterator[Ui]:
     port = free_port()
     command = [sys.executable, "-m", "dino_assets.cli", "ui", "--port", str(port)]
     with running(
-        command, url=f"http://{HOST}:{port}/server_info", log=log, env=dict(os.environ), cwd=project
+        command,
+        url=f"http://{HOST}:{port}/server_info",
+        log=log,
+        env=dict(os.environ),
+        cwd=project,
+        patience_s=1,  # `dagster dev` takes longer than 10 s to end its children, who end with it
     ):
         yield Ui(port)

@@ -22,7 +22,7 @@ from dino_assets.drawing.lettering import (
     wrap,
 )
 from dino_assets.images.report.findings import Shot, order_flight
-from dino_assets.images.report.wording import write_name
+from dino_assets.images.report.wording import shorten_name
 
 MAX_FOOTPRINTS = 3000
 BREAK_S = 300.0  # a longer pause is another battery: no line joins the two
@@ -174,51 +174,73 @@ def _word_metres(metres: float) -> str:
     return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
 
 
-def write_svg(shots: Sequence[Shot], ground: Ground, *, odd: Mapping[str, Sequence[str]]) -> str:
-    """Footprints as an inline SVG; those with something odd about them have a red dot."""
+@dataclass(frozen=True)
+class Shape:
+    """One footprint of the page's plot: its photograph's row, outline, colour and description."""
+
+    row: int
+    path: str
+    colour: str
+    is_oblique: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The page's plot, as the template draws it: paths and points in a box 1000 wide."""
+
+    width: int
+    height: int
+    opacity: float
+    shapes: list[Shape]
+    lines: list[str]
+    start: tuple[float, float] | None
+    dots: list[tuple[float, float]]
+    bar_px: float
+    bar: str
+
+
+def lay_out_plan(
+    shots: Sequence[Shot], ground: Ground, *, odd: Mapping[str, Sequence[str]]
+) -> Plan:
+    """Lay out footprints for the page; those with something odd about them have a red dot."""
     plot = _fit(shots, ground, _SVG_PX, _PAD_PX)
-    opacity = max(FILL / math.sqrt(len(plot.rows)), 0.015)
     shapes, dots = [], []
     for row, corners, colour in zip(plot.rows, plot.corners, plot.colours, strict=True):
         shot = shots[row]
         ink = "#{:02x}{:02x}{:02x}".format(*colour)
-        oblique = ' class="oblique"' if shot.quality == "oblique" else ""
-        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in corners.tolist())
-        shapes.append(
-            f'<path data-row="{row}"{oblique} d="M{path}Z" stroke="{ink}" fill="{ink}" '
-            f'fill-opacity="{opacity:.3f}"><title>{_describe(shot, odd)}</title></path>'
-        )
+        path = f"M{_join_points(corners)}Z"
+        shapes.append(Shape(row, path, ink, shot.quality == "oblique", _describe(shot, odd)))
         if odd.get(shot.path):
             x, y = corners.mean(axis=0).tolist()
-            dots.append(f'<circle class="odd" cx="{x:.1f}" cy="{y:.1f}" r="6"/>')
-    lines = "".join(
-        '<path class="line" d="M{}"/>'.format(
-            "L".join(f"{x:.1f} {y:.1f}" for x, y in line.tolist())
-        )
-        for line in plot.lines
-    )
+            dots.append((x, y))
     start = plot.lines[0][0].tolist() if plot.lines else None
-    flag = f'<circle cx="{start[0]:.1f}" cy="{start[1]:.1f}" r="5"/>' if start else ""
-    low = plot.height_px - 16
-    return (
-        f'<svg id="ground" viewBox="0 0 {_SVG_PX} {plot.height_px}" role="img" '
-        f'aria-label="Footprints, north up">{"".join(shapes)}{lines}{flag}{"".join(dots)}'
-        f'<path d="M16 {low - 7}v7h{plot.bar_px:.1f}v-7" fill="none" stroke="#1c2026"/>'
-        f'<text x="22" y="{low - 10}">{_word_metres(plot.bar_m)}</text>'
-        f'<path d="M{_SVG_PX - 24} 44V16m-6 10l6 -11l6 11" fill="none" stroke="#1c2026"/>'
-        f'<text x="{_SVG_PX - 38}" y="30" text-anchor="end">N</text></svg>'
+    return Plan(
+        width=_SVG_PX,
+        height=plot.height_px,
+        opacity=max(FILL / math.sqrt(len(plot.rows)), 0.015),
+        shapes=shapes,
+        lines=[f"M{_join_points(line)}" for line in plot.lines],
+        start=(start[0], start[1]) if start else None,
+        dots=dots,
+        bar_px=plot.bar_px,
+        bar=_word_metres(plot.bar_m),
     )
+
+
+def _join_points(points: np.ndarray) -> str:
+    return "L".join(f"{x:.1f} {y:.1f}" for x, y in points.tolist())
 
 
 def _describe(shot: Shot, odd: Mapping[str, Sequence[str]]) -> str:
-    said = [write_name(shot.path)]
+    words = [shorten_name(shot.path)]
     if shot.taken:
-        said.append(f"{shot.taken:%Y-%m-%d %H:%M:%S}")
+        words.append(f"{shot.taken:%Y-%m-%d %H:%M:%S}")
     if shot.relative_altitude_m is not None:
-        said.append(f"{shot.relative_altitude_m:.1f} m")
+        words.append(f"{shot.relative_altitude_m:.1f} m")
     if shot.gsd_m is not None:
-        said.append(f"{shot.gsd_m * 100:.2f} cm/px")
-    return " · ".join([*said, shot.quality, *odd.get(shot.path, ())])
+        words.append(f"{shot.gsd_m * 100:.2f} cm/px")
+    return " · ".join([*words, shot.quality, *odd.get(shot.path, ())])
 
 
 # --- the picture for the UI -------------------------------------------------------------------------

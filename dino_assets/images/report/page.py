@@ -2,13 +2,13 @@
 
 import base64
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from dataclasses import dataclass
 
 import numpy as np
 
+from dino_assets.drawing.templates import render_page
 from dino_assets.images.report.advice import ADVICE
 from dino_assets.images.report.findings import (
     FINDINGS_CSV,
@@ -24,18 +24,19 @@ from dino_assets.images.report.footprints import (
     MAX_FOOTPRINTS,
     RAMP,
     Ground,
+    Plan,
     lay_out,
+    lay_out_plan,
     measure_area,
-    write_svg,
 )
-from dino_assets.images.report.strips import write_strip
+from dino_assets.images.report.strips import Strip, lay_out_strip
 from dino_assets.images.report.wording import (
-    escape,
+    clean,
+    shorten_name,
+    shorten_sentence,
     word_area,
     word_bytes,
     word_range,
-    write_name,
-    write_sentence,
 )
 
 # What keeps the page of 100,000 photographs below 10 MB. Findings come first; all of each are in the
@@ -47,10 +48,46 @@ THUMBS_MAX_BYTES = 3_000_000
 ON_PLOT: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A photograph's thumbnail as a data URI; None where there is no room or no picture."""
+
+    name: str
+    uri: str | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One finding: the photograph or the two that it is about, and a sentence."""
+
+    pictures: list[Picture]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Findings of a kind, what to do about them, and the first of them as cards."""
+
+    kind: Kind
+    title: str
+    advice: str
+    count: int
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the table; ``value`` is what it is sorted by, where that is not its text."""
+
+    text: str
+    kind: str
+    value: str | None = None
+
+
 def make_drop_page(
     shots: Sequence[Shot], findings: Sequence[Finding], *, drop: str, facts: Mapping[str, str]
 ) -> str:
-    """One HTML file about a drop: facts, footprints, findings with what to do, all photographs.
+    """Write one HTML file about a drop: facts, footprints, findings with what to do, all photographs.
 
     It needs no server, no network and, but for sorting, no script. ``facts`` are shown after those
     that follow from the shots. However large the drop, the page stays below 10 MB.
@@ -62,19 +99,31 @@ def make_drop_page(
             kinds.append(finding.kind)
     ground = lay_out(shots)
     album = _Album({shot.path: shot.thumb for shot in shots if shot.thumb})
-    values = {
-        "title": escape(f"Drop {drop}"),
-        "verdict": escape(sum_up(shots, findings)),
-        "facts": _write_facts({**_list_facts(shots, findings, ground), **facts}),
-        "ground": _write_ground(shots, ground, odd),
-        "index": _write_index(findings),
-        "findings": "\n".join(_write_group(kind, findings, album) for kind in KINDS),
-        "sample": _write_sample(shots, album),
-        "strips": _write_strips(shots, odd),
-        "table": _write_table(shots, odd, drop),
-    }
-    template = files("dino_assets.images.report").joinpath("page.html").read_text("utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+    groups = [_group(kind, findings, album) for kind in KINDS]
+    seen = [i for i in order_flight(shots) if shots[i].thumb and shots[i].is_usable]
+    picked = np.linspace(0, max(len(seen) - 1, 0), min(SAMPLES, len(seen)))
+    order = sorted(range(len(shots)), key=lambda i: shots[i].path)[:MAX_ROWS]
+    everything = {**_list_facts(shots, findings, ground), **facts}
+    return render_page(
+        "dino_assets.images.report",
+        "page.html",
+        title=clean(f"Drop {drop}"),
+        drop=clean(drop),
+        verdict=clean(sum_up(shots, findings)),
+        facts=[(clean(name), clean(str(value))) for name, value in everything.items()],
+        plan=_plan(shots, ground, odd),
+        legend=_word_legend(shots, ground),
+        ramp=",".join("rgb({},{},{})".format(*colour) for colour in RAMP),
+        counts=[(kind, ADVICE[kind][0], n) for kind, n in count_findings(findings).items()],
+        groups=groups,
+        findings_csv=FINDINGS_CSV,
+        sample=[album.show(shots[seen[int(at)]].path) for at in picked],
+        seen=len(seen),
+        strips=_strips(shots, odd),
+        columns=COLUMNS,
+        rows=[(i, _cells(shots[i], odd.get(shots[i].path, []))) for i in order],
+        photographs=len(shots),
+    )
 
 
 def sum_up(shots: Sequence[Shot], findings: Sequence[Finding]) -> str:
@@ -121,13 +170,6 @@ def _list_facts(
     return facts
 
 
-def _write_facts(facts: Mapping[str, str]) -> str:
-    return "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
-        for name, value in facts.items()
-    )
-
-
 # --- findings ---------------------------------------------------------------------------------------
 
 
@@ -138,14 +180,14 @@ class _Album:
         self._thumbs = thumbs
         self._left = THUMBS_MAX_BYTES
 
-    def show(self, path: str) -> str:
+    def show(self, path: str) -> Picture:
         data = self._thumbs.get(path, b"")
         form = _name_format(data)
         if not form or len(data) > self._left:
-            return '<span class="blank"></span>'
+            return Picture(shorten_name(path), None)
         self._left -= len(data)
         uri = f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"
-        return f'<img alt="" title="{write_name(path)}" src="{uri}">'
+        return Picture(shorten_name(path), uri)
 
 
 def _name_format(data: bytes) -> str | None:
@@ -156,97 +198,55 @@ def _name_format(data: bytes) -> str | None:
     return "jpeg" if data[:3] == b"\xff\xd8\xff" else None
 
 
-def _write_index(findings: Sequence[Finding]) -> str:
-    rows = [
-        f'<li><a href="#{kind}"><span>{ADVICE[kind][0]}</span><b>{count:,}</b></a></li>'
-        for kind, count in count_findings(findings).items()
-    ]
-    return f'<ul class="index">{"".join(rows)}</ul>' if rows else "<p>Nothing odd was found.</p>"
-
-
-def _write_group(kind: Kind, findings: Sequence[Finding], album: _Album) -> str:
-    mine = [finding for finding in findings if finding.kind == kind]
-    if not mine:
-        return ""
-    title, advice = ADVICE[kind]
-    cards = "".join(_write_card(finding, album) for finding in mine[:MAX_CARDS])
-    more = ""
-    if len(mine) > MAX_CARDS:
-        more = (
-            f'<p class="soft">and {len(mine) - MAX_CARDS:,} more, all of them in {FINDINGS_CSV}</p>'
+def _group(kind: Kind, findings: Sequence[Finding], album: _Album) -> Group | None:
+    of_kind = [finding for finding in findings if finding.kind == kind]
+    if not of_kind:
+        return None
+    cards = [
+        Card(
+            [album.show(path) for path in (finding.path, finding.other) if path],
+            shorten_sentence(finding.detail),
         )
-    return (
-        f'<section class="group" id="{kind}"><h3>{title} <span class="count">{len(mine):,}</span></h3>'
-        f'<p class="soft">{advice}</p><div class="cards">{cards}</div>{more}</section>'
-    )
-
-
-def _write_card(finding: Finding, album: _Album) -> str:
-    pictures = album.show(finding.path)
-    names = f"<b>{write_name(finding.path)}</b>"
-    if finding.other:
-        pictures += album.show(finding.other)
-        names += f" and <b>{write_name(finding.other)}</b>"
-    detail = write_sentence(finding.detail)
-    return f'<div class="card">{pictures}<div>{names}<br>{detail}</div></div>'
-
-
-def _write_sample(shots: Sequence[Shot], album: _Album) -> str:
-    seen = [i for i in order_flight(shots) if shots[i].thumb and shots[i].is_usable]
-    if not seen:
-        return ""
-    picked = [seen[int(at)] for at in np.linspace(0, len(seen) - 1, min(SAMPLES, len(seen)))]
-    pictures = "".join(album.show(shots[i].path) for i in picked)
-    told = "every photograph" if len(picked) == len(seen) else f"{len(picked)} of {len(seen):,}"
-    return (
-        f'<section><h2>The flight <span class="count">{told}, in order</span></h2>'
-        f'<div class="sheet">{pictures}</div></section>'
-    )
+        for finding in of_kind[:MAX_CARDS]
+    ]
+    return Group(kind, *ADVICE[kind], len(of_kind), cards)
 
 
 # --- plots and table --------------------------------------------------------------------------------
 
 
-def _write_ground(shots: Sequence[Shot], ground: Ground, odd: Mapping[str, list[str]]) -> str:
+def _plan(shots: Sequence[Shot], ground: Ground, odd: Mapping[str, list[str]]) -> Plan | None:
     if not ground.rows:
-        return "<p>No photograph has a place on the ground.</p>"
-    on_plot = {p: [k for k in kinds if k in ON_PLOT] for p, kinds in odd.items()}
-    colours = ",".join("rgb({},{},{})".format(*colour) for colour in RAMP)
-    legend = [
-        f'<span>first<i class="ramp" style="background:linear-gradient(90deg,{colours})"></i>last</span>'
-    ]
-    if any(on_plot.values()):
-        legend.append('<span><i class="dot"></i>blurred, too dark or bright, wrong date</span>')
+        return None
+    on_plot = {path: [k for k in kinds if k in ON_PLOT] for path, kinds in odd.items()}
+    return lay_out_plan(shots, ground, odd=on_plot)
+
+
+def _word_legend(shots: Sequence[Shot], ground: Ground) -> list[str]:
+    legend = []
     if any(shots[row].quality == "oblique" for row in ground.rows):
-        legend.append("<span>dashed: oblique</span>")
+        legend.append("dashed: oblique")
     if len(ground.rows) > MAX_FOOTPRINTS:
         step = -(-len(ground.rows) // MAX_FOOTPRINTS)
-        legend.append(f"<span>one in {step} of {len(ground.rows):,} is drawn</span>")
+        legend.append(f"one in {step} of {len(ground.rows):,} is drawn")
     if ground.far:
-        legend.append(f"<span>{len(ground.far):,} more lie over {FAR_M / 1000:g} km away</span>")
-    return (
-        f'<figure>{write_svg(shots, ground, odd=on_plot)}<figcaption><div class="legend">'
-        f'{"".join(legend)}</div><div id="said">Point at a footprint to see which photograph it is.'
-        "</div></figcaption></figure>"
-    )
+        legend.append(f"{len(ground.far):,} more lie over {FAR_M / 1000:g} km away")
+    return legend
 
 
-def _write_strips(shots: Sequence[Shot], odd: Mapping[str, list[str]]) -> str:
+def _strips(shots: Sequence[Shot], odd: Mapping[str, list[str]]) -> list[Strip]:
     flown = [shots[i] for i in order_flight(shots) if shots[i].is_usable and not shots[i].thermal]
     sharp = [shot for shot in flown if shot.sharpness is not None]
     lit = [shot for shot in flown if shot.exposure_ev is not None]
     blurred = {at for at, shot in enumerate(sharp) if "blurred" in odd.get(shot.path, ())}
     extreme = {at for at, s in enumerate(lit) if {"dark", "bright"} & set(odd.get(s.path, ()))}
-    strips = write_strip(
-        [shot.sharpness or 0.0 for shot in sharp], blurred, title="Sharpness", unit="", floor=0
-    ) + write_strip(
-        [shot.exposure_ev or 0.0 for shot in lit], extreme, title="Exposure", unit=" EV", floor=None
+    sharpness = [shot.sharpness or 0.0 for shot in sharp]
+    exposure = [shot.exposure_ev or 0.0 for shot in lit]
+    strips = (
+        lay_out_strip(sharpness, blurred, title="Sharpness", unit="", floor=0),
+        lay_out_strip(exposure, extreme, title="Exposure", unit=" EV", floor=None),
     )
-    return (
-        f'<section><h2>Over the flight</h2><div class="strips">{strips}</div></section>'
-        if strips
-        else ""
-    )
+    return [strip for strip in strips if strip]
 
 
 COLUMNS = (
@@ -264,32 +264,12 @@ COLUMNS = (
 )
 
 
-def _write_table(shots: Sequence[Shot], odd: Mapping[str, list[str]], drop: str) -> str:
-    if not shots:
-        return "<p>None.</p>"
-    order = sorted(range(len(shots)), key=lambda i: shots[i].path)
-    heads = "".join(
-        f'<th tabindex="0" scope="col"{_of_class(kind)}>{name}</th>' for name, kind in COLUMNS
-    )
-    rows = "\n".join(_write_row(i, shots[i], odd.get(shots[i].path, [])) for i in order[:MAX_ROWS])
-    cut = ""
-    if len(shots) > MAX_ROWS:
-        cut = (
-            f'<p class="soft">The first {MAX_ROWS:,} of {len(shots):,}. All of them: '
-            f"<code>dino-assets parts images {escape(drop)}</code></p>"
-        )
-    return (
-        f'<p class="soft">Click a column to sort by it.</p>{cut}<div class="scroll"><table><thead><tr>'
-        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _write_row(at: int, shot: Shot, kinds: Sequence[str]) -> str:
+def _cells(shot: Shot, kinds: Sequence[str]) -> list[Cell]:
     pixels = (shot.width or 0) * (shot.height or 0)
     cells = (
-        (write_name(shot.path), None),
+        (shorten_name(shot.path), None),
         (f"{shot.taken:%Y-%m-%d %H:%M:%S}" if shot.taken else "", None),
-        (escape((shot.camera or "")[:60]), None),
+        (clean((shot.camera or "")[:60]), None),
         (f"{shot.width}×{shot.height}" if pixels else "", str(pixels or "")),
         (word_bytes(shot.bytes), str(shot.bytes)),
         (_write_number(shot.relative_altitude_m, ".1f"), None),
@@ -299,19 +279,9 @@ def _write_row(at: int, shot: Shot, kinds: Sequence[str]) -> str:
         (_write_number(shot.exposure_ev, "+.1f"), None),
         (", ".join(kinds), None),
     )
-    written = "".join(
-        f"<td{_of_class(kind)}{_of_value(value)}>{text}</td>"
-        for (text, value), (_, kind) in zip(cells, COLUMNS, strict=True)
-    )
-    return f'<tr id="shot-{at}">{written}</tr>'
-
-
-def _of_class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
-
-
-def _of_value(value: str | None) -> str:
-    return "" if value is None else f' data-v="{value}"'
+    return [
+        Cell(text, kind, value) for (text, value), (_, kind) in zip(cells, COLUMNS, strict=True)
+    ]
 
 
 def _write_number(value: float | None, form: str) -> str:

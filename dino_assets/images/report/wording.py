@@ -1,6 +1,5 @@
-"""How the report writes names, amounts and ranges, so that any file name is safe in it."""
+"""How the report words names, amounts and ranges."""
 
-import html
 import math
 from collections.abc import Sequence
 
@@ -9,22 +8,21 @@ from dino_assets.drawing.lettering import make_printable
 NAME_LETTERS, SENTENCE_LETTERS = 120, 300
 
 
-def escape(text: str) -> str:
-    r"""Text for HTML: bytes of names that are not text read ``\udcff``, controls are spaces."""
-    known = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return html.escape(make_printable(known))
+def clean(text: str) -> str:
+    r"""Make text printable: bytes of names that are not text read ``\udcff``, controls are spaces."""
+    return make_printable(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def write_name(path: str) -> str:
-    """A path for HTML, its middle left out where it is long: both ends tell files apart."""
+def shorten_name(path: str) -> str:
+    """Leave out the middle of a long path: both ends tell files apart."""
     if len(path) > NAME_LETTERS:
         path = f"{path[: NAME_LETTERS // 3]}…{path[-(NAME_LETTERS - NAME_LETTERS // 3) :]}"
-    return escape(path)
+    return clean(path)
 
 
-def write_sentence(text: str) -> str:
-    """A sentence for HTML, cut where a damaged file made it endless."""
-    return escape(text if len(text) <= SENTENCE_LETTERS else f"{text[:SENTENCE_LETTERS]}…")
+def shorten_sentence(text: str) -> str:
+    """Cut a sentence where a damaged file made it endless."""
+    return clean(text if len(text) <= SENTENCE_LETTERS else f"{text[:SENTENCE_LETTERS]}…")
 
 
 def word_range(values: Sequence[float], unit: str) -> str:

@@ -1,18 +1,16 @@
 """The map as one HTML page that opens from the disk and shows the tile under the pointer."""
 
 import base64
-import html
 import io
 import json
-import re
 from collections.abc import Sequence
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from dino_assets.drawing.lettering import LINE, encode_picture
+from dino_assets.drawing.templates import render_page
 from dino_assets.errors import ConfigError
 from dino_assets.projections.map.picture import check_points
 
@@ -61,14 +59,14 @@ def make_page(
         "sheetThumbs": SHEET_THUMBS,
         "sheets": [_to_base64(sheet) for sheet in pack_thumbs(thumbs, tile_ids=tile_ids)],
     }
-    values = {
-        "title": _escape(title),
-        "caption": _escape(caption),
+    return render_page(
+        "dino_assets.projections.map",
+        "page.html",
+        title=title.encode("utf-8", "replace").decode("utf-8"),
+        caption=caption.encode("utf-8", "replace").decode("utf-8"),
         # Only "<" can end a script element early; ASCII keeps lone surrogates out of the file.
-        "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    template = files("dino_assets.projections.map").joinpath("page.html").read_text("utf-8")
-    return re.sub(r"\{\{(title|caption|data)\}\}", lambda match: values[match[1]], template)
+        data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+    )
 
 
 def pack_thumbs(thumbs: Sequence[bytes], *, tile_ids: Sequence[str]) -> list[bytes]:
@@ -109,7 +107,3 @@ def _open_thumb(thumb: bytes, tile_id: str) -> Image.Image:
 
 def _to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _escape(text: str) -> str:
-    return html.escape(text.encode("utf-8", "replace").decode("utf-8"))

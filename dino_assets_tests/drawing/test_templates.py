@@ -1,0 +1,32 @@
+import sys
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+
+from dino_assets.drawing.templates import render_page
+
+TEMPLATE = '<p title="{{ name }}">{{ count | thousands }}</p>\n'
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    folder = tmp_path / "some_pages"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "page.html").write_text(TEMPLATE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "some_pages"
+    sys.modules.pop("some_pages", None)
+
+
+def test_render_page__escapes_as_html_does(package: str):
+    hostile = """<script>'"&"""
+    assert render_page(package, "page.html", name=hostile, count=12345) == (
+        '<p title="&lt;script&gt;&#x27;&quot;&amp;">12,345</p>\n'
+    )
+
+
+def test_render_page__a_missing_value_raises(package: str):
+    with pytest.raises(UndefinedError):
+        render_page(package, "page.html", count=1)
