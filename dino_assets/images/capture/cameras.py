@@ -1,7 +1,11 @@
 """A camera's focal length in pixels, from what its file says: what turns a height into a ground size."""
 
+import csv
+import io
 import math
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 _FULL_FRAME_DIAGONAL_MM = math.hypot(36, 24)
 _WIDE = 1.55  # pictures wider than 3:2 are cut from a taller sensor
@@ -12,61 +16,8 @@ _SAME_SCALE = 2 * _OFF_MIDDLE
 # Beyond these (in picture widths) it is no lens a drone carries: 7 mm to 1,800 mm in 35 mm terms.
 _LEAST_WIDTHS, _MOST_WIDTHS = 0.2, 50.0
 _MOST_PX = 1e6
-# A long side of 640 thermal elements, 12 or 17 micrometres each; no camera for light has these.
-_VOX_12, _VOX_17 = 7.68, 10.88
-
-# By EXIF model: the focal length that tells one lens of a camera from another (None: any lens is
-# mounted), and how many millimetres of sensor the picture's long side covers. From data sheets and
-# calibrations. A camera of several lenses has several rows; a zoom has none: it writes no
-# millimetres that fit one sensor.
-_CAMERAS: dict[str, tuple[tuple[float | None, float], ...]] = {
-    "FC200": ((5.0, 6.17),),  # Phantom 2 Vision
-    "FC300C": ((3.61, 6.17),),  # Phantom 3 Standard
-    "FC300S": ((3.61, 6.17),),  # Phantom 3 Advanced
-    "FC300X": ((3.61, 6.17),),  # Phantom 3 Professional
-    "FC300SE": ((3.61, 6.17),),
-    "FC330": ((3.61, 6.17),),  # Phantom 4
-    "FC350": ((3.61, 6.17),),  # Zenmuse X3
-    "FC550": ((None, 17.3),),  # Zenmuse X5
-    "FC550R": ((None, 17.3),),
-    "FC550RAW": ((None, 17.3),),
-    "FC6310": ((8.8, 13.2),),  # Phantom 4 Pro
-    "FC6310S": ((8.8, 13.2),),
-    "FC6310R": ((8.8, 13.2),),  # Phantom 4 RTK
-    "FC6360": ((5.74, 4.87),),  # Phantom 4 Multispectral
-    "FC6510": ((8.8, 13.2),),  # Zenmuse X4S
-    "FC6520": ((None, 17.3),),  # Zenmuse X5S
-    "FC6540": ((None, 23.5),),  # Zenmuse X7
-    "FC220": ((4.73, 6.17),),  # Mavic Pro
-    "FC2103": ((4.5, 6.17),),  # Mavic Air
-    "FC1102": ((4.5, 6.17),),  # Spark
-    "L1D-20C": ((10.26, 13.2),),  # Mavic 2 Pro
-    "L2D-20C": ((12.29, 17.3),),  # Mavic 3
-    "FC3170": ((4.5, 6.4),),  # Mavic Air 2
-    "FC3411": ((8.38, 13.2),),  # Air 2S
-    "FC7203": ((4.49, 6.17),),  # Mavic Mini
-    "FC7303": ((4.49, 6.17),),  # Mini 2
-    "FC3582": ((6.72, 9.7),),  # Mini 3 Pro
-    "FC8482": ((6.72, 9.7),),  # Mini 4 Pro
-    "M3E": ((12.29, 17.3), (29.9, 6.4)),
-    "M3M": ((12.29, 17.3),),
-    "M3T": ((4.4, 6.4), (9.1, _VOX_12), (30.0, 6.4)),
-    "M30T": ((4.5, 6.4), (9.1, _VOX_12)),
-    "ZENMUSEP1": ((None, 35.9),),
-    "ZH20T": ((13.5, _VOX_12), (4.5, 6.17)),
-    "XT2": ((19.0, _VOX_17), (13.0, _VOX_17)),
-    "MAVIC2-ENTERPRISE-ADVANCED": ((9.0, _VOX_12), (4.5, 6.4)),
-    "XT701": ((4.7, 6.4),),  # Autel EVO II
-    "XT705": ((10.57, 13.2),),  # Autel EVO II Pro
-    "XT709": ((4.7, 6.4),),
-    "ANAFI": ((4.04, 5.92),),
-    "2": ((3.7, 6.2),),  # Skydio 2
-    "2+": ((3.7, 6.2),),
-    "X2": ((3.7, 6.2),),
-    "ILCE-5100": ((None, 23.5),),
-    "ILCE-6000": ((None, 23.5),),
-    "DSC-RX1RM2": ((35.0, 35.9),),
-}
+# Long sides of 640 thermal elements, 12 or 17 micrometres each; no camera for light has these.
+_THERMAL_SENSORS_MM = (7.68, 10.88)
 _PREFIXES = ("PHANTOM VISION ", "SKYDIO ", "DJI ")
 
 
@@ -151,15 +102,31 @@ def find_sensor_mm(model: str | None, focal_mm: float | None) -> float | None:
     name = model.strip().upper()
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
-    for lens_mm, sensor_mm in _CAMERAS.get(name, ()):
+    for lens_mm, sensor_mm in _read_cameras().get(name, ()):
         if lens_mm is None or abs(focal_mm / lens_mm - 1) <= _SAME_LENS:
             return sensor_mm
     return None
 
 
+@cache
+def _read_cameras() -> dict[str, list[tuple[float | None, float]]]:
+    """Read ``cameras.csv``: by EXIF model, each lens' focal length and its sensor's long side in mm.
+
+    From data sheets and calibrations. A camera of several lenses has several rows, which the focal
+    length tells apart (empty: any lens is mounted); a zoom has none, since it writes no millimetres
+    that fit one sensor.
+    """
+    table = files("dino_assets.images.capture").joinpath("cameras.csv").read_text()
+    cameras: dict[str, list[tuple[float | None, float]]] = {}
+    for row in csv.DictReader(io.StringIO(table)):
+        focal_mm = float(row["focal_mm"]) if row["focal_mm"] else None
+        cameras.setdefault(row["model"], []).append((focal_mm, float(row["sensor_mm"])))
+    return cameras
+
+
 def is_thermal_lens(model: str | None, focal_mm: float | None) -> bool:
     """Whether the table knows camera and lens, and the sensor behind it as a thermal one."""
-    return find_sensor_mm(model, focal_mm) in (_VOX_12, _VOX_17)
+    return find_sensor_mm(model, focal_mm) in _THERMAL_SENSORS_MM
 
 
 def _calibrated(optics: Optics, width: int, height: int) -> float | None:

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dino_assets.images.ground.wgs84 import travel
 from dino_assets.images.records import Capture, ImageFacts, PlaceQuality, View
 
 _F64 = NDArray[np.float64]
 _NADIR_TOLERANCE_DEG = 10.0
 # A degree of pitch moves the ground of a ray this flat by a fifth of its distance.
 _LEAST_BELOW_HORIZON_DEG = 5.0
-_EQUATOR_M, _FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
 _MOST_HEIGHT_M, _MOST_FOCAL_PX = 20_000.0, 1e6  # beyond, somebody wrote nonsense
-_POLE_M = _EQUATOR_M * (1 - _FLATTENING)
 
 
 @dataclass(frozen=True)
@@ -110,14 +109,8 @@ def place_windows(view: View | None, windows: ArrayLike) -> Places:
     doubled = ground[:, :4, 0] * after[..., 1] - ground[:, :4, 1] * after[..., 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         gsd_m = np.sqrt(np.abs(doubled.sum(1)) / 2 / (w * h))
-    degrees = _travel(view, ground.reshape(-1, 2)).reshape(n, 5, 2)
+    degrees = travel(view.longitude, view.latitude, ground.reshape(-1, 2)).reshape(n, 5, 2)
     return Places(degrees[:, :4], degrees[:, 4], np.where(np.isfinite(gsd_m), gsd_m, np.nan))
-
-
-def locate_pixel(view: View, x: float, y: float) -> tuple[float, float]:
-    """Latitude and longitude of a point of the upright picture; NaN where that cannot be said."""
-    longitude, latitude = place_windows(view, [[x, y, 0, 0]]).centers[0]
-    return float(latitude), float(longitude)
 
 
 def _to_stored(view: View, points: _F64) -> _F64:
@@ -161,41 +154,3 @@ def _reach_ground(view: View, upright: _F64) -> _F64:
     with np.errstate(invalid="ignore", divide="ignore"):
         reached = rays[:, :2] * (view.height_m / rays[:, 2:])
     return np.where(rays[:, 2:] > 0, reached, np.nan)
-
-
-def _travel(view: View, ground: _F64) -> _F64:
-    """Longitude and latitude (N, 2) after metres east and north from the foot, along a geodesic.
-
-    Vincenty's direct formula: to a micrometre over the distances a drone sees, at any latitude.
-    """
-    east, north = ground.T
-    distance, azimuth = np.hypot(east, north), np.arctan2(east, north)
-    latitude = math.radians(view.latitude)
-    reduced = math.atan2((1 - _FLATTENING) * math.sin(latitude), math.cos(latitude))
-    sin_u, cos_u = math.sin(reduced), math.cos(reduced)
-    sin_a, cos_a = np.sin(azimuth), np.cos(azimuth)
-    sigma_1 = np.arctan2(sin_u, cos_u * cos_a)
-    sin_alpha = cos_u * sin_a
-    cos2_alpha = 1 - sin_alpha**2
-    u2 = cos2_alpha * (_EQUATOR_M**2 / _POLE_M**2 - 1)
-    big_a = 1 + u2 / 16384 * (4096 + u2 * (-768 + u2 * (320 - 175 * u2)))
-    big_b = u2 / 1024 * (256 + u2 * (-128 + u2 * (74 - 47 * u2)))
-    direct = sigma = distance / (_POLE_M * big_a)
-    for _ in range(4):  # each step gains three digits
-        cos_2m = np.cos(2 * sigma_1 + sigma)
-        sin_s, cos_s = np.sin(sigma), np.cos(sigma)
-        inner = cos_s * (2 * cos_2m**2 - 1) - big_b / 6 * cos_2m * (4 * sin_s**2 - 3) * (
-            4 * cos_2m**2 - 3
-        )
-        sigma = direct + big_b * sin_s * (cos_2m + big_b / 4 * inner)
-    sin_s, cos_s, cos_2m = np.sin(sigma), np.cos(sigma), np.cos(2 * sigma_1 + sigma)
-    across = sin_u * sin_s - cos_u * cos_s * cos_a
-    end = np.arctan2(
-        sin_u * cos_s + cos_u * sin_s * cos_a,
-        (1 - _FLATTENING) * np.sqrt(sin_alpha**2 + across**2),
-    )
-    turn = np.arctan2(sin_s * sin_a, cos_u * cos_s - sin_u * sin_s * cos_a)
-    c = _FLATTENING / 16 * cos2_alpha * (4 + _FLATTENING * (4 - 3 * cos2_alpha))
-    inner = sigma + c * sin_s * (cos_2m + c * cos_s * (2 * cos_2m**2 - 1))
-    longitude = view.longitude + np.degrees(turn - (1 - c) * _FLATTENING * sin_alpha * inner)
-    return np.stack([(longitude + 180) % 360 - 180, np.degrees(end)], 1)

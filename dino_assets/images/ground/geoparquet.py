@@ -5,6 +5,7 @@ import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -14,91 +15,19 @@ _Ring = list[tuple[float, float]]
 _POLYGON, _MULTIPOLYGON = 3, 6
 _DIGITS = 9  # a tenth of a millimetre
 
-# Written out, because a reader may take a missing one for unknown.
-_CRS84: dict[str, Any] = {
-    "$schema": "https://proj.org/schemas/v0.7/projjson.schema.json",
-    "type": "GeographicCRS",
-    "name": "WGS 84 (CRS84)",
-    "datum_ensemble": {
-        "name": "World Geodetic System 1984 ensemble",
-        "members": [
-            {
-                "name": "World Geodetic System 1984 (Transit)",
-                "id": {"authority": "EPSG", "code": 1166},
-            },
-            {
-                "name": "World Geodetic System 1984 (G730)",
-                "id": {"authority": "EPSG", "code": 1152},
-            },
-            {
-                "name": "World Geodetic System 1984 (G873)",
-                "id": {"authority": "EPSG", "code": 1153},
-            },
-            {
-                "name": "World Geodetic System 1984 (G1150)",
-                "id": {"authority": "EPSG", "code": 1154},
-            },
-            {
-                "name": "World Geodetic System 1984 (G1674)",
-                "id": {"authority": "EPSG", "code": 1155},
-            },
-            {
-                "name": "World Geodetic System 1984 (G1762)",
-                "id": {"authority": "EPSG", "code": 1156},
-            },
-            {
-                "name": "World Geodetic System 1984 (G2139)",
-                "id": {"authority": "EPSG", "code": 1309},
-            },
-        ],
-        "ellipsoid": {
-            "name": "WGS 84",
-            "semi_major_axis": 6378137,
-            "inverse_flattening": 298.257223563,
-        },
-        "accuracy": "2.0",
-        "id": {"authority": "EPSG", "code": 6326},
-    },
-    "coordinate_system": {
-        "subtype": "ellipsoidal",
-        "axis": [
-            {
-                "name": "Geodetic longitude",
-                "abbreviation": "Lon",
-                "direction": "east",
-                "unit": "degree",
-            },
-            {
-                "name": "Geodetic latitude",
-                "abbreviation": "Lat",
-                "direction": "north",
-                "unit": "degree",
-            },
-        ],
-    },
-    "scope": "Not known.",
-    "area": "World.",
-    "bbox": {
-        "south_latitude": -90,
-        "west_longitude": -180,
-        "north_latitude": 90,
-        "east_longitude": 180,
-    },
-    "id": {"authority": "OGC", "code": "CRS84"},
-}
-
 
 def describe_geometry() -> bytes:
     """The GeoParquet 1.1 metadata (key ``geo``) of a table with a WKB column ``geometry``."""
     column = {
         "encoding": "WKB",
         "geometry_types": ["MultiPolygon", "Polygon"],
-        "crs": _CRS84,
+        # Written out, because a reader may take a missing one for unknown.
+        "crs": json.loads(files("dino_assets.images.ground").joinpath("crs84.json").read_text()),
         "edges": "planar",
         "orientation": "counterclockwise",
     }
-    told = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    return json.dumps(told, separators=(",", ":")).encode()
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    return json.dumps(geo, separators=(",", ":")).encode()
 
 
 def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:

@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from dino_assets.errors import ConfigError
 from dino_assets.images.ground.camera import Places
+from dino_assets.images.ground.wgs84 import measure_areas_m2
 from dino_assets.images.mosaics.opening import enter_gdal
 from dino_assets.images.records import Georeference
 
 if TYPE_CHECKING:
     from rasterio import DatasetReader
-
-_A_M, _E2 = 6_378_137.0, 0.00669437999014  # WGS 84
 
 
 def find_georeference(dataset: "DatasetReader") -> tuple[Georeference | None, list[str]]:
@@ -66,18 +65,4 @@ def place_mosaic_windows(georeference: Georeference, windows: NDArray[Any]) -> P
     east_of_180 = points[..., 0] > 180  # some count to 360
     points[..., 0] -= 360 * east_of_180
     corners, centers = points[:, :4], points[:, 4]
-    return Places(corners, centers, np.sqrt(_measure_ground_m2(corners, centers) / (w * h)))
-
-
-def _measure_ground_m2(
-    corners: NDArray[np.float64], centers: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Areas (N,) of quadrangles of some kilometres at most: flat, in the ellipsoid's own metres."""
-    latitude = np.radians(centers[:, 1])
-    bend = 1 - _E2 * np.sin(latitude) ** 2
-    degrees = corners - centers[:, None]
-    degrees[..., 0] = (degrees[..., 0] + 180) % 360 - 180
-    east = np.radians(degrees[..., 0]) * (_A_M / np.sqrt(bend) * np.cos(latitude))[:, None]
-    north = np.radians(degrees[..., 1]) * (_A_M * (1 - _E2) / bend**1.5)[:, None]
-    turned = east * np.roll(north, -1, axis=1) - np.roll(east, -1, axis=1) * north
-    return np.asarray(np.abs(turned.sum(axis=1)) / 2)
+    return Places(corners, centers, np.sqrt(measure_areas_m2(corners, centers) / (w * h)))

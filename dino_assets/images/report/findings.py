@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Literal, get_args
 
 from dino_assets.errors import ConfigError
+from dino_assets.images.ground.wgs84 import measure_distance_m
 from dino_assets.images.records import PlaceQuality
 from dino_assets.images.report.numbering import Gap, RollOver
 
@@ -256,7 +256,7 @@ def _find_far(shots: Sequence[Shot]) -> list[Finding]:
     # Counted from one of them, so that the 180th meridian cuts no drop in two.
     east = statistics.median((lon - start + 180) % 360 - 180 for _, (_, lon) in placed)
     middle = statistics.median(lat for _, (lat, _) in placed), start + east
-    apart = [(shot, _measure_km(at, middle)) for shot, at in placed]
+    apart = [(shot, measure_distance_m(at, middle) / 1000) for shot, at in placed]
     if sum(km <= FAR_KM for _, km in apart) < AGREEING_SHARE * len(apart):
         return []
     return [
@@ -264,14 +264,6 @@ def _find_far(shots: Sequence[Shot]) -> list[Finding]:
         for shot, km in apart
         if km > FAR_KM
     ]
-
-
-def _measure_km(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Along the globe, between (latitude, longitude) in degrees."""
-    lat, lon, other_lat, other_lon = map(math.radians, (*one, *other))
-    half = math.sin((other_lat - lat) / 2) ** 2
-    half += math.cos(lat) * math.cos(other_lat) * math.sin((other_lon - lon) / 2) ** 2
-    return 2 * 6371 * math.asin(math.sqrt(min(1.0, half)))
 
 
 def _find_edited(shots: Sequence[Shot]) -> list[Finding]:

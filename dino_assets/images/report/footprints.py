@@ -21,6 +21,7 @@ from dino_assets.drawing.lettering import (
     shorten,
     wrap,
 )
+from dino_assets.images.ground.wgs84 import SPHERE_M_PER_DEGREE
 from dino_assets.images.report.findings import Shot, order_flight
 from dino_assets.images.report.wording import shorten_name
 
@@ -34,7 +35,6 @@ FILL = 0.3  # of the darkest pile, so that neither 6 nor 3,000 footprints are on
 # From dark blue to orange: read in gray print and by most colour-blind readers, nothing pale.
 RAMP = ((43, 48, 122), (38, 103, 170), (29, 150, 140), (120, 172, 50), (225, 130, 20))
 UNTIMED = (120, 126, 135)
-_M_PER_DEG = 111_195.0
 _SVG_PX, _PAD_PX = 1000, 44
 
 
@@ -61,7 +61,7 @@ def lay_out(shots: Sequence[Shot]) -> Ground:
     around = math.degrees(math.atan2(np.sin(turns).sum(), np.cos(turns).sum()))
     degrees[..., 0] = (degrees[..., 0] - around + 180) % 360 - 180
     middle = np.median(degrees.mean(axis=1), axis=0)
-    metres = (degrees - middle) * _M_PER_DEG
+    metres = (degrees - middle) * SPHERE_M_PER_DEGREE
     metres[..., 0] *= math.cos(math.radians(middle[1]))
     near = np.hypot(*metres.mean(axis=1).T) <= FAR_M
     if not near.any():  # two places as large as each other, the median between them

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dino_assets.drawing.thumbnails import draw_thumbnail
+from dino_assets.images.ground.wgs84 import place_on_sphere
 from dino_assets.images.places import say_why_unplaced
 from dino_assets.images.report import draw_footprints, make_drop_page
 from dino_assets.images.report.findings import (
@@ -26,9 +27,6 @@ from dino_assets.store.commits.protocol import NamedBytes
 PAGE, TABLE, PICTURE, PREVIEW = (
     "report.html", "findings.csv", "footprints.png", "preview.png",
 )  # fmt: skip
-
-
-EARTH_M = 6_371_000.0
 
 
 # A flight that overlaps by 80 % moves on by a fifth of the short side; hovering, by its GPS's noise.
@@ -92,17 +90,11 @@ def _measure_ground(shot: Shot) -> tuple[float, float, float, float]:
     unknown = (math.nan,) * 4
     if shot.corners is None:
         position = find_position(shot)
-        return unknown if position is None else (REACH_M, *_point_on_globe(*position))
-    corners = [_point_on_globe(latitude, longitude) for longitude, latitude in shot.corners]
+        return unknown if position is None else (REACH_M, *place_on_sphere(*position))
+    corners = [place_on_sphere(latitude, longitude) for longitude, latitude in shot.corners]
     sides = [math.dist(one, other) for one, other in pairwise([*corners, corners[0]])]
     x, y, z = (sum(axis) / len(corners) for axis in zip(*corners, strict=True))
     return REACH_SHARE * min(sides), x, y, z
-
-
-def _point_on_globe(latitude: float, longitude: float) -> tuple[float, float, float]:
-    lat, lon = math.radians(latitude), math.radians(longitude)
-    around = EARTH_M * math.cos(lat)
-    return around * math.cos(lon), around * math.sin(lon), EARTH_M * math.sin(lat)
 
 
 def make_report(

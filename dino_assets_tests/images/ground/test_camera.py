@@ -13,7 +13,7 @@ from pyproj import Geod
 
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.images.capture.metadata import read_capture
-from dino_assets.images.ground.camera import judge_view, locate_pixel, make_view, place_windows
+from dino_assets.images.ground.camera import judge_view, make_view, place_windows
 from dino_assets.images.inspection import inspect_image
 from dino_assets.images.records import Capture, ImageFacts, View
 
@@ -300,23 +300,6 @@ def test_place_windows__over_the_pole():
     corners = place_windows(view(latitude=90.0), whole(view())).corners[0]
     _, _, away_m = WGS84.inv([0] * 4, [90] * 4, corners[:, 0], corners[:, 1])
     np.testing.assert_allclose(away_m, 25, atol=1e-3)
-
-
-def test_locate_pixel__latitude_first():
-    latitude, longitude = locate_pixel(view(latitude=10.0, longitude=20.0), 200, 150)
-    assert (latitude, longitude) == pytest.approx((10.0, 20.0), abs=1e-9)
-    above = locate_pixel(view(), 200, 50)
-    assert (above[0] * NORTH_M, above[1]) == pytest.approx((10.0, 0.0), abs=1e-3)
-
-
-def test_locate_pixel__is_the_corner_of_a_window():
-    camera = view(pitch_deg=-50.0, yaw_deg=200.0, latitude=46.0)
-    (corner,) = place_windows(camera, [[31, 41, 59, 26]]).corners[:, 2]
-    np.testing.assert_allclose(locate_pixel(camera, 90, 67)[::-1], corner)
-
-
-def test_locate_pixel__nowhere():
-    assert np.isnan(locate_pixel(view(pitch_deg=0.0), 200, 150)).all()
 
 
 # --- properties -------------------------------------------------------------------------------

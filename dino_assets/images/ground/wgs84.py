@@ -1,0 +1,80 @@
+"""The Earth: geodesics and areas on the WGS 84 ellipsoid, distances on a sphere."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+_F64 = NDArray[np.float64]
+EQUATOR_M = 6378137.0
+FLATTENING = 1 / 298.257223563
+POLE_M = EQUATOR_M * (1 - FLATTENING)
+_E2 = 0.00669437999014  # the eccentricity, squared
+# Where half a percent does not matter: what a drop's report says of distances.
+SPHERE_M = 6_371_000.0
+SPHERE_M_PER_DEGREE = 111_195.0
+
+
+def travel(longitude: float, latitude: float, metres: _F64) -> _F64:
+    """Go metres (N, 2) east and north from a point along a geodesic; give longitude, latitude (N, 2).
+
+    Vincenty's direct formula: to a micrometre over the distances a drone sees, at any latitude.
+    """
+    east, north = metres.T
+    distance, azimuth = np.hypot(east, north), np.arctan2(east, north)
+    start = math.radians(latitude)
+    reduced = math.atan2((1 - FLATTENING) * math.sin(start), math.cos(start))
+    sin_u, cos_u = math.sin(reduced), math.cos(reduced)
+    sin_a, cos_a = np.sin(azimuth), np.cos(azimuth)
+    sigma_1 = np.arctan2(sin_u, cos_u * cos_a)
+    sin_alpha = cos_u * sin_a
+    cos2_alpha = 1 - sin_alpha**2
+    u2 = cos2_alpha * (EQUATOR_M**2 / POLE_M**2 - 1)
+    big_a = 1 + u2 / 16384 * (4096 + u2 * (-768 + u2 * (320 - 175 * u2)))
+    big_b = u2 / 1024 * (256 + u2 * (-128 + u2 * (74 - 47 * u2)))
+    direct = sigma = distance / (POLE_M * big_a)
+    for _ in range(4):  # each step gains three digits
+        cos_2m = np.cos(2 * sigma_1 + sigma)
+        sin_s, cos_s = np.sin(sigma), np.cos(sigma)
+        inner = cos_s * (2 * cos_2m**2 - 1) - big_b / 6 * cos_2m * (4 * sin_s**2 - 3) * (
+            4 * cos_2m**2 - 3
+        )
+        sigma = direct + big_b * sin_s * (cos_2m + big_b / 4 * inner)
+    sin_s, cos_s, cos_2m = np.sin(sigma), np.cos(sigma), np.cos(2 * sigma_1 + sigma)
+    across = sin_u * sin_s - cos_u * cos_s * cos_a
+    end = np.arctan2(
+        sin_u * cos_s + cos_u * sin_s * cos_a,
+        (1 - FLATTENING) * np.sqrt(sin_alpha**2 + across**2),
+    )
+    turn = np.arctan2(sin_s * sin_a, cos_u * cos_s - sin_u * sin_s * cos_a)
+    c = FLATTENING / 16 * cos2_alpha * (4 + FLATTENING * (4 - 3 * cos2_alpha))
+    inner = sigma + c * sin_s * (cos_2m + c * cos_s * (2 * cos_2m**2 - 1))
+    ends = longitude + np.degrees(turn - (1 - c) * FLATTENING * sin_alpha * inner)
+    return np.stack([(ends + 180) % 360 - 180, np.degrees(end)], 1)
+
+
+def measure_areas_m2(corners: _F64, centers: _F64) -> _F64:
+    """Measure quadrangles (N, 4, 2) of some kilometres at most: flat, in the ellipsoid's own metres."""
+    latitude = np.radians(centers[:, 1])
+    bend = 1 - _E2 * np.sin(latitude) ** 2
+    degrees = corners - centers[:, None]
+    degrees[..., 0] = (degrees[..., 0] + 180) % 360 - 180
+    east = np.radians(degrees[..., 0]) * (EQUATOR_M / np.sqrt(bend) * np.cos(latitude))[:, None]
+    north = np.radians(degrees[..., 1]) * (EQUATOR_M * (1 - _E2) / bend**1.5)[:, None]
+    turned = east * np.roll(north, -1, axis=1) - np.roll(east, -1, axis=1) * north
+    return np.asarray(np.abs(turned.sum(axis=1)) / 2)
+
+
+def measure_distance_m(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Measure along the sphere between two (latitude, longitude) in degrees."""
+    lat, lon, other_lat, other_lon = map(math.radians, (*one, *other))
+    half = math.sin((other_lat - lat) / 2) ** 2
+    half += math.cos(lat) * math.cos(other_lat) * math.sin((other_lon - lon) / 2) ** 2
+    return 2 * SPHERE_M * math.asin(math.sqrt(min(1.0, half)))
+
+
+def place_on_sphere(latitude: float, longitude: float) -> tuple[float, float, float]:
+    """Give x, y, z in metres, so that near points are as far apart as on the ground."""
+    lat, lon = math.radians(latitude), math.radians(longitude)
+    around = SPHERE_M * math.cos(lat)
+    return around * math.cos(lon), around * math.sin(lon), SPHERE_M * math.sin(lat)
