@@ -3,35 +3,8 @@
 import pyarrow as pa
 
 from dino_assets.images import places
-
-CAPTURE_FIELDS = (
-    pa.field("taken", pa.timestamp("ms")),
-    pa.field("utc_offset", pa.string()),
-    pa.field("edited_by", pa.string()),
-    pa.field("satellite_date", pa.date32()),
-    pa.field("make", pa.string()),
-    pa.field("model", pa.string()),
-    pa.field("lens", pa.string()),
-    pa.field("image_source", pa.string()),
-    pa.field("focal_mm", pa.float64()),
-    pa.field("focal_35mm", pa.float64()),
-    pa.field("focal_px", pa.float64()),
-    pa.field("focal_from", pa.string()),
-    pa.field("center_x_px", pa.float64()),
-    pa.field("center_y_px", pa.float64()),
-    pa.field("latitude", pa.float64()),
-    pa.field("longitude", pa.float64()),
-    pa.field("altitude_m", pa.float64()),
-    pa.field("relative_altitude_m", pa.float64()),
-    pa.field("gimbal_yaw_deg", pa.float64()),
-    pa.field("gimbal_pitch_deg", pa.float64()),
-    pa.field("gimbal_roll_deg", pa.float64()),
-    pa.field("flight_yaw_deg", pa.float64()),
-    pa.field("flight_pitch_deg", pa.float64()),
-    pa.field("flight_roll_deg", pa.float64()),
-    pa.field("rtk", pa.string()),
-)
-
+from dino_assets.images.records import Capture
+from dino_assets.store.commits.columns import columns_of
 
 SCHEMA = pa.schema(
     [
@@ -54,7 +27,7 @@ SCHEMA = pa.schema(
         pa.field("metadata", pa.string()),  # JSON: the further columns of a list
         pa.field("raw_path", pa.string()),  # the DNG of the same shot
         pa.field("thermal", pa.string()),  # by which sign it is a thermal picture
-        *CAPTURE_FIELDS,
+        *columns_of(Capture),
         pa.field("sharpness", pa.float64()),
         pa.field("exposure_ev", pa.float64()),
         pa.field("dark_share", pa.float64()),

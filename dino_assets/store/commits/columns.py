@@ -1,8 +1,9 @@
 """Arrow columns of a table, made from the record of its rows: one list of columns, not two."""
 
 from dataclasses import fields
+from datetime import date, datetime
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
 
@@ -12,6 +13,8 @@ _TYPES: dict[Any, pa.DataType] = {
     float: pa.float64(),
     str: pa.string(),
     bytes: pa.binary(),
+    date: pa.date32(),
+    datetime: pa.timestamp("ms"),
 }
 
 
@@ -28,6 +31,8 @@ def _column(name: str, kind: Any) -> pa.Field:
     if get_origin(kind) in (Union, UnionType):
         (kind,) = set(get_args(kind)) - {NoneType}
         nullable = True
+    if get_origin(kind) is Literal:
+        kind = str
     metadata = getattr(kind, "__metadata__", ())
     given = [each for each in metadata if isinstance(each, pa.DataType)]
     return pa.field(name, given[0] if given else _TYPES[kind], nullable=nullable)
