@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from dino_assets.embeddings.stage import worker as embedding_work
-from dino_assets.settings.records import StorageSettings
+from dino_assets.settings import environment
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
 from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test
 from dino_assets_tests.worlds.servers import s3_server
@@ -30,6 +31,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(FOREIGN):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket that the environment names is asked once."""
+    monkeypatch.setattr(environment, "LIMITS", RequestLimits(retries=0))
 
 
 @pytest.fixture(scope="session")

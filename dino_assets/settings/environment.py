@@ -10,7 +10,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dino_assets.errors import ConfigError
-from dino_assets.settings.records import HubSettings, Settings, StorageSettings
+from dino_assets.settings.records import HubSettings, RequestLimits, Settings, StorageSettings
 from dino_assets.settings.urls import checked_endpoint, expand_path, is_address, parse_url
 
 DEFAULT_MODEL = "facebook/dinov2-base"
@@ -19,6 +19,7 @@ DEFAULT_MODEL = "facebook/dinov2-base"
 DEFAULT_STORAGE = "data"
 
 
+LIMITS = RequestLimits()
 _MINIO_DEFAULT = "minioadmin"
 
 
@@ -316,10 +317,14 @@ def _storage(env: _Environment, root: Path, *, url: str | None = None) -> Storag
                 "account's 'Access keys' page into the environment or .env."
             )
         return StorageSettings(
-            url=where, root=root, azure_connection_string=env.AZURE_STORAGE_CONNECTION_STRING
+            limits=LIMITS,
+            url=where,
+            root=root,
+            azure_connection_string=env.AZURE_STORAGE_CONNECTION_STRING,
         )
     if scheme == "minio" or (scheme == "s3" and env.names_minio and not env.AWS_ACCESS_KEY_ID):
         return StorageSettings(
+            limits=LIMITS,
             url=where,
             root=root,
             endpoint=_endpoint(env.MINIO_ENDPOINT or "localhost:9000", url=where),
@@ -330,6 +335,7 @@ def _storage(env: _Environment, root: Path, *, url: str | None = None) -> Storag
         )
     if scheme == "s3":
         return StorageSettings(
+            limits=LIMITS,
             url=where,
             root=root,
             endpoint=_endpoint(env.AWS_ENDPOINT_URL, url=where),

@@ -6,6 +6,16 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class RequestLimits:
+    """How long and how often a bucket is tried."""
+
+    connect_s: float = 5
+    request_s: float = 60  # one attempt, a 64 MiB part over 10 Mbit/s included
+    retries: int = 6
+    retry_for_s: float = 120
+
+
+@dataclass(frozen=True)
 class StorageSettings:
     """Where results live and how to get in. Secrets stay out of ``repr``."""
 
@@ -20,6 +30,7 @@ class StorageSettings:
     azure_connection_string: str | None = field(default=None, repr=False)
     # Which variable each secret comes from, for who shows names instead of values (the UI).
     variables: Mapping[str, str] = field(default_factory=dict)
+    limits: RequestLimits = RequestLimits()
 
 
 @dataclass(frozen=True)

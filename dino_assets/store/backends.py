@@ -7,16 +7,11 @@ from obstore import exceptions as obstore_errors
 from obstore import store
 
 from dino_assets.errors import ConfigError, MissingExtraError
-from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.settings.urls import checked_endpoint
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
-
-CONNECT_TIMEOUT_S = 5
-REQUEST_TIMEOUT_S = 60  # one attempt, a 64 MiB part over 10 Mbit/s included
-MAX_RETRIES = 6
-RETRY_TIMEOUT_S = 120
 
 
 def open_s3(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
@@ -43,8 +38,8 @@ def open_s3(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
     return store.S3Store(
         bucket,
         prefix=prefix or None,
-        client_options=_client_options(allow_http=bool(settings.endpoint)),
-        retry_config=_retries(),
+        client_options=_client_options(settings.limits, allow_http=bool(settings.endpoint)),
+        retry_config=_retries(settings.limits),
         **{name: value for name, value in options.items() if value is not None},
     )
 
@@ -95,8 +90,10 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
         return store.AzureStore(
             bucket,
             prefix=prefix or None,
-            client_options=_client_options(allow_http=endpoint.startswith("http://")),
-            retry_config=_retries(),
+            client_options=_client_options(
+                settings.limits, allow_http=endpoint.startswith("http://")
+            ),
+            retry_config=_retries(settings.limits),
             **options,
         )
     except (obstore_errors.BaseError, ValueError):
@@ -107,18 +104,18 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
     )
 
 
-def _client_options(*, allow_http: bool) -> "ClientConfig":
+def _client_options(limits: RequestLimits, *, allow_http: bool) -> "ClientConfig":
     return {
         "allow_http": allow_http,
-        "timeout": timedelta(seconds=REQUEST_TIMEOUT_S),
-        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+        "timeout": timedelta(seconds=limits.request_s),
+        "connect_timeout": timedelta(seconds=limits.connect_s),
     }
 
 
-def _retries() -> "RetryConfig":
+def _retries(limits: RequestLimits) -> "RetryConfig":
     return {
-        "max_retries": MAX_RETRIES,
-        "retry_timeout": timedelta(seconds=RETRY_TIMEOUT_S),
+        "max_retries": limits.retries,
+        "retry_timeout": timedelta(seconds=limits.retry_for_s),
         "backoff": {
             "init_backoff": timedelta(milliseconds=100),
             "max_backoff": timedelta(seconds=5),

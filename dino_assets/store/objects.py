@@ -32,9 +32,7 @@ T = TypeVar("T")
 
 # Our own keys only: portable over file systems and bucket implementations, nothing to escape.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
-
-FILE_CHUNK_BYTES = 32 * 2**20
-STREAM_CHUNK_BYTES = 8 * 2**20
+LEAST_PIECE_BYTES = 5 * 2**20  # S3 takes no smaller piece of a larger upload
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,9 @@ class ObjectInfo:
 
 class ObjectStore:
     """Objects under keys, whole or absent. Made with ``open_store`` or ``ObjectStore.in_memory``."""
+
+    chunk_bytes = 32 * 2**20  # of what is larger: put, read and hashed piece by piece
+    stream_bytes = 8 * 2**20
 
     def __init__(
         self,
@@ -101,14 +102,18 @@ class ObjectStore:
             "put",
             key,
             lambda: obstore.put(
-                self._backend, key, chunks, chunk_size=FILE_CHUNK_BYTES, max_concurrency=4
+                self._backend,
+                key,
+                chunks,
+                chunk_size=max(self.chunk_bytes, LEAST_PIECE_BYTES),
+                max_concurrency=4,
             ),
         )
 
     def put_file(self, key: str, path: Path) -> None:
         """Upload a local file of any size; the object appears when its last byte is in."""
         with path.open("rb") as file:
-            self.put_chunks(key, iter(lambda: file.read(FILE_CHUNK_BYTES), b""))
+            self.put_chunks(key, iter(lambda: file.read(self.chunk_bytes), b""))
 
     def get(self, key: str) -> bytes:
         """Read a whole object.
@@ -129,7 +134,7 @@ class ObjectStore:
         chunks = self._call(
             "get",
             key,
-            lambda: iter(obstore.get(self._backend, key).stream(min_chunk_size=STREAM_CHUNK_BYTES)),
+            lambda: iter(obstore.get(self._backend, key).stream(min_chunk_size=self.stream_bytes)),
         )
         while (chunk := self._call("get", key, lambda: next(chunks, None))) is not None:
             yield bytes(chunk)
@@ -296,9 +301,9 @@ def create_bucket(settings: StorageSettings) -> bool:
         aws_session_token=settings.session_token,
         # Older S3 clones reject the checksums that boto3 adds by default since 1.36.
         config=Config(
-            connect_timeout=backends.CONNECT_TIMEOUT_S,
-            read_timeout=backends.REQUEST_TIMEOUT_S,
-            retries={"total_max_attempts": backends.MAX_RETRIES + 1, "mode": "standard"},
+            connect_timeout=settings.limits.connect_s,
+            read_timeout=settings.limits.request_s,
+            retries={"total_max_attempts": settings.limits.retries + 1, "mode": "standard"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),

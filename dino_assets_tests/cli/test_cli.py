@@ -287,12 +287,11 @@ def test_doctor__healthy(project, capsys):
     ]
 
 
-def test_doctor__everything_wrong(project, capsys, monkeypatch):
+def test_doctor__everything_wrong(project, capsys, impatient, monkeypatch):
     monkeypatch.setenv("DINO_MODEL_ID", "./nowhere")
     monkeypatch.setenv("DINO_DEVICE", "cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("MINIO_ENDPOINT", f"{HOST}:{free_port()}")
-    monkeypatch.setattr("dino_assets.store.backends.MAX_RETRIES", 0)
     monkeypatch.setattr("dino_assets.doctor.MIN_FREE_BYTES", 10**18)
     (project / "dagster.yaml").write_text("storage: {sqlite: 7}\n")
     assert main(["doctor"]) == 1

@@ -33,7 +33,7 @@ from dino_assets.errors import (
     StoreUnavailableError,
 )
 from dino_assets.images.stage.drafting import draft_images
-from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.commits.manifests import content_hash, manifest_key, read_manifest
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import open_table
@@ -234,7 +234,14 @@ def test_list_arrivals__a_bucket_is_never_listed_whole():
 
     with answering(respond) as server:
         store = open_store(
-            StorageSettings("s3://some-bucket/in", Path(), server.endpoint, None, "a", "s")
+            StorageSettings(
+                "s3://some-bucket/in",
+                Path(),
+                server.endpoint,
+                access_key="a",
+                secret_key="s",
+                limits=RequestLimits(retries=2),
+            )
         )
         assert store.list_folders() == ("a",)
     assert len(paths) == 1
@@ -258,18 +265,26 @@ def test_list_folders__more_than_a_page(bucket: StorageSettings):
     assert store.list_folders() == names
 
 
-def test_list_folders__a_failing_server(monkeypatch):
-    monkeypatch.setattr("dino_assets.store.backends.MAX_RETRIES", 2)
+def test_list_folders__a_failing_server():
     with answering(lambda handler, n: answer(handler, 500)) as server:
         store = open_store(
-            StorageSettings("s3://some-bucket/in", Path(), server.endpoint, None, "a", "s")
+            StorageSettings(
+                "s3://some-bucket/in",
+                Path(),
+                server.endpoint,
+                access_key="a",
+                secret_key="s",
+                limits=RequestLimits(retries=2),
+            )
         )
         with pytest.raises(StoreUnavailableError, match=r"list '' in store 's3://some-bucket/in'"):
             store.list_folders()
         assert len(server.requests) == 3
 
 
-def test_list_arrivals__bucket_trouble(inbox: Inbox, bucket: StorageSettings, monkeypatch):
+def test_list_arrivals__bucket_trouble(
+    inbox: Inbox, bucket: StorageSettings, impatient: None, monkeypatch
+):
     with pytest.raises(SourceError, match="the bucket does not exist"):
         list_arrivals("minio://no-such-bucket-here", root=inbox.root)
     put_objects(bucket, "a/1.jpg", "b//1.jpg")
@@ -278,7 +293,6 @@ def test_list_arrivals__bucket_trouble(inbox: Inbox, bucket: StorageSettings, mo
     with pytest.raises(SourceError, match=r"cannot be listed: .*invalid path.*some/prefix//"):
         list_arrivals(bucket.url, root=inbox.root)
     monkeypatch.setenv("MINIO_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("dino_assets.store.backends.MAX_RETRIES", 0)
     with pytest.raises(StoreUnavailableError, match="does not answer as it should"):
         list_arrivals(bucket.url, root=inbox.root)
     with answering(lambda handler, n: answer(handler, 403)) as server:
@@ -691,7 +705,7 @@ def test_survey_inbox__a_store_that_is_down_is_raised(inbox: Inbox):
 
 
 def test_survey_inbox__an_outage_of_the_inbox_is_raised(
-    inbox: Inbox, bucket: StorageSettings, monkeypatch
+    inbox: Inbox, bucket: StorageSettings, impatient: None, monkeypatch
 ):
     put_objects(bucket, "a/1.jpg")
     inbox.url = bucket.url
@@ -701,7 +715,6 @@ def test_survey_inbox__an_outage_of_the_inbox_is_raised(
         monkeypatch.setenv("MINIO_ENDPOINT", "http://127.0.0.1:9")
         return real(source, root=root)
 
-    monkeypatch.setattr("dino_assets.store.backends.MAX_RETRIES", 0)
     monkeypatch.setattr(surveys, "look_at", look_at_dead_server)
     with pytest.raises(StoreUnavailableError, match="does not answer"):
         inbox.survey()

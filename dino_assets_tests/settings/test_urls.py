@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from dino_assets.errors import ConfigError, StoreAccessError, StoreUnavailableError
-from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.settings.urls import expand_path, resolve_path
-from dino_assets.store import backends
 from dino_assets.store.objects import StoreUrl, create_bucket, open_store, parse_url
 from dino_assets_tests.conftest import s3_settings
 from dino_assets_tests.worlds.servers import free_port
@@ -212,10 +211,10 @@ def test_create_bucket__no_bucket_to_make():
             create_bucket(replace(S3, url=url))
 
 
-def test_create_bucket__nobody_answers(monkeypatch):
-    monkeypatch.setattr(backends, "MAX_RETRIES", 0)
+def test_create_bucket__nobody_answers():
+    once = RequestLimits(retries=0)
     with pytest.raises(StoreUnavailableError, match="'s3://some-bucket/pre' cannot be made"):
-        create_bucket(replace(S3, endpoint=f"http://127.0.0.1:{free_port()}"))
+        create_bucket(replace(S3, endpoint=f"http://127.0.0.1:{free_port()}", limits=once))
 
 
 NO_PATHS = [

@@ -18,8 +18,7 @@ from dino_assets.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from dino_assets.settings.records import StorageSettings
-from dino_assets.store import backends
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
 from dino_assets_tests.conftest import s3_settings
@@ -61,13 +60,8 @@ def s3_at(endpoint: str, url: str = "s3://some-bucket/pre") -> StorageSettings:
         access_key=ACCESS,
         secret_key=SECRET,
         session_token=TOKEN,
+        limits=RequestLimits(retries=1, request_s=1),
     )
-
-
-@pytest.fixture
-def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "MAX_RETRIES", 1)
-    monkeypatch.setattr(backends, "REQUEST_TIMEOUT_S", 1)
 
 
 def test_local__no_error_shows_the_folder(tmp_path):
@@ -184,7 +178,6 @@ CLASSES = {
 }
 
 
-@pytest.mark.usefixtures("few_retries")
 @pytest.mark.parametrize("code", CLASSES)
 def test_s3__refusals(code: int):
     with answering(lambda h, n: answer(h, code, BODIES[code].encode())) as server:
@@ -213,7 +206,6 @@ def test_s3__refusals(code: int):
             assert isinstance(caught.value, StoreAccessError) == (code in (401, 403))
 
 
-@pytest.mark.usefixtures("few_retries")
 def test_s3__not_an_s3_server():
     with answering(lambda h, n: answer(h, 200, f"<html><br>{SECRET}</html>".encode())) as server:
         store = open_store(s3_at(server.endpoint))
@@ -222,7 +214,6 @@ def test_s3__not_an_s3_server():
         assert SECRET not in everything_said(caught.value)
 
 
-@pytest.mark.usefixtures("few_retries")
 def test_s3__nobody_listens():
     store = open_store(s3_at(f"http://127.0.0.1:{free_port()}"))
     for call in calls(store).values():

@@ -57,8 +57,8 @@ def test_put__if_absent_has_one_winner(store: ObjectStore):
     assert store.get("a") == bytes(won) * 1000
 
 
-def test_put_file__small_and_chunked(store: ObjectStore, tmp_path, monkeypatch):
-    monkeypatch.setattr("dino_assets.store.objects.FILE_CHUNK_BYTES", 5 * 2**20)
+def test_put_file__small_and_chunked(store: ObjectStore, tmp_path):
+    store.chunk_bytes = 5 * 2**20
     for size in (0, 7, 5 * 2**20, 11 * 2**20 + 3):
         content = bytes(range(256)) * (size // 256 + 1)
         (tmp_path / "file").write_bytes(content[:size])
@@ -81,8 +81,8 @@ def test_put_chunks__raising_leaves_what_was_there(store: ObjectStore):
     assert [info.key for info in store.list()] == ["a"]
 
 
-def test_stream__from_first_to_last(store: ObjectStore, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dino_assets.store.objects.STREAM_CHUNK_BYTES", 2**20)
+def test_stream__from_first_to_last(store: ObjectStore):
+    store.stream_bytes = 2**20
     data = random.Random(0).randbytes(5 * 2**20 + 3)
     store.put("large", data)
     store.put("empty", b"")

@@ -7,24 +7,25 @@ from pathlib import Path
 import pytest
 
 from dino_assets.errors import StoreUnavailableError
-from dino_assets.settings.records import StorageSettings
-from dino_assets.store import backends
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.worlds.answering import answer, answering
 
 BODY = bytes(range(100))
 
 
-@pytest.fixture(autouse=True)
-def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "MAX_RETRIES", 2)
-    monkeypatch.setattr(backends, "REQUEST_TIMEOUT_S", 0.3)
+LIMITS = RequestLimits(retries=2, request_s=0.3)
 
 
 def open_at(endpoint: str) -> ObjectStore:
     return open_store(
         StorageSettings(
-            url="s3://some-bucket", root=Path(), endpoint=endpoint, access_key="a", secret_key="s"
+            url="s3://some-bucket",
+            root=Path(),
+            endpoint=endpoint,
+            access_key="a",
+            secret_key="s",
+            limits=LIMITS,
         )
     )
 
@@ -68,7 +69,7 @@ def test_call__lasting_failure_ends(verb: str):
             list(store.list("k")) if verb == "list" else getattr(store, verb)(
                 "k", *([BODY] if verb == "put" else [])
             )
-        assert len(server.requests) == 1 + backends.MAX_RETRIES
+        assert len(server.requests) == 1 + LIMITS.retries
 
 
 @pytest.mark.parametrize("verb", ["get", "put"])
@@ -77,7 +78,7 @@ def test_call__silent_server_ends(verb: str):
         store = open_at(server.endpoint)
         with pytest.raises(StoreUnavailableError, match="does not answer as it should"):
             store.get("k") if verb == "get" else store.put("k", BODY)
-        assert 1 <= len(server.requests) <= 1 + backends.MAX_RETRIES
+        assert 1 <= len(server.requests) <= 1 + LIMITS.retries
 
 
 @pytest.mark.parametrize("is_begun", [False, True])
@@ -141,4 +142,4 @@ def test_get__body_that_never_ends_is_an_error(stall_s: float):
     with answering(lambda h, n: break_off(h, after=1, stall_s=stall_s)) as server:
         with pytest.raises(StoreUnavailableError, match="get 'k' in store 's3://some-bucket'"):
             open_at(server.endpoint).get("k")
-        assert 1 < len(server.requests) <= 2 + backends.MAX_RETRIES
+        assert 1 < len(server.requests) <= 2 + LIMITS.retries

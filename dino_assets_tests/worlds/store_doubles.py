@@ -22,6 +22,7 @@ class WatchedStore(ObjectStore):
     def __init__(self, inner: ObjectStore, *, before: Hook = nothing, after: Hook = nothing):
         self.inner, self.before, self.after = inner, before, after
         self.url, self.folder = inner.url, inner.folder
+        self.chunk_bytes = inner.chunk_bytes
 
     def _pass_on(self, verb, key, *args, **options):
         self.before(verb, key)

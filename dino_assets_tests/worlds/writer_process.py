@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dino_assets.settings.records import StorageSettings
-from dino_assets.store.commits import parts, tables
+from dino_assets.store.commits import tables
 from dino_assets.store.commits.parts import part_key
 from dino_assets.store.commits.protocol import LocalFile
 from dino_assets.store.commits.writing import commit
@@ -64,9 +64,10 @@ def commit_in_turns(store: ObjectStore, *, gate: str, versions: list[str], times
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
     tables.MAX_PART_ROWS = 2
-    parts.FILE_CHUNK_BYTES = order.pop("chunk", parts.FILE_CHUNK_BYTES)
     settings = order.pop("settings")
+    chunk_bytes = order.pop("chunk", ObjectStore.chunk_bytes)
     opened = open_store(StorageSettings(**settings | {"root": Path(settings["root"])}))
+    opened.chunk_bytes = chunk_bytes
     {"commit": commit_and_die, "put": put_until_killed, "turns": commit_in_turns}[order.pop("do")](
         opened, **order
     )

@@ -8,9 +8,7 @@ from typing import BinaryIO
 
 from dino_assets.errors import CommitRefusedError, CorruptObjectError, ObjectNotFoundError
 from dino_assets.store.commits.protocol import LocalFile, OutputId, Part
-from dino_assets.store.objects import FILE_CHUNK_BYTES, ObjectStore
-
-_RANGE_BYTES = 32 * 2**20
+from dino_assets.store.objects import ObjectStore
 
 
 def part_key(output: OutputId, sha256: str, suffix: str) -> str:
@@ -37,8 +35,8 @@ def put_local_file(store: ObjectStore, output: OutputId, file: LocalFile) -> Par
     key = part_key(output, file.sha256, Path(file.name).suffix)
     try:
         with file.path.open("rb") as opened:
-            chunks = _checked_chunks(opened, file)
-            if file.bytes <= FILE_CHUNK_BYTES:
+            chunks = _checked_chunks(opened, file, store.chunk_bytes)
+            if file.bytes <= store.chunk_bytes:
                 store.put(key, b"".join(chunks))
             else:
                 store.put_chunks(key, chunks)
@@ -49,9 +47,9 @@ def put_local_file(store: ObjectStore, output: OutputId, file: LocalFile) -> Par
     return Part(key, file.sha256, file.bytes, name=file.name)
 
 
-def _checked_chunks(opened: BinaryIO, file: LocalFile) -> Iterator[bytes]:
+def _checked_chunks(opened: BinaryIO, file: LocalFile, chunk_bytes: int) -> Iterator[bytes]:
     read = hashlib.sha256()
-    while chunk := opened.read(FILE_CHUNK_BYTES):
+    while chunk := opened.read(chunk_bytes):
         read.update(chunk)
         yield chunk
     if read.hexdigest() != file.sha256 or opened.tell() != file.bytes:
@@ -83,8 +81,8 @@ def verify_part(store: ObjectStore, part: Part) -> None:
     read = hashlib.sha256()
     try:
         size = store.head(part.key).bytes
-        for start in range(0, size, _RANGE_BYTES):
-            read.update(store.get_range(part.key, start=start, length=_RANGE_BYTES))
+        for start in range(0, size, store.chunk_bytes):
+            read.update(store.get_range(part.key, start=start, length=store.chunk_bytes))
     except ObjectNotFoundError:
         raise _gone(store, part) from None
     if read.hexdigest() != part.sha256:
@@ -100,8 +98,8 @@ def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
     read = hashlib.sha256()
     try:
         with path.open("wb") as file:
-            for start in range(0, part.bytes, _RANGE_BYTES):
-                data = store.get_range(part.key, start=start, length=_RANGE_BYTES)
+            for start in range(0, part.bytes, store.chunk_bytes):
+                data = store.get_range(part.key, start=start, length=store.chunk_bytes)
                 read.update(data)
                 file.write(data)
             file.flush()

@@ -36,8 +36,10 @@ def write_receipt(store: ObjectStore, receipt: Receipt) -> None:
     store.put(receipt_key(output, receipt.shard), seal(body))
 
 
-def find_receipt(store: ObjectStore, output: OutputId, shard: str) -> Receipt | None:
-    """The receipt of a finished shard, if its parts are still whole; old parts are renewed.
+def find_receipt(
+    store: ObjectStore, output: OutputId, shard: str, *, renew_after: timedelta = RENEW_AFTER
+) -> Receipt | None:
+    """Find the receipt of a finished shard, if its parts are still whole; renew old parts.
 
     Parts are read, not only looked for: whoever commits them vouches for their bytes. Renewing puts
     them again, so that a collection that saw them unreferenced keeps them.
@@ -47,7 +49,7 @@ def find_receipt(store: ObjectStore, output: OutputId, shard: str) -> Receipt | 
         receipt = parse_receipt(store.get(key), store=store.url, key=key)
         for part in receipt.parts:
             data = read_part(store, part)
-            if datetime.now(UTC) - store.head(part.key).modified > RENEW_AFTER:
+            if datetime.now(UTC) - store.head(part.key).modified > renew_after:
                 store.put(part.key, data)
     except (ObjectNotFoundError, CorruptObjectError):
         return None

@@ -30,9 +30,9 @@ def read_metadata(schema: pa.Schema) -> dict[str, object]:
     return json.loads(raw) if raw else {}
 
 
-def rows_per_part(schema: pa.Schema) -> int:
+def rows_per_part(schema: pa.Schema, *, max_rows: int | None = None) -> int:
     """Rows in a full part: decided by the schema alone, so that batch sizes never change bytes."""
-    return max(1, min(MAX_PART_ROWS, _ROW_BUDGET_BYTES // _row_width(schema)))
+    return max(1, min(max_rows or MAX_PART_ROWS, _ROW_BUDGET_BYTES // _row_width(schema)))
 
 
 def _row_width(schema: pa.Schema) -> int:
@@ -51,9 +51,9 @@ def _width(kind: pa.DataType) -> int:
 class PartCutter:
     """Regroups batches of any size into tables of ``rows_per_part`` rows, as they come."""
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, *, max_rows: int | None = None) -> None:
         self._schema = schema
-        self._limit = rows_per_part(schema)
+        self._limit = rows_per_part(schema, max_rows=max_rows)
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
 
@@ -78,8 +78,8 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_batches(batches, schema).combine_chunks()
 
 
-def encode(table: pa.Table) -> Iterator[tuple[pa.Table, bytes]]:
-    """Parquet bytes of a table, halved until each piece fits ``MAX_PART_BYTES``."""
+def encode(table: pa.Table, *, max_bytes: int = MAX_PART_BYTES) -> Iterator[tuple[pa.Table, bytes]]:
+    """Parquet bytes of a table, halved until each piece fits ``max_bytes``."""
     sink = io.BytesIO()
     # Dictionaries help repeated strings only; on vectors they cost time and space.
     # BYTE_STREAM_SPLIT is smaller for floats but several readers do not know it for fp16.
@@ -93,12 +93,12 @@ def encode(table: pa.Table) -> Iterator[tuple[pa.Table, bytes]]:
         row_group_size=max(1, _ROW_GROUP_BYTES // _row_width(table.schema)),
     )
     data = sink.getvalue()
-    if len(data) <= MAX_PART_BYTES or table.num_rows < 2:
+    if len(data) <= max_bytes or table.num_rows < 2:
         yield table, data
         return
     half = table.num_rows // 2
     for piece in (table.slice(0, half), table.slice(half)):
-        yield from encode(piece)
+        yield from encode(piece, max_bytes=max_bytes)
 
 
 def decode(data: bytes, columns: list[str] | None = None) -> pa.Table:

@@ -84,8 +84,8 @@ def test_commit__fault_at_every_call_of_a_reuse(store: ObjectStore, tmp_path):
     assert n == 6
 
 
-def test_commit__large_file_faults(store: ObjectStore, tmp_path, monkeypatch):
-    monkeypatch.setattr("dino_assets.store.commits.parts.FILE_CHUNK_BYTES", 64)
+def test_commit__large_file_faults(store: ObjectStore, tmp_path):
+    store.chunk_bytes = 64
     file = local_file(tmp_path)
     new = undisturbed(store, lambda s: full_draft(s, file))
     for when in ("before", "after"):

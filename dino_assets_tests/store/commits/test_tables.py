@@ -46,12 +46,12 @@ def mixed_batch(rows: int) -> pa.RecordBatch:
 MIXED = mixed_batch(3000)
 
 
-def encoded(batches: list[pa.RecordBatch], schema: pa.Schema) -> list[bytes]:
-    return [data for table in cut(batches, schema) for _, data in tables.encode(table)]
+def encoded(batches: list[pa.RecordBatch], schema: pa.Schema, **limit: int) -> list[bytes]:
+    return [data for table in cut(batches, schema, **limit) for _, data in tables.encode(table)]
 
 
-def cut(batches: list[pa.RecordBatch], schema: pa.Schema) -> list[pa.Table]:
-    cutter = tables.PartCutter(schema)
+def cut(batches: list[pa.RecordBatch], schema: pa.Schema, **limit: int) -> list[pa.Table]:
+    cutter = tables.PartCutter(schema, **limit)
     full = [table for batch in batches for table in cutter.add(batch)]
     last = cutter.finish()
     return [*full, last] if last.num_rows or not full else full
@@ -66,11 +66,11 @@ def cut(batches: list[pa.RecordBatch], schema: pa.Schema) -> list[pa.Table]:
 @example(cuts=list(range(0, 3000, 7)), limit=700)
 @example(cuts=[0, 0, 3000, 3000], limit=3000)
 @example(cuts=[700, 1400], limit=700)
-def test_parts__do_not_depend_on_batch_sizes(monkeypatch, cuts: list[int], limit: int):
-    monkeypatch.setattr(tables, "MAX_PART_ROWS", limit)
+def test_parts__do_not_depend_on_batch_sizes(cuts: list[int], limit: int):
     ends = [0, *sorted(cuts), MIXED.num_rows]
     batches = [MIXED.slice(a, b - a) for a, b in itertools.pairwise(ends)]
-    assert encoded(batches, MIXED.schema) == encoded([MIXED], MIXED.schema)
+    whole = encoded([MIXED], MIXED.schema, max_rows=limit)
+    assert encoded(batches, MIXED.schema, max_rows=limit) == whole
 
 
 def test_parts__do_not_depend_on_batch_sizes_of_many_pages():
@@ -93,11 +93,10 @@ def test_parts__do_not_depend_on_batch_sizes_of_many_pages():
         assert encoded(copies, whole.schema) == wanted
 
 
-def test_part_cutter__by_hand(monkeypatch):
-    monkeypatch.setattr(tables, "MAX_PART_ROWS", 2)
-    made = cut([batch([1]), batch([2, 3, 4]), batch([5])], SCHEMA)
+def test_part_cutter__by_hand():
+    made = cut([batch([1]), batch([2, 3, 4]), batch([5])], SCHEMA, max_rows=2)
     assert [table["n"].to_pylist() for table in made] == [[1, 2], [3, 4], [5]]
-    made = cut([batch([1, 2, 3, 4])], SCHEMA)
+    made = cut([batch([1, 2, 3, 4])], SCHEMA, max_rows=2)
     assert [table["n"].to_pylist() for table in made] == [[1, 2], [3, 4]]
 
 
@@ -122,11 +121,10 @@ def test_rows_per_part__from_the_schema_alone(schema: pa.Schema, rows: int):
     assert tables.rows_per_part(tables.with_metadata(schema, {"a": "b" * 1000})) == rows
 
 
-def test_encode__halves_what_is_too_large(monkeypatch):
+def test_encode__halves_what_is_too_large():
     # A row takes 4,000 bytes that zstd cannot shrink much.
-    monkeypatch.setattr(tables, "MAX_PART_BYTES", 10_000)
     table = pa.table({"n": range(7), "v": vectors(7, 1000, np.float32)})
-    pieces = list(tables.encode(table))
+    pieces = list(tables.encode(table, max_bytes=10_000))
     assert [piece["n"].to_pylist() for piece, _ in pieces] == [[0], [1, 2], [3, 4], [5, 6]]
     assert pa.concat_tables(tables.decode(data) for _, data in pieces).equals(table)
     assert all(len(data) <= 10_000 for _, data in pieces)
@@ -141,9 +139,8 @@ def test_encode__64_mib_is_the_limit():
     assert all(len(data) <= 64 * 2**20 for _, data in pieces)
 
 
-def test_encode__one_huge_row_stays_whole(monkeypatch):
-    monkeypatch.setattr(tables, "MAX_PART_BYTES", 10)
-    ((piece, _),) = tables.encode(pa.table({"a": ["x" * 1000]}))
+def test_encode__one_huge_row_stays_whole():
+    ((piece, _),) = tables.encode(pa.table({"a": ["x" * 1000]}), max_bytes=10)
     assert piece.num_rows == 1
 
 

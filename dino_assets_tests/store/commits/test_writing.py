@@ -166,10 +166,8 @@ def test_commit__batch_of_another_schema_commits_nothing(store: ObjectStore):
 
 
 @pytest.mark.parametrize("chunk", [8, 32 * 2**20])
-def test_commit__file_that_changed_never_reaches_its_key(
-    store: ObjectStore, tmp_path, monkeypatch, chunk: int
-):
-    monkeypatch.setattr("dino_assets.store.commits.parts.FILE_CHUNK_BYTES", chunk)
+def test_commit__file_that_changed_never_reaches_its_key(store: ObjectStore, tmp_path, chunk: int):
+    store.chunk_bytes = chunk
     file = local_file(tmp_path)
     draft = Draft(Recipe(OUTPUT, "1"), pushing([file]))
     commit(store, draft)
@@ -273,8 +271,8 @@ def test_read_part__gone_or_altered(store: ObjectStore):
         assert (caught.value.store, caught.value.key) == (store.url, part.key)
 
 
-def test_verify_part__larger_than_a_range(store: ObjectStore, monkeypatch):
-    monkeypatch.setattr("dino_assets.store.commits.parts._RANGE_BYTES", 4)
+def test_verify_part__larger_than_a_range(store: ObjectStore):
+    store.chunk_bytes = 4
     for data in (b"", b"1234", b"12345", b"12345678"):
         verify_part(store, put_part(store, OUTPUT, data, rows=1))
 

@@ -143,15 +143,14 @@ def test_collect__part_put_again_meanwhile_stays(store: ObjectStore):
     assert store.get(part.key) == b"some bytes"
 
 
-def test_find_receipt__renews_old_parts(store: ObjectStore, monkeypatch):
+def test_find_receipt__renews_old_parts(store: ObjectStore):
     part = put_part(store, OUTPUT, b"some bytes", rows=1)
     write_receipt(store, Receipt(OUTPUT, "s", (part,)))
     puts: list[str] = []
     watched = WatchedStore(store, before=lambda v, k: puts.append(k) if v == "put" else None)
     find_receipt(watched, OUTPUT, "s")
     assert puts == []
-    monkeypatch.setattr("dino_assets.store.commits.receipts.RENEW_AFTER", timedelta(days=-1))
-    find_receipt(watched, OUTPUT, "s")
+    find_receipt(watched, OUTPUT, "s", renew_after=timedelta(days=-1))
     assert puts == [part.key]
 
 
