@@ -72,7 +72,11 @@ class EngineRefusedError(DinoAssetsError):
 
 
 class WorkerLostError(DinoAssetsError):
-    """A process that computed for this one is gone."""
+    """A process that computed for this one is gone; ``exit_code`` is negative for a signal."""
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
 
 
 class MissingExtraError(DinoAssetsError, ImportError):
