@@ -97,7 +97,7 @@ def test_encode__patches_come_row_by_row(sample_of: SampleOf, place: int):
     row, column = divmod(place, per_row)
     tiles[1, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] = 250
     encoder = TorchEncoder(sample.at(70), spec("torch", "fp32", 2))
-    for tensor in encoder._network.get_submodule("layers.0.attention.o_proj").parameters():
+    for tensor in encoder.network.get_submodule("layers.0.attention.o_proj").parameters():
         tensor.zero_()
     dark, bright = encoder.encode(tiles)["patches"]
     assert np.flatnonzero((dark != bright).any(axis=-1)).tolist() == [place]
