@@ -297,8 +297,9 @@ def test_sources__travel_to_other_processes(tmp_path: Path):
 def test_draft_embeddings__a_store_of_this_process_alone(make_bench: MakeBench, tmp_path: Path):
     bench = make_bench(ObjectStore.in_memory())
     bench.add_drop("d", write_photos(tmp_path / "card", range(2)))
-    with pytest.raises(ConfigError, match="lives in this process alone; use a folder or a bucket"):
+    with pytest.raises(ConfigError) as caught:
         bench.commit(compute=replace(COMPUTE, processes=2))
+    assert (caught.value.setting, caught.value.value) == ("storage", bench.store.url)
     assert multiprocessing.active_children() == []
 
 
@@ -348,8 +349,9 @@ def test_draft_embeddings__a_photograph_that_changed_under_two_processes(
     bench = make_bench(local_store).add_drop("d", write_photos(tmp_path / "card", range(2)))
     write_photos(tmp_path / "card", [99])
     (tmp_path / "card" / "DJI_99.JPG").rename(tmp_path / "card" / "DJI_1.JPG")
-    with pytest.raises(SourceError, match=r"'DJI_1.JPG' is not the photograph that was tiled"):
+    with pytest.raises(SourceError) as changed:
         bench.commit(compute=replace(COMPUTE, processes=2))
+    assert changed.value.path == "DJI_1.JPG"
     assert bench.table().drops == ()
     assert multiprocessing.active_children() == []
 
