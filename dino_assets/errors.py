@@ -56,7 +56,12 @@ def public_name(err: DinoAssetsError) -> str:
 
 
 class ConfigError(DinoAssetsError, ValueError):
-    """A setting or argument cannot work as given."""
+    """A setting or argument cannot work as given; ``setting`` and ``value`` say which, where it is one."""
+
+    def __init__(self, message: str = "", *, setting: str = "", value: object = None) -> None:
+        self.setting = setting
+        self.value = value
+        super().__init__(message)
 
 
 class DeviceUnavailableError(ConfigError):
@@ -64,7 +69,11 @@ class DeviceUnavailableError(ConfigError):
 
 
 class DeviceMemoryError(DinoAssetsError, MemoryError):
-    """A device has no room for what was asked of it."""
+    """A device has no room for what was asked of it; ``device_said`` is the driver's own sentence."""
+
+    def __init__(self, message: str, *, device_said: str = "") -> None:
+        self.device_said = device_said
+        super().__init__(message)
 
 
 class EngineRefusedError(DinoAssetsError):
@@ -72,7 +81,11 @@ class EngineRefusedError(DinoAssetsError):
 
 
 class WorkerLostError(DinoAssetsError):
-    """A process that computed for this one is gone."""
+    """A process that computed for this one is gone; ``exit_code`` is negative for a signal."""
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
 
 
 class MissingExtraError(DinoAssetsError, ImportError):
@@ -128,7 +141,15 @@ class NotCommittedError(DinoAssetsError, LookupError):
 
 
 class CommitRefusedError(DinoAssetsError):
-    """A promise about an output does not hold, so nothing was committed."""
+    """A promise about an output does not hold, so nothing was committed.
+
+    ``column`` and ``first`` name the first row that breaks it, where it is one.
+    """
+
+    def __init__(self, message: str, *, column: str = "", first: str = "") -> None:
+        self.column = column
+        self.first = first
+        super().__init__(message)
 
 
 class MixedSpacesError(DinoAssetsError, ValueError):
@@ -164,14 +185,22 @@ class DropsFailedError(DinoAssetsError):
 
 
 class SourceError(DinoAssetsError, OSError):
-    """An inbox cannot be listed, or a file in it cannot be read."""
+    """An inbox cannot be listed, or a file in it cannot be read; ``path`` names the file, where it is one."""
+
+    def __init__(self, *args: object, path: str = "") -> None:
+        self.path = path
+        super().__init__(*args)
 
 
 class InvalidVectorsError(DinoAssetsError, ValueError):
-    """Embeddings that nothing can be computed from; ``row`` is the first bad one, -1 for all."""
+    """Embeddings that nothing can be computed from.
 
-    def __init__(self, message: str, *, row: int = -1) -> None:
+    ``row`` is the first bad one, -1 for all; ``dims`` are the two sizes that differ, where that is it.
+    """
+
+    def __init__(self, message: str, *, row: int = -1, dims: tuple[int, int] | None = None) -> None:
         self.row = row
+        self.dims = dims
         super().__init__(message)
 
 

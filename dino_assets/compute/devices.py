@@ -1,12 +1,15 @@
 """Devices and processors of this machine."""
 
 import os
+from collections.abc import Sequence
 
 from dino_assets.compute.settings import ComputeSettings, Device, check_compute
 from dino_assets.errors import DeviceUnavailableError
 
 
-def resolve_compute(wanted: ComputeSettings) -> ComputeSettings:
+def resolve_compute(
+    wanted: ComputeSettings, *, accelerators: Sequence[Device] | None = None
+) -> ComputeSettings:
     """Replace every ``auto`` and 0 by what this machine has.
 
     Raises:
@@ -15,7 +18,7 @@ def resolve_compute(wanted: ComputeSettings) -> ComputeSettings:
     """
     check_compute(wanted)
     return ComputeSettings(
-        device=resolve_device(wanted.device),
+        device=resolve_device(wanted.device, accelerators=accelerators),
         threads=wanted.threads or available_cpus(),
         precision=wanted.precision,
         engine=wanted.engine,
@@ -24,39 +27,43 @@ def resolve_compute(wanted: ComputeSettings) -> ComputeSettings:
     )
 
 
-def resolve_device(wanted: Device) -> Device:
-    """Choose the device.
+def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = None) -> Device:
+    """Choose the device; without ``accelerators``, of those that PyTorch sees here.
 
     Raises:
         DeviceUnavailableError: it was named and is not here.
     """
     if wanted == "cpu":
         return "cpu"
-    found = find_accelerators()
+    found = find_accelerators() if accelerators is None else accelerators
     if wanted == "auto":
         return found[0] if found else "cpu"
     if wanted not in found:
         raise DeviceUnavailableError(
             f"device {wanted!r} was asked for, but PyTorch sees "
             f"{' and '.join(found) if found else 'no accelerator'} here. Use device: auto, or install "
-            "the PyTorch build and the driver that match the card."
+            "the PyTorch build and the driver that match the card.",
+            setting="device",
+            value=wanted,
         )
     return wanted
 
 
-def list_devices(compute: ComputeSettings) -> list[str]:
+def list_devices(compute: ComputeSettings, *, cards: int | None = None) -> list[str]:
     """The devices to work on at once: every GPU, or the CPU; each in a process if there are several.
 
-    ``processes`` takes fewer GPUs, or divides a CPU's threads.
+    ``processes`` takes fewer GPUs, or divides a CPU's threads. ``cards``: by default all that PyTorch sees.
     """
-    count = 1
-    if compute.device == "cuda":
-        import torch
-
-        count = torch.cuda.device_count()
     if compute.device != "cuda":
         return [compute.device] * max(1, compute.processes)
+    count = _count_cards() if cards is None else cards
     return [f"cuda:{number}" for number in range(min(count, compute.processes or count))]
+
+
+def _count_cards() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def find_accelerators() -> list[Device]:

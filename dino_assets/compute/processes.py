@@ -109,7 +109,8 @@ def _lost(process: Any) -> WorkerLostError:
     process.join(PATIENCE_S)
     return WorkerLostError(
         f"the process of one device ended with code {process.exitcode}: killed, or out of memory. "
-        "Finished shards are kept; run again."
+        "Finished shards are kept; run again.",
+        exit_code=process.exitcode,
     )
 
 

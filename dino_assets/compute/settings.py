@@ -35,9 +35,16 @@ def check_compute(wanted: ComputeSettings) -> None:
         ("engine", wanted.engine, get_args(EngineChoice)),
     ):
         if value not in known:
-            raise ConfigError(f"compute {name} is {value!r}; use one of {', '.join(known)}")
-    if wanted.threads < 0 or wanted.batch < 0 or wanted.processes < 0:
-        raise ConfigError(
-            f"compute threads={wanted.threads}, batch={wanted.batch}, processes={wanted.processes}: "
-            "0 (automatic) or more expected"
-        )
+            raise ConfigError(
+                f"compute {name} is {value!r}; use one of {', '.join(known)}",
+                setting=name,
+                value=value,
+            )
+    for name in ("threads", "batch", "processes"):
+        if getattr(wanted, name) < 0:
+            raise ConfigError(
+                f"compute threads={wanted.threads}, batch={wanted.batch}, "
+                f"processes={wanted.processes}: 0 (automatic) or more expected",
+                setting=name,
+                value=getattr(wanted, name),
+            )

@@ -57,7 +57,9 @@ class Drift:
         return np.argsort(-self.tiles, kind="stable")[:count].astype(np.int64)
 
 
-def measure_drift(vectors: np.ndarray, past: Sequence[np.ndarray]) -> Drift:
+def measure_drift(
+    vectors: np.ndarray, past: Sequence[np.ndarray], *, own_rank: int = OWN_RANK
+) -> Drift:
     """Hold a drop (N, D) against past drops of the same space and column, in any order.
 
     Past drops of fewer than ``MIN_TILES`` tiles are left out.
@@ -71,7 +73,8 @@ def measure_drift(vectors: np.ndarray, past: Sequence[np.ndarray]) -> Drift:
         if len(drop) and drop.shape[1] != new.shape[1]:
             raise InvalidVectorsError(
                 f"a past drop has {drop.shape[1]} dimensions, the new one {new.shape[1]}: both must "
-                "come from one space"
+                "come from one space",
+                dims=(drop.shape[1], new.shape[1]),
             )
     known = [drop for drop in known if len(drop) >= MIN_TILES]
     lacking = tell_lack(len(new), len(known))
@@ -83,7 +86,7 @@ def measure_drift(vectors: np.ndarray, past: Sequence[np.ndarray]) -> Drift:
     kept = [thin_drop(drop, most) for drop in (*known, new)]
     view = _fit_view([thin_drop(drop, FIT_TILES) for drop in kept])
     seen = [view.project(drop) for drop in kept]
-    pool = _Pool(np.concatenate(seen), np.cumsum([0, *(len(drop) for drop in seen)]))
+    pool = _Pool(np.concatenate(seen), np.cumsum([0, *(len(drop) for drop in seen)]), own_rank)
     scores = np.array([_score(_measure(pool, number)) for number in range(len(known))])
     tiles = _measure(pool, len(known), asked=view.project(new), itself=_find_kept(len(new), most))
     novelty = _score(tiles)
@@ -162,6 +165,7 @@ class _Pool(NamedTuple):
 
     rows: NDArray[np.float32]
     bounds: NDArray[np.int64]
+    own_rank: int  # of the neighbour in the own drop that counts
 
 
 def _measure(
@@ -179,7 +183,7 @@ def _measure(
     queries = pool.rows[first:last] if asked is None else asked
     itself = np.arange(last - first) if itself is None else itself
     squares = np.einsum("ij,ij->i", pool.rows, pool.rows)
-    rank = min(OWN_RANK, last - first - 1) - 1
+    rank = min(pool.own_rank, last - first - 1) - 1
     found = np.empty(len(queries), np.float32)
     for block in blocks(len(queries), QUERY_ROWS):
         part, place = queries[block], itself[block]

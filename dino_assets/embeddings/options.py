@@ -35,5 +35,5 @@ def check_options(
     check_word("dtype", dtype, ("fp16", "fp32"))
     chosen = tuple(column for column in known if column in columns)
     if not chosen:
-        raise ConfigError("columns is empty; use cls, mean or both")
+        raise ConfigError("columns is empty; use cls, mean or both", setting="columns", value=())
     return EmbeddingOptions(chosen, dtype, with_patches)  # type: ignore[arg-type]

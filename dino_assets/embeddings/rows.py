@@ -77,7 +77,9 @@ def to_stored(
         )
         raise CommitRefusedError(
             f"{len(bad)} tiles have {column!r} numbers that cannot be stored, {names[bad[0]]!r} first: "
-            f"{why} Nothing of their shard was stored."
+            f"{why} Nothing of their shard was stored.",
+            column=column,
+            first=names[bad[0]],
         )
     return stored
 

@@ -98,5 +98,6 @@ def _stamp(local: Path) -> Stamp:
 def _changed(path: str) -> SourceError:
     return SourceError(
         f"{path!r} is not the mosaic that was tiled: its bytes changed since. Materialise `images` "
-        "and `tiles` of this drop again."
+        "and `tiles` of this drop again.",
+        path=path,
     )

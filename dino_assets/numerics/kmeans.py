@@ -15,8 +15,6 @@ from dino_assets.numerics.neighbours import (
 )
 
 # k-means. At 100k × 768: sub-sample and a few full passes, within 1 % of full Lloyd's inertia.
-SEED_ROWS = 10_000
-SEED_ROWS_PER_CLUSTER = 20
 SEED_PASSES = 30
 FULL_PASSES = 10
 GAIN = 1e-4  # a pass that lowers inertia by less than this share is the last
@@ -36,7 +34,24 @@ class Clusters:
         return float(self.squared.sum())
 
 
-def fit_kmeans(vectors: np.ndarray, n_clusters: int, *, rng: np.random.Generator) -> Clusters:
+@dataclass(frozen=True)
+class Seeding:
+    """How large a sub-sample the centres are first looked for in: the larger of the two."""
+
+    rows: int = 10_000
+    rows_per_cluster: int = 20
+
+
+SEEDING = Seeding()
+
+
+def fit_kmeans(
+    vectors: np.ndarray,
+    n_clusters: int,
+    *,
+    rng: np.random.Generator,
+    seeding: Seeding = SEEDING,
+) -> Clusters:
     """K-means: greedy k-means++ and Lloyd passes on a sub-sample, then passes over everything.
 
     No cluster is empty. Fewer clusters come back when fewer distinct rows are there.
@@ -46,20 +61,22 @@ def fit_kmeans(vectors: np.ndarray, n_clusters: int, *, rng: np.random.Generator
         InvalidVectorsError: vectors that are not finite (N, D).
     """
     if n_clusters < 1:
-        raise ConfigError(f"n_clusters={n_clusters}: expected at least 1")
+        raise ConfigError(
+            f"n_clusters={n_clusters}: expected at least 1", setting="n_clusters", value=n_clusters
+        )
     points = check_vectors(vectors)
     if not len(points):
         none = np.empty(0)
         return Clusters(np.empty((0, points.shape[1])), none.astype(np.int64), none)
     n_clusters = min(n_clusters, len(points))
-    seeds = max(SEED_ROWS, SEED_ROWS_PER_CLUSTER * n_clusters)
+    seeds = max(seeding.rows, seeding.rows_per_cluster * n_clusters)
     if len(points) <= seeds:
         start = _seed_centres(points, n_clusters, rng)
-        return _run_lloyd(points, start, n_clusters, passes=SEED_PASSES + FULL_PASSES)
+        return run_lloyd(points, start, n_clusters, passes=SEED_PASSES + FULL_PASSES)
     some = points[np.sort(rng.choice(len(points), seeds, replace=False))]
     start = _seed_centres(some, n_clusters, rng)
-    start = _run_lloyd(some, start, n_clusters, passes=SEED_PASSES).centres
-    return _run_lloyd(points, start, n_clusters, passes=FULL_PASSES)
+    start = run_lloyd(some, start, n_clusters, passes=SEED_PASSES).centres
+    return run_lloyd(points, start, n_clusters, passes=FULL_PASSES)
 
 
 def _seed_centres(points: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
@@ -90,9 +107,8 @@ def _seed_centres(points: np.ndarray, n_clusters: int, rng: np.random.Generator)
     return points[chosen].astype(np.float64)
 
 
-def _run_lloyd(
-    points: np.ndarray, centres: np.ndarray, n_clusters: int, *, passes: int
-) -> Clusters:
+def run_lloyd(points: np.ndarray, centres: np.ndarray, n_clusters: int, *, passes: int) -> Clusters:
+    """Move centres (K, D) to the means of their rows until a pass gains nothing; fill up to ``n_clusters``."""
     before = math.inf
     for _ in range(passes):
         nearest = find_nearest(points, centres)

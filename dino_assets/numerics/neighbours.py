@@ -5,6 +5,7 @@ pair that the bound cannot rule out is decided by direct differences in float64.
 not depend on block shapes, on how many rows are asked, or on which BLAS computed the products.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -16,12 +17,20 @@ from dino_assets.errors import ConfigError, InvalidVectorsError
 Metric = Literal["cosine", "euclidean"]
 METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
 
-QUERY_BLOCK = 1024  # with POOL_BLOCK: 32 MiB of float32 products at a time
-POOL_BLOCK = 8192
 SPARE = 16  # neighbours screened beyond those asked, so that few rows need a second look
 PAIR_FLOATS = 1 << 20  # float64 numbers in flight while pairs are decided: 8 MiB, fits the cache
 ROUNDING = 2.0**-24  # of one float32 operation
 TINY = np.float32(1e-36)  # more than what float32 products lose by underflow
+
+
+class BlockSizes(NamedTuple):
+    """Rows of a product at a time; together 32 MiB of float32."""
+
+    queries: int = 1024
+    pool: int = 8192
+
+
+BLOCK_SIZES = BlockSizes()
 
 
 class Neighbours(NamedTuple):
@@ -99,6 +108,7 @@ def find_neighbours(
     *,
     metric: Metric = "cosine",
     queries: np.ndarray | None = None,
+    sizes: BlockSizes = BLOCK_SIZES,
 ) -> Neighbours:
     """The exact ``k`` nearest rows for each query; for each row of ``vectors`` without queries.
 
@@ -110,26 +120,37 @@ def find_neighbours(
         InvalidVectorsError: vectors that are not finite (N, D), or of another D than the queries.
     """
     if metric not in METRICS:
-        raise ConfigError(f"metric={metric!r} is not known: use one of {', '.join(METRICS)}")
+        raise ConfigError(
+            f"metric={metric!r} is not known: use one of {', '.join(METRICS)}",
+            setting="metric",
+            value=metric,
+        )
     pool = check_vectors(vectors)
     asked = pool if queries is None else check_vectors(queries)
     if asked.shape[1] != pool.shape[1]:
         raise InvalidVectorsError(
             f"queries have {asked.shape[1]} dimensions, the pool {pool.shape[1]}: both must come "
-            "from one space"
+            "from one space",
+            dims=(asked.shape[1], pool.shape[1]),
         )
     there = len(pool) - (queries is None)
     if not 1 <= k <= max(there, 0):
-        raise ConfigError(f"k={k} neighbours of {max(there, 0)} other rows: use 1 to that number")
+        raise ConfigError(
+            f"k={k} neighbours of {max(there, 0)} other rows: use 1 to that number",
+            setting="k",
+            value=k,
+        )
     if metric == "cosine":
         pool = _point_zeros(scale_to_unit(pool))
         asked = pool if queries is None else _point_zeros(scale_to_unit(asked))
     screen = make_screen(pool, asked)
     indices = np.empty((len(asked), k), np.int64)
     squared = np.empty((len(asked), k))
-    for block in blocks(len(asked), QUERY_BLOCK):
+    for block in blocks(len(asked), sizes.queries):
         own = np.arange(block.start, block.stop) if queries is None else None
-        indices[block], squared[block] = _search(asked[block], pool, k, own, screen)
+        indices[block], squared[block] = _search(
+            asked[block], pool, k, own, screen, pool_block=sizes.pool
+        )
     if metric == "euclidean":
         distances = np.minimum(np.sqrt(squared), np.finfo(np.float32).max)  # twice it may come out
         return Neighbours(indices, distances.astype(np.float32))
@@ -146,7 +167,7 @@ def find_nearest(points: np.ndarray, centres: np.ndarray) -> Nearest:
     right = screen.project(distinct)
     labels, squared = np.empty(len(points), np.int64), np.empty(len(points))
     for block in blocks(
-        len(points), max(1, min(POOL_BLOCK, QUERY_BLOCK * POOL_BLOCK // len(first)))
+        len(points), max(1, min(BLOCK_SIZES.pool, math.prod(BLOCK_SIZES) // len(first)))
     ):
         rows = points[block]
         left = screen.project(rows)
@@ -211,14 +232,20 @@ def _measure_pairs(a: np.ndarray, i: np.ndarray, b: np.ndarray, j: np.ndarray) -
 
 
 def _search(
-    queries: np.ndarray, pool: np.ndarray, k: int, own: np.ndarray | None, screen: Screen
+    queries: np.ndarray,
+    pool: np.ndarray,
+    k: int,
+    own: np.ndarray | None,
+    screen: Screen,
+    *,
+    pool_block: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices and squared distances (M, k) for one block of queries; ``own`` rows are left out."""
     left, every = screen.project(queries), np.arange(len(queries))
     kept = min(k + SPARE, len(pool))
     indices: np.ndarray = np.empty((len(queries), 0), np.int64)
     lower: np.ndarray = np.empty((len(queries), 0), np.float32)
-    for block in blocks(len(pool)):
+    for block in blocks(len(pool), pool_block):
         found = screen.bound_below(left, screen.project(pool[block]))
         if own is not None:
             inside = (own >= block.start) & (own < block.stop)
@@ -249,7 +276,13 @@ def _search(
     squared = np.take_along_axis(squared, order, 1)
     if len(unsure):
         indices[unsure], squared[unsure] = _search_wide(
-            queries[unsure], pool, k, None if own is None else own[unsure], screen, limits[unsure]
+            queries[unsure],
+            pool,
+            k,
+            None if own is None else own[unsure],
+            screen,
+            limits[unsure],
+            pool_block=pool_block,
         )
     return indices, squared
 
@@ -261,6 +294,8 @@ def _search_wide(
     own: np.ndarray | None,
     screen: Screen,
     limits: np.ndarray,
+    *,
+    pool_block: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same for queries among ties: everything that may lie within the limit is measured."""
     # Of equal rows only the first k + 1 can be neighbours. Thousands of tiles of black or of open
@@ -268,7 +303,7 @@ def _search_wide(
     useful = _drop_repeats(pool, k + 1)
     left = screen.project(queries)
     pairs = []
-    for block in blocks(len(useful)):
+    for block in blocks(len(useful), pool_block):
         lower = screen.bound_below(left, screen.project(pool[useful[block]]))
         i, j = np.nonzero(lower <= limits[:, None])
         pairs.append((i, useful[j + block.start]))
@@ -303,7 +338,7 @@ def _find_smallest(values: np.ndarray, count: int) -> np.ndarray:
     return np.argpartition(values, count - 1, axis=1)[:, :count]
 
 
-def blocks(count: int, size: int = POOL_BLOCK) -> Iterator[slice]:
+def blocks(count: int, size: int = BLOCK_SIZES.pool) -> Iterator[slice]:
     """Slices that cover ``count`` rows."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -10,4 +10,6 @@ def check_word(name: str, value: str, known: tuple[str, ...]) -> None:
         ConfigError: it is not.
     """
     if value not in known:
-        raise ConfigError(f"{name} is {value!r}; use one of {', '.join(known)}")
+        raise ConfigError(
+            f"{name} is {value!r}; use one of {', '.join(known)}", setting=name, value=value
+        )

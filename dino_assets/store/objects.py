@@ -67,7 +67,11 @@ class ObjectStore:
     def __reduce__(self) -> tuple[Callable[[StorageSettings], "ObjectStore"], tuple[Any, ...]]:
         """Another process opens it anew: connections do not travel."""
         if self._settings is None:
-            raise ConfigError(f"{self.url!r} lives in this process alone; use a folder or a bucket")
+            raise ConfigError(
+                f"{self.url!r} lives in this process alone; use a folder or a bucket",
+                setting="storage",
+                value=self.url,
+            )
         return open_store, (self._settings,)
 
     @classmethod

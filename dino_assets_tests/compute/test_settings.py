@@ -20,14 +20,6 @@ from dino_assets.errors import ConfigError, DeviceUnavailableError
 # --- devices --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-
-
 def test_resolve_compute__auto_takes_what_is_here():
     found = resolve_compute(ComputeSettings())
     assert found.device == (find_accelerators() or ["cpu"])[0]
@@ -35,16 +27,14 @@ def test_resolve_compute__auto_takes_what_is_here():
     assert (found.precision, found.engine, found.batch) == ("half", "auto", 0)
 
 
-@pytest.mark.usefixtures("no_accelerator")
 def test_resolve_compute__auto_without_accelerator_is_cpu():
-    assert resolve_compute(ComputeSettings()).device == "cpu"
+    assert resolve_compute(ComputeSettings(), accelerators=[]).device == "cpu"
 
 
-@pytest.mark.usefixtures("no_accelerator")
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_resolve_compute__named_device_that_is_not_here(device):
     with pytest.raises(DeviceUnavailableError) as caught:
-        resolve_compute(ComputeSettings(device=device))
+        resolve_compute(ComputeSettings(device=device), accelerators=[])
     assert str(caught.value) == (
         f"device '{device}' was asked for, but PyTorch sees no accelerator here. Use device: auto, or "
         "install the PyTorch build and the driver that match the card."
@@ -59,26 +49,28 @@ def test_resolve_compute__says_which_accelerator_is_here(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert resolve_compute(ComputeSettings()).device == "cuda"
     assert resolve_compute(ComputeSettings(device="cpu")).device == "cpu"
-    with pytest.raises(DeviceUnavailableError, match="'mps' was asked for, but PyTorch sees cuda"):
+    with pytest.raises(DeviceUnavailableError) as caught:
         resolve_compute(ComputeSettings(device="mps"))
+    assert (caught.value.setting, caught.value.value) == ("device", "mps")
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("setting", "value", "message"),
     [
-        ({"device": "tpu"}, "compute device is 'tpu'; use one of auto, cpu, cuda, mps"),
-        ({"device": "CUDA"}, "compute device is 'CUDA'"),
-        ({"device": ""}, "compute device is ''"),
-        ({"precision": "bf16"}, "compute precision is 'bf16'; use one of half, fp32"),
-        ({"engine": "onnx"}, "compute engine is 'onnx'; use one of auto, openvino, torch"),
-        ({"threads": -1}, r"threads=-1, batch=0, processes=0: 0 \(automatic\)"),
-        ({"processes": -2}, r"processes=-2: 0 \(automatic\) or more expected"),
-        ({"batch": -8}, "threads=0, batch=-8"),
+        ("device", "tpu", "compute device is 'tpu'; use one of auto, cpu, cuda, mps"),
+        ("device", "CUDA", "compute device is 'CUDA'"),
+        ("device", "", "compute device is ''"),
+        ("precision", "bf16", "compute precision is 'bf16'; use one of half, fp32"),
+        ("engine", "onnx", "compute engine is 'onnx'; use one of auto, openvino, torch"),
+        ("threads", -1, r"threads=-1, batch=0, processes=0: 0 \(automatic\)"),
+        ("processes", -2, r"processes=-2: 0 \(automatic\) or more expected"),
+        ("batch", -8, "threads=0, batch=-8"),
     ],
 )
-def test_resolve_compute__bad_values(values, message: str):
-    with pytest.raises(ConfigError, match=message):
-        resolve_compute(ComputeSettings(**values))
+def test_resolve_compute__bad_values(setting: str, value: object, message: str):
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve_compute(ComputeSettings(**{setting: value}))  # type: ignore[arg-type]
+    assert (caught.value.setting, caught.value.value) == (setting, value)
 
 
 def test_resolve_compute__given_values_are_kept():
@@ -150,7 +142,7 @@ def test_map_ahead__exception_arrives_in_its_place_and_stops_the_rest():
 
     values = map_ahead(work, range(1000), threads=2)
     assert [next(values) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(KeyError, match="three"):
+    with pytest.raises(KeyError):
         next(values)
     assert max(started) <= 3 + 4
     assert not reading_threads()
@@ -159,9 +151,9 @@ def test_map_ahead__exception_arrives_in_its_place_and_stops_the_rest():
 def test_map_ahead__exception_of_the_items_stops_it():
     def items() -> Iterator[int]:
         yield from range(3)
-        raise OSError("the card is gone")
+        raise TimeoutError
 
-    with pytest.raises(OSError, match="the card is gone"):
+    with pytest.raises(TimeoutError):
         list(map_ahead(lambda n: n, items(), threads=4))
     assert not reading_threads()
 
@@ -211,9 +203,7 @@ def test_map_ahead__results_may_be_anything():
     ],
 )
 def test_list_devices__every_card_unless_fewer_are_asked(
-    monkeypatch, device: str, processes: int, expected: list[str]
+    device: str, processes: int, expected: list[str]
 ):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert list_devices(ComputeSettings(device=device, processes=processes)) == expected
+    compute = ComputeSettings(device=device, processes=processes)
+    assert list_devices(compute, cards=3) == expected

@@ -124,10 +124,10 @@ def test_measure_drift__a_copy_of_a_past_drop_is_not_novel():
 
 
 def test_measure_drift__copies_do_not_make_the_past_look_better_known():
-    past = draw_past(40)
+    past = draw_past(25)
     twice = past + [drop.copy() for drop in past]
-    news = [draw_drop(seed) for seed in range(200, 230)]
-    assert sum(measure_drift(new, twice).is_alarm for new in news) <= 3
+    news = [draw_drop(seed) for seed in range(200, 220)]
+    assert sum(measure_drift(new, twice).is_alarm for new in news) <= 2
 
 
 @pytest.mark.parametrize("tiles", [20, 60, 400, 1500])
@@ -149,11 +149,11 @@ def test_measure_drift__past_drops_larger_than_are_looked_at():
     assert found.tiles.shape == (2 * DROP_TILES + 1,)
 
 
-def test_measure_drift__no_tile_is_its_own_neighbour(monkeypatch):
+def test_measure_drift__no_tile_is_its_own_neighbour():
     # Were it, those kept of a thinned drop would be nearer to their own than the others are.
-    monkeypatch.setattr(module, "OWN_RANK", 1)
     new = np.random.default_rng(0).normal(0, 1, (600, DIM))
-    found = measure_drift(new, [draw_drop(seed, tiles=200) for seed in range(24)])
+    past = [draw_drop(seed, tiles=200) for seed in range(24)]
+    found = measure_drift(new, past, own_rank=1)
     inside, between = found.tiles[::3], np.delete(found.tiles, np.s_[::3])
     assert inside.mean() == pytest.approx(between.mean(), abs=0.05)
 
@@ -208,15 +208,16 @@ def test_measure_drift__a_drop_of_a_few_tiles(tiles):
 def test_measure_drift__numbers_that_are_not_finite():
     broken = draw_drop(1)
     broken[3, 2] = np.nan
-    with pytest.raises(InvalidVectorsError, match="row 3 holds nan"):
-        measure_drift(broken, draw_past(30))
-    with pytest.raises(InvalidVectorsError, match="row 3 holds nan"):
-        measure_drift(draw_drop(1), [*draw_past(30), broken])
+    for new, past in ((broken, draw_past(30)), (draw_drop(1), [*draw_past(30), broken])):
+        with pytest.raises(InvalidVectorsError) as caught:
+            measure_drift(new, past)
+        assert caught.value.row == 3
 
 
 def test_measure_drift__two_spaces():
-    with pytest.raises(InvalidVectorsError, match="8 dimensions, the new one 2"):
+    with pytest.raises(InvalidVectorsError) as caught:
         measure_drift(LINE, draw_past(30))
+    assert caught.value.dims == (8, 2)
 
 
 # --- drawn flights --------------------------------------------------------------------------

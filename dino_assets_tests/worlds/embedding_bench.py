@@ -1,6 +1,7 @@
 """A tiny model, drops of small photographs, and what the tests of ``embeddings`` ask of them."""
 
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,6 +111,10 @@ def vectors_of(bench: Bench, column: str = "cls") -> np.ndarray:
     return np.stack(bench.rows()[column].to_numpy(zero_copy_only=False))
 
 
+class PowerCut(RuntimeError):
+    """The power went, for the test."""
+
+
 class Calls:
     """Counts what the model is asked: by a run, and by anybody (gates and try-outs too)."""
 
@@ -118,6 +123,10 @@ class Calls:
         self.all = 0
         self.threads: set[str] = set()
         self.fail_at: int | None = None  # the run's n-th call, from 1
+        # What the run's vectors carry in the second tile of a batch, in which of the outputs.
+        self.spoils: tuple[float, int] | None = None
+        self.most_maps_held = 0  # patch maps of earlier calls that are still in memory at the next
+        self._maps: list[weakref.ref[np.ndarray]] = []
         self._lock = threading.Lock()
         inner = Encoder.encode
 
@@ -129,9 +138,17 @@ class Calls:
                     self.threads.add(name)
                     if len(self.of_run) + 1 == self.fail_at:
                         self.fail_at = None
-                        raise RuntimeError("the power went")
+                        raise PowerCut
                     self.of_run.append(len(tiles))
-            return inner(encoder, tiles)
+                    held = sum(maps() is not None for maps in self._maps)
+                    self.most_maps_held = max(self.most_maps_held, held)
+            tokens = inner(encoder, tiles)
+            if name.startswith("map-ahead") and tokens.patches is not None:
+                self._maps.append(weakref.ref(tokens.patches))
+            if self.spoils and name.startswith("map-ahead") and len(tiles) > 1:
+                value, output = self.spoils
+                tokens[encoder.outputs[output]][1, 3] = value
+            return tokens
 
         monkeypatch.setattr(Encoder, "encode", encode)
 

@@ -75,7 +75,11 @@ def draw_flights(folder: Path, *, seed: int = 0, scale: float = 1.0) -> list[Pat
         ConfigError: the scale is not above 0 and at most 1, or files of somebody's own are in the way.
     """
     if not 0 < scale <= 1:
-        raise ConfigError(f"scale is {scale!r}; it must be above 0 and at most 1 (12 megapixels).")
+        raise ConfigError(
+            f"scale is {scale!r}; it must be above 0 and at most 1 (12 megapixels).",
+            setting="scale",
+            value=scale,
+        )
     drops = [folder / flight.drop for flight in FLIGHTS]
     ours = _read_truth(folder)
     if _is_finished(folder, ours, seed=seed, scale=scale):
@@ -127,7 +131,9 @@ def _refuse_strangers(folder: Path, files: dict[str, bytes], ours: dict[str, Any
     if strangers:
         raise ConfigError(
             f"{len(strangers)} files in {folder.name!r} lie where sample flights would be drawn and are "
-            f"not theirs, {strangers[0]!r} first. Move them away; nothing was written."
+            f"not theirs, {strangers[0]!r} first. Move them away; nothing was written.",
+            setting="folder",
+            value=strangers,
         )
 
 

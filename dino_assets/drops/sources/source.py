@@ -67,6 +67,7 @@ def read_exactly(source: Source, path: str, image_id: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != image_id:
         raise SourceError(
             f"{path!r} is not the photograph that was tiled: its bytes changed since. Materialise "
-            "`images` and `tiles` of this drop again."
+            "`images` and `tiles` of this drop again.",
+            path=path,
         )
     return data

@@ -136,7 +136,9 @@ def find_engines(compute: ComputeSettings, *, machine: Machine | None = None) ->
     if not pairs:
         raise ConfigError(
             f"engine {compute.engine!r} is not installed here or does not compute on "
-            f"{compute.device!r}; engine: auto takes what does"
+            f"{compute.device!r}; engine: auto takes what does",
+            setting="engine",
+            value=compute.engine,
         )
     reference: Pair = ("torch", "fp32")
     if compute.device == "cpu" and reference not in pairs:

@@ -101,7 +101,7 @@ class Encoder(ABC):
             if given < batch:
                 piece = np.concatenate([piece, np.repeat(piece[-1:], batch - given, axis=0)])
             try:
-                found.append(tuple(each[:given] for each in self._run(piece)))
+                found.append(tuple(each[:given] for each in self.run_batch(piece)))
             except DeviceMemoryError as err:
                 self._halve(batch, err)
                 continue
@@ -121,7 +121,8 @@ class Encoder(ABC):
         if batch == 1:
             raise DeviceMemoryError(
                 f"{self.spec}: no room for one tile of {self.source.side_px} px. Choose a smaller "
-                f"model or tile, or another device. ({err})"
+                f"model or tile, or another device. ({err})",
+                device_said=str(err),
             ) from None
         with self._halving:
             if self.spec.batch == batch:  # else another thread has just done it
@@ -134,5 +135,5 @@ class Encoder(ABC):
                 )
 
     @abstractmethod
-    def _run(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
-        """The outputs of exactly ``spec.batch`` tiles; DeviceMemoryError where there is no room."""
+    def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+        """Compute exactly ``spec.batch`` tiles; DeviceMemoryError where there is no room."""

@@ -5,7 +5,7 @@ import threading
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,14 @@ from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSo
 from dino_assets.embeddings.encoder.tokens import Vectors, normalise
 
 NETWORK = "network.xml"
+
+
+class Convert(Protocol):
+    """What makes a graph of OpenVINO from a network."""
+
+    def __call__(self, source: NetworkSource, *, batch: int) -> Any:
+        """Convert it for so many tiles per call."""
+        ...
 
 
 _first = threading.Lock()
@@ -72,7 +80,12 @@ class OpenVinoEncoder(Encoder):
     """
 
     def __init__(
-        self, source: NetworkSource, spec: EngineSpec, *, cache_folder: Path | None = None
+        self,
+        source: NetworkSource,
+        spec: EngineSpec,
+        *,
+        cache_folder: Path | None = None,
+        convert: Convert | None = None,
     ) -> None:
         super().__init__(source, spec)
         openvino = import_openvino()
@@ -83,11 +96,13 @@ class OpenVinoEncoder(Encoder):
             cache_folder,
             label_network(source, spec, version=self.version),
             write=lambda folder: openvino.save_model(
-                convert(source, batch=spec.batch), folder / NETWORK, compress_to_fp16=False
+                (convert or convert_network)(source, batch=spec.batch),
+                folder / NETWORK,
+                compress_to_fp16=False,
             ),
             read=lambda folder: core.read_model(folder / NETWORK),
         )
-        self._compiled = core.compile_model(
+        self.compiled = core.compile_model(
             graph,
             "CPU",
             {
@@ -99,15 +114,16 @@ class OpenVinoEncoder(Encoder):
         )
         self._own = threading.local()
 
-    def _run(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+    def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+        """Compute one batch, by the calling thread's own request."""
         request = getattr(self._own, "request", None)
         if request is None:
-            request = self._own.request = self._compiled.create_infer_request()
+            request = self._own.request = self.compiled.create_infer_request()
         request.infer([normalise(tiles, self.source.checkpoint)], share_inputs=True)
         return tuple(np.array(request.get_output_tensor(i).data) for i in range(len(self.outputs)))
 
 
-def convert(source: NetworkSource, *, batch: int) -> Any:
+def convert_network(source: NetworkSource, *, batch: int) -> Any:
     """The network as an OpenVINO graph, straight from PyTorch: no slower than by way of ONNX, which needs more."""
     import torch
 

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -73,11 +74,27 @@ def name_engine(spec: EngineSpec) -> str:
     return str(replace(spec, device=spec.device.partition(":")[0]))
 
 
+@dataclass(frozen=True)
+class EngineShelf:
+    """Where engines come from: those to try, best first, and what builds them."""
+
+    list_specs: Callable[..., list[EngineSpec]] = list_engines
+    build: Callable[..., Encoder] = build_engine
+
+
+ENGINE_SHELF = EngineShelf()
+
+
 @lru_cache(maxsize=2)
 def open_encoder(
-    source: NetworkSource, compute: ComputeSettings, *, cache: Path, first: str | None = None
+    source: NetworkSource,
+    compute: ComputeSettings,
+    *,
+    cache: Path,
+    first: str | None = None,
+    shelf: EngineShelf = ENGINE_SHELF,
 ) -> ReadyEncoder:
-    """The best engine that passes the gate; ``first`` (as ``name_engine``) is tried before the others.
+    """Open the best engine that passes the gate; ``first`` (as ``name_engine``) is tried before the others.
 
     Kept for the next call: the drops of a run share it.
 
@@ -87,15 +104,15 @@ def open_encoder(
         CheckpointError: the weights are not whole.
     """
     started = time.perf_counter()
-    specs = list_engines(compute, source.checkpoint, side_px=source.side_px)
+    specs = shelf.list_specs(compute, source.checkpoint, side_px=source.side_px)
     specs.sort(key=lambda spec: name_engine(spec) != first)
-    reference = _Reference(source, threads=max(1, compute.threads))
+    reference = _Reference(source, shelf, threads=max(1, compute.threads))
     refused: list[str] = []
     for spec in specs:
         folder = cache / "engines" / _name(source, spec)
         try:
-            encoder = build_engine(source, spec, cache_folder=folder / "asked")
-            report = _known_report(folder) or _hold(source, spec, encoder, reference, folder)
+            encoder = shelf.build(source, spec, cache_folder=folder / "asked")
+            report = _known_report(folder) or _hold(spec, encoder, reference, folder)
         except (CheckpointError, ConfigError, MissingExtraError):
             raise
         except Exception as err:  # noqa: BLE001 - drivers and converters raise nearly anything
@@ -121,7 +138,8 @@ def open_encoder(
 class _Reference:
     """All tokens of the gate's tiles by PyTorch in float32 on the CPU, computed when first needed."""
 
-    def __init__(self, source: NetworkSource, *, threads: int) -> None:
+    def __init__(self, source: NetworkSource, shelf: EngineShelf, *, threads: int) -> None:
+        self.shelf = shelf
         self.tiles = draw_gate_tiles(source.side_px)
         self._source = replace(source, outputs=ALL_TOKENS)
         self._threads = threads
@@ -131,7 +149,7 @@ class _Reference:
     def tokens(self) -> Tokens:
         if self._tokens is None:
             spec = EngineSpec("torch", "cpu", "fp32", 1, self._threads)
-            self._tokens = encode_in_threads(build_engine(self._source, spec), self.tiles)
+            self._tokens = encode_in_threads(self.shelf.build(self._source, spec), self.tiles)
         return self._tokens
 
 
@@ -143,15 +161,13 @@ def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
         return Tokens.join(list(pool.map(encoder.encode, pieces)))
 
 
-def _hold(
-    source: NetworkSource, spec: EngineSpec, encoder: Encoder, reference: _Reference, folder: Path
-) -> GateReport:
+def _hold(spec: EngineSpec, encoder: Encoder, reference: _Reference, folder: Path) -> GateReport:
     """All tokens of the engine against the reference, then those that are asked; remembered."""
     started = time.perf_counter()
     log.info("%s: holding it against PyTorch in float32, once per machine", spec)
-    whole = encoder
+    source, whole = encoder.source, encoder
     if set(source.outputs) != set(ALL_TOKENS):
-        whole = build_engine(replace(source, outputs=ALL_TOKENS), spec)
+        whole = reference.shelf.build(replace(source, outputs=ALL_TOKENS), spec)
     found = encode_in_threads(whole, reference.tiles)
     report = hold_against(reference.tokens, found, _class_of(spec))
     if report.passed and whole is not encoder:

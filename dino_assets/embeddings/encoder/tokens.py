@@ -38,7 +38,9 @@ class Tokens:
         found = getattr(self, name, None)
         if found is None:
             raise ConfigError(
-                f"tokens {name!r} were not computed; name them in the outputs of the encoder"
+                f"tokens {name!r} were not computed; name them in the outputs of the encoder",
+                setting="outputs",
+                value=name,
             )
         return found  # type: ignore[no-any-return]
 
@@ -79,7 +81,9 @@ def check_side(side_px: int, checkpoint: Checkpoint) -> None:
     if side_px < 1 or side_px % checkpoint.patch_px:
         raise ConfigError(
             f"tiles are {side_px} px; squares with a side that is a multiple of "
-            f"{checkpoint.patch_px} px are expected"
+            f"{checkpoint.patch_px} px are expected",
+            setting="side_px",
+            value=side_px,
         )
 
 
@@ -91,11 +95,15 @@ def check_tiles(tiles: NDArray[np.uint8], *, side_px: int) -> None:
     """
     if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
         raise ConfigError(
-            f"tiles are {tiles.dtype} {tiles.shape}; uint8 (N, side, side, 3) is expected"
+            f"tiles are {tiles.dtype} {tiles.shape}; uint8 (N, side, side, 3) is expected",
+            setting="tiles",
+            value=(str(tiles.dtype), *tiles.shape),
         )
     if tiles.shape[1:3] != (side_px, side_px):
         raise ConfigError(
-            f"tiles are {tiles.shape[2]}×{tiles.shape[1]} px; this encoder takes squares of {side_px} px"
+            f"tiles are {tiles.shape[2]}×{tiles.shape[1]} px; this encoder takes squares of {side_px} px",
+            setting="side_px",
+            value=tiles.shape[1:3],
         )
 
 

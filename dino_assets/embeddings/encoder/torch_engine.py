@@ -1,6 +1,8 @@
 """PyTorch: the reference (float32 on a CPU), the fallback, and what runs on a GPU."""
 
+import shutil
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,9 @@ class TorchEncoder(Encoder):
     one copies while the other computes.
     """
 
-    def __init__(self, source: NetworkSource, spec: EngineSpec) -> None:
+    def __init__(
+        self, source: NetworkSource, spec: EngineSpec, *, is_compiled: bool | None = None
+    ) -> None:
         super().__init__(source, spec)
         import torch
 
@@ -29,11 +33,11 @@ class TorchEncoder(Encoder):
 
         self._torch = torch
         self.version = torch.__version__
-        self._device = torch.device(spec.device)
+        self.device = torch.device(spec.device)
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             spec.numerics
         ]
-        is_cpu = self._device.type == "cpu"
+        is_cpu = self.device.type == "cpu"
         if is_cpu:
             torch.set_num_threads(1)
         attention = PER_HEAD if is_cpu and spec.numerics != "fp32" else "sdpa"
@@ -46,55 +50,60 @@ class TorchEncoder(Encoder):
         )
         # The last norm stays in float32: it costs nothing, and what it gives is what is stored.
         norm, network.norm = network.norm, torch.nn.Identity()
-        network = network.to(self._device, self._dtype)
-        network.norm = norm.to(self._device)
-        self._network = torch.compile(network, dynamic=False) if _compiles(spec) else network
+        network = network.to(self.device, self._dtype)
+        network.norm = norm.to(self.device)
+        if is_compiled is None:
+            is_compiled = pays_to_compile(spec)
+        self.network = torch.compile(network, dynamic=False) if is_compiled else network
         mean, std = (
-            torch.tensor(each, device=self._device).view(1, 3, 1, 1)
+            torch.tensor(each, device=self.device).view(1, 3, 1, 1)
             for each in (source.checkpoint.mean, source.checkpoint.std)
         )
         self._scale, self._shift = 1 / (255 * std), mean / std
         self._own = threading.local()
 
-    def _run(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+    def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+        """Compute one batch; where the device has no room, empty its cache first."""
         torch = self._torch
         with torch.inference_mode():
-            if self._device.type == "cpu":
+            if self.device.type == "cpu":
                 planes = torch.from_numpy(normalise(tiles, self.source.checkpoint))
-                return tuple(each.numpy() for each in self._network(planes))
+                return tuple(each.numpy() for each in self.network(planes))
             try:
-                return self._run_on_device(tiles)
+                return self.run_on_device(tiles)
             except torch.OutOfMemoryError as err:
                 said = str(err).partition("\n")[0]
             # Outside of the handler: its traceback holds the tensors that there is no room for.
-            if self._device.type == "cuda":
+            if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             raise DeviceMemoryError(said)
 
-    def _run_on_device(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+    def run_on_device(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+        """Send bytes over, compute, bring the tokens back."""
         torch = self._torch
-        if self._device.type != "cuda":
-            sent = torch.from_numpy(tiles).to(self._device)
-            return tuple(each.cpu().numpy() for each in self._network(self._normalise(sent)))
+        if self.device.type != "cuda":
+            sent = torch.from_numpy(tiles).to(self.device)
+            return tuple(each.cpu().numpy() for each in self.network(self.normalise_sent(sent)))
         own = self._own
         if getattr(own, "shape", None) != tiles.shape:
             own.shape = tiles.shape
-            own.stream = torch.cuda.Stream(self._device)
+            own.stream = torch.cuda.Stream(self.device)
             own.pinned = torch.empty(tiles.shape, dtype=torch.uint8, pin_memory=True)
         own.pinned.numpy()[...] = tiles
-        with torch.cuda.device(self._device), torch.cuda.stream(own.stream):
-            sent = own.pinned.to(self._device, non_blocking=True)
-            found = self._network(self._normalise(sent))
+        with torch.cuda.device(self.device), torch.cuda.stream(own.stream):
+            sent = own.pinned.to(self.device, non_blocking=True)
+            found = self.network(self.normalise_sent(sent))
             back = tuple(each.to("cpu", non_blocking=True) for each in found)
             own.stream.synchronize()
         return tuple(each.numpy() for each in back)
 
-    def _normalise(self, sent: "torch.Tensor") -> "torch.Tensor":  # type: ignore[name-defined] # noqa: F821
+    def normalise_sent(self, sent: "torch.Tensor") -> "torch.Tensor":  # type: ignore[name-defined] # noqa: F821
+        """Do on the device what ``normalise`` does here."""
         return sent.permute(0, 3, 1, 2) * self._scale - self._shift
 
 
-def _compiles(spec: EngineSpec) -> bool:
+def pays_to_compile(
+    spec: EngineSpec, *, find_program: Callable[[str], str | None] = shutil.which
+) -> bool:
     """Whether compiling pays: on CUDA, where it finds a compiler."""
-    import shutil
-
-    return spec.device.startswith("cuda") and shutil.which("gcc") is not None
+    return spec.device.startswith("cuda") and find_program("gcc") is not None

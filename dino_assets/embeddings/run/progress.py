@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step
@@ -16,7 +16,15 @@ EVERY_S = 5.0
 class Progress:
     """Hears what workers say about a drop's shards, and logs it."""
 
-    def __init__(self, drop: str, shards: Sequence[Shard], reused: Sequence[int]) -> None:
+    def __init__(
+        self,
+        drop: str,
+        shards: Sequence[Shard],
+        reused: Sequence[int],
+        *,
+        read_clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._read_clock = read_clock
         self._drop = drop
         self._sizes = {shard.number: shard.tiles.num_rows for shard in shards}
         self._reused = set(reused)
@@ -31,7 +39,7 @@ class Progress:
         self._forecast_s = 0.0
         self._engine = ""
         self._is_begun = False
-        self._begun = self._said = time.perf_counter()
+        self._begun = self._said = self._read_clock()
         if self._reused:
             log.info(
                 "%s: %d of %d shards are there already and are reused, %d tiles to compute",
@@ -68,7 +76,7 @@ class Progress:
                 log.warning("%s: %s", self._drop, message.warning)
         if isinstance(message, Done):
             self._made += 1
-        if time.perf_counter() - self._said >= EVERY_S:
+        if self._read_clock() - self._said >= EVERY_S:
             self._say()
 
     def _hear_ready(self, ready: Ready) -> None:
@@ -77,7 +85,7 @@ class Progress:
             self._warnings.append(f"refused: {why}")
             log.warning("%s: fell back to %s, since %s", self._drop, self._engine, why)
         if not self._is_begun:  # by the first worker that is ready
-            self._begun, self._is_begun = time.perf_counter(), True
+            self._begun, self._is_begun = self._read_clock(), True
             self._said = self._begun
         if not ready.tile_s:
             return
@@ -102,7 +110,7 @@ class Progress:
         )
 
     def _say(self) -> None:
-        self._said = now = time.perf_counter()
+        self._said = now = self._read_clock()
         rate = self._tiles / max(now - self._begun, 1e-9)
         # Rows that were known may be gone when their turn comes, and are computed after all.
         self._todo = max(self._todo, self._tiles)
@@ -124,7 +132,7 @@ class Progress:
 
     def finish(self) -> Spent:
         """Say how it went; what the operator is told beside the times."""
-        took_s = time.perf_counter() - self._begun
+        took_s = self._read_clock() - self._begun
         told: dict[str, Any] = {"shards_reused": len(self._reused), "shards_made": self._made}
         if self._copied:
             told |= {"shards_copied": self._whole, "tiles_copied": self._copied}

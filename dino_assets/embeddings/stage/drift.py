@@ -50,28 +50,33 @@ def judge_drift(
 
 
 def compare_drops(
-    embeddings: CommittedTable, drops: Sequence[str], *, column: EmbeddingColumn = "cls"
+    embeddings: CommittedTable,
+    drops: Sequence[str],
+    *,
+    column: EmbeddingColumn = "cls",
+    past_drops: int = MAX_PAST_DROPS,
 ) -> list[DropDrift]:
     """Hold each of some drops against all others that are committed in the handle's space.
 
     Which drop came first the store does not know (manifests hold no time), so "past" are all others,
-    later ones too. Of more than ``MAX_PAST_DROPS`` the same ones are taken every time, by their names'
+    later ones too. Of more than ``past_drops`` the same ones are taken every time, by their names'
     hash. Each is read once, however many drops are judged.
 
     Raises:
         NotCommittedError: a drop is not committed in this space.
         InvalidVectorsError: vectors that are not finite numbers, or of two sizes.
     """
-    past = _Past(embeddings, column)
+    past = PastDrops(embeddings, column, past_drops)
     return [_compare(embeddings, drop, past) for drop in drops]
 
 
 @dataclass
-class _Past:
+class PastDrops:
     """The drops that others are held against, thinned, read when first needed."""
 
     embeddings: CommittedTable
     column: EmbeddingColumn
+    most: int = MAX_PAST_DROPS
     read: dict[str, Vectors | None] = field(default_factory=dict)
 
     def names(self) -> list[str]:
@@ -82,10 +87,10 @@ class _Past:
         return sorted(known, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
     def beside(self, drop: str) -> dict[str, Vectors]:
-        """At most ``MAX_PAST_DROPS`` others, by name. A drop embedded without the column is none."""
+        """At most ``most`` others, by name. A drop embedded without the column is none."""
         others: dict[str, Vectors] = {}
         for name in self.names():
-            if len(others) == MAX_PAST_DROPS:
+            if len(others) == self.most:
                 break
             if name == drop:
                 continue
@@ -98,7 +103,7 @@ class _Past:
         return others
 
 
-def _compare(embeddings: CommittedTable, drop: str, past: _Past) -> DropDrift:
+def _compare(embeddings: CommittedTable, drop: str, past: PastDrops) -> DropDrift:
     tiles = embeddings.manifest(drop).rows
     # Said before anything is read: most stores are young.
     lacking = tell_lack(tiles, len(set(past.names()) - {drop}))
@@ -112,7 +117,8 @@ def _compare(embeddings: CommittedTable, drop: str, past: _Past) -> DropDrift:
         raise InvalidVectorsError(
             f"drop {odd[0]!r} has vectors of {others[odd[0]].shape[1]} dimensions in the space where "
             f"{drop!r} has {vectors.shape[1]}: one of them was written by something else. Materialise "
-            "`embeddings` for it again."
+            "`embeddings` for it again.",
+            dims=(others[odd[0]].shape[1], vectors.shape[1]),
         )
     return _tell(drop, measure_drift(vectors, list(others.values())), table)
 

@@ -102,14 +102,16 @@ def test_draw_flights__keeps_its_hands_off_somebodys_files(
 def test_draw_flights__a_picture_added_later_is_noticed(tmp_path: Path):
     draw_flights(tmp_path, scale=TINY)
     (tmp_path / "river-burn" / "mine.JPG").write_bytes(b"mine")
-    with pytest.raises(ConfigError, match=r"river-burn/mine\.JPG"):
+    with pytest.raises(ConfigError) as caught:
         draw_flights(tmp_path, scale=TINY)
+    assert caught.value.value == ["river-burn/mine.JPG"]
 
 
 @pytest.mark.parametrize("scale", [0, -1, 1.5, float("nan")])
 def test_draw_flights__scale_out_of_range(tmp_path: Path, scale: float):
-    with pytest.raises(ConfigError, match="above 0 and at most 1"):
+    with pytest.raises(ConfigError) as caught:
         draw_flights(tmp_path, scale=scale)
+    assert caught.value.setting == "scale"
     assert not list(tmp_path.iterdir())
 
 

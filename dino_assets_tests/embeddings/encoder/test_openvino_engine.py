@@ -8,16 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dino_assets.embeddings.encoder import openvino_engine
+from dino_assets.embeddings.encoder import NetworkSource, openvino_engine
 from dino_assets.embeddings.encoder.converted import label_network
 from dino_assets.embeddings.encoder.openvino_engine import (
     OpenVinoEncoder,
+    convert_network,
     has_bf16,
     has_openvino,
     import_openvino,
@@ -126,7 +128,7 @@ def test_compiled__with_the_threads_and_the_precision_asked(
     if numerics == "bf16" and not has_bf16():
         pytest.skip("this processor has no bfloat16")
     encoder = OpenVinoEncoder(one_tiny.at(SIDE), spec("openvino", numerics, 1, threads))
-    get = encoder._compiled.get_property
+    get = encoder.compiled.get_property
     assert (get("INFERENCE_NUM_THREADS"), get("NUM_STREAMS")) == (threads, threads)
     assert get("INFERENCE_PRECISION_HINT").to_string() == name
     assert get("ENABLE_CPU_PINNING") is False
@@ -147,46 +149,57 @@ def test_bf16__is_not_float32(one_tiny: Sample):
     assert 1e-4 < abs(found["cls"] - wanted["cls"]).max() < 0.1
 
 
+@dataclass
+class Converter:
+    """Converts, and counts; or must not be asked."""
+
+    batches: list[int] = field(default_factory=list)
+    is_forbidden: bool = False
+
+    def __call__(self, source: NetworkSource, *, batch: int) -> Any:
+        assert not self.is_forbidden, "converted again"
+        self.batches.append(batch)
+        return convert_network(source, batch=batch)
+
+
 @pytest.fixture
-def forbid_converting(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    def forbid() -> None:
-        def convert(*_: object, **__: object) -> None:
-            raise AssertionError("converted again")
-
-        monkeypatch.setattr(openvino_engine, "convert", convert)
-
-    return forbid
+def converter() -> Converter:
+    return Converter()
 
 
-@pytest.fixture
-def count_conversions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    batches: list[int] = []
-    convert = openvino_engine.convert
-
-    def counted(source, *, batch: int):
-        batches.append(batch)
-        return convert(source, batch=batch)
-
-    monkeypatch.setattr(openvino_engine, "convert", counted)
-    return batches
+def build(
+    sample: Sample,
+    kept: Path | None,
+    batch: int = 2,
+    side: int = SIDE,
+    convert: Converter | None = None,
+) -> OpenVinoEncoder:
+    engine = spec("openvino", "fp32", batch)
+    return OpenVinoEncoder(sample.at(side), engine, cache_folder=kept, convert=convert)
 
 
-def build(sample: Sample, kept: Path | None, batch: int = 2, side: int = SIDE) -> OpenVinoEncoder:
-    return OpenVinoEncoder(sample.at(side), spec("openvino", "fp32", batch), cache_folder=kept)
+@pytest.fixture(scope="module")
+def kept_network(
+    sample_of: Callable[..., Sample], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The network of ``one_tiny`` as it is kept, for two tiles per call. Copy it before you change it."""
+    kept = tmp_path_factory.mktemp("converted") / "kept"
+    build(sample_of("dinov3_vit"), kept)
+    return kept
 
 
-def test_kept__is_read_the_second_time(one_tiny: Sample, tmp_path: Path, forbid_converting):
+def test_kept__is_read_the_second_time(one_tiny: Sample, tmp_path: Path, converter: Converter):
     tiles, kept = draw_tiles(3, SIDE), tmp_path / "deep" / "kept"
-    first = build(one_tiny, kept).encode(tiles)
+    first = build(one_tiny, kept, convert=converter).encode(tiles)
     assert sorted(path.name for path in kept.iterdir()) == [
         "network.bin",
         "network.xml",
         "stamp.json",
     ]
     assert [path.name for path in kept.parent.iterdir()] == ["kept"]
-    forbid_converting()
+    converter.is_forbidden = True
     (kept / "gate.json").write_text("notes of others")
-    assert_same(build(one_tiny, kept).encode(tiles), first)
+    assert_same(build(one_tiny, kept, convert=converter).encode(tiles), first)
 
 
 def test_kept__computes_what_was_converted(one_tiny: Sample, tmp_path: Path):
@@ -207,10 +220,17 @@ def test_kept__computes_what_was_converted(one_tiny: Sample, tmp_path: Path):
     ],
 )
 def test_kept__damaged_is_made_anew(
-    one_tiny: Sample, tmp_path: Path, count_conversions: list[int], caplog, name: str, damage: str
+    one_tiny: Sample,
+    kept_network: Path,
+    tmp_path: Path,
+    converter: Converter,
+    caplog,
+    name: str,
+    damage: str,
 ):
-    tiles, kept = draw_tiles(2, SIDE), tmp_path / "kept"
-    wanted = build(one_tiny, kept).encode(tiles)
+    tiles = draw_tiles(2, SIDE)
+    kept = shutil.copytree(kept_network, tmp_path / "kept")
+    wanted = build(one_tiny, kept_network).encode(tiles)
     file = kept / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 0x40
@@ -221,43 +241,50 @@ def test_kept__damaged_is_made_anew(
         "gone": file.unlink,
     }[damage]()
     with caplog.at_level(logging.WARNING, "dino_assets"):
-        assert_same(build(one_tiny, kept).encode(tiles), wanted)
+        assert_same(build(one_tiny, kept, convert=converter).encode(tiles), wanted)
     assert [record.getMessage() for record in caplog.records] == [
         "the converted network in kept is damaged or another one: made anew"
     ]
-    assert_same(build(one_tiny, kept).encode(tiles), wanted)  # and is whole again
-    assert len(count_conversions) == 2
+    assert_same(
+        build(one_tiny, kept, convert=converter).encode(tiles), wanted
+    )  # and is whole again
+    assert converter.batches == [2]
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_kept__of_another_network_is_made_anew(
-    one_tiny: Sample, tmp_path: Path, count_conversions: list[int]
+    one_tiny: Sample, tmp_path: Path, converter: Converter
 ):
     """Whatever folder a caller names: nobody gets another model's numbers."""
     kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
-    build(one_tiny, kept)
-    build(one_tiny, kept, batch=3)
-    build(one_tiny, kept, batch=3, side=80)
+    build(one_tiny, kept, convert=converter)
+    build(one_tiny, kept, batch=3, convert=converter)
+    build(one_tiny, kept, batch=3, side=80, convert=converter)
     other = replace(one_tiny, checkpoint=replace(one_tiny.checkpoint, weights_sha256="0" * 64))
-    build(other, kept, batch=3, side=80)
+    build(other, kept, batch=3, side=80, convert=converter)
     cls = replace(one_tiny.at(SIDE), outputs=("cls",))
     assert (
-        OpenVinoEncoder(cls, spec("openvino", "fp32", 3), cache_folder=kept).encode(tiles).mean
+        OpenVinoEncoder(cls, spec("openvino", "fp32", 3), cache_folder=kept, convert=converter)
+        .encode(tiles)
+        .mean
         is None
     )
-    assert count_conversions == [2, 3, 3, 3, 3]
+    assert converter.batches == [2, 3, 3, 3, 3]
     label = json.loads((kept / "stamp.json").read_text())["of"]
     assert (label["side"], label["batch"], label["outputs"]) == (SIDE, 3, ["cls"])
 
 
-def test_kept__two_threads_at_once(one_tiny: Sample, tmp_path: Path, count_conversions: list[int]):
+def test_kept__two_threads_at_once(one_tiny: Sample, tmp_path: Path, converter: Converter):
     """torch traces and transformers loads by changing what threads share: they take turns."""
     tiles, kept = draw_tiles(2, SIDE), tmp_path / "kept"
     with ThreadPoolExecutor(2) as pool:
-        found = [e.encode(tiles) for e in pool.map(lambda _: build(one_tiny, kept), range(2))]
+        found = [
+            e.encode(tiles)
+            for e in pool.map(lambda _: build(one_tiny, kept, convert=converter), range(2))
+        ]
     assert_same(*found)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-    assert count_conversions == [2]  # who waited read what the other had made
+    assert converter.batches == [2]  # who waited read what the other had made
 
 
 @pytest.mark.slow
@@ -288,20 +315,19 @@ def test_kept__two_processes_at_once_and_one_killed(one_tiny: Sample, tmp_path: 
 
 
 def test_kept__what_a_kill_left_is_in_nobodys_way(
-    one_tiny: Sample, tmp_path: Path, forbid_converting, monkeypatch: pytest.MonkeyPatch
+    one_tiny: Sample, tmp_path: Path, converter: Converter
 ):
     kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
     left = tmp_path / "kept-x7f3"
     (left / "new").mkdir(parents=True)
     (left / "new" / "network.xml").write_text("half a net")
-    first = build(one_tiny, kept).encode(tiles)
-    forbid_converting()
-    assert_same(build(one_tiny, kept).encode(tiles), first)
+    first = build(one_tiny, kept, convert=converter).encode(tiles)
+    converter.is_forbidden = True
+    assert_same(build(one_tiny, kept, convert=converter).encode(tiles), first)
     assert left.is_dir()
     # A day later nobody can be at work in it any more.
     os.utime(left, (0, 0))
     shutil.rmtree(kept)
-    monkeypatch.undo()
     build(one_tiny, kept)
     assert not left.exists()
 

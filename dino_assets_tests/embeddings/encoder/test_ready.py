@@ -7,16 +7,22 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder import Encoder, EngineSpec, NetworkSource, build_engine
-from dino_assets.embeddings.encoder import ready as stage
 from dino_assets.embeddings.encoder.engine import fit_batch
 from dino_assets.embeddings.encoder.gate import GATE_TILES
-from dino_assets.embeddings.encoder.ready import encode_in_threads, name_engine, open_encoder
+from dino_assets.embeddings.encoder.ready import (
+    EngineShelf,
+    ReadyEncoder,
+    encode_in_threads,
+    name_engine,
+    open_encoder,
+)
 from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
 from dino_assets.weights.checkpoint import read_checkpoint
 
@@ -34,8 +40,22 @@ class Plant:
 
     def __init__(self) -> None:
         self.faults: dict[str, Exception | Callable[[np.ndarray], np.ndarray]] = {}
+        self.specs = [BEST, NEXT, LAST]
         self.built: list[str] = []
         self.calls: dict[str, int] = {}
+
+    def open(
+        self, source: NetworkSource, compute: ComputeSettings = COMPUTE, **options: Any
+    ) -> ReadyEncoder:
+        """What is opened of these engines alone."""
+        return open_encoder(source, compute, shelf=self.shelf, **options)
+
+    @property
+    def shelf(self) -> EngineShelf:
+        return EngineShelf(self.list_specs, self.build)
+
+    def list_specs(self, *_: object, **__: object) -> list[EngineSpec]:
+        return list(self.specs)
 
     def build(
         self, source: NetworkSource, spec: EngineSpec, *, cache_folder: Path | None = None
@@ -47,13 +67,13 @@ class Plant:
             raise fault
         encoder = build_engine(source, replace(TORCH, threads=spec.threads, batch=spec.batch))
         encoder.spec = spec
-        inner = encoder._run
+        inner = encoder.run_batch
 
         def run(tiles: np.ndarray) -> tuple[np.ndarray, ...]:
             self.calls[str(spec)] = self.calls.get(str(spec), 0) + 1
             return inner(np.ascontiguousarray(fault(tiles)) if fault else tiles)
 
-        encoder._run = run
+        encoder.run_batch = run
         return encoder
 
 
@@ -67,10 +87,8 @@ def source(checkpoint_dir: Path) -> NetworkSource:
 
 
 @pytest.fixture
-def plant(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+def plant() -> Iterator[Plant]:
     plant = Plant()
-    monkeypatch.setattr(stage, "build_engine", plant.build)
-    monkeypatch.setattr(stage, "list_engines", lambda *_, **__: [BEST, NEXT, LAST])
     open_encoder.cache_clear()
     yield plant
     open_encoder.cache_clear()
@@ -81,7 +99,7 @@ def gates(cache: Path) -> list[Path]:
 
 
 def test_open_encoder__the_best_that_passes(source: NetworkSource, plant: Plant, tmp_path: Path):
-    ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    ready = plant.open(source, cache=tmp_path)
     assert ready.encoder.spec == BEST
     assert ready.refused == ()
     facts = ready.facts
@@ -96,9 +114,9 @@ def test_open_encoder__the_best_that_passes(source: NetworkSource, plant: Plant,
 
 
 def test_open_encoder__in_one_process_once(source: NetworkSource, plant: Plant, tmp_path: Path):
-    first = open_encoder(source, COMPUTE, cache=tmp_path)
+    first = plant.open(source, cache=tmp_path)
     built = list(plant.built)
-    assert open_encoder(source, COMPUTE, cache=tmp_path) is first
+    assert plant.open(source, cache=tmp_path) is first
     assert plant.built == built
 
 
@@ -106,7 +124,7 @@ def test_open_encoder__a_wrong_engine_is_passed_over(
     source: NetworkSource, plant: Plant, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     plant.faults[str(BEST)] = transpose
-    ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    ready = plant.open(source, cache=tmp_path)
     assert ready.encoder.spec == NEXT
     (why,) = ready.facts["refused"]
     assert why.startswith("openvino bf16 on cpu: cls: ")
@@ -120,7 +138,7 @@ def test_open_encoder__an_engine_that_breaks_is_passed_over(
     source: NetworkSource, plant: Plant, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     plant.faults = {str(BEST): RuntimeError("no such instruction"), str(NEXT): OSError("a driver")}
-    ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    ready = plant.open(source, cache=tmp_path)
     assert ready.encoder.spec == LAST
     assert ready.refused == (
         "openvino bf16 on cpu: RuntimeError",  # what it says may name places of this machine
@@ -134,7 +152,7 @@ def test_open_encoder__none_is_right(source: NetworkSource, plant: Plant, tmp_pa
     with pytest.raises(
         EngineRefusedError, match="no engine computes 'tiny' in precision 'fp32'"
     ) as found:
-        open_encoder(source, COMPUTE, cache=tmp_path)
+        plant.open(source, cache=tmp_path)
     lines = str(found.value).splitlines()[1:]
     assert [line.strip().partition(": ")[0] for line in lines] == [str(BEST), str(NEXT), str(LAST)]
     assert gates(tmp_path) == []
@@ -153,17 +171,17 @@ def test_open_encoder__what_no_other_engine_would_mend(
 ):
     plant.faults[str(BEST)] = error
     with pytest.raises(type(error)):
-        open_encoder(source, COMPUTE, cache=tmp_path)
+        plant.open(source, cache=tmp_path)
 
 
 def test_open_encoder__a_gate_passed_is_remembered(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
     """The next process neither computes the reference nor asks the engine."""
-    first = open_encoder(source, COMPUTE, cache=tmp_path)
+    first = plant.open(source, cache=tmp_path)
     open_encoder.cache_clear()
     plant.built, plant.calls = [], {}
-    second = open_encoder(source, COMPUTE, cache=tmp_path)
+    second = plant.open(source, cache=tmp_path)
     assert plant.built == [str(BEST)]
     assert plant.calls == {}
     assert second.facts == first.facts
@@ -174,16 +192,16 @@ def test_open_encoder__a_gate_passed_is_remembered(
 def test_open_encoder__a_damaged_memory_is_judged_anew(
     source: NetworkSource, plant: Plant, tmp_path: Path, damage: str
 ):
-    first = open_encoder(source, COMPUTE, cache=tmp_path)
+    first = plant.open(source, cache=tmp_path)
     (gate,) = gates(tmp_path)
     whole = gate.read_text()
     gate.write_text(damage)
     open_encoder.cache_clear()
     plant.faults[str(BEST)] = transpose
-    assert open_encoder(source, COMPUTE, cache=tmp_path).encoder.spec == NEXT
+    assert plant.open(source, cache=tmp_path).encoder.spec == NEXT
     open_encoder.cache_clear()
     plant.faults = {}
-    assert open_encoder(source, COMPUTE, cache=tmp_path).facts == first.facts
+    assert plant.open(source, cache=tmp_path).facts == first.facts
     assert gate.read_text() == whole
 
 
@@ -192,33 +210,31 @@ def test_open_encoder__anything_else_is_judged_for_itself(
 ):
     import torch
 
-    open_encoder(source, COMPUTE, cache=tmp_path)
-    open_encoder(replace(source, side_px=2 * SIDE), COMPUTE, cache=tmp_path)
-    open_encoder(replace(source, outputs=("mean",)), COMPUTE, cache=tmp_path)
+    plant.open(source, cache=tmp_path)
+    plant.open(replace(source, side_px=2 * SIDE), cache=tmp_path)
+    plant.open(replace(source, outputs=("mean",)), cache=tmp_path)
     other = replace(source.checkpoint, weights_sha256="0" * 64)
-    open_encoder(replace(source, checkpoint=other), COMPUTE, cache=tmp_path)
-    open_encoder(source, COMPUTE, cache=tmp_path, first=str(NEXT))
+    plant.open(replace(source, checkpoint=other), cache=tmp_path)
+    plant.open(source, cache=tmp_path, first=str(NEXT))
     assert len(gates(tmp_path)) == 5
     open_encoder.cache_clear()
     monkeypatch.setattr(torch, "__version__", "99.0.0")
-    open_encoder(source, COMPUTE, cache=tmp_path)
+    plant.open(source, cache=tmp_path)
     assert len(gates(tmp_path)) == 6
     # The number of threads changes no number.
-    monkeypatch.setattr(
-        stage, "list_engines", lambda *_, **__: [replace(each, threads=3) for each in (BEST, LAST)]
-    )
-    open_encoder(source, replace(COMPUTE, threads=3), cache=tmp_path)
+    plant.specs = [replace(each, threads=3) for each in (BEST, LAST)]
+    plant.open(source, replace(COMPUTE, threads=3), cache=tmp_path)
     assert len(gates(tmp_path)) == 6
 
 
 def test_open_encoder__first_is_tried_first(source: NetworkSource, plant: Plant, tmp_path: Path):
-    ready = open_encoder(source, COMPUTE, cache=tmp_path, first="torch fp32 on cpu")
+    ready = plant.open(source, cache=tmp_path, first="torch fp32 on cpu")
     assert ready.encoder.spec == LAST
     assert ready.refused == ()
     plant.faults[str(NEXT)] = transpose
-    ready = open_encoder(source, COMPUTE, cache=tmp_path, first="torch bf16 on cpu")
+    ready = plant.open(source, cache=tmp_path, first="torch bf16 on cpu")
     assert ready.encoder.spec == BEST  # the others in their order
-    ready = open_encoder(source, COMPUTE, cache=tmp_path, first="torch fp16 on cuda")
+    ready = plant.open(source, cache=tmp_path, first="torch fp16 on cuda")
     assert ready.encoder.spec == BEST
 
 
@@ -226,18 +242,17 @@ def test_open_encoder__judges_what_is_asked_too(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
     """All tokens right and the asked one wrong: the network that is used is not the one for all."""
-    inner = plant.build
 
     def build(source: NetworkSource, spec: EngineSpec, **options: object) -> Encoder:
-        encoder = inner(source, spec)
+        encoder = plant.build(source, spec)
         if spec == BEST and source.outputs == ("cls",):
-            run = encoder._run
-            encoder._run = lambda tiles: run(np.ascontiguousarray(transpose(tiles)))
+            run = encoder.run_batch
+            encoder.run_batch = lambda tiles: run(np.ascontiguousarray(transpose(tiles)))
         return encoder
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "build_engine", build)
-        ready = open_encoder(source, COMPUTE, cache=tmp_path)
+    ready = open_encoder(
+        source, COMPUTE, cache=tmp_path, shelf=EngineShelf(plant.list_specs, build)
+    )
     assert ready.encoder.spec == NEXT
     assert ready.facts["refused"][0].startswith("openvino bf16 on cpu: cls: ")
 
@@ -296,6 +311,6 @@ def test_open_encoder__mean_alone_tells_the_cosine_of_cls(
 ):
     """Of what was not asked the figure is that of the whole network, not a zero that looks like a fault."""
     mean = replace(source, outputs=("mean",))
-    facts = open_encoder(mean, COMPUTE, cache=tmp_path).facts
+    facts = plant.open(mean, cache=tmp_path).facts
     assert facts["gate"]["cls_cosine"] == 1.0
     assert list(facts["gate"]["norms"]) == ["mean"]

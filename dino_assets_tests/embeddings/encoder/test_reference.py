@@ -97,7 +97,7 @@ def test_encode__patches_come_row_by_row(sample_of: SampleOf, place: int):
     row, column = divmod(place, per_row)
     tiles[1, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] = 250
     encoder = TorchEncoder(sample.at(70), spec("torch", "fp32", 2))
-    for tensor in encoder._network.get_submodule("layers.0.attention.o_proj").parameters():
+    for tensor in encoder.network.get_submodule("layers.0.attention.o_proj").parameters():
         tensor.zero_()
     dark, bright = encoder.encode(tiles)["patches"]
     assert np.flatnonzero((dark != bright).any(axis=-1)).tolist() == [place]
@@ -105,27 +105,28 @@ def test_encode__patches_come_row_by_row(sample_of: SampleOf, place: int):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "side", "count", "batch", "is_lively"),
+    ("family", "side", "layers", "count", "batch", "is_lively"),
     [
-        ("dinov2", 518, 2, 1, True),  # its own side
-        ("dinov2", 224, 5, 4, True),
-        ("dinov2", 98, 5, 3, True),
-        ("dinov2_with_registers", 518, 2, 1, True),
-        ("dinov2_with_registers", 392, 3, 2, True),
-        ("dinov3_vit", 224, 5, 4, True),  # its own side
-        ("dinov3_vit", 512, 2, 1, True),
-        ("dinov3_vit", 112, 5, 3, True),
-        ("dinov2", 224, 2, 2, False),
-        ("dinov2_with_registers", 56, 2, 2, False),
-        ("dinov3_vit", 224, 2, 2, False),
+        ("dinov2", 518, 2, 2, 1, True),  # its own side
+        ("dinov2", 224, 2, 5, 4, True),
+        ("dinov2", 98, 12, 5, 3, True),
+        ("dinov2_with_registers", 518, 2, 2, 1, True),
+        ("dinov2_with_registers", 392, 2, 3, 2, True),
+        ("dinov2_with_registers", 56, 12, 2, 2, False),
+        ("dinov3_vit", 224, 2, 5, 4, True),  # its own side
+        ("dinov3_vit", 512, 2, 2, 1, True),
+        ("dinov3_vit", 112, 12, 5, 3, True),
+        ("dinov2", 224, 2, 2, 2, False),
+        ("dinov3_vit", 224, 2, 2, 2, False),
     ],
 )
 def test_encode__real_size_equals_transformers(
-    sample_of: SampleOf, family: str, side: int, count: int, batch: int, is_lively: bool
+    sample_of: SampleOf, family: str, side: int, layers: int, count: int, batch: int, is_lively
 ):
-    """ViT-S, as published; once with what training leaves nowhere at nought."""
+    """ViT-S: its depth on small tiles, two of its blocks on large ones; with and without biases of nought."""
     native = 224 if family == "dinov3_vit" else 518
-    sample = sample_of(family, dim=384, layers=12, heads=6, native_px=native, is_lively=is_lively)
+    sizes = {"dim": 384, "layers": layers, "heads": 6, "native_px": native}
+    sample = sample_of(family, **sizes, is_lively=is_lively)
     tiles = draw_tiles(count, side)
     wanted = ask_transformers(sample, tiles)
     for engine in ("torch", "openvino"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dino_assets.embeddings.encoder.ready import open_encoder
+from dino_assets.embeddings.encoder import list_engines
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.run.shards import Shard, cut_shards
 from dino_assets.embeddings.space import current_space
@@ -56,8 +56,8 @@ def anywhere(
 def test_draft_embeddings__of_photographs_that_are_known(
     anywhere: Bench,
     calls: Calls,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ):
     """No model is called, nor loaded, nor judged; the bytes are those of computing."""
     bench = anywhere
@@ -65,10 +65,10 @@ def test_draft_embeddings__of_photographs_that_are_known(
     computed = bench.commit("new", options=EmbeddingOptions(("mean",), "fp32"))  # another recipe
     assert computed.metadata.get("tiles_copied") is None
     calls.reset()
-    monkeypatch.setattr("dino_assets.embeddings.stage.worker.open_encoder", None)
     caplog.set_level(logging.INFO)
-    done = bench.commit("new")
+    done = bench.commit("new", cache=tmp_path / "fresh")
     assert calls.all == 0
+    assert not (tmp_path / "fresh").exists()  # a model that is opened is judged, and that is kept
     assert bench.rows("new").equals(bench.rows("old"))
     old, new = (bench.table().manifest(name) for name in ("old", "new"))
     assert [part.sha256 for part in new.parts] == [part.sha256 for part in old.parts]
@@ -241,7 +241,7 @@ def test_draft_embeddings__resumed_after_copying(partly: Bench, calls: Calls):
 
 def test_draft_embeddings__the_rest_by_the_engine_of_what_was_copied(partly: Bench):
     """A drop is one engine's, if this machine has it."""
-    auto = replace(COMPUTE, precision="half")
+    auto = replace(COMPUTE, precision="half", engine="auto")
     partly.commit("old", compute=replace(auto, engine="torch"))
     engine = (
         open_table(
@@ -252,17 +252,10 @@ def test_draft_embeddings__the_rest_by_the_engine_of_what_was_copied(partly: Ben
         .manifest("old")
         .facts["engine"]
     )
-    asked: list[str | None] = []
-    inner = open_encoder
-
-    def spy(*args, first=None, **options):
-        asked.append(first)
-        return inner(*args, first=first, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dino_assets.embeddings.stage.worker.open_encoder", spy)
-        partly.commit("new", compute=auto)
-    assert asked == [engine]
+    assert str(list_engines(auto, partly.checkpoint, side_px=256)[0]) != engine
+    done = partly.commit("new", compute=auto)
+    assert done.manifest.facts["engine"] == engine
+    assert "engines" not in done.manifest.facts
 
 
 def test_known_tiles__reads_no_vectors_of_drops_that_share_nothing(partly: Bench, tmp_path: Path):

@@ -10,7 +10,6 @@ import pytest
 import rasterio
 from PIL import Image
 
-from dino_assets.embeddings.encoder import Encoder
 from dino_assets.embeddings.options import EmbeddingOptions, check_options
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError, SourceError
 from dino_assets.images.decoding import decode_image
@@ -146,8 +145,9 @@ def test_draft_embeddings__of_a_mosaic(make_bench: MakeBench, tmp_path: Path):
     np.testing.assert_allclose(vectors_of(bench)[9], tokens["cls"][0], atol=2e-3)
     write_mosaic(path, side_px=1100, nodata_from=501)
     bench.forget()
-    with pytest.raises(SourceError, match="not the mosaic that was tiled"):
+    with pytest.raises(SourceError) as changed:
         bench.commit(shard_tiles=7)
+    assert changed.value.path == "ortho.tif"
 
 
 def test_draft_embeddings__by_metres_tiles_are_scaled(make_bench: MakeBench, tmp_path: Path):
@@ -168,13 +168,14 @@ def test_draft_embeddings__by_metres_tiles_are_scaled(make_bench: MakeBench, tmp
 def test_draft_embeddings__a_photograph_that_changed(bench: Bench):
     write_photos(bench.sources["d"].folder, [99])
     (bench.sources["d"].folder / "DJI_99.JPG").rename(bench.sources["d"].folder / "DJI_1.JPG")
-    with pytest.raises(SourceError, match=r"'DJI_1.JPG' is not the photograph that was tiled"):
+    with pytest.raises(SourceError) as changed:
         bench.commit()
+    assert changed.value.path == "DJI_1.JPG"
     assert bench.table().drops == ()
 
 
 def test_draft_embeddings__no_tiles(bench: Bench):
-    with pytest.raises(NotCommittedError, match="tiles/other is not in store"):
+    with pytest.raises(NotCommittedError):
         bench.draft("other")
 
 
@@ -207,25 +208,20 @@ def test_check_options__one_order_and_known_words():
     assert check_options(["mean", "cls"], "fp32", with_patches=True) == EmbeddingOptions(
         ("cls", "mean"), "fp32", True
     )
-    with pytest.raises(ConfigError, match="columns is 'pooled'; use one of cls, mean"):
-        check_options(["pooled"], "fp16")
-    with pytest.raises(ConfigError, match="dtype is 'bf16'; use one of fp16, fp32"):
-        check_options(["cls"], "bf16")
-    with pytest.raises(ConfigError, match="columns is empty; use cls, mean or both"):
-        check_options([], "fp16")
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, value: float, *, output: int) -> None:
-    """The run's vectors (not the gate's) carry this value in the second tile of a batch."""
-    inner = Encoder.encode
-
-    def encode(encoder, tiles):
-        tokens = inner(encoder, tiles)
-        if threading.current_thread().name.startswith("map-ahead") and len(tiles) > 1:
-            tokens[encoder.outputs[output]][1, 3] = value
-        return tokens
-
-    monkeypatch.setattr(Encoder, "encode", encode)
+@pytest.mark.parametrize(
+    ("columns", "dtype", "setting", "value"),
+    [
+        (["pooled"], "fp16", "columns", "pooled"),
+        (["cls"], "bf16", "dtype", "bf16"),
+        ([], "fp16", "columns", ()),
+    ],
+)
+def test_check_options__refuses(columns, dtype, setting: str, value: object):
+    with pytest.raises(ConfigError) as caught:
+        check_options(columns, dtype)
+    assert (caught.value.setting, caught.value.value) == (setting, value)
 
 
 @pytest.mark.parametrize("column", [0, 1])
@@ -238,9 +234,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch, value: float, *, output: int) -> None
     ],
 )
 def test_draft_embeddings__never_stores_what_is_no_number(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, column: int, value: float, why: str
+    bench: Bench, calls: Calls, column: int, value: float, why: str
 ):
-    spoil(monkeypatch, value, output=column)
+    calls.spoils = (value, column)
     name, tile = ("cls", "mean")[column], bench.tiles()["tile_id"][1].as_py()
     wanted = rf"3 tiles have '{name}' numbers that cannot be stored, '{tile}' first: {why}"
     with pytest.raises(CommitRefusedError, match=wanted):
@@ -249,9 +245,7 @@ def test_draft_embeddings__never_stores_what_is_no_number(
     assert bench.receipts() == []
 
 
-def test_draft_embeddings__fp32_holds_what_fp16_cannot(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-):
-    spoil(monkeypatch, 70_000.0, output=0)
+def test_draft_embeddings__fp32_holds_what_fp16_cannot(bench: Bench, calls: Calls):
+    calls.spoils = (70_000.0, 0)
     bench.commit(options=EmbeddingOptions(("cls",), "fp32"))
     assert vectors_of(bench)[1, 3] == 70_000.0
