@@ -23,7 +23,7 @@ FETCH = """
 import sys, time
 from pathlib import Path
 from huggingface_hub import get_session
-from dino_assets_tests.store.hub.finding import find_checkpoint
+from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets.weights.hub.errors import explain
 get_session()
 started = time.perf_counter()

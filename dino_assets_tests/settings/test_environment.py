@@ -418,7 +418,7 @@ def test_load_settings__refuses_what_dagster_overwrote(tmp_path):
     script = """
 import os
 os.environ["DINO_MODEL_ID"] = "models/demo"  # as dagster does
-from dino_assets.settings import load_settings
+from dino_assets.settings.environment import load_settings
 load_settings()
 """
     for exported, code in (("models/demo", 0), ("facebook/dinov2-base", 1)):
