@@ -18,6 +18,7 @@ from dino_assets.embeddings.stage import worker as embedding_work
 from dino_assets.settings import environment
 from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets.testing import memory_store, write_tiny_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test
 from dino_assets_tests.worlds.servers import s3_server
 
@@ -66,7 +67,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "local":
         return open_store(StorageSettings(url="store", root=tmp_path))
     if request.param == "memory":
-        return ObjectStore.in_memory()
+        return memory_store()
     return open_store(s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path))
 
 
@@ -78,9 +79,7 @@ def local_store(tmp_path: Path) -> ObjectStore:
 @pytest.fixture(scope="session")
 def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny real DINOv3-shaped checkpoint. Shared: copy it before you change it."""
-    from dino_assets.demo.checkpoint import write_demo_checkpoint
-
-    return write_demo_checkpoint(tmp_path_factory.mktemp("checkpoint"), dim=16, layers=2)
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="session")
