@@ -1,3 +1,5 @@
+"""Environment."""
+
 import os
 import subprocess
 import sys
@@ -14,32 +16,14 @@ from dino_assets.settings.environment import (
     is_in_environment,
     load_settings,
     normalise_endpoint,
-    resolve_hub,
     resolve_storage,
     set_if_silent,
 )
 
 AZURE = "AccountName=acc;AccountKey=c2VjcmV0LWtleQ==;EndpointSuffix=core.windows.net"
+
+
 Variables = dict[str, str]
-
-
-@pytest.fixture(params=["environment", "dotenv"])
-def given(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Set variables either way; what holds for one must hold for the other."""
-
-    def give(**values: str) -> Path:
-        if request.param == "environment":
-            for name, value in values.items():
-                monkeypatch.setenv(name, value)
-        else:
-            lines = [f"{name}='{value}'\n" for name, value in values.items()]
-            (tmp_path / ".env").write_text("".join(lines))
-        return tmp_path
-
-    return give
-
-
-# --- defaults and precedence ----------------------------------------------------------------
 
 
 def test_load_settings__nothing_set_stores_locally(tmp_path: Path):
@@ -113,9 +97,6 @@ def test_load_settings__empty_in_the_environment_leaves_dotenv_alone(
 def test_load_settings__dotenv_with_foreign_lines(tmp_path: Path):
     (tmp_path / ".env").write_text("# note\nexport DINO_INBOX='a b' # c\nOTHER=1\ndino_inbox=no\n")
     assert load_settings(tmp_path).inbox == "a b"
-
-
-# --- S3 -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -197,9 +178,6 @@ def test_load_settings__plain_s3_gets_no_default_password(given):
     assert (found.access_key, found.secret_key, found.endpoint) == (None, None, None)
 
 
-# --- Azure, and which place wins ------------------------------------------------------------
-
-
 def test_load_settings__use_minio_false_means_azure(given):
     root = given(USE_MINIO="false", AZURE_STORAGE_CONNECTION_STRING=AZURE, EMBED_BUCKET="tiles")
     found = load_settings(root).storage
@@ -246,9 +224,6 @@ def test_resolve_storage__an_address_wins_over_the_configured_place(given):
 def test_load_settings__memory_is_no_place_for_results(given, url: str):
     with pytest.raises(ConfigError, match=f"'{url}' would be gone when the process ends: use a"):
         load_settings(given(DINO_STORAGE=url))
-
-
-# --- what cannot be read, and secrets -------------------------------------------------------
 
 
 def test_load_settings__not_a_boolean(given):
@@ -329,9 +304,6 @@ def test_load_settings__dotenv_value_that_would_be_replaced(tmp_path: Path, text
 def test_load_settings__dotenv_with_other_dollars(tmp_path: Path):
     (tmp_path / ".env").write_text("# ${x}\nOTHER=${x}\nMINIO_SECRET_KEY='$pa$x{s}'\n")
     assert load_settings(tmp_path).storage.secret_key == "$pa$x{s}"
-
-
-# --- folders and the process environment ----------------------------------------------------
 
 
 def test_find_root__nearest_dagster_yaml_upwards(tmp_path: Path):
@@ -431,118 +403,3 @@ load_settings()
         )
         assert done.returncode == code, done.stderr
         assert ("the environment and .env say different" in done.stderr) == bool(code)
-
-
-# --- the Hub --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "endpoint",
-    [
-        "hf.co",
-        "http://",
-        "http://localhost:99999",
-        "http://[::1",
-        "http://exa mple",
-        "https://hf.co:abc",
-        "https://me:sesame@hf.co",
-        "https://hf.co?sesame",
-        f"http://{'a' * 70}",
-        "http://a..b",
-    ],
-)
-def test_resolve_hub__an_endpoint_that_is_none(given, endpoint: str):
-    root = given(HF_ENDPOINT=endpoint)
-    with pytest.raises(ConfigError, match="HF_ENDPOINT is not an address like https") as caught:
-        resolve_hub(root)
-    assert "sesame" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["http://127.0.0.1:8080", "http://[::1]:9", "https://hf-mirror.com/sub"]
-)
-def test_resolve_hub__an_endpoint_that_is_one(given, endpoint: str):
-    assert resolve_hub(given(HF_ENDPOINT=f"{endpoint}/")).endpoint == endpoint
-
-
-def test_resolve_hub__relative_folders_count_from_the_project(given, monkeypatch, tmp_path: Path):
-    root = given(HF_HOME="own/hf", HF_HUB_CACHE="$WHERE/hub")
-    monkeypatch.setenv("WHERE", "cache")
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    found = resolve_hub(root)
-    assert (found.home, found.cache) == (tmp_path / "own/hf", tmp_path / "cache/hub")
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"), [("~no-such-user-here/x", "no such user"), ("x" * 300, "too long")]
-)
-@pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"])
-def test_resolve_hub__a_folder_that_is_no_path(given, variable: str, path: str, reason: str):
-    with pytest.raises(ConfigError, match=f"^{variable}: .*not a path.*{reason}"):
-        resolve_hub(given(**{variable: path}))
-
-
-def test_resolve_hub__the_token_of_a_log_in(given, monkeypatch, tmp_path: Path):
-    root = given(HF_HOME="hf")
-    assert (resolve_hub(root).token, resolve_hub(root).token_file) == (None, tmp_path / "hf/token")
-    (tmp_path / "hf").mkdir()
-    (tmp_path / "hf" / "token").write_text("hf_home\n")
-    assert resolve_hub(root).token == "hf_home"
-    assert "hf_home" not in repr(resolve_hub(root))
-    (tmp_path / "other").write_text("hf_other")
-    monkeypatch.setenv("HF_TOKEN_PATH", "other")
-    assert resolve_hub(root).token == "hf_other"
-    monkeypatch.setenv("HF_TOKEN", "hf_own")
-    assert (resolve_hub(root).token, resolve_hub(root).token_file) == ("hf_own", None)
-    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "yes")
-    assert (resolve_hub(root).token, resolve_hub(root).token_file) == (None, None)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"\xff\xfesesame", "hf_ses\u00e4me".encode(), b"hf_a sesame", b"hf_a\nsesame", b"a\0b"],
-)
-def test_resolve_hub__a_token_file_that_cannot_be_one(given, tmp_path: Path, content: bytes):
-    root = given(HF_HOME="hf")
-    (tmp_path / "hf").mkdir()
-    (tmp_path / "hf" / "token").write_bytes(content)
-    text = r"^the token file of `hf auth login` .* has characters that no token has\. Log in"
-    with pytest.raises(ConfigError, match=text) as caught:
-        resolve_hub(root)
-    assert "ses" not in str(caught.value)
-    assert caught.value.__context__ is None
-
-
-def test_resolve_hub__a_token_file_that_cannot_be_read(given, monkeypatch, tmp_path: Path):
-    root = given(HF_HOME="hf")
-    (tmp_path / "hf" / "token").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"the token file .* cannot be read \(Is a directory\)"):
-        resolve_hub(root)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert resolve_hub(root).token is None  # none is sent
-
-
-# --- roots of lists -------------------------------------------------------------------------
-
-
-def test_load_settings__image_roots(given, tmp_path: Path):
-    folders = os.pathsep.join(
-        ["/mnt/photos", " archive ", "", "../far", "/mnt/photos", "~/pictures"]
-    )
-    assert load_settings(given(DINO_IMAGE_ROOTS=folders)).image_roots == (
-        Path("/mnt/photos"),
-        tmp_path / "archive",
-        tmp_path / ".." / "far",
-        Path.home() / "pictures",
-    )
-
-
-@pytest.mark.parametrize("value", ["", os.pathsep])
-def test_load_settings__no_image_roots(given, value: str):
-    assert load_settings(given(DINO_IMAGE_ROOTS=value)).image_roots == ()
-
-
-def test_load_settings__image_roots_of_nobody(given):
-    with pytest.raises(ConfigError, match=r"^DINO_IMAGE_ROOTS: .*there is no such user"):
-        load_settings(given(DINO_IMAGE_ROOTS="~nobody-of-this-name/x"))

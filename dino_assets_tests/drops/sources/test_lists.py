@@ -9,7 +9,7 @@ from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.drops.sources.tables import read_csv
 from dino_assets.errors import ConfigError, SourceError
-from dino_assets_tests.drops.sources.test_sources import SECRET, listing, put
+from dino_assets_tests.worlds.source_files import SECRET, listing, put
 
 
 @pytest.fixture

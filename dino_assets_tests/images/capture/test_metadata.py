@@ -1,282 +1,34 @@
 """What is read of files as cameras, editors and bad cards leave them."""
 
 import io
-import tracemalloc
 from dataclasses import fields
-from datetime import date, datetime
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 from dino_assets.demo.flights.draw import draw_flights
-from dino_assets.images.capture.metadata import read_capture, read_xmp
+from dino_assets.images.capture.metadata import read_capture
 from dino_assets.images.records import Capture
 from dino_assets_tests.conftest import REPOSITORY
-
-BASE, GPS, IFD = ExifTags.Base, ExifTags.GPS, ExifTags.IFD
-NOTHING = Capture()
-clock = datetime  # a camera's own: it has no zone
-DJI = {
-    "AbsoluteAltitude": "+198.31",
-    "RelativeAltitude": "+39.80",
-    "GimbalRollDegree": "+0.00",
-    "GimbalYawDegree": "+40.00",
-    "GimbalPitchDegree": "-89.90",
-    "FlightRollDegree": "+3.00",
-    "FlightYawDegree": "-46.00",
-    "FlightPitchDegree": "+1.80",
-}
-
-
-def packet(words: dict[str, str], *, prefix: str = "drone-dji", as_elements: bool = False) -> bytes:
-    if as_elements:
-        attributes, inside = (
-            "",
-            "".join(
-                f"<{prefix}:{name}>\n {value}\n</{prefix}:{name}>" for name, value in words.items()
-            ),
-        )
-    else:
-        attributes = "".join(f'\n  {prefix}:{name}="{value}"' for name, value in words.items())
-        inside = ""
-    return (
-        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
-        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        f'<rdf:Description rdf:about="DJI Meta Data" xmlns:{prefix}="http://www.dji.com/drone-dji/1.0/"'
-        f'{attributes}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
-    ).encode() + b"\n" * 100
-
-
-def make_exif(*, main: dict | None = None, photo: dict | None = None, gps: dict | None = None) -> Image.Exif:  # fmt: skip
-    exif = Image.Exif()
-    exif.update(main or {})
-    exif.get_ifd(IFD.Exif).update(photo or {})
-    exif.get_ifd(IFD.GPSInfo).update(gps or {})
-    return exif
-
-
-def photo_of(
-    *,
-    kind: str = "JPEG",
-    size: tuple[int, int] = (400, 225),
-    xmp: bytes | None = None,
-    exif: Image.Exif | None = None,
-) -> bytes:
-    sink, options = io.BytesIO(), {}
-    if exif is not None:
-        options["exif"] = exif
-    if xmp is not None and kind == "PNG":
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
-    elif xmp is not None and kind == "TIFF":
-        options["tiffinfo"] = ImageFileDirectory_v2()
-        options["tiffinfo"][700] = xmp
-    elif xmp is not None:
-        options["xmp"] = xmp
-    Image.new("RGB", size, (90, 120, 60)).save(sink, kind, **options)
-    return sink.getvalue()
-
-
-def degrees(value: float) -> tuple[IFDRational, IFDRational, IFDRational]:
-    minutes = value % 1 * 60
-    return (
-        IFDRational(int(value)),
-        IFDRational(int(minutes)),
-        IFDRational(round(minutes % 1 * 60 * 10_000), 10_000),
-    )
-
-
-def gps_of(latitude: float, longitude: float, **changes) -> dict:
-    tags = {
-        GPS.GPSLatitudeRef: "N" if latitude >= 0 else "S",
-        GPS.GPSLatitude: degrees(abs(latitude)),
-        GPS.GPSLongitudeRef: "E" if longitude >= 0 else "W",
-        GPS.GPSLongitude: degrees(abs(longitude)),
-    }
-    return {**tags, **{GPS[name]: value for name, value in changes.items()}}
-
-
-# --- XMP --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("as_elements", [False, True])
-@pytest.mark.parametrize("prefix", ["drone-dji", "dji", "ns1"])
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_read_capture__xmp_of_every_container(kind, prefix, as_elements):
-    found = read_capture(
-        photo_of(kind=kind, xmp=packet(DJI, prefix=prefix, as_elements=as_elements))
-    )
-    assert (found.altitude_m, found.relative_altitude_m) == (198.31, 39.8)
-    assert (found.gimbal_yaw_deg, found.gimbal_pitch_deg, found.gimbal_roll_deg) == (40, -89.9, 0)
-    assert (found.flight_yaw_deg, found.flight_pitch_deg, found.flight_roll_deg) == (-46, 1.8, 3)
-
-
-def test_read_capture__heic():
-    pillow_heif = pytest.importorskip("pillow_heif")
-    exif = make_exif(main={BASE.Make: "DJI"}, gps=gps_of(46.5, -91.25))
-    heif = pillow_heif.from_pillow(Image.new("RGB", (400, 226)))
-    sink = io.BytesIO()
-    heif.save(sink, exif=exif.tobytes(), xmp=packet(DJI))
-    found = read_capture(sink.getvalue())
-    assert (found.make, found.relative_altitude_m) == ("DJI", 39.8)
-    assert (found.latitude, found.longitude) == pytest.approx((46.5, -91.25))
-
-
-def test_read_capture__xmp_after_other_segments():
-    data = photo_of(xmp=packet(DJI))
-    padding = (b"\xff\xe2" + (60_002).to_bytes(2, "big") + bytes(60_000)) * 8
-    assert read_capture(data[:2] + padding + data[2:]).relative_altitude_m == 39.8
-
-
-def test_read_capture__xmp_in_an_mpo():
-    sink = io.BytesIO()
-    picture = Image.new("RGB", (400, 225))
-    picture.save(sink, "MPO", save_all=True, append_images=[picture.resize((96, 54))], xmp=packet(DJI))  # fmt: skip
-    found = read_capture(sink.getvalue())
-    assert found.relative_altitude_m == 39.8
-
-
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ("+40.00", 40.0), ("-40", -40.0), (" 40.5 ", 40.5), ("81/2", 40.5), ("1/0", None),
-        ("nan", None), ("inf", None), ("-inf", None), ("", None), ("forty", None), ("1e400", None),
-        ("1/2/3", None), ("0", 0.0), ("+-3", None),
-    ],
-)  # fmt: skip
-def test_read_capture__numbers_as_cameras_write_them(written, expected):
-    found = read_capture(photo_of(xmp=packet({"RelativeAltitude": written})))
-    assert found.relative_altitude_m == expected
-
-
-def test_read_xmp__a_damaged_tail_keeps_what_came_before():
-    whole = packet(DJI)
-    assert read_xmp(whole[: whole.index(b"</rdf:RDF>")])["GimbalYawDegree"] == "+40.00"
-    assert read_xmp(whole[: whole.index(b"FlightYaw")]) == {}
-    assert read_xmp(b"") == read_xmp(b"no xml") == {}
-
-
-def test_read_xmp__sixteen_bits():
-    text = packet(DJI).decode().replace("\ufeff", "")
-    assert read_xmp(text.encode("utf-16"))["RelativeAltitude"] == "+39.80"
-
-
-def test_read_xmp__bytes_that_are_no_utf8():
-    """A Latin-1 name of a place, and a control character: all the rest stands in the same element."""
-    odd = packet({"City": "Z@rich", "Note": "a#b", "Height": "+1#9.80"} | DJI)
-    found = read_xmp(odd.replace(b"@", b"\xfc").replace(b"#", b"\x07"))
-    assert {name: found.get(name) for name in DJI} == DJI
-    # What was lost may have been a digit.
-    assert not found.keys() & {"City", "Note", "Height"}
-    after = read_xmp(packet(DJI | {"City": "Z@rich"}, as_elements=True).replace(b"@", b"\xfc"))
-    assert {name: after.get(name) for name in DJI} == DJI
-    assert read_xmp(b"\xff\xff" + odd.replace(b"#", b"-"))["Note"] == "a-b"
-
-
-def test_read_capture__a_damaged_model_gives_way_to_exif():
-    xmp = packet(DJI | {"Model": "FC@00S"}, prefix="tiff").replace(b"@", b"\xfc")
-    found = read_capture(photo_of(xmp=xmp, exif=make_exif(main={BASE.Model: "FC300S"})))
-    assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
-
-
-@pytest.mark.parametrize("use", [b"", b"\xfc"])
-def test_read_xmp__repair_reads_no_doctype(use):
-    assert read_xmp(BOMB + b'<rdf:Description Model="' + use + b'">&g;</rdf:Description>') == {}
-
-
-def test_read_xmp__of_the_picture_and_not_of_what_it_was_made_from():
-    inner = (
-        '<m:Ingredients><rdf:Bag><rdf:li q:Model="Other" q:RelativeAltitude="9">'
-        '<tiff:Make>Other</tiff:Make><rdf:Description tiff:Software="Other"/></rdf:li></rdf:Bag>'
-        "</m:Ingredients>"
-    )
-    first = '<rdf:Description drone-dji:RelativeAltitude="+39.80">'
-    second = '<rdf:Description tiff:Make="DJI"><xmp:Rating>3</xmp:Rating></rdf:Description>'
-    whole = f"<rdf:RDF>{first}{inner}</rdf:Description>{second}</rdf:RDF>"
-    assert read_xmp(whole.encode()) == {"RelativeAltitude": "+39.80", "Make": "DJI", "Rating": "3"}
-    exif = make_exif(main={BASE.Model: "FC300S"})
-    found = read_capture(photo_of(xmp=whole.encode(), exif=exif))
-    assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
-
-
-def test_read_xmp__known_prefixes_before_others():
-    bare = b'<rdf:Description my:Model="Mine" tiff:Model="FC300S" my:Make="DJI"/>'
-    assert read_xmp(bare) == {"Model": "FC300S", "Make": "DJI"}
-
-
-def test_read_xmp__undeclared_prefixes():
-    bare = b'<rdf:Description drone-dji:ImageSource="WideCamera"/>'
-    assert read_xmp(bare) == {"ImageSource": "WideCamera"}
-
-
-BOMB = (
-    b'<!DOCTYPE x [<!ENTITY a "'
-    + b"0" * 1000
-    + b'">'
-    + b"".join(
-        b'<!ENTITY %c "%s">' % (c, b"&%c;" % (c - 1) * 20) for c in range(ord("b"), ord("h"))
-    )
-    + b'<!ENTITY file SYSTEM "file:///etc/passwd">]>'
+from dino_assets_tests.worlds.camera_files import (
+    BASE,
+    CALIBRATED,
+    DJI,
+    GPS,
+    ORIGINAL,
+    clock,
+    degrees,
+    gps_of,
+    make_exif,
+    packet,
+    photo_of,
 )
 
-
-@pytest.mark.parametrize("use", [b"&g;", b"&file;", b"fine"])
-def test_read_capture__entities_are_harmless(use):
-    xmp = BOMB + b'<x RelativeAltitude="+39.80"><Make>' + use + b"</Make></x>"
-    tracemalloc.start()
-    found = read_capture(photo_of(xmp=xmp))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert (found.make, found.relative_altitude_m) == (None, None)
-    assert peak < 20e6
-
-
-def segment(marker: int, body: bytes) -> bytes:
-    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
-
-
-XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
-
-
-@pytest.mark.parametrize("is_camera_first", [True, False])
-def test_read_capture__an_editors_packet_beside_the_cameras(is_camera_first):
-    data = photo_of(exif=make_exif(main={BASE.Make: "DJI"}))
-    packets = [
-        packet(DJI, as_elements=True),
-        packet({"Rating": "3", "Lens": "24 mm"}, prefix="xmp"),
-    ]
-    found = read_capture(
-        data[:2]
-        + b"".join(
-            segment(0xE1, XMP_NAME + body) for body in packets[:: 1 if is_camera_first else -1]
-        )
-        + data[2:]
-    )
-    assert (found.relative_altitude_m, found.gimbal_yaw_deg) == (39.8, 40.0)
-    assert (found.make, found.lens) == ("DJI", "24 mm")
-
-
-def test_read_capture__the_first_of_two_packets_wins():
-    data = photo_of()
-    bodies = (XMP_NAME + packet({"RelativeAltitude": height}) for height in ("+39.80", "+1.00"))
-    found = read_capture(data[:2] + b"".join(segment(0xE1, body) for body in bodies) + data[2:])
-    assert found.relative_altitude_m == 39.8
-
-
-def test_read_capture__packets_without_end():
-    data = photo_of()
-    first = segment(0xE1, XMP_NAME + packet(DJI))
-    more = segment(0xE1, XMP_NAME + packet({"Lens": "x" * 60_000}))
-    assert read_capture(data[:2] + first + more * 40 + data[2:]).relative_altitude_m == 39.8
-
-
-# --- position ---------------------------------------------------------------------------------
+NOTHING = Capture()
 
 
 @pytest.mark.parametrize(("latitude", "longitude"), [(46.84, -91.99), (-33.9, 18.4), (0.0, 12.0)])
@@ -349,160 +101,6 @@ def test_read_capture__heights_that_are_none(written):
 )
 def test_read_capture__rtk(flag, expected):
     assert read_capture(photo_of(xmp=packet({"RtkFlag": flag}))).rtk == expected
-
-
-# --- time -------------------------------------------------------------------------------------
-
-ORIGINAL, DIGITIZED, PLAIN = "2024:01:23 17:27:45", "2024:01:23 17:27:46", "2024:01:24 09:00:00"
-NONE = "0000:00:00 00:00:00"
-
-
-@pytest.mark.parametrize(
-    ("original", "digitized", "plain", "expected"),
-    [
-        (ORIGINAL, DIGITIZED, PLAIN, clock(2024, 1, 23, 17, 27, 45)),
-        (NONE, DIGITIZED, PLAIN, clock(2024, 1, 23, 17, 27, 46)),
-        (None, None, PLAIN, clock(2024, 1, 24, 9)),
-        ("2024:13:40 17:27:45", None, PLAIN, clock(2024, 1, 24, 9)),
-        (NONE, NONE, NONE, None),
-        ("    :  :     :  :  ", None, None, None),
-        ("2024-01-23 17:27:45", None, None, clock(2024, 1, 23, 17, 27, 45)),
-        ("2024:01:23", None, None, None),
-        (None, None, None, None),
-    ],
-)
-def test_read_capture__time(original, digitized, plain, expected):
-    photo = {BASE.DateTimeOriginal: original, BASE.DateTimeDigitized: digitized}
-    exif = make_exif(
-        main={BASE.DateTime: plain} if plain else {},
-        photo={tag: stamp for tag, stamp in photo.items() if stamp},
-    )
-    assert read_capture(photo_of(exif=exif)).taken == expected
-
-
-@pytest.mark.parametrize(
-    ("offset", "expected"), [("+02:00", "+02:00"), ("-09:30", "-09:30"), ("02:00", None), ("  :  ", None)]
-)  # fmt: skip
-def test_read_capture__offset_and_parts_of_a_second(offset, expected):
-    photo = {
-        BASE.DateTimeOriginal: ORIGINAL,
-        BASE.OffsetTimeOriginal: offset,
-        BASE.SubsecTimeOriginal: "25",
-    }
-    found = read_capture(photo_of(exif=make_exif(photo=photo)))
-    assert found.taken == clock(2024, 1, 23, 17, 27, 45, 250_000)
-    assert found.utc_offset == expected
-
-
-@pytest.mark.parametrize(
-    ("software", "written", "expected"),
-    [
-        ("Photo Viewer", "2024:06:14 13:00:00", "Photo Viewer"),
-        (None, "2024:06:14 13:00:00", "an unnamed program"),
-        ("v01.07.0000", "2024:06:14 10:00:00", None),  # a camera's firmware
-        ("v01.07.0000", "2024:06:14 10:00:45", None),  # still writing
-        ("Photo Viewer", "2024:06:13 10:00:00", None),
-        ("Photo Viewer", "no time", None),
-    ],
-)
-def test_read_capture__edited_later(software, written, expected):
-    main = {BASE.DateTime: written} | ({BASE.Software: software} if software else {})
-    exif = make_exif(main=main, photo={BASE.DateTimeOriginal: "2024:06:14 10:00:00"})
-    assert read_capture(photo_of(exif=exif)).edited_by == expected
-
-
-def test_read_capture__time_of_xmp():
-    xmp = packet({"CreateDate": "2024-01-23T17:27:45.5+02:00"}, prefix="xmp")
-    found = read_capture(photo_of(xmp=xmp))
-    assert found.taken == clock(2024, 1, 23, 17, 27, 45, 500_000)
-    assert found.utc_offset == "+02:00"
-    assert read_capture(photo_of(xmp=packet({"CreateDate": "2016-06-23"}))).taken is None
-
-
-@pytest.mark.parametrize(
-    ("stamp", "expected"), [("2016:06:23", date(2016, 6, 23)), ("2016:02:30", None), ("0000:00:00", None)]
-)  # fmt: skip
-def test_read_capture__satellite_date(stamp, expected):
-    found = read_capture(photo_of(exif=make_exif(gps={GPS.GPSDateStamp: stamp})))
-    assert found.satellite_date == expected
-
-
-# --- camera -----------------------------------------------------------------------------------
-
-
-def test_read_capture__words_without_padding():
-    exif = make_exif(
-        main={BASE.Make: "DJI" + "\0" * 28, BASE.Model: "FC300S  \0\0"},
-        photo={BASE.LensModel: "24mm F1.7"},
-    )
-    found = read_capture(photo_of(exif=exif))
-    assert (found.make, found.model, found.lens) == ("DJI", "FC300S", "24mm F1.7")
-    assert read_capture(photo_of(exif=make_exif(main={BASE.Make: "\0\0 "}))).make is None
-
-
-def test_read_capture__image_source():
-    assert read_capture(photo_of(xmp=packet({"ImageSource": "WideCamera"}))).image_source == "WideCamera"  # fmt: skip
-
-
-def test_read_capture__focal_length_of_the_table():
-    exif = make_exif(
-        main={BASE.Model: "FC300S"},
-        photo={BASE.FocalLength: IFDRational(361, 100), BASE.FocalLengthIn35mmFilm: 20},
-    )
-    found = read_capture(photo_of(exif=exif))
-    assert (found.focal_mm, found.focal_35mm) == (3.61, 20)
-    assert (found.focal_px, found.focal_from) == (pytest.approx(3.61 / 6.17 * 400), "camera table")
-    assert (found.center_x_px, found.center_y_px) == (None, None)
-
-
-@pytest.mark.parametrize(("unit", "per_unit"), [(2, 25.4), (3, 10.0), (4, 1.0), (None, 25.4)])
-def test_read_capture__focal_plane(unit, per_unit):
-    photo = {
-        BASE.FocalLength: IFDRational(5),
-        BASE.FocalPlaneXResolution: 60.0 * per_unit,
-        BASE.ExifImageWidth: 400,
-        BASE.ExifImageHeight: 225,
-    }
-    if unit is not None:
-        photo[BASE.FocalPlaneResolutionUnit] = unit
-    found = read_capture(photo_of(exif=make_exif(photo=photo)))
-    assert (found.focal_px, found.focal_from) == (pytest.approx(300, rel=1e-4), "focal plane")
-
-
-def test_read_capture__digital_zoom():
-    photo = {BASE.FocalLengthIn35mmFilm: 24, BASE.DigitalZoomRatio: IFDRational(3, 2)}
-    plain = read_capture(photo_of(exif=make_exif(photo={BASE.FocalLengthIn35mmFilm: 24})))
-    assert read_capture(photo_of(exif=make_exif(photo=photo))).focal_px == plain.focal_px * 1.5
-    photo[BASE.DigitalZoomRatio] = IFDRational(0, 0)
-    assert read_capture(photo_of(exif=make_exif(photo=photo))).focal_px == plain.focal_px
-
-
-CALIBRATED = {
-    "CalibratedFocalLength": "366.6",
-    "CalibratedOpticalCenterX": "201.0",
-    "CalibratedOpticalCenterY": "149.0",
-}
-
-
-@pytest.mark.parametrize(
-    ("size", "focal_px", "center"),
-    [
-        ((400, 300), 366.6, (201.0, 149.0)),
-        ((400, 225), 366.6, (None, None)),  # a cut: the calibrated row is of the whole frame
-        ((400, 267), 366.6, (None, None)),
-        ((350, 300), 366.6, (None, None)),  # not made smaller: it is as high as before
-        ((200, 150), 366.6 * 200 / 402, (100.0, 149 * 200 / 402)),  # made smaller by a tool
-    ],
-)
-def test_read_capture__calibration(size, focal_px, center):
-    found = read_capture(photo_of(size=size, xmp=packet(CALIBRATED)))
-    assert (found.focal_px, found.focal_from) == (pytest.approx(focal_px), "calibration")
-    assert (found.center_x_px, found.center_y_px) == (
-        center if center[0] is None else pytest.approx(center)
-    )
-
-
-# --- what never raises ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -585,9 +183,6 @@ def test_read_capture__a_dng_that_cannot_be_developed_is_as_large_as_its_picture
     Image.new("RGB", (400, 300)).save(sink, "TIFF", tiffinfo=tags)
     found = read_capture(sink.getvalue())
     assert (found.relative_altitude_m, found.focal_px) == (39.8, 366.6)
-
-
-# --- drawn and real flights -------------------------------------------------------------------
 
 
 def test_read_capture__drawn_flights(tmp_path):

@@ -2,65 +2,35 @@
 
 import io
 import struct
-import sys
-import threading
 import zlib
 
 import numpy as np
-import pillow_heif
 import pytest
-import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from dino_assets.errors import UnusableImageError
-from dino_assets.images.decoding import decode_image, photos, read_header, turn_upright
+from dino_assets.images.decoding import decode_image, photos, turn_upright
 from dino_assets.images.inspection import inspect_image
-from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.worlds.encoded_pictures import encode, picture, refusal, tiff
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
 ]
+
+
 GRAY16 = np.array([[0, 255, 256], [32_768, 65_279, 65_535]], np.uint16)
+
+
 HIGH = [[0, 0, 1], [128, 254, 255]]
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    sink = io.BytesIO()
-    image.save(sink, kind, **options)
-    return sink.getvalue()
-
-
-def tiff(samples: np.ndarray, **options: object) -> bytes:
-    sink = io.BytesIO()
-    tifffile.imwrite(sink, samples, metadata=None, **options)
-    return sink.getvalue()
 
 
 def show(data: bytes) -> np.ndarray:
     """What Pillow shows, upright, as RGB."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-
-
-def picture(width: int, height: int, *, seed: int = 0) -> Image.Image:
-    """Blotches with grain: neither flat nor noise alone."""
-    rng = np.random.default_rng(seed)
-    blotches = rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
-    smooth = Image.fromarray(blotches).resize((width, height), Image.Resampling.BICUBIC)
-    grain = rng.normal(0, 5, (height, width, 3))
-    return Image.fromarray(np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8))
-
-
-def refusal(data: bytes) -> UnusableImageError:
-    with pytest.raises(UnusableImageError) as caught:
-        decode_image(data)
-    return caught.value
-
-
-# --- JPEG -----------------------------------------------------------------------------------
 
 
 @settings(max_examples=120, deadline=None)
@@ -166,9 +136,6 @@ def test_decode_image__mpo_is_its_first_picture():
     data = encode(first, "MPO", save_all=True, append_images=[picture(16, 12)])
     assert inspect_image(data).format == "MPO"
     assert decode_image(data).shape == (48, 64, 3)
-
-
-# --- the rule for other pixels --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -350,9 +317,6 @@ def test_decode_image__bands_are_no_photograph():
         assert "5 samples of" in error.detail
 
 
-# --- orientation ----------------------------------------------------------------------------
-
-
 def test_turn_upright__by_hand():
     stored = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, 2)
     turned = {n: turn_upright(stored, n)[..., 0].tolist() for n in range(1, 9)}
@@ -397,254 +361,3 @@ def test_decode_image__orientation_behind_the_pixels_of_a_png():
     late = data[:at] + data[at + size : -12] + data[at : at + size] + data[-12:]
     assert inspect_image(late).orientation == 6
     np.testing.assert_array_equal(decode_image(late), decode_image(data))
-
-
-# --- files whose end is missing -------------------------------------------------------------
-
-WHOLE = {
-    "JPEG": encode(picture(64, 48), "JPEG"),
-    "progressive": encode(picture(64, 48), "JPEG", progressive=True),
-    "PNG": encode(picture(64, 48), "PNG"),
-    "BMP": encode(picture(64, 48), "BMP"),
-    "WEBP": encode(picture(64, 48), "WEBP"),
-    "TIFF": tiff(np.asarray(picture(64, 48)), photometric="rgb"),
-    "TIFF lzw": encode(picture(64, 48), "TIFF", compression="tiff_lzw"),
-    "TIFF 16": tiff(np.arange(64 * 48, dtype=np.uint16).reshape(48, 64)),
-    "TIFF 16 deflate": tiff(
-        np.arange(64 * 48, dtype=np.uint16).reshape(48, 64), compression="zlib", tile=(16, 16)
-    ),
-    "TIFF float": tiff(np.linspace(0, 1, 64 * 48, dtype=np.float64).reshape(48, 64)),
-}
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_decode_image__never_pixels_of_a_cut_file(name: str):
-    data = WHOLE[name]
-    expected = decode_image(data)
-    for end in [*range(1, len(data), max(1, len(data) // 60)), *range(len(data) - 12, len(data))]:
-        try:
-            pixels = decode_image(data[:end])
-        except UnusableImageError:
-            continue
-        # TIFF may keep its tags in front and padding at its end: then nothing is missing.
-        assert name.startswith("TIFF")
-        assert end >= len(data) - 4
-        np.testing.assert_array_equal(pixels, expected)
-
-
-# --- HEIC and DNG ---------------------------------------------------------------------------
-
-
-def heic(*pictures: Image.Image, primary: int = 0, **options: object) -> bytes:
-    file = pillow_heif.from_pillow(pictures[0])
-    for more in pictures[1:]:
-        file.add_from_pillow(more)
-    sink = io.BytesIO()
-    file.save(sink, quality=90, primary_index=primary, **options)
-    return sink.getvalue()
-
-
-def dng(orientation: int = 1) -> bytes:
-    """A hand-made DNG: a white preview in front, a raw ramp of 128 × 96 behind it."""
-    ramp = (np.indices((96, 128)).sum(0) * 100 + 2000).astype(np.uint16)
-    shared = [
-        (50706, "B", 4, (1, 4, 0, 0), True),
-        (50708, "s", 0, "Test Camera", True),
-        (50721, "2i", 9, (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1), True),
-        (50728, "2I", 3, (1, 1, 1, 1, 1, 1), True),
-        (50778, "H", 1, 21, True),
-        (274, "H", 1, orientation, True),
-    ]
-    mosaic = [
-        (33421, "H", 2, (2, 2), True),
-        (33422, "B", 4, (0, 1, 1, 2), True),
-        (50717, "I", 1, 65535, True),
-    ]
-    sink = io.BytesIO()
-    with tifffile.TiffWriter(sink) as file:
-        preview = np.full((24, 32, 3), 255, np.uint8)
-        file.write(
-            preview, photometric="rgb", subifds=1, subfiletype=1, extratags=shared, metadata=None
-        )
-        file.write(ramp, photometric="cfa", subfiletype=0, extratags=mosaic, metadata=None)
-    return sink.getvalue()
-
-
-def test_decode_image__heic():
-    image = picture(90, 60)
-    data = heic(image)
-    facts = inspect_image(data)
-    assert (facts.format, facts.mode, facts.width, facts.height) == ("HEIC", "RGB", 90, 60)
-    assert facts.note is None
-    assert np.abs(decode_image(data).astype(int) - np.asarray(image)).mean() < 8
-
-
-def test_decode_image__primary_of_several_heic_pictures():
-    data = heic(picture(90, 60), picture(40, 80, seed=1), primary=1)
-    facts = inspect_image(data)
-    assert (facts.width, facts.height, facts.note) == (40, 80, "primary of 2 pictures")
-    assert decode_image(data).shape == (80, 40, 3)
-
-
-def test_decode_image__heic_is_turned_once():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    data = heic(picture(90, 60), exif=exif.tobytes())
-    facts = inspect_image(data)
-    assert decode_image(data).shape == (facts.height, facts.width, 3) == (90, 60, 3)
-
-
-def test_decode_image__heic_cut():
-    data = heic(picture(90, 60))
-    for share in (0.05, 0.3, 0.6, 0.9, 0.999):
-        at = int(len(data) * share)
-        assert refusal(data[:at]).reason in ("truncated", "undecodable", "not-an-image")
-
-
-def test_decode_image__avif_is_not_heic():
-    assert refusal(encode(picture(90, 60), "AVIF")).reason == "not-an-image"
-
-
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_decode_image__dng_is_the_photograph_not_its_preview(orientation: int):
-    data = dng(orientation)
-    facts, pixels = inspect_image(data), decode_image(data)
-    assert (facts.format, facts.orientation) == ("DNG", orientation)
-    assert (facts.stored_width, facts.stored_height) == (128, 96)
-    assert pixels.shape == (facts.height, facts.width, 3)
-    assert pixels.max() < 200  # not the white preview, and not brightened
-    upright = turn_upright(decode_image(dng()), orientation)
-    assert np.abs(pixels.astype(int) - upright).max() <= 2
-    np.testing.assert_array_equal(pixels, decode_image(data))
-
-
-def test_decode_image__dng_cut():
-    data = dng()
-    for share in (0.3, 0.6, 0.9, 0.99):
-        assert refusal(data[: int(len(data) * share)])
-
-
-@pytest.mark.parametrize(
-    ("data", "module", "words"),
-    [
-        (
-            heic(picture(90, 60)),
-            "pillow_heif",
-            "HEIC needs pillow_heif: pip install 'dino-assets[heic]'",
-        ),
-        (dng(), "rawpy", "DNG needs rawpy: pip install 'dino-assets[raw]'"),
-    ],
-)
-def test_inspect_image__missing_extra(
-    monkeypatch: pytest.MonkeyPatch, data: bytes, module: str, words: str
-):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UnusableImageError) as caught:
-        inspect_image(data)
-    assert str(caught.value) == f"missing-extra: {words}"
-
-
-# --- the strangest files --------------------------------------------------------------------
-
-STRANGE = {
-    "nothing": b"",
-    "one byte": b"\xff",
-    "zeros": bytes(5000),
-    "ones": b"\xff" * 5000,
-    "tiff without a directory": b"II*\0" + struct.pack("<I", 8) + bytes(20),
-    "tiff that points at itself": b"II*\0"
-    + struct.pack("<IH", 8, 0)
-    + struct.pack("<I", 8)
-    + bytes(9),
-    "tiff that points beyond": b"MM\0*" + b"\xff" * 30,
-    "big tiff of nothing": b"II+\0\x08\0\0\0" + b"\xff" * 40,
-    "ftyp alone": b"\0\0\0\x18ftypheic" + bytes(12),
-    "ftyp of endless length": b"\xff\xff\xff\xffftypheic" + bytes(100),
-    "heic of junk": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"junk" * 50,
-    "gif": encode(Image.new("L", (3, 3)), "GIF"),
-    "webp of nothing": b"RIFF\x04\0\0\0WEBP",
-    "webp that lies": b"RIFF\xff\xff\xff\xffWEBPVP8 " + bytes(40),
-    "bmp of negative size": b"BM"
-    + struct.pack("<IHHIIiiHHI", 54, 0, 0, 54, 40, -5, -5, 1, 24, 0)
-    + bytes(24),
-    "png of no chunks": b"\x89PNG\r\n\x1a\n",
-    "jpeg of markers": b"\xff\xd8" + b"\xff\xe1\0\x02" * 50 + b"\xff\xd9",
-    "html": b"<!DOCTYPE html><html>404</html>",
-    "raw of junk": dng()[:200] + bytes(5000),
-}
-
-
-@pytest.mark.parametrize("name", STRANGE)
-def test_decode_image__strange_files_have_a_reason(name: str):
-    error = refusal(STRANGE[name])
-    assert error.reason
-    assert error.detail
-    with pytest.raises(UnusableImageError):
-        inspect_image(STRANGE[name])
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    name=st.sampled_from([*WHOLE, "HEIC", "DNG"]),
-    edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),
-)
-def test_decode_image__damaged_headers(name: str, edits: list[tuple[int, int]]):
-    data = bytearray({**WHOLE, "HEIC": HEIC, "DNG": DNG}[name])
-    for at, value in edits:
-        data[at % len(data)] = value
-    try:
-        facts = inspect_image(bytes(data), max_pixels=10**6)
-        pixels = decode_image(bytes(data))
-    except UnusableImageError:
-        return
-    assert pixels.shape == (facts.height, facts.width, 3)
-
-
-HEIC, DNG = heic(picture(64, 48)), dng()
-
-
-# --- memory ---------------------------------------------------------------------------------
-
-
-def test_decode_image__large_pictures_take_turns(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(photos, "LARGE_PIXELS", 100)
-    small, large = photo_bytes(8, 8), photo_bytes(20, 20)
-    ended = threading.Event()
-    with photos._large:
-        worker = threading.Thread(target=lambda: (decode_image(large), ended.set()))
-        worker.start()
-        decode_image(small)
-        assert not ended.wait(0.2)
-    worker.join()
-    assert ended.is_set()
-
-
-def test_read_header__rejects_too_many_pixels_for_decoding():
-    header = read_header(photo_bytes(8, 8))
-    assert (header.width, header.height, header.format) == (8, 8, "JPEG")
-
-
-# --- header and pixels ----------------------------------------------------------------------
-
-
-def test_decode_image__pixels_of_another_size_than_the_header_says():
-    data = bytearray(heic(picture(64, 64)))
-    at = data.index(b"ispe") + 8
-    data[at : at + 8] = struct.pack(">II", 164, 64)
-    facts = inspect_image(bytes(data))
-    assert (facts.width, facts.height) == (164, 64)
-    assert str(refusal(bytes(data))).startswith("undecodable: ")
-
-
-@pytest.mark.parametrize(
-    ("orientation", "said"),
-    [(1, "20×10 px, the pixels are 8×4"), (6, "10×20 px, the pixels are 4×8")],
-)
-def test_decode_image__a_decoder_that_disagrees(
-    monkeypatch: pytest.MonkeyPatch, orientation: int, said: str
-):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    monkeypatch.setitem(photos._DECODERS, "JPEG", lambda *_: np.zeros((4, 8, 3), np.uint8))
-    error = refusal(encode(picture(20, 10), "JPEG", exif=exif))
-    assert str(error) == f"undecodable: the header says {said}"

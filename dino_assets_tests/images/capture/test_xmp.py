@@ -1,0 +1,181 @@
+"""Xmp."""
+
+import io
+import tracemalloc
+
+import pytest
+from PIL import Image
+
+from dino_assets.images.capture.metadata import read_capture, read_xmp
+from dino_assets_tests.worlds.camera_files import BASE, DJI, gps_of, make_exif, packet, photo_of
+
+
+@pytest.mark.parametrize("as_elements", [False, True])
+@pytest.mark.parametrize("prefix", ["drone-dji", "dji", "ns1"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_read_capture__xmp_of_every_container(kind, prefix, as_elements):
+    found = read_capture(
+        photo_of(kind=kind, xmp=packet(DJI, prefix=prefix, as_elements=as_elements))
+    )
+    assert (found.altitude_m, found.relative_altitude_m) == (198.31, 39.8)
+    assert (found.gimbal_yaw_deg, found.gimbal_pitch_deg, found.gimbal_roll_deg) == (40, -89.9, 0)
+    assert (found.flight_yaw_deg, found.flight_pitch_deg, found.flight_roll_deg) == (-46, 1.8, 3)
+
+
+def test_read_capture__heic():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    exif = make_exif(main={BASE.Make: "DJI"}, gps=gps_of(46.5, -91.25))
+    heif = pillow_heif.from_pillow(Image.new("RGB", (400, 226)))
+    sink = io.BytesIO()
+    heif.save(sink, exif=exif.tobytes(), xmp=packet(DJI))
+    found = read_capture(sink.getvalue())
+    assert (found.make, found.relative_altitude_m) == ("DJI", 39.8)
+    assert (found.latitude, found.longitude) == pytest.approx((46.5, -91.25))
+
+
+def test_read_capture__xmp_after_other_segments():
+    data = photo_of(xmp=packet(DJI))
+    padding = (b"\xff\xe2" + (60_002).to_bytes(2, "big") + bytes(60_000)) * 8
+    assert read_capture(data[:2] + padding + data[2:]).relative_altitude_m == 39.8
+
+
+def test_read_capture__xmp_in_an_mpo():
+    sink = io.BytesIO()
+    picture = Image.new("RGB", (400, 225))
+    picture.save(sink, "MPO", save_all=True, append_images=[picture.resize((96, 54))], xmp=packet(DJI))  # fmt: skip
+    found = read_capture(sink.getvalue())
+    assert found.relative_altitude_m == 39.8
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("+40.00", 40.0), ("-40", -40.0), (" 40.5 ", 40.5), ("81/2", 40.5), ("1/0", None),
+        ("nan", None), ("inf", None), ("-inf", None), ("", None), ("forty", None), ("1e400", None),
+        ("1/2/3", None), ("0", 0.0), ("+-3", None),
+    ],
+)  # fmt: skip
+def test_read_capture__numbers_as_cameras_write_them(written, expected):
+    found = read_capture(photo_of(xmp=packet({"RelativeAltitude": written})))
+    assert found.relative_altitude_m == expected
+
+
+def test_read_xmp__a_damaged_tail_keeps_what_came_before():
+    whole = packet(DJI)
+    assert read_xmp(whole[: whole.index(b"</rdf:RDF>")])["GimbalYawDegree"] == "+40.00"
+    assert read_xmp(whole[: whole.index(b"FlightYaw")]) == {}
+    assert read_xmp(b"") == read_xmp(b"no xml") == {}
+
+
+def test_read_xmp__sixteen_bits():
+    text = packet(DJI).decode().replace("\ufeff", "")
+    assert read_xmp(text.encode("utf-16"))["RelativeAltitude"] == "+39.80"
+
+
+def test_read_xmp__bytes_that_are_no_utf8():
+    """A Latin-1 name of a place, and a control character: all the rest stands in the same element."""
+    odd = packet({"City": "Z@rich", "Note": "a#b", "Height": "+1#9.80"} | DJI)
+    found = read_xmp(odd.replace(b"@", b"\xfc").replace(b"#", b"\x07"))
+    assert {name: found.get(name) for name in DJI} == DJI
+    # What was lost may have been a digit.
+    assert not found.keys() & {"City", "Note", "Height"}
+    after = read_xmp(packet(DJI | {"City": "Z@rich"}, as_elements=True).replace(b"@", b"\xfc"))
+    assert {name: after.get(name) for name in DJI} == DJI
+    assert read_xmp(b"\xff\xff" + odd.replace(b"#", b"-"))["Note"] == "a-b"
+
+
+def test_read_capture__a_damaged_model_gives_way_to_exif():
+    xmp = packet(DJI | {"Model": "FC@00S"}, prefix="tiff").replace(b"@", b"\xfc")
+    found = read_capture(photo_of(xmp=xmp, exif=make_exif(main={BASE.Model: "FC300S"})))
+    assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
+
+
+@pytest.mark.parametrize("use", [b"", b"\xfc"])
+def test_read_xmp__repair_reads_no_doctype(use):
+    assert read_xmp(BOMB + b'<rdf:Description Model="' + use + b'">&g;</rdf:Description>') == {}
+
+
+def test_read_xmp__of_the_picture_and_not_of_what_it_was_made_from():
+    inner = (
+        '<m:Ingredients><rdf:Bag><rdf:li q:Model="Other" q:RelativeAltitude="9">'
+        '<tiff:Make>Other</tiff:Make><rdf:Description tiff:Software="Other"/></rdf:li></rdf:Bag>'
+        "</m:Ingredients>"
+    )
+    first = '<rdf:Description drone-dji:RelativeAltitude="+39.80">'
+    second = '<rdf:Description tiff:Make="DJI"><xmp:Rating>3</xmp:Rating></rdf:Description>'
+    whole = f"<rdf:RDF>{first}{inner}</rdf:Description>{second}</rdf:RDF>"
+    assert read_xmp(whole.encode()) == {"RelativeAltitude": "+39.80", "Make": "DJI", "Rating": "3"}
+    exif = make_exif(main={BASE.Model: "FC300S"})
+    found = read_capture(photo_of(xmp=whole.encode(), exif=exif))
+    assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
+
+
+def test_read_xmp__known_prefixes_before_others():
+    bare = b'<rdf:Description my:Model="Mine" tiff:Model="FC300S" my:Make="DJI"/>'
+    assert read_xmp(bare) == {"Model": "FC300S", "Make": "DJI"}
+
+
+def test_read_xmp__undeclared_prefixes():
+    bare = b'<rdf:Description drone-dji:ImageSource="WideCamera"/>'
+    assert read_xmp(bare) == {"ImageSource": "WideCamera"}
+
+
+BOMB = (
+    b'<!DOCTYPE x [<!ENTITY a "'
+    + b"0" * 1000
+    + b'">'
+    + b"".join(
+        b'<!ENTITY %c "%s">' % (c, b"&%c;" % (c - 1) * 20) for c in range(ord("b"), ord("h"))
+    )
+    + b'<!ENTITY file SYSTEM "file:///etc/passwd">]>'
+)
+
+
+@pytest.mark.parametrize("use", [b"&g;", b"&file;", b"fine"])
+def test_read_capture__entities_are_harmless(use):
+    xmp = BOMB + b'<x RelativeAltitude="+39.80"><Make>' + use + b"</Make></x>"
+    tracemalloc.start()
+    found = read_capture(photo_of(xmp=xmp))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.make, found.relative_altitude_m) == (None, None)
+    assert peak < 20e6
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+@pytest.mark.parametrize("is_camera_first", [True, False])
+def test_read_capture__an_editors_packet_beside_the_cameras(is_camera_first):
+    data = photo_of(exif=make_exif(main={BASE.Make: "DJI"}))
+    packets = [
+        packet(DJI, as_elements=True),
+        packet({"Rating": "3", "Lens": "24 mm"}, prefix="xmp"),
+    ]
+    found = read_capture(
+        data[:2]
+        + b"".join(
+            segment(0xE1, XMP_NAME + body) for body in packets[:: 1 if is_camera_first else -1]
+        )
+        + data[2:]
+    )
+    assert (found.relative_altitude_m, found.gimbal_yaw_deg) == (39.8, 40.0)
+    assert (found.make, found.lens) == ("DJI", "24 mm")
+
+
+def test_read_capture__the_first_of_two_packets_wins():
+    data = photo_of()
+    bodies = (XMP_NAME + packet({"RelativeAltitude": height}) for height in ("+39.80", "+1.00"))
+    found = read_capture(data[:2] + b"".join(segment(0xE1, body) for body in bodies) + data[2:])
+    assert found.relative_altitude_m == 39.8
+
+
+def test_read_capture__packets_without_end():
+    data = photo_of()
+    first = segment(0xE1, XMP_NAME + packet(DJI))
+    more = segment(0xE1, XMP_NAME + packet({"Lens": "x" * 60_000}))
+    assert read_capture(data[:2] + first + more * 40 + data[2:]).relative_altitude_m == 39.8

@@ -1,0 +1,86 @@
+"""Heic and dng."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_assets.errors import UnusableImageError
+from dino_assets.images.decoding import decode_image, turn_upright
+from dino_assets.images.inspection import inspect_image
+from dino_assets_tests.worlds.encoded_pictures import dng, encode, heic, picture, refusal
+
+
+def test_decode_image__heic():
+    image = picture(90, 60)
+    data = heic(image)
+    facts = inspect_image(data)
+    assert (facts.format, facts.mode, facts.width, facts.height) == ("HEIC", "RGB", 90, 60)
+    assert facts.note is None
+    assert np.abs(decode_image(data).astype(int) - np.asarray(image)).mean() < 8
+
+
+def test_decode_image__primary_of_several_heic_pictures():
+    data = heic(picture(90, 60), picture(40, 80, seed=1), primary=1)
+    facts = inspect_image(data)
+    assert (facts.width, facts.height, facts.note) == (40, 80, "primary of 2 pictures")
+    assert decode_image(data).shape == (80, 40, 3)
+
+
+def test_decode_image__heic_is_turned_once():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = heic(picture(90, 60), exif=exif.tobytes())
+    facts = inspect_image(data)
+    assert decode_image(data).shape == (facts.height, facts.width, 3) == (90, 60, 3)
+
+
+def test_decode_image__heic_cut():
+    data = heic(picture(90, 60))
+    for share in (0.05, 0.3, 0.6, 0.9, 0.999):
+        at = int(len(data) * share)
+        assert refusal(data[:at]).reason in ("truncated", "undecodable", "not-an-image")
+
+
+def test_decode_image__avif_is_not_heic():
+    assert refusal(encode(picture(90, 60), "AVIF")).reason == "not-an-image"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_decode_image__dng_is_the_photograph_not_its_preview(orientation: int):
+    data = dng(orientation)
+    facts, pixels = inspect_image(data), decode_image(data)
+    assert (facts.format, facts.orientation) == ("DNG", orientation)
+    assert (facts.stored_width, facts.stored_height) == (128, 96)
+    assert pixels.shape == (facts.height, facts.width, 3)
+    assert pixels.max() < 200  # not the white preview, and not brightened
+    upright = turn_upright(decode_image(dng()), orientation)
+    assert np.abs(pixels.astype(int) - upright).max() <= 2
+    np.testing.assert_array_equal(pixels, decode_image(data))
+
+
+def test_decode_image__dng_cut():
+    data = dng()
+    for share in (0.3, 0.6, 0.9, 0.99):
+        assert refusal(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize(
+    ("data", "module", "words"),
+    [
+        (
+            heic(picture(90, 60)),
+            "pillow_heif",
+            "HEIC needs pillow_heif: pip install 'dino-assets[heic]'",
+        ),
+        (dng(), "rawpy", "DNG needs rawpy: pip install 'dino-assets[raw]'"),
+    ],
+)
+def test_inspect_image__missing_extra(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, module: str, words: str
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UnusableImageError) as caught:
+        inspect_image(data)
+    assert str(caught.value) == f"missing-extra: {words}"

@@ -1,0 +1,21 @@
+"""Fixtures that several tests here need."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(params=["environment", "dotenv"])
+def given(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Set variables either way; what holds for one must hold for the other."""
+
+    def give(**values: str) -> Path:
+        if request.param == "environment":
+            for name, value in values.items():
+                monkeypatch.setenv(name, value)
+        else:
+            lines = [f"{name}='{value}'\n" for name, value in values.items()]
+            (tmp_path / ".env").write_text("".join(lines))
+        return tmp_path
+
+    return give

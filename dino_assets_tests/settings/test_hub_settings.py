@@ -1,0 +1,121 @@
+"""Hub settings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.environment import (
+    load_settings,
+    resolve_hub,
+)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "hf.co",
+        "http://",
+        "http://localhost:99999",
+        "http://[::1",
+        "http://exa mple",
+        "https://hf.co:abc",
+        "https://me:sesame@hf.co",
+        "https://hf.co?sesame",
+        f"http://{'a' * 70}",
+        "http://a..b",
+    ],
+)
+def test_resolve_hub__an_endpoint_that_is_none(given, endpoint: str):
+    root = given(HF_ENDPOINT=endpoint)
+    with pytest.raises(ConfigError, match="HF_ENDPOINT is not an address like https") as caught:
+        resolve_hub(root)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:8080", "http://[::1]:9", "https://hf-mirror.com/sub"]
+)
+def test_resolve_hub__an_endpoint_that_is_one(given, endpoint: str):
+    assert resolve_hub(given(HF_ENDPOINT=f"{endpoint}/")).endpoint == endpoint
+
+
+def test_resolve_hub__relative_folders_count_from_the_project(given, monkeypatch, tmp_path: Path):
+    root = given(HF_HOME="own/hf", HF_HUB_CACHE="$WHERE/hub")
+    monkeypatch.setenv("WHERE", "cache")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = resolve_hub(root)
+    assert (found.home, found.cache) == (tmp_path / "own/hf", tmp_path / "cache/hub")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("~no-such-user-here/x", "no such user"), ("x" * 300, "too long")]
+)
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"])
+def test_resolve_hub__a_folder_that_is_no_path(given, variable: str, path: str, reason: str):
+    with pytest.raises(ConfigError, match=f"^{variable}: .*not a path.*{reason}"):
+        resolve_hub(given(**{variable: path}))
+
+
+def test_resolve_hub__the_token_of_a_log_in(given, monkeypatch, tmp_path: Path):
+    root = given(HF_HOME="hf")
+    assert (resolve_hub(root).token, resolve_hub(root).token_file) == (None, tmp_path / "hf/token")
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text("hf_home\n")
+    assert resolve_hub(root).token == "hf_home"
+    assert "hf_home" not in repr(resolve_hub(root))
+    (tmp_path / "other").write_text("hf_other")
+    monkeypatch.setenv("HF_TOKEN_PATH", "other")
+    assert resolve_hub(root).token == "hf_other"
+    monkeypatch.setenv("HF_TOKEN", "hf_own")
+    assert (resolve_hub(root).token, resolve_hub(root).token_file) == ("hf_own", None)
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "yes")
+    assert (resolve_hub(root).token, resolve_hub(root).token_file) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfesesame", "hf_ses\u00e4me".encode(), b"hf_a sesame", b"hf_a\nsesame", b"a\0b"],
+)
+def test_resolve_hub__a_token_file_that_cannot_be_one(given, tmp_path: Path, content: bytes):
+    root = given(HF_HOME="hf")
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_bytes(content)
+    text = r"^the token file of `hf auth login` .* has characters that no token has\. Log in"
+    with pytest.raises(ConfigError, match=text) as caught:
+        resolve_hub(root)
+    assert "ses" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_resolve_hub__a_token_file_that_cannot_be_read(given, monkeypatch, tmp_path: Path):
+    root = given(HF_HOME="hf")
+    (tmp_path / "hf" / "token").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"the token file .* cannot be read \(Is a directory\)"):
+        resolve_hub(root)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert resolve_hub(root).token is None  # none is sent
+
+
+def test_load_settings__image_roots(given, tmp_path: Path):
+    folders = os.pathsep.join(
+        ["/mnt/photos", " archive ", "", "../far", "/mnt/photos", "~/pictures"]
+    )
+    assert load_settings(given(DINO_IMAGE_ROOTS=folders)).image_roots == (
+        Path("/mnt/photos"),
+        tmp_path / "archive",
+        tmp_path / ".." / "far",
+        Path.home() / "pictures",
+    )
+
+
+@pytest.mark.parametrize("value", ["", os.pathsep])
+def test_load_settings__no_image_roots(given, value: str):
+    assert load_settings(given(DINO_IMAGE_ROOTS=value)).image_roots == ()
+
+
+def test_load_settings__image_roots_of_nobody(given):
+    with pytest.raises(ConfigError, match=r"^DINO_IMAGE_ROOTS: .*there is no such user"):
+        load_settings(given(DINO_IMAGE_ROOTS="~nobody-of-this-name/x"))

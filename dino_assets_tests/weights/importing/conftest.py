@@ -1,0 +1,32 @@
+"""Fixtures that several tests here need."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dino_assets_tests.worlds.original_files import write
+from dino_assets_tests.worlds.originals import State, as_meta_v3, make_model
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return make_model("dinov3_vit")
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, model: Any) -> Path:
+    """What model.save_pretrained leaves: no preprocessor, no papers."""
+    model.save_pretrained(tmp_path / "theirs")
+    return tmp_path / "theirs"
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return as_meta_v3(make_model("dinov3_vit"))
+
+
+@pytest.fixture
+def source(tmp_path: Path, state: State) -> Path:
+    (tmp_path / "in").mkdir()
+    return write(tmp_path / "in" / "weights.pth", state)

@@ -1,0 +1,274 @@
+"""Folder refusals."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import dino_assets.weights.importing.writing as imports
+from dino_assets.errors import CheckpointNotFoundError, ConfigError, InvalidCheckpointError
+from dino_assets.weights.architecture import CONFIG
+from dino_assets.weights.checkpoint import INDEX, PREPROCESSOR, WEIGHTS
+from dino_assets.weights.importing.plans import encode_json
+from dino_assets.weights.importing.writing import import_checkpoint
+from dino_assets_tests.worlds.checkpoint_models import change, contents, read_json
+from dino_assets_tests.worlds.originals import State, as_timm_v3, make_model
+
+TIMM = {"architecture": "vit", "pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
+
+
+def test_import_checkpoint__folder_of_timm(tmp_path: Path, model: Any):
+    folder = tmp_path / "vit_small_patch16_dinov3.lvd1689m"
+    folder.mkdir()
+    save_file(as_timm_v3(model), folder / WEIGHTS)
+    for other in ("pytorch_model.bin", "tuned.pth"):
+        (folder / other).write_bytes(b"not the one that timm loads")
+    (folder / CONFIG).write_text(json.dumps(TIMM))
+    (folder / "README.md").write_text("---\nlicense: other\nlicense_name: dinov3-license\n---\n")
+    done = import_checkpoint(folder, tmp_path / "out")
+    assert done.format == "timm's DINOv3"
+    assert (done.checkpoint.mean, done.statistics_from) == ((0.1, 0.2, 0.3), "timm's config.json")
+    assert (done.kept, done.checkpoint.licence) == (("README.md",), "dinov3-license")
+    file = import_checkpoint(folder / WEIGHTS, tmp_path / "file")
+    assert file.checkpoint.files == done.checkpoint.files
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.PT", "weights.safetensors", "only.bin"])
+@pytest.mark.parametrize("config", [None, {"lr": 1}])
+def test_import_checkpoint__folder_with_one_file(
+    tmp_path: Path, state: State, name: str, config: object
+):
+    folder = tmp_path / "dinov3-sat493m"
+    folder.mkdir()
+    if name.endswith(".safetensors"):
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / name)
+    else:
+        torch.save(state, folder / name)
+    if config:
+        (folder / CONFIG).write_text(json.dumps(config))
+    for other in ("._weights.pth", ".weights.pth", *(["training_args.bin"] * ("only" not in name))):
+        (folder / other).write_bytes(b"no weights")
+    os.mkfifo(folder / "pipe.pth")
+    (folder / "runs.pt").mkdir()
+    (folder / "LICENSE.md").write_text("text")
+    done = import_checkpoint(folder, tmp_path / "out")
+    assert (done.format, done.kept) == ("Meta's DINOv3", ("LICENSE.md",))
+    assert done.statistics_from == "sat493m, by the name of the folder"
+    origin = read_json(tmp_path / "out" / CONFIG)["imported_from"]
+    assert origin["file"] == name
+
+
+def test_import_checkpoint__folder_with_several_files(tmp_path: Path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("b.pth", "a.pt", "c.safetensors"):
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(
+        ConfigError, match=r"'many' has 3 files of weights: a.pt, b.pth, c.safetensors. Name the"
+    ):
+        import_checkpoint(folder, tmp_path / "out")
+    for number in range(9):
+        (folder / f"epoch{number}.pth").write_bytes(b"x")
+    with pytest.raises(ConfigError, match=r"has 12 files .*epoch1.pth, …\. Name"):
+        import_checkpoint(folder, tmp_path / "out")
+
+
+def refusals() -> dict[str, tuple[Callable[[Path], object], type[Exception], str]]:
+    def index_only(folder: Path) -> None:
+        (folder / CONFIG).unlink()
+        (folder / INDEX).write_text("{}")
+
+    def cut(folder: Path) -> None:
+        (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1])
+
+    def link(folder: Path) -> None:
+        (folder / WEIGHTS).unlink()
+        (folder / WEIGHTS).symlink_to("nowhere")
+
+    def leads_out(folder: Path) -> None:
+        (folder / WEIGHTS).rename(folder.parent / "outside.safetensors")
+        (folder / INDEX).write_text('{"weight_map": {"a": "../outside.safetensors"}}')
+
+    def weightless(folder: Path) -> None:
+        (folder / WEIGHTS).unlink()
+        (folder / CONFIG).unlink()
+
+    missing, invalid = CheckpointNotFoundError, InvalidCheckpointError
+    return {
+        "no weights": (lambda f: (f / WEIGHTS).unlink(), missing, "model.safetensors is missing"),
+        "nothing": (weightless, missing, "no weights in the folder 'theirs': a .safetensors or"),
+        "no config": (lambda f: (f / CONFIG).unlink(), invalid, "has the names of Hugging Face"),
+        "no config, index": (index_only, missing, "and no config.json that says which model it"),
+        "truncated": (cut, invalid, "its header announces"),
+        "dangling": (link, missing, "model.safetensors is missing"),
+        "leads out": (leads_out, invalid, "names the shard '../outside.safetensors'"),
+        "index": (lambda f: (f / WEIGHTS).rename(f / INDEX), invalid, "index.json is not JSON"),
+        "bad config": (lambda f: (f / CONFIG).write_text("{"), invalid, "config.json is not JSON"),
+        "byte order mark": (
+            lambda f: (f / CONFIG).write_bytes(b"\xef\xbb\xbf" + (f / CONFIG).read_bytes()),
+            invalid,
+            "'theirs': config.json begins with a byte order mark, at which transformers stops. Save",
+        ),
+        "utf-16": (
+            lambda f: (f / CONFIG).write_text((f / CONFIG).read_text(), encoding="utf-16"),
+            invalid,
+            "config.json is not JSON",
+        ),
+        "list": (lambda f: (f / CONFIG).write_text("[]"), invalid, "config.json holds no JSON obj"),
+        "bad preprocessor": (
+            lambda f: (f / PREPROCESSOR).write_text("[" * 100_000),
+            invalid,
+            "preprocessor_config.json is not JSON",
+        ),
+        "bad statistics": (
+            lambda f: change(f / PREPROCESSOR, image_mean=[1]),
+            invalid,
+            "three numbers each are expected",
+        ),
+        "other kind": (lambda f: change(f / CONFIG, model_type="vit"), invalid, "is a 'vit' model"),
+        "no kind": (lambda f: change(f / CONFIG, model_type=["x"]), invalid, r"is a \['x'\] model"),
+        "other layers": (
+            lambda f: change(f / CONFIG, num_hidden_layers=3),
+            invalid,
+            "calls for 3 layers",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", refusals())
+def test_import_checkpoint__refused_folder(tmp_path: Path, theirs: Path, name: str):
+    spoil, kind, message = refusals()[name]
+    spoil(theirs)
+    before = contents(theirs) if name != "dangling" else None
+    with pytest.raises(kind, match=message):
+        import_checkpoint(theirs, tmp_path / "out")
+    assert before is None or contents(theirs) == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "outside.safetensors"}
+
+
+def test_encode_json__what_can_just_be_read_and_not_written():
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(InvalidCheckpointError, match="nests too deeply to be a model's"):
+        encode_json({"x": deep})
+
+
+def test_import_checkpoint__folder_into_itself(tmp_path: Path, theirs: Path):
+    (tmp_path / "link").symlink_to(theirs)
+    for source in (theirs, tmp_path / "link", theirs / WEIGHTS):
+        with pytest.raises(ConfigError, match=r"is or lies in .*Import into another folder"):
+            import_checkpoint(source, theirs, replaces=True)
+    assert (theirs / WEIGHTS).is_file()
+
+
+def test_import_checkpoint__folder_that_changes_while_it_is_copied(
+    tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real = shutil.copyfile
+
+    def change_first(path: Path, target: Path) -> object:
+        if path.name == WEIGHTS:
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.write_bytes(bytes(data))
+        return real(path, target)
+
+    monkeypatch.setattr(imports.shutil, "copyfile", change_first)
+    with pytest.raises(InvalidCheckpointError, match=r"model.safetensors changed while it was cop"):
+        import_checkpoint(theirs, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
+
+
+def test_import_checkpoint__warns_where_no_licence_came_along(tmp_path: Path, theirs: Path):
+    (warning,) = import_checkpoint(theirs, tmp_path / "out").warnings
+    assert warning == (
+        "no licence text came along with 'theirs'. DINOv3's licence must travel with the weights and "
+        "with everything exported from them: put its LICENSE.md into that folder and import again "
+        "with --replace."
+    )
+    make_model("dinov2").save_pretrained(tmp_path / "v2")
+    (warning,) = import_checkpoint(tmp_path / "v2", tmp_path / "v2-out").warnings
+    assert "Meta published DINOv2 under Apache-2.0" in warning
+    assert "DINOv3" not in warning
+
+
+def test_import_checkpoint__warns_about_files_too(tmp_path: Path, state: State):
+    torch.save(state, tmp_path / "w.pth")
+    (warning,) = import_checkpoint(tmp_path / "w.pth", tmp_path / "out").warnings
+    assert "with 'w.pth'. DINOv3's licence must travel" in warning
+    assert "put its LICENSE.md beside the file and import again with --replace" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "is_enough"),
+    [("LICENSE.md", True), ("license.txt", True), ("LICENCE", True), ("License.rst", True),
+     ("License", True), ("LICENSE-Meta", True), ("NOTICE", False), ("notes.md", False),
+     ("README", False), ("README.md", False), ("readme.md", False)],
+)  # fmt: skip
+def test_import_checkpoint__papers_that_came_along_are_enough(
+    tmp_path: Path, theirs: Path, state: State, name: str, is_enough: bool
+):
+    (theirs / name).write_text("text")
+    torch.save(state, theirs / "w.pth")
+    for number, source in enumerate((theirs, theirs / "w.pth")):
+        done = import_checkpoint(source, tmp_path / f"out{number}")
+        assert (done.warnings == ()) == is_enough
+        if is_enough:  # it goes on from here with the weights, wherever these go
+            assert name in done.kept
+            assert name in {file.name for file in done.checkpoint.files}
+
+
+@pytest.mark.parametrize(
+    ("front", "is_enough"),
+    [
+        ("license: apache-2.0", True),
+        ("license: other\nlicense_name: dinov3-license", True),
+        ("license: other", False),
+        ("license: unknown", False),
+        ("tags: []", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["README.md", "ReadMe.MD"])
+def test_import_checkpoint__a_card_is_enough_if_it_names_a_licence(
+    tmp_path: Path, theirs: Path, name: str, front: str, is_enough: bool
+):
+    (theirs / name).write_text(f"---\n{front}\n---\n")
+    done = import_checkpoint(theirs, tmp_path / "out")
+    assert done.kept == (name,)
+    assert (done.warnings == ()) == is_enough
+
+
+def test_import_checkpoint__papers_among_other_things(tmp_path: Path, state: State):
+    """A file may lie where somebody downloads everything to."""
+    papers = {"LICENSE.rst", "NOTICE-Meta", "Licence.pdf", "readme.md"}
+    for name in (*papers, "licenses.json", "noticeboard.png", "license-plates.pth", "notes.md"):
+        (tmp_path / name).write_text("text")
+    torch.save(state, tmp_path / "license-free.pth")
+    done = import_checkpoint(tmp_path / "license-free.pth", tmp_path / "out")
+    assert set(done.kept) == papers
+    assert papers <= {file.name for file in done.checkpoint.files}
+
+
+def test_import_checkpoint__sample_needs_no_licence(tmp_path: Path, checkpoint_dir: Path):
+    bare = shutil.copytree(checkpoint_dir, tmp_path / "bare")
+    (bare / "README.md").unlink()
+    assert import_checkpoint(bare, tmp_path / "out").warnings == ()
+
+
+def test_import_checkpoint__copying_a_folder_needs_no_torch(tmp_path: Path, theirs: Path):
+    """A folder of 26 GB is copied, not loaded; and the command starts in a moment."""
+    import subprocess
+
+    code = (
+        "import sys; from pathlib import Path; from dino_assets.weights.importing.writing import *\n"
+        "import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2])); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, theirs, tmp_path / "out"], check=True)

@@ -1,0 +1,419 @@
+"""Checkpoint faults."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
+from dino_assets.weights.architecture import CONFIG, check_config
+from dino_assets.weights.checkpoint import (
+    INDEX,
+    PREPROCESSOR,
+    WEIGHTS,
+    read_shapes,
+)
+from dino_assets_tests.worlds.checkpoint_folders import change, read, write_json, write_model
+
+
+def test_read_checkpoint__no_folder(tmp_path: Path):
+    with pytest.raises(CheckpointNotFoundError, match="no checkpoint directory 'the/model'"):
+        read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", [CONFIG, PREPROCESSOR])
+def test_read_checkpoint__missing_json(single: Path, name: str):
+    (single / name).unlink()
+    with pytest.raises(CheckpointNotFoundError, match=f"'the/model': {name} is missing"):
+        read(single)
+
+
+def test_read_checkpoint__missing_weights(single: Path):
+    (single / WEIGHTS).unlink()
+    with pytest.raises(CheckpointNotFoundError, match=f"{WEIGHTS} is missing. Fetch or copy"):
+        read(single)
+
+
+def test_read_checkpoint__dangling_link(single: Path):
+    (single / WEIGHTS).unlink()
+    (single / WEIGHTS).symlink_to(single / "gone")
+    with pytest.raises(CheckpointNotFoundError, match=f"{WEIGHTS} is missing"):
+        read(single)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "dinov2_vitb14_pretrain.pth", "x.pt"])
+def test_read_checkpoint__pickled_only(single: Path, name: str):
+    (single / WEIGHTS).rename(single / name)
+    with pytest.raises(InvalidCheckpointError, match=f"only pickled weights \\({name}\\).*Convert"):
+        read(single)
+
+
+def test_read_checkpoint__missing_shard(sharded: Path):
+    shard = sorted(sharded.glob("*.safetensors"))[1]
+    shard.unlink()
+    with pytest.raises(InvalidCheckpointError, match=f"1 are missing: {shard.name}. Fetch"):
+        read(sharded)
+
+
+@pytest.mark.parametrize("cut", [1, 100, 3000])
+def test_read_checkpoint__truncated_weights(single: Path, cut: int):
+    data = (single / WEIGHTS).read_bytes()
+    (single / WEIGHTS).write_bytes(data[:-cut])
+    with pytest.raises(InvalidCheckpointError) as caught:
+        read(single)
+    assert f"has {len(data) - cut:,} bytes, its header announces {len(data):,}" in str(caught.value)
+
+
+def test_read_checkpoint__truncated_shard(sharded: Path):
+    shard = sorted(sharded.glob("*.safetensors"))[-1]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(InvalidCheckpointError, match=f"{shard.name} has .* header announces"):
+        read(sharded)
+
+
+def test_read_checkpoint__padded_weights(single: Path):
+    with (single / WEIGHTS).open("ab") as file:
+        file.write(b"\0" * 8)
+    with pytest.raises(
+        InvalidCheckpointError, match=r"header announces .*The copy is not complete"
+    ):
+        read(single)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\1", b"\0" * 8, b"\xff" * 200, b"\x40\0\0\0\0\0\0\0{}", b"<html>not found</html>"],
+)
+def test_read_shapes__not_safetensors(tmp_path: Path, data: bytes):
+    path = tmp_path / WEIGHTS
+    path.write_bytes(data)
+    with pytest.raises(
+        InvalidCheckpointError, match=rf"not a whole safetensors file \({len(data)} bytes\)"
+    ):
+        read_shapes(path, "m")
+
+
+def tensor_file(header: bytes, body: bytes = b"") -> bytes:
+    return len(header).to_bytes(8, "little") + header + body
+
+
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        (b"{not json}", b""),
+        (b"[1, 2]", b""),
+        (b'{"a": 1}', b""),
+        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}', b""),
+        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, "4"]}}', b"\0" * 4),
+        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, null]}}', b"\0" * 4),
+        (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"\0" * 4),
+        (b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', b"\0" * 4),
+        (b'{"a": {"dtype": "X", "shape": [1], "data_offsets": [0, 4]}}', b"\0" * 4),
+        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}', b"\0" * 8),
+        (b"[" * 100_000, b""),
+        (b'{"a": {"data_offsets": [0, Infinity]}}', b""),
+        (b'{"a": {"data_offsets": [0, NaN]}}', b""),
+        (b'{"a": {"data_offsets": [0, ' + b"9" * 4300 + b"]}}", b""),
+        (b'{"a": "\xff"}', b""),
+    ],
+)
+def test_read_shapes__senseless_header(tmp_path: Path, header: bytes, body: bytes):
+    path = tmp_path / WEIGHTS
+    path.write_bytes(tensor_file(header, body))
+    with pytest.raises(
+        InvalidCheckpointError, match=r"the header of model.safetensors does not pars"
+    ):
+        read_shapes(path, "m")
+
+
+def test_read_shapes__by_hand(tmp_path: Path):
+    path = tmp_path / "x.safetensors"
+    save_file({"a": np.zeros((2, 3), np.float32), "b": np.float16([1])}, path, {"format": "pt"})
+    assert read_shapes(path, "m") == {"a": (2, 3), "b": (1,)}
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(edits=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=4))
+def test_read_shapes__damaged_header_raises_nothing_else(
+    tmp_path: Path, edits: list[tuple[int, int]]
+):
+    path = tmp_path / WEIGHTS
+    save_file({name: np.zeros((2, 3), np.float32) for name in "abcd"}, path)
+    data = bytearray(path.read_bytes())
+    for position, value in edits:
+        data[position % len(data)] = value
+    path.write_bytes(bytes(data))
+    try:
+        shapes = read_shapes(path, "m")
+    except InvalidCheckpointError:
+        return
+    assert all(isinstance(side, int) for shape in shapes.values() for side in shape)
+
+
+@pytest.mark.parametrize("name", [CONFIG, PREPROCESSOR])
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_read_checkpoint__bad_json(single: Path, name: str, data: bytes):
+    (single / name).write_bytes(data)
+    with pytest.raises(InvalidCheckpointError, match=f"'the/model': {name} is not JSON"):
+        read(single)
+
+
+@pytest.mark.parametrize("name", [CONFIG, PREPROCESSOR, INDEX])
+def test_read_checkpoint__byte_order_mark(sharded: Path, name: str):
+    """transformers, too, opens no such file."""
+    (sharded / name).write_bytes(b"\xef\xbb\xbf" + (sharded / name).read_bytes())
+    with pytest.raises(
+        InvalidCheckpointError,
+        match=f"{name} begins with a byte order mark, at which transformers stops. Save it as",
+    ):
+        read(sharded)
+    (sharded / name).write_text((sharded / name).read_text("utf-8-sig"), encoding="utf-16")
+    with pytest.raises(InvalidCheckpointError, match=f"{name} is not JSON"):
+        read(sharded)
+
+
+def test_read_checkpoint__json_that_is_no_object(single: Path):
+    (single / CONFIG).write_text("[]")
+    with pytest.raises(InvalidCheckpointError, match=r"config.json holds no JSON object"):
+        read(single)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"hidden_size": 32},
+            r"calls for patch embedding \(32, 3, 16, 16\), the weights have \(16,",
+        ),
+        ({"patch_size": 14}, r"calls for patch embedding \(16, 3, 14, 14\), the weights"),
+        ({"num_channels": 4}, r"calls for patch embedding \(16, 4, 16, 16\)"),
+        ({"num_hidden_layers": 3}, "calls for 3 layers, the weights have 2"),
+        ({"num_hidden_layers": 1}, "calls for 1 layers, the weights have 2"),
+        (
+            {"num_register_tokens": 5},
+            r"register tokens \(1, 5, 16\), the weights have \(1, 4, 16\)",
+        ),
+        ({"num_register_tokens": 0}, r"register tokens none, the weights have \(1, 4, 16\)"),
+        ({"num_register_tokens": None}, "num_register_tokens=None; a whole number from 0"),
+        ({"num_register_tokens": "four"}, "num_register_tokens='four'"),
+        ({"num_channels": "three"}, "num_channels='three'; a whole number from 1"),
+        ({"hidden_size": 16.0}, "hidden_size=16.0; a whole number from 1 is expected"),
+        ({"hidden_size": True}, "hidden_size=True"),
+        ({"num_attention_heads": 0}, "num_attention_heads=0"),
+        ({"patch_size": [16, 16]}, r"patch_size=\[16, 16\]"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000; .* at most 1,000,000"),
+        ({"num_hidden_layers": 10**6}, "calls for 1000000 layers, the weights have 2"),
+        ({"hidden_size": 10**30}, "at most 1,000,000"),
+        ({"intermediate_size": 10**4000}, "at most 1,000,000"),
+        ({"intermediate_size": -5}, "intermediate_size=-5; a whole number from 1"),
+        ({"image_size": 0}, "image_size=0; a whole number from 1"),
+        ({"patch_size": -16}, "patch_size=-16"),
+        ({"model_type": "vit"}, "is a 'vit' model; dinov2, dinov2_with_registers, dinov3_vit are"),
+        ({"model_type": None}, "is a None model"),
+        ({"model_type": ["dinov2"]}, r"is a \['dinov2'\] model"),
+    ],
+)
+def test_read_checkpoint__config_contradicts_weights(
+    single: Path, values: dict[str, object], message: str
+):
+    change(single / CONFIG, **values)
+    with pytest.raises(InvalidCheckpointError, match=f"'the/model'.*{message}"):
+        read(single)
+
+
+@pytest.mark.parametrize(
+    "ratio", [10**400, 1e308, float("nan"), float("inf"), float("-inf"), -4, 0, 0.0, 10**4000]
+)
+@pytest.mark.parametrize("is_gated", [False, True])
+def test_read_checkpoint__senseless_mlp_ratio(sharded: Path, ratio: float, is_gated: bool):
+    change(sharded / CONFIG, mlp_ratio=ratio, use_swiglu_ffn=is_gated)
+    with pytest.raises(InvalidCheckpointError, match=r"mlp_ratio=.*; a number above 0 is expected"):
+        read(sharded)
+
+
+_DEEP: Any = json.loads("[" * 500 + "]" * 500)
+
+
+_ODD = st.one_of(
+    st.none(), st.booleans(), st.floats(), st.text(max_size=5), st.just(_DEEP),
+    st.integers(), st.integers(-3, 3).map(lambda power: 10 ** (1000 * power) if power > 0 else power),
+    st.lists(st.integers(), max_size=3), st.just({"x": _DEEP}),
+)  # fmt: skip
+
+
+_FIELDS = (
+    "model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size",
+    "num_channels", "num_registers", "num_register_tokens", "intermediate_size", "mlp_ratio",
+    "image_size", "use_gated_mlp", "use_swiglu_ffn", "imported_from", "random_weights_seed",
+)  # fmt: skip
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    values=st.dictionaries(st.sampled_from(_FIELDS), _ODD, min_size=1, max_size=3),
+    said=st.dictionaries(st.sampled_from(["image_mean", "image_std"]), _ODD, max_size=2),
+    is_v3=st.booleans(),
+)
+def test_read_checkpoint__odd_values_raise_nothing_else(
+    checkpoint_dir: Path, sharded_dir: Path, tmp_path: Path, values: Any, said: Any, is_v3: bool
+):
+    source = checkpoint_dir if is_v3 else sharded_dir
+    folder = tmp_path / source.name
+    if not folder.exists():
+        shutil.copytree(source, folder)
+    write_json(folder / CONFIG, json.loads((source / CONFIG).read_text()) | values)
+    write_json(folder / PREPROCESSOR, said)
+    with contextlib.suppress(InvalidCheckpointError):
+        assert read(folder).layers in (2, 3)
+
+
+def test_check_config__reads_nothing_else(single: Path):
+    for name in (WEIGHTS, PREPROCESSOR):
+        (single / name).unlink()
+    assert (check_config(single, "m").family, check_config(single, "m").dim) == ("dinov3_vit", 16)
+    change(single / CONFIG, model_type="llama")
+    with pytest.raises(InvalidCheckpointError, match="'m' is a 'llama' model"):
+        check_config(single, "m")
+    (single / CONFIG).write_text("{")
+    with pytest.raises(InvalidCheckpointError, match=r"'m': config.json is not JSON"):
+        check_config(single, "m")
+    (single / CONFIG).unlink()
+    with pytest.raises(CheckpointNotFoundError, match=r"'m': config.json is missing"):
+        check_config(single, "m")
+
+
+@pytest.mark.parametrize("tensor", ["embeddings.cls_token", "embeddings.register_tokens"])
+def test_read_checkpoint__tensor_is_missing(single: Path, tensor: str):
+    tensors = load_file(single / WEIGHTS)
+    del tensors[tensor]
+    save_file(tensors, single / WEIGHTS)
+    with pytest.raises(InvalidCheckpointError, match=r"the weights have none. The files belong"):
+        read(single)
+
+
+def test_read_checkpoint__a_layer_under_another_number(single: Path):
+    tensors = load_file(single / WEIGHTS)
+    renamed = {name.replace("layer.1.", "layer.7."): value for name, value in tensors.items()}
+    save_file(renamed, single / WEIGHTS)
+    with pytest.raises(InvalidCheckpointError, match="calls for 2 layers"):
+        read(single)
+
+
+def test_read_checkpoint__config_of_another_family(tmp_path: Path):
+    # Without this the registers would be dropped on loading, and every vector be slightly wrong.
+    write_model(tmp_path, "dinov2_with_registers", is_sharded=False)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    del config["num_register_tokens"]
+    write_json(tmp_path / CONFIG, config | {"model_type": "dinov2"})
+    with pytest.raises(InvalidCheckpointError, match="register tokens none, the weights have"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image_std": [0.2, 0.0, 0.2]}, "image_std above 0"),
+        ({"image_std": [0.2, -0.1, 0.2]}, "image_std above 0"),
+        ({"image_std": [0.2, float("nan"), 0.2]}, "finite numbers are expected"),
+        ({"image_mean": [0.2, float("inf"), 0.2]}, "finite numbers are expected"),
+        ({"image_mean": [0.5, 0.5]}, "three numbers each are expected"),
+        ({"image_mean": 0.5}, "three numbers each are expected"),
+        ({"image_mean": "abc"}, "three numbers each are expected"),
+        ({"image_mean": [10**400, 0, 0]}, "three numbers each are expected"),
+        ({"image_std": None}, "image_std=None; three numbers each are expected"),
+    ],
+)
+def test_read_checkpoint__bad_statistics(single: Path, values: dict[str, object], message: str):
+    change(single / PREPROCESSOR, **values)
+    with pytest.raises(InvalidCheckpointError, match=f"preprocessor_config.json has .*{message}"):
+        read(single)
+
+
+@pytest.mark.parametrize(
+    "make_name",
+    [
+        lambda outside: "../outside.safetensors",
+        lambda outside: str(outside),
+        lambda outside: "sub/../../outside.safetensors",
+        lambda outside: "sub\\outside.safetensors",
+        lambda outside: "outside.bin",
+        lambda outside: ".outside.safetensors",
+        lambda outside: "",
+        lambda outside: 7,
+        lambda outside: None,
+        lambda outside: ["x.safetensors"],
+        lambda outside: {"a": 1},
+    ],
+)
+def test_read_checkpoint__index_leads_elsewhere(sharded: Path, make_name: Callable[[Path], object]):
+    outside = sharded.parent / "outside.safetensors"
+    shard = sorted(sharded.glob("*.safetensors"))[0]
+    shutil.copy(shard, outside)
+    index = json.loads((sharded / INDEX).read_text())
+    name = make_name(outside)
+    index["weight_map"][next(iter(index["weight_map"]))] = name
+    write_json(sharded / INDEX, index)
+    with pytest.raises(InvalidCheckpointError) as caught:
+        read(sharded)
+    assert f"{INDEX} names the shard {name!r}; a .safetensors file beside it" in str(caught.value)
+
+
+@pytest.mark.parametrize("weight_map", [None, {}, [], "x", 3])
+def test_read_checkpoint__index_names_no_shards(sharded: Path, weight_map: object):
+    write_json(sharded / INDEX, {"weight_map": weight_map})
+    with pytest.raises(InvalidCheckpointError, match=f"{INDEX} names no shards in 'weight_map'"):
+        read(sharded)
+
+
+def test_read_checkpoint__index_names_a_tensor_that_no_shard_holds(sharded: Path):
+    index = json.loads((sharded / INDEX).read_text())
+    index["weight_map"]["head.weight"] = next(iter(index["weight_map"].values()))
+    write_json(sharded / INDEX, index)
+    with pytest.raises(
+        InvalidCheckpointError, match=r"1 tensors that no shard holds, 'head.weight'"
+    ):
+        read(sharded)
+
+
+def test_read_checkpoint__registers_of_none(tmp_path: Path):
+    """transformers writes a tensor without rows for a DINOv3 that has no registers."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    config = DINOv3ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=1, num_register_tokens=0
+    )
+    DINOv3ViTModel(config).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert read(tmp_path).registers == 0
+
+
+def test_read_checkpoint__names_the_network_by_what_it_computes(tmp_path: Path):
+    write_model(tmp_path, "dinov2", is_sharded=False)
+    first = read(tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    for changes, is_same in (
+        ({"transformers_version": "9", "architectures": None, "dtype": "float16"}, True),
+        ({"layer_norm_eps": 1e-3}, False),
+        ({"hidden_act": "relu"}, False),
+    ):
+        write_json(tmp_path / CONFIG, config | changes)
+        found = read(tmp_path)
+        assert found.weights_sha256 == first.weights_sha256
+        assert (found.network == first.network) is is_same, changes
+    write_json(tmp_path / CONFIG, config)
+    write_json(
+        tmp_path / "preprocessor_config.json", {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    )
+    assert read(tmp_path).network != first.network
