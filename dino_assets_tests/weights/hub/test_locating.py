@@ -28,22 +28,18 @@ from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.asking import request_headers
 from dino_assets.weights.hub.shelf import Shelf
 from dino_assets.weights.hub.transfer import Patience, Source
-from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.finding import (
+    FILES,
+    KEPT,
+    PAPERS,
+    WEIGHTS,
+    contents,
+    find_checkpoint,
+    small,
+)
 
 REPO = "org/model"
 TOKEN = "hf_VerySecretToken"
-WEIGHTS = np.random.default_rng(0).bytes(300_000)
-FILES = {
-    "model.safetensors": WEIGHTS,
-    "config.json": b'{"hidden_size": 16}',
-    "README.md": b"---\nlicense: mit\n---\n",
-    "LICENSE": b"do what you like\n" * 100,
-    "pytorch_model.bin": b"pickle",
-    "onnx/model.onnx": b"another",
-    "onnx/config.json": b"{}",
-}
-PAPERS = ("License.md", "licence.txt", "LICENSE.rst", "NOTICE-Meta", "readme.md")
-KEPT = {"model.safetensors", "config.json", "README.md", "LICENSE"}
 
 
 @pytest.fixture
@@ -60,14 +56,6 @@ def find(tmp_path: Path, waits: list[float]):
         return find_checkpoint(model, root=tmp_path, patience=patience, **arguments)
 
     return call
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def small(files: dict[str, bytes] = FILES) -> dict[str, bytes]:
-    return {name: files[name] for name in KEPT}
 
 
 def test_find_checkpoint__only_what_is_wanted(hub, find):
