@@ -15,6 +15,7 @@ from typing import Protocol
 from dino_assets.drops.arrivals import (
     Arrival,
     Launch,
+    Look,
     PastRuns,
     Seen,
     count_files,
@@ -37,6 +38,14 @@ MAX_LAUNCHES = 10
 # The UI shows a tick's text in one paragraph.
 MAX_NOTES = 20
 MAX_NOTE_CHARS = 300
+
+
+class LookAt(Protocol):
+    """How a folder is looked at."""
+
+    def __call__(self, source: str, *, root: Path) -> Look:
+        """See what it holds."""
+        ...
 
 
 class Runs(Protocol):
@@ -126,6 +135,8 @@ def survey_inbox(
     memory: Memory,
     remembered: Remembered,
     clock: Callable[[], float],
+    look: LookAt = look_at,
+    max_launches: int = MAX_LAUNCHES,
 ) -> Survey:
     """Look at every drop that is neither finished nor in flight; register those that need a run.
 
@@ -152,13 +163,15 @@ def survey_inbox(
             notes.append(Note(arrival.folder, "a run is in flight"))
             continue
         is_late = last and clock() - started_s >= BUDGET_S
-        if len(launches) >= MAX_LAUNCHES or is_late:
+        if len(launches) >= max_launches or is_late:
             left += 1
             continue
         last = arrival.folder
         known = seen.pop(arrival.folder, None)
         keys = stamps.get(arrival.drop, {})
-        outcome = _examine(store, arrival, root, known=known, runs=runs, keys=keys, now_s=clock())
+        outcome = _examine(
+            store, arrival, root, look, known=known, runs=runs, keys=keys, now_s=clock()
+        )
         if outcome.is_finished:
             finished.add(arrival.drop)
             continue
@@ -184,6 +197,7 @@ def _examine(
     store: ObjectStore,
     arrival: Arrival,
     root: Path,
+    look_at: LookAt,
     *,
     known: Seen | None,
     runs: Runs,

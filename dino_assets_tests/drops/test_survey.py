@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 from dino_assets.drops import survey as surveys
-from dino_assets.drops.arrivals import (
-    MARKER,
-    Look,
-    PastRuns,
-    Seen,
-)
+from dino_assets.drops.arrivals import MARKER, Look, PastRuns, Seen, look_at
 from dino_assets.drops.registry import read_drop, register_drop
 from dino_assets.drops.survey import Memory, Note, Survey
 from dino_assets.store.commits.manifests import manifest_key, read_manifest
@@ -74,11 +69,11 @@ def test_survey_inbox__a_folder_without_photographs_waits(inbox: Inbox):
         assert inbox.note("b") == "no photograph yet (0 files)"
 
 
-def test_survey_inbox__in_flight_is_not_even_looked_at(inbox: Inbox, monkeypatch):
+def test_survey_inbox__in_flight_is_not_even_looked_at(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
     inbox.runs.in_flight = frozenset({"a"})
-    monkeypatch.setattr(surveys, "look_at", None)
+    inbox.look = None
     assert inbox.note("a") == "a run is in flight"
 
 
@@ -111,13 +106,13 @@ def test_survey_inbox__finished_is_images_tiles_and_embeddings(inbox: Inbox, unt
     assert inbox.survey().finished == ({"a"} if until == "embeddings" else set())
 
 
-def test_survey_inbox__a_finished_drop_is_not_looked_at(inbox: Inbox, monkeypatch):
+def test_survey_inbox__a_finished_drop_is_not_looked_at(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.launched()
     assert set(inbox.memory.seen) == {"a"}
     inbox.make("a")
     inbox.put("a/2.jpg")  # whoever adds to a finished drop registers it again
-    monkeypatch.setattr(surveys, "look_at", None)
+    inbox.look = None
     survey = inbox.survey()
     assert survey.describe() == "1 drop, 1 finished."
     assert survey.memory.seen == {}
@@ -253,18 +248,17 @@ def test_survey_inbox__ten_at_a_time_and_everyone_in_turn(inbox: Inbox):
     assert inbox.launched() == names[20:] + names[:5]
 
 
-def test_survey_inbox__stops_in_time_and_goes_on_where_it_stopped(inbox: Inbox, monkeypatch):
+def test_survey_inbox__stops_in_time_and_goes_on_where_it_stopped(inbox: Inbox):
     for name in "abcd":
         inbox.put(f"{name}/1.txt")
-    real = surveys.look_at
     looked: list[str] = []
 
     def look_slowly(source: str, *, root: Path) -> Look:
         inbox.now_s += slow_s
         looked.append(source[-1])
-        return real(source, root=root)
+        return look_at(source, root=root)
 
-    monkeypatch.setattr(surveys, "look_at", look_slowly)
+    inbox.look = look_slowly
     slow_s = 15
     assert inbox.survey().left == 1
     assert looked == ["a", "b", "c"]
@@ -286,12 +280,12 @@ def test_survey_inbox__a_slow_store_leaves_time_for_one(inbox: Inbox):
     assert [inbox.launched(), inbox.launched(), inbox.launched()] == [["a"], ["b"], ["a"]]
 
 
-def test_survey_inbox__what_was_not_looked_at_is_remembered(inbox: Inbox, monkeypatch):
+def test_survey_inbox__what_was_not_looked_at_is_remembered(inbox: Inbox):
     for name in "ab":
         inbox.put(f"{name}/1.jpg")
     inbox.survey()
     before = inbox.memory.seen
-    monkeypatch.setattr(surveys, "MAX_LAUNCHES", 0)
+    inbox.max_launches = 0
     assert inbox.survey().memory.seen == before
     assert set(before) == {"a", "b"}
 

@@ -5,11 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.drops import survey as surveys
-from dino_assets.drops.arrivals import (
-    MARKER,
-    Look,
-)
+from dino_assets.drops.arrivals import MARKER, Look, look_at
 from dino_assets.drops.registry import make_drop_name, read_drop
 from dino_assets.errors import (
     ObjectNotFoundError,
@@ -23,21 +19,20 @@ from dino_assets_tests.worlds.arriving import Inbox, put_objects
 from dino_assets_tests.worlds.store_doubles import WatchedStore, fail
 
 
-def test_survey_inbox__one_bad_folder_stops_no_other(inbox: Inbox, monkeypatch):
+def test_survey_inbox__one_bad_folder_stops_no_other(inbox: Inbox):
     for name in ("a", "bad", "c", "denied", "---", "caf\udce9"):
         inbox.put(f"{name}/1.jpg")
         inbox.put(f"{name}/{MARKER}", b"")
     inbox.store.put("drops/bad.json", b"{")
-    real = surveys.look_at
 
     def look_at_all_but(source: str, *, root: Path) -> Look:
         if source.endswith("bad"):
             raise SourceError("cannot list 'bad': Input/output error")
         if source.endswith("denied"):
             raise StoreAccessError("list 'denied': access denied")
-        return real(source, root=root)
+        return look_at(source, root=root)
 
-    monkeypatch.setattr(surveys, "look_at", look_at_all_but)
+    inbox.look = look_at_all_but
     survey = inbox.survey()
     assert [x.drop for x in survey.launches] == ["a", "c", make_drop_name("caf\udce9")]
     assert "bad: cannot list 'bad': Input/output error" in survey.describe()
@@ -67,47 +62,45 @@ def test_survey_inbox__bucket(inbox: Inbox, bucket: StorageSettings):
     assert [inbox.launched(), inbox.launched()] == [["a"], ["a", "b"]]
 
 
-def test_survey_inbox__gone_while_it_is_looked_at(inbox: Inbox, monkeypatch):
+def test_survey_inbox__gone_while_it_is_looked_at(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
-    real = surveys.look_at
 
     def look_and_lose(source: str, *, root: Path) -> Look:
-        found = real(source, root=root)
+        found = look_at(source, root=root)
         shutil.rmtree(source)
         return found
 
-    monkeypatch.setattr(surveys, "look_at", look_and_lose)
+    inbox.look = look_and_lose
     assert "there is no folder" in inbox.note("a")
     assert inbox.survey().memory.seen == {}
 
 
-def test_survey_inbox__a_listing_that_fails_once_resets_no_clock(inbox: Inbox, monkeypatch):
+def test_survey_inbox__a_listing_that_fails_once_resets_no_clock(inbox: Inbox):
     inbox.put("a/1.jpg")
     assert "new or changed" in inbox.note("a")
 
     def refuse(source: str, *, root: Path) -> Look:
         raise SourceError("cannot list 'a': Stale file handle")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(surveys, "look_at", refuse)
-        assert "Stale file handle" in inbox.note("a")
+    inbox.look = refuse
+    assert "Stale file handle" in inbox.note("a")
+    inbox.look = look_at
     assert inbox.launched() == ["a"]
 
 
-def test_survey_inbox__changed_between_looking_and_registering(inbox: Inbox, monkeypatch):
+def test_survey_inbox__changed_between_looking_and_registering(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
-    real = surveys.look_at
 
     def look_and_change(source: str, *, root: Path) -> Look:
-        found = real(source, root=root)
+        found = look_at(source, root=root)
         inbox.put("a/2.jpg")
         return found
 
-    monkeypatch.setattr(surveys, "look_at", look_and_change)
+    inbox.look = look_and_change
     assert inbox.note("a") == "still arriving (changed while it was being registered)"
-    monkeypatch.setattr(surveys, "look_at", real)
+    inbox.look = look_at
     assert inbox.launched() == ["a"]
 
 
@@ -140,12 +133,11 @@ def test_survey_inbox__an_outage_of_the_inbox_is_raised(
 ):
     put_objects(bucket, "a/1.jpg")
     inbox.url = bucket.url
-    real = surveys.look_at
 
     def look_at_dead_server(source: str, *, root: Path) -> Look:
         monkeypatch.setenv("MINIO_ENDPOINT", "http://127.0.0.1:9")
-        return real(source, root=root)
+        return look_at(source, root=root)
 
-    monkeypatch.setattr(surveys, "look_at", look_at_dead_server)
+    inbox.look = look_at_dead_server
     with pytest.raises(StoreUnavailableError, match="does not answer"):
         inbox.survey()
