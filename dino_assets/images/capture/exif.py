@@ -1,0 +1,84 @@
+"""EXIF: its tables, and what they say of position, altitude and the file's later editors."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from dino_assets.images.capture.values import (
+    STAMP,
+    read_height_m,
+    read_number,
+    read_stamp,
+    read_word,
+)
+
+Tags = Mapping[int, Any]
+_BASE, _GPS = ExifTags.Base, ExifTags.GPS
+_WRITING = timedelta(minutes=1)  # a camera has written its picture by then
+
+
+def load_exif(block: object) -> Image.Exif:
+    """Read a block of EXIF; a damaged one is empty."""
+    exif = Image.Exif()
+    try:
+        if isinstance(block, bytes):
+            exif.load(block)
+            dict(exif)  # read now what is read at first use
+    except Exception:  # noqa: BLE001 - struct, Syntax, Key and Value errors, depending on the damage
+        return Image.Exif()
+    return exif
+
+
+def read_table(exif: Image.Exif, table: ExifTags.IFD | None = None) -> Tags:
+    """Read one table of EXIF; a damaged one is empty and does not spoil the others."""
+    try:
+        return dict(exif if table is None else exif.get_ifd(table))
+    except Exception:  # noqa: BLE001 - as above
+        return {}
+
+
+def read_editor(main: Tags, taken: datetime | None) -> str | None:
+    """Name who changed the file later: a picture turned in a viewer keeps the angles of before."""
+    written = read_stamp(read_word(main.get(_BASE.DateTime)), None)
+    if taken is None or written is None or written - taken <= _WRITING:
+        return None
+    return read_word(main.get(_BASE.Software)) or "an unnamed program"
+
+
+def read_satellite_date(gps: Tags) -> date | None:
+    """Read the date that the satellites gave."""
+    match = STAMP.fullmatch(read_word(gps.get(_GPS.GPSDateStamp)) or "")
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3])) if match else None
+    except ValueError:
+        return None
+
+
+def read_exif_position(gps: Tags) -> tuple[float | None, float | None]:
+    """Read latitude and longitude, each None where it is not there whole."""
+    return (
+        _read_degrees(gps.get(_GPS.GPSLatitude), gps.get(_GPS.GPSLatitudeRef), "NS"),
+        _read_degrees(gps.get(_GPS.GPSLongitude), gps.get(_GPS.GPSLongitudeRef), "EW"),
+    )
+
+
+def _read_degrees(parts: Any, reference: object, signs: str) -> float | None:
+    """Degrees, minutes, seconds; a position whose hemisphere is not told could be either."""
+    hemisphere = (read_word(reference) or "")[:1].upper()
+    if hemisphere not in tuple(signs) or not isinstance(parts, tuple) or not 1 <= len(parts) <= 3:
+        return None
+    numbers = [read_number(part) for part in parts]
+    if any(number is None or number < 0 for number in numbers):
+        return None
+    value = float(sum(n / 60.0**power for power, n in enumerate(numbers) if n is not None))
+    return -value if hemisphere == signs[1] else value
+
+
+def read_exif_altitude_m(gps: Tags) -> float | None:
+    """Read metres above the sea."""
+    value = read_height_m(gps.get(_GPS.GPSAltitude))
+    if value is None:
+        return None
+    return -value if gps.get(_GPS.GPSAltitudeRef) in (1, b"\x01", "1") else value

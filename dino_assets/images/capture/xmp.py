@@ -1,0 +1,71 @@
+"""XMP packets: names and values that cameras and editors write as XML."""
+
+import re
+from xml.parsers import expat
+
+MAX_XMP_BYTES = 2**20  # DJI's is 4 KB; one segment of a JPEG holds 64 KB
+# Other prefixes count too (Autel, Parrot, renamed ones), after these.
+_KNOWN = frozenset({"tiff", "exif", "exifEX", "aux", "xmp", "drone-dji"})
+_NOT_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_LOST = "\N{REPLACEMENT CHARACTER}"
+
+
+def read_xmp(packet: bytes) -> dict[str, str]:
+    """Read names (without prefix) and values of an XMP packet, from attributes and from elements.
+
+    Only what is said of the picture itself: the same names inside a property speak of a picture
+    it was made from. Of a packet with bytes that are no text the values without them are read, a
+    damaged one gives what stands before the damage. Nothing with a DOCTYPE is read: XMP has none, and
+    entities are how a file of one kilobyte fills the memory.
+    """
+    packet = packet[:MAX_XMP_BYTES].strip(b"\0 \t\r\n")
+    values, is_whole = _parse_xmp(packet)
+    if is_whole:
+        return values
+    # One odd byte in a serial number would cost the pose: DJI writes all into a single element.
+    text = packet.decode("utf-8", "replace")
+    repaired, _ = _parse_xmp(_NOT_XML.sub(_LOST, text[max(text.find("<"), 0) :]))
+    # What was lost may have been a digit of a height: such a value is none.
+    readable = {name: value for name, value in repaired.items() if _LOST not in value}
+    return max(readable, values, key=len)
+
+
+def _parse_xmp(packet: bytes | str) -> tuple[dict[str, str], bool]:
+    """Names and values, and whether the packet was sound up to its end."""
+    known: dict[str, str] = {}
+    others: dict[str, str] = {}
+    texts: list[list[str]] = []
+    tops: list[int] = []  # how deep the description of the picture lies, while inside it
+    parser = expat.ParserCreate()
+
+    def keep(name: str, value: str) -> None:
+        prefix, _, word = name.rpartition(":")
+        (known if prefix in _KNOWN else others).setdefault(word, value)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("a DOCTYPE in XMP")
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        texts.append([])
+        if not tops and name.rpartition(":")[2] == "Description":
+            tops.append(len(texts))
+            for key, value in attributes.items():
+                if not key.startswith("xmlns"):
+                    keep(key, value)
+
+    def end(name: str) -> None:
+        value = "".join(texts.pop()).strip()
+        if tops and len(texts) == tops[0] and value:
+            keep(name, value)
+        elif tops and len(texts) < tops[0]:
+            tops.clear()
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = lambda text: texts[-1].append(text) if texts else None
+    try:
+        parser.Parse(packet, True)
+    except (expat.ExpatError, ValueError, LookupError):
+        return others | known, False
+    return others | known, True
