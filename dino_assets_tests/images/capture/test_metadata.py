@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import fields
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -14,14 +15,11 @@ from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.images.capture.metadata import read_capture
 from dino_assets.images.records import Capture
 from dino_assets_tests.conftest import REPOSITORY
-from dino_assets_tests.worlds.camera_files import (
+from dino_assets_tests.images.capture.photographs import (
     BASE,
     CALIBRATED,
     DJI,
-    GPS,
     ORIGINAL,
-    clock,
-    degrees,
     gps_of,
     make_exif,
     packet,
@@ -29,78 +27,78 @@ from dino_assets_tests.worlds.camera_files import (
 )
 
 NOTHING = Capture()
+clock = datetime  # a camera's own: it has no zone
 
 
-@pytest.mark.parametrize(("latitude", "longitude"), [(46.84, -91.99), (-33.9, 18.4), (0.0, 12.0)])
-def test_read_capture__position_of_exif(latitude, longitude):
-    found = read_capture(photo_of(exif=make_exif(gps=gps_of(latitude, longitude))))
-    assert (found.latitude, found.longitude) == pytest.approx((latitude, longitude), abs=1e-7)
+# --- camera -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spelling", ["GpsLongitude", "GpsLongtitude"])
-def test_read_capture__xmp_before_exif(spelling):
-    xmp = packet({"GpsLatitude": "+46.123456789", spelling: "-91.987654321"})
-    found = read_capture(photo_of(xmp=xmp, exif=make_exif(gps=gps_of(1.0, 2.0))))
-    assert (found.latitude, found.longitude) == (46.123456789, -91.987654321)
+def test_read_capture__words_without_padding():
+    exif = make_exif(
+        main={BASE.Make: "DJI" + "\0" * 28, BASE.Model: "FC300S  \0\0"},
+        photo={BASE.LensModel: "24mm F1.7"},
+    )
+    found = read_capture(photo_of(exif=exif))
+    assert (found.make, found.model, found.lens) == ("DJI", "FC300S", "24mm F1.7")
+    assert read_capture(photo_of(exif=make_exif(main={BASE.Make: "\0\0 "}))).make is None
+
+
+def test_read_capture__image_source():
+    assert read_capture(photo_of(xmp=packet({"ImageSource": "WideCamera"}))).image_source == "WideCamera"  # fmt: skip
+
+
+def test_read_capture__focal_length_of_the_table():
+    exif = make_exif(
+        main={BASE.Model: "FC300S"},
+        photo={BASE.FocalLength: IFDRational(361, 100), BASE.FocalLengthIn35mmFilm: 20},
+    )
+    found = read_capture(photo_of(exif=exif))
+    assert (found.focal_mm, found.focal_35mm) == (3.61, 20)
+    assert (found.focal_px, found.focal_from) == (pytest.approx(3.61 / 6.17 * 400), "camera table")
+    assert (found.center_x_px, found.center_y_px) == (None, None)
+
+
+@pytest.mark.parametrize(("unit", "per_unit"), [(2, 25.4), (3, 10.0), (4, 1.0), (None, 25.4)])
+def test_read_capture__focal_plane(unit, per_unit):
+    photo = {
+        BASE.FocalLength: IFDRational(5),
+        BASE.FocalPlaneXResolution: 60.0 * per_unit,
+        BASE.ExifImageWidth: 400,
+        BASE.ExifImageHeight: 225,
+    }
+    if unit is not None:
+        photo[BASE.FocalPlaneResolutionUnit] = unit
+    found = read_capture(photo_of(exif=make_exif(photo=photo)))
+    assert (found.focal_px, found.focal_from) == (pytest.approx(300, rel=1e-4), "focal plane")
+
+
+def test_read_capture__digital_zoom():
+    photo = {BASE.FocalLengthIn35mmFilm: 24, BASE.DigitalZoomRatio: IFDRational(3, 2)}
+    plain = read_capture(photo_of(exif=make_exif(photo={BASE.FocalLengthIn35mmFilm: 24})))
+    assert read_capture(photo_of(exif=make_exif(photo=photo))).focal_px == plain.focal_px * 1.5
+    photo[BASE.DigitalZoomRatio] = IFDRational(0, 0)
+    assert read_capture(photo_of(exif=make_exif(photo=photo))).focal_px == plain.focal_px
 
 
 @pytest.mark.parametrize(
-    ("latitude", "longitude"),
-    [("0", "0"), ("+0.0", "-0.000"), ("nan", "2"), ("91", "2"), ("2", "-180.5"), ("3", ""), ("x", "1")],
-)  # fmt: skip
-def test_read_capture__positions_that_are_none(latitude, longitude):
-    xmp = packet({"GpsLatitude": latitude, "GpsLongitude": longitude})
-    found = read_capture(photo_of(xmp=xmp))
-    assert (found.latitude, found.longitude) == (None, None)
-    both = read_capture(photo_of(xmp=xmp, exif=make_exif(gps=gps_of(1.0, 2.0))))
-    assert (both.latitude, both.longitude) == pytest.approx((1.0, 2.0))
-
-
-@pytest.mark.parametrize(
-    "gps",
+    ("size", "focal_px", "center"),
     [
-        gps_of(0.0, 0.0),
-        gps_of(1.0, 2.0, GPSLatitudeRef=""),
-        gps_of(1.0, 2.0, GPSLongitudeRef="N"),
-        gps_of(1.0, 2.0, GPSLatitude=(IFDRational(1, 0), IFDRational(0), IFDRational(0))),
-        gps_of(1.0, 2.0, GPSLatitude=(IFDRational(200), IFDRational(0), IFDRational(0))),
-        {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: degrees(1.0)},
+        ((400, 300), 366.6, (201.0, 149.0)),
+        ((400, 225), 366.6, (None, None)),  # a cut: the calibrated row is of the whole frame
+        ((400, 267), 366.6, (None, None)),
+        ((350, 300), 366.6, (None, None)),  # not made smaller: it is as high as before
+        ((200, 150), 366.6 * 200 / 402, (100.0, 149 * 200 / 402)),  # made smaller by a tool
     ],
 )
-def test_read_capture__exif_positions_that_are_none(gps):
-    found = read_capture(photo_of(exif=make_exif(gps=gps)))
-    assert (found.latitude, found.longitude) == (None, None)
+def test_read_capture__calibration(size, focal_px, center):
+    found = read_capture(photo_of(size=size, xmp=packet(CALIBRATED)))
+    assert (found.focal_px, found.focal_from) == (pytest.approx(focal_px), "calibration")
+    assert (found.center_x_px, found.center_y_px) == (
+        center if center[0] is None else pytest.approx(center)
+    )
 
 
-@pytest.mark.parametrize(
-    ("reference", "expected"), [(b"\0", 198.5), (b"\1", -198.5), (None, 198.5)]
-)
-def test_read_capture__altitude_of_exif(reference, expected):
-    tags = {GPS.GPSAltitude: IFDRational(397, 2)}
-    if reference is not None:
-        tags[GPS.GPSAltitudeRef] = reference
-    found = read_capture(photo_of(exif=make_exif(gps=tags)))
-    assert (found.altitude_m, found.relative_altitude_m) == (expected, None)
-    assert read_capture(photo_of(xmp=packet(DJI), exif=make_exif(gps=tags))).altitude_m == 198.31
-
-
-@pytest.mark.parametrize("written", ["1e308", "-1e308", "20000.5", "-1e7"])
-def test_read_capture__heights_that_are_none(written):
-    xmp = packet({"RelativeAltitude": written, "AbsoluteAltitude": written})
-    found = read_capture(photo_of(xmp=xmp))
-    assert (found.relative_altitude_m, found.altitude_m) == (None, None)
-    exif = make_exif(gps={GPS.GPSAltitude: IFDRational(397, 2)})
-    assert read_capture(photo_of(xmp=xmp, exif=exif)).altitude_m == 198.5
-    absurd = make_exif(gps={GPS.GPSAltitude: IFDRational(2_000_001, 100)})
-    assert read_capture(photo_of(exif=absurd)).altitude_m is None
-
-
-@pytest.mark.parametrize(
-    ("flag", "expected"),
-    [("50", "fixed"), ("34", "float"), ("16", "single"), ("0", None), ("17", None), ("x", None)],
-)
-def test_read_capture__rtk(flag, expected):
-    assert read_capture(photo_of(xmp=packet({"RtkFlag": flag}))).rtk == expected
+# --- what never raises ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -183,6 +181,9 @@ def test_read_capture__a_dng_that_cannot_be_developed_is_as_large_as_its_picture
     Image.new("RGB", (400, 300)).save(sink, "TIFF", tiffinfo=tags)
     found = read_capture(sink.getvalue())
     assert (found.relative_altitude_m, found.focal_px) == (39.8, 366.6)
+
+
+# --- drawn and real flights -------------------------------------------------------------------
 
 
 def test_read_capture__drawn_flights(tmp_path):

@@ -1,4 +1,4 @@
-"""Xmp."""
+"""XMP of every container and of every writer, whole, odd and hostile."""
 
 import io
 import tracemalloc
@@ -6,8 +6,16 @@ import tracemalloc
 import pytest
 from PIL import Image
 
-from dino_assets.images.capture.metadata import read_capture, read_xmp
-from dino_assets_tests.worlds.camera_files import BASE, DJI, gps_of, make_exif, packet, photo_of
+from dino_assets.images.capture.metadata import read_capture
+from dino_assets.images.capture.xmp import read_xmp
+from dino_assets_tests.images.capture.photographs import (
+    BASE,
+    DJI,
+    gps_of,
+    make_exif,
+    packet,
+    photo_of,
+)
 
 
 @pytest.mark.parametrize("as_elements", [False, True])

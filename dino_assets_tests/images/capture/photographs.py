@@ -1,18 +1,18 @@
-"""What the tests of metadata share."""
+"""Photographs as cameras write them: XMP packets, tables of EXIF, and files that carry both."""
 
 import io
-from datetime import datetime
 
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 BASE, GPS, IFD = ExifTags.Base, ExifTags.GPS, ExifTags.IFD
-
-
-clock = datetime  # a camera's own: it has no zone
-
-
+ORIGINAL = "2024:01:23 17:27:45"
+CALIBRATED = {
+    "CalibratedFocalLength": "366.6",
+    "CalibratedOpticalCenterX": "201.0",
+    "CalibratedOpticalCenterY": "149.0",
+}
 DJI = {
     "AbsoluteAltitude": "+198.31",
     "RelativeAltitude": "+39.80",
@@ -92,13 +92,3 @@ def gps_of(latitude: float, longitude: float, **changes) -> dict:
         GPS.GPSLongitude: degrees(abs(longitude)),
     }
     return {**tags, **{GPS[name]: value for name, value in changes.items()}}
-
-
-ORIGINAL, DIGITIZED, PLAIN = "2024:01:23 17:27:45", "2024:01:23 17:27:46", "2024:01:24 09:00:00"
-
-
-CALIBRATED = {
-    "CalibratedFocalLength": "366.6",
-    "CalibratedOpticalCenterX": "201.0",
-    "CalibratedOpticalCenterY": "149.0",
-}
