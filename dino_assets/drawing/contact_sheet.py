@@ -22,7 +22,9 @@ def make_contact_sheet(
             tiles than a JPEG is high.
     """
     if columns < 1 or cell_px < 40:
-        raise ConfigError(f"columns={columns}, cell_px={cell_px}: use at least 1 and 40")
+        name, value = ("columns", columns) if columns < 1 else ("cell_px", cell_px)
+        message = f"columns={columns}, cell_px={cell_px}: use at least 1 and 40"
+        raise ConfigError(message, setting=name, value=value)
     text_px = max(10, cell_px // 16)
     font, gap = load_font(text_px), max(6, cell_px // 18)
     if not tiles:
@@ -39,14 +41,18 @@ def make_contact_sheet(
     if max(width, height) > MAX_JPEG_PX:
         raise ConfigError(
             f"{len(tiles)} tiles make a sheet of {width}×{height} px, and a JPEG ends at "
-            f"{MAX_JPEG_PX}: use another number of columns, smaller cells or fewer tiles"
+            f"{MAX_JPEG_PX}: use another number of columns, smaller cells or fewer tiles",
+            setting="tiles",
+            value=len(tiles),
         )
     sheet = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(sheet)
     for index, (pixels, lines) in enumerate(zip((t for t, _ in tiles), captions, strict=True)):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ConfigError(
-                f"tile {index} is {pixels.dtype} {pixels.shape}: pass uint8 (side, side, 3)"
+                f"tile {index} is {pixels.dtype} {pixels.shape}: pass uint8 (side, side, 3)",
+                setting="tiles",
+                value=index,
             )
         row, column = divmod(index, across)
         left, top = gap + column * (cell_px + gap), gap + row * step_y

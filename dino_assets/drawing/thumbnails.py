@@ -29,4 +29,8 @@ def draw_thumbnail(png: bytes, *, max_bytes: int = THUMBNAIL_MAX_BYTES) -> bytes
         data = encode_picture(few, "PNG", optimize=True)
         if len(data) <= max_bytes:
             return data
-    raise ConfigError(f"max_bytes={max_bytes} is too small for a thumbnail ({len(data)} at 60 px)")
+    raise ConfigError(
+        f"max_bytes={max_bytes} is too small for a thumbnail ({len(data)} at 60 px)",
+        setting="max_bytes",
+        value=max_bytes,
+    )

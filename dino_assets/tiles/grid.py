@@ -49,14 +49,28 @@ def make_grid(
         below = max(side_px // patch_px, 1) * patch_px
         raise ConfigError(
             f"tile_px={side_px} is not a positive multiple of the model's patch ({patch_px} px): "
-            f"use {below} or {below + patch_px}"
+            f"use {below} or {below + patch_px}",
+            setting="tile_px",
+            value=side_px,
         )
     if side_px > MAX_IMAGE_SIDE_PX:
-        raise ConfigError(f"tile_px={side_px} is more than the largest side, {MAX_IMAGE_SIDE_PX}")
+        raise ConfigError(
+            f"tile_px={side_px} is more than the largest side, {MAX_IMAGE_SIDE_PX}",
+            setting="tile_px",
+            value=side_px,
+        )
     if not 0 <= overlap <= 0.9:
-        raise ConfigError(f"overlap={overlap} is outside 0 … 0.9 (a share of the tile's side)")
+        raise ConfigError(
+            f"overlap={overlap} is outside 0 … 0.9 (a share of the tile's side)",
+            setting="overlap",
+            value=overlap,
+        )
     if side_m is not None and not 0 < side_m <= MAX_SIDE_M:
-        raise ConfigError(f"tile_m={side_m} is outside 0 … {MAX_SIDE_M} (metres of ground)")
+        raise ConfigError(
+            f"tile_m={side_m} is outside 0 … {MAX_SIDE_M} (metres of ground)",
+            setting="tile_m",
+            value=side_m,
+        )
     return TileGrid(side_px, overlap, WHOLE_MAX_PX, GRID_VERSION, side_m)
 
 
@@ -76,7 +90,9 @@ def fit_grid(grid: TileGrid, width: int, height: int, *, gsd_m: float | None) ->
     if span < MIN_SPAN_PX:
         raise ConfigError(
             f"tile_m={grid.side_m:g} is {span} px where a pixel is {gsd_m:.3g} m: use at least "
-            f"{MIN_SPAN_PX * gsd_m:.3g} m"
+            f"{MIN_SPAN_PX * gsd_m:.3g} m",
+            setting="tile_m",
+            value=grid.side_m,
         )
     return TileGrid(span, grid.overlap, 0, GROUND_VERSION)
 
@@ -100,7 +116,11 @@ def cut_windows(width: int, height: int, grid: TileGrid) -> np.ndarray:
     side and the reader pads it by reflection. Read-only, since it is shared.
     """
     if not (0 < width <= MAX_IMAGE_SIDE_PX and 0 < height <= MAX_IMAGE_SIDE_PX):
-        raise ConfigError(f"{width}×{height} px: sides of 1 to {MAX_IMAGE_SIDE_PX} px can be tiled")
+        raise ConfigError(
+            f"{width}×{height} px: sides of 1 to {MAX_IMAGE_SIDE_PX} px can be tiled",
+            setting="size_px",
+            value=(width, height),
+        )
     if is_whole(width, height, grid):
         windows = np.array([[0, 0, width, height]], np.int32)
     else:

@@ -41,11 +41,15 @@ def preview_tiles(
     """
     grid = tiling.make_grid(side_px, overlap=overlap, patch_px=patch_px, side_m=side_m)
     if not image.parent.is_dir():
-        raise SourceError(f"cannot read {str(image)!r}: there is no such folder")
+        raise SourceError(
+            f"cannot read {str(image)!r}: there is no such folder", path=str(image.parent)
+        )
     data = FolderSource(image.parent.resolve(), shown=str(image.parent)).read(show_name(image.name))
     if is_mosaic(data):
         raise ConfigError(
-            f"{image.name!r} is a mosaic: register it as a drop; `tiles` says how many it cuts"
+            f"{image.name!r} is a mosaic: register it as a drop; `tiles` says how many it cuts",
+            setting="image",
+            value=image.name,
         )
     row, _ = examine_photo(image.name, data, Reading(ground_m=ground_m))
     has_scale = row["place_quality"] in SCALED

@@ -132,7 +132,8 @@ def cut_image(
     if len(windows) != expected:
         raise CommitRefusedError(
             f"{image['path']!r}: {len(windows)} tiles were cut where the formula gives {expected}. This "
-            "is a fault in the grid, please report it; nothing was stored."
+            "is a fault in the grid, please report it; nothing was stored.",
+            first=image["path"],
         )
     if image["valid"] is not None:
         holds = find_valid_windows(
@@ -181,14 +182,17 @@ def _fit_grids(images: Sequence[Row], grid: TileGrid) -> tuple[list[TileGrid], i
         try:
             own = tiling.fit_grid(grid, image["width"], image["height"], gsd_m=gsd_m)
         except ConfigError as err:
-            refused = ConfigError(f"{image['path']!r}: {err}")
+            message = f"{image['path']!r}: {err}"
+            refused = ConfigError(message, setting=err.setting, value=err.value)
             own = replace(grid, side_m=None)
         if image["is_mosaic"] and own.side_px > MAX_MOSAIC_SPAN_PX:
             share = MAX_MOSAIC_SPAN_PX / own.side_px
             most = f"tile_m={grid.side_m * share:.3g}" if grid.side_m else "a smaller tile_px"
             raise ConfigError(
                 f"{image['path']!r}: a tile of {own.side_px:,} px of a mosaic is more than the "
-                f"{MAX_MOSAIC_SPAN_PX:,} px that are read at once: use at most {most}"
+                f"{MAX_MOSAIC_SPAN_PX:,} px that are read at once: use at most {most}",
+                setting="tile_m" if grid.side_m else "tile_px",
+                value=grid.side_m or grid.side_px,
             )
         scaled += own.version == tiling.GROUND_VERSION
         fitted.append(own)

@@ -47,15 +47,16 @@ def test_make_contact_sheet__long_captions_stay_in_their_cell():
 
 
 @pytest.mark.parametrize(
-    ("tiles", "changes", "message"),
+    ("tiles", "changes", "setting", "value"),
     [
-        ([(np.zeros((4, 4), np.uint8), "")], {}, r"tile 0 is uint8 \(4, 4\)"),
-        ([(np.zeros((4, 4, 3), np.float32), "")], {}, "tile 0 is float32"),
-        ([], {"columns": 0}, "columns=0"),
-        ([], {"cell_px": 10}, "cell_px=10"),
-        ([(solid((0, 0, 0), 1), "")] * 300, {"columns": 1}, "a JPEG ends at 65500"),
+        ([(np.zeros((4, 4), np.uint8), "")], {}, "tiles", 0),
+        ([(np.zeros((4, 4, 3), np.float32), "")], {}, "tiles", 0),
+        ([], {"columns": 0}, "columns", 0),
+        ([], {"cell_px": 10}, "cell_px", 10),
+        ([(solid((0, 0, 0), 1), "")] * 300, {"columns": 1}, "tiles", 300),
     ],
 )
-def test_make_contact_sheet__refuses(tiles, changes, message):
-    with pytest.raises(ConfigError, match=message):
+def test_make_contact_sheet__refuses(tiles, changes, setting, value):
+    with pytest.raises(ConfigError) as caught:
         make_contact_sheet(tiles, **changes)
+    assert (caught.value.setting, caught.value.value) == (setting, value)

@@ -106,8 +106,9 @@ def test_cut_windows__shared_result_cannot_be_changed():
     ("width", "height"), [(0, 10), (10, 0), (-1, 5), (MAX_IMAGE_SIDE_PX + 1, 5)]
 )
 def test_cut_windows__impossible_size(width: int, height: int):
-    with pytest.raises(ConfigError, match=f"{width}×{height} px: sides of 1 to 99999 px"):
+    with pytest.raises(ConfigError) as caught:
         cut_windows(width, height, GRID)
+    assert caught.value.value == (width, height)
 
 
 def test_is_padded__only_the_short_side():
@@ -287,17 +288,16 @@ def test_fit_grid__less_ground_than_a_tile_is_one_square():
 
 def test_fit_grid__a_few_pixels_are_not_blown_up():
     grid = make_grid(518, side_m=1)
-    with pytest.raises(
-        ConfigError, match=r"tile_m=1 is 20 px where a pixel is 0.05 m: use at least"
-    ):
+    with pytest.raises(ConfigError, match=r"tile_m=1 is 20 px.*: use at least 1\.6 m"):
         fit_grid(grid, 4000, 3000, gsd_m=0.05)
     assert fit_grid(make_grid(518, side_m=1.6), 4000, 3000, gsd_m=0.05).side_px == MIN_SPAN_PX
 
 
 @pytest.mark.parametrize("side_m", [0, -3, 10_001, float("nan"), float("inf")])
 def test_make_grid__impossible_metres(side_m: float):
-    with pytest.raises(ConfigError, match=f"tile_m={side_m} is outside 0 … 10000"):
+    with pytest.raises(ConfigError) as caught:
         make_grid(518, side_m=side_m)
+    assert (caught.value.setting, caught.value.value) == ("tile_m", side_m)
 
 
 @MANY
@@ -388,14 +388,16 @@ def test_make_grid__names_the_nearest_valid_sides(side_px: int, patch_px: int, a
 
 
 def test_make_grid__side_larger_than_any_image():
-    with pytest.raises(ConfigError, match="tile_px=112000 is more than the largest side, 99999"):
+    with pytest.raises(ConfigError) as caught:
         make_grid(112_000, patch_px=14)
+    assert (caught.value.setting, caught.value.value) == ("tile_px", 112_000)
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 0.91, 1.0, 50, float("nan")])
 def test_make_grid__impossible_overlap(overlap: float):
-    with pytest.raises(ConfigError, match=f"overlap={overlap} is outside 0 … 0.9"):
+    with pytest.raises(ConfigError) as caught:
         make_grid(518, overlap=overlap)
+    assert (caught.value.setting, caught.value.value) == ("overlap", overlap)
 
 
 def test_make_grid__documented_defaults():

@@ -38,20 +38,25 @@ def test_preview_tiles__small_and_thin(tmp_path: Path, size: tuple[int, int]):
 
 def test_preview_tiles__refusals(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(UnusableImageError, match="not-an-image"):
+    with pytest.raises(UnusableImageError) as unusable:
         preview_tiles(tmp_path / "a.jpg", side_px=518)
+    assert unusable.value.reason == "not-an-image"
     with pytest.raises(SourceError, match=r"cannot read .gone\.jpg."):
         preview_tiles(tmp_path / "gone.jpg", side_px=518)
-    with pytest.raises(SourceError, match="there is no such folder"):
+    with pytest.raises(SourceError) as missing:
         preview_tiles(tmp_path / "nowhere" / "gone.jpg", side_px=518)
-    with pytest.raises(ConfigError, match="overlap"):
+    assert missing.value.path == str(tmp_path / "nowhere")
+    with pytest.raises(ConfigError) as refused:
         preview_tiles(tmp_path / "a.jpg", side_px=518, overlap=1)
+    assert (refused.value.setting, refused.value.value) == ("overlap", 1)
 
 
 def test_preview_tiles__what_the_asset_would_refuse(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(photo_bytes(2000, 1100))
-    with pytest.raises(ConfigError, match="tile_px=500 is not a positive multiple"):
+    with pytest.raises(ConfigError) as refused:
         preview_tiles(tmp_path / "a.jpg", side_px=500, patch_px=14)
+    assert (refused.value.setting, refused.value.value) == ("tile_px", 500)
     write_mosaic(tmp_path / "ortho.tif")
-    with pytest.raises(ConfigError, match=r"'ortho\.tif' is a mosaic: register it as a drop"):
+    with pytest.raises(ConfigError) as refused:
         preview_tiles(tmp_path / "ortho.tif", side_px=518)
+    assert (refused.value.setting, refused.value.value) == ("image", "ortho.tif")

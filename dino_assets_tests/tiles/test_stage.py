@@ -151,10 +151,9 @@ def test_draft_tiles__count_is_held_against_the_formula(
     images = fake_images(memory, [(1100, 600)])
     right = tiling.cut_windows
     monkeypatch.setattr(tiling, "cut_windows", lambda w, h, grid: right(w, h, grid)[:-1])
-    with pytest.raises(
-        CommitRefusedError, match=r"'0\.jpg': 7 tiles were cut where the formula gives 8"
-    ):
+    with pytest.raises(CommitRefusedError) as refused:
         commit(memory, draft_tiles(images, "d", GRID))
+    assert refused.value.first == "0.jpg"
     assert not memory.exists(manifest_key(OutputId("tiles", "d")))
 
 
@@ -347,8 +346,9 @@ def test_draft_tiles__places_of_a_turned_picture(memory: ObjectStore, tmp_path: 
 def test_draft_tiles__metres_that_are_a_few_pixels(memory: ObjectStore, tmp_path: Path):
     files = {"a.jpg": drone_photo(size=(1600, 1200), altitude_m=120)}
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", files))
-    with pytest.raises(ConfigError, match=r"'a.jpg': tile_m=0.5 is \d px"):
+    with pytest.raises(ConfigError) as refused:
         commit(memory, draft_tiles(images, "d", make_grid(512, side_m=0.5)))
+    assert (refused.value.setting, refused.value.value) == ("tile_m", 0.5)
 
 
 def test_draft_tiles__one_absurd_height_does_not_stop_the_drop(memory: ObjectStore, tmp_path: Path):
@@ -366,8 +366,9 @@ def test_draft_tiles__one_absurd_height_does_not_stop_the_drop(memory: ObjectSto
 def test_draft_tiles__a_span_of_a_mosaic_is_bounded(memory: ObjectStore, tmp_path: Path):
     write_mosaic(tmp_path / "f" / "ortho.tif", side_px=9000, nodata_from=600)
     images = commit_images(memory, "d", tmp_path / "f")
-    with pytest.raises(ConfigError, match=r"a tile of 8,9\d\d px of a mosaic.*at most tile_m=41"):
+    with pytest.raises(ConfigError, match=r"a mosaic.*at most tile_m=41") as refused:
         commit(memory, draft_tiles(images, "d", make_grid(512, side_m=449)))
+    assert (refused.value.setting, refused.value.value) == ("tile_m", 449)
 
 
 def test_draft_tiles__empty_parts_of_a_mosaic_are_left_out(memory: ObjectStore, tmp_path: Path):

@@ -44,7 +44,9 @@ def make_page(
     count = len(points.coordinates)
     if len(tile_ids) != count or len(thumbs) != count:
         raise ConfigError(
-            f"{count} coordinates, {len(tile_ids)} tile ids, {len(thumbs)} thumbs: pass one per tile"
+            f"{count} coordinates, {len(tile_ids)} tile ids, {len(thumbs)} thumbs: pass one per tile",
+            setting="tile_ids" if len(tile_ids) != count else "thumbs",
+            value=len(tile_ids) if len(tile_ids) != count else len(thumbs),
         )
     data = {
         "ids": list(tile_ids),
@@ -98,7 +100,9 @@ def _open_thumb(thumb: bytes, tile_id: str) -> Image.Image:
     except OSError as err:
         raise ConfigError(
             f"the thumb of tile {tile_id!r} ({len(thumb)} bytes) is not a WebP, PNG or JPEG picture: "
-            "pass empty bytes for a tile without one"
+            "pass empty bytes for a tile without one",
+            setting="thumbs",
+            value=tile_id,
         ) from err
     if picture.size == (THUMB_PX, THUMB_PX):
         return picture

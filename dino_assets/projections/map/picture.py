@@ -74,7 +74,11 @@ def draw_map(
             the picture is smaller than 240 × 200 px.
     """
     if width_px < 240 or height_px < 200:
-        raise ConfigError(f"{width_px}×{height_px} px is too small a map: use at least 240×200")
+        raise ConfigError(
+            f"{width_px}×{height_px} px is too small a map: use at least 240×200",
+            setting="width_px" if width_px < 240 else "height_px",
+            value=width_px if width_px < 240 else height_px,
+        )
     points = check_points(coordinates, groups, group_names, chosen)
     canvas = Image.new("RGB", (width_px, height_px), WHITE)
     draw = ImageDraw.Draw(canvas)
@@ -282,21 +286,39 @@ def check_points(
         xy = xy.reshape(0, 2)
     if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
         bad = "" if xy.ndim == 2 and xy.shape[1] == 2 else f", these are {xy.shape}"
-        raise ConfigError(f"a map is drawn from finite coordinates (N, 2){bad or ', some are not'}")
+        raise ConfigError(
+            f"a map is drawn from finite coordinates (N, 2){bad or ', some are not'}",
+            setting="coordinates",
+            value=xy.shape,
+        )
     rows = np.unique(np.asarray(chosen, np.int64))
     if rows.size and not (rows[0] >= 0 and rows[-1] < len(xy)):
-        raise ConfigError(f"chosen rows {rows[0]} … {rows[-1]}: there are {len(xy)} tiles, from 0")
+        raise ConfigError(
+            f"chosen rows {rows[0]} … {rows[-1]}: there are {len(xy)} tiles, from 0",
+            setting="chosen",
+            value=(int(rows[0]), int(rows[-1])),
+        )
     if groups is None:
         zeros = np.zeros(len(xy), np.int64)
         return Points(xy, zeros, [], [], rows, pick_colours(1))
     of = np.asarray(groups, np.int64).ravel()
     if len(of) != len(xy):
-        raise ConfigError(f"{len(of)} groups for {len(xy)} tiles: pass one per tile, or None")
+        raise ConfigError(
+            f"{len(of)} groups for {len(xy)} tiles: pass one per tile, or None",
+            setting="groups",
+            value=len(of),
+        )
     if len(names) > 65_535:
-        raise ConfigError(f"{len(names)} groups are too many to tell apart: use at most 65,535")
+        raise ConfigError(
+            f"{len(names)} groups are too many to tell apart: use at most 65,535",
+            setting="group_names",
+            value=len(names),
+        )
     if of.size and not (of.min() >= 0 and of.max() < len(names)):
         raise ConfigError(
-            f"groups {of.min()} … {of.max()}: there are {len(names)} group_names, from 0"
+            f"groups {of.min()} … {of.max()}: there are {len(names)} group_names, from 0",
+            setting="groups",
+            value=(int(of.min()), int(of.max())),
         )
     counts = np.bincount(of, minlength=len(names)).tolist()
     return Points(xy, of, list(names), counts, rows, pick_colours(len(names)))

@@ -199,8 +199,9 @@ def test_find_problems__near_duplicates():
 
 @pytest.mark.parametrize("near", [[(0, 12)], [(-1, 3)]])
 def test_find_problems__near_duplicates_that_are_not_there(near):
-    with pytest.raises(ConfigError, match=r"near duplicates .*: there are 12 shots, from 0"):
+    with pytest.raises(ConfigError) as caught:
         problems(flight(), near=near)
+    assert (caught.value.setting, caught.value.value) == ("near", near[0])
 
 
 def test_find_problems__gaps_and_new_beginnings():
