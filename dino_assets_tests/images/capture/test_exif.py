@@ -6,7 +6,7 @@ import pytest
 from PIL.TiffImagePlugin import IFDRational
 
 from dino_assets.images.capture.metadata import read_capture
-from dino_assets_tests.images.capture.photographs import (
+from dino_assets_tests.worlds.camera_photographs import (
     BASE,
     DJI,
     GPS,

@@ -15,7 +15,7 @@ from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.images.capture.metadata import read_capture
 from dino_assets.images.records import Capture
 from dino_assets_tests.conftest import REPOSITORY
-from dino_assets_tests.images.capture.photographs import (
+from dino_assets_tests.worlds.camera_photographs import (
     BASE,
     CALIBRATED,
     DJI,

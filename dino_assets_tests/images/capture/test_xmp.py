@@ -8,7 +8,7 @@ from PIL import Image
 
 from dino_assets.images.capture.metadata import read_capture
 from dino_assets.images.capture.xmp import read_xmp
-from dino_assets_tests.images.capture.photographs import (
+from dino_assets_tests.worlds.camera_photographs import (
     BASE,
     DJI,
     gps_of,
