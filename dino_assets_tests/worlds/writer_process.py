@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.parts import part_key
 from dino_assets.store.commits.protocol import LocalFile
@@ -66,7 +66,8 @@ if __name__ == "__main__":
     tables.MAX_PART_ROWS = 2
     settings = order.pop("settings")
     chunk_bytes = order.pop("chunk", ObjectStore.chunk_bytes)
-    opened = open_store(StorageSettings(**settings | {"root": Path(settings["root"])}))
+    settings |= {"root": Path(settings["root"]), "limits": RequestLimits(**settings["limits"])}
+    opened = open_store(StorageSettings(**settings))
     opened.chunk_bytes = chunk_bytes
     {"commit": commit_and_die, "put": put_until_killed, "turns": commit_in_turns}[order.pop("do")](
         opened, **order
