@@ -55,8 +55,8 @@ def noise(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
     return RNG.integers(info.min, info.max, shape, dtype, endpoint=True)
 
 
-def inspect(path: Path) -> MosaicFacts:
-    return inspect_mosaic(path, image_id="a" * 64)
+def inspect(path: Path, **limits: int) -> MosaicFacts:
+    return inspect_mosaic(path, image_id="a" * 64, **limits)
 
 
 def read_all(path: Path) -> np.ndarray:

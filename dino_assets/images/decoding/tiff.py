@@ -33,7 +33,7 @@ _MAX_VALUES = 2**16  # of other tags: one per sample, and a pixel cannot have mo
 _NONE, _DEFLATE = 1, (8, 32946)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
 _KINDS = {1: "u", 2: "i", 3: "f"}
-_BAND_VALUES = 2**22
+BAND_VALUES = 2**22
 
 
 @dataclass(frozen=True)
@@ -137,18 +137,18 @@ def read_page(data: bytes) -> TiffPage | None:
     return TiffPage(layout.order, tags, 1 + sum(1 for _ in pages), nodata)
 
 
-def check_size(page: TiffPage) -> None:
+def check_size(page: TiffPage, *, max_bytes: int = MAX_SAMPLE_BYTES) -> None:
     """Refuse a page whose samples take more memory than one picture may.
 
     Raises:
         UnusableImageError: too-large.
     """
-    if page.sample_bytes > MAX_SAMPLE_BYTES:
+    if page.sample_bytes > max_bytes:
         width, height = page.size
         raise UnusableImageError(
             "too-large",
             f"{width}×{height} px with {page.samples} samples of {page.bits} bit, "
-            f"the limit is {MAX_SAMPLE_BYTES:,} bytes",
+            f"the limit is {max_bytes:,} bytes",
         )
 
 
@@ -208,11 +208,14 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
     return out
 
 
-def scale_to_bytes(samples: Samples, *, nodata: float | None = None) -> NDArray[np.uint8]:
+def scale_to_bytes(
+    samples: Samples, *, nodata: float | None = None, band_values: int = BAND_VALUES
+) -> NDArray[np.uint8]:
     """Samples of any shape as 8 bit: 16-bit counts keep their high byte, others go linearly from lowest to highest.
 
     Signed, 32- and 64-bit and float samples span 0..255 from the lowest to the highest finite value
     of the whole picture; what is not finite, and ``nodata``, becomes 0, and so does a constant picture.
+    ``band_values`` are scaled at a time, which bounds the memory and changes no result.
     """
     if samples.dtype == np.uint8:
         return samples.astype(np.uint8)
@@ -220,23 +223,23 @@ def scale_to_bytes(samples: Samples, *, nodata: float | None = None) -> NDArray[
         return np.asarray(samples >> np.uint16(8), np.uint8)
     out = np.zeros(samples.shape, np.uint8)
     low, high = np.inf, -np.inf
-    for _, values, good in _bands(samples, nodata):
+    for _, values, good in _bands(samples, nodata, band_values):
         if good.any():
             low = min(low, float(values.min(where=good, initial=np.inf)))
             high = max(high, float(values.max(where=good, initial=-np.inf)))
     span = high * 0.5 - low * 0.5  # halves: the whole may be beyond the largest number
     if not span > 0:
         return out
-    for at, values, good in _bands(samples, nodata):
+    for at, values, good in _bands(samples, nodata, band_values):
         share = (np.where(good, values, low) * 0.5 - low * 0.5) / span
         out[at] = np.where(good, np.floor(share * 255 + 0.5), 0).astype(np.uint8)
     return out
 
 
 def _bands(
-    samples: Samples, nodata: float | None
+    samples: Samples, nodata: float | None, band_values: int
 ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.bool_]]]:
-    rows = max(1, _BAND_VALUES * len(samples) // max(1, samples.size))
+    rows = max(1, band_values * len(samples) // max(1, samples.size))
     for top in range(0, len(samples), rows):
         at = slice(top, top + rows)
         values = samples[at].astype(np.float64)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # A block is decoded whole: some copies of this must fit beside everything else.
 MAX_BLOCK_BYTES = 64 * 2**20
-_CHUNK_PX = 4 * 2**20
-_PAINTED_ROWS = 64
+CHUNK_PX = 4 * 2**20
+PAINTED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,18 @@ class MosaicFacts:
     sample: NDArray[np.uint8] = field(repr=False, compare=False)
 
 
-def inspect_mosaic(path: str | Path, *, image_id: str) -> MosaicFacts:
+def inspect_mosaic(
+    path: str | Path,
+    *,
+    image_id: str,
+    chunk_px: int = CHUNK_PX,
+    painted_rows: int = PAINTED_ROWS,
+) -> MosaicFacts:
     """Identify a mosaic and read every block of it once, in the order of the file.
 
     That pass shows that all blocks decode, and finds where anything is to be seen and between which
-    values. A mosaic that says nothing about nodata is valid everywhere.
+    values. A mosaic that says nothing about nodata is valid everywhere. ``chunk_px`` are read, and
+    ``painted_rows`` of the sample painted, at a time: they bound the memory and change no result.
 
     Raises:
         UnusableImageError: too large, truncated, undecodable, of unsupported bands, or blank.
@@ -56,7 +63,9 @@ def inspect_mosaic(path: str | Path, *, image_id: str) -> MosaicFacts:
     with open_mosaic(path) as dataset, enter_gdal(), hear_damage() as heard:
         check_size(dataset)
         plan = plan_bands(dataset)
-        cells, low, high, sample = _survey(dataset, plan, heard)
+        cells, low, high, sample = _survey(
+            dataset, plan, heard, chunk_px=chunk_px, painted_rows=painted_rows
+        )
         if not cells.any():
             raise UnusableImageError("blank", "no pixel is valid: all are nodata or transparent")
         georeference, place_notes = find_georeference(dataset)
@@ -111,7 +120,12 @@ def check_size(dataset: "DatasetReader") -> None:
 
 
 def _survey(
-    dataset: "DatasetReader", plan: Plan, heard: list[str]
+    dataset: "DatasetReader",
+    plan: Plan,
+    heard: list[str],
+    *,
+    chunk_px: int,
+    painted_rows: int,
 ) -> tuple[NDArray[np.bool_], float, float, NDArray[np.uint8]]:
     """Which cells show anything, the lowest and highest valid value, and a pixel of each cell."""
     from rasterio.errors import RasterioError
@@ -120,7 +134,7 @@ def _survey(
     low, high = np.inf, -np.inf
     kept: NDArray[Any] | None = None  # painted when the range is known
     shown = np.ones(cells.shape, np.bool_)
-    for window in _chunks(dataset):
+    for window in _chunks(dataset, chunk_px):
         x, y = window.col_off, window.row_off
         where = f"a block within {window.width}×{window.height} px at x {x}, y {y}"
         try:
@@ -145,20 +159,20 @@ def _survey(
             shown[at] = valid[inside]
     sample = np.zeros((*cells.shape, 3), np.uint8)
     if kept is not None:
-        for row in range(0, len(sample), _PAINTED_ROWS):
-            rows = slice(row, row + _PAINTED_ROWS)
+        for row in range(0, len(sample), painted_rows):
+            rows = slice(row, row + painted_rows)
             sample[rows] = paint_bands(kept[:, rows], shown[rows], plan, low, high)
     return cells, low, high, sample
 
 
-def _chunks(dataset: "DatasetReader") -> Iterator["Window"]:
-    """Windows of whole blocks, a few million pixels each, in the order of the file."""
+def _chunks(dataset: "DatasetReader", chunk_px: int) -> Iterator["Window"]:
+    """Windows of whole blocks, about ``chunk_px`` each, in the order of the file."""
     from rasterio.windows import Window
 
     width, height = dataset.width, dataset.height
     block_h, block_w = dataset.block_shapes[0]
-    across = min(width, max(1, _CHUNK_PX // (block_h * block_w)) * block_w)
-    down = block_h if across < width else max(1, _CHUNK_PX // (block_h * width)) * block_h
+    across = min(width, max(1, chunk_px // (block_h * block_w)) * block_w)
+    down = block_h if across < width else max(1, chunk_px // (block_h * width)) * block_h
     for y in range(0, height, down):
         for x in range(0, width, across):
             yield Window(x, y, min(across, width - x), min(down, height - y))

@@ -69,8 +69,9 @@ def test_inspect_mosaic__a_jpeg_block_that_ends_early(tmp_path):
     data = bytearray(path.read_bytes())
     data[-1500:-1498] = b"\xff\xd9"
     path.write_bytes(data)
-    with pytest.raises(UnusableImageError, match="undecodable"):
+    with pytest.raises(UnusableImageError) as err:
         inspect(path)
+    assert err.value.reason == "undecodable"
 
 
 @pytest.mark.parametrize("size", [0, 8, 100, 300])
@@ -85,8 +86,9 @@ def test_inspect_mosaic__header_cut_off(tmp_path, size):
 
 def test_inspect_mosaic__nothing_to_see(tmp_path):
     path = write(tmp_path / "a.tif", np.zeros((3, 64, 64), np.uint8), nodata=0)
-    with pytest.raises(UnusableImageError, match="blank: no pixel is valid"):
+    with pytest.raises(UnusableImageError) as err:
         inspect(path)
+    assert err.value.reason == "blank"
 
 
 def test_inspect_mosaic__a_side_too_long(tmp_path):
@@ -105,8 +107,9 @@ def test_inspect_mosaic__a_block_too_large(tmp_path):
         pass
     with pytest.raises(UnusableImageError, match=r"blocks of 16384×16384 px are .* TILED=YES"):
         inspect(path)
-    with pytest.raises(UnusableImageError, match="too-large"):
+    with pytest.raises(UnusableImageError) as err:
         MosaicPixels(path)
+    assert err.value.reason == "too-large"
 
 
 # --- nothing but the file ------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dino_assets.errors import ConfigError, UnusableImageError
-from dino_assets.images.mosaics import MosaicPixels, find_valid_windows, inspection, unpack_valid
+from dino_assets.images.mosaics import MosaicPixels, find_valid_windows, unpack_valid
 from dino_assets.tiles.grid import cut_tiles, cut_windows, make_grid
 from dino_assets_tests.worlds.mosaic_files import cells, damage, inspect, noise, read_all, write
 
@@ -28,21 +28,18 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("chunk_px", [1, 3000, 4 * 2**20])
-def test_inspect_mosaic__the_range_does_not_depend_on_the_layout(
-    tmp_path, monkeypatch, layout, chunk_px
-):
-    monkeypatch.setattr(inspection, "_CHUNK_PX", chunk_px)
+def test_inspect_mosaic__the_range_does_not_depend_on_the_layout(tmp_path, layout, chunk_px):
     values = noise(300, 203, dtype=np.int16) // 2
     values[299, 0], values[0, 202], values[100, 100] = -20_000, 20_000, -32_768
     layout = {key: value for key, value in layout.items() if key != "interleave"}
     path = write(tmp_path / "a.tif", values, nodata=-32_768, **layout)
-    assert (inspect(path).low, inspect(path).high) == (-20_000, 20_000)
+    facts = inspect(path, chunk_px=chunk_px)
+    assert (facts.low, facts.high) == (-20_000, 20_000)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("chunk_px", [1, 3000, 4 * 2**20])
-def test_inspect_mosaic__cells_do_not_depend_on_the_layout(tmp_path, monkeypatch, layout, chunk_px):
-    monkeypatch.setattr(inspection, "_CHUNK_PX", chunk_px)
+def test_inspect_mosaic__cells_do_not_depend_on_the_layout(tmp_path, layout, chunk_px):
     values = np.zeros((3, 300, 203), np.uint8)
     for y, x in [(0, 0), (31, 31), (32, 63), (45, 150), (250, 202), (299, 100), (128, 128)]:
         values[1, y, x] = 1
@@ -50,7 +47,7 @@ def test_inspect_mosaic__cells_do_not_depend_on_the_layout(tmp_path, monkeypatch
     for y, x in [(0, 0), (1, 1), (1, 4), (7, 6), (9, 3), (4, 4)]:
         expected[y, x] = True
     path = write(tmp_path / "a.tif", values, nodata=0, **layout)
-    np.testing.assert_array_equal(cells(inspect(path)), expected)
+    np.testing.assert_array_equal(cells(inspect(path, chunk_px=chunk_px)), expected)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -176,11 +173,9 @@ def test_unpack_valid__gives_back_what_was_packed(width, height, seed):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("chunk_px", [1, 3000, 4 * 2**20])
-def test_inspect_mosaic__the_sample_is_every_32nd_pixel(tmp_path, monkeypatch, layout, chunk_px):
-    monkeypatch.setattr(inspection, "_CHUNK_PX", chunk_px)
-    monkeypatch.setattr(inspection, "_PAINTED_ROWS", 3)
+def test_inspect_mosaic__the_sample_is_every_32nd_pixel(tmp_path, layout, chunk_px):
     path = write(tmp_path / "a.tif", noise(3, 300, 203), **layout)
-    sample = inspect(path).sample
+    sample = inspect(path, chunk_px=chunk_px, painted_rows=3).sample
     assert (sample.shape, sample.dtype) == ((10, 7, 3), np.uint8)
     np.testing.assert_array_equal(sample, read_all(path)[::32, ::32])
 
