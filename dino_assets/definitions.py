@@ -27,6 +27,7 @@ from dino_assets.defs.sensors import ALL_SENSORS
 from dino_assets.errors import MissingExtraError
 from dino_assets.settings.environment import is_in_environment, load_settings
 from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import find_scheme
 
 ALL_CHECKS: list[dg.AssetChecksDefinition] = [
     weights_are_whole,
@@ -64,7 +65,8 @@ def make_resources(settings: Settings) -> dict[str, Any]:
 def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
     """The ``storage`` resource for what is configured, and the ``s3`` resource below it, if any."""
     where = settings.storage
-    if not where.url.startswith(("s3://", "minio://")):
+    scheme = find_scheme(where.url)
+    if scheme is None or scheme.backend != "s3":
         return StorageResource(url=where.url), None
     try:
         from dagster_aws.s3 import S3Resource

@@ -56,11 +56,17 @@ def public_name(err: DinoAssetsError) -> str:
 
 
 class ConfigError(DinoAssetsError, ValueError):
-    """A setting or argument cannot work as given; ``setting`` and ``value`` say which, where it is one."""
+    """A setting or argument cannot work as given.
 
-    def __init__(self, message: str = "", *, setting: str = "", value: object = None) -> None:
+    ``setting`` and ``value`` say which, where it is one; ``reason`` is a short, stable word for why.
+    """
+
+    def __init__(
+        self, message: str = "", *, setting: str = "", value: object = None, reason: str = ""
+    ) -> None:
         self.setting = setting
         self.value = value
+        self.reason = reason
         super().__init__(message)
 
 
@@ -99,11 +105,19 @@ class MissingExtraError(DinoAssetsError, ImportError):
 
 
 class StoreError(DinoAssetsError, OSError):
-    """A store operation failed; ``store`` and ``key`` say where."""
+    """A store operation failed; ``store`` and ``key`` say where.
 
-    def __init__(self, message: str, *, store: str = "", key: str = "") -> None:
+    ``reason`` is a short, stable word where callers act on it: ``no-bucket``, or ``odd-key`` for a
+    listing with a key that obstore cannot read (``odd_key``).
+    """
+
+    def __init__(
+        self, message: str, *, store: str = "", key: str = "", reason: str = "", odd_key: str = ""
+    ) -> None:
         self.store = store
         self.key = key
+        self.reason = reason
+        self.odd_key = odd_key
         super().__init__(message)
 
 
@@ -128,11 +142,12 @@ class StoreUnavailableError(StoreError):
 
 
 class CorruptObjectError(DinoAssetsError):
-    """Bytes read from the store differ from what was committed."""
+    """Bytes read from the store differ from what was committed; ``is_gone`` if there are none."""
 
-    def __init__(self, message: str, *, store: str, key: str) -> None:
+    def __init__(self, message: str, *, store: str, key: str, is_gone: bool = False) -> None:
         self.store = store
         self.key = key
+        self.is_gone = is_gone
         super().__init__(message)
 
 
@@ -143,12 +158,23 @@ class NotCommittedError(DinoAssetsError, LookupError):
 class CommitRefusedError(DinoAssetsError):
     """A promise about an output does not hold, so nothing was committed.
 
-    ``column`` and ``first`` name the first row that breaks it, where it is one.
+    ``column`` and ``first`` name the first row that breaks it, where it is one; ``file`` the file
+    that did, and ``reason`` how.
     """
 
-    def __init__(self, message: str, *, column: str = "", first: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        column: str = "",
+        first: str = "",
+        reason: str = "",
+        file: str = "",
+    ) -> None:
         self.column = column
         self.first = first
+        self.reason = reason
+        self.file = file
         super().__init__(message)
 
 
@@ -185,9 +211,13 @@ class DropsFailedError(DinoAssetsError):
 
 
 class SourceError(DinoAssetsError, OSError):
-    """An inbox cannot be listed, or a file in it cannot be read; ``path`` names the file, where it is one."""
+    """An inbox cannot be listed, or a file in it cannot be read.
 
-    def __init__(self, *args: object, path: str = "") -> None:
+    ``reason`` is a short, stable word for why, ``path`` what it is about, as it was given.
+    """
+
+    def __init__(self, *args: object, reason: str = "", path: str = "") -> None:
+        self.reason = reason
         self.path = path
         super().__init__(*args)
 

@@ -12,6 +12,7 @@ from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.errors import InvalidDropNameError, SourceError, StoreError
+from dino_assets.settings.records import RequestLimits
 from dino_assets.store.objects import ObjectStore
 
 # Put last by who copies: the drop is complete, whatever the clock says.
@@ -78,7 +79,9 @@ class Launch:
 # --- listing and looking --------------------------------------------------------------------
 
 
-def list_arrivals(inbox: str, *, root: Path) -> tuple[list[Arrival], dict[str, str]]:
+def list_arrivals(
+    inbox: str, *, root: Path, limits: RequestLimits | None = None
+) -> tuple[list[Arrival], dict[str, str]]:
     """The inbox's folders, sorted, and why some cannot be drops. Hidden ones and links are left out.
 
     Raises:
@@ -87,7 +90,7 @@ def list_arrivals(inbox: str, *, root: Path) -> tuple[list[Arrival], dict[str, s
     """
     arrivals: list[Arrival] = []
     refused: dict[str, str] = {}
-    for folder in sorted(_list_folders(inbox, root)):
+    for folder in sorted(_list_folders(inbox, root, limits)):
         if folder.startswith("."):
             continue
         try:
@@ -102,17 +105,23 @@ def list_arrivals(inbox: str, *, root: Path) -> tuple[list[Arrival], dict[str, s
     return arrivals, refused
 
 
-def _list_folders(inbox: str, root: Path) -> Sequence[str]:
-    source = open_source(inbox, root=root)
+def _list_folders(inbox: str, root: Path, limits: RequestLimits | None) -> Sequence[str]:
+    source = open_source(inbox, root=root, limits=limits)
     if isinstance(source, BucketSource):
         return _list_prefixes(source.store, inbox)
     if not isinstance(source, FolderSource):
-        raise SourceError(f"the inbox {inbox!r} is a file; a folder of folders is expected")
+        raise SourceError(
+            f"the inbox {inbox!r} is a file; a folder of folders is expected",
+            reason="is-a-file",
+            path=inbox,
+        )
     try:
         with os.scandir(os.fsencode(source.folder)) as scan:
             return [os.fsdecode(i.name) for i in scan if i.is_dir(follow_symlinks=False)]
     except OSError as err:
-        raise SourceError(f"the inbox {inbox!r} cannot be listed: {err.strerror}") from err
+        raise SourceError(
+            f"the inbox {inbox!r} cannot be listed: {err.strerror}", reason="unlistable", path=inbox
+        ) from err
 
 
 def _list_prefixes(store: ObjectStore, inbox: str) -> Sequence[str]:
@@ -121,12 +130,14 @@ def _list_prefixes(store: ObjectStore, inbox: str) -> Sequence[str]:
     except StoreError as err:
         # A missing bucket is a missing inbox, and one key that obstore cannot read (`a//b`) hides
         # all others; everything else is an outage.
-        if "bucket does not exist" not in str(err) and "invalid path" not in str(err):
+        if err.reason not in ("no-bucket", "odd-key"):
             raise
-        raise SourceError(f"the inbox {inbox!r} cannot be listed: {err}") from err
+        raise SourceError(
+            f"the inbox {inbox!r} cannot be listed: {err}", reason=err.reason, path=inbox
+        ) from err
 
 
-def look_at(source: str, *, root: Path) -> Look:
+def look_at(source: str, *, root: Path, limits: RequestLimits | None = None) -> Look:
     """List one folder.
 
     Raises:
@@ -134,7 +145,7 @@ def look_at(source: str, *, root: Path) -> Look:
         ConfigError: a bucket's folder of this name has no address.
         StoreError: its bucket refuses.
     """
-    entries = open_source(source, root=root).entries()
+    entries = open_source(source, root=root, limits=limits).entries()
     rest = [entry for entry in entries if entry.path != MARKER]
     return Look(
         files=len(rest),

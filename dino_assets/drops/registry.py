@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dino_assets.drops.records import Drop
-from dino_assets.drops.sources.opening import BUCKET_SCHEMES, open_source
+from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.errors import (
     CorruptObjectError,
@@ -18,6 +18,7 @@ from dino_assets.errors import (
     SourceError,
     UnknownDropError,
 )
+from dino_assets.settings.urls import is_bucket_url
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,9 @@ def register_drop(
     entries = open_source(address, root=root).entries()
     if not entries:
         raise SourceError(
-            f"there are no files at {source!r}; check the path, and that the card is mounted"
+            f"there are no files at {source!r}; check the path, and that the card is mounted",
+            reason="empty",
+            path=source,
         )
     drop = Drop(
         name=key_name,
@@ -175,6 +178,6 @@ def _key(name: str) -> str:
 
 def _absolute(source: str, root: Path) -> str:
     """Local sources are kept absolute: the daemon that reads them has another working directory."""
-    if source.startswith(BUCKET_SCHEMES):
+    if is_bucket_url(source):
         return source
     return str((root / Path(source).expanduser()).resolve())

@@ -41,10 +41,10 @@ MAX_NOTE_CHARS = 300
 
 
 class LookAt(Protocol):
-    """How a folder is looked at."""
+    """How one folder is listed: ``arrivals.look_at``."""
 
     def __call__(self, source: str, *, root: Path) -> Look:
-        """See what it holds."""
+        """What the folder looks like now."""
         ...
 
 
@@ -117,13 +117,13 @@ class Survey:
         if not total:
             return "The inbox is empty: no folder has arrived yet."
         shown = sorted(self.notes, key=lambda note: not note.needs_person)[:MAX_NOTES]
-        told = [str(note) for note in shown]
+        sentences = [str(note) for note in shown]
         if len(self.notes) > len(shown):
-            told.append(f"{len(self.notes) - len(shown)} more")
+            sentences.append(f"{len(self.notes) - len(shown)} more")
         if self.left:
-            told.append(f"{self.left} not looked at yet, their turn is next")
+            sentences.append(f"{self.left} not looked at yet, their turn is next")
         counts = f"{total} {'drop' if total == 1 else 'drops'}, {len(self.finished)} finished"
-        return f"{counts}: {'; '.join(told)}." if told else f"{counts}."
+        return f"{counts}: {'; '.join(sentences)}." if sentences else f"{counts}."
 
 
 def survey_inbox(
@@ -167,10 +167,10 @@ def survey_inbox(
             left += 1
             continue
         last = arrival.folder
-        known = seen.pop(arrival.folder, None)
+        earlier = seen.pop(arrival.folder, None)
         keys = stamps.get(arrival.drop, {})
         outcome = _examine(
-            store, arrival, root, look, known=known, runs=runs, keys=keys, now_s=clock()
+            store, arrival, root, look_at=look, earlier=earlier, runs=runs, keys=keys, now_s=clock()
         )
         if outcome.is_finished:
             finished.add(arrival.drop)
@@ -197,9 +197,9 @@ def _examine(
     store: ObjectStore,
     arrival: Arrival,
     root: Path,
-    look_at: LookAt,
     *,
-    known: Seen | None,
+    look_at: LookAt,
+    earlier: Seen | None,
     runs: Runs,
     keys: Stamps,
     now_s: float,
@@ -207,10 +207,10 @@ def _examine(
     try:
         look = look_at(arrival.source, root=root)
     except (SourceError, ConfigError, StoreAccessError) as err:
-        return _Outcome(str(err), needs_person=True, seen=known)
-    has_stayed = known is not None and has_kept(look, known, now_s=now_s)
-    seen = known if has_stayed else Seen(look.content, now_s)
-    if why := judge_look(look, known, now_s=now_s):
+        return _Outcome(str(err), needs_person=True, seen=earlier)
+    has_stayed = earlier is not None and has_kept(look, earlier, now_s=now_s)
+    seen = earlier if has_stayed else Seen(look.content, now_s)
+    if why := judge_look(look, earlier, now_s=now_s):
         return _Outcome(why, seen=seen)
     past = runs.past(arrival.drop, look.content)
     if past.is_retrying:

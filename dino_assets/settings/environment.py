@@ -2,7 +2,7 @@
 
 import io
 import os
-import re
+from collections.abc import Callable
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -10,23 +10,22 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dino_assets.errors import ConfigError
-from dino_assets.settings.records import HubSettings, RequestLimits, Settings, StorageSettings
-from dino_assets.settings.urls import checked_endpoint, expand_path, is_address, parse_url
+from dino_assets.settings.records import RequestLimits, Settings, StorageSettings
+from dino_assets.settings.urls import (
+    SCHEMES,
+    checked_endpoint,
+    expand_path,
+    parse_url,
+    show_choices,
+)
 
 DEFAULT_MODEL = "facebook/dinov2-base"
-
-
 DEFAULT_STORAGE = "data"
-
-
 LIMITS = RequestLimits()
 _MINIO_DEFAULT = "minioadmin"
 
 
-_TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
-
-
-class _Environment(BaseSettings):
+class Environment(BaseSettings):
     """The variables we know, as they are spelled. An empty one counts as unset."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=True)
@@ -118,7 +117,7 @@ def load_settings(root: Path | None = None) -> Settings:
         ConfigError: a variable has a value that cannot be read or work, or two of them contradict.
     """
     folder = root or find_root()
-    env = _read_environment(folder)
+    env = read_environment(folder)
     if "://" in env.DINO_INBOX:
         parse_url(env.DINO_INBOX, what="inbox")
     return Settings(
@@ -137,7 +136,7 @@ def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
     try:
         folders = [expand_path(each.strip()) for each in text.split(os.pathsep) if each.strip()]
     except ConfigError as err:
-        raise ConfigError(f"DINO_IMAGE_ROOTS: {err}") from None
+        raise ConfigError(f"DINO_IMAGE_ROOTS: {err}", reason="path") from None
     return tuple(dict.fromkeys((root / folder).absolute() for folder in folders))
 
 
@@ -156,93 +155,27 @@ def set_if_silent(root: Path, name: str, value: str) -> bool:
 def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSettings:
     """Storage settings for ``url`` (or the configured one), credentials from the environment."""
     folder = root or find_root()
-    return _storage(_read_environment(folder), folder, url=url)
+    return _storage(read_environment(folder), folder, url=url)
 
 
-def resolve_hub(root: Path | None = None) -> HubSettings:
-    """The Hub's settings as they are now; huggingface_hub itself reads them once, when imported.
+def read_environment(folder: Path) -> Environment:
+    """Every variable we know, checked.
 
     Raises:
-        ConfigError: ``HF_TOKEN`` or the file of ``hf auth login`` cannot be a token, ``HF_ENDPOINT``
-            no address, or a folder no path.
+        ConfigError: one has a value that cannot be read, or ``.env`` contradicts the environment.
     """
-    folder = root or find_root()
-    env = _read_environment(folder)
-    home = (
-        _hub_path("HF_HOME", env.HF_HOME, folder)
-        if env.HF_HOME
-        else _hub_path("XDG_CACHE_HOME", env.XDG_CACHE_HOME, folder) / "huggingface"
-    )
-    if not is_address(env.HF_ENDPOINT) or re.search(r"[\s@?#]", env.HF_ENDPOINT):
-        raise ConfigError(
-            "HF_ENDPOINT is not an address like https://huggingface.co (a password has no place in it)"
-        )
-    is_offline = _is_on(env.HF_HUB_OFFLINE)
-    token = _checked_token(env.HF_TOKEN or "", "HF_TOKEN", advice="Copy it once more.")
-    token_file = None
-    if _is_on(env.HF_HUB_DISABLE_IMPLICIT_TOKEN):
-        token = None  # the library means HF_TOKEN with it too
-    elif token is None and not is_offline:
-        path = env.HF_TOKEN_PATH
-        token_file = _hub_path("HF_TOKEN_PATH", path, folder) if path else home / "token"
-        token = _read_token(token_file)
-    return HubSettings(
-        endpoint=env.HF_ENDPOINT.rstrip("/"),
-        home=home,
-        cache=_hub_path("HF_HUB_CACHE", env.HF_HUB_CACHE, folder)
-        if env.HF_HUB_CACHE
-        else home / "hub",
-        is_offline=is_offline,
-        token=token,
-        token_file=token_file,
-    )
-
-
-def _hub_path(variable: str, text: str, root: Path) -> Path:
-    try:
-        return (root / expand_path(os.path.expandvars(text))).absolute()
-    except ConfigError as err:
-        raise ConfigError(f"{variable}: {err}") from None
-
-
-def _read_token(file: Path) -> str | None:
-    what = "the token file of `hf auth login` (HF_HOME/token, or HF_TOKEN_PATH)"
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except UnicodeDecodeError:
-        text = "\0"  # outside the handler: the error carries the file's content
-    except OSError as err:
-        raise ConfigError(
-            f"{what} cannot be read ({err.strerror}). Let it be read, or set HF_TOKEN."
-        ) from None
-    return _checked_token(text, what, advice="Log in once more, or set HF_TOKEN.")
-
-
-def _checked_token(text: str, what: str, *, advice: str) -> str | None:
-    token = text.strip()
-    if not all("!" <= letter <= "~" for letter in token):
-        # Said here: the HTTP client would refuse the header and quote it.
-        raise ConfigError(f"{what} has characters that no token has. {advice}")
-    return token or None
-
-
-def _is_on(switch: str | None) -> bool:
-    return (switch or "").upper() in _TRUE
-
-
-def _read_environment(folder: Path) -> _Environment:
     try:
         _refuse_interpolation(folder / ".env")
         _refuse_disagreement(folder / ".env")
-        return _Environment(_env_file=folder / ".env")  # type: ignore[call-arg]
+        return Environment(_env_file=folder / ".env")  # type: ignore[call-arg]
     except UnicodeDecodeError:
-        raise ConfigError(".env is not UTF-8 text. Save it as UTF-8.") from None
+        raise ConfigError(".env is not UTF-8 text. Save it as UTF-8.", reason="encoding") from None
     except ValidationError as err:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors())
         # pydantic's own message repeats the input, which may be a secret.
-        raise ConfigError(f"cannot read the environment or .env: {problems}") from None
+        raise ConfigError(
+            f"cannot read the environment or .env: {problems}", reason="value"
+        ) from None
 
 
 def _refuse_interpolation(file: Path) -> None:
@@ -256,7 +189,8 @@ def _refuse_interpolation(file: Path) -> None:
     if ours := [name for name in changed if name in _variables()]:
         raise ConfigError(
             f"{', '.join(ours)} in .env: the value has a ${{…}}, which would be replaced when the "
-            "file is read. Set the variable in the environment instead, or write the value out."
+            "file is read. Set the variable in the environment instead, or write the value out.",
+            reason="interpolation",
         )
 
 
@@ -277,7 +211,8 @@ def _refuse_disagreement(file: Path) -> None:
     if torn:
         raise ConfigError(
             f"{', '.join(torn)}: the environment and .env say different things, and Dagster's own "
-            "commands would follow .env. Unset the variable, or take it out of .env."
+            "commands would follow .env. Unset the variable, or take it out of .env.",
+            reason="disagreement",
         )
 
 
@@ -287,79 +222,96 @@ def _environment_at_start() -> dict[str, str]:
         pairs = Path("/proc/self/environ").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return {}
-    kept = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    variables = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     # What somebody took out since is out.
-    return {name: value for name, value in kept.items() if name in os.environ}
+    return {name: value for name, value in variables.items() if name in os.environ}
 
 
 def _variables() -> set[str]:
     """Every variable we know, in all its spellings."""
-    names = set(_Environment.model_fields)
-    for known in _Environment.model_fields.values():
-        if isinstance(known.validation_alias, AliasChoices):
-            names.update(str(choice) for choice in known.validation_alias.choices)
+    names = set(Environment.model_fields)
+    for variable in Environment.model_fields.values():
+        if isinstance(variable.validation_alias, AliasChoices):
+            names.update(str(choice) for choice in variable.validation_alias.choices)
     return names
 
 
-def _storage(env: _Environment, root: Path, *, url: str | None = None) -> StorageSettings:
+def _storage(env: Environment, root: Path, *, url: str | None = None) -> StorageSettings:
     """Credentials and endpoint for an address, both checked: Dagster shows them from here on."""
     where = url or env.DINO_STORAGE or _implied_url(env)
-    scheme = parse_url(where).scheme
-    if scheme == "memory":
+    name = parse_url(where).scheme
+    scheme = SCHEMES.get(name)
+    if scheme is None:
+        return StorageSettings(url=where, root=root)
+    if not scheme.is_bucket:
         raise ConfigError(
-            f"storage {where!r} would be gone when the process ends: use a folder, s3://bucket, "
-            "minio://bucket or az://…"
+            f"storage {where!r} would be gone when the process ends: use {show_choices()}",
+            reason="memory",
         )
-    if scheme == "az":
-        if not env.AZURE_STORAGE_CONNECTION_STRING:
-            raise ConfigError(
-                f"storage {where!r} needs AZURE_STORAGE_CONNECTION_STRING. Copy it from the storage "
-                "account's 'Access keys' page into the environment or .env."
-            )
+    read = _CREDENTIALS.get(scheme.backend)
+    return read(env, root, where, name) if read else StorageSettings(url=where, root=root)
+
+
+def _azure_storage(env: Environment, root: Path, url: str, scheme: str) -> StorageSettings:
+    if not env.AZURE_STORAGE_CONNECTION_STRING:
+        raise ConfigError(
+            f"storage {url!r} needs AZURE_STORAGE_CONNECTION_STRING. Copy it from the storage "
+            "account's 'Access keys' page into the environment or .env.",
+            reason="credentials",
+        )
+    return StorageSettings(
+        limits=LIMITS,
+        url=url,
+        root=root,
+        azure_connection_string=env.AZURE_STORAGE_CONNECTION_STRING,
+    )
+
+
+def _s3_storage(env: Environment, root: Path, url: str, scheme: str) -> StorageSettings:
+    if scheme == "minio" or (env.names_minio and not env.AWS_ACCESS_KEY_ID):
         return StorageSettings(
             limits=LIMITS,
-            url=where,
+            url=url,
             root=root,
-            azure_connection_string=env.AZURE_STORAGE_CONNECTION_STRING,
-        )
-    if scheme == "minio" or (scheme == "s3" and env.names_minio and not env.AWS_ACCESS_KEY_ID):
-        return StorageSettings(
-            limits=LIMITS,
-            url=where,
-            root=root,
-            endpoint=_endpoint(env.MINIO_ENDPOINT or "localhost:9000", url=where),
+            endpoint=_endpoint(env.MINIO_ENDPOINT or "localhost:9000", url=url),
             region=env.MINIO_REGION or env.AWS_REGION or "us-east-1",
             access_key=env.MINIO_ACCESS_KEY or _MINIO_DEFAULT,
             secret_key=env.MINIO_SECRET_KEY or _MINIO_DEFAULT,
             variables={"access_key": "MINIO_ACCESS_KEY", "secret_key": "MINIO_SECRET_KEY"},
         )
-    if scheme == "s3":
-        return StorageSettings(
-            limits=LIMITS,
-            url=where,
-            root=root,
-            endpoint=_endpoint(env.AWS_ENDPOINT_URL, url=where),
-            region=env.AWS_REGION,
-            access_key=env.AWS_ACCESS_KEY_ID,
-            secret_key=env.AWS_SECRET_ACCESS_KEY,
-            session_token=env.AWS_SESSION_TOKEN,
-            profile=env.AWS_PROFILE,
-            variables={
-                "access_key": "AWS_ACCESS_KEY_ID",
-                "secret_key": "AWS_SECRET_ACCESS_KEY",
-                "session_token": "AWS_SESSION_TOKEN",
-            },
-        )
-    return StorageSettings(url=where, root=root)
+    return StorageSettings(
+        limits=LIMITS,
+        url=url,
+        root=root,
+        endpoint=_endpoint(env.AWS_ENDPOINT_URL, url=url),
+        region=env.AWS_REGION,
+        access_key=env.AWS_ACCESS_KEY_ID,
+        secret_key=env.AWS_SECRET_ACCESS_KEY,
+        session_token=env.AWS_SESSION_TOKEN,
+        profile=env.AWS_PROFILE,
+        variables={
+            "access_key": "AWS_ACCESS_KEY_ID",
+            "secret_key": "AWS_SECRET_ACCESS_KEY",
+            "session_token": "AWS_SESSION_TOKEN",
+        },
+    )
 
 
-def _implied_url(env: _Environment) -> str:
+# By ``Scheme.backend``: who reads the credentials; other backends need none from the environment.
+_CREDENTIALS: dict[str, Callable[[Environment, Path, str, str], StorageSettings]] = {
+    "azure": _azure_storage,
+    "s3": _s3_storage,
+}
+
+
+def _implied_url(env: Environment) -> str:
     """What the documents' variables mean when ``DINO_STORAGE`` is silent."""
     if env.USE_MINIO is False:
         if env.names_minio:
             raise ConfigError(
                 "USE_MINIO is false but MINIO_* variables are set. Unset one side, or name the "
-                "place with DINO_STORAGE."
+                "place with DINO_STORAGE.",
+                reason="contradiction",
             )
         return f"az://{env.EMBED_BUCKET}"
     if env.USE_MINIO or env.names_minio:

@@ -10,12 +10,57 @@ from urllib.parse import urlsplit
 
 from dino_assets.errors import ConfigError
 
-SCHEMES = ("s3", "minio", "az", "memory")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _NAME_BYTES, _PATH_BYTES = 255, 4096  # what Linux's file systems take
 _SHOWN_LETTERS = 60
 _CIRCLES = "its links lead round in circles"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One kind of storage address."""
+
+    backend: str  # which opener of store/backends.py opens it; credentials go with it too
+    example: str  # an address of this kind, as messages show it
+    is_bucket: bool = True
+    alias_of: str | None = None  # same servers, other variables for the credentials
+
+
+# The only table of addresses: a new kind of storage is a row here and an opener in store/backends.py.
+SCHEMES = {
+    "s3": Scheme("s3", "s3://bucket"),
+    "minio": Scheme("s3", "minio://bucket", alias_of="s3"),
+    "az": Scheme("azure", "az://…"),
+    "memory": Scheme("memory", "memory://", is_bucket=False),
+}
+
+
+def find_scheme(url: str) -> Scheme | None:
+    """The row of ``SCHEMES`` for an address; None for a folder, a file and unknown schemes."""
+    name, mark, _ = url.partition("://")
+    return SCHEMES.get(name) if mark else None
+
+
+def is_bucket_url(url: str) -> bool:
+    """Tell whether an address names a bucket (or container)."""
+    scheme = find_scheme(url)
+    return scheme is not None and scheme.is_bucket
+
+
+def list_bucket_prefixes() -> list[str]:
+    """What the addresses of buckets begin with."""
+    return [f"{name}://" for name, scheme in SCHEMES.items() if scheme.is_bucket]
+
+
+def show_choices() -> str:
+    """The places where results can live, for messages."""
+    examples = [scheme.example for scheme in SCHEMES.values() if scheme.is_bucket]
+    return _join_or(["a folder", *examples])
+
+
+def _join_or(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 @dataclass(frozen=True)
@@ -36,30 +81,34 @@ def parse_url(url: str, *, what: str = "storage") -> StoreUrl:
     scheme, _, rest = url.partition("://") if "://" in url else ("file", "", url)
     if scheme == "file":
         if not rest.strip():
-            raise ConfigError(
-                f"{what} is empty: give a folder, s3://bucket, minio://bucket or az://…"
-            )
+            raise ConfigError(f"{what} is empty: give {show_choices()}", reason="empty")
         return StoreUrl("", "", rest)
     if "@" in url or "?" in url:
         raise ConfigError(
             f"{what} {hide_secrets(url)} carries credentials or a query: give them in "
-            "MINIO_ACCESS_KEY and MINIO_SECRET_KEY, AWS_… or AZURE_STORAGE_CONNECTION_STRING instead"
+            "MINIO_ACCESS_KEY and MINIO_SECRET_KEY, AWS_… or AZURE_STORAGE_CONNECTION_STRING instead",
+            reason="credentials",
         )
     if scheme not in SCHEMES:
         raise ConfigError(
-            f"{what} {url!r} has the unknown scheme {scheme!r}: use a folder, s3://, minio:// or az://"
+            f"{what} {url!r} has the unknown scheme {scheme!r}: use "
+            f"{_join_or(['a folder', *list_bucket_prefixes()])}",
+            reason="scheme",
         )
     bucket, _, prefix = rest.partition("/")
-    if scheme != "memory" and not _BUCKET.fullmatch(bucket):
+    if SCHEMES[scheme].is_bucket and not _BUCKET.fullmatch(bucket):
         raise ConfigError(
             f"{what} {url!r} names the bucket {bucket!r}: expected 3 to 63 lower-case letters, "
-            "digits, dots and hyphens"
+            "digits, dots and hyphens",
+            reason="bucket",
         )
     prefix = prefix.strip("/")
     if any(
         name in ("", ".", "..") or not name.isprintable() for name in prefix.split("/") if prefix
     ):
-        raise ConfigError(f"{what} {url!r}: {prefix!r} is not a prefix that objects can have")
+        raise ConfigError(
+            f"{what} {url!r}: {prefix!r} is not a prefix that objects can have", reason="prefix"
+        )
     return StoreUrl(scheme, bucket, prefix)
 
 
@@ -75,7 +124,8 @@ def checked_endpoint(endpoint: str | None, *, url: str) -> str | None:
         return endpoint
     raise ConfigError(
         f"storage {url!r}: the endpoint {hide_secrets(endpoint)!r} is not an address; expected "
-        "http://host:port or https://host, without user and password"
+        "http://host:port or https://host, without user and password",
+        reason="endpoint",
     )
 
 
@@ -122,14 +172,14 @@ def resolve_path(path: Path) -> Path:
         ConfigError: no file can have this path, or links in it lead round in circles.
     """
     try:
-        found = _checked_path(path).resolve()
+        resolved = _checked_path(path).resolve()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            found.stat()  # from Python 3.13 on resolve() is silent about circles
+            resolved.stat()  # from Python 3.13 on resolve() is silent about circles
     except RuntimeError:
         raise _no_path(path, _CIRCLES) from None
     except OSError as err:
         raise _no_path(path, _CIRCLES if err.errno == errno.ELOOP else err.strerror) from None
-    return found
+    return resolved
 
 
 def _checked_path(path: Path) -> Path:
@@ -152,4 +202,6 @@ def _checked_path(path: Path) -> Path:
 def _no_path(path: str | Path, reason: str | None) -> ConfigError:
     text = str(path)
     shown = text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
-    return ConfigError(f"{shown!r} is not a path that can be used: {reason}. Name another one.")
+    return ConfigError(
+        f"{shown!r} is not a path that can be used: {reason}. Name another one.", reason="path"
+    )

@@ -1,5 +1,6 @@
 """The buckets behind an ObjectStore: how obstore reaches S3 and Azure, and how long it tries."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,9 @@ def open_s3(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
     }
     if bool(settings.access_key) != bool(settings.secret_key):
         missing = "secret key" if settings.access_key else "access key"
-        raise ConfigError(f"storage {settings.url!r}: the {missing} is missing")
+        raise ConfigError(
+            f"storage {settings.url!r}: the {missing} is missing", reason="credentials"
+        )
     if settings.profile and not settings.access_key:
         options["credential_provider"] = _profile_credentials(settings.profile)
     if settings.endpoint:
@@ -55,7 +58,8 @@ def _profile_credentials(profile: str) -> Any:
         return Boto3CredentialProvider(boto3.Session(profile_name=profile))
     except (BotoCoreError, ValueError):
         raise ConfigError(
-            f"the AWS profile {profile!r} does not exist or holds no credentials"
+            f"the AWS profile {profile!r} does not exist or holds no credentials",
+            reason="profile",
         ) from None
 
 
@@ -76,7 +80,8 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
         raise ConfigError(
             f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING carries "
             f"{', '.join(sorted(fields)) or 'no fields'}; AccountName and AccountKey (or "
-            "SharedAccessSignature) are needed"
+            "SharedAccessSignature) are needed",
+            reason="credentials",
         )
     options: dict[str, Any] = {"account_name": account, "account_key": key}
     if signature:
@@ -100,7 +105,8 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
         pass  # its text may quote the key: not even a context of ours
     raise ConfigError(
         f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING cannot be used; is the "
-        "AccountKey whole (base64)?"
+        "AccountKey whole (base64)?",
+        reason="credentials",
     )
 
 
@@ -122,3 +128,11 @@ def _retries(limits: RequestLimits) -> "RetryConfig":
             "base": 2,
         },
     }
+
+
+# By ``Scheme.backend`` of settings/urls.py; what an opener returns is one of obstore's stores.
+OPENERS: dict[str, Callable[..., Any]] = {
+    "s3": open_s3,
+    "azure": open_azure,
+    "memory": lambda settings, *, bucket, prefix: store.MemoryStore(),
+}

@@ -24,6 +24,10 @@ from dino_assets.errors import (
 _ERRNO = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3}(?: [A-Z][A-Za-z]*)*)")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+# obstore's words for a key with an empty or dotted segment or a control character.
+_ODD_KEY = re.compile(
+    r'object with invalid path: .*?Path "(.*)"(?: contained|: Encountered)', re.DOTALL
+)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -32,13 +36,13 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
     """Our error for one of obstore's. Raise it outside the handler: the context must not survive."""
     text = str(err)
     where = f"{verb} {key!r} in store {store!r}"
-    number = int(found.group(1)) if is_local and (found := _ERRNO.search(text)) else 0
-    code = found.group(1) if not is_local and (found := _CODE.search(text)) else ""
-    status = found.group(1) if not is_local and (found := _STATUS.search(text)) else ""
+    number = int(match.group(1)) if is_local and (match := _ERRNO.search(text)) else 0
+    code = match.group(1) if not is_local and (match := _CODE.search(text)) else ""
+    status = match.group(1) if not is_local and (match := _STATUS.search(text)) else ""
     reason = _local_reason(number) if is_local else _remote_reason(text, status, code)
 
     if text.startswith("Could not parse path"):
-        return ConfigError(f"{where}: this is not a key that any object can have")
+        return ConfigError(f"{where}: this is not a key that any object can have", reason="key")
     if isinstance(err, obstore_errors.AlreadyExistsError):
         return ObjectExistsError(f"{where}: an object is there already", store=store, key=key)
     if code in ("NoSuchBucket", "ContainerNotFound"):
@@ -47,6 +51,7 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
             "`dino-assets doctor --create-bucket`.",
             store=store,
             key=key,
+            reason="no-bucket",
         )
     if number in _FULL or status.startswith("507"):
         return StoreFullError(
@@ -63,14 +68,19 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
         )
     if isinstance(err, FileNotFoundError | obstore_errors.NotFoundError) and verb != "put":
         return ObjectNotFoundError(f"{where}: there is no such object", store=store, key=key)
-    if "HTTP error" in text or "retries, max_retries" in text or status.startswith("5"):
+    if "HTTP error" in text or "retries, retries" in text or status.startswith("5"):
         return StoreUnavailableError(
             f"{where}: the store does not answer as it should. Is it running, and is the endpoint "
             f"right? ({reason})",
             store=store,
             key=key,
         )
-    return StoreError(f"{where}: {reason}", store=store, key=key)
+    message = f"{where}: {reason}"
+    if "invalid path" not in reason:
+        return StoreError(message, store=store, key=key)
+    odd = _ODD_KEY.search(reason)
+    odd_key = odd[1] if odd else reason.rpartition("invalid path: ")[2]
+    return StoreError(message, store=store, key=key, reason="odd-key", odd_key=odd_key)
 
 
 def _local_reason(number: int) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +18,11 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 def publish_folder(
-    new: Path, folder: Path, *, check_old: Callable[[Path], object] = lambda old: None
+    new: Path,
+    folder: Path,
+    *,
+    check_old: Callable[[Path], object] = lambda old: None,
+    exchange: Callable[[Path, Path], bool] | None = None,
 ) -> None:
     """Put a finished folder into its place; what stood there goes, and nobody sees a half.
 
@@ -25,6 +30,7 @@ def publish_folder(
     asked before and after the exchange: what somebody put there meanwhile is not lost either. Where
     the file system cannot exchange two names in one step, the place is empty for a moment.
     """
+    swap = partial(_swap, new, folder, exchange=exchange or exchange_names)
     sync(new)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -33,11 +39,11 @@ def publish_folder(
         if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         check_old(folder)
-        _swap(new, folder)
+        swap()
         try:
             check_old(new)
         except BaseException:
-            _swap(new, folder)
+            swap()
             raise
         sync(folder.parent)
         shutil.rmtree(
@@ -46,8 +52,8 @@ def publish_folder(
     sync(folder.parent)
 
 
-def _swap(new: Path, folder: Path) -> None:
-    if not _exchange(new, folder):
+def _swap(new: Path, folder: Path, *, exchange: Callable[[Path, Path], bool]) -> None:
+    if not exchange(new, folder):
         _replace(new, folder)
 
 
@@ -106,7 +112,7 @@ def check_room(folder: Path, needed_bytes: int, *, what: str, advice: str) -> No
         )
 
 
-def _exchange(new: Path, folder: Path) -> bool:
+def exchange_names(new: Path, folder: Path) -> bool:
     """Swap two names in one step (Linux); tells whether that was possible."""
     rename: Callable[..., int] | None = getattr(
         ctypes.CDLL(None, use_errno=True), "renameat2", None

@@ -24,7 +24,7 @@ from dino_assets.errors import (
     StoreUnavailableError,
 )
 from dino_assets.settings.records import StorageSettings
-from dino_assets.settings.urls import StoreUrl, checked_endpoint, parse_url
+from dino_assets.settings.urls import SCHEMES, StoreUrl, checked_endpoint, parse_url
 from dino_assets.store import backends
 from dino_assets.store.failures import explain
 
@@ -71,6 +71,7 @@ class ObjectStore:
                 f"{self.url!r} lives in this process alone; use a folder or a bucket",
                 setting="storage",
                 value=self.url,
+                reason="memory",
             )
         return open_store, (self._settings,)
 
@@ -147,7 +148,8 @@ class ObjectStore:
         """Read up to ``length`` bytes from ``start``, which lies inside the object."""
         if start < 0 or length < 1:
             raise ConfigError(
-                f"range {start}+{length} of {key!r}: start ≥ 0 and length ≥ 1 expected"
+                f"range {start}+{length} of {key!r}: start ≥ 0 and length ≥ 1 expected",
+                reason="range",
             )
         self._check_foreign_key(key)
         return self._call(
@@ -191,10 +193,10 @@ class ObjectStore:
     def list_folders(self, prefix: str = "") -> tuple[str, ...]:
         """Names of the folders directly below a prefix, sorted; what lies in them is not listed."""
         where = prefix.strip("/") or None
-        found = self._call(
+        listing = self._call(
             "list", prefix, lambda: obstore.list_with_delimiter(self._backend, where)
         )
-        return tuple(sorted(path.rpartition("/")[2] for path in found["common_prefixes"]))
+        return tuple(sorted(path.rpartition("/")[2] for path in listing["common_prefixes"]))
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is fine, on every store alike."""
@@ -218,13 +220,16 @@ class ObjectStore:
         if not _KEY.fullmatch(key):
             raise ConfigError(
                 f"{key!r} is not a key this store writes: letters, digits and ._=- in segments "
-                "joined by / are"
+                "joined by / are",
+                reason="key",
             )
 
     def _check_foreign_key(self, key: str) -> None:
         # An inbox holds keys that others chose; only what no store can hold is refused.
         if any(name in ("", ".", "..") for name in key.split("/")):
-            raise ConfigError(f"{key!r} is not a key: it has an empty or dotted segment")
+            raise ConfigError(
+                f"{key!r} is not a key: it has an empty or dotted segment", reason="key"
+            )
 
     def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
         try:
@@ -246,20 +251,17 @@ def open_store(settings: StorageSettings) -> ObjectStore:
     url = parse_url(settings.url)
     if url.scheme == "":
         return _open_folder(settings, url)
-    if url.scheme == "memory":
-        return ObjectStore.in_memory(settings.url)
-    if url.scheme == "az":
-        azure = backends.open_azure(settings, bucket=url.bucket, prefix=url.prefix)
-        return ObjectStore(azure, url=settings.url, settings=settings)
-    s3 = backends.open_s3(settings, bucket=url.bucket, prefix=url.prefix)
-    return ObjectStore(s3, url=settings.url, settings=settings)
+    scheme = SCHEMES[url.scheme]
+    backend = backends.OPENERS[scheme.backend](settings, bucket=url.bucket, prefix=url.prefix)
+    # What is not a bucket lives in this process alone: no other one can open it.
+    return ObjectStore(backend, url=settings.url, settings=settings if scheme.is_bucket else None)
 
 
 def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
     try:
         folder = (settings.root / Path(url.prefix).expanduser()).resolve()
     except (RuntimeError, ValueError):  # ~nobody, or a null byte
-        raise ConfigError(f"storage {settings.url!r} is not a path") from None
+        raise ConfigError(f"storage {settings.url!r} is not a path", reason="path") from None
     try:
         backend = LocalStore(prefix=folder, mkdir=True)
     except (obstore_errors.BaseError, OSError) as err:
@@ -282,9 +284,10 @@ def create_bucket(settings: StorageSettings) -> bool:
         StoreError: the server refused.
     """
     url = parse_url(settings.url)
-    if url.scheme not in ("s3", "minio"):
+    if not url.scheme or SCHEMES[url.scheme].backend != "s3":
         raise ConfigError(
-            f"storage {settings.url!r} is no S3 bucket; only those can be made from here"
+            f"storage {settings.url!r} is no S3 bucket; only those can be made from here",
+            reason="no-bucket",
         )
     try:
         import boto3
@@ -295,7 +298,9 @@ def create_bucket(settings: StorageSettings) -> bool:
     try:
         session = boto3.Session(profile_name=settings.profile)
     except BotoCoreError:
-        raise ConfigError(f"there is no AWS profile {settings.profile!r}") from None
+        raise ConfigError(
+            f"there is no AWS profile {settings.profile!r}", reason="profile"
+        ) from None
     client = session.client(
         "s3",
         endpoint_url=checked_endpoint(settings.endpoint, url=settings.url),

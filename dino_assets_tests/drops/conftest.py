@@ -1,4 +1,4 @@
-"""Fixtures that several tests here need."""
+"""An inbox on disk and one in a bucket."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from dino_assets.settings.records import StorageSettings
 from dino_assets.store.objects import open_store
 from dino_assets_tests.conftest import s3_settings
-from dino_assets_tests.worlds.arriving import Inbox
+from dino_assets_tests.worlds.surveyed import Inbox
 
 
 @pytest.fixture

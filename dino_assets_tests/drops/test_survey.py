@@ -1,22 +1,34 @@
-"""Survey."""
+"""Which drops of an inbox are finished, and which need a run: no Dagster, no clock but ours."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dino_assets.drops import survey as surveys
-from dino_assets.drops.arrivals import MARKER, Look, PastRuns, Seen, look_at
-from dino_assets.drops.registry import read_drop, register_drop
-from dino_assets.drops.survey import Memory, Note, Survey
+from dino_assets.drops.arrivals import (
+    MARKER,
+    Look,
+    PastRuns,
+    look_at,
+)
+from dino_assets.drops.registry import make_drop_name, read_drop, register_drop
+from dino_assets.errors import (
+    ObjectNotFoundError,
+    SourceError,
+    StoreAccessError,
+    StoreUnavailableError,
+)
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.commits.manifests import manifest_key, read_manifest
 from dino_assets.store.commits.protocol import Draft, OutputId
 from dino_assets.store.commits.writing import commit
-from dino_assets_tests.worlds.arriving import Inbox
+from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.outputs import pushing
-from dino_assets_tests.worlds.store_doubles import WatchedStore
+from dino_assets_tests.worlds.store_doubles import WatchedStore, fail
+from dino_assets_tests.worlds.surveyed import Inbox, put_objects
+
+# --- the whole inbox ----------------------------------------------------------------------
 
 
 def test_survey_inbox__a_marker_triggers_at_once(inbox: Inbox):
@@ -69,7 +81,7 @@ def test_survey_inbox__a_folder_without_photographs_waits(inbox: Inbox):
         assert inbox.note("b") == "no photograph yet (0 files)"
 
 
-def test_survey_inbox__in_flight_is_not_even_looked_at(inbox: Inbox):
+def test_survey_inbox__in_flight_is_not_even_looked_at(inbox: Inbox, monkeypatch):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
     inbox.runs.in_flight = frozenset({"a"})
@@ -94,6 +106,9 @@ def test_survey_inbox__what_became_of_the_runs(inbox: Inbox):
         assert [(n.needs_person, said in n.sentence) for n in survey.notes] == [(True, True)]
 
 
+# --- finished -----------------------------------------------------------------------------
+
+
 def finished(inbox: Inbox) -> frozenset[str]:
     return inbox.survey().finished
 
@@ -106,7 +121,7 @@ def test_survey_inbox__finished_is_images_tiles_and_embeddings(inbox: Inbox, unt
     assert inbox.survey().finished == ({"a"} if until == "embeddings" else set())
 
 
-def test_survey_inbox__a_finished_drop_is_not_looked_at(inbox: Inbox):
+def test_survey_inbox__a_finished_drop_is_not_looked_at(inbox: Inbox, monkeypatch):
     inbox.put("a/1.jpg")
     inbox.launched()
     assert set(inbox.memory.seen) == {"a"}
@@ -235,115 +250,128 @@ def test_images__the_marker_is_no_bad_picture(inbox: Inbox):
     assert (facts["usable"], facts["quarantined"], facts["other_files"]) == (1, 0, 1)
 
 
-def test_survey_inbox__ten_at_a_time_and_everyone_in_turn(inbox: Inbox):
-    names = [f"d{n:02d}" for n in range(25)]
-    for name in names:
-        inbox.put(f"{name}/1.jpg", b"x")
+# --- what stands in the way ---------------------------------------------------------------
+
+
+def test_survey_inbox__one_bad_folder_stops_no_other(inbox: Inbox, monkeypatch):
+    for name in ("a", "bad", "c", "denied", "---", "caf\udce9"):
+        inbox.put(f"{name}/1.jpg")
         inbox.put(f"{name}/{MARKER}", b"")
-    survey = inbox.survey()
-    assert [x.drop for x in survey.launches] == names[:10]
-    assert survey.describe().endswith("15 not looked at yet, their turn is next.")
-    # Nobody starts them: all the same, the others get their turn.
-    assert inbox.launched() == names[10:20]
-    assert inbox.launched() == names[20:] + names[:5]
+    inbox.store.put("drops/bad.json", b"{")
 
-
-def test_survey_inbox__stops_in_time_and_goes_on_where_it_stopped(inbox: Inbox):
-    for name in "abcd":
-        inbox.put(f"{name}/1.txt")
-    looked: list[str] = []
-
-    def look_slowly(source: str, *, root: Path) -> Look:
-        inbox.now_s += slow_s
-        looked.append(source[-1])
+    def look_at_all_but(source: str, *, root: Path) -> Look:
+        if source.endswith("bad"):
+            raise SourceError("cannot list 'bad': Input/output error")
+        if source.endswith("denied"):
+            raise StoreAccessError("list 'denied': access denied")
         return look_at(source, root=root)
 
-    inbox.look = look_slowly
-    slow_s = 15
-    assert inbox.survey().left == 1
-    assert looked == ["a", "b", "c"]
-    slow_s = 1000  # one is always looked at, or nothing would ever move
-    for _ in range(5):
-        assert inbox.survey().left == 3
-    assert looked[3:] == ["d", "a", "b", "c", "d"]
+    inbox.look = look_at_all_but
+    survey = inbox.survey()
+    assert [x.drop for x in survey.launches] == ["a", "c", make_drop_name("caf\udce9")]
+    assert "bad: cannot list 'bad': Input/output error" in survey.describe()
+    assert "denied: list 'denied': access denied" in survey.describe()
+    assert "---: a drop needs a name" in survey.describe()
+    assert "'caf\\udce9': run requested" in survey.describe()
+    survey.describe().encode()  # goes to a database and a browser
+    survey.memory.dump().encode("ascii")
 
 
-def test_survey_inbox__a_slow_store_leaves_time_for_one(inbox: Inbox):
-    for name in "ab":
+def test_survey_inbox__bucket(inbox: Inbox, bucket: StorageSettings):
+    inbox.url = bucket.url
+    put_objects(bucket, "a/1.jpg", f"a/{MARKER}", "b/100MEDIA/1.jpg", "top.jpg", data=photo_bytes())
+    # Neither has an address that we could write down, and a part of the last one is empty.
+    put_objects(bucket, "q?1/1.jpg", "me@x/1.jpg", "z//1.jpg")
+    survey = inbox.survey()
+    assert [x.drop for x in survey.launches] == ["a"]
+    assert read_drop(inbox.store, "a").source == f"{bucket.url}/a"
+    said = {note.folder: note.sentence for note in survey.notes}
+    assert "1 file, new or changed" in said["b"]
+    assert "carries credentials or a query" in said["q?1"]
+    assert "carries credentials or a query" in said["me@x"]
+    assert "cannot be listed because of the key" in said["z"]
+    inbox.survey()
+    put_objects(bucket, "b/100MEDIA/1.jpg", data=b"another")
+    assert inbox.launched() == ["a"]
+    assert [inbox.launched(), inbox.launched()] == [["a"], ["a", "b"]]
+
+
+def test_survey_inbox__gone_while_it_is_looked_at(inbox: Inbox, monkeypatch):
+    inbox.put("a/1.jpg")
+    inbox.put(f"a/{MARKER}", b"")
+
+    def look_and_lose(source: str, *, root: Path) -> Look:
+        found = look_at(source, root=root)
+        shutil.rmtree(source)
+        return found
+
+    inbox.look = look_and_lose
+    assert "there is no folder" in inbox.note("a")
+    assert inbox.survey().memory.seen == {}
+
+
+def test_survey_inbox__a_listing_that_fails_once_resets_no_clock(inbox: Inbox, monkeypatch):
+    inbox.put("a/1.jpg")
+    assert "new or changed" in inbox.note("a")
+
+    def refuse(source: str, *, root: Path) -> Look:
+        raise SourceError("cannot list 'a': Stale file handle")
+
+    inbox.look = refuse
+    assert "Stale file handle" in inbox.note("a")
+    inbox.look = look_at
+    assert inbox.launched() == ["a"]
+
+
+def test_survey_inbox__changed_between_looking_and_registering(inbox: Inbox, monkeypatch):
+    inbox.put("a/1.jpg")
+    inbox.put(f"a/{MARKER}", b"")
+
+    def look_and_change(source: str, *, root: Path) -> Look:
+        found = look_at(source, root=root)
+        inbox.put("a/2.jpg")
+        return found
+
+    inbox.look = look_and_change
+    assert inbox.note("a") == "still arriving (changed while it was being registered)"
+    inbox.look = look_at
+    assert inbox.launched() == ["a"]
+
+
+def test_survey_inbox__a_store_that_is_down_is_raised(inbox: Inbox):
+    for name in ("a", "b"):
         inbox.put(f"{name}/1.jpg")
         inbox.put(f"{name}/{MARKER}", b"")
+    whole = inbox.store
 
-    def take_long(verb: str, key: str) -> None:
-        inbox.now_s += 1000
+    def fail_at(verb: str, key: str) -> None:
+        if (verb, key) == ("put", "drops/b.json"):
+            fail(verb, key)
 
-    inbox.store = WatchedStore(inbox.store, before=take_long)
-    assert [inbox.launched(), inbox.launched(), inbox.launched()] == [["a"], ["b"], ["a"]]
-
-
-def test_survey_inbox__what_was_not_looked_at_is_remembered(inbox: Inbox):
-    for name in "ab":
-        inbox.put(f"{name}/1.jpg")
-    inbox.survey()
-    before = inbox.memory.seen
-    inbox.max_launches = 0
-    assert inbox.survey().memory.seen == before
-    assert set(before) == {"a", "b"}
-
-
-def test_memory__forgets_what_is_gone(inbox: Inbox):
-    for name in "abc":
-        inbox.put(f"{name}/1.jpg")
-    inbox.survey()
-    assert set(inbox.memory.seen) == {"a", "b", "c"}
-    shutil.rmtree(inbox.root / "inbox" / "b")
-    inbox.make("a")
-    inbox.survey()
-    assert set(inbox.memory.seen) == {"c"}
-    shutil.rmtree(inbox.root / "inbox" / "c")
-    assert inbox.survey().describe() == "1 drop, 1 finished."
-    assert inbox.memory.seen == {}
+    inbox.store = WatchedStore(whole, before=fail)
+    with pytest.raises(StoreUnavailableError):
+        inbox.survey()
+    inbox.store = WatchedStore(whole, before=fail_at)
+    with pytest.raises(StoreUnavailableError):
+        inbox.survey()
+    # "a" is registered, which is no harm: nothing says that it was started.
+    assert read_drop(whole, "a")
+    with pytest.raises(ObjectNotFoundError):
+        whole.get("drops/b.json")
+    inbox.store = whole
+    assert inbox.launched() == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        None, "", "x", "[]", "7", "null", "[" * 100_000, '{"seen": 3}', '{"seen": {"a": 3}}',
-        '{"seen": {"a": ["c", "x"]}}', '{"seen": {"a": ["c", NaN]}}', '{"seen": {"a": [3, 1.0]}}',
-        '{"seen": {"a": ["c", 1, 2]}}', '{"seen": {"a": ["c", 1e999]}}', '{"after": 3}',
-        '{"after": null, "seen": null}', '{"seen": {"a": ["c", 1%s]}}' % ("0" * 400),
-    ],
-)  # fmt: skip
-def test_memory__whatever_is_not_ours_is_forgotten(inbox: Inbox, text: str | None):
-    inbox.memory = Memory.load(text)
-    assert inbox.memory == Memory()
-    inbox.put("a/1.jpg")
-    assert [inbox.launched(), inbox.launched(), inbox.launched()] == [[], [], ["a"]]
+def test_survey_inbox__an_outage_of_the_inbox_is_raised(
+    inbox: Inbox, bucket: StorageSettings, monkeypatch
+):
+    put_objects(bucket, "a/1.jpg")
+    inbox.url = bucket.url
 
+    def look_at_dead_server(source: str, *, root: Path) -> Look:
+        monkeypatch.setenv("MINIO_ENDPOINT", "http://127.0.0.1:9")
+        return look_at(source, root=root, limits=RequestLimits(retries=0))
 
-def test_memory__a_clock_that_was_ahead_costs_one_settle_time(inbox: Inbox):
-    inbox.put("a/1.jpg")
-    inbox.now_s += 1e9
-    inbox.survey()
-    inbox.now_s -= 1e9
-    assert [inbox.launched(), inbox.launched(), inbox.launched()] == [[], [], ["a"]]
-
-
-def test_memory__travels_as_json():
-    memory = Memory({"caf\udce9": Seen("c", 1.5), "ü": Seen("d", 2)}, after="caf\udce9")
-    assert Memory.load(memory.dump()) == memory
-    assert set(json.loads(memory.dump())) == {"after", "seen"}
-
-
-def test_describe__people_first_and_bounded():
-    notes = [Note(f"n{i:03d}", "still arriving") for i in range(200)]
-    notes.append(Note("last", "a person must look\nnow " + "x" * 5000, needs_person=True))
-    text = Survey((), frozenset({"f"}), tuple(notes), 7, Memory()).describe()
-    assert text.startswith("209 drops, 1 finished: last: a person must look now xxx")
-    assert "…; n000: still arriving; n001" in text
-    assert text.endswith("; 181 more; 7 not looked at yet, their turn is next.")
-    assert len(text) < 21 * (surveys.MAX_NOTE_CHARS + 2) + 100
-    assert len(text.splitlines()) == 1
-
-
-def test_describe__an_empty_inbox(inbox: Inbox):
-    assert inbox.survey().describe() == "The inbox is empty: no folder has arrived yet."
+    inbox.look = look_at_dead_server
+    with pytest.raises(StoreUnavailableError):
+        inbox.survey()

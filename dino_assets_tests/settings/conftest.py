@@ -1,8 +1,10 @@
-"""Fixtures that several tests here need."""
+"""Variables set in the environment or in `.env`."""
 
 from pathlib import Path
 
 import pytest
+
+Variables = dict[str, str]
 
 
 @pytest.fixture(params=["environment", "dotenv"])

@@ -12,6 +12,7 @@ from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.objects import StoreUrl, create_bucket, open_store, parse_url
 from dino_assets_tests.conftest import s3_settings
+from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.servers import free_port
 
 S3 = StorageSettings(
@@ -43,26 +44,26 @@ def test_parse_url__good(url: str, expected: StoreUrl):
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "reason"),
     [
-        ("", "storage is empty"),
-        ("  ", "storage is empty"),
-        ("file://", "storage is empty"),
-        ("gs://bucket", "unknown scheme 'gs'"),
-        ("http://host/bucket", "unknown scheme 'http'"),
-        ("s3://", "names the bucket ''"),
-        ("s3://Bucket", "names the bucket 'Bucket'"),
-        ("s3://b", "names the bucket 'b'"),
-        ("s3://-bucket", "names the bucket '-bucket'"),
-        ("az://my_container", "names the bucket 'my_container'"),
-        ("s3://" + "b" * 64, "3 to 63"),
-        ("s3://bucket/a/../b", "not a prefix"),
-        ("s3://bucket/a//b", "not a prefix"),
-        ("s3://bucket/a\nb", "not a prefix"),
+        ("", "empty"),
+        ("  ", "empty"),
+        ("file://", "empty"),
+        ("gs://bucket", "scheme"),
+        ("http://host/bucket", "scheme"),
+        ("s3://", "bucket"),
+        ("s3://Bucket", "bucket"),
+        ("s3://b", "bucket"),
+        ("s3://-bucket", "bucket"),
+        ("az://my_container", "bucket"),
+        ("s3://" + "b" * 64, "bucket"),
+        ("s3://bucket/a/../b", "prefix"),
+        ("s3://bucket/a//b", "prefix"),
+        ("s3://bucket/a\nb", "prefix"),
     ],
 )
-def test_parse_url__bad(url: str, says: str):
-    with pytest.raises(ConfigError, match=says):
+def test_parse_url__bad(url: str, reason: str):
+    with raising(ConfigError, reason=reason):
         parse_url(url)
 
 
@@ -80,9 +81,10 @@ def test_parse_url__bad(url: str, says: str):
     ],
 )
 def test_parse_url__credentials_are_not_repeated(url: str, shown: str):
-    with pytest.raises(ConfigError, match=f"^storage {re.escape(shown)} carries") as caught:
+    with raising(
+        ConfigError, match=f"^storage {re.escape(shown)} carries", hides="Secret"
+    ) as caught:
         parse_url(url)
-    assert "Secret" not in str(caught.value)
     assert "TheAccess" not in str(caught.value)
 
 
@@ -92,15 +94,16 @@ def test_parse_url__credentials_are_not_repeated(url: str, shown: str):
 )
 def test_open_store__endpoint_that_is_no_address(endpoint: str):
     for act in (open_store, create_bucket):
-        with pytest.raises(ConfigError, match="expected http://host:port"):
+        with raising(ConfigError, reason="endpoint"):
             act(replace(S3, endpoint=endpoint))
 
 
 def test_open_store__endpoint_with_a_password():
     for act in (open_store, create_bucket):
-        with pytest.raises(ConfigError, match=r"'http://…@host:9000' is not an address") as caught:
+        with raising(
+            ConfigError, match=r"'http://…@host:9000' is not an address", hides="ThePassword"
+        ):
             act(replace(S3, endpoint="http://me:ThePassword@host:9000"))
-        assert "ThePassword" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -120,24 +123,25 @@ def test_open_store__unknown_profile(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     settings = replace(S3, access_key=None, secret_key=None, profile="nobody")
     for act in (open_store, create_bucket):
-        with pytest.raises(ConfigError, match="AWS profile 'nobody'"):
+        with raising(ConfigError, reason="profile"):
             act(settings)
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/x", "a\0b"])
 def test_open_store__path_that_is_none(tmp_path, path: str):
-    with pytest.raises(ConfigError, match="is not a path"):
+    with raising(ConfigError, reason="path"):
         open_store(StorageSettings(url=path, root=tmp_path))
 
 
 def test_open_store__a_file_is_in_the_way(tmp_path):
     (tmp_path / "f").write_text("")
     for url, reason in (("f", "File exists"), ("f/g", "Not a directory")):
-        with pytest.raises(
-            StoreAccessError, match=f"storage '{url}' is not a folder.+{reason}"
+        with raising(
+            StoreAccessError,
+            match=f"storage '{url}' is not a folder.+{reason}",
+            hides=str(tmp_path),
         ) as e:
             open_store(StorageSettings(url=url, root=tmp_path))
-        assert str(tmp_path) not in str(e.value)
         assert e.value.__context__ is None
 
 
@@ -207,7 +211,7 @@ def test_create_bucket__once(s3_endpoint: str, tmp_path):
 
 def test_create_bucket__no_bucket_to_make():
     for url in ("data", "az://photos", "memory://"):
-        with pytest.raises(ConfigError, match="is no S3 bucket"):
+        with raising(ConfigError, reason="no-bucket"):
             create_bucket(replace(S3, url=url))
 
 
@@ -252,7 +256,7 @@ def test_resolve_path__what_is_no_path(text: str, reason: str):
 def test_resolve_path__links(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     for path in (Path("loop"), tmp_path / "loop" / "x"):
-        with pytest.raises(ConfigError, match="its links lead round in circles"):
+        with raising(ConfigError, reason="path"):
             resolve_path(path)
     (tmp_path / "there").symlink_to("nowhere")
     (tmp_path / "file").touch()

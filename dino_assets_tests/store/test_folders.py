@@ -6,14 +6,15 @@ import fcntl
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dino_assets.errors import DiskFullError
-from dino_assets.store import folders
-from dino_assets.store.folders import check_room, publish_folder, write_small
+from dino_assets.store.folders import check_room, exchange_names, publish_folder, write_small
 from dino_assets.weights.hub.filling import taking_turns
+from dino_assets_tests.worlds.raising import raising
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -23,34 +24,39 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
+def cannot_exchange(new: Path, folder: Path) -> bool:
+    """As on a file system that swaps no names in one step."""
+    return False
+
+
 def read(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
 @pytest.fixture(params=["exchange", "two renames"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def exchange(request: pytest.FixtureRequest) -> Callable[[Path, Path], bool]:
     """Both ways of exchanging two folders: not every file system knows the first."""
-    if request.param == "two renames":
-        monkeypatch.setattr(folders, "_exchange", lambda new, folder: False)
-    return request.param
+    return exchange_names if request.param == "exchange" else cannot_exchange
 
 
-def test_publish_folder__where_nothing_is(tmp_path, way):
-    publish_folder(write(tmp_path / "new", a="1"), tmp_path / "deep" / "down" / "folder")
+def test_publish_folder__where_nothing_is(tmp_path, exchange):
+    publish_folder(
+        write(tmp_path / "new", a="1"), tmp_path / "deep" / "down" / "folder", exchange=exchange
+    )
     assert read(tmp_path / "deep" / "down" / "folder") == {"a": "1"}
     assert not (tmp_path / "new").exists()
 
 
-def test_publish_folder__into_an_empty_one(tmp_path, way):
+def test_publish_folder__into_an_empty_one(tmp_path, exchange):
     (tmp_path / "folder").mkdir()
-    publish_folder(write(tmp_path / "new", a="1"), tmp_path / "folder")
+    publish_folder(write(tmp_path / "new", a="1"), tmp_path / "folder", exchange=exchange)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
     assert read(tmp_path / "folder") == {"a": "1"}
 
 
-def test_publish_folder__what_stood_there_goes(tmp_path, way):
+def test_publish_folder__what_stood_there_goes(tmp_path, exchange):
     write(tmp_path / "folder", a="old", b="old")
-    publish_folder(write(tmp_path / "new", a="new"), tmp_path / "folder")
+    publish_folder(write(tmp_path / "new", a="new"), tmp_path / "folder", exchange=exchange)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
     assert read(tmp_path / "folder") == {"a": "new"}
 
@@ -87,7 +93,6 @@ def test_publish_folder__the_place_is_never_empty(tmp_path):
 
 
 def test_publish_folder__a_second_rename_that_fails_is_undone(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "_exchange", lambda new, folder: False)
     folder = write(tmp_path / "folder", a="old")
     new = write(tmp_path / "new", a="new")
     rename = Path.rename
@@ -98,8 +103,8 @@ def test_publish_folder__a_second_rename_that_fails_is_undone(tmp_path, monkeypa
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", rename_or_fail)
-    with pytest.raises(OSError, match="the disk is tired"):
-        publish_folder(new, folder)
+    with raising(OSError, errno=errno.EIO):
+        publish_folder(new, folder, exchange=cannot_exchange)
     assert read(folder) == {"a": "old"}
     assert read(new) == {"a": "new"}
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "new"}
@@ -107,10 +112,10 @@ def test_publish_folder__a_second_rename_that_fails_is_undone(tmp_path, monkeypa
 
 def test_exchange__swaps_and_says_so(tmp_path):
     one, two = write(tmp_path / "one", a="1"), write(tmp_path / "two", a="2")
-    assert folders._exchange(one, two)
+    assert exchange_names(one, two)
     assert (read(one), read(two)) == ({"a": "2"}, {"a": "1"})
-    with pytest.raises(FileNotFoundError, match="gone"):
-        folders._exchange(one, tmp_path / "gone")
+    with raising(FileNotFoundError, filename=str(tmp_path / "gone")):
+        exchange_names(one, tmp_path / "gone")
 
 
 def test_write_small__replaces_in_one_step(tmp_path):
@@ -135,7 +140,7 @@ def test_check_room__exactly_enough(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=7)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     check_room(tmp_path, 7, what="a model", advice="")
-    with pytest.raises(DiskFullError, match="needs 8 more bytes, and only 7 are free"):
+    with raising(DiskFullError, needed_bytes=8, free_bytes=7):
         check_room(tmp_path, 8, what="a model", advice="")
 
 

@@ -30,16 +30,16 @@ def answer(handler, code: int, body: bytes = b"", **headers: str) -> None:
 @contextlib.contextmanager
 def answering(respond: Callable[..., None]) -> Iterator[Answering]:
     """Run ``respond(handler, number of this request)`` for every request."""
-    said = Answering("")
+    answers = Answering("")
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def respond(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            said.requests.append(self.command)
+            answers.requests.append(self.command)
             with contextlib.suppress(OSError):  # the client gave up, as some tests want it to
-                respond(self, len(said.requests))
+                respond(self, len(answers.requests))
 
         do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = respond
 
@@ -48,11 +48,11 @@ def answering(respond: Callable[..., None]) -> Iterator[Answering]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    said.endpoint = f"http://127.0.0.1:{server.server_port}"
+    answers.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield said
+        yield answers
     finally:
         server.shutdown()
         server.server_close()

@@ -69,7 +69,7 @@ def rows_draft(
 
 
 def full_draft(store: ObjectStore, file: LocalFile, *, version: str = "1") -> Draft:
-    """Rows for three parts (with ``MAX_PART_ROWS`` 2), a shard with its receipt, a file, facts."""
+    """Rows for three parts (with two rows per part), a shard with its receipt, a file, facts."""
 
     def produce() -> Iterator[pa.RecordBatch | object]:
         yield batch([1, 2, 3])
@@ -99,6 +99,20 @@ def snapshot(store: ObjectStore, output: OutputId = OUTPUT) -> dict[str, bytes] 
         return None
     manifest = parse_manifest(data, store=store.url, key=key)
     return {key: data} | {part.key: read_part(store, part) for part in manifest.parts}
+
+
+def contents(store: ObjectStore) -> dict[str, bytes]:
+    """Every object, by key."""
+    return {info.key: store.get(info.key) for info in store.list()}
+
+
+def restore(store: ObjectStore, objects: dict[str, bytes]) -> None:
+    """Put a store back to what ``contents`` saw, every object put again and the others deleted."""
+    for info in list(store.list()):
+        if info.key not in objects:
+            store.delete(info.key)
+    for key, data in objects.items():
+        store.put(key, data)
 
 
 def wipe(store: ObjectStore) -> None:

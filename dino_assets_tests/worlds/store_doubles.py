@@ -26,11 +26,11 @@ class WatchedStore(ObjectStore):
 
     def _pass_on(self, verb, key, *args, **options):
         self.before(verb, key)
-        found = getattr(self.inner, verb)(key, *args, **options)
+        result = getattr(self.inner, verb)(key, *args, **options)
         if verb == "list":
-            found = list(found)
+            result = list(result)
         self.after(verb, key)
-        return found
+        return result
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         self._pass_on("put", key, data, if_absent=if_absent)

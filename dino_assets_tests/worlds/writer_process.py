@@ -1,15 +1,14 @@
-"""A writer in a process of its own, to be killed: ``python -m … '{"do": "commit", …}'``."""
+"""A writer in a process of its own, to be killed: ``write`` is what the process runs."""
 
 import hashlib
-import json
 import os
 import signal
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from dino_assets.settings.records import RequestLimits, StorageSettings
+from dino_assets.settings.records import StorageSettings
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.parts import part_key
 from dino_assets.store.commits.protocol import LocalFile
@@ -34,7 +33,7 @@ def commit_and_die(store: ObjectStore, *, file: str, n: int, when: str) -> None:
     )
 
 
-def put_until_killed(store: ObjectStore, *, size: int) -> None:
+def put_until_killed(store: ObjectStore, *, size: int, puts: Connection) -> None:
     """Put large objects under the hash of their content, whole and in chunks, over and over."""
     bodies = [bytes([n]) * size for n in range(3)]
     keys = [part_key(OUTPUT, hashlib.sha256(data).hexdigest(), ".bin") for data in bodies]
@@ -44,7 +43,7 @@ def put_until_killed(store: ObjectStore, *, size: int) -> None:
             store.put_chunks(key, (data[at : at + 2**20] for at in range(0, size, 2**20)))
         else:
             store.put(key, data)
-        print(n, flush=True)
+        puts.send(n)
 
 
 def commit_in_turns(store: ObjectStore, *, gate: str, versions: list[str], times: int) -> None:
@@ -61,14 +60,13 @@ def commit_in_turns(store: ObjectStore, *, gate: str, versions: list[str], times
         commit(store, rows_draft([5, 6, 7], output=replace(OUTPUT, drop=f"flight-{n + 2}")))
 
 
-if __name__ == "__main__":
-    order = json.loads(sys.argv[1])
+JOBS = {"commit": commit_and_die, "put": put_until_killed, "turns": commit_in_turns}
+
+
+def write(do: str, settings: StorageSettings, *, chunk: int | None = None, **order: object) -> None:
+    """Open the store with small parts and do one job: what a forked process runs."""
     tables.MAX_PART_ROWS = 2
-    settings = order.pop("settings")
-    chunk_bytes = order.pop("chunk", ObjectStore.chunk_bytes)
-    settings |= {"root": Path(settings["root"]), "limits": RequestLimits(**settings["limits"])}
-    opened = open_store(StorageSettings(**settings))
-    opened.chunk_bytes = chunk_bytes
-    {"commit": commit_and_die, "put": put_until_killed, "turns": commit_in_turns}[order.pop("do")](
-        opened, **order
-    )
+    store = open_store(settings)
+    if chunk is not None:
+        store.chunk_bytes = chunk
+    JOBS[do](store, **order)

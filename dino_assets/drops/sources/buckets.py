@@ -2,7 +2,6 @@
 
 import errno
 import io
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,11 +14,6 @@ from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
 from dino_assets.drops.sources.folders import too_large
 from dino_assets.errors import DiskFullError, ObjectNotFoundError, SourceError, StoreError
 from dino_assets.store.objects import ObjectStore
-
-# obstore's words for a key with an empty or dotted segment or a control character.
-_ODD_KEY = re.compile(
-    r'object with invalid path: .*?Path "(.*)"(?: contained|: Encountered)', re.DOTALL
-)
 
 
 class BucketSource:
@@ -39,7 +33,7 @@ class BucketSource:
             StoreError: the bucket cannot be listed.
         """
         try:
-            found = [
+            listed = [
                 SourceEntry(
                     info.key,
                     info.bytes,
@@ -49,17 +43,17 @@ class BucketSource:
                 for info in self.store.list()
             ]
         except StoreError as err:
-            if "object with invalid path" not in str(err):
+            if err.reason != "odd-key":
                 raise
-            odd = _ODD_KEY.search(str(err))
-            key = odd[1] if odd else str(err).rpartition("invalid path: ")[2]
             raise SourceError(
                 f"{self.store.url!r} cannot be listed because of the key "
-                f"{key!r}: a part of it is empty, . or .., or has a control "
-                "character. Rename or remove this object."
+                f"{err.odd_key!r}: a part of it is empty, . or .., or has a control "
+                "character. Rename or remove this object.",
+                reason="odd-key",
+                path=err.odd_key,
             ) from err
-        found.sort(key=attrgetter("path"))
-        return found
+        listed.sort(key=attrgetter("path"))
+        return listed
 
     def read(self, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """One object's bytes.
@@ -113,7 +107,9 @@ class BucketSource:
 
 
 def _gone(path: str) -> SourceError:
-    return SourceError(f"cannot read {path!r}: there is no such object any more")
+    return SourceError(
+        f"cannot read {path!r}: there is no such object any more", reason="missing", path=path
+    )
 
 
 def _no_room(path: str, needed: int, free: int) -> DiskFullError:

@@ -41,7 +41,9 @@ class FolderSource:
         try:
             found = self._walk()
         except OSError as err:
-            raise SourceError(f"cannot list {self.shown!r}: {err.strerror}") from err
+            raise SourceError(
+                f"cannot list {self.shown!r}: {err.strerror}", reason="unlistable", path=self.shown
+            ) from err
         found.sort(key=_by_path)
         return found
 
@@ -134,7 +136,9 @@ class FolderSource:
                 if len(data) > expected:  # it grows, or its file system tells no size
                     data += file.read(max_bytes + 1 - len(data))
             except OSError as err:
-                raise SourceError(f"cannot read {shown!r}: {err.strerror}") from err
+                raise SourceError(
+                    f"cannot read {shown!r}: {err.strerror}", reason="unreadable", path=shown
+                ) from err
         if len(data) > max_bytes:
             raise too_large(shown, max_bytes)
         return data
@@ -157,12 +161,20 @@ class FolderSource:
         except SourceError:
             raise
         except OSError as err:
-            raise SourceError(f"cannot read {shown!r}: {err.strerror}") from err
+            raise SourceError(
+                f"cannot read {shown!r}: {err.strerror}", reason="unreadable", path=shown
+            ) from err
         except ValueError:  # a zero byte
-            raise SourceError(f"cannot read {shown!r}: no file has such a name") from None
+            raise SourceError(
+                f"cannot read {shown!r}: no file has such a name", reason="no-name", path=shown
+            ) from None
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise SourceError(f"cannot read {shown!r}: not a regular file any more")
+                raise SourceError(
+                    f"cannot read {shown!r}: not a regular file any more",
+                    reason="not-a-file",
+                    path=shown,
+                )
             yield handle
         finally:
             os.close(handle)
@@ -171,12 +183,18 @@ class FolderSource:
         """Open folder by folder: what was checked by its path could be a link when it is opened."""
         parts = PurePosixPath(find_name(path)).parts
         if not parts or ".." in parts or parts[0] == "/":
-            raise SourceError(f"cannot read {shown!r}: it leads out of the folder")
+            raise SourceError(
+                f"cannot read {shown!r}: it leads out of the folder", reason="outside", path=shown
+            )
         below = _descend(os.open(self.folder, _FOLDER), parts[:-1])
         try:
             # Looked at first: opening a device may already do something (a tape rewinds).
             if not stat.S_ISREG(os.stat(parts[-1], dir_fd=below, follow_symlinks=False).st_mode):
-                raise SourceError(f"cannot read {shown!r}: not a regular file any more")
+                raise SourceError(
+                    f"cannot read {shown!r}: not a regular file any more",
+                    reason="not-a-file",
+                    path=shown,
+                )
             return os.open(parts[-1], _READ, dir_fd=below)
         finally:
             os.close(below)
@@ -248,7 +266,9 @@ def _find_byte(escape: re.Match[bytes]) -> bytes:
 
 def too_large(path: str, max_bytes: int) -> SourceError:
     """What is said of a file that is larger than its listing said, or than anybody reads at once."""
-    return SourceError(f"cannot read {path!r}: it has more than {max_bytes:,} bytes")
+    return SourceError(
+        f"cannot read {path!r}: it has more than {max_bytes:,} bytes", reason="too-large", path=path
+    )
 
 
 def _descend(handle: int, folders: tuple[str, ...] | list[str]) -> int:

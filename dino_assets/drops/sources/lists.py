@@ -90,7 +90,11 @@ class ListSource:
         except (SourceError, ConfigError):
             raise
         except OSError as err:
-            raise SourceError(f"cannot read the list {self.shown!r}: {err.strerror}") from err
+            raise SourceError(
+                f"cannot read the list {self.shown!r}: {err.strerror}",
+                reason="unreadable",
+                path=self.shown,
+            ) from err
         return sorted((self._entry(*each) for each in named.items()), key=attrgetter("path"))
 
     def _refuse_utf16(self) -> None:
@@ -99,7 +103,9 @@ class ListSource:
         if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
             raise SourceError(
                 f"the list {self.shown!r} is UTF-16 text: save it as UTF-8 (Excel calls it 'CSV "
-                "UTF-8')"
+                "UTF-8')",
+                reason="encoding",
+                path=self.shown,
             )
 
     def _read(self) -> Iterator[Listed]:
@@ -164,7 +170,8 @@ class ListSource:
                 if not os.path.isdir(root):  # noqa: PTH112 - text all along
                     raise ConfigError(
                         f"the list {self.shown!r} names {show_name(path)!r}, which lies in a folder of "
-                        "DINO_IMAGE_ROOTS that is not there. Mount it, or correct the setting."
+                        "DINO_IMAGE_ROOTS that is not there. Mount it, or correct the setting.",
+                        reason="unmounted",
                     )
                 return self._folder(root), os.path.relpath(full, root)
         return None
@@ -184,7 +191,9 @@ class ListSource:
 
     def _placed(self, path: str) -> tuple[FolderSource, str]:
         if PurePosixPath(path).is_absolute() or (place := self._place(find_name(path))) is None:
-            raise SourceError(f"cannot read {path!r}: it leads out of the folder")
+            raise SourceError(
+                f"cannot read {path!r}: it leads out of the folder", reason="outside", path=path
+            )
         folder, name = place
         return folder, show_name(name)
 

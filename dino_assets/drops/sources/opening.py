@@ -1,6 +1,7 @@
 """Opening a source by its address."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dino_assets.drops.sources.buckets import BucketSource
@@ -9,13 +10,18 @@ from dino_assets.drops.sources.lists import ListSource
 from dino_assets.drops.sources.source import Source
 from dino_assets.errors import ConfigError, SourceError
 from dino_assets.settings.environment import load_settings, resolve_storage
-from dino_assets.settings.urls import hide_secrets
+from dino_assets.settings.records import RequestLimits
+from dino_assets.settings.urls import hide_secrets, is_bucket_url, list_bucket_prefixes
 from dino_assets.store.objects import open_store
 
-BUCKET_SCHEMES = ("s3://", "minio://", "az://")
 
-
-def open_source(source: str, *, root: Path, image_roots: Sequence[Path] | None = None) -> Source:
+def open_source(
+    source: str,
+    *,
+    root: Path,
+    image_roots: Sequence[Path] | None = None,
+    limits: RequestLimits | None = None,
+) -> Source:
     """Open an inbox by its address; relative paths are relative to ``root``.
 
     A list may name files below ``image_roots`` too (those of the settings if none are given), not only
@@ -25,11 +31,14 @@ def open_source(source: str, *, root: Path, image_roots: Sequence[Path] | None =
         SourceError: there is nothing at this address.
         ConfigError: the address makes no sense.
     """
-    if source.startswith(BUCKET_SCHEMES):
-        return BucketSource(open_store(resolve_storage(source, root=root)))
+    if is_bucket_url(source):
+        storage = resolve_storage(source, root=root)
+        return BucketSource(open_store(replace(storage, limits=limits or storage.limits)))
     if "://" in source:
         raise ConfigError(
-            f"{hide_secrets(source)!r} is no source: a folder, a .csv or .txt list, {', '.join(BUCKET_SCHEMES)}"
+            f"{hide_secrets(source)!r} is no source: a folder, a .csv or .txt list, "
+            f"{', '.join(list_bucket_prefixes())}",
+            reason="no-source",
         )
     try:
         path = (root / Path(source).expanduser()).resolve()
@@ -38,7 +47,9 @@ def open_source(source: str, *, root: Path, image_roots: Sequence[Path] | None =
     except (OSError, RuntimeError, ValueError) as err:
         why = err.strerror if isinstance(err, OSError) else str(err).rstrip(".")
         raise SourceError(
-            f"{source!r} cannot be opened: {why}. Check the path, and whether you may read it."
+            f"{source!r} cannot be opened: {why}. Check the path, and whether you may read it.",
+            reason="unreadable",
+            path=source,
         ) from err
     if is_folder:
         return FolderSource(path, shown=source)
@@ -47,5 +58,7 @@ def open_source(source: str, *, root: Path, image_roots: Sequence[Path] | None =
         return ListSource(path, shown=source, image_roots=[root / each for each in roots])
     raise SourceError(
         f"there is no folder and no .csv or .txt list at {source!r}. Check the path, and that the "
-        "disk or card is mounted."
+        "disk or card is mounted.",
+        reason="missing",
+        path=source,
     )

@@ -68,6 +68,7 @@ def read_exactly(source: Source, path: str, image_id: str) -> bytes:
         raise SourceError(
             f"{path!r} is not the photograph that was tiled: its bytes changed since. Materialise "
             "`images` and `tiles` of this drop again.",
+            reason="changed",
             path=path,
         )
     return data

@@ -93,7 +93,9 @@ def _read_records(
 def _unclosed(shown: str, line: int, why: str) -> SourceError:
     return SourceError(
         f"cannot read the list {shown!r}: the row that begins in line {line}: {why}. A field with "
-        'a quote in it is written in quotes, and the quote twice: "5"" pipe".'
+        'a quote in it is written in quotes, and the quote twice: "5"" pipe".',
+        reason="row",
+        path=shown,
     )
 
 
@@ -103,7 +105,9 @@ def _refuse_other_text(fields: list[str], path_at: int | None, *, shown: str, be
         if at != path_at and not is_decodable(value):
             raise SourceError(
                 f"the list {shown!r} is not UTF-8 text, see {show_name(value)!r} in line {began}: save "
-                "it as UTF-8 (Excel calls it 'CSV UTF-8')"
+                "it as UTF-8 (Excel calls it 'CSV UTF-8')",
+                reason="encoding",
+                path=shown,
             )
 
 
@@ -152,12 +156,16 @@ def _find_columns(names: list[str], column: str, shown: str) -> tuple[int, int |
     folded = [name.casefold() for name in names]
     if column.casefold() not in folded:
         raise SourceError(
-            f"{shown!r} has the columns {', '.join(names) or 'none'}; a column {column!r} is needed"
+            f"{shown!r} has the columns {', '.join(names) or 'none'}; a column {column!r} is needed",
+            reason="column-missing",
+            path=shown,
         )
     twice = [name for name, count in Counter(filter(None, folded)).items() if count > 1]
     if twice:
         raise SourceError(
-            f"{shown!r} has the column {twice[0]!r} more than once; give each its own name"
+            f"{shown!r} has the column {twice[0]!r} more than once; give each its own name",
+            reason="column-twice",
+            path=shown,
         )
     return folded.index(column.casefold()), folded.index(LABEL) if LABEL in folded else None
 

@@ -42,7 +42,9 @@ def put_local_file(store: ObjectStore, output: OutputId, file: LocalFile) -> Par
                 store.put_chunks(key, chunks)
     except FileNotFoundError:
         raise CommitRefusedError(
-            f"{output}: {file.name!r} vanished before it was stored. Run again."
+            f"{output}: {file.name!r} vanished before it was stored. Run again.",
+            reason="vanished",
+            file=file.name,
         ) from None
     return Part(key, file.sha256, file.bytes, name=file.name)
 
@@ -53,7 +55,11 @@ def _checked_chunks(opened: BinaryIO, file: LocalFile, chunk_bytes: int) -> Iter
         read.update(chunk)
         yield chunk
     if read.hexdigest() != file.sha256 or opened.tell() != file.bytes:
-        raise CommitRefusedError(f"{file.name!r} changed while it was being stored. Run again.")
+        raise CommitRefusedError(
+            f"{file.name!r} changed while it was being stored. Run again.",
+            reason="changed",
+            file=file.name,
+        )
 
 
 def read_part(store: ObjectStore, part: Part) -> bytes:
@@ -66,9 +72,9 @@ def read_part(store: ObjectStore, part: Part) -> bytes:
         data = store.get(part.key)
     except ObjectNotFoundError:
         raise _gone(store, part) from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != part.sha256:
-        raise _altered(store, part, found)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != part.sha256:
+        raise _altered(store, part, sha256)
     return data
 
 
@@ -118,13 +124,14 @@ def _gone(store: ObjectStore, part: Part) -> CorruptObjectError:
         "again if it was replaced meanwhile; else materialise that output again.",
         store=store.url,
         key=part.key,
+        is_gone=True,
     )
 
 
-def _altered(store: ObjectStore, part: Part, found: str) -> CorruptObjectError:
+def _altered(store: ObjectStore, part: Part, sha256: str) -> CorruptObjectError:
     called = f", {part.name!r}," if part.name else ""
     return CorruptObjectError(
-        f"part {part.key!r} in store {store.url!r}{called} has sha256 {found[:16]}…, committed was "
+        f"part {part.key!r} in store {store.url!r}{called} has sha256 {sha256[:16]}…, committed was "
         f"{part.sha256[:16]}…. Run `dino-assets verify --repair`, then materialise again.",
         store=store.url,
         key=part.key,

@@ -21,7 +21,7 @@ from dino_assets.errors import (
     DiskFullError,
     RevisionNotFoundError,
 )
-from dino_assets.settings.environment import resolve_hub
+from dino_assets.settings.hub import resolve_hub
 from dino_assets.settings.records import HubSettings
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.weights.catalogue import full_name, short_names

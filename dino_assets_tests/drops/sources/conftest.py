@@ -1,10 +1,13 @@
-"""Fixtures that several tests here need."""
+"""A card's folder, and one without root's rights."""
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dino_assets_tests.worlds.source_files import SECRET
+from dino_assets_tests.worlds.cards import SECRET
 
 
 @pytest.fixture
@@ -14,3 +17,19 @@ def card(tmp_path: Path) -> Path:
     folder = tmp_path / "card"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A folder reached without root's rights, which would open anything."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        if os.geteuid():
+            yield folder
+            return
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(0)

@@ -9,7 +9,8 @@ from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.drops.sources.tables import read_csv
 from dino_assets.errors import ConfigError, SourceError
-from dino_assets_tests.worlds.source_files import SECRET, listing, put
+from dino_assets_tests.worlds.cards import SECRET, listing, put
+from dino_assets_tests.worlds.raising import raising
 
 
 @pytest.fixture
@@ -77,14 +78,14 @@ def test_list__paths_that_lead_out(card: Path):
         "x/../../secret.jpg": "outside", "/etc/passwd": "outside", "..": "outside",
     }  # fmt: skip
     assert all(e.size == 0 for e in source.entries() if e.refusal == "outside")
-    with pytest.raises(SourceError, match="leads out of the folder"):
+    with raising(SourceError, reason="outside", path="../secret.jpg"):
         source.read("../secret.jpg")
 
 
 def test_list__a_linked_folder_is_not_followed(card: Path):
     (card / "link").symlink_to(card.parent)
     source = write_list(card, "link/secret.jpg\n", "l.txt")
-    with pytest.raises(SourceError, match=r"cannot read 'link/secret\.jpg'"):
+    with raising(SourceError, path="link/secret.jpg"):
         source.read("link/secret.jpg")
 
 
@@ -105,7 +106,7 @@ def test_list__below_a_linked_folder_is_a_link(card: Path):
 @pytest.mark.parametrize("name", ["l.csv", "l.txt"])
 def test_list__utf16(card: Path, name: str, encoding: str):
     (card / name).write_bytes("image_path\na.jpg\n".encode(encoding))
-    with pytest.raises(SourceError, match=rf"the list '{name}' is UTF-16 text: save it as UTF-8"):
+    with raising(SourceError, reason="encoding", path=name):
         ListSource(card / name, shown=name).entries()
 
 
@@ -143,14 +144,14 @@ def test_list__empty_text_list(card: Path):
 
 def test_list__unreadable_csv(card: Path):
     source = write_list(card, "image_path\n" + "x" * 200_000 + "\n")
-    with pytest.raises(SourceError, match="the row that begins in line 2: field larger than"):
+    with raising(SourceError, reason="row"):
         source.entries()
 
 
 def test_list__gone(card: Path):
     source = write_list(card, "a.jpg\n", "l.txt")
     (card / "l.txt").unlink()
-    with pytest.raises(SourceError, match=r"cannot read the list 'l\.txt': No such file"):
+    with raising(SourceError, reason="unreadable", path="l.txt"):
         source.entries()
 
 
@@ -200,7 +201,7 @@ def test_list__a_delimiter_in_a_name_is_no_delimiter(card: Path):
 
 def test_list__a_column_twice(card: Path):
     source = write_list(card, "image_path,Label,label\na.jpg,1,2\n")
-    with pytest.raises(SourceError, match="has the column 'label' more than once"):
+    with raising(SourceError, reason="column-twice"):
         source.entries()
 
 
@@ -258,15 +259,12 @@ def test_list__files_in_a_configured_root(card: Path, archive: Path):
     with source.open_file("../archive/b.jpg") as file:
         assert file.read_bytes() == b"b.jpg"
     for path in ("../secret.jpg", "../archive/../secret.jpg", str(secret), f"{archive}/b.jpg"):
-        with pytest.raises(SourceError, match="leads out of the folder"):
+        with raising(SourceError, reason="outside", path=path):
             source.read(path)
-        with pytest.raises(SourceError, match="leads out of the folder"):
+        with raising(SourceError, reason="outside", path=path):
             source.open_file(path)
-    with pytest.raises(
-        SourceError, match=r"cannot read '\.\./archive/out/secret\.jpg': "
-    ) as caught:
+    with raising(SourceError, path="../archive/out/secret.jpg", hides=str(card.parent)):
         source.read("../archive/out/secret.jpg")
-    assert str(card.parent) not in str(caught.value)
 
 
 def test_list__without_roots_all_that_is_outside(card: Path, archive: Path):
@@ -291,9 +289,7 @@ def test_list__a_root_that_is_not_there_is_an_error_only_where_it_is_needed(card
     source = open_source("card/l.txt", root=card.parent, image_roots=[gone])
     assert listing(source) == {"a.jpg": None, "../other/x.jpg": "outside"}
     (card / "l.txt").write_text("a.jpg\n../unmounted/x.jpg\n")
-    with pytest.raises(
-        ConfigError, match=r"'\.\./unmounted/x\.jpg', which lies in a folder of DINO"
-    ):
+    with raising(ConfigError, reason="unmounted"):
         source.entries()
 
 
@@ -356,7 +352,7 @@ def test_list__quotes_that_are_no_stray_ones(card: Path):
 
 def test_list__a_quote_in_the_head_reads_no_more_than_it_must(card: Path):
     lines = iter(['"image_path,x\n', *["a.jpg,1\n"] * 20_000])
-    with pytest.raises(SourceError, match="line 1: a row of more than 100 lines"):
+    with raising(SourceError, reason="row"):
         list(read_csv(lines, column="image_path", shown="l"))
     assert len(list(lines)) >= 19_899
 

@@ -24,6 +24,7 @@ from dino_assets_tests.worlds.outputs import (
     snapshot,
     wipe,
 )
+from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.store_doubles import Strike, WatchedStore, fail
 
 pytestmark = pytest.mark.usefixtures("two_rows_per_part")
@@ -122,11 +123,11 @@ def test_flipped_byte__in_every_object(store: ObjectStore, tmp_path):
         assert {(fault.store, fault.key) for fault in faults} == {(store.url, key)}
         assert all(key in str(fault) and store.url in str(fault) for fault in faults)
         if key.startswith("manifests"):
-            with pytest.raises(CorruptObjectError, match=f"'{key}' in store"):
+            with raising(CorruptObjectError, key=key):
                 read_manifest(store, OUTPUT)
         elif key.startswith("parts"):
             part = next(part for part in read_manifest(store, OUTPUT).parts if part.key == key)
-            with pytest.raises(CorruptObjectError, match=f"'{key}' in store"):
+            with raising(CorruptObjectError, key=key):
                 read_part(store, part)
         else:
             assert find_receipt(store, OUTPUT, "shard-1") is None
@@ -151,7 +152,7 @@ def test_flipped_byte__anywhere_in_a_manifest_or_receipt(local_store: ObjectStor
         for at, bit in itertools.product(range(len(whole)), (1, 7, 128)):
             # 7 turns a line break into a carriage return: white space to JSON, not to us.
             altered = whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :]
-            with pytest.raises(CorruptObjectError, match=f"'{key}' in store 'store' is not what"):
+            with raising(CorruptObjectError, key=key, store="store"):
                 parse(altered, store="store", key=key)
 
 

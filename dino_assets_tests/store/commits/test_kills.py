@@ -3,13 +3,12 @@
 import contextlib
 import hashlib
 import itertools
-import json
-import subprocess
-import sys
+import multiprocessing
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets.store.upkeep.collecting import collect
 from dino_assets.store.upkeep.verifying import verify
-from dino_assets_tests.conftest import REPOSITORY, s3_settings
+from dino_assets_tests.conftest import s3_settings
 from dino_assets_tests.worlds.outputs import (
     OUTPUT,
     full_draft,
@@ -29,10 +28,14 @@ from dino_assets_tests.worlds.outputs import (
     snapshot,
     wipe,
 )
+from dino_assets_tests.worlds.writer_process import write
 
 pytestmark = pytest.mark.usefixtures("two_rows_per_part")
 OLD = timedelta(days=1)
-PROJECT = REPOSITORY
+# Every writer is forked from one process that has imported everything and opened nothing.
+PROCESSES = multiprocessing.get_context("forkserver")
+# pyarrow imports pandas with its first table, 0.3 s in every one of them.
+PROCESSES.set_forkserver_preload(["dino_assets_tests.worlds.writer_process", "pandas"])
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
@@ -44,19 +47,14 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StorageSettings:
 
 
 @contextlib.contextmanager
-def writer(settings: StorageSettings, **order: object) -> Iterator["subprocess.Popen[str]"]:
-    order["settings"] = asdict(settings) | {"root": str(settings.root)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dino_assets_tests.worlds.writer_process", json.dumps(order)],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def writer(settings: StorageSettings, do: str, **order: object) -> Iterator[BaseProcess]:
+    process = PROCESSES.Process(target=write, args=(do, settings), kwargs=order, daemon=True)
+    process.start()
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.join()
 
 
 @pytest.mark.parametrize(
@@ -70,15 +68,16 @@ def test_commit__killed_at_every_write(settings, tmp_path, when: str, chunk: int
     whole = snapshot(store)
     wipe(store)
     for n in itertools.count():
-        with writer(settings, do="commit", file=str(file.path), n=n, when=when, chunk=chunk) as w:
-            code = w.wait(60)
-        found = snapshot(store)
-        assert found in (None, whole)
+        with writer(settings, "commit", file=str(file.path), n=n, when=when, chunk=chunk) as w:
+            w.join(60)
+            code = w.exitcode
+        committed = snapshot(store)
+        assert committed in (None, whole)
         if code == 0:
-            assert found == whole
+            assert committed == whole
             break
         assert code == -9
-        assert (found == whole) == ((n, when) == (6, "after"))
+        assert (committed == whole) == ((n, when) == (6, "after"))
         commit(store, full_draft(store, file))
         assert snapshot(store) == whole
         assert list(verify(store)) == []
@@ -103,17 +102,18 @@ def test_put__killed_in_the_middle(settings):
     for n in range(64):  # until a kill lands inside a put, which the first few do nearly always
         if n >= 8 and (half_written or not store.folder):
             break
-        with writer(settings, do="put", size=size) as process:
+        receiver, sender = PROCESSES.Pipe(duplex=False)
+        with receiver, sender, writer(settings, "put", size=size, puts=sender) as process:
             for _ in range(n % 8 + 1):
-                process.stdout.readline()
+                receiver.recv()
             time.sleep(0.001 * (n % 16))
             process.kill()
-            process.wait()
+            process.join()
         assert list(store.list("parts"))
         assert {info.bytes for info in store.list("parts")} == {size}
         assert names_lie(store) == []
-        found = store.folder.rglob("*#*") if store.folder else ()
-        half_written = [path for path in found if path.is_file()]
+        staging = store.folder.rglob("*#*") if store.folder else ()
+        half_written = [path for path in staging if path.is_file()]
     if store.folder:
         assert half_written, "no kill hit a put: this test has shown nothing"
         swept = collect(store, min_age=-OLD).staging
@@ -131,15 +131,15 @@ def test_commit__two_processes_at_once(settings, tmp_path, versions):
         commit(store, rows_draft([1, 2, int(version)], version=version))
         wanted.append(snapshot(store))
     wipe(store)
-    orders = [{"do": "turns", "gate": str(gate), "times": 12} for _ in versions]
+    order = {"gate": str(gate), "times": 12}
     with (
-        writer(settings, **orders[0], versions=versions) as first,
-        writer(settings, **orders[1], versions=versions[::-1]) as second,
+        writer(settings, "turns", **order, versions=versions) as first,
+        writer(settings, "turns", **order, versions=versions[::-1]) as second,
     ):
         gate.touch()
-        while first.poll() is None or second.poll() is None:
+        while first.is_alive() or second.is_alive():
             assert snapshot(store) in wanted
-        assert (first.returncode, second.returncode) == (0, 0)
+        assert (first.exitcode, second.exitcode) == (0, 0)
     assert snapshot(store) in wanted[1:]
     assert len(list_manifests(store, "things", "space1")) == 13
     assert list(verify(store)) == []

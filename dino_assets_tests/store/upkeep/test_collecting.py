@@ -20,12 +20,14 @@ from dino_assets.store.upkeep.collecting import MIN_AGE, collect
 from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.worlds.outputs import (
     OUTPUT,
+    contents,
     full_draft,
     local_file,
+    restore,
     rows_draft,
     snapshot,
-    wipe,
 )
+from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.store_doubles import ClockedStore, Strike, WatchedStore, fail
 
 OLD = MIN_AGE + timedelta(hours=1)
@@ -163,19 +165,20 @@ def test_collect__at_every_call_of_a_writer(
     # With skew the collector's clock runs a week ahead: even what is just being put looks old.
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
+    if has_old:
+        commit(clocked, full_draft(clocked, file))
+        old = snapshot(store)
+    commit(clocked, full_draft(clocked, file, version="2"))
+    new = snapshot(store)
+    # A killed writer's leavings: the very parts that the next one will put again.
+    clocked.delete(manifest_key(OUTPUT))
+    clocked.delete(receipt_key(OUTPUT, "shard-2"))
+    if has_old:
+        for key in old:
+            clocked.put(key, old[key])
+    before = contents(clocked)
     for n in itertools.count():
-        wipe(clocked)
-        if has_old:
-            commit(clocked, full_draft(clocked, file))
-            old = snapshot(store)
-        commit(clocked, full_draft(clocked, file, version="2"))
-        new = snapshot(store)
-        # A killed writer's leavings: the very parts that the next one will put again.
-        clocked.delete(manifest_key(OUTPUT))
-        clocked.delete(receipt_key(OUTPUT, "shard-2"))
-        if has_old:
-            for key in old:
-                clocked.put(key, old[key])
+        restore(clocked, before)
         clocked.age(OLD)
 
         strike = Strike(n, lambda *_: collect(clocked, now=clocked.now + skew))
@@ -195,12 +198,13 @@ def test_collect__a_writer_at_every_call_of_it(swept_store: ObjectStore, tmp_pat
     # Above all between the last look at a part and its going.
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
+    commit(clocked, full_draft(clocked, file))
+    whole = snapshot(store)
+    clocked.delete(manifest_key(OUTPUT))
+    clocked.delete(receipt_key(OUTPUT, "shard-1"))
+    leavings = contents(clocked)
     for n in itertools.count():
-        wipe(clocked)
-        commit(clocked, full_draft(clocked, file))
-        whole = snapshot(store)
-        clocked.delete(manifest_key(OUTPUT))
-        clocked.delete(receipt_key(OUTPUT, "shard-1"))
+        restore(clocked, leavings)
         clocked.age(OLD)
 
         strike = Strike(n, lambda *_: commit(clocked, full_draft(clocked, file)))
@@ -217,12 +221,13 @@ def test_collect__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: 
     store = swept_store
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
+    commit(clocked, full_draft(clocked, file))
+    whole = snapshot(store)
+    put_part(clocked, OUTPUT, b"nobody's", rows=1)
+    put_part(clocked, OUTPUT, b"nobody's either", rows=1)
+    before = contents(clocked)
     for n in itertools.count():
-        wipe(clocked)
-        commit(clocked, full_draft(clocked, file))
-        whole = snapshot(store)
-        put_part(clocked, OUTPUT, b"nobody's", rows=1)
-        put_part(clocked, OUTPUT, b"nobody's either", rows=1)
+        restore(clocked, before)
         clocked.age(OLD)
         strike = Strike(n, fail)
         with contextlib.suppress(StoreUnavailableError):
@@ -261,7 +266,7 @@ def test_collect__persisting_beside_a_writer(store: ObjectStore):
     def always(verb: str, key: str) -> None:
         collect(clocked, now=clocked.now + OLD)
 
-    with pytest.raises(StoreUnavailableError, match="parts vanish"):
+    with pytest.raises(StoreUnavailableError):
         commit(WatchedStore(clocked, before=always), rows_draft([1, 2, 3]))
     assert snapshot(store) is None
 
@@ -276,7 +281,7 @@ def test_collect__refuses_with_a_corrupt_manifest(store: ObjectStore):
     clocked.put(key, clocked.get(key)[:-1])
     clocked.age(OLD)
     whole = keys(store)
-    with pytest.raises(CorruptObjectError, match=f"'{key}' in store"):
+    with raising(CorruptObjectError, key=key):
         collect(clocked, now=clocked.now)
     assert keys(store) == whole
 
@@ -335,7 +340,7 @@ def test_verify__a_record_loses_its_bad_part_only(store: ObjectStore, tmp_path):
     for key in (bad, read_manifest(store, other).parts[0].key):
         store.put(key, b"something else")
     faults = {fault.key: str(fault) for fault in verify(store, should_repair=False)}
-    assert not any("given up" in said for said in faults.values())
+    assert not any("given up" in text for text in faults.values())
     faults = {f.key: str(f) for f in verify(store, should_repair=True, records=("things",))}
     assert faults[bad].endswith(
         f"The part is given up and {manifest_key(OUTPUT)!r} kept, which is a record: run that output "

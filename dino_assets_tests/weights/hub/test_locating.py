@@ -23,7 +23,7 @@ from dino_assets.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from dino_assets.settings.environment import resolve_hub
+from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.asking import request_headers
 from dino_assets.weights.hub.shelf import Shelf

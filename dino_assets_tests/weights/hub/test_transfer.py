@@ -17,7 +17,7 @@ import pytest
 from huggingface_hub.errors import HTTPError
 
 from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
-from dino_assets.settings.environment import resolve_hub
+from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.listings import HubFile
 from dino_assets.weights.hub.partial import Interrupted, Spoiled

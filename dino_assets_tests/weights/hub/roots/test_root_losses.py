@@ -16,7 +16,7 @@ from dino_assets.errors import (
     ConfigError,
     LocalEntryNotFoundError,
 )
-from dino_assets.settings.environment import resolve_hub
+from dino_assets.settings.hub import resolve_hub
 from dino_assets.store import folders
 from dino_assets.store.folders import publish_folder
 from dino_assets.weights.hub.filling import Watch

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
-from dino_assets.settings.environment import resolve_hub
+from dino_assets.settings.hub import resolve_hub
 from dino_assets.store import folders
 from dino_assets.weights.hub.listings import RECORD, read_record
 from dino_assets.weights.hub.locating import locate_directory

@@ -1,6 +1,5 @@
-"""What the tests of sources share."""
+"""A card's files: written, listed, and one beside them that no source may read."""
 
-import os
 from pathlib import Path
 
 from dino_assets.drops.sources.buckets import BucketSource
@@ -23,33 +22,5 @@ def listing(source: FolderSource | ListSource | BucketSource) -> dict[str, str |
     return {entry.path: entry.refusal for entry in found}
 
 
-def replace_by_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path.parent.parent.parent / "secret.jpg")
-
-
-def replace_by_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def replace_by_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def replace_parent_by_link(path: Path) -> None:
-    outside = path.parent.parent.parent / "outside"
-    outside.mkdir()
-    (outside / path.name).write_bytes(SECRET)
-    path.unlink()
-    path.parent.rmdir()
-    path.parent.symlink_to(outside)
-
-
 def count_open_files() -> int:
     return len(list(Path("/dev/fd").iterdir()))
-
-
-def remove(path: Path) -> None:
-    path.unlink()

@@ -1,15 +1,23 @@
-"""What the tests of arrivals share."""
+"""A project with an inbox that is surveyed again and again, and what a run would commit to it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
-from dino_assets.drops.arrivals import Look, PastRuns, look_at
+from dino_assets.drops.arrivals import (
+    PastRuns,
+    look_at,
+)
 from dino_assets.drops.registry import register_drop
 from dino_assets.drops.sources.opening import open_source
-from dino_assets.drops.survey import MAX_LAUNCHES, Memory, Survey, survey_inbox
+from dino_assets.drops.survey import (
+    MAX_LAUNCHES,
+    LookAt,
+    Memory,
+    Survey,
+    survey_inbox,
+)
 from dino_assets.images.stage.drafting import draft_images
 from dino_assets.settings.records import StorageSettings
 from dino_assets.store.commits.manifests import content_hash, read_manifest
@@ -50,7 +58,7 @@ class Inbox:
     runs: KnownRuns = field(default_factory=KnownRuns)
     memory: Memory = field(default_factory=Memory)
     remembered: dict = field(default_factory=dict)
-    look: Callable[..., Look] = look_at
+    look: LookAt = look_at
     max_launches: int = MAX_LAUNCHES
 
     def put(self, path: str, data: bytes | None = None) -> None:
@@ -62,8 +70,8 @@ class Inbox:
         self.now_s += after_s
         survey = survey_inbox(
             self.store, self.url, root=self.root, runs=self.runs, memory=self.memory,
-            remembered=self.remembered, clock=lambda: self.now_s, look=self.look,
-            max_launches=self.max_launches,
+            remembered=self.remembered, clock=lambda: self.now_s,
+            look=self.look, max_launches=self.max_launches,
         )  # fmt: skip
         # As it travels between two ticks.
         self.memory = Memory.load(survey.memory.dump())

@@ -1,0 +1,87 @@
+"""The Hugging Face Hub's settings, as the environment and ``.env`` have them now."""
+
+import os
+import re
+from pathlib import Path
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.environment import find_root, read_environment
+from dino_assets.settings.records import HubSettings
+from dino_assets.settings.urls import expand_path, is_address
+
+_TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
+
+
+def resolve_hub(root: Path | None = None) -> HubSettings:
+    """The Hub's settings as they are now; huggingface_hub itself reads them once, when imported.
+
+    Raises:
+        ConfigError: ``HF_TOKEN`` or the file of ``hf auth login`` cannot be a token, ``HF_ENDPOINT``
+            no address, or a folder no path.
+    """
+    folder = root or find_root()
+    env = read_environment(folder)
+    home = (
+        _hub_path("HF_HOME", env.HF_HOME, folder)
+        if env.HF_HOME
+        else _hub_path("XDG_CACHE_HOME", env.XDG_CACHE_HOME, folder) / "huggingface"
+    )
+    if not is_address(env.HF_ENDPOINT) or re.search(r"[\s@?#]", env.HF_ENDPOINT):
+        raise ConfigError(
+            "HF_ENDPOINT is not an address like https://huggingface.co (a password has no place in it)",
+            reason="endpoint",
+        )
+    is_offline = _is_on(env.HF_HUB_OFFLINE)
+    token = _checked_token(env.HF_TOKEN or "", "HF_TOKEN", advice="Copy it once more.")
+    token_file = None
+    if _is_on(env.HF_HUB_DISABLE_IMPLICIT_TOKEN):
+        token = None  # the library means HF_TOKEN with it too
+    elif token is None and not is_offline:
+        path = env.HF_TOKEN_PATH
+        token_file = _hub_path("HF_TOKEN_PATH", path, folder) if path else home / "token"
+        token = _read_token(token_file)
+    return HubSettings(
+        endpoint=env.HF_ENDPOINT.rstrip("/"),
+        home=home,
+        cache=_hub_path("HF_HUB_CACHE", env.HF_HUB_CACHE, folder)
+        if env.HF_HUB_CACHE
+        else home / "hub",
+        is_offline=is_offline,
+        token=token,
+        token_file=token_file,
+    )
+
+
+def _hub_path(variable: str, text: str, root: Path) -> Path:
+    try:
+        return (root / expand_path(os.path.expandvars(text))).absolute()
+    except ConfigError as err:
+        raise ConfigError(f"{variable}: {err}", reason="path") from None
+
+
+def _read_token(file: Path) -> str | None:
+    what = "the token file of `hf auth login` (HF_HOME/token, or HF_TOKEN_PATH)"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError:
+        text = "\0"  # outside the handler: the error carries the file's content
+    except OSError as err:
+        raise ConfigError(
+            f"{what} cannot be read ({err.strerror}). Let it be read, or set HF_TOKEN.",
+            reason="token-file",
+        ) from None
+    return _checked_token(text, what, advice="Log in once more, or set HF_TOKEN.")
+
+
+def _checked_token(text: str, what: str, *, advice: str) -> str | None:
+    token = text.strip()
+    if not all("!" <= letter <= "~" for letter in token):
+        # Said here: the HTTP client would refuse the header and quote it.
+        raise ConfigError(f"{what} has characters that no token has. {advice}", reason="token")
+    return token or None
+
+
+def _is_on(switch: str | None) -> bool:
+    return (switch or "").upper() in _TRUE
