@@ -493,5 +493,5 @@ def test_shelf__a_listing_that_does_not_parse_counts_as_none(hub, find, tmp_path
     for text in ("", "{}", '{"files": [{"name": 1}]}', "[]"):
         (shelf.folder / "listings" / f"{commit}.json").write_text(text)
         assert find(revision=commit) == folder
-        listing = shelf.listing_of(REPO, commit)  # written anew, for the next time
+        listing = shelf.recall(commit).listing  # written anew, for the next time
         assert {file.name for file in listing.files} == KEPT
