@@ -157,7 +157,9 @@ class Root:
             raise ConfigError(
                 f"{self.name} holds {name!r}, which dino-assets did not fetch and which would be lost: "
                 "everything was left alone. Name another folder, or move this one away; a checkpoint of "
-                "your own is used with DINO_MODEL_ID."
+                "your own is used with DINO_MODEL_ID.",
+                setting="folder",
+                value=name,
             )
 
     def _list_losses(self, listing: Listing, place: Path) -> Iterator[str]:
