@@ -264,7 +264,9 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 
 class AuthenticationError(CheckpointNotFoundError):
-    """The Hub wants a token, a better one, or its owner's consent."""
+    """The Hub wants a token, a better one, or its owner's consent; ``has_token``: one was sent."""
+
+    has_token = False
 
 
 class RepositoryNotFoundError(CheckpointNotFoundError):

@@ -112,7 +112,9 @@ def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
         f"{str(folder)!r} holds a {own.family} with {own.dim} dims, {own.layers} layers and "
         f"{own.parameters:,} parameters; {repo!r} is a {published.family} with "
         f"{published.dim}, {published.layers} and {published.parameters:,}. It was left alone: name "
-        "another folder."
+        "another folder.",
+        setting="folder",
+        value=str(folder),
     )
 
 

@@ -1,5 +1,6 @@
 """``dino-assets fetch`` and ``dinov3-fetcher``, as a person or a script runs them."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -56,6 +57,14 @@ def run(command: str, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
         [str(BIN / command), *map(str, arguments)], capture_output=True, text=True, timeout=120
     )
+
+
+def sizes_of(parts: Path, *, at_least: int) -> Iterator[int]:
+    """Sizes of the unfinished files that have so many bytes."""
+    for part in parts.glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):  # renamed a moment ago: it is finished
+            if (size := part.stat().st_size) >= at_least:
+                yield size
 
 
 def run_on_terminal(command: str, *arguments: object) -> tuple[int, str]:
@@ -119,7 +128,8 @@ def test_dinov3_fetcher__on_a_terminal_it_shows_a_bar(hub, config):
 def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
     large = write_demo_checkpoint(tmp_path / "large", dim=256, layers=2)
     hub.add(REPO, {path.name: path for path in large.iterdir()})
-    # Stopped by the server, and only when something is on the disk: no clock has a say in it.
+    # Stopped by the server, and only when some of the weights (the one large file) is on the disk:
+    # no clock has a say in it.
     hub.misbehave("model.safetensors", "stall", after=3 * 2**20)
     parts = config.parent / "models" / ".dinov3.fetching" / "parts"
     with subprocess.Popen(
@@ -129,7 +139,7 @@ def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
         # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        while not any(part.stat().st_size for part in parts.glob("*.part")):
+        while not any(sizes_of(parts, at_least=2**20)):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)

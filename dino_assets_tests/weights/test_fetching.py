@@ -27,6 +27,7 @@ from dino_assets.weights.hub.transfer import Patience
 from dino_assets.weights.importing.writing import import_checkpoint
 from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.worlds.published import damage
+from dino_assets_tests.worlds.raising import raising
 
 REPO = "org/model"
 
@@ -142,7 +143,7 @@ def test_fetch_checkpoint__imported_and_another_shape(
     monkeypatch.setitem(
         PUBLISHED, REPO, Published(**(vars(what) | {"parameters": what.parameters * 4 // 3}))
     )
-    with pytest.raises(ConfigError, match="It was left alone"):
+    with raising(ConfigError, setting="folder", value=str(folder)):
         fetch()
     assert contents(folder) == imported
     assert hub.asked == []
@@ -162,7 +163,7 @@ def test_fetch_checkpoint__imported_and_nobody_knows_what_is_published(
     hub, fetch, folder, imported, checkpoint_dir
 ):
     hub.add(REPO, files(checkpoint_dir))
-    with pytest.raises(ConfigError, match=r"holds 'config.json',.* left alone"):
+    with raising(ConfigError, setting="folder", value="config.json"):
         fetch()
     assert contents(folder) == imported
 
@@ -225,7 +226,7 @@ def test_fetch_checkpoint__a_fetched_one_whose_access_ended(
     hub.add(REPO, files(checkpoint_dir))
     commit = fetch().commit
     hub.repositories[REPO].is_gated = True
-    with pytest.raises(AuthenticationError, match="no token was sent"):
+    with raising(AuthenticationError, has_token=False):
         fetch()
     assert fetch(revision=commit).commit == commit
     assert check_checkpoint(folder)

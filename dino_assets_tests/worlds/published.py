@@ -34,7 +34,11 @@ def build_model(name: str, *, layers: int | None = None) -> Any:
         "num_hidden_layers": layers or what.layers,
         "num_attention_heads": what.heads,
     }
-    v2 = {"patch_size": 14, "image_size": 518, "use_swiglu_ffn": "giant" in name}
+    v2: dict[str, Any] = {"patch_size": 14, "image_size": 518, "use_swiglu_ffn": "giant" in name}
+    mlp_dim = _MLP_DIMS.get(what.dim, 4 * what.dim)
+    if layers is not None:  # written to a disk: most of a layer's bytes are its MLP
+        mlp_dim = what.dim // 4
+        v2["mlp_ratio"] = 1
     with torch.device("meta"):
         if what.family == "dinov2":
             return Dinov2Model(Dinov2Config(**sizes, **v2))
@@ -46,7 +50,7 @@ def build_model(name: str, *, layers: int | None = None) -> Any:
                 **sizes,
                 patch_size=16,
                 num_register_tokens=4,
-                intermediate_size=_MLP_DIMS.get(what.dim, 4 * what.dim),
+                intermediate_size=mlp_dim,
                 use_gated_mlp="plus" in name or is_largest,
                 query_bias=not is_largest,
                 value_bias=not is_largest,
@@ -55,7 +59,7 @@ def build_model(name: str, *, layers: int | None = None) -> Any:
 
 
 def write_one_layer(name: str, folder: Path) -> Any:
-    """A checkpoint of the published width in float16, the large ones in shards; gives its model."""
+    """Write one layer of the published width (a narrow MLP) in float16, the large ones in shards."""
     model = build_model(name, layers=1).half().to_empty(device="cpu")
     rng = torch.Generator().manual_seed(0)
     for parameter in model.parameters():

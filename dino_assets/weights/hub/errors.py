@@ -81,7 +81,10 @@ def explain(
         # huggingface_hub takes a bare 401 for a missing repository; the owner of a token is helped
         # more by hearing about the token. GatedRepoError is a RepositoryNotFoundError there.
         kind = GatedRepositoryError if code == "GatedRepo" else HubAuthenticationError
-        return kind(_access_text(status, repo=repo, hub=hub, has_token=has_token), response=answer)
+        text = _access_text(status, repo=repo, hub=hub, has_token=has_token)
+        refusal = kind(text, response=answer)
+        refusal.has_token = has_token
+        return refusal
     if status == 404:
         return HubEntryNotFoundError(f"repository {repo!r} lists a file that {hub.endpoint} lacks")
     return None

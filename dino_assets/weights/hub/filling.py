@@ -54,12 +54,6 @@ class Filling:
         """Unfinished files."""
         return self.workplace / "parts"
 
-    def restore(self) -> None:
-        """Put back what a kill between two renames left aside, where two names cannot be exchanged."""
-        for aside in self.workplace.glob("making/*.replaced"):
-            if not self.folder.exists():
-                aside.rename(self.folder)
-
     def run(
         self,
         listing: Listing,
@@ -73,7 +67,7 @@ class Filling:
         Raises:
             DiskFullError: there is no room, said before the first byte is asked for.
         """
-        self.restore()
+        restore_aside(self.folder, self.workplace)
         making = self.workplace / "making" / listing.commit
         for needed in (making, self.parts):
             needed.mkdir(parents=True, exist_ok=True)
@@ -141,6 +135,18 @@ class Filling:
             part = self.parts / f"{file.digest}.part"
             needed += max(0, file.bytes - (part.stat().st_size if part.is_file() else 0))
         check_room(self.parts, needed, what=repr(what), advice=self.room_advice)
+
+
+def list_asides(workplace: Path) -> list[Path]:
+    """List what a kill between two renames left, where two names cannot be exchanged."""
+    return list(workplace.glob("making/*.replaced"))
+
+
+def restore_aside(folder: Path, workplace: Path) -> None:
+    """Put the folder back that such a kill left aside."""
+    for aside in list_asides(workplace):
+        if not folder.exists():
+            aside.rename(folder)
 
 
 @contextlib.contextmanager

@@ -104,12 +104,6 @@ class Record:
         return json.dumps(asdict(self.listing) | said, indent=1).encode()
 
 
-def read_listing(path: Path) -> Listing | None:
-    """A listing that was written once; None where there is none, or none that makes sense."""
-    record = read_record(path)
-    return record.listing if record else None
-
-
 def read_record(path: Path) -> Record | None:
     """A record, or a bare listing."""
     try:

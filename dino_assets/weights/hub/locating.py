@@ -56,15 +56,12 @@ class Located:
 
 
 class _Place(Protocol):
-    """Where a checkpoint is kept: the cache, or a folder that somebody named."""
+    """Where a checkpoint is stored: the cache (``Shelf``), or a folder that somebody named (``Root``)."""
 
     @property
     def where(self) -> str: ...
-    def commit_of(self, revision: str) -> str | None: ...
-    def listing_of(self, repo: str, commit: str) -> Listing | None: ...
-    def local_listing_of(self, repo: str, commit: str) -> Listing | None: ...
+    def recall(self, revision: str) -> Record | None: ...
     def find(self, listing: Listing) -> Path | None: ...
-    def find_locally(self, record: Record, watch: Watch) -> Path | None: ...
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path: ...
     def remember(self, record: Record) -> None: ...
 
@@ -104,13 +101,21 @@ def locate_checkpoint(
     place: _Place = shelf
     if into is not None:
         place = Root(resolve_path(expand_path(into)), repo, shelf, repr(str(into)))
-        with _keeping(repo, place):
+        with _explained(repo, place):
             place.restore()
     wanted = revision or MAIN
-    if hub.is_offline or not may_download:
-        why = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
-        return _locate_locally(repo, wanted, place, watch) or _raise(_out_of_reach(repo, why))
-    return _locate_at_hub(repo, wanted, hub, place, watch, patience or Patience())
+    reason = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
+    if may_download and not hub.is_offline:
+        try:
+            return _locate_at_hub(repo, wanted, hub, place, watch, patience or Patience())
+        except Interrupted as err:
+            reason = err.reason
+    located = _locate_locally(repo, wanted, place, shelf, watch)
+    if located is None:
+        raise _out_of_reach(repo, reason)
+    if may_download and not hub.is_offline:
+        log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
+    return located
 
 
 def locate_directory(model: str, folder: Path, revision: str | None = None) -> Located:
@@ -148,41 +153,35 @@ def _locate_at_hub(
     watch: Watch,
     patience: Patience,
 ) -> Located:
-    listing = place.listing_of(repo, revision) if is_commit(revision) else None
-    if listing is None:
-        try:
-            listing = describe(repo, revision, hub=hub, patience=patience)
-        except Interrupted as err:
-            reason = err.reason
-        else:
-            reason = ""
-        if listing is None:
-            found = _locate_locally(repo, revision, place, watch)
-            if found is None:
-                raise _out_of_reach(repo, reason)
-            log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
-            return found
+    fetched = place.recall(revision) if is_commit(revision) else None
+    if fetched is not None and fetched.is_listed:
+        listing = fetched.listing
+    else:
+        listing = describe(repo, revision, hub=hub, patience=patience)
     fetch = file_fetcher(listing, hub=hub, patience=patience)
     bring = partial(_bring, Record(listing, revision), place, fetch, watch)
     return Located(repo, repo, listing.commit, bring)
 
 
-def _locate_locally(repo: str, revision: str, place: _Place, watch: Watch) -> Located | None:
-    """A checkpoint that needs no request, ours or huggingface_hub's; verified like any other."""
-    commit = place.commit_of(revision)
-    listing = place.local_listing_of(repo, commit) if commit else None
-    if listing is None:
+def _locate_locally(
+    repo: str, revision: str, place: _Place, shelf: Shelf, watch: Watch
+) -> Located | None:
+    """A checkpoint that needs no request, verified like any other; a folder is filled from the cache."""
+    record = place.recall(revision)
+    if record is None:
         return None
-    is_listed = listing == place.listing_of(repo, listing.commit)
-    with _keeping(repo, place):
-        folder = place.find_locally(Record(listing, revision, is_listed), watch)
+    with _explained(repo, place):
+        folder = place.find(record.listing)
+        if folder is None and place is not shelf and shelf.find(record.listing):
+            folder = place.fill(record, _refuse_to_fetch, watch)
     if folder is None:
         return None
+    commit = record.listing.commit
     return Located(repo, repo, commit, lambda: folder, is_current=is_commit(revision))
 
 
 def _bring(record: Record, place: _Place, fetch: FetchFile, watch: Watch) -> Path:
-    with _keeping(record.listing.repo, place):
+    with _explained(record.listing.repo, place):
         folder = place.find(record.listing) or place.fill(record, fetch, watch)
     try:
         place.remember(record)
@@ -194,7 +193,7 @@ def _bring(record: Record, place: _Place, fetch: FetchFile, watch: Watch) -> Pat
 
 
 @contextlib.contextmanager
-def _keeping(repo: str, place: _Place) -> Iterator[None]:
+def _explained(repo: str, place: _Place) -> Iterator[None]:
     try:
         yield
         return
@@ -221,5 +220,5 @@ def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
     )
 
 
-def _raise(err: Exception) -> Located:
-    raise err
+def _refuse_to_fetch(*_: object) -> None:
+    raise AssertionError("everything was there a moment ago")

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from dino_assets.weights.hub.filling import (
     Filling,
     Watch,
     clear_away,
+    list_asides,
     remove_workplace,
+    restore_aside,
     taking_turns,
 )
 from dino_assets.weights.hub.listings import RECORD, Listing, Record, is_litter, read_record
@@ -55,31 +57,27 @@ class Root:
 
     def restore(self) -> None:
         """Put a folder back that was on its way to be replaced when its process was killed."""
-        if not self.folder.exists() and any(self.workplace.glob("making/*.replaced")):
+        if not self.folder.exists() and list_asides(self.workplace):
             with taking_turns(self.workplace):
-                for aside in self.workplace.glob("making/*.replaced"):
-                    if not self.folder.exists():
-                        aside.rename(self.folder)
+                restore_aside(self.folder, self.workplace)
                 clear_away(self.workplace)
 
-    def commit_of(self, revision: str) -> str | None:
-        """The commit a revision stands for, as far as this folder or machine knows."""
-        record = self.record
-        if record and (record.listing.repo, record.revision) == (self.repo, revision):
-            return record.listing.commit
-        return self.shelf.commit_of(revision)
+    def recall(self, revision: str) -> Record | None:
+        """Return what this folder, or else the cache, last knew of a revision.
 
-    def listing_of(self, repo: str, commit: str) -> Listing | None:
-        """The Hub's listing of a commit that was fetched once, here or into the cache."""
-        return self._recorded(repo, commit, is_listed=True) or self.shelf.listing_of(repo, commit)
-
-    def local_listing_of(self, repo: str, commit: str) -> Listing | None:
-        """The same; or else what huggingface_hub's cache has of it."""
-        return (
-            self.listing_of(repo, commit)
-            or self._recorded(repo, commit, is_listed=False)
-            or self.shelf.local_listing_of(repo, commit)
-        )
+        Of one commit, a listing by the Hub comes before what another program's cache had of it.
+        """
+        own = self.record
+        if own is not None and own.listing.repo != self.repo:
+            own = None
+        is_same = own is not None and own.revision == revision
+        commit = own.listing.commit if own and is_same else self.shelf.commit_of(revision)
+        if commit is None:
+            return None
+        cached = self.shelf.recall(commit)
+        is_better = own is not None and (own.is_listed or cached is None or not cached.is_listed)
+        best = own if own and is_better and own.listing.commit == commit else cached
+        return replace(best, revision=revision) if best else None
 
     def find(self, listing: Listing) -> Path | None:
         """The folder, if every byte of it is what the listing says, and nothing of another is left."""
@@ -88,12 +86,6 @@ class Root:
         if any((self.folder / name).exists() for name in stale):
             return None
         return self.folder if not listing.find_damage(self.folder) else None
-
-    def find_locally(self, record: Record, watch: Watch) -> Path | None:
-        """The same; it is filled from the cache where that has everything."""
-        if found := self.find(record.listing):
-            return found
-        return self.fill(record, _never, watch) if self.shelf.find(record.listing) else None
 
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
         """Fetch what is missing and exchange the folder for the new one.
@@ -125,23 +117,16 @@ class Root:
         listing = record.listing
         self._tell_damage(listing)
         carried = [self.folder / name for name in _CARRIED if (self.folder / name).is_file()]
+        extra = {RECORD: record.dump(), **{path.name: path.read_bytes() for path in carried}}
         filling = Filling(
             folder=self.folder,
             workplace=self.workplace,
             lenders=[self.folder],
-            donors=self.shelf.places(listing.commit),
+            donors=self.shelf.list_sources(listing.commit),
             room_advice="Free some space, or name a folder on a larger disk, and run again.",
             check_old=partial(self._check_losses, listing),
         )
-        extra = {RECORD: record.dump(), **{path.name: path.read_bytes() for path in carried}}
         return filling.run(listing, fetch, watch, extra=extra)
-
-    def _recorded(self, repo: str, commit: str, *, is_listed: bool) -> Listing | None:
-        record = self.record
-        if record is None or (is_listed and not record.is_listed):
-            return None
-        known = record.listing
-        return known if (known.repo, known.commit) == (repo, commit) else None
 
     def _tell_damage(self, listing: Listing) -> None:
         record = self.record
@@ -172,7 +157,9 @@ class Root:
             raise ConfigError(
                 f"{self.name} holds {name!r}, which dino-assets did not fetch and which would be lost: "
                 "everything was left alone. Name another folder, or move this one away; a checkpoint of "
-                "your own is used with DINO_MODEL_ID."
+                "your own is used with DINO_MODEL_ID.",
+                setting="folder",
+                value=name,
             )
 
     def _list_losses(self, listing: Listing, place: Path) -> Iterator[str]:
@@ -191,7 +178,3 @@ class Root:
 def _record_in(place: Path) -> Record | None:
     found = read_record(place / RECORD)
     return found if found and found.is_of_hub else None
-
-
-def _never(*_: object) -> None:
-    raise AssertionError("everything was there a moment ago")

@@ -28,7 +28,7 @@ from dino_assets.weights.hub.listings import (
     Record,
     is_commit,
     is_wanted,
-    read_listing,
+    read_record,
 )
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 class Shelf:
     """One repository's place on this machine."""
 
+    repo: str
     folder: Path
     theirs: Path
     where: str = "where HF_HOME points"  # messages show no path that nobody named
@@ -49,12 +50,7 @@ class Shelf:
     def of(cls, repo: str, hub: HubSettings) -> "Shelf":
         """The shelf below ``HF_HOME``, and what huggingface_hub itself cached, which is only read."""
         name = repo.replace("/", "--")
-        return cls(hub.home / "dino-assets" / name, hub.cache / f"models--{name}")
-
-    @property
-    def blobs(self) -> Path:
-        """huggingface_hub's files, by their hashes."""
-        return self.theirs / "blobs"
+        return cls(repo, hub.home / "dino-assets" / name, hub.cache / f"models--{name}")
 
     def commit_of(self, revision: str) -> str | None:
         """The commit a revision stands for, as far as this machine knows."""
@@ -65,25 +61,23 @@ class Shelf:
                 return text
         return None
 
-    def listing_of(self, repo: str, commit: str) -> Listing | None:
-        """The listing of a commit that was fetched once."""
-        found = read_listing(self.folder / "listings" / f"{commit}.json")
-        return found if found and (found.repo, found.commit) == (repo, commit) else None
-
-    def local_listing_of(self, repo: str, commit: str) -> Listing | None:
-        """The same; or else what huggingface_hub's cache has of it."""
-        return self.listing_of(repo, commit) or self._list_theirs(repo, commit)
+    def recall(self, revision: str) -> Record | None:
+        """Return what was last fetched as a revision; or else what huggingface_hub's cache has of it."""
+        commit = self.commit_of(revision)
+        if commit is None:
+            return None
+        fetched = read_record(self._listing_path(commit))
+        if fetched and (fetched.listing.repo, fetched.listing.commit) == (self.repo, commit):
+            return Record(fetched.listing, revision)
+        cached = self._list_theirs(commit)
+        return Record(cached, revision, is_listed=False) if cached else None
 
     def find(self, listing: Listing) -> Path | None:
-        """The checkpoint's folder, ours or huggingface_hub's, if every byte is what the listing says."""
-        for folder in (self.commit(listing.commit), self._snapshot(listing.commit)):
+        """Return the folder, ours or huggingface_hub's, whose every byte is as listed."""
+        for folder in (self._commit_folder(listing.commit), self._snapshot(listing.commit)):
             if folder.is_dir() and not listing.find_damage(folder):
                 return folder
         return None
-
-    def find_locally(self, record: Record, watch: Watch) -> Path | None:
-        """The same: a cache has nowhere else to take it from."""
-        return self.find(record.listing)
 
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
         """Fetch what is missing and put it in place; waits for another process that does so.
@@ -92,10 +86,10 @@ class Shelf:
             DiskFullError: there is no room, said before the first byte is asked for.
         """
         listing = record.listing
+        folder = self._commit_folder(listing.commit)
         with taking_turns(self.folder):
-            if found := self.find(listing):
-                return found
-            folder = self.commit(listing.commit)
+            if whole := self.find(listing):
+                return whole
             if folder.is_dir():
                 log.warning(
                     "%s, cached: %s; fetching it again", listing.repo, listing.find_damage(folder)
@@ -105,7 +99,7 @@ class Shelf:
                 folder=folder,
                 workplace=self.folder,
                 lenders=[folder, *others],
-                donors=[self.blobs, self._snapshot(listing.commit)],
+                donors=self.list_sources(listing.commit)[1:],
                 room_advice="Free some space, or set HF_HOME to a larger disk, and run again.",
             )
             return filling.run(listing, fetch, watch)
@@ -113,26 +107,27 @@ class Shelf:
     def remember(self, record: Record) -> None:
         """Note what a commit consists of and, last, that a branch stands for it now."""
         listing, revision = record.listing, record.revision
-        if self.listing_of(listing.repo, listing.commit) != listing:
-            write_small(
-                self.folder / "listings" / f"{listing.commit}.json",
-                json.dumps(asdict(listing), indent=1).encode(),
-            )
+        path = self._listing_path(listing.commit)
+        noted = read_record(path)
+        if noted is None or noted.listing != listing:
+            write_small(path, json.dumps(asdict(listing), indent=1).encode())
         if not is_commit(revision) and _read(self._ref(revision)) != listing.commit:
             write_small(self._ref(revision), listing.commit.encode())
 
-    def commit(self, commit: str) -> Path:
-        """Where a commit's files are, if they are."""
+    def list_sources(self, commit: str) -> list[Path]:
+        """List the folders of this machine that may hold files of a commit, by name or by hash."""
+        return [self._commit_folder(commit), self.theirs / "blobs", self._snapshot(commit)]
+
+    def _commit_folder(self, commit: str) -> Path:
         return self.folder / "commits" / commit
 
-    def places(self, commit: str) -> list[Path]:
-        """Where files of a commit may be on this machine."""
-        return [self.commit(commit), self.blobs, self._snapshot(commit)]
+    def _listing_path(self, commit: str) -> Path:
+        return self.folder / "listings" / f"{commit}.json"
 
     def _snapshot(self, commit: str) -> Path:
         return self.theirs / "snapshots" / commit
 
-    def _list_theirs(self, repo: str, commit: str) -> Listing | None:
+    def _list_theirs(self, commit: str) -> Listing | None:
         """What huggingface_hub's links say, whose targets are named by hash; None if weights lack."""
         snapshot = self._snapshot(commit)
         files = []
@@ -145,7 +140,7 @@ class Shelf:
             files.append(HubFile(link.name, blob.stat().st_size, blob.name))
         names = {file.name for file in files}
         needed = _list_shards(snapshot) if INDEX in names and WEIGHTS not in names else {WEIGHTS}
-        return Listing(repo, commit, tuple(files)) if needed and needed <= names else None
+        return Listing(self.repo, commit, tuple(files)) if needed and needed <= names else None
 
     def _ref(self, revision: str) -> Path:
         return self.folder / "refs" / quote(revision, safe="")

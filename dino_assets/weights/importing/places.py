@@ -59,12 +59,16 @@ def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
     if not replaces:
         raise ConfigError(
             f"{str(folder)!r} is there already and was left alone. Name a new folder, or ask for it "
-            "to be replaced (--replace)."
+            "to be replaced (--replace).",
+            setting="folder",
+            value=str(folder),
         )
     if not (old / CONFIG).is_file():
         raise ConfigError(
             f"{str(folder)!r} does not look like a checkpoint (no {CONFIG}), so it was not replaced. "
-            "Name another folder."
+            "Name another folder.",
+            setting="folder",
+            value=CONFIG,
         )
     record = read_record(old / RECORD)
     for path in sorted(old.iterdir()):
@@ -78,7 +82,9 @@ def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
                 continue
             raise ConfigError(
                 f"{str(folder)!r} holds {path.name!r}, which belongs to no checkpoint and would be "
-                "lost, so it was not replaced. Move that away, or name another folder."
+                "lost, so it was not replaced. Move that away, or name another folder.",
+                setting="folder",
+                value=path.name,
             )
 
 

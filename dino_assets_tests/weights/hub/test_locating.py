@@ -37,6 +37,7 @@ from dino_assets_tests.worlds.finding import (
     find_checkpoint,
     small,
 )
+from dino_assets_tests.worlds.raising import raising
 
 REPO = "org/model"
 TOKEN = "hf_VerySecretToken"
@@ -324,14 +325,14 @@ def test_token__of_a_log_in_below_the_home_that_dotenv_names(hub, find, monkeypa
     hub.grant(TOKEN, REPO)
     monkeypatch.delenv("HF_HOME")
     (tmp_path / ".env").write_text("HF_HOME=own\n")
-    with pytest.raises(AuthenticationError, match="no token was sent"):
+    with raising(AuthenticationError, has_token=False):
         find()
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "token").write_text(f"{TOKEN}\n")
     assert contents(find()) == small()
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     hub.asked.clear()
-    with pytest.raises(AuthenticationError, match="no token was sent"):
+    with raising(AuthenticationError, has_token=False):
         find(revision="other")
     assert not any(asked.token for asked in hub.asked)
 
@@ -493,5 +494,5 @@ def test_shelf__a_listing_that_does_not_parse_counts_as_none(hub, find, tmp_path
     for text in ("", "{}", '{"files": [{"name": 1}]}', "[]"):
         (shelf.folder / "listings" / f"{commit}.json").write_text(text)
         assert find(revision=commit) == folder
-        listing = shelf.listing_of(REPO, commit)  # written anew, for the next time
+        listing = shelf.recall(commit).listing  # written anew, for the next time
         assert {file.name for file in listing.files} == KEPT

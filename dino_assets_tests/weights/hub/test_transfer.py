@@ -25,6 +25,7 @@ from dino_assets.weights.hub.shelf import Shelf
 from dino_assets.weights.hub.transfer import Patience, Source, call_patiently, fetch_file
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer, blob_id, hub_for_test
+from dino_assets_tests.worlds.raising import raising
 
 PROJECT = Path(__file__).parents[3]
 REPO = "org/model"
@@ -141,7 +142,7 @@ def test_fetch_file__a_server_that_wants_patience(line, hub, kind, headers, wait
 def test_fetch_file__patience_ends(line, hub):
     hub.misbehave(NAME, "reset", times=1, after=500_000)
     hub.misbehave(NAME, "503", times=9)
-    with pytest.raises(Interrupted, match="HTTP 503"):
+    with raising(Interrupted, reason="HTTP 503"):
         line.fetch()
     assert line.part.read_bytes() == DATA[:500_000]
     assert len(line.waits) == 3
@@ -233,7 +234,7 @@ def test_fetch_file__a_part_that_is_not_ours(line, there):
 
 def test_fetch_file__an_endless_redirect(line, hub):
     hub.moved["org/model"] = "org/model"
-    with pytest.raises(Interrupted, match="more than 5 redirects"):
+    with raising(Interrupted, reason="more than 5 redirects"):
         line.fetch(attempts=1)
     assert len(hub.asked) == 5
 
@@ -251,14 +252,14 @@ def test_fetch_file__an_endless_redirect(line, hub):
 )
 def test_fetch_file__a_redirect_to_no_address(line, hub, location):
     hub.redirects_to = location
-    with pytest.raises(Interrupted, match="redirected to what is no address"):
+    with raising(Interrupted, reason="redirected to what is no address"):
         line.fetch()
     assert len(line.waits) == 3
 
 
 def test_fetch_file__an_address_that_only_the_client_refuses(line, hub):
     line.source = Source(f"{hub.endpoint}/{'x' * 70_000}", {})
-    with pytest.raises(Interrupted, match="InvalidURL"):
+    with raising(Interrupted, reason="InvalidURL"):
         line.fetch(attempts=1)
 
 

@@ -24,6 +24,7 @@ from dino_assets.weights.hub.listings import RECORD, Listing, Record, read_recor
 from dino_assets.weights.hub.locating import locate_directory
 from dino_assets.weights.hub.shelf import Shelf
 from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.versions import (
     NAME,
     REPO,
@@ -100,7 +101,7 @@ def test_fill__somebodys_own_cache_is_no_litter(hub, folder):
     fetch_into(folder)
     (folder / ".cache" / "precious").mkdir(parents=True)
     hub.add(REPO, version(2))
-    with pytest.raises(ConfigError, match=r"holds '.cache'"):
+    with raising(ConfigError, setting="folder", value=".cache"):
         fetch_into(folder)
     assert (folder / ".cache" / "precious").is_dir()
 

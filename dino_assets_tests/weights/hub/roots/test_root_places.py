@@ -11,6 +11,7 @@ from dino_assets.errors import ConfigError, DiskFullError, LocalEntryNotFoundErr
 from dino_assets.weights.hub.listings import RECORD, read_record
 from dino_assets.weights.hub.locating import locate_directory
 from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.versions import (
     NAME,
     REPO,
@@ -42,7 +43,7 @@ def test_root__somebody_elses_file_is_not_lost(hub, folder, name, is_fetched):
     (folder / name).mkdir() if name == "photos" else (folder / name).write_text("mine")
     before = sorted(folder.rglob("*"))
     hub.add(REPO, version(2))
-    with pytest.raises(ConfigError, match=rf"'{folder}' holds '{name}'.* left alone"):
+    with raising(ConfigError, setting="folder", value=name):
         fetch_into(folder)
     assert sorted(folder.rglob("*")) == before
     assert leftovers(folder) == []
@@ -151,7 +152,7 @@ def test_root__a_checkpoint_of_unknown_origin_is_left_alone_if_it_differs(hub, f
     mine = version(1) | {NAME: WEIGHTS[::-1]}
     for name, data in mine.items():
         (folder / name).write_bytes(data)
-    with pytest.raises(ConfigError, match=f"holds '{NAME}', which dino-assets did not fetch"):
+    with raising(ConfigError, setting="folder", value=NAME):
         fetch_into(folder)
     assert contents(folder) == mine
     assert not (folder / RECORD).exists()
