@@ -110,11 +110,11 @@ def test_readme__names_only_what_exists():
 
 
 def test_readme__configuration_is_what_settings_read():
-    from dino_assets.settings.environment import _Environment
+    from dino_assets.settings.environment import Environment
 
     table = README.split("## Configuration")[1].split("##")[0]
     named = set(re.findall(r"`([A-Z][A-Z_]+)`", table))
-    known = set(_Environment.model_fields)
+    known = set(Environment.model_fields)
     missing = known - named
     assert not missing
     assert {name for name in named if not name.startswith("HF_")} <= known

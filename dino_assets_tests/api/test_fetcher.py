@@ -234,7 +234,7 @@ def test_validate_dinov3__without_a_record_a_cut_is_found(small, tmp_path, kind)
         ("num_register_tokens", 4, "calls for register tokens (1, 4, 384), the weights have none"),
         ("model_type", "vit", "is a 'vit' model"),
         ("num_attention_heads", 7, "384"),
-        ("mlp_ratio", 2, "1536"),
+        ("mlp_ratio", 2, "the weights have (384, 384)"),
         ("image_size", 224, "1370"),
     ],
 )

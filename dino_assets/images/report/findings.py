@@ -339,7 +339,11 @@ def _find_near_duplicates(shots: Sequence[Shot], near: Sequence[tuple[int, int]]
     findings = []
     for pair in near:
         if not 0 <= min(pair) <= max(pair) < len(shots):
-            raise ConfigError(f"near duplicates {pair}: there are {len(shots)} shots, from 0")
+            raise ConfigError(
+                f"near duplicates {pair}: there are {len(shots)} shots, from 0",
+                setting="near",
+                value=pair,
+            )
         first, second = sorted((shots[i] for i in pair), key=lambda shot: shot.path)
         if first.image_id is None or first.image_id != second.image_id:
             why = "the first that looks the same"

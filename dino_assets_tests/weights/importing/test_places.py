@@ -371,7 +371,7 @@ def test_import_checkpoint__what_comes_up_meanwhile_stays(
 def test_import_checkpoint__what_comes_up_between_look_and_exchange_stays(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    exchange = folders._exchange
+    exchange = folders.exchange_names
     before = contents(out)
 
     def late(new: Path, folder: Path) -> bool:
@@ -379,7 +379,7 @@ def test_import_checkpoint__what_comes_up_between_look_and_exchange_stays(
             (folder / "notes.txt").write_text("mine")
         return exchange(new, folder)
 
-    monkeypatch.setattr(folders, "_exchange", late)
+    monkeypatch.setattr(folders, "exchange_names", late)
     with raising(ConfigError, setting="folder", value="notes.txt"):
         import_checkpoint(out.parent / "w.pth", out, statistics="sat493m", replaces=True)
     assert contents(out) == before | {"notes.txt": b"mine"}
@@ -415,7 +415,7 @@ def die(self, target):
     return rename(self, target)
 
 Path.rename = die
-folders._exchange = lambda new, folder: False
+folders.exchange_names = lambda new, folder: False
 import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), replaces=True)
 """
 

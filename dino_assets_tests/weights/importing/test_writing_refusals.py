@@ -276,7 +276,7 @@ def test_import_checkpoint__last_rename_fails(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_once)
-    monkeypatch.setattr(folders, "_exchange", lambda new, folder: False)  # as on NFS
+    monkeypatch.setattr(folders, "exchange_names", lambda new, folder: False)  # as on NFS
     with pytest.raises(ConfigError, match=r"cannot be imported into .*no more today"):
         import_checkpoint(source, tmp_path / "out", replaces=True)
     assert read_checkpoint(tmp_path / "out", model=str(tmp_path / "out")) == before

@@ -60,18 +60,18 @@ def test_publish_folder__what_comes_at_the_last_moment_is_not_lost(tmp_path, mon
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "a").touch()
     (tmp_path / "new").mkdir()
-    real = folders._exchange
+    real = folders.exchange_names
 
     def exchange(new: Path, folder: Path) -> bool:
         (tmp_path / "old" / "mine").touch()
-        monkeypatch.setattr(folders, "_exchange", real)
+        monkeypatch.setattr(folders, "exchange_names", real)
         return real(new, folder)
 
     def check_old(old: Path) -> None:
         if (old / "mine").exists():
             raise ConfigError("mine")
 
-    monkeypatch.setattr(folders, "_exchange", exchange)
+    monkeypatch.setattr(folders, "exchange_names", exchange)
     with pytest.raises(ConfigError):
         publish_folder(tmp_path / "new", tmp_path / "old", check_old=check_old)
     assert sorted(path.name for path in (tmp_path / "old").iterdir()) == ["a", "mine"]

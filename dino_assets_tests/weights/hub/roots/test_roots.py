@@ -189,7 +189,7 @@ def test_root__what_a_killed_exchange_left_never_comes_into_the_folder(hub, fold
 
 
 def test_root__without_an_exchange(hub, folder, monkeypatch):
-    monkeypatch.setattr(folders, "_exchange", lambda new, folder: False)
+    monkeypatch.setattr(folders, "exchange_names", lambda new, folder: False)
     fetch_into(folder)
     hub.add(REPO, version(2))
     fetch_into(folder)
@@ -208,7 +208,7 @@ def test_root__without_an_exchange_and_the_second_rename_fails(hub, folder, monk
         return rename(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "_exchange", lambda new, folder: False)
+        patch.setattr(folders, "exchange_names", lambda new, folder: False)
         patch.setattr(Path, "rename", rename_or_fail)
         with pytest.raises(FileNotFoundError, match="cannot be kept in"):
             fetch_into(folder)
