@@ -1,6 +1,7 @@
 """Asking the Hub: what a revision consists of, and its files one by one."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -9,9 +10,8 @@ from dino_assets.errors import CheckpointNotFoundError, DinoAssetsError, Invalid
 from dino_assets.settings.records import HubSettings
 from dino_assets.weights.hub.filling import FetchFile
 from dino_assets.weights.hub.listings import HubFile, Listing, is_commit, is_wanted
-from dino_assets.weights.hub.partial import Interrupted, Spoiled
 from dino_assets.weights.hub.session import open_session
-from dino_assets.weights.hub.transfer import Patience, Source, call_patiently, fetch_file
+from dino_assets.weights.hub.transfer import Interrupted, Patience, Source, fetch_file
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -39,13 +39,11 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
     api = HfApi(endpoint=hub.endpoint, token=_token_for_library(hub))
     headers = request_headers(hub)
     try:
-        info = call_patiently(
+        info = replace(patience, attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts)).insist(
             lambda: api.model_info(
                 repo, revision=revision, files_metadata=True, timeout=patience.stall_s
             ),
             what=f"the listing of {repo!r}",
-            patience=patience,
-            attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts),
         )
     except HFValidationError:
         failure: DinoAssetsError | None = None
@@ -136,20 +134,23 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
         failure: Exception | None
         try:
             return fetch_file(file, part, Source(url, headers), patience=patience, report=report)
-        except Spoiled as err:
-            here = _size_of(part)
-            kept = f"the {here:,} bytes from before are kept" if here else "nothing of it is kept"
-            failure = HubChecksumError(
-                f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {kept}, and "
-                f"{file.digest} is listed. Something between here and {hub.endpoint} changes what is "
-                "sent: try another network or mirror."
-            )
         except Interrupted as err:
-            here = _size_of(part)
-            failure = HubEntryNotFoundError(
-                f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are here "
-                f"({err.reason}). Run again when the network is back: it goes on where it stopped."
-            )
+            here = part.stat().st_size
+            if err.is_wrong:
+                rest = (
+                    f"the {here:,} bytes from before are kept" if here else "nothing of it is kept"
+                )
+                failure = HubChecksumError(
+                    f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {rest}, and "
+                    f"{file.digest} is listed. Something between here and {hub.endpoint} changes what "
+                    "is sent: try another network or mirror."
+                )
+            else:
+                failure = HubEntryNotFoundError(
+                    f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are "
+                    f"here ({err.reason}). Run again when the network is back: it goes on where it "
+                    "stopped."
+                )
         except HfHubHTTPError as err:
             failure = explain(
                 err,
@@ -163,7 +164,3 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
         raise failure
 
     return fetch
-
-
-def _size_of(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0

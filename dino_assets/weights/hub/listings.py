@@ -2,7 +2,6 @@
 
 import fnmatch
 import hashlib
-import io
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 RECORD = ".dino-assets.json"  # beside the files of a checkpoint: what they were when they came
-_BLOCK_BYTES = 2**20
 _WANTED = ("*.safetensors", "*.json", "readme.md", "license*", "licence*", "notice*")
 # What other programs leave beside a checkpoint, and nobody misses: huggingface_hub, git, macOS.
 _LITTER = (RECORD, ".gitattributes", ".DS_Store")
@@ -44,12 +42,10 @@ class HubFile:
         try:
             if path.stat().st_size != self.bytes:
                 return False
-            hasher = self.hasher()
             with path.open("rb", buffering=0) as file:
-                feed(hasher, file)
+                return hashlib.file_digest(file, self.hasher).hexdigest() == self.digest
         except OSError:
             return False
-        return hasher.hexdigest() == self.digest
 
 
 @dataclass(frozen=True)
@@ -100,32 +96,24 @@ class Record:
 
     def dump(self) -> bytes:
         """As bytes for ``RECORD``."""
-        said = {"revision": self.revision, "is_listed": self.is_listed}
-        return json.dumps(asdict(self.listing) | said, indent=1).encode()
+        fields = {**asdict(self.listing), "revision": self.revision, "is_listed": self.is_listed}
+        return json.dumps(fields, indent=1).encode()
 
 
 def read_record(path: Path) -> Record | None:
     """A record, or a bare listing."""
     try:
-        said = json.loads(path.read_bytes())
+        fields = json.loads(path.read_bytes())
         files = tuple(
             HubFile(str(file["name"]), int(file["bytes"]), str(file["digest"]))
-            for file in said["files"]
+            for file in fields["files"]
         )
         if any("/" in file.name or "\0" in file.name for file in files):
             return None  # somebody wants us to look elsewhere
-        listing = Listing(str(said["repo"]), str(said["commit"]), files)
-        is_listed = said.get("is_listed", True) is True
-        return Record(listing, str(said.get("revision", listing.commit)), is_listed)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ):
+        listing = Listing(str(fields["repo"]), str(fields["commit"]), files)
+        is_listed = fields.get("is_listed", True) is True
+        return Record(listing, str(fields.get("revision", listing.commit)), is_listed)
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
 
 
@@ -141,13 +129,3 @@ def is_litter(path: Path) -> bool:
     if path.name == ".cache":
         return {child.name for child in path.iterdir()} <= {"huggingface"}
     return path.name in _LITTER or path.name.startswith(("._", f".{RECORD}."))
-
-
-def feed(hasher: "_Hash", file: "io.RawIOBase | io.BufferedIOBase") -> int:
-    """Hash a file from where it stands to its end; how many bytes that were."""
-    block = memoryview(bytearray(_BLOCK_BYTES))
-    seen = 0
-    while count := file.readinto(block) or 0:
-        hasher.update(block[:count])
-        seen += count
-    return seen

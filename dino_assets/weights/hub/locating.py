@@ -28,10 +28,9 @@ from dino_assets.weights.catalogue import full_name, short_names
 from dino_assets.weights.hub.asking import describe, file_fetcher
 from dino_assets.weights.hub.filling import FetchFile, Watch
 from dino_assets.weights.hub.listings import RECORD, Listing, Record, is_commit, read_record
-from dino_assets.weights.hub.partial import Interrupted
 from dino_assets.weights.hub.roots import Root
 from dino_assets.weights.hub.shelf import Shelf
-from dino_assets.weights.hub.transfer import Patience
+from dino_assets.weights.hub.transfer import Interrupted, Patience
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +201,9 @@ def _explained(repo: str, place: _Place) -> Iterator[None]:
     except OSError as err:
         number = err.errno or 0
     if number in (errno.ENOSPC, errno.EDQUOT):
-        raise DiskFullError(f"no space left {place.where}. Free some and run again.")
+        raise DiskFullError(
+            f"no space left {place.where}. Free some and run again: it goes on where it stopped."
+        )
     raise CheckpointNotFoundError(
         f"{repo!r} cannot be kept {place.where} ({os.strerror(number)}). Name a folder that can be "
         "written; for the cache, in HF_HOME."

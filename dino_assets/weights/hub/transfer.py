@@ -5,35 +5,43 @@ its HTTP client, with the proxies and certificates somebody configured, serves h
 """
 
 import contextlib
+import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from dino_assets.settings.urls import is_address
+from dino_assets.compute.threads import map_ahead
 from dino_assets.weights.hub.listings import HubFile
-from dino_assets.weights.hub.partial import (
-    Interrupted,
-    Misfit,
-    PartFile,
-    RangeRefused,
-    Spoiled,
-    WriteBehind,
-)
 from dino_assets.weights.hub.session import invalid_url, open_session
 
 log = logging.getLogger(__name__)
 
-BATCH_BYTES = 2**20  # handed over at once: pieces come in 64 KB, each hand-over wakes a thread
+T = TypeVar("T")
+BATCH_BYTES = 2**20  # pieces come in 64 KB, and each batch wakes a thread
 MAX_WAIT_S = 300.0
-_MAX_REDIRECTS = 5
-_MAX_SPOILED = 2
+_MAX_WRONG = 2
+
+
+class Interrupted(Exception):
+    """This attempt is over; another may succeed. ``reason`` holds no address and no secret.
+
+    ``is_wrong``: what came, or was announced, cannot be the file.
+    """
+
+    def __init__(
+        self, reason: str, *, after_s: float | None = None, is_wrong: bool = False
+    ) -> None:
+        self.reason = reason
+        self.after_s = after_s
+        self.is_wrong = is_wrong
+        super().__init__(reason)
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,31 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
-    def wait_s(self, failures: int, asked_s: float | None) -> float:
+    def insist(
+        self, call: Callable[[], T], *, what: object, count_bytes: Callable[[], int] = lambda: 0
+    ) -> T:
+        """Call again where that may help; ``what`` is for the log.
+
+        Raises:
+            Interrupted: too many failures in a row, or twice the wrong bytes.
+            HfHubHTTPError: refused for good.
+        """
+        failures = wrong = 0
+        while True:
+            before = count_bytes()
+            try:
+                with _interruptions():
+                    return call()
+            except Interrupted as err:
+                failures = 1 if count_bytes() > before else failures + 1
+                wrong += err.is_wrong
+                if failures >= self.attempts or wrong >= _MAX_WRONG:
+                    raise
+                wait_s = self._wait_s(failures, err.after_s)
+                log.warning("%s: %s; once more in %.1f s", what, err.reason, wait_s)
+                self.sleep(wait_s)
+
+    def _wait_s(self, failures: int, asked_s: float | None) -> float:
         """Doubling with jitter, or what the server asked for."""
         if asked_s is not None:
             return min(asked_s, MAX_WAIT_S)
@@ -54,10 +86,62 @@ class Patience:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a file is asked for, and the headers that only this very origin may see."""
+    """Where a file is asked for, and the headers, whose token only this very origin may see."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
+
+
+class PartFile:
+    """A ``.part`` file and the running hash of what it holds.
+
+    ``refused_at`` is where the server would not begin: from there the whole file is asked for.
+    """
+
+    def __init__(self, path: Path, file: HubFile) -> None:
+        self.file = file
+        self.refused_at = 0
+        self._sink = path.open("a+b")
+        self._sink.seek(0)
+        self._hasher = hashlib.file_digest(self._sink, file.hasher)
+        self.bytes = self._sink.tell()
+        if self.bytes > file.bytes:
+            self.reset()
+
+    def __str__(self) -> str:
+        return f"{self.file.name}, {self.bytes:,} of {self.file.bytes:,} bytes"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # on a full disk; what is lost is fetched again
+            self._sink.close()
+
+    def reset(self) -> None:
+        """Throw away what came."""
+        self._sink.truncate(0)
+        self._hasher = self.file.hasher()
+        self.bytes = 0
+
+    def append(self, batch: bytes) -> int:
+        """Hash and write; how many bytes there are now."""
+        self._hasher.update(batch)
+        self._sink.write(batch)
+        self._sink.flush()
+        self.bytes += len(batch)
+        return self.bytes
+
+    def verify(self) -> None:
+        """Put the whole file on the disk, or throw away what is not the file.
+
+        Raises:
+            Interrupted: it is not the file.
+        """
+        if self.bytes != self.file.bytes or self._hasher.hexdigest() != self.file.digest:
+            self.reset()
+            raise Interrupted("the bytes are not those the Hub lists", is_wrong=True)
+        os.fsync(self._sink.fileno())
 
 
 def fetch_file(
@@ -71,160 +155,97 @@ def fetch_file(
     """Fill ``part`` until it is the file, verified and on the disk. What is there already is kept.
 
     Raises:
-        Spoiled: the bytes, or the headers before them, were wrong twice.
-        Interrupted: too many failures in a row; what came stays in ``part``.
+        Interrupted: too many failures in a row, or wrong bytes twice; what came stays in ``part``.
         HfHubHTTPError: refused for good.
         ConfigError: no client can be made with the environment's proxies or certificates.
-        DiskFullError: no room.
+        OSError: the disk is full, or may not be written.
     """
-    failures = spoiled = 0
-    refused_at: int | None = None
     with PartFile(part, file) as had:
-        report(had.bytes)
-        while True:
-            before = had.bytes
-            try:
-                if had.bytes < file.bytes:
-                    start = 0 if had.bytes == refused_at else had.bytes
-                    _stream(had, source, start, patience.stall_s, report)
-                had.verify()
-                return
-            except Spoiled as err:
-                interruption: Interrupted = err
-                if isinstance(err, RangeRefused):
-                    refused_at = had.bytes
-                elif not isinstance(err, Misfit):
-                    had.reset()
-                spoiled += 1
-                failures += 1
-            except Interrupted as err:
-                interruption = err
-                failures = 1 if had.bytes > before else failures + 1
-            if failures >= patience.attempts or spoiled >= _MAX_SPOILED:
-                raise interruption
-            wait_s = patience.wait_s(failures, interruption.after_s)
-            log.warning(
-                "%s: %s at %s of %s bytes; once more in %.1f s",
-                file.name,
-                interruption.reason,
-                f"{had.bytes:,}",
-                f"{file.bytes:,}",
-                wait_s,
-            )
-            patience.sleep(wait_s)
+
+        def attempt() -> None:
             report(had.bytes)
+            if had.bytes < file.bytes:
+                _stream(had, source, patience.stall_s, report)
+            had.verify()
+
+        patience.insist(attempt, what=had, count_bytes=lambda: had.bytes)
 
 
-def call_patiently(call: Callable[[], Any], *, what: str, patience: Patience, attempts: int) -> Any:
-    """The result of a short request to the Hub, asked again where that may help; ``what`` it is for.
-
-    Raises:
-        Interrupted: it did not help.
-        HfHubHTTPError: refused for good.
-    """
-    for failures in range(1, attempts + 1):
-        try:
-            with _interruptions():
-                return call()
-        except Interrupted as err:
-            if failures == attempts:
-                raise
-            wait_s = patience.wait_s(failures, err.after_s)
-            log.warning("%s: %s; once more in %.1f s", what, err.reason, wait_s)
-            patience.sleep(wait_s)
-    raise AssertionError("attempts must be positive")
-
-
-def _stream(
-    part: PartFile, source: Source, start: int, stall_s: float, report: Callable[[int], None]
-) -> None:
-    """One request for what is missing, or for all of it with a ``start`` of 0, into the part."""
-    with _interruptions(), _ask(source, start, stall_s) as response:
+def _stream(part: PartFile, source: Source, stall_s: float, report: Callable[[int], None]) -> None:
+    """One request for what is missing, or for all of it, into the part."""
+    start = 0 if part.bytes == part.refused_at else part.bytes
+    headers = {**source.headers, "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    # The client sends the token on within the origin only.
+    with open_session().stream(
+        "GET", source.url, headers=headers, follow_redirects=True, timeout=stall_s
+    ) as response:
+        _check_status(response)
         _check_headers(response, start, part)
-        if part.bytes and (response.status_code == 200 or not start):
+        if not start or response.status_code == 200:
             part.reset()  # the server knows no ranges, or not this one
-        with WriteBehind(part) as behind:
-            batch: list[bytes] = []
-            waiting = 0
-            try:
-                for piece in response.iter_raw():
-                    batch.append(piece)
-                    waiting += len(piece)
-                    if part.bytes + waiting > part.file.bytes:
-                        raise Spoiled("more bytes came than the Hub lists")
-                    if waiting >= BATCH_BYTES:
-                        behind.put(batch)
-                        batch, waiting = [], 0
-                        report(part.bytes)
-                    if behind.has_failed:
-                        return
-            finally:
-                behind.put(batch)  # what came before the line broke is kept
-        report(part.bytes)
-        if part.bytes < part.file.bytes:
-            raise Interrupted("the answer ended early")
+        breaks: list[Exception] = []
+        # In a second thread, so that hashing costs no time while the network is slower.
+        for done in map_ahead(part.append, _batches(response, part, breaks), threads=1):
+            report(done)
+        if breaks:
+            raise breaks[0]
+    if part.bytes < part.file.bytes:
+        raise Interrupted("the answer ended early")
 
 
-@contextlib.contextmanager
-def _ask(source: Source, start: int, stall_s: float) -> Iterator[Any]:
-    """The answer to a request, redirects followed; the token never goes to another origin."""
+def _batches(response: Any, part: PartFile, breaks: list[Exception]) -> Iterator[bytes]:
+    """The body, up to where the line broke or it was longer than the file; never raises."""
+    missing = part.file.bytes - part.bytes
+    batch = bytearray()
+    try:
+        for piece in response.iter_raw():
+            batch += piece
+            missing -= len(piece)
+            if missing < 0:
+                break
+            if len(batch) >= BATCH_BYTES:
+                yield batch
+                batch = bytearray()
+    except Exception as err:  # noqa: BLE001 - raised when what came before is in the file
+        breaks.append(err)
+    yield batch
+
+
+def _check_status(response: Any) -> None:
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
-    url, home = source.url, _origin(source.url)
-    for _ in range(_MAX_REDIRECTS):
-        is_home = _origin(url) == home
-        headers = {"Accept-Encoding": "identity"}
-        headers |= dict(source.headers) if is_home else {}
-        headers |= {"Range": f"bytes={start}-"} if start else {}
-        with open_session().stream(
-            "GET", url, headers=headers, follow_redirects=False, timeout=stall_s
-        ) as response:
-            if response.has_redirect_location:
-                url = _redirected(url, response.headers["Location"])
-                continue
-            status = response.status_code
-            if _may_pass(status):
-                raise Interrupted(f"HTTP {status}", after_s=_retry_after_s(response.headers))
-            if status >= 400 and status != 416:
-                if not is_home:
-                    # An address that was signed for a while; the Hub gives a new one.
-                    raise Interrupted(
-                        f"HTTP {status} from the storage, its address may have expired"
-                    )
-                hf_raise_for_status(response)
-            yield response
-            return
-    raise Interrupted(f"more than {_MAX_REDIRECTS} redirects")
-
-
-def _redirected(url: str, location: str) -> str:
-    try:
-        found = urljoin(url, location)
-    except ValueError:
-        found = ""
-    if not is_address(found):
-        raise Interrupted("redirected to what is no address")
-    return found
+    status = response.status_code
+    if status == 416:
+        return
+    origins = [answer.url.netloc for answer in (*response.history, response)]
+    if status >= 400 and not _may_pass(status) and origins[0] != origins[-1]:
+        # An address that was signed for a while; the Hub gives a new one.
+        raise Interrupted(f"HTTP {status} from the storage, its address may have expired")
+    hf_raise_for_status(response)
 
 
 def _check_headers(response: Any, start: int, part: PartFile) -> None:
     """Before a byte is read or dropped: log-in pages and proxies answer too, often with a 200."""
     status, headers, size = response.status_code, response.headers, part.file.bytes
     length = headers.get("Content-Length")
-    if status == 416:
-        raise RangeRefused("the server has no such range")
+    is_range = (
+        status == 206
+        and headers.get("Content-Range") == f"bytes {start}-{size - 1}/{size}"
+        and length in (None, str(size - start))
+    )
     if headers.get("Content-Encoding", "identity") != "identity":
-        raise Misfit("the server sends another encoding than asked for")
-    if status == 206:
-        is_asked_for = headers.get("Content-Range") == f"bytes {start}-{size - 1}/{size}"
-        if not is_asked_for or length not in (None, str(size - start)):
-            raise RangeRefused("the server sends another range than asked for")
-    elif status != 200:
+        raise Interrupted("the server sends another encoding than asked for", is_wrong=True)
+    if status in (206, 416) and not is_range:
+        part.refused_at = part.bytes
+        raise Interrupted("the server does not send the range asked for", is_wrong=True)
+    if status not in (200, 206):
         raise Interrupted(f"HTTP {status}")
-    elif length not in (None, str(size)):
-        raise Misfit(f"the server has {length} bytes, the Hub lists {size}")
-    elif length is None and part.bytes and "text/html" in headers.get("Content-Type", ""):
-        raise Misfit("the server sends a web page")
+    if status == 200 and length not in (None, str(size)):
+        raise Interrupted(f"the server has {length} bytes, the Hub lists {size}", is_wrong=True)
+    if length is None and part.bytes and "text/html" in headers.get("Content-Type", ""):
+        raise Interrupted("the server sends a web page", is_wrong=True)
 
 
 @contextlib.contextmanager
@@ -239,19 +260,15 @@ def _interruptions() -> Iterator[None]:
         status, headers = err.response.status_code, err.response.headers
         if not _may_pass(status):
             raise
-        found = Interrupted(f"HTTP {status}", after_s=_retry_after_s(headers))
-    except (HTTPError, invalid_url(), ConnectionError, TimeoutError) as err:
-        found = Interrupted(type(err).__name__)
-    raise found from None
+        interruption = Interrupted(f"HTTP {status}", after_s=_retry_after_s(headers))
+    # UnicodeError: redirected to a name that no host can have.
+    except (HTTPError, invalid_url(), ConnectionError, TimeoutError, UnicodeError) as err:
+        interruption = Interrupted(type(err).__name__)
+    raise interruption from None
 
 
 def _may_pass(status: int) -> bool:
     return status in (408, 425, 429) or status >= 500
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    split = urlsplit(url)
-    return split.scheme, split.hostname, split.port or {"http": 80, "https": 443}.get(split.scheme)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -20,9 +20,8 @@ from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
 from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.listings import HubFile
-from dino_assets.weights.hub.partial import Interrupted, Spoiled
 from dino_assets.weights.hub.shelf import Shelf
-from dino_assets.weights.hub.transfer import Patience, Source, call_patiently, fetch_file
+from dino_assets.weights.hub.transfer import Interrupted, Patience, Source, fetch_file
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer, blob_id, hub_for_test
 from dino_assets_tests.worlds.raising import raising
@@ -186,7 +185,7 @@ def test_fetch_file__wrong_once_and_wrong_twice(line, hub, kind):
     assert line.ranges == [None, None]
     line.part.unlink()
     hub.misbehave(NAME, kind, times=2, after=2_000_000)
-    with pytest.raises(Spoiled):
+    with raising(Interrupted, is_wrong=True):
         line.fetch()
     assert line.part.read_bytes() == b""  # nothing of it is kept
 
@@ -195,9 +194,8 @@ def test_fetch_file__wrong_once_and_wrong_twice(line, hub, kind):
 def test_fetch_file__a_log_in_page_costs_no_byte_that_is_here(line, hub, kind):
     line.part.write_bytes(DATA[:2_000_000])
     hub.misbehave(NAME, kind, times=2)
-    with pytest.raises(Interrupted) as caught:
+    with raising(Interrupted, is_wrong=kind != "empty"):
         line.fetch(attempts=2)
-    assert isinstance(caught.value, Spoiled) == (kind != "empty")
     assert line.part.read_bytes() == DATA[:2_000_000]
     hub.misbehave(NAME, kind)
     hub.asked.clear()
@@ -211,7 +209,7 @@ def test_fetch_file__a_refused_range_costs_no_byte_before_the_whole_comes(line, 
     line.part.write_bytes(DATA[:2_000_000])
     hub.misbehave(NAME, kind)
     hub.misbehave(NAME, "page")
-    with pytest.raises(Spoiled):
+    with raising(Interrupted, is_wrong=True):
         line.fetch()
     assert line.ranges == ["bytes=2000000-", None]
     assert line.part.read_bytes() == DATA[:2_000_000]
@@ -234,9 +232,9 @@ def test_fetch_file__a_part_that_is_not_ours(line, there):
 
 def test_fetch_file__an_endless_redirect(line, hub):
     hub.moved["org/model"] = "org/model"
-    with raising(Interrupted, reason="more than 5 redirects"):
+    with raising(Interrupted, reason="TooManyRedirects"):
         line.fetch(attempts=1)
-    assert len(hub.asked) == 5
+    assert len(hub.asked) < 50
 
 
 @pytest.mark.parametrize(
@@ -252,7 +250,7 @@ def test_fetch_file__an_endless_redirect(line, hub):
 )
 def test_fetch_file__a_redirect_to_no_address(line, hub, location):
     hub.redirects_to = location
-    with raising(Interrupted, reason="redirected to what is no address"):
+    with raising(Interrupted, is_wrong=False):
         line.fetch()
     assert len(line.waits) == 3
 
@@ -267,29 +265,26 @@ def test_fetch_file__warns_without_addresses(line, hub, caplog):
     caplog.set_level(logging.WARNING, logger="dino_assets")
     hub.misbehave(NAME, "reset", after=1000)
     line.fetch()
-    assert f"{NAME}: " in caplog.text
-    assert "at 1,000 of 3,000,001 bytes; once more in" in caplog.text
+    assert f"{NAME}, 1,000 of 3,000,001 bytes: " in caplog.text
     assert "signature" not in caplog.text
 
 
-def test_call_patiently__tells_only_the_kind_of_what_the_client_quotes():
+def test_insist__tells_only_the_kind_of_what_the_client_quotes():
     def refuse():
         raise HTTPError("Illegal header value b'Bearer hf_secret'")
 
     with pytest.raises(Interrupted) as caught:
-        call_patiently(refuse, what="it", patience=Patience(sleep=lambda _: None), attempts=2)
+        Patience(attempts=2, sleep=lambda _: None).insist(refuse, what="it")
     assert caught.value.reason == "HTTPError"
     assert caught.value.__suppress_context__  # its text would be shown otherwise
 
 
-def test_call_patiently__says_what_it_waits_for(caplog):
+def test_insist__says_what_it_waits_for(caplog):
     def later():
         raise Interrupted("HTTP 429", after_s=300)
 
     with pytest.raises(Interrupted):
-        call_patiently(
-            later, what="the listing", patience=Patience(sleep=lambda _: None), attempts=2
-        )
+        Patience(attempts=2, sleep=lambda _: None).insist(later, what="the listing")
     assert [record.getMessage() for record in caplog.records] == [
         "the listing: HTTP 429; once more in 300.0 s"
     ]
