@@ -6,17 +6,18 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dino_assets.store.folders import check_room, publish_folder, sync
+from dino_assets.store.folders import check_room, exchange_names, publish_folder, sync
 from dino_assets.weights.hub.listings import HubFile, Listing
 
 log = logging.getLogger(__name__)
 LOCK = "lock"
 Progress = Callable[[int, int], None]
 FetchFile = Callable[[HubFile, Path, Callable[[int], None]], None]
+Exchange = Callable[[Path, Path], bool]
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,11 @@ class Filling:
     lenders: Sequence[Path]
     donors: Sequence[Path]
     room_advice: str
+    extra: Mapping[str, bytes] = field(default_factory=dict)  # small files that belong in it too
     check_old: Callable[[Path], object] = lambda old: None  # may refuse to have this taken away
+    exchange: Exchange = exchange_names
 
-    @property
-    def parts(self) -> Path:
-        """Unfinished files."""
-        return self.workplace / "parts"
-
-    def run(
-        self,
-        listing: Listing,
-        fetch: FetchFile,
-        watch: Watch,
-        *,
-        extra: Mapping[str, bytes] | None = None,
-    ) -> Path:
+    def run(self, listing: Listing, fetch: FetchFile, watch: Watch) -> Path:
         """Bring what is missing, verified, and put the folder in its place in one step.
 
         Raises:
@@ -69,25 +60,27 @@ class Filling:
         """
         restore_aside(self.folder, self.workplace)
         making = self.workplace / "making" / listing.commit
-        for needed in (making, self.parts):
+        parts = self.workplace / "parts"
+        for needed in (making, parts):
             needed.mkdir(parents=True, exist_ok=True)
-        listed = {file.name for file in listing.files}
-        for stray in [path for path in making.iterdir() if path.name not in listed]:
+        for stray in [path for path in making.iterdir() if path.name not in listing.names]:
             _remove(stray)  # an exchange that was killed leaves an older checkpoint here
         missing = [
             file
             for file in listing.files
-            if not file.is_at(making / file.name) and not self._borrow(file, making)
+            if not file.is_at(making / file.name) and not _take(file, making, self.lenders, os.link)
         ]
-        self._check_room(missing, what=listing.repo)
+        here = {path.stem: path.stat().st_size for path in parts.iterdir()}
+        needed_bytes = sum(max(0, file.bytes - here.get(file.digest, 0)) for file in missing)
+        check_room(parts, needed_bytes, what=repr(listing.repo), advice=self.room_advice)
         done = listing.bytes - sum(file.bytes for file in missing)
         weights = [file for file in missing if file.name.endswith(".safetensors")]
         papers = [file for file in missing if file not in weights]
         # The weights last: what is no model of ours is known by its small files.
         for files, look in ((papers, watch.glance), (weights, watch.check)):
             for file in files:
-                if not self._copy(file, making):
-                    part = self.parts / f"{file.digest}.part"
+                if not _take(file, making, (*self.lenders, *self.donors), _copy):
+                    part = parts / f"{file.digest}.part"
                     fetch(file, part, partial(_report, watch, done, listing.bytes))
                     part.replace(making / file.name)
                 done += file.bytes
@@ -96,45 +89,34 @@ class Filling:
             except Exception:
                 shutil.rmtree(making)
                 raise
-        for name, data in (extra or {}).items():
+        for name, data in self.extra.items():
             (making / name).write_bytes(data)
             sync(making / name)
-        publish_folder(making, self.folder, check_old=self.check_old)
+        publish_folder(making, self.folder, check_old=self.check_old, exchange=self.exchange)
         # With what was begun of commits that a branch has left behind.
-        for done_with in (self.parts, making.parent):
+        for done_with in (parts, making.parent):
             shutil.rmtree(done_with, ignore_errors=True)
         return self.folder
 
-    def _borrow(self, file: HubFile, making: Path) -> bool:
-        """Share a file that is on this disk, as the same inode."""
-        mine = making / file.name
-        for found in _places(self.lenders, file):
-            mine.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # another disk
-                mine.hardlink_to(found)
-            if file.is_at(mine):
-                return True
-        mine.unlink(missing_ok=True)
-        return False
 
-    def _copy(self, file: HubFile, making: Path) -> bool:
-        mine = making / file.name
-        for found in _places((*self.lenders, *self.donors), file):
-            if not file.is_at(found):
-                continue
-            mine.unlink(missing_ok=True)
-            shutil.copyfile(found, mine)
-            sync(mine)
-            if file.is_at(mine):
-                return True
-        return False
+def _take(
+    file: HubFile, making: Path, folders: Sequence[Path], put: Callable[[Path, Path], object]
+) -> bool:
+    """Link or copy a file that is on this machine; every byte of what comes of it is read."""
+    target = making / file.name
+    for source in [folder / name for folder in folders for name in (file.name, file.digest)]:
+        target.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or nothing to be linked to
+            if source.stat().st_size == file.bytes:
+                put(source, target)
+        if file.is_at(target):
+            return True
+    return False
 
-    def _check_room(self, missing: Sequence[HubFile], *, what: str) -> None:
-        needed = 0
-        for file in missing:
-            part = self.parts / f"{file.digest}.part"
-            needed += max(0, file.bytes - (part.stat().st_size if part.is_file() else 0))
-        check_room(self.parts, needed, what=repr(what), advice=self.room_advice)
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    sync(target)
 
 
 def list_asides(workplace: Path) -> list[Path]:
@@ -171,19 +153,17 @@ def taking_turns(workplace: Path) -> Iterator[None]:
                 return
 
 
-def clear_away(workplace: Path) -> None:
-    """Remove a workplace that we hold, unless there is something that another one can go on with."""
-    places = (workplace / "parts", *workplace.glob("making/*"))
-    if not any(any(place.iterdir()) for place in places if place.is_dir()):
-        remove_workplace(workplace)
-
-
-def remove_workplace(workplace: Path) -> None:
-    """Remove it whatever is in it; the lock last, since from then on it is anybody's."""
-    for path in workplace.iterdir():
-        if path.name != LOCK:
-            _remove(path)
-    (workplace / LOCK).unlink()
+def clear_away(workplace: Path, *, is_done: bool = False) -> None:
+    """Remove a workplace that we hold; unless it ``is_done``, not what another can go on with."""
+    for path in (*workplace.glob("making/*"), workplace / "making", workplace / "parts"):
+        with contextlib.suppress(OSError):  # something is in it, or it is not there
+            path.rmdir()
+    left = [path for path in workplace.iterdir() if path.name != LOCK]
+    if left and not is_done:
+        return
+    for path in left:
+        _remove(path)
+    (workplace / LOCK).unlink()  # last: from now on the workplace is anybody's
     with contextlib.suppress(OSError):  # somebody has come already
         workplace.rmdir()
 
@@ -204,10 +184,3 @@ def _is_same(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _places(folders: Sequence[Path], file: HubFile) -> Iterator[Path]:
-    for folder in folders:
-        for name in (file.name, file.digest):
-            if (folder / name).is_file():
-                yield folder / name

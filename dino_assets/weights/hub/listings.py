@@ -117,6 +117,12 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
+def read_hub_record(folder: Path) -> Record | None:
+    """What was fetched from the Hub into a folder last; None for what was imported."""
+    record = read_record(folder / RECORD)
+    return record if record and record.is_of_hub else None
+
+
 def is_wanted(name: str) -> bool:
     """Tell the files that we load or carry along from whatever else lies beside them."""
     lowered = name.lower()

@@ -1,7 +1,6 @@
 """From a model's name to a checkpoint directory on this machine.
 
-huggingface_hub resolves and describes (``asking``); ``transfer`` moves the bytes, ``shelf`` and
-``roots`` keep them.
+huggingface_hub resolves and describes (``asking``); ``transfer`` moves the bytes, ``places`` keep them.
 """
 
 import contextlib
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from dino_assets.errors import (
     CheckpointNotFoundError,
@@ -24,12 +22,12 @@ from dino_assets.errors import (
 from dino_assets.settings.hub import resolve_hub
 from dino_assets.settings.records import HubSettings
 from dino_assets.settings.urls import expand_path, resolve_path
+from dino_assets.store.folders import exchange_names
 from dino_assets.weights.catalogue import full_name, short_names
 from dino_assets.weights.hub.asking import describe, file_fetcher
-from dino_assets.weights.hub.filling import FetchFile, Watch
-from dino_assets.weights.hub.listings import RECORD, Listing, Record, is_commit, read_record
-from dino_assets.weights.hub.roots import Root
-from dino_assets.weights.hub.shelf import Shelf
+from dino_assets.weights.hub.filling import Exchange, FetchFile, Watch
+from dino_assets.weights.hub.listings import RECORD, Record, is_commit, read_record
+from dino_assets.weights.hub.places import Place, Root, Shelf
 from dino_assets.weights.hub.transfer import Interrupted, Patience
 
 log = logging.getLogger(__name__)
@@ -54,17 +52,6 @@ class Located:
     is_current: bool = True
 
 
-class _Place(Protocol):
-    """Where a checkpoint is stored: the cache (``Shelf``), or a folder that somebody named (``Root``)."""
-
-    @property
-    def where(self) -> str: ...
-    def recall(self, revision: str) -> Record | None: ...
-    def find(self, listing: Listing) -> Path | None: ...
-    def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path: ...
-    def remember(self, record: Record) -> None: ...
-
-
 def locate_checkpoint(
     model: str,
     *,
@@ -74,6 +61,7 @@ def locate_checkpoint(
     may_download: bool = True,
     watch: Watch = DEAF,
     patience: Patience | None = None,
+    exchange: Exchange = exchange_names,
 ) -> Located:
     """Find out which checkpoint ``model`` is: a directory below ``root``, else a Hub repository.
 
@@ -97,24 +85,29 @@ def locate_checkpoint(
         )
     hub = resolve_hub(root)
     shelf = Shelf.of(repo, hub)
-    place: _Place = shelf
+    place: Place = shelf
     if into is not None:
-        place = Root(resolve_path(expand_path(into)), repo, shelf, repr(str(into)))
+        place = Root(resolve_path(expand_path(into)), shelf, repr(str(into)), exchange)
         with _explained(repo, place):
             place.restore()
-    wanted = revision or MAIN
+    revision = revision or MAIN
     reason = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
     if may_download and not hub.is_offline:
         try:
-            return _locate_at_hub(repo, wanted, hub, place, watch, patience or Patience())
+            return _locate_at_hub(repo, revision, hub, place, watch, patience or Patience())
         except Interrupted as err:
             reason = err.reason
-    located = _locate_locally(repo, wanted, place, shelf, watch)
-    if located is None:
+    # Without a request: verified like any other; a folder is filled from the cache.
+    record = place.recall(revision)
+    with _explained(repo, place):
+        local = place.find(record.listing) if record else None
+        if record and not local and shelf.find(record.listing):
+            local = place.fill(record, _refuse_to_fetch, watch)
+    if record is None or local is None:
         raise _out_of_reach(repo, reason)
     if may_download and not hub.is_offline:
         log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
-    return located
+    return Located(repo, repo, record.listing.commit, lambda: local, is_current=is_commit(revision))
 
 
 def locate_directory(model: str, folder: Path, revision: str | None = None) -> Located:
@@ -131,30 +124,28 @@ def locate_directory(model: str, folder: Path, revision: str | None = None) -> L
             f"{model!r}: {damaged} from {origin}. Fetch or import it again; if it was changed on "
             f"purpose, remove {RECORD} from the folder."
         )
-    is_of_hub = record is not None and record.is_of_hub
-    commit = record.listing.commit if record and is_of_hub else None
-    known = (commit, record.revision) if record and is_of_hub else ()
-    if revision is not None and revision not in known:
+    fetched = record if record and record.is_of_hub else None
+    if revision and (not fetched or revision not in (fetched.listing.commit, fetched.revision)):
         raise RevisionNotFoundError(
             f"{model!r} is a directory, and not known to be revision {revision!r}. Leave the revision "
             "out, or name a Hub repository."
         )
-    return Located(
-        model, record.listing.repo if record and is_of_hub else None, commit, lambda: folder
-    )
+    if fetched is None:
+        return Located(model, None, None, lambda: folder)
+    return Located(model, fetched.listing.repo, fetched.listing.commit, lambda: folder)
 
 
 def _locate_at_hub(
     repo: str,
     revision: str,
     hub: HubSettings,
-    place: _Place,
+    place: Place,
     watch: Watch,
     patience: Patience,
 ) -> Located:
-    fetched = place.recall(revision) if is_commit(revision) else None
-    if fetched is not None and fetched.is_listed:
-        listing = fetched.listing
+    recalled = place.recall(revision) if is_commit(revision) else None
+    if recalled and recalled.is_listed:
+        listing = recalled.listing
     else:
         listing = describe(repo, revision, hub=hub, patience=patience)
     fetch = file_fetcher(listing, hub=hub, patience=patience)
@@ -162,24 +153,7 @@ def _locate_at_hub(
     return Located(repo, repo, listing.commit, bring)
 
 
-def _locate_locally(
-    repo: str, revision: str, place: _Place, shelf: Shelf, watch: Watch
-) -> Located | None:
-    """A checkpoint that needs no request, verified like any other; a folder is filled from the cache."""
-    record = place.recall(revision)
-    if record is None:
-        return None
-    with _explained(repo, place):
-        folder = place.find(record.listing)
-        if folder is None and place is not shelf and shelf.find(record.listing):
-            folder = place.fill(record, _refuse_to_fetch, watch)
-    if folder is None:
-        return None
-    commit = record.listing.commit
-    return Located(repo, repo, commit, lambda: folder, is_current=is_commit(revision))
-
-
-def _bring(record: Record, place: _Place, fetch: FetchFile, watch: Watch) -> Path:
+def _bring(record: Record, place: Place, fetch: FetchFile, watch: Watch) -> Path:
     with _explained(record.listing.repo, place):
         folder = place.find(record.listing) or place.fill(record, fetch, watch)
     try:
@@ -192,7 +166,7 @@ def _bring(record: Record, place: _Place, fetch: FetchFile, watch: Watch) -> Pat
 
 
 @contextlib.contextmanager
-def _explained(repo: str, place: _Place) -> Iterator[None]:
+def _explained(repo: str, place: Place) -> Iterator[None]:
     try:
         yield
         return

@@ -124,7 +124,7 @@ class PartFile:
         self._hasher = self.file.hasher()
         self.bytes = 0
 
-    def append(self, batch: bytes) -> int:
+    def append(self, batch: bytearray) -> int:
         """Hash and write; how many bytes there are now."""
         self._hasher.update(batch)
         self._sink.write(batch)
@@ -195,7 +195,7 @@ def _stream(part: PartFile, source: Source, stall_s: float, report: Callable[[in
         raise Interrupted("the answer ended early")
 
 
-def _batches(response: Any, part: PartFile, breaks: list[Exception]) -> Iterator[bytes]:
+def _batches(response: Any, part: PartFile, breaks: list[Exception]) -> Iterator[bytearray]:
     """The body, up to where the line broke or it was longer than the file; never raises."""
     missing = part.file.bytes - part.bytes
     batch = bytearray()

@@ -26,7 +26,7 @@ from dino_assets.errors import (
 from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.asking import request_headers
-from dino_assets.weights.hub.shelf import Shelf
+from dino_assets.weights.hub.places import Shelf
 from dino_assets.weights.hub.transfer import Patience, Source
 from dino_assets_tests.worlds.finding import (
     FILES,
@@ -275,7 +275,7 @@ def test_find_checkpoint__a_home_that_cannot_be_written(hub, find):
 def test_find_checkpoint__a_commit_that_cannot_be_noted(hub, find, monkeypatch, caplog):
     hub.add(REPO, FILES)
     folder = find()
-    monkeypatch.setattr("dino_assets.weights.hub.shelf._read", lambda _: "")
+    (folder.parents[1] / "refs" / "main").unlink()
     full = OSError(errno.ENOSPC, "full", "/some/where")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
     assert find() == folder

@@ -20,7 +20,7 @@ from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
 from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.listings import HubFile
-from dino_assets.weights.hub.shelf import Shelf
+from dino_assets.weights.hub.places import Shelf
 from dino_assets.weights.hub.transfer import Interrupted, Patience, Source, fetch_file
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer, blob_id, hub_for_test

@@ -17,12 +17,11 @@ from dino_assets.errors import (
     LocalEntryNotFoundError,
 )
 from dino_assets.settings.hub import resolve_hub
-from dino_assets.store import folders
-from dino_assets.store.folders import publish_folder
+from dino_assets.store.folders import exchange_names, publish_folder, write_small
 from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.listings import RECORD, Listing, Record, read_record
 from dino_assets.weights.hub.locating import locate_directory
-from dino_assets.weights.hub.shelf import Shelf
+from dino_assets.weights.hub.places import Shelf
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.versions import (
@@ -55,25 +54,24 @@ def test_fill__what_comes_while_it_is_fetched_is_not_lost(hub, folder, is_there)
     assert (folder / NAME).exists() == is_there
 
 
-def test_publish_folder__what_comes_at_the_last_moment_is_not_lost(tmp_path, monkeypatch):
+def test_publish_folder__what_comes_at_the_last_moment_is_not_lost(tmp_path):
     """Between the last look and the exchange."""
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "a").touch()
     (tmp_path / "new").mkdir()
-    real = folders.exchange_names
+    comes = ["mine"]
 
     def exchange(new: Path, folder: Path) -> bool:
-        (tmp_path / "old" / "mine").touch()
-        monkeypatch.setattr(folders, "exchange_names", real)
-        return real(new, folder)
+        if comes:
+            (tmp_path / "old" / comes.pop()).touch()
+        return exchange_names(new, folder)
 
     def check_old(old: Path) -> None:
         if (old / "mine").exists():
             raise ConfigError("mine")
 
-    monkeypatch.setattr(folders, "exchange_names", exchange)
     with pytest.raises(ConfigError):
-        publish_folder(tmp_path / "new", tmp_path / "old", check_old=check_old)
+        publish_folder(tmp_path / "new", tmp_path / "old", check_old=check_old, exchange=exchange)
     assert sorted(path.name for path in (tmp_path / "old").iterdir()) == ["a", "mine"]
 
 
@@ -143,7 +141,7 @@ def test_write_small__leaves_nothing_behind(tmp_path, monkeypatch):
     full = OSError(errno.ENOSPC, "full")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
     with pytest.raises(OSError, match="full"):
-        folders.write_small(tmp_path / "a", b"new")
+        write_small(tmp_path / "a", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
 
@@ -152,9 +150,7 @@ def test_bring__a_disk_that_may_not_be_written_but_has_it(hub, folder, monkeypat
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
     refused = OSError(errno.EROFS, "Read-only file system")
-    monkeypatch.setattr(
-        "dino_assets.weights.hub.roots.write_small", lambda *_: (_ for _ in ()).throw(refused)
-    )
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(refused))
     fetch_into(folder, revision=commit)
     assert "cannot note its commit (Read-only file system)" in caplog.text
 

@@ -86,7 +86,7 @@ def test_root__killed_in_a_second_fetch(hub, folder, at):
 def test_root__killed_before_the_exchange(hub, folder):
     find_checkpoint(REPO, root=folder.parent, into=folder)
     hub.add(REPO, NEW)
-    with fetching(folder, die_in="publish_folder") as process:
+    with fetching(folder, die="before the exchange") as process:
         assert process.wait(60) == -signal.SIGKILL
     assert contents(folder) == OLD
     assert is_valid(folder)
@@ -99,7 +99,7 @@ def test_root__killed_before_the_exchange(hub, folder):
 def test_root__killed_after_the_exchange(hub, folder):
     find_checkpoint(REPO, root=folder.parent, into=folder)
     hub.add(REPO, NEW)
-    with fetching(folder, die_in="rmtree") as process:
+    with fetching(folder, die="after the exchange") as process:
         assert process.wait(60) == -signal.SIGKILL
     assert contents(folder) == NEW
     assert is_valid(folder)

@@ -8,11 +8,9 @@ import pytest
 
 from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
 from dino_assets.settings.hub import resolve_hub
-from dino_assets.store import folders
 from dino_assets.weights.hub.listings import RECORD, read_record
 from dino_assets.weights.hub.locating import locate_directory
-from dino_assets.weights.hub.roots import Root
-from dino_assets.weights.hub.shelf import Shelf
+from dino_assets.weights.hub.places import Root, Shelf
 from dino_assets_tests.worlds.published import damage
 from dino_assets_tests.worlds.versions import (
     NAME,
@@ -188,11 +186,15 @@ def test_root__what_a_killed_exchange_left_never_comes_into_the_folder(hub, fold
     assert leftovers(folder) == []
 
 
-def test_root__without_an_exchange(hub, folder, monkeypatch):
-    monkeypatch.setattr(folders, "exchange_names", lambda new, folder: False)
-    fetch_into(folder)
+def cannot_exchange(new: Path, folder: Path) -> bool:
+    """As on a file system that swaps no names in one step."""
+    return False
+
+
+def test_root__without_an_exchange(hub, folder):
+    fetch_into(folder, exchange=cannot_exchange)
     hub.add(REPO, version(2))
-    fetch_into(folder)
+    fetch_into(folder, exchange=cannot_exchange)
     assert contents(folder) == version(2)
     assert leftovers(folder) == []
 
@@ -208,10 +210,9 @@ def test_root__without_an_exchange_and_the_second_rename_fails(hub, folder, monk
         return rename(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "exchange_names", lambda new, folder: False)
         patch.setattr(Path, "rename", rename_or_fail)
         with pytest.raises(FileNotFoundError, match="cannot be kept in"):
-            fetch_into(folder)
+            fetch_into(folder, exchange=cannot_exchange)
     assert contents(folder) == version(1)
     assert locate_directory("x", folder)
     hub.asked.clear()
@@ -224,7 +225,7 @@ def test_root__without_an_exchange_and_the_second_rename_fails(hub, folder, monk
 def test_root__many_at_once_find_it_whole(hub, folder, tmp_path):
     """Whoever comes last to the workplace takes it away, perhaps while another one comes."""
     fetch_into(folder)
-    root = Root(folder, REPO, Shelf.of(REPO, resolve_hub(tmp_path)), "teacher")
+    root = Root(folder, Shelf.of(REPO, resolve_hub(tmp_path)), "teacher")
     record = root.record
     failures: list[BaseException] = []
 

@@ -1,0 +1,318 @@
+"""Where fetched checkpoints stand: the cache below ``HF_HOME``, and folders that somebody named.
+
+::
+
+    <HF_HOME>/dino-assets/<organisation>--<name>/
+        commits/<commit>/…       a whole checkpoint, renamed into place when every file is verified
+        listings/<commit>.json   what the Hub says it consists of
+        refs/<branch>            its commit when it was last fetched: written last
+        parts/<hash>.part        unfinished files, resumed by whoever comes next
+        making/<commit>/…        a checkpoint that is not whole yet
+        lock
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.records import HubSettings
+from dino_assets.store.folders import exchange_names, is_mounted, write_small
+from dino_assets.weights.hub.filling import (
+    Exchange,
+    FetchFile,
+    Filling,
+    Watch,
+    clear_away,
+    list_asides,
+    restore_aside,
+    taking_turns,
+)
+from dino_assets.weights.hub.listings import (
+    RECORD,
+    HubFile,
+    Listing,
+    Record,
+    is_commit,
+    is_litter,
+    is_wanted,
+    read_hub_record,
+    read_record,
+)
+
+log = logging.getLogger(__name__)
+WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
+_CARRIED = (".gitignore", ".gitkeep")  # somebody's, and taken along
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """One repository's place in the cache, and in huggingface_hub's own (``theirs``), only read."""
+
+    repo: str
+    folder: Path
+    theirs: Path
+    where: str = "where HF_HOME points"  # messages show no path that nobody named
+
+    @classmethod
+    def of(cls, repo: str, hub: HubSettings) -> "Shelf":
+        """The shelf of a repository."""
+        name = repo.replace("/", "--")
+        return cls(repo, hub.home / "dino-assets" / name, hub.cache / f"models--{name}")
+
+    def commit_of(self, revision: str) -> str | None:
+        """The commit a revision stands for, as far as this machine knows."""
+        refs = (self._ref(revision), self.theirs / "refs" / revision)
+        return next((text for text in (revision, *map(_read, refs)) if is_commit(text)), None)
+
+    def recall(self, revision: str) -> Record | None:
+        """Return what was last fetched as a revision; or else what huggingface_hub's cache has of it."""
+        commit = self.commit_of(revision)
+        if commit is None:
+            return None
+        fetched = read_record(self._listing_path(commit))
+        if fetched and (fetched.listing.repo, fetched.listing.commit) == (self.repo, commit):
+            return Record(fetched.listing, revision)
+        cached = self._list_theirs(commit)
+        return Record(cached, revision, is_listed=False) if cached else None
+
+    def find(self, listing: Listing) -> Path | None:
+        """Return the folder, ours or huggingface_hub's, whose every byte is as listed."""
+        own, _, snapshot = self.list_sources(listing.commit)
+        for folder in (own, snapshot):
+            if folder.is_dir() and not listing.find_damage(folder):
+                return folder
+        return None
+
+    def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
+        """Fetch what is missing and put it in place; waits for another process that does so.
+
+        Raises:
+            DiskFullError: there is no room, said before the first byte is asked for.
+        """
+        listing = record.listing
+        folder, *donors = self.list_sources(listing.commit)
+        with taking_turns(self.folder):
+            if whole := self.find(listing):
+                return whole
+            if folder.is_dir():
+                _warn_of_damage(f"{listing.repo}, cached", listing, folder)
+            others = sorted(self.folder.glob("commits/*"))  # a commit may change the card only
+            filling = Filling(
+                folder=folder,
+                workplace=self.folder,
+                lenders=[folder, *others],
+                donors=donors,
+                room_advice="Free some space, or set HF_HOME to a larger disk, and run again.",
+            )
+            return filling.run(listing, fetch, watch)
+
+    def remember(self, record: Record) -> None:
+        """Note what a commit consists of and, last, that a branch stands for it now."""
+        listing, ref = record.listing, self._ref(record.revision)
+        path = self._listing_path(listing.commit)
+        noted = read_record(path)
+        if noted is None or noted.listing != listing:
+            write_small(path, record.dump())
+        if not is_commit(record.revision) and _read(ref) != listing.commit:
+            write_small(ref, listing.commit.encode())
+
+    def list_sources(self, commit: str) -> tuple[Path, Path, Path]:
+        """List the folders that may hold files of a commit, by name or by hash; ours is the first."""
+        snapshot = self.theirs / "snapshots" / commit
+        return self.folder / "commits" / commit, self.theirs / "blobs", snapshot
+
+    def _listing_path(self, commit: str) -> Path:
+        return self.folder / "listings" / f"{commit}.json"
+
+    def _ref(self, revision: str) -> Path:
+        return self.folder / "refs" / quote(revision, safe="")
+
+    def _list_theirs(self, commit: str) -> Listing | None:
+        """What huggingface_hub's links say, whose targets are named by hash; None if weights lack."""
+        snapshot = self.list_sources(commit)[-1]
+        files = []
+        for link in sorted(snapshot.glob("[!.]*")):
+            blob = link.resolve()
+            if not is_wanted(link.name) or blob.is_dir():
+                continue
+            if not blob.is_file() or not _DIGEST.fullmatch(blob.name):
+                return None  # a copy, whose hash nobody knows
+            files.append(HubFile(link.name, blob.stat().st_size, blob.name))
+        listing = Listing(self.repo, commit, tuple(files))
+        needed = {WEIGHTS}
+        if INDEX in listing.names and WEIGHTS not in listing.names:
+            needed = _list_shards(snapshot)
+        return listing if needed and needed <= listing.names else None
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder that somebody named, by the ``name`` it was given: the documents' ``dino_root``.
+
+    It stands alone: nothing in it is shared with a cache, so it can be edited, moved and copied. What
+    it was when it came is written beside its files; ``.<name>.fetching`` is there while it is filled.
+    """
+
+    folder: Path
+    shelf: Shelf
+    name: str
+    exchange: Exchange = exchange_names
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"in {self.name}"
+
+    @property
+    def workplace(self) -> Path:
+        """Its neighbour while it is being filled."""
+        return self.folder.with_name(f".{self.folder.name}.fetching")
+
+    @property
+    def record(self) -> Record | None:
+        """What was fetched into it last."""
+        return read_hub_record(self.folder)
+
+    def restore(self) -> None:
+        """Put a folder back that was on its way to be replaced when its process was killed."""
+        if not self.folder.exists() and list_asides(self.workplace):
+            with taking_turns(self.workplace):
+                restore_aside(self.folder, self.workplace)
+                clear_away(self.workplace)
+
+    def recall(self, revision: str) -> Record | None:
+        """Return what this folder, or else the cache, last knew of a revision.
+
+        Of one commit, a listing by the Hub comes before what another program's cache had of it.
+        """
+        own = self.record
+        if own is None or own.listing.repo != self.shelf.repo:
+            return self.shelf.recall(revision)
+        is_same = own.revision == revision
+        commit = own.listing.commit if is_same else self.shelf.commit_of(revision)
+        cached = self.shelf.recall(commit) if commit else None
+        if own.listing.commit == commit and (own.is_listed or not (cached and cached.is_listed)):
+            return replace(own, revision=revision)
+        return cached and replace(cached, revision=revision)
+
+    def find(self, listing: Listing) -> Path | None:
+        """The folder, if every byte of it is what the listing says, and nothing of another is left."""
+        record = self.record
+        stale = record.listing.names - listing.names if record else frozenset()
+        is_mixed = any((self.folder / name).exists() for name in stale)
+        return None if is_mixed or listing.find_damage(self.folder) else self.folder
+
+    def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
+        """Fetch what is missing and exchange the folder for the new one.
+
+        Raises:
+            ConfigError: the folder has things that would be lost, or cannot be exchanged.
+            DiskFullError: there is no room, said before the first byte is asked for.
+        """
+        listing = record.listing
+        self._check_place()
+        self._check_losses(listing, self.folder)
+        with taking_turns(self.workplace):
+            try:
+                return self.find(listing) or self._exchange(record, fetch, watch)
+            finally:
+                clear_away(self.workplace)
+
+    def remember(self, record: Record) -> None:
+        """Note which revision this is the last known state of, and clear away what a kill left."""
+        if self.record == record and not self.workplace.exists():
+            return
+        with taking_turns(self.workplace):
+            if self.find(record.listing):  # else another process has exchanged it meanwhile
+                if self.record != record:
+                    write_small(self.folder / RECORD, record.dump())
+                clear_away(self.workplace, is_done=True)
+
+    def _exchange(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
+        listing = record.listing
+        before = self.record
+        if before and before.listing.commit == listing.commit:
+            _warn_of_damage(self.name, listing, self.folder)
+        carried = [self.folder / name for name in _CARRIED if (self.folder / name).is_file()]
+        filling = Filling(
+            folder=self.folder,
+            workplace=self.workplace,
+            lenders=[self.folder],
+            donors=self.shelf.list_sources(listing.commit),
+            room_advice="Free some space, or name a folder on a larger disk, and run again.",
+            extra={RECORD: record.dump(), **{path.name: path.read_bytes() for path in carried}},
+            check_old=partial(self._check_losses, listing),
+            exchange=self.exchange,
+        )
+        return filling.run(listing, fetch, watch)
+
+    def _check_place(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise self._refusal("file", f"{self.name} is a file. Name a folder.")
+        if is_mounted(self.folder):
+            raise self._refusal(
+                "mounted",
+                f"{self.name} is where a disk is mounted, so it cannot be exchanged in one step. Name "
+                "a folder inside it.",
+            )
+        if self.folder in (here := Path.cwd().resolve(), *here.parents):
+            raise self._refusal(
+                "working directory",
+                f"{self.name} is where you stand, and would be exchanged under your feet. Name a folder "
+                "in it, or run this from another one.",
+            )
+        if self.folder.parent.is_dir() and not os.access(self.folder.parent, os.W_OK):
+            raise self._refusal(
+                "parent closed",
+                f"the folder around {self.name} cannot be written, so {self.name} cannot be exchanged in "
+                "one step. Name a folder inside it.",
+            )
+
+    def _refusal(self, reason: str, text: str) -> ConfigError:
+        return ConfigError(text, setting="folder", value=self.name, reason=reason)
+
+    def _check_losses(self, listing: Listing, place: Path) -> None:
+        """Refuse to have taken away what nobody could fetch again."""
+        record = read_hub_record(place)
+        fetched = record.listing.names if record else frozenset()
+        listed = {file.name: file for file in listing.files}
+        for path in sorted(place.iterdir()) if place.is_dir() else []:
+            if path.name in fetched or path.name in _CARRIED or is_litter(path):
+                continue
+            if path.name not in listed or not listed[path.name].is_at(path):
+                raise ConfigError(
+                    f"{self.name} holds {path.name!r}, which dino-assets did not fetch and which would "
+                    "be lost: everything was left alone. Name another folder, or move this one away; a "
+                    "checkpoint of your own is used with DINO_MODEL_ID.",
+                    setting="folder",
+                    value=path.name,
+                )
+
+
+Place = Shelf | Root
+
+
+def _warn_of_damage(name: str, listing: Listing, folder: Path) -> None:
+    log.warning("%s: %s; fetching it again", name, listing.find_damage(folder))
+
+
+def _list_shards(folder: Path) -> set[str]:
+    try:
+        return set(json.loads((folder / INDEX).read_bytes())["weight_map"].values())
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return set()
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text().strip()
+    return ""
