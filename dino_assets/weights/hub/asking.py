@@ -1,15 +1,14 @@
 """Asking the Hub: what a revision consists of, and its files one by one."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from dino_assets.errors import CheckpointNotFoundError, DinoAssetsError, InvalidCheckpointError
 from dino_assets.settings.records import HubSettings
 from dino_assets.weights.hub.filling import FetchFile
-from dino_assets.weights.hub.listings import HubFile, Listing, is_commit, is_wanted
+from dino_assets.weights.hub.listings import HubFile, Listing, is_commit, is_digest, is_wanted
 from dino_assets.weights.hub.session import open_session
 from dino_assets.weights.hub.transfer import Interrupted, Patience, Source, fetch_file
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DESCRIBE_ATTEMPTS = 3
-_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) -> Listing:
@@ -36,8 +34,7 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
     from dino_assets.weights.hub.errors import explain
 
     open_session()
-    api = HfApi(endpoint=hub.endpoint, token=_token_for_library(hub))
-    headers = request_headers(hub)
+    api = HfApi(endpoint=hub.endpoint, token=False, headers=request_headers(hub))
     try:
         info = replace(patience, attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts)).insist(
             lambda: api.model_info(
@@ -48,14 +45,7 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
     except HFValidationError:
         failure: DinoAssetsError | None = None
     except HfHubHTTPError as err:
-        failure = explain(
-            err,
-            repo=repo,
-            revision=revision,
-            hub=hub,
-            has_token="authorization" in headers,
-            is_listing=True,
-        )
+        failure = explain(err, repo=repo, revision=revision, hub=hub, is_listing=True)
         if failure is None:
             raise Interrupted(f"HTTP {err.response.status_code}") from None
     except (ValueError, TypeError, KeyError):
@@ -76,22 +66,12 @@ def request_headers(hub: HubSettings) -> dict[str, str]:
     # The library would ask the Hub for a list of AI agents, to name one in its user agent: a request
     # nobody ordered, and to the endpoint of import time. It reads this switch at every call.
     constants.HF_HUB_DISABLE_TELEMETRY = True
-    headers: dict[str, str] = build_hf_headers(
-        token=_token_for_library(hub), library_name="dino-assets"
-    )
+    # Where the library reads the same file as we, it does: it renews a token of ``hf auth login`` that
+    # ends soon, and knows ways of its own to get one.
+    is_its_own = hub.token_file is not None and hub.token_file == Path(constants.HF_TOKEN_PATH)
+    token = None if is_its_own else hub.token or False
+    headers: dict[str, str] = build_hf_headers(token=token, library_name="dino-assets")
     return headers
-
-
-def _token_for_library(hub: HubSettings) -> str | Literal[False] | None:
-    """The token, False for none, or None where the library reads the same file as we.
-
-    It renews a token of ``hf auth login`` that ends soon, and knows ways of its own to get one.
-    """
-    from huggingface_hub import constants
-
-    if hub.token_file is not None and hub.token_file == Path(constants.HF_TOKEN_PATH):
-        return None
-    return hub.token or False
 
 
 def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
@@ -104,7 +84,7 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
         for s in sorted(siblings, key=lambda sibling: sibling.rfilename)
         if s.rfilename in names and is_wanted(s.rfilename)
     )
-    if not all(_DIGEST.fullmatch(file.digest) for file in files):
+    if not all(is_digest(file.digest) for file in files):
         raise Interrupted(
             "this endpoint names no hashes, so nothing it sends could be verified: use the Hub itself "
             "or another mirror"
@@ -152,13 +132,8 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
                     "stopped."
                 )
         except HfHubHTTPError as err:
-            failure = explain(
-                err,
-                repo=listing.repo,
-                revision=listing.commit,
-                hub=hub,
-                has_token="authorization" in headers,
-            ) or HubEntryNotFoundError(
+            failure = explain(err, repo=listing.repo, revision=listing.commit, hub=hub)
+            failure = failure or HubEntryNotFoundError(
                 f"{listing.repo!r}: {hub.endpoint} refuses {file.name} (HTTP {err.response.status_code})"
             )
         raise failure

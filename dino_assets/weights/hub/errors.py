@@ -54,12 +54,12 @@ def explain(
     repo: str,
     revision: str,
     hub: HubSettings,
-    has_token: bool,
     is_listing: bool = False,
 ) -> ours.CheckpointNotFoundError | None:
     """Our error for a refusal that asking again does not change; None for anything else."""
     status = err.response.status_code
     code = err.response.headers.get("X-Error-Code")
+    has_token = "authorization" in err.response.request.headers
     answer = _stripped(err)
     # A mirror may give no code: what it does not list, it does not have.
     is_bare = code is None and status == 404 and is_listing

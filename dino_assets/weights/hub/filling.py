@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from dino_assets.store.folders import check_room, exchange_names, publish_folder, sync
@@ -15,6 +14,7 @@ from dino_assets.weights.hub.listings import HubFile, Listing
 
 log = logging.getLogger(__name__)
 LOCK = "lock"
+ASIDES = "making/*.replaced"
 Progress = Callable[[int, int], None]
 FetchFile = Callable[[HubFile, Path, Callable[[int], None]], None]
 Exchange = Callable[[Path, Path], bool]
@@ -81,7 +81,11 @@ class Filling:
             for file in files:
                 if not _take(file, making, (*self.lenders, *self.donors), _copy):
                     part = parts / f"{file.digest}.part"
-                    fetch(file, part, partial(_report, watch, done, listing.bytes))
+
+                    def report(got: int, before: int = done) -> None:
+                        watch.progress(before + got, listing.bytes)
+
+                    fetch(file, part, report)
                     part.replace(making / file.name)
                 done += file.bytes
             try:
@@ -119,14 +123,9 @@ def _copy(source: Path, target: Path) -> None:
     sync(target)
 
 
-def list_asides(workplace: Path) -> list[Path]:
-    """List what a kill between two renames left, where two names cannot be exchanged."""
-    return list(workplace.glob("making/*.replaced"))
-
-
 def restore_aside(folder: Path, workplace: Path) -> None:
-    """Put the folder back that such a kill left aside."""
-    for aside in list_asides(workplace):
+    """Put a folder back that a kill between two renames, where names cannot be exchanged, left."""
+    for aside in workplace.glob(ASIDES):
         if not folder.exists():
             aside.rename(folder)
 
@@ -173,10 +172,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _report(watch: Watch, before: int, total: int, got: int) -> None:
-    watch.progress(before + got, total)
 
 
 def _is_same(handle: int, path: Path) -> bool:

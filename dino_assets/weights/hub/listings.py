@@ -16,11 +16,17 @@ _WANTED = ("*.safetensors", "*.json", "readme.md", "license*", "licence*", "noti
 # What other programs leave beside a checkpoint, and nobody misses: huggingface_hub, git, macOS.
 _LITTER = (RECORD, ".gitattributes", ".DS_Store")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_commit(revision: str) -> bool:
     """Tell a full commit hash, which never moves, from a branch or tag."""
     return _COMMIT.fullmatch(revision) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether it can be the hash of a file: git's sha1 or a sha256."""
+    return is_commit(text) or _SHA256.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,12 @@ from dino_assets.errors import ConfigError
 from dino_assets.settings.records import HubSettings
 from dino_assets.store.folders import exchange_names, is_mounted, write_small
 from dino_assets.weights.hub.filling import (
+    ASIDES,
     Exchange,
     FetchFile,
     Filling,
     Watch,
     clear_away,
-    list_asides,
     restore_aside,
     taking_turns,
 )
@@ -40,6 +39,7 @@ from dino_assets.weights.hub.listings import (
     Listing,
     Record,
     is_commit,
+    is_digest,
     is_litter,
     is_wanted,
     read_hub_record,
@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 _CARRIED = (".gitignore", ".gitkeep")  # somebody's, and taken along
-_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class Shelf:
             blob = link.resolve()
             if not is_wanted(link.name) or blob.is_dir():
                 continue
-            if not blob.is_file() or not _DIGEST.fullmatch(blob.name):
+            if not blob.is_file() or not is_digest(blob.name):
                 return None  # a copy, whose hash nobody knows
             files.append(HubFile(link.name, blob.stat().st_size, blob.name))
         listing = Listing(self.repo, commit, tuple(files))
@@ -184,7 +183,7 @@ class Root:
 
     def restore(self) -> None:
         """Put a folder back that was on its way to be replaced when its process was killed."""
-        if not self.folder.exists() and list_asides(self.workplace):
+        if not self.folder.exists() and any(self.workplace.glob(ASIDES)):
             with taking_turns(self.workplace):
                 restore_aside(self.folder, self.workplace)
                 clear_away(self.workplace)
