@@ -61,28 +61,39 @@ def explain(
     code = err.response.headers.get("X-Error-Code")
     has_token = "authorization" in err.response.request.headers
     answer = _stripped(err)
+    page = f"{hub.endpoint}/{repo}"
     # A mirror may give no code: what it does not list, it does not have.
     is_bare = code is None and status == 404 and is_listing
     if code == "RepoNotFound" or is_bare:
         asked = f" or no revision {revision!r} of it" if is_bare and revision != "main" else ""
+        names = "" if "/" in repo else f" Short names are {', '.join(short_names())}."
         return HubRepositoryNotFoundError(
             f"{hub.endpoint} has no repository {repo!r}{asked}, or it is private and "
             f"{'this token may not see it' if has_token else 'no token was sent'}. Check the spelling"
-            f"{'' if has_token else ', or set HF_TOKEN'}.{_short_names_text(repo)}",
+            f"{'' if has_token else ', or set HF_TOKEN'}.{names}",
             response=answer,
         )
     if code == "RevisionNotFound":
         return HubRevisionNotFoundError(
             f"repository {repo!r} has no branch, tag or commit {revision!r}. See what there is at "
-            f"{hub.endpoint}/{repo}/tree/main.",
+            f"{page}/tree/main.",
             response=answer,
         )
     if code == "GatedRepo" or status in (401, 403):
+        tokens = f"at {hub.endpoint}/settings/tokens and set HF_TOKEN."
+        if not has_token:
+            text = f" needs a token, and no token was sent. Ask for access at {page}, make a token {tokens}"
+        elif status == 401:
+            text = f": the token was rejected (wrong, revoked or expired). Make a new one {tokens}"
+        else:
+            text = (
+                f": the token is valid, but access is not granted to it. Ask for access at {page}; a "
+                "fine-grained token must also allow reading gated repositories."
+            )
         # huggingface_hub takes a bare 401 for a missing repository; the owner of a token is helped
         # more by hearing about the token. GatedRepoError is a RepositoryNotFoundError there.
         kind = GatedRepositoryError if code == "GatedRepo" else HubAuthenticationError
-        text = _access_text(status, repo=repo, hub=hub, has_token=has_token)
-        refusal = kind(text, response=answer)
+        refusal = kind(f"{repo!r}{text}", response=answer)
         refusal.has_token = has_token
         return refusal
     if status == 404:
@@ -90,34 +101,11 @@ def explain(
     return None
 
 
-def _short_names_text(repo: str) -> str:
-    return "" if "/" in repo else f" Short names are {', '.join(short_names())}."
-
-
-def _access_text(status: int, *, repo: str, hub: HubSettings, has_token: bool) -> str:
-    page = f"{hub.endpoint}/{repo}"
-    if not has_token:
-        return (
-            f"{repo!r} needs a token, and no token was sent. Ask for access at {page}, make a token at "
-            f"{hub.endpoint}/settings/tokens and set HF_TOKEN."
-        )
-    if status == 401:
-        return (
-            f"{repo!r}: the token was rejected (wrong, revoked or expired). Make a new one at "
-            f"{hub.endpoint}/settings/tokens and set HF_TOKEN."
-        )
-    return (
-        f"{repo!r}: the token is valid, but access is not granted to it. Ask for access at {page}; a "
-        "fine-grained token must also allow reading gated repositories."
-    )
-
-
 def _stripped(err: theirs.HfHubHTTPError) -> Any:
     response = err.response
     request = type(response.request)(
         response.request.method, response.request.url.copy_with(query=None)
     )
-    kept = {
-        n: v for n, v in response.headers.items() if n.lower() in ("x-error-code", "x-request-id")
-    }
-    return type(response)(response.status_code, headers=kept, request=request)
+    shown = ("x-error-code", "x-request-id")
+    headers = {name: value for name, value in response.headers.items() if name.lower() in shown}
+    return type(response)(response.status_code, headers=headers, request=request)

@@ -20,7 +20,6 @@ from dino_assets.errors import (
     RevisionNotFoundError,
 )
 from dino_assets.settings.hub import resolve_hub
-from dino_assets.settings.records import HubSettings
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.folders import exchange_names
 from dino_assets.weights.catalogue import full_name, short_names
@@ -93,8 +92,14 @@ def locate_checkpoint(
     revision = revision or MAIN
     reason = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
     if may_download and not hub.is_offline:
+        patience = patience or Patience()
+        record = place.recall(revision) if is_commit(revision) else None
         try:
-            return _locate_at_hub(repo, revision, hub, place, watch, patience or Patience())
+            if record is None or not record.is_listed:
+                record = Record(describe(repo, revision, hub=hub, patience=patience), revision)
+            fetch = file_fetcher(record.listing, hub=hub, patience=patience)
+            bring = partial(_bring, record, place, fetch, watch)
+            return Located(repo, repo, record.listing.commit, bring)
         except Interrupted as err:
             reason = err.reason
     # Without a request: verified like any other; a folder is filled from the cache.
@@ -133,24 +138,6 @@ def locate_directory(model: str, folder: Path, revision: str | None = None) -> L
     if fetched is None:
         return Located(model, None, None, lambda: folder)
     return Located(model, fetched.listing.repo, fetched.listing.commit, lambda: folder)
-
-
-def _locate_at_hub(
-    repo: str,
-    revision: str,
-    hub: HubSettings,
-    place: Place,
-    watch: Watch,
-    patience: Patience,
-) -> Located:
-    recalled = place.recall(revision) if is_commit(revision) else None
-    if recalled and recalled.is_listed:
-        listing = recalled.listing
-    else:
-        listing = describe(repo, revision, hub=hub, patience=patience)
-    fetch = file_fetcher(listing, hub=hub, patience=patience)
-    bring = partial(_bring, Record(listing, revision), place, fetch, watch)
-    return Located(repo, repo, listing.commit, bring)
 
 
 def _bring(record: Record, place: Place, fetch: FetchFile, watch: Watch) -> Path:
