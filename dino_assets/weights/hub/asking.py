@@ -123,13 +123,19 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
                 failure = HubChecksumError(
                     f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {rest}, and "
                     f"{file.digest} is listed. Something between here and {hub.endpoint} changes what "
-                    "is sent: try another network or mirror."
+                    "is sent: try another network or mirror.",
+                    reason=err.reason,
+                    file=file.name,
+                    here_bytes=here,
                 )
             else:
                 failure = HubEntryNotFoundError(
                     f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are "
                     f"here ({err.reason}). Run again when the network is back: it goes on where it "
-                    "stopped."
+                    "stopped.",
+                    reason=err.reason,
+                    file=file.name,
+                    here_bytes=here,
                 )
         except HfHubHTTPError as err:
             failure = explain(err, repo=listing.repo, revision=listing.commit, hub=hub)

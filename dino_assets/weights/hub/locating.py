@@ -86,7 +86,7 @@ def locate_checkpoint(
     shelf = Shelf.of(repo, hub)
     place: Place = shelf
     if into is not None:
-        place = Root(resolve_path(expand_path(into)), shelf, repr(str(into)), exchange)
+        place = Root(resolve_path(expand_path(into)), shelf, str(into), exchange)
         with _explained(repo, place):
             place.restore()
     revision = revision or MAIN
@@ -178,7 +178,8 @@ def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
     return HubEntryNotFoundError(
         f"{model!r} is neither a directory here nor {where}{f' ({reason})' if reason else ''}. Two ways "
         "out: have the Hub, or a mirror that HF_ENDPOINT names, in reach and run again; or copy the "
-        "checkpoint's files into a folder and set DINO_MODEL_ID to that folder."
+        "checkpoint's files into a folder and set DINO_MODEL_ID to that folder.",
+        reason=reason,
     )
 
 

@@ -92,11 +92,7 @@ class Shelf:
         return None
 
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
-        """Fetch what is missing and put it in place; waits for another process that does so.
-
-        Raises:
-            DiskFullError: there is no room, said before the first byte is asked for.
-        """
+        """Fetch what is missing and put it in place; waits for another process that does so."""
         listing = record.listing
         folder, *donors = self.list_sources(listing.commit)
         with taking_turns(self.folder):
@@ -169,7 +165,7 @@ class Root:
     @property
     def where(self) -> str:
         """For messages."""
-        return f"in {self.name}"
+        return f"in {self.name!r}"
 
     @property
     def workplace(self) -> Path:
@@ -215,7 +211,6 @@ class Root:
 
         Raises:
             ConfigError: the folder has things that would be lost, or cannot be exchanged.
-            DiskFullError: there is no room, said before the first byte is asked for.
         """
         listing = record.listing
         self._check_place()
@@ -240,7 +235,7 @@ class Root:
         listing = record.listing
         before = self.record
         if before and before.listing.commit == listing.commit:
-            _warn_of_damage(self.name, listing, self.folder)
+            _warn_of_damage(repr(self.name), listing, self.folder)
         carried = [self.folder / name for name in _CARRIED if (self.folder / name).is_file()]
         filling = Filling(
             folder=self.folder,
@@ -256,23 +251,23 @@ class Root:
 
     def _check_place(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
-            raise self._refusal("file", f"{self.name} is a file. Name a folder.")
+            raise self._refusal("file", f"{self.name!r} is a file. Name a folder.")
         if is_mounted(self.folder):
             raise self._refusal(
                 "mounted",
-                f"{self.name} is where a disk is mounted, so it cannot be exchanged in one step. Name "
+                f"{self.name!r} is where a disk is mounted, so it cannot be exchanged in one step. Name "
                 "a folder inside it.",
             )
         if self.folder in (here := Path.cwd().resolve(), *here.parents):
             raise self._refusal(
                 "working directory",
-                f"{self.name} is where you stand, and would be exchanged under your feet. Name a folder "
+                f"{self.name!r} is where you stand, and would be exchanged under your feet. Name a folder "
                 "in it, or run this from another one.",
             )
         if self.folder.parent.is_dir() and not os.access(self.folder.parent, os.W_OK):
             raise self._refusal(
                 "parent closed",
-                f"the folder around {self.name} cannot be written, so {self.name} cannot be exchanged in "
+                f"the folder around {self.name!r} cannot be written, so {self.name!r} cannot be exchanged in "
                 "one step. Name a folder inside it.",
             )
 
@@ -289,7 +284,7 @@ class Root:
                 continue
             if path.name not in listed or not listed[path.name].is_at(path):
                 raise ConfigError(
-                    f"{self.name} holds {path.name!r}, which dino-assets did not fetch and which would "
+                    f"{self.name!r} holds {path.name!r}, which dino-assets did not fetch and which would "
                     "be lost: everything was left alone. Name another folder, or move this one away; a "
                     "checkpoint of your own is used with DINO_MODEL_ID.",
                     setting="folder",

@@ -7,8 +7,8 @@ from typing import Any
 from dino_assets.errors import ConfigError
 from dino_assets.settings.environment import is_in_environment
 
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 # Their request lines show signed addresses at INFO; which of them there are is the library's choice.
 _TALKATIVE = ("httpx", "httpx2", "httpcore", "httpcore2")
 
@@ -29,14 +29,18 @@ def open_session() -> Any:
     except OSError as err:
         raise ConfigError(
             f"no HTTPS is possible with these certificates ({type(err).__name__}). Look at "
-            f"{_names_of(_CERTIFICATES)}: a readable file with certificates in PEM form is expected."
+            f"{_names_of(CERTIFICATES)}: a readable file with certificates in PEM form is expected.",
+            setting=_names_of(CERTIFICATES),
         ) from None
     except ImportError:
         problem = "a SOCKS proxy needs the package socksio: install it"
     except (ValueError, invalid_url()):
         problem = "http://host:port is expected"
     # Outside the handler: the client's text repeats the proxy's address, which may hold a password.
-    raise ConfigError(f"the proxy cannot be used. Look at {_names_of(_PROXIES)}: {problem}.")
+    names = _names_of(PROXIES)
+    raise ConfigError(
+        f"the proxy cannot be used. Look at {names}: {problem}.", setting=names, reason=problem
+    )
 
 
 def invalid_url() -> type[Exception]:
@@ -45,8 +49,8 @@ def invalid_url() -> type[Exception]:
 
     # httpx until huggingface_hub 2.3, httpx2 since.
     client = import_module(HTTPError.__module__.partition(".")[0])
-    found: type[Exception] = client.InvalidURL
-    return found
+    error: type[Exception] = client.InvalidURL
+    return error
 
 
 def _names_of(variables: tuple[str, ...]) -> str:

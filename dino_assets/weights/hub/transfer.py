@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from io import BufferedRandom
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -98,10 +99,10 @@ class PartFile:
     ``refused_at`` is where the server would not begin: from there the whole file is asked for.
     """
 
-    def __init__(self, path: Path, file: HubFile) -> None:
+    def __init__(self, sink: BufferedRandom, file: HubFile) -> None:
         self.file = file
         self.refused_at = 0
-        self._sink = path.open("a+b")
+        self._sink = sink
         self._sink.seek(0)
         self._hasher = hashlib.file_digest(self._sink, file.hasher)
         self.bytes = self._sink.tell()
@@ -110,13 +111,6 @@ class PartFile:
 
     def __str__(self) -> str:
         return f"{self.file.name}, {self.bytes:,} of {self.file.bytes:,} bytes"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # on a full disk; what is lost is fetched again
-            self._sink.close()
 
     def reset(self) -> None:
         """Throw away what came."""
@@ -160,7 +154,8 @@ def fetch_file(
         ConfigError: no client can be made with the environment's proxies or certificates.
         OSError: the disk is full, or may not be written.
     """
-    with PartFile(part, file) as had:
+    with part.open("a+b") as sink:
+        had = PartFile(sink, file)
 
         def attempt() -> None:
             report(had.bytes)
@@ -181,8 +176,7 @@ def _stream(part: PartFile, source: Source, stall_s: float, report: Callable[[in
     with open_session().stream(
         "GET", source.url, headers=headers, follow_redirects=True, timeout=stall_s
     ) as response:
-        _check_status(response)
-        _check_headers(response, start, part)
+        _check(response, start, part)
         if not start or response.status_code == 200:
             part.reset()  # the server knows no ranges, or not this one
         breaks: list[Exception] = []
@@ -213,30 +207,25 @@ def _batches(response: Any, part: PartFile, breaks: list[Exception]) -> Iterator
     yield batch
 
 
-def _check_status(response: Any) -> None:
+def _check(response: Any, start: int, part: PartFile) -> None:
+    """Before a byte is read or dropped: log-in pages and proxies answer too, often with a 200."""
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
-    status = response.status_code
-    if status == 416:
-        return
-    origins = [answer.url.netloc for answer in (*response.history, response)]
-    if status >= 400 and not _may_pass(status) and origins[0] != origins[-1]:
-        # An address that was signed for a while; the Hub gives a new one.
-        raise Interrupted(f"HTTP {status} from the storage, its address may have expired")
-    hf_raise_for_status(response)
-
-
-def _check_headers(response: Any, start: int, part: PartFile) -> None:
-    """Before a byte is read or dropped: log-in pages and proxies answer too, often with a 200."""
     status, headers, size = response.status_code, response.headers, part.file.bytes
     length = headers.get("Content-Length")
+    origins = [answer.url.netloc for answer in (*response.history, response)]
+    if status >= 400 and not _may_pass(status) and status != 416 and origins[0] != origins[-1]:
+        # An address that was signed for a while; the Hub gives a new one.
+        raise Interrupted(f"HTTP {status} from the storage, its address may have expired")
+    if status != 416:
+        hf_raise_for_status(response)
+    if headers.get("Content-Encoding", "identity") != "identity":
+        raise Interrupted("the server sends another encoding than asked for", is_wrong=True)
     is_range = (
         status == 206
         and headers.get("Content-Range") == f"bytes {start}-{size - 1}/{size}"
         and length in (None, str(size - start))
     )
-    if headers.get("Content-Encoding", "identity") != "identity":
-        raise Interrupted("the server sends another encoding than asked for", is_wrong=True)
     if status in (206, 416) and not is_range:
         part.refused_at = part.bytes
         raise Interrupted("the server does not send the range asked for", is_wrong=True)

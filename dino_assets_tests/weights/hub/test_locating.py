@@ -28,6 +28,7 @@ from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.asking import request_headers
 from dino_assets.weights.hub.places import Shelf
 from dino_assets.weights.hub.transfer import Patience, Source
+from dino_assets_tests.worlds.faults import let_fail, report_free
 from dino_assets_tests.worlds.finding import (
     FILES,
     KEPT,
@@ -132,7 +133,7 @@ def test_find_checkpoint__an_interrupted_refetch_leaves_the_old_one_current(hub,
     hub.misbehave("model.safetensors", "reset", times=99, after=1000)
     for _ in range(2):
         hub.faults["model.safetensors"][0].after = 0
-        with pytest.raises(LocalEntryNotFoundError, match="goes on where it stopped"):
+        with raising(LocalEntryNotFoundError, file="model.safetensors"):
             find()
         assert contents(first) == small()
         assert find(may_download=False) == first
@@ -159,7 +160,7 @@ def test_find_checkpoint__damage_is_found_and_mended(hub, find, kind, name):
     commit = hub.add(REPO, FILES)
     folder = find()
     (folder / name).unlink() if kind == "missing" else damage(folder / name, kind)
-    with pytest.raises(LocalEntryNotFoundError, match="in the Hub cache"):
+    with raising(LocalEntryNotFoundError, reason="", file=""):
         find(may_download=False)
     hub.asked.clear()
     assert find(revision=commit) == folder
@@ -193,9 +194,13 @@ def test_find_checkpoint__a_rotten_file_in_huggingface_hubs_cache_is_not_used(hu
 
 
 def test_find_checkpoint__no_hidden_calls_of_the_library(hub, find, monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", False)
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(tmp_path / "agents"))
+    library = {
+        "HF_HUB_DISABLE_TELEMETRY": False,
+        "ENDPOINT": hub.endpoint,
+        "AGENT_HARNESSES_PATH": str(tmp_path / "agents"),
+    }
+    for name, value in library.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None)
     hub.add(REPO, FILES)
     find()
@@ -267,17 +272,15 @@ def test_find_checkpoint__a_home_that_cannot_be_written(hub, find):
     hub.add(REPO, FILES)
     Path(os.environ["HF_HOME"]).write_text("a file")
     text = "cannot be kept where HF_HOME points"
-    with pytest.raises(CheckpointNotFoundError, match=text) as caught:
+    with raising(CheckpointNotFoundError, match=text, hides=os.environ["HF_HOME"]):
         find()
-    assert os.environ["HF_HOME"] not in str(caught.value)
 
 
 def test_find_checkpoint__a_commit_that_cannot_be_noted(hub, find, monkeypatch, caplog):
     hub.add(REPO, FILES)
     folder = find()
     (folder.parents[1] / "refs" / "main").unlink()
-    full = OSError(errno.ENOSPC, "full", "/some/where")
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
+    let_fail(monkeypatch, os, "fsync", OSError(errno.ENOSPC, "full", "/some/where"))
     assert find() == folder
     assert f"{REPO}: cannot note its commit (full)" in caplog.text
     assert "/some/where" not in caplog.text
@@ -309,14 +312,12 @@ def test_resolve_hub__as_the_library_reads_them(monkeypatch, tmp_path):
 def test_token__that_cannot_be_one_is_not_quoted(hub, find, monkeypatch):
     hub.add(REPO, FILES)
     monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\nä")
-    with pytest.raises(ConfigError, match="HF_TOKEN has characters") as caught:
+    with raising(ConfigError, reason="token", hides=TOKEN):
         find()
-    assert TOKEN not in str(caught.value)
     monkeypatch.setenv("HF_ENDPOINT", "me:pass@host")
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(ConfigError, match="HF_ENDPOINT is not an address") as caught:
+    with raising(ConfigError, reason="endpoint", hides="pass@"):
         find()
-    assert "pass@" not in str(caught.value)
 
 
 def test_token__of_a_log_in_below_the_home_that_dotenv_names(hub, find, monkeypatch, tmp_path):
@@ -415,15 +416,25 @@ def test_offline_and_partial(hub, find, monkeypatch):
     hub.add(REPO, FILES)
     hub.misbehave("model.safetensors", "reset", times=1, after=200_000)
     hub.misbehave("model.safetensors", "503", times=9)
-    with pytest.raises(LocalEntryNotFoundError, match=r"of 300,000 bytes are here \(HTTP 503\)"):
+    with raising(
+        LocalEntryNotFoundError, file="model.safetensors", here_bytes=200_000, reason="HTTP 503"
+    ):
         find()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(LocalEntryNotFoundError, match="neither a directory here nor"):
+    with raising(LocalEntryNotFoundError, reason="HF_HUB_OFFLINE is set", file=""):
         find()
 
 
-@pytest.mark.parametrize("kind", ["503", "429", "page", "nobody"])
-def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind):
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("503", "HTTP 503"),
+        ("429", "HTTP 429"),
+        ("page", "what answers is not a Hub"),
+        ("nobody", "ConnectError"),
+    ],
+)
+def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind, reason):
     hub.add(REPO, FILES)
 
     def break_it():
@@ -432,7 +443,7 @@ def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind):
         hub.misbehave("listing", kind, times=3, Retry_After="7")
 
     break_it()
-    with pytest.raises(LocalEntryNotFoundError, match="to be had from the Hugging Face Hub"):
+    with raising(LocalEntryNotFoundError, reason=reason, file=""):
         find()
     if kind != "page":
         assert len(waits) == 2
@@ -455,7 +466,7 @@ def test_hub__comes_back_in_time(hub, find, waits):
 def test_checksum__wrong_twice(hub, find):
     hub.add(REPO, FILES)
     hub.misbehave("model.safetensors", "wrong bytes", times=2)
-    with pytest.raises(ChecksumError, match="arrived wrong twice") as caught:
+    with raising(ChecksumError, file="model.safetensors", here_bytes=0) as caught:
         find()
     assert isinstance(caught.value, theirs.LocalEntryNotFoundError)
     assert isinstance(caught.value, LocalEntryNotFoundError)
@@ -465,22 +476,21 @@ def test_checksum__wrong_twice(hub, find):
 def test_disk__too_small_is_said_before_the_first_byte(hub, find, small_disk, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(small_disk))
     hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS * 4})
-    with pytest.raises(DiskFullError, match=r"needs 1,20\d,\d+ more bytes, and only") as caught:
+    with raising(DiskFullError, hides=str(small_disk)) as caught:
         find()
     assert isinstance(caught.value, OSError)
     assert caught.value.errno == errno.ENOSPC
+    assert caught.value.needed_bytes // 10_000 == 120
     assert caught.value.needed_bytes > caught.value.free_bytes > 0
-    assert str(small_disk) not in str(caught.value)
     assert len(hub.asked) == 1  # the listing
 
 
 def test_disk__fills_up_on_the_way(hub, find, small_disk, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(small_disk))
     hub.add(REPO, {**FILES, "model.safetensors": WEIGHTS * 4})
-    usage = shutil.disk_usage(small_disk)._replace(free=10**9)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    report_free(monkeypatch, small_disk, 10**9)
     for _ in range(2):
-        with pytest.raises(DiskFullError, match="no space left"):
+        with raising(DiskFullError, needed_bytes=0):
             find()
     hub.add(REPO, FILES)
     shutil.rmtree(next(small_disk.rglob("parts")))

@@ -9,9 +9,10 @@ import huggingface_hub
 import pytest
 
 from dino_assets.errors import ConfigError
-from dino_assets.weights.hub import session
-from dino_assets.weights.hub.session import invalid_url, open_session
+from dino_assets.weights.hub.session import CERTIFICATES, PROXIES, invalid_url, open_session
+from dino_assets_tests.worlds.faults import let_fail
 from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.raising import raising
 
 REPO = "org/model"
 FILES = {"model.safetensors": b"weights" * 1000, "config.json": b"{}"}
@@ -22,7 +23,7 @@ LOGGERS = ("httpx", "httpx2", "httpcore", "httpcore2")
 def new_client(hub, monkeypatch: pytest.MonkeyPatch):
     """None made yet, in an environment without proxies and certificates."""
     hub.add(REPO, FILES)
-    for name in (*session._PROXIES, *session._CERTIFICATES):
+    for name in (*PROXIES, *CERTIFICATES):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     huggingface_hub.close_session()
@@ -43,9 +44,8 @@ def test_open_session__surroundings_that_cannot_work(
 ):
     monkeypatch.setenv(variable, value)
     for act in (open_session, lambda: find_checkpoint(REPO, root=tmp_path)):
-        with pytest.raises(ConfigError, match=says) as caught:
+        with raising(ConfigError, match=says, setting=variable, hides="sesame") as caught:
             act()
-        assert "sesame" not in str(caught.value)
         assert caught.value.__context__ is None or caught.value.__suppress_context__
         assert "sesame" not in str(caught.value.__context__)
     monkeypatch.delenv(variable)
@@ -55,15 +55,14 @@ def test_open_session__surroundings_that_cannot_work(
 def test_open_session__a_socks_proxy_without_its_package(new_client, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks5://me:sesame@host")
     monkeypatch.setitem(sys.modules, "socksio", None)
-    with pytest.raises(ConfigError, match="Look at ALL_PROXY: a SOCKS proxy needs the package"):
+    text = "a SOCKS proxy needs the package socksio: install it"
+    with raising(ConfigError, setting="ALL_PROXY", reason=text):
         open_session()
 
 
 def test_open_session__names_all_where_none_is_set(new_client, monkeypatch):
-    monkeypatch.setattr(
-        huggingface_hub, "get_session", lambda: (_ for _ in ()).throw(ValueError("sesame"))
-    )
-    with pytest.raises(ConfigError, match="HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY: "):
+    let_fail(monkeypatch, huggingface_hub, "get_session", ValueError("sesame"))
+    with raising(ConfigError, setting="HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY"):
         open_session()
 
 
@@ -76,7 +75,7 @@ def test_invalid_url__is_the_clients(new_client):
 def test_logging__no_signed_address(new_client, monkeypatch, caplog, tmp_path, level: int):
     for name in LOGGERS:
         monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
-        logging.getLogger(name).manager._clear_cache()
+        logging.getLogger(name).setLevel(logging.NOTSET)  # which forgets what it was asked before
     caplog.set_level(level)
     find_checkpoint(REPO, root=tmp_path)
     assert "signature" not in caplog.text

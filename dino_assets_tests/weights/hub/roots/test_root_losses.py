@@ -22,6 +22,7 @@ from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.listings import RECORD, Listing, Record, read_record
 from dino_assets.weights.hub.locating import locate_directory
 from dino_assets.weights.hub.places import Shelf
+from dino_assets_tests.worlds.faults import let_fail
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.versions import (
@@ -48,7 +49,7 @@ def test_fill__what_comes_while_it_is_fetched_is_not_lost(hub, folder, is_there)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "head.pt").write_text("a day's work")
 
-    with pytest.raises(ConfigError, match=r"holds 'head.pt', which dino-assets did not fetch"):
+    with raising(ConfigError, setting="folder", value="head.pt"):
         fetch_into(folder, watch=Watch(put))
     assert (folder / "head.pt").read_text() == "a day's work"
     assert (folder / NAME).exists() == is_there
@@ -138,9 +139,8 @@ def test_find__a_folder_left_between_two_renames_comes_back(hub, folder, monkeyp
 
 def test_write_small__leaves_nothing_behind(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("old")
-    full = OSError(errno.ENOSPC, "full")
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full))
-    with pytest.raises(OSError, match="full"):
+    let_fail(monkeypatch, os, "fsync", OSError(errno.ENOSPC, "full"))
+    with raising(OSError, errno=errno.ENOSPC):
         write_small(tmp_path / "a", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
@@ -149,8 +149,7 @@ def test_write_small__leaves_nothing_behind(tmp_path, monkeypatch):
 def test_bring__a_disk_that_may_not_be_written_but_has_it(hub, folder, monkeypatch, caplog):
     commit = hub.repositories[REPO].branches["main"]
     fetch_into(folder)
-    refused = OSError(errno.EROFS, "Read-only file system")
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(refused))
+    let_fail(monkeypatch, os, "fsync", OSError(errno.EROFS, "Read-only file system"))
     fetch_into(folder, revision=commit)
     assert "cannot note its commit (Read-only file system)" in caplog.text
 
@@ -161,8 +160,7 @@ def test_find_checkpoint__their_cache_on_a_disk_that_may_not_be_written(
     """A cache that an image or a colleague brought: online as offline."""
     home = tmp_path / "hf"
     snapshot = Path(snapshot_download(REPO, cache_dir=home / "hub", endpoint=hub.endpoint))
-    refused = OSError(errno.EROFS, "Read-only file system")
-    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(refused))
+    let_fail(monkeypatch, Path, "mkdir", OSError(errno.EROFS, "Read-only file system"))
     assert find_checkpoint(REPO, root=tmp_path) == snapshot
     assert find_checkpoint(REPO, root=tmp_path, revision=snapshot.name) == snapshot
     assert "cannot note its commit" in caplog.text
@@ -239,9 +237,9 @@ def test_fill__a_shard_that_their_cache_lacks(hub, folder, tmp_path, monkeypatch
         "org/sharded", cache_dir=cache, endpoint=hub.endpoint, ignore_patterns=names[1:]
     )
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(LocalEntryNotFoundError, match="HF_HUB_OFFLINE is set"):
+    with raising(LocalEntryNotFoundError, reason="HF_HUB_OFFLINE is set"):
         fetch_into(folder, "org/sharded")
-    with pytest.raises(LocalEntryNotFoundError, match="HF_HUB_OFFLINE is set"):
+    with raising(LocalEntryNotFoundError, reason="HF_HUB_OFFLINE is set"):
         find_checkpoint("org/sharded", root=tmp_path)
 
 
@@ -266,9 +264,9 @@ def test_fill__a_glance_comes_before_the_weights(hub, folder):
 
     def refuse(new: Path) -> None:
         assert sorted(path.name for path in new.iterdir()) == sorted(version(2).keys() - {NAME})
-        raise ConfigError("another family")
+        raise ConfigError(reason="another family")
 
-    with pytest.raises(ConfigError, match="another family"):
+    with raising(ConfigError, reason="another family"):
         fetch_into(folder, watch=Watch(glance=refuse))
     assert hub.bodies(NAME) == []
     assert contents(folder) == version(1)
@@ -283,7 +281,7 @@ def test_fill__a_mounted_folder_of_the_same_disk(hub, folder, tmp_path):
         pytest.skip("mounting needs root")
     try:
         hub.asked.clear()
-        with pytest.raises(ConfigError, match="is where a disk is mounted"):
+        with raising(ConfigError, setting="folder", reason="mounted"):
             fetch_into(folder)
         assert len(hub.asked) == 1
     finally:
@@ -292,7 +290,6 @@ def test_fill__a_mounted_folder_of_the_same_disk(hub, folder, tmp_path):
 
 def test_find_checkpoint__a_folder_in_one_that_is_closed_to_us(hub, folder, monkeypatch):
     """As root nothing is closed, so the kernel's answer is made up."""
-    refused = PermissionError(errno.EACCES, "Permission denied")
-    monkeypatch.setattr(Path, "exists", lambda _: (_ for _ in ()).throw(refused))
+    let_fail(monkeypatch, Path, "exists", PermissionError(errno.EACCES, "Permission denied"))
     with pytest.raises(CheckpointNotFoundError, match=rf"kept in '{folder}' \(Permission denied\)"):
         fetch_into(folder)

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from dino_assets.errors import ConfigError, DiskFullError, LocalEntryNotFoundError
 from dino_assets.weights.hub.listings import RECORD, read_record
 from dino_assets.weights.hub.locating import locate_directory
+from dino_assets_tests.worlds.faults import report_free
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.versions import (
@@ -60,7 +60,7 @@ def test_root__somebody_elses_file_beside_a_whole_one_is_no_harm(hub, folder):
 def test_root__a_file(hub, folder):
     folder.parent.mkdir()
     folder.write_text("mine")
-    with pytest.raises(ConfigError, match=rf"'{folder}' is a file"):
+    with raising(ConfigError, setting="folder", value=str(folder), reason="file"):
         fetch_into(folder)
     assert folder.read_text() == "mine"
     assert leftovers(folder) == []
@@ -75,7 +75,7 @@ def test_root__the_folder_one_stands_in(hub, folder, monkeypatch, is_empty):
         fetch_into(folder)
         hub.add(REPO, version(2))
     monkeypatch.chdir(folder)
-    with pytest.raises(ConfigError, match="is where you stand"):
+    with raising(ConfigError, setting="folder", reason="working directory"):
         find_checkpoint(REPO, root=folder.parent, into=Path())
     assert leftovers(folder) == []
     assert contents(folder) == ({} if is_empty else version(1))
@@ -111,15 +111,14 @@ def test_root__a_small_disk_is_said_before_the_first_byte(hub, small_disk):
 def test_root__what_came_before_needs_no_room_again(hub, folder, monkeypatch):
     hub.misbehave(NAME, "reset", after=100_000)
     hub.misbehave(NAME, "503")
-    with pytest.raises(LocalEntryNotFoundError, match="goes on where it stopped"):
+    with raising(LocalEntryNotFoundError, file=NAME, reason="HTTP 503"):
         fetch_into(folder)
     here = sum(path.stat().st_size for path in folder.parent.rglob("*.*") if path.is_file())
     missing = sum(map(len, version(1).values())) - here
-    usage = shutil.disk_usage(folder.parent)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=missing - 1))
-    with pytest.raises(DiskFullError, match=f"needs {missing:,} more bytes"):
+    report_free(monkeypatch, folder.parent, missing - 1)
+    with raising(DiskFullError, needed_bytes=missing, free_bytes=missing - 1):
         fetch_into(folder)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=missing))
+    report_free(monkeypatch, folder.parent, missing)
     fetch_into(folder)
     assert contents(folder) == version(1)
 
@@ -127,9 +126,8 @@ def test_root__what_came_before_needs_no_room_again(hub, folder, monkeypatch):
 def test_root__a_disk_that_fills_up_keeps_the_old_one(hub, small_disk, monkeypatch):
     fetch_into(small_disk / "teacher")
     hub.add(REPO, version(2) | {NAME: WEIGHTS[::-1] * 4})
-    usage = shutil.disk_usage(small_disk)._replace(free=10**9)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DiskFullError, match="no space left"):
+    report_free(monkeypatch, small_disk, 10**9)
+    with raising(DiskFullError, needed_bytes=0):
         fetch_into(small_disk / "teacher")
     assert contents(small_disk / "teacher") == version(1)
     assert locate_directory("x", small_disk / "teacher").commit
@@ -170,6 +168,6 @@ def test_root__a_record_that_points_elsewhere_is_none(hub, folder, name):
     assert locate_directory("x", folder).commit is None
     (folder / "notes.txt").write_text("mine")
     hub.add(REPO, version(2))
-    with pytest.raises(ConfigError, match="left alone"):  # nothing that it says was fetched is lost
+    with raising(ConfigError, setting="folder"):  # nothing that it says was fetched is lost
         fetch_into(folder)
     assert (folder.parent / "elsewhere").read_text() == "mine"

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.errors import ChecksumError, LocalEntryNotFoundError
+from dino_assets.errors import CheckpointNotFoundError, ChecksumError, LocalEntryNotFoundError
 from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.hub.listings import RECORD, read_record
 from dino_assets.weights.hub.locating import locate_directory
 from dino_assets.weights.hub.places import Root, Shelf
 from dino_assets_tests.worlds.published import damage
+from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.versions import (
     NAME,
     REPO,
@@ -149,7 +150,7 @@ def test_root__files_of_another_commit_than_the_record_says(hub, folder):
     hub.add(REPO, version(2))
     for name, data in version(2).items():
         (folder / name).write_bytes(data)
-    with pytest.raises(ChecksumError, match="is missing, or no longer what came from"):
+    with pytest.raises(ChecksumError):
         locate_directory("x", folder)
     hub.repositories[REPO].branches["main"] = read_record(folder / RECORD).listing.commit
     (folder / "only-2.json").unlink()
@@ -160,7 +161,7 @@ def test_root__files_of_another_commit_than_the_record_says(hub, folder):
 def test_root__an_interrupted_download_is_taken_up_again(hub, folder):
     hub.misbehave(NAME, "reset", after=100_000)
     hub.misbehave(NAME, "503")
-    with pytest.raises(LocalEntryNotFoundError, match="goes on where it stopped"):
+    with raising(LocalEntryNotFoundError, file=NAME, reason="HTTP 503"):
         fetch_into(folder)
     assert not folder.exists()
     (part,) = (folder.parent / ".teacher.fetching" / "parts").iterdir()
@@ -211,7 +212,7 @@ def test_root__without_an_exchange_and_the_second_rename_fails(hub, folder, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", rename_or_fail)
-        with pytest.raises(FileNotFoundError, match="cannot be kept in"):
+        with pytest.raises(CheckpointNotFoundError):
             fetch_into(folder, exchange=cannot_exchange)
     assert contents(folder) == version(1)
     assert locate_directory("x", folder)
