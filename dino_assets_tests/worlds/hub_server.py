@@ -308,7 +308,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content_Range"] = f"bytes {start}-{size - 1}/{size}"
         if kind == "other range":
             headers["Content_Range"] = f"bytes {start + 1}-{size - 1}/{size}"
-        change = {"wrong length": -7, "too long": 7, "too long, unannounced": 7}.get(kind, 0)
+        change = {"wrong length": -7, "too long": 7, "too long, unannounced": 40_000_000}.get(
+            kind, 0
+        )
         length = None if kind == "too long, unannounced" else size - start + change
         self._head(206 if "Content_Range" in headers else 200, length, **headers)
         if self.command == "GET":

@@ -183,6 +183,7 @@ def test_fetch_file__wrong_once_and_wrong_twice(line, hub, kind):
     line.fetch()
     assert line.part.read_bytes() == DATA
     assert line.ranges == [None, None]
+    assert max(asked.sent for asked in hub.bodies(NAME)) < 20_000_000  # it is not read to its end
     line.part.unlink()
     hub.misbehave(NAME, kind, times=2, after=2_000_000)
     with raising(Interrupted, is_wrong=True):

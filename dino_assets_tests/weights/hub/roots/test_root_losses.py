@@ -227,6 +227,24 @@ def test_fill__what_their_cache_lacks_is_fetched_when_the_hub_is_back(
     assert paths(hub) == []
 
 
+def test_recall__what_the_hub_listed_comes_before_what_their_cache_had(
+    hub, folder, tmp_path, monkeypatch
+):
+    snapshot_download(
+        REPO,
+        cache_dir=tmp_path / "hf" / "hub",
+        endpoint=hub.endpoint,
+        ignore_patterns=["README.md"],
+    )
+    with monkeypatch.context() as offline:
+        offline.setenv("HF_HUB_OFFLINE", "1")
+        fetch_into(folder)
+    find_checkpoint(REPO, root=tmp_path)  # all of it, into our cache
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fetch_into(folder)
+    assert contents(folder) == version(1)
+
+
 def test_fill__a_shard_that_their_cache_lacks(hub, folder, tmp_path, monkeypatch):
     names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     index = json.dumps({"weight_map": {"a": names[0], "b": names[1]}}).encode()
