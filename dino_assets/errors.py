@@ -280,16 +280,16 @@ class RevisionNotFoundError(CheckpointNotFoundError):
 class LocalEntryNotFoundError(CheckpointNotFoundError):
     """The Hub is out of reach or switched off, and the files are not all on this machine.
 
-    ``reason`` is why; where one file is not whole, ``file`` is which, and ``here_bytes`` are kept of it.
+    ``problem`` is why; where one file is not whole, ``file`` is which, and ``here_bytes`` are here.
     """
 
     def __init__(
-        self, message: str = "", *, reason: str = "", file: str = "", here_bytes: int = 0
+        self, message: str = "", *, problem: str = "", file: str = "", here_bytes: int = 0
     ) -> None:
-        self.reason = reason
+        super().__init__(message)
+        self.problem = problem
         self.file = file
         self.here_bytes = here_bytes
-        super().__init__(message)
 
 
 class ChecksumError(LocalEntryNotFoundError):

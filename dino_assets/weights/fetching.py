@@ -102,11 +102,11 @@ def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
     published = PUBLISHED.get(repo)
     if published is None:
         return False
-    found = (own.family, own.dim, own.layers, own.heads)
-    wanted = (published.family, published.dim, published.layers, published.heads)
+    shape = (own.family, own.dim, own.layers, own.heads)
+    published_shape = (published.family, published.dim, published.layers, published.heads)
     # A mask token or a key's bias of zeros may be there or not; another MLP is a third more.
     is_near = abs(own.parameters / published.parameters - 1) < 0.01
-    if found == wanted and is_near:
+    if shape == published_shape and is_near:
         return True
     raise ConfigError(
         f"{str(folder)!r} holds a {own.family} with {own.dim} dims, {own.layers} layers and "
@@ -120,8 +120,8 @@ def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
 
 def read_located(located: Located, folder: Path) -> Checkpoint:
     """What the directory holds, and the commit that it is, where one is known."""
-    found = read_checkpoint(folder, model=located.model, published_as=located.repo)
-    return of_commit(found, located)
+    checkpoint = read_checkpoint(folder, model=located.model, published_as=located.repo)
+    return of_commit(checkpoint, located)
 
 
 def of_commit(checkpoint: Checkpoint, located: Located) -> Checkpoint:

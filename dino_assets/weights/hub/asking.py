@@ -124,7 +124,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
                     f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {rest}, and "
                     f"{file.digest} is listed. Something between here and {hub.endpoint} changes what "
                     "is sent: try another network or mirror.",
-                    reason=err.reason,
+                    problem=err.reason,
                     file=file.name,
                     here_bytes=here,
                 )
@@ -133,7 +133,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
                     f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are "
                     f"here ({err.reason}). Run again when the network is back: it goes on where it "
                     "stopped.",
-                    reason=err.reason,
+                    problem=err.reason,
                     file=file.name,
                     here_bytes=here,
                 )

@@ -179,7 +179,7 @@ def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
         f"{model!r} is neither a directory here nor {where}{f' ({reason})' if reason else ''}. Two ways "
         "out: have the Hub, or a mirror that HF_ENDPOINT names, in reach and run again; or copy the "
         "checkpoint's files into a folder and set DINO_MODEL_ID to that folder.",
-        reason=reason,
+        problem=reason,
     )
 
 

@@ -23,6 +23,7 @@ from urllib.parse import quote
 from dino_assets.errors import ConfigError
 from dino_assets.settings.records import HubSettings
 from dino_assets.store.folders import exchange_names, is_mounted, write_small
+from dino_assets.weights.checkpoint import INDEX, WEIGHTS
 from dino_assets.weights.hub.filling import (
     ASIDES,
     Exchange,
@@ -47,8 +48,6 @@ from dino_assets.weights.hub.listings import (
 )
 
 log = logging.getLogger(__name__)
-WEIGHTS = "model.safetensors"
-INDEX = f"{WEIGHTS}.index.json"
 _CARRIED = (".gitignore", ".gitkeep")  # somebody's, and taken along
 
 

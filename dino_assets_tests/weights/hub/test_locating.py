@@ -160,7 +160,7 @@ def test_find_checkpoint__damage_is_found_and_mended(hub, find, kind, name):
     commit = hub.add(REPO, FILES)
     folder = find()
     (folder / name).unlink() if kind == "missing" else damage(folder / name, kind)
-    with raising(LocalEntryNotFoundError, reason="", file=""):
+    with raising(LocalEntryNotFoundError, problem="", file=""):
         find(may_download=False)
     hub.asked.clear()
     assert find(revision=commit) == folder
@@ -417,11 +417,11 @@ def test_offline_and_partial(hub, find, monkeypatch):
     hub.misbehave("model.safetensors", "reset", times=1, after=200_000)
     hub.misbehave("model.safetensors", "503", times=9)
     with raising(
-        LocalEntryNotFoundError, file="model.safetensors", here_bytes=200_000, reason="HTTP 503"
+        LocalEntryNotFoundError, file="model.safetensors", here_bytes=200_000, problem="HTTP 503"
     ):
         find()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with raising(LocalEntryNotFoundError, reason="HF_HUB_OFFLINE is set", file=""):
+    with raising(LocalEntryNotFoundError, problem="HF_HUB_OFFLINE is set", file=""):
         find()
 
 
@@ -443,7 +443,7 @@ def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind, reason):
         hub.misbehave("listing", kind, times=3, Retry_After="7")
 
     break_it()
-    with raising(LocalEntryNotFoundError, reason=reason, file=""):
+    with raising(LocalEntryNotFoundError, problem=reason, file=""):
         find()
     if kind != "page":
         assert len(waits) == 2

@@ -102,7 +102,7 @@ def test_root__offline_and_nowhere(hub, folder, monkeypatch, is_damaged):
         before = contents(folder)
     hub.asked.clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with raising(LocalEntryNotFoundError, reason="HF_HUB_OFFLINE is set"):
+    with raising(LocalEntryNotFoundError, problem="HF_HUB_OFFLINE is set"):
         fetch_into(folder)
     assert paths(hub) == []
     assert contents(folder) == before if is_damaged else not folder.exists()
@@ -115,5 +115,5 @@ def test_root__the_hub_is_away(hub, folder, monkeypatch, caplog):
     fetch_into(folder)
     assert "as last fetched" in caplog.text
     damage(folder / NAME, "flipped")
-    with raising(LocalEntryNotFoundError, reason="HTTP 503", file=""):
+    with raising(LocalEntryNotFoundError, problem="HTTP 503", file=""):
         fetch_into(folder)

@@ -255,9 +255,9 @@ def test_fill__a_shard_that_their_cache_lacks(hub, folder, tmp_path, monkeypatch
         "org/sharded", cache_dir=cache, endpoint=hub.endpoint, ignore_patterns=names[1:]
     )
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with raising(LocalEntryNotFoundError, reason="HF_HUB_OFFLINE is set"):
+    with raising(LocalEntryNotFoundError, problem="HF_HUB_OFFLINE is set"):
         fetch_into(folder, "org/sharded")
-    with raising(LocalEntryNotFoundError, reason="HF_HUB_OFFLINE is set"):
+    with raising(LocalEntryNotFoundError, problem="HF_HUB_OFFLINE is set"):
         find_checkpoint("org/sharded", root=tmp_path)
 
 

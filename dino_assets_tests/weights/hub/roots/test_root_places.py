@@ -111,7 +111,7 @@ def test_root__a_small_disk_is_said_before_the_first_byte(hub, small_disk):
 def test_root__what_came_before_needs_no_room_again(hub, folder, monkeypatch):
     hub.misbehave(NAME, "reset", after=100_000)
     hub.misbehave(NAME, "503")
-    with raising(LocalEntryNotFoundError, file=NAME, reason="HTTP 503"):
+    with raising(LocalEntryNotFoundError, file=NAME, problem="HTTP 503"):
         fetch_into(folder)
     here = sum(path.stat().st_size for path in folder.parent.rglob("*.*") if path.is_file())
     missing = sum(map(len, version(1).values())) - here

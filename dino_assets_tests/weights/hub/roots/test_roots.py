@@ -161,7 +161,7 @@ def test_root__files_of_another_commit_than_the_record_says(hub, folder):
 def test_root__an_interrupted_download_is_taken_up_again(hub, folder):
     hub.misbehave(NAME, "reset", after=100_000)
     hub.misbehave(NAME, "503")
-    with raising(LocalEntryNotFoundError, file=NAME, reason="HTTP 503"):
+    with raising(LocalEntryNotFoundError, file=NAME, problem="HTTP 503"):
         fetch_into(folder)
     assert not folder.exists()
     (part,) = (folder.parent / ".teacher.fetching" / "parts").iterdir()
