@@ -39,7 +39,7 @@ DinoAssetsError
 A message says what happened, the value seen, what was expected and what to do next. Paths and
 secrets that the caller did not name never appear in one.
 
-Those about the Hub are raised as the subclasses in ``store/hub/errors.py``, which are huggingface_hub's
+Those about the Hub are raised as the subclasses in ``weights/hub/errors.py``, which are huggingface_hub's
 classes too, so that older ``except`` clauses catch them: importing it here would cost every start 0.15 s.
 """
 
