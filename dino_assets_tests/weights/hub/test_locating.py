@@ -73,13 +73,6 @@ def test_find_checkpoint__papers_however_they_are_spelled(hub, find):
     assert contents(find()).keys() == KEPT | set(PAPERS)
 
 
-def test_find_checkpoint__the_server_speaks_the_hubs_protocol(hub, tmp_path):
-    hub.add(REPO, FILES)
-    folder = Path(snapshot_download(REPO, cache_dir=tmp_path / "c", endpoint=hub.endpoint))
-    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
-    assert (folder / "onnx" / "model.onnx").read_bytes() == b"another"
-
-
 def test_find_checkpoint__a_real_checkpoint_in_shards(hub, find, checkpoint_dir):
     shards = {f"model-0000{n}-of-00002.safetensors": WEIGHTS[n:] for n in (1, 2)}
     hub.add("org/sharded", {"model.safetensors.index.json": b"{}", **shards})
@@ -454,13 +447,6 @@ def test_hub_out_of_reach(hub, find, waits, monkeypatch, caplog, kind, reason):
     break_it()
     assert find() == folder
     assert "as last fetched" in caplog.text
-
-
-def test_hub__comes_back_in_time(hub, find, waits):
-    hub.add(REPO, FILES)
-    hub.misbehave("listing", "502", times=2)
-    assert contents(find()) == small()
-    assert len(waits) == 2
 
 
 def test_checksum__wrong_twice(hub, find):

@@ -1,13 +1,15 @@
 """Endpoints that are not quite the Hub: no error codes, no hashes, long waits."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import snapshot_download
 
 from dino_assets.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from dino_assets.weights.hub.transfer import Patience
-from dino_assets_tests.worlds.finding import find_checkpoint
+from dino_assets_tests.worlds.finding import contents, find_checkpoint
 from dino_assets_tests.worlds.raising import raising
 
 REPO = "org/model"
@@ -48,3 +50,20 @@ def test_describe__says_what_it_waits_for(hub, tmp_path, caplog):
     find_checkpoint(REPO, root=tmp_path, patience=patience)
     assert waits == [12, 12]
     assert caplog.text.count("the listing of 'org/model': HTTP 429; once more in 12.0 s") == 2
+
+
+def test_find_checkpoint__the_server_speaks_the_hubs_protocol(hub, tmp_path):
+    """The one that all of these tests fetch from."""
+    hub.add(REPO, {**FILES, "onnx/model.onnx": b"another"})
+    folder = Path(snapshot_download(REPO, cache_dir=tmp_path / "c", endpoint=hub.endpoint))
+    assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert (folder / "onnx" / "model.onnx").read_bytes() == b"another"
+
+
+def test_describe__a_hub_that_comes_back_in_time(hub, tmp_path):
+    hub.add(REPO, FILES)
+    hub.misbehave("listing", "502", times=2)
+    waits: list[float] = []
+    folder = find_checkpoint(REPO, root=tmp_path, patience=Patience(sleep=waits.append))
+    assert contents(folder) == FILES
+    assert len(waits) == 2
