@@ -44,6 +44,7 @@ classes too, so that older ``except`` clauses catch them: importing it here woul
 """
 
 import errno
+from typing import Literal
 
 
 class DinoAssetsError(Exception):
@@ -255,8 +256,39 @@ class DiskFullError(DinoAssetsError, OSError):
         return str(self.args[1])
 
 
+CheckpointFault = Literal[
+    "missing",  # a file, a tensor, or weights at all
+    "incomplete",  # more or fewer bytes than announced
+    "unreadable",  # it does not parse
+    "impossible",  # a value that no model has
+    "mismatch",  # files, or values in them, of different models
+    "unsupported",  # another family, layout, dtype or kind of file
+    "outside",  # it leads to files elsewhere
+    "code",  # loading it could run code
+    "altered",  # not the bytes that it was
+]
+
+
 class CheckpointError(DinoAssetsError):
-    """A checkpoint is unusable."""
+    """A checkpoint is unusable.
+
+    Where it is one, ``file`` is the file at fault, ``key`` the field or tensor, ``reason`` what is
+    wrong with it.
+    """
+
+    file = key = ""
+    reason: CheckpointFault | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str = "",
+        key: str = "",
+        reason: CheckpointFault | None = None,
+    ) -> None:
+        self.file, self.key, self.reason = file, key, reason
+        super().__init__(message)
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):

@@ -118,7 +118,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
         source, folder, statistics=options.statistics, replaces=options.replace
     )
     say(f"{_describe(done.checkpoint, done.format)} ({done.seconds:.1f} s)")
-    say(f"pixels are normalised with the statistics of {done.statistics_from}")
+    say(f"pixels are normalised with the statistics of {done.checkpoint.statistics_from}")
     for reason in sorted(set(done.leftovers.values())):
         names = [name for name, said in done.leftovers.items() if said == reason]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -59,22 +59,31 @@ def read_object(path: Path, model: str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointNotFoundError(
             f"{model!r}: {path.name} is missing. A checkpoint needs config.json, "
-            "preprocessor_config.json and model.safetensors."
+            "preprocessor_config.json and model.safetensors.",
+            file=path.name,
+            reason="missing",
         )
     data = path.read_bytes()
     if data.startswith(_BOM):
         raise InvalidCheckpointError(
             f"{model!r}: {path.name} begins with a byte order mark, at which transformers stops. Save "
-            "it as UTF-8 without one."
+            "it as UTF-8 without one.",
+            file=path.name,
+            key="byte order mark",
+            reason="unreadable",
         )
     try:
         value = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as err:
         raise InvalidCheckpointError(
-            f"{model!r}: {path.name} is not JSON ({err}). Fetch or copy it again."
+            f"{model!r}: {path.name} is not JSON ({err}). Fetch or copy it again.",
+            file=path.name,
+            reason="unreadable",
         ) from err
     if not isinstance(value, dict):
-        raise InvalidCheckpointError(f"{model!r}: {path.name} holds no JSON object")
+        raise InvalidCheckpointError(
+            f"{model!r}: {path.name} holds no JSON object", file=path.name, reason="unsupported"
+        )
     return value
 
 
@@ -93,8 +102,10 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
     dim = _integer(config, "hidden_size", model)
     heads = _integer(config, "num_attention_heads", model)
     if dim % heads:
-        raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} calls for {heads} heads, and a width of {dim} does not divide into them"
+        raise _impossible(
+            model,
+            "num_attention_heads",
+            f"calls for {heads} heads, and a width of {dim} does not divide into them",
         )
     is_v3 = family == "dinov3_vit"
     return Architecture(
@@ -118,72 +129,70 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
     )
 
 
-def check_shapes(shapes: Shapes, found: Architecture, model: str) -> None:
+def check_shapes(shapes: Shapes, architecture: Architecture, model: str) -> None:
     """Compare the tensors that every model of the family has with what the config calls for.
 
     Raises:
         InvalidCheckpointError: one is missing, or has another shape.
     """
-    numbers = {int(match[1]) for name in shapes if (match := _LAYER.search(name))}
-    if len(numbers) != found.layers or max(numbers) != found.layers - 1:
-        raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} calls for {found.layers} layers, the weights have {len(numbers)}. The "
-            "files belong to different models."
-        )
-    for what, pattern, shape in _wanted(found):
+    in_layers = {
+        (int(match[1]), match[2]): shape
+        for name, shape in shapes.items()
+        if (match := _LAYER.search(name))
+    }
+    numbers = {number for number, _ in in_layers}
+    if len(numbers) != architecture.layers or max(numbers) != architecture.layers - 1:
+        raise _misfit(model, "layers", f"{architecture.layers} layers", str(len(numbers)))
+    for what, pattern, shape in _wanted(architecture):
         compiled = re.compile(rf"(?:^|\.){pattern}$")
-        here = [tensor for name, tensor in shapes.items() if compiled.search(name)]
-        if what == "register tokens" and not shape and all(0 in tensor for tensor in here):
+        seen = [tensor for name, tensor in shapes.items() if compiled.search(name)]
+        if what == "register tokens" and not shape and all(0 in tensor for tensor in seen):
             continue  # transformers saves a tensor of none
-        if here != ([shape] if shape else []):
-            raise _misfit(model, what, shape, here)
-    layers: dict[int, Shapes] = {number: {} for number in numbers}
-    prefixes: dict[int, str] = {}
-    for name, shape in shapes.items():
-        if match := _LAYER.search(name):
-            layers[int(match[1])][match[2]] = shape
-            prefixes[int(match[1])] = name.removesuffix(match[2])
-    for number, tensors in sorted(layers.items()):
-        for name, shape in _wanted_in_a_layer(found).items():
-            if tensors.get(name) != shape:
-                here = [tensors[name]] if name in tensors else []
-                raise _misfit(model, prefixes[number] + name, shape, here)
+        if seen != ([shape] if shape else []):
+            text = ", ".join(map(str, seen)) or "none"
+            raise _misfit(model, what, f"{what} {shape or 'none'}", text)
+    wanted_in_a_layer = _wanted_in_a_layer(architecture)
+    for number in sorted(numbers):
+        for name, shape in wanted_in_a_layer.items():
+            tensor = in_layers.get((number, name))
+            if tensor != shape:
+                whole = f"layer.{number}.{name}"
+                raise _misfit(model, whole, f"{whole} {shape}", str(tensor or "none"))
 
 
-def _wanted(found: Architecture) -> Iterator[tuple[str, str, Shape | None]]:
-    dim, patch = found.dim, found.patch_px
-    yield "patch embedding", _PATCH, (dim, found.channels, patch, patch)
+def _wanted(architecture: Architecture) -> Iterator[tuple[str, str, Shape | None]]:
+    dim, patch = architecture.dim, architecture.patch_px
+    yield "patch embedding", _PATCH, (dim, architecture.channels, patch, patch)
     yield "cls token", "cls_token", (1, 1, dim)
     yield (
         "register tokens",
         "register_tokens",
-        (1, found.registers, dim) if found.registers else None,
+        (1, architecture.registers, dim) if architecture.registers else None,
     )
-    if found.family == "dinov3_vit":
+    if architecture.family == "dinov3_vit":
         yield "norm.weight", r"norm\.weight", (dim,)
         return
     yield "layernorm.weight", r"layernorm\.weight", (dim,)
-    if found.image_px:
-        positions = 1 + (found.image_px // patch) ** 2
+    if architecture.image_px:
+        positions = 1 + (architecture.image_px // patch) ** 2
         yield "position embeddings", "position_embeddings", (1, positions, dim)
 
 
-def _wanted_in_a_layer(found: Architecture) -> Shapes:
-    dim, width = found.dim, found.mlp_width
-    wanted: Shapes = {
-        **dict.fromkeys(
-            ("norm1.weight", "norm2.weight", "layer_scale1.lambda1", "layer_scale2.lambda1"), (dim,)
-        )
-    }
-    if found.family == "dinov3_vit":
+def _wanted_in_a_layer(architecture: Architecture) -> Shapes:
+    dim, width = architecture.dim, architecture.mlp_width
+    vectors = ("norm1.weight", "norm2.weight", "layer_scale1.lambda1", "layer_scale2.lambda1")
+    wanted: Shapes = dict.fromkeys(vectors, (dim,))
+    if architecture.family == "dinov3_vit":
         wanted |= {f"attention.{name}_proj.weight": (dim, dim) for name in "qkvo"}
-        into, out = ["mlp.up_proj"] + ["mlp.gate_proj"] * found.is_gated, "mlp.down_proj"
+        into, out = ["mlp.up_proj"] + ["mlp.gate_proj"] * architecture.is_gated, "mlp.down_proj"
     else:
         names = ("query", "key", "value")
         wanted |= {f"attention.attention.{name}.weight": (dim, dim) for name in names}
         wanted |= {"attention.output.dense.weight": (dim, dim)}
         into, out = (
-            (["mlp.weights_in"], "mlp.weights_out") if found.is_gated else (["mlp.fc1"], "mlp.fc2")
+            (["mlp.weights_in"], "mlp.weights_out")
+            if architecture.is_gated
+            else (["mlp.fc1"], "mlp.fc2")
         )
     if width:
         halves = 2 if into == ["mlp.weights_in"] else 1
@@ -199,21 +208,29 @@ def _mlp_width(config: Mapping[str, Any], dim: int, model: str, *, is_v3: bool) 
     if not isinstance(ratio, int | float):
         return None
     if not 0 < ratio <= _MOST or not math.isfinite(ratio):
-        raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} has mlp_ratio={shorten(ratio)}; a number above 0 is expected, such "
-            "as 4"
+        raise _impossible(
+            model,
+            "mlp_ratio",
+            f"has mlp_ratio={shorten(ratio)}; a number above 0 is expected, such as 4",
         )
     width = int(dim * ratio)
     # transformers' gated form has two thirds of it, in multiples of eight.
     return (int(width * 2 / 3) + 7) // 8 * 8 if config.get("use_swiglu_ffn") is True else width
 
 
-def _misfit(
-    model: str, what: str, shape: Shape | None, here: list[Shape]
-) -> InvalidCheckpointError:
+def _misfit(model: str, key: str, wanted: str, seen: str) -> InvalidCheckpointError:
     return InvalidCheckpointError(
-        f"{model!r}: {CONFIG} calls for {what} {shape or 'none'}, the weights have "
-        f"{', '.join(map(str, here)) or 'none'}. The files belong to different models."
+        f"{model!r}: {CONFIG} calls for {wanted}, the weights have {seen}. The files belong to "
+        "different models.",
+        file=CONFIG,
+        key=key,
+        reason="mismatch",
+    )
+
+
+def _impossible(model: str, key: str, sentence: str) -> InvalidCheckpointError:
+    return InvalidCheckpointError(
+        f"{model!r}: {CONFIG} {sentence}", file=CONFIG, key=key, reason="impossible"
     )
 
 
@@ -226,7 +243,10 @@ def read_family(config: Mapping[str, Any], model: str) -> Family:
     kind = config.get("model_type")
     if kind not in get_args(Family):
         raise InvalidCheckpointError(
-            f"{model!r} is a {shorten(kind)} model; {', '.join(get_args(Family))} are supported"
+            f"{model!r} is a {shorten(kind)} model; {', '.join(get_args(Family))} are supported",
+            file=CONFIG,
+            key="model_type",
+            reason="unsupported",
         )
     return cast("Family", kind)
 
@@ -236,9 +256,11 @@ def _integer(
 ) -> int:
     value = config.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MOST:
-        raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} has {name}={shorten(value)}; a whole number from {least} is expected"
-            f"{f', at most {_MOST:,}' if isinstance(value, int) and value > _MOST else ''}"
+        limit = f", at most {_MOST:,}" if isinstance(value, int) and value > _MOST else ""
+        raise _impossible(
+            model,
+            name,
+            f"has {name}={shorten(value)}; a whole number from {least} is expected{limit}",
         )
     return value
 

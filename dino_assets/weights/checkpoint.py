@@ -69,30 +69,30 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
         InvalidCheckpointError: it is incomplete, or its files contradict each other.
     """
     if not folder.is_dir():
-        raise CheckpointNotFoundError(f"there is no checkpoint directory {model!r}")
+        raise CheckpointNotFoundError(
+            f"there is no checkpoint directory {model!r}", file=model, reason="missing"
+        )
     config = read_object(folder / CONFIG, model)
     preprocessor = read_object(folder / PREPROCESSOR, model)
-    used = _weight_files(folder, model)
-    shapes: Shapes = {}
-    for path in used:
-        shapes |= read_shapes(path, model)
-    _check_index(folder, shapes, model)
-    found = read_architecture(config, model)
-    check_shapes(shapes, found, model)
-    files = tuple(_hash(path) for path in _kept_files(folder))
-    mean, std, origin = _statistics(preprocessor, model, found.family, published_as or model)
+    shapes, used = _read_tensors(folder, model)
+    architecture = read_architecture(config, model)
+    check_shapes(shapes, architecture, model)
+    files = tuple(
+        _hash(path) for path in sorted(folder.iterdir()) if is_kept(path.name) and path.is_file()
+    )
+    mean, std, origin = _statistics(preprocessor, model, architecture.family, published_as or model)
     return Checkpoint(
         model=model,
         revision="content:" + digest_files(files)[:40],
-        weights_sha256=digest_files(f for f in files if folder / f.name in used),
+        weights_sha256=digest_files(file for file in files if file.name in used),
         network=_name_network(config, mean, std),
-        family=found.family,
-        dim=found.dim,
-        layers=found.layers,
-        heads=found.heads,
-        patch_px=found.patch_px,
-        registers=found.registers,
-        parameters=sum(_product(shape) for shape in shapes.values()),
+        family=architecture.family,
+        dim=architecture.dim,
+        layers=architecture.layers,
+        heads=architecture.heads,
+        patch_px=architecture.patch_px,
+        registers=architecture.registers,
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
         mean=mean,
         std=std,
         statistics_from=origin,
@@ -105,8 +105,8 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
 
 def _name_network(config: Mapping[str, Any], *statistics: tuple[float, ...]) -> str:
     """What is computed with the weights: the same tensors with other heads are another network."""
-    kept = {name: value for name, value in config.items() if name not in _SAYS_NOTHING}
-    text = json.dumps([kept, statistics], sort_keys=True)
+    counting = {name: value for name, value in config.items() if name not in _SAYS_NOTHING}
+    text = json.dumps([counting, statistics], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -131,14 +131,16 @@ def read_shapes(path: Path, model: str) -> Shapes:
         if size < 8 or not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
             raise InvalidCheckpointError(
                 f"{model!r}: {path.name} is not a whole safetensors file ({size:,} bytes). Fetch or "
-                "copy it again."
+                "copy it again.",
+                file=path.name,
+                reason="incomplete",
             )
         try:
             header = json.loads(file.read(length))
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
             announced = 8 + length + int(max(ends, default=0))
             if not 0 <= announced < _MAX_FILE_BYTES:
-                raise ValueError("it announces more than a file can hold")
+                raise ValueError("it declares more bytes than a file can have")
         except (
             ValueError,
             ArithmeticError,
@@ -151,7 +153,9 @@ def read_shapes(path: Path, model: str) -> Shapes:
     if announced != size:
         raise InvalidCheckpointError(
             f"{model!r}: {path.name} has {size:,} bytes, its header announces {announced:,}. The copy "
-            "is not complete; fetch or copy it again."
+            "is not complete; fetch or copy it again.",
+            file=path.name,
+            reason="incomplete",
         )
     try:
         # The library itself checks the rest: no gaps, no overlaps, shapes that fill their bytes.
@@ -163,31 +167,58 @@ def read_shapes(path: Path, model: str) -> Shapes:
 
 def _unreadable_header(path: Path, model: str, err: Exception) -> InvalidCheckpointError:
     return InvalidCheckpointError(
-        f"{model!r}: the header of {path.name} does not parse ({err}). Fetch or copy it again."
+        f"{model!r}: the header of {path.name} does not parse ({err}). Fetch or copy it again.",
+        file=path.name,
+        reason="unreadable",
     )
 
 
-def _weight_files(folder: Path, model: str) -> list[Path]:
+def _read_tensors(folder: Path, model: str) -> tuple[Shapes, set[str]]:
+    """The shapes of all tensors, and the names of the files that they are in."""
     if (folder / WEIGHTS).is_file():  # transformers, too, takes it before an index
-        return [folder / WEIGHTS]
+        return read_shapes(folder / WEIGHTS, model), {WEIGHTS}
     if (folder / INDEX).is_file():
-        names = sorted(set(_read_index(folder, model).values()))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise InvalidCheckpointError(
-                f"{model!r}: {INDEX} names {len(names)} shards, {len(missing)} are missing: "
-                f"{', '.join(missing[:3])}. Fetch or copy them."
-            )
-        return [folder / name for name in names]
+        return _read_shards(folder, model)
     pickled = sorted(path.name for path in folder.glob("*.bin")) + sorted(
         path.name for path in folder.glob("*.pt*")
     )
     if pickled:
         raise InvalidCheckpointError(
             f"{model!r} has only pickled weights ({pickled[0]}), which can run code when loaded. "
-            f"Convert them to {WEIGHTS} first."
+            f"Convert them to {WEIGHTS} first.",
+            file=pickled[0],
+            reason="code",
         )
-    raise CheckpointNotFoundError(f"{model!r}: {WEIGHTS} is missing. Fetch or copy the checkpoint.")
+    raise CheckpointNotFoundError(
+        f"{model!r}: {WEIGHTS} is missing. Fetch or copy the checkpoint.",
+        file=WEIGHTS,
+        reason="missing",
+    )
+
+
+def _read_shards(folder: Path, model: str) -> tuple[Shapes, set[str]]:
+    shard_of = _read_index(folder, model)
+    names = sorted(set(shard_of.values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise InvalidCheckpointError(
+            f"{model!r}: {INDEX} names {len(names)} shards, {len(missing)} are missing: "
+            f"{', '.join(missing[:3])}. Fetch or copy them.",
+            file=missing[0],
+            reason="missing",
+        )
+    shapes: Shapes = {}
+    for name in names:
+        shapes |= read_shapes(folder / name, model)
+    if absent := sorted(shard_of.keys() - shapes.keys()):
+        raise InvalidCheckpointError(
+            f"{model!r}: {INDEX} names {len(absent)} tensors that no shard holds, {absent[0]!r} among "
+            "them. The files belong to different models.",
+            file=INDEX,
+            key=absent[0],
+            reason="mismatch",
+        )
+    return shapes, set(names)
 
 
 def _read_index(folder: Path, model: str) -> dict[str, str]:
@@ -195,26 +226,21 @@ def _read_index(folder: Path, model: str) -> dict[str, str]:
     named = read_object(folder / INDEX, model).get("weight_map")
     if not isinstance(named, dict) or not named:
         raise InvalidCheckpointError(
-            f"{model!r}: {INDEX} names no shards in 'weight_map'. Fetch or copy it again."
+            f"{model!r}: {INDEX} names no shards in 'weight_map'. Fetch or copy it again.",
+            file=INDEX,
+            key="weight_map",
+            reason="impossible",
         )
     for shard in named.values():
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise InvalidCheckpointError(
                 f"{model!r}: {INDEX} names the shard {shorten(shard)}; a .safetensors file beside it is "
-                "expected. Do not use this checkpoint unless you know who made it."
+                "expected. Do not use this checkpoint unless you know who made it.",
+                file=INDEX,
+                key=shorten(shard),
+                reason="outside",
             )
     return named
-
-
-def _check_index(folder: Path, shapes: Shapes, model: str) -> None:
-    if (folder / WEIGHTS).is_file():
-        return
-    absent = sorted(_read_index(folder, model).keys() - shapes.keys())
-    if absent:
-        raise InvalidCheckpointError(
-            f"{model!r}: {INDEX} names {len(absent)} tensors that no shard holds, {absent[0]!r} among "
-            "them. The files belong to different models."
-        )
 
 
 def is_satellite(name: str, family: Family) -> bool:
@@ -232,33 +258,29 @@ def _statistics(
         return *STATISTICS["imagenet"], "ImageNet (the checkpoint names none)"
     try:
         (m0, m1, m2), (s0, s1, s2) = map(float, mean or ()), map(float, std or ())
+        if min(s0, s1, s2) <= 0 or not all(map(math.isfinite, (m0, m1, m2, s0, s1, s2))):
+            raise ValueError
     except (TypeError, ValueError, OverflowError) as err:
         raise InvalidCheckpointError(
             f"{model!r}: {PREPROCESSOR} has image_mean={shorten(mean)}, image_std={shorten(std)}; "
-            "three numbers each are expected"
+            "three finite numbers each are expected, image_std above 0",
+            file=PREPROCESSOR,
+            key="image_mean, image_std",
+            reason="impossible",
         ) from err
-    if min(s0, s1, s2) <= 0 or not all(map(math.isfinite, (m0, m1, m2, s0, s1, s2))):
-        raise InvalidCheckpointError(
-            f"{model!r}: {PREPROCESSOR} has image_mean={shorten(mean)}, image_std={shorten(std)}; "
-            "finite numbers are expected, image_std above 0"
-        )
-    said = preprocessor.get("statistics_from")  # our imports write it
-    origin = said if isinstance(said, str) and said.strip() else PREPROCESSOR
+    named = preprocessor.get("statistics_from")  # our imports write it
+    origin = named if isinstance(named, str) and named.strip() else PREPROCESSOR
     return (m0, m1, m2), (s0, s1, s2), origin
 
 
-def _origin(said: object) -> str | None:
-    """Where an import had its weights, in a sentence; our own key, so anything else is nobody's."""
-    if not isinstance(said, dict):
+def _origin(entry: object) -> str | None:
+    """Where an import had its weights, in a sentence; None for what no import of ours wrote."""
+    if not isinstance(entry, dict):
         return None
-    words = (said.get("format"), said.get("file") or said.get("folder"), said.get("sha256"))
+    words = (entry.get("format"), entry.get("file") or entry.get("folder"), entry.get("sha256"))
     if not all(isinstance(word, str) for word in words):
         return None
     return "{}, {}, sha256 {}".format(*words)
-
-
-def _kept_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if is_kept(path.name) and path.is_file())
 
 
 def is_kept(name: str) -> bool:
@@ -289,12 +311,5 @@ def _licence(folder: Path, files: tuple[CheckpointFile, ...]) -> str | None:
             named = front and re.search(rf"^{field}:[ \t]*(\S+)[ \t]*$", front[1], re.MULTILINE)
             if named:
                 return named[1]
-    found = [file.name for file in files if file.name.lower().startswith(_KEPT_NAMES)]
-    return f"see {found[0]}" if found else None
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
+    papers = [file.name for file in files if file.name.lower().startswith(_KEPT_NAMES)]
+    return f"see {papers[0]}" if papers else None

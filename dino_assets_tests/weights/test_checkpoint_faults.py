@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from dino_assets.errors import CheckpointNotFoundError, InvalidCheckpointError
-from dino_assets.weights.architecture import CONFIG, check_config
+from dino_assets.weights.architecture import CONFIG, check_config, shorten
 from dino_assets.weights.checkpoint import (
     INDEX,
     PREPROCESSOR,
@@ -22,44 +22,50 @@ from dino_assets.weights.checkpoint import (
     read_shapes,
 )
 from dino_assets_tests.worlds.checkpoint_folders import change, read, write_json, write_model
+from dino_assets_tests.worlds.raising import raising
 
 
 def test_read_checkpoint__no_folder(tmp_path: Path):
-    with pytest.raises(CheckpointNotFoundError, match="no checkpoint directory 'the/model'"):
+    with raising(CheckpointNotFoundError, file="the/model", reason="missing"):
         read(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", [CONFIG, PREPROCESSOR])
 def test_read_checkpoint__missing_json(single: Path, name: str):
     (single / name).unlink()
-    with pytest.raises(CheckpointNotFoundError, match=f"'the/model': {name} is missing"):
+    with raising(CheckpointNotFoundError, file=name, reason="missing"):
         read(single)
 
 
 def test_read_checkpoint__missing_weights(single: Path):
     (single / WEIGHTS).unlink()
-    with pytest.raises(CheckpointNotFoundError, match=f"{WEIGHTS} is missing. Fetch or copy"):
+    with raising(
+        CheckpointNotFoundError,
+        file=WEIGHTS,
+        reason="missing",
+        match=f"^'the/model': {WEIGHTS} is missing. Fetch or copy",
+    ):
         read(single)
 
 
 def test_read_checkpoint__dangling_link(single: Path):
     (single / WEIGHTS).unlink()
     (single / WEIGHTS).symlink_to(single / "gone")
-    with pytest.raises(CheckpointNotFoundError, match=f"{WEIGHTS} is missing"):
+    with raising(CheckpointNotFoundError, file=WEIGHTS, reason="missing"):
         read(single)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "dinov2_vitb14_pretrain.pth", "x.pt"])
 def test_read_checkpoint__pickled_only(single: Path, name: str):
     (single / WEIGHTS).rename(single / name)
-    with pytest.raises(InvalidCheckpointError, match=f"only pickled weights \\({name}\\).*Convert"):
+    with raising(InvalidCheckpointError, file=name, reason="code"):
         read(single)
 
 
 def test_read_checkpoint__missing_shard(sharded: Path):
     shard = sorted(sharded.glob("*.safetensors"))[1]
     shard.unlink()
-    with pytest.raises(InvalidCheckpointError, match=f"1 are missing: {shard.name}. Fetch"):
+    with raising(InvalidCheckpointError, file=shard.name, reason="missing"):
         read(sharded)
 
 
@@ -67,24 +73,22 @@ def test_read_checkpoint__missing_shard(sharded: Path):
 def test_read_checkpoint__truncated_weights(single: Path, cut: int):
     data = (single / WEIGHTS).read_bytes()
     (single / WEIGHTS).write_bytes(data[:-cut])
-    with pytest.raises(InvalidCheckpointError) as caught:
+    sentence = f"has {len(data) - cut:,} bytes, its header announces {len(data):,}"
+    with raising(InvalidCheckpointError, file=WEIGHTS, reason="incomplete", match=sentence):
         read(single)
-    assert f"has {len(data) - cut:,} bytes, its header announces {len(data):,}" in str(caught.value)
 
 
 def test_read_checkpoint__truncated_shard(sharded: Path):
     shard = sorted(sharded.glob("*.safetensors"))[-1]
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(InvalidCheckpointError, match=f"{shard.name} has .* header announces"):
+    with raising(InvalidCheckpointError, file=shard.name, reason="incomplete"):
         read(sharded)
 
 
 def test_read_checkpoint__padded_weights(single: Path):
     with (single / WEIGHTS).open("ab") as file:
         file.write(b"\0" * 8)
-    with pytest.raises(
-        InvalidCheckpointError, match=r"header announces .*The copy is not complete"
-    ):
+    with raising(InvalidCheckpointError, file=WEIGHTS, reason="incomplete"):
         read(single)
 
 
@@ -95,9 +99,7 @@ def test_read_checkpoint__padded_weights(single: Path):
 def test_read_shapes__not_safetensors(tmp_path: Path, data: bytes):
     path = tmp_path / WEIGHTS
     path.write_bytes(data)
-    with pytest.raises(
-        InvalidCheckpointError, match=rf"not a whole safetensors file \({len(data)} bytes\)"
-    ):
+    with raising(InvalidCheckpointError, file=WEIGHTS, reason="incomplete"):
         read_shapes(path, "m")
 
 
@@ -128,9 +130,7 @@ def tensor_file(header: bytes, body: bytes = b"") -> bytes:
 def test_read_shapes__senseless_header(tmp_path: Path, header: bytes, body: bytes):
     path = tmp_path / WEIGHTS
     path.write_bytes(tensor_file(header, body))
-    with pytest.raises(
-        InvalidCheckpointError, match=r"the header of model.safetensors does not pars"
-    ):
+    with raising(InvalidCheckpointError, file=WEIGHTS, reason="unreadable"):
         read_shapes(path, "m")
 
 
@@ -164,7 +164,7 @@ def test_read_shapes__damaged_header_raises_nothing_else(
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_read_checkpoint__bad_json(single: Path, name: str, data: bytes):
     (single / name).write_bytes(data)
-    with pytest.raises(InvalidCheckpointError, match=f"'the/model': {name} is not JSON"):
+    with raising(InvalidCheckpointError, file=name, key="", reason="unreadable"):
         read(single)
 
 
@@ -172,62 +172,91 @@ def test_read_checkpoint__bad_json(single: Path, name: str, data: bytes):
 def test_read_checkpoint__byte_order_mark(sharded: Path, name: str):
     """transformers, too, opens no such file."""
     (sharded / name).write_bytes(b"\xef\xbb\xbf" + (sharded / name).read_bytes())
-    with pytest.raises(
-        InvalidCheckpointError,
-        match=f"{name} begins with a byte order mark, at which transformers stops. Save it as",
-    ):
+    with raising(InvalidCheckpointError, file=name, key="byte order mark", reason="unreadable"):
         read(sharded)
     (sharded / name).write_text((sharded / name).read_text("utf-8-sig"), encoding="utf-16")
-    with pytest.raises(InvalidCheckpointError, match=f"{name} is not JSON"):
+    with raising(InvalidCheckpointError, file=name, key="", reason="unreadable"):
         read(sharded)
 
 
 def test_read_checkpoint__json_that_is_no_object(single: Path):
     (single / CONFIG).write_text("[]")
-    with pytest.raises(InvalidCheckpointError, match=r"config.json holds no JSON object"):
+    with raising(InvalidCheckpointError, file=CONFIG, reason="unsupported"):
         read(single)
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "key"),
     [
-        (
-            {"hidden_size": 32},
-            r"calls for patch embedding \(32, 3, 16, 16\), the weights have \(16,",
-        ),
-        ({"patch_size": 14}, r"calls for patch embedding \(16, 3, 14, 14\), the weights"),
-        ({"num_channels": 4}, r"calls for patch embedding \(16, 4, 16, 16\)"),
-        ({"num_hidden_layers": 3}, "calls for 3 layers, the weights have 2"),
-        ({"num_hidden_layers": 1}, "calls for 1 layers, the weights have 2"),
-        (
-            {"num_register_tokens": 5},
-            r"register tokens \(1, 5, 16\), the weights have \(1, 4, 16\)",
-        ),
-        ({"num_register_tokens": 0}, r"register tokens none, the weights have \(1, 4, 16\)"),
-        ({"num_register_tokens": None}, "num_register_tokens=None; a whole number from 0"),
-        ({"num_register_tokens": "four"}, "num_register_tokens='four'"),
-        ({"num_channels": "three"}, "num_channels='three'; a whole number from 1"),
-        ({"hidden_size": 16.0}, "hidden_size=16.0; a whole number from 1 is expected"),
-        ({"hidden_size": True}, "hidden_size=True"),
-        ({"num_attention_heads": 0}, "num_attention_heads=0"),
-        ({"patch_size": [16, 16]}, r"patch_size=\[16, 16\]"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000; .* at most 1,000,000"),
-        ({"num_hidden_layers": 10**6}, "calls for 1000000 layers, the weights have 2"),
-        ({"hidden_size": 10**30}, "at most 1,000,000"),
-        ({"intermediate_size": 10**4000}, "at most 1,000,000"),
-        ({"intermediate_size": -5}, "intermediate_size=-5; a whole number from 1"),
-        ({"image_size": 0}, "image_size=0; a whole number from 1"),
-        ({"patch_size": -16}, "patch_size=-16"),
-        ({"model_type": "vit"}, "is a 'vit' model; dinov2, dinov2_with_registers, dinov3_vit are"),
-        ({"model_type": None}, "is a None model"),
-        ({"model_type": ["dinov2"]}, r"is a \['dinov2'\] model"),
+        ({"hidden_size": 32}, "patch embedding"),
+        ({"patch_size": 14}, "patch embedding"),
+        ({"num_channels": 4}, "patch embedding"),
+        ({"num_hidden_layers": 3}, "layers"),
+        ({"num_hidden_layers": 1}, "layers"),
+        ({"num_hidden_layers": 10**6}, "layers"),
+        ({"num_register_tokens": 5}, "register tokens"),
+        ({"num_register_tokens": 0}, "register tokens"),
+        ({"intermediate_size": 80}, "layer.0.mlp.up_proj.weight"),
     ],
 )
 def test_read_checkpoint__config_contradicts_weights(
-    single: Path, values: dict[str, object], message: str
+    single: Path, values: dict[str, object], key: str
 ):
     change(single / CONFIG, **values)
-    with pytest.raises(InvalidCheckpointError, match=f"'the/model'.*{message}"):
+    with raising(InvalidCheckpointError, file=CONFIG, key=key, reason="mismatch"):
+        read(single)
+
+
+def test_read_checkpoint__contradiction_says_both_sides(single: Path):
+    change(single / CONFIG, hidden_size=32)
+    with pytest.raises(
+        InvalidCheckpointError,
+        match=r"^'the/model': config.json calls for patch embedding \(32, 3, 16, 16\), the weights have "
+        r"\(16, 3, 16, 16\). The files belong to different models.$",
+    ):
+        read(single)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_register_tokens": None},
+        {"num_register_tokens": "four"},
+        {"num_channels": "three"},
+        {"hidden_size": 16.0},
+        {"hidden_size": True},
+        {"num_attention_heads": 0},
+        {"num_attention_heads": 3},
+        {"patch_size": [16, 16]},
+        {"num_hidden_layers": 10**9},
+        {"hidden_size": 10**30},
+        {"intermediate_size": 10**4000},
+        {"intermediate_size": -5},
+        {"image_size": 0},
+        {"patch_size": -16},
+    ],
+)
+def test_read_checkpoint__impossible_measures(single: Path, values: dict[str, object]):
+    change(single / CONFIG, **values)
+    (name,) = values
+    with raising(InvalidCheckpointError, file=CONFIG, key=name, reason="impossible"):
+        read(single)
+
+
+def test_read_checkpoint__impossible_measures_in_a_sentence(single: Path):
+    change(single / CONFIG, num_hidden_layers=10**9)
+    with pytest.raises(
+        InvalidCheckpointError,
+        match=r"'the/model': config.json has num_hidden_layers=1000000000; a whole number from 1 is "
+        r"expected, at most 1,000,000",
+    ):
+        read(single)
+
+
+@pytest.mark.parametrize("family", ["vit", None, ["dinov2"]])
+def test_read_checkpoint__another_family(single: Path, family: object):
+    change(single / CONFIG, model_type=family)
+    with raising(InvalidCheckpointError, file=CONFIG, key="model_type", reason="unsupported"):
         read(single)
 
 
@@ -237,7 +266,7 @@ def test_read_checkpoint__config_contradicts_weights(
 @pytest.mark.parametrize("is_gated", [False, True])
 def test_read_checkpoint__senseless_mlp_ratio(sharded: Path, ratio: float, is_gated: bool):
     change(sharded / CONFIG, mlp_ratio=ratio, use_swiglu_ffn=is_gated)
-    with pytest.raises(InvalidCheckpointError, match=r"mlp_ratio=.*; a number above 0 is expected"):
+    with raising(InvalidCheckpointError, file=CONFIG, key="mlp_ratio", reason="impossible"):
         read(sharded)
 
 
@@ -284,22 +313,30 @@ def test_check_config__reads_nothing_else(single: Path):
         (single / name).unlink()
     assert (check_config(single, "m").family, check_config(single, "m").dim) == ("dinov3_vit", 16)
     change(single / CONFIG, model_type="llama")
-    with pytest.raises(InvalidCheckpointError, match="'m' is a 'llama' model"):
+    sentence = "^'m' is a 'llama' model; dinov2, dinov2_with_registers, dinov3_vit are supported$"
+    with raising(InvalidCheckpointError, key="model_type", match=sentence):
         check_config(single, "m")
     (single / CONFIG).write_text("{")
-    with pytest.raises(InvalidCheckpointError, match=r"'m': config.json is not JSON"):
+    with raising(InvalidCheckpointError, file=CONFIG, reason="unreadable"):
         check_config(single, "m")
     (single / CONFIG).unlink()
-    with pytest.raises(CheckpointNotFoundError, match=r"'m': config.json is missing"):
+    with raising(CheckpointNotFoundError, file=CONFIG, reason="missing"):
         check_config(single, "m")
 
 
-@pytest.mark.parametrize("tensor", ["embeddings.cls_token", "embeddings.register_tokens"])
-def test_read_checkpoint__tensor_is_missing(single: Path, tensor: str):
+@pytest.mark.parametrize(
+    ("tensor", "key"),
+    [
+        ("embeddings.cls_token", "cls token"),
+        ("embeddings.register_tokens", "register tokens"),
+        ("layer.1.norm1.weight", "layer.1.norm1.weight"),
+    ],
+)
+def test_read_checkpoint__tensor_is_missing(single: Path, tensor: str, key: str):
     tensors = load_file(single / WEIGHTS)
     del tensors[tensor]
     save_file(tensors, single / WEIGHTS)
-    with pytest.raises(InvalidCheckpointError, match=r"the weights have none. The files belong"):
+    with raising(InvalidCheckpointError, key=key, reason="mismatch"):
         read(single)
 
 
@@ -307,7 +344,7 @@ def test_read_checkpoint__a_layer_under_another_number(single: Path):
     tensors = load_file(single / WEIGHTS)
     renamed = {name.replace("layer.1.", "layer.7."): value for name, value in tensors.items()}
     save_file(renamed, single / WEIGHTS)
-    with pytest.raises(InvalidCheckpointError, match="calls for 2 layers"):
+    with raising(InvalidCheckpointError, key="layers", reason="mismatch"):
         read(single)
 
 
@@ -317,27 +354,27 @@ def test_read_checkpoint__config_of_another_family(tmp_path: Path):
     config = json.loads((tmp_path / CONFIG).read_text())
     del config["num_register_tokens"]
     write_json(tmp_path / CONFIG, config | {"model_type": "dinov2"})
-    with pytest.raises(InvalidCheckpointError, match="register tokens none, the weights have"):
+    with raising(InvalidCheckpointError, key="register tokens", reason="mismatch"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    "values",
     [
-        ({"image_std": [0.2, 0.0, 0.2]}, "image_std above 0"),
-        ({"image_std": [0.2, -0.1, 0.2]}, "image_std above 0"),
-        ({"image_std": [0.2, float("nan"), 0.2]}, "finite numbers are expected"),
-        ({"image_mean": [0.2, float("inf"), 0.2]}, "finite numbers are expected"),
-        ({"image_mean": [0.5, 0.5]}, "three numbers each are expected"),
-        ({"image_mean": 0.5}, "three numbers each are expected"),
-        ({"image_mean": "abc"}, "three numbers each are expected"),
-        ({"image_mean": [10**400, 0, 0]}, "three numbers each are expected"),
-        ({"image_std": None}, "image_std=None; three numbers each are expected"),
+        {"image_std": [0.2, 0.0, 0.2]},
+        {"image_std": [0.2, -0.1, 0.2]},
+        {"image_std": [0.2, float("nan"), 0.2]},
+        {"image_mean": [0.2, float("inf"), 0.2]},
+        {"image_mean": [0.5, 0.5]},
+        {"image_mean": 0.5},
+        {"image_mean": "abc"},
+        {"image_mean": [10**400, 0, 0]},
+        {"image_std": None},
     ],
 )
-def test_read_checkpoint__bad_statistics(single: Path, values: dict[str, object], message: str):
+def test_read_checkpoint__bad_statistics(single: Path, values: dict[str, object]):
     change(single / PREPROCESSOR, **values)
-    with pytest.raises(InvalidCheckpointError, match=f"preprocessor_config.json has .*{message}"):
+    with raising(InvalidCheckpointError, file=PREPROCESSOR, reason="impossible"):
         read(single)
 
 
@@ -365,15 +402,14 @@ def test_read_checkpoint__index_leads_elsewhere(sharded: Path, make_name: Callab
     name = make_name(outside)
     index["weight_map"][next(iter(index["weight_map"]))] = name
     write_json(sharded / INDEX, index)
-    with pytest.raises(InvalidCheckpointError) as caught:
+    with raising(InvalidCheckpointError, file=INDEX, key=shorten(name), reason="outside"):
         read(sharded)
-    assert f"{INDEX} names the shard {name!r}; a .safetensors file beside it" in str(caught.value)
 
 
 @pytest.mark.parametrize("weight_map", [None, {}, [], "x", 3])
 def test_read_checkpoint__index_names_no_shards(sharded: Path, weight_map: object):
     write_json(sharded / INDEX, {"weight_map": weight_map})
-    with pytest.raises(InvalidCheckpointError, match=f"{INDEX} names no shards in 'weight_map'"):
+    with raising(InvalidCheckpointError, file=INDEX, key="weight_map", reason="impossible"):
         read(sharded)
 
 
@@ -381,9 +417,7 @@ def test_read_checkpoint__index_names_a_tensor_that_no_shard_holds(sharded: Path
     index = json.loads((sharded / INDEX).read_text())
     index["weight_map"]["head.weight"] = next(iter(index["weight_map"].values()))
     write_json(sharded / INDEX, index)
-    with pytest.raises(
-        InvalidCheckpointError, match=r"1 tensors that no shard holds, 'head.weight'"
-    ):
+    with raising(InvalidCheckpointError, file=INDEX, key="head.weight", reason="mismatch"):
         read(sharded)
 
 

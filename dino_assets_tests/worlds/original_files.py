@@ -1,10 +1,14 @@
 """What the tests of writing share."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+
+from dino_assets.weights.architecture import CONFIG
+from dino_assets.weights.checkpoint import INDEX, PREPROCESSOR
 
 
 def write(path: Path, state: Any) -> Path:
@@ -14,6 +18,16 @@ def write(path: Path, state: Any) -> Path:
     else:
         torch.save(state, path)
     return path
+
+
+def hash_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def list_papers(folder: Path) -> list[str]:
+    """What an imported folder has beside its weights and what describes them."""
+    others = {path.name for path in folder.glob("[!.]*") if path.suffix != ".safetensors"}
+    return sorted(others - {CONFIG, PREPROCESSOR, INDEX})
 
 
 SAT = ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dino_assets.errors import InvalidCheckpointError
-from dino_assets.weights.architecture import Shapes
-from dino_assets.weights.conversion.tables import FORMATS, ROPE_BASE, Format, Rule
+from dino_assets.weights.architecture import CONFIG, Shapes
+from dino_assets.weights.conversion.tables import FORMATS, ROPE_BASE, Check, Format, Rule
 from dino_assets.weights.records import Family
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Recognised:
     config: Mapping[str, object]  # what the format itself means for config.json
     pieces: tuple[Piece, ...]
     leftovers: Mapping[str, str]  # source tensors or shares of them → why they are not used
-    checks: Mapping[str, Rule]  # tensors whose values have to be looked at
+    checks: Mapping[str, Check]  # tensors whose values have to be looked at
 
 
 def recognise(shapes: Shapes, *, model: str) -> Recognised:
@@ -71,7 +71,9 @@ def recognise(shapes: Shapes, *, model: str) -> Recognised:
     if any(name.startswith(("embeddings.", "encoder.layer.")) for name in shapes):
         raise InvalidCheckpointError(
             f"{model!r} has the names of Hugging Face already. Put its config.json beside it and "
-            "import the folder."
+            "import the folder.",
+            file=CONFIG,
+            reason="missing",
         )
     layers = len({match[1] for name in shapes if (match := _BLOCK.match(name))})
     # Names say more about what was meant than shapes do, so they come first.
@@ -79,13 +81,15 @@ def recognise(shapes: Shapes, *, model: str) -> Recognised:
         (_compare_names(form, shapes, layers), _compare_shapes(form, shapes, layers), form)
         for form in FORMATS
     ]
-    names, misfits, form = min(candidates, key=lambda found: (len(found[0]), len(found[1])))
+    names, misfits, form = min(candidates, key=lambda each: (len(each[0]), len(each[1])))
     sizes = _read_sizes(form, shapes)
-    if problems := names + misfits or list(_find_contradictions(form, sizes, layers)):
+    if problems := {**names, **misfits} or dict(_find_contradictions(form, sizes, layers)):
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise InvalidCheckpointError(
             f"{model!r} is not a checkpoint that can be imported. The nearest format is {form.name}, "
-            f"but {'; '.join(problems[:3])}{more}. {UNDERSTOOD}"
+            f"but {'; '.join(list(problems.values())[:3])}{more}. {UNDERSTOOD}",
+            key=next(iter(problems)),
+            reason="unsupported",
         )
     return Recognised(
         format=form.name,
@@ -101,7 +105,7 @@ def recognise(shapes: Shapes, *, model: str) -> Recognised:
         pieces=tuple(_plan_pieces(form, shapes, sizes, layers)),
         leftovers=dict(_list_leftovers(form, shapes, layers)),
         checks={
-            name: rule
+            name: rule.check
             for name, rule in _expand(form, layers).items()
             if rule.check and name in shapes
         },
@@ -147,12 +151,22 @@ def make_config(found: Recognised, *, dtype: str) -> dict[str, Any]:
     }
 
 
-def find_value_problems(found: Recognised, read: Callable[[str], "torch.Tensor"]) -> Iterator[str]:
-    """What is wrong with the values of tensors that are left over because of their values."""
-    for name, rule in found.checks.items():
-        said = rule.check(read(name).float().numpy()) if rule.check else ""
-        if said:
-            yield f"the values of {name!r} {said}"
+def check_values(
+    recognised: Recognised, read: Callable[[str], "torch.Tensor"], *, model: str
+) -> None:
+    """Look at the values of tensors that are left over because of their values.
+
+    Raises:
+        InvalidCheckpointError: they are others, so that leaving them out would change the outputs.
+    """
+    for name, check in recognised.checks.items():
+        if problem := check(read(name).float().numpy()):
+            raise InvalidCheckpointError(
+                f"{model!r} looks like {recognised.format}, but the values of {name!r} {problem}. Its "
+                "outputs would not be those of the original.",
+                key=name,
+                reason="unsupported",
+            )
 
 
 def convert(
@@ -190,41 +204,46 @@ def _read_sizes(form: Format, shapes: Shapes) -> Sizes:
     return sizes
 
 
-def _compare_names(form: Format, shapes: Shapes, layers: int) -> list[str]:
+def _compare_names(form: Format, shapes: Shapes, layers: int) -> dict[str, str]:
+    """Tensor → what is wrong with its being there or not."""
     rules = _expand(form, layers)
-    missing = [
-        f"{name!r} is missing"
+    missing = {
+        name: f"{name!r} is missing"
         for name, rule in rules.items()
         if name not in shapes and not rule.is_optional
-    ]
-    return missing + [f"{name!r} is not known there" for name in shapes if name not in rules]
+    }
+    return missing | {name: f"{name!r} is not known there" for name in shapes if name not in rules}
 
 
-def _compare_shapes(form: Format, shapes: Shapes, layers: int) -> list[str]:
+def _compare_shapes(form: Format, shapes: Shapes, layers: int) -> dict[str, str]:
+    """Tensor → what is wrong with its shape."""
     sizes = _read_sizes(form, shapes)
-    return [
-        f"{name!r} is {shapes[name]}, not {expected}"
+    return {
+        name: f"{name!r} is {shapes[name]}, not {expected}"
         for name, rule in _expand(form, layers).items()
         if name in shapes
         and (expected := _read_shape(rule.shape, sizes)) is not None
         and shapes[name] != expected
-    ]
+    }
 
 
-def _find_contradictions(form: Format, sizes: Sizes, layers: int) -> Iterator[str]:
-    """What no single tensor shows."""
+def _find_contradictions(form: Format, sizes: Sizes, layers: int) -> Iterator[tuple[str, str]]:
+    """Sizes that no single tensor shows to be wrong, and what is wrong with them."""
     if layers == 0 or min(sizes.values()) < 1:
-        yield f"there are sizes of zero: {sizes | {'layers': layers}}"
+        yield "sizes", f"there are sizes of zero: {sizes | {'layers': layers}}"
         return
     if not _count_heads(sizes):
-        yield f"a width of {sizes['d']} does not divide into heads ({_HEAD_DIM} each)"
+        yield "heads", f"a width of {sizes['d']} does not divide into heads ({_HEAD_DIM} each)"
     if "n" in sizes and not _count_side(form, sizes):
-        yield f"'pos_embed' has {sizes['n']} positions, which are no square grid"
+        yield "pos_embed", f"'pos_embed' has {sizes['n']} positions, which are no square grid"
     gated = [
         part.config["use_swiglu_ffn"] for part in form.parts if "use_swiglu_ffn" in part.config
     ]
     if gated and not _find_mlp_ratio(sizes["d"], sizes["h"], is_gated=bool(gated[0])):
-        yield f"an MLP width of {sizes['h']} is no whole mlp_ratio of a width of {sizes['d']}"
+        yield (
+            "mlp_ratio",
+            f"an MLP width of {sizes['h']} is no whole mlp_ratio of a width of {sizes['d']}",
+        )
 
 
 def _read_shape(words: str, sizes: Sizes) -> tuple[int, ...] | None:

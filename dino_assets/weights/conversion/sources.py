@@ -50,7 +50,9 @@ def open_source(path: Path, *, model: str) -> Iterator[Source]:
     """
     if not path.is_file():
         raise CheckpointNotFoundError(
-            f"there is no file {model!r}. Name the file with the weights, or its folder."
+            f"there is no file {model!r}. Name the file with the weights, or its folder.",
+            file=model,
+            reason="missing",
         )
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
@@ -66,7 +68,9 @@ def open_source(path: Path, *, model: str) -> Iterator[Source]:
     else:
         raise InvalidCheckpointError(
             f"{model!r} is a {path.suffix or 'nameless'!r} file; .safetensors or "
-            f"{', '.join(PICKLED_SUFFIXES)} is expected. {UNDERSTOOD}"
+            f"{', '.join(PICKLED_SUFFIXES)} is expected. {UNDERSTOOD}",
+            file=model,
+            reason="unsupported",
         )
 
 
@@ -87,7 +91,10 @@ def _read_pickled(path: Path, model: str) -> dict[str, "torch.Tensor"]:
             raise InvalidCheckpointError(
                 f"{model!r} holds code ({code[1]!r}), which loading it would run: refused. Save the "
                 "state_dict alone, with tensors only, where you trust the file; or take the "
-                "safetensors of the same model."
+                "safetensors of the same model.",
+                file=model,
+                key=code[1],
+                reason="code",
             ) from None
         # Not its text: that advises to turn weights_only off.
         raise _damaged(model, f"torch raises {type(err).__name__}") from None
@@ -109,7 +116,9 @@ def _check_archive(path: Path, model: str) -> None:
 
 def _damaged(model: str, detail: str) -> InvalidCheckpointError:
     return InvalidCheckpointError(
-        f"{model!r} is not a whole PyTorch checkpoint ({detail}). Fetch or copy it again."
+        f"{model!r} is not a whole PyTorch checkpoint ({detail}). Fetch or copy it again.",
+        file=model,
+        reason="incomplete",
     )
 
 
@@ -124,13 +133,18 @@ def _unwrap(tree: Any, model: str) -> dict[str, "torch.Tensor"]:
         tree = wrapped[0]
     if not isinstance(tree, Mapping) or not tree:
         raise InvalidCheckpointError(
-            f"{model!r} holds a {type(tree).__name__}, not named tensors. {UNDERSTOOD}"
+            f"{model!r} holds a {type(tree).__name__}, not named tensors. {UNDERSTOOD}",
+            file=model,
+            reason="unsupported",
         )
     for name, value in tree.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise InvalidCheckpointError(
                 f"{model!r}: {name!r} is a {type(value).__name__}; named tensors are expected, alone "
-                f"or under one of {', '.join(map(repr, _WRAPPERS))}. {UNDERSTOOD}"
+                f"or under one of {', '.join(map(repr, _WRAPPERS))}. {UNDERSTOOD}",
+                file=model,
+                key=str(name),
+                reason="unsupported",
             )
     return {
         name: value.detach() if value.layout == torch.strided else value.to_dense()
@@ -145,13 +159,16 @@ def _rename(
     model: str,
 ) -> Source:
     names, leftovers = _shorten(shapes, model)
-    known = {**DTYPES, **{f"torch.{name}": code for name, code in DTYPES.items()}}
-    codes = {name: known.get(kind, kind) for name, kind in dtypes.items()}
+    codes_of_torch = {f"torch.{name}": code for name, code in DTYPES.items()}
+    codes = {name: codes_of_torch.get(kind, kind) for name, kind in dtypes.items()}
     for short, name in names.items():
         if codes[name] not in DTYPES.values():
             raise InvalidCheckpointError(
                 f"{model!r}: {short!r} is {dtypes[name]}; {', '.join(DTYPES)} can be imported. Take "
-                "the checkpoint as it was published, not a quantised one."
+                "the checkpoint as it was published, not a quantised one.",
+                file=model,
+                key=short,
+                reason="unsupported",
             )
     return Source(
         {short: shapes[name] for short, name in names.items()},
@@ -177,6 +194,9 @@ def _shorten(names: Iterable[str], model: str) -> tuple[dict[str, str], dict[str
     flat = {_CHUNKED.sub(r"blocks.\1.", name): full for name, full in short.items()}
     if len(flat) != len(short):
         raise InvalidCheckpointError(
-            f"{model!r} has blocks that are numbered twice. Fetch or copy it again."
+            f"{model!r} has blocks that are numbered twice. Fetch or copy it again.",
+            file=model,
+            key="blocks",
+            reason="mismatch",
         )
     return flat, leftovers

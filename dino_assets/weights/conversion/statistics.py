@@ -12,10 +12,7 @@ from dino_assets.weights.checkpoint import STATISTICS, StatisticsName, Triple, i
 from dino_assets.weights.records import Family
 
 MEAN, STD = "image_mean", "image_std"
-_HUB_FOLDERS = (
-    "snapshots",
-    "commits",
-)  # huggingface_hub's cache, and ours: folders named by commit
+_HUB_FOLDERS = ("snapshots", "commits")  # huggingface_hub's, ours: folders named by commit
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,9 @@ def choose_statistics(
     if asked:
         if asked not in STATISTICS:
             raise ConfigError(
-                f"there are no statistics called {asked!r}. Choose one of {', '.join(STATISTICS)}."
+                f"there are no statistics called {asked!r}. Choose one of {', '.join(STATISTICS)}.",
+                setting="statistics",
+                value=asked,
             )
         return Statistics(*STATISTICS[asked], f"{asked}, as asked")
     if named := _read_timm_statistics(source.with_name(CONFIG)):
@@ -55,8 +54,8 @@ def choose_statistics(
     names = {"file": source.name, "folder": name_folder(source.parent), "model": name}
     if published_as:
         names = {"repository": published_as}
-    for what, said in names.items():
-        if is_satellite(said, family):
+    for what, text in names.items():
+        if is_satellite(text, family):
             return Statistics(*STATISTICS["sat493m"], f"sat493m, by the name of the {what}")
     return Statistics(*STATISTICS["imagenet"], "ImageNet (the checkpoint names none)")
 

@@ -18,6 +18,7 @@ ROPE_BASE = 100.0
 _BFLOAT16_STEP = 2**-8
 
 Values = NDArray[np.float32]
+Check = Callable[[Values], str]  # "" or what is wrong with the values
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Rule:
     is_optional: bool = False
     starts_with_zeros: bool = False  # one zero position before the others
     leftover: str = ""
-    check: Callable[[Values], str] | None = None  # "" or what is wrong with the values
+    check: Check | None = None
 
 
 @dataclass(frozen=True)

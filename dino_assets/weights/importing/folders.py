@@ -74,26 +74,32 @@ def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
     if (folder / INDEX).is_file():
         raise CheckpointNotFoundError(
             f"{model!r} has the {INDEX} of Hugging Face, and no {CONFIG} that says which model it is. "
-            "Fetch or copy that as well."
+            "Fetch or copy that as well.",
+            file=CONFIG,
+            reason="missing",
         )
     # Training leaves small .bin files beside the weights: they count when nothing else does.
     for suffixes in ((".safetensors", ".pth", ".pt"), PICKLED_SUFFIXES):
-        found = sorted(
+        files = sorted(
             path
             for path in folder.iterdir()
             if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file()
         )
-        if len(found) > 1:
-            listed = ", ".join(path.name for path in found[:5])
+        if len(files) > 1:
+            listed = ", ".join(path.name for path in files[:5])
             raise ConfigError(
-                f"{model!r} has {len(found)} files of weights: {listed}"
-                f"{', …' if len(found) > 5 else ''}. Name the one to import."
+                f"{model!r} has {len(files)} files of weights: {listed}"
+                f"{', …' if len(files) > 5 else ''}. Name the one to import.",
+                setting="source",
+                value=[path.name for path in files],
             )
-        if found:
-            return found[0]
+        if files:
+            return files[0]
     raise CheckpointNotFoundError(
         f"there are no weights in the folder {model!r}: a .safetensors or one of "
-        f"{', '.join(PICKLED_SUFFIXES)} is expected. Name the file or the folder that has them."
+        f"{', '.join(PICKLED_SUFFIXES)} is expected. Name the file or the folder that has them.",
+        file=model,
+        reason="missing",
     )
 
 
@@ -110,7 +116,9 @@ def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | 
         raise InvalidCheckpointError(
             f"{model!r} has its weights pickled in {pickled[0]!r}, and only a single {PICKLED} is "
             "converted here. Load it with transformers where you trust it, and import what its "
-            "save_pretrained writes."
+            "save_pretrained writes.",
+            file=pickled[0],
+            reason="code",
         )
     copies = _list_kept(folder, weights)
     texts = _make_preprocessor(folder, config, asked=asked)
@@ -122,8 +130,6 @@ def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | 
     copies = {name: path for name, path in copies.items() if name not in texts}
     return Plan(
         format=HUGGING_FACE,
-        sha256=found.weights_sha256,
-        read_bytes=sum(path.stat().st_size for path in copies.values()),
         texts=texts,
         copies=copies,
         digests={file.name: file.sha256 for file in found.files if file.name in copies},
@@ -149,8 +155,6 @@ def _plan_pickled(
         kept = _list_kept(folder, set())
         yield Plan(
             format=origin["format"],
-            sha256=sha256,
-            read_bytes=(folder / PICKLED).stat().st_size,
             texts=texts,
             copies={name: path for name, path in kept.items() if name not in texts},
             weights=weights,

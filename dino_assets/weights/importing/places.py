@@ -33,18 +33,27 @@ def check_folder(source: Path, folder: Path) -> None:
     if folder.is_symlink() or not folder.name.strip("."):
         raise ConfigError(
             f"{str(folder)!r} is a link or has no name of its own, and was left alone. Name a new "
-            "folder."
+            "folder.",
+            setting="folder",
+            value=str(folder),
+            reason="link",
         )
     place = resolve_path(folder)
-    if source.exists() and place in (found := resolve_path(source), *found.parents):
+    if source.exists() and place in (resolved := resolve_path(source), *resolved.parents):
         raise ConfigError(
-            f"{str(source)!r} is or lies in {str(folder)!r}. Import into another folder."
+            f"{str(source)!r} is or lies in {str(folder)!r}. Import into another folder.",
+            setting="folder",
+            value=str(folder),
+            reason="source",
         )
     for standing in (Path.cwd().resolve(), find_root().resolve()):
         if place in (standing, *standing.parents):
             raise ConfigError(
                 f"{str(folder)!r} holds the project, or the folder you stand in. Name a folder in it, "
-                "such as models/NAME."
+                "such as models/NAME.",
+                setting="folder",
+                value=str(folder),
+                reason="project",
             )
 
 
@@ -62,6 +71,7 @@ def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
             "to be replaced (--replace).",
             setting="folder",
             value=str(folder),
+            reason="exists",
         )
     if not (old / CONFIG).is_file():
         raise ConfigError(
@@ -69,22 +79,22 @@ def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
             "Name another folder.",
             setting="folder",
             value=CONFIG,
+            reason="no-checkpoint",
         )
     record = read_record(old / RECORD)
     for path in sorted(old.iterdir()):
-        is_known = (
+        is_ours = (
             path.name in record.listing.names
             if record
             else _OF_A_CHECKPOINT.fullmatch(path.name) or is_paper(path.name)
         )
-        if path.is_dir() or not is_known:
-            if is_litter(path):
-                continue
+        if (path.is_dir() or not is_ours) and not is_litter(path):
             raise ConfigError(
                 f"{str(folder)!r} holds {path.name!r}, which belongs to no checkpoint and would be "
                 "lost, so it was not replaced. Move that away, or name another folder.",
                 setting="folder",
                 value=path.name,
+                reason="loss",
             )
 
 

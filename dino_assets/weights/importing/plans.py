@@ -16,8 +16,8 @@ from dino_assets.weights.conversion.layout import Shard, make_index, plan_shards
 from dino_assets.weights.conversion.recognition import (
     Piece,
     Recognised,
+    check_values,
     convert,
-    find_value_problems,
     make_config,
     recognise,
 )
@@ -49,14 +49,11 @@ class Plan:
     """One import: what was found, and every file that the new folder will have."""
 
     format: str
-    sha256: str  # of the weights as they were found
-    read_bytes: int
     texts: Mapping[str, bytes]  # small files made here
     copies: Mapping[str, Path]  # files taken as they are
     weights: Weights | None = None  # None: they are among the copies
     digests: Mapping[str, str] = field(default_factory=dict)  # of copies, where known beforehand
     leftovers: Mapping[str, str] = field(default_factory=dict)
-    made: tuple[str, ...] = ()
 
     @property
     def needed_bytes(self) -> int:
@@ -80,11 +77,7 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
     model = source.name
     with open_source(source, model=model) as opened:
         found = recognise(opened.shapes, model=model)
-        if problems := list(find_value_problems(found, opened.read)):
-            raise InvalidCheckpointError(
-                f"{model!r} looks like {found.format}, but {'; '.join(problems[:3])}. Its outputs "
-                "would not be those of the original."
-            )
+        check_values(found, opened.read, model=model)
         sha256 = hash_source(source)
         widest = _find_widest(found, opened)
         weights, index = plan_weights(found.pieces, opened, widest, shard_bytes)
@@ -93,8 +86,6 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
         chosen = choose_statistics(source, found.family, asked=asked)
         yield Plan(
             format=found.format,
-            sha256=sha256,
-            read_bytes=source.stat().st_size,
             texts={
                 CONFIG: encode_json(config),
                 PREPROCESSOR: encode_json(complete_preprocessor({}, chosen, found.family)),
@@ -107,7 +98,6 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
             },
             weights=weights,
             leftovers={**found.leftovers, **opened.leftovers},
-            made=tuple(piece.name for piece in found.pieces if piece.source is None),
         )
 
 
@@ -139,7 +129,9 @@ def hash_source(source: Path) -> str:
     if named and not sha256.startswith(named[1]):
         raise InvalidCheckpointError(
             f"{source.name!r} should have a sha256 that begins with {named[1]}, and has "
-            f"{sha256[:12]}…. Fetch or copy it again; if it was changed on purpose, rename it."
+            f"{sha256[:12]}…. Fetch or copy it again; if it was changed on purpose, rename it.",
+            file=source.name,
+            reason="altered",
         )
     return sha256
 
@@ -155,7 +147,8 @@ def encode_json(value: Mapping[str, object]) -> bytes:
     except RecursionError:
         raise InvalidCheckpointError(
             f"what {CONFIG} or {PREPROCESSOR} says nests too deeply to be a model's. Fetch or copy them "
-            "again."
+            "again.",
+            reason="impossible",
         ) from None
 
 

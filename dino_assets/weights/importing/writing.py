@@ -4,24 +4,23 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from dino_assets.errors import ConfigError, DinoAssetsError, DiskFullError, InvalidCheckpointError
 from dino_assets.settings.urls import expand_path
 from dino_assets.store.folders import check_room, publish_folder, sync, write_small
-from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import (
-    INDEX,
     LICENCES,
-    PREPROCESSOR,
     StatisticsName,
     read_checkpoint,
 )
 from dino_assets.weights.conversion.layout import Shard, view_bytes
+from dino_assets.weights.conversion.recognition import Piece
 from dino_assets.weights.conversion.statistics import name_folder
 from dino_assets.weights.hub.listings import RECORD, HubFile, Listing, Record
 from dino_assets.weights.importing.folders import open_plan
@@ -31,10 +30,14 @@ from dino_assets.weights.importing.places import (
     clear_leftovers,
     new_folder,
 )
-from dino_assets.weights.importing.plans import Plan, Weights
+from dino_assets.weights.importing.plans import Plan
 from dino_assets.weights.records import Checkpoint
 
+if TYPE_CHECKING:
+    import torch
+
 SHARD_BYTES = 5 * 10**9
+Step = Literal["write", "check", "publish"]
 _NO_LICENCE = ("other", "unknown")  # what cards say that have one to tell elsewhere
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = "Free some, or name a folder on another disk."
@@ -46,14 +49,8 @@ class Imported:
 
     checkpoint: Checkpoint
     format: str
-    source_sha256: str  # of the weights as they were found
     leftovers: Mapping[str, str]  # tensors that were not used → why
-    made: tuple[str, ...]  # tensors that the source does not have: zeros that change no output
-    statistics_from: str
-    kept: tuple[str, ...]  # files taken along: the licence, the model card
     warnings: tuple[str, ...]  # what the person has to do something about
-    read_bytes: int
-    written_bytes: int  # of weights
     seconds: float
 
 
@@ -64,13 +61,14 @@ def import_checkpoint(
     statistics: StatisticsName | None = None,
     replaces: bool = False,
     shard_bytes: int = SHARD_BYTES,
+    on_step: Callable[[Step], object] = lambda step: None,
 ) -> Imported:
     """Make a checkpoint folder from a file of weights or another folder; whole or not at all.
 
     Timm's and Meta's files are converted, in their dtype and a tensor at a time; folders of Hugging
     Face are copied. A README and a licence are taken along. ``statistics`` overrides what the
     source says. With ``replaces`` an older checkpoint may stand there: one that has nothing beside
-    its own files, so that nothing else is lost.
+    its own files, so that nothing else is lost. ``on_step`` is called when a step begins.
 
     Raises:
         CheckpointNotFoundError: there is no such file or folder, or no weights in it.
@@ -85,32 +83,36 @@ def import_checkpoint(
         check_folder(source, folder)
         check_old(folder, folder, replaces=replaces)
         with open_plan(source, asked=statistics, shard_bytes=shard_bytes) as plan:
-            checkpoint = _carry_out(plan, source, folder, replaces=replaces)
+            checkpoint = _carry_out(plan, source, folder, replaces=replaces, on_step=on_step)
     return Imported(
         checkpoint=checkpoint,
         format=plan.format,
-        source_sha256=plan.sha256,
         leftovers=plan.leftovers,
-        made=plan.made,
-        statistics_from=checkpoint.statistics_from,
-        kept=tuple(name for name in plan.copies if _is_taken_along(name)),
         warnings=tuple(_find_warnings(checkpoint, source)),
-        read_bytes=plan.read_bytes,
-        written_bytes=_count_weights(checkpoint),
         seconds=time.perf_counter() - started,
     )
 
 
-def _carry_out(plan: Plan, source: Path, folder: Path, *, replaces: bool) -> Checkpoint:
+def _carry_out(
+    plan: Plan,
+    source: Path,
+    folder: Path,
+    *,
+    replaces: bool,
+    on_step: Callable[[Step], object],
+) -> Checkpoint:
     clear_leftovers(folder)  # before looking for room: they may be as large as a checkpoint
     standing = next(place for place in folder.absolute().parents if place.exists())
     what = f"importing {_name(source)!r}"
     check_room(standing, plan.needed_bytes, what=what, advice=_ADVICE)
     with _explaining_full_disk(what, plan, standing), new_folder(folder) as new:
+        on_step("write")
         _write(plan, new)
+        on_step("check")
         checkpoint = read_checkpoint(new, model=str(folder))  # as every later reader will
         _check_copies(plan, checkpoint, _name(source))
         write_small(new / RECORD, _record(checkpoint).dump())
+        on_step("publish")
         # Again, and by then for good: somebody else may have put something there meanwhile.
         publish_folder(new, folder, check_old=partial(check_old, folder, replaces=replaces))
     return checkpoint
@@ -131,7 +133,10 @@ def _explaining(source: Path, folder: Path) -> Iterator[None]:
             ) from err
         raise ConfigError(
             f"{str(source)!r} cannot be imported into {str(folder)!r}: {err.strerror or err}. Check "
-            "that the one can be read and the other be written."
+            "that the one can be read and the other be written.",
+            setting="folder",
+            value=str(folder),
+            reason=errno.errorcode.get(err.errno or 0, ""),
         ) from err
 
 
@@ -160,14 +165,15 @@ def _write(plan: Plan, new: Path) -> None:
         write_small(new / name, text)
     if plan.weights:
         for shard in plan.weights.shards:
-            _write_shard(new / shard.name, shard, plan.weights)
+            write_shard(new / shard.name, shard, plan.weights.make)
 
 
-def _write_shard(path: Path, shard: Shard, weights: Weights) -> None:
+def write_shard(path: Path, shard: Shard, make: Callable[[Piece], "torch.Tensor"]) -> None:
+    """Write one safetensors file, a tensor at a time."""
     with path.open("wb") as file:
         file.write(shard.header)
         for piece in shard.pieces:
-            file.write(view_bytes(weights.make(piece)))
+            file.write(view_bytes(make(piece)))
         file.flush()
         os.fsync(file.fileno())
 
@@ -177,7 +183,9 @@ def _check_copies(plan: Plan, checkpoint: Checkpoint, model: str) -> None:
         if plan.digests.get(file.name, file.sha256) != file.sha256:
             raise InvalidCheckpointError(
                 f"{model!r}: {file.name} changed while it was copied. Import again when nobody "
-                "writes to it."
+                "writes to it.",
+                file=file.name,
+                reason="altered",
             )
 
 
@@ -187,30 +195,23 @@ def _record(checkpoint: Checkpoint) -> Record:
     return Record(Listing(repo="", commit="", files=files), revision="")
 
 
-def _count_weights(checkpoint: Checkpoint) -> int:
-    return sum(file.bytes for file in checkpoint.files if file.name.endswith(".safetensors"))
-
-
-def _is_taken_along(name: str) -> bool:
-    return not name.endswith(".safetensors") and name not in (CONFIG, PREPROCESSOR, INDEX)
-
-
 def _find_warnings(checkpoint: Checkpoint, source: Path) -> Iterator[str]:
     if checkpoint.caveat or _has_licence(checkpoint):
         return  # a sample of ours, or its papers came along
     place = "into that folder" if source.is_dir() else "beside the file"
     if checkpoint.family == "dinov3_vit":
-        yield (
-            f"no licence text came along with {_name(source)!r}. DINOv3's licence must travel with the "
-            f"weights and with everything exported from them: put its LICENSE.md {place} and import "
-            "again with --replace."
+        terms = (
+            "DINOv3's licence must travel with the weights and with everything exported from them: "
+            f"put its LICENSE.md {place}"
         )
     else:
-        yield (
-            f"no licence text came along with {_name(source)!r}. Meta published DINOv2 under "
-            f"Apache-2.0; to keep the text with the weights, put it as LICENSE {place} and import "
-            "again with --replace."
+        terms = (
+            "Meta published DINOv2 under Apache-2.0; to keep the text with the weights, put it as "
+            f"LICENSE {place}"
         )
+    yield (
+        f"no licence text came along with {_name(source)!r}. {terms} and import again with --replace."
+    )
 
 
 def _has_licence(checkpoint: Checkpoint) -> bool:

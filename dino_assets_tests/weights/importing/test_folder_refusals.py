@@ -12,14 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import dino_assets.weights.importing.writing as imports
 from dino_assets.errors import CheckpointNotFoundError, ConfigError, InvalidCheckpointError
 from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import INDEX, PREPROCESSOR, WEIGHTS
 from dino_assets.weights.importing.plans import encode_json
-from dino_assets.weights.importing.writing import import_checkpoint
+from dino_assets.weights.importing.writing import Step, import_checkpoint
 from dino_assets_tests.worlds.checkpoint_models import change, contents, read_json
+from dino_assets_tests.worlds.original_files import list_papers
 from dino_assets_tests.worlds.originals import State, as_timm_v3, make_model
+from dino_assets_tests.worlds.raising import raising
 
 TIMM = {"architecture": "vit", "pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
 
@@ -34,8 +35,12 @@ def test_import_checkpoint__folder_of_timm(tmp_path: Path, model: Any):
     (folder / "README.md").write_text("---\nlicense: other\nlicense_name: dinov3-license\n---\n")
     done = import_checkpoint(folder, tmp_path / "out")
     assert done.format == "timm's DINOv3"
-    assert (done.checkpoint.mean, done.statistics_from) == ((0.1, 0.2, 0.3), "timm's config.json")
-    assert (done.kept, done.checkpoint.licence) == (("README.md",), "dinov3-license")
+    assert (done.checkpoint.mean, done.checkpoint.statistics_from) == (
+        (0.1, 0.2, 0.3),
+        "timm's config.json",
+    )
+    assert list_papers(tmp_path / "out") == ["README.md"]
+    assert done.checkpoint.licence == "dinov3-license"
     file = import_checkpoint(folder / WEIGHTS, tmp_path / "file")
     assert file.checkpoint.files == done.checkpoint.files
 
@@ -59,8 +64,8 @@ def test_import_checkpoint__folder_with_one_file(
     (folder / "runs.pt").mkdir()
     (folder / "LICENSE.md").write_text("text")
     done = import_checkpoint(folder, tmp_path / "out")
-    assert (done.format, done.kept) == ("Meta's DINOv3", ("LICENSE.md",))
-    assert done.statistics_from == "sat493m, by the name of the folder"
+    assert (done.format, list_papers(tmp_path / "out")) == ("Meta's DINOv3", ["LICENSE.md"])
+    assert done.checkpoint.statistics_from == "sat493m, by the name of the folder"
     origin = read_json(tmp_path / "out" / CONFIG)["imported_from"]
     assert origin["file"] == name
 
@@ -70,9 +75,7 @@ def test_import_checkpoint__folder_with_several_files(tmp_path: Path):
     folder.mkdir()
     for name in ("b.pth", "a.pt", "c.safetensors"):
         (folder / name).write_bytes(b"x")
-    with pytest.raises(
-        ConfigError, match=r"'many' has 3 files of weights: a.pt, b.pth, c.safetensors. Name the"
-    ):
+    with raising(ConfigError, setting="source", value=["a.pt", "b.pth", "c.safetensors"]):
         import_checkpoint(folder, tmp_path / "out")
     for number in range(9):
         (folder / f"epoch{number}.pth").write_bytes(b"x")
@@ -80,7 +83,12 @@ def test_import_checkpoint__folder_with_several_files(tmp_path: Path):
         import_checkpoint(folder, tmp_path / "out")
 
 
-def refusals() -> dict[str, tuple[Callable[[Path], object], type[Exception], str]]:
+Spoil = Callable[[Path], object]
+
+
+def refusals() -> dict[str, tuple[Spoil, type[Exception], tuple[str, str, str]]]:
+    """What is done to a folder, and the file, the key and the reason of the refusal."""
+
     def index_only(folder: Path) -> None:
         (folder / CONFIG).unlink()
         (folder / INDEX).write_text("{}")
@@ -100,54 +108,60 @@ def refusals() -> dict[str, tuple[Callable[[Path], object], type[Exception], str
         (folder / WEIGHTS).unlink()
         (folder / CONFIG).unlink()
 
-    missing, invalid = CheckpointNotFoundError, InvalidCheckpointError
+    def write_config(text: str, encoding: str = "utf-8") -> Callable[[Path], object]:
+        return lambda folder: (folder / CONFIG).write_text(text, encoding=encoding)
+
+    nowhere, invalid = CheckpointNotFoundError, InvalidCheckpointError
+    bom = "\ufeff{}"
     return {
-        "no weights": (lambda f: (f / WEIGHTS).unlink(), missing, "model.safetensors is missing"),
-        "nothing": (weightless, missing, "no weights in the folder 'theirs': a .safetensors or"),
-        "no config": (lambda f: (f / CONFIG).unlink(), invalid, "has the names of Hugging Face"),
-        "no config, index": (index_only, missing, "and no config.json that says which model it"),
-        "truncated": (cut, invalid, "its header announces"),
-        "dangling": (link, missing, "model.safetensors is missing"),
-        "leads out": (leads_out, invalid, "names the shard '../outside.safetensors'"),
-        "index": (lambda f: (f / WEIGHTS).rename(f / INDEX), invalid, "index.json is not JSON"),
-        "bad config": (lambda f: (f / CONFIG).write_text("{"), invalid, "config.json is not JSON"),
-        "byte order mark": (
-            lambda f: (f / CONFIG).write_bytes(b"\xef\xbb\xbf" + (f / CONFIG).read_bytes()),
-            invalid,
-            "'theirs': config.json begins with a byte order mark, at which transformers stops. Save",
+        "no weights": (lambda f: (f / WEIGHTS).unlink(), nowhere, (WEIGHTS, "", "missing")),
+        "nothing": (weightless, nowhere, ("theirs", "", "missing")),
+        "no config": (lambda f: (f / CONFIG).unlink(), invalid, (CONFIG, "", "missing")),
+        "no config, index": (index_only, nowhere, (CONFIG, "", "missing")),
+        "truncated": (cut, invalid, (WEIGHTS, "", "incomplete")),
+        "dangling": (link, nowhere, (WEIGHTS, "", "missing")),
+        "leads out": (leads_out, invalid, (INDEX, "'../outside.safetensors'", "outside")),
+        "index": (
+            lambda f: (f / WEIGHTS).rename(f / INDEX), invalid, (INDEX, "", "unreadable"),
         ),
-        "utf-16": (
-            lambda f: (f / CONFIG).write_text((f / CONFIG).read_text(), encoding="utf-16"),
-            invalid,
-            "config.json is not JSON",
-        ),
-        "list": (lambda f: (f / CONFIG).write_text("[]"), invalid, "config.json holds no JSON obj"),
+        "bad config": (write_config("{"), invalid, (CONFIG, "", "unreadable")),
+        "byte order mark": (write_config(bom), invalid, (CONFIG, "byte order mark", "unreadable")),
+        "utf-16": (write_config("{}", "utf-16"), invalid, (CONFIG, "", "unreadable")),
+        "list": (write_config("[]"), invalid, (CONFIG, "", "unsupported")),
         "bad preprocessor": (
             lambda f: (f / PREPROCESSOR).write_text("[" * 100_000),
             invalid,
-            "preprocessor_config.json is not JSON",
+            (PREPROCESSOR, "", "unreadable"),
         ),
         "bad statistics": (
             lambda f: change(f / PREPROCESSOR, image_mean=[1]),
             invalid,
-            "three numbers each are expected",
+            (PREPROCESSOR, "image_mean, image_std", "impossible"),
         ),
-        "other kind": (lambda f: change(f / CONFIG, model_type="vit"), invalid, "is a 'vit' model"),
-        "no kind": (lambda f: change(f / CONFIG, model_type=["x"]), invalid, r"is a \['x'\] model"),
+        "other kind": (
+            lambda f: change(f / CONFIG, model_type="vit"),
+            invalid,
+            (CONFIG, "model_type", "unsupported"),
+        ),
+        "no kind": (
+            lambda f: change(f / CONFIG, model_type=["x"]),
+            invalid,
+            (CONFIG, "model_type", "unsupported"),
+        ),
         "other layers": (
             lambda f: change(f / CONFIG, num_hidden_layers=3),
             invalid,
-            "calls for 3 layers",
+            (CONFIG, "layers", "mismatch"),
         ),
-    }
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", refusals())
 def test_import_checkpoint__refused_folder(tmp_path: Path, theirs: Path, name: str):
-    spoil, kind, message = refusals()[name]
+    spoil, kind, (file, key, reason) = refusals()[name]
     spoil(theirs)
     before = contents(theirs) if name != "dangling" else None
-    with pytest.raises(kind, match=message):
+    with raising(kind, file=file, key=key, reason=reason):
         import_checkpoint(theirs, tmp_path / "out")
     assert before is None or contents(theirs) == before
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "outside.safetensors"}
@@ -157,33 +171,27 @@ def test_encode_json__what_can_just_be_read_and_not_written():
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
-    with pytest.raises(InvalidCheckpointError, match="nests too deeply to be a model's"):
+    with raising(InvalidCheckpointError, reason="impossible"):
         encode_json({"x": deep})
 
 
 def test_import_checkpoint__folder_into_itself(tmp_path: Path, theirs: Path):
     (tmp_path / "link").symlink_to(theirs)
     for source in (theirs, tmp_path / "link", theirs / WEIGHTS):
-        with pytest.raises(ConfigError, match=r"is or lies in .*Import into another folder"):
+        with raising(ConfigError, setting="folder", value=str(theirs), reason="source"):
             import_checkpoint(source, theirs, replaces=True)
     assert (theirs / WEIGHTS).is_file()
 
 
-def test_import_checkpoint__folder_that_changes_while_it_is_copied(
-    tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
-):
-    real = shutil.copyfile
-
-    def change_first(path: Path, target: Path) -> object:
-        if path.name == WEIGHTS:
-            data = bytearray(path.read_bytes())
+def test_import_checkpoint__folder_that_changes_while_it_is_copied(tmp_path: Path, theirs: Path):
+    def change_first(step: Step) -> None:
+        if step == "write":
+            data = bytearray((theirs / WEIGHTS).read_bytes())
             data[-1] ^= 1
-            path.write_bytes(bytes(data))
-        return real(path, target)
+            (theirs / WEIGHTS).write_bytes(bytes(data))
 
-    monkeypatch.setattr(imports.shutil, "copyfile", change_first)
-    with pytest.raises(InvalidCheckpointError, match=r"model.safetensors changed while it was cop"):
-        import_checkpoint(theirs, tmp_path / "out")
+    with raising(InvalidCheckpointError, file=WEIGHTS, reason="altered"):
+        import_checkpoint(theirs, tmp_path / "out", on_step=change_first)
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
 
 
@@ -222,7 +230,7 @@ def test_import_checkpoint__papers_that_came_along_are_enough(
         done = import_checkpoint(source, tmp_path / f"out{number}")
         assert (done.warnings == ()) == is_enough
         if is_enough:  # it goes on from here with the weights, wherever these go
-            assert name in done.kept
+            assert name in list_papers(tmp_path / f"out{number}")
             assert name in {file.name for file in done.checkpoint.files}
 
 
@@ -242,7 +250,7 @@ def test_import_checkpoint__a_card_is_enough_if_it_names_a_licence(
 ):
     (theirs / name).write_text(f"---\n{front}\n---\n")
     done = import_checkpoint(theirs, tmp_path / "out")
-    assert done.kept == (name,)
+    assert list_papers(tmp_path / "out") == [name]
     assert (done.warnings == ()) == is_enough
 
 
@@ -253,7 +261,7 @@ def test_import_checkpoint__papers_among_other_things(tmp_path: Path, state: Sta
         (tmp_path / name).write_text("text")
     torch.save(state, tmp_path / "license-free.pth")
     done = import_checkpoint(tmp_path / "license-free.pth", tmp_path / "out")
-    assert set(done.kept) == papers
+    assert set(list_papers(tmp_path / "out")) == papers
     assert papers <= {file.name for file in done.checkpoint.files}
 
 

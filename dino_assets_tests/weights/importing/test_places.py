@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import dino_assets.store.folders as folders
-import dino_assets.weights.importing.writing as imports
 from dino_assets.errors import CheckpointNotFoundError, ConfigError, DiskFullError
+from dino_assets.store.folders import exchange_names, publish_folder
 from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import PREPROCESSOR, WEIGHTS, read_checkpoint
 from dino_assets.weights.fetching import fetch_checkpoint
 from dino_assets.weights.hub.listings import RECORD
-from dino_assets.weights.importing.writing import import_checkpoint
+from dino_assets.weights.importing.places import check_old
+from dino_assets.weights.importing.writing import Step, import_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer
+from dino_assets_tests.worlds.original_files import hash_file
 from dino_assets_tests.worlds.originals import as_meta_v3, make_model
 from dino_assets_tests.worlds.raising import raising
 
@@ -48,11 +50,6 @@ def count_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("[!.]*"))
 
 
-def pretend_there_is_room(monkeypatch: pytest.MonkeyPatch, disk: Path) -> None:
-    usage = shutil.disk_usage(disk)._replace(free=10**9)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-
-
 def test_disk__too_small_is_said_before_anything_is_written(
     small_disk: Path, tmp_path: Path, source: Path
 ):
@@ -71,25 +68,21 @@ def test_disk__too_small_is_said_before_anything_is_written(
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_disk__fills_up_on_the_way(
-    small_disk: Path,
-    tmp_path: Path,
-    source: Path,
-    is_there: bool,
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_disk__fills_up_on_the_way(small_disk: Path, tmp_path: Path, source: Path, is_there: bool):
     old = make_model("dinov3_vit", layers=1)
     torch.save(as_meta_v3(old), tmp_path / "old.pth")
     if is_there:
         import_checkpoint(tmp_path / "old.pth", small_disk / "out")
-    (small_disk / "others").write_bytes(bytes(300_000 if is_there else 600_000))
+    (small_disk / "others").touch()
     before = sorted(small_disk.rglob("*"))
-    with monkeypatch.context() as patched:
-        pretend_there_is_room(patched, small_disk)
-        with pytest.raises(DiskFullError, match=r"the disk became full on the way") as caught:
-            import_checkpoint(source, small_disk / "out", replaces=True)
+
+    def fill(step: Step) -> None:
+        if step == "write":
+            (small_disk / "others").write_bytes(bytes(300_000 if is_there else 600_000))
+
+    with raising(DiskFullError, errno=errno.ENOSPC, match="the disk became full on the") as caught:
+        import_checkpoint(source, small_disk / "out", replaces=True, on_step=fill)
     assert isinstance(caught.value, OSError)
-    assert caught.value.errno == errno.ENOSPC
     assert caught.value.needed_bytes > 500_000
     assert sorted(small_disk.rglob("*")) == before
     if is_there:
@@ -117,7 +110,7 @@ def test_disk__no_room_for_temporary_files(
     with pytest.raises(OSError, match="No space"):
         (small_disk / "others").write_bytes(bytes(2 * 2**20))
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
-    with pytest.raises(DiskFullError, match=r"'theirs' needs a little room .*set TMPDIR"):
+    with raising(DiskFullError, match=r"'theirs' needs a little room .*set TMPDIR"):
         import_checkpoint(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -127,10 +120,11 @@ def test_import_checkpoint__places_that_cannot_be_written(
     small_disk: Path, source: Path, tmp_path: Path
 ):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(ConfigError, match=r"cannot be imported into .*: Read-only file system"):
+    sentence = r"cannot be imported into .*: Read-only file system. Check that the one can be"
+    with raising(ConfigError, setting="folder", reason="EROFS", match=sentence):
         import_checkpoint(source, small_disk / "out")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match=r"cannot be imported into .*Check that the one can be"):
+    with raising(ConfigError, value=str(tmp_path / "file" / "out"), reason="EEXIST"):
         import_checkpoint(source, tmp_path / "file" / "out")
     with raising(ConfigError, setting="folder", value=str(tmp_path / "file")):
         import_checkpoint(source, tmp_path / "file")
@@ -150,7 +144,7 @@ def test_import_checkpoint__source_that_may_not_be_read(source: Path):
             path.chmod(0o755 if path.is_dir() else 0o600)
         os.seteuid(65534)
         try:
-            with pytest.raises(ConfigError, match=r"Permission denied. Check that the one can be"):
+            with raising(ConfigError, setting="folder", reason="EACCES"):
                 import_checkpoint(secret, place / "out")
         finally:
             os.seteuid(0)
@@ -190,7 +184,7 @@ def test_import_checkpoint__replaces_in_one_step(tmp_path: Path):
     for number in range(2):
         torch.save(as_meta_v3(make_model("dinov3_vit", seed=number)), tmp_path / f"{number}.pth")
         done = import_checkpoint(tmp_path / f"{number}.pth", tmp_path / str(number))
-        pairs[done.source_sha256] = done.checkpoint.weights_sha256
+        pairs[hash_file(tmp_path / f"{number}.pth")] = done.checkpoint.weights_sha256
     import_checkpoint(tmp_path / "0.pth", tmp_path / "out")
     seen: list[tuple[str, str]] = []
     failures: list[Exception] = []
@@ -233,18 +227,16 @@ def test_import_checkpoint__replaced_folder_is_never_away(
         return real(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    published: list[Path] = []
-    publish = imports.publish_folder
-    monkeypatch.setattr(
-        imports,
-        "publish_folder",
-        lambda new, folder, **more: (published.append(new), publish(new, folder, **more)),
-    )
+    finished: list[Path] = []
+
+    def look(step: Step) -> None:
+        if step == "publish":
+            finished.extend(tmp_path.glob(".out.importing-*/out"))  # on the same disk
+
     before = (tmp_path / "out").stat().st_ino
-    import_checkpoint(tmp_path / "w.pth", tmp_path / "out", replaces=True)
+    import_checkpoint(tmp_path / "w.pth", tmp_path / "out", replaces=True, on_step=look)
     assert (tmp_path / "out").stat().st_ino != before
-    assert len(published) == 1
-    assert published[0].parent.parent == tmp_path  # on the same disk
+    assert len(finished) == 1
 
 
 def put(folder: Path, name: str) -> None:
@@ -330,7 +322,7 @@ def test_import_checkpoint__never_where_one_stands(
     (here / at).mkdir(parents=True, exist_ok=True)
     before = contents(here)
     monkeypatch.chdir(here / at)
-    with pytest.raises(ConfigError, match="holds the project, or the folder you stand in"):
+    with raising(ConfigError, setting="folder", value=str(here), reason="project"):
         import_checkpoint(out.parent / "w.pth", here, replaces=True)
     assert contents(here) == before
 
@@ -340,64 +332,63 @@ def test_import_checkpoint__never_the_projects_folder(out: Path, monkeypatch: py
     (out / "dagster.yaml").touch()
     (out / "models").mkdir()
     monkeypatch.chdir(out / "models")
-    with pytest.raises(ConfigError, match="holds the project, or the folder you stand in"):
+    with raising(ConfigError, setting="folder", value=str(out), reason="project"):
         import_checkpoint(Path("../../w.pth"), out, replaces=True)
     assert (out / "models").is_dir()
 
 
 @pytest.mark.parametrize("replaces", [True, False])
-def test_import_checkpoint__what_comes_up_meanwhile_stays(
-    out: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
-):
+def test_import_checkpoint__what_comes_up_meanwhile_stays(out: Path, replaces: bool):
     """A second import into one new folder; or notes that somebody just put into an older one."""
-    write = imports._write
     target = out if replaces else out.parent / "new"
 
-    def meanwhile(plan: Any, new: Path) -> None:
-        write(plan, new)
-        if not replaces:
-            shutil.copytree(out, target)
-        (target / "notes.txt").write_text("mine")
+    def meanwhile(step: Step) -> None:
+        if step == "check":
+            if not replaces:
+                shutil.copytree(out, target)
+            (target / "notes.txt").write_text("mine")
 
-    monkeypatch.setattr(imports, "_write", meanwhile)
-    message = "holds 'notes.txt', which" if replaces else "is there already and was left alone"
-    with pytest.raises(ConfigError, match=message):
-        import_checkpoint(out.parent / "w.pth", target, statistics="sat493m", replaces=replaces)
+    with raising(ConfigError, setting="folder", reason="loss" if replaces else "exists"):
+        import_checkpoint(
+            out.parent / "w.pth",
+            target,
+            statistics="sat493m",
+            replaces=replaces,
+            on_step=meanwhile,
+        )
     assert (target / PREPROCESSOR).read_bytes() == (out / PREPROCESSOR).read_bytes()
     assert (target / "notes.txt").read_text() == "mine"
     assert not list(out.parent.glob(".*"))
 
 
-def test_import_checkpoint__what_comes_up_between_look_and_exchange_stays(
-    out: Path, monkeypatch: pytest.MonkeyPatch
-):
-    exchange = folders.exchange_names
+def test_check_old__what_comes_up_between_look_and_exchange_stays(out: Path):
+    import_checkpoint(out.parent / "w.pth", out.parent / "new", statistics="sat493m")
     before = contents(out)
 
     def late(new: Path, folder: Path) -> bool:
         if not (new / "notes.txt").exists():
             (folder / "notes.txt").write_text("mine")
-        return exchange(new, folder)
+        return exchange_names(new, folder)
 
-    monkeypatch.setattr(folders, "exchange_names", late)
+    check = partial(check_old, out, replaces=True)
     with raising(ConfigError, setting="folder", value="notes.txt"):
-        import_checkpoint(out.parent / "w.pth", out, statistics="sat493m", replaces=True)
+        publish_folder(out.parent / "new", out, check_old=check, exchange=late)
     assert contents(out) == before | {"notes.txt": b"mine"}
 
 
 @pytest.mark.parametrize("text", ["~nosuchuser/x", "x" * 300, "a\0b", "a\ud800b"])
 def test_import_checkpoint__paths_that_are_none(tmp_path: Path, text: str):
     for source, folder in ((Path(text), tmp_path / "out"), (tmp_path / "w.pth", Path(text))):
-        with pytest.raises(ConfigError, match="is not a path that can be used"):
+        with raising(ConfigError, reason="path"):
             import_checkpoint(source, folder)
 
 
 def test_import_checkpoint__links_in_circles(tmp_path: Path):
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "w.pth").write_bytes(b"x")
-    with pytest.raises(ConfigError, match="round in circles"):
+    with raising(ConfigError, reason="path"):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "loop" / "out")
-    with pytest.raises(CheckpointNotFoundError, match="there is no file 'loop'"):
+    with raising(CheckpointNotFoundError, file="loop", reason="missing"):
         import_checkpoint(tmp_path / "loop", tmp_path / "out")
 
 

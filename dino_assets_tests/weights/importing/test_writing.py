@@ -19,7 +19,7 @@ from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import INDEX, PREPROCESSOR, WEIGHTS, read_checkpoint
 from dino_assets.weights.fetching import check_checkpoint
 from dino_assets.weights.importing.writing import import_checkpoint
-from dino_assets_tests.worlds.original_files import SAT, write
+from dino_assets_tests.worlds.original_files import SAT, hash_file, list_papers, write
 from dino_assets_tests.worlds.originals import (
     State,
     as_meta_v2,
@@ -93,7 +93,9 @@ def test_import_checkpoint__outputs_of_the_original(name: str, tmp_path: Path):
     )  # fmt: skip
     assert checkpoint.registers == getattr(model.config, "num_register_tokens", 0)
     assert checkpoint.parameters == sum(p.numel() for p in model.parameters())
-    assert done.made == (("embeddings.mask_token",) if name.startswith("timm") else ())
+    if name.startswith("timm"):  # which lacks it: zeros change no output
+        tensors = load_file(tmp_path / "out" / WEIGHTS)
+        assert not tensors["embeddings.mask_token"].any()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -258,17 +260,15 @@ def test_import_checkpoint__file_is_as_transformers_would_write_it(tmp_path: Pat
 def test_import_checkpoint__says_what_it_did(tmp_path: Path, source: Path):
     done = import_checkpoint(source, tmp_path / "out")
     assert done.format == "Meta's DINOv3"
-    assert done.read_bytes == source.stat().st_size
-    assert done.written_bytes == (tmp_path / "out" / WEIGHTS).stat().st_size
     assert done.seconds > 0
     origin = json.loads((tmp_path / "out" / CONFIG).read_text())["imported_from"]
-    assert origin == {"file": "weights.pth", "sha256": done.source_sha256, "format": done.format}
+    assert origin == {"file": "weights.pth", "sha256": hash_file(source), "format": done.format}
 
 
 def test_import_checkpoint__a_file_that_changes_later_is_found(tmp_path: Path, source: Path):
-    done = import_checkpoint(source, tmp_path / "out")
+    import_checkpoint(source, tmp_path / "out")
     assert check_checkpoint(tmp_path / "out").imported_from == (
-        f"Meta's DINOv3, weights.pth, sha256 {done.source_sha256}"
+        f"Meta's DINOv3, weights.pth, sha256 {hash_file(source)}"
     )
     weights = tmp_path / "out" / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
@@ -282,7 +282,8 @@ def test_import_checkpoint__licence_travels(tmp_path: Path, source: Path):
     for name in ("LICENSE.md", "LICENCE", "NOTICE.txt", "notes.md", "licenses.json"):
         (source.parent / name).write_text(name)
     done = import_checkpoint(source, tmp_path / "out")
-    assert done.kept == ("LICENCE", "LICENSE.md", "NOTICE.txt", "README.md")
+    papers = ["LICENCE", "LICENSE.md", "NOTICE.txt", "README.md"]
+    assert list_papers(tmp_path / "out") == papers
     assert done.checkpoint.licence == "dinov3-license"
     assert (tmp_path / "out" / "README.md").read_text() == card
     assert not (tmp_path / "out" / "notes.md").exists()
@@ -293,17 +294,17 @@ def test_import_checkpoint__statistics_by_name(tmp_path: Path, state: State):
     done = import_checkpoint(source, tmp_path / "out")
     assert (done.checkpoint.mean, done.checkpoint.std) == SAT
     said = json.loads((tmp_path / "out" / PREPROCESSOR).read_text())["statistics_from"]
-    assert said == done.statistics_from == "sat493m, by the name of the file"
+    assert said == done.checkpoint.statistics_from == "sat493m, by the name of the file"
 
 
 def test_import_checkpoint__statistics_as_asked(tmp_path: Path, source: Path):
     done = import_checkpoint(source, tmp_path / "out", statistics="sat493m")
     assert (done.checkpoint.mean, done.checkpoint.std) == SAT
-    assert done.statistics_from == "sat493m, as asked"
+    assert done.checkpoint.statistics_from == "sat493m, as asked"
 
 
 def test_import_checkpoint__statistics_of_imagenet(tmp_path: Path, source: Path):
     done = import_checkpoint(source, tmp_path / "out")
     assert done.checkpoint.mean == (0.485, 0.456, 0.406)
     assert done.checkpoint.std == (0.229, 0.224, 0.225)
-    assert done.statistics_from == "ImageNet (the checkpoint names none)"
+    assert done.checkpoint.statistics_from == "ImageNet (the checkpoint names none)"

@@ -1,35 +1,40 @@
 """Writing refusals."""
 
 import argparse
-import io
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-import dino_assets.store.folders as folders
-import dino_assets.weights.importing.plans as import_plans
-import dino_assets.weights.importing.writing as imports
 from dino_assets.errors import (
     CheckpointNotFoundError,
     ConfigError,
     InvalidCheckpointError,
 )
 from dino_assets.weights.checkpoint import WEIGHTS, read_checkpoint
-from dino_assets.weights.importing.writing import import_checkpoint
+from dino_assets.weights.conversion.recognition import Piece
+from dino_assets.weights.importing.folders import open_plan
+from dino_assets.weights.importing.writing import (
+    SHARD_BYTES,
+    Step,
+    import_checkpoint,
+    write_shard,
+)
 from dino_assets_tests.worlds.original_files import SAT, write
 from dino_assets_tests.worlds.originals import (
     State,
     as_timm_v3,
     make_model,
 )
+from dino_assets_tests.worlds.raising import raising
 
 
 class Runs:
@@ -48,8 +53,16 @@ def test_import_checkpoint__code_in_a_pickle(tmp_path: Path, state: State, is_zi
     torch.save(
         state | {"x": Runs(target)}, tmp_path / "w.pth", _use_new_zipfile_serialization=is_zip
     )
-    with pytest.raises(
-        InvalidCheckpointError, match=r"'w.pth' holds code \('posix.mkdir'\).*state"
+    sentence = (
+        r"^'w.pth' holds code \('posix.mkdir'\), which loading it would run: refused. Save the st"
+    )
+    # torch's own text advises to turn weights_only off.
+    with raising(
+        InvalidCheckpointError,
+        key="posix.mkdir",
+        reason="code",
+        match=sentence,
+        hides="weights_only",
     ):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
     assert not target.exists()
@@ -67,13 +80,13 @@ def test_import_checkpoint__objects_in_a_pickle(
     tmp_path: Path, state: State, make: Callable[[State], Any], what: str
 ):
     torch.save(make(state), tmp_path / "w.pth")
-    with pytest.raises(InvalidCheckpointError, match=rf"holds code \('{what}'\), which loading"):
+    with raising(InvalidCheckpointError, file="w.pth", key=what, reason="code"):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
 
 
 def test_import_checkpoint__bare_pickle_with_code(tmp_path: Path):
     (tmp_path / "w.pt").write_bytes(pickle.dumps(Runs(tmp_path / "ran"), protocol=2))
-    with pytest.raises(InvalidCheckpointError, match=r"'w\.pt' "):
+    with raising(InvalidCheckpointError, file="w.pt"):
         import_checkpoint(tmp_path / "w.pt", tmp_path / "out")
     assert not (tmp_path / "ran").exists()
 
@@ -83,7 +96,7 @@ def test_import_checkpoint__bare_pickle_with_code(tmp_path: Path):
 def test_import_checkpoint__truncated(tmp_path: Path, state: State, suffix: str, kept: float):
     path = write(tmp_path / f"w.{suffix}", state)
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    with pytest.raises(InvalidCheckpointError, match=r"Fetch or copy it again|fetch or copy it"):
+    with raising(InvalidCheckpointError, file=path.name, reason="incomplete"):
         import_checkpoint(path, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -92,7 +105,7 @@ def test_import_checkpoint__flipped_bit_in_a_pickle(source: Path, tmp_path: Path
     data = bytearray(source.read_bytes())
     data[len(data) // 2] ^= 1  # in the middle of a weight: torch itself would not notice
     source.write_bytes(bytes(data))
-    with pytest.raises(InvalidCheckpointError, match="does not have its checksum"):
+    with raising(InvalidCheckpointError, file=source.name, reason="incomplete"):
         import_checkpoint(source, tmp_path / "out")
 
 
@@ -102,77 +115,83 @@ def test_import_checkpoint__compressed_archive(source: Path, tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    with pytest.raises(InvalidCheckpointError, match="or is compressed"):
+    with raising(
+        InvalidCheckpointError,
+        file="w.pth",
+        reason="incomplete",
+        match=r"^'w.pth' is not a whole PyTorch checkpoint \('.*' in it does not have its checksum, or is "
+        r"compressed\). Fetch or copy it again.",
+    ):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
 
 
 def test_import_checkpoint__wrong_hash_in_the_name(tmp_path: Path, state: State):
     wrong = write(tmp_path / "dinov3_vits16_pretrain_lvd1689m-08c60483.pth", state)
-    with pytest.raises(InvalidCheckpointError, match=r"sha256 that begins with 08c60483, and has"):
+    with raising(InvalidCheckpointError, file=wrong.name, reason="altered"):
         import_checkpoint(wrong, tmp_path / "out")
     import hashlib
 
     right = hashlib.sha256(wrong.read_bytes()).hexdigest()[:8]
     renamed = wrong.rename(tmp_path / f"dinov3_vits16_pretrain_lvd1689m-{right}.pth")
-    assert import_checkpoint(renamed, tmp_path / "out").source_sha256.startswith(right)
+    assert f"sha256 {right}" in str(import_checkpoint(renamed, tmp_path / "out").checkpoint)
 
 
 @pytest.mark.parametrize(
-    ("tree", "message"),
+    ("tree", "key"),
     [
-        ([torch.ones(1)], "holds a list, not named tensors"),
-        ({}, "holds a dict, not named tensors"),
-        (torch.ones(3), "holds a Tensor, not named tensors"),
-        ({"epoch": 3}, "'epoch' is a int; named tensors are expected"),
-        ({3: torch.ones(1)}, "3 is a Tensor; named tensors"),
-        ({"model": {"a": {"b": torch.ones(1)}}}, "'a' is a dict; named tensors"),
+        ([torch.ones(1)], ""),
+        ({}, ""),
+        (torch.ones(3), ""),
+        ({"epoch": 3}, "epoch"),
+        ({3: torch.ones(1)}, "3"),
+        ({"model": {"a": {"b": torch.ones(1)}}}, "a"),
     ],
 )
-def test_import_checkpoint__no_tensors(tmp_path: Path, tree: Any, message: str):
+def test_import_checkpoint__no_tensors(tmp_path: Path, tree: Any, key: str):
     torch.save(tree, tmp_path / "w.pth")
-    with pytest.raises(InvalidCheckpointError, match=message):
+    with raising(InvalidCheckpointError, file="w.pth", key=key, reason="unsupported"):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
 
 
 def test_import_checkpoint__no_file(tmp_path: Path):
-    with pytest.raises(CheckpointNotFoundError, match=r"no file 'w\.pth'. Name the file"):
+    with raising(CheckpointNotFoundError, file="w.pth", reason="missing"):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
     os.mkfifo(tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointNotFoundError, match=r"no file 'w\.safetensors'. Name the file"):
+    with raising(CheckpointNotFoundError, file="w.safetensors", reason="missing"):
         import_checkpoint(tmp_path / "w.safetensors", tmp_path / "out")
 
 
 def test_import_checkpoint__unknown_suffix(tmp_path: Path):
     (tmp_path / "w.onnx").write_bytes(b"x")
-    with pytest.raises(InvalidCheckpointError, match=r"is a '.onnx' file; .safetensors or .pth"):
+    with raising(InvalidCheckpointError, file="w.onnx", reason="unsupported"):
         import_checkpoint(tmp_path / "w.onnx", tmp_path / "out")
 
 
 def test_import_checkpoint__quantised(tmp_path: Path, state: State):
     worse = state | {"norm.weight": torch.ones(64, dtype=torch.int8)}
     for suffix in ("pth", "safetensors"):
-        with pytest.raises(InvalidCheckpointError, match=r"'norm.weight' is .*, bfloat16 can be"):
+        with raising(InvalidCheckpointError, key="norm.weight", reason="unsupported"):
             import_checkpoint(write(tmp_path / f"w.{suffix}", worse), tmp_path / "out")
 
 
 def test_import_checkpoint__blocks_numbered_twice(tmp_path: Path, state: State):
     twice = state | {"blocks.0.1.norm1.bias": torch.ones(64)}
-    with pytest.raises(InvalidCheckpointError, match="blocks that are numbered twice"):
+    with raising(InvalidCheckpointError, file="w.pth", key="blocks", reason="mismatch"):
         import_checkpoint(write(tmp_path / "w.pth", twice), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "message"),
+    ("name", "values"),
     [
-        ("blocks.1.attn.qkv.bias_mask", torch.ones(192), "does not mask the bias of k, and only"),
-        ("blocks.1.attn.qkv.bias_mask", torch.full((192,), torch.nan), "does not mask the bias"),
-        ("rope_embed.periods", torch.arange(16.0), "not the rotary periods of base 100"),
+        ("blocks.1.attn.qkv.bias_mask", torch.ones(192)),
+        ("blocks.1.attn.qkv.bias_mask", torch.full((192,), torch.nan)),
+        ("rope_embed.periods", torch.arange(16.0)),
     ],
 )
 def test_import_checkpoint__values_that_would_change_the_outputs(
-    tmp_path: Path, state: State, name: str, values: torch.Tensor, message: str
+    tmp_path: Path, state: State, name: str, values: torch.Tensor
 ):
-    with pytest.raises(InvalidCheckpointError, match=f"the values of '{name}' .*{message}"):
+    with raising(InvalidCheckpointError, key=name, reason="unsupported"):
         import_checkpoint(write(tmp_path / "w.pth", state | {name: values}), tmp_path / "out")
 
 
@@ -186,9 +205,9 @@ def test_import_checkpoint__periods_in_bfloat16(tmp_path: Path, state: State):
 def test_import_checkpoint__existing_folder_is_left_alone(tmp_path: Path, source: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")
-    with pytest.raises(ConfigError, match="is there already and was left alone"):
+    with raising(ConfigError, value=str(tmp_path / "out"), reason="exists"):
         import_checkpoint(source, tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"does not look like a checkpoint .*was not replaced"):
+    with raising(ConfigError, value="config.json", reason="no-checkpoint"):
         import_checkpoint(source, tmp_path / "out", replaces=True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
@@ -208,7 +227,7 @@ def test_import_checkpoint__others_may_read_it(tmp_path: Path, source: Path):
 
 def test_import_checkpoint__replaces_when_asked(tmp_path: Path, source: Path):
     import_checkpoint(source, tmp_path / "out")
-    with pytest.raises(ConfigError, match="left alone"):
+    with raising(ConfigError, reason="exists", match="is there already and was left alone. Name a"):
         import_checkpoint(source, tmp_path / "out")
     done = import_checkpoint(source, tmp_path / "out", statistics="sat493m", replaces=True)
     assert done.checkpoint.mean == SAT[0]
@@ -221,15 +240,15 @@ def test_import_checkpoint__folder_that_is_a_link(tmp_path: Path, source: Path):
     for target in ("real", "in", "nothing"):
         (tmp_path / "out").unlink()
         (tmp_path / "out").symlink_to(target)
-        with pytest.raises(ConfigError, match="is a link or has no name of its own"):
+        with raising(ConfigError, value=str(tmp_path / "out"), reason="link"):
             import_checkpoint(source, tmp_path / "out", replaces=True)
     for name in (".", "..", "/"):
-        with pytest.raises(ConfigError, match="is a link or has no name of its own"):
+        with raising(ConfigError, reason="link"):
             import_checkpoint(source, Path(name), replaces=True)
 
 
 def test_import_checkpoint__source_inside_the_folder(tmp_path: Path, source: Path):
-    with pytest.raises(ConfigError, match=r"lies in .*Import into another folder"):
+    with raising(ConfigError, value=str(source.parent), reason="source"):
         import_checkpoint(source, source.parent, replaces=True)
     assert source.is_file()
 
@@ -246,53 +265,43 @@ class InterruptionError(BaseException):
     """Like Ctrl-C or a cancelled run: no Exception."""
 
 
-@pytest.mark.parametrize("place", ["_write", "_write_shard", "read_checkpoint", "publish_folder"])
+@pytest.mark.parametrize("at", get_args(Step))
 @pytest.mark.parametrize("is_there", [False, True])
-def test_import_checkpoint__interrupted(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, place: str, is_there: bool
-):
+def test_import_checkpoint__interrupted(tmp_path: Path, source: Path, at: Step, is_there: bool):
     before = import_checkpoint(source, tmp_path / "out").checkpoint if is_there else None
 
-    def interrupt(*args: object, **kwargs: object) -> None:
-        raise InterruptionError
+    def interrupt(step: Step) -> None:
+        if step == at:
+            raise InterruptionError
 
-    monkeypatch.setattr(imports, place, interrupt)
     with pytest.raises(InterruptionError):
-        import_checkpoint(source, tmp_path / "out", replaces=True)
+        import_checkpoint(source, tmp_path / "out", replaces=True, on_step=interrupt)
     assert sorted(p.name for p in tmp_path.iterdir()) == (["in", "out"] if is_there else ["in"])
     if before:
         assert read_checkpoint(tmp_path / "out", model=str(tmp_path / "out")) == before
 
 
-def test_import_checkpoint__last_rename_fails(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-):
-    before = import_checkpoint(source, tmp_path / "out").checkpoint
-    rename = Path.rename
-
-    def fail_once(self: Path, target: Path) -> Path:
-        if self.parent.name.startswith(".out.importing-") and self.name == "out":
-            raise OSError("no more today")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", fail_once)
-    monkeypatch.setattr(folders, "exchange_names", lambda new, folder: False)  # as on NFS
-    with pytest.raises(ConfigError, match=r"cannot be imported into .*no more today"):
-        import_checkpoint(source, tmp_path / "out", replaces=True)
-    assert read_checkpoint(tmp_path / "out", model=str(tmp_path / "out")) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+def test_import_checkpoint__last_rename_fails(tmp_path: Path, source: Path, small_disk: Path):
+    """A place where a disk is mounted takes files, and no other folder in its stead."""
+    import_checkpoint(source, tmp_path / "out")
+    shutil.copytree(tmp_path / "out", small_disk, dirs_exist_ok=True)
+    before = read_checkpoint(small_disk, model="m")
+    with raising(ConfigError, setting="folder", value=str(small_disk), reason="EBUSY"):
+        import_checkpoint(source, small_disk, replaces=True)
+    assert read_checkpoint(small_disk, model="m") == before
+    assert not list(small_disk.parent.glob(f".{small_disk.name}.*"))
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import dino_assets.weights.importing.writing as imports
+from dino_assets.weights.importing.writing import import_checkpoint
 
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(step):
+    if step == "check":
+        os.kill(os.getpid(), signal.SIGKILL)
 
-imports.read_checkpoint = die
-imports.import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]))
+import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), on_step=die)
 """
 
 
@@ -309,50 +318,39 @@ def test_import_checkpoint__killed_leaves_what_the_next_one_clears_away(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_import_checkpoint__other_import_at_work_is_not_disturbed(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_import_checkpoint__other_import_at_work_is_not_disturbed(tmp_path: Path, source: Path):
     """The slower of two leaves the checkpoint of the faster alone."""
-    real = imports.read_checkpoint
 
-    def let_another_in(*args: Any, **kwargs: Any) -> Any:
-        monkeypatch.setattr(imports, "read_checkpoint", real)
-        import_checkpoint(source, tmp_path / "out", statistics="sat493m")
-        return real(*args, **kwargs)
+    def let_another_in(step: Step) -> None:
+        if step == "check":
+            import_checkpoint(source, tmp_path / "out", statistics="sat493m")
 
-    monkeypatch.setattr(imports, "read_checkpoint", let_another_in)
-    with pytest.raises(ConfigError, match="is there already and was left alone"):
-        import_checkpoint(source, tmp_path / "out")
+    with raising(ConfigError, value=str(tmp_path / "out"), reason="exists"):
+        import_checkpoint(source, tmp_path / "out", on_step=let_another_in)
     found = read_checkpoint(tmp_path / "out", model="m")
     assert found.mean == SAT[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_import_checkpoint__memory_is_one_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_write_shard__memory_is_one_tensor(tmp_path: Path):
     """Every tensor is gone before the next is read."""
     import weakref
 
     path = write(tmp_path / "w.safetensors", as_timm_v3(make_model("dinov3_vit")))
     alive: list[Any] = []
     most = 0
-    real = import_plans.convert
+    with open_plan(path, asked=None, shard_bytes=SHARD_BYTES) as plan:
+        assert plan.weights
+        make = plan.weights.make
 
-    def count(*args: Any) -> torch.Tensor:
-        nonlocal most
-        most = max(most, sum(ref() is not None for ref in alive))
-        tensor = real(*args)
-        alive.append(weakref.ref(tensor))
-        return tensor
+        def count(piece: Piece) -> torch.Tensor:
+            nonlocal most
+            most = max(most, sum(ref() is not None for ref in alive))
+            tensor = make(piece)
+            alive.append(weakref.ref(tensor))
+            return tensor
 
-    monkeypatch.setattr(import_plans, "convert", count)
-    import_checkpoint(path, tmp_path / "out")
+        for shard in plan.weights.shards:
+            write_shard(tmp_path / shard.name, shard, count)
     assert len(alive) > 20
     assert most <= 1
-
-
-def test_import_checkpoint__text_of_the_error_has_no_foreign_advice(tmp_path: Path):
-    torch.save({"x": Runs(tmp_path / "ran")}, sink := io.BytesIO())
-    (tmp_path / "w.pth").write_bytes(sink.getvalue())
-    with pytest.raises(InvalidCheckpointError) as caught:
-        import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
-    assert "weights_only" not in str(caught.value)  # torch's text advises to turn it off
