@@ -33,21 +33,31 @@ class FetcherConfig:
         """
         path = expand_path(path)
         try:
-            said = json.loads(path.read_bytes())
+            config = json.loads(path.read_bytes())
         except OSError as err:
             raise ConfigError(
                 f"cannot read {str(path)!r} ({err.strerror}). It should hold "
-                '{"train": {"dino_root": "dinov3"}}.'
+                '{"train": {"dino_root": "dinov3"}}.',
+                setting="config",
+                value=str(path),
+                reason="unreadable",
             ) from err
         except (ValueError, RecursionError) as err:
-            raise ConfigError(f"{str(path)!r} is not JSON ({err})") from err
-        train = said.get("train") if isinstance(said, dict) else None
+            raise ConfigError(
+                f"{str(path)!r} is not JSON ({err})",
+                setting="config",
+                value=str(path),
+                reason="json",
+            ) from err
+        train = config.get("train") if isinstance(config, dict) else None
         train = train if isinstance(train, dict) else {}
         named = _text(train, "dino_root", path)
         try:
             root = expand_path(named)
         except ConfigError as err:
-            raise ConfigError(f"{str(path)!r}: train.dino_root: {err}") from None
+            raise ConfigError(
+                f"{str(path)!r}: train.dino_root: {err}", setting="train.dino_root", reason="path"
+            ) from None
         return cls(
             dino_root=path.absolute().parent / root,
             dino_model=_text(train, "dino_model", path, default=DEFAULT_TEACHER),
@@ -95,7 +105,7 @@ def validate_dinov3(dino_root: Path | str) -> bool:
 
 def _named(dino_root: Path | str) -> Path:
     if not str(dino_root).strip():
-        raise ConfigError("dino_root is empty: name a folder.")
+        raise ConfigError("dino_root is empty: name a folder.", setting="dino_root")
     return expand_path(dino_root)
 
 
@@ -104,6 +114,8 @@ def _text(train: dict[str, Any], name: str, path: Path, *, default: str = "") ->
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(
             f"{str(path)!r}: train.{name} is {shorten(value)}; a text is expected, such as "
-            f"{'dinov3' if name == 'dino_root' else DEFAULT_TEACHER!r}"
+            f"{'dinov3' if name == 'dino_root' else DEFAULT_TEACHER!r}",
+            setting=f"train.{name}",
+            reason="type",
         )
     return value

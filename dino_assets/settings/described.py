@@ -61,7 +61,9 @@ def check_settings(settings: Any) -> None:
         if not (is_above and (most is None or value <= most)):
             limits = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
             raise ConfigError(
-                f"{each.name}={value}: expected {limits} ({each.metadata['meaning']})"
+                f"{each.name}={value}: expected {limits} ({each.metadata['meaning']})",
+                setting=each.name,
+                value=value,
             )
 
 

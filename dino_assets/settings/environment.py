@@ -136,7 +136,9 @@ def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
     try:
         folders = [expand_path(each.strip()) for each in text.split(os.pathsep) if each.strip()]
     except ConfigError as err:
-        raise ConfigError(f"DINO_IMAGE_ROOTS: {err}", reason="path") from None
+        raise ConfigError(
+            f"DINO_IMAGE_ROOTS: {err}", setting="DINO_IMAGE_ROOTS", reason="path"
+        ) from None
     return tuple(dict.fromkeys((root / folder).absolute() for folder in folders))
 
 
@@ -171,10 +173,13 @@ def read_environment(folder: Path) -> Environment:
     except UnicodeDecodeError:
         raise ConfigError(".env is not UTF-8 text. Save it as UTF-8.", reason="encoding") from None
     except ValidationError as err:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors())
         # pydantic's own message repeats the input, which may be a secret.
+        problems = {".".join(map(str, each["loc"])): each["msg"] for each in err.errors()}
+        text = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise ConfigError(
-            f"cannot read the environment or .env: {problems}", reason="value"
+            f"cannot read the environment or .env: {text}",
+            setting=", ".join(problems),
+            reason="value",
         ) from None
 
 
@@ -190,6 +195,7 @@ def _refuse_interpolation(file: Path) -> None:
         raise ConfigError(
             f"{', '.join(ours)} in .env: the value has a ${{…}}, which would be replaced when the "
             "file is read. Set the variable in the environment instead, or write the value out.",
+            setting=", ".join(ours),
             reason="interpolation",
         )
 
@@ -212,6 +218,7 @@ def _refuse_disagreement(file: Path) -> None:
         raise ConfigError(
             f"{', '.join(torn)}: the environment and .env say different things, and Dagster's own "
             "commands would follow .env. Unset the variable, or take it out of .env.",
+            setting=", ".join(torn),
             reason="disagreement",
         )
 

@@ -56,7 +56,7 @@ def _hub_path(variable: str, text: str, root: Path) -> Path:
     try:
         return (root / expand_path(os.path.expandvars(text))).absolute()
     except ConfigError as err:
-        raise ConfigError(f"{variable}: {err}", reason="path") from None
+        raise ConfigError(f"{variable}: {err}", setting=variable, reason="path") from None
 
 
 def _read_token(file: Path) -> str | None:

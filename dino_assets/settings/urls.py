@@ -203,5 +203,7 @@ def _no_path(path: str | Path, reason: str | None) -> ConfigError:
     text = str(path)
     shown = text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
     return ConfigError(
-        f"{shown!r} is not a path that can be used: {reason}. Name another one.", reason="path"
+        f"{shown!r} is not a path that can be used: {reason}. Name another one.",
+        value=text,
+        reason="path",
     )

@@ -19,7 +19,7 @@ _MOST = 10**6  # no measure of a model is more, and a product of two still has a
 _BOM = b"\xef\xbb\xbf"
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
-_LAYER = re.compile(r"(?:^|\.)layer\.(\d{1,6})\.(.+)$")
+_LAYER = re.compile(r"((?:.*?\.)?layer\.(\d{1,6})\.)(.+)")
 _PATCH = r"patch_embeddings(?:\.projection)?\.weight"
 
 
@@ -135,14 +135,11 @@ def check_shapes(shapes: Shapes, architecture: Architecture, model: str) -> None
     Raises:
         InvalidCheckpointError: one is missing, or has another shape.
     """
-    in_layers = {
-        (int(match[1]), match[2]): shape
-        for name, shape in shapes.items()
-        if (match := _LAYER.search(name))
-    }
-    numbers = {number for number, _ in in_layers}
-    if len(numbers) != architecture.layers or max(numbers) != architecture.layers - 1:
-        raise _misfit(model, "layers", f"{architecture.layers} layers", str(len(numbers)))
+    prefixes = {
+        int(match[2]): match[1] for name in shapes if (match := _LAYER.fullmatch(name))
+    }  # of a layer's tensors
+    if len(prefixes) != architecture.layers or max(prefixes) != architecture.layers - 1:
+        raise _misfit(model, "layers", f"{architecture.layers} layers", str(len(prefixes)))
     for what, pattern, shape in _wanted(architecture):
         compiled = re.compile(rf"(?:^|\.){pattern}$")
         seen = [tensor for name, tensor in shapes.items() if compiled.search(name)]
@@ -152,12 +149,13 @@ def check_shapes(shapes: Shapes, architecture: Architecture, model: str) -> None
             text = ", ".join(map(str, seen)) or "none"
             raise _misfit(model, what, f"{what} {shape or 'none'}", text)
     wanted_in_a_layer = _wanted_in_a_layer(architecture)
-    for number in sorted(numbers):
+    for _, prefix in sorted(prefixes.items()):
         for name, shape in wanted_in_a_layer.items():
-            tensor = in_layers.get((number, name))
-            if tensor != shape:
-                whole = f"layer.{number}.{name}"
-                raise _misfit(model, whole, f"{whole} {shape}", str(tensor or "none"))
+            seen_shape = shapes.get(prefix + name)
+            if seen_shape != shape:
+                raise _misfit(
+                    model, prefix + name, f"{prefix}{name} {shape}", str(seen_shape or "none")
+                )
 
 
 def _wanted(architecture: Architecture) -> Iterator[tuple[str, str, Shape | None]]:

@@ -20,6 +20,7 @@ import pytest
 from dino_assets.api.fetcher import validate_dinov3
 from dino_assets.cli import fetcher_main, main
 from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.errors import ConfigError, RevisionNotFoundError
 from dino_assets.weights.catalogue import DEFAULT_TEACHER
 from dino_assets.weights.hub.listings import RECORD
 from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test
@@ -222,33 +223,30 @@ def test_fetch__into_the_cache(hub, tmp_path, capsys, monkeypatch):
 
 
 def test_fetch__the_settings_revision_belongs_to_the_settings_model(
-    hub, tmp_path, capsys, monkeypatch
+    hub, tmp_path, refuse, monkeypatch
 ):
     monkeypatch.setenv("DINO_MODEL_ID", DEFAULT_TEACHER)
     monkeypatch.setenv("DINO_MODEL_REVISION", "v9")
     assert main(["fetch", "--model", "dinov3-vits16", "--to", "here"]) == 0
-    assert main(["fetch", "--to", "there"]) == 1
-    assert "RevisionNotFoundError" in capsys.readouterr().err
+    refuse(RevisionNotFoundError, "fetch", "--to", "there")
 
 
 @pytest.mark.parametrize("configured", ["dinov3-vitl16", DEFAULT_TEACHER])
 @pytest.mark.parametrize("named", ["dinov3-vitl16", DEFAULT_TEACHER, "facebook/dinov3-vitl16"])
 def test_fetch__the_settings_model_under_its_other_name(
-    hub, config, capsys, monkeypatch, configured, named
+    hub, config, refuse, monkeypatch, configured, named
 ):
     monkeypatch.setenv("DINO_MODEL_ID", configured)
     monkeypatch.setenv("DINO_MODEL_REVISION", "v9")
     config.write_text(json.dumps({"train": {"dino_root": "d", "dino_model": named}}))
     for arguments in (["--model", named, "--to", "here"], ["--config", str(config)]):
-        assert main(["fetch", *arguments]) == 1
-        assert "no branch, tag or commit 'v9'" in capsys.readouterr().err
+        refuse(RevisionNotFoundError, "fetch", *arguments)
 
 
-def test_fetch__a_folder_with_something_else(hub, tmp_path, capsys):
+def test_fetch__a_folder_with_something_else(hub, tmp_path, refuse):
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "notes.txt").write_text("mine")
-    assert main(["fetch", "--model", "dinov3-vits16", "--to", "here"]) == 1
-    assert "ConfigError: 'here' holds 'notes.txt', which" in capsys.readouterr().err
+    refuse(ConfigError, "fetch", "--model", "dinov3-vits16", "--to", "here")
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["notes.txt"]
 
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from dino_assets.cli import main
+from dino_assets.errors import ConfigError, NotCommittedError, SourceError, UnusableImageError
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
@@ -39,23 +40,21 @@ def test_tiles_preview__a_picture_and_a_sentence(project, capsys):
     assert (project / "card" / "m.png").is_file()
 
 
-def test_tiles_preview__of_a_dinov3_that_is_not_there_yet(project, capsys, monkeypatch):
+def test_tiles_preview__of_a_dinov3_that_is_not_there_yet(project, capsys, monkeypatch, refuse):
     monkeypatch.setenv("DINO_MODEL_ID", "dinov3-vits16")
     fill_bytes(project / "card", {"a.jpg": photo_bytes(1600, 1200)})
     assert main(["tiles", "preview", "card/a.jpg"]) == 0
     assert "24 tiles of 512 px" in capsys.readouterr().out
-    assert main(["tiles", "preview", "card/a.jpg", "--tile-px", "518"]) == 1
-    assert "use 512 or 528" in capsys.readouterr().err
+    sentence = refuse(ConfigError, "tiles", "preview", "card/a.jpg", "--tile-px", "518")
+    assert "use 512 or 528" in sentence
 
 
-def test_tiles_preview__refusals(project, capsys):
+def test_tiles_preview__refusals(project, refuse):
     fill_bytes(project / "card", {"a.jpg": b"no picture"})
-    assert main(["tiles", "preview", "card/a.jpg"]) == 1
-    assert "UnusableImageError: not-an-image" in capsys.readouterr().err
-    assert main(["tiles", "preview", "card/none.jpg"]) == 1
-    assert "SourceError: cannot read 'none.jpg'" in capsys.readouterr().err
-    assert main(["tiles", "preview", "card/a.jpg", "--overlap", "2"]) == 1
-    assert "overlap=2.0 is outside 0 … 0.9" in capsys.readouterr().err
+    sentence = refuse(UnusableImageError, "tiles", "preview", "card/a.jpg")
+    assert sentence.startswith("not-an-image: ")
+    refuse(SourceError, "tiles", "preview", "card/none.jpg")
+    refuse(ConfigError, "tiles", "preview", "card/a.jpg", "--overlap", "2")
 
 
 def test_drops_report__says_what_is_odd(flown, capsys):
@@ -67,9 +66,8 @@ def test_drops_report__says_what_is_odd(flown, capsys):
     assert "report.html" in out[-1]
 
 
-def test_drops_report__of_nothing(project, capsys):
-    assert main(["drops", "report", "flight-9"]) == 1
-    assert "NotCommittedError: images/flight-9" in capsys.readouterr().err
+def test_drops_report__of_nothing(project, refuse):
+    refuse(NotCommittedError, "drops", "report", "flight-9")
 
 
 @pytest.mark.parametrize(("asset", "placed"), [("images", 1), ("tiles", 24)])
@@ -82,8 +80,6 @@ def test_footprints__for_qgis(flown, project, capsys, asset, placed):
     assert (project / "out.gpkg").read_bytes()[:15] == b"SQLite format 3"
 
 
-def test_footprints__refusals(flown, capsys):
-    assert main(["footprints", "images", "flight-1", "--to", "out.shp"]) == 1
-    assert "a name that ends in .geojson, .json, .gpkg" in capsys.readouterr().err
-    assert main(["footprints", "images", "flight-2", "--to", "out.gpkg"]) == 1
-    assert "NotCommittedError" in capsys.readouterr().err
+def test_footprints__refusals(flown, refuse):
+    refuse(ConfigError, "footprints", "images", "flight-1", "--to", "out.shp")
+    refuse(NotCommittedError, "footprints", "images", "flight-2", "--to", "out.gpkg")

@@ -237,7 +237,7 @@ def test_load_settings__memory_is_no_place_for_results(given, url: str):
 
 
 def test_load_settings__not_a_boolean(given):
-    with pytest.raises(ConfigError, match=r"the environment or \.env: USE_MINIO: .*valid boolean"):
+    with raising(ConfigError, setting="USE_MINIO", reason="value"):
         load_settings(given(USE_MINIO="maybe"))
 
 
@@ -271,23 +271,20 @@ def test_load_settings__secrets_stay_out_of_validation_errors(given):
 
 
 @pytest.mark.parametrize(
-    ("values", "shown"),
+    ("values", "reason"),
     [
-        ({"MINIO_ENDPOINT": "http://sesame:sesame@host:9000"}, "'http://…@host:9000' is not an"),
-        ({"MINIO_ENDPOINT": "sesame:sesame@host:9000"}, "'http://…@host:9000' is not an"),
-        ({"MINIO_ENDPOINT": "http://host:9000?sesame"}, r"'http://host:9000\?…' is not an"),
-        (
-            {"DINO_STORAGE": "s3://lake", "AWS_ENDPOINT_URL": "http://a:sesame@host"},
-            "'http://…@host' is not an address",
-        ),
-        ({"DINO_STORAGE": "s3://sesame:sesame@bucket/x"}, "storage s3://…@bucket/x carries"),
-        ({"DINO_STORAGE": "az://cont?sig=sesame"}, r"storage az://cont\?… carries credentials"),
-        ({"DINO_STORAGE": "https://a.net/c?sig=sesame"}, r"storage https://a.net/c\?… carries"),
-        ({"DINO_INBOX": "s3://sesame:sesame@bucket/in"}, "inbox s3://…@bucket/in carries"),
+        ({"MINIO_ENDPOINT": "http://sesame:sesame@host:9000"}, "endpoint"),
+        ({"MINIO_ENDPOINT": "sesame:sesame@host:9000"}, "endpoint"),
+        ({"MINIO_ENDPOINT": "http://host:9000?sesame"}, "endpoint"),
+        ({"DINO_STORAGE": "s3://lake", "AWS_ENDPOINT_URL": "http://a:sesame@host"}, "endpoint"),
+        ({"DINO_STORAGE": "s3://sesame:sesame@bucket/x"}, "credentials"),
+        ({"DINO_STORAGE": "az://cont?sig=sesame"}, "credentials"),
+        ({"DINO_STORAGE": "https://a.net/c?sig=sesame"}, "credentials"),
+        ({"DINO_INBOX": "s3://sesame:sesame@bucket/in"}, "credentials"),
     ],
 )
-def test_load_settings__secrets_in_addresses_are_refused_unseen(given, values, shown: str):
-    with raising(ConfigError, match=shown, hides="sesame") as caught:
+def test_load_settings__secrets_in_addresses_are_refused_unseen(given, values, reason: str):
+    with raising(ConfigError, reason=reason, hides="sesame") as caught:
         load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE, **values))
     assert caught.value.__context__ is None
 
@@ -301,9 +298,8 @@ def test_resolve_storage__secrets_in_addresses_are_refused_unseen(tmp_path: Path
 def test_load_settings__dotenv_value_that_would_be_replaced(tmp_path: Path, text: str):
     # `dagster dev` loads .env too and would see `pasesame`, whatever we read.
     (tmp_path / ".env").write_text(f"OTHER=1\nMINIO_SECRET_KEY={text}\nAWS_DEFAULT_REGION=${{x}}\n")
-    with raising(
-        ConfigError, match=r"^MINIO_SECRET_KEY, AWS_DEFAULT_REGION in \.env", hides="sesame"
-    ):
+    names = "MINIO_SECRET_KEY, AWS_DEFAULT_REGION"
+    with raising(ConfigError, setting=names, reason="interpolation", hides="sesame"):
         load_settings(tmp_path)
 
 
@@ -435,5 +431,5 @@ def test_load_settings__no_image_roots(given, value: str):
 
 
 def test_load_settings__image_roots_of_nobody(given):
-    with pytest.raises(ConfigError, match=r"^DINO_IMAGE_ROOTS: .*there is no such user"):
+    with raising(ConfigError, setting="DINO_IMAGE_ROOTS", reason="path"):
         load_settings(given(DINO_IMAGE_ROOTS="~nobody-of-this-name/x"))

@@ -46,12 +46,10 @@ def test_resolve_hub__relative_folders_count_from_the_project(given, monkeypatch
     assert (found.home, found.cache) == (tmp_path / "own/hf", tmp_path / "cache/hub")
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"), [("~no-such-user-here/x", "no such user"), ("x" * 300, "too long")]
-)
+@pytest.mark.parametrize("path", ["~no-such-user-here/x", "x" * 300])
 @pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"])
-def test_resolve_hub__a_folder_that_is_no_path(given, variable: str, path: str, reason: str):
-    with pytest.raises(ConfigError, match=f"^{variable}: .*not a path.*{reason}"):
+def test_resolve_hub__a_folder_that_is_no_path(given, variable: str, path: str):
+    with raising(ConfigError, setting=variable, reason="path"):
         resolve_hub(given(**{variable: path}))
 
 
