@@ -258,8 +258,7 @@ class DiskFullError(DinoAssetsError, OSError):
 
 CheckpointFault = Literal[
     "missing",  # a file, a tensor, or weights at all
-    "incomplete",  # more or fewer bytes than announced
-    "unreadable",  # it does not parse
+    "unreadable",  # damaged, cut short, or not what its name says
     "impossible",  # a value that no model has
     "mismatch",  # files, or values in them, of different models
     "unsupported",  # another family, layout, dtype or kind of file

@@ -61,7 +61,6 @@ def read_object(path: Path, model: str) -> dict[str, Any]:
             f"{model!r}: {path.name} is missing. A checkpoint needs config.json, "
             "preprocessor_config.json and model.safetensors.",
             file=path.name,
-            reason="missing",
         )
     data = path.read_bytes()
     if data.startswith(_BOM):

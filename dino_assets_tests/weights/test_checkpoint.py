@@ -8,9 +8,9 @@ import pytest
 
 from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import (
-    IMAGENET_MEAN,
     INDEX,
     PREPROCESSOR,
+    STATISTICS,
     WEIGHTS,
     digest_files,
     is_kept,
@@ -57,7 +57,7 @@ def test_read_checkpoint__single_file_is_known_by_its_own_sha256(single: Path):
 def test_read_checkpoint__without_statistics(single: Path):
     write_json(single / PREPROCESSOR, {})
     found = read(single)
-    assert found.mean == IMAGENET_MEAN
+    assert found.mean == STATISTICS["imagenet"][0]
     assert found.statistics_from.startswith("ImageNet")
 
 
@@ -82,7 +82,7 @@ def test_read_checkpoint__satellites_by_the_models_name(single: Path, sharded: P
     assert (list(found.mean), list(found.std)) == (SAT_MEAN, SAT_STD)
     assert found.statistics_from == "sat493m, by the model's name"
     found = read_checkpoint(sharded, model="dinov2-sat493m")  # only DINOv3 was trained on them
-    assert found.mean == IMAGENET_MEAN
+    assert found.mean == STATISTICS["imagenet"][0]
     change(single / PREPROCESSOR, image_mean=[0.1] * 3, image_std=[0.2] * 3)
     assert read_checkpoint(single, model="x-sat493m").mean == (0.1, 0.1, 0.1)
 
@@ -94,7 +94,7 @@ def test_read_checkpoint__the_repository_is_known_better_than_the_folder(single:
     assert (found.model, list(found.mean)) == ("models/dinov3", SAT_MEAN)
     assert found.statistics_from == "sat493m, by the model's name"
     other = read_checkpoint(single, model="sat493m", published_as="facebook/dinov3-vits16")
-    assert other.mean == IMAGENET_MEAN
+    assert other.mean == STATISTICS["imagenet"][0]
 
 
 def test_read_checkpoint__hidden_files_do_not_count(single: Path):

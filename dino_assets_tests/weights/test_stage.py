@@ -83,7 +83,7 @@ def test_draft_weights__broken_checkpoint_stops_before_anything_is_stored(folder
     memory = ObjectStore.in_memory()
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[:-1])
-    with raising(InvalidCheckpointError, file="model.safetensors", reason="incomplete"):
+    with raising(InvalidCheckpointError, file="model.safetensors", reason="unreadable"):
         commit(memory, draft_weights(folder, "m"))
     with pytest.raises(CheckpointNotFoundError):
         commit(memory, draft_weights(folder / "nowhere", "m"))

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dino_assets.errors import InvalidCheckpointError
 from dino_assets.weights.architecture import CONFIG, Shapes
@@ -49,14 +49,7 @@ class Recognised:
 
     format: str
     family: Family
-    dim: int
-    layers: int
-    heads: int
-    patch_px: int
-    image_px: int
-    registers: int
-    mlp_width: int
-    config: Mapping[str, object]  # what the format itself means for config.json
+    config: Mapping[str, object]  # as transformers reads it, without the family and the dtype
     pieces: tuple[Piece, ...]
     leftovers: Mapping[str, str]  # source tensors or shares of them → why they are not used
     checks: Mapping[str, Check]  # tensors whose values have to be looked at
@@ -91,63 +84,50 @@ def recognise(shapes: Shapes, *, model: str) -> Recognised:
             key=next(iter(problems)),
             reason="unsupported",
         )
+    rules = _expand(form, layers)
     return Recognised(
         format=form.name,
         family=form.family,
-        dim=sizes["d"],
-        layers=layers,
-        heads=_count_heads(sizes),
-        patch_px=sizes["p"],
-        image_px=_count_side(form, sizes) * sizes["p"] if "n" in sizes else _DINOV3_IMAGE_PX,
-        registers=sizes.get("r", 0),
-        mlp_width=sizes["h"],
-        config={name: value for part in form.parts for name, value in part.config.items()},
-        pieces=tuple(_plan_pieces(form, shapes, sizes, layers)),
-        leftovers=dict(_list_leftovers(form, shapes, layers)),
-        checks={
-            name: rule.check
-            for name, rule in _expand(form, layers).items()
-            if rule.check and name in shapes
-        },
+        config=_make_config(form, sizes, layers),
+        pieces=tuple(_plan_pieces(rules, shapes, sizes)),
+        leftovers={n: rule.leftover for n, rule in rules.items() if rule.leftover and n in shapes},
+        checks={n: rule.check for n, rule in rules.items() if rule.check and n in shapes},
     )
 
 
-def make_config(found: Recognised, *, dtype: str) -> dict[str, Any]:
-    """``config.json`` as transformers reads it."""
-    config = {
-        "model_type": found.family,
-        "dtype": dtype,
-        "hidden_size": found.dim,
-        "num_hidden_layers": found.layers,
-        "num_attention_heads": found.heads,
-        "patch_size": found.patch_px,
-        "image_size": found.image_px,
+def _make_config(form: Format, sizes: Sizes, layers: int) -> dict[str, object]:
+    of_parts = {name: value for part in form.parts for name, value in part.config.items()}
+    config: dict[str, object] = {
+        "hidden_size": sizes["d"],
+        "num_hidden_layers": layers,
+        "num_attention_heads": _count_heads(sizes),
+        "patch_size": sizes["p"],
+        "image_size": _count_side(form, sizes) * sizes["p"] if "n" in sizes else _DINOV3_IMAGE_PX,
         "num_channels": 3,
-        **found.config,
+        **of_parts,
     }
-    if found.family == "dinov3_vit":
+    if form.family == "dinov3_vit":
         return config | {
             "architectures": ["DINOv3ViTModel"],
-            "intermediate_size": found.mlp_width,
-            "num_register_tokens": found.registers,
+            "intermediate_size": sizes["h"],
+            "num_register_tokens": sizes["r"],
             "layer_norm_eps": 1e-5,
             "rope_theta": ROPE_BASE,
             "proj_bias": True,
             "mlp_bias": True,
         }
+    is_gated = bool(of_parts["use_swiglu_ffn"])
     config |= {
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-6,
         "qkv_bias": True,
-        "mlp_ratio": _find_mlp_ratio(
-            found.dim, found.mlp_width, is_gated=bool(found.config["use_swiglu_ffn"])
-        ),
+        "mlp_ratio": _find_mlp_ratio(sizes["d"], sizes["h"], is_gated=is_gated),
     }
-    if found.family == "dinov2":
+    if form.family == "dinov2":
         return config | {"architectures": ["Dinov2Model"], "use_mask_token": True}
     return config | {
         "architectures": ["Dinov2WithRegistersModel"],
-        "num_register_tokens": found.registers,
+        "num_register_tokens": sizes["r"],
     }
 
 
@@ -283,8 +263,8 @@ def _find_mlp_ratio(dim: int, width: int, *, is_gated: bool) -> int:
     return 0
 
 
-def _plan_pieces(form: Format, shapes: Shapes, sizes: Sizes, layers: int) -> Iterator[Piece]:
-    for name, rule in _expand(form, layers).items():
+def _plan_pieces(rules: Mapping[str, Rule], shapes: Shapes, sizes: Sizes) -> Iterator[Piece]:
+    for name, rule in rules.items():
         number = match[1] if (match := _BLOCK.match(name)) else ""
         for part, target in enumerate(rule.targets):
             if target is None:
@@ -304,9 +284,3 @@ def _find_target_shape(rule: Rule, sizes: Sizes) -> tuple[int, ...]:
     if rule.starts_with_zeros:
         others[0] += 1
     return (rows // len(rule.targets), *others)
-
-
-def _list_leftovers(form: Format, shapes: Shapes, layers: int) -> Iterator[tuple[str, str]]:
-    for name, rule in _expand(form, layers).items():
-        if rule.leftover and name in shapes:
-            yield name, rule.leftover

@@ -52,7 +52,6 @@ def open_source(path: Path, *, model: str) -> Iterator[Source]:
         raise CheckpointNotFoundError(
             f"there is no file {model!r}. Name the file with the weights, or its folder.",
             file=model,
-            reason="missing",
         )
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
@@ -66,11 +65,10 @@ def open_source(path: Path, *, model: str) -> Iterator[Source]:
         dtypes = {name: str(tensor.dtype) for name, tensor in tensors.items()}
         yield _rename(shapes, dtypes, tensors.__getitem__, model)
     else:
-        raise InvalidCheckpointError(
-            f"{model!r} is a {path.suffix or 'nameless'!r} file; .safetensors or "
-            f"{', '.join(PICKLED_SUFFIXES)} is expected. {UNDERSTOOD}",
-            file=model,
-            reason="unsupported",
+        raise _unsupported(
+            model,
+            f" is a {path.suffix or 'nameless'!r} file; .safetensors or "
+            f"{', '.join(PICKLED_SUFFIXES)} is expected",
         )
 
 
@@ -118,7 +116,13 @@ def _damaged(model: str, detail: str) -> InvalidCheckpointError:
     return InvalidCheckpointError(
         f"{model!r} is not a whole PyTorch checkpoint ({detail}). Fetch or copy it again.",
         file=model,
-        reason="incomplete",
+        reason="unreadable",
+    )
+
+
+def _unsupported(model: str, what: str, *, key: str = "") -> InvalidCheckpointError:
+    return InvalidCheckpointError(
+        f"{model!r}{what}. {UNDERSTOOD}", file=model, key=key, reason="unsupported"
     )
 
 
@@ -132,19 +136,14 @@ def _unwrap(tree: Any, model: str) -> dict[str, "torch.Tensor"]:
             break
         tree = wrapped[0]
     if not isinstance(tree, Mapping) or not tree:
-        raise InvalidCheckpointError(
-            f"{model!r} holds a {type(tree).__name__}, not named tensors. {UNDERSTOOD}",
-            file=model,
-            reason="unsupported",
-        )
+        raise _unsupported(model, f" holds a {type(tree).__name__}, not named tensors")
     for name, value in tree.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise InvalidCheckpointError(
-                f"{model!r}: {name!r} is a {type(value).__name__}; named tensors are expected, alone "
-                f"or under one of {', '.join(map(repr, _WRAPPERS))}. {UNDERSTOOD}",
-                file=model,
+            raise _unsupported(
+                model,
+                f": {name!r} is a {type(value).__name__}; named tensors are expected, alone or under "
+                f"one of {', '.join(map(repr, _WRAPPERS))}",
                 key=str(name),
-                reason="unsupported",
             )
     return {
         name: value.detach() if value.layout == torch.strided else value.to_dense()

@@ -8,7 +8,7 @@ from typing import Any
 
 from dino_assets.errors import ConfigError
 from dino_assets.weights.architecture import CONFIG
-from dino_assets.weights.checkpoint import STATISTICS, StatisticsName, Triple, is_satellite
+from dino_assets.weights.checkpoint import STATISTICS, StatisticsName, Triple, guess_statistics
 from dino_assets.weights.records import Family
 
 MEAN, STD = "image_mean", "image_std"
@@ -54,10 +54,8 @@ def choose_statistics(
     names = {"file": source.name, "folder": name_folder(source.parent), "model": name}
     if published_as:
         names = {"repository": published_as}
-    for what, text in names.items():
-        if is_satellite(text, family):
-            return Statistics(*STATISTICS["sat493m"], f"sat493m, by the name of the {what}")
-    return Statistics(*STATISTICS["imagenet"], "ImageNet (the checkpoint names none)")
+    by_name = {f"the name of the {what}": text for what, text in names.items()}
+    return Statistics(*guess_statistics(family, by_name))
 
 
 def complete_preprocessor(

@@ -4,7 +4,7 @@ Read off dinov2/models/vision_transformer.py and dinov3/models/vision_transforme
 vision_transformer.py (DINOv2) and eva.py (DINOv3), and transformers' conversion scripts and models.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -103,6 +103,21 @@ def _in_blocks(prefix: str, rules: Mapping[str, Rule]) -> dict[str, Rule]:
     }
 
 
+def _scales(first: str, second: str) -> dict[str, Rule]:
+    targets = {first: "layer_scale1.lambda1", second: "layer_scale2.lambda1"}
+    return {source: Rule("d", (target,)) for source, target in targets.items()}
+
+
+def _block(prefix: str, attention: Sequence[str], out_of: str, others: Mapping[str, Rule]) -> Part:
+    rules = {
+        **_norm("norm1", "norm1"),
+        **_norm("norm2", "norm2"),
+        "attn.qkv.weight": Rule("3d d", tuple(f"{name}.weight" for name in attention)),
+        **_linear("attn.proj", out_of, "d d"),
+    }
+    return Part(_in_blocks(prefix, {**rules, **others}))
+
+
 def _stem(patches: str, norm: str, mask_token: str) -> Part:
     return Part(
         {
@@ -139,123 +154,72 @@ def _mlp(prefix: str, rules: Mapping[str, Rule], last: str, **config: object) ->
 
 _V2_STEM = _stem("patch_embeddings.projection", "layernorm", "1 d")
 _V2_ATTENTION = [f"attention.attention.{which}" for which in ("query", "key", "value")]
-_V2_BLOCK = Part(
-    _in_blocks(
-        "encoder.",
-        {
-            **_norm("norm1", "norm1"),
-            **_norm("norm2", "norm2"),
-            "attn.qkv.weight": Rule("3d d", tuple(f"{name}.weight" for name in _V2_ATTENTION)),
-            "attn.qkv.bias": Rule("3d", tuple(f"{name}.bias" for name in _V2_ATTENTION)),
-            **_linear("attn.proj", "attention.output.dense", "d d"),
-            "ls1.gamma": Rule("d", ("layer_scale1.lambda1",)),
-            "ls2.gamma": Rule("d", ("layer_scale2.lambda1",)),
-        },
-    )
-)
-_V2_PLAIN = _mlp(
+_V2_BLOCK = _block(
     "encoder.",
-    {**_linear("mlp.fc1", "mlp.fc1", "h d"), **_linear("mlp.fc2", "mlp.fc2", "d h")},
-    "fc2",
-    use_swiglu_ffn=False,
+    _V2_ATTENTION,
+    "attention.output.dense",
+    {
+        "attn.qkv.bias": Rule("3d", tuple(f"{name}.bias" for name in _V2_ATTENTION)),
+        **_scales("ls1.gamma", "ls2.gamma"),
+    },
 )
 
 
-def _v2_gated(into: str, out_of: str) -> Part:
+def _v2_mlp(into: str, out_of: str, *, gated: bool) -> Part:
+    kind, width = (("weights_in", "weights_out"), "2h d") if gated else (("fc1", "fc2"), "h d")
     rules = {
-        **_linear(f"mlp.{into}", "mlp.weights_in", "2h d"),
-        **_linear(f"mlp.{out_of}", "mlp.weights_out", "d h"),
+        **_linear(f"mlp.{into}", f"mlp.{kind[0]}", width),
+        **_linear(f"mlp.{out_of}", f"mlp.{kind[1]}", "d h"),
     }
-    return _mlp("encoder.", rules, out_of, use_swiglu_ffn=True)
+    return _mlp("encoder.", rules, out_of, use_swiglu_ffn=gated)
 
 
-_V2_META = {"": _V2_PLAIN, ", SwiGLU": _v2_gated("w12", "w3")}
-_V2_TIMM = {"": _V2_PLAIN, ", SwiGLU": _v2_gated("fc1", "fc2")}
+# A word for the format's name → the MLP.
+_V2_PLAIN = {"": _v2_mlp("fc1", "fc2", gated=False)}
+_V2_META = _V2_PLAIN | {", SwiGLU": _v2_mlp("w12", "w3", gated=True)}
+_V2_PACKED = _v2_mlp("fc1", "fc2", gated=True)  # timm's
 
-_V2 = (
-    *(
-        Format(
-            f"DINOv2 of Meta or timm{gated}",
-            "dinov2",
-            (_V2_STEM, _positions(), _V2_BLOCK, mlp),
-            has_cls_position=True,
-        )
-        for gated, mlp in [*_V2_META.items(), (", packed SwiGLU", _V2_TIMM[", SwiGLU"])]
-    ),
-    *(
-        Format(
-            f"Meta's DINOv2 with registers{gated}",
-            "dinov2_with_registers",
-            (_V2_STEM, _positions(), _registers("register_tokens"), _V2_BLOCK, mlp),
-            has_cls_position=True,
-        )
-        for gated, mlp in _V2_META.items()
-    ),
-    *(
-        Format(
-            f"timm's DINOv2 with registers{gated}",
-            "dinov2_with_registers",
-            # timm has added cls's position to cls_token and cut it off.
-            (
-                _V2_STEM,
-                _positions(starts_with_zeros=True),
-                _registers("reg_token"),
-                _V2_BLOCK,
-                mlp,
-            ),
-        )
-        for gated, mlp in _V2_TIMM.items()
-    ),
-)
+
+def _v2(
+    name: str,
+    family: Family,
+    mlps: Mapping[str, Part],
+    *others: Part,
+    has_cls_position: bool = True,
+) -> Iterator[Format]:
+    for word, mlp in mlps.items():
+        parts = (_V2_STEM, *others, _V2_BLOCK, mlp)
+        yield Format(f"{name}{word}", family, parts, has_cls_position=has_cls_position)
+
 
 # --- DINOv3 ---------------------------------------------------------------------------------
 
 _V3_STEM = _stem("patch_embeddings", "norm", "1 1 d")
 _V3_ATTENTION = [f"attention.{which}" for which in ("q_proj", "k_proj", "v_proj")]
-_V3_BLOCK = Part(
-    _in_blocks(
-        "",
-        {
-            **_norm("norm1", "norm1"),
-            **_norm("norm2", "norm2"),
-            "attn.qkv.weight": Rule("3d d", tuple(f"{name}.weight" for name in _V3_ATTENTION)),
-            **_linear("attn.proj", "attention.o_proj", "d d"),
-        },
-    )
-)
-_V3_PLAIN = _mlp(
-    "",
-    {**_linear("mlp.fc1", "mlp.up_proj", "h d"), **_linear("mlp.fc2", "mlp.down_proj", "d h")},
-    "fc2",
-    use_gated_mlp=False,
-    hidden_act="gelu",
-)
 
 
-def _v3_gated(gate: str, up: str, down: str) -> Part:
+def _v3_mlp(up: str, down: str, gate: str = "") -> Part:
     rules = {
-        **_linear(f"mlp.{gate}", "mlp.gate_proj", "h d"),
+        **(_linear(f"mlp.{gate}", "mlp.gate_proj", "h d") if gate else {}),
         **_linear(f"mlp.{up}", "mlp.up_proj", "h d"),
         **_linear(f"mlp.{down}", "mlp.down_proj", "d h"),
     }
-    return _mlp("", rules, down, use_gated_mlp=True, hidden_act="silu")
-
-
-def _scales(first: str, second: str) -> Part:
-    rules = {
-        first: Rule("d", ("layer_scale1.lambda1",)),
-        second: Rule("d", ("layer_scale2.lambda1",)),
-    }
-    return Part(_in_blocks("", rules))
-
-
-def _biases(rules: Mapping[str, Rule], *, query: bool, key: bool, value: bool) -> Part:
-    config = {"query_bias": query, "key_bias": key, "value_bias": value}
-    return Part(_in_blocks("", rules), config=config)
+    activation = "silu" if gate else "gelu"
+    return _mlp("", rules, down, use_gated_mlp=bool(gate), hidden_act=activation)
 
 
 _Q_BIAS, _K_BIAS, _V_BIAS = (f"{name}.bias" for name in _V3_ATTENTION)
-_NO_BIASES = _biases({}, query=False, key=False, value=False)
+
+
+def _biases(rules: Mapping[str, Rule]) -> Part:
+    targets = {target for rule in rules.values() for target in rule.targets}
+    names = {"query_bias": _Q_BIAS, "key_bias": _K_BIAS, "value_bias": _V_BIAS}
+    return Part(
+        _in_blocks("", rules), config={name: target in targets for name, target in names.items()}
+    )
+
+
+_NO_BIASES = _biases({})
 _MASKED_BIASES = _biases(
     {
         "attn.qkv.bias": Rule(
@@ -264,20 +228,10 @@ _MASKED_BIASES = _biases(
         "attn.qkv.bias_mask": Rule(
             "3d", leftover="the mask itself, once it is applied", check=check_bias_mask
         ),
-    },
-    query=True,
-    key=False,
-    value=True,
+    }
 )
-_ALL_BIASES = _biases(
-    {"attn.qkv.bias": Rule("3d", (_Q_BIAS, _K_BIAS, _V_BIAS))}, query=True, key=True, value=True
-)
-_QV_BIASES = _biases(
-    {"attn.q_bias": Rule("d", (_Q_BIAS,)), "attn.v_bias": Rule("d", (_V_BIAS,))},
-    query=True,
-    key=False,
-    value=True,
-)
+_ALL_BIASES = _biases({"attn.qkv.bias": Rule("3d", (_Q_BIAS, _K_BIAS, _V_BIAS))})
+_QV_BIASES = _biases({"attn.q_bias": Rule("d", (_Q_BIAS,)), "attn.v_bias": Rule("d", (_V_BIAS,))})
 _CROPS = "a norm for the small crops of training, unused afterwards"
 _V3_BUFFERS = Part(
     {
@@ -292,43 +246,61 @@ _V3_BUFFERS = Part(
     },
     sizes={"f": ("rope_embed.periods", 0)},
 )
-_V3_META = {"": _V3_PLAIN, ", SwiGLU": _v3_gated("w1", "w2", "w3")}
-_V3_TIMM = {"": _V3_PLAIN, ", SwiGLU": _v3_gated("fc1_g", "fc1_x", "fc2")}
+_V3_PLAIN = {"": _v3_mlp("fc1", "fc2")}
+_V3_META = _V3_PLAIN | {", SwiGLU": _v3_mlp("w2", "w3", gate="w1")}
+_V3_TIMM = _V3_PLAIN | {", SwiGLU": _v3_mlp("fc1_x", "fc2", gate="fc1_g")}
 
-_V3 = (
-    *(
-        Format(
-            f"Meta's DINOv3{gated}",
-            "dinov3_vit",
-            (
-                _V3_STEM,
-                _registers("storage_tokens"),
-                _V3_BLOCK,
-                _scales("ls1.gamma", "ls2.gamma"),
-                biases,
-                mlp,
-                _V3_BUFFERS,
-            ),
-        )
-        for (gated, mlp), biases in product(
-            _V3_META.items(), (_MASKED_BIASES, _NO_BIASES, _ALL_BIASES)
-        )
+
+def _v3(
+    name: str,
+    mlps: Mapping[str, Part],
+    biases: Sequence[Part],
+    registers: str,
+    scales: Mapping[str, Rule],
+    *others: Part,
+) -> Iterator[Format]:
+    block = _block("", _V3_ATTENTION, "attention.o_proj", scales)
+    for (word, mlp), bias in product(mlps.items(), biases):
+        parts = (_V3_STEM, _registers(registers), block, bias, mlp, *others)
+        yield Format(f"{name}{word}", "dinov3_vit", parts)
+
+
+FORMATS = (
+    *_v2(
+        "DINOv2 of Meta or timm",
+        "dinov2",
+        _V2_META | {", packed SwiGLU": _V2_PACKED},
+        _positions(),
     ),
-    *(
-        Format(
-            f"timm's DINOv3{gated}",
-            "dinov3_vit",
-            (
-                _V3_STEM,
-                _registers("reg_token"),
-                _V3_BLOCK,
-                _scales("gamma_1", "gamma_2"),
-                biases,
-                mlp,
-            ),
-        )
-        for (gated, mlp), biases in product(_V3_TIMM.items(), (_NO_BIASES, _QV_BIASES))
+    *_v2(
+        "Meta's DINOv2 with registers",
+        "dinov2_with_registers",
+        _V2_META,
+        _positions(),
+        _registers("register_tokens"),
+    ),
+    # timm has added cls's position to cls_token and cut it off.
+    *_v2(
+        "timm's DINOv2 with registers",
+        "dinov2_with_registers",
+        _V2_PLAIN | {", SwiGLU": _V2_PACKED},
+        _positions(starts_with_zeros=True),
+        _registers("reg_token"),
+        has_cls_position=False,
+    ),
+    *_v3(
+        "Meta's DINOv3",
+        _V3_META,
+        (_MASKED_BIASES, _NO_BIASES, _ALL_BIASES),
+        "storage_tokens",
+        _scales("ls1.gamma", "ls2.gamma"),
+        _V3_BUFFERS,
+    ),
+    *_v3(
+        "timm's DINOv3",
+        _V3_TIMM,
+        (_NO_BIASES, _QV_BIASES),
+        "reg_token",
+        _scales("gamma_1", "gamma_2"),
     ),
 )
-
-FORMATS = (*_V2, *_V3)

@@ -76,7 +76,6 @@ def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
             f"{model!r} has the {INDEX} of Hugging Face, and no {CONFIG} that says which model it is. "
             "Fetch or copy that as well.",
             file=CONFIG,
-            reason="missing",
         )
     # Training leaves small .bin files beside the weights: they count when nothing else does.
     for suffixes in ((".safetensors", ".pth", ".pt"), PICKLED_SUFFIXES):
@@ -99,7 +98,6 @@ def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
         f"there are no weights in the folder {model!r}: a .safetensors or one of "
         f"{', '.join(PICKLED_SUFFIXES)} is expected. Name the file or the folder that has them.",
         file=model,
-        reason="missing",
     )
 
 

@@ -31,12 +31,10 @@ def check_folder(source: Path, folder: Path) -> None:
         ConfigError: a link, the source's own, the project's or the current one, or one around these.
     """
     if folder.is_symlink() or not folder.name.strip("."):
-        raise ConfigError(
-            f"{str(folder)!r} is a link or has no name of its own, and was left alone. Name a new "
-            "folder.",
-            setting="folder",
-            value=str(folder),
-            reason="link",
+        raise _refusal(
+            folder,
+            "link",
+            "is a link or has no name of its own, and was left alone. Name a new folder.",
         )
     place = resolve_path(folder)
     if source.exists() and place in (resolved := resolve_path(source), *resolved.parents):
@@ -48,12 +46,11 @@ def check_folder(source: Path, folder: Path) -> None:
         )
     for standing in (Path.cwd().resolve(), find_root().resolve()):
         if place in (standing, *standing.parents):
-            raise ConfigError(
-                f"{str(folder)!r} holds the project, or the folder you stand in. Name a folder in it, "
-                "such as models/NAME.",
-                setting="folder",
-                value=str(folder),
-                reason="project",
+            raise _refusal(
+                folder,
+                "project",
+                "holds the project, or the folder you stand in. Name a folder in it, such as "
+                "models/NAME.",
             )
 
 
@@ -66,20 +63,19 @@ def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
     if not old.exists() or (old.is_dir() and not any(old.iterdir())):
         return
     if not replaces:
-        raise ConfigError(
-            f"{str(folder)!r} is there already and was left alone. Name a new folder, or ask for it "
-            "to be replaced (--replace).",
-            setting="folder",
-            value=str(folder),
-            reason="exists",
+        raise _refusal(
+            folder,
+            "exists",
+            "is there already and was left alone. Name a new folder, or ask for it to be replaced "
+            "(--replace).",
         )
     if not (old / CONFIG).is_file():
-        raise ConfigError(
-            f"{str(folder)!r} does not look like a checkpoint (no {CONFIG}), so it was not replaced. "
-            "Name another folder.",
-            setting="folder",
+        raise _refusal(
+            folder,
+            "no-checkpoint",
+            f"does not look like a checkpoint (no {CONFIG}), so it was not replaced. Name another "
+            "folder.",
             value=CONFIG,
-            reason="no-checkpoint",
         )
     record = read_record(old / RECORD)
     for path in sorted(old.iterdir()):
@@ -89,13 +85,19 @@ def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
             else _OF_A_CHECKPOINT.fullmatch(path.name) or is_paper(path.name)
         )
         if (path.is_dir() or not is_ours) and not is_litter(path):
-            raise ConfigError(
-                f"{str(folder)!r} holds {path.name!r}, which belongs to no checkpoint and would be "
-                "lost, so it was not replaced. Move that away, or name another folder.",
-                setting="folder",
+            raise _refusal(
+                folder,
+                "loss",
+                f"holds {path.name!r}, which belongs to no checkpoint and would be lost, so it was not "
+                "replaced. Move that away, or name another folder.",
                 value=path.name,
-                reason="loss",
             )
+
+
+def _refusal(folder: Path, reason: str, sentence: str, *, value: str = "") -> ConfigError:
+    return ConfigError(
+        f"{str(folder)!r} {sentence}", setting="folder", value=value or str(folder), reason=reason
+    )
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -18,7 +18,6 @@ from dino_assets.weights.conversion.recognition import (
     Recognised,
     check_values,
     convert,
-    make_config,
     recognise,
 )
 from dino_assets.weights.conversion.sources import DTYPES, Source, open_source
@@ -81,8 +80,12 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
         sha256 = hash_source(source)
         widest = _find_widest(found, opened)
         weights, index = plan_weights(found.pieces, opened, widest, shard_bytes)
-        config = make_config(found, dtype=widest)
-        config[IMPORTED_FROM] = {"file": model, "sha256": sha256, "format": found.format}
+        config = {
+            "model_type": found.family,
+            "dtype": widest,
+            **found.config,
+            IMPORTED_FROM: {"file": model, "sha256": sha256, "format": found.format},
+        }
         chosen = choose_statistics(source, found.family, asked=asked)
         yield Plan(
             format=found.format,

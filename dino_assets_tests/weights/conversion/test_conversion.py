@@ -13,7 +13,7 @@ from safetensors.torch import load
 from dino_assets.errors import ConfigError, InvalidCheckpointError
 from dino_assets.weights.architecture import Shapes
 from dino_assets.weights.conversion.layout import make_index, plan_shards, view_bytes
-from dino_assets.weights.conversion.recognition import Piece, convert, make_config, recognise
+from dino_assets.weights.conversion.recognition import Piece, convert, recognise
 from dino_assets.weights.conversion.statistics import (
     Statistics,
     choose_statistics,
@@ -79,23 +79,30 @@ def test_recognise__published_models(name: str, upstream: str):
     make = {"meta": (as_meta_v2, as_meta_v3), "timm": (as_timm_v2, as_timm_v3)}[upstream][is_v3]
     model, shapes = published(name, make)
     found = recognise(shapes, model=name)
-    assert (found.family, found.dim, found.layers, found.heads) == (family, dim, layers, heads)
-    assert (found.patch_px, found.registers) == (
-        16 if is_v3 else 14, 0 if family == V2 else 4,
+    assert found.family == family
+    measures = (
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "patch_size",
+        "image_size",
+    )
+    assert tuple(found.config[key] for key in measures) == (
+        dim, layers, heads, 16 if is_v3 else 14, 224 if is_v3 else 518,
     )  # fmt: skip
-    assert found.image_px == (224 if is_v3 else 518)
+    assert found.config.get("num_register_tokens", 0) == (0 if family == V2 else 4)
     assert sum(int(np.prod(piece.shape)) for piece in found.pieces) == parameters
     assert upstream in found.format.lower()
     assert ("SwiGLU" in found.format) == bool(gated)
-    config, theirs = make_config(found, dtype="float32"), model.config.to_dict()
-    same = config.keys() - {"dtype", "architectures", "image_size"}
-    assert {key: config[key] for key in same} == {key: theirs.get(key) for key in same}
+    theirs = model.config.to_dict()
+    same = found.config.keys() - {"architectures", "image_size"}
+    assert {key: found.config[key] for key in same} == {key: theirs.get(key) for key in same}
 
 
 def test_recognise__7b_of_timm_has_wide_heads():
     _, shapes = published("dinov3-vit7b16", as_timm_v3)
     assert "rope_embed.periods" not in shapes
-    assert recognise(shapes, model="7b").heads == 32
+    assert recognise(shapes, model="7b").config["num_attention_heads"] == 32
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)

@@ -114,12 +114,12 @@ def refusals() -> dict[str, tuple[Spoil, type[Exception], tuple[str, str, str]]]
     nowhere, invalid = CheckpointNotFoundError, InvalidCheckpointError
     bom = "\ufeff{}"
     return {
-        "no weights": (lambda f: (f / WEIGHTS).unlink(), nowhere, (WEIGHTS, "", "missing")),
-        "nothing": (weightless, nowhere, ("theirs", "", "missing")),
+        "no weights": (lambda f: (f / WEIGHTS).unlink(), nowhere, (WEIGHTS, "", "")),
+        "nothing": (weightless, nowhere, ("theirs", "", "")),
         "no config": (lambda f: (f / CONFIG).unlink(), invalid, (CONFIG, "", "missing")),
-        "no config, index": (index_only, nowhere, (CONFIG, "", "missing")),
-        "truncated": (cut, invalid, (WEIGHTS, "", "incomplete")),
-        "dangling": (link, nowhere, (WEIGHTS, "", "missing")),
+        "no config, index": (index_only, nowhere, (CONFIG, "", "")),
+        "truncated": (cut, invalid, (WEIGHTS, "", "unreadable")),
+        "dangling": (link, nowhere, (WEIGHTS, "", "")),
         "leads out": (leads_out, invalid, (INDEX, "'../outside.safetensors'", "outside")),
         "index": (
             lambda f: (f / WEIGHTS).rename(f / INDEX), invalid, (INDEX, "", "unreadable"),
@@ -161,7 +161,7 @@ def test_import_checkpoint__refused_folder(tmp_path: Path, theirs: Path, name: s
     spoil, kind, (file, key, reason) = refusals()[name]
     spoil(theirs)
     before = contents(theirs) if name != "dangling" else None
-    with raising(kind, file=file, key=key, reason=reason):
+    with raising(kind, file=file, key=key, reason=reason or None):
         import_checkpoint(theirs, tmp_path / "out")
     assert before is None or contents(theirs) == before
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "outside.safetensors"}
