@@ -26,9 +26,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="make a checkpoint folder from timm's or Meta's weights, or from another folder",
     )
     bring.add_argument(
-        "source",
-        metavar="SOURCE",
-        help=".safetensors of timm, .pth of Meta, or a folder",
+        "source", metavar="SOURCE", help=".safetensors of timm, .pth of Meta, or a folder"
     )
     bring.add_argument("--to", metavar="FOLDER", help="default: models/NAME")
     bring.add_argument(
@@ -92,16 +90,16 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
     revision = options.revision or (settings.model_revision if is_configured else None)
     with showing_progress(model) as progress:
         if folder:
-            found = fetch_checkpoint(
+            checkpoint = fetch_checkpoint(
                 model, folder, root=settings.root, revision=revision, progress=progress
             )
         else:
             watch = Watch(progress, glance=lambda new: check_config(new, model))
             located = locate_checkpoint(model, root=settings.root, revision=revision, watch=watch)
             folder = located.bring()
-            found = read_located(located, folder)
-    origin = f"{found.repo}@{found.commit}" if found.commit else found.model
-    say(_describe(found, origin))
+            checkpoint = read_located(located, folder)
+    origin = f"{checkpoint.repo}@{checkpoint.commit}" if checkpoint.commit else checkpoint.model
+    say(_describe(checkpoint, origin))
     say(str(folder.absolute()))
     return 0
 
@@ -120,7 +118,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
     say(f"{_describe(done.checkpoint, done.format)} ({done.seconds:.1f} s)")
     say(f"pixels are normalised with the statistics of {done.checkpoint.statistics_from}")
     for reason in sorted(set(done.leftovers.values())):
-        names = [name for name, said in done.leftovers.items() if said == reason]
+        names = [name for name, why in done.leftovers.items() if why == reason]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         say(f"left out: {names[0]!r}{more}: {reason}")
     for warning in done.warnings:
@@ -135,10 +133,10 @@ def _name_import(source: Path) -> str:
     return path.name if path.is_dir() else path.parent.name if path.stem in _PLAIN else path.stem
 
 
-def _describe(found: Checkpoint, origin: str) -> str:
+def _describe(checkpoint: Checkpoint, origin: str) -> str:
     return (
-        f"{origin}: {found.family}, {found.dim} dims, {found.layers} layers, "
-        f"{found.parameters:,} parameters, licence {found.licence or 'unknown'}"
+        f"{origin}: {checkpoint.family}, {checkpoint.dim} dims, {checkpoint.layers} layers, "
+        f"{checkpoint.parameters:,} parameters, licence {checkpoint.licence or 'unknown'}"
     )
 
 

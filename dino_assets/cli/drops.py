@@ -80,16 +80,16 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.registry import find_drops
 
     store = open_store(settings.storage)
-    found = find_drops(store)
+    drops = find_drops(store)
     states = describe_drops(store)
-    for name, drop in found.items():
+    for name, drop in drops.items():
         if isinstance(drop, Drop):
             say(f"{name:<24} {'  '.join(states(name)):<44} {drop.source}")
         else:
             say(f"{name:<24} {drop}")
-    if not found:
+    if not drops:
         say("no drops yet. Register one with: dino-assets drops register NAME --from FOLDER")
-    return int(any(not isinstance(drop, Drop) for drop in found.values()))
+    return int(any(not isinstance(drop, Drop) for drop in drops.values()))
 
 
 def _report(options: argparse.Namespace, settings: Settings) -> int:
@@ -101,8 +101,8 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
     table = open_table(open_store(settings.storage), "images")
     findings = read_findings(table, options.name)
     for finding in findings:
-        said = [finding["path"], finding["other"], finding["detail"]]
-        say(make_printable(f"{finding['kind']:<15} {'  '.join(filter(None, said))}"))
+        details = [finding["path"], finding["other"], finding["detail"]]
+        say(make_printable(f"{finding['kind']:<15} {'  '.join(filter(None, details))}"))
     facts = table.manifest(options.name).facts
     say(f"{facts['usable']} usable, {facts['quarantined']} quarantined, {len(findings)} findings")
     say(f"the page: dino-assets export images {options.name} --to FOLDER writes {PAGE}")
@@ -124,7 +124,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     asked = make_settings(**given)
     store = open_store(settings.storage)
     registered = tuple(find_drops(store))
-    found = open_round(
+    opened = open_round(
         SpacedTable(store, "embeddings", registered=registered),
         open_table(store, "tiles"),
         load_checkpoint(store),
@@ -134,16 +134,16 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         tile_px=tile_px,
         may_replace=may_replace,
     )
-    if found.has_other_settings:
-        raise ConfigError(f"{found.stands} --replace chooses it anew.")
-    committed = commit(store, found.draft)
+    if opened.has_other_settings:
+        raise ConfigError(f"{opened.stands} --replace chooses it anew.")
+    committed = commit(store, opened.draft)
     for line in describe_round(store, committed, registered=registered):
         say(line)
-    if found.stands:
-        say(found.stands)
+    if opened.stands:
+        say(opened.stands)
     if shortfall := committed.manifest.facts["shortfall"]:
         raise ConfigError(
-            f"{found.draft.recipe.output.drop} is committed with fewer tiles than asked: {shortfall}. "
+            f"{opened.draft.recipe.output.drop} is committed with fewer tiles than asked: {shortfall}. "
             "Embed more drops, or ask for fewer with --budget."
         )
     return 0

@@ -43,9 +43,9 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.commits.listing import find_outputs
 
     store = open_store(settings.storage)
-    found = find_outputs(store, options.asset, options.drop, space=options.space)
-    for manifest in found:
-        if len(found) > 1:  # vectors of two spaces are not to be opened together
+    outputs = find_outputs(store, options.asset, options.drop, space=options.space)
+    for manifest in outputs:
+        if len(outputs) > 1:  # vectors of two spaces are not to be opened together
             space = manifest.recipe.config.get("space", {})
             about = f"{space.get('precision')}, {space.get('side_px')} px: " if space else ""
             say(f"# {about}--space {manifest.recipe.output.space}", to=sys.stderr)
@@ -75,8 +75,8 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
 
     store = open_store(settings.storage)
     faults = 0
-    drops = [found for found in find_drops(store).values() if not isinstance(found, Drop)]
-    for fault in (*drops, *verify(store, should_repair=options.repair)):
+    bad_drops = [each for each in find_drops(store).values() if not isinstance(each, Drop)]
+    for fault in (*bad_drops, *verify(store, should_repair=options.repair)):
         faults += 1
         say(str(fault))
     say(f"{faults} faults" if faults else "everything committed is whole")

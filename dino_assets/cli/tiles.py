@@ -46,7 +46,7 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
     image = expand_path(options.image)
     target = expand_path(options.to or Path(f"{image.name}.tiles.png"))
     patch_px = _find_patch(settings)
-    found = preview_tiles(
+    preview = preview_tiles(
         image,
         side_px=options.tile_px or 518 // patch_px * patch_px,
         patch_px=patch_px,
@@ -54,8 +54,8 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
         overlap=OVERLAP if options.overlap is None else options.overlap,
         ground_m=options.ground_m,
     )
-    target.write_bytes(found.picture)
-    say(f"{found.sentence}: {target}")
+    target.write_bytes(preview.picture)
+    say(f"{preview.sentence}: {target}")
     return 0
 
 

@@ -9,7 +9,6 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
 
 from dino_assets.errors import ConfigError
-from dino_assets.settings.choices import check_word
 
 
 def described(
@@ -44,6 +43,18 @@ def list_settings(record: type) -> Iterator[Setting]:
         if words:
             meaning = f"{meaning}: {', '.join(words)}"
         yield Setting(each.name, kind, each.default, f"{meaning}.")
+
+
+def check_word(name: str, value: str, words: tuple[str, ...]) -> None:
+    """Refuse a word that is not one of those a person may choose from.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if value not in words:
+        raise ConfigError(
+            f"{name} is {value!r}; use one of {', '.join(words)}", setting=name, value=value
+        )
 
 
 def check_settings(settings: Any) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -255,11 +254,14 @@ def _storage(env: Environment, root: Path, *, url: str | None = None) -> Storage
             f"storage {where!r} would be gone when the process ends: use {show_choices()}",
             reason="memory",
         )
-    read = _CREDENTIALS.get(scheme.backend)
-    return read(env, root, where, name) if read else StorageSettings(url=where, root=root)
+    if scheme.backend == "azure":
+        return _azure_storage(env, root, where)
+    if scheme.backend == "s3":
+        return _s3_storage(env, root, where, is_minio=name == "minio")
+    return StorageSettings(url=where, root=root)  # needs no credentials from the environment
 
 
-def _azure_storage(env: Environment, root: Path, url: str, scheme: str) -> StorageSettings:
+def _azure_storage(env: Environment, root: Path, url: str) -> StorageSettings:
     if not env.AZURE_STORAGE_CONNECTION_STRING:
         raise ConfigError(
             f"storage {url!r} needs AZURE_STORAGE_CONNECTION_STRING. Copy it from the storage "
@@ -274,8 +276,8 @@ def _azure_storage(env: Environment, root: Path, url: str, scheme: str) -> Stora
     )
 
 
-def _s3_storage(env: Environment, root: Path, url: str, scheme: str) -> StorageSettings:
-    if scheme == "minio" or (env.names_minio and not env.AWS_ACCESS_KEY_ID):
+def _s3_storage(env: Environment, root: Path, url: str, *, is_minio: bool) -> StorageSettings:
+    if is_minio or (env.names_minio and not env.AWS_ACCESS_KEY_ID):
         return StorageSettings(
             limits=LIMITS,
             url=url,
@@ -302,13 +304,6 @@ def _s3_storage(env: Environment, root: Path, url: str, scheme: str) -> StorageS
             "session_token": "AWS_SESSION_TOKEN",
         },
     )
-
-
-# By ``Scheme.backend``: who reads the credentials; other backends need none from the environment.
-_CREDENTIALS: dict[str, Callable[[Environment, Path, str, str], StorageSettings]] = {
-    "azure": _azure_storage,
-    "s3": _s3_storage,
-}
 
 
 def _implied_url(env: Environment) -> str:

@@ -55,12 +55,8 @@ def list_bucket_prefixes() -> list[str]:
 
 def show_choices() -> str:
     """The places where results can live, for messages."""
-    examples = [scheme.example for scheme in SCHEMES.values() if scheme.is_bucket]
-    return _join_or(["a folder", *examples])
-
-
-def _join_or(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    *first, last = (scheme.example for scheme in SCHEMES.values() if scheme.is_bucket)
+    return f"a folder, {', '.join(first)} or {last}"
 
 
 @dataclass(frozen=True)
@@ -91,8 +87,7 @@ def parse_url(url: str, *, what: str = "storage") -> StoreUrl:
         )
     if scheme not in SCHEMES:
         raise ConfigError(
-            f"{what} {url!r} has the unknown scheme {scheme!r}: use "
-            f"{_join_or(['a folder', *list_bucket_prefixes()])}",
+            f"{what} {url!r} has the unknown scheme {scheme!r}: use {show_choices()}",
             reason="scheme",
         )
     bucket, _, prefix = rest.partition("/")

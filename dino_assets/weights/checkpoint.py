@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
@@ -36,6 +36,16 @@ CAVEAT = (
 )
 StatisticsName = Literal["imagenet", "sat493m"]
 Triple = tuple[float, float, float]
+
+
+class Statistics(NamedTuple):
+    """What pixels are normalised with, and how we know."""
+
+    mean: Triple
+    std: Triple
+    origin: str
+
+
 # Means and standard deviations of what the published models were trained on.
 STATISTICS: dict[StatisticsName, tuple[Triple, Triple]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -74,12 +84,12 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
     files = tuple(
         _hash(path) for path in sorted(folder.iterdir()) if is_kept(path.name) and path.is_file()
     )
-    mean, std, origin = _statistics(preprocessor, model, architecture.family, published_as or model)
+    statistics = _statistics(preprocessor, model, architecture.family, published_as or model)
     return Checkpoint(
         model=model,
         revision="content:" + digest_files(files)[:40],
         weights_sha256=digest_files(file for file in files if file.name in used),
-        network=_name_network(config, mean, std),
+        network=_name_network(config, statistics.mean, statistics.std),
         family=architecture.family,
         dim=architecture.dim,
         layers=architecture.layers,
@@ -87,9 +97,9 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
         patch_px=architecture.patch_px,
         registers=architecture.registers,
         parameters=sum(math.prod(shape) for shape in shapes.values()),
-        mean=mean,
-        std=std,
-        statistics_from=origin,
+        mean=statistics.mean,
+        std=statistics.std,
+        statistics_from=statistics.origin,
         licence=_licence(folder, files),
         files=files,
         caveat=CAVEAT if RANDOM in config else None,
@@ -202,20 +212,18 @@ def _read_index(folder: Path, model: str) -> dict[str, str]:
     return named
 
 
-def guess_statistics(family: Family, names: Mapping[str, str]) -> tuple[Triple, Triple, str]:
+def guess_statistics(family: Family, names: Mapping[str, str]) -> Statistics:
     """Known statistics where no file names them; ``names`` are by what they are the names of.
 
     Meta trained only DINOv3 on satellite images.
     """
     for origin, name in names.items():
         if family == "dinov3_vit" and "sat493m" in name.lower():
-            return *STATISTICS["sat493m"], f"sat493m, by {origin}"
-    return *STATISTICS["imagenet"], "ImageNet (the checkpoint names none)"
+            return Statistics(*STATISTICS["sat493m"], f"sat493m, by {origin}")
+    return Statistics(*STATISTICS["imagenet"], "ImageNet (the checkpoint names none)")
 
 
-def _statistics(
-    preprocessor: dict[str, Any], model: str, family: Family, name: str
-) -> tuple[Triple, Triple, str]:
+def _statistics(preprocessor: dict[str, Any], model: str, family: Family, name: str) -> Statistics:
     mean, std = preprocessor.get("image_mean"), preprocessor.get("image_std")
     if mean is None and std is None:
         return guess_statistics(family, {"the model's name": name})
@@ -233,7 +241,7 @@ def _statistics(
         ) from err
     named = preprocessor.get("statistics_from")  # our imports write it
     origin = named if isinstance(named, str) and named.strip() else PREPROCESSOR
-    return (m0, m1, m2), (s0, s1, s2), origin
+    return Statistics((m0, m1, m2), (s0, s1, s2), origin)
 
 
 def _origin(entry: object) -> str | None:

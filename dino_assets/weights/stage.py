@@ -69,17 +69,17 @@ def draft_located_weights(located: Located, revision: str | None = None) -> Draf
         CheckpointError: the directory holds no whole checkpoint.
     """
     folder = located.bring() if located.commit is None else None
-    known = read_located(located, folder) if folder else None
+    checked = read_located(located, folder) if folder else None
     recipe = Recipe(
         OUTPUT,
         CODE_VERSION,
         config=_config(located.model, revision),
-        inputs={"checkpoint": known.revision if known else f"{located.repo}@{located.commit}"},
+        inputs={"checkpoint": checked.revision if checked else f"{located.repo}@{located.commit}"},
     )
 
     def produce(out: OutputWriter) -> None:
         here = folder or located.bring()
-        checkpoint = known or read_located(located, here)
+        checkpoint = checked or read_located(located, here)
         for file in checkpoint.files:
             out.local_file(LocalFile(here / file.name, file.name, file.sha256, file.bytes))
         out.facts(asdict(checkpoint))

@@ -2,26 +2,22 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dino_assets.errors import ConfigError
 from dino_assets.weights.architecture import CONFIG
-from dino_assets.weights.checkpoint import STATISTICS, StatisticsName, Triple, guess_statistics
+from dino_assets.weights.checkpoint import (
+    STATISTICS,
+    Statistics,
+    StatisticsName,
+    Triple,
+    guess_statistics,
+)
 from dino_assets.weights.records import Family
 
 MEAN, STD = "image_mean", "image_std"
 _HUB_FOLDERS = ("snapshots", "commits")  # huggingface_hub's, ours: folders named by commit
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What pixels are normalised with, and how we know."""
-
-    mean: Triple
-    std: Triple
-    origin: str
 
 
 def choose_statistics(
@@ -55,18 +51,18 @@ def choose_statistics(
     if published_as:
         names = {"repository": published_as}
     by_name = {f"the name of the {what}": text for what, text in names.items()}
-    return Statistics(*guess_statistics(family, by_name))
+    return guess_statistics(family, by_name)
 
 
 def complete_preprocessor(
-    found: Mapping[str, Any], statistics: Statistics, family: Family
+    preprocessor: Mapping[str, Any], statistics: Statistics, family: Family
 ) -> dict[str, Any]:
-    """``preprocessor_config.json`` with these statistics; what else was found stays.
+    """``preprocessor_config.json`` with these statistics; what else it has stays.
 
-    Where nothing was, no resizing or cropping, which ruin tiles.
+    Where it has nothing, no resizing or cropping, which ruin tiles.
     """
     is_v3 = family == "dinov3_vit"
-    rest = found or {
+    rest = preprocessor or {
         "image_processor_type": "DINOv3ViTImageProcessorFast" if is_v3 else "BitImageProcessor",
         "do_resize": False,
         "do_center_crop": False,

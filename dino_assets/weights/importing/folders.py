@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,9 @@ PICKLED = "pytorch_model.bin"
 _SHA256_DIGITS = 64
 
 
-@contextmanager
-def open_plan(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -> Iterator[Plan]:
+def open_plan(
+    source: Path, *, asked: StatisticsName | None, shard_bytes: int
+) -> AbstractContextManager[Plan]:
     """Plan the import of whatever was named: a file, or a folder that says what it is.
 
     Raises:
@@ -51,19 +52,16 @@ def open_plan(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
         InvalidCheckpointError: they are damaged, hold code, or are none of the known formats.
         ConfigError: a folder has several files of weights.
     """
-    if not source.is_dir():
-        with plan_file(source, asked=asked, shard_bytes=shard_bytes) as plan:
-            yield plan
-        return
-    config = _read_object(source / CONFIG, name_folder(source))
+    config = _read_object(source / CONFIG, name_folder(source)) if source.is_dir() else {}
+    plan: AbstractContextManager[Plan]
     if "model_type" not in config:
-        with plan_file(_find_file(source, config), asked=asked, shard_bytes=shard_bytes) as plan:
-            yield plan
+        file = _find_file(source, config) if source.is_dir() else source
+        plan = plan_file(file, asked=asked, shard_bytes=shard_bytes)
     elif (source / PICKLED).is_file() and not any((source / n).exists() for n in (WEIGHTS, INDEX)):
-        with _plan_pickled(source, config, asked=asked, shard_bytes=shard_bytes) as plan:
-            yield plan
+        plan = _plan_pickled(source, config, asked=asked, shard_bytes=shard_bytes)
     else:
-        yield _plan_copy(source, config, asked=asked)
+        plan = nullcontext(_plan_copy(source, config, asked=asked))
+    return plan
 
 
 def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
@@ -79,11 +77,7 @@ def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
         )
     # Training leaves small .bin files beside the weights: they count when nothing else does.
     for suffixes in ((".safetensors", ".pth", ".pt"), PICKLED_SUFFIXES):
-        files = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file()
-        )
+        files = _list_files(folder, suffixes)
         if len(files) > 1:
             listed = ", ".join(path.name for path in files[:5])
             raise ConfigError(
@@ -101,37 +95,40 @@ def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
     )
 
 
+def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file()
+    )
+
+
 def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | None) -> Plan:
     """A folder of Hugging Face that is taken as it is, with what it lacks."""
     model = name_folder(folder)
     weights = _list_weights(folder)
-    pickled = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICKLED_SUFFIXES and path.is_file()
-    )
+    pickled = _list_files(folder, PICKLED_SUFFIXES)
     if not weights and pickled:
         raise InvalidCheckpointError(
-            f"{model!r} has its weights pickled in {pickled[0]!r}, and only a single {PICKLED} is "
+            f"{model!r} has its weights pickled in {pickled[0].name!r}, and only a single {PICKLED} is "
             "converted here. Load it with transformers where you trust it, and import what its "
             "save_pretrained writes.",
-            file=pickled[0],
+            file=pickled[0].name,
             reason="code",
         )
     copies = _list_kept(folder, weights)
     texts = _make_preprocessor(folder, config, asked=asked)
-    found = _examine({**copies, **texts}, model)
+    checkpoint = _examine({**copies, **texts}, model)
     if not config.get(IMPORTED_FROM):  # else a chain of imports keeps the first
-        origin = {"folder": _name_origin(folder, found), "sha256": found.weights_sha256}
-        origin["format"] = HUGGING_FACE
+        origin = {
+            "folder": _name_origin(folder, checkpoint),
+            "sha256": checkpoint.weights_sha256,
+            "format": HUGGING_FACE,
+        }
         texts[CONFIG] = encode_json(config | {IMPORTED_FROM: origin})
     copies = {name: path for name, path in copies.items() if name not in texts}
-    return Plan(
-        format=HUGGING_FACE,
-        texts=texts,
-        copies=copies,
-        digests={file.name: file.sha256 for file in found.files if file.name in copies},
-    )
+    digests = {file.name: file.sha256 for file in checkpoint.files if file.name in copies}
+    return Plan(format=HUGGING_FACE, texts=texts, copies=copies, digests=digests)
 
 
 @contextmanager
@@ -142,19 +139,22 @@ def _plan_pickled(
     model = f"{name_folder(folder)}/{PICKLED}"
     texts = _make_preprocessor(folder, config, asked=asked)
     with open_source(folder / PICKLED, model=model) as opened:
-        sha256 = hash_source(folder / PICKLED)
         pieces = [Piece(name, shape, name) for name, shape in opened.shapes.items()]
         weights, index = plan_weights(pieces, opened, "float32", shard_bytes)
-        origin = {"folder": name_folder(folder), "file": PICKLED, "sha256": sha256}
-        origin["format"] = f"{HUGGING_FACE}, pickled"
+        origin = {
+            "folder": name_folder(folder),
+            "file": PICKLED,
+            "sha256": hash_source(folder / PICKLED),
+            "format": f"{HUGGING_FACE}, pickled",
+        }
         texts |= index | {
             CONFIG: encode_json({**config, IMPORTED_FROM: config.get(IMPORTED_FROM) or origin})
         }
-        kept = _list_kept(folder, set())
+        others = _list_kept(folder, set())
         yield Plan(
             format=origin["format"],
             texts=texts,
-            copies={name: path for name, path in kept.items() if name not in texts},
+            copies={name: path for name, path in others.items() if name not in texts},
             weights=weights,
             leftovers=opened.leftovers,
         )
@@ -193,19 +193,19 @@ def _make_preprocessor(
     """The preprocessor, where the folder has none, or none with statistics, or others were asked for."""
     model = name_folder(folder)
     family = read_family(config, model)
-    found = _read_object(folder / PREPROCESSOR, model)
-    if not asked and any(found.get(key) is not None for key in (MEAN, STD)):
+    preprocessor = _read_object(folder / PREPROCESSOR, model)
+    if not asked and any(preprocessor.get(key) is not None for key in (MEAN, STD)):
         return {}
-    said = config.get("_name_or_path")  # what save_pretrained of transformers 4 leaves
+    name = config.get("_name_or_path")  # what save_pretrained of transformers 4 leaves
     record = _read_hub_record(folder)
     chosen = choose_statistics(
         folder / CONFIG,
         family,
         asked=asked,
-        name=said if isinstance(said, str) else "",
+        name=name if isinstance(name, str) else "",
         published_as=record.listing.repo if record else None,
     )
-    return {PREPROCESSOR: encode_json(complete_preprocessor(found, chosen, family))}
+    return {PREPROCESSOR: encode_json(complete_preprocessor(preprocessor, chosen, family))}
 
 
 def _examine(files: Mapping[str, Path | bytes], model: str) -> Checkpoint:
@@ -219,12 +219,12 @@ def _examine(files: Mapping[str, Path | bytes], model: str) -> Checkpoint:
         return read_checkpoint(Path(aside), model=model)
 
 
-def _name_origin(folder: Path, found: Checkpoint) -> str:
+def _name_origin(folder: Path, checkpoint: Checkpoint) -> str:
     """The commit that a fetched folder is, if it still is; else what people call the folder."""
     record = _read_hub_record(folder)
     if record is None:
         return name_folder(folder)
-    sha256 = {file.name: file.sha256 for file in found.files}
+    sha256 = {file.name: file.sha256 for file in checkpoint.files}
     weights = {name for name in sha256 if name.endswith(".safetensors")}
     is_as_it_came = weights <= record.listing.names and all(
         sha256.get(file.name) == file.digest  # large files were hashed a moment ago

@@ -75,23 +75,23 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
     """
     model = source.name
     with open_source(source, model=model) as opened:
-        found = recognise(opened.shapes, model=model)
-        check_values(found, opened.read, model=model)
+        recognised = recognise(opened.shapes, model=model)
+        check_values(recognised, opened.read, model=model)
         sha256 = hash_source(source)
-        widest = _find_widest(found, opened)
-        weights, index = plan_weights(found.pieces, opened, widest, shard_bytes)
+        widest = _find_widest(recognised, opened)
+        weights, index = plan_weights(recognised.pieces, opened, widest, shard_bytes)
         config = {
-            "model_type": found.family,
+            "model_type": recognised.family,
             "dtype": widest,
-            **found.config,
-            IMPORTED_FROM: {"file": model, "sha256": sha256, "format": found.format},
+            **recognised.config,
+            IMPORTED_FROM: {"file": model, "sha256": sha256, "format": recognised.format},
         }
-        chosen = choose_statistics(source, found.family, asked=asked)
+        chosen = choose_statistics(source, recognised.family, asked=asked)
         yield Plan(
-            format=found.format,
+            format=recognised.format,
             texts={
                 CONFIG: encode_json(config),
-                PREPROCESSOR: encode_json(complete_preprocessor({}, chosen, found.family)),
+                PREPROCESSOR: encode_json(complete_preprocessor({}, chosen, recognised.family)),
                 **index,
             },
             copies={
@@ -100,7 +100,7 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
                 if _PAPERS.fullmatch(path.name) and path.is_file()
             },
             weights=weights,
-            leftovers={**found.leftovers, **opened.leftovers},
+            leftovers={**recognised.leftovers, **opened.leftovers},
         )
 
 
@@ -155,8 +155,8 @@ def encode_json(value: Mapping[str, object]) -> bytes:
         ) from None
 
 
-def _find_widest(found: Recognised, opened: Source) -> str:
+def _find_widest(recognised: Recognised, opened: Source) -> str:
     """The one dtype that transformers loads the model in."""
-    used = {opened.dtypes[piece.source] for piece in found.pieces if piece.source}
+    used = {opened.dtypes[piece.source] for piece in recognised.pieces if piece.source}
     names = [name for name, code in DTYPES.items() if code in used]
     return names[0] if len(names) == 1 else "float32"

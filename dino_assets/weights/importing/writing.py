@@ -83,7 +83,20 @@ def import_checkpoint(
         check_folder(source, folder)
         check_old(folder, folder, replaces=replaces)
         with open_plan(source, asked=statistics, shard_bytes=shard_bytes) as plan:
-            checkpoint = _carry_out(plan, source, folder, replaces=replaces, on_step=on_step)
+            clear_leftovers(folder)  # before looking for room: they may be as large as a checkpoint
+            standing = next(place for place in folder.absolute().parents if place.exists())
+            what = f"importing {_name(source)!r}"
+            check_room(standing, plan.needed_bytes, what=what, advice=_ADVICE)
+            with _explaining_full_disk(what, plan, standing), new_folder(folder) as new:
+                on_step("write")
+                _write(plan, new)
+                on_step("check")
+                checkpoint = read_checkpoint(new, model=str(folder))  # as every later reader will
+                _check_copies(plan, checkpoint, _name(source))
+                write_small(new / RECORD, _record(checkpoint).dump())
+                on_step("publish")
+                # Again, and by then for good: somebody else may have put something there meanwhile.
+                publish_folder(new, folder, check_old=partial(check_old, folder, replaces=replaces))
     return Imported(
         checkpoint=checkpoint,
         format=plan.format,
@@ -91,31 +104,6 @@ def import_checkpoint(
         warnings=tuple(_find_warnings(checkpoint, source)),
         seconds=time.perf_counter() - started,
     )
-
-
-def _carry_out(
-    plan: Plan,
-    source: Path,
-    folder: Path,
-    *,
-    replaces: bool,
-    on_step: Callable[[Step], object],
-) -> Checkpoint:
-    clear_leftovers(folder)  # before looking for room: they may be as large as a checkpoint
-    standing = next(place for place in folder.absolute().parents if place.exists())
-    what = f"importing {_name(source)!r}"
-    check_room(standing, plan.needed_bytes, what=what, advice=_ADVICE)
-    with _explaining_full_disk(what, plan, standing), new_folder(folder) as new:
-        on_step("write")
-        _write(plan, new)
-        on_step("check")
-        checkpoint = read_checkpoint(new, model=str(folder))  # as every later reader will
-        _check_copies(plan, checkpoint, _name(source))
-        write_small(new / RECORD, _record(checkpoint).dump())
-        on_step("publish")
-        # Again, and by then for good: somebody else may have put something there meanwhile.
-        publish_folder(new, folder, check_old=partial(check_old, folder, replaces=replaces))
-    return checkpoint
 
 
 @contextmanager
