@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError
-from dino_assets.settings.described import check_word
+from dino_assets.settings.choices import check_word
 
 
 @dataclass(frozen=True)

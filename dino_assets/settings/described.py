@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin
 
-from dino_assets.errors import ConfigError
+from dino_assets.settings.choices import check_range, check_word
 
 
 def described(
@@ -45,18 +45,6 @@ def list_settings(record: type) -> Iterator[Setting]:
         yield Setting(each.name, kind, each.default, f"{meaning}.")
 
 
-def check_word(name: str, value: str, words: tuple[str, ...]) -> None:
-    """Refuse a word that is not one of those a person may choose from.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if value not in words:
-        raise ConfigError(
-            f"{name} is {value!r}; use one of {', '.join(words)}", setting=name, value=value
-        )
-
-
 def check_settings(settings: Any) -> None:
     """Refuse words that mean nothing and numbers outside their limits.
 
@@ -67,15 +55,8 @@ def check_settings(settings: Any) -> None:
         value = getattr(settings, each.name)
         if words := _words_of(each):
             check_word(each.name, value, words)
-        least, most = each.metadata["least"], each.metadata["most"]
-        is_above = least is None or value >= least
-        if not (is_above and (most is None or value <= most)):
-            limits = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
-            raise ConfigError(
-                f"{each.name}={value}: expected {limits} ({each.metadata['meaning']})",
-                setting=each.name,
-                value=value,
-            )
+        meaning, least, most = (each.metadata[key] for key in ("meaning", "least", "most"))
+        check_range(each.name, value, least=least, most=most, meaning=meaning)
 
 
 def _words_of(each: "Field[Any]") -> tuple[str, ...]:
