@@ -27,7 +27,7 @@ from dino_assets.weights.conversion.statistics import (
     complete_preprocessor,
     name_folder,
 )
-from dino_assets.weights.hub.listings import RECORD, Record, read_record
+from dino_assets.weights.hub.listings import read_hub_record
 from dino_assets.weights.importing.plans import (
     Plan,
     encode_json,
@@ -197,7 +197,7 @@ def _make_preprocessor(
     if not asked and any(preprocessor.get(key) is not None for key in (MEAN, STD)):
         return {}
     name = config.get("_name_or_path")  # what save_pretrained of transformers 4 leaves
-    record = _read_hub_record(folder)
+    record = read_hub_record(folder)
     chosen = choose_statistics(
         folder / CONFIG,
         family,
@@ -221,7 +221,7 @@ def _examine(files: Mapping[str, Path | bytes], model: str) -> Checkpoint:
 
 def _name_origin(folder: Path, checkpoint: Checkpoint) -> str:
     """The commit that a fetched folder is, if it still is; else what people call the folder."""
-    record = _read_hub_record(folder)
+    record = read_hub_record(folder)
     if record is None:
         return name_folder(folder)
     sha256 = {file.name: file.sha256 for file in checkpoint.files}
@@ -234,11 +234,6 @@ def _name_origin(folder: Path, checkpoint: Checkpoint) -> str:
     )
     commit = f"{record.listing.repo}@{record.listing.commit}"
     return commit if is_as_it_came else name_folder(folder)
-
-
-def _read_hub_record(folder: Path) -> Record | None:
-    record = read_record(folder / RECORD)
-    return record if record and record.is_of_hub else None
 
 
 def _read_object(path: Path, model: str) -> dict[str, Any]:
