@@ -1,7 +1,8 @@
 """Devices and processors of this machine."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dino_assets.compute.settings import ComputeSettings, Device, check_compute
 from dino_assets.errors import DeviceUnavailableError
@@ -17,13 +18,10 @@ def resolve_compute(
         ConfigError: a value is out of range.
     """
     check_compute(wanted)
-    return ComputeSettings(
+    return replace(
+        wanted,
         device=resolve_device(wanted.device, accelerators=accelerators),
         threads=wanted.threads or available_cpus(),
-        precision=wanted.precision,
-        engine=wanted.engine,
-        batch=wanted.batch,
-        processes=wanted.processes,
     )
 
 
@@ -35,13 +33,14 @@ def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = No
     """
     if wanted == "cpu":
         return "cpu"
-    found = find_accelerators() if accelerators is None else accelerators
+    if accelerators is None:
+        accelerators = find_accelerators()
     if wanted == "auto":
-        return found[0] if found else "cpu"
-    if wanted not in found:
+        return accelerators[0] if accelerators else "cpu"
+    if wanted not in accelerators:
         raise DeviceUnavailableError(
             f"device {wanted!r} was asked for, but PyTorch sees "
-            f"{' and '.join(found) if found else 'no accelerator'} here. Use device: auto, or install "
+            f"{' and '.join(accelerators) or 'no accelerator'} here. Use device: auto, or install "
             "the PyTorch build and the driver that match the card.",
             setting="device",
             value=wanted,
@@ -56,26 +55,24 @@ def list_devices(compute: ComputeSettings, *, cards: int | None = None) -> list[
     """
     if compute.device != "cuda":
         return [compute.device] * max(1, compute.processes)
-    count = _count_cards() if cards is None else cards
-    return [f"cuda:{number}" for number in range(min(count, compute.processes or count))]
+    if cards is None:
+        import torch
+
+        cards = torch.cuda.device_count()
+    return [f"cuda:{number}" for number in range(min(cards, compute.processes or cards))]
 
 
-def _count_cards() -> int:
+def sees_accelerator(device: Device) -> bool:
+    """Whether PyTorch can use an accelerator of this kind here."""
     import torch
 
-    return torch.cuda.device_count()
+    return torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()
 
 
-def find_accelerators() -> list[Device]:
+def find_accelerators(*, is_available: Callable[[Device], bool] = sees_accelerator) -> list[Device]:
     """Accelerators that PyTorch can use here, best first."""
-    import torch
-
-    found: list[Device] = []
-    if torch.cuda.is_available():
-        found.append("cuda")
-    if torch.backends.mps.is_available():
-        found.append("mps")
-    return found
+    accelerators: tuple[Device, ...] = ("cuda", "mps")
+    return [device for device in accelerators if is_available(device)]
 
 
 def available_cpus() -> int:

@@ -16,10 +16,8 @@ S = TypeVar("S")
 M = TypeVar("M")
 ShardIn = TypeVar("ShardIn", contravariant=True)
 MessageOut = TypeVar("MessageOut", covariant=True)
-# What a worker's process says between its messages.
+# What a worker's process sends between its messages.
 _MORE, _END = "more", "end"
-
-
 # A process that is asked to end may be in the middle of a long call.
 PATIENCE_S = 5.0
 
@@ -88,21 +86,21 @@ def _attend(shards: Iterator[Any], workers: dict[Connection, Any]) -> Iterator[A
         for line in wait(list(lines)):
             assert isinstance(line, Connection)
             try:
-                said = line.recv()
+                message = line.recv()
             except (EOFError, OSError):
                 raise _lost(lines[line]) from None
-            if said == _MORE:
+            if message == _MORE:
                 shard = next(shards, None)  # its own errors are nobody else's
                 try:
                     line.send(shard)
                 except OSError:
                     raise _lost(lines[line]) from None
-            elif said == _END:
+            elif message == _END:
                 del lines[line]
-            elif isinstance(said, _Raised):
-                raise _rebuild(said)
+            elif isinstance(message, _Raised):
+                raise _rebuild(message)
             else:
-                yield said
+                yield message
 
 
 def _lost(process: Any) -> WorkerLostError:
@@ -115,10 +113,10 @@ def _lost(process: Any) -> WorkerLostError:
 
 
 def _serve(make_work: MakeWork[Any, Any], device: str, line: Connection) -> None:
-    """A worker process: asks for shards until there is none, tells what it does."""
+    """Work in a process of its own: ask for shards until there is none, send messages."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    # A parent that is killed cannot say so; nothing is to go on computing for nobody.
+    # A parent that is killed cannot send an end; no worker may outlive it.
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         for message in make_work(device)(_ask(line)):

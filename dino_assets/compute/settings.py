@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dino_assets.errors import ConfigError
+from dino_assets.settings.choices import check_word
 
 PrecisionClass = Literal["half", "fp32"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -29,17 +30,9 @@ def check_compute(wanted: ComputeSettings) -> None:
     Raises:
         ConfigError: a value is out of range.
     """
-    for name, value, known in (
-        ("device", wanted.device, get_args(Device)),
-        ("precision", wanted.precision, get_args(PrecisionClass)),
-        ("engine", wanted.engine, get_args(EngineChoice)),
-    ):
-        if value not in known:
-            raise ConfigError(
-                f"compute {name} is {value!r}; use one of {', '.join(known)}",
-                setting=name,
-                value=value,
-            )
+    check_word("device", wanted.device, get_args(Device), subject="compute ")
+    check_word("precision", wanted.precision, get_args(PrecisionClass), subject="compute ")
+    check_word("engine", wanted.engine, get_args(EngineChoice), subject="compute ")
     for name in ("threads", "batch", "processes"):
         if getattr(wanted, name) < 0:
             raise ConfigError(

@@ -6,9 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
-
-
 R = TypeVar("R")
+THREAD_PREFIX = "map-ahead"
 
 
 def map_ahead(
@@ -16,7 +15,7 @@ def map_ahead(
 ) -> Generator[R, None, None]:
     """Apply ``work`` in threads, in order, at most ``2 × threads`` items ahead of the consumer."""
     waiting: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="map-ahead")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=THREAD_PREFIX)
     try:
         for item in items:
             waiting.append(pool.submit(work, item))

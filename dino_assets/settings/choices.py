@@ -3,15 +3,17 @@
 from dino_assets.errors import ConfigError
 
 
-def check_word(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a word that is not one of those known.
+def check_word(name: str, value: str, choices: tuple[str, ...], *, subject: str = "") -> None:
+    """Refuse a word that is not among the choices; the message begins with ``subject``.
 
     Raises:
         ConfigError: it is not.
     """
-    if value not in known:
+    if value not in choices:
         raise ConfigError(
-            f"{name} is {value!r}; use one of {', '.join(known)}", setting=name, value=value
+            f"{subject}{name} is {value!r}; use one of {', '.join(choices)}",
+            setting=name,
+            value=value,
         )
 
 

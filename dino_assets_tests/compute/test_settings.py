@@ -13,18 +13,19 @@ from dino_assets.compute.devices import (
     list_devices,
     resolve_compute,
 )
-from dino_assets.compute.settings import ComputeSettings
-from dino_assets.compute.threads import map_ahead
+from dino_assets.compute.settings import ComputeSettings, check_compute
+from dino_assets.compute.threads import THREAD_PREFIX, map_ahead
 from dino_assets.errors import ConfigError, DeviceUnavailableError
+from dino_assets_tests.worlds.raising import raising
 
 # --- devices --------------------------------------------------------------------------------
 
 
 def test_resolve_compute__auto_takes_what_is_here():
-    found = resolve_compute(ComputeSettings())
-    assert found.device == (find_accelerators() or ["cpu"])[0]
-    assert found.threads == available_cpus() >= 1
-    assert (found.precision, found.engine, found.batch) == ("half", "auto", 0)
+    resolved = resolve_compute(ComputeSettings())
+    assert resolved.device == (find_accelerators() or ["cpu"])[0]
+    assert resolved.threads == available_cpus() >= 1
+    assert (resolved.precision, resolved.engine, resolved.batch) == ("half", "auto", 0)
 
 
 def test_resolve_compute__auto_without_accelerator_is_cpu():
@@ -42,35 +43,56 @@ def test_resolve_compute__named_device_that_is_not_here(device):
     assert isinstance(caught.value, ConfigError)
 
 
-def test_resolve_compute__says_which_accelerator_is_here(monkeypatch: pytest.MonkeyPatch):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert resolve_compute(ComputeSettings()).device == "cuda"
-    assert resolve_compute(ComputeSettings(device="cpu")).device == "cpu"
-    with pytest.raises(DeviceUnavailableError) as caught:
-        resolve_compute(ComputeSettings(device="mps"))
-    assert (caught.value.setting, caught.value.value) == ("device", "mps")
+def test_resolve_compute__of_one_accelerator_the_other_is_refused():
+    assert resolve_compute(ComputeSettings(), accelerators=["cuda"]).device == "cuda"
+    assert resolve_compute(ComputeSettings(device="cpu"), accelerators=["cuda"]).device == "cpu"
+    with raising(DeviceUnavailableError, setting="device", value="mps"):
+        resolve_compute(ComputeSettings(device="mps"), accelerators=["cuda"])
+    with raising(DeviceUnavailableError, setting="device", value="cuda"):
+        resolve_compute(ComputeSettings(device="cuda"), accelerators=["mps"])
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "message"),
+    ("available", "expected"),
+    [(set(), []), ({"mps"}, ["mps"]), ({"cuda"}, ["cuda"]), ({"mps", "cuda"}, ["cuda", "mps"])],
+)
+def test_find_accelerators__best_first(available: set[str], expected: list[str]):
+    assert find_accelerators(is_available=available.__contains__) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
     [
-        ("device", "tpu", "compute device is 'tpu'; use one of auto, cpu, cuda, mps"),
-        ("device", "CUDA", "compute device is 'CUDA'"),
-        ("device", "", "compute device is ''"),
-        ("precision", "bf16", "compute precision is 'bf16'; use one of half, fp32"),
-        ("engine", "onnx", "compute engine is 'onnx'; use one of auto, openvino, torch"),
-        ("threads", -1, r"threads=-1, batch=0, processes=0: 0 \(automatic\)"),
-        ("processes", -2, r"processes=-2: 0 \(automatic\) or more expected"),
-        ("batch", -8, "threads=0, batch=-8"),
+        ("device", "tpu"),
+        ("device", "CUDA"),
+        ("device", ""),
+        ("precision", "bf16"),
+        ("engine", "onnx"),
+        ("threads", -1),
+        ("processes", -2),
+        ("batch", -8),
     ],
 )
-def test_resolve_compute__bad_values(setting: str, value: object, message: str):
-    with pytest.raises(ConfigError, match=message) as caught:
+def test_resolve_compute__bad_values(setting: str, value: object):
+    with raising(ConfigError, setting=setting, value=value):
         resolve_compute(ComputeSettings(**{setting: value}))  # type: ignore[arg-type]
-    assert (caught.value.setting, caught.value.value) == (setting, value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("device", "tpu", "compute device is 'tpu'; use one of auto, cpu, cuda, mps"),
+        (
+            "batch",
+            -8,
+            "compute threads=0, batch=-8, processes=0: 0 (automatic) or more expected",
+        ),
+    ],
+)
+def test_check_compute__says_what_can_be_used(setting: str, value: object, sentence: str):
+    with pytest.raises(ConfigError) as caught:
+        check_compute(ComputeSettings(**{setting: value}))  # type: ignore[arg-type]
+    assert str(caught.value) == sentence
 
 
 def test_resolve_compute__given_values_are_kept():
@@ -90,6 +112,18 @@ def test_available_cpus__a_narrowed_process_sees_fewer():
 
 
 # --- map_ahead -----------------------------------------------------------------------------
+
+
+def threads_ahead() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD_PREFIX)]
+
+
+def test_map_ahead__its_threads_are_seen_while_it_works():
+    values = map_ahead(lambda n: n, range(3), threads=2)
+    assert next(values) == 0
+    assert threads_ahead()
+    values.close()
+    assert not threads_ahead()
 
 
 @settings(max_examples=60, deadline=None)
@@ -145,7 +179,7 @@ def test_map_ahead__exception_arrives_in_its_place_and_stops_the_rest():
     with pytest.raises(KeyError):
         next(values)
     assert max(started) <= 3 + 4
-    assert not reading_threads()
+    assert not threads_ahead()
 
 
 def test_map_ahead__exception_of_the_items_stops_it():
@@ -155,7 +189,7 @@ def test_map_ahead__exception_of_the_items_stops_it():
 
     with pytest.raises(TimeoutError):
         list(map_ahead(lambda n: n, items(), threads=4))
-    assert not reading_threads()
+    assert not threads_ahead()
 
 
 def test_map_ahead__consumer_stops_early():
@@ -173,17 +207,13 @@ def test_map_ahead__consumer_stops_early():
     threading.Timer(0.5, is_closed.set).start()
     values.close()
     assert 3 not in started
-    assert not reading_threads()
+    assert not threads_ahead()
 
 
 def test_map_ahead__nothing_starts_before_it_is_asked():
     started = []
     map_ahead(started.append, range(3), threads=2)
     assert started == []
-
-
-def reading_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
 def test_map_ahead__results_may_be_anything():
