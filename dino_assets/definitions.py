@@ -4,18 +4,13 @@ from typing import Any
 
 import dagster as dg
 
+from dino_assets.defs import checks
 from dino_assets.defs.assets.embeddings import embeddings
 from dino_assets.defs.assets.images import images
 from dino_assets.defs.assets.projections import projections
 from dino_assets.defs.assets.selections import selections
 from dino_assets.defs.assets.tiles import tiles
 from dino_assets.defs.assets.weights import weights
-from dino_assets.defs.checks.embeddings import embeddings_are_familiar, embeddings_match_tiles
-from dino_assets.defs.checks.images import images_are_complete, images_are_usable, images_look_right
-from dino_assets.defs.checks.projections import projections_are_complete
-from dino_assets.defs.checks.selections import selections_are_sound
-from dino_assets.defs.checks.tiles import tiles_cover_images
-from dino_assets.defs.checks.weights import weights_are_whole
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.jobs import ALL_JOBS
 from dino_assets.defs.resources.compute import ComputeResource
@@ -30,15 +25,15 @@ from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import find_scheme
 
 ALL_CHECKS: list[dg.AssetChecksDefinition] = [
-    weights_are_whole,
-    images_are_usable,
-    images_are_complete,
-    images_look_right,
-    tiles_cover_images,
-    embeddings_match_tiles,
-    embeddings_are_familiar,
-    projections_are_complete,
-    selections_are_sound,
+    checks.weights_are_whole,
+    checks.images_are_usable,
+    checks.images_are_complete,
+    checks.images_look_right,
+    checks.tiles_cover_images,
+    checks.embeddings_match_tiles,
+    checks.embeddings_are_familiar,
+    checks.projections_are_complete,
+    checks.selections_are_sound,
 ]
 
 # Our names of an S3 store's secrets → dagster-aws' names.

@@ -15,7 +15,7 @@ BIN = Path(sys.executable).parent
 ORDER = "the lineage is the import order"
 PURE = "pure rooms know no store and no network"
 PLANTS = [
-    (ORDER, "store/objects.py", "import dino_assets.defs.checks.outcome"),
+    (ORDER, "store/objects.py", "import dino_assets.defs.checks"),
     (ORDER, "settings/environment.py", "import dino_assets.drops.registry"),
     (ORDER, "images/rows.py", "import dino_assets.tiles.grid"),
     (ORDER, "projections/layout.py", "import dino_assets.selections.rounds"),

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from dino_assets.definitions import ALL_CHECKS, make_definitions
-from dino_assets.defs.checks.outcome import to_result
+from dino_assets.defs.checks import to_result
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import Draft, OutputId
 from dino_assets.store.commits.reading import open_table

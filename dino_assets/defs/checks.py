@@ -1,0 +1,269 @@
+"""Checks: what must hold of each output, from verdicts per drop to one result per run."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import dagster as dg
+
+from dino_assets.defs.partitions import drops_of_run
+from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.embeddings.stage.drafting import open_embeddings
+from dino_assets.embeddings.stage.drift import compare_drops
+from dino_assets.embeddings.stage.judging import judge_embeddings
+from dino_assets.errors import CorruptObjectError
+from dino_assets.images.inspection import judge_quarantine
+from dino_assets.images.stage.judging import judge_findings, judge_images, list_bad_files
+from dino_assets.projections.stage import judge_projections
+from dino_assets.selections.stage.judging import judge_selections
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.parts import verify_part
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.tiles.stage import judge_tiles
+from dino_assets.verdicts import Verdict
+from dino_assets.weights.stage import OUTPUT as WEIGHTS
+from dino_assets.weights.stage import load_checkpoint
+
+SHOWN_ROWS = 20
+
+
+def to_result(
+    context: dg.AssetCheckExecutionContext,
+    verdicts: Sequence[Verdict],
+    **metadata: dg.MetadataValue,
+) -> dg.AssetCheckResult:
+    """One result for a run: an error blocks in a run of one drop, in others it is a warning.
+
+    Sentences go to the log too: a run's own output names a failed check, but not why it failed.
+    """
+    failed = [v for v in verdicts if not v.passed]
+    warned = [v for v in verdicts if v.passed and v.warns]
+    is_blocking = bool(failed) and len(verdicts) == 1
+    severity = dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN
+    worst = failed or warned or list(verdicts)
+    for verdict in (*failed, *warned):
+        context.log.warning(f"{verdict.subject}: {verdict.sentence}")
+    return dg.AssetCheckResult(
+        passed=bool(verdicts) and not failed and not warned,
+        severity=severity,
+        description="; ".join(f"{v.subject}: {v.sentence}" for v in worst[:5])
+        or "nothing is committed yet",
+        metadata={
+            "verdicts": {v.subject: v.sentence for v in verdicts},
+            "failed": len(failed),
+            "warned": len(warned),
+            **metadata,
+        },
+    )
+
+
+def open_for_run(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, asset: str
+) -> CommittedTable:
+    """Open what is committed of an asset for the drops of this run."""
+    return open_table(storage.open(), asset, drops=drops_of_run(context))
+
+
+def judge_drops(
+    context: dg.AssetCheckExecutionContext,
+    table: CommittedTable,
+    judge: Callable[[str], Verdict],
+    **metadata: dg.MetadataValue,
+) -> dg.AssetCheckResult:
+    """Judge each committed drop; one of the run that is not committed fails."""
+    verdicts = [judge(drop) for drop in table.drops]
+    return to_result(context, verdicts + fail_unmade(table), **metadata)
+
+
+def fail_unmade(table: CommittedTable) -> list[Verdict]:
+    """Fail each drop of the run that is not committed."""
+    return [Verdict(drop, False, f"{table.asset} is not committed") for drop in table.unmade]
+
+
+def show_rows(rows: Iterable[Any], columns: Sequence[str]) -> dg.TableMetadataValue:
+    """Show records as a table in the UI, the first ``SHOWN_ROWS`` of them."""
+    records = [dg.TableRecord(asdict(row)) for row in islice(rows, SHOWN_ROWS)]
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(c) for c in columns]))
+
+
+@dg.asset_check(asset="weights", blocking=True, description="Every stored file has its sha256.")
+def weights_are_whole(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Read every file of the checkpoint back and compare its hash."""
+    store = storage.open()
+    verdicts = []
+    for part in read_manifest(store, WEIGHTS).parts:
+        try:
+            verify_part(store, part)
+            verdicts.append(Verdict(part.name or part.key, True, f"{part.bytes:,} bytes, whole"))
+        except CorruptObjectError as err:
+            verdicts.append(Verdict("weights", False, str(err)))
+    failed = [v for v in verdicts if not v.passed]
+    return to_result(context, failed[:1] or verdicts)
+
+
+@dg.asset_check(
+    asset="images",
+    blocking=True,
+    description=(
+        "Files that cannot be used: warns at one, fails above max(2 files, 5 %) or with nothing usable."
+    ),
+)
+def images_are_usable(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge each drop's quarantine and show its rows."""
+    table = open_for_run(context, storage, "images")
+    facts = {drop: table.manifest(drop).facts for drop in table.drops}
+    bad_files = (
+        bad_file
+        for drop in table.drops
+        if facts[drop]["quarantined"]
+        for bad_file in list_bad_files(table, drop)
+    )
+    return judge_drops(
+        context,
+        table,
+        lambda drop: judge_quarantine(
+            drop,
+            usable=int(facts[drop]["usable"]),
+            quarantined=int(facts[drop]["quarantined"]),
+        ),
+        quarantined=show_rows(bad_files, ["drop", "path", "reason", "detail"]),
+    )
+
+
+@dg.asset_check(
+    asset="images",
+    blocking=True,
+    description="Paths are unique and every usable row has an id and a size.",
+)
+def images_are_complete(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Look at the rows themselves."""
+    table = open_for_run(context, storage, "images")
+    return judge_drops(context, table, lambda drop: judge_images(table, drop))
+
+
+@dg.asset_check(
+    asset="images",
+    description=(
+        "Warns of pictures without a place or with a wrong date, blurred or badly exposed ones, "
+        "duplicates, and gaps in the numbering; the page report.html shows them."
+    ),
+)
+def images_look_right(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Tell what a person should look at before labels are paid for."""
+    table = open_for_run(context, storage, "images")
+    today = datetime.now(tz=UTC).date()
+    return judge_drops(context, table, lambda drop: judge_findings(table, drop, today=today))
+
+
+@dg.asset_check(
+    asset="tiles",
+    blocking=True,
+    description="Tile ids are unique and the tiles of every usable image cover every pixel of it.",
+)
+def tiles_cover_images(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Hold the tiles against the images, pixel by pixel."""
+    tiles = open_for_run(context, storage, "tiles")
+    images = open_table(storage.open(), "images", drops=tiles.drops)
+    return judge_drops(context, tiles, lambda drop: judge_tiles(images, tiles, drop))
+
+
+def _open_embedded(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
+) -> tuple[CommittedTable, dict[str, CommittedTable]]:
+    """The run's tiles, and per drop its embeddings in the space that is asked for now."""
+    store, tiles = storage.open(), open_for_run(context, storage, "tiles")
+    return tiles, open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
+
+
+@dg.asset_check(
+    asset="embeddings",
+    blocking=True,
+    description=(
+        "One finite vector per tile, under the tile's own id, in one space, of a length that the gate's "
+        "tiles have; warns where an engine was refused."
+    ),
+)
+def embeddings_match_tiles(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
+) -> dg.AssetCheckResult:
+    """Hold the vectors against the tiles."""
+    tiles, embedded = _open_embedded(context, storage, compute)
+    return judge_drops(context, tiles, lambda drop: judge_embeddings(tiles, embedded[drop], drop))
+
+
+@dg.asset_check(
+    asset="embeddings",
+    description=(
+        "Warns of a drop with tiles unlike those of all other drops, and names them; says so where too "
+        "few drops are there to tell. Never blocks."
+    ),
+)
+def embeddings_are_familiar(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
+) -> dg.AssetCheckResult:
+    """List tiles unlike anything in other drops."""
+    tiles, embedded = _open_embedded(context, storage, compute)
+    spaces: dict[str, list[str]] = {}
+    for drop, table in embedded.items():
+        if drop in table.drops:
+            spaces.setdefault(str(table.space), []).append(drop)
+    drifts = []
+    for space, names in spaces.items():
+        drifts += compare_drops(open_table(storage.open(), "embeddings", space=space), names)
+    novel = (tile for drift in drifts if drift.verdict.warns for tile in drift.novel)
+    return to_result(
+        context,
+        [drift.verdict for drift in drifts] + fail_unmade(tiles),
+        most_novel=show_rows(novel, ["drop", "tile_id", "image_id", "novelty"]),
+    )
+
+
+@dg.asset_check(
+    asset="projections",
+    blocking=True,
+    description="Every embedded tile has a finite place on the map.",
+)
+def projections_are_complete(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Hold each space's map against what is embedded in that space."""
+    store = storage.open()
+    verdicts = []
+    for space in list_spaces(store, "projections"):
+        maps = open_table(store, "projections", space=space)
+        used = maps.manifest(None).recipe.inputs
+        embedded = open_table(store, "embeddings", space=space, drops=used)
+        verdicts.append(judge_projections(maps, embedded, space=space))
+    return to_result(context, verdicts)
+
+
+@dg.asset_check(
+    asset="selections",
+    blocking=True,
+    description="As many tiles as asked, each once, from the pool, paid for in no earlier round.",
+)
+def selections_are_sound(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Judge every round of every space."""
+    store = storage.open()
+    verdicts = []
+    for space in list_spaces(store, "selections"):
+        rounds = open_table(store, "selections", space=space)
+        embedded = open_table(store, "embeddings", space=space)
+        verdicts += [judge_selections(rounds, embedded, name) for name in rounds.drops]
+    return to_result(context, verdicts)
