@@ -1,7 +1,7 @@
 """The IO manager: assets return drafts, it commits them; readers get lazy handles."""
 
 import base64
-from collections.abc import Sized
+from typing import Any
 
 import dagster as dg
 
@@ -25,7 +25,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     storage: dg.ResourceDependency[StorageResource]
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Have the run say which process it is.
+        """Record the run's process in its tags.
 
         Here because every run passes, from the command line, the UI or a sensor, in its own process:
         they are executed in one (``definitions.py``). A step in another would be taken for the run.
@@ -91,7 +91,8 @@ def describe(name: str, committed: Committed) -> str:
     """One log line for one committed output."""
     manifest = committed.manifest
     size = f"{manifest.rows} rows, " if manifest.rows else ""
-    size += f"{_size(manifest.bytes)} in {len(manifest.parts)} {_plural('part', manifest.parts)}"
+    parts = len(manifest.parts)
+    size += f"{_size(manifest.bytes)} in {parts} {'part' if parts == 1 else 'parts'}"
     if committed.was_reused:
         return f"{name}: reused, {size}"
     return (
@@ -104,15 +105,11 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _plural(noun: str, things: Sized) -> str:
-    return noun if len(things) == 1 else f"{noun}s"
-
-
-def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.MetadataValue]:
+def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, Any]:
     """What an operator wants to see about an output, for the UI."""
     manifest = committed.manifest
-    values: dict[str, object] = {
-        "dagster/row_count": manifest.rows,
+    values: dict[str, Any] = {
+        **({"dagster/row_count": manifest.rows} if manifest.rows else {}),
         "stored_bytes": manifest.bytes,
         "parts": len(manifest.parts),
         "was_reused": committed.was_reused,
@@ -127,24 +124,22 @@ def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, dg.Metada
             "read_s": round(committed.read_s, 3),
             "compute_s": round(committed.compute_s, 3),
             "write_s": round(committed.write_s, 3),
-            "rows_per_s": round(manifest.rows / max(committed.seconds, 1e-9), 1),
-            **committed.metadata,
         }
-    if not manifest.rows:
-        del values["dagster/row_count"]
-        values.pop("rows_per_s", None)
+        if manifest.rows:
+            values["rows_per_s"] = round(manifest.rows / max(committed.seconds, 1e-9), 1)
+        values |= committed.metadata
     shown = [part for part in manifest.parts if part.name and "/" not in part.name]
     files = {str(part.name): _place(store, part) for part in shown if part.name != PREVIEW}
     preview = [part for part in shown if part.name == PREVIEW]
     facts = {name: value for name, value in manifest.facts.items() if value is not None}
     # Dagster keeps the order: what must be seen first, what it is, how it was made, what is long.
-    first = {name: _metadata(facts[name]) for name in ("caveat",) if name in facts}
+    first = {"caveat": facts["caveat"]} if "caveat" in facts else {}
     if preview:
         first["preview"] = _inline(store, preview[0])
-    described = {name: _metadata(value) for name, value in (facts | values).items()}
-    listed = {n: v for n, v in described.items() if isinstance(v, dg.JsonMetadataValue)}
-    short = {name: value for name, value in described.items() if name not in listed}
-    return first | short | files | listed
+    described = facts | values
+    long = {name: value for name, value in described.items() if isinstance(value, dict | list)}
+    short = {name: value for name, value in described.items() if name not in long}
+    return first | short | files | long
 
 
 def _place(store: ObjectStore, part: Part) -> dg.MetadataValue:
@@ -157,15 +152,3 @@ def _inline(store: ObjectStore, part: Part) -> dg.MetadataValue:
     # Small on purpose: an inline picture of 200 KB costs 1 MB of SQLite per materialisation.
     picture = base64.b64encode(read_part(store, part)).decode()
     return dg.MetadataValue.md(f"![preview](data:image/png;base64,{picture})")
-
-
-def _metadata(value: object) -> dg.MetadataValue:
-    if isinstance(value, bool):
-        return dg.MetadataValue.bool(value)
-    if isinstance(value, int):
-        return dg.MetadataValue.int(value)
-    if isinstance(value, float):
-        return dg.MetadataValue.float(value)
-    if isinstance(value, dict | list | tuple):
-        return dg.MetadataValue.json(list(value) if isinstance(value, tuple) else value)
-    return dg.MetadataValue.text(str(value))

@@ -11,21 +11,24 @@ import dagster as dg
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
-from dino_assets.defs.run_process import PROCESS_TAG, RunProcess, describe_self, explain_death
+from dino_assets.defs.run_process import PROC, PROCESS_TAG, RunProcess, describe_self, explain_death
 
 
 class WatchfulRunLauncher(DefaultRunLauncher):
     """Judges the runs of its own machine and container; others it leaves to Dagster's timeouts."""
 
-    @property
-    def supports_check_run_worker_health(self) -> bool:
-        """Yes."""
-        return True
+    supports_check_run_worker_health = True
+    proc = PROC
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Dead when the process that the run said it is cannot be there; whoever launched it."""
-        here = describe_self("")
-        known = RunProcess.load(run.tags.get(PROCESS_TAG, ""))
-        if here and known and known.run == run.run_id and (why := explain_death(known, here)):
+        """Failed if the run's recorded process no longer exists."""
+        here = describe_self("", proc=self.proc)
+        process = RunProcess.load(run.tags.get(PROCESS_TAG, ""))
+        if (
+            here
+            and process
+            and process.run == run.run_id
+            and (why := explain_death(process, here, proc=self.proc))
+        ):
             return CheckRunHealthResult(WorkerStatus.FAILED, why)
         return CheckRunHealthResult(WorkerStatus.RUNNING)

@@ -37,24 +37,25 @@ class RunProcess:
     def load(cls, text: str) -> "RunProcess | None":
         """From a tag's text, or None: anybody may write a tag."""
         try:
-            found = json.loads(text)
+            values = json.loads(text)
         except (ValueError, RecursionError):
             return None
         types = {field.name: field.type for field in fields(cls)}
-        if not isinstance(found, dict) or {k: type(v) for k, v in found.items()} != types:
+        if not isinstance(values, dict) or {k: type(v) for k, v in values.items()} != types:
             return None
-        known = cls(**found)
-        return known if 0 < known.pid < 2**31 else None
+        process = cls(**values)
+        return process if 0 < process.pid < 2**31 else None
 
 
-def describe_self(run: str) -> RunProcess | None:
+def describe_self(run: str, *, proc: Path | None = None) -> RunProcess | None:
     """This process, as the one of a run, or None where the kernel does not say."""
+    proc = proc or PROC
     try:
-        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
-        spaces = str((PROC / "self/ns/pid").readlink())
-        if (offsets := PROC / "self/ns/time").is_symlink():  # what starts are counted from
+        boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
+        spaces = str((proc / "self/ns/pid").readlink())
+        if (offsets := proc / "self/ns/time").is_symlink():  # what starts are counted from
             spaces += f" {offsets.readlink()}"
-        pid, _, start_ticks = _read_stat("self")
+        pid, _, start_ticks = _read_stat(proc / "self")
     except (OSError, ValueError, IndexError):
         return None
     if pid != os.getpid():
@@ -62,23 +63,23 @@ def describe_self(run: str) -> RunProcess | None:
     return RunProcess(run, socket.gethostname(), boot, spaces, pid, start_ticks)
 
 
-def explain_death(known: RunProcess, here: RunProcess) -> str | None:
+def explain_death(process: RunProcess, here: RunProcess, *, proc: Path = PROC) -> str | None:
     """Why a process is gone for certain, seen from another one; None if it lives or is out of sight."""
-    if known.host != here.host:
+    if process.host != here.host:
         return None
-    if known.boot != here.boot:
-        return f"its process {known.pid} is gone: the machine {known.host} restarted"
-    if known.namespaces != here.namespaces or _is_there(known):
+    if process.boot != here.boot:
+        return f"its process {process.pid} is gone: the machine {process.host} restarted"
+    if process.namespaces != here.namespaces or _is_there(process, proc):
         return None
-    return f"its process {known.pid} on {known.host} is gone: killed"
+    return f"its process {process.pid} on {process.host} is gone: killed"
 
 
-def _is_there(known: RunProcess) -> bool:
+def _is_there(process: RunProcess, proc: Path) -> bool:
     try:
-        _, state, start_ticks = _read_stat(str(known.pid))
+        _, state, start_ticks = _read_stat(proc / str(process.pid))
     except (OSError, ValueError, IndexError):
-        return _has_number(known.pid)  # `hidepid` hides what other users run
-    return start_ticks == known.start_ticks and state not in ("Z", "X")
+        return _has_number(process.pid)  # `hidepid` hides what other users run
+    return start_ticks == process.start_ticks and state not in ("Z", "X")
 
 
 def _has_number(pid: int) -> bool:
@@ -91,9 +92,9 @@ def _has_number(pid: int) -> bool:
     return True
 
 
-def _read_stat(process: str) -> tuple[int, str, int]:
+def _read_stat(process: Path) -> tuple[int, str, int]:
     """Number, state and start of a process, in ticks since the boot."""
     # The name stands in parentheses and may hold some itself, and blanks.
-    head, _, tail = (PROC / process / "stat").read_text(errors="replace").rpartition(")")
+    head, _, tail = (process / "stat").read_text(errors="replace").rpartition(")")
     rest = tail.split()
     return int(head.split()[0]), rest[0], int(rest[19])

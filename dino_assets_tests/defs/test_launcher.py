@@ -199,24 +199,19 @@ def test_describe_self__the_proc_of_another_namespace(start):
     assert start("r", below=("unshare", "-rpf", "--kill-child"))[1] == ""
 
 
-def test_describe_self__without_proc(watched, monkeypatch, tmp_path):
+def test_describe_self__without_proc(watched, tmp_path):
     here = describe_self("")
-    monkeypatch.setattr(processes, "PROC", tmp_path)
-    assert describe_self("r") is None
+    assert describe_self("r", proc=tmp_path) is None
+    watched.run_launcher.proc = tmp_path
     assert judge_tag(watched, replace(here, pid=2**22 + 1)) == (RUNNING, None)
 
 
-def test_explain_death__hidden_is_not_gone(monkeypatch):
+def test_explain_death__hidden_is_not_gone(tmp_path):
     """A `/proc` mounted with `hidepid` shows a daemon nothing of another user's run."""
     here = describe_self("r")
-
-    def refuse(process: str) -> tuple[int, str, int]:
-        raise FileNotFoundError(process)
-
-    monkeypatch.setattr(processes, "_read_stat", refuse)
-    assert explain_death(here, here) is None
-    assert explain_death(replace(here, pid=1), here) is None
-    assert explain_death(replace(here, pid=2**22 + 1), here) is not None
+    assert explain_death(here, here, proc=tmp_path) is None
+    assert explain_death(replace(here, pid=1), here, proc=tmp_path) is None
+    assert explain_death(replace(here, pid=2**22 + 1), here, proc=tmp_path) is not None
 
 
 @pytest.mark.parametrize(
