@@ -9,7 +9,7 @@ from uuid import uuid4
 from dino_assets.compute.devices import resolve_compute
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.defs.instance import instance_home, open_instance
-from dino_assets.embeddings.encoder import find_engines
+from dino_assets.embeddings.encoder.choosing import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.records import Settings
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from dino_assets.embeddings.encoder import quiet_progress
+from dino_assets.embeddings.encoder.tokens import quiet_progress
 from dino_assets.errors import CheckpointError, ConfigError
 from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import CAVEAT, PREPROCESSOR, RANDOM, WEIGHTS, read_checkpoint

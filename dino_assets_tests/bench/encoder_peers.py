@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dino_assets.embeddings.encoder import (
-    Encoder,
-    NetworkSource,
-    normalise,
-)
+from dino_assets.embeddings.encoder.engine import Encoder, NetworkSource
 from dino_assets.embeddings.encoder.openvino_engine import import_openvino
+from dino_assets.embeddings.encoder.tokens import normalise
 from dino_assets.images.decoding import decode_image
 from dino_assets.tiles.grid import cut_tiles
 from dino_assets_tests.bench.encoder_workload import Spent, Timer

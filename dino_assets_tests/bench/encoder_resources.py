@@ -11,7 +11,8 @@ import numpy as np
 
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.compute.threads import map_ahead
-from dino_assets.embeddings.encoder import Encoder, NetworkSource, build_engine, list_engines
+from dino_assets.embeddings.encoder.choosing import build_engine, list_engines
+from dino_assets.embeddings.encoder.engine import Encoder, NetworkSource
 from dino_assets.images.decoding import decode_image
 from dino_assets.tiles.grid import cut_tiles, cut_windows, make_grid
 from dino_assets_tests.bench.encoder_workload import (

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from dino_assets.compute.settings import ComputeSettings
-from dino_assets.embeddings.encoder import NetworkSource, build_engine, list_engines
+from dino_assets.embeddings.encoder.choosing import build_engine, list_engines
+from dino_assets.embeddings.encoder.engine import NetworkSource
 from dino_assets.embeddings.encoder.openvino_engine import import_openvino
 from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.bench.encoder_gemm import build_own_products, build_products

@@ -229,7 +229,7 @@ PAST = 30
 
 def make_encode(folder: Path):
     """The demo's architecture as the stage runs it."""
-    from dino_assets.embeddings.encoder import EngineSpec, NetworkSource
+    from dino_assets.embeddings.encoder.engine import EngineSpec, NetworkSource
     from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
     from dino_assets.weights.checkpoint import read_checkpoint
 

@@ -13,8 +13,9 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.records import Drop
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.source import Source
-from dino_assets.embeddings.encoder import Encoder, NetworkSource, Tokens
+from dino_assets.embeddings.encoder.engine import Encoder, NetworkSource
 from dino_assets.embeddings.encoder.ready import open_encoder
+from dino_assets.embeddings.encoder.tokens import Tokens
 from dino_assets.embeddings.space import make_space, name_space
 from dino_assets.embeddings.stage.drafting import draft_embeddings
 from dino_assets.images.stage.drafting import draft_images

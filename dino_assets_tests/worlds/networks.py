@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.encoder import ALL_TOKENS, EngineSpec, NetworkSource, TokenName, Tokens
+from dino_assets.embeddings.encoder.engine import EngineSpec, NetworkSource
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, TokenName, Tokens
 from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.records import Checkpoint, Family
 

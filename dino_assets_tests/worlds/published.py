@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dino_assets.embeddings.encoder import quiet_progress
+from dino_assets.embeddings.encoder.tokens import quiet_progress
 from dino_assets.weights.catalogue import PUBLISHED
 
 LARGE_DIM = 1024  # from here on in shards

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from dino_assets.embeddings.encoder import ALL_TOKENS, TokenName, Tokens, fit_batch
+from dino_assets.embeddings.encoder.engine import fit_batch
 from dino_assets.embeddings.encoder.gate import GateReport, draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, TokenName, Tokens
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
 from dino_assets_tests.worlds.networks import Sample, spec
 

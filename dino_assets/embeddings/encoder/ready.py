@@ -13,22 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from dino_assets.compute.settings import ComputeSettings, PrecisionClass
-from dino_assets.embeddings.encoder import (
-    ALL_TOKENS,
-    Encoder,
-    EngineSpec,
-    NetworkSource,
-    Tokens,
-    build_engine,
-    list_engines,
-)
-from dino_assets.embeddings.encoder.choosing import ENGINES
+from dino_assets.embeddings.encoder.choosing import ENGINES, build_engine, list_engines
+from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
 from dino_assets.embeddings.encoder.gate import (
     GATE_VERSION,
     GateReport,
     draw_gate_tiles,
     hold_against,
 )
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens
 from dino_assets.embeddings.space import PREPROCESSING_VERSION
 from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
 from dino_assets.store.commits.sealing import digest

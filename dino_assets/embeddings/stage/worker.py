@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.compute.threads import map_ahead
 from dino_assets.drops.sources.source import Source
-from dino_assets.embeddings.encoder import NetworkSource, TokenName, Tokens
+from dino_assets.embeddings.encoder.engine import NetworkSource
 from dino_assets.embeddings.encoder.ready import ReadyEncoder, open_encoder
+from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.rows import make_rows, make_thumb, to_stored
 from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step, Work

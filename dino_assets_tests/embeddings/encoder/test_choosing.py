@@ -7,9 +7,15 @@ from typing import get_args
 import pytest
 
 from dino_assets.compute.settings import ComputeSettings, EngineName
-from dino_assets.embeddings.encoder import build_engine, choosing, fit_batch, list_engines
-from dino_assets.embeddings.encoder.choosing import DEVICE_TOKENS, half_of, torch_has_bf16
-from dino_assets.embeddings.encoder.engine import EngineSpec
+from dino_assets.embeddings.encoder import choosing
+from dino_assets.embeddings.encoder.choosing import (
+    DEVICE_TOKENS,
+    build_engine,
+    half_of,
+    list_engines,
+    torch_has_bf16,
+)
+from dino_assets.embeddings.encoder.engine import EngineSpec, fit_batch
 from dino_assets.embeddings.encoder.openvino_engine import OpenVinoEncoder
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
 from dino_assets.errors import ConfigError

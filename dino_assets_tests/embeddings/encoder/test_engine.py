@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from dino_assets.embeddings.encoder import (
-    ALL_TOKENS,
-    Encoder,
-    EngineSpec,
-    NetworkSource,
-    TokenName,
-    Tokens,
-    build_engine,
-)
-from dino_assets.embeddings.encoder.engine import count_tokens
-from dino_assets.embeddings.encoder.tokens import Vectors, normalise
+from dino_assets.embeddings.encoder.choosing import build_engine
+from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource, count_tokens
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, TokenName, Tokens, Vectors, normalise
 from dino_assets.embeddings.encoder.vit import load_network
 from dino_assets.errors import ConfigError, DeviceMemoryError
 from dino_assets_tests.worlds.networks import (

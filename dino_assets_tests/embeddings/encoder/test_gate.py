@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dino_assets.embeddings.encoder import TokenName, Tokens, build_engine
+from dino_assets.embeddings.encoder.choosing import build_engine
 from dino_assets.embeddings.encoder.gate import GATE_TILES, draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
 from dino_assets_tests.worlds.networks import FAMILIES, spec
 from dino_assets_tests.worlds.trials import Trial
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dino_assets.embeddings.encoder import ALL_TOKENS, TokenName, Tokens, build_engine
+from dino_assets.embeddings.encoder.choosing import build_engine
 from dino_assets.embeddings.encoder.gate import hold_against
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, TokenName, Tokens
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
 from dino_assets_tests.worlds.networks import spec
 from dino_assets_tests.worlds.trials import Trial

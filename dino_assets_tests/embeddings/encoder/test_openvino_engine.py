@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dino_assets.embeddings.encoder import NetworkSource, openvino_engine
+from dino_assets.embeddings.encoder import openvino_engine
 from dino_assets.embeddings.encoder.converted import label_network
+from dino_assets.embeddings.encoder.engine import NetworkSource
 from dino_assets.embeddings.encoder.openvino_engine import (
     OpenVinoEncoder,
     convert_network,
@@ -48,7 +49,8 @@ ENCODE = """
 import sys
 from pathlib import Path
 import numpy as np
-from dino_assets.embeddings.encoder import EngineSpec, NetworkSource, build_engine
+from dino_assets.embeddings.encoder.choosing import build_engine
+from dino_assets.embeddings.encoder.engine import EngineSpec, NetworkSource
 from dino_assets.weights.checkpoint import read_checkpoint
 folder, kept = Path(sys.argv[1]), Path(sys.argv[2])
 source = NetworkSource(folder, read_checkpoint(folder, model="tiny"), 64)

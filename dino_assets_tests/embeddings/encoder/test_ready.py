@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dino_assets.compute.settings import ComputeSettings
-from dino_assets.embeddings.encoder import Encoder, EngineSpec, NetworkSource, build_engine
-from dino_assets.embeddings.encoder.engine import fit_batch
+from dino_assets.embeddings.encoder.choosing import build_engine
+from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource, fit_batch
 from dino_assets.embeddings.encoder.gate import GATE_TILES
 from dino_assets.embeddings.encoder.ready import (
     EngineShelf,

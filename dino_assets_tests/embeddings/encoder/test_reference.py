@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dino_assets.embeddings.encoder import ALL_TOKENS, TokenName, Tokens
 from dino_assets.embeddings.encoder.openvino_engine import OpenVinoEncoder
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, TokenName, Tokens
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
 from dino_assets.errors import InvalidCheckpointError
 from dino_assets.weights.checkpoint import read_checkpoint

@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_assets.embeddings.encoder import Tokens, normalise, quiet_progress
-from dino_assets.embeddings.encoder.tokens import check_side, check_tiles
+from dino_assets.embeddings.encoder.tokens import (
+    Tokens,
+    check_side,
+    check_tiles,
+    normalise,
+    quiet_progress,
+)
 from dino_assets.errors import ConfigError
 from dino_assets_tests.worlds.networks import STATISTICS, Sample, draw_tiles
 

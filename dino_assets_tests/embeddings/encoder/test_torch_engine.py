@@ -10,13 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from dino_assets.embeddings.encoder import (
-    ALL_TOKENS,
-    EngineSpec,
-    build_engine,
-    fit_batch,
-)
+from dino_assets.embeddings.encoder.choosing import build_engine
+from dino_assets.embeddings.encoder.engine import EngineSpec, fit_batch
 from dino_assets.embeddings.encoder.gate import draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder, pays_to_compile
 from dino_assets.embeddings.encoder.vit import PER_HEAD, attend_per_head
 from dino_assets.errors import DeviceMemoryError
@@ -126,7 +123,7 @@ def test_encode__out_of_memory_is_ours(one_tiny: Sample, monkeypatch: pytest.Mon
 
 
 def test_normalise__on_a_device_is_normalise(one_tiny: Sample):
-    from dino_assets.embeddings.encoder import normalise
+    from dino_assets.embeddings.encoder.tokens import normalise
 
     encoder = TorchEncoder(one_tiny.at(SIDE), spec("torch", "fp32"))
     tiles = draw_tiles(2, SIDE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dino_assets.embeddings.encoder import list_engines
+from dino_assets.embeddings.encoder.choosing import list_engines
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.run.shards import Shard, cut_shards
 from dino_assets.embeddings.space import current_space

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dino_assets.demo.checkpoint import write_demo_checkpoint
-from dino_assets.embeddings.encoder import list_engines
+from dino_assets.embeddings.encoder.choosing import list_engines
 from dino_assets.embeddings.encoder.ready import open_encoder
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.errors import DeviceMemoryError

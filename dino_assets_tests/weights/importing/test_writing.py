@@ -11,7 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from dino_assets.embeddings.encoder import EngineSpec, NetworkSource, build_engine
+from dino_assets.embeddings.encoder.choosing import build_engine
+from dino_assets.embeddings.encoder.engine import EngineSpec, NetworkSource
 from dino_assets.errors import (
     ChecksumError,
 )
