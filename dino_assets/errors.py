@@ -153,7 +153,16 @@ class CorruptObjectError(DinoAssetsError):
 
 
 class NotCommittedError(DinoAssetsError, LookupError):
-    """An output was asked for that has not been committed."""
+    """An output was asked for that has not been committed.
+
+    ``output`` is its name; ``reason`` is a short, stable word where it is there, but not what is
+    asked of it: ``no-table``, ``no-patches``, ``no-row``.
+    """
+
+    def __init__(self, message: str, *, output: str = "", reason: str = "") -> None:
+        self.output = output
+        self.reason = reason
+        super().__init__(message)
 
 
 class CommitRefusedError(DinoAssetsError):
@@ -164,13 +173,7 @@ class CommitRefusedError(DinoAssetsError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        column: str = "",
-        first: str = "",
-        reason: str = "",
-        file: str = "",
+        self, message: str, *, column: str = "", first: str = "", reason: str = "", file: str = ""
     ) -> None:
         self.column = column
         self.first = first

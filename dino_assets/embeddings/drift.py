@@ -68,31 +68,35 @@ def measure_drift(
         InvalidVectorsError: numbers that are not finite, or dimensions that differ.
     """
     new = check_vectors(vectors)
-    known = [check_vectors(drop) for drop in past]
-    for drop in known:
+    checked = [check_vectors(drop) for drop in past]
+    for drop in checked:
         if len(drop) and drop.shape[1] != new.shape[1]:
             raise InvalidVectorsError(
                 f"a past drop has {drop.shape[1]} dimensions, the new one {new.shape[1]}: both must "
                 "come from one space",
                 dims=(drop.shape[1], new.shape[1]),
             )
-    known = [drop for drop in known if len(drop) >= MIN_TILES]
-    lacking = tell_lack(len(new), len(known))
+    large = [drop for drop in checked if len(drop) >= MIN_TILES]
+    lacking = tell_lack(len(new), len(large))
     if lacking:
         nothing = np.zeros(len(new), np.float32)
-        return Drift(nothing, math.nan, math.nan, 1.0, len(known), is_alarm=False, lacking=lacking)
+        return Drift(nothing, math.nan, math.nan, 1.0, len(large), is_alarm=False, lacking=lacking)
     # As many of each: a drop of more tiles has nearer ones of its own, and would look more novel.
-    most = min(DROP_TILES, int(np.median([len(drop) for drop in known])))
-    kept = [thin_drop(drop, most) for drop in (*known, new)]
-    view = _fit_view([thin_drop(drop, FIT_TILES) for drop in kept])
-    seen = [view.project(drop) for drop in kept]
-    pool = _Pool(np.concatenate(seen), np.cumsum([0, *(len(drop) for drop in seen)]), own_rank)
-    scores = np.array([_score(_measure(pool, number)) for number in range(len(known))])
-    tiles = _measure(pool, len(known), asked=view.project(new), itself=_find_kept(len(new), most))
+    most = min(DROP_TILES, int(np.median([len(drop) for drop in large])))
+    thinned = [thin_drop(drop, most) for drop in (*large, new)]
+    view = _fit_view([thin_drop(drop, FIT_TILES) for drop in thinned])
+    projected = [view.project(drop) for drop in thinned]
+    pool = _Pool(
+        np.concatenate(projected), np.cumsum([0, *(len(drop) for drop in projected)]), own_rank
+    )
+    scores = np.array([_score(_measure(pool, number)) for number in range(len(large))])
+    tiles = _measure(
+        pool, len(large), asked=view.project(new), itself=_find_thinned(len(new), most)
+    )
     novelty = _score(tiles)
-    limit = float(np.sort(scores)[-math.floor(ALARM_SHARE * (len(known) + 1) + 1e-9)])
-    p_value = float((1 + np.count_nonzero(scores >= novelty)) / (len(known) + 1))
-    return Drift(tiles, novelty, limit, p_value, len(known), is_alarm=novelty > limit)
+    limit = float(np.sort(scores)[-math.floor(ALARM_SHARE * (len(large) + 1) + 1e-9)])
+    p_value = float((1 + np.count_nonzero(scores >= novelty)) / (len(large) + 1))
+    return Drift(tiles, novelty, limit, p_value, len(large), is_alarm=novelty > limit)
 
 
 def tell_lack(tiles: int, past_drops: int) -> str | None:
@@ -119,12 +123,12 @@ def _pick(count: int, most: int) -> NDArray[np.int64]:
     return np.arange(min(count, most)) * count // min(count, most)
 
 
-def _find_kept(count: int, most: int) -> NDArray[np.int64]:
-    """Where each of so many rows stands among those that were kept; -1 where it does not."""
-    found = np.full(count, -1)
+def _find_thinned(count: int, most: int) -> NDArray[np.int64]:
+    """Where each of so many rows stands in the thinned drop; -1 where it does not."""
+    places = np.full(count, -1)
     picked = _pick(count, most)
-    found[picked] = np.arange(len(picked))
-    return found
+    places[picked] = np.arange(len(picked))
+    return places
 
 
 class _View(NamedTuple):
@@ -184,7 +188,7 @@ def _measure(
     itself = np.arange(last - first) if itself is None else itself
     squares = np.einsum("ij,ij->i", pool.rows, pool.rows)
     rank = min(pool.own_rank, last - first - 1) - 1
-    found = np.empty(len(queries), np.float32)
+    novelties = np.empty(len(queries), np.float32)
     for block in blocks(len(queries), QUERY_ROWS):
         part, place = queries[block], itself[block]
         squared = part @ pool.rows.T
@@ -198,8 +202,8 @@ def _measure(
         nearest[:, drop] = np.inf
         others = np.partition(nearest, DROP_RANK - 1, axis=1)[:, DROP_RANK - 1]
         others, own = (np.sqrt(np.maximum(each, 0)) for each in (others, own))
-        found[block] = others - np.float32(OWN_WEIGHT) * own
-    return found
+        novelties[block] = others - np.float32(OWN_WEIGHT) * own
+    return novelties
 
 
 def _score(novelties: NDArray[np.float32]) -> float:

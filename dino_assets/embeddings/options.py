@@ -29,11 +29,11 @@ def check_options(
     Raises:
         ConfigError: a word that is not known, or no column at all.
     """
-    known = get_args(EmbeddingColumn)
+    choices = get_args(EmbeddingColumn)
     for column in columns:
-        check_word("columns", column, known)
+        check_word("columns", column, choices)
     check_word("dtype", dtype, ("fp16", "fp32"))
-    chosen = tuple(column for column in known if column in columns)
+    chosen = tuple(column for column in choices if column in columns)
     if not chosen:
         raise ConfigError("columns is empty; use cls, mean or both", setting="columns", value=())
     return EmbeddingOptions(chosen, dtype, with_patches)  # type: ignore[arg-type]

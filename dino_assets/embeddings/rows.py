@@ -13,8 +13,6 @@ from dino_assets.embeddings.options import DEFAULT, EmbeddingOptions
 from dino_assets.errors import CommitRefusedError
 
 THUMB_PX = 48
-
-
 _DTYPES = {"fp16": (np.float16, pa.float16()), "fp32": (np.float32, pa.float32())}
 
 
@@ -49,8 +47,8 @@ def make_rows(
         "image_id": pa.array(tiles["image_id"].to_pylist(), pa.string()),
         "thumb": pa.array(thumbs, pa.binary()),
     }
-    for column, found in vectors.items():
-        stored = to_stored(found, names, column, options)
+    for column, values in vectors.items():
+        stored = to_stored(values, names, column, options)
         columns[column] = pa.FixedSizeListArray.from_arrays(
             pa.array(stored.ravel()), stored.shape[1]
         )
@@ -82,6 +80,13 @@ def to_stored(
             first=names[bad[0]],
         )
     return stored
+
+
+def to_matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """Stored vectors as float32 (N, D), whatever they are stored in."""
+    values = column.combine_chunks()
+    flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    return np.asarray(flat.reshape(len(values), values.type.list_size))
 
 
 def make_thumb(tile: NDArray[np.uint8]) -> bytes:

@@ -94,31 +94,13 @@ class ObjectStore:
         mode = "create" if if_absent else "overwrite"
         # One request, so that a killed writer leaves nothing: multipart and streams are not atomic
         # on a local disk (a `name#1` stays behind).
-        self._call(
-            "put",
-            key,
-            lambda: obstore.put(self._backend, key, data, mode=mode, use_multipart=False),  # type: ignore[arg-type]
-        )
+        self._call("put", key, obstore.put, data, mode=mode, use_multipart=False)
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
         """Write an object of any size; it appears when ``chunks`` ends, and never if that raises."""
         self._check_key(key)
-        self._call(
-            "put",
-            key,
-            lambda: obstore.put(
-                self._backend,
-                key,
-                chunks,
-                chunk_size=max(self.chunk_bytes, LEAST_PIECE_BYTES),
-                max_concurrency=4,
-            ),
-        )
-
-    def put_file(self, key: str, path: Path) -> None:
-        """Upload a local file of any size; the object appears when its last byte is in."""
-        with path.open("rb") as file:
-            self.put_chunks(key, iter(lambda: file.read(self.chunk_bytes), b""))
+        piece_bytes = max(self.chunk_bytes, LEAST_PIECE_BYTES)
+        self._call("put", key, obstore.put, chunks, chunk_size=piece_bytes, max_concurrency=4)
 
     def get(self, key: str) -> bytes:
         """Read a whole object.
@@ -127,7 +109,7 @@ class ObjectStore:
             ObjectNotFoundError: there is none.
         """
         self._check_foreign_key(key)
-        return self._call("get", key, lambda: obstore.get(self._backend, key).bytes().to_bytes())
+        return self._call("get", key, lambda *at: obstore.get(*at).bytes().to_bytes())
 
     def stream(self, key: str) -> Iterator[bytes]:
         """An object's bytes from first to last, a few MiB at a time and in one request.
@@ -137,11 +119,9 @@ class ObjectStore:
         """
         self._check_foreign_key(key)
         chunks = self._call(
-            "get",
-            key,
-            lambda: iter(obstore.get(self._backend, key).stream(min_chunk_size=self.stream_bytes)),
+            "get", key, lambda *at: iter(obstore.get(*at).stream(min_chunk_size=self.stream_bytes))
         )
-        while (chunk := self._call("get", key, lambda: next(chunks, None))) is not None:
+        while (chunk := self._call("get", key, lambda *_: next(chunks, None))) is not None:
             yield bytes(chunk)
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
@@ -152,11 +132,7 @@ class ObjectStore:
                 reason="range",
             )
         self._check_foreign_key(key)
-        return self._call(
-            "get",
-            key,
-            lambda: obstore.get_range(self._backend, key, start=start, length=length).to_bytes(),
-        )
+        return bytes(self._call("get", key, obstore.get_range, start=start, length=length))
 
     def head(self, key: str) -> ObjectInfo:
         """Size and time of an object.
@@ -165,7 +141,7 @@ class ObjectStore:
             ObjectNotFoundError: there is none.
         """
         self._check_foreign_key(key)
-        return _info(self._call("head", key, lambda: obstore.head(self._backend, key)))
+        return _info(self._call("head", key, obstore.head))
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is there."""
@@ -179,22 +155,16 @@ class ObjectStore:
         """All objects below a prefix (whole segments), in no promised order."""
         where = prefix.strip("/") or None
         pages = self._call(
-            "list",
-            prefix,
-            lambda: iter(obstore.list(self._backend, where, chunk_size=1000)),
+            "list", prefix, lambda store, _: iter(obstore.list(store, where, chunk_size=1000))
         )
-        while True:
-            page = self._call("list", prefix, lambda: next(pages, None))
-            if page is None:
-                return
-            for meta in page:
-                yield _info(meta)
+        while (page := self._call("list", prefix, lambda *_: next(pages, None))) is not None:
+            yield from map(_info, page)
 
     def list_folders(self, prefix: str = "") -> tuple[str, ...]:
         """Names of the folders directly below a prefix, sorted; what lies in them is not listed."""
         where = prefix.strip("/") or None
         listing = self._call(
-            "list", prefix, lambda: obstore.list_with_delimiter(self._backend, where)
+            "list", prefix, lambda store, _: obstore.list_with_delimiter(store, where)
         )
         return tuple(sorted(path.rpartition("/")[2] for path in listing["common_prefixes"]))
 
@@ -202,7 +172,7 @@ class ObjectStore:
         """Remove an object; a missing one is fine, on every store alike."""
         self._check_key(key)
         try:
-            self._call("delete", key, lambda: obstore.delete(self._backend, key))
+            self._call("delete", key, obstore.delete)
         except ObjectNotFoundError:
             # Only local stores report it; a bucket that does not exist is another error.
             return
@@ -214,7 +184,7 @@ class ObjectStore:
             ObjectNotFoundError: there is none.
         """
         self._check_key(to)
-        self._call("move", key, lambda: obstore.rename(self._backend, key, to))
+        self._call("move", key, obstore.rename, to)
 
     def _check_key(self, key: str) -> None:
         if not _KEY.fullmatch(key):
@@ -231,9 +201,11 @@ class ObjectStore:
                 f"{key!r} is not a key: it has an empty or dotted segment", reason="key"
             )
 
-    def _call(self, verb: str, key: str, call: Callable[[], T]) -> T:
+    def _call(
+        self, verb: str, key: str, call: Callable[..., T], *arguments: Any, **options: Any
+    ) -> T:
         try:
-            return call()
+            return call(self._backend, key, *arguments, **options)
         except (obstore_errors.BaseError, OSError, ValueError) as err:
             failure = explain(
                 err, verb=verb, key=key, store=self.url, is_local=self.folder is not None

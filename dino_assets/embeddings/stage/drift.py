@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dino_assets.embeddings.drift import MIN_TILES, Drift, measure_drift, tell_lack, thin_drop
+from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import InvalidVectorsError
 from dino_assets.store.commits.reading import CommittedTable
@@ -35,18 +36,6 @@ class DropDrift:
 
     verdict: Verdict
     novel: tuple[NovelTile, ...]
-
-
-def judge_drift(
-    embeddings: CommittedTable, drop: str, *, column: EmbeddingColumn = "cls"
-) -> Verdict:
-    """Warn of a drop that is more novel than nearly all others in the handle's space.
-
-    Raises:
-        NotCommittedError: the drop is not committed in this space.
-        InvalidVectorsError: its vectors are not finite numbers.
-    """
-    return compare_drops(embeddings, [drop], column=column)[0].verdict
 
 
 def compare_drops(
@@ -81,10 +70,10 @@ class PastDrops:
 
     def names(self) -> list[str]:
         """All drops large enough, in an order that has nothing to do with what they show."""
-        known = [
+        names = [
             str(m.recipe.output.drop) for m in self.embeddings.manifests if m.rows >= MIN_TILES
         ]
-        return sorted(known, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
     def beside(self, drop: str) -> dict[str, Vectors]:
         """At most ``most`` others, by name. A drop embedded without the column is none."""
@@ -96,7 +85,10 @@ class PastDrops:
                 continue
             if name not in self.read:
                 table = _read(self.embeddings, name, [self.column])
-                self.read[name] = None if table is None else _thin(table[self.column])
+                # A copy, not a view, which would keep all of the drop.
+                self.read[name] = (
+                    None if table is None else thin_drop(to_matrix(table[self.column])).copy()
+                )
             rows = self.read[name]
             if rows is not None:
                 others[name] = rows
@@ -111,7 +103,7 @@ def _compare(embeddings: CommittedTable, drop: str, past: PastDrops) -> DropDrif
     if table is None:
         lacking = lacking or f"this drop was embedded without the column {past.column!r}"
         return DropDrift(Verdict(drop, True, f"drift: {lacking}"), ())
-    vectors, others = _to_matrix(table[past.column]), past.beside(drop)
+    vectors, others = to_matrix(table[past.column]), past.beside(drop)
     odd = [name for name, rows in others.items() if rows.shape[1] != vectors.shape[1]]
     if odd:
         raise InvalidVectorsError(
@@ -120,10 +112,10 @@ def _compare(embeddings: CommittedTable, drop: str, past: PastDrops) -> DropDrif
             "`embeddings` for it again.",
             dims=(others[odd[0]].shape[1], vectors.shape[1]),
         )
-    return _tell(drop, measure_drift(vectors, list(others.values())), table)
+    return _describe(drop, measure_drift(vectors, list(others.values())), table)
 
 
-def _tell(drop: str, drift: Drift, table: pa.Table) -> DropDrift:
+def _describe(drop: str, drift: Drift, table: pa.Table) -> DropDrift:
     if drift.lacking:
         return DropDrift(Verdict(drop, True, f"drift: {drift.lacking}"), ())
     rows = drift.find_most_novel(SHOWN_TILES)
@@ -134,14 +126,16 @@ def _tell(drop: str, drift: Drift, table: pa.Table) -> DropDrift:
         )
     )
     numbers = f"novelty {drift.novelty:.3f}, unusual above {drift.limit:.3f}"
-    if not drift.is_alarm:
-        said = f"drift: none, it is like the {drift.past_drops} other drops compared ({numbers})"
-    else:
-        said = (
+    if drift.is_alarm:
+        sentence = (
             f"drift: it shows what the {drift.past_drops} other drops compared do not ({numbers}); "
             f"look at tile {novel[0].tile_id} first"
         )
-    return DropDrift(Verdict(drop, True, said, warns=drift.is_alarm), novel)
+    else:
+        sentence = (
+            f"drift: none, it is like the {drift.past_drops} other drops compared ({numbers})"
+        )
+    return DropDrift(Verdict(drop, True, sentence, warns=drift.is_alarm), novel)
 
 
 def _read(embeddings: CommittedTable, drop: str, columns: list[str]) -> pa.Table | None:
@@ -150,14 +144,3 @@ def _read(embeddings: CommittedTable, drop: str, columns: list[str]) -> pa.Table
         return embeddings.read(drop, columns)
     except pa.ArrowInvalid:
         return None
-
-
-def _thin(column: pa.ChunkedArray) -> Vectors:
-    return thin_drop(_to_matrix(column)).copy()  # not a view, which would keep all of it
-
-
-def _to_matrix(column: pa.ChunkedArray) -> Vectors:
-    """Vectors (N, D) in float32, whatever they are stored in."""
-    values = column.combine_chunks()
-    flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    return np.asarray(flat.reshape(len(values), values.type.list_size))

@@ -1,14 +1,13 @@
 """What must hold of committed embeddings."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from dino_assets.embeddings.encoder.gate import GATE_TILES
+from dino_assets.embeddings.rows import to_matrix
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable
@@ -25,11 +24,12 @@ def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: st
         return Verdict(drop, False, f"nothing is committed in space {embeddings.space}")
     facts = embeddings.manifest(drop).facts
     wanted = tiles.read(drop, ["tile_id"])["tile_id"].to_pylist()
-    if wanted and (fault := _judge_gate(facts)):
-        return Verdict(drop, False, fault)
+    if wanted and int(facts.get("gate", {}).get("tiles", 0)) < GATE_TILES:
+        reason = "the engine was not held against the reference. Materialise it again."
+        return Verdict(drop, False, reason)
     seen: list[str] = []
-    mine = replace(embeddings, manifests=(embeddings.manifest(drop),))
-    for manifest, part in mine.parts():
+    of_drop = replace(embeddings, manifests=(embeddings.manifest(drop),))
+    for manifest, part in of_drop.parts():
         seen += part["tile_id"].to_pylist()
         if fault := _judge_part(manifest, part):
             return Verdict(drop, False, fault)
@@ -49,22 +49,14 @@ def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: st
     return Verdict(drop, True, sentence)
 
 
-def _judge_gate(facts: Mapping[str, Any]) -> str | None:
-    gate = facts.get("gate")
-    if not gate or int(gate.get("tiles", 0)) < GATE_TILES:
-        return "the engine was not held against the reference. Materialise it again."
-    return None
-
-
 def _judge_part(manifest: Manifest, part: pa.Table) -> str | None:
     spaces = {manifest.recipe.output.space, tables.read_metadata(part.schema).get("space")}
     if len(spaces) != 1:
         return f"vectors of {len(spaces)} spaces: {sorted(map(str, spaces))}"
     norms = dict(manifest.facts.get("gate", {}).get("norms", {}))
     for column in (field.name for field in part.schema if pa.types.is_fixed_size_list(field.type)):
-        values = part[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        vectors = values.reshape(part.num_rows, -1).astype(np.float32)
-        bad = ~np.isfinite(vectors).all(axis=1)
+        vectors = to_matrix(part[column])
+        bad = np.asarray(~np.isfinite(vectors).all(axis=1))
         if bad.any():
             return f"{bad.sum()} {column} vectors are not finite, {_first(part, bad)} first"
         low, high = norms.get(column, (0.0, np.inf))

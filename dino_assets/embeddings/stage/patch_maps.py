@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from dino_assets.errors import NotCommittedError
 from dino_assets.store.commits.parts import put_part, read_part
-from dino_assets.store.commits.protocol import Manifest, NamedBytes, OutputId, Part
+from dino_assets.store.commits.protocol import NamedBytes, OutputId, Part
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.store.objects import ObjectStore
 
 ARRAY = "patches.zarr"
 _LEVEL = 1
-_NAMES = {"float16": np.float16, "float32": np.float32}
 
 
 def put_patches(
@@ -70,27 +69,23 @@ def read_patches(embeddings: CommittedTable, drop: str, rows: Sequence[int]) -> 
         CorruptObjectError: a chunk is not what was committed.
     """
     manifest = embeddings.manifest(drop)
-    files = {part.name or "": part for part in manifest.parts}
+    output = manifest.recipe.output
+    files = {part.name: part for part in manifest.parts}
     if f"{ARRAY}/zarr.json" not in files:
         raise NotCommittedError(
-            f"{manifest.recipe.output} has no patch maps. Materialise it again with with_patches: true."
+            f"{output} has no patch maps. Materialise it again with with_patches: true.",
+            output=str(output),
+            reason="no-patches",
         )
     about = json.loads(read_part(embeddings.store, files[f"{ARRAY}/zarr.json"]))
-    found = [_read_chunk(embeddings, manifest, files, about, row) for row in rows]
-    return np.stack(found) if found else np.empty((0, *about["shape"][1:]), about["data_type"])
-
-
-def _read_chunk(
-    embeddings: CommittedTable,
-    manifest: Manifest,
-    files: dict[str, Part],
-    about: dict[str, Any],
-    row: int,
-) -> NDArray[Any]:
-    part = files.get(f"{ARRAY}/c/{row}/0/0/0")
-    if part is None:
-        raise NotCommittedError(f"{manifest.recipe.output} has no row {row}")
-    shape, kind = about["shape"][1:], np.dtype(_NAMES[about["data_type"]])
-    size = int(np.prod(shape)) * kind.itemsize
-    data = pa.Codec("zstd").decompress(read_part(embeddings.store, part), decompressed_size=size)
-    return np.frombuffer(data, kind).reshape(shape)
+    maps = np.empty((len(rows), *about["shape"][1:]), about["data_type"])
+    for patch_map, row in zip(maps, rows, strict=True):
+        part = files.get(f"{ARRAY}/c/{row}/0/0/0")
+        if part is None:
+            raise NotCommittedError(
+                f"{output} has no row {row}", output=str(output), reason="no-row"
+            )
+        data = read_part(embeddings.store, part)
+        data = pa.Codec("zstd").decompress(data, decompressed_size=patch_map.nbytes)
+        patch_map[...] = np.frombuffer(data, maps.dtype).reshape(patch_map.shape)
+    return maps

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError, MixedSpacesError
 from dino_assets.store.commits import tables
@@ -63,15 +64,9 @@ def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
         ids += part["tile_id"].to_pylist()
         images += part["image_id"].to_pylist()
         thumbs += part["thumb"].to_pylist()
-        vectors.append(_matrix(part[column]))
-    dim = vectors[0].shape[1] if vectors else 0
-    return TilePool(
-        drops,
-        ids,
-        images,
-        np.concatenate(vectors) if vectors else np.empty((0, dim), np.float32),
-        thumbs,
-    )
+        vectors.append(to_matrix(part[column]))
+    matrix = np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32)
+    return TilePool(drops, ids, images, matrix, thumbs)
 
 
 def _check_column(manifest: Manifest, column: str) -> None:
@@ -84,18 +79,12 @@ def _check_column(manifest: Manifest, column: str) -> None:
 
 
 def _check_space(embeddings: CommittedTable, manifest: Manifest, part: pa.Table) -> None:
-    said = tables.read_metadata(part.schema).get("space")
-    if said != embeddings.space:
+    space = tables.read_metadata(part.schema).get("space")
+    if space != embeddings.space:
         raise MixedSpacesError(
-            f"{manifest.recipe.output} holds vectors of space {said}, asked for are those of "
+            f"{manifest.recipe.output} holds vectors of space {space}, asked for are those of "
             f"{embeddings.space}: the two mean nothing to each other. `dino-assets verify` tells more."
         )
-
-
-def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    values = column.combine_chunks()
-    flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    return np.asarray(flat.reshape(len(column), values.type.list_size))
 
 
 def hash_inputs(embeddings: CommittedTable) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dino_assets.errors import NotCommittedError
 from dino_assets.store.commits.catalogue import ASSETS
 from dino_assets.store.commits.manifests import read_manifests
 from dino_assets.store.commits.parts import fetch_part
-from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
 
 
@@ -24,15 +24,18 @@ def find_outputs(
     wanted = [key for key in keys if key.endswith(f"/{drop or '_'}.json")]
     if space:
         wanted = [key for key in wanted if key.split("/")[2] == space]
-    found = read_manifests(store, wanted)
-    if not found:
+    outputs = read_manifests(store, wanted)
+    if not outputs:
         names = sorted({key.rpartition("/")[2].removesuffix(".json") for key in keys} - {"_"})
-        known = f"It is made for: {', '.join(names[:20])}." if names else "Materialise it first."
+        advice = f"It is made for: {', '.join(names[:20])}." if names else "Materialise it first."
         if asset not in ASSETS:
-            known = f"Assets are: {', '.join(ASSETS)}."
+            advice = f"Assets are: {', '.join(ASSETS)}."
         of = f" of drop {drop!r}" if drop else ""
-        raise NotCommittedError(f"{asset!r}{of} is not in store {store.url!r}. {known}")
-    return found
+        raise NotCommittedError(
+            f"{asset!r}{of} is not in store {store.url!r}. {advice}",
+            output=str(OutputId(asset, drop, space)),
+        )
+    return outputs
 
 
 def export_files(
@@ -44,10 +47,10 @@ def export_files(
     space: str | None = None,
 ) -> Iterator[Path]:
     """Write the files of an output under their own names, and its table as ``<asset>-<n>.parquet``."""
-    found = find_outputs(store, asset, drop, space=space)
-    for manifest in found:
+    outputs = find_outputs(store, asset, drop, space=space)
+    for manifest in outputs:
         # Several spaces have files of the same names.
-        place = folder / str(manifest.recipe.output.space) if len(found) > 1 else folder
+        place = folder / str(manifest.recipe.output.space) if len(outputs) > 1 else folder
         numbers = count()
         for part in manifest.parts:
             path = place / (part.name or f"{asset}-{next(numbers)}.parquet")

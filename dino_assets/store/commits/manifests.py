@@ -9,20 +9,12 @@ and nothing relies on conditional PUT, which many S3 servers get wrong. ``commit
 function that writes manifests, in Dagster, the CLI and the service alike.
 """
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from dino_assets.errors import (
-    NotCommittedError,
-    ObjectNotFoundError,
-)
-from dino_assets.store.commits.protocol import (
-    Manifest,
-    OutputId,
-    Recipe,
-)
+from dino_assets.errors import NotCommittedError, ObjectNotFoundError
+from dino_assets.store.commits.protocol import Manifest, OutputId, Recipe
 from dino_assets.store.commits.sealing import (
     corrupt,
     digest,
@@ -34,7 +26,6 @@ from dino_assets.store.commits.sealing import (
 )
 from dino_assets.store.objects import ObjectStore
 
-log = logging.getLogger(__name__)
 _READERS = 16
 
 
@@ -60,7 +51,7 @@ def read_manifest(store: ObjectStore, output: OutputId) -> Manifest:
         data = store.get(key)
     except ObjectNotFoundError:
         raise NotCommittedError(
-            f"{output} is not in store {store.url!r}. Materialise it first."
+            f"{output} is not in store {store.url!r}. Materialise it first.", output=str(output)
         ) from None
     return parse_manifest(data, store=store.url, key=key)
 
@@ -91,7 +82,7 @@ def read_manifests(store: ObjectStore, keys: Sequence[str]) -> list[Manifest]:
             return None
 
     with ThreadPoolExecutor(_READERS) as pool:
-        return [found for found in pool.map(read, keys) if found is not None]
+        return [manifest for manifest in pool.map(read, keys) if manifest is not None]
 
 
 def content_hash(manifest: Manifest) -> str:

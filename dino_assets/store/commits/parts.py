@@ -84,15 +84,8 @@ def verify_part(store: ObjectStore, part: Part) -> None:
     Raises:
         CorruptObjectError: it is gone, or its sha256 is not the one committed.
     """
-    read = hashlib.sha256()
-    try:
-        size = store.head(part.key).bytes
-        for start in range(0, size, store.chunk_bytes):
-            read.update(store.get_range(part.key, start=start, length=store.chunk_bytes))
-    except ObjectNotFoundError:
-        raise _gone(store, part) from None
-    if read.hexdigest() != part.sha256:
-        raise _altered(store, part, read.hexdigest())
+    for _ in _verified_chunks(store, part):
+        pass
 
 
 def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
@@ -101,20 +94,28 @@ def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
     Raises:
         CorruptObjectError: it is gone, or its sha256 is not the one committed; the file is removed.
     """
-    read = hashlib.sha256()
     try:
         with path.open("wb") as file:
-            for start in range(0, part.bytes, store.chunk_bytes):
-                data = store.get_range(part.key, start=start, length=store.chunk_bytes)
-                read.update(data)
-                file.write(data)
+            file.writelines(_verified_chunks(store, part))
             file.flush()
             os.fsync(file.fileno())
-    except ObjectNotFoundError:
+    except CorruptObjectError:
         path.unlink()
+        raise
+
+
+def _verified_chunks(store: ObjectStore, part: Part) -> Iterator[bytes]:
+    """A part's bytes as they come; an error after the last one, if they are not those committed."""
+    read = hashlib.sha256()
+    try:
+        # By ranges: one request for all of a checkpoint would outlast its time limit.
+        for start in range(0, store.head(part.key).bytes, store.chunk_bytes):
+            chunk = store.get_range(part.key, start=start, length=store.chunk_bytes)
+            read.update(chunk)
+            yield chunk
+    except ObjectNotFoundError:
         raise _gone(store, part) from None
     if read.hexdigest() != part.sha256:
-        path.unlink()
         raise _altered(store, part, read.hexdigest())
 
 

@@ -49,7 +49,8 @@ class CommittedTable:
         output = OutputId(self.asset, drop, self.space)
         raise NotCommittedError(
             f"{output} is not in store {self.store.url!r}. Materialise {self.asset!r} for drop "
-            f"{drop!r} first."
+            f"{drop!r} first.",
+            output=str(output),
         )
 
     def parts(self, columns: list[str] | None = None) -> Iterator[tuple[Manifest, pa.Table]]:
@@ -68,7 +69,10 @@ class CommittedTable:
         manifest = self.manifest(drop)
         parts = _table_parts(manifest)
         if not parts:
-            raise NotCommittedError(f"{manifest.recipe.output} holds files, not a table")
+            output = str(manifest.recipe.output)
+            raise NotCommittedError(
+                f"{output} holds files, not a table", output=output, reason="no-table"
+            )
         return pa.concat_tables(
             tables.decode(read_part(self.store, part), columns) for part in parts
         )

@@ -11,11 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dino_assets.errors import (
-    CommitRefusedError,
-    CorruptObjectError,
-    StoreUnavailableError,
-)
+from dino_assets.errors import CommitRefusedError, CorruptObjectError, StoreUnavailableError
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.manifests import (
     dump_manifest,
@@ -35,9 +31,7 @@ from dino_assets.store.commits.protocol import (
     Recipe,
     Spent,
 )
-from dino_assets.store.commits.sealing import (
-    canonical,
-)
+from dino_assets.store.commits.sealing import canonical
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -100,9 +94,9 @@ def _reusable(store: ObjectStore, recipe: Recipe) -> Manifest | None:
     except CorruptObjectError as err:
         log.warning("%s: making it again, since %s", recipe.output, err)
         return None
-    if existing is None or canonical(recipe_fields(existing.recipe)) != canonical(
-        recipe_fields(recipe)
-    ):
+    if existing is None:
+        return None
+    if canonical(recipe_fields(existing.recipe)) != canonical(recipe_fields(recipe)):
         return None
     missing = _missing(store, existing)
     if missing:
@@ -113,10 +107,8 @@ def _reusable(store: ObjectStore, recipe: Recipe) -> Manifest | None:
 
 def _missing(store: ObjectStore, manifest: Manifest) -> list[str]:
     with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(lambda part: is_there(store, part), manifest.parts)
-        return [
-            part.key for part, is_there in zip(manifest.parts, found, strict=True) if not is_there
-        ]
+        are_there = pool.map(lambda part: is_there(store, part), manifest.parts)
+        return [p.key for p, is_here in zip(manifest.parts, are_there, strict=True) if not is_here]
 
 
 def _check_json(output: OutputId, what: str, value: object) -> None:
@@ -124,7 +116,8 @@ def _check_json(output: OutputId, what: str, value: object) -> None:
         canonical(value)
     except (TypeError, ValueError) as err:
         raise CommitRefusedError(
-            f"{output}: its {what} cannot be written as JSON ({err}); nothing was committed"
+            f"{output}: its {what} cannot be written as JSON ({err}); nothing was committed",
+            reason=f"{what}-not-json",
         ) from err
 
 
@@ -137,25 +130,27 @@ class _Writer:
         self._store = store
         self._recipe = draft.recipe
         self._output = draft.recipe.output
-        about = {"asset": self._output.asset, "space": self._output.space}
-        self._cutter = (
-            None
-            if draft.schema is None
-            else tables.PartCutter(tables.with_metadata(draft.schema, about))
-        )
+        self._cutter: tables.PartCutter | None = None
+        if draft.schema is not None:
+            about = {"asset": self._output.asset, "space": self._output.space}
+            self._cutter = tables.PartCutter(tables.with_metadata(draft.schema, about))
         self._parts: list[Part] = []
         self._facts: dict[str, Any] = {}
 
     def rows(self, batch: pa.RecordBatch) -> None:
         if self._cutter is None:
-            raise CommitRefusedError(f"{self._output}: {batch.num_rows} rows without a schema")
+            raise CommitRefusedError(
+                f"{self._output}: {batch.num_rows} rows without a schema", reason="no-schema"
+            )
         for table in self._cutter.add(batch):
             self._put_table(table)
 
     def part(self, part: Part) -> None:
         if not is_there(self._store, part):
             raise CommitRefusedError(
-                f"{self._output}: part {part.key!r} was announced but is not in the store"
+                f"{self._output}: part {part.key!r} was announced but is not in the store",
+                reason="no-part",
+                file=part.key,
             )
         self._parts.append(part)
 

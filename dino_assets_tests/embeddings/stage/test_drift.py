@@ -5,12 +5,13 @@ import pyarrow as pa
 import pytest
 
 from dino_assets.embeddings.drift import MIN_PAST_DROPS
-from dino_assets.embeddings.stage.drift import PastDrops, compare_drops, judge_drift
+from dino_assets.embeddings.stage.drift import PastDrops, compare_drops
 from dino_assets.errors import InvalidVectorsError, NotCommittedError
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
+from dino_assets.verdicts import Verdict
 from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.store_doubles import WatchedStore
 
@@ -53,15 +54,20 @@ def open_space(store: ObjectStore) -> CommittedTable:
     return open_table(store, "embeddings", space="space1")
 
 
-def test_judge_drift__warns_and_does_not_block(flown):
-    verdict = judge_drift(open_space(flown), "fire")
+def judge(embeddings: CommittedTable, drop: str, **options: str) -> Verdict:
+    (drift,) = compare_drops(embeddings, [drop], **options)
+    return drift.verdict
+
+
+def test_compare_drops__warns_and_does_not_block(flown):
+    verdict = judge(open_space(flown), "fire")
     assert (verdict.subject, verdict.passed, verdict.warns) == ("fire", True, True)
     assert "it shows what the 24 other drops compared do not" in verdict.sentence
     assert "look at tile fire-t00" in verdict.sentence
 
 
-def test_judge_drift__a_usual_drop(flown):
-    verdict = judge_drift(open_space(flown), "flight-03")
+def test_compare_drops__a_usual_drop(flown):
+    verdict = judge(open_space(flown), "flight-03")
     assert (verdict.passed, verdict.warns) == (True, False)
     assert verdict.sentence.startswith("drift: none, it is like the 24 other drops compared")
 
@@ -93,46 +99,46 @@ def test_past_drops__of_many_the_same_ones_are_compared(flown):
     assert compared.verdict.sentence.startswith("drift: 10 past drops to compare with")
 
 
-def test_judge_drift__too_little_history_is_a_sentence():
+def test_compare_drops__too_little_history_is_a_sentence():
     store = ObjectStore.in_memory()
     for seed in range(4):
         embed(store, f"flight-{seed}", draw(seed))
-    verdict = judge_drift(open_space(store), "flight-0")
+    verdict = judge(open_space(store), "flight-0")
     assert (verdict.passed, verdict.warns) == (True, False)
     assert verdict.sentence.startswith("drift: 3 past drops to compare with; 24 are needed")
 
 
-def test_judge_drift__drops_of_a_few_tiles_are_no_history():
+def test_compare_drops__drops_of_a_few_tiles_are_no_history():
     store = ObjectStore.in_memory()
     for seed in range(30):
         embed(store, f"flight-{seed}", draw(seed, tiles=5))
-    assert "drift: 0 past drops" in judge_drift(open_space(store), "flight-0").sentence
+    assert "drift: 0 past drops" in judge(open_space(store), "flight-0").sentence
 
 
-def test_judge_drift__a_drop_embedded_without_the_column(flown):
-    verdict = judge_drift(open_space(flown), "fire", column="mean")
+def test_compare_drops__a_drop_embedded_without_the_column(flown):
+    verdict = judge(open_space(flown), "fire", column="mean")
     assert (verdict.passed, verdict.warns) == (True, False)
     assert verdict.sentence == "drift: this drop was embedded without the column 'mean'"
 
 
-def test_judge_drift__a_past_without_the_column_is_none():
+def test_compare_drops__a_past_without_the_column_is_none():
     store = ObjectStore.in_memory()
     for seed in range(30):
         embed(store, f"flight-{seed:02d}", draw(seed), column="mean" if seed < 10 else "cls")
-    verdict = judge_drift(open_space(store), "flight-20")
+    verdict = judge(open_space(store), "flight-20")
     assert "drift: 19 past drops to compare with" in verdict.sentence
 
 
-def test_judge_drift__vectors_of_another_size():
+def test_compare_drops__vectors_of_another_size():
     store = ObjectStore.in_memory()
     for seed in range(MIN_PAST_DROPS):
         embed(store, f"flight-{seed:02d}", draw(seed))
     embed(store, "odd", draw(1)[:, :4])
     with pytest.raises(InvalidVectorsError) as caught:
-        judge_drift(open_space(store), "odd")
+        judge(open_space(store), "odd")
     assert caught.value.dims == (DIM, 4)
 
 
-def test_judge_drift__a_drop_that_is_not_committed(flown):
+def test_compare_drops__a_drop_that_is_not_committed(flown):
     with pytest.raises(NotCommittedError):
-        judge_drift(open_space(flown), "nowhere")
+        judge(open_space(flown), "nowhere")
