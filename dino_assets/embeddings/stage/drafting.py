@@ -172,7 +172,7 @@ def _push_parts(
             if isinstance(message, Done):
                 receipts[message.number] = message.receipt
             if message is not None:
-                progress.hear(message)
+                progress.update(message)
             while number < len(shards) and (found := receipts[number]) is not None:
                 for part in found.parts:
                     out.part(part)

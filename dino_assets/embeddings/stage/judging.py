@@ -24,7 +24,7 @@ def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: st
         return Verdict(drop, False, f"nothing is committed in space {embeddings.space}")
     facts = embeddings.manifest(drop).facts
     wanted = tiles.read(drop, ["tile_id"])["tile_id"].to_pylist()
-    if wanted and int(facts.get("gate", {}).get("tiles", 0)) < GATE_TILES:
+    if wanted and int((facts.get("gate") or {}).get("tiles", 0)) < GATE_TILES:
         reason = "the engine was not held against the reference. Materialise it again."
         return Verdict(drop, False, reason)
     seen: list[str] = []

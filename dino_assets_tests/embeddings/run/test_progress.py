@@ -51,13 +51,13 @@ def lines(seen: pytest.LogCaptureFixture) -> list[str]:
 
 def test_progress__forecast_of_a_processor_adds_reading(clock: Clock, seen):
     """400 tiles at 0.1 s, and 20 images at 0.4 s on two threads."""
-    Progress("d", make_shards(4), [], read_clock=clock).hear(ready())
+    Progress("d", make_shards(4), [], read_clock=clock).update(ready())
     assert lines(seen) == ["d: torch fp32 on cpu; forecast: 400 tiles of 20 images, 44 s, 0.8 MB"]
 
 
 @pytest.mark.parametrize(("image_s", "told"), [(0.4, "40 s"), (3.0, "60 s")])
 def test_progress__forecast_of_a_card_takes_the_slower(clock: Clock, seen, image_s, told):
-    Progress("d", make_shards(4), [], read_clock=clock).hear(
+    Progress("d", make_shards(4), [], read_clock=clock).update(
         ready("torch bf16 on cuda", image_s=image_s)
     )
     assert f"400 tiles of 20 images, {told}, 0.8 MB" in lines(seen)[0]
@@ -65,15 +65,15 @@ def test_progress__forecast_of_a_card_takes_the_slower(clock: Clock, seen, image
 
 def test_progress__forecast_of_a_processor_that_waits_for_its_reader(clock: Clock, seen):
     """20 images at 10 s by one thread, however many compute."""
-    Progress("d", make_shards(4), [], read_clock=clock).hear(ready(image_s=10.0, threads=16))
+    Progress("d", make_shards(4), [], read_clock=clock).update(ready(image_s=10.0, threads=16))
     assert "400 tiles of 20 images, 3.3 min, 0.8 MB" in lines(seen)[0]
 
 
 def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
     """On two threads each: computing halves, and so does reading."""
     progress = Progress("d", make_shards(4), [], read_clock=clock)
-    progress.hear(ready())
-    progress.hear(ready())
+    progress.update(ready())
+    progress.update(ready())
     assert "44 s" in lines(seen)[0]
     assert "22 s" in lines(seen)[1]
 
@@ -81,7 +81,7 @@ def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
 def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
     progress = Progress("d", make_shards(4), [0, 2], read_clock=clock)
     progress.copied(60, images=3, shards=0)
-    progress.hear(ready())
+    progress.update(ready())
     assert lines(seen) == [
         "d: 2 of 4 shards are there already and are reused, 200 tiles to compute",
         "d: 60 tiles of 3 images are embedded already and are copied, 140 tiles to compute",
@@ -91,10 +91,10 @@ def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
 
 def test_progress__a_line_every_few_seconds(clock: Clock, seen):
     progress = Progress("d", make_shards(4), [], read_clock=clock)
-    progress.hear(ready())
+    progress.update(ready())
     for _ in range(12):
         clock.now += 1.0
-        progress.hear(Step(10, read_s=0.5, compute_s=1.5))
+        progress.update(Step(10, read_s=0.5, compute_s=1.5))
     assert lines(seen)[1:] == [
         "d: 50 of 400 tiles (12 %), 10.0 tiles/s, about 35 s left; shard 0 of 4, 0 reused; "
         "read 2.5 s, compute 7.5 s, write 0.0 s, summed over threads",
@@ -107,32 +107,32 @@ def test_progress__time_left_counts_from_the_first_that_is_ready(clock: Clock, s
     """Opening a model is not computing, and a second worker does not start the clock again."""
     progress = Progress("d", make_shards(4), [], read_clock=clock)
     clock.now += 100.0
-    progress.hear(ready())
+    progress.update(ready())
     clock.now += 10.0
-    progress.hear(Step(100))
-    progress.hear(ready())
+    progress.update(Step(100))
+    progress.update(ready())
     clock.now += 10.0
-    progress.hear(Step(100))
+    progress.update(Step(100))
     assert "200 of 400 tiles (50 %), 10.0 tiles/s, about 20 s left" in lines(seen)[-1]
 
 
 def test_progress__counts_shards_reused_copied_and_made(clock: Clock, seen):
     progress = Progress("d", make_shards(4), [1], read_clock=clock)
     progress.copied(100, images=5, shards=1)
-    progress.hear(ready())
-    progress.hear(Step(100))
+    progress.update(ready())
+    progress.update(Step(100))
     clock.now += 6.0
-    progress.hear(done(0))
+    progress.update(done(0))
     assert "shard 3 of 4, 1 reused" in lines(seen)[-1]
 
 
 def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
     progress = Progress("d", make_shards(1), [], read_clock=clock)
-    progress.hear(ready(image_s=0.0))
+    progress.update(ready(image_s=0.0))
     clock.now += 12.0
-    progress.hear(Step(100, read_s=1.0, compute_s=22.0))
-    progress.hear(Step(write_s=0.5))
-    progress.hear(done(0))
+    progress.update(Step(100, read_s=1.0, compute_s=22.0))
+    progress.update(Step(write_s=0.5))
+    progress.update(done(0))
     spent = progress.finish()
     assert lines(seen)[-2:] == [
         "d: 100 of 100 tiles (100 %), 8.3 tiles/s, about 0 s left; shard 1 of 1, 0 reused; "
@@ -160,9 +160,9 @@ def test_progress__nothing_was_computed(clock: Clock, seen):
 def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
     progress = Progress("d", make_shards(1), [], read_clock=clock)
     refusing = Ready({"engine": "torch fp32 on cpu", "refused": ["openvino: broke"]}, 1)
-    progress.hear(refusing)
-    progress.hear(refusing)
-    progress.hear(Step(warning="out of memory: going on with 4 tiles per call"))
+    progress.update(refusing)
+    progress.update(refusing)
+    progress.update(Step(warning="out of memory: going on with 4 tiles per call"))
     assert progress.finish().metadata["warnings"] == [
         "refused: openvino: broke",
         "out of memory: going on with 4 tiles per call",
@@ -184,9 +184,9 @@ def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, 
     """More is computed than was told: never above 100 %, never less than nothing left."""
     progress = Progress("d", make_shards(1), [], read_clock=clock)
     progress.copied(60, images=3, shards=0)
-    progress.hear(ready())
-    progress.hear(Step(100, 0.0, 10.0))
-    progress.hear(done(0))
+    progress.update(ready())
+    progress.update(Step(100, 0.0, 10.0))
+    progress.update(done(0))
     clock.now += 10
     progress.finish()
     (said,) = [line for line in lines(seen) if "tiles/s" in line]
