@@ -86,13 +86,13 @@ def _make(
         stamp = {"of": label, "files": _digest(new, names)}
         (new / STAMP).write_text(json.dumps(stamp))
         # Before the others see it: what is open stays readable, whatever they put in its place.
-        found = read(new)
+        network = read(new)
         _put(new, folder, label, aside=Path(made) / "old")
-    return found
+    return network
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed conversions left: nobody's works for a day."""
+    """Remove what killed conversions left: none works for a day."""
     for left in folder.parent.glob(f"{folder.name}-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
@@ -116,8 +116,8 @@ def _is_whole(folder: Path, label: dict[str, object]) -> bool:
 
 
 def _digest(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    found = {}
+    digests = {}
     for name in names:
         with (folder / name).open("rb") as file:
-            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests

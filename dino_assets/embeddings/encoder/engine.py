@@ -92,7 +92,7 @@ class Encoder(ABC):
             DeviceMemoryError: there is no room for a single one.
         """
         check_tiles(tiles, side_px=self.source.side_px)
-        found: list[tuple[Vectors, ...]] = []
+        outputs: list[tuple[Vectors, ...]] = []
         first = 0
         while first < len(tiles):
             batch = self.spec.batch
@@ -101,21 +101,21 @@ class Encoder(ABC):
             if given < batch:
                 piece = np.concatenate([piece, np.repeat(piece[-1:], batch - given, axis=0)])
             try:
-                found.append(tuple(each[:given] for each in self.run_batch(piece)))
+                outputs.append(tuple(each[:given] for each in self.run_batch(piece)))
             except DeviceMemoryError as err:
                 self._halve(batch, err)
                 continue
             first += given
-        joined = zip(*found, strict=True) if found else [self._empty(name) for name in self.outputs]
+        if not outputs:
+            return Tokens(**{name: self._empty(name) for name in self.outputs})
+        joined = zip(*outputs, strict=True)
         return Tokens(**{n: np.concatenate(v) for n, v in zip(self.outputs, joined, strict=True)})
 
-    def _empty(self, name: TokenName) -> tuple[Vectors]:
-        dim, side = (
-            self.source.checkpoint.dim,
-            self.source.side_px // self.source.checkpoint.patch_px,
-        )
-        middle = {"registers": (self.source.checkpoint.registers,), "patches": (side * side,)}
-        return (np.empty((0, *middle.get(name, ()), dim), np.float32),)
+    def _empty(self, name: TokenName) -> Vectors:
+        checkpoint = self.source.checkpoint
+        patches = (self.source.side_px // checkpoint.patch_px) ** 2
+        middle = {"registers": (checkpoint.registers,), "patches": (patches,)}
+        return np.empty((0, *middle.get(name, ()), checkpoint.dim), np.float32)
 
     def _halve(self, batch: int, err: DeviceMemoryError) -> None:
         if batch == 1:
@@ -128,10 +128,7 @@ class Encoder(ABC):
             if self.spec.batch == batch:  # else another thread has just done it
                 self.spec = replace(self.spec, batch=batch // 2)
                 log.warning(
-                    "%s: out of memory at %d tiles per call, going on with %d",
-                    self.spec,
-                    batch,
-                    batch // 2,
+                    f"{self.spec}: out of memory at {batch} tiles per call, going on with {batch // 2}"
                 )
 
     @abstractmethod

@@ -92,14 +92,14 @@ def _drawing(rng: np.random.Generator, side_px: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def hold_against(reference: Tokens, found: Tokens, precision: PrecisionClass) -> GateReport:
+def hold_against(reference: Tokens, tokens: Tokens, precision: PrecisionClass) -> GateReport:
     """Compare what an engine gave with all tokens of the reference for the same tiles."""
-    names = [name for name in ALL_TOKENS if getattr(found, name) is not None]
+    names = [name for name in ALL_TOKENS if getattr(tokens, name) is not None]
     cosines: dict[str, tuple[float, float]] = {}
     norms: dict[str, tuple[float, float]] = {}
     faults: list[str] = [] if names else ["it gave no tokens at all"]
     for name in names:
-        wanted, given = reference[name], found[name]
+        wanted, given = reference[name], tokens[name]
         if wanted.shape != given.shape:
             faults.append(f"{name}: shape {given.shape}, {wanted.shape} expected")
             continue
@@ -116,7 +116,7 @@ def hold_against(reference: Tokens, found: Tokens, precision: PrecisionClass) ->
         faults += _judge(name, cosines[name], precision)
     if "mean" in cosines:
         is_whole = {"cls", "registers", "patches"} <= set(names) and not faults
-        faults += _find_leaks(found if is_whole else reference, found["mean"], is_whole=is_whole)
+        faults += _find_leaks(tokens if is_whole else reference, tokens["mean"], is_whole=is_whole)
     lowest = [min((each[i] for each in cosines.values()), default=0.0) for i in (0, 1)]
     cls = cosines.get("cls", (0.0, 0.0))
     return GateReport(
@@ -140,7 +140,7 @@ def _judge(name: str, cosines: tuple[float, float], precision: PrecisionClass) -
 
 
 def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[str]:
-    """Tokens that do not belong into the mean, or lack there: one among a thousand moves no cosine.
+    """Detect a mean that includes or omits the wrong tokens: one among a thousand moves no cosine.
 
     It moves all means towards itself, though, or away. Held against the engine's own tokens
     (``is_whole``) that is exact. Against the reference's, bfloat16 leans a little to every side:

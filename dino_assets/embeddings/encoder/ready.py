@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ class ReadyEncoder:
     gate: GateReport
     batch: int  # tiles per call, as it was built; what is left after running out of memory is in its spec
     refused: tuple[str, ...] = ()  # engines that came before it, and why they are not used
-    seconds: float = field(default=0.0, compare=False)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def open_encoder(
         folder = cache / "engines" / _name(source, spec)
         try:
             encoder = shelf.build(source, spec, cache_folder=folder / "asked")
-            report = _known_report(folder) or _hold(spec, encoder, reference, folder)
+            report = _read_report(folder) or _hold(spec, encoder, reference, folder)
         except (CheckpointError, ConfigError, MissingExtraError):
             raise
         except Exception as err:  # noqa: BLE001 - drivers and converters raise nearly anything
@@ -117,11 +116,9 @@ def open_encoder(
             refused.append(f"{name_engine(spec)}: {report.fault}")
             log.warning("%s is refused, its numbers are not the reference's: %s", spec, report)
             continue
-        ready = ReadyEncoder(
-            encoder, report, spec.batch, tuple(refused), time.perf_counter() - started
-        )
-        log.info("%s %s in %.1f s; gate: %s", spec, encoder.version, ready.seconds, report)
-        return ready
+        took_s = time.perf_counter() - started
+        log.info("%s %s in %.1f s; gate: %s", spec, encoder.version, took_s, report)
+        return ReadyEncoder(encoder, report, spec.batch, tuple(refused))
     raise EngineRefusedError(
         f"no engine computes {source.checkpoint.model!r} in precision {compute.precision!r} as it should; "
         "the log says more:\n  " + "\n  ".join(refused)
@@ -136,14 +133,11 @@ class _Reference:
         self.tiles = draw_gate_tiles(source.side_px)
         self._source = replace(source, outputs=ALL_TOKENS)
         self._threads = threads
-        self._tokens: Tokens | None = None
 
-    @property
+    @cached_property
     def tokens(self) -> Tokens:
-        if self._tokens is None:
-            spec = EngineSpec("torch", "cpu", "fp32", 1, self._threads)
-            self._tokens = encode_in_threads(self.shelf.build(self._source, spec), self.tiles)
-        return self._tokens
+        spec = EngineSpec("torch", "cpu", "fp32", 1, self._threads)
+        return encode_in_threads(self.shelf.build(self._source, spec), self.tiles)
 
 
 def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
@@ -155,21 +149,21 @@ def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
 
 
 def _hold(spec: EngineSpec, encoder: Encoder, reference: _Reference, folder: Path) -> GateReport:
-    """All tokens of the engine against the reference, then those that are asked; remembered."""
+    """Compare all tokens of an engine with the reference, then those that are asked; keep the report."""
     started = time.perf_counter()
     log.info("%s: holding it against PyTorch in float32, once per machine", spec)
     source, whole = encoder.source, encoder
     if set(source.outputs) != set(ALL_TOKENS):
         whole = reference.shelf.build(replace(source, outputs=ALL_TOKENS), spec)
-    found = encode_in_threads(whole, reference.tiles)
-    report = hold_against(reference.tokens, found, _class_of(spec))
+    tokens = encode_in_threads(whole, reference.tiles)
+    report = hold_against(reference.tokens, tokens, _class_of(spec))
     if report.passed and whole is not encoder:
         asked = encode_in_threads(encoder, reference.tiles)
         second = hold_against(reference.tokens, asked, _class_of(spec))
         report = replace(report, norms=second.norms, fault=second.fault)
         if second.cls_cosine:
             report = replace(report, cls_cosine=second.cls_cosine, cls_centred=second.cls_centred)
-    log.info("%s: that took %.1f s", spec, time.perf_counter() - started)
+    log.info("%s: numerics check took %.1f s", spec, time.perf_counter() - started)
     if report.passed:  # a refusal is asked again: the next version of a library may be right
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -181,11 +175,11 @@ def _hold(spec: EngineSpec, encoder: Encoder, reference: _Reference, folder: Pat
     return report
 
 
-def _known_report(folder: Path) -> GateReport | None:
+def _read_report(folder: Path) -> GateReport | None:
     try:
-        known = json.loads((folder / "gate.json").read_text())
-        known["norms"] = {name: (low, high) for name, (low, high) in known["norms"].items()}
-        return GateReport(**known)
+        report = json.loads((folder / "gate.json").read_text())
+        report["norms"] = {name: (low, high) for name, (low, high) in report["norms"].items()}
+        return GateReport(**report)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -12,11 +12,7 @@ from dino_assets.errors import ConfigError
 from dino_assets.weights.records import Checkpoint
 
 TokenName = Literal["cls", "mean", "registers", "patches"]
-
-
 ALL_TOKENS: tuple[TokenName, ...] = ("cls", "mean", "registers", "patches")
-
-
 Vectors = NDArray[np.float32]
 
 
@@ -35,14 +31,14 @@ class Tokens:
         Raises:
             ConfigError: they were not asked of the encoder.
         """
-        found = getattr(self, name, None)
-        if found is None:
+        vectors: Vectors | None = getattr(self, name, None)
+        if vectors is None:
             raise ConfigError(
                 f"tokens {name!r} were not computed; name them in the outputs of the encoder",
                 setting="outputs",
                 value=name,
             )
-        return found  # type: ignore[no-any-return]
+        return vectors
 
     @classmethod
     def join(cls, pieces: "Sequence[Tokens]") -> "Tokens":

@@ -72,11 +72,11 @@ class TorchEncoder(Encoder):
             try:
                 return self.run_on_device(tiles)
             except torch.OutOfMemoryError as err:
-                said = str(err).partition("\n")[0]
+                sentence = str(err).partition("\n")[0]
             # Outside of the handler: its traceback holds the tensors that there is no room for.
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            raise DeviceMemoryError(said)
+            raise DeviceMemoryError(sentence)
 
     def run_on_device(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
         """Send bytes over, compute, bring the tokens back."""
@@ -92,8 +92,8 @@ class TorchEncoder(Encoder):
         own.pinned.numpy()[...] = tiles
         with torch.cuda.device(self.device), torch.cuda.stream(own.stream):
             sent = own.pinned.to(self.device, non_blocking=True)
-            found = self.network(self.normalise_sent(sent))
-            back = tuple(each.to("cpu", non_blocking=True) for each in found)
+            tokens = self.network(self.normalise_sent(sent))
+            back = tuple(each.to("cpu", non_blocking=True) for each in tokens)
             own.stream.synchronize()
         return tuple(each.numpy() for each in back)
 

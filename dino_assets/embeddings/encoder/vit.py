@@ -54,8 +54,8 @@ class FixedVit(nn.Module):
         else:
             count = (side_px // checkpoint.patch_px) ** 2
             blank = torch.zeros(1, count + 1, checkpoint.dim)
-            found = embeddings.interpolate_pos_encoding(blank, side_px, side_px).detach()
-            prefix, positions = prefix + found[:, :1], found[:, 1:].clone()
+            places = embeddings.interpolate_pos_encoding(blank, side_px, side_px).detach()
+            prefix, positions = prefix + places[:, :1], places[:, 1:].clone()
         if self.registers:
             prefix = torch.cat([prefix, embeddings.register_tokens.detach()], dim=1)
         constants = {"prefix": prefix.clone(), "positions": positions, "cos": cos, "sin": sin}
@@ -64,11 +64,9 @@ class FixedVit(nn.Module):
 
     @property
     def _rope(self) -> dict[str, tuple[Tensor, Tensor]]:
-        return (
-            {}
-            if self.cos is None or self.sin is None
-            else {"position_embeddings": (self.cos, self.sin)}
-        )
+        if self.cos is None or self.sin is None:
+            return {}
+        return {"position_embeddings": (self.cos, self.sin)}
 
     def forward(self, planes: Tensor) -> tuple[Tensor, ...]:
         """Give the tokens in the order of ``outputs``."""
@@ -83,13 +81,13 @@ class FixedVit(nn.Module):
         hidden = self._cls_of(last, hidden) if is_cls_alone else last(hidden, **self._rope)
         hidden = self.norm(hidden.float())
         patches = hidden[:, 1 + self.registers :]
-        found = {
+        tokens = {
             "cls": lambda: hidden[:, 0],
             "mean": lambda: patches.mean(dim=1),
             "registers": lambda: hidden[:, 1 : 1 + self.registers],
             "patches": lambda: patches,
         }
-        return tuple(found[name]() for name in self.outputs)
+        return tuple(tokens[name]() for name in self.outputs)
 
     def _cls_of(self, layer: Any, hidden: Tensor) -> Tensor:
         """The block's CLS token: keys and values of all tokens, everything else of the first."""

@@ -66,23 +66,26 @@ Message = Ready | Step | Done
 Work = Callable[[Iterable[Shard]], Generator[Message, None, None]]
 
 
-def cut_shards(tiles: pa.Table, *, recipe_id: str, shard_tiles: int = SHARD_TILES) -> list[Shard]:
-    """Group a drop's tiles (sorted by id) into shards of whole images."""
+def cut_shards(
+    tiles: pa.Table, *, recipe_id: str, shard_tiles: int = SHARD_TILES, is_placed: bool = False
+) -> list[Shard]:
+    """Group a drop's tiles (sorted by id) into shards of whole images.
+
+    A shard's place is part of its id only if ``is_placed``: whether a picture came before it does not
+    change its vectors, but files named by row.
+    """
     ids = tiles["image_id"].to_numpy(zero_copy_only=False)
-    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, int)
-    bounds = [*starts.tolist(), len(ids)]
+    if not len(ids):
+        return []
+    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]).tolist()
     cuts = [0]
-    for begin, end in pairwise(bounds):
+    for begin, end in pairwise([*starts, len(ids)]):
         if end - cuts[-1] > shard_tiles and begin > cuts[-1]:
             cuts.append(begin)
-    cuts = [*cuts, len(ids)] if len(ids) else [0]
-    pieces = [(begin, tiles.slice(begin, end - begin)) for begin, end in pairwise(cuts)]
-    return [
-        Shard(number, begin, name_shard(piece, recipe_id), piece)
-        for number, (begin, piece) in enumerate(pieces)
-    ]
-
-
-def name_shard(tiles: pa.Table, recipe_id: str) -> str:
-    """A shard's id. Not its place: whether a picture came before it does not change what is computed."""
-    return digest([recipe_id, tiles["tile_id"].to_pylist()])[:32]
+    shards: list[Shard] = []
+    for begin, end in pairwise([*cuts, len(ids)]):
+        piece = tiles.slice(begin, end - begin)
+        recipe = f"{recipe_id} from {begin}" if is_placed else recipe_id
+        name = digest([recipe, piece["tile_id"].to_pylist()])[:32]
+        shards.append(Shard(len(shards), begin, name, piece))
+    return shards

@@ -87,7 +87,7 @@ class KnownTiles:
         try:
             if not _may_share(tiled, drop, wanted):
                 return
-            found: dict[str, set[str]] = defaultdict(set)
+            stored: dict[str, set[str]] = defaultdict(set)
             parts: dict[str, list[Part]] = defaultdict(list)
             for part in (part for part in manifest.parts if part.name is None):
                 rows = tables.decode(read_part(self._store, part), ["image_id", "tile_id"])
@@ -95,13 +95,13 @@ class KnownTiles:
                     *(rows[name].to_pylist() for name in rows.schema.names), strict=True
                 ):
                     if image in wanted:
-                        found[image].add(tile)
+                        stored[image].add(tile)
                         if part not in parts[image]:
                             parts[image].append(part)
         except CorruptObjectError as err:
             log.warning("%s: not copied from, since %s", manifest.recipe.output, err)
             return
-        for image, tiles in found.items():
+        for image, tiles in stored.items():
             if tiles == wanted[image]:
                 self._homes.setdefault(image, _Home(manifest, tuple(parts[image])))
 

@@ -17,18 +17,8 @@ from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.options import DEFAULT, EmbeddingOptions
 from dino_assets.embeddings.rows import make_schema
 from dino_assets.embeddings.run.progress import Progress
-from dino_assets.embeddings.run.shards import (
-    SHARD_TILES,
-    Done,
-    Message,
-    Shard,
-    cut_shards,
-    name_shard,
-)
-from dino_assets.embeddings.space import (
-    make_space,
-    name_space,
-)
+from dino_assets.embeddings.run.shards import SHARD_TILES, Done, Message, Shard, cut_shards
+from dino_assets.embeddings.space import current_space, make_space, name_space
 from dino_assets.embeddings.stage.copies import KnownTiles
 from dino_assets.embeddings.stage.patch_maps import describe_array
 from dino_assets.embeddings.stage.storing import store_shard
@@ -95,24 +85,24 @@ def draft_embeddings(
         _warn_of_loss(store, output, options)
         rows = tiles.read(drop)
         recipe_id = f"{CODE_VERSION} {options.dtype} {' '.join(options.columns)}"
-        shards = cut_shards(rows, recipe_id=recipe_id, shard_tiles=shard_tiles)
-        if options.with_patches:  # their names say which rows they are of
-            shards = [
-                replace(s, id=name_shard(s.tiles, f"{recipe_id} from {s.first}")) for s in shards
-            ]
-        look = partial(find_receipt, store, output)
-        found = map_ahead(look, [shard.id for shard in shards], threads=_READERS)
-        receipts: dict[int, Receipt | None] = dict(enumerate(found))
+        shards = cut_shards(
+            rows,
+            recipe_id=recipe_id,
+            shard_tiles=shard_tiles,
+            is_placed=options.with_patches,  # which are stored in files named by row
+        )
+        find = partial(find_receipt, store, output)
+        receipts: dict[int, Receipt | None] = dict(
+            enumerate(map_ahead(find, [shard.id for shard in shards], threads=_READERS))
+        )
         progress = Progress(drop, shards, [n for n, each in receipts.items() if each is not None])
         _push_parts(out, job, shards, receipts, progress)
         if options.with_patches:
-            count = (grid.side_px // checkpoint.patch_px) ** 2
-            dtype = {"fp16": "float16", "fp32": "float32"}[options.dtype]
             array = describe_array(
                 tiles=rows.num_rows,
-                patches=count,
+                side=grid.side_px // checkpoint.patch_px,
                 dim=checkpoint.dim,
-                dtype=dtype,
+                dtype={"fp16": "float16", "fp32": "float32"}[options.dtype],
                 space=str(output.space),
             )
             out.file(array.name, array.data)
@@ -125,7 +115,7 @@ def draft_embeddings(
 
 
 def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOptions) -> None:
-    """Say what a drop had and will not have any more: a default run must not narrow it unseen."""
+    """Warn of what a drop had and will lose: a default run must not narrow it unseen."""
     try:
         before = find_manifest(store, output)
     except CorruptObjectError:
@@ -150,14 +140,13 @@ def _push_parts(
     progress: Progress,
 ) -> None:
     """Push every shard's parts in order, as they are stored; ``receipts`` is filled."""
-    todo, handed = _share(
-        job, [s for s in shards if receipts[s.number] is None], receipts, progress
-    )
+    missing = [shard for shard in shards if receipts[shard.number] is None]
+    todo, coming = _reuse_vectors(job, missing, receipts, progress)
     with ExitStack() as leaving:
         messages: Iterator[Message] = iter(())
         if todo:
             # A drop is computed by one engine, as far as this machine has it.
-            first = next((str(found.facts["engine"]) for found in receipts.values() if found), None)
+            first = next((str(each.facts["engine"]) for each in receipts.values() if each), None)
             devices = list_devices(job.compute)[: len(todo)]
             threads = max(1, job.compute.threads // len(devices))
             job = replace(
@@ -166,51 +155,51 @@ def _push_parts(
                 compute=replace(job.compute, threads=threads),
                 todo=sum(shard.tiles.num_rows for shard in todo),
             )
-            messages = leaving.enter_context(closing(map_shards(handed, job, devices=devices)))
+            messages = leaving.enter_context(closing(map_shards(coming, job, devices=devices)))
         number = 0
         for message in chain([None], messages):
             if isinstance(message, Done):
                 receipts[message.number] = message.receipt
             if message is not None:
                 progress.update(message)
-            while number < len(shards) and (found := receipts[number]) is not None:
-                for part in found.parts:
+            while number < len(shards) and (receipt := receipts[number]) is not None:
+                for part in receipt.parts:
                     out.part(part)
                 number += 1
     if number < len(shards):
         raise WorkerLostError(f"{job.output}: shard {number} was not finished. Run again.")
 
 
-def _share(
+def _reuse_vectors(
     job: EmbeddingJob,
-    todo: list[Shard],
+    missing: list[Shard],
     receipts: dict[int, Receipt | None],
     progress: Progress,
 ) -> tuple[list[Shard], Iterable[Shard]]:
-    """Store the shards that are embedded elsewhere; the others, and the same with what is known of them."""
-    if job.options.with_patches or not todo:  # maps are not copied, so nothing is
-        return todo, todo
-    known = KnownTiles(job.store, job.output, job.options, todo, code_version=CODE_VERSION)
-    left: list[Shard] = []
+    """Reuse vectors other drops already hold; return the shards still to compute, and them with rows."""
+    if job.options.with_patches or not missing:  # maps are not copied, so nothing is
+        return missing, missing
+    known_tiles = KnownTiles(job.store, job.output, job.options, missing, code_version=CODE_VERSION)
+    todo: list[Shard] = []
     tiles = images = 0
-    for shard in todo:
-        mine, ids = set(known.images_of(shard)), shard.tiles["image_id"].to_pylist()
-        is_whole = mine == set(ids)
-        if is_whole:
-            whole = known.add_to(shard)
+    for shard in missing:
+        ids = shard.tiles["image_id"].to_pylist()
+        reusable = set(known_tiles.images_of(shard))
+        if reusable == set(ids):
+            whole = known_tiles.add_to(shard)
             if whole.known is None:  # gone bad since it was looked at
-                left.append(shard)
+                todo.append(shard)
                 continue
             rows = whole.known.select(job.schema.names).cast(job.schema)
-            facts = known.facts_of(shard)
+            facts = known_tiles.facts_of(shard)
             receipts[shard.number] = store_shard(job.store, job.output, whole, rows, facts=facts)
         else:
-            left.append(shard)
-        images += len(mine)
-        tiles += sum(image in mine for image in ids)
+            todo.append(shard)
+        images += len(reusable)
+        tiles += sum(image in reusable for image in ids)
     if images:
-        progress.copied(tiles, images=images, shards=len(todo) - len(left))
-    return left, map(known.add_to, left)  # rows are read when their shard's turn comes
+        progress.copied(tiles, images=images, shards=len(missing) - len(todo))
+    return todo, map(known_tiles.add_to, todo)  # rows are read when their shard's turn comes
 
 
 def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
@@ -236,9 +225,9 @@ def open_embeddings(
     store: ObjectStore, tiles: CommittedTable, checkpoint: Checkpoint, compute: ComputeSettings
 ) -> dict[str, CommittedTable]:
     """Per drop, its embeddings in the space that its own tiles' side gives."""
-    found: dict[str, CommittedTable] = {}
+    opened: dict[str, CommittedTable] = {}
     for manifest in tiles.manifests:
         drop = str(manifest.recipe.output.drop)
-        space = make_space(checkpoint, compute, side_px=grid_of(manifest).side_px)
-        found[drop] = open_table(store, "embeddings", space=name_space(space), drops=[drop])
-    return found
+        space = current_space(checkpoint, compute, tile_px=grid_of(manifest).side_px)
+        opened[drop] = open_table(store, "embeddings", space=space, drops=[drop])
+    return opened

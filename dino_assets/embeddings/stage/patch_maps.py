@@ -7,7 +7,6 @@ are Zarr's version 3, so that exported ones open with ``zarr.open_array``.
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -37,9 +36,8 @@ def put_patches(
     return parts
 
 
-def describe_array(*, tiles: int, patches: int, dim: int, dtype: str, space: str) -> NamedBytes:
-    """The array's ``zarr.json``."""
-    side = isqrt(patches)
+def describe_array(*, tiles: int, side: int, dim: int, dtype: str, space: str) -> NamedBytes:
+    """The array's ``zarr.json``; ``side`` in patches."""
     body = {
         "zarr_format": 3,
         "node_type": "array",

@@ -74,7 +74,7 @@ class EmbeddingJob:
 
 @dataclass(eq=False)
 class _Open:
-    """A shard on its way: which of its rows are computed here, and what has been found for them."""
+    """A shard on its way: which of its rows are computed here, and what they gave so far."""
 
     shard: Shard
     rows: list[int]
@@ -102,7 +102,7 @@ class _Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _Result:
     batch: _Batch
     tokens: Tokens
     thumbs: list[bytes]
@@ -128,21 +128,24 @@ class _Worker:
             return
         yield self._try_out(first)
         # From what was asked: a gate or a try-out may have found too little memory already.
-        size, told_s, threads = self.ready.batch, 0.0, self.encoder.spec.threads
+        size, reported_s, threads = self.ready.batch, 0.0, self.encoder.spec.threads
         with (
             closing(self._batches(chain([first], coming))) as batches,
             closing(map_ahead(self._compute, batches, threads=threads)) as computed,
         ):
-            for found in computed:
-                self._keep(found)
+            for result in computed:
+                shard = result.batch.of
+                shard.tokens.append(result.tokens)
+                shard.thumbs += result.thumbs
+                shard.patches += result.patches
                 now_s = self._read_s + self._cut_s
-                yield Step(len(found.thumbs), now_s - told_s, found.seconds)
-                told_s = now_s
+                yield Step(len(result.thumbs), now_s - reported_s, result.seconds)
+                reported_s = now_s
                 if self.encoder.spec.batch != size:
                     size = self.encoder.spec.batch
                     yield Step(warning=f"out of memory: going on with {size} tiles per call")
-                if found.batch.is_last:
-                    yield from self._store(found.batch.of)
+                if result.batch.is_last:
+                    yield from self._store(shard)
 
     def _try_out(self, shard: Shard) -> Ready:
         """A few real tiles, timed as they will run: what a forecast is made from."""
@@ -167,14 +170,13 @@ class _Worker:
                 rounds += 1
                 spent_s = time.perf_counter() - started
                 tile_s = spent_s / count / rounds
-        bits = {name: self.job.schema.field(name).type for name in self.job.options.columns}
-        vectors = sum(kind.list_size * kind.value_type.bit_width / 8 for kind in bits.values())
-        size = sum(map(len, thumbs)) / len(thumbs) + vectors
-        if self.job.options.with_patches:  # hardly smaller when compressed
-            checkpoint = self.encoder.source.checkpoint
-            width = {"fp16": 2, "fp32": 4}[self.job.options.dtype]
-            size += (tiles.shape[1] // checkpoint.patch_px) ** 2 * checkpoint.dim * width
-        return Ready(self.ready.facts, spec.threads, tile_s, image_s, size)
+        options, checkpoint = self.job.options, self.encoder.source.checkpoint
+        vectors = len(options.columns)
+        if options.with_patches:  # hardly smaller when compressed
+            vectors += (tiles.shape[1] // checkpoint.patch_px) ** 2
+        vectors_bytes = vectors * checkpoint.dim * {"fp16": 2, "fp32": 4}[options.dtype]
+        tile_bytes = sum(map(len, thumbs)) / len(thumbs) + vectors_bytes
+        return Ready(self.ready.facts, spec.threads, tile_s, image_s, tile_bytes)
 
     def _try_one(self, tiles: NDArray[np.uint8]) -> list[bytes]:
         self.encoder.encode(tiles)
@@ -183,8 +185,8 @@ class _Worker:
     def _images(self, shards: Iterable[Shard]) -> Iterator[_Image]:
         for shard in shards:
             ids = shard.tiles["image_id"].to_pylist()
-            known = set() if shard.known is None else set(shard.known["image_id"].to_pylist())
-            rows = [number for number, image_id in enumerate(ids) if image_id not in known]
+            copied = set() if shard.known is None else set(shard.known["image_id"].to_pylist())
+            rows = [number for number, image_id in enumerate(ids) if image_id not in copied]
             of = _Open(shard, rows)
             xywh = np.stack([shard.tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
             groups = [list(group) for _, group in groupby(rows, key=ids.__getitem__)]
@@ -242,7 +244,7 @@ class _Worker:
             with suppress(Exception):  # nothing was cut from it
                 self._ahead.pop().close()
 
-    def _compute(self, batch: _Batch) -> _Found:
+    def _compute(self, batch: _Batch) -> _Result:
         started = time.perf_counter()
         tokens = self.encoder.encode(batch.tiles)
         thumbs = [make_thumb(tile) for tile in batch.tiles]
@@ -256,13 +258,7 @@ class _Worker:
             places = [shard.first + row for row in rows]
             patches = put_patches(self.job.store, self.job.output, stored, places)
             tokens = replace(tokens, patches=None)
-        return _Found(batch, tokens, thumbs, patches, time.perf_counter() - started)
-
-    def _keep(self, found: _Found) -> None:
-        of = found.batch.of
-        of.tokens.append(found.tokens)
-        of.thumbs += found.thumbs
-        of.patches += found.patches
+        return _Result(batch, tokens, thumbs, patches, time.perf_counter() - started)
 
     def _store(self, of: _Open) -> Iterator[Message]:
         started = time.perf_counter()

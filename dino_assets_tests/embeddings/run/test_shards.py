@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from dino_assets.compute.processes import map_shards
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.sources.opening import open_source
-from dino_assets.embeddings.run.shards import Done, Ready, Shard, Step, cut_shards, name_shard
+from dino_assets.embeddings.run.shards import Done, Ready, Shard, Step, cut_shards
 from dino_assets.errors import (
     ConfigError,
     CorruptObjectError,
@@ -106,7 +106,12 @@ def test_cut_shards__names_say_what_goes_in():
     # Not the place: an image that comes before it changes nothing.
     (alone,) = cut_shards(tiles.slice(2), recipe_id="r", shard_tiles=2)
     assert (alone.id, alone.first, second.first) == (second.id, 0, 2)
-    assert name_shard(second.tiles, "r") == second.id
+    assert digest(["r", second.tiles["tile_id"].to_pylist()])[:32] == second.id
+    # But files that are named by row are of that place.
+    (alone,) = cut_shards(tiles.slice(2), recipe_id="r", shard_tiles=2, is_placed=True)
+    placed = cut_shards(tiles, recipe_id="r", shard_tiles=2, is_placed=True)
+    assert len({alone.id, placed[0].id, placed[1].id}) == 3
+    assert digest(["r from 2", second.tiles["tile_id"].to_pylist()])[:32] == placed[1].id
 
 
 @given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 20))

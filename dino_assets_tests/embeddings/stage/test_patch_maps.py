@@ -163,7 +163,7 @@ def test_read_patches__a_damaged_chunk(bench: Bench):
 
 
 def test_describe_array__shape_and_names():
-    made = describe_array(tiles=3, patches=16, dim=8, dtype="float16", space="abc")
+    made = describe_array(tiles=3, side=4, dim=8, dtype="float16", space="abc")
     assert made.name == "patches.zarr/zarr.json"
     about = json.loads(made.data)
     assert (about["shape"], about["data_type"]) == ([3, 4, 4, 8], "float16")
