@@ -134,9 +134,7 @@ def test_local__folder_of_somebody_else():
         os.seteuid(65534)
         try:
             for verb in ("put", "put_chunks", "get", "get_range", "delete"):
-                with pytest.raises(
-                    StoreAccessError, match=r"access denied.+Permission denied"
-                ) as e:
+                with raising(StoreAccessError, key="some/key", store="store") as e:
                     calls(store)[verb]()
                 assert str(root) not in all_text_of(e.value)
             with raising(StoreAccessError, store="other"):
@@ -208,7 +206,7 @@ def test_s3__refusals(code: int):
 def test_s3__not_an_s3_server():
     with answering(lambda h, n: answer(h, 200, f"<html><br>{SECRET}</html>".encode())) as server:
         store = open_store(s3_at(server.endpoint))
-        with pytest.raises(StoreError, match=r"list 'a' in store .+invalid list") as caught:
+        with raising(StoreError, key="a", store="s3://some-bucket/pre") as caught:
             list(store.list("a"))
         assert SECRET not in all_text_of(caught.value)
 

@@ -29,6 +29,7 @@ from dino_assets.errors import (
     UnusableImageError,
     WorkerLostError,
 )
+from dino_assets.store.commits.sealing import digest
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.conftest import REPOSITORY, photo_bytes, s3_settings

@@ -132,16 +132,16 @@ def test_commit__refusal_leaves_all_as_it_was(store: ObjectStore, tmp_path, erro
 
 
 @pytest.mark.parametrize(
-    ("items", "says"),
+    ("item", "reason", "file"),
     [
-        ([{"share": float("nan")}], "its facts cannot be written as JSON"),
-        ([{"count": np.int64(3)}], "its facts cannot be written as JSON"),
-        ([Part("parts/things/flight-1/abc.parquet", "abc", 3, 1)], "was announced but is not in"),
+        ({"share": float("nan")}, "facts-not-json", ""),
+        ({"count": np.int64(3)}, "facts-not-json", ""),
+        (Part("parts/things/flight-1/a.x", "a", 3, 1), "no-part", "parts/things/flight-1/a.x"),
     ],
 )
-def test_commit__refuses(store: ObjectStore, items: list, says: str):
-    with pytest.raises(CommitRefusedError, match=says):
-        commit(store, Draft(Recipe(OUTPUT, "1"), pushing(items), SCHEMA))
+def test_commit__refuses(store: ObjectStore, item: object, reason: str, file: str):
+    with raising(CommitRefusedError, reason=reason, file=file):
+        commit(store, Draft(Recipe(OUTPUT, "1"), pushing([item]), SCHEMA))
     assert list(store.list()) == []
 
 
@@ -149,12 +149,12 @@ def test_commit__refuses_a_recipe_before_it_produces(store: ObjectStore):
     draft = Draft(
         Recipe(OUTPUT, "1", {"rng": object()}), lambda out: pytest.fail("produced"), SCHEMA
     )
-    with pytest.raises(CommitRefusedError, match="its recipe cannot be written as JSON"):
+    with raising(CommitRefusedError, reason="recipe-not-json"):
         commit(store, draft)
 
 
 def test_commit__refuses_rows_without_a_schema(store: ObjectStore):
-    with pytest.raises(CommitRefusedError, match="2 rows without a schema"):
+    with raising(CommitRefusedError, reason="no-schema"):
         commit(store, Draft(Recipe(OUTPUT, "1"), pushing([batch([1, 2])])))
     assert list(store.list("manifests")) == []
 
@@ -188,7 +188,7 @@ def test_commit__file_that_changed_never_reaches_its_key(store: ObjectStore, tmp
 
 def test_commit__file_described_wrongly(store: ObjectStore, tmp_path):
     file = replace(local_file(tmp_path), bytes=3)
-    with pytest.raises(CommitRefusedError, match="changed while"):
+    with raising(CommitRefusedError, reason="changed", file="weights.bin"):
         commit(store, Draft(Recipe(OUTPUT, "1"), pushing([file])))
     assert list(store.list()) == []
 
@@ -215,7 +215,7 @@ def test_read_manifest__of_another_output(store: ObjectStore):
     commit(store, rows_draft([1, 2]))
     other = replace(OUTPUT, drop="flight-2")
     store.put(manifest_key(other), store.get(manifest_key(OUTPUT)))
-    with pytest.raises(CorruptObjectError, match="it is the manifest of things/flight-1@space1"):
+    with raising(CorruptObjectError, key=manifest_key(other), is_gone=False):
         read_manifest(store, other)
 
 
@@ -249,7 +249,7 @@ def test_read_manifests__the_first_error_ends_the_reading():
 
     inner.put("bad", b"{}")
     keys = ["bad", *(f"missing/{n}" for n in range(2000))]
-    with pytest.raises(CorruptObjectError, match="'bad'"):
+    with raising(CorruptObjectError, key="bad"):
         read_manifests(WatchedStore(inner, before=watch), keys)
     assert len(asked) < len(keys)
 
