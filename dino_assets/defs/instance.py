@@ -27,7 +27,10 @@ def open_instance(root: Path) -> Iterator[dg.DagsterInstance]:
     if not (home / "dagster.yaml").is_file():
         raise ConfigError(
             f"there is no dagster.yaml in {str(home)!r}. Run this in the project's folder, or point "
-            "DAGSTER_HOME at one that has it."
+            "DAGSTER_HOME at one that has it.",
+            setting="DAGSTER_HOME",
+            value=str(home),
+            reason="no-instance",
         )
     with chdir(root), _opened(root, home) as instance:
         yield instance
@@ -49,7 +52,8 @@ def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
         raise ConfigError(
             f"Dagster's instance in {str(home)!r} cannot be opened ({type(err).__name__}: {why}). Check "
             "dagster.yaml; if its database is damaged, move the folder .dagster away and run "
-            "`dino-assets doctor`: what is committed stays, only the history of runs is lost."
+            "`dino-assets doctor`: what is committed stays, only the history of runs is lost.",
+            reason="instance",
         ) from err
     with instance:
         yield instance

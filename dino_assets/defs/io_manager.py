@@ -1,12 +1,13 @@
 """The IO manager: assets return drafts, it commits them; readers get lazy handles."""
 
 import base64
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import dagster as dg
 
 from dino_assets.defs.resources.storage import StorageResource
-from dino_assets.defs.run_process import PROCESS_TAG, describe_self
+from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
 from dino_assets.store.commits.catalogue import PREVIEW
 from dino_assets.store.commits.manifests import manifest_key
@@ -23,6 +24,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     """Commits drafts to the storage and opens what is committed there."""
 
     storage: dg.ResourceDependency[StorageResource]
+    proc: ClassVar[Path] = PROC
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Record the run's process in its tags.
@@ -33,7 +35,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
         run, instance = context.run, context.instance
         if run is None or instance is None or instance.is_ephemeral:
             return
-        if process := describe_self(run.run_id):
+        if process := describe_self(run.run_id, proc=self.proc):
             instance.add_run_tags(run.run_id, {PROCESS_TAG: process.dump()})
 
     def handle_output(self, context: dg.OutputContext, obj: Draft | DropDrafts | None) -> None:

@@ -47,9 +47,8 @@ class RunProcess:
         return process if 0 < process.pid < 2**31 else None
 
 
-def describe_self(run: str, *, proc: Path | None = None) -> RunProcess | None:
+def describe_self(run: str, *, proc: Path = PROC) -> RunProcess | None:
     """This process, as the one of a run, or None where the kernel does not say."""
-    proc = proc or PROC
     try:
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
         spaces = str((proc / "self/ns/pid").readlink())

@@ -97,13 +97,20 @@ def is_mounted(folder: Path) -> bool:
     return escaped in places
 
 
-def check_room(folder: Path, needed_bytes: int, *, what: str, advice: str) -> None:
+def check_room(
+    folder: Path,
+    needed_bytes: int,
+    *,
+    what: str,
+    advice: str,
+    measure: Callable[[Path], "shutil._ntuple_diskusage"] = shutil.disk_usage,
+) -> None:
     """Refuse early what would fill the disk.
 
     Raises:
         DiskFullError: less is free than needed.
     """
-    free = shutil.disk_usage(folder).free
+    free = measure(folder).free
     if needed_bytes > free:
         raise DiskFullError(
             f"{what} needs {needed_bytes:,} more bytes, and only {free:,} are free. {advice}",

@@ -133,9 +133,9 @@ def test_handle_output__one_failing_drop_among_three(instance, storage):
 
 def test_handle_output__failure_is_typed(instance, storage):
     instance.add_dynamic_partitions("drops", ["13"])
-    with pytest.raises(DropsFailedError, match="13: ValueError") as caught:
+    with pytest.raises(DropsFailedError) as caught:
         run(instance, storage, [numbers], partition_key="13")
-    assert list(caught.value.failures) == ["13"]
+    assert {drop: type(err) for drop, err in caught.value.failures.items()} == {"13": ValueError}
 
 
 def test_handle_output__something_else_is_refused(instance, storage):
@@ -176,11 +176,11 @@ def test_load_input__nothing_is_committed(instance, storage):
 
 def test_load_input__missing_partition_names_it(instance, storage):
     instance.add_dynamic_partitions("drops", ["7"])
-    with pytest.raises(
-        DropsFailedError, match=r"numbers/7 is not in store .* Materialise"
-    ) as caught:
+    with pytest.raises(DropsFailedError) as caught:
         run(instance, storage, [doubles], partition_key="7")
-    assert isinstance(caught.value.failures["7"], NotCommittedError)
+    error = caught.value.failures["7"]
+    assert isinstance(error, NotCommittedError)
+    assert error.output == "numbers/7"
 
 
 def test_handle_output__unpartitioned_within_a_partitioned_run(instance, storage):

@@ -19,8 +19,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from dino_assets.definitions import make_definitions
-from dino_assets.defs import run_process as processes
+from dino_assets.definitions import make_definitions, make_resources
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.jobs import register_drop
@@ -240,7 +239,7 @@ def test_setup_for_execution__a_run_says_it_before_its_first_step(watched, proje
     assert RunProcess.load(told) == describe_self(result.run_id)
 
 
-def test_setup_for_execution__where_there_is_no_run(watched, instance, monkeypatch, tmp_path):
+def test_setup_for_execution__where_there_is_no_run(watched, instance, tmp_path):
     manager = CommittingIOManager(storage=StorageResource(url="data"))
     for where in (None, watched, instance):
         with dg.build_resources({"io_manager": manager}, instance=where):
@@ -249,7 +248,17 @@ def test_setup_for_execution__where_there_is_no_run(watched, instance, monkeypat
     job = make_definitions(load_settings()).resolve_job_def("register_drop")
     result = job.execute_in_process(instance=instance, run_config=CONFIG, raise_on_error=False)
     assert PROCESS_TAG not in instance.get_run_by_id(result.run_id).tags
-    monkeypatch.setattr(processes, "PROC", tmp_path)
+
+
+def test_setup_for_execution__where_the_kernel_does_not_say(watched, tmp_path):
+    class Blind(CommittingIOManager):
+        proc = tmp_path
+
+    resources = make_resources(load_settings())
+    blind = Blind(storage=resources["storage"])
+    job = dg.Definitions(
+        jobs=[register_drop], resources=resources | {"io_manager": blind}
+    ).resolve_job_def("register_drop")
     result = job.execute_in_process(instance=watched, run_config=CONFIG, raise_on_error=False)
     assert PROCESS_TAG not in watched.get_run_by_id(result.run_id).tags
 

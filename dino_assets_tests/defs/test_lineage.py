@@ -1,7 +1,10 @@
 """weights → images → tiles, with real pictures and a real checkpoint."""
 
 import shutil
+import sys
 from pathlib import Path
+
+import pytest
 
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.resources.storage import StorageResource
@@ -178,12 +181,12 @@ def test_lineage__an_empty_mount_does_not_replace_what_was_there(lineage: Lineag
     assert open_table(lineage.store, "images").rows == 1
 
 
-def test_compute__cuda_where_there_is_none(lineage: Lineage, card, monkeypatch):
+@pytest.mark.skipif(sys.platform == "darwin", reason="has mps")
+def test_compute__a_device_that_is_not_here(lineage: Lineage, card, monkeypatch):
     lineage.register("flight-1", card("flight-1"))
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setenv("DINO_DEVICE", "cuda")
+    monkeypatch.setenv("DINO_DEVICE", "mps")
     result = Lineage(lineage.instance).run("flight-1")
-    assert "device 'cuda' was asked for, but PyTorch sees" in failure(result, "embeddings")
+    assert "device 'mps' was asked for, but PyTorch sees" in failure(result, "embeddings")
 
 
 def test_storage__another_store_moves_everything(lineage: Lineage, card, tmp_path):

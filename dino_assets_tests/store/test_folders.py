@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,22 +93,18 @@ def test_publish_folder__the_place_is_never_empty(tmp_path):
     assert looks > 0
 
 
-def test_publish_folder__a_second_rename_that_fails_is_undone(tmp_path, monkeypatch):
+def test_publish_folder__a_second_rename_that_fails_is_undone(tmp_path):
     folder = write(tmp_path / "folder", a="old")
     new = write(tmp_path / "new", a="new")
-    rename = Path.rename
 
-    def rename_or_fail(path: Path, target: Path) -> Path:
-        if path == new:
-            raise OSError(errno.EIO, "the disk is tired")
-        return rename(path, target)
+    def lose_the_new_one(new: Path, folder: Path) -> bool:
+        new.rename(tmp_path / "lost")
+        return False
 
-    monkeypatch.setattr(Path, "rename", rename_or_fail)
-    with raising(OSError, errno=errno.EIO):
-        publish_folder(new, folder, exchange=cannot_exchange)
+    with raising(FileNotFoundError, filename=str(new)):
+        publish_folder(new, folder, exchange=lose_the_new_one)
     assert read(folder) == {"a": "old"}
-    assert read(new) == {"a": "new"}
-    assert {path.name for path in tmp_path.iterdir()} == {"folder", "new"}
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "lost"}
 
 
 def test_exchange__swaps_and_says_so(tmp_path):
@@ -136,12 +133,17 @@ def test_check_room__says_how_much_is_short(tmp_path):
     assert caught.value.needed_bytes == 10**15 > caught.value.free_bytes > 0
 
 
-def test_check_room__exactly_enough(tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=7)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    check_room(tmp_path, 7, what="a model", advice="")
+def test_check_room__exactly_enough(tmp_path):
+    check = partial(
+        check_room,
+        tmp_path,
+        what="a model",
+        advice="",
+        measure=lambda folder: shutil.disk_usage(folder)._replace(free=7),
+    )
+    check(7)
     with raising(DiskFullError, needed_bytes=8, free_bytes=7):
-        check_room(tmp_path, 8, what="a model", advice="")
+        check(8)
 
 
 def test_taking_turns__waits_and_says_so(tmp_path, caplog):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dino_assets.compute.settings import ComputeSettings
+from dino_assets.compute.threads import THREAD_PREFIX
 from dino_assets.drops.records import Drop
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.source import Source
@@ -135,7 +136,7 @@ class Calls:
             name = threading.current_thread().name
             with self._lock:
                 self.all += 1
-                if name.startswith("map-ahead"):
+                if name.startswith(THREAD_PREFIX):
                     self.threads.add(name)
                     if len(self.of_run) + 1 == self.fail_at:
                         self.fail_at = None
@@ -144,9 +145,9 @@ class Calls:
                     held = sum(maps() is not None for maps in self._maps)
                     self.most_maps_held = max(self.most_maps_held, held)
             tokens = inner(encoder, tiles)
-            if name.startswith("map-ahead") and tokens.patches is not None:
+            if name.startswith(THREAD_PREFIX) and tokens.patches is not None:
                 self._maps.append(weakref.ref(tokens.patches))
-            if self.spoils and name.startswith("map-ahead") and len(tiles) > 1:
+            if self.spoils and name.startswith(THREAD_PREFIX) and len(tiles) > 1:
                 value, output = self.spoils
                 tokens[encoder.outputs[output]][1, 3] = value
             return tokens

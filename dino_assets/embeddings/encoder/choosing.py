@@ -27,19 +27,22 @@ DEVICE_TOKENS = 65_536
 Pair = tuple[EngineName, Numerics]
 
 
-def half_of(device: str) -> Numerics:
+def half_of(device: str, *, supports_bf16: Callable[[bool], bool] | None = None) -> Numerics:
     """Choose the half precision of an accelerator: bfloat16 where it is computed natively."""
     import torch
 
-    return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported(False) else "fp16"
+    supports_bf16 = supports_bf16 or torch.cuda.is_bf16_supported
+    with_emulation = False
+    return "bf16" if device.startswith("cuda") and supports_bf16(with_emulation) else "fp16"
 
 
 @cache
-def torch_has_bf16() -> bool:
+def torch_has_bf16(*, has_onednn: bool | None = None) -> bool:
     """Whether this CPU multiplies bfloat16 itself; else PyTorch emulates it, slower than float32."""
     import torch
 
-    has_onednn = bool(torch._C._has_mkldnn)
+    if has_onednn is None:
+        has_onednn = bool(torch._C._has_mkldnn)
     return has_onednn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

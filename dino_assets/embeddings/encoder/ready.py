@@ -66,12 +66,24 @@ def name_engine(spec: EngineSpec) -> str:
     return str(replace(spec, device=spec.device.partition(":")[0]))
 
 
+def list_versions(spec: EngineSpec) -> list[str]:
+    """List what decides an engine's numbers beside its spec: libraries and the processor."""
+    import torch
+    import transformers
+
+    versions = [torch.__version__, transformers.__version__, _processor(spec.device)]
+    if version := ENGINES[spec.engine].version():
+        versions.append(version)
+    return versions
+
+
 @dataclass(frozen=True)
 class EngineShelf:
-    """Where engines come from: those to try, best first, and what builds them."""
+    """Where engines come from: those to try, best first, what builds them, and of which versions."""
 
     list_specs: Callable[..., list[EngineSpec]] = list_engines
     build: Callable[..., Encoder] = build_engine
+    list_versions: Callable[[EngineSpec], list[str]] = list_versions
 
 
 ENGINE_SHELF = EngineShelf()
@@ -101,7 +113,7 @@ def open_encoder(
     reference = _Reference(source, shelf, threads=max(1, compute.threads))
     refused: list[str] = []
     for spec in specs:
-        folder = cache / "engines" / _name(source, spec)
+        folder = cache / "engines" / _name(source, spec, shelf.list_versions(spec))
         try:
             encoder = shelf.build(source, spec, cache_folder=folder / "asked")
             report = _read_report(folder) or _hold(spec, encoder, reference, folder)
@@ -188,14 +200,8 @@ def _class_of(spec: EngineSpec) -> PrecisionClass:
     return "fp32" if spec.numerics == "fp32" else "half"
 
 
-def _name(source: NetworkSource, spec: EngineSpec) -> str:
-    """Names what was converted and judged: another processor or library is judged again."""
-    import torch
-    import transformers
-
-    versions = [torch.__version__, transformers.__version__, _processor(spec.device)]
-    if version := ENGINES[spec.engine].version():
-        versions.append(version)
+def _name(source: NetworkSource, spec: EngineSpec, versions: list[str]) -> str:
+    """Name what was converted and judged: another processor or library is judged again."""
     what = [source.checkpoint.weights_sha256, source.checkpoint.network]
     how = [source.side_px, list(source.outputs), asdict(replace(spec, threads=1))]
     return digest([GATE_VERSION, PREPROCESSING_VERSION, what, how, versions])[:32]

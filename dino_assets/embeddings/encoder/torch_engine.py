@@ -61,6 +61,7 @@ class TorchEncoder(Encoder):
         )
         self._scale, self._shift = 1 / (255 * std), mean / std
         self._own = threading.local()
+        self.empty_cache: Callable[[], None] = torch.cuda.empty_cache
 
     def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
         """Compute one batch; where the device has no room, empty its cache first."""
@@ -75,7 +76,7 @@ class TorchEncoder(Encoder):
                 sentence = str(err).partition("\n")[0]
             # Outside of the handler: its traceback holds the tensors that there is no room for.
             if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+                self.empty_cache()
             raise DeviceMemoryError(sentence)
 
     def run_on_device(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:

@@ -163,28 +163,21 @@ def test_list_engines__torch_without_bf16_named(one_tiny: Sample):
     assert pairs(one_tiny, machine(torch_bf16=False), engine="torch") == [T32]
 
 
-def test_half_of__devices(monkeypatch: pytest.MonkeyPatch):
-    import torch
-
+def test_half_of__devices():
     emulations: list[bool] = []
 
-    def is_supported(including_emulation: bool = True) -> bool:
+    def is_supported(including_emulation: bool) -> bool:
         emulations.append(including_emulation)
         return len(emulations) <= 2
 
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
-    assert (half_of("cuda"), half_of("cuda:1"), half_of("mps")) == ("bf16", "bf16", "fp16")
-    assert half_of("cuda") == "fp16"
+    devices = ("cuda", "cuda:1", "mps", "cuda")
+    chosen = [half_of(device, supports_bf16=is_supported) for device in devices]
+    assert chosen == ["bf16", "bf16", "fp16", "fp16"]
     assert emulations == [False] * 3
 
 
-def test_torch_has_bf16__without_onednn(monkeypatch: pytest.MonkeyPatch):
-    import torch
-
-    torch_has_bf16.cache_clear()
-    monkeypatch.setattr(torch._C, "_has_mkldnn", False)
-    assert not torch_has_bf16()
-    torch_has_bf16.cache_clear()
+def test_torch_has_bf16__without_onednn():
+    assert not torch_has_bf16(has_onednn=False)
 
 
 def test_build_engine__of_a_name(one_tiny: Sample):

@@ -20,6 +20,7 @@ from dino_assets.embeddings.encoder.ready import (
     EngineShelf,
     ReadyEncoder,
     encode_in_threads,
+    list_versions,
     name_engine,
     open_encoder,
 )
@@ -43,6 +44,7 @@ class Plant:
         self.specs = [BEST, NEXT, LAST]
         self.built: list[str] = []
         self.calls: dict[str, int] = {}
+        self.more_versions: list[str] = []
 
     def open(
         self, source: NetworkSource, compute: ComputeSettings = COMPUTE, **options: Any
@@ -52,7 +54,10 @@ class Plant:
 
     @property
     def shelf(self) -> EngineShelf:
-        return EngineShelf(self.list_specs, self.build)
+        return EngineShelf(self.list_specs, self.build, self.list_versions)
+
+    def list_versions(self, spec: EngineSpec) -> list[str]:
+        return [*list_versions(spec), *self.more_versions]
 
     def list_specs(self, *_: object, **__: object) -> list[EngineSpec]:
         return list(self.specs)
@@ -206,10 +211,8 @@ def test_open_encoder__a_damaged_memory_is_judged_anew(
 
 
 def test_open_encoder__anything_else_is_judged_for_itself(
-    source: NetworkSource, plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: NetworkSource, plant: Plant, tmp_path: Path
 ):
-    import torch
-
     plant.open(source, cache=tmp_path)
     plant.open(replace(source, side_px=2 * SIDE), cache=tmp_path)
     plant.open(replace(source, outputs=("mean",)), cache=tmp_path)
@@ -218,13 +221,23 @@ def test_open_encoder__anything_else_is_judged_for_itself(
     plant.open(source, cache=tmp_path, first=str(NEXT))
     assert len(gates(tmp_path)) == 5
     open_encoder.cache_clear()
-    monkeypatch.setattr(torch, "__version__", "99.0.0")
+    plant.more_versions = ["a library of another version"]
     plant.open(source, cache=tmp_path)
     assert len(gates(tmp_path)) == 6
     # The number of threads changes no number.
     plant.specs = [replace(each, threads=3) for each in (BEST, LAST)]
     plant.open(source, replace(COMPUTE, threads=3), cache=tmp_path)
     assert len(gates(tmp_path)) == 6
+
+
+def test_list_versions__libraries_and_processor():
+    import torch
+    import transformers
+
+    versions = list_versions(BEST)
+    assert versions[:2] == [torch.__version__, transformers.__version__]
+    assert versions[2].startswith("cpu ")
+    assert len(versions) == (4 if BEST.engine == "openvino" else 3)
 
 
 def test_open_encoder__first_is_tried_first(source: NetworkSource, plant: Plant, tmp_path: Path):

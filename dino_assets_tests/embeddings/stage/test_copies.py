@@ -11,14 +11,14 @@ import pytest
 
 from dino_assets.embeddings.encoder.choosing import list_engines
 from dino_assets.embeddings.options import EmbeddingOptions
-from dino_assets.embeddings.run.shards import Shard, cut_shards
+from dino_assets.embeddings.run.shards import cut_shards
 from dino_assets.embeddings.space import current_space
-from dino_assets.embeddings.stage import drafting as stage
 from dino_assets.embeddings.stage.copies import KnownTiles
 from dino_assets.embeddings.stage.drafting import CODE_VERSION
 from dino_assets.embeddings.stage.judging import judge_embeddings
-from dino_assets.store.commits.protocol import OutputId
+from dino_assets.store.commits.protocol import Draft, OutputId
 from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import make_grid
 from dino_assets_tests.worlds.embedding_bench import (
@@ -28,6 +28,7 @@ from dino_assets_tests.worlds.embedding_bench import (
     Calls,
     write_photos,
 )
+from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 FP16 = EmbeddingOptions()
@@ -150,12 +151,11 @@ def test_draft_embeddings__a_drop_that_grew_copies_its_own(bench: Bench, calls: 
     assert {name: after[name] for name in before} == before
 
 
-def test_draft_embeddings__what_older_code_stored_is_not_copied(
-    partly: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "CODE_VERSION", "2")
-        partly.commit("old")
+def test_draft_embeddings__what_older_code_stored_is_not_copied(partly: Bench, calls: Calls):
+    manifest = partly.commit("old").manifest
+    older = replace(manifest.recipe, code_version="2")
+    schema = partly.draft("old").schema
+    commit(partly.store, Draft(older, pushing([*manifest.parts, dict(manifest.facts)]), schema))
     calls.reset()
     partly.commit("new")
     assert sum(calls.of_run) == 4 * PHOTO_TILES
@@ -209,22 +209,27 @@ def test_draft_embeddings__a_damaged_drop_is_not_copied_from(
 
 @pytest.mark.parametrize(("drop", "shard_tiles"), [("new", 16), ("new", 1000), ("twin", 1000)])
 def test_draft_embeddings__a_part_that_goes_bad_between_looking_and_copying(
-    partly: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch, drop: str, shard_tiles: int
+    partly: Bench, calls: Calls, drop: str, shard_tiles: int
 ):
     """Whole shards or pieces of one: they are computed after all."""
     partly.add_drop("twin", partly.sources["old"].folder)
     partly.commit("old")
-    parts = partly.table().manifest("old").parts
-    inner = KnownTiles.images_of
+    parts = [part.key for part in partly.table().manifest("old").parts]
+    store = partly.store
+    read: list[str] = []
 
-    def images_of(known: KnownTiles, shard: Shard) -> list[str]:
-        for part in parts:
-            partly.store.put(part.key, b"rot")
-        return inner(known, shard)
+    def rot(verb: str, key: str) -> None:
+        """Once all are read that say which tiles there are."""
+        if verb == "get" and key in parts:
+            read.append(key)
+            if key == parts[-1] and len(read) == len(parts):
+                for part in parts:
+                    store.put(part, b"rot")
 
-    monkeypatch.setattr(KnownTiles, "images_of", images_of)
+    partly.store = WatchedStore(store, after=rot)
     calls.reset()
     partly.commit(drop, shard_tiles=shard_tiles)
+    assert read[: len(parts)] == parts
     assert sum(calls.of_run) == partly.rows(drop).num_rows == partly.tiles(drop).num_rows
 
 

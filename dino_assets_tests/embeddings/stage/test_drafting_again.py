@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dino_assets.compute.threads import THREAD_PREFIX
 from dino_assets.demo.checkpoint import write_demo_checkpoint
 from dino_assets.embeddings.encoder.choosing import list_engines
 from dino_assets.embeddings.encoder.ready import open_encoder
@@ -258,7 +259,7 @@ class SmallDevice:
         inner = TorchEncoder.run_batch
 
         def run(encoder, tiles):
-            is_run = threading.current_thread().name.startswith("map-ahead")
+            is_run = threading.current_thread().name.startswith(THREAD_PREFIX)
             if len(tiles) > most and (is_run or from_when == "gate"):
                 raise DeviceMemoryError("for the test")
             return inner(encoder, tiles)

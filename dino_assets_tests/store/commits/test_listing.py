@@ -46,7 +46,7 @@ def test_find_outputs__in_every_space(memory):
         make(memory, "embeddings", "d", space=space)
     assert [m.recipe.output.space for m in find_outputs(memory, "embeddings", "d")] == ["s1", "s2"]
     assert list_spaces(memory, "embeddings") == ["s1", "s2"]
-    with raising(NotCommittedError, output="embeddings/x"):
+    with raising(NotCommittedError, output="embeddings/x", match="It is made for: d"):
         find_outputs(memory, "embeddings", "x")
 
 
