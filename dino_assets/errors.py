@@ -84,7 +84,11 @@ class DeviceMemoryError(DinoAssetsError, MemoryError):
 
 
 class EngineRefusedError(DinoAssetsError):
-    """No engine here computes a checkpoint as the reference does."""
+    """No engine here computes a checkpoint as the reference does; ``refused`` says why, each."""
+
+    def __init__(self, message: str, *, refused: tuple[str, ...] = ()) -> None:
+        self.refused = refused
+        super().__init__(message)
 
 
 class WorkerLostError(DinoAssetsError):
@@ -183,7 +187,11 @@ class CommitRefusedError(DinoAssetsError):
 
 
 class MixedSpacesError(DinoAssetsError, ValueError):
-    """Vectors of different spaces mean nothing to each other."""
+    """Vectors of different spaces mean nothing to each other; ``spaces`` are those seen."""
+
+    def __init__(self, message: str, *, spaces: tuple[object, ...] = ()) -> None:
+        self.spaces = spaces
+        super().__init__(message)
 
 
 class DropError(DinoAssetsError, ValueError):

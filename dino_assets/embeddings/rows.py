@@ -78,6 +78,7 @@ def to_stored(
             f"{why} Nothing of their shard was stored.",
             column=column,
             first=names[bad[0]],
+            reason="beyond-fp16" if is_wide else "not-finite",
         )
     return stored
 

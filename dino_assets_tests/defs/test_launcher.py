@@ -14,7 +14,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.launcher.base import WorkerStatus
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
@@ -23,6 +22,7 @@ from dino_assets.definitions import make_definitions, make_resources
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.jobs import register_drop
+from dino_assets.defs.launcher import WorkerStatus
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.run_process import PROCESS_TAG, RunProcess, describe_self, explain_death
 from dino_assets.settings.environment import load_settings

@@ -1,5 +1,6 @@
 """``compute``: what does the work."""
 
+from dataclasses import fields
 from typing import get_args
 
 import dagster as dg
@@ -52,14 +53,8 @@ class ComputeResource(dg.ConfigurableResource):
         Raises:
             ConfigError: a value that is not known.
         """
-        wanted = ComputeSettings(
-            device=self.device,  # type: ignore[arg-type] # checked right below, with a sentence
-            threads=self.threads,
-            precision=self.precision,  # type: ignore[arg-type]
-            engine=self.engine,  # type: ignore[arg-type]
-            batch=self.batch,
-            processes=self.processes,
-        )
+        names = [field.name for field in fields(ComputeSettings)]
+        wanted = ComputeSettings(**{name: getattr(self, name) for name in names})
         check_compute(wanted)
         return wanted
 

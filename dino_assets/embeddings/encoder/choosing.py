@@ -75,10 +75,6 @@ def _build_torch(source: NetworkSource, spec: EngineSpec, _: Path | None) -> Enc
     return TorchEncoder(source, spec)
 
 
-def _build_openvino(source: NetworkSource, spec: EngineSpec, cache_folder: Path | None) -> Encoder:
-    return OpenVinoEncoder(source, spec, cache_folder=cache_folder)
-
-
 def _openvino_half(device: str, machine: Machine) -> list[Numerics]:
     if device != "cpu" or not machine.openvino():
         return []
@@ -95,7 +91,7 @@ def _torch_half(device: str, machine: Machine) -> list[Numerics]:
 ENGINES: dict[EngineName, Engine] = {
     "openvino": Engine(
         _openvino_half,
-        _build_openvino,
+        lambda source, spec, cache_folder: OpenVinoEncoder(source, spec, cache_folder=cache_folder),
         lambda: str(import_openvino().__version__) if has_openvino() else None,
     ),
     "torch": Engine(_torch_half, _build_torch, lambda: None),

@@ -133,7 +133,8 @@ def open_encoder(
         return ReadyEncoder(encoder, report, spec.batch, tuple(refused))
     raise EngineRefusedError(
         f"no engine computes {source.checkpoint.model!r} in precision {compute.precision!r} as it should; "
-        "the log says more:\n  " + "\n  ".join(refused)
+        "the log says more:\n  " + "\n  ".join(refused),
+        refused=tuple(refused),
     )
 
 

@@ -21,8 +21,7 @@ from dino_assets.embeddings.run.shards import SHARD_TILES, Done, Message, Shard,
 from dino_assets.embeddings.space import current_space, make_space, name_space
 from dino_assets.embeddings.stage.copies import KnownTiles
 from dino_assets.embeddings.stage.patch_maps import describe_array
-from dino_assets.embeddings.stage.storing import store_shard
-from dino_assets.embeddings.stage.worker import EmbeddingJob
+from dino_assets.embeddings.stage.worker import EmbeddingJob, store_shard
 from dino_assets.errors import CorruptObjectError, WorkerLostError
 from dino_assets.store.commits.manifests import content_hash, find_manifest
 from dino_assets.store.commits.protocol import (

@@ -74,7 +74,9 @@ def _check_column(manifest: Manifest, column: str) -> None:
     if stored and column not in stored:
         raise ConfigError(
             f"{manifest.recipe.output} holds {', '.join(stored)}, not {column!r}. Materialise it with "
-            f"columns: [{', '.join(dict.fromkeys([*stored, column]))}], or use {stored[0]!r}."
+            f"columns: [{', '.join(dict.fromkeys([*stored, column]))}], or use {stored[0]!r}.",
+            setting="column",
+            value=column,
         )
 
 
@@ -83,7 +85,8 @@ def _check_space(embeddings: CommittedTable, manifest: Manifest, part: pa.Table)
     if space != embeddings.space:
         raise MixedSpacesError(
             f"{manifest.recipe.output} holds vectors of space {space}, asked for are those of "
-            f"{embeddings.space}: the two mean nothing to each other. `dino-assets verify` tells more."
+            f"{embeddings.space}: the two mean nothing to each other. `dino-assets verify` tells more.",
+            spaces=(space, embeddings.space),
         )
 
 

@@ -5,7 +5,7 @@ and the few batches that are computed while it is being stored.
 """
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
@@ -27,10 +27,12 @@ from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.rows import make_rows, make_thumb, to_stored
 from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step, Work
 from dino_assets.embeddings.stage.patch_maps import put_patches
-from dino_assets.embeddings.stage.storing import store_shard
 from dino_assets.images.pixels import open_tiled
 from dino_assets.images.records import Pixels
-from dino_assets.store.commits.protocol import Manifest, OutputId, Part
+from dino_assets.store.commits import tables
+from dino_assets.store.commits.parts import put_part
+from dino_assets.store.commits.protocol import Manifest, OutputId, Part, Receipt
+from dino_assets.store.commits.receipts import write_receipt
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import TileGrid, cut_tiles
 from dino_assets.weights.stage import checkpoint_folder, checkpoint_of
@@ -275,3 +277,27 @@ class _Worker:
         )
         yield Step(write_s=time.perf_counter() - started)
         yield Done(shard.number, receipt)
+
+
+def store_shard(
+    store: ObjectStore,
+    output: OutputId,
+    shard: Shard,
+    rows: pa.Table,
+    *,
+    facts: Mapping[str, Any],
+    patches: Sequence[Part] = (),
+) -> Receipt:
+    """Put a shard's rows in the order of its tiles, then its receipt."""
+    place = {name: row for row, name in enumerate(rows["tile_id"].to_pylist())}
+    rows = rows.take([place[name] for name in shard.tiles["tile_id"].to_pylist()])
+    about = {"asset": output.asset, "space": output.space}
+    described = tables.with_metadata(rows.schema, about)
+    table = rows.combine_chunks().replace_schema_metadata(described.metadata)
+    parts = tuple(
+        put_part(store, output, data, rows=piece.num_rows) for piece, data in tables.encode(table)
+    )
+    copied = 0 if shard.known is None else shard.known.num_rows
+    receipt = Receipt(output, shard.id, (*parts, *patches), {**facts, "copied": copied})
+    write_receipt(store, receipt)
+    return receipt

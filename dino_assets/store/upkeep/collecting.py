@@ -4,7 +4,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,29 +16,21 @@ from dino_assets.store.commits.sealing import is_json
 from dino_assets.store.objects import ObjectInfo, ObjectStore
 
 log = logging.getLogger(__name__)
-
-
 MIN_AGE = timedelta(days=7)
-
-
 _PART = re.compile(r"parts/[^#]+/[0-9a-f]{64}(\.[^#/]+)?")  # whatever else lies there is not ours
-
-
 _STAGING = re.compile(r".+#\d+")  # what a killed put leaves on a local disk; obstore never lists it
-
-
 _BIN = "collected/"  # where a part waits while we look whether somebody took it up again
 
 
-@dataclass
+@dataclass(frozen=True)
 class Collection:
     """What a collection removed, or would remove."""
 
-    parts: list[str] = field(default_factory=list)
-    receipts: list[str] = field(default_factory=list)
-    staging: list[str] = field(default_factory=list)
-    bytes: int = 0
-    kept_parts: int = 0
+    parts: list[str]
+    receipts: list[str]
+    staging: list[str]
+    bytes: int
+    kept_parts: int
 
 
 def collect(
@@ -59,7 +51,6 @@ def collect(
         CorruptObjectError: a manifest cannot be read, so what it needs is unknown: nothing is deleted.
     """
     oldest = (now or datetime.now(UTC)) - min_age
-    done = Collection()
     listed = [info for info in store.list("parts") if _PART.fullmatch(info.key)]
     needed, overtaken = _references(store, oldest)
     unneeded = {i.key: i for i in listed if i.key not in needed and i.modified <= oldest}
@@ -74,21 +65,21 @@ def collect(
         overtaken = [key for key in overtaken if _is_still_old(store, key, oldest)]
         for key in overtaken:
             store.delete(key)
-    done.receipts.extend(overtaken)
-    done.parts.extend(key for key in unneeded if key in gone)
-    done.bytes = sum(unneeded[key].bytes for key in done.parts)
-    done.kept_parts = len(listed) - len(done.parts)
-    for path in _staging_files(store.folder, oldest):
-        if not is_dry_run:
+    staging = list(_staging_files(store.folder, oldest))
+    if not is_dry_run:
+        for path in staging:
             path.unlink(missing_ok=True)
-        done.staging.append(path.name)
+    parts = [key for key in unneeded if key in gone]
+    done = Collection(
+        parts=parts,
+        receipts=overtaken,
+        staging=[path.name for path in staging],
+        bytes=sum(unneeded[key].bytes for key in parts),
+        kept_parts=len(listed) - len(parts),
+    )
     log.info(
-        "collected %d parts (%.1f MB), %d receipts, %d staging files; kept %d parts",
-        len(done.parts),
-        done.bytes / 1e6,
-        len(done.receipts),
-        len(done.staging),
-        done.kept_parts,
+        f"collected {len(done.parts)} parts ({done.bytes / 1e6:.1f} MB), {len(done.receipts)} receipts, "
+        f"{len(done.staging)} staging files; kept {done.kept_parts} parts"
     )
     return done
 

@@ -28,6 +28,7 @@ from dino_assets_tests.worlds.embedding_bench import (
 )
 from dino_assets_tests.worlds.inboxes import CountingSource, drone_photo, write_mosaic
 from dino_assets_tests.worlds.outputs import pushing
+from dino_assets_tests.worlds.raising import raising
 
 MakeBench = Callable[[ObjectStore], Bench]
 BOTH = EmbeddingOptions(("cls", "mean"), "fp32")
@@ -226,20 +227,16 @@ def test_check_options__refuses(columns, dtype, setting: str, value: object):
 
 @pytest.mark.parametrize("column", [0, 1])
 @pytest.mark.parametrize(
-    ("value", "why"),
-    [
-        (np.nan, "NaN or infinity; is the checkpoint sound"),
-        (-np.inf, "NaN or infinity"),
-        (70_000.0, "a value beyond fp16; dtype: fp32 holds it"),
-    ],
+    ("value", "reason"),
+    [(np.nan, "not-finite"), (-np.inf, "not-finite"), (70_000.0, "beyond-fp16")],
 )
 def test_draft_embeddings__never_stores_what_is_no_number(
-    bench: Bench, calls: Calls, column: int, value: float, why: str
+    bench: Bench, calls: Calls, column: int, value: float, reason: str
 ):
     calls.spoils = (value, column)
     name, tile = ("cls", "mean")[column], bench.tiles()["tile_id"][1].as_py()
-    wanted = rf"3 tiles have '{name}' numbers that cannot be stored, '{tile}' first: {why}"
-    with pytest.raises(CommitRefusedError, match=wanted):
+    sentence = f"3 tiles have '{name}' numbers that cannot be stored, '{tile}' first: "
+    with raising(CommitRefusedError, column=name, first=tile, reason=reason, match=sentence):
         bench.commit(options=EmbeddingOptions(("cls", "mean")))
     assert bench.table().drops == ()
     assert bench.receipts() == []

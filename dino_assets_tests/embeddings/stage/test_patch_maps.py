@@ -16,6 +16,7 @@ from dino_assets.store.commits.parts import read_part
 from dino_assets.store.objects import ObjectStore
 from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.worlds.embedding_bench import SIDE, Bench, Calls, PowerCut, write_photos
+from dino_assets_tests.worlds.raising import raising
 
 MAPS = EmbeddingOptions(("cls",), "fp32", with_patches=True)
 CELLS = SIDE // 16
@@ -53,9 +54,8 @@ def expect_own_patches(bench: Bench, maps: np.ndarray) -> None:
 def test_draft_embeddings__no_patches_by_default(bench: Bench):
     done = bench.commit()
     assert all(part.name is None for part in done.manifest.parts)
-    with pytest.raises(
-        NotCommittedError, match=r"embeddings/d@\w+ has no patch maps.*with_patches: true"
-    ):
+    output = str(done.manifest.recipe.output)
+    with raising(NotCommittedError, output=output, reason="no-patches"):
         read_patches(bench.table(), "d", [0])
 
 
