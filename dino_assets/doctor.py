@@ -35,15 +35,15 @@ def _guarded(subject: str, look: Callable[[], str]) -> Verdict:
     try:
         return Verdict(subject, True, look())
     except Exception as err:  # noqa: BLE001 - a doctor reports what it finds, whatever it is
-        known = isinstance(err, DinoAssetsError)
-        return Verdict(subject, False, str(err) if known else f"{type(err).__name__}: {err}")
+        is_ours = isinstance(err, DinoAssetsError)
+        return Verdict(subject, False, str(err) if is_ours else f"{type(err).__name__}: {err}")
 
 
 def _python() -> Verdict:
-    found = ".".join(map(str, sys.version_info[:3]))
+    version_here = ".".join(map(str, sys.version_info[:3]))
     fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
     advice = "" if fits else "; install Python 3.11, 3.12 or 3.13 and set up again with it"
-    return Verdict("python", fits, f"{found}, dagster {version('dagster')}{advice}")
+    return Verdict("python", fits, f"{version_here}, dagster {version('dagster')}{advice}")
 
 
 def _disk(settings: Settings) -> Verdict:
@@ -89,7 +89,7 @@ def _checkpoint(settings: Settings) -> str:
         open_store(settings.storage), settings.model, settings.model_revision
     )
     if stored:
-        found, where = checkpoint_of(stored), "in the store"
+        checkpoint, where = checkpoint_of(stored), "in the store"
     else:
         located = locate_checkpoint(
             settings.model,
@@ -97,9 +97,12 @@ def _checkpoint(settings: Settings) -> str:
             revision=settings.model_revision,
             may_download=False,
         )
-        found = read_located(located, located.bring())
+        checkpoint = read_located(located, located.bring())
         where = "on disk, not materialised yet"
-    return f"{found.model}: {found.family}, {found.dim} dims, {found.layers} layers, {where}"
+    return (
+        f"{checkpoint.model}: {checkpoint.family}, {checkpoint.dim} dims, {checkpoint.layers} layers, "
+        f"{where}"
+    )
 
 
 def _instance(settings: Settings) -> str:

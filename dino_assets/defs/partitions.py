@@ -19,8 +19,7 @@ _CHUNK = 500
 
 def add_drop_keys(instance: dg.DagsterInstance, names: Iterable[str]) -> list[str]:
     """Add drops as partition keys; returns those that were new."""
-    known = set(instance.get_dynamic_partitions("drops"))
-    new = sorted(set(names) - known)
+    new = sorted(set(names).difference(instance.get_dynamic_partitions("drops")))
     for start in range(0, len(new), _CHUNK):
         instance.add_dynamic_partitions("drops", new[start : start + _CHUNK])
     return new

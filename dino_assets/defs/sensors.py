@@ -75,18 +75,18 @@ class InstanceRuns:
 
 def find_in_flight(instance: dg.DagsterInstance) -> frozenset[str]:
     """The drops that a queued, starting or running run is about, backfills over a range included."""
-    found: set[str] = set()
-    known: list[str] | None = None
+    in_flight: set[str] = set()
+    keys: list[str] = []
     for run in instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT)):
         if PARTITION_TAG in run.tags:
-            found.add(run.tags[PARTITION_TAG])
+            in_flight.add(run.tags[PARTITION_TAG])
         first, last = (run.tags.get(tag, "") for tag in RANGE_TAGS)
         if first and last:
-            known = list(instance.get_dynamic_partitions("drops")) if known is None else known
-            found |= {first, last}
-            if first in known and last in known:
-                found |= set(known[known.index(first) : known.index(last) + 1])
-    return frozenset(found)
+            keys = keys or list(instance.get_dynamic_partitions("drops"))
+            in_flight |= {first, last}
+            if first in keys and last in keys:
+                in_flight |= set(keys[keys.index(first) : keys.index(last) + 1])
+    return frozenset(in_flight)
 
 
 def look_for_drops(

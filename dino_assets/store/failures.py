@@ -41,46 +41,38 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
     status = match.group(1) if not is_local and (match := _STATUS.search(text)) else ""
     reason = _local_reason(number) if is_local else _remote_reason(text, status, code)
 
+    def failure(kind: type[StoreError], sentence: str, **more: str) -> StoreError:
+        return kind(f"{where}: {sentence}", store=store, key=key, **more)
+
     if text.startswith("Could not parse path"):
         return ConfigError(f"{where}: this is not a key that any object can have", reason="key")
     if isinstance(err, obstore_errors.AlreadyExistsError):
-        return ObjectExistsError(f"{where}: an object is there already", store=store, key=key)
+        return failure(ObjectExistsError, "an object is there already")
     if code in ("NoSuchBucket", "ContainerNotFound"):
-        return StoreError(
-            f"{where}: the bucket does not exist. Create it, or run "
-            "`dino-assets doctor --create-bucket`.",
-            store=store,
-            key=key,
-            reason="no-bucket",
-        )
+        advice = "Create it, or run `dino-assets doctor --create-bucket`."
+        return failure(StoreError, f"the bucket does not exist. {advice}", reason="no-bucket")
     if number in _FULL or status.startswith("507"):
-        return StoreFullError(
-            f"{where}: no space left. Free some and run again.", store=store, key=key
-        )
+        return failure(StoreFullError, "no space left. Free some and run again.")
     if (
         isinstance(err, obstore_errors.PermissionDeniedError | obstore_errors.UnauthenticatedError)
         or number in _DENIED
         or status[:3] in ("401", "403")
     ):
         advice = "the folder's permissions" if is_local else "the credentials and what they may do"
-        return StoreAccessError(
-            f"{where}: access denied. Check {advice} ({reason}).", store=store, key=key
-        )
+        return failure(StoreAccessError, f"access denied. Check {advice} ({reason}).")
     if isinstance(err, FileNotFoundError | obstore_errors.NotFoundError) and verb != "put":
-        return ObjectNotFoundError(f"{where}: there is no such object", store=store, key=key)
+        return failure(ObjectNotFoundError, "there is no such object")
     if "HTTP error" in text or "retries, retries" in text or status.startswith("5"):
-        return StoreUnavailableError(
-            f"{where}: the store does not answer as it should. Is it running, and is the endpoint "
-            f"right? ({reason})",
-            store=store,
-            key=key,
+        return failure(
+            StoreUnavailableError,
+            "the store does not answer as it should. Is it running, and is the endpoint right? "
+            f"({reason})",
         )
-    message = f"{where}: {reason}"
     if "invalid path" not in reason:
-        return StoreError(message, store=store, key=key)
+        return failure(StoreError, reason)
     odd = _ODD_KEY.search(reason)
     odd_key = odd[1] if odd else reason.rpartition("invalid path: ")[2]
-    return StoreError(message, store=store, key=key, reason="odd-key", odd_key=odd_key)
+    return failure(StoreError, reason, reason="odd-key", odd_key=odd_key)
 
 
 def _local_reason(number: int) -> str:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,12 +16,27 @@ _HERE = -100  # AT_FDCWD: a relative path is meant from the working directory
 _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
+def exchange_names(new: Path, folder: Path) -> bool:
+    """Swap two names in one step (Linux); tells whether that was possible."""
+    rename: Callable[..., int] | None = getattr(
+        ctypes.CDLL(None, use_errno=True), "renameat2", None
+    )
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(new), _HERE, os.fsencode(folder), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # NFS, some FUSE
+        return False
+    raise OSError(number, os.strerror(number), str(folder))
+
+
 def publish_folder(
     new: Path,
     folder: Path,
     *,
     check_old: Callable[[Path], object] = lambda old: None,
-    exchange: Callable[[Path, Path], bool] | None = None,
+    exchange: Callable[[Path, Path], bool] = exchange_names,
 ) -> None:
     """Put a finished folder into its place; what stood there goes, and nobody sees a half.
 
@@ -30,7 +44,11 @@ def publish_folder(
     asked before and after the exchange: what somebody put there meanwhile is not lost either. Where
     the file system cannot exchange two names in one step, the place is empty for a moment.
     """
-    swap = partial(_swap, new, folder, exchange=exchange or exchange_names)
+
+    def swap() -> None:
+        if not exchange(new, folder):
+            _replace(new, folder)
+
     sync(new)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -46,15 +64,9 @@ def publish_folder(
             swap()
             raise
         sync(folder.parent)
-        shutil.rmtree(
-            new, ignore_errors=True
-        )  # the new one is in place, whatever becomes of the old
+        # The new one is in place, whatever becomes of the old.
+        shutil.rmtree(new, ignore_errors=True)
     sync(folder.parent)
-
-
-def _swap(new: Path, folder: Path, *, exchange: Callable[[Path, Path], bool]) -> None:
-    if not exchange(new, folder):
-        _replace(new, folder)
 
 
 def write_small(path: Path, data: bytes) -> None:
@@ -117,21 +129,6 @@ def check_room(
             needed_bytes=needed_bytes,
             free_bytes=free,
         )
-
-
-def exchange_names(new: Path, folder: Path) -> bool:
-    """Swap two names in one step (Linux); tells whether that was possible."""
-    rename: Callable[..., int] | None = getattr(
-        ctypes.CDLL(None, use_errno=True), "renameat2", None
-    )
-    if rename is None:
-        return False
-    if rename(_HERE, os.fsencode(new), _HERE, os.fsencode(folder), _EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # NFS, some FUSE
-        return False
-    raise OSError(number, os.strerror(number), str(folder))
 
 
 def _replace(new: Path, folder: Path) -> None:

@@ -57,7 +57,7 @@ def selections(
     """Pick a round from what is committed in the space of the current weights."""
     store = storage.open()
     try:
-        found = open_round(
+        opened = open_round(
             embeddings,
             tiles,
             weights,
@@ -70,6 +70,6 @@ def selections(
     except NotCommittedError as err:
         context.log.warning(f"no round: {err}")
         return
-    if found.stands:
-        context.log.warning(found.stands)
-    yield dg.Output(found.draft)
+    if opened.stands:
+        context.log.warning(opened.stands)
+    yield dg.Output(opened.draft)

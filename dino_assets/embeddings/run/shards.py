@@ -18,14 +18,14 @@ SHARD_TILES = 256
 class Shard:
     """Whole images; ``id`` names what goes in, ``number`` and ``first`` (row) its place in the drop.
 
-    ``known`` are rows of its tiles that another drop has already.
+    ``copied_rows`` are those of its tiles that another drop has already.
     """
 
     number: int
     first: int
     id: str
     tiles: pa.Table
-    known: pa.Table | None = None
+    copied_rows: pa.Table | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to a process with rows of its own: a pickled slice takes the whole drop's table along."""

@@ -71,8 +71,8 @@ class KnownTiles:
         try:
             rows = [self._rows_of(image) for image in self.images_of(shard)]
         except CorruptObjectError:
-            return replace(shard, known=None)
-        return replace(shard, known=pa.concat_tables(rows)) if rows else shard
+            return replace(shard, copied_rows=None)
+        return replace(shard, copied_rows=pa.concat_tables(rows)) if rows else shard
 
     def facts_of(self, shard: Shard) -> dict[str, Any]:
         """What computed the rows that are known of a shard."""

@@ -186,10 +186,10 @@ def _reuse_vectors(
         reusable = set(known_tiles.images_of(shard))
         if reusable == set(ids):
             whole = known_tiles.add_to(shard)
-            if whole.known is None:  # gone bad since it was looked at
+            if whole.copied_rows is None:  # gone bad since it was looked at
                 todo.append(shard)
                 continue
-            rows = whole.known.select(job.schema.names).cast(job.schema)
+            rows = whole.copied_rows.select(job.schema.names).cast(job.schema)
             facts = known_tiles.facts_of(shard)
             receipts[shard.number] = store_shard(job.store, job.output, whole, rows, facts=facts)
         else:

@@ -187,7 +187,11 @@ class _Worker:
     def _images(self, shards: Iterable[Shard]) -> Iterator[_Image]:
         for shard in shards:
             ids = shard.tiles["image_id"].to_pylist()
-            copied = set() if shard.known is None else set(shard.known["image_id"].to_pylist())
+            copied = (
+                set()
+                if shard.copied_rows is None
+                else set(shard.copied_rows["image_id"].to_pylist())
+            )
             rows = [number for number, image_id in enumerate(ids) if image_id not in copied]
             of = _Open(shard, rows)
             xywh = np.stack([shard.tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
@@ -270,8 +274,10 @@ class _Worker:
             for column in job.options.columns
         }
         rows = make_rows(shard.tiles.take(of.rows), vectors, of.thumbs, job.schema, job.options)
-        if shard.known is not None:
-            rows = pa.concat_tables([rows, shard.known.select(job.schema.names).cast(job.schema)])
+        if shard.copied_rows is not None:
+            rows = pa.concat_tables(
+                [rows, shard.copied_rows.select(job.schema.names).cast(job.schema)]
+            )
         receipt = store_shard(
             job.store, job.output, shard, rows, facts=self.ready.facts, patches=of.patches
         )
@@ -297,7 +303,7 @@ def store_shard(
     parts = tuple(
         put_part(store, output, data, rows=piece.num_rows) for piece, data in tables.encode(table)
     )
-    copied = 0 if shard.known is None else shard.known.num_rows
+    copied = 0 if shard.copied_rows is None else shard.copied_rows.num_rows
     receipt = Receipt(output, shard.id, (*parts, *patches), {**facts, "copied": copied})
     write_receipt(store, receipt)
     return receipt

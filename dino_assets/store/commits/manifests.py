@@ -115,9 +115,9 @@ def parse_manifest(data: bytes, *, store: str, key: str) -> Manifest:
         recipe = Recipe(output, body["code_version"], body["config"], body["inputs"])
         manifest = Manifest(recipe, read_parts(body), body["facts"])
     except (KeyError, TypeError):
-        raise corrupt(store=store, key=key, found="it is no manifest") from None
+        raise corrupt(store=store, key=key, fault="it is no manifest") from None
     if key != manifest_key(output):
-        raise corrupt(store=store, key=key, found=f"it is the manifest of {output}")
+        raise corrupt(store=store, key=key, fault=f"it is the manifest of {output}")
     return manifest
 
 

@@ -67,7 +67,7 @@ def parse_receipt(data: bytes, *, store: str, key: str) -> Receipt:
         output = OutputId(body["asset"], body["drop"], body["space"])
         receipt = Receipt(output, body["shard"], read_parts(body), body["facts"])
     except (KeyError, TypeError):
-        raise corrupt(store=store, key=key, found="it is no receipt") from None
+        raise corrupt(store=store, key=key, fault="it is no receipt") from None
     if key != receipt_key(output, receipt.shard):
-        raise corrupt(store=store, key=key, found=f"it is shard {receipt.shard!r} of {output}")
+        raise corrupt(store=store, key=key, fault=f"it is shard {receipt.shard!r} of {output}")
     return receipt

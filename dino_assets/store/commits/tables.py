@@ -19,9 +19,8 @@ METADATA_KEY = b"dino_assets"
 
 def with_metadata(schema: pa.Schema, values: Mapping[str, object]) -> pa.Schema:
     """Attach our key-value metadata (asset, space, …) so that a part explains itself anywhere."""
-    known = dict(schema.metadata or {})
-    known[METADATA_KEY] = json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
-    return schema.with_metadata(known)
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return schema.with_metadata({**(schema.metadata or {}), METADATA_KEY: text.encode()})
 
 
 def read_metadata(schema: pa.Schema) -> dict[str, object]:
