@@ -297,8 +297,8 @@ def test_known_tiles__gives_rows_only_when_a_shard_is_asked_for(partly: Bench):
     assert sorted(has) == [0, 0, 1, 1]
     for shard, count in zip(shards, has, strict=True):
         found = known.add_to(shard)
-        assert shard.known is None
-        assert (found.known is None) == (count == 0)
-        if found.known is not None:
-            assert found.known["tile_id"].to_pylist() == shard.tiles["tile_id"].to_pylist()
+        assert shard.copied_rows is None
+        assert (found.copied_rows is None) == (count == 0)
+        if found.copied_rows is not None:
+            assert found.copied_rows["tile_id"].to_pylist() == shard.tiles["tile_id"].to_pylist()
             assert known.facts_of(shard)["engine"] == "torch fp32 on cpu"
