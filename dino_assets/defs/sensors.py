@@ -11,8 +11,9 @@ from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.drops.arrivals import PastRuns
 from dino_assets.drops.finished import Remembered
-from dino_assets.drops.survey import Memory, Survey
+from dino_assets.drops.survey import Memory, Survey, survey_inbox
 from dino_assets.errors import SourceError
+from dino_assets.settings.environment import find_root
 from dino_assets.store.objects import ObjectStore
 
 # What the runs of one content are found and counted by; Dagster's own retries copy them.
@@ -105,7 +106,15 @@ def look_for_drops(
     runs = InstanceRuns(context.instance, clock=clock)
     memory = Memory.load(context.cursor)
     try:
-        survey = inbox.survey(store, runs, memory=memory, remembered=_REMEMBERED, clock=clock)
+        survey = survey_inbox(
+            store,
+            inbox.url,
+            root=find_root(),
+            runs=runs,
+            memory=memory,
+            remembered=_REMEMBERED,
+            clock=clock,
+        )
     except SourceError as err:
         return dg.SensorResult(
             skip_reason=f"{err} Nothing was looked at. The inbox is set by DINO_INBOX.",

@@ -1,16 +1,12 @@
 """``inbox``: where drops arrive."""
 
-from collections.abc import Callable
-
 import dagster as dg
 from pydantic import Field
 
-from dino_assets.drops.finished import Remembered
 from dino_assets.drops.records import Drop
 from dino_assets.drops.registry import inbox_address, read_drop, register_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import Source
-from dino_assets.drops.survey import Memory, Runs, Survey, survey_inbox
 from dino_assets.errors import UnknownDropError
 from dino_assets.settings.environment import find_root
 from dino_assets.store.objects import ObjectStore
@@ -57,27 +53,3 @@ class InboxResource(dg.ConfigurableResource):
             except OSError:
                 raise err from None
         return drop, open_source(drop.source, root=find_root())
-
-    def survey(
-        self,
-        store: ObjectStore,
-        runs: Runs,
-        *,
-        memory: Memory,
-        remembered: Remembered,
-        clock: Callable[[], float],
-    ) -> Survey:
-        """Look at what has arrived; registers the drops that need a run.
-
-        Raises:
-            SourceError: there is no inbox.
-        """
-        return survey_inbox(
-            store,
-            self.url,
-            root=find_root(),
-            runs=runs,
-            memory=memory,
-            remembered=remembered,
-            clock=clock,
-        )

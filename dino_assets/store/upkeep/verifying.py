@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Container, Iterator, Sequence
+from functools import cache
 
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
 from dino_assets.store.commits.catalogue import RECORDS
@@ -21,10 +22,18 @@ def verify(
     is then absent, and the next run makes it again. Parts are left, since a writer may be putting a
     good one in place of a bad one right now.
 
-    The manifests of assets in ``records`` (those of the catalogue) are never deleted: they say what cannot be found out again.
-    Their bad parts are, so that the next commit of that recipe makes them again.
+    The manifests of assets in ``records`` (those of the catalogue) are never deleted: they say what
+    cannot be found out again. Their bad parts are, so that the next commit of that recipe makes them again.
     """
-    verdicts: dict[Part, CorruptObjectError | None] = {}
+
+    @cache  # a receipt's parts are usually a manifest's too: each is read once
+    def find_fault(part: Part) -> CorruptObjectError | None:
+        try:
+            verify_part(store, part)
+        except CorruptObjectError as err:
+            return err
+        return None
+
     for info in sorted(list_json_objects(store, "manifests"), key=lambda info: info.key):
         parts: Sequence[Part] = ()
         try:
@@ -33,7 +42,7 @@ def verify(
             faults = [err]
         else:
             parts = [part for m in manifests for part in m.parts]
-            faults = _faults(store, parts, verdicts)
+            faults = list(filter(None, map(find_fault, parts)))
         if should_repair and info.key.split("/")[1] in records:
             yield from (_spared(store, info.key, parts, fault) for fault in faults)
         else:
@@ -42,22 +51,8 @@ def verify(
         if isinstance(receipt, CorruptObjectError):
             faults = [receipt]
         else:
-            faults = _faults(store, receipt.parts, verdicts)
+            faults = list(filter(None, map(find_fault, receipt.parts)))
         yield from _repaired(store, info, faults, should_repair)
-
-
-def _faults(
-    store: ObjectStore, parts: Sequence[Part], verdicts: dict[Part, CorruptObjectError | None]
-) -> list[CorruptObjectError]:
-    # A receipt's parts are usually a manifest's too: each is read once.
-    for part in parts:
-        if part not in verdicts:
-            try:
-                verify_part(store, part)
-                verdicts[part] = None
-            except CorruptObjectError as err:
-                verdicts[part] = err
-    return [fault for part in parts if (fault := verdicts[part]) is not None]
 
 
 def _repaired(
