@@ -3,9 +3,10 @@
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +16,6 @@ from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSo
 from dino_assets.embeddings.encoder.tokens import Vectors, normalise
 
 NETWORK = "network.xml"
-
-
-class Convert(Protocol):
-    """What makes a graph of OpenVINO from a network."""
-
-    def __call__(self, source: NetworkSource, *, batch: int) -> Any:
-        """Convert it for so many tiles per call."""
-        ...
-
-
 _first = threading.Lock()
 
 
@@ -85,7 +76,7 @@ class OpenVinoEncoder(Encoder):
         spec: EngineSpec,
         *,
         cache_folder: Path | None = None,
-        convert: Convert | None = None,
+        convert: Callable[..., Any] | None = None,  # in place of `convert_network`
     ) -> None:
         super().__init__(source, spec)
         openvino = import_openvino()
