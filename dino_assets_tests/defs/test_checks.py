@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 import pytest
 
 from dino_assets.definitions import ALL_CHECKS, make_definitions
-from dino_assets.defs.checks import to_result
+from dino_assets.defs.checks import judge_drops, to_result
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import Draft, OutputId
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
 from dino_assets.verdicts import Verdict
 from dino_assets_tests.defs.conftest import Lineage, checks
 from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
@@ -216,3 +217,11 @@ def test_to_result__blocks_only_in_runs_of_one_drop():
     assert not result(bad, good).passed
     assert result(good).passed
     assert not result(Verdict("c", True, "one bad file", warns=True)).passed
+
+
+def test_judge_drops__a_drop_of_the_run_that_is_not_committed_fails():
+    table = open_table(ObjectStore.in_memory(), "images", drops=["a"])
+    result = judge_drops(dg.build_asset_context(), table, lambda drop: Verdict(drop, True, ""))
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.ERROR
+    assert result.description == "a: images is not committed"
