@@ -11,7 +11,7 @@ import numpy as np
 from dino_assets.drawing.thumbnails import draw_thumbnail
 from dino_assets.images.ground.wgs84 import place_on_sphere
 from dino_assets.images.places import say_why_unplaced
-from dino_assets.images.report import draw_footprints, make_drop_page
+from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
 from dino_assets.images.report.findings import (
     Shot,
     count_findings,
@@ -27,12 +27,8 @@ from dino_assets.store.commits.protocol import NamedBytes
 PAGE, TABLE, PICTURE, PREVIEW = (
     "report.html", "findings.csv", "footprints.png", "preview.png",
 )  # fmt: skip
-
-
 # A flight that overlaps by 80 % moves on by a fifth of the short side; hovering, by its GPS's noise.
 REACH_SHARE = 0.1
-
-
 REACH_M = 5.0
 
 
@@ -111,10 +107,11 @@ def make_report(
         roll_overs=find_roll_overs(photos),
         near=pair_look_alikes(shots),
     )
-    page = make_drop_page(shots, findings, drop=drop, facts=_word_facts(facts))
+    ground = draw_ground(shots, findings)
+    page = make_drop_page(shots, findings, ground, drop=drop, facts=_word_facts(facts))
     placed = sum(shot.corners is not None for shot in shots)
     picture = draw_footprints(
-        shots, title=drop, caption=f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
+        ground, title=drop, caption=f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
     )
     return DropReport(
         {str(kind): count for kind, count in count_findings(findings).items()},

@@ -3,32 +3,24 @@
 import base64
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from dino_assets.drawing.lettering import encode_picture
 from dino_assets.drawing.templates import render_page
 from dino_assets.images.report.advice import ADVICE
 from dino_assets.images.report.findings import (
     FINDINGS_CSV,
-    KINDS,
     Finding,
     Kind,
     Shot,
     count_findings,
     order_flight,
 )
-from dino_assets.images.report.footprints import (
-    FAR_M,
-    MAX_FOOTPRINTS,
-    RAMP,
-    Ground,
-    Plan,
-    lay_out,
-    lay_out_plan,
-    measure_area,
-)
+from dino_assets.images.report.footprints import MARKED, RAMP, GroundPicture
+from dino_assets.images.report.ground_plan import FAR_M, MAX_FOOTPRINTS, Ground, measure_area
 from dino_assets.images.report.strips import Strip, lay_out_strip
 from dino_assets.images.report.wording import (
     clean,
@@ -45,7 +37,6 @@ MAX_CARDS = 12  # findings shown per kind
 MAX_ROWS = 3000
 SAMPLES = 24
 THUMBS_MAX_BYTES = 3_000_000
-ON_PLOT: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")
 
 
 @dataclass(frozen=True)
@@ -76,6 +67,28 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """Where the pointer meets a footprint: its photograph's row, its path, and what is said of it."""
+
+    row: int
+    path: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The picture of the footprints as a data URI, and what lies over and under it."""
+
+    uri: str
+    width: int
+    height: int
+    bar: str
+    outlines: list[Outline]
+    legend: list[str]
+    has_marks: bool
+
+
+@dataclass(frozen=True)
 class Cell:
     """A cell of the table; ``value`` is what it is sorted by, where that is not its text."""
 
@@ -85,7 +98,12 @@ class Cell:
 
 
 def make_drop_page(
-    shots: Sequence[Shot], findings: Sequence[Finding], *, drop: str, facts: Mapping[str, str]
+    shots: Sequence[Shot],
+    findings: Sequence[Finding],
+    picture: GroundPicture,
+    *,
+    drop: str,
+    facts: Mapping[str, str],
 ) -> str:
     """Write one HTML file about a drop: facts, footprints, findings with what to do, all photographs.
 
@@ -97,13 +115,12 @@ def make_drop_page(
         kinds = odd.setdefault(finding.path, [])
         if finding.kind not in kinds:
             kinds.append(finding.kind)
-    ground = lay_out(shots)
     album = _Album({shot.path: shot.thumb for shot in shots if shot.thumb})
-    groups = [_group(kind, findings, album) for kind in KINDS]
+    groups = [_group(kind, findings, album) for kind in count_findings(findings)]
     seen = [i for i in order_flight(shots) if shots[i].thumb and shots[i].is_usable]
     picked = np.linspace(0, max(len(seen) - 1, 0), min(SAMPLES, len(seen)))
     order = sorted(range(len(shots)), key=lambda i: shots[i].path)[:MAX_ROWS]
-    everything = {**_list_facts(shots, findings, ground), **facts}
+    everything = {**_list_facts(shots, findings, picture.ground), **facts}
     return render_page(
         "dino_assets.images.report",
         "page.html",
@@ -111,10 +128,8 @@ def make_drop_page(
         drop=clean(drop),
         verdict=clean(sum_up(shots, findings)),
         facts=[(clean(name), clean(str(value))) for name, value in everything.items()],
-        plan=_plan(shots, ground, odd),
-        legend=_word_legend(shots, ground),
+        plan=_plan(shots, picture, odd) if picture.outlines else None,
         ramp=",".join("rgb({},{},{})".format(*colour) for colour in RAMP),
-        counts=[(kind, ADVICE[kind][0], n) for kind, n in count_findings(findings).items()],
         groups=groups,
         findings_csv=FINDINGS_CSV,
         sample=[album.show(shots[seen[int(at)]].path) for at in picked],
@@ -131,9 +146,9 @@ def sum_up(shots: Sequence[Shot], findings: Sequence[Finding]) -> str:
     if not shots:
         return "There is no photograph in this drop."
     usable = sum(shot.is_usable for shot in shots)
-    told = [f"{n:,} × {ADVICE[k][0].lower()}" for k, n in count_findings(findings).items()]
-    found = "; ".join(told) if told else "nothing odd was found"
-    return f"{usable:,} of {len(shots):,} photographs can be used. {found[0].upper()}{found[1:]}."
+    counts = [f"{n:,} × {ADVICE[k][0].lower()}" for k, n in count_findings(findings).items()]
+    odd = "; ".join(counts) if counts else "nothing odd was found"
+    return f"{usable:,} of {len(shots):,} photographs can be used. {odd[0].upper()}{odd[1:]}."
 
 
 # --- facts ------------------------------------------------------------------------------------------
@@ -186,8 +201,11 @@ class _Album:
         if not form or len(data) > self._left:
             return Picture(shorten_name(path), None)
         self._left -= len(data)
-        uri = f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"
-        return Picture(shorten_name(path), uri)
+        return Picture(shorten_name(path), _make_uri(data, form))
+
+
+def _make_uri(data: bytes, form: str) -> str:
+    return f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _name_format(data: bytes) -> str | None:
@@ -198,10 +216,8 @@ def _name_format(data: bytes) -> str | None:
     return "jpeg" if data[:3] == b"\xff\xd8\xff" else None
 
 
-def _group(kind: Kind, findings: Sequence[Finding], album: _Album) -> Group | None:
+def _group(kind: Kind, findings: Sequence[Finding], album: _Album) -> Group:
     of_kind = [finding for finding in findings if finding.kind == kind]
-    if not of_kind:
-        return None
     cards = [
         Card(
             [album.show(path) for path in (finding.path, finding.other) if path],
@@ -215,11 +231,35 @@ def _group(kind: Kind, findings: Sequence[Finding], album: _Album) -> Group | No
 # --- plots and table --------------------------------------------------------------------------------
 
 
-def _plan(shots: Sequence[Shot], ground: Ground, odd: Mapping[str, list[str]]) -> Plan | None:
-    if not ground.rows:
-        return None
-    on_plot = {path: [k for k in kinds if k in ON_PLOT] for path, kinds in odd.items()}
-    return lay_out_plan(shots, ground, odd=on_plot)
+def _plan(shots: Sequence[Shot], picture: GroundPicture, odd: Mapping[str, list[str]]) -> Plan:
+    marks = {path: [k for k in kinds if k in MARKED] for path, kinds in odd.items()}
+    return Plan(
+        uri=_make_uri(encode_picture(picture.sheet, "PNG", compress_level=6), "png"),
+        width=picture.sheet.width,
+        height=picture.sheet.height,
+        bar=picture.bar,
+        outlines=[
+            Outline(row, _write_path(corners.tolist()), _describe(shots[row], marks))
+            for row, corners in picture.outlines
+        ],
+        legend=_word_legend(shots, picture.ground),
+        has_marks=any(marks.values()),
+    )
+
+
+def _write_path(corners: Iterable[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners) + "Z"
+
+
+def _describe(shot: Shot, marks: Mapping[str, Sequence[str]]) -> str:
+    words = [shorten_name(shot.path)]
+    if shot.taken:
+        words.append(f"{shot.taken:%Y-%m-%d %H:%M:%S}")
+    if shot.relative_altitude_m is not None:
+        words.append(f"{shot.relative_altitude_m:.1f} m")
+    if shot.gsd_m is not None:
+        words.append(f"{shot.gsd_m * 100:.2f} cm/px")
+    return " · ".join([*words, shot.quality, *marks.get(shot.path, ())])
 
 
 def _word_legend(shots: Sequence[Shot], ground: Ground) -> list[str]:
@@ -250,18 +290,9 @@ def _strips(shots: Sequence[Shot], odd: Mapping[str, list[str]]) -> list[Strip]:
 
 
 COLUMNS = (
-    ("file", ""),
-    ("taken", ""),
-    ("camera", ""),
-    ("pixels", "n"),
-    ("size", "n"),
-    ("height m", "n"),
-    ("cm/px", "n"),
-    ("place", ""),
-    ("sharpness", "n"),
-    ("EV", "n"),
-    ("found", ""),
-)
+    ("file", ""), ("taken", ""), ("camera", ""), ("pixels", "n"), ("size", "n"), ("height m", "n"),
+    ("cm/px", "n"), ("place", ""), ("sharpness", "n"), ("EV", "n"), ("found", ""),
+)  # fmt: skip
 
 
 def _cells(shot: Shot, kinds: Sequence[str]) -> list[Cell]:
