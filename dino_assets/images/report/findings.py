@@ -17,24 +17,13 @@ from dino_assets.images.report.numbering import Gap, RollOver
 Data = bytes  # a field of Shot is called bytes
 
 Kind = Literal[
-    "quarantined",
-    "wrong-year",
-    "no-time",
-    "no-gps",
-    "no-place",
-    "far",
-    "edited",
-    "blurred",
-    "dark",
-    "bright",
-    "duplicate",
-    "near-duplicate",
-    "gap",
-    "roll-over",
-    "thermal",
-]
+    "quarantined", "wrong-year", "no-time", "no-gps", "no-place", "far", "edited", "blurred", "dark",
+    "bright", "duplicate", "near-duplicate", "gap", "roll-over", "thermal",
+]  # fmt: skip
 # The order of the report: what is lost first, what only needs to be known last.
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+MARKED: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")  # a red dot on the ground
 
 FIRST_YEAR = 2010  # the first consumer drone with a camera; a reset clock says 1970, 1980, 2000
 # From the drop's median date: a year set wrong, not a season that straddles New Year.
@@ -149,6 +138,14 @@ def count_findings(findings: Sequence[Finding]) -> dict[Kind, int]:
     """How many of each kind, in the report's order; kinds that were not found are left out."""
     counts = Counter(finding.kind for finding in findings)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+
+def list_kinds(findings: Sequence[Finding]) -> dict[str, list[Kind]]:
+    """The kinds of finding of each path, each once, in the report's order."""
+    kinds: dict[str, dict[Kind, None]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.path, {})[finding.kind] = None
+    return {path: list(of_path) for path, of_path in kinds.items()}
 
 
 def write_findings_csv(findings: Sequence[Finding]) -> bytes:

@@ -13,6 +13,7 @@ from dino_assets.images.ground.wgs84 import place_on_sphere
 from dino_assets.images.places import say_why_unplaced
 from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
 from dino_assets.images.report.findings import (
+    MARKED,
     Shot,
     count_findings,
     find_position,
@@ -107,7 +108,8 @@ def make_report(
         roll_overs=find_roll_overs(photos),
         near=pair_look_alikes(shots),
     )
-    ground = draw_ground(shots, findings)
+    marked = {finding.path for finding in findings if finding.kind in MARKED}
+    ground = draw_ground(shots, marked)
     page = make_drop_page(shots, findings, ground, drop=drop, facts=_word_facts(facts))
     placed = sum(shot.corners is not None for shot in shots)
     picture = draw_footprints(

@@ -13,14 +13,16 @@ from dino_assets.drawing.templates import render_page
 from dino_assets.images.report.advice import ADVICE
 from dino_assets.images.report.findings import (
     FINDINGS_CSV,
+    MARKED,
     Finding,
     Kind,
     Shot,
     count_findings,
+    list_kinds,
     order_flight,
 )
-from dino_assets.images.report.footprints import MARKED, RAMP, GroundPicture
-from dino_assets.images.report.ground_plan import FAR_M, MAX_FOOTPRINTS, Ground, measure_area
+from dino_assets.images.report.footprints import RAMP, GroundPicture
+from dino_assets.images.report.ground_plan import Ground, measure_area
 from dino_assets.images.report.strips import Strip, lay_out_strip
 from dino_assets.images.report.wording import (
     clean,
@@ -66,41 +68,10 @@ class Group:
     cards: list[Card]
 
 
-@dataclass(frozen=True)
-class Outline:
-    """Where the pointer meets a footprint: its photograph's row, its path, and what is said of it."""
-
-    row: int
-    path: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The picture of the footprints as a data URI, and what lies over and under it."""
-
-    uri: str
-    width: int
-    height: int
-    bar: str
-    outlines: list[Outline]
-    legend: list[str]
-    has_marks: bool
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of the table; ``value`` is what it is sorted by, where that is not its text."""
-
-    text: str
-    kind: str
-    value: str | None = None
-
-
 def make_drop_page(
     shots: Sequence[Shot],
     findings: Sequence[Finding],
-    picture: GroundPicture,
+    ground: GroundPicture,
     *,
     drop: str,
     facts: Mapping[str, str],
@@ -110,17 +81,13 @@ def make_drop_page(
     It needs no server, no network and, but for sorting, no script. ``facts`` are shown after those
     that follow from the shots. However large the drop, the page stays below 10 MB.
     """
-    odd: dict[str, list[str]] = {}
-    for finding in findings:
-        kinds = odd.setdefault(finding.path, [])
-        if finding.kind not in kinds:
-            kinds.append(finding.kind)
+    odd = list_kinds(findings)
     album = _Album({shot.path: shot.thumb for shot in shots if shot.thumb})
     groups = [_group(kind, findings, album) for kind in count_findings(findings)]
     seen = [i for i in order_flight(shots) if shots[i].thumb and shots[i].is_usable]
     picked = np.linspace(0, max(len(seen) - 1, 0), min(SAMPLES, len(seen)))
     order = sorted(range(len(shots)), key=lambda i: shots[i].path)[:MAX_ROWS]
-    everything = {**_list_facts(shots, findings, picture.ground), **facts}
+    everything = {**_list_facts(shots, findings, ground.ground), **facts}
     return render_page(
         "dino_assets.images.report",
         "page.html",
@@ -128,16 +95,29 @@ def make_drop_page(
         drop=clean(drop),
         verdict=clean(sum_up(shots, findings)),
         facts=[(clean(name), clean(str(value))) for name, value in everything.items()],
-        plan=_plan(shots, picture, odd) if picture.outlines else None,
+        ground=ground,
+        ground_uri=_make_uri(encode_picture(ground.sheet, "PNG", compress_level=6), "png"),
+        outlines=[
+            (
+                row,
+                _write_path(corners.tolist()),
+                _describe(shots[row], odd.get(shots[row].path, ())),
+            )
+            for row, corners in ground.outlines
+        ],
+        has_marks=any(set(MARKED) & set(kinds) for kinds in odd.values()),
         ramp=",".join("rgb({},{},{})".format(*colour) for colour in RAMP),
         groups=groups,
         findings_csv=FINDINGS_CSV,
         sample=[album.show(shots[seen[int(at)]].path) for at in picked],
         seen=len(seen),
         strips=_strips(shots, odd),
-        columns=COLUMNS,
-        rows=[(i, _cells(shots[i], odd.get(shots[i].path, []))) for i in order],
+        rows=[(i, shots[i], odd.get(shots[i].path, ())) for i in order],
         photographs=len(shots),
+        clean=clean,
+        shorten_name=shorten_name,
+        word_bytes=word_bytes,
+        write_number=_write_number,
     )
 
 
@@ -197,23 +177,14 @@ class _Album:
 
     def show(self, path: str) -> Picture:
         data = self._thumbs.get(path, b"")
-        form = _name_format(data)
-        if not form or len(data) > self._left:
+        if not 0 < len(data) <= self._left:
             return Picture(shorten_name(path), None)
         self._left -= len(data)
-        return Picture(shorten_name(path), _make_uri(data, form))
+        return Picture(shorten_name(path), _make_uri(data, "webp"))
 
 
 def _make_uri(data: bytes, form: str) -> str:
     return f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _name_format(data: bytes) -> str | None:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    return "jpeg" if data[:3] == b"\xff\xd8\xff" else None
 
 
 def _group(kind: Kind, findings: Sequence[Finding], album: _Album) -> Group:
@@ -231,27 +202,11 @@ def _group(kind: Kind, findings: Sequence[Finding], album: _Album) -> Group:
 # --- plots and table --------------------------------------------------------------------------------
 
 
-def _plan(shots: Sequence[Shot], picture: GroundPicture, odd: Mapping[str, list[str]]) -> Plan:
-    marks = {path: [k for k in kinds if k in MARKED] for path, kinds in odd.items()}
-    return Plan(
-        uri=_make_uri(encode_picture(picture.sheet, "PNG", compress_level=6), "png"),
-        width=picture.sheet.width,
-        height=picture.sheet.height,
-        bar=picture.bar,
-        outlines=[
-            Outline(row, _write_path(corners.tolist()), _describe(shots[row], marks))
-            for row, corners in picture.outlines
-        ],
-        legend=_word_legend(shots, picture.ground),
-        has_marks=any(marks.values()),
-    )
-
-
 def _write_path(corners: Iterable[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners) + "Z"
 
 
-def _describe(shot: Shot, marks: Mapping[str, Sequence[str]]) -> str:
+def _describe(shot: Shot, kinds: Sequence[Kind]) -> str:
     words = [shorten_name(shot.path)]
     if shot.taken:
         words.append(f"{shot.taken:%Y-%m-%d %H:%M:%S}")
@@ -259,22 +214,10 @@ def _describe(shot: Shot, marks: Mapping[str, Sequence[str]]) -> str:
         words.append(f"{shot.relative_altitude_m:.1f} m")
     if shot.gsd_m is not None:
         words.append(f"{shot.gsd_m * 100:.2f} cm/px")
-    return " · ".join([*words, shot.quality, *marks.get(shot.path, ())])
+    return " · ".join([*words, shot.quality, *(kind for kind in kinds if kind in MARKED)])
 
 
-def _word_legend(shots: Sequence[Shot], ground: Ground) -> list[str]:
-    legend = []
-    if any(shots[row].quality == "oblique" for row in ground.rows):
-        legend.append("dashed: oblique")
-    if len(ground.rows) > MAX_FOOTPRINTS:
-        step = -(-len(ground.rows) // MAX_FOOTPRINTS)
-        legend.append(f"one in {step} of {len(ground.rows):,} is drawn")
-    if ground.far:
-        legend.append(f"{len(ground.far):,} more lie over {FAR_M / 1000:g} km away")
-    return legend
-
-
-def _strips(shots: Sequence[Shot], odd: Mapping[str, list[str]]) -> list[Strip]:
+def _strips(shots: Sequence[Shot], odd: Mapping[str, Sequence[Kind]]) -> list[Strip]:
     flown = [shots[i] for i in order_flight(shots) if shots[i].is_usable and not shots[i].thermal]
     sharp = [shot for shot in flown if shot.sharpness is not None]
     lit = [shot for shot in flown if shot.exposure_ev is not None]
@@ -289,31 +232,5 @@ def _strips(shots: Sequence[Shot], odd: Mapping[str, list[str]]) -> list[Strip]:
     return [strip for strip in strips if strip]
 
 
-COLUMNS = (
-    ("file", ""), ("taken", ""), ("camera", ""), ("pixels", "n"), ("size", "n"), ("height m", "n"),
-    ("cm/px", "n"), ("place", ""), ("sharpness", "n"), ("EV", "n"), ("found", ""),
-)  # fmt: skip
-
-
-def _cells(shot: Shot, kinds: Sequence[str]) -> list[Cell]:
-    pixels = (shot.width or 0) * (shot.height or 0)
-    cells = (
-        (shorten_name(shot.path), None),
-        (f"{shot.taken:%Y-%m-%d %H:%M:%S}" if shot.taken else "", None),
-        (clean((shot.camera or "")[:60]), None),
-        (f"{shot.width}×{shot.height}" if pixels else "", str(pixels or "")),
-        (word_bytes(shot.bytes), str(shot.bytes)),
-        (_write_number(shot.relative_altitude_m, ".1f"), None),
-        (_write_number(None if shot.gsd_m is None else shot.gsd_m * 100, ".2f"), None),
-        ("" if shot.quality == "none" else shot.quality, None),
-        (_write_number(shot.sharpness, ".3g"), None),
-        (_write_number(shot.exposure_ev, "+.1f"), None),
-        (", ".join(kinds), None),
-    )
-    return [
-        Cell(text, kind, value) for (text, value), (_, kind) in zip(cells, COLUMNS, strict=True)
-    ]
-
-
-def _write_number(value: float | None, form: str) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:{form}}"
+def _write_number(value: float | None, form: str, factor: float = 1) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{factor * value:{form}}"

@@ -57,12 +57,12 @@ def read(page: str) -> Reader:
 def make(shots: list[Shot], findings: list[Finding] | None = None, drop: str = "flight-1") -> str:
     if findings is None:
         findings = find_problems(shots, gaps=[], roll_overs=[])
-    ground = draw_ground(shots, findings)
+    ground = draw_ground(shots)
     return make_drop_page(shots, findings, ground, drop=drop, facts={"other files": "3 (2 .srt)"})
 
 
-def draw(shots: list[Shot], *, title: str = "t", findings: list[Finding] | None = None) -> bytes:
-    return draw_footprints(draw_ground(shots, findings or []), title=title, caption="a caption")
+def draw(shots: list[Shot], *, title: str = "t") -> bytes:
+    return draw_footprints(draw_ground(shots), title=title, caption="a caption")
 
 
 def thumb(seed: int = 0) -> bytes:
@@ -134,7 +134,7 @@ def test_make_drop_page__many_pictures_stay_a_small_page():
 def test_make_drop_page__round_the_antimeridian_the_plot_stays_small():
     west = ((179.9999, -17.0), (-179.9999, -17.0), (-179.9999, -17.0002), (179.9999, -17.0002))
     shots = [replace(item, corners=west, latitude=-17.0, longitude=180.0) for item in flight()]
-    assert draw_ground(shots, []).bar in ("5 m", "10 m")  # not half the world
+    assert draw_ground(shots).bar in ("5 m", "10 m")  # not half the world
     assert re.search(r"north up, the bar is (5|10) m", make(shots))
 
 
@@ -157,7 +157,7 @@ def test_draw_footprints__pictures_elsewhere_look_elsewhere():
 
 
 def test_draw_ground__outlines_lie_on_what_is_drawn():
-    picture = draw_ground(flight(), [])
+    picture = draw_ground(flight())
     pixels = np.asarray(picture.sheet).astype(int)
     for _, corners in picture.outlines:
         for x, y in corners.round().astype(int).tolist():
@@ -167,12 +167,18 @@ def test_draw_ground__outlines_lie_on_what_is_drawn():
 
 def test_draw_ground__a_red_dot_marks_what_is_wrong():
     shots = flight()
-    marked = Finding("blurred", shots[2].path, None, "soft")
-    unmarked = Finding("edited", shots[2].path, None, "edited")
-    (x, y) = draw_ground(shots, []).outlines[2][1].mean(axis=0).round().astype(int).tolist()
+    x, y = draw_ground(shots).outlines[2][1].mean(axis=0).round().astype(int).tolist()
     red = (200, 32, 47)
-    assert draw_ground(shots, [marked]).sheet.getpixel((x, y)) == red
-    assert draw_ground(shots, [unmarked]).sheet.getpixel((x, y)) != red
+    assert draw_ground(shots, {shots[2].path}).sheet.getpixel((x, y)) == red
+    assert draw_ground(shots).sheet.getpixel((x, y)) != red
+
+
+def test_draw_ground__oblique_footprints_are_dashed():
+    picture = draw_ground([shot(1, quality="oblique")])
+    assert picture.notes == ["dashed: oblique"]
+    corners = picture.outlines[0][1].round().astype(int)
+    edge = np.asarray(picture.sheet)[corners[0][1], corners[0][0] : corners[1][0]].min(axis=1)
+    assert 0.3 < (edge < 235).mean() < 0.7  # half of an edge is drawn
 
 
 def test_make_drop_page__names_each_footprint_under_the_pointer():
