@@ -47,7 +47,7 @@ def make_shot(look: Look, *, with_thumb: bool) -> Shot:
     names = (
         "path", "image_id", "bytes", "is_usable", "reason", "taken", "satellite_date", "latitude",
         "longitude", "relative_altitude_m", "width", "height", "thermal", "sharpness",
-        "exposure_ev", "dark_share", "bright_share", "look", "gsd_m", "note", "edited_by",
+        "exposure_ev", "dark_share", "bright_share", "look", "gsd_m", "edited_by",
     )  # fmt: skip
     camera = " ".join(str(row[name]) for name in ("make", "model") if row.get(name))
     told: dict[str, Any] = {name: row.get(name) for name in names}
@@ -112,9 +112,10 @@ def make_report(
     ground = draw_ground(shots, marked)
     page = make_drop_page(shots, findings, ground, drop=drop, facts=_word_facts(facts))
     placed = sum(shot.corners is not None for shot in shots)
-    picture = draw_footprints(
-        ground, title=drop, caption=f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
-    )
+    caption = f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
+    if marked:
+        caption += "; red: blurred, too dark or bright, wrong date"
+    picture = draw_footprints(ground, title=drop, caption=caption)
     return DropReport(
         {str(kind): count for kind, count in count_findings(findings).items()},
         (
