@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -42,13 +43,6 @@ from dino_assets.images.decoding.tiff import (
     scale_to_bytes,
 )
 
-try:
-    import simplejpeg
-except (
-    ImportError
-):  # no wheel for this platform: Pillow gives the same pixels in three times the time
-    simplejpeg = None
-
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
 KNOWN = (*FORMATS, "HEIC", "DNG")
 MODES = re.compile(r"1|L|LA|P|PA|RGB|RGBA|RGBX|CMYK|YCbCr|I;16|I;16B|I|F")
@@ -57,7 +51,7 @@ MAX_PIXELS = 178_956_970
 # A picture above this is decoded alone: eight threads with 150 MP each would need 10 GB.
 LARGE_PIXELS = 50_000_000
 ORIENTATION_TAG = 0x0112
-_large = threading.Lock()
+LARGE_TURN = threading.Lock()
 
 # Pillow warns about damaged metadata without saying in which file; a damaged picture gets a row.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -86,18 +80,17 @@ def read_header(data: bytes) -> Header:
         return _read_pillow_header(data, None)
 
 
-def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Pixels of a photograph, upright, RGB: (H, W, 3), read-only.
+def decode_image(data: bytes, *, large_px: int = LARGE_PIXELS) -> NDArray[np.uint8]:
+    """Pixels of a photograph, upright, RGB: (H, W, 3), read-only; above ``large_px`` one at a time.
 
     Raises:
         UnusableImageError: as ``read_header``, and what only decoding finds: truncated, undecodable.
     """
     header = read_header(data)
-    if header.width * header.height > MAX_PIXELS:
+    count = header.width * header.height
+    if count > MAX_PIXELS:
         raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels")
-    alone: AbstractContextManager[Any] = (
-        _large if header.width * header.height > LARGE_PIXELS else nullcontext()
-    )
+    alone: AbstractContextManager[Any] = LARGE_TURN if count > large_px else nullcontext()
     with alone, _refuse_what_fails(data):
         pixels = _DECODERS.get(header.format, _decode_with_pillow)(data, header)
         if not header.is_turned:
@@ -143,7 +136,7 @@ def _read_pillow_header(data: bytes, page: TiffPage | None) -> Header:
         width, height = image.size
         if page and orientation in TURNED:  # Pillow states the size after its own turning
             width, height = height, width
-        notes = [_count_note(page.pages, "pages") if page else None, _scale_note(image.mode)]
+        notes = [_count_pages(page), _scale_note(image.mode)]
         return Header(
             format=image.format or "",
             mode=image.mode,
@@ -236,18 +229,18 @@ def _walk_png(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def _decode_jpeg(data: bytes, header: Header) -> NDArray[np.uint8]:
     """The same pixels as Pillow's in a third of the time; what the fast reader will not read, Pillow does."""
-    if simplejpeg is None or header.mode not in ("RGB", "L"):
+    if header.mode not in ("RGB", "L"):
         return _decode_with_pillow(data, header)
     try:
         return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
     except ValueError as err:
-        said = str(err)
+        complaint = str(err)
     # Some cameras leave stray bytes between segments, which Pillow steps over. All else that libjpeg
     # calls corrupt is gray or shifted pixels, which Pillow would hand out without a word.
-    if "remature end" in said:
-        raise UnusableImageError("truncated", said)
-    if said.startswith("Corrupt JPEG data") and "extraneous bytes" not in said:
-        raise UnusableImageError("undecodable", said)
+    if "remature end" in complaint:
+        raise UnusableImageError("truncated", complaint)
+    if complaint.startswith("Corrupt JPEG data") and "extraneous bytes" not in complaint:
+        raise UnusableImageError("undecodable", complaint)
     return _decode_with_pillow(data, header)
 
 
@@ -271,7 +264,7 @@ def _read_tiff_header(data: bytes, page: TiffPage) -> Header:
     mode = ("I;16" if name == "L" else name) if is_plain else f"{name};{np.dtype(page.kind).name}"
     if name == "CMYK" and not is_plain:
         raise UnusableImageError("unsupported-mode", f"pixels are {mode!r}")
-    notes = [_count_note(page.pages, "pages"), None if is_plain else _scale_note(page.kind)]
+    notes = [_count_pages(page), None if is_plain else _scale_note(page.kind)]
     return Header(
         format="TIFF",
         mode=mode,
@@ -297,8 +290,8 @@ def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(gray[..., None], 3, axis=2)
 
 
-def _count_note(count: int, what: str) -> str | None:
-    return f"first of {count} {what}" if count > 1 else None
+def _count_pages(page: TiffPage | None) -> str | None:
+    return f"first of {page.pages} pages" if page and page.pages > 1 else None
 
 
 def _scale_note(kind: str) -> str | None:
@@ -331,7 +324,7 @@ def _refuse_what_fails(data: bytes) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as err:  # decoders raise nearly anything on bad bytes
-        said = f"{type(err).__name__}: {err}"[:300]
+        complaint = f"{type(err).__name__}: {err}"[:300]
         signs = ("truncated", "incomplete", "end of file", "input/output error")
-        is_cut = any(sign in said.lower() for sign in signs)
-        raise UnusableImageError("truncated" if is_cut else "undecodable", said) from err
+        is_cut = any(sign in complaint.lower() for sign in signs)
+        raise UnusableImageError("truncated" if is_cut else "undecodable", complaint) from err

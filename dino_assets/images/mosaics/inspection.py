@@ -34,8 +34,6 @@ class MosaicFacts:
     """
 
     facts: ImageFacts
-    bands: int
-    dtype: str
     georeference: Georeference | None
     low: float | None
     high: float | None
@@ -74,11 +72,10 @@ def inspect_mosaic(
             notes.append(f"scaled from {low:g} … {high:g} to 0 … 255")
         if len(dataset.subdatasets) > 1:
             notes.insert(0, f"first of {len(dataset.subdatasets)} pages")
-        dtype = dataset.dtypes[0]
         facts = ImageFacts(
             image_id=image_id,
             format="GeoTIFF",
-            mode=f"{dataset.count}x{dtype}",
+            mode=f"{dataset.count}x{dataset.dtypes[0]}",
             width=dataset.width,
             height=dataset.height,
             stored_width=dataset.width,
@@ -88,8 +85,6 @@ def inspect_mosaic(
         )
         return MosaicFacts(
             facts,
-            dataset.count,
-            dtype,
             georeference,
             low if plan.is_scaled else None,
             high if plan.is_scaled else None,

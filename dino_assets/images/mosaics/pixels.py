@@ -39,7 +39,10 @@ class MosaicPixels:
                 check_size(self._dataset)
                 self._plan = plan_bands(self._dataset)
             if self._plan.is_scaled and (low is None or high is None):
-                raise ConfigError("this mosaic is scaled: give low and high of inspect_mosaic")
+                raise ConfigError(
+                    "this mosaic is scaled: give low and high of inspect_mosaic",
+                    setting="low" if low is None else "high",
+                )
             self._opened = stack.pop_all()
         self._low, self._high = low or 0.0, high or 0.0
         self.shape = (self._dataset.height, self._dataset.width, 3)

@@ -22,7 +22,7 @@ from dino_assets.images.report.findings import (
 )
 from dino_assets.images.report.numbering import find_gaps, find_roll_overs
 from dino_assets.images.rows import Look
-from dino_assets.images.scores import find_near_duplicates
+from dino_assets.images.scores import LOOK_BYTES, find_near_duplicates
 from dino_assets.store.commits.protocol import NamedBytes
 
 PAGE, TABLE, PICTURE, PREVIEW = (
@@ -76,7 +76,9 @@ def pair_look_alikes(shots: Sequence[Shot]) -> list[tuple[int, int]]:
         image_id = shots[number].image_id or str(number)
         if shots[number].look is not None and first.setdefault(image_id, number) == number:
             seen.append(number)
-    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(-1, 32)
+    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(
+        -1, LOOK_BYTES
+    )
     grounds = np.array([_measure_ground(shots[n]) for n in seen]).reshape(-1, 4)
     pairs = find_near_duplicates(looks, places_m=grounds[:, 1:], reach_m=grounds[:, 0])
     return [(seen[i], seen[j]) for i, j in pairs]
