@@ -35,6 +35,7 @@ from dino_assets.images.decoding.heic_and_dng import (
     read_heic_header,
 )
 from dino_assets.images.decoding.tiff import (
+    DNG_VERSION,
     TiffPage,
     check_size,
     check_whole,
@@ -71,13 +72,13 @@ def read_header(data: bytes) -> Header:
         if is_heic(data):
             return read_heic_header(data)
         page = read_page(data)
-        if page is not None and page.is_dng:
+        if page is None:
+            return _read_pillow_header(data, None)
+        if DNG_VERSION in page.tags:  # its pixels are a preview of a raw photograph
             return read_dng_header(data)
-        if page is not None:
-            check_size(page)
-            check_whole(data, page)
-            return _read_tiff_header(data, page)
-        return _read_pillow_header(data, None)
+        check_size(page)
+        check_whole(data, page)
+        return _read_tiff_header(data, page)
 
 
 def decode_image(data: bytes, *, large_px: int = LARGE_PIXELS) -> NDArray[np.uint8]:
@@ -136,14 +137,13 @@ def _read_pillow_header(data: bytes, page: TiffPage | None) -> Header:
         width, height = image.size
         if page and orientation in TURNED:  # Pillow states the size after its own turning
             width, height = height, width
-        notes = [_count_pages(page), _scale_note(image.mode)]
         return Header(
             format=image.format or "",
             mode=image.mode,
             width=width,
             height=height,
             orientation=orientation,
-            note="; ".join(note for note in notes if note) or None,
+            note=_write_note(page, image.mode),
             is_turned=page is not None,
             tiff=page,
         )
@@ -190,8 +190,7 @@ def _scale_pillow(image: Image.Image, page: TiffPage | None) -> NDArray[np.uint8
 
 def _find_tiff_orientation(image: Image.Image) -> int:
     """The orientation by which Pillow turns a TIFF, of whatever type the tag is."""
-    value = getattr(image, "tag_v2", {}).get(ORIENTATION_TAG, 1)
-    return int(value) if value in range(1, 9) else 1
+    return _check_orientation(getattr(image, "tag_v2", {}).get(ORIENTATION_TAG, 1))
 
 
 def _find_orientation(data: bytes, image: Image.Image) -> int:
@@ -204,9 +203,12 @@ def _find_orientation(data: bytes, image: Image.Image) -> int:
             exif = Image.Image.getexif(image)
         else:
             exif = image.getexif()
-        value = exif.get(ORIENTATION_TAG, 1)
+        return _check_orientation(exif.get(ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001 - struct, Syntax and Value errors, depending on the damage
         return 1
+
+
+def _check_orientation(value: Any) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
@@ -264,14 +266,13 @@ def _read_tiff_header(data: bytes, page: TiffPage) -> Header:
     mode = ("I;16" if name == "L" else name) if is_plain else f"{name};{np.dtype(page.kind).name}"
     if name == "CMYK" and not is_plain:
         raise UnusableImageError("unsupported-mode", f"pixels are {mode!r}")
-    notes = [_count_pages(page), None if is_plain else _scale_note(page.kind)]
     return Header(
         format="TIFF",
         mode=mode,
         width=width,
         height=height,
-        orientation=page.orientation,
-        note="; ".join(note for note in notes if note) or None,
+        orientation=_check_orientation(page.first(ORIENTATION_TAG, 1)),
+        note=_write_note(page, page.kind),
         tiff=page,
     )
 
@@ -290,15 +291,13 @@ def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(gray[..., None], 3, axis=2)
 
 
-def _count_pages(page: TiffPage | None) -> str | None:
-    return f"first of {page.pages} pages" if page and page.pages > 1 else None
-
-
-def _scale_note(kind: str) -> str | None:
-    if kind not in ("I", "F") and kind[1:] not in ("1", "2", "4", "8"):
-        return None
-    what = "float" if kind[0] in "Ff" else "integer"
-    return f"{what} pixels scaled from their own lowest..highest value"
+def _write_note(page: TiffPage | None, kind: str) -> str | None:
+    """Say what was left out and how pixels were scaled; ``kind`` is Pillow's mode or NumPy's type."""
+    notes = [f"first of {page.pages} pages"] if page and page.pages > 1 else []
+    if kind in ("I", "F") or (kind != "u2" and kind[1:] in ("1", "2", "4", "8")):
+        what = "float" if kind[0] in "Ff" else "integer"
+        notes.append(f"{what} pixels scaled from their own lowest..highest value")
+    return "; ".join(notes) or None
 
 
 _DECODERS: dict[str, Callable[[bytes, Header], NDArray[np.uint8]]] = {
