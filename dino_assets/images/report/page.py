@@ -3,7 +3,7 @@
 import base64
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,25 +49,6 @@ class Picture:
     uri: str | None
 
 
-@dataclass(frozen=True)
-class Card:
-    """One finding: the photograph or the two that it is about, and a sentence."""
-
-    pictures: list[Picture]
-    detail: str
-
-
-@dataclass(frozen=True)
-class Group:
-    """Findings of a kind, what to do about them, and the first of them as cards."""
-
-    kind: Kind
-    title: str
-    advice: str
-    count: int
-    cards: list[Card]
-
-
 def make_drop_page(
     shots: Sequence[Shot],
     findings: Sequence[Finding],
@@ -83,7 +64,10 @@ def make_drop_page(
     """
     odd = list_kinds(findings)
     album = _Album({shot.path: shot.thumb for shot in shots if shot.thumb})
-    groups = [_group(kind, findings, album) for kind in count_findings(findings)]
+    groups = [
+        (kind, count, _make_cards([f for f in findings if f.kind == kind][:MAX_CARDS], album))
+        for kind, count in count_findings(findings).items()
+    ]
     seen = [i for i in order_flight(shots) if shots[i].thumb and shots[i].is_usable]
     picked = np.linspace(0, max(len(seen) - 1, 0), min(SAMPLES, len(seen)))
     order = sorted(range(len(shots)), key=lambda i: shots[i].path)[:MAX_ROWS]
@@ -98,16 +82,14 @@ def make_drop_page(
         ground=ground,
         ground_uri=_make_uri(encode_picture(ground.sheet, "PNG", compress_level=6), "png"),
         outlines=[
-            (
-                row,
-                _write_path(corners.tolist()),
-                _describe(shots[row], odd.get(shots[row].path, ())),
-            )
+            (row, shots[row], odd.get(shots[row].path, ()), corners.tolist())
             for row, corners in ground.outlines
         ],
+        marked=MARKED,
         has_marks=any(set(MARKED) & set(kinds) for kinds in odd.values()),
         ramp=",".join("rgb({},{},{})".format(*colour) for colour in RAMP),
         groups=groups,
+        advice=ADVICE,
         findings_csv=FINDINGS_CSV,
         sample=[album.show(shots[seen[int(at)]].path) for at in picked],
         seen=len(seen),
@@ -187,34 +169,15 @@ def _make_uri(data: bytes, form: str) -> str:
     return f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _group(kind: Kind, findings: Sequence[Finding], album: _Album) -> Group:
-    of_kind = [finding for finding in findings if finding.kind == kind]
-    cards = [
-        Card(
+def _make_cards(findings: Sequence[Finding], album: _Album) -> list[tuple[list[Picture], str]]:
+    """The photograph or the two that each finding is about, and a sentence."""
+    return [
+        (
             [album.show(path) for path in (finding.path, finding.other) if path],
             shorten_sentence(finding.detail),
         )
-        for finding in of_kind[:MAX_CARDS]
+        for finding in findings
     ]
-    return Group(kind, *ADVICE[kind], len(of_kind), cards)
-
-
-# --- plots and table --------------------------------------------------------------------------------
-
-
-def _write_path(corners: Iterable[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners) + "Z"
-
-
-def _describe(shot: Shot, kinds: Sequence[Kind]) -> str:
-    words = [shorten_name(shot.path)]
-    if shot.taken:
-        words.append(f"{shot.taken:%Y-%m-%d %H:%M:%S}")
-    if shot.relative_altitude_m is not None:
-        words.append(f"{shot.relative_altitude_m:.1f} m")
-    if shot.gsd_m is not None:
-        words.append(f"{shot.gsd_m * 100:.2f} cm/px")
-    return " · ".join([*words, shot.quality, *(kind for kind in kinds if kind in MARKED)])
 
 
 def _strips(shots: Sequence[Shot], odd: Mapping[str, Sequence[Kind]]) -> list[Strip]:
