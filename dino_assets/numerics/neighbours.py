@@ -170,9 +170,6 @@ def find_nearest(points: np.ndarray, centres: np.ndarray) -> Nearest:
     return Nearest(labels, squared)
 
 
-# --- screening ------------------------------------------------------------------------------
-
-
 class Screen(NamedTuple):
     """A shift and a power of two that bring all rows near the origin, where float32 is sharpest.
 
@@ -226,17 +223,17 @@ def _search(
     """Indices and squared distances (M, k) of the neighbours of the rows ``own`` (M,) of the pool."""
     queries = pool[own]
     left, every = screen.project(queries), np.arange(len(queries))
-    kept = min(k + SPARE, len(pool))
+    count = min(k + SPARE, len(pool))
     indices: np.ndarray = np.empty((len(queries), 0), np.int64)
     lower: np.ndarray = np.empty((len(queries), 0), np.float32)
     for block in blocks(len(pool), pool_block):
         bounds = screen.bound_below(left, screen.project(pool[block]))
         inside = (own >= block.start) & (own < block.stop)
         bounds[every[inside], own[inside] - block.start] = np.inf
-        columns = _find_smallest(bounds, kept)
+        columns = _find_smallest(bounds, count)
         lower = np.hstack([lower, np.take_along_axis(bounds, columns, 1)])
         indices = np.hstack([indices, columns + block.start])
-        columns = _find_smallest(lower, kept)
+        columns = _find_smallest(lower, count)
         lower = np.take_along_axis(lower, columns, 1)
         indices = np.take_along_axis(indices, columns, 1)
     columns = np.argsort(indices, axis=1)
@@ -245,7 +242,7 @@ def _search(
     squared = np.stack([measure_squared(q, pool[c]) for q, c in zip(queries, indices, strict=True)])
     squared[indices == own[:, None]] = np.inf
     order = np.argsort(squared, axis=1, kind="stable")[:, :k]
-    if kept < len(pool):
+    if count < len(pool):
         # The k rows found bound the k-th distance from above; what was never kept is at least as
         # far as the last one kept. Where the two overlap, more must be measured.
         upper = np.stack([_square(screen.project(pool[c])) for c in indices])

@@ -127,9 +127,6 @@ def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint
     return np.ascontiguousarray(pixels)
 
 
-# --- what Pillow reads ----------------------------------------------------------------------
-
-
 def _read_pillow_header(data: bytes, page: TiffPage | None) -> Header:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_pillow(data, image, page)
@@ -226,9 +223,6 @@ def _walk_png(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + size
 
 
-# --- JPEG -----------------------------------------------------------------------------------
-
-
 def _decode_jpeg(data: bytes, header: Header) -> NDArray[np.uint8]:
     """The same pixels as Pillow's in a third of the time; what the fast reader will not read, Pillow does."""
     if header.mode not in ("RGB", "L"):
@@ -244,9 +238,6 @@ def _decode_jpeg(data: bytes, header: Header) -> NDArray[np.uint8]:
     if complaint.startswith("Corrupt JPEG data") and "extraneous bytes" not in complaint:
         raise UnusableImageError("undecodable", complaint)
     return _decode_with_pillow(data, header)
-
-
-# --- TIFF that Pillow gets wrong ------------------------------------------------------------
 
 
 def _read_tiff_header(data: bytes, page: TiffPage) -> Header:

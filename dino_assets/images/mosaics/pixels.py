@@ -1,10 +1,8 @@
 """A mosaic on the disk, cut like an array."""
 
 import threading
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from dino_assets.images.mosaics.inspection import check_size
 from dino_assets.images.mosaics.opening import blame_file, enter_gdal, open_mosaic
 
 
-class MosaicPixels:
+class MosaicPixels(AbstractContextManager["MosaicPixels"]):
     """A mosaic cut like an upright RGB array (H, W, 3); a window reads its own blocks only.
 
     Ask row by row where you can: strips of 40,000 px then decode once, at 3 ms a tile instead of 66.
@@ -78,10 +76,5 @@ class MosaicPixels:
         with self._lock:
             self._opened.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -132,8 +132,8 @@ def make_report(
 def _word_facts(facts: Mapping[str, Any]) -> dict[str, str]:
     """What the pictures themselves do not say."""
     suffixes = ", ".join(f"{count} {name}" for name, count in facts["other_suffixes"].items())
-    told = {"raw files beside them": facts["raw_twins"], "other files": facts["other_files"]}
-    words = {name: f"{count:,}" for name, count in told.items() if count}
+    counts = {"raw files beside them": facts["raw_twins"], "other files": facts["other_files"]}
+    words = {name: f"{count:,}" for name, count in counts.items() if count}
     if suffixes:
         words["other files"] += f" ({suffixes})"
     return words

@@ -113,9 +113,6 @@ def sum_up(shots: Sequence[Shot], findings: Sequence[Finding]) -> str:
     return f"{usable:,} of {len(shots):,} photographs can be used. {odd[0].upper()}{odd[1:]}."
 
 
-# --- facts ------------------------------------------------------------------------------------------
-
-
 def _list_facts(
     shots: Sequence[Shot], findings: Sequence[Finding], ground: Ground
 ) -> dict[str, str]:
@@ -145,9 +142,6 @@ def _list_facts(
         form = "%H:%M" if first.date() == last.date() else "%Y-%m-%d %H:%M"
         facts["taken"] = f"{first:%Y-%m-%d %H:%M} – {last.strftime(form)}"
     return facts
-
-
-# --- findings ---------------------------------------------------------------------------------------
 
 
 class _Album:

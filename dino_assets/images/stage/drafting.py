@@ -149,9 +149,11 @@ def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
         (wanted if is_wanted else others).append(entry)
     twins = find_twins(entry.path for entry in wanted if not entry.refusal)
     if is_list and twins:
-        said = {entry.path: (entry.label, entry.metadata) for entry in wanted}
+        labels = {entry.path: (entry.label, entry.metadata) for entry in wanted}
         twins = {
-            raw: photo for raw, photo in twins.items() if said[raw] in (said[photo], (None, None))
+            raw: photo
+            for raw, photo in twins.items()
+            if labels[raw] in (labels[photo], (None, None))
         }
     return Card(
         [entry for entry in wanted if entry.path not in twins] if twins else wanted,
