@@ -143,10 +143,9 @@ def find_near_duplicates(
                 rows, is_alike = rows[is_hit], is_alike[is_hit]
             if len(rows):
                 first[rows] = left + is_alike.argmax(1)
-        found = first >= 0
-        pairs.extend(
-            zip(telling[first[found]].tolist(), telling[later[found]].tolist(), strict=True)
-        )
+        has_like = first >= 0
+        earlier, later = telling[first[has_like]], telling[later[has_like]]
+        pairs.extend(zip(earlier.tolist(), later.tolist(), strict=True))
     return pairs
 
 

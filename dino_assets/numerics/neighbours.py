@@ -107,17 +107,16 @@ def find_neighbours(
     k: int,
     *,
     metric: Metric = "cosine",
-    queries: np.ndarray | None = None,
     sizes: BlockSizes = BLOCK_SIZES,
 ) -> Neighbours:
-    """The exact ``k`` nearest rows for each query; for each row of ``vectors`` without queries.
+    """The exact ``k`` nearest other rows for each row; ties go to the lowest index.
 
-    In the second case a row is not its own neighbour. Ties go to the lowest index. Cosine distance
-    is 1 − cos; a row of zeros is at distance 1 from all others, and 0 from other zeros.
+    Cosine distance is 1 − cos; a row of zeros is at distance 1 from all others, and 0 from other
+    zeros.
 
     Raises:
-        ConfigError: an unknown metric, or fewer than ``k`` rows to choose from.
-        InvalidVectorsError: vectors that are not finite (N, D), or of another D than the queries.
+        ConfigError: an unknown metric, or fewer than ``k`` other rows.
+        InvalidVectorsError: vectors that are not finite (N, D).
     """
     if metric not in METRICS:
         raise ConfigError(
@@ -126,31 +125,21 @@ def find_neighbours(
             value=metric,
         )
     pool = check_vectors(vectors)
-    asked = pool if queries is None else check_vectors(queries)
-    if asked.shape[1] != pool.shape[1]:
-        raise InvalidVectorsError(
-            f"queries have {asked.shape[1]} dimensions, the pool {pool.shape[1]}: both must come "
-            "from one space",
-            dims=(asked.shape[1], pool.shape[1]),
-        )
-    there = len(pool) - (queries is None)
-    if not 1 <= k <= max(there, 0):
+    others = max(len(pool) - 1, 0)
+    if not 1 <= k <= others:
         raise ConfigError(
-            f"k={k} neighbours of {max(there, 0)} other rows: use 1 to that number",
+            f"k={k} neighbours of {others} other rows: use 1 to that number",
             setting="k",
             value=k,
         )
     if metric == "cosine":
         pool = _point_zeros(scale_to_unit(pool))
-        asked = pool if queries is None else _point_zeros(scale_to_unit(asked))
-    screen = make_screen(pool, asked)
-    indices = np.empty((len(asked), k), np.int64)
-    squared = np.empty((len(asked), k))
-    for block in blocks(len(asked), sizes.queries):
-        own = np.arange(block.start, block.stop) if queries is None else None
-        indices[block], squared[block] = _search(
-            asked[block], pool, k, own, screen, pool_block=sizes.pool
-        )
+    screen = make_screen(pool)
+    indices = np.empty((len(pool), k), np.int64)
+    squared = np.empty((len(pool), k))
+    for block in blocks(len(pool), sizes.queries):
+        own = np.arange(block.start, block.stop)
+        indices[block], squared[block] = _search(pool, k, own, screen, pool_block=sizes.pool)
     if metric == "euclidean":
         distances = np.minimum(np.sqrt(squared), np.finfo(np.float32).max)  # twice it may come out
         return Neighbours(indices, distances.astype(np.float32))
@@ -179,9 +168,6 @@ def find_nearest(points: np.ndarray, centres: np.ndarray) -> Nearest:
         best = order[np.searchsorted(i, np.arange(len(rows)))]
         labels[block], squared[block] = first[j[best]], exact[best]
     return Nearest(labels, squared)
-
-
-# --- screening ------------------------------------------------------------------------------
 
 
 class Screen(NamedTuple):
@@ -232,38 +218,31 @@ def _measure_pairs(a: np.ndarray, i: np.ndarray, b: np.ndarray, j: np.ndarray) -
 
 
 def _search(
-    queries: np.ndarray,
-    pool: np.ndarray,
-    k: int,
-    own: np.ndarray | None,
-    screen: Screen,
-    *,
-    pool_block: int,
+    pool: np.ndarray, k: int, own: np.ndarray, screen: Screen, *, pool_block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and squared distances (M, k) for one block of queries; ``own`` rows are left out."""
+    """Indices and squared distances (M, k) of the neighbours of the rows ``own`` (M,) of the pool."""
+    queries = pool[own]
     left, every = screen.project(queries), np.arange(len(queries))
-    kept = min(k + SPARE, len(pool))
+    count = min(k + SPARE, len(pool))
     indices: np.ndarray = np.empty((len(queries), 0), np.int64)
     lower: np.ndarray = np.empty((len(queries), 0), np.float32)
     for block in blocks(len(pool), pool_block):
-        found = screen.bound_below(left, screen.project(pool[block]))
-        if own is not None:
-            inside = (own >= block.start) & (own < block.stop)
-            found[every[inside], own[inside] - block.start] = np.inf
-        columns = _find_smallest(found, kept)
-        lower = np.hstack([lower, np.take_along_axis(found, columns, 1)])
+        bounds = screen.bound_below(left, screen.project(pool[block]))
+        inside = (own >= block.start) & (own < block.stop)
+        bounds[every[inside], own[inside] - block.start] = np.inf
+        columns = _find_smallest(bounds, count)
+        lower = np.hstack([lower, np.take_along_axis(bounds, columns, 1)])
         indices = np.hstack([indices, columns + block.start])
-        columns = _find_smallest(lower, kept)
+        columns = _find_smallest(lower, count)
         lower = np.take_along_axis(lower, columns, 1)
         indices = np.take_along_axis(indices, columns, 1)
     columns = np.argsort(indices, axis=1)
     lower = np.take_along_axis(lower, columns, 1)
     indices = np.take_along_axis(indices, columns, 1)
     squared = np.stack([measure_squared(q, pool[c]) for q, c in zip(queries, indices, strict=True)])
-    if own is not None:
-        squared[indices == own[:, None]] = np.inf
+    squared[indices == own[:, None]] = np.inf
     order = np.argsort(squared, axis=1, kind="stable")[:, :k]
-    if kept < len(pool):
+    if count < len(pool):
         # The k rows found bound the k-th distance from above; what was never kept is at least as
         # far as the last one kept. Where the two overlap, more must be measured.
         upper = np.stack([_square(screen.project(pool[c])) for c in indices])
@@ -276,28 +255,22 @@ def _search(
     squared = np.take_along_axis(squared, order, 1)
     if len(unsure):
         indices[unsure], squared[unsure] = _search_wide(
-            queries[unsure],
-            pool,
-            k,
-            None if own is None else own[unsure],
-            screen,
-            limits[unsure],
-            pool_block=pool_block,
+            pool, k, own[unsure], screen, limits[unsure], pool_block=pool_block
         )
     return indices, squared
 
 
 def _search_wide(
-    queries: np.ndarray,
     pool: np.ndarray,
     k: int,
-    own: np.ndarray | None,
+    own: np.ndarray,
     screen: Screen,
     limits: np.ndarray,
     *,
     pool_block: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same for queries among ties: everything that may lie within the limit is measured."""
+    """The same for rows among ties: everything that may lie within the limit is measured."""
+    queries = pool[own]
     # Of equal rows only the first k + 1 can be neighbours. Thousands of tiles of black or of open
     # water are equal, and would otherwise be measured against each other.
     useful = _drop_repeats(pool, k + 1)
@@ -308,8 +281,7 @@ def _search_wide(
         i, j = np.nonzero(lower <= limits[:, None])
         pairs.append((i, useful[j + block.start]))
     i, j = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    if own is not None:
-        i, j = i[j != own[i]], j[j != own[i]]
+    i, j = i[j != own[i]], j[j != own[i]]
     exact = _measure_pairs(queries, i, pool, j)
     order = np.lexsort((j, exact, i))
     starts = np.searchsorted(i[order], np.arange(len(queries)))

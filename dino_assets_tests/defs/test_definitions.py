@@ -29,7 +29,7 @@ HEAVY = (
 ASSETS = {
     # key: (group, kinds, owners, code version, partitions, upstream)
     "weights": ("weights", {"huggingface", "safetensors"}, ["team:vision"], "3", None, set()),
-    "images": ("images", {"parquet"}, ["team:imagery"], "3", "drops", set()),
+    "images": ("images", {"parquet"}, ["team:imagery"], "4", "drops", set()),
     "tiles": ("tiles", {"parquet"}, ["team:imagery"], "2", "drops", {"images", "weights"}),
     "embeddings": (
         "embeddings",

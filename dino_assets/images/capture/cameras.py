@@ -48,15 +48,16 @@ def find_focal_px(optics: Optics, *, width: int, height: int) -> tuple[float, st
     zoom = optics.digital_zoom or 1.0
     if not (math.isfinite(zoom) and 1 <= zoom <= 100):
         zoom = 1.0
-    for found, said in (
+    for focal_px, source in (
         (_calibrated(optics, width, height), "calibration"),
         (_from_plane(optics, long_px), "focal plane"),
         (_from_table(optics, long_px), "camera table"),
         (_from_35mm(optics, width, height), "35 mm equivalent"),
     ):
         # The whole picture would be one lens away from these bounds: somebody wrote nonsense.
-        if found is not None and _LEAST_WIDTHS * long_px <= found <= _MOST_WIDTHS * long_px:
-            return (found * zoom, said) if found * zoom <= _MOST_PX else None
+        if focal_px is None or not _LEAST_WIDTHS * long_px <= focal_px <= _MOST_WIDTHS * long_px:
+            continue
+        return (focal_px * zoom, source) if focal_px * zoom <= _MOST_PX else None
     return None
 
 

@@ -5,7 +5,7 @@ from xml.parsers import expat
 
 MAX_XMP_BYTES = 2**20  # DJI's is 4 KB; one segment of a JPEG holds 64 KB
 # Other prefixes count too (Autel, Parrot, renamed ones), after these.
-_KNOWN = frozenset({"tiff", "exif", "exifEX", "aux", "xmp", "drone-dji"})
+_USUAL = frozenset({"tiff", "exif", "exifEX", "aux", "xmp", "drone-dji"})
 _NOT_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LOST = "\N{REPLACEMENT CHARACTER}"
 
@@ -32,7 +32,7 @@ def read_xmp(packet: bytes) -> dict[str, str]:
 
 def _parse_xmp(packet: bytes | str) -> tuple[dict[str, str], bool]:
     """Names and values, and whether the packet was sound up to its end."""
-    known: dict[str, str] = {}
+    usual: dict[str, str] = {}
     others: dict[str, str] = {}
     texts: list[list[str]] = []
     tops: list[int] = []  # how deep the description of the picture lies, while inside it
@@ -40,7 +40,7 @@ def _parse_xmp(packet: bytes | str) -> tuple[dict[str, str], bool]:
 
     def keep(name: str, value: str) -> None:
         prefix, _, word = name.rpartition(":")
-        (known if prefix in _KNOWN else others).setdefault(word, value)
+        (usual if prefix in _USUAL else others).setdefault(word, value)
 
     def refuse(*_: object) -> None:
         raise ValueError("a DOCTYPE in XMP")
@@ -67,5 +67,5 @@ def _parse_xmp(packet: bytes | str) -> tuple[dict[str, str], bool]:
     try:
         parser.Parse(packet, True)
     except (expat.ExpatError, ValueError, LookupError):
-        return others | known, False
-    return others | known, True
+        return others | usual, False
+    return others | usual, True

@@ -3,6 +3,7 @@
 import importlib
 import io
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,20 +27,22 @@ def is_heic(data: bytes) -> bool:
 def read_heic_header(data: bytes) -> Header:
     """What libheif says of the primary picture, upright."""
     _check_boxes(data)
-    heif = _import_extra("pillow_heif", "HEIC", extra="heic")
-    found = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-    picture = found[found.primary_index]
-    note = f"primary of {len(found)} pictures" if len(found) > 1 else None
+    file = _open_heif(data)
+    picture = file[file.primary_index]
+    note = f"primary of {len(file)} pictures" if len(file) > 1 else None
     width, height = picture.size
     return Header("HEIC", picture.mode, width, height, note=note, is_turned=True)
 
 
 def decode_heic(data: bytes, header: Header) -> NDArray[np.uint8]:
     """The primary picture, upright, as RGB."""
+    file = _open_heif(data)
+    return np.array(file[file.primary_index].to_pillow().convert("RGB"))
+
+
+def _open_heif(data: bytes) -> Any:
     heif = _import_extra("pillow_heif", "HEIC", extra="heic")
-    found = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-    image = found[found.primary_index].to_pillow()
-    return np.array(image.convert("RGB"))
+    return heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
 
 
 def _check_boxes(data: bytes) -> None:

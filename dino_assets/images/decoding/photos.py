@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -34,6 +35,7 @@ from dino_assets.images.decoding.heic_and_dng import (
     read_heic_header,
 )
 from dino_assets.images.decoding.tiff import (
+    DNG_VERSION,
     TiffPage,
     check_size,
     check_whole,
@@ -41,13 +43,6 @@ from dino_assets.images.decoding.tiff import (
     read_samples,
     scale_to_bytes,
 )
-
-try:
-    import simplejpeg
-except (
-    ImportError
-):  # no wheel for this platform: Pillow gives the same pixels in three times the time
-    simplejpeg = None
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
 KNOWN = (*FORMATS, "HEIC", "DNG")
@@ -57,7 +52,7 @@ MAX_PIXELS = 178_956_970
 # A picture above this is decoded alone: eight threads with 150 MP each would need 10 GB.
 LARGE_PIXELS = 50_000_000
 ORIENTATION_TAG = 0x0112
-_large = threading.Lock()
+LARGE_TURN = threading.Lock()
 
 # Pillow warns about damaged metadata without saying in which file; a damaged picture gets a row.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -77,27 +72,26 @@ def read_header(data: bytes) -> Header:
         if is_heic(data):
             return read_heic_header(data)
         page = read_page(data)
-        if page is not None and page.is_dng:
+        if page is None:
+            return _read_pillow_header(data, None)
+        if DNG_VERSION in page.tags:  # its pixels are a preview of a raw photograph
             return read_dng_header(data)
-        if page is not None:
-            check_size(page)
-            check_whole(data, page)
-            return _read_tiff_header(data, page)
-        return _read_pillow_header(data, None)
+        check_size(page)
+        check_whole(data, page)
+        return _read_tiff_header(data, page)
 
 
-def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Pixels of a photograph, upright, RGB: (H, W, 3), read-only.
+def decode_image(data: bytes, *, large_px: int = LARGE_PIXELS) -> NDArray[np.uint8]:
+    """Pixels of a photograph, upright, RGB: (H, W, 3), read-only; above ``large_px`` one at a time.
 
     Raises:
         UnusableImageError: as ``read_header``, and what only decoding finds: truncated, undecodable.
     """
     header = read_header(data)
-    if header.width * header.height > MAX_PIXELS:
+    count = header.width * header.height
+    if count > MAX_PIXELS:
         raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels")
-    alone: AbstractContextManager[Any] = (
-        _large if header.width * header.height > LARGE_PIXELS else nullcontext()
-    )
+    alone: AbstractContextManager[Any] = LARGE_TURN if count > large_px else nullcontext()
     with alone, _refuse_what_fails(data):
         pixels = _DECODERS.get(header.format, _decode_with_pillow)(data, header)
         if not header.is_turned:
@@ -133,9 +127,6 @@ def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint
     return np.ascontiguousarray(pixels)
 
 
-# --- what Pillow reads ----------------------------------------------------------------------
-
-
 def _read_pillow_header(data: bytes, page: TiffPage | None) -> Header:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_pillow(data, image, page)
@@ -143,14 +134,13 @@ def _read_pillow_header(data: bytes, page: TiffPage | None) -> Header:
         width, height = image.size
         if page and orientation in TURNED:  # Pillow states the size after its own turning
             width, height = height, width
-        notes = [_count_note(page.pages, "pages") if page else None, _scale_note(image.mode)]
         return Header(
             format=image.format or "",
             mode=image.mode,
             width=width,
             height=height,
             orientation=orientation,
-            note="; ".join(note for note in notes if note) or None,
+            note=_write_note(page, image.mode),
             is_turned=page is not None,
             tiff=page,
         )
@@ -197,8 +187,7 @@ def _scale_pillow(image: Image.Image, page: TiffPage | None) -> NDArray[np.uint8
 
 def _find_tiff_orientation(image: Image.Image) -> int:
     """The orientation by which Pillow turns a TIFF, of whatever type the tag is."""
-    value = getattr(image, "tag_v2", {}).get(ORIENTATION_TAG, 1)
-    return int(value) if value in range(1, 9) else 1
+    return _check_orientation(getattr(image, "tag_v2", {}).get(ORIENTATION_TAG, 1))
 
 
 def _find_orientation(data: bytes, image: Image.Image) -> int:
@@ -211,9 +200,12 @@ def _find_orientation(data: bytes, image: Image.Image) -> int:
             exif = Image.Image.getexif(image)
         else:
             exif = image.getexif()
-        value = exif.get(ORIENTATION_TAG, 1)
+        return _check_orientation(exif.get(ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001 - struct, Syntax and Value errors, depending on the damage
         return 1
+
+
+def _check_orientation(value: Any) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
@@ -231,27 +223,21 @@ def _walk_png(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + size
 
 
-# --- JPEG -----------------------------------------------------------------------------------
-
-
 def _decode_jpeg(data: bytes, header: Header) -> NDArray[np.uint8]:
     """The same pixels as Pillow's in a third of the time; what the fast reader will not read, Pillow does."""
-    if simplejpeg is None or header.mode not in ("RGB", "L"):
+    if header.mode not in ("RGB", "L"):
         return _decode_with_pillow(data, header)
     try:
         return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
     except ValueError as err:
-        said = str(err)
+        complaint = str(err)
     # Some cameras leave stray bytes between segments, which Pillow steps over. All else that libjpeg
     # calls corrupt is gray or shifted pixels, which Pillow would hand out without a word.
-    if "remature end" in said:
-        raise UnusableImageError("truncated", said)
-    if said.startswith("Corrupt JPEG data") and "extraneous bytes" not in said:
-        raise UnusableImageError("undecodable", said)
+    if "remature end" in complaint:
+        raise UnusableImageError("truncated", complaint)
+    if complaint.startswith("Corrupt JPEG data") and "extraneous bytes" not in complaint:
+        raise UnusableImageError("undecodable", complaint)
     return _decode_with_pillow(data, header)
-
-
-# --- TIFF that Pillow gets wrong ------------------------------------------------------------
 
 
 def _read_tiff_header(data: bytes, page: TiffPage) -> Header:
@@ -271,14 +257,13 @@ def _read_tiff_header(data: bytes, page: TiffPage) -> Header:
     mode = ("I;16" if name == "L" else name) if is_plain else f"{name};{np.dtype(page.kind).name}"
     if name == "CMYK" and not is_plain:
         raise UnusableImageError("unsupported-mode", f"pixels are {mode!r}")
-    notes = [_count_note(page.pages, "pages"), None if is_plain else _scale_note(page.kind)]
     return Header(
         format="TIFF",
         mode=mode,
         width=width,
         height=height,
-        orientation=page.orientation,
-        note="; ".join(note for note in notes if note) or None,
+        orientation=_check_orientation(page.first(ORIENTATION_TAG, 1)),
+        note=_write_note(page, page.kind),
         tiff=page,
     )
 
@@ -297,15 +282,13 @@ def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(gray[..., None], 3, axis=2)
 
 
-def _count_note(count: int, what: str) -> str | None:
-    return f"first of {count} {what}" if count > 1 else None
-
-
-def _scale_note(kind: str) -> str | None:
-    if kind not in ("I", "F") and kind[1:] not in ("1", "2", "4", "8"):
-        return None
-    what = "float" if kind[0] in "Ff" else "integer"
-    return f"{what} pixels scaled from their own lowest..highest value"
+def _write_note(page: TiffPage | None, kind: str) -> str | None:
+    """Say what was left out and how pixels were scaled; ``kind`` is Pillow's mode or NumPy's type."""
+    notes = [f"first of {page.pages} pages"] if page and page.pages > 1 else []
+    if kind in ("I", "F") or (kind != "u2" and kind[1:] in ("1", "2", "4", "8")):
+        what = "float" if kind[0] in "Ff" else "integer"
+        notes.append(f"{what} pixels scaled from their own lowest..highest value")
+    return "; ".join(notes) or None
 
 
 _DECODERS: dict[str, Callable[[bytes, Header], NDArray[np.uint8]]] = {
@@ -331,7 +314,7 @@ def _refuse_what_fails(data: bytes) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as err:  # decoders raise nearly anything on bad bytes
-        said = f"{type(err).__name__}: {err}"[:300]
+        complaint = f"{type(err).__name__}: {err}"[:300]
         signs = ("truncated", "incomplete", "end of file", "input/output error")
-        is_cut = any(sign in said.lower() for sign in signs)
-        raise UnusableImageError("truncated" if is_cut else "undecodable", said) from err
+        is_cut = any(sign in complaint.lower() for sign in signs)
+        raise UnusableImageError("truncated" if is_cut else "undecodable", complaint) from err

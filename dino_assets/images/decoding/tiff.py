@@ -7,6 +7,7 @@ float colours at all.
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,17 +69,6 @@ class TiffPage:
         return self.first(262, _BLACK_IS_ZERO) == _WHITE_IS_ZERO
 
     @property
-    def is_dng(self) -> bool:
-        """Whether its pixels are a preview of a raw photograph."""
-        return DNG_VERSION in self.tags
-
-    @property
-    def orientation(self) -> int:
-        """EXIF orientation, 1 if it makes no sense."""
-        value = self.first(274, 1)
-        return value if value in range(1, 9) else 1
-
-    @property
     def samples(self) -> int:
         """Values per pixel."""
         return self.first(277, 1)
@@ -91,19 +81,12 @@ class TiffPage:
     @property
     def colors(self) -> int:
         """How many of a pixel's samples are its colour: 1, 3 or 4; 0 where that is not known."""
-        found = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _SEPARATED: 4}
-        colors = found.get(self.first(262, -1), 0)
+        by_kind = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _SEPARATED: 4}
+        colors = by_kind.get(self.first(262, -1), 0)
         extra = len(self.tags.get(338, ()))
         # Five bands that call themselves black-is-zero are a measurement, not a photograph.
         is_known = self.samples - extra == colors and (colors > 1 or extra < 2)
         return colors if self.samples == colors or is_known else 0
-
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of a decoded picture, or of one of its tiles if that is larger, with all samples."""
-        width, height = self.size
-        columns, rows = _chunk_size(self)
-        return max(width * height, columns * rows) * self.samples * max(1, self.bits // 8)
 
     @property
     def is_readable(self) -> bool:
@@ -143,8 +126,10 @@ def check_size(page: TiffPage, *, max_bytes: int = MAX_SAMPLE_BYTES) -> None:
     Raises:
         UnusableImageError: too-large.
     """
-    if page.sample_bytes > max_bytes:
-        width, height = page.size
+    width, height = page.size
+    columns, rows = _chunk_size(page)  # a tile may be larger than the picture
+    pixel_bytes = page.samples * max(1, page.bits // 8)
+    if max(width * height, columns * rows) * pixel_bytes > max_bytes:
         raise UnusableImageError(
             "too-large",
             f"{width}×{height} px with {page.samples} samples of {page.bits} bit, "
@@ -158,12 +143,11 @@ def check_whole(data: bytes, page: TiffPage) -> None:
     Raises:
         UnusableImageError: truncated.
     """
-    offsets, counts = _places(page)
-    # Some writers state too large a count for the last strip; a raw one's size is known.
-    raw = _chunk_bytes(page) if page.first(259, _NONE) == _NONE and page.bits % 8 == 0 else None
-    for offset, count, at in zip(offsets, counts, range(len(offsets)), strict=False):
-        end = offset + (count if raw is None else min(count, raw))
-        if end > len(data) and not (raw is not None and _last_fits(page, data, offset, at)):
+    is_raw = page.first(259, _NONE) == _NONE and page.bits % 8 == 0
+    for at, (offset, count) in enumerate(zip(*_places(page), strict=False)):
+        # Some writers state too large a count for the last strip; a raw one's size is known.
+        end = offset + (min(count, _measure_raw_chunk(page, at)) if is_raw else count)
+        if end > len(data):
             raise UnusableImageError(
                 "truncated", f"pixels up to byte {end:,}, the file has {len(data):,}"
             )
@@ -204,7 +188,7 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
             place = target[top : top + rows, left : left + chunk_width]
             place[...] = chunk[: place.shape[0], : place.shape[1], : place.shape[2]]
     if page.is_white_zero:
-        _invert(out)
+        (np.negative if out.dtype.kind == "f" else np.invert)(out, out=out)
     return out
 
 
@@ -249,14 +233,6 @@ def _bands(
         yield at, values, good
 
 
-def _invert(samples: Samples) -> None:
-    """Turn black and white around, in place."""
-    if samples.dtype.kind == "f":
-        np.negative(samples, out=samples)
-    else:
-        np.invert(samples, out=samples)
-
-
 def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Samples:
     dtype = np.dtype(page.order + page.kind)
     rows, columns, samples = shape
@@ -289,21 +265,14 @@ def _chunk_size(page: TiffPage) -> tuple[int, int]:
     return max(1, width), max(1, min(height, page.first(278, height)))
 
 
-def _chunk_bytes(page: TiffPage) -> int:
+def _measure_raw_chunk(page: TiffPage, at: int) -> int:
+    """Bytes of a strip or tile without compression; the last strip has the rows that are left."""
     columns, rows = _chunk_size(page)
+    if not page.tags.get(322):
+        height = page.size[1]
+        rows = min(rows, height - at % max(1, -(-height // rows)) * rows)
     samples = 1 if page.first(284, 1) == 2 else page.samples
     return columns * rows * samples * (page.bits // 8)
-
-
-def _last_fits(page: TiffPage, data: bytes, offset: int, at: int) -> bool:
-    """Whether it is a last strip with fewer rows than the others, and those are there."""
-    if page.tags.get(322):
-        return False
-    height = page.size[1]
-    _, rows = _chunk_size(page)
-    strip = at % max(1, -(-height // rows))
-    left = min(rows, height - strip * rows)
-    return offset + _chunk_bytes(page) // rows * left <= len(data)
 
 
 def _places(page: TiffPage) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -332,15 +301,9 @@ def _read_tags(
             if tag in _CHUNK_TABLES and count > MAX_CHUNKS:
                 raise UnusableImageError("too-large", f"{count:,} strips or tiles")
             values = count if tag in _CHUNK_TABLES else min(count, _MAX_VALUES)
-            found = np.frombuffer(data, np.dtype(order + types[kind]), values, start)
-            tags[tag] = tuple(found.tolist())
+            numbers = np.frombuffer(data, np.dtype(order + types[kind]), values, start)
+            tags[tag] = tuple(numbers.tolist())
         elif tag == _NODATA and kind == 2:
-            nodata = _parse_float(data[start : start + min(size, 100)])
+            with suppress(ValueError):
+                nodata = float(data[start : start + min(size, 100)].rstrip(b"\0 "))
     return tags, nodata
-
-
-def _parse_float(text: bytes) -> float | None:
-    try:
-        return float(text.rstrip(b"\0 "))
-    except ValueError:
-        return None

@@ -67,17 +67,17 @@ def walk_directories(read: ReadAt, layout: Layout, *, file_bytes: int) -> Iterat
     offset, seen, total = layout.first, set[int](), 0
     while offset and offset not in seen and len(seen) < MAX_PAGES:
         seen.add(offset)
-        found = _read_directory(read, layout, offset, file_bytes=file_bytes)
-        if found is None:
+        page = _read_directory(read, layout, offset, file_bytes=file_bytes)
+        if page is None:
             return
-        is_there = ~found.is_inline & (found.places + found.sizes <= file_bytes)
-        total += int(found.sizes[is_there].sum())
+        is_there = ~page.is_inline & (page.places + page.sizes <= file_bytes)
+        total += int(page.sizes[is_there].sum())
         if total > file_bytes + SHARED_TAG_BYTES:
             raise UnusableImageError(
                 "undecodable", f"tags of {total:,} bytes in a file of {file_bytes:,}"
             )
-        yield found
-        offset = found.following
+        yield page
+        offset = page.following
 
 
 def _read_directory(

@@ -42,9 +42,9 @@ def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:
     with np.errstate(invalid="ignore"):
         is_known = np.isfinite(areas).all((1, 2)) & (np.abs(steps.sum(1)) < 1)
     encoded: list[bytes | None] = []
-    for known, east, north in zip(is_known, longitudes, areas[..., 1], strict=True):
+    for has_area, east, north in zip(is_known, longitudes, areas[..., 1], strict=True):
         ring = list(zip(east.tolist(), north.tolist(), strict=True))
-        encoded.append(_encode_area(ring) if known else None)
+        encoded.append(_encode_area(ring) if has_area else None)
     return encoded
 
 
@@ -88,13 +88,13 @@ def _encode_area(ring: _Ring) -> bytes | None:
 
 def _clip(ring: _Ring, *, keep_west: bool) -> _Ring:
     """The part of a convex ring on one side of 180 degrees."""
-    kept: _Ring = []
+    inside: _Ring = []
     for (x0, y0), (x1, y1) in zip(ring, ring[1:] + ring[:1], strict=True):
         if (x0 <= 180) if keep_west else (x0 >= 180):
-            kept.append((x0, y0))
+            inside.append((x0, y0))
         if (x0 - 180) * (x1 - 180) < 0:
-            kept.append((180.0, y0 + (y1 - y0) * (180 - x0) / (x1 - x0)))
-    return kept
+            inside.append((180.0, y0 + (y1 - y0) * (180 - x0) / (x1 - x0)))
+    return inside
 
 
 def _encode_polygon(ring: _Ring) -> bytes | None:

@@ -14,10 +14,8 @@ from dino_assets.images.mosaics.inspection import MosaicFacts, inspect_mosaic
 from dino_assets.images.mosaics.pixels import MosaicPixels
 from dino_assets.images.mosaics.placing import place_mosaic_windows
 from dino_assets.images.mosaics.validity import find_valid_windows, unpack_valid
-from dino_assets.images.records import CELL_PX
 
 __all__ = [
-    "CELL_PX",
     "MosaicFacts",
     "MosaicPixels",
     "find_valid_windows",

@@ -37,10 +37,9 @@ def plan_bands(dataset: "DatasetReader") -> Plan:
     names = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
     dtype = np.dtype(dataset.dtypes[0]) if "complex" not in dataset.dtypes[0] else None
     if dtype is None or len(set(dataset.dtypes)) > 1 or ColorInterp.cyan in names.values():
-        found = ", ".join(
-            f"{n.name} {d}" for n, d in zip(names.values(), dataset.dtypes, strict=True)
-        )
-        raise UnusableImageError("unsupported-mode", f"bands are {found}; export gray or RGB")
+        kinds = zip(names.values(), dataset.dtypes, strict=True)
+        bands_are = ", ".join(f"{name.name} {kind}" for name, kind in kinds)
+        raise UnusableImageError("unsupported-mode", f"bands are {bands_are}; export gray or RGB")
     alpha = next((band for band, name in names.items() if name == ColorInterp.alpha), None)
     others = [band for band in names if band != alpha]
     if not others:
@@ -83,12 +82,12 @@ def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray
         return colours
     tags = dataset.tags(band, ns="IMAGE_STRUCTURE")
     bits = int(tags.get("NBITS", 8 * dtype.itemsize))
+    if bits == 8:
+        return None
     if bits < 8:
         values = np.minimum(values, 2**bits - 1) * 255 // (2**bits - 1)
     else:
         values = np.minimum(values >> bits - 8, 255)
-    if bits == 8:
-        return None
     return np.asarray(values, np.uint8)
 
 

@@ -34,8 +34,6 @@ class MosaicFacts:
     """
 
     facts: ImageFacts
-    bands: int
-    dtype: str
     georeference: Georeference | None
     low: float | None
     high: float | None
@@ -44,11 +42,7 @@ class MosaicFacts:
 
 
 def inspect_mosaic(
-    path: str | Path,
-    *,
-    image_id: str,
-    chunk_px: int = CHUNK_PX,
-    painted_rows: int = PAINTED_ROWS,
+    path: str | Path, *, image_id: str, chunk_px: int = CHUNK_PX, painted_rows: int = PAINTED_ROWS
 ) -> MosaicFacts:
     """Identify a mosaic and read every block of it once, in the order of the file.
 
@@ -74,11 +68,10 @@ def inspect_mosaic(
             notes.append(f"scaled from {low:g} … {high:g} to 0 … 255")
         if len(dataset.subdatasets) > 1:
             notes.insert(0, f"first of {len(dataset.subdatasets)} pages")
-        dtype = dataset.dtypes[0]
         facts = ImageFacts(
             image_id=image_id,
             format="GeoTIFF",
-            mode=f"{dataset.count}x{dtype}",
+            mode=f"{dataset.count}x{dataset.dtypes[0]}",
             width=dataset.width,
             height=dataset.height,
             stored_width=dataset.width,
@@ -88,8 +81,6 @@ def inspect_mosaic(
         )
         return MosaicFacts(
             facts,
-            dataset.count,
-            dtype,
             georeference,
             low if plan.is_scaled else None,
             high if plan.is_scaled else None,
@@ -120,19 +111,14 @@ def check_size(dataset: "DatasetReader") -> None:
 
 
 def _survey(
-    dataset: "DatasetReader",
-    plan: Plan,
-    heard: list[str],
-    *,
-    chunk_px: int,
-    painted_rows: int,
+    dataset: "DatasetReader", plan: Plan, heard: list[str], *, chunk_px: int, painted_rows: int
 ) -> tuple[NDArray[np.bool_], float, float, NDArray[np.uint8]]:
     """Which cells show anything, the lowest and highest valid value, and a pixel of each cell."""
     from rasterio.errors import RasterioError
 
     cells = np.zeros((-(-dataset.height // CELL_PX), -(-dataset.width // CELL_PX)), np.bool_)
     low, high = np.inf, -np.inf
-    kept: NDArray[Any] | None = None  # painted when the range is known
+    corners: NDArray[Any] | None = None  # painted when the range is known
     shown = np.ones(cells.shape, np.bool_)
     for window in _chunks(dataset, chunk_px):
         x, y = window.col_off, window.row_off
@@ -148,20 +134,20 @@ def _survey(
             if seen.size:
                 low, high = min(low, float(seen.min())), max(high, float(seen.max()))
         mark_cells(cells, valid, x, y, window.width, window.height)
-        if kept is None:
-            kept = np.empty((len(values), *cells.shape), values.dtype)
+        if corners is None:
+            corners = np.empty((len(values), *cells.shape), values.dtype)
         inside = slice(-y % CELL_PX, None, CELL_PX), slice(-x % CELL_PX, None, CELL_PX)
-        corners = values[:, *inside]
+        chunk = values[:, *inside]
         top, left = -(-y // CELL_PX), -(-x // CELL_PX)
-        at = slice(top, top + corners.shape[1]), slice(left, left + corners.shape[2])
-        kept[:, *at] = corners
+        at = slice(top, top + chunk.shape[1]), slice(left, left + chunk.shape[2])
+        corners[:, *at] = chunk
         if valid is not None:
             shown[at] = valid[inside]
     sample = np.zeros((*cells.shape, 3), np.uint8)
-    if kept is not None:
+    if corners is not None:
         for row in range(0, len(sample), painted_rows):
             rows = slice(row, row + painted_rows)
-            sample[rows] = paint_bands(kept[:, rows], shown[rows], plan, low, high)
+            sample[rows] = paint_bands(corners[:, rows], shown[rows], plan, low, high)
     return cells, low, high, sample
 
 

@@ -54,8 +54,8 @@ def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
             import rasterio
             from rasterio import errors
 
-            for known in (errors.NotGeoreferencedWarning, errors.NodataShadowWarning):
-                warnings.filterwarnings("ignore", category=known)
+            for harmless in (errors.NotGeoreferencedWarning, errors.NodataShadowWarning):
+                warnings.filterwarnings("ignore", category=harmless)
             # By the descriptor: nothing in a path can mean anything to GDAL, nor lie beside it.
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, handle)
@@ -90,9 +90,9 @@ def hear_damage() -> Iterator[list[str]]:
     def hear(record: logging.LogRecord) -> bool:
         if record.thread != thread:
             return True
-        said = record.getMessage()
-        if "Corrupt JPEG" in said or "Premature end" in said:
-            heard.append(said.partition("JPEGLib:")[2] or said)
+        message = record.getMessage()
+        if "Corrupt JPEG" in message or "Premature end" in message:
+            heard.append(message.partition("JPEGLib:")[2] or message)
         return False
 
     logger.addFilter(hear)
@@ -108,8 +108,8 @@ def blame_file(err: Exception, what: str) -> UnusableImageError:
     while root.__cause__ is not None:
         root = root.__cause__
     # The number of the descriptor is no property of the file, and rows are compared.
-    said = re.sub(r"/dev/fd/\d+", "the file", str(root)).strip()
-    is_short = any(sign in said.lower() for sign in ("read error", "bytes, expected", "eof"))
+    why = re.sub(r"/dev/fd/\d+", "the file", str(root)).strip()
+    is_short = any(sign in why.lower() for sign in ("read error", "bytes, expected", "eof"))
     return UnusableImageError(
-        "truncated" if is_short else "undecodable", f"{what} cannot be read: {said}"
+        "truncated" if is_short else "undecodable", f"{what} cannot be read: {why}"
     )

@@ -1,10 +1,8 @@
 """A mosaic on the disk, cut like an array."""
 
 import threading
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from dino_assets.images.mosaics.inspection import check_size
 from dino_assets.images.mosaics.opening import blame_file, enter_gdal, open_mosaic
 
 
-class MosaicPixels:
+class MosaicPixels(AbstractContextManager["MosaicPixels"]):
     """A mosaic cut like an upright RGB array (H, W, 3); a window reads its own blocks only.
 
     Ask row by row where you can: strips of 40,000 px then decode once, at 3 ms a tile instead of 66.
@@ -39,7 +37,10 @@ class MosaicPixels:
                 check_size(self._dataset)
                 self._plan = plan_bands(self._dataset)
             if self._plan.is_scaled and (low is None or high is None):
-                raise ConfigError("this mosaic is scaled: give low and high of inspect_mosaic")
+                raise ConfigError(
+                    "this mosaic is scaled: give low and high of inspect_mosaic",
+                    setting="low" if low is None else "high",
+                )
             self._opened = stack.pop_all()
         self._low, self._high = low or 0.0, high or 0.0
         self.shape = (self._dataset.height, self._dataset.width, 3)
@@ -75,10 +76,5 @@ class MosaicPixels:
         with self._lock:
             self._opened.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

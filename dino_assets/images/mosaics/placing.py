@@ -58,10 +58,11 @@ def place_mosaic_windows(georeference: Georeference, windows: NDArray[Any]) -> P
         from rasterio.warp import transform
 
         try:
-            found = transform(georeference.crs, "EPSG:4326", east.ravel(), north.ravel())
+            placed = transform(georeference.crs, "EPSG:4326", east.ravel(), north.ravel())
         except (RasterioError, CPLE_BaseError) as err:
-            raise ConfigError("its coordinate system does not lead to WGS 84") from err
-    points = np.asarray(found[:2], np.float64).T.reshape(-1, 5, 2)
+            message = "its coordinate system does not lead to WGS 84"
+            raise ConfigError(message, setting="crs", value=georeference.crs) from err
+    points = np.asarray(placed[:2], np.float64).T.reshape(-1, 5, 2)
     east_of_180 = points[..., 0] > 180  # some count to 360
     points[..., 0] -= 360 * east_of_180
     corners, centers = points[:, :4], points[:, 4]

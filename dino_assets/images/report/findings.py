@@ -17,24 +17,13 @@ from dino_assets.images.report.numbering import Gap, RollOver
 Data = bytes  # a field of Shot is called bytes
 
 Kind = Literal[
-    "quarantined",
-    "wrong-year",
-    "no-time",
-    "no-gps",
-    "no-place",
-    "far",
-    "edited",
-    "blurred",
-    "dark",
-    "bright",
-    "duplicate",
-    "near-duplicate",
-    "gap",
-    "roll-over",
-    "thermal",
-]
+    "quarantined", "wrong-year", "no-time", "no-gps", "no-place", "far", "edited", "blurred", "dark",
+    "bright", "duplicate", "near-duplicate", "gap", "roll-over", "thermal",
+]  # fmt: skip
 # The order of the report: what is lost first, what only needs to be known last.
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+MARKED: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")  # a red dot on the ground
 
 FIRST_YEAR = 2010  # the first consumer drone with a camera; a reset clock says 1970, 1980, 2000
 # From the drop's median date: a year set wrong, not a season that straddles New Year.
@@ -93,7 +82,6 @@ class Shot:
     corners: tuple[tuple[float, float], ...] | None = None
     gsd_m: float | None = None
     thumb: Data | None = None
-    note: str | None = None
     place_reason: str | None = None
     edited_by: str | None = None
 
@@ -114,7 +102,6 @@ def find_problems(
     gaps: Sequence[Gap],
     roll_overs: Sequence[RollOver],
     near: Sequence[tuple[int, int]] = (),
-    latest: date | None = None,
 ) -> list[Finding]:
     """All findings, by kind and path. ``near`` are positions in ``shots`` of pictures that look alike.
 
@@ -122,24 +109,31 @@ def find_problems(
     earlier look-alike per picture (``find_near_duplicates``, in the order of paths) gets at most one
     finding per picture, and all of a group point at its first.
 
-    Nothing later than ``latest`` can have been photographed; without it the future is not judged.
-
     Raises:
         ConfigError: a position in ``near`` that is not one of the shots'.
     """
     usable = [shot for shot in shots if shot.is_usable]
     findings = [
         *_find_quarantined(shots),
-        *_find_wrong_times(usable, latest),
+        *_find_wrong_times(usable),
         *_find_placeless(usable),
         *_find_far(usable),
-        *_find_edited(usable),
+        # What was turned or cropped by hand kept the angles of before, so its tiles lie elsewhere.
+        *(
+            Finding("edited", s.path, None, f"written anew by {s.edited_by} after it was taken")
+            for s in usable
+            if s.edited_by
+        ),
         *_find_bad_light(usable),
         *_find_blurred(usable),
         *_find_duplicates(usable),
         *_find_near_duplicates(shots, near),
         *_find_breaks(gaps, roll_overs),
-        *(_say("thermal", shot, f"thermal: {shot.thermal}") for shot in usable if shot.thermal),
+        *(
+            Finding("thermal", shot.path, None, f"thermal: {shot.thermal}")
+            for shot in usable
+            if shot.thermal
+        ),
     ]
     rank = {kind: place for place, kind in enumerate(KINDS)}
     return sorted(findings, key=lambda f: (rank[f.kind], f.path, f.other or "", f.detail))
@@ -149,6 +143,14 @@ def count_findings(findings: Sequence[Finding]) -> dict[Kind, int]:
     """How many of each kind, in the report's order; kinds that were not found are left out."""
     counts = Counter(finding.kind for finding in findings)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+
+def list_kinds(findings: Sequence[Finding]) -> dict[str, list[Kind]]:
+    """The kinds of finding of each path, each once, in the report's order."""
+    kinds: dict[str, dict[Kind, None]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.path, {})[finding.kind] = None
+    return {path: list(of_path) for path, of_path in kinds.items()}
 
 
 def write_findings_csv(findings: Sequence[Finding]) -> bytes:
@@ -173,12 +175,10 @@ def _quote(cell: str) -> str:
 
 def order_flight(shots: Sequence[Shot]) -> list[int]:
     """Positions of shots in the order they were taken: by time, without one by name after them."""
-
-    def rank(at: int) -> tuple[bool, datetime, str]:
-        taken = shots[at].taken
-        return taken is None, taken or _NEVER, shots[at].path
-
-    return sorted(range(len(shots)), key=rank)
+    return sorted(
+        range(len(shots)),
+        key=lambda at: (shots[at].taken is None, shots[at].taken or _NEVER, shots[at].path),
+    )
 
 
 def _say(kind: Kind, shot: Shot, detail: str, other: str | None = None) -> Finding:
@@ -193,15 +193,13 @@ def _find_quarantined(shots: Sequence[Shot]) -> list[Finding]:
     ]
 
 
-def _find_wrong_times(shots: Sequence[Shot], latest: date | None) -> list[Finding]:
+def _find_wrong_times(shots: Sequence[Shot]) -> list[Finding]:
     """At most one finding per picture, the surest reason first."""
     days = [s.taken.date() for s in shots if s.taken and s.taken.year >= FIRST_YEAR]
     middle = statistics.median_low(days) if days else None
     if middle is not None:
         agreeing = sum(abs((day - middle).days) <= FAR_DAYS for day in days)
         middle = middle if agreeing >= AGREEING_SHARE * len(days) else None
-    # The camera's local date can be a day ahead of the one who asks.
-    limit = latest + timedelta(days=1) if latest and latest < date.max else None
     findings = []
     for shot in shots:
         if shot.taken is None:
@@ -212,8 +210,6 @@ def _find_wrong_times(shots: Sequence[Shot], latest: date | None) -> list[Findin
         day, seen = shot.taken.date(), shot.satellite_date
         if day.year < FIRST_YEAR:
             why = f"no drone photographed before {FIRST_YEAR}: the clock was not set"
-        elif limit and day > limit:
-            why = f"later than {latest:%Y-%m-%d}, the day of this check"
         elif seen and abs((day - seen).days) > DAYS_APART:
             why = f"the satellites said {seen:%Y-%m-%d}"
         elif middle is not None and abs((day - middle).days) > FAR_DAYS:
@@ -234,7 +230,7 @@ def _find_placeless(shots: Sequence[Shot]) -> list[Finding]:
         elif find_position(shot) is None:
             findings.append(_say("no-gps", shot, "the position is 0°, 0°: the receiver had no fix"))
         else:
-            findings.append(_say("no-place", shot, shot.place_reason or _guess_reason(shot)))
+            findings.append(_say("no-place", shot, shot.place_reason or "the ground is not known"))
     return findings
 
 
@@ -266,44 +262,20 @@ def _find_far(shots: Sequence[Shot]) -> list[Finding]:
     ]
 
 
-def _find_edited(shots: Sequence[Shot]) -> list[Finding]:
-    """What was turned or cropped by hand kept the angles of before, so its tiles lie elsewhere."""
-    return [
-        _say("edited", shot, f"written anew by {shot.edited_by} after it was taken")
-        for shot in shots
-        if shot.edited_by
-    ]
-
-
-def _guess_reason(shot: Shot) -> str:
-    if shot.relative_altitude_m is None:
-        return "the height above take-off is missing"
-    if shot.relative_altitude_m <= 0:
-        return (
-            f"{shot.relative_altitude_m:.1f} m above take-off: taken on the ground, or from a hill"
-        )
-    return "the horizon is in view, or the gimbal's angles or the focal length are missing"
-
-
 def _find_bad_light(shots: Sequence[Shot]) -> list[Finding]:
     findings = []
     for shot in shots:
-        if shot.thermal or shot.exposure_ev is None:
+        exposure = shot.exposure_ev
+        if shot.thermal or exposure is None:
             continue
-        if (shot.dark_share or 0) > CLIPPED_SHARE or shot.exposure_ev < DARK_EV:
-            findings.append(
-                _say("dark", shot, _word_light(shot.exposure_ev, shot.dark_share, "black"))
-            )
-        elif (shot.bright_share or 0) > CLIPPED_SHARE or shot.exposure_ev > BRIGHT_EV:
-            findings.append(
-                _say("bright", shot, _word_light(shot.exposure_ev, shot.bright_share, "white"))
-            )
+        dark, bright = shot.dark_share or 0, shot.bright_share or 0
+        side = "under" if exposure < 0 else "over"
+        why = f"{abs(exposure):.1f} EV {side} middle gray"
+        if dark > CLIPPED_SHARE or exposure < DARK_EV:
+            findings.append(_say("dark", shot, f"{why}, {dark:.0%} of the picture black"))
+        elif bright > CLIPPED_SHARE or exposure > BRIGHT_EV:
+            findings.append(_say("bright", shot, f"{why}, {bright:.0%} of the picture white"))
     return findings
-
-
-def _word_light(exposure_ev: float, share: float | None, colour: str) -> str:
-    side = "under" if exposure_ev < 0 else "over"
-    return f"{abs(exposure_ev):.1f} EV {side} middle gray, {share or 0:.0%} of the picture {colour}"
 
 
 def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
@@ -329,9 +301,11 @@ def _find_duplicates(shots: Sequence[Shot]) -> list[Finding]:
     first: dict[str, Shot] = {}
     findings = []
     for shot in sorted((s for s in shots if s.image_id), key=lambda s: s.path):
-        known = first.setdefault(str(shot.image_id), shot)
-        if known is not shot:
-            findings.append(_say("duplicate", shot, "the same bytes under two names", known.path))
+        original = first.setdefault(str(shot.image_id), shot)
+        if original is not shot:
+            findings.append(
+                _say("duplicate", shot, "the same bytes under two names", original.path)
+            )
     return findings
 
 

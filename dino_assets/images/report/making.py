@@ -11,8 +11,9 @@ import numpy as np
 from dino_assets.drawing.thumbnails import draw_thumbnail
 from dino_assets.images.ground.wgs84 import place_on_sphere
 from dino_assets.images.places import say_why_unplaced
-from dino_assets.images.report import draw_footprints, make_drop_page
+from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
 from dino_assets.images.report.findings import (
+    MARKED,
     Shot,
     count_findings,
     find_position,
@@ -21,18 +22,14 @@ from dino_assets.images.report.findings import (
 )
 from dino_assets.images.report.numbering import find_gaps, find_roll_overs
 from dino_assets.images.rows import Look
-from dino_assets.images.scores import find_near_duplicates
+from dino_assets.images.scores import LOOK_BYTES, find_near_duplicates
 from dino_assets.store.commits.protocol import NamedBytes
 
 PAGE, TABLE, PICTURE, PREVIEW = (
     "report.html", "findings.csv", "footprints.png", "preview.png",
 )  # fmt: skip
-
-
 # A flight that overlaps by 80 % moves on by a fifth of the short side; hovering, by its GPS's noise.
 REACH_SHARE = 0.1
-
-
 REACH_M = 5.0
 
 
@@ -50,7 +47,7 @@ def make_shot(look: Look, *, with_thumb: bool) -> Shot:
     names = (
         "path", "image_id", "bytes", "is_usable", "reason", "taken", "satellite_date", "latitude",
         "longitude", "relative_altitude_m", "width", "height", "thermal", "sharpness",
-        "exposure_ev", "dark_share", "bright_share", "look", "gsd_m", "note", "edited_by",
+        "exposure_ev", "dark_share", "bright_share", "look", "gsd_m", "edited_by",
     )  # fmt: skip
     camera = " ".join(str(row[name]) for name in ("make", "model") if row.get(name))
     told: dict[str, Any] = {name: row.get(name) for name in names}
@@ -79,7 +76,9 @@ def pair_look_alikes(shots: Sequence[Shot]) -> list[tuple[int, int]]:
         image_id = shots[number].image_id or str(number)
         if shots[number].look is not None and first.setdefault(image_id, number) == number:
             seen.append(number)
-    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(-1, 32)
+    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(
+        -1, LOOK_BYTES
+    )
     grounds = np.array([_measure_ground(shots[n]) for n in seen]).reshape(-1, 4)
     pairs = find_near_duplicates(looks, places_m=grounds[:, 1:], reach_m=grounds[:, 0])
     return [(seen[i], seen[j]) for i, j in pairs]
@@ -111,11 +110,14 @@ def make_report(
         roll_overs=find_roll_overs(photos),
         near=pair_look_alikes(shots),
     )
-    page = make_drop_page(shots, findings, drop=drop, facts=_word_facts(facts))
+    marked = {finding.path for finding in findings if finding.kind in MARKED}
+    ground = draw_ground(shots, marked)
+    page = make_drop_page(shots, findings, ground, drop=drop, facts=_word_facts(facts))
     placed = sum(shot.corners is not None for shot in shots)
-    picture = draw_footprints(
-        shots, title=drop, caption=f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
-    )
+    caption = f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
+    if marked:
+        caption += "; red: blurred, too dark or bright, wrong date"
+    picture = draw_footprints(ground, title=drop, caption=caption)
     return DropReport(
         {str(kind): count for kind, count in count_findings(findings).items()},
         (
@@ -130,8 +132,8 @@ def make_report(
 def _word_facts(facts: Mapping[str, Any]) -> dict[str, str]:
     """What the pictures themselves do not say."""
     suffixes = ", ".join(f"{count} {name}" for name, count in facts["other_suffixes"].items())
-    told = {"raw files beside them": facts["raw_twins"], "other files": facts["other_files"]}
-    words = {name: f"{count:,}" for name, count in told.items() if count}
+    counts = {"raw files beside them": facts["raw_twins"], "other files": facts["other_files"]}
+    words = {name: f"{count:,}" for name, count in counts.items() if count}
     if suffixes:
         words["other files"] += f" ({suffixes})"
     return words

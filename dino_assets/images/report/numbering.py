@@ -40,9 +40,8 @@ _BY_HAND = ""  # in a key, stands for all folders that no camera made
 # PANORAMA/100_0027 holds the pictures of number 27 of 100MEDIA.
 _PANORAMA_FOLDER = re.compile(r"(?:^|/)(\d{3})_(\d{4})/")
 _LAST_NUMBERS = (999, 9999)  # after these a counter begins anew
-_WRAP_AT_LEAST = (
-    1000  # in one folder, a hole wider than this between 0001 and 9999 is a counter's end
-)
+# In one folder, a hole wider than this between 0001 and 9999 is a counter's end.
+_WRAP_AT_LEAST = 1000
 # In a P4 Multispectral's series; fewer sets of six could be chance.
 _BAND_ENDS, _FEWEST_BAND_SETS = frozenset(range(6)), 3
 _NEW_FLIGHT_AFTER_S = 5  # lenses of one shot are stamped within a second or two
@@ -118,14 +117,14 @@ def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
     photos, others = list(photos), list(others)
     runs = _collect_runs(photos, others)
     elsewhere = _count_panoramas([*photos, *others])
-    found: list[Gap] = []
+    gaps: list[Gap] = []
 
     def report(key: _Key, first: int, last: int, never: frozenset[int] = frozenset()) -> None:
         # A number that a panorama took splits what is missing.
         number = _number_folder(key[0])
         taken = elsewhere.get(number[1], set()) if number else set()
         for start, end in _split_range(first, last, taken | never):
-            found.append(Gap(*key, start, end))
+            gaps.append(Gap(*key, start, end))
 
     for (_, series), counted in runs.items():
         for run in counted:
@@ -143,23 +142,23 @@ def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
             continue
         report(before, old.high + 1, _end_of_count(old.high))
         report(after, 1, low - 1)
-    return sorted(found)
+    return sorted(gaps)
 
 
 def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
     """Where a camera's counter began anew, from one folder to the next or after 999 within one."""
     runs = _collect_runs(photos, ())
-    found = []
+    breaks = []
     for before, after in _follow_folders(runs):
         old, low = runs[before][-1], min(runs[after][0].numbers)
         if low <= old.high:
-            found.append(RollOver(after[0], after[1], before[0], old.high, low))
+            breaks.append(RollOver(after[0], after[1], before[0], old.high, low))
     for (_, series), counted in runs.items():
         for old, new in pairwise(counted):
             if old.high in _LAST_NUMBERS:
                 folder = _find_common([*old.spans, *new.spans])
-                found.append(RollOver(folder, series, folder, old.high, min(new.numbers)))
-    return sorted(found)
+                breaks.append(RollOver(folder, series, folder, old.high, min(new.numbers)))
+    return sorted(breaks)
 
 
 def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
@@ -249,15 +248,11 @@ def _find_common(folders: list[str]) -> str:
 
 
 def _split_range(first: int, last: int, taken: set[int]) -> Iterator[tuple[int, int]]:
-    inside = (
-        (n for n in range(first, last + 1) if n in taken)
-        if last - first < len(taken)
-        else sorted(n for n in taken if first <= n <= last)
-    )
-    for number in inside:
-        if first < number:
-            yield first, number - 1
-        first = number + 1
+    for number in range(first, last + 1):
+        if number in taken:
+            if first < number:
+                yield first, number - 1
+            first = number + 1
     if first <= last:
         yield first, last
 
@@ -267,11 +262,11 @@ def _end_of_count(high: int) -> int:
 
 
 def _count_panoramas(paths: Iterable[str]) -> dict[int, set[int]]:
-    found: dict[int, set[int]] = {}
+    taken: dict[int, set[int]] = {}
     for path in paths:
         if match := _PANORAMA_FOLDER.search(path):
-            found.setdefault(int(match[1]), set()).add(int(match[2]))
-    return found
+            taken.setdefault(int(match[1]), set()).add(int(match[2]))
+    return taken
 
 
 def _follow_folders(runs: _Runs) -> Iterator[tuple[_Key, _Key]]:

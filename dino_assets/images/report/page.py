@@ -8,27 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dino_assets.drawing.lettering import encode_picture
 from dino_assets.drawing.templates import render_page
 from dino_assets.images.report.advice import ADVICE
 from dino_assets.images.report.findings import (
     FINDINGS_CSV,
-    KINDS,
+    MARKED,
     Finding,
     Kind,
     Shot,
     count_findings,
+    list_kinds,
     order_flight,
 )
-from dino_assets.images.report.footprints import (
-    FAR_M,
-    MAX_FOOTPRINTS,
-    RAMP,
-    Ground,
-    Plan,
-    lay_out,
-    lay_out_plan,
-    measure_area,
-)
+from dino_assets.images.report.footprints import RAMP, GroundPicture
+from dino_assets.images.report.ground_plan import Ground, measure_area
 from dino_assets.images.report.strips import Strip, lay_out_strip
 from dino_assets.images.report.wording import (
     clean,
@@ -45,7 +39,6 @@ MAX_CARDS = 12  # findings shown per kind
 MAX_ROWS = 3000
 SAMPLES = 24
 THUMBS_MAX_BYTES = 3_000_000
-ON_PLOT: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")
 
 
 @dataclass(frozen=True)
@@ -56,54 +49,29 @@ class Picture:
     uri: str | None
 
 
-@dataclass(frozen=True)
-class Card:
-    """One finding: the photograph or the two that it is about, and a sentence."""
-
-    pictures: list[Picture]
-    detail: str
-
-
-@dataclass(frozen=True)
-class Group:
-    """Findings of a kind, what to do about them, and the first of them as cards."""
-
-    kind: Kind
-    title: str
-    advice: str
-    count: int
-    cards: list[Card]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of the table; ``value`` is what it is sorted by, where that is not its text."""
-
-    text: str
-    kind: str
-    value: str | None = None
-
-
 def make_drop_page(
-    shots: Sequence[Shot], findings: Sequence[Finding], *, drop: str, facts: Mapping[str, str]
+    shots: Sequence[Shot],
+    findings: Sequence[Finding],
+    ground: GroundPicture,
+    *,
+    drop: str,
+    facts: Mapping[str, str],
 ) -> str:
     """Write one HTML file about a drop: facts, footprints, findings with what to do, all photographs.
 
     It needs no server, no network and, but for sorting, no script. ``facts`` are shown after those
     that follow from the shots. However large the drop, the page stays below 10 MB.
     """
-    odd: dict[str, list[str]] = {}
-    for finding in findings:
-        kinds = odd.setdefault(finding.path, [])
-        if finding.kind not in kinds:
-            kinds.append(finding.kind)
-    ground = lay_out(shots)
+    odd = list_kinds(findings)
     album = _Album({shot.path: shot.thumb for shot in shots if shot.thumb})
-    groups = [_group(kind, findings, album) for kind in KINDS]
+    groups = [
+        (kind, count, _make_cards([f for f in findings if f.kind == kind][:MAX_CARDS], album))
+        for kind, count in count_findings(findings).items()
+    ]
     seen = [i for i in order_flight(shots) if shots[i].thumb and shots[i].is_usable]
     picked = np.linspace(0, max(len(seen) - 1, 0), min(SAMPLES, len(seen)))
     order = sorted(range(len(shots)), key=lambda i: shots[i].path)[:MAX_ROWS]
-    everything = {**_list_facts(shots, findings, ground), **facts}
+    everything = {**_list_facts(shots, findings, ground.ground), **facts}
     return render_page(
         "dino_assets.images.report",
         "page.html",
@@ -111,18 +79,27 @@ def make_drop_page(
         drop=clean(drop),
         verdict=clean(sum_up(shots, findings)),
         facts=[(clean(name), clean(str(value))) for name, value in everything.items()],
-        plan=_plan(shots, ground, odd),
-        legend=_word_legend(shots, ground),
+        ground=ground,
+        ground_uri=_make_uri(encode_picture(ground.sheet, "PNG", compress_level=6), "png"),
+        outlines=[
+            (row, shots[row], odd.get(shots[row].path, ()), corners.tolist())
+            for row, corners in ground.outlines
+        ],
+        marked=MARKED,
+        has_marks=any(set(MARKED) & set(kinds) for kinds in odd.values()),
         ramp=",".join("rgb({},{},{})".format(*colour) for colour in RAMP),
-        counts=[(kind, ADVICE[kind][0], n) for kind, n in count_findings(findings).items()],
         groups=groups,
+        advice=ADVICE,
         findings_csv=FINDINGS_CSV,
         sample=[album.show(shots[seen[int(at)]].path) for at in picked],
         seen=len(seen),
         strips=_strips(shots, odd),
-        columns=COLUMNS,
-        rows=[(i, _cells(shots[i], odd.get(shots[i].path, []))) for i in order],
+        rows=[(i, shots[i], odd.get(shots[i].path, ())) for i in order],
         photographs=len(shots),
+        clean=clean,
+        shorten_name=shorten_name,
+        word_bytes=word_bytes,
+        write_number=_write_number,
     )
 
 
@@ -131,12 +108,9 @@ def sum_up(shots: Sequence[Shot], findings: Sequence[Finding]) -> str:
     if not shots:
         return "There is no photograph in this drop."
     usable = sum(shot.is_usable for shot in shots)
-    told = [f"{n:,} × {ADVICE[k][0].lower()}" for k, n in count_findings(findings).items()]
-    found = "; ".join(told) if told else "nothing odd was found"
-    return f"{usable:,} of {len(shots):,} photographs can be used. {found[0].upper()}{found[1:]}."
-
-
-# --- facts ------------------------------------------------------------------------------------------
+    counts = [f"{n:,} × {ADVICE[k][0].lower()}" for k, n in count_findings(findings).items()]
+    odd = "; ".join(counts) if counts else "nothing odd was found"
+    return f"{usable:,} of {len(shots):,} photographs can be used. {odd[0].upper()}{odd[1:]}."
 
 
 def _list_facts(
@@ -170,9 +144,6 @@ def _list_facts(
     return facts
 
 
-# --- findings ---------------------------------------------------------------------------------------
-
-
 class _Album:
     """Pictures as data URIs until their bytes are spent; then a blank."""
 
@@ -182,59 +153,28 @@ class _Album:
 
     def show(self, path: str) -> Picture:
         data = self._thumbs.get(path, b"")
-        form = _name_format(data)
-        if not form or len(data) > self._left:
+        if not 0 < len(data) <= self._left:
             return Picture(shorten_name(path), None)
         self._left -= len(data)
-        uri = f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"
-        return Picture(shorten_name(path), uri)
+        return Picture(shorten_name(path), _make_uri(data, "webp"))
 
 
-def _name_format(data: bytes) -> str | None:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    return "jpeg" if data[:3] == b"\xff\xd8\xff" else None
+def _make_uri(data: bytes, form: str) -> str:
+    return f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _group(kind: Kind, findings: Sequence[Finding], album: _Album) -> Group | None:
-    of_kind = [finding for finding in findings if finding.kind == kind]
-    if not of_kind:
-        return None
-    cards = [
-        Card(
+def _make_cards(findings: Sequence[Finding], album: _Album) -> list[tuple[list[Picture], str]]:
+    """The photograph or the two that each finding is about, and a sentence."""
+    return [
+        (
             [album.show(path) for path in (finding.path, finding.other) if path],
             shorten_sentence(finding.detail),
         )
-        for finding in of_kind[:MAX_CARDS]
+        for finding in findings
     ]
-    return Group(kind, *ADVICE[kind], len(of_kind), cards)
 
 
-# --- plots and table --------------------------------------------------------------------------------
-
-
-def _plan(shots: Sequence[Shot], ground: Ground, odd: Mapping[str, list[str]]) -> Plan | None:
-    if not ground.rows:
-        return None
-    on_plot = {path: [k for k in kinds if k in ON_PLOT] for path, kinds in odd.items()}
-    return lay_out_plan(shots, ground, odd=on_plot)
-
-
-def _word_legend(shots: Sequence[Shot], ground: Ground) -> list[str]:
-    legend = []
-    if any(shots[row].quality == "oblique" for row in ground.rows):
-        legend.append("dashed: oblique")
-    if len(ground.rows) > MAX_FOOTPRINTS:
-        step = -(-len(ground.rows) // MAX_FOOTPRINTS)
-        legend.append(f"one in {step} of {len(ground.rows):,} is drawn")
-    if ground.far:
-        legend.append(f"{len(ground.far):,} more lie over {FAR_M / 1000:g} km away")
-    return legend
-
-
-def _strips(shots: Sequence[Shot], odd: Mapping[str, list[str]]) -> list[Strip]:
+def _strips(shots: Sequence[Shot], odd: Mapping[str, Sequence[Kind]]) -> list[Strip]:
     flown = [shots[i] for i in order_flight(shots) if shots[i].is_usable and not shots[i].thermal]
     sharp = [shot for shot in flown if shot.sharpness is not None]
     lit = [shot for shot in flown if shot.exposure_ev is not None]
@@ -249,40 +189,5 @@ def _strips(shots: Sequence[Shot], odd: Mapping[str, list[str]]) -> list[Strip]:
     return [strip for strip in strips if strip]
 
 
-COLUMNS = (
-    ("file", ""),
-    ("taken", ""),
-    ("camera", ""),
-    ("pixels", "n"),
-    ("size", "n"),
-    ("height m", "n"),
-    ("cm/px", "n"),
-    ("place", ""),
-    ("sharpness", "n"),
-    ("EV", "n"),
-    ("found", ""),
-)
-
-
-def _cells(shot: Shot, kinds: Sequence[str]) -> list[Cell]:
-    pixels = (shot.width or 0) * (shot.height or 0)
-    cells = (
-        (shorten_name(shot.path), None),
-        (f"{shot.taken:%Y-%m-%d %H:%M:%S}" if shot.taken else "", None),
-        (clean((shot.camera or "")[:60]), None),
-        (f"{shot.width}×{shot.height}" if pixels else "", str(pixels or "")),
-        (word_bytes(shot.bytes), str(shot.bytes)),
-        (_write_number(shot.relative_altitude_m, ".1f"), None),
-        (_write_number(None if shot.gsd_m is None else shot.gsd_m * 100, ".2f"), None),
-        ("" if shot.quality == "none" else shot.quality, None),
-        (_write_number(shot.sharpness, ".3g"), None),
-        (_write_number(shot.exposure_ev, "+.1f"), None),
-        (", ".join(kinds), None),
-    )
-    return [
-        Cell(text, kind, value) for (text, value), (_, kind) in zip(cells, COLUMNS, strict=True)
-    ]
-
-
-def _write_number(value: float | None, form: str) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:{form}}"
+def _write_number(value: float | None, form: str, factor: float = 1) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{factor * value:{form}}"

@@ -27,10 +27,10 @@ def shorten_sentence(text: str) -> str:
 
 def word_range(values: Sequence[float], unit: str) -> str:
     """From the smallest to the largest: ``38.9 – 40.2 m``."""
-    known = [value for value in values if math.isfinite(value)]
-    if not known:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return "not known"
-    low, high = (f"{v:.1f}" if abs(v) < 100 else f"{v:,.0f}" for v in (min(known), max(known)))
+    low, high = (f"{v:.1f}" if abs(v) < 100 else f"{v:,.0f}" for v in (min(finite), max(finite)))
     return f"{low} {unit}" if low == high else f"{low} – {high} {unit}"
 
 

@@ -29,7 +29,7 @@ from dino_assets.store.commits.protocol import (
 )
 
 log = logging.getLogger(__name__)
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 BATCH_ROWS = 1024
 LOG_EVERY_S = 5.0
 MAX_SUFFIXES = 20
@@ -38,7 +38,14 @@ MAX_HEIGHT_M = 10_000
 THUMBS_KEPT = 5000  # 15 MB in memory while the report is made; the table has all
 
 
-def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading = DEFAULTS) -> Draft:
+def draft_images(
+    drop: Drop,
+    source: Source,
+    *,
+    threads: int,
+    reading: Reading = DEFAULTS,
+    batch_rows: int = BATCH_ROWS,
+) -> Draft:
     """List a drop now; read it when the draft is produced. Rows are sorted by path.
 
     Producing raises CommitRefusedError if the drop changes meanwhile, or lists no photograph at all:
@@ -50,9 +57,17 @@ def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading =
             no height.
     """
     if not 0 < reading.max_pixels <= MAX_PIXELS:
-        raise ConfigError(f"max_pixels={reading.max_pixels}: 1 to {MAX_PIXELS:,} pixels expected")
+        raise ConfigError(
+            f"max_pixels={reading.max_pixels}: 1 to {MAX_PIXELS:,} pixels expected",
+            setting="max_pixels",
+            value=reading.max_pixels,
+        )
     if reading.ground_m is not None and not abs(reading.ground_m) < MAX_HEIGHT_M:
-        raise ConfigError(f"ground_m={reading.ground_m}: metres above the sea expected")
+        raise ConfigError(
+            f"ground_m={reading.ground_m}: metres above the sea expected",
+            setting="ground_m",
+            value=reading.ground_m,
+        )
     entries = source.entries()
     listed = fingerprint(entries)
     recipe = Recipe(
@@ -75,20 +90,22 @@ def draft_images(drop: Drop, source: Source, *, threads: int, reading: Reading =
             rows.append(look.row | {"raw_path": card.raw_of.get(look.row["path"])})
             shots.append(make_shot(look, with_thumb=len(shots) < THUMBS_KEPT))
             read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
-            if len(rows) >= BATCH_ROWS:
+            if len(rows) >= batch_rows:
                 out.rows(pa.RecordBatch.from_pylist(rows, SCHEMA))
                 rows = []
         out.rows(pa.RecordBatch.from_pylist(rows, SCHEMA))
         if fingerprint(source.entries()) != listed:
             raise CommitRefusedError(
                 f"drop {drop.name!r} changed while it was read: it is still being copied. Run again "
-                "when the copy is complete; nothing was stored."
+                "when the copy is complete; nothing was stored.",
+                reason="changed",
             )
         suffixes = _count_suffixes(card.others)
         if not card.wanted:
             raise CommitRefusedError(
                 f"drop {drop.name!r} holds no photographs: is the card mounted? It lists "
-                f"{_name_others(suffixes)}; nothing was stored."
+                f"{_name_others(suffixes)}; nothing was stored.",
+                reason="no-photographs",
             )
         usable = sum(shot.is_usable for shot in shots)
         facts = {
@@ -132,9 +149,11 @@ def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
         (wanted if is_wanted else others).append(entry)
     twins = find_twins(entry.path for entry in wanted if not entry.refusal)
     if is_list and twins:
-        said = {entry.path: (entry.label, entry.metadata) for entry in wanted}
+        labels = {entry.path: (entry.label, entry.metadata) for entry in wanted}
         twins = {
-            raw: photo for raw, photo in twins.items() if said[raw] in (said[photo], (None, None))
+            raw: photo
+            for raw, photo in twins.items()
+            if labels[raw] in (labels[photo], (None, None))
         }
     return Card(
         [entry for entry in wanted if entry.path not in twins] if twins else wanted,

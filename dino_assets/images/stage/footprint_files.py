@@ -37,11 +37,23 @@ def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[i
         MissingExtraError: a GeoPackage, and pyogrio is not installed.
     """
     if table.asset not in COLUMNS:
-        raise ConfigError(f"{table.asset!r} has no footprints; {' and '.join(COLUMNS)} have")
+        raise ConfigError(
+            f"{table.asset!r} has no footprints; {' and '.join(COLUMNS)} have",
+            setting="asset",
+            value=table.asset,
+        )
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path.name!r}: a name that ends in {', '.join(SUFFIXES)} is expected")
+        raise ConfigError(
+            f"{path.name!r}: a name that ends in {', '.join(SUFFIXES)} is expected",
+            setting="path",
+            reason="format",
+        )
     if not path.parent.is_dir():
-        raise ConfigError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into")
+        raise ConfigError(
+            f"there is no folder {str(path.parent)!r} to write {path.name!r} into",
+            setting="path",
+            reason="no-folder",
+        )
     rows = table.read(drop, [*COLUMNS[table.asset], "geometry"])
     placed = rows.filter(pc.is_valid(rows["geometry"]))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")

@@ -40,13 +40,13 @@ def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict
         return Verdict(drop, True, "made by an earlier version, without a report", warns=True)
     taken = images.read(drop, ["taken"])["taken"]
     latest = pc.max(taken).as_py()
-    said = [f"{count} {kind}" for kind, count in counts.items() if kind not in UNTOLD]
+    oddities = [f"{count} {kind}" for kind, count in counts.items() if kind not in UNTOLD]
     # A camera's local time may be a day ahead of this machine's.
     if latest is not None and latest.date() > today + timedelta(days=1):
-        said.append(f"the newest picture was taken on {latest:%Y-%m-%d}, which is to come")
-    if not said:
+        oddities.append(f"the newest picture was taken on {latest:%Y-%m-%d}, which is to come")
+    if not oddities:
         return Verdict(drop, True, "nothing odd about its pictures")
-    return Verdict(drop, True, f"{', '.join(said)}; see {PAGE}", warns=True)
+    return Verdict(drop, True, f"{', '.join(oddities)}; see {PAGE}", warns=True)
 
 
 def judge_images(images: CommittedTable, drop: str) -> Verdict:

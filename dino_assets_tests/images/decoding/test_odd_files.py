@@ -103,14 +103,13 @@ def test_decode_image__damaged_headers(name: str, edits: list[tuple[int, int]]):
 HEIC, DNG = heic(picture(64, 48)), dng()
 
 
-def test_decode_image__large_pictures_take_turns(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(photos, "LARGE_PIXELS", 100)
+def test_decode_image__large_pictures_take_turns():
     small, large = photo_bytes(8, 8), photo_bytes(20, 20)
     ended = threading.Event()
-    with photos._large:
-        worker = threading.Thread(target=lambda: (decode_image(large), ended.set()))
+    with photos.LARGE_TURN:
+        worker = threading.Thread(target=lambda: (decode_image(large, large_px=100), ended.set()))
         worker.start()
-        decode_image(small)
+        decode_image(small, large_px=100)
         assert not ended.wait(0.2)
     worker.join()
     assert ended.is_set()

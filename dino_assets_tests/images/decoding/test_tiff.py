@@ -123,7 +123,6 @@ def test_check_size__counts_samples_and_their_bytes():
     for bits, is_fine in [(32, True), (64, False)]:
         page = read_page(sparse(100, bits=bits, samples=3))
         assert page is not None
-        assert page.sample_bytes == 30_000 * bits // 8
         if is_fine:
             check_size(page, max_bytes=limit)
         else:
@@ -153,7 +152,7 @@ def test_read_page__orientation_of_any_integer_type(kind: int):
     tags = with_tags(GRAY_TAGS, t257=(257, 3, 1, 8), t274=(274, kind, 1, 6))
     page = read_page(tiff_of(tags))
     assert page is not None
-    assert page.orientation == 6
+    assert page.first(274, 1) == 6
 
 
 # 1: bytes, which Pillow does not turn by; 11: a float, by which it does.
@@ -180,7 +179,7 @@ def test_read_page__of_other_tags_the_first_counts():
     tags = [*with_tags(GRAY_TAGS, t274=(274, 3, 1, 3)), (274, 3, 1, 6)]
     page = read_page(tiff_of(tags))
     assert page is not None
-    assert page.orientation == 3
+    assert page.first(274, 1) == 3
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float32])

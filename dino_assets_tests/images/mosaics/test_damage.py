@@ -56,9 +56,10 @@ def test_inspect_mosaic__a_block_overwritten(tmp_path, compress, fill):
     values = noise(3, 256, 256)
     path = write(tmp_path / "a.tif", values, compress=compress, photometric="RGB", **layout)
     damage(path, block=(0, 9), fill=fill)
-    with pytest.raises(UnusableImageError, match="undecodable: a block within") as err:
+    with pytest.raises(UnusableImageError) as err:
         inspect(path)
     assert err.value.reason == "undecodable"
+    assert err.value.detail.startswith("a block within")
 
 
 def test_inspect_mosaic__a_jpeg_block_that_ends_early(tmp_path):
@@ -81,7 +82,7 @@ def test_inspect_mosaic__header_cut_off(tmp_path, size):
     with pytest.raises(UnusableImageError) as err:
         inspect(path)
     assert err.value.reason in ("truncated", "undecodable")
-    assert "fd/" not in str(err.value)
+    assert "fd/" not in err.value.detail
 
 
 def test_inspect_mosaic__nothing_to_see(tmp_path):
@@ -93,8 +94,9 @@ def test_inspect_mosaic__nothing_to_see(tmp_path):
 
 def test_inspect_mosaic__a_side_too_long(tmp_path):
     path = write(tmp_path / "a.tif", np.ones((1, 100_000), np.uint8))
-    with pytest.raises(UnusableImageError, match="too-large: 100000×1 px, a side may have 99,999"):
+    with pytest.raises(UnusableImageError) as err:
         inspect(path)
+    assert err.value.reason == "too-large"
 
 
 def test_inspect_mosaic__a_block_too_large(tmp_path):
@@ -120,8 +122,10 @@ def test_inspect_mosaic__other_drivers_are_never_asked(tmp_path, driver):
     inner = write(tmp_path / "inner.tif", noise(3, 64, 64))
     path = tmp_path / "a.tif"
     rasterio.shutil.copy(inner, path, driver=driver)
-    with pytest.raises(UnusableImageError, match="undecodable: the header cannot be read"):
+    with pytest.raises(UnusableImageError) as err:
         inspect(path)
+    assert err.value.reason == "undecodable"
+    assert err.value.detail.startswith("the header")
 
 
 @pytest.mark.parametrize("name", ["/vsicurl/http:", "s3:", "GTIFF_DIR:1:a.tif", "a#b?c%.tif"])
@@ -182,8 +186,10 @@ def test_open_mosaic__tags_that_all_point_at_the_same_megabyte(tmp_path):
     path.write_bytes(tiff_of(GRAY_TAGS + tags, body=bytes(10**6)))
     assert is_mosaic(path)
     for ask in (inspect, MosaicPixels):
-        with pytest.raises(UnusableImageError, match="undecodable: tags of 100,000,024 bytes"):
+        with pytest.raises(UnusableImageError) as err:
             ask(path)
+        assert err.value.reason == "undecodable"
+        assert err.value.detail.startswith("tags of 100,000,024 bytes")
 
 
 def test_is_mosaic__reads_a_long_directory_up_to_a_limit(tmp_path):

@@ -80,7 +80,7 @@ def test_is_mosaic__needs_no_rasterio(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tif", noise(3, 8, 8))
     monkeypatch.setitem(sys.modules, "rasterio", None)
     assert is_mosaic(path)
-    with pytest.raises(MissingExtraError, match=r"dino-assets\[geo\]") as caught:
+    with pytest.raises(MissingExtraError) as caught:
         inspect(path)
     assert caught.value.extra == "geo"
 
@@ -93,7 +93,7 @@ def test_pixels__rgb_is_itself(tmp_path):
     path = write(tmp_path / "a.tif", values)
     found = inspect(path)
     assert (found.facts.format, found.facts.mode) == ("GeoTIFF", "3xuint8")
-    assert (found.facts.width, found.facts.height, found.bands, found.dtype) == (50, 40, 3, "uint8")
+    assert (found.facts.width, found.facts.height) == (50, 40)
     assert found.facts.note is None
     assert (found.low, found.high) == (None, None)
     assert cells(found).all()
@@ -277,8 +277,10 @@ def test_pixels__a_jpeg_cog_with_mask_and_overviews_is_read_at_full_resolution(t
 )
 def test_inspect_mosaic__bands_that_are_no_picture(tmp_path, values, options):
     path = write(tmp_path / "a.tif", values, **options)
-    with pytest.raises(UnusableImageError, match=r"unsupported-mode: bands are .*export"):
+    with pytest.raises(UnusableImageError) as caught:
         inspect(path)
+    assert caught.value.reason == "unsupported-mode"
+    assert caught.value.detail.startswith("bands are ")
 
 
 def test_inspect_mosaic__further_pages_are_left_out(tmp_path):

@@ -60,7 +60,7 @@ def test_pixels__windows_are_cut_as_from_an_array(tmp_path, layout):
         for y, x in [(slice(0, 1), slice(0, 1)), (slice(290, 400), slice(100, None))]:
             np.testing.assert_array_equal(pixels[y, x], whole[y, x])
         assert pixels[5:5, 3:9].shape == (0, 6, 3)
-        with pytest.raises(IndexError, match="without steps"):
+        with pytest.raises(IndexError):
             pixels[::2, :]
         windows = cut_windows(2000, 300, make_grid(64))[:0]
         assert len(windows) == 0
@@ -114,8 +114,10 @@ def test_pixels__threads_may_share_it(tmp_path):
 def test_pixels__heights_without_their_range_are_refused(tmp_path):
     path = write(tmp_path / "a.tif", np.ones((4, 4), np.float32))
     before = open_handles()
-    with pytest.raises(ConfigError, match="give low and high"):
-        MosaicPixels(path)
+    for bounds, missing in (({}, "low"), ({"low": 0.0}, "high")):
+        with pytest.raises(ConfigError) as caught:
+            MosaicPixels(path, **bounds)
+        assert caught.value.setting == missing
     assert open_handles() == before
 
 

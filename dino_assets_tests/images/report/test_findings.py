@@ -112,18 +112,10 @@ def test_find_problems__one_planted_fault(change: dict, kind: str):
         {"dark_share": 0.4},
         {"latitude": None, "longitude": None, "quality": "ortho", "taken": None},  # a mosaic
         {"exposure_ev": None, "sharpness": None},
-        {"thermal": None, "note": "first of 3 pages"},
     ],
 )
 def test_find_problems__nothing_odd(change: dict):
     assert problems(flight(_3=shot(3, **change))) == []
-
-
-def test_find_problems__a_whole_drop_of_one_wrong_year_needs_todays_date():
-    shots = [shot(n, taken=clock(2031, 1, 1, 0, n)) for n in range(6)]
-    assert problems(shots) == []
-    assert {kind for kind, _ in problems(shots, latest=date(2026, 1, 1))} == {"wrong-year"}
-    assert problems(shots, latest=date(2030, 12, 31)) == []  # a time zone ahead
 
 
 def test_find_problems__an_archive_of_many_years_has_no_year_of_its_own():

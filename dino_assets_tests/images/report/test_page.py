@@ -11,9 +11,9 @@ import pytest
 import shapely
 from PIL import Image
 
-from dino_assets.images.report import draw_footprints, make_drop_page
+from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
 from dino_assets.images.report.findings import KINDS, Finding, Shot, find_problems
-from dino_assets.images.report.footprints import lay_out, measure_area
+from dino_assets.images.report.ground_plan import lay_out, measure_area
 from dino_assets_tests.images.report.test_findings import START, flight, shot
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "col", "line", "rect", "circle", "path"}
@@ -57,7 +57,12 @@ def read(page: str) -> Reader:
 def make(shots: list[Shot], findings: list[Finding] | None = None, drop: str = "flight-1") -> str:
     if findings is None:
         findings = find_problems(shots, gaps=[], roll_overs=[])
-    return make_drop_page(shots, findings, drop=drop, facts={"other files": "3 (2 .srt)"})
+    ground = draw_ground(shots)
+    return make_drop_page(shots, findings, ground, drop=drop, facts={"other files": "3 (2 .srt)"})
+
+
+def draw(shots: list[Shot], *, title: str = "t") -> bytes:
+    return draw_footprints(draw_ground(shots), title=title, caption="a caption")
 
 
 def thumb(seed: int = 0) -> bytes:
@@ -129,25 +134,58 @@ def test_make_drop_page__many_pictures_stay_a_small_page():
 def test_make_drop_page__round_the_antimeridian_the_plot_stays_small():
     west = ((179.9999, -17.0), (-179.9999, -17.0), (-179.9999, -17.0002), (179.9999, -17.0002))
     shots = [replace(item, corners=west, latitude=-17.0, longitude=180.0) for item in flight()]
-    assert re.search(r">(5|10) m</text>", make(shots))  # the scale bar: not half the world
+    assert draw_ground(shots).bar in ("5 m", "10 m")  # not half the world
+    assert re.search(r"north up, the bar is (5|10) m", make(shots))
 
 
 @pytest.mark.parametrize("shots", [[], [shot(1, corners=None)], [shot(1, thumb=thumb())], flight()])
 def test_draw_footprints__a_picture_in_any_case(shots: list[Shot]):
-    data = draw_footprints(shots, title="flight <1>", caption="a caption")
+    data = draw(shots, title="flight <1>")
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) >= 200
-    assert data == draw_footprints(list(shots), title="flight <1>", caption="a caption")
+    assert data == draw(list(shots), title="flight <1>")
 
 
 def test_draw_footprints__pictures_elsewhere_look_elsewhere():
-    here = draw_footprints(flight(), title="t", caption="c")
+    here = draw(flight())
     moved = [
         replace(item, corners=tuple((x + at * 1e-3, y) for x, y in item.corners or ()))
         for at, item in enumerate(flight())
     ]
-    assert here != draw_footprints(moved, title="t", caption="c")
+    assert here != draw(moved)
+
+
+def test_draw_ground__outlines_lie_on_what_is_drawn():
+    picture = draw_ground(flight())
+    pixels = np.asarray(picture.sheet).astype(int)
+    for _, corners in picture.outlines:
+        for x, y in corners.round().astype(int).tolist():
+            assert pixels[y - 2 : y + 3, x - 2 : x + 3].min() < 200  # an edge is near
+    assert [row for row, _ in picture.outlines] == list(range(len(flight())))
+
+
+def test_draw_ground__a_red_dot_marks_what_is_wrong():
+    shots = flight()
+    x, y = draw_ground(shots).outlines[2][1].mean(axis=0).round().astype(int).tolist()
+    red = (200, 32, 47)
+    assert draw_ground(shots, {shots[2].path}).sheet.getpixel((x, y)) == red
+    assert draw_ground(shots).sheet.getpixel((x, y)) != red
+
+
+def test_draw_ground__oblique_footprints_are_dashed():
+    picture = draw_ground([shot(1, quality="oblique")])
+    assert picture.notes == ["dashed: oblique"]
+    corners = picture.outlines[0][1].round().astype(int)
+    edge = np.asarray(picture.sheet)[corners[0][1], corners[0][0] : corners[1][0]].min(axis=1)
+    assert 0.3 < (edge < 235).mean() < 0.7  # half of an edge is drawn
+
+
+def test_make_drop_page__names_each_footprint_under_the_pointer():
+    shots = flight(_3=shot(3, sharpness=0.0))
+    parts = "".join(read(make(shots)).text)
+    assert all(f"{item.path} · " in parts for item in shots)
+    assert parts.count("· blurred") == 1
 
 
 @pytest.mark.parametrize("apart_m", [0, 10, 37, 80, 5_000, 200_000])

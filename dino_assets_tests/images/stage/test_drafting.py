@@ -147,13 +147,12 @@ def test_draft_images__turned_photograph(memory: ObjectStore, tmp_path: Path):
     assert (row["stored_width"], row["stored_height"]) == (40, 30)
 
 
-def test_draft_images__more_rows_than_a_batch(
-    memory: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(stage, "BATCH_ROWS", 4)
+def test_draft_images__more_rows_than_a_batch(memory: ObjectStore, tmp_path: Path):
     for count in (3, 4, 5, 8, 9):
         folder = fill(tmp_path / str(count), {f"{n}.jpg": (8, 8) for n in range(count)})
-        table = commit_images(memory, f"d{count}", folder)
+        drop, source = make_drop(f"d{count}", folder), FolderSource(folder, shown="f")
+        commit(memory, draft_images(drop, source, threads=1, batch_rows=4))
+        table = open_table(memory, "images")
         assert [row["path"] for row in table.read(f"d{count}").to_pylist()] == [
             f"{n}.jpg" for n in range(count)
         ]
@@ -171,8 +170,9 @@ def test_draft_images__pixel_limit_is_part_of_the_recipe(memory: ObjectStore, fl
 @pytest.mark.parametrize("max_pixels", [0, -1, MAX_PIXELS + 1])
 def test_draft_images__impossible_pixel_limit(flight: Path, max_pixels: int):
     source = CountingSource(flight)
-    with pytest.raises(ConfigError, match=f"max_pixels={max_pixels}: 1 to 178,956,970 pixels"):
+    with pytest.raises(ConfigError) as caught:
         draft_images(make_drop("d", flight), source, threads=1, reading=Reading(max_pixels))
+    assert (caught.value.setting, caught.value.value) == ("max_pixels", max_pixels)
 
 
 def test_draft_images__huge_file_is_not_read(memory: ObjectStore, flight: Path):
@@ -241,8 +241,9 @@ def test_draft_images__drop_that_changes_while_it_is_read(
             if change == "became a link":
                 target.symlink_to("elsewhere")
 
-    with pytest.raises(CommitRefusedError, match=r"drop 'd' changed while it was read.*Run again"):
+    with pytest.raises(CommitRefusedError) as caught:
         commit_images(store, "d", flight, source=CountingSource(flight, on_read=alter))
+    assert caught.value.reason == "changed"
     with pytest.raises(NotCommittedError):
         manifest_of(store)
     assert commit_images(store, "d", flight).manifest("d").rows >= 2  # now it holds still
@@ -264,10 +265,7 @@ def test_draft_images__unmounted_card_does_not_replace_a_result(store: ObjectSto
     flight.mkdir()  # the mount point
     with pytest.raises(CommitRefusedError) as caught:
         commit(store, draft_images(drop, FolderSource(flight, shown="f"), threads=1))
-    assert str(caught.value) == (
-        "drop 'd' holds no photographs: is the card mounted? It lists no files at all; nothing was "
-        "stored."
-    )
+    assert caught.value.reason == "no-photographs"
     assert manifest_of(store) == before
 
 
