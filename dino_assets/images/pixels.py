@@ -2,10 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dino_assets.drops.sources.source import Source, read_exactly
 from dino_assets.errors import SourceError
@@ -60,18 +59,6 @@ def open_pixels(
             # one's place changes its count of names, and nothing of what was opened.
             if _stamp(local)[:4] != stamp[:4]:
                 raise _changed(path)
-
-
-def open_tiled(source: Source, tile: Mapping[str, Any]) -> AbstractContextManager[Pixels]:
-    """The image that a row of ``tiles`` was cut from."""
-    return open_pixels(
-        source,
-        tile["path"],
-        tile["image_id"],
-        is_mosaic=tile["is_mosaic"],
-        low=tile["scale_low"],
-        high=tile["scale_high"],
-    )
 
 
 def hash_file(path: str | Path) -> str:

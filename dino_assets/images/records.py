@@ -1,14 +1,15 @@
 """Records of an image: what it is, how it was taken, where it lies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 PlaceQuality = Literal["ortho", "rtk-nadir", "gps-nadir", "oblique", "none"]
-
+Data = bytes  # a field of ImageRow is called bytes
 
 MAX_IMAGE_SIDE_PX = 99_999  # five digits in a tile id
 
@@ -27,7 +28,7 @@ class ImageFacts:
     height: int
     stored_width: int
     stored_height: int
-    orientation: int
+    orientation: Annotated[int, pa.int8()]
     note: str | None = None  # what was left out or changed, if anything: "first of 3 pages"
 
 
@@ -94,19 +95,59 @@ class Georeference:
     """Where a mosaic lies: its coordinate system (WKT or EPSG:n) and x, y of a pixel (affine a…f)."""
 
     crs: str
-    transform: tuple[float, float, float, float, float, float]
+    transform: Annotated[tuple[float, float, float, float, float, float], pa.list_(pa.float64())]
 
 
 @dataclass(frozen=True)
 class PixelScores:
-    """How a picture came out. ``exposure_ev`` is 0 at middle gray; shares are of all pixels."""
+    """How a picture came out; of a mosaic there is a thumbnail only.
 
-    sharpness: float
-    exposure_ev: float
-    dark_share: float
-    bright_share: float
-    look: bytes  # 256 bits; near duplicates differ in few of them
-    thumb: bytes  # WebP
+    ``exposure_ev`` is 0 at middle gray; shares are of all pixels.
+    """
+
+    sharpness: float | None = None
+    exposure_ev: float | None = None
+    dark_share: float | None = None
+    bright_share: float | None = None
+    look: bytes | None = None  # 256 bits; near duplicates differ in few of them
+    thumb: bytes | None = None  # WebP
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a picture or a tile lies; ``geometry`` is WKB in WGS 84. All None for no picture at all."""
+
+    place_quality: PlaceQuality | None = None
+    center_longitude: float | None = None
+    center_latitude: float | None = None
+    gsd_m: float | None = None
+    geometry: bytes | None = None
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """A row of ``images``: one file, and all that is known of it. Its columns follow from here."""
+
+    drop: str
+    path: str
+    bytes: Annotated[int, pa.int64()]
+    is_usable: bool = False
+    reason: str | None = None
+    detail: str | None = None
+    facts: ImageFacts | None = None
+    label: str | None = None
+    metadata: str | None = None  # JSON: the further columns of a list
+    raw_path: str | None = None  # the DNG of the same shot
+    thermal: str | None = None  # by which sign it is a thermal picture
+    capture: Capture = field(default_factory=Capture)
+    scores: PixelScores = field(default_factory=PixelScores)
+    is_mosaic: bool | None = None  # read by windows, never whole
+    valid: Data | None = None  # of a mosaic: which cells of 32 px hold anything
+    scale_low: float | None = None
+    scale_high: float | None = None
+    georeference: Georeference | None = None
+    height_m: float | None = None  # of the camera above the ground, as it was reckoned
+    place: Place = field(default_factory=Place)
 
 
 class Pixels(Protocol):

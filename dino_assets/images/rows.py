@@ -1,11 +1,12 @@
 """One file of a drop as a row of ``images``: read once, checked, decoded, scored and placed."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from dino_assets.drops.records import MAX_FILE_BYTES, Drop, SourceEntry
@@ -19,19 +20,14 @@ from dino_assets.images.ground import camera as geo
 from dino_assets.images.inspection import inspect_image
 from dino_assets.images.mosaics import inspect_mosaic, is_mosaic
 from dino_assets.images.pixels import hash_file
-from dino_assets.images.places import Row
-from dino_assets.images.records import PlaceQuality
+from dino_assets.images.records import ImageFacts, ImageRow, PixelScores, Place, PlaceQuality, View
 from dino_assets.images.scores import draw_thumb, score_pixels
+from dino_assets.store.commits.columns import columns_of
 
-_READERS = ("pillow_heif", "rasterio", "rawpy")
-
-
-_TIFF = (".tif", ".tiff")
-
-
+SCHEMA = pa.schema(columns_of(ImageRow), metadata=places.GEO_METADATA)
 WINDOWED_FROM_BYTES = 64 * 2**20  # a larger TIFF is asked for its header before it is read
-
-
+_READERS = ("pillow_heif", "rasterio", "rawpy")
+_TIFF = (".tif", ".tiff")
 Corners = tuple[tuple[float, float], ...]
 
 
@@ -45,9 +41,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Look:
-    """One file's row, and what it took."""
+    """One file's row, where its corners lie, and what it took."""
 
-    row: Row
+    row: ImageRow
     corners: Corners | None = None
     read_s: float = 0.0
     compute_s: float = 0.0
@@ -59,33 +55,30 @@ def look_at_file(drop: Drop, source: Source, entry: SourceEntry, reading: Readin
     Raises:
         StoreError: the whole source cannot be reached.
     """
-    row: Row = {"drop": drop.name, "path": entry.path, "bytes": entry.size, "is_usable": False}
-    row |= {"label": entry.label, "metadata": entry.metadata}
+    row = ImageRow(drop.name, entry.path, entry.size, label=entry.label, metadata=entry.metadata)
     if entry.refusal:
-        return Look(row | {"reason": entry.refusal, "detail": entry.refusal_detail})
+        return Look(replace(row, reason=entry.refusal, detail=entry.refusal_detail))
     started = read = time.perf_counter()
     corners = None
     try:
-        found = _examine_large(source, entry) if entry.size > WINDOWED_FROM_BYTES else None
-        if found is None:
+        look = _look_at_large(row, source) if entry.size > WINDOWED_FROM_BYTES else None
+        if look is None:
             data = source.read(entry.path)
             read = time.perf_counter()
-            found = _examine_mosaic(source, entry.path) if is_mosaic(data) else None
-            found = found or examine_photo(entry.path, data, reading)
-        columns, placed = found
-        row |= columns | {"is_usable": True}
-        corners = _corners(placed)
+            look = _look_at_mosaic(row, source) if is_mosaic(data) else None
+            look = look or look_at_photo(row, data, reading)
+        row, corners = look.row, look.corners
     except SourceError as err:
-        row |= {"reason": "unreadable", "detail": str(err)}
+        row = replace(row, reason="unreadable", detail=str(err))
     except UnusableImageError as err:
-        row |= {"reason": err.reason, "detail": err.detail}
+        row = replace(row, reason=err.reason, detail=err.detail)
     except MissingExtraError as err:
-        row |= {"reason": "missing-extra", "detail": str(err)}
+        row = replace(row, reason="missing-extra", detail=str(err))
     return Look(row, corners, read - started, time.perf_counter() - read)
 
 
-def examine_photo(path: str, data: bytes, reading: Reading) -> tuple[Row, geo.Places | None]:
-    """The columns that one photograph's bytes decide, and where it lies.
+def look_at_photo(row: ImageRow, data: bytes, reading: Reading) -> Look:
+    """Complete the row of one photograph from its bytes.
 
     Raises:
         UnusableImageError: it is no usable photograph.
@@ -102,51 +95,63 @@ def examine_photo(path: str, data: bytes, reading: Reading) -> tuple[Row, geo.Pl
     scores = score_pixels(pixels)
     capture = read_capture(data)
     view = geo.make_view(capture, facts, ground_m=reading.ground_m)
-    row: Row = {"bytes": len(data), "is_mosaic": False} | vars(facts) | asdict(capture)
-    row |= vars(scores) | places.pose_columns(view)
-    row["thermal"] = find_thermal_signal(path, data, capture)
-    return _placed(row, geo.judge_view(view))
+    row = replace(
+        row,
+        bytes=len(data),
+        scores=scores,
+        is_mosaic=False,
+        thermal=find_thermal_signal(row.path, data, capture),
+    )
+    if view is not None:
+        # The middle of the picture, where its file names no other principal point.
+        capture = replace(capture, center_x_px=view.center_x_px, center_y_px=view.center_y_px)
+        row = replace(row, height_m=view.height_m)
+    return _complete(replace(row, capture=capture), facts, geo.judge_view(view), view)
 
 
-def _examine_large(source: Source, entry: SourceEntry) -> tuple[Row, geo.Places | None] | None:
+def _look_at_large(row: ImageRow, source: Source) -> Look | None:
     """A large TIFF, looked at where it lies: a mosaic must not be read into memory whole."""
-    if PurePosixPath(entry.path).suffix.lower() in _TIFF:
-        found = _examine_mosaic(source, entry.path)
-        if found is not None:
-            return found
-    if entry.size > MAX_FILE_BYTES:
-        limit = f"{entry.size:,} bytes, the limit is {MAX_FILE_BYTES:,}"
+    if PurePosixPath(row.path).suffix.lower() in _TIFF:
+        look = _look_at_mosaic(row, source)
+        if look is not None:
+            return look
+    if row.bytes > MAX_FILE_BYTES:
+        limit = f"{row.bytes:,} bytes, the limit is {MAX_FILE_BYTES:,}"
         raise UnusableImageError("too-large", limit)
     return None
 
 
-def _examine_mosaic(source: Source, path: str) -> tuple[Row, geo.Places | None] | None:
+def _look_at_mosaic(row: ImageRow, source: Source) -> Look | None:
     """The same for a TIFF that is read by windows, block by block; None if it is none."""
-    with source.open_file(path) as file:
+    with source.open_file(row.path) as file:
         if not is_mosaic(file):
             return None
-        found = inspect_mosaic(file, image_id=hash_file(file))
+        mosaic = inspect_mosaic(file, image_id=hash_file(file))
         size = file.stat().st_size
-    row: Row = vars(found.facts) | {"bytes": size, "is_mosaic": True, "valid": found.valid}
-    row |= {"scale_low": found.low, "scale_high": found.high}
-    row["thumb"] = draw_thumb(Image.fromarray(found.sample))
-    if found.georeference is None:
-        return _placed(row, "none")
-    return _placed(row | asdict(found.georeference), "ortho")
+    row = replace(
+        row,
+        bytes=size,
+        scores=PixelScores(thumb=draw_thumb(Image.fromarray(mosaic.sample))),
+        is_mosaic=True,
+        valid=mosaic.valid,
+        scale_low=mosaic.low,
+        scale_high=mosaic.high,
+        georeference=mosaic.georeference,
+    )
+    return _complete(row, mosaic.facts, "none" if mosaic.georeference is None else "ortho")
 
 
-def _placed(row: Row, quality: PlaceQuality) -> tuple[Row, geo.Places | None]:
-    row["place_quality"] = quality
-    window = np.array([[0, 0, row["width"], row["height"]]], np.int32)
-    found = places.place_windows(dict.fromkeys(places.POSE) | row, window)
-    columns = places.place_columns(quality, found, 1)
-    return row | {name: values[0] for name, values in columns.items()}, found
-
-
-def _corners(placed: geo.Places | None) -> Corners | None:
+def _complete(
+    row: ImageRow, facts: ImageFacts, quality: PlaceQuality, view: View | None = None
+) -> Look:
+    """Place the whole picture, and call it usable."""
+    window = np.array([[0, 0, facts.width, facts.height]], np.int32)
+    placed = places.place_windows(window, view=view, georeference=row.georeference)
+    (columns,) = places.describe_places(quality, placed, count=1).to_pylist()
+    row = replace(row, is_usable=True, facts=facts, place=Place(**columns))
     if placed is None or not np.isfinite(placed.corners).all():
-        return None
-    return tuple((float(x), float(y)) for x, y in placed.corners[0])
+        return Look(row)
+    return Look(row, tuple((float(x), float(y)) for x, y in placed.corners[0]))
 
 
 def name_readers() -> list[str]:

@@ -10,7 +10,8 @@ from dino_assets.errors import ConfigError, SourceError
 from dino_assets.images.decoding import decode_image
 from dino_assets.images.mosaics import is_mosaic
 from dino_assets.images.places import SCALED
-from dino_assets.images.rows import Reading, examine_photo
+from dino_assets.images.records import ImageRow
+from dino_assets.images.rows import Reading, look_at_photo
 from dino_assets.tiles import grid as tiling
 from dino_assets.tiles.preview_picture import draw_grid
 
@@ -51,10 +52,12 @@ def preview_tiles(
             setting="image",
             value=image.name,
         )
-    row, _ = examine_photo(image.name, data, Reading(ground_m=ground_m))
-    has_scale = row["place_quality"] in SCALED
-    width, height = row["width"], row["height"]
-    fitted = tiling.fit_grid(grid, width, height, gsd_m=row["gsd_m"] if has_scale else None)
+    row = ImageRow(drop="", path=image.name, bytes=len(data))
+    place = look_at_photo(row, data, Reading(ground_m=ground_m)).row.place
+    pixels = decode_image(data)
+    height, width = pixels.shape[:2]
+    has_scale = place.place_quality in SCALED
+    fitted = tiling.fit_grid(grid, width, height, gsd_m=place.gsd_m if has_scale else None)
     windows = tiling.cut_windows(width, height, fitted)
     is_whole = tiling.is_whole(width, height, fitted)
     across, down = (len(np.unique(windows[:, axis])) for axis in (0, 1))
@@ -73,12 +76,10 @@ def preview_tiles(
         notes.append(f"{int(padded.sum())} completed by reflection")
     if fitted.side_px != side_px or is_whole:
         notes.append(f"each is scaled to {side_px} px for the model")
-    if row["gsd_m"]:
-        notes.append(
-            f"a pixel is {row['gsd_m'] * 100:.1f} cm on the ground ({row['place_quality']})"
-        )
+    if place.gsd_m:
+        notes.append(f"a pixel is {place.gsd_m * 100:.1f} cm on the ground ({place.place_quality})")
     picture = draw_grid(
-        decode_image(data),
+        pixels,
         windows,
         step_px=tiling.step_px(fitted),
         title=sentence,

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,43 +12,17 @@ from dino_assets.errors import CommitRefusedError, ConfigError, DropUnusableErro
 from dino_assets.images import places
 from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.mosaics import find_valid_windows, unpack_valid
-from dino_assets.images.places import Row
+from dino_assets.store.commits.columns import columns_of, read_records
 from dino_assets.store.commits.manifests import content_hash
 from dino_assets.store.commits.protocol import Draft, Manifest, OutputId, OutputWriter, Recipe
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles import grid as tiling
 from dino_assets.tiles.grid import TileGrid
+from dino_assets.tiles.rows import SCHEMA, ImageToCut
 from dino_assets.verdicts import Verdict
 
 CODE_VERSION = "2"
 MAX_MOSAIC_SPAN_PX = 8192  # 200 MB of pixels
-SCHEMA = pa.schema(
-    [
-        pa.field("tile_id", pa.string(), nullable=False),
-        pa.field("image_id", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("x", pa.int32(), nullable=False),
-        pa.field("y", pa.int32(), nullable=False),
-        pa.field("w", pa.int32(), nullable=False),
-        pa.field("h", pa.int32(), nullable=False),
-        pa.field("side_px", pa.int32(), nullable=False),
-        # The square of the image that the tile shows, before it is scaled to side_px; 0: a whole image.
-        pa.field("span_px", pa.int32(), nullable=False),
-        pa.field("is_whole", pa.bool_(), nullable=False),
-        pa.field("is_padded", pa.bool_(), nullable=False),
-        # How its pixels are read: all at once, or by windows, scaled from this range.
-        pa.field("is_mosaic", pa.bool_(), nullable=False),
-        pa.field("scale_low", pa.float64()),
-        pa.field("scale_high", pa.float64()),
-        *places.FIELDS,
-    ],
-    metadata=places.GEO_METADATA,
-)
-# What of an image decides its tiles.
-_IMAGE = (
-    "image_id", "path", "is_usable", "width", "height", "thermal", "is_mosaic", "valid",
-    "scale_low", "scale_high", "gsd_m", *places.POSE,
-)  # fmt: skip
 
 
 def draft_tiles(
@@ -88,14 +61,14 @@ def draft_tiles(
     )
 
     def produce(out: OutputWriter) -> None:
-        found = _distinct_images(images, drop)
-        cut = found if with_thermal else [row for row in found if row["thermal"] is None]
+        distinct = _distinct_images(images, drop)
+        cut = [image for image in distinct if with_thermal or image.thermal is None]
         if not cut:
             raise DropUnusableError(
-                f"drop {drop!r}: all of its {len(found)} pictures are thermal, which are kept out of "
+                f"drop {drop!r}: all of its {len(distinct)} pictures are thermal, which are kept out of "
                 "work on colours. Materialise `tiles` with with_thermal: true to cut them all the same."
             )
-        counts = Counter(images=len(cut), thermal_left_out=len(found) - len(cut))
+        counts = Counter(images=len(cut), thermal_left_out=len(distinct) - len(cut))
         fitted, unscaled = _fit_grids(cut, grid)
         if grid.side_m is not None:
             counts["cut_in_pixels"] = unscaled
@@ -119,52 +92,55 @@ def grid_of(manifest: Manifest) -> TileGrid:
 
 
 def cut_image(
-    image: Row, fitted: TileGrid, counts: Counter[str], *, side_px: int
+    image: ImageToCut, fitted: TileGrid, counts: Counter[str], *, side_px: int
 ) -> pa.RecordBatch:
-    """Tile rows of one row of ``images``, sorted by tile id; what was left out goes into ``counts``.
+    """Tile rows of one image, sorted by tile id; what was left out goes into ``counts``.
 
     Raises:
         CommitRefusedError: the grid does not give what its formula says.
     """
-    width, height = image["width"], image["height"]
+    width, height = image.width, image.height
     windows = tiling.cut_windows(width, height, fitted)
     expected = tiling.count_windows(width, height, fitted)
     if len(windows) != expected:
         raise CommitRefusedError(
-            f"{image['path']!r}: {len(windows)} tiles were cut where the formula gives {expected}. This "
+            f"{image.path!r}: {len(windows)} tiles were cut where the formula gives {expected}. This "
             "is a fault in the grid, please report it; nothing was stored.",
-            first=image["path"],
+            first=image.path,
         )
-    if image["valid"] is not None:
-        holds = find_valid_windows(
-            unpack_valid(image["valid"], width=width, height=height), windows
-        )
+    if image.valid is not None:
+        holds = find_valid_windows(unpack_valid(image.valid, width=width, height=height), windows)
         counts["nodata_left_out"] += int((~holds).sum())
         windows = windows[holds]
     is_whole = tiling.is_whole(width, height, fitted)
     padded = tiling.is_padded(windows, fitted, whole=is_whole)
     counts["padded"] += int(padded.sum())
     count = len(windows)
-    columns: dict[str, Any] = {
-        "tile_id": tiling.name_tiles(image["image_id"], windows, fitted),
+    placed = None
+    if count:
+        view = image.view.restore() if image.view else None
+        placed = places.place_windows(windows, view=view, georeference=image.georeference)
+    columns = {
+        "tile_id": tiling.name_tiles(image.image_id, windows, fitted),
+        "image_id": [image.image_id] * count,
+        "path": [image.path] * count,
+        **{name: np.ascontiguousarray(windows[:, i]) for i, name in enumerate("xywh")},
         "side_px": np.full(count, side_px, np.int32),
         "span_px": np.full(count, 0 if is_whole else fitted.side_px, np.int32),
         "is_whole": np.full(count, is_whole),
         "is_padded": padded,
+        "is_mosaic": np.full(count, image.is_mosaic),
+        "scale_low": [image.scale_low] * count,
+        "scale_high": [image.scale_high] * count,
     }
-    columns |= {name: np.ascontiguousarray(windows[:, i]) for i, name in enumerate("xywh")}
-    columns |= {
-        name: [image[name]] * count
-        for name in ("image_id", "path", "is_mosaic", "scale_low", "scale_high")
-    }
-    placed = places.place_windows(image, windows) if count else None
-    columns |= places.place_columns(image["place_quality"], placed, count)
+    where = places.describe_places(image.place_quality, placed, count=count)
+    columns |= dict(zip(where.schema.names, where.columns, strict=True))
     return pa.RecordBatch.from_arrays(
         [pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA
     )
 
 
-def _fit_grids(images: Sequence[Row], grid: TileGrid) -> tuple[list[TileGrid], int]:
+def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileGrid], int]:
     """Each image's own grid in pixels, and how many were fitted without knowing their scale.
 
     An oblique picture has no one scale. One whose height cannot be right (tiles of a few pixels where
@@ -178,18 +154,18 @@ def _fit_grids(images: Sequence[Row], grid: TileGrid) -> tuple[list[TileGrid], i
     refused: ConfigError | None = None
     scaled = 0
     for image in images:
-        gsd_m = image["gsd_m"] if image["place_quality"] in places.SCALED else None
+        gsd_m = image.gsd_m if image.place_quality in places.SCALED else None
         try:
-            own = tiling.fit_grid(grid, image["width"], image["height"], gsd_m=gsd_m)
+            own = tiling.fit_grid(grid, image.width, image.height, gsd_m=gsd_m)
         except ConfigError as err:
-            message = f"{image['path']!r}: {err}"
+            message = f"{image.path!r}: {err}"
             refused = ConfigError(message, setting=err.setting, value=err.value)
             own = replace(grid, side_m=None)
-        if image["is_mosaic"] and own.side_px > MAX_MOSAIC_SPAN_PX:
+        if image.is_mosaic and own.side_px > MAX_MOSAIC_SPAN_PX:
             share = MAX_MOSAIC_SPAN_PX / own.side_px
             most = f"tile_m={grid.side_m * share:.3g}" if grid.side_m else "a smaller tile_px"
             raise ConfigError(
-                f"{image['path']!r}: a tile of {own.side_px:,} px of a mosaic is more than the "
+                f"{image.path!r}: a tile of {own.side_px:,} px of a mosaic is more than the "
                 f"{MAX_MOSAIC_SPAN_PX:,} px that are read at once: use at most {most}",
                 setting="tile_m" if grid.side_m else "tile_px",
                 value=grid.side_m or grid.side_px,
@@ -201,15 +177,16 @@ def _fit_grids(images: Sequence[Row], grid: TileGrid) -> tuple[list[TileGrid], i
     return fitted, len(fitted) - scaled
 
 
-def _distinct_images(images: CommittedTable, drop: str) -> list[Row]:
+def _distinct_images(images: CommittedTable, drop: str) -> list[ImageToCut]:
     """Usable images by id, each once, under the first of its paths."""
-    rows = images.read(drop, list(_IMAGE))
+    names = [column.name for column in columns_of(ImageToCut)]
+    rows = images.read(drop, ["is_usable", *names])
     usable = rows.filter(pc.field("is_usable"))
     ordered = usable.sort_by([("image_id", "ascending"), ("path", "ascending")])
     ids = ordered["image_id"].to_numpy(zero_copy_only=False)
     first = np.ones(len(ids), bool)
     first[1:] = ids[1:] != ids[:-1]
-    return list(ordered.filter(pa.array(first)).to_pylist())
+    return list(read_records(ImageToCut, ordered.filter(pa.array(first))))
 
 
 def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Verdict:
@@ -223,16 +200,14 @@ def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Ver
         return Verdict(drop, False, f"{twice} tile ids occur twice")
     windows = _windows_by_image(rows)
     with_thermal = tiles.manifest(drop).recipe.config.get("with_thermal", False)
-    found = [
-        row for row in _distinct_images(images, drop) if with_thermal or row["thermal"] is None
+    wanted = [
+        image for image in _distinct_images(images, drop) if with_thermal or image.thermal is None
     ]
-    for image in found:
-        image_id, width, height = image["image_id"], image["width"], image["height"]
+    for image in wanted:
+        image_id, width, height = image.image_id, image.width, image.height
         cut = windows.pop(image_id, np.empty((0, 4), np.int32))
         valid = (
-            None
-            if image["valid"] is None
-            else unpack_valid(image["valid"], width=width, height=height)
+            None if image.valid is None else unpack_valid(image.valid, width=width, height=height)
         )
         missing = tiling.uncovered_px(width, height, cut, valid=valid)
         if missing:
@@ -256,8 +231,8 @@ def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Ver
         )
         if facts.get(key)
     ]
-    said = "; ".join([f"{rows.num_rows} tiles cover {len(found)} images", *notes])
-    return Verdict(drop, True, said, warns=bool(facts.get("cut_in_pixels")))
+    sentence = "; ".join([f"{rows.num_rows} tiles cover {len(wanted)} images", *notes])
+    return Verdict(drop, True, sentence, warns=bool(facts.get("cut_in_pixels")))
 
 
 def _windows_by_image(rows: pa.Table) -> dict[str, np.ndarray]:

@@ -1,9 +1,9 @@
-"""The columns of ``images`` that come from the record of a capture: tables of all versions have these."""
+"""The columns of ``images``, which come from its record: tables of all versions have these."""
 
 from dataclasses import fields
 
-from dino_assets.images.columns import SCHEMA
 from dino_assets.images.records import Capture
+from dino_assets.images.rows import SCHEMA
 
 WORDS = ("utc_offset", "edited_by", "make", "model", "lens", "image_source", "focal_from", "rtk")
 
@@ -16,3 +16,18 @@ def test_schema__what_a_camera_wrote():
     expected = dict.fromkeys(names, "double") | dict.fromkeys(WORDS, "string")
     assert types == expected | {"taken": "timestamp[ms]", "satellite_date": "date32[day]"}
     assert all(SCHEMA.field(name).nullable for name in names)
+
+
+def test_schema__every_file_has_a_path_and_a_size():
+    assert [each.name for each in SCHEMA if not each.nullable] == [
+        "drop", "path", "bytes", "is_usable",
+    ]  # fmt: skip
+
+
+def test_schema__types_that_are_not_the_usual_ones():
+    types = {name: str(SCHEMA.field(name).type) for name in ("bytes", "orientation", "transform")}
+    assert types == {"bytes": "int64", "orientation": "int8", "transform": "list<item: double>"}
+    assert len(SCHEMA) == 62
+    assert SCHEMA.names[-6:] == [
+        "height_m", "place_quality", "center_longitude", "center_latitude", "gsd_m", "geometry",
+    ]  # fmt: skip

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from dino_assets.errors import CommitRefusedError, ConfigError, DropUnusableError, NotCommittedError
-from dino_assets.images.columns import SCHEMA as IMAGES_SCHEMA
+from dino_assets.images.rows import SCHEMA as IMAGES_SCHEMA
 from dino_assets.store.commits.manifests import content_hash, manifest_key
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import CommittedTable, open_table

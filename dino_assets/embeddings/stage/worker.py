@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,14 +26,15 @@ from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.rows import make_rows, make_thumb, to_stored
 from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step, Work
 from dino_assets.embeddings.stage.patch_maps import put_patches
-from dino_assets.images.pixels import open_tiled
 from dino_assets.images.records import Pixels
 from dino_assets.store.commits import tables
+from dino_assets.store.commits.columns import read_records
 from dino_assets.store.commits.parts import put_part
 from dino_assets.store.commits.protocol import Manifest, OutputId, Part, Receipt
 from dino_assets.store.commits.receipts import write_receipt
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import TileGrid, cut_tiles
+from dino_assets.tiles.rows import TileRow, open_tiled
 from dino_assets.weights.stage import checkpoint_folder, checkpoint_of
 
 # What a forecast is made from: calls for so long, or for that share of the whole if it is short.
@@ -90,7 +90,7 @@ class _Image:
     """One image of a shard, with the windows that are to be cut from it."""
 
     of: _Open
-    row: dict[str, Any]
+    tile: TileRow  # the first of them
     windows: NDArray[np.int64]
     is_last: bool
 
@@ -154,7 +154,7 @@ class _Worker:
         spec = self.encoder.spec
         image = next(self._images([shard]))
         started = time.perf_counter()
-        with open_tiled(self.job.source, image.row) as pixels:
+        with open_tiled(self.job.source, image.tile) as pixels:
             image_s = time.perf_counter() - started
             started, count = time.perf_counter(), 2 * spec.threads * spec.batch
             tiles = self._cut(pixels, image, slice(0, count))
@@ -197,19 +197,19 @@ class _Worker:
             xywh = np.stack([shard.tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
             groups = [list(group) for _, group in groupby(rows, key=ids.__getitem__)]
             for group in groups:
-                row = shard.tiles.slice(group[0], 1).to_pylist()[0]
-                yield _Image(of, row, xywh[group], group is groups[-1])
+                tile = next(read_records(TileRow, shard.tiles.slice(group[0], 1)))
+                yield _Image(of, tile, xywh[group], group is groups[-1])
 
     def _open_image(self, image: _Image) -> tuple[_Image, Pixels, ExitStack]:
         started = time.perf_counter()
         opened = ExitStack()
-        pixels = opened.enter_context(open_tiled(self.job.source, image.row))
+        pixels = opened.enter_context(open_tiled(self.job.source, image.tile))
         self._ahead.add(opened)
         self._read_s += time.perf_counter() - started
         return image, pixels, opened
 
     def _cut(self, pixels: Pixels, image: _Image, which: slice) -> NDArray[np.uint8]:
-        side_px, span_px = self.job.grid.side_px, image.row["span_px"]
+        side_px, span_px = self.job.grid.side_px, image.tile.span_px
         return cut_tiles(pixels, image.windows[which], side_px, span_px=span_px)
 
     def _batches(self, shards: Iterable[Shard]) -> Generator[_Batch, None, None]:

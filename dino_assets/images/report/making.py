@@ -43,22 +43,34 @@ class DropReport:
 
 def make_shot(look: Look, *, with_thumb: bool) -> Shot:
     """What the report needs of one file."""
-    row: dict[str, Any] = look.row
-    names = (
-        "path", "image_id", "bytes", "is_usable", "reason", "taken", "satellite_date", "latitude",
-        "longitude", "relative_altitude_m", "width", "height", "thermal", "sharpness",
-        "exposure_ev", "dark_share", "bright_share", "look", "gsd_m", "edited_by",
-    )  # fmt: skip
-    camera = " ".join(str(row[name]) for name in ("make", "model") if row.get(name))
-    told: dict[str, Any] = {name: row.get(name) for name in names}
+    row, facts, capture, scores = look.row, look.row.facts, look.row.capture, look.row.scores
     return Shot(
-        **told,
-        detail=row.get("detail") or "",
-        camera=camera or None,
-        quality=row.get("place_quality") or "none",
+        path=row.path,
+        image_id=facts.image_id if facts else None,
+        bytes=row.bytes,
+        is_usable=row.is_usable,
+        reason=row.reason,
+        detail=row.detail or "",
+        taken=capture.taken,
+        satellite_date=capture.satellite_date,
+        latitude=capture.latitude,
+        longitude=capture.longitude,
+        relative_altitude_m=capture.relative_altitude_m,
+        camera=" ".join(filter(None, (capture.make, capture.model))) or None,
+        width=facts.width if facts else None,
+        height=facts.height if facts else None,
+        thermal=row.thermal,
+        sharpness=scores.sharpness,
+        exposure_ev=scores.exposure_ev,
+        dark_share=scores.dark_share,
+        bright_share=scores.bright_share,
+        look=scores.look,
+        thumb=scores.thumb if with_thumb else None,
+        gsd_m=row.place.gsd_m,
+        quality=row.place.place_quality or "none",
         corners=look.corners,
-        thumb=row.get("thumb") if with_thumb else None,
         place_reason=say_why_unplaced(row),
+        edited_by=capture.edited_by,
     )
 
 

@@ -4,22 +4,20 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
-
-import pyarrow as pa
 
 from dino_assets.compute.threads import map_ahead
 from dino_assets.drops.cards import find_twins, is_photo_name
 from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.sources.source import Source, fingerprint
 from dino_assets.errors import CommitRefusedError, ConfigError
-from dino_assets.images.columns import SCHEMA
 from dino_assets.images.decoding import MAX_PIXELS
-from dino_assets.images.places import Row
+from dino_assets.images.records import ImageRow
 from dino_assets.images.report.findings import Shot
 from dino_assets.images.report.making import make_report, make_shot
-from dino_assets.images.rows import Look, Reading, look_at_file, name_readers
+from dino_assets.images.rows import SCHEMA, Look, Reading, look_at_file, name_readers
+from dino_assets.store.commits.columns import make_batch
 from dino_assets.store.commits.protocol import (
     Draft,
     OutputId,
@@ -85,15 +83,15 @@ def draft_images(
         )
         read_s = compute_s = 0.0
         shots: list[Shot] = []
-        rows: list[Row] = []
+        rows: list[ImageRow] = []
         for look in _report(drop.name, looked, total=len(card.wanted)):
-            rows.append(look.row | {"raw_path": card.raw_of.get(look.row["path"])})
+            rows.append(replace(look.row, raw_path=card.raw_of.get(look.row.path)))
             shots.append(make_shot(look, with_thumb=len(shots) < THUMBS_KEPT))
             read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
             if len(rows) >= batch_rows:
-                out.rows(pa.RecordBatch.from_pylist(rows, SCHEMA))
+                out.rows(make_batch(rows, SCHEMA))
                 rows = []
-        out.rows(pa.RecordBatch.from_pylist(rows, SCHEMA))
+        out.rows(make_batch(rows, SCHEMA))
         if fingerprint(source.entries()) != listed:
             raise CommitRefusedError(
                 f"drop {drop.name!r} changed while it was read: it is still being copied. Run again "
@@ -184,7 +182,7 @@ def _report(drop: str, looks: Iterator[Look], *, total: int) -> Iterator[Look]:
     started = last = time.perf_counter()
     read_bytes = 0
     for number, look in enumerate(looks, start=1):
-        read_bytes += int(str(look.row["bytes"]))
+        read_bytes += look.row.bytes
         yield look
         now = time.perf_counter()
         if now - last >= LOG_EVERY_S or number == total:

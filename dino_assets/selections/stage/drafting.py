@@ -17,7 +17,7 @@ from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, name_round
 from dino_assets.selections.stage.paid import PaidRound
 from dino_assets.selections.stage.pictures import SHEET_TILES, store_pictures
-from dino_assets.store.commits.columns import columns_of
+from dino_assets.store.commits.columns import columns_of, make_batch
 from dino_assets.store.commits.protocol import (
     Draft,
     OutputId,
@@ -60,7 +60,7 @@ def draft_selections(
         rows, sheet = store_pictures(
             out, picks, settings.round, tiles, open_source=open_source, sheet_tiles=sheet_tiles
         )
-        out.rows(pa.RecordBatch.from_pylist([vars(row) for row in rows], SCHEMA))
+        out.rows(make_batch(rows, SCHEMA))
         out.file(SHEET, sheet)
         out.facts(facts)
         compute_s = time.perf_counter() - started - read_s

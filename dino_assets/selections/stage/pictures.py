@@ -1,9 +1,8 @@
 """Pictures of chosen tiles: each cut from its photograph, and all on a contact sheet."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +13,18 @@ from PIL import Image
 from dino_assets.drawing.contact_sheet import make_contact_sheet
 from dino_assets.drops.sources.source import Source
 from dino_assets.errors import CommitRefusedError
-from dino_assets.images.pixels import open_tiled
 from dino_assets.images.records import Pixels
 from dino_assets.selections.records import ChosenTile, Pick
+from dino_assets.store.commits.columns import read_records
 from dino_assets.store.commits.protocol import OutputWriter
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles.grid import TileGrid, cut_tiles
+from dino_assets.tiles.rows import TileRow, open_tiled
 from dino_assets.tiles.stage import grid_of
 
 SHEET_TILES = 200  # what a person looks through; a JPEG ends at 65,535 px
 SHEET_CELL_PX = 220
 CROP_QUALITY = 92
-TileRow = Mapping[str, Any]
 
 
 def store_pictures(
@@ -62,16 +61,16 @@ def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
         drop=pick.drop,
         tile_id=pick.tile_id,
         image_id=pick.image_id,
-        path=tile["path"],
-        x=tile["x"],
-        y=tile["y"],
-        w=tile["w"],
-        h=tile["h"],
+        path=tile.path,
+        x=tile.x,
+        y=tile.y,
+        w=tile.w,
+        h=tile.h,
         reason=pick.reason.word,
         cluster=pick.reason.cluster,
         distance=pick.reason.distance,
-        latitude=tile["center_latitude"],
-        longitude=tile["center_longitude"],
+        latitude=tile.place.center_latitude,
+        longitude=tile.place.center_longitude,
     )
 
 
@@ -86,7 +85,7 @@ def _cut_pictures(
         source = open_source(drop)
         by_path: dict[str, list[Pick]] = {}
         for pick in wanted:
-            by_path.setdefault(rows[pick.tile_id]["path"], []).append(pick)
+            by_path.setdefault(rows[pick.tile_id].path, []).append(pick)
         for _, group in sorted(by_path.items()):
             with open_tiled(source, rows[group[0].tile_id]) as pixels:
                 pictures = [_cut(pixels, rows[pick.tile_id], grid) for pick in group]
@@ -107,7 +106,7 @@ def _read_tiles(tiles: CommittedTable, drop: str, wanted: set[str]) -> dict[str,
             "`embeddings` of it again."
         )
     chosen = table.filter(pc.is_in(table["tile_id"], pa.array(sorted(wanted))))
-    rows: dict[str, TileRow] = {row["tile_id"]: row for row in chosen.to_pylist()}
+    rows = {row.tile_id: row for row in read_records(TileRow, chosen)}
     if missing := sorted(wanted - rows.keys()):
         raise CommitRefusedError(
             f"drop {drop!r}: tile {missing[0]!r} is embedded but no longer in `tiles`. Materialise "
@@ -117,8 +116,8 @@ def _read_tiles(tiles: CommittedTable, drop: str, wanted: set[str]) -> dict[str,
 
 
 def _cut(pixels: Pixels, tile: TileRow, grid: TileGrid) -> Image.Image:
-    window = np.array([[tile[name] for name in ("x", "y", "w", "h")]], np.int32)
-    return Image.fromarray(cut_tiles(pixels, window, grid.side_px, span_px=tile["span_px"])[0])
+    window = np.array([[tile.x, tile.y, tile.w, tile.h]], np.int32)
+    return Image.fromarray(cut_tiles(pixels, window, grid.side_px, span_px=tile.span_px)[0])
 
 
 def _encode(picture: Image.Image) -> bytes:

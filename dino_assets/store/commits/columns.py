@@ -1,12 +1,20 @@
-"""Arrow columns of a table, made from the record of its rows: one list of columns, not two."""
+"""Tables and the record of their rows: Arrow columns made from it, rows written from it, read into it."""
 
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime
+from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import pyarrow as pa
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
+
+_READ_ROWS = 1024
 _TYPES: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
     int: pa.int32(),
@@ -18,21 +26,86 @@ _TYPES: dict[Any, pa.DataType] = {
 }
 
 
+class _Member(NamedTuple):
+    """A field of a record: one column, or those of the record inside it."""
+
+    name: str
+    record: Any  # the class of the record inside, or None
+    is_optional: bool
+    columns: tuple[pa.Field, ...]
+
+
 def columns_of(record: type) -> list[pa.Field]:
     """Make a column per field; one that may be None is nullable.
 
-    ``int`` is int32: give ``Annotated[int, pa.int64()]`` for another type than the usual one.
+    ``int`` is int32: give ``Annotated[int, pa.int64()]`` for another type than the usual one. A field
+    that is a record itself stands for the columns of that one, under their own names.
     """
-    return [_column(each.name, each.type) for each in fields(record)]
+    return [column for member in _members_of(record) for column in member.columns]
 
 
-def _column(name: str, kind: Any) -> pa.Field:
-    nullable = False
+def make_batch(records: Iterable["DataclassInstance"], schema: pa.Schema) -> pa.RecordBatch:
+    """Make rows of records; a record inside one that is None leaves its columns null."""
+    return pa.RecordBatch.from_pylist([_flatten(record) for record in records], schema)
+
+
+def read_records(record: type[Record], table: pa.Table) -> Iterator[Record]:
+    """Make a record of each row, some at a time; the table has its columns, and may have more.
+
+    A record inside it that may be None is None where a column that it requires is null.
+    """
+    chosen = table.select([column.name for column in columns_of(record)])
+    for batch in chosen.to_batches(max_chunksize=_READ_ROWS):
+        for row in batch.to_pylist():
+            yield _build(record, row)
+
+
+@cache
+def _members_of(record: type) -> tuple[_Member, ...]:
+    return tuple(_describe(each.name, each.type) for each in fields(record))
+
+
+def _describe(name: str, kind: Any) -> _Member:
+    is_optional = False
     if get_origin(kind) in (Union, UnionType):
         (kind,) = set(get_args(kind)) - {NoneType}
-        nullable = True
+        is_optional = True
+    if is_dataclass(kind) and isinstance(kind, type):
+        columns = columns_of(kind)
+        if is_optional:
+            columns = [column.with_nullable(True) for column in columns]
+        return _Member(name, kind, is_optional, tuple(columns))
     if get_origin(kind) is Literal:
         kind = str
     metadata = getattr(kind, "__metadata__", ())
     given = [each for each in metadata if isinstance(each, pa.DataType)]
-    return pa.field(name, given[0] if given else _TYPES[kind], nullable=nullable)
+    column = pa.field(name, given[0] if given else _TYPES[kind], nullable=is_optional)
+    return _Member(name, None, is_optional, (column,))
+
+
+def _flatten(record: "DataclassInstance") -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for member in _members_of(type(record)):
+        value = getattr(record, member.name)
+        if member.record is None:
+            columns[member.name] = value
+        elif value is not None:
+            columns |= _flatten(value)
+    return columns
+
+
+def _build(record: type[Record], row: Mapping[str, Any]) -> Record:
+    values: dict[str, Any] = {}
+    for name, inner, is_optional, _ in _members_of(record):
+        if inner is None:
+            values[name] = row[name]
+        elif is_optional and any(row[each] is None for each in _required_of(inner)):
+            values[name] = None
+        else:
+            values[name] = _build(inner, row)
+    return record(**values)
+
+
+@cache
+def _required_of(record: type) -> tuple[str, ...]:
+    return tuple(column.name for column in columns_of(record) if not column.nullable)

@@ -20,13 +20,14 @@ from rasterio.windows import Window
 
 from dino_assets.drops.records import Drop
 from dino_assets.drops.sources.folders import FolderSource
-from dino_assets.images.pixels import open_tiled
 from dino_assets.images.stage.drafting import draft_images
 from dino_assets.settings.records import StorageSettings
+from dino_assets.store.commits.columns import read_records
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import open_store
 from dino_assets.tiles.grid import cut_tiles, make_grid
+from dino_assets.tiles.rows import TileRow, open_tiled
 from dino_assets.tiles.stage import draft_tiles, judge_tiles
 from dino_assets_tests.conftest import REPOSITORY
 
@@ -80,13 +81,13 @@ def walk(folder: Path) -> dict[str, object]:
     lap("tiles")
     verdict = judge_tiles(images, tiles, "d")
     lap("check")
-    rows = tiles.read("d").to_pylist()
+    rows = list(read_records(TileRow, tiles.read("d")))
     wrong = read = 0
     with open_tiled(source, rows[0]) as pixels:
         lap("hash again")
         for row in rows[::EVERY]:
-            window = np.array([[row[name] for name in "xywh"]])
-            tile = cut_tiles(pixels, window, TILE, span_px=row["span_px"])[0]
+            window = np.array([[row.x, row.y, row.w, row.h]])
+            tile = cut_tiles(pixels, window, TILE, span_px=row.span_px)[0]
             wrong += not np.array_equal(tile, draw(*window[0].tolist())[:3].transpose(1, 2, 0))
             read += 1
     lap("read")
@@ -96,8 +97,8 @@ def walk(folder: Path) -> dict[str, object]:
         "tiles": len(rows),
         "read": read,
         "wrong": wrong,
-        "gsd_m": float(np.mean([row["gsd_m"] for row in rows])),
-        "places": len({row["geometry"] for row in rows}),
+        "gsd_m": float(np.mean([row.place.gsd_m for row in rows])),
+        "places": len({row.place.geometry for row in rows}),
         "seconds": seconds,
         "peak_bytes": read_peak_bytes(),
     }

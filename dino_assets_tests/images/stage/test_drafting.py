@@ -12,10 +12,9 @@ from dino_assets.drops.sources.buckets import BucketSource
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError, SourceError
-from dino_assets.images.columns import SCHEMA
 from dino_assets.images.decoding import MAX_PIXELS, decode_image
 from dino_assets.images.inspection import inspect_image
-from dino_assets.images.rows import Reading
+from dino_assets.images.rows import SCHEMA, Reading
 from dino_assets.images.scores import score_pixels
 from dino_assets.images.stage import drafting as stage
 from dino_assets.images.stage.drafting import draft_images

@@ -4,7 +4,7 @@ from typing import Annotated
 import pyarrow as pa
 
 from dino_assets.selections.stage.drafting import SCHEMA
-from dino_assets.store.commits.columns import columns_of
+from dino_assets.store.commits.columns import columns_of, make_batch, read_records
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,55 @@ class Row:
     share: float | None
     thumb: Annotated[bytes, pa.large_binary()] | None
     is_whole: bool = True
+
+
+@dataclass(frozen=True)
+class Point:
+    east: float
+    north: float
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Nest:
+    name: str
+    here: Point
+    there: Point | None = None
+
+
+@dataclass(frozen=True)
+class Camp:
+    name: str
+    there: Point | None = None
+    height: int | None = None
+
+
+def test_columns_of__a_record_inside_stands_for_its_columns():
+    columns = columns_of(Camp)
+    assert [each.name for each in columns] == ["name", "east", "north", "note", "height"]
+    # Where the record inside may be missing, so may all of its columns.
+    assert [each.nullable for each in columns] == [False, True, True, True, True]
+    assert [each.nullable for each in columns_of(Nest)[:4]] == [False, False, False, True]
+
+
+def test_read_records__what_was_written():
+    camps = [Camp("a", Point(1, 2), 3), Camp("b", Point(1, 2, "wet")), Camp("c")]
+    table = pa.Table.from_batches([make_batch(camps, pa.schema(columns_of(Camp)))])
+    assert list(read_records(Camp, table)) == camps
+    assert table["height"].to_pylist() == [3, None, None]
+
+
+def test_read_records__other_columns_and_many_rows():
+    camps = [Camp(str(n), height=n) for n in range(3000)]
+    table = pa.Table.from_batches([make_batch(camps, pa.schema(columns_of(Camp)))])
+    wide = table.append_column("more", pa.nulls(3000)).select(["more", *table.column_names[::-1]])
+    assert list(read_records(Camp, wide)) == camps
+
+
+def test_read_records__a_record_without_a_required_column_is_none():
+    rows = [{"name": "a", "east": 1.0}, {"name": "b", "note": "wet"}]
+    table = pa.Table.from_pylist(rows, pa.schema(columns_of(Camp)))
+    assert [camp.there for camp in read_records(Camp, table)] == [None, None]
 
 
 def test_columns_of__by_hand():
