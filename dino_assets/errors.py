@@ -195,7 +195,12 @@ class MixedSpacesError(DinoAssetsError, ValueError):
 
 
 class DropError(DinoAssetsError, ValueError):
-    """Something about a drop cannot work."""
+    """Something about a drop cannot work; ``drop`` is its name, ``reason`` a short, stable word."""
+
+    def __init__(self, message: str, *, drop: str = "", reason: str = "") -> None:
+        self.drop = drop
+        self.reason = reason
+        super().__init__(message)
 
 
 class InvalidDropNameError(DropError):
@@ -225,12 +230,14 @@ class DropsFailedError(DinoAssetsError):
 class SourceError(DinoAssetsError, OSError):
     """An inbox cannot be listed, or a file in it cannot be read.
 
-    ``reason`` is a short, stable word for why, ``path`` what it is about, as it was given.
+    ``reason`` is a short, stable word for why, ``path`` what it is about, as it was given, ``line``
+    where in it, of a list.
     """
 
-    def __init__(self, *args: object, reason: str = "", path: str = "") -> None:
+    def __init__(self, *args: object, reason: str = "", path: str = "", line: int = 0) -> None:
         self.reason = reason
         self.path = path
+        self.line = line
         super().__init__(*args)
 
 

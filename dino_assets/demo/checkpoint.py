@@ -69,7 +69,9 @@ def find_or_write_demo_checkpoint(folder: Path) -> bool:
     if not is_ours:
         raise ConfigError(
             f"{str(folder)!r} holds a checkpoint that is not the demo's. Move it to another folder "
-            "and name that one in DINO_MODEL_ID."
+            "and name that one in DINO_MODEL_ID.",
+            setting="folder",
+            value=folder,
         )
     if not is_whole:
         write_demo_checkpoint(folder)

@@ -39,6 +39,7 @@ OUT = "out/demo"
 ROUND = name_round(1)
 COLUMNS = ("images", "tiles", "embeddings", "selected")
 Say = Callable[[str], None]
+Draw = Callable[[Path], Sequence[Path]]  # the flights into a folder; gives the drops
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class DemoRun:
     seconds: float
 
 
-def run_demo(settings: Settings, say: Say) -> bool:
+def run_demo(settings: Settings, say: Say, *, draw: Draw = draw_flights) -> bool:
     """Draw, register, run, tell; a second call finds everything made. Tells whether all went well.
 
     Raises:
@@ -67,7 +68,7 @@ def run_demo(settings: Settings, say: Say) -> bool:
     with open_instance(settings.root):
         pass
     with taking_turns(settings.root, say):
-        drops = prepare(settings, store, say)
+        drops = prepare(settings, store, say, draw=draw)
         run = run_jobs(settings, drops, say)
         if run.failed_run:
             for failure in run.failures:
@@ -82,13 +83,13 @@ def run_demo(settings: Settings, say: Say) -> bool:
     return True
 
 
-def prepare(settings: Settings, store: ObjectStore, say: Say) -> list[str]:
+def prepare(settings: Settings, store: ObjectStore, say: Say, *, draw: Draw) -> list[str]:
     """Flights, checkpoint, the setting that names it, and the drops' records; tells the drops."""
     say("Drawing two flights and a checkpoint, unless they are there …")
     started = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:  # loading torch for it is waiting for the disk, mostly
         checkpoint = pool.submit(find_or_write_demo_checkpoint, settings.root / MODEL)
-        folders = draw_flights(settings.root / "inbox")
+        folders = draw(settings.root / "inbox")
     checkpoint.result()
     drawn = ", ".join(shorten(folder, settings.root) for folder in folders)
     say(f"  {drawn} and {MODEL}: {time.perf_counter() - started:.1f} s")
@@ -130,11 +131,13 @@ def refuse_other_weights(store: ObjectStore) -> None:
     Raises:
         ConfigError: its weights are not the demo's.
     """
-    found = find_manifest(store, WEIGHTS)
-    if found and not found.facts.get("caveat"):
+    manifest = find_manifest(store, WEIGHTS)
+    if manifest and not manifest.facts.get("caveat"):
         raise ConfigError(
-            f"store {store.url!r} works with the weights {found.recipe.config['model']!r}; the demo "
-            "would put random ones in their place. Run it in a clone of its own."
+            f"store {store.url!r} works with the weights {manifest.recipe.config['model']!r}; the demo "
+            "would put random ones in their place. Run it in a clone of its own.",
+            setting="model",
+            value=manifest.recipe.config["model"],
         )
 
 

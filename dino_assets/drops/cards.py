@@ -1,30 +1,12 @@
-"""What the files on a card are, by their names alone: kinds, raw twins, class folders."""
+"""What the files on a card are, by their names alone: photographs, raw twins, class folders."""
 
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal
-
-NameKind = Literal["photo", "side-file", "video", "litter", "other"]
 
 PHOTO_SUFFIXES = frozenset(
     (
         ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif", ".dng",
-    )
-)  # fmt: skip
-SIDE_SUFFIXES = frozenset(
-    (
-        ".thm", ".scr", ".srt", ".mrk", ".lrf", ".lrv", ".xmp", ".aae", ".nav", ".obs", ".rnx",
-        ".sbf", ".ubx", ".bin", ".rtk", ".rtl", ".rtb", ".imu", ".pos", ".eph", ".ldr", ".ldrt",
-        ".clc", ".cli", ".cmi", ".mnf", ".sig", ".rpt", ".rpos", ".log", ".txt", ".csv", ".tsv",
-        ".json", ".dat", ".idx", ".db", ".gpx", ".kml", ".kmz", ".wpml", ".geojson", ".xml", ".ini",
-        ".cfg", ".md5", ".sha256", ".pdf", ".html", ".wav", ".aac", ".mp3",
-    )
-)  # fmt: skip
-VIDEO_SUFFIXES = frozenset(
-    (
-        ".mp4", ".mov", ".avi", ".m4v", ".mts", ".m2ts", ".mpg", ".mpeg", ".3gp", ".mkv", ".webm",
-        ".wmv", ".insv", ".360", ".h264", ".h265",
     )
 )  # fmt: skip
 # What file systems, desktops and network drives put beside a photographer's files; in lower case.
@@ -35,7 +17,6 @@ LITTER_FOLDERS = frozenset(
         "temporary items",
     )
 )  # fmt: skip
-LITTER_NAMES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "wpsettings.dat"))
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 # Folders that a camera or a flight app makes. First DCF: three digits and five free characters.
@@ -54,21 +35,6 @@ def is_photo_name(path: str) -> bool:
     return _suffix(name) in PHOTO_SUFFIXES and name[:2] != "._" and not is_litter_folder(folder)
 
 
-def name_kind(path: str) -> NameKind:
-    """What a file is by its name; ``litter`` is what an operating system or network drive left."""
-    folder, _, name = path.rpartition("/")
-    if name[:2] == "._" or name.lower() in LITTER_NAMES or is_litter_folder(folder):
-        return "litter"
-    suffix = _suffix(name)
-    if suffix in PHOTO_SUFFIXES:
-        return "photo"
-    if suffix in VIDEO_SUFFIXES:
-        return "video"
-    if suffix in SIDE_SUFFIXES:
-        return "side-file"
-    return "litter" if name[:1] == "." else "other"
-
-
 def find_twins(paths: Iterable[str]) -> dict[str, str]:
     """Raw files whose photograph is there as JPEG too: each DNG's path with its JPEG's.
 
@@ -85,16 +51,14 @@ def find_twins(paths: Iterable[str]) -> dict[str, str]:
         if suffix == "dng":
             raws.append(path)
         elif dot + suffix in JPEG_SUFFIXES:
-            known = photos.setdefault((folder, stem), path)
-            if path < known:
-                photos[folder, stem] = path
-    found = {}
+            photos[folder, stem] = min(path, photos.get((folder, stem), path))
+    twins = {}
     for path in raws:
         folder, _, name = path.rpartition("/")
         photo = photos.get((folder, name.lower().rpartition(".")[0]))
         if photo is not None:
-            found[path] = photo
-    return found
+            twins[path] = photo
+    return twins
 
 
 def label_of(path: str) -> str | None:

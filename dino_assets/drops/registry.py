@@ -38,11 +38,15 @@ def make_drop_name(original: str) -> str:
     if "/" in original or "\\" in original or original in (".", ".."):
         raise InvalidDropNameError(
             f"{original!r} is a path, not a drop's name: it would lead out of the inbox. Give the "
-            "folder's own name, and where it is with --from"
+            "folder's own name, and where it is with --from",
+            drop=original,
+            reason="path",
         )
     if not any(char.isalnum() for char in original):
         raise InvalidDropNameError(
-            f"a drop needs a name; give letters or digits, such as flight-07, not {original!r}"
+            f"a drop needs a name; give letters or digits, such as flight-07, not {original!r}",
+            drop=original,
+            reason="no-letters",
         )
     if _is_name(original):
         return original
@@ -79,15 +83,16 @@ def register_drop(
         original_name=name.encode(errors="surrogateescape").decode(errors="backslashreplace"),
     )
     try:
-        known = read_drop(store, key_name)
+        registered = read_drop(store, key_name)
     except (UnknownDropError, CorruptObjectError):
-        known = None
-    if known == drop:
+        registered = None
+    if registered == drop:
         return drop, False
-    if known is not None and known.source != drop.source and not may_replace:
+    if registered is not None and registered.source != drop.source and not may_replace:
         raise DropConflictError(
-            f"drop {key_name!r} is registered from {known.source!r}, not {drop.source!r}. Choose "
-            "another name, or pass --replace if the same pictures moved."
+            f"drop {key_name!r} is registered from {registered.source!r}, not {drop.source!r}. Choose "
+            "another name, or pass --replace if the same pictures moved.",
+            drop=key_name,
         )
     body = json.dumps(asdict(drop), sort_keys=True, indent=1) + "\n"
     store.put(_key(key_name), body.encode())
@@ -104,14 +109,17 @@ def read_drop(store: ObjectStore, name: str) -> Drop:
     if not _is_name(name):
         raise InvalidDropNameError(
             f"{name!r} cannot be a drop's name: 1 to {MAX_NAME_CHARS} letters, digits and ._- from a "
-            f"letter or digit on, no .. and no dot at the end.{_suggest(name)}"
+            f"letter or digit on, no .. and no dot at the end.{_suggest(name)}",
+            drop=name,
+            reason="not-a-key",
         )
     try:
         data = store.get(_key(name))
     except ObjectNotFoundError:
         raise UnknownDropError(
             f"no drop {name!r} is registered in store {store.url!r}. Register it with: dino-assets "
-            f"drops register {name} --from FOLDER"
+            f"drops register {name} --from FOLDER",
+            drop=name,
         ) from None
     try:
         drop = Drop(**json.loads(data))
@@ -135,30 +143,16 @@ def inbox_address(inbox: str, name: str) -> str:
     return f"{inbox.rstrip('/')}/{name}" if "://" in inbox else str(Path(inbox) / name)
 
 
-def list_drops(store: ObjectStore) -> list[Drop]:
-    """All registered drops, by name.
-
-    Raises:
-        CorruptObjectError: a drop's record is not one.
-    """
-    drops: list[Drop] = []
-    for found in find_drops(store).values():
-        if isinstance(found, CorruptObjectError):
-            raise found
-        drops.append(found)
-    return drops
-
-
 def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
     """All registered drops by name, or what is wrong with a record: one bad one hides no other."""
-    found: dict[str, Drop | CorruptObjectError] = {}
+    drops: dict[str, Drop | CorruptObjectError] = {}
     matches = (_RECORD.fullmatch(info.key) for info in store.list("drops"))
     for name in sorted(match[1] for match in matches if match and _is_name(match[1])):
         try:
-            found[name] = read_drop(store, name)
+            drops[name] = read_drop(store, name)
         except CorruptObjectError as err:
-            found[name] = err
-    return found
+            drops[name] = err
+    return drops
 
 
 def _is_name(text: str) -> bool:

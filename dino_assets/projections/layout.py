@@ -8,12 +8,11 @@ machine may give quite different ones, so what is kept is coordinates, never a r
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dino_assets.errors import ConfigError
 from dino_assets.numerics.neighbours import (
     METRICS,
     Metric,
@@ -21,6 +20,7 @@ from dino_assets.numerics.neighbours import (
     find_neighbours,
     scale_to_unit,
 )
+from dino_assets.settings.choices import check_range, check_word
 
 Method = Literal["umap", "linear"]
 
@@ -64,7 +64,13 @@ def fit_projection(
         ConfigError: a setting outside its range.
         InvalidVectorsError: vectors that are not finite (N, D).
     """
-    _check_settings(n_neighbors, min_dist, n_components, metric, seed, method)
+    # What umap-learn would refuse later, and in its own words.
+    check_range("n_neighbors", n_neighbors, least=2, meaning="the tile itself included")
+    check_range("min_dist", min_dist, least=0, most=1, meaning="of the distance between clusters")
+    check_range("n_components", n_components, least=1, meaning="2 make a plot")
+    check_range("seed", seed, least=0, most=2**32 - 1)
+    check_word("metric", metric, tuple(METRICS))
+    check_word("method", method, get_args(Method))
     points = check_vectors(vectors)
     if metric == "cosine":
         points = scale_to_unit(points)
@@ -187,25 +193,3 @@ def _has_distinct(points: np.ndarray, count: int) -> bool:
         if len(found) >= count:
             return True
     return False
-
-
-def _check_settings(
-    n_neighbors: int, min_dist: float, n_components: int, metric: str, seed: int, method: str
-) -> None:
-    """Refuse what umap-learn would refuse later, in our own words."""
-    if n_neighbors < 2:
-        raise ConfigError(
-            f"n_neighbors={n_neighbors}: expected at least 2, the tile itself included"
-        )
-    if not 0 <= min_dist <= 1:
-        raise ConfigError(
-            f"min_dist={min_dist} is outside 0 … 1 (of the distance between clusters)"
-        )
-    if n_components < 1:
-        raise ConfigError(f"n_components={n_components}: expected at least 1; 2 make a plot")
-    if metric not in METRICS:
-        raise ConfigError(f"metric={metric!r} is not known: use one of {', '.join(METRICS)}")
-    if not 0 <= seed < 2**32:
-        raise ConfigError(f"seed={seed} is outside 0 … {2**32 - 1}")
-    if method not in ("umap", "linear"):
-        raise ConfigError(f"method={method!r} is not known: use umap or linear")

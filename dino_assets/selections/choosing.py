@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dino_assets.errors import ConfigError
 from dino_assets.selections.strategies.cluster import ClusterStrategy
 from dino_assets.selections.strategies.farthest import FarthestStrategy
 from dino_assets.selections.strategies.random import RandomStrategy
 from dino_assets.selections.strategies.strategy import Picks, Reason, Strategy, make_pool
+from dino_assets.settings.choices import check_range, check_word
 
 StrategyName = Literal["random", "cluster", "fps", "hybrid"]
 
@@ -57,23 +57,19 @@ def select(
             0 … 1, or chosen rows that the pool does not have.
         InvalidVectorsError: vectors that are not finite (N, D).
     """
-    known: dict[str, Strategy] = {
+    strategies: dict[str, Strategy] = {
         "random": RandomStrategy(),
         "cluster": ClusterStrategy(n_clusters, fps_ratio=0),
         "fps": FarthestStrategy(),
         "hybrid": ClusterStrategy(n_clusters, fps_ratio),
     }
-    if strategy not in known:
-        raise ConfigError(f"strategy={strategy!r} is not known: use one of {', '.join(known)}")
-    if budget < 0:
-        raise ConfigError(f"budget={budget}: expected 0 or more tiles")
-    if n_clusters < 1:
-        raise ConfigError(f"n_clusters={n_clusters}: expected at least 1")
-    if not 0 <= fps_ratio <= 1:
-        raise ConfigError(f"fps_ratio={fps_ratio} is outside 0 … 1 (a share of each quota)")
+    check_word("strategy", strategy, tuple(strategies))
+    check_range("budget", budget, least=0)
+    check_range("n_clusters", n_clusters, least=1)
+    check_range("fps_ratio", fps_ratio, least=0, most=1, meaning="a share of each quota")
     pool = make_pool(vectors, chosen)
     count = min(budget, len(pool.open_rows))
-    picks = known[strategy].pick(pool, count, rng) if count else Picks([], [])
+    picks = strategies[strategy].pick(pool, count, rng) if count else Picks([], [])
     shortfall = ""
     if count < budget:
         shortfall = (

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dino_assets.embeddings.space import EmbeddingColumn
-from dino_assets.errors import ConfigError
 from dino_assets.selections.choosing import StrategyName
+from dino_assets.settings.choices import check_range
 from dino_assets.settings.described import check_settings, described
 
 FIRST, LAST = 1, 9999
@@ -46,8 +46,7 @@ def name_round(number: int) -> str:
     Raises:
         ConfigError: rounds count from 1 to 9999.
     """
-    if not FIRST <= number <= LAST:
-        raise ConfigError(f"round={number}: expected {FIRST} to {LAST}")
+    check_range("round", number, least=FIRST, most=LAST)
     return f"{_PREFIX}{number:04d}"
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dino_assets.errors import ConfigError
 from dino_assets.images.records import CELL_PX, MAX_IMAGE_SIDE_PX, Pixels
+from dino_assets.settings.choices import check_range
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,8 @@ def make_grid(
             setting="tile_px",
             value=side_px,
         )
-    if side_px > MAX_IMAGE_SIDE_PX:
-        raise ConfigError(
-            f"tile_px={side_px} is more than the largest side, {MAX_IMAGE_SIDE_PX}",
-            setting="tile_px",
-            value=side_px,
-        )
-    if not 0 <= overlap <= 0.9:
-        raise ConfigError(
-            f"overlap={overlap} is outside 0 … 0.9 (a share of the tile's side)",
-            setting="overlap",
-            value=overlap,
-        )
+    check_range("tile_px", side_px, least=1, most=MAX_IMAGE_SIDE_PX)
+    check_range("overlap", overlap, least=0, most=0.9, meaning="a share of the tile's side")
     if side_m is not None and not 0 < side_m <= MAX_SIDE_M:
         raise ConfigError(
             f"tile_m={side_m} is outside 0 … {MAX_SIDE_M} (metres of ground)",

@@ -46,7 +46,9 @@ def draft_tiles(
     if not verdict.passed:
         raise DropUnusableError(
             f"drop {drop!r}: {verdict.sentence}. Look at its rows with a reason in `images`, mend the "
-            "drop, and materialise it again."
+            "drop, and materialise it again.",
+            drop=drop,
+            reason="quarantined",
         )
     config = {
         "side_px": grid.side_px,
@@ -66,7 +68,9 @@ def draft_tiles(
         if not cut:
             raise DropUnusableError(
                 f"drop {drop!r}: all of its {len(distinct)} pictures are thermal, which are kept out of "
-                "work on colours. Materialise `tiles` with with_thermal: true to cut them all the same."
+                "work on colours. Materialise `tiles` with with_thermal: true to cut them all the same.",
+                drop=drop,
+                reason="thermal",
             )
         counts = Counter(images=len(cut), thermal_left_out=len(distinct) - len(cut))
         fitted, unscaled = _fit_grids(cut, grid)

@@ -6,6 +6,7 @@ import pytest
 from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint, write_demo_checkpoint
 from dino_assets.errors import ConfigError
 from dino_assets.weights.checkpoint import read_checkpoint
+from dino_assets_tests.worlds.raising import raising
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -98,7 +99,7 @@ def test_find_or_write__what_is_left_of_somebody_elses(tmp_path: Path, name: str
     (tmp_path / name).write_bytes(b"{}")
     (tmp_path / "README.md").write_text("# mine")
     before = contents(tmp_path)
-    with pytest.raises(ConfigError, match=r"holds a checkpoint that is not the demo's\. Move it"):
+    with raising(ConfigError, setting="folder", value=tmp_path):
         find_or_write_demo_checkpoint(tmp_path)
     assert contents(tmp_path) == before
 
@@ -127,7 +128,7 @@ def test_find_or_write__somebody_elses(tmp_path: Path):
     del config["random_weights_seed"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     before = contents(tmp_path)
-    with pytest.raises(ConfigError, match=r"holds a checkpoint that is not the demo's\. Move it"):
+    with raising(ConfigError, setting="folder", value=tmp_path):
         find_or_write_demo_checkpoint(tmp_path)
     assert contents(tmp_path) == before
     assert read_checkpoint(tmp_path, model="mine").caveat is None

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from dino_assets.cli import main
-from dino_assets.demo import running as demo
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.demo.running import run_demo
 from dino_assets.errors import ConfigError
@@ -23,6 +22,7 @@ from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import open_store
 from dino_assets.weights.stage import draft_weights
+from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.servers import HOST, free_port, running
 from dino_assets_tests.worlds.ui import Ui
 
@@ -36,11 +36,8 @@ def clone(project: Path, monkeypatch) -> Path:
     return project
 
 
-@pytest.fixture
-def small(clone: Path, monkeypatch) -> Path:
-    """The same with small pictures: 1200×900, 4 × 3 tiles each."""
-    monkeypatch.setattr(demo, "draw_flights", partial(draw_flights, scale=0.3))
-    return clone
+# Small pictures: 1200×900, 4 × 3 tiles each.
+run_small_demo = partial(run_demo, draw=partial(draw_flights, scale=0.3))
 
 
 def table(lines: list[str]) -> dict[str, list[int]]:
@@ -71,45 +68,45 @@ def check_summary(lines: list[str], *, tiles: int, root: Path) -> None:
     assert "DINO_MODEL_ID" in lines[-1]
 
 
-def test_demo__twice(small: Path):
+def test_demo__twice(clone: Path):
     said: list[str] = []
-    assert run_demo(load_settings(), said.append)
-    check_summary(said, tiles=12, root=small)
+    assert run_small_demo(load_settings(), said.append)
+    check_summary(said, tiles=12, root=clone)
     assert any(re.fullmatch(r"9 outputs made, \d+ s\.", line) for line in said)
-    assert (small / ".env").read_text() == "DINO_MODEL_ID=models/demo\n"
+    assert (clone / ".env").read_text() == "DINO_MODEL_ID=models/demo\n"
 
     store = open_store(load_settings().storage)
     before = {i.key: (i.bytes, i.modified) for i in store.list()}
     again: list[str] = []
-    assert run_demo(load_settings(), again.append)
-    check_summary(again, tiles=12, root=small)
+    assert run_small_demo(load_settings(), again.append)
+    check_summary(again, tiles=12, root=clone)
     assert "Nothing was computed again: all 9 outputs were there already." in again
     assert [line for line in again if "committed" in line] == []
     assert {i.key: (i.bytes, i.modified) for i in store.list()} == before
     (weights,) = list_manifests(store, "weights", None)
     assert "random weights" in weights.facts["caveat"]
     assert "DINO_MODEL_ID" in weights.facts["caveat"]
-    assert "(random weights)" in (small / "out/demo/map.html").read_text()
+    assert "(random weights)" in (clone / "out/demo/map.html").read_text()
 
     # Half of it gone: the other half is reused, and the summary says how much.
     for info in list(store.list("manifests/projections")):
         store.delete(info.key)
     third: list[str] = []
-    assert run_demo(load_settings(), third.append)
+    assert run_small_demo(load_settings(), third.append)
     assert any(
         re.fullmatch(r"1 outputs made, 8 were there already, \d+ s\.", line) for line in third
     )
 
 
-def test_demo__a_failing_run_says_where(clone: Path, monkeypatch):
+def test_demo__a_failing_run_says_where(clone: Path):
     """As if the card were pulled between drawing and reading."""
     bare = clone / "inbox" / "river-burn"
     for name in DROPS:
         bare.with_name(name).mkdir(parents=True)
         (bare.with_name(name) / "DJI_0001.JPG").write_text("nothing")
-    monkeypatch.setattr(demo, "draw_flights", lambda inbox: [inbox / name for name in DROPS])
     said: list[str] = []
-    assert not run_demo(load_settings(), said.append)
+    drawn = [clone / "inbox" / name for name in DROPS]
+    assert not run_demo(load_settings(), said.append, draw=lambda inbox: drawn)
     (failure,) = [line for line in said if line.startswith("images_are_usable: ")]
     assert "ridge-north: 0 of 1 files are usable" in failure
     assert not any("Dependencies for step" in line for line in said)
@@ -125,60 +122,62 @@ def test_demo__keeps_out_of_a_store_that_is_in_use(clone: Path, tmp_path: Path, 
     store = open_store(load_settings().storage)
     commit(store, draft_weights(mine, "my-model"))
     before = {i.key for i in store.list()}
-    with pytest.raises(ConfigError, match="works with the weights 'my-model'; the demo would"):
+    with raising(ConfigError, setting="model", value="my-model"):
         run_demo(load_settings(), print)
     assert {i.key for i in store.list()} == before
     assert not (clone / "inbox").exists()
     assert not (clone / ".env").exists()
 
 
-def test_demo__whatever_model_is_configured(small: Path, monkeypatch):
+def test_demo__whatever_model_is_configured(clone: Path, monkeypatch):
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-base")
     said: list[str] = []
-    assert run_demo(load_settings(), said.append)
+    assert run_small_demo(load_settings(), said.append)
     (weights,) = list_manifests(open_store(load_settings().storage), "weights", None)
     assert weights.recipe.config == {"model": "models/demo"}
-    assert not (small / ".env").exists()
+    assert not (clone / ".env").exists()
 
 
-def test_demo__beside_other_drops_and_after_a_move(small: Path, write_photo, tmp_path, monkeypatch):
+def test_demo__beside_other_drops_and_after_a_move(clone: Path, write_photo, tmp_path, monkeypatch):
     """Somebody's drop, registered between the demo's, is not the demo's to run."""
-    write_photo(small / "mine" / "DJI_0001.JPG")
-    draw_flights(small / "inbox", scale=0.3)
+    write_photo(clone / "mine" / "DJI_0001.JPG")
+    draw_flights(clone / "inbox", scale=0.3)
     for name in ("river-burn", "mine", "ridge-north"):
-        source = small / ("mine" if name == "mine" else f"inbox/{name}")
+        source = clone / ("mine" if name == "mine" else f"inbox/{name}")
         assert main(["drops", "register", name, "--from", str(source)]) == 0
     said: list[str] = []
-    assert run_demo(load_settings(), said.append)
-    check_summary(said, tiles=12, root=small)
+    assert run_small_demo(load_settings(), said.append)
+    check_summary(said, tiles=12, root=clone)
     assert not any("mine" in line for line in said)
     store = open_store(load_settings().storage)
     assert open_table(store, "images").drops == DROPS
 
-    moved = small.rename(tmp_path / "moved")
+    moved = clone.rename(tmp_path / "moved")
     monkeypatch.chdir(moved)
     again: list[str] = []
-    assert run_demo(load_settings(), again.append)
+    assert run_small_demo(load_settings(), again.append)
     check_summary(again, tiles=12, root=moved)
 
 
-def test_demo__writes_nothing_before_it_is_refused(clone: Path, monkeypatch, capsys):
+def test_demo__writes_nothing_before_it_is_refused(clone: Path, monkeypatch):
     before = {path for path in clone.rglob("*") if path.is_file()}
     monkeypatch.setenv("DINO_DEVICE", "abacus")
     assert main(["demo"]) == 1
-    assert "device is 'abacus'" in capsys.readouterr().err
+    with raising(ConfigError, setting="device", value="abacus"):
+        run_demo(load_settings(), print)
     monkeypatch.delenv("DINO_DEVICE")
     (clone / "dagster.yaml").rename(clone / "elsewhere")
     assert main(["demo"]) == 1
-    assert "there is no dagster.yaml" in capsys.readouterr().err
+    with raising(ConfigError, reason="no-instance"):
+        run_demo(load_settings(), print)
     (clone / "elsewhere").rename(clone / "dagster.yaml")
     assert {path for path in clone.rglob("*") if path.is_file()} == before
 
 
-def test_demo__keeps_its_settings_out_of_real_work(small: Path, monkeypatch):
+def test_demo__keeps_its_settings_out_of_real_work(clone: Path, monkeypatch):
     monkeypatch.setenv("DINO_STORAGE", "elsewhere")
-    assert run_demo(load_settings(), lambda line: None)
-    assert not (small / ".env").exists()
+    assert run_small_demo(load_settings(), lambda line: None)
+    assert not (clone / ".env").exists()
 
 
 @pytest.mark.slow

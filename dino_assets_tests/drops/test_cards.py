@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_assets.drops.cards import find_twins, is_photo_name, label_of, name_kind
+from dino_assets.drops.cards import find_twins, is_photo_name, label_of
 
-# --- kinds ----------------------------------------------------------------------------------
+# --- photographs ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -17,59 +17,52 @@ from dino_assets.drops.cards import find_twins, is_photo_name, label_of, name_ki
 )  # fmt: skip
 def test_is_photo_name__photographs(path: str):
     assert is_photo_name(path)
-    assert name_kind(path) == "photo"
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"),
+    "path",
     [
-        ("._DJI_0001.JPG", "litter"),
-        ("x/._a.jpg", "litter"),
-        ("__MACOSX/a.jpg", "litter"),
-        ("x/__MACOSX/y/a.jpg", "litter"),
-        (".Trashes/501/a.jpg", "litter"),
-        (".Spotlight-V100/a.jpg", "litter"),
-        (".Trash-1000/files/a.jpg", "litter"),
-        ("DCIM/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "litter"),
-        ("#recycle/a.jpg", "litter"),
-        ("$RECYCLE.BIN/a.jpg", "litter"),
-        ("System Volume Information/a.jpg", "litter"),
-        ("lost+found/a.jpg", "litter"),
-        ("LOST.DIR/a.jpg", "litter"),
-        (".DS_Store", "litter"),
-        ("x/Thumbs.db", "litter"),
-        (".DJI_0001.JPG.x7Yz", "litter"),
-        ("a.THM", "side-file"),
-        ("a.SRT", "side-file"),
-        ("a.MRK", "side-file"),
-        ("a.LRF", "side-file"),
-        ("a.xmp", "side-file"),
-        ("a_PPKRAW.bin", "side-file"),
-        ("a.gpx", "side-file"),
-        ("a.MP4", "video"),
-        ("a.mov", "video"),
-        ("a.mts", "video"),
-        ("jpg", "other"),
-        ("a.jpg/b", "other"),
-        ("a.jpg ", "other"),
-        ("_SUCCESS", "other"),
-        ("a.ARW", "other"),
-        ("", "other"),
+        "._DJI_0001.JPG",
+        "x/._a.jpg",
+        "__MACOSX/a.jpg",
+        "x/__MACOSX/y/a.jpg",
+        ".Trashes/501/a.jpg",
+        ".Spotlight-V100/a.jpg",
+        ".Trash-1000/files/a.jpg",
+        "DCIM/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg",
+        "#recycle/a.jpg",
+        "$RECYCLE.BIN/a.jpg",
+        "System Volume Information/a.jpg",
+        "lost+found/a.jpg",
+        "LOST.DIR/a.jpg",
+        ".DS_Store",
+        "x/Thumbs.db",
+        ".DJI_0001.JPG.x7Yz",
+        "a.THM",
+        "a.SRT",
+        "a.MRK",
+        "a.LRF",
+        "a.xmp",
+        "a_PPKRAW.bin",
+        "a.gpx",
+        "a.MP4",
+        "a.mov",
+        "a.mts",
+        "jpg",
+        "a.jpg/b",
+        "a.jpg ",
+        "_SUCCESS",
+        "a.ARW",
+        "",
     ],
 )
-def test_name_kind__others(path: str, kind: str):
-    assert name_kind(path) == kind
+def test_is_photo_name__others(path: str):
     assert not is_photo_name(path)
 
 
 def test_is_photo_name__a_suffix_alone_is_a_hidden_file():
     assert not is_photo_name(".jpg")
-    assert name_kind("x/.jpg") == "litter"
-
-
-@given(st.text(max_size=30))
-def test_name_kind__agrees_with_is_photo_name(path: str):
-    assert is_photo_name(path) == (name_kind(path) == "photo")
+    assert not is_photo_name("x/.jpg")
 
 
 # --- twins ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from dino_assets.projections.layout import (
     fit_projection,
     project_linearly,
 )
+from dino_assets_tests.worlds.raising import raising
 
 
 def cloud(count: int, dims: int = 16, *, seed: int = 0) -> np.ndarray:
@@ -177,26 +178,27 @@ def test_fit_projection__umap_takes_any_pool_without_a_warning(vectors: np.ndarr
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("setting", "value"),
     [
-        ({"n_neighbors": 1}, "n_neighbors=1: expected at least 2"),
-        ({"min_dist": -0.1}, "min_dist=-0.1 is outside 0 … 1"),
-        ({"min_dist": 1.1}, "min_dist=1.1 is outside 0 … 1"),
-        ({"n_components": 0}, "n_components=0: expected at least 1"),
-        ({"metric": "dot"}, "metric='dot' is not known: use one of cosine, euclidean"),
-        ({"seed": -1}, "seed=-1 is outside 0 … 4294967295"),
-        ({"method": "tsne"}, "method='tsne' is not known: use umap or linear"),
+        ("n_neighbors", 1),
+        ("min_dist", -0.1),
+        ("min_dist", 1.1),
+        ("n_components", 0),
+        ("metric", "dot"),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("method", "tsne"),
     ],
 )
-def test_fit_projection__refuses_what_cannot_work(more: dict[str, object], message: str):
-    with pytest.raises(ConfigError, match=message):
-        fit_projection(cloud(20), **more)  # type: ignore[arg-type]
+def test_fit_projection__refuses_what_cannot_work(setting: str, value: object):
+    with raising(ConfigError, setting=setting, value=value):
+        fit_projection(cloud(20), **{setting: value})  # type: ignore[arg-type]
 
 
 def test_fit_projection__names_the_row_that_is_not_finite():
     vectors = cloud(20)
     vectors[7] = np.inf
-    with pytest.raises(InvalidVectorsError, match="row 7 holds inf in dimension 0"):
+    with raising(InvalidVectorsError, row=7):
         fit_projection(vectors)
 
 

@@ -13,6 +13,7 @@ from dino_assets.selections.choosing import Selection, StrategyName, select
 from dino_assets.selections.coverage import Coverage, certify, measure_coverage
 from dino_assets.selections.strategies.cluster import share_budget
 from dino_assets.selections.strategies.strategy import Reason
+from dino_assets_tests.worlds.raising import raising
 
 MANY = settings(max_examples=150, deadline=None)
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
@@ -181,27 +182,27 @@ def test_select__a_larger_budget_begins_with_a_smaller_one(strategy: StrategyNam
 def test_select__names_the_row_that_is_not_finite(strategy: StrategyName):
     vectors = cloud(6)
     vectors[4, 1] = np.nan
-    with pytest.raises(InvalidVectorsError, match="row 4 holds nan in dimension 1"):
+    with raising(InvalidVectorsError, row=4):
         pick(vectors, 0, strategy)
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("setting", "given", "refused"),
     [
-        ({"strategy": "best"}, "strategy='best' is not known: use one of random, cluster, fps, hy"),
-        ({"budget": -1}, "budget=-1: expected 0 or more"),
-        ({"n_clusters": 0}, "n_clusters=0: expected at least 1"),
-        ({"fps_ratio": 1.5}, "fps_ratio=1.5 is outside 0 … 1"),
-        ({"fps_ratio": math.nan}, "fps_ratio=nan is outside 0 … 1"),
-        ({"chosen": [0, 3]}, "row 3 was chosen and the pool has rows 0 … 2"),
-        ({"chosen": [-1]}, "row -1 was chosen"),
-        ({"chosen": [0.5]}, "expected a list of indices"),
-        ({"chosen": [True, False, True]}, "expected a list of indices"),
+        ("strategy", "best", "best"),
+        ("budget", -1, -1),
+        ("n_clusters", 0, 0),
+        ("fps_ratio", 1.5, 1.5),
+        ("fps_ratio", math.nan, math.nan),
+        ("chosen", [0, 3], 3),
+        ("chosen", [-1], -1),
+        ("chosen", [0.5], [0.5]),
+        ("chosen", [True, False, True], [True, False, True]),
     ],
 )
-def test_select__refuses_what_cannot_work(more: dict[str, object], message: str):
-    with pytest.raises(ConfigError, match=message):
-        pick(np.eye(3), **({"budget": 1} | more))  # type: ignore[arg-type]
+def test_select__refuses_what_cannot_work(setting: str, given: object, refused: object):
+    with raising(ConfigError, setting=setting, value=refused):
+        pick(np.eye(3), **({"budget": 1} | {setting: given}))  # type: ignore[arg-type]
 
 
 # --- farthest points ------------------------------------------------------------------------

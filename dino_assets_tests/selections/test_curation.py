@@ -36,6 +36,7 @@ from dino_assets.tiles.grid import make_grid
 from dino_assets.tiles.stage import draft_tiles
 from dino_assets.weights.stage import OUTPUT, checkpoint_of, draft_weights
 from dino_assets_tests.worlds.outputs import pushing
+from dino_assets_tests.worlds.raising import raising
 
 COMPUTE = ComputeSettings(device="cpu", threads=1, engine="torch")
 SIDE = 256
@@ -239,7 +240,7 @@ def test_read_round__says_how_to_have_a_lost_table_again(world: World):
     with pytest.raises(CorruptObjectError) as raised:
         read_round(world.rounds(), "round-0001")
     assert sentence in str(raised.value)
-    with pytest.raises(CorruptObjectError, match="the tiles of round-0001 cannot be read"):
+    with raising(CorruptObjectError, key=table.key):
         world.select(RoundSettings(round=2, budget=4))
     verdict = judge_selections(world.rounds(), world.embeddings(), "round-0001")
     assert not verdict.passed
@@ -301,9 +302,15 @@ def test_make_settings__refuses(make, wrong):
 
 
 @pytest.mark.parametrize(
-    ("settings", "tile_px"),
-    [(RoundSettings(budget=0), 0), (RoundSettings(fps_ratio=2), 0), (RoundSettings(), -1)],
+    ("settings", "tile_px", "setting"),
+    [
+        (RoundSettings(budget=0), 0, "budget"),
+        (RoundSettings(fps_ratio=2), 0, "fps_ratio"),
+        (RoundSettings(), -1, "tile_px"),
+    ],
 )
-def test_open_round__refuses_before_it_reads_anything(settings: RoundSettings, tile_px: int):
-    with pytest.raises(ConfigError, match="expected"):
+def test_open_round__refuses_before_it_reads_anything(
+    settings: RoundSettings, tile_px: int, setting: str
+):
+    with raising(ConfigError, setting=setting):
         open_round(None, None, None, None, settings, open_source=None, tile_px=tile_px)

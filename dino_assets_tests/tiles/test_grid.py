@@ -98,8 +98,7 @@ def test_is_whole__one_pixel_more_is_tiled(width: int, height: int):
 
 
 def test_cut_windows__shared_result_cannot_be_changed():
-    with pytest.raises(ValueError, match="read-only"):
-        cut_windows(4000, 2250, GRID)[0, 0] = 7
+    assert not cut_windows(4000, 2250, GRID).flags.writeable
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dino_assets.errors import ConfigError, SourceError, UnusableImageError
 from dino_assets.tiles.preview import preview_tiles
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.inboxes import drone_photo, write_mosaic
+from dino_assets_tests.worlds.raising import raising
 
 
 def test_preview_tiles__says_and_draws_the_grid(tmp_path: Path):
@@ -41,7 +42,7 @@ def test_preview_tiles__refusals(tmp_path: Path):
     with pytest.raises(UnusableImageError) as unusable:
         preview_tiles(tmp_path / "a.jpg", side_px=518)
     assert unusable.value.reason == "not-an-image"
-    with pytest.raises(SourceError, match=r"cannot read .gone\.jpg."):
+    with raising(SourceError, reason="unreadable", path="gone.jpg"):
         preview_tiles(tmp_path / "gone.jpg", side_px=518)
     with pytest.raises(SourceError) as missing:
         preview_tiles(tmp_path / "nowhere" / "gone.jpg", side_px=518)

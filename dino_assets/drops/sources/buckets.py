@@ -4,26 +4,36 @@ import errno
 import io
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 
 from dino_assets.drops.cards import label_of
 from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
-from dino_assets.drops.sources.folders import too_large
+from dino_assets.drops.sources.folders import cannot_read, too_large
 from dino_assets.errors import DiskFullError, ObjectNotFoundError, SourceError, StoreError
 from dino_assets.store.objects import ObjectStore
 
 
 class BucketSource:
-    """A bucket prefix; ``scratch`` is where large files are put while a library reads them."""
+    """A bucket prefix; ``scratch`` is where large files are put while a library reads them.
+
+    ``measure_free`` tells how many bytes a folder has room for.
+    """
 
     is_list = False
 
-    def __init__(self, store: ObjectStore, *, scratch: Path | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        scratch: Path | None = None,
+        measure_free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+    ) -> None:
         self.store = store
         self.scratch = scratch
+        self.measure_free = measure_free
 
     def entries(self) -> list[SourceEntry]:
         """All objects below the prefix. A folder marker looks like an empty file without suffix.
@@ -82,7 +92,7 @@ class BucketSource:
             needed = self.store.head(path).bytes
         except ObjectNotFoundError as err:
             raise _gone(path) from err
-        free = shutil.disk_usage(folder).free
+        free = self.measure_free(folder)
         if free < needed:
             raise _no_room(path, needed, free)
         # Without a buffer: closing one on a full disk would fail once more, with the worse message.
@@ -95,8 +105,7 @@ class BucketSource:
             except OSError as err:
                 if err.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                free = shutil.disk_usage(folder).free
-                raise _no_room(path, needed, free) from err
+                raise _no_room(path, needed, self.measure_free(folder)) from err
             yield Path(f"/dev/fd/{file.fileno()}")
 
     def _stream(self, path: str) -> Iterator[bytes]:
@@ -107,9 +116,7 @@ class BucketSource:
 
 
 def _gone(path: str) -> SourceError:
-    return SourceError(
-        f"cannot read {path!r}: there is no such object any more", reason="missing", path=path
-    )
+    return cannot_read(path, "there is no such object any more", reason="missing")
 
 
 def _no_room(path: str, needed: int, free: int) -> DiskFullError:

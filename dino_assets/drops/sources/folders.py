@@ -24,7 +24,6 @@ _REPLACED = (errno.ELOOP, errno.ENOTDIR)  # a link, or another kind of file, in 
 # What an escaped byte looks like: bytes below 80 are always text.
 _ESCAPED = re.compile(r"\\x[89a-f][0-9a-f]")
 _ESCAPE = re.compile(rb"\\(?:\\|x([89a-f][0-9a-f]))")
-_by_path = attrgetter("path")
 
 
 class FolderSource:
@@ -39,23 +38,21 @@ class FolderSource:
     def entries(self) -> list[SourceEntry]:
         """All files below the folder; links and special files come with a refusal."""
         try:
-            found = self._walk()
+            return sorted(self._walk(), key=attrgetter("path"))
         except OSError as err:
             raise SourceError(
                 f"cannot list {self.shown!r}: {err.strerror}", reason="unlistable", path=self.shown
             ) from err
-        found.sort(key=_by_path)
-        return found
 
     def _walk(self) -> list[SourceEntry]:
-        found: list[SourceEntry] = []
+        entries: list[SourceEntry] = []
         waiting = [""]
         while waiting:
             folder = waiting.pop()
             try:
                 # Through a handle: a link put in a folder's place since it was seen leads nowhere,
                 # and each file is looked at by its name alone, which is faster than by its path.
-                handle = self._open_folder(folder)
+                handle = self.open_folder(folder)
             except OSError as err:
                 if not folder or not (
                     isinstance(err, PermissionError | FileNotFoundError) or err.errno in _REPLACED
@@ -65,20 +62,24 @@ class FolderSource:
                 # nothing of the photographer's and which nobody but root opens.
                 if not isinstance(err, FileNotFoundError) and not is_litter_folder(folder):
                     why = f"folder: {err.strerror}"
-                    found.append(SourceEntry(show_name(folder), 0, "", "unreadable", why))
+                    entries.append(SourceEntry(show_name(folder), 0, "", "unreadable", why))
                 continue
             try:
-                self._list_folder(folder, handle, found=found, waiting=waiting)
+                self._list_folder(folder, handle, entries=entries, waiting=waiting)
             finally:
                 os.close(handle)
-        return found
+        return entries
 
-    def _open_folder(self, folder: str) -> int:
-        below = os.open(self.folder, _FOLDER)
-        return _descend(below, folder.split("/")[:-1])
+    def open_folder(self, folder: str) -> int:
+        """A handle of a folder below this one, ``""`` or a path with a slash at its end; no link is followed.
+
+        Raises:
+            OSError: there is none.
+        """
+        return _descend(os.open(self.folder, _FOLDER), folder.split("/")[:-1])
 
     def _list_folder(
-        self, folder: str, handle: int, *, found: list[SourceEntry], waiting: list[str]
+        self, folder: str, handle: int, *, entries: list[SourceEntry], waiting: list[str]
     ) -> None:
         # Once per folder, not per file: what all its files have in common.
         label = label_of(show_name(folder))
@@ -97,14 +98,14 @@ class FolderSource:
                 except OSError as err:  # a folder that may be listed but not entered; a bad sector
                     if not is_litter_folder(folder):
                         shown, why = show_name(folder + name), f"file: {err.strerror}"
-                        found.append(SourceEntry(shown, 0, "", "unreadable", why, label))
+                        entries.append(SourceEntry(shown, 0, "", "unreadable", why, label))
                     continue
                 if is_clean and is_regular(status.st_mode) and is_plain(name):
                     stamp = str(status.st_mtime_ns)
                     entry = SourceEntry(folder + name, status.st_size, stamp, None, "", label)
                 else:
                     entry = describe_file(folder + name, status, label=label)
-                found.append(entry)
+                entries.append(entry)
 
     def look_up(self, path: str) -> os.stat_result:
         """Size, time and kind of one file, without following a link anywhere in its path.
@@ -112,10 +113,9 @@ class FolderSource:
         Raises:
             OSError: there is none; NotADirectoryError or ELOOP where a link stands in for a folder.
         """
-        *folders, name = path.split("/")
-        handle = _descend(os.open(self.folder, _FOLDER), folders)
+        handle = self.open_folder(path)
         try:
-            return os.stat(name, dir_fd=handle, follow_symlinks=False)
+            return os.stat(path.rpartition("/")[2], dir_fd=handle, follow_symlinks=False)
         finally:
             os.close(handle)
 
@@ -136,9 +136,7 @@ class FolderSource:
                 if len(data) > expected:  # it grows, or its file system tells no size
                     data += file.read(max_bytes + 1 - len(data))
             except OSError as err:
-                raise SourceError(
-                    f"cannot read {shown!r}: {err.strerror}", reason="unreadable", path=shown
-                ) from err
+                raise cannot_read(shown, str(err.strerror), reason="unreadable") from err
         if len(data) > max_bytes:
             raise too_large(shown, max_bytes)
         return data
@@ -161,20 +159,12 @@ class FolderSource:
         except SourceError:
             raise
         except OSError as err:
-            raise SourceError(
-                f"cannot read {shown!r}: {err.strerror}", reason="unreadable", path=shown
-            ) from err
+            raise cannot_read(shown, str(err.strerror), reason="unreadable") from err
         except ValueError:  # a zero byte
-            raise SourceError(
-                f"cannot read {shown!r}: no file has such a name", reason="no-name", path=shown
-            ) from None
+            raise cannot_read(shown, "no file has such a name", reason="no-name") from None
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise SourceError(
-                    f"cannot read {shown!r}: not a regular file any more",
-                    reason="not-a-file",
-                    path=shown,
-                )
+                raise _not_a_file(shown)
             yield handle
         finally:
             os.close(handle)
@@ -183,18 +173,12 @@ class FolderSource:
         """Open folder by folder: what was checked by its path could be a link when it is opened."""
         parts = PurePosixPath(find_name(path)).parts
         if not parts or ".." in parts or parts[0] == "/":
-            raise SourceError(
-                f"cannot read {shown!r}: it leads out of the folder", reason="outside", path=shown
-            )
+            raise cannot_read(shown, "it leads out of the folder", reason="outside")
         below = _descend(os.open(self.folder, _FOLDER), parts[:-1])
         try:
             # Looked at first: opening a device may already do something (a tape rewinds).
             if not stat.S_ISREG(os.stat(parts[-1], dir_fd=below, follow_symlinks=False).st_mode):
-                raise SourceError(
-                    f"cannot read {shown!r}: not a regular file any more",
-                    reason="not-a-file",
-                    path=shown,
-                )
+                raise _not_a_file(shown)
             return os.open(parts[-1], _READ, dir_fd=below)
         finally:
             os.close(below)
@@ -264,11 +248,18 @@ def _find_byte(escape: re.Match[bytes]) -> bytes:
     return b"\\" if escape[1] is None else bytes.fromhex(escape[1].decode())
 
 
+def cannot_read(path: str, why: str, *, reason: str) -> SourceError:
+    """Make the error of one file that cannot be read."""
+    return SourceError(f"cannot read {path!r}: {why}", reason=reason, path=path)
+
+
 def too_large(path: str, max_bytes: int) -> SourceError:
-    """What is said of a file that is larger than its listing said, or than anybody reads at once."""
-    return SourceError(
-        f"cannot read {path!r}: it has more than {max_bytes:,} bytes", reason="too-large", path=path
-    )
+    """Make the error of a file larger than its listing says, or than is read at once."""
+    return cannot_read(path, f"it has more than {max_bytes:,} bytes", reason="too-large")
+
+
+def _not_a_file(path: str) -> SourceError:
+    return cannot_read(path, "not a regular file any more", reason="not-a-file")
 
 
 def _descend(handle: int, folders: tuple[str, ...] | list[str]) -> int:

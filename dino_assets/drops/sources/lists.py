@@ -12,7 +12,13 @@ from pathlib import Path, PurePosixPath
 
 from dino_assets.drops.cards import label_of
 from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
-from dino_assets.drops.sources.folders import FolderSource, describe_file, find_name, show_name
+from dino_assets.drops.sources.folders import (
+    FolderSource,
+    cannot_read,
+    describe_file,
+    find_name,
+    show_name,
+)
 from dino_assets.drops.sources.tables import Listed, read_csv
 from dino_assets.errors import ConfigError, SourceError
 
@@ -191,9 +197,7 @@ class ListSource:
 
     def _placed(self, path: str) -> tuple[FolderSource, str]:
         if PurePosixPath(path).is_absolute() or (place := self._place(find_name(path))) is None:
-            raise SourceError(
-                f"cannot read {path!r}: it leads out of the folder", reason="outside", path=path
-            )
+            raise cannot_read(path, "it leads out of the folder", reason="outside")
         folder, name = place
         return folder, show_name(name)
 

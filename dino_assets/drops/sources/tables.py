@@ -96,6 +96,7 @@ def _unclosed(shown: str, line: int, why: str) -> SourceError:
         'a quote in it is written in quotes, and the quote twice: "5"" pipe".',
         reason="row",
         path=shown,
+        line=line,
     )
 
 
@@ -108,6 +109,7 @@ def _refuse_other_text(fields: list[str], path_at: int | None, *, shown: str, be
                 "it as UTF-8 (Excel calls it 'CSV UTF-8')",
                 reason="encoding",
                 path=shown,
+                line=began,
             )
 
 

@@ -51,7 +51,8 @@ def open_round(
     """
     check_settings(settings)
     if tile_px < 0:
-        raise ConfigError(f"tile_px={tile_px}: expected a side in px, or 0 for the family's own")
+        message = f"tile_px={tile_px}: expected a side in px, or 0 for the family's own"
+        raise ConfigError(message, setting="tile_px", value=tile_px)
     space = current_space(checkpoint, compute, tile_px=tile_px)
     pool = embeddings.in_space(space)
     if not pool.rows:

@@ -59,14 +59,18 @@ def make_pool(vectors: ArrayLike, chosen: ArrayLike) -> Pool:
     rows = np.asarray(chosen)
     if rows.size and (rows.ndim != 1 or rows.dtype.kind not in "iu"):
         raise ConfigError(
-            f"chosen rows of shape {rows.shape} and type {rows.dtype}: expected a list of indices"
+            f"chosen rows of shape {rows.shape} and type {rows.dtype}: expected a list of indices",
+            setting="chosen",
+            value=chosen,
         )
     rows = np.unique(rows.astype(np.int64).ravel())
     outside = rows[(rows < 0) | (rows >= len(points))]
     if len(outside):
         raise ConfigError(
             f"row {outside[0]} was chosen and the pool has rows 0 … {len(points) - 1}: "
-            "indices must refer to the same vectors"
+            "indices must refer to the same vectors",
+            setting="chosen",
+            value=int(outside[0]),
         )
     is_open = np.ones(len(points), bool)
     is_open[rows] = False

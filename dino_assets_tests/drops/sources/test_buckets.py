@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import tracemalloc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -130,10 +131,15 @@ def test_bucket__labels_and_open_file(bucket, tmp_path: Path):
         source.read("b.jpg", max_bytes=4)
 
 
-def test_bucket__a_large_object_is_held_once(monkeypatch: pytest.MonkeyPatch):
-    chunk = bytes(2**20)
-    source = BucketSource(ObjectStore.in_memory())
-    monkeypatch.setattr(source.store, "stream", lambda key: itertools.repeat(chunk, 64))
+class Chunked(ObjectStore):
+    """A store whose objects come in 64 chunks of a MiB, as from a network."""
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        return itertools.repeat(bytes(2**20), 64)
+
+
+def test_bucket__a_large_object_is_held_once():
+    source = BucketSource(Chunked.in_memory())
     tracemalloc.start()
     try:
         data = source.read("a.tif")
@@ -145,19 +151,27 @@ def test_bucket__a_large_object_is_held_once(monkeypatch: pytest.MonkeyPatch):
     assert peak < 1.3 * len(data)
 
 
-def test_bucket__open_file_on_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch):
-    store = ObjectStore.in_memory()
-    store.put("a.tif", bytes(3 * 2**20))
-    source = BucketSource(store, scratch=small_disk)
-    with monkeypatch.context() as patched:
-        patched.setattr(store, "stream", lambda key: pytest.fail("fetched in vain"))
-        with raising(DiskFullError, needed_bytes=3 * 2**20) as caught:
-            source.open_file("a.tif").__enter__()
-    assert caught.value.needed_bytes == 3 * 2**20
+class Unread(ObjectStore):
+    """A store that nothing may be fetched from."""
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        pytest.fail(f"{key} was fetched in vain")
+
+
+def test_bucket__open_file_on_a_full_disk(small_disk: Path):
+    size = 3 * 2**20
+    unread = Unread.in_memory()
+    unread.put("a.tif", bytes(size))
+    with (
+        raising(DiskFullError, needed_bytes=size, free_bytes=shutil.disk_usage(small_disk).free),
+        BucketSource(unread, scratch=small_disk).open_file("a.tif"),
+    ):
+        pass
     # Somebody else takes the room meanwhile.
-    roomy = shutil.disk_usage("/")._replace(free=10**12)
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: roomy)
+    store = ObjectStore.in_memory()
+    store.put("a.tif", bytes(size))
+    source = BucketSource(store, scratch=small_disk, measure_free=lambda folder: 10**12)
     opened = count_open_files()
-    with pytest.raises(DiskFullError, match="Make room, or set TMPDIR"):
-        source.open_file("a.tif").__enter__()
+    with raising(DiskFullError, needed_bytes=size, match="set TMPDIR"), source.open_file("a.tif"):
+        pass
     assert count_open_files() == opened

@@ -38,16 +38,17 @@ def test_open_source__addresses_that_cannot_be_opened(as_nobody: Path):
     put(as_nobody, "closed/card/a.jpg", "b.jpg")
     (as_nobody / "loop").symlink_to("loop")
     (as_nobody / "closed").chmod(0)
-    for source, why in (
-        ("loop", "Symlink loop from .*loop'"),
-        ("loop/l.csv", "Symlink loop from .*"),
-        ("a\0b", "embedded null byte"),
-        ("x" * 300, "File name too long"),
-        ("closed/card", "Permission denied"),
-        ("~nosuchuser/x", "Could not determine home directory"),
+    for source, cause in (
+        ("loop", RuntimeError),
+        ("loop/l.csv", RuntimeError),
+        ("a\0b", ValueError),
+        ("x" * 300, OSError),
+        ("closed/card", PermissionError),
+        ("~nosuchuser/x", RuntimeError),
     ):
-        with pytest.raises(SourceError, match=rf"cannot be opened: {why}\. Check the path"):
+        with raising(SourceError, reason="unreadable", path=source) as caught:
             open_source(source, root=as_nobody)
+        assert isinstance(caught.value.__cause__, cause)
     (as_nobody / "closed").chmod(0o700)
 
 
