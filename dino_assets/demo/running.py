@@ -171,10 +171,10 @@ def run_jobs(settings: Settings, drops: Sequence[str], say: Say) -> DemoRun:
                 raise_on_error=False,
             )
             for event in result.get_asset_materialization_events():
-                told = event.materialization.metadata
-                key = told["manifest"].value
+                metadata = event.materialization.metadata
+                key = metadata["manifest"].value
                 # Of two runs the first one made it.
-                was_reused[key] = was_reused.get(key, True) and bool(told["was_reused"].value)
+                was_reused[key] = was_reused.get(key, True) and bool(metadata["was_reused"].value)
             checks += result.get_asset_check_evaluations()
             if not result.success:
                 failed = [event for event in result.all_events if event.is_step_failure]
@@ -208,25 +208,23 @@ def _innermost(event: dg.DagsterEvent) -> str:
 
 def describe(run: DemoRun, reports: Sequence[DropReport], files: Sequence[str]) -> list[str]:
     """The summary, line by line."""
-    total = DropReport(
-        "together",
-        images=sum(report.images for report in reports),
-        tiles=sum(report.tiles for report in reports),
-        embeddings=sum(report.embeddings for report in reports),
-        selected=sum(report.selected for report in reports),
-        bad_files=tuple(bad for report in reports for bad in report.bad_files),
-    )
+    table = {
+        report.drop: [*(getattr(report, name) for name in COLUMNS), len(report.bad_files)]
+        for report in reports
+    }
+    table["together"] = [sum(column) for column in zip(*table.values(), strict=True)]
     lines = ["", f"{'':<14}" + "".join(f"{name:>12}" for name in COLUMNS) + f"{'quarantined':>13}"]
-    for row in (*reports, total):
-        counts = "".join(f"{getattr(row, name):>12,}" for name in COLUMNS)
-        lines.append(f"{row.drop:<14}{counts}{len(row.bad_files):>13,}")
-    lines += ["", "Quarantined, each a row with its reason in `images`:"] if total.bad_files else []
-    lines += [f"  {b.drop}: {b.path}: {b.reason}, {b.detail}" for b in total.bad_files]
+    for drop, (*counts, quarantined) in table.items():
+        cells = "".join(f"{count:>12,}" for count in counts)
+        lines.append(f"{drop:<14}{cells}{quarantined:>13,}")
+    bad_files = [bad for report in reports for bad in report.bad_files]
+    lines += ["", "Quarantined, each a row with its reason in `images`:"] if bad_files else []
+    lines += [f"  {b.drop}: {b.path}: {b.reason}, {b.detail}" for b in bad_files]
     names = {check.check_name for check in run.checks}
-    told = [check for check in run.checks if not check.passed]
-    passed = len(names) - len({check.check_name for check in told})
+    failed = [check for check in run.checks if not check.passed]
+    passed = len(names) - len({check.check_name for check in failed})
     lines += ["", f"Checks: {passed} of {len(names)} passed"]
-    lines += [f"  {c.severity.value:<5} {c.check_name}: {c.description}" for c in told]
+    lines += [f"  {c.severity.value:<5} {c.check_name}: {c.description}" for c in failed]
     if run.made:
         reused = f", {run.reused} were there already" if run.reused else ""
         lines += ["", f"{run.made} outputs made{reused}, {run.seconds:.0f} s."]

@@ -24,14 +24,14 @@ _LISTED = ("drops", *(f"manifests/{asset.name}" for asset in PER_DROP))
 
 def list_stamps(store: ObjectStore) -> dict[str, dict[str, str]]:
     """Keys and stamps of every drop's record and manifests: four listings, nothing is read."""
-    found: dict[str, dict[str, str]] = {}
+    stamps: dict[str, dict[str, str]] = {}
     for prefix in _LISTED:
         for info in store.list(prefix):
             name = info.key.rpartition("/")[2]
             if name.endswith(".json"):
                 stamp = f"{info.etag} {info.modified.isoformat()} {info.bytes}"
-                found.setdefault(name.removesuffix(".json"), {})[info.key] = stamp
-    return found
+                stamps.setdefault(name.removesuffix(".json"), {})[info.key] = stamp
+    return stamps
 
 
 def find_finished(
@@ -73,12 +73,12 @@ def _is_finished(store: ObjectStore, name: str, source: str, keys: Collection[st
 def is_made(store: ObjectStore, fingerprint: str, keys: Iterable[str]) -> bool:
     """Tell whether a drop's outputs are all there: of pictures that looked like this, link by link."""
     try:
-        found = read_manifests(store, [key for key in keys if key.startswith("manifests/")])
+        manifests = read_manifests(store, [key for key in keys if key.startswith("manifests/")])
     except CorruptObjectError:
         return False  # the next run makes it again
     above = {fingerprint}
     for asset in PER_DROP:
-        above = {content_hash(m) for m in found if _is_made_from(m, asset, above)}
+        above = {content_hash(m) for m in manifests if _is_made_from(m, asset, above)}
     return bool(above)
 
 

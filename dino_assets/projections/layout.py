@@ -187,9 +187,9 @@ def warm_up() -> None:
 
 def _has_distinct(points: np.ndarray, count: int) -> bool:
     """Tell whether at least ``count`` rows differ; looks no further than it must."""
-    found = points[:0]
+    distinct = points[:0]
     for start in range(0, len(points), 1024):
-        found = np.unique(np.concatenate([found, points[start : start + 1024]]), axis=0)
-        if len(found) >= count:
+        distinct = np.unique(np.concatenate([distinct, points[start : start + 1024]]), axis=0)
+        if len(distinct) >= count:
             return True
     return False

@@ -114,17 +114,17 @@ def _read_truth(folder: Path) -> dict[str, Any]:
 
 
 def _list_files(folder: Path) -> list[str]:
-    found = (path for flight in FLIGHTS for path in (folder / flight.drop).rglob("*"))
-    return sorted(path.relative_to(folder).as_posix() for path in found if not path.is_dir())
+    paths = (path for flight in FLIGHTS for path in (folder / flight.drop).rglob("*"))
+    return sorted(path.relative_to(folder).as_posix() for path in paths if not path.is_dir())
 
 
 def _refuse_strangers(folder: Path, files: dict[str, bytes], ours: dict[str, Any]) -> None:
     """Somebody's own flight may have one of our names, and DJI's files have the names they have."""
-    known = ours.get("files", {})
+    drawn = ours.get("files", {})
     strangers = [
         path
         for path in _list_files(folder)
-        if path not in files or (path not in known and (folder / path).read_bytes() != files[path])
+        if path not in files or (path not in drawn and (folder / path).read_bytes() != files[path])
     ]
     if (folder / TRUTH).exists() and not ours:
         strangers.append(TRUTH)

@@ -211,16 +211,16 @@ def _burn_trees(rng: np.random.Generator, trees: list[Tree], burnt: Outline) -> 
     middle = burnt.mean(0)
     inside = lies_inside(points, middle + (burnt - middle) * 0.97)
     near = lies_inside(points, middle + (burnt - middle) * 1.14)
-    kept: list[Tree] = []
+    standing: list[Tree] = []
     for tree, burns, browns, chance in zip(
         trees, inside, near, rng.random(len(trees)), strict=True
     ):
         if burns and chance < 0.35:
-            kept.append(Tree(tree.x, tree.y, tree.radius_m * 0.7, "snag"))
+            standing.append(Tree(tree.x, tree.y, tree.radius_m * 0.7, "snag"))
         elif not burns:
-            kept.append(
+            standing.append(
                 Tree(tree.x, tree.y, tree.radius_m, "scorched")
                 if browns and chance < 0.75
                 else tree
             )
-    return kept
+    return standing

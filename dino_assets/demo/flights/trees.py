@@ -52,7 +52,7 @@ def scatter_trees(
     grid[:, 0] += 0.5 * (grid[:, 1] % 2)
     points = low + (grid + rng.uniform(0.0, 0.85, grid.shape)) * spacing_m
     size = rng.beta(1.7, 2.2, len(points))
-    kept = lies_inside(points, outline) & (rng.random(len(points)) > gaps)
+    stands = lies_inside(points, outline) & (rng.random(len(points)) > gaps)
     wave = (
         np.sin(points[:, 0] / 13 + 1.3)
         + np.sin(points[:, 1] / 17)
@@ -61,7 +61,7 @@ def scatter_trees(
     rank = np.clip((wave + 2.4) / 4.8, 0, 0.999) * len(kinds)
     return [
         Tree(float(x), float(y), float(radii_m[0] + s * (radii_m[1] - radii_m[0])), kinds[int(k)])
-        for (x, y), s, k, ok in zip(points, size, rank, kept, strict=True)
+        for (x, y), s, k, ok in zip(points, size, rank, stands, strict=True)
         if ok
     ]
 

@@ -37,17 +37,17 @@ class _Named:
         if listed.label is not None and listed.label not in self.labels:
             self.labels.append(listed.label)
         for name, value in listed.values:
-            known = self.values.setdefault(name, [])
-            if value not in known:
-                known.append(value)
+            values = self.values.setdefault(name, [])
+            if value not in values:
+                values.append(value)
 
     def metadata(self, path: str) -> str | None:
         """A JSON object. Values that differ between a file's lines are an array, in their order."""
-        said = {name: v[0] if len(v) == 1 else v for name, v in self.values.items()}
+        values = {name: v[0] if len(v) == 1 else v for name, v in self.values.items()}
         # `{}` says that the label is the list's: the fingerprint could not tell it from a folder's.
-        if not said and (not self.labels or self.labels[0] != label_of(path)):
+        if not values and (not self.labels or self.labels[0] != label_of(path)):
             return None
-        return json.dumps(said, sort_keys=True, ensure_ascii=False)
+        return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
 
 class ListSource:
@@ -93,7 +93,7 @@ class ListSource:
                 # Two spellings of one path (`a.jpg`, `./a.jpg`) are one file.
                 path = self._normalise(listed.path)
                 named.setdefault(path, _Named()).add(listed)
-        except (SourceError, ConfigError):
+        except SourceError:
             raise
         except OSError as err:
             raise SourceError(
@@ -141,8 +141,7 @@ class ListSource:
             above = [*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)]
             # The outermost: what is a link below it stays one. Nothing is below what is not there.
             there = takewhile(os.path.isdir, map(os.fspath, above))
-            found = next((each for each in there if os.path.realpath(each) == real), None)
-            self._spellings[folder] = found
+            self._spellings[folder] = next((e for e in there if os.path.realpath(e) == real), None)
         return self._spellings[folder]
 
     def _entry(self, path: str, named: _Named) -> SourceEntry:
@@ -159,10 +158,10 @@ class ListSource:
             refusal, detail = _explain_absence(folder, name, err)
             return SourceEntry(shown, 0, "", refusal, detail, label, metadata)
         if len(labels) > 1 and entry.refusal is None:
-            said = " and ".join(repr(each) for each in sorted(labels))
+            each_label = " and ".join(map(repr, sorted(labels)))
             return SourceEntry(
                 shown, entry.size, entry.stamp, "conflicting-labels",
-                f"the list calls it {said}; keep one", None, metadata,
+                f"the list calls it {each_label}; keep one", None, metadata,
             )  # fmt: skip
         return entry
 

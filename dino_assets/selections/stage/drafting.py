@@ -53,9 +53,9 @@ def draft_selections(
     def produce(out: OutputWriter) -> None:
         started = time.perf_counter()
         pool = read_pool(embeddings, settings.column).distinct()
-        known = {tile_id for earlier in paid for tile_id in earlier.tile_ids()}
+        paid_ids = {tile_id for earlier in paid for tile_id in earlier.tile_ids()}
         read_s = time.perf_counter() - started
-        picked, facts = pick_round(pool, settings, known)
+        picked, facts = pick_round(pool, settings, paid_ids)
         picks = list_picks(pool, picked)
         rows, sheet = store_pictures(
             out, picks, settings.round, tiles, open_source=open_source, sheet_tiles=sheet_tiles

@@ -42,5 +42,5 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
     notes = [shortfall] if shortfall else []
     if lost:
         notes.append(f"{len(lost)} of its tiles have left the pool since")
-    said = "; ".join([f"{len(rows)} tiles of a pool of {len(pool)}", *notes])
-    return Verdict(name, True, said, warns=bool(notes))
+    sentence = "; ".join([f"{len(rows)} tiles of a pool of {len(pool)}", *notes])
+    return Verdict(name, True, sentence, warns=bool(notes))

@@ -89,8 +89,8 @@ def _check_is_next(rounds: CommittedTable, number: int) -> None:
 
 def _check_is_last(rounds: CommittedTable, name: str, paid: Sequence[PaidRound]) -> None:
     later = [each for each in rounds.drops if number_of(each) > number_of(name)]
-    mine = f"selections/{rounds.space}/{name}"
-    later += [spell_input(p.name) for p in paid if mine in p.manifest.recipe.inputs]
+    this_round = f"selections/{rounds.space}/{name}"
+    later += [spell_input(p.name) for p in paid if this_round in p.manifest.recipe.inputs]
     if later:
         raise ConfigError(
             f"{name} cannot be replaced: {later[0]} was chosen after it and counts on it. Ask for "

@@ -45,7 +45,7 @@ def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> lis
     Tiles are known by their ids, which carry the image's hash and the window: the same ground cut at
     another side is another tile, so that spaces have tiles in common only where their sides are equal.
     """
-    found = [
+    paid = [
         PaidRound(f"selections/{m.recipe.output.drop}", rounds, m)
         for m in rounds.manifests
         if number_of(m.recipe.output.drop) < number_of(before)
@@ -53,11 +53,11 @@ def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> lis
     for space in list_spaces(store, "selections"):
         if space != rounds.space:
             others = open_table(store, "selections", space=space)
-            found += [
+            paid += [
                 PaidRound(f"selections/{space}/{m.recipe.output.drop}", others, m)
                 for m in others.manifests
             ]
-    return found
+    return paid
 
 
 def spell_input(name: str) -> str:

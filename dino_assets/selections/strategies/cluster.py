@@ -75,8 +75,8 @@ class ClusterStrategy:
             return picks
         rows = np.sort(rows)  # ties inside the walk go to the lowest row of the pool
         before = np.flatnonzero(np.isin(rows, np.r_[pool.chosen, central]))
-        found, distances = walk_farthest(pool.vectors[rows], by_distance, chosen=before)
-        for step, (row, distance) in enumerate(zip(rows[found], distances.tolist(), strict=True)):
+        walked, distances = walk_farthest(pool.vectors[rows], by_distance, chosen=before)
+        for step, (row, distance) in enumerate(zip(rows[walked], distances.tolist(), strict=True)):
             is_first = step == 0 and not len(before)
             picks.append((int(row), Reason("first" if is_first else "farthest", cluster, distance)))
         return picks
