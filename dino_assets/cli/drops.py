@@ -101,8 +101,8 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
     table = open_table(open_store(settings.storage), "images")
     findings = read_findings(table, options.name)
     for finding in findings:
-        details = [finding["path"], finding["other"], finding["detail"]]
-        say(make_printable(f"{finding['kind']:<15} {'  '.join(filter(None, details))}"))
+        details = [finding.path, finding.other, finding.detail]
+        say(make_printable(f"{finding.kind:<15} {'  '.join(filter(None, details))}"))
     facts = table.manifest(options.name).facts
     say(f"{facts['usable']} usable, {facts['quarantined']} quarantined, {len(findings)} findings")
     say(f"the page: dino-assets export images {options.name} --to FOLDER writes {PAGE}")

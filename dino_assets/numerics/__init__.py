@@ -1,1 +1,1 @@
-"""Exact numerics on arrays: neighbours, k-means, farthest points."""
+"""Exact numerics on arrays: neighbours, k-means, farthest points; the Earth."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dino_assets.images.ground.wgs84 import travel
 from dino_assets.images.records import Capture, ImageFacts, PlaceQuality, View
+from dino_assets.numerics.earth import travel
 
 _F64 = NDArray[np.float64]
 _NADIR_TOLERANCE_DEG = 10.0

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from dino_assets.errors import ConfigError
 from dino_assets.images.ground.camera import Places
-from dino_assets.images.ground.wgs84 import measure_areas_m2
 from dino_assets.images.mosaics.opening import enter_gdal
 from dino_assets.images.records import Georeference
+from dino_assets.numerics.earth import measure_areas_m2
 
 if TYPE_CHECKING:
     from rasterio import DatasetReader

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
-from dino_assets.errors import ConfigError
-from dino_assets.images.ground.wgs84 import measure_distance_m
 from dino_assets.images.records import PlaceQuality
 from dino_assets.images.report.numbering import Gap, RollOver
+from dino_assets.numerics.earth import measure_distance_m
 
 Data = bytes  # a field of Shot is called bytes
 
@@ -108,9 +107,6 @@ def find_problems(
     Of each such pair the picture whose path comes later gets the finding. Whoever gives at most one
     earlier look-alike per picture (``find_near_duplicates``, in the order of paths) gets at most one
     finding per picture, and all of a group point at its first.
-
-    Raises:
-        ConfigError: a position in ``near`` that is not one of the shots'.
     """
     usable = [shot for shot in shots if shot.is_usable]
     findings = [
@@ -166,6 +162,15 @@ def write_findings_csv(findings: Sequence[Finding]) -> bytes:
         cells = (finding.kind, finding.path, finding.other or "", finding.detail)
         writer.writerow([_quote(cell) for cell in cells])
     return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def read_findings_csv(data: bytes) -> list[Finding]:
+    """The same back, with the apostrophes."""
+    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    return [
+        Finding(cast(Kind, row["kind"]), row["path"], row["other"] or None, row["detail"])
+        for row in rows
+    ]
 
 
 def _quote(cell: str) -> str:
@@ -312,12 +317,6 @@ def _find_duplicates(shots: Sequence[Shot]) -> list[Finding]:
 def _find_near_duplicates(shots: Sequence[Shot], near: Sequence[tuple[int, int]]) -> list[Finding]:
     findings = []
     for pair in near:
-        if not 0 <= min(pair) <= max(pair) < len(shots):
-            raise ConfigError(
-                f"near duplicates {pair}: there are {len(shots)} shots, from 0",
-                setting="near",
-                value=pair,
-            )
         first, second = sorted((shots[i] for i in pair), key=lambda shot: shot.path)
         if first.image_id is None or first.image_id != second.image_id:
             why = "the first that looks the same"

@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dino_assets.images.ground.wgs84 import SPHERE_M_PER_DEGREE
 from dino_assets.images.report.findings import Shot, order_flight
+from dino_assets.numerics.earth import SPHERE_M_PER_DEGREE
 
 FAR_M = 20_000.0  # another place: drawn together, neither would be seen
 AREA_SIDE_PX = 600

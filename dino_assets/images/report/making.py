@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from dino_assets.drawing.thumbnails import draw_thumbnail
-from dino_assets.images.ground.wgs84 import place_on_sphere
 from dino_assets.images.places import say_why_unplaced
 from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
 from dino_assets.images.report.findings import (
@@ -23,6 +22,7 @@ from dino_assets.images.report.findings import (
 from dino_assets.images.report.numbering import find_gaps, find_roll_overs
 from dino_assets.images.rows import Look
 from dino_assets.images.scores import LOOK_BYTES, find_near_duplicates
+from dino_assets.numerics.earth import place_on_sphere
 from dino_assets.store.commits.protocol import NamedBytes
 
 PAGE, TABLE, PICTURE, PREVIEW = (

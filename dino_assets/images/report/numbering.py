@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise, takewhile
+from itertools import pairwise
+from posixpath import commonpath
 
 from dino_assets.drops.cards import is_litter_folder
 
@@ -131,7 +132,7 @@ def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
             never = _list_never_used(run.numbers)
             for first, last in _holes(run.numbers):
                 if around := run.list_folders_around(first, last):
-                    report((_find_common(around), series), first, last, never)
+                    report((commonpath(around), series), first, last, never)
     for before, after in _follow_folders(runs):
         old, new = runs[before][-1], runs[after][0]
         if not (old.with_photo or new.with_photo):
@@ -156,7 +157,7 @@ def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
     for (_, series), counted in runs.items():
         for old, new in pairwise(counted):
             if old.high in _LAST_NUMBERS:
-                folder = _find_common([*old.spans, *new.spans])
+                folder = commonpath([*old.spans, *new.spans])
                 breaks.append(RollOver(folder, series, folder, old.high, min(new.numbers)))
     return sorted(breaks)
 
@@ -236,15 +237,6 @@ def _list_never_used(numbers: set[int]) -> frozenset[int]:
     if sum(ends == _BAND_ENDS for ends in tens.values()) < _FEWEST_BAND_SETS:
         return frozenset()
     return frozenset(10 * ten + end for ten in range(max(tens) + 1) for end in range(6, 10))
-
-
-def _find_common(folders: list[str]) -> str:
-    """The folder that holds all of these: itself, if it is one."""
-    common = folders[0].split("/")
-    for folder in folders[1:]:
-        names = zip(common, folder.split("/"), strict=False)
-        common = [name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names)]
-    return "/".join(common)
 
 
 def _split_range(first: int, last: int, taken: set[int]) -> Iterator[tuple[int, int]]:

@@ -1,13 +1,12 @@
 """What must hold of committed ``images``, and what their report found."""
 
-import csv
-import io
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import pyarrow.compute as pc
 
 from dino_assets.errors import NotCommittedError
+from dino_assets.images.report.findings import Finding, read_findings_csv
 from dino_assets.images.report.making import PAGE, TABLE
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.reading import CommittedTable
@@ -17,7 +16,7 @@ from dino_assets.verdicts import Verdict
 UNTOLD = ("quarantined", "roll-over", "thermal")
 
 
-def read_findings(images: CommittedTable, drop: str) -> list[dict[str, str]]:
+def read_findings(images: CommittedTable, drop: str) -> list[Finding]:
     """The table of findings, as it is stored beside a drop's images.
 
     Raises:
@@ -29,8 +28,7 @@ def read_findings(images: CommittedTable, drop: str) -> list[dict[str, str]]:
             f"images/{drop} was made by an earlier version, without a report. Materialise `images` of "
             "this drop again."
         )
-    text = read_part(images.store, part).decode("utf-8-sig")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
+    return read_findings_csv(read_part(images.store, part))
 
 
 def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_assets.errors import ConfigError
 from dino_assets.images.report.advice import ADVICE
 from dino_assets.images.report.findings import (
     BLURRED,
@@ -187,13 +186,6 @@ def test_find_problems__near_duplicates():
     ]
     same = flight(_3=shot(3, image_id=shot(4).image_id))
     assert problems(same, near=[(3, 4)]) == [("duplicate", "DJI_0004.JPG")]  # told once
-
-
-@pytest.mark.parametrize("near", [[(0, 12)], [(-1, 3)]])
-def test_find_problems__near_duplicates_that_are_not_there(near):
-    with pytest.raises(ConfigError) as caught:
-        problems(flight(), near=near)
-    assert (caught.value.setting, caught.value.value) == ("near", near[0])
 
 
 def test_find_problems__gaps_and_new_beginnings():

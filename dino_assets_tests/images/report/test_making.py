@@ -46,7 +46,7 @@ def report(memory: ObjectStore, folder: Path, files: dict[str, bytes]) -> Commit
 def kinds(table: CommittedTable) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for finding in read_findings(table, "d"):
-        found.setdefault(finding["kind"], []).append(finding["path"])
+        found.setdefault(finding.kind, []).append(finding.path)
     return found
 
 
@@ -139,9 +139,9 @@ def test_report__repetitive_ground_is_no_group(memory: ObjectStore, tmp_path: Pa
             for n in range(12)
         }
         table = report(ObjectStore.in_memory(), tmp_path / name, files)
-        near = [f for f in read_findings(table, "d") if f["kind"] == "near-duplicate"]
+        near = [f for f in read_findings(table, "d") if f.kind == "near-duplicate"]
         assert len(near) == expected
-        assert {f["other"] for f in near} <= {"100MEDIA/DJI_0000.JPG"}
+        assert {f.other for f in near} <= {"100MEDIA/DJI_0000.JPG"}
 
 
 def test_report__a_gap_that_is_a_film_is_none(memory: ObjectStore, tmp_path: Path):
