@@ -115,14 +115,14 @@ def check_room(
     *,
     what: str,
     advice: str,
-    measure: Callable[[Path], "shutil._ntuple_diskusage"] = shutil.disk_usage,
+    measure: Callable[[Path], "shutil._ntuple_diskusage"] | None = None,
 ) -> None:
     """Refuse early what would fill the disk.
 
     Raises:
         DiskFullError: less is free than needed.
     """
-    free = measure(folder).free
+    free = (measure or shutil.disk_usage)(folder).free
     if needed_bytes > free:
         raise DiskFullError(
             f"{what} needs {needed_bytes:,} more bytes, and only {free:,} are free. {advice}",

@@ -406,7 +406,7 @@ def die(self, target):
     return rename(self, target)
 
 Path.rename = die
-folders.exchange_names = lambda new, folder: False
+folders.publish_folder.__kwdefaults__["exchange"] = lambda new, folder: False
 import_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), replaces=True)
 """
 
