@@ -1,16 +1,22 @@
 """The IO manager: assets return drafts, it commits them; readers get lazy handles."""
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
 
+from dino_assets.defs.dagster_internals import (
+    has_own_events,
+    materialise_partition,
+    set_data_version,
+)
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
 from dino_assets.store.commits.catalogue import PREVIEW
-from dino_assets.store.commits.manifests import manifest_key
+from dino_assets.store.commits.manifests import content_hash, manifest_key
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.protocol import Committed, Draft, Part
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
@@ -38,33 +44,37 @@ class CommittingIOManager(dg.ConfigurableIOManager):
         if process := describe_self(run.run_id, proc=self.proc):
             instance.add_run_tags(run.run_id, {PROCESS_TAG: process.dump()})
 
-    def handle_output(self, context: dg.OutputContext, obj: Draft | DropDrafts | None) -> None:
-        """Commit one draft, or drop by drop; metadata goes to each drop's own materialisation.
+    def handle_output(  # type: ignore[override]  # Dagster takes generators, too
+        self, context: dg.OutputContext, obj: Draft | DropDrafts | None
+    ) -> Iterator[dg.DagsterEvent]:
+        """Commit one draft, or drop by drop; each drop is materialised when it is committed.
+
+        Every materialisation carries the hash of its content as data version, by which Dagster tells
+        what is stale: what is computed again and comes out the same makes nothing stale.
 
         Raises:
             DropsFailedError: some drops failed; the others are committed.
         """
-        store = self.storage.open()
-        if isinstance(obj, DropDrafts):
+        store, asset = self.storage.open(), context.asset_key.to_user_string()
+        if isinstance(obj, DropDrafts) and not has_own_events(context):
             outcomes = []
             for outcome in commit_drops(store, obj):
                 outcomes.append(outcome)
-                if outcome.committed:
-                    context.log.info(describe(outcome.drop, outcome.committed))
-                    context.step_context.add_asset_metadata(
-                        metadata_of(store, outcome.committed),
-                        asset_key=context.asset_key,
-                        partition_key=outcome.drop,
+                if made := outcome.committed:
+                    context.log.info(describe(outcome.drop, made))
+                    yield materialise_partition(
+                        context, outcome.drop, content_hash(made.manifest), metadata_of(store, made)
                     )
-            raise_failures(context.asset_key.to_user_string(), outcomes)
+            raise_failures(asset, outcomes)
         elif isinstance(obj, Draft):
             committed = commit(store, obj)
-            context.log.info(describe(context.asset_key.to_user_string(), committed))
+            context.log.info(describe(asset, committed))
+            set_data_version(context, content_hash(committed.manifest))
             context.add_output_metadata(metadata_of(store, committed))
         elif obj is not None:
             raise TypeError(
-                f"{context.asset_key.to_user_string()} returned a {type(obj).__name__}; an asset "
-                "returns a Draft, DropDrafts, or nothing"
+                f"{asset} returned a {type(obj).__name__}; an asset returns a Draft, drop_by_drop(…), or "
+                "nothing"
             )
 
     def load_input(self, context: dg.InputContext) -> CommittedTable | SpacedTable | Checkpoint:

@@ -8,9 +8,12 @@ not certain counts as running.
 """
 
 import dagster as dg
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
+from dino_assets.defs.dagster_internals import (
+    CheckRunHealthResult,
+    DefaultRunLauncher,
+    WorkerStatus,
+)
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, RunProcess, describe_self, explain_death
 
 

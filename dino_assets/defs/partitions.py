@@ -1,9 +1,13 @@
 """The one partition set: a key is a drop. Never an image, never a model."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import dagster as dg
+
+from dino_assets.defs.dagster_internals import without_own_events
+from dino_assets.store.commits.by_drop import DropDrafts
+from dino_assets.store.commits.protocol import Draft
 
 # Every asset needs it (see SINGLE_RUN); the warning would open each command's output.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
@@ -33,3 +37,13 @@ def drops_of_run(
     if op_context.has_partition_key or op_context.has_partition_key_range:
         return sorted(op_context.partition_keys)
     return None
+
+
+def drop_by_drop(
+    context: dg.AssetExecutionContext, make: Callable[[str], Draft]
+) -> dg.Output[DropDrafts]:
+    """What a partitioned asset returns: a draft for each drop of the run, made in its turn.
+
+    The IO manager commits one after the other and says so of each, with the version of its content.
+    """
+    return without_own_events(DropDrafts(drops_of_run(context) or (), make))

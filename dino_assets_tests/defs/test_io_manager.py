@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from dino_assets.defs.io_manager import CommittingIOManager
-from dino_assets.defs.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.errors import DropsFailedError, NotCommittedError
 from dino_assets.store.commits.by_drop import DropDrafts
@@ -30,18 +30,16 @@ def draft(asset: str, drop: str | None, values: list[int]) -> Draft:
 
 
 @dg.asset(partitions_def=drops, backfill_policy=SINGLE_RUN)
-def numbers(context: dg.AssetExecutionContext) -> DropDrafts:
-    return DropDrafts(
-        drops_of_run(context) or (), lambda d: draft("numbers", d, [int(c) for c in d.split("-")])
-    )
+def numbers(context: dg.AssetExecutionContext) -> dg.Output[DropDrafts]:
+    return drop_by_drop(context, lambda d: draft("numbers", d, [int(c) for c in d.split("-")]))
 
 
 @dg.asset(partitions_def=drops, backfill_policy=SINGLE_RUN)
-def doubles(context: dg.AssetExecutionContext, numbers: CommittedTable) -> DropDrafts:
+def doubles(context: dg.AssetExecutionContext, numbers: CommittedTable) -> dg.Output[DropDrafts]:
     def double(drop: str) -> Draft:
         return draft("doubles", drop, [2 * n for n in numbers.read(drop)["n"].to_pylist()])
 
-    return DropDrafts(drops_of_run(context) or (), double)
+    return drop_by_drop(context, double)
 
 
 @dg.asset(backfill_policy=SINGLE_RUN)

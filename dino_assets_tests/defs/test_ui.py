@@ -34,6 +34,15 @@ EVERYTHING = """{
     eventConnection { events { ... on MessageEvent { message } } } } } }
 }"""
 
+STALE = """query($drops: [String!]) { assetNodes { assetKey { path }
+  staleStatusByPartition(partitions: $drops) } }"""
+
+
+def stale_in(ui: Ui, drop: str) -> set[str]:
+    """The assets that the UI shows as out of date for a drop."""
+    nodes = ui.ask(STALE, drops=[drop])["assetNodes"]
+    return {n["assetKey"]["path"][0] for n in nodes if "STALE" in n["staleStatusByPartition"]}
+
 
 @pytest.fixture
 def ui(project: Path, s3_endpoint: str, tmp_path: Path, monkeypatch):
@@ -91,6 +100,13 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
         if not field["description"] and field["name"] != "s3"
     ]
     assert undescribed == []
+
+    assert stale_in(ui, "flight-1") == set()
+    write_photo(project / "card" / "DJI_0001.JPG", 1600, 1200, seed=7)
+    again = {"assetSelection": [{"path": ["images"]}], "assetCheckSelection": []}
+    tags = [{"key": "dagster/partition", "value": "flight-1"}]
+    assert ui.launch("__ASSET_JOB", selector=again, executionMetadata={"tags": tags}) == "SUCCESS"
+    assert stale_in(ui, "flight-1") == {"tiles"}
 
     told = json.dumps(seen)
     assert "MINIO_SECRET_KEY" in told  # the variable's name is what the UI shows

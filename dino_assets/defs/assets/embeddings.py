@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from dino_assets.defs.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
@@ -70,7 +70,7 @@ def embeddings(
     compute: ComputeResource,
     tiles: CommittedTable,
     weights: Checkpoint,
-) -> DropDrafts:
+) -> dg.Output[DropDrafts]:
     """Embed the tiles of the drops of this run."""
     store, settings, options = storage.open(), compute.resolve(), config.options()
     checkpoint = read_manifest(store, WEIGHTS)
@@ -88,4 +88,4 @@ def embeddings(
             shard_tiles=config.shard_tiles,
         )
 
-    return DropDrafts(drops_of_run(context) or (), draft)
+    return drop_by_drop(context, draft)

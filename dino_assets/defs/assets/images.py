@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from dino_assets.defs.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
@@ -49,7 +49,7 @@ def images(
     storage: StorageResource,
     inbox: InboxResource,
     compute: ComputeResource,
-) -> DropDrafts:
+) -> dg.Output[DropDrafts]:
     """List, hash and check the drops of this run."""
     store = storage.open()
     threads = compute.count_threads()
@@ -59,4 +59,4 @@ def images(
         drop, source = inbox.open(store, name)
         return stage.draft_images(drop, source, threads=threads, reading=reading)
 
-    return DropDrafts(drops_of_run(context) or (), draft)
+    return drop_by_drop(context, draft)

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from dino_assets.defs.partitions import SINGLE_RUN, drops, drops_of_run
+from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles import stage
@@ -54,13 +54,13 @@ def tiles(
     config: TilesConfig,
     images: CommittedTable,
     weights: Checkpoint,
-) -> DropDrafts:
+) -> dg.Output[DropDrafts]:
     """Cut the drops of this run with the grid that fits the checkpoint."""
     side_px = config.tile_px or weights.tile_px
     grid = make_grid(
         side_px, overlap=config.overlap, patch_px=weights.patch_px, side_m=config.tile_m
     )
-    return DropDrafts(
-        drops_of_run(context) or (),
+    return drop_by_drop(
+        context,
         lambda drop: stage.draft_tiles(images, drop, grid, with_thermal=config.with_thermal),
     )
