@@ -8,7 +8,7 @@ import pytest
 
 from dino_assets.definitions import ALL_CHECKS
 from dino_assets.settings.environment import load_settings
-from dino_assets.store.commits.catalogue import ASSETS
+from dino_assets.store.commits.catalogue import ASSETS, PER_DROP
 from dino_assets.store.commits.manifests import find_manifest, read_manifest
 from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.objects import create_bucket, open_store
@@ -34,13 +34,14 @@ EVERYTHING = """{
     eventConnection { events { ... on MessageEvent { message } } } } } }
 }"""
 
-STALE = """query($drops: [String!]) { assetNodes { assetKey { path }
+STALE = """query($keys: [AssetKeyInput!], $drops: [String!]) { assetNodes(assetKeys: $keys) { assetKey { path }
   staleStatusByPartition(partitions: $drops) } }"""
 
 
 def stale_in(ui: Ui, drop: str) -> set[str]:
     """The assets that the UI shows as out of date for a drop."""
-    nodes = ui.ask(STALE, drops=[drop])["assetNodes"]
+    keys = [{"path": [asset.name]} for asset in PER_DROP]
+    nodes = ui.ask(STALE, keys=keys, drops=[drop])["assetNodes"]
     return {n["assetKey"]["path"][0] for n in nodes if "STALE" in n["staleStatusByPartition"]}
 
 
