@@ -1,8 +1,6 @@
 """The set-up: trying it, examining it, opening its UI."""
 
 import argparse
-import os
-import sys
 
 from dino_assets.cli.terminal import say
 from dino_assets.settings.environment import environment_with
@@ -41,11 +39,11 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _ui(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.cli.web_ui import serve
     from dino_assets.defs.instance import instance_home, open_instance
 
     with open_instance(settings.root):
         pass  # initialised under our lock: `dagster dev` starts several processes at once
     home = str(instance_home(settings.root))
-    command = ["-m", "dagster", "dev", "-h", options.host, "-p", str(options.port)]
-    os.chdir(settings.root)
-    os.execve(sys.executable, [sys.executable, *command], environment_with(DAGSTER_HOME=home))
+    environment = environment_with(DAGSTER_HOME=home)
+    return serve(settings.root, options.host, options.port, environment=environment)

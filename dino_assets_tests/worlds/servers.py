@@ -31,7 +31,7 @@ def running(
     cwd: Path | None = None,
     timeout_s: float = 90,
     patience_s: float = 10,
-) -> Iterator[None]:
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A server process (its whole group ends with the block), once ``url`` answers anything."""
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -39,7 +39,7 @@ def running(
         )
     try:
         _wait_until_it_answers(process, url, log, timeout_s)
-        yield
+        yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

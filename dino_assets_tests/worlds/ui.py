@@ -101,6 +101,6 @@ def serving_ui(project: Path, log: Path) -> Iterator[Ui]:
         log=log,
         env=dict(os.environ),
         cwd=project,
-        patience_s=1,  # `dagster dev` takes longer than 10 s to end its children, who end with it
+        patience_s=30,  # it ends its children, who are no group of ours
     ):
         yield Ui(port)
