@@ -215,6 +215,10 @@ class DropConflictError(DropError):
     """The name already stands for another source."""
 
 
+class DropBlockedError(DropError):
+    """A check of this run says that nothing should follow from the drop; ``reason`` is the check."""
+
+
 class DropUnusableError(DropError):
     """Too few files of the drop are usable photographs."""
 

@@ -1,6 +1,6 @@
-"""Checks: what must hold of each output, from verdicts per drop to one result per run."""
+"""Checks: what must hold of each output; a drop's verdict is its own, however many a run is about."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
@@ -8,11 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from dino_assets.defs.partitions import drops_of_run
+from dino_assets.defs.dagster_internals import end_check, evaluate_partition
+from dino_assets.defs.partitions import drops, drops_of_run
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.embeddings.stage.drafting import open_embeddings
-from dino_assets.embeddings.stage.drift import compare_drops
+from dino_assets.embeddings.stage.drift import DropDrift, compare_drops
 from dino_assets.embeddings.stage.judging import judge_embeddings
 from dino_assets.errors import CorruptObjectError
 from dino_assets.images.inspection import judge_quarantine
@@ -29,6 +30,14 @@ from dino_assets.weights.stage import OUTPUT as WEIGHTS
 from dino_assets.weights.stage import load_checkpoint
 
 SHOWN_ROWS = 20
+Evaluations = Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult | dg.Output[None]]
+
+
+def drop_check(
+    **options: Any,
+) -> Callable[[Callable[..., Evaluations]], dg.AssetChecksDefinition]:
+    """Decorate a check that judges drop by drop; Dagster's types know of one result only."""
+    return dg.asset_check(partitions_def=drops, **options)  # type: ignore[return-value]
 
 
 def to_result(
@@ -72,16 +81,23 @@ def judge_drops(
     context: dg.AssetCheckExecutionContext,
     table: CommittedTable,
     judge: Callable[[str], Verdict],
-    **metadata: dg.MetadataValue,
-) -> dg.AssetCheckResult:
-    """Judge each committed drop; one of the run that is not committed fails."""
+    show: Callable[[str], Mapping[str, Any]] = lambda drop: {},
+) -> Evaluations:
+    """Judge each drop by itself: its verdict stands until that drop is judged again.
+
+    One of the run that is not committed fails. An error ends a run of one drop; in a run of many the
+    others go on, and nothing more is made of the failed one.
+    """
     verdicts = [judge(drop) for drop in table.drops]
-    return to_result(context, verdicts + fail_unmade(table), **metadata)
-
-
-def fail_unmade(table: CommittedTable) -> list[Verdict]:
-    """Fail each drop of the run that is not committed."""
-    return [Verdict(drop, False, f"{table.asset} is not committed") for drop in table.unmade]
+    verdicts += [Verdict(drop, False, f"{table.asset} is not committed") for drop in table.unmade]
+    for verdict in verdicts:
+        result = to_result(context, [verdict], **show(verdict.subject))
+        is_alone = len(verdicts) == 1
+        yield evaluate_partition(context, result, verdict.subject, is_alone=is_alone)
+    if not verdicts:
+        yield to_result(context, [])
+    else:
+        yield end_check(context)
 
 
 def show_rows(rows: Iterable[Any], columns: Sequence[str]) -> dg.TableMetadataValue:
@@ -107,7 +123,7 @@ def weights_are_whole(
     return to_result(context, failed[:1] or verdicts)
 
 
-@dg.asset_check(
+@drop_check(
     asset="images",
     blocking=True,
     description=(
@@ -116,42 +132,37 @@ def weights_are_whole(
 )
 def images_are_usable(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
+) -> Evaluations:
     """Judge each drop's quarantine and show its rows."""
     table = open_for_run(context, storage, "images")
-    facts = {drop: table.manifest(drop).facts for drop in table.drops}
-    bad_files = (
-        bad_file
-        for drop in table.drops
-        if facts[drop]["quarantined"]
-        for bad_file in list_bad_files(table, drop)
-    )
-    return judge_drops(
-        context,
-        table,
-        lambda drop: judge_quarantine(
-            drop,
-            usable=int(facts[drop]["usable"]),
-            quarantined=int(facts[drop]["quarantined"]),
-        ),
-        quarantined=show_rows(bad_files, ["drop", "path", "reason", "detail"]),
-    )
+
+    def judge(drop: str) -> Verdict:
+        facts = table.manifest(drop).facts
+        return judge_quarantine(
+            drop, usable=int(facts["usable"]), quarantined=int(facts["quarantined"])
+        )
+
+    def show(drop: str) -> Mapping[str, Any]:
+        bad_files = list_bad_files(table, drop) if drop in table.drops else ()
+        return {"quarantined": show_rows(bad_files, ["path", "reason", "detail"])}
+
+    return judge_drops(context, table, judge, show)
 
 
-@dg.asset_check(
+@drop_check(
     asset="images",
     blocking=True,
     description="Paths are unique and every usable row has an id and a size.",
 )
 def images_are_complete(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
+) -> Evaluations:
     """Look at the rows themselves."""
     table = open_for_run(context, storage, "images")
     return judge_drops(context, table, lambda drop: judge_images(table, drop))
 
 
-@dg.asset_check(
+@drop_check(
     asset="images",
     description=(
         "Warns of pictures without a place or with a wrong date, blurred or badly exposed ones, "
@@ -160,21 +171,21 @@ def images_are_complete(
 )
 def images_look_right(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
+) -> Evaluations:
     """Tell what a person should look at before labels are paid for."""
     table = open_for_run(context, storage, "images")
     today = datetime.now(tz=UTC).date()
     return judge_drops(context, table, lambda drop: judge_findings(table, drop, today=today))
 
 
-@dg.asset_check(
+@drop_check(
     asset="tiles",
     blocking=True,
     description="Tile ids are unique and the tiles of every usable image cover every pixel of it.",
 )
 def tiles_cover_images(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
-) -> dg.AssetCheckResult:
+) -> Evaluations:
     """Hold the tiles against the images, pixel by pixel."""
     tiles = open_for_run(context, storage, "tiles")
     images = open_table(storage.open(), "images", drops=tiles.drops)
@@ -189,7 +200,7 @@ def _open_embedded(
     return tiles, open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
 
 
-@dg.asset_check(
+@drop_check(
     asset="embeddings",
     blocking=True,
     description=(
@@ -199,13 +210,13 @@ def _open_embedded(
 )
 def embeddings_match_tiles(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
-) -> dg.AssetCheckResult:
+) -> Evaluations:
     """Hold the vectors against the tiles."""
     tiles, embedded = _open_embedded(context, storage, compute)
     return judge_drops(context, tiles, lambda drop: judge_embeddings(tiles, embedded[drop], drop))
 
 
-@dg.asset_check(
+@drop_check(
     asset="embeddings",
     description=(
         "Warns of a drop with tiles unlike those of all other drops, and names them; says so where too "
@@ -214,22 +225,28 @@ def embeddings_match_tiles(
 )
 def embeddings_are_familiar(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
-) -> dg.AssetCheckResult:
+) -> Evaluations:
     """List tiles unlike anything in other drops."""
     tiles, embedded = _open_embedded(context, storage, compute)
     spaces: dict[str, list[str]] = {}
     for drop, table in embedded.items():
         if drop in table.drops:
             spaces.setdefault(str(table.space), []).append(drop)
-    drifts = []
+    drifts: dict[str, DropDrift] = {}
     for space, names in spaces.items():
-        drifts += compare_drops(open_table(storage.open(), "embeddings", space=space), names)
-    novel = (tile for drift in drifts if drift.verdict.warns for tile in drift.novel)
-    return to_result(
-        context,
-        [drift.verdict for drift in drifts] + fail_unmade(tiles),
-        most_novel=show_rows(novel, ["drop", "tile_id", "image_id", "novelty"]),
-    )
+        table = open_table(storage.open(), "embeddings", space=space)
+        drifts |= {drift.verdict.subject: drift for drift in compare_drops(table, names)}
+
+    def judge(drop: str) -> Verdict:
+        if drop in drifts:
+            return drifts[drop].verdict
+        return Verdict(drop, True, "nothing of it is embedded in this space")
+
+    def show(drop: str) -> Mapping[str, Any]:
+        novel = drifts[drop].novel if drop in drifts and drifts[drop].verdict.warns else ()
+        return {"most_novel": show_rows(novel, ["tile_id", "image_id", "novelty"])}
+
+    return judge_drops(context, tiles, judge, show)
 
 
 @dg.asset_check(

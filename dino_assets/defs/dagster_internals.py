@@ -5,9 +5,13 @@ different things. So the events of a partitioned asset are made here: each drop'
 tags that Dagster's own events have, by which the UI tells what is stale.
 """
 
-from typing import TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeVar
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.execution.plan.execute_step import (
     _build_data_version_tags,
@@ -19,6 +23,7 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 SEEN_WITH = "1.13"
+BLOCKS = "blocks"  # what a failed evaluation keeps from being made, where it does not end the run
 
 T = TypeVar("T")
 
@@ -44,7 +49,7 @@ def materialise_partition(
     context: dg.OutputContext,
     partition: str,
     version: str,
-    metadata: dict[str, dg.MetadataValue],
+    metadata: Mapping[str, Any],
 ) -> dg.DagsterEvent:
     """Make the event of one partition, as Dagster does for a whole run."""
     step = context.step_context
@@ -60,3 +65,72 @@ def materialise_partition(
         context.asset_key, partition=partition, metadata=metadata, tags=tags
     )
     return dg.DagsterEvent.asset_materialization(step, event)
+
+
+def evaluate_partition(
+    context: dg.AssetCheckExecutionContext,
+    result: dg.AssetCheckResult,
+    partition: str,
+    *,
+    is_alone: bool,
+) -> dg.AssetCheckEvaluation:
+    """Make the evaluation of one partition, which Dagster only does in a run of one.
+
+    A blocking check ends the run of one partition. In a run of several it would end all of them, so
+    there the evaluation only says that it blocks.
+    """
+    (spec,) = context.check_specs
+    is_blocking = bool(spec.blocking and not result.passed)
+    is_blocking &= result.severity == dg.AssetCheckSeverity.ERROR
+    told = {BLOCKS: "all that this run would make of it"} if is_blocking and not is_alone else {}
+    return dg.AssetCheckEvaluation(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=result.passed,
+        metadata={**result.metadata, **told},
+        target_materialization_data=_find_target(context, spec.asset_key, partition),
+        severity=result.severity,
+        description=result.description,
+        blocking=spec.blocking and is_alone,
+        partition=partition,
+    )
+
+
+def _find_target(
+    context: dg.AssetCheckExecutionContext, asset: dg.AssetKey, partition: str
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """The materialisation that a check judges: the partition's last one."""
+    wanted = dg.AssetRecordsFilter(asset, asset_partitions=[partition])
+    records = context.instance.fetch_materializations(wanted, limit=1).records
+    if not records:
+        return None
+    (record,) = records
+    return AssetCheckEvaluationTargetMaterializationData(
+        run_id=record.run_id, storage_id=record.storage_id, timestamp=record.timestamp
+    )
+
+
+def end_check(context: dg.AssetCheckExecutionContext) -> dg.Output[None]:
+    """Let what waits for a check go on, once all its evaluations are yielded."""
+    (output,) = context.op_execution_context.op_def.output_defs
+    return dg.Output(None, output_name=output.name)
+
+
+def list_evaluations(
+    context: dg.AssetExecutionContext, assets: Collection[str]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Evaluations of some assets in this run, after those of the runs that it goes on with."""
+    instance, runs = context.instance, [context.run]
+    while (parent := runs[0].parent_run_id) and (before := instance.get_run_by_id(parent)):
+        runs.insert(0, before)
+    for run in runs:
+        for entry in instance.all_logs(run.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+            evaluation = entry.get_dagster_event().asset_check_evaluation_data
+            if evaluation.asset_key.to_user_string() in assets:
+                yield evaluation
+
+
+def list_assets_of_run(context: dg.OutputContext) -> set[str]:
+    """Name the assets that a run makes."""
+    keys = context.step_context.job_def.asset_layer.selected_asset_keys
+    return {key.to_user_string() for key in keys}

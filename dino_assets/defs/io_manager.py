@@ -9,13 +9,14 @@ import dagster as dg
 
 from dino_assets.defs.dagster_internals import (
     has_own_events,
+    list_assets_of_run,
     materialise_partition,
     set_data_version,
 )
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
-from dino_assets.store.commits.catalogue import PREVIEW
+from dino_assets.store.commits.catalogue import PER_DROP, PREVIEW
 from dino_assets.store.commits.manifests import content_hash, manifest_key
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.protocol import Committed, Draft, Part
@@ -65,7 +66,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
                     yield materialise_partition(
                         context, outcome.drop, content_hash(made.manifest), metadata_of(store, made)
                     )
-            raise_failures(asset, outcomes)
+            raise_failures(asset, outcomes, may_wait=_has_more_to_come(context))
         elif isinstance(obj, Draft):
             committed = commit(store, obj)
             context.log.info(describe(asset, committed))
@@ -97,6 +98,14 @@ class CommittingIOManager(dg.ConfigurableIOManager):
 def _is_partitioned(context: dg.InputContext) -> bool:
     reader = context.step_context.assets_def
     return reader is not None and reader.partitions_def is not None
+
+
+def _has_more_to_come(context: dg.OutputContext) -> bool:
+    """Tell whether this run makes another asset drop by drop after this one."""
+    names = [asset.name for asset in PER_DROP]
+    asset = context.asset_key.to_user_string()
+    after = names[names.index(asset) + 1 :] if asset in names else []
+    return not list_assets_of_run(context).isdisjoint(after)
 
 
 def describe(name: str, committed: Committed) -> str:

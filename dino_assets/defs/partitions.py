@@ -2,15 +2,22 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import without_own_events
+from dino_assets.defs.dagster_internals import BLOCKS, list_evaluations, without_own_events
+from dino_assets.errors import DropBlockedError
 from dino_assets.store.commits.by_drop import DropDrafts
+from dino_assets.store.commits.catalogue import PER_DROP
 from dino_assets.store.commits.protocol import Draft
 
 # Every asset needs it (see SINGLE_RUN); the warning would open each command's output.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+# A check per drop is what we need of it, and the tests hold it.
+warnings.filterwarnings(
+    "ignore", message="Specifying a partitions_def on an AssetCheckSpec", category=dg.PreviewWarning
+)
 
 # `--partition-range` refuses a selection unless each of its assets, partitioned or not, has this.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
@@ -45,5 +52,30 @@ def drop_by_drop(
     """What a partitioned asset returns: a draft for each drop of the run, made in its turn.
 
     The IO manager commits one after the other and says so of each, with the version of its content.
+    A drop that a blocking check failed is refused, and the others go on.
     """
-    return without_own_events(DropDrafts(drops_of_run(context) or (), make))
+    blocked = find_blocked(context)
+
+    def make_unless_blocked(drop: str) -> Draft:
+        if drop in blocked:
+            raise DropBlockedError(
+                f"drop {drop!r} was stopped by the check {blocked[drop]}. Look at what it says, mend "
+                "the drop, and materialise it again.",
+                drop=drop,
+                reason=blocked[drop],
+            )
+        return make(drop)
+
+    return without_own_events(DropDrafts(drops_of_run(context) or (), make_unless_blocked))
+
+
+def find_blocked(context: dg.AssetExecutionContext) -> dict[str, str]:
+    """Drops of this run that a check of what is made before this asset has failed; and which check."""
+    made = context.asset_key.to_user_string()
+    before = list(takewhile(lambda name: name != made, [asset.name for asset in PER_DROP]))
+    latest = {(e.check_name, e.partition): e for e in list_evaluations(context, before)}
+    return {
+        str(drop): check
+        for (check, drop), evaluation in latest.items()
+        if drop and BLOCKS in evaluation.metadata
+    }

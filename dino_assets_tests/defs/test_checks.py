@@ -8,14 +8,15 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.base import PartitionKeyFilter
 
 from dino_assets.definitions import ALL_CHECKS, make_definitions
-from dino_assets.defs.checks import judge_drops, to_result
+from dino_assets.defs.checks import to_result
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import Draft, OutputId
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
-from dino_assets.store.objects import ObjectStore
 from dino_assets.verdicts import Verdict
 from dino_assets_tests.defs.conftest import Lineage, checks
 from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
@@ -219,9 +220,38 @@ def test_to_result__blocks_only_in_runs_of_one_drop():
     assert not result(Verdict("c", True, "one bad file", warns=True)).passed
 
 
-def test_judge_drops__a_drop_of_the_run_that_is_not_committed_fails():
-    table = open_table(ObjectStore.in_memory(), "images", drops=["a"])
-    result = judge_drops(dg.build_asset_context(), table, lambda drop: Verdict(drop, True, ""))
-    assert not result.passed
-    assert result.severity == dg.AssetCheckSeverity.ERROR
-    assert result.description == "a: images is not committed"
+def latest(lineage: Lineage, asset: str, check: str, drop: str) -> AssetCheckExecutionRecordStatus:
+    """How a drop's last check ended, as the UI shows it."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    (record,) = lineage.instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, partition_filter=PartitionKeyFilter(key=drop)
+    )
+    return record.status
+
+
+def test_checks__a_drop_keeps_its_verdict_when_others_are_judged(lineage: Lineage, card):
+    for name, bad in (("a", 0), ("b", 1)):
+        lineage.register(name, card(name, good=2, bad=bad))
+    assert lineage.run("a", "b", only=["weights", "images", "tiles"]).success
+    judged = [latest(lineage, "images", "images_are_usable", drop) for drop in ("a", "b")]
+    assert [status.value for status in judged] == ["SUCCEEDED", "FAILED"]
+    assert lineage.run("a", only=["images"]).success
+    assert latest(lineage, "images", "images_are_usable", "b").value == "FAILED"
+    # Until it is mended and judged again itself.
+    (lineage.settings.root / "inbox" / "b" / "BAD_0.JPG").unlink()
+    assert lineage.run("b", only=["images"]).success
+    assert latest(lineage, "images", "images_are_usable", "b").value == "SUCCEEDED"
+
+
+def test_checks__judge_what_their_own_drop_materialised(lineage: Lineage, card):
+    for name in ("a", "b"):
+        lineage.register(name, card(name, good=1))
+    result = lineage.run("a", "b", only=["images"])
+    found = [e for e in result.get_asset_check_evaluations() if e.check_name == "images_are_usable"]
+    assert sorted(str(e.partition) for e in found) == ["a", "b"]
+    for evaluation in found:
+        (record,) = lineage.instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey("images"), asset_partitions=[evaluation.partition]),
+            limit=1,
+        ).records
+        assert evaluation.target_materialization_data.storage_id == record.storage_id

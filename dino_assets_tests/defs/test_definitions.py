@@ -154,8 +154,13 @@ def test_files__agree_on_one_module():
     workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())
     assert [e["python_module"]["module_name"] for e in workspace["load_from"]] == ["dino_assets"]
     pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    # Either block would shadow workspace.yaml.
-    assert not {"dagster", "dg"} & set(pyproject["tool"])
+    # `dagster dev` reads this block before workspace.yaml: one name, or sensors lose their state.
+    assert pyproject["tool"]["dg"]["project"] == {
+        "root_module": "dino_assets",
+        "code_location_target_module": "dino_assets",
+        "code_location_name": "dino_assets",
+    }
+    assert "dagster" not in pyproject["tool"]
 
 
 def test_instance__sends_nothing_and_stays_in_the_folder():

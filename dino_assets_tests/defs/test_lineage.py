@@ -8,7 +8,7 @@ import pytest
 
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.resources.storage import StorageResource
-from dino_assets.store.commits.listing import export_files
+from dino_assets.store.commits.listing import export_files, list_spaces
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.reading import open_table
@@ -85,8 +85,18 @@ def test_lineage__one_bad_drop_among_three(lineage: Lineage, card):
         lineage.register(name, card(name, good=good, bad=1))
     result = lineage.run("a", "b", "c")
     assert not result.success
-    assert "b: DropUnusableError: drop 'b': 0 of 1 files are usable" in failure(result, "tiles")
+    # The others go on; the run ends when all is made that can be, and says which drop was stopped.
+    assert "b: DropBlockedError" in failure(result, "embeddings")
     assert open_table(lineage.store, "tiles").drops == ("a", "c")
+    (space,) = list_spaces(lineage.store, "embeddings")
+    assert open_table(lineage.store, "embeddings", space=space).drops == ("a", "c")
+    stopped = [
+        e for e in result.get_asset_check_evaluations() if not e.passed and e.partition == "b"
+    ]
+    assert {(e.check_name, e.severity.value) for e in stopped} == {
+        ("images_are_usable", "ERROR"),
+        ("tiles_cover_images", "ERROR"),
+    }
     # Mended, the run completes; what was finished is not made again.
     card("b", good=2)
     (lineage.settings.root / "inbox" / "b" / "BAD_0.JPG").unlink()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from dino_assets.errors import DropsFailedError
+from dino_assets.errors import DropBlockedError, DropsFailedError
 from dino_assets.store.commits.protocol import Committed, Draft
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
@@ -45,20 +45,27 @@ def commit_drops(store: ObjectStore, drafts: DropDrafts) -> Iterator[DropOutcome
         error: Exception | None = None
         try:
             committed = commit(store, drafts.make(drop))
+        except DropBlockedError as err:
+            log.warning("%s", err)
+            error = err
         except Exception as err:  # whatever a drop did, the others are not to blame
             log.exception("drop %s failed", drop)
             error = err
         yield DropOutcome(drop, committed, error, time.perf_counter() - started)
 
 
-def raise_failures(asset: str, outcomes: list[DropOutcome]) -> None:
+def raise_failures(asset: str, outcomes: list[DropOutcome], *, may_wait: bool = False) -> None:
     """End a run that had failures with one error that names them all.
+
+    Blocked drops ``may_wait`` where more is made of the others: they are blocked there, too.
 
     Raises:
         DropsFailedError: at least one drop failed.
     """
     failures = {o.drop: o.error for o in outcomes if o.error is not None}
-    if not failures:
+    if not failures or (
+        may_wait and all(isinstance(err, DropBlockedError) for err in failures.values())
+    ):
         return
     lines = "\n".join(f"  {drop}: {type(err).__name__}: {err}" for drop, err in failures.items())
     done = len(outcomes) - len(failures)
