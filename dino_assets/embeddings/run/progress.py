@@ -46,6 +46,10 @@ class Progress:
     def _log(self, line: str, *, level: int = logging.INFO) -> None:
         log.log(level, "%s: %s", self._drop, line)
 
+    def warn(self, sentence: str) -> None:
+        """Log what somebody who waits should know."""
+        self._log(sentence, level=logging.WARNING)
+
     def copied(self, tiles: int, *, images: int, shards: int) -> None:
         """Take off tiles that are copied from other drops, with which so many shards are whole."""
         self._copied, self._whole = tiles, shards

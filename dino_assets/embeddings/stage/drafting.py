@@ -13,6 +13,7 @@ from dino_assets.compute.devices import list_devices
 from dino_assets.compute.processes import map_shards
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.compute.threads import map_ahead
+from dino_assets.compute.turns import taking_turn
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.options import DEFAULT, EmbeddingOptions
 from dino_assets.embeddings.rows import make_schema
@@ -147,6 +148,11 @@ def _push_parts(
             # A drop is computed by one engine, as far as this machine has it.
             first = next((str(each.facts["engine"]) for each in receipts.values() if each), None)
             devices = list_devices(job.compute)[: len(todo)]
+            for device in sorted(set(devices)):  # in one order, or two runs wait for each other
+                turn = taking_turn(
+                    job.cache / "turns", device, holder=str(job.output), say=progress.warn
+                )
+                leaving.enter_context(turn)
             threads = max(1, job.compute.threads // len(devices))
             job = replace(
                 job,

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import rasterio
 from PIL import Image
 
+from dino_assets.compute.turns import taking_turn
 from dino_assets.embeddings.options import EmbeddingOptions, check_options
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError, SourceError
 from dino_assets.images.decoding import decode_image
@@ -117,6 +119,18 @@ def test_draft_embeddings__the_same_bytes_however_it_is_cut_or_threaded(bench: B
     bench.forget()
     bench.commit(compute=replace(COMPUTE, batch=5, threads=3), shard_tiles=1000)
     np.testing.assert_array_equal(vectors_of(bench), alone[1])
+
+
+def test_draft_embeddings__waits_for_another_run_on_its_device(bench: Bench, calls: Calls):
+    """And only then looks at the model, tries it out and forecasts: beside nobody."""
+    with ThreadPoolExecutor(1) as pool:
+        with taking_turn(bench.cache / "turns", "cpu", holder="embeddings/other"):
+            coming = pool.submit(bench.commit)
+            with pytest.raises(TimeoutError):
+                coming.result(1)
+            assert calls.all == 0
+        assert coming.result(60).manifest.rows == len(bench.tiles())
+    assert calls.all > 0
 
 
 def test_draft_embeddings__reads_each_image_once_for_all_of_its_tiles(bench: Bench):
