@@ -27,7 +27,7 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
 Coordinates = NDArray[np.float32]
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 PICTURE, PAGE = "map.png", "map.html"
 # Above this a page is heavy to open; the table and the picture have all tiles.
 PAGE_TILES = 20_000

@@ -43,7 +43,7 @@ ASSETS = {
         "projections",
         {"umap", "parquet"},
         ["team:vision"],
-        "1",
+        "2",
         None,
         {"embeddings", "weights"},
     ),

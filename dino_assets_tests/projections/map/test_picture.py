@@ -450,6 +450,13 @@ def test_make_page__renders_and_shows_the_tile_of_the_address(tmp_path):
 
 
 @pytest.mark.slow
+def test_make_page__says_nothing_of_choices_that_nobody_made(tmp_path):
+    document, _ = open_in_browser(page([[0, 0], [1, 1]]), tmp_path, hover="tile-1")
+    assert document.body()["data-hover"] == "tile-1"
+    assert document.texts("div", **{"class": "state", "hidden": ""}) == ["not chosen"]
+
+
+@pytest.mark.slow
 def test_make_page__pointer_and_legend(tmp_path):
     # One tile is in the middle of what the buttons leave; a group of two is switched off first.
     act = """<script>
