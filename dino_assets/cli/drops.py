@@ -1,6 +1,8 @@
 """Drops, and rounds of tiles chosen from them."""
 
 import argparse
+import json
+from typing import Any
 
 from dino_assets.cli.flags import add_flags
 from dino_assets.cli.terminal import say
@@ -10,12 +12,12 @@ from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
-from dino_assets.store.objects import open_store
+from dino_assets.store.objects import ObjectStore, open_store
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``drops register``, ``drops list``, ``select``."""
-    drops = commands.add_parser("drops", help="register and list drops").add_subparsers(
+    """``drops …`` and ``select``."""
+    drops = commands.add_parser("drops", help="register, list, tag, retire drops").add_subparsers(
         required=True, metavar="ACTION"
     )
     register = drops.add_parser(
@@ -29,16 +31,33 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="where the pictures are; without it the folder NAME in the inbox",
     )
     register.add_argument("--replace", action="store_true", help="the same pictures moved")
+    register.add_argument(
+        "--tag", action="append", default=[], metavar="WORD", help="a word to choose it by"
+    )
     register.set_defaults(run=_register)
     listing = drops.add_parser("list", help="all drops and what is made of them")
+    listing.add_argument("--json", action="store_true", help="as JSON, a list of objects")
     listing.set_defaults(run=_list)
+    tag = drops.add_parser("tag", help="words that rounds and maps may choose a drop by")
+    tag.add_argument("name", metavar="NAME")
+    tag.add_argument("tags", nargs="*", metavar="WORD", help="to add")
+    tag.add_argument("--remove", action="append", default=[], metavar="WORD", help="to take away")
+    tag.set_defaults(run=_tag)
+    retire = drops.add_parser(
+        "retire", help="keep a drop, and leave it out of pools, maps and rounds"
+    )
+    retire.add_argument("name", metavar="NAME")
+    retire.set_defaults(run=_retire)
+    restore = drops.add_parser("restore", help="bring a retired drop back")
+    restore.add_argument("name", metavar="NAME")
+    restore.set_defaults(run=_restore)
     report = drops.add_parser("report", help="what is odd about a drop's pictures")
     report.add_argument("name", metavar="NAME")
     report.set_defaults(run=_report)
 
     choose = commands.add_parser(
         "select",
-        help="choose a round of tiles worth labelling, from everything embedded",
+        help="choose a round of tiles worth labelling, from all drops or some",
         # What is not given is left to the stage, whose defaults the asset has too.
         argument_default=argparse.SUPPRESS,
     )
@@ -60,11 +79,12 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
         # A path is meant from where the person stands, not from the project's folder.
         source = str(expand_path(options.source).absolute())
     drop, has_changed = register_drop(
-        open_store(settings.storage),
+        _open_store_here(settings),
         options.name,
         source=source,
         root=settings.root,
         may_replace=options.replace,
+        tags=options.tag,
     )
     with open_instance(settings.root) as instance:
         added = add_drop_keys(instance, [drop.name])
@@ -79,17 +99,85 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
 
-    store = open_store(settings.storage)
+    store = _open_store_here(settings)
     drops = find_drops(store)
-    states = describe_drops(store)
+    describe = describe_drops(store)
+    rows: list[dict[str, Any]] = []
     for name, drop in drops.items():
-        if isinstance(drop, Drop):
-            say(f"{name:<24} {'  '.join(states(name)):<44} {drop.source}")
-        else:
-            say(f"{name:<24} {drop}")
-    if not drops:
+        if not isinstance(drop, Drop):
+            rows.append({"name": name, "error": str(drop)})
+            if not options.json:
+                say(f"{name:<24} {drop}")
+            continue
+        states = describe(drop)
+        rows.append(
+            vars(drop) | {"assets": {s.asset: {"state": s.state, "rows": s.rows} for s in states}}
+        )
+        if not options.json:
+            marks = ["(retired)"] * drop.is_retired + [f"#{tag}" for tag in drop.tags]
+            made = "  ".join(map(str, states))
+            say(" ".join([f"{name:<24} {made:<44} {drop.source}", *marks]))
+    if options.json:
+        say(json.dumps(rows, indent=1))
+    elif not drops:
         say("no drops yet. Register one with: dino-assets drops register NAME --from FOLDER")
     return int(any(not isinstance(drop, Drop) for drop in drops.values()))
+
+
+def _tag(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.drops.marks import tag_drop
+
+    store = _open_store_here(settings)
+    drop, _ = tag_drop(store, options.name, options.tags, removed=options.remove)
+    say(f"{drop.name}: {', '.join(drop.tags) or 'no tags'}")
+    return 0
+
+
+def _retire(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.defs.instance import open_instance
+    from dino_assets.defs.partitions import remove_drop_key
+    from dino_assets.drops.marks import set_retired
+
+    drop, has_changed = set_retired(_open_store_here(settings), options.name, True)
+    with open_instance(settings.root) as instance:
+        removed = remove_drop_key(instance, drop.name)
+    verb = "retired" if has_changed or removed else "already retired"
+    say(f"{drop.name}: {verb}. It is kept, and in no pool, map or round to come")
+    say(f"to bring it back: dino-assets drops restore {drop.name}")
+    return 0
+
+
+def _restore(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.defs.instance import open_instance
+    from dino_assets.defs.partitions import add_drop_keys
+    from dino_assets.drops.marks import set_retired
+
+    drop, has_changed = set_retired(_open_store_here(settings), options.name, False)
+    with open_instance(settings.root) as instance:
+        added = add_drop_keys(instance, [drop.name])
+    verb = "restored" if has_changed or added else "not retired"
+    say(f"{drop.name}: {verb}, {drop.source}")
+    return 0
+
+
+def _open_store_here(settings: Settings) -> ObjectStore:
+    """Open the store, unless that would make its folder where no project is.
+
+    Raises:
+        ConfigError: there is no project here.
+    """
+    address = settings.storage.url
+    folder = settings.root / address
+    is_here = "://" not in address and not expand_path(address).is_absolute()
+    if is_here and not folder.is_dir() and not (settings.root / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"there is no project in {str(settings.root)!r}: neither a dagster.yaml nor a folder "
+            f"{address!r}. Run this in the project's folder, or set DINO_STORAGE.",
+            setting="DINO_STORAGE",
+            value=address,
+            reason="no-project",
+        )
+    return open_store(settings.storage)
 
 
 def _report(options: argparse.Namespace, settings: Settings) -> int:
@@ -110,7 +198,7 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _select(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.drops.registry import find_drops, read_drop
+    from dino_assets.drops.registry import read_drop
     from dino_assets.drops.sources.opening import open_source
     from dino_assets.selections.rounds import make_settings
     from dino_assets.selections.stage.describing import describe_round
@@ -122,10 +210,9 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     given = {name: value for name, value in vars(options).items() if name != "run"}
     tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
     asked = make_settings(**given)
-    store = open_store(settings.storage)
-    registered = tuple(find_drops(store))
+    store = _open_store_here(settings)
     opened = open_round(
-        SpacedTable(store, "embeddings", registered=registered),
+        SpacedTable(store, "embeddings"),
         open_table(store, "tiles"),
         load_checkpoint(store),
         ComputeSettings(),  # a space knows no device, and looking for one would load torch
@@ -137,7 +224,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     if opened.has_other_settings:
         raise ConfigError(f"{opened.stands} --replace chooses it anew.")
     committed = commit(store, opened.draft)
-    for line in describe_round(store, committed, registered=registered):
+    for line in describe_round(store, committed, registered=opened.unmade):
         say(line)
     if opened.stands:
         say(opened.stands)

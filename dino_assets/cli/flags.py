@@ -8,11 +8,15 @@ from dino_assets.settings.described import list_settings
 def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
     """Add a flag per field; the parser leaves out what is not given, so that defaults are the record's."""
     for setting in list_settings(record):
-        metavar = {int: "N", float: "SHARE"}.get(setting.type, "WORD")
+        metavar = {int: "N", float: "SHARE"}.get(
+            setting.type, "NAME" if setting.is_list else "WORD"
+        )
         parser.add_argument(
             setting.flag,
             dest=setting.name,
             type=setting.type,
             metavar=metavar,
+            # Of a list: once for each value.
+            action="append" if setting.is_list else "store",
             help=setting.meaning.rstrip(".").replace("%", "%%"),
         )

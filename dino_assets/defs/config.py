@@ -11,7 +11,13 @@ from dino_assets.settings.described import list_settings
 def config_of(record: type) -> Any:
     """Make a config class with the record's fields, defaults and descriptions, to be subclassed."""
     fields: dict[str, Any] = {
-        setting.name: (setting.type, Field(default=setting.default, description=setting.meaning))
+        setting.name: (
+            list[str] if setting.is_list else setting.type,
+            Field(
+                default=list(setting.default) if setting.is_list else setting.default,
+                description=setting.meaning,
+            ),
+        )
         for setting in list_settings(record)
     }
     return create_model(f"{record.__name__}Config", __base__=dg.Config, **fields)

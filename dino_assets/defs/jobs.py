@@ -23,6 +23,7 @@ class DropToRegister(dg.Config):
         ),
     )
     replace: bool = Field(default=False, description="The same pictures moved to another place.")
+    tags: list[str] = Field(default=[], description="Words that rounds and maps may choose by.")
 
 
 @dg.op(description="Write the drop's record and add its partition key. Idempotent.")
@@ -34,7 +35,11 @@ def register_named_drop(
 ) -> None:
     """Register one drop from the UI, exactly as ``dino-assets drops register`` does."""
     drop, has_changed = inbox.register(
-        storage.open(), config.name, source=config.source or None, may_replace=config.replace
+        storage.open(),
+        config.name,
+        source=config.source or None,
+        may_replace=config.replace,
+        tags=config.tags,
     )
     added = add_drop_keys(context.instance, [drop.name])
     verb = "registered" if has_changed or added else "already registered"

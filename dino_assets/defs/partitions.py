@@ -36,6 +36,14 @@ def add_drop_keys(instance: dg.DagsterInstance, names: Iterable[str]) -> list[st
     return new
 
 
+def remove_drop_key(instance: dg.DagsterInstance, name: str) -> bool:
+    """Take a drop's partition key away; tells whether it was there. Its history stays."""
+    if not instance.has_dynamic_partition("drops", name):
+        return False
+    instance.delete_dynamic_partition("drops", name)
+    return True
+
+
 def drops_of_run(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
 ) -> Sequence[str] | None:

@@ -1,17 +1,37 @@
 """What is made of each drop, for listings."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from dino_assets.store.commits.catalogue import PER_DROP
-from dino_assets.store.commits.manifests import content_hash, read_manifests
-from dino_assets.store.commits.protocol import Manifest
+from dino_assets.drops.records import Drop
+from dino_assets.store.commits.catalogue import PER_DROP, Asset
+from dino_assets.store.commits.manifests import content_hash, find_manifest, read_manifests
+from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
 
+State = Literal["made", "old", "absent"]
 
-def describe_drops(store: ObjectStore) -> Callable[[str], list[str]]:
+
+@dataclass(frozen=True)
+class AssetState:
+    """What there is of one asset of a drop; ``old`` when what it was made from has changed since."""
+
+    asset: str
+    state: State
+    rows: int = 0
+
+    def __str__(self) -> str:
+        """Reads like ``tiles 48``, ``tiles –`` or ``tiles 48 (old)``."""
+        rows = "–" if self.state == "absent" else str(self.rows)
+        return f"{self.asset} {rows}{' (old)' * (self.state == 'old')}"
+
+
+def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     """Give a function that says what is made of a drop; every asset is listed once, for all drops.
 
-    One word per asset: rows, ``–`` for nothing, ``(old)`` when its input has changed since.
+    Old are images of another fingerprint than the registered one, what is made of something old or of
+    what is there no more, and embeddings by other weights than the store has now.
     """
     made: dict[str, dict[str, list[Manifest]]] = {}
     for asset in PER_DROP:
@@ -20,17 +40,29 @@ def describe_drops(store: ObjectStore) -> Callable[[str], list[str]]:
         keys = sorted(info.key for info in listed if info.key.endswith(".json"))
         for manifest in read_manifests(store, keys):
             by_drop.setdefault(str(manifest.recipe.output.drop), []).append(manifest)
+    weights = find_manifest(store, OutputId("weights"))
 
-    def describe(drop: str) -> list[str]:
-        words: list[str] = []
-        above: set[str] = set()
+    def describe(drop: Drop) -> list[AssetState]:
+        states: list[AssetState] = []
+        above = {drop.fingerprint}
         for asset in PER_DROP:
-            manifests = made[asset.name].get(drop, [])
-            fresh = [m for m in manifests if not above or above & set(m.recipe.inputs.values())]
+            manifests = made[asset.name].get(drop.name, [])
+            fresh = [m for m in manifests if _is_fresh(m, asset, above, weights)]
             shown = fresh or manifests
-            rows = shown[-1].rows if shown else "–"
-            words.append(f"{asset.name} {rows}{' (old)' * (shown != fresh)}")
-            above = {content_hash(manifest) for manifest in shown}
-        return words
+            state: State = "made" if fresh else "old" if manifests else "absent"
+            states.append(AssetState(asset.name, state, shown[-1].rows if shown else 0))
+            above = {content_hash(manifest) for manifest in fresh}
+        return states
 
     return describe
+
+
+def _is_fresh(manifest: Manifest, asset: Asset, above: set[str], weights: Manifest | None) -> bool:
+    recipe = manifest.recipe
+    if recipe.inputs.get(str(asset.made_from)) not in above:
+        return False
+    space: dict[str, Any] | None = recipe.config.get("space")
+    if not asset.in_space or space is None or weights is None:
+        return True
+    names = ("weights_sha256", "network")
+    return all(space.get(name) == weights.facts.get(name) for name in names)

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Drop:
-    """Images that arrived together: one partition."""
+    """Images that arrived together: one partition.
+
+    ``tags`` are a person's words for it, sorted. A retired drop is kept with all that is made of it, and
+    left out of pools, maps and rounds.
+    """
 
     name: str
     source: str
     fingerprint: str
     original_name: str
+    tags: tuple[str, ...] = ()
+    is_retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,17 @@ import hashlib
 import json
 import logging
 import re
-from dataclasses import asdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from dino_assets.drops.records import Drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.errors import (
+    ConfigError,
     CorruptObjectError,
     DropConflictError,
     InvalidDropNameError,
@@ -27,6 +31,8 @@ MAX_NAME_CHARS = 80
 # No `..` and no dot at the end: Dagster writes a range of partitions as `first...last`.
 _NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*")
 _RECORD = re.compile(r"drops/([^/]+)\.json")
+MAX_TAG_CHARS = 80
+_READERS = 16
 
 
 def make_drop_name(original: str) -> str:
@@ -57,15 +63,26 @@ def make_drop_name(original: str) -> str:
 
 
 def register_drop(
-    store: ObjectStore, name: str, *, source: str, root: Path, may_replace: bool = False
+    store: ObjectStore,
+    name: str,
+    *,
+    source: str,
+    root: Path,
+    may_replace: bool = False,
+    tags: Iterable[str] = (),
 ) -> tuple[Drop, bool]:
     """Write ``drops/<name>.json``; returns the drop and whether anything changed. Idempotent.
+
+    Tags are added to those that the drop has.
 
     Raises:
         SourceError: there is nothing at ``source``, or no file.
         InvalidDropNameError: nothing can be made of ``name``.
-        DropConflictError: the name stands for another source and ``may_replace`` is off.
+        DropConflictError: the name stands for another source and ``may_replace`` is off, or for a
+            retired drop.
+        ConfigError: a tag is not one word.
     """
+    new_tags = [check_tag(tag) for tag in tags]
     key_name = make_drop_name(name)
     open_source(source, root=root)  # says what is wrong with an address that cannot be resolved
     address = _absolute(source, root)
@@ -86,6 +103,13 @@ def register_drop(
         registered = read_drop(store, key_name)
     except (UnknownDropError, CorruptObjectError):
         registered = None
+    if registered is not None and registered.is_retired:
+        raise DropConflictError(
+            f"drop {key_name!r} is retired. Bring it back with: dino-assets drops restore {key_name}",
+            drop=key_name,
+            reason="retired",
+        )
+    drop = replace(drop, tags=join_tags(registered.tags if registered else (), new_tags))
     if registered == drop:
         return drop, False
     if registered is not None and registered.source != drop.source and not may_replace:
@@ -94,9 +118,36 @@ def register_drop(
             "another name, or pass --replace if the same pictures moved.",
             drop=key_name,
         )
-    body = json.dumps(asdict(drop), sort_keys=True, indent=1) + "\n"
-    store.put(_key(key_name), body.encode())
+    write_drop(store, drop)
     return drop, True
+
+
+def write_drop(store: ObjectStore, drop: Drop) -> None:
+    """Put a drop's record. What is not said of it (no tags, not retired) is left out."""
+    unsaid = {field.name: field.default for field in fields(Drop)}
+    values = {key: value for key, value in vars(drop).items() if value != unsaid[key]}
+    store.put(_key(drop.name), (json.dumps(values, sort_keys=True, indent=1) + "\n").encode())
+
+
+def check_tag(tag: str) -> str:
+    """Give a tag back if it is one word.
+
+    Raises:
+        ConfigError: it is empty, too long, or holds blanks, commas or what cannot be printed.
+    """
+    if 0 < len(tag) <= MAX_TAG_CHARS and tag.isprintable() and not set(tag) & {" ", ","}:
+        return tag
+    raise ConfigError(
+        f"{tag!r} cannot be a tag: expected one word of at most {MAX_TAG_CHARS} characters, without "
+        "commas",
+        setting="tags",
+        value=tag,
+    )
+
+
+def join_tags(tags: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
+    """Put tags together, each once, sorted."""
+    return tuple(sorted({*tags, *more}))
 
 
 def read_drop(store: ObjectStore, name: str) -> Drop:
@@ -122,14 +173,10 @@ def read_drop(store: ObjectStore, name: str) -> Drop:
             drop=name,
         ) from None
     try:
-        drop = Drop(**json.loads(data))
-    except (ValueError, TypeError, RecursionError):
+        drop = _parse(json.loads(data))
+    except (ValueError, TypeError, AttributeError, RecursionError):
         drop = None
-    if (
-        drop is None
-        or drop.name != name
-        or not all(isinstance(v, str) for v in vars(drop).values())
-    ):
+    if drop is None or drop.name != name:
         raise CorruptObjectError(
             f"{_key(name)!r} in store {store.url!r} is not a drop's record. Register {name!r} again.",
             store=store.url,
@@ -147,12 +194,31 @@ def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
     """All registered drops by name, or what is wrong with a record: one bad one hides no other."""
     drops: dict[str, Drop | CorruptObjectError] = {}
     matches = (_RECORD.fullmatch(info.key) for info in store.list("drops"))
-    for name in sorted(match[1] for match in matches if match and _is_name(match[1])):
+    names = sorted(match[1] for match in matches if match and _is_name(match[1]))
+
+    def read(name: str) -> Drop | CorruptObjectError | None:
         try:
-            drops[name] = read_drop(store, name)
+            return read_drop(store, name)
         except CorruptObjectError as err:
-            drops[name] = err
+            return err
+        except UnknownDropError:
+            return None  # deleted since it was listed
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for name, drop in zip(names, pool.map(read, names), strict=True):
+            if drop is not None:
+                drops[name] = drop
     return drops
+
+
+def _parse(values: dict[str, Any]) -> Drop | None:
+    """Make a record of its JSON; None where a value is of another kind."""
+    tags, is_retired = values.pop("tags", []), values.pop("is_retired", False)
+    is_sound = isinstance(tags, list) and isinstance(is_retired, bool)
+    texts = [*values.values(), *(tags if is_sound else ())]
+    if not is_sound or not all(isinstance(text, str) for text in texts):
+        return None
+    return Drop(**values, tags=tuple(tags), is_retired=is_retired)
 
 
 def _is_name(text: str) -> bool:

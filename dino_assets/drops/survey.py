@@ -26,7 +26,7 @@ from dino_assets.drops.arrivals import (
     look_at,
     plan_launch,
 )
-from dino_assets.drops.finished import Remembered, Stamps, find_finished, is_made, list_stamps
+from dino_assets.drops.finished import Remembered, Stamps, find_settled, is_made, list_stamps
 from dino_assets.drops.registry import register_drop
 from dino_assets.errors import ConfigError, DropError, SourceError, StoreAccessError
 from dino_assets.store.objects import ObjectStore
@@ -103,17 +103,18 @@ class Note:
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is to do, to say and to remember. ``finished`` are drops, ``left`` is a count."""
+    """What there is to do, to say and to remember. ``finished`` and ``retired`` are drops, ``left`` a count."""
 
     launches: tuple[Launch, ...]
     finished: frozenset[str]
     notes: tuple[Note, ...]
     left: int
     memory: Memory
+    retired: frozenset[str] = frozenset()
 
     def describe(self) -> str:
         """What an operator wants to read about this survey."""
-        total = len(self.finished) + len(self.notes) + self.left
+        total = len(self.finished) + len(self.retired) + len(self.notes) + self.left
         if not total:
             return "The inbox is empty: no folder has arrived yet."
         shown = sorted(self.notes, key=lambda note: not note.needs_person)[:MAX_NOTES]
@@ -123,6 +124,8 @@ class Survey:
         if self.left:
             sentences.append(f"{self.left} not looked at yet, their turn is next")
         counts = f"{total} {'drop' if total == 1 else 'drops'}, {len(self.finished)} finished"
+        if self.retired:
+            counts += f", {len(self.retired)} retired"
         return f"{counts}: {'; '.join(sentences)}." if sentences else f"{counts}."
 
 
@@ -151,8 +154,9 @@ def survey_inbox(
     arrivals, refused = list_arrivals(inbox, root=root)
     stamps = list_stamps(store)
     sources = {arrival.drop: arrival.source for arrival in arrivals}
-    finished = find_finished(store, stamps, sources, remembered=remembered)
-    waiting = [arrival for arrival in arrivals if arrival.drop not in finished]
+    settled = find_settled(store, stamps, sources, remembered=remembered)
+    finished, retired = settled.finished, frozenset(settled.retired)
+    waiting = [a for a in arrivals if a.drop not in finished and a.drop not in retired]
     seen = {a.folder: memory.seen[a.folder] for a in waiting if a.folder in memory.seen}
     notes = [Note(folder, why, needs_person=True) for folder, why in refused.items()]
     launches: list[Launch] = []
@@ -179,7 +183,7 @@ def survey_inbox(
         seen |= {arrival.folder: outcome.seen} if outcome.seen else {}
         launches += [outcome.launch] if outcome.launch else []
     remember = Memory(seen, last or memory.after)
-    return Survey(tuple(launches), frozenset(finished), tuple(notes), left, remember)
+    return Survey(tuple(launches), frozenset(finished), tuple(notes), left, remember, retired)
 
 
 @dataclass(frozen=True)

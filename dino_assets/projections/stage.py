@@ -1,7 +1,7 @@
 """Stage *projections*: a map of every tile that is embedded in one space, as data, picture and page."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from dino_assets.drawing.thumbnails import draw_thumbnail
 from dino_assets.embeddings.space import EmbeddingColumn
-from dino_assets.embeddings.stage.pool import TilePool, hash_inputs, read_pool
+from dino_assets.embeddings.stage.pool import TilePool, choose_pool, hash_inputs, read_pool
 from dino_assets.projections.layout import Method, fit_projection
 from dino_assets.projections.map.page import make_page
 from dino_assets.projections.map.picture import draw_map
-from dino_assets.settings.described import check_settings, described
+from dino_assets.settings.described import check_settings, described, make_record, to_recipe
 from dino_assets.store.commits.catalogue import PREVIEW
 from dino_assets.store.commits.protocol import (
     Draft,
@@ -50,6 +50,8 @@ class MapSettings:
     n_neighbors: int = described(15, "UMAP's neighbourhood; clamped to the pool")
     min_dist: float = described(0.1, "UMAP's least distance between points")
     seed: int = described(42, "Equal seeds give equal maps on one machine")
+    drops: tuple[str, ...] = described((), "Only these drops, and those with one of the tags")
+    tags: tuple[str, ...] = described((), "Only drops with one of these tags, and those named")
 
 
 def make_settings(**values: Any) -> MapSettings:
@@ -58,17 +60,22 @@ def make_settings(**values: Any) -> MapSettings:
     Raises:
         ConfigError: a column or a method that does not exist.
     """
-    settings = MapSettings(**values)
+    settings = make_record(MapSettings, values)
     check_settings(settings)
     return settings
 
 
 def draft_projections(embeddings: CommittedTable, settings: MapSettings, *, model: str) -> Draft:
-    """Lay out everything committed in the handle's space."""
+    """Lay out what is committed in the handle's space, of the drops that the settings choose.
+
+    Raises:
+        ConfigError: a drop or a tag that does not exist.
+    """
+    embeddings = choose_pool(embeddings, drops=settings.drops, tags=settings.tags)
     recipe = Recipe(
         OutputId("projections", space=embeddings.space),
         CODE_VERSION,
-        config=asdict(settings),
+        config=to_recipe(settings),
         inputs=hash_inputs(embeddings),
     )
 

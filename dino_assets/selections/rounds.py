@@ -6,7 +6,7 @@ from typing import Any
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.selections.choosing import StrategyName
 from dino_assets.settings.choices import check_range
-from dino_assets.settings.described import check_settings, described
+from dino_assets.settings.described import check_settings, described, make_record
 
 FIRST, LAST = 1, 9999
 _PREFIX = "round-"
@@ -27,6 +27,8 @@ class RoundSettings:
     )
     seed: int = described(42, "Equal seeds and inputs give the same tiles", least=0)
     column: EmbeddingColumn = described("cls", "Which vector; mean is over patches")
+    drops: tuple[str, ...] = described((), "Only these drops, and those with one of the tags")
+    tags: tuple[str, ...] = described((), "Only drops with one of these tags, and those named")
 
 
 def make_settings(**values: Any) -> RoundSettings:
@@ -35,7 +37,7 @@ def make_settings(**values: Any) -> RoundSettings:
     Raises:
         ConfigError: settings that cannot work.
     """
-    settings = RoundSettings(**values)
+    settings = make_record(RoundSettings, values)
     check_settings(settings)
     return settings
 

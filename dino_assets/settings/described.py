@@ -4,11 +4,13 @@ The asset's config in Dagster, the command's flags and the check of what a perso
 from the same record.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from dino_assets.settings.choices import check_range, check_word
+
+_Record = TypeVar("_Record")
 
 
 def described(
@@ -23,14 +25,16 @@ class Setting:
     """One field of a record of settings, as a person meets it."""
 
     name: str
-    type: Any  # of the value; the words of a Literal are str
+    type: Any  # of the value, or of each value of a list; the words of a Literal are str
     default: Any
     meaning: str
+    is_list: bool = False
 
     @property
     def flag(self) -> str:
-        """The command-line flag: ``n_clusters`` is ``--clusters``."""
-        return f"--{self.name.removeprefix('n_').replace('_', '-')}"
+        """The command-line flag: ``n_clusters`` is ``--clusters``, each of ``drops`` a ``--drop``."""
+        name = self.name.removesuffix("s") if self.is_list else self.name
+        return f"--{name.removeprefix('n_').replace('_', '-')}"
 
 
 def list_settings(record: type) -> Iterator[Setting]:
@@ -38,11 +42,12 @@ def list_settings(record: type) -> Iterator[Setting]:
     for each in fields(record):
         assert each.default is not MISSING, each.name
         words = _words_of(each)
-        kind = str if words else each.type
+        is_list = _is_list(each)
+        kind = str if words or is_list else each.type
         meaning = str(each.metadata["meaning"])
         if words:
             meaning = f"{meaning}: {', '.join(words)}"
-        yield Setting(each.name, kind, each.default, f"{meaning}.")
+        yield Setting(each.name, kind, each.default, f"{meaning}.", is_list)
 
 
 def check_settings(settings: Any) -> None:
@@ -53,6 +58,8 @@ def check_settings(settings: Any) -> None:
     """
     for each in fields(settings):
         value = getattr(settings, each.name)
+        if _is_list(each):
+            continue  # what may be listed, the store says
         if words := _words_of(each):
             check_word(each.name, value, words)
         meaning, least, most = (each.metadata[key] for key in ("meaning", "least", "most"))
@@ -61,3 +68,35 @@ def check_settings(settings: Any) -> None:
 
 def _words_of(each: "Field[Any]") -> tuple[str, ...]:
     return get_args(each.type) if get_origin(each.type) is Literal else ()
+
+
+def _is_list(each: "Field[Any]") -> bool:
+    return get_origin(each.type) is tuple
+
+
+def make_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
+    """Make a record of settings; lists become sorted tuples, with each value once."""
+    lists = {setting.name for setting in list_settings(record) if setting.is_list}
+    return record(
+        **{
+            name: tuple(sorted(set(value))) if name in lists else value
+            for name, value in values.items()
+        }
+    )
+
+
+def to_recipe(settings: Any) -> dict[str, Any]:
+    """Give the values as a recipe holds them. Empty lists are left out: they decide nothing."""
+    lists = {setting.name for setting in list_settings(type(settings)) if setting.is_list}
+    values = vars(settings)
+    listed = {name: sorted(set(values[name])) for name in lists if values[name]}
+    return {name: value for name, value in values.items() if name not in lists} | listed
+
+
+def from_recipe(settings: _Record, config: Mapping[str, Any]) -> _Record:
+    """Give the settings of a recipe. What it lacks is taken from ``settings``, of lists the default."""
+    values: dict[str, Any] = {}
+    for setting in list_settings(type(settings)):
+        otherwise = setting.default if setting.is_list else getattr(settings, setting.name)
+        values[setting.name] = config.get(setting.name, otherwise)
+    return make_record(type(settings), values)

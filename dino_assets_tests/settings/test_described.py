@@ -9,7 +9,14 @@ import pytest
 from dino_assets.cli.flags import add_flags
 from dino_assets.defs.config import config_of, values_of
 from dino_assets.errors import ConfigError
-from dino_assets.settings.described import check_settings, described, list_settings
+from dino_assets.settings.described import (
+    check_settings,
+    described,
+    from_recipe,
+    list_settings,
+    make_record,
+    to_recipe,
+)
 from dino_assets_tests.worlds.raising import raising
 
 
@@ -66,3 +73,33 @@ def test_config_of__the_record_s_fields_and_more():
     assert Bread(**values_of(config, Bread)) == Bread(salt=0.25)
     assert config.oven == 1
     assert Config.model_fields["salt"].description == "Share of salt."
+
+
+@dataclass(frozen=True)
+class Basket:
+    """A list, which one may leave empty."""
+
+    size: int = described(1, "How large", least=1)
+    fruits: tuple[str, ...] = described((), "Which fruits")
+
+
+def test_lists__as_flag_config_and_recipe():
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    add_flags(parser, Basket)
+    given = vars(parser.parse_args(["--fruit", "plum", "--fruit", "fig", "--fruit", "fig"]))
+    asked = make_record(Basket, given)
+    assert asked == Basket(fruits=("fig", "plum"))
+
+    class Config(config_of(Basket)):
+        pass
+
+    assert make_record(Basket, values_of(Config(fruits=["plum", "fig"]), Basket)) == asked
+    assert make_record(Basket, values_of(Config(), Basket)) == Basket()
+    assert to_recipe(asked) == {"size": 1, "fruits": ["fig", "plum"]}
+    assert from_recipe(Basket(), to_recipe(asked)) == asked
+
+
+def test_to_recipe__an_empty_list_decides_nothing():
+    assert to_recipe(Basket()) == {"size": 1}
+    asked = Basket(size=3, fruits=("fig",))
+    assert from_recipe(asked, {"other": 7}) == Basket(size=3)

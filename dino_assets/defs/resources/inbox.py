@@ -1,5 +1,7 @@
 """``inbox``: where drops arrive."""
 
+from collections.abc import Iterable
+
 import dagster as dg
 from pydantic import Field
 
@@ -28,7 +30,13 @@ class InboxResource(dg.ConfigurableResource):
         return inbox_address(self.url, name)
 
     def register(
-        self, store: ObjectStore, name: str, *, source: str | None, may_replace: bool = False
+        self,
+        store: ObjectStore,
+        name: str,
+        *,
+        source: str | None,
+        may_replace: bool = False,
+        tags: Iterable[str] = (),
     ) -> tuple[Drop, bool]:
         """Register a drop from ``source``, or from the folder of its name here."""
         return register_drop(
@@ -37,6 +45,7 @@ class InboxResource(dg.ConfigurableResource):
             source=source or self.address(name),
             root=find_root(),
             may_replace=may_replace,
+            tags=tags,
         )
 
     def open(self, store: ObjectStore, name: str) -> tuple[Drop, Source]:

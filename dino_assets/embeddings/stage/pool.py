@@ -1,11 +1,14 @@
 """The pool: every tile that is embedded in one space, in one order, with its vector."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dino_assets.drops.choice import choose_drops, find_chosen
+from dino_assets.drops.registry import find_drops
 from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError, MixedSpacesError
@@ -41,6 +44,30 @@ class TilePool:
             self.vectors[keep],
             [self.thumbs[i] for i in keep],
         )
+
+
+def choose_pool(
+    embeddings: CommittedTable,
+    *,
+    drops: Collection[str] = (),
+    tags: Collection[str] = (),
+    standing: Collection[str] | None = None,
+) -> CommittedTable:
+    """Narrow a handle to the drops that a pool is made of: those chosen, none that is retired.
+
+    ``standing`` are the drops of a committed result, which is asked for as it was: they stay in its pool
+    though they are retired or renamed, and nothing is refused.
+
+    Raises:
+        ConfigError: a drop or a tag that does not exist, or a named drop that is retired.
+    """
+    records = find_drops(embeddings.store)
+    there = {*embeddings.drops, *embeddings.unmade}
+    choose = choose_drops if standing is None else find_chosen
+    chosen = choose(records, there, drops=drops, tags=tags) | set(standing or ())
+    manifests = tuple(m for m in embeddings.manifests if m.recipe.output.drop in chosen)
+    unmade = chosen.difference(embeddings.drops)
+    return replace(embeddings, manifests=manifests, unmade=tuple(sorted(unmade)))
 
 
 def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, name_round
 from dino_assets.selections.stage.paid import PaidRound
 from dino_assets.selections.stage.pictures import SHEET_TILES, store_pictures
+from dino_assets.settings.described import to_recipe
 from dino_assets.store.commits.columns import columns_of, make_batch
 from dino_assets.store.commits.protocol import (
     Draft,
@@ -46,7 +46,7 @@ def draft_selections(
     recipe = Recipe(
         OutputId("selections", name, embeddings.space),
         CODE_VERSION,
-        config=asdict(settings),
+        config=to_recipe(settings),
         inputs=hash_inputs(embeddings) | {earlier.name: earlier.content for earlier in paid},
     )
 

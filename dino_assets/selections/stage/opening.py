@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.space import current_space
+from dino_assets.embeddings.stage.pool import choose_pool
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, name_round, number_of
 from dino_assets.selections.stage.describing import name_some
 from dino_assets.selections.stage.drafting import draft_selections
 from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
-from dino_assets.settings.described import check_settings
+from dino_assets.settings.described import check_settings, from_recipe
 from dino_assets.store.commits.protocol import Draft, Manifest, OutputWriter
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
 from dino_assets.weights.records import Checkpoint
@@ -20,11 +20,15 @@ from dino_assets.weights.records import Checkpoint
 
 @dataclass(frozen=True)
 class Round:
-    """What to commit; ``stands`` says why it is a committed round instead of the one asked for."""
+    """What to commit; ``stands`` says why it is a committed round instead of the one asked for.
+
+    ``unmade`` are registered drops that it could be chosen from and that are not embedded.
+    """
 
     draft: Draft
     stands: str = ""
     has_other_settings: bool = False
+    unmade: tuple[str, ...] = ()
 
 
 def open_round(
@@ -46,34 +50,46 @@ def open_round(
 
     Raises:
         NotCommittedError: nothing is embedded in that space.
-        ConfigError: settings that cannot work, a round that is not the next one, or one that is to be
-            replaced while a later one counts on it.
+        ConfigError: settings that cannot work, a drop or tag that does not exist, a round that is not the
+            next one, or one that is to be replaced while a later one counts on it.
     """
     check_settings(settings)
     if tile_px < 0:
         message = f"tile_px={tile_px}: expected a side in px, or 0 for the family's own"
         raise ConfigError(message, setting="tile_px", value=tile_px)
     space = current_space(checkpoint, compute, tile_px=tile_px)
-    pool = embeddings.in_space(space)
+    embedded = embeddings.in_space(space)
+    pool = choose_pool(embedded, drops=settings.drops, tags=settings.tags)
     if not pool.rows:
         waiting = f" Registered and not embedded: {name_some(pool.unmade)}." if pool.unmade else ""
         raise NotCommittedError(
-            f"there is nothing to choose from: no tile is embedded by {checkpoint.model!r} at "
+            f"there is nothing to choose from: no tile{_name_choice(settings)} is embedded by {checkpoint.model!r} at "
             f"{tile_px or checkpoint.tile_px} px (space {space}) in store {pool.store.url!r}."
             f"{waiting} Materialise `embeddings` first."
         )
     rounds = open_table(pool.store, "selections", space=space)
     name = name_round(settings.round)
     paid = find_paid(pool.store, rounds, before=name)
-    make = partial(draft_selections, pool, tiles, open_source=open_source)
     if name not in rounds.drops:
         _check_is_next(rounds, settings.round)
     elif not may_replace:
-        return _keep(rounds, rounds.manifest(name), paid, settings, make)
-    draft = make(paid, settings)
+        standing = rounds.manifest(name)
+        was = from_recipe(settings, standing.recipe.config)
+        then = [key for key in standing.recipe.inputs if "/" not in key]  # the others are rounds
+        pool = choose_pool(embedded, drops=was.drops, tags=was.tags, standing=then)
+        counted = [p for p in paid if p.name in standing.recipe.inputs]
+        draft = draft_selections(pool, tiles, counted, was, open_source=open_source)
+        return replace(_keep(rounds, standing, draft, was, settings), unmade=pool.unmade)
+    draft = draft_selections(pool, tiles, paid, settings, open_source=open_source)
     if name in rounds.drops and rounds.manifest(name).recipe != draft.recipe:
         _check_is_last(rounds, name, paid)
-    return Round(draft)
+    return Round(draft, unmade=pool.unmade)
+
+
+def _name_choice(settings: RoundSettings) -> str:
+    chosen = [f"drop {name!r}" for name in settings.drops]
+    chosen += [f"the drops with tag {tag!r}" for tag in settings.tags]
+    return f" of {' or '.join(chosen)}" if chosen else ""
 
 
 def _check_is_next(rounds: CommittedTable, number: int) -> None:
@@ -101,17 +117,15 @@ def _check_is_last(rounds: CommittedTable, name: str, paid: Sequence[PaidRound])
 def _keep(
     rounds: CommittedTable,
     standing: Manifest,
-    paid: Sequence[PaidRound],
+    draft: Draft,
+    was: RoundSettings,
     asked: RoundSettings,
-    make: Callable[[Sequence[PaidRound], RoundSettings], Draft],
 ) -> Round:
     """The round that stands, in place of the one asked for, and what is different about it.
 
-    It is asked for as it was: of its own settings, and of the rounds that were paid for by then.
+    ``draft`` asks for it as it was: of its own settings, and of the rounds that were paid for by then.
     """
     name, recipe = standing.recipe.output.drop, standing.recipe
-    fields = {key: value for key, value in recipe.config.items() if hasattr(asked, key)}
-    draft = make([p for p in paid if p.name in recipe.inputs], replace(asked, **fields))
 
     def refuse(_: OutputWriter) -> None:
         raise CommitRefusedError(
@@ -120,8 +134,11 @@ def _keep(
             "`dino-assets select --replace` chooses it anew."
         )
 
-    now = {key: getattr(asked, key) for key in fields}
-    other = [f"{key} {was!r}, not {now[key]!r}" for key, was in fields.items() if was != now[key]]
+    other = [
+        f"{key} {_spell(value)}, not {_spell(getattr(asked, key))}"
+        for key, value in vars(was).items()
+        if value != getattr(asked, key)
+    ]
     inputs = {*recipe.inputs.items()} ^ {*draft.recipe.inputs.items()}
     changed = name_some(sorted({spell_input(key) for key, _ in inputs})) or "the way of choosing"
     if draft.recipe != recipe:
@@ -135,6 +152,12 @@ def _keep(
         f"{_next_round(rounds)}.",
         has_other_settings=bool(other),
     )
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "any"
+    return repr(value)
 
 
 def _next_round(rounds: CommittedTable) -> int:

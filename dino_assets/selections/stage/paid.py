@@ -1,5 +1,6 @@
 """What was paid for: the rounds whose tiles are never picked again, in whatever space they were chosen."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,5 +93,9 @@ def spell_command(config: Mapping[str, Any]) -> str:
     """The command that asks for a round of this configuration."""
     words = sorted(config, key=lambda key: (key != "round", key))
     flag_of = {setting.name: setting.flag for setting in list_settings(RoundSettings)}
-    flags = (f"{flag_of[key]} {config[key]}" for key in words)
+    flags = (
+        f"{flag_of[key]} {shlex.quote(str(value))}"
+        for key in words
+        for value in (config[key] if isinstance(config[key], list) else [config[key]])
+    )
     return f"dino-assets select {' '.join(flags)}"

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from dino_assets.drops.listing import describe_drops
+from dino_assets.drops.records import Drop
 from dino_assets.errors import NotCommittedError
 from dino_assets.store.commits.listing import export_files, find_outputs, list_spaces
 from dino_assets.store.commits.manifests import content_hash
@@ -32,13 +33,58 @@ def make(store, asset, drop, *, rows=1, above=None, space=None):
     return commit(store, Draft(recipe, pushing(produce), SCHEMA)).manifest
 
 
-def test_describe_drops__what_is_made_and_what_is_old(memory):
-    images = make(memory, "images", "d", rows=2)
-    make(memory, "tiles", "d", rows=5, above=images)
-    assert describe_drops(memory)("d") == ["images 2", "tiles 5", "embeddings –"]
-    assert describe_drops(memory)("other") == ["images –", "tiles –", "embeddings –"]
-    make(memory, "images", "d", rows=3)
-    assert describe_drops(memory)("d") == ["images 3", "tiles 5 (old)", "embeddings –"]
+def make_drop(store, *, pictures="p1", sides=(2, 5, 7), space=None):
+    """What ``ingest`` makes of a drop that looks like ``pictures``: images, tiles, embeddings."""
+    above = pictures
+    for asset, made_from, rows in zip(
+        ("images", "tiles", "embeddings"), ("source", "images", "tiles"), sides, strict=False
+    ):
+        config = {"rows": rows} | ({"space": space} if space and asset == "embeddings" else {})
+        output = OutputId(asset, "d", "s" if asset == "embeddings" else None)
+        batch = pa.RecordBatch.from_pydict({"n": list(range(rows))}, SCHEMA)
+        draft = Draft(Recipe(output, "1", config, {made_from: above}), pushing([batch]), SCHEMA)
+        above = content_hash(commit(store, draft).manifest)
+
+
+def make_weights(store, sha256, network="n"):
+    facts = {"weights_sha256": sha256, "network": network}
+    commit(store, Draft(Recipe(OutputId("weights"), "1", facts), pushing([facts])))
+
+
+def listed(store, name="d", *, pictures="p1"):
+    return [str(state) for state in describe_drops(store)(Drop(name, "", pictures, name))]
+
+
+def test_describe_drops__what_is_made(memory):
+    make_drop(memory, sides=(2, 5))
+    assert listed(memory) == ["images 2", "tiles 5", "embeddings –"]
+    assert listed(memory, "other") == ["images –", "tiles –", "embeddings –"]
+    make_drop(memory)
+    assert listed(memory) == ["images 2", "tiles 5", "embeddings 7"]
+
+
+def test_describe_drops__all_below_something_old_is_old(memory):
+    make_drop(memory)
+    assert listed(memory, pictures="p2") == [
+        "images 2 (old)",
+        "tiles 5 (old)",
+        "embeddings 7 (old)",
+    ]
+    make_drop(memory, pictures="p2", sides=(3,))
+    assert listed(memory, pictures="p2") == ["images 3", "tiles 5 (old)", "embeddings 7 (old)"]
+    make_drop(memory, pictures="p2", sides=(3, 6))
+    assert listed(memory, pictures="p2") == ["images 3", "tiles 6", "embeddings 7 (old)"]
+    make_drop(memory, pictures="p2", sides=(3, 6, 8))
+    assert listed(memory, pictures="p2") == ["images 3", "tiles 6", "embeddings 8"]
+
+
+@pytest.mark.parametrize("other", [("w2", "n"), ("w1", "m")])
+def test_describe_drops__embeddings_by_other_weights_are_old(memory, other):
+    make_weights(memory, "w1")
+    make_drop(memory, space={"weights_sha256": "w1", "network": "n"})
+    assert listed(memory)[2] == "embeddings 7"
+    make_weights(memory, *other)
+    assert listed(memory) == ["images 2", "tiles 5", "embeddings 7 (old)"]
 
 
 def test_find_outputs__in_every_space(memory):
