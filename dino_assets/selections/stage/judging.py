@@ -33,7 +33,12 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
     if len(rows) != len(ids):
         return Verdict(name, False, f"{len(rows) - len(ids)} tiles are picked twice")
     now = hash_inputs(embeddings)
-    pool = {i for _, part in embeddings.parts(["tile_id"]) for i in part["tile_id"].to_pylist()}
+    pool: set[str] = set()
+    chosen_from: set[str] = set()
+    for of_drop, part in embeddings.parts(["tile_id"]):
+        pool.update(part["tile_id"].to_pylist())
+        if of_drop.recipe.output.drop in named:
+            chosen_from.update(part["tile_id"].to_pylist())
     lost = [row["drop"] for row in rows if row["tile_id"] not in pool]
     if strays := [drop for drop in lost if named.get(drop) == now.get(drop)]:
         return Verdict(name, False, f"{len(strays)} picked tiles are not in the pool")
@@ -42,5 +47,5 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
     notes = [shortfall] if shortfall else []
     if lost:
         notes.append(f"{len(lost)} of its tiles have left the pool since")
-    sentence = "; ".join([f"{len(rows)} tiles of a pool of {len(pool)}", *notes])
+    sentence = "; ".join([f"{len(rows)} tiles of a pool of {len(chosen_from)}", *notes])
     return Verdict(name, True, sentence, warns=bool(notes))

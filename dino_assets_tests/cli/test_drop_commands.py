@@ -1,0 +1,112 @@
+"""``dino-assets drops``: tags, retiring and restoring, as a list for programs."""
+
+import json
+
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.defs.instance import open_instance
+from dino_assets.drops.registry import read_drop
+from dino_assets.errors import ConfigError, DropConflictError, UnknownDropError
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.objects import open_store
+
+
+@pytest.fixture
+def cards(project, write_photo, capsys):
+    """Two registered drops, one of them tagged."""
+    for name in ("a", "b"):
+        write_photo(project / "inbox" / name / "DJI_0001.JPG")
+    assert main(["drops", "register", "a", "--tag", "fire", "--tag", "2026"]) == 0
+    assert main(["drops", "register", "b"]) == 0
+    capsys.readouterr()
+    return project
+
+
+def keys(project):
+    with open_instance(project) as instance:
+        return sorted(instance.get_dynamic_partitions("drops"))
+
+
+def test_drops_retire__and_restore(cards, capsys, refuse):
+    for verb in ("retired", "already retired"):
+        assert main(["drops", "retire", "a"]) == 0
+        assert capsys.readouterr().out.startswith(f"a: {verb}. ")
+        assert keys(cards) == ["b"]
+    assert main(["drops", "list"]) == 0
+    a, b = capsys.readouterr().out.splitlines()
+    assert a.endswith(f"{cards / 'inbox' / 'a'} (retired) #2026 #fire")
+    assert b.endswith(str(cards / "inbox" / "b"))
+    sentence = refuse(DropConflictError, "drops", "register", "a")
+    assert "dino-assets drops restore a" in sentence
+    for verb in ("restored", "not retired"):
+        assert main(["drops", "restore", "a"]) == 0
+        assert capsys.readouterr().out.startswith(f"a: {verb}, ")
+        assert keys(cards) == ["a", "b"]
+    refuse(UnknownDropError, "drops", "retire", "c")
+    refuse(UnknownDropError, "drops", "restore", "c")
+
+
+def test_drops_tag__adds_removes_and_shows(cards, capsys):
+    for arguments, shown in (
+        (["a"], "a: 2026, fire"),
+        (["a", "burnt", "--remove", "2026"], "a: burnt, fire"),
+        (["b"], "b: no tags"),
+    ):
+        assert main(["drops", "tag", *arguments]) == 0
+        assert capsys.readouterr().out == f"{shown}\n"
+
+
+def test_drops_list__json(cards, capsys):
+    store = open_store(load_settings().storage)
+    store.put("drops/bad.json", b"{")
+    assert main(["drops", "retire", "b"]) == 0
+    capsys.readouterr()
+    assert main(["drops", "list", "--json"]) == 1
+    a, b, bad = json.loads(capsys.readouterr().out)
+    absent = {"state": "absent", "rows": 0}
+    assert a == {
+        "name": "a",
+        "original_name": "a",
+        "source": str(cards / "inbox" / "a"),
+        "fingerprint": read_drop(store, "a").fingerprint,
+        "tags": ["2026", "fire"],
+        "is_retired": False,
+        "assets": {"images": absent, "tiles": absent, "embeddings": absent},
+    }
+    assert (b["name"], b["is_retired"], b["tags"]) == ("b", True, [])
+    assert bad["name"] == "bad"
+    assert "drops/bad.json" in bad["error"]
+
+
+def test_drops_list__json_of_nothing(project, capsys):
+    assert main(["drops", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["drops", "list"],
+        ["drops", "retire", "a"],
+        ["drops", "tag", "a"],
+        ["drops", "register", "a", "--from", "card"],
+        ["select"],
+    ],
+)
+def test_drops__outside_a_project_nothing_is_made(
+    tmp_path, write_photo, monkeypatch, refuse, command
+):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    write_photo(tmp_path / "card" / "DJI_0001.JPG")
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    assert "there is no project in" in refuse(ConfigError, *command)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_drops_list__a_store_that_is_named_needs_no_project(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DINO_STORAGE", str(tmp_path / "store"))
+    assert main(["drops", "list"]) == 0
+    assert "no drops yet" in capsys.readouterr().out

@@ -1,0 +1,154 @@
+"""Rounds and maps of some drops: named, tagged, and never of a retired one."""
+
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.drops.marks import set_retired, tag_drop
+from dino_assets.store.commits.listing import find_outputs
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.upkeep.collecting import collect
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.defs.conftest import Lineage, checks, failure
+from dino_assets_tests.defs.test_rounds import LINEAR, chosen, pick, warnings
+
+
+@pytest.fixture
+def lineage(lineage: Lineage, card, write_photo) -> Lineage:
+    """Three drops that are embedded; the first two have the tag fire."""
+    for number, name in enumerate("abc"):
+        path = lineage.settings.root / "inbox" / name / "DJI_0001.JPG"
+        lineage.register(name, write_photo(path, 1600, 1200, seed=number).parent)
+    for name in "ab":
+        tag_drop(lineage.store, name, ["fire"])
+    steps = ["weights", "images", "tiles", "embeddings"]
+    assert lineage.run("a", "c", only=steps).success
+    return lineage
+
+
+def drops_of(lineage: Lineage, number: int) -> set[str]:
+    manifest = chosen(lineage, number)
+    rounds = open_table(lineage.store, "selections", space=manifest.recipe.output.space)
+    rows = rounds.read(manifest.recipe.output.drop)
+    return set(rows["drop"].to_pylist())
+
+
+def draw_map(lineage: Lineage, **config: object):
+    assert lineage.run(only=["projections"], projections={**LINEAR, **config}).success
+    (manifest,) = find_outputs(lineage.store, "projections")
+    return manifest
+
+
+def named_in(manifest) -> set[str]:
+    return {key for key in manifest.recipe.inputs if "/" not in key}
+
+
+def test_round__of_the_drops_that_are_named_or_tagged(lineage: Lineage):
+    assert pick(lineage, drops=["c"]).success
+    assert (drops_of(lineage, 1), chosen(lineage, 1).facts["pool"]) == ({"c"}, 24)
+    assert named_in(chosen(lineage, 1)) == {"c"}
+    assert chosen(lineage, 1).recipe.config["drops"] == ["c"]
+    assert "tags" not in chosen(lineage, 1).recipe.config
+    assert pick(lineage, round=2, tags=["fire"], budget=48).success
+    assert named_in(chosen(lineage, 2)) == {"a", "b"}
+    assert chosen(lineage, 2).recipe.config["tags"] == ["fire"]
+    assert drops_of(lineage, 2) == {"a", "b"}
+    # What was paid for counts, whatever pool it was chosen from.
+    result = pick(lineage, round=3, budget=20)
+    assert chosen(lineage, 3).facts["paid_before"] == 52
+    assert chosen(lineage, 3).rows == 20
+    assert checks(result)["selections_are_sound"].passed
+    sentence = str(checks(result)["selections_are_sound"].description)
+    assert sentence.startswith(
+        "round-0001: 4 tiles of a pool of 24; round-0002: 48 tiles of a pool of 48;"
+    )
+
+
+def test_round__without_a_choice_has_the_recipe_that_it_had_before_choices(lineage: Lineage):
+    assert pick(lineage).success
+    assert chosen(lineage, 1).recipe.config.keys().isdisjoint({"drops", "tags"})
+
+
+def test_round__stands_when_another_pool_is_asked_for(lineage: Lineage):
+    assert pick(lineage, drops=["b", "a"]).success
+    before = chosen(lineage, 1)
+    assert warnings(lineage, pick(lineage, drops=["a", "b"])) == []
+    assert warnings(lineage, pick(lineage)) == [
+        "round-0001 stands as it was chosen, with drops a, b, not any. Further tiles are a round of "
+        "their own: 2."
+    ]
+    assert chosen(lineage, 1) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"drops": ["z"]}, "no drop 'z' is registered. There are: a, b, c"),
+        ({"tags": ["z"]}, "no drop has the tag 'z'. There are: fire"),
+    ],
+)
+def test_round_and_map__of_what_does_not_exist(lineage: Lineage, config, sentence):
+    result = pick(lineage, **config)
+    assert sentence in failure(result, "selections")
+    result = lineage.run(only=["projections"], projections={**LINEAR, **config})
+    assert sentence in failure(result, "projections")
+
+
+def test_map__of_the_drops_that_are_chosen(lineage: Lineage):
+    manifest = draw_map(lineage, tags=["fire"], drops=["c"])
+    assert (manifest.rows, named_in(manifest)) == (72, {"a", "b", "c"})
+    manifest = draw_map(lineage, tags=["fire"])
+    assert (manifest.rows, named_in(manifest)) == (48, {"a", "b"})
+
+
+def test_retired__in_no_map_and_no_round_to_come(lineage: Lineage, capsys):
+    assert pick(lineage, drops=["a"]).success
+    first = chosen(lineage, 1)
+    set_retired(lineage.store, "a", True)
+    assert named_in(draw_map(lineage)) == {"b", "c"}
+    assert pick(lineage, round=2, budget=48).success
+    assert drops_of(lineage, 2) == {"b", "c"}
+    # The round that chose its tiles stands, is readable, sound and can be asked for again.
+    assert drops_of(lineage, 1) == {"a"}
+    result = lineage.run(only=["selections"], selections={"budget": 4, "drops": ["b"]})
+    assert result.success
+    assert chosen(lineage, 1) == first
+    assert main(["export", "selections", "round-0001", "--to", "out"]) == 0
+    assert not list(verify(lineage.store))
+    assert not collect(lineage.store).parts
+    assert "drop 'a' is retired" in failure(pick(lineage, round=3, drops=["a"]), "selections")
+    set_retired(lineage.store, "a", False)
+    assert pick(lineage, round=3, drops=["a"]).success
+    assert chosen(lineage, 3).facts["paid_before"] == 4
+    assert named_in(draw_map(lineage)) == {"a", "b", "c"}
+
+
+def test_retired__a_damaged_round_of_its_tiles_is_chosen_again_as_it_was(lineage: Lineage):
+    assert pick(lineage).success
+    before = chosen(lineage, 1)
+    for part in before.parts:
+        if part.name is None:
+            lineage.store.delete(part.key)
+    set_retired(lineage.store, "a", True)
+    result = pick(lineage)
+    assert result.success
+    assert warnings(lineage, result) == []
+    assert chosen(lineage, 1) == before
+    assert not list(verify(lineage.store))
+
+
+def test_select__drops_and_tags(lineage: Lineage, capsys):
+    lineage.register("d", lineage.settings.root / "inbox" / "c")
+    select = ["select", "--budget", "4"]
+    assert main([*select, "--tag", "fire"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "round-0001: chosen, 4 tiles of a pool of 48, from a, b"
+    assert not [line for line in lines if line.startswith("registered, not embedded")]
+    assert main([*select, "--round", "2", "--drop", "c", "--drop", "d"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(" from c")
+    assert "registered, not embedded in this space: d" in lines
+    assert main([*select, "--round", "3", "--drop", "x"]) == 1
+    assert "There are: a, b, c, d" in capsys.readouterr().err
+    set_retired(lineage.store, "c", True)
+    assert main([*select, "--round", "3", "--drop", "c"]) == 1
+    assert "ConfigError: drop 'c' is retired" in capsys.readouterr().err
