@@ -14,7 +14,9 @@ import pytest
 
 from dino_assets.cli import main
 from dino_assets.defs.assets.selections import SelectionsConfig
+from dino_assets.defs.config import values_of
 from dino_assets.selections.rounds import RoundSettings
+from dino_assets.settings.described import make_record
 from dino_assets.store.commits.catalogue import ASSETS
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.defs.conftest import Lineage
@@ -128,7 +130,9 @@ def test_select__needs_neither_dagster_nor_torch(make_project, monkeypatch):
 
 
 def test_select__the_asset_has_the_same_defaults():
-    assert SelectionsConfig().model_dump(exclude={"tile_px", "replace"}) == asdict(RoundSettings())
+    config = SelectionsConfig()
+    assert set(config.model_dump(exclude={"tile_px", "replace"})) == set(asdict(RoundSettings()))
+    assert make_record(RoundSettings, values_of(config, RoundSettings)) == RoundSettings()
 
 
 @pytest.mark.slow
