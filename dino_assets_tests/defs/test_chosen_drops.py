@@ -152,3 +152,12 @@ def test_select__drops_and_tags(lineage: Lineage, capsys):
     set_retired(lineage.store, "c", True)
     assert main([*select, "--round", "3", "--drop", "c"]) == 1
     assert "ConfigError: drop 'c' is retired" in capsys.readouterr().err
+
+
+def test_drops_list__embeddings_by_the_weights_of_the_store_are_not_old(lineage: Lineage, capsys):
+    assert main(["drops", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:7] for line in lines] == [
+        [name, "images", "1", "tiles", "24", "embeddings", "24"] for name in "abc"
+    ]
+    assert "(old)" not in "".join(lines)
