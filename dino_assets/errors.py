@@ -21,6 +21,7 @@ DinoAssetsError
 │   ├── InvalidDropNameError
 │   ├── UnknownDropError                the drop was never registered
 │   ├── DropConflictError               the name stands for another source already
+│   ├── DropBlockedError                a check of this run stopped the drop
 │   └── DropUnusableError               too few of the drop's files are usable photographs
 ├── DropsFailedError                    some drops of a run failed; the others are committed
 ├── SourceError (OSError)               an inbox cannot be listed or read

@@ -30,8 +30,9 @@ class AssetState:
 def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     """Give a function that says what is made of a drop; every asset is listed once, for all drops.
 
-    Old are images of another fingerprint than the registered one, what is made of something old or of
-    what is there no more, and embeddings by other weights than the store has now.
+    Old are embeddings by other weights than the store has now, and whatever is made of something old or
+    of what is there no more. Images are not: they are read anew whenever they are made, and may be newer
+    than the drop's record.
     """
     made: dict[str, dict[str, list[Manifest]]] = {}
     for asset in PER_DROP:
@@ -44,7 +45,7 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
 
     def describe(drop: Drop) -> list[AssetState]:
         states: list[AssetState] = []
-        above = {drop.fingerprint}
+        above: set[str] | None = None
         for asset in PER_DROP:
             manifests = made[asset.name].get(drop.name, [])
             fresh = [m for m in manifests if _is_fresh(m, asset, above, weights)]
@@ -57,9 +58,11 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     return describe
 
 
-def _is_fresh(manifest: Manifest, asset: Asset, above: set[str], weights: Manifest | None) -> bool:
+def _is_fresh(
+    manifest: Manifest, asset: Asset, above: set[str] | None, weights: Manifest | None
+) -> bool:
     recipe = manifest.recipe
-    if recipe.inputs.get(str(asset.made_from)) not in above:
+    if above is not None and recipe.inputs.get(str(asset.made_from)) not in above:
         return False
     space: dict[str, Any] | None = recipe.config.get("space")
     if not asset.in_space or space is None or weights is None:

@@ -10,6 +10,7 @@ from dagster._core.loader import LoadingContextForTest
 from dino_assets.definitions import make_definitions
 from dino_assets.defs import dagster_internals
 from dino_assets.drops.listing import describe_drops
+from dino_assets.drops.registry import read_drop
 from dino_assets.store.commits.catalogue import PER_DROP
 from dino_assets.store.commits.manifests import content_hash, read_manifest
 from dino_assets.store.commits.protocol import OutputId
@@ -30,7 +31,8 @@ def stale(lineage: Lineage, drop: str) -> set[str]:
 
 def old(lineage: Lineage, drop: str) -> set[str]:
     """The assets of which `drops list` says it."""
-    return {word.split()[0] for word in describe_drops(lineage.store)(drop) if "(old)" in word}
+    states = describe_drops(lineage.store)(read_drop(lineage.store, drop))
+    return {each.asset for each in states if each.state == "old"}
 
 
 def version(lineage: Lineage, asset: str, drop: str | None = None) -> str:
