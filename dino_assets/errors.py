@@ -54,7 +54,12 @@ class DinoAssetsError(Exception):
 
 def public_name(err: DinoAssetsError) -> str:
     """The name of an error in this tree, whatever else it is."""
-    return next(kind.__name__ for kind in type(err).__mro__ if kind.__module__ == __name__)
+    return name_publicly(type(err))
+
+
+def name_publicly(kind: type[DinoAssetsError]) -> str:
+    """The name of a class of errors in this tree, or of the one that it is derived from."""
+    return next(parent.__name__ for parent in kind.__mro__ if parent.__module__ == __name__)
 
 
 class ConfigError(DinoAssetsError, ValueError):

@@ -9,6 +9,7 @@ from io import TextIOWrapper
 
 from dino_assets import __version__
 from dino_assets.cli import checkpoints, drops, outputs, setup, tiles
+from dino_assets.cli.run import command as run
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError, public_name
 from dino_assets.settings.environment import load_settings
@@ -60,6 +61,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (setup, checkpoints, drops, tiles, outputs):
+    for group in (setup, run, checkpoints, drops, tiles, outputs):
         group.add_commands(commands)
     return parser

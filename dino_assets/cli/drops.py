@@ -5,14 +5,14 @@ import json
 from typing import Any
 
 from dino_assets.cli.flags import add_flags
-from dino_assets.cli.terminal import say
+from dino_assets.cli.registering import open_store_here, register_here
+from dino_assets.cli.terminal import name_command, say
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.records import Drop
 from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
-from dino_assets.settings.urls import expand_path
-from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.objects import open_store
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -70,28 +70,17 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _register(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.defs.instance import open_instance
-    from dino_assets.defs.partitions import add_drop_keys
-    from dino_assets.drops.registry import inbox_address, register_drop
-
-    source = options.source or inbox_address(settings.inbox, options.name)
-    if options.source and "://" not in options.source:
-        # A path is meant from where the person stands, not from the project's folder.
-        source = str(expand_path(options.source).absolute())
-    drop, has_changed = register_drop(
-        _open_store_here(settings),
+    drop, is_new = register_here(
+        settings,
         options.name,
-        source=source,
-        root=settings.root,
+        source=options.source,
         may_replace=options.replace,
         tags=options.tag,
     )
-    with open_instance(settings.root) as instance:
-        added = add_drop_keys(instance, [drop.name])
-    verb = "registered" if has_changed or added else "already registered"
+    verb = "registered" if is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
-    say(f"next: dagster asset materialize -m dino_assets --select '*' --partition {drop.name}")
+    say(f"next: {name_command()} run {drop.name}")
     return 0
 
 
@@ -99,7 +88,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
 
-    store = _open_store_here(settings)
+    store = open_store_here(settings)
     drops = find_drops(store)
     describe = describe_drops(store)
     rows: list[dict[str, Any]] = []
@@ -127,7 +116,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
 def _tag(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.marks import tag_drop
 
-    store = _open_store_here(settings)
+    store = open_store_here(settings)
     drop, _ = tag_drop(store, options.name, options.tags, removed=options.remove)
     say(f"{drop.name}: {', '.join(drop.tags) or 'no tags'}")
     return 0
@@ -138,7 +127,7 @@ def _retire(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.defs.partitions import remove_drop_key
     from dino_assets.drops.marks import set_retired
 
-    drop, has_changed = set_retired(_open_store_here(settings), options.name, True)
+    drop, has_changed = set_retired(open_store_here(settings), options.name, True)
     with open_instance(settings.root) as instance:
         removed = remove_drop_key(instance, drop.name)
     verb = "retired" if has_changed or removed else "already retired"
@@ -152,32 +141,12 @@ def _restore(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.defs.partitions import add_drop_keys
     from dino_assets.drops.marks import set_retired
 
-    drop, has_changed = set_retired(_open_store_here(settings), options.name, False)
+    drop, has_changed = set_retired(open_store_here(settings), options.name, False)
     with open_instance(settings.root) as instance:
         added = add_drop_keys(instance, [drop.name])
     verb = "restored" if has_changed or added else "not retired"
     say(f"{drop.name}: {verb}, {drop.source}")
     return 0
-
-
-def _open_store_here(settings: Settings) -> ObjectStore:
-    """Open the store, unless that would make its folder where no project is.
-
-    Raises:
-        ConfigError: there is no project here.
-    """
-    address = settings.storage.url
-    folder = settings.root / address
-    is_here = "://" not in address and not expand_path(address).is_absolute()
-    if is_here and not folder.is_dir() and not (settings.root / "dagster.yaml").is_file():
-        raise ConfigError(
-            f"there is no project in {str(settings.root)!r}: neither a dagster.yaml nor a folder "
-            f"{address!r}. Run this in the project's folder, or set DINO_STORAGE.",
-            setting="DINO_STORAGE",
-            value=address,
-            reason="no-project",
-        )
-    return open_store(settings.storage)
 
 
 def _report(options: argparse.Namespace, settings: Settings) -> int:
@@ -210,7 +179,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     given = {name: value for name, value in vars(options).items() if name != "run"}
     tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
     asked = make_settings(**given)
-    store = _open_store_here(settings)
+    store = open_store_here(settings)
     opened = open_round(
         SpacedTable(store, "embeddings"),
         open_table(store, "tiles"),

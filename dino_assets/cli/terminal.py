@@ -1,8 +1,12 @@
 """What a person at a terminal sees."""
 
 import contextlib
+import os
+import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TextIO
 
 from dino_assets.weights.hub.filling import Progress
@@ -12,6 +16,56 @@ from dino_assets.weights.hub.progress import ProgressLines
 def say(text: str, *, to: TextIO | None = None) -> None:
     """Print a line, now."""
     print(text, file=to or sys.stdout, flush=True)
+
+
+def name_command(program: str | None = None) -> str:
+    """How this command is called again from here, whether or not its environment is activated."""
+    called = Path(program or sys.argv[0])
+    if called.parts[-2:] == ("cli", "__main__.py"):  # python -m dino_assets.cli
+        return f"{_shorten(Path(sys.executable))} -m {__package__}"
+    script = called if called.name == "dino-assets" else Path(sys.executable).parent / "dino-assets"
+    return _shorten(script)
+
+
+def quote_words(words: Iterable[str]) -> str:
+    """Join words so that a shell takes them apart again."""
+    return shlex.join(words)
+
+
+def _shorten(path: Path) -> str:
+    """A path for the shell, from the working directory on where it lies below that."""
+    whole, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 - links stay what they are
+    if not whole.is_relative_to(here):
+        return shlex.quote(str(whole))
+    below = str(whole.relative_to(here))
+    return shlex.quote(below if "/" in below else f"./{below}")
+
+
+class LiveLine:
+    """One line of a terminal that is written over; on anything else it is nothing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.is_shown = False
+        self.is_possible = stream.isatty()
+
+    def show(self, text: str) -> None:
+        """Put a text in place of the one before."""
+        if self.is_possible:
+            columns = shutil.get_terminal_size().columns
+            self._write("\r\x1b[2K" + text[: columns - 1])
+            self.is_shown = True
+
+    def clear(self) -> None:
+        """Take the text away, before other lines are printed."""
+        if self.is_shown:
+            self._write("\r\x1b[2K")
+            self.is_shown = False
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # a terminal that was closed ends no run
+            self._stream.write(text)
+            self._stream.flush()
 
 
 @contextlib.contextmanager

@@ -20,14 +20,20 @@ from dagster._core.execution.plan.execute_step import (
 )
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.storage.tags import BACKFILL_ID_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG, MAX_RETRIES_TAG, REPOSITORY_LABEL_TAG
 
 SEEN_WITH = "1.13"
 BLOCKS = "blocks"  # what a failed evaluation keeps from being made, where it does not end the run
 
 T = TypeVar("T")
 
-__all__ = ["CheckRunHealthResult", "DefaultRunLauncher", "WorkerStatus"]
+__all__ = [
+    "MAX_RETRIES_TAG",
+    "REPOSITORY_LABEL_TAG",
+    "CheckRunHealthResult",
+    "DefaultRunLauncher",
+    "WorkerStatus",
+]
 
 
 def without_own_events(value: T) -> dg.Output[T]:

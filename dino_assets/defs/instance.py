@@ -1,14 +1,19 @@
 """Opening Dagster's instance so that two first starts cannot corrupt it."""
 
 import fcntl
+import re
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import dagster as dg
 
-from dino_assets.errors import ConfigError
+from dino_assets.errors import ConfigError, DiskFullError
 from dino_assets.settings.environment import dagster_home
+
+# What the operating system and SQLite say of a disk.
+FULL_DISK = re.compile(r"No space left|disk is full|Disk quota exceeded")
+NOT_WRITABLE = re.compile(r"Permission denied|Read-only file system|readonly database")
 
 
 @contextmanager
@@ -21,7 +26,8 @@ def open_instance(root: Path) -> Iterator[dg.DagsterInstance]:
     time it opens one of its databases.
 
     Raises:
-        ConfigError: there is no instance here, or it cannot be opened.
+        ConfigError: there is no instance here, or it cannot be opened or written.
+        DiskFullError: there is no room for it.
     """
     home = instance_home(root)
     if not (home / "dagster.yaml").is_file():
@@ -49,6 +55,16 @@ def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
             instance.all_instigator_state()
     except Exception as err:
         why = " ".join(str(err).split())[:200]
+        if FULL_DISK.search(why):
+            raise DiskFullError(
+                f"no space left for Dagster's instance in {str(home)!r}. Free some and run again."
+            ) from err
+        if NOT_WRITABLE.search(why):
+            raise ConfigError(
+                f"Dagster's instance in {str(home)!r} cannot be written ({why.split(' [SQL')[0]}). "
+                "Check the permissions of its folder, and whether the disk is mounted read-only.",
+                reason="not-writable",
+            ) from err
         raise ConfigError(
             f"Dagster's instance in {str(home)!r} cannot be opened ({type(err).__name__}: {why}). Check "
             "dagster.yaml; if its database is damaged, move the folder .dagster away and run "

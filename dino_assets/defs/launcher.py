@@ -14,7 +14,8 @@ from dino_assets.defs.dagster_internals import (
     DefaultRunLauncher,
     WorkerStatus,
 )
-from dino_assets.defs.run_process import PROC, PROCESS_TAG, RunProcess, describe_self, explain_death
+from dino_assets.defs.dead_runs import explain_run_death
+from dino_assets.defs.run_process import PROC
 
 
 class WatchfulRunLauncher(DefaultRunLauncher):
@@ -25,13 +26,6 @@ class WatchfulRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Failed if the run's recorded process no longer exists."""
-        here = describe_self("", proc=self.proc)
-        process = RunProcess.load(run.tags.get(PROCESS_TAG, ""))
-        if (
-            here
-            and process
-            and process.run == run.run_id
-            and (why := explain_death(process, here, proc=self.proc))
-        ):
+        if why := explain_run_death(run, proc=self.proc):
             return CheckRunHealthResult(WorkerStatus.FAILED, why)
         return CheckRunHealthResult(WorkerStatus.RUNNING)

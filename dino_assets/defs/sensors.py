@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from dino_assets.defs.dead_runs import IN_FLIGHT, PARTITION_TAG
 from dino_assets.defs.jobs import ingest
 from dino_assets.defs.partitions import drops
 from dino_assets.defs.resources.inbox import InboxResource
@@ -19,16 +20,8 @@ from dino_assets.store.objects import ObjectStore
 # What the runs of one content are found and counted by; Dagster's own retries copy them.
 CONTENT_TAG = "dino_assets/content"
 ATTEMPT_TAG = "dino_assets/attempt"
-PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
-IN_FLIGHT = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 OVER = [
     dg.DagsterRunStatus.SUCCESS,
     dg.DagsterRunStatus.FAILURE,

@@ -8,7 +8,7 @@ import pytest
 
 from dino_assets.defs.instance import instance_home, open_instance
 from dino_assets.defs.partitions import add_drop_keys
-from dino_assets.errors import ConfigError
+from dino_assets.errors import ConfigError, DiskFullError
 from dino_assets_tests.worlds.raising import raising
 
 # Imported once, then four processes open an empty instance at the same moment, again and again.
@@ -47,6 +47,17 @@ def test_open_instance__stays_in_the_folder(project):
     assert {p.name for p in project.iterdir()} == {"dagster.yaml", "workspace.yaml", ".dagster"}
     with open_instance(project) as instance:
         assert instance.get_dynamic_partitions("drops") == ["a"]
+
+
+def test_open_instance__no_room_or_no_right_to_write(project, small_disk):
+    (project / ".dagster").symlink_to(small_disk)
+    (small_disk / "fill").write_bytes(bytes(2**20 - 2**14))
+    with raising(DiskFullError, match="Free some"), open_instance(project):
+        pass
+    (small_disk / "fill").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with raising(ConfigError, reason="not-writable"), open_instance(project):
+        pass
 
 
 def test_open_instance__from_a_sub_folder(project, monkeypatch):

@@ -11,6 +11,7 @@ from dino_assets.store.commits.protocol import Spent
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
+FORECAST = "forecast: "  # what a line with the forecast of a run is known by
 
 
 class Progress:
@@ -96,7 +97,7 @@ class Progress:
         shared_s = reading_s / ready.threads if self._engine.endswith("on cpu") else 0.0
         self._forecast_s = max(computing_s + shared_s, reading_s)
         self._log(
-            f"{self._engine}; forecast: {self._todo} tiles of {self._images} images, "
+            f"{self._engine}; {FORECAST}{self._todo} tiles of {self._images} images, "
             f"{show_seconds(self._forecast_s)}, {self._todo * ready.tile_bytes / 1e6:.1f} MB"
         )
 

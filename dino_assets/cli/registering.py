@@ -1,0 +1,114 @@
+"""A drop made known to the store and to Dagster, as ``drops register`` and ``run`` do it."""
+
+from collections.abc import Iterable
+
+from dino_assets.drops.records import Drop
+from dino_assets.errors import ConfigError
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
+from dino_assets.store.objects import ObjectStore, open_store
+
+
+def register_here(
+    settings: Settings,
+    name: str,
+    *,
+    source: str | None,
+    may_replace: bool = False,
+    tags: Iterable[str] = (),
+) -> tuple[Drop, bool]:
+    """Register a drop from ``source``, or from the inbox; tells whether anything was new.
+
+    Raises:
+        SourceError: there are no files there.
+        DropConflictError: the name stands for another source, or for a retired drop.
+    """
+    from dino_assets.defs.instance import open_instance
+    from dino_assets.defs.partitions import add_drop_keys
+    from dino_assets.drops.registry import inbox_address, register_drop
+
+    address = source or inbox_address(settings.inbox, name)
+    if source and "://" not in source:
+        # A path is meant from where the person stands, not from the project's folder.
+        address = str(expand_path(source).absolute())
+    drop, has_changed = register_drop(
+        open_store_here(settings),
+        name,
+        source=address,
+        root=settings.root,
+        may_replace=may_replace,
+        tags=tags,
+    )
+    with open_instance(settings.root) as instance:
+        added = add_drop_keys(instance, [drop.name])
+    return drop, bool(has_changed or added)
+
+
+def find_or_register(
+    settings: Settings, name: str, *, source: str | None, may_replace: bool = False
+) -> tuple[Drop, bool]:
+    """Find a registered drop, or register it: from ``source``, or from its folder in the inbox.
+
+    Raises:
+        UnknownDropError: it is registered nowhere, and the inbox has no such folder.
+        DropConflictError: it is registered from another source, or retired.
+    """
+    from dino_assets.drops.registry import find_drops, make_drop_name, read_drop
+    from dino_assets.errors import DropConflictError, SourceError, UnknownDropError
+
+    store = open_store_here(settings)
+    if source is None:
+        try:
+            drop = read_drop(store, make_drop_name(name))
+        except UnknownDropError:
+            pass
+        else:
+            if drop.is_retired:
+                raise DropConflictError(
+                    f"drop {drop.name!r} is retired. Bring it back with: dino-assets drops restore "
+                    f"{drop.name}",
+                    drop=drop.name,
+                    reason="retired",
+                )
+            return drop, _add_key(settings, drop)
+    try:
+        return register_here(settings, name, source=source, may_replace=may_replace)
+    except SourceError as err:
+        if source is not None:
+            raise
+        names = ", ".join(sorted(find_drops(store))) or "none yet"
+        raise UnknownDropError(
+            f"no drop {name!r} is registered (there are: {names}), and the inbox "
+            f"{settings.inbox!r} has no folder of that name with files in it. Say where its "
+            "pictures are with --from FOLDER.",
+            drop=name,
+        ) from err
+
+
+def open_store_here(settings: Settings) -> ObjectStore:
+    """Open the store, unless that would make its folder where no project is.
+
+    Raises:
+        ConfigError: there is no project here.
+    """
+    address = settings.storage.url
+    folder = settings.root / address
+    is_here = "://" not in address and not expand_path(address).is_absolute()
+    if is_here and not folder.is_dir() and not (settings.root / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"there is no project in {str(settings.root)!r}: neither a dagster.yaml nor a folder "
+            f"{address!r}. Run this in the project's folder, or set DINO_STORAGE.",
+            setting="DINO_STORAGE",
+            value=address,
+            reason="no-project",
+        )
+    return open_store(settings.storage)
+
+
+def _add_key(settings: Settings, drop: Drop) -> bool:
+    """A registered drop's key, should this instance be a new one."""
+    from dino_assets.defs.instance import open_instance
+    from dino_assets.defs.partitions import add_drop_keys
+
+    with open_instance(settings.root) as instance:
+        return bool(add_drop_keys(instance, [drop.name]))

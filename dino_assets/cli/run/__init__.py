@@ -1,0 +1,1 @@
+"""``run``: drops through the lineage, as the named jobs of the UI."""

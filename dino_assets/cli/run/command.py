@@ -1,0 +1,143 @@
+"""The command ``run``: what it takes, and what it refuses before anything is run."""
+
+import argparse
+from collections.abc import Sequence
+
+from dino_assets.cli.registering import find_or_register
+from dino_assets.cli.run.config import RunConfig, read_config
+from dino_assets.cli.run.printer import Printer
+from dino_assets.cli.terminal import name_command, quote_words
+from dino_assets.errors import DinoAssetsError
+from dino_assets.settings.records import Settings
+from dino_assets.store.commits.catalogue import ASSETS, assets_of_job
+
+EVERYTHING = ("*", "lineage")
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``run``."""
+    run = commands.add_parser(
+        "run",
+        help="make everything of a drop, from photographs to tiles worth labelling",
+        description=(
+            "Run drops through the lineage, in this terminal and in the history that the UI shows. "
+            "What is finished is reused. Of several drops each has a run of its own; map and round "
+            "follow in a last one. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
+        ),
+    )
+    run.add_argument("names", nargs="*", metavar="NAME", help="drops, registered if need be")
+    run.add_argument(
+        "--from",
+        dest="source",
+        metavar="PATH|CSV|URL",
+        help="where the pictures of a new drop are; without it the folder NAME in the inbox",
+    )
+    run.add_argument("--replace", action="store_true", help="the same pictures moved")
+    run.add_argument(
+        "--select",
+        type=read_selection,
+        default=list(ASSETS),
+        metavar="ASSETS",
+        help=f"some of {','.join(ASSETS)}, or a job: ingest, curate; without it everything",
+    )
+    run.add_argument(
+        "--config",
+        type=read_config,
+        default=RunConfig(),
+        metavar="FILE",
+        help="run config as in the UI's launchpad, YAML or JSON",
+    )
+    run.add_argument("--debug", action="store_true", help="show tracebacks")
+    run.set_defaults(run=_run, refuse=run.error)
+
+
+def read_selection(text: str) -> list[str]:
+    """Read assets and names of jobs, separated by commas; gives assets in the order of the flow.
+
+    Raises:
+        ArgumentTypeError: a word is neither.
+    """
+    wanted: set[str] = set()
+    for word in text.split(","):
+        names = ASSETS if word in EVERYTHING else assets_of_job(word) or (word,)
+        if unknown := set(names).difference(ASSETS):
+            raise argparse.ArgumentTypeError(
+                f"{unknown.pop()!r} is neither an asset ({', '.join(ASSETS)}) nor a job (ingest, "
+                "curate, lineage)"
+            )
+        wanted.update(names)
+    return [name for name in ASSETS if name in wanted]
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    _check_usage(options)
+    printer = Printer(shows_tracebacks=options.debug)
+    try:
+        return _register_and_run(options, settings, printer)
+    except (DinoAssetsError, OSError):
+        printer.show_traceback()
+        raise
+    except Exception as err:  # noqa: BLE001 - such as a full disk under Dagster's own database
+        from dino_assets.defs.failures import advise
+
+        printer.show_traceback()
+        printer.complain(advise(type(err).__name__, str(err)))
+        return 1
+    finally:
+        printer.live.clear()
+
+
+def _check_usage(options: argparse.Namespace) -> None:
+    from dino_assets.defs.plans import needs_drops
+
+    if needs_drops(options.select) and not options.names:
+        options.refuse("name the drops to run, or choose --select curate")
+    if options.names and not needs_drops(options.select):
+        options.refuse(
+            f"{' and '.join(options.select)}: made from all drops together, so name none here "
+            "(`dino-assets select --drop` chooses tiles of some)"
+        )
+    if options.source and len(options.names) != 1:
+        options.refuse("--from says where one drop is: name exactly one")
+
+
+def _register_and_run(options: argparse.Namespace, settings: Settings, printer: Printer) -> int:
+    printer.live.show("getting ready …")
+    from dino_assets.cli.run.executing import Asked, find_config_fault, run_asked
+    from dino_assets.definitions import make_definitions
+    from dino_assets.defs.plans import plan_runs
+
+    definitions = make_definitions(settings)
+    # Whatever can be refused is, before a drop is registered.
+    trial = plan_runs(options.names, options.select)
+    if fault := find_config_fault(definitions, trial, options.config.values):
+        printer.live.clear()
+        options.refuse(f"argument --config: {fault}")
+    drops: list[str] = []
+    for name in options.names:
+        drop, is_new = find_or_register(
+            settings, name, source=options.source, may_replace=options.replace
+        )
+        if is_new:
+            printer.say(f"{drop.name}: registered, {drop.source}")
+        if drop.name not in drops:
+            drops.append(drop.name)
+    command = name_command()
+    asked = Asked(
+        command=command,
+        again=f"{command} {_word_again(options, drops)}",
+        plan=plan_runs(drops, options.select),
+        config=options.config.values,
+    )
+    return run_asked(asked, settings, definitions, printer)
+
+
+def _word_again(options: argparse.Namespace, drops: Sequence[str]) -> str:
+    """The same command once more; the drops are registered by now."""
+    words = ["run", *drops]
+    if options.select != list(ASSETS):
+        jobs = [job for job in ("ingest", "curate") if options.select == list(assets_of_job(job))]
+        words += ["--select", *(jobs or [",".join(options.select)])]
+    if options.config.path:
+        words += ["--config", options.config.path]
+    return quote_words(words)

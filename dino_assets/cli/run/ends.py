@@ -1,0 +1,88 @@
+"""What is said when a run has ended: why it failed, what is kept, what to do next."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from dino_assets.defs.execution import RunEnd
+from dino_assets.defs.plans import PlannedRun
+from dino_assets.selections.rounds import RoundSettings
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.objects import ObjectStore
+
+UI = "http://127.0.0.1:3000"
+
+
+def describe_failed(
+    command: str, planned: PlannedRun, end: RunEnd, *, shows_tracebacks: bool
+) -> Iterator[str]:
+    """Say why a run failed, and where all of its log is."""
+    for failure in end.failures:
+        step = f"{failure.step}: " if failure.step else ""
+        sentence = failure.sentence.removeprefix(f"{planned.drop}: ")
+        yield f"{planned.drop or 'all drops'} failed. {step}{sentence}"
+        if shows_tracebacks and failure.traceback:
+            yield failure.traceback
+    if planned.drop and any(failure.step.startswith("images_") for failure in end.failures):
+        yield f"look at  {command} drops report {planned.drop}"
+    yield from describe_place(command, end)
+
+
+def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> Iterator[str]:
+    """Say what an interrupted run leaves behind."""
+    finished = end.list_assets()
+    kept = ", ".join(finished) or "no output"
+    if planned.drop and "embeddings" in planned.assets and "embeddings" not in finished:
+        since = datetime.fromtimestamp(end.started_at, UTC)
+        if shards := count_shards(store, planned.drop, since=since):
+            kept += f", and {shards} {'shard' if shards == 1 else 'shards'} of embeddings"
+    yield f"Interrupted. Finished and kept: {kept}. Run {end.run_id} is marked as canceled."
+
+
+def count_shards(store: ObjectStore, drop: str, *, since: datetime) -> int:
+    """Count the shards of a drop that are finished and not older than a time of the store's clock."""
+    receipts = store.list("receipts/embeddings")
+    return sum(info.key.split("/")[3] == drop and info.modified >= since for info in receipts)
+
+
+def describe_next(command: str, store: ObjectStore, ends: Sequence[RunEnd]) -> Iterator[str]:
+    """What to do with what was made, as commands that run as they stand."""
+    made = {
+        event.asset_key.to_user_string(): str(event.metadata["manifest"].value)
+        for end in ends
+        for event in end.materialised
+    }
+    if "projections" in made:
+        yield f"map      {command} export projections{_space(store, made, 'projections')} --to out/map"
+    if "selections" in made:
+        name = made["selections"].rpartition("/")[2].removesuffix(".json")
+        number = int(name.rpartition("-")[2])
+        space = _space(store, made, "selections")
+        yield f"chosen   {command} export selections {name}{space} --to out/round-{number}"
+        if more := _ask_for_more(store, made["selections"].split("/")[2]):
+            yield f"more     {command} {more}"
+    elif "embeddings" in made:
+        yield f"next     {command} run --select curate"
+    yield from describe_place(command, ends[-1])
+
+
+def describe_place(command: str, end: RunEnd) -> Iterator[str]:
+    """Say where a run is shown with all of its log."""
+    yield f"log      {command} ui"
+    yield f"         {UI}/runs/{end.run_id}"
+
+
+def _space(store: ObjectStore, made: dict[str, str], asset: str) -> str:
+    """The flag that is needed where the asset is there in several spaces."""
+    is_clear = len(list(list_spaces(store, asset))) < 2
+    return "" if is_clear else f" --space {made[asset].split('/')[2]}"
+
+
+def _ask_for_more(store: ObjectStore, space: str) -> str:
+    """The command for the round after the last one, if there are tiles left for it."""
+    rounds = open_table(store, "selections", space=space)
+    last = rounds.drops[-1]
+    facts = rounds.manifest(last).facts
+    left = int(facts["pool"]) - int(facts["paid_before"]) - int(facts["picked"])
+    few = "" if left >= RoundSettings().budget else f" --budget {left}"
+    return f"select --round {int(last.rpartition('-')[2]) + 1}{few}" if left > 0 else ""

@@ -1,0 +1,135 @@
+"""The planned runs of one command, one after the other, and what a person reads of them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+
+from dino_assets.cli.registering import open_store_here
+from dino_assets.cli.run.config import config_of_assets, ops_of
+from dino_assets.cli.run.ends import describe_canceled, describe_failed, describe_next
+from dino_assets.cli.run.lines import RunLines, describe_seconds
+from dino_assets.cli.run.printer import Printer
+from dino_assets.defs.dead_runs import end_dead_runs, find_runs_of
+from dino_assets.defs.execution import RunEnd, execute_run
+from dino_assets.defs.instance import open_instance
+from dino_assets.defs.plans import PlannedRun
+from dino_assets.settings.records import Settings
+
+FAILED, INTERRUPTED = 1, 130
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked for; ``again`` is how the same is asked once more."""
+
+    command: str
+    again: str
+    plan: Sequence[PlannedRun]
+    config: Mapping[str, Any]
+
+
+def find_config_fault(
+    definitions: dg.Definitions, plan: Sequence[PlannedRun], config: Mapping[str, Any]
+) -> str | None:
+    """Say what is wrong with a run config, before anything is run."""
+    made = {name for planned in plan for name in planned.assets}
+    if unused := sorted(set(ops_of(config)).difference(made)):
+        return f"{unused[0]!r} is not made here; this makes {', '.join(sorted(made))}"
+    for planned in plan:
+        job = definitions.resolve_job_def(planned.job)
+        try:
+            dg.validate_run_config(job, config_of_assets(config, planned.assets))
+        except dg.DagsterInvalidConfigError as err:
+            return " ".join(str(err.errors[0].message).split())
+    return None
+
+
+def run_asked(
+    asked: Asked, settings: Settings, definitions: dg.Definitions, printer: Printer
+) -> int:
+    """Execute the runs; gives the exit status."""
+    started = time.monotonic()
+    ends: list[RunEnd] = []
+    caveat = ""
+    with open_instance(settings.root) as instance:
+        for planned in asked.plan:
+            if planned.drop is None and any(end.status == "failed" for end in ends):
+                printer.complain(
+                    f"{' and '.join(planned.assets)}: not made, since a drop failed. A round stands "
+                    "once it is chosen, so it waits for all of them."
+                )
+                break
+            lines = RunLines(printer, drop=planned.drop)
+            end = _execute(planned, asked, definitions, instance, lines, printer)
+            ends.append(end)
+            caveat = caveat or lines.caveat
+            if end.status == "canceled":
+                for line in describe_canceled(open_store_here(settings), planned, end):
+                    printer.complain(line)
+                printer.complain(f"go on    {asked.again}")
+                return INTERRUPTED
+            if end.status == "failed":
+                for line in describe_failed(
+                    asked.command, planned, end, shows_tracebacks=printer.shows_tracebacks
+                ):
+                    printer.complain(line)
+                if any(failure.step in ("", "weights") for failure in end.failures):
+                    break  # the other drops would fail of the same
+    if any(end.status == "failed" for end in ends):
+        printer.complain(f"again    {asked.again}")
+        if not printer.shows_tracebacks:
+            printer.complain(f"details  {asked.again} --debug")
+        return FAILED
+    printer.say(_describe_done(ends, time.monotonic() - started))
+    for line in describe_next(asked.command, open_store_here(settings), ends):
+        printer.say(line)
+    if caveat:
+        printer.say(f"Mind: the model has {caveat}")
+    return 0
+
+
+def _execute(
+    planned: PlannedRun,
+    asked: Asked,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    lines: RunLines,
+    printer: Printer,
+) -> RunEnd:
+    for run, why in end_dead_runs(instance, planned.drop):
+        printer.say(
+            f"run {run.run_id[:8]} is over ({why}) and now marked as failed; what it finished is "
+            "reused"
+        )
+    for run in find_runs_of(instance, planned.drop) if planned.drop else ():
+        printer.say(
+            f"run {run.run_id[:8]} ({run.job_name}) of {planned.drop} is {run.status.value}, too: "
+            "both go on and end with the same files"
+        )
+    run_id = str(uuid4())
+    some = "" if planned.is_whole_job else f" ({', '.join(planned.assets)})"
+    printer.say(f"{planned.drop or 'all drops'}: job {planned.job}{some}, run {run_id[:8]}")
+    with printer.alone():
+        return execute_run(
+            definitions,
+            instance,
+            planned,
+            config=config_of_assets(asked.config, planned.assets),
+            listen=lines,
+            run_id=run_id,
+        )
+
+
+def _describe_done(ends: Sequence[RunEnd], seconds: float) -> str:
+    was_reused = [
+        bool(made.metadata["was_reused"].value) for end in ends for made in end.materialised
+    ]
+    took = describe_seconds(seconds)
+    if was_reused and all(was_reused):
+        return f"Nothing was computed again: all {len(was_reused)} outputs were there. {took}."
+    there = f", {sum(was_reused)} were there already" if any(was_reused) else ""
+    return f"Done in {took}: {len(was_reused) - sum(was_reused)} outputs made{there}."

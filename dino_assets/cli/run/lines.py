@@ -1,0 +1,113 @@
+"""A run's log as lines for a person: each asset when it is made, and in between how far it is."""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from dino_assets.cli.run.printer import Printer
+from dino_assets.embeddings.run.progress import EVERY_S, FORECAST, show_seconds
+from dino_assets.store.commits.catalogue import ASSETS
+
+DOING = {
+    "weights": "looking at the checkpoint …",
+    "images": "reading the photographs …",
+    "tiles": "cutting tiles …",
+    "embeddings": "making the model ready …",
+    "projections": "laying out the map …",
+    "selections": "choosing tiles …",
+}
+# Where no line can be written over, progress comes at growing distances.
+LONGEST_PAUSE_S = 300.0
+# Where a line of embeddings goes into detail that the run's log has.
+_THREADS = "; read "
+# The IO manager's line; what is made of the materialisation says the same.
+_COMMITTED = re.compile(r"\S+: (committed|reused), ")
+
+
+class RunLines:
+    """Listens to one run and prints about a dozen lines."""
+
+    def __init__(
+        self,
+        printer: Printer,
+        *,
+        drop: str | None,
+        read_clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._printer, self._read_clock = printer, read_clock
+        self._prefix = f"{drop}: " if drop else ""
+        self._last, self._pause_s = self._read_clock(), EVERY_S
+        self.caveat = ""
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        """Print what a person wants to read of one entry."""
+        event = entry.dagster_event
+        if event is None:
+            if entry.step_key in ASSETS and not entry.user_message.startswith("Dependencies for"):
+                self._show_log(str(entry.step_key), int(entry.level), entry.user_message)
+        elif event.event_type == dg.DagsterEventType.STEP_START and event.step_key in ASSETS:
+            self._last, self._pause_s = self._read_clock(), EVERY_S
+            self._printer.live.show(_line(event.step_key, DOING[event.step_key]))
+        elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            made = event.step_materialization_data.materialization
+            metadata = {name: value.value for name, value in made.metadata.items()}
+            self.caveat = self.caveat or str(metadata.get("caveat", ""))
+            asset = made.asset_key.to_user_string()
+            self._printer.say(_line(asset, describe_made(asset, metadata)))
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            self._show_check(event.asset_check_evaluation_data)
+
+    def _show_log(self, asset: str, level: int, text: str) -> None:
+        if level >= logging.ERROR or _COMMITTED.match(text):
+            return  # an error comes again, in a sentence, when the run has ended
+        text = text.removeprefix(self._prefix).removeprefix(f"{asset}: ")
+        line = _line(asset, text.partition(_THREADS)[0])
+        if level >= logging.WARNING or FORECAST in text:
+            self._printer.say(line)
+        elif self._printer.live.is_possible:
+            self._printer.live.show(line)
+        elif self._read_clock() - self._last >= self._pause_s:
+            self._last, self._pause_s = self._read_clock(), min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._printer.say(line)
+
+    def _show_check(self, evaluation: dg.AssetCheckEvaluation) -> None:
+        is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
+        # One that ends the run is said when it has ended.
+        if not evaluation.passed and not (is_error and evaluation.blocking):
+            verb = "fails" if is_error else "warns"
+            about = str(evaluation.description).removeprefix(self._prefix)
+            self._printer.say(_line("", f"{evaluation.check_name} {verb}: {about}"))
+
+
+def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
+    """Say of one output what it is, how many rows, and how many seconds it took."""
+    rows = int(metadata.get("dagster/row_count", 0))
+    size = f"{metadata.get('stored_bytes', 0) / 1e6:,.1f} MB"
+    words = {
+        "weights": f"{metadata.get('model')}, {size}",
+        "images": f"{rows:,} files, {metadata.get('usable', 0):,} usable",
+        "tiles": f"{rows:,} tiles",
+        "embeddings": f"{rows:,} vectors",
+        "projections": f"a map of {rows:,} tiles",
+        "selections": f"{rows:,} of {metadata.get('pool', 0):,} tiles chosen",
+    }
+    what = words.get(asset, f"{rows:,} rows")
+    if metadata.get("was_reused"):
+        return f"{what}, there already"
+    rate = f", {metadata['tiles_per_s']:,.1f} tiles/s" if "tiles_per_s" in metadata else ""
+    forecast = metadata.get("forecast_s")
+    expected = f", the forecast was {show_seconds(float(forecast))}" if forecast else ""
+    return f"{what}, {describe_seconds(float(metadata.get('seconds', 0.0)))}{rate}{expected}"
+
+
+def describe_seconds(seconds: float) -> str:
+    """Seconds as people read them; short ones with a decimal."""
+    return f"{seconds:.1f} s" if seconds < 10 else show_seconds(seconds)
+
+
+def _line(asset: str, text: str) -> str:
+    return f"  {asset:<12} {text}"

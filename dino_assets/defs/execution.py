@@ -1,0 +1,150 @@
+"""Runs of the named jobs in this process, on the instance that the UI shows."""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+import dagster as dg
+
+from dino_assets.defs.dagster_internals import MAX_RETRIES_TAG, REPOSITORY_LABEL_TAG
+from dino_assets.defs.failures import Failure, advise, explain_error
+from dino_assets.defs.plans import PlannedRun
+from dino_assets.defs.run_process import PROCESS_TAG, describe_self
+
+# The UI lists a job's runs by it: the repository of all `Definitions`, at the place of workspace.yaml.
+REPOSITORY = "__repository__@dino_assets"
+# Dagster's own log is in the UI; a terminal gets lines for people.
+SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+Listen = Callable[[dg.EventLogEntry], None]
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended, and the assets that it made or reused."""
+
+    run_id: str
+    status: Literal["done", "failed", "canceled"]
+    started_at: float
+    failures: tuple[Failure, ...] = ()
+    materialised: tuple[dg.AssetMaterialization, ...] = ()
+
+    def list_assets(self) -> list[str]:
+        """Name the assets that are committed."""
+        return [event.asset_key.to_user_string() for event in self.materialised]
+
+
+@dataclass
+class _Record:
+    """What the events of a run say, as they come; it is there when the run's own result is not."""
+
+    failures: list[Failure] = field(default_factory=list)
+    blocked: list[Failure] = field(default_factory=list)
+    materialised: list[dg.AssetMaterialization] = field(default_factory=list)
+
+    def add(self, event: dg.DagsterEvent, *, drop: str | None) -> None:
+        kind = event.event_type
+        if kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            self.materialised.append(event.step_materialization_data.materialization)
+        elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
+            if not evaluation.passed and evaluation.blocking and is_error:
+                self.blocked.append(Failure(evaluation.check_name, str(evaluation.description)))
+        elif kind == dg.DagsterEventType.STEP_FAILURE:
+            self._add_failure(str(event.step_key), event.step_failure_data.error, drop)
+        elif kind == dg.DagsterEventType.RUN_FAILURE and not (self.failures or self.blocked):
+            # Of no step: else it is the error of a step once more.
+            self._add_failure("", event.job_failure_data.error, drop)
+
+    def _add_failure(self, step: str, error: Any, drop: str | None) -> None:
+        # A blocking check has said why in its own words already.
+        if error is None or "DagsterAssetCheckFailedError" not in error.message:
+            traceback = error.to_string() if error else ""
+            self.failures.append(Failure(step, explain_error(error, drop=drop), traceback))
+
+
+def execute_run(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    planned: PlannedRun,
+    *,
+    config: Mapping[str, Any],
+    listen: Listen,
+    run_id: str | None = None,
+) -> RunEnd:
+    """Execute one run; ``listen`` gets its log as it is written. Never raises for what a run does.
+
+    Ctrl-C and SIGTERM cancel it, as the UI's button does: finished work is kept.
+    """
+    run_id, record, started_at = run_id or str(uuid4()), _Record(), time.time()
+
+    def watch(entry: dg.EventLogEntry) -> None:
+        if event := entry.dagster_event:
+            if is_interruption(event) and (run := instance.get_run_by_id(run_id)):
+                # Otherwise Dagster takes an interrupted run for a failed one.
+                instance.report_run_canceling(run, "Interrupted at the terminal.")
+            record.add(event, drop=planned.drop)
+        listen(entry)
+
+    process = describe_self(run_id)
+    instance.add_event_listener(run_id, watch)
+    status: Literal["done", "failed", "canceled"]
+    try:
+        result = definitions.resolve_job_def(planned.job).execute_in_process(
+            run_config={**SILENT, **config},
+            instance=instance,
+            partition_key=planned.drop,
+            run_id=run_id,
+            raise_on_error=False,
+            asset_selection=(
+                None if planned.is_whole_job else [dg.AssetKey(name) for name in planned.assets]
+            ),
+            tags={
+                REPOSITORY_LABEL_TAG: REPOSITORY,
+                # A daemon cannot start it again, and whoever stands at the terminal can.
+                MAX_RETRIES_TAG: "0",
+                **({PROCESS_TAG: process.dump()} if process else {}),
+            },
+        )
+        status = "done" if result.success else "failed"
+        if result.dagster_run.status == dg.DagsterRunStatus.CANCELED:
+            status = "canceled"
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        status = "canceled"
+        _end(instance, run_id, lambda run: instance.report_run_canceled(run))
+    except Exception as err:  # noqa: BLE001 - of Dagster's own making, such as a full disk under it
+        status = "failed"
+        sentence = advise(type(err).__name__, str(err))
+        record.failures.append(Failure("", sentence, _format(err)))
+        _end(instance, run_id, lambda run: instance.report_run_failed(run, sentence))
+    failures = (*record.failures, *record.blocked) if status == "failed" else ()
+    return RunEnd(run_id, status, started_at, failures, tuple(record.materialised))
+
+
+def is_interruption(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed because somebody interrupted the run."""
+    if event.event_type != dg.DagsterEventType.STEP_FAILURE:
+        return False
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return bool(error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__)
+
+
+def _end(
+    instance: dg.DagsterInstance, run_id: str, report: Callable[[dg.DagsterRun], object]
+) -> None:
+    """Leave no record behind that says that the run goes on; on a full disk it cannot be helped."""
+    with suppress(Exception):
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            report(run)
+
+
+def _format(err: BaseException) -> str:
+    return "".join(traceback.format_exception(err))

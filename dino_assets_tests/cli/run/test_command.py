@@ -1,0 +1,217 @@
+"""`dino-assets run` in this process."""
+
+import re
+import shlex
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.cli.run.command import read_selection
+from dino_assets.cli.terminal import name_command
+from dino_assets.defs.dead_runs import PARTITION_TAG
+from dino_assets.defs.instance import open_instance
+from dino_assets.errors import ConfigError, DropConflictError, SourceError, UnknownDropError
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.catalogue import ASSETS
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.objects import open_store
+
+LINEAR = ("--config", "linear.json")
+CARD = ("--select", "weights,images,tiles")
+
+pytestmark = pytest.mark.usefixtures("short_trial")
+
+
+def runs(project: Path) -> list[tuple[str, str, str]]:
+    """Job, drop and status of all runs, the oldest first."""
+    with open_instance(project) as instance:
+        return [
+            (run.job_name, run.tags.get(PARTITION_TAG, ""), run.status.value)
+            for run in reversed(instance.get_runs())
+        ]
+
+
+def test_run__a_new_drop_from_photographs_to_a_round(cards: Path, capsys):
+    assert main(["run", "a", "--from", "cards/a", *LINEAR]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert lines[0] == f"a: registered, {cards / 'cards' / 'a'}"
+    assert re.fullmatch(r"a: job lineage, run [0-9a-f]{8}", lines[1])
+    for asset in ASSETS:
+        assert [line for line in lines if re.match(rf"  {asset} .*, [\d.]+ s\b", line)], asset
+    assert any("forecast: " in line for line in lines)
+    assert len(lines) < 22
+    assert "random weights" in lines[-1]
+    assert shown.err == ""
+    assert runs(cards) == [("lineage", "a", "SUCCESS")]
+
+    assert main(["run", "a", *LINEAR]) == 0
+    again = capsys.readouterr().out
+    assert "Nothing was computed again: all 6 outputs were there." in again
+    assert "registered" not in again
+
+
+def test_run__what_to_do_next_runs_as_printed(cards: Path, write_photo, capsys):
+    """Down to the last tile: 29 of them, rounds of 20, then of the 9 that are left."""
+    write_photo(cards / "cards" / "a" / "DJI_0002.JPG", 1900, 1000)
+    assert main(["run", "a", "--from", "cards/a", *LINEAR]) == 0
+    command = name_command() + " "
+
+    def read_printed() -> list[str]:
+        lines = capsys.readouterr().out.splitlines()
+        return [line.partition(command)[2] for line in lines if command in line]
+
+    printed = read_printed()
+    assert [words.split()[0] for words in printed] == ["export", "export", "select", "ui"]
+    assert printed[2] == "select --round 2 --budget 9"
+    for words in printed[:-1]:
+        assert main(shlex.split(words)) == 0
+    assert (cards / "out" / "map" / "map.html").is_file()
+    assert (cards / "out" / "round-1" / "contact-sheet.jpg").is_file()
+    capsys.readouterr()
+    assert main(["run", "a", *LINEAR]) == 0
+    assert [words.split()[0] for words in read_printed()] == ["export", "export", "ui"]
+
+
+def test_run__several_drops_and_one_map_of_all(cards: Path, capsys):
+    for name in ("a", "b"):
+        assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
+    registered = capsys.readouterr().out.splitlines()
+    assert registered[-1] == f"next: {name_command()} run b"
+    assert main(["run", "b", "a", "b", *LINEAR]) == 0
+    assert runs(cards) == [
+        ("ingest", "b", "SUCCESS"),
+        ("ingest", "a", "SUCCESS"),
+        ("curate", "", "SUCCESS"),
+    ]
+    assert "all drops: job curate, run " in capsys.readouterr().out
+
+
+def test_run__a_drop_that_fails_stops_no_other_but_the_round(cards: Path, capsys):
+    for name in ("a", "bad"):
+        assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
+    capsys.readouterr()
+    assert main(["run", "bad", "a", *LINEAR]) == 1
+    shown = capsys.readouterr()
+    assert runs(cards) == [("ingest", "bad", "FAILURE"), ("ingest", "a", "SUCCESS")]
+    errors = shown.err.splitlines()
+    assert errors[0].startswith("bad failed. images_are_usable: 0 of 1 files are usable")
+    command = name_command()
+    assert f"look at  {command} drops report bad" in errors
+    assert errors[-2:] == [
+        f"again    {command} run bad a --config linear.json",
+        f"details  {command} run bad a --config linear.json --debug",
+    ]
+    assert "Traceback" not in shown.out + shown.err
+    with open_instance(cards) as instance:
+        (failed,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+    assert any(line.endswith(f"/runs/{failed.run_id}") for line in errors)
+
+
+def test_run__the_weights_of_no_drop_end_all(cards: Path, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "./no-such-checkpoint")
+    for name in ("a", "b"):
+        assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
+    assert main(["run", "a", "b", *CARD]) == 1
+    assert runs(cards) == [("ingest", "a", "FAILURE")]
+    errors = capsys.readouterr().err
+    assert "a failed. weights: CheckpointNotFoundError: " in errors
+    assert "./no-such-checkpoint" in errors
+    assert "Traceback" not in errors
+    assert main(["run", "a", *CARD, "--debug"]) == 1
+    assert re.search(r'File ".*", line \d+', capsys.readouterr().err)
+
+
+def test_run__a_folder_of_the_inbox_needs_no_source(cards: Path, capsys):
+    (cards / "cards").rename(cards / "inbox")
+    assert main(["run", "a", *CARD]) == 0
+    assert f"a: registered, {cards / 'inbox' / 'a'}" in capsys.readouterr().out
+
+
+def test_run__a_source_is_meant_from_where_the_person_stands(cards: Path, monkeypatch):
+    monkeypatch.chdir(cards / "cards")
+    assert main(["run", "a", "--from", "a", *CARD]) == 0
+    assert runs(cards) == [("ingest", "a", "SUCCESS")]
+
+
+def test_run__all_that_is_embedded_without_a_name(cards: Path):
+    assert main(["run", "a", "--from", "cards/a", "--select", "ingest"]) == 0
+    assert main(["run", "--select", "curate", *LINEAR]) == 0
+    assert runs(cards) == [("ingest", "a", "SUCCESS"), ("curate", "", "SUCCESS")]
+
+
+def test_run__registers_as_drops_register_does(cards: Path, refuse):
+    sentence = refuse(UnknownDropError, "run", "nobody")
+    assert "--from" in sentence
+    refuse(SourceError, "run", "a", "--from", "cards/none")
+    assert main(["run", "a", "--from", "cards/a", *CARD]) == 0
+    refuse(DropConflictError, "run", "a", "--from", "cards/b", *CARD)
+    assert main(["run", "a", "--from", "cards/b", "--replace", *CARD]) == 0
+    assert main(["drops", "retire", "a"]) == 0
+    refuse(DropConflictError, "run", "a", *CARD)
+    assert len(runs(cards)) == 2
+
+
+def test_run__no_project_here(tmp_path: Path, refuse, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "models/none")
+    refuse(ConfigError, "run", "a", "--from", ".")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run"],
+        ["run", "a", "--select", "curate"],
+        ["run", "a", "--select", "imagse"],
+        ["run", "a", "--select", ""],
+        ["run", "a", "b", "--from", "cards/a"],
+        ["run", "--from", "cards/a", "--select", "curate"],
+        ["run", "a", "--from", "cards/a", "--config", "none.yaml"],
+        ["run", "a", "--from", "cards/a", "--config", "broken.yaml"],
+        ["run", "a", "--from", "cards/a", "--config", "list.yaml"],
+        ["run", "a", "--from", "cards/a", "--config", "unknown.yaml"],
+        ["run", "a", "--from", "cards/a", "--config", "value.yaml"],
+        ["run", "a", "--from", "cards/a", "--select", "images", "--config", "linear.json"],
+    ],
+)
+def test_run__wrong_usage_is_exit_2_and_does_nothing(cards: Path, command: list[str], capsys):
+    (cards / "broken.yaml").write_text("ops: {")
+    (cards / "list.yaml").write_text("- ops")
+    (cards / "unknown.yaml").write_text("ops: {selections: {config: {budgt: 3}}}")
+    (cards / "value.yaml").write_text("ops: {selections: {config: {budget: many}}}")
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+    assert "dino-assets run: error: " in capsys.readouterr().err
+    assert not (cards / "data" / "drops").exists()
+
+
+def test_run__the_config_of_several_runs(cards: Path):
+    for name in ("a", "b"):
+        assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
+    assert main(["run", "a", "b", *CARD]) == 0
+    before = open_table(open_store(load_settings().storage), "tiles").rows
+    (cards / "small.yaml").write_text("ops: {tiles: {config: {tile_px: 224}}}")
+    assert main(["run", "a", "b", *CARD, "--config", "small.yaml"]) == 0
+    assert open_table(open_store(load_settings().storage), "tiles").rows > before
+
+
+def test_run__no_room_in_the_store(cards: Path, small_disk: Path, monkeypatch, capsys):
+    monkeypatch.setenv("DINO_STORAGE", str(small_disk / "data"))
+    assert main(["drops", "register", "a", "--from", "cards/a"]) == 0
+    (small_disk / "fill").write_bytes(bytes(2**20 - 2**15))
+    assert main(["run", "a", *CARD]) == 1
+    errors = capsys.readouterr().err
+    assert "StoreFullError: " in errors
+    assert "Traceback" not in errors
+    (small_disk / "fill").unlink()
+    assert main(["run", "a", *CARD]) == 0
+
+
+def test_read_selection__in_the_order_of_the_flow():
+    assert read_selection("tiles,images") == ["images", "tiles"]
+    assert read_selection("*") == read_selection("lineage") == list(ASSETS)
+    assert read_selection("ingest,curate") == list(ASSETS)

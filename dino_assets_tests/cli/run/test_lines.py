@@ -1,0 +1,103 @@
+"""What is printed of a run's log, on a terminal and in a log."""
+
+import io
+import logging
+import sys
+
+import dagster as dg
+import pytest
+
+from dino_assets.cli.run.lines import RunLines, describe_made
+from dino_assets.cli.run.printer import Printer
+
+RATE = (
+    "a: {} of 100 tiles ({} %), 1.0 tiles/s, about 9 s left; shard 1 of 2, 0 reused; read 1.0 s, c"
+)
+
+
+def log_entry(text: str, level: int = logging.INFO, step: str = "embeddings") -> dg.EventLogEntry:
+    return dg.EventLogEntry(
+        error_info=None,
+        level=level,
+        user_message=text,
+        run_id="r",
+        timestamp=0.0,
+        step_key=step,
+        job_name="ingest",
+    )
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_run_lines__progress_in_a_log_comes_at_growing_distances(clock, capsys):
+    lines = RunLines(Printer(), drop="a", read_clock=clock)
+    for second in range(0, 1000, 5):
+        clock.now = float(second)
+        lines(log_entry(RATE.format(second, second)))
+    shown = capsys.readouterr().out.splitlines()
+    assert [int(line.split()[1]) for line in shown] == [5, 15, 35, 75, 155, 315, 615, 915]
+    assert shown[0].endswith("about 9 s left; shard 1 of 2, 0 reused")
+
+
+def test_run_lines__what_a_person_reads_at_once(clock, capsys):
+    lines = RunLines(Printer(), drop="a", read_clock=clock)
+    lines(log_entry("a: some engine; forecast: 720 tiles of 6 images, 85 s, 0.5 MB"))
+    lines(log_entry("a: the engine was changed", logging.WARNING))
+    lines(log_entry("a: committed, 3 rows, 61.1 kB in 5 parts, 0.40 s"))
+    lines(log_entry("drop a failed", logging.ERROR))
+    lines(log_entry("a: 3 no-gps", logging.WARNING, step="images_images_look_right"))
+    shown = capsys.readouterr()
+    assert [line.split(maxsplit=1) for line in shown.out.splitlines()] == [
+        ["embeddings", "some engine; forecast: 720 tiles of 6 images, 85 s, 0.5 MB"],
+        ["embeddings", "the engine was changed"],
+    ]
+    assert shown.err == ""
+
+
+def test_run_lines__progress_on_a_terminal_is_one_line(clock, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    lines = RunLines(Printer(), drop="a", read_clock=clock)
+    for second in range(0, 1000, 5):
+        clock.now = float(second)
+        lines(log_entry(RATE.format(second, second)))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\r\x1b[2K") == 200
+    assert "\n" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("asset", "metadata", "line"),
+    [
+        ("images", {"dagster/row_count": 1200, "usable": 1198, "seconds": 4.21}, None),
+        ("weights", {"model": "m", "stored_bytes": 2e6, "was_reused": True}, "m, 2.0 MB, there already"),
+        ("selections", {"dagster/row_count": 20, "pool": 1720, "seconds": 1}, "20 of 1,720 tiles chosen, 1.0 s"),
+        (
+            "embeddings",
+            {"dagster/row_count": 720, "seconds": 85, "tiles_per_s": 8.47, "forecast_s": 80},
+            "720 vectors, 85 s, 8.5 tiles/s, the forecast was 80 s",
+        ),
+    ],
+)  # fmt: skip
+def test_describe_made__rows_and_seconds(asset: str, metadata: dict, line: str | None):
+    assert describe_made(asset, metadata) == (line or "1,200 files, 1,198 usable, 4.2 s")
+
+
+def test_printer__the_run_goes_on_when_nobody_reads(monkeypatch, tmp_path):
+    class Closed(io.TextIOWrapper):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    with (tmp_path / "pipe").open("wb") as pipe:
+        monkeypatch.setattr(sys, "stdout", Closed(io.FileIO(pipe.fileno(), "w", closefd=False)))
+        Printer().say("a line")

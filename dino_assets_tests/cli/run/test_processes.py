@@ -1,0 +1,159 @@
+"""`dino-assets run` as a process: interrupted, killed, taken up again, without a network, in the UI."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dino_assets.defs.instance import open_instance
+from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.objects import open_store
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.worlds.ui import LINEAR, serving_ui
+
+COMMAND = str(Path(sys.executable).parent / "dino-assets")
+RUNS_OF_JOB = """query($job: String!) { runsOrError(filter: {pipelineName: $job, tags: [
+  {key: ".dagster/repository", value: "__repository__@dino_assets"}]}) {
+  ... on Runs { results { runId status tags { key value } } } } }"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def slow_project(cards: Path, write_photo, monkeypatch) -> Path:
+    """A drop of 12 shards, each a second or so."""
+    write_demo_checkpoint(cards / "models" / "slow", dim=192, layers=12)
+    monkeypatch.setenv("DINO_MODEL_ID", "models/slow")
+    for seed in range(12):
+        write_photo(cards / "cards" / "long" / f"DJI_{seed:04d}.JPG", 1600, 1200, seed=seed)
+    config = {"ops": {**LINEAR["ops"], "embeddings": {"config": {"shard_tiles": 8}}}}
+    (cards / "shards.json").write_text(json.dumps(config))
+    return cards
+
+
+@pytest.fixture
+def strike(slow_project: Path) -> Callable[..., tuple[int, str, str]]:
+    """Run the long drop and send a signal when its first shard is stored."""
+
+    def run(number: int) -> tuple[int, str, str]:
+        command = [COMMAND, "run", "long", "--from", "cards/long", "--config", "shards.json"]
+        receipts = slow_project / "data" / "receipts"
+        before = len(list(receipts.rglob("*.json")))
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            while len(list(receipts.rglob("*.json"))) <= before:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.01)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    return run
+
+
+def statuses(project: Path) -> list[dg.DagsterRunStatus]:
+    with open_instance(project) as instance:
+        return [run.status for run in reversed(instance.get_runs())]
+
+
+def finish(project: Path) -> str:
+    done = subprocess.run(
+        [COMMAND, "run", "long", "--config", "shards.json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(verify(open_store(load_settings().storage))) == []
+    with open_instance(project) as instance:
+        (record,) = instance.fetch_materializations(dg.AssetKey("embeddings"), limit=1).records
+        made = record.asset_materialization.metadata
+    assert made["shards_reused"].value >= 1
+    assert made["shards_reused"].value + made["shards_made"].value == 12
+    return done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run__interrupted_and_taken_up(slow_project: Path, strike, number):
+    code, out, err = strike(number)
+    assert code == 130, out + err
+    assert "Traceback" not in out + err
+    kept, again = err.splitlines()
+    assert re.match(
+        r"Interrupted\. Finished and kept: images, weights, tiles, and \d+ shards? of ", kept
+    )
+    assert again.split(maxsplit=2)[2:] == [f"{COMMAND} run long --config shards.json"]
+    assert statuses(slow_project) == [dg.DagsterRunStatus.CANCELED]
+    finish(slow_project)
+    assert statuses(slow_project)[1:] == [dg.DagsterRunStatus.SUCCESS]
+
+
+def test_run__killed_and_taken_up(slow_project: Path, strike):
+    code, _, _ = strike(signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert statuses(slow_project) == [dg.DagsterRunStatus.STARTED]
+    shown = finish(slow_project)
+    assert re.match(r"run [0-9a-f]{8} is over \(its process \d+ on .* is gone: killed\)", shown)
+    assert statuses(slow_project) == [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
+
+
+def test_run__no_network_for_the_weights(cards: Path):
+    if not shutil.which("unshare") or os.geteuid() != 0:
+        pytest.skip("taking the network away needs root")
+    done = subprocess.run(
+        ["unshare", "-n", COMMAND, "run", "a", "--from", "cards/a"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "DINO_MODEL_ID": "facebook/dinov2-base", "HF_HOME": str(cards / "hf")},
+    )
+    assert done.returncode == 1
+    assert "a failed. weights: LocalEntryNotFoundError: 'facebook/dinov2-base' is " in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(done.stdout.splitlines() + done.stderr.splitlines()) < 15
+
+
+def test_run__without_an_activated_environment(cards: Path):
+    """What it prints is run as it stands, by a shell that knows of no environment."""
+    names = ("DINO_MODEL_ID", "PYTHONPATH")
+    bare = {name: os.environ[name] for name in names if name in os.environ}
+    bare["PATH"] = "/usr/bin:/bin"
+    (cards / ".venv").symlink_to(Path(sys.prefix))
+
+    def shell(line: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, env=bare, timeout=300
+        )
+
+    registered = shell(".venv/bin/dino-assets drops register a --from cards/a").stdout
+    line = registered.splitlines()[-1].removeprefix("next: ")
+    assert line == ".venv/bin/dino-assets run a"
+    done = shell(f"{line} --config linear.json")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("chosen ")]
+    assert shell(line.removeprefix("chosen ")).returncode == 0
+    assert (cards / "out" / "round-1" / "contact-sheet.jpg").is_file()
+
+
+def test_run__shown_by_the_ui_beside_its_own(cards: Path, tmp_path: Path):
+    command = [COMMAND, "run", "a", "--from", "cards/a", "--config", "linear.json"]
+    with serving_ui(cards, tmp_path / "ui.log") as ui:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ui.launch_job("lineage", drop="a", config=LINEAR) == "SUCCESS"
+        its_own, ours = ui.ask(RUNS_OF_JOB, job="lineage")["runsOrError"]["results"]
+    assert [its_own["status"], ours["status"]] == ["SUCCESS", "SUCCESS"]
+    assert done.stdout.splitlines()[-2].endswith(f"/runs/{ours['runId']}")
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (its_own, ours)]
+    assert [run["dagster/partition"] for run in tags] == ["a", "a"]

@@ -1,0 +1,58 @@
+"""What a person at a terminal sees."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from dino_assets.cli.terminal import LiveLine, name_command
+
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [
+        (".venv/bin/dino-assets", ".venv/bin/dino-assets"),
+        ("dino-assets", "./dino-assets"),
+        ("/opt/some tools/bin/dino-assets", "'/opt/some tools/bin/dino-assets'"),
+    ],
+)
+def test_name_command__found_without_an_activated_environment(program: str, command: str):
+    assert name_command(program) == command
+
+
+def test_name_command__links_stay_what_they_are(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "dino-assets").touch()
+    (tmp_path / ".venv").symlink_to(tmp_path / "elsewhere")
+    assert name_command(str(tmp_path / ".venv" / "dino-assets")) == ".venv/dino-assets"
+
+
+def test_name_command__as_a_module_and_from_python():
+    assert name_command("x/cli/__main__.py") == f"{sys.executable} -m dino_assets.cli"
+    for program in ("/bin/pytest", "/lib/pytest/__main__.py"):
+        assert name_command(program) == str(Path(sys.executable).parent / "dino-assets")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_live_line__written_over_and_cleared(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10")
+    terminal = Terminal()
+    line = LiveLine(terminal)
+    line.clear()
+    line.show("0123456789abc")
+    line.clear()
+    line.clear()
+    assert terminal.getvalue() == "\r\x1b[2K012345678\r\x1b[2K"
+
+
+def test_live_line__nothing_where_nothing_can_be_written_over():
+    log = io.StringIO()
+    line = LiveLine(log)
+    line.show("text")
+    line.clear()
+    assert log.getvalue() == ""

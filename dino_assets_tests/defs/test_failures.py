@@ -1,0 +1,60 @@
+"""Sentences made of the errors that Dagster keeps."""
+
+import errno
+
+import pytest
+from dagster._utils.error import SerializableErrorInfo, serializable_error_info_from_exc_info
+
+from dino_assets.defs.failures import advise, explain_error
+from dino_assets.errors import ConfigError, DropsFailedError, SourceError
+from dino_assets.weights.hub.errors import HubEntryNotFoundError
+
+
+def keep(err: Exception, *, below: Exception | None = None) -> SerializableErrorInfo:
+    """An error as Dagster keeps it."""
+    with pytest.raises(type(err)) as caught:
+        raise err from below
+    return serializable_error_info_from_exc_info((caught.type, caught.value, caught.tb))
+
+
+def failed(**errors: Exception) -> DropsFailedError:
+    lines = "\n".join(f"  {drop}: {type(err).__name__}: {err}" for drop, err in errors.items())
+    return DropsFailedError(f"images: some drops failed:\n{lines}", failures=errors)
+
+
+def test_explain_error__ours_stands_before_what_lies_below():
+    error = keep(RuntimeError("step"), below=SourceError("the card is gone."))
+    assert explain_error(error, drop="a") == "SourceError: the card is gone."
+    error = keep(ConfigError("no such device."), below=ValueError("cuda"))
+    assert explain_error(error, drop=None) == "ConfigError: no such device."
+
+
+def test_explain_error__by_the_name_of_the_tree():
+    error = keep(HubEntryNotFoundError("out of reach."))
+    assert explain_error(error, drop=None) == "LocalEntryNotFoundError: out of reach."
+
+
+def test_explain_error__the_drop_that_the_run_is_about():
+    error = keep(failed(a=SourceError("the card is gone.")))
+    assert explain_error(error, drop="a") == "SourceError: the card is gone."
+    error = keep(failed(**{"a.b": OSError(errno.ENOSPC, "No space left on device")}))
+    assert explain_error(error, drop="a.b").endswith("free some space and run again.")
+    error = keep(failed(a=ConfigError("x"), b=ConfigError("y")))
+    assert "  b: ConfigError: y" in explain_error(error, drop=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("[Errno 28] No space left on device: 'x'", "free some space"),
+        ("(sqlite3.OperationalError) database or disk is full", "free some space"),
+        ("[Errno 13] Permission denied: 'x'", "permissions"),
+        ("attempt to write a readonly database", "permissions"),
+        ("list index out of range", "--debug"),
+    ],
+)
+def test_advise__what_is_not_ours(text: str, advice: str):
+    sentence = advise("SomeError", f"{text}\n[SQL: INSERT …]")
+    assert sentence.startswith(f"SomeError: {text}. ")
+    assert advice in sentence
+    assert "\n" not in sentence
