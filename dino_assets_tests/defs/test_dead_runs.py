@@ -40,7 +40,7 @@ def test_end_dead_runs__of_one_drop_and_never_a_living_one(instance, record):
     assert [run.run_id for run, _ in ended] == [dead]
     assert "killed" in ended[0][1]
     assert instance.get_run_by_id(dead).status == dg.DagsterRunStatus.FAILURE
-    assert not instance.get_run_by_id(dead).is_complete_and_waiting_to_retry
+    assert instance.get_run_by_id(dead).tags["dagster/max_retries"] == "0"
     for run_id in (alive, other, none):
         assert instance.get_run_by_id(run_id).status == STARTED
     assert [run.run_id for run in find_runs_of(instance, "a")] == [alive]

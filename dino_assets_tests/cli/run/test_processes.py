@@ -124,6 +124,17 @@ def test_run__no_network_for_the_weights(cards: Path):
     assert len(done.stdout.splitlines() + done.stderr.splitlines()) < 15
 
 
+def test_run__a_card_that_is_gone_is_one_sentence(cards: Path):
+    subprocess.run([COMMAND, "drops", "register", "a", "--from", "cards/a"], check=True)
+    (cards / "cards" / "a").rename(cards / "elsewhere")
+    done = subprocess.run([COMMAND, "run", "a"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    first, *others = done.stderr.splitlines()
+    assert first.startswith("a failed. images: SourceError: ")
+    assert [line.split()[0] for line in others][:1] == ["log"]
+    assert [line.split()[0] for line in others[2:]] == ["again", "details"]
+
+
 def test_run__without_an_activated_environment(cards: Path):
     """What it prints is run as it stands, by a shell that knows of no environment."""
     names = ("DINO_MODEL_ID", "PYTHONPATH")
