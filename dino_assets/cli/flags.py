@@ -8,6 +8,10 @@ from dino_assets.settings.described import list_settings
 def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
     """Add a flag per field; the parser leaves out what is not given, so that defaults are the record's."""
     for setting in list_settings(record):
+        meaning = setting.meaning.rstrip(".").replace("%", "%%")
+        if setting.type is bool:
+            parser.add_argument(setting.flag, dest=setting.name, action="store_true", help=meaning)
+            continue
         metavar = {int: "N", float: "SHARE"}.get(
             setting.type, "NAME" if setting.is_list else "WORD"
         )
@@ -18,5 +22,5 @@ def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
             metavar=metavar,
             # Of a list: once for each value.
             action="append" if setting.is_list else "store",
-            help=setting.meaning.rstrip(".").replace("%", "%%"),
+            help=meaning,
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dino_assets.embeddings.space import EmbeddingColumn
+from dino_assets.errors import ConfigError
 from dino_assets.selections.choosing import StrategyName
 from dino_assets.settings.choices import check_range
 from dino_assets.settings.described import check_settings, described, make_record
@@ -20,6 +21,11 @@ class RoundSettings:
         1, "Its number; earlier rounds are never paid for again", least=FIRST, most=LAST
     )
     budget: int = described(20, "How many tiles", least=1)
+    all: bool = described(
+        False,
+        "Choose as many as there are if the budget is more, and more than half of the pool",
+        is_permission=True,
+    )
     strategy: StrategyName = described("hybrid", "How tiles are chosen")
     n_clusters: int = described(100, "Clusters; clamped to what is there", least=1)
     fps_ratio: float = described(
@@ -40,6 +46,39 @@ def make_settings(**values: Any) -> RoundSettings:
     settings = make_record(RoundSettings, values)
     check_settings(settings)
     return settings
+
+
+def check_budget(settings: RoundSettings, *, pool: int, paid: int) -> None:
+    """Refuse a budget that is hardly meant: more tiles than are left, or more than half of the pool.
+
+    ``paid`` tiles of the pool are chosen already. ``settings.all`` says that it is meant.
+
+    Raises:
+        ConfigError: it is more and is not said to be meant, or no tile is left.
+    """
+    budget, left = settings.budget, pool - paid
+    there_are = f"the pool has {pool:,} tiles" + (
+        f", {paid:,} of them chosen before" if paid else ""
+    )
+    if not left:
+        raise ConfigError(
+            f"budget={budget}: no tile is left to choose, {there_are}. Embed more drops.",
+            setting="budget",
+            value=budget,
+            reason="none-left",
+        )
+    is_short, is_most = budget > left, 2 * budget > pool
+    if settings.all or not (is_short or is_most):
+        return
+    most = min(left, pool // 2)
+    ask_for = f"Ask for at most {most:,}, or give" if most else "Give"
+    raise ConfigError(
+        f"budget={budget} is more than {'there are' if is_short else 'half of the pool'}: {there_are}. "
+        f"{ask_for} --all (`all: true` in the asset's config) if that many are meant.",
+        setting="budget",
+        value=budget,
+        reason="more-than-left" if is_short else "more-than-half",
+    )
 
 
 def name_round(number: int) -> str:

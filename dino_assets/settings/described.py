@@ -14,10 +14,19 @@ _Record = TypeVar("_Record")
 
 
 def described(
-    default: Any, meaning: str, *, least: float | None = None, most: float | None = None
+    default: Any,
+    meaning: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    is_permission: bool = False,
 ) -> Any:
-    """Declare a field of a frozen record: what it means to a person, and its limits."""
-    return field(default=default, metadata={"meaning": meaning, "least": least, "most": most})
+    """Declare a field of a frozen record: what it means to a person, and its limits.
+
+    A permission decides whether something is done, not what comes out: recipes do not hold it.
+    """
+    metadata = {"meaning": meaning, "least": least, "most": most, "is_permission": is_permission}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Setting:
     default: Any
     meaning: str
     is_list: bool = False
+    is_permission: bool = False
 
     @property
     def flag(self) -> str:
@@ -47,7 +57,8 @@ def list_settings(record: type) -> Iterator[Setting]:
         meaning = str(each.metadata["meaning"])
         if words:
             meaning = f"{meaning}: {', '.join(words)}"
-        yield Setting(each.name, kind, each.default, f"{meaning}.", is_list)
+        is_permission = bool(each.metadata["is_permission"])
+        yield Setting(each.name, kind, each.default, f"{meaning}.", is_list, is_permission)
 
 
 def check_settings(settings: Any) -> None:
@@ -86,11 +97,18 @@ def make_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
 
 
 def to_recipe(settings: Any) -> dict[str, Any]:
-    """Give the values as a recipe holds them. Empty lists are left out: they decide nothing."""
-    lists = {setting.name for setting in list_settings(type(settings)) if setting.is_list}
-    values = vars(settings)
-    listed = {name: sorted(set(values[name])) for name in lists if values[name]}
-    return {name: value for name, value in values.items() if name not in lists} | listed
+    """Give the values as a recipe holds them.
+
+    Permissions and empty lists are left out: they decide nothing.
+    """
+    values: dict[str, Any] = {}
+    for setting in list_settings(type(settings)):
+        value = getattr(settings, setting.name)
+        if setting.is_list:
+            value = sorted(set(value))
+        if not setting.is_permission and not (setting.is_list and not value):
+            values[setting.name] = value
+    return values
 
 
 def from_recipe(settings: _Record, config: Mapping[str, Any]) -> _Record:

@@ -193,19 +193,24 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     replaced = capsys.readouterr().out.splitlines()
     assert replaced[0] == "round-0001: chosen, 3 tiles of a pool of 24, from flight-1"
 
-    # What there is is committed, as the asset does; but never less than asked without saying so.
+    # More than is meant is asked back before anything is stored.
     second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25"]
-    for verb in ("chosen", "reused"):
-        assert main(["select", *second_round]) == 1
-        said = capsys.readouterr()
-        assert (
-            f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1\n"
-            in said.out
+    before = {info.key for info in store().list()}
+    assert refuse(ConfigError, "select", *second_round) == (
+        "budget=22 is more than there are: the pool has 24 tiles, 3 of them chosen before. Ask for "
+        "at most 12, or give --all (`all: true` in the asset's config) if that many are meant.\n"
+    )
+    refuse(ConfigError, "select", "--round", "2", "--budget", "13")
+    assert {info.key for info in store().list()} == before
+    # Never less than asked without saying so; repeated, it is the same round.
+    for verb, options in (("chosen", ["--all"]), ("reused", [])):
+        assert main(["select", *second_round, *options]) == 0
+        said = capsys.readouterr().out
+        assert f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1\n" in said
+        assert said.endswith(
+            "round-0002 has fewer tiles than its budget: 22 were asked for and 21 picked: the pool "
+            "has 24 tiles, 3 of them chosen before\n"
         )
-        assert (
-            "ConfigError: round-0002 is committed with fewer tiles than asked: 22 were asked for and "
-            "21 picked: the pool has 24 tiles, 3 of them chosen before. Embed more drops"
-        ) in said.err
 
     (second,) = find_outputs(store(), "selections", "round-0002")
     assert second.recipe.config["fps_ratio"] == 0.25
@@ -213,13 +218,12 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     assert main(["verify", "--repair"]) == 1
     assert "The part is given up and 'manifests/selections/" in capsys.readouterr().out
     assert find_outputs(store(), "selections", "round-0002") == [second]
-    assert main(["select", *second_round]) == 1
+    assert main(["select", *second_round]) == 0
     assert store().exists(second.parts[0].key)  # made again
     assert main(["verify"]) == 0
 
     refuse(ConfigError, "select", "--round", "4")
-    assert main(["select", "--round", "3"]) == 1
-    assert "next:" not in capsys.readouterr().out
+    assert "no tile is left to choose" in refuse(ConfigError, "select", "--round", "3", "--all")
     refuse(NotCommittedError, "select", "--round", "3", "--tile-px", "256")
 
 

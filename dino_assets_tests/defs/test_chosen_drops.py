@@ -48,7 +48,7 @@ def test_round__of_the_drops_that_are_named_or_tagged(lineage: Lineage):
     assert named_in(chosen(lineage, 1)) == {"c"}
     assert chosen(lineage, 1).recipe.config["drops"] == ["c"]
     assert "tags" not in chosen(lineage, 1).recipe.config
-    assert pick(lineage, round=2, tags=["fire"], budget=48).success
+    assert pick(lineage, round=2, tags=["fire"], budget=48, all=True).success
     assert named_in(chosen(lineage, 2)) == {"a", "b"}
     assert chosen(lineage, 2).recipe.config["tags"] == ["fire"]
     assert drops_of(lineage, 2) == {"a", "b"}
@@ -105,7 +105,7 @@ def test_retired__in_no_map_and_no_round_to_come(lineage: Lineage, capsys):
     first = chosen(lineage, 1)
     set_retired(lineage.store, "a", True)
     assert named_in(draw_map(lineage)) == {"b", "c"}
-    assert pick(lineage, round=2, budget=48).success
+    assert pick(lineage, round=2, budget=48, all=True).success
     assert drops_of(lineage, 2) == {"b", "c"}
     # The round that chose its tiles stands, is readable, sound and can be asked for again.
     assert drops_of(lineage, 1) == {"a"}

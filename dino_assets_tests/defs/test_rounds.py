@@ -122,6 +122,26 @@ def test_round__an_empty_pool_is_a_sentence(lineage: Lineage):
     assert not list(lineage.store.list("manifests/selections"))
 
 
+def test_round__more_than_is_meant_is_refused_before_anything_is_stored(lineage: Lineage):
+    before = {info.key for info in lineage.store.list()}
+    # 24 tiles, of which 4 are chosen.
+    for budget, sentence in (
+        (100_000, "budget=100000 is more than there are: the pool has 24 tiles, 4 of them chosen"),
+        (13, "budget=13 is more than half of the pool: the pool has 24 tiles, 4 of them chosen"),
+    ):
+        result = pick(lineage, round=2, budget=budget)
+        assert not result.success
+        assert f"ConfigError: {sentence}" in failure(result, "selections")
+    assert {info.key for info in lineage.store.list()} == before
+    assert pick(lineage, round=2, budget=12).success
+    result = pick(lineage, round=3, budget=100_000, all=True)
+    assert result.success
+    assert chosen(lineage, 3).rows == 8
+    assert checks(result)["selections_are_sound"].description.endswith(
+        "100000 were asked for and 8 picked: the pool has 24 tiles, 16 of them chosen before"
+    )
+
+
 def rows_of(lineage: Lineage, manifest: Manifest) -> list[dict]:
     output = manifest.recipe.output
     return open_table(lineage.store, "selections", space=output.space).read(output.drop).to_pylist()
@@ -198,7 +218,7 @@ def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, 
     monkeypatch.setenv("DINO_MODEL_ID", str(other))
     lineage = Lineage(lineage.instance)
     assert lineage.settings != here
-    assert lineage.run("a", projections=LINEAR, selections={"budget": 16}).success
+    assert lineage.run("a", projections=LINEAR, selections={"budget": 16, "all": True}).success
     (second,) = [m for m in find_outputs(lineage.store, "selections", "round-0001") if m != first]
     space = first.recipe.output.space
     assert second.recipe.inputs[f"selections/{space}/round-0001"] == content_hash(first)
@@ -231,7 +251,7 @@ def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, 
 
 def test_round__stands_when_its_drop_has_shrunk(lineage: Lineage, project):
     assert lineage.run("b", only=["images", "tiles", "embeddings"]).success
-    assert pick(lineage, round=2, budget=30).success
+    assert pick(lineage, round=2, budget=30, all=True).success
     before = chosen(lineage, 2)
     lost = [row for row in rows_of(lineage, before) if row["drop"] == "b"]
     assert lost

@@ -173,7 +173,7 @@ def test_draft_selections__later_rounds_never_pay_twice(world: World):
 
 
 def test_draft_selections__more_than_there_is(world: World):
-    done = world.select(RoundSettings(budget=10_000, strategy="random"))
+    done = world.select(RoundSettings(budget=10_000, strategy="random", all=True))
     pool = len({t for _, p in world.embeddings().parts() for t in p["tile_id"].to_pylist()})
     assert done.manifest.rows == pool
     assert "10000 were asked for" in done.manifest.facts["shortfall"]

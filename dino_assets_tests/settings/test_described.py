@@ -103,3 +103,25 @@ def test_to_recipe__an_empty_list_decides_nothing():
     assert to_recipe(Basket()) == {"size": 1}
     asked = Basket(size=3, fruits=("fig",))
     assert from_recipe(asked, {"other": 7}) == Basket(size=3)
+
+
+@dataclass(frozen=True)
+class Oven:
+    """A permission beside what decides."""
+
+    heat: int = described(200, "How hot")
+    burn: bool = described(False, "Go on when it smokes", is_permission=True)
+
+
+def test_permission__a_flag_without_a_value_that_no_recipe_holds():
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    add_flags(parser, Oven)
+    assert vars(parser.parse_args(["--burn"])) == {"burn": True}
+    assert vars(parser.parse_args([])) == {}
+
+    class Config(config_of(Oven)):
+        pass
+
+    assert make_record(Oven, values_of(Config(burn=True), Oven)) == Oven(burn=True)
+    assert to_recipe(Oven(burn=True)) == to_recipe(Oven()) == {"heat": 200}
+    assert from_recipe(Oven(burn=True), {"heat": 90}) == Oven(heat=90, burn=True)

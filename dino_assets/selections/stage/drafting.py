@@ -13,7 +13,7 @@ from dino_assets.numerics.neighbours import scale_to_unit
 from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import certify
 from dino_assets.selections.records import ChosenTile, Pick
-from dino_assets.selections.rounds import RoundSettings, name_round
+from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
 from dino_assets.selections.stage.paid import PaidRound
 from dino_assets.selections.stage.pictures import SHEET_TILES, store_pictures
 from dino_assets.settings.described import to_recipe
@@ -41,7 +41,10 @@ def draft_selections(
     open_source: Callable[[str], Source],
     sheet_tiles: int = SHEET_TILES,
 ) -> Draft:
-    """Pick one round from everything committed in the space; what is paid for is not picked again."""
+    """Pick one round from everything committed in the space; what is paid for is not picked again.
+
+    A budget that is hardly meant is refused when the pool is read, before anything is stored.
+    """
     name = name_round(settings.round)
     recipe = Recipe(
         OutputId("selections", name, embeddings.space),
@@ -72,9 +75,15 @@ def draft_selections(
 def pick_round(
     pool: TilePool, settings: RoundSettings, paid: set[str]
 ) -> tuple[Selection, dict[str, Any]]:
-    """Select under the cosine metric, and what is to be known about it."""
+    """Select under the cosine metric, and what is to be known about it.
+
+    Raises:
+        ConfigError: the budget is more than is left, or than half of the pool, and ``all`` is not set.
+    """
     vectors = scale_to_unit(pool.vectors)
     chosen = np.flatnonzero([tile_id in paid for tile_id in pool.tile_ids])
+    if len(pool):
+        check_budget(settings, pool=len(pool), paid=len(chosen))
     picked = select(
         vectors,
         budget=settings.budget,

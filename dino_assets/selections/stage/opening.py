@@ -78,7 +78,9 @@ def open_round(
         then = [key for key in standing.recipe.inputs if "/" not in key]  # the others are rounds
         pool = choose_pool(embedded, drops=was.drops, tags=was.tags, standing=then)
         counted = [p for p in paid if p.name in standing.recipe.inputs]
-        draft = draft_selections(pool, tiles, counted, was, open_source=open_source)
+        # Its budget was meant when it was committed.
+        again = replace(was, all=True)
+        draft = draft_selections(pool, tiles, counted, again, open_source=open_source)
         return replace(_keep(rounds, standing, draft, was, settings), unmade=pool.unmade)
     draft = draft_selections(pool, tiles, paid, settings, open_source=open_source)
     if name in rounds.drops and rounds.manifest(name).recipe != draft.recipe:

@@ -1,0 +1,33 @@
+import pytest
+
+from dino_assets.errors import ConfigError
+from dino_assets.selections.rounds import RoundSettings, check_budget
+from dino_assets_tests.worlds.raising import raising
+
+
+@pytest.mark.parametrize(
+    ("budget", "pool", "paid", "reason"),
+    [
+        (20, 990, 0, None),
+        (5, 10, 0, None),
+        (6, 10, 0, "more-than-half"),
+        (5, 10, 5, None),
+        (5, 10, 6, "more-than-left"),
+        (100_000, 2_390, 0, "more-than-left"),
+        (1, 1, 0, "more-than-half"),
+        (1, 10, 10, "none-left"),
+    ],
+)
+def test_check_budget__is_asked_back(budget: int, pool: int, paid: int, reason: str | None):
+    settings = RoundSettings(budget=budget)
+    if reason is None:
+        check_budget(settings, pool=pool, paid=paid)
+        return
+    with raising(ConfigError, setting="budget", value=budget, reason=reason):
+        check_budget(settings, pool=pool, paid=paid)
+
+
+def test_check_budget__is_meant():
+    check_budget(RoundSettings(budget=99, all=True), pool=10, paid=9)
+    with raising(ConfigError, reason="none-left"):
+        check_budget(RoundSettings(budget=99, all=True), pool=10, paid=10)
