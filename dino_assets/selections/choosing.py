@@ -23,8 +23,8 @@ StrategyName = Literal["random", "cluster", "fps", "hybrid"]
 class Selection:
     """Rows of the pool in pick order (B,) int64, a reason for each, and what was really used.
 
-    ``n_clusters`` is after clamping to the budget and to what is there, 0 where the strategy has none. ``shortfall`` says in a sentence
-    why fewer rows than ``budget`` came back; it is empty otherwise.
+    ``n_clusters`` is after clamping to what the budget carries and to what is there, 0 where the strategy
+    has none. ``shortfall`` says in a sentence why fewer rows than ``budget`` came back; it is empty otherwise.
     """
 
     indices: np.ndarray

@@ -10,6 +10,8 @@ from dino_assets.settings.choices import check_range
 from dino_assets.settings.described import check_settings, described, make_record
 
 FIRST, LAST = 1, 9999
+# Labelled in minutes: a try with a few photographs need not be asked back.
+SMALL_BUDGET = 20
 _PREFIX = "round-"
 
 
@@ -20,14 +22,14 @@ class RoundSettings:
     round: int = described(
         1, "Its number; earlier rounds are never paid for again", least=FIRST, most=LAST
     )
-    budget: int = described(20, "How many tiles", least=1)
+    budget: int = described(SMALL_BUDGET, "How many tiles", least=1)
     all: bool = described(
         False,
-        "Choose as many as there are if the budget is more, and more than half of the pool",
+        "Choose though the budget is more than half of the pool, or than there are",
         is_permission=True,
     )
     strategy: StrategyName = described("hybrid", "How tiles are chosen")
-    n_clusters: int = described(100, "Clusters; clamped to what is there", least=1)
+    n_clusters: int = described(100, "The most clusters; fewer where the budget is small", least=1)
     fps_ratio: float = described(
         0.5, "hybrid: the share of each cluster's quota picked by distance", least=0, most=1
     )
@@ -51,7 +53,8 @@ def make_settings(**values: Any) -> RoundSettings:
 def check_budget(settings: RoundSettings, *, pool: int, paid: int) -> None:
     """Refuse a budget that is hardly meant: more tiles than are left, or more than half of the pool.
 
-    ``paid`` tiles of the pool are chosen already. ``settings.all`` says that it is meant.
+    ``paid`` tiles of the pool are chosen already. ``settings.all`` says that it is meant. A small budget
+    may be more than half.
 
     Raises:
         ConfigError: it is more and is not said to be meant, or no tile is left.
@@ -67,14 +70,13 @@ def check_budget(settings: RoundSettings, *, pool: int, paid: int) -> None:
             value=budget,
             reason="none-left",
         )
-    is_short, is_most = budget > left, 2 * budget > pool
+    is_short, is_most = budget > left, budget > max(SMALL_BUDGET, pool // 2)
     if settings.all or not (is_short or is_most):
         return
-    most = min(left, pool // 2)
-    ask_for = f"Ask for at most {most:,}, or give" if most else "Give"
+    most = min(left, max(SMALL_BUDGET, pool // 2))
     raise ConfigError(
         f"budget={budget} is more than {'there are' if is_short else 'half of the pool'}: {there_are}. "
-        f"{ask_for} --all (`all: true` in the asset's config) if that many are meant.",
+        f"Ask for at most {most:,}, or give --all (`all: true` in the asset's config) if that many are meant.",
         setting="budget",
         value=budget,
         reason="more-than-left" if is_short else "more-than-half",

@@ -198,9 +198,9 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     before = {info.key for info in store().list()}
     assert refuse(ConfigError, "select", *second_round) == (
         "budget=22 is more than there are: the pool has 24 tiles, 3 of them chosen before. Ask for "
-        "at most 12, or give --all (`all: true` in the asset's config) if that many are meant.\n"
+        "at most 20, or give --all (`all: true` in the asset's config) if that many are meant.\n"
     )
-    refuse(ConfigError, "select", "--round", "2", "--budget", "13")
+    refuse(ConfigError, "select", "--round", "2", "--budget", "21")
     assert {info.key for info in store().list()} == before
     # Never less than asked without saying so; repeated, it is the same round.
     for verb, options in (("chosen", ["--all"]), ("reused", [])):

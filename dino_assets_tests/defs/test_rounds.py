@@ -127,7 +127,7 @@ def test_round__more_than_is_meant_is_refused_before_anything_is_stored(lineage:
     # 24 tiles, of which 4 are chosen.
     for budget, sentence in (
         (100_000, "budget=100000 is more than there are: the pool has 24 tiles, 4 of them chosen"),
-        (13, "budget=13 is more than half of the pool: the pool has 24 tiles, 4 of them chosen"),
+        (21, "budget=21 is more than there are: the pool has 24 tiles, 4 of them chosen"),
     ):
         result = pick(lineage, round=2, budget=budget)
         assert not result.success
@@ -218,7 +218,7 @@ def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, 
     monkeypatch.setenv("DINO_MODEL_ID", str(other))
     lineage = Lineage(lineage.instance)
     assert lineage.settings != here
-    assert lineage.run("a", projections=LINEAR, selections={"budget": 16, "all": True}).success
+    assert lineage.run("a", projections=LINEAR, selections={"budget": 16}).success
     (second,) = [m for m in find_outputs(lineage.store, "selections", "round-0001") if m != first]
     space = first.recipe.output.space
     assert second.recipe.inputs[f"selections/{space}/round-0001"] == content_hash(first)

@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 from typing import get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from dino_assets.errors import ConfigError, InvalidVectorsError
 from dino_assets.numerics.farthest import walk_farthest
 from dino_assets.selections.choosing import Selection, StrategyName, select
 from dino_assets.selections.coverage import Coverage, certify, measure_coverage
-from dino_assets.selections.strategies.cluster import share_budget
+from dino_assets.selections.strategies.cluster import limit_clusters, share_budget
 from dino_assets.selections.strategies.strategy import Reason
 from dino_assets_tests.worlds.raising import raising
 
@@ -289,11 +290,54 @@ def test_select__what_was_chosen_counts_as_covered(strategy: StrategyName):
 
 
 def test_select__no_more_clusters_than_tiles_to_give_them():
-    assert pick(cloud(300), 10, "hybrid").n_clusters == 10
-    assert pick(cloud(300), 10, "hybrid", chosen=range(5)).n_clusters == 15
+    assert pick(cloud(300), 10, "cluster").n_clusters == 10
+    assert pick(cloud(300), 10, "cluster", chosen=range(5)).n_clusters == 15
     assert pick(cloud(300), 200, "hybrid").n_clusters == 100
-    assert pick(cloud(12), 50, "hybrid").n_clusters == 12
+    assert pick(cloud(12), 50, "hybrid").n_clusters == 9  # 12 tiles are there
     assert pick(np.ones((12, 2)), 10, "hybrid").n_clusters == 1
+
+
+def test_limit_clusters__by_hand():
+    assert [limit_clusters(tiles, 0.5) for tiles in (1, 2, 20, 50, 100, 134)] == [
+        1, 1, 15, 37, 75, 100,
+    ]  # fmt: skip
+    assert limit_clusters(20, 0.75) == 15
+    # Two tiles of a cluster are of one kind: nothing is gained by fewer clusters.
+    assert [limit_clusters(20, ratio) for ratio in (0, 0.25, 0.49, 1)] == [20] * 4
+
+
+@pytest.mark.parametrize("budget", [20, 50, 100, 150])
+def test_select__hybrid_is_one_by_default(budget: int):
+    # Twelve regions of uneven sizes, as flights have.
+    rng = np.random.default_rng(budget)
+    region = rng.choice(12, 600, p=np.arange(1, 13) / 78)
+    vectors = rng.normal(size=(12, 16))[region] + 0.4 * rng.normal(size=(600, 16))
+    words = Counter(reason.word for reason in pick(vectors, budget, "hybrid").reasons)
+    assert words.keys() == {"central", "farthest"}
+    assert words["farthest"] >= 0.2 * budget
+    assert words["central"] >= 0.5 * budget
+
+
+def test_select__hybrid_is_one_in_later_rounds_too():
+    vectors, chosen = cloud(900), []
+    for _ in range(10):  # 20 of 900 up to the 200 that exceed the hundred clusters
+        selection = pick(vectors, 20, "hybrid", chosen=chosen)
+        chosen += selection.indices.tolist()
+        assert sum(reason.word == "farthest" for reason in selection.reasons) >= 2
+    assert len(set(chosen)) == 200
+
+
+def test_select__hybrid_counts_what_was_chosen_as_the_central_part():
+    # One cluster, its middle chosen in an earlier round: the other half of two tiles is far from it.
+    selection = pick([[0], [2], [3], [4], [7]], 1, "hybrid", n_clusters=1, chosen=[2])
+    assert selection.indices.tolist() == [4]
+    assert selection.reasons == (Reason("farthest", 0, 4),)
+
+
+def test_select__hybrid_takes_fewer_clusters_as_they_are_asked_for():
+    selection = pick(cloud(300), 20, "hybrid", n_clusters=15)
+    assert selection.n_clusters == 15
+    assert pick(cloud(300), 20, "hybrid", n_clusters=4).n_clusters == 4
 
 
 @pytest.mark.parametrize(("ratio", "farthest"), [(0, 0), (0.3, 6), (0.7, 14), (0.99, 19), (1, 20)])

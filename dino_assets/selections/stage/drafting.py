@@ -27,7 +27,7 @@ from dino_assets.store.commits.protocol import (
 )
 from dino_assets.store.commits.reading import CommittedTable
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 SHEET = "contact-sheet.jpg"
 SCHEMA = pa.schema(columns_of(ChosenTile))
 

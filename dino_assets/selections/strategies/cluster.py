@@ -34,6 +34,16 @@ def share_budget(budget: int, sizes: np.ndarray, taken: np.ndarray) -> np.ndarra
     return np.asarray(given - taken)
 
 
+def limit_clusters(tiles: int, fps_ratio: float) -> int:
+    """How many clusters so many tiles can be shared over, those chosen before included.
+
+    One per tile, except where a quota of two has one central and one farthest row: then three for
+    four tiles, or every quota would be one and every row a central one.
+    """
+    is_mixed = math.floor(2 * fps_ratio) == 1
+    return max(1, 3 * tiles // 4) if is_mixed else tiles
+
+
 @dataclass(frozen=True)
 class ClusterStrategy:
     """K-means over the pool, a quota per cluster; a share of each quota by farthest points.
@@ -41,6 +51,9 @@ class ClusterStrategy:
     The rest, never less than its part, are the cluster's most central rows; they come first and
     the farthest points start from them. Picks take turns, so that the first of all clusters come
     before the second of any.
+
+    A cluster's quota is that of all rounds, and what was chosen before counts as its central part:
+    in later rounds most quotas are one, which alone would always be a central row.
     """
 
     n_clusters: int
@@ -50,8 +63,8 @@ class ClusterStrategy:
         """Share the budget over clusters and pick inside each."""
         # More clusters than tiles to give them leave regions out by size. With a cluster per tile
         # the digits probe scores .84 instead of .70 at 20 labels, .92 instead of .89 at 50.
-        wanted = min(self.n_clusters, budget + len(pool.chosen))
-        clusters = fit_kmeans(pool.vectors, wanted, rng=rng)
+        most = limit_clusters(budget + len(pool.chosen), self.fps_ratio)
+        clusters = fit_kmeans(pool.vectors, min(self.n_clusters, most), rng=rng)
         count = len(clusters.centres)
         sizes = np.bincount(clusters.labels, minlength=count)
         taken = np.bincount(clusters.labels[pool.chosen], minlength=count)
@@ -60,23 +73,40 @@ class ClusterStrategy:
         order = np.lexsort((clusters.squared, clusters.labels))
         turns = []
         for cluster, rows in enumerate(np.split(order, np.cumsum(sizes)[:-1])):
-            picked = self._pick_inside(pool, cluster, rows, int(quotas[cluster]), clusters.squared)
+            quota, before = int(quotas[cluster]), int(taken[cluster])
+            farthest = self._share_quota(quota, before)
+            picked = _pick_inside(
+                pool, cluster, rows, clusters.squared, quota=quota, farthest=farthest
+            )
             turns += [(turn, -sizes[cluster], cluster, *pick) for turn, pick in enumerate(picked)]
         turns.sort(key=lambda turn: turn[:3])
         return Picks([turn[3] for turn in turns], [turn[4] for turn in turns], count)
 
-    def _pick_inside(
-        self, pool: Pool, cluster: int, rows: np.ndarray, quota: int, squared: np.ndarray
-    ) -> list[tuple[int, Reason]]:
-        by_distance = math.floor(self.fps_ratio * quota + 1e-9)  # 0.29 · 100 is below 29
-        central = rows[np.isin(rows, pool.open_rows, assume_unique=True)][: quota - by_distance]
-        picks = [(int(r), Reason("central", cluster, math.sqrt(squared[r]))) for r in central]
-        if not by_distance:
-            return picks
-        rows = np.sort(rows)  # ties inside the walk go to the lowest row of the pool
-        before = np.flatnonzero(np.isin(rows, np.r_[pool.chosen, central]))
-        walked, distances = walk_farthest(pool.vectors[rows], by_distance, chosen=before)
-        for step, (row, distance) in enumerate(zip(rows[walked], distances.tolist(), strict=True)):
-            is_first = step == 0 and not len(before)
-            picks.append((int(row), Reason("first" if is_first else "farthest", cluster, distance)))
+    def _share_quota(self, quota: int, before: int) -> int:
+        """How many of a quota are farthest points, if so many ``before`` were central ones."""
+        total = quota + before
+        central = total - math.floor(self.fps_ratio * total + 1e-9)  # 0.29 · 100 is below 29
+        return quota - min(quota, max(0, central - before))
+
+
+def _pick_inside(
+    pool: Pool,
+    cluster: int,
+    rows: np.ndarray,
+    squared: np.ndarray,
+    *,
+    quota: int,
+    farthest: int,
+) -> list[tuple[int, Reason]]:
+    """Pick from a cluster's ``rows``, which come most central first."""
+    central = rows[np.isin(rows, pool.open_rows, assume_unique=True)][: quota - farthest]
+    picks = [(int(r), Reason("central", cluster, math.sqrt(squared[r]))) for r in central]
+    if not farthest:
         return picks
+    rows = np.sort(rows)  # ties inside the walk go to the lowest row of the pool
+    before = np.flatnonzero(np.isin(rows, np.r_[pool.chosen, central]))
+    walked, distances = walk_farthest(pool.vectors[rows], farthest, chosen=before)
+    for step, (row, distance) in enumerate(zip(rows[walked], distances.tolist(), strict=True)):
+        is_first = step == 0 and not len(before)
+        picks.append((int(row), Reason("first" if is_first else "farthest", cluster, distance)))
+    return picks
