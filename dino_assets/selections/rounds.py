@@ -1,5 +1,6 @@
 """Rounds: their settings, their names and their order."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,19 +51,24 @@ def make_settings(**values: Any) -> RoundSettings:
     return settings
 
 
-def check_budget(settings: RoundSettings, *, pool: int, paid: int) -> None:
+def check_budget(
+    settings: RoundSettings, *, pool: int, paid: int, left_out: Collection[str] = ()
+) -> None:
     """Refuse a budget that is hardly meant: more tiles than are left, or more than half of the pool.
 
     ``paid`` tiles of the pool are chosen already. ``settings.all`` says that it is meant. A small budget
-    may be more than half.
+    may be more than half. Drops ``left_out`` of the pool are named.
 
     Raises:
         ConfigError: it is more and is not said to be meant, or no tile is left.
     """
     budget, left = settings.budget, pool - paid
-    there_are = f"the pool has {pool:,} tiles" + (
-        f", {paid:,} of them chosen before" if paid else ""
-    )
+    there_are = f"the pool has {pool:,} tiles"
+    if paid:
+        there_are += f", {paid:,} of them chosen before"
+    if left_out:
+        names = f"{len(left_out)} drops" if len(left_out) > 3 else ", ".join(sorted(left_out))
+        there_are += f", without {names}, which cannot be read"
     if not left:
         raise ConfigError(
             f"budget={budget}: no tile is left to choose, {there_are}. Embed more drops.",

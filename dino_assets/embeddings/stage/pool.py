@@ -34,7 +34,13 @@ class TilePool:
     def distinct(self) -> "TilePool":
         """Each tile once, in its first drop: the same picture in two drops is one choice."""
         _, first = np.unique(np.array(self.tile_ids, object), return_index=True)
-        keep = np.sort(first).tolist()
+        return self._keep(np.sort(first).tolist())
+
+    def without(self, drops: Collection[str]) -> "TilePool":
+        """All tiles but those of some drops."""
+        return self._keep([row for row, drop in enumerate(self.drops) if drop not in drops])
+
+    def _keep(self, keep: list[int]) -> "TilePool":
         if len(keep) == len(self):
             return self
         return TilePool(

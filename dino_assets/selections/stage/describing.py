@@ -21,7 +21,9 @@ def describe_round(
     """
     manifest = committed.manifest
     name, config, facts = manifest.recipe.output.drop, manifest.recipe.config, manifest.facts
-    drops = [key for key in manifest.recipe.inputs if "/" not in key]  # the others are rounds
+    left_out = facts.get("left_out", {})
+    named = [key for key in manifest.recipe.inputs if "/" not in key]  # the others are rounds
+    drops = [drop for drop in named if drop not in left_out]
     paid = f", {facts['paid_before']} of them chosen before" if facts["paid_before"] else ""
     yield (
         f"{name}: {'reused' if committed.was_reused else 'chosen'}, {facts['picked']} tiles of a pool "
@@ -39,7 +41,9 @@ def describe_round(
             f"coverage: the farthest tile of the pool is {facts['coverage_radius']:.4f} from a chosen "
             f"one, {facts['random_coverage_radius']:.4f} with as many at random"
         )
-    if outside := sorted(set(registered).difference(drops)):
+    for drop, why in sorted(left_out.items()):
+        yield f"left out {drop}, which could not be read: {why}"
+    if outside := sorted(set(registered).difference(named)):
         yield f"registered, not embedded in this space: {name_some(outside)}"
     if facts["picked"]:
         yield f"next: dino-assets export selections {name} --to out/round-{config['round']}"

@@ -1,7 +1,8 @@
 """Stage *selections*: the few tiles worth labelling, with reasons, places and pictures."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from dino_assets.selections.coverage import certify
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
 from dino_assets.selections.stage.paid import PaidRound
-from dino_assets.selections.stage.pictures import SHEET_TILES, store_pictures
+from dino_assets.selections.stage.pictures import SHEET_TILES, RoundPictures, cut_pictures
+from dino_assets.selections.stage.unreadable import find_unopenable, refuse, warn_of
 from dino_assets.settings.described import to_recipe
 from dino_assets.store.commits.columns import columns_of, make_batch
 from dino_assets.store.commits.protocol import (
@@ -39,9 +41,13 @@ def draft_selections(
     settings: RoundSettings,
     *,
     open_source: Callable[[str], Source],
+    left_out: Mapping[str, str] | None = None,
     sheet_tiles: int = SHEET_TILES,
 ) -> Draft:
     """Pick one round from everything committed in the space; what is paid for is not picked again.
+
+    Drops that cannot be read are left out and named among the facts; with ``left_out`` exactly those,
+    as a round that is chosen again needs it.
 
     A budget that is hardly meant is refused when the pool is read, before anything is stored.
     """
@@ -55,14 +61,26 @@ def draft_selections(
 
     def produce(out: OutputWriter) -> None:
         started = time.perf_counter()
-        pool = read_pool(embeddings, settings.column).distinct()
+        everything = read_pool(embeddings, settings.column)
         paid_ids = {tile_id for earlier in paid for tile_id in earlier.tile_ids()}
-        read_s = time.perf_counter() - started
-        picked, facts = pick_round(pool, settings, paid_ids)
-        picks = list_picks(pool, picked)
-        rows, sheet = store_pictures(
-            out, picks, settings.round, tiles, open_source=open_source, sheet_tiles=sheet_tiles
+        without = dict(
+            find_unopenable(embeddings.store, embeddings.drops, open_source)
+            if left_out is None
+            else left_out
         )
+        read_s = time.perf_counter() - started
+        cut = partial(cut_pictures, tiles=tiles, open_source=open_source, sheet_tiles=sheet_tiles)
+        while True:
+            facts, pictures = _choose(everything, without, settings, paid_ids, cut)
+            if not pictures.failures:
+                break
+            pictures.close()
+            if left_out is not None:
+                raise refuse(pictures.failures)
+            without |= pictures.failures  # nothing is stored yet: choose again from the others
+        warn_of(without)
+        with pictures:
+            rows, sheet = pictures.store(out)
         out.rows(make_batch(rows, SCHEMA))
         out.file(SHEET, sheet)
         out.facts(facts)
@@ -72,8 +90,27 @@ def draft_selections(
     return Draft(recipe, produce, SCHEMA)
 
 
+def _choose(
+    everything: TilePool,
+    left_out: Mapping[str, str],
+    settings: RoundSettings,
+    paid: set[str],
+    cut: Callable[[Sequence[Pick], int], RoundPictures],
+) -> tuple[dict[str, Any], RoundPictures]:
+    """Pick from the drops that are not left out, and cut the pictures of what is picked.
+
+    Raises:
+        SourceError: all drops are left out.
+    """
+    pool = everything.without(left_out).distinct()
+    if left_out and not len(pool):
+        raise refuse(left_out)
+    picked, facts = pick_round(pool, settings, paid, left_out=left_out)
+    return facts, cut(list_picks(pool, picked), settings.round)
+
+
 def pick_round(
-    pool: TilePool, settings: RoundSettings, paid: set[str]
+    pool: TilePool, settings: RoundSettings, paid: set[str], *, left_out: Mapping[str, str]
 ) -> tuple[Selection, dict[str, Any]]:
     """Select under the cosine metric, and what is to be known about it.
 
@@ -83,7 +120,7 @@ def pick_round(
     vectors = scale_to_unit(pool.vectors)
     chosen = np.flatnonzero([tile_id in paid for tile_id in pool.tile_ids])
     if len(pool):
-        check_budget(settings, pool=len(pool), paid=len(chosen))
+        check_budget(settings, pool=len(pool), paid=len(chosen), left_out=left_out)
     picked = select(
         vectors,
         budget=settings.budget,
@@ -99,6 +136,7 @@ def pick_round(
         "picked": len(picked.indices),
         "shortfall": picked.shortfall,
         "n_clusters": picked.n_clusters,
+        **({"left_out": dict(left_out)} if left_out else {}),
     }
     if len(picked.indices):
         cover = certify(

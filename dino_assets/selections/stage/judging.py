@@ -2,6 +2,7 @@
 
 from dino_assets.embeddings.stage.pool import hash_inputs
 from dino_assets.errors import CorruptObjectError
+from dino_assets.selections.stage.describing import name_some
 from dino_assets.selections.stage.paid import find_paid, read_round
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
@@ -32,12 +33,12 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
         )
     if len(rows) != len(ids):
         return Verdict(name, False, f"{len(rows) - len(ids)} tiles are picked twice")
-    now = hash_inputs(embeddings)
+    now, left_out = hash_inputs(embeddings), manifest.facts.get("left_out", {})
     pool: set[str] = set()
     chosen_from: set[str] = set()
     for of_drop, part in embeddings.parts(["tile_id"]):
         pool.update(part["tile_id"].to_pylist())
-        if of_drop.recipe.output.drop in named:
+        if of_drop.recipe.output.drop in named.keys() - left_out.keys():
             chosen_from.update(part["tile_id"].to_pylist())
     lost = [row["drop"] for row in rows if row["tile_id"] not in pool]
     if strays := [drop for drop in lost if named.get(drop) == now.get(drop)]:
@@ -45,6 +46,8 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
     if again := ids & paid:
         return Verdict(name, False, f"{len(again)} tiles were paid for in earlier rounds")
     notes = [shortfall] if shortfall else []
+    if left_out:
+        notes.append(f"{name_some(sorted(left_out))} left out, unreadable when it was chosen")
     if lost:
         notes.append(f"{len(lost)} of its tiles have left the pool since")
     sentence = "; ".join([f"{len(rows)} tiles of a pool of {len(chosen_from)}", *notes])

@@ -80,7 +80,10 @@ def open_round(
         counted = [p for p in paid if p.name in standing.recipe.inputs]
         # Its budget was meant when it was committed.
         again = replace(was, all=True)
-        draft = draft_selections(pool, tiles, counted, again, open_source=open_source)
+        left_out = standing.facts.get("left_out", {})
+        draft = draft_selections(
+            pool, tiles, counted, again, open_source=open_source, left_out=left_out
+        )
         return replace(_keep(rounds, standing, draft, was, settings), unmade=pool.unmade)
     draft = draft_selections(pool, tiles, paid, settings, open_source=open_source)
     if name in rounds.drops and rounds.manifest(name).recipe != draft.recipe:

@@ -1,8 +1,11 @@
 """Pictures of chosen tiles: each cut from its photograph, and all on a contact sheet."""
 
 import io
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
+from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +18,7 @@ from dino_assets.drops.sources.source import Source
 from dino_assets.errors import CommitRefusedError
 from dino_assets.images.records import Pixels
 from dino_assets.selections.records import ChosenTile, Pick
+from dino_assets.selections.stage.unreadable import OF_ONE_DROP, explain
 from dino_assets.store.commits.columns import read_records
 from dino_assets.store.commits.protocol import OutputWriter
 from dino_assets.store.commits.reading import CommittedTable
@@ -25,32 +29,74 @@ from dino_assets.tiles.stage import grid_of
 SHEET_TILES = 200  # what a person looks through; a JPEG ends at 65,535 px
 SHEET_CELL_PX = 220
 CROP_QUALITY = 92
+_IN_MEMORY_BYTES = 64 * 2**20  # some hundred pictures; those of a larger round wait in a file
 
 
-def store_pictures(
-    out: OutputWriter,
+class RoundPictures(AbstractContextManager["RoundPictures"]):
+    """The pictures of a round, cut, and stored only when every drop could be read.
+
+    ``failures`` are the drops that could not, and why.
+    """
+
+    def __init__(self, number: int, *, sheet_tiles: int) -> None:
+        self.failures: dict[str, str] = {}
+        self._number = number
+        self._sheet_tiles = sheet_tiles
+        self._rows: list[ChosenTile] = []  # in the order of the photographs
+        self._sizes: list[int] = []
+        self._cells: dict[int, NDArray[np.uint8]] = {}
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - see close
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the pictures go."""
+        self._file.close()
+
+    def add(self, pick: Pick, tile: TileRow, picture: Image.Image) -> None:
+        """Keep the picture of a pick."""
+        self._rows.append(make_row(pick, tile, self._number))
+        if pick.rank <= self._sheet_tiles:
+            self._cells[pick.rank] = np.asarray(picture.resize((SHEET_CELL_PX, SHEET_CELL_PX)))
+        self._sizes.append(self._file.write(_encode(picture)))
+
+    def store(self, out: OutputWriter) -> tuple[list[ChosenTile], bytes]:
+        """Store all pictures; return the rows by rank, and the contact sheet."""
+        self._file.seek(0)
+        for row, size in zip(self._rows, self._sizes, strict=True):
+            out.file(row.picture, self._file.read(size))
+        chosen = sorted(self._rows, key=lambda row: row.rank)
+        sheet = [(self._cells[row.rank], row.caption) for row in chosen[: self._sheet_tiles]]
+        return chosen, make_contact_sheet(sheet)
+
+
+def cut_pictures(
     picks: Sequence[Pick],
     number: int,
     tiles: CommittedTable,
     *,
     open_source: Callable[[str], Source],
     sheet_tiles: int = SHEET_TILES,
-) -> tuple[list[ChosenTile], bytes]:
-    """Store the picture of each pick of a round; return the rows by rank, and the contact sheet.
+) -> RoundPictures:
+    """Cut the picture of each pick of a round from its photograph, drop by drop.
 
-    Every photograph is read once and let go, so that a round may be as large as it likes.
+    Every photograph is read once and let go, so that a round may be as large as it likes. A drop that
+    cannot be read is among the failures, and the others are tried nevertheless.
     """
-    rows: dict[int, ChosenTile] = {}
-    cells: dict[int, NDArray[np.uint8]] = {}
-    for pick, tile, picture in _cut_pictures(picks, tiles, open_source):
-        row = make_row(pick, tile, number)
-        rows[pick.rank] = row
-        if pick.rank <= sheet_tiles:
-            cells[pick.rank] = np.asarray(picture.resize((SHEET_CELL_PX, SHEET_CELL_PX)))
-        out.file(row.picture, _encode(picture))
-    chosen = [rows[rank] for rank in sorted(rows)]
-    sheet = [(cells[row.rank], row.caption) for row in chosen[:sheet_tiles]]
-    return chosen, make_contact_sheet(sheet)
+    pictures = RoundPictures(number, sheet_tiles=sheet_tiles)
+    for drop, of_drop in groupby(sorted(picks, key=lambda pick: pick.drop), lambda pick: pick.drop):
+        try:
+            for pick, tile, picture in _cut_drop(drop, list(of_drop), tiles, open_source):
+                pictures.add(pick, tile, picture)
+        except OF_ONE_DROP as err:
+            pictures.failures[drop] = explain(tiles.store, err)
+    return pictures
 
 
 def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
@@ -74,23 +120,21 @@ def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
     )
 
 
-def _cut_pictures(
-    picks: Sequence[Pick], tiles: CommittedTable, open_source: Callable[[str], Source]
+def _cut_drop(
+    drop: str, picks: Sequence[Pick], tiles: CommittedTable, open_source: Callable[[str], Source]
 ) -> Iterator[tuple[Pick, TileRow, Image.Image]]:
-    """Cut drop by drop, photograph by photograph; ranks come as the photographs do."""
-    for drop, of_drop in groupby(sorted(picks, key=lambda pick: pick.drop), lambda pick: pick.drop):
-        wanted = list(of_drop)
-        grid = grid_of(tiles.manifest(drop))
-        rows = _read_tiles(tiles, drop, {pick.tile_id for pick in wanted})
-        source = open_source(drop)
-        by_path: dict[str, list[Pick]] = {}
-        for pick in wanted:
-            by_path.setdefault(rows[pick.tile_id].path, []).append(pick)
-        for _, group in sorted(by_path.items()):
-            with open_tiled(source, rows[group[0].tile_id]) as pixels:
-                pictures = [_cut(pixels, rows[pick.tile_id], grid) for pick in group]
-            for pick, picture in zip(group, pictures, strict=True):
-                yield pick, rows[pick.tile_id], picture
+    """Cut photograph by photograph; ranks come as the photographs do."""
+    grid = grid_of(tiles.manifest(drop))
+    rows = _read_tiles(tiles, drop, {pick.tile_id for pick in picks})
+    source = open_source(drop)
+    by_path: dict[str, list[Pick]] = {}
+    for pick in picks:
+        by_path.setdefault(rows[pick.tile_id].path, []).append(pick)
+    for _, group in sorted(by_path.items()):
+        with open_tiled(source, rows[group[0].tile_id]) as pixels:
+            pictures = [_cut(pixels, rows[pick.tile_id], grid) for pick in group]
+        for pick, picture in zip(group, pictures, strict=True):
+            yield pick, rows[pick.tile_id], picture
 
 
 def _read_tiles(tiles: CommittedTable, drop: str, wanted: set[str]) -> dict[str, TileRow]:

@@ -1,0 +1,158 @@
+"""Rounds of drops some of which cannot be read: unmounted, changed, or tiled anew."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.defs.conftest import Lineage, checks, failure
+from dino_assets_tests.defs.test_chosen_drops import drops_of
+from dino_assets_tests.defs.test_rounds import chosen, pick
+
+STEPS = ["weights", "images", "tiles", "embeddings"]
+
+
+@pytest.fixture
+def lineage(lineage: Lineage, write_photo) -> Lineage:
+    """Three embedded drops of a photograph each."""
+    for number, name in enumerate("abc"):
+        path = photo(lineage, name)
+        lineage.register(name, write_photo(path, 1600, 1200, seed=number).parent)
+    assert lineage.run("a", "c", only=STEPS).success
+    return lineage
+
+
+def photo(lineage: Lineage, drop: str) -> Path:
+    return lineage.settings.root / "inbox" / drop / "DJI_0001.JPG"
+
+
+def unmount(lineage: Lineage, drop: str) -> None:
+    folder = photo(lineage, drop).parent
+    folder.rename(folder.with_name(f"{drop}-away"))
+
+
+def mount(lineage: Lineage, drop: str) -> None:
+    folder = photo(lineage, drop).parent
+    folder.with_name(f"{drop}-away").rename(folder)
+
+
+def flip_a_byte(path: Path) -> None:
+    """Change a file as no listing shows it."""
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("harm", ["unmounted", "empty", "changed", "flipped"])
+def test_round__leaves_out_one_drop_and_says_why(lineage: Lineage, capsys, harm: str):
+    path = photo(lineage, "b")
+    if harm == "unmounted":
+        unmount(lineage, "b")
+    elif harm == "empty":  # an empty folder to mount into
+        path.unlink()
+    elif harm == "changed":
+        path.write_bytes(photo(lineage, "a").read_bytes())
+    else:
+        flip_a_byte(path)
+    assert pick(lineage, budget=20).success
+    manifest = chosen(lineage, 1)
+    assert drops_of(lineage, 1) == {"a", "c"}
+    assert (manifest.rows, manifest.facts["pool"]) == (20, 48)
+    (why,) = manifest.facts["left_out"].values()
+    assert manifest.facts["left_out"].keys() == {"b"}
+    assert ("inbox/b" if harm == "unmounted" else "DJI_0001.JPG") in why
+    # The same round from the command line, which says it too.
+    assert main(["select", "--budget", "20"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "round-0001: reused, 20 tiles of a pool of 48, from a, c"
+    assert f"left out b, which could not be read: {why}" in lines
+    assert not [line for line in lines if line.startswith("registered, not embedded")]
+
+
+def test_round__logs_and_checks_what_it_left_out(lineage: Lineage, caplog):
+    unmount(lineage, "b")
+    assert pick(lineage).success
+    (why,) = chosen(lineage, 1).facts["left_out"].values()
+    # Dagster shows it in the run's log: `managed_python_loggers` of dagster.yaml.
+    logged = [r.getMessage() for r in caplog.records if r.name.startswith("dino_assets.selections")]
+    assert logged == [f"left out drop 'b', which cannot be read: {why}"]
+    result = lineage.run("a", projections={"method": "linear"}, selections={"budget": 4})
+    assert checks(result)["selections_are_sound"].description.endswith(
+        "4 tiles of a pool of 48; b left out, unreadable when it was chosen"
+    )
+    assert lineage.metadata("selections")["left_out"] == {"b": why}
+
+
+def test_round__of_readable_drops_says_nothing_of_it(lineage: Lineage):
+    assert pick(lineage).success
+    assert "left_out" not in chosen(lineage, 1).facts
+    # What was chosen counts as paid, and an unreadable drop is back in the next round.
+    unmount(lineage, "a")
+    assert pick(lineage, round=2).success
+    mount(lineage, "a")
+    assert pick(lineage, round=3, budget=36).success
+    assert drops_of(lineage, 3) == {"a", "b", "c"}
+
+
+def test_round__tiled_anew_and_not_embedded(lineage: Lineage, write_photo):
+    write_photo(photo(lineage, "b"), 1600, 1200, seed=77)
+    lineage.register("b", photo(lineage, "b").parent)
+    assert lineage.run("b", only=["images", "tiles"]).success
+    assert pick(lineage, budget=20).success
+    assert "Materialise `embeddings`" in chosen(lineage, 1).facts["left_out"]["b"]
+
+
+def test_round__the_budget_is_held_against_what_can_be_read(lineage: Lineage):
+    for drop in "bc":
+        unmount(lineage, drop)
+    before = {info.key for info in lineage.store.list()}
+    said = failure(pick(lineage, budget=22), "selections")
+    assert "more than half of the pool: the pool has 24 tiles, without b, c, which cannot" in said
+    assert {info.key for info in lineage.store.list()} == before
+
+
+def test_round__nothing_can_be_read(lineage: Lineage):
+    for drop in "abc":
+        photo(lineage, drop).unlink()
+    said = failure(pick(lineage), "selections")
+    assert "SourceError: the round cannot be chosen" in said
+    assert "drop 'a': cannot read 'DJI_0001.JPG'" in said
+    assert not list(lineage.store.list("manifests/selections"))
+    said = failure(pick(lineage, drops=["b"]), "selections")
+    assert "drop 'b': cannot read 'DJI_0001.JPG'" in said
+
+
+def test_round__keeps_its_pictures_whatever_becomes_of_its_drops(lineage: Lineage, tmp_path):
+    assert pick(lineage).success
+    before = chosen(lineage, 1)
+    for drop in "abc":
+        unmount(lineage, drop)
+    assert main(["export", "selections", "round-0001", "--to", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out" / "tiles").iterdir())) == 4
+    assert (tmp_path / "out" / "contact-sheet.jpg").is_file()
+    assert pick(lineage).success
+    assert chosen(lineage, 1) == before
+    assert not list(verify(lineage.store))
+
+
+def test_round__is_chosen_again_without_what_it_left_out(lineage: Lineage):
+    unmount(lineage, "b")
+    assert pick(lineage, budget=20).success
+    before = chosen(lineage, 1)
+    table = next(part for part in before.parts if part.name is None)
+    lineage.store.delete(table.key)
+    # Its own drops are away: it is not chosen from others instead.
+    for drop in "ac":
+        unmount(lineage, drop)
+    mount(lineage, "b")
+    result = pick(lineage, budget=20)
+    assert "drop 'a': " in failure(result, "selections")
+    assert chosen(lineage, 1) == before
+    for drop in "ac":
+        mount(lineage, drop)
+    assert pick(lineage, budget=20).success
+    assert chosen(lineage, 1) == before
+    assert not list(verify(lineage.store))
