@@ -9,6 +9,7 @@ from uuid import uuid4
 from dino_assets.compute.devices import resolve_compute
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.defs.instance import instance_home, open_instance
+from dino_assets.drops.examination import examine_drops
 from dino_assets.embeddings.encoder.choosing import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.records import Settings
@@ -18,6 +19,7 @@ from dino_assets.weights.fetching import read_located
 from dino_assets.weights.hub.locating import locate_checkpoint
 from dino_assets.weights.stage import checkpoint_of, find_stored_weights
 
+MAX_DROPS_SHOWN = 20
 MIN_FREE_BYTES = 2 * 10**9  # one large checkpoint and the results of a few flights
 
 
@@ -26,9 +28,12 @@ def examine(settings: Settings, *, may_create_bucket: bool = False) -> Iterator[
     yield _python()
     yield _disk(settings)
     yield _guarded("device", lambda: _device(settings))
-    yield _guarded("store", lambda: _store(settings, may_create_bucket=may_create_bucket))
+    store = _guarded("store", lambda: _store(settings, may_create_bucket=may_create_bucket))
+    yield store
     yield _guarded("checkpoint", lambda: _checkpoint(settings))
     yield _guarded("instance", lambda: _instance(settings))
+    if store.passed:
+        yield from _drops(settings)
 
 
 def _guarded(subject: str, look: Callable[[], str]) -> Verdict:
@@ -111,3 +116,29 @@ def _instance(settings: Settings) -> str:
         runs = instance.get_runs_count()
     home = instance_home(settings.root)
     return f"dagster.yaml of {home}, data in {settings.root}: {drops} drops, {runs} runs"
+
+
+def _drops(settings: Settings) -> Iterator[Verdict]:
+    """Say how many drops have all their files, and of each other one what is wrong."""
+    try:
+        seen = examine_drops(open_store(settings.storage), root=settings.root)
+    except DinoAssetsError as err:
+        yield Verdict("drops", False, str(err))
+        return
+    looked_at = seen.sound + len(seen.verdicts)
+    sentence = f"{seen.sound} of {looked_at} have all their files"
+    if seen.unseen:
+        sentence += f"; {seen.unseen} more could not be looked at in time"
+    if seen.retired:
+        sentence += f"; {seen.retired} retired ones are left alone"
+    if not looked_at and not seen.unseen and not seen.retired:
+        sentence = "none is registered yet"
+    yield Verdict("drops", True, sentence, warns=bool(seen.unseen))
+    # Those that fail first: what is cut off at the end only warns.
+    ordered = sorted(seen.verdicts, key=lambda verdict: verdict.passed)
+    for verdict in ordered[:MAX_DROPS_SHOWN]:
+        about = f"{verdict.subject}: {verdict.sentence}"
+        yield Verdict("drops", verdict.passed, about, warns=verdict.warns)
+    if rest := ordered[MAX_DROPS_SHOWN:]:
+        passed = all(verdict.passed for verdict in rest)
+        yield Verdict("drops", passed, f"{len(rest)} more like these", warns=True)

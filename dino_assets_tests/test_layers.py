@@ -32,7 +32,16 @@ PLANTS = [
 ]
 # What joins a noun's pure rooms with the store, the disk or the network.
 JOINING = {
-    "drops": {"arrivals", "finished", "listing", "marks", "registry", "sources", "survey"},
+    "drops": {
+        "arrivals",
+        "examination",
+        "finished",
+        "listing",
+        "marks",
+        "registry",
+        "sources",
+        "survey",
+    },
     "weights": {"fetching", "hub", "importing", "stage"},
 }
 

@@ -281,8 +281,35 @@ def test_doctor__healthy(project, capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [
-        ["ok", what] for what in ("python", "disk", "device", "store", "checkpoint", "instance")
+        ["ok", what]
+        for what in ("python", "disk", "device", "store", "checkpoint", "instance", "drops")
     ]
+
+
+def test_doctor__looks_at_every_drop(project, write_photo, instance, capsys):
+    lineage = Lineage(instance)
+    names = ("away", "gone", "old")
+    for name in (*names, "fine", "new"):
+        lineage.register(name, write_photo(project / name / "DJI_0001.JPG", 1600, 1200).parent)
+    assert lineage.run(*names, only=["weights", "images", "tiles", "embeddings"]).success
+    main(["drops", "retire", "old"])
+    for name in ("away", "new", "old"):
+        (project / name).rename(project / f"{name}-2")
+    (project / "gone" / "DJI_0001.JPG").rename(project / "gone" / "DJI_0002.JPG")
+    capsys.readouterr()
+    assert main(["doctor"]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.split()[1] == "drops"]
+    assert lines[0] == "ok   drops       1 of 4 have all their files; 1 retired ones are left alone"
+    assert lines[1].startswith(
+        "FAIL drops       new: it cannot be materialised: there is no folder and no .csv"
+    )
+    assert lines[2].startswith(
+        "WARN drops       away: rounds leave it out (`dino-assets drops retire away` puts it away): "
+    )
+    assert lines[3].startswith(
+        "WARN drops       gone: 1 of its 1 photographs are gone, 'DJI_0001.JPG' first, and a round"
+    )
+    assert len(lines) == 4
 
 
 def test_doctor__everything_wrong(project, capsys, impatient, monkeypatch):
