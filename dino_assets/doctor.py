@@ -13,10 +13,13 @@ from dino_assets.drops.examination import examine_drops
 from dino_assets.embeddings.encoder.choosing import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.records import Settings
+from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.fetching import read_located
 from dino_assets.weights.hub.locating import locate_checkpoint
+from dino_assets.weights.records import spell_caveat
+from dino_assets.weights.stage import OUTPUT as WEIGHTS
 from dino_assets.weights.stage import checkpoint_of, find_stored_weights
 
 MAX_DROPS_SHOWN = 20
@@ -36,9 +39,10 @@ def examine(settings: Settings, *, may_create_bucket: bool = False) -> Iterator[
         yield from _drops(settings)
 
 
-def _guarded(subject: str, look: Callable[[], str]) -> Verdict:
+def _guarded(subject: str, look: Callable[[], str | Verdict]) -> Verdict:
     try:
-        return Verdict(subject, True, look())
+        seen = look()
+        return seen if isinstance(seen, Verdict) else Verdict(subject, True, seen)
     except Exception as err:  # noqa: BLE001 - a doctor reports what it finds, whatever it is
         is_ours = isinstance(err, DinoAssetsError)
         return Verdict(subject, False, str(err) if is_ours else f"{type(err).__name__}: {err}")
@@ -89,10 +93,10 @@ def _round_trip(store: ObjectStore) -> None:
         store.delete(key)
 
 
-def _checkpoint(settings: Settings) -> str:
-    stored = find_stored_weights(
-        open_store(settings.storage), settings.model, settings.model_revision
-    )
+def _checkpoint(settings: Settings) -> Verdict:
+    """Describe the checkpoint that is configured; warn of weights that mean nothing."""
+    store = open_store(settings.storage)
+    stored = find_stored_weights(store, settings.model, settings.model_revision)
     if stored:
         checkpoint, where = checkpoint_of(stored), "in the store"
     else:
@@ -104,10 +108,19 @@ def _checkpoint(settings: Settings) -> str:
         )
         checkpoint = read_located(located, located.bring())
         where = "on disk, not materialised yet"
-    return (
+    sentence = (
         f"{checkpoint.model}: {checkpoint.family}, {checkpoint.dim} dims, {checkpoint.layers} layers, "
         f"{where}"
     )
+    warning = spell_caveat(checkpoint.caveat)
+    if not warning and (caveat := _caveat_of_results(store)):
+        warning = f"The results in the store are by another one so far. {spell_caveat(caveat)}"
+    return Verdict("checkpoint", True, ". ".join(filter(None, [sentence, warning])), bool(warning))
+
+
+def _caveat_of_results(store: ObjectStore) -> str | None:
+    current = find_manifest(store, WEIGHTS)
+    return current.facts.get("caveat") if current else None
 
 
 def _instance(settings: Settings) -> str:

@@ -19,6 +19,7 @@ from dino_assets.settings import environment
 from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
 from dino_assets.testing import memory_store, write_tiny_checkpoint
+from dino_assets_tests.worlds.checkpoint_folders import copy_unmarked
 from dino_assets_tests.worlds.hub_server import HubServer, hub_for_test
 from dino_assets_tests.worlds.servers import s3_server
 
@@ -80,6 +81,12 @@ def local_store(tmp_path: Path) -> ObjectStore:
 def checkpoint_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny real DINOv3-shaped checkpoint. Shared: copy it before you change it."""
     return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def trained_dir(checkpoint_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, as if it were trained: nothing marks its weights as random."""
+    return copy_unmarked(checkpoint_dir, tmp_path_factory.mktemp("trained") / "checkpoint")
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
 from dino_assets.store.objects import open_store
+from dino_assets.weights.records import facts_of_caveat
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -99,9 +100,10 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
                 say(f"{name:<24} {drop}")
             continue
         states = describe(drop)
-        rows.append(
-            vars(drop) | {"assets": {s.asset: {"state": s.state, "rows": s.rows} for s in states}}
-        )
+        assets: dict[str, dict[str, Any]] = {
+            s.asset: {"state": s.state, "rows": s.rows} | facts_of_caveat(s.caveat) for s in states
+        }
+        rows.append(vars(drop) | {"assets": assets})
         if not options.json:
             marks = ["(retired)"] * drop.is_retired + [f"#{tag}" for tag in drop.tags]
             made = "  ".join(map(str, states))

@@ -2,13 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from dino_assets.cli.terminal import say
 from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
+from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.objects import open_store
+from dino_assets.weights.records import spell_caveat
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -44,6 +47,7 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
 
     store = open_store(settings.storage)
     outputs = find_outputs(store, options.asset, options.drop, space=options.space)
+    _warn_of_caveats(outputs)
     for manifest in outputs:
         if len(outputs) > 1:  # vectors of two spaces are not to be opened together
             space = manifest.recipe.config.get("space", {})
@@ -55,18 +59,23 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.store.commits.listing import export_files
+    from dino_assets.store.commits.listing import export_files, find_outputs
 
     folder = expand_path(options.to).absolute()
+    store = open_store(settings.storage)
+    _warn_of_caveats(find_outputs(store, options.asset, options.drop, space=options.space))
     for path in export_files(
-        open_store(settings.storage),
-        options.asset,
-        options.drop,
-        folder=folder,
-        space=options.space,
+        store, options.asset, options.drop, folder=folder, space=options.space
     ):
         say(str(path))
     return 0
+
+
+def _warn_of_caveats(outputs: Iterable[Manifest]) -> None:
+    """Say beside the paths what has to be known about the results: programs read the paths alone."""
+    for caveat in dict.fromkeys(manifest.facts.get("caveat") for manifest in outputs):
+        if caveat:
+            say(f"mind: {spell_caveat(caveat)}", to=sys.stderr)
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:

@@ -33,8 +33,8 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
 
     worst = 0
     for finding in examine(settings, may_create_bucket=options.create_bucket):
-        mark = "FAIL" if not finding.passed else "WARN" if finding.warns else "ok  "
-        say(f"{mark} {finding.subject:<11} {finding.sentence}")
+        word = "FAIL" if not finding.passed else "WARN" if finding.warns else "ok"
+        say(f"{word:<4} {finding.subject:<11} {finding.sentence}")
         worst |= not finding.passed
     return worst
 

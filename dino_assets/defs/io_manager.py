@@ -1,7 +1,7 @@
 """The IO manager: assets return drafts, it commits them; readers get lazy handles."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from dino_assets.store.commits.protocol import Committed, Draft, Part
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
-from dino_assets.weights.records import Checkpoint
+from dino_assets.weights.records import Checkpoint, spell_caveat
 from dino_assets.weights.stage import load_checkpoint
 
 
@@ -66,10 +66,12 @@ class CommittingIOManager(dg.ConfigurableIOManager):
                     yield materialise_partition(
                         context, outcome.drop, content_hash(made.manifest), metadata_of(store, made)
                     )
+            warn_of_caveats(context, [each.committed for each in outcomes if each.committed])
             raise_failures(asset, outcomes, may_wait=_has_more_to_come(context))
         elif isinstance(obj, Draft):
             committed = commit(store, obj)
             context.log.info(describe(asset, committed))
+            warn_of_caveats(context, [committed])
             set_data_version(context, content_hash(committed.manifest))
             context.add_output_metadata(metadata_of(store, committed))
         elif obj is not None:
@@ -106,6 +108,13 @@ def _has_more_to_come(context: dg.OutputContext) -> bool:
     asset = context.asset_key.to_user_string()
     after = names[names.index(asset) + 1 :] if asset in names else []
     return not list_assets_of_run(context).isdisjoint(after)
+
+
+def warn_of_caveats(context: dg.OutputContext, made: Iterable[Committed]) -> None:
+    """Warn of what has to be known about results, once for all drops."""
+    for caveat in dict.fromkeys(each.manifest.facts.get("caveat") for each in made):
+        if caveat:
+            context.log.warning(f"{context.asset_key.to_user_string()}: {spell_caveat(caveat)}")
 
 
 def describe(name: str, committed: Committed) -> str:

@@ -6,16 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dino_assets.drawing.lettering import GREY, INK, WHITE, encode_picture, load_font, wrap
+from dino_assets.drawing.lettering import GREY, INK, RED, WHITE, encode_picture, load_font, wrap
 from dino_assets.errors import ConfigError
 
 MAX_JPEG_PX = 65_500  # the format's own limit is 65,535
+MAX_CAVEAT_LINES = 20  # above a single small cell, too, it is shown whole
 
 
 def make_contact_sheet(
-    tiles: Sequence[tuple[NDArray[np.uint8], str]], *, columns: int = 5, cell_px: int = 220
+    tiles: Sequence[tuple[NDArray[np.uint8], str]],
+    *,
+    columns: int = 5,
+    cell_px: int = 220,
+    caveat: str = "",
 ) -> bytes:
     """A JPEG of tiles (side, side, 3) uint8, row by row, each with its caption of up to three lines.
+
+    A ``caveat`` stands above them, whole and in red.
 
     Raises:
         ConfigError: no column, cells below 40 px, a tile that is not (side, side, 3) uint8, or more
@@ -37,7 +44,9 @@ def make_contact_sheet(
     step_y = cell_px + max(map(len, captions)) * line_px + text_px // 2 + gap
     across = min(columns, len(tiles))
     width = across * (cell_px + gap) + gap
-    height = -(-len(tiles) // across) * step_y + gap
+    head = wrap(caveat, font, width - 2 * gap, max_lines=MAX_CAVEAT_LINES)
+    head_px = len(head) * line_px + gap if head else 0
+    height = head_px + -(-len(tiles) // across) * step_y + gap
     if max(width, height) > MAX_JPEG_PX:
         raise ConfigError(
             f"{len(tiles)} tiles make a sheet of {width}×{height} px, and a JPEG ends at "
@@ -47,6 +56,8 @@ def make_contact_sheet(
         )
     sheet = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(head):
+        draw.text((gap, gap + number * line_px), line, fill=RED, font=font)
     for index, (pixels, lines) in enumerate(zip((t for t, _ in tiles), captions, strict=True)):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ConfigError(
@@ -55,7 +66,7 @@ def make_contact_sheet(
                 value=index,
             )
         row, column = divmod(index, across)
-        left, top = gap + column * (cell_px + gap), gap + row * step_y
+        left, top = gap + column * (cell_px + gap), head_px + gap + row * step_y
         picture = Image.fromarray(pixels)
         sheet.paste(picture.resize((cell_px, cell_px), Image.Resampling.LANCZOS), (left, top))
         for number, line in enumerate(lines):

@@ -5,6 +5,7 @@ import io
 from PIL import Image, ImageFont
 
 INK, GREY, LINE, WHITE = (28, 32, 38), (95, 102, 112), (214, 218, 224), (255, 255, 255)
+RED = (179, 38, 30)  # of what must not be overlooked
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont

@@ -20,11 +20,13 @@ class AssetState:
     asset: str
     state: State
     rows: int = 0
+    caveat: str = ""
 
     def __str__(self) -> str:
-        """Reads like ``tiles 48``, ``tiles –`` or ``tiles 48 (old)``."""
+        """Reads like ``tiles 48``, ``tiles –``, ``tiles 48 (old)`` or ``… (random weights)``."""
         rows = "–" if self.state == "absent" else str(self.rows)
-        return f"{self.asset} {rows}{' (old)' * (self.state == 'old')}"
+        warning = f" ({self.caveat.partition(':')[0]})" if self.caveat else ""
+        return f"{self.asset} {rows}{' (old)' * (self.state == 'old')}{warning}"
 
 
 def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
@@ -51,7 +53,9 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
             fresh = [m for m in manifests if _is_fresh(m, asset, above, weights)]
             shown = fresh or manifests
             state: State = "made" if fresh else "old" if manifests else "absent"
-            states.append(AssetState(asset.name, state, shown[-1].rows if shown else 0))
+            rows = shown[-1].rows if shown else 0
+            caveat = shown[-1].facts.get("caveat", "") if shown else ""
+            states.append(AssetState(asset.name, state, rows, caveat))
             above = {content_hash(manifest) for manifest in fresh}
         return states
 

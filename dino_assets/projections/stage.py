@@ -25,6 +25,7 @@ from dino_assets.store.commits.protocol import (
 )
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
+from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
 Coordinates = NDArray[np.float32]
 CODE_VERSION = "2"
@@ -65,7 +66,9 @@ def make_settings(**values: Any) -> MapSettings:
     return settings
 
 
-def draft_projections(embeddings: CommittedTable, settings: MapSettings, *, model: str) -> Draft:
+def draft_projections(
+    embeddings: CommittedTable, settings: MapSettings, *, model: str, caveat: str | None = None
+) -> Draft:
     """Lay out what is committed in the handle's space, of the drops that the settings choose.
 
     Raises:
@@ -98,8 +101,9 @@ def draft_projections(embeddings: CommittedTable, settings: MapSettings, *, mode
         ]
         out.rows(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
         caption = f"{model}, {settings.column}, {fitted.method}, seed {settings.seed}"
-        draw_files(out, pool, fitted.coordinates, caption=caption)
-        out.facts({"method": fitted.method, "why": fitted.why, "drops": len(set(pool.drops))})
+        draw_files(out, pool, fitted.coordinates, caption=caption, caveat=spell_caveat(caveat))
+        facts = {"method": fitted.method, "why": fitted.why, "drops": len(set(pool.drops))}
+        out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)}))
 
@@ -107,7 +111,7 @@ def draft_projections(embeddings: CommittedTable, settings: MapSettings, *, mode
 
 
 def draw_files(
-    out: OutputWriter, pool: TilePool, coordinates: Coordinates, *, caption: str
+    out: OutputWriter, pool: TilePool, coordinates: Coordinates, *, caption: str, caveat: str = ""
 ) -> None:
     """Draw the picture, its preview for the UI, and the page."""
     names = sorted(set(pool.drops))
@@ -115,7 +119,13 @@ def draw_files(
     groups = [numbers[drop] for drop in pool.drops]
     title = f"{len(pool):,} tiles of {len(names)} drops"
     picture = draw_map(
-        coordinates, groups=groups, group_names=names, chosen=(), title=title, caption=caption
+        coordinates,
+        groups=groups,
+        group_names=names,
+        chosen=(),
+        title=title,
+        caption=caption,
+        caveat=caveat,
     )
     out.file(PICTURE, picture)
     out.file(PREVIEW, draw_thumbnail(picture))
@@ -129,6 +139,7 @@ def draw_files(
             chosen=(),
             title=title,
             caption=caption,
+            caveat=caveat,
         )
         out.file(PAGE, page.encode())
 

@@ -50,3 +50,13 @@ class Checkpoint:
     def tile_px(self) -> int:
         """The family's tile side: 518 for patch 14, 512 for patch 16."""
         return 518 // self.patch_px * self.patch_px
+
+
+def spell_caveat(caveat: str | None) -> str:
+    """Write a checkpoint's caveat as a sentence; nothing where there is none."""
+    return f"The model has {caveat}" if caveat else ""
+
+
+def facts_of_caveat(caveat: str | None) -> dict[str, str]:
+    """Give the fact that an output made with such weights carries; none for any other weights."""
+    return {"caveat": caveat} if caveat else {}

@@ -17,6 +17,7 @@ from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import create_bucket, open_store
+from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets.weights.stage import draft_weights
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.defs.conftest import Lineage
@@ -171,8 +172,9 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
         f"one, {facts['random_coverage_radius']:.4f} with"
     )
     assert first[3] == "registered, not embedded in this space: flight-2"
-    assert first[4] == "next: dino-assets export selections round-0001 --to out/round-1"
-    command = first[4].removeprefix("next: dino-assets ").split()
+    assert first[4] == f"mind: The model has {CAVEAT}"
+    assert first[5] == "next: dino-assets export selections round-0001 --to out/round-1"
+    command = first[5].removeprefix("next: dino-assets ").split()
     assert main(command) == 0
     assert len(list((project / "out" / "round-1" / "tiles").iterdir())) == 5
     capsys.readouterr()
@@ -277,7 +279,8 @@ def test_collect__dry_run(project, capsys):
     assert "would delete 0 parts" in capsys.readouterr().out
 
 
-def test_doctor__healthy(project, capsys):
+def test_doctor__healthy(project, trained_dir, capsys, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", str(trained_dir))
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [

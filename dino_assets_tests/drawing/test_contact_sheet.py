@@ -46,6 +46,26 @@ def test_make_contact_sheet__long_captions_stay_in_their_cell():
     assert (pixels[112:, 110:] > 240).all()
 
 
+def test_make_contact_sheet__a_caveat_above_whole_and_in_red():
+    tiles = [(solid((30, 160, 30)), "1\nwhy")] * 5
+    caveat = "random weights: " + "what is chosen means nothing. " * 6
+    plain = np.asarray(open_picture(make_contact_sheet(tiles))).astype(int)
+    marked = np.asarray(open_picture(make_contact_sheet(tiles, caveat=caveat))).astype(int)
+    head = len(marked) - len(plain)
+    assert np.abs(marked[head + 20 :] - plain[20:]).max() < 12  # the tiles are where they were
+    assert is_red(marked[: head + 12]).sum() > 100
+    assert not is_red(plain).any()
+    # Above one small cell it takes more lines and loses nothing.
+    (one,) = {len(np.asarray(open_picture(make_contact_sheet(tiles[:1], cell_px=100))))}
+    narrow = np.asarray(open_picture(make_contact_sheet(tiles[:1], cell_px=100, caveat=caveat)))
+    rows = is_red(narrow.astype(int))[: len(narrow) - one].any(axis=1)
+    assert np.count_nonzero(np.diff(rows.astype(int)) == 1) >= 12
+
+
+def is_red(pixels: np.ndarray) -> np.ndarray:
+    return (pixels[..., 0] > 140) & (pixels[..., 1:] < 110).all(axis=-1)
+
+
 @pytest.mark.parametrize(
     ("tiles", "changes", "setting", "value"),
     [

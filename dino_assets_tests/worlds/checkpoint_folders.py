@@ -1,11 +1,13 @@
 """What the tests of checkpoint share."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from dino_assets.weights.checkpoint import (
     PREPROCESSOR,
+    RANDOM,
     read_checkpoint,
 )
 from dino_assets.weights.records import Checkpoint
@@ -40,6 +42,15 @@ def write_model(folder: Path, family: str, *, is_sharded: bool) -> int:
     model.save_pretrained(folder, max_shard_size="20KB" if is_sharded else "1GB")
     write_json(folder / PREPROCESSOR, {"image_mean": SAT_MEAN, "image_std": SAT_STD})
     return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def copy_unmarked(source: Path, folder: Path) -> Path:
+    """A copy of a checkpoint that no longer says of its weights that they are random."""
+    shutil.copytree(source, folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config[RANDOM]
+    write_json(folder / "config.json", config)
+    return folder
 
 
 def write_json(path: Path, value: object) -> None:

@@ -39,4 +39,6 @@ def projections(
     """Lay out what is committed in the space of the current weights."""
     space = current_space(weights, compute.configured(), tile_px=config.tile_px)
     settings = stage.make_settings(**values_of(config, stage.MapSettings))
-    return stage.draft_projections(embeddings.in_space(space), settings, model=weights.label)
+    return stage.draft_projections(
+        embeddings.in_space(space), settings, model=weights.label, caveat=weights.caveat
+    )

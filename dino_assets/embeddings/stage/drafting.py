@@ -37,7 +37,7 @@ from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.commits.receipts import find_receipt
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.stage import grid_of
-from dino_assets.weights.records import Checkpoint
+from dino_assets.weights.records import Checkpoint, facts_of_caveat
 from dino_assets.weights.stage import checkpoint_of
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ def draft_embeddings(
             out.file(array.name, array.data)
         images = len(set(rows["image_id"].to_pylist()))
         finished = [each for _, each in sorted(receipts.items()) if each is not None]
-        out.facts({"images": images, "shards": len(shards), **_engine_facts(finished)})
+        facts = {"images": images, "shards": len(shards), **_engine_facts(finished)}
+        out.facts(facts | facts_of_caveat(checkpoint.caveat))
         out.spent(progress.finish())
 
     return Draft(recipe, produce, schema)

@@ -30,11 +30,12 @@ def make_page(
     chosen: Sequence[int] | np.ndarray,
     title: str,
     caption: str,
+    caveat: str = "",
 ) -> str:
     """One HTML file that shows the map and, under the pointer, the tile: no server, no network.
 
     An empty thumb is a tile without a picture. A tile costs about 0.75 KB: 0.69 of them are
-    its picture. ``#hover=<tile id>`` at the end of the address opens the page on that tile.
+    its picture. A ``caveat`` stands in red above the caption. ``#hover=<tile id>`` at the end of the address opens the page on that tile.
 
     Raises:
         ConfigError: the lists are not of one length, or one of them is not what ``draw_map`` accepts;
@@ -66,6 +67,7 @@ def make_page(
         "page.html",
         title=title.encode("utf-8", "replace").decode("utf-8"),
         caption=caption.encode("utf-8", "replace").decode("utf-8"),
+        caveat=caveat,
         # Only "<" can end a script element early; ASCII keeps lone surrogates out of the file.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     )

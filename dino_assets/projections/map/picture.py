@@ -18,6 +18,7 @@ from dino_assets.drawing.lettering import (
     GREY,
     INK,
     LINE,
+    RED,
     WHITE,
     Colour,
     encode_picture,
@@ -61,13 +62,15 @@ def draw_map(
     chosen: Sequence[int] | np.ndarray,
     title: str,
     caption: str,
+    caveat: str = "",
     width_px: int = 1200,
     height_px: int = 1000,
 ) -> bytes:
     """A PNG of coordinates (N, 2): a dot per tile in its group's colour, rings around chosen rows.
 
     Where dots pile up the colour grows with the logarithm of their number and mixes their groups, so
-    that a dense place neither saturates nor hides who is under it.
+    that a dense place neither saturates nor hides who is under it. A ``caveat`` stands in red above the
+    caption.
 
     Raises:
         ConfigError: the coordinates are not finite (N, 2), a group or a chosen row does not exist, or
@@ -84,7 +87,7 @@ def draw_map(
     draw = ImageDraw.Draw(canvas)
     text_px = max(11, round(min(width_px, height_px) / 52))
     margin = text_px
-    top = _write_header(draw, title, caption, text_px, margin, width_px - 2 * margin)
+    top = _write_header(draw, title, caveat, caption, text_px, margin, width_px - 2 * margin)
     legend_px = max(90, round(width_px * 0.21))
     right = width_px - margin - legend_px - margin
     width, height = right - margin, max(height_px - margin - top, 40)
@@ -198,18 +201,25 @@ def _ring(radius: float, thickness: float) -> np.ndarray:
 
 
 def _write_header(
-    draw: ImageDraw.ImageDraw, title: str, caption: str, text_px: int, margin: int, room: int
+    draw: ImageDraw.ImageDraw,
+    title: str,
+    caveat: str,
+    caption: str,
+    text_px: int,
+    margin: int,
+    room: int,
 ) -> int:
-    """Title and at most three lines of caption; returns where the plot begins."""
+    """Title and at most three lines each of caveat and caption; returns where the plot begins."""
     y = margin
     if make_printable(title).strip():
         font = load_font(round(text_px * 1.5))
         draw.text((margin, y), shorten(title, font, room), fill=INK, font=font)
         y += round(text_px * 2.1)
     font = load_font(text_px)
-    for line in wrap(caption, font, room, max_lines=3):
-        draw.text((margin, y), line, fill=GREY, font=font)
-        y += round(text_px * 1.4)
+    for text, fill in ((caveat, RED), (caption, GREY)):
+        for line in wrap(text, font, room, max_lines=3):
+            draw.text((margin, y), line, fill=fill, font=font)
+            y += round(text_px * 1.4)
     return y + round(text_px * 0.5) if y > margin else y
 
 

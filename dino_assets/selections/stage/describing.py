@@ -7,6 +7,7 @@ from dino_assets.selections.stage.paid import read_round
 from dino_assets.store.commits.protocol import Committed
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.store.objects import ObjectStore
+from dino_assets.weights.records import spell_caveat
 
 
 def describe_round(
@@ -45,6 +46,8 @@ def describe_round(
         yield f"left out {drop}, which could not be read: {why}"
     if outside := sorted(set(registered).difference(named)):
         yield f"registered, not embedded in this space: {name_some(outside)}"
+    if caveat := facts.get("caveat"):
+        yield f"mind: {spell_caveat(caveat)}"
     if facts["picked"]:
         yield f"next: dino-assets export selections {name} --to out/round-{config['round']}"
 

@@ -28,6 +28,7 @@ from dino_assets.store.commits.protocol import (
     Spent,
 )
 from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
 CODE_VERSION = "2"
 SHEET = "contact-sheet.jpg"
@@ -43,6 +44,7 @@ def draft_selections(
     open_source: Callable[[str], Source],
     left_out: Mapping[str, str] | None = None,
     sheet_tiles: int = SHEET_TILES,
+    caveat: str | None = None,
 ) -> Draft:
     """Pick one round from everything committed in the space; what is paid for is not picked again.
 
@@ -50,6 +52,7 @@ def draft_selections(
     as a round that is chosen again needs it.
 
     A budget that is hardly meant is refused when the pool is read, before anything is stored.
+    A ``caveat`` of the weights is drawn on the contact sheet and kept among the facts.
     """
     name = name_round(settings.round)
     recipe = Recipe(
@@ -80,10 +83,10 @@ def draft_selections(
             without |= pictures.failures  # nothing is stored yet: choose again from the others
         warn_of(without)
         with pictures:
-            rows, sheet = pictures.store(out)
+            rows, sheet = pictures.store(out, caveat=spell_caveat(caveat))
         out.rows(make_batch(rows, SCHEMA))
         out.file(SHEET, sheet)
-        out.facts(facts)
+        out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)}))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.sources.source import Source
@@ -70,6 +71,7 @@ def open_round(
     rounds = open_table(pool.store, "selections", space=space)
     name = name_round(settings.round)
     paid = find_paid(pool.store, rounds, before=name)
+    make = partial(draft_selections, open_source=open_source, caveat=checkpoint.caveat)
     if name not in rounds.drops:
         _check_is_next(rounds, settings.round)
     elif not may_replace:
@@ -81,11 +83,9 @@ def open_round(
         # Its budget was meant when it was committed.
         again = replace(was, all=True)
         left_out = standing.facts.get("left_out", {})
-        draft = draft_selections(
-            pool, tiles, counted, again, open_source=open_source, left_out=left_out
-        )
+        draft = make(pool, tiles, counted, again, left_out=left_out)
         return replace(_keep(rounds, standing, draft, was, settings), unmade=pool.unmade)
-    draft = draft_selections(pool, tiles, paid, settings, open_source=open_source)
+    draft = make(pool, tiles, paid, settings)
     if name in rounds.drops and rounds.manifest(name).recipe != draft.recipe:
         _check_is_last(rounds, name, paid)
     return Round(draft, unmade=pool.unmade)

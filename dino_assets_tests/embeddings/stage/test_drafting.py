@@ -20,6 +20,7 @@ from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import make_grid
+from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets_tests.worlds.embedding_bench import (
     COMPUTE,
     SIDE,
@@ -201,7 +202,7 @@ def test_draft_embeddings__a_drop_without_tiles_opens_no_model(bench: Bench, cal
     commit(bench.store, Draft(recipe, pushing([manifest.facts]), schema))
     done = bench.commit("empty", source=bench.sources["d"])
     assert (done.manifest.rows, bench.rows("empty").num_rows, calls.all) == (0, 0, 0)
-    assert done.manifest.facts == {"images": 0, "shards": 0}
+    assert done.manifest.facts == {"images": 0, "shards": 0, "caveat": CAVEAT}
 
 
 # --- columns --------------------------------------------------------------------------------
