@@ -20,7 +20,7 @@ PYTEST := $(if $(FAST_TMP),TMPDIR=$(FAST_TMP)) $(BIN)/python -m pytest -n $(WORK
 CONFIG ?= config.json
 MODEL ?=
 
-.PHONY: help install demo fetch-dinov3 check test test-all bench ui clean
+.PHONY: help install demo demo-ui fetch-dinov3 check test test-all bench ui clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## two drawn flights through the whole lineage, in a minute
 	@$(BIN)/dino-assets demo
+
+demo-ui: $(READY)  ## the Dagster UI of the demo at http://127.0.0.1:3000
+	$(BIN)/dino-assets demo --ui
 
 fetch-dinov3: $(READY)  ## the checkpoint that config.json names, whole and verified
 	@$(BIN)/dinov3-fetcher --config '$(CONFIG)' $(if $(MODEL),--model '$(MODEL)')

@@ -10,6 +10,9 @@ from dino_assets.settings.records import Settings
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """``demo``, ``doctor``, ``ui``."""
     demo = commands.add_parser("demo", help="two drawn flights through the whole lineage")
+    demo.add_argument("--ui", action="store_true", help="open the Dagster UI for it")
+    demo.add_argument("--host", default="127.0.0.1")
+    demo.add_argument("--port", type=int, default=3000)
     demo.set_defaults(run=_demo)
 
     doctor = commands.add_parser("doctor", help="say what is wrong with this set-up and what to do")
@@ -23,9 +26,25 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.demo.running import run_demo
+    from dino_assets.demo.place import is_demo, settings_of_demo
 
-    return int(not run_demo(settings, say))
+    demo = settings_of_demo(settings)
+    if not options.ui or not is_demo(demo.root):
+        from dino_assets.demo.running import run_demo
+
+        if not run_demo(settings, say):
+            return 1
+    return _demo_ui(options, demo) if options.ui else 0
+
+
+def _demo_ui(options: argparse.Namespace, demo: Settings) -> int:
+    from dino_assets.cli.web_ui import serve
+    from dino_assets.defs.instance import open_instance
+    from dino_assets.demo.place import environment_of_demo
+
+    with open_instance(demo.root, home=demo.root):
+        pass  # initialised under our lock, as in `_ui`
+    return serve(demo.root, options.host, options.port, environment=environment_of_demo(demo))
 
 
 def _doctor(options: argparse.Namespace, settings: Settings) -> int:

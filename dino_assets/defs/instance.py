@@ -17,8 +17,8 @@ NOT_WRITABLE = re.compile(r"Permission denied|Read-only file system|readonly dat
 
 
 @contextmanager
-def open_instance(root: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance of ``DAGSTER_HOME``, else of the project's folder.
+def open_instance(root: Path, *, home: Path | None = None) -> Iterator[dg.DagsterInstance]:
+    """The instance of ``home``; without one of ``DAGSTER_HOME``, else of the project's folder.
 
     Two processes that open an empty SQLite instance together leave it broken for good ("more than one
     head"), so ours take turns. Raw ``dagster`` commands do not know this lock. The block runs in
@@ -29,7 +29,7 @@ def open_instance(root: Path) -> Iterator[dg.DagsterInstance]:
         ConfigError: there is no instance here, or it cannot be opened or written.
         DiskFullError: there is no room for it.
     """
-    home = instance_home(root)
+    home = home or instance_home(root)
     if not (home / "dagster.yaml").is_file():
         raise ConfigError(
             f"there is no dagster.yaml in {str(home)!r}. Run this in the project's folder, or point "

@@ -1,4 +1,7 @@
-"""``make demo``: two drawn flights through the whole lineage, and a summary a newcomer can read."""
+"""``make demo``: two drawn flights through the whole lineage, and a summary a newcomer can read.
+
+All of it in a project of its own (``place``): nothing of a person's own is read or written.
+"""
 
 import fcntl
 import shutil
@@ -19,12 +22,12 @@ from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint
 from dino_assets.demo.flights.draw import draw_flights
+from dino_assets.demo.place import FOLDER, INBOX, MODEL, OUT, make_place, settings_of_demo
 from dino_assets.demo.reports import DropReport, report_drops
 from dino_assets.drops.registry import register_drop
 from dino_assets.embeddings.space import current_space
 from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import name_round
-from dino_assets.settings.environment import DEFAULT_STORAGE, set_if_silent
 from dino_assets.settings.records import Settings
 from dino_assets.store.commits.catalogue import ASSETS
 from dino_assets.store.commits.listing import export_files
@@ -34,8 +37,6 @@ from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
 from dino_assets.weights.stage import load_checkpoint
 
-MODEL = "models/demo"
-OUT = "out/demo"
 ROUND = name_round(1)
 COLUMNS = ("images", "tiles", "embeddings", "selected")
 Say = Callable[[str], None]
@@ -58,54 +59,54 @@ def run_demo(settings: Settings, say: Say, *, draw: Draw = draw_flights) -> bool
     """Draw, register, run, tell; a second call finds everything made. Tells whether all went well.
 
     Raises:
-        ConfigError: this store works with other weights, which the demo's would replace; or files of
-            somebody's own lie where the demo would draw.
+        ConfigError: there is no project here; the demo's folder or store holds something that is not
+            the demo's; or files of somebody's own lie where it would draw.
     """
     # Everything that can be refused is, before anything is written.
     compute = resolve_compute(ComputeSettings(device=settings.device))  # type: ignore[arg-type]
-    store = open_store(settings.storage)
+    demo = settings_of_demo(settings)
+    make_place(demo)
+    store = open_store(demo.storage)
     refuse_other_weights(store)
-    with open_instance(settings.root):
+    with open_instance(demo.root, home=demo.root):
         pass
-    with taking_turns(settings.root, say):
-        drops = prepare(settings, store, say, draw=draw)
-        run = run_jobs(settings, drops, say)
+    with taking_turns(demo.root, say):
+        drops = prepare(demo, store, say, draw=draw)
+        run = run_jobs(demo, drops, say)
         if run.failed_run:
             for failure in run.failures:
                 say(failure)
-            say(f"Run {run.failed_run} failed. `make ui` shows where: http://127.0.0.1:3000/runs")
+            say(
+                f"Run {run.failed_run} failed. `make demo-ui` shows where: http://127.0.0.1:3000/runs"
+            )
             return False
         space = current_space(load_checkpoint(store), compute)
         reports = report_drops(store, drops, space=space, round_name=ROUND)
-        files = [shorten(path, settings.root) for path in export(settings, store, space)]
+        files = [shorten(path, demo.root.parent) for path in export(demo, store, space)]
     for line in describe(run, reports, files):
         say(line)
     return True
 
 
-def prepare(settings: Settings, store: ObjectStore, say: Say, *, draw: Draw) -> list[str]:
-    """Flights, checkpoint, the setting that names it, and the drops' records; tells the drops."""
+def prepare(demo: Settings, store: ObjectStore, say: Say, *, draw: Draw) -> list[str]:
+    """Flights, checkpoint and the drops' records; tells the drops."""
     say("Drawing two flights and a checkpoint, unless they are there …")
     started = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:  # loading torch for it is waiting for the disk, mostly
-        checkpoint = pool.submit(find_or_write_demo_checkpoint, settings.root / MODEL)
-        folders = draw(settings.root / "inbox")
+        checkpoint = pool.submit(find_or_write_demo_checkpoint, demo.root / MODEL)
+        folders = draw(demo.root / INBOX)
     checkpoint.result()
-    drawn = ", ".join(shorten(folder, settings.root) for folder in folders)
-    say(f"  {drawn} and {MODEL}: {time.perf_counter() - started:.1f} s")
-    # Only where nobody set anything up: real work must not find random weights in its settings.
-    is_bare = settings.storage.url == DEFAULT_STORAGE
-    if is_bare and set_if_silent(settings.root, "DINO_MODEL_ID", MODEL):
-        say(f"  .env now says DINO_MODEL_ID={MODEL}, so that the UI goes on with it")
+    drawn = ", ".join(shorten(path, demo.root.parent) for path in (*folders, demo.root / MODEL))
+    say(f"  {drawn}: {time.perf_counter() - started:.1f} s")
     for folder in folders:
         # The same pictures in a clone that was moved are still the demo's.
-        register_drop(store, folder.name, source=str(folder), root=settings.root, may_replace=True)
+        register_drop(store, folder.name, source=str(folder), root=demo.root, may_replace=True)
     return sorted(folder.name for folder in folders)
 
 
-def export(settings: Settings, store: ObjectStore, space: str) -> list[Path]:
+def export(demo: Settings, store: ObjectStore, space: str) -> list[Path]:
     """Write map and round where a person finds them; what another round left is taken away."""
-    out = settings.root / OUT
+    out = demo.root / OUT
     shutil.rmtree(out / "tiles", ignore_errors=True)
     return [
         *export_files(store, "projections", space=space, folder=out),
@@ -126,7 +127,7 @@ def taking_turns(root: Path, say: Say) -> Iterator[None]:
 
 
 def refuse_other_weights(store: ObjectStore) -> None:
-    """Keep the demo out of a store that somebody works with.
+    """Keep the demo out of a store that somebody took over.
 
     Raises:
         ConfigError: its weights are not the demo's.
@@ -134,31 +135,30 @@ def refuse_other_weights(store: ObjectStore) -> None:
     manifest = find_manifest(store, WEIGHTS)
     if manifest and not manifest.facts.get("caveat"):
         raise ConfigError(
-            f"store {store.url!r} works with the weights {manifest.recipe.config['model']!r}; the demo "
-            "would put random ones in their place. Run it in a clone of its own.",
+            f"the demo's store {store.url!r} works with the weights {manifest.recipe.config['model']!r}; "
+            "the demo would put random ones in their place. Move the demo's folder away, or run it in "
+            "another clone.",
             setting="model",
             value=manifest.recipe.config["model"],
         )
 
 
-def run_jobs(settings: Settings, drops: Sequence[str], say: Say) -> DemoRun:
+def run_jobs(demo: Settings, drops: Sequence[str], say: Say) -> DemoRun:
     """`ingest` for each drop, `lineage` for the last: both drops, and one map and round of them.
 
-    In this process, on the instance that the UI shows. A range of partitions would be one run, and would
+    In this process, on the instance that the demo's UI shows. A range of partitions would be one run, and would
     take in whatever was registered between the two.
     """
     config = {
-        # Named in the run itself: the demo's checkpoint, whatever this machine is set up for.
-        "resources": {"hub": {"config": {"model": MODEL}}},
         # Dagster's own log is in the UI; here are the lines that a person wants to read.
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     started = time.perf_counter()
     was_reused: dict[object, bool] = {}
     checks: list[dg.AssetCheckEvaluation] = []
-    with open_instance(settings.root) as instance:
+    with open_instance(demo.root, home=demo.root) as instance:
         add_drop_keys(instance, drops)
-        definitions = make_definitions(settings)
+        definitions = make_definitions(demo)
         for drop in drops:
             job, run_id = "lineage" if drop == drops[-1] else "ingest", str(uuid4())
             say(f"Job {job}, drop {drop}, run {run_id[:8]}:")
@@ -191,8 +191,10 @@ def run_jobs(settings: Settings, drops: Sequence[str], say: Say) -> DemoRun:
 
 
 def _tell(entry: dg.EventLogEntry, say: Say) -> None:
-    """Our own lines of the run's log; Dagster's events are for the UI."""
+    """Our own lines of the run's log; Dagster's events are for the UI, the caveat for the end."""
     text = entry.user_message
+    if text.endswith(CAVEAT):
+        return
     is_ours = entry.dagster_event is None and not text.startswith("Dependencies for step")
     if is_ours and entry.step_key in ASSETS:
         say(f"  {entry.step_key:<12} {text.removeprefix(f'{entry.step_key}: ')}")
@@ -234,9 +236,12 @@ def describe(run: DemoRun, reports: Sequence[DropReport], files: Sequence[str]) 
     lines += [
         "",
         f"map     {shown['map.html']} (in a browser: the tile under the pointer), {shown['map.png']}",
-        f"chosen  {shown['contact-sheet.jpg']}, and each tile in {OUT}/tiles",
-        "runs    make ui, then http://127.0.0.1:3000",
-        "next    .venv/bin/dino-assets drops register my-flight --from path/to/photos",
+        f"chosen  {shown['contact-sheet.jpg']}, and each tile in {FOLDER}/{OUT}/tiles",
+        "runs    make demo-ui, then http://127.0.0.1:3000",
+        "",
+        f"All of the demo is in the folder {FOLDER}; your own work begins without it:",
+        "next    .venv/bin/dino-assets fetch",
+        "then    .venv/bin/dino-assets drops register my-flight --from path/to/photos",
         "",
         f"Mind: the model has {CAVEAT}",
     ]

@@ -141,18 +141,6 @@ def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((root / folder).absolute() for folder in folders))
 
 
-def set_if_silent(root: Path, name: str, value: str) -> bool:
-    """Add a variable to ``.env`` unless it or the environment has it; tells whether it did."""
-    file = root / ".env"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    if is_in_environment(name) or dotenv_values(stream=io.StringIO(text)).get(name):
-        return False
-    # Appended: whatever happens meanwhile, what was there stays.
-    with file.open("a", encoding="utf-8", newline="") as env:
-        env.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{name}={value}\n")
-    return True
-
-
 def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSettings:
     """Storage settings for ``url`` (or the configured one), credentials from the environment."""
     folder = root or find_root()

@@ -14,13 +14,15 @@ import pytest
 
 from dino_assets.cli import main
 from dino_assets.demo.flights.draw import draw_flights
+from dino_assets.demo.place import make_place, settings_of_demo
 from dino_assets.demo.running import run_demo
 from dino_assets.errors import ConfigError
 from dino_assets.settings.environment import load_settings
+from dino_assets.settings.records import StorageSettings
 from dino_assets.store.commits.manifests import list_manifests
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
-from dino_assets.store.objects import open_store
+from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets.weights.stage import draft_weights
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.servers import HOST, free_port, running
@@ -38,6 +40,10 @@ def clone(project: Path, monkeypatch) -> Path:
 
 # Small pictures: 1200×900, 4 × 3 tiles each.
 run_small_demo = partial(run_demo, draw=partial(draw_flights, scale=0.3))
+
+
+def demo_store(clone: Path) -> ObjectStore:
+    return open_store(StorageSettings(url="data", root=clone / "demo"))
 
 
 def table(lines: list[str]) -> dict[str, list[int]]:
@@ -59,10 +65,10 @@ def check_summary(lines: list[str], *, tiles: int, root: Path) -> None:
     assert "Checks: 8 of 9 passed" in text
     assert "WARN  images_are_usable: river-burn: 3 of 5 files are usable" in text
     for path in ("map.html", "map.png", "contact-sheet.jpg"):
-        assert f"out/demo/{path}" in text
-        assert (root / "out" / "demo" / path).stat().st_size > 1000
-    assert len(list((root / "out" / "demo" / "tiles").iterdir())) == 20
-    assert "make ui" in text
+        assert f"demo/out/{path}" in text
+        assert (root / "demo" / "out" / path).stat().st_size > 1000
+    assert len(list((root / "demo" / "out" / "tiles").iterdir())) == 20
+    assert "make demo-ui" in text
     assert "drops register" in text
     assert "random weights: they show the plumbing only" in lines[-1]
     assert "DINO_MODEL_ID" in lines[-1]
@@ -73,9 +79,8 @@ def test_demo__twice(clone: Path):
     assert run_small_demo(load_settings(), said.append)
     check_summary(said, tiles=12, root=clone)
     assert any(re.fullmatch(r"9 outputs made, \d+ s\.", line) for line in said)
-    assert (clone / ".env").read_text() == "DINO_MODEL_ID=models/demo\n"
 
-    store = open_store(load_settings().storage)
+    store = demo_store(clone)
     before = {i.key: (i.bytes, i.modified) for i in store.list()}
     again: list[str] = []
     assert run_small_demo(load_settings(), again.append)
@@ -86,7 +91,7 @@ def test_demo__twice(clone: Path):
     (weights,) = list_manifests(store, "weights", None)
     assert "random weights" in weights.facts["caveat"]
     assert "DINO_MODEL_ID" in weights.facts["caveat"]
-    assert "(random weights)" in (clone / "out/demo/map.html").read_text()
+    assert "(random weights)" in (clone / "demo/out/map.html").read_text()
 
     # Half of it gone: the other half is reused, and the summary says how much.
     for info in list(store.list("manifests/projections")):
@@ -100,57 +105,46 @@ def test_demo__twice(clone: Path):
 
 def test_demo__a_failing_run_says_where(clone: Path):
     """As if the card were pulled between drawing and reading."""
-    bare = clone / "inbox" / "river-burn"
+    bare = clone / "demo" / "inbox" / "river-burn"
     for name in DROPS:
         bare.with_name(name).mkdir(parents=True)
         (bare.with_name(name) / "DJI_0001.JPG").write_text("nothing")
     said: list[str] = []
-    drawn = [clone / "inbox" / name for name in DROPS]
+    drawn = [clone / "demo" / "inbox" / name for name in DROPS]
     assert not run_demo(load_settings(), said.append, draw=lambda inbox: drawn)
     (failure,) = [line for line in said if line.startswith("images_are_usable: ")]
     assert "ridge-north: 0 of 1 files are usable" in failure
     assert not any("Dependencies for step" in line for line in said)
-    assert re.fullmatch(r"Run \S+ failed\. `make ui` shows where: http\S+", said[-1])
+    assert re.fullmatch(r"Run \S+ failed\. `make demo-ui` shows where: http\S+", said[-1])
     assert "Checks" not in "".join(said)
 
 
-def test_demo__keeps_out_of_a_store_that_is_in_use(clone: Path, tmp_path: Path, checkpoint_dir):
-    mine = tmp_path / "mine"
-    shutil.copytree(checkpoint_dir, mine)
-    config = mine / "config.json"
-    config.write_text(re.sub(r',\s*"random_weights_seed": 0', "", config.read_text()))
-    store = open_store(load_settings().storage)
-    commit(store, draft_weights(mine, "my-model"))
+def test_demo__keeps_out_of_a_store_that_somebody_took_over(clone: Path, trained_dir: Path):
+    make_place(settings_of_demo(load_settings()))
+    store = demo_store(clone)
+    commit(store, draft_weights(trained_dir, "my-model"))
     before = {i.key for i in store.list()}
     with raising(ConfigError, setting="model", value="my-model"):
         run_demo(load_settings(), print)
     assert {i.key for i in store.list()} == before
-    assert not (clone / "inbox").exists()
-    assert not (clone / ".env").exists()
-
-
-def test_demo__whatever_model_is_configured(clone: Path, monkeypatch):
-    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-base")
-    said: list[str] = []
-    assert run_small_demo(load_settings(), said.append)
-    (weights,) = list_manifests(open_store(load_settings().storage), "weights", None)
-    assert weights.recipe.config == {"model": "models/demo"}
-    assert not (clone / ".env").exists()
+    assert not (clone / "demo" / "inbox").exists()
 
 
 def test_demo__beside_other_drops_and_after_a_move(clone: Path, write_photo, tmp_path, monkeypatch):
-    """Somebody's drop, registered between the demo's, is not the demo's to run."""
+    """Somebody's drop, registered between the demo's in the demo's folder, is not the demo's to run."""
     write_photo(clone / "mine" / "DJI_0001.JPG")
-    draw_flights(clone / "inbox", scale=0.3)
+    make_place(settings_of_demo(load_settings()))
+    draw_flights(clone / "demo" / "inbox", scale=0.3)
+    monkeypatch.chdir(clone / "demo")
     for name in ("river-burn", "mine", "ridge-north"):
-        source = clone / ("mine" if name == "mine" else f"inbox/{name}")
+        source = clone / ("mine" if name == "mine" else f"demo/inbox/{name}")
         assert main(["drops", "register", name, "--from", str(source)]) == 0
     said: list[str] = []
-    assert run_small_demo(load_settings(), said.append)
+    assert run_small_demo(load_settings(), said.append)  # from its own folder: not one in another
     check_summary(said, tiles=12, root=clone)
+    assert not (clone / "demo" / "demo").exists()
     assert not any("mine" in line for line in said)
-    store = open_store(load_settings().storage)
-    assert open_table(store, "images").drops == DROPS
+    assert open_table(demo_store(clone), "images").drops == DROPS
 
     moved = clone.rename(tmp_path / "moved")
     monkeypatch.chdir(moved)
@@ -174,12 +168,6 @@ def test_demo__writes_nothing_before_it_is_refused(clone: Path, monkeypatch):
     assert {path for path in clone.rglob("*") if path.is_file()} == before
 
 
-def test_demo__keeps_its_settings_out_of_real_work(clone: Path, monkeypatch):
-    monkeypatch.setenv("DINO_STORAGE", "elsewhere")
-    assert run_small_demo(load_settings(), lambda line: None)
-    assert not (clone / ".env").exists()
-
-
 @pytest.mark.slow
 def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_path: Path):
     """In full size, no environment: Ctrl-C, a sentence, the rest next time, and all runs in the UI."""
@@ -189,7 +177,7 @@ def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_p
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=bare
     ) as process:
         next(line for line in process.stdout if "forecast: " in line)
-        while not list((clone / "data" / "receipts").rglob("*.json")):
+        while not list((clone / "demo" / "data" / "receipts").rglob("*.json")):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
@@ -215,7 +203,7 @@ def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_p
             assert re.search(reused, done.stdout)
     port = free_port()
     with running(
-        [sys.executable, "-m", "dino_assets.cli", "ui", "--port", str(port)],
+        [sys.executable, "-m", "dino_assets.cli", "demo", "--ui", "--port", str(port)],
         url=f"http://{HOST}:{port}/server_info",
         log=tmp_path / "ui.log",
         env=bare,

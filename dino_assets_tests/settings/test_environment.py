@@ -17,7 +17,6 @@ from dino_assets.settings.environment import (
     load_settings,
     normalise_endpoint,
     resolve_storage,
-    set_if_silent,
 )
 from dino_assets_tests.worlds.raising import raising
 
@@ -353,27 +352,6 @@ def test_environment_with__adds_and_does_not_change_ours(monkeypatch: pytest.Mon
     assert (found["DINO_INBOX"], found["DAGSTER_HOME"]) == ("b", "h")
     assert os.environ["DINO_INBOX"] == "a"
     assert "PATH" in found
-
-
-def test_set_if_silent__only_where_nothing_is_said(tmp_path, monkeypatch):
-    assert set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
-    assert load_settings(tmp_path).model == "models/demo"
-    assert not set_if_silent(tmp_path, "DINO_MODEL_ID", "other")
-    assert load_settings(tmp_path).model == "models/demo"
-    (tmp_path / ".env").write_text("DINO_DEVICE=cpu")  # no newline at the end
-    assert set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
-    assert (load_settings(tmp_path).device, load_settings(tmp_path).model) == ("cpu", "models/demo")
-    (tmp_path / ".env").unlink()
-    monkeypatch.setenv("DINO_MODEL_ID", "mine")
-    assert not set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
-    assert not (tmp_path / ".env").exists()
-
-
-def test_set_if_silent__appends_and_never_rewrites(tmp_path):
-    before = "NAME=Jürgen\r\nSECRET=x\r\n".encode()
-    (tmp_path / ".env").write_bytes(before)
-    assert set_if_silent(tmp_path, "DINO_MODEL_ID", "models/demo")
-    assert (tmp_path / ".env").read_bytes() == before + b"DINO_MODEL_ID=models/demo\n"
 
 
 def test_load_settings__refuses_two_answers(tmp_path, monkeypatch):

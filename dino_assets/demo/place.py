@@ -1,0 +1,85 @@
+"""Where the demo lives: a project of its own in one folder, beside whatever the person has set up.
+
+Its store, instance, inbox, model and results are below that folder, and no ``.env`` names them: own work
+begins as if there had been no demo, and the demo as if nothing were configured.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.environment import DEFAULT_STORAGE, environment_with
+from dino_assets.settings.records import Settings, StorageSettings
+
+FOLDER = "demo"
+MODEL, INBOX, OUT = "models/demo", "inbox", "out"
+INSTANCE = "dagster.yaml"
+_FILES = (INSTANCE, "workspace.yaml")
+
+
+def settings_of_demo(settings: Settings) -> Settings:
+    """The demo's settings beside a person's: of theirs, only the device counts."""
+    root = settings.root if is_demo(settings.root) else settings.root / FOLDER
+    return Settings(
+        root=root,
+        storage=StorageSettings(url=DEFAULT_STORAGE, root=root),
+        model=MODEL,
+        inbox=INBOX,
+        device=settings.device,
+    )
+
+
+def environment_of_demo(demo: Settings) -> dict[str, str]:
+    """The environment for a process of the demo's, whatever this one carries.
+
+    Empty variables count as unset, and ``DINO_STORAGE`` wins over all others that name a store.
+    """
+    return environment_with(
+        DAGSTER_HOME=str(demo.root),
+        DINO_STORAGE=demo.storage.url,
+        DINO_MODEL_ID=demo.model,
+        DINO_MODEL_REVISION="",
+        DINO_INBOX=demo.inbox,
+        DINO_IMAGE_ROOTS="",
+        DINO_DEVICE=demo.device,
+    )
+
+
+def is_demo(folder: Path) -> bool:
+    """Tell a demo's folder by the first line of its ``dagster.yaml``."""
+    file = folder / INSTANCE
+    mark = _read(INSTANCE).partition("\n")[0]
+    return file.is_file() and file.read_text(errors="replace").startswith(mark)
+
+
+def make_place(demo: Settings) -> None:
+    """Make the demo's folder in a project's folder, unless it is there.
+
+    Raises:
+        ConfigError: there is no project here, or the folder holds something else.
+    """
+    root = demo.root
+    if not is_demo(root):
+        if not (root.parent / INSTANCE).is_file():
+            raise ConfigError(
+                f"there is no {INSTANCE} in {str(root.parent)!r}. Run this in the project's folder.",
+                setting="root",
+                value=str(root.parent),
+                reason="no-instance",
+            )
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise ConfigError(
+                f"{str(root)!r} holds something that is not the demo's. Move it away: the demo keeps all "
+                "of its own in a folder of this name.",
+                setting="folder",
+                value=str(root),
+                reason="occupied",
+            )
+    root.mkdir(exist_ok=True)
+    for name in _FILES:  # the one that marks the folder is first
+        if not (root / name).is_file() or (root / name).read_text() != _read(name):
+            (root / name).write_text(_read(name))
+
+
+def _read(name: str) -> str:
+    return (files("dino_assets.demo") / "project" / name).read_text(encoding="utf-8")
