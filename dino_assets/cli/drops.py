@@ -195,7 +195,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     if opened.has_other_settings:
         raise ConfigError(f"{opened.stands} --replace chooses it anew.")
     committed = commit(store, opened.draft)
-    for line in describe_round(store, committed, registered=opened.unmade):
+    for line in describe_round(store, committed, registered=opened.unmade, command=name_command()):
         say(line)
     if opened.stands:
         say(opened.stands)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from dino_assets.cli.terminal import say
+from dino_assets.cli.terminal import name_command, say
 from dino_assets.settings.environment import environment_with
 from dino_assets.settings.records import Settings
 
@@ -32,7 +32,7 @@ def _demo(options: argparse.Namespace, settings: Settings) -> int:
     if not options.ui or not is_demo(demo.root):
         from dino_assets.demo.running import run_demo
 
-        if not run_demo(settings, say):
+        if not run_demo(settings, say, command=name_command()):
             return 1
     return _demo_ui(options, demo) if options.ui else 0
 

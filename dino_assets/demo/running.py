@@ -18,8 +18,10 @@ import dagster as dg
 from dino_assets.compute.devices import resolve_compute
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.definitions import make_definitions
+from dino_assets.defs.execution import execute_run
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
+from dino_assets.defs.plans import JOBS, PlannedRun
 from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.demo.place import FOLDER, INBOX, MODEL, OUT, make_place, settings_of_demo
@@ -55,7 +57,9 @@ class DemoRun:
     seconds: float
 
 
-def run_demo(settings: Settings, say: Say, *, draw: Draw = draw_flights) -> bool:
+def run_demo(
+    settings: Settings, say: Say, *, draw: Draw = draw_flights, command: str = "dino-assets"
+) -> bool:
     """Draw, register, run, tell; a second call finds everything made. Tells whether all went well.
 
     Raises:
@@ -83,7 +87,7 @@ def run_demo(settings: Settings, say: Say, *, draw: Draw = draw_flights) -> bool
         space = current_space(load_checkpoint(store), compute)
         reports = report_drops(store, drops, space=space, round_name=ROUND)
         files = [shorten(path, demo.root.parent) for path in export(demo, store, space)]
-    for line in describe(run, reports, files):
+    for line in describe(run, reports, files, command=command):
         say(line)
     return True
 
@@ -146,44 +150,38 @@ def refuse_other_weights(store: ObjectStore) -> None:
 def run_jobs(demo: Settings, drops: Sequence[str], say: Say) -> DemoRun:
     """`ingest` for each drop, `lineage` for the last: both drops, and one map and round of them.
 
-    In this process, on the instance that the demo's UI shows. A range of partitions would be one run, and would
-    take in whatever was registered between the two.
+    In this process, on the instance that the demo's UI shows.
     """
-    config = {
-        # Dagster's own log is in the UI; here are the lines that a person wants to read.
-        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-    }
     started = time.perf_counter()
     was_reused: dict[object, bool] = {}
     checks: list[dg.AssetCheckEvaluation] = []
+
+    def listen(entry: dg.EventLogEntry) -> None:
+        _tell(entry, say)
+        event = entry.dagster_event
+        if event and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            checks.append(event.asset_check_evaluation_data)
+
     with open_instance(demo.root, home=demo.root) as instance:
         add_drop_keys(instance, drops)
         definitions = make_definitions(demo)
         for drop in drops:
             job, run_id = "lineage" if drop == drops[-1] else "ingest", str(uuid4())
             say(f"Job {job}, drop {drop}, run {run_id[:8]}:")
-            instance.add_event_listener(run_id, lambda entry: _tell(entry, say))
-            result = definitions.resolve_job_def(job).execute_in_process(
-                run_config=config,
-                instance=instance,
-                partition_key=drop,
-                run_id=run_id,
-                raise_on_error=False,
+            planned = PlannedRun(job, JOBS[job], drop)
+            end = execute_run(
+                definitions, instance, planned, config={}, listen=listen, run_id=run_id
             )
-            for event in result.get_asset_materialization_events():
-                metadata = event.materialization.metadata
-                key = metadata["manifest"].value
+            for made in end.materialised:
+                key = made.metadata["manifest"].value
                 # Of two runs the first one made it.
-                was_reused[key] = was_reused.get(key, True) and bool(metadata["was_reused"].value)
-            checks += result.get_asset_check_evaluations()
-            if not result.success:
-                failed = [event for event in result.all_events if event.is_step_failure]
-                failures = tuple(f"{e.step_key}: {_innermost(e)}" for e in failed)
-                if any("DagsterExecutionInterruptedError" in failure for failure in failures):
-                    raise KeyboardInterrupt
-                failures += tuple(
-                    f"{c.check_name}: {c.description}" for c in checks if not c.passed
+                was_reused[key] = was_reused.get(key, True) and bool(
+                    made.metadata["was_reused"].value
                 )
+            if end.status == "canceled":
+                raise KeyboardInterrupt
+            if end.status == "failed":
+                failures = tuple(f"{failure.step}: {failure.sentence}" for failure in end.failures)
                 return DemoRun(run_id, failures, 0, 0, (), time.perf_counter() - started)
     reused = sum(was_reused.values())
     seconds = time.perf_counter() - started
@@ -200,15 +198,9 @@ def _tell(entry: dg.EventLogEntry, say: Say) -> None:
         say(f"  {entry.step_key:<12} {text.removeprefix(f'{entry.step_key}: ')}")
 
 
-def _innermost(event: dg.DagsterEvent) -> str:
-    error = event.step_failure_data.error
-    while error and error.cause:
-        error = error.cause
-    # Without our own module's path before the class.
-    return error.message.strip().removeprefix("dino_assets.errors.") if error else "failed"
-
-
-def describe(run: DemoRun, reports: Sequence[DropReport], files: Sequence[str]) -> list[str]:
+def describe(
+    run: DemoRun, reports: Sequence[DropReport], files: Sequence[str], *, command: str
+) -> list[str]:
     """The summary, line by line."""
     table = {
         report.drop: [*(getattr(report, name) for name in COLUMNS), len(report.bad_files)]
@@ -236,12 +228,12 @@ def describe(run: DemoRun, reports: Sequence[DropReport], files: Sequence[str]) 
     lines += [
         "",
         f"map     {shown['map.html']} (in a browser: the tile under the pointer), {shown['map.png']}",
+        f"round   {shown['round-map.html']} (what was chosen, from where, why), {shown['round-map.png']}",
         f"chosen  {shown['contact-sheet.jpg']}, and each tile in {FOLDER}/{OUT}/tiles",
         "runs    make demo-ui, then http://127.0.0.1:3000",
         "",
-        f"All of the demo is in the folder {FOLDER}; your own work begins without it:",
-        "next    .venv/bin/dino-assets fetch",
-        "then    .venv/bin/dino-assets drops register my-flight --from path/to/photos",
+        f"All of the demo is in the folder {FOLDER}; your own work begins without it, with real weights:",
+        f"next    {command} run my-flight --from path/to/photos",
         "",
         f"Mind: the model has {CAVEAT}",
     ]

@@ -136,7 +136,6 @@ def draw_files(
             groups=groups,
             group_names=names,
             thumbs=pool.thumbs,
-            chosen=(),
             title=title,
             caption=caption,
             caveat=caveat,

@@ -105,6 +105,7 @@ def test_demo__twice(clone: Path):
 
 def test_demo__a_failing_run_says_where(clone: Path):
     """As if the card were pulled between drawing and reading."""
+    make_place(settings_of_demo(load_settings()))
     bare = clone / "demo" / "inbox" / "river-burn"
     for name in DROPS:
         bare.with_name(name).mkdir(parents=True)

@@ -2,21 +2,13 @@
 
 import io
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
-from dino_assets.compute.settings import ComputeSettings
-from dino_assets.demo.flights.draw import draw_flights
-from dino_assets.drops.records import Drop
-from dino_assets.drops.sources.folders import FolderSource
-from dino_assets.embeddings.space import current_space
-from dino_assets.embeddings.stage.drafting import draft_embeddings
 from dino_assets.errors import ConfigError, CorruptObjectError
-from dino_assets.images.stage.drafting import draft_images
 from dino_assets.projections import stage as maps
 from dino_assets.projections.stage import MapSettings, draft_projections, judge_projections
 from dino_assets.selections.records import ChosenTile
@@ -25,88 +17,18 @@ from dino_assets.selections.stage import drafting as rounds_stage
 from dino_assets.selections.stage.drafting import draft_selections
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.selections.stage.opening import open_round
-from dino_assets.selections.stage.paid import find_paid, read_round, spell_input
+from dino_assets.selections.stage.paid import read_round, spell_input
 from dino_assets.store.commits.manifests import read_manifest
-from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.protocol import Draft
-from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
-from dino_assets.tiles.grid import make_grid
-from dino_assets.tiles.stage import draft_tiles
-from dino_assets.weights.stage import OUTPUT, checkpoint_of, draft_weights
+from dino_assets_tests.worlds.curation import LINEAR, SIDE, CurationWorld
 from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.raising import raising
 
-COMPUTE = ComputeSettings(device="cpu", threads=1, engine="torch")
-SIDE = 256
-LINEAR = MapSettings(method="linear")
 
-
-class World:
-    """Two drawn drops, embedded by a tiny model."""
-
-    def __init__(
-        self, store: ObjectStore, folder: Path, checkpoint_dir: Path, *, cache: Path
-    ) -> None:
-        self.store = store
-        commit(store, draft_weights(checkpoint_dir, "tiny"))
-        weights = read_manifest(store, OUTPUT)
-        checkpoint = checkpoint_of(weights)
-        self.space = current_space(checkpoint, COMPUTE, tile_px=SIDE)
-        drops = ("ridge-north", "river-burn")
-        self.sources = {d: FolderSource(folder / d, shown=d) for d in drops}
-        for name, source in self.sources.items():
-            commit(store, draft_images(Drop(name, "", "", name), source, threads=1))
-            commit(store, draft_tiles(open_table(store, "images"), name, make_grid(SIDE)))
-            draft = draft_embeddings(
-                store,
-                open_table(store, "tiles"),
-                name,
-                source=source,
-                weights=weights,
-                compute=COMPUTE,
-                cache=cache,
-            )
-            commit(store, draft)
-
-    def embeddings(self) -> CommittedTable:
-        return open_table(self.store, "embeddings", space=self.space)
-
-    def rounds(self) -> CommittedTable:
-        return open_table(self.store, "selections", space=self.space)
-
-    def select(self, settings: RoundSettings, **options: int):
-        before = name_round(settings.round)
-        draft = draft_selections(
-            self.embeddings(),
-            open_table(self.store, "tiles"),
-            find_paid(self.store, self.rounds(), before=before),
-            settings,
-            open_source=self.sources.__getitem__,
-            **options,
-        )
-        return commit(self.store, draft)
-
-    def read_file(self, manifest, name: str) -> bytes:
-        (part,) = [p for p in manifest.parts if p.name == name]
-        return read_part(self.store, part)
-
-
-@pytest.fixture(scope="module")
-def flights(tmp_path_factory) -> Path:
-    # 1200×900 px: more than 1024 on a side, so these are tiled.
-    folder = tmp_path_factory.mktemp("flights")
-    draw_flights(folder, scale=0.3)
-    return folder
-
-
-@pytest.fixture
-def world(flights: Path, checkpoint_dir: Path, engine_cache: Path, short_trial: None) -> World:
-    return World(ObjectStore.in_memory(), flights, checkpoint_dir, cache=engine_cache)
-
-
-def test_draft_projections__a_place_per_tile(world: World):
+def test_draft_projections__a_place_per_tile(world: CurationWorld):
     done = commit(world.store, draft_projections(world.embeddings(), LINEAR, model="tiny"))
     assert done.manifest.rows == world.embeddings().rows
     assert done.manifest.facts["method"] == "linear"
@@ -121,7 +43,7 @@ def test_draft_projections__a_place_per_tile(world: World):
     ).was_reused
 
 
-def test_judge_projections__a_drop_that_came_later(world: World):
+def test_judge_projections__a_drop_that_came_later(world: CurationWorld):
     commit(world.store, draft_projections(world.embeddings(), LINEAR, model="tiny"))
     table = open_table(world.store, "projections", space=world.space)
     fewer = open_table(world.store, "embeddings", space=world.space, drops=["ridge-north"])
@@ -131,7 +53,7 @@ def test_judge_projections__a_drop_that_came_later(world: World):
 
 
 @pytest.mark.parametrize("strategy", ["random", "cluster", "fps", "hybrid"])
-def test_draft_selections__what_was_asked(world: World, strategy):
+def test_draft_selections__what_was_asked(world: CurationWorld, strategy):
     done = world.select(RoundSettings(budget=6, strategy=strategy))
     rows = world.rounds().read("round-0001").to_pylist()
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
@@ -150,7 +72,7 @@ def test_draft_selections__what_was_asked(world: World, strategy):
     assert min(sheet.size) > 200
 
 
-def test_draft_selections__the_crop_is_the_tile(world: World):
+def test_draft_selections__the_crop_is_the_tile(world: CurationWorld):
     done = world.select(RoundSettings(budget=3, strategy="fps"))
     row = world.rounds().read("round-0001").to_pylist()[1]
     photo = Image.open(io.BytesIO(world.sources[row["drop"]].read(row["path"])))
@@ -160,7 +82,7 @@ def test_draft_selections__the_crop_is_the_tile(world: World):
     assert np.abs(np.asarray(crop, np.int16) - wanted).mean() < 4  # JPEG again
 
 
-def test_draft_selections__later_rounds_never_pay_twice(world: World):
+def test_draft_selections__later_rounds_never_pay_twice(world: CurationWorld):
     world.select(RoundSettings(budget=8))
     world.select(RoundSettings(round=2, budget=8))
     first, second = (set(world.rounds().read(name_round(n))["tile_id"].to_pylist()) for n in (1, 2))
@@ -172,7 +94,7 @@ def test_draft_selections__later_rounds_never_pay_twice(world: World):
     assert world.select(RoundSettings(round=2, budget=8)).was_reused
 
 
-def test_draft_selections__more_than_there_is(world: World):
+def test_draft_selections__more_than_there_is(world: CurationWorld):
     done = world.select(RoundSettings(budget=10_000, strategy="random", all=True))
     pool = len({t for _, p in world.embeddings().parts() for t in p["tile_id"].to_pylist()})
     assert done.manifest.rows == pool
@@ -181,7 +103,7 @@ def test_draft_selections__more_than_there_is(world: World):
     assert (verdict.passed, verdict.warns) == (True, True)
 
 
-def test_draft_selections__the_sheet_has_an_end(world: World):
+def test_draft_selections__the_sheet_has_an_end(world: CurationWorld):
     done = world.select(RoundSettings(budget=30, strategy="random"), sheet_tiles=3)
     sheet = Image.open(io.BytesIO(world.read_file(done.manifest, rounds_stage.SHEET)))
     assert sheet.height < 400  # one row of three
@@ -196,13 +118,15 @@ def test_draft_selections__an_empty_pool(checkpoint_dir):
         open_table(store, "tiles"),
         [],
         RoundSettings(),
+        projections=open_table(store, "projections", space="s"),
         open_source=lambda d: None,
+        model="m",
     )
     assert commit(store, draft).manifest.rows == 0
     assert commit(store, draft_projections(nothing, MapSettings(), model="m")).manifest.rows == 0
 
 
-def test_judge_selections__against_the_rounds_that_its_recipe_names(world: World):
+def test_judge_selections__against_the_rounds_that_its_recipe_names(world: CurationWorld):
     world.select(RoundSettings(budget=4))
     known = world.rounds().manifest("round-0001")
     rows = world.rounds().read("round-0001").cast(rounds_stage.SCHEMA)
@@ -228,7 +152,7 @@ def test_judge_selections__against_the_rounds_that_its_recipe_names(world: World
     assert (verdict.passed, verdict.sentence) == (False, "4 tiles were paid for in earlier rounds")
 
 
-def test_read_round__says_how_to_have_a_lost_table_again(world: World):
+def test_read_round__says_how_to_have_a_lost_table_again(world: CurationWorld):
     done = world.select(RoundSettings(budget=4, n_clusters=2))
     (table,) = [part for part in done.manifest.parts if part.name is None]
     world.store.delete(table.key)
@@ -254,7 +178,7 @@ def test_spell_input__as_a_person_calls_it():
     assert spell_input("selections/abc/round-0001") == "round-0001 of space abc"
 
 
-def test_judge_selections__planted(world: World):
+def test_judge_selections__planted(world: CurationWorld):
     world.select(RoundSettings(budget=4))
     known = read_manifest(world.store, world.rounds().manifest("round-0001").recipe.output)
     rows = world.rounds().read("round-0001")

@@ -37,6 +37,8 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
     kinds={"python", "parquet"},
     owners=["team:imagery"],
     code_version=CODE_VERSION,
+    # The round is drawn on the map: in a run that makes both, the map comes first.
+    deps=[dg.AssetKey("projections")],
     backfill_policy=SINGLE_RUN,
     output_required=False,
     description=(

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,13 +27,16 @@ def make_page(
     groups: Sequence[int] | np.ndarray | None,
     group_names: Sequence[str],
     thumbs: Sequence[bytes],
-    chosen: Sequence[int] | np.ndarray,
     title: str,
     caption: str,
+    chosen: Mapping[int, str] | None = None,
+    earlier: Mapping[int, str] | None = None,
     caveat: str = "",
 ) -> str:
     """One HTML file that shows the map and, under the pointer, the tile: no server, no network.
 
+    ``chosen`` rows, by rank, and rows chosen ``earlier`` get rings and their note: on hover, and the
+    chosen ones in a list. Without ``chosen`` the page does not speak of choices.
     An empty thumb is a tile without a picture. A tile costs about 0.75 KB: 0.69 of them are
     its picture. A ``caveat`` stands in red above the caption. ``#hover=<tile id>`` at the end of the address opens the page on that tile.
 
@@ -41,7 +44,8 @@ def make_page(
         ConfigError: the lists are not of one length, or one of them is not what ``draw_map`` accepts;
             a thumb is not a picture.
     """
-    points = check_points(coordinates, groups, group_names, chosen)
+    notes, earlier_notes = dict(chosen or {}), dict(earlier or {})
+    points = check_points(coordinates, groups, group_names, list(notes), list(earlier_notes))
     count = len(points.coordinates)
     if len(tile_ids) != count or len(thumbs) != count:
         raise ConfigError(
@@ -56,7 +60,11 @@ def make_page(
         "names": points.names,
         "counts": points.counts,
         "colours": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in points.colours.tolist()],
-        "chosen": points.chosen.tolist(),
+        "isRound": chosen is not None,
+        "chosen": list(notes),
+        "notes": list(notes.values()),
+        "earlier": list(earlier_notes),
+        "earlierNotes": list(earlier_notes.values()),
         "thumbPx": THUMB_PX,
         "sheetColumns": SHEET_COLUMNS,
         "sheetThumbs": SHEET_THUMBS,

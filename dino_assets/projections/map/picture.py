@@ -42,15 +42,18 @@ PALETTE = (  # ten that are told apart in print and by most colour-blind readers
     (90, 100, 115),
 )
 
+PALE = 0.4  # of a dot's opacity, where rings are what is looked for
+
 
 class Points(NamedTuple):
-    """Checked input: coordinates (N, 2) float64, group (N,) and chosen rows, both int64."""
+    """Checked input: coordinates (N, 2) float64, group (N,), chosen and earlier rows, int64."""
 
     coordinates: np.ndarray
     groups: np.ndarray
     names: list[str]
     counts: list[int]
     chosen: np.ndarray
+    earlier: np.ndarray
     colours: NDArray[np.uint8]
 
 
@@ -62,6 +65,8 @@ def draw_map(
     chosen: Sequence[int] | np.ndarray,
     title: str,
     caption: str,
+    earlier: Sequence[int] | np.ndarray = (),
+    is_pale: bool = False,
     caveat: str = "",
     width_px: int = 1200,
     height_px: int = 1000,
@@ -69,8 +74,9 @@ def draw_map(
     """A PNG of coordinates (N, 2): a dot per tile in its group's colour, rings around chosen rows.
 
     Where dots pile up the colour grows with the logarithm of their number and mixes their groups, so
-    that a dense place neither saturates nor hides who is under it. A ``caveat`` stands in red above the
-    caption.
+    that a dense place neither saturates nor hides who is under it. Rows chosen ``earlier`` get a thin
+    grey ring; ``is_pale`` takes colour from all other tiles, so that the rings are what is seen. A
+    ``caveat`` stands in red above the caption.
 
     Raises:
         ConfigError: the coordinates are not finite (N, 2), a group or a chosen row does not exist, or
@@ -82,7 +88,7 @@ def draw_map(
             setting="width_px" if width_px < 240 else "height_px",
             value=width_px if width_px < 240 else height_px,
         )
-    points = check_points(coordinates, groups, group_names, chosen)
+    points = check_points(coordinates, groups, group_names, chosen, earlier)
     canvas = Image.new("RGB", (width_px, height_px), WHITE)
     draw = ImageDraw.Draw(canvas)
     text_px = max(11, round(min(width_px, height_px) / 52))
@@ -91,7 +97,7 @@ def draw_map(
     legend_px = max(90, round(width_px * 0.21))
     right = width_px - margin - legend_px - margin
     width, height = right - margin, max(height_px - margin - top, 40)
-    picture, crowded = _paint_points(points, width, height, width_px)
+    picture, crowded = _paint_points(points, width, height, width_px, is_pale=is_pale)
     canvas.paste(Image.fromarray(picture), (margin, top))
     draw.rectangle((margin, top, margin + width - 1, top + height - 1), outline=LINE)
     if not len(points.coordinates):
@@ -120,13 +126,15 @@ def place_points(
 
 
 def _paint_points(
-    points: Points, width: int, height: int, page_px: int
+    points: Points, width: int, height: int, page_px: int, *, is_pale: bool
 ) -> tuple[NDArray[np.uint8], bool]:
     """Dots and rings (height, width, 3), and whether dots pile up."""
     count = max(len(points.coordinates), 1)
     largest = page_px / 200
     radius = min(max(math.sqrt(0.12 * width * height / (math.pi * count)), 0.7), largest)
-    ring_radius = max(radius + max(page_px / 400, 2.5), page_px / 170)
+    # A thousand rings of full size would hide the map and each other.
+    crowding = min(1.0, max(0.5, math.sqrt(150 / max(len(points.chosen), 1))))
+    ring_radius = max(radius + max(page_px / 400, 2.5), page_px / 170) * crowding
     pad = math.ceil(ring_radius + 4)
     x, y = place_points(points.coordinates, width, height, pad=pad)
     # A small picture keeps a border for the stamps, so that none wraps around to the next row.
@@ -139,10 +147,16 @@ def _paint_points(
     single = min(max(0.8 - 0.15 * math.log10(max(peak, 1.0)), 0.35), 0.8)
     strength = np.log(np.maximum(amount, 1)) / math.log(max(peak, math.e))
     opacity = np.minimum(amount, 1) * (single + (1 - single) * np.minimum(strength, 1))
+    opacity *= PALE if is_pale else 1
     picture = _blend(np.full((*shape, 3), 255, np.float32), mean, opacity)
+    if len(points.earlier):
+        grey = np.array([GREY], np.float32)
+        thin = _ring(ring_radius * 0.7, max(page_px / 1200, 1.0))
+        ring, _ = _mix(at[points.earlier], grey, shape, thin)
+        picture = _blend(picture, grey[0], np.minimum(ring, 1) * 0.8)
     if len(points.chosen):
         at = at[points.chosen]
-        ring_px = max(page_px / 600, 1.2)
+        ring_px = max(page_px / 600 * crowding, 1.2)
         white, ink = (np.array([c], np.float32) for c in (WHITE, INK))
         halo, _ = _mix(at, white, shape, _disc(ring_radius + ring_px))
         picture = _blend(picture, white[0], np.minimum(halo, 1) * 0.75)
@@ -255,6 +269,10 @@ def _write_legend(
     if len(points.chosen):
         write(row, ring, INK, "chosen", f"{len(points.chosen):,}")
         row += 1
+    if len(points.earlier):
+        thin = _ring(text_px * 0.28, 1.0)
+        write(row, thin, GREY, "chosen earlier", f"{len(points.earlier):,}")
+        row += 1
     fits = max((bottom - top) // line_px - row - (2 if crowded else 0), 1)
     shown = len(points.names) if len(points.names) <= fits else max(fits - 1, 0)
     for group in range(shown):
@@ -285,6 +303,7 @@ def check_points(
     groups: Sequence[int] | np.ndarray | None,
     names: Sequence[str],
     chosen: Sequence[int] | np.ndarray,
+    earlier: Sequence[int] | np.ndarray = (),
 ) -> Points:
     """Check what every picture of the map is drawn from.
 
@@ -301,16 +320,11 @@ def check_points(
             setting="coordinates",
             value=xy.shape,
         )
-    rows = np.unique(np.asarray(chosen, np.int64))
-    if rows.size and not (rows[0] >= 0 and rows[-1] < len(xy)):
-        raise ConfigError(
-            f"chosen rows {rows[0]} … {rows[-1]}: there are {len(xy)} tiles, from 0",
-            setting="chosen",
-            value=(int(rows[0]), int(rows[-1])),
-        )
+    rows = _check_rows("chosen", chosen, len(xy))
+    before = _check_rows("earlier", earlier, len(xy))
     if groups is None:
         zeros = np.zeros(len(xy), np.int64)
-        return Points(xy, zeros, [], [], rows, pick_colours(1))
+        return Points(xy, zeros, [], [], rows, before, pick_colours(1))
     of = np.asarray(groups, np.int64).ravel()
     if len(of) != len(xy):
         raise ConfigError(
@@ -331,4 +345,15 @@ def check_points(
             value=(int(of.min()), int(of.max())),
         )
     counts = np.bincount(of, minlength=len(names)).tolist()
-    return Points(xy, of, list(names), counts, rows, pick_colours(len(names)))
+    return Points(xy, of, list(names), counts, rows, before, pick_colours(len(names)))
+
+
+def _check_rows(setting: str, rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    distinct = np.unique(np.asarray(rows, np.int64))
+    if distinct.size and not (distinct[0] >= 0 and distinct[-1] < count):
+        raise ConfigError(
+            f"{setting} rows {distinct[0]} … {distinct[-1]}: there are {count} tiles, from 0",
+            setting=setting,
+            value=(int(distinct[0]), int(distinct[-1])),
+        )
+    return distinct

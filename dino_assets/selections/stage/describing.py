@@ -15,10 +15,11 @@ def describe_round(
     committed: Committed,
     *,
     registered: Collection[str] = (),
+    command: str = "dino-assets",
 ) -> Iterator[str]:
     """A committed round in a few lines for a person: how many of what, why these, how well they cover.
 
-    ``registered`` drops outside the pool are named.
+    ``registered`` drops outside the pool are named; ``command`` is how ours is called from here.
     """
     manifest = committed.manifest
     name, config, facts = manifest.recipe.output.drop, manifest.recipe.config, manifest.facts
@@ -49,7 +50,7 @@ def describe_round(
     if caveat := facts.get("caveat"):
         yield f"mind: {spell_caveat(caveat)}"
     if facts["picked"]:
-        yield f"next: dino-assets export selections {name} --to out/round-{config['round']}"
+        yield f"next: {command} export selections {name} --to out/round-{config['round']}"
 
 
 def name_some(names: Sequence[str], most: int = 12) -> str:

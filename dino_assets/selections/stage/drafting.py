@@ -15,6 +15,7 @@ from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import certify
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
+from dino_assets.selections.stage.mapping import store_map
 from dino_assets.selections.stage.paid import PaidRound
 from dino_assets.selections.stage.pictures import SHEET_TILES, RoundPictures, cut_pictures
 from dino_assets.selections.stage.unreadable import find_unopenable, refuse, warn_of
@@ -41,9 +42,11 @@ def draft_selections(
     paid: Sequence[PaidRound],
     settings: RoundSettings,
     *,
+    projections: CommittedTable,
     open_source: Callable[[str], Source],
     left_out: Mapping[str, str] | None = None,
     sheet_tiles: int = SHEET_TILES,
+    model: str,
     caveat: str | None = None,
 ) -> Draft:
     """Pick one round from everything committed in the space; what is paid for is not picked again.
@@ -74,7 +77,7 @@ def draft_selections(
         read_s = time.perf_counter() - started
         cut = partial(cut_pictures, tiles=tiles, open_source=open_source, sheet_tiles=sheet_tiles)
         while True:
-            facts, pictures = _choose(everything, without, settings, paid_ids, cut)
+            pool, facts, pictures = _choose(everything, without, settings, paid_ids, cut)
             if not pictures.failures:
                 break
             pictures.close()
@@ -86,6 +89,8 @@ def draft_selections(
             rows, sheet = pictures.store(out, caveat=spell_caveat(caveat))
         out.rows(make_batch(rows, SCHEMA))
         out.file(SHEET, sheet)
+        if rows:
+            store_map(out, rows, pool, paid, projections, model=model, caveat=spell_caveat(caveat))
         out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)}))
@@ -99,7 +104,7 @@ def _choose(
     settings: RoundSettings,
     paid: set[str],
     cut: Callable[[Sequence[Pick], int], RoundPictures],
-) -> tuple[dict[str, Any], RoundPictures]:
+) -> tuple[TilePool, dict[str, Any], RoundPictures]:
     """Pick from the drops that are not left out, and cut the pictures of what is picked.
 
     Raises:
@@ -109,7 +114,7 @@ def _choose(
     if left_out and not len(pool):
         raise refuse(left_out)
     picked, facts = pick_round(pool, settings, paid, left_out=left_out)
-    return facts, cut(list_picks(pool, picked), settings.round)
+    return pool, facts, cut(list_picks(pool, picked), settings.round)
 
 
 def pick_round(

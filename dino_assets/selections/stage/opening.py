@@ -71,7 +71,13 @@ def open_round(
     rounds = open_table(pool.store, "selections", space=space)
     name = name_round(settings.round)
     paid = find_paid(pool.store, rounds, before=name)
-    make = partial(draft_selections, open_source=open_source, caveat=checkpoint.caveat)
+    make = partial(
+        draft_selections,
+        projections=open_table(pool.store, "projections", space=space),
+        open_source=open_source,
+        model=checkpoint.model,
+        caveat=checkpoint.caveat,
+    )
     if name not in rounds.drops:
         _check_is_next(rounds, settings.round)
     elif not may_replace:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,8 @@ from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.objects import ObjectStore
 
+MAP_PICTURE, MAP_PAGE = "round-map.png", "round-map.html"
+
 
 @dataclass(frozen=True)
 class PaidRound:
@@ -27,8 +29,12 @@ class PaidRound:
 
     @property
     def content(self) -> str:
-        """Identity of what was chosen in it."""
-        return content_hash(self.manifest)
+        """Identity of what was chosen in it.
+
+        Its map is left out: a round that is repaired after the map changed is the same choice.
+        """
+        parts = [p for p in self.manifest.parts if p.name not in (MAP_PICTURE, MAP_PAGE)]
+        return content_hash(replace(self.manifest, parts=tuple(parts)))
 
     def tile_ids(self) -> list[str]:
         """The tiles it paid for.

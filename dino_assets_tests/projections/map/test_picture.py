@@ -81,7 +81,6 @@ def page(coordinates, **changes) -> str:
         "groups": None,
         "group_names": [],
         "thumbs": [make_thumb((row * 40 % 256, 90, 60)) for row in range(count)],
-        "chosen": [],
         "title": "A map",
         "caption": "of tiles",
     }
@@ -322,7 +321,8 @@ def test_make_page__carries_what_it_was_given():
             [[0, 1], [2, -3.5], [4, 5]],
             groups=[1, 0, 1],
             group_names=["a", "b"],
-            chosen=[2, 0],
+            chosen={2: "1 · fps", 0: "2 · fps"},
+            earlier={1: "round-0001"},
         )
     )
     assert data["ids"] == ["tile-0", "tile-1", "tile-2"]
@@ -330,7 +330,8 @@ def test_make_page__carries_what_it_was_given():
     assert xy.tolist() == [0, 1, 2, -3.5, 4, 5]
     assert np.frombuffer(base64.b64decode(data["groups"]), "<u2").tolist() == [1, 0, 1]
     assert (data["names"], data["counts"]) == (["a", "b"], [1, 2])
-    assert data["chosen"] == [0, 2]
+    assert (data["chosen"], data["notes"]) == ([2, 0], ["1 · fps", "2 · fps"])  # by rank
+    assert (data["earlier"], data["earlierNotes"]) == ([1], ["round-0001"])
     assert data["colours"][0] == "#1f77b4"
 
 
@@ -362,7 +363,7 @@ def test_make_page__escapes_everything():
 def test_make_page__is_replayable():
     rng = np.random.default_rng(0)
     coordinates = rng.normal(size=(40, 2)).astype(np.float32)
-    assert page(coordinates, chosen=[3, 1]) == page(coordinates.tolist(), chosen=np.array([1, 3]))
+    assert page(coordinates) == page(coordinates.tolist())
 
 
 def test_make_page__without_tiles():
@@ -376,7 +377,8 @@ def test_make_page__without_tiles():
         ({"tile_ids": ["a"]}, "tile_ids", 1),
         ({"thumbs": []}, "thumbs", 0),
         ({"thumbs": [b"", b"no picture"]}, "thumbs", "tile-1"),
-        ({"chosen": [2]}, "chosen", (2, 2)),
+        ({"chosen": {2: ""}}, "chosen", (2, 2)),
+        ({"chosen": {}, "earlier": {2: ""}}, "earlier", (2, 2)),
     ],
 )
 def test_make_page__refuses(changes, setting, value):
@@ -438,14 +440,17 @@ def open_in_browser(text: str, folder: Path, *, hover: str = "") -> tuple[Docume
 def test_make_page__renders_and_shows_the_tile_of_the_address(tmp_path):
     rng = np.random.default_rng(0)
     text = page(
-        rng.normal(size=(30, 2)), groups=[0, 1] * 15, group_names=["ridge", "river"], chosen=[7]
+        rng.normal(size=(30, 2)),
+        groups=[0, 1] * 15,
+        group_names=["ridge", "river"],
+        chosen={7: "1 · fps"},
     )
     document, _ = open_in_browser(text, tmp_path, hover="tile-7")
     body = document.body()
     assert (body["data-points"], body["data-drawn"]) == ("30", "30")
     assert body["data-hover"] == body["data-picture"] == "tile-7"
     assert document.texts("div", **{"class": "id"}) == ["tile-7"]
-    assert document.texts("div", **{"class": "state yes"}) == ["chosen"]
+    assert document.texts("div", **{"class": "state yes"}) == ["1 · fps"]
     assert {"ridge", "river"} <= set(document.texts("span", **{"class": "name"}))
 
 

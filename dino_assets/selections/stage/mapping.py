@@ -1,0 +1,99 @@
+"""A round on the map: which tiles it chose, and from where."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.stage.pool import TilePool
+from dino_assets.errors import CorruptObjectError
+from dino_assets.projections.layout import fit_projection
+from dino_assets.projections.map.page import make_page
+from dino_assets.projections.map.picture import draw_map
+from dino_assets.projections.stage import PAGE_TILES
+from dino_assets.selections.records import ChosenTile
+from dino_assets.selections.stage.paid import MAP_PAGE, MAP_PICTURE, PaidRound, spell_input
+from dino_assets.store.commits.protocol import OutputWriter
+from dino_assets.store.commits.reading import CommittedTable
+
+
+def store_map(
+    out: OutputWriter,
+    rows: Sequence[ChosenTile],
+    pool: TilePool,
+    paid: Sequence[PaidRound],
+    projections: CommittedTable,
+    *,
+    model: str,
+    caveat: str = "",
+) -> None:
+    """Store the round's picture and page: what it chose, from where and why, and what is paid for."""
+    coordinates, layout = place_pool(projections, pool)
+    row_of = {tile_id: row for row, tile_id in enumerate(pool.tile_ids)}
+    chosen = {
+        row_of[tile.tile_id]: f"{tile.rank} · round {tile.round} · {tile.reason}" for tile in rows
+    }
+    earlier = {
+        row_of[tile_id]: f"chosen earlier: {spell_input(each.name)}"
+        for each in paid
+        for tile_id in each.tile_ids()
+        if tile_id in row_of
+    }
+    names = sorted(set(pool.drops))
+    numbers = {name: number for number, name in enumerate(names)}
+    groups = [numbers[drop] for drop in pool.drops]
+    title = f"Round {rows[0].round}: {len(rows):,} of {len(pool):,} tiles"
+    caption = f"{model}, {layout}. Rings: chosen in this round. Pale: what it was chosen from."
+    picture = draw_map(
+        coordinates,
+        groups=groups,
+        group_names=names,
+        chosen=list(chosen),
+        earlier=list(earlier),
+        is_pale=True,
+        title=title,
+        caption=caption,
+        caveat=caveat,
+    )
+    out.file(MAP_PICTURE, picture)
+    if len(pool) <= PAGE_TILES:
+        page = make_page(
+            coordinates,
+            tile_ids=pool.tile_ids,
+            groups=groups,
+            group_names=names,
+            thumbs=pool.thumbs,
+            chosen=chosen,
+            earlier=earlier,
+            title=title,
+            caption=caption,
+            caveat=caveat,
+        )
+        out.file(MAP_PAGE, page.encode())
+
+
+def place_pool(projections: CommittedTable, pool: TilePool) -> tuple[NDArray[np.float32], str]:
+    """Give each tile of the pool (N, 2) its place on the committed map, and a word for the layout.
+
+    Where that map is not there, cannot be read or lacks a tile, the pool is laid out for this round
+    alone: a round is made and shown, whatever the state of the map is.
+    """
+    places = _read_places(projections)
+    keys = list(zip(pool.drops, pool.tile_ids, strict=True))
+    if all(key in places for key in keys):
+        return np.array([places[key] for key in keys], np.float32), "on the map of its space"
+    coordinates = fit_projection(pool.vectors, method="linear").coordinates
+    return coordinates.astype(
+        np.float32
+    ), "laid out for this round, since no map holds all its tiles"
+
+
+def _read_places(projections: CommittedTable) -> dict[tuple[str, str], tuple[float, float]]:
+    try:
+        table = projections.read(None) if projections.manifests else None
+    except CorruptObjectError:
+        return {}
+    if table is None:
+        return {}
+    columns = [table[name].to_pylist() for name in ("drop", "tile_id", "x", "y")]
+    return {(drop, tile): (x, y) for drop, tile, x, y in zip(*columns, strict=True)}

@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from dino_assets.demo.flights.draw import draw_flights
+from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.worlds.curation import CurationWorld
+
+
+@pytest.fixture(scope="session")
+def flights(tmp_path_factory) -> Path:
+    # 1200×900 px: more than 1024 on a side, so these are tiled.
+    folder = tmp_path_factory.mktemp("flights")
+    draw_flights(folder, scale=0.3)
+    return folder
+
+
+@pytest.fixture
+def world(
+    flights: Path, checkpoint_dir: Path, engine_cache: Path, short_trial: None
+) -> CurationWorld:
+    return CurationWorld(ObjectStore.in_memory(), flights, checkpoint_dir, cache=engine_cache)

@@ -1,0 +1,78 @@
+"""Two drawn flights in a store of their own, embedded by a tiny model, for maps and rounds."""
+
+from pathlib import Path
+
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.drops.records import Drop
+from dino_assets.drops.sources.folders import FolderSource
+from dino_assets.embeddings.space import current_space
+from dino_assets.embeddings.stage.drafting import draft_embeddings
+from dino_assets.images.stage.drafting import draft_images
+from dino_assets.projections.stage import MapSettings
+from dino_assets.selections.rounds import RoundSettings, name_round
+from dino_assets.selections.stage.drafting import draft_selections
+from dino_assets.selections.stage.paid import find_paid
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.tiles.grid import make_grid
+from dino_assets.tiles.stage import draft_tiles
+from dino_assets.weights.stage import OUTPUT, checkpoint_of, draft_weights
+
+COMPUTE = ComputeSettings(device="cpu", threads=1, engine="torch")
+SIDE = 256
+LINEAR = MapSettings(method="linear")
+
+
+class CurationWorld:
+    """Two drawn drops, embedded by a tiny model."""
+
+    def __init__(
+        self, store: ObjectStore, folder: Path, checkpoint_dir: Path, *, cache: Path
+    ) -> None:
+        self.store = store
+        commit(store, draft_weights(checkpoint_dir, "tiny"))
+        weights = read_manifest(store, OUTPUT)
+        checkpoint = checkpoint_of(weights)
+        self.space = current_space(checkpoint, COMPUTE, tile_px=SIDE)
+        drops = ("ridge-north", "river-burn")
+        self.sources = {d: FolderSource(folder / d, shown=d) for d in drops}
+        for name, source in self.sources.items():
+            commit(store, draft_images(Drop(name, "", "", name), source, threads=1))
+            commit(store, draft_tiles(open_table(store, "images"), name, make_grid(SIDE)))
+            draft = draft_embeddings(
+                store,
+                open_table(store, "tiles"),
+                name,
+                source=source,
+                weights=weights,
+                compute=COMPUTE,
+                cache=cache,
+            )
+            commit(store, draft)
+
+    def embeddings(self) -> CommittedTable:
+        return open_table(self.store, "embeddings", space=self.space)
+
+    def rounds(self) -> CommittedTable:
+        return open_table(self.store, "selections", space=self.space)
+
+    def select(self, settings: RoundSettings, **options: int):
+        before = name_round(settings.round)
+        draft = draft_selections(
+            self.embeddings(),
+            open_table(self.store, "tiles"),
+            find_paid(self.store, self.rounds(), before=before),
+            settings,
+            projections=open_table(self.store, "projections", space=self.space),
+            open_source=self.sources.__getitem__,
+            model="tiny",
+            **options,
+        )
+        return commit(self.store, draft)
+
+    def read_file(self, manifest, name: str) -> bytes:
+        (part,) = [p for p in manifest.parts if p.name == name]
+        return read_part(self.store, part)
