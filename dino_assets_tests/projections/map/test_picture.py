@@ -316,15 +316,9 @@ def test_pick_colours__all_different():
 
 
 def test_make_page__carries_what_it_was_given():
-    data = page_data(
-        page(
-            [[0, 1], [2, -3.5], [4, 5]],
-            groups=[1, 0, 1],
-            group_names=["a", "b"],
-            chosen={2: "1 · fps", 0: "2 · fps"},
-            earlier={1: "round-0001"},
-        )
-    )
+    rings = {"chosen": {2: "1 · fps", 0: "2 · fps"}, "earlier": {1: "round-0001"}}
+    points = [[0, 1], [2, -3.5], [4, 5]]
+    data = page_data(page(points, groups=[1, 0, 1], group_names=["a", "b"], **rings))
     assert data["ids"] == ["tile-0", "tile-1", "tile-2"]
     xy = np.frombuffer(base64.b64decode(data["xy"]), "<f4")
     assert xy.tolist() == [0, 1, 2, -3.5, 4, 5]
