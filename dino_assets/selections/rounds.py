@@ -11,7 +11,7 @@ from dino_assets.settings.choices import check_range
 from dino_assets.settings.described import check_settings, described, make_record
 
 FIRST, LAST = 1, 9999
-# Labelled in minutes: a try with a few photographs need not be asked back.
+# The default. Nobody asked for it, and it is labelled in minutes, so a few photographs may have less.
 SMALL_BUDGET = 20
 _PREFIX = "round-"
 
@@ -57,7 +57,7 @@ def check_budget(
     """Refuse a budget that is hardly meant: more tiles than are left, or more than half of the pool.
 
     ``paid`` tiles of the pool are chosen already. ``settings.all`` says that it is meant. A small budget
-    may be more than half. Drops ``left_out`` of the pool are named.
+    may be more than half, and the default takes what is left. Drops ``left_out`` of the pool are named.
 
     Raises:
         ConfigError: it is more and is not said to be meant, or no tile is left.
@@ -76,7 +76,8 @@ def check_budget(
             value=budget,
             reason="none-left",
         )
-    is_short, is_most = budget > left, budget > max(SMALL_BUDGET, pool // 2)
+    is_short = budget > left and budget != SMALL_BUDGET
+    is_most = budget > max(SMALL_BUDGET, pool // 2)
     if settings.all or not (is_short or is_most):
         return
     most = min(left, max(SMALL_BUDGET, pool // 2))

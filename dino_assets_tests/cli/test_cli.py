@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from dino_assets.cli import main
+from dino_assets.cli.terminal import name_command
 from dino_assets.defs.instance import open_instance
 from dino_assets.drops.registry import read_drop
 from dino_assets.errors import ConfigError, DropConflictError, NotCommittedError, SourceError
@@ -173,8 +174,8 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     )
     assert first[3] == "registered, not embedded in this space: flight-2"
     assert first[4] == f"mind: The model has {CAVEAT}"
-    assert first[5] == "next: dino-assets export selections round-0001 --to out/round-1"
-    command = first[5].removeprefix("next: dino-assets ").split()
+    assert first[5] == f"next: {name_command()} export selections round-0001 --to out/round-1"
+    command = first[5].partition(name_command())[2].split()
     assert main(command) == 0
     assert len(list((project / "out" / "round-1" / "tiles").iterdir())) == 5
     capsys.readouterr()

@@ -129,7 +129,7 @@ def test_doctor__warns_of_random_weights(lineage: Lineage, trained_dir: Path, ca
         lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
         assert lines["checkpoint"].startswith("WARN checkpoint ")
         assert lines["checkpoint"].endswith(f". {SENTENCE}")
-        assert [line[:4] for name, line in lines.items() if name != "checkpoint"] == ["ok  "] * 5
+        assert [line[:4] for name, line in lines.items() if name != "checkpoint"] == ["ok  "] * 6
 
     # Other weights are set since, and the results are not theirs yet.
     monkeypatch.setenv("DINO_MODEL_ID", str(trained_dir))

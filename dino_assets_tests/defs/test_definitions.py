@@ -51,9 +51,9 @@ ASSETS = {
         "selections",
         {"python", "parquet"},
         ["team:imagery"],
-        "1",
+        "2",
         None,
-        {"embeddings", "tiles", "weights"},
+        {"embeddings", "projections", "tiles", "weights"},
     ),
 }
 CHECKS = {

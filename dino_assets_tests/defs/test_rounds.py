@@ -4,8 +4,9 @@ import dagster as dg
 import pytest
 
 from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.selections.stage.paid import hash_choice
 from dino_assets.store.commits.listing import find_outputs
-from dino_assets.store.commits.manifests import content_hash, manifest_key
+from dino_assets.store.commits.manifests import manifest_key
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.upkeep.verifying import verify
@@ -223,7 +224,7 @@ def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, 
     assert lineage.run("a", projections=LINEAR, selections={"budget": 16}).success
     (second,) = [m for m in find_outputs(lineage.store, "selections", "round-0001") if m != first]
     space = first.recipe.output.space
-    assert second.recipe.inputs[f"selections/{space}/round-0001"] == content_hash(first)
+    assert second.recipe.inputs[f"selections/{space}/round-0001"] == hash_choice(first)
     assert second.facts["paid_before"] == 4
     assert len(tiles_of(lineage, second)) == 16
     assert not tiles_of(lineage, first) & tiles_of(lineage, second)

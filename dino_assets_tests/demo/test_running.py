@@ -69,7 +69,7 @@ def check_summary(lines: list[str], *, tiles: int, root: Path) -> None:
         assert (root / "demo" / "out" / path).stat().st_size > 1000
     assert len(list((root / "demo" / "out" / "tiles").iterdir())) == 20
     assert "make demo-ui" in text
-    assert "drops register" in text
+    assert "run my-flight --from" in text
     assert "random weights: they show the plumbing only" in lines[-1]
     assert "DINO_MODEL_ID" in lines[-1]
 

@@ -54,7 +54,7 @@ def run_asked(
     """Execute the runs; gives the exit status."""
     started = time.monotonic()
     ends: list[RunEnd] = []
-    caveat = ""
+    caveat, warned = "", set[str]()
     with open_instance(settings.root) as instance:
         for planned in asked.plan:
             if planned.drop is None and any(end.status == "failed" for end in ends):
@@ -63,7 +63,7 @@ def run_asked(
                     "once it is chosen, so it waits for all of them."
                 )
                 break
-            lines = RunLines(printer, drop=planned.drop)
+            lines = RunLines(printer, drop=planned.drop, warned=warned)
             end = _execute(planned, asked, definitions, instance, lines, printer)
             ends.append(end)
             caveat = caveat or lines.caveat

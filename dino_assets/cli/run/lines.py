@@ -36,11 +36,14 @@ class RunLines:
         printer: Printer,
         *,
         drop: str | None,
+        warned: set[str] | None = None,
         read_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._printer, self._read_clock = printer, read_clock
         self._prefix = f"{drop}: " if drop else ""
         self._last, self._pause_s = self._read_clock(), EVERY_S
+        # Warnings that were printed, in this run or in those of other drops before it.
+        self._warned = warned if warned is not None else set()
         self.caveat = ""
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
@@ -65,6 +68,10 @@ class RunLines:
         if level >= logging.ERROR or _COMMITTED.match(text):
             return  # an error comes again, in a sentence, when the run has ended
         text = text.removeprefix(self._prefix).removeprefix(f"{asset}: ")
+        if level >= logging.WARNING:
+            if text in self._warned:
+                return
+            self._warned.add(text)
         line = _line(asset, text.partition(_THREADS)[0])
         if level >= logging.WARNING or FORECAST in text:
             self._printer.say(line)

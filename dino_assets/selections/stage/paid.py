@@ -29,12 +29,8 @@ class PaidRound:
 
     @property
     def content(self) -> str:
-        """Identity of what was chosen in it.
-
-        Its map is left out: a round that is repaired after the map changed is the same choice.
-        """
-        parts = [p for p in self.manifest.parts if p.name not in (MAP_PICTURE, MAP_PAGE)]
-        return content_hash(replace(self.manifest, parts=tuple(parts)))
+        """Identity of what was chosen in it."""
+        return hash_choice(self.manifest)
 
     def tile_ids(self) -> list[str]:
         """The tiles it paid for.
@@ -44,6 +40,15 @@ class PaidRound:
         """
         drop = str(self.manifest.recipe.output.drop)
         return list(read_round(self.rounds, drop, ["tile_id"])["tile_id"].to_pylist())
+
+
+def hash_choice(manifest: Manifest) -> str:
+    """Hash what was chosen in a round.
+
+    Its map is left out: a round that is repaired after the map changed is the same choice.
+    """
+    parts = [part for part in manifest.parts if part.name not in (MAP_PICTURE, MAP_PAGE)]
+    return content_hash(replace(manifest, parts=tuple(parts)))
 
 
 def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> list[PaidRound]:

@@ -64,6 +64,15 @@ def test_run_lines__what_a_person_reads_at_once(clock, capsys):
     assert shown.err == ""
 
 
+def test_run_lines__one_warning_is_printed_once(capsys):
+    warned: set[str] = set()
+    for drop in ("a", "b"):
+        lines = RunLines(Printer(), drop=drop, warned=warned)
+        for asset in ("weights", "embeddings"):
+            lines(log_entry(f"{asset}: mind that", logging.WARNING, step=asset))
+    assert capsys.readouterr().out == "  weights      mind that\n"
+
+
 def test_run_lines__progress_on_a_terminal_is_one_line(clock, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     lines = RunLines(Printer(), drop="a", read_clock=clock)
