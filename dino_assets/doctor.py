@@ -1,5 +1,6 @@
 """``dino-assets doctor``: look at everything a run needs; say what is wrong and what to do."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from dino_assets.defs.instance import instance_home, open_instance
 from dino_assets.drops.examination import examine_drops
 from dino_assets.embeddings.encoder.choosing import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
+from dino_assets.settings.environment import dagster_home
 from dino_assets.settings.records import Settings
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
@@ -128,7 +130,13 @@ def _instance(settings: Settings) -> str:
         drops = len(instance.get_dynamic_partitions("drops"))
         runs = instance.get_runs_count()
     home = instance_home(settings.root)
-    return f"dagster.yaml of {home}, data in {settings.root}: {drops} drops, {runs} runs"
+    # Ours find the folder by themselves; those of Dagster keep no record without the variable.
+    told = (
+        ""
+        if dagster_home()
+        else (f". For Dagster's own commands: export DAGSTER_HOME={shlex.quote(str(home))}")
+    )
+    return f"dagster.yaml of {home}, data in {settings.root}: {drops} drops, {runs} runs{told}"
 
 
 def _drops(settings: Settings) -> Iterator[Verdict]:

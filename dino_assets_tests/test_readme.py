@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from dino_assets.demo.checkpoint import write_demo_checkpoint
+from dino_assets.doctor import examine
+from dino_assets.settings.environment import load_settings
 from dino_assets.weights.catalogue import DEFAULT_TEACHER
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.worlds.hub_server import hub_for_test
@@ -45,7 +47,7 @@ def clone(tmp_path: Path, write_photo, monkeypatch) -> Path:
 
 def test_readme__first_result(clone: Path):
     demo, script = BASH
-    assert demo == "make demo\nmake ui\n"
+    assert demo == "make demo\nmake demo-ui\n"
     done = subprocess.run(
         ["bash", "-c", f"set -euo pipefail\n{script}"],
         capture_output=True,
@@ -58,9 +60,27 @@ def test_readme__first_result(clone: Path):
     assert len(parts) == 1
     assert Path(parts[0]).is_file()
     assert (clone / "out" / "map" / "map.html").is_file()
-    assert (clone / "out" / "round-2" / "contact-sheet.jpg").is_file()
+    assert (clone / "out" / "round-1" / "round-map.html").is_file()
     ran = subprocess.run([sys.executable, "-c", READ_TABLE], capture_output=True, text=True)
     assert ran.stdout.strip() == "('my-flight',) 48", ran.stderr
+
+
+@pytest.mark.slow
+def test_readme__dagsters_own_commands(clone: Path):
+    """They have a history where the README and doctor say to set one variable."""
+    home = re.search(r"`export (DAGSTER_HOME)=\$PWD`", README)[1]
+    (line,) = [each for each in examine(load_settings()) if each.subject == "instance"]
+    assert line.sentence.endswith(f"export {home}={clone}")
+    named = re.findall(r"`dagster ((?:sensor|schedule|run) [^`]*)`", README)
+    assert len(named) >= 2
+    for command in named:
+        done = subprocess.run(
+            [sys.executable, "-m", "dagster", *command.split()],
+            capture_output=True,
+            text=True,
+            env={**os.environ, home: str(clone)},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_readme__weights(clone: Path, checkpoint_dir: Path, tmp_path: Path, monkeypatch):

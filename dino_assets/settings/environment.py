@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -14,6 +15,7 @@ from dino_assets.settings.urls import (
     SCHEMES,
     checked_endpoint,
     expand_path,
+    hide_secrets,
     parse_url,
     show_choices,
 )
@@ -22,6 +24,7 @@ DEFAULT_MODEL = "facebook/dinov2-base"
 DEFAULT_STORAGE = "data"
 LIMITS = RequestLimits()
 _MINIO_DEFAULT = "minioadmin"
+_SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CONNECTION_STRING")
 
 
 class Environment(BaseSettings):
@@ -194,20 +197,34 @@ def _refuse_disagreement(file: Path) -> None:
     """
     written = dotenv_values(file) if file.is_file() else {}
     started = _environment_at_start()
-    torn = [
-        name
+    torn = {
+        name: (value, exported)
         for name, value in written.items()
-        if value is not None
-        and name in _variables()
-        and {os.environ.get(name) or value, started.get(name) or value} != {value}
-    ]
+        if value is not None and name in _variables()
+        for exported in [started.get(name) or os.environ.get(name) or value]
+        if {os.environ.get(name) or value, exported} != {value}
+    }
     if torn:
+        both = "; ".join(
+            f"{name} is {_show(name, exported)} in the environment and {_show(name, value)} in "
+            f"{str(file)!r}"
+            for name, (value, exported) in torn.items()
+        )
         raise ConfigError(
-            f"{', '.join(torn)}: the environment and .env say different things, and Dagster's own "
-            "commands would follow .env. Unset the variable, or take it out of .env.",
+            f"{both}. Dagster's own commands would follow the file, and all others the environment: "
+            f"`unset {' '.join(torn)}`, or take the {'line' if len(torn) == 1 else 'lines'} out of the "
+            "file.",
             setting=", ".join(torn),
+            value={name: _show(name, exported) for name, (_, exported) in torn.items()},
             reason="disagreement",
         )
+
+
+def _show(name: str, value: str) -> str:
+    """A variable's value for a message; of a secret only that there is one."""
+    if _SECRET.search(name):
+        return "a secret (not shown)" if value else "empty"
+    return repr(hide_secrets(value)) if value else "empty"
 
 
 def _environment_at_start() -> dict[str, str]:

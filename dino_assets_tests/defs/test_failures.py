@@ -7,7 +7,7 @@ from dagster._utils.error import SerializableErrorInfo, serializable_error_info_
 
 from dino_assets.defs.failures import advise, explain_error
 from dino_assets.errors import ConfigError, DropsFailedError, SourceError
-from dino_assets.weights.hub.errors import HubEntryNotFoundError
+from dino_assets.weights.hub.errors import LocalEntryNotFoundError
 
 
 def keep(err: Exception, *, below: Exception | None = None) -> SerializableErrorInfo:
@@ -30,7 +30,7 @@ def test_explain_error__ours_stands_before_what_lies_below():
 
 
 def test_explain_error__by_the_name_of_the_tree():
-    error = keep(HubEntryNotFoundError("out of reach."))
+    error = keep(LocalEntryNotFoundError("out of reach."))
     assert explain_error(error, drop=None) == "LocalEntryNotFoundError: out of reach."
 
 

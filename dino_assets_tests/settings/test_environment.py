@@ -363,8 +363,28 @@ def test_load_settings__refuses_two_answers(tmp_path, monkeypatch):
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-base")
     for written in ("models/demo", ""):
         (tmp_path / ".env").write_text(f"DINO_MODEL_ID={written}\n")
-        with raising(ConfigError, reason="disagreement"):
+        with raising(ConfigError, reason="disagreement") as caught:
             load_settings(tmp_path)
+        # Both values, and where each is from.
+        for shown in ("facebook/dinov2-base", written or "empty", str(tmp_path / ".env")):
+            assert shown in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "there"),
+    [
+        ("MINIO_SECRET_KEY", "hush-one", "hush-two"),
+        ("HF_TOKEN", "hf_hush", "hf_other"),
+        ("HF_ENDPOINT", "https://me:hush@one.example", "https://me:hush@two.example"),
+    ],
+)
+def test_load_settings__shows_no_secret_of_two_answers(tmp_path, monkeypatch, name, here, there):
+    (tmp_path / ".env").write_text(f"{name}={there}\n")
+    monkeypatch.setenv(name, here)
+    with raising(ConfigError, hides="hush", reason="disagreement", setting=name) as caught:
+        load_settings(tmp_path)
+    assert "hush" not in str(caught.value.value)
+    assert there not in str(caught.value)
 
 
 def test_load_settings__refuses_what_dagster_overwrote(tmp_path):
@@ -385,7 +405,7 @@ load_settings()
             env={**os.environ, "DINO_MODEL_ID": exported},
         )
         assert done.returncode == code, done.stderr
-        assert ("the environment and .env say different" in done.stderr) == bool(code)
+        assert ("'facebook/dinov2-base' in the environment" in done.stderr) == bool(code)
 
 
 # --- roots of lists -----------------------------------------------------------------------

@@ -104,7 +104,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
     """How one file of a listing is brought; what is raised is ours and huggingface_hub's at once."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    from dino_assets.weights.hub.errors import HubChecksumError, HubEntryNotFoundError, explain
+    from dino_assets.weights.hub.errors import ChecksumError, LocalEntryNotFoundError, explain
 
     headers = request_headers(hub)
 
@@ -120,7 +120,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
                 rest = (
                     f"the {here:,} bytes from before are kept" if here else "nothing of it is kept"
                 )
-                failure = HubChecksumError(
+                failure = ChecksumError(
                     f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {rest}, and "
                     f"{file.digest} is listed. Something between here and {hub.endpoint} changes what "
                     "is sent: try another network or mirror.",
@@ -129,7 +129,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
                     here_bytes=here,
                 )
             else:
-                failure = HubEntryNotFoundError(
+                failure = LocalEntryNotFoundError(
                     f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are "
                     f"here ({err.reason}). Run again when the network is back: it goes on where it "
                     "stopped.",
@@ -139,7 +139,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
                 )
         except HfHubHTTPError as err:
             failure = explain(err, repo=listing.repo, revision=listing.commit, hub=hub)
-            failure = failure or HubEntryNotFoundError(
+            failure = failure or LocalEntryNotFoundError(
                 f"{listing.repo!r}: {hub.endpoint} refuses {file.name} (HTTP {err.response.status_code})"
             )
         raise failure

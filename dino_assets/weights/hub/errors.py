@@ -1,5 +1,7 @@
 """From huggingface_hub's errors to ours, which are its classes too: older ``except`` clauses still catch.
 
+They are called as the tree in ``dino_assets.errors`` calls them: a log shows the name that the docs have.
+
 Imported only when the Hub is asked. What is raised carries a stripped copy of the server's answer: no
 request headers and no signed address, which hold secrets.
 """
@@ -22,29 +24,31 @@ class _Answered(theirs.HfHubHTTPError):
         )
 
 
-class HubAuthenticationError(_Answered, ours.AuthenticationError):
+class AuthenticationError(_Answered, ours.AuthenticationError):
     """A token is missing, rejected, or not enough."""
 
 
 class GatedRepositoryError(_Answered, ours.AuthenticationError, theirs.GatedRepoError):
     """The repository's owner grants access one by one."""
 
+    __qualname__ = "AuthenticationError"  # what a traceback shows
 
-class HubRepositoryNotFoundError(
+
+class RepositoryNotFoundError(
     _Answered, ours.RepositoryNotFoundError, theirs.RepositoryNotFoundError
 ):
     """No such repository, or a hidden one."""
 
 
-class HubRevisionNotFoundError(_Answered, ours.RevisionNotFoundError, theirs.RevisionNotFoundError):
+class RevisionNotFoundError(_Answered, ours.RevisionNotFoundError, theirs.RevisionNotFoundError):
     """No such branch, tag or commit."""
 
 
-class HubEntryNotFoundError(ours.LocalEntryNotFoundError, theirs.LocalEntryNotFoundError):
+class LocalEntryNotFoundError(ours.LocalEntryNotFoundError, theirs.LocalEntryNotFoundError):
     """Neither to be had nor whole on this machine."""
 
 
-class HubChecksumError(ours.ChecksumError, theirs.LocalEntryNotFoundError):
+class ChecksumError(ours.ChecksumError, theirs.LocalEntryNotFoundError):
     """Wrong bytes, twice."""
 
 
@@ -67,14 +71,14 @@ def explain(
     if code == "RepoNotFound" or is_bare:
         asked = f" or no revision {revision!r} of it" if is_bare and revision != "main" else ""
         names = "" if "/" in repo else f" Short names are {', '.join(short_names())}."
-        return HubRepositoryNotFoundError(
+        return RepositoryNotFoundError(
             f"{hub.endpoint} has no repository {repo!r}{asked}, or it is private and "
             f"{'this token may not see it' if has_token else 'no token was sent'}. Check the spelling"
             f"{'' if has_token else ', or set HF_TOKEN'}.{names}",
             response=answer,
         )
     if code == "RevisionNotFound":
-        return HubRevisionNotFoundError(
+        return RevisionNotFoundError(
             f"repository {repo!r} has no branch, tag or commit {revision!r}. See what there is at "
             f"{page}/tree/main.",
             response=answer,
@@ -92,12 +96,14 @@ def explain(
             )
         # huggingface_hub takes a bare 401 for a missing repository; the owner of a token is helped
         # more by hearing about the token. GatedRepoError is a RepositoryNotFoundError there.
-        kind = GatedRepositoryError if code == "GatedRepo" else HubAuthenticationError
+        kind = GatedRepositoryError if code == "GatedRepo" else AuthenticationError
         refusal = kind(f"{repo!r}{text}", response=answer)
         refusal.has_token = has_token
         return refusal
     if status == 404:
-        return HubEntryNotFoundError(f"repository {repo!r} lists a file that {hub.endpoint} lacks")
+        return LocalEntryNotFoundError(
+            f"repository {repo!r} lists a file that {hub.endpoint} lacks"
+        )
     return None
 
 

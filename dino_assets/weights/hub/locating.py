@@ -172,11 +172,11 @@ def _explained(repo: str, place: Place) -> Iterator[None]:
 
 
 def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
-    from dino_assets.weights.hub.errors import HubEntryNotFoundError
+    from dino_assets.weights.hub.errors import LocalEntryNotFoundError
 
     where = "to be had from the Hugging Face Hub" if reason else "in the Hub cache"
     again = "run again" if reason else "run `dino-assets fetch`"
-    return HubEntryNotFoundError(
+    return LocalEntryNotFoundError(
         f"{model!r} is neither a directory here nor {where}{f' ({reason})' if reason else ''}. Two ways "
         f"out: have the Hub, or a mirror that HF_ENDPOINT names, in reach and {again}; or copy the "
         "checkpoint's files into a folder and set DINO_MODEL_ID to that folder.",

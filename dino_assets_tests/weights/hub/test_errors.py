@@ -1,0 +1,27 @@
+"""A log shows an error by the name that the documentation has for it."""
+
+import traceback
+
+import pytest
+
+from dino_assets import errors as ours
+from dino_assets.errors import name_publicly
+from dino_assets.weights.hub import errors as hub_errors
+
+RAISED = [
+    kind
+    for kind in vars(hub_errors).values()
+    if isinstance(kind, type) and issubclass(kind, ours.DinoAssetsError)
+]
+
+
+def test_errors__all_of_the_hub_are_here():
+    assert len(RAISED) == 6
+
+
+@pytest.mark.parametrize("kind", RAISED, ids=lambda kind: f"{kind.__mro__[2].__name__}")
+def test_errors__a_log_shows_the_documented_name(kind: type[ours.DinoAssetsError]):
+    (line,) = traceback.format_exception_only(kind, kind.__new__(kind))
+    shown = line.partition(":")[0].strip().rpartition(".")[2]
+    assert shown == name_publicly(kind)
+    assert f"{shown} " in f"{ours.__doc__} ".replace("\n", " ")
