@@ -1,6 +1,7 @@
 """Stage *projections*: a map of every tile that is embedded in one space, as data, picture and page."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +12,29 @@ from numpy.typing import NDArray
 from dino_assets.drawing.thumbnails import draw_thumbnail
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.pool import TilePool, choose_pool, hash_inputs, read_pool
+from dino_assets.errors import CorruptObjectError
 from dino_assets.projections.layout import Method, fit_projection
+from dino_assets.projections.map.colours import number_colours
 from dino_assets.projections.map.page import make_page
 from dino_assets.projections.map.picture import draw_map
 from dino_assets.settings.described import check_settings, described, make_record, to_recipe
 from dino_assets.store.commits.catalogue import PREVIEW
+from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.commits.protocol import (
     Draft,
+    Manifest,
     OutputId,
     OutputWriter,
     Recipe,
     Spent,
 )
 from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.store.objects import ObjectStore
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
 Coordinates = NDArray[np.float32]
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 PICTURE, PAGE = "map.png", "map.html"
 # Above this a page is heavy to open; the table and the picture have all tiles.
 PAGE_TILES = 20_000
@@ -75,10 +81,13 @@ def draft_projections(
         ConfigError: a drop or a tag that does not exist.
     """
     embeddings = choose_pool(embeddings, drops=settings.drops, tags=settings.tags)
+    output = OutputId("projections", space=embeddings.space)
+    colours = number_colours(embeddings.drops, read_colours(_find_map(embeddings.store, output)))
     recipe = Recipe(
-        OutputId("projections", space=embeddings.space),
+        output,
         CODE_VERSION,
-        config=to_recipe(settings),
+        # They come from the map before, and decide bytes: an equal recipe draws them again.
+        config={**to_recipe(settings), "colours": colours},
         inputs=hash_inputs(embeddings),
     )
 
@@ -101,7 +110,14 @@ def draft_projections(
         ]
         out.rows(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
         caption = f"{model}, {settings.column}, {fitted.method}, seed {settings.seed}"
-        draw_files(out, pool, fitted.coordinates, caption=caption, caveat=spell_caveat(caveat))
+        draw_files(
+            out,
+            pool,
+            fitted.coordinates,
+            colours=colours,
+            caption=caption,
+            caveat=spell_caveat(caveat),
+        )
         facts = {"method": fitted.method, "why": fitted.why, "drops": len(set(pool.drops))}
         out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
@@ -110,8 +126,26 @@ def draft_projections(
     return Draft(recipe, produce, SCHEMA)
 
 
+def read_colours(made: Manifest | None) -> dict[str, int]:
+    """Read the numbers of the drops' colours on a committed map; without one there are none."""
+    return dict(made.recipe.config.get("colours", {})) if made else {}
+
+
+def _find_map(store: ObjectStore, output: OutputId) -> Manifest | None:
+    try:
+        return find_manifest(store, output)
+    except CorruptObjectError:
+        return None  # which `commit` replaces, and warns of
+
+
 def draw_files(
-    out: OutputWriter, pool: TilePool, coordinates: Coordinates, *, caption: str, caveat: str = ""
+    out: OutputWriter,
+    pool: TilePool,
+    coordinates: Coordinates,
+    *,
+    colours: Mapping[str, int],
+    caption: str,
+    caveat: str = "",
 ) -> None:
     """Draw the picture, its preview for the UI, and the page."""
     names = sorted(set(pool.drops))
@@ -122,6 +156,7 @@ def draw_files(
         coordinates,
         groups=groups,
         group_names=names,
+        colours=[colours[name] for name in names],
         chosen=(),
         title=title,
         caption=caption,
@@ -135,6 +170,7 @@ def draw_files(
             tile_ids=pool.tile_ids,
             groups=groups,
             group_names=names,
+            colours=[colours[name] for name in names],
             thumbs=pool.thumbs,
             title=title,
             caption=caption,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from dino_assets.embeddings.stage.pool import read_pool
-from dino_assets.projections.stage import MapSettings, draft_projections
+from dino_assets.projections.stage import PAGE, MapSettings, draft_projections
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.selections.stage.paid import MAP_PAGE, MAP_PICTURE, find_paid
+from dino_assets.store.commits.manifests import manifest_key
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets_tests.worlds.curation import LINEAR, CurationWorld
@@ -18,6 +19,12 @@ from dino_assets_tests.worlds.curation import LINEAR, CurationWorld
 
 def commit_map(world: CurationWorld, settings: MapSettings = LINEAR):
     return commit(world.store, draft_projections(world.embeddings(), settings, model="tiny"))
+
+
+def read_colours(text: str) -> dict[str, str]:
+    (data,) = re.findall(r'id="data">(.*?)</script>', text)
+    page = json.loads(data)
+    return dict(zip(page["names"], page["colours"], strict=True))
 
 
 def read_page(world: CurationWorld, manifest) -> tuple[str, dict]:
@@ -78,3 +85,28 @@ def test_store_map__another_map_leaves_the_choice_as_it_was(world: CurationWorld
     (after,) = find_paid(world.store, world.rounds(), before="round-0002")
     assert after.manifest.parts != before.manifest.parts
     assert after.content == before.content
+
+
+def test_store_map__a_drop_has_its_own_colour_on_every_map_and_round(world: CurationWorld):
+    # River first: by the order of names, its colour would go to the drop that comes after it.
+    first = commit_map(world, MapSettings(method="linear", drops=("river-burn",))).manifest
+    colour = read_colours(world.read_file(first, PAGE).decode())["river-burn"]
+    assert colour == "#1f77b4"
+    _, page = read_page(world, world.select(RoundSettings(budget=3)).manifest)
+    assert page["colours"] == ["#e67814", colour]  # ridge-north, which no map has yet
+    both = commit_map(world)
+    expected = {"ridge-north": "#e67814", "river-burn": colour}
+    assert read_colours(world.read_file(both.manifest, PAGE).decode()) == expected
+    assert commit_map(world).was_reused
+    commit_map(world, MapSettings(method="linear", drops=("ridge-north",)))
+    again = commit_map(world)
+    assert read_colours(world.read_file(again.manifest, PAGE).decode()) == expected
+    assert again.manifest == both.manifest
+
+
+def test_draft_projections__a_damaged_map_before_is_replaced(world: CurationWorld):
+    made = commit_map(world).manifest
+    world.store.put(manifest_key(made.recipe.output), b"{}")
+    again = commit_map(world)
+    assert not again.was_reused
+    assert again.manifest == made

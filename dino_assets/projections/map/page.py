@@ -29,6 +29,7 @@ def make_page(
     thumbs: Sequence[bytes],
     title: str,
     caption: str,
+    colours: Sequence[int] | None = None,
     chosen: Mapping[int, str] | None = None,
     earlier: Mapping[int, str] | None = None,
     caveat: str = "",
@@ -45,7 +46,9 @@ def make_page(
             a thumb is not a picture.
     """
     notes, earlier_notes = dict(chosen or {}), dict(earlier or {})
-    points = check_points(coordinates, groups, group_names, list(notes), list(earlier_notes))
+    points = check_points(
+        coordinates, groups, group_names, list(notes), list(earlier_notes), colours=colours
+    )
     count = len(points.coordinates)
     if len(tile_ids) != count or len(thumbs) != count:
         raise ConfigError(

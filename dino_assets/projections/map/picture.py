@@ -5,7 +5,6 @@ Equal input gives equal bytes with the same Pillow. Axes carry no ticks, since a
 nothing; only who is near to whom does.
 """
 
-import colorsys
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,19 +27,7 @@ from dino_assets.drawing.lettering import (
     wrap,
 )
 from dino_assets.errors import ConfigError
-
-PALETTE = (  # ten that are told apart in print and by most colour-blind readers, on white
-    (31, 119, 180),
-    (230, 120, 20),
-    (34, 150, 80),
-    (204, 51, 63),
-    (128, 92, 180),
-    (23, 170, 190),
-    (200, 90, 160),
-    (130, 95, 60),
-    (160, 160, 30),
-    (90, 100, 115),
-)
+from dino_assets.projections.map.colours import pick_colours
 
 PALE = 0.4  # of a dot's opacity, where rings are what is looked for
 
@@ -65,6 +52,7 @@ def draw_map(
     chosen: Sequence[int] | np.ndarray,
     title: str,
     caption: str,
+    colours: Sequence[int] | None = None,
     earlier: Sequence[int] | np.ndarray = (),
     is_pale: bool = False,
     caveat: str = "",
@@ -74,7 +62,8 @@ def draw_map(
     """A PNG of coordinates (N, 2): a dot per tile in its group's colour, rings around chosen rows.
 
     Where dots pile up the colour grows with the logarithm of their number and mixes their groups, so
-    that a dense place neither saturates nor hides who is under it. Rows chosen ``earlier`` get a thin
+    that a dense place neither saturates nor hides who is under it. ``colours`` are the groups' numbers
+    (``colours.number_colours``), else they count from 0. Rows chosen ``earlier`` get a thin
     grey ring; ``is_pale`` takes colour from all other tiles, so that the rings are what is seen. A
     ``caveat`` stands in red above the caption.
 
@@ -88,7 +77,7 @@ def draw_map(
             setting="width_px" if width_px < 240 else "height_px",
             value=width_px if width_px < 240 else height_px,
         )
-    points = check_points(coordinates, groups, group_names, chosen, earlier)
+    points = check_points(coordinates, groups, group_names, chosen, earlier, colours=colours)
     canvas = Image.new("RGB", (width_px, height_px), WHITE)
     draw = ImageDraw.Draw(canvas)
     text_px = max(11, round(min(width_px, height_px) / 52))
@@ -289,26 +278,19 @@ def _write_legend(
             row += 1
 
 
-def pick_colours(count: int) -> NDArray[np.uint8]:
-    """Colours (count, 3): ten by hand, then hues a golden section apart."""
-    colours = [PALETTE[index] for index in range(min(count, len(PALETTE)))]
-    for index in range(len(PALETTE), count):
-        rgb = colorsys.hsv_to_rgb(index * 0.6180339887 % 1, 0.75, 0.55 + 0.1 * (index % 4))
-        colours.append((round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255)))
-    return np.array(colours, np.uint8).reshape(-1, 3)
-
-
 def check_points(
     coordinates: ArrayLike,
     groups: Sequence[int] | np.ndarray | None,
     names: Sequence[str],
     chosen: Sequence[int] | np.ndarray,
     earlier: Sequence[int] | np.ndarray = (),
+    *,
+    colours: Sequence[int] | None = None,
 ) -> Points:
-    """Check what every picture of the map is drawn from.
+    """Check what every picture of the map is drawn from. ``colours`` are numbers, one per group.
 
     Raises:
-        ConfigError: not finite (N, 2), or groups, names and chosen rows that do not fit it.
+        ConfigError: not finite (N, 2), or groups, names, colours and chosen rows that do not fit it.
     """
     xy = np.asarray(coordinates, np.float64)
     if not xy.size:
@@ -324,7 +306,7 @@ def check_points(
     before = _check_rows("earlier", earlier, len(xy))
     if groups is None:
         zeros = np.zeros(len(xy), np.int64)
-        return Points(xy, zeros, [], [], rows, before, pick_colours(1))
+        return Points(xy, zeros, [], [], rows, before, pick_colours([0]))
     of = np.asarray(groups, np.int64).ravel()
     if len(of) != len(xy):
         raise ConfigError(
@@ -344,8 +326,16 @@ def check_points(
             setting="groups",
             value=(int(of.min()), int(of.max())),
         )
+    numbers = list(range(len(names)) if colours is None else colours)
+    if len(numbers) != len(names) or min(numbers, default=0) < 0:
+        raise ConfigError(
+            f"{len(numbers)} colours, from {min(numbers, default=0)}, for {len(names)} groups: pass a "
+            "number from 0 per group, or None",
+            setting="colours",
+            value=len(numbers),
+        )
     counts = np.bincount(of, minlength=len(names)).tolist()
-    return Points(xy, of, list(names), counts, rows, before, pick_colours(len(names)))
+    return Points(xy, of, list(names), counts, rows, before, pick_colours(numbers))
 
 
 def _check_rows(setting: str, rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

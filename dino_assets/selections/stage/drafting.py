@@ -31,7 +31,7 @@ from dino_assets.store.commits.protocol import (
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 SHEET = "contact-sheet.jpg"
 SCHEMA = pa.schema(columns_of(ChosenTile))
 

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from dino_assets.embeddings.stage.pool import TilePool
 from dino_assets.errors import CorruptObjectError
 from dino_assets.projections.layout import fit_projection
+from dino_assets.projections.map.colours import number_colours
 from dino_assets.projections.map.page import make_page
 from dino_assets.projections.map.picture import draw_map
-from dino_assets.projections.stage import PAGE_TILES
+from dino_assets.projections.stage import PAGE_TILES, read_colours
 from dino_assets.selections.records import ChosenTile
 from dino_assets.selections.stage.paid import MAP_PAGE, MAP_PICTURE, PaidRound, spell_input
 from dino_assets.store.commits.protocol import OutputWriter
@@ -42,12 +43,14 @@ def store_map(
     names = sorted(set(pool.drops))
     numbers = {name: number for number, name in enumerate(names)}
     groups = [numbers[drop] for drop in pool.drops]
+    colours = number_colours(names, read_colours(next(iter(projections.manifests), None)))
     title = f"Round {rows[0].round}: {len(rows):,} of {len(pool):,} tiles"
     caption = f"{model}, {layout}. Rings: chosen in this round. Pale: what it was chosen from."
     picture = draw_map(
         coordinates,
         groups=groups,
         group_names=names,
+        colours=[colours[name] for name in names],
         chosen=list(chosen),
         earlier=list(earlier),
         is_pale=True,
@@ -62,6 +65,7 @@ def store_map(
             tile_ids=pool.tile_ids,
             groups=groups,
             group_names=names,
+            colours=[colours[name] for name in names],
             thumbs=pool.thumbs,
             chosen=chosen,
             earlier=earlier,

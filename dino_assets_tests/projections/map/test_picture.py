@@ -18,8 +18,9 @@ from PIL import Image
 from dino_assets.drawing.lettering import INK, LINE
 from dino_assets.drawing.thumbnails import THUMBNAIL_MAX_BYTES, draw_thumbnail
 from dino_assets.errors import ConfigError
+from dino_assets.projections.map.colours import PALETTE
 from dino_assets.projections.map.page import make_page, pack_thumbs
-from dino_assets.projections.map.picture import PALETTE, draw_map, pick_colours, place_points
+from dino_assets.projections.map.picture import draw_map, place_points
 
 NASTY = [
     "</script><script>document.body.dataset.owned=1</script>",
@@ -231,6 +232,16 @@ def test_draw_map__legend_names_groups_and_counts():
     assert (one[:, right + 2 :] != more[:, right + 2 :]).any()
 
 
+def test_draw_map__groups_in_the_colours_of_their_numbers():
+    points = {"groups": [0, 1], "names": ["ridge", "river"]}
+    other = draw([[0, 0], [1, 1]], **points, colours=[2, 0])
+    assert len(find_colour(other, PALETTE[2])) > 100
+    assert not len(find_colour(other, PALETTE[1]))
+    assert (
+        draw([[0, 0], [1, 1]], **points, colours=[0, 1]) == draw([[0, 0], [1, 1]], **points)
+    ).all()
+
+
 def test_draw_map__long_texts_and_many_groups_stay_inside():
     data = draw_map(
         np.zeros((100, 2)),
@@ -270,6 +281,8 @@ def test_draw_map__same_bytes_and_any_row_order():
         ({"groups": [1], "names": ["a"]}, "groups", (1, 1)),
         ({"groups": [-1], "names": ["a"]}, "groups", (-1, -1)),
         ({"groups": [0], "names": ["a"] * 65_536}, "group_names", 65_536),
+        ({"groups": [0], "names": ["a"], "colours": [0, 1]}, "colours", 2),
+        ({"groups": [0], "names": ["a"], "colours": [-1]}, "colours", 1),
         ({"chosen": [1]}, "chosen", (1, 1)),
         ({"chosen": [-1]}, "chosen", (-1, -1)),
         ({"width_px": 100}, "width_px", 100),
@@ -305,11 +318,6 @@ def test_draw_thumbnail__refuses_no_room():
     with pytest.raises(ConfigError) as caught:
         draw_thumbnail(png, max_bytes=10)
     assert (caught.value.setting, caught.value.value) == ("max_bytes", 10)
-
-
-def test_pick_colours__all_different():
-    assert len({tuple(colour) for colour in pick_colours(60).tolist()}) == 60
-    assert pick_colours(2).tolist() == [list(colour) for colour in PALETTE[:2]]
 
 
 # --- the page -------------------------------------------------------------------------------
