@@ -15,6 +15,7 @@ from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.embeddings.stage.drafting import open_embeddings
 from dino_assets.embeddings.stage.drift import DropDrift, compare_drops
 from dino_assets.embeddings.stage.judging import judge_embeddings
+from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.errors import CorruptObjectError
 from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.stage.judging import judge_findings, judge_images, list_bad_files
@@ -262,7 +263,7 @@ def projections_are_complete(
     verdicts = []
     for space in list_spaces(store, "projections"):
         maps = open_table(store, "projections", space=space)
-        used = maps.manifest(None).recipe.inputs
+        used = list_drops(maps.manifest(None).recipe)
         embedded = open_table(store, "embeddings", space=space, drops=used)
         verdicts.append(judge_projections(maps, embedded, space=space))
     return to_result(context, verdicts)

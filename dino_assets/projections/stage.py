@@ -1,8 +1,8 @@
 """Stage *projections*: a map of every tile that is embedded in one space, as data, picture and page."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dino_assets.drawing.thumbnails import draw_thumbnail
 from dino_assets.embeddings.space import EmbeddingColumn
+from dino_assets.embeddings.stage.origins import Origins, hash_tiles, read_origins
 from dino_assets.embeddings.stage.pool import TilePool, choose_pool, hash_inputs, read_pool
 from dino_assets.errors import CorruptObjectError
 from dino_assets.projections.layout import Method, fit_projection
@@ -30,6 +31,7 @@ from dino_assets.store.commits.protocol import (
 )
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.store.objects import ObjectStore
+from dino_assets.tiles.rows import TileOrigin
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
@@ -73,14 +75,25 @@ def make_settings(**values: Any) -> MapSettings:
 
 
 def draft_projections(
-    embeddings: CommittedTable, settings: MapSettings, *, model: str, caveat: str | None = None
+    embeddings: CommittedTable,
+    tiles: CommittedTable,
+    settings: MapSettings,
+    *,
+    model: str,
+    caveat: str | None = None,
 ) -> Draft:
     """Lay out what is committed in the handle's space, of the drops that the settings choose.
+
+    The page names the photograph and the place of each tile, as ``tiles`` has them.
 
     Raises:
         ConfigError: a drop or a tag that does not exist.
     """
     embeddings = choose_pool(embeddings, drops=settings.drops, tags=settings.tags)
+    tiles = replace(
+        tiles,
+        manifests=tuple(m for m in tiles.manifests if m.recipe.output.drop in embeddings.drops),
+    )
     output = OutputId("projections", space=embeddings.space)
     colours = number_colours(embeddings.drops, read_colours(_find_map(embeddings.store, output)))
     recipe = Recipe(
@@ -88,7 +101,7 @@ def draft_projections(
         CODE_VERSION,
         # They come from the map before, and decide bytes: an equal recipe draws them again.
         config={**to_recipe(settings), "colours": colours},
-        inputs=hash_inputs(embeddings),
+        inputs=hash_inputs(embeddings) | hash_tiles(tiles),
     )
 
     def produce(out: OutputWriter) -> None:
@@ -110,15 +123,25 @@ def draft_projections(
         ]
         out.rows(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
         caption = f"{model}, {settings.column}, {fitted.method}, seed {settings.seed}"
+        fitted_at = time.perf_counter()
+        origins = read_origins(tiles, pool) if len(pool) <= PAGE_TILES else Origins([], {})
+        read_s += time.perf_counter() - fitted_at
         draw_files(
             out,
             pool,
             fitted.coordinates,
+            origins=origins.tiles,
             colours=colours,
             caption=caption,
             caveat=spell_caveat(caveat),
         )
-        facts = {"method": fitted.method, "why": fitted.why, "drops": len(set(pool.drops))}
+        facts: dict[str, Any] = {
+            "method": fitted.method,
+            "why": fitted.why,
+            "drops": len(set(pool.drops)),
+        }
+        if origins.unknown:
+            facts["photographs_unknown"] = origins.unknown
         out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)}))
@@ -143,6 +166,7 @@ def draw_files(
     pool: TilePool,
     coordinates: Coordinates,
     *,
+    origins: Sequence[TileOrigin | None],
     colours: Mapping[str, int],
     caption: str,
     caveat: str = "",
@@ -172,6 +196,7 @@ def draw_files(
             group_names=names,
             colours=[colours[name] for name in names],
             thumbs=pool.thumbs,
+            origins=origins,
             title=title,
             caption=caption,
             caveat=caveat,

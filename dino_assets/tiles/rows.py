@@ -36,6 +36,16 @@ class TileRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TileOrigin:
+    """What of a tile's row says where it comes from: its photograph, and its middle on the ground."""
+
+    tile_id: str
+    path: str
+    center_latitude: float | None
+    center_longitude: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageToCut:
     """What of a usable image decides its tiles, and where they lie."""
 

@@ -45,7 +45,7 @@ ASSETS = {
         ["team:vision"],
         "3",
         None,
-        {"embeddings", "weights"},
+        {"embeddings", "tiles", "weights"},
     ),
     "selections": (
         "selections",

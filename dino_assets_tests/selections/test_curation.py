@@ -29,7 +29,12 @@ from dino_assets_tests.worlds.raising import raising
 
 
 def test_draft_projections__a_place_per_tile(world: CurationWorld):
-    done = commit(world.store, draft_projections(world.embeddings(), LINEAR, model="tiny"))
+    done = commit(
+        world.store,
+        draft_projections(
+            world.embeddings(), open_table(world.store, "tiles"), LINEAR, model="tiny"
+        ),
+    )
     assert done.manifest.rows == world.embeddings().rows
     assert done.manifest.facts["method"] == "linear"
     table = open_table(world.store, "projections", space=world.space)
@@ -39,12 +44,20 @@ def test_draft_projections__a_place_per_tile(world: CurationWorld):
     page = world.read_file(done.manifest, maps.PAGE).decode()
     assert table.read(None)["tile_id"][0].as_py() in page
     assert commit(
-        world.store, draft_projections(world.embeddings(), LINEAR, model="tiny")
+        world.store,
+        draft_projections(
+            world.embeddings(), open_table(world.store, "tiles"), LINEAR, model="tiny"
+        ),
     ).was_reused
 
 
 def test_judge_projections__a_drop_that_came_later(world: CurationWorld):
-    commit(world.store, draft_projections(world.embeddings(), LINEAR, model="tiny"))
+    commit(
+        world.store,
+        draft_projections(
+            world.embeddings(), open_table(world.store, "tiles"), LINEAR, model="tiny"
+        ),
+    )
     table = open_table(world.store, "projections", space=world.space)
     fewer = open_table(world.store, "embeddings", space=world.space, drops=["ridge-north"])
     verdict = judge_projections(table, fewer, space=world.space)
@@ -123,7 +136,12 @@ def test_draft_selections__an_empty_pool(checkpoint_dir):
         model="m",
     )
     assert commit(store, draft).manifest.rows == 0
-    assert commit(store, draft_projections(nothing, MapSettings(), model="m")).manifest.rows == 0
+    assert (
+        commit(
+            store, draft_projections(nothing, open_table(store, "tiles"), MapSettings(), model="m")
+        ).manifest.rows
+        == 0
+    )
 
 
 def test_judge_selections__against_the_rounds_that_its_recipe_names(world: CurationWorld):

@@ -1,24 +1,29 @@
 """A round on the map: rings, ranks, reasons; and what it must not change."""
 
 import base64
+import io
 import json
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
 
 from dino_assets.embeddings.stage.pool import read_pool
 from dino_assets.projections.stage import PAGE, MapSettings, draft_projections
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.selections.stage.paid import MAP_PAGE, MAP_PICTURE, find_paid
 from dino_assets.store.commits.manifests import manifest_key
+from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
-from dino_assets_tests.worlds.curation import LINEAR, CurationWorld
+from dino_assets_tests.worlds.curation import LINEAR, SIDE, CurationWorld
 
 
 def commit_map(world: CurationWorld, settings: MapSettings = LINEAR):
-    return commit(world.store, draft_projections(world.embeddings(), settings, model="tiny"))
+    tiles = open_table(world.store, "tiles")
+    return commit(world.store, draft_projections(world.embeddings(), tiles, settings, model="tiny"))
 
 
 def read_colours(text: str) -> dict[str, str]:
@@ -40,7 +45,11 @@ def test_store_map__ranks_reasons_and_earlier_rounds(world: CurationWorld):
     text, second = read_page(world, done.manifest)
     rows = world.rounds().read("round-0002").to_pylist()
     assert [second["ids"][row] for row in second["chosen"]] == [row["tile_id"] for row in rows]
-    assert second["notes"] == [f"{row['rank']} · round 2 · {row['reason']}" for row in rows]
+    assert second["ranks"] == [1, 2, 3, 4]
+    assert second["reasons"] == [row["reason"] for row in rows]
+    assert second["clusters"] == [row["cluster"] for row in rows]
+    for note, row in zip(second["notes"], rows, strict=True):
+        assert note.startswith(f"round 2, rank {row['rank']}, {row['reason']}: ")
     assert sorted(second["earlier"]) == sorted(first["chosen"])
     assert "random weights: plumbing only" in text
     assert world.read_file(done.manifest, MAP_PICTURE).startswith(b"\x89PNG")
@@ -110,3 +119,69 @@ def test_draft_projections__a_damaged_map_before_is_replaced(world: CurationWorl
     again = commit_map(world)
     assert not again.was_reused
     assert again.manifest == made
+
+
+def test_store_map__cards_name_photographs_and_places(world: CurationWorld):
+    mapped = commit_map(world).manifest
+    done = world.select(RoundSettings(budget=4))
+    rows = {row["tile_id"]: row for row in world.rounds().read("round-0001").to_pylist()}
+    for text in (world.read_file(mapped, PAGE).decode(), read_page(world, done.manifest)[0]):
+        page = json.loads(re.findall(r'id="data">(.*?)</script>', text)[0])
+        paths = np.frombuffer(base64.b64decode(page["pathOf"]), "<u4")
+        places = np.frombuffer(base64.b64decode(page["places"]), "<i4").reshape(-1, 2)
+        for at, tile_id in enumerate(page["ids"]):
+            if row := rows.get(tile_id):
+                assert page["paths"][paths[at]] == row["path"]
+                assert places[at] * 1e-5 == pytest.approx(
+                    [row["latitude"], row["longitude"]], abs=6e-6
+                )
+        assert paths.max() == len(page["paths"]) - 1  # every tile has one
+
+
+def test_store_map__chosen_tiles_have_sharp_pictures(world: CurationWorld):
+    _, page = read_page(world, world.select(RoundSettings(budget=4), sheet_tiles=3).manifest)
+    pictures = [base64.b64decode(each) for each in page["pictures"]]
+    assert [Image.open(io.BytesIO(each)).size for each in pictures[:3]] == [(SIDE, SIDE)] * 3
+    assert pictures[3] == b""  # beyond the contact sheet the thumb has to do
+
+
+@pytest.mark.parametrize("loss", ["not tiled", "damaged", "of an earlier version"])
+def test_store_map__drops_whose_tiles_cannot_be_read_are_on_it(world: CurationWorld, loss: str):
+    manifest = open_table(world.store, "tiles").manifest("river-burn")
+    (part,) = manifest.parts
+    if loss == "not tiled":
+        world.store.delete(manifest_key(manifest.recipe.output))
+    elif loss == "damaged":
+        world.store.put(part.key, b"damaged")
+    else:
+        rows = open_table(world.store, "tiles").read("river-burn").drop_columns(["path"])
+        old = Draft(
+            manifest.recipe,
+            lambda out: out.rows(rows.combine_chunks().to_batches()[0]),
+            rows.schema,
+        )
+        world.store.delete(manifest_key(manifest.recipe.output))
+        commit(world.store, old)
+    mapped = commit_map(world).manifest
+    assert [*mapped.facts["photographs_unknown"]] == ["river-burn"]
+    page = json.loads(
+        re.findall(r'id="data">(.*?)</script>', world.read_file(mapped, PAGE).decode())[0]
+    )
+    known = np.frombuffer(base64.b64decode(page["pathOf"]), "<u4") != 2**32 - 1
+    groups = np.frombuffer(base64.b64decode(page["groups"]), "<u2")
+    assert (known == (groups == page["names"].index("ridge-north"))).all()
+
+
+def test_draft_projections__a_photograph_of_another_name_is_another_map(world: CurationWorld):
+    before = commit_map(world).manifest
+    tiles = open_table(world.store, "tiles")
+    table, manifest = tiles.read("river-burn"), tiles.manifest("river-burn")
+    at = table.schema.get_field_index("path")
+    renamed = table.set_column(at, table.schema.field(at), pa.array(["new.jpg"] * len(table)))
+    batch = renamed.combine_chunks().to_batches()[0]
+    world.store.delete(manifest_key(manifest.recipe.output))
+    commit(world.store, Draft(manifest.recipe, lambda out: out.rows(batch), renamed.schema))
+    after = commit_map(world)
+    assert not after.was_reused
+    assert b"new.jpg" in world.read_file(after.manifest, PAGE)
+    assert b"new.jpg" not in world.read_file(before, PAGE)

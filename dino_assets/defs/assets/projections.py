@@ -9,7 +9,7 @@ from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.embeddings.space import current_space
 from dino_assets.projections import stage
 from dino_assets.store.commits.protocol import Draft
-from dino_assets.store.commits.reading import SpacedTable
+from dino_assets.store.commits.reading import CommittedTable, SpacedTable
 from dino_assets.weights.records import Checkpoint
 
 
@@ -27,18 +27,19 @@ class ProjectionsConfig(config_of(stage.MapSettings)):  # type: ignore[misc]
     backfill_policy=SINGLE_RUN,
     description=(
         "A two-dimensional map of every tile embedded in the current space: coordinates, a picture, and "
-        "a page that shows the tile under the pointer."
+        "a page that shows the tile under the pointer, with its photograph and place."
     ),
 )
 def projections(
     config: ProjectionsConfig,
     compute: ComputeResource,
     embeddings: SpacedTable,
+    tiles: CommittedTable,
     weights: Checkpoint,
 ) -> Draft:
     """Lay out what is committed in the space of the current weights."""
     space = current_space(weights, compute.configured(), tile_px=config.tile_px)
     settings = stage.make_settings(**values_of(config, stage.MapSettings))
     return stage.draft_projections(
-        embeddings.in_space(space), settings, model=weights.label, caveat=weights.caveat
+        embeddings.in_space(space), tiles, settings, model=weights.label, caveat=weights.caveat
     )

@@ -14,7 +14,7 @@ from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError, MixedSpacesError
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.manifests import content_hash
-from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.protocol import Manifest, Recipe
 from dino_assets.store.commits.reading import CommittedTable
 
 
@@ -121,6 +121,11 @@ def _check_space(embeddings: CommittedTable, manifest: Manifest, part: pa.Table)
             f"{embeddings.space}: the two mean nothing to each other. `dino-assets verify` tells more.",
             spaces=(space, embeddings.space),
         )
+
+
+def list_drops(recipe: Recipe) -> list[str]:
+    """The drops that a map or a round was made of; its other inputs have a ``/`` in their names."""
+    return [name for name in recipe.inputs if "/" not in name]
 
 
 def hash_inputs(embeddings: CommittedTable) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The map as one HTML page that opens from the disk and shows the tile under the pointer."""
 
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,9 @@ from PIL import Image
 from dino_assets.drawing.lettering import LINE, encode_picture
 from dino_assets.drawing.templates import render_page
 from dino_assets.errors import ConfigError
-from dino_assets.projections.map.picture import check_points
+from dino_assets.projections.map.cards import CARD_PX, Choice, pack_choices, pack_origins, to_base64
+from dino_assets.projections.map.points import check_points
+from dino_assets.tiles.rows import TileOrigin
 
 THUMB_PX = 48  # as the embeddings carry them
 SHEET_COLUMNS = 32
@@ -30,48 +31,53 @@ def make_page(
     title: str,
     caption: str,
     colours: Sequence[int] | None = None,
-    chosen: Mapping[int, str] | None = None,
+    origins: Sequence[TileOrigin | None] = (),
+    chosen: Mapping[int, Choice] | None = None,
     earlier: Mapping[int, str] | None = None,
     caveat: str = "",
 ) -> str:
     """One HTML file that shows the map and, under the pointer, the tile: no server, no network.
 
-    ``chosen`` rows, by rank, and rows chosen ``earlier`` get rings and their note: on hover, and the
+    ``origins`` say of each tile its photograph and its place; without them the card does not.
+    ``chosen`` rows, by rank, and rows chosen ``earlier`` get rings and their note: on the card, and the
     chosen ones in a list. Without ``chosen`` the page does not speak of choices.
-    An empty thumb is a tile without a picture. A tile costs about 0.75 KB: 0.69 of them are
-    its picture. A ``caveat`` stands in red above the caption. ``#hover=<tile id>`` at the end of the address opens the page on that tile.
+    An empty thumb is a tile without a picture. A tile costs about 0.75 KB: 0.69 of them are its
+    picture. A ``caveat`` stands in red above the caption. ``#hover=<tile id>`` at the end of the
+    address opens the page on that tile.
 
     Raises:
         ConfigError: the lists are not of one length, or one of them is not what ``draw_map`` accepts;
             a thumb is not a picture.
     """
-    notes, earlier_notes = dict(chosen or {}), dict(earlier or {})
+    choices, earlier_notes = dict(chosen or {}), dict(earlier or {})
     points = check_points(
-        coordinates, groups, group_names, list(notes), list(earlier_notes), colours=colours
+        coordinates, groups, group_names, list(choices), list(earlier_notes), colours=colours
     )
     count = len(points.coordinates)
-    if len(tile_ids) != count or len(thumbs) != count:
-        raise ConfigError(
-            f"{count} coordinates, {len(tile_ids)} tile ids, {len(thumbs)} thumbs: pass one per tile",
-            setting="tile_ids" if len(tile_ids) != count else "thumbs",
-            value=len(tile_ids) if len(tile_ids) != count else len(thumbs),
-        )
+    origins = origins or [None] * count
+    for setting, values in (("tile_ids", tile_ids), ("thumbs", thumbs), ("origins", origins)):
+        if len(values) != count:
+            raise ConfigError(
+                f"{len(values)} {setting} for {count} coordinates: pass one per tile",
+                setting=setting,
+                value=len(values),
+            )
     data = {
         "ids": list(tile_ids),
-        "xy": _to_base64(points.coordinates.astype("<f4").tobytes()),
-        "groups": _to_base64(points.groups.astype("<u2").tobytes()),
+        "xy": to_base64(points.coordinates.astype("<f4").tobytes()),
+        "groups": to_base64(points.groups.astype("<u2").tobytes()),
         "names": points.names,
         "counts": points.counts,
         "colours": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in points.colours.tolist()],
         "isRound": chosen is not None,
-        "chosen": list(notes),
-        "notes": list(notes.values()),
+        **pack_origins(origins),
+        **pack_choices(choices),
         "earlier": list(earlier_notes),
         "earlierNotes": list(earlier_notes.values()),
         "thumbPx": THUMB_PX,
         "sheetColumns": SHEET_COLUMNS,
         "sheetThumbs": SHEET_THUMBS,
-        "sheets": [_to_base64(sheet) for sheet in pack_thumbs(thumbs, tile_ids=tile_ids)],
+        "sheets": [to_base64(sheet) for sheet in pack_thumbs(thumbs, tile_ids=tile_ids)],
     }
     return render_page(
         "dino_assets.projections.map",
@@ -79,6 +85,7 @@ def make_page(
         title=title.encode("utf-8", "replace").decode("utf-8"),
         caption=caption.encode("utf-8", "replace").decode("utf-8"),
         caveat=caveat,
+        card_px=CARD_PX,
         # Only "<" can end a script element early; ASCII keeps lone surrogates out of the file.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     )
@@ -120,7 +127,3 @@ def _open_thumb(thumb: bytes, tile_id: str) -> Image.Image:
     if picture.size == (THUMB_PX, THUMB_PX):
         return picture
     return picture.resize((THUMB_PX, THUMB_PX), Image.Resampling.LANCZOS)
-
-
-def _to_base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -6,7 +6,7 @@ nothing; only who is near to whom does.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,21 +27,11 @@ from dino_assets.drawing.lettering import (
     wrap,
 )
 from dino_assets.errors import ConfigError
-from dino_assets.projections.map.colours import pick_colours
+from dino_assets.projections.map.labels import place_labels
+from dino_assets.projections.map.points import Points, check_points, check_rows
 
+MAX_LABELS = 500  # more would be a grey of digits
 PALE = 0.4  # of a dot's opacity, where rings are what is looked for
-
-
-class Points(NamedTuple):
-    """Checked input: coordinates (N, 2) float64, group (N,), chosen and earlier rows, int64."""
-
-    coordinates: np.ndarray
-    groups: np.ndarray
-    names: list[str]
-    counts: list[int]
-    chosen: np.ndarray
-    earlier: np.ndarray
-    colours: NDArray[np.uint8]
 
 
 def draw_map(
@@ -53,6 +43,7 @@ def draw_map(
     title: str,
     caption: str,
     colours: Sequence[int] | None = None,
+    labels: Mapping[int, str] | None = None,
     earlier: Sequence[int] | np.ndarray = (),
     is_pale: bool = False,
     caveat: str = "",
@@ -63,8 +54,9 @@ def draw_map(
 
     Where dots pile up the colour grows with the logarithm of their number and mixes their groups, so
     that a dense place neither saturates nor hides who is under it. ``colours`` are the groups' numbers
-    (``colours.number_colours``), else they count from 0. Rows chosen ``earlier`` get a thin
-    grey ring; ``is_pale`` takes colour from all other tiles, so that the rings are what is seen. A
+    (``colours.number_colours``), else they count from 0. ``labels`` of chosen
+    rows stand beside their rings, where there is room: the first ones first. Rows chosen ``earlier`` get a
+    thin grey ring; ``is_pale`` takes colour from all other tiles, so that the rings are what is seen. A
     ``caveat`` stands in red above the caption.
 
     Raises:
@@ -78,6 +70,7 @@ def draw_map(
             value=width_px if width_px < 240 else height_px,
         )
     points = check_points(coordinates, groups, group_names, chosen, earlier, colours=colours)
+    check_rows("labels", list(labels or ()), len(points.coordinates))
     canvas = Image.new("RGB", (width_px, height_px), WHITE)
     draw = ImageDraw.Draw(canvas)
     text_px = max(11, round(min(width_px, height_px) / 52))
@@ -86,15 +79,17 @@ def draw_map(
     legend_px = max(90, round(width_px * 0.21))
     right = width_px - margin - legend_px - margin
     width, height = right - margin, max(height_px - margin - top, 40)
-    picture, crowded = _paint_points(points, width, height, width_px, is_pale=is_pale)
-    canvas.paste(Image.fromarray(picture), (margin, top))
+    painted = _paint_points(points, width, height, width_px, is_pale=is_pale)
+    plot = Image.fromarray(painted.picture)
+    _write_labels(plot, painted, points.chosen, labels or {}, text_px)
+    canvas.paste(plot, (margin, top))
     draw.rectangle((margin, top, margin + width - 1, top + height - 1), outline=LINE)
     if not len(points.coordinates):
         font = load_font(text_px)
         middle = (margin + width / 2, top + height / 2)
         draw.text(middle, "No tiles to draw", fill=GREY, font=font, anchor="mm")
     box = (right + margin, top, width_px - margin, height_px - margin)
-    _write_legend(canvas, points, box, text_px, crowded=crowded)
+    _write_legend(canvas, points, box, text_px, crowded=painted.is_crowded)
     return encode_picture(canvas, "PNG", compress_level=6)
 
 
@@ -114,10 +109,20 @@ def place_points(
     return x, y
 
 
+class _Painted(NamedTuple):
+    """Dots and rings (height, width, 3), whether dots pile up, where rows lie (N,) and how far rings reach."""
+
+    picture: NDArray[np.uint8]
+    is_crowded: bool
+    x: np.ndarray
+    y: np.ndarray
+    ring_px: float
+
+
 def _paint_points(
     points: Points, width: int, height: int, page_px: int, *, is_pale: bool
-) -> tuple[NDArray[np.uint8], bool]:
-    """Dots and rings (height, width, 3), and whether dots pile up."""
+) -> _Painted:
+    """Paint dots, then rings over them."""
     count = max(len(points.coordinates), 1)
     largest = page_px / 200
     radius = min(max(math.sqrt(0.12 * width * height / (math.pi * count)), 0.7), largest)
@@ -154,7 +159,39 @@ def _paint_points(
         ring, _ = _mix(at, ink, shape, _ring(ring_radius, ring_px))
         picture = _blend(picture, ink[0], np.minimum(ring, 1))
     inside = picture[pad : pad + height, pad : pad + width]
-    return np.rint(inside).astype(np.uint8), peak > 4
+    reach = ring_radius + max(page_px / 600 * crowding, 1.2)
+    return _Painted(np.rint(inside).astype(np.uint8), peak > 4, x, y, reach)
+
+
+def _write_labels(
+    plot: Image.Image,
+    painted: _Painted,
+    chosen: NDArray[np.int64],
+    labels: Mapping[int, str],
+    text_px: int,
+) -> None:
+    """Write labels beside rings, with a white edge, as many as find room."""
+    if not labels:
+        return
+    font, edge = load_font(max(10, round(text_px * 0.8))), 2
+    rows = list(labels)[:MAX_LABELS]
+    texts = [make_printable(labels[row]) for row in rows]
+    drawn = [font.getbbox(text, anchor="mm") for text in texts]
+    sizes = np.array([(box[2] - box[0], box[3] - box[1]) for box in drawn], np.float64)
+    at = np.column_stack([painted.x, painted.y]).astype(np.float64)
+    places = place_labels(
+        at[rows],
+        sizes + 2 * edge,
+        rings=at[chosen],
+        radius=painted.ring_px,
+        gap=1,
+        width=plot.width,
+        height=plot.height,
+    )
+    draw = ImageDraw.Draw(plot)
+    for text, place in zip(texts, places, strict=True):
+        if place is not None:
+            draw.text(place, text, INK, font, anchor="mm", stroke_width=edge, stroke_fill=WHITE)
 
 
 def _mix(
@@ -276,74 +313,3 @@ def _write_legend(
         for line in wrap("stronger colour: more tiles", font, right - left, max_lines=2):
             write(row, None, GREY, line, "")
             row += 1
-
-
-def check_points(
-    coordinates: ArrayLike,
-    groups: Sequence[int] | np.ndarray | None,
-    names: Sequence[str],
-    chosen: Sequence[int] | np.ndarray,
-    earlier: Sequence[int] | np.ndarray = (),
-    *,
-    colours: Sequence[int] | None = None,
-) -> Points:
-    """Check what every picture of the map is drawn from. ``colours`` are numbers, one per group.
-
-    Raises:
-        ConfigError: not finite (N, 2), or groups, names, colours and chosen rows that do not fit it.
-    """
-    xy = np.asarray(coordinates, np.float64)
-    if not xy.size:
-        xy = xy.reshape(0, 2)
-    if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
-        bad = "" if xy.ndim == 2 and xy.shape[1] == 2 else f", these are {xy.shape}"
-        raise ConfigError(
-            f"a map is drawn from finite coordinates (N, 2){bad or ', some are not'}",
-            setting="coordinates",
-            value=xy.shape,
-        )
-    rows = _check_rows("chosen", chosen, len(xy))
-    before = _check_rows("earlier", earlier, len(xy))
-    if groups is None:
-        zeros = np.zeros(len(xy), np.int64)
-        return Points(xy, zeros, [], [], rows, before, pick_colours([0]))
-    of = np.asarray(groups, np.int64).ravel()
-    if len(of) != len(xy):
-        raise ConfigError(
-            f"{len(of)} groups for {len(xy)} tiles: pass one per tile, or None",
-            setting="groups",
-            value=len(of),
-        )
-    if len(names) > 65_535:
-        raise ConfigError(
-            f"{len(names)} groups are too many to tell apart: use at most 65,535",
-            setting="group_names",
-            value=len(names),
-        )
-    if of.size and not (of.min() >= 0 and of.max() < len(names)):
-        raise ConfigError(
-            f"groups {of.min()} … {of.max()}: there are {len(names)} group_names, from 0",
-            setting="groups",
-            value=(int(of.min()), int(of.max())),
-        )
-    numbers = list(range(len(names)) if colours is None else colours)
-    if len(numbers) != len(names) or min(numbers, default=0) < 0:
-        raise ConfigError(
-            f"{len(numbers)} colours, from {min(numbers, default=0)}, for {len(names)} groups: pass a "
-            "number from 0 per group, or None",
-            setting="colours",
-            value=len(numbers),
-        )
-    counts = np.bincount(of, minlength=len(names)).tolist()
-    return Points(xy, of, list(names), counts, rows, before, pick_colours(numbers))
-
-
-def _check_rows(setting: str, rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
-    distinct = np.unique(np.asarray(rows, np.int64))
-    if distinct.size and not (distinct[0] >= 0 and distinct[-1] < count):
-        raise ConfigError(
-            f"{setting} rows {distinct[0]} … {distinct[-1]}: there are {count} tiles, from 0",
-            setting=setting,
-            value=(int(distinct[0]), int(distinct[-1])),
-        )
-    return distinct

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.selections.stage.paid import read_round
 from dino_assets.store.commits.protocol import Committed
 from dino_assets.store.commits.reading import CommittedTable
@@ -24,7 +25,7 @@ def describe_round(
     manifest = committed.manifest
     name, config, facts = manifest.recipe.output.drop, manifest.recipe.config, manifest.facts
     left_out = facts.get("left_out", {})
-    named = [key for key in manifest.recipe.inputs if "/" not in key]  # the others are rounds
+    named = list_drops(manifest.recipe)
     drops = [drop for drop in named if drop not in left_out]
     paid = f", {facts['paid_before']} of them chosen before" if facts["paid_before"] else ""
     yield (

@@ -15,7 +15,7 @@ from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import certify
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
-from dino_assets.selections.stage.mapping import store_map
+from dino_assets.selections.stage.mapping import PoolOnMap, store_map
 from dino_assets.selections.stage.paid import PaidRound
 from dino_assets.selections.stage.pictures import SHEET_TILES, RoundPictures, cut_pictures
 from dino_assets.selections.stage.unreadable import find_unopenable, refuse, warn_of
@@ -90,7 +90,10 @@ def draft_selections(
         out.rows(make_batch(rows, SCHEMA))
         out.file(SHEET, sheet)
         if rows:
-            store_map(out, rows, pool, paid, projections, model=model, caveat=spell_caveat(caveat))
+            of_pool = PoolOnMap(pool, tiles, projections)
+            store_map(
+                out, rows, of_pool, paid, pictures.cards, model=model, caveat=spell_caveat(caveat)
+            )
         out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
         out.spent(Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)}))

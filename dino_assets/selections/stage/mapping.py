@@ -1,13 +1,16 @@
 """A round on the map: which tiles it chose, and from where."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_assets.embeddings.stage.origins import read_origins
 from dino_assets.embeddings.stage.pool import TilePool
 from dino_assets.errors import CorruptObjectError
 from dino_assets.projections.layout import fit_projection
+from dino_assets.projections.map.cards import Choice
 from dino_assets.projections.map.colours import number_colours
 from dino_assets.projections.map.page import make_page
 from dino_assets.projections.map.picture import draw_map
@@ -17,23 +20,41 @@ from dino_assets.selections.stage.paid import MAP_PAGE, MAP_PICTURE, PaidRound, 
 from dino_assets.store.commits.protocol import OutputWriter
 from dino_assets.store.commits.reading import CommittedTable
 
+# What the words of ``strategies.strategy.Reason`` mean, on the card of a tile.
+REASONS = {
+    "random": "drawn by chance",
+    "central": "among the nearest to the centre of its cluster",
+    "first": "where the walk to the farthest tiles begins",
+    "farthest": "most unlike everything chosen before it",
+}
+
+
+class PoolOnMap(NamedTuple):
+    """A round's pool, the tables that say where its tiles come from, and the map of its space."""
+
+    pool: TilePool
+    tiles: CommittedTable
+    projections: CommittedTable
+
 
 def store_map(
     out: OutputWriter,
     rows: Sequence[ChosenTile],
-    pool: TilePool,
+    mapped: PoolOnMap,
     paid: Sequence[PaidRound],
-    projections: CommittedTable,
+    pictures: Mapping[int, bytes],
     *,
     model: str,
     caveat: str = "",
 ) -> None:
-    """Store the round's picture and page: what it chose, from where and why, and what is paid for."""
-    coordinates, layout = place_pool(projections, pool)
+    """Store the round's picture and page: what it chose, from where and why, and what is paid for.
+
+    ``pictures`` are for the cards of chosen tiles, by rank; others show the thumb.
+    """
+    pool = mapped.pool
+    coordinates, layout = place_pool(mapped.projections, pool)
     row_of = {tile_id: row for row, tile_id in enumerate(pool.tile_ids)}
-    chosen = {
-        row_of[tile.tile_id]: f"{tile.rank} · round {tile.round} · {tile.reason}" for tile in rows
-    }
+    ranks = {row_of[tile.tile_id]: tile.rank for tile in rows}
     earlier = {
         row_of[tile_id]: f"chosen earlier: {spell_input(each.name)}"
         for each in paid
@@ -43,7 +64,7 @@ def store_map(
     names = sorted(set(pool.drops))
     numbers = {name: number for number, name in enumerate(names)}
     groups = [numbers[drop] for drop in pool.drops]
-    colours = number_colours(names, read_colours(next(iter(projections.manifests), None)))
+    colours = number_colours(names, read_colours(next(iter(mapped.projections.manifests), None)))
     title = f"Round {rows[0].round}: {len(rows):,} of {len(pool):,} tiles"
     caption = f"{model}, {layout}. Rings: chosen in this round. Pale: what it was chosen from."
     picture = draw_map(
@@ -51,7 +72,8 @@ def store_map(
         groups=groups,
         group_names=names,
         colours=[colours[name] for name in names],
-        chosen=list(chosen),
+        chosen=list(ranks),
+        labels={row: str(rank) for row, rank in ranks.items()},
         earlier=list(earlier),
         is_pale=True,
         title=title,
@@ -67,13 +89,28 @@ def store_map(
             group_names=names,
             colours=[colours[name] for name in names],
             thumbs=pool.thumbs,
-            chosen=chosen,
+            origins=read_origins(mapped.tiles, pool).tiles,
+            chosen={row_of[tile.tile_id]: make_choice(tile, pictures) for tile in rows},
             earlier=earlier,
             title=title,
             caption=caption,
             caveat=caveat,
         )
         out.file(MAP_PAGE, page.encode())
+
+
+def make_choice(tile: ChosenTile, pictures: Mapping[int, bytes]) -> Choice:
+    """Describe a chosen tile for its card and for the list."""
+    why = REASONS[tile.reason]
+    if tile.reason == "farthest" and tile.cluster is not None:
+        why += " in its cluster"
+    return Choice(
+        rank=tile.rank,
+        reason=tile.reason,
+        note=f"round {tile.round}, rank {tile.rank}, {tile.reason}: {why}",
+        cluster=tile.cluster,
+        picture=pictures.get(tile.rank, b""),
+    )
 
 
 def place_pool(projections: CommittedTable, pool: TilePool) -> tuple[NDArray[np.float32], str]:

@@ -7,7 +7,7 @@ from functools import partial
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.space import current_space
-from dino_assets.embeddings.stage.pool import choose_pool
+from dino_assets.embeddings.stage.pool import choose_pool, list_drops
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, name_round, number_of
 from dino_assets.selections.stage.describing import name_some
@@ -83,7 +83,7 @@ def open_round(
     elif not may_replace:
         standing = rounds.manifest(name)
         was = from_recipe(settings, standing.recipe.config)
-        then = [key for key in standing.recipe.inputs if "/" not in key]  # the others are rounds
+        then = list_drops(standing.recipe)
         pool = choose_pool(embedded, drops=was.drops, tags=was.tags, standing=then)
         counted = [p for p in paid if p.name in standing.recipe.inputs]
         # Its budget was meant when it was committed.

@@ -17,6 +17,7 @@ from dino_assets.drawing.contact_sheet import make_contact_sheet
 from dino_assets.drops.sources.source import Source
 from dino_assets.errors import CommitRefusedError
 from dino_assets.images.records import Pixels
+from dino_assets.projections.map.cards import CARD_PX
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.stage.unreadable import OF_ONE_DROP, explain
 from dino_assets.store.commits.columns import read_records
@@ -29,13 +30,14 @@ from dino_assets.tiles.stage import grid_of
 SHEET_TILES = 200  # what a person looks through; a JPEG ends at 65,535 px
 SHEET_CELL_PX = 220
 CROP_QUALITY = 92
+CARD_QUALITY = 60  # about 29 KB of woods and fields at 400 px
 _IN_MEMORY_BYTES = 64 * 2**20  # some hundred pictures; those of a larger round wait in a file
 
 
 class RoundPictures(AbstractContextManager["RoundPictures"]):
     """The pictures of a round, cut, and stored only when every drop could be read.
 
-    ``failures`` are the drops that could not, and why.
+    ``failures`` are the drops that could not, and why. ``cards`` are pictures for the round's page.
     """
 
     def __init__(self, number: int, *, sheet_tiles: int) -> None:
@@ -45,6 +47,7 @@ class RoundPictures(AbstractContextManager["RoundPictures"]):
         self._rows: list[ChosenTile] = []  # in the order of the photographs
         self._sizes: list[int] = []
         self._cells: dict[int, NDArray[np.uint8]] = {}
+        self.cards: dict[int, bytes] = {}  # by rank, as many as the contact sheet has
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - see close
 
     def __exit__(
@@ -64,6 +67,7 @@ class RoundPictures(AbstractContextManager["RoundPictures"]):
         self._rows.append(make_row(pick, tile, self._number))
         if pick.rank <= self._sheet_tiles:
             self._cells[pick.rank] = np.asarray(picture.resize((SHEET_CELL_PX, SHEET_CELL_PX)))
+            self.cards[pick.rank] = _encode_card(picture)
         self._sizes.append(self._file.write(_encode(picture)))
 
     def store(self, out: OutputWriter, *, caveat: str = "") -> tuple[list[ChosenTile], bytes]:
@@ -167,4 +171,12 @@ def _cut(pixels: Pixels, tile: TileRow, grid: TileGrid) -> Image.Image:
 def _encode(picture: Image.Image) -> bytes:
     sink = io.BytesIO()
     picture.save(sink, "JPEG", quality=CROP_QUALITY)
+    return sink.getvalue()
+
+
+def _encode_card(picture: Image.Image) -> bytes:
+    sink = io.BytesIO()
+    small = picture.copy()
+    small.thumbnail((CARD_PX, CARD_PX), Image.Resampling.LANCZOS)
+    small.save(sink, "WEBP", quality=CARD_QUALITY, method=2)
     return sink.getvalue()

@@ -1,0 +1,50 @@
+"""Which photograph each tile of a pool was cut from, and where it lies on the ground."""
+
+import logging
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from dino_assets.embeddings.stage.pool import TilePool
+from dino_assets.errors import CorruptObjectError, NotCommittedError
+from dino_assets.store.commits.columns import columns_of, read_records
+from dino_assets.store.commits.manifests import content_hash
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.tiles.rows import TileOrigin
+
+log = logging.getLogger(__name__)
+
+
+class Origins(NamedTuple):
+    """An origin per tile of a pool, None where it is not known, and why it is not, by drop."""
+
+    tiles: list[TileOrigin | None]
+    unknown: dict[str, str]
+
+
+def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
+    """Read the origins of all tiles of a pool, drop by drop, of four columns only.
+
+    A picture of the pool can be drawn without them: a drop whose ``tiles`` cannot be read is named.
+    """
+    origins: list[TileOrigin | None] = [None] * len(pool)
+    unknown: dict[str, str] = {}
+    rows_of: dict[str, dict[str, int]] = {}
+    for row, (drop, tile_id) in enumerate(zip(pool.drops, pool.tile_ids, strict=True)):
+        rows_of.setdefault(drop, {})[tile_id] = row
+    for drop, rows in rows_of.items():
+        try:
+            table = tiles.read(drop, [column.name for column in columns_of(TileOrigin)])
+        except (NotCommittedError, CorruptObjectError, pa.ArrowInvalid) as err:
+            unknown[drop] = str(err)
+            log.warning("%s: photographs and places of its tiles are not known: %s", drop, err)
+            continue
+        for origin in read_records(TileOrigin, table):
+            if (of_pool := rows.get(origin.tile_id)) is not None:
+                origins[of_pool] = origin
+    return Origins(origins, unknown)
+
+
+def hash_tiles(tiles: CommittedTable) -> dict[str, str]:
+    """Which content of ``tiles`` a result says the origins of, by names that no drop can have."""
+    return {f"tiles/{m.recipe.output.drop}": content_hash(m) for m in tiles.manifests}

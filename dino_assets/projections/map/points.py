@@ -1,0 +1,98 @@
+"""What pictures of the map are drawn from: coordinates, groups, rings, checked."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dino_assets.errors import ConfigError
+from dino_assets.projections.map.colours import pick_colours
+
+
+class Points(NamedTuple):
+    """Checked input: coordinates (N, 2) float64, group (N,), chosen and earlier rows, int64."""
+
+    coordinates: np.ndarray
+    groups: np.ndarray
+    names: list[str]
+    counts: list[int]
+    chosen: np.ndarray
+    earlier: np.ndarray
+    colours: NDArray[np.uint8]
+
+
+def check_points(
+    coordinates: ArrayLike,
+    groups: Sequence[int] | np.ndarray | None,
+    names: Sequence[str],
+    chosen: Sequence[int] | np.ndarray,
+    earlier: Sequence[int] | np.ndarray = (),
+    *,
+    colours: Sequence[int] | None = None,
+) -> Points:
+    """Check what every picture of the map is drawn from. ``colours`` are numbers, one per group.
+
+    Raises:
+        ConfigError: not finite (N, 2), or groups, names, colours and chosen rows that do not fit it.
+    """
+    xy = np.asarray(coordinates, np.float64)
+    if not xy.size:
+        xy = xy.reshape(0, 2)
+    if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
+        bad = "" if xy.ndim == 2 and xy.shape[1] == 2 else f", these are {xy.shape}"
+        raise ConfigError(
+            f"a map is drawn from finite coordinates (N, 2){bad or ', some are not'}",
+            setting="coordinates",
+            value=xy.shape,
+        )
+    rows = check_rows("chosen", chosen, len(xy))
+    before = check_rows("earlier", earlier, len(xy))
+    if groups is None:
+        zeros = np.zeros(len(xy), np.int64)
+        return Points(xy, zeros, [], [], rows, before, pick_colours([0]))
+    of = np.asarray(groups, np.int64).ravel()
+    if len(of) != len(xy):
+        raise ConfigError(
+            f"{len(of)} groups for {len(xy)} tiles: pass one per tile, or None",
+            setting="groups",
+            value=len(of),
+        )
+    if len(names) > 65_535:
+        raise ConfigError(
+            f"{len(names)} groups are too many to tell apart: use at most 65,535",
+            setting="group_names",
+            value=len(names),
+        )
+    if of.size and not (of.min() >= 0 and of.max() < len(names)):
+        raise ConfigError(
+            f"groups {of.min()} … {of.max()}: there are {len(names)} group_names, from 0",
+            setting="groups",
+            value=(int(of.min()), int(of.max())),
+        )
+    numbers = list(range(len(names)) if colours is None else colours)
+    if len(numbers) != len(names) or min(numbers, default=0) < 0:
+        raise ConfigError(
+            f"{len(numbers)} colours, from {min(numbers, default=0)}, for {len(names)} groups: pass a "
+            "number from 0 per group, or None",
+            setting="colours",
+            value=len(numbers),
+        )
+    counts = np.bincount(of, minlength=len(names)).tolist()
+    return Points(xy, of, list(names), counts, rows, before, pick_colours(numbers))
+
+
+def check_rows(setting: str, rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Check rows and give each once, in ascending order.
+
+    Raises:
+        ConfigError: a row that the map does not have.
+    """
+    distinct = np.unique(np.asarray(rows, np.int64))
+    if distinct.size and not (distinct[0] >= 0 and distinct[-1] < count):
+        raise ConfigError(
+            f"{setting} rows {distinct[0]} … {distinct[-1]}: there are {count} tiles, from 0",
+            setting=setting,
+            value=(int(distinct[0]), int(distinct[-1])),
+        )
+    return distinct
