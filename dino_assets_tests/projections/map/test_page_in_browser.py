@@ -135,6 +135,6 @@ def test_make_page__the_list_leads_to_tiles_by_keys_and_clicks(tmp_path):
     body = document.body()
     assert body["data-hover"] == "tile-0"
     assert (body["data-on"], body["data-focused"], body["data-inside"]) == ("true", "1", "true")
-    (current,) = [each for _, each, _ in document.elements if "aria-current" in each]
+    (current,) = [each for _, each, _ in document.elements if each.get("aria-current") == "true"]
     assert current["title"] == "DCIM/100MEDIA/DJI_0018.JPG"
     assert int(body["data-ranks"]) >= 1  # the tile is in view again
