@@ -7,6 +7,7 @@ import dagster as dg
 from dino_assets.defs import checks
 from dino_assets.defs.assets.embeddings import embeddings
 from dino_assets.defs.assets.images import images
+from dino_assets.defs.assets.inbox import inbox
 from dino_assets.defs.assets.projections import projections
 from dino_assets.defs.assets.selections import selections
 from dino_assets.defs.assets.tiles import tiles
@@ -84,7 +85,7 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
 def make_definitions(settings: Settings) -> dg.Definitions:
     """Everything, wired for one configuration."""
     return dg.Definitions(
-        assets=[weights, images, tiles, embeddings, projections, selections],
+        assets=[inbox, weights, images, tiles, embeddings, projections, selections],
         asset_checks=ALL_CHECKS,
         jobs=ALL_JOBS,
         sensors=ALL_SENSORS,

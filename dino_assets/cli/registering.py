@@ -24,6 +24,7 @@ def register_here(
         DropConflictError: the name stands for another source, or for a retired drop.
     """
     from dino_assets.defs.instance import open_instance
+    from dino_assets.defs.observations import observe_drop
     from dino_assets.defs.partitions import add_drop_keys
     from dino_assets.drops.registry import inbox_address, register_drop
 
@@ -31,8 +32,9 @@ def register_here(
     if source and "://" not in source:
         # A path is meant from where the person stands, not from the project's folder.
         address = str(expand_path(source).absolute())
+    store = open_store_here(settings)
     drop, has_changed = register_drop(
-        open_store_here(settings),
+        store,
         name,
         source=address,
         root=settings.root,
@@ -41,6 +43,7 @@ def register_here(
     )
     with open_instance(settings.root) as instance:
         added = add_drop_keys(instance, [drop.name])
+        observe_drop(instance, store, drop, root=settings.root)
     return drop, bool(has_changed or added)
 
 

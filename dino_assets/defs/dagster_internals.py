@@ -12,6 +12,12 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.definitions.data_version import (
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    DEFAULT_DATA_VERSION,
+    extract_data_version_from_entry,
+)
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from dagster._core.execution.plan.execute_step import (
     _build_data_version_tags,
@@ -28,6 +34,8 @@ BLOCKS = "blocks"  # what a failed evaluation keeps from being made, where it do
 T = TypeVar("T")
 
 __all__ = [
+    "DATA_VERSION_IS_USER_PROVIDED_TAG",
+    "DATA_VERSION_TAG",
     "MAX_RETRIES_TAG",
     "REPOSITORY_LABEL_TAG",
     "CheckRunHealthResult",
@@ -56,13 +64,26 @@ def materialise_partition(
     partition: str,
     version: str,
     metadata: Mapping[str, Any],
+    *,
+    read: Mapping[dg.AssetKey, dg.EventLogRecord] | None = None,
 ) -> dg.DagsterEvent:
-    """Make the event of one partition, as Dagster does for a whole run."""
+    """Make the event of one partition, as Dagster does for a whole run.
+
+    ``read`` are the observations that it was made from, where these came during the step: Dagster looks
+    at inputs before it begins.
+    """
     step = context.step_context
+    provenance = dict(_get_input_provenance_data(context.asset_key, step))
+    for key, record in (read or {}).items():
+        provenance[key] = {
+            "data_version": extract_data_version_from_entry(record.event_log_entry)
+            or DEFAULT_DATA_VERSION,
+            "storage_id": record.storage_id,
+        }
     tags = _build_data_version_tags(
         dg.DataVersion(version),
         _get_code_version(context.asset_key, step),
-        _get_input_provenance_data(context.asset_key, step),
+        provenance,
         data_version_is_user_provided=True,
     )
     if backfill := step.get_tag(BACKFILL_ID_TAG):

@@ -13,6 +13,7 @@ from dino_assets.defs.dagster_internals import (
     materialise_partition,
     set_data_version,
 )
+from dino_assets.defs.observations import INBOX, find_observation
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
@@ -64,7 +65,11 @@ class CommittingIOManager(dg.ConfigurableIOManager):
                 if made := outcome.committed:
                     context.log.info(describe(outcome.drop, made))
                     yield materialise_partition(
-                        context, outcome.drop, content_hash(made.manifest), metadata_of(store, made)
+                        context,
+                        outcome.drop,
+                        content_hash(made.manifest),
+                        metadata_of(store, made),
+                        read=_find_read(context, outcome.drop, made),
                     )
             warn_of_caveats(context, [each.committed for each in outcomes if each.committed])
             raise_failures(asset, outcomes, may_wait=_has_more_to_come(context))
@@ -100,6 +105,16 @@ class CommittingIOManager(dg.ConfigurableIOManager):
 def _is_partitioned(context: dg.InputContext) -> bool:
     reader = context.step_context.assets_def
     return reader is not None and reader.partitions_def is not None
+
+
+def _find_read(
+    context: dg.OutputContext, drop: str, made: Committed
+) -> dict[dg.AssetKey, dg.EventLogRecord]:
+    """The observation of the drop's source that an output was made from, if it was."""
+    seen = made.manifest.recipe.inputs.get("source")
+    instance = context.step_context.instance
+    record = find_observation(instance, drop, seen) if seen else None
+    return {INBOX: record} if record else {}
 
 
 def _has_more_to_come(context: dg.OutputContext) -> bool:

@@ -5,9 +5,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.observations import INBOX, observe_drop
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.settings.environment import find_root
 from dino_assets.store.commits.catalogue import ASSETS, assets_of_job
 
 
@@ -34,14 +36,16 @@ def register_named_drop(
     inbox: InboxResource,
 ) -> None:
     """Register one drop from the UI, exactly as ``dino-assets drops register`` does."""
+    store = storage.open()
     drop, has_changed = inbox.register(
-        storage.open(),
+        store,
         config.name,
         source=config.source or None,
         may_replace=config.replace,
         tags=config.tags,
     )
     added = add_drop_keys(context.instance, [drop.name])
+    observe_drop(context.instance, store, drop, root=find_root())
     verb = "registered" if has_changed or added else "already registered"
     context.log.info(f"{drop.name}: {verb}, {drop.source}")
 
@@ -68,4 +72,10 @@ lineage = dg.define_asset_job(
     description="Everything, for the drops of the run.",
 )
 
-ALL_JOBS: list[Any] = [register_drop, ingest, curate, lineage]
+observe_inbox = dg.define_asset_job(
+    "observe_inbox",
+    selection=dg.AssetSelection.assets(INBOX),
+    description="Look at every drop's files without reading them: what changed makes its images stale.",
+)
+
+ALL_JOBS: list[Any] = [register_drop, observe_inbox, ingest, curate, lineage]

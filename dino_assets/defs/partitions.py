@@ -18,6 +18,12 @@ warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", categor
 warnings.filterwarnings(
     "ignore", message="Specifying a partitions_def on an AssetCheckSpec", category=dg.PreviewWarning
 )
+# The one way to observe a source from the UI; the tests hold what we need of it.
+warnings.filterwarnings(
+    "ignore",
+    message=".*(observable_source_asset|DataVersionsByPartition)` is currently in beta",
+    category=dg.BetaWarning,
+)
 
 # `--partition-range` refuses a selection unless each of its assets, partitioned or not, has this.
 SINGLE_RUN = dg.BackfillPolicy.single_run()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dino_assets.drops.cards import is_photo_name
+from dino_assets.drops.records import SourceEntry
 from dino_assets.drops.registry import inbox_address, make_drop_name
 from dino_assets.drops.sources.buckets import BucketSource
 from dino_assets.drops.sources.folders import FolderSource
@@ -41,6 +42,7 @@ class Look:
     has_marker: bool
     fingerprint: str
     content: str
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,11 @@ def look_at(source: str, *, root: Path, limits: RequestLimits | None = None) -> 
         ConfigError: a bucket's folder of this name has no address.
         StoreError: its bucket refuses.
     """
-    entries = open_source(source, root=root, limits=limits).entries()
+    return describe_entries(open_source(source, root=root, limits=limits).entries())
+
+
+def describe_entries(entries: Sequence[SourceEntry]) -> Look:
+    """Say what a listing looks like."""
     rest = [entry for entry in entries if entry.path != MARKER]
     return Look(
         files=len(rest),
@@ -153,6 +159,7 @@ def look_at(source: str, *, root: Path, limits: RequestLimits | None = None) -> 
         has_marker=any(e.path == MARKER and not e.refusal for e in entries),
         fingerprint=fingerprint(entries),
         content=fingerprint(rest)[:16],
+        bytes=sum(entry.size for entry in rest),
     )
 
 

@@ -33,8 +33,8 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     """Give a function that says what is made of a drop; every asset is listed once, for all drops.
 
     Old are embeddings by other weights than the store has now, and whatever is made of something old or
-    of what is there no more. Images are not: they are read anew whenever they are made, and may be newer
-    than the drop's record.
+    of what is there no more. Images are where the drop's source was last seen to hold something else; they
+    may be newer than its registration.
     """
     made: dict[str, dict[str, list[Manifest]]] = {}
     for asset in PER_DROP:
@@ -47,7 +47,7 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
 
     def describe(drop: Drop) -> list[AssetState]:
         states: list[AssetState] = []
-        above: set[str] | None = None
+        above: set[str] | None = {drop.observed} if drop.observed else None
         for asset in PER_DROP:
             manifests = made[asset.name].get(drop.name, [])
             fresh = [m for m in manifests if _is_fresh(m, asset, above, weights)]

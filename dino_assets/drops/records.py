@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class Drop:
     """Images that arrived together: one partition.
 
-    ``tags`` are a person's words for it, sorted. A retired drop is kept with all that is made of it, and
-    left out of pools, maps and rounds.
+    ``fingerprint`` is what its source looked like when it was registered, ``observed`` when it was last
+    looked at, if that was ever something else. ``tags`` are a person's words for it, sorted. A retired drop is kept with all
+    that is made of it, and left out of pools, maps and rounds.
     """
 
     name: str
@@ -17,6 +18,7 @@ class Drop:
     original_name: str
     tags: tuple[str, ...] = ()
     is_retired: bool = False
+    observed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,12 @@ def register_drop(
             drop=key_name,
             reason="retired",
         )
-    drop = replace(drop, tags=join_tags(registered.tags if registered else (), new_tags))
+    drop = replace(
+        drop,
+        tags=join_tags(registered.tags if registered else (), new_tags),
+        # Only where it says more than the fingerprint: what is made may be of what was there before.
+        observed=drop.fingerprint if registered and _has_changed(registered, drop) else "",
+    )
     if registered == drop:
         return drop, False
     if registered is not None and registered.source != drop.source and not may_replace:
@@ -120,6 +125,10 @@ def register_drop(
         )
     write_drop(store, drop)
     return drop, True
+
+
+def _has_changed(before: Drop, now: Drop) -> bool:
+    return bool(before.observed) or before.fingerprint != now.fingerprint
 
 
 def write_drop(store: ObjectStore, drop: Drop) -> None:

@@ -72,6 +72,7 @@ def test_drops_list__json(cards, capsys):
         "fingerprint": read_drop(store, "a").fingerprint,
         "tags": ["2026", "fire"],
         "is_retired": False,
+        "observed": "",
         "assets": {"images": absent, "tiles": absent, "embeddings": absent},
     }
     assert (b["name"], b["is_retired"], b["tags"]) == ("b", True, [])

@@ -8,7 +8,9 @@ from dino_assets.store.commits.catalogue import ASSETS, CATALOGUE, RECORDS, asse
 
 def test_catalogue__is_what_dagster_has():
     graph = defs.resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(ASSETS)
+    made = {key.to_user_string() for key in graph.materializable_asset_keys}
+    assert made == set(ASSETS)
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {*made, "inbox"}
     for asset in CATALOGUE:
         node = graph.get(dg.AssetKey(asset.name))
         assert node.is_partitioned == asset.per_drop

@@ -40,5 +40,5 @@ def test_dg__list_defs(dg_command, tmp_path: Path):
     done = dg_command("list", "defs", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     listed = json.loads(done.stdout)
-    assert {asset["asset_key"] for asset in listed["assets"]} == set(ASSETS)
+    assert {asset["asset_key"] for asset in listed["assets"]} == {"inbox", *ASSETS}
     assert not list(tmp_path.rglob("event.log"))

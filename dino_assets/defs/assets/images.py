@@ -3,10 +3,12 @@
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.observations import INBOX, record_look
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.drops.arrivals import describe_entries
 from dino_assets.images.decoding import MAX_PIXELS
 from dino_assets.images.rows import Reading
 from dino_assets.images.stage import drafting as stage
@@ -35,6 +37,7 @@ class ImagesConfig(dg.Config):
     kinds={"parquet"},
     owners=["team:imagery"],
     partitions_def=drops,
+    deps=[INBOX],
     code_version=stage.CODE_VERSION,
     backfill_policy=SINGLE_RUN,
     description=(
@@ -57,6 +60,9 @@ def images(
 
     def draft(name: str) -> Draft:
         drop, source = inbox.open(store, name)
-        return stage.draft_images(drop, source, threads=threads, reading=reading)
+        listing = source.entries()
+        look = describe_entries(listing)
+        record_look(context.instance, store, name, look, write=context.log_event)
+        return stage.draft_images(drop, source, threads=threads, reading=reading, listing=listing)
 
     return drop_by_drop(context, draft)

@@ -43,8 +43,11 @@ def draft_images(
     threads: int,
     reading: Reading = DEFAULTS,
     batch_rows: int = BATCH_ROWS,
+    listing: Sequence[SourceEntry] | None = None,
 ) -> Draft:
-    """List a drop now; read it when the draft is produced. Rows are sorted by path.
+    """List a drop now, unless ``listing`` is given; read it when the draft is produced.
+
+    Rows are sorted by path.
 
     Producing raises CommitRefusedError if the drop changes meanwhile, or lists no photograph at all:
     what an unmounted card looks like must not replace an earlier result.
@@ -66,7 +69,7 @@ def draft_images(
             setting="ground_m",
             value=reading.ground_m,
         )
-    entries = source.entries()
+    entries = source.entries() if listing is None else listing
     listed = fingerprint(entries)
     recipe = Recipe(
         OutputId("images", drop.name),

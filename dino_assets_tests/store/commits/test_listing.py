@@ -102,3 +102,10 @@ def test_export_files__spaces_stay_apart(memory, tmp_path):
     list(export_files(memory, "projections", folder=tmp_path / "two"))
     assert (tmp_path / "two" / "s1" / "page.html").read_text() == "s1"
     assert (tmp_path / "two" / "s2" / "page.html").read_text() == "s2"
+
+
+def test_describe_drops__images_of_a_source_that_was_seen_to_change(memory):
+    make_drop(memory)
+    describe = describe_drops(memory)
+    assert str(describe(Drop("d", "", "p0", "d", observed="p1"))[0]) == "images 2"
+    assert str(describe(Drop("d", "", "p1", "d", observed="p2"))[0]) == "images 2 (old)"
