@@ -13,8 +13,7 @@ from dino_assets.defs.run_process import (
     describe_self,
     explain_death,
 )
-
-PARTITION_TAG = "dagster/partition"
+from dino_assets.defs.run_tags import PARTITION_TAG
 
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,

@@ -14,6 +14,7 @@ from dino_assets.defs.dagster_internals import MAX_RETRIES_TAG, REPOSITORY_LABEL
 from dino_assets.defs.failures import Failure, advise, explain_error
 from dino_assets.defs.plans import PlannedRun
 from dino_assets.defs.run_process import PROCESS_TAG, describe_self
+from dino_assets.defs.run_tags import make_tags
 
 # The UI lists a job's runs by it: the repository of all `Definitions`, at the place of workspace.yaml.
 REPOSITORY = "__repository__@dino_assets"
@@ -106,6 +107,7 @@ def execute_run(
             ),
             tags={
                 REPOSITORY_LABEL_TAG: REPOSITORY,
+                **make_tags(planned.drop, config),
                 # A daemon cannot start it again, and whoever stands at the terminal can.
                 MAX_RETRIES_TAG: "0",
                 **({PROCESS_TAG: process.dump()} if process else {}),

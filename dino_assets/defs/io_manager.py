@@ -16,6 +16,7 @@ from dino_assets.defs.dagster_internals import (
 from dino_assets.defs.observations import INBOX, find_observation
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
+from dino_assets.defs.run_tags import SPACE_TAG, tags_of_run
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
 from dino_assets.store.commits.catalogue import PER_DROP, PREVIEW
 from dino_assets.store.commits.manifests import content_hash, manifest_key
@@ -35,7 +36,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     proc: ClassVar[Path] = PROC
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Record the run's process in its tags.
+        """Record in the run's tags its process, its drop and its model.
 
         Here because every run passes, from the command line, the UI or a sensor, in its own process:
         they are executed in one (``definitions.py``). A step in another would be taken for the run.
@@ -43,8 +44,9 @@ class CommittingIOManager(dg.ConfigurableIOManager):
         run, instance = context.run, context.instance
         if run is None or instance is None or instance.is_ephemeral:
             return
-        if process := describe_self(run.run_id, proc=self.proc):
-            instance.add_run_tags(run.run_id, {PROCESS_TAG: process.dump()})
+        process = describe_self(run.run_id, proc=self.proc)
+        known = {PROCESS_TAG: process.dump()} if process else {}
+        instance.add_run_tags(run.run_id, {**known, **tags_of_run(run)})
 
     def handle_output(  # type: ignore[override]  # Dagster takes generators, too
         self, context: dg.OutputContext, obj: Draft | DropDrafts | None
@@ -63,6 +65,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
             for outcome in commit_drops(store, obj):
                 outcomes.append(outcome)
                 if made := outcome.committed:
+                    _tag_space(context, made)
                     context.log.info(describe(outcome.drop, made))
                     yield materialise_partition(
                         context,
@@ -75,6 +78,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
             raise_failures(asset, outcomes, may_wait=_has_more_to_come(context))
         elif isinstance(obj, Draft):
             committed = commit(store, obj)
+            _tag_space(context, committed)
             context.log.info(describe(asset, committed))
             warn_of_caveats(context, [committed])
             set_data_version(context, content_hash(committed.manifest))
@@ -105,6 +109,13 @@ class CommittingIOManager(dg.ConfigurableIOManager):
 def _is_partitioned(context: dg.InputContext) -> bool:
     reader = context.step_context.assets_def
     return reader is not None and reader.partitions_def is not None
+
+
+def _tag_space(context: dg.OutputContext, made: Committed) -> None:
+    """Tag the run with the space that it works in, once that is certain."""
+    run, space = context.step_context.dagster_run, made.manifest.recipe.output.space
+    if space and run.tags.get(SPACE_TAG) != space:
+        context.step_context.instance.add_run_tags(run.run_id, {SPACE_TAG: space})
 
 
 def _find_read(

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from dino_assets.defs.dead_runs import IN_FLIGHT, PARTITION_TAG
+from dino_assets.defs.dead_runs import IN_FLIGHT
 from dino_assets.defs.jobs import ingest
 from dino_assets.defs.partitions import drops
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.run_tags import PARTITION_TAG, RANGE_TAGS, make_tags
 from dino_assets.drops.arrivals import PastRuns
 from dino_assets.drops.finished import Remembered
 from dino_assets.drops.survey import Memory, Survey, survey_inbox
@@ -20,7 +21,6 @@ from dino_assets.store.objects import ObjectStore
 # What the runs of one content are found and counted by; Dagster's own retries copy them.
 CONTENT_TAG = "dino_assets/content"
 ATTEMPT_TAG = "dino_assets/attempt"
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 OVER = [
     dg.DagsterRunStatus.SUCCESS,
@@ -119,7 +119,11 @@ def look_for_drops(
             dg.RunRequest(
                 run_key=launch.run_key,
                 partition_key=launch.drop,
-                tags={CONTENT_TAG: launch.content, ATTEMPT_TAG: str(launch.attempt)},
+                tags={
+                    CONTENT_TAG: launch.content,
+                    ATTEMPT_TAG: str(launch.attempt),
+                    **make_tags(launch.drop),
+                },
             )
             for launch in survey.launches
         ],

@@ -18,6 +18,7 @@ from dino_assets.definitions import make_definitions
 from dino_assets.defs import sensors
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
+from dino_assets.defs.run_tags import DROP_TAG, MODEL_TAG
 from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG, look_for_drops
 from dino_assets.drops.arrivals import MARKER, look_at
 from dino_assets.drops.registry import read_drop, register_drop
@@ -433,3 +434,10 @@ def test_nightly_curate__asks_for_one_run(tower: Tower):
     with dg.build_schedule_context(instance=tower.instance) as context:
         (request,) = schedule.evaluate_tick(context).run_requests
     assert request.partition_key is None
+
+
+def test_new_drops__a_request_names_drop_and_model(tower: Tower):
+    tower.arrive("flight-1")
+    (request,) = tower.tick()
+    assert request.tags[DROP_TAG] == "flight-1"
+    assert request.tags[MODEL_TAG] == tower.settings.model
