@@ -339,13 +339,21 @@ class RevisionNotFoundError(CheckpointNotFoundError):
 class LocalEntryNotFoundError(CheckpointNotFoundError):
     """The Hub is out of reach or switched off, and the files are not all on this machine.
 
-    ``problem`` is why; where one file is not whole, ``file`` is which, and ``here_bytes`` are here.
+    ``problem`` is why, and ``may_pass`` whether it may be otherwise in a minute; where one file is not
+    whole, ``file`` is which, and ``here_bytes`` are here.
     """
 
     def __init__(
-        self, message: str = "", *, problem: str = "", file: str = "", here_bytes: int = 0
+        self,
+        message: str = "",
+        *,
+        problem: str = "",
+        may_pass: bool = False,
+        file: str = "",
+        here_bytes: int = 0,
     ) -> None:
         super().__init__(message)
+        self.may_pass = may_pass
         self.problem = problem
         self.file = file
         self.here_bytes = here_bytes

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dino_assets.defs import retrying
 from dino_assets.embeddings.stage import worker as embedding_work
 from dino_assets.settings import environment
 from dino_assets.settings.records import RequestLimits, StorageSettings
@@ -39,6 +40,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket that the environment names is asked once."""
     monkeypatch.setattr(environment, "LIMITS", RequestLimits(retries=0))
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that fails for a reason that may pass is tried again at once."""
+    monkeypatch.setattr(retrying, "POLICY", dg.RetryPolicy(max_retries=3, delay=0))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from dino_assets.defs.dagster_internals import end_check, evaluate_partition
 from dino_assets.defs.partitions import drops, drops_of_run
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.retrying import tried_again
 from dino_assets.embeddings.stage.drafting import open_embeddings
 from dino_assets.embeddings.stage.drift import DropDrift, compare_drops
 from dino_assets.embeddings.stage.judging import judge_embeddings
@@ -38,7 +39,8 @@ def drop_check(
     **options: Any,
 ) -> Callable[[Callable[..., Evaluations]], dg.AssetChecksDefinition]:
     """Decorate a check that judges drop by drop; Dagster's types know of one result only."""
-    return dg.asset_check(partitions_def=drops, **options)  # type: ignore[return-value]
+    decorate: Any = dg.asset_check(partitions_def=drops, **options)
+    return lambda judge: decorate(tried_again(judge))
 
 
 def to_result(
@@ -108,6 +110,7 @@ def show_rows(rows: Iterable[Any], columns: Sequence[str]) -> dg.TableMetadataVa
 
 
 @dg.asset_check(asset="weights", blocking=True, description="Every stored file has its sha256.")
+@tried_again
 def weights_are_whole(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
@@ -255,6 +258,7 @@ def embeddings_are_familiar(
     blocking=True,
     description="Every embedded tile has a finite place on the map.",
 )
+@tried_again
 def projections_are_complete(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
@@ -274,6 +278,7 @@ def projections_are_complete(
     blocking=True,
     description="As many tiles as asked, each once, from the pool, paid for in no earlier round.",
 )
+@tried_again
 def selections_are_sound(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:

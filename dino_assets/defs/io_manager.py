@@ -15,6 +15,7 @@ from dino_assets.defs.dagster_internals import (
 )
 from dino_assets.defs.observations import INBOX, find_observation
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.retrying import tried_again
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.defs.run_tags import SPACE_TAG, tags_of_run
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
@@ -48,6 +49,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
         known = {PROCESS_TAG: process.dump()} if process else {}
         instance.add_run_tags(run.run_id, {**known, **tags_of_run(run)})
 
+    @tried_again
     def handle_output(  # type: ignore[override]  # Dagster takes generators, too
         self, context: dg.OutputContext, obj: Draft | DropDrafts | None
     ) -> Iterator[dg.DagsterEvent]:
@@ -89,6 +91,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
                 "nothing"
             )
 
+    @tried_again
     def load_input(self, context: dg.InputContext) -> CommittedTable | SpacedTable | Checkpoint:
         """Open what is committed: a run's own drops below a partitioned asset, else all there are.
 

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from dino_assets.cli.run.printer import Printer
+from dino_assets.defs.failures import explain_error
 from dino_assets.embeddings.run.progress import EVERY_S, FORECAST, show_seconds
 from dino_assets.store.commits.catalogue import ASSETS
 
@@ -40,7 +41,7 @@ class RunLines:
         read_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._printer, self._read_clock = printer, read_clock
-        self._prefix = f"{drop}: " if drop else ""
+        self._drop, self._prefix = drop, f"{drop}: " if drop else ""
         self._last, self._pause_s = self._read_clock(), EVERY_S
         # Warnings that were printed, in this run or in those of other drops before it.
         self._warned = warned if warned is not None else set()
@@ -55,6 +56,11 @@ class RunLines:
         elif event.event_type == dg.DagsterEventType.STEP_START and event.step_key in ASSETS:
             self._last, self._pause_s = self._read_clock(), EVERY_S
             self._printer.live.show(_line(event.step_key, DOING[event.step_key]))
+        elif event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            retry = event.step_retry_data
+            sentence = explain_error(retry.error, drop=self._drop)
+            seconds = describe_seconds(retry.seconds_to_wait or 0)
+            self._printer.say(_line(str(event.step_key), f"{sentence} Again in {seconds} …"))
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             made = event.step_materialization_data.materialization
             metadata = {name: value.value for name, value in made.metadata.items()}

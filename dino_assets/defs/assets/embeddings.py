@@ -7,6 +7,7 @@ from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.retrying import tried_again
 from dino_assets.embeddings.options import EmbeddingOptions, check_options
 from dino_assets.embeddings.run.shards import SHARD_TILES
 from dino_assets.embeddings.stage.drafting import CODE_VERSION, draft_embeddings
@@ -62,6 +63,7 @@ class EmbeddingsConfig(dg.Config):
         "checkpoint, preprocessing, side and precision define. Finished shards are never made twice."
     ),
 )
+@tried_again
 def embeddings(
     context: dg.AssetExecutionContext,
     config: EmbeddingsConfig,

@@ -8,6 +8,7 @@ from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.retrying import tried_again
 from dino_assets.drops.arrivals import describe_entries
 from dino_assets.images.decoding import MAX_PIXELS
 from dino_assets.images.rows import Reading
@@ -46,6 +47,7 @@ class ImagesConfig(dg.Config):
         "and the run goes on. Beside the table a report for people."
     ),
 )
+@tried_again
 def images(
     context: dg.AssetExecutionContext,
     config: ImagesConfig,

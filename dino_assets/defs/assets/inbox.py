@@ -5,6 +5,7 @@ import dagster as dg
 from dino_assets.defs.observations import INBOX, observe_drop
 from dino_assets.defs.partitions import drops
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.retrying import tried_again
 from dino_assets.drops.records import Drop
 from dino_assets.drops.registry import find_drops
 from dino_assets.errors import ConfigError, SourceError, StoreError
@@ -20,6 +21,7 @@ from dino_assets.settings.environment import find_root
         "every drop's files without reading them; a drop whose listing changed makes its images stale."
     ),
 )
+@tried_again
 def inbox(context: dg.OpExecutionContext, storage: StorageResource) -> dg.DataVersionsByPartition:
     """List the source of every drop; one that cannot be listed is named in the log, and keeps its state."""
     store, root = storage.open(), find_root()

@@ -6,6 +6,7 @@ from pydantic import Field
 from dino_assets.defs.config import config_of, values_of
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.defs.retrying import tried_again
 from dino_assets.embeddings.space import current_space
 from dino_assets.projections import stage
 from dino_assets.store.commits.protocol import Draft
@@ -30,6 +31,7 @@ class ProjectionsConfig(config_of(stage.MapSettings)):  # type: ignore[misc]
         "a page that shows the tile under the pointer, with its photograph and place."
     ),
 )
+@tried_again
 def projections(
     config: ProjectionsConfig,
     compute: ComputeResource,

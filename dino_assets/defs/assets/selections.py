@@ -10,6 +10,7 @@ from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.retrying import tried_again
 from dino_assets.errors import NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, make_settings
 from dino_assets.selections.stage.drafting import CODE_VERSION
@@ -46,6 +47,7 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
         "picture; beside them a contact sheet and how well the round covers the pool."
     ),
 )
+@tried_again
 def selections(
     context: dg.AssetExecutionContext,
     config: SelectionsConfig,

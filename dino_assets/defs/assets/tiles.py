@@ -4,6 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
+from dino_assets.defs.retrying import tried_again
 from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles import stage
@@ -49,6 +50,7 @@ class TilesConfig(dg.Config):
         "shifted inwards, small images are one tile. Windows and footprints only, no pixels."
     ),
 )
+@tried_again
 def tiles(
     context: dg.AssetExecutionContext,
     config: TilesConfig,

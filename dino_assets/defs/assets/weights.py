@@ -5,6 +5,7 @@ import dagster as dg
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.hub import HubResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.defs.retrying import tried_again
 from dino_assets.store.commits.protocol import Draft
 from dino_assets.weights import stage
 
@@ -20,6 +21,7 @@ from dino_assets.weights import stage
         "another machine needs no Hub."
     ),
 )
+@tried_again
 def weights(context: dg.AssetExecutionContext, hub: HubResource, storage: StorageResource) -> Draft:
     """Validate the configured checkpoint and store its files; fetched only if the store lacks them."""
     return stage.draft_current_weights(

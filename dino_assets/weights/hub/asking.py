@@ -134,6 +134,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
                     f"here ({err.reason}). Run again when the network is back: it goes on where it "
                     "stopped.",
                     problem=err.reason,
+                    may_pass=True,
                     file=file.name,
                     here_bytes=here,
                 )

@@ -109,7 +109,7 @@ def locate_checkpoint(
         if record and not local and shelf.find(record.listing):
             local = place.fill(record, _refuse_to_fetch, watch)
     if record is None or local is None:
-        raise _out_of_reach(repo, reason)
+        raise _out_of_reach(repo, reason, may_pass=bool(reason) and not hub.is_offline)
     if may_download and not hub.is_offline:
         log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
     return Located(repo, repo, record.listing.commit, lambda: local, is_current=is_commit(revision))
@@ -171,7 +171,7 @@ def _explained(repo: str, place: Place) -> Iterator[None]:
     )
 
 
-def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
+def _out_of_reach(model: str, reason: str, *, may_pass: bool) -> CheckpointNotFoundError:
     from dino_assets.weights.hub.errors import LocalEntryNotFoundError
 
     where = "to be had from the Hugging Face Hub" if reason else "in the Hub cache"
@@ -181,6 +181,7 @@ def _out_of_reach(model: str, reason: str) -> CheckpointNotFoundError:
         f"out: have the Hub, or a mirror that HF_ENDPOINT names, in reach and {again}; or copy the "
         "checkpoint's files into a folder and set DINO_MODEL_ID to that folder.",
         problem=reason,
+        may_pass=may_pass,
     )
 
 

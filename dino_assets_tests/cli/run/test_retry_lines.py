@@ -1,0 +1,27 @@
+"""A step that is tried again is a line, and what stays of it one sentence."""
+
+import dagster as dg
+
+from dino_assets.cli.run.lines import RunLines
+from dino_assets.cli.run.printer import Printer
+from dino_assets.definitions import make_definitions
+from dino_assets.defs import retrying
+from dino_assets.defs.execution import execute_run
+from dino_assets.defs.plans import plan_runs
+from dino_assets.settings.environment import load_settings
+from dino_assets_tests.worlds.servers import HOST, free_port
+
+
+def test_run_lines__a_hub_out_of_reach(project, instance, capsys, monkeypatch):
+    monkeypatch.setattr(retrying, "POLICY", dg.RetryPolicy(max_retries=1, delay=0.1))
+    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://{HOST}:{free_port()}")
+    (planned,) = plan_runs([], ["weights"])
+    lines = RunLines(Printer(), drop=None)
+    end = execute_run(make_definitions(load_settings()), instance, planned, config={}, listen=lines)
+    shown = capsys.readouterr().out.splitlines()
+    (again,) = [line for line in shown if "Again in" in line]
+    sentence = "LocalEntryNotFoundError: 'facebook/dinov2-small' is neither a directory here"
+    assert again.startswith(f"  weights      {sentence}")
+    assert again.endswith("Again in 0.1 s …")
+    assert [failure.sentence[: len(sentence)] for failure in end.failures] == [sentence]

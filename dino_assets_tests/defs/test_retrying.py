@@ -1,0 +1,179 @@
+"""Failures that pass by themselves are tried again; what has said why is not."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dino_assets.defs import retrying
+from dino_assets.defs.retrying import is_worth_trying_again
+from dino_assets.errors import (
+    ChecksumError,
+    ConfigError,
+    DropBlockedError,
+    DropsFailedError,
+    InvalidCheckpointError,
+    LocalEntryNotFoundError,
+    StoreAccessError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.objects import create_bucket
+from dino_assets_tests.defs.conftest import Lineage, failure
+from dino_assets_tests.worlds.servers import HOST, free_port, running
+
+SHIPPED = retrying.POLICY  # before a fixture makes it quick
+RETRY, RESTART = dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.STEP_RESTARTED
+
+
+class Bucket:
+    """A store server of this test's own, that can go away and come back, empty, at the same place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.endpoint = f"http://{HOST}:{self.port}"
+        self.rest = contextlib.ExitStack()
+
+    def start(self) -> None:
+        command = [
+            str(Path(sys.executable).parent / "moto_server"),
+            "-H",
+            HOST,
+            "-p",
+            str(self.port),
+        ]
+        log = self.folder / "moto.log"
+        self.rest.enter_context(running(command, url=self.endpoint, log=log))
+        settings = StorageSettings(
+            url="minio://embeds",
+            root=self.folder,
+            endpoint=self.endpoint,
+            region="us-east-1",
+            access_key="test-access",
+            secret_key="test-secret",
+        )
+        create_bucket(settings)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient) -> Iterator[Bucket]:
+    bucket = Bucket(tmp_path)
+    monkeypatch.setenv("DINO_STORAGE", "minio://embeds")
+    monkeypatch.setenv("MINIO_ENDPOINT", bucket.endpoint)
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "test-access")
+    monkeypatch.setenv("MINIO_SECRET_KEY", "test-secret")
+    with bucket.rest:
+        yield bucket
+
+
+def count(lineage: Lineage, run_id: str, kind: dg.DagsterEventType, step: str) -> int:
+    entries = lineage.instance.all_logs(run_id, kind)
+    return sum(entry.step_key == step for entry in entries)
+
+
+def test_run__a_store_that_is_down_first_and_comes_back(project, instance, bucket, monkeypatch):
+    waits: list[int] = []
+
+    class Waiting(dg.RetryPolicy):
+        """The server comes back while the step waits."""
+
+        def calculate_delay(self, attempt_num: int) -> float:
+            waits.append(attempt_num)
+            if attempt_num == 2:
+                bucket.start()
+            return 0
+
+    monkeypatch.setattr(retrying, "POLICY", Waiting(max_retries=3))
+    lineage = Lineage(instance)
+    result = lineage.run(only=["weights"])
+    assert result.success
+    assert waits == [1, 2]
+    assert count(lineage, result.run_id, RETRY, "weights") == 2
+    assert count(lineage, result.run_id, RESTART, "weights") == 2
+    assert lineage.metadata("weights")["parts"] > 0
+
+
+def test_run__a_store_that_stays_down(project, instance, bucket):
+    lineage = Lineage(instance)
+    result = lineage.run(only=["weights"])
+    assert not result.success
+    assert count(lineage, result.run_id, RETRY, "weights") == 3
+    assert "StoreUnavailableError" in failure(result, "weights")
+
+
+def test_run__a_checkpoint_that_is_none_is_looked_at_once(project, instance, monkeypatch):
+    (project / "empty").mkdir()
+    (project / "empty" / "config.json").write_text("{")
+    monkeypatch.setenv("DINO_MODEL_ID", "empty")
+    lineage = Lineage(instance)
+    result = lineage.run(only=["weights"])
+    assert "CheckpointError" in failure(result, "weights")
+    assert count(lineage, result.run_id, RETRY, "weights") == 0
+
+
+def test_run__a_hub_out_of_reach(project, instance, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://{HOST}:{free_port()}")
+    lineage = Lineage(instance)
+    result = lineage.run(only=["weights"])
+    assert count(lineage, result.run_id, RETRY, "weights") == 3
+    assert "LocalEntryNotFoundError" in failure(result, "weights")
+
+
+def test_run__a_hub_that_is_switched_off(project, instance, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    lineage = Lineage(instance)
+    result = lineage.run(only=["weights"])
+    assert not result.success
+    assert count(lineage, result.run_id, RETRY, "weights") == 0
+
+
+def test_run__a_card_that_is_gone_is_looked_for_once(lineage: Lineage, card):
+    folder = card("a", good=1)
+    lineage.register("a", folder)
+    folder.rename(folder.with_name("elsewhere"))
+    result = lineage.run("a", only=["weights", "images"])
+    assert "SourceError" in failure(result, "images")
+    assert count(lineage, result.run_id, RETRY, "images") == 0
+
+
+@pytest.mark.parametrize(
+    "err",
+    [
+        ConfigError("x"),
+        StoreAccessError("x"),
+        StoreFullError("x"),
+        DropBlockedError("x"),
+        InvalidCheckpointError("x"),
+        ChecksumError("x", problem="sha256"),
+        LocalEntryNotFoundError("x", problem="HF_HUB_OFFLINE is set"),
+        DropsFailedError("x", failures={"a": ConfigError("x")}),
+        ValueError("x"),
+    ],
+)
+def test_is_worth_trying_again__not_what_has_said_why(err):
+    assert not is_worth_trying_again(err)
+
+
+@pytest.mark.parametrize(
+    "err",
+    [
+        StoreUnavailableError("x"),
+        LocalEntryNotFoundError("x", may_pass=True),
+        DropsFailedError("x", failures={"a": ConfigError("x"), "b": StoreUnavailableError("x")}),
+    ],
+)
+def test_is_worth_trying_again__what_may_pass(err):
+    assert is_worth_trying_again(err)
+
+
+def test_policy__waits_longer_each_time():
+    delays = [SHIPPED.calculate_delay(attempt) for attempt in (1, 2, 3)]
+    assert SHIPPED.max_retries == 3
+    for delay, low_s, high_s in zip(delays, (0, 10, 30), (10, 20, 40), strict=True):
+        assert low_s <= delay <= high_s
