@@ -160,4 +160,16 @@ def new_drops(
     return look_for_drops(context, storage.open(), inbox, clock=time.time)
 
 
-ALL_SENSORS = [new_drops]
+new_map = dg.AutomationConditionSensorDefinition(
+    "new_map",
+    target=dg.AssetSelection.assets("projections"),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description=(
+        "Remakes the map once new embeddings are there and no drop is on its way any more: once for drops "
+        "that arrive together. A map that is of them already is reused. Rounds are never chosen by it: one "
+        "stands once it is chosen."
+    ),
+)
+
+ALL_SENSORS = [new_drops, new_map]

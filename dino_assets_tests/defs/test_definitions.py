@@ -108,14 +108,14 @@ def test_checks__snapshot(project):
 def test_automation__snapshot(project):
     defs = make_definitions(load_settings())
     found = defs.get_repository_def()
-    assert {sensor.name: sensor.job_name for sensor in found.sensor_defs} == {"new_drops": "ingest"}
+    jobs = {s.name: s.job_name for s in found.sensor_defs if s.has_jobs}
+    assert jobs == {"new_drops": "ingest"}
     assert {s.name: (s.job_name, s.cron_schedule, s.execution_timezone) for s in found.schedule_defs} == {
         "nightly_curate": ("curate", "0 3 * * *", "UTC")
     }  # fmt: skip
-    # Nothing starts before somebody wants it to.
-    assert {sensor.default_status for sensor in found.sensor_defs} == {
-        dg.DefaultSensorStatus.STOPPED
-    }
+    # Nothing starts before somebody wants it to, but a map of what is there anyway.
+    on = dg.DefaultSensorStatus.RUNNING
+    assert [s.name for s in found.sensor_defs if s.default_status == on] == ["new_map"]
     assert {schedule.default_status for schedule in found.schedule_defs} == {
         dg.DefaultScheduleStatus.STOPPED
     }

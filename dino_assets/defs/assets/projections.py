@@ -20,12 +20,31 @@ class ProjectionsConfig(config_of(stage.MapSettings)):  # type: ignore[misc]
     tile_px: int = Field(default=0, description="Which side's space; 0 takes the family's own.")
 
 
+# Made again with the same result is no news.
+NEW_EMBEDDINGS = (
+    dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
+    .allow(dg.AssetSelection.assets("embeddings"))
+    .with_label("new embeddings")
+)
+# Once the last drop of a burst is through; failed and missing ones are not waited for. Only the request
+# for a map settles it, and not in the same tick: a map may have begun before the embeddings came.
+ON_NEW_EMBEDDINGS = (
+    NEW_EMBEDDINGS.since(
+        (dg.AutomationCondition.newly_requested() & ~NEW_EMBEDDINGS)
+        | dg.AutomationCondition.initial_evaluation()
+    )
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
+
+
 @dg.asset(
     group_name="projections",
     kinds={"umap", "parquet"},
     owners=["team:vision"],
     code_version=stage.CODE_VERSION,
     backfill_policy=SINGLE_RUN,
+    automation_condition=ON_NEW_EMBEDDINGS,
     description=(
         "A two-dimensional map of every tile embedded in the current space: coordinates, a picture, and "
         "a page that shows the tile under the pointer, with its photograph and place."
