@@ -26,6 +26,7 @@ from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import find_scheme
 
 ALL_CHECKS: list[dg.AssetChecksDefinition] = [
+    checks.flights_are_recent,
     checks.weights_are_whole,
     checks.images_are_usable,
     checks.images_are_complete,
@@ -34,6 +35,7 @@ ALL_CHECKS: list[dg.AssetChecksDefinition] = [
     checks.embeddings_match_tiles,
     checks.embeddings_are_familiar,
     checks.projections_are_complete,
+    checks.map_is_current,
     checks.selections_are_sound,
 ]
 
@@ -51,7 +53,7 @@ def make_resources(settings: Settings) -> dict[str, Any]:
     resources = {
         "storage": storage,
         "compute": ComputeResource(device=settings.device),
-        "inbox": InboxResource(url=settings.inbox),
+        "inbox": InboxResource(url=settings.inbox, flight_days=settings.flight_days),
         "hub": HubResource(model=settings.model, revision=settings.model_revision),
         "io_manager": CommittingIOManager(storage=storage),
     }

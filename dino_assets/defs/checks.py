@@ -1,5 +1,6 @@
 """Checks: what must hold of each output; a drop's verdict is its own, however many a run is about."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,10 +10,14 @@ from typing import Any
 import dagster as dg
 
 from dino_assets.defs.dagster_internals import end_check, evaluate_partition
+from dino_assets.defs.observations import INBOX, find_changes
 from dino_assets.defs.partitions import drops, drops_of_run
 from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
+from dino_assets.drops.observing import judge_arrivals
+from dino_assets.embeddings.space import current_space
 from dino_assets.embeddings.stage.drafting import open_embeddings
 from dino_assets.embeddings.stage.drift import DropDrift, compare_drops
 from dino_assets.embeddings.stage.judging import judge_embeddings
@@ -20,10 +25,10 @@ from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.errors import CorruptObjectError
 from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.stage.judging import judge_findings, judge_images, list_bad_files
-from dino_assets.projections.stage import judge_projections
+from dino_assets.projections.stage import judge_age, judge_projections
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.store.commits.listing import list_spaces
-from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.manifests import find_manifest, read_manifest
 from dino_assets.store.commits.parts import verify_part
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.tiles.stage import judge_tiles
@@ -107,6 +112,25 @@ def show_rows(rows: Iterable[Any], columns: Sequence[str]) -> dg.TableMetadataVa
     """Show records as a table in the UI, the first ``SHOWN_ROWS`` of them."""
     records = [dg.TableRecord(asdict(row)) for row in islice(rows, SHOWN_ROWS)]
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(c) for c in columns]))
+
+
+@dg.asset_check(
+    asset=INBOX,
+    description=(
+        "Warns when no drop has had new photographs for as many days as DINO_FLIGHT_DAYS says. Its time is "
+        "that of the look which first saw them."
+    ),
+)
+@tried_again
+def flights_are_recent(
+    context: dg.AssetCheckExecutionContext, inbox: InboxResource
+) -> dg.AssetCheckResult:
+    """Look at when the drops' sources changed last."""
+    keys = context.instance.get_dynamic_partitions("drops")
+    changed_s = find_changes(context.instance, keys)
+    return to_result(
+        context, [judge_arrivals(changed_s, now_s=time.time(), max_days=inbox.flight_days)]
+    )
 
 
 @dg.asset_check(asset="weights", blocking=True, description="Every stored file has its sha256.")
@@ -270,6 +294,30 @@ def projections_are_complete(
         used = list_drops(maps.manifest(None).recipe)
         embedded = open_table(store, "embeddings", space=space, drops=used)
         verdicts.append(judge_projections(maps, embedded, space=space))
+    return to_result(context, verdicts)
+
+
+@dg.asset_check(
+    asset="projections",
+    description=(
+        "Warns of drops that were embedded, embedded anew or retired since the map was made, and of a model "
+        "whose embeddings are on no map."
+    ),
+)
+@tried_again
+def map_is_current(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
+) -> dg.AssetCheckResult:
+    """Hold each space's map against what a new one would be made of."""
+    store = storage.open()
+    spaces = set(list_spaces(store, "projections"))
+    if find_manifest(store, WEIGHTS):
+        spaces.add(current_space(load_checkpoint(store), compute.configured()))
+    verdicts = []
+    for space in sorted(spaces):
+        maps = open_table(store, "projections", space=space)
+        embedded = open_table(store, "embeddings", space=space)
+        verdicts.append(judge_age(maps, embedded, space=space))
     return to_result(context, verdicts)
 
 

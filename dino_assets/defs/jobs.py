@@ -74,8 +74,12 @@ lineage = dg.define_asset_job(
 
 observe_inbox = dg.define_asset_job(
     "observe_inbox",
-    selection=dg.AssetSelection.assets(INBOX),
-    description="Look at every drop's files without reading them: what changed makes its images stale.",
+    selection=dg.AssetSelection.assets(INBOX)
+    | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("projections"), "map_is_current")),
+    description=(
+        "Look at every drop's files without reading them: what changed makes its images stale. Then tell "
+        "whether no flight came for long, and whether the map is older than the embeddings."
+    ),
 )
 
 ALL_JOBS: list[Any] = [register_drop, observe_inbox, ingest, curate, lineage]

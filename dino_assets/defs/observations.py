@@ -1,7 +1,7 @@
 """Observations of drops' sources: what a listing said, as Dagster's history and the drop's record have it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -99,6 +99,20 @@ def find_observation(
 ) -> dg.EventLogRecord | None:
     """Find the latest observation that saw this version of a drop's source."""
     return next((r for r in list_observations(instance, drop) if find_version(r) == version), None)
+
+
+def find_changes(instance: dg.DagsterInstance, drops: Collection[str]) -> dict[str, float]:
+    """When the photographs of each of these drops changed last, as far as somebody looked."""
+    changed_s: dict[str, float] = {}
+    wanted = set(drops)
+    for record in list_observations(instance):
+        drop = str(record.partition_key)
+        if drop in wanted:
+            wanted.remove(drop)
+            changed_s[drop] = find_changed_s(record)
+        if not wanted:
+            break
+    return changed_s
 
 
 def find_version(record: dg.EventLogRecord) -> str:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dino_assets.defs.jobs import curate
+from dino_assets.defs.jobs import curate, observe_inbox
 
 nightly_curate = dg.ScheduleDefinition(
     name="nightly_curate",
@@ -18,4 +18,16 @@ nightly_curate = dg.ScheduleDefinition(
     ),
 )
 
-ALL_SCHEDULES = [nightly_curate]
+daily_look = dg.ScheduleDefinition(
+    name="daily_look",
+    job=observe_inbox,
+    cron_schedule="0 5 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description=(
+        "Looks at every drop's files, and says whether no flight came for long and whether the map is old, "
+        "at 5:00 UTC. Nothing is read or made."
+    ),
+)
+
+ALL_SCHEDULES = [nightly_curate, daily_look]

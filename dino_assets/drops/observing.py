@@ -1,9 +1,14 @@
 """What a drop's source was last seen to hold, kept in the drop's record."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from dino_assets.drops.registry import read_drop, write_drop
 from dino_assets.store.objects import ObjectStore
+from dino_assets.verdicts import Verdict
+
+DAY_S = 86_400.0
 
 
 def keep_observed(store: ObjectStore, name: str, fingerprint: str) -> bool:
@@ -17,3 +22,17 @@ def keep_observed(store: ObjectStore, name: str, fingerprint: str) -> bool:
         return False
     write_drop(store, replace(drop, observed=fingerprint))
     return True
+
+
+def judge_arrivals(changed_s: Mapping[str, float], *, now_s: float, max_days: int) -> Verdict:
+    """Warn when no drop has had new photographs for a while; by drop, when its listing changed last."""
+    if not changed_s:
+        sentence = "no drop has been looked at yet: run the job observe_inbox"
+        return Verdict("inbox", True, sentence, warns=True)
+    latest = max(changed_s, key=lambda drop: (changed_s[drop], drop))
+    days = max(0.0, now_s - changed_s[latest]) / DAY_S
+    since = datetime.fromtimestamp(changed_s[latest], UTC).date()
+    sentence = f"the last photographs came {days:.0f} days ago ({latest}, {since})"
+    if days > max_days:
+        return Verdict("inbox", True, f"{sentence}; {max_days} are allowed", warns=True)
+    return Verdict("inbox", True, sentence)

@@ -18,7 +18,13 @@ from dino_assets.projections.layout import Method, fit_projection
 from dino_assets.projections.map.colours import number_colours
 from dino_assets.projections.map.page import make_page
 from dino_assets.projections.map.picture import draw_map
-from dino_assets.settings.described import check_settings, described, make_record, to_recipe
+from dino_assets.settings.described import (
+    check_settings,
+    described,
+    from_recipe,
+    make_record,
+    to_recipe,
+)
 from dino_assets.store.commits.catalogue import PREVIEW
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.commits.protocol import (
@@ -40,6 +46,7 @@ CODE_VERSION = "3"
 PICTURE, PAGE = "map.png", "map.html"
 # Above this a page is heavy to open; the table and the picture have all tiles.
 PAGE_TILES = 20_000
+SHOWN_DROPS = 5
 SCHEMA = pa.schema(
     [
         pa.field("drop", pa.string(), nullable=False),
@@ -218,3 +225,31 @@ def judge_projections(
         if bad:
             return Verdict(space, False, f"{bad} tiles have no finite {name}")
     return Verdict(space, True, f"{rows.num_rows} tiles are on the map")
+
+
+def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -> Verdict:
+    """Warn of a space whose map is not of what is embedded there now, by the map's own choice of drops."""
+    if not maps.manifests:
+        count = len(choose_pool(embeddings, standing=()).drops)
+        are = "drop is" if count == 1 else "drops are"
+        return Verdict(space, True, f"{count} {are} embedded and on no map", warns=count > 0)
+    recipe = maps.manifest(None).recipe
+    settings = from_recipe(MapSettings(), recipe.config)
+    pool = choose_pool(embeddings, drops=settings.drops, tags=settings.tags, standing=())
+    mapped, embedded = dict(recipe.inputs), hash_inputs(pool)
+    differences = {
+        "not on the map": sorted(embedded.keys() - mapped.keys()),
+        "embedded anew since": sorted(
+            drop for drop in embedded.keys() & mapped.keys() if embedded[drop] != mapped[drop]
+        ),
+        "on the map and no longer in the pool": sorted(mapped.keys() - embedded.keys()),
+    }
+    told = [f"{_name_some(names)}: {what}" for what, names in differences.items() if names]
+    if told:
+        return Verdict(space, True, f"{'; '.join(told)}. Materialise projections.", warns=True)
+    return Verdict(space, True, f"the map is of all {len(embedded)} drops as they are embedded")
+
+
+def _name_some(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_DROPS
+    return ", ".join(names[:SHOWN_DROPS]) + (f" and {more} more" if more > 0 else "")

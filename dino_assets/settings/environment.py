@@ -38,6 +38,7 @@ class Environment(BaseSettings):
     DINO_INBOX: str = "inbox"
     DINO_IMAGE_ROOTS: str = ""
     DINO_DEVICE: str = "auto"
+    DINO_FLIGHT_DAYS: int = Field(default=30, ge=1)
 
     USE_MINIO: bool | None = None
     MINIO_ENDPOINT: str | None = None
@@ -130,6 +131,7 @@ def load_settings(root: Path | None = None) -> Settings:
         device=env.DINO_DEVICE,
         model_revision=env.DINO_MODEL_REVISION,
         image_roots=_image_roots(env.DINO_IMAGE_ROOTS, folder),
+        flight_days=env.DINO_FLIGHT_DAYS,
     )
 
 

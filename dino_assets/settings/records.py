@@ -44,6 +44,7 @@ class Settings:
     device: str
     model_revision: str | None = None
     image_roots: tuple[Path, ...] = ()  # a list may name files in these folders too
+    flight_days: int = 30  # without new photographs, after which a check warns
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from dino_assets.defs.run_process import PROCESS_TAG, RunProcess
 from dino_assets.drops.arrivals import MARKER
 from dino_assets.drops.finished import list_stamps
 from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import open_store
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.ui import LOCATION, Ui, serving_ui
@@ -106,3 +108,36 @@ def test_new_drops__killed_in_the_middle_every_drop_is_run_once(project: Path, t
     made = list_stamps(open_store(load_settings().storage))
     for name in ("flight-1", "flight-2"):
         assert len(made[name]) == 4, made[name]  # record, images, tiles, embeddings
+
+
+ALL_RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } assetSelection { path } } } } }"
+
+
+def find_maps(ui: Ui) -> list[dict]:
+    """The runs that make a map and nothing else."""
+    found = ui.ask(ALL_RUNS)["runsOrError"]["results"]
+    return [run for run in found if run["assetSelection"] == [{"path": ["projections"]}]]
+
+
+@pytest.mark.slow
+def test_new_map__of_two_drops_without_a_click(project: Path, tmp_path: Path):
+    sensor = {**LOCATION, "sensorName": "new_map"}
+    for name in ("flight-1", "flight-2"):
+        arrive(project, name, photos=1)
+    with serving_ui(project, tmp_path / "ui.log") as ui:
+        # It is on by itself, and has looked once: from there on embeddings are news.
+        wait_for(ui, lambda: ui.ask(TICKS, sensor=sensor)["sensorOrError"]["sensorState"]["ticks"], timeout_s=120)  # fmt: skip
+        ui.ask(START, sensor=SENSOR)
+        wait_for(ui, lambda: [run["status"] for run in find_maps(ui)] == ["SUCCESS"], timeout_s=240)
+        (run,) = find_maps(ui)
+        assert {"key": "dagster/sensor_name", "value": "new_map"} in run["tags"]
+        assert all(find_runs(ui, name) for name in ("flight-1", "flight-2"))
+        ticks = ui.ask(TICKS, sensor=sensor)["sensorOrError"]["sensorState"]["ticks"]
+        assert [tick["error"] for tick in ticks] == [None] * len(ticks)
+    store = open_store(load_settings().storage)
+    (space,) = list_spaces(store, "projections")
+    assert set(open_table(store, "projections", space=space).manifest(None).recipe.inputs) >= {
+        "flight-1",
+        "flight-2",
+    }
+    assert not list(list_spaces(store, "selections"))

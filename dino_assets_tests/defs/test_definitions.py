@@ -58,6 +58,7 @@ ASSETS = {
     ),
 }
 CHECKS = {
+    ("inbox", "flights_are_recent"),
     ("weights", "weights_are_whole"),
     ("images", "images_are_usable"),
     ("images", "images_are_complete"),
@@ -66,6 +67,7 @@ CHECKS = {
     ("embeddings", "embeddings_match_tiles"),
     ("embeddings", "embeddings_are_familiar"),
     ("projections", "projections_are_complete"),
+    ("projections", "map_is_current"),
     ("selections", "selections_are_sound"),
 }
 
@@ -102,7 +104,12 @@ def test_checks__snapshot(project):
     assert {(k.asset_key.to_user_string(), k.name) for k in graph.asset_check_keys} == CHECKS
     # It tells of oddities that only a person can judge.
     free = {k.name for k in graph.asset_check_keys if not graph.get_check_spec(k).blocking}
-    assert free == {"images_look_right", "embeddings_are_familiar"}
+    assert free == {
+        "flights_are_recent",
+        "images_look_right",
+        "embeddings_are_familiar",
+        "map_is_current",
+    }
 
 
 def test_automation__snapshot(project):
@@ -111,7 +118,8 @@ def test_automation__snapshot(project):
     jobs = {s.name: s.job_name for s in found.sensor_defs if s.has_jobs}
     assert jobs == {"new_drops": "ingest"}
     assert {s.name: (s.job_name, s.cron_schedule, s.execution_timezone) for s in found.schedule_defs} == {
-        "nightly_curate": ("curate", "0 3 * * *", "UTC")
+        "nightly_curate": ("curate", "0 3 * * *", "UTC"),
+        "daily_look": ("observe_inbox", "0 5 * * *", "UTC"),
     }  # fmt: skip
     # Nothing starts before somebody wants it to, but a map of what is there anyway.
     on = dg.DefaultSensorStatus.RUNNING

@@ -52,6 +52,13 @@ def test_load_settings__plain_variables(given, variable: str, field: str, value:
     assert getattr(load_settings(given(**{variable: value})), field) == value
 
 
+def test_load_settings__days_without_a_flight(given):
+    assert load_settings(given()).flight_days == 30
+    assert load_settings(given(DINO_FLIGHT_DAYS="7")).flight_days == 7
+    with raising(ConfigError, setting="DINO_FLIGHT_DAYS", reason="value"):
+        load_settings(given(DINO_FLIGHT_DAYS="0"))
+
+
 def test_load_settings__environment_and_dotenv_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -25,6 +25,12 @@ class InboxResource(dg.ConfigurableResource):
         ),
     )
 
+    flight_days: int = Field(
+        default=30,
+        ge=1,
+        description="Days without new photographs after which flights_are_recent warns.",
+    )
+
     def address(self, name: str) -> str:
         """Where a drop of this name would be."""
         return inbox_address(self.url, name)

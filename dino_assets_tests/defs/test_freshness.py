@@ -1,0 +1,111 @@
+"""Freshness: how long no flight came, and whether the map is older than the embeddings."""
+
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dino_assets.definitions import make_definitions
+from dino_assets.defs.observations import find_changes, record_look
+from dino_assets.drops.arrivals import look_at
+from dino_assets.drops.marks import set_retired
+from dino_assets.drops.observing import DAY_S, judge_arrivals
+from dino_assets_tests.defs.conftest import Lineage, checks
+
+LINEAR = {"method": "linear"}
+DAY = 86_400.0
+
+
+def look(lineage: Lineage) -> dict[str, dg.AssetCheckEvaluation]:
+    """What the daily look says."""
+    job = make_definitions(lineage.settings).resolve_job_def("observe_inbox")
+    result = job.execute_in_process(instance=lineage.instance)
+    assert result.success
+    assert {e.check_name for e in result.get_asset_check_evaluations()} == {
+        "flights_are_recent",
+        "map_is_current",
+    }
+    return checks(result)
+
+
+def see(lineage: Lineage, drop: str, folder: Path, at_s: float) -> None:
+    """A look at some time in the past."""
+    record_look(
+        lineage.instance,
+        lineage.store,
+        drop,
+        look_at(str(folder), root=folder),
+        write=lineage.instance.report_runless_asset_event,
+        clock=lambda: at_s,
+    )
+
+
+def test_flights_are_recent__by_when_photographs_were_seen_first(
+    lineage: Lineage, card, write_photo
+):
+    now_s = time.time()
+    folders = {name: card(name, good=1) for name in ("a", "b")}
+    for name, folder in folders.items():
+        lineage.register(name, folder)
+    see(lineage, "a", folders["a"], now_s - 40 * DAY)
+    see(lineage, "b", folders["b"], now_s - 31 * DAY)
+    # A look that sees the same is no flight.
+    old = look(lineage)["flights_are_recent"]
+    assert (old.passed, old.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "31 days ago (b, " in str(old.description)
+    assert find_changes(lineage.instance, ["a", "b"]) == pytest.approx(
+        {"a": now_s - 40 * DAY, "b": now_s - 31 * DAY}, abs=1
+    )
+    write_photo(folders["a"] / "100MEDIA" / "DJI_0009.JPG")
+    assert look(lineage)["flights_are_recent"].passed
+
+
+def test_flights_are_recent__as_many_days_as_are_configured(lineage: Lineage, card, monkeypatch):
+    lineage.register("a", card("a", good=1))
+    see(lineage, "a", card("a", good=1), time.time() - 40 * DAY)
+    assert not look(lineage)["flights_are_recent"].passed
+    monkeypatch.setenv("DINO_FLIGHT_DAYS", "60")
+    assert look(Lineage(lineage.instance))["flights_are_recent"].passed
+
+
+def test_judge_arrivals__the_latest_counts():
+    verdict = judge_arrivals({"a": 0.0, "b": 5 * DAY_S}, now_s=15 * DAY_S, max_days=10)
+    assert (verdict.warns, verdict.passed) == (False, True)
+    assert "10 days ago (b, 1970-01-06)" in verdict.sentence
+    assert judge_arrivals({"a": 0.0}, now_s=15 * DAY_S, max_days=10).warns
+    # A clock that was set back is no reason to warn.
+    assert not judge_arrivals({"a": 9 * DAY_S}, now_s=0.0, max_days=10).warns
+    assert judge_arrivals({}, now_s=0.0, max_days=10).warns
+
+
+def test_map_is_current__until_other_drops_are_embedded(lineage: Lineage, card, write_photo):
+    for name in ("a", "b"):
+        lineage.register(name, card(name, good=1 + (name == "b")))
+    ingest = ["weights", "images", "tiles", "embeddings"]
+    assert lineage.run("a", only=ingest).success
+    none = look(lineage)["map_is_current"]
+    assert not none.passed
+    assert "1 drop is embedded and on no map" in str(none.description)
+    assert checks(lineage.run(only=["projections"], projections=LINEAR))["map_is_current"].passed
+    assert lineage.run("b", only=ingest).success
+    later = look(lineage)["map_is_current"]
+    assert (later.passed, later.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "b: not on the map" in str(later.description)
+    assert checks(lineage.run(only=["projections"], projections=LINEAR))["map_is_current"].passed
+    set_retired(lineage.store, "b", True)
+    assert "no longer in the pool" in str(look(lineage)["map_is_current"].description)
+    write_photo(
+        lineage.settings.root / "inbox" / "a" / "100MEDIA" / "DJI_0000.JPG", 1600, 1200, seed=77
+    )
+    assert lineage.run("a", only=ingest).success
+    assert "a: embedded anew since" in str(look(lineage)["map_is_current"].description)
+
+
+def test_map_is_current__a_map_of_some_drops_is_held_against_these(lineage: Lineage, card):
+    for name in ("a", "b"):
+        lineage.register(name, card(name, good=1 + (name == "b")))
+    ingest = ["weights", "images", "tiles", "embeddings"]
+    assert lineage.run("a", "b", only=ingest).success
+    assert lineage.run(only=["projections"], projections={**LINEAR, "drops": ["a"]}).success
+    assert look(lineage)["map_is_current"].passed
