@@ -60,7 +60,11 @@ class _Record:
             self._add_failure(str(event.step_key), event.step_failure_data.error, drop)
         elif kind == dg.DagsterEventType.RUN_FAILURE and not (self.failures or self.blocked):
             # Of no step: else it is the error of a step once more.
-            self._add_failure("", event.job_failure_data.error, drop)
+            data: Any = event.event_specific_data
+            if data and data.error:
+                self._add_failure("", data.error, drop)
+            else:  # somebody else ended it, and says why
+                self.failures.append(Failure("", str(event.message)))
 
     def _add_failure(self, step: str, error: Any, drop: str | None) -> None:
         # A blocking check has said why in its own words already.
@@ -126,6 +130,22 @@ def execute_run(
         _end(instance, run_id, lambda run: instance.report_run_failed(run, sentence))
     failures = (*record.failures, *record.blocked) if status == "failed" else ()
     return RunEnd(run_id, status, started_at, failures, tuple(record.materialised))
+
+
+def find_failures(
+    instance: dg.DagsterInstance, run_id: str, *, drop: str | None
+) -> tuple[Failure, ...]:
+    """Why a run failed that was executed elsewhere, from its log."""
+    record = _Record()
+    kinds = {
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        dg.DagsterEventType.STEP_FAILURE,
+        dg.DagsterEventType.RUN_FAILURE,
+    }
+    for entry in instance.all_logs(run_id, kinds):
+        if entry.dagster_event:
+            record.add(entry.dagster_event, drop=drop)
+    return (*record.failures, *record.blocked)
 
 
 def is_interruption(event: dg.DagsterEvent) -> bool:

@@ -4,6 +4,7 @@ import io
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, ValidationError
@@ -24,7 +25,16 @@ DEFAULT_MODEL = "facebook/dinov2-base"
 DEFAULT_STORAGE = "data"
 LIMITS = RequestLimits()
 _MINIO_DEFAULT = "minioadmin"
-_SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CONNECTION_STRING")
+_SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CONNECTION_STRING|WEBHOOK")
+# Values that are kept out of messages, as they are.
+SECRETS = (
+    "MINIO_SECRET_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "HF_TOKEN",
+    "DINO_FAILURE_WEBHOOK",
+)
 
 
 class Environment(BaseSettings):
@@ -39,6 +49,8 @@ class Environment(BaseSettings):
     DINO_IMAGE_ROOTS: str = ""
     DINO_DEVICE: str = "auto"
     DINO_FLIGHT_DAYS: int = Field(default=30, ge=1)
+    DINO_FAILURE_WEBHOOK: str | None = None
+    DINO_UI_URL: str = "http://127.0.0.1:3000"
 
     USE_MINIO: bool | None = None
     MINIO_ENDPOINT: str | None = None
@@ -132,7 +144,34 @@ def load_settings(root: Path | None = None) -> Settings:
         model_revision=env.DINO_MODEL_REVISION,
         image_roots=_image_roots(env.DINO_IMAGE_ROOTS, folder),
         flight_days=env.DINO_FLIGHT_DAYS,
+        failure_webhook=_web_address("DINO_FAILURE_WEBHOOK", env.DINO_FAILURE_WEBHOOK),
+        ui_url=_web_address("DINO_UI_URL", env.DINO_UI_URL) or "",
     )
+
+
+def list_secrets(root: Path | None = None) -> list[str]:
+    """Every secret that the environment or ``.env`` holds, to be kept out of messages."""
+    env = read_environment(root or find_root())
+    return [secret for name in SECRETS if (secret := getattr(env, name))]
+
+
+def _web_address(name: str, value: str | None) -> str | None:
+    """An address that can be posted to or opened; a message never repeats it."""
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and value.isascii()
+        is_web &= parts.port != 0 and not set(value) & set(" \t\r\n")
+    except ValueError:
+        is_web = False
+    if not is_web:
+        raise ConfigError(
+            f"{name} is no address: http://… or https://… with a host is expected.",
+            setting=name,
+            reason="no-address",
+        )
+    return value
 
 
 def _image_roots(text: str, root: Path) -> tuple[Path, ...]:

@@ -45,6 +45,9 @@ class Settings:
     model_revision: str | None = None
     image_roots: tuple[Path, ...] = ()  # a list may name files in these folders too
     flight_days: int = 30  # without new photographs, after which a check warns
+    # Its address is often all that a webhook asks for.
+    failure_webhook: str | None = field(default=None, repr=False)
+    ui_url: str = "http://127.0.0.1:3000"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,231 @@
+"""The sensor that posts failed runs, to receivers that take it, refuse it, are slow or not there."""
+
+import contextlib
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+import pytest
+
+from dino_assets.definitions import make_definitions
+from dino_assets.defs.execution import execute_run
+from dino_assets.defs.plans import plan_runs
+from dino_assets.defs.webhook import hide_all, post_json
+from dino_assets.errors import ConfigError
+from dino_assets.settings.environment import load_settings
+from dino_assets_tests.defs.conftest import Lineage
+from dino_assets_tests.worlds.raising import raising
+from dino_assets_tests.worlds.servers import HOST, free_port
+
+SECRET = "hunter2-very-secret"
+
+
+class Receiver:
+    """A webhook on loopback: what it got, and how it answers."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict] = []
+        self.types: list[str] = []
+        self.status, self.wait_s, self.location = 200, 0.0, ""
+        self.url = ""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.bodies.append(json.loads(data))
+            receiver.types.append(self.headers["Content-Type"])
+            time.sleep(receiver.wait_s)
+            with contextlib.suppress(OSError):  # who asked has gone
+                self.send_response(receiver.status)
+                if receiver.location:
+                    self.send_header("Location", receiver.location)
+                self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    receiver.url = f"http://{HOST}:{server.server_port}/hooks/{SECRET}"
+    yield receiver
+    server.shutdown()
+    server.server_close()
+
+
+class Watch:
+    """Ticks of the sensor, as the daemon makes them."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance, self.cursor = instance, None
+        self.defs = make_definitions(load_settings())
+
+    def tick(self) -> str:
+        """Evaluate once; gives why nothing was done, if so."""
+        with dg.build_sensor_context(
+            instance_ref=self.instance.get_ref(), cursor=self.cursor, definitions=self.defs
+        ) as context:
+            data = self.defs.resolve_sensor_def("failed_runs").evaluate_tick(context)
+        self.cursor = data.cursor
+        return data.skip_message or ""
+
+    def fail(self, drop: str = "a") -> str:
+        """A run of a drop whose card is gone."""
+        (planned,) = plan_runs([drop], ["weights", "images"])
+        end = execute_run(self.defs, self.instance, planned, config={}, listen=lambda entry: None)
+        assert end.status == "failed"
+        return end.run_id
+
+
+@pytest.fixture
+def watch(project, card, tmp_path) -> Iterator[Watch]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        lineage = Lineage(instance)
+        for name in ("a", "b"):
+            folder = card(name, good=1)
+            lineage.register(name, folder)
+            folder.rename(folder.with_name(f"gone-{name}"))
+        watch = Watch(instance)
+        watch.tick()  # from here on
+        yield watch
+
+
+def test_failed_runs__what_is_posted(watch: Watch, receiver: Receiver, monkeypatch):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    monkeypatch.setenv("DINO_UI_URL", "https://dagster.example/")
+    run_id = watch.fail()
+    assert watch.tick() == ""
+    (body,) = receiver.bodies
+    assert receiver.types == ["application/json"]
+    sentence = body.pop("sentence")
+    assert body == {
+        "job": "ingest",
+        "run_id": run_id,
+        "drop": "a",
+        "url": f"https://dagster.example/runs/{run_id}",
+    }
+    assert sentence.startswith("images: SourceError: there is no folder")
+    assert "Traceback" not in sentence
+    # Each run once.
+    watch.tick()
+    assert len(receiver.bodies) == 1
+
+
+def test_failed_runs__nothing_of_what_went_well_or_was_before(
+    watch: Watch, receiver: Receiver, monkeypatch
+):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    (planned,) = plan_runs([], ["weights"])
+    assert (
+        execute_run(watch.defs, watch.instance, planned, config={}, listen=print).status == "done"
+    )
+    watch.tick()
+    assert receiver.bodies == []
+
+
+def test_failed_runs__without_an_address(watch: Watch):
+    watch.fail()
+    assert "DINO_FAILURE_WEBHOOK is not set" in watch.tick()
+    assert "failed" not in watch.tick()
+
+
+def test_failed_runs__a_receiver_that_is_not_there(watch: Watch, receiver: Receiver, monkeypatch):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", f"http://{HOST}:{free_port()}/hooks/{SECRET}")
+    watch.fail()
+    said = watch.tick()
+    assert "did not take it: Connection refused" in said
+    assert SECRET not in said
+    # The sensor lives, and the next failure is posted.
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    second = watch.fail("b")
+    assert watch.tick() == ""
+    assert [body["run_id"] for body in receiver.bodies] == [second]
+
+
+def test_failed_runs__a_check_that_blocks_has_said_why(watch: Watch, receiver, card, monkeypatch):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    Lineage(watch.instance).register("bad", card("bad", good=1, bad=5))
+    watch.fail("bad")
+    assert watch.tick() == ""
+    assert receiver.bodies[0]["sentence"].startswith("images_are_usable: bad: ")
+
+
+def test_failed_runs__a_run_that_was_killed(watch: Watch, receiver: Receiver, monkeypatch):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    run = watch.instance.create_run_for_job(
+        watch.defs.resolve_job_def("ingest"), tags={"dagster/partition": "a"}
+    )
+    watch.instance.report_run_failed(run, "This run has ended: killed.")
+    assert watch.tick() == ""
+    (body,) = receiver.bodies
+    assert (body["drop"], body["sentence"]) == ("a", "This run has ended: killed.")
+
+
+def test_failed_runs__of_another_project_on_the_instance(watch: Watch, receiver, monkeypatch):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    run = watch.instance.create_run_for_job(
+        watch.defs.resolve_job_def("ingest"), tags={".dagster/repository": "__repository__@other"}
+    )
+    watch.instance.report_run_failed(run, "x")
+    watch.tick()
+    assert receiver.bodies == []
+
+
+def pauses() -> tuple[list[float], Callable[[float], object]]:
+    waited: list[float] = []
+    return waited, waited.append
+
+
+def test_post_json__a_slow_receiver_is_given_up(receiver: Receiver):
+    receiver.wait_s = 2.0
+    waited, sleep = pauses()
+    started = time.monotonic()
+    assert post_json(receiver.url, {}, timeout_s=0.2, sleep=sleep) == "no answer in 0.2 s"
+    assert time.monotonic() - started < 2.0
+    assert (len(receiver.bodies), len(waited)) == (2, 1)
+
+
+@pytest.mark.parametrize(("status", "times"), [(500, 2), (503, 2), (404, 1), (302, 1)])
+def test_post_json__a_receiver_that_refuses(receiver: Receiver, status: int, times: int):
+    receiver.status, receiver.location = status, receiver.url
+    assert post_json(receiver.url, {"a": 1}, sleep=lambda _: None) == f"it answered {status}"
+    assert receiver.bodies == [{"a": 1}] * times
+
+
+def test_hide_all__secrets_and_what_is_too_long():
+    assert hide_all("key abc, abcdef", ["abc", "abcdef"]) == "key …, …"
+    assert len(hide_all("x" * 5000, [])) == 2000
+
+
+def test_failed_runs__no_secret_in_a_sentence(watch: Watch, receiver: Receiver, monkeypatch):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh")
+    run = watch.instance.create_run_for_job(watch.defs.resolve_job_def("ingest"))
+    watch.instance.report_run_failed(run, f"GET {receiver.url} with hf_abcdefgh: no")
+    watch.tick()
+    assert receiver.bodies[0]["sentence"] == "GET … with …: no"
+
+
+@pytest.mark.parametrize(
+    "value", ["ftp://x/y", "x.example/hook", "http:///hook", "http://h:0x/", "http://a b/"]
+)
+def test_load_settings__a_webhook_that_is_no_address(project, monkeypatch, value: str):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", value)
+    with raising(ConfigError, setting="DINO_FAILURE_WEBHOOK", reason="no-address") as caught:
+        load_settings()
+    assert value not in str(caught.value)
+
+
+def test_load_settings__a_webhook_is_shown_nowhere(project, receiver: Receiver, monkeypatch):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    settings = load_settings()
+    assert settings.failure_webhook == receiver.url
+    assert SECRET not in repr(settings)
