@@ -1,5 +1,6 @@
 """The table of contents: everything Dagster sees, in flow order."""
 
+from importlib import import_module
 from typing import Any
 
 import dagster as dg
@@ -20,7 +21,7 @@ from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.schedules import ALL_SCHEDULES
 from dino_assets.defs.sensors import ALL_SENSORS
-from dino_assets.errors import MissingExtraError
+from dino_assets.errors import ConfigError, MissingExtraError
 from dino_assets.settings.environment import is_in_environment, load_settings
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import find_scheme
@@ -39,6 +40,9 @@ ALL_CHECKS: list[dg.AssetChecksDefinition] = [
     checks.selections_are_sound,
 ]
 
+# By default one process per run: each extra one would import torch again (6 CPU-s a step, not 0.02).
+EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
+
 # Our names of an S3 store's secrets → dagster-aws' names.
 S3_SECRETS = {
     "access_key": "aws_access_key_id",
@@ -55,7 +59,9 @@ def make_resources(settings: Settings) -> dict[str, Any]:
         "compute": ComputeResource(device=settings.device),
         "inbox": InboxResource(url=settings.inbox, flight_days=settings.flight_days),
         "hub": HubResource(model=settings.model, revision=settings.model_revision),
-        "io_manager": CommittingIOManager(storage=storage),
+        "io_manager": CommittingIOManager(
+            storage=storage, is_run_process=settings.executor == "in_process"
+        ),
     }
     return resources | ({"s3": s3} if s3 else {})
 
@@ -84,6 +90,31 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
     return S3StorageResource(url=where.url, s3=s3), s3
 
 
+def make_executor(settings: Settings) -> dg.ExecutorDefinition:
+    """What executes the steps of a run: one of Dagster's two, or what ``module:name`` names.
+
+    Raises:
+        ConfigError: there is no executor of that name.
+    """
+    word = settings.executor
+    if word in EXECUTORS:
+        return EXECUTORS[word]
+    module, mark, name = word.partition(":")
+    try:
+        named = getattr(import_module(module), name) if mark and module else None
+    except (ImportError, AttributeError):
+        named = None
+    if isinstance(named, dg.ExecutorDefinition):
+        return named
+    raise ConfigError(
+        f"DINO_EXECUTOR={word!r} names no executor: {', '.join(EXECUTORS)}, or module:name of one that "
+        "is installed, such as dagster_k8s:k8s_job_executor, is expected.",
+        setting="DINO_EXECUTOR",
+        value=word,
+        reason="no-executor",
+    )
+
+
 def make_definitions(settings: Settings) -> dg.Definitions:
     """Everything, wired for one configuration."""
     return dg.Definitions(
@@ -93,8 +124,7 @@ def make_definitions(settings: Settings) -> dg.Definitions:
         sensors=ALL_SENSORS,
         schedules=ALL_SCHEDULES,
         resources=make_resources(settings),
-        # One process per run: each extra one would import torch again (6 CPU-s a step, not 0.02).
-        executor=dg.in_process_executor,
+        executor=make_executor(settings),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
+from pydantic import Field
 
 from dino_assets.defs.dagster_internals import (
     has_own_events,
@@ -34,18 +35,22 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     """Commits drafts to the storage and opens what is committed there."""
 
     storage: dg.ResourceDependency[StorageResource]
+    is_run_process: bool = Field(
+        default=True, description="Whether a run's steps are executed in the run's own process."
+    )
     proc: ClassVar[Path] = PROC
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Record in the run's tags its process, its drop and its model.
 
-        Here because every run passes, from the command line, the UI or a sensor, in its own process:
-        they are executed in one (``definitions.py``). A step in another would be taken for the run.
+        Here because every run passes, from the command line, the UI or a sensor, in its own process, if
+        it is executed in one. Of several none is recorded: a step's would be taken for the run's, and
+        end with the step.
         """
         run, instance = context.run, context.instance
         if run is None or instance is None or instance.is_ephemeral:
             return
-        process = describe_self(run.run_id, proc=self.proc)
+        process = describe_self(run.run_id, proc=self.proc) if self.is_run_process else None
         known = {PROCESS_TAG: process.dump()} if process else {}
         instance.add_run_tags(run.run_id, {**known, **tags_of_run(run)})
 

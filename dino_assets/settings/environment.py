@@ -48,6 +48,7 @@ class Environment(BaseSettings):
     DINO_INBOX: str = "inbox"
     DINO_IMAGE_ROOTS: str = ""
     DINO_DEVICE: str = "auto"
+    DINO_EXECUTOR: str = "in_process"
     DINO_FLIGHT_DAYS: int = Field(default=30, ge=1)
     DINO_FAILURE_WEBHOOK: str | None = None
     DINO_UI_URL: str = "http://127.0.0.1:3000"
@@ -143,6 +144,7 @@ def load_settings(root: Path | None = None) -> Settings:
         device=env.DINO_DEVICE,
         model_revision=env.DINO_MODEL_REVISION,
         image_roots=_image_roots(env.DINO_IMAGE_ROOTS, folder),
+        executor=env.DINO_EXECUTOR,
         flight_days=env.DINO_FLIGHT_DAYS,
         failure_webhook=_web_address("DINO_FAILURE_WEBHOOK", env.DINO_FAILURE_WEBHOOK),
         ui_url=_web_address("DINO_UI_URL", env.DINO_UI_URL) or "",

@@ -44,6 +44,7 @@ class Settings:
     device: str
     model_revision: str | None = None
     image_roots: tuple[Path, ...] = ()  # a list may name files in these folders too
+    executor: str = "in_process"
     flight_days: int = 30  # without new photographs, after which a check warns
     # Its address is often all that a webhook asks for.
     failure_webhook: str | None = field(default=None, repr=False)

@@ -121,6 +121,7 @@ def test_automation__snapshot(project):
         "nightly_curate": ("curate", "0 3 * * *", "UTC"),
         "daily_look": ("observe_inbox", "0 5 * * *", "UTC"),
     }  # fmt: skip
+    assert {s.name for s in found.sensor_defs} == {"new_drops", "new_map", "failed_runs"}
     # Nothing starts before somebody wants it to, but a map of what is there anyway.
     on = dg.DefaultSensorStatus.RUNNING
     assert [s.name for s in found.sensor_defs if s.default_status == on] == ["new_map"]
