@@ -38,6 +38,7 @@ JOINING = {
         "finished",
         "listing",
         "marks",
+        "observing",
         "registry",
         "sources",
         "survey",
