@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from dino_assets.drawing.thumbnails import draw_thumbnail
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.origins import Origins, hash_tiles, read_origins
-from dino_assets.embeddings.stage.pool import TilePool, choose_pool, hash_inputs, read_pool
+from dino_assets.embeddings.stage.pool import (
+    TilePool,
+    choose_pool,
+    hash_inputs,
+    list_drops,
+    read_pool,
+)
 from dino_assets.errors import CorruptObjectError
 from dino_assets.projections.layout import Method, fit_projection
 from dino_assets.projections.map.colours import number_colours
@@ -236,7 +242,8 @@ def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -
     recipe = maps.manifest(None).recipe
     settings = from_recipe(MapSettings(), recipe.config)
     pool = choose_pool(embeddings, drops=settings.drops, tags=settings.tags, standing=())
-    mapped, embedded = dict(recipe.inputs), hash_inputs(pool)
+    mapped = {drop: recipe.inputs[drop] for drop in list_drops(recipe)}
+    embedded = hash_inputs(pool)
     differences = {
         "not on the map": sorted(embedded.keys() - mapped.keys()),
         "embedded anew since": sorted(

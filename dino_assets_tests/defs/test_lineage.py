@@ -24,7 +24,7 @@ def test_lineage__one_drop(lineage: Lineage, card):
     # These pictures have no GPS, and that is told.
     odd = [e.check_name for e in checks(result).values() if not e.passed]
     assert odd == ["images_look_right"]
-    assert len(checks(result)) == 9
+    assert len(checks(result)) == 10
     seen = lineage.metadata("weights")
     assert (seen["family"], seen["dim"], seen["registers"]) == ("dinov3_vit", 16, 4)
 
