@@ -32,6 +32,7 @@ def test_make__without_a_target_is_help(folder: Path):
         "help",
         "install",
         "demo",
+        "demo-ui",
         "fetch-dinov3",
         "check",
         "test",
