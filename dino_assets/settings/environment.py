@@ -1,22 +1,19 @@
 """The only reader of the environment and of ``.env``; gives frozen records to everybody else."""
 
-import io
 import os
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dino_assets.errors import ConfigError
+from dino_assets.settings.env_file import refuse_disagreement, refuse_interpolation
 from dino_assets.settings.records import RequestLimits, Settings, StorageSettings
 from dino_assets.settings.urls import (
     SCHEMES,
     checked_endpoint,
     expand_path,
-    hide_secrets,
     parse_url,
     show_choices,
 )
@@ -25,7 +22,6 @@ DEFAULT_MODEL = "facebook/dinov2-base"
 DEFAULT_STORAGE = "data"
 LIMITS = RequestLimits()
 _MINIO_DEFAULT = "minioadmin"
-_SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CONNECTION_STRING|WEBHOOK")
 # Values that are kept out of messages, as they are.
 SECRETS = (
     "MINIO_SECRET_KEY",
@@ -200,8 +196,8 @@ def read_environment(folder: Path) -> Environment:
         ConfigError: one has a value that cannot be read, or ``.env`` contradicts the environment.
     """
     try:
-        _refuse_interpolation(folder / ".env")
-        _refuse_disagreement(folder / ".env")
+        refuse_interpolation(folder / ".env", _variables())
+        refuse_disagreement(folder / ".env", _variables(), now=os.environ)
         return Environment(_env_file=folder / ".env")  # type: ignore[call-arg]
     except UnicodeDecodeError:
         raise ConfigError(".env is not UTF-8 text. Save it as UTF-8.", reason="encoding") from None
@@ -214,71 +210,6 @@ def read_environment(folder: Path) -> Environment:
             setting=", ".join(problems),
             reason="value",
         ) from None
-
-
-def _refuse_interpolation(file: Path) -> None:
-    # Reading it literally is no way out: `dagster dev` loads the same file first, and interpolates.
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    if "${" not in text:
-        return
-    written = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    replaced = dotenv_values(stream=io.StringIO(text))
-    changed = [name for name, value in written.items() if replaced.get(name) != value]
-    if ours := [name for name in changed if name in _variables()]:
-        raise ConfigError(
-            f"{', '.join(ours)} in .env: the value has a ${{…}}, which would be replaced when the "
-            "file is read. Set the variable in the environment instead, or write the value out.",
-            setting=", ".join(ours),
-            reason="interpolation",
-        )
-
-
-def _refuse_disagreement(file: Path) -> None:
-    """Dagster's commands let ``.env`` win over the environment, every other program does not.
-
-    So an exported model would be ignored by one half of our commands, and data written elsewhere.
-    """
-    written = dotenv_values(file) if file.is_file() else {}
-    started = _environment_at_start()
-    torn = {
-        name: (value, exported)
-        for name, value in written.items()
-        if value is not None and name in _variables()
-        for exported in [started.get(name) or os.environ.get(name) or value]
-        if {os.environ.get(name) or value, exported} != {value}
-    }
-    if torn:
-        both = "; ".join(
-            f"{name} is {_show(name, exported)} in the environment and {_show(name, value)} in "
-            f"{str(file)!r}"
-            for name, (value, exported) in torn.items()
-        )
-        raise ConfigError(
-            f"{both}. Dagster's own commands would follow the file, and all others the environment: "
-            f"`unset {' '.join(torn)}`, or take the {'line' if len(torn) == 1 else 'lines'} out of the "
-            "file.",
-            setting=", ".join(torn),
-            value={name: _show(name, exported) for name, (_, exported) in torn.items()},
-            reason="disagreement",
-        )
-
-
-def _show(name: str, value: str) -> str:
-    """A variable's value for a message; of a secret only that there is one."""
-    if _SECRET.search(name):
-        return "a secret (not shown)" if value else "empty"
-    return repr(hide_secrets(value)) if value else "empty"
-
-
-def _environment_at_start() -> dict[str, str]:
-    """The process's environment before Dagster put ``.env`` into it, where the system keeps it."""
-    try:
-        pairs = Path("/proc/self/environ").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return {}
-    variables = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    # What somebody took out since is out.
-    return {name: value for name, value in variables.items() if name in os.environ}
 
 
 def _variables() -> set[str]:
