@@ -5,7 +5,7 @@ different things. So the events of a partitioned asset are made here: each drop'
 tags that Dagster's own events have, by which the UI tells what is stale.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -30,6 +30,8 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG, MAX_RETRIES_TAG, REPOSIT
 
 SEEN_WITH = "1.13"
 BLOCKS = "blocks"  # what a failed evaluation keeps from being made, where it does not end the run
+
+_EVENTS_LOOKED_THROUGH = 25
 
 T = TypeVar("T")
 
@@ -57,6 +59,30 @@ def has_own_events(context: dg.OutputContext) -> bool:
 def set_data_version(context: dg.OutputContext, version: str) -> None:
     """Give the one materialisation of an output its data version."""
     context.step_context.set_data_version(context.asset_key, dg.DataVersion(version))
+
+
+def find_materialisation(
+    context: dg.OutputContext,
+    partition: str | None,
+    version: str,
+    is_wanted: Callable[[Mapping[str, Any]], bool],
+) -> tuple[str, dict[str, dg.MetadataValue]] | None:
+    """Find the last event that made a content, or reused it: its run and its metadata.
+
+    A few events are looked through, the last ones first: other spaces and rounds may lie between.
+    """
+    wanted = dg.AssetRecordsFilter(
+        context.asset_key, asset_partitions=None if partition is None else [partition]
+    )
+    for record in context.step_context.instance.fetch_materializations(
+        wanted, limit=_EVENTS_LOOKED_THROUGH
+    ).records:
+        event = record.asset_materialization
+        if event is None or (event.tags or {}).get(DATA_VERSION_TAG) != version:
+            continue
+        if is_wanted({name: value.value for name, value in event.metadata.items()}):
+            return record.run_id, dict(event.metadata)
+    return None
 
 
 def materialise_partition(

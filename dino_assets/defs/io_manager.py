@@ -1,6 +1,5 @@
 """The IO manager: assets return drafts, it commits them; readers get lazy handles."""
 
-import base64
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,21 +8,22 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.defs.dagster_internals import (
+    find_materialisation,
     has_own_events,
     list_assets_of_run,
     materialise_partition,
     set_data_version,
 )
 from dino_assets.defs.observations import INBOX, find_observation
+from dino_assets.defs.output_metadata import carry_over, describe, metadata_of
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.defs.run_tags import SPACE_TAG, tags_of_run
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
-from dino_assets.store.commits.catalogue import PER_DROP, PREVIEW
-from dino_assets.store.commits.manifests import content_hash, manifest_key
-from dino_assets.store.commits.parts import read_part
-from dino_assets.store.commits.protocol import Committed, Draft, Part
+from dino_assets.store.commits.catalogue import PER_DROP
+from dino_assets.store.commits.manifests import content_hash
+from dino_assets.store.commits.protocol import Committed, Draft
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
@@ -78,7 +78,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
                         context,
                         outcome.drop,
                         content_hash(made.manifest),
-                        metadata_of(store, made),
+                        _describe(context, store, made),
                         read=_find_read(context, outcome.drop, made),
                     )
             warn_of_caveats(context, [each.committed for each in outcomes if each.committed])
@@ -89,7 +89,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
             context.log.info(describe(asset, committed))
             warn_of_caveats(context, [committed])
             set_data_version(context, content_hash(committed.manifest))
-            context.add_output_metadata(metadata_of(store, committed))
+            context.add_output_metadata(_describe(context, store, committed))
         elif obj is not None:
             raise TypeError(
                 f"{asset} returned a {type(obj).__name__}; an asset returns a Draft, drop_by_drop(…), or "
@@ -112,6 +112,24 @@ class CommittingIOManager(dg.ConfigurableIOManager):
         if context.dagster_type.typing_type is SpacedTable:
             return SpacedTable(store, asset, drops, tuple(keys))
         return open_table(store, asset, drops=drops, registered=keys)
+
+
+def _describe(
+    context: dg.OutputContext, store: ObjectStore, committed: Committed
+) -> dict[str, Any]:
+    """What the event of an output says; of one that is reused, how it was made, too."""
+    manifest = committed.manifest
+    values = metadata_of(store, committed, run_id=context.run_id)
+    if not committed.was_reused:
+        return values
+    drop = manifest.recipe.output.drop if context.has_asset_partitions else None
+    made = find_materialisation(
+        context,
+        drop,
+        content_hash(manifest),
+        lambda metadata: metadata.get("manifest") == values["manifest"],
+    )
+    return values if made is None else carry_over(*made, values)
 
 
 def _is_partitioned(context: dg.InputContext) -> bool:
@@ -149,70 +167,3 @@ def warn_of_caveats(context: dg.OutputContext, made: Iterable[Committed]) -> Non
     for caveat in dict.fromkeys(each.manifest.facts.get("caveat") for each in made):
         if caveat:
             context.log.warning(f"{context.asset_key.to_user_string()}: {spell_caveat(caveat)}")
-
-
-def describe(name: str, committed: Committed) -> str:
-    """One log line for one committed output."""
-    manifest = committed.manifest
-    size = f"{manifest.rows} rows, " if manifest.rows else ""
-    parts = len(manifest.parts)
-    size += f"{_size(manifest.bytes)} in {parts} {'part' if parts == 1 else 'parts'}"
-    if committed.was_reused:
-        return f"{name}: reused, {size}"
-    return (
-        f"{name}: committed, {size}, {committed.seconds:.2f} s (read {committed.read_s:.2f}, compute "
-        f"{committed.compute_s:.2f}, write {committed.write_s:.2f}; summed over threads)"
-    )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
-
-
-def metadata_of(store: ObjectStore, committed: Committed) -> dict[str, Any]:
-    """What an operator wants to see about an output, for the UI."""
-    manifest = committed.manifest
-    values: dict[str, Any] = {
-        **({"dagster/row_count": manifest.rows} if manifest.rows else {}),
-        "stored_bytes": manifest.bytes,
-        "parts": len(manifest.parts),
-        "was_reused": committed.was_reused,
-        "manifest": manifest_key(manifest.recipe.output),
-        "store": store.url,
-        "config": dict(manifest.recipe.config),
-        "inputs": dict(manifest.recipe.inputs),
-    }
-    if not committed.was_reused:
-        values |= {
-            "seconds": round(committed.seconds, 3),
-            "read_s": round(committed.read_s, 3),
-            "compute_s": round(committed.compute_s, 3),
-            "write_s": round(committed.write_s, 3),
-        }
-        if manifest.rows:
-            values["rows_per_s"] = round(manifest.rows / max(committed.seconds, 1e-9), 1)
-        values |= committed.metadata
-    shown = [part for part in manifest.parts if part.name and "/" not in part.name]
-    files = {str(part.name): _place(store, part) for part in shown if part.name != PREVIEW}
-    preview = [part for part in shown if part.name == PREVIEW]
-    facts = {name: value for name, value in manifest.facts.items() if value is not None}
-    # Dagster keeps the order: what must be seen first, what it is, how it was made, what is long.
-    first = {"caveat": facts["caveat"]} if "caveat" in facts else {}
-    if preview:
-        first["preview"] = _inline(store, preview[0])
-    described = facts | values
-    long = {name: value for name, value in described.items() if isinstance(value, dict | list)}
-    short = {name: value for name, value in described.items() if name not in long}
-    return first | short | files | long
-
-
-def _place(store: ObjectStore, part: Part) -> dg.MetadataValue:
-    if store.folder is not None:
-        return dg.MetadataValue.path(str(store.folder / part.key))
-    return dg.MetadataValue.text(f"{store.url}/{part.key}")
-
-
-def _inline(store: ObjectStore, part: Part) -> dg.MetadataValue:
-    # Small on purpose: an inline picture of 200 KB costs 1 MB of SQLite per materialisation.
-    picture = base64.b64encode(read_part(store, part)).decode()
-    return dg.MetadataValue.md(f"![preview](data:image/png;base64,{picture})")

@@ -28,12 +28,12 @@ HEAVY = (
 
 ASSETS = {
     # key: (group, kinds, owners, code version, partitions, upstream)
-    "weights": ("weights", {"huggingface", "safetensors"}, ["team:vision"], "3", None, set()),
-    "inbox": ("images", set(), [], None, "drops", set()),
-    "images": ("images", {"parquet"}, ["team:imagery"], "4", "drops", {"inbox"}),
-    "tiles": ("tiles", {"parquet"}, ["team:imagery"], "2", "drops", {"images", "weights"}),
+    "weights": ("ingest", {"huggingface", "safetensors"}, ["team:vision"], "3", None, set()),
+    "inbox": ("ingest", set(), [], None, "drops", set()),
+    "images": ("ingest", {"parquet"}, ["team:imagery"], "4", "drops", {"inbox"}),
+    "tiles": ("ingest", {"parquet"}, ["team:imagery"], "2", "drops", {"images", "weights"}),
     "embeddings": (
-        "embeddings",
+        "ingest",
         {"pytorch", "openvino", "parquet"},
         ["team:vision"],
         "3",
@@ -41,7 +41,7 @@ ASSETS = {
         {"tiles", "weights"},
     ),
     "projections": (
-        "projections",
+        "curate",
         {"umap", "parquet"},
         ["team:vision"],
         "3",
@@ -49,7 +49,7 @@ ASSETS = {
         {"embeddings", "tiles", "weights"},
     ),
     "selections": (
-        "selections",
+        "curate",
         {"python", "parquet"},
         ["team:imagery"],
         "3",

@@ -14,6 +14,7 @@ from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.commits.writing import commit
 from dino_assets_tests.worlds.outputs import pushing
 
 SCHEMA = pa.schema([pa.field("n", pa.int64())])
@@ -44,7 +45,8 @@ def doubles(context: dg.AssetExecutionContext, numbers: CommittedTable) -> dg.Ou
 
 @dg.asset(backfill_policy=SINGLE_RUN)
 def total(context: dg.AssetExecutionContext, numbers: CommittedTable) -> Draft:
-    context.add_output_metadata({"unmade": list(numbers.unmade)})
+    if numbers.unmade:
+        context.add_output_metadata({"unmade": list(numbers.unmade)})
     values = [n for _, table in numbers.parts() for n in table["n"].to_pylist()]
     return draft("total", None, [sum(values), len(numbers.drops)])
 
@@ -115,6 +117,85 @@ def test_handle_output__rerun_reuses(instance, storage):
     run(instance, storage, [numbers], start="1", end="2")
     run(instance, storage, [numbers], start="1", end="2")
     assert metadata(instance, "numbers", "1")["was_reused"] is True
+
+
+def events(instance, asset: str, drop: str | None = None) -> list[dict[str, object]]:
+    """The metadata of all events of an output, the first one first."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[drop] if drop else None),
+        limit=9,
+    ).records
+    return [
+        {k: v.value for k, v in record.asset_materialization.metadata.items()}
+        for record in reversed(records)
+    ]
+
+
+def test_handle_output__what_is_reused_says_how_it_was_made(instance, storage):
+    """Of each drop of a run, and through several reuses: plots have no holes."""
+    instance.add_dynamic_partitions("drops", ["1", "2"])
+    first = run(instance, storage, [numbers, total], start="1", end="2")
+    for _ in range(2):
+        run(instance, storage, [numbers, total], start="1", end="2")
+    for asset, drop in (("numbers", "1"), ("numbers", "2"), ("total", None)):
+        made, *reused = events(instance, asset, drop)
+        assert made["made_in_run"] == first.run_id
+        assert made["run_s"] == made["seconds"] > 0
+        for again in reused:
+            assert again["was_reused"] is True
+            assert again.keys() == made.keys()
+            differ = {name for name, value in again.items() if value != made[name]}
+            assert {"was_reused"} <= differ <= {"was_reused", "run_s"}
+
+
+def test_handle_output__how_another_content_was_made_is_not_carried_over(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1"])
+    run(instance, storage, [numbers], start="1")
+    # Made elsewhere since, as by a command that writes no event.
+    commit(storage.open(), draft("numbers", "1", [5, 6]))
+
+    @dg.asset(name="numbers", partitions_def=drops, backfill_policy=SINGLE_RUN)
+    def others(context: dg.AssetExecutionContext) -> dg.Output[DropDrafts]:
+        return drop_by_drop(context, lambda d: draft("numbers", d, [5, 6]))
+
+    dg.materialize(
+        [others],
+        instance=instance,
+        partition_key="1",
+        resources={"io_manager": CommittingIOManager(storage=storage)},
+    )
+    seen = events(instance, "numbers", "1")[-1]
+    assert (seen["was_reused"], seen["largest"]) == (True, 6)
+    assert "seconds" not in seen
+    assert "made_in_run" not in seen
+
+
+def test_handle_output__what_was_true_of_one_run_is_not_carried_over(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1", "not-made"])
+    run(instance, storage, [numbers, total], start="1")
+    instance.delete_dynamic_partition("drops", "not-made")
+    run(instance, storage, [total])
+    before, after = events(instance, "total")
+    assert before["unmade"] == ["not-made"]
+    assert after["was_reused"] is True
+    assert "unmade" not in after
+
+
+def test_handle_output__no_empty_rows(instance, storage):
+    def nothing(asset: str) -> Draft:
+        facts = {"reasons": {}, "note": "", "missing": None, "bad": 0, "is_odd": False}
+        return Draft(Recipe(OutputId(asset), "1"), pushing([facts]))
+
+    @dg.asset
+    def plain() -> Draft:
+        return nothing("plain")
+
+    dg.materialize(
+        [plain], instance=instance, resources={"io_manager": CommittingIOManager(storage=storage)}
+    )
+    (seen,) = events(instance, "plain")
+    assert (seen["bad"], seen["is_odd"]) == (0, False)
+    assert not {"reasons", "note", "missing", "config", "inputs"} & seen.keys()
 
 
 def test_handle_output__one_failing_drop_among_three(instance, storage):

@@ -8,6 +8,7 @@ import pytest
 
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.store.commits.catalogue import CATALOGUE
 from dino_assets.store.commits.listing import export_files, list_spaces
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import OutputId
@@ -62,14 +63,18 @@ def test_lineage__the_ui_gets_a_picture_and_links(lineage: Lineage, card):
     assert folder / "contact-sheet.jpg" in written
 
 
+OUTPUTS = [(asset.name, "flight-1" if asset.per_drop else None) for asset in CATALOGUE]
+
+
 def test_lineage__rerun_reuses_everything(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1"))
     lineage.run("flight-1")
+    names = {asset: lineage.metadata(asset, drop).keys() for asset, drop in OUTPUTS}
     before = {i.key: (i.bytes, i.modified) for i in lineage.store.list()}
     lineage.run("flight-1")
-    for asset in ("weights", "images", "tiles", "embeddings", "projections", "selections"):
-        drop = "flight-1" if asset in ("images", "tiles", "embeddings") else None
+    for asset, drop in OUTPUTS:
         assert lineage.metadata(asset, drop)["was_reused"] is True
+        assert lineage.metadata(asset, drop).keys() == names[asset]
     assert {i.key: (i.bytes, i.modified) for i in lineage.store.list()} == before
 
 

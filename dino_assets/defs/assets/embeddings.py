@@ -13,6 +13,7 @@ from dino_assets.embeddings.run.shards import SHARD_TILES
 from dino_assets.embeddings.stage.drafting import CODE_VERSION, draft_embeddings
 from dino_assets.settings.environment import find_cache
 from dino_assets.store.commits.by_drop import DropDrafts
+from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import CommittedTable
@@ -51,7 +52,7 @@ class EmbeddingsConfig(dg.Config):
 
 
 @dg.asset(
-    group_name="embeddings",
+    group_name=job_of("embeddings"),
     kinds={"pytorch", "openvino", "parquet"},
     owners=["team:vision"],
     partitions_def=drops,

@@ -14,6 +14,7 @@ from dino_assets.images.decoding import MAX_PIXELS
 from dino_assets.images.rows import Reading
 from dino_assets.images.stage import drafting as stage
 from dino_assets.store.commits.by_drop import DropDrafts
+from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.protocol import Draft
 
 
@@ -34,7 +35,7 @@ class ImagesConfig(dg.Config):
 
 
 @dg.asset(
-    group_name="images",
+    group_name=job_of("images"),
     kinds={"parquet"},
     owners=["team:imagery"],
     partitions_def=drops,

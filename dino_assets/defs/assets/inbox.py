@@ -10,11 +10,12 @@ from dino_assets.drops.records import Drop
 from dino_assets.drops.registry import find_drops
 from dino_assets.errors import ConfigError, SourceError, StoreError
 from dino_assets.settings.environment import find_root
+from dino_assets.store.commits.catalogue import job_of
 
 
 @dg.observable_source_asset(
     key=INBOX,
-    group_name="images",
+    group_name=job_of("images"),
     partitions_def=drops,
     description=(
         "Where each drop's photographs come from: a folder, a list or a bucket prefix. Observing lists "

@@ -8,7 +8,9 @@ from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.embeddings.space import current_space
+from dino_assets.embeddings.stage.pool import choose_pool
 from dino_assets.projections import stage
+from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable
 from dino_assets.weights.records import Checkpoint
@@ -39,7 +41,7 @@ ON_NEW_EMBEDDINGS = (
 
 
 @dg.asset(
-    group_name="projections",
+    group_name=job_of("projections"),
     kinds={"umap", "parquet"},
     owners=["team:vision"],
     code_version=stage.CODE_VERSION,
@@ -52,6 +54,7 @@ ON_NEW_EMBEDDINGS = (
 )
 @tried_again
 def projections(
+    context: dg.AssetExecutionContext,
     config: ProjectionsConfig,
     compute: ComputeResource,
     embeddings: SpacedTable,
@@ -61,6 +64,9 @@ def projections(
     """Lay out what is committed in the space of the current weights."""
     space = current_space(weights, compute.configured(), tile_px=config.tile_px)
     settings = stage.make_settings(**values_of(config, stage.MapSettings))
+    pool = choose_pool(embeddings.in_space(space), drops=settings.drops, tags=settings.tags)
+    if pool.unmade:
+        context.add_output_metadata({"unmade": list(pool.unmade)})
     return stage.draft_projections(
-        embeddings.in_space(space), tiles, settings, model=weights.label, caveat=weights.caveat
+        pool, tiles, settings, model=weights.label, caveat=weights.caveat
     )

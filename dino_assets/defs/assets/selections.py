@@ -15,6 +15,7 @@ from dino_assets.errors import NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, make_settings
 from dino_assets.selections.stage.drafting import CODE_VERSION
 from dino_assets.selections.stage.opening import open_round
+from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable
 from dino_assets.weights.records import Checkpoint
@@ -34,7 +35,7 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
 
 
 @dg.asset(
-    group_name="selections",
+    group_name=job_of("selections"),
     kinds={"python", "parquet"},
     owners=["team:imagery"],
     code_version=CODE_VERSION,
@@ -76,4 +77,5 @@ def selections(
         return
     if opened.stands:
         context.log.warning(opened.stands)
-    yield dg.Output(opened.draft)
+    metadata = {"unmade": list(opened.unmade)} if opened.unmade else {}
+    yield dg.Output(opened.draft, metadata=metadata)

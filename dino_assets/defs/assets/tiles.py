@@ -6,6 +6,7 @@ from pydantic import Field
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.retrying import tried_again
 from dino_assets.store.commits.by_drop import DropDrafts
+from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles import stage
 from dino_assets.tiles.grid import OVERLAP, make_grid
@@ -39,7 +40,7 @@ class TilesConfig(dg.Config):
 
 
 @dg.asset(
-    group_name="tiles",
+    group_name=job_of("tiles"),
     kinds={"parquet"},
     owners=["team:imagery"],
     partitions_def=drops,

@@ -6,12 +6,13 @@ from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.hub import HubResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
+from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.protocol import Draft
 from dino_assets.weights import stage
 
 
 @dg.asset(
-    group_name="weights",
+    group_name=job_of("weights"),
     kinds={"huggingface", "safetensors"},
     owners=["team:vision"],
     code_version=stage.CODE_VERSION,

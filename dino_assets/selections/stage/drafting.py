@@ -96,7 +96,7 @@ def draft_selections(
             )
         out.facts(facts | facts_of_caveat(caveat))
         compute_s = time.perf_counter() - started - read_s
-        out.spent(Spent(read_s, compute_s, {"unmade": list(embeddings.unmade)}))
+        out.spent(Spent(read_s, compute_s))
 
     return Draft(recipe, produce, SCHEMA)
 

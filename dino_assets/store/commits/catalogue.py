@@ -41,3 +41,9 @@ RECORDS = frozenset(asset.name for asset in CATALOGUE if asset.is_record)
 def assets_of_job(job: str) -> tuple[str, ...]:
     """Name the assets that a job makes."""
     return tuple(asset.name for asset in CATALOGUE if asset.job == job)
+
+
+def job_of(name: str) -> str:
+    """Name the job that makes an asset, which is its group in the UI, too."""
+    (job,) = [asset.job for asset in CATALOGUE if asset.name == name]
+    return job

@@ -49,12 +49,13 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
         CommitRefusedError: the draft broke a promise; nothing became visible.
         StoreError: the store failed; the output is absent or complete, and a re-run completes it.
     """
+    begun = time.perf_counter()
     output = draft.recipe.output
     _check_json(output, "recipe", recipe_fields(draft.recipe))
     existing = _reusable(store, draft.recipe)
     if existing is not None:
         log.debug("%s: reused, %d rows", output, existing.rows)
-        return Committed(existing, was_reused=True)
+        return Committed(existing, was_reused=True, seconds=time.perf_counter() - begun)
     key = manifest_key(output)
     for _ in range(_ATTEMPTS):
         writer = _Writer(store, draft)
