@@ -52,7 +52,9 @@ def _run(
     patience_s: float,
     lock: TextIO,
 ) -> int:
-    command = [sys.executable, "-m", "dagster", "dev", "-h", host, "-p", str(port)]
+    # `dagster dev`, whose web server opens the store's files as well.
+    server = [sys.executable, "-m", "dino_assets.defs.web_server", "dev"]
+    command = [*server, "-h", host, "-p", str(port)]
     stops: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:

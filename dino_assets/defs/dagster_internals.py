@@ -5,7 +5,9 @@ different things. So the events of a partitioned asset are made here: each drop'
 tags that Dagster's own events have, by which the UI tells what is stale.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -187,3 +189,39 @@ def list_assets_of_run(context: dg.OutputContext) -> set[str]:
     """Name the assets that a run makes."""
     keys = context.step_context.job_def.asset_layer.selected_asset_keys
     return {key.to_user_string() for key in keys}
+
+
+def run_dev(arguments: Sequence[str], *, web_server: str) -> None:
+    """Run ``dagster dev`` with a module of ours as its web server.
+
+    Dagster names its own in the command that it starts; nothing else of it is changed.
+    """
+    dev: Any = import_module("dagster._cli.dev")
+
+    start = dev.open_ipc_subprocess
+
+    def start_ours(command: list[str], **options: Any) -> Any:
+        ours = [web_server if each == "dagster_webserver" else each for each in command]
+        return start(ours, **options)
+
+    dev.open_ipc_subprocess = start_ours
+    # It says that `dg dev` is the newer name; a person who opens the UI cannot do anything about it.
+    warnings.simplefilter("ignore", dg.SupersessionWarning)
+    dev.dev_command.main(list(arguments), prog_name="dagster dev")
+
+
+def run_web_server(arguments: Sequence[str], routes: Sequence[Any]) -> None:
+    """Run Dagster's web server with some routes before its own."""
+    cli: Any = import_module("dagster_webserver.cli")
+
+    make_app = cli.create_app_from_workspace_process_context
+
+    def make_ours(*given: Any, **options: Any) -> Any:
+        app = make_app(*given, **options)
+        app.router.routes[:0] = routes
+        return app
+
+    cli.create_app_from_workspace_process_context = make_ours
+    cli.dagster_webserver.main(
+        list(arguments), prog_name="dagster-webserver", auto_envvar_prefix="DAGSTER_WEBSERVER"
+    )

@@ -12,8 +12,13 @@ THUMBNAIL_MAX_BYTES = (
 )
 
 
-def draw_thumbnail(png: bytes, *, max_bytes: int = THUMBNAIL_MAX_BYTES) -> bytes:
-    """The same picture as a PNG of few colours, as wide as fits into the bytes (480 px at most).
+THUMBNAIL_MAX_PX = 480
+
+
+def draw_thumbnail(
+    png: bytes, *, max_bytes: int = THUMBNAIL_MAX_BYTES, max_px: int = THUMBNAIL_MAX_PX
+) -> bytes:
+    """The same picture as a PNG of few colours, as wide as fits into the bytes and ``max_px``.
 
     Raises:
         ConfigError: not even 60 px fit.
@@ -21,7 +26,7 @@ def draw_thumbnail(png: bytes, *, max_bytes: int = THUMBNAIL_MAX_BYTES) -> bytes
     with Image.open(io.BytesIO(png)) as opened:
         picture = opened.convert("RGB")
     for width in (480, 400, 320, 240, 180, 120, 60):
-        width = min(width, picture.width)
+        width = min(width, picture.width, max_px)
         height = max(1, round(picture.height * width / picture.width))
         small = picture.resize((width, height), Image.Resampling.LANCZOS)
         # Median cut gives dark text the colour of the dots; maximum coverage makes bands of density.

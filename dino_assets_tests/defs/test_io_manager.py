@@ -1,10 +1,13 @@
 """The IO manager with small assets of its own, run by real Dagster."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 import pyarrow as pa
 import pytest
+from dagster._serdes import serialize_value
 
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
@@ -196,6 +199,39 @@ def test_handle_output__no_empty_rows(instance, storage):
     (seen,) = events(instance, "plain")
     assert (seen["bad"], seen["is_odd"]) == (0, False)
     assert not {"reasons", "note", "missing", "config", "inputs"} & seen.keys()
+
+
+def test_handle_output__an_event_is_small_whatever_the_output_is_made_of(instance, storage):
+    """SQLite holds each event twice, and a map may be made of a thousand drops."""
+    names = {f"flight-{number:04d}": "a" * 64 for number in range(2000)}
+    everything = Recipe(OutputId("plain"), "1", {"drops": sorted(names)}, names)
+    facts = {"left_out": dict.fromkeys(names, "not mounted"), "largest": 7}
+
+    @dg.asset
+    def plain() -> Draft:
+        return Draft(everything, pushing([facts]))
+
+    dg.materialize(
+        [plain], instance=instance, resources={"io_manager": CommittingIOManager(storage=storage)}
+    )
+    record = instance.fetch_materializations(dg.AssetKey("plain"), limit=1).records[0]
+    assert len(serialize_value(record.event_log_entry)) < 30_000
+    (seen,) = events(instance, "plain")
+    assert seen["largest"] == 7
+    assert len(seen["inputs"]) < 100
+    assert seen["inputs"]["flight-0000"] == "a" * 64
+    assert seen["inputs"]["…"] == f"{2000 - len(seen['inputs']) + 1:,} more, in the manifest"
+
+
+def test_handle_output__where_it_is_and_how_large_for_people(instance, storage):
+    instance.add_dynamic_partitions("drops", ["1-2-3"])
+    run(instance, storage, [numbers], start="1-2-3")
+    (seen,) = events(instance, "numbers", "1-2-3")
+    manifest = find_manifest(storage.open(), OutputId("numbers", "1-2-3"))
+    assert seen["stored"] == f"{manifest.bytes / 1e3:.1f} kB in 1 part"
+    file = Path(unquote(urlsplit(seen["dagster/uri"]).path))
+    assert file == storage.open().folder / seen["manifest"]
+    assert file.is_file()
 
 
 def test_handle_output__one_failing_drop_among_three(instance, storage):

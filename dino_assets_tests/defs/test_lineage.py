@@ -2,10 +2,10 @@
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
+from dino_assets.defs.file_links import SMALL, find_key
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.store.commits.catalogue import CATALOGUE
@@ -53,9 +53,15 @@ def test_lineage__the_ui_gets_a_picture_and_links(lineage: Lineage, card):
     seen = lineage.metadata("projections")
     assert seen["preview"].startswith("![preview](data:image/png;base64,")
     assert len(seen["preview"]) < 45_000
-    assert Path(seen["map.html"]).read_text().startswith("<!doctype html>")
+    page = lineage.store.get(str(find_key(*seen["map.html"].split("/")[2:])))
+    assert page.startswith(b"<!doctype html>")
     seen = lineage.metadata("selections")
-    assert Path(seen["contact-sheet.jpg"]).is_file()
+    assert seen["preview"].startswith("![preview](data:image/png;base64,")
+    assert len(seen["preview"]) < 45_000
+    # The UI shows up to so many letters at once, and the rest behind a button.
+    assert len(seen["pictures"]) < 1000
+    assert f"{seen['contact-sheet.jpg']}{SMALL} " in seen["pictures"]
+    assert seen["round-map.html"] in seen["pictures"]
     assert not [name for name in seen if name.startswith("tiles/")]
     folder = lineage.settings.root / "out"
     written = list(export_files(lineage.store, "selections", "round-0001", folder=folder))

@@ -1,7 +1,9 @@
 """The UI's way: `dino-assets ui`, everything through its GraphQL, storage on a real S3 server."""
 
+import hashlib
 import json
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,8 @@ EVERYTHING = """{
       nestedResources { name resource { name configuredValues { key value type } } } } } }
   assetNodes { assetKey { path } description metadataEntries { label description }
     assetMaterializations { partition metadataEntries { label description
-      ... on TextMetadataEntry { text } ... on JsonMetadataEntry { jsonString } } }
+      ... on TextMetadataEntry { text } ... on JsonMetadataEntry { jsonString }
+      ... on UrlMetadataEntry { url } } }
     assetChecksOrError { ... on AssetChecks { checks { name
       executionForLatestMaterialization { status } } } } }
   runsOrError { ... on Runs { results { runId status runConfigYaml tags { key value }
@@ -101,6 +104,21 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
         if not field["description"] and field["name"] != "s3"
     ]
     assert undescribed == []
+
+    links = [
+        entry["url"]
+        for node in seen["assetNodes"]
+        for made in node["assetMaterializations"]
+        for entry in made["metadataEntries"]
+        if "url" in entry
+    ]
+    assert {link.rpartition("/")[2] for link in links} >= {
+        "report.html", "map.html", "round-map.html", "contact-sheet.jpg"
+    }  # fmt: skip
+    for link in links:
+        with urllib.request.urlopen(ui.url + link, timeout=30) as answer:
+            assert answer.headers["Content-Security-Policy"].startswith("sandbox ")
+            assert hashlib.sha256(answer.read()).hexdigest() in link
 
     assert stale_in(ui, "flight-1") == set()
     write_photo(project / "card" / "DJI_0001.JPG", 1600, 1200, seed=7)

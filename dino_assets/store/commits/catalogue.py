@@ -5,6 +5,15 @@ from typing import Literal
 
 # A small picture of this name, stored beside a table, is shown wherever the output is.
 PREVIEW = "preview.png"
+# The pictures by which an output is known, and the file that each opens.
+PICTURES: dict[str, dict[str, str]] = {
+    "images": {"footprints.png": "report.html"},
+    "projections": {"map.png": "map.html"},
+    "selections": {
+        "contact-sheet.jpg": "contact-sheet.jpg",
+        "round-map.png": "round-map.html",
+    },
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""Dagster's web server with one route more: the committed files of the store, to be looked at.
+
+``python -m dino_assets.defs.web_server dev`` is ``dagster dev`` with this web server;
+without ``dev`` it is ``dagster-webserver``. The files come from the store, wherever that is, so a link
+opens the same on a disk and on S3, and nothing in it expires.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from dino_assets.defs.dagster_internals import run_dev, run_web_server
+from dino_assets.defs.file_links import CONTENT_TYPES, PICTURE_SUFFIXES, ROOT, find_key
+from dino_assets.drawing.thumbnails import draw_thumbnail
+from dino_assets.errors import ObjectNotFoundError, StoreError
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.objects import ObjectStore, open_store
+
+SMALL_PX = 400  # as wide as the UI shows a value
+MAX_SMALL_BYTES = 2**20
+MAX_BYTES = 128 * 2**20  # read whole, to be verified; pages are some MB
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # A page made of other people's file names runs beside the UI, never as a part of it: in an origin
+    # of its own, without a network.
+    "Content-Security-Policy": (
+        "sandbox allow-scripts allow-popups; default-src 'none'; img-src data:; "
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    ),
+}
+
+
+def make_route(open_files: Callable[[], ObjectStore]) -> Route:
+    """Make the route that serves committed files by their content: GET and HEAD only, no listing."""
+
+    def serve(request: Request) -> Response:
+        # The path as it was sent: what is escaped in it is no key of ours.
+        path = request.scope["raw_path"].decode("ascii", "replace").removeprefix(f"{ROOT}/")
+        key = find_key(*path.split("/"))
+        if key is None:
+            return _refuse(404, "This is no link to a committed file.")
+        return serve_part(open_files(), key, is_small="small" in request.query_params)
+
+    return Route(f"{ROOT}/{{path:path}}", serve, methods=["GET"])
+
+
+def serve_part(store: ObjectStore, key: str, *, is_small: bool = False) -> Response:
+    """Answer with a part, if its bytes are those that its key names; a picture may be asked for small."""
+    name = PurePosixPath(key)
+    try:
+        if store.head(key).bytes > MAX_BYTES:
+            return _refuse(
+                413, "The file is too large to be shown: write it with dino-assets export."
+            )
+        data = store.get(key)
+    except ObjectNotFoundError:
+        return _refuse(404, "The file is no longer in the store: its output was made again since.")
+    except StoreError as err:
+        return _refuse(503, str(err))
+    if hashlib.sha256(data).hexdigest() != name.stem:
+        return _refuse(410, "The file is not what was committed: run dino-assets verify --repair.")
+    cached = {"Cache-Control": "private, max-age=31536000, immutable"}
+    suffix = name.suffix
+    if is_small and suffix in PICTURE_SUFFIXES:
+        data, suffix = draw_thumbnail(data, max_bytes=MAX_SMALL_BYTES, max_px=SMALL_PX), ".png"
+    return Response(data, headers=HEADERS | cached, media_type=CONTENT_TYPES[suffix])
+
+
+def _refuse(status: int, sentence: str) -> Response:
+    return PlainTextResponse(
+        sentence + "\n", status, headers=HEADERS | {"Cache-Control": "no-store"}
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run ``dagster dev``, or its web server alone."""
+    if arguments[:1] == ["dev"]:
+        run_dev(arguments[1:], web_server=__spec__.name)
+    else:
+        run_web_server(arguments, [make_route(lambda: open_store(load_settings().storage))])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
