@@ -5,14 +5,13 @@ import json
 from typing import Any
 
 from dino_assets.cli.flags import add_flags
-from dino_assets.cli.registering import open_store_here, register_here
+from dino_assets.cli.registering import find_drop_name, open_store_here, register_here
 from dino_assets.cli.terminal import name_command, say
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.records import Drop
 from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
-from dino_assets.store.objects import open_store
 from dino_assets.weights.records import facts_of_caveat
 
 
@@ -105,7 +104,8 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
         }
         rows.append(vars(drop) | {"assets": assets})
         if not options.json:
-            marks = ["(retired)"] * drop.is_retired + [f"#{tag}" for tag in drop.tags]
+            marks = [f"(from {drop.original_name!r})"] * (drop.original_name != name)
+            marks += ["(retired)"] * drop.is_retired + [f"#{tag}" for tag in drop.tags]
             made = "  ".join(map(str, states))
             say(" ".join([f"{name:<24} {made:<44} {drop.source}", *marks]))
     if options.json:
@@ -157,14 +157,16 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.images.stage.judging import read_findings
     from dino_assets.store.commits.reading import open_table
 
-    table = open_table(open_store(settings.storage), "images")
-    findings = read_findings(table, options.name)
+    store = open_store_here(settings)
+    name = find_drop_name(store, options.name)
+    table = open_table(store, "images")
+    findings = read_findings(table, name)
     for finding in findings:
         details = [finding.path, finding.other, finding.detail]
         say(make_printable(f"{finding.kind:<15} {'  '.join(filter(None, details))}"))
-    facts = table.manifest(options.name).facts
+    facts = table.manifest(name).facts
     say(f"{facts['usable']} usable, {facts['quarantined']} quarantined, {len(findings)} findings")
-    say(f"the page: dino-assets export images {options.name} --to FOLDER writes {PAGE}")
+    say(f"the page: dino-assets export images {name} --to FOLDER writes {PAGE}")
     return 0
 
 
@@ -180,8 +182,10 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
     tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
-    asked = make_settings(**given)
     store = open_store_here(settings)
+    if "drops" in given:
+        given["drops"] = [find_drop_name(store, called) for called in given["drops"]]
+    asked = make_settings(**given)
     opened = open_round(
         SpacedTable(store, "embeddings"),
         open_table(store, "tiles"),

@@ -56,13 +56,13 @@ def find_or_register(
         UnknownDropError: it is registered nowhere, and the inbox has no such folder.
         DropConflictError: it is registered from another source, or retired.
     """
-    from dino_assets.drops.registry import find_drops, make_drop_name, read_drop
+    from dino_assets.drops.registry import find_drop, find_drops
     from dino_assets.errors import DropConflictError, SourceError, UnknownDropError
 
     store = open_store_here(settings)
     if source is None:
         try:
-            drop = read_drop(store, make_drop_name(name))
+            drop = find_drop(store, name)
         except UnknownDropError:
             pass
         else:
@@ -86,6 +86,13 @@ def find_or_register(
             "pictures are with --from FOLDER.",
             drop=name,
         ) from err
+
+
+def find_drop_name(store: ObjectStore, called: str) -> str:
+    """Give the name that a drop has in the store, where a person calls it by its original one."""
+    from dino_assets.drops.registry import find_names
+
+    return find_names(store, [called])[0]
 
 
 def open_store_here(settings: Settings) -> ObjectStore:

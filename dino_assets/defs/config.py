@@ -1,11 +1,14 @@
 """The config of an asset, made from a record of settings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, create_model
 
+from dino_assets.drops.registry import find_names
 from dino_assets.settings.described import list_settings
+from dino_assets.store.objects import ObjectStore
 
 
 def config_of(record: type) -> Any:
@@ -27,3 +30,8 @@ def values_of(config: dg.Config, record: type) -> dict[str, Any]:
     """Give the values of those fields that the record has."""
     values = config.model_dump()
     return {setting.name: values[setting.name] for setting in list_settings(record)}
+
+
+def name_drops(values: Mapping[str, Any], store: ObjectStore) -> dict[str, Any]:
+    """Give values whose drops have the names that the store has for them; original ones are found."""
+    return {**values, "drops": find_names(store, values["drops"])}

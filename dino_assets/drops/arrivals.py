@@ -1,13 +1,13 @@
 """One folder of an inbox: which drop it is, whether it is complete, whether a run may be started."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dino_assets.drops.cards import is_photo_name
 from dino_assets.drops.records import SourceEntry
-from dino_assets.drops.registry import inbox_address, make_drop_name
+from dino_assets.drops.registry import inbox_address, pick_name
 from dino_assets.drops.sources.buckets import BucketSource
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.opening import open_source
@@ -82,9 +82,15 @@ class Launch:
 
 
 def list_arrivals(
-    inbox: str, *, root: Path, limits: RequestLimits | None = None
+    inbox: str,
+    *,
+    root: Path,
+    limits: RequestLimits | None = None,
+    registered: Collection[str] = (),
 ) -> tuple[list[Arrival], dict[str, str]]:
     """The inbox's folders, sorted, and why some cannot be drops. Hidden ones and links are left out.
+
+    A folder whose drop is ``registered`` keeps the name that it has.
 
     Raises:
         SourceError: there is no inbox, or it cannot be listed.
@@ -96,7 +102,7 @@ def list_arrivals(
         if folder.startswith("."):
             continue
         try:
-            name = make_drop_name(folder)
+            name = pick_name(folder, registered)
         except InvalidDropNameError as err:
             refused[folder] = str(err)
             continue

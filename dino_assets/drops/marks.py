@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from dino_assets.drops.records import Drop
-from dino_assets.drops.registry import check_tag, join_tags, read_drop, write_drop
+from dino_assets.drops.registry import check_tag, find_drop, join_tags, write_drop
 from dino_assets.store.objects import ObjectStore
 
 
@@ -26,13 +26,13 @@ def tag_drop(
         UnknownDropError: no drop of this name is registered.
         ConfigError: a tag is not one word.
     """
-    joined = join_tags(read_drop(store, name).tags, map(check_tag, tags))
+    joined = join_tags(find_drop(store, name).tags, map(check_tag, tags))
     gone = set(removed)
     return _change(store, name, tags=tuple(tag for tag in joined if tag not in gone))
 
 
 def _change(store: ObjectStore, name: str, **values: object) -> tuple[Drop, bool]:
-    drop = read_drop(store, name)
+    drop = find_drop(store, name)
     changed = replace(drop, **values)  # type: ignore[arg-type] # of the two fields above
     if changed != drop:
         write_drop(store, changed)

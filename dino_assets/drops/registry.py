@@ -1,15 +1,16 @@
 """Registering drops: a name, a source, and what the source looked like."""
 
-import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from dino_assets.drops.naming import MAX_NAME_CHARS, end_of_names, is_drop_name, make_drop_name
 from dino_assets.drops.records import Drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import fingerprint
@@ -27,39 +28,9 @@ from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
-MAX_NAME_CHARS = 80
-# No `..` and no dot at the end: Dagster writes a range of partitions as `first...last`.
-_NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*")
 _RECORD = re.compile(r"drops/([^/]+)\.json")
 MAX_TAG_CHARS = 80
 _READERS = 16
-
-
-def make_drop_name(original: str) -> str:
-    """A folder's name as a partition key: itself where possible, else a slug and 8 hex of its hash.
-
-    Raises:
-        InvalidDropNameError: it has no letter or digit, or is a path.
-    """
-    if "/" in original or "\\" in original or original in (".", ".."):
-        raise InvalidDropNameError(
-            f"{original!r} is a path, not a drop's name: it would lead out of the inbox. Give the "
-            "folder's own name, and where it is with --from",
-            drop=original,
-            reason="path",
-        )
-    if not any(char.isalnum() for char in original):
-        raise InvalidDropNameError(
-            f"a drop needs a name; give letters or digits, such as flight-07, not {original!r}",
-            drop=original,
-            reason="no-letters",
-        )
-    if _is_name(original):
-        return original
-    raw = original.encode(errors="surrogateescape")
-    dashed = re.sub(r"[^A-Za-z0-9._-]+", "-", original)
-    slug = re.sub(r"\.{2,}", ".", dashed).strip("._-")[:71] or "drop"
-    return f"{slug}-{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
 def register_drop(
@@ -83,7 +54,7 @@ def register_drop(
         ConfigError: a tag is not one word.
     """
     new_tags = [check_tag(tag) for tag in tags]
-    key_name = make_drop_name(name)
+    key_name = find_name(store, name)
     open_source(source, root=root)  # says what is wrong with an address that cannot be resolved
     address = _absolute(source, root)
     entries = open_source(address, root=root).entries()
@@ -159,14 +130,57 @@ def join_tags(tags: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({*tags, *more}))
 
 
+def find_name(store: ObjectStore, called: str) -> str:
+    """Give the name of the drop that a person calls by its name or by its folder's original one.
+
+    Where there is none yet, it is the name that it would get.
+
+    Raises:
+        InvalidDropNameError: nothing can be made of it.
+    """
+    made = make_drop_name(called)
+    if made == called:
+        return made
+    names = [match[1] for info in store.list("drops") if (match := _RECORD.fullmatch(info.key))]
+    return pick_name(called, names)
+
+
+def pick_name(original: str, names: Collection[str]) -> str:
+    """Give the one of the ``names`` that was made of an original one, else the name it would get.
+
+    By the hash at its end: what a slug looks like may change, and a registered drop keeps its name.
+    """
+    made = make_drop_name(original)
+    if made == original or made in names:
+        return made
+    for end in end_of_names(original):
+        if old := sorted(name for name in names if name.endswith(end)):
+            return old[0]
+    return made
+
+
+def find_names(store: ObjectStore, called: Iterable[str]) -> list[str]:
+    """Give the names of drops that a person calls by them or by their original ones.
+
+    What cannot be a name is given back as it is, for whoever knows what to say of it.
+    """
+    names = []
+    for each in called:
+        try:
+            names.append(find_name(store, each))
+        except InvalidDropNameError:
+            names.append(each)
+    return names
+
+
 def read_drop(store: ObjectStore, name: str) -> Drop:
-    """The drop registered under a name.
+    """The drop registered under a name (not an original one: ``find_name`` looks for it).
 
     Raises:
         UnknownDropError: there is none.
         InvalidDropNameError: there cannot be one.
     """
-    if not _is_name(name):
+    if not is_drop_name(name):
         raise InvalidDropNameError(
             f"{name!r} cannot be a drop's name: 1 to {MAX_NAME_CHARS} letters, digits and ._- from a "
             f"letter or digit on, no .. and no dot at the end.{_suggest(name)}",
@@ -176,11 +190,7 @@ def read_drop(store: ObjectStore, name: str) -> Drop:
     try:
         data = store.get(_key(name))
     except ObjectNotFoundError:
-        raise UnknownDropError(
-            f"no drop {name!r} is registered in store {store.url!r}. Register it with: dino-assets "
-            f"drops register {name} --from FOLDER",
-            drop=name,
-        ) from None
+        raise _unknown(store, name) from None
     try:
         drop = _parse(json.loads(data))
     except (ValueError, TypeError, AttributeError, RecursionError):
@@ -194,6 +204,20 @@ def read_drop(store: ObjectStore, name: str) -> Drop:
     return drop
 
 
+def find_drop(store: ObjectStore, called: str) -> Drop:
+    """The drop that a person calls by its name or by its original one.
+
+    Raises:
+        UnknownDropError: there is none.
+        InvalidDropNameError: there cannot be one.
+    """
+    name = find_name(store, called)
+    try:
+        return read_drop(store, name)
+    except UnknownDropError:
+        raise _unknown(store, called) from None
+
+
 def inbox_address(inbox: str, name: str) -> str:
     """Where a drop of this name would be in the inbox, a folder or a bucket prefix."""
     return f"{inbox.rstrip('/')}/{name}" if "://" in inbox else str(Path(inbox) / name)
@@ -203,7 +227,7 @@ def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
     """All registered drops by name, or what is wrong with a record: one bad one hides no other."""
     drops: dict[str, Drop | CorruptObjectError] = {}
     matches = (_RECORD.fullmatch(info.key) for info in store.list("drops"))
-    names = sorted(match[1] for match in matches if match and _is_name(match[1]))
+    names = sorted(match[1] for match in matches if match and is_drop_name(match[1]))
 
     def read(name: str) -> Drop | CorruptObjectError | None:
         try:
@@ -230,8 +254,12 @@ def _parse(values: dict[str, Any]) -> Drop | None:
     return Drop(**values, tags=tuple(tags), is_retired=is_retired)
 
 
-def _is_name(text: str) -> bool:
-    return len(text) <= MAX_NAME_CHARS and _NAME.fullmatch(text) is not None
+def _unknown(store: ObjectStore, name: str) -> UnknownDropError:
+    return UnknownDropError(
+        f"no drop {name!r} is registered in store {store.url!r}. Register it with: dino-assets "
+        f"drops register {shlex.quote(name)} --from FOLDER",
+        drop=name,
+    )
 
 
 def _suggest(name: str) -> str:

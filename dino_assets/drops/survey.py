@@ -151,8 +151,9 @@ def survey_inbox(
         StoreError: the inbox's bucket or the store cannot be reached; a later survey does the rest.
     """
     started_s = clock()
-    arrivals, refused = list_arrivals(inbox, root=root)
     stamps = list_stamps(store)
+    registered = [name for name, keys in stamps.items() if f"drops/{name}.json" in keys]
+    arrivals, refused = list_arrivals(inbox, root=root, registered=registered)
     sources = {arrival.drop: arrival.source for arrival in arrivals}
     settled = find_settled(store, stamps, sources, remembered=remembered)
     finished, retired = settled.finished, frozenset(settled.retired)

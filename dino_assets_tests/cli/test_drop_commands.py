@@ -7,9 +7,11 @@ import pytest
 from dino_assets.cli import main
 from dino_assets.defs.instance import open_instance
 from dino_assets.drops.registry import read_drop
-from dino_assets.errors import ConfigError, DropConflictError, UnknownDropError
+from dino_assets.errors import ConfigError, DropConflictError, NotCommittedError, UnknownDropError
 from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import open_store
+from dino_assets.weights.stage import draft_weights
 
 
 @pytest.fixture
@@ -83,6 +85,37 @@ def test_drops_list__json(cards, capsys):
 def test_drops_list__json_of_nothing(project, capsys):
     assert main(["drops", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_drops__by_the_original_name(project, write_photo, checkpoint_dir, capsys, refuse):
+    original = "Überflug Süd 2024"
+    write_photo(project / "inbox" / original / "DJI_0001.JPG")
+    assert main(["drops", "register", original]) == 0
+    name, rest = capsys.readouterr().out.splitlines()[0].split(" ", 1)
+    assert name.startswith("Ueberflug-Sued-2024-")
+    assert rest.startswith(f"(from {original!r}): registered")
+    assert main(["drops", "list"]) == 0
+    assert capsys.readouterr().out.endswith(f"/{original} (from {original!r})\n")
+    for verb in ("tag", "retire", "restore"):
+        assert main(["drops", verb, original]) == 0
+        assert capsys.readouterr().out.startswith(f"{name}: ")
+    assert main(["run", original, "--select", "images"]) == 0
+    capsys.readouterr()
+    for asked in (original, name):
+        assert main(["drops", "report", asked]) == 0
+        assert f"export images {name} --to" in capsys.readouterr().out
+        assert main(["parts", "images", asked]) == 0
+        assert f"/parts/images/{name}/" in capsys.readouterr().out
+        assert main(["export", "images", asked, "--to", "out"]) == 0
+        assert main(["footprints", "images", asked, "--to", "out/a.geojson"]) == 0
+        assert f"drop {name!r}" in refuse(NotCommittedError, "parts", "tiles", asked)
+    commit(open_store(load_settings().storage), draft_weights(checkpoint_dir, "demo"))
+    for asked in (original, name):
+        sentence = refuse(NotCommittedError, "select", "--drop", asked)
+        assert f"no tile of drop {name!r} is embedded" in sentence
+    sentence = refuse(UnknownDropError, "drops", "retire", "Überflug Nord")
+    assert "no drop 'Überflug Nord' is registered" in sentence
+    assert "drops register 'Überflug Nord' --from" in sentence
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from dino_assets.drops.arrivals import (
     look_at,
     plan_launch,
 )
-from dino_assets.drops.registry import make_drop_name, register_drop
+from dino_assets.drops.naming import make_drop_name
+from dino_assets.drops.registry import register_drop
 from dino_assets.errors import (
     ConfigError,
     SourceError,
@@ -64,6 +65,14 @@ def test_list_arrivals__the_source_is_what_registering_keeps(inbox: Inbox):
             inbox.store, arrival.folder, source=f"inbox/{arrival.folder}", root=inbox.root
         )
         assert (drop.name, drop.source) == (arrival.drop, arrival.source)
+
+
+def test_list_arrivals__a_registered_drop_keeps_its_name(inbox: Inbox):
+    (inbox.root / "inbox" / "Süd").mkdir(parents=True)
+    then = f"S-d-{make_drop_name('Süd')[-8:]}"
+    for registered, name in (((), make_drop_name("Süd")), ((then,), then)):
+        arrivals, _ = list_arrivals(inbox.url, root=inbox.root, registered=registered)
+        assert [arrival.drop for arrival in arrivals] == [name]
 
 
 def test_list_arrivals__names_that_no_drop_can_have(inbox: Inbox):

@@ -1,19 +1,24 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dino_assets.drops.naming import make_drop_name
 from dino_assets.drops.records import Drop
 from dino_assets.drops.registry import (
+    find_drop,
     find_drops,
+    find_names,
     inbox_address,
-    make_drop_name,
+    pick_name,
     read_drop,
     register_drop,
+    write_drop,
 )
 from dino_assets.errors import (
     CorruptObjectError,
@@ -51,8 +56,11 @@ def test_make_drop_name__a_good_name_is_kept(name: str):
     ("original", "slug"),
     [
         ("Flight 7", "Flight-7"),
-        ("Übung Süd", "bung-S-d"),
-        ("飛行", "drop"),
+        ("Überflug Süd 2024", "Ueberflug-Sued-2024"),
+        ("U\u0308bung", "Uebung"),  # as Macs write it
+        ("Łódź straße", "Lodz-strasse"),
+        ("飛行", "FeiXing"),
+        ("Страус", "Straus"),
         ("-rf", "rf"),
         (".hidden", "hidden"),
         ("a..b", "a.b"),
@@ -177,6 +185,32 @@ def test_register_drop__odd_folder_name_is_kept_beside_the_key(memory: ObjectSto
     assert drop.original_name == folder.name
     assert drop.name == make_drop_name(folder.name) != folder.name
     assert read_drop(memory, drop.name) == drop
+
+
+@pytest.mark.parametrize("called", ["Überflug Süd", "U\u0308berflug Su\u0308d"])
+def test_find_drop__by_its_original_name(memory: ObjectStore, tmp_path: Path, called: str):
+    folder = make_flight(tmp_path, "Überflug Süd")
+    drop, _ = register_drop(memory, "Überflug Süd", source=str(folder), root=tmp_path)
+    assert drop.name.startswith("Ueberflug-Sued-")
+    assert find_drop(memory, called) == find_drop(memory, drop.name) == drop
+    assert find_names(memory, [called, "a", "../b"]) == [drop.name, "a", "../b"]
+    with raising(UnknownDropError, drop="Überflug Nord"):
+        find_drop(memory, "Überflug Nord")
+    with raising(InvalidDropNameError, reason="path"):
+        find_drop(memory, "../Süd")
+
+
+def test_register_drop__keeps_the_name_that_an_earlier_slug_gave(memory, tmp_path: Path):
+    folder = make_flight(tmp_path, "Überflug Süd")
+    now = make_drop_name("Überflug Süd")
+    then = f"berflug-S-d-{now[-8:]}"
+    drop, _ = register_drop(memory, "Überflug Süd", source=str(folder), root=tmp_path)
+    memory.delete(f"drops/{now}.json")
+    write_drop(memory, replace(drop, name=then))
+    again, has_changed = register_drop(memory, "Überflug Süd", source=str(folder), root=tmp_path)
+    assert (again.name, has_changed) == (then, False)
+    assert pick_name("Überflug Süd", [then]) == then
+    assert pick_name("Überflug Süd", ["other"]) == now
 
 
 def test_register_drop__undecodable_folder_name(memory: ObjectStore, tmp_path: Path):

@@ -12,7 +12,8 @@ from dino_assets.drops.arrivals import (
     PastRuns,
     look_at,
 )
-from dino_assets.drops.registry import make_drop_name, read_drop, register_drop
+from dino_assets.drops.naming import make_drop_name
+from dino_assets.drops.registry import read_drop, register_drop
 from dino_assets.errors import (
     ObjectNotFoundError,
     SourceError,

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from dino_assets.defs.config import config_of, values_of
+from dino_assets.defs.config import config_of, name_drops, values_of
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.retrying import tried_again
@@ -63,7 +63,8 @@ def projections(
 ) -> Draft:
     """Lay out what is committed in the space of the current weights."""
     space = current_space(weights, compute.configured(), tile_px=config.tile_px)
-    settings = stage.make_settings(**values_of(config, stage.MapSettings))
+    values = name_drops(values_of(config, stage.MapSettings), embeddings.store)
+    settings = stage.make_settings(**values)
     pool = choose_pool(embeddings.in_space(space), drops=settings.drops, tags=settings.tags)
     if pool.unmade:
         context.add_output_metadata({"unmade": list(pool.unmade)})

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from dino_assets.defs.config import config_of, values_of
+from dino_assets.defs.config import config_of, name_drops, values_of
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
@@ -67,7 +67,7 @@ def selections(
             tiles,
             weights,
             compute.configured(),
-            make_settings(**values_of(config, RoundSettings)),
+            make_settings(**name_drops(values_of(config, RoundSettings), store)),
             open_source=lambda drop: inbox.open(store, drop)[1],
             tile_px=config.tile_px,
             may_replace=config.replace,

@@ -1,0 +1,68 @@
+"""Names of drops and files in letters that every file system, shell and partition key takes."""
+
+import hashlib
+import re
+import unicodedata
+
+from anyascii import anyascii
+
+from dino_assets.errors import InvalidDropNameError
+
+MAX_NAME_CHARS = 80
+# No `..` and no dot at the end: Dagster writes a range of partitions as `first...last`.
+_NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*")
+# As German writes its letters where it has only ASCII; anyascii drops the dots, as others do.
+_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
+_MAX_SLUG_CHARS = 71  # room for a dash and 8 hex
+
+
+def spell_plainly(text: str, most: int = _MAX_SLUG_CHARS) -> str:
+    """Spell a text in ASCII letters, digits and ``._-``: ``Überflug Süd`` is ``Ueberflug-Sued``.
+
+    It is empty where nothing can be spelled.
+    """
+    plain = anyascii(unicodedata.normalize("NFC", text).translate(_GERMAN))
+    dashed = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
+    return re.sub(r"\.{2,}", ".", dashed).strip("._-")[:most].strip("._-")
+
+
+def make_drop_name(original: str) -> str:
+    """A folder's name as a partition key: itself where possible, else a slug and 8 hex of its hash.
+
+    Raises:
+        InvalidDropNameError: it has no letter or digit, or is a path.
+    """
+    if "/" in original or "\\" in original or original in (".", ".."):
+        raise InvalidDropNameError(
+            f"{original!r} is a path, not a drop's name: it would lead out of the inbox. Give the "
+            "folder's own name, and where it is with --from",
+            drop=original,
+            reason="path",
+        )
+    if not any(char.isalnum() for char in original):
+        raise InvalidDropNameError(
+            f"a drop needs a name; give letters or digits, such as flight-07, not {original!r}",
+            drop=original,
+            reason="no-letters",
+        )
+    if is_drop_name(original):
+        return original
+    return f"{spell_plainly(original) or 'drop'}-{_hash(original)}"
+
+
+def is_drop_name(text: str) -> bool:
+    """Tell whether a text can be a drop's name as it is."""
+    return len(text) <= MAX_NAME_CHARS and _NAME.fullmatch(text) is not None
+
+
+def end_of_names(original: str) -> tuple[str, ...]:
+    """How the names end that were made of an original name, whatever slug was made of it then.
+
+    Macs write letters with marks in two characters: a name that was typed is looked for in both spellings.
+    """
+    forms = (original, *(unicodedata.normalize(form, original) for form in ("NFC", "NFD")))
+    return tuple(dict.fromkeys(f"-{_hash(form)}" for form in forms))
+
+
+def _hash(original: str) -> str:
+    return hashlib.sha256(original.encode(errors="surrogateescape")).hexdigest()[:8]
