@@ -28,6 +28,7 @@ DinoAssetsError
 ├── InvalidVectorsError (ValueError)    embeddings are not finite numbers (N, D)
 ├── UnusableImageError (ValueError)     one file is not a usable photograph (becomes a row, not a failure)
 ├── DiskFullError (OSError)             this machine's disk has no room for what is wanted
+├── TargetError (OSError)               a file that was asked for cannot be written where it should go
 └── CheckpointError
     ├── CheckpointNotFoundError (FileNotFoundError)
     │   ├── AuthenticationError         no token, a rejected one, or access not granted: says which
@@ -282,6 +283,19 @@ class DiskFullError(DinoAssetsError, OSError):
 
     def __str__(self) -> str:
         return str(self.args[1])
+
+
+class TargetError(DinoAssetsError, OSError):
+    """A file that a person asked for cannot be written.
+
+    ``path`` is where it should go, ``reason`` a short, stable word for why: ``denied``, ``no-folder``,
+    ``is-a-folder``, ``refused``.
+    """
+
+    def __init__(self, message: str, *, path: str = "", reason: str = "") -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(message)
 
 
 CheckpointFault = Literal[

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from dino_assets.cli.registering import find_drop_name, open_store_here
 from dino_assets.cli.terminal import say
 from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 from dino_assets.store.commits.protocol import Manifest
-from dino_assets.store.objects import open_store
 from dino_assets.weights.records import spell_caveat
 
 
@@ -45,8 +45,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _parts(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.commits.listing import find_outputs
 
-    store = open_store(settings.storage)
-    outputs = find_outputs(store, options.asset, options.drop, space=options.space)
+    store = open_store_here(settings)
+    drop = options.drop and find_drop_name(store, options.drop)
+    outputs = find_outputs(store, options.asset, drop, space=options.space)
     _warn_of_caveats(outputs)
     for manifest in outputs:
         if len(outputs) > 1:  # vectors of two spaces are not to be opened together
@@ -59,14 +60,23 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.selections.stage.chosen_files import export_round
     from dino_assets.store.commits.listing import export_files, find_outputs
 
+    store = open_store_here(settings)
     folder = expand_path(options.to).absolute()
-    store = open_store(settings.storage)
-    _warn_of_caveats(find_outputs(store, options.asset, options.drop, space=options.space))
-    for path in export_files(
-        store, options.asset, options.drop, folder=folder, space=options.space
-    ):
+    drop = options.drop and find_drop_name(store, options.drop)
+    if options.asset == "selections" and drop:
+        paths = export_round(
+            store,
+            drop,
+            folder=folder,
+            space=options.space,
+            say=lambda line: say(line, to=sys.stderr),
+        )
+    else:
+        paths = export_files(store, options.asset, drop, folder=folder, space=options.space)
+    for path in paths:
         say(str(path))
     return 0
 
@@ -82,7 +92,7 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.registry import find_drops
     from dino_assets.store.upkeep.verifying import verify
 
-    store = open_store(settings.storage)
+    store = open_store_here(settings)
     faults = 0
     bad_drops = [each for each in find_drops(store).values() if not isinstance(each, Drop)]
     for fault in (*bad_drops, *verify(store, should_repair=options.repair)):
@@ -95,7 +105,7 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
 def _collect(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.upkeep.collecting import collect
 
-    done = collect(open_store(settings.storage), is_dry_run=options.dry_run)
+    done = collect(open_store_here(settings), is_dry_run=options.dry_run)
     verb = "would delete" if options.dry_run else "deleted"
     say(
         f"{verb} {len(done.parts)} parts ({done.bytes / 1e6:.1f} MB), {len(done.receipts)} receipts, "

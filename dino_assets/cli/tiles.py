@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
+from dino_assets.cli.registering import find_drop_name, open_store_here
 from dino_assets.cli.terminal import say
-from dino_assets.errors import NotCommittedError
+from dino_assets.errors import ConfigError, NotCommittedError
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
-from dino_assets.store.objects import open_store
+from dino_assets.store.targets import write_target
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,17 +26,16 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     preview.add_argument(
         "--ground-m", type=float, metavar="M", help="the ground's height above the sea"
     )
-    preview.add_argument(
-        "--to", type=Path, metavar="FILE", help="IMAGE.tiles.png in this folder by default"
-    )
+    preview.add_argument("--to", type=Path, metavar="FILE", help="out/IMAGE.tiles.png by default")
     preview.set_defaults(run=_preview)
 
     footprints = commands.add_parser(
         "footprints", help="where images or tiles lie on the ground, as a file for QGIS"
     )
-    footprints.add_argument("asset", choices=("images", "tiles"))
-    footprints.add_argument("drop", metavar="DROP")
+    footprints.add_argument("asset", choices=("images", "tiles", "selections"))
+    footprints.add_argument("drop", metavar="DROP", help="a drop, or a round of selections")
     footprints.add_argument("--to", type=Path, required=True, metavar="FILE.geojson|FILE.gpkg")
+    footprints.add_argument("--space", metavar="ID", help="of a round in several spaces, this one")
     footprints.set_defaults(run=_footprints)
 
 
@@ -44,7 +44,7 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.tiles.preview import preview_tiles
 
     image = expand_path(options.image)
-    target = expand_path(options.to or Path(f"{image.name}.tiles.png"))
+    target = expand_path(options.to or Path("out", f"{image.name}.tiles.png"))
     patch_px = _find_patch(settings)
     preview = preview_tiles(
         image,
@@ -54,7 +54,7 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
         overlap=OVERLAP if options.overlap is None else options.overlap,
         ground_m=options.ground_m,
     )
-    target.write_bytes(preview.picture)
+    write_target(target, preview.picture)
     say(f"{preview.sentence}: {target}")
     return 0
 
@@ -64,18 +64,27 @@ def _find_patch(settings: Settings) -> int:
     from dino_assets.weights.stage import load_checkpoint
 
     try:
-        return load_checkpoint(open_store(settings.storage)).patch_px
-    except NotCommittedError:
+        return load_checkpoint(open_store_here(settings)).patch_px
+    except (
+        ConfigError,
+        NotCommittedError,
+    ):  # no project here: a photograph can be looked at anywhere
         return 16 if "dinov3" in settings.model.lower() else 14
 
 
 def _footprints(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.images.stage.footprint_files import write_footprints
+    from dino_assets.selections.stage.chosen_files import write_chosen_footprints
     from dino_assets.store.commits.reading import open_table
 
     target = expand_path(options.to)
-    table = open_table(open_store(settings.storage), options.asset)
-    placed, unplaced = write_footprints(table, options.drop, path=target)
-    without = f"; {unplaced} {options.asset} have no known place" if unplaced else ""
+    store = open_store_here(settings)
+    drop = find_drop_name(store, options.drop)
+    if options.asset == "selections":
+        placed, unplaced = write_chosen_footprints(store, drop, path=target, space=options.space)
+    else:
+        placed, unplaced = write_footprints(open_table(store, options.asset), drop, path=target)
+    what = "tiles" if options.asset == "selections" else options.asset
+    without = f"; {unplaced} {what} have no known place" if unplaced else ""
     say(f"{placed} footprints in {target}{without}")
     return 0

@@ -30,6 +30,7 @@ from dino_assets.drops.registry import register_drop
 from dino_assets.embeddings.space import current_space
 from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import name_round
+from dino_assets.selections.stage.chosen_files import export_round
 from dino_assets.settings.records import Settings
 from dino_assets.store.commits.catalogue import ASSETS
 from dino_assets.store.commits.listing import export_files
@@ -86,7 +87,7 @@ def run_demo(
             return False
         space = current_space(load_checkpoint(store), compute)
         reports = report_drops(store, drops, space=space, round_name=ROUND)
-        files = [shorten(path, demo.root.parent) for path in export(demo, store, space)]
+        files = [shorten(path, demo.root.parent) for path in export(demo, store, space, say)]
     for line in describe(run, reports, files, command=command):
         say(line)
     return True
@@ -108,13 +109,13 @@ def prepare(demo: Settings, store: ObjectStore, say: Say, *, draw: Draw) -> list
     return sorted(folder.name for folder in folders)
 
 
-def export(demo: Settings, store: ObjectStore, space: str) -> list[Path]:
+def export(demo: Settings, store: ObjectStore, space: str, say: Say) -> list[Path]:
     """Write map and round where a person finds them; what another round left is taken away."""
     out = demo.root / OUT
     shutil.rmtree(out / "tiles", ignore_errors=True)
     return [
         *export_files(store, "projections", space=space, folder=out),
-        *export_files(store, "selections", ROUND, space=space, folder=out),
+        *export_round(store, ROUND, space=space, folder=out, say=say),
     ]
 
 

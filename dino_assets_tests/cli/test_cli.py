@@ -177,7 +177,13 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     assert first[5] == f"next: {name_command()} export selections round-0001 --to out/round-1"
     command = first[5].partition(name_command())[2].split()
     assert main(command) == 0
-    assert len(list((project / "out" / "round-1" / "tiles").iterdir())) == 5
+    tiles = sorted(path.name for path in (project / "out" / "round-1" / "tiles").iterdir())
+    assert [name.split("_x")[0] for name in tiles] == [
+        f"{rank:03d}_flight-1_DJI_0001" for rank in range(1, 6)
+    ]
+    assert (project / "out" / "round-1" / "chosen.csv").read_text().count("\n") == 6
+    assert "5 of 5 tiles have no known place" in capsys.readouterr().err
+    assert main(["footprints", "selections", "round-0001", "--to", "out/chosen.geojson"]) == 0
     capsys.readouterr()
 
     assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0

@@ -31,9 +31,11 @@ def test_tiles_preview__a_picture_and_a_sentence(project, capsys):
     assert main(["tiles", "preview", "card/a.jpg"]) == 0
     # Nothing is committed: by the model's name, which is no DINOv3's.
     assert capsys.readouterr().out == (
-        "a.jpg, 1600 x 1200 px: 24 tiles of 518 px, 6 x 4, overlap 50%: a.jpg.tiles.png\n"
+        "a.jpg, 1600 x 1200 px: 24 tiles of 518 px, 6 x 4, overlap 50%: out/a.jpg.tiles.png\n"
     )
-    with Image.open(project / "a.jpg.tiles.png") as picture:
+    # Where git ignores it.
+    assert not list(project.glob("*.png"))
+    with Image.open(project / "out" / "a.jpg.tiles.png") as picture:
         assert picture.size[0] == 1600
     assert main(["tiles", "preview", "card/a.jpg", "--tile-m", "20", "--to", "card/m.png"]) == 0
     assert "(20 m)" in capsys.readouterr().out

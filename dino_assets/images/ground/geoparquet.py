@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Ring = list[tuple[float, float]]
-_POLYGON, _MULTIPOLYGON = 3, 6
+_POINT, _POLYGON, _MULTIPOLYGON = 1, 3, 6
 _DIGITS = 9  # a tenth of a millimetre
 
 
@@ -46,6 +46,13 @@ def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:
         ring = list(zip(east.tolist(), north.tolist(), strict=True))
         encoded.append(_encode_area(ring) if has_area else None)
     return encoded
+
+
+def encode_point(longitude: float | None, latitude: float | None) -> bytes | None:
+    """WKB of a point; None where it is not known."""
+    if longitude is None or latitude is None:
+        return None
+    return struct.pack("<BIdd", 1, _POINT, longitude, latitude)
 
 
 def decode_wkb(wkb: bytes) -> list[_Ring]:
@@ -124,6 +131,9 @@ def _decode_ring(wkb: bytes, at: int) -> tuple[_Ring, int]:
 def _to_json(wkb: bytes | None) -> dict[str, Any] | None:
     if wkb is None:
         return None
+    if struct.unpack_from("<xI", wkb) == (_POINT,):
+        point = struct.unpack_from("<dd", wkb, 5)
+        return {"type": "Point", "coordinates": [round(value, _DIGITS) for value in point]}
     rings = [[[[round(x, _DIGITS), round(y, _DIGITS)] for x, y in r]] for r in decode_wkb(wkb)]
     if len(rings) == 1:
         return {"type": "Polygon", "coordinates": rings[0]}

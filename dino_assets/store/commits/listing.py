@@ -1,8 +1,9 @@
 """Committed outputs by asset and drop, and their files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 from dino_assets.errors import NotCommittedError
 from dino_assets.store.commits.catalogue import ASSETS
@@ -10,6 +11,7 @@ from dino_assets.store.commits.manifests import read_manifests
 from dino_assets.store.commits.parts import fetch_part
 from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
+from dino_assets.store.targets import writing
 
 
 def find_outputs(
@@ -47,16 +49,40 @@ def export_files(
     space: str | None = None,
 ) -> Iterator[Path]:
     """Write the files of an output under their own names, and its table as ``<asset>-<n>.parquet``."""
-    outputs = find_outputs(store, asset, drop, space=space)
+    for manifest, place in place_outputs(
+        find_outputs(store, asset, drop, space=space), folder=folder
+    ):
+        yield from export_output(store, manifest, folder=place)
+
+
+def place_outputs(outputs: Sequence[Manifest], *, folder: Path) -> Iterator[tuple[Manifest, Path]]:
+    """Give each output its folder: several spaces have files of the same names."""
     for manifest in outputs:
-        # Several spaces have files of the same names.
-        place = folder / str(manifest.recipe.output.space) if len(outputs) > 1 else folder
-        numbers = count()
-        for part in manifest.parts:
-            path = place / (part.name or f"{asset}-{next(numbers)}.parquet")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fetch_part(store, part, path)
-            yield path
+        space = str(manifest.recipe.output.space)
+        yield manifest, folder / space if len(outputs) > 1 else folder
+
+
+def export_output(
+    store: ObjectStore,
+    manifest: Manifest,
+    *,
+    folder: Path,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Path]:
+    """Write the files of one output, some under other ``names``, and its table.
+
+    Raises:
+        TargetError: the folder cannot be written.
+        DiskFullError: there is no room.
+        CorruptObjectError: a file is not what was committed.
+    """
+    numbers = count()
+    for part in manifest.parts:
+        name = part.name or f"{manifest.recipe.output.asset}-{next(numbers)}.parquet"
+        path = folder / names.get(name, name)
+        with writing(path) as aside:
+            fetch_part(store, part, aside)
+        yield path
 
 
 def list_spaces(store: ObjectStore, asset: str) -> list[str]:

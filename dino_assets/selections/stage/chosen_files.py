@@ -1,0 +1,206 @@
+"""A round as it leaves: pictures named after their photographs, a CSV, and a file for QGIS."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dino_assets.drops.naming import spell_plainly
+from dino_assets.errors import ConfigError, MissingExtraError
+from dino_assets.images.ground.geoparquet import encode_point
+from dino_assets.images.stage.footprint_files import (
+    check_target,
+    write_geojson,
+    write_geopackage,
+)
+from dino_assets.selections.records import ChosenTile
+from dino_assets.selections.stage.paid import read_round
+from dino_assets.store.commits.columns import read_records
+from dino_assets.store.commits.listing import export_output, find_outputs, place_outputs
+from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.objects import ObjectStore
+from dino_assets.store.targets import writing
+
+CSV, GEOPACKAGE = "chosen.csv", "chosen.gpkg"
+SCHEMA = pa.schema(
+    {
+        "rank": pa.int32(),
+        "reason": pa.string(),
+        "drop": pa.string(),
+        "photograph": pa.string(),
+        "file": pa.string(),
+        "latitude": pa.float64(),
+        "longitude": pa.float64(),
+        "place_quality": pa.string(),
+        "x": pa.int32(),
+        "y": pa.int32(),
+        "w": pa.int32(),
+        "h": pa.int32(),
+        "cluster": pa.int32(),
+        "distance": pa.float64(),
+        "round": pa.int32(),
+        "tile_id": pa.string(),
+        "image_id": pa.string(),
+    }
+)
+_MAX_STEM_CHARS = 60
+
+
+@dataclass(frozen=True)
+class ChosenPlaces:
+    """Rows of a round, with the centre and the footprint of each as WKB; None where it is not known.
+
+    A footprint is not known either where its tile was cut away since. ``names`` are the exported names
+    of the pictures.
+    """
+
+    rows: pa.Table
+    centres: pa.Array
+    footprints: pa.Array
+    names: Mapping[str, str]
+
+    def layers(self) -> dict[str, pa.Table]:
+        """The layers of a GeoPackage: programs for maps want one kind of geometry in each."""
+        both = {"footprints": self.footprints, "centres": self.centres}
+        return {name: _placed(self.rows, column) for name, column in both.items()}
+
+    def places(self) -> pa.Table:
+        """Each tile that has a place, once: its footprint, else its centre."""
+        return _placed(self.rows, pc.coalesce(self.footprints, self.centres))
+
+
+def export_round(
+    store: ObjectStore,
+    name: str,
+    *,
+    folder: Path,
+    space: str | None = None,
+    say: Callable[[str], object],
+) -> Iterator[Path]:
+    """Write a round's files, its pictures named after their photographs, and its rows as tables.
+
+    ``say`` is called with what is left out.
+
+    Raises:
+        NotCommittedError: there is no such round.
+        TargetError: the folder cannot be written.
+        DiskFullError: there is no room.
+    """
+    outputs = find_outputs(store, "selections", name, space=space)
+    for manifest, place in place_outputs(outputs, folder=folder):
+        chosen = read_chosen(store, manifest)
+        yield from export_output(store, manifest, folder=place, names=chosen.names)
+        yield _write_csv(chosen.rows, place / CSV)
+        placed = chosen.places().num_rows
+        if unplaced := chosen.rows.num_rows - placed:
+            say(
+                f"{unplaced} of {chosen.rows.num_rows} tiles have no known place: {CSV} has them, "
+                f"{GEOPACKAGE} {'leaves them out' if placed else 'is not written'}"
+            )
+        if not placed:
+            continue
+        try:
+            write_geopackage(place / GEOPACKAGE, chosen.layers())
+        except MissingExtraError as err:
+            say(f"{GEOPACKAGE} is not written. {err}")
+        else:
+            yield place / GEOPACKAGE
+
+
+def write_chosen_footprints(
+    store: ObjectStore, name: str, *, path: Path, space: str | None = None
+) -> tuple[int, int]:
+    """Write where the tiles of a round lie; gives how many have a place, and how many have none.
+
+    Raises:
+        ConfigError: the file's ending says no known format, there is no such folder, or the round is
+            there in several spaces.
+        NotCommittedError: there is no such round.
+        MissingExtraError: a GeoPackage, and pyogrio is not installed.
+    """
+    check_target(path)
+    outputs = find_outputs(store, "selections", name, space=space)
+    if len(outputs) > 1:
+        spaces = ", ".join(str(manifest.recipe.output.space) for manifest in outputs)
+        raise ConfigError(
+            f"{name} is there in several spaces: name one of {spaces} with --space",
+            setting="space",
+            reason="several",
+        )
+    chosen = read_chosen(store, outputs[0])
+    places = chosen.places()
+    if path.suffix.lower() == ".gpkg":
+        write_geopackage(path, chosen.layers())
+    else:
+        write_geojson(path, places)
+    return places.num_rows, chosen.rows.num_rows - places.num_rows
+
+
+def read_chosen(store: ObjectStore, manifest: Manifest) -> ChosenPlaces:
+    """Read a round and where its tiles lie."""
+    output = manifest.recipe.output
+    rounds = CommittedTable(store, "selections", output.space, (manifest,))
+    tiles = list(read_records(ChosenTile, read_round(rounds, str(output.drop))))
+    cut = _read_cut(store, tiles)
+    names = {tile.picture: name_picture(tile, of=len(tiles)) for tile in tiles}
+    rows = [
+        vars(tile)
+        | {
+            "photograph": tile.path,
+            "file": names[tile.picture],
+            "place_quality": cut.get((tile.drop, tile.tile_id), {}).get("place_quality"),
+        }
+        for tile in tiles
+    ]
+    footprints = [cut.get((tile.drop, tile.tile_id), {}).get("geometry") for tile in tiles]
+    centres = [encode_point(tile.longitude, tile.latitude) for tile in tiles]
+    return ChosenPlaces(
+        pa.Table.from_pylist([{name: row[name] for name in SCHEMA.names} for row in rows], SCHEMA),
+        pa.array(centres, pa.binary()),
+        pa.array(footprints, pa.binary()),
+        names,
+    )
+
+
+def name_picture(tile: ChosenTile, *, of: int) -> str:
+    """Name a tile's picture by rank, drop, photograph and corner; the rank makes it one of its kind.
+
+    Letters that some file system or shell would not take are spelled in others.
+    """
+    rank = f"{tile.rank:0{max(3, len(str(of)))}d}"
+    stem = spell_plainly(PurePosixPath(tile.path).stem, _MAX_STEM_CHARS) or "photograph"
+    return f"tiles/{rank}_{tile.drop}_{stem}_x{tile.x:04d}y{tile.y:04d}.jpg"
+
+
+def _read_cut(store: ObjectStore, chosen: list[ChosenTile]) -> dict[tuple[str, str], Any]:
+    """Footprint and quality by drop and tile, of those that `tiles` still has."""
+    cut: dict[tuple[str, str], Any] = {}
+    wanted = pa.array(sorted({tile.tile_id for tile in chosen}), pa.string())
+    for manifest in open_table(store, "tiles", drops={tile.drop for tile in chosen}).manifests:
+        drop = str(manifest.recipe.output.drop)
+        table = CommittedTable(store, "tiles", None, (manifest,)).read(drop)
+        # Tables of an earlier version have no places.
+        columns = {"tile_id", "geometry", "place_quality"}.intersection(table.column_names)
+        few = table.select(sorted(columns)).filter(pc.is_in(table["tile_id"], wanted))
+        cut |= {(drop, row["tile_id"]): row for row in few.to_pylist()}
+    return cut
+
+
+def _placed(rows: pa.Table, geometry: pa.Array) -> pa.Table:
+    return rows.append_column("geometry", geometry).filter(pc.is_valid(geometry))
+
+
+def _write_csv(rows: pa.Table, path: Path) -> Path:
+    with (
+        writing(path) as aside,
+        aside.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, rows.column_names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.to_pylist())
+    return path
