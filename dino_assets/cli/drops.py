@@ -62,9 +62,16 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         argument_default=argparse.SUPPRESS,
     )
     add_flags(choose, RoundSettings)
-    choose.add_argument("--tile-px", type=int, metavar="N", help="another side than the family's")
     choose.add_argument(
-        "--replace", action="store_true", help="choose a committed round anew, if it is the last"
+        "--tile-px",
+        type=int,
+        metavar="N",
+        help="Side of the tiles (default: the model family's own)",
+    )
+    choose.add_argument(
+        "--replace",
+        action="store_true",
+        help="Choose a committed round anew, if it is the last (default: it stands)",
     )
     choose.set_defaults(run=_select)
 

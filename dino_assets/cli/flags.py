@@ -2,13 +2,14 @@
 
 import argparse
 
-from dino_assets.settings.described import list_settings
+from dino_assets.settings.described import Setting, list_settings
 
 
 def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
     """Add a flag per field; the parser leaves out what is not given, so that defaults are the record's."""
     for setting in list_settings(record):
-        meaning = setting.meaning.rstrip(".").replace("%", "%%")
+        meaning = f"{setting.meaning.rstrip('.')} (default: {_show_default(setting)})"
+        meaning = meaning.replace("%", "%%")
         if setting.type is bool:
             parser.add_argument(setting.flag, dest=setting.name, action="store_true", help=meaning)
             continue
@@ -24,3 +25,9 @@ def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
             action="append" if setting.is_list else "store",
             help=meaning,
         )
+
+
+def _show_default(setting: Setting) -> str:
+    if setting.type is bool:
+        return "yes" if setting.default else "no"
+    return "all" if setting.is_list and not setting.default else str(setting.default)

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+import dagster as dg
+import pytest
+
+from dino_assets.defs.assets.projections import ProjectionsConfig
+from dino_assets.defs.assets.selections import SelectionsConfig
 from dino_assets.defs.config import name_drops
 from dino_assets.drops.registry import register_drop
 from dino_assets.store.objects import ObjectStore
@@ -14,3 +19,10 @@ def test_name_drops__original_names_are_found(tmp_path: Path):
     drop, _ = register_drop(store, "Überflug Süd", source="card", root=tmp_path)
     values = name_drops({"budget": 5, "drops": ["Überflug Süd", "other", "../x"]}, store)
     assert values == {"budget": 5, "drops": [drop.name, "other", "../x"]}
+
+
+@pytest.mark.parametrize("config", [SelectionsConfig, ProjectionsConfig])
+def test_config__every_field_has_a_default_and_a_meaning(config: type[dg.Config]):
+    schema = config.to_fields_dict()
+    assert [name for name, field in schema.items() if field.is_required] == []
+    assert [name for name, field in schema.items() if not field.description] == []

@@ -30,24 +30,24 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--from",
         dest="source",
         metavar="PATH|CSV|URL",
-        help="where the pictures of a new drop are; without it the folder NAME in the inbox",
+        help="where the pictures of a new drop are (default: the folder NAME in the inbox)",
     )
-    run.add_argument("--replace", action="store_true", help="the same pictures moved")
+    run.add_argument("--replace", action="store_true", help="the same pictures moved (default: no)")
     run.add_argument(
         "--select",
         type=read_selection,
         default=list(ASSETS),
         metavar="ASSETS",
-        help=f"some of {','.join(ASSETS)}, or a job: ingest, curate; without it everything",
+        help=f"some of {','.join(ASSETS)}, or a job: ingest, curate (default: everything)",
     )
     run.add_argument(
         "--config",
         type=read_config,
         default=RunConfig(),
         metavar="FILE",
-        help="run config as in the UI's launchpad, YAML or JSON",
+        help="run config as in the UI's launchpad, YAML or JSON (default: none)",
     )
-    run.add_argument("--debug", action="store_true", help="show tracebacks")
+    run.add_argument("--debug", action="store_true", help="show tracebacks (default: no)")
     run.set_defaults(run=_run, refuse=run.error)
 
 

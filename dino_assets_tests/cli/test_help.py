@@ -1,0 +1,30 @@
+"""What ``--help`` says of options: every one has a sentence, and its default."""
+
+import argparse
+
+import pytest
+
+from dino_assets.cli import _parser
+from dino_assets.selections.rounds import RoundSettings
+from dino_assets.settings.described import list_settings
+
+
+def options_of(command: str) -> list[argparse.Action]:
+    (commands,) = [a for a in _parser()._actions if isinstance(a.choices, dict)]
+    parser = commands.choices[command]
+    return [a for a in parser._actions if a.option_strings and a.dest != "help"]
+
+
+@pytest.mark.parametrize("command", ["select", "run"])
+def test_help__every_option_says_its_default(command: str):
+    options = options_of(command)
+    assert options
+    assert [a.dest for a in options if "default: " not in str(a.help)] == []
+
+
+def test_help__defaults_of_a_round_are_those_of_the_stage():
+    helps = {a.dest: str(a.help) for a in options_of("select")}
+    for setting in list_settings(RoundSettings):
+        default = "all" if setting.is_list else setting.default
+        default = {True: "yes", False: "no"}[default] if setting.type is bool else default
+        assert helps[setting.name].endswith(f"(default: {default})")
