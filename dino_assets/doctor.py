@@ -14,6 +14,7 @@ from dino_assets.drops.examination import examine_drops
 from dino_assets.embeddings.encoder.choosing import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.environment import dagster_home
+from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store
@@ -75,6 +76,7 @@ def _device(settings: Settings) -> str:
 
 
 def _store(settings: Settings, *, may_create_bucket: bool) -> str:
+    check_project(settings)
     if may_create_bucket:
         create_bucket(settings.storage)
     store = open_store(settings.storage)
@@ -97,6 +99,7 @@ def _round_trip(store: ObjectStore) -> None:
 
 def _checkpoint(settings: Settings) -> Verdict:
     """Describe the checkpoint that is configured; warn of weights that mean nothing."""
+    check_project(settings)
     store = open_store(settings.storage)
     stored = find_stored_weights(store, settings.model, settings.model_revision)
     if stored:

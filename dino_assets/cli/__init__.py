@@ -1,6 +1,7 @@
 """``dino-assets``: argument → call → exit code."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -13,6 +14,19 @@ from dino_assets.cli.run import command as run
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError, public_name
 from dino_assets.settings.environment import load_settings
+
+_ADVICE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), ". Free some space, or name a place on another disk."
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), ". Make it writable, or name another place."
+    ),
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+        ". Name another place, or move away what is there.",
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +62,8 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     except OSError as err:
         where = f": {err.filename!r}" if err.filename else ""
-        say(f"{type(err).__name__}: {err.strerror or err}{where}", to=sys.stderr)
+        advice = _ADVICE.get(err.errno or 0, "")
+        say(f"{type(err).__name__}: {err.strerror or err}{where}{advice}", to=sys.stderr)
         return 1
     except KeyboardInterrupt:
         say("Interrupted. What is finished is kept; run it again to go on.", to=sys.stderr)

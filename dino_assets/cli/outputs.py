@@ -63,8 +63,8 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.selections.stage.chosen_files import export_round
     from dino_assets.store.commits.listing import export_files, find_outputs
 
-    store = open_store_here(settings)
     folder = expand_path(options.to).absolute()
+    store = open_store_here(settings)
     drop = options.drop and find_drop_name(store, options.drop)
     if options.asset == "selections" and drop:
         paths = export_round(

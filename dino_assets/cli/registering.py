@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from dino_assets.drops.records import Drop
-from dino_assets.errors import ConfigError
+from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 from dino_assets.store.objects import ObjectStore, open_store
@@ -101,17 +101,7 @@ def open_store_here(settings: Settings) -> ObjectStore:
     Raises:
         ConfigError: there is no project here.
     """
-    address = settings.storage.url
-    folder = settings.root / address
-    is_here = "://" not in address and not expand_path(address).is_absolute()
-    if is_here and not folder.is_dir() and not (settings.root / "dagster.yaml").is_file():
-        raise ConfigError(
-            f"there is no project in {str(settings.root)!r}: neither a dagster.yaml nor a folder "
-            f"{address!r}. Run this in the project's folder, or set DINO_STORAGE.",
-            setting="DINO_STORAGE",
-            value=address,
-            reason="no-project",
-        )
+    check_project(settings)
     return open_store(settings.storage)
 
 

@@ -4,6 +4,7 @@ import argparse
 
 from dino_assets.cli.terminal import name_command, say
 from dino_assets.settings.environment import environment_with
+from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 
 
@@ -28,6 +29,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _demo(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.demo.place import is_demo, settings_of_demo
 
+    check_project(settings)
     demo = settings_of_demo(settings)
     if not options.ui or not is_demo(demo.root):
         from dino_assets.demo.running import run_demo

@@ -74,7 +74,7 @@ def test_drops_register__a_name_that_is_no_key(project, write_photo, capsys):
     assert main(["drops", "register", "Flug am Bärensee", "--from", "card"]) == 0
     out = capsys.readouterr().out
     assert "(from 'Flug am Bärensee')" in out
-    assert out.startswith("Flug-am-B-rensee-")
+    assert out.startswith("Flug-am-Baerensee-")
 
 
 def test_drops_register__another_source(project, write_photo, refuse):

@@ -1,0 +1,24 @@
+"""Whether a command is run in a project's folder, before anything is made in another one."""
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
+
+
+def check_project(settings: Settings) -> None:
+    """Refuse to make the store's folder where no project is.
+
+    Raises:
+        ConfigError: there is no project here.
+    """
+    address = settings.storage.url
+    folder = settings.root / address
+    is_here = "://" not in address and not expand_path(address).is_absolute()
+    if is_here and not folder.is_dir() and not (settings.root / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"there is no project in {str(settings.root)!r}: neither a dagster.yaml nor a folder "
+            f"{address!r}. Run this in the project's folder, or set DINO_STORAGE.",
+            setting="DINO_STORAGE",
+            value=address,
+            reason="no-project",
+        )

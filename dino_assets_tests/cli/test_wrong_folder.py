@@ -1,0 +1,83 @@
+"""Every command in a folder that is no project: refused with what to do, and nothing is made there."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dino_assets.definitions  # noqa: F401 - Dagster warns at its first import, see defs/partitions.py
+from dino_assets.cli import _parser, main
+from dino_assets_tests.conftest import photo_bytes
+
+COMMANDS = [
+    ["drops", "list"],
+    ["drops", "list", "--json"],
+    ["drops", "register", "a", "--from", "card"],
+    ["drops", "tag", "a", "fire"],
+    ["drops", "retire", "a"],
+    ["drops", "restore", "a"],
+    ["drops", "report", "a"],
+    ["run", "a", "--from", "card"],
+    ["run", "--select", "curate"],
+    ["select"],
+    ["parts", "tiles", "a"],
+    ["export", "projections", "--to", "out"],
+    ["export", "selections", "round-0001", "--to", "out"],
+    ["footprints", "tiles", "a", "--to", "a.gpkg"],
+    ["footprints", "selections", "round-0001", "--to", "a.gpkg"],
+    ["verify"],
+    ["verify", "--repair"],
+    ["collect"],
+    ["collect", "--dry-run"],
+    ["doctor"],
+    ["ui"],
+    ["demo"],
+]
+# These need no project: what they make is what they were asked for.
+ANYWHERE = {"fetch", "import", "samples checkpoint", "tiles preview"}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is no project, with a card in it."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    folder = tmp_path / "elsewhere"
+    (folder / "card").mkdir(parents=True)
+    (folder / "card" / "a.jpg").write_bytes(photo_bytes(1200, 900))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def everything_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_main__outside_a_project_nothing_is_made(elsewhere, capsys, command: list[str]):
+    before = everything_in(elsewhere)
+    assert main(command) == 1
+    printed = capsys.readouterr()
+    assert everything_in(elsewhere) == before
+    assert "Run this in the project's folder" in printed.out + printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_tiles_preview__needs_no_project(elsewhere):
+    before = everything_in(elsewhere)
+    assert main(["tiles", "preview", "card/a.jpg"]) == 0
+    assert everything_in(elsewhere) - before == {"out", "out/a.jpg.tiles.png"}
+
+
+def test_commands__all_are_tried_here():
+    tried = {" ".join(c[:2]) if c[0] in ("drops", "tiles") else c[0] for c in COMMANDS}
+    assert set(list_commands(_parser())) == tried | ANYWHERE
+
+
+def list_commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[str]:
+    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not groups:
+        yield name
+    for group in groups:
+        for word, below in group.choices.items():
+            yield from list_commands(below, f"{name} {word}".strip())
