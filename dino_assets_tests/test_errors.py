@@ -8,6 +8,7 @@ import pytest
 
 from dino_assets import errors
 from dino_assets.errors import DinoAssetsError
+from dino_assets_tests.conftest import REPOSITORY
 
 CLASSES = {
     name: cls
@@ -48,3 +49,10 @@ def test_tree__every_leaf_is_raised_by_a_test(name: str):
         if path != Path(__file__) and re.search(rf"\b{name}\b", path.read_text())
     ]
     assert mentions
+
+
+@pytest.mark.parametrize("page", ["README.md", "dino_assets/ARCHITECTURE.md"])
+def test_pages__name_errors_that_there_are(page: str):
+    named = set(re.findall(r"\b[A-Z]\w+Error\b", (REPOSITORY / page).read_text()))
+    assert named
+    assert named <= set(CLASSES)

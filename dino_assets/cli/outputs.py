@@ -66,6 +66,7 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
     folder = expand_path(options.to).absolute()
     store = open_store_here(settings)
     drop = options.drop and find_drop_name(store, options.drop)
+    _warn_of_caveats(find_outputs(store, options.asset, drop, space=options.space))
     if options.asset == "selections" and drop:
         paths = export_round(
             store,
