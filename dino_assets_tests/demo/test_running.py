@@ -62,7 +62,7 @@ def check_summary(lines: list[str], *, tiles: int, root: Path) -> None:
     text = "\n".join(lines)
     assert "river-burn: DCIM/100MEDIA/DJI_0004.JPG: truncated, " in text
     assert "river-burn: DCIM/100MEDIA/DJI_0005.JPG: not-an-image, " in text
-    assert "Checks: 8 of 9 passed" in text
+    assert "Checks: 9 of 10 passed" in text
     assert "WARN  images_are_usable: river-burn: 3 of 5 files are usable" in text
     for path in ("map.html", "map.png", "contact-sheet.jpg"):
         assert f"demo/out/{path}" in text

@@ -25,6 +25,7 @@ DOING = {
 LONGEST_PAUSE_S = 300.0
 # Where a line of embeddings goes into detail that the run's log has.
 _THREADS = "; read "
+_NUMBERS = re.compile(r"[\d.]+")
 # The IO manager's line; what is made of the materialisation says the same.
 _COMMITTED = re.compile(r"\S+: (committed|reused), ")
 
@@ -45,6 +46,7 @@ class RunLines:
         self._last, self._pause_s = self._read_clock(), EVERY_S
         # Warnings that were printed, in this run or in those of other drops before it.
         self._warned = warned if warned is not None else set()
+        self._retried: set[tuple[str | None, str]] = set()
         self.caveat = ""
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
@@ -60,7 +62,11 @@ class RunLines:
             retry = event.step_retry_data
             sentence = explain_error(retry.error, drop=self._drop)
             seconds = describe_seconds(retry.seconds_to_wait or 0)
-            self._printer.say(_line(str(event.step_key), f"{sentence} Again in {seconds} …"))
+            line = _line(str(event.step_key), f"{sentence} Again in {seconds} …")
+            # The same reason is read once.
+            is_new = (event.step_key, sentence) not in self._retried
+            (self._printer.say if is_new else self._printer.live.show)(line)
+            self._retried.add((event.step_key, sentence))
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             made = event.step_materialization_data.materialization
             metadata = {name: value.value for name, value in made.metadata.items()}
@@ -75,9 +81,12 @@ class RunLines:
             return  # an error comes again, in a sentence, when the run has ended
         text = text.removeprefix(self._prefix).removeprefix(f"{asset}: ")
         if level >= logging.WARNING:
-            if text in self._warned:
+            # What a step that is tried again says once more differs in its numbers at most.
+            alike = f"{asset}: {_NUMBERS.sub('#', text)}"
+            was_retried = any(step == asset for step, _ in self._retried)
+            if text in self._warned or (was_retried and alike in self._warned):
                 return
-            self._warned.add(text)
+            self._warned.update((text, alike))
         line = _line(asset, text.partition(_THREADS)[0])
         if level >= logging.WARNING or FORECAST in text:
             self._printer.say(line)
