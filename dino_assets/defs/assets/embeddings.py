@@ -3,12 +3,14 @@
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.column_schemas import describe_columns
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.embeddings.options import EmbeddingOptions, check_options
+from dino_assets.embeddings.rows import make_schema
 from dino_assets.embeddings.run.shards import SHARD_TILES
 from dino_assets.embeddings.stage.drafting import CODE_VERSION, draft_embeddings
 from dino_assets.settings.environment import find_cache
@@ -19,6 +21,9 @@ from dino_assets.store.commits.protocol import Draft
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import Checkpoint
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
+
+# Of whatever model, and whichever of the two was asked for.
+EVERY_COLUMN = EmbeddingOptions(columns=("cls", "mean"))
 
 
 class EmbeddingsConfig(dg.Config):
@@ -57,6 +62,7 @@ class EmbeddingsConfig(dg.Config):
     owners=["team:vision"],
     partitions_def=drops,
     code_version=CODE_VERSION,
+    metadata=describe_columns("embeddings", make_schema(0, EVERY_COLUMN)),
     backfill_policy=SINGLE_RUN,
     pool="gpu",
     description=(

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.column_schemas import describe_columns
 from dino_assets.defs.observations import INBOX, record_look
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
@@ -11,7 +12,7 @@ from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.drops.arrivals import describe_entries
 from dino_assets.images.decoding import MAX_PIXELS
-from dino_assets.images.rows import Reading
+from dino_assets.images.rows import SCHEMA, Reading
 from dino_assets.images.stage import drafting as stage
 from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.catalogue import job_of
@@ -41,6 +42,7 @@ class ImagesConfig(dg.Config):
     partitions_def=drops,
     deps=[INBOX],
     code_version=stage.CODE_VERSION,
+    metadata=describe_columns("images", SCHEMA),
     backfill_policy=SINGLE_RUN,
     description=(
         "Every photograph of a drop: content hash, upright frame, when and where it was taken, how it "

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.column_schemas import describe_columns
 from dino_assets.defs.config import config_of, name_drops, values_of
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
@@ -45,6 +46,7 @@ ON_NEW_EMBEDDINGS = (
     kinds={"umap", "parquet"},
     owners=["team:vision"],
     code_version=stage.CODE_VERSION,
+    metadata=describe_columns("projections", stage.SCHEMA),
     backfill_policy=SINGLE_RUN,
     automation_condition=ON_NEW_EMBEDDINGS,
     description=(

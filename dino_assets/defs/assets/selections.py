@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.column_schemas import describe_columns
 from dino_assets.defs.config import config_of, name_drops, values_of
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
@@ -13,7 +14,7 @@ from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.errors import NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, make_settings
-from dino_assets.selections.stage.drafting import CODE_VERSION
+from dino_assets.selections.stage.drafting import CODE_VERSION, SCHEMA
 from dino_assets.selections.stage.opening import open_round
 from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.protocol import Draft
@@ -39,6 +40,7 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
     kinds={"python", "parquet"},
     owners=["team:imagery"],
     code_version=CODE_VERSION,
+    metadata=describe_columns("selections", SCHEMA),
     # The round is drawn on the map: in a run that makes both, the map comes first.
     deps=[dg.AssetKey("projections")],
     backfill_policy=SINGLE_RUN,

@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from dino_assets.defs.column_schemas import describe_columns
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.retrying import tried_again
 from dino_assets.store.commits.by_drop import DropDrafts
@@ -10,6 +11,7 @@ from dino_assets.store.commits.catalogue import job_of
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.tiles import stage
 from dino_assets.tiles.grid import OVERLAP, make_grid
+from dino_assets.tiles.rows import SCHEMA
 from dino_assets.weights.records import Checkpoint
 
 
@@ -45,6 +47,7 @@ class TilesConfig(dg.Config):
     owners=["team:imagery"],
     partitions_def=drops,
     code_version=stage.CODE_VERSION,
+    metadata=describe_columns("tiles", SCHEMA),
     backfill_policy=SINGLE_RUN,
     description=(
         "Square windows over every usable image: each pixel is covered, the last column and row are "
