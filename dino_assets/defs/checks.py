@@ -1,17 +1,21 @@
 """Checks: what must hold of each output; a drop's verdict is its own, however many a run is about."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import end_check, evaluate_partition
+from dino_assets.defs.judging import (
+    Evaluations,
+    drop_check,
+    judge_drops,
+    open_for_run,
+    show_rows,
+    to_result,
+)
 from dino_assets.defs.observations import INBOX, find_changes
-from dino_assets.defs.partitions import drops, drops_of_run
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
@@ -35,83 +39,6 @@ from dino_assets.tiles.stage import judge_tiles
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
 from dino_assets.weights.stage import load_checkpoint
-
-SHOWN_ROWS = 20
-Evaluations = Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult | dg.Output[None]]
-
-
-def drop_check(
-    **options: Any,
-) -> Callable[[Callable[..., Evaluations]], dg.AssetChecksDefinition]:
-    """Decorate a check that judges drop by drop; Dagster's types know of one result only."""
-    decorate: Any = dg.asset_check(partitions_def=drops, **options)
-    return lambda judge: decorate(tried_again(judge))
-
-
-def to_result(
-    context: dg.AssetCheckExecutionContext,
-    verdicts: Sequence[Verdict],
-    **metadata: dg.MetadataValue,
-) -> dg.AssetCheckResult:
-    """One result for a run: an error blocks in a run of one drop, in others it is a warning.
-
-    Sentences go to the log too: a run's own output names a failed check, but not why it failed.
-    """
-    failed = [v for v in verdicts if not v.passed]
-    warned = [v for v in verdicts if v.passed and v.warns]
-    is_blocking = bool(failed) and len(verdicts) == 1
-    severity = dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN
-    worst = failed or warned or list(verdicts)
-    for verdict in (*failed, *warned):
-        context.log.warning(f"{verdict.subject}: {verdict.sentence}")
-    return dg.AssetCheckResult(
-        passed=bool(verdicts) and not failed and not warned,
-        severity=severity,
-        description="; ".join(f"{v.subject}: {v.sentence}" for v in worst[:5])
-        or "nothing is committed yet",
-        metadata={
-            "verdicts": {v.subject: v.sentence for v in verdicts},
-            "failed": len(failed),
-            "warned": len(warned),
-            **metadata,
-        },
-    )
-
-
-def open_for_run(
-    context: dg.AssetCheckExecutionContext, storage: StorageResource, asset: str
-) -> CommittedTable:
-    """Open what is committed of an asset for the drops of this run."""
-    return open_table(storage.open(), asset, drops=drops_of_run(context))
-
-
-def judge_drops(
-    context: dg.AssetCheckExecutionContext,
-    table: CommittedTable,
-    judge: Callable[[str], Verdict],
-    show: Callable[[str], Mapping[str, Any]] = lambda drop: {},
-) -> Evaluations:
-    """Judge each drop by itself: its verdict stands until that drop is judged again.
-
-    One of the run that is not committed fails. An error ends a run of one drop; in a run of many the
-    others go on, and nothing more is made of the failed one.
-    """
-    verdicts = [judge(drop) for drop in table.drops]
-    verdicts += [Verdict(drop, False, f"{table.asset} is not committed") for drop in table.unmade]
-    for verdict in verdicts:
-        result = to_result(context, [verdict], **show(verdict.subject))
-        is_alone = len(verdicts) == 1
-        yield evaluate_partition(context, result, verdict.subject, is_alone=is_alone)
-    if not verdicts:
-        yield to_result(context, [])
-    else:
-        yield end_check(context)
-
-
-def show_rows(rows: Iterable[Any], columns: Sequence[str]) -> dg.TableMetadataValue:
-    """Show records as a table in the UI, the first ``SHOWN_ROWS`` of them."""
-    records = [dg.TableRecord(asdict(row)) for row in islice(rows, SHOWN_ROWS)]
-    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(c) for c in columns]))
 
 
 @dg.asset_check(
