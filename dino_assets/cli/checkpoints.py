@@ -58,7 +58,11 @@ def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME", help="a Hub repository, or a short name such as dinov3-vitl16"
     )
     parser.add_argument("--to", metavar="FOLDER", help="without it and --config: into the cache")
-    parser.add_argument("--revision", metavar="REVISION", help="a branch, a tag or a commit")
+    parser.add_argument(
+        "--revision",
+        metavar="REVISION",
+        help="a branch, a tag or a commit; without it DINO_MODEL_REVISION for the model in use, else main",
+    )
     parser.set_defaults(run=_fetch)
 
 

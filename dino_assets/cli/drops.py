@@ -118,7 +118,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     if options.json:
         say(json.dumps(rows, indent=1))
     elif not drops:
-        say("no drops yet. Register one with: dino-assets drops register NAME --from FOLDER")
+        say(f"no drops yet. Make everything of one with: {name_command()} run NAME --from FOLDER")
     return int(any(not isinstance(drop, Drop) for drop in drops.values()))
 
 
@@ -141,7 +141,7 @@ def _retire(options: argparse.Namespace, settings: Settings) -> int:
         removed = remove_drop_key(instance, drop.name)
     verb = "retired" if has_changed or removed else "already retired"
     say(f"{drop.name}: {verb}. It is kept, and in no pool, map or round to come")
-    say(f"to bring it back: dino-assets drops restore {drop.name}")
+    say(f"to bring it back: {name_command()} drops restore {drop.name}")
     return 0
 
 
@@ -173,7 +173,7 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
         say(make_printable(f"{finding.kind:<15} {'  '.join(filter(None, details))}"))
     facts = table.manifest(name).facts
     say(f"{facts['usable']} usable, {facts['quarantined']} quarantined, {len(findings)} findings")
-    say(f"the page: dino-assets export images {name} --to FOLDER writes {PAGE}")
+    say(f"the page: {name_command()} export images {name} --to FOLDER writes {PAGE}")
     return 0
 
 

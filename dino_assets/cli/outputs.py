@@ -27,7 +27,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     export.add_argument("asset", metavar="ASSET")
     export.add_argument("drop", metavar="DROP", nargs="?", help="a drop, or a round of selections")
-    export.add_argument("--to", type=Path, required=True, metavar="FOLDER")
+    export.add_argument(
+        "--to", type=Path, required=True, metavar="FOLDER", help="made if it is not there"
+    )
     export.add_argument("--space", metavar="ID", help="of several spaces, this one")
     export.set_defaults(run=_export)
 

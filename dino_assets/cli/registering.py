@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from dino_assets.cli.terminal import name_command
 from dino_assets.drops.records import Drop
 from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
@@ -68,7 +69,7 @@ def find_or_register(
         else:
             if drop.is_retired:
                 raise DropConflictError(
-                    f"drop {drop.name!r} is retired. Bring it back with: dino-assets drops restore "
+                    f"drop {drop.name!r} is retired. Bring it back with: {name_command()} drops restore "
                     f"{drop.name}",
                     drop=drop.name,
                     reason="retired",

@@ -12,8 +12,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """``demo``, ``doctor``, ``ui``."""
     demo = commands.add_parser("demo", help="two drawn flights through the whole lineage")
     demo.add_argument("--ui", action="store_true", help="open the Dagster UI for it")
-    demo.add_argument("--host", default="127.0.0.1")
-    demo.add_argument("--port", type=int, default=3000)
+    _add_address(demo)
     demo.set_defaults(run=_demo)
 
     doctor = commands.add_parser("doctor", help="say what is wrong with this set-up and what to do")
@@ -21,9 +20,17 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     doctor.set_defaults(run=_doctor)
 
     ui = commands.add_parser("ui", help="open the Dagster UI for this folder")
-    ui.add_argument("--host", default="127.0.0.1")
-    ui.add_argument("--port", type=int, default=3000)
+    _add_address(ui)
     ui.set_defaults(run=_ui)
+
+
+def _add_address(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="this machine alone by default; there is no login, so others see and start everything",
+    )
+    command.add_argument("--port", type=int, default=3000, help="3000 by default")
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> int:

@@ -21,7 +21,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     preview.add_argument(
         "--tile-px", type=int, default=0, metavar="N", help="side; 0: the current model's own"
     )
-    preview.add_argument("--tile-m", type=float, metavar="M", help="side on the ground, in metres")
+    preview.add_argument(
+        "--tile-m",
+        type=float,
+        metavar="M",
+        help="side on the ground, in metres; by default sides are in pixels",
+    )
     preview.add_argument("--overlap", type=float, metavar="SHARE", help="0 … 0.9, 0.5 by default")
     preview.add_argument(
         "--ground-m", type=float, metavar="M", help="the ground's height above the sea"
@@ -34,7 +39,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     footprints.add_argument("asset", choices=("images", "tiles", "selections"))
     footprints.add_argument("drop", metavar="DROP", help="a drop, or a round of selections")
-    footprints.add_argument("--to", type=Path, required=True, metavar="FILE.geojson|FILE.gpkg")
+    footprints.add_argument(
+        "--to",
+        type=Path,
+        required=True,
+        metavar="FILE.geojson|FILE.gpkg",
+        help="its ending says the format",
+    )
     footprints.add_argument("--space", metavar="ID", help="of a round in several spaces, this one")
     footprints.set_defaults(run=_footprints)
 

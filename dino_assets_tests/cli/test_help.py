@@ -1,6 +1,7 @@
 """What ``--help`` says of options: every one has a sentence, and its default."""
 
 import argparse
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +21,20 @@ def test_help__every_option_says_its_default(command: str):
     options = options_of(command)
     assert options
     assert [a.dest for a in options if "default: " not in str(a.help)] == []
+
+
+def walk(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for inner in action.choices.values():
+                yield from walk(inner)
+        elif action.option_strings:
+            yield parser.prog, action
+
+
+def test_help__every_option_of_every_command_has_a_sentence():
+    silent = [(prog, a.dest) for prog, a in walk(_parser()) if not a.help]
+    assert silent == []
 
 
 def test_help__defaults_of_a_round_are_those_of_the_stage():
