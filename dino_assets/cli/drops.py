@@ -5,7 +5,12 @@ import json
 from typing import Any
 
 from dino_assets.cli.flags import add_flags
-from dino_assets.cli.registering import find_drop_name, open_store_here, register_here
+from dino_assets.cli.registering import (
+    find_drop_name,
+    find_output_name,
+    open_store_here,
+    register_here,
+)
 from dino_assets.cli.terminal import name_command, say
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.records import Drop
@@ -165,7 +170,7 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.commits.reading import open_table
 
     store = open_store_here(settings)
-    name = find_drop_name(store, options.name)
+    name = find_output_name(store, "images", options.name)
     table = open_table(store, "images")
     findings = read_findings(table, name)
     for finding in findings:
@@ -210,6 +215,8 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         say(line)
     if opened.stands:
         say(opened.stands)
+    elif may_replace and committed.was_reused:
+        say("nothing that it was chosen from has changed: chosen anew, it is the same round")
     if shortfall := committed.manifest.facts["shortfall"]:
         say(f"{opened.draft.recipe.output.drop} has fewer tiles than its budget: {shortfall}")
     return 0

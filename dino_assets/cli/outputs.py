@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from dino_assets.cli.registering import find_drop_name, open_store_here
+from dino_assets.cli.registering import find_output_name, open_store_here, refuse_sources
 from dino_assets.cli.terminal import say
 from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
@@ -48,7 +48,7 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.commits.listing import find_outputs
 
     store = open_store_here(settings)
-    drop = options.drop and find_drop_name(store, options.drop)
+    drop = options.drop and find_output_name(store, options.asset, options.drop)
     outputs = find_outputs(store, options.asset, drop, space=options.space)
     _warn_of_caveats(outputs)
     for manifest in outputs:
@@ -67,7 +67,8 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
 
     folder = expand_path(options.to).absolute()
     store = open_store_here(settings)
-    drop = options.drop and find_drop_name(store, options.drop)
+    refuse_sources(store, folder)
+    drop = options.drop and find_output_name(store, options.asset, options.drop)
     _warn_of_caveats(find_outputs(store, options.asset, drop, space=options.space))
     if options.asset == "selections" and drop:
         paths = export_round(

@@ -1,12 +1,16 @@
 """A drop made known to the store and to Dagster, as ``drops register`` and ``run`` do it."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from dino_assets.cli.terminal import name_command
 from dino_assets.drops.records import Drop
+from dino_assets.errors import ConfigError, NotCommittedError
 from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
+from dino_assets.store.commits.catalogue import PER_DROP
 from dino_assets.store.objects import ObjectStore, open_store
 
 
@@ -94,6 +98,48 @@ def find_drop_name(store: ObjectStore, called: str) -> str:
     from dino_assets.drops.registry import find_names
 
     return find_names(store, [called])[0]
+
+
+def find_output_name(store: ObjectStore, asset: str, called: str) -> str:
+    """Give the name of an asset's output as it is in the store: a drop's, or a round's.
+
+    Raises:
+        UnknownDropError: there is no such output, and no drop of this name.
+        InvalidDropNameError: there cannot be one.
+    """
+    from dino_assets.drops.registry import find_drop
+    from dino_assets.store.commits.listing import find_outputs
+
+    name = find_drop_name(store, called)
+    if asset in {each.name for each in PER_DROP}:
+        try:
+            find_outputs(store, asset, name)
+        except NotCommittedError:
+            return find_drop(store, called).name
+    return name
+
+
+def refuse_sources(store: ObjectStore, target: Path) -> None:
+    """Keep what is exported out of the folders that photographs are read from.
+
+    Raises:
+        ConfigError: the target is in the folder of a drop, whose next run would take it for photographs.
+    """
+    from dino_assets.drops.registry import find_drops
+
+    place = Path(os.path.realpath(target))
+    for name, drop in find_drops(store).items():
+        if not isinstance(drop, Drop) or "://" in drop.source:
+            continue
+        folder = Path(os.path.realpath(drop.source))
+        if folder.is_dir() and place.is_relative_to(folder):
+            raise ConfigError(
+                f"{str(target)!r} is in the folder of drop {name!r}: its next run would take what is "
+                "written there for photographs. Name another place, such as out.",
+                setting="to",
+                value=str(target),
+                reason="in-a-drop",
+            )
 
 
 def open_store_here(settings: Settings) -> ObjectStore:

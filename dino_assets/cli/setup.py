@@ -53,7 +53,13 @@ def _demo_ui(options: argparse.Namespace, demo: Settings) -> int:
 
     with open_instance(demo.root, home=demo.root):
         pass  # initialised under our lock, as in `_ui`
-    return serve(demo.root, options.host, options.port, environment=environment_of_demo(demo))
+    environment = environment_of_demo(demo) | _own_address(options)
+    return serve(demo.root, options.host, options.port, environment=environment)
+
+
+def _own_address(options: argparse.Namespace) -> dict[str, str]:
+    """Where the UI is, for the links that its sensors send."""
+    return {"DINO_UI_URL": f"http://{options.host}:{options.port}"}
 
 
 def _doctor(options: argparse.Namespace, settings: Settings) -> int:
@@ -75,4 +81,6 @@ def _ui(options: argparse.Namespace, settings: Settings) -> int:
         pass  # initialised under our lock: `dagster dev` starts several processes at once
     home = str(instance_home(settings.root))
     environment = environment_with(DAGSTER_HOME=home)
+    if settings.ui_url == Settings.ui_url:  # nobody said where it is seen from
+        environment |= _own_address(options)
     return serve(settings.root, options.host, options.port, environment=environment)

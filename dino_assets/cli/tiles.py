@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dino_assets.cli.registering import find_drop_name, open_store_here
+from dino_assets.cli.registering import find_output_name, open_store_here, refuse_sources
 from dino_assets.cli.terminal import say
 from dino_assets.errors import ConfigError, NotCommittedError
 from dino_assets.settings.records import Settings
@@ -90,7 +90,8 @@ def _footprints(options: argparse.Namespace, settings: Settings) -> int:
 
     target = expand_path(options.to)
     store = open_store_here(settings)
-    drop = find_drop_name(store, options.drop)
+    refuse_sources(store, target.absolute())
+    drop = find_output_name(store, options.asset, options.drop)
     if options.asset == "selections":
         placed, unplaced = write_chosen_footprints(store, drop, path=target, space=options.space)
     else:

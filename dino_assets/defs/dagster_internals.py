@@ -5,9 +5,14 @@ different things. So the events of a partitioned asset are made here: each drop'
 tags that Dagster's own events have, by which the UI tells what is stale.
 """
 
+import subprocess
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -20,7 +25,9 @@ from dagster._core.definitions.data_version import (
     DEFAULT_DATA_VERSION,
     extract_data_version_from_entry,
 )
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+from dagster._core.execution import compute_logs
 from dagster._core.execution.plan.execute_step import (
     _build_data_version_tags,
     _get_code_version,
@@ -28,9 +35,16 @@ from dagster._core.execution.plan.execute_step import (
 )
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.storage.tags import BACKFILL_ID_TAG, MAX_RETRIES_TAG, REPOSITORY_LABEL_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 SEEN_WITH = "1.13"
+LOCATION = "dino_assets"  # as workspace.yaml and pyproject.toml call it
 BLOCKS = "blocks"  # what a failed evaluation keeps from being made, where it does not end the run
 
 _EVENTS_LOOKED_THROUGH = 25
@@ -46,6 +60,33 @@ __all__ = [
     "DefaultRunLauncher",
     "WorkerStatus",
 ]
+
+
+@contextmanager
+def given_origin(instance: dg.DagsterInstance, *, job: str, folder: Path) -> Iterator[None]:
+    """Give runs that are made in the block the origin that those of the UI have.
+
+    By it the UI has them in its timeline and executes them again. A run in this process has none else.
+    """
+    target = LoadableTargetOrigin(module_name=LOCATION, working_directory=str(folder))
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
+    vars(instance)["create_run_for_job"] = partial(
+        instance.create_run_for_job, remote_job_origin=origin
+    )
+    try:
+        yield
+    finally:
+        del vars(instance)["create_run_for_job"]
+
+
+def shield_log_copies() -> None:
+    """Keep Ctrl-C from the processes that copy a step's output; they are ended with the step.
+
+    A terminal interrupts all of its processes, and theirs would each print a traceback.
+    """
+    shielded = SimpleNamespace(Popen=partial(subprocess.Popen, start_new_session=True))
+    vars(compute_logs)["subprocess"] = shielded  # it uses nothing else of the module
 
 
 def without_own_events(value: T) -> dg.Output[T]:

@@ -10,13 +10,19 @@ from uuid import uuid4
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import MAX_RETRIES_TAG, REPOSITORY_LABEL_TAG
+from dino_assets.defs.dagster_internals import (
+    MAX_RETRIES_TAG,
+    REPOSITORY_LABEL_TAG,
+    given_origin,
+    shield_log_copies,
+)
 from dino_assets.defs.failures import Failure, advise, explain_error
 from dino_assets.defs.plans import PlannedRun
 from dino_assets.defs.run_process import PROCESS_TAG, describe_self
 from dino_assets.defs.run_tags import make_tags
+from dino_assets.settings.environment import find_root
 
-# The UI lists a job's runs by it: the repository of all `Definitions`, at the place of workspace.yaml.
+# The UI lists a job's runs by it: all `Definitions`, at the place of workspace.yaml.
 REPOSITORY = "__repository__@dino_assets"
 # Dagster's own log is in the UI; a terminal gets lines for people.
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -96,27 +102,29 @@ def execute_run(
             record.add(event, drop=planned.drop)
         listen(entry)
 
+    shield_log_copies()
     process = describe_self(run_id)
     instance.add_event_listener(run_id, watch)
     status: Literal["done", "failed", "canceled"]
     try:
-        result = definitions.resolve_job_def(planned.job).execute_in_process(
-            run_config={**SILENT, **config},
-            instance=instance,
-            partition_key=planned.drop,
-            run_id=run_id,
-            raise_on_error=False,
-            asset_selection=(
-                None if planned.is_whole_job else [dg.AssetKey(name) for name in planned.assets]
-            ),
-            tags={
-                REPOSITORY_LABEL_TAG: REPOSITORY,
-                **make_tags(planned.drop, config),
-                # A daemon cannot start it again, and whoever stands at the terminal can.
-                MAX_RETRIES_TAG: "0",
-                **({PROCESS_TAG: process.dump()} if process else {}),
-            },
-        )
+        with given_origin(instance, job=planned.job, folder=find_root()):
+            result = definitions.resolve_job_def(planned.job).execute_in_process(
+                run_config={**SILENT, **config},
+                instance=instance,
+                partition_key=planned.drop,
+                run_id=run_id,
+                raise_on_error=False,
+                asset_selection=(
+                    None if planned.is_whole_job else [dg.AssetKey(name) for name in planned.assets]
+                ),
+                tags={
+                    REPOSITORY_LABEL_TAG: REPOSITORY,
+                    **make_tags(planned.drop, config),
+                    # A daemon cannot start it again, and whoever stands at the terminal can.
+                    MAX_RETRIES_TAG: "0",
+                    **({PROCESS_TAG: process.dump()} if process else {}),
+                },
+            )
         status = "done" if result.success else "failed"
         if result.dagster_run.status == dg.DagsterRunStatus.CANCELED:
             status = "canceled"

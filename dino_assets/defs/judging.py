@@ -37,8 +37,9 @@ def to_result(
     """
     failed = [v for v in verdicts if not v.passed]
     warned = [v for v in verdicts if v.passed and v.warns]
-    is_blocking = bool(failed) and len(verdicts) == 1
-    severity = dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN
+    # What passes is no warning: the UI colours an asset by its last evaluation, of whatever drop.
+    is_warning = (bool(failed) and len(verdicts) > 1) or (bool(warned) and not failed)
+    severity = dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR
     worst = failed or warned or list(verdicts)
     for verdict in (*failed, *warned):
         context.log.warning(f"{verdict.subject}: {verdict.sentence}")

@@ -41,6 +41,8 @@ from dino_assets.weights.stage import OUTPUT as WEIGHTS
 from dino_assets.weights.stage import load_checkpoint
 
 ROUND = name_round(1)
+# Named in the run itself, whatever this machine is set up for: its tags say it, too.
+HUB = {"resources": {"hub": {"config": {"model": MODEL}}}}
 COLUMNS = ("images", "tiles", "embeddings", "selected")
 Say = Callable[[str], None]
 Draw = Callable[[Path], Sequence[Path]]  # the flights into a folder; gives the drops
@@ -171,7 +173,7 @@ def run_jobs(demo: Settings, drops: Sequence[str], say: Say) -> DemoRun:
             say(f"Job {job}, drop {drop}, run {run_id[:8]}:")
             planned = PlannedRun(job, JOBS[job], drop)
             end = execute_run(
-                definitions, instance, planned, config={}, listen=listen, run_id=run_id
+                definitions, instance, planned, config=HUB, listen=listen, run_id=run_id
             )
             for made in end.materialised:
                 key = made.metadata["manifest"].value

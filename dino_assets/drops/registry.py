@@ -4,14 +4,14 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dino_assets.drops.naming import MAX_NAME_CHARS, end_of_names, is_drop_name, make_drop_name
-from dino_assets.drops.records import Drop
+from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.errors import (
@@ -24,6 +24,7 @@ from dino_assets.errors import (
     UnknownDropError,
 )
 from dino_assets.settings.urls import is_bucket_url
+from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -88,14 +89,47 @@ def register_drop(
     )
     if registered == drop:
         return drop, False
-    if registered is not None and registered.source != drop.source and not may_replace:
-        raise DropConflictError(
-            f"drop {key_name!r} is registered from {registered.source!r}, not {drop.source!r}. Choose "
-            "another name, or pass --replace if the same pictures moved.",
-            drop=key_name,
-        )
+    if registered is not None and registered.source != drop.source:
+        _check_may_move(store, registered, drop, entries, may_replace=may_replace)
     write_drop(store, drop)
     return drop, True
+
+
+def _check_may_move(
+    store: ObjectStore,
+    registered: Drop,
+    drop: Drop,
+    entries: Sequence[SourceEntry],
+    *,
+    may_replace: bool,
+) -> None:
+    """Let a drop have another source where somebody says so, and the same pictures are there.
+
+    Raises:
+        DropConflictError: nobody said so, or none of the pictures that it is made of is there.
+    """
+    images = open_table(store, "images", drops=[drop.name])
+    if not may_replace:
+        when = "if the same pictures moved" if images.drops else "since nothing is made of it yet"
+        raise DropConflictError(
+            f"drop {drop.name!r} is registered from {registered.source!r}, not {drop.source!r}. Choose "
+            f"another name, or pass --replace {when}.",
+            drop=drop.name,
+        )
+    if not images.drops:
+        return
+    try:
+        rows = images.read(drop.name).select(["path", "bytes"]).to_pylist()
+    except CorruptObjectError:
+        return  # nothing can be compared, and they will be read anew
+    before = {(PurePosixPath(row["path"]).name, row["bytes"]) for row in rows}
+    if before.isdisjoint((PurePosixPath(entry.path).name, entry.size) for entry in entries):
+        raise DropConflictError(
+            f"none of the {len(entries)} files at {drop.source!r} is one of the {len(rows)} that drop "
+            f"{drop.name!r} is made of: these are other pictures. Give them a name of their own.",
+            drop=drop.name,
+            reason="other-pictures",
+        )
 
 
 def _has_changed(before: Drop, now: Drop) -> bool:

@@ -51,5 +51,9 @@ def judge_quarantine(drop: str, *, usable: int, quarantined: int) -> Verdict:
     if not usable:
         return Verdict(drop, False, f"{sentence}: nothing to work with")
     if quarantined > allowed:
-        return Verdict(drop, False, f"{sentence}: more than the {allowed} allowed")
+        return Verdict(
+            drop,
+            False,
+            f"{sentence}: more than the {allowed} allowed. Copy them again, or take them away",
+        )
     return Verdict(drop, True, sentence, warns=quarantined > 0)

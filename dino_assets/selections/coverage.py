@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dino_assets.numerics.neighbours import find_nearest
 from dino_assets.selections.strategies.random import RandomStrategy
@@ -15,10 +15,15 @@ RANDOM_DRAWS = 5  # an odd number: the median is one of them
 
 @dataclass(frozen=True)
 class Coverage:
-    """How far the worst-served row of the pool is from what is chosen, and from random picks."""
+    """How far rows of the pool are from the nearest chosen one, and from the nearest of random picks.
+
+    A radius is of the worst-served row, which one odd tile decides; a mean is of all.
+    """
 
     radius: float
     random_radius: float
+    mean: float
+    random_mean: float
 
 
 def measure_coverage(vectors: ArrayLike, indices: ArrayLike) -> float:
@@ -27,12 +32,17 @@ def measure_coverage(vectors: ArrayLike, indices: ArrayLike) -> float:
     Infinite when nothing is chosen from a pool that is not empty.
     """
     pool = make_pool(vectors, indices)
-    if not len(pool.vectors):
-        return 0.0
-    if not len(pool.chosen):
-        return math.inf
-    nearest = find_nearest(pool.vectors, pool.vectors[pool.chosen])
-    return math.sqrt(nearest.squared.max())
+    return _measure(pool.vectors, pool.chosen)[0]
+
+
+def _measure(vectors: NDArray[np.float32], indices: NDArray[np.int64]) -> tuple[float, float]:
+    """Radius and mean of the distances to the nearest of some rows."""
+    if not len(vectors):
+        return 0.0, 0.0
+    if not len(indices):
+        return math.inf, math.inf
+    distances = np.sqrt(find_nearest(vectors, vectors[indices]).squared)
+    return float(distances.max()), float(distances.mean())
 
 
 def certify(
@@ -53,7 +63,6 @@ def certify(
         np.r_[pool.chosen, RandomStrategy().pick(pool, budget, rng).indices].astype(np.int64)
         for _ in range(RANDOM_DRAWS)
     ]
-    return Coverage(
-        measure_coverage(pool.vectors, np.r_[pool.chosen, picked]),
-        float(np.median([measure_coverage(pool.vectors, draw) for draw in draws])),
-    )
+    radius, mean = _measure(pool.vectors, np.r_[pool.chosen, picked].astype(np.int64))
+    random = np.median([_measure(pool.vectors, draw) for draw in draws], axis=0)
+    return Coverage(radius, float(random[0]), mean, float(random[1]))

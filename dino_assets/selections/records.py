@@ -1,6 +1,7 @@
 """Records of a round: what was picked, and the row that is stored of it."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from dino_assets.selections.strategies.strategy import Reason
 
@@ -43,5 +44,5 @@ class ChosenTile:
 
     @property
     def caption(self) -> str:
-        """The line under its picture on the contact sheet."""
-        return f"{self.rank}  {self.drop}  {self.reason}"
+        """The lines under its picture on the contact sheet."""
+        return f"{self.rank}  {self.drop}  {self.reason}\n{PurePosixPath(self.path).name}"

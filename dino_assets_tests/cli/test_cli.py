@@ -11,7 +11,13 @@ from dino_assets.cli import main
 from dino_assets.cli.terminal import name_command
 from dino_assets.defs.instance import open_instance
 from dino_assets.drops.registry import read_drop
-from dino_assets.errors import ConfigError, DropConflictError, NotCommittedError, SourceError
+from dino_assets.errors import (
+    ConfigError,
+    DropConflictError,
+    NotCommittedError,
+    SourceError,
+    UnknownDropError,
+)
 from dino_assets.settings.environment import load_settings, resolve_storage
 from dino_assets.store.commits.listing import find_outputs
 from dino_assets.store.commits.manifests import read_manifest
@@ -150,7 +156,7 @@ def test_parts__says_what_there_is(project, checkpoint_dir, capsys, refuse):
     commit(store(), draft_weights(checkpoint_dir, "demo"))
     assert main(["parts", "weights"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    refuse(NotCommittedError, "parts", "tiles", "nowhere")
+    refuse(UnknownDropError, "parts", "tiles", "nowhere")
     assert "Assets are: weights, images, tiles" in refuse(NotCommittedError, "parts", "tile")
 
 
@@ -169,8 +175,8 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     facts = manifest.facts
     assert facts["coverage_radius"] < facts["random_coverage_radius"]
     assert first[2].startswith(
-        f"coverage: the farthest tile of the pool is {facts['coverage_radius']:.4f} from a chosen "
-        f"one, {facts['random_coverage_radius']:.4f} with"
+        f"coverage: a tile of the pool is {facts['coverage_mean']:.4f} from the nearest chosen one on "
+        f"average, {facts['random_coverage_mean']:.4f} with"
     )
     assert first[3] == "registered, not embedded in this space: flight-2"
     assert first[4] == f"mind: The model has {CAVEAT}"

@@ -6,7 +6,12 @@ import pytest
 from PIL import Image
 
 from dino_assets.cli import main
-from dino_assets.errors import ConfigError, NotCommittedError, SourceError, UnusableImageError
+from dino_assets.errors import (
+    ConfigError,
+    SourceError,
+    UnknownDropError,
+    UnusableImageError,
+)
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
@@ -69,7 +74,7 @@ def test_drops_report__says_what_is_odd(flown, capsys):
 
 
 def test_drops_report__of_nothing(project, refuse):
-    refuse(NotCommittedError, "drops", "report", "flight-9")
+    refuse(UnknownDropError, "drops", "report", "flight-9")
 
 
 @pytest.mark.parametrize(("asset", "placed"), [("images", 1), ("tiles", 24)])
@@ -84,4 +89,4 @@ def test_footprints__for_qgis(flown, project, capsys, asset, placed):
 
 def test_footprints__refusals(flown, refuse):
     refuse(ConfigError, "footprints", "images", "flight-1", "--to", "out.shp")
-    refuse(NotCommittedError, "footprints", "images", "flight-2", "--to", "out.gpkg")
+    refuse(UnknownDropError, "footprints", "images", "flight-2", "--to", "out.gpkg")

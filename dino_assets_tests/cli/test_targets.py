@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dino_assets.cli import main
-from dino_assets.errors import DiskFullError, TargetError
+from dino_assets.errors import ConfigError, DiskFullError, TargetError, UnknownDropError
 from dino_assets.settings.environment import load_settings
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import open_store
@@ -82,3 +82,25 @@ def test_samples_checkpoint__a_read_only_disk(project, capsys):
     assert "Read-only file system" in printed
     assert "Make it writable, or name another place" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(("command", "written"), COMMANDS[:2], ids=IDS[:2])
+def test_main__nothing_is_written_among_the_photographs(tiled, refuse, command, written):
+    assert main(["drops", "register", "d", "--from", "card"]) == 0
+    before = sorted((tiled / "card").rglob("*"))
+    assert "next run" in refuse(ConfigError, *fill_in(command, "card"))
+    assert sorted((tiled / "card").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["drops", "report", "nobody"],
+        ["export", "images", "nobody", "--to", "out"],
+        ["footprints", "tiles", "nobody", "--to", "a.geojson"],
+        ["parts", "embeddings", "nobody"],
+    ],
+    ids=" ".join,
+)
+def test_main__an_unknown_drop_is_called_one(tiled, refuse, command):
+    assert "nobody" in refuse(UnknownDropError, *command)

@@ -217,6 +217,8 @@ def test_to_result__blocks_only_in_runs_of_one_drop():
     assert result(bad, good).severity.value == "WARN"
     assert not result(bad, good).passed
     assert result(good).passed
+    assert result(good).severity.value == "ERROR"  # else it would turn another drop's error yellow
+    assert result(Verdict("c", True, "one bad file", warns=True)).severity.value == "WARN"
     assert not result(Verdict("c", True, "one bad file", warns=True)).passed
 
 

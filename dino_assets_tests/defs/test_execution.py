@@ -45,6 +45,8 @@ def test_execute_run__recorded_as_the_ui_records_it(execute, kept):
     assert not run.asset_selection
     assert run.tags[PARTITION_TAG] == "a"
     assert run.tags[".dagster/repository"] == "__repository__@dino_assets"
+    assert run.remote_job_origin.repository_origin.get_label() == "__repository__@dino_assets"
+    assert "create_run_for_job" not in vars(kept)
 
 
 def test_execute_run__some_assets_of_a_job(execute, kept):

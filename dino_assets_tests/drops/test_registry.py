@@ -20,6 +20,7 @@ from dino_assets.drops.registry import (
     register_drop,
     write_drop,
 )
+from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.errors import (
     CorruptObjectError,
     DropConflictError,
@@ -27,6 +28,8 @@ from dino_assets.errors import (
     SourceError,
     UnknownDropError,
 )
+from dino_assets.images.stage.drafting import draft_images
+from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.worlds.raising import raising
 
@@ -177,6 +180,19 @@ def test_register_drop__replace(memory: ObjectStore, tmp_path: Path):
     )
     assert (has_changed, drop.source) == (True, str(two))
     assert read_drop(memory, "flight") == drop
+
+
+def test_register_drop__replace_takes_no_other_pictures(memory: ObjectStore, tmp_path: Path):
+    one, moved, other = (make_flight(tmp_path, name) for name in ("one", "moved", "other"))
+    (moved / "b.jpg").write_bytes(b"one more")
+    (other / "a.jpg").write_bytes(b"of this name, and another picture")
+    drop, _ = register_drop(memory, "flight", source=str(one), root=tmp_path)
+    commit(memory, draft_images(drop, FolderSource(one, shown="one"), threads=1))
+    with raising(DropConflictError, drop="flight", reason="other-pictures"):
+        register_drop(memory, "flight", source=str(other), root=tmp_path, may_replace=True)
+    assert read_drop(memory, "flight") == drop
+    now, _ = register_drop(memory, "flight", source=str(moved), root=tmp_path, may_replace=True)
+    assert now.source == str(moved)
 
 
 def test_register_drop__odd_folder_name_is_kept_beside_the_key(memory: ObjectStore, tmp_path: Path):

@@ -366,5 +366,5 @@ def test_judge_quarantine__thresholds(usable: int, quarantined: int, passed: boo
 def test_judge_quarantine__says_why():
     assert judge_quarantine("d", usable=0, quarantined=4).sentence.endswith("nothing to work with")
     assert judge_quarantine("d", usable=4, quarantined=3).sentence.endswith(
-        "3 quarantined: more than the 2 allowed"
+        "3 quarantined: more than the 2 allowed. Copy them again, or take them away"
     )

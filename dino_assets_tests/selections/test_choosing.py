@@ -383,10 +383,11 @@ def test_certify__is_naive_coverage_and_counts_what_was_chosen():
     picked = pick(vectors, 5, chosen=chosen).indices
     coverage = certify(vectors, picked, rng=np.random.default_rng(0), chosen=chosen)
     sites = vectors[[*chosen, *picked]]
-    naive = np.sqrt(((vectors[:, None] - sites) ** 2).sum(axis=2)).min(axis=1).max()
-    assert coverage.radius == pytest.approx(naive)
+    naive = np.sqrt(((vectors[:, None] - sites) ** 2).sum(axis=2)).min(axis=1)
+    assert coverage.radius == pytest.approx(naive.max())
+    assert coverage.mean == pytest.approx(naive.mean())
     # What was chosen serves all but one side for random picks as well.
     beside = certify([[0], [100], [1], [2]], [0], rng=np.random.default_rng(0), chosen=[1])
     assert beside.random_radius <= 2
     everything = certify(vectors, range(80), rng=np.random.default_rng(0))
-    assert everything == Coverage(0, 0)
+    assert everything == Coverage(0, 0, 0, 0)

@@ -10,11 +10,9 @@ from dino_assets.store.commits.listing import list_spaces
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import ObjectStore
 
-UI = "http://127.0.0.1:3000"
-
 
 def describe_failed(
-    command: str, planned: PlannedRun, end: RunEnd, *, shows_tracebacks: bool
+    command: str, planned: PlannedRun, end: RunEnd, *, shows_tracebacks: bool, ui_url: str
 ) -> Iterator[str]:
     """Say why a run failed, and where all of its log is."""
     for failure in end.failures:
@@ -25,7 +23,7 @@ def describe_failed(
             yield failure.traceback
     if planned.drop and any(failure.step.startswith("images_") for failure in end.failures):
         yield f"look at  {command} drops report {planned.drop}"
-    yield from describe_place(command, end)
+    yield from describe_place(command, end, ui_url=ui_url)
 
 
 def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> Iterator[str]:
@@ -45,7 +43,9 @@ def count_shards(store: ObjectStore, drop: str, *, since: datetime) -> int:
     return sum(info.key.split("/")[3] == drop and info.modified >= since for info in receipts)
 
 
-def describe_next(command: str, store: ObjectStore, ends: Sequence[RunEnd]) -> Iterator[str]:
+def describe_next(
+    command: str, store: ObjectStore, ends: Sequence[RunEnd], *, ui_url: str
+) -> Iterator[str]:
     """What to do with what was made, as commands that run as they stand."""
     made = {
         event.asset_key.to_user_string(): str(event.metadata["manifest"].value)
@@ -63,13 +63,13 @@ def describe_next(command: str, store: ObjectStore, ends: Sequence[RunEnd]) -> I
             yield f"more     {command} {more}"
     elif "embeddings" in made:
         yield f"next     {command} run --select curate"
-    yield from describe_place(command, ends[-1])
+    yield from describe_place(command, ends[-1], ui_url=ui_url)
 
 
-def describe_place(command: str, end: RunEnd) -> Iterator[str]:
+def describe_place(command: str, end: RunEnd, *, ui_url: str) -> Iterator[str]:
     """Say where a run is shown with all of its log."""
     yield f"log      {command} ui"
-    yield f"         {UI}/runs/{end.run_id}"
+    yield f"         {ui_url}/runs/{end.run_id}"
 
 
 def _space(store: ObjectStore, made: dict[str, str], asset: str) -> str:

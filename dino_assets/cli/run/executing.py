@@ -74,7 +74,11 @@ def run_asked(
                 return INTERRUPTED
             if end.status == "failed":
                 for line in describe_failed(
-                    asked.command, planned, end, shows_tracebacks=printer.shows_tracebacks
+                    asked.command,
+                    planned,
+                    end,
+                    shows_tracebacks=printer.shows_tracebacks,
+                    ui_url=settings.ui_url,
                 ):
                     printer.complain(line)
                 if any(failure.step in ("", "weights") for failure in end.failures):
@@ -85,7 +89,9 @@ def run_asked(
             printer.complain(f"details  {asked.again} --debug")
         return FAILED
     printer.say(_describe_done(ends, time.monotonic() - started))
-    for line in describe_next(asked.command, open_store_here(settings), ends):
+    for line in describe_next(
+        asked.command, open_store_here(settings), ends, ui_url=settings.ui_url
+    ):
         printer.say(line)
     if caveat:
         printer.say(f"Mind: the model has {caveat}")

@@ -9,8 +9,10 @@ from typing import Any
 import dagster as dg
 
 from dino_assets.cli.run.printer import Printer
+from dino_assets.cli.terminal import name_command
 from dino_assets.defs.failures import explain_error
 from dino_assets.embeddings.run.progress import EVERY_S, FORECAST, show_seconds
+from dino_assets.images.report.making import PAGE
 from dino_assets.store.commits.catalogue import ASSETS
 
 DOING = {
@@ -41,7 +43,7 @@ class RunLines:
         warned: set[str] | None = None,
         read_clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._printer, self._read_clock = printer, read_clock
+        self._printer, self._read_clock, self._drop = printer, read_clock, drop
         self._drop, self._prefix = drop, f"{drop}: " if drop else ""
         self._last, self._pause_s = self._read_clock(), EVERY_S
         # Warnings that were printed, in this run or in those of other drops before it.
@@ -102,6 +104,7 @@ class RunLines:
         if not evaluation.passed and not (is_error and evaluation.blocking):
             verb = "fails" if is_error else "warns"
             about = str(evaluation.description).removeprefix(self._prefix)
+            about = about.replace(f"see {PAGE}", f"see {name_command()} drops report {self._drop}")
             self._printer.say(_line("", f"{evaluation.check_name} {verb}: {about}"))
 
 

@@ -39,10 +39,11 @@ def describe_round(
             f"why: {', '.join(f'{count} {word}' for word, count in sorted(reasons.items()))} "
             f"({config['strategy']}, seed {config['seed']}, {config['column']} vectors)"
         )
-    if "coverage_radius" in facts:
+    if "coverage_mean" in facts:
         yield (
-            f"coverage: the farthest tile of the pool is {facts['coverage_radius']:.4f} from a chosen "
-            f"one, {facts['random_coverage_radius']:.4f} with as many at random"
+            f"coverage: a tile of the pool is {facts['coverage_mean']:.4f} from the nearest chosen one "
+            f"on average, {facts['random_coverage_mean']:.4f} with as many at random; the farthest "
+            f"{facts['coverage_radius']:.4f}, {facts['random_coverage_radius']:.4f}"
         )
     for drop, why in sorted(left_out.items()):
         yield f"left out {drop}, which could not be read: {why}"

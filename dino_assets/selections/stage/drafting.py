@@ -156,6 +156,8 @@ def pick_round(
         facts |= {
             "coverage_radius": round(cover.radius, 6),
             "random_coverage_radius": round(cover.random_radius, 6),
+            "coverage_mean": round(cover.mean, 6),
+            "random_coverage_mean": round(cover.random_mean, 6),
         }
     return picked, facts
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -64,15 +65,15 @@ def test_run__what_to_do_next_runs_as_printed(cards: Path, write_photo, capsys):
         return [line.partition(command)[2] for line in lines if command in line]
 
     printed = read_printed()
-    assert [words.split()[0] for words in printed] == ["export", "export", "select", "ui"]
-    assert printed[2] == "select --round 2 --budget 9"
+    assert [words.split()[0] for words in printed] == ["drops", "export", "export", "select", "ui"]
+    assert printed[3] == "select --round 2 --budget 9"
     for words in printed[:-1]:
         assert main(shlex.split(words)) == 0
     assert (cards / "out" / "map" / "map.html").is_file()
     assert (cards / "out" / "round-1" / "contact-sheet.jpg").is_file()
     capsys.readouterr()
     assert main(["run", "a", *LINEAR]) == 0
-    assert [words.split()[0] for words in read_printed()] == ["export", "export", "ui"]
+    assert [words.split()[0] for words in read_printed()] == ["drops", "export", "export", "ui"]
 
 
 def test_run__several_drops_and_one_map_of_all(cards: Path, capsys):
@@ -148,7 +149,9 @@ def test_run__registers_as_drops_register_does(cards: Path, refuse):
     refuse(SourceError, "run", "a", "--from", "cards/none")
     assert main(["run", "a", "--from", "cards/a", *CARD]) == 0
     refuse(DropConflictError, "run", "a", "--from", "cards/b", *CARD)
-    assert main(["run", "a", "--from", "cards/b", "--replace", *CARD]) == 0
+    refuse(DropConflictError, "run", "a", "--from", "cards/b", "--replace", *CARD)
+    shutil.copytree(cards / "cards" / "a", cards / "moved")
+    assert main(["run", "a", "--from", "moved", "--replace", *CARD]) == 0
     assert main(["drops", "retire", "a"]) == 0
     refuse(DropConflictError, "run", "a", *CARD)
     assert len(runs(cards)) == 2

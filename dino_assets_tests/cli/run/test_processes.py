@@ -25,6 +25,9 @@ COMMAND = str(Path(sys.executable).parent / "dino-assets")
 RUNS_OF_JOB = """query($job: String!) { runsOrError(filter: {pipelineName: $job, tags: [
   {key: ".dagster/repository", value: "__repository__@dino_assets"}]}) {
   ... on Runs { results { runId status tags { key value } } } } }"""
+AGAIN = """mutation($id: String!) { launchRunReexecution(
+  reexecutionParams: {parentRunId: $id, strategy: ALL_STEPS}) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 
 pytestmark = pytest.mark.slow
 
@@ -43,19 +46,26 @@ def slow_project(cards: Path, write_photo, monkeypatch) -> Path:
 
 @pytest.fixture
 def strike(slow_project: Path) -> Callable[..., tuple[int, str, str]]:
-    """Run the long drop and send a signal when its first shard is stored."""
+    """Run the long drop and send a signal when its first shard is stored; a terminal sends it to all."""
 
-    def run(number: int) -> tuple[int, str, str]:
+    def run(number: int, *, as_a_terminal: bool = False) -> tuple[int, str, str]:
         command = [COMMAND, "run", "long", "--from", "cards/long", "--config", "shards.json"]
         receipts = slow_project / "data" / "receipts"
         before = len(list(receipts.rglob("*.json")))
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         ) as process:
             while len(list(receipts.rglob("*.json"))) <= before:
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.01)
-            process.send_signal(number)
+            if as_a_terminal:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
             out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
@@ -84,9 +94,12 @@ def finish(project: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_run__interrupted_and_taken_up(slow_project: Path, strike, number):
-    code, out, err = strike(number)
+@pytest.mark.parametrize(
+    ("number", "as_a_terminal"),
+    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)],
+)
+def test_run__interrupted_and_taken_up(slow_project: Path, strike, number, as_a_terminal):
+    code, out, err = strike(number, as_a_terminal=as_a_terminal)
     assert code == 130, out + err
     assert "Traceback" not in out + err
     kept, again = err.splitlines()
@@ -164,6 +177,9 @@ def test_run__shown_by_the_ui_beside_its_own(cards: Path, tmp_path: Path):
         assert done.returncode == 0, done.stdout + done.stderr
         assert ui.launch_job("lineage", drop="a", config=LINEAR) == "SUCCESS"
         its_own, ours = ui.ask(RUNS_OF_JOB, job="lineage")["runsOrError"]["results"]
+        again = ui.ask(AGAIN, id=ours["runId"])["launchRunReexecution"]
+        assert again["__typename"] == "LaunchRunSuccess", again
+        assert ui.wait(again["run"]["runId"]) == "SUCCESS"
     assert [its_own["status"], ours["status"]] == ["SUCCESS", "SUCCESS"]
     assert done.stdout.splitlines()[-2].endswith(f"/runs/{ours['runId']}")
     tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (its_own, ours)]
