@@ -156,6 +156,15 @@ def find_failures(
     return (*record.failures, *record.blocked)
 
 
+def find_blocked(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Say why a blocking check stopped a run, or nothing where none did."""
+    record = _Record()
+    for entry in instance.all_logs(run_id, {dg.DagsterEventType.ASSET_CHECK_EVALUATION}):
+        if entry.dagster_event:
+            record.add(entry.dagster_event, drop=None)
+    return record.blocked[0].sentence if record.blocked else ""
+
+
 def is_interruption(event: dg.DagsterEvent) -> bool:
     """Whether a step failed because somebody interrupted the run."""
     if event.event_type != dg.DagsterEventType.STEP_FAILURE:

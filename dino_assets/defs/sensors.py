@@ -8,7 +8,7 @@ import dagster as dg
 
 from dino_assets.defs.dagster_internals import REPOSITORY_LABEL_TAG
 from dino_assets.defs.dead_runs import IN_FLIGHT
-from dino_assets.defs.execution import REPOSITORY, find_failures
+from dino_assets.defs.execution import REPOSITORY, find_blocked, find_failures
 from dino_assets.defs.failures import Failure
 from dino_assets.defs.jobs import ingest
 from dino_assets.defs.partitions import drops
@@ -64,6 +64,7 @@ class InstanceRuns:
             cancelled=next(
                 (run.run_id for run in ours if run.status == dg.DagsterRunStatus.CANCELED), ""
             ),
+            blocked=find_blocked(self._instance, ours[0].run_id) if ours else "",
             is_retrying=any(
                 r.dagster_run.is_complete_and_waiting_to_retry and (r.end_time or 0) > since_s
                 for r in records

@@ -60,6 +60,7 @@ class PastRuns:
     ended: int = 0
     last: str = ""
     cancelled: str = ""  # the last one that somebody cancelled
+    blocked: str = ""  # why a check stopped the last one: the same content fails it again
     is_retrying: bool = False  # Dagster is about to start a crashed one again
     keys: frozenset[str] = frozenset()
 
@@ -200,6 +201,11 @@ def judge_runs(past: PastRuns) -> str | None:
         return (
             f"run {past.cancelled[:8]} was cancelled, so it is not started again: launch ingest by hand "
             "when it is wanted"
+        )
+    if past.blocked:
+        return (
+            f"a person must look: a check stopped run {past.last[:8]}: {past.blocked}. Mend the folder, or "
+            "launch ingest by hand"
         )
     if past.ended >= MAX_ATTEMPTS:
         return (

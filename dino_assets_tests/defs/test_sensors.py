@@ -245,20 +245,30 @@ def test_new_drops__the_manifests_are_the_truth(tower: Tower):
 
 
 def test_new_drops__three_failures_and_a_person(tower: Tower):
+    tower.arrive("a")
+    for attempt in (1, 2, 3):
+        (request,) = tower.tick()
+        assert request.run_key.endswith(f":{attempt}")
+        assert request.tags[ATTEMPT_TAG] == str(attempt)
+        last = tower.run_of(request, STATUS.FAILURE)
+    assert tower.tick() == []
+    assert "a: a person must look: 3 runs did not finish it" in tower.said
+    assert last.run_id[:8] in tower.said
+
+
+def test_new_drops__what_a_check_has_stopped_is_not_started_again(tower: Tower):
     tower.arrive("bad", b"no picture")
     tower.arrive("good")
-    runs = []
-    for attempt in (1, 2, 3):
-        requests = {request.partition_key: request for request in tower.tick()}
-        assert requests["bad"].run_key.endswith(f":{attempt}")
-        assert requests["bad"].tags[ATTEMPT_TAG] == str(attempt)
-        result = tower.execute(requests["bad"])
-        assert not result.success
-        runs.append(result.run_id)
+    requests = {request.partition_key: request for request in tower.tick()}
+    stopped = tower.execute(requests["bad"])
+    assert not stopped.success
     tower.execute(requests["good"])
     assert tower.tick() == []
-    assert tower.said.startswith("2 drops, 1 finished: bad: a person must look: 3 runs did not")
-    assert runs[-1][:8] in tower.said
+    assert tower.said.startswith(
+        "2 drops, 1 finished: bad: a person must look: a check stopped run "
+    )
+    assert stopped.run_id[:8] in tower.said
+    assert "0 of 1 files are usable" in tower.said
     # Other pictures are another matter; a touched marker is not.
     tower.put(f"bad/{MARKER}", b"again")
     assert tower.tick() == []

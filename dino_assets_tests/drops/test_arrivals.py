@@ -241,6 +241,10 @@ def test_judge_runs__three_attempts_and_a_person():
     assert judge_runs(PastRuns()) is judge_runs(PastRuns(ended=2)) is None
     why = judge_runs(PastRuns(ended=3, last="0123456789"))
     assert why.startswith("a person must look: 3 runs did not finish it, the last is 01234567.")
+    why = judge_runs(PastRuns(ended=1, last="0123456789", blocked="0 of 3 files are usable"))
+    assert why.startswith(
+        "a person must look: a check stopped run 01234567: 0 of 3 files are usable."
+    )
     why = judge_runs(PastRuns(ended=5, last="9876543210", cancelled="0123456789"))
     assert why.startswith("run 01234567 was cancelled, so it is not started again")
 
