@@ -48,13 +48,26 @@ def to_result(
         severity=severity,
         description="; ".join(f"{v.subject}: {v.sentence}" for v in worst[:5])
         or "nothing is committed yet",
-        metadata={
-            "verdicts": {v.subject: v.sentence for v in verdicts},
-            "failed": len(failed),
-            "warned": len(warned),
-            **metadata,
-        },
+        metadata=(_count(verdicts) if len(verdicts) > 1 else {}) | _without_empty(metadata),
     )
+
+
+def _count(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Of several verdicts all sentences; that of a single one is the description already."""
+    return {
+        "verdicts": {verdict.subject: verdict.sentence for verdict in verdicts},
+        "failed": sum(not verdict.passed for verdict in verdicts),
+        "warned": sum(verdict.passed and verdict.warns for verdict in verdicts),
+    }
+
+
+def _without_empty(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, dg.MetadataValue]:
+    """Leave out tables that would be a header alone."""
+    return {
+        name: value
+        for name, value in metadata.items()
+        if not (isinstance(value, dg.TableMetadataValue) and not value.records)
+    }
 
 
 def open_for_run(

@@ -106,12 +106,12 @@ def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str) -> dic
     first = {"caveat": facts["caveat"]} if "caveat" in facts else {}
     if pictures := _show_pictures(store, manifest):
         first["pictures"] = pictures
-    first |= _preview(store, manifest)
     everything = (facts | values).items()
     described = {name: shorten(value) for name, value in everything if not _is_empty(value)}
     long = {name: value for name, value in described.items() if isinstance(value, dict | list)}
     short = {name: value for name, value in described.items() if name not in long}
-    return first | short | files | long
+    # The preview repeats the pictures, for a UI that does not open our links.
+    return first | short | files | long | _preview(store, manifest)
 
 
 def carry_over(run_id: str, made: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
