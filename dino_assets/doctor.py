@@ -134,12 +134,9 @@ def _instance(settings: Settings) -> str:
         runs = instance.get_runs_count()
     home = instance_home(settings.root)
     # Ours find the folder by themselves; those of Dagster keep no record without the variable.
-    told = (
-        ""
-        if dagster_home()
-        else (f". For Dagster's own commands: export DAGSTER_HOME={shlex.quote(str(home))}")
-    )
-    return f"dagster.yaml of {home}, data in {settings.root}: {drops} drops, {runs} runs{told}"
+    advice = f". For Dagster's own commands: export DAGSTER_HOME={shlex.quote(str(home))}"
+    sentence = f"dagster.yaml of {home}, data in {settings.root}: {drops} drops, {runs} runs"
+    return sentence if dagster_home() else sentence + advice
 
 
 def _drops(settings: Settings) -> Iterator[Verdict]:

@@ -51,8 +51,8 @@ class CommittingIOManager(dg.ConfigurableIOManager):
         if run is None or instance is None or instance.is_ephemeral:
             return
         process = describe_self(run.run_id, proc=self.proc) if self.is_run_process else None
-        known = {PROCESS_TAG: process.dump()} if process else {}
-        instance.add_run_tags(run.run_id, {**known, **tags_of_run(run)})
+        process_tag = {PROCESS_TAG: process.dump()} if process else {}
+        instance.add_run_tags(run.run_id, {**process_tag, **tags_of_run(run)})
 
     @tried_again
     def handle_output(  # type: ignore[override]  # Dagster takes generators, too

@@ -198,7 +198,7 @@ def describe_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, ui: str) 
     name="failed_runs",
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=30,
-    # A run of `dino-assets run` belongs to no location.
+    # A run of `dagster asset materialize` belongs to no location.
     monitor_all_code_locations=True,
     description=(
         "Posts every run that fails from now on to the address in DINO_FAILURE_WEBHOOK, as JSON: job, run_id, "

@@ -72,12 +72,12 @@ def examine_drops(
 
     with ThreadPoolExecutor(_READERS) as pool:
         verdicts = list(pool.map(look, active))
-    seen = [verdict for verdict in verdicts if verdict is not None]
-    troubled = tuple(verdict for verdict in seen if verdict.warns or not verdict.passed)
+    judged = [verdict for verdict in verdicts if verdict is not None]
+    troubled = tuple(verdict for verdict in judged if verdict.warns or not verdict.passed)
     return Examination(
-        sound=len(seen) - len(troubled),
+        sound=len(judged) - len(troubled),
         retired=len(records) - len(active),
-        unseen=len(verdicts) - len(seen),
+        unseen=len(verdicts) - len(judged),
         verdicts=troubled,
     )
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Collection
 
 from anyascii import anyascii
 
@@ -62,6 +63,12 @@ def end_of_names(original: str) -> tuple[str, ...]:
     """
     forms = (original, *(unicodedata.normalize(form, original) for form in ("NFC", "NFD")))
     return tuple(dict.fromkeys(f"-{_hash(form)}" for form in forms))
+
+
+def name_some(names: Collection[str], most: int = 12) -> str:
+    """Join the first names, and say how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(sorted(names)[:most]) + more
 
 
 def _hash(original: str) -> str:

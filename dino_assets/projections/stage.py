@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dino_assets.drawing.thumbnails import draw_thumbnail
+from dino_assets.drops.naming import name_some
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.origins import Origins, hash_tiles, read_origins
 from dino_assets.embeddings.stage.pool import (
@@ -185,9 +186,7 @@ def draw_files(
     caveat: str = "",
 ) -> None:
     """Draw the picture, its preview for the UI, and the page."""
-    names = sorted(set(pool.drops))
-    numbers = {name: number for number, name in enumerate(names)}
-    groups = [numbers[drop] for drop in pool.drops]
+    names, groups = pool.group_by_drop()
     title = f"{len(pool):,} tiles of {len(names)} drops"
     picture = draw_map(
         coordinates,
@@ -251,12 +250,9 @@ def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -
         ),
         "on the map and no longer in the pool": sorted(mapped.keys() - embedded.keys()),
     }
-    told = [f"{_name_some(names)}: {what}" for what, names in differences.items() if names]
-    if told:
-        return Verdict(space, True, f"{'; '.join(told)}. Materialise projections.", warns=True)
+    changes = [
+        f"{name_some(names, SHOWN_DROPS)}: {what}" for what, names in differences.items() if names
+    ]
+    if changes:
+        return Verdict(space, True, f"{'; '.join(changes)}. Materialise projections.", warns=True)
     return Verdict(space, True, f"the map is of all {len(embedded)} drops as they are embedded")
-
-
-def _name_some(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN_DROPS
-    return ", ".join(names[:SHOWN_DROPS]) + (f" and {more} more" if more > 0 else "")

@@ -29,12 +29,12 @@ def describe_failed(
 def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> Iterator[str]:
     """Say what an interrupted run leaves behind."""
     finished = end.list_assets()
-    kept = ", ".join(finished) or "no output"
+    outputs = ", ".join(finished) or "no output"
     if planned.drop and "embeddings" in planned.assets and "embeddings" not in finished:
         since = datetime.fromtimestamp(end.started_at, UTC)
         if shards := count_shards(store, planned.drop, since=since):
-            kept += f", and {shards} {'shard' if shards == 1 else 'shards'} of embeddings"
-    yield f"Interrupted. Finished and kept: {kept}. Run {end.run_id} is marked as canceled."
+            outputs += f", and {shards} {'shard' if shards == 1 else 'shards'} of embeddings"
+    yield f"Interrupted. Finished and kept: {outputs}. Run {end.run_id} is marked as canceled."
 
 
 def count_shards(store: ObjectStore, drop: str, *, since: datetime) -> int:

@@ -31,6 +31,12 @@ class TilePool:
     def __len__(self) -> int:
         return len(self.tile_ids)
 
+    def group_by_drop(self) -> tuple[list[str], list[int]]:
+        """Give the drops' names, sorted, and for each row the place of its drop among them."""
+        names = sorted(set(self.drops))
+        places = {name: place for place, name in enumerate(names)}
+        return names, [places[drop] for drop in self.drops]
+
     def distinct(self) -> "TilePool":
         """Each tile once, in its first drop: the same picture in two drops is one choice."""
         _, first = np.unique(np.array(self.tile_ids, object), return_index=True)

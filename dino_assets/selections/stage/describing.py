@@ -1,8 +1,9 @@
 """A committed round in a few lines for a person."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
+from dino_assets.drops.naming import name_some
 from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.selections.stage.paid import read_round
 from dino_assets.store.commits.protocol import Committed
@@ -53,9 +54,3 @@ def describe_round(
         yield f"mind: {spell_caveat(caveat)}"
     if facts["picked"]:
         yield f"next: {command} export selections {name} --to out/round-{config['round']}"
-
-
-def name_some(names: Sequence[str], most: int = 12) -> str:
-    """Join the first names, and say how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(sorted(names)[:most]) + more

@@ -1,8 +1,8 @@
 """What must hold of a committed round."""
 
+from dino_assets.drops.naming import name_some
 from dino_assets.embeddings.stage.pool import hash_inputs
 from dino_assets.errors import CorruptObjectError
-from dino_assets.selections.stage.describing import name_some
 from dino_assets.selections.stage.paid import find_paid, read_round
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict

@@ -61,9 +61,7 @@ def store_map(
         for tile_id in each.tile_ids()
         if tile_id in row_of
     }
-    names = sorted(set(pool.drops))
-    numbers = {name: number for number, name in enumerate(names)}
-    groups = [numbers[drop] for drop in pool.drops]
+    names, groups = pool.group_by_drop()
     colours = number_colours(names, read_colours(next(iter(mapped.projections.manifests), None)))
     title = f"Round {rows[0].round}: {len(rows):,} of {len(pool):,} tiles"
     caption = f"{model}, {layout}. Rings: chosen in this round. Pale: what it was chosen from."
@@ -123,10 +121,8 @@ def place_pool(projections: CommittedTable, pool: TilePool) -> tuple[NDArray[np.
     keys = list(zip(pool.drops, pool.tile_ids, strict=True))
     if all(key in places for key in keys):
         return np.array([places[key] for key in keys], np.float32), "on the map of its space"
-    coordinates = fit_projection(pool.vectors, method="linear").coordinates
-    return coordinates.astype(
-        np.float32
-    ), "laid out for this round, since no map holds all its tiles"
+    coordinates = fit_projection(pool.vectors, method="linear").coordinates.astype(np.float32)
+    return coordinates, "laid out for this round, since no map holds all its tiles"
 
 
 def _read_places(projections: CommittedTable) -> dict[tuple[str, str], tuple[float, float]]:

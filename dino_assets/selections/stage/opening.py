@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from dino_assets.compute.settings import ComputeSettings
+from dino_assets.drops.naming import name_some
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.space import current_space
 from dino_assets.embeddings.stage.pool import choose_pool, list_drops
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, name_round, number_of
-from dino_assets.selections.stage.describing import name_some
 from dino_assets.selections.stage.drafting import draft_selections
 from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
 from dino_assets.settings.described import check_settings, from_recipe
