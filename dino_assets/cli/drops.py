@@ -112,7 +112,9 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
             continue
         states = describe(drop)
         assets: dict[str, dict[str, Any]] = {
-            s.asset: {"state": s.state, "rows": s.rows} | facts_of_caveat(s.caveat) for s in states
+            s.asset: {"state": s.state, "rows": s.rows, "follows": s.follows}
+            | facts_of_caveat(s.caveat)
+            for s in states
         }
         rows.append(vars(drop) | {"assets": assets})
         if not options.json:

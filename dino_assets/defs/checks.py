@@ -11,6 +11,7 @@ from dino_assets.defs.judging import (
     Evaluations,
     drop_check,
     judge_drops,
+    judge_outputs,
     open_for_run,
     show_rows,
     to_result,
@@ -34,6 +35,7 @@ from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.store.commits.listing import list_spaces
 from dino_assets.store.commits.manifests import find_manifest, read_manifest
 from dino_assets.store.commits.parts import verify_part
+from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.tiles.stage import judge_tiles
 from dino_assets.verdicts import Verdict
@@ -213,15 +215,15 @@ def embeddings_are_familiar(
 def projections_are_complete(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Hold each space's map against what is embedded in that space."""
+    """Hold the map that this run made, or every map, against what is embedded in its space."""
     store = storage.open()
-    verdicts = []
-    for space in list_spaces(store, "projections"):
-        maps = open_table(store, "projections", space=space)
+
+    def judge(maps: CommittedTable, output: OutputId) -> Verdict:
         used = list_drops(maps.manifest(None).recipe)
-        embedded = open_table(store, "embeddings", space=space, drops=used)
-        verdicts.append(judge_projections(maps, embedded, space=space))
-    return to_result(context, verdicts)
+        embedded = open_table(store, "embeddings", space=output.space, drops=used)
+        return judge_projections(maps, embedded, space=str(output.space))
+
+    return to_result(context, judge_outputs(context, store, "projections", judge))
 
 
 @dg.asset_check(
@@ -257,11 +259,11 @@ def map_is_current(
 def selections_are_sound(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Judge every round of every space."""
+    """Judge the round that this run made; run by itself, every round of every space."""
     store = storage.open()
-    verdicts = []
-    for space in list_spaces(store, "selections"):
-        rounds = open_table(store, "selections", space=space)
-        embedded = open_table(store, "embeddings", space=space)
-        verdicts += [judge_selections(rounds, embedded, name) for name in rounds.drops]
-    return to_result(context, verdicts)
+
+    def judge(rounds: CommittedTable, output: OutputId) -> Verdict:
+        embedded = open_table(store, "embeddings", space=output.space)
+        return judge_selections(rounds, embedded, str(output.drop))
+
+    return to_result(context, judge_outputs(context, store, "selections", judge))

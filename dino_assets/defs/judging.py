@@ -1,7 +1,7 @@
 """How a check tells: a verdict per drop, what blocks and what warns, and rows for the UI."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
@@ -11,7 +11,11 @@ from dino_assets.defs.dagster_internals import end_check, evaluate_partition
 from dino_assets.defs.partitions import drops, drops_of_run
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.manifests import manifest_key
+from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.objects import ObjectStore
 from dino_assets.verdicts import Verdict
 
 SHOWN_ROWS = 20
@@ -31,14 +35,14 @@ def to_result(
     verdicts: Sequence[Verdict],
     **metadata: dg.MetadataValue,
 ) -> dg.AssetCheckResult:
-    """One result for a run: an error blocks in a run of one drop, in others it is a warning.
+    """One result of all verdicts: an error where one failed, else a warning where one warns.
 
     Sentences go to the log too: a run's own output names a failed check, but not why it failed.
     """
     failed = [v for v in verdicts if not v.passed]
     warned = [v for v in verdicts if v.passed and v.warns]
     # What passes is no warning: the UI colours an asset by its last evaluation, of whatever drop.
-    is_warning = (bool(failed) and len(verdicts) > 1) or (bool(warned) and not failed)
+    is_warning = bool(warned) and not failed
     severity = dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR
     worst = failed or warned or list(verdicts)
     for verdict in (*failed, *warned):
@@ -75,6 +79,40 @@ def open_for_run(
 ) -> CommittedTable:
     """Open what is committed of an asset for the drops of this run."""
     return open_table(storage.open(), asset, drops=drops_of_run(context))
+
+
+def judge_outputs(
+    context: dg.AssetCheckExecutionContext,
+    store: ObjectStore,
+    asset: str,
+    judge: Callable[[CommittedTable, OutputId], Verdict],
+) -> list[Verdict]:
+    """Judge what this run made of an asset; where it made nothing, all that there is, in every space.
+
+    So a run is not stopped by what others made before it, and its check costs no more with history.
+    """
+    tables = [open_table(store, asset, space=space) for space in list_spaces(store, asset)]
+    outputs = [(table, manifest.recipe.output) for table in tables for manifest in table.manifests]
+    made = find_made(context, asset)
+    of_run = [each for each in outputs if manifest_key(each[1]) in made]
+    verdicts = [(output, judge(table, output)) for table, output in of_run or outputs]
+    if len(tables) < 2:
+        return [verdict for _, verdict in verdicts]
+    # The same round is there once in each space.
+    return [replace(verdict, subject=str(output)) for output, verdict in verdicts]
+
+
+def find_made(context: dg.AssetCheckExecutionContext, asset: str) -> set[str]:
+    """Find the manifests of what this run made of an asset, or reused."""
+    entries = context.instance.all_logs(
+        context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    events = [entry.asset_materialization for entry in entries]
+    return {
+        str(event.metadata["manifest"].value)
+        for event in events
+        if event and event.asset_key == dg.AssetKey(asset) and "manifest" in event.metadata
+    }
 
 
 def judge_drops(

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from dino_assets.store.commits.catalogue import ASSETS, CATALOGUE, PER_DROP, assets_of_job
+from dino_assets.store.commits.catalogue import PER_DROP, assets_of_job
 
-JOBS = {"ingest": assets_of_job("ingest"), "curate": assets_of_job("curate"), "lineage": ASSETS}
+JOBS = {job: assets_of_job(job) for job in ("ingest", "curate")}
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,18 @@ class PlannedRun:
 
 
 def plan_runs(drops: Sequence[str], assets: Collection[str]) -> list[PlannedRun]:
-    """Plan one run per drop; of several drops, what is made from all of them comes in a last run.
+    """Plan one run of ``ingest`` per drop, and a last one of ``curate`` for what is made of all drops.
 
     Not one run over a range of partitions: a range takes in whatever was registered between its
-    ends, and a drop that fails would end the run in the middle of the others.
+    ends, and a drop that fails would end the run in the middle of the others. Nor one of ``lineage``:
+    a drop that fails would leave the map and the round marked as failed, which still stand.
     """
     if needs_drops(assets) and not drops:
         raise ValueError("these assets are made drop by drop: name the drops")
-    if not needs_drops(assets):
-        return [_plan(None, assets)]
-    if len(drops) == 1:
-        return [_plan(drops[0], assets)]
-    shared = [a.name for a in CATALOGUE if a.job == "curate" and a.name in assets]
-    own = set(assets).difference(shared)
-    last = [_plan(None, shared)] if shared else []
-    return [*(_plan(drop, own) for drop in drops), *last]
+    of_each = drops if needs_drops(assets) else [None]
+    runs = [PlannedRun("ingest", _choose("ingest", assets), drop) for drop in of_each]
+    runs.append(PlannedRun("curate", _choose("curate", assets), None))
+    return [planned for planned in runs if planned.assets]
 
 
 def needs_drops(assets: Collection[str]) -> bool:
@@ -45,7 +42,5 @@ def needs_drops(assets: Collection[str]) -> bool:
     return any(asset.name in assets for asset in PER_DROP)
 
 
-def _plan(drop: str | None, assets: Collection[str]) -> PlannedRun:
-    ordered = tuple(name for name in ASSETS if name in assets)
-    job = next(job for job, made in JOBS.items() if set(ordered) <= set(made))
-    return PlannedRun(job, ordered, drop)
+def _choose(job: str, assets: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in JOBS[job] if name in assets)

@@ -21,7 +21,7 @@ from dino_assets.definitions import make_definitions
 from dino_assets.defs.execution import execute_run
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
-from dino_assets.defs.plans import JOBS, PlannedRun
+from dino_assets.defs.plans import plan_runs
 from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.demo.place import FOLDER, INBOX, MODEL, OUT, make_place, settings_of_demo
@@ -151,7 +151,7 @@ def refuse_other_weights(store: ObjectStore) -> None:
 
 
 def run_jobs(demo: Settings, drops: Sequence[str], say: Say) -> DemoRun:
-    """`ingest` for each drop, `lineage` for the last: both drops, and one map and round of them.
+    """`ingest` for each drop, then `curate`: one map and one round of both.
 
     In this process, on the instance that the demo's UI shows.
     """
@@ -168,10 +168,9 @@ def run_jobs(demo: Settings, drops: Sequence[str], say: Say) -> DemoRun:
     with open_instance(demo.root, home=demo.root) as instance:
         add_drop_keys(instance, drops)
         definitions = make_definitions(demo)
-        for drop in drops:
-            job, run_id = "lineage" if drop == drops[-1] else "ingest", str(uuid4())
-            say(f"Job {job}, drop {drop}, run {run_id[:8]}:")
-            planned = PlannedRun(job, JOBS[job], drop)
+        for planned in plan_runs(drops, ASSETS):
+            run_id = str(uuid4())
+            say(f"Job {planned.job}, {planned.drop or 'all drops'}, run {run_id[:8]}:")
             end = execute_run(
                 definitions, instance, planned, config=HUB, listen=listen, run_id=run_id
             )

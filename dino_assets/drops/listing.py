@@ -15,26 +15,32 @@ State = Literal["made", "old", "absent"]
 
 @dataclass(frozen=True)
 class AssetState:
-    """What there is of one asset of a drop; ``old`` when what it was made from has changed since."""
+    """What there is of one asset of a drop; ``old`` when what it was made from has changed since.
+
+    ``follows`` names the asset above it that is old or gone, where its own input is the same still: it
+    may come out another one once that is made again. Dagster calls only the old ones stale.
+    """
 
     asset: str
     state: State
     rows: int = 0
     caveat: str = ""
+    follows: str = ""
 
     def __str__(self) -> str:
-        """Reads like ``tiles 48``, ``tiles –``, ``tiles 48 (old)`` or ``… (random weights)``."""
+        """Reads like ``tiles 48``, ``tiles –``, ``tiles 48 (old)``, ``tiles 48 (of old images)``."""
         rows = "–" if self.state == "absent" else str(self.rows)
+        age = f" (of old {self.follows})" if self.follows else " (old)" * (self.state == "old")
         warning = f" ({self.caveat.partition(':')[0]})" if self.caveat else ""
-        return f"{self.asset} {rows}{' (old)' * (self.state == 'old')}{warning}"
+        return f"{self.asset} {rows}{age}{warning}"
 
 
 def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     """Give a function that says what is made of a drop; every asset is listed once, for all drops.
 
-    Old are embeddings by other weights than the store has now, and whatever is made of something old or
-    of what is there no more. Images are where the drop's source was last seen to hold something else; they
-    may be newer than its registration.
+    Old are embeddings by other weights than the store has now, and whatever is made of something else
+    than is there now. Images are where the drop's source was last seen to hold something else; they may be
+    newer than its registration.
     """
     made: dict[str, dict[str, list[Manifest]]] = {}
     for asset in PER_DROP:
@@ -48,6 +54,7 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     def describe(drop: Drop) -> list[AssetState]:
         states: list[AssetState] = []
         above: set[str] | None = {drop.observed} if drop.observed else None
+        old_above = ""
         for asset in PER_DROP:
             manifests = made[asset.name].get(drop.name, [])
             fresh = [m for m in manifests if _is_fresh(m, asset, above, weights)]
@@ -55,8 +62,10 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
             state: State = "made" if fresh else "old" if manifests else "absent"
             rows = shown[-1].rows if shown else 0
             caveat = shown[-1].facts.get("caveat", "") if shown else ""
-            states.append(AssetState(asset.name, state, rows, caveat))
-            above = {content_hash(manifest) for manifest in fresh}
+            follows = old_above if state == "made" else ""
+            states.append(AssetState(asset.name, state, rows, caveat, follows))
+            above = {content_hash(manifest) for manifest in manifests}
+            old_above = asset.name if state == "old" else old_above
         return states
 
     return describe

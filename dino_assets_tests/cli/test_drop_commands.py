@@ -66,7 +66,7 @@ def test_drops_list__json(cards, capsys):
     capsys.readouterr()
     assert main(["drops", "list", "--json"]) == 1
     a, b, bad = json.loads(capsys.readouterr().out)
-    absent = {"state": "absent", "rows": 0}
+    absent = {"state": "absent", "rows": 0, "follows": ""}
     assert a == {
         "name": "a",
         "original_name": "a",

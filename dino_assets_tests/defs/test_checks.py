@@ -206,7 +206,25 @@ def test_checks__nothing_is_committed(lineage: Lineage):
         assert (found.passed, found.description) == (False, "nothing is committed yet")
 
 
-def test_to_result__blocks_only_in_runs_of_one_drop():
+def test_curation__a_run_answers_for_its_own_round(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    linear = {"method": "linear"}
+    assert lineage.run("flight-1", projections=linear, selections={"budget": 5}).success
+    (info,) = lineage.store.list("manifests/projections")
+    space = info.key.split("/")[2]
+    plant(lineage, "selections", lambda t: t.slice(1), space=space, name="round-0001")
+    second = lineage.run(only=["selections"], selections={"budget": 5, "round": 2})
+    assert second.success
+    assert checks(second)["selections_are_sound"].passed
+    assert "round-0001: 4 tiles" in recheck(lineage, "selections_are_sound").description
+    # What it reuses is its own, too, and a broken one of its own ends it.
+    first = lineage.run(only=["selections"], selections={"budget": 5})
+    assert not first.success
+    failed = checks(first)["selections_are_sound"]
+    assert (failed.passed, failed.severity) == (False, dg.AssetCheckSeverity.ERROR)
+
+
+def test_to_result__what_failed_is_an_error_and_what_warns_a_warning():
     context = dg.build_asset_context()
     bad, good = Verdict("a", False, "broken"), Verdict("b", True, "fine")
 
@@ -214,7 +232,7 @@ def test_to_result__blocks_only_in_runs_of_one_drop():
         return to_result(context, verdicts)
 
     assert result(bad).severity.value == "ERROR"
-    assert result(bad, good).severity.value == "WARN"
+    assert result(bad, good).severity.value == "ERROR"
     assert not result(bad, good).passed
     assert result(good).passed
     assert result(good).severity.value == "ERROR"  # else it would turn another drop's error yellow

@@ -8,17 +8,24 @@ from dino_assets.store.commits.catalogue import ASSETS
 INGEST, CURATE = JOBS["ingest"], JOBS["curate"]
 
 
-def test_plan_runs__one_drop_is_one_run_of_the_lineage():
-    (planned,) = plan_runs(["a"], ASSETS)
-    assert planned == PlannedRun("lineage", ASSETS, "a")
-    assert planned.is_whole_job
-
-
-def test_plan_runs__several_drops_each_and_one_map_of_all():
-    assert plan_runs(["b", "a"], ASSETS) == [
-        PlannedRun("ingest", INGEST, "b"),
-        PlannedRun("ingest", INGEST, "a"),
+@pytest.mark.parametrize("drops", [["a"], ["b", "a"]])
+def test_plan_runs__each_drop_and_one_map_of_all(drops: list[str]):
+    planned = plan_runs(drops, ASSETS)
+    assert planned == [
+        *(PlannedRun("ingest", INGEST, drop) for drop in drops),
         PlannedRun("curate", CURATE, None),
+    ]
+    assert all(each.is_whole_job for each in planned)
+
+
+def test_plan_runs__what_only_some_jobs_make():
+    assert plan_runs(["a"], ("selections", "embeddings")) == [
+        PlannedRun("ingest", ("embeddings",), "a"),
+        PlannedRun("curate", ("selections",), None),
+    ]
+    assert plan_runs([], ("weights", "projections")) == [
+        PlannedRun("ingest", ("weights",), None),
+        PlannedRun("curate", ("projections",), None),
     ]
 
 
@@ -27,14 +34,12 @@ def test_plan_runs__several_drops_each_and_one_map_of_all():
     [
         (["a"], INGEST, "ingest"),
         (["a"], ("images", "tiles"), "ingest"),
-        (["a"], ("embeddings", "selections"), "lineage"),
         ([], ("weights",), "ingest"),
         ([], CURATE, "curate"),
         ([], ("selections",), "curate"),
-        ([], ("weights", "projections"), "lineage"),
     ],
 )
-def test_plan_runs__the_smallest_job_that_makes_them(drops, assets, job):
+def test_plan_runs__the_job_that_makes_them(drops, assets, job):
     (planned,) = plan_runs(drops, assets)
     assert (planned.job, planned.assets, planned.drop) == (job, assets, *(drops or [None]))
     assert planned.is_whole_job == (assets == JOBS[job])

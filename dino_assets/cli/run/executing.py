@@ -58,10 +58,11 @@ def run_asked(
     with open_instance(settings.root) as instance:
         for planned in asked.plan:
             if planned.drop is None and any(end.status == "failed" for end in ends):
-                printer.complain(
-                    f"{' and '.join(planned.assets)}: not made, since a drop failed. A round stands "
-                    "once it is chosen, so it waits for all of them."
-                )
+                if len(ends) > 1:  # of a single drop it is clear
+                    printer.complain(
+                        f"{' and '.join(planned.assets)}: not made, since a drop failed. A round "
+                        "stands once it is chosen, so it waits for all of them."
+                    )
                 break
             lines = RunLines(printer, drop=planned.drop, warned=warned)
             end = _execute(planned, asked, definitions, instance, lines, printer)

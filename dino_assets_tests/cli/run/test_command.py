@@ -39,14 +39,14 @@ def test_run__a_new_drop_from_photographs_to_a_round(cards: Path, capsys):
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert lines[0] == f"a: registered, {cards / 'cards' / 'a'}"
-    assert re.fullmatch(r"a: job lineage, run [0-9a-f]{8}", lines[1])
+    assert re.fullmatch(r"a: job ingest, run [0-9a-f]{8}", lines[1])
     for asset in ASSETS:
         assert [line for line in lines if re.match(rf"  {asset} .*, [\d.]+ s\b", line)], asset
     assert any("forecast: " in line for line in lines)
     assert len(lines) < 22
     assert "random weights" in lines[-1]
     assert shown.err == ""
-    assert runs(cards) == [("lineage", "a", "SUCCESS")]
+    assert runs(cards) == [("ingest", "a", "SUCCESS"), ("curate", "", "SUCCESS")]
 
     assert main(["run", "a", *LINEAR]) == 0
     again = capsys.readouterr().out

@@ -63,12 +63,16 @@ def test_describe_drops__what_is_made(memory):
     assert listed(memory) == ["images 2", "tiles 5", "embeddings 7"]
 
 
-def test_describe_drops__all_below_something_old_is_old(memory):
+def test_describe_drops__old_until_it_is_made_again(memory):
     make_drop(memory)
     # Not for the record's sake: images are read anew whenever they are made.
     assert listed(memory, pictures="p2") == ["images 2", "tiles 5", "embeddings 7"]
     make_drop(memory, pictures="p2", sides=(3,))
-    assert listed(memory, pictures="p2") == ["images 3", "tiles 5 (old)", "embeddings 7 (old)"]
+    assert listed(memory, pictures="p2") == [
+        "images 3",
+        "tiles 5 (old)",
+        "embeddings 7 (of old tiles)",
+    ]
     make_drop(memory, pictures="p2", sides=(3, 6))
     assert listed(memory, pictures="p2") == ["images 3", "tiles 6", "embeddings 7 (old)"]
     make_drop(memory, pictures="p2", sides=(3, 6, 8))
@@ -108,4 +112,8 @@ def test_describe_drops__images_of_a_source_that_was_seen_to_change(memory):
     make_drop(memory)
     describe = describe_drops(memory)
     assert str(describe(Drop("d", "", "p0", "d", observed="p1"))[0]) == "images 2"
-    assert str(describe(Drop("d", "", "p1", "d", observed="p2"))[0]) == "images 2 (old)"
+    assert [str(state) for state in describe(Drop("d", "", "p1", "d", observed="p2"))] == [
+        "images 2 (old)",
+        "tiles 5 (of old images)",
+        "embeddings 7 (of old images)",
+    ]
