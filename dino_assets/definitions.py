@@ -1,10 +1,11 @@
 """The table of contents: everything Dagster sees, in flow order."""
 
 from importlib import import_module
-from typing import Any
+from typing import Any, cast, get_args
 
 import dagster as dg
 
+from dino_assets.compute.settings import Device
 from dino_assets.defs import checks
 from dino_assets.defs.assets.embeddings import embeddings
 from dino_assets.defs.assets.images import images
@@ -22,6 +23,7 @@ from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.schedules import ALL_SCHEDULES
 from dino_assets.defs.sensors import ALL_SENSORS
 from dino_assets.errors import ConfigError, MissingExtraError
+from dino_assets.settings.choices import check_word
 from dino_assets.settings.environment import is_in_environment, load_settings
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import find_scheme
@@ -52,11 +54,16 @@ S3_SECRETS = {
 
 
 def make_resources(settings: Settings) -> dict[str, Any]:
-    """Every resource, by the name assets ask for it."""
+    """Every resource, by the name assets ask for it.
+
+    Raises:
+        ConfigError: there is no device of that name.
+    """
+    check_word("DINO_DEVICE", settings.device, get_args(Device))
     storage, s3 = make_storage(settings)
     resources = {
         "storage": storage,
-        "compute": ComputeResource(device=settings.device),
+        "compute": ComputeResource(device=cast("Device", settings.device)),
         "inbox": InboxResource(url=settings.inbox, flight_days=settings.flight_days),
         "hub": HubResource(model=settings.model, revision=settings.model_revision),
         "io_manager": CommittingIOManager(

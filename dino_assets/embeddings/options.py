@@ -8,13 +8,15 @@ from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError
 from dino_assets.settings.choices import check_word
 
+VectorType = Literal["fp16", "fp32"]
+
 
 @dataclass(frozen=True)
 class EmbeddingOptions:
     """What of a tile's tokens is stored, and how."""
 
     columns: tuple[EmbeddingColumn, ...] = ("cls",)
-    dtype: Literal["fp16", "fp32"] = "fp16"
+    dtype: VectorType = "fp16"
     with_patches: bool = False
 
 
@@ -32,7 +34,7 @@ def check_options(
     choices = get_args(EmbeddingColumn)
     for column in columns:
         check_word("columns", column, choices)
-    check_word("dtype", dtype, ("fp16", "fp32"))
+    check_word("dtype", dtype, get_args(VectorType))
     chosen = tuple(column for column in choices if column in columns)
     if not chosen:
         raise ConfigError("columns is empty; use cls, mean or both", setting="columns", value=())

@@ -39,6 +39,7 @@ class Setting:
     meaning: str
     is_list: bool = False
     is_permission: bool = False
+    words: tuple[str, ...] = ()  # the only values, where it is one of some words
 
     @property
     def flag(self) -> str:
@@ -58,7 +59,7 @@ def list_settings(record: type) -> Iterator[Setting]:
         if words:
             meaning = f"{meaning}: {', '.join(words)}"
         is_permission = bool(each.metadata["is_permission"])
-        yield Setting(each.name, kind, each.default, f"{meaning}.", is_list, is_permission)
+        yield Setting(each.name, kind, each.default, f"{meaning}.", is_list, is_permission, words)
 
 
 def check_settings(settings: Any) -> None:

@@ -4,6 +4,7 @@ import sys
 
 import dagster as dg
 import pytest
+from pydantic import ValidationError
 
 from dino_assets.definitions import make_definitions, make_resources
 from dino_assets.defs.resources.compute import ComputeResource
@@ -100,12 +101,18 @@ def test_compute__a_device_that_is_not_here():
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
-    [("device", "tpu"), ("precision", "bf16"), ("engine", "magic"), ("threads", -1)],
+    ("setting", "value"), [("device", "tpu"), ("precision", "bf16"), ("engine", "magic")]
 )
-def test_compute__values_that_do_not_exist(setting, value):
-    with raising(ConfigError, setting=setting, value=value):
-        ComputeResource(**{setting: value}).resolve()
+def test_compute__words_that_do_not_exist(setting, value):
+    with pytest.raises(ValidationError) as refused:
+        ComputeResource(**{setting: value})
+    (fault,) = refused.value.errors()
+    assert (fault["loc"], fault["input"]) == ((setting,), value)
+
+
+def test_compute__a_number_that_means_nothing():
+    with raising(ConfigError, setting="threads", value=-1):
+        ComputeResource(threads=-1).resolve()
 
 
 def test_hub__a_directory(checkpoint_dir):

@@ -53,6 +53,7 @@ def test_list_settings__words_are_told():
     assert [setting.flag for setting in list_settings(Bread)] == ["--loaves", "--salt", "--flour"]
     *_, flour = list_settings(Bread)
     assert (flour.type, flour.default, flour.meaning) == (str, "rye", "Which flour: rye, wheat.")
+    assert flour.words == ("rye", "wheat")
 
 
 def test_add_flags__only_what_is_given():

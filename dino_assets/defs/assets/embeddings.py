@@ -4,14 +4,16 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.defs.column_schemas import describe_columns
+from dino_assets.defs.config import list_of
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
-from dino_assets.embeddings.options import EmbeddingOptions, check_options
+from dino_assets.embeddings.options import EmbeddingOptions, VectorType, check_options
 from dino_assets.embeddings.rows import make_schema
 from dino_assets.embeddings.run.shards import SHARD_TILES
+from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.drafting import CODE_VERSION, draft_embeddings
 from dino_assets.settings.environment import find_cache
 from dino_assets.store.commits.by_drop import DropDrafts
@@ -29,14 +31,14 @@ EVERY_COLUMN = EmbeddingOptions(columns=("cls", "mean"))
 class EmbeddingsConfig(dg.Config):
     """What is stored of each tile. Not part of the space."""
 
-    columns: list[str] = Field(
+    columns: list_of(EmbeddingColumn) = Field(  # type: ignore[valid-type]
         default=["cls"],
         description=(
             "Vectors to store: cls, mean (over patches), or both. cls alone computes 7 % less of a "
             "12-layer model."
         ),
     )
-    dtype: str = Field(default="fp16", description="fp16, or fp32 at twice the size.")
+    dtype: VectorType = Field(default="fp16", description="fp16, or fp32 at twice the size.")
     with_patches: bool = Field(
         default=False,
         description="Store each tile's patch map too, about 1 MB per tile (Zarr, one chunk a tile).",

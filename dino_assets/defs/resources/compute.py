@@ -7,13 +7,19 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.compute.devices import available_cpus, resolve_compute
-from dino_assets.compute.settings import ComputeSettings, EngineChoice, check_compute
+from dino_assets.compute.settings import (
+    ComputeSettings,
+    Device,
+    EngineChoice,
+    PrecisionClass,
+    check_compute,
+)
 
 
 class ComputeResource(dg.ConfigurableResource):
     """The device, threads and numerics of a run."""
 
-    device: str = Field(
+    device: Device = Field(
         default="auto",
         description=(
             "auto, cpu, cuda or mps. auto takes the best this machine has; naming a device that is "
@@ -23,14 +29,14 @@ class ComputeResource(dg.ConfigurableResource):
     threads: int = Field(
         default=0, description="Threads for reading and computing; 0 takes every processor allowed."
     )
-    precision: str = Field(
+    precision: PrecisionClass = Field(
         default="half",
         description=(
             "Numerics of the embeddings, part of their space: half (bf16 or fp16, gated against "
             "fp32), or fp32."
         ),
     )
-    engine: str = Field(
+    engine: EngineChoice = Field(
         default="auto",
         description=f"What runs the model: {', '.join(get_args(EngineChoice))}. Not part of the space.",
     )
