@@ -14,7 +14,7 @@ from dino_assets.defs.assets.projections import projections
 from dino_assets.defs.assets.selections import selections
 from dino_assets.defs.assets.tiles import tiles
 from dino_assets.defs.assets.weights import weights
-from dino_assets.defs.io_manager import CommittingIOManager
+from dino_assets.defs.io_manager import CommittingIOManager, SteppedIOManager
 from dino_assets.defs.jobs import ALL_JOBS
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.hub import HubResource
@@ -61,14 +61,13 @@ def make_resources(settings: Settings) -> dict[str, Any]:
     """
     check_word("DINO_DEVICE", settings.device, get_args(Device))
     storage, s3 = make_storage(settings)
+    io_manager = CommittingIOManager if settings.executor == "in_process" else SteppedIOManager
     resources = {
         "storage": storage,
         "compute": ComputeResource(device=cast("Device", settings.device)),
         "inbox": InboxResource(url=settings.inbox, flight_days=settings.flight_days),
         "hub": HubResource(model=settings.model, revision=settings.model_revision),
-        "io_manager": CommittingIOManager(
-            storage=storage, is_run_process=settings.executor == "in_process"
-        ),
+        "io_manager": io_manager(storage=storage),
     }
     return resources | ({"s3": s3} if s3 else {})
 

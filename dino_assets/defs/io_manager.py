@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
-from pydantic import Field
 
 from dino_assets.defs.dagster_internals import (
     find_materialisation,
@@ -35,9 +34,8 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     """Commits drafts to the storage and opens what is committed there."""
 
     storage: dg.ResourceDependency[StorageResource]
-    is_run_process: bool = Field(
-        default=True, description="Whether a run's steps are executed in the run's own process."
-    )
+    # A class has it, not a field: a field is config, which every launchpad shows.
+    is_run_process: ClassVar[bool] = True
     proc: ClassVar[Path] = PROC
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
@@ -112,6 +110,12 @@ class CommittingIOManager(dg.ConfigurableIOManager):
         if context.dagster_type.typing_type is SpacedTable:
             return SpacedTable(store, asset, drops, tuple(keys))
         return open_table(store, asset, drops=drops, registered=keys)
+
+
+class SteppedIOManager(CommittingIOManager):
+    """The same where each step has a process of its own, which is not the run's."""
+
+    is_run_process: ClassVar[bool] = False
 
 
 def _describe(

@@ -42,6 +42,17 @@ def test_make_executor__none_of_that_name(project, monkeypatch, value: str):
         make_definitions(load_settings())
 
 
+@pytest.mark.parametrize(("executor", "is_run_process"), [("in_process", 1), ("multiprocess", 0)])
+def test_io_manager__whose_process_it_is_in_is_no_config(
+    project, monkeypatch, executor: str, is_run_process: bool
+):
+    monkeypatch.setenv("DINO_EXECUTOR", executor)
+    definitions = make_definitions(load_settings())
+    assert definitions.resources["io_manager"].is_run_process == is_run_process
+    whole = dg.validate_run_config(definitions.resolve_job_def("ingest"), {})
+    assert whole["resources"]["io_manager"]["config"] == {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
 def test_executor__steps_in_one_process_or_in_many(project, card, monkeypatch, executor: str):
