@@ -14,14 +14,19 @@ from dino_assets.defs.dagster_internals import (
     set_data_version,
 )
 from dino_assets.defs.observations import INBOX, find_observation
-from dino_assets.defs.output_metadata import carry_over, describe, metadata_of
+from dino_assets.defs.output_metadata import (
+    carry_over,
+    describe,
+    find_manifest_key,
+    metadata_of,
+)
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.defs.run_tags import SPACE_TAG, tags_of_run
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
 from dino_assets.store.commits.catalogue import PER_DROP
-from dino_assets.store.commits.manifests import content_hash
+from dino_assets.store.commits.manifests import content_hash, manifest_key
 from dino_assets.store.commits.protocol import Committed, Draft
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
 from dino_assets.store.commits.writing import commit
@@ -131,7 +136,7 @@ def _describe(
         context,
         drop,
         content_hash(manifest),
-        lambda metadata: metadata.get("manifest") == values["manifest"],
+        lambda metadata: find_manifest_key(metadata) == manifest_key(manifest.recipe.output),
     )
     return values if made is None else carry_over(*made, values)
 

@@ -1,25 +1,28 @@
 """What Dagster shows of a committed output: its facts, how it was made, and what this run did."""
 
 import base64
-import json
+import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from dino_assets.defs.file_links import SMALL, link_to
+from dino_assets.defs.metadata_rows import arrange, is_empty, shape_facts, shorten
 from dino_assets.drawing.thumbnails import THUMBNAIL_MAX_BYTES, draw_thumbnail
 from dino_assets.errors import CorruptObjectError
+from dino_assets.settings.environment import find_root
 from dino_assets.store.commits.catalogue import PICTURES, PREVIEW
 from dino_assets.store.commits.manifests import manifest_key
 from dino_assets.store.commits.parts import read_part
-from dino_assets.store.commits.protocol import Committed, Manifest, OutputId, Part
+from dino_assets.store.commits.protocol import Committed, Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
 
-MAX_VALUE_BYTES = 4_000  # of one list or mapping: SQLite holds an event twice
 MADE_IN = "made_in_run"
 # True of one run alone: never carried over to the event of an output that is reused.
-OF_ONE_RUN = frozenset({"was_reused", "run_s", "unmade"})
+OF_ONE_RUN = frozenset({"was_reused", "unmade"})
 
 
 def describe(name: str, committed: Committed) -> str:
@@ -55,63 +58,45 @@ def _spell_uri(store: ObjectStore, manifest: Manifest) -> str:
     return (store.folder / key).as_uri() if store.folder else f"{store.url}/{key}"
 
 
-def shorten(value: Any) -> Any:
-    """Cut a long list or mapping, so that an event stays small; the manifest has all of it."""
-    if not isinstance(value, dict | list) or len(json.dumps(value)) <= MAX_VALUE_BYTES:
-        return value
-    items = list(value.items()) if isinstance(value, dict) else list(value)
-    shown, size = [], 0
-    for item in items:
-        size += len(json.dumps(item)) + 2
-        if size > MAX_VALUE_BYTES:
-            break
-        shown.append(item)
-    rest = f"{len(items) - len(shown):,} more, in the manifest"
-    return dict(shown) | {"…": rest} if isinstance(value, dict) else [*shown, f"… {rest}"]
-
-
 def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str) -> dict[str, Any]:
     """What an operator wants to see about an output, for the UI."""
-    manifest = committed.manifest
+    manifest, output = committed.manifest, committed.manifest.recipe.output
     values: dict[str, Any] = {
         **({"dagster/row_count": manifest.rows} if _is_table(manifest) else {}),
         "dagster/uri": _spell_uri(store, manifest),
-        "stored": f"{spell_size(manifest.bytes)} in {_count_parts(manifest)}",
-        "stored_bytes": manifest.bytes,
-        "parts": len(manifest.parts),
+        "stored_mb": round(manifest.bytes / 1e6, 3),
         "was_reused": committed.was_reused,
-        "run_s": round(committed.seconds, 3),
-        "manifest": manifest_key(manifest.recipe.output),
         "config": dict(manifest.recipe.config),
         "inputs": dict(manifest.recipe.inputs),
+        **_list_links(manifest),
     }
-    if not committed.was_reused:
-        values |= {
-            "seconds": round(committed.seconds, 3),
-            "read_s": round(committed.read_s, 3),
-            "compute_s": round(committed.compute_s, 3),
-            "write_s": round(committed.write_s, 3),
-        }
-        if manifest.rows:
-            values["rows_per_s"] = round(manifest.rows / max(committed.seconds, 1e-9), 1)
-        values |= committed.metadata
-        values[MADE_IN] = dg.MetadataValue.dagster_run(run_id)
-    shown = [part for part in manifest.parts if part.name and "/" not in part.name]
-    output = manifest.recipe.output
-    files = {str(part.name): _place(store, output, part) for part in shown if part.name != PREVIEW}
     if any(part.name for part in manifest.parts):
         values["export"] = spell_export(output)
-    facts = {name: value for name, value in manifest.facts.items() if value is not None}
-    # Dagster keeps the order: what must be seen first, what it is, how it was made, what is long.
-    first = {"caveat": facts["caveat"]} if "caveat" in facts else {}
-    if pictures := _show_pictures(store, manifest):
-        first["pictures"] = pictures
-    everything = (facts | values).items()
-    described = {name: shorten(value) for name, value in everything if not _is_empty(value)}
-    long = {name: value for name, value in described.items() if isinstance(value, dict | list)}
-    short = {name: value for name, value in described.items() if name not in long}
+    if pictures := _show_pictures(manifest):
+        values["pictures"] = pictures
+    facts = dict(manifest.facts)
+    if not committed.was_reused:
+        facts |= committed.metadata
+        values |= {
+            "seconds": round(committed.seconds, 3),
+            "spent": f"{_spell_spent(committed)}, summed over threads",
+            MADE_IN: dg.MetadataValue.dagster_run(run_id),
+        }
+        if manifest.rows and not _has_other_rate(output, committed):
+            values["rows_per_s"] = round(manifest.rows / max(committed.seconds, 1e-9), 1)
+    rows = {
+        name: shorten(value)
+        for name, value in (shape_facts(output.asset, facts) | values).items()
+        if not is_empty(value)
+    }
     # The preview repeats the pictures, for a UI that does not open our links.
-    return first | short | files | long | _preview(store, manifest)
+    return arrange(rows | _preview(store, manifest))
+
+
+def find_manifest_key(metadata: Mapping[str, Any]) -> str:
+    """Find the key of an output's manifest in what its event says, which is where that lies."""
+    uri = metadata.get("dagster/uri", "")
+    return f"manifests/{str(getattr(uri, 'value', uri)).rpartition('/manifests/')[2]}"
 
 
 def carry_over(run_id: str, made: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,34 +106,55 @@ def carry_over(run_id: str, made: Mapping[str, Any], values: Mapping[str, Any]) 
     of one run alone is never carried over.
     """
     carried = {name: value for name, value in made.items() if name not in OF_ONE_RUN}
-    carried.setdefault(MADE_IN, dg.MetadataValue.dagster_run(run_id))
-    missing = {name: value for name, value in carried.items() if name not in values}
-    long = {name: value for name, value in values.items() if isinstance(value, dict | list)}
-    return {**values, **missing, **long}
+    if not made["was_reused"].value:
+        carried[MADE_IN] = dg.MetadataValue.dagster_run(run_id)
+    return arrange(carried | dict(values))
 
 
-def _is_empty(value: Any) -> bool:
-    """Tell a value that would be an empty row; zero and false are answers."""
-    return value is None or (isinstance(value, str | dict | list) and not value)
+def _spell_spent(committed: Committed) -> str:
+    times = {
+        "read": committed.read_s,
+        "compute": committed.compute_s,
+        "write": committed.write_s,
+    }
+    return ", ".join(f"{word} {seconds:.2f} s" for word, seconds in times.items())
+
+
+def _has_other_rate(output: OutputId, committed: Committed) -> bool:
+    """Whether rows per second say nothing: the stage has measured, or the rows are few of many."""
+    return "tiles_per_s" in committed.metadata or output.asset == "selections"
 
 
 def spell_export(output: OutputId) -> str:
-    """Spell the command that writes an output's files to a folder, where no UI opens the links."""
+    """Spell the command that writes an output's files to a folder, where no UI opens the links.
+
+    As it runs from any folder: that of the project is said with it, and where the program is.
+    """
     name = [output.drop] if output.drop else []
     folder = "/".join(["out", output.asset, *name])
     space = ["--space", output.space] if output.space else []
-    return " ".join(["dino-assets export", output.asset, *name, *space, "--to", folder])
+    words = [*_find_program(), "export", output.asset, *name, *space, "--to", folder]
+    return f"cd {shlex.quote(str(find_root()))} && {shlex.join(words)}"
 
 
-def _place(store: ObjectStore, output: OutputId, part: Part) -> dg.MetadataValue:
-    if link := link_to(output, part):
-        return dg.MetadataValue.url(link)
-    if store.folder is not None:
-        return dg.MetadataValue.path(str(store.folder / part.key))
-    return dg.MetadataValue.text(f"{store.url}/{part.key}")
+def _find_program() -> list[str]:
+    """The command of this environment, activated or not."""
+    script = Path(sys.executable).parent / "dino-assets"
+    return [str(script)] if script.is_file() else [sys.executable, "-m", "dino_assets.cli"]
 
 
-def _show_pictures(store: ObjectStore, manifest: Manifest) -> dg.MetadataValue | None:
+def _list_links(manifest: Manifest) -> dict[str, dg.MetadataValue]:
+    """The files that a browser shows; the others are had by `export`."""
+    output = manifest.recipe.output
+    links = {
+        part.name: link_to(output, part)
+        for part in manifest.parts
+        if part.name and "/" not in part.name and part.name != PREVIEW
+    }
+    return {name: dg.MetadataValue.url(link) for name, link in links.items() if link}
+
+
+def _show_pictures(manifest: Manifest) -> dg.MetadataValue | None:
     """The pictures of an output, shown at once: each leads to what it is a part of.
 
     By link, since the UI hides what is longer than some hundred letters behind a button.

@@ -20,6 +20,7 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.definitions import make_definitions
 from dino_assets.defs.execution import execute_run
 from dino_assets.defs.instance import open_instance
+from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.plans import plan_runs
 from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint
@@ -175,7 +176,7 @@ def run_jobs(demo: Settings, drops: Sequence[str], say: Say) -> DemoRun:
                 definitions, instance, planned, config=HUB, listen=listen, run_id=run_id
             )
             for made in end.materialised:
-                key = made.metadata["manifest"].value
+                key = find_manifest_key(made.metadata)
                 # Of two runs the first one made it.
                 was_reused[key] = was_reused.get(key, True) and bool(
                     made.metadata["was_reused"].value

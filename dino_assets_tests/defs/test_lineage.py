@@ -1,6 +1,7 @@
 """weights → images → tiles, with real pictures and a real checkpoint."""
 
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from dino_assets.defs.file_links import SMALL, find_key
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.resources.storage import StorageResource
-from dino_assets.store.commits.catalogue import CATALOGUE
+from dino_assets.store.commits.catalogue import CATALOGUE, PICTURES
 from dino_assets.store.commits.listing import export_files, list_spaces
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import OutputId
@@ -27,7 +28,8 @@ def test_lineage__one_drop(lineage: Lineage, card):
     assert odd == ["images_look_right"]
     assert len(checks(result)) == 10
     seen = lineage.metadata("weights")
-    assert (seen["family"], seen["dim"], seen["registers"]) == ("dinov3_vit", 16, 4)
+    assert seen["family"] == "dinov3_vit"
+    assert (seen["architecture"]["dim"], seen["architecture"]["registers"]) == (16, 4)
 
 
 def test_lineage__metadata_tells_the_operator(lineage: Lineage, card):
@@ -36,15 +38,74 @@ def test_lineage__metadata_tells_the_operator(lineage: Lineage, card):
     seen = lineage.metadata("images", "flight-1")
     assert seen["reasons"] == {"not-an-image": 1}
     for name in (
-        "stored_bytes",
-        "read_s",
-        "compute_s",
-        "write_s",
+        "stored_mb",
+        "seconds",
+        "spent",
         "rows_per_s",
         "inputs",
         "config",
     ):
         assert name in seen
+
+
+def test_lineage__the_export_command_runs_as_printed(lineage: Lineage, card, tmp_path, monkeypatch):
+    """From any folder, with the environment that nobody activated."""
+    lineage.register("flight-1", card("flight-1", good=1))
+    assert lineage.run("flight-1", only=["weights", "images"]).success
+    command = str(lineage.metadata("images", "flight-1")["export"])
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    assert (lineage.settings.root / "out" / "images" / "flight-1" / "report.html").is_file()
+
+
+OUTPUTS = [(asset.name, "flight-1" if asset.per_drop else None) for asset in CATALOGUE]
+WHAT_CAME_OUT = {
+    "weights": {
+        "model", "revision", "licence", "family", "parameters", "weights_sha256", "architecture",
+        "statistics", "files",
+    },
+    "images": {"dagster/row_count", "usable", "thermal", "quarantined"},
+    "tiles": {"dagster/row_count", "images", "padded", "thermal_left_out", "rows_per_s"},
+    "embeddings": {
+        "dagster/row_count", "images", "engine", "shards", "numerics", "tiles_per_s", "forecast_s",
+        "shards_were",
+    },
+    "projections": {"dagster/row_count", "method", "drops", "rows_per_s"},
+    "selections": {
+        "dagster/row_count", "pool", "paid_before", "n_clusters", "coverage_mean", "coverage_radius",
+        "random_coverage",
+    },
+}  # fmt: skip
+LINKS = {
+    "weights": ["config.json", "preprocessor_config.json"],
+    "images": ["report.html", "findings.csv", "footprints.png"],
+    "tiles": [],
+    "embeddings": [],
+    "projections": ["map.html", "map.png"],
+    "selections": ["round-map.html", "contact-sheet.jpg", "round-map.png"],
+}
+
+
+def test_lineage__metadata_has_one_row_for_each_question(lineage: Lineage, card):
+    """What is high can be looked at, what is low is how it was asked for."""
+    lineage.register("flight-1", card("flight-1"))
+    assert lineage.run("flight-1", projections={"method": "linear"}).success
+    for asset, drop in OUTPUTS:
+        rows = list(lineage.metadata(asset, drop))
+        assert rows[0] == "caveat" or asset in ("images", "tiles")
+        looked_at = rows[rows[0] == "caveat" :]
+        pictures = ["pictures"] if asset in PICTURES else []
+        first = [*pictures, *LINKS[asset]]
+        assert looked_at[: len(first)] == first
+        last = ["stored_mb", "dagster/uri", "config", "inputs", *(["preview"] if pictures else [])]
+        assert rows[-len(last) :] == last
+        made = {"seconds", "spent", "was_reused", "made_in_run"}
+        others = set(rows[: -len(last)]) - {"caveat", "export", *first} - made
+        assert others - {"rows_per_s", "findings", "beside"} == WHAT_CAME_OUT[asset] - {
+            "rows_per_s"
+        }
+        assert len(rows) <= 22
 
 
 def test_lineage__the_ui_gets_a_picture_and_links(lineage: Lineage, card):
@@ -67,9 +128,6 @@ def test_lineage__the_ui_gets_a_picture_and_links(lineage: Lineage, card):
     written = list(export_files(lineage.store, "selections", "round-0001", folder=folder))
     assert len(list((folder / "tiles").iterdir())) == 20
     assert folder / "contact-sheet.jpg" in written
-
-
-OUTPUTS = [(asset.name, "flight-1" if asset.per_drop else None) for asset in CATALOGUE]
 
 
 def test_lineage__rerun_reuses_everything(lineage: Lineage, card):

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from dino_assets.defs.file_links import find_key
+from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.drops.registry import register_drop
 from dino_assets.settings.records import StorageSettings
 from dino_assets.store.commits.manifests import read_manifest
@@ -75,7 +76,7 @@ def test_lineage__same_bytes_on_s3_as_on_disk(
     assert there == here
     assert remote.store.url.startswith("minio://")
     seen = remote.metadata("selections")
-    assert seen["dagster/uri"] == f"{remote.store.url}/{seen['manifest']}"
+    assert seen["dagster/uri"] == f"{remote.store.url}/{find_manifest_key(seen)}"
     key = find_key(*seen["contact-sheet.jpg"].split("/")[2:])
     assert remote.store.get(str(key)).startswith(b"\xff\xd8")
 
@@ -139,7 +140,7 @@ def test_lineage__another_machine_goes_on_from_the_bucket(
     assert not (machine / ".cache").exists()
     second.register("c", third)
     assert second.run("c", **QUICK).success
-    space = second.metadata("projections")["manifest"].split("/")[2]
+    space = find_manifest_key(second.metadata("projections")).split("/")[2]
     assert read_manifest(second.store, OutputId("embeddings", "c", space)).rows == 72
     assert (machine / ".cache").is_dir()
     assert {path.name for path in machine.iterdir()} == {"dagster.yaml", ".cache"}

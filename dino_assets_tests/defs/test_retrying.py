@@ -94,7 +94,7 @@ def test_run__a_store_that_is_down_first_and_comes_back(project, instance, bucke
     assert waits == [1, 2]
     assert count(lineage, result.run_id, RETRY, "weights") == 2
     assert count(lineage, result.run_id, RESTART, "weights") == 2
-    assert lineage.metadata("weights")["parts"] > 0
+    assert lineage.metadata("weights")["stored_mb"] > 0
 
 
 def test_run__a_store_that_stays_down(project, instance, bucket):

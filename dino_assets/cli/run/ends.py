@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from dino_assets.defs.execution import RunEnd
+from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.defs.plans import PlannedRun
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.store.commits.listing import list_spaces
@@ -48,7 +49,7 @@ def describe_next(
 ) -> Iterator[str]:
     """What to do with what was made, as commands that run as they stand."""
     made = {
-        event.asset_key.to_user_string(): str(event.metadata["manifest"].value)
+        event.asset_key.to_user_string(): find_manifest_key(event.metadata)
         for end in ends
         for event in end.materialised
     }

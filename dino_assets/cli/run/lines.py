@@ -111,7 +111,7 @@ class RunLines:
 def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
     """Say of one output what it is, how many rows, and how many seconds it took."""
     rows = int(metadata.get("dagster/row_count", 0))
-    size = f"{metadata.get('stored_bytes', 0) / 1e6:,.1f} MB"
+    size = f"{metadata.get('stored_mb', 0):,.1f} MB"
     words = {
         "weights": f"{metadata.get('model')}, {size}",
         "images": f"{rows:,} files, {metadata.get('usable', 0):,} usable",

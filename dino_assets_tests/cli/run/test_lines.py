@@ -89,7 +89,7 @@ def test_run_lines__progress_on_a_terminal_is_one_line(clock, capsys, monkeypatc
     ("asset", "metadata", "line"),
     [
         ("images", {"dagster/row_count": 1200, "usable": 1198, "seconds": 4.21}, None),
-        ("weights", {"model": "m", "stored_bytes": 2e6, "was_reused": True}, "m, 2.0 MB, there already"),
+        ("weights", {"model": "m", "stored_mb": 2.0, "was_reused": True}, "m, 2.0 MB, there already"),
         ("selections", {"dagster/row_count": 20, "pool": 1720, "seconds": 1}, "20 of 1,720 tiles chosen, 1.0 s"),
         (
             "embeddings",

@@ -1,0 +1,52 @@
+"""Which rows an output's metadata has, and in which order."""
+
+import dagster as dg
+
+from dino_assets.defs.metadata_rows import arrange, shape_facts
+
+
+def test_shape_facts__what_belongs_together_is_one_row():
+    facts = {"dim": 64, "heads": 4, "registers": 0, "mean": [0.5], "model": "m", "commit": None}
+    assert shape_facts("weights", facts) == {
+        "model": "m",
+        "architecture": {"dim": 64, "heads": 4, "registers": 0},
+        "statistics": {"mean": [0.5]},
+    }
+    # Of another asset these names mean something else.
+    assert shape_facts("tiles", {"dim": 64, "mean": [0.5]}) == {"dim": 64, "mean": [0.5]}
+
+
+def test_shape_facts__what_another_row_says_is_none():
+    assert shape_facts("selections", {"picked": 20, "pool": 990}) == {"pool": 990}
+    assert shape_facts("embeddings", {"took_s": 4.3, "copied": 48, "tiles_copied": 48}) == {
+        "copied": 48
+    }
+    facts = {"quarantined": 2, "findings": {"quarantined": 2, "no-position": 1}}
+    assert shape_facts("images", facts) == {"quarantined": 2, "findings": {"no-position": 1}}
+
+
+def test_shape_facts__counts_of_nothing():
+    """A count that may be plotted is zero; one among others that are one row is left out."""
+    facts = {"thermal": 0, "raw_twins": 0, "other_files": 3, "other_suffixes": {".txt": 3}}
+    assert shape_facts("images", facts) == {
+        "thermal": 0,
+        "beside": {"other_files": 3, "other_suffixes": {".txt": 3}},
+    }
+    assert shape_facts("images", {"raw_twins": 0, "other_suffixes": {}}) == {}
+
+
+def test_arrange__what_can_be_looked_at_is_first_and_what_is_long_is_last():
+    link = dg.MetadataValue.url("/files/x")
+    rows = {
+        "preview": "![preview]()", "inputs": {}, "config": {}, "dagster/uri": "file:///x",
+        "stored_mb": 1.5, "gate": {}, "was_reused": False, "spent": "", "rows_per_s": 3.0,
+        "seconds": 2.0, "reasons": {}, "quarantined": 1, "random_coverage": {}, "pool": 9,
+        "dagster/row_count": 5, "export": "dino-assets export", "map.png": link, "map.html": link,
+        "pictures": "![]()", "caveat": "random",
+    }  # fmt: skip
+    assert list(arrange(rows)) == list(reversed(rows))
+    # Lists and mappings are those of an event, too, whose metadata are carried over.
+    assert list(arrange({"gate": dg.MetadataValue.json({}), "n": dg.MetadataValue.int(1)})) == [
+        "n",
+        "gate",
+    ]
