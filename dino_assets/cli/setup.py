@@ -39,9 +39,10 @@ def _demo(options: argparse.Namespace, settings: Settings) -> int:
     check_project(settings)
     demo = settings_of_demo(settings)
     if not options.ui or not is_demo(demo.root):
-        from dino_assets.demo.running import run_demo
+        from dino_assets.demo.running import find_ui, run_demo
 
-        if not run_demo(settings, say, command=name_command()):
+        ui = find_ui(options.host, options.port, is_opened_next=options.ui)
+        if not run_demo(settings, say, command=name_command(), ui=ui):
             return 1
     return _demo_ui(options, demo) if options.ui else 0
 

@@ -4,6 +4,7 @@ All of it in a project of its own (``place``): nothing of a person's own is read
 """
 
 import fcntl
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import dagster as dg
@@ -50,6 +52,24 @@ Draw = Callable[[Path], Sequence[Path]]  # the flights into a folder; gives the 
 
 
 @dataclass(frozen=True)
+class DemoUi:
+    """The demo's UI: the words after the program's name that open it, and where it then is."""
+
+    words: str = "demo --ui"
+    url: str = Settings.ui_url
+    is_opened_next: bool = False  # by the same command, once the demo has gone through
+
+
+def find_ui(host: str, port: int, *, is_opened_next: bool = False) -> DemoUi:
+    """Find how the demo's UI is opened on an address; flags that are the default are left out."""
+    usual = urlsplit(Settings.ui_url)
+    words = ["demo", "--ui"]
+    words += ["--host", host] if host != usual.hostname else []
+    words += ["--port", str(port)] if port != usual.port else []
+    return DemoUi(shlex.join(words), f"http://{host}:{port}", is_opened_next)
+
+
+@dataclass(frozen=True)
 class DemoRun:
     """How the runs ended."""
 
@@ -62,7 +82,12 @@ class DemoRun:
 
 
 def run_demo(
-    settings: Settings, say: Say, *, draw: Draw = draw_flights, command: str = "dino-assets"
+    settings: Settings,
+    say: Say,
+    *,
+    draw: Draw = draw_flights,
+    command: str = "dino-assets",
+    ui: DemoUi = DemoUi(),
 ) -> bool:
     """Draw, register, run, tell; a second call finds everything made. Tells whether all went well.
 
@@ -85,13 +110,14 @@ def run_demo(
             for failure in run.failures:
                 say(failure)
             say(
-                f"Run {run.failed_run} failed. `make demo-ui` shows where: http://127.0.0.1:3000/runs"
+                f"Run {run.failed_run} failed. `{command} {ui.words}` shows where: "
+                f"{ui.url}/runs/{run.failed_run}"
             )
             return False
         space = current_space(load_checkpoint(store), compute)
         reports = report_drops(store, drops, space=space, round_name=ROUND)
         files = [shorten(path, demo.root.parent) for path in export(demo, store, space, say)]
-    for line in describe(run, reports, files, command=command):
+    for line in describe(run, reports, files, command=command, ui=ui):
         say(line)
     return True
 
@@ -202,7 +228,12 @@ def _tell(entry: dg.EventLogEntry, say: Say) -> None:
 
 
 def describe(
-    run: DemoRun, reports: Sequence[DropReport], files: Sequence[str], *, command: str
+    run: DemoRun,
+    reports: Sequence[DropReport],
+    files: Sequence[str],
+    *,
+    command: str,
+    ui: DemoUi,
 ) -> list[str]:
     """The summary, line by line."""
     table = {
@@ -227,13 +258,14 @@ def describe(
         lines += ["", f"{run.made} outputs made{reused}, {run.seconds:.0f} s."]
     else:
         lines += ["", f"Nothing was computed again: all {run.reused} outputs were there already."]
+    opening = "in the UI that opens now:" if ui.is_opened_next else f"{command} {ui.words}, then"
     shown = {Path(path).name: path for path in files}
     lines += [
         "",
         f"map     {shown['map.html']} (in a browser: the tile under the pointer), {shown['map.png']}",
         f"round   {shown['round-map.html']} (what was chosen, from where, why), {shown['round-map.png']}",
         f"chosen  {shown['contact-sheet.jpg']}, and each tile in {FOLDER}/{OUT}/tiles",
-        "runs    make demo-ui, then http://127.0.0.1:3000",
+        f"runs    {opening} {ui.url}",
         "",
         f"All of the demo is in the folder {FOLDER}; your own work begins without it, with real weights:",
         f"next    {command} run my-flight --from path/to/photos",

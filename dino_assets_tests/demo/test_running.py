@@ -15,7 +15,7 @@ import pytest
 from dino_assets.cli import main
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.demo.place import make_place, settings_of_demo
-from dino_assets.demo.running import run_demo
+from dino_assets.demo.running import DemoUi, find_ui, run_demo
 from dino_assets.errors import ConfigError
 from dino_assets.settings.environment import load_settings
 from dino_assets.settings.records import StorageSettings
@@ -68,7 +68,9 @@ def check_summary(lines: list[str], *, tiles: int, root: Path) -> None:
         assert f"demo/out/{path}" in text
         assert (root / "demo" / "out" / path).stat().st_size > 1000
     assert len(list((root / "demo" / "out" / "tiles").iterdir())) == 20
-    assert "make demo-ui" in text
+    assert "runs    dino-assets demo --ui, then http://127.0.0.1:3000" in text.replace(
+        f"{sys.executable} -m dino_assets.cli", "dino-assets"
+    )
     assert "run my-flight --from" in text
     assert "random weights: they show the plumbing only" in lines[-1]
     assert "DINO_MODEL_ID" in lines[-1]
@@ -116,8 +118,28 @@ def test_demo__a_failing_run_says_where(clone: Path):
     (failure,) = [line for line in said if line.startswith("images_are_usable: ")]
     assert "ridge-north: 0 of 1 files are usable" in failure
     assert not any("Dependencies for step" in line for line in said)
-    assert re.fullmatch(r"Run \S+ failed\. `make demo-ui` shows where: http\S+", said[-1])
+    shows = r"Run (\S+) failed\. `dino-assets demo --ui` shows where: http://127.0.0.1:3000/runs/\1"
+    assert re.fullmatch(shows, said[-1])
     assert "Checks" not in "".join(said)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "words"),
+    [
+        (HOST, 3000, "demo --ui"),
+        (HOST, 4000, "demo --ui --port 4000"),
+        ("0.0.0.0", 3000, "demo --ui --host 0.0.0.0"),
+    ],
+)
+def test_find_ui__where_it_was_asked_for(host: str, port: int, words: str):
+    assert find_ui(host, port) == DemoUi(words, f"http://{host}:{port}")
+
+
+def test_demo__says_where_the_ui_is_that_it_opens(clone: Path):
+    said: list[str] = []
+    ui = find_ui(HOST, 4000, is_opened_next=True)
+    assert run_small_demo(load_settings(), said.append, ui=ui)
+    assert "runs    in the UI that opens now: http://127.0.0.1:4000" in said
 
 
 def test_demo__keeps_out_of_a_store_that_somebody_took_over(clone: Path, trained_dir: Path):

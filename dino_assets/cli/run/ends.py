@@ -1,6 +1,7 @@
 """What is said when a run has ended: why it failed, what is kept, what to do next."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dino_assets.defs.execution import RunEnd
@@ -12,8 +13,16 @@ from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import ObjectStore
 
 
+@dataclass(frozen=True)
+class Ui:
+    """The UI that shows a run: the command that opens it, and where it then is."""
+
+    command: str
+    url: str
+
+
 def describe_failed(
-    command: str, planned: PlannedRun, end: RunEnd, *, shows_tracebacks: bool, ui_url: str
+    command: str, planned: PlannedRun, end: RunEnd, *, shows_tracebacks: bool, ui: Ui
 ) -> Iterator[str]:
     """Say why a run failed, and where all of its log is."""
     for failure in end.failures:
@@ -24,7 +33,7 @@ def describe_failed(
             yield failure.traceback
     if planned.drop and any(failure.step.startswith("images_") for failure in end.failures):
         yield f"look at  {command} drops report {planned.drop}"
-    yield from describe_place(command, end, ui_url=ui_url)
+    yield from describe_place(ui, end)
 
 
 def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> Iterator[str]:
@@ -45,7 +54,7 @@ def count_shards(store: ObjectStore, drop: str, *, since: datetime) -> int:
 
 
 def describe_next(
-    command: str, store: ObjectStore, ends: Sequence[RunEnd], *, ui_url: str
+    command: str, store: ObjectStore, ends: Sequence[RunEnd], *, ui: Ui
 ) -> Iterator[str]:
     """What to do with what was made, as commands that run as they stand."""
     made = {
@@ -64,13 +73,13 @@ def describe_next(
             yield f"more     {command} {more}"
     elif "embeddings" in made:
         yield f"next     {command} run --select curate"
-    yield from describe_place(command, ends[-1], ui_url=ui_url)
+    yield from describe_place(ui, ends[-1])
 
 
-def describe_place(command: str, end: RunEnd, *, ui_url: str) -> Iterator[str]:
+def describe_place(ui: Ui, end: RunEnd) -> Iterator[str]:
     """Say where a run is shown with all of its log."""
-    yield f"log      {command} ui"
-    yield f"         {ui_url}/runs/{end.run_id}"
+    yield f"log      {ui.command}"
+    yield f"         {ui.url}/runs/{end.run_id}"
 
 
 def _space(store: ObjectStore, made: dict[str, str], asset: str) -> str:

@@ -10,13 +10,14 @@ import dagster as dg
 
 from dino_assets.cli.registering import open_store_here
 from dino_assets.cli.run.config import config_of_assets, ops_of
-from dino_assets.cli.run.ends import describe_canceled, describe_failed, describe_next
+from dino_assets.cli.run.ends import Ui, describe_canceled, describe_failed, describe_next
 from dino_assets.cli.run.lines import RunLines, describe_seconds
 from dino_assets.cli.run.printer import Printer
 from dino_assets.defs.dead_runs import end_dead_runs, find_runs_of
 from dino_assets.defs.execution import RunEnd, execute_run
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.plans import PlannedRun
+from dino_assets.demo.place import is_demo
 from dino_assets.settings.records import Settings
 
 FAILED, INTERRUPTED = 1, 130
@@ -55,6 +56,9 @@ def run_asked(
     started = time.monotonic()
     ends: list[RunEnd] = []
     caveat, warned = "", set[str]()
+    # In the demo's folder `ui` alone would work with a person's own settings.
+    words = "demo --ui" if is_demo(settings.root) else "ui"
+    ui = Ui(f"{asked.command} {words}", settings.ui_url)
     with open_instance(settings.root) as instance:
         for planned in asked.plan:
             if planned.drop is None and any(end.status == "failed" for end in ends):
@@ -79,7 +83,7 @@ def run_asked(
                     planned,
                     end,
                     shows_tracebacks=printer.shows_tracebacks,
-                    ui_url=settings.ui_url,
+                    ui=ui,
                 ):
                     printer.complain(line)
                 if any(failure.step in ("", "weights") for failure in end.failures):
@@ -90,9 +94,7 @@ def run_asked(
             printer.complain(f"details  {asked.again} --debug")
         return FAILED
     printer.say(_describe_done(ends, time.monotonic() - started))
-    for line in describe_next(
-        asked.command, open_store_here(settings), ends, ui_url=settings.ui_url
-    ):
+    for line in describe_next(asked.command, open_store_here(settings), ends, ui=ui):
         printer.say(line)
     if caveat:
         printer.say(f"Mind: the model has {caveat}")

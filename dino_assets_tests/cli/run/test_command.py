@@ -13,6 +13,7 @@ from dino_assets.cli.run.command import read_selection
 from dino_assets.cli.terminal import name_command
 from dino_assets.defs.dead_runs import PARTITION_TAG
 from dino_assets.defs.instance import open_instance
+from dino_assets.demo.place import make_place, settings_of_demo
 from dino_assets.errors import ConfigError, DropConflictError, SourceError, UnknownDropError
 from dino_assets.settings.environment import load_settings
 from dino_assets.store.commits.catalogue import ASSETS
@@ -109,6 +110,20 @@ def test_run__a_drop_that_fails_stops_no_other_but_the_round(cards: Path, capsys
     with open_instance(cards) as instance:
         (failed,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
     assert any(line.endswith(f"/runs/{failed.run_id}") for line in errors)
+
+
+def test_run__in_the_demo_s_folder_its_own_ui_shows_it(cards: Path, monkeypatch, capsys):
+    demo = settings_of_demo(load_settings())
+    make_place(demo)
+    monkeypatch.chdir(demo.root)
+    command = name_command()
+    assert main(["run", "bad", "--from", "../cards/bad", "--select", "images"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert f"log      {command} demo --ui" in errors
+    monkeypatch.chdir(cards)
+    command = name_command()
+    assert main(["run", "bad", "--from", "cards/bad", "--select", "images"]) == 1
+    assert f"log      {command} ui" in capsys.readouterr().err.splitlines()
 
 
 def test_run__the_weights_of_no_drop_end_all(cards: Path, capsys, monkeypatch):
