@@ -103,7 +103,7 @@ def test_export_round__csv_and_geopackage(memory, chosen, tmp_path):
 
     geopackage = folder / "chosen.gpkg"
     kinds = dict(pyogrio.list_layers(geopackage))
-    assert set(kinds) == {"footprints", "centres"}
+    assert kinds == {"footprints": "Polygon", "centres": "Point"}
     footprints = geopandas.read_file(geopackage, layer="footprints")
     assert footprints.crs.to_epsg() == 4326
     assert footprints["rank"].tolist() == [1]

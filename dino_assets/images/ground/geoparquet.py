@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 _Ring = list[tuple[float, float]]
 _POINT, _POLYGON, _MULTIPOLYGON = 1, 3, 6
+_NAMES = {_POINT: "Point", _POLYGON: "Polygon", _MULTIPOLYGON: "MultiPolygon"}
 _DIGITS = 9  # a tenth of a millimetre
 
 
@@ -65,6 +66,19 @@ def decode_wkb(wkb: bytes) -> list[_Ring]:
         ring, at = _decode_ring(wkb, at + 9)
         rings.append(ring)
     return rings
+
+
+def unify_kind(geometries: Sequence[bytes]) -> tuple[str, list[bytes]]:
+    """Name the one kind of all geometries, as a map's layer has it: one area is a list of one, if need be.
+
+    ``Unknown`` where there is none, or where points are among areas.
+    """
+    kinds = {_find_kind(wkb) for wkb in geometries}
+    if kinds == {_POLYGON, _MULTIPOLYGON}:
+        head = struct.pack("<BII", 1, _MULTIPOLYGON, 1)
+        lists = [head + wkb if _find_kind(wkb) == _POLYGON else wkb for wkb in geometries]
+        return _NAMES[_MULTIPOLYGON], lists
+    return _NAMES[kinds.pop()] if len(kinds) == 1 else "Unknown", list(geometries)
 
 
 def encode_geojson(geometries: Sequence[bytes | None], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -128,10 +142,14 @@ def _decode_ring(wkb: bytes, at: int) -> tuple[_Ring, int]:
     return list(zip(flat[::2], flat[1::2], strict=True)), at + 4 + 16 * count
 
 
+def _find_kind(wkb: bytes) -> int:
+    return int(struct.unpack_from("<xI", wkb)[0])
+
+
 def _to_json(wkb: bytes | None) -> dict[str, Any] | None:
     if wkb is None:
         return None
-    if struct.unpack_from("<xI", wkb) == (_POINT,):
+    if _find_kind(wkb) == _POINT:
         point = struct.unpack_from("<dd", wkb, 5)
         return {"type": "Point", "coordinates": [round(value, _DIGITS) for value in point]}
     rings = [[[[round(x, _DIGITS), round(y, _DIGITS)] for x, y in r]] for r in decode_wkb(wkb)]

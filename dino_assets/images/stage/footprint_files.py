@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dino_assets.errors import ConfigError, MissingExtraError, TargetError
-from dino_assets.images.ground.geoparquet import encode_geojson
+from dino_assets.images.ground.geoparquet import encode_geojson, unify_kind
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.store.folders import check_room
 from dino_assets.store.targets import write_target, writing
@@ -122,13 +122,15 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
 
 def _write_layer(write: Callable[..., None], rows: pa.Table, path: Path, *, layer: str) -> None:
     columns = [name for name in rows.column_names if name != "geometry"]
+    # By its kind a program for maps chooses how a layer is drawn.
+    kind, geometry = unify_kind(rows["geometry"].to_pylist())
     write(
         str(path),
-        geometry=np.array(rows["geometry"].to_pylist(), object),
+        geometry=np.array(geometry, object),
         field_data=[_fill(rows[name]).to_numpy() for name in columns],
         field_mask=[pc.is_null(rows[name]).to_numpy() for name in columns],
         fields=np.array(columns, object),
-        geometry_type="Unknown",  # polygons, and what crosses the antimeridian is two of them
+        geometry_type=kind,
         crs="EPSG:4326",
         driver="GPKG",
         layer=layer,

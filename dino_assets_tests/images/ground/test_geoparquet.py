@@ -19,7 +19,9 @@ from dino_assets.images.ground.geoparquet import (
     decode_wkb,
     describe_geometry,
     encode_geojson,
+    encode_point,
     encode_wkb,
+    unify_kind,
 )
 
 # Upper left, upper right, lower right, lower left: clockwise on a map.
@@ -183,3 +185,15 @@ def test_encode_geojson__nothing():
 def test_encode_geojson__rows_that_do_not_match():
     with pytest.raises(ValueError, match="shorter"):
         encode_geojson([None, None], [{}])
+
+
+def test_unify_kind__one_kind_for_all():
+    point = encode_point(11.0, 47.0)
+    here, fiji = encode(SQUARE, moved(169.5))
+    assert unify_kind([point, point]) == ("Point", [point, point])
+    assert unify_kind([here, here]) == ("Polygon", [here, here])
+    kind, both = unify_kind([here, fiji])
+    assert (kind, both[1]) == ("MultiPolygon", fiji)
+    assert shapely.from_wkb(both[0]).geom_type == "MultiPolygon"
+    assert shapely.from_wkb(both[0]).geoms[0].equals(shapely.from_wkb(here))
+    assert unify_kind([])[0] == unify_kind([point, here])[0] == "Unknown"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import geopandas
+import pyogrio
 import pytest
 import shapely
 
@@ -17,17 +18,18 @@ from dino_assets_tests.worlds.inboxes import commit_images, drone_photo, fill_by
 
 NO_HEIGHT = ('drone-dji:RelativeAltitude="+50.00"', "")
 
+PHOTOS = {
+    "a.jpg": drone_photo(size=(1200, 900)),
+    "b.jpg": drone_photo(size=(1200, 900), seed=1, at=(47.0003, 11.0)),
+    "fiji.jpg": drone_photo(size=(1200, 900), seed=2, at=(-17.0, 179.99999)),
+    "lost.jpg": drone_photo(size=(1200, 900), seed=3, xmp=NO_HEIGHT),
+}
+
 
 @pytest.fixture
 def placed(local_store: ObjectStore, tmp_path: Path) -> ObjectStore:
     """Three photographs, one of them across the antimeridian, and one without a place."""
-    photos = {
-        "a.jpg": drone_photo(size=(1200, 900)),
-        "b.jpg": drone_photo(size=(1200, 900), seed=1, at=(47.0003, 11.0)),
-        "fiji.jpg": drone_photo(size=(1200, 900), seed=2, at=(-17.0, 179.99999)),
-        "lost.jpg": drone_photo(size=(1200, 900), seed=3, xmp=NO_HEIGHT),
-    }
-    images = commit_images(local_store, "d", fill_bytes(tmp_path / "f", photos))
+    images = commit_images(local_store, "d", fill_bytes(tmp_path / "f", PHOTOS))
     commit(local_store, draft_tiles(images, "d", make_grid(512)))
     return local_store
 
@@ -90,6 +92,22 @@ def test_write_footprints__read_back(placed: ObjectStore, tmp_path: Path, asset:
     areas = [shapely.area(f.geometry.to_numpy()).sum() for f in (frame, expected)]
     assert areas[0] == pytest.approx(areas[1], rel=1e-6)
     assert sorted(p.name for p in tmp_path.iterdir() if "out" in p.name.lower()) == [name]
+
+
+@pytest.mark.parametrize("asset", ["images", "tiles"])
+@pytest.mark.parametrize(
+    ("names", "kind"), [(["a.jpg"], "Polygon"), (["a.jpg", "fiji.jpg"], "MultiPolygon")]
+)
+def test_write_footprints__a_layer_has_one_kind_of_geometry(
+    local_store: ObjectStore, tmp_path: Path, asset: str, names: list[str], kind: str
+):
+    """QGIS draws a layer at once whose kind it knows; beside a footprint in two parts all are lists."""
+    photos = {name: PHOTOS[name] for name in names}
+    images = commit_images(local_store, "d", fill_bytes(tmp_path / "f", photos))
+    commit(local_store, draft_tiles(images, "d", make_grid(512)))
+    write_footprints(open_table(local_store, asset), "d", path=tmp_path / "out.gpkg")
+    assert pyogrio.read_info(tmp_path / "out.gpkg")["geometry_type"] == kind
+    assert set(geopandas.read_file(tmp_path / "out.gpkg").geom_type) == {kind}
 
 
 def test_write_footprints__refusals(placed: ObjectStore, tmp_path: Path):
