@@ -1,29 +1,19 @@
 """The one partition set: a key is a drop. Never an image, never a model."""
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 
 import dagster as dg
 
+from dino_assets.defs.beta_features import accept_beta_features
 from dino_assets.defs.dagster_internals import BLOCKS, list_evaluations, without_own_events
 from dino_assets.errors import DropBlockedError
 from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.catalogue import PER_DROP
 from dino_assets.store.commits.protocol import Draft
 
-# Every asset needs it (see SINGLE_RUN); the warning would open each command's output.
-warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
-# A check per drop is what we need of it, and the tests hold it.
-warnings.filterwarnings(
-    "ignore", message="Specifying a partitions_def on an AssetCheckSpec", category=dg.PreviewWarning
-)
-# The one way to observe a source from the UI; the tests hold what we need of it.
-warnings.filterwarnings(
-    "ignore",
-    message=".*(observable_source_asset|DataVersionsByPartition)` is currently in beta",
-    category=dg.BetaWarning,
-)
+# Every module that declares assets and checks imports this one before it does.
+accept_beta_features()
 
 # `--partition-range` refuses a selection unless each of its assets, partitioned or not, has this.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
