@@ -1,9 +1,8 @@
 """Drops, and rounds of tiles chosen from them."""
 
 import argparse
-import json
-from typing import Any
 
+from dino_assets.cli.drop_list import list_drops
 from dino_assets.cli.flags import add_flags
 from dino_assets.cli.registering import (
     find_drop_name,
@@ -13,11 +12,9 @@ from dino_assets.cli.registering import (
 )
 from dino_assets.cli.terminal import name_command, say
 from dino_assets.compute.settings import ComputeSettings
-from dino_assets.drops.records import Drop
 from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
-from dino_assets.weights.records import facts_of_caveat
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -42,7 +39,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     register.set_defaults(run=_register)
     listing = drops.add_parser("list", help="all drops and what is made of them")
     listing.add_argument("--json", action="store_true", help="as JSON, a list of objects")
-    listing.set_defaults(run=_list)
+    listing.set_defaults(run=list_drops)
     tag = drops.add_parser("tag", help="words that rounds and maps may choose a drop by")
     tag.add_argument("name", metavar="NAME")
     tag.add_argument("tags", nargs="*", metavar="WORD", help="to add")
@@ -94,39 +91,6 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
     say(f"next: {name_command()} run {drop.name}")
     return 0
-
-
-def _list(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.drops.listing import describe_drops
-    from dino_assets.drops.registry import find_drops
-
-    store = open_store_here(settings)
-    drops = find_drops(store)
-    describe = describe_drops(store)
-    rows: list[dict[str, Any]] = []
-    for name, drop in drops.items():
-        if not isinstance(drop, Drop):
-            rows.append({"name": name, "error": str(drop)})
-            if not options.json:
-                say(f"{name:<24} {drop}")
-            continue
-        states = describe(drop)
-        assets: dict[str, dict[str, Any]] = {
-            s.asset: {"state": s.state, "rows": s.rows, "follows": s.follows}
-            | facts_of_caveat(s.caveat)
-            for s in states
-        }
-        rows.append(vars(drop) | {"assets": assets})
-        if not options.json:
-            marks = [f"(from {drop.original_name!r})"] * (drop.original_name != name)
-            marks += ["(retired)"] * drop.is_retired + [f"#{tag}" for tag in drop.tags]
-            made = "  ".join(map(str, states))
-            say(" ".join([f"{name:<24} {made:<44} {drop.source}", *marks]))
-    if options.json:
-        say(json.dumps(rows, indent=1))
-    elif not drops:
-        say(f"no drops yet. Make everything of one with: {name_command()} run NAME --from FOLDER")
-    return int(any(not isinstance(drop, Drop) for drop in drops.values()))
 
 
 def _tag(options: argparse.Namespace, settings: Settings) -> int:

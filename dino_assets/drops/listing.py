@@ -23,9 +23,18 @@ class AssetState:
 
     asset: str
     state: State
-    rows: int = 0
-    caveat: str = ""
+    manifest: Manifest | None = None
     follows: str = ""
+
+    @property
+    def rows(self) -> int:
+        """How many rows are committed."""
+        return self.manifest.rows if self.manifest else 0
+
+    @property
+    def caveat(self) -> str:
+        """What a reader of the result must know, such as that its weights are random."""
+        return str(self.manifest.facts.get("caveat", "")) if self.manifest else ""
 
     def __str__(self) -> str:
         """Reads like ``tiles 48``, ``tiles –``, ``tiles 48 (old)``, ``tiles 48 (of old images)``."""
@@ -60,10 +69,8 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
             fresh = [m for m in manifests if _is_fresh(m, asset, above, weights)]
             shown = fresh or manifests
             state: State = "made" if fresh else "old" if manifests else "absent"
-            rows = shown[-1].rows if shown else 0
-            caveat = shown[-1].facts.get("caveat", "") if shown else ""
             follows = old_above if state == "made" else ""
-            states.append(AssetState(asset.name, state, rows, caveat, follows))
+            states.append(AssetState(asset.name, state, shown[-1] if shown else None, follows))
             above = {content_hash(manifest) for manifest in manifests}
             old_above = asset.name if state == "old" else old_above
         return states

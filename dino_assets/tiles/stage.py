@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from dino_assets.errors import CommitRefusedError, ConfigError, DropUnusableError
 from dino_assets.images import places
-from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.mosaics import find_valid_windows, unpack_valid
+from dino_assets.images.stage.judging import judge_usable
 from dino_assets.store.commits.columns import columns_of, read_records
 from dino_assets.store.commits.manifests import content_hash
 from dino_assets.store.commits.protocol import Draft, Manifest, OutputId, OutputWriter, Recipe
@@ -38,11 +38,7 @@ def draft_tiles(
         DropUnusableError: too few of its files are usable photographs.
     """
     manifest = images.manifest(drop)
-    verdict = judge_quarantine(
-        drop,
-        usable=int(manifest.facts["usable"]),
-        quarantined=int(manifest.facts["quarantined"]),
-    )
+    verdict = judge_usable(manifest)
     if not verdict.passed:
         raise DropUnusableError(
             f"drop {drop!r}: {verdict.sentence}. Look at its rows with a reason in `images`, mend the "

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dino_assets.cli import main
+from dino_assets.cli.terminal import name_command
 from dino_assets.defs.instance import open_instance
 from dino_assets.drops.registry import read_drop
 from dino_assets.errors import ConfigError, DropConflictError, NotCommittedError, UnknownDropError
@@ -80,6 +81,27 @@ def test_drops_list__json(cards, capsys):
     assert (b["name"], b["is_retired"], b["tags"]) == ("b", True, [])
     assert bad["name"] == "bad"
     assert "drops/bad.json" in bad["error"]
+
+
+def test_drops_list__says_which_drops_a_check_has_stopped(cards, capsys):
+    for number in range(3):
+        (cards / "inbox" / "b" / f"DJI_9{number}.JPG").write_text("not a picture")
+    assert main(["run", "a", "--select", "images,tiles,weights"]) == 0
+    assert main(["run", "b", "--select", "images,tiles,weights"]) == 1
+    capsys.readouterr()
+    assert main(["drops", "list"]) == 0
+    a, b, why, where = capsys.readouterr().out.splitlines()
+    assert "failed" not in a
+    assert b.startswith("b ")
+    assert "images 4 (failed)  tiles –" in b
+    assert "1 of 4 files are usable photographs, 3 quarantined" in why
+    command = where.partition(f"{name_command()} ")[2]
+    assert main(command.split()) == 0
+    assert "quarantined" in capsys.readouterr().out
+    assert main(["drops", "list", "--json"]) == 0
+    of_a, of_b = json.loads(capsys.readouterr().out)
+    assert "failed" not in of_a["assets"]["images"]
+    assert "3 quarantined" in of_b["assets"]["images"]["failed"]
 
 
 def test_drops_list__json_of_nothing(project, capsys):

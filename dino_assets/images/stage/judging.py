@@ -6,9 +6,11 @@ from datetime import date, timedelta
 import pyarrow.compute as pc
 
 from dino_assets.errors import NotCommittedError
+from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.report.findings import Finding, read_findings_csv
 from dino_assets.images.report.making import PAGE, TABLE
 from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
@@ -29,6 +31,15 @@ def read_findings(images: CommittedTable, drop: str) -> list[Finding]:
             "this drop again."
         )
     return read_findings_csv(read_part(images.store, part))
+
+
+def judge_usable(manifest: Manifest) -> Verdict:
+    """Judge how many of a drop's files are photographs, from what its ``images`` were committed with."""
+    return judge_quarantine(
+        str(manifest.recipe.output.drop),
+        usable=int(manifest.facts["usable"]),
+        quarantined=int(manifest.facts["quarantined"]),
+    )
 
 
 def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict:

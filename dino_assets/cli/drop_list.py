@@ -1,0 +1,68 @@
+"""``drops list``: all drops, what is made of them, and which a check has stopped."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dino_assets.cli.registering import open_store_here
+from dino_assets.cli.terminal import name_command, say
+from dino_assets.drops.records import Drop
+from dino_assets.settings.records import Settings
+from dino_assets.weights.records import facts_of_caveat
+
+if TYPE_CHECKING:
+    from dino_assets.drops.listing import AssetState
+
+
+def list_drops(options: argparse.Namespace, settings: Settings) -> int:
+    """Print a line per drop, and why below it where a check has stopped it; or all of it as JSON."""
+    from dino_assets.drops.listing import describe_drops
+    from dino_assets.drops.registry import find_drops
+
+    store = open_store_here(settings)
+    drops = find_drops(store)
+    describe = describe_drops(store)
+    rows: list[dict[str, Any]] = []
+    for name, drop in drops.items():
+        if not isinstance(drop, Drop):
+            rows.append({"name": name, "error": str(drop)})
+            if not options.json:
+                say(f"{name:<24} {drop}")
+            continue
+        states = describe(drop)
+        failures = _find_failures(states)
+        assets: dict[str, dict[str, Any]] = {
+            s.asset: {"state": s.state, "rows": s.rows, "follows": s.follows}
+            | facts_of_caveat(s.caveat)
+            | ({"failed": failures[s.asset]} if s.asset in failures else {})
+            for s in states
+        }
+        rows.append(vars(drop) | {"assets": assets})
+        if not options.json:
+            _show(drop, states, failures)
+    if options.json:
+        say(json.dumps(rows, indent=1))
+    elif not drops:
+        say(f"no drops yet. Make everything of one with: {name_command()} run NAME --from FOLDER")
+    return int(any(not isinstance(drop, Drop) for drop in drops.values()))
+
+
+def _find_failures(states: Sequence["AssetState"]) -> dict[str, str]:
+    """Say which assets do not pass their check, as far as what was committed with them tells."""
+    from dino_assets.images.stage.judging import judge_usable
+
+    verdicts = {
+        s.asset: judge_usable(s.manifest) for s in states if s.manifest and s.asset == "images"
+    }
+    return {asset: verdict.sentence for asset, verdict in verdicts.items() if not verdict.passed}
+
+
+def _show(drop: Drop, states: Sequence["AssetState"], failures: dict[str, str]) -> None:
+    marks = [f"(from {drop.original_name!r})"] * (drop.original_name != drop.name)
+    marks += ["(retired)"] * drop.is_retired + [f"#{tag}" for tag in drop.tags]
+    made = "  ".join(f"{state}{' (failed)' * (state.asset in failures)}" for state in states)
+    say(" ".join([f"{drop.name:<24} {made:<44} {drop.source}", *marks]))
+    for asset, sentence in failures.items():
+        say(f"  {asset} failed: {sentence}. Nothing more is made of this drop")
+        say(f"  look at: {name_command()} drops report {drop.name}")
