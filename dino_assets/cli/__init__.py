@@ -10,6 +10,7 @@ from io import TextIOWrapper
 
 from dino_assets import __version__
 from dino_assets.cli import checkpoints, drops, outputs, setup, tiles
+from dino_assets.cli.parsing import CommandParser
 from dino_assets.cli.run import command as run
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError, public_name
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fetcher_main(arguments: Sequence[str] | None = None) -> int:
     """``dinov3-fetcher``: the documents' name for ``dino-assets fetch``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="dinov3-fetcher", description="Bring a DINOv3 or DINOv2 checkpoint to this machine."
     )
     checkpoints.add_fetch_arguments(parser)
@@ -71,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="dino-assets", description="From drone flights to the few tiles worth labelling."
     )
     parser.add_argument("--version", action="version", version=__version__)
