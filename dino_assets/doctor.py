@@ -13,11 +13,11 @@ from dino_assets.defs.instance import instance_home, open_instance
 from dino_assets.drops.examination import examine_drops
 from dino_assets.embeddings.encoder.choosing import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
-from dino_assets.settings.environment import dagster_home
+from dino_assets.settings.environment import DEFAULT_STORAGE, dagster_home
 from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 from dino_assets.store.commits.manifests import find_manifest
-from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets.store.objects import ObjectStore, create_bucket, open_store, spell_absence
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.fetching import read_located
 from dino_assets.weights.hub.locating import locate_checkpoint
@@ -75,11 +75,15 @@ def _device(settings: Settings) -> str:
     )
 
 
-def _store(settings: Settings, *, may_create_bucket: bool) -> str:
+def _store(settings: Settings, *, may_create_bucket: bool) -> str | Verdict:
     check_project(settings)
     if may_create_bucket:
         create_bucket(settings.storage)
     store = open_store(settings.storage)
+    if not store.is_there:
+        is_usual = settings.storage.url == DEFAULT_STORAGE
+        sentence = f"{store.url}: nothing is there yet, the first run makes it"
+        return Verdict("store", True, sentence if is_usual else spell_absence(store), not is_usual)
     _round_trip(store)
     kind = "a folder of this machine" if store.folder else "a bucket"
     return f"{store.url}: written, read back and deleted ({kind})"

@@ -167,7 +167,7 @@ class NotCommittedError(DinoAssetsError, LookupError):
     """An output was asked for that has not been committed.
 
     ``output`` is its name; ``reason`` is a short, stable word where it is there, but not what is
-    asked of it: ``no-table``, ``no-patches``, ``no-row``.
+    asked of it: ``no-table``, ``no-patches``, ``no-row``; or ``no-store``.
     """
 
     def __init__(self, message: str, *, output: str = "", reason: str = "") -> None:

@@ -19,8 +19,9 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
     """Print a line per drop, and why below it where a check has stopped it; or all of it as JSON."""
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
+    from dino_assets.store.objects import spell_absence
 
-    store = open_store_here(settings)
+    store = open_store_here(settings, may_be_new=True)
     drops = find_drops(store)
     describe = describe_drops(store)
     rows: list[dict[str, Any]] = []
@@ -44,7 +45,10 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
     if options.json:
         say(json.dumps(rows, indent=1))
     elif not drops:
-        say(f"no drops yet. Make everything of one with: {name_command()} run NAME --from FOLDER")
+        absence = "" if store.is_there else f" {spell_absence(store)}"
+        say(
+            f"no drops yet.{absence} Make everything of one with: {name_command()} run NAME --from FOLDER"
+        )
     return int(any(not isinstance(drop, Drop) for drop in drops.values()))
 
 

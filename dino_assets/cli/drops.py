@@ -1,6 +1,7 @@
 """Drops, and rounds of tiles chosen from them."""
 
 import argparse
+from dataclasses import replace
 
 from dino_assets.cli.drop_list import list_drops
 from dino_assets.cli.flags import add_flags
@@ -160,10 +161,9 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
     tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
-    store = open_store_here(settings)
-    if "drops" in given:
-        given["drops"] = [find_drop_name(store, called) for called in given["drops"]]
     asked = make_settings(**given)
+    store = open_store_here(settings)
+    asked = replace(asked, drops=tuple(find_drop_name(store, called) for called in asked.drops))
     opened = open_round(
         SpacedTable(store, "embeddings"),
         open_table(store, "tiles"),

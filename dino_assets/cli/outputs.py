@@ -107,9 +107,13 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _collect(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.store.objects import spell_absence
     from dino_assets.store.upkeep.collecting import collect
 
-    done = collect(open_store_here(settings), is_dry_run=options.dry_run)
+    store = open_store_here(settings, may_be_new=True)
+    if not store.is_there:
+        say(spell_absence(store))
+    done = collect(store, is_dry_run=options.dry_run)
     verb = "would delete" if options.dry_run else "deleted"
     say(
         f"{verb} {len(done.parts)} parts ({done.bytes / 1e6:.1f} MB), {len(done.receipts)} receipts, "

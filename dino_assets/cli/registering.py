@@ -11,7 +11,7 @@ from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 from dino_assets.store.commits.catalogue import PER_DROP
-from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.objects import ObjectStore, open_store, spell_absence
 
 
 def register_here(
@@ -37,7 +37,7 @@ def register_here(
     if source and "://" not in source:
         # A path is meant from where the person stands, not from the project's folder.
         address = str(expand_path(source).absolute())
-    store = open_store_here(settings)
+    store = open_store_here(settings, may_be_new=True)
     drop, has_changed = register_drop(
         store,
         name,
@@ -64,7 +64,7 @@ def find_or_register(
     from dino_assets.drops.registry import find_drop, find_drops
     from dino_assets.errors import DropConflictError, SourceError, UnknownDropError
 
-    store = open_store_here(settings)
+    store = open_store_here(settings, may_be_new=True)
     if source is None:
         try:
             drop = find_drop(store, name)
@@ -142,14 +142,22 @@ def refuse_sources(store: ObjectStore, target: Path) -> None:
             )
 
 
-def open_store_here(settings: Settings) -> ObjectStore:
-    """Open the store, unless that would make its folder where no project is.
+def open_store_here(settings: Settings, *, may_be_new: bool = False) -> ObjectStore:
+    """Open the store; where nothing was ever put, only for what may be the first command.
 
     Raises:
         ConfigError: there is no project here.
+        NotCommittedError: there is no store yet.
     """
     check_project(settings)
-    return open_store(settings.storage)
+    store = open_store(settings.storage)
+    if not store.is_there and not may_be_new:
+        raise NotCommittedError(
+            f"{spell_absence(store)} Make everything of a flight with: {name_command()} run NAME --from "
+            "FOLDER",
+            reason="no-store",
+        )
+    return store
 
 
 def _add_key(settings: Settings, drop: Drop) -> bool:

@@ -4,6 +4,7 @@ Only what the commit protocol needs: whole-object put and get, ranges, listing, 
 Every error names the store, the bucket and the key as the caller spelled them (see failures.py).
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -58,8 +59,11 @@ class ObjectStore:
         url: str,
         folder: Path | None = None,
         settings: StorageSettings | None = None,
+        make_folder: Callable[[], Any] | None = None,
     ) -> None:
         self._backend = backend
+        # Of a folder that is not there yet: it is made when something is put, and empty until then.
+        self._make_folder = make_folder
         self.url = url
         self.folder = folder  # set for local stores: the collector sweeps staging files there
         self._settings = settings
@@ -82,6 +86,11 @@ class ObjectStore:
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anything was ever put; of a bucket this is taken for granted."""
+        return self._make_folder is None or (self.folder is not None and self.folder.is_dir())
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write a whole object, atomically.
@@ -204,6 +213,10 @@ class ObjectStore:
     def _call(
         self, verb: str, key: str, call: Callable[..., T], *arguments: Any, **options: Any
     ) -> T:
+        make_folder = self._make_folder  # another thread may make it meanwhile
+        if make_folder and (verb == "put" or self.is_there):
+            self._backend = make_folder()
+            self._make_folder = None
         try:
             return call(self._backend, key, *arguments, **options)
         except (obstore_errors.BaseError, OSError, ValueError) as err:
@@ -215,7 +228,7 @@ class ObjectStore:
 
 
 def open_store(settings: StorageSettings) -> ObjectStore:
-    """Open the store that ``settings`` names; touches nothing yet, except that a folder is made.
+    """Open the store that ``settings`` names; touches nothing. A folder is made when something is put.
 
     Raises:
         ConfigError: the address or the credentials cannot work.
@@ -234,8 +247,34 @@ def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
         folder = (settings.root / Path(url.prefix).expanduser()).resolve()
     except (RuntimeError, ValueError):  # ~nobody, or a null byte
         raise ConfigError(f"storage {settings.url!r} is not a path", reason="path") from None
+
+    def make_folder() -> LocalStore:
+        return _make_folder(settings, folder)
+
+    if _can_be_made(folder):
+        return ObjectStore(
+            MemoryStore(),
+            url=settings.url,
+            folder=folder,
+            settings=settings,
+            make_folder=make_folder,
+        )
+    return ObjectStore(make_folder(), url=settings.url, folder=folder, settings=settings)
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether nothing is at this path, and what is above it can be written."""
+    if os.path.lexists(folder):
+        return False
+    above = next((path for path in folder.parents if os.path.lexists(path)), folder)
+    return above.is_dir() and os.access(
+        above, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids
+    )
+
+
+def _make_folder(settings: StorageSettings, folder: Path) -> LocalStore:
     try:
-        backend = LocalStore(prefix=folder, mkdir=True)
+        return LocalStore(prefix=folder, mkdir=True)
     except (obstore_errors.BaseError, OSError) as err:
         reason = str(explain(err, verb="open", key="", store=settings.url, is_local=True))
         failure = StoreAccessError(
@@ -243,9 +282,15 @@ def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
             f"{reason.rpartition(': ')[2]}",
             store=settings.url,
         )
-    else:
-        return ObjectStore(backend, url=settings.url, folder=folder, settings=settings)
     raise failure
+
+
+def spell_absence(store: ObjectStore) -> str:
+    """Say that nothing was ever put into a store, and what that may come from."""
+    return (
+        f"There is no store {store.url!r} yet: nothing is at {str(store.folder)!r}. If there should be "
+        "results, look at DINO_STORAGE and at the folder that you stand in."
+    )
 
 
 def create_bucket(settings: StorageSettings) -> bool:

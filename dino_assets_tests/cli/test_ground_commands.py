@@ -74,6 +74,7 @@ def test_drops_report__says_what_is_odd(flown, capsys):
 
 
 def test_drops_report__of_nothing(project, refuse):
+    (project / "data").mkdir()
     refuse(UnknownDropError, "drops", "report", "flight-9")
 
 

@@ -1,0 +1,83 @@
+"""Commands that read, where no store is: nothing is made, and a sentence says what to do."""
+
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.errors import NotCommittedError, UnknownDropError
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.objects import open_store
+
+READING = [
+    ["drops", "tag", "a", "fire"],
+    ["drops", "retire", "a"],
+    ["drops", "restore", "a"],
+    ["drops", "report", "a"],
+    ["select"],
+    ["parts", "tiles", "a"],
+    ["export", "projections", "--to", "out"],
+    ["export", "selections", "round-0001", "--to", "out"],
+    ["footprints", "tiles", "a", "--to", "out/a.gpkg"],
+    ["footprints", "selections", "round-0001", "--to", "out/a.gpkg"],
+    ["verify"],
+    ["verify", "--repair"],
+]
+
+
+@pytest.fixture(params=["data", "typo"])
+def absent(request: pytest.FixtureRequest, project, monkeypatch):
+    """A project whose store is not there: the usual one, or one that somebody misspelled."""
+    if request.param == "typo":
+        monkeypatch.setenv("DINO_STORAGE", "typo")
+    yield project / request.param
+    assert not (project / request.param).exists()
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_commands__that_read_make_no_store(absent, refuse, command):
+    sentence = refuse(NotCommittedError, *command)
+    assert f"nothing is at {str(absent)!r}" in sentence
+    assert "DINO_STORAGE" in sentence
+    assert "run NAME --from FOLDER" in sentence
+
+
+def test_drops_list__of_no_store(absent, capsys):
+    assert main(["drops", "list"]) == 0
+    assert f"no drops yet. There is no store {absent.name!r} yet" in capsys.readouterr().out
+    assert main(["drops", "list", "--json"]) == 0
+    assert capsys.readouterr().out == "[]\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_collect__of_no_store(absent, capsys, options):
+    assert main(["collect", *options]) == 0
+    said = capsys.readouterr().out
+    assert f"nothing is at {str(absent)!r}" in said
+    assert "0 parts" in said
+
+
+def test_doctor__of_no_store(absent, capsys):
+    main(["doctor"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " store " in line]
+    assert line.startswith("WARN" if absent.name == "typo" else "ok")
+    assert "nothing is " in line
+
+
+def test_tiles_preview__makes_no_store(absent, write_photo):
+    image = write_photo(absent.parent / "a.jpg", 1200, 900)
+    assert main(["tiles", "preview", str(image)]) == 0
+
+
+def test_run__of_an_unknown_drop_makes_no_store(absent, refuse):
+    refuse(UnknownDropError, "run", "a")
+
+
+def test_open_store__a_folder_is_made_when_something_is_put(project):
+    settings = load_settings().storage
+    one, other = open_store(settings), open_store(settings)
+    assert list(one.list()) == []
+    assert not one.is_there
+    one.put("a", b"1")
+    # Another process may have made it since.
+    assert other.is_there
+    assert other.get("a") == b"1"
+    assert (project / "data").is_dir()
