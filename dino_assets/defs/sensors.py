@@ -2,25 +2,22 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import REPOSITORY_LABEL_TAG
+from dino_assets.defs.alerts import report_failures
 from dino_assets.defs.dead_runs import IN_FLIGHT
-from dino_assets.defs.execution import REPOSITORY, find_blocked, find_failures
-from dino_assets.defs.failures import Failure
+from dino_assets.defs.execution import find_blocked
 from dino_assets.defs.jobs import ingest
 from dino_assets.defs.partitions import drops
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
-from dino_assets.defs.run_tags import DROP_TAG, PARTITION_TAG, RANGE_TAGS, make_tags
-from dino_assets.defs.webhook import hide_all, post_json
+from dino_assets.defs.run_tags import PARTITION_TAG, RANGE_TAGS, make_tags
 from dino_assets.drops.arrivals import PastRuns
 from dino_assets.drops.finished import Remembered
 from dino_assets.drops.survey import Memory, Survey, survey_inbox
 from dino_assets.errors import SourceError
-from dino_assets.settings.environment import find_root, list_secrets, load_settings
+from dino_assets.settings.environment import find_root, load_settings
 from dino_assets.store.objects import ObjectStore
 
 # What the runs of one content are found and counted by; Dagster's own retries copy them.
@@ -179,48 +176,21 @@ new_map = dg.AutomationConditionSensorDefinition(
 )
 
 
-def describe_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, ui: str) -> dict[str, Any]:
-    """What a webhook gets of a failed run: which, why in a sentence, and where all of it is."""
-    drop = run.tags.get(DROP_TAG) or run.tags.get(PARTITION_TAG)
-    first, *more = find_failures(instance, run.run_id, drop=drop) or (Failure("", "It failed."),)
-    sentence = f"{first.step}: {first.sentence}" if first.step else first.sentence
-    return {
-        "job": run.job_name,
-        "run_id": run.run_id,
-        "drop": drop,
-        "sentence": hide_all(sentence, list_secrets())
-        + (f" (and {len(more)} more)" if more else ""),
-        "url": f"{ui.rstrip('/')}/runs/{run.run_id}",
-    }
-
-
-@dg.run_failure_sensor(
+@dg.sensor(
+    # Not Dagster's run failure sensor: it goes on to the next run whether or not one could be posted.
     name="failed_runs",
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=30,
-    # A run of `dagster asset materialize` belongs to no location.
-    monitor_all_code_locations=True,
     description=(
         "Posts every run that fails from now on to the address in DINO_FAILURE_WEBHOOK, as JSON: job, run_id, "
-        "drop, sentence, url. A receiver that is down or slow is tried twice, and the tick says so; the run "
-        "is not posted later."
+        "drop, sentence, url. While a receiver is down or refuses, alerts wait and are tried again for a "
+        "day, from every tick to every 15 minutes; the tick says so."
     ),
 )
-def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-    """Post one failed run."""
-    run, settings = context.dagster_run, load_settings()
-    if run.tags.get(REPOSITORY_LABEL_TAG, REPOSITORY) != REPOSITORY:
-        return None  # of another project on this instance
-    if settings.failure_webhook is None:
-        return dg.SkipReason(
-            f"{run.run_id} failed; DINO_FAILURE_WEBHOOK is not set, nothing is posted."
-        )
-    body = describe_failure(context.instance, run, settings.ui_url)
-    if problem := post_json(settings.failure_webhook, body):
-        context.log.warning(f"run {run.run_id}: not posted: {problem}")
-        return dg.SkipReason(f"{run.run_id} failed; the webhook did not take it: {problem}.")
-    context.log.info(f"run {run.run_id}: posted")
-    return None
+def failed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Post what failed since the last tick, and what waits."""
+    settings = load_settings()
+    return dg.SkipReason(report_failures(context, url=settings.failure_webhook, ui=settings.ui_url))
 
 
 ALL_SENSORS = [new_drops, new_map, failed_runs]

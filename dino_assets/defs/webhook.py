@@ -1,4 +1,4 @@
-"""Posting JSON to an address that somebody named: soon or not at all, and never with a secret in it."""
+"""Posting JSON to an address that somebody named: twice within seconds, and never with a secret in it."""
 
 import json
 import time

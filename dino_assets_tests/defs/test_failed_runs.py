@@ -5,12 +5,14 @@ import http.server
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from dino_assets.definitions import make_definitions
+from dino_assets.defs.alerts import Post, Progress, report_failures
 from dino_assets.defs.execution import execute_run
 from dino_assets.defs.plans import plan_runs
 from dino_assets.defs.webhook import hide_all, post_json
@@ -30,12 +32,12 @@ class Receiver:
         self.bodies: list[dict] = []
         self.types: list[str] = []
         self.status, self.wait_s, self.location = 200, 0.0, ""
-        self.url = ""
+        self.url, self.refused_drop = "", "none"
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
+@contextlib.contextmanager
+def serving(receiver: Receiver, port: int = 0) -> Iterator[None]:
+    """Have it answer, at a port that may have been dead until now."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -43,8 +45,9 @@ def receiver() -> Iterator[Receiver]:
             receiver.bodies.append(json.loads(data))
             receiver.types.append(self.headers["Content-Type"])
             time.sleep(receiver.wait_s)
+            is_refused = receiver.bodies[-1].get("drop") == receiver.refused_drop
             with contextlib.suppress(OSError):  # who asked has gone
-                self.send_response(receiver.status)
+                self.send_response(400 if is_refused else receiver.status)
                 if receiver.location:
                     self.send_header("Location", receiver.location)
                 self.end_headers()
@@ -52,13 +55,20 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, *args: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
+    server = http.server.ThreadingHTTPServer((HOST, port), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     receiver.url = f"http://{HOST}:{server.server_port}/hooks/{SECRET}"
-    yield receiver
+    yield
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    with serving(receiver):
+        yield receiver
 
 
 class Watch:
@@ -66,6 +76,7 @@ class Watch:
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance, self.cursor = instance, None
+        self.now_s = time.time()
         self.defs = make_definitions(load_settings())
 
     def tick(self) -> str:
@@ -76,6 +87,29 @@ class Watch:
             data = self.defs.resolve_sensor_def("failed_runs").evaluate_tick(context)
         self.cursor = data.cursor
         return data.skip_message or ""
+
+    def tick_later(self, seconds: float, post: Post = post_json) -> str:
+        """Evaluate once, some time after the last tick of this kind."""
+        self.now_s += seconds
+        settings = load_settings()
+        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
+            problems = report_failures(
+                context,
+                url=settings.failure_webhook,
+                ui=settings.ui_url,
+                clock=lambda: self.now_s,
+                post=post,
+            )
+            self.cursor = context.cursor
+        return problems
+
+    def fail_unseen(self, drop: str) -> str:
+        """A run that somebody ended: quick to make."""
+        run = self.instance.create_run_for_job(
+            self.defs.resolve_job_def("ingest"), tags={"dagster/partition": drop}
+        )
+        self.instance.report_run_failed(run, f"{drop} has ended: killed.")
+        return run.run_id
 
     def fail(self, drop: str = "a") -> str:
         """A run of a drop whose card is gone."""
@@ -102,7 +136,7 @@ def test_failed_runs__what_is_posted(watch: Watch, receiver: Receiver, monkeypat
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     monkeypatch.setenv("DINO_UI_URL", "https://dagster.example/")
     run_id = watch.fail()
-    assert watch.tick() == ""
+    assert watch.tick() == "1 posted."
     (body,) = receiver.bodies
     assert receiver.types == ["application/json"]
     sentence = body.pop("sentence")
@@ -137,16 +171,86 @@ def test_failed_runs__without_an_address(watch: Watch):
     assert "failed" not in watch.tick()
 
 
-def test_failed_runs__a_receiver_that_is_not_there(watch: Watch, receiver: Receiver, monkeypatch):
-    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", f"http://{HOST}:{free_port()}/hooks/{SECRET}")
-    watch.fail()
+def test_failed_runs__wait_while_the_receiver_is_down(watch: Watch, monkeypatch):
+    receiver, port = Receiver(), free_port()
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", f"http://{HOST}:{port}/hooks/{SECRET}")
+    first = watch.fail_unseen("a")
     said = watch.tick()
-    assert "did not take it: Connection refused" in said
-    assert SECRET not in said
-    # The sensor lives, and the next failure is posted.
+    assert f"{first} failed; the webhook did not take it: Connection refused" in said
+    assert "1 waiting to be posted" in said
+    assert SECRET not in said + str(watch.cursor)
+    second = watch.fail_unseen("b")
+    with serving(receiver, port):
+        assert watch.tick() == "2 posted."
+        assert watch.tick() == "Nothing to post."
+    assert sorted(body["run_id"] for body in receiver.bodies) == sorted([first, second])
+
+
+def test_report_failures__waits_longer_each_time_and_a_day_at_most(watch: Watch, monkeypatch):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", "http://127.0.0.1/")
+    tried: list[float] = []
+
+    def refuse(url: str, body: object) -> str:
+        tried.append(watch.now_s - started_s)
+        return "it answered 503"
+
+    watch.fail_unseen("a")
+    started_s = watch.now_s
+    for _ in range(120):
+        watch.tick_later(30, refuse)
+    assert tried[:5] == [30, 60, 120, 240, 480]
+    assert [later - earlier for earlier, later in zip(tried[-3:], tried[-2:], strict=False)] == [
+        900,
+        900,
+    ]
+    assert "1 waiting to be posted" in watch.tick_later(82_000, refuse)
+    assert "not posted any more" in watch.tick_later(3_000, refuse)
+    assert watch.tick_later(30, refuse) == "Nothing to post."
+    assert Progress.load(watch.cursor).waiting == ()
+
+
+def test_report_failures__one_that_is_refused_holds_back_no_other(
+    watch: Watch, receiver: Receiver, monkeypatch
+):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
-    second = watch.fail("b")
-    assert watch.tick() == ""
+    receiver.refused_drop = "a"
+    watch.fail_unseen("a")
+    assert "it answered 400" in watch.tick_later(30)
+    watch.fail_unseen("b")
+    watch.tick_later(30)
+    assert [body["drop"] for body in receiver.bodies] == ["a", "b", "a"]
+
+
+def test_report_failures__a_tick_has_its_time(watch: Watch, monkeypatch):
+    """The daemon ends one after a minute; who had no turn has the first in the next."""
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", "http://127.0.0.1/")
+    asked: list[str] = []
+
+    def hang(url: str, body: Mapping[str, Any]) -> str:
+        asked.append(body["drop"])
+        watch.now_s += 9
+        return "no answer in 4 s"
+
+    for number in range(5):
+        watch.fail_unseen(f"d{number}")
+    watch.tick_later(30, hang)
+    assert asked == ["d0", "d1", "d2"]
+    watch.tick_later(30, hang)
+    assert asked[3:] == ["d3", "d4", "d0"]
+
+
+def test_report_failures__goes_on_where_an_earlier_version_was(
+    watch: Watch, receiver: Receiver, monkeypatch
+):
+    """Its cursor was Dagster's own."""
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    watch.fail_unseen("a")
+    (last,) = watch.instance.fetch_run_status_changes(
+        dg.DagsterEventType.RUN_FAILURE, limit=1
+    ).records
+    watch.cursor = json.dumps({"__class__": "RunStatusSensorCursor", "record_id": last.storage_id})
+    second = watch.fail_unseen("b")
+    assert watch.tick_later(30) == "1 posted."
     assert [body["run_id"] for body in receiver.bodies] == [second]
 
 
@@ -154,7 +258,7 @@ def test_failed_runs__a_check_that_blocks_has_said_why(watch: Watch, receiver, c
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     Lineage(watch.instance).register("bad", card("bad", good=1, bad=5))
     watch.fail("bad")
-    assert watch.tick() == ""
+    assert watch.tick() == "1 posted."
     assert receiver.bodies[0]["sentence"].startswith("images_are_usable: bad: ")
 
 
@@ -164,7 +268,7 @@ def test_failed_runs__a_run_that_was_killed(watch: Watch, receiver: Receiver, mo
         watch.defs.resolve_job_def("ingest"), tags={"dagster/partition": "a"}
     )
     watch.instance.report_run_failed(run, "This run has ended: killed.")
-    assert watch.tick() == ""
+    assert watch.tick() == "1 posted."
     (body,) = receiver.bodies
     assert (body["drop"], body["sentence"]) == ("a", "This run has ended: killed.")
 
