@@ -35,5 +35,5 @@ def _change(store: ObjectStore, name: str, **values: object) -> tuple[Drop, bool
     drop = find_drop(store, name)
     changed = replace(drop, **values)  # type: ignore[arg-type] # of the two fields above
     if changed != drop:
-        write_drop(store, changed)
+        write_drop(store, changed, before=drop)
     return changed, changed != drop

@@ -1,4 +1,4 @@
-"""What a drop's source was last seen to hold, kept in the drop's record."""
+"""What a drop's source was last seen to hold, kept beside the drop's record."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ def keep_observed(store: ObjectStore, name: str, fingerprint: str) -> bool:
     drop = read_drop(store, name)
     if (drop.observed or drop.fingerprint) == fingerprint:
         return False
-    write_drop(store, replace(drop, observed=fingerprint))
+    write_drop(store, replace(drop, observed=fingerprint), before=drop)
     return True
 
 

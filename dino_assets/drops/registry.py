@@ -6,10 +6,18 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dino_assets.drops.facts import (
+    FACTS,
+    delete_damaged,
+    find_owner,
+    is_sound,
+    read_facts,
+    write_facts,
+)
 from dino_assets.drops.naming import MAX_NAME_CHARS, end_of_names, is_drop_name, make_drop_name
 from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.sources.opening import open_source
@@ -71,10 +79,7 @@ def register_drop(
         fingerprint=fingerprint(entries),
         original_name=name.encode(errors="surrogateescape").decode(errors="backslashreplace"),
     )
-    try:
-        registered = read_drop(store, key_name)
-    except (UnknownDropError, CorruptObjectError):
-        registered = None
+    registered, before = _find_registered(store, key_name)
     if registered is not None and registered.is_retired:
         raise DropConflictError(
             f"drop {key_name!r} is retired. Bring it back with: dino-assets drops restore {key_name}",
@@ -83,16 +88,31 @@ def register_drop(
         )
     drop = replace(
         drop,
-        tags=join_tags(registered.tags if registered else (), new_tags),
+        tags=join_tags(before.tags, new_tags),
         # Only where it says more than the fingerprint: what is made may be of what was there before.
-        observed=drop.fingerprint if registered and _has_changed(registered, drop) else "",
+        observed=drop.fingerprint if _has_changed(before, drop) else "",
     )
     if registered == drop:
         return drop, False
     if registered is not None and registered.source != drop.source:
         _check_may_move(store, registered, drop, entries, may_replace=may_replace)
-    write_drop(store, drop)
+    write_drop(store, drop, before=before)
     return drop, True
+
+
+def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:
+    """Give a drop's record if it can be read, and what there is to be changed: of a damaged one the facts."""
+    try:
+        registered = read_drop(store, name)
+    except UnknownDropError:
+        return None, replace(Drop(name, "", "", ""), **read_facts(store, name))
+    except CorruptObjectError:
+        delete_damaged(store, name)
+        try:
+            registered = read_drop(store, name)
+        except CorruptObjectError:
+            return None, replace(Drop(name, "", "", ""), **read_facts(store, name))
+    return registered, registered
 
 
 def _check_may_move(
@@ -133,14 +153,27 @@ def _check_may_move(
 
 
 def _has_changed(before: Drop, now: Drop) -> bool:
-    return bool(before.observed) or before.fingerprint != now.fingerprint
+    return bool(before.observed) or before.fingerprint not in ("", now.fingerprint)
 
 
-def write_drop(store: ObjectStore, drop: Drop) -> None:
-    """Put a drop's record. What is not said of it (no tags, not retired) is left out."""
-    unsaid = {field.name: field.default for field in fields(Drop)}
-    values = {key: value for key, value in vars(drop).items() if value != unsaid[key]}
-    store.put(_key(drop.name), (json.dumps(values, sort_keys=True, indent=1) + "\n").encode())
+def write_drop(store: ObjectStore, drop: Drop, *, before: Drop | None = None) -> None:
+    """Put a drop's record and the facts that are others than before; what is as it was is not written."""
+    before = before or Drop(drop.name, "", "", "")
+    write_facts(store, drop, before)
+    record = {key: value for key, value in vars(drop).items() if key not in FACTS}
+    if record == {key: vars(before)[key] for key in record}:
+        return
+    record |= _read_inline(store, drop.name)
+    store.put(_key(drop.name), (json.dumps(record, sort_keys=True, indent=1) + "\n").encode())
+
+
+def _read_inline(store: ObjectStore, name: str) -> dict[str, Any]:
+    """Read the facts that an earlier version wrote into the record itself; objects of their own win."""
+    try:
+        values = json.loads(store.get(_key(name)))
+        return {key: values[key] for key in FACTS if is_sound(key, values.get(key))}
+    except (ObjectNotFoundError, ValueError, AttributeError, RecursionError):
+        return {}
 
 
 def check_tag(tag: str) -> str:
@@ -207,12 +240,15 @@ def find_names(store: ObjectStore, called: Iterable[str]) -> list[str]:
     return names
 
 
-def read_drop(store: ObjectStore, name: str) -> Drop:
+def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | None = None) -> Drop:
     """The drop registered under a name (not an original one: ``find_name`` looks for it).
+
+    ``fact_keys`` spare a listing of what is said of it.
 
     Raises:
         UnknownDropError: there is none.
         InvalidDropNameError: there cannot be one.
+        CorruptObjectError: its record, or what is said of it, cannot be read.
     """
     if not is_drop_name(name):
         raise InvalidDropNameError(
@@ -235,7 +271,7 @@ def read_drop(store: ObjectStore, name: str) -> Drop:
             store=store.url,
             key=_key(name),
         )
-    return drop
+    return replace(drop, **read_facts(store, name, fact_keys))
 
 
 def find_drop(store: ObjectStore, called: str) -> Drop:
@@ -260,12 +296,17 @@ def inbox_address(inbox: str, name: str) -> str:
 def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
     """All registered drops by name, or what is wrong with a record: one bad one hides no other."""
     drops: dict[str, Drop | CorruptObjectError] = {}
-    matches = (_RECORD.fullmatch(info.key) for info in store.list("drops"))
+    keys = [info.key for info in store.list("drops")]
+    matches = map(_RECORD.fullmatch, keys)
     names = sorted(match[1] for match in matches if match and is_drop_name(match[1]))
+    fact_keys: dict[str, list[str]] = {}
+    for key in keys:
+        if owner := find_owner(key):
+            fact_keys.setdefault(owner, []).append(key)
 
     def read(name: str) -> Drop | CorruptObjectError | None:
         try:
-            return read_drop(store, name)
+            return read_drop(store, name, fact_keys=fact_keys.get(name, ()))
         except CorruptObjectError as err:
             return err
         except UnknownDropError:
@@ -280,12 +321,11 @@ def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
 
 def _parse(values: dict[str, Any]) -> Drop | None:
     """Make a record of its JSON; None where a value is of another kind."""
-    tags, is_retired = values.pop("tags", []), values.pop("is_retired", False)
-    is_sound = isinstance(tags, list) and isinstance(is_retired, bool)
-    texts = [*values.values(), *(tags if is_sound else ())]
-    if not is_sound or not all(isinstance(text, str) for text in texts):
+    inline = {key: values.pop(key) for key in FACTS if key in values}
+    texts_are_sound = all(isinstance(text, str) for text in values.values())
+    if not texts_are_sound or not all(is_sound(key, value) for key, value in inline.items()):
         return None
-    return Drop(**values, tags=tuple(tags), is_retired=is_retired)
+    return Drop(**values, **inline | {"tags": tuple(inline.get("tags", ()))})
 
 
 def _unknown(store: ObjectStore, name: str) -> UnknownDropError:

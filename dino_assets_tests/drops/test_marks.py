@@ -1,11 +1,14 @@
 """Drops that are tagged, retired and restored, and what a pool then is."""
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from dino_assets.drops.choice import choose_drops, find_chosen
 from dino_assets.drops.marks import set_retired, tag_drop
+from dino_assets.drops.observing import keep_observed
 from dino_assets.drops.records import Drop
 from dino_assets.drops.registry import find_drops, read_drop, register_drop, write_drop
 from dino_assets.errors import ConfigError, CorruptObjectError, DropConflictError, UnknownDropError
@@ -67,6 +70,46 @@ def test_register_drop__keeps_tags_and_adds_some(memory, tmp_path, write_photo):
     assert read_drop(memory, "a").is_retired
 
 
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_marks__and_looks_at_the_same_moment_all_stand(memory, local_store, kind):
+    store = memory if kind == "memory" else local_store
+    write_drop(store, Drop("r", "/cards/r", "f", "r"))
+    for number in range(60):
+        start = threading.Barrier(3)
+
+        def at_once(act, *arguments, start=start):
+            start.wait()
+            act(store, "r", *arguments)
+
+        with ThreadPoolExecutor(3) as pool:
+            acts = [
+                pool.submit(at_once, keep_observed, f"v{number}"),
+                pool.submit(at_once, set_retired, number % 2 == 0),
+                pool.submit(at_once, tag_drop, [f"t{number}"]),
+            ]
+        assert [act.exception() for act in acts] == [None] * 3
+        drop = read_drop(store, "r")
+        assert (drop.observed, drop.is_retired) == (f"v{number}", number % 2 == 0)
+        assert len(drop.tags) == number + 1
+
+
+def test_register_drop__undoes_no_mark_of_the_same_moment(memory, tmp_path, write_photo):
+    write_photo(tmp_path / "card" / "DJI_0001.JPG")
+
+    class Slow(type(memory)):
+        """A store in which a person retires the drop just before its record is put."""
+
+        def put(self, key, data, **options):
+            if key == "drops/b.json":
+                set_retired(memory, "b", True)
+            super().put(key, data, **options)
+
+    slow = Slow(memory._backend, url=memory.url)
+    register_drop(slow, "b", source=str(tmp_path / "card"), root=tmp_path, may_replace=True)
+    assert read_drop(memory, "b").is_retired
+    assert read_drop(memory, "b").tags == ("2026", "fire")
+
+
 def test_tag_drop__adds_and_removes(memory):
     assert tag_drop(memory, "a", ["b", "a"])[0].tags == ("a", "b", "fire")
     assert tag_drop(memory, "a", ["c"], removed=["fire", "a"])[0].tags == ("b", "c")
@@ -87,6 +130,43 @@ def test_read_drop__marks_of_another_kind(memory, text):
     memory.put("drops/a.json", text % rest)
     with raising(CorruptObjectError, key="drops/a.json"):
         read_drop(memory, "a")
+
+
+@pytest.mark.parametrize("key", ["tags", "retired", "observed"])
+def test_register_drop__mends_what_is_said_of_a_drop(memory, tmp_path, write_photo, key):
+    write_photo(tmp_path / "card" / "DJI_0001.JPG")
+    memory.put(f"drops/a/{key}.json", b"{")
+    with raising(CorruptObjectError, key=f"drops/a/{key}.json"):
+        read_drop(memory, "a")
+    register_drop(memory, "a", source=str(tmp_path / "card"), root=tmp_path, may_replace=True)
+    assert read_drop(memory, "a").tags == (() if key == "tags" else ("fire",))
+
+
+def test_register_drop__a_record_that_was_lost_is_not_retired(memory, tmp_path, write_photo):
+    write_photo(tmp_path / "card" / "DJI_0001.JPG")
+    set_retired(memory, "a", True)
+    memory.delete("drops/a.json")
+    drop, _ = register_drop(memory, "a", source=str(tmp_path / "card"), root=tmp_path)
+    assert read_drop(memory, "a") == drop
+    assert (drop.is_retired, drop.tags) == (False, ("fire",))
+
+
+def test_read_drop__of_an_earlier_version(memory, tmp_path, write_photo):
+    """Which wrote all into the record: it counts until it is said anew."""
+    write_photo(tmp_path / "card" / "DJI_0001.JPG")
+    card = str(tmp_path / "card")
+    memory.put(
+        "drops/e.json",
+        b'{"name": "e", "source": "/e", "fingerprint": "f", "original_name": "e", '
+        b'"is_retired": true, "observed": "g", "tags": ["fire"]}',
+    )
+    assert read_drop(memory, "e") == Drop("e", "/e", "f", "e", ("fire",), True, "g")
+    assert find_drops(memory)["e"] == read_drop(memory, "e")
+    assert not set_retired(memory, "e", False)[0].is_retired
+    assert not read_drop(memory, "e").is_retired
+    drop, _ = register_drop(memory, "e", source=card, root=tmp_path, may_replace=True)
+    assert read_drop(memory, "e") == drop
+    assert (drop.is_retired, drop.tags, drop.observed) == (False, ("fire",), drop.fingerprint)
 
 
 # --- choosing -------------------------------------------------------------------------------
