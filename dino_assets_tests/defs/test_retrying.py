@@ -115,9 +115,20 @@ def test_run__a_checkpoint_that_is_none_is_looked_at_once(project, instance, mon
     assert count(lineage, result.run_id, RETRY, "weights") == 0
 
 
-def test_run__a_hub_out_of_reach(project, instance, monkeypatch):
+def test_run__a_hub_out_of_reach(project, instance, monkeypatch, caplog):
+    """Nothing listens there: asked for twice within a second, then said."""
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
     monkeypatch.setenv("HF_ENDPOINT", f"http://{HOST}:{free_port()}")
+    lineage = Lineage(instance)
+    result = lineage.run(only=["weights"])
+    assert count(lineage, result.run_id, RETRY, "weights") == 0
+    assert "LocalEntryNotFoundError" in failure(result, "weights")
+    assert len([r for r in caplog.records if "once more in" in r.getMessage()]) == 1
+
+
+def test_run__a_hub_that_has_trouble(project, instance, monkeypatch, hub):
+    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
+    hub.misbehave("listing", "503", times=100, Retry_After="0")
     lineage = Lineage(instance)
     result = lineage.run(only=["weights"])
     assert count(lineage, result.run_id, RETRY, "weights") == 3

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DESCRIBE_ATTEMPTS = 3
+# Before a byte has come, there may be no network at all: whoever waits wants to know. A name that no
+# server resolves takes seconds each time.
+_UNREACHABLE_ATTEMPTS = 2
 
 
 def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) -> Listing:
@@ -35,8 +38,13 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
 
     open_session()
     api = HfApi(endpoint=hub.endpoint, token=False, headers=request_headers(hub))
+    short = replace(
+        patience,
+        attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts),
+        unreachable_attempts=min(_UNREACHABLE_ATTEMPTS, patience.attempts),
+    )
     try:
-        info = replace(patience, attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts)).insist(
+        info = short.insist(
             lambda: api.model_info(
                 repo, revision=revision, files_metadata=True, timeout=patience.stall_s
             ),

@@ -91,6 +91,7 @@ def locate_checkpoint(
             place.restore()
     revision = revision or MAIN
     reason = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
+    may_pass = False
     if may_download and not hub.is_offline:
         patience = patience or Patience()
         record = place.recall(revision) if is_commit(revision) else None
@@ -101,7 +102,7 @@ def locate_checkpoint(
             bring = partial(_bring, record, place, fetch, watch)
             return Located(repo, repo, record.listing.commit, bring)
         except Interrupted as err:
-            reason = err.reason
+            reason, may_pass = err.reason, not err.is_unreachable
     # Without a request: verified like any other; a folder is filled from the cache.
     record = place.recall(revision)
     with _explained(repo, place):
@@ -109,7 +110,7 @@ def locate_checkpoint(
         if record and not local and shelf.find(record.listing):
             local = place.fill(record, _refuse_to_fetch, watch)
     if record is None or local is None:
-        raise _out_of_reach(repo, reason, may_pass=bool(reason) and not hub.is_offline)
+        raise _out_of_reach(repo, reason, may_pass=may_pass)
     if may_download and not hub.is_offline:
         log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
     return Located(repo, repo, record.listing.commit, lambda: local, is_current=is_commit(revision))

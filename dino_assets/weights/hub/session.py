@@ -45,11 +45,20 @@ def open_session() -> Any:
 
 def invalid_url() -> type[Exception]:
     """The client's error for an address that is none; it is no ``HTTPError``."""
+    return _error_of_client("InvalidURL")
+
+
+def no_connection() -> type[Exception]:
+    """The client's error where a host's name is unknown, or it refuses; silence is another one."""
+    return _error_of_client("ConnectError")
+
+
+def _error_of_client(name: str) -> type[Exception]:
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     # httpx until huggingface_hub 2.3, httpx2 since.
     client = import_module(HTTPError.__module__.partition(".")[0])
-    error: type[Exception] = client.InvalidURL
+    error: type[Exception] = getattr(client, name)
     return error
 
 

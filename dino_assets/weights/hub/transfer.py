@@ -20,7 +20,7 @@ import numpy as np
 
 from dino_assets.compute.threads import map_ahead
 from dino_assets.weights.hub.listings import HubFile
-from dino_assets.weights.hub.session import invalid_url, open_session
+from dino_assets.weights.hub.session import invalid_url, no_connection, open_session
 
 log = logging.getLogger(__name__)
 
@@ -33,23 +33,34 @@ _MAX_WRONG = 2
 class Interrupted(Exception):
     """This attempt is over; another may succeed. ``reason`` holds no address and no secret.
 
-    ``is_wrong``: what came, or was announced, cannot be the file.
+    ``is_wrong``: what came, or was announced, cannot be the file. ``is_unreachable``: nothing answers at
+    this address, at once and for certain.
     """
 
     def __init__(
-        self, reason: str, *, after_s: float | None = None, is_wrong: bool = False
+        self,
+        reason: str,
+        *,
+        after_s: float | None = None,
+        is_wrong: bool = False,
+        is_unreachable: bool = False,
     ) -> None:
         self.reason = reason
         self.after_s = after_s
         self.is_wrong = is_wrong
+        self.is_unreachable = is_unreachable
         super().__init__(reason)
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to insist: failures in a row without a new byte, and seconds without a byte."""
+    """How long to insist: failures in a row without a new byte, and seconds without a byte.
+
+    ``unreachable_attempts`` are for an address where nothing answers; None: as many as any.
+    """
 
     attempts: int = 6
+    unreachable_attempts: int | None = None
     stall_s: float = 30.0
     sleep: Callable[[float], None] = time.sleep
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
@@ -72,7 +83,8 @@ class Patience:
             except Interrupted as err:
                 failures = 1 if count_bytes() > before else failures + 1
                 wrong += err.is_wrong
-                if failures >= self.attempts or wrong >= _MAX_WRONG:
+                most = self.unreachable_attempts if err.is_unreachable else None
+                if failures >= (most or self.attempts) or wrong >= _MAX_WRONG:
                     raise
                 wait_s = self._wait_s(failures, err.after_s)
                 log.warning("%s: %s; once more in %.1f s", what, err.reason, wait_s)
@@ -250,6 +262,8 @@ def _interruptions() -> Iterator[None]:
         if not _may_pass(status):
             raise
         interruption = Interrupted(f"HTTP {status}", after_s=_retry_after_s(headers))
+    except (no_connection(), ConnectionRefusedError) as err:
+        interruption = Interrupted(type(err).__name__, is_unreachable=True)
     # UnicodeError: redirected to a name that no host can have.
     except (HTTPError, invalid_url(), ConnectionError, TimeoutError, UnicodeError) as err:
         interruption = Interrupted(type(err).__name__)

@@ -25,6 +25,7 @@ from dino_assets.weights.hub.transfer import Interrupted, Patience, Source, fetc
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer, blob_id, hub_for_test
 from dino_assets_tests.worlds.raising import raising
+from dino_assets_tests.worlds.servers import free_port
 
 PROJECT = Path(__file__).parents[3]
 REPO = "org/model"
@@ -278,6 +279,14 @@ def test_insist__tells_only_the_kind_of_what_the_client_quotes():
         Patience(attempts=2, sleep=lambda _: None).insist(refuse, what="it")
     assert caught.value.reason == "HTTPError"
     assert caught.value.__suppress_context__  # its text would be shown otherwise
+
+
+def test_fetch_file__a_storage_that_refuses_is_waited_for(line, hub):
+    """It was there a moment ago: as long as for any other trouble."""
+    hub.redirects_to = f"http://127.0.0.1:{free_port()}/"
+    with raising(Interrupted, reason="ConnectError", is_unreachable=True):
+        line.fetch()
+    assert len(line.waits) == 3
 
 
 def test_insist__says_what_it_waits_for(caplog):
