@@ -20,6 +20,7 @@ INBOX = dg.AssetKey("inbox")
 LAST_CHANGED = "dagster/last_updated_timestamp"
 
 PAGE = 200
+MAX_ASKED = 500  # names in one query: SQLite takes 999 values at least
 
 
 def record_look(
@@ -102,16 +103,24 @@ def find_observation(
 
 
 def find_changes(instance: dg.DagsterInstance, drops: Collection[str]) -> dict[str, float]:
-    """When the photographs of each of these drops changed last, as far as somebody looked."""
+    """When the photographs of each of these drops changed last, as far as somebody looked.
+
+    A page holds the latest observations of the drops that are still wanted, so one at least is found on
+    each, however long the history is.
+    """
     changed_s: dict[str, float] = {}
-    wanted = set(drops)
-    for record in list_observations(instance):
-        drop = str(record.partition_key)
-        if drop in wanted:
-            wanted.remove(drop)
-            changed_s[drop] = find_changed_s(record)
-        if not wanted:
-            break
+    names = sorted(set(drops))
+    for start in range(0, len(names), MAX_ASKED):
+        wanted = set(names[start : start + MAX_ASKED])
+        while wanted:
+            asked = dg.AssetRecordsFilter(INBOX, asset_partitions=sorted(wanted))
+            records = instance.fetch_observations(asked, limit=PAGE).records
+            if not records:
+                break
+            for record in records:
+                if (drop := str(record.partition_key)) in wanted:
+                    wanted.remove(drop)
+                    changed_s[drop] = find_changed_s(record)
     return changed_s
 
 

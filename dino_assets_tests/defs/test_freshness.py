@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from dino_assets.definitions import make_definitions
-from dino_assets.defs.observations import find_changes, record_look
+from dino_assets.defs.observations import INBOX, LAST_CHANGED, PAGE, find_changes, record_look
 from dino_assets.drops.arrivals import look_at
 from dino_assets.drops.marks import set_retired
 from dino_assets.drops.observing import DAY_S, judge_arrivals
@@ -59,6 +59,32 @@ def test_flights_are_recent__by_when_photographs_were_seen_first(
     )
     write_photo(folders["a"] / "100MEDIA" / "DJI_0009.JPG")
     assert look(lineage)["flights_are_recent"].passed
+
+
+def test_find_changes__reads_no_more_of_a_long_history(instance, monkeypatch):
+    """One drop is looked at all the time, one was once, one never."""
+
+    def observe(drop: str, changed_s: float) -> None:
+        metadata = {LAST_CHANGED: dg.MetadataValue.timestamp(changed_s)}
+        instance.report_runless_asset_event(
+            dg.AssetObservation(INBOX, partition=drop, metadata=metadata)
+        )
+
+    observe("once", 1.0)
+    for number in range(2 * PAGE + 10):
+        observe("often", float(number))
+    fetched: list[int] = []
+    fetch = instance.fetch_observations
+
+    def count(*args: object, **options: object) -> object:
+        page = fetch(*args, **options)
+        fetched.append(len(page.records))
+        return page
+
+    monkeypatch.setattr(instance, "fetch_observations", count)
+    changed_s = find_changes(instance, ["often", "once", "never"])
+    assert changed_s == {"often": 2 * PAGE + 9, "once": 1.0}
+    assert fetched == [PAGE, 1, 0]
 
 
 def test_flights_are_recent__as_many_days_as_are_configured(lineage: Lineage, card, monkeypatch):
