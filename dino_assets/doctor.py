@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from dino_assets.compute.devices import resolve_compute
 from dino_assets.compute.settings import ComputeSettings
+from dino_assets.counting import count_of
 from dino_assets.defs.instance import instance_home, open_instance
 from dino_assets.drops.examination import examine_drops
 from dino_assets.embeddings.encoder.choosing import find_engines
@@ -139,7 +140,7 @@ def _instance(settings: Settings) -> str:
     home = instance_home(settings.root)
     # Ours find the folder by themselves; those of Dagster keep no record without the variable.
     advice = f". For Dagster's own commands: export DAGSTER_HOME={shlex.quote(str(home))}"
-    sentence = f"dagster.yaml of {home}, data in {settings.root}: {drops} drops, {runs} runs"
+    sentence = f"dagster.yaml of {home}, data in {settings.root}: {count_of(drops, 'drop')}, {count_of(runs, 'run')}"
     return sentence if dagster_home() else sentence + advice
 
 

@@ -13,6 +13,7 @@ from dino_assets.cli.registering import (
 )
 from dino_assets.cli.terminal import name_command, say
 from dino_assets.compute.settings import ComputeSettings
+from dino_assets.counting import count_of
 from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
@@ -61,6 +62,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     choose = commands.add_parser(
         "select",
         help="choose a round of tiles worth labelling, from all drops or some",
+        description=(
+            "Choose a round of tiles worth labelling. hybrid groups like tiles into clusters and takes of "
+            "each the central ones (typical of it) and the farthest ones (most unlike all that is chosen). "
+            "cluster takes central ones alone, fps the farthest of the whole pool, which finds rare things "
+            "and outliers first, random any. Tiles of earlier rounds are never picked again."
+        ),
         # What is not given is left to the stage, whose defaults the asset has too.
         argument_default=argparse.SUPPRESS,
     )
@@ -80,6 +87,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _register(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.drops.duplicates import warn_of_duplicates
+
     drop, is_new = register_here(
         settings,
         options.name,
@@ -90,6 +99,8 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     verb = "registered" if is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
+    if warning := warn_of_duplicates(open_store_here(settings), drop):
+        say(f"mind: {warning}")
     say(f"next: {name_command()} run {drop.name}")
     return 0
 
@@ -144,7 +155,9 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
         details = [finding.path, finding.other, finding.detail]
         say(make_printable(f"{finding.kind:<15} {'  '.join(filter(None, details))}"))
     facts = table.manifest(name).facts
-    say(f"{facts['usable']} usable, {facts['quarantined']} quarantined, {len(findings)} findings")
+    say(
+        f"{facts['usable']} usable, {facts['quarantined']} quarantined, {count_of(len(findings), 'finding')}"
+    )
     say(f"the page: {name_command()} export images {name} --to FOLDER writes {PAGE}")
     return 0
 

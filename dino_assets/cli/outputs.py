@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dino_assets.cli.registering import find_output_name, open_store_here, refuse_sources
 from dino_assets.cli.terminal import say
+from dino_assets.counting import count_of
 from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
@@ -102,7 +103,7 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
     for fault in (*bad_drops, *verify(store, should_repair=options.repair)):
         faults += 1
         say(str(fault))
-    say(f"{faults} faults" if faults else "everything committed is whole")
+    say(count_of(faults, "fault") if faults else "everything committed is whole")
     return int(faults > 0)
 
 
@@ -116,7 +117,8 @@ def _collect(options: argparse.Namespace, settings: Settings) -> int:
     done = collect(store, is_dry_run=options.dry_run)
     verb = "would delete" if options.dry_run else "deleted"
     say(
-        f"{verb} {len(done.parts)} parts ({done.bytes / 1e6:.1f} MB), {len(done.receipts)} receipts, "
-        f"{len(done.staging)} staging files; kept {done.kept_parts} parts"
+        f"{verb} {count_of(len(done.parts), 'part')} ({done.bytes / 1e6:.1f} MB), "
+        f"{count_of(len(done.receipts), 'receipt')}, "
+        f"{count_of(len(done.staging), 'staging file')}; kept {count_of(done.kept_parts, 'part')}"
     )
     return 0

@@ -12,6 +12,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """``demo``, ``doctor``, ``ui``."""
     demo = commands.add_parser("demo", help="two drawn flights through the whole lineage")
     demo.add_argument("--ui", action="store_true", help="open the Dagster UI for it")
+    demo.add_argument("--verbose", action="store_true", help="show the runs' logs, too")
     _add_address(demo)
     demo.set_defaults(run=_demo)
 
@@ -42,7 +43,8 @@ def _demo(options: argparse.Namespace, settings: Settings) -> int:
         from dino_assets.demo.running import find_ui, run_demo
 
         ui = find_ui(options.host, options.port, is_opened_next=options.ui)
-        if not run_demo(settings, say, command=name_command(), ui=ui):
+        command = name_command()
+        if not run_demo(settings, say, command=command, ui=ui, is_verbose=options.verbose):
             return 1
     return _demo_ui(options, demo) if options.ui else 0
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dino_assets.cli.registering import find_output_name, open_store_here, refuse_sources
 from dino_assets.cli.terminal import say
+from dino_assets.counting import count_of
 from dino_assets.errors import ConfigError, NotCommittedError
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
@@ -96,7 +97,7 @@ def _footprints(options: argparse.Namespace, settings: Settings) -> int:
         placed, unplaced = write_chosen_footprints(store, drop, path=target, space=options.space)
     else:
         placed, unplaced = write_footprints(open_table(store, options.asset), drop, path=target)
-    what = "tiles" if options.asset == "selections" else options.asset
-    without = f"; {unplaced} {what} have no known place" if unplaced else ""
-    say(f"{placed} footprints in {target}{without}")
+    what = "image" if options.asset == "images" else "tile"
+    without = f"; {count_of(unplaced, what)} without a known place" if unplaced else ""
+    say(f"{count_of(placed, 'footprint')} in {target}{without}")
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from dino_assets.counting import count_of
 from dino_assets.defs.dagster_internals import REPOSITORY_LABEL_TAG
 from dino_assets.defs.execution import REPOSITORY, find_failures
 from dino_assets.defs.failures import Failure
@@ -79,7 +80,7 @@ def report_failures(
     after, new = _find_new(context.instance, progress.after)
     if url is None:
         context.update_cursor(replace(progress, after=after).dump())
-        unsaid = f"{len(new)} runs failed; DINO_FAILURE_WEBHOOK is not set, nothing is posted."
+        unsaid = f"{count_of(len(new), 'run')} failed; DINO_FAILURE_WEBHOOK is not set, nothing is posted."
         return unsaid if new else "Nothing to post."
     alerts, lines = _give_up((*progress.waiting, *new), now_s=clock())
     ends_s = clock() + BUDGET_S

@@ -9,6 +9,7 @@ from dino_assets.defs.observations import INBOX, observe_drop
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
+from dino_assets.drops.duplicates import warn_of_duplicates
 from dino_assets.settings.environment import find_root
 from dino_assets.store.commits.catalogue import ASSETS, assets_of_job
 
@@ -48,6 +49,8 @@ def register_named_drop(
     observe_drop(context.instance, store, drop, root=find_root())
     verb = "registered" if has_changed or added else "already registered"
     context.log.info(f"{drop.name}: {verb}, {drop.source}")
+    if warning := warn_of_duplicates(store, drop):
+        context.log.warning(f"{drop.name}: {warning}")
 
 
 @dg.job(description="Make a drop known: a name and a source. Then materialise its partition.")

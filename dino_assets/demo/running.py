@@ -4,6 +4,7 @@ All of it in a project of its own (``place``): nothing of a person's own is read
 """
 
 import fcntl
+import logging
 import shlex
 import shutil
 import time
@@ -19,6 +20,7 @@ import dagster as dg
 
 from dino_assets.compute.devices import resolve_compute
 from dino_assets.compute.settings import ComputeSettings
+from dino_assets.counting import count_of
 from dino_assets.definitions import make_definitions
 from dino_assets.defs.execution import execute_run
 from dino_assets.defs.instance import open_instance
@@ -88,8 +90,11 @@ def run_demo(
     draw: Draw = draw_flights,
     command: str = "dino-assets",
     ui: DemoUi = DemoUi(),
+    is_verbose: bool = False,
 ) -> bool:
     """Draw, register, run, tell; a second call finds everything made. Tells whether all went well.
+
+    Verbose says each line of the runs' logs, too.
 
     Raises:
         ConfigError: there is no project here; the demo's folder or store holds something that is not
@@ -105,7 +110,7 @@ def run_demo(
         pass
     with taking_turns(demo.root, say):
         drops = prepare(demo, store, say, draw=draw)
-        run = run_jobs(demo, drops, say)
+        run = run_jobs(demo, drops, say, is_verbose=is_verbose)
         if run.failed_run:
             for failure in run.failures:
                 say(failure)
@@ -177,7 +182,9 @@ def refuse_other_weights(store: ObjectStore) -> None:
         )
 
 
-def run_jobs(demo: Settings, drops: Sequence[str], say: Say) -> DemoRun:
+def run_jobs(
+    demo: Settings, drops: Sequence[str], say: Say, *, is_verbose: bool = False
+) -> DemoRun:
     """`ingest` for each drop, then `curate`: one map and one round of both.
 
     In this process, on the instance that the demo's UI shows.
@@ -187,7 +194,8 @@ def run_jobs(demo: Settings, drops: Sequence[str], say: Say) -> DemoRun:
     checks: list[dg.AssetCheckEvaluation] = []
 
     def listen(entry: dg.EventLogEntry) -> None:
-        _tell(entry, say)
+        if is_verbose or int(entry.level) >= logging.WARNING:
+            _tell(entry, say)
         event = entry.dagster_event
         if event and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             checks.append(event.asset_check_evaluation_data)
@@ -246,18 +254,18 @@ def describe(
         cells = "".join(f"{count:>12,}" for count in counts)
         lines.append(f"{drop:<14}{cells}{quarantined:>13,}")
     bad_files = [bad for report in reports for bad in report.bad_files]
-    lines += ["", "Quarantined, each a row with its reason in `images`:"] if bad_files else []
+    lines += ["Quarantined, each a row with its reason in `images`:"] if bad_files else []
     lines += [f"  {b.drop}: {b.path}: {b.reason}, {b.detail}" for b in bad_files]
     names = {check.check_name for check in run.checks}
     failed = [check for check in run.checks if not check.passed]
     passed = len(names) - len({check.check_name for check in failed})
-    lines += ["", f"Checks: {passed} of {len(names)} passed"]
+    lines += [f"Checks: {passed} of {len(names)} passed"]
     lines += [f"  {c.severity.value:<5} {c.check_name}: {c.description}" for c in failed]
     if run.made:
         reused = f", {run.reused} were there already" if run.reused else ""
-        lines += ["", f"{run.made} outputs made{reused}, {run.seconds:.0f} s."]
+        lines += [f"{count_of(run.made, 'output')} made{reused}, {run.seconds:.0f} s."]
     else:
-        lines += ["", f"Nothing was computed again: all {run.reused} outputs were there already."]
+        lines += [f"Nothing was computed again: all {run.reused} outputs were there already."]
     opening = "in the UI that opens now:" if ui.is_opened_next else f"{command} {ui.words}, then"
     shown = {Path(path).name: path for path in files}
     lines += [
@@ -266,10 +274,8 @@ def describe(
         f"round   {shown['round-map.html']} (what was chosen, from where, why), {shown['round-map.png']}",
         f"chosen  {shown['contact-sheet.jpg']}, and each tile in {FOLDER}/{OUT}/tiles",
         f"runs    {opening} {ui.url}",
-        "",
         f"All of the demo is in the folder {FOLDER}; your own work begins without it, with real weights:",
         f"next    {command} run my-flight --from path/to/photos",
-        "",
         f"Mind: the model has {CAVEAT}",
     ]
     return lines

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dino_assets.counting import count_of
 from dino_assets.drops.cards import is_photo_name
 from dino_assets.drops.records import SourceEntry
 from dino_assets.drops.registry import inbox_address, pick_name
@@ -225,4 +226,4 @@ def plan_launch(drop: str, content: str, past: PastRuns) -> Launch:
 
 def count_files(look: Look) -> str:
     """A look's size in words."""
-    return f"{look.files} {'file' if look.files == 1 else 'files'}"
+    return count_of(look.files, "file")

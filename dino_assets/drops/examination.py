@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from dino_assets.counting import count_of
 from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.registry import find_drops
 from dino_assets.drops.sources.opening import open_source
@@ -119,7 +120,14 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry]) -> str:
             reason="empty",
             path=drop.source,
         )
+    absent = [entry.path for entry in entries if entry.refusal == "missing"]
     manifest = find_manifest(store, OutputId("images", drop.name))
+    if absent:
+        return (
+            f"{len(absent)} of the {count_of(len(entries), 'file')} in its list "
+            f"{'is' if len(absent) == 1 else 'are'} not there, {absent[0]!r} first. Bring them, or take them "
+            "out of the list"
+        )
     if manifest is None or manifest.recipe.inputs.get("source") == fingerprint(entries):
         return ""
     images = CommittedTable(store, "images", None, (manifest,))
@@ -131,8 +139,9 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry]) -> str:
         f"{drop.name} --from {shlex.quote(drop.source)}"
     )
     if gone:
+        is_ = "is" if len(gone) == 1 else "are"
         return (
-            f"{len(gone)} of its {len(recorded)} photographs are gone, {gone[0]!r} first, and a round "
+            f"{len(gone)} of its {count_of(len(recorded), 'photograph')} {is_} gone, {gone[0]!r} first, and a round "
             f"that picks from them leaves it out. Bring them back, or {again}"
         )
     return f"files came or changed since it was read. To take them in, {again}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from dino_assets.counting import count_of
 from dino_assets.drops.arrivals import (
     Arrival,
     Launch,
@@ -123,7 +124,7 @@ class Survey:
             sentences.append(f"{len(self.notes) - len(shown)} more")
         if self.left:
             sentences.append(f"{self.left} not looked at yet, their turn is next")
-        counts = f"{total} {'drop' if total == 1 else 'drops'}, {len(self.finished)} finished"
+        counts = f"{count_of(total, 'drop')}, {len(self.finished)} finished"
         if self.retired:
             counts += f", {len(self.retired)} retired"
         return f"{counts}: {'; '.join(sentences)}." if sentences else f"{counts}."

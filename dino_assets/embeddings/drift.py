@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_assets.counting import count_of
 from dino_assets.errors import InvalidVectorsError
 from dino_assets.numerics.neighbours import blocks, check_vectors
 
@@ -103,11 +104,11 @@ def tell_lack(tiles: int, past_drops: int) -> str | None:
     """What is missing for a comparison, in words; None where nothing is."""
     if past_drops < MIN_PAST_DROPS:
         return (
-            f"{past_drops} past drops to compare with; {MIN_PAST_DROPS} are needed to tell an unusual "
+            f"{count_of(past_drops, 'past drop')} to compare with; {MIN_PAST_DROPS} are needed to tell an unusual "
             f"drop from a usual one with at most {ALARM_SHARE:.0%} false alarms"
         )
     if tiles < MIN_TILES:
-        return f"{tiles} tiles; {MIN_TILES} are needed to compare a drop with others"
+        return f"{count_of(tiles, 'tile')}; {MIN_TILES} are needed to compare a drop with others"
     return None
 
 

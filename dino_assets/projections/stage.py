@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dino_assets.counting import count_of
 from dino_assets.drawing.thumbnails import draw_thumbnail
 from dino_assets.drops.naming import name_some
 from dino_assets.embeddings.space import EmbeddingColumn
@@ -187,7 +188,7 @@ def draw_files(
 ) -> None:
     """Draw the picture, its preview for the UI, and the page."""
     names, groups = pool.group_by_drop()
-    title = f"{len(pool):,} tiles of {len(names)} drops"
+    title = f"{count_of(len(pool), 'tile')} of {count_of(len(names), 'drop')}"
     picture = draw_map(
         coordinates,
         groups=groups,
@@ -229,15 +230,15 @@ def judge_projections(
         bad = int((~np.isfinite(rows[name].to_numpy())).sum())
         if bad:
             return Verdict(space, False, f"{bad} tiles have no finite {name}")
-    return Verdict(space, True, f"{rows.num_rows} tiles are on the map")
+    return Verdict(space, True, f"{count_of(rows.num_rows, 'tile is', 'tiles are')} on the map")
 
 
 def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -> Verdict:
     """Warn of a space whose map is not of what is embedded there now, by the map's own choice of drops."""
     if not maps.manifests:
         count = len(choose_pool(embeddings, standing=()).drops)
-        are = "drop is" if count == 1 else "drops are"
-        return Verdict(space, True, f"{count} {are} embedded and on no map", warns=count > 0)
+        drops = count_of(count, "drop is", "drops are")
+        return Verdict(space, True, f"{drops} embedded and on no map", warns=count > 0)
     recipe = maps.manifest(None).recipe
     settings = from_recipe(MapSettings(), recipe.config)
     pool = choose_pool(embeddings, drops=settings.drops, tags=settings.tags, standing=())
@@ -255,4 +256,5 @@ def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -
     ]
     if changes:
         return Verdict(space, True, f"{'; '.join(changes)}. Materialise projections.", warns=True)
-    return Verdict(space, True, f"the map is of all {len(embedded)} drops as they are embedded")
+    drops = count_of(len(embedded), "drop", "drops, all")
+    return Verdict(space, True, f"the map is of {drops} as embedded now")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dino_assets.counting import count_of
 from dino_assets.drops.sources.folders import FolderSource, show_name
 from dino_assets.errors import ConfigError, SourceError
 from dino_assets.images.decoding import decode_image
@@ -64,9 +65,8 @@ def preview_tiles(
     size = f"{fitted.side_px} px" if not is_whole else "the whole picture"
     if side_m is not None:
         size += f" ({side_m:g} m)" if has_scale else ", since its scale is not known"
-    noun = "tile" if len(windows) == 1 else "tiles"
     sentence = (
-        f"{image.name}, {width} x {height} px: {len(windows)} {noun} of {size}, {across} x {down}, "
+        f"{image.name}, {width} x {height} px: {count_of(len(windows), 'tile')} of {size}, {across} x {down}, "
         f"overlap {overlap:.0%}"
     )
     notes = []

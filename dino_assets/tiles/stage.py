@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dino_assets.counting import count_of
 from dino_assets.errors import CommitRefusedError, ConfigError, DropUnusableError
 from dino_assets.images import places
 from dino_assets.images.mosaics import find_valid_windows, unpack_valid
@@ -223,15 +224,20 @@ def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Ver
         )
     facts = tiles.manifest(drop).facts
     notes = [
-        f"{facts[key]:,} {words}"
-        for key, words in (
-            ("thermal_left_out", "thermal pictures left out"),
-            ("nodata_left_out", "tiles without data left out"),
-            ("cut_in_pixels", "images of unknown scale cut in pixels"),
+        f"{count_of(facts[key], *nouns)} {what}"
+        for key, nouns, what in (
+            ("thermal_left_out", ["thermal picture"], "left out"),
+            ("nodata_left_out", ["tile without data", "tiles without data"], "left out"),
+            (
+                "cut_in_pixels",
+                ["image of unknown scale", "images of unknown scale"],
+                "cut in pixels",
+            ),
         )
         if facts.get(key)
     ]
-    sentence = "; ".join([f"{rows.num_rows} tiles cover {len(wanted)} images", *notes])
+    cover = count_of(rows.num_rows, "tile covers", "tiles cover")
+    sentence = "; ".join([f"{cover} {count_of(len(wanted), 'image')}", *notes])
     return Verdict(drop, True, sentence, warns=bool(facts.get("cut_in_pixels")))
 
 

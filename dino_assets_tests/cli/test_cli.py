@@ -171,6 +171,8 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     first = capsys.readouterr().out.splitlines()
     assert first[0] == "round-0001: chosen, 5 tiles of a pool of 24, from flight-1"
     assert first[1] == "why: 4 farthest, 1 first (fps, seed 42, cls vectors)"
+    meaning = first.pop(2)
+    assert meaning.startswith("farthest: most unlike everything chosen before it; first: where")
     (manifest,) = find_outputs(store(), "selections", "round-0001")
     facts = manifest.facts
     assert facts["coverage_radius"] < facts["random_coverage_radius"]
@@ -188,14 +190,14 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
         f"{rank:03d}_flight-1_DJI_0001" for rank in range(1, 6)
     ]
     assert (project / "out" / "round-1" / "chosen.csv").read_text().count("\n") == 6
-    assert "5 of 5 tiles have no known place" in capsys.readouterr().err
+    assert "5 of 5 tiles without a known place" in capsys.readouterr().err
     assert main(["footprints", "selections", "round-0001", "--to", "out/chosen.geojson"]) == 0
     capsys.readouterr()
 
     assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
     again = capsys.readouterr().out.splitlines()
     assert again[0] == "round-0001: reused, 5 tiles of a pool of 24, from flight-1"
-    assert again[1:] == first[1:]
+    assert again[1:] == [first[1], meaning, *first[2:]]
 
     # Somebody may be labelling it: it is not chosen anew by accident.
     assert refuse(ConfigError, "select", "--strategy", "fps", "--budget", "3") == (
@@ -323,7 +325,7 @@ def test_doctor__looks_at_every_drop(project, write_photo, instance, capsys):
         "WARN drops       away: rounds leave it out (`dino-assets drops retire away` puts it away): "
     )
     assert lines[3].startswith(
-        "WARN drops       gone: 1 of its 1 photographs are gone, 'DJI_0001.JPG' first, and a round"
+        "WARN drops       gone: 1 of its 1 photograph is gone, 'DJI_0001.JPG' first, and a round"
     )
     assert len(lines) == 4
 

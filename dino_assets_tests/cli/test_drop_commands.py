@@ -50,6 +50,18 @@ def test_drops_retire__and_restore(cards, capsys, refuse):
     refuse(UnknownDropError, "drops", "restore", "c")
 
 
+def test_drops_register__the_same_pictures_again(cards, capsys):
+    assert main(["drops", "register", "again", "--from", "inbox/a"]) == 0
+    _, warning, _ = capsys.readouterr().out.splitlines()
+    assert warning.startswith("mind: the same pictures are registered as 'a'")
+    assert main(["drops", "retire", "again"]) == 0
+    capsys.readouterr()
+    assert main(["run", "b2", "--from", "inbox/b", "--select", "images"]) == 0
+    assert "mind: the same pictures are registered as 'b'" in capsys.readouterr().out
+    assert main(["run", "b2", "--select", "images"]) == 0
+    assert "mind: the same pictures" not in capsys.readouterr().out
+
+
 def test_drops_tag__adds_removes_and_shows(cards, capsys):
     for arguments, shown in (
         (["a"], "a: 2026, fire"),

@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 
-from dino_assets.cli import _parser
+from dino_assets.cli import _parser, main
+from dino_assets.selections.choosing import StrategyName
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.described import list_settings
 
@@ -35,6 +37,14 @@ def walk(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action
 def test_help__every_option_of_every_command_has_a_sentence():
     silent = [(prog, a.dest) for prog, a in walk(_parser()) if not a.help]
     assert silent == []
+
+
+def test_help__every_strategy_and_reason_is_explained(capsys):
+    with pytest.raises(SystemExit):
+        main(["select", "--help"])
+    description = capsys.readouterr().out.partition("options:")[0]
+    words = {*get_args(StrategyName), "central", "farthest"}
+    assert {word for word in words if word in description} == words
 
 
 def test_help__defaults_of_a_round_are_those_of_the_stage():

@@ -81,6 +81,7 @@ def test_demo__twice(clone: Path):
     assert run_small_demo(load_settings(), said.append)
     check_summary(said, tiles=12, root=clone)
     assert any(re.fullmatch(r"9 outputs made, \d+ s\.", line) for line in said)
+    assert len(said) <= 25
 
     store = demo_store(clone)
     before = {i.key: (i.bytes, i.modified) for i in store.list()}
@@ -99,9 +100,12 @@ def test_demo__twice(clone: Path):
     for info in list(store.list("manifests/projections")):
         store.delete(info.key)
     third: list[str] = []
-    assert run_small_demo(load_settings(), third.append)
+    assert run_small_demo(load_settings(), third.append, is_verbose=True)
+    assert [line.split()[:2] for line in third if " committed, " in line] == [
+        ["projections", "committed,"]
+    ]
     assert any(
-        re.fullmatch(r"1 outputs made, 8 were there already, \d+ s\.", line) for line in third
+        re.fullmatch(r"1 output made, 8 were there already, \d+ s\.", line) for line in third
     )
 
 

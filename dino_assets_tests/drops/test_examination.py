@@ -50,7 +50,7 @@ def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Pa
     assert [verdict.subject for verdict in seen.verdicts] == ["a", "b", "c", "d", "e"]
     a, b, c, d, e = (verdict.sentence for verdict in seen.verdicts)
     assert "mounted" in a
-    assert "1 of its 2 photographs are gone, 'DJI_0002.JPG' first" in b
+    assert "1 of its 2 photographs is gone, 'DJI_0002.JPG' first" in b
     assert "files came or changed since it was read" in c
     assert "there is no file at" in d
     assert "is not a drop's record" in e
@@ -64,6 +64,20 @@ def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Pa
     set_retired(store, "a", True)
     seen = examine_drops(store, root=tmp_path)
     assert (seen.retired, [verdict.subject for verdict in seen.verdicts]) == (1, list("bcde"))
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_examine_drops__a_list_that_names_what_is_not_there(
+    store: ObjectStore, tmp_path: Path, write_photo, is_read: bool
+):
+    write_photo(tmp_path / "card" / "1.jpg")
+    (tmp_path / "card" / "list.csv").write_text("image_path\n1.jpg\n2.jpg\n")
+    drop, _ = register_drop(store, "a", source="card/list.csv", root=tmp_path)
+    if is_read:
+        commit(store, draft_images(drop, open_source(drop.source, root=tmp_path), threads=1))
+    (verdict,) = examine_drops(store, root=tmp_path).verdicts
+    assert (verdict.passed, verdict.warns) == (True, True)
+    assert verdict.sentence.startswith("1 of the 2 files in its list is not there, '2.jpg' first")
 
 
 def test_examine_drops__ends_in_time(store: ObjectStore, tmp_path: Path, write_photo):

@@ -115,7 +115,7 @@ def test_export_round__csv_and_geopackage(memory, chosen, tmp_path):
     (tile,) = footprints.to_crs(32632).geometry
     assert tile.contains(centres.to_crs(32632).geometry[0])
     (left_out,) = said
-    assert left_out.startswith("1 of 3 tiles have no known place: chosen.csv has them")
+    assert left_out.startswith("1 of 3 tiles without a known place: chosen.csv has all")
 
 
 def test_export_round__nothing_has_a_place(memory, chosen, tmp_path):

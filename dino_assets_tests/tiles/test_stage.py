@@ -278,7 +278,7 @@ def test_draft_tiles__thermal_pictures_are_left_out(memory: ObjectStore, tmp_pat
     tiles = open_table(memory, "tiles")
     assert tiles.manifest("d").facts["thermal_left_out"] == 1
     assert judge_tiles(images, tiles, "d") == Verdict(
-        "d", True, "1 tiles cover 1 images; 1 thermal pictures left out"
+        "d", True, "1 tile covers 1 image; 1 thermal picture left out"
     )
     commit(memory, draft_tiles(images, "d", GRID, with_thermal=True))
     tiles = open_table(memory, "tiles")
@@ -391,7 +391,7 @@ def test_draft_tiles__empty_parts_of_a_mosaic_are_left_out(memory: ObjectStore, 
     tiles = open_table(memory, "tiles")
     assert tiles.manifest("d").facts["nodata_left_out"] == 10
     verdict = judge_tiles(images, tiles, "d")
-    assert verdict.sentence == "15 tiles cover 1 images; 10 tiles without data left out"
+    assert verdict.sentence == "15 tiles cover 1 image; 10 tiles without data left out"
 
 
 def test_judge_tiles__mosaic_with_a_tile_too_few(memory: ObjectStore, tmp_path: Path):

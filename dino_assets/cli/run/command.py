@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from dino_assets.cli.registering import find_or_register
+from dino_assets.cli.registering import find_or_register, open_store_here
 from dino_assets.cli.run.config import RunConfig, read_config
 from dino_assets.cli.run.printer import Printer
 from dino_assets.cli.terminal import name_command, quote_words
@@ -106,6 +106,7 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
     from dino_assets.cli.run.executing import Asked, find_config_fault, run_asked
     from dino_assets.definitions import make_definitions
     from dino_assets.defs.plans import plan_runs
+    from dino_assets.drops.duplicates import warn_of_duplicates
 
     definitions = make_definitions(settings)
     # Whatever can be refused is, before a drop is registered.
@@ -120,6 +121,8 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
         )
         if is_new:
             printer.say(f"{drop.name}: registered, {drop.source}")
+            if warning := warn_of_duplicates(open_store_here(settings), drop):
+                printer.say(f"mind: {warning}")
         if drop.name not in drops:
             drops.append(drop.name)
     command = name_command()

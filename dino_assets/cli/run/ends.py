@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dino_assets.counting import count_of
 from dino_assets.defs.execution import RunEnd
 from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.defs.plans import PlannedRun
@@ -43,7 +44,7 @@ def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> I
     if planned.drop and "embeddings" in planned.assets and "embeddings" not in finished:
         since = datetime.fromtimestamp(end.started_at, UTC)
         if shards := count_shards(store, planned.drop, since=since):
-            outputs += f", and {shards} {'shard' if shards == 1 else 'shards'} of embeddings"
+            outputs += f", and {count_of(shards, 'shard')} of embeddings"
     yield f"Interrupted. Finished and kept: {outputs}. Run {end.run_id} is marked as canceled."
 
 

@@ -13,6 +13,7 @@ from dino_assets.cli.run.config import config_of_assets, ops_of
 from dino_assets.cli.run.ends import Ui, describe_canceled, describe_failed, describe_next
 from dino_assets.cli.run.lines import RunLines, describe_seconds
 from dino_assets.cli.run.printer import Printer
+from dino_assets.counting import count_of
 from dino_assets.defs.dead_runs import end_dead_runs, find_runs_of
 from dino_assets.defs.execution import RunEnd, execute_run
 from dino_assets.defs.instance import open_instance
@@ -139,6 +140,7 @@ def _describe_done(ends: Sequence[RunEnd], seconds: float) -> str:
     ]
     took = describe_seconds(seconds)
     if was_reused and all(was_reused):
-        return f"Nothing was computed again: all {len(was_reused)} outputs were there. {took}."
-    there = f", {sum(was_reused)} were there already" if any(was_reused) else ""
-    return f"Done in {took}: {len(was_reused) - sum(was_reused)} outputs made{there}."
+        return f"Nothing was computed again: {count_of(len(was_reused), 'output was', 'outputs were')} there. {took}."
+    made = len(was_reused) - sum(was_reused)
+    there = f", {count_of(sum(was_reused), 'was', 'were')} there already" if any(was_reused) else ""
+    return f"Done in {took}: {count_of(made, 'output')} made{there}."

@@ -10,6 +10,7 @@ import dagster as dg
 
 from dino_assets.cli.run.printer import Printer
 from dino_assets.cli.terminal import name_command
+from dino_assets.counting import count_of
 from dino_assets.defs.failures import explain_error
 from dino_assets.embeddings.run.progress import EVERY_S, FORECAST, show_seconds
 from dino_assets.images.report.making import PAGE
@@ -114,13 +115,13 @@ def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
     size = f"{metadata.get('stored_mb', 0):,.1f} MB"
     words = {
         "weights": f"{metadata.get('model')}, {size}",
-        "images": f"{rows:,} files, {metadata.get('usable', 0):,} usable",
-        "tiles": f"{rows:,} tiles",
-        "embeddings": f"{rows:,} vectors",
-        "projections": f"a map of {rows:,} tiles",
+        "images": f"{count_of(rows, 'file')}, {metadata.get('usable', 0):,} usable",
+        "tiles": count_of(rows, "tile"),
+        "embeddings": count_of(rows, "vector"),
+        "projections": f"a map of {count_of(rows, 'tile')}",
         "selections": f"{rows:,} of {metadata.get('pool', 0):,} tiles chosen",
     }
-    what = words.get(asset, f"{rows:,} rows")
+    what = words.get(asset, count_of(rows, "row"))
     if metadata.get("was_reused"):
         return f"{what}, there already"
     rate = f", {metadata['tiles_per_s']:,.1f} tiles/s" if "tiles_per_s" in metadata else ""

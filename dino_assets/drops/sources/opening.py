@@ -56,6 +56,13 @@ def open_source(
     if is_file and path.suffix.lower() in (".csv", ".txt"):
         roots = load_settings(root).image_roots if image_roots is None else image_roots
         return ListSource(path, shown=source, image_roots=[root / each for each in roots])
+    if is_file:
+        raise SourceError(
+            f"{source!r} is a single file. Give the folder that the pictures are in, such as "
+            f"{str(Path(source).parent)!r}, or a .csv or .txt list of pictures.",
+            reason="a-file",
+            path=source,
+        )
     raise SourceError(
         f"there is no folder and no .csv or .txt list at {source!r}. Check the path, and that the "
         "disk or card is mounted.",

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dino_assets.counting import count_of
 from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step
 from dino_assets.store.commits.protocol import Spent
 
@@ -57,8 +58,8 @@ class Progress:
         self._todo -= tiles
         self._images -= images
         self._log(
-            f"{tiles} tiles of {images} images are embedded already and are copied, {self._todo} "
-            "tiles to compute"
+            f"{count_of(tiles, 'tile')} of {count_of(images, 'image')} embedded already and copied, "
+            f"{count_of(self._todo, 'tile')} to compute"
         )
 
     def update(self, message: Message) -> None:
@@ -97,7 +98,7 @@ class Progress:
         shared_s = reading_s / ready.threads if self._engine.endswith("on cpu") else 0.0
         self._forecast_s = max(computing_s + shared_s, reading_s)
         self._log(
-            f"{self._engine}; {FORECAST}{self._todo} tiles of {self._images} images, "
+            f"{self._engine}; {FORECAST}{count_of(self._todo, 'tile')} of {count_of(self._images, 'image')}, "
             f"{show_seconds(self._forecast_s)}, {self._todo * ready.tile_bytes / 1e6:.1f} MB"
         )
 

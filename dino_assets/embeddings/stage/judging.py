@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dino_assets.counting import count_of
 from dino_assets.embeddings.encoder.gate import GATE_TILES
 from dino_assets.embeddings.rows import to_matrix
 from dino_assets.store.commits import tables
@@ -41,7 +42,9 @@ def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: st
             False,
             f"{twice} tiles embedded twice, {len(missing)} not at all, {len(foreign)} unknown to tiles",
         )
-    sentence = f"{len(seen)} vectors for {len(wanted)} tiles, finite, one space"
+    sentence = (
+        f"{count_of(len(seen), 'vector')} for {count_of(len(wanted), 'tile')}, finite, one space"
+    )
     if "engine" in facts:
         sentence += f"; {facts['engine']}"
     if refused := facts.get("refused"):

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 import pyarrow.compute as pc
 
+from dino_assets.counting import count_of
 from dino_assets.errors import NotCommittedError
 from dino_assets.images.inspection import judge_quarantine
 from dino_assets.images.report.findings import Finding, read_findings_csv
@@ -76,7 +77,7 @@ def judge_images(images: CommittedTable, drop: str) -> Verdict:
             f"{twice} paths twice, {incomplete} usable rows without id or size, {unexplained} "
             "quarantined rows without a reason",
         )
-    return Verdict(drop, True, f"{rows.num_rows} rows, unique and explained")
+    return Verdict(drop, True, f"{count_of(rows.num_rows, 'row')}, unique and explained")
 
 
 @dataclass(frozen=True)

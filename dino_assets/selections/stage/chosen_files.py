@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dino_assets.counting import count_of
 from dino_assets.drops.naming import spell_plainly
 from dino_assets.errors import ConfigError, MissingExtraError
 from dino_assets.images.ground.geoparquet import encode_point
@@ -99,7 +100,7 @@ def export_round(
         placed = chosen.places().num_rows
         if unplaced := chosen.rows.num_rows - placed:
             say(
-                f"{unplaced} of {chosen.rows.num_rows} tiles have no known place: {CSV} has them, "
+                f"{unplaced} of {count_of(chosen.rows.num_rows, 'tile')} without a known place: {CSV} has all, "
                 f"{GEOPACKAGE} {'leaves them out' if placed else 'is not written'}"
             )
         if not placed:

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+from dino_assets.counting import count_of
 from dino_assets.drops.naming import name_some
 from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.selections.stage.paid import read_round
+from dino_assets.selections.strategies.strategy import REASONS
 from dino_assets.store.commits.protocol import Committed
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.store.objects import ObjectStore
@@ -30,7 +32,7 @@ def describe_round(
     drops = [drop for drop in named if drop not in left_out]
     paid = f", {facts['paid_before']} of them chosen before" if facts["paid_before"] else ""
     yield (
-        f"{name}: {'reused' if committed.was_reused else 'chosen'}, {facts['picked']} tiles of a pool "
+        f"{name}: {'reused' if committed.was_reused else 'chosen'}, {count_of(facts['picked'], 'tile')} of a pool "
         f"of {facts['pool']}{paid}, from {name_some(drops)}"
     )
     rounds = CommittedTable(store, "selections", manifest.recipe.output.space, (manifest,))
@@ -40,6 +42,7 @@ def describe_round(
             f"why: {', '.join(f'{count} {word}' for word, count in sorted(reasons.items()))} "
             f"({config['strategy']}, seed {config['seed']}, {config['column']} vectors)"
         )
+        yield "; ".join(f"{word}: {REASONS[word]}" for word in sorted(reasons) if word in REASONS)
     if "coverage_mean" in facts:
         yield (
             f"coverage: a tile of the pool is {facts['coverage_mean']:.4f} from the nearest chosen one "

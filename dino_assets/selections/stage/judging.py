@@ -1,5 +1,6 @@
 """What must hold of a committed round."""
 
+from dino_assets.counting import count_of
 from dino_assets.drops.naming import name_some
 from dino_assets.embeddings.stage.pool import hash_inputs
 from dino_assets.errors import CorruptObjectError
@@ -50,5 +51,5 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
         notes.append(f"{name_some(sorted(left_out))} left out, unreadable when it was chosen")
     if lost:
         notes.append(f"{len(lost)} of its tiles have left the pool since")
-    sentence = "; ".join([f"{len(rows)} tiles of a pool of {len(chosen_from)}", *notes])
+    sentence = "; ".join([f"{count_of(len(rows), 'tile')} of a pool of {len(chosen_from)}", *notes])
     return Verdict(name, True, sentence, warns=bool(notes))

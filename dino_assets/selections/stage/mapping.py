@@ -17,16 +17,9 @@ from dino_assets.projections.map.picture import draw_map
 from dino_assets.projections.stage import PAGE_TILES, read_colours
 from dino_assets.selections.records import ChosenTile
 from dino_assets.selections.stage.paid import MAP_PAGE, MAP_PICTURE, PaidRound, spell_input
+from dino_assets.selections.strategies.strategy import REASONS
 from dino_assets.store.commits.protocol import OutputWriter
 from dino_assets.store.commits.reading import CommittedTable
-
-# What the words of ``strategies.strategy.Reason`` mean, on the card of a tile.
-REASONS = {
-    "random": "drawn by chance",
-    "central": "among the nearest to the centre of its cluster",
-    "first": "where the walk to the farthest tiles begins",
-    "farthest": "most unlike everything chosen before it",
-}
 
 
 class PoolOnMap(NamedTuple):

@@ -10,6 +10,14 @@ from numpy.typing import ArrayLike
 from dino_assets.errors import ConfigError
 from dino_assets.numerics.neighbours import check_vectors
 
+# What the words of ``Reason`` mean, for people.
+REASONS = {
+    "random": "drawn by chance",
+    "central": "among the nearest to the centre of its cluster",
+    "first": "where the walk to the farthest tiles begins",
+    "farthest": "most unlike everything chosen before it",
+}
+
 
 class Reason(NamedTuple):
     """Why one tile was picked; words and meanings are stable.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from dino_assets.counting import count_of
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
 from dino_assets.store.commits.manifests import manifest_key, read_manifests
 from dino_assets.store.commits.protocol import Receipt
@@ -78,8 +79,9 @@ def collect(
         kept_parts=len(listed) - len(parts),
     )
     log.info(
-        f"collected {len(done.parts)} parts ({done.bytes / 1e6:.1f} MB), {len(done.receipts)} receipts, "
-        f"{len(done.staging)} staging files; kept {done.kept_parts} parts"
+        f"collected {count_of(len(done.parts), 'part')} ({done.bytes / 1e6:.1f} MB), "
+        f"{count_of(len(done.receipts), 'receipt')}, "
+        f"{count_of(len(done.staging), 'staging file')}; kept {count_of(done.kept_parts, 'part')}"
     )
     return done
 

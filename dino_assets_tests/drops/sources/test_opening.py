@@ -22,11 +22,17 @@ def test_open_source__kinds(tmp_path: Path):
     assert isinstance(open_source("minio://bucket/prefix", root=tmp_path), BucketSource)
 
 
-@pytest.mark.parametrize("source", ["nowhere", "a.jpg", "a.csv"])
+@pytest.mark.parametrize("source", ["nowhere", "nowhere/a.jpg", "a.csv"])
 def test_open_source__nothing_there(tmp_path: Path, source: str):
     put(tmp_path, "a.jpg")
     with raising(SourceError, reason="missing", path=source):
         open_source(source, root=tmp_path)
+
+
+def test_open_source__a_single_picture(tmp_path: Path):
+    put(tmp_path, "card/a.jpg")
+    with raising(SourceError, reason="a-file", path="card/a.jpg", match="such as 'card', or a"):
+        open_source("card/a.jpg", root=tmp_path)
 
 
 def test_open_source__a_password_is_not_repeated(tmp_path: Path):

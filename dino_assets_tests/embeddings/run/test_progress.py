@@ -84,7 +84,7 @@ def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
     progress.update(ready())
     assert lines(seen) == [
         "d: 2 of 4 shards are there already and are reused, 200 tiles to compute",
-        "d: 60 tiles of 3 images are embedded already and are copied, 140 tiles to compute",
+        "d: 60 tiles of 3 images embedded already and copied, 140 tiles to compute",
         "d: torch fp32 on cpu; forecast: 140 tiles of 7 images, 15 s, 0.3 MB",
     ]
 

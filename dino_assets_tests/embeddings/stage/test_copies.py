@@ -77,8 +77,7 @@ def test_draft_embeddings__of_photographs_that_are_known(
     assert (done.metadata["tiles_copied"], done.metadata["shards_copied"]) == (48, 3)
     assert (done.metadata["shards_made"], done.metadata["shards_reused"]) == (0, 0)
     assert (
-        "new: 48 tiles of 3 images are embedded already and are copied, 0 tiles to compute"
-        in caplog.text
+        "new: 48 tiles of 3 images embedded already and copied, 0 tiles to compute" in caplog.text
     )
     verdict = judge_embeddings(open_table(bench.store, "tiles"), bench.table(), "new")
     assert verdict.passed, verdict.sentence

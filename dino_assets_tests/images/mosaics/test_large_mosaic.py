@@ -126,7 +126,7 @@ def test_large_mosaic__within_one_gigabyte(tmp_path):
     print(f"{path.stat().st_size / 1e6:.0f} MB", told)
     assert told["tiles"] == told["places"] == 79**2 == 6_241
     assert told["facts"]["nodata_left_out"] == 154**2 - 79**2
-    assert told["verdict"] == ("6241 tiles cover 1 images; 17,475 tiles without data left out")
+    assert told["verdict"] == ("6,241 tiles cover 1 image; 17,475 tiles without data left out")
     assert told["read"] == 125
     assert told["wrong"] == 0
     assert told["gsd_m"] == pytest.approx(0.02, rel=1e-3)

@@ -1,0 +1,29 @@
+"""Drops that are registered under two names."""
+
+from dino_assets.drops.records import Drop
+from dino_assets.drops.registry import find_drops
+from dino_assets.store.objects import ObjectStore
+
+
+def find_duplicates(store: ObjectStore, drop: Drop) -> list[str]:
+    """Name other drops of the same source, or whose files have the same names, sizes and times.
+
+    Retired ones are in no pool and are left out. A copy whose files have new times is not noticed.
+    """
+    return [
+        name
+        for name, other in find_drops(store).items()
+        if isinstance(other, Drop) and name != drop.name and not other.is_retired
+        if other.source == drop.source or other.fingerprint == drop.fingerprint
+    ]
+
+
+def warn_of_duplicates(store: ObjectStore, drop: Drop) -> str:
+    """Say which other drops are of the same pictures, and what that means; nothing where none is."""
+    names = find_duplicates(store, drop)
+    if not names:
+        return ""
+    return (
+        f"the same pictures are registered as {', '.join(map(repr, names))}: on maps and in pools they "
+        f"count twice. To put one away: dino-assets drops retire {drop.name}"
+    )
