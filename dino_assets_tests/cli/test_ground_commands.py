@@ -81,7 +81,8 @@ def test_drops_report__of_nothing(project, refuse):
 @pytest.mark.parametrize(("asset", "placed"), [("images", 1), ("tiles", 24)])
 def test_footprints__for_qgis(flown, project, capsys, asset, placed):
     assert main(["footprints", asset, "flight-1", "--to", "out.geojson"]) == 0
-    assert capsys.readouterr().out.startswith(f"{placed} footprints in out.geojson; ")
+    footprints = "footprint" if placed == 1 else "footprints"
+    assert capsys.readouterr().out.startswith(f"{placed} {footprints} in out.geojson; ")
     features = json.loads((project / "out.geojson").read_text())["features"]
     assert len(features) == placed
     assert main(["footprints", asset, "flight-1", "--to", "out.gpkg"]) == 0

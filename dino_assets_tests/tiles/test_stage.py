@@ -314,7 +314,7 @@ def test_draft_tiles__by_metres_two_heights_compare(memory: ObjectStore, tmp_pat
     assert {(r["w"], r["span_px"]) for r in by_path["lost.jpg"]} == {(512, 512)}
     verdict = judge_tiles(images, open_table(memory, "tiles"), "d")
     assert (verdict.passed, verdict.warns) == (True, True)
-    assert "1 images of unknown scale cut in pixels" in verdict.sentence
+    assert "1 image of unknown scale cut in pixels" in verdict.sentence
 
 
 def test_draft_tiles__an_oblique_picture_has_no_one_scale(memory: ObjectStore, tmp_path: Path):
