@@ -34,7 +34,9 @@ PLANTS = [
 JOINING = {
     "drops": {
         "arrivals",
+        "duplicates",
         "examination",
+        "facts",
         "finished",
         "listing",
         "marks",
