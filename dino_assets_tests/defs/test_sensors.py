@@ -370,7 +370,6 @@ def test_new_drops__no_inbox_is_a_sentence(tower: Tower):
 def test_new_drops__a_store_that_fails_is_a_failed_tick(tower: Tower):
     tower.arrive("a")
     store = tower.store.folder
-    shutil.rmtree(store)
     store.write_text("a file is in the way")
     with raising(StoreAccessError, store="data"):
         tower.tick()
