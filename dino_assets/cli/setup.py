@@ -40,7 +40,8 @@ def _demo(options: argparse.Namespace, settings: Settings) -> int:
     check_project(settings)
     demo = settings_of_demo(settings)
     if not options.ui or not is_demo(demo.root):
-        from dino_assets.demo.running import find_ui, run_demo
+        from dino_assets.demo.running import run_demo
+        from dino_assets.demo.summary import find_ui
 
         ui = find_ui(options.host, options.port, is_opened_next=options.ui)
         command = name_command()

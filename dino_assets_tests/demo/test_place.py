@@ -73,7 +73,7 @@ def test_demo__beside_own_work_and_whatever_is_configured(
     monkeypatch.setenv("DAGSTER_HOME", str(elsewhere))
     assert main(["drops", "register", "ridge-north"]) == 0
     findings, files = examine(capsys), read_files(clone)
-    assert any(f"dagster.yaml of {elsewhere}" in line and "1 drops" in line for line in findings)
+    assert any(f"dagster.yaml of {elsewhere}" in line and "1 drop" in line for line in findings)
     assert run_small_demo(load_settings(), lambda line: None)
     assert examine(capsys) == findings
     assert read_files(clone) == files

@@ -15,7 +15,8 @@ import pytest
 from dino_assets.cli import main
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.demo.place import make_place, settings_of_demo
-from dino_assets.demo.running import DemoUi, find_ui, run_demo
+from dino_assets.demo.running import run_demo
+from dino_assets.demo.summary import DemoUi, find_ui
 from dino_assets.errors import ConfigError
 from dino_assets.settings.environment import load_settings
 from dino_assets.settings.records import StorageSettings
