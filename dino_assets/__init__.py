@@ -11,6 +11,28 @@ __version__ = "0.1.0"
 _LAZY = {
     # Not `defs` or `definitions`: importing the modules of these names would hide it.
     "lineage": ("dino_assets.definitions", "defs"),
+    "CachedExtractor": ("dino_assets.api.cached_extractor", "CachedExtractor"),
+    "DINOv2Extractor": ("dino_assets.api.extractor", "DINOv2Extractor"),
+    "ImageDataset": ("dino_assets.api.image_dataset", "ImageDataset"),
+    "UnusableImageWarning": ("dino_assets.errors", "UnusableImageWarning"),
+    "extract_embeddings": ("dino_assets.api.large_sets", "extract_embeddings"),
+    "extract_multiscale_features": ("dino_assets.api.large_sets", "extract_multiscale_features"),
+    "parallel_extract": ("dino_assets.api.large_sets", "parallel_extract"),
+    "process_large_dataset": ("dino_assets.api.large_sets", "process_large_dataset"),
+    "save_embeddings": ("dino_assets.api.embedding_files", "save_embeddings"),
+    "write_embeddings": ("dino_assets.api.large_sets", "write_embeddings"),
+    **{
+        name: ("dino_assets.api.constants", name)
+        for name in (
+            "DEFAULT_BATCH_SIZE",
+            "DEFAULT_DEVICE",
+            "DEFAULT_NUM_WORKERS",
+            "DINOV2_MODELS",
+            "IMAGE_EXTENSIONS",
+            "IMAGE_SIZE",
+            "UMAP_DEFAULTS",
+        )
+    },
     "fetch_dinov3": ("dino_assets.api.fetcher", "fetch_dinov3"),
     "validate_dinov3": ("dino_assets.api.fetcher", "validate_dinov3"),
 }

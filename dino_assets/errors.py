@@ -273,6 +273,15 @@ class UnusableImageError(DinoAssetsError, ValueError):
         super().__init__(f"{reason}: {detail}")
 
 
+class UnusableImageWarning(UserWarning):
+    """A picture was skipped; ``image_id`` says which, ``reason`` is that of an UnusableImageError."""
+
+    def __init__(self, message: str, *, image_id: str = "", reason: str = "") -> None:
+        self.image_id = image_id
+        self.reason = reason
+        super().__init__(message)
+
+
 class DiskFullError(DinoAssetsError, OSError):
     """A disk of this machine has no room; ``needed_bytes`` and ``free_bytes`` say how much is short."""
 

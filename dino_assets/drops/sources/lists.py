@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -19,7 +19,7 @@ from dino_assets.drops.sources.folders import (
     find_name,
     show_name,
 )
-from dino_assets.drops.sources.tables import Listed, read_csv
+from dino_assets.drops.sources.tables import Listed, read_list
 from dino_assets.errors import ConfigError, SourceError
 
 _LINKED = "in a linked folder; links are not followed, copy the files"
@@ -88,8 +88,7 @@ class ListSource:
         """
         named: dict[str, _Named] = {}
         try:
-            self._refuse_utf16()
-            for listed in self._read():
+            for listed in read_list(self.file, column=self.column, shown=self.shown):
                 # Two spellings of one path (`a.jpg`, `./a.jpg`) are one file.
                 path = self._normalise(listed.path)
                 named.setdefault(path, _Named()).add(listed)
@@ -102,24 +101,6 @@ class ListSource:
                 path=self.shown,
             ) from err
         return sorted((self._entry(*each) for each in named.items()), key=attrgetter("path"))
-
-    def _refuse_utf16(self) -> None:
-        with self.file.open("rb") as file:
-            start = file.read(2)
-        if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
-            raise SourceError(
-                f"the list {self.shown!r} is UTF-16 text: save it as UTF-8 (Excel calls it 'CSV "
-                "UTF-8')",
-                reason="encoding",
-                path=self.shown,
-            )
-
-    def _read(self) -> Iterator[Listed]:
-        with self.file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            if self.file.suffix.lower() == ".txt":
-                yield from (Listed(line.strip()) for line in file if line.strip())
-            else:
-                yield from read_csv(file, column=self.column, shown=self.shown)
 
     def _normalise(self, listed: str) -> str:
         """The path relative to the list's folder; as it was listed where nothing may be read."""

@@ -1,4 +1,4 @@
-"""Reading a CSV of files: its delimiter, its columns, and every value in its rows."""
+"""Reading a CSV or text list of files: its delimiter, its columns, and every value in its rows."""
 
 import csv
 import re
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, dropwhile, islice
+from pathlib import Path
 
 from dino_assets.drops.cards import is_photo_name
 from dino_assets.drops.sources.folders import is_decodable, show_name
@@ -25,6 +26,28 @@ class Listed:
     path: str
     label: str | None = None
     values: Sequence[tuple[str, str]] = ()
+
+
+def read_list(file: Path, *, column: str, shown: str) -> Iterator[Listed]:
+    """The files that a list names: of a ``.txt`` its lines, of any other one a column of a CSV.
+
+    Raises:
+        SourceError: it is UTF-16 text, or as ``read_csv``.
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as opened:
+        start = opened.read(2)
+    if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
+        raise SourceError(
+            f"the list {shown!r} is UTF-16 text: save it as UTF-8 (Excel calls it 'CSV UTF-8')",
+            reason="encoding",
+            path=shown,
+        )
+    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+        if file.suffix.lower() == ".txt":
+            yield from (Listed(line.strip()) for line in lines if line.strip())
+        else:
+            yield from read_csv(lines, column=column, shown=shown)
 
 
 def read_csv(lines: Iterable[str], *, column: str, shown: str) -> Iterator[Listed]:

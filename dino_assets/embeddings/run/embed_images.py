@@ -29,10 +29,15 @@ _WAITING = 256
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """What became of one picture: its vector, or why it is unusable."""
+    """What became of one picture: its vector, or why it is unusable.
+
+    ``key`` is what ``prepare`` named its content by; ``is_new`` tells that the vector was computed now.
+    """
 
     vector: Vectors | None = None  # (D,)
     refusal: UnusableImageError | None = None
+    key: str = ""
+    is_new: bool = False
 
 
 def embed_images(
@@ -119,6 +124,8 @@ def _embed(
         )
     coming = iter(vectors)
     return [
-        Embedded(next(coming) if each.tile is not None else each.vector, each.refusal)
+        Embedded(next(coming), key=each.key, is_new=True)
+        if each.tile is not None
+        else Embedded(each.vector, each.refusal, each.key)
         for each in waiting
     ]

@@ -115,6 +115,15 @@ def test_embed_images__memory_does_not_grow_with_their_number(encoder):
     assert peaks[1] < peaks[0] + 60 * SIDE * SIDE * 3
 
 
+def test_read_picture__memory_of_the_file_alone(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(bytes(100_000))
+    tracemalloc.start()
+    read_picture(tmp_path / "a.jpg")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400_000
+
+
 def prepare(number: int) -> Prepared:
     """Odd ones need no model."""
     if number % 2:

@@ -1,0 +1,126 @@
+"""``CachedExtractor``: vectors kept by what they were made from, so that none is ever out of date."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from dino_assets.api.extractor import DINOv2Extractor
+from dino_assets.api.given_pictures import to_picture
+from dino_assets.embeddings.encoder.tokens import Vectors
+from dino_assets.embeddings.run.embed_images import Embedded
+from dino_assets.embeddings.run.pictures import (
+    RESIZE_VERSION,
+    Prepared,
+    prepare_picture,
+    read_picture,
+)
+from dino_assets.errors import UnusableImageError
+from dino_assets.settings.urls import expand_path
+from dino_assets.store.commits.sealing import digest
+from dino_assets.store.targets import explaining
+
+log = logging.getLogger(__name__)
+_ASIDE = "making"  # files that are not whole yet
+_LEFT_AFTER_S = 86_400
+
+
+class CachedExtractor(DINOv2Extractor):
+    """An extractor that computes no vector twice, whatever pictures are called and wherever they lie.
+
+    A vector's key is the sha256 of the picture's bytes, and everything else that decides it: weights,
+    side, precision, and the class where it overrides ``extract_batch``. Several processes may share the
+    folder; a killed one leaves no half vector. It can be deleted at any time.
+    """
+
+    def __init__(self, cache_dir: str | Path = "cache/", **kwargs: Any) -> None:
+        """Open the folder, made if need be; ``kwargs`` are those of ``DINOv2Extractor``.
+
+        Raises:
+            TargetError: nothing can be written there.
+        """
+        super().__init__(**kwargs)
+        self.cache_dir = expand_path(cache_dir)
+        self.hits = 0  # pictures whose vectors were there
+        self._can_keep = True
+        self._count = threading.Lock()
+        with explaining(self.cache_dir):
+            (self.cache_dir / _ASIDE).mkdir(parents=True, exist_ok=True)
+        self._clear_leftovers()
+
+    def _prepare(self, image: Any) -> Prepared:
+        try:
+            picture = to_picture(image)
+            if isinstance(picture, Path):
+                picture = read_picture(picture)
+        except UnusableImageError as err:
+            return Prepared(refusal=err)
+        if isinstance(picture, bytes):
+            key = hashlib.sha256(picture).hexdigest()
+        else:
+            pixels = np.ascontiguousarray(picture)
+            key = hashlib.sha256(f"pixels {pixels.shape} ".encode() + pixels.tobytes()).hexdigest()
+        vector = self._find(self._path(key))
+        if vector is not None:
+            with self._count:
+                self.hits += 1
+            return Prepared(vector=vector, key=key)
+        made = prepare_picture(picture, side_px=self.image_size)
+        return Prepared(made.tile, refusal=made.refusal, key=key)
+
+    def _keep(self, embedded: Embedded) -> None:
+        if not embedded.is_new or not self._can_keep or embedded.vector is None:
+            return
+        path = self._path(embedded.key)
+        aside = self.cache_dir / _ASIDE / f"{uuid4().hex}.npz"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with aside.open("wb") as file:
+                np.savez(file, embedding=embedded.vector)
+            aside.replace(path)
+        except OSError as err:
+            self._can_keep = False
+            log.warning(
+                "%s: nothing more is cached from here on (%s)", self.cache_dir, err.strerror
+            )
+            with contextlib.suppress(OSError):
+                aside.unlink()
+
+    def _path(self, key: str) -> Path:
+        return self.cache_dir / self._name_space() / key[:2] / f"{key}.npz"
+
+    def _name_space(self) -> str:
+        """Name everything but the picture that decides a vector."""
+        function = getattr(self.extract_batch, "__func__", self.extract_batch)
+        is_own = function is DINOv2Extractor.extract_batch
+        by = "" if is_own else f"{function.__module__}.{function.__qualname__}"
+        return digest([self.space, RESIZE_VERSION, by])[:16]
+
+    def _find(self, path: Path) -> Vectors | None:
+        """A vector as it was written: a zip knows the checksum of what it holds."""
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                vector = kept["embedding"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+            log.warning("%s is damaged and computed again: %s", path, type(err).__name__)
+            return None
+        is_vector = vector.dtype == np.float32 and vector.ndim == 1
+        return vector if is_vector and np.isfinite(vector).all() else None
+
+    def _clear_leftovers(self) -> None:
+        """Remove what killed processes left, long ago."""
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self.cache_dir / _ASIDE):
+                with contextlib.suppress(OSError):
+                    if entry.stat().st_mtime < time.time() - _LEFT_AFTER_S:
+                        Path(entry.path).unlink()

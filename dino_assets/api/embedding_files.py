@@ -1,0 +1,130 @@
+"""Embeddings as files: the documents' ``.pt``, ``.npz``, and Parquet that is written as it comes."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.urls import expand_path
+from dino_assets.store.targets import writing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ENDINGS = (".parquet", ".pt", ".npz")
+# In the Parquet file's own metadata.
+ABOUT = b"dino_assets"
+
+
+def save_embeddings(
+    embeddings: "Tensor",
+    image_ids: Sequence[str],
+    output_path: str | Path,
+    *,
+    model_name: str = "",
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Save embeddings (N, d) and their ids, whole or not at all; gives the file.
+
+    ``.pt`` holds ``embeddings``, ``image_ids``, ``model_name``, ``timestamp`` and ``metadata``, and opens with
+    ``torch.load(path, weights_only=True)``; ``.npz`` holds the same as arrays, ``.parquet`` a row for each.
+    Any other ending is taken for ``.pt``.
+
+    Raises:
+        ConfigError: there are not as many ids as embeddings.
+        TargetError: nothing can be written there.
+        DiskFullError: there is no room.
+    """
+    import torch
+
+    matrix = torch.as_tensor(embeddings).detach().cpu()
+    ids = [str(each) for each in image_ids]
+    if matrix.ndim != 2 or len(matrix) != len(ids):
+        raise ConfigError(
+            f"embeddings are {tuple(matrix.shape)} for {len(ids)} ids; (N, d) with an id for each is "
+            "expected",
+            setting="image_ids",
+            value=len(ids),
+        )
+    path = expand_path(output_path)
+    about = about_embeddings(model_name, metadata)
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        return write_parquet(
+            path, [(matrix.float().numpy(), ids)], dim=matrix.shape[1], about=about
+        )
+    with writing(path) as aside:
+        if ending == ".npz":
+            arrays = {"embeddings": matrix.float().numpy(), "image_ids": np.array(ids, np.str_)}
+            words = {name: np.array(_spell(value)) for name, value in about.items()}
+            with aside.open("wb") as file:
+                np.savez(file, **arrays, **words)  # type: ignore[arg-type]
+        else:
+            # A view would be written with all that it is a view of.
+            torch.save({"embeddings": matrix.clone(), "image_ids": ids, **about}, aside)
+    return path
+
+
+def about_embeddings(model_name: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Say beside embeddings what they were made by, when, and how."""
+    return {
+        "model_name": model_name,
+        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+        "metadata": dict(metadata or {}),
+    }
+
+
+def write_parquet(
+    path: Path,
+    pieces: Iterable[tuple[NDArray[np.float32], Sequence[str]]],
+    *,
+    dim: int,
+    about: Mapping[str, Any],
+) -> Path:
+    """Write embeddings and ids piece by piece, ``image_id`` and ``embedding``, one row group each.
+
+    Raises:
+        TargetError, DiskFullError: it cannot be written; nothing is left then.
+    """
+    value = pa.float32()
+    schema = pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("embedding", pa.list_(value, dim), nullable=False),
+        ],
+        metadata={ABOUT: json.dumps(about, sort_keys=True)},
+    )
+    with writing(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+        for matrix, ids in pieces:
+            vectors = pa.FixedSizeListArray.from_arrays(
+                pa.array(np.ascontiguousarray(matrix, np.float32).ravel(), value), dim
+            )
+            writer.write_table(pa.table([pa.array(ids, pa.string()), vectors], schema=schema))
+    return path
+
+
+def check_target(path: Path) -> None:
+    """Refuse a place that cannot be written before hours are spent on what goes there.
+
+    Raises:
+        TargetError: it is a folder, or nothing can be written beside it.
+    """
+    with suppress(_TriedOutError), writing(path) as aside:
+        aside.write_bytes(b"")
+        raise _TriedOutError  # so that nothing takes the place of an older file
+
+
+class _TriedOutError(Exception):
+    """A place can be written."""
+
+
+def _spell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

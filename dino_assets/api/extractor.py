@@ -1,0 +1,322 @@
+"""``DINOv2Extractor``: embeddings of whole pictures, by the lineage's own engines."""
+
+import copy
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.api import image_files
+from dino_assets.api.constants import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, IMAGE_SIZE
+from dino_assets.api.embedding_files import save_embeddings
+from dino_assets.api.given_pictures import to_picture, to_tiles
+from dino_assets.api.image_files import IMAGE_COL, ImageFiles
+from dino_assets.api.models import Engines, keeping_torch_threads, open_model, resolve_devices
+from dino_assets.api.progress import showing_bar
+from dino_assets.compute.settings import PrecisionClass
+from dino_assets.embeddings.encoder.tokens import TokenName, Vectors
+from dino_assets.embeddings.run.embed_images import Embedded, embed_prepared
+from dino_assets.embeddings.run.pictures import Prepared, prepare_picture
+from dino_assets.embeddings.space import make_space, name_space
+from dino_assets.errors import UnusableImageError, UnusableImageWarning
+from dino_assets.settings.choices import check_range
+from dino_assets.weights.records import facts_of_caveat
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class DINOv2Extractor:
+    """CLS embeddings of whole pictures, each scaled to ``image_size`` × ``image_size`` pixels.
+
+    ``model_name`` is a checkpoint folder, a Hub repository or a short name (``dinov2-small``,
+    ``dinov3-vitl16``), ``device`` auto, cpu, cuda, cuda:1, mps, or a list of several. ``batch_size`` pictures
+    pass through ``extract_batch`` at a time, ``num_workers`` threads read and decode ahead. ``precision`` is
+    half (the fastest engine that passes the gate) or fp32; ``progress`` shows bars (True), shows none
+    (False), or shows them on a terminal (None).
+
+    A subclass may override ``extract_batch``: every picture then passes through it, in order and in the
+    caller's own thread.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "facebook/dinov2-base",
+        device: "str | Sequence[str] | None" = "auto",
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        num_workers: int = DEFAULT_NUM_WORKERS,
+        *,
+        precision: PrecisionClass = "half",
+        image_size: int = IMAGE_SIZE,
+        progress: bool | None = None,
+        revision: str | None = None,
+    ) -> None:
+        """Find the model, fetched if need be, and check everything else; engines are built when needed.
+
+        Raises:
+            CheckpointNotFoundError: there is no such model, or it cannot be had; says which there are.
+            DeviceUnavailableError: a device is named that is not here.
+            ConfigError: another argument cannot work.
+        """
+        check_range("batch_size", batch_size, least=1)
+        check_range("num_workers", num_workers, least=0)
+        self.model_name = model_name
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.precision = precision
+        self.image_size = image_size
+        self.progress = progress
+        self._computes = resolve_devices(device, precision=precision, batch_size=batch_size)
+        self.device = ",".join(compute.device for compute in self._computes)
+        self._model = open_model(model_name, revision=revision, progress=progress)
+        self._opened: dict[tuple[int, tuple[TokenName, ...]], Engines] = {}
+        self._engines()  # a side that is no multiple of the patch is refused now
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self._model.checkpoint.dim
+
+    @property
+    def patch_size(self) -> int:
+        """Side of the model's patches, in pixels; ``image_size`` is a multiple of it."""
+        return self._model.checkpoint.patch_px
+
+    @property
+    def space(self) -> str:
+        """The id of what makes embeddings comparable: those of tiles of this side share it."""
+        (compute, *_), checkpoint = self._computes, self._model.checkpoint
+        return name_space(make_space(checkpoint, compute, side_px=self.image_size))
+
+    def extract_from_directory(
+        self, directory: str | Path, pattern: str = "*.jpg"
+    ) -> "tuple[Tensor, list[str]]":
+        """Embed the pictures below a directory: embeddings (N, d) and their ids.
+
+        Sub-folders count; names are matched in any case, or paths where the pattern has a slash. Ids are
+        paths below the directory, sorted. An unusable picture is left out with a warning.
+
+        Raises:
+            SourceError: there is no such directory.
+            ConfigError: nothing matches; says what is there.
+        """
+        return self._extract(image_files.find_in_directory(directory, [pattern]))
+
+    def extract_from_csv(
+        self, csv_path: str | Path, image_col: str = IMAGE_COL
+    ) -> "tuple[Tensor, list[str]]":
+        """Embed the pictures that a CSV names: embeddings (N, d) and ids as they stand there.
+
+        Relative paths count from the CSV's folder; what is not there, from the working directory. An
+        unusable picture is left out with a warning.
+
+        Raises:
+            SourceError: it cannot be read, or has no such column: says which there are.
+        """
+        return self._extract(image_files.read_image_list(csv_path, image_col))
+
+    def extract_from_list(self, image_paths: Iterable[str | Path]) -> "tuple[Tensor, list[str]]":
+        """Embed pictures by their paths: embeddings (N, d) and the paths, as they are given.
+
+        An unusable picture is left out with a warning.
+
+        Raises:
+            ConfigError: an entry is no path.
+        """
+        return self._extract(image_files.name_paths(image_paths))
+
+    def extract_in_chunks(
+        self, images: Any, chunk_size: int = 10_000
+    ) -> "Iterator[tuple[Tensor, list[str]]]":
+        """Embed any number of pictures, ``chunk_size`` at a time, in bounded memory.
+
+        ``images`` is a folder, a CSV or text list, paths, or a DataFrame with ``image_path``.
+
+        Raises:
+            SourceError, ConfigError: there are none, or the list cannot be read.
+        """
+        check_range("chunk_size", chunk_size, least=1)
+        files = image_files.find_images(images)
+        with self._showing_progress(len(files)) as count:
+            for piece in files.split(chunk_size):
+                yield self._collect(piece, count)
+
+    def extract_single(self, image: Any) -> "Tensor":
+        """Embed one picture (d,): a path, bytes, a Pillow image, an array or a tensor.
+
+        Raises:
+            UnusableImageError: it is no picture.
+        """
+        import torch
+
+        prepared = self._prepare(image)
+        if prepared.refusal is not None:
+            raise prepared.refusal
+        if prepared.vector is None:
+            assert prepared.tile is not None
+            vectors = self._pass_through(np.stack([prepared.tile]))
+            self._keep(Embedded(vectors[0], key=prepared.key, is_new=True))
+            return torch.from_numpy(vectors[0])
+        return torch.from_numpy(prepared.vector)
+
+    def extract_batch(self, batch: Any) -> "Tensor":
+        """Embed a batch (B, d): a tensor (B, 3, H, W), an array (B, H, W, 3), or a list of pictures.
+
+        uint8, or floats 0 … 1; what has another size is scaled. The extractor's own batches are uint8
+        tensors of its size.
+
+        Raises:
+            UnusableImageError: one is no picture.
+        """
+        import torch
+
+        tiles = self._to_tiles(batch)
+        with keeping_torch_threads():
+            return torch.from_numpy(self._engines().encode_all(tiles)["cls"])
+
+    def extract_patches(self, batch: Any) -> "Tensor":
+        """Embed the patches of a batch (B, P, d), row by row; CLS and registers are left out.
+
+        ``batch`` as for ``extract_batch``.
+
+        Raises:
+            UnusableImageError: one is no picture.
+        """
+        import torch
+
+        tiles = self._to_tiles(batch)
+        with keeping_torch_threads():
+            return torch.from_numpy(self._engines(("patches",)).encode_all(tiles)["patches"])
+
+    def save_embeddings(
+        self, embeddings: "Tensor", image_ids: Sequence[str], output_path: str | Path
+    ) -> Path:
+        """Save embeddings and their ids with the model's name, a timestamp and how they were made.
+
+        Raises:
+            ConfigError: there are not as many ids as embeddings.
+            TargetError, DiskFullError: it cannot be written.
+        """
+        return save_embeddings(
+            embeddings,
+            image_ids,
+            output_path,
+            model_name=str(self.model_name),
+            metadata=self.describe(),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """How embeddings are made here: for ``metadata``, plain values only."""
+        checkpoint = self._model.checkpoint
+        return {
+            "dim": checkpoint.dim,
+            "pooling": "cls",
+            "image_size": self.image_size,
+            "precision": self.precision,
+            "space": self.space,
+            "weights_sha256": checkpoint.weights_sha256,
+            "revision": checkpoint.revision,
+            **facts_of_caveat(checkpoint.caveat),
+        }
+
+    def leave_out(self, image_id: str, refusal: UnusableImageError) -> None:
+        """Warn of a picture that is left out; a subclass may do something else about it."""
+        warning = UnusableImageWarning(
+            f"{image_id!r} is left out: {refusal}", image_id=image_id, reason=refusal.reason
+        )
+        warnings.warn(warning, stacklevel=2)
+
+    def at_size(self, image_size: int) -> Self:
+        """Give the same extractor for squares of another side, which shares what this one has opened.
+
+        Raises:
+            ConfigError: no multiple of the model's patch.
+        """
+        other = copy.copy(self)
+        other.image_size = image_size
+        other._engines()
+        return other
+
+    def _engines(self, outputs: tuple[TokenName, ...] = ("cls",)) -> Engines:
+        key = self.image_size, outputs
+        if key not in self._opened:
+            self._opened[key] = Engines(
+                self._model, self._computes, side_px=self.image_size, outputs=outputs
+            )
+        return self._opened[key]
+
+    def _extract(self, files: ImageFiles) -> "tuple[Tensor, list[str]]":
+        with self._showing_progress(len(files)) as count:
+            return self._collect(files, count)
+
+    def _showing_progress(self, total: int) -> AbstractContextManager[Callable[[], object]]:
+        return showing_bar("embedding", total=total, unit="image", progress=self.progress)
+
+    def _collect(
+        self, files: ImageFiles, count: Callable[[], object]
+    ) -> "tuple[Tensor, list[str]]":
+        import torch
+
+        matrix: NDArray[np.float32] | None = None
+        ids: list[str] = []
+        with closing(self._embed(files.paths)) as embedded:
+            for image_id, each in zip(files.ids, embedded, strict=True):
+                if each.vector is None:
+                    assert each.refusal is not None
+                    self.leave_out(image_id, each.refusal)
+                else:
+                    if matrix is None:  # a subclass may give vectors of another length
+                        matrix = np.empty((len(files), len(each.vector)), np.float32)
+                    matrix[len(ids)] = each.vector
+                    ids.append(image_id)
+                    self._keep(each)
+                count()
+        if matrix is None:
+            matrix = np.empty((0, self.dim), np.float32)
+        return torch.from_numpy(matrix[: len(ids)]), ids
+
+    def _embed(self, paths: Iterable[str]) -> Generator[Embedded, None, None]:
+        engines, readers = self._engines(), max(1, self.num_workers)
+        is_own = getattr(self.extract_batch, "__func__", None) is DINOv2Extractor.extract_batch
+        with keeping_torch_threads() if is_own else nullcontext():
+            yield from embed_prepared(
+                paths,
+                self._prepare,
+                (lambda tiles: engines.encode(tiles)["cls"]) if is_own else self._pass_through,
+                batch=engines.batch if is_own else self.batch_size,
+                threads=engines.threads if is_own else 0,
+                readers=readers,
+            )
+
+    def _prepare(self, image: Any) -> Prepared:
+        """Make a picture ready, in a thread of the readers."""
+        try:
+            return prepare_picture(to_picture(image), side_px=self.image_size)
+        except UnusableImageError as err:
+            return Prepared(refusal=err)
+
+    def _keep(self, embedded: Embedded) -> None:
+        """Keep a vector for later, where somebody wants to."""
+
+    def _pass_through(self, tiles: NDArray[np.uint8]) -> Vectors:
+        """Have a batch embedded by ``extract_batch``, whoever wrote it."""
+        import torch
+
+        vectors = self.extract_batch(torch.from_numpy(tiles).permute(0, 3, 1, 2))
+        return torch.as_tensor(vectors).detach().float().cpu().numpy()
+
+    def _to_tiles(self, batch: Any) -> NDArray[np.uint8]:
+        tiles = to_tiles(batch)
+        if tiles is not None and tiles.shape[1:3] == (self.image_size, self.image_size):
+            return tiles
+        ready = [prepare_picture(to_picture(each), side_px=self.image_size) for each in batch]
+        for each in ready:
+            if each.refusal is not None:
+                raise each.refusal
+        side = self.image_size
+        none = np.empty((0, side, side, 3), np.uint8)
+        return np.concatenate([none, *(each.tile[None] for each in ready if each.tile is not None)])

@@ -1,0 +1,118 @@
+"""Pictures as people have them in Python: files, bytes, Pillow images, arrays, tensors."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from dino_assets.embeddings.run.pictures import Picture
+from dino_assets.errors import ConfigError, UnusableImageError
+from dino_assets.images.decoding.tiff import scale_to_bytes
+from dino_assets.settings.urls import expand_path
+
+_CHANNELS = (1, 3, 4)
+
+
+def to_picture(image: Any) -> Picture:
+    """A file (by its path), its bytes, or upright RGB pixels (H, W, 3).
+
+    Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), tensors the same with the channels first, or a
+    batch of one. uint8 counts as it is, uint16 by its high byte, floats and booleans from 0 to 1.
+
+    Raises:
+        UnusableImageError: no picture, or floats outside 0 … 1.
+    """
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, str | os.PathLike):
+        try:
+            return expand_path(os.fspath(image))
+        except ConfigError as err:  # a name that no file can have
+            raise UnusableImageError("missing", str(err)) from err
+    if isinstance(image, Image.Image):
+        return _read_pillow(image)
+    if isinstance(image, np.ndarray):
+        return _to_rgb(_to_bytes(image))
+    if hasattr(image, "detach"):
+        return _to_rgb(_to_bytes(_put_channels_last(image)))
+    raise UnusableImageError(
+        "not-an-image",
+        f"a {type(image).__name__}; a path, bytes, a Pillow image, an array or a tensor is expected",
+    )
+
+
+def to_tiles(batch: Any) -> NDArray[np.uint8] | None:
+    """Pictures of one size as (N, H, W, 3): a tensor (N, 3, H, W) or an array (N, H, W, 3); else None.
+
+    Raises:
+        UnusableImageError: floats outside 0 … 1.
+    """
+    if getattr(batch, "ndim", 0) != 4:
+        return None
+    if hasattr(batch, "detach"):
+        if batch.shape[1] != 3:
+            return None
+        # No copy of what was made of our own tiles.
+        batch = batch.detach().permute(0, 2, 3, 1).cpu().numpy()
+    if batch.shape[3] != 3:
+        return None
+    return np.ascontiguousarray(_to_bytes(batch))
+
+
+def _read_pillow(image: Image.Image) -> NDArray[np.uint8]:
+    """As a file of these pixels would be read."""
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):
+        return _to_rgb(_to_bytes(np.asarray(turned).astype(np.uint16)))
+    if turned.mode in ("I", "F"):
+        return _to_rgb(scale_to_bytes(np.asarray(turned)))
+    return np.array(turned.convert("RGB"))
+
+
+def _put_channels_last(tensor: Any) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    if tensor.ndim == 4 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.ndim == 3:
+        tensor = tensor.permute(1, 2, 0)
+    return np.asarray(tensor.float().numpy() if _is_short(tensor) else tensor.numpy())
+
+
+def _is_short(tensor: Any) -> bool:
+    """A bfloat16 or float16, which NumPy does not know or counts badly with."""
+    return bool(tensor.is_floating_point()) and tensor.element_size() < 4
+
+
+def _to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return scale_to_bytes(pixels)
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise UnusableImageError(
+            "unsupported-mode", f"pixels are {pixels.dtype}; uint8, or floats 0 … 1 are expected"
+        )
+    low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise UnusableImageError(
+            "unsupported-mode",
+            f"floats from {low:.4g} to {high:.4g}; 0 … 1 is expected. Pixels are normalised here with the "
+            "model's own mean and std: leave that out of your transform.",
+        )
+    return np.asarray(np.rint(pixels * 255), np.uint8)
+
+
+def _to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Gray repeated, transparency dropped, as for files."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in _CHANNELS:
+        raise UnusableImageError(
+            "unsupported-mode",
+            f"pixels are {pixels.shape} (H, W, channels); 1, 3 or 4 channels are expected",
+        )
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]

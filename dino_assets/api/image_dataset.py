@@ -1,0 +1,73 @@
+"""``ImageDataset``: pictures for a PyTorch DataLoader.
+
+This module imports torch; ``import dino_assets`` does not import this module.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from dino_assets.api.constants import IMAGE_SIZE
+from dino_assets.api.given_pictures import to_picture
+from dino_assets.api.image_files import IMAGE_COL, find_images
+from dino_assets.embeddings.run.pictures import read_pixels, to_square
+from dino_assets.errors import UnusableImageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ImageDataset(Dataset[tuple[Any, str]]):
+    """Pictures of a folder, a CSV (``image_path``), a text list, a list of paths, or a DataFrame.
+
+    An item is (picture, id). The picture is a uint8 tensor (3, 224, 224), upright, which
+    ``DINOv2Extractor.extract_batch`` takes in batches; with a ``transform`` it is whatever that makes of
+    the upright RGB Pillow image. An unusable picture raises UnusableImageError when it is asked for.
+    """
+
+    def __init__(
+        self,
+        image_source: "str | Path | Sequence[str | Path] | pd.DataFrame",
+        transform: Callable[[Image.Image], Any] | None = None,
+        *,
+        image_size: int = IMAGE_SIZE,
+        image_col: str = IMAGE_COL,
+    ) -> None:
+        """List the pictures; none is opened yet.
+
+        Raises:
+            SourceError, ConfigError: there are none, or the list cannot be read.
+        """
+        self._files = find_images(image_source, image_col=image_col)
+        self.transform = transform
+        self.image_size = image_size
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Ids in the order of the items."""
+        return self._files.ids
+
+    def __len__(self) -> int:
+        """How many pictures there are, unusable ones included."""
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[Any, str]:
+        """Read a picture.
+
+        Raises:
+            UnusableImageError: it is none; names it.
+        """
+        image_id = self._files.ids[index]
+        try:
+            pixels = read_pixels(to_picture(os.fspath(self._files.paths[index])))
+        except UnusableImageError as err:
+            raise UnusableImageError(err.reason, f"{image_id!r}: {err.detail}") from err
+        if self.transform is not None:
+            return self.transform(Image.fromarray(pixels)), image_id
+        square = torch.tensor(to_square(pixels, self.image_size))
+        return square.permute(2, 0, 1).contiguous(), image_id

@@ -1,0 +1,146 @@
+"""The source documents' functions around an extractor: one picture, many, more than fit, several devices."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dino_assets.api.constants import DEFAULT_NUM_WORKERS
+from dino_assets.api.embedding_files import about_embeddings, check_target, write_parquet
+from dino_assets.api.extractor import DINOv2Extractor
+from dino_assets.api.given_pictures import to_picture
+from dino_assets.compute.devices import list_devices, resolve_compute
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.embeddings.run.pictures import read_pixels
+from dino_assets.errors import ConfigError
+from dino_assets.settings.choices import check_range
+from dino_assets.settings.urls import expand_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def extract_embeddings(images: Any, **options: Any) -> "Tensor":
+    """Patch embeddings (N, P, d) of a batch of pictures; ``.mean(dim=1)`` pools them.
+
+    ``images`` is what ``DINOv2Extractor.extract_batch`` takes, ``options`` are the extractor's own. It is kept
+    for the next call. CLS and registers are left out; no gradients.
+
+    Raises:
+        UnusableImageError: one is no picture.
+    """
+    return _open_extractor(**options).extract_patches(images)
+
+
+def extract_multiscale_features(
+    image_path: Any,
+    scales: Sequence[float] = (0.5, 1.0, 1.5),
+    *,
+    extractor: DINOv2Extractor | None = None,
+    **options: Any,
+) -> "Tensor":
+    """One picture's CLS embeddings at several scales, side by side (len(scales) · d,).
+
+    A scale is a share of the extractor's ``image_size``; the picture is scaled to a square of that side,
+    brought to the nearest multiple of the model's patch (112, 224 and 336 px by default). Without an
+    ``extractor`` one is made of ``options`` and kept for the next call.
+
+    Raises:
+        UnusableImageError: it is no picture.
+        ConfigError: no scale, or one that is no positive number.
+    """
+    import torch
+
+    if not len(scales):
+        raise ConfigError("scales is empty; name one or more", setting="scales", value=scales)
+    extractor = extractor or _open_extractor(**options)
+    for scale in scales:
+        check_range("scales", scale, least=1e-6, most=100)
+    pixels = read_pixels(to_picture(image_path))
+    patch = extractor.patch_size
+    sides = [max(1, round(extractor.image_size * scale / patch)) * patch for scale in scales]
+    return torch.cat([extractor.at_size(side).extract_single(pixels) for side in sides], dim=-1)
+
+
+def process_large_dataset(
+    image_dir: str | Path, chunk_size: int = 10_000, **options: Any
+) -> "Tensor":
+    """Embeddings (N, d) of all pictures below a folder, in the order of their paths.
+
+    Of the pictures no more than a few are in memory; unusable ones are left out with a warning.
+    ``write_embeddings`` gives ids, too, and keeps nothing in memory.
+
+    Raises:
+        SourceError, ConfigError: there are none.
+    """
+    import torch
+
+    extractor = DINOv2Extractor(**options)
+    pieces = [piece for piece, _ in extractor.extract_in_chunks(image_dir, chunk_size)]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def write_embeddings(
+    images: Any,
+    output_path: str | Path,
+    chunk_size: int = 10_000,
+    *,
+    extractor: DINOv2Extractor | None = None,
+    **options: Any,
+) -> int:
+    """Embed any number of pictures into a Parquet file as they come; gives how many.
+
+    ``images`` is what ``extract_in_chunks`` takes. The file has the columns ``image_id`` and ``embedding``, and
+    is whole or not there; with a CachedExtractor an interrupted call goes on where it was.
+
+    Raises:
+        SourceError, ConfigError: there are no pictures.
+        TargetError, DiskFullError: it cannot be written.
+    """
+    path = expand_path(output_path)
+    if path.suffix.lower() != ".parquet":
+        raise ConfigError(
+            f"{str(output_path)!r} is no .parquet, which alone is written as it comes",
+            setting="output_path",
+            value=str(output_path),
+        )
+    check_target(path)
+    extractor = extractor or DINOv2Extractor(**options)
+    rows = 0
+
+    def count(pieces: Iterable[tuple["Tensor", list[str]]]) -> Any:
+        nonlocal rows
+        for matrix, ids in pieces:
+            rows += len(ids)
+            yield matrix.numpy(), ids
+
+    about = about_embeddings(str(extractor.model_name), extractor.describe())
+    pieces = count(extractor.extract_in_chunks(images, chunk_size))
+    write_parquet(path, pieces, dim=extractor.dim, about=about)
+    return rows
+
+
+def parallel_extract(
+    image_paths: Iterable[str | Path], n_workers: int = 4, **options: Any
+) -> "tuple[Tensor, list[str]]":
+    """Embed pictures on up to ``n_workers`` GPUs at once: embeddings (N, d) and the paths, in their order.
+
+    Every device takes the next batch when it is free. Without several GPUs it is one extractor, whose
+    threads use all of a CPU: processes of their own would only share it.
+
+    Raises:
+        ConfigError: an entry is no path, or ``n_workers`` no number of workers.
+    """
+    check_range("n_workers", n_workers, least=1)
+    device = options.pop("device", None)
+    if device is None:
+        compute = resolve_compute(ComputeSettings())
+        device = list_devices(compute)[:n_workers]
+    workers = options.pop("num_workers", max(DEFAULT_NUM_WORKERS * len(device), n_workers))
+    extractor = DINOv2Extractor(device=device, num_workers=workers, **options)
+    return extractor.extract_from_list(image_paths)
+
+
+@lru_cache(maxsize=2)
+def _open_extractor(**options: Any) -> DINOv2Extractor:
+    return DINOv2Extractor(**options)

@@ -1,0 +1,184 @@
+"""Models by name, and their encoders on one device or several, as the Python API opens them."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.api.progress import showing_download
+from dino_assets.compute.devices import resolve_compute
+from dino_assets.compute.settings import ComputeSettings, PrecisionClass
+from dino_assets.embeddings.encoder.choosing import list_engines
+from dino_assets.embeddings.encoder.engine import NetworkSource
+from dino_assets.embeddings.encoder.ready import ReadyEncoder, open_encoder
+from dino_assets.embeddings.encoder.tokens import TokenName, Tokens, check_side
+from dino_assets.errors import ConfigError, DeviceUnavailableError
+from dino_assets.settings.environment import find_cache, find_root
+from dino_assets.settings.hub import resolve_hub
+from dino_assets.settings.urls import expand_path
+from dino_assets.weights.architecture import check_config
+from dino_assets.weights.fetching import read_located
+from dino_assets.weights.hub.filling import Watch
+from dino_assets.weights.hub.locating import locate_checkpoint
+from dino_assets.weights.records import Checkpoint, spell_caveat
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint on this machine, under the name that it was asked for by."""
+
+    name: str
+    folder: Path
+    checkpoint: Checkpoint
+
+
+def open_model(
+    model_name: str, *, revision: str | None = None, progress: bool | None = None
+) -> Model:
+    """Find a model: a folder, seen from here or from the project, a Hub repository, or a short name.
+
+    What is not here is fetched, what is here is verified.
+
+    Raises:
+        CheckpointNotFoundError: it cannot be had; the subclasses say why.
+        InvalidCheckpointError: it is no whole checkpoint of ours.
+        ConfigError: the name is none.
+    """
+    if not str(model_name).strip():
+        raise ConfigError("model_name is empty: name a folder, or a model such as dinov2-base.")
+    name = str(model_name)
+    here = expand_path(name)
+    with showing_download(name, progress=progress) as count:
+        located = locate_checkpoint(
+            str(here.absolute()) if here.is_dir() else name,
+            root=find_root(),
+            revision=revision,
+            watch=Watch(count, glance=lambda folder: check_config(folder, name)),
+        )
+        folder = located.bring()
+    checkpoint = read_located(replace(located, model=name), folder)
+    if checkpoint.caveat:
+        log.warning("%s: %s", name, spell_caveat(checkpoint.caveat))
+    return Model(name, folder, checkpoint)
+
+
+def resolve_devices(
+    device: object, *, precision: PrecisionClass, batch_size: int
+) -> tuple[ComputeSettings, ...]:
+    """Settings per device: ``cuda``, ``cuda:1``, ``cpu``, ``mps``, ``auto`` (or None), or a list of such.
+
+    On a CPU tiles are computed one at a time per core: measured as fast as more at 224 px, nothing is
+    computed in vain to fill a call up, and a single picture takes no longer than it has to.
+
+    Raises:
+        DeviceUnavailableError: one is named that is not here.
+        ConfigError: a word or number that means nothing.
+    """
+    if isinstance(device, list | tuple):
+        if not device:
+            raise ConfigError("device is an empty list; name one", setting="device", value=device)
+        each = [resolve_devices(one, precision=precision, batch_size=batch_size) for one in device]
+        return tuple(compute for (compute,) in each)
+    word = "auto" if device is None else str(device)
+    kind, _, number = word.partition(":")
+    wanted = ComputeSettings(device=kind, precision=precision)  # type: ignore[arg-type]
+    compute = resolve_compute(wanted)
+    if number and compute.device == "cuda":
+        import torch
+
+        cards = torch.cuda.device_count()
+        if not number.isdecimal() or int(number) >= cards:
+            raise DeviceUnavailableError(
+                f"device {word!r} was asked for, but PyTorch sees {cards} cards here, "
+                f"cuda:0 to cuda:{cards - 1}",
+                setting="device",
+                value=word,
+            )
+        compute = replace(compute, device=word)  # type: ignore[arg-type]
+    return (replace(compute, batch=1 if compute.device == "cpu" else batch_size),)
+
+
+def find_engine_cache() -> Path:
+    """Where converted networks and passed checks are kept: in the project, or beside fetched models."""
+    root = find_root()
+    if (root / "dagster.yaml").is_file():
+        return find_cache(root)
+    return resolve_hub(root).home / "dino-assets"
+
+
+class Engines:
+    """One model at one side, an encoder on each device; opened when first used, by whoever comes first."""
+
+    def __init__(
+        self,
+        model: Model,
+        computes: Sequence[ComputeSettings],
+        *,
+        side_px: int,
+        outputs: tuple[TokenName, ...] = ("cls",),
+    ) -> None:
+        check_side(side_px, model.checkpoint)
+        self._source = NetworkSource(model.folder, model.checkpoint, side_px, outputs)
+        self._computes = tuple(computes)
+        self._lock = threading.Lock()
+        self._ready: tuple[ReadyEncoder, ...] = ()
+        self._free: SimpleQueue[ReadyEncoder] = SimpleQueue()
+        specs = [list_engines(each, model.checkpoint, side_px=side_px)[0] for each in computes]
+        self.batch = specs[0].batch  # tiles per call
+        self.threads = sum(spec.threads for spec in specs)  # calls at a time
+
+    def open(self) -> tuple[ReadyEncoder, ...]:
+        """The encoders, held against the reference once per machine.
+
+        Raises:
+            EngineRefusedError: none computes what it should.
+        """
+        with self._lock:
+            if not self._ready:
+                cache = find_engine_cache()
+                ready = tuple(open_encoder(self._source, c, cache=cache) for c in self._computes)
+                for number in range(max(each.encoder.spec.threads for each in ready)):
+                    for each in ready:  # in turn, so that few calls are spread over all devices
+                        if number < each.encoder.spec.threads:
+                            self._free.put(each)
+                self._ready = ready
+        return self._ready
+
+    def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
+        """Embed tiles in one call, on a device that is free. Safe from ``threads`` threads at once."""
+        self.open()
+        ready = self._free.get()
+        try:
+            return ready.encoder.encode(tiles)
+        finally:
+            self._free.put(ready)
+
+    def encode_all(self, tiles: NDArray[np.uint8]) -> Tokens:
+        """Embed tiles in as many calls at a time as there can be."""
+        if len(tiles) <= self.batch:
+            return self.encode(tiles)
+        pieces = [tiles[first : first + self.batch] for first in range(0, len(tiles), self.batch)]
+        with ThreadPoolExecutor(min(self.threads, len(pieces))) as pool:
+            return Tokens.join(list(pool.map(self.encode, pieces)))
+
+
+@contextmanager
+def keeping_torch_threads() -> Iterator[None]:
+    """One PyTorch thread per call of an encoder on a CPU, and afterwards as many as there were."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

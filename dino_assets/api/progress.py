@@ -1,0 +1,37 @@
+"""Progress bars of the Python API: on a terminal, unless switched on or off."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def showing_bar(
+    what: str, *, total: int, unit: str, progress: bool | None
+) -> Iterator[Callable[[], object]]:
+    """Give a function that counts one more; with ``progress`` None a bar is there on a terminal only."""
+    from tqdm import tqdm
+
+    is_off = None if progress is None else not progress
+    with tqdm(total=total, desc=what, unit=unit, disable=is_off) as bar:
+        yield bar.update
+
+
+@contextmanager
+def showing_download(what: str, *, progress: bool | None) -> Iterator[Callable[[int, int], None]]:
+    """Give a function of bytes so far and in all; the bar comes with the first bytes."""
+    from tqdm import tqdm
+
+    bars: list[tqdm[None]] = []
+
+    def count(done: int, total: int) -> None:
+        if not bars:
+            is_off = None if progress is None else not progress
+            options = {"total": total, "initial": done, "unit": "B", "unit_scale": True}
+            bars.append(tqdm(desc=what, disable=is_off, **options))
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield count
+    finally:
+        for bar in bars:
+            bar.close()

@@ -1,0 +1,326 @@
+"""``DINOv2Extractor``: as transformers by hand, in order, with names for what is left out."""
+
+import io
+import threading
+import unittest
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dino_assets
+from dino_assets import DINOv2Extractor, UnusableImageWarning
+from dino_assets.errors import (
+    CheckpointNotFoundError,
+    ConfigError,
+    DeviceUnavailableError,
+    InvalidVectorsError,
+    SourceError,
+    UnusableImageError,
+)
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.worlds.networks import Sample
+from dino_assets_tests.worlds.pictures import NAMES, embed_plainly, write_pictures
+
+
+def make(sample: Sample, **options: object) -> DINOv2Extractor:
+    return DINOv2Extractor(str(sample.folder), device="cpu", precision="fp32", **options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "images")
+
+
+@pytest.fixture
+def extractor(tiny: Sample) -> DINOv2Extractor:
+    return make(tiny)
+
+
+def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_extractor__the_documents_own_tests(hub, small, tmp_path):
+    """Their unittest as it is written, of their model by its name."""
+    hub.add("facebook/dinov2-small", {path.name: path for path in small.folder.iterdir()})
+    write_pictures(tmp_path, ["test.jpg", "test1.jpg", "test2.jpg", "test3.jpg"])
+
+    class TestExtractor(unittest.TestCase):
+        def setUp(self):
+            self.extractor = DINOv2Extractor(model_name="facebook/dinov2-small", device="cpu")
+
+        def test_single_image(self):
+            embeddings, _ids = self.extractor.extract_from_list(["test.jpg"])
+            self.assertEqual(embeddings.shape[0], 1)  # noqa: PT009
+            self.assertEqual(embeddings.shape[1], 384)  # noqa: PT009
+
+        def test_batch_processing(self):
+            images = ["test1.jpg", "test2.jpg", "test3.jpg"]
+            _embeddings, ids = self.extractor.extract_from_list(images)
+            self.assertEqual(len(ids), 3)  # noqa: PT009
+
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(TestExtractor)
+    result = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
+    assert (result.testsRun, result.failures, result.errors) == (2, [], [])
+
+
+def test_extract_from_directory__as_transformers_by_hand(small, folder):
+    embeddings, ids = make(small).extract_from_directory(folder)
+    assert ids == sorted(NAMES)
+    assert (embeddings.dtype, embeddings.device.type) == (torch.float32, "cpu")
+    assert_close(embeddings, embed_plainly(small, [folder / each for each in ids]))
+
+
+def test_extract_from_directory__half_precision_is_as_the_gate_promises(small, folder):
+    half = DINOv2Extractor(str(small.folder), device="cpu")
+    embeddings, ids = half.extract_from_directory(str(folder))
+    wanted = embed_plainly(small, [folder / each for each in ids])
+    assert torch.cosine_similarity(embeddings, wanted).min() >= 0.999
+
+
+def test_extract_from_directory__unusable_ones_are_left_out_and_named(extractor, folder):
+    (folder / "class1" / "cut.jpg").write_bytes(photo_bytes(200, 200)[:3000])
+    (folder / "no.jpg").write_text("no picture")
+    with pytest.warns(UnusableImageWarning) as caught:
+        embeddings, ids = extractor.extract_from_directory(folder)
+    warned = {(each.message.image_id, each.message.reason) for each in caught}
+    assert warned == {("class1/cut.jpg", "truncated"), ("no.jpg", "not-an-image")}
+    assert all(each.message.image_id in str(each.message) for each in caught)
+    assert ids == sorted(NAMES)
+    alone = torch.stack([extractor.extract_single(folder / each) for each in ids])
+    assert torch.equal(embeddings, alone)
+
+
+def test_extract_from_list__nothing_usable(extractor, tmp_path):
+    (tmp_path / "no.jpg").write_text("no picture")
+    with pytest.warns(UnusableImageWarning):
+        embeddings, ids = extractor.extract_from_list(["no.jpg", "absent.jpg", "a\0b.jpg"])
+    assert (embeddings.shape, ids) == ((0, 48), [])
+    assert extractor.extract_from_list([])[0].shape == (0, 48)
+
+
+def test_extract_from_list__the_same_picture_as_often_as_it_is_named(extractor, folder):
+    paths = [folder / "class1" / "img1.jpg"] * 3
+    embeddings, ids = extractor.extract_from_list(paths)
+    assert ids == [str(paths[0])] * 3
+    assert torch.equal(embeddings[0], embeddings[2])
+
+
+@pytest.mark.parametrize("paths", ["a.jpg", [3], [None], [np.zeros((3, 3, 3))]])
+def test_extract_from_list__what_is_no_list_of_paths(extractor, paths):
+    with pytest.raises(ConfigError) as caught:
+        extractor.extract_from_list(paths)
+    assert caught.value.setting == "image_paths"
+
+
+def test_extract_from_csv__ids_as_they_are_written(extractor, folder, tmp_path):
+    lines = [f"{folder / NAMES[0]},lemur,a", "images/class1/img2.JPG,macaque,b"]
+    (tmp_path / "list.csv").write_text("image_path,label,metadata\n" + "\n".join(lines) + "\n")
+    embeddings, ids = extractor.extract_from_csv(tmp_path / "list.csv")
+    assert ids == [str(folder / NAMES[0]), "images/class1/img2.JPG"]
+    wanted, _ = extractor.extract_from_list([folder / NAMES[0], folder / NAMES[1]])
+    assert torch.equal(embeddings, wanted)
+    with pytest.raises(SourceError) as caught:
+        extractor.extract_from_csv(tmp_path / "list.csv", image_col="file")
+    assert caught.value.reason == "column-missing"
+    assert "image_path, label, metadata" in str(caught.value)
+
+
+def test_extract_single__whatever_a_picture_is(extractor, folder):
+    path = folder / NAMES[0]
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+        wanted = extractor.extract_single(image)
+    assert wanted.shape == (48,)
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    for same in (str(path), path, path.read_bytes(), pixels, tensor, tensor / 255, tensor[None]):
+        assert torch.equal(extractor.extract_single(same), wanted)
+    with pytest.raises(UnusableImageError) as caught:
+        extractor.extract_single(folder / "absent.jpg")
+    assert caught.value.reason == "missing"
+
+
+def test_extract_batch__whatever_a_batch_is(extractor):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+    batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    wanted = extractor.extract_batch(batch)
+    assert wanted.shape == (3, 48)
+    others = [
+        pixels,
+        list(pixels),
+        batch / 255,
+        batch.contiguous(),
+        [Image.fromarray(p) for p in pixels],
+    ]
+    for same in others:
+        assert torch.equal(extractor.extract_batch(same), wanted)
+    assert extractor.extract_batch(batch[:0]).shape == (0, 48)
+    larger = np.repeat(np.repeat(pixels, 2, axis=1), 2, axis=2)
+    assert extractor.extract_batch(larger).shape == (3, 48)
+    with pytest.raises(UnusableImageError) as caught:
+        extractor.extract_batch(batch / 127 - 1)
+    assert "leave that out of your transform" in str(caught.value)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_extractor__a_subclass_sees_every_batch(tiny, folder, batch_size, capsys):
+    """The documents' ``ProgressExtractor``, as it is written but for what it notes."""
+    from tqdm import tqdm
+
+    seen = []
+
+    class ProgressExtractor(DINOv2Extractor):
+        def extract_batch(self, batch):
+            seen.append((len(batch), threading.current_thread()))
+            with tqdm(total=len(batch), desc="Extracting") as pbar:
+                features = super().extract_batch(batch)
+                pbar.update(len(batch))
+            return features
+
+    (folder / "no.jpg").write_text("no picture")
+    options = {"device": "cpu", "precision": "fp32", "batch_size": batch_size}
+    extractor = ProgressExtractor(str(tiny.folder), **options)
+    with pytest.warns(UnusableImageWarning):
+        embeddings, ids = extractor.extract_from_directory(folder)
+    assert sum(count for count, _ in seen) == len(ids) == 4
+    assert max(count for count, _ in seen) == min(4, batch_size)
+    assert {thread for _, thread in seen} == {threading.current_thread()}
+    (folder / "no.jpg").unlink()
+    assert torch.equal(embeddings, make(tiny).extract_from_directory(folder)[0])
+    seen.clear()
+    extractor.extract_single(folder / NAMES[0])
+    assert [count for count, _ in seen] == [1]
+
+
+def test_extractor__a_subclass_may_give_vectors_of_its_own(tiny, folder):
+    class Mirrored(DINOv2Extractor):
+        def extract_batch(self, batch):
+            sides = super().extract_batch(batch), super().extract_batch(batch.flip(-1))
+            return torch.cat(sides, dim=1)
+
+    embeddings, _ = Mirrored(str(tiny.folder), precision="fp32").extract_from_directory(folder)
+    plain, _ = make(tiny).extract_from_directory(folder)
+    assert embeddings.shape == (4, 96)
+    assert torch.equal(embeddings[:, :48], plain)
+    assert not torch.equal(embeddings[:, 48:], plain)
+
+
+def test_extractor__a_subclass_that_loses_one(tiny, folder):
+    class Losing(DINOv2Extractor):
+        def extract_batch(self, batch):
+            return super().extract_batch(batch)[1:]
+
+    with pytest.raises(InvalidVectorsError):
+        Losing(str(tiny.folder), precision="fp32").extract_from_directory(folder)
+
+
+def test_extract_in_chunks__together_as_at_once(extractor, folder):
+    pieces = list(extractor.extract_in_chunks(folder, chunk_size=3))
+    assert [len(ids) for _, ids in pieces] == [3, 1]
+    embeddings, ids = extractor.extract_from_directory(folder)
+    assert [each for _, ids in pieces for each in ids] == ids
+    assert torch.equal(torch.cat([each for each, _ in pieces]), embeddings)
+
+
+def test_extractor__leaves_torchs_threads_alone(extractor, folder):
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        extractor.extract_from_directory(folder)
+        extractor.extract_batch(np.zeros((1, 224, 224, 3), np.uint8))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_extractor__several_devices_take_turns(tiny, folder):
+    one = make(tiny).extract_from_directory(folder)
+    extractor = DINOv2Extractor(str(tiny.folder), device=["cpu", "cpu"], precision="fp32")
+    assert extractor.device == "cpu,cpu"
+    several = extractor.extract_from_directory(folder)
+    assert several[1] == one[1]
+    assert torch.equal(several[0], one[0])
+
+
+def test_extractor__progress_only_where_it_is_wanted(tiny, folder, capsys):
+    for progress, is_shown in ((None, False), (False, False), (True, True)):
+        make(tiny, progress=progress).extract_from_directory(folder)
+        assert ("4/4" in capsys.readouterr().err) == is_shown
+
+
+def test_extractor__a_folder_seen_from_here(tiny, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    (project / "notebooks").mkdir(parents=True)
+    (project / "dagster.yaml").touch()
+    (project / "notebooks" / "model").symlink_to(tiny.folder)
+    monkeypatch.chdir(project / "notebooks")
+    extractor = DINOv2Extractor("model", precision="fp32")
+    assert (extractor.model_name, extractor.dim) == ("model", 48)
+    extractor.extract_single(np.zeros((9, 9, 3), np.uint8))
+    assert (project / ".cache" / "engines").is_dir()
+
+
+def test_extractor__random_weights_are_loud(checkpoint_dir, caplog):
+    extractor = DINOv2Extractor(str(checkpoint_dir))
+    assert "random weights" in caplog.text
+    assert "random weights" in extractor.describe()["caveat"]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "named"),
+    [
+        ({"model_name": "dinov9-base"}, CheckpointNotFoundError, "dinov2-base"),
+        ({"model_name": " "}, ConfigError, "model_name"),
+        ({"batch_size": 0}, ConfigError, "batch_size"),
+        ({"num_workers": -1}, ConfigError, "num_workers"),
+        ({"precision": "int8"}, ConfigError, "precision"),
+        ({"image_size": 225}, ConfigError, "16"),
+        ({"device": "tpu"}, ConfigError, "tpu"),
+        ({"device": []}, ConfigError, "device"),
+    ],
+)
+def test_extractor__arguments_that_cannot_work(tiny, options, kind, named):
+    with pytest.raises(kind) as caught:
+        DINOv2Extractor(**{"model_name": str(tiny.folder), **options})
+    assert named in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_extractor__a_device_that_is_not_here(tiny):
+    with pytest.raises(DeviceUnavailableError):
+        DINOv2Extractor(str(tiny.folder), device="cuda:0")
+
+
+def test_public_names__are_there_without_torch_until_used():
+    import subprocess
+    import sys
+
+    names = [
+        "CachedExtractor",
+        "DINOv2Extractor",
+        "ImageDataset",
+        "extract_embeddings",
+        "DEFAULT_DEVICE",
+    ]
+    assert set(names) <= set(dir(dino_assets))
+    code = (
+        "import sys, dino_assets; from dino_assets import DINOV2_MODELS, IMAGE_EXTENSIONS;"
+        "assert 'torch' not in sys.modules;"
+        "from dino_assets import DEFAULT_DEVICE; assert DEFAULT_DEVICE in ('cpu', 'cuda', 'mps');"
+        "assert DINOV2_MODELS['giant'] == {'name': 'facebook/dinov2-giant', 'dim': 1536, 'patch_size': 14};"
+        "assert '.tif' in IMAGE_EXTENSIONS"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_extract_single__what_the_warnings_filter_says_is_not_asked(extractor, folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        extractor.extract_from_directory(folder)
+        for side in (224, 100):  # a tensor of read-only memory would warn
+            extractor.extract_single(photo_bytes(side, side))

@@ -1,0 +1,101 @@
+"""Pictures as people have them in Python, by the same rule as files."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dino_assets.api.given_pictures import to_picture, to_tiles
+from dino_assets.embeddings.run.pictures import read_pixels
+from dino_assets.errors import UnusableImageError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+GRAY = PIXELS[..., 0]
+
+
+def encode(image: Image.Image, kind: str) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, kind)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (PIXELS, PIXELS),
+        (np.dstack([PIXELS, GRAY]), PIXELS),
+        (GRAY, np.dstack([GRAY] * 3)),
+        (GRAY[..., None], np.dstack([GRAY] * 3)),
+        (GRAY.astype(np.uint16) * 256 + 3, np.dstack([GRAY] * 3)),
+        (GRAY > 100, np.dstack([(GRAY > 100) * np.uint8(255)] * 3)),
+        (PIXELS / 255, PIXELS),
+        ((PIXELS / 255).astype(np.float32), PIXELS),
+        (torch.from_numpy(PIXELS).permute(2, 0, 1), PIXELS),
+        (torch.from_numpy(PIXELS).permute(2, 0, 1)[None] / 255, PIXELS),
+        (torch.from_numpy(PIXELS).permute(2, 0, 1)[:1], np.dstack([GRAY] * 3)),
+        (torch.from_numpy(GRAY.copy()), np.dstack([GRAY] * 3)),
+        (torch.zeros(3, 4, 5, dtype=torch.bfloat16), np.zeros((4, 5, 3), np.uint8)),
+        (torch.ones(3, 4, 5, requires_grad=True), np.full((4, 5, 3), 255, np.uint8)),
+    ],
+)
+def test_to_picture__arrays_and_tensors(given, wanted):
+    assert np.array_equal(to_picture(given), wanted)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16"])
+def test_to_picture__pillow_images_as_their_files(mode):
+    if mode == "I;16":
+        image = Image.fromarray(GRAY.astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(PIXELS).convert(mode)
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    assert np.array_equal(to_picture(image), read_pixels(encode(image, kind)))
+
+
+def test_to_picture__a_float_pillow_image_as_its_file():
+    image = Image.fromarray(GRAY.astype(np.float32) * 3 - 100)
+    assert np.array_equal(to_picture(image), read_pixels(encode(image, "TIFF")))
+
+
+def test_to_picture__a_turned_pillow_image_is_put_upright():
+    sink = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS).save(sink, "PNG", exif=exif)
+    with Image.open(io.BytesIO(sink.getvalue())) as image:
+        assert np.array_equal(to_picture(image), read_pixels(sink.getvalue()))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        3,
+        [PIXELS],
+        PIXELS.astype(np.int64),
+        np.dstack([PIXELS, PIXELS]),
+        PIXELS[None],
+        np.zeros(5),
+        PIXELS / 127,
+        PIXELS / 255 - 0.1,
+        np.full((3, 3), np.nan),
+        torch.randn(3, 8, 8),
+        torch.zeros(2, 3, 8, 8),
+    ],
+)
+def test_to_picture__what_is_none(given):
+    with pytest.raises(UnusableImageError) as caught:
+        to_picture(given)
+    assert caught.value.reason in ("not-an-image", "unsupported-mode")
+
+
+def test_to_tiles__batches_alone():
+    batch = np.stack([PIXELS, PIXELS])
+    tensor = torch.from_numpy(batch).permute(0, 3, 1, 2)
+    for same in (batch, batch / 255, tensor, tensor.float() / 255):
+        assert np.array_equal(to_tiles(same), batch)
+    assert np.shares_memory(to_tiles(tensor), batch)  # no copy of our own
+    for other in ([PIXELS], PIXELS, tensor[0], tensor[:, :1], batch[..., :1], None):
+        assert to_tiles(other) is None
