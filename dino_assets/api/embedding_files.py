@@ -111,15 +111,24 @@ def write_parquet(
     return path
 
 
-def check_target(path: Path) -> None:
-    """Refuse a place that cannot be written before hours are spent on what goes there.
+def check_target(output_path: str | Path) -> Path:
+    """Refuse a file that cannot be written before hours are spent on what goes into it.
 
     Raises:
+        ConfigError: another ending than .parquet, .pt and .npz.
         TargetError: it is a folder, or nothing can be written beside it.
     """
+    path = expand_path(output_path)
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigError(
+            f"{str(output_path)!r} should end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}",
+            setting="output_path",
+            value=str(output_path),
+        )
     with suppress(_TriedOutError), writing(path) as aside:
         aside.write_bytes(b"")
         raise _TriedOutError  # so that nothing takes the place of an older file
+    return path
 
 
 class _TriedOutError(Exception):

@@ -141,7 +141,7 @@ class DINOv2Extractor:
         """
         check_range("chunk_size", chunk_size, least=1)
         files = image_files.find_images(images)
-        with self._showing_progress(len(files)) as count:
+        with self.showing_progress(len(files)) as count:
             for piece in files.split(chunk_size):
                 yield self._collect(piece, count)
 
@@ -220,8 +220,13 @@ class DINOv2Extractor:
             "space": self.space,
             "weights_sha256": checkpoint.weights_sha256,
             "revision": checkpoint.revision,
+            **({"engine": engine} if (engine := self._engines().name) else {}),
             **facts_of_caveat(checkpoint.caveat),
         }
+
+    def showing_progress(self, total: int) -> AbstractContextManager[Callable[[], object]]:
+        """Give a function that counts one picture more; a subclass may show it its own way."""
+        return showing_bar("embedding", total=total, unit="image", progress=self.progress)
 
     def leave_out(self, image_id: str, refusal: UnusableImageError) -> None:
         """Warn of a picture that is left out; a subclass may do something else about it."""
@@ -250,11 +255,8 @@ class DINOv2Extractor:
         return self._opened[key]
 
     def _extract(self, files: ImageFiles) -> "tuple[Tensor, list[str]]":
-        with self._showing_progress(len(files)) as count:
+        with self.showing_progress(len(files)) as count:
             return self._collect(files, count)
-
-    def _showing_progress(self, total: int) -> AbstractContextManager[Callable[[], object]]:
-        return showing_bar("embedding", total=total, unit="image", progress=self.progress)
 
     def _collect(
         self, files: ImageFiles, count: Callable[[], object]

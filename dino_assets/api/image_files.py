@@ -45,6 +45,8 @@ def find_images(source: Any, *, image_col: str = IMAGE_COL) -> ImageFiles:
     Raises:
         SourceError, ConfigError: there are none, or the list cannot be read.
     """
+    if isinstance(source, ImageFiles):
+        return source
     if hasattr(source, "columns"):
         return take_column(source, image_col)
     if not isinstance(source, str | os.PathLike):

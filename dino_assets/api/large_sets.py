@@ -1,20 +1,27 @@
 """The source documents' functions around an extractor: one picture, many, more than fit, several devices."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dino_assets.api.constants import DEFAULT_NUM_WORKERS
-from dino_assets.api.embedding_files import about_embeddings, check_target, write_parquet
+from dino_assets.api.embedding_files import (
+    about_embeddings,
+    check_target,
+    write_parquet,
+)
 from dino_assets.api.extractor import DINOv2Extractor
 from dino_assets.api.given_pictures import to_picture
 from dino_assets.compute.devices import list_devices, resolve_compute
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.run.pictures import read_pixels
-from dino_assets.errors import ConfigError
+from dino_assets.errors import ConfigError, SourceError
 from dino_assets.settings.choices import check_range
-from dino_assets.settings.urls import expand_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +36,7 @@ def extract_embeddings(images: Any, **options: Any) -> "Tensor":
     Raises:
         UnusableImageError: one is no picture.
     """
-    return _open_extractor(**options).extract_patches(images)
+    return _open_extractor(**_hashable(options)).extract_patches(images)
 
 
 def extract_multiscale_features(
@@ -53,7 +60,7 @@ def extract_multiscale_features(
 
     if not len(scales):
         raise ConfigError("scales is empty; name one or more", setting="scales", value=scales)
-    extractor = extractor or _open_extractor(**options)
+    extractor = extractor or _open_extractor(**_hashable(options))
     for scale in scales:
         check_range("scales", scale, least=1e-6, most=100)
     pixels = read_pixels(to_picture(image_path))
@@ -88,36 +95,55 @@ def write_embeddings(
     extractor: DINOv2Extractor | None = None,
     **options: Any,
 ) -> int:
-    """Embed any number of pictures into a Parquet file as they come; gives how many.
+    """Embed any number of pictures into a file, which is whole or not there; gives how many.
 
-    ``images`` is what ``extract_in_chunks`` takes. The file has the columns ``image_id`` and ``embedding``, and
-    is whole or not there; with a CachedExtractor an interrupted call goes on where it was.
+    ``images`` is what ``extract_in_chunks`` takes. A ``.parquet`` has the columns ``image_id`` and ``embedding``
+    and is written as they come; ``.pt`` and ``.npz``, as ``save_embeddings`` writes them, are held in memory
+    before. With a CachedExtractor an interrupted call goes on where it was.
 
     Raises:
-        SourceError, ConfigError: there are no pictures.
+        SourceError, ConfigError: there are no pictures, or none that is usable.
         TargetError, DiskFullError: it cannot be written.
     """
-    path = expand_path(output_path)
-    if path.suffix.lower() != ".parquet":
-        raise ConfigError(
-            f"{str(output_path)!r} is no .parquet, which alone is written as it comes",
-            setting="output_path",
-            value=str(output_path),
-        )
-    check_target(path)
+    import torch
+
+    path = check_target(output_path)
     extractor = extractor or DINOv2Extractor(**options)
+    pieces = _refuse_none(extractor.extract_in_chunks(images, chunk_size))
+    if path.suffix.lower() != ".parquet":
+        held = list(pieces)
+        ids = [each for _, names in held for each in names]
+        extractor.save_embeddings(torch.cat([matrix for matrix, _ in held]), ids, path)
+        return len(ids)
+    first = next(pieces)
     rows = 0
 
-    def count(pieces: Iterable[tuple["Tensor", list[str]]]) -> Any:
+    def count() -> Iterator[tuple[NDArray[np.float32], list[str]]]:
         nonlocal rows
-        for matrix, ids in pieces:
+        for matrix, ids in chain([first], pieces):
             rows += len(ids)
             yield matrix.numpy(), ids
 
     about = about_embeddings(str(extractor.model_name), extractor.describe())
-    pieces = count(extractor.extract_in_chunks(images, chunk_size))
-    write_parquet(path, pieces, dim=extractor.dim, about=about)
+    write_parquet(path, count(), dim=first[0].shape[1], about=about)
     return rows
+
+
+def _refuse_none(
+    pieces: "Iterable[tuple[Tensor, list[str]]]",
+) -> "Iterator[tuple[Tensor, list[str]]]":
+    """Pieces that hold anything.
+
+    Raises:
+        SourceError: none does.
+    """
+    is_none = True
+    for matrix, ids in pieces:
+        if ids:
+            is_none = False
+            yield matrix, ids
+    if is_none:
+        raise SourceError("no picture was usable: there is nothing to write", reason="no-images")
 
 
 def parallel_extract(
@@ -144,3 +170,8 @@ def parallel_extract(
 @lru_cache(maxsize=2)
 def _open_extractor(**options: Any) -> DINOv2Extractor:
     return DINOv2Extractor(**options)
+
+
+def _hashable(options: dict[str, Any]) -> dict[str, Any]:
+    """A list of devices as a tuple."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}

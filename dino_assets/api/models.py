@@ -17,7 +17,7 @@ from dino_assets.compute.devices import resolve_compute
 from dino_assets.compute.settings import ComputeSettings, PrecisionClass
 from dino_assets.embeddings.encoder.choosing import list_engines
 from dino_assets.embeddings.encoder.engine import NetworkSource
-from dino_assets.embeddings.encoder.ready import ReadyEncoder, open_encoder
+from dino_assets.embeddings.encoder.ready import ReadyEncoder, name_engine, open_encoder
 from dino_assets.embeddings.encoder.tokens import TokenName, Tokens, check_side
 from dino_assets.errors import ConfigError, DeviceUnavailableError
 from dino_assets.settings.environment import find_cache, find_root
@@ -152,6 +152,11 @@ class Engines:
                             self._free.put(each)
                 self._ready = ready
         return self._ready
+
+    @property
+    def name(self) -> str:
+        """The engines that compute, such as ``openvino bf16 on cpu``; nothing before they are open."""
+        return ", ".join(dict.fromkeys(name_engine(each.encoder.spec) for each in self._ready))
 
     def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
         """Embed tiles in one call, on a device that is free. Safe from ``threads`` threads at once."""

@@ -20,7 +20,7 @@ from dino_assets import (
     save_embeddings,
     write_embeddings,
 )
-from dino_assets.errors import ConfigError, TargetError, UnusableImageError
+from dino_assets.errors import ConfigError, SourceError, TargetError, UnusableImageError
 from dino_assets_tests.worlds.networks import ask_transformers
 from dino_assets_tests.worlds.pictures import NAMES, embed_plainly, write_pictures
 
@@ -101,7 +101,7 @@ def test_write_embeddings__row_groups_as_they_come(folder, options, tmp_path):
     with pytest.warns(UnusableImageWarning):
         rows = write_embeddings(folder, tmp_path / "out" / "e.parquet", chunk_size=2, **options)
     file = pq.ParquetFile(tmp_path / "out" / "e.parquet")
-    assert (rows, file.num_row_groups) == (4, 3)
+    assert (rows, file.num_row_groups) == (4, 2)  # of the last piece nothing is left
     table = file.read()
     wanted, ids = DINOv2Extractor(**options).extract_from_directory(folder, "img*")
     assert table["image_id"].to_pylist() == ids
@@ -134,8 +134,33 @@ def test_write_embeddings__places_that_cannot_be_written(folder, options, tmp_pa
     (tmp_path / "file").touch()
     with pytest.raises(TargetError):
         write_embeddings(folder, tmp_path / "file" / "e.parquet", **options)
-    with pytest.raises(ConfigError):
-        write_embeddings(folder, tmp_path / "e.npz", **options)
+    with pytest.raises(ConfigError) as caught:
+        write_embeddings(folder, tmp_path / "e.csv", **options)
+    assert caught.value.setting == "output_path"
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".npz", ".pt"])
+def test_write_embeddings__none_usable(options, tmp_path, ending):
+    (tmp_path / "no.jpg").write_text("no picture")
+    (tmp_path / f"e{ending}").write_text("older")
+    with pytest.warns(UnusableImageWarning), pytest.raises(SourceError) as caught:
+        write_embeddings(["no.jpg"], tmp_path / f"e{ending}", **options)
+    assert caught.value.reason == "no-images"
+    assert (tmp_path / f"e{ending}").read_text() == "older"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_write_embeddings__every_ending_holds_the_same(folder, options, tmp_path):
+    extractor = DINOv2Extractor(**options)
+    wanted, ids = extractor.extract_from_directory(folder)
+    for name in ("e.pt", "E.NPZ"):
+        rows = write_embeddings(folder, tmp_path / name, chunk_size=3, extractor=extractor)
+        assert rows == 4
+    saved = torch.load(tmp_path / "e.pt", weights_only=True)
+    assert torch.equal(saved["embeddings"], wanted)
+    assert saved["metadata"]["engine"].endswith(" fp32 on cpu")
+    with np.load(tmp_path / "E.NPZ", allow_pickle=False) as arrays:
+        assert arrays["image_ids"].tolist() == ids
 
 
 def test_parallel_extract__one_device(folder, options):

@@ -1,0 +1,252 @@
+"""Embedding any pictures into a file, without a project."""
+
+import argparse
+import contextlib
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from dino_assets.cli.terminal import say
+from dino_assets.compute.settings import PrecisionClass
+from dino_assets.errors import ConfigError, SourceError, UnusableImageError
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
+from dino_assets.weights.catalogue import full_name
+
+if TYPE_CHECKING:
+    from dino_assets.api.extractor import DINOv2Extractor
+    from dino_assets.api.image_files import ImageFiles
+
+PARTLY = 3  # exit code: the file is there, without some pictures
+_LINES_EVERY_S = 10.0
+_SHOWN_LEFT_OUT = 20
+_HELP = """
+    Embed whole pictures, each scaled to a square, into a file with an id and a vector for each.
+
+    SOURCE is a folder (its sub-folders too), a .csv with the column image_path, a .txt with a path in
+    each line, or a picture. Ids are paths below the folder, or as the list writes them; of several
+    folders each path begins with its folder.
+"""
+_EXAMPLES = """
+    examples:
+      dino-assets embed photos -o photos.parquet
+      dino-assets embed list.csv -o list.pt --model dinov2-small
+      dino-assets embed a.jpg b.jpg -o two.npz --json
+
+    What comes out opens without this package:
+      pandas.read_parquet("photos.parquet")                  columns image_id, embedding
+      torch.load("list.pt", weights_only=True)["embeddings"]
+      numpy.load("two.npz")["embeddings"]
+
+    exit code: 0 every picture is embedded; 3 the file is written, but some pictures were unusable
+    (each is named on stderr, and with --json in "left_out"); 1 an error, or nothing was usable, and
+    no file is written; 2 wrong usage; 130 interrupted, and no file is written
+"""
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``embed``."""
+    embed = commands.add_parser(
+        "embed",
+        help="embed pictures into a .parquet, .pt or .npz",
+        description=textwrap.dedent(_HELP),
+        epilog=textwrap.dedent(_EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    embed.add_argument("sources", nargs="+", metavar="SOURCE", help="DIR, CSV, TXT or IMAGE")
+    embed.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="ends in .parquet, .pt or .npz"
+    )
+    embed.add_argument(
+        "--model",
+        metavar="NAME",
+        help="a folder, a Hub repository, or a short name such as dinov2-small; default: DINO_MODEL_ID, "
+        "else facebook/dinov2-base",
+    )
+    embed.add_argument("--revision", metavar="REVISION", help="a branch, a tag or a commit of it")
+    embed.add_argument(
+        "--device",
+        metavar="NAME",
+        help="cpu, cuda, cuda:1, mps; default: DINO_DEVICE, else the best",
+    )
+    embed.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="per call of a GPU (default: 32)"
+    )
+    embed.add_argument(
+        "--workers", type=int, default=4, metavar="N", help="threads that read ahead (default: 4)"
+    )
+    embed.add_argument(
+        "--pattern",
+        action="append",
+        metavar="GLOB",
+        help="names in folders, in any case, as often as you like; default: every kind of picture",
+    )
+    embed.add_argument(
+        "--column", default="image_path", metavar="NAME", help="of a CSV (default: image_path)"
+    )
+    embed.add_argument(
+        "--image-size", type=int, default=224, metavar="N", help="side of the square (default: 224)"
+    )
+    embed.add_argument(
+        "--precision",
+        choices=get_args(PrecisionClass),
+        default="half",
+        help="half takes the fastest engine that passes the check (default: half)",
+    )
+    embed.add_argument(
+        "--cache", metavar="FOLDER", help="keep vectors there by content: run again, it goes on"
+    )
+    embed.add_argument("--json", action="store_true", help="print a summary as one JSON object")
+    embed.set_defaults(run=_embed)
+
+
+def _embed(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.api.embedding_files import check_target
+    from dino_assets.api.large_sets import write_embeddings
+
+    for name in ("output", "model", "revision", "device", "cache"):
+        if getattr(options, name) == "":  # a script's variable that is not set, most likely
+            raise ConfigError(f"--{name} is empty. Leave it out, or say which one.", setting=name)
+    check_target(options.output)
+    files = _find_files(options.sources, options.pattern, options.column)
+    started = time.monotonic()
+    left_out: list[dict[str, str]] = []
+    pace = _Pace(len(files))
+    extractor = _open_extractor(options, settings, left_out, pace)
+    try:
+        rows = write_embeddings(files, options.output, extractor=extractor)
+    except KeyboardInterrupt:
+        again = "what is cached is kept; run it again to go on" if options.cache else "see --cache"
+        say(f"Interrupted, {options.output!r} was not written ({again}).", to=sys.stderr)
+        return 130
+    finally:
+        _say_left_out(left_out)
+    seconds = time.monotonic() - started
+    about = extractor.describe()
+    if options.json:
+        summary = {
+            "output": options.output,
+            "images": len(files),
+            "embedded": rows,
+            "left_out": left_out,
+            "model": extractor.model_name,
+            **about,
+            "seconds": round(seconds, 3),
+            "images_per_s": round(pace.per_s, 2),
+        }
+        say(json.dumps(summary, ensure_ascii=False))
+    else:
+        engine = f", {about['engine']}" if "engine" in about else ""
+        say(
+            f"{options.output}: {rows} of {len(files)} images, {about['dim']} dims{engine}, "
+            f"{seconds:.1f} s ({pace.per_s:.1f} images/s)"
+        )
+    return PARTLY if left_out else 0
+
+
+def _find_files(
+    sources: Sequence[str], patterns: Sequence[str] | None, column: str
+) -> "ImageFiles":
+    from dino_assets.api import image_files
+
+    ids: list[str] = []
+    paths: list[str] = []
+    for source in sources:
+        path = expand_path(source)
+        if path.is_dir():
+            files = image_files.find_in_directory(source, patterns or image_files.ALL_IMAGES)
+            above = f"{source.rstrip('/')}/" if len(sources) > 1 else ""
+            ids += [above + each for each in files.ids]
+        elif not path.exists():
+            raise SourceError(f"there is no {source!r}", reason="missing", path=source)
+        else:
+            files = image_files.find_images(source, image_col=column)
+            ids += files.ids
+        paths += files.paths
+    return image_files.ImageFiles(ids, paths)
+
+
+def _open_extractor(
+    options: argparse.Namespace,
+    settings: Settings,
+    left_out: list[dict[str, str]],
+    pace: "_Pace",
+) -> "DINOv2Extractor":
+    from dino_assets.api.cached_extractor import CachedExtractor
+    from dino_assets.api.extractor import DINOv2Extractor
+
+    class Noting(DINOv2Extractor):
+        """Notes what is left out; shows lines where there is no terminal."""
+
+        def leave_out(self, image_id: str, refusal: UnusableImageError) -> None:
+            left_out.append(
+                {"image_id": image_id, "reason": refusal.reason, "detail": refusal.detail}
+            )
+
+        @contextlib.contextmanager
+        def showing_progress(self, total: int) -> Iterator[Callable[[], object]]:
+            with super().showing_progress(total) as show:  # a bar, on a terminal
+
+                def count() -> None:
+                    show()
+                    line = pace.count()
+                    if line and not sys.stderr.isatty():
+                        say(line, to=sys.stderr)
+
+                yield count
+
+    class CachedNoting(Noting, CachedExtractor):
+        """The same, with a cache."""
+
+    model = options.model or settings.model
+    is_configured = full_name(model) == full_name(settings.model)
+    arguments: dict[str, Any] = {
+        "model_name": model,
+        "device": options.device or settings.device,
+        "batch_size": options.batch_size,
+        "num_workers": options.workers,
+        "precision": options.precision,
+        "image_size": options.image_size,
+        "revision": options.revision or (settings.model_revision if is_configured else None),
+    }
+    if options.cache:
+        return CachedNoting(cache_dir=Path(options.cache), **arguments)
+    return Noting(**arguments)
+
+
+class _Pace:
+    """How fast it goes, from the first picture on: before it an engine may be built and checked."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._first_s = self._last_s = self._said_s = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """Pictures per second; 0 where there were too few."""
+        spent_s = self._last_s - self._first_s
+        return (self.done - 1) / spent_s if self.done > 1 and spent_s > 0 else 0.0
+
+    def count(self) -> str:
+        """Count one more; a line now and then."""
+        self._last_s = time.monotonic()
+        self.done += 1
+        if self.done == 1:
+            self._first_s = self._said_s = self._last_s
+        if self._last_s - self._said_s < _LINES_EVERY_S or self.done == self.total:
+            return ""
+        self._said_s = self._last_s
+        left_s = (self.total - self.done) / self.per_s
+        return f"{self.done} of {self.total} images, {self.per_s:.1f}/s, about {left_s:.0f} s to go"
+
+
+def _say_left_out(left_out: Sequence[dict[str, str]]) -> None:
+    for each in left_out[:_SHOWN_LEFT_OUT]:
+        say("left out: {image_id}: {reason}: {detail}".format(**each), to=sys.stderr)
+    if len(left_out) > _SHOWN_LEFT_OUT:
+        say(f"left out: {len(left_out) - _SHOWN_LEFT_OUT} more; --json names all", to=sys.stderr)
