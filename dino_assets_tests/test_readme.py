@@ -7,18 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+import torch
 
+from dino_assets.cli import main
 from dino_assets.demo.checkpoint import write_demo_checkpoint
 from dino_assets.doctor import examine
 from dino_assets.settings.environment import load_settings
 from dino_assets.weights.catalogue import DEFAULT_TEACHER
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.worlds.hub_server import hub_for_test
+from dino_assets_tests.worlds.networks import write_sample
 
 README = (REPOSITORY / "README.md").read_text()
 BASH = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-READ_TABLE, FETCH = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+READ_TABLE, FETCH, EXTRACT = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture
@@ -101,6 +105,21 @@ def test_readme__weights(clone: Path, checkpoint_dir: Path, tmp_path: Path, monk
         ran = subprocess.run([sys.executable, "-c", FETCH], capture_output=True, text=True)
         assert ran.stdout.strip() == "True", ran.stderr
         assert len(hub.asked) == 1  # what a branch costs; make put the files there
+
+
+def test_readme__any_pictures(clone: Path, tmp_path: Path, monkeypatch):
+    sample = write_sample(tmp_path / "base", "dinov2")
+    command = re.search(r"^dino-assets (embed .*)$", README, re.MULTILINE)[1]
+    with hub_for_test(monkeypatch, tmp_path) as hub:
+        hub.add("facebook/dinov2-base", {p.name: p for p in sample.folder.iterdir()})
+        ran = subprocess.run([sys.executable, "-c", EXTRACT], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        saved = torch.load("out/photos.pt", weights_only=True)
+        assert saved["image_ids"] == ["DJI_0000.JPG", "DJI_0001.JPG"]
+        assert saved["model_name"] == "dinov2-base"
+        assert main(command.split()) == 0
+    table = pq.read_table("out/photos.parquet")
+    assert table["image_id"].to_pylist() == saved["image_ids"]
 
 
 def test_readme__names_only_what_exists():
