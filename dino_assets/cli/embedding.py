@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import logging
 import sys
 import textwrap
 import time
@@ -118,7 +119,8 @@ def _embed(options: argparse.Namespace, settings: Settings) -> int:
     pace = _Pace(len(files))
     extractor = _open_extractor(options, settings, left_out, pace)
     try:
-        rows = write_embeddings(files, options.output, extractor=extractor)
+        with _saying_engine():
+            rows = write_embeddings(files, options.output, extractor=extractor)
     except KeyboardInterrupt:
         again = "what is cached is kept; run it again to go on" if options.cache else "see --cache"
         say(f"Interrupted, {options.output!r} was not written ({again}).", to=sys.stderr)
@@ -216,6 +218,30 @@ def _open_extractor(
     if options.cache:
         return CachedNoting(cache_dir=Path(options.cache), **arguments)
     return Noting(**arguments)
+
+
+class _EngineLines(logging.Handler):
+    """What is going on before the first picture: an engine is converted and checked, once per machine."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it, above a bar; warnings are printed anyway."""
+        from tqdm import tqdm
+
+        if record.levelno == logging.INFO:
+            tqdm.write(record.getMessage(), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _saying_engine() -> Iterator[None]:
+    log = logging.getLogger("dino_assets.embeddings.encoder")
+    handler, level = _EngineLines(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 class _Pace:

@@ -44,6 +44,11 @@ def test_to_picture__arrays_and_tensors(given, wanted):
     assert np.array_equal(to_picture(given), wanted)
 
 
+def test_to_picture__floats_are_rounded():
+    given = np.full((2, 2, 3), [0.4 / 255, 0.6 / 255, 254.6 / 255])
+    assert to_picture(given)[0, 0].tolist() == [0, 1, 255]
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16"])
 def test_to_picture__pillow_images_as_their_files(mode):
     if mode == "I;16":

@@ -22,12 +22,15 @@ from dino_assets_tests.bench.photographs import draw_photo
 
 pytestmark = pytest.mark.bench
 CASES = {
-    "S/14": Case("DINOv2 S/14 @224", "dinov2", 384, 6, 14, 224, 0, (), 2.0),
-    "B/14": Case("DINOv2 B/14 @224", "dinov2", 768, 12, 14, 224, 0, (), 2.0),
+    "S/14": Case("DINOv2 S/14 @224", "dinov2", 384, 6, 14, 224, 0, (), 0),
+    "B/14": Case("DINOv2 B/14 @224", "dinov2", 768, 12, 14, 224, 0, (), 0),
 }
 # What the pictures are: a camera's photographs, or those of a data set.
-SIZES = {"9 MP": (4000, 2250, 12), "0.2 MP": (500, 375, 48)}
-ROUNDS = 5
+SIZES = {"9 MP": (4000, 2250, 6), "0.2 MP": (500, 375, 24)}
+# Of a photograph of 9 MP and a ViT-S half of ours is decoding and scaling it to the same bytes as Pillow:
+# 2.03 to 2.14 were measured there, 3.1 to 4.3 elsewhere.
+GOALS = {"9 MP": 1.8, "0.2 MP": 2.5}
+ROUNDS = 3
 CLOSEST = 0.999
 
 
@@ -89,7 +92,8 @@ def test_extract_from_directory__against_a_plain_loop(name, folders, home, monke
     print(f"\n{name}, {extractor.describe()['engine']}: {ratios}")
     if not (has_openvino() and has_bf16()):
         pytest.skip("this CPU has no bfloat16 products: the goal is not meant for it")
-    assert min(ratios.values()) >= CASES[name].goal
+    missed = {size: ratio for size, ratio in ratios.items() if ratio < GOALS[size]}
+    assert not missed
 
 
 def _measure(peers: dict, folder: Path, size: str) -> float:

@@ -53,6 +53,7 @@ def test_embed__a_folder_into_parquet(folder, model, capsys):
     assert main(["embed", "photos", "-o", "out/e.parquet"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("out/e.parquet: 4 of 4 images, 16 dims, ")
+    assert " on cpu" in printed.err  # which engine, before the first picture
     table = pq.read_table("out/e.parquet")
     ids = table["image_id"].to_pylist()
     assert ids == sorted(NAMES)

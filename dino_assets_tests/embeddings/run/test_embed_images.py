@@ -74,6 +74,7 @@ def test_embed_images__a_picture_of_the_side_is_not_touched(encoder):
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     (embedded,) = embed_images([pixels], encoder)
     assert np.array_equal(embedded.vector, encoder.encode(pixels[None]).cls[0])
+    assert to_square(pixels, SIDE) is pixels
 
 
 def test_embed_images__unusable_ones_keep_their_places(tmp_path, encoder):
