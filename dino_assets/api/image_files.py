@@ -81,8 +81,7 @@ def name_paths(image_paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
                 value=each,
             )
         ids.append(os.fspath(each))
-    paths = [os.path.expanduser(each) if each[:1] == "~" else each for each in ids]  # noqa: PTH111
-    return ImageFiles([show_name(each) for each in ids], paths)
+    return ImageFiles([show_name(each) for each in ids], ids)
 
 
 def take_column(table: Any, image_col: str) -> ImageFiles:
@@ -127,6 +126,8 @@ def read_image_list(path: str | os.PathLike[str], image_col: str = IMAGE_COL) ->
 
 
 def _place(listed: str, home: str) -> str:
+    if listed.startswith("~"):  # somebody's home
+        return listed
     below = os.path.join(home, listed)  # noqa: PTH118 - an absolute path stays what it is
     is_elsewhere = not os.path.lexists(below) and os.path.lexists(listed)
     return listed if is_elsewhere else below

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dino_assets import DINOv2Extractor
 from dino_assets.api.image_files import (
     ALL_IMAGES,
     find_images,
@@ -109,6 +110,15 @@ def test_read_image_list__where_relative_paths_count_from(tmp_path, monkeypatch)
     assert files.paths == [
         f"{home}/near.jpg", "far.jpg", f"{home}/both.jpg", f"{home}/absent.jpg", listed[-1],
     ]  # fmt: skip
+
+
+def test_read_image_list__a_path_from_home(tiny, tmp_path, monkeypatch, write_photo):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    write_photo(tmp_path / "me" / "a.jpg")
+    (tmp_path / "a.csv").write_text("image_path\n~/a.jpg\n")
+    extractor = DINOv2Extractor(str(tiny.folder), device="cpu", precision="fp32")
+    for _, ids in (extractor.extract_from_csv("a.csv"), extractor.extract_from_list(["~/a.jpg"])):
+        assert ids == ["~/a.jpg"]
 
 
 @pytest.mark.parametrize(
