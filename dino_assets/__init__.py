@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _LAZY = {
     # Not `defs` or `definitions`: importing the modules of these names would hide it.
     "lineage": ("dino_assets.definitions", "defs"),
+    "PatchVisualizer": ("dino_assets.api.patch_visualizer", "PatchVisualizer"),
     "fetch_dinov3": ("dino_assets.api.fetcher", "fetch_dinov3"),
     "validate_dinov3": ("dino_assets.api.fetcher", "validate_dinov3"),
 }
