@@ -11,7 +11,7 @@ from dino_assets.drops.sources.folders import show_name
 from dino_assets.embeddings.attention.grid import fit_grid
 from dino_assets.embeddings.attention.pictures import Photo
 from dino_assets.embeddings.attention.reader import PatchReader
-from dino_assets.errors import ConfigError, DeviceUnavailableError, SourceError
+from dino_assets.errors import ConfigError, DeviceUnavailableError, SourceError, UnusableImageError
 from dino_assets.images.decoding import decode_image
 from dino_assets.settings.choices import check_word
 from dino_assets.settings.environment import find_root
@@ -102,7 +102,11 @@ def read_photo(path: str | Path, *, patch_px: int, max_px: int) -> Photo:
             reason="missing" if isinstance(err, FileNotFoundError) else "unreadable",
             path=str(path),
         ) from err
-    pixels = decode_image(data)
+    name = show_name(file.name)
+    try:
+        pixels = decode_image(data)
+    except UnusableImageError as err:
+        raise UnusableImageError(err.reason, f"{name}: {err.detail}") from err
     height, width = pixels.shape[:2]
     grid = fit_grid(width, height, patch_px=patch_px, max_px=max_px)
-    return Photo(show_name(file.name), pixels, grid)
+    return Photo(name, pixels, grid)

@@ -1,5 +1,6 @@
 """``PatchVisualizer``: what a model looks at, and which patches of a picture look alike to it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ from dino_assets.embeddings.attention.pictures import (
 )
 from dino_assets.embeddings.attention.reader import Attention, check_index
 from dino_assets.embeddings.encoder.tokens import Vectors
-from dino_assets.errors import ConfigError
+from dino_assets.errors import ConfigError, SourceError, UnusableImageError
 from dino_assets.settings.environment import DEFAULT_MODEL
 from dino_assets.store.targets import write_target
 from dino_assets.weights.hub.filling import Progress
 from dino_assets.weights.records import facts_of_caveat
+
+log = logging.getLogger(__name__)
 
 ImagePath = str | Path
 View = Literal["attention", "heads", "pca", "similarity", "features"]
@@ -165,15 +168,18 @@ class PatchVisualizer:
         *,
         foreground: Foreground | None = None,
         debias: Debias | None = None,
+        progress: Progress = lambda done, total: None,
     ) -> PatchView:
         """Draw the first three components of patch features as colours, on one basis for all pictures.
 
         ``foreground`` leaves out the patches on one side of the first component, as the DINOv2 paper
         does; its sign means nothing, so ``"auto"`` guesses which side, ``"above"`` and ``"below"`` say.
+        Of several pictures those that cannot be read are left out, with a warning each; they are in
+        ``left_out`` of the facts. ``progress`` is called with pictures so far and pictures in all.
 
         Raises:
             ConfigError: no picture, no such layer, or an ending that is no picture's.
-            SourceError, UnusableImageError: a picture cannot be read, or is none.
+            SourceError, UnusableImageError: no picture can be read.
             TargetError, DiskFullError: the file cannot be written.
         """
         paths = [image_paths] if isinstance(image_paths, str | Path) else list(image_paths)
@@ -182,14 +188,27 @@ class PatchVisualizer:
         target = check_target(output_path, PICTURES, images=paths)
         layer = check_index("layer", layer, self.checkpoint.layers)
         photos, features = [], []
-        for path in paths:
-            photo = self._read(path)
+        left_out: list[dict[str, str]] = []
+        for number, path in enumerate(paths):
+            progress(number, len(paths))
+            try:
+                photo = self._read(path)
+            except (SourceError, UnusableImageError) as err:
+                if len(left_out) == len(paths) - 1:
+                    raise
+                log.warning("left out: %s", err)
+                left_out.append({"image": str(path), "reason": str(err)})
+                continue
             features.append(self._read_features(photo, layer, debias)[0])
             photos.append(photo)
         components = find_components(features, foreground=foreground)
         sheet = draw_components(photos, components, layer=layer, checkpoint=self.checkpoint)
         write_target(target, encode_sheet(sheet, target.suffix))
-        facts = {"variance": list(components.shares), "foreground": components.side}
+        facts: dict[str, Any] = {
+            "variance": list(components.shares),
+            "foreground": components.side,
+            "left_out": left_out,
+        }
         return self._describe("pca", target, photos, layer, facts)
 
     def visualize_similarity(

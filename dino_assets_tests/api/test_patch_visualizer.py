@@ -202,7 +202,7 @@ def test_save_patch_features__opens_without_code(visualizer, photo, tmp_path):
             assert np.array_equal(saved["features"], features)
             saved = {n: each.item() if each.ndim == 0 else each for n, each in saved.items()}
         else:
-            saved = torch.load(view.path, weights_only=True)  # noqa: TID251
+            saved = torch.load(view.path, weights_only=True)
             assert np.array_equal(saved["features"].numpy(), features)
         assert saved.pop("features").shape == (6, 9, 48)
         assert saved == {

@@ -172,8 +172,8 @@ def check_index(name: str, index: int, count: int) -> int:
     """
     if not -count <= index < count:
         raise ConfigError(
-            f"{name} {index} was asked for, and the model has {count}: 0 … {count - 1} are expected, "
-            f"or -1 … -{count} from the last",
+            f"{name} {index} was asked for, and the model has {count}: {-count} to {count - 1} is "
+            "expected, where -1 is the last",
             setting=name,
             value=index,
         )
