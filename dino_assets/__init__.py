@@ -33,6 +33,7 @@ _LAZY = {
             "UMAP_DEFAULTS",
         )
     },
+    "PatchVisualizer": ("dino_assets.api.patch_visualizer", "PatchVisualizer"),
     "fetch_dinov3": ("dino_assets.api.fetcher", "fetch_dinov3"),
     "validate_dinov3": ("dino_assets.api.fetcher", "validate_dinov3"),
 }

@@ -35,7 +35,7 @@ COMMANDS = [
     ["demo"],
 ]
 # These need no project: what they make is what they were asked for.
-ANYWHERE = {"fetch", "import", "samples checkpoint", "tiles preview"}
+ANYWHERE = {"attention", "fetch", "import", "samples checkpoint", "tiles preview"}
 
 
 @pytest.fixture
@@ -67,6 +67,12 @@ def test_tiles_preview__needs_no_project(elsewhere):
     before = everything_in(elsewhere)
     assert main(["tiles", "preview", "card/a.jpg"]) == 0
     assert everything_in(elsewhere) - before == {"out", "out/a.jpg.tiles.png"}
+
+
+def test_attention__needs_no_project(elsewhere, checkpoint_dir):
+    before = everything_in(elsewhere)
+    assert main(["attention", "card/a.jpg", "--model", str(checkpoint_dir)]) == 0
+    assert everything_in(elsewhere) - before == {"out", "out/a.jpg.attention.png"}
 
 
 def test_commands__all_are_tried_here():

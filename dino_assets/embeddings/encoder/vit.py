@@ -103,7 +103,7 @@ class FixedVit(nn.Module):
         key, value = split(attention.k_proj(normed)), split(attention.v_proj(normed))
         if self.cos is not None and self.sin is not None:
             ahead = 1 + self.registers
-            turned = _turn(key[:, :, ahead:], self.cos, self.sin)
+            turned = turn(key[:, :, ahead:], self.cos, self.sin)
             key = torch.cat([key[:, :, :ahead], turned], dim=2)
         seen = functional.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
         seen = attention.o_proj(seen.transpose(1, 2).reshape(count, 1, dim))
@@ -111,7 +111,7 @@ class FixedVit(nn.Module):
         return layer.layer_scale2(layer.mlp(layer.norm2(first))) + first  # type: ignore[no-any-return]
 
 
-def _turn(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def turn(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions, as DINOv3 applies them to the patch tokens."""
     low, high = states.chunk(2, dim=-1)
     return states * cos + torch.cat([-high, low], dim=-1) * sin

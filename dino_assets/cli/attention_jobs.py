@@ -1,0 +1,97 @@
+"""Which file shows which photographs, and what positions are measured on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.urls import expand_path
+
+if TYPE_CHECKING:
+    from dino_assets.api.patch_references import Debias
+
+_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some photographs, and the file that will show them."""
+
+    images: tuple[str, ...]
+    target: Path
+
+    @property
+    def name(self) -> str:
+        """The photograph, or how many there are, in a line for a person."""
+        return self.images[0] if len(self.images) == 1 else f"{len(self.images)} photographs"
+
+
+def plan_jobs(images: Sequence[str], output: str, *, ending: str, joins: bool) -> list[Job]:
+    """Say which file shows which photographs: one for each, or one for all where that ``joins`` them.
+
+    In a folder files are called after their photographs and end in ``ending``; photographs of one name
+    in several folders get these folders' names in front.
+
+    Raises:
+        ConfigError: one file for several photographs.
+    """
+    target = expand_path(output)
+    is_folder = target.is_dir() or output.endswith("/") or not target.suffix
+    if joins and len(images) > 1:
+        return [Job(tuple(images), target / f"all{ending}" if is_folder else target)]
+    if is_folder:
+        names = _name_apart(images)
+        return [
+            Job((image,), target / f"{name}{ending}")
+            for image, name in zip(images, names, strict=True)
+        ]
+    if len(images) > 1:
+        raise ConfigError(
+            f"{output!r} is one file, and there are {len(images)} photographs: name a folder (with a "
+            "slash at its end)",
+            setting="output",
+            value=output,
+        )
+    return [Job((images[0],), target)]
+
+
+def _name_apart(images: Sequence[str]) -> list[str]:
+    """The photographs' names, with as many folders in front as tell them apart; numbers where none do."""
+    paths = [expand_path(image).absolute() for image in images]
+    names = [path.name for path in paths]
+    for depth in range(2, max(len(path.parts) for path in paths)):
+        if len(set(names)) == len(names):
+            break
+        names = [
+            "-".join(path.parts[-depth:]) if names.count(name) > 1 else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    return [
+        name if names.index(name) == at else f"{name}-{names[:at].count(name) + 1}"
+        for at, name in enumerate(names)
+    ]
+
+
+def find_references(debias: str | None) -> "Debias | None":
+    """What ``--debias`` names: a word, or the pictures of a folder.
+
+    Raises:
+        ConfigError: neither, or there is no picture in it.
+    """
+    if debias is None or debias == "noise" or debias == "blank":
+        return debias
+    folder = expand_path(debias)
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    pictures = [
+        path
+        for path in files
+        if path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
+    ]
+    if not pictures:
+        raise ConfigError(
+            f"--debias is {debias!r}: 'noise', 'blank' or a folder with photographs is expected",
+            setting="debias",
+            value=debias,
+        )
+    return pictures

@@ -1,0 +1,102 @@
+"""Patch features as three colours: the first components of one or several pictures, on one basis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.encoder.tokens import Vectors
+
+Foreground = Literal["auto", "above", "below"]
+COUNT = 3
+# A few patches with enormous features (DINOv2 without registers has them) must not dim all others.
+_TAILS = (1, 99)
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Three numbers per patch, from 0 to 1 over all pictures, and which patches they stand for."""
+
+    maps: tuple[Vectors, ...]  # (rows, columns, 3) per picture; 0 in the background
+    masks: tuple[NDArray[np.bool_], ...]  # (rows, columns) per picture: foreground
+    shares: tuple[float, ...]  # of the variance, per component
+    side: Literal["above", "below"] | None  # of the first component's mean that is the foreground
+
+
+def find_components(
+    features: Sequence[Vectors], *, foreground: Foreground | None = None
+) -> Components:
+    """Find the first three principal components of features (rows, columns, D), one basis for all.
+
+    With a ``foreground``, as in the DINOv2 paper: patches on one side of the first component's mean
+    are the foreground, and the components are those of the foreground alone. A component's sign means
+    nothing, so which side it is has to be chosen: ``auto`` takes the one with fewer patches along the
+    pictures' edges.
+    """
+    shapes = [each.shape[:2] for each in features]
+    vectors = np.concatenate([each.reshape(-1, each.shape[-1]) for each in features])
+    mask = np.ones(len(vectors), bool)
+    side: Literal["above", "below"] | None = None
+    if foreground is not None:
+        axes, _ = _find_axes(vectors)
+        is_above = (vectors - vectors.mean(axis=0)) @ axes[0] > 0
+        edge = np.concatenate([_mark_edge(shape) for shape in shapes])
+        side = _choose_side(is_above, edge) if foreground == "auto" else foreground
+        mask = is_above if side == "above" else ~is_above
+    colours = np.zeros((len(vectors), COUNT), np.float32)
+    shares: tuple[float, ...] = (0.0,) * COUNT
+    if mask.any():
+        chosen = vectors[mask]
+        axes, shares = _find_axes(chosen)
+        colours[mask] = _stretch((chosen - chosen.mean(axis=0)) @ axes.T)
+    ends = np.cumsum([rows * columns for rows, columns in shapes])[:-1]
+    return Components(
+        maps=tuple(
+            part.reshape(*shape, COUNT)
+            for part, shape in zip(np.split(colours, ends), shapes, strict=True)
+        ),
+        masks=tuple(
+            part.reshape(shape) for part, shape in zip(np.split(mask, ends), shapes, strict=True)
+        ),
+        shares=shares,
+        side=side,
+    )
+
+
+def _find_axes(vectors: Vectors) -> tuple[Vectors, tuple[float, ...]]:
+    """The axes (3, D) of most variance, and the share of it along each; zeros where there are fewer."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    variances, axes = np.linalg.eigh(centred.T @ centred)
+    variances, axes = variances[::-1][:COUNT], axes.T[::-1][:COUNT]
+    # Whichever sign the library gives: the largest entry is positive, so that the bytes repeat.
+    largest = np.abs(axes).argmax(axis=1)
+    axes = axes * np.sign(axes[np.arange(len(axes)), largest])[:, None]
+    total = float((centred**2).sum())
+    shares = [float(each) / total if total > 0 else 0.0 for each in variances]
+    missing = COUNT - len(shares)
+    axes = np.pad(axes, ((0, missing), (0, 0)))
+    return axes.astype(np.float32), tuple(max(0.0, each) for each in shares) + (0.0,) * missing
+
+
+def _stretch(scores: Vectors) -> NDArray[np.float32]:
+    """Each column from 0 to 1; half where it is constant."""
+    low, high = np.percentile(scores, _TAILS, axis=0)
+    span = high - low
+    is_flat = span <= 1e-6 * np.maximum(np.abs(low), np.abs(high))
+    stretched = (scores - low) / np.where(is_flat, 1, span)
+    return np.where(is_flat, 0.5, np.clip(stretched, 0, 1)).astype(np.float32)
+
+
+def _mark_edge(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The patches along the edges of a picture, row by row."""
+    edge = np.ones(shape, bool)
+    edge[1:-1, 1:-1] = False
+    return edge.ravel()
+
+
+def _choose_side(is_above: NDArray[np.bool_], edge: NDArray[np.bool_]) -> Literal["above", "below"]:
+    """The side with the smaller share of its patches along the edges."""
+    shares = [edge[side].mean() if side.any() else 1.0 for side in (is_above, ~is_above)]
+    return "above" if shares[0] <= shares[1] else "below"
