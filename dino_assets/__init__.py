@@ -34,6 +34,10 @@ _LAZY = {
         )
     },
     "PatchVisualizer": ("dino_assets.api.patch_visualizer", "PatchVisualizer"),
+    "DiverseImageSelector": ("dino_assets.api.selector", "DiverseImageSelector"),
+    "UncertaintySelector": ("dino_assets.api.selector", "UncertaintySelector"),
+    "UMAPVisualizer": ("dino_assets.api.visualizer", "UMAPVisualizer"),
+    "IncrementalUMAP": ("dino_assets.api.visualizer", "IncrementalUMAP"),
     "fetch_dinov3": ("dino_assets.api.fetcher", "fetch_dinov3"),
     "validate_dinov3": ("dino_assets.api.fetcher", "validate_dinov3"),
 }

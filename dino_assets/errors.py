@@ -264,6 +264,10 @@ class InvalidVectorsError(DinoAssetsError, ValueError):
         super().__init__(message)
 
 
+class NotFittedError(DinoAssetsError, ValueError, AttributeError):
+    """Something was asked of a map that has not been made yet; scikit-learn's own error has these bases."""
+
+
 class UnusableImageError(DinoAssetsError, ValueError):
     """One file is not a usable photograph; ``reason`` is a short, stable word for it."""
 

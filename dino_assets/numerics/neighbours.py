@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dino_assets.errors import ConfigError, InvalidVectorsError
+from dino_assets.settings.choices import check_word
 
 Metric = Literal["cosine", "euclidean"]
 METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
@@ -20,6 +21,7 @@ METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
 SPARE = 16  # neighbours screened beyond those asked, so that few rows need a second look
 PAIR_FLOATS = 1 << 20  # float64 numbers in flight while pairs are decided: 8 MiB, fits the cache
 ROUNDING = 2.0**-24  # of one float32 operation
+NOT_IN_POOL = -1  # in place of a query's own row
 TINY = np.float32(1e-36)  # more than what float32 products lose by underflow
 
 
@@ -38,6 +40,13 @@ class Neighbours(NamedTuple):
 
     indices: np.ndarray
     distances: np.ndarray
+
+
+class Queries(NamedTuple):
+    """Rows (M, D) whose neighbours are looked for, and which row of the pool each of them is, if any."""
+
+    rows: np.ndarray
+    own: np.ndarray
 
 
 class Nearest(NamedTuple):
@@ -106,26 +115,29 @@ def find_neighbours(
     vectors: np.ndarray,
     k: int,
     *,
+    queries: np.ndarray | None = None,
     metric: Metric = "cosine",
     sizes: BlockSizes = BLOCK_SIZES,
 ) -> Neighbours:
-    """The exact ``k`` nearest other rows for each row; ties go to the lowest index.
+    """The exact ``k`` nearest other rows for each row, or the nearest rows for each of other ``queries``.
 
-    Cosine distance is 1 − cos; a row of zeros is at distance 1 from all others, and 0 from other
-    zeros.
+    Ties go to the lowest index. Cosine distance is 1 − cos; a row of zeros is at distance 1 from all
+    others, and 0 from other zeros.
 
     Raises:
         ConfigError: an unknown metric, or fewer than ``k`` other rows.
-        InvalidVectorsError: vectors that are not finite (N, D).
+        InvalidVectorsError: vectors that are not finite (N, D), or queries of another D.
     """
-    if metric not in METRICS:
-        raise ConfigError(
-            f"metric={metric!r} is not known: use one of {', '.join(METRICS)}",
-            setting="metric",
-            value=metric,
-        )
+    check_word("metric", metric, METRICS)
     pool = check_vectors(vectors)
-    others = max(len(pool) - 1, 0)
+    asked = pool if queries is None else check_vectors(queries)
+    if asked.shape[1] != pool.shape[1]:
+        raise InvalidVectorsError(
+            f"queries of {asked.shape[1]} dimensions and rows of {pool.shape[1]}: embed both with the "
+            "same model",
+            dims=(asked.shape[1], pool.shape[1]),
+        )
+    others = max(len(pool) - (queries is None), 0)
     if not 1 <= k <= others:
         raise ConfigError(
             f"k={k} neighbours of {others} other rows: use 1 to that number",
@@ -134,12 +146,14 @@ def find_neighbours(
         )
     if metric == "cosine":
         pool = _point_zeros(scale_to_unit(pool))
-    screen = make_screen(pool)
-    indices = np.empty((len(pool), k), np.int64)
-    squared = np.empty((len(pool), k))
-    for block in blocks(len(pool), sizes.queries):
+        asked = pool if queries is None else _point_zeros(scale_to_unit(asked))
+    screen = make_screen(pool, asked)
+    indices = np.empty((len(asked), k), np.int64)
+    squared = np.empty((len(asked), k))
+    for block in blocks(len(asked), sizes.queries):
         own = np.arange(block.start, block.stop)
-        indices[block], squared[block] = _search(pool, k, own, screen, pool_block=sizes.pool)
+        query = Queries(asked[block], own if queries is None else np.full(len(own), NOT_IN_POOL))
+        indices[block], squared[block] = _search(pool, k, query, screen, pool_block=sizes.pool)
     if metric == "euclidean":
         distances = np.minimum(np.sqrt(squared), np.finfo(np.float32).max)  # twice it may come out
         return Neighbours(indices, distances.astype(np.float32))
@@ -218,10 +232,10 @@ def _measure_pairs(a: np.ndarray, i: np.ndarray, b: np.ndarray, j: np.ndarray) -
 
 
 def _search(
-    pool: np.ndarray, k: int, own: np.ndarray, screen: Screen, *, pool_block: int
+    pool: np.ndarray, k: int, query: Queries, screen: Screen, *, pool_block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and squared distances (M, k) of the neighbours of the rows ``own`` (M,) of the pool."""
-    queries = pool[own]
+    """Indices and squared distances (M, k) of the neighbours of ``query`` in the pool."""
+    queries, own = query
     left, every = screen.project(queries), np.arange(len(queries))
     count = min(k + SPARE, len(pool))
     indices: np.ndarray = np.empty((len(queries), 0), np.int64)
@@ -255,7 +269,12 @@ def _search(
     squared = np.take_along_axis(squared, order, 1)
     if len(unsure):
         indices[unsure], squared[unsure] = _search_wide(
-            pool, k, own[unsure], screen, limits[unsure], pool_block=pool_block
+            pool,
+            k,
+            Queries(queries[unsure], own[unsure]),
+            screen,
+            limits[unsure],
+            pool_block=pool_block,
         )
     return indices, squared
 
@@ -263,14 +282,14 @@ def _search(
 def _search_wide(
     pool: np.ndarray,
     k: int,
-    own: np.ndarray,
+    query: Queries,
     screen: Screen,
     limits: np.ndarray,
     *,
     pool_block: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same for rows among ties: everything that may lie within the limit is measured."""
-    queries = pool[own]
+    queries, own = query
     # Of equal rows only the first k + 1 can be neighbours. Thousands of tiles of black or of open
     # water are equal, and would otherwise be measured against each other.
     useful = _drop_repeats(pool, k + 1)

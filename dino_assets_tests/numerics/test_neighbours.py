@@ -124,6 +124,27 @@ def test_find_neighbours__equals_the_definition_on_hard_pools(name: str):
     np.testing.assert_array_equal(find_neighbours(pool, 7).indices, naive_neighbours(unit, 7))
 
 
+@pytest.mark.parametrize("name", HARD)
+def test_find_neighbours__of_queries_equals_the_definition_on_hard_pools(name: str):
+    rows = HARD[name].astype(np.float32)
+    pool, queries = rows[::2], rows[1::3]
+    found = find_neighbours(pool, 7, queries=queries, metric="euclidean")
+    np.testing.assert_array_equal(found.indices, naive_neighbours(pool, 7, queries))
+    unit, asked = scale_to_unit(pool), scale_to_unit(queries)
+    found = find_neighbours(pool, 7, queries=queries)
+    np.testing.assert_array_equal(found.indices, naive_neighbours(unit, 7, asked))
+
+
+def test_find_neighbours__a_query_that_is_in_the_pool_finds_itself():
+    pool = blobs(500, 6, centres=5)
+    found = find_neighbours(pool, len(pool), queries=pool[::7], metric="euclidean")
+    assert found.indices[:, 0].tolist() == list(range(0, 500, 7))
+    assert found.distances[:, 0].tolist() == [0] * 72
+    with pytest.raises(InvalidVectorsError) as caught:
+        find_neighbours(pool, 3, queries=pool[:, :4])
+    assert caught.value.dims == (4, 6)
+
+
 @MANY
 @given(st.one_of(grids, clouds), st.data())
 def test_find_neighbours__equals_the_definition(pool: np.ndarray, data: st.DataObject):

@@ -49,6 +49,7 @@ def draw_map(
     caveat: str = "",
     width_px: int = 1200,
     height_px: int = 1000,
+    dot_px: float | None = None,
 ) -> bytes:
     """A PNG of coordinates (N, 2): a dot per tile in its group's colour, rings around chosen rows.
 
@@ -57,7 +58,8 @@ def draw_map(
     (``colours.number_colours``), else they count from 0. ``labels`` of chosen
     rows stand beside their rings, where there is room: the first ones first. Rows chosen ``earlier`` get a
     thin grey ring; ``is_pale`` takes colour from all other tiles, so that the rings are what is seen. A
-    ``caveat`` stands in red above the caption.
+    ``caveat`` stands in red above the caption. Dots are at most ``dot_px`` wide, smaller where there are
+    many.
 
     Raises:
         ConfigError: the coordinates are not finite (N, 2), a group or a chosen row does not exist, or
@@ -79,7 +81,8 @@ def draw_map(
     legend_px = max(90, round(width_px * 0.21))
     right = width_px - margin - legend_px - margin
     width, height = right - margin, max(height_px - margin - top, 40)
-    painted = _paint_points(points, width, height, width_px, is_pale=is_pale)
+    largest_px = (width_px / 100 if dot_px is None else dot_px) / 2
+    painted = _paint_points(points, width, height, width_px, largest_px, is_pale=is_pale)
     plot = Image.fromarray(painted.picture)
     _write_labels(plot, painted, points.chosen, labels or {}, text_px)
     canvas.paste(plot, (margin, top))
@@ -120,12 +123,11 @@ class _Painted(NamedTuple):
 
 
 def _paint_points(
-    points: Points, width: int, height: int, page_px: int, *, is_pale: bool
+    points: Points, width: int, height: int, page_px: int, largest_px: float, *, is_pale: bool
 ) -> _Painted:
     """Paint dots, then rings over them."""
     count = max(len(points.coordinates), 1)
-    largest = page_px / 200
-    radius = min(max(math.sqrt(0.12 * width * height / (math.pi * count)), 0.7), largest)
+    radius = min(max(math.sqrt(0.12 * width * height / (math.pi * count)), 0.7), largest_px)
     # A thousand rings of full size would hide the map and each other.
     crowding = min(1.0, max(0.5, math.sqrt(150 / max(len(points.chosen), 1))))
     ring_radius = max(radius + max(page_px / 400, 2.5), page_px / 170) * crowding

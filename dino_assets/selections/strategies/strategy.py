@@ -24,10 +24,11 @@ class Reason(NamedTuple):
 
     ``random``: drawn. ``central``: among those nearest to the centre of its cluster. ``first``: the
     start of a farthest-point walk, farthest from the mean. ``farthest``: farthest from everything
-    picked or chosen before, within its cluster if one is named. ``distance`` is what decided.
+    picked or chosen before, within its cluster if one is named. ``uncertain``: the largest product of
+    uncertainty and distance to all before it. ``distance`` is what decided, or had its part.
     """
 
-    word: Literal["random", "central", "first", "farthest"]
+    word: Literal["random", "central", "first", "farthest", "uncertain"]
     cluster: int | None = None
     distance: float | None = None
 

@@ -1,0 +1,124 @@
+"""``DiverseImageSelector`` and ``UncertaintySelector``: the few pictures worth labelling, as indices."""
+
+import warnings
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from dino_assets.api.arrays import as_array
+from dino_assets.numerics.neighbours import check_vectors, find_neighbours, scale_to_unit
+from dino_assets.selections.choosing import StrategyName, select
+from dino_assets.selections.strategies.strategy import make_pool
+from dino_assets.selections.strategies.uncertain import UncertaintyStrategy, check_uncertainties
+from dino_assets.settings.choices import check_range, check_word
+
+Method = Literal["greedy", "topn"]
+
+
+class FewerThanAskedWarning(UserWarning):
+    """There are fewer pictures than were asked for: all of them were chosen."""
+
+
+class DiverseImageSelector:
+    """Choose pictures that differ: ``random``, ``cluster``, ``fps`` or ``hybrid``.
+
+    Only the direction of an embedding counts, as in the lineage's rounds. A strategy of your own is a
+    subclass with another ``select``.
+    """
+
+    def __init__(self, strategy: StrategyName = "hybrid", random_state: int = 42) -> None:
+        check_word("strategy", strategy, get_args(StrategyName))
+        check_range("random_state", random_state, least=0)
+        self.strategy = strategy
+        self.random_state = random_state
+
+    def select(
+        self,
+        embeddings: Any,
+        n_samples: int,
+        n_clusters: int = 100,
+        fps_ratio: float = 0.5,
+    ) -> np.ndarray:
+        """Choose ``n_samples`` rows of embeddings (N, D); gives their indices (n,) in order of choice.
+
+        The same embeddings and ``random_state`` give the same indices, whatever was asked before.
+        Clusters are at most as many as the samples can be shared over.
+
+        Raises:
+            ConfigError: a number outside its range.
+            InvalidVectorsError: embeddings that are not finite (N, D).
+        """
+        selection = select(
+            _scale(embeddings),
+            budget=n_samples,
+            strategy=self.strategy,
+            n_clusters=n_clusters,
+            fps_ratio=fps_ratio,
+            rng=np.random.default_rng(self.random_state),
+        )
+        _warn_of_few(len(selection.indices), n_samples)
+        return selection.indices
+
+    def compute_diversity(self, embeddings: Any) -> np.ndarray:
+        """How far every row of embeddings (N, D) is from the one most like it: (N,) float64, 0 to 2.
+
+        Distances between directions: 0 for a copy of another row, √2 for one that shares nothing with any.
+        """
+        points = _scale(embeddings)
+        if len(points) < 2:
+            return np.zeros(len(points))
+        nearest = find_neighbours(points, 1, metric="euclidean")
+        return nearest.distances[:, 0].astype(np.float64)
+
+
+class UncertaintySelector(DiverseImageSelector):
+    """Choose what a model is unsure of, and not the same thing twice."""
+
+    def __init__(
+        self,
+        strategy: StrategyName = "hybrid",
+        random_state: int = 42,
+        *,
+        method: Method = "greedy",
+    ) -> None:
+        super().__init__(strategy, random_state)
+        check_word("method", method, get_args(Method))
+        self.method = method
+
+    def select(  # type: ignore[override]  # the documents' own signature takes uncertainties
+        self, embeddings: Any, uncertainties: Any, n_samples: int
+    ) -> np.ndarray:
+        """Choose ``n_samples`` rows of embeddings (N, D) by uncertainties (N,); gives indices, best first.
+
+        ``greedy`` takes the largest product of uncertainty and distance to all chosen before, row by row.
+        ``topn`` is the documents' formula: the largest products of uncertainty and ``compute_diversity``
+        at once. It picks two of a kind where both are rare, and neither where there are two.
+
+        Raises:
+            ConfigError: not one uncertainty per row, one that is negative or not finite, or a negative
+                number of samples.
+            InvalidVectorsError: embeddings that are not finite (N, D).
+        """
+        points = _scale(embeddings)
+        check_range("n_samples", n_samples, least=0)
+        weights = check_uncertainties(as_array(uncertainties), len(points))
+        count = min(n_samples, len(points))
+        _warn_of_few(count, n_samples)
+        if self.method == "topn":
+            scores = self.compute_diversity(points) * weights
+            return np.argsort(-scores, kind="stable")[:count]
+        strategy, rng = UncertaintyStrategy(weights), np.random.default_rng(self.random_state)
+        return np.asarray(strategy.pick(make_pool(points, ()), count, rng).indices, np.int64)
+
+
+def _scale(embeddings: Any) -> np.ndarray:
+    return scale_to_unit(check_vectors(as_array(embeddings)))
+
+
+def _warn_of_few(count: int, asked: int) -> None:
+    if count < asked:
+        warnings.warn(
+            f"{asked} samples were asked for and there are {count}: all are chosen",
+            FewerThanAskedWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,221 @@
+"""``UMAPVisualizer`` and ``IncrementalUMAP``: a map of embeddings as a picture and as a page."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from dino_assets.api.arrays import as_array
+from dino_assets.api.thumbnails import make_thumbs
+from dino_assets.errors import ConfigError, NotFittedError
+from dino_assets.numerics.kmeans import fit_kmeans
+from dino_assets.numerics.neighbours import Metric, check_vectors, scale_to_unit
+from dino_assets.projections.layout import fit_projection
+from dino_assets.projections.map.page import make_page
+from dino_assets.projections.map.picture import draw_map
+from dino_assets.projections.placing import Landmarks, place_points
+from dino_assets.settings.choices import check_range, check_word
+from dino_assets.store.targets import write_target
+
+ClusterMethod = Literal["kmeans"]
+POINTS_PER_INCH = 72
+
+
+class UMAPVisualizer:
+    """Lay embeddings out, cluster them and draw them.
+
+    ``projection`` (N, C), ``embeddings`` (N, D) and ``labels`` (N,) are there once they are made.
+    """
+
+    def __init__(
+        self,
+        n_neighbors: int = 15,
+        min_dist: float = 0.1,
+        n_components: int = 2,
+        metric: Metric = "cosine",
+        random_state: int = 42,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.min_dist = min_dist
+        self.n_components = n_components
+        self.metric: Metric = metric
+        self.random_state = random_state
+        self.projection: np.ndarray | None = None
+        self.embeddings: np.ndarray | None = None
+        self.labels: np.ndarray | None = None
+        self.why = ""
+        self._landmarks: Landmarks | None = None
+
+    def fit_transform(self, embeddings: Any) -> np.ndarray:
+        """Lay out embeddings (N, D); gives their places (N, n_components), float32.
+
+        The same embeddings and ``random_state`` give the same places on one machine. Fewer than ten that
+        differ are laid out linearly, and ``why`` says so.
+
+        Raises:
+            ConfigError: a setting outside its range.
+            InvalidVectorsError: embeddings that are not finite (N, D).
+        """
+        points = check_vectors(as_array(embeddings))
+        fitted = fit_projection(
+            points,
+            n_neighbors=self.n_neighbors,
+            min_dist=self.min_dist,
+            n_components=self.n_components,
+            metric=self.metric,
+            seed=self.random_state,
+        )
+        self.embeddings, self.projection, self.labels = points, fitted.coordinates, None
+        self.why = fitted.why
+        self._landmarks = Landmarks(points, fitted.coordinates, self.n_neighbors, self.metric)
+        return fitted.coordinates
+
+    def cluster(self, n_clusters: int = 100, method: ClusterMethod = "kmeans") -> np.ndarray:
+        """Cluster the embeddings, not their places; gives labels (N,), the largest cluster being 0.
+
+        There are never more clusters than embeddings that differ.
+
+        Raises:
+            NotFittedError: nothing is laid out.
+            ConfigError: another method, or fewer than one cluster.
+        """
+        check_word("method", method, get_args(ClusterMethod))
+        points, _ = self._made()
+        if self.metric == "cosine":
+            points = scale_to_unit(points)
+        rng = np.random.default_rng(self.random_state)
+        found = fit_kmeans(points, n_clusters, rng=rng).labels
+        sizes = np.bincount(found)
+        rank = np.empty(len(sizes), np.int64)
+        rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+        self.labels = rank[found]
+        return self.labels
+
+    def plot_static(
+        self,
+        output_path: str | Path,
+        dot_size: float = 50,
+        dpi: int = 150,
+        figsize: tuple[float, float] = (12, 10),
+    ) -> Path:
+        """Draw the map as a PNG; clusters, if there are any, have colours. Gives its path.
+
+        ``dot_size`` is an area in square points, as matplotlib's; where many dots share the picture they
+        are smaller. Of more than two components the first two are drawn.
+
+        Raises:
+            NotFittedError: nothing is laid out.
+            ConfigError: a picture that is too small or far too large.
+            TargetError: nothing can be written there.
+        """
+        _, places = self._made()
+        width_px, height_px = (round(side * dpi) for side in figsize)
+        check_range("figsize", max(width_px, height_px), most=20_000, meaning="pixels at this dpi")
+        check_range("dot_size", dot_size, least=0)
+        dot_px = 2 * math.sqrt(dot_size / math.pi) * dpi / POINTS_PER_INCH
+        picture = draw_map(
+            _in_a_plane(places),
+            groups=self.labels,
+            group_names=self._name_clusters(),
+            chosen=(),
+            title="Map of embeddings",
+            caption=self._describe(),
+            width_px=width_px,
+            height_px=height_px,
+            dot_px=dot_px,
+        )
+        path = Path(output_path)
+        write_target(path, picture)
+        return path
+
+    def plot_interactive(
+        self,
+        output_path: str | Path,
+        image_paths: Sequence[str | Path] | None = None,
+        show_images: bool = False,
+    ) -> Path:
+        """Write the map as one page that opens without a network; gives its path.
+
+        ``image_paths``, one per embedding, name what is under the pointer; ``show_images`` shows it, small.
+
+        Raises:
+            NotFittedError: nothing is laid out.
+            ConfigError: not one path per embedding, or pictures to show and no paths.
+            TargetError: nothing can be written there.
+        """
+        _, places = self._made()
+        if image_paths is not None and len(image_paths) != len(places):
+            raise ConfigError(
+                f"{len(image_paths)} image_paths for {len(places)} embeddings: pass one per embedding",
+                setting="image_paths",
+                value=len(image_paths),
+            )
+        if show_images and image_paths is None:
+            raise ConfigError(
+                "show_images=True needs image_paths: one per embedding, in their order",
+                setting="image_paths",
+            )
+        names = [str(path) for path in image_paths or range(len(places))]
+        page = make_page(
+            _in_a_plane(places),
+            tile_ids=names,
+            groups=self.labels,
+            group_names=self._name_clusters(),
+            thumbs=make_thumbs(names) if show_images else [b""] * len(places),
+            title="Map of embeddings",
+            caption=self._describe(),
+        )
+        path = Path(output_path)
+        write_target(path, page.encode())
+        return path
+
+    def _made(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.embeddings is None or self.projection is None:
+            raise NotFittedError("there is no map yet: call fit_transform(embeddings) first")
+        return self.embeddings, self.projection
+
+    def _name_clusters(self) -> list[str]:
+        count = 0 if self.labels is None or not len(self.labels) else int(self.labels.max()) + 1
+        return [f"cluster {number + 1}" for number in range(count)]
+
+    def _describe(self) -> str:
+        _, places = self._made()
+        how = self.why or (
+            f"UMAP, {self.n_neighbors} neighbours by {self.metric} distance, min_dist {self.min_dist}"
+        )
+        drawn = f"; the first 2 of {places.shape[1]} components" if places.shape[1] > 2 else ""
+        return f"{len(places):,} embeddings; {how}{drawn}. Only who is near to whom means anything."
+
+
+class IncrementalUMAP(UMAPVisualizer):
+    """A map that holds still while embeddings come in."""
+
+    def update(self, new_embeddings: Any) -> np.ndarray:
+        """Place new embeddings (M, D) on the map; gives their places. The first ones make the map.
+
+        Nothing that has a place moves. A place depends on its embedding and on those that made the map,
+        not on what came with it or between. Embeddings of a new kind come to lie between what resembles
+        them most: give them room by ``fit_transform`` of all.
+
+        Raises:
+            ConfigError: the map was made of a single embedding.
+            InvalidVectorsError: embeddings that are not finite (M, D), or of another D.
+        """
+        if self._landmarks is None:
+            return self.fit_transform(new_embeddings)
+        embeddings, projection = self._made()
+        points = check_vectors(as_array(new_embeddings))
+        places = place_points(self._landmarks, points)
+        self.embeddings = np.concatenate([embeddings, points])
+        self.projection = np.concatenate([projection, places])
+        self.labels = None  # of fewer rows than there are now
+        return places
+
+
+def _in_a_plane(places: np.ndarray) -> np.ndarray:
+    """The first two components; a single one is drawn as a line."""
+    if places.shape[1] >= 2:
+        return places[:, :2]
+    return np.column_stack([places, np.zeros(len(places), places.dtype)])

@@ -1,0 +1,113 @@
+"""The documents' selectors, with the signatures and defaults of the documents."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from dino_assets import DiverseImageSelector, UncertaintySelector
+from dino_assets.api.selector import FewerThanAskedWarning
+from dino_assets.errors import ConfigError, InvalidVectorsError
+from dino_assets_tests.worlds.raising import raising
+
+RNG = np.random.default_rng(5)
+POOL = RNG.normal(size=(60, 8)).astype(np.float32)
+
+
+def test_diverse_image_selector__the_documents_defaults():
+    assert str(inspect.signature(DiverseImageSelector)).startswith(
+        "(strategy: Literal['random', 'cluster', 'fps', 'hybrid'] = 'hybrid', random_state: int = 42)"
+    )
+    given = inspect.signature(DiverseImageSelector.select).parameters
+    defaults = {
+        name: each.default for name, each in given.items() if each.default is not each.empty
+    }
+    assert defaults == {"n_clusters": 100, "fps_ratio": 0.5}
+
+
+@pytest.mark.parametrize("strategy", ["random", "cluster", "fps", "hybrid"])
+def test_select__so_many_different_rows_whatever_holds_them(strategy: str):
+    chosen = DiverseImageSelector(strategy).select(POOL, n_samples=10)
+    assert len(set(chosen.tolist())) == 10
+    assert chosen.dtype == np.int64
+    for same in (POOL.tolist(), torch.tensor(POOL, requires_grad=True), POOL * 7):
+        again = DiverseImageSelector(strategy).select(same, 10, n_clusters=100, fps_ratio=0.5)
+        assert again.tolist() == chosen.tolist()
+
+
+def test_select__the_same_selector_gives_the_same_twice_and_another_state_others():
+    selector = DiverseImageSelector("random", random_state=1)
+    first = selector.select(POOL, 10).tolist()
+    assert selector.select(POOL, 10).tolist() == first
+    assert DiverseImageSelector("random", random_state=2).select(POOL, 10).tolist() != first
+
+
+def test_select__more_than_there_are_is_said():
+    with pytest.warns(FewerThanAskedWarning):
+        chosen = DiverseImageSelector().select(POOL[:7], n_samples=10)
+    assert sorted(chosen.tolist()) == list(range(7))
+    assert DiverseImageSelector().select(POOL, n_samples=0).tolist() == []
+
+
+def test_select__refuses_what_cannot_be():
+    with raising(ConfigError, setting="strategy", value="hybird"):
+        DiverseImageSelector("hybird")
+    with raising(ConfigError, setting="budget", value=-1):
+        DiverseImageSelector().select(POOL, -1)
+    with raising(InvalidVectorsError, row=3):
+        DiverseImageSelector().select(np.where(np.arange(60)[:, None] == 3, np.nan, POOL), 5)
+
+
+def test_compute_diversity__by_hand():
+    diversity = DiverseImageSelector().compute_diversity([[1, 0], [5, 0], [0, 2], [-1, -1]])
+    assert diversity.tolist() == pytest.approx([0, 0, 2**0.5, (2 + 2**0.5) ** 0.5], rel=1e-6)
+    assert DiverseImageSelector().compute_diversity([[1, 0]]).tolist() == [0]
+
+
+def naive_greedy(points: np.ndarray, uncertainties: np.ndarray, count: int) -> list[int]:
+    unit = points.astype(np.float64) / np.linalg.norm(points, axis=1, keepdims=True)
+    chosen = [int(uncertainties.argmax())]
+    while len(chosen) < count:
+        nearest = np.linalg.norm(unit[:, None] - unit[chosen], axis=2).min(axis=1)
+        scores = uncertainties * nearest
+        scores[chosen] = -1
+        chosen.append(int(scores.argmax()))
+    return chosen
+
+
+def test_uncertainty_selector__the_greedy_product():
+    uncertainties = RNG.uniform(size=60)
+    chosen = UncertaintySelector().select(POOL, uncertainties, 12)
+    assert chosen.tolist() == naive_greedy(POOL, uncertainties, 12)
+    # A larger number of samples begins with the same.
+    assert UncertaintySelector().select(POOL, uncertainties, 5).tolist() == chosen[:5].tolist()
+
+
+def test_uncertainty_selector__copies_come_last_and_the_documents_formula_takes_both_of_a_pair():
+    vectors = [[1, 0, 0], [1, 0, 0.01], [0, 1, 0], [0, 0, 1], [0, 1, 0]]
+    uncertainties = [0.9, 0.95, 0.3, 0.5, 0.1]
+    greedy = UncertaintySelector().select(vectors, uncertainties, 5).tolist()
+    assert greedy[0] == 1
+    assert greedy[-1] == 4
+    assert greedy.index(0) > greedy.index(3)
+    topn = UncertaintySelector(method="topn").select(vectors, torch.tensor(uncertainties), 2)
+    assert topn.tolist() == [3, 1]
+
+
+def test_uncertainty_selector__all_certain_is_by_index_and_wrong_numbers_are_refused():
+    assert UncertaintySelector().select(POOL, np.zeros(60), 3).tolist() == [0, 1, 2]
+    for wrong in (np.zeros(59), np.full(60, np.nan), np.full(60, -1)):
+        with raising(ConfigError, setting="uncertainties"):
+            UncertaintySelector().select(POOL, wrong, 3)
+    with raising(ConfigError, setting="method", value="best"):
+        UncertaintySelector(method="best")
+
+
+def test_select__a_strategy_of_ones_own_is_a_subclass():
+    class FirstSelector(DiverseImageSelector):
+        def select(self, embeddings, n_samples, n_clusters=100, fps_ratio=0.5):
+            return np.arange(n_samples)
+
+    assert FirstSelector().select(POOL, 3).tolist() == [0, 1, 2]
+    assert len(FirstSelector().compute_diversity(POOL)) == 60
