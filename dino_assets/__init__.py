@@ -12,6 +12,7 @@ _LAZY = {
     # Not `defs` or `definitions`: importing the modules of these names would hide it.
     "lineage": ("dino_assets.definitions", "defs"),
     "CachedExtractor": ("dino_assets.api.cached_extractor", "CachedExtractor"),
+    "DINOv2Transformer": ("dino_assets.api.transformer", "DINOv2Transformer"),
     "DINOv2Extractor": ("dino_assets.api.extractor", "DINOv2Extractor"),
     "ImageDataset": ("dino_assets.api.image_dataset", "ImageDataset"),
     "UnusableImageWarning": ("dino_assets.errors", "UnusableImageWarning"),

@@ -1,0 +1,100 @@
+"""The documents' own examples, with their imports changed, as scripts of somebody who follows them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dino_assets_tests.worlds.networks import Sample
+from dino_assets_tests.worlds.pictures import write_pictures
+
+PIPELINE = """
+from pathlib import Path
+from dino_assets import DINOv2Extractor, DiverseImageSelector, UMAPVisualizer
+
+def test_full_pipeline():
+    extractor = DINOv2Extractor()
+    embeddings, ids = extractor.extract_from_directory("test_images/")
+    visualizer = UMAPVisualizer()
+    projection = visualizer.fit_transform(embeddings)
+    visualizer.plot_static("test_umap.png")
+    selector = DiverseImageSelector(strategy="hybrid")
+    indices = selector.select(embeddings, n_samples=10)
+    assert len(indices) == 10
+    assert Path("test_umap.png").exists()
+
+test_full_pipeline()
+"""
+
+CHAIN = """
+from tqdm import tqdm
+from dino_assets import DINOv2Extractor, DiverseImageSelector, UMAPVisualizer
+
+class ProgressExtractor(DINOv2Extractor):
+    def extract_batch(self, batch):
+        with tqdm(total=len(batch), desc="Extracting") as pbar:
+            features = super().extract_batch(batch)
+            pbar.update(len(batch))
+        return features
+
+extractor = ProgressExtractor(model_name="facebook/dinov2-base", batch_size=5, num_workers=8)
+embeddings, ids = extractor.extract_from_directory("test_images/")
+projection = UMAPVisualizer().fit_transform(embeddings)
+indices = DiverseImageSelector(strategy="hybrid").select(embeddings, n_samples=4)
+print(len(ids), projection.shape, len(indices))
+"""
+
+CUSTOM = """
+import numpy as np
+from dino_assets import DiverseImageSelector, IncrementalUMAP, UncertaintySelector
+
+rng = np.random.default_rng(0)
+embeddings, new_embeddings = rng.normal(size=(50, 8)), rng.normal(size=(5, 8))
+umap = IncrementalUMAP()
+umap.update(embeddings)
+umap.update(new_embeddings)
+print(umap.projection.shape)
+
+class TheirSelector(DiverseImageSelector):
+    def select(self, embeddings, uncertainties, n_samples):
+        diversity_scores = self.compute_diversity(embeddings)
+        combined_scores = diversity_scores * uncertainties
+        return np.argsort(combined_scores)[-n_samples:]
+
+uncertainties = rng.uniform(size=50)
+theirs = TheirSelector().select(embeddings, uncertainties, 7)
+print(sorted(theirs) == sorted(UncertaintySelector(method="topn").select(embeddings, uncertainties, 7)))
+"""
+
+
+@pytest.fixture
+def run(hub, small: Sample, tmp_path: Path):
+    """Run a script beside a folder of a dozen pictures, where the documents' default model is to be had."""
+    hub.add("facebook/dinov2-base", {path.name: path for path in small.folder.iterdir()})
+    write_pictures(tmp_path / "test_images", [f"{number:02}.jpg" for number in range(12)])
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "example.py").write_text(script)
+        done = subprocess.run(
+            [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def test_examples__the_whole_pipeline(run, tmp_path: Path):
+    run(PIPELINE)
+    assert (tmp_path / "test_umap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_examples__a_subclass_sees_every_batch(run):
+    done = run(CHAIN)
+    assert done.stdout.split() == ["12", "(12,", "2)", "4"]
+    assert done.stderr.count("Extracting:   0%") == 3
+
+
+def test_examples__an_own_selector_and_a_map_that_is_added_to(run):
+    assert run(CUSTOM).stdout.split("\n") == ["(55, 2)", "True", ""]

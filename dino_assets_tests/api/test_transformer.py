@@ -1,0 +1,140 @@
+"""``DINOv2Transformer`` among scikit-learn's own estimators."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from dino_assets import DINOv2Extractor, DINOv2Transformer
+from dino_assets.errors import CheckpointNotFoundError, ConfigError, UnusableImageError
+from dino_assets_tests.worlds.networks import Sample
+from dino_assets_tests.worlds.pictures import write_pictures
+from dino_assets_tests.worlds.raising import raising
+
+NUMBERS = "feeds numbers to `transform`, which takes the paths of pictures"
+FED_NUMBERS = (
+    "check_f_contiguous_array_estimator",
+    "check_dtype_object",
+    "check_estimators_dtypes",
+    "check_pipeline_consistency",
+    "check_estimator_sparse_tag",
+    "check_fit_score_takes_y",
+    "check_transformers_unfitted_stateless",
+    "check_estimators_pickle",
+    "check_transformer_data_not_an_array",
+    "check_transformer_general",
+    "check_transformer_preserve_dtypes",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_dict_unchanged",
+    "check_fit_idempotent",
+)
+EXCLUDED = dict.fromkeys(FED_NUMBERS, NUMBERS) | {
+    "check_complex_data": "fits numbers, which it refuses when it transforms",
+    "check_estimators_nan_inf": "fits numbers, which it refuses when it transforms",
+    "check_estimators_empty_data_messages": "there is nothing to fit, so nothing is refused then",
+    "check_n_features_in": "it takes no features",
+    "check_n_features_in_after_fitting": "it takes no features",
+    "check_fit2d_predict1d": "one dimension is what it takes",
+    "check_fit1d": "one dimension is what it takes",
+}
+
+
+class OfNumbers(DINOv2Transformer):
+    """Says that it takes numbers: scikit-learn makes its checks for such estimators only."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        tags.input_tags.one_d_array = tags.input_tags.string = False
+        return tags
+
+
+@parametrize_with_checks(
+    [OfNumbers()], expected_failed_checks=lambda _: EXCLUDED, xfail_strict=True
+)
+def test_transformer__as_scikit_learn_expects(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    folder = write_pictures(tmp_path, [f"{number}.jpg" for number in range(12)])
+    return [str(folder / f"{number}.jpg") for number in range(12)]
+
+
+@pytest.fixture
+def transformer(tiny: Sample) -> DINOv2Transformer:
+    return DINOv2Transformer(str(tiny.folder), device="cpu")
+
+
+def test_transform__as_the_extractor_whatever_holds_the_paths(
+    transformer: DINOv2Transformer, tiny: Sample, pictures: list[str]
+):
+    extractor = DINOv2Extractor(str(tiny.folder), device="cpu", progress=False)
+    wanted = extractor.extract_from_list(pictures)[0].numpy()
+    for given in (
+        pictures,
+        np.array(pictures),
+        [Path(path) for path in pictures],
+        pd.Series(pictures),
+        pd.DataFrame({"image_path": pictures}),
+    ):
+        found = transformer.fit_transform(given)
+        np.testing.assert_array_equal(found, wanted)
+        assert found.dtype == np.float32
+    assert transformer.transform([]).shape == (0, 48)
+
+
+def test_transform__refuses_what_is_no_list_of_pictures(
+    transformer: DINOv2Transformer, pictures: list[str], tmp_path: Path
+):
+    for wrong in (pictures[0], 3, [1, 2], np.zeros((2, 2)), [None]):
+        with raising(ConfigError, setting="X"):
+            transformer.transform(wrong)
+    (tmp_path / "5.jpg").write_text("no picture")
+    with pytest.warns(), pytest.raises(UnusableImageError, match=r"5\.jpg"):
+        transformer.transform(pictures)
+    with pytest.raises(CheckpointNotFoundError):
+        DINOv2Transformer("models/none").transform(pictures)
+
+
+def test_transformer__holds_no_model_and_its_clones_share_one(
+    transformer: DINOv2Transformer, pictures: list[str], tmp_path: Path
+):
+    before = transformer.transform(pictures)
+    assert len(pickle.dumps(transformer)) < 1000
+    joblib.dump(transformer, tmp_path / "transformer.joblib")
+    loaded = joblib.load(tmp_path / "transformer.joblib")
+    for other in (clone(transformer), loaded):
+        assert other._open() is transformer._open()
+        np.testing.assert_array_equal(other.transform(pictures), before)
+
+
+def test_transformer__in_a_pipeline_that_is_searched(
+    transformer: DINOv2Transformer, pictures: list[str]
+):
+    labels = [number % 2 for number in range(12)]
+    pipeline = make_pipeline(transformer, LogisticRegression())
+    grid = {"dinov2transformer__batch_size": [4, 8], "logisticregression__C": [0.1, 1]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(pictures, labels)
+    assert len(search.predict(pictures)) == 12
+    assert len(search.cv_results_["params"]) == 4
+    # What is computed for a picture does not depend on the batch that it came in.
+    scores = search.cv_results_["mean_test_score"]
+    assert scores[:2].tolist() == scores[2:].tolist()
+
+
+def test_set_output__names_the_columns(transformer: DINOv2Transformer, pictures: list[str]):
+    table = transformer.set_output(transform="pandas").fit_transform(pictures)
+    assert table.columns.tolist() == [f"dinov2transformer{column}" for column in range(48)]
+    assert transformer.get_feature_names_out().tolist() == table.columns.tolist()
