@@ -25,7 +25,7 @@ from dino_assets.settings.hub import resolve_hub
 from dino_assets.settings.urls import expand_path
 from dino_assets.weights.architecture import check_config
 from dino_assets.weights.fetching import read_located
-from dino_assets.weights.hub.filling import Watch
+from dino_assets.weights.hub.filling import Progress, Watch
 from dino_assets.weights.hub.locating import locate_checkpoint
 from dino_assets.weights.records import Checkpoint, spell_caveat
 
@@ -44,6 +44,12 @@ class Model:
 def open_model(
     model_name: str, *, revision: str | None = None, progress: bool | None = None
 ) -> Model:
+    """Find a model as ``find_model`` does, with a bar while it is fetched."""
+    with showing_download(str(model_name), progress=progress) as count:
+        return find_model(model_name, revision=revision, progress=count)
+
+
+def find_model(model_name: str, *, revision: str | None = None, progress: Progress) -> Model:
     """Find a model: a folder, seen from here or from the project, a Hub repository, or a short name.
 
     What is not here is fetched, what is here is verified.
@@ -53,18 +59,20 @@ def open_model(
         InvalidCheckpointError: it is no whole checkpoint of ours.
         ConfigError: the name is none.
     """
-    if not str(model_name).strip():
-        raise ConfigError("model_name is empty: name a folder, or a model such as dinov2-base.")
     name = str(model_name)
-    here = expand_path(name)
-    with showing_download(name, progress=progress) as count:
-        located = locate_checkpoint(
-            str(here.absolute()) if here.is_dir() else name,
-            root=find_root(),
-            revision=revision,
-            watch=Watch(count, glance=lambda folder: check_config(folder, name)),
+    if not name.strip():
+        raise ConfigError(
+            "model_name is empty: name a folder, or a model such as dinov2-base",
+            setting="model_name",
         )
-        folder = located.bring()
+    here = expand_path(name)
+    located = locate_checkpoint(
+        str(here.absolute()) if here.is_dir() else name,
+        root=find_root(),
+        revision=revision,
+        watch=Watch(progress, glance=lambda folder: check_config(folder, name)),
+    )
+    folder = located.bring()
     checkpoint = read_located(replace(located, model=name), folder)
     if checkpoint.caveat:
         log.warning("%s: %s", name, spell_caveat(checkpoint.caveat))

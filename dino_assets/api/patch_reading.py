@@ -1,28 +1,16 @@
 """A model for looking into, by its name, and the pictures that it looks at."""
 
-import logging
-from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
-from dino_assets.compute.devices import resolve_device
-from dino_assets.compute.settings import Device
+from dino_assets.api.models import find_model, resolve_devices
 from dino_assets.drops.sources.folders import show_name
 from dino_assets.embeddings.attention.grid import fit_grid
 from dino_assets.embeddings.attention.pictures import Photo
 from dino_assets.embeddings.attention.reader import PatchReader
-from dino_assets.errors import ConfigError, DeviceUnavailableError, SourceError, UnusableImageError
+from dino_assets.errors import SourceError, UnusableImageError
 from dino_assets.images.decoding import decode_image
-from dino_assets.settings.choices import check_word
-from dino_assets.settings.environment import find_root
 from dino_assets.settings.urls import expand_path
-from dino_assets.weights.architecture import check_config
-from dino_assets.weights.fetching import read_located
-from dino_assets.weights.hub.filling import Progress, Watch
-from dino_assets.weights.hub.locating import locate_checkpoint
-from dino_assets.weights.records import spell_caveat
-
-log = logging.getLogger(__name__)
+from dino_assets.weights.hub.filling import Progress
 
 
 def open_reader(
@@ -40,50 +28,9 @@ def open_reader(
         DeviceUnavailableError: a device was named that is not here.
         ConfigError: a name that is none.
     """
-    name = str(model_name)
-    if not name.strip():
-        raise ConfigError(
-            "the model's name is empty: name a folder, or a model such as dinov2-base",
-            setting="model_name",
-        )
-    place = find_device(device)
-    here = expand_path(name)
-    located = locate_checkpoint(
-        str(here.absolute()) if here.is_dir() else name,
-        root=find_root(),
-        revision=revision,
-        watch=Watch(progress, glance=lambda folder: check_config(folder, name)),
-    )
-    folder = located.bring()
-    checkpoint = read_located(replace(located, model=name), folder)
-    if checkpoint.caveat:
-        log.warning("%s: %s", name, spell_caveat(checkpoint.caveat))
-    return PatchReader(folder, checkpoint, device=place)
-
-
-def find_device(wanted: str | None) -> str:
-    """The device of a word: ``auto`` (or None), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-
-    Raises:
-        DeviceUnavailableError: it was named and is not here.
-        ConfigError: the word means nothing.
-    """
-    word = "auto" if wanted is None else str(wanted)
-    kind, _, number = word.partition(":")
-    check_word("device", kind, get_args(Device))
-    place = resolve_device(kind)  # type: ignore[arg-type]
-    if not number:
-        return place
-    import torch
-
-    cards = torch.cuda.device_count() if place == "cuda" else 0
-    if not number.isdecimal() or int(number) >= cards:
-        raise DeviceUnavailableError(
-            f"device {word!r} was asked for, but PyTorch sees {cards} cards of this kind here",
-            setting="device",
-            value=word,
-        )
-    return word
+    (compute,) = resolve_devices(device, precision="fp32", batch_size=1)
+    model = find_model(model_name, revision=revision, progress=progress)
+    return PatchReader(model.folder, model.checkpoint, device=compute.device)
 
 
 def read_photo(path: str | Path, *, patch_px: int, max_px: int) -> Photo:

@@ -23,7 +23,7 @@ OPEN_MODELS = 2
 class DINOv2Transformer(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    BaseEstimator,  # type: ignore[misc]
+    BaseEstimator,
 ):
     """Embed pictures, named by their paths. There is nothing to fit.
 
