@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-import dino_assets
 from dino_assets import DINOv2Extractor, UnusableImageWarning
 from dino_assets.errors import (
     CheckpointNotFoundError,
@@ -295,30 +294,7 @@ def test_extractor__a_device_that_is_not_here(tiny):
         DINOv2Extractor(str(tiny.folder), device="cuda:0")
 
 
-def test_public_names__are_there_without_torch_until_used():
-    import subprocess
-    import sys
-
-    names = [
-        "CachedExtractor",
-        "DINOv2Extractor",
-        "ImageDataset",
-        "extract_embeddings",
-        "DEFAULT_DEVICE",
-    ]
-    assert set(names) <= set(dir(dino_assets))
-    code = (
-        "import sys, dino_assets; from dino_assets import DINOV2_MODELS, IMAGE_EXTENSIONS;"
-        "assert 'torch' not in sys.modules;"
-        "from dino_assets import DEFAULT_DEVICE; assert DEFAULT_DEVICE in ('cpu', 'cuda', 'mps');"
-        "assert DINOV2_MODELS['giant'] == {'name': 'facebook/dinov2-giant', 'dim': 1536, 'patch_size': 14};"
-        "assert '.tif' in IMAGE_EXTENSIONS"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_extract_single__what_the_warnings_filter_says_is_not_asked(extractor, folder):
+def test_extract_single__warns_of_nothing(extractor, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         extractor.extract_from_directory(folder)
