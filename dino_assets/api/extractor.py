@@ -43,6 +43,8 @@ class DINOv2Extractor:
     caller's own thread.
     """
 
+    opens_first = True  # the engine, before pictures are looked at
+
     def __init__(
         self,
         model_name: str = "facebook/dinov2-base",
@@ -281,10 +283,12 @@ class DINOv2Extractor:
             matrix = np.empty((0, self.dim), np.float32)
         return torch.from_numpy(matrix[: len(ids)]), ids
 
-    def _embed(self, paths: Iterable[str]) -> Generator[Embedded, None, None]:
+    def _embed(self, paths: Sequence[str]) -> Generator[Embedded, None, None]:
         engines, readers = self._engines(), max(1, self.num_workers)
         is_own = getattr(self.extract_batch, "__func__", None) is DINOv2Extractor.extract_batch
         with keeping_torch_threads() if is_own else nullcontext():
+            if paths and is_own and self.opens_first:
+                engines.open()  # what is wrong with an engine is raised before anything is read
             yield from embed_prepared(
                 paths,
                 self._prepare,

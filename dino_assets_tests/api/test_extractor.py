@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 
 from dino_assets import DINOv2Extractor, UnusableImageWarning
+from dino_assets.api import models
 from dino_assets.errors import (
     CheckpointNotFoundError,
     ConfigError,
     DeviceUnavailableError,
+    EngineRefusedError,
     InvalidVectorsError,
     SourceError,
     UnusableImageError,
@@ -234,6 +236,22 @@ def test_extractor__leaves_torchs_threads_alone(extractor, folder):
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_extract_from_directory__an_engine_that_is_refused(tiny, folder, monkeypatch):
+    """It is asked once, before a picture is read."""
+    asked = []
+
+    def refuse(*_: object, **__: object) -> None:
+        asked.append(threading.current_thread())
+        raise EngineRefusedError("none")
+
+    monkeypatch.setattr(models, "open_encoder", refuse)
+    extractor = make(tiny)
+    monkeypatch.setattr(extractor, "_prepare", lambda _: pytest.fail("it was read"))
+    with pytest.raises(EngineRefusedError):
+        extractor.extract_from_directory(folder)
+    assert asked == [threading.current_thread()]
 
 
 def test_extractor__several_devices_take_turns(tiny, folder):
