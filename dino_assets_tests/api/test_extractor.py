@@ -96,6 +96,15 @@ def test_extract_from_directory__unusable_ones_are_left_out_and_named(extractor,
     assert torch.equal(embeddings, alone)
 
 
+def test_extract_from_list__warns_each_time_where_it_was_called(extractor, tmp_path):
+    (tmp_path / "no.jpg").write_text("no picture")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")  # which shows the same words of one line once
+        for _ in range(2):
+            extractor.extract_from_list(["no.jpg"])
+    assert [Path(each.filename).name for each in caught] == ["test_extractor.py"] * 2
+
+
 def test_extract_from_list__nothing_usable(extractor, tmp_path):
     (tmp_path / "no.jpg").write_text("no picture")
     with pytest.warns(UnusableImageWarning):
