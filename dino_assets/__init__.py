@@ -4,7 +4,30 @@ Importing this package loads neither Dagster nor torch: public names are resolve
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors see of the table below
+    from dino_assets.api.cached_extractor import CachedExtractor as CachedExtractor
+    from dino_assets.api.constants import DEFAULT_BATCH_SIZE as DEFAULT_BATCH_SIZE
+    from dino_assets.api.constants import DEFAULT_DEVICE as DEFAULT_DEVICE
+    from dino_assets.api.constants import DEFAULT_NUM_WORKERS as DEFAULT_NUM_WORKERS
+    from dino_assets.api.constants import DINOV2_MODELS as DINOV2_MODELS
+    from dino_assets.api.constants import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
+    from dino_assets.api.constants import IMAGE_SIZE as IMAGE_SIZE
+    from dino_assets.api.constants import UMAP_DEFAULTS as UMAP_DEFAULTS
+    from dino_assets.api.embedding_files import save_embeddings as save_embeddings
+    from dino_assets.api.extractor import DINOv2Extractor as DINOv2Extractor
+    from dino_assets.api.fetcher import fetch_dinov3 as fetch_dinov3
+    from dino_assets.api.fetcher import validate_dinov3 as validate_dinov3
+    from dino_assets.api.image_dataset import ImageDataset as ImageDataset
+    from dino_assets.api.large_sets import extract_embeddings as extract_embeddings
+    from dino_assets.api.large_sets import (
+        extract_multiscale_features as extract_multiscale_features,
+    )
+    from dino_assets.api.large_sets import parallel_extract as parallel_extract
+    from dino_assets.api.large_sets import process_large_dataset as process_large_dataset
+    from dino_assets.api.large_sets import write_embeddings as write_embeddings
+    from dino_assets.errors import UnusableImageWarning as UnusableImageWarning
 
 __version__ = "0.1.0"
 
@@ -53,4 +76,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    # `dagster … -m dino_assets` loads every name that is listed here: with the others each of its
+    # commands would import torch. Editors know them from the block above.
+    return sorted([*globals(), "lineage", "fetch_dinov3", "validate_dinov3"])

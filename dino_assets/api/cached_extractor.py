@@ -41,6 +41,8 @@ class CachedExtractor(DINOv2Extractor):
     folder; a killed one leaves no half vector. It can be deleted at any time.
     """
 
+    opens_first = False  # where every vector is there, no engine is needed
+
     def __init__(self, cache_dir: str | Path = "cache/", **kwargs: Any) -> None:
         """Open the folder, made if need be; ``kwargs`` are those of ``DINOv2Extractor``.
 

@@ -1,6 +1,7 @@
 """``DINOv2Extractor``: embeddings of whole pictures, by the lineage's own engines."""
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -42,6 +43,8 @@ class DINOv2Extractor:
     A subclass may override ``extract_batch``: every picture then passes through it, in order and in the
     caller's own thread.
     """
+
+    opens_first = True  # the engine, before pictures are looked at
 
     def __init__(
         self,
@@ -233,7 +236,7 @@ class DINOv2Extractor:
         warning = UnusableImageWarning(
             f"{image_id!r} is left out: {refusal}", image_id=image_id, reason=refusal.reason
         )
-        warnings.warn(warning, stacklevel=2)
+        _warn_caller(warning)
 
     def at_size(self, image_size: int) -> Self:
         """Give the same extractor for squares of another side, which shares what this one has opened.
@@ -281,10 +284,12 @@ class DINOv2Extractor:
             matrix = np.empty((0, self.dim), np.float32)
         return torch.from_numpy(matrix[: len(ids)]), ids
 
-    def _embed(self, paths: Iterable[str]) -> Generator[Embedded, None, None]:
+    def _embed(self, paths: Sequence[str]) -> Generator[Embedded, None, None]:
         engines, readers = self._engines(), max(1, self.num_workers)
         is_own = getattr(self.extract_batch, "__func__", None) is DINOv2Extractor.extract_batch
         with keeping_torch_threads() if is_own else nullcontext():
+            if paths and is_own and self.opens_first:
+                engines.open()  # what is wrong with an engine is raised before anything is read
             yield from embed_prepared(
                 paths,
                 self._prepare,
@@ -322,3 +327,12 @@ class DINOv2Extractor:
         side = self.image_size
         none = np.empty((0, side, side, 3), np.uint8)
         return np.concatenate([none, *(each.tile[None] for each in ready if each.tile is not None)])
+
+
+def _warn_caller(warning: Warning) -> None:
+    """Warn where the package was called, each time: Python shows the same words of one place once."""
+    frame = inspect.currentframe()
+    while frame and str(frame.f_globals.get("__name__")).startswith("dino_assets."):
+        frame = frame.f_back
+    place = (frame.f_code.co_filename, frame.f_lineno) if frame else (__file__, 1)
+    warnings.warn_explicit(warning, type(warning), *place, registry={})

@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-import dino_assets
 from dino_assets import DINOv2Extractor, UnusableImageWarning
+from dino_assets.api import models
 from dino_assets.errors import (
     CheckpointNotFoundError,
     ConfigError,
     DeviceUnavailableError,
+    EngineRefusedError,
     InvalidVectorsError,
     SourceError,
     UnusableImageError,
@@ -93,6 +94,15 @@ def test_extract_from_directory__unusable_ones_are_left_out_and_named(extractor,
     assert ids == sorted(NAMES)
     alone = torch.stack([extractor.extract_single(folder / each) for each in ids])
     assert torch.equal(embeddings, alone)
+
+
+def test_extract_from_list__warns_each_time_where_it_was_called(extractor, tmp_path):
+    (tmp_path / "no.jpg").write_text("no picture")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")  # which shows the same words of one line once
+        for _ in range(2):
+            extractor.extract_from_list(["no.jpg"])
+    assert [Path(each.filename).name for each in caught] == ["test_extractor.py"] * 2
 
 
 def test_extract_from_list__nothing_usable(extractor, tmp_path):
@@ -237,6 +247,22 @@ def test_extractor__leaves_torchs_threads_alone(extractor, folder):
         torch.set_num_threads(before)
 
 
+def test_extract_from_directory__an_engine_that_is_refused(tiny, folder, monkeypatch):
+    """It is asked once, before a picture is read."""
+    asked = []
+
+    def refuse(*_: object, **__: object) -> None:
+        asked.append(threading.current_thread())
+        raise EngineRefusedError("none")
+
+    monkeypatch.setattr(models, "open_encoder", refuse)
+    extractor = make(tiny)
+    monkeypatch.setattr(extractor, "_prepare", lambda _: pytest.fail("it was read"))
+    with pytest.raises(EngineRefusedError):
+        extractor.extract_from_directory(folder)
+    assert asked == [threading.current_thread()]
+
+
 def test_extractor__several_devices_take_turns(tiny, folder):
     one = make(tiny).extract_from_directory(folder)
     extractor = DINOv2Extractor(str(tiny.folder), device=["cpu", "cpu"], precision="fp32")
@@ -295,30 +321,7 @@ def test_extractor__a_device_that_is_not_here(tiny):
         DINOv2Extractor(str(tiny.folder), device="cuda:0")
 
 
-def test_public_names__are_there_without_torch_until_used():
-    import subprocess
-    import sys
-
-    names = [
-        "CachedExtractor",
-        "DINOv2Extractor",
-        "ImageDataset",
-        "extract_embeddings",
-        "DEFAULT_DEVICE",
-    ]
-    assert set(names) <= set(dir(dino_assets))
-    code = (
-        "import sys, dino_assets; from dino_assets import DINOV2_MODELS, IMAGE_EXTENSIONS;"
-        "assert 'torch' not in sys.modules;"
-        "from dino_assets import DEFAULT_DEVICE; assert DEFAULT_DEVICE in ('cpu', 'cuda', 'mps');"
-        "assert DINOV2_MODELS['giant'] == {'name': 'facebook/dinov2-giant', 'dim': 1536, 'patch_size': 14};"
-        "assert '.tif' in IMAGE_EXTENSIONS"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_extract_single__what_the_warnings_filter_says_is_not_asked(extractor, folder):
+def test_extract_single__warns_of_nothing(extractor, folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         extractor.extract_from_directory(folder)

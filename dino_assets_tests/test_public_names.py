@@ -1,0 +1,79 @@
+"""Public names: light to import, and typed as what they are."""
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import dino_assets
+from dino_assets_tests.conftest import REPOSITORY
+
+EXAMPLE = """
+from dino_assets import CachedExtractor, DINOv2Extractor, ImageDataset, process_large_dataset
+import torch
+
+class ProgressExtractor(DINOv2Extractor):
+    def extract_batch(self, batch: torch.Tensor) -> torch.Tensor:
+        return super().extract_batch(batch)
+
+embeddings, ids = ProgressExtractor(batch_size=64, num_workers=8).extract_from_directory("images/")
+reveal_type(embeddings)
+reveal_type(ids)
+reveal_type(CachedExtractor(cache_dir="cache/", device="cpu").extract_single("a.jpg"))
+reveal_type(process_large_dataset("images/", chunk_size=10000))
+reveal_type(len(ImageDataset(["a.jpg"])))
+DINOv2Extractor(model="typo")
+"""
+
+
+def list_typed() -> dict[str, tuple[str, str]]:
+    """What type checkers see: each name with its module and its name there."""
+    tree = ast.parse(Path(dino_assets.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    return {
+        str(alias.asname): (str(node.module), alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def test_public_names__are_for_type_checkers_what_they_are():
+    typed = list_typed()
+    assert {"DINOv2Extractor", "CachedExtractor", "ImageDataset", "fetch_dinov3"} <= set(typed)
+    assert typed.items() <= dino_assets._LAZY.items()
+    for name, (module, attribute) in typed.items():
+        assert getattr(dino_assets, name) is getattr(import_module(module), attribute)
+
+
+def test_public_names__are_there_without_torch_until_used():
+    code = (
+        "import sys, dino_assets; from dino_assets import DINOV2_MODELS, IMAGE_EXTENSIONS;"
+        "assert 'torch' not in sys.modules;"
+        "from dino_assets import DEFAULT_DEVICE; assert DEFAULT_DEVICE in ('cpu', 'cuda', 'mps');"
+        "assert DINOV2_MODELS['giant'] == "
+        "{'name': 'facebook/dinov2-giant', 'dim': 1536, 'patch_size': 14};"
+        "assert '.tif' in IMAGE_EXTENSIONS"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_public_names__the_documents_examples_are_typed(tmp_path: Path):
+    (tmp_path / "example.py").write_text(EXAMPLE)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", str(tmp_path / "example.py")],
+        cwd=REPOSITORY,  # its settings, and what it knows of the package already
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in done.stdout.splitlines() if "example.py:" in line]
+    revealed = [line.split('"')[1] for line in lines if "Revealed" in line]
+    tensor = "torch._tensor.Tensor"
+    assert revealed == [tensor, "list[str]", tensor, tensor, "int"]
+    (error,) = [line for line in lines if "error" in line]
+    assert 'Unexpected keyword argument "model"' in error
