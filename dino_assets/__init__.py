@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _LAZY = {
     # Not `defs` or `definitions`: importing the modules of these names would hide it.
     "lineage": ("dino_assets.definitions", "defs"),
+    "DinoV3Config": ("dino_assets.api.teacher", "DinoV3Config"),
+    "DinoV3Teacher": ("dino_assets.api.teacher", "DinoV3Teacher"),
     "fetch_dinov3": ("dino_assets.api.fetcher", "fetch_dinov3"),
     "validate_dinov3": ("dino_assets.api.fetcher", "validate_dinov3"),
 }
