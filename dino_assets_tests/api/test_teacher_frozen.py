@@ -83,6 +83,9 @@ def test_features__have_no_gradient_but_serve_a_loss(task: StudentTask, images: 
     whole = task.teacher(images)
     assert not whole.cls.requires_grad
     assert not whole.map.requires_grad
+    factor = torch.ones(48, requires_grad=True)
+    (factor * whole.cls).sum().backward()  # keeps the features for the backward pass
+    assert torch.equal(factor.grad, whole.cls.sum(dim=0))
     task(images).backward()
     assert task.student.weight.grad is not None
     assert task.student.weight.grad.abs().sum() > 0

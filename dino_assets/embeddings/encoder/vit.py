@@ -53,13 +53,13 @@ class FixedVit(nn.Module):
         self.patch: Any = getattr(patches, "projection", patches)
         self.layers = model.encoder.layer if hasattr(model, "encoder") else model.model.layer
         self.norm = (model.layernorm if hasattr(model, "layernorm") else model.norm).float()
-        planes = torch.zeros(1, 3, height, width, dtype=torch.float32)
+        planes = torch.zeros(1, 3, height, width)
         prefix, positions, cos, sin = embeddings.cls_token.detach(), None, None, None
         if checkpoint.family == "dinov3_vit":
             cos, sin = model.rope_embeddings(planes)
         else:
             count = (height // checkpoint.patch_px) * (width // checkpoint.patch_px)
-            blank = torch.zeros(1, count + 1, checkpoint.dim, dtype=torch.float32)
+            blank = torch.zeros(1, count + 1, checkpoint.dim)
             places = embeddings.interpolate_pos_encoding(blank, height, width).detach()
             prefix, positions = prefix + places[:, :1], places[:, 1:].clone()
         if self.registers:
