@@ -4,7 +4,13 @@ Importing this package loads neither Dagster nor torch: public names are resolve
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # so that who uses them has their types
+    from dino_assets.api.fetcher import fetch_dinov3 as fetch_dinov3
+    from dino_assets.api.fetcher import validate_dinov3 as validate_dinov3
+    from dino_assets.api.teacher import DinoV3Config as DinoV3Config
+    from dino_assets.api.teacher import DinoV3Teacher as DinoV3Teacher
 
 __version__ = "0.1.0"
 
