@@ -1,5 +1,6 @@
 """The examples run as scripts, and the teacher's document runs with its imports changed."""
 
+import os
 import re
 import subprocess
 import sys
@@ -32,7 +33,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_distill(*arguments: object) -> subprocess.CompletedProcess[str]:
     script = REPOSITORY / "examples" / "distill.py"
     command = [sys.executable, str(script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    # Beside other tests two threads wait for each other longer than they compute.
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
 
 
 @pytest.mark.parametrize("mask", [[], pytest.param(["--masked"], marks=pytest.mark.slow)])
