@@ -27,44 +27,51 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below
     from dino_assets.api.large_sets import parallel_extract as parallel_extract
     from dino_assets.api.large_sets import process_large_dataset as process_large_dataset
     from dino_assets.api.large_sets import write_embeddings as write_embeddings
+    from dino_assets.api.patch_visualizer import PatchVisualizer as PatchVisualizer
+    from dino_assets.api.selector import DiverseImageSelector as DiverseImageSelector
+    from dino_assets.api.selector import FewerThanAskedWarning as FewerThanAskedWarning
+    from dino_assets.api.selector import UncertaintySelector as UncertaintySelector
+    from dino_assets.api.teacher import DinoV3Config as DinoV3Config
+    from dino_assets.api.teacher import DinoV3Teacher as DinoV3Teacher
+    from dino_assets.api.transformer import DINOv2Transformer as DINOv2Transformer
+    from dino_assets.api.visualizer import IncrementalUMAP as IncrementalUMAP
+    from dino_assets.api.visualizer import UMAPVisualizer as UMAPVisualizer
     from dino_assets.errors import UnusableImageWarning as UnusableImageWarning
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    # Not `defs` or `definitions`: importing the modules of these names would hide it.
-    "lineage": ("dino_assets.definitions", "defs"),
-    "CachedExtractor": ("dino_assets.api.cached_extractor", "CachedExtractor"),
-    "DINOv2Transformer": ("dino_assets.api.transformer", "DINOv2Transformer"),
-    "DINOv2Extractor": ("dino_assets.api.extractor", "DINOv2Extractor"),
-    "ImageDataset": ("dino_assets.api.image_dataset", "ImageDataset"),
-    "UnusableImageWarning": ("dino_assets.errors", "UnusableImageWarning"),
-    "extract_embeddings": ("dino_assets.api.large_sets", "extract_embeddings"),
-    "extract_multiscale_features": ("dino_assets.api.large_sets", "extract_multiscale_features"),
-    "parallel_extract": ("dino_assets.api.large_sets", "parallel_extract"),
-    "process_large_dataset": ("dino_assets.api.large_sets", "process_large_dataset"),
-    "save_embeddings": ("dino_assets.api.embedding_files", "save_embeddings"),
-    "write_embeddings": ("dino_assets.api.large_sets", "write_embeddings"),
-    **{
-        name: ("dino_assets.api.constants", name)
-        for name in (
-            "DEFAULT_BATCH_SIZE",
-            "DEFAULT_DEVICE",
-            "DEFAULT_NUM_WORKERS",
-            "DINOV2_MODELS",
-            "IMAGE_EXTENSIONS",
-            "IMAGE_SIZE",
-            "UMAP_DEFAULTS",
-        )
-    },
-    "PatchVisualizer": ("dino_assets.api.patch_visualizer", "PatchVisualizer"),
-    "DiverseImageSelector": ("dino_assets.api.selector", "DiverseImageSelector"),
-    "UncertaintySelector": ("dino_assets.api.selector", "UncertaintySelector"),
-    "UMAPVisualizer": ("dino_assets.api.visualizer", "UMAPVisualizer"),
-    "IncrementalUMAP": ("dino_assets.api.visualizer", "IncrementalUMAP"),
-    "fetch_dinov3": ("dino_assets.api.fetcher", "fetch_dinov3"),
-    "validate_dinov3": ("dino_assets.api.fetcher", "validate_dinov3"),
+_PUBLIC = {
+    "api.cached_extractor": ("CachedExtractor",),
+    "api.constants": (
+        "DEFAULT_BATCH_SIZE",
+        "DEFAULT_DEVICE",
+        "DEFAULT_NUM_WORKERS",
+        "DINOV2_MODELS",
+        "IMAGE_EXTENSIONS",
+        "IMAGE_SIZE",
+        "UMAP_DEFAULTS",
+    ),
+    "api.embedding_files": ("save_embeddings",),
+    "api.extractor": ("DINOv2Extractor",),
+    "api.fetcher": ("fetch_dinov3", "validate_dinov3"),
+    "api.image_dataset": ("ImageDataset",),
+    "api.large_sets": (
+        "extract_embeddings",
+        "extract_multiscale_features",
+        "parallel_extract",
+        "process_large_dataset",
+        "write_embeddings",
+    ),
+    "api.patch_visualizer": ("PatchVisualizer",),
+    "api.selector": ("DiverseImageSelector", "FewerThanAskedWarning", "UncertaintySelector"),
+    "api.teacher": ("DinoV3Config", "DinoV3Teacher"),
+    "api.transformer": ("DINOv2Transformer",),
+    "api.visualizer": ("IncrementalUMAP", "UMAPVisualizer"),
+    "errors": ("UnusableImageWarning",),
 }
+_LAZY = {name: (f"{__name__}.{module}", name) for module, names in _PUBLIC.items() for name in names}
+# Not `defs` or `definitions`: importing the modules of these names would hide it.
+_LAZY["lineage"] = (f"{__name__}.definitions", "defs")
 
 
 def __getattr__(name: str) -> Any:

@@ -240,7 +240,8 @@ def read_family(config: Mapping[str, Any], model: str) -> Family:
     kind = config.get("model_type")
     if kind not in get_args(Family):
         raise InvalidCheckpointError(
-            f"{model!r} is a {shorten(kind)} model; {', '.join(get_args(Family))} are supported",
+            f"{model!r}: {CONFIG} names a {shorten(kind)} model (model_type); "
+            f"{', '.join(get_args(Family))} are supported",
             file=CONFIG,
             key="model_type",
             reason="unsupported",

@@ -314,7 +314,10 @@ def test_check_config__reads_nothing_else(single: Path):
         (single / name).unlink()
     assert (check_config(single, "m").family, check_config(single, "m").dim) == ("dinov3_vit", 16)
     change(single / CONFIG, model_type="llama")
-    sentence = "^'m' is a 'llama' model; dinov2, dinov2_with_registers, dinov3_vit are supported$"
+    sentence = (
+        "^'m': config.json names a 'llama' model .model_type.; "
+        "dinov2, dinov2_with_registers, dinov3_vit are supported$"
+    )
     with raising(InvalidCheckpointError, key="model_type", match=sentence):
         check_config(single, "m")
     (single / CONFIG).write_text("{")

@@ -1,6 +1,6 @@
-"""The networks of all three families as one: transformers' weights and blocks, at one side.
+"""The networks of all three families as one: transformers' weights and blocks, at one size.
 
-Positions are constants of the side, so no engine has to interpolate them, and the last block computes
+Positions are constants of the size, so no engine has to interpolate them, and the last block computes
 the CLS token alone where nothing else is asked: 7 % less of a 12-layer network, the same numbers.
 
 This module imports torch; whoever needs a network imports it inside a function.
@@ -26,7 +26,7 @@ _LOADING = threading.Lock()
 
 
 class FixedVit(nn.Module):
-    """Planes (N, 3, side, side) in, the asked tokens out, each in float32.
+    """Planes (N, 3, height, width) in, the asked tokens out, each in float32.
 
     cls (N, D) · mean (N, D), over patches · registers (N, R, D) · patches (N, P, D), row by row.
     """
@@ -37,9 +37,15 @@ class FixedVit(nn.Module):
     sin: Tensor | None
 
     def __init__(
-        self, model: Any, checkpoint: Checkpoint, *, side_px: int, outputs: Sequence[TokenName]
+        self,
+        model: Any,
+        checkpoint: Checkpoint,
+        *,
+        size_px: tuple[int, int],
+        outputs: Sequence[TokenName],
     ) -> None:
         super().__init__()
+        height, width = size_px
         self.outputs = tuple(outputs)
         self.registers = checkpoint.registers
         embeddings = model.embeddings
@@ -47,14 +53,14 @@ class FixedVit(nn.Module):
         self.patch: Any = getattr(patches, "projection", patches)
         self.layers = model.encoder.layer if hasattr(model, "encoder") else model.model.layer
         self.norm = (model.layernorm if hasattr(model, "layernorm") else model.norm).float()
-        planes = torch.zeros(1, 3, side_px, side_px)
+        planes = torch.zeros(1, 3, height, width)
         prefix, positions, cos, sin = embeddings.cls_token.detach(), None, None, None
         if checkpoint.family == "dinov3_vit":
             cos, sin = model.rope_embeddings(planes)
         else:
-            count = (side_px // checkpoint.patch_px) ** 2
+            count = (height // checkpoint.patch_px) * (width // checkpoint.patch_px)
             blank = torch.zeros(1, count + 1, checkpoint.dim)
-            places = embeddings.interpolate_pos_encoding(blank, side_px, side_px).detach()
+            places = embeddings.interpolate_pos_encoding(blank, height, width).detach()
             prefix, positions = prefix + places[:, :1], places[:, 1:].clone()
         if self.registers:
             prefix = torch.cat([prefix, embeddings.register_tokens.detach()], dim=1)
@@ -69,7 +75,11 @@ class FixedVit(nn.Module):
         return {"position_embeddings": (self.cos, self.sin)}
 
     def forward(self, planes: Tensor) -> tuple[Tensor, ...]:
-        """Give the tokens in the order of ``outputs``."""
+        """Give the tokens in the order of ``self.outputs``."""
+        return self.compute(planes, self.outputs)
+
+    def compute(self, planes: Tensor, outputs: Sequence[TokenName]) -> tuple[Tensor, ...]:
+        """Give the tokens that this call asks, in its order."""
         hidden = self.patch(planes.to(self.patch.weight.dtype)).flatten(2).transpose(1, 2)
         if self.positions is not None:
             hidden = hidden + self.positions
@@ -77,7 +87,7 @@ class FixedVit(nn.Module):
         for layer in self.layers[:-1]:
             hidden = layer(hidden, **self._rope)
         last = self.layers[-1]
-        is_cls_alone = self.outputs == ("cls",)
+        is_cls_alone = tuple(outputs) == ("cls",)
         hidden = self._cls_of(last, hidden) if is_cls_alone else last(hidden, **self._rope)
         hidden = self.norm(hidden.float())
         patches = hidden[:, 1 + self.registers :]
@@ -87,7 +97,7 @@ class FixedVit(nn.Module):
             "registers": lambda: hidden[:, 1 : 1 + self.registers],
             "patches": lambda: patches,
         }
-        return tuple(tokens[name]() for name in self.outputs)
+        return tuple(tokens[name]() for name in outputs)
 
     def _cls_of(self, layer: Any, hidden: Tensor) -> Tensor:
         """The block's CLS token: keys and values of all tokens, everything else of the first."""
@@ -126,7 +136,13 @@ def attend_per_head(
     scaling: float = 1.0,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Attention head by head: on a CPU in bfloat16, 1.5 × as fast as torch's own, which upcasts."""
+    """Attention head by head: on a CPU in bfloat16, 1.5 × as fast as torch's own, which upcasts.
+
+    Elsewhere, and where a compiler would unroll the heads, torch's own.
+    """
+    if query.device.type != "cpu" or torch.compiler.is_compiling():
+        attended = functional.scaled_dot_product_attention(query, key, value, scale=scaling)
+        return attended.transpose(1, 2), None
     out = torch.empty_like(query)
     query = query * scaling
     for tile in range(query.shape[0]):
@@ -145,6 +161,8 @@ def load_model(folder: Path, checkpoint: Checkpoint, *, attention: str = "sdpa")
     Raises:
         InvalidCheckpointError: a tensor is not in the files.
     """
+    # The documents spell it `num_registers`, which transformers reads as no registers.
+    spelled = {} if checkpoint.family == "dinov2" else {"num_register_tokens": checkpoint.registers}
     # Only from_pretrained knows the renamed keys of older checkpoints.
     with _LOADING, quiet_progress():
         model, report = AutoModel.from_pretrained(
@@ -155,6 +173,7 @@ def load_model(folder: Path, checkpoint: Checkpoint, *, attention: str = "sdpa")
             attn_implementation=attention,
             # Not what the files have: bfloat16 ones would compute in bfloat16 under the name fp32.
             dtype=torch.float32,
+            **spelled,
         )
     absent = sorted(key for key in report["missing_keys"] if "mask_token" not in key)
     if absent:
@@ -175,5 +194,5 @@ def load_network(
 ) -> FixedVit:
     """The checkpoint as a network for tiles of one side, in float32."""
     model = load_model(folder, checkpoint, attention=attention)
-    network = FixedVit(model, checkpoint, side_px=side_px, outputs=outputs)
+    network = FixedVit(model, checkpoint, size_px=(side_px, side_px), outputs=outputs)
     return network.eval().requires_grad_(False)

@@ -1,0 +1,228 @@
+"""``DinoV3Teacher``: a frozen DINOv3 or DINOv2 whose features a student learns to give.
+
+This module imports torch; ``dino_assets`` imports it when its names are first used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from dino_assets.api.frozen import FrozenSpec, FrozenVit
+from dino_assets.compute.devices import resolve_device
+from dino_assets.errors import ConfigError
+from dino_assets.settings.urls import expand_path
+from dino_assets.weights.fetching import check_checkpoint
+from dino_assets.weights.input_size import LARGEST_PX, floor_to_patch, read_input_size
+from dino_assets.weights.records import Checkpoint
+
+Numerics = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class DinoV3Config:
+    """Where a teacher is, how large it sees pictures, and in which precision it computes.
+
+    ``root`` is a directory in the Hugging Face layout. Pictures are resized to squares of ``side``
+    pixels, or to ``size`` (height, width), or else to what the directory's
+    ``preprocessor_config.json`` says; rounded down to whole patches before. ``dtype`` is ``"fp32"``,
+    ``"bf16"``, ``"fp16"``, or torch's own.
+
+    Raises:
+        ConfigError: a path, a size or a precision that cannot be one.
+    """
+
+    root: Path
+    side: int | None = None
+    size: tuple[int, int] | None = None
+    dtype: Numerics | torch.dtype = "fp32"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", expand_path(self.root))
+        if self.side is not None and self.size is not None:
+            raise ConfigError(
+                f"side={self.side} and size={self.size} are both given; name one of them",
+                setting="size",
+                value=self.size,
+            )
+        if self.side is not None and not _is_side(self.side):
+            raise ConfigError(
+                f"side is {self.side!r}; pixels from 1 to {LARGEST_PX:,} are expected",
+                setting="side",
+                value=self.side,
+            )
+        if self.size is not None:
+            sides = tuple(self.size)
+            if len(sides) != 2 or not all(map(_is_side, sides)):
+                raise ConfigError(
+                    f"size is {self.size!r}; (height, width) from 1 to {LARGEST_PX:,} px is expected",
+                    setting="size",
+                    value=self.size,
+                )
+            object.__setattr__(self, "size", sides)
+        if self.dtype not in (*_DTYPES, *_DTYPES.values()):
+            raise ConfigError(
+                f"dtype is {self.dtype!r}; {', '.join(_DTYPES)} or torch's own are expected",
+                setting="dtype",
+                value=self.dtype,
+            )
+
+
+class TeacherFeatures(NamedTuple):
+    """What one pass gives: ``cls`` (B, D) and ``map`` (B, D, rows, columns)."""
+
+    cls: Tensor
+    map: Tensor
+
+
+class DinoV3Teacher(nn.Module):
+    """A frozen teacher: pictures (B, 3, H, W) of any size in, features in float32 out.
+
+    Pictures are uint8, or floats from 0 to 1 (values outside are taken as they are), on any device;
+    features are where the teacher is. ``normalized=True`` says that mean and deviation are dealt with.
+
+    Nothing that is done to the module around it trains or changes it: it has no parameters, is
+    always in eval mode, gives no gradients, and keeps its own precision under ``half()`` and
+    autocast. It follows ``to(device)``. Its weights are in no ``state_dict``: a student's checkpoint
+    holds the student. Deep copies share them; a pickle names their folder.
+
+    Raises:
+        CheckpointError: the root, or a file in it, is missing, broken, or of another model.
+        ConfigError: a size below a patch.
+        DeviceUnavailableError: the device is not here.
+    """
+
+    def __init__(self, config: DinoV3Config, device: torch.device | str = "auto") -> None:
+        super().__init__()
+        self.config = replace(config, root=config.root.absolute())
+        self.checkpoint = check_checkpoint(self.config.root)
+        size_px = _find_size(self.config, self.checkpoint)
+        patch = self.checkpoint.patch_px
+        self.size_px = size_px  # (height, width) that the network sees
+        self.grid = (size_px[0] // patch, size_px[1] // patch)  # rows and columns of its map
+        self._frozen = FrozenVit.load(
+            FrozenSpec(
+                self.config.root,
+                size_px,
+                _DTYPES.get(config.dtype, config.dtype),  # type: ignore[arg-type]
+                self.checkpoint.weights_sha256,
+            ),
+            self.checkpoint,
+            _find_device(device),
+        )
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._frozen.device
+
+    @property
+    def hidden_size(self) -> int:
+        """How many numbers a feature has."""
+        return self.checkpoint.dim
+
+    def extract_features(self, images: Tensor, *, normalized: bool = False) -> Tensor:
+        """Give the CLS token of the last layer, (B, D): a picture as a whole.
+
+        Raises:
+            ConfigError: images that are none.
+        """
+        (cls,) = self._frozen.compute(images, ("cls",), is_normalized=normalized)
+        return cls
+
+    def extract_feature_map(self, images: Tensor, *, normalized: bool = False) -> Tensor:
+        """Give the patch tokens of the last layer where they lie, (B, D, rows, columns).
+
+        CLS and registers have no place and are not among them.
+
+        Raises:
+            ConfigError: images that are none.
+        """
+        (patches,) = self._frozen.compute(images, ("patches",), is_normalized=normalized)
+        return self._lay_out(patches)
+
+    def forward(self, images: Tensor, *, normalized: bool = False) -> TeacherFeatures:
+        """Give both in one pass.
+
+        Raises:
+            ConfigError: images that are none.
+        """
+        cls, patches = self._frozen.compute(images, ("cls", "patches"), is_normalized=normalized)
+        return TeacherFeatures(cls, self._lay_out(patches))
+
+    def _lay_out(self, patches: Tensor) -> Tensor:
+        rows, columns = self.grid
+        return patches.reshape(-1, rows, columns, self.hidden_size).permute(0, 3, 1, 2)
+
+    def hash_weights(self) -> str:
+        """One sha256 over the weights in use, to show that training leaves them alone."""
+        return self._frozen.hash_tensors()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in eval mode: DINOv3 moves its positions at random in training."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Follow ``to(device)`` of this module or one around it; keep precision and values."""
+        device = fn(torch.empty(1, device=self.device)).device
+        if device not in (self.device, torch.device("meta")):
+            self._frozen = self._frozen.moved_to(device)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def extra_repr(self) -> str:
+        """Say what it is."""
+        height, width = self.size_px
+        return f"{self.checkpoint.label}, {height}×{width} px, {self.config.dtype}, {self.device}"
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_PX
+
+
+def _find_size(config: DinoV3Config, checkpoint: Checkpoint) -> tuple[int, int]:
+    """Height and width that are asked for, or the directory's, in whole patches.
+
+    Raises:
+        ConfigError: what is asked for is less than a patch.
+    """
+    asked = config.size
+    if config.side is not None:
+        asked = config.side, config.side
+    if asked is None:
+        return read_input_size(config.root, checkpoint)
+    size_px = floor_to_patch(asked, checkpoint.patch_px)
+    if 0 in size_px:
+        raise ConfigError(
+            f"{asked[0]}×{asked[1]} px is less than a patch of {checkpoint.patch_px} px",
+            setting="size" if config.side is None else "side",
+            value=config.size or config.side,
+        )
+    return size_px
+
+
+def _find_device(device: torch.device | str) -> torch.device:
+    """The device, with its number where it is a card.
+
+    Raises:
+        DeviceUnavailableError: it is not here.
+        ConfigError: there is no device of this name.
+    """
+    if device == "auto":
+        device = resolve_device("auto")
+    try:
+        found = torch.device(device)
+    except RuntimeError as err:
+        raise ConfigError(
+            f"device is {device!r}; auto, cpu, cuda, cuda:1 or mps are expected",
+            setting="device",
+            value=device,
+        ) from err
+    if found.type in ("cuda", "mps"):
+        resolve_device("cuda" if found.type == "cuda" else "mps")
+    return torch.empty(0, device=found).device

@@ -1,0 +1,122 @@
+"""The examples run as scripts, and the teacher's document runs with its imports changed."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dino_assets import DinoV3Config, DinoV3Teacher
+from dino_assets_tests.bench.photographs import draw_photo
+from dino_assets_tests.conftest import REPOSITORY
+from dino_assets_tests.worlds.networks import write_sample
+
+LOSSES = re.compile(r"held-out loss: ([0-9.]+) before, ([0-9.]+) after")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten drawn photographs, and a file that is none."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(10):
+        (folder / f"{seed}.JPG").write_bytes(draw_photo(seed, width=320, height=240))
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def run_distill(*arguments: object) -> subprocess.CompletedProcess[str]:
+    script = REPOSITORY / "examples" / "distill.py"
+    command = [sys.executable, str(script), *map(str, arguments)]
+    # Beside other tests two threads wait for each other longer than they compute.
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
+
+
+@pytest.mark.parametrize("mask", [[], pytest.param(["--masked"], marks=pytest.mark.slow)])
+def test_distill__halves_the_loss_on_held_out_pictures(tmp_path: Path, photos: Path, mask):
+    """A teacher whose places differ: patch 14, so the student's grid is brought to its own."""
+    root = write_sample(tmp_path / "teacher", "dinov2").folder
+    done = run_distill(
+        "--root", root, "--photos", photos, "--side", 84, "--steps", 40, "--device", "cpu", *mask
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = map(float, LOSSES.search(done.stdout).groups())
+    assert after <= before / 2
+    assert done.stdout.splitlines()[-1].endswith("unchanged")
+    assert "10, 2 of them held out" in done.stdout
+    assert "broken.jpg" in done.stderr
+
+
+@pytest.mark.slow
+def test_distill__nothing_to_learn_from(tmp_path: Path, photos: Path, checkpoint_dir: Path):
+    done = run_distill("--root", tmp_path / "nowhere", "--photos", photos)
+    assert (done.returncode, "nowhere" in done.stderr) == (1, True)
+    assert "Traceback" not in done.stderr
+    done = run_distill("--root", checkpoint_dir, "--photos", tmp_path, "--device", "cpu")
+    assert (done.returncode, "0 photographs" in done.stderr) == (1, True)
+
+
+def test_distill__help_and_wrong_usage():
+    done = run_distill("--help")
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("--root", "--photos", "--masked", "Exit codes"))
+    assert run_distill().returncode == 2
+
+
+@dataclass
+class TrainerConfig:
+    dino_root: Path
+
+
+class DinoOBBTrainer:
+    """The document's integration, with its loss in the form that torch takes."""
+
+    def __init__(self, config: TrainerConfig, device: torch.device) -> None:
+        self.teacher = DinoV3Teacher(DinoV3Config(root=config.dino_root), device)
+        self.teacher.eval()  # Frozen
+
+    def compute_distillation_loss(self, images, student_features):
+        with torch.no_grad():
+            teacher_features = self.teacher.extract_feature_map(images)
+
+        # Align and compute loss
+        student_rows = student_features.flatten(2).transpose(1, 2).flatten(0, 1)
+        teacher_rows = teacher_features.flatten(2).transpose(1, 2).flatten(0, 1)
+        return F.cosine_embedding_loss(
+            student_rows, teacher_rows, target=torch.ones(len(student_rows))
+        )
+
+
+def test_document__trainer(checkpoint_dir: Path):
+    torch.manual_seed(0)
+    trainer = DinoOBBTrainer(TrainerConfig(checkpoint_dir), torch.device("cpu"))
+    student = nn.Conv2d(3, 16, 16, stride=16)
+    images = torch.randn(2, 3, 512, 512)
+    loss = trainer.compute_distillation_loss(images, student(images))
+    loss.backward()
+    assert loss.item() == pytest.approx(1, abs=0.5)
+    assert student.weight.grad.abs().sum() > 0
+
+
+def test_document__loss_of_three_dimensions():
+    """What the document writes, which torch refuses: the reason for our other form."""
+    features = torch.randn(2, 9, 16)
+    with pytest.raises(RuntimeError, match="multi-target not supported"):
+        F.cosine_embedding_loss(features, features, target=torch.ones(2, 9))
+
+
+def test_document__usage(checkpoint_dir: Path):
+    cfg = DinoV3Config(root=checkpoint_dir)
+    teacher = DinoV3Teacher(cfg, torch.device("cpu"))
+    images = torch.randn(4, 3, 512, 512).to("cpu")
+    with torch.no_grad():
+        cls_features = teacher.extract_features(images)
+        feature_map = teacher.extract_feature_map(images)
+    assert cls_features.shape == (4, 16)
+    assert feature_map.shape == (4, 16, 32, 32)
