@@ -25,6 +25,8 @@ BUDGET_S = 20.0
 MAX_NEW, MAX_WAITING = 100, 500
 MAX_SHOWN = 5  # in the tick's own sentence; the log has all
 
+WILL_RETRY_TAG = "dagster/will_retry"  # Dagster's own: set once a run has failed
+
 Post = Callable[[str, Mapping[str, Any]], str | None]
 
 
@@ -86,8 +88,11 @@ def report_failures(
     ends_s = clock() + BUDGET_S
     waiting: list[Alert] = []
     posted = 0
-    for alert in sorted(alerts, key=lambda each: (each.tries, each.failed_s)):
-        if alert.due_s > clock() or clock() >= ends_s:
+    ordered = sorted(alerts, key=lambda each: (each.tries, each.failed_s))
+    # A receiver that takes what is due takes what waits, too: that comes second.
+    now_s = clock()
+    for alert in sorted(ordered, key=lambda each: each.due_s > now_s):
+        if clock() >= ends_s or (alert.due_s > now_s and not posted):
             waiting.append(alert)
             continue
         if problem := _post(context.instance, alert, url=url, ui=ui, post=post):
@@ -131,7 +136,10 @@ def _find_new(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Alert
     for record in instance.fetch_run_status_changes(asked, MAX_NEW, ascending=True).records:
         after = max(after, record.storage_id)
         run = instance.get_run_by_id(record.run_id)
-        if run and run.tags.get(REPOSITORY_LABEL_TAG, REPOSITORY) == REPOSITORY:
+        # Of one that the daemon starts again, the last one is posted if it fails, too.
+        if run is None or run.tags.get(WILL_RETRY_TAG) == "true":
+            continue
+        if run.tags.get(REPOSITORY_LABEL_TAG, REPOSITORY) == REPOSITORY:
             alerts.append(Alert(run.run_id, record.timestamp))
     return after, alerts
 

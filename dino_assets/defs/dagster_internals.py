@@ -213,7 +213,7 @@ def end_check(context: dg.AssetCheckExecutionContext) -> dg.Output[None]:
 
 
 def list_evaluations(
-    context: dg.AssetExecutionContext, assets: Collection[str]
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, assets: Collection[str]
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """Evaluations of some assets in this run, after those of the runs that it goes on with."""
     instance, runs = context.instance, [context.run]
@@ -226,10 +226,23 @@ def list_evaluations(
                 yield evaluation
 
 
-def list_assets_of_run(context: dg.OutputContext) -> set[str]:
+def list_assets_of_run(context: dg.OutputContext | dg.AssetCheckExecutionContext) -> set[str]:
     """Name the assets that a run makes."""
-    keys = context.step_context.job_def.asset_layer.selected_asset_keys
+    keys = _find_job(context).asset_layer.selected_asset_keys
     return {key.to_user_string() for key in keys}
+
+
+def list_checks_of_run(context: dg.OutputContext) -> set[str]:
+    """Name the blocking checks of an output's asset that its run evaluates once it is made."""
+    nodes = _find_job(context).asset_layer.data
+    specs = [spec for node in nodes for spec in node.assets_def.check_specs]
+    return {spec.name for spec in specs if spec.asset_key == context.asset_key and spec.blocking}
+
+
+def _find_job(context: dg.OutputContext | dg.AssetCheckExecutionContext) -> Any:
+    if isinstance(context, dg.OutputContext):
+        return context.step_context.job_def
+    return context.op_execution_context.job_def
 
 
 def run_dev(arguments: Sequence[str], *, web_server: str) -> None:

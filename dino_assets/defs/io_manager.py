@@ -9,7 +9,7 @@ import dagster as dg
 from dino_assets.defs.dagster_internals import (
     find_materialisation,
     has_own_events,
-    list_assets_of_run,
+    list_checks_of_run,
     materialise_partition,
     set_data_version,
 )
@@ -20,12 +20,12 @@ from dino_assets.defs.output_metadata import (
     find_manifest_key,
     metadata_of,
 )
+from dino_assets.defs.partitions import has_more_to_come
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.defs.run_tags import SPACE_TAG, tags_of_run
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
-from dino_assets.store.commits.catalogue import PER_DROP
 from dino_assets.store.commits.manifests import content_hash, manifest_key
 from dino_assets.store.commits.protocol import Committed, Draft
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
@@ -85,7 +85,8 @@ class CommittingIOManager(dg.ConfigurableIOManager):
                         read=_find_read(context, outcome.drop, made),
                     )
             warn_of_caveats(context, [each.committed for each in outcomes if each.committed])
-            raise_failures(asset, outcomes, may_wait=_has_more_to_come(context))
+            may_wait = has_more_to_come(context, asset) or bool(list_checks_of_run(context))
+            raise_failures(asset, outcomes, may_wait=may_wait)
         elif isinstance(obj, Draft):
             committed = commit(store, obj)
             _tag_space(context, committed)
@@ -161,14 +162,6 @@ def _find_read(
     instance = context.step_context.instance
     record = find_observation(instance, drop, seen) if seen else None
     return {INBOX: record} if record else {}
-
-
-def _has_more_to_come(context: dg.OutputContext) -> bool:
-    """Tell whether this run makes another asset drop by drop after this one."""
-    names = [asset.name for asset in PER_DROP]
-    asset = context.asset_key.to_user_string()
-    after = names[names.index(asset) + 1 :] if asset in names else []
-    return not list_assets_of_run(context).isdisjoint(after)
 
 
 def warn_of_caveats(context: dg.OutputContext, made: Iterable[Committed]) -> None:

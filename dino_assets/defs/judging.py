@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 
 from dino_assets.defs.dagster_internals import end_check, evaluate_partition
-from dino_assets.defs.partitions import drops, drops_of_run
+from dino_assets.defs.output_metadata import find_manifest_key
+from dino_assets.defs.partitions import drops, drops_of_run, find_blocked, has_more_to_come
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
+from dino_assets.errors import DropBlockedError, DropsFailedError
 from dino_assets.store.commits.listing import list_spaces
 from dino_assets.store.commits.manifests import manifest_key
 from dino_assets.store.commits.protocol import OutputId
@@ -33,6 +35,8 @@ def drop_check(
 def to_result(
     context: dg.AssetCheckExecutionContext,
     verdicts: Sequence[Verdict],
+    *,
+    can_block: bool = True,
     **metadata: dg.MetadataValue,
 ) -> dg.AssetCheckResult:
     """One result of all verdicts: an error where one failed, else a warning where one warns.
@@ -42,7 +46,8 @@ def to_result(
     failed = [v for v in verdicts if not v.passed]
     warned = [v for v in verdicts if v.passed and v.warns]
     # What passes is no warning: the UI colours an asset by its last evaluation, of whatever drop.
-    is_warning = bool(warned) and not failed
+    # A check that cannot block never makes it red, which says that something was stopped.
+    is_warning = (bool(warned) and not failed) or not can_block
     severity = dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR
     worst = failed or warned or list(verdicts)
     for verdict in (*failed, *warned):
@@ -109,9 +114,9 @@ def find_made(context: dg.AssetCheckExecutionContext, asset: str) -> set[str]:
     )
     events = [entry.asset_materialization for entry in entries]
     return {
-        str(event.metadata["manifest"].value)
+        find_manifest_key(event.metadata)
         for event in events
-        if event and event.asset_key == dg.AssetKey(asset) and "manifest" in event.metadata
+        if event and event.asset_key == dg.AssetKey(asset)
     }
 
 
@@ -124,18 +129,44 @@ def judge_drops(
     """Judge each drop by itself: its verdict stands until that drop is judged again.
 
     One of the run that is not committed fails. An error ends a run of one drop; in a run of many the
-    others go on, and nothing more is made of the failed one.
+    others go on, and nothing more is made of the failed one: it is not judged again, and the run ends
+    with an error once the others are made and judged.
+
+    Raises:
+        DropsFailedError: an earlier check stopped some drops of the run, and this one is the last.
     """
+    (spec,) = context.check_specs
+    stopped = find_blocked(context, spec.asset_key)
     verdicts = [judge(drop) for drop in table.drops]
-    verdicts += [Verdict(drop, False, f"{table.asset} is not committed") for drop in table.unmade]
+    unmade = [drop for drop in table.unmade if drop not in stopped]
+    verdicts += [Verdict(drop, False, f"{table.asset} is not committed") for drop in unmade]
     for verdict in verdicts:
-        result = to_result(context, [verdict], **show(verdict.subject))
-        is_alone = len(verdicts) == 1
+        result = to_result(context, [verdict], can_block=spec.blocking, **show(verdict.subject))
+        is_alone = len(verdicts) + len(stopped) == 1
         yield evaluate_partition(context, result, verdict.subject, is_alone=is_alone)
-    if not verdicts:
+    if not verdicts and not stopped:
         yield to_result(context, [])
-    else:
-        yield end_check(context)
+        return
+    if stopped and spec.blocking and not has_more_to_come(context, spec.asset_key.to_user_string()):
+        raise_stopped(stopped, drops=len(verdicts) + len(stopped))
+    yield end_check(context)
+
+
+def raise_stopped(stopped: Mapping[str, str], *, drops: int) -> NoReturn:
+    """End a run of many drops with an error that names those which a check has stopped.
+
+    Raises:
+        DropsFailedError: always.
+    """
+    lines = "\n".join(f"  {drop}: stopped by the check {check}" for drop, check in stopped.items())
+    raise DropsFailedError(
+        f"{len(stopped)} of {drops} drops were stopped by a check, the others are made and judged. Look at "
+        f"what it says, mend the drop, and materialise all of it again:\n{lines}",
+        failures={
+            drop: DropBlockedError(f"stopped by the check {check}", drop=drop, reason=check)
+            for drop, check in stopped.items()
+        },
+    )
 
 
 def show_rows(rows: Iterable[Any], columns: Sequence[str]) -> dg.TableMetadataValue:

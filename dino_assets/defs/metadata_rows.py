@@ -46,7 +46,16 @@ _WRONG = (
     "refused",
     "warnings",
 )
-_MADE = ("seconds", "rows_per_s", "tiles_per_s", "forecast_s", "spent", "was_reused", "made_in_run")
+_MADE = (
+    "seconds",
+    "ready_after_s",
+    "rows_per_s",
+    "tiles_per_s",
+    "forecast_s",
+    "spent",
+    "was_reused",
+    "made_in_run",
+)
 _LAST = ("stored_mb", "dagster/uri", "config", "inputs", "preview")
 
 

@@ -78,7 +78,7 @@ def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str) -> dic
     if not committed.was_reused:
         facts |= committed.metadata
         values |= {
-            "seconds": round(committed.seconds, 3),
+            **_split_seconds(committed),
             "spent": f"{_spell_spent(committed)}, summed over threads",
             MADE_IN: dg.MetadataValue.dagster_run(run_id),
         }
@@ -91,6 +91,15 @@ def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str) -> dic
     }
     # The preview repeats the pictures, for a UI that does not open our links.
     return arrange(rows | _preview(store, manifest))
+
+
+def _split_seconds(committed: Committed) -> dict[str, float]:
+    """How long the work itself took, and what passed before it: for a turn on the device, for the engine."""
+    took_s = committed.metadata.get("took_s")
+    if took_s is None:
+        return {"seconds": round(committed.seconds, 3)}
+    before_s = max(0.0, committed.seconds - float(took_s))
+    return {"seconds": took_s, "ready_after_s": round(before_s, 1)}
 
 
 def find_manifest_key(metadata: Mapping[str, Any]) -> str:

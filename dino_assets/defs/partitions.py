@@ -6,7 +6,12 @@ from itertools import takewhile
 import dagster as dg
 
 from dino_assets.defs.beta_features import accept_beta_features
-from dino_assets.defs.dagster_internals import BLOCKS, list_evaluations, without_own_events
+from dino_assets.defs.dagster_internals import (
+    BLOCKS,
+    list_assets_of_run,
+    list_evaluations,
+    without_own_events,
+)
 from dino_assets.errors import DropBlockedError
 from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.catalogue import PER_DROP
@@ -58,7 +63,7 @@ def drop_by_drop(
     The IO manager commits one after the other and says so of each, with the version of its content.
     A drop that a blocking check failed is refused, and the others go on.
     """
-    blocked = find_blocked(context)
+    blocked = find_blocked(context, context.asset_key)
 
     def make_unless_blocked(drop: str) -> Draft:
         if drop in blocked:
@@ -73,13 +78,22 @@ def drop_by_drop(
     return without_own_events(DropDrafts(drops_of_run(context) or (), make_unless_blocked))
 
 
-def find_blocked(context: dg.AssetExecutionContext) -> dict[str, str]:
-    """Drops of this run that a check of what is made before this asset has failed; and which check."""
-    made = context.asset_key.to_user_string()
-    before = list(takewhile(lambda name: name != made, [asset.name for asset in PER_DROP]))
+def has_more_to_come(context: dg.OutputContext | dg.AssetCheckExecutionContext, asset: str) -> bool:
+    """Tell whether a run makes another asset drop by drop after this one."""
+    names = [made.name for made in PER_DROP]
+    after = names[names.index(asset) + 1 :] if asset in names else []
+    return not list_assets_of_run(context).isdisjoint(after)
+
+
+def find_blocked(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, asset: dg.AssetKey
+) -> dict[str, str]:
+    """Drops of this run that a check of what is made before an asset has failed; and the first such check."""
+    name = asset.to_user_string()
+    before = list(takewhile(lambda each: each != name, [made.name for made in PER_DROP]))
     latest = {(e.check_name, e.partition): e for e in list_evaluations(context, before)}
-    return {
-        str(drop): check
-        for (check, drop), evaluation in latest.items()
-        if drop and BLOCKS in evaluation.metadata
-    }
+    blocked: dict[str, str] = {}
+    for (check, drop), evaluation in latest.items():
+        if drop and BLOCKS in evaluation.metadata:
+            blocked.setdefault(str(drop), check)
+    return blocked

@@ -23,7 +23,7 @@ def make_tags(drop: str | None, run_config: Mapping[str, Any] | None = None) -> 
 def tags_of_run(run: dg.DagsterRun) -> dict[str, str]:
     """Tag a run that somebody else made, such as the UI; of several drops as Dagster writes a range."""
     first, last = (run.tags.get(tag) for tag in RANGE_TAGS)
-    span = f"{first}...{last}" if first and last else None
+    span = f"{first}...{last}" if first and last and first != last else first
     return make_tags(run.tags.get(PARTITION_TAG) or span, run.run_config)
 
 

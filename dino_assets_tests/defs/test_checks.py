@@ -236,6 +236,7 @@ def test_to_result__what_failed_is_an_error_and_what_warns_a_warning():
     assert not result(bad, good).passed
     assert result(good).passed
     assert result(good).severity.value == "ERROR"  # else it would turn another drop's error yellow
+    assert to_result(context, [good], can_block=False).severity.value == "WARN"
     assert result(Verdict("c", True, "one bad file", warns=True)).severity.value == "WARN"
     assert not result(Verdict("c", True, "one bad file", warns=True)).passed
 

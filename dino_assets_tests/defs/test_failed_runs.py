@@ -209,6 +209,30 @@ def test_report_failures__waits_longer_each_time_and_a_day_at_most(watch: Watch,
     assert Progress.load(watch.cursor).waiting == ()
 
 
+def test_report_failures__all_that_waits_follows_the_first_that_is_taken(
+    watch: Watch, receiver: Receiver, monkeypatch
+):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    for number in range(3):
+        watch.fail_unseen(f"d{number}")
+    for _ in range(4):
+        watch.tick_later(120, lambda url, body: "no answer in 4 s")
+    watch.fail_unseen("new")
+    assert watch.tick_later(30) == "4 posted."
+    assert [body["drop"] for body in receiver.bodies] == ["new", "d0", "d1", "d2"]
+
+
+def test_failed_runs__of_one_that_is_started_again_only_the_last(
+    watch: Watch, receiver: Receiver, monkeypatch
+):
+    monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
+    first = watch.fail_unseen("a")
+    watch.instance.add_run_tags(first, {"dagster/will_retry": "true"})
+    last = watch.fail_unseen("a")
+    watch.tick_later(30)
+    assert [body["run_id"] for body in receiver.bodies] == [last]
+
+
 def test_report_failures__one_that_is_refused_holds_back_no_other(
     watch: Watch, receiver: Receiver, monkeypatch
 ):

@@ -68,7 +68,8 @@ WHAT_CAME_OUT = {
     "images": {"dagster/row_count", "usable", "thermal", "quarantined"},
     "tiles": {"dagster/row_count", "images", "padded", "thermal_left_out", "rows_per_s"},
     "embeddings": {
-        "dagster/row_count", "images", "engine", "shards", "numerics", "tiles_per_s", "forecast_s",
+        "dagster/row_count", "images", "engine", "shards", "numerics", "tiles_per_s",
+            "ready_after_s", "forecast_s",
         "shards_were",
     },
     "projections": {"dagster/row_count", "method", "drops", "rows_per_s"},
@@ -155,17 +156,20 @@ def test_lineage__one_bad_drop_among_three(lineage: Lineage, card):
     result = lineage.run("a", "b", "c")
     assert not result.success
     # The others go on; the run ends when all is made that can be, and says which drop was stopped.
-    assert "b: DropBlockedError" in failure(result, "embeddings")
+    assert "b: stopped by the check images_are_usable" in failure(
+        result, "embeddings_embeddings_match_tiles"
+    )
     assert open_table(lineage.store, "tiles").drops == ("a", "c")
     (space,) = list_spaces(lineage.store, "embeddings")
     assert open_table(lineage.store, "embeddings", space=space).drops == ("a", "c")
     stopped = [
         e for e in result.get_asset_check_evaluations() if not e.passed and e.partition == "b"
     ]
-    assert {(e.check_name, e.severity.value) for e in stopped} == {
-        ("images_are_usable", "ERROR"),
-        ("tiles_cover_images", "ERROR"),
-    }
+    assert {(e.check_name, e.severity.value) for e in stopped} == {("images_are_usable", "ERROR")}
+    # What is made of the others is judged, too.
+    for check in ("tiles_cover_images", "embeddings_match_tiles"):
+        judged = [e for e in result.get_asset_check_evaluations() if e.check_name == check]
+        assert {e.partition: e.passed for e in judged} == {"a": True, "c": True}
     # Mended, the run completes; what was finished is not made again.
     card("b", good=2)
     (lineage.settings.root / "inbox" / "b" / "BAD_0.JPG").unlink()

@@ -6,7 +6,14 @@ import pytest
 from dino_assets.definitions import make_definitions
 from dino_assets.defs.execution import execute_run
 from dino_assets.defs.plans import plan_runs
-from dino_assets.defs.run_tags import DROP_TAG, MODEL_TAG, SPACE_TAG, find_model
+from dino_assets.defs.run_tags import (
+    DROP_TAG,
+    MODEL_TAG,
+    RANGE_TAGS,
+    SPACE_TAG,
+    find_model,
+    tags_of_run,
+)
 from dino_assets.store.commits.listing import list_spaces
 from dino_assets_tests.defs.conftest import Lineage
 
@@ -62,3 +69,9 @@ def test_find_model__the_run_s_own_before_the_settings(project):
     assert find_model({"resources": {"hub": {"config": {"model": "x"}}}}) == "x"
     assert find_model({"resources": {"hub": {"config": {"model": {"env": "X"}}}}}) == settings.model
     assert find_model({}) == settings.model
+
+
+@pytest.mark.parametrize(("last", "tag"), [("a", "a"), ("c", "a...c")])
+def test_tags_of_run__a_range_of_one_drop_is_found_as_that_drop(project, last: str, tag: str):
+    span = dict(zip(RANGE_TAGS, ("a", last), strict=True))
+    assert tags_of_run(dg.DagsterRun("ingest", tags=span))[DROP_TAG] == tag

@@ -164,7 +164,10 @@ def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
 def _hold(spec: EngineSpec, encoder: Encoder, reference: _Reference, folder: Path) -> GateReport:
     """Compare all tokens of an engine with the reference, then those that are asked; keep the report."""
     started = time.perf_counter()
-    log.info("%s: holding it against PyTorch in float32, once per machine", spec)
+    log.info(
+        "%s: holding it against PyTorch in float32, once on this machine for these weights and columns",
+        spec,
+    )
     source, whole = encoder.source, encoder
     if set(source.outputs) != set(ALL_TOKENS):
         whole = reference.shelf.build(replace(source, outputs=ALL_TOKENS), spec)
