@@ -69,7 +69,9 @@ _PUBLIC = {
     "api.visualizer": ("IncrementalUMAP", "UMAPVisualizer"),
     "errors": ("UnusableImageWarning",),
 }
-_LAZY = {name: (f"{__name__}.{module}", name) for module, names in _PUBLIC.items() for name in names}
+_LAZY = {
+    name: (f"{__name__}.{module}", name) for module, names in _PUBLIC.items() for name in names
+}
 # Not `defs` or `definitions`: importing the modules of these names would hide it.
 _LAZY["lineage"] = (f"{__name__}.definitions", "defs")
 
