@@ -100,14 +100,13 @@ def resolve_devices(
     kind, _, number = word.partition(":")
     wanted = ComputeSettings(device=kind, precision=precision)  # type: ignore[arg-type]
     compute = resolve_compute(wanted)
-    if number and compute.device == "cuda":
+    if number:
         import torch
 
-        cards = torch.cuda.device_count()
+        cards = torch.cuda.device_count() if compute.device == "cuda" else 0
         if not number.isdecimal() or int(number) >= cards:
             raise DeviceUnavailableError(
-                f"device {word!r} was asked for, but PyTorch sees {cards} cards here, "
-                f"cuda:0 to cuda:{cards - 1}",
+                f"device {word!r} was asked for, but PyTorch sees {cards} cards of this kind here",
                 setting="device",
                 value=word,
             )

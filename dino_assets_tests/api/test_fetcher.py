@@ -233,7 +233,7 @@ def test_validate_dinov3__without_a_record_a_cut_is_found(small, tmp_path, kind)
         ("patch_size", 16, "calls for patch embedding (384, 3, 16, 16)"),
         ("num_hidden_layers", 12, "calls for 12 layers, the weights have 1"),
         ("num_register_tokens", 4, "calls for register tokens (1, 4, 384), the weights have none"),
-        ("model_type", "vit", "is a 'vit' model"),
+        ("model_type", "vit", "names a 'vit' model"),
         ("num_attention_heads", 7, "384"),
         ("mlp_ratio", 2, "the weights have (384, 384)"),
         ("image_size", 224, "1370"),
