@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -12,6 +12,7 @@ from dino_assets.cli.run.printer import Printer
 from dino_assets.cli.terminal import name_command
 from dino_assets.counting import count_of
 from dino_assets.defs.failures import explain_error
+from dino_assets.drawing.lettering import make_printable
 from dino_assets.embeddings.run.progress import EVERY_S, FORECAST, show_seconds
 from dino_assets.images.report.making import PAGE
 from dino_assets.store.commits.catalogue import ASSETS
@@ -26,6 +27,7 @@ DOING = {
 }
 # Where no line can be written over, progress comes at growing distances.
 LONGEST_PAUSE_S = 300.0
+MAX_FILES_NAMED = 3
 # Where a line of embeddings goes into detail that the run's log has.
 _THREADS = "; read "
 _NUMBERS = re.compile(r"[\d.]+")
@@ -107,6 +109,8 @@ class RunLines:
             about = str(evaluation.description).removeprefix(self._prefix)
             about = about.replace(f"see {PAGE}", f"see {name_command()} drops report {self._drop}")
             self._printer.say(_line("", f"{evaluation.check_name} {verb}: {about}"))
+            for line in describe_quarantined(evaluation.metadata, drop=self._drop):
+                self._printer.say(_line("", line))
 
 
 def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
@@ -128,6 +132,20 @@ def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
     forecast = metadata.get("forecast_s")
     expected = f", the forecast was {show_seconds(float(forecast))}" if forecast else ""
     return f"{what}, {describe_seconds(float(metadata.get('seconds', 0.0)))}{rate}{expected}"
+
+
+def describe_quarantined(
+    metadata: Mapping[str, dg.MetadataValue], *, drop: str | None
+) -> Iterator[str]:
+    """Say which files a check found unusable and why, the first few, and what names all of them."""
+    rows = metadata.get("quarantined")
+    records = rows.records if isinstance(rows, dg.TableMetadataValue) else ()
+    for record in records[:MAX_FILES_NAMED]:
+        detail = f" ({record.data['detail']})" if record.data.get("detail") else ""
+        yield make_printable(f"  {record.data['path']}: {record.data['reason']}{detail}")
+    if records:
+        more = "the others" if len(records) > MAX_FILES_NAMED else "the report"
+        yield f"  {more}: {name_command()} drops report {drop}"
 
 
 def describe_seconds(seconds: float) -> str:

@@ -7,8 +7,11 @@ import sys
 import dagster as dg
 import pytest
 
-from dino_assets.cli.run.lines import RunLines, describe_made
+from dino_assets.cli.run.lines import RunLines, describe_made, describe_quarantined
 from dino_assets.cli.run.printer import Printer
+from dino_assets.cli.terminal import name_command
+from dino_assets.defs.judging import show_rows
+from dino_assets.images.stage.judging import BadFile
 
 RATE = (
     "a: {} of 100 tiles ({} %), 1.0 tiles/s, about 9 s left; shard 1 of 2, 0 reused; read 1.0 s, c"
@@ -100,6 +103,25 @@ def test_run_lines__progress_on_a_terminal_is_one_line(clock, capsys, monkeypatc
 )  # fmt: skip
 def test_describe_made__rows_and_seconds(asset: str, metadata: dict, line: str | None):
     assert describe_made(asset, metadata) == (line or "1,200 files, 1,198 usable, 4.2 s")
+
+
+def test_describe_quarantined__the_first_few():
+    names = [f"{number}.JPG" for number in range(4)]
+    bad = [BadFile("a", name, "truncated", "") for name in ("x\n.JPG", *names)]
+
+    def describe(files: list[BadFile]) -> list[str]:
+        rows = {"quarantined": show_rows(files, ["path", "reason", "detail"])}
+        return [line.strip() for line in describe_quarantined(rows, drop="a")]
+
+    first, *others, report = describe(bad)
+    assert first.endswith(".JPG: truncated")
+    assert first.isprintable()
+    assert others == ["0.JPG: truncated", "1.JPG: truncated"]
+    assert report == f"the others: {name_command()} drops report a"
+    one = BadFile("a", "x.JPG", "unreadable", "an error of the disk")
+    assert describe([one])[0] == "x.JPG: unreadable (an error of the disk)"
+    assert describe([one])[1] == f"the report: {name_command()} drops report a"
+    assert describe([]) == list(describe_quarantined({}, drop="a")) == []
 
 
 def test_printer__the_run_goes_on_when_nobody_reads(monkeypatch, tmp_path):
