@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dino_assets.cli.registering import open_store_here
-from dino_assets.cli.terminal import name_command, say
+from dino_assets.cli.terminal import name_command, say, write_out
 from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
 from dino_assets.weights.records import facts_of_caveat
@@ -46,7 +46,7 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
         if not options.json:
             _show(drop, states, failures, is_empty=is_empty)
     if options.json:
-        say(json.dumps(rows, indent=1))
+        write_out(json.dumps(rows, indent=1))
     elif not drops:
         absence = "" if store.is_there else f" {spell_absence(store)}"
         say(

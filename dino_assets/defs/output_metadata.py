@@ -133,11 +133,11 @@ def spell_export(output: OutputId) -> str:
     name = [output.drop] if output.drop else []
     folder = "/".join(["out", output.asset, *name])
     space = ["--space", output.space] if output.space else []
-    words = [*_find_program(), "export", output.asset, *name, *space, "--to", folder]
+    words = [*find_program(), "export", output.asset, *name, *space, "--to", folder]
     return f"cd {shlex.quote(str(find_root()))} && {shlex.join(words)}"
 
 
-def _find_program() -> list[str]:
+def find_program() -> list[str]:
     """The command of this environment, activated or not."""
     script = Path(sys.executable).parent / "dino-assets"
     return [str(script)] if script.is_file() else [sys.executable, "-m", "dino_assets.cli"]
