@@ -16,7 +16,7 @@ from dino_assets.embeddings.encoder.choosing import find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.environment import DEFAULT_STORAGE, dagster_home
 from dino_assets.settings.project import check_project
-from dino_assets.settings.records import Settings
+from dino_assets.settings.records import Settings, spell_unknown
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store, spell_absence
 from dino_assets.verdicts import Verdict
@@ -34,6 +34,8 @@ def examine(settings: Settings, *, may_create_bucket: bool = False) -> Iterator[
     """One verdict per thing; none of them stops the others."""
     yield _python()
     yield _disk(settings)
+    if settings.unknown:
+        yield Verdict("settings", True, spell_unknown(settings), warns=True)
     yield _guarded("device", lambda: _device(settings))
     store = _guarded("store", lambda: _store(settings, may_create_bucket=may_create_bucket))
     yield store

@@ -15,6 +15,7 @@ from dino_assets.cli.run import command as run
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError, public_name
 from dino_assets.settings.environment import load_settings
+from dino_assets.settings.records import spell_unknown
 
 _ADVICE = {
     **dict.fromkeys(
@@ -54,7 +55,11 @@ def _run(options: argparse.Namespace) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return int(options.run(options, load_settings()))
+        settings = load_settings()
+        warning = spell_unknown(settings)
+        if warning and not getattr(options, "says_unknown", False):
+            say(f"warning: {warning}", to=sys.stderr)
+        return int(options.run(options, settings))
     except DinoAssetsError as err:
         say(f"{public_name(err)}: {err}", to=sys.stderr)
         return 1

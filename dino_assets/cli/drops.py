@@ -12,6 +12,7 @@ from dino_assets.cli.registering import (
     register_here,
 )
 from dino_assets.cli.terminal import name_command, say
+from dino_assets.cli.ui_events import report_round
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.counting import count_of
 from dino_assets.errors import ConfigError
@@ -190,6 +191,8 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     if opened.has_other_settings:
         raise ConfigError(f"{opened.stands} --replace chooses it anew.")
     committed = commit(store, opened.draft)
+    unmade = {"unmade": list(opened.unmade)} if opened.unmade else {}
+    report_round(settings, store, committed, metadata=unmade)
     for line in describe_round(store, committed, registered=opened.unmade, command=name_command()):
         say(line)
     if opened.stands:

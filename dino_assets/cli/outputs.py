@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dino_assets.cli.registering import find_output_name, open_store_here, refuse_sources
-from dino_assets.cli.terminal import say
+from dino_assets.cli.terminal import say, write_out
 from dino_assets.counting import count_of
 from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
@@ -58,7 +58,7 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
             about = f"{space.get('precision')}, {space.get('side_px')} px: " if space else ""
             say(f"# {about}--space {manifest.recipe.output.space}", to=sys.stderr)
         for part in manifest.parts:
-            say(str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}")
+            write_out(str(store.folder / part.key) if store.folder else f"{store.url}/{part.key}")
     return 0
 
 
@@ -82,7 +82,7 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
     else:
         paths = export_files(store, options.asset, drop, folder=folder, space=options.space)
     for path in paths:
-        say(str(path))
+        write_out(str(path))
     return 0
 
 

@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from dino_assets.cli.terminal import name_commands
+
 _CLOSE = 0.6  # of difflib's ratio: --bugdet and --budget have 0.9
 
 
@@ -28,7 +30,7 @@ class CommandParser(argparse.ArgumentParser):
         if "invalid choice: '" in message:
             word = message.split("invalid choice: '", 1)[1].split("'", 1)[0]
             message += _ask([word], self._list_choices())
-        super().error(message)
+        super().error(name_commands(message))
 
     def _suggest(self, unknown: Sequence[str]) -> str:
         flags = [flag for action in self._actions for flag in action.option_strings]

@@ -18,7 +18,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     doctor = commands.add_parser("doctor", help="say what is wrong with this set-up and what to do")
     doctor.add_argument("--create-bucket", action="store_true", help="make a missing bucket")
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=_doctor, says_unknown=True)
 
     ui = commands.add_parser("ui", help="open the Dagster UI for this folder")
     _add_address(ui)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -12,10 +13,30 @@ from typing import TextIO
 from dino_assets.weights.hub.filling import Progress
 from dino_assets.weights.hub.progress import ProgressLines
 
+# A command in a sentence: in backticks, or after a colon. Elsewhere the name is that of the program.
+_COMMAND = re.compile(r"(`|: )dino-assets(?= [a-z])")
+
 
 def say(text: str, *, to: TextIO | None = None) -> None:
-    """Print a line, now."""
-    print(text, file=to or sys.stdout, flush=True)
+    """Print a line for a person, now, with commands that run as they stand."""
+    print(name_commands(text), file=to or sys.stdout, flush=True)
+
+
+def write_out(text: str) -> None:
+    """Print a line that a program reads, now and unchanged."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def name_commands(text: str, command: str | None = None) -> str:
+    """Replace the name in commands of ours by how it is called from here.
+
+    Sentences come from rooms that do not know how the program was called.
+    """
+    if "dino-assets " not in text:
+        return text
+    called = command or name_command()
+    return _COMMAND.sub(lambda match: match[1] + called, text)
 
 
 def name_command(program: str | None = None) -> str:

@@ -32,6 +32,7 @@ from dagster._core.execution.plan.execute_step import (
     _build_data_version_tags,
     _get_code_version,
     _get_input_provenance_data,
+    _InputProvenanceData,
 )
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
@@ -161,6 +162,40 @@ def materialise_partition(
         context.asset_key, partition=partition, metadata=metadata, tags=tags
     )
     return dg.DagsterEvent.asset_materialization(step, event)
+
+
+def report_materialisation(
+    instance: dg.DagsterInstance,
+    asset: dg.AssetsDefinition,
+    version: str,
+    metadata: Mapping[str, Any],
+    *,
+    description: str,
+) -> None:
+    """Record the event of an output without partitions that was made in no run.
+
+    Its inputs are the last events of what the asset depends on, as they would be of a run that begins
+    now. Without them Dagster goes by times, and calls stale what has an input that was never made.
+    """
+    spec = next(iter(asset.specs))
+    provenance: dict[dg.AssetKey, _InputProvenanceData] = {}
+    for dependency in spec.deps:
+        record = instance.get_latest_data_version_record(dependency.asset_key)
+        entry = record.event_log_entry if record else None
+        seen = extract_data_version_from_entry(entry) if entry else None
+        provenance[dependency.asset_key] = {
+            "data_version": seen or DEFAULT_DATA_VERSION,
+            "storage_id": record.storage_id if record else None,
+        }
+    tags = _build_data_version_tags(
+        dg.DataVersion(version),
+        spec.code_version or version,
+        provenance,
+        data_version_is_user_provided=True,
+    )
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(spec.key, description=description, metadata=metadata, tags=tags)
+    )
 
 
 def evaluate_partition(

@@ -58,8 +58,8 @@ def _spell_uri(store: ObjectStore, manifest: Manifest) -> str:
     return (store.folder / key).as_uri() if store.folder else f"{store.url}/{key}"
 
 
-def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str) -> dict[str, Any]:
-    """What an operator wants to see about an output, for the UI."""
+def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str | None) -> dict[str, Any]:
+    """What an operator wants to see about an output, for the UI; a command's own is of no run."""
     manifest, output = committed.manifest, committed.manifest.recipe.output
     values: dict[str, Any] = {
         **({"dagster/row_count": manifest.rows} if _is_table(manifest) else {}),
@@ -80,7 +80,7 @@ def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str) -> dic
         values |= {
             **_split_seconds(committed),
             "spent": f"{_spell_spent(committed)}, summed over threads",
-            MADE_IN: dg.MetadataValue.dagster_run(run_id),
+            **({MADE_IN: dg.MetadataValue.dagster_run(run_id)} if run_id else {}),
         }
         if manifest.rows and not _has_other_rate(output, committed):
             values["rows_per_s"] = round(manifest.rows / max(committed.seconds, 1e-9), 1)
@@ -115,7 +115,7 @@ def carry_over(run_id: str, made: Mapping[str, Any], values: Mapping[str, Any]) 
     of one run alone is never carried over.
     """
     carried = {name: value for name, value in made.items() if name not in OF_ONE_RUN}
-    if not made["was_reused"].value:
+    if run_id and not made["was_reused"].value:  # a command's own event is of no run
         carried[MADE_IN] = dg.MetadataValue.dagster_run(run_id)
     return arrange(carried | dict(values))
 
@@ -142,11 +142,11 @@ def spell_export(output: OutputId) -> str:
     name = [output.drop] if output.drop else []
     folder = "/".join(["out", output.asset, *name])
     space = ["--space", output.space] if output.space else []
-    words = [*_find_program(), "export", output.asset, *name, *space, "--to", folder]
+    words = [*find_program(), "export", output.asset, *name, *space, "--to", folder]
     return f"cd {shlex.quote(str(find_root()))} && {shlex.join(words)}"
 
 
-def _find_program() -> list[str]:
+def find_program() -> list[str]:
     """The command of this environment, activated or not."""
     script = Path(sys.executable).parent / "dino-assets"
     return [str(script)] if script.is_file() else [sys.executable, "-m", "dino_assets.cli"]

@@ -6,6 +6,7 @@ opens the same on a disk and on S3, and nothing in it expires.
 """
 
 import hashlib
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
@@ -16,6 +17,7 @@ from starlette.routing import Route
 
 from dino_assets.defs.dagster_internals import run_dev, run_web_server
 from dino_assets.defs.file_links import CONTENT_TYPES, PICTURE_SUFFIXES, ROOT, find_key
+from dino_assets.defs.output_metadata import find_program
 from dino_assets.drawing.thumbnails import draw_thumbnail
 from dino_assets.errors import ObjectNotFoundError, StoreError
 from dino_assets.settings.environment import load_settings
@@ -56,7 +58,7 @@ def serve_part(store: ObjectStore, key: str, *, is_small: bool = False) -> Respo
     try:
         if store.head(key).bytes > MAX_BYTES:
             return _refuse(
-                413, "The file is too large to be shown: write it with dino-assets export."
+                413, f"The file is too large to be shown: write it with {_spell('export')}."
             )
         data = store.get(key)
     except ObjectNotFoundError:
@@ -64,12 +66,18 @@ def serve_part(store: ObjectStore, key: str, *, is_small: bool = False) -> Respo
     except StoreError as err:
         return _refuse(503, str(err))
     if hashlib.sha256(data).hexdigest() != name.stem:
-        return _refuse(410, "The file is not what was committed: run dino-assets verify --repair.")
+        return _refuse(
+            410, f"The file is not what was committed: run {_spell('verify', '--repair')}."
+        )
     cached = {"Cache-Control": "private, max-age=31536000, immutable"}
     suffix = name.suffix
     if is_small and suffix in PICTURE_SUFFIXES:
         data, suffix = draw_thumbnail(data, max_bytes=MAX_SMALL_BYTES, max_px=SMALL_PX), ".png"
     return Response(data, headers=HEADERS | cached, media_type=CONTENT_TYPES[suffix])
+
+
+def _spell(*words: str) -> str:
+    return f"`{shlex.join([*find_program(), *words])}`"
 
 
 def _refuse(status: int, sentence: str) -> Response:

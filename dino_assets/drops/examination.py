@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from dino_assets.counting import count_of
 from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.registry import find_drops
 from dino_assets.drops.sources.opening import open_source
-from dino_assets.drops.sources.source import fingerprint
+from dino_assets.drops.sources.source import fingerprint, is_wanted
 from dino_assets.errors import ConfigError, CorruptObjectError, SourceError, StoreError
 from dino_assets.settings.records import RequestLimits
 from dino_assets.store.commits.manifests import find_manifest
@@ -24,6 +24,7 @@ from dino_assets.verdicts import Verdict
 
 # A listing costs 1 s for 100,000 files of a disk, and a request for 1,000 files of a bucket.
 BUDGET_S = 20.0
+LISTING_BUDGET_S = 5.0
 _READERS = 16
 _LIMITS = RequestLimits(connect_s=3, request_s=10, retries=1, retry_for_s=10)
 
@@ -94,8 +95,8 @@ def _examine(
     if isinstance(drop, CorruptObjectError):
         return Verdict(name, False, str(drop))
     try:
-        entries = open_source(drop.source, root=root, limits=_LIMITS).entries()
-        trouble = _compare(store, drop, entries)
+        source = open_source(drop.source, root=root, limits=_LIMITS)
+        trouble = _compare(store, drop, source.entries(), is_list=source.is_list)
     except (SourceError, ConfigError, StoreError) as err:
         if isinstance(err, StoreError) and err.store == store.url:
             raise
@@ -108,16 +109,51 @@ def _examine(
     return Verdict(name, True, trouble or "all its files are there", warns=bool(trouble))
 
 
-def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry]) -> str:
+def find_empty(
+    drops: Collection[Drop],
+    *,
+    root: Path,
+    clock: Callable[[], float] = time.monotonic,
+    budget_s: float = LISTING_BUDGET_S,
+) -> set[str]:
+    """Name the drops whose sources hold no photographs, as an empty mount or a folder of notes does.
+
+    Sources that cannot be listed are not named, nor those that are not begun within ``budget_s``.
+    """
+    ends_s = clock() + budget_s
+
+    def is_empty(drop: Drop) -> bool:
+        if clock() >= ends_s:
+            return False
+        try:
+            source = open_source(drop.source, root=root, limits=_LIMITS)
+            return not any(is_wanted(each, is_list=source.is_list) for each in source.entries())
+        except (SourceError, ConfigError, StoreError, CorruptObjectError):
+            return False  # `doctor` says why
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(is_empty, drops))
+    return {drop.name for drop, empty in zip(drops, found, strict=True) if empty}
+
+
+def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_list: bool) -> str:
     """Say what is missing or different, and what to do; nothing where all is as it was.
 
     Raises:
-        SourceError: there is no file.
+        SourceError: there is no file, or no photograph.
     """
     if not entries:
         raise SourceError(
             f"there is no file at {drop.source!r}. Check that the disk or card is mounted.",
             reason="empty",
+            path=drop.source,
+        )
+    if not any(is_wanted(entry, is_list=is_list) for entry in entries):
+        raise SourceError(
+            f"it holds no photographs: none of the {count_of(len(entries), 'file')} at {drop.source!r} is "
+            "one. Check that the disk or card is mounted, or put the drop away with: dino-assets drops "
+            f"retire {drop.name}",
+            reason="no-photographs",
             path=drop.source,
         )
     absent = [entry.path for entry in entries if entry.refusal == "missing"]

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from dino_assets.errors import ConfigError
 from dino_assets.settings.env_file import refuse_disagreement, refuse_interpolation
 from dino_assets.settings.records import RequestLimits, Settings, StorageSettings
+from dino_assets.settings.spelling import find_unknown
 from dino_assets.settings.urls import (
     SCHEMES,
     checked_endpoint,
@@ -144,6 +145,7 @@ def load_settings(root: Path | None = None) -> Settings:
         flight_days=env.DINO_FLIGHT_DAYS,
         failure_webhook=_web_address("DINO_FAILURE_WEBHOOK", env.DINO_FAILURE_WEBHOOK),
         ui_url=_web_address("DINO_UI_URL", env.DINO_UI_URL) or "",
+        unknown=find_unknown(folder / ".env", _variables(), now=os.environ),
     )
 
 

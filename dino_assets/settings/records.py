@@ -49,6 +49,17 @@ class Settings:
     # Its address is often all that a webhook asks for.
     failure_webhook: str | None = field(default=None, repr=False)
     ui_url: str = "http://127.0.0.1:3000"
+    unknown: tuple[
+        str, ...
+    ] = ()  # variables that look like ours, each with what was probably meant
+
+
+def spell_unknown(settings: Settings) -> str:
+    """Say which variables have no effect; nothing where all are known."""
+    if not settings.unknown:
+        return ""
+    verb = "is no setting and has" if len(settings.unknown) == 1 else "are no settings and have"
+    return f"{', '.join(settings.unknown)} {verb} no effect. README lists all settings"
 
 
 @dataclass(frozen=True)

@@ -322,7 +322,7 @@ def test_doctor__looks_at_every_drop(project, write_photo, instance, capsys):
         "FAIL drops       new: it cannot be materialised: there is no folder and no .csv"
     )
     assert lines[2].startswith(
-        "WARN drops       away: rounds leave it out (`dino-assets drops retire away` puts it away): "
+        f"WARN drops       away: rounds leave it out (`{name_command()} drops retire away` puts it away): "
     )
     assert lines[3].startswith(
         "WARN drops       gone: 1 of its 1 photograph is gone, 'DJI_0001.JPG' first, and a round"

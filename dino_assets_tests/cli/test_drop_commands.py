@@ -41,7 +41,7 @@ def test_drops_retire__and_restore(cards, capsys, refuse):
     assert a.endswith(f"{cards / 'inbox' / 'a'} (retired) #2026 #fire")
     assert b.endswith(str(cards / "inbox" / "b"))
     sentence = refuse(DropConflictError, "drops", "register", "a")
-    assert "dino-assets drops restore a" in sentence
+    assert f": {name_command()} drops restore a" in sentence
     for verb in ("restored", "not retired"):
         assert main(["drops", "restore", "a"]) == 0
         assert capsys.readouterr().out.startswith(f"a: {verb}, ")

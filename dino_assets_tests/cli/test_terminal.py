@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.cli.terminal import LiveLine, name_command
+from dino_assets.cli.terminal import LiveLine, name_command, name_commands
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,24 @@ def test_name_command__as_a_module_and_from_python():
     assert name_command("x/cli/__main__.py") == f"{sys.executable} -m dino_assets.cli"
     for program in ("/bin/pytest", "/lib/pytest/__main__.py"):
         assert name_command(program) == str(Path(sys.executable).parent / "dino-assets")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "named"),
+    [
+        ("run `dino-assets fetch`; or copy", "run `HERE fetch`; or copy"),
+        ("put it away with: dino-assets drops retire a", "put it away with: HERE drops retire a"),
+        ("`dino-assets verify` names; `dino-assets select`", "`HERE verify` names; `HERE select`"),
+        # The program itself, and a command that is spelled in full.
+        ("'b', which dino-assets did not fetch", None),
+        ("dino-assets run: error: no", None),
+        ("pip install 'dino-assets[heic]'; `dino-assets`", None),
+        ("next: .venv/bin/dino-assets run a", None),
+    ],
+)
+def test_name_commands__as_they_run_here(sentence: str, named: str | None):
+    command = r"'/opt/some tools\1/dino-assets'"
+    assert name_commands(sentence, command) == (named or sentence).replace("HERE", command)
 
 
 class Terminal(io.StringIO):

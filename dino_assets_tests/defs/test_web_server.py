@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import shlex
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from dino_assets.defs.file_links import CONTENT_TYPES, SMALL, find_key, link_to
-from dino_assets.defs.output_metadata import metadata_of
+from dino_assets.defs.output_metadata import find_program, metadata_of
 from dino_assets.defs.web_server import make_route
 from dino_assets.settings.records import StorageSettings
 from dino_assets.store.commits.manifests import manifest_key
@@ -169,6 +170,7 @@ def test_link__bytes_that_are_not_those_committed_are_not_shown(
     status, headers, data = ask(port, link)
     assert (status, headers["cache-control"]) == (410, "no-store")
     assert b"<script>" not in data
+    assert f"run `{shlex.join([*find_program(), 'verify', '--repair'])}`." in data.decode()
     store.delete(page.key)
     assert ask(port, link)[0] == 404
 

@@ -1,12 +1,14 @@
 """Drops' sources as the doctor looks at them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dino_assets.drops.examination import examine_drops
+from dino_assets.drops.examination import examine_drops, find_empty
 from dino_assets.drops.marks import set_retired
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.records import Drop
+from dino_assets.drops.registry import read_drop, register_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.errors import StoreError
 from dino_assets.images.stage.drafting import draft_images
@@ -64,6 +66,46 @@ def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Pa
     set_retired(store, "a", True)
     seen = examine_drops(store, root=tmp_path)
     assert (seen.retired, [verdict.subject for verdict in seen.verdicts]) == (1, list("bcde"))
+
+
+def hold_nothing(store: ObjectStore, folder: Path, name: str) -> Drop:
+    """A drop of notes alone, as a card that is not mounted leaves them."""
+    (folder / name).mkdir()
+    for note in ("README.md", "._DJI_0001.JPG"):
+        (folder / name / note).write_text("flown in June")
+    return register_drop(store, name, source=str(folder / name), root=folder)[0]
+
+
+def test_examine_drops__one_that_holds_no_photographs(
+    store: ObjectStore, tmp_path: Path, write_photo
+):
+    hold_nothing(store, tmp_path, "notes")
+    add(store, tmp_path, "a", write_photo, is_read=False)
+    seen = examine_drops(store, root=tmp_path)
+    (verdict,) = seen.verdicts
+    assert (seen.sound, verdict.subject, verdict.passed) == (1, "notes", False)
+    assert "it holds no photographs: none of the 2 files at" in verdict.sentence
+    # Pictures that were there, and notes that are there still.
+    for path in add(store, tmp_path, "b", write_photo).iterdir():
+        path.rename(path.with_suffix(".md"))
+    assert [v.subject for v in examine_drops(store, root=tmp_path).verdicts] == ["b", "notes"]
+
+
+def test_find_empty__what_can_be_listed(store: ObjectStore, tmp_path: Path, write_photo):
+    notes = hold_nothing(store, tmp_path, "notes")
+    add(store, tmp_path, "a", write_photo, is_read=False)
+    full, gone = (
+        read_drop(store, "a"),
+        replace(notes, name="gone", source=str(tmp_path / "nowhere")),
+    )
+    (tmp_path / "mount").mkdir()
+    bare = replace(notes, name="bare", source=str(tmp_path / "mount"))
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "a.txt").symlink_to("nowhere")
+    link = replace(notes, name="link", source=str(tmp_path / "link"))
+    drops = [notes, full, gone, bare, link]
+    assert find_empty(drops, root=tmp_path) == {"notes", "bare"}
+    assert find_empty(drops, root=tmp_path, budget_s=0) == set()
 
 
 @pytest.mark.parametrize("is_read", [True, False])

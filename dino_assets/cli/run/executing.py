@@ -123,7 +123,7 @@ def _execute(
     run_id = str(uuid4())
     some = "" if planned.is_whole_job else f" ({', '.join(planned.assets)})"
     printer.say(f"{planned.drop or 'all drops'}: job {planned.job}{some}, run {run_id[:8]}")
-    with printer.alone():
+    with printer.alone(), lines.beating():
         return execute_run(
             definitions,
             instance,

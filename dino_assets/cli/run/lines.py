@@ -2,8 +2,10 @@
 
 import logging
 import re
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
@@ -12,6 +14,7 @@ from dino_assets.cli.run.printer import Printer
 from dino_assets.cli.terminal import name_command
 from dino_assets.counting import count_of
 from dino_assets.defs.failures import explain_error
+from dino_assets.drawing.lettering import make_printable
 from dino_assets.embeddings.run.progress import EVERY_S, FORECAST, show_seconds
 from dino_assets.images.report.making import PAGE
 from dino_assets.store.commits.catalogue import ASSETS
@@ -24,8 +27,11 @@ DOING = {
     "projections": "laying out the map …",
     "selections": "choosing tiles …",
 }
-# Where no line can be written over, progress comes at growing distances.
-LONGEST_PAUSE_S = 300.0
+DOING_ELSE = "checking what was made …"
+# Where no line can be written over, progress comes at growing distances, up to this one.
+LONGEST_PAUSE_S = 30.0
+_LOOK_S = 1.0
+MAX_FILES_NAMED = 3
 # Where a line of embeddings goes into detail that the run's log has.
 _THREADS = "; read "
 _NUMBERS = re.compile(r"[\d.]+")
@@ -47,6 +53,10 @@ class RunLines:
         self._printer, self._read_clock, self._drop = printer, read_clock, drop
         self._drop, self._prefix = drop, f"{drop}: " if drop else ""
         self._last, self._pause_s = self._read_clock(), EVERY_S
+        self._started = self._printed = self._last
+        self._step, self._doing = "", "starting …"
+        self._waiting = ""  # the last line of progress that was not printed
+        self._lock = threading.RLock()
         # Warnings that were printed, in this run or in those of other drops before it.
         self._warned = warned if warned is not None else set()
         self._retried: set[tuple[str | None, str]] = set()
@@ -54,13 +64,55 @@ class RunLines:
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         """Print what a person wants to read of one entry."""
+        with self._lock:
+            self._show(entry)
+
+    def beat(self) -> None:
+        """Print that the run goes on, where nothing was printed for long and no line can be written over."""
+        with self._lock:
+            now = self._read_clock()
+            if not self._printer.live.is_possible and now - self._printed >= LONGEST_PAUSE_S:
+                took = show_seconds(now - self._started)
+                self._last = now
+                self._say(self._waiting or _line(self._step, f"{self._doing} {took} so far"))
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Print such lines while the block runs, from a thread: a step that logs nothing calls nothing."""
+        is_over = threading.Event()
+
+        def look() -> None:
+            while not is_over.wait(_LOOK_S):
+                with suppress(OSError):  # of whoever reads; the run says it where it matters
+                    self.beat()
+
+        thread = threading.Thread(target=look, name="run-lines", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def _say(self, line: str) -> None:
+        self._printed, self._waiting = self._read_clock(), ""
+        self._printer.say(line)
+
+    def _begin(self, step: str) -> None:
+        self._started = self._last = self._read_clock()
+        self._pause_s, self._waiting = EVERY_S, ""
+        self._step = step if step in ASSETS else ""
+        self._doing = DOING.get(step, DOING_ELSE)
+
+    def _show(self, entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None:
             if entry.step_key in ASSETS and not entry.user_message.startswith("Dependencies for"):
                 self._show_log(str(entry.step_key), int(entry.level), entry.user_message)
-        elif event.event_type == dg.DagsterEventType.STEP_START and event.step_key in ASSETS:
-            self._last, self._pause_s = self._read_clock(), EVERY_S
-            self._printer.live.show(_line(event.step_key, DOING[event.step_key]))
+        elif event.event_type == dg.DagsterEventType.STEP_START:
+            self._begin(str(event.step_key))
+            if self._step:
+                self._printer.live.show(_line(self._step, self._doing))
         elif event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
             retry = event.step_retry_data
             sentence = explain_error(retry.error, drop=self._drop)
@@ -68,14 +120,14 @@ class RunLines:
             line = _line(str(event.step_key), f"{sentence} Again in {seconds} …")
             # The same reason is read once.
             is_new = (event.step_key, sentence) not in self._retried
-            (self._printer.say if is_new else self._printer.live.show)(line)
+            (self._say if is_new else self._printer.live.show)(line)
             self._retried.add((event.step_key, sentence))
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             made = event.step_materialization_data.materialization
             metadata = {name: value.value for name, value in made.metadata.items()}
             self.caveat = self.caveat or str(metadata.get("caveat", ""))
             asset = made.asset_key.to_user_string()
-            self._printer.say(_line(asset, describe_made(asset, metadata)))
+            self._say(_line(asset, describe_made(asset, metadata)))
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             self._show_check(event.asset_check_evaluation_data)
 
@@ -90,14 +142,18 @@ class RunLines:
             if text in self._warned or (was_retried and alike in self._warned):
                 return
             self._warned.update((text, alike))
+        if level < logging.WARNING and asset == self._step:
+            self._doing = "at work …"  # what it began with is over
         line = _line(asset, text.partition(_THREADS)[0])
         if level >= logging.WARNING or FORECAST in text:
-            self._printer.say(line)
+            self._say(line)
         elif self._printer.live.is_possible:
             self._printer.live.show(line)
         elif self._read_clock() - self._last >= self._pause_s:
             self._last, self._pause_s = self._read_clock(), min(2 * self._pause_s, LONGEST_PAUSE_S)
-            self._printer.say(line)
+            self._say(line)
+        else:
+            self._waiting = line
 
     def _show_check(self, evaluation: dg.AssetCheckEvaluation) -> None:
         is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
@@ -106,7 +162,9 @@ class RunLines:
             verb = "fails" if is_error else "warns"
             about = str(evaluation.description).removeprefix(self._prefix)
             about = about.replace(f"see {PAGE}", f"see {name_command()} drops report {self._drop}")
-            self._printer.say(_line("", f"{evaluation.check_name} {verb}: {about}"))
+            self._say(_line("", f"{evaluation.check_name} {verb}: {about}"))
+            for line in describe_quarantined(evaluation.metadata, drop=self._drop):
+                self._say(_line("", line))
 
 
 def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
@@ -128,6 +186,20 @@ def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
     forecast = metadata.get("forecast_s")
     expected = f", the forecast was {show_seconds(float(forecast))}" if forecast else ""
     return f"{what}, {describe_seconds(float(metadata.get('seconds', 0.0)))}{rate}{expected}"
+
+
+def describe_quarantined(
+    metadata: Mapping[str, dg.MetadataValue], *, drop: str | None
+) -> Iterator[str]:
+    """Say which files a check found unusable and why, the first few, and what names all of them."""
+    rows = metadata.get("quarantined")
+    records = rows.records if isinstance(rows, dg.TableMetadataValue) else ()
+    for record in records[:MAX_FILES_NAMED]:
+        detail = f" ({record.data['detail']})" if record.data.get("detail") else ""
+        yield make_printable(f"  {record.data['path']}: {record.data['reason']}{detail}")
+    if records:
+        more = "the others" if len(records) > MAX_FILES_NAMED else "the report"
+        yield f"  {more}: {name_command()} drops report {drop}"
 
 
 def describe_seconds(seconds: float) -> str:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from typing import TextIO
 
-from dino_assets.cli.terminal import LiveLine
+from dino_assets.cli.terminal import LiveLine, name_commands
 
 
 class Printer:
@@ -34,7 +34,7 @@ class Printer:
     def _print(self, text: str, stream: TextIO) -> None:
         self.live.clear()
         try:
-            print(text, file=stream, flush=True)
+            print(name_commands(text), file=stream, flush=True)
         except BrokenPipeError:  # `dino-assets run … | head`
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123
                 os.dup2(nowhere.fileno(), stream.fileno())

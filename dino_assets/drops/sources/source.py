@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from dino_assets.drops.cards import label_of
+from dino_assets.drops.cards import is_photo_name, label_of
 from dino_assets.drops.records import SourceEntry
 from dino_assets.errors import SourceError
 
@@ -38,6 +38,14 @@ class Source(Protocol):
             StoreError: the whole source cannot be reached.
         """
         ...
+
+
+def is_wanted(entry: SourceEntry, *, is_list: bool) -> bool:
+    """Tell whether a file is to be read, or explained: a photograph by its name, or named in a list.
+
+    Links, pipes and the like are wanted as well, whatever they are called: each is a row with a reason.
+    """
+    return is_list or bool(entry.refusal) or is_photo_name(entry.path)
 
 
 def fingerprint(entries: Iterable[SourceEntry]) -> str:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
 from dino_assets.compute.threads import map_ahead
-from dino_assets.drops.cards import find_twins, is_photo_name
+from dino_assets.drops.cards import find_twins
 from dino_assets.drops.records import Drop, SourceEntry
-from dino_assets.drops.sources.source import Source, fingerprint
+from dino_assets.drops.sources.source import Source, fingerprint, is_wanted
 from dino_assets.errors import CommitRefusedError, ConfigError
 from dino_assets.images.decoding import MAX_PIXELS
 from dino_assets.images.records import ImageRow
@@ -146,8 +146,7 @@ def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
     wanted: list[SourceEntry] = []
     others: list[SourceEntry] = []
     for entry in entries:
-        is_wanted = is_list or entry.refusal or is_photo_name(entry.path)
-        (wanted if is_wanted else others).append(entry)
+        (wanted if is_wanted(entry, is_list=is_list) else others).append(entry)
     twins = find_twins(entry.path for entry in wanted if not entry.refusal)
     if is_list and twins:
         labels = {entry.path: (entry.label, entry.metadata) for entry in wanted}

@@ -112,6 +112,21 @@ def test_run__a_drop_that_fails_stops_no_other_but_the_round(cards: Path, capsys
     assert any(line.endswith(f"/runs/{failed.run_id}") for line in errors)
 
 
+def test_run__names_the_files_that_cannot_be_used(cards: Path, write_photo, capsys):
+    for number in range(2, 5):
+        photo = write_photo(cards / "cards" / "a" / f"DJI_000{number}.JPG", 1100, 700, seed=number)
+    photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    assert main(["run", "a", "--from", "cards/a", "--select", "images"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    start = lines.index(
+        "images_are_usable warns: 3 of 4 files are usable photographs, 1 quarantined"
+    )
+    assert lines[start + 1].startswith("DJI_0004.JPG: truncated")
+    command = lines[start + 2].removeprefix(f"the report: {name_command()} ")
+    assert main(shlex.split(command)) == 0
+    assert "DJI_0004.JPG" in capsys.readouterr().out
+
+
 def test_run__in_the_demo_s_folder_its_own_ui_shows_it(cards: Path, monkeypatch, capsys):
     demo = settings_of_demo(load_settings())
     make_place(demo)

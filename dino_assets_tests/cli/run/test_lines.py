@@ -3,12 +3,17 @@
 import io
 import logging
 import sys
+import threading
+import time
 
 import dagster as dg
 import pytest
 
-from dino_assets.cli.run.lines import RunLines, describe_made
+from dino_assets.cli.run.lines import RunLines, describe_made, describe_quarantined
 from dino_assets.cli.run.printer import Printer
+from dino_assets.cli.terminal import name_command
+from dino_assets.defs.judging import show_rows
+from dino_assets.images.stage.judging import BadFile
 
 RATE = (
     "a: {} of 100 tiles ({} %), 1.0 tiles/s, about 9 s left; shard 1 of 2, 0 reused; read 1.0 s, c"
@@ -27,6 +32,14 @@ def log_entry(text: str, level: int = logging.INFO, step: str = "embeddings") ->
     )
 
 
+def step_start(step: str) -> dg.EventLogEntry:
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.STEP_START.value, job_name="ingest", step_key=step
+    )
+    entry = log_entry("", step=step)
+    return entry._replace(dagster_event=event)
+
+
 class Clock:
     now = 0.0
 
@@ -41,12 +54,57 @@ def clock() -> Clock:
 
 def test_run_lines__progress_in_a_log_comes_at_growing_distances(clock, capsys):
     lines = RunLines(Printer(), drop="a", read_clock=clock)
-    for second in range(0, 1000, 5):
+    for second in range(0, 200, 5):
         clock.now = float(second)
         lines(log_entry(RATE.format(second, second)))
     shown = capsys.readouterr().out.splitlines()
-    assert [int(line.split()[1]) for line in shown] == [5, 15, 35, 75, 155, 315, 615, 915]
+    assert [int(line.split()[1]) for line in shown] == [5, 15, 35, 65, 95, 125, 155, 185]
     assert shown[0].endswith("about 9 s left; shard 1 of 2, 0 reused")
+
+
+def test_run_lines__a_line_every_half_minute_of_what_logs_nothing(clock, capsys):
+    lines = RunLines(Printer(), drop="a", read_clock=clock)
+
+    def wait(until: int) -> list[str]:
+        for second in range(int(clock.now) + 1, until + 1):
+            clock.now = float(second)
+            lines.beat()
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    assert wait(31) == ["starting … 30 s so far"]
+    lines(step_start("tiles"))
+    assert wait(100) == ["tiles cutting tiles … 29 s so far", "tiles cutting tiles … 59 s so far"]
+    lines(step_start("tiles_tiles_are_sound"))
+    assert wait(150) == [
+        "checking what was made … 20 s so far",
+        "checking what was made … 50 s so far",
+    ]
+    lines(step_start("embeddings"))
+    lines(log_entry("holding it against PyTorch"))
+    # What was logged and not printed comes first; of an older thing only the time.
+    assert wait(181) == ["embeddings holding it against PyTorch"]
+    assert wait(215) == ["embeddings at work … 60 s so far"]
+
+
+def test_run_lines__no_such_line_on_a_terminal(clock, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    lines = RunLines(Printer(), drop="a", read_clock=clock)
+    clock.now = 99.0
+    lines.beat()
+    assert capsys.readouterr().out == ""
+
+
+def test_run_lines__beats_by_itself(clock, capsys):
+    lines = RunLines(Printer(), drop="a", read_clock=clock)
+    beats = threading.Event()
+    with lines.beating():
+        clock.now = 30.0
+        until = time.monotonic() + 20
+        while time.monotonic() < until and not beats.wait(0.05):
+            if capsys.readouterr().out:
+                beats.set()
+    assert beats.is_set()
+    assert "run-lines" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_run_lines__what_a_person_reads_at_once(clock, capsys):
@@ -100,6 +158,25 @@ def test_run_lines__progress_on_a_terminal_is_one_line(clock, capsys, monkeypatc
 )  # fmt: skip
 def test_describe_made__rows_and_seconds(asset: str, metadata: dict, line: str | None):
     assert describe_made(asset, metadata) == (line or "1,200 files, 1,198 usable, 4.2 s")
+
+
+def test_describe_quarantined__the_first_few():
+    names = [f"{number}.JPG" for number in range(4)]
+    bad = [BadFile("a", name, "truncated", "") for name in ("x\n.JPG", *names)]
+
+    def describe(files: list[BadFile]) -> list[str]:
+        rows = {"quarantined": show_rows(files, ["path", "reason", "detail"])}
+        return [line.strip() for line in describe_quarantined(rows, drop="a")]
+
+    first, *others, report = describe(bad)
+    assert first.endswith(".JPG: truncated")
+    assert first.isprintable()
+    assert others == ["0.JPG: truncated", "1.JPG: truncated"]
+    assert report == f"the others: {name_command()} drops report a"
+    one = BadFile("a", "x.JPG", "unreadable", "an error of the disk")
+    assert describe([one])[0] == "x.JPG: unreadable (an error of the disk)"
+    assert describe([one])[1] == f"the report: {name_command()} drops report a"
+    assert describe([]) == list(describe_quarantined({}, drop="a")) == []
 
 
 def test_printer__the_run_goes_on_when_nobody_reads(monkeypatch, tmp_path):
