@@ -173,7 +173,7 @@ def _attention(options: argparse.Namespace, settings: Settings) -> int:
         if not options.json:
             say(f"{shown}: {view.path} ({time.monotonic() - begun:.1f} s)")
     if options.json:
-        say(json.dumps(rows, indent=1))
+        write_out(json.dumps(rows, indent=1))
     return int(has_failed)
 
 

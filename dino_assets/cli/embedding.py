@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from dino_assets.cli.terminal import say
+from dino_assets.cli.terminal import say, write_out
 from dino_assets.compute.settings import PrecisionClass
 from dino_assets.errors import ConfigError, SourceError, UnusableImageError
 from dino_assets.settings.records import Settings
@@ -140,7 +140,7 @@ def _embed(options: argparse.Namespace, settings: Settings) -> int:
             "seconds": round(seconds, 3),
             "images_per_s": round(pace.per_s, 2),
         }
-        say(json.dumps(summary, ensure_ascii=False))
+        write_out(json.dumps(summary, ensure_ascii=False))
     else:
         engine = f", {about['engine']}" if "engine" in about else ""
         say(
