@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dino_assets.cli.attention_jobs import Job, find_references, plan_jobs
-from dino_assets.cli.terminal import LiveLine, say, showing_progress
+from dino_assets.cli.terminal import LiveLine, say, showing_progress, write_out
 from dino_assets.errors import ConfigError, DinoAssetsError, public_name
 from dino_assets.settings.records import Settings
 from dino_assets.weights.catalogue import full_name
