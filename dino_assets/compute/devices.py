@@ -7,6 +7,9 @@ from dataclasses import replace
 from dino_assets.compute.settings import ComputeSettings, Device, check_compute
 from dino_assets.errors import DeviceUnavailableError
 
+# Of a machine's processors, kept busy by others: less is within what a forecast is off anyway.
+BUSY_SHARE = 0.5
+
 
 def resolve_compute(
     wanted: ComputeSettings, *, accelerators: Sequence[Device] | None = None
@@ -23,6 +26,20 @@ def resolve_compute(
         device=resolve_device(wanted.device, accelerators=accelerators),
         threads=wanted.threads or available_cpus(),
     )
+
+
+def has_other_work(
+    threads: int,
+    *,
+    read_load: Callable[[], float] = lambda: os.getloadavg()[0],
+    processors: int | None = None,
+) -> bool:
+    """Tell whether other programs kept this machine busy in the last minute, beside so many threads of ours."""
+    try:
+        others = read_load() - threads
+    except OSError:  # some systems do not say
+        return False
+    return others > BUSY_SHARE * (processors or os.cpu_count() or 1)
 
 
 def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = None) -> Device:

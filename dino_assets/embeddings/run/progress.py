@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dino_assets.compute.devices import has_other_work
 from dino_assets.counting import count_of
 from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step
 from dino_assets.store.commits.protocol import Spent
@@ -25,8 +26,10 @@ class Progress:
         reused: Sequence[int],
         *,
         read_clock: Callable[[], float] = time.perf_counter,
+        is_busy: Callable[[int], bool] = has_other_work,
     ) -> None:
         self._read_clock = read_clock
+        self._is_busy = is_busy
         self._drop = drop
         self._shards, self._reused = len(shards), len(reused)
         todo = [shard for shard in shards if shard.number not in reused]
@@ -97,9 +100,11 @@ class Progress:
         computing_s = self._todo * tile_s
         shared_s = reading_s / ready.threads if self._engine.endswith("on cpu") else 0.0
         self._forecast_s = max(computing_s + shared_s, reading_s)
+        is_busy = self._engine.endswith("on cpu") and self._is_busy(ready.threads)
+        busy = "; other programs keep this machine busy, it may take longer" if is_busy else ""
         self._log(
             f"{self._engine}; {FORECAST}{count_of(self._todo, 'tile')} of {count_of(self._images, 'image')}, "
-            f"{show_seconds(self._forecast_s)}, {self._todo * ready.tile_bytes / 1e6:.1f} MB"
+            f"{show_seconds(self._forecast_s)}, {self._todo * ready.tile_bytes / 1e6:.1f} MB{busy}"
         )
 
     def _log_rate(self) -> None:

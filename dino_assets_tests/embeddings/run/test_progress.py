@@ -30,6 +30,10 @@ def seen(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+def is_idle(threads: int) -> bool:
+    return False
+
+
 def make_shards(count: int, *, tiles: int = 100, images: int = 5) -> list[Shard]:
     ids = [f"i{n % images}" for n in range(tiles)]
     table = pa.table({"tile_id": [f"t{n}" for n in range(tiles)], "image_id": ids})
@@ -51,13 +55,21 @@ def lines(seen: pytest.LogCaptureFixture) -> list[str]:
 
 def test_progress__forecast_of_a_processor_adds_reading(clock: Clock, seen):
     """400 tiles at 0.1 s, and 20 images at 0.4 s on two threads."""
-    Progress("d", make_shards(4), [], read_clock=clock).update(ready())
+    Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(ready())
     assert lines(seen) == ["d: torch fp32 on cpu; forecast: 400 tiles of 20 images, 44 s, 0.8 MB"]
+
+
+def test_progress__a_forecast_says_that_others_are_at_work(clock: Clock, seen):
+    busy = Progress("d", make_shards(4), [], read_clock=clock, is_busy=lambda threads: threads == 2)
+    busy.update(ready())
+    assert lines(seen)[0].endswith(
+        "0.8 MB; other programs keep this machine busy, it may take longer"
+    )
 
 
 @pytest.mark.parametrize(("image_s", "told"), [(0.4, "40 s"), (3.0, "60 s")])
 def test_progress__forecast_of_a_card_takes_the_slower(clock: Clock, seen, image_s, told):
-    Progress("d", make_shards(4), [], read_clock=clock).update(
+    Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(
         ready("torch bf16 on cuda", image_s=image_s)
     )
     assert f"400 tiles of 20 images, {told}, 0.8 MB" in lines(seen)[0]
@@ -65,13 +77,15 @@ def test_progress__forecast_of_a_card_takes_the_slower(clock: Clock, seen, image
 
 def test_progress__forecast_of_a_processor_that_waits_for_its_reader(clock: Clock, seen):
     """20 images at 10 s by one thread, however many compute."""
-    Progress("d", make_shards(4), [], read_clock=clock).update(ready(image_s=10.0, threads=16))
+    Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(
+        ready(image_s=10.0, threads=16)
+    )
     assert "400 tiles of 20 images, 3.3 min, 0.8 MB" in lines(seen)[0]
 
 
 def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
     """On two threads each: computing halves, and so does reading."""
-    progress = Progress("d", make_shards(4), [], read_clock=clock)
+    progress = Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
     progress.update(ready())
     progress.update(ready())
     assert "44 s" in lines(seen)[0]
@@ -79,7 +93,7 @@ def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
 
 
 def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
-    progress = Progress("d", make_shards(4), [0, 2], read_clock=clock)
+    progress = Progress("d", make_shards(4), [0, 2], read_clock=clock, is_busy=is_idle)
     progress.copied(60, images=3, shards=0)
     progress.update(ready())
     assert lines(seen) == [
@@ -90,7 +104,7 @@ def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
 
 
 def test_progress__a_line_every_few_seconds(clock: Clock, seen):
-    progress = Progress("d", make_shards(4), [], read_clock=clock)
+    progress = Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
     progress.update(ready())
     for _ in range(12):
         clock.now += 1.0
@@ -105,7 +119,7 @@ def test_progress__a_line_every_few_seconds(clock: Clock, seen):
 
 def test_progress__time_left_counts_from_the_first_that_is_ready(clock: Clock, seen):
     """Opening a model is not computing, and a second worker does not start the clock again."""
-    progress = Progress("d", make_shards(4), [], read_clock=clock)
+    progress = Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
     clock.now += 100.0
     progress.update(ready())
     clock.now += 10.0
@@ -117,7 +131,7 @@ def test_progress__time_left_counts_from_the_first_that_is_ready(clock: Clock, s
 
 
 def test_progress__counts_shards_reused_copied_and_made(clock: Clock, seen):
-    progress = Progress("d", make_shards(4), [1], read_clock=clock)
+    progress = Progress("d", make_shards(4), [1], read_clock=clock, is_busy=is_idle)
     progress.copied(100, images=5, shards=1)
     progress.update(ready())
     progress.update(Step(100))
@@ -127,7 +141,7 @@ def test_progress__counts_shards_reused_copied_and_made(clock: Clock, seen):
 
 
 def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
-    progress = Progress("d", make_shards(1), [], read_clock=clock)
+    progress = Progress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
     progress.update(ready(image_s=0.0))
     clock.now += 12.0
     progress.update(Step(100, read_s=1.0, compute_s=22.0))
@@ -150,7 +164,7 @@ def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
 
 
 def test_progress__nothing_was_computed(clock: Clock, seen):
-    spent = Progress("d", make_shards(2), [0, 1], read_clock=clock).finish()
+    spent = Progress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle).finish()
     assert spent.metadata == {"shards_reused": 2, "shards_made": 0}
     assert len(lines(seen)) == 2
     assert "2 of 2 shards are there already and are reused, 0 tiles to compute" in lines(seen)[0]
@@ -158,7 +172,7 @@ def test_progress__nothing_was_computed(clock: Clock, seen):
 
 
 def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
-    progress = Progress("d", make_shards(1), [], read_clock=clock)
+    progress = Progress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
     refusing = Ready({"engine": "torch fp32 on cpu", "refused": ["openvino: broke"]}, 1)
     progress.update(refusing)
     progress.update(refusing)
@@ -182,7 +196,7 @@ def test_show_seconds__reads_well(seconds: float, shown: str):
 
 def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, seen):
     """More is computed than was told: never above 100 %, never less than nothing left."""
-    progress = Progress("d", make_shards(1), [], read_clock=clock)
+    progress = Progress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
     progress.copied(60, images=3, shards=0)
     progress.update(ready())
     progress.update(Step(100, 0.0, 10.0))
@@ -195,6 +209,6 @@ def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, 
 
 
 def test_progress__nothing_to_compute(clock: Clock, seen):
-    progress = Progress("d", make_shards(2), [0, 1], read_clock=clock)
+    progress = Progress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle)
     progress.finish()
     assert lines(seen)[-1] == "d: nothing to compute, shard 2 of 2, 2 reused"
