@@ -1,6 +1,7 @@
 """Drops, and rounds of tiles chosen from them."""
 
 import argparse
+import sys
 from dataclasses import replace
 
 from dino_assets.cli.drop_list import list_drops
@@ -171,17 +172,18 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.selections.stage.opening import open_round
     from dino_assets.store.commits.reading import SpacedTable, open_table
     from dino_assets.store.commits.writing import commit
-    from dino_assets.weights.stage import load_checkpoint
+    from dino_assets.weights.stage import explain_other_model, load_checkpoint
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
     tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
     asked = make_settings(**given)
     store = open_store_here(settings)
     asked = replace(asked, drops=tuple(find_drop_name(store, called) for called in asked.drops))
+    checkpoint, command = load_checkpoint(store), name_command()
     opened = open_round(
         SpacedTable(store, "embeddings"),
         open_table(store, "tiles"),
-        load_checkpoint(store),
+        checkpoint,
         ComputeSettings(),  # a space knows no device, and looking for one would load torch
         asked,
         open_source=lambda drop: open_source(read_drop(store, drop).source, root=settings.root),
@@ -190,10 +192,16 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     )
     if opened.has_other_settings:
         raise ConfigError(f"{opened.stands} --replace chooses it anew.")
+    if warning := explain_other_model(
+        store, settings.model, settings.model_revision, root=settings.root, command=command
+    ):
+        say(f"WARNING: {warning}", to=sys.stderr)
     committed = commit(store, opened.draft)
     unmade = {"unmade": list(opened.unmade)} if opened.unmade else {}
     report_round(settings, store, committed, metadata=unmade)
-    for line in describe_round(store, committed, registered=opened.unmade, command=name_command()):
+    for line in describe_round(
+        store, committed, model=checkpoint.model, registered=opened.unmade, command=command
+    ):
         say(line)
     if opened.stands:
         say(opened.stands)

@@ -18,12 +18,13 @@ def describe_round(
     store: ObjectStore,
     committed: Committed,
     *,
+    model: str,
     registered: Collection[str] = (),
     command: str = "dino-assets",
 ) -> Iterator[str]:
     """A committed round in a few lines for a person: how many of what, why these, how well they cover.
 
-    ``registered`` drops outside the pool are named; ``command`` is how ours is called from here.
+    ``model`` is the one whose embeddings it is chosen by. ``registered`` drops outside the pool are named; ``command`` is how ours is called from here.
     """
     manifest = committed.manifest
     name, config, facts = manifest.recipe.output.drop, manifest.recipe.config, manifest.facts
@@ -33,7 +34,7 @@ def describe_round(
     paid = f", {facts['paid_before']} of them chosen before" if facts["paid_before"] else ""
     yield (
         f"{name}: {'reused' if committed.was_reused else 'chosen'}, {count_of(facts['picked'], 'tile')} of a pool "
-        f"of {facts['pool']}{paid}, from {name_some(drops)}"
+        f"of {facts['pool']}{paid}, from {name_some(drops)}, by {model}"
     )
     rounds = CommittedTable(store, "selections", manifest.recipe.output.space, (manifest,))
     reasons = Counter(read_round(rounds, str(name), ["reason"])["reason"].to_pylist())
