@@ -167,6 +167,7 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
 def _select(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.registry import read_drop
     from dino_assets.drops.sources.opening import open_source
+    from dino_assets.drops.sources.source import Source
     from dino_assets.selections.rounds import make_settings
     from dino_assets.selections.stage.describing import describe_round
     from dino_assets.selections.stage.opening import open_round
@@ -179,6 +180,10 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     asked = make_settings(**given)
     store = open_store_here(settings)
     asked = replace(asked, drops=tuple(find_drop_name(store, called) for called in asked.drops))
+
+    def open_drop(name: str) -> Source:
+        return open_source(read_drop(store, name).source, root=settings.root)
+
     checkpoint, command = load_checkpoint(store), name_command()
     opened = open_round(
         SpacedTable(store, "embeddings"),
@@ -186,7 +191,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         checkpoint,
         ComputeSettings(),  # a space knows no device, and looking for one would load torch
         asked,
-        open_source=lambda drop: open_source(read_drop(store, drop).source, root=settings.root),
+        open_source=open_drop,
         tile_px=tile_px,
         may_replace=may_replace,
     )
@@ -200,7 +205,12 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     unmade = {"unmade": list(opened.unmade)} if opened.unmade else {}
     report_round(settings, store, committed, metadata=unmade)
     for line in describe_round(
-        store, committed, model=checkpoint.model, registered=opened.unmade, command=command
+        store,
+        committed,
+        model=checkpoint.model,
+        open_source=open_drop,
+        registered=opened.unmade,
+        command=command,
     ):
         say(line)
     if opened.stands:

@@ -26,7 +26,8 @@ class RoundSettings:
     budget: int = described(SMALL_BUDGET, "How many tiles", least=1)
     all: bool = described(
         False,
-        "Choose though the budget is more than half of the pool, or than there are",
+        "Choose though the budget is more than half of the pool or than there are, or though more than half "
+        "of the pool cannot be read",
         is_permission=True,
     )
     strategy: StrategyName = described("hybrid", "How tiles are chosen")

@@ -5,6 +5,9 @@ import shutil
 import pytest
 
 from dino_assets.cli import main
+from dino_assets.cli.terminal import name_command
+from dino_assets.errors import ConfigError, SourceError
+from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.defs.conftest import Lineage
 
 STEPS = ["weights", "images", "tiles", "embeddings"]
@@ -49,3 +52,60 @@ def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, ca
     assert choose(4)[1] == ""
     monkeypatch.setenv("DINO_MODEL_ID", "models/other")
     assert "configured is 'models/other', but" in choose(5)[1]
+
+
+def test_select__what_was_left_out_is_looked_at_again(lineage, capsys, refuse):
+    inbox = lineage.settings.root / "inbox"
+
+    def choose(*options: str) -> list[str]:
+        capsys.readouterr()
+        assert main(["select", "--budget", "4", *options]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    (inbox / "b").rename(inbox / "away")
+    (line,) = [line for line in choose() if line.startswith("left out b")]
+    why = line.removeprefix("left out b, which could not be read: ")
+    lines = choose()
+    assert f"left out b, which could not be read when the round was chosen: {why}" in lines
+    assert "b now: it still cannot be read" in lines
+    (inbox / "away").rename(inbox / "b")
+    lines = choose()
+    assert "b now: all its files are there" in lines
+    (advice,) = [line for line in lines if line.endswith(" --replace")]
+    assert advice.startswith("round-0001 stands. ")
+    # Once a later round counts on it, there is another way.
+    assert choose("--round", "2")[0].startswith("round-0002: chosen, ")
+    (advice,) = [line for line in choose() if line.startswith("round-0001 stands")]
+    assert advice.endswith(f"{name_command()} select --round 3 --drop b")
+    refuse(ConfigError, "select", "--budget", "4", "--replace")
+
+
+def test_select__replace_takes_in_what_was_left_out(lineage, capsys):
+    inbox = lineage.settings.root / "inbox"
+    (inbox / "b").rename(inbox / "away")
+    assert main(["select"]) == 0
+    (inbox / "away").rename(inbox / "b")
+    capsys.readouterr()
+    assert main(["select", "--replace"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("round-0001: chosen, 20 tiles of a pool of 72, from a, b, c, by ")
+    assert not [line for line in lines if "left out" in line]
+    assert not list(verify(lineage.store))
+
+
+def test_select__from_less_than_half_of_the_pool(lineage, capsys, refuse):
+    inbox = lineage.settings.root / "inbox"
+    for name in "bc":
+        (inbox / name).rename(inbox / f"{name}-away")
+    before = {info.key for info in lineage.store.list()}
+    sentence = refuse(SourceError, "select", "--budget", "4")
+    assert sentence.startswith("48 of the 72 tiles that the round could be chosen from cannot be")
+    assert "drop 'b': " in sentence
+    assert "drop 'c': " in sentence
+    assert {info.key for info in lineage.store.list()} == before
+    assert main(["select", "--budget", "4", "--all"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "round-0001: chosen, 4 tiles of a pool of 24, from a,"
+    )
+    # It stands, and is not asked about again.
+    assert main(["select", "--budget", "4"]) == 0

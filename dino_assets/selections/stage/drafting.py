@@ -18,7 +18,7 @@ from dino_assets.selections.rounds import RoundSettings, check_budget, name_roun
 from dino_assets.selections.stage.mapping import PoolOnMap, store_map
 from dino_assets.selections.stage.paid import PaidRound
 from dino_assets.selections.stage.pictures import SHEET_TILES, RoundPictures, cut_pictures
-from dino_assets.selections.stage.unreadable import find_unopenable, refuse, warn_of
+from dino_assets.selections.stage.unreadable import check_readable, find_unopenable, refuse, warn_of
 from dino_assets.settings.described import to_recipe
 from dino_assets.store.commits.columns import columns_of, make_batch
 from dino_assets.store.commits.protocol import (
@@ -54,7 +54,8 @@ def draft_selections(
     Drops that cannot be read are left out and named among the facts; with ``left_out`` exactly those,
     as a round that is chosen again needs it.
 
-    A budget that is hardly meant is refused when the pool is read, before anything is stored.
+    A budget that is hardly meant is refused when the pool is read, before anything is stored; so is a
+    pool most of which cannot be read.
     A ``caveat`` of the weights is drawn on the contact sheet and kept among the facts.
     """
     name = name_round(settings.round)
@@ -111,12 +112,14 @@ def _choose(
     """Pick from the drops that are not left out, and cut the pictures of what is picked.
 
     Raises:
-        SourceError: all drops are left out.
+        SourceError: all drops are left out, or most tiles without ``all``.
     """
     pool = everything.without(left_out).distinct()
     if left_out and not len(pool):
         raise refuse(left_out)
     picked, facts = pick_round(pool, settings, paid, left_out=left_out)
+    if left_out and not settings.all:
+        check_readable(len(pool), len(everything.distinct()), left_out)
     return pool, facts, cut(list_picks(pool, picked), settings.round)
 
 

@@ -92,8 +92,12 @@ def open_round(
         draft = make(pool, tiles, counted, again, left_out=left_out)
         return replace(_keep(rounds, standing, draft, was, settings), unmade=pool.unmade)
     draft = make(pool, tiles, paid, settings)
-    if name in rounds.drops and rounds.manifest(name).recipe != draft.recipe:
-        _check_is_last(rounds, name, paid)
+    if name in rounds.drops:
+        standing = rounds.manifest(name)
+        # Its recipe names the drops that were left out, too: they may be readable by now.
+        draft = replace(draft, is_anew=bool(standing.facts.get("left_out")))
+        if standing.recipe != draft.recipe or draft.is_anew:
+            _check_is_last(rounds, name, paid)
     return Round(draft, unmade=pool.unmade)
 
 
