@@ -101,9 +101,10 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     verb = "registered" if is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
-    if warning := warn_of_duplicates(open_store_here(settings), drop):
+    command = name_command()
+    if warning := warn_of_duplicates(open_store_here(settings), drop, command=command):
         say(f"mind: {warning}")
-    say(f"next: {name_command()} run {drop.name}")
+    say(f"next: {command} run {drop.name}")
     return 0
 
 
