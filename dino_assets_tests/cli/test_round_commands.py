@@ -1,5 +1,6 @@
-"""``dino-assets select``: what it says of the model and of drops that cannot be read."""
+"""``dino-assets select`` and ``rounds``: models, drops that cannot be read, and what was chosen."""
 
+import json
 import shutil
 
 import pytest
@@ -7,7 +8,12 @@ import pytest
 from dino_assets.cli import main
 from dino_assets.cli.terminal import name_command
 from dino_assets.errors import ConfigError, SourceError
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.manifests import manifest_key
+from dino_assets.store.commits.reading import open_table
 from dino_assets.store.upkeep.verifying import verify
+from dino_assets.weights.checkpoint import CAVEAT
+from dino_assets.weights.stage import OUTPUT
 from dino_assets_tests.defs.conftest import Lineage
 
 STEPS = ["weights", "images", "tiles", "embeddings"]
@@ -109,3 +115,55 @@ def test_select__from_less_than_half_of_the_pool(lineage, capsys, refuse):
     )
     # It stands, and is not asked about again.
     assert main(["select", "--budget", "4"]) == 0
+
+
+def test_rounds__lists_all(lineage, capsys):
+    assert main(["rounds"]) == 0
+    assert capsys.readouterr().out.startswith("no rounds yet. ")
+    assert main(["select", "--budget", "4", "--drop", "a", "--strategy", "fps"]) == 0
+    inbox, model = lineage.settings.root / "inbox", lineage.settings.model
+    (inbox / "b").rename(inbox / "away")
+    assert main(["select", "--round", "2"]) == 0
+    capsys.readouterr()
+    assert main(["rounds"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"round-0001  4 tiles of 24  fps  {model}  512 px  a 4"
+    assert lines[1].startswith("  mind: The model has random weights")
+    assert lines[2].startswith(f"round-0002  20 tiles of 48  hybrid  {model}  512 px  a ")
+    assert lines[3] == "  left out, unreadable when it was chosen: b"
+    assert main(["rounds", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    (space,) = list_spaces(lineage.store, "selections")
+    assert first == {
+        "name": "round-0001",
+        "round": 1,
+        "space": space,
+        "model": model,
+        "side_px": 512,
+        "tiles": 4,
+        "pool": 24,
+        "strategy": "fps",
+        "tiles_by_drop": {"a": 4},
+        "pool_drops": ["a"],
+        "left_out": {},
+        "caveat": CAVEAT,
+        "error": "",
+    }
+    assert sum(second["tiles_by_drop"].values()) == 20
+    assert second["pool_drops"] == ["a", "c"]
+    assert second["left_out"].keys() == {"b"}
+
+
+def test_rounds__of_weights_that_were_replaced_and_of_a_damaged_table(lineage, capsys):
+    assert main(["select", "--budget", "4"]) == 0
+    rounds = open_table(
+        lineage.store, "selections", space=list_spaces(lineage.store, "selections")[0]
+    )
+    (table,) = [part for part in rounds.manifest("round-0001").parts if part.name is None]
+    lineage.store.delete(table.key)
+    lineage.store.delete(manifest_key(OUTPUT))
+    capsys.readouterr()
+    assert main(["rounds"]) == 1
+    line, damage, *_ = capsys.readouterr().out.splitlines()
+    assert "a model that is not in the store any more" in line
+    assert damage.startswith("  damaged: the tiles of round-0001 cannot be read")
