@@ -68,7 +68,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "Choose a round of tiles worth labelling. hybrid groups like tiles into clusters and takes of "
             "each the central ones (typical of it) and the farthest ones (most unlike all that is chosen). "
             "cluster takes central ones alone, fps the farthest of the whole pool, which finds rare things "
-            "and outliers first, random any. Tiles of earlier rounds are never picked again."
+            "and outliers first, random any. No tile of an earlier round is chosen again; a window that "
+            "overlaps one may be, since ground is not counted yet."
         ),
         # What is not given is left to the stage, whose defaults the asset has too.
         argument_default=argparse.SUPPRESS,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dino_assets.cli.registering import open_store_here
-from dino_assets.cli.terminal import name_command, say
+from dino_assets.cli.terminal import name_command, say, write_out
 from dino_assets.counting import count_of
 from dino_assets.drops.naming import name_some
 from dino_assets.settings.records import Settings
@@ -32,7 +32,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> int:
     store = open_store_here(settings, may_be_new=True)
     rounds = list(list_rounds(store))
     if options.json:
-        say(json.dumps([asdict(each) for each in rounds], indent=1))
+        write_out(json.dumps([asdict(each) for each in rounds], indent=1))
     elif not rounds:
         absence = "" if store.is_there else f" {spell_absence(store)}"
         say(

@@ -21,7 +21,10 @@ class RoundSettings:
     """One round; part of its recipe."""
 
     round: int = described(
-        1, "Its number; earlier rounds are never paid for again", least=FIRST, most=LAST
+        1,
+        "Its number; no tile of an earlier round is chosen again, one that overlaps it may be",
+        least=FIRST,
+        most=LAST,
     )
     budget: int = described(SMALL_BUDGET, "How many tiles", least=1)
     all: bool = described(
