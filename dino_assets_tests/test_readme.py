@@ -14,7 +14,9 @@ import torch
 from dino_assets.cli import main
 from dino_assets.demo.checkpoint import write_demo_checkpoint
 from dino_assets.doctor import examine
+from dino_assets.selections.stage.listing import list_rounds
 from dino_assets.settings.environment import load_settings
+from dino_assets.store.objects import open_store
 from dino_assets.weights.catalogue import DEFAULT_TEACHER
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.worlds.hub_server import hub_for_test
@@ -67,6 +69,16 @@ def test_readme__first_result(clone: Path):
     assert (clone / "out" / "round-1" / "round-map.html").is_file()
     ran = subprocess.run([sys.executable, "-c", READ_TABLE], capture_output=True, text=True)
     assert ran.stdout.strip() == "('my-flight',) 48", ran.stderr
+    # Only the round that `run` chose: a second one is a decision of its own.
+    store = open_store(load_settings().storage)
+    assert [each.name for each in list_rounds(store)] == ["round-0001"]
+
+
+def test_readme__a_model_in_a_folder(clone: Path):
+    (line,) = re.findall(r"`(echo [^`]* >> \.env)`", README)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert load_settings().model == "/path/to/folder"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Drops, and rounds of tiles chosen from them."""
 
 import argparse
+import sys
 from dataclasses import replace
 
 from dino_assets.cli.drop_list import list_drops
@@ -67,7 +68,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "Choose a round of tiles worth labelling. hybrid groups like tiles into clusters and takes of "
             "each the central ones (typical of it) and the farthest ones (most unlike all that is chosen). "
             "cluster takes central ones alone, fps the farthest of the whole pool, which finds rare things "
-            "and outliers first, random any. Tiles of earlier rounds are never picked again."
+            "and outliers first, random any. No tile of an earlier round is chosen again; a window that "
+            "overlaps one may be, since ground is not counted yet."
         ),
         # What is not given is left to the stage, whose defaults the asset has too.
         argument_default=argparse.SUPPRESS,
@@ -100,9 +102,10 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     verb = "registered" if is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
-    if warning := warn_of_duplicates(open_store_here(settings), drop):
+    command = name_command()
+    if warning := warn_of_duplicates(open_store_here(settings), drop, command=command):
         say(f"mind: {warning}")
-    say(f"next: {name_command()} run {drop.name}")
+    say(f"next: {command} run {drop.name}")
     return 0
 
 
@@ -166,34 +169,51 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
 def _select(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.registry import read_drop
     from dino_assets.drops.sources.opening import open_source
+    from dino_assets.drops.sources.source import Source
     from dino_assets.selections.rounds import make_settings
     from dino_assets.selections.stage.describing import describe_round
     from dino_assets.selections.stage.opening import open_round
     from dino_assets.store.commits.reading import SpacedTable, open_table
     from dino_assets.store.commits.writing import commit
-    from dino_assets.weights.stage import load_checkpoint
+    from dino_assets.weights.stage import explain_other_model, load_checkpoint
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
     tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
     asked = make_settings(**given)
     store = open_store_here(settings)
     asked = replace(asked, drops=tuple(find_drop_name(store, called) for called in asked.drops))
+
+    def open_drop(name: str) -> Source:
+        return open_source(read_drop(store, name).source, root=settings.root)
+
+    checkpoint, command = load_checkpoint(store), name_command()
     opened = open_round(
         SpacedTable(store, "embeddings"),
         open_table(store, "tiles"),
-        load_checkpoint(store),
+        checkpoint,
         ComputeSettings(),  # a space knows no device, and looking for one would load torch
         asked,
-        open_source=lambda drop: open_source(read_drop(store, drop).source, root=settings.root),
+        open_source=open_drop,
         tile_px=tile_px,
         may_replace=may_replace,
     )
     if opened.has_other_settings:
         raise ConfigError(f"{opened.stands} --replace chooses it anew.")
+    if warning := explain_other_model(
+        store, settings.model, settings.model_revision, root=settings.root, command=command
+    ):
+        say(f"WARNING: {warning}", to=sys.stderr)
     committed = commit(store, opened.draft)
     unmade = {"unmade": list(opened.unmade)} if opened.unmade else {}
     report_round(settings, store, committed, metadata=unmade)
-    for line in describe_round(store, committed, registered=opened.unmade, command=name_command()):
+    for line in describe_round(
+        store,
+        committed,
+        model=checkpoint.model,
+        open_source=open_drop,
+        registered=opened.unmade,
+        command=command,
+    ):
         say(line)
     if opened.stands:
         say(opened.stands)

@@ -10,6 +10,7 @@ from dino_assets.drawing.lettering import GREY, INK, RED, WHITE, encode_picture,
 from dino_assets.errors import ConfigError
 
 MAX_JPEG_PX = 65_500  # the format's own limit is 65,535
+MAX_TITLE_LINES = 4
 MAX_CAVEAT_LINES = 20  # above a single small cell, too, it is shown whole
 
 
@@ -18,11 +19,12 @@ def make_contact_sheet(
     *,
     columns: int = 5,
     cell_px: int = 220,
+    title: str = "",
     caveat: str = "",
 ) -> bytes:
     """A JPEG of tiles (side, side, 3) uint8, row by row, each with its caption of up to three lines.
 
-    A ``caveat`` stands above them, whole and in red.
+    A ``title`` stands above them, and below it a ``caveat``, whole and in red.
 
     Raises:
         ConfigError: no column, cells below 40 px, a tile that is not (side, side, 3) uint8, or more
@@ -44,7 +46,9 @@ def make_contact_sheet(
     step_y = cell_px + max(map(len, captions)) * line_px + text_px // 2 + gap
     across = min(columns, len(tiles))
     width = across * (cell_px + gap) + gap
-    head = wrap(caveat, font, width - 2 * gap, max_lines=MAX_CAVEAT_LINES)
+    room_px = width - 2 * gap
+    head = [(line, INK) for line in wrap(title, font, room_px, max_lines=MAX_TITLE_LINES)]
+    head += [(line, RED) for line in wrap(caveat, font, room_px, max_lines=MAX_CAVEAT_LINES)]
     head_px = len(head) * line_px + gap if head else 0
     height = head_px + -(-len(tiles) // across) * step_y + gap
     if max(width, height) > MAX_JPEG_PX:
@@ -56,8 +60,8 @@ def make_contact_sheet(
         )
     sheet = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(sheet)
-    for number, line in enumerate(head):
-        draw.text((gap, gap + number * line_px), line, fill=RED, font=font)
+    for number, (line, colour) in enumerate(head):
+        draw.text((gap, gap + number * line_px), line, fill=colour, font=font)
     for index, (pixels, lines) in enumerate(zip((t for t, _ in tiles), captions, strict=True)):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ConfigError(

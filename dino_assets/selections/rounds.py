@@ -21,12 +21,16 @@ class RoundSettings:
     """One round; part of its recipe."""
 
     round: int = described(
-        1, "Its number; earlier rounds are never paid for again", least=FIRST, most=LAST
+        1,
+        "Its number; no tile of an earlier round is chosen again, one that overlaps it may be",
+        least=FIRST,
+        most=LAST,
     )
     budget: int = described(SMALL_BUDGET, "How many tiles", least=1)
     all: bool = described(
         False,
-        "Choose though the budget is more than half of the pool, or than there are",
+        "Choose though the budget is more than half of the pool or than there are, or though more than half "
+        "of the pool cannot be read",
         is_permission=True,
     )
     strategy: StrategyName = described("hybrid", "How tiles are chosen")

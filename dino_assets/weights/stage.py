@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from dino_assets.errors import CheckpointNotFoundError, ChecksumError
+from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.commits.manifests import content_hash, find_manifest, read_manifest
 from dino_assets.store.commits.parts import fetch_part
 from dino_assets.store.commits.protocol import (
@@ -107,6 +108,33 @@ def find_stored_weights(
         return manifest if manifest.facts.get("commit") == revision else None
     is_same = manifest.recipe.config.get("revision") == _config(model, revision).get("revision")
     return manifest if is_same else None
+
+
+def explain_other_model(
+    store: ObjectStore, model: str, revision: str | None, *, root: Path, command: str
+) -> str:
+    """Say that the store's weights are not those configured, and what to do; nothing where they are."""
+    current = find_manifest(store, OUTPUT)
+    if current is None or find_stored_weights(store, model, revision):
+        return ""
+    stored = str(current.recipe.config["model"])
+    if not revision and _locate(stored, root) == _locate(model, root):
+        return ""  # two spellings of one folder
+    was = current.recipe.config.get("revision") or (revision and current.facts.get("commit"))
+    return (
+        f"the model configured is {_spell_model(model, revision)}, but the weights in the store are those "
+        f"of {_spell_model(stored, was)}, and tiles are chosen by their embeddings. To use the configured "
+        f"one, embed with it first: {command} run NAME --select weights,images,tiles,embeddings; "
+        f"otherwise set DINO_MODEL_ID{' and DINO_MODEL_REVISION' * bool(revision or was)} back."
+    )
+
+
+def _locate(model: str, root: Path) -> Path:
+    return resolve_path(root / expand_path(model))
+
+
+def _spell_model(model: str, revision: str | None) -> str:
+    return f"{model!r} at {revision}" if revision else repr(model)
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:

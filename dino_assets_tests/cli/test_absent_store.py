@@ -47,6 +47,14 @@ def test_drops_list__of_no_store(absent, capsys):
     assert capsys.readouterr().out == "[]\n"
 
 
+def test_rounds__of_no_store(absent, capsys):
+    assert main(["rounds"]) == 0
+    shown = capsys.readouterr().out
+    assert f"no rounds yet. There is no store {absent.name!r} yet" in shown
+    assert main(["rounds", "--json"]) == 0
+    assert capsys.readouterr().out == "[]\n"
+
+
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
 def test_collect__of_no_store(absent, capsys, options):
     assert main(["collect", *options]) == 0

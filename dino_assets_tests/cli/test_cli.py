@@ -168,8 +168,8 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     capsys.readouterr()
 
     assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
-    first = capsys.readouterr().out.splitlines()
-    assert first[0] == "round-0001: chosen, 5 tiles of a pool of 24, from flight-1"
+    first, by = capsys.readouterr().out.splitlines(), f"by {load_settings().model}"
+    assert first[0] == f"round-0001: chosen, 5 tiles of a pool of 24, from flight-1, {by}"
     assert first[1] == "why: 4 farthest, 1 first (fps, seed 42, cls vectors)"
     meaning = first.pop(2)
     assert meaning.startswith("farthest: most unlike everything chosen before it; first: where")
@@ -196,7 +196,7 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
 
     assert main(["select", "--strategy", "fps", "--budget", "5"]) == 0
     again = capsys.readouterr().out.splitlines()
-    assert again[0] == "round-0001: reused, 5 tiles of a pool of 24, from flight-1"
+    assert again[0] == f"round-0001: reused, 5 tiles of a pool of 24, from flight-1, {by}"
     assert again[1:] == [first[1], meaning, *first[2:]]
 
     # Somebody may be labelling it: it is not chosen anew by accident.
@@ -208,7 +208,7 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     assert standing == manifest
     assert main(["select", "--strategy", "fps", "--budget", "3", "--replace"]) == 0
     replaced = capsys.readouterr().out.splitlines()
-    assert replaced[0] == "round-0001: chosen, 3 tiles of a pool of 24, from flight-1"
+    assert replaced[0] == f"round-0001: chosen, 3 tiles of a pool of 24, from flight-1, {by}"
 
     # More than is meant is asked back before anything is stored.
     second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25"]
@@ -223,7 +223,10 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     for verb, options in (("chosen", ["--all"]), ("reused", [])):
         assert main(["select", *second_round, *options]) == 0
         said = capsys.readouterr().out
-        assert f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1\n" in said
+        assert (
+            f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1, {by}\n"
+            in said
+        )
         assert said.endswith(
             "round-0002 has fewer tiles than its budget: 22 were asked for and 21 picked: the pool "
             "has 24 tiles, 3 of them chosen before\n"

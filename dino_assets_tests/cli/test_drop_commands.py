@@ -54,10 +54,14 @@ def test_drops_register__the_same_pictures_again(cards, capsys):
     assert main(["drops", "register", "again", "--from", "inbox/a"]) == 0
     _, warning, _ = capsys.readouterr().out.splitlines()
     assert warning.startswith("mind: the same pictures are registered as 'a'")
-    assert main(["drops", "retire", "again"]) == 0
+    command = warning.partition(f"{name_command()} ")[2]
+    assert command == "drops retire again"
+    assert main(command.split()) == 0
     capsys.readouterr()
     assert main(["run", "b2", "--from", "inbox/b", "--select", "images"]) == 0
-    assert "mind: the same pictures are registered as 'b'" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "mind: the same pictures are registered as 'b'" in shown
+    assert f": {name_command()} drops retire b2\n" in shown
     assert main(["run", "b2", "--select", "images"]) == 0
     assert "mind: the same pictures" not in capsys.readouterr().out
 

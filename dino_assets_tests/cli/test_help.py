@@ -1,6 +1,7 @@
 """What ``--help`` says of options: every one has a sentence, and its default."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from typing import get_args
 
@@ -45,6 +46,15 @@ def test_help__every_strategy_and_reason_is_explained(capsys):
     description = capsys.readouterr().out.partition("options:")[0]
     words = {*get_args(StrategyName), "central", "farthest"}
     assert {word for word in words if word in description} == words
+
+
+def test_help__says_what_is_never_chosen_again_and_what_may_be(capsys):
+    with pytest.raises(SystemExit):
+        main(["select", "--help"])
+    described, _, options = " ".join(capsys.readouterr().out.split()).partition("options:")
+    for text in (described, options):
+        assert "o tile of an earlier round is chosen again" in text
+        assert re.search(r"(window|one) that overlaps (one|it) may be", text)
 
 
 def test_help__defaults_of_a_round_are_those_of_the_stage():

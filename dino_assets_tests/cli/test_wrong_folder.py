@@ -21,6 +21,8 @@ COMMANDS = [
     ["run", "a", "--from", "card"],
     ["run", "--select", "curate"],
     ["select"],
+    ["rounds"],
+    ["rounds", "--json"],
     ["parts", "tiles", "a"],
     ["export", "projections", "--to", "out"],
     ["export", "selections", "round-0001", "--to", "out"],

@@ -141,11 +141,12 @@ def test_select__drops_and_tags(lineage: Lineage, capsys):
     select = ["select", "--budget", "4"]
     assert main([*select, "--tag", "fire"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "round-0001: chosen, 4 tiles of a pool of 48, from a, b"
+    model = lineage.settings.model
+    assert lines[0] == f"round-0001: chosen, 4 tiles of a pool of 48, from a, b, by {model}"
     assert not [line for line in lines if line.startswith("registered, not embedded")]
     assert main([*select, "--round", "2", "--drop", "c", "--drop", "d"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith(" from c")
+    assert lines[0].endswith(f" from c, by {model}")
     assert "registered, not embedded in this space: d" in lines
     assert main([*select, "--round", "3", "--drop", "x"]) == 1
     assert "There are: a, b, c, d" in capsys.readouterr().err

@@ -52,7 +52,7 @@ ASSETS = {
         "curate",
         {"python", "parquet"},
         ["team:imagery"],
-        "3",
+        "4",
         None,
         {"embeddings", "projections", "tiles", "weights"},
     ),

@@ -67,8 +67,9 @@ def test_round__leaves_out_one_drop_and_says_why(lineage: Lineage, capsys, harm:
     # The same round from the command line, which says it too.
     assert main(["select", "--budget", "20"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "round-0001: reused, 20 tiles of a pool of 48, from a, c"
-    assert f"left out b, which could not be read: {why}" in lines
+    model = lineage.settings.model
+    assert lines[0] == f"round-0001: reused, 20 tiles of a pool of 48, from a, c, by {model}"
+    assert f"left out b, which could not be read when the round was chosen: {why}" in lines
     assert not [line for line in lines if line.startswith("registered, not embedded")]
 
 

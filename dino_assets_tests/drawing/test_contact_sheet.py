@@ -62,6 +62,23 @@ def test_make_contact_sheet__a_caveat_above_whole_and_in_red():
     assert np.count_nonzero(np.diff(rows.astype(int)) == 1) >= 12
 
 
+def test_make_contact_sheet__a_title_above_its_caveat():
+    tiles = [(solid((30, 160, 30)), "1\nwhy")] * 5
+    caveat = "random weights: what is chosen means nothing"
+    marked = np.asarray(open_picture(make_contact_sheet(tiles, caveat=caveat))).astype(int)
+    titled = np.asarray(
+        open_picture(make_contact_sheet(tiles, title="Round 1", caveat=caveat))
+    ).astype(int)
+    line = len(titled) - len(marked)
+    assert 10 < line < 30
+    assert (titled[: line + 6] < 140).all(axis=-1).any()  # in ink
+    assert not is_red(titled[:line]).any()
+    first_rows = [
+        np.argmax(np.abs(p[:, 100] - (30, 160, 30)).max(axis=-1) < 6) for p in (titled, marked)
+    ]
+    assert first_rows[0] - first_rows[1] == line  # the tiles are below it
+
+
 def is_red(pixels: np.ndarray) -> np.ndarray:
     return (pixels[..., 0] > 140) & (pixels[..., 1:] < 110).all(axis=-1)
 

@@ -17,13 +17,14 @@ from dino_assets.selections.stage import drafting as rounds_stage
 from dino_assets.selections.stage.drafting import draft_selections
 from dino_assets.selections.stage.judging import judge_selections
 from dino_assets.selections.stage.opening import open_round
-from dino_assets.selections.stage.paid import read_round, spell_input
-from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.selections.stage.paid import SHEET, UNTITLED, hash_choice, read_round, spell_input
+from dino_assets.store.commits.manifests import manifest_key, read_manifest
 from dino_assets.store.commits.protocol import Draft
-from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.reading import SpacedTable, open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
-from dino_assets_tests.worlds.curation import LINEAR, SIDE, CurationWorld
+from dino_assets.weights.stage import load_checkpoint
+from dino_assets_tests.worlds.curation import COMPUTE, LINEAR, SIDE, CurationWorld
 from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.raising import raising
 
@@ -81,7 +82,7 @@ def test_draft_selections__what_was_asked(world: CurationWorld, strategy):
         )
         crop = Image.open(io.BytesIO(world.read_file(done.manifest, ChosenTile(**row).picture)))
         assert crop.size == (SIDE, SIDE)
-    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, rounds_stage.SHEET)))
+    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, SHEET)))
     assert min(sheet.size) > 200
 
 
@@ -118,9 +119,50 @@ def test_draft_selections__more_than_there_is(world: CurationWorld):
 
 def test_draft_selections__the_sheet_has_an_end(world: CurationWorld):
     done = world.select(RoundSettings(budget=30, strategy="random"), sheet_tiles=3)
-    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, rounds_stage.SHEET)))
+    sheet = Image.open(io.BytesIO(world.read_file(done.manifest, SHEET)))
     assert sheet.height < 400  # one row of three
     assert len([p for p in done.manifest.parts if (p.name or "").startswith("tiles/")]) == 30
+
+
+def test_draft_selections__the_sheet_says_what_it_shows(world: CurationWorld):
+    def height(done) -> int:
+        return Image.open(io.BytesIO(world.read_file(done.manifest, SHEET))).height
+
+    titled = world.select(RoundSettings(budget=3, strategy="random"))
+    before = hash_choice(titled.manifest)
+    world.store.delete(manifest_key(titled.manifest.recipe.output))
+    # The same weights by another name are the same choice.
+    renamed = world.select(RoundSettings(budget=3, strategy="random"), model="a longer name " * 9)
+    assert height(renamed) > height(titled)
+    assert hash_choice(renamed.manifest) == before
+    old = world.select(RoundSettings(budget=3, strategy="random"), code_version="3")
+    assert height(old) < height(titled)
+
+
+def test_open_round__one_without_a_title_stands_and_is_made_again_as_it_was(world: CurationWorld):
+    """It was drawn by an earlier version, whose contact sheets had none."""
+    settings, caveat = RoundSettings(budget=4), load_checkpoint(world.store).caveat
+    old = world.select(settings, code_version=UNTITLED[-1], caveat=caveat).manifest
+
+    def open_and_commit():
+        opened = open_round(
+            SpacedTable(world.store, "embeddings"),
+            open_table(world.store, "tiles"),
+            load_checkpoint(world.store),
+            COMPUTE,
+            settings,
+            open_source=world.sources.__getitem__,
+            tile_px=SIDE,
+        )
+        assert opened.stands == ""
+        return commit(world.store, opened.draft)
+
+    done = open_and_commit()
+    assert (done.was_reused, done.manifest) == (True, old)
+    for part in old.parts:
+        world.store.delete(part.key)
+    done = open_and_commit()
+    assert (done.was_reused, done.manifest) == (False, old)
 
 
 def test_draft_selections__an_empty_pool(checkpoint_dir):

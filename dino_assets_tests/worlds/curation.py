@@ -1,6 +1,7 @@
 """Two drawn flights in a store of their own, embedded by a tiny model, for maps and rounds."""
 
 from pathlib import Path
+from typing import Any
 
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.records import Drop
@@ -59,7 +60,7 @@ class CurationWorld:
     def rounds(self) -> CommittedTable:
         return open_table(self.store, "selections", space=self.space)
 
-    def select(self, settings: RoundSettings, **options: int):
+    def select(self, settings: RoundSettings, **options: Any):
         before = name_round(settings.round)
         draft = draft_selections(
             self.embeddings(),
@@ -68,8 +69,7 @@ class CurationWorld:
             settings,
             projections=open_table(self.store, "projections", space=self.space),
             open_source=self.sources.__getitem__,
-            model="tiny",
-            **options,
+            **{"model": "tiny", **options},
         )
         return commit(self.store, draft)
 

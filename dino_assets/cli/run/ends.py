@@ -1,6 +1,6 @@
 """What is said when a run has ended: why it failed, what is kept, what to do next."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,9 +8,12 @@ from dino_assets.counting import count_of
 from dino_assets.defs.execution import RunEnd
 from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.defs.plans import PlannedRun
-from dino_assets.selections.rounds import RoundSettings
+from dino_assets.drops.naming import name_some
+from dino_assets.errors import CorruptObjectError
+from dino_assets.selections.rounds import RoundSettings, number_of
+from dino_assets.selections.stage.paid import read_round
 from dino_assets.store.commits.listing import list_spaces
-from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.objects import ObjectStore
 
 
@@ -66,11 +69,14 @@ def describe_next(
     if "projections" in made:
         yield f"map      {command} export projections{_space(store, made, 'projections')} --to out/map"
     if "selections" in made:
-        name = made["selections"].rpartition("/")[2].removesuffix(".json")
-        number = int(name.rpartition("-")[2])
+        rounds = open_table(store, "selections", space=made["selections"].split("/")[2])
+        name = rounds.drops[-1]
         space = _space(store, made, "selections")
-        yield f"chosen   {command} export selections {name}{space} --to out/round-{number}"
-        if more := _ask_for_more(store, made["selections"].split("/")[2]):
+        yield f"chosen   {command} export selections {name}{space} --to out/round-{number_of(name)}"
+        absent = find_not_chosen(rounds, _list_embedded(ends))
+        if absent:
+            yield f"         no round holds a tile of {name_some(absent)} so far; this chooses some:"
+        if more := _ask_for_more(rounds, absent):
             yield f"more     {command} {more}"
     elif "embeddings" in made:
         yield f"next     {command} run --select curate"
@@ -89,11 +95,37 @@ def _space(store: ObjectStore, made: dict[str, str], asset: str) -> str:
     return "" if is_clear else f" --space {made[asset].split('/')[2]}"
 
 
-def _ask_for_more(store: ObjectStore, space: str) -> str:
-    """The command for the round after the last one, if there are tiles left for it."""
-    rounds = open_table(store, "selections", space=space)
+def _list_embedded(ends: Sequence[RunEnd]) -> set[str]:
+    """Name the drops of the runs that have tiles in the pool."""
+    return {
+        str(event.partition)
+        for end in ends
+        for event in end.materialised
+        if event.asset_key.to_user_string() == "embeddings"
+        and event.metadata["dagster/row_count"].value
+    }
+
+
+def find_not_chosen(rounds: CommittedTable, drops: Collection[str]) -> list[str]:
+    """Name the drops of which no round of a space has a tile; none if a round cannot be read."""
+    chosen: set[str] = set()
+    for name in reversed(rounds.drops):  # the newest one has them, most likely
+        if chosen.issuperset(drops):
+            break
+        try:
+            chosen.update(read_round(rounds, name, ["drop"])["drop"].to_pylist())
+        except CorruptObjectError:
+            return []  # `verify` says so; what was run is done
+    return sorted(set(drops) - chosen)
+
+
+def _ask_for_more(rounds: CommittedTable, absent: Collection[str]) -> str:
+    """The command for the round after the last one, from absent drops if there are; if tiles are left."""
     last = rounds.drops[-1]
+    if absent:
+        some = "".join(f" --drop {name}" for name in absent)
+        return f"select --round {number_of(last) + 1}{some}"
     facts = rounds.manifest(last).facts
     left = int(facts["pool"]) - int(facts["paid_before"]) - int(facts["picked"])
     few = "" if left >= RoundSettings().budget else f" --budget {left}"
-    return f"select --round {int(last.rpartition('-')[2]) + 1}{few}" if left > 0 else ""
+    return f"select --round {number_of(last) + 1}{few}" if left > 0 else ""

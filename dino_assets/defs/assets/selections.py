@@ -9,6 +9,7 @@ from dino_assets.defs.column_schemas import describe_columns
 from dino_assets.defs.config import config_of, name_drops, values_of
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.compute import ComputeResource
+from dino_assets.defs.resources.hub import HubResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
@@ -56,6 +57,7 @@ def selections(
     config: SelectionsConfig,
     storage: StorageResource,
     inbox: InboxResource,
+    hub: HubResource,
     compute: ComputeResource,
     embeddings: SpacedTable,
     tiles: CommittedTable,
@@ -77,7 +79,8 @@ def selections(
     except NotCommittedError as err:
         context.log.warning(f"no round: {err}")
         return
-    if opened.stands:
-        context.log.warning(opened.stands)
+    for warning in (hub.explain_other_model(store), opened.stands):
+        if warning:
+            context.log.warning(warning)
     metadata = {"unmade": list(opened.unmade)} if opened.unmade else {}
     yield dg.Output(opened.draft, metadata=metadata)

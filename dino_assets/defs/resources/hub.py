@@ -6,10 +6,12 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.settings.environment import find_root
+from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.architecture import check_config
 from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.locating import Located, locate_checkpoint
 from dino_assets.weights.hub.progress import ProgressLines
+from dino_assets.weights.stage import explain_other_model
 
 
 class HubResource(dg.ConfigurableResource):
@@ -29,6 +31,12 @@ class HubResource(dg.ConfigurableResource):
             "never moves, and costs no request once it is here."
         ),
     )
+
+    def explain_other_model(self, store: ObjectStore) -> str:
+        """Say that the store's weights are not of this model, and what to do; nothing where they are."""
+        return explain_other_model(
+            store, self.model, self.revision or None, root=find_root(), command="dino-assets"
+        )
 
     def locate(self, say: Callable[[str], object]) -> Located:
         """Which checkpoint that is, and how to bring it to this machine, telling how far it is.

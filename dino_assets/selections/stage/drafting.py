@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dino_assets.counting import count_of
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.stage.pool import TilePool, hash_inputs, read_pool
 from dino_assets.numerics.neighbours import scale_to_unit
@@ -16,9 +17,9 @@ from dino_assets.selections.coverage import certify
 from dino_assets.selections.records import ChosenTile, Pick
 from dino_assets.selections.rounds import RoundSettings, check_budget, name_round
 from dino_assets.selections.stage.mapping import PoolOnMap, store_map
-from dino_assets.selections.stage.paid import PaidRound
+from dino_assets.selections.stage.paid import SHEET, UNTITLED, PaidRound
 from dino_assets.selections.stage.pictures import SHEET_TILES, RoundPictures, cut_pictures
-from dino_assets.selections.stage.unreadable import find_unopenable, refuse, warn_of
+from dino_assets.selections.stage.unreadable import check_readable, find_unopenable, refuse, warn_of
 from dino_assets.settings.described import to_recipe
 from dino_assets.store.commits.columns import columns_of, make_batch
 from dino_assets.store.commits.protocol import (
@@ -31,8 +32,10 @@ from dino_assets.store.commits.protocol import (
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
-CODE_VERSION = "3"
-SHEET = "contact-sheet.jpg"
+CODE_VERSION = "4"
+# Rounds of these versions are made again as they were, should they be damaged: contact sheets of
+# version 3 have no title, and all else is the same.
+REPEATABLE = (UNTITLED[-1], CODE_VERSION)
 SCHEMA = pa.schema(columns_of(ChosenTile))
 
 
@@ -48,19 +51,22 @@ def draft_selections(
     sheet_tiles: int = SHEET_TILES,
     model: str,
     caveat: str | None = None,
+    code_version: str = CODE_VERSION,
 ) -> Draft:
     """Pick one round from everything committed in the space; what is paid for is not picked again.
 
     Drops that cannot be read are left out and named among the facts; with ``left_out`` exactly those,
     as a round that is chosen again needs it.
 
-    A budget that is hardly meant is refused when the pool is read, before anything is stored.
-    A ``caveat`` of the weights is drawn on the contact sheet and kept among the facts.
+    A budget that is hardly meant is refused when the pool is read, before anything is stored; so is a
+    pool most of which cannot be read.
+    A ``caveat`` of the weights is drawn on the contact sheet and kept among the facts. A round of an
+    earlier ``code_version`` is made again as it was made then.
     """
     name = name_round(settings.round)
     recipe = Recipe(
         OutputId("selections", name, embeddings.space),
-        CODE_VERSION,
+        code_version,
         config=to_recipe(settings),
         inputs=hash_inputs(embeddings) | {earlier.name: earlier.content for earlier in paid},
     )
@@ -86,7 +92,8 @@ def draft_selections(
             without |= pictures.failures  # nothing is stored yet: choose again from the others
         warn_of(without)
         with pictures:
-            rows, sheet = pictures.store(out, caveat=spell_caveat(caveat))
+            title = "" if code_version in UNTITLED else _make_title(settings, facts, model)
+            rows, sheet = pictures.store(out, title=title, caveat=spell_caveat(caveat))
         out.rows(make_batch(rows, SCHEMA))
         out.file(SHEET, sheet)
         if rows:
@@ -101,6 +108,11 @@ def draft_selections(
     return Draft(recipe, produce, SCHEMA)
 
 
+def _make_title(settings: RoundSettings, facts: Mapping[str, Any], model: str) -> str:
+    tiles = count_of(int(facts["picked"]), "tile")
+    return f"Round {settings.round}: {tiles} of {facts['pool']:,}, {settings.strategy}, by {model}"
+
+
 def _choose(
     everything: TilePool,
     left_out: Mapping[str, str],
@@ -111,12 +123,14 @@ def _choose(
     """Pick from the drops that are not left out, and cut the pictures of what is picked.
 
     Raises:
-        SourceError: all drops are left out.
+        SourceError: all drops are left out, or most tiles without ``all``.
     """
     pool = everything.without(left_out).distinct()
     if left_out and not len(pool):
         raise refuse(left_out)
     picked, facts = pick_round(pool, settings, paid, left_out=left_out)
+    if left_out and not settings.all:
+        check_readable(len(pool), len(everything.distinct()), left_out)
     return pool, facts, cut(list_picks(pool, picked), settings.round)
 
 

@@ -11,7 +11,7 @@ from dino_assets.embeddings.space import current_space
 from dino_assets.embeddings.stage.pool import choose_pool, list_drops
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, name_round, number_of
-from dino_assets.selections.stage.drafting import draft_selections
+from dino_assets.selections.stage.drafting import CODE_VERSION, REPEATABLE, draft_selections
 from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
 from dino_assets.settings.described import check_settings, from_recipe
 from dino_assets.store.commits.protocol import Draft, Manifest, OutputWriter
@@ -89,11 +89,18 @@ def open_round(
         # Its budget was meant when it was committed.
         again = replace(was, all=True)
         left_out = standing.facts.get("left_out", {})
-        draft = make(pool, tiles, counted, again, left_out=left_out)
+        version = standing.recipe.code_version
+        if version not in REPEATABLE:
+            version = CODE_VERSION
+        draft = make(pool, tiles, counted, again, left_out=left_out, code_version=version)
         return replace(_keep(rounds, standing, draft, was, settings), unmade=pool.unmade)
     draft = make(pool, tiles, paid, settings)
-    if name in rounds.drops and rounds.manifest(name).recipe != draft.recipe:
-        _check_is_last(rounds, name, paid)
+    if name in rounds.drops:
+        standing = rounds.manifest(name)
+        # Its recipe names the drops that were left out, too: they may be readable by now.
+        draft = replace(draft, is_anew=bool(standing.facts.get("left_out")))
+        if standing.recipe != draft.recipe or draft.is_anew:
+            _check_is_last(rounds, name, paid)
     return Round(draft, unmade=pool.unmade)
 
 

@@ -16,7 +16,9 @@ from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.objects import ObjectStore
 
-MAP_PICTURE, MAP_PAGE = "round-map.png", "round-map.html"
+MAP_PICTURE, MAP_PAGE, SHEET = "round-map.png", "round-map.html", "contact-sheet.jpg"
+# Versions whose contact sheets have no title. Their hashes, which later rounds name, include the sheet.
+UNTITLED = ("1", "2", "3")
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,13 @@ class PaidRound:
 def hash_choice(manifest: Manifest) -> str:
     """Hash what was chosen in a round.
 
-    Its map is left out: a round that is repaired after the map changed is the same choice.
+    Its map is left out: a round that is repaired after the map changed is the same choice. So is a
+    contact sheet that names the model: the same weights may have another name by then.
     """
-    parts = [part for part in manifest.parts if part.name not in (MAP_PICTURE, MAP_PAGE)]
+    drawn = {MAP_PICTURE, MAP_PAGE}
+    if manifest.recipe.code_version not in UNTITLED:
+        drawn.add(SHEET)
+    parts = [part for part in manifest.parts if part.name not in drawn]
     return content_hash(replace(manifest, parts=tuple(parts)))
 
 

@@ -70,14 +70,16 @@ class RoundPictures(AbstractContextManager["RoundPictures"]):
             self.cards[pick.rank] = _encode_card(picture)
         self._sizes.append(self._file.write(_encode(picture)))
 
-    def store(self, out: OutputWriter, *, caveat: str = "") -> tuple[list[ChosenTile], bytes]:
+    def store(
+        self, out: OutputWriter, *, title: str = "", caveat: str = ""
+    ) -> tuple[list[ChosenTile], bytes]:
         """Store all pictures; return the rows by rank, and the contact sheet."""
         self._file.seek(0)
         for row, size in zip(self._rows, self._sizes, strict=True):
             out.file(row.picture, self._file.read(size))
         chosen = sorted(self._rows, key=lambda row: row.rank)
         sheet = [(self._cells[row.rank], row.caption) for row in chosen[: self._sheet_tiles]]
-        return chosen, make_contact_sheet(sheet, caveat=caveat)
+        return chosen, make_contact_sheet(sheet, title=title, caveat=caveat)
 
 
 def cut_pictures(

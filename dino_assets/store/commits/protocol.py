@@ -136,12 +136,14 @@ class Draft:
     """An output that is not committed: its recipe, and how to produce it if it is needed.
 
     ``produce`` pushes into a writer. It may raise CommitRefusedError at any point, even after its
-    last row: nothing is visible before the end.
+    last row: nothing is visible before the end. With ``is_anew`` it is needed even if an output of an
+    equal recipe is there: what its recipe does not say, such as an unmounted disk, was otherwise then.
     """
 
     recipe: Recipe
     produce: Callable[[OutputWriter], None]
     schema: "pa.Schema | None" = None
+    is_anew: bool = False
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ _READERS = 16
 def commit(store: ObjectStore, draft: Draft) -> Committed:
     """Make an output exist, or find that it does already; the only writer of manifests.
 
-    A manifest of the same recipe whose parts are all there is reused and nothing is produced.
+    A manifest of the same recipe whose parts are all there is reused and nothing is produced, unless the
+    draft is to be made anew.
 
     Raises:
         CommitRefusedError: the draft broke a promise; nothing became visible.
@@ -52,7 +53,7 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
     begun = time.perf_counter()
     output = draft.recipe.output
     _check_json(output, "recipe", recipe_fields(draft.recipe))
-    existing = _reusable(store, draft.recipe)
+    existing = None if draft.is_anew else _reusable(store, draft.recipe)
     if existing is not None:
         log.debug("%s: reused, %d rows", output, existing.rows)
         return Committed(existing, was_reused=True, seconds=time.perf_counter() - begun)

@@ -77,6 +77,28 @@ def test_run__what_to_do_next_runs_as_printed(cards: Path, write_photo, capsys):
     assert [words.split()[0] for words in read_printed()] == ["drops", "export", "export", "ui"]
 
 
+def test_run__a_drop_that_came_after_the_rounds(cards: Path, capsys):
+    """Rounds stand, so its tiles are in none of them: it says so, and points to the newest one."""
+    command = name_command()
+
+    def run(name: str) -> list[str]:
+        capsys.readouterr()
+        assert main(["run", name, "--from", f"cards/{name}", *LINEAR]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert not [line for line in run("a") if "no round holds" in line]
+    lines = run("b")
+    chosen = f"chosen   {command} export selections round-000{{0}} --to out/round-{{0}}"
+    assert chosen.format(1) in lines
+    assert "         no round holds a tile of b so far; this chooses some:" in lines
+    more = lines[lines.index(chosen.format(1)) + 2].removeprefix(f"more     {command} ")
+    assert more == "select --round 2 --drop b"
+    assert main(more.split()) == 0
+    lines = run("b")
+    assert chosen.format(2) in lines
+    assert not [line for line in lines if "no round holds" in line or line.startswith("more ")]
+
+
 def test_run__several_drops_and_one_map_of_all(cards: Path, capsys):
     for name in ("a", "b"):
         assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0

@@ -1,0 +1,88 @@
+"""All committed rounds, for listings."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dino_assets.embeddings.stage.pool import list_drops
+from dino_assets.errors import CorruptObjectError
+from dino_assets.selections.rounds import number_of
+from dino_assets.selections.stage.paid import read_round
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.manifests import find_manifest
+from dino_assets.store.commits.protocol import Manifest
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.objects import ObjectStore
+from dino_assets.weights.stage import OUTPUT as WEIGHTS
+
+
+@dataclass(frozen=True)
+class ListedRound:
+    """A committed round: how many tiles of which drops it holds, and what it was chosen from and how.
+
+    ``model`` is empty where the weights of its space are not those that the store has now. ``pool_drops``
+    were chosen from; ``left_out`` could not be read, and says why. ``error`` says why its table cannot be.
+    """
+
+    name: str
+    round: int
+    space: str
+    model: str
+    side_px: int | None
+    tiles: int
+    pool: int
+    strategy: str
+    tiles_by_drop: Mapping[str, int] = field(default_factory=dict)
+    pool_drops: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    caveat: str = ""
+    error: str = ""
+
+
+def list_rounds(store: ObjectStore) -> Iterator[ListedRound]:
+    """List the rounds of all spaces, space by space, by number."""
+    weights = find_manifest(store, WEIGHTS)
+    for space in list_spaces(store, "selections"):
+        rounds = open_table(store, "selections", space=space)
+        spelled = _find_space(store, space)
+        is_current = weights is not None and all(
+            spelled.get(name) == weights.facts.get(name) for name in ("weights_sha256", "network")
+        )
+        model = str(weights.recipe.config["model"]) if weights and is_current else ""
+        for manifest in rounds.manifests:
+            yield _describe(rounds, manifest, model, spelled.get("side_px"))
+
+
+def _find_space(store: ObjectStore, space: str) -> Mapping[str, Any]:
+    """Give what a space consists of, which is recorded with its embeddings."""
+    embedded = open_table(store, "embeddings", space=space).manifests
+    recorded: Mapping[str, Any] = embedded[0].recipe.config.get("space", {}) if embedded else {}
+    return recorded
+
+
+def _describe(
+    rounds: CommittedTable, manifest: Manifest, model: str, side_px: int | None
+) -> ListedRound:
+    name, facts = str(manifest.recipe.output.drop), manifest.facts
+    left_out = dict(facts.get("left_out", {}))
+    by_drop, error = Counter[str](), ""
+    try:
+        by_drop.update(read_round(rounds, name, ["drop"])["drop"].to_pylist())
+    except CorruptObjectError as err:
+        error = str(err)
+    return ListedRound(
+        name=name,
+        round=number_of(name),
+        space=str(rounds.space),
+        model=model,
+        side_px=side_px,
+        tiles=manifest.rows,
+        pool=int(facts["pool"]),
+        strategy=str(manifest.recipe.config["strategy"]),
+        tiles_by_drop=dict(sorted(by_drop.items())),
+        pool_drops=tuple(drop for drop in list_drops(manifest.recipe) if drop not in left_out),
+        left_out=left_out,
+        caveat=str(facts.get("caveat", "")),
+        error=error,
+    )

@@ -1,0 +1,169 @@
+"""``dino-assets select`` and ``rounds``: models, drops that cannot be read, and what was chosen."""
+
+import json
+import shutil
+
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.cli.terminal import name_command
+from dino_assets.errors import ConfigError, SourceError
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.manifests import manifest_key
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets.weights.checkpoint import CAVEAT
+from dino_assets.weights.stage import OUTPUT
+from dino_assets_tests.defs.conftest import Lineage
+
+STEPS = ["weights", "images", "tiles", "embeddings"]
+
+
+@pytest.fixture
+def lineage(project, write_photo, instance, short_trial) -> Lineage:
+    """Three embedded drops of 24 tiles each."""
+    lineage = Lineage(instance)
+    for seed, name in enumerate("abc"):
+        photo = write_photo(project / "inbox" / name / "DJI_0001.JPG", 1600, 1200, seed=seed)
+        lineage.register(name, photo.parent)
+    assert lineage.run("a", "c", only=STEPS).success
+    return lineage
+
+
+def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, capsys):
+    def choose(number: int) -> tuple[str, str]:
+        capsys.readouterr()
+        assert main(["select", "--round", str(number), "--budget", "3"]) == 0
+        shown = capsys.readouterr()
+        return shown.out.splitlines()[0], shown.err
+
+    stored = lineage.settings.model
+    first, errors = choose(1)
+    assert first.endswith(f", by {stored}")
+    assert errors == ""
+    monkeypatch.setenv("DINO_MODEL_ID", "models/dinvo2")
+    line, errors = choose(2)
+    assert line.endswith(f", by {stored}")
+    assert errors.startswith("WARNING: ")
+    assert "configured is 'models/dinvo2', but" in errors
+    assert f"are those of {stored!r}," in errors
+    assert "run NAME --select weights,images,tiles,embeddings" in errors
+    # The asset warns as well, in the run's log.
+    assert Lineage(lineage.instance).run(only=["selections"], selections={"round": 3}).success
+    assert "configured is 'models/dinvo2', but" in capsys.readouterr().err
+    # Another way to the same folder is the same model; a copy is another.
+    shutil.copytree(stored, lineage.settings.root / "models" / "other")
+    (lineage.settings.root / "models" / "linked").symlink_to(stored)
+    monkeypatch.setenv("DINO_MODEL_ID", "models/linked")
+    assert choose(4)[1] == ""
+    monkeypatch.setenv("DINO_MODEL_ID", "models/other")
+    assert "configured is 'models/other', but" in choose(5)[1]
+
+
+def test_select__what_was_left_out_is_looked_at_again(lineage, capsys, refuse):
+    inbox = lineage.settings.root / "inbox"
+
+    def choose(*options: str) -> list[str]:
+        capsys.readouterr()
+        assert main(["select", "--budget", "4", *options]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    (inbox / "b").rename(inbox / "away")
+    (line,) = [line for line in choose() if line.startswith("left out b")]
+    why = line.removeprefix("left out b, which could not be read: ")
+    lines = choose()
+    assert f"left out b, which could not be read when the round was chosen: {why}" in lines
+    assert "b now: it still cannot be read" in lines
+    (inbox / "away").rename(inbox / "b")
+    lines = choose()
+    assert "b now: all its files are there" in lines
+    (advice,) = [line for line in lines if line.endswith(" --replace")]
+    assert advice.startswith("round-0001 stands. ")
+    # Once a later round counts on it, there is another way.
+    assert choose("--round", "2")[0].startswith("round-0002: chosen, ")
+    (advice,) = [line for line in choose() if line.startswith("round-0001 stands")]
+    assert advice.endswith(f"{name_command()} select --round 3 --drop b")
+    refuse(ConfigError, "select", "--budget", "4", "--replace")
+
+
+def test_select__replace_takes_in_what_was_left_out(lineage, capsys):
+    inbox = lineage.settings.root / "inbox"
+    (inbox / "b").rename(inbox / "away")
+    assert main(["select"]) == 0
+    (inbox / "away").rename(inbox / "b")
+    capsys.readouterr()
+    assert main(["select", "--replace"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("round-0001: chosen, 20 tiles of a pool of 72, from a, b, c, by ")
+    assert not [line for line in lines if "left out" in line]
+    assert not list(verify(lineage.store))
+
+
+def test_select__from_less_than_half_of_the_pool(lineage, capsys, refuse):
+    inbox = lineage.settings.root / "inbox"
+    for name in "bc":
+        (inbox / name).rename(inbox / f"{name}-away")
+    before = {info.key for info in lineage.store.list()}
+    sentence = refuse(SourceError, "select", "--budget", "4")
+    assert sentence.startswith("48 of the 72 tiles that the round could be chosen from cannot be")
+    assert "drop 'b': " in sentence
+    assert "drop 'c': " in sentence
+    assert {info.key for info in lineage.store.list()} == before
+    assert main(["select", "--budget", "4", "--all"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "round-0001: chosen, 4 tiles of a pool of 24, from a,"
+    )
+    # It stands, and is not asked about again.
+    assert main(["select", "--budget", "4"]) == 0
+
+
+def test_rounds__lists_all(lineage, capsys):
+    assert main(["rounds"]) == 0
+    assert capsys.readouterr().out.startswith("no rounds yet. ")
+    assert main(["select", "--budget", "4", "--drop", "a", "--strategy", "fps"]) == 0
+    inbox, model = lineage.settings.root / "inbox", lineage.settings.model
+    (inbox / "b").rename(inbox / "away")
+    assert main(["select", "--round", "2"]) == 0
+    capsys.readouterr()
+    assert main(["rounds"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"round-0001  4 tiles of 24  fps  {model}  512 px  a 4"
+    assert lines[1].startswith("  mind: The model has random weights")
+    assert lines[2].startswith(f"round-0002  20 tiles of 48  hybrid  {model}  512 px  a ")
+    assert lines[3] == "  left out, unreadable when it was chosen: b"
+    assert main(["rounds", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    (space,) = list_spaces(lineage.store, "selections")
+    assert first == {
+        "name": "round-0001",
+        "round": 1,
+        "space": space,
+        "model": model,
+        "side_px": 512,
+        "tiles": 4,
+        "pool": 24,
+        "strategy": "fps",
+        "tiles_by_drop": {"a": 4},
+        "pool_drops": ["a"],
+        "left_out": {},
+        "caveat": CAVEAT,
+        "error": "",
+    }
+    assert sum(second["tiles_by_drop"].values()) == 20
+    assert second["pool_drops"] == ["a", "c"]
+    assert second["left_out"].keys() == {"b"}
+
+
+def test_rounds__of_weights_that_were_replaced_and_of_a_damaged_table(lineage, capsys):
+    assert main(["select", "--budget", "4"]) == 0
+    rounds = open_table(
+        lineage.store, "selections", space=list_spaces(lineage.store, "selections")[0]
+    )
+    (table,) = [part for part in rounds.manifest("round-0001").parts if part.name is None]
+    lineage.store.delete(table.key)
+    lineage.store.delete(manifest_key(OUTPUT))
+    capsys.readouterr()
+    assert main(["rounds"]) == 1
+    line, damage, *_ = capsys.readouterr().out.splitlines()
+    assert "a model that is not in the store any more" in line
+    assert damage.startswith("  damaged: the tiles of round-0001 cannot be read")
