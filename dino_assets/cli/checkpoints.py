@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from dino_assets.cli.terminal import say, showing_progress
+from dino_assets.cli.terminal import say, showing_progress, write_out
 from dino_assets.errors import ConfigError
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path, resolve_path
@@ -104,7 +104,7 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
             checkpoint = read_located(located, folder)
     origin = f"{checkpoint.repo}@{checkpoint.commit}" if checkpoint.commit else checkpoint.model
     say(_describe(checkpoint, origin))
-    say(str(folder.absolute()))
+    write_out(str(folder.absolute()))
     return 0
 
 

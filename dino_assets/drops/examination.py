@@ -150,8 +150,8 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_l
         )
     if not any(is_wanted(entry, is_list=is_list) for entry in entries):
         raise SourceError(
-            f"it holds no photographs: none of the {count_of(len(entries), 'file')} at {drop.source!r} is "
-            "one. Check that the disk or card is mounted, or put the drop away with: dino-assets drops "
+            f"it holds no photographs, only {count_of(len(entries), 'other file')}, at {drop.source!r}. "
+            "Check that the disk or card is mounted, or put the drop away with: dino-assets drops "
             f"retire {drop.name}",
             reason="no-photographs",
             path=drop.source,

@@ -84,7 +84,7 @@ def test_examine_drops__one_that_holds_no_photographs(
     seen = examine_drops(store, root=tmp_path)
     (verdict,) = seen.verdicts
     assert (seen.sound, verdict.subject, verdict.passed) == (1, "notes", False)
-    assert "it holds no photographs: none of the 2 files at" in verdict.sentence
+    assert "it holds no photographs, only 2 other files, at" in verdict.sentence
     # Pictures that were there, and notes that are there still.
     for path in add(store, tmp_path, "b", write_photo).iterdir():
         path.rename(path.with_suffix(".md"))
