@@ -9,13 +9,12 @@ from dino_assets.defs import retrying
 from dino_assets.defs.execution import execute_run
 from dino_assets.defs.plans import plan_runs
 from dino_assets.settings.environment import load_settings
-from dino_assets_tests.worlds.servers import HOST, free_port
 
 
-def test_run_lines__a_hub_out_of_reach(project, instance, capsys, monkeypatch):
+def test_run_lines__a_hub_that_has_trouble(project, instance, capsys, monkeypatch, hub):
     monkeypatch.setattr(retrying, "POLICY", dg.RetryPolicy(max_retries=3, delay=0.1))
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
-    monkeypatch.setenv("HF_ENDPOINT", f"http://{HOST}:{free_port()}")
+    hub.misbehave("listing", "503", times=100, Retry_After="0")
     (planned,) = plan_runs([], ["weights"])
     lines = RunLines(Printer(), drop=None)
     end = execute_run(make_definitions(load_settings()), instance, planned, config={}, listen=lines)
