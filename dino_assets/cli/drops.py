@@ -102,10 +102,9 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     verb = "registered" if is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
-    command = name_command()
-    if warning := warn_of_duplicates(open_store_here(settings), drop, command=command):
+    if warning := warn_of_duplicates(open_store_here(settings), drop):
         say(f"mind: {warning}")
-    say(f"next: {command} run {drop.name}")
+    say(f"next: {name_command()} run {drop.name}")
     return 0
 
 
@@ -186,7 +185,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     def open_drop(name: str) -> Source:
         return open_source(read_drop(store, name).source, root=settings.root)
 
-    checkpoint, command = load_checkpoint(store), name_command()
+    checkpoint = load_checkpoint(store)
     opened = open_round(
         SpacedTable(store, "embeddings"),
         open_table(store, "tiles"),
@@ -200,7 +199,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     if opened.has_other_settings:
         raise ConfigError(f"{opened.stands} --replace chooses it anew.")
     if warning := explain_other_model(
-        store, settings.model, settings.model_revision, root=settings.root, command=command
+        store, settings.model, settings.model_revision, root=settings.root
     ):
         say(f"WARNING: {warning}", to=sys.stderr)
     committed = commit(store, opened.draft)
@@ -212,7 +211,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         model=checkpoint.model,
         open_source=open_drop,
         registered=opened.unmade,
-        command=command,
+        command=name_command(),
     ):
         say(line)
     if opened.stands:

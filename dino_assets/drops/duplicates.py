@@ -18,16 +18,13 @@ def find_duplicates(store: ObjectStore, drop: Drop) -> list[str]:
     ]
 
 
-def warn_of_duplicates(store: ObjectStore, drop: Drop, *, command: str = "dino-assets") -> str:
-    """Say which other drops are of the same pictures, and what that means; nothing where none is.
-
-    ``command`` is how ours is called from here.
-    """
+def warn_of_duplicates(store: ObjectStore, drop: Drop) -> str:
+    """Say which other drops are of the same pictures, and what that means; nothing where none is."""
     names = find_duplicates(store, drop)
     if not names:
         return ""
     return (
         f"the same pictures are registered as {', '.join(map(repr, names))}: maps show them twice, and "
         "rounds take each tile once, from the drop whose name comes first. To put this one away: "
-        f"{command} drops retire {drop.name}"
+        f"dino-assets drops retire {drop.name}"
     )

@@ -110,9 +110,7 @@ def find_stored_weights(
     return manifest if is_same else None
 
 
-def explain_other_model(
-    store: ObjectStore, model: str, revision: str | None, *, root: Path, command: str
-) -> str:
+def explain_other_model(store: ObjectStore, model: str, revision: str | None, *, root: Path) -> str:
     """Say that the store's weights are not those configured, and what to do; nothing where they are."""
     current = find_manifest(store, OUTPUT)
     if current is None or find_stored_weights(store, model, revision):
@@ -124,7 +122,7 @@ def explain_other_model(
     return (
         f"the model configured is {_spell_model(model, revision)}, but the weights in the store are those "
         f"of {_spell_model(stored, was)}, and tiles are chosen by their embeddings. To use the configured "
-        f"one, embed with it first: {command} run NAME --select weights,images,tiles,embeddings; "
+        f"one, embed with it first: dino-assets run NAME --select weights,images,tiles,embeddings; "
         f"otherwise set DINO_MODEL_ID{' and DINO_MODEL_REVISION' * bool(revision or was)} back."
     )
 

@@ -47,7 +47,7 @@ def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, ca
     assert errors.startswith("WARNING: ")
     assert "configured is 'models/dinvo2', but" in errors
     assert f"are those of {stored!r}," in errors
-    assert "run NAME --select weights,images,tiles,embeddings" in errors
+    assert f": {name_command()} run NAME --select weights,images,tiles,embeddings;" in errors
     # The asset warns as well, in the run's log.
     assert Lineage(lineage.instance).run(only=["selections"], selections={"round": 3}).success
     assert "configured is 'models/dinvo2', but" in capsys.readouterr().err

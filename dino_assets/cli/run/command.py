@@ -115,18 +115,17 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
         printer.live.clear()
         options.refuse(f"argument --config: {fault}")
     drops: list[str] = []
-    command = name_command()
     for name in options.names:
         drop, is_new = find_or_register(
             settings, name, source=options.source, may_replace=options.replace
         )
         if is_new:
             printer.say(f"{drop.name}: registered, {drop.source}")
-            store = open_store_here(settings)
-            if warning := warn_of_duplicates(store, drop, command=command):
+            if warning := warn_of_duplicates(open_store_here(settings), drop):
                 printer.say(f"mind: {warning}")
         if drop.name not in drops:
             drops.append(drop.name)
+    command = name_command()
     asked = Asked(
         command=command,
         again=f"{command} {_word_again(options, drops)}",

@@ -34,9 +34,7 @@ class HubResource(dg.ConfigurableResource):
 
     def explain_other_model(self, store: ObjectStore) -> str:
         """Say that the store's weights are not of this model, and what to do; nothing where they are."""
-        return explain_other_model(
-            store, self.model, self.revision or None, root=find_root(), command="dino-assets"
-        )
+        return explain_other_model(store, self.model, self.revision or None, root=find_root())
 
     def locate(self, say: Callable[[str], object]) -> Located:
         """Which checkpoint that is, and how to bring it to this machine, telling how far it is.
