@@ -38,29 +38,34 @@ def draw_map(lineage: Lineage, **config: object):
     return manifest
 
 
+def judged(result) -> str:
+    """What the check says of the round that a run has chosen."""
+    assert result.success
+    assert checks(result)["selections_are_sound"].passed
+    return str(checks(result)["selections_are_sound"].description)
+
+
 def named_in(manifest) -> set[str]:
     return {key for key in manifest.recipe.inputs if "/" not in key}
 
 
 def test_round__of_the_drops_that_are_named_or_tagged(lineage: Lineage):
-    assert pick(lineage, drops=["c"]).success
+    first = pick(lineage, drops=["c"])
+    assert judged(first) == "round-0001: 4 tiles of a pool of 24"
     assert (drops_of(lineage, 1), chosen(lineage, 1).facts["pool"]) == ({"c"}, 24)
     assert named_in(chosen(lineage, 1)) == {"c"}
     assert chosen(lineage, 1).recipe.config["drops"] == ["c"]
     assert "tags" not in chosen(lineage, 1).recipe.config
-    assert pick(lineage, round=2, tags=["fire"], budget=48, all=True).success
+    second = pick(lineage, round=2, tags=["fire"], budget=48, all=True)
+    assert judged(second) == "round-0002: 48 tiles of a pool of 48"
     assert named_in(chosen(lineage, 2)) == {"a", "b"}
     assert chosen(lineage, 2).recipe.config["tags"] == ["fire"]
     assert drops_of(lineage, 2) == {"a", "b"}
     # What was paid for counts, whatever pool it was chosen from.
-    result = pick(lineage, round=3, budget=20)
+    third = pick(lineage, round=3, budget=20)
+    assert judged(third).startswith("round-0003: 20 tiles of a pool of 72")
     assert chosen(lineage, 3).facts["paid_before"] == 52
     assert chosen(lineage, 3).rows == 20
-    assert checks(result)["selections_are_sound"].passed
-    sentence = str(checks(result)["selections_are_sound"].description)
-    assert sentence.startswith(
-        "round-0001: 4 tiles of a pool of 24; round-0002: 48 tiles of a pool of 48;"
-    )
 
 
 def test_round__without_a_choice_has_the_recipe_that_it_had_before_choices(lineage: Lineage):
