@@ -26,6 +26,7 @@ DinoAssetsError
 ├── DropsFailedError                    some drops of a run failed; the others are committed
 ├── SourceError (OSError)               an inbox cannot be listed or read
 ├── InvalidVectorsError (ValueError)    embeddings are not finite numbers (N, D)
+├── NotFittedError (ValueError)         a map was asked about before it was made
 ├── UnusableImageError (ValueError)     one file is not a usable photograph (becomes a row, not a failure)
 ├── DiskFullError (OSError)             this machine's disk has no room for what is wanted
 ├── TargetError (OSError)               a file that was asked for cannot be written where it should go

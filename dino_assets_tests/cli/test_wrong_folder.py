@@ -37,7 +37,7 @@ COMMANDS = [
     ["demo"],
 ]
 # These need no project: what they make is what they were asked for.
-ANYWHERE = {"attention", "fetch", "import", "samples checkpoint", "tiles preview"}
+ANYWHERE = {"attention", "embed", "fetch", "import", "samples checkpoint", "tiles preview"}
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ def test_demo__writes_nothing_before_it_is_refused(clone: Path, monkeypatch):
 def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_path: Path):
     """In full size, no environment: Ctrl-C, a sentence, the rest next time, and all runs in the UI."""
     bare = {"PATH": os.environ["PATH"]}
-    command = [sys.executable, "-u", "-m", "dino_assets.cli", "demo"]
+    command = [sys.executable, "-u", "-m", "dino_assets.cli", "demo", "--verbose"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=bare
     ) as process:

@@ -92,7 +92,7 @@ def test_fetch_checkpoint__a_wrong_repository_leaves_the_good_one(
     before = contents(folder) | {RECORD: (folder / RECORD).read_bytes()}
     config = json.loads(good["config.json"].read_bytes())
     for wrong, text in (
-        ({"model_type": "bert"}, "'org/wrong' is a 'bert' model"),
+        ({"model_type": "bert"}, "names a 'bert' model"),
         (config | {"num_hidden_layers": 3}, "calls for 3 layers, the weights have 2"),
     ):
         hub.add("org/wrong", good | {"config.json": json.dumps(wrong).encode()})
@@ -111,7 +111,7 @@ def test_fetch_checkpoint__a_wrong_repository_leaves_the_good_one(
 
 def test_fetch_checkpoint__a_wrong_repository_into_nothing(hub, fetch, folder, checkpoint_dir):
     hub.add(REPO, files(checkpoint_dir) | {"config.json": b"{}"})
-    with pytest.raises(InvalidCheckpointError, match="is a None model"):
+    with pytest.raises(InvalidCheckpointError, match="names a None model"):
         fetch()
     assert not folder.exists()
     assert leftovers(folder) == []
