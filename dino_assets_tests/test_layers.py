@@ -51,12 +51,10 @@ JOINING = {
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the package and its rules."""
-    shutil.copytree(
-        REPOSITORY / "dino_assets",
-        tmp_path / "dino_assets",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
+    """A copy of the package, the examples and their rules."""
+    for folder in ("dino_assets", "examples"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=ignored)
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     return tmp_path
 
