@@ -73,7 +73,7 @@ def test_lineage__random_weights_are_in_facts_pictures_and_pages(lineage: Lineag
     run(lineage, "a")
     for asset in BY_MODEL:
         assert find(lineage, asset).facts["caveat"] == CAVEAT
-    assert has_red(read_file(lineage, "selections", "contact-sheet.jpg"), top=12, rows=16)
+    assert has_red(read_file(lineage, "selections", "contact-sheet.jpg"), top=12, rows=60)
     assert has_red(read_file(lineage, "projections", "map.png"), top=60, rows=30)
     head = read_file(lineage, "projections", "map.html").decode().partition("</header>")[0]
     assert SENTENCE in head
@@ -84,7 +84,7 @@ def test_lineage__nothing_is_said_of_other_weights(trained, lineage: Lineage, ca
     for asset, drop in BY_MODEL.items():
         assert find(lineage, asset).facts.get("caveat") is None
         assert "caveat" not in lineage.metadata(asset, "a" if drop == "a" else None)
-    assert not has_red(read_file(lineage, "selections", "contact-sheet.jpg"), top=12, rows=16)
+    assert not has_red(read_file(lineage, "selections", "contact-sheet.jpg"), top=12, rows=60)
     assert not has_red(read_file(lineage, "projections", "map.png"), top=60, rows=30)
     assert b"andom" not in read_file(lineage, "projections", "map.html")
     capsys.readouterr()
