@@ -275,8 +275,8 @@ class PatchVisualizer:
         view = self._describe("features", target, [photo], layer, {"debias": origin})
         facts = {**view.facts, **_describe_grid(photo.grid), "image": photo.name}
         del facts["images"]
-        kept = {name: "" if value is None else value for name, value in facts.items()}
-        write_target(target, encode_features(features, kept, target.suffix))
+        without_none = {name: "" if value is None else value for name, value in facts.items()}
+        write_target(target, encode_features(features, without_none, target.suffix))
         return view
 
     def _read(self, path: ImagePath) -> Photo:
@@ -302,14 +302,14 @@ class PatchVisualizer:
     ) -> PatchView:
         checkpoint = self.checkpoint
         images = [{"image": photo.name, **_describe_grid(photo.grid)} for photo in photos]
-        known = {
+        common = {
             "model": checkpoint.model,
             "revision": checkpoint.revision,
             "layer": layer,
             "layers": checkpoint.layers,
             "images": images,
         }
-        return PatchView(path, view, known | facts | facts_of_caveat(checkpoint.caveat))
+        return PatchView(path, view, common | facts | facts_of_caveat(checkpoint.caveat))
 
 
 def _describe_grid(grid: PatchGrid) -> dict[str, int]:

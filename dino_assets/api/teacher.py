@@ -216,13 +216,13 @@ def _find_device(device: torch.device | str) -> torch.device:
     if device == "auto":
         device = resolve_device("auto")
     try:
-        found = torch.device(device)
+        wanted = torch.device(device)
     except RuntimeError as err:
         raise ConfigError(
             f"device is {device!r}; auto, cpu, cuda, cuda:1 or mps are expected",
             setting="device",
             value=device,
         ) from err
-    if found.type in ("cuda", "mps"):
-        resolve_device("cuda" if found.type == "cuda" else "mps")
-    return torch.empty(0, device=found).device
+    if wanted.type in ("cuda", "mps"):
+        resolve_device("cuda" if wanted.type == "cuda" else "mps")
+    return torch.empty(0, device=wanted).device

@@ -86,11 +86,11 @@ class UMAPVisualizer:
         if self.metric == "cosine":
             points = scale_to_unit(points)
         rng = np.random.default_rng(self.random_state)
-        found = fit_kmeans(points, n_clusters, rng=rng).labels
-        sizes = np.bincount(found)
+        labels = fit_kmeans(points, n_clusters, rng=rng).labels
+        sizes = np.bincount(labels)
         rank = np.empty(len(sizes), np.int64)
         rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-        self.labels = rank[found]
+        self.labels = rank[labels]
         return self.labels
 
     def plot_static(

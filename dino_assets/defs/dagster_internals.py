@@ -213,12 +213,12 @@ def evaluate_partition(
     (spec,) = context.check_specs
     is_blocking = bool(spec.blocking and not result.passed)
     is_blocking &= result.severity == dg.AssetCheckSeverity.ERROR
-    told = {BLOCKS: "all that this run would make of it"} if is_blocking and not is_alone else {}
+    block = {BLOCKS: "all that this run would make of it"} if is_blocking and not is_alone else {}
     return dg.AssetCheckEvaluation(
         asset_key=spec.asset_key,
         check_name=spec.name,
         passed=result.passed,
-        metadata={**result.metadata, **told},
+        metadata={**result.metadata, **block},
         target_materialization_data=_find_target(context, spec.asset_key, partition),
         severity=result.severity,
         description=result.description,

@@ -132,8 +132,8 @@ def find_empty(
             return False  # `doctor` says why
 
     with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(is_empty, drops))
-    return {drop.name for drop, empty in zip(drops, found, strict=True) if empty}
+        emptiness = list(pool.map(is_empty, drops))
+    return {drop.name for drop, empty in zip(drops, emptiness, strict=True) if empty}
 
 
 def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_list: bool) -> str:
