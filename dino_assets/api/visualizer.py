@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,11 +24,30 @@ ClusterMethod = Literal["kmeans"]
 POINTS_PER_INCH = 72
 
 
+@dataclass(frozen=True, eq=False)
+class FittedReducer:
+    """A map that is made, as what gives further embeddings their places."""
+
+    landmarks: Landmarks
+
+    def transform(self, embeddings: Any) -> np.ndarray:
+        """Place embeddings (M, D); gives (M, n_components), float32. The map stays as it is.
+
+        Raises:
+            ConfigError: the map was made of a single embedding.
+            InvalidVectorsError: embeddings that are not finite (M, D), or of another D.
+        """
+        return place_points(self.landmarks, check_vectors(as_array(embeddings)))
+
+
 class UMAPVisualizer:
     """Lay embeddings out, cluster them and draw them.
 
     ``projection`` (N, C), ``embeddings`` (N, D) and ``labels`` (N,) are there once they are made.
+    ``reducer``, an attribute only after ``fit_transform``, places further embeddings by ``transform``.
     """
+
+    reducer: FittedReducer  # the documents ask with hasattr whether there is one
 
     def __init__(
         self,
@@ -46,7 +66,6 @@ class UMAPVisualizer:
         self.embeddings: np.ndarray | None = None
         self.labels: np.ndarray | None = None
         self.why = ""
-        self._landmarks: Landmarks | None = None
 
     def fit_transform(self, embeddings: Any) -> np.ndarray:
         """Lay out embeddings (N, D); gives their places (N, n_components), float32.
@@ -69,7 +88,8 @@ class UMAPVisualizer:
         )
         self.embeddings, self.projection, self.labels = points, fitted.coordinates, None
         self.why = fitted.why
-        self._landmarks = Landmarks(points, fitted.coordinates, self.n_neighbors, self.metric)
+        landmarks = Landmarks(points, fitted.coordinates, self.n_neighbors, self.metric)
+        self.reducer = FittedReducer(landmarks)
         return fitted.coordinates
 
     def cluster(self, n_clusters: int = 100, method: ClusterMethod = "kmeans") -> np.ndarray:
@@ -203,11 +223,11 @@ class IncrementalUMAP(UMAPVisualizer):
             ConfigError: the map was made of a single embedding.
             InvalidVectorsError: embeddings that are not finite (M, D), or of another D.
         """
-        if self._landmarks is None:
+        if not hasattr(self, "reducer"):
             return self.fit_transform(new_embeddings)
         embeddings, projection = self._made()
         points = check_vectors(as_array(new_embeddings))
-        places = place_points(self._landmarks, points)
+        places = self.reducer.transform(points)
         self.embeddings = np.concatenate([embeddings, points])
         self.projection = np.concatenate([projection, places])
         self.labels = None  # of fewer rows than there are now

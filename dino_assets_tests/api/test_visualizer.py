@@ -132,3 +132,22 @@ def test_incremental_umap__nothing_moves_and_order_does_not_matter():
     assert len(whole.cluster(3)) == 60
     with raising(InvalidVectorsError, dims=(4, 16)):
         whole.update(np.ones((1, 4)))
+
+
+def test_reducer__the_documents_own_subclass():
+    """It asks whether there is a reducer, and lays everything out anew where there is none."""
+
+    class Documents(UMAPVisualizer):
+        def update(self, new_embeddings):
+            if hasattr(self, "reducer"):
+                new_projection = self.reducer.transform(new_embeddings)
+                self.projection = np.vstack([self.projection, new_projection])
+                return new_projection
+            return self.fit_transform(new_embeddings)
+
+    visualizer, ours = Documents(), IncrementalUMAP()
+    first = visualizer.update(POOL[:50])
+    added = visualizer.update(torch.from_numpy(POOL[50:]))
+    ours.fit_transform(POOL[:50])
+    assert np.array_equal(visualizer.projection, np.concatenate([first, added]))
+    assert np.array_equal(added, ours.update(POOL[50:]))
