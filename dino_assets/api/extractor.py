@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dino_assets.api import image_files
 from dino_assets.api.constants import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, IMAGE_SIZE
 from dino_assets.api.embedding_files import save_embeddings
-from dino_assets.api.given_pictures import to_picture, to_tiles
+from dino_assets.api.given_pictures import check_batch, to_picture, to_tiles
 from dino_assets.api.image_files import IMAGE_COL, ImageFiles
 from dino_assets.api.models import Engines, keeping_torch_threads, open_model, resolve_devices
 from dino_assets.api.progress import showing_bar
@@ -149,7 +149,7 @@ class DINOv2Extractor:
                 yield self._collect(piece, count)
 
     def extract_single(self, image: Any) -> "Tensor":
-        """Embed one picture (d,): a path, bytes, a Pillow image, an array or a tensor.
+        """Embed one picture (d,): a path, bytes, an open file, a Pillow image, an array or a tensor.
 
         Raises:
             UnusableImageError: it is no picture.
@@ -174,6 +174,7 @@ class DINOv2Extractor:
 
         Raises:
             UnusableImageError: one is no picture.
+            ConfigError: it is no batch.
         """
         import torch
 
@@ -188,6 +189,7 @@ class DINOv2Extractor:
 
         Raises:
             UnusableImageError: one is no picture.
+            ConfigError: it is no batch.
         """
         import torch
 
@@ -317,6 +319,7 @@ class DINOv2Extractor:
         return torch.as_tensor(vectors).detach().float().cpu().numpy()
 
     def _to_tiles(self, batch: Any) -> NDArray[np.uint8]:
+        check_batch(batch)
         tiles = to_tiles(batch)
         if tiles is not None and tiles.shape[1:3] == (self.image_size, self.image_size):
             return tiles

@@ -1,6 +1,7 @@
 """Pictures as people have them in Python: files, bytes, Pillow images, arrays, tensors."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,14 @@ _CHANNELS = (1, 3, 4)
 def to_picture(image: Any) -> Picture:
     """A file (by its path), its bytes, or upright RGB pixels (H, W, 3).
 
-    Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), tensors the same with the channels first, or a
+    What is open for reading, such as a BytesIO, is read from where it stands. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), tensors the same with the channels first, or a
     batch of one. uint8 counts as it is, uint16 by its high byte, floats and booleans from 0 to 1.
 
     Raises:
         UnusableImageError: no picture, or floats outside 0 … 1.
     """
-    if isinstance(image, bytes):
-        return image
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
     if isinstance(image, str | os.PathLike):
         try:
             return expand_path(os.fspath(image))
@@ -35,12 +36,35 @@ def to_picture(image: Any) -> Picture:
         return _read_pillow(image)
     if isinstance(image, np.ndarray):
         return _to_rgb(_to_bytes(image))
+    if callable(getattr(image, "read", None)):  # before tensors: files have a `detach`, too
+        return _read_open_file(image)
     if hasattr(image, "detach"):
         return _to_rgb(_to_bytes(_put_channels_last(image)))
     raise UnusableImageError(
         "not-an-image",
-        f"a {type(image).__name__}; a path, bytes, a Pillow image, an array or a tensor is expected",
+        f"a {type(image).__name__}; a path, bytes, an open file, a Pillow image, an array or a tensor "
+        "is expected",
     )
+
+
+def check_batch(batch: Any) -> None:
+    """Refuse what is one picture, or none: its rows, letters or keys would each count as a picture.
+
+    Raises:
+        ConfigError: it is.
+    """
+    is_array = hasattr(batch, "dtype") and hasattr(batch, "shape")
+    is_one = isinstance(batch, str | bytes | bytearray | os.PathLike | Image.Image) or (
+        is_array and batch.ndim in (2, 3)
+    )
+    if is_one or not (is_array or isinstance(batch, Iterable)) or hasattr(batch, "keys"):
+        kind = f"{type(batch).__name__} {tuple(batch.shape)}" if is_array else type(batch).__name__
+        raise ConfigError(
+            f"batch is a {kind}; a tensor (B, 3, H, W), an array (B, H, W, 3) or a list of pictures is "
+            "expected (extract_single takes one picture)",
+            setting="batch",
+            value=kind,
+        )
 
 
 def to_tiles(batch: Any) -> NDArray[np.uint8] | None:
@@ -59,6 +83,16 @@ def to_tiles(batch: Any) -> NDArray[np.uint8] | None:
     if batch.shape[3] != 3:
         return None
     return np.ascontiguousarray(_to_bytes(batch))
+
+
+def _read_open_file(file: Any) -> bytes:
+    try:
+        data = file.read()
+    except (OSError, ValueError) as err:  # closed, or open for writing
+        raise UnusableImageError("unreadable", str(err)) from err
+    if not isinstance(data, bytes):
+        raise UnusableImageError("not-an-image", "a file opened as text; open it with 'rb'")
+    return data
 
 
 def _read_pillow(image: Image.Image) -> NDArray[np.uint8]:

@@ -63,11 +63,11 @@ def name_paths(image_paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
     """Pictures of a list of paths; their ids are the paths as they are given.
 
     Raises:
-        ConfigError: one string in place of a list, or an entry that is no path.
+        ConfigError: one path in place of a list, or an entry that is no path.
     """
-    if isinstance(image_paths, str | bytes):
+    if isinstance(image_paths, str | bytes | os.PathLike):
         raise ConfigError(
-            f"image_paths is one string, {image_paths!r}; a list of paths is expected",
+            f"image_paths is one path, {image_paths!r}; a list of paths is expected",
             setting="image_paths",
             value=image_paths,
         )
@@ -80,7 +80,7 @@ def name_paths(image_paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
                 setting="image_paths",
                 value=each,
             )
-        ids.append(os.fspath(each))
+        ids.append(str(os.fspath(each)))  # an array of strings has strings of its own
     return ImageFiles([show_name(each) for each in ids], ids)
 
 

@@ -1,15 +1,16 @@
 """Pictures as people have them in Python, by the same rule as files."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dino_assets.api.given_pictures import to_picture, to_tiles
+from dino_assets.api.given_pictures import check_batch, to_picture, to_tiles
 from dino_assets.embeddings.run.pictures import read_pixels
-from dino_assets.errors import UnusableImageError
+from dino_assets.errors import ConfigError, UnusableImageError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 GRAY = PIXELS[..., 0]
@@ -104,3 +105,55 @@ def test_to_tiles__batches_alone():
     assert np.shares_memory(to_tiles(tensor), batch)  # no copy of our own
     for other in ([PIXELS], PIXELS, tensor[0], tensor[:, :1], batch[..., :1], None):
         assert to_tiles(other) is None
+
+
+def test_to_picture__open_files_and_buffers(tmp_path):
+    """A file has a ``detach`` as a tensor has, which would close it."""
+    data = encode(Image.fromarray(PIXELS), "PNG")
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    for buffer in (bytearray(data), memoryview(data), io.BytesIO(data)):
+        assert to_picture(buffer) == data
+    with path.open("rb") as file:
+        assert to_picture(file) == data
+        assert not file.closed
+    for unusable, reason in ((file, "unreadable"), (io.StringIO("a"), "not-an-image")):
+        with pytest.raises(UnusableImageError) as caught:
+            to_picture(unusable)
+        assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        "a.jpg",
+        Path("a.jpg"),
+        b"\xff\xd8",
+        Image.fromarray(PIXELS),
+        PIXELS,
+        GRAY,
+        torch.zeros(3, 224, 224),
+        {"pixel_values": torch.zeros(1, 3, 224, 224)},
+        7,
+    ],
+)
+def test_check_batch__what_is_one_picture_or_none(batch):
+    """The rows of an array would each count as a gray picture, the letters of a path as paths."""
+    with pytest.raises(ConfigError) as caught:
+        check_batch(batch)
+    assert caught.value.setting == "batch"
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [PIXELS, "a.jpg"],
+        (each for each in [PIXELS]),
+        PIXELS[None],
+        torch.zeros(2, 3, 4, 4),
+        np.array(["a.jpg", "b.jpg"]),
+        [],
+    ],
+)
+def test_check_batch__batches(batch):
+    check_batch(batch)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -164,3 +165,15 @@ def test_split__pieces_in_order():
     pieces = list(name_paths(map(str, range(7))).split(3))
     assert [each.ids for each in pieces] == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
     assert list(name_paths([]).split(3)) == []
+
+
+def test_name_paths__ids_are_plain_strings():
+    files = name_paths(np.array(["a.jpg", "b.jpg"]))
+    assert {type(each) for each in (*files.ids, *files.paths)} == {str}
+
+
+@pytest.mark.parametrize("path", ["a.jpg", Path("a.jpg"), b"a.jpg"])
+def test_name_paths__one_path_in_place_of_a_list(path):
+    with pytest.raises(ConfigError) as caught:
+        name_paths(path)
+    assert caught.value.setting == "image_paths"
