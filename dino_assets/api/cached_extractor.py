@@ -58,6 +58,13 @@ class CachedExtractor(DINOv2Extractor):
             (self.cache_dir / _ASIDE).mkdir(parents=True, exist_ok=True)
         self._clear_leftovers()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_count"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._count = threading.Lock()
+
     def _prepare(self, image: Any) -> Prepared:
         try:
             picture = to_picture(image)

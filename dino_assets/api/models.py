@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -134,6 +135,7 @@ class Engines:
         outputs: tuple[TokenName, ...] = ("cls",),
     ) -> None:
         check_side(side_px, model.checkpoint)
+        self._model = model
         self._source = NetworkSource(model.folder, model.checkpoint, side_px, outputs)
         self._computes = tuple(computes)
         self._lock = threading.Lock()
@@ -142,6 +144,12 @@ class Engines:
         specs = [list_engines(each, model.checkpoint, side_px=side_px)[0] for each in computes]
         self.batch = specs[0].batch  # tiles per call
         self.threads = sum(spec.threads for spec in specs)  # calls at a time
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle what it is made from: it arrives closed, for the cores and devices that are there."""
+        side_px, outputs = self._source.side_px, self._source.outputs
+        make = partial(Engines, side_px=side_px, outputs=outputs)
+        return make, (self._model, self._computes)
 
     def open(self) -> tuple[ReadyEncoder, ...]:
         """The encoders, held against the reference once per machine.

@@ -1,5 +1,6 @@
 """OpenVINO: bfloat16 on a CPU, close to what its matrix units give."""
 
+import os
 import sys
 import threading
 import warnings
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from dino_assets.embeddings.encoder.converted import label_network, open_kept
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
 from dino_assets.embeddings.encoder.tokens import Vectors, normalise
+from dino_assets.errors import ConfigError
 
 NETWORK = "network.xml"
 _first = threading.Lock()
+_threads_in: list[int] = []  # the process that has OpenVINO's threads, once there are any
 
 
 def import_openvino() -> Any:
@@ -56,6 +59,25 @@ def has_openvino() -> bool:
     return True
 
 
+def refuse_fork() -> None:
+    """Refuse a process that was forked after a network was opened: without the threads it waits for ever.
+
+    Raises:
+        ConfigError: this one was.
+    """
+    if not _threads_in:
+        _threads_in.append(os.getpid())
+    elif _threads_in[0] != os.getpid():
+        raise ConfigError(
+            f"this process was forked from {_threads_in[0]} after a model was opened there, and OpenVINO "
+            "does not compute in it: start processes by multiprocessing.get_context('spawn'), or open "
+            "the first model after the fork",
+            setting="start_method",
+            value="fork",
+            reason="forked",
+        )
+
+
 @cache
 def has_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 itself; else OpenVINO computes float32 under that name."""
@@ -79,6 +101,7 @@ class OpenVinoEncoder(Encoder):
         convert: Callable[..., Any] | None = None,  # in place of `convert_network`
     ) -> None:
         super().__init__(source, spec)
+        refuse_fork()
         openvino = import_openvino()
         self.version = openvino.__version__.partition("-")[0]
         core = openvino.Core()
@@ -107,6 +130,7 @@ class OpenVinoEncoder(Encoder):
 
     def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
         """Compute one batch, by the calling thread's own request."""
+        refuse_fork()
         request = getattr(self._own, "request", None)
         if request is None:
             request = self._own.request = self.compiled.create_infer_request()
