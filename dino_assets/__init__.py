@@ -72,6 +72,8 @@ _PUBLIC = {
 _LAZY = {
     name: (f"{__name__}.{module}", name) for module, names in _PUBLIC.items() for name in names
 }
+# For `from dino_assets import *`.
+__all__ = [name for names in _PUBLIC.values() for name in names]
 # Not `defs` or `definitions`: importing the modules of these names would hide it.
 _LAZY["lineage"] = (f"{__name__}.definitions", "defs")
 

@@ -62,6 +62,15 @@ def test_public_names__are_there_without_torch_until_used():
     assert done.returncode == 0, done.stderr
 
 
+def test_public_names__come_with_a_star():
+    code = (
+        "from dino_assets import *; DINOv2Extractor, extract_embeddings, IMAGE_SIZE;"
+        "import sys; assert 'dagster' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_public_names__the_documents_examples_are_typed(tmp_path: Path):
     (tmp_path / "example.py").write_text(EXAMPLE)

@@ -143,9 +143,10 @@ def _embed(options: argparse.Namespace, settings: Settings) -> int:
         write_out(json.dumps(summary, ensure_ascii=False))
     else:
         engine = f", {about['engine']}" if "engine" in about else ""
+        rate = f" ({pace.per_s:.1f} images/s)" if pace.per_s else ""  # one picture has none
         say(
             f"{options.output}: {rows} of {len(files)} images, {about['dim']} dims{engine}, "
-            f"{seconds:.1f} s ({pace.per_s:.1f} images/s)"
+            f"{seconds:.1f} s{rate}"
         )
     return PARTLY if left_out else 0
 

@@ -163,3 +163,11 @@ def test_embed__interrupted(folder):
     assert "run it again to go on" in printed
     assert (folder / "e.parquet").read_text() == "older"
     assert list(folder.glob(".*")) == []
+
+
+def test_embed__one_picture_has_no_rate(folder, capsys):
+    (one, *_) = sorted(folder.rglob("*.jpg"))
+    assert main(["embed", str(one), "-o", "out/e.npz"]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("out/e.npz: 1 of 1 images, ")
+    assert "images/s" not in line
