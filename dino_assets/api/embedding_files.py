@@ -68,8 +68,10 @@ def save_embeddings(
             with aside.open("wb") as file:
                 np.savez(file, **arrays, **words)  # type: ignore[arg-type]
         else:
-            # A view would be written with all that it is a view of.
-            torch.save({"embeddings": matrix.clone(), "image_ids": ids, **about}, aside)
+            # A view would be written with all that it is a view of. Torch refuses names without an
+            # ending that begin with a dot, so it gets the open file.
+            with aside.open("wb") as file:
+                torch.save({"embeddings": matrix.clone(), "image_ids": ids, **about}, file)
     return path
 
 

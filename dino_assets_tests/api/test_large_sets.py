@@ -216,6 +216,14 @@ def test_save_embeddings__arrays_and_tables(tmp_path):
     assert np.array_equal(np.stack(table["embedding"].to_numpy()), matrix)
 
 
+@pytest.mark.parametrize("name", ["e", "e.pth", ".e", "ü e"])
+def test_save_embeddings__any_other_ending_is_taken_for_pt(name, tmp_path):
+    path = save_embeddings(torch.ones(1, 3), ["a"], tmp_path / name)
+    assert path == tmp_path / name
+    assert torch.load(path, weights_only=True)["image_ids"] == ["a"]
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("ids", [["a"], ["a", "b", "c"]])
 def test_save_embeddings__ids_that_are_too_few_or_many(tmp_path, ids):
     with pytest.raises(ConfigError) as caught:
