@@ -10,8 +10,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -116,7 +118,7 @@ class FrozenVit:
 
     @torch.no_grad()  # not inference mode: a loss keeps its target for the backward pass
     def compute(
-        self, images: Tensor, outputs: Sequence[TokenName], *, is_normalized: bool
+        self, images: Tensor | NDArray[Any], outputs: Sequence[TokenName], *, is_normalized: bool
     ) -> tuple[Tensor, ...]:
         """Give the tokens in the order of ``outputs``, in the network's own precision.
 
@@ -126,6 +128,8 @@ class FrozenVit:
         Raises:
             ConfigError: images that are none.
         """
+        if not isinstance(images, Tensor):
+            images = torch.tensor(images)
         _check_images(images, is_normalized=is_normalized)
         device = images.device if images.device.type == self.device.type else self.device
         if not (is_normalized or self._is_range_checked or torch.compiler.is_compiling()):

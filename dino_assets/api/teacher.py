@@ -6,9 +6,10 @@ This module imports torch; ``dino_assets`` imports it when its names are first u
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dino_assets.api.frozen import FrozenSpec, FrozenVit
@@ -82,8 +83,9 @@ class TeacherFeatures(NamedTuple):
 class DinoV3Teacher(nn.Module):
     """A frozen teacher: pictures (B, 3, H, W) of any size in, features in float32 out.
 
-    Pictures are uint8, or floats from 0 to 1 (values outside are taken as they are), on any device;
-    features are where the teacher is. ``normalized=True`` says that mean and deviation are dealt with.
+    Pictures are tensors or arrays: uint8, or floats from 0 to 1 (values outside are taken as they
+    are), on any device; features are where the teacher is. ``normalized=True`` says that mean and
+    deviation are dealt with.
 
     Nothing that is done to the module around it trains or changes it: it has no parameters, is
     always in eval mode, gives no gradients, and keeps its own precision under ``half()`` and
@@ -126,7 +128,9 @@ class DinoV3Teacher(nn.Module):
         """How many numbers a feature has."""
         return self.checkpoint.dim
 
-    def extract_features(self, images: Tensor, *, normalized: bool = False) -> Tensor:
+    def extract_features(
+        self, images: Tensor | NDArray[Any], *, normalized: bool = False
+    ) -> Tensor:
         """Give the CLS token of the last layer, (B, D): a picture as a whole.
 
         Raises:
@@ -135,7 +139,9 @@ class DinoV3Teacher(nn.Module):
         (cls,) = self._frozen.compute(images, ("cls",), is_normalized=normalized)
         return cls
 
-    def extract_feature_map(self, images: Tensor, *, normalized: bool = False) -> Tensor:
+    def extract_feature_map(
+        self, images: Tensor | NDArray[Any], *, normalized: bool = False
+    ) -> Tensor:
         """Give the patch tokens of the last layer where they lie, (B, D, rows, columns).
 
         CLS and registers have no place and are not among them.
@@ -146,7 +152,9 @@ class DinoV3Teacher(nn.Module):
         (patches,) = self._frozen.compute(images, ("patches",), is_normalized=normalized)
         return self._lay_out(patches)
 
-    def forward(self, images: Tensor, *, normalized: bool = False) -> TeacherFeatures:
+    def forward(
+        self, images: Tensor | NDArray[Any], *, normalized: bool = False
+    ) -> TeacherFeatures:
         """Give both in one pass.
 
         Raises:

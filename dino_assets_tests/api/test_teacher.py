@@ -167,6 +167,15 @@ def test_teacher__floats_from_0_to_1(teacher: DinoV3Teacher, dtype):
     assert torch.equal(teacher.extract_feature_map(floats.to(dtype)), wanted)
 
 
+def test_teacher__arrays_as_tensors(teacher: DinoV3Teacher):
+    pictures = np.random.default_rng(5).integers(0, 256, (2, 3, 40, 50), np.uint8)
+    pictures.flags.writeable = False  # as decoders give them
+    wanted = teacher(torch.tensor(pictures))
+    for given in (pictures, (pictures / 255).astype(np.float32)):
+        assert torch.allclose(teacher.extract_features(given), wanted.cls, atol=1e-5)
+        assert torch.allclose(teacher.extract_feature_map(given), wanted.map, atol=1e-5)
+
+
 def test_teacher__uint8_and_floats_agree(teacher: DinoV3Teacher):
     pictures = draw_pictures(2, 100, 70)
     assert torch.equal(
