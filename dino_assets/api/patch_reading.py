@@ -1,5 +1,6 @@
 """A model for looking into, by its name, and the pictures that it looks at."""
 
+import logging
 from pathlib import Path
 
 from dino_assets.api.models import find_model, resolve_devices
@@ -7,10 +8,24 @@ from dino_assets.drops.sources.folders import show_name
 from dino_assets.embeddings.attention.grid import fit_grid
 from dino_assets.embeddings.attention.pictures import Photo
 from dino_assets.embeddings.attention.reader import PatchReader
-from dino_assets.errors import SourceError, UnusableImageError
+from dino_assets.errors import DeviceUnavailableError, SourceError, UnusableImageError
 from dino_assets.images.decoding import decode_image
 from dino_assets.settings.urls import expand_path
 from dino_assets.weights.hub.filling import Progress
+
+log = logging.getLogger(__name__)
+
+
+def fall_back(device: str | None) -> str | None:
+    """The device, or the CPU with a warning where it is ``"cuda"``, the documents' default, and not here."""
+    if str(device) != "cuda":
+        return device
+    try:
+        resolve_devices(device, precision="fp32", batch_size=1)
+    except DeviceUnavailableError as err:
+        log.warning("%s Computing on the CPU.", err)
+        return "cpu"
+    return device
 
 
 def open_reader(

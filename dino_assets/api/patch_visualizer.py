@@ -14,7 +14,7 @@ from dino_assets.api.patch_files import (
     encode_features,
     encode_sheet,
 )
-from dino_assets.api.patch_reading import open_reader, read_photo
+from dino_assets.api.patch_reading import fall_back, open_reader, read_photo
 from dino_assets.api.patch_references import BiasFinder, Debias
 from dino_assets.embeddings.attention.components import Foreground, find_components
 from dino_assets.embeddings.attention.grid import MAX_PX, PatchGrid, scale_to_grid
@@ -54,7 +54,8 @@ class PatchVisualizer:
     """Attention maps and patch features of a DINOv2 or DINOv3 model, as pictures and as arrays.
 
     ``model_name`` is a folder, a Hub repository or a short name; ``device`` is auto, cpu, cuda, cuda:1
-    or mps. Pictures of any size: scaled down to ``max_px``, sides rounded down to whole patches.
+    or mps; ``"cuda"`` without a GPU warns and computes on the CPU. Pictures of any size: scaled down to
+    ``max_px``, sides rounded down to whole patches.
     Everything is computed in float32, one picture at a time. Layers and heads count from 0, or from the
     last with negative numbers. Files are written whole or not at all.
 
@@ -72,6 +73,7 @@ class PatchVisualizer:
         revision: str | None = None,
         progress: Progress = lambda done, total: None,
     ) -> None:
+        device = fall_back(device)
         self._reader = open_reader(model_name, device, revision=revision, progress=progress)
         self.checkpoint = self._reader.checkpoint
         self.max_px = max_px

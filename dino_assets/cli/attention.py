@@ -187,15 +187,20 @@ def _name_ending(options: argparse.Namespace) -> str:
 
 
 def _open(options: argparse.Namespace, settings: Settings) -> "PatchVisualizer":
+    from dino_assets.api.models import resolve_devices
     from dino_assets.api.patch_visualizer import PatchVisualizer
     from dino_assets.embeddings.attention.grid import MAX_PX
 
+    device = options.device or settings.device
+    resolve_devices(
+        device, precision="fp32", batch_size=1
+    )  # one that a person names has to be here
     model = options.model or settings.model
     is_configured = full_name(model) == full_name(settings.model)
     with showing_progress(model) as progress:
         return PatchVisualizer(
             model,
-            options.device or settings.device,
+            device,
             max_px=MAX_PX if options.max_px is None else options.max_px,
             revision=settings.model_revision if is_configured else None,
             progress=progress,

@@ -272,18 +272,26 @@ def test_files__a_photograph_is_never_written_over(visualizer, photo, monkeypatc
 @pytest.mark.parametrize(
     ("device", "error"),
     [
-        ("cuda", DeviceUnavailableError),
         ("cuda:7", DeviceUnavailableError),
         ("cpu:1", DeviceUnavailableError),
         ("gpu", ConfigError),
     ],
 )
 def test_device__that_is_not_here(one_tiny, device, error):
-    if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is one here")
     with pytest.raises(error) as caught:
         PatchVisualizer(str(one_tiny.folder), device)
     assert caught.value.setting == "device"
+
+
+@pytest.mark.parametrize("device", ["cuda", torch.device("cuda")])
+def test_device__the_documents_default_falls_back_with_a_warning(one_tiny, photo, device, caplog):
+    if torch.cuda.is_available():
+        pytest.skip("there is one here")
+    visualizer = PatchVisualizer(str(one_tiny.folder), device)
+    assert [each.levelname for each in caplog.records if "'cuda'" in each.getMessage()] == [
+        "WARNING"
+    ]
+    assert visualizer.patch_features(photo).shape == (6, 9, 48)
 
 
 @pytest.mark.parametrize("device", ["auto", None])

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dino_assets.cli import main
@@ -145,6 +146,11 @@ def test_attention__positions_by_the_photographs_of_a_folder(card, capsys):
         (ConfigError, ["card/b.jpg", "-o", "x.png"]),
         (ConfigError, ["--device", "gpu"]),
         (DeviceUnavailableError, ["--device", "cpu:3"]),
+        pytest.param(
+            DeviceUnavailableError,
+            ["--device", "cuda"],
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one here"),
+        ),
         (CheckpointNotFoundError, ["--model", "./nothing"]),
     ],
 )
