@@ -30,6 +30,7 @@ DinoAssetsError
 ├── UnusableImageError (ValueError)     one file is not a usable photograph (becomes a row, not a failure)
 ├── DiskFullError (OSError)             this machine's disk has no room for what is wanted
 ├── TargetError (OSError)               a file that was asked for cannot be written where it should go
+├── InvalidModelFileError (ValueError)  a model file that is to be checked cannot be opened or asked
 └── CheckpointError
     ├── CheckpointNotFoundError (FileNotFoundError)
     │   ├── AuthenticationError         no token, a rejected one, or access not granted: says which
@@ -393,3 +394,11 @@ class ChecksumError(LocalEntryNotFoundError):
 
 class InvalidCheckpointError(CheckpointError, ValueError):
     """A checkpoint directory is incomplete or its files contradict each other."""
+
+
+class InvalidModelFileError(DinoAssetsError, ValueError):
+    """A model that is to be checked cannot be opened, or takes no pictures; ``file`` is its name."""
+
+    def __init__(self, message: str = "", *, file: str = "") -> None:
+        self.file = file
+        super().__init__(message)

@@ -37,7 +37,15 @@ COMMANDS = [
     ["demo"],
 ]
 # These need no project: what they make is what they were asked for.
-ANYWHERE = {"attention", "embed", "fetch", "import", "samples checkpoint", "tiles preview"}
+ANYWHERE = {
+    "attention",
+    "check-model",
+    "embed",
+    "fetch",
+    "import",
+    "samples checkpoint",
+    "tiles preview",
+}
 
 
 @pytest.fixture

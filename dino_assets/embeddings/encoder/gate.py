@@ -108,9 +108,7 @@ def hold_against(reference: Tokens, tokens: Tokens, precision: PrecisionClass) -
             continue
         if not wanted.size:  # a model without registers
             continue
-        # Without their mean vector: those of an untrained network nearly all point the same way.
-        middle = (wanted.mean(axis=0), given.mean(axis=0))
-        cosines[name] = _lowest(wanted, given), _lowest(wanted - middle[0], given - middle[1])
+        cosines[name] = measure_cosines(wanted, given)
         lengths = np.linalg.norm(given, axis=-1)
         norms[name] = float(lengths.min()), float(lengths.max())
         faults += _judge(name, cosines[name], precision)
@@ -131,12 +129,23 @@ def hold_against(reference: Tokens, tokens: Tokens, precision: PrecisionClass) -
 
 
 def _judge(name: str, cosines: tuple[float, float], precision: PrecisionClass) -> Iterator[str]:
-    # Single tokens are noisier than what is stored of a tile; they are held ten times as loosely.
-    slack = 1 if name in ("cls", "mean") else 10
-    least = (MIN_COSINE[precision], MIN_CENTRED[precision])
+    least = _least_cosines(precision, is_token=name not in ("cls", "mean"))
     for what, value, bound in zip(("cosine", "centred cosine"), cosines, least, strict=True):
-        if not value >= 1 - slack * (1 - bound):  # a reference of NaN, too
-            yield f"{name}: {what} {value:.7g}, at least {1 - slack * (1 - bound):.7g} expected"
+        if not value >= bound:  # a reference of NaN, too
+            yield f"{name}: {what} {value:.7g}, at least {bound:.7g} expected"
+
+
+def is_within(cosines: tuple[float, float], precision: PrecisionClass, *, is_token: bool) -> bool:
+    """Tell whether vectors with such ``measure_cosines`` are the reference's, to a precision."""
+    least = _least_cosines(precision, is_token=is_token)
+    return all(value >= bound for value, bound in zip(cosines, least, strict=True))
+
+
+def _least_cosines(precision: PrecisionClass, *, is_token: bool) -> tuple[float, float]:
+    # Single tokens are noisier than what is stored of a tile; they are held ten times as loosely.
+    slack = 10 if is_token else 1
+    bounds = (MIN_COSINE[precision], MIN_CENTRED[precision])
+    return 1 - slack * (1 - bounds[0]), 1 - slack * (1 - bounds[1])
 
 
 def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[str]:
@@ -161,6 +170,15 @@ def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[st
     for name, place in (("first", 0), ("last", -1)):
         if is_whole and share(patches[:, place]) < -LEAK:
             yield f"mean: the {name} patch is not in it"
+
+
+def measure_cosines(wanted: Vectors, given: Vectors) -> tuple[float, float]:
+    """The lowest cosine of any vector with the reference's, as they are and without their mean vectors.
+
+    The vectors of an untrained network nearly all point the same way.
+    """
+    centred = _lowest(wanted - wanted.mean(axis=0), given - given.mean(axis=0))
+    return _lowest(wanted, given), centred
 
 
 def _lowest(wanted: Vectors, given: Vectors) -> float:

@@ -48,6 +48,7 @@ class FixedVit(nn.Module):
         height, width = size_px
         self.outputs = tuple(outputs)
         self.registers = checkpoint.registers
+        self.grid = (height // checkpoint.patch_px, width // checkpoint.patch_px)
         embeddings = model.embeddings
         patches = embeddings.patch_embeddings
         self.patch: Any = getattr(patches, "projection", patches)
@@ -58,8 +59,7 @@ class FixedVit(nn.Module):
         if checkpoint.family == "dinov3_vit":
             cos, sin = model.rope_embeddings(planes)
         else:
-            count = (height // checkpoint.patch_px) * (width // checkpoint.patch_px)
-            blank = torch.zeros(1, count + 1, checkpoint.dim)
+            blank = torch.zeros(1, self.grid[0] * self.grid[1] + 1, checkpoint.dim)
             places = embeddings.interpolate_pos_encoding(blank, height, width).detach()
             prefix, positions = prefix + places[:, :1], places[:, 1:].clone()
         if self.registers:

@@ -1,0 +1,161 @@
+"""Holding a model file against the checkpoint that it was made from."""
+
+import argparse
+import json
+import sys
+import textwrap
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from dino_assets.cli.terminal import LiveLine, say, showing_progress, write_out
+from dino_assets.compute.settings import PrecisionClass
+from dino_assets.errors import ConfigError
+from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
+from dino_assets.weights.catalogue import full_name
+
+if TYPE_CHECKING:
+    from dino_assets.embeddings.checking.report import ModelReport
+
+WRONG = 3  # exit code: the model is not what it should be
+_HELP = """
+    Compute drawn pictures with a model file and with the checkpoint that it was made from (PyTorch,
+    float32), and say whether they agree; where they do not, what is wrong and what to do.
+
+    FILE is an .onnx, an OpenVINO .xml, or a Hugging Face folder. A folder without --reference is held
+    against its own weights: that shows what its config and its processor file make of them.
+"""
+_EXAMPLES = """
+    examples:
+      dino-assets check-model model.onnx --reference facebook/dinov2-small
+      dino-assets check-model export/model.xml --reference models/dinov3-vits16 --json
+      dino-assets check-model models/dinov2-small
+
+    what it finds: channels, ranges and statistics of pixels, turned pictures, RoPE, position
+    embeddings, registers, pooling, LayerNorm's epsilon, overflow, too few bits, sides that are not as
+    open as declared, and more; alone or up to three at a time
+
+    exit code: 0 it agrees; 3 something is wrong with it, and named; 1 it could not be checked;
+    2 wrong usage
+"""
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """``check-model``."""
+    check = commands.add_parser(
+        "check-model",
+        help="hold an ONNX, OpenVINO or Hugging Face model against its checkpoint",
+        description=textwrap.dedent(_HELP),
+        epilog=textwrap.dedent(_EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.add_argument("model", metavar="FILE|DIR", help="the model that is to be checked")
+    check.add_argument(
+        "--reference",
+        metavar="NAME",
+        help="the checkpoint that it was made from: a folder, a repository or a short name "
+        "(default: DINO_MODEL_ID; of a Hugging Face folder, itself)",
+    )
+    check.add_argument(
+        "--precision",
+        choices=get_args(PrecisionClass),
+        default="half",
+        help="how close it must be (default: half, what embeddings of one space may differ by)",
+    )
+    check.add_argument("--json", action="store_true", help="as one JSON object")
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace, settings: Settings) -> int:
+    from dino_assets.api.models import find_model
+    from dino_assets.compute.devices import available_cpus
+    from dino_assets.embeddings.checking.checking import check_model
+    from dino_assets.embeddings.checking.opening import open_candidate
+    from dino_assets.embeddings.checking.reference import ReferenceModel
+
+    for name in ("model", "reference"):
+        if getattr(options, name) == "":  # a script's variable that is not set, most likely
+            raise ConfigError(f"{name} is empty. Say which one.", setting=name, value="")
+    started = time.monotonic()
+    path = expand_path(options.model)
+    candidate = open_candidate(path, threads=available_cpus())
+    reference, revision = _choose_reference(options.reference, path, settings)
+    with showing_progress(reference) as progress:
+        model = find_model(reference, revision=revision, progress=progress)
+    line = LiveLine(sys.stderr)
+    report = check_model(
+        candidate,
+        model.folder,
+        ReferenceModel(model.folder, model.checkpoint),
+        file=options.model,
+        say=line.show if line.is_possible else lambda text: say(text, to=sys.stderr),
+    )
+    line.clear()
+    passed = report.passed and (options.precision == "half" or report.grade == "fp32")
+    if options.json:
+        write_out(json.dumps(_to_json(report, passed, time.monotonic() - started)))
+    else:
+        for text in _spell(report, options.precision, passed):
+            say(text)
+    return 0 if passed else WRONG
+
+
+def _choose_reference(named: str | None, path: Path, settings: Settings) -> tuple[str, str | None]:
+    if named is None and path.is_dir() and (path / "config.json").is_file():
+        return str(path), None
+    reference = named or settings.model
+    is_configured = full_name(reference) == full_name(settings.model)
+    return reference, settings.model_revision if is_configured else None
+
+
+def _spell(report: "ModelReport", precision: PrecisionClass, passed: bool) -> list[str]:
+    outputs = "; ".join(f"{name}: {words}" for name, words in report.outputs.items())
+    pixels = f", pixels {report.pixels}" if report.pixels not in ("", "bytes") else ""
+    lines = [
+        f"{report.file}: {report.kind}",
+        f"  takes  {report.takes}{pixels}",
+        f"  gives  {outputs or 'nothing that looks like tokens'}",
+        f"  held against {report.reference}, PyTorch in float32",
+    ]
+    for size in report.sizes:
+        closeness = {"fp32": "as close as float32", "half": "as close as half precision"}
+        lines.append(
+            f"  {size.height}×{size.width} px, {size.run}: cosine {size.cosine:.7f}, centred "
+            f"{size.centred:.6f} over {size.tiles} tiles, "
+            f"{closeness.get(size.grade or '', 'not close enough')}"
+        )
+    lines += [f"  mind: {note}" for note in report.notes]
+    for each in report.faults:
+        lines += [f"WRONG  {each.fault.name}: {each}", f"       {each.fault.advice}"]
+    if passed:
+        lines.append("right: it may take the reference's place")
+    elif report.passed:
+        lines.append(f"WRONG  it is as close as half precision; --precision {precision} was asked")
+    return lines
+
+
+def _to_json(report: "ModelReport", passed: bool, seconds: float) -> dict[str, Any]:
+    return {
+        "file": report.file,
+        "kind": report.kind,
+        "reference": report.reference,
+        "takes": report.takes,
+        "pixels": report.pixels,
+        "outputs": report.outputs,
+        "passed": passed,
+        "grade": report.grade,
+        "faults": [
+            {
+                "name": each.fault.name,
+                "what": each.fault.sentence,
+                "form": each.words,
+                "advice": each.fault.advice,
+            }
+            for each in report.faults
+        ],
+        "notes": list(report.notes),
+        "sizes": [asdict(size) for size in report.sizes],
+        "seconds": round(seconds, 1),
+    }

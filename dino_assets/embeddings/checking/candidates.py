@@ -1,0 +1,105 @@
+"""Model files of any kind behind one interface: pixels in, arrays by the names of the outputs out."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.errors import InvalidModelFileError
+
+Numerics = Literal["fp32", "half", "int8"]
+Layout = Literal["NCHW", "NHWC"]
+Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """What a model takes: None where a file leaves it open."""
+
+    name: str
+    dtype: Literal["uint8", "float32", "float16"]
+    layout: Layout
+    batch: int | None
+    height: int | None
+    width: int | None
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether pixels go in as they are, so that the model normalises them itself."""
+        return self.dtype == "uint8"
+
+    def __str__(self) -> str:
+        """Reads like ``pixel_values float32 (N, 3, 518, 518)``."""
+        height, width = (side or letter for side, letter in ((self.height, "H"), (self.width, "W")))
+        inner = (3, height, width) if self.layout == "NCHW" else (height, width, 3)
+        sizes = ", ".join(str(size) for size in (self.batch or "N", *inner))
+        return f"{self.name} {self.dtype} ({sizes})"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A way to compute a model: the numbers it is computed in, in words, and what may be asked of them."""
+
+    words: str
+    numerics: Numerics
+
+
+class Candidate(ABC):
+    """A model that is to be checked."""
+
+    kind: str  # such as "ONNX"
+    form: InputForm
+    # The first one shows how the model is built; the others, how it is computed where it is used.
+    runs: tuple[Run, ...]
+
+    def compute(self, pixels: NDArray[np.generic], run: Run) -> Arrays:
+        """Compute any number of pictures, in the batches that the file wants.
+
+        ``pixels`` are (N, H, W, 3) for a model that takes bytes, else (N, 3, H, W).
+        """
+        is_last = self.form.layout == "NHWC"
+        if is_last != (pixels.shape[-1] == 3):
+            pixels = pixels.transpose(0, 2, 3, 1) if is_last else pixels.transpose(0, 3, 1, 2)
+        batch = self.form.batch or 1
+        answers: list[Arrays] = []
+        for first in range(0, len(pixels), batch):
+            piece = pixels[first : first + batch]
+            given = len(piece)
+            if given < batch:
+                piece = np.concatenate([piece, np.repeat(piece[-1:], batch - given, axis=0)])
+            values = np.ascontiguousarray(piece, dtype=self.form.dtype)
+            outputs = self.compute_batch(values, run)
+            answers.append(
+                {name: array[:given].astype(np.float32) for name, array in outputs.items()}
+            )
+        return {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
+
+    @abstractmethod
+    def compute_batch(
+        self, values: NDArray[np.generic], run: Run
+    ) -> dict[str, NDArray[np.generic]]:
+        """Compute exactly one batch of the form that the file wants."""
+
+
+def form_input(file: str, inputs: list[tuple[str, str, list[object]]]) -> InputForm:
+    """Read what a graph takes from its inputs: (name, type, shape) each.
+
+    Raises:
+        InvalidModelFileError: it takes anything but one batch of colour pictures.
+    """
+    pictures = [each for each in inputs if len(each[2]) == 4 and 3 in (each[2][1], each[2][3])]
+    if len(inputs) != 1 or not pictures or pictures[0][1] not in ("uint8", "float32", "float16"):
+        listed = "; ".join(f"{name} {kind} {shape}" for name, kind, shape in inputs)
+        raise InvalidModelFileError(
+            f"{file} takes {listed or 'nothing'}; one input is expected, pictures as float32, float16 or "
+            "uint8 of (N, 3, H, W) or (N, H, W, 3)",
+            file=file,
+        )
+    name, kind, shape = pictures[0]
+    sizes = [size if isinstance(size, int) and size > 0 else None for size in shape]
+    is_first = sizes[1] == 3
+    height, width = sizes[2:] if is_first else sizes[1:3]
+    layout: Layout = "NCHW" if is_first else "NHWC"
+    return InputForm(name, kind, layout, sizes[0], height, width)  # type: ignore[arg-type]

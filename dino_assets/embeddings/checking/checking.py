@@ -1,0 +1,70 @@
+"""The gate as a product: is this model file the network that it should be, and if not, what is wrong?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dino_assets.embeddings.checking.candidates import Candidate, InputForm
+from dino_assets.embeddings.checking.examining import Examination, Say
+from dino_assets.embeddings.checking.explaining import Explanation
+from dino_assets.embeddings.checking.faults import NamedFault
+from dino_assets.embeddings.checking.reference import ReferenceModel
+from dino_assets.embeddings.checking.report import ModelReport, SizeReport
+from dino_assets.weights.input_size import read_input_size
+
+
+def check_model(
+    candidate: Candidate,
+    folder: Path,
+    reference: ReferenceModel,
+    *,
+    file: str,
+    say: Say = lambda line: None,
+) -> ModelReport:
+    """Hold a model against the checkpoint in ``folder``, at every size that it declares."""
+    sizes: list[SizeReport] = []
+    named: list[NamedFault] = []
+    notes: list[str] = []
+    first: Explanation | None = None
+    for height, width in choose_sizes(candidate.form, folder, reference):
+        at_size = Examination(candidate, reference.at(height, width), height, width)
+        for run in candidate.runs if first is None else candidate.runs[:1]:
+            say(f"{height}×{width} px, {run.words}")
+            found = at_size.examine(run, pixels=first.feed if first else None, say=say)
+            sizes += found.sizes
+            named += found.faults
+            notes += found.notes
+            first = first or found.explanation
+            if named:  # coarser numbers and other sizes would only say it again
+                break
+        if named:
+            break
+    return ModelReport(
+        file=file,
+        kind=candidate.kind,
+        reference=reference.checkpoint.label,
+        takes=str(candidate.form),
+        pixels=first.feed if first else "",
+        outputs={name: each.words for name, each in (first.readings if first else {}).items()},
+        sizes=tuple(sizes),
+        faults=tuple(dict.fromkeys(named)),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def choose_sizes(
+    form: InputForm, folder: Path, reference: ReferenceModel
+) -> Iterator[tuple[int, int]]:
+    """Choose sizes to check: the file's own, else the checkpoint's, one that is no square, and two more.
+
+    Positions go wrong at other sizes than the trained one, and rows and columns only where they differ.
+    """
+    checkpoint = reference.checkpoint
+    patch = checkpoint.patch_px
+    own_height, own_width = read_input_size(folder, checkpoint)
+    usual = [
+        (own_height, own_width),
+        (own_height // 2 // patch * patch or patch, own_width + 2 * patch),
+        (checkpoint.tile_px, checkpoint.tile_px),
+    ]
+    chosen = ((form.height or height, form.width or width) for height, width in usual)
+    yield from dict.fromkeys(chosen)

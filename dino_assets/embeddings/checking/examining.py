@@ -1,0 +1,202 @@
+"""A model at one size, held against the reference: how far it is, and what makes the difference."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dino_assets.compute.settings import PrecisionClass
+from dino_assets.embeddings.checking import faults
+from dino_assets.embeddings.checking.candidates import Arrays, Candidate, Run
+from dino_assets.embeddings.checking.explaining import (
+    LEAST_EXPLAINED,
+    MOST_LEFT,
+    ROUNDING,
+    Explanation,
+    Question,
+    explain,
+    match_as_it_should_be,
+)
+from dino_assets.embeddings.checking.faults import NamedFault
+from dino_assets.embeddings.checking.pixels import Feed, Tiles, list_feeds
+from dino_assets.embeddings.checking.planted import find_largest_hidden
+from dino_assets.embeddings.checking.reference import Reference
+from dino_assets.embeddings.checking.report import SizeReport
+from dino_assets.embeddings.encoder.gate import (
+    GATE_TILES,
+    draw_gate_tiles,
+    is_within,
+    measure_cosines,
+)
+from dino_assets.embeddings.encoder.tokens import Tokens, normalise
+from dino_assets.errors import InvalidModelFileError
+
+LARGEST_FLOAT16 = 65_504.0
+_ANOTHER = 0.5
+# Of a model within the gate the rest of the difference is rounding.
+_EXPLAINED_IN_NOISE = 0.5
+_FEW_TILES = 2
+_LARGE_PX = 400  # from here on fewer tiles: a minute is what somebody waits
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one size and one way of computing showed."""
+
+    sizes: tuple[SizeReport, ...] = ()
+    faults: tuple[NamedFault, ...] = ()
+    notes: tuple[str, ...] = ()
+    explanation: Explanation | None = None
+
+
+class Examination:
+    """A model and the reference at one size."""
+
+    def __init__(self, candidate: Candidate, reference: Reference, height: int, width: int) -> None:
+        self.candidate = candidate
+        self.reference = reference
+        self.height, self.width = height, width
+        is_large = max(height, width) >= _LARGE_PX
+        side = max(height, width)
+        drawn = draw_gate_tiles(side, count=GATE_TILES // 2 if is_large else GATE_TILES)
+        self.tiles: Tiles = np.ascontiguousarray(drawn[:, :height, :width])
+        self.few = self.tiles[:_FEW_TILES]
+        self.right = reference.compute(self.tiles)
+
+    def examine(self, run: Run, *, pixels: str | None, say: Say) -> Finding:
+        """Judge one way to compute the model; where it is not the reference, say why.
+
+        ``pixels`` is the form in which they go in, where another size has shown it.
+        """
+        feeds = list_feeds(self.candidate.form, self.reference.checkpoint)
+        if pixels:
+            feeds = [each for each in feeds if each.words == pixels]
+        try:
+            answers = {each.words: self._ask(each, self.few, run) for each in feeds}
+        except Exception as err:
+            if self.candidate.form.height and self.candidate.form.width:
+                raise InvalidModelFileError(
+                    f"{self.candidate.form.name}: the model fails at {self.height}×{self.width} px: "
+                    f"{str(err).strip().partition(chr(10))[0][:200]}",
+                    file=self.candidate.form.name,
+                ) from err
+            return Finding(
+                faults=(NamedFault(faults.FIXED_SIDE, f"fails at {self.height}×{self.width} px"),)
+            )
+        question = Question(
+            self.candidate.form, self.reference, self.few, _take(self.right, len(self.few)), answers
+        )
+        usual = match_as_it_should_be(question)
+        if broken := self._find_overflow(answers, run):
+            return Finding(faults=(broken,), explanation=usual)
+        if usual is None:
+            best = explain(question)
+            if best and best.difference <= MOST_LEFT:
+                return Finding(faults=best.faults, explanation=best)
+            return Finding(faults=(self._name_shapes(answers),))
+        report = self._judge(usual, run, feeds)
+        if report.grade == "fp32" and usual.difference <= ROUNDING:
+            return Finding((report,), explanation=usual)
+        if run is not self.candidate.runs[0]:  # the same network: only its numbers are others
+            named = () if report.grade else (self._name_numbers(run, usual),)
+            return Finding((report,), named, explanation=usual)
+        say(f"{self.height}×{self.width} px, {run.words}: looking for what makes the difference")
+        best = explain(question)
+        return self._conclude(report, run, usual, best)
+
+    def _ask(self, feed: Feed, tiles: Tiles, run: Run) -> Arrays:
+        return self.candidate.compute(feed.prepare(tiles), run)
+
+    def _judge(self, match: Explanation, run: Run, feeds: list[Feed]) -> SizeReport:
+        """Hold all tiles against the gate's bounds."""
+        (feed,) = (each for each in feeds if each.words == match.feed)
+        outputs = self._ask(feed, self.tiles, run)
+        grades: list[PrecisionClass | None] = []
+        cosines: list[tuple[float, float]] = []
+        for name, reading in match.readings.items():
+            given, wanted = outputs[name], reading.make(self.right)
+            measured = measure_cosines(wanted, given)
+            is_single = given.ndim > 2  # tokens are noisier than what is stored of a tile
+            cosines.append(measured)
+            classes: tuple[PrecisionClass, ...] = ("fp32", "half")
+            kept = (each for each in classes if is_within(measured, each, is_token=is_single))
+            grades.append(next(kept, None))
+        grade: PrecisionClass | None = "half" if "half" in grades else "fp32"
+        return SizeReport(
+            self.height,
+            self.width,
+            run.words,
+            len(self.tiles),
+            min(cosine for cosine, _ in cosines),
+            min(centred for _, centred in cosines),
+            None if None in grades else grade,
+        )
+
+    def _conclude(
+        self, report: SizeReport, run: Run, usual: Explanation, best: Explanation | None
+    ) -> Finding:
+        """Name faults that explain the difference; else say what the numbers themselves say."""
+        named = best.faults if best else ()
+        share = 1 - (best.difference / usual.difference) ** 2 if best else 0.0
+        is_enough = share >= (LEAST_EXPLAINED if report.grade is None else _EXPLAINED_IN_NOISE)
+        is_explained = is_enough and best is not None and best.difference <= MOST_LEFT
+        if best and named and is_explained:
+            exact = [each for each in named if not each.fault.is_approximation]
+            if exact or report.grade is None:
+                return Finding((report,), named, explanation=best)
+            notes = tuple(f"{each}: within half precision" for each in named)
+            return Finding((report,), notes=notes, explanation=usual)
+        if report.grade is not None:
+            return Finding((report,), explanation=usual)
+        return Finding((report,), (self._name_numbers(run, usual),), explanation=usual)
+
+    def _name_numbers(self, run: Run, usual: Explanation) -> NamedFault:
+        words = f"difference {usual.difference:.2g} of what tells tiles apart, {run.words}"
+        if run.numerics == "int8":
+            return NamedFault(faults.INT8_COLLAPSE, words)
+        # The same network in coarser numbers is never that far away.
+        is_another = run is self.candidate.runs[0] and usual.difference > _ANOTHER
+        if run.numerics == "half" and not is_another:
+            largest = self._find_largest()
+            if largest > LARGEST_FLOAT16:
+                words = f"the reference's own numbers reach {largest:,.0f}; {words}"
+                return NamedFault(faults.OVERFLOW, words)
+            return NamedFault(faults.HALF_TOO_COARSE, words)
+        return NamedFault(faults.OTHER_NETWORK, words)
+
+    def _find_overflow(self, answers: dict[str, Arrays], run: Run) -> NamedFault | None:
+        """Numbers that are none, whatever form the pixels have."""
+        shares = [
+            1 - float(np.mean([np.isfinite(array).mean() for array in outputs.values()]))
+            for outputs in answers.values()
+        ]
+        if min(shares) == 0:
+            return None
+        words = f"{min(shares):.0%} of the outputs are NaN or infinite, {run.words}"
+        largest = self._find_largest()
+        if largest > LARGEST_FLOAT16:
+            words += f"; the reference's own numbers reach {largest:,.0f}"
+        return NamedFault(faults.OVERFLOW, words)
+
+    def _find_largest(self) -> float:
+        planes = normalise(self.few[:1], self.reference.checkpoint)
+        return find_largest_hidden(self.reference.network, planes)
+
+    def _name_shapes(self, answers: dict[str, Arrays]) -> NamedFault:
+        shapes = ", ".join(
+            f"{name} {array.shape[1:]}" for name, array in next(iter(answers.values())).items()
+        )
+        checkpoint = self.reference.checkpoint
+        grid = self.reference.network.grid
+        wanted = f"{checkpoint.dim} dims, {1 + checkpoint.registers + grid[0] * grid[1]} tokens"
+        return NamedFault(faults.OTHER_SHAPE, f"{shapes}; {checkpoint.label} gives {wanted}")
+
+
+def _take(tokens: Tokens, count: int) -> Tokens:
+    return Tokens(
+        tokens["cls"][:count],
+        tokens["mean"][:count],
+        tokens["registers"][:count],
+        tokens["patches"][:count],
+    )

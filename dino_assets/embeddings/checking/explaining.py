@@ -1,0 +1,152 @@
+"""Finding the faults that make the reference say what a model says.
+
+What a model gives is compared with what the reference gives with a fault planted in it. A fault is named
+where it explains the difference; where one alone does not, a second and a third are looked for beside it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from dino_assets.embeddings.checking.candidates import Arrays, InputForm
+from dino_assets.embeddings.checking.faults import EPSILON, NamedFault
+from dino_assets.embeddings.checking.network_faults import list_network_faults
+from dino_assets.embeddings.checking.pixels import PixelFault, Tiles, list_pixel_faults
+from dino_assets.embeddings.checking.planted import NetworkFault
+from dino_assets.embeddings.checking.readings import Reading, list_readings
+from dino_assets.embeddings.checking.reference import Reference
+from dino_assets.embeddings.encoder.tokens import Tokens, Vectors
+
+_MOST_FAULTS = 3
+# A step must take this share of the squared difference away to be a step at all …
+_LEAST_STEP = 0.3
+# … and everything named together this much,
+LEAST_EXPLAINED = 0.9
+# so that what is left is little, as a share of how much the reference's tokens vary.
+MOST_LEFT = 0.3
+# Differences below are rounding: shares of how much the reference's tokens vary.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which form of pixels, faults and readings of the outputs come closest to a model."""
+
+    feed: str
+    readings: dict[str, Reading]
+    difference: float  # over all outputs, as a share of how much the reference's tokens vary
+    pixels: PixelFault | None = None
+    network: tuple[NetworkFault, ...] = ()
+    tokens: Tokens | None = field(default=None, repr=False)  # of the reference with those faults
+
+    @property
+    def faults(self) -> tuple[NamedFault, ...]:
+        """All that is wrong, from the pixels to the outputs."""
+        planted = (*((self.pixels,) if self.pixels else ()), *self.network)
+        named = [NamedFault(each.fault, each.words) for each in planted]
+        for output, reading in self.readings.items():
+            if reading.fault:
+                named.append(NamedFault(reading.fault, f"{output}: {reading.words}"))
+        return tuple(dict.fromkeys(named))
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A model's answers about some tiles, by form of pixels, and the reference that they are held against."""
+
+    form: InputForm
+    reference: Reference
+    tiles: Tiles
+    right: Tokens
+    answers: dict[str, Arrays]
+
+
+def match_as_it_should_be(question: Question) -> Explanation | None:
+    """The form of pixels and the right readings in which a model is closest to the reference.
+
+    None where no output has a shape that tokens have.
+    """
+    return _match(question, question.right, with_faults=False)
+
+
+def explain(question: Question) -> Explanation | None:
+    """Find the faults that bring the reference closest to a model; those, too, that its outputs have."""
+    best = _match(question, question.right)
+    while best and len(best.faults) < _MOST_FAULTS and best.difference > ROUNDING:
+        following = _find_next(question, best)
+        if following is None:
+            break
+        best = following
+    return best
+
+
+def _find_next(question: Question, so_far: Explanation) -> Explanation | None:
+    """The best explanation with one fault more; None where none is better enough."""
+    best: Explanation | None = None
+    for pixels, network in _list_next(question, so_far):
+        tokens = question.reference.compute(question.tiles, pixels=pixels, network=network)
+        match = _match(question, tokens)
+        if match and (best is None or match.difference < best.difference):
+            best = replace(match, pixels=pixels, network=network, tokens=tokens)
+            # Nothing can be closer; of several epsilons all may be close.
+            if best.difference <= ROUNDING and EPSILON not in {each.fault for each in network}:
+                return best
+    if best and 1 - (best.difference / so_far.difference) ** 2 >= _LEAST_STEP:
+        return best
+    return None
+
+
+def _list_next(
+    question: Question, so_far: Explanation
+) -> Iterator[tuple[PixelFault | None, tuple[NetworkFault, ...]]]:
+    if so_far.pixels is None:
+        for pixels in list_pixel_faults(question.form, question.reference.checkpoint):
+            yield pixels, so_far.network
+    planted = {each.fault for each in so_far.network}
+    for each in list_network_faults(question.reference.network, question.reference.model):
+        if each.fault not in planted:
+            yield so_far.pixels, (*so_far.network, each)
+
+
+def _match(question: Question, tokens: Tokens, *, with_faults: bool = True) -> Explanation | None:
+    """The form of pixels and the readings in which a model is closest to these tokens."""
+    matches = [
+        Explanation(feed, readings, difference, tokens=tokens)
+        for feed, outputs in question.answers.items()
+        for readings, difference in [_read(question, tokens, outputs, with_faults=with_faults)]
+        if readings
+    ]
+    return min(matches, key=lambda match: match.difference, default=None)
+
+
+def _read(
+    question: Question, tokens: Tokens, outputs: Arrays, *, with_faults: bool
+) -> tuple[dict[str, Reading], float]:
+    chosen: dict[str, Reading] = {}
+    squares: list[float] = []
+    for name, array in outputs.items():
+        readings = [
+            reading
+            for reading in list_readings(
+                name, array.shape, tokens=question.right, grid=question.reference.network.grid
+            )
+            if with_faults or not reading.fault
+        ]
+        distances = [_measure(array, each, tokens, question.right) for each in readings]
+        if distances:
+            at = int(np.argmin(distances))
+            chosen[name] = readings[at]
+            squares.append(distances[at] ** 2)
+    return chosen, float(np.sqrt(np.mean(squares))) if squares else float("inf")
+
+
+def _measure(array: Vectors, reading: Reading, tokens: Tokens, right: Tokens) -> float:
+    """How far an output is from a reading, as a share of how much the right tokens vary over tiles."""
+    expected = reading.make(tokens)
+    if expected.shape != array.shape:
+        return float("inf")
+    usual = reading.make(right)
+    spread = np.linalg.norm(usual - usual.mean(axis=0))
+    distance = float(np.linalg.norm(array - expected) / max(float(spread), 1e-30))
+    return distance if np.isfinite(distance) else float("inf")

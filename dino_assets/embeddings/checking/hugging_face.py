@@ -1,0 +1,77 @@
+"""A Hugging Face folder as its users run it: `AutoModel.from_pretrained`, pixels by its own processor file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.checking.candidates import Candidate, InputForm, Run
+from dino_assets.embeddings.encoder.tokens import quiet_progress
+from dino_assets.errors import InvalidModelFileError
+from dino_assets.weights.architecture import read_object
+from dino_assets.weights.checkpoint import PREPROCESSOR, STATISTICS
+
+_HALVES = ("float16", "bfloat16")
+
+
+class HuggingFaceCandidate(Candidate):
+    """config.json, weights, and preprocessor_config.json."""
+
+    kind = "Hugging Face folder"
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+        from transformers import AutoModel
+
+        self._processor = read_object(folder / PREPROCESSOR, folder.name)
+        self.form = InputForm("pictures", "uint8", "NHWC", None, None, None)
+        try:
+            with quiet_progress():
+                # Only safetensors: a pickle can run code.
+                as_stored: Any = AutoModel.from_pretrained(
+                    folder, local_files_only=True, use_safetensors=True, dtype="auto"
+                )
+        except Exception as err:
+            raise InvalidModelFileError(
+                f"{folder.name} cannot be opened by transformers: "
+                f"{str(err).strip().partition(chr(10))[0][:200]}",
+                file=folder.name,
+            ) from err
+        stored = str(as_stored.dtype).removeprefix("torch.")
+        # Weights that were rounded once are read back exactly; only what is computed differs.
+        is_half = stored in _HALVES
+        words = f"float32, weights in {stored}" if is_half else "float32"
+        self._models = {Run(words, "half" if is_half else "fp32"): as_stored.eval()}
+        if is_half:
+            import copy
+
+            usual = Run(f"{stored}, as from_pretrained loads it", "half")
+            self._models[usual] = copy.deepcopy(as_stored)
+            as_stored.float()
+        self.runs = tuple(self._models)
+        self._torch = torch
+
+    def compute_batch(
+        self, values: NDArray[np.generic], run: Run
+    ) -> dict[str, NDArray[np.generic]]:
+        """Compute one batch with transformers."""
+        torch, model = self._torch, self._models[run]
+        planes = torch.from_numpy(self._normalise(values)).to(model.dtype)
+        with torch.inference_mode():
+            answer = model(pixel_values=planes)
+        return {"last_hidden_state": answer.last_hidden_state.float().numpy()}
+
+    def _normalise(self, values: NDArray[np.generic]) -> NDArray[np.float32]:
+        """What the folder's processor does with pixels, but for resizing."""
+        said = self._processor
+        planes = values.transpose(0, 3, 1, 2).astype(np.float32)
+        if said.get("do_rescale", True):
+            planes = planes * np.float32(said.get("rescale_factor", 1 / 255))
+        if said.get("do_normalize", True):
+            mean, std = STATISTICS["imagenet"]
+            middle = np.array(said.get("image_mean") or mean, np.float32).reshape(1, 3, 1, 1)
+            spread = np.array(said.get("image_std") or std, np.float32).reshape(1, 3, 1, 1)
+            planes = (planes - middle) / spread
+        normalised: NDArray[np.float32] = planes.astype(np.float32)
+        return normalised

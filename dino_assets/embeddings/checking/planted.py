@@ -1,0 +1,99 @@
+"""The reference with a fault planted in it: what a model that has the fault would say.
+
+Each fault is a context in which the network computes wrongly; outside of it everything is as it was.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dino_assets.embeddings.checking.faults import Fault
+from dino_assets.embeddings.checking.pixels import Planes
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens
+from dino_assets.embeddings.encoder.vit import FixedVit
+
+Plant = Callable[[FixedVit], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class NetworkFault:
+    """A way to build the network wrongly, and a context in which it is so."""
+
+    words: str
+    fault: Fault
+    planted: Plant
+
+
+def compute_tokens(
+    network: FixedVit,
+    planes: Planes,
+    planted: tuple[NetworkFault, ...] = (),
+) -> Tokens:
+    """All tokens of the network, with some faults planted, one picture at a time."""
+    with ExitStack() as stack, torch.inference_mode():
+        for each in planted:
+            stack.enter_context(each.planted(network))
+        answers = [
+            [
+                token.numpy()
+                for token in network.compute(torch.from_numpy(planes[i : i + 1]), ALL_TOKENS)
+            ]
+            for i in range(len(planes))
+        ]
+    joined = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
+    return Tokens(**dict(zip(ALL_TOKENS, joined, strict=True)))
+
+
+def find_largest_hidden(network: FixedVit, planes: Planes) -> float:
+    """The largest number that any block of the network gives for a picture."""
+    largest = 0.0
+
+    def look(_: nn.Module, __: object, hidden: Any) -> None:
+        nonlocal largest
+        tensor = hidden[0] if isinstance(hidden, tuple) else hidden
+        largest = max(largest, float(tensor.abs().max()))
+
+    hooks = [
+        module.register_forward_hook(look)
+        for module in network.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        compute_tokens(network, planes)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return largest
+
+
+def replaced(name: str, make: Callable[[FixedVit], Any]) -> Plant:
+    """A context in which an attribute of the network is another one."""
+
+    @contextmanager
+    def plant(network: FixedVit) -> Iterator[None]:
+        before = getattr(network, name)
+        setattr(network, name, make(network))
+        try:
+            yield
+        finally:
+            setattr(network, name, before)
+
+    return plant
+
+
+@contextmanager
+def changed(pairs: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Set attributes of objects, and set them back."""
+    before = [(thing, name, getattr(thing, name)) for thing, name, _ in pairs]
+    for thing, name, value in pairs:
+        setattr(thing, name, value)
+    try:
+        yield
+    finally:
+        for thing, name, value in before:
+            setattr(thing, name, value)
