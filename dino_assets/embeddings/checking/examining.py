@@ -19,7 +19,7 @@ from dino_assets.embeddings.checking.explaining import (
 )
 from dino_assets.embeddings.checking.faults import NamedFault
 from dino_assets.embeddings.checking.pixels import Feed, Tiles, list_feeds
-from dino_assets.embeddings.checking.planted import find_largest_hidden
+from dino_assets.embeddings.checking.planted import compute_in_float16, find_largest_hidden
 from dino_assets.embeddings.checking.reference import Reference
 from dino_assets.embeddings.checking.report import SizeReport
 from dino_assets.embeddings.encoder.gate import (
@@ -32,7 +32,6 @@ from dino_assets.embeddings.encoder.tokens import Tokens, normalise
 from dino_assets.errors import InvalidModelFileError
 
 LARGEST_FLOAT16 = 65_504.0
-_ANOTHER = 0.5
 # Of a model within the gate the rest of the difference is rounding.
 _EXPLAINED_IN_NOISE = 0.5
 _FEW_TILES = 2
@@ -155,15 +154,27 @@ class Examination:
         words = f"difference {usual.difference:.2g} of what tells tiles apart, {run.words}"
         if run.numerics == "int8":
             return NamedFault(faults.INT8_COLLAPSE, words)
-        # The same network in coarser numbers is never that far away.
-        is_another = run is self.candidate.runs[0] and usual.difference > _ANOTHER
-        if run.numerics == "half" and not is_another:
-            largest = self._find_largest()
-            if largest > LARGEST_FLOAT16:
-                words = f"the reference's own numbers reach {largest:,.0f}; {words}"
-                return NamedFault(faults.OVERFLOW, words)
-            return NamedFault(faults.HALF_TOO_COARSE, words)
-        return NamedFault(faults.OTHER_NETWORK, words)
+        if run.numerics == "fp32":
+            return NamedFault(faults.OTHER_NETWORK, words)
+        largest = self._find_largest()
+        if largest > LARGEST_FLOAT16:
+            words = f"the reference's own numbers reach {largest:,.0f}; {words}"
+            return NamedFault(faults.OVERFLOW, words)
+        if run is self.candidate.runs[0] and not self._is_lost_in_half(usual):
+            return NamedFault(faults.OTHER_NETWORK, words)
+        return NamedFault(faults.HALF_TOO_COARSE, words)
+
+    def _is_lost_in_half(self, usual: Explanation) -> bool:
+        """Whether the reference, too, is about as far from itself in half precision."""
+        planes = normalise(self.few, self.reference.checkpoint)
+        halved = compute_in_float16(self.reference.network, planes)
+        right = _take(self.right, len(self.few))
+        (name, reading), *_ = usual.readings.items()
+        shape = {"": {name: reading.make(halved)}}
+        own = match_as_it_should_be(
+            Question(self.candidate.form, self.reference, self.few, right, shape)
+        )
+        return own is not None and own.difference > usual.difference / 4
 
     def _find_overflow(self, answers: dict[str, Arrays], run: Run) -> NamedFault | None:
         """Numbers that are none, whatever form the pixels have."""

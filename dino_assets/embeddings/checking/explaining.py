@@ -24,7 +24,7 @@ _LEAST_STEP = 0.3
 # … and everything named together this much,
 LEAST_EXPLAINED = 0.9
 # so that what is left is little, as a share of how much the reference's tokens vary.
-MOST_LEFT = 0.3
+MOST_LEFT = 0.1
 # Differences below are rounding: shares of how much the reference's tokens vary.
 ROUNDING = 1e-5
 

@@ -5,6 +5,7 @@ Each fault is a context in which the network computes wrongly; outside of it eve
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,13 @@ def compute_tokens(
         ]
     joined = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
     return Tokens(**dict(zip(ALL_TOKENS, joined, strict=True)))
+
+
+def compute_in_float16(network: FixedVit, planes: Planes) -> Tokens:
+    """All tokens of the network as PyTorch computes it in float16, its last norm in float32."""
+    halved = deepcopy(network).half()
+    halved.norm.float()
+    return compute_tokens(halved, planes)
 
 
 def find_largest_hidden(network: FixedVit, planes: Planes) -> float:

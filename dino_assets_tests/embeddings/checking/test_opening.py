@@ -1,0 +1,76 @@
+"""What cannot be opened is refused by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.embeddings.checking.candidates import form_input
+from dino_assets.embeddings.checking.opening import open_candidate
+from dino_assets.errors import InvalidModelFileError
+from dino_assets_tests.embeddings.checking.conftest import GetSample
+from dino_assets_tests.worlds.model_files import write_ir, write_onnx
+
+
+@pytest.mark.parametrize("name", ["absent.onnx", "model.pt", "model.onnx", "model.xml", "folder"])
+def test_open_candidate__refused(tmp_path: Path, name: str):
+    (tmp_path / "folder").mkdir()
+    for made in ("model.pt", "model.onnx", "model.xml"):
+        (tmp_path / made).write_bytes(b"\x08\x07not a model")
+    with pytest.raises(InvalidModelFileError) as refused:
+        open_candidate(tmp_path / name, threads=1)
+    assert refused.value.file == name
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_open_candidate__without_its_weights(shipped_sample: GetSample, tmp_path: Path):
+    graph = write_onnx(shipped_sample("dinov2"), tmp_path / "m.onnx", side=70)
+    for path in tmp_path.glob("m.onnx?*"):
+        path.unlink()
+    network = write_ir(shipped_sample("dinov2"), tmp_path / "n.xml", side=70)
+    network.with_suffix(".bin").unlink()
+    for file in (graph, network):
+        with pytest.raises(InvalidModelFileError):
+            open_candidate(file, threads=1)
+
+
+def test_open_candidate__folder_with_one_file(shipped_sample: GetSample, tmp_path: Path):
+    write_onnx(shipped_sample("dinov2"), tmp_path / "m.onnx", side=70)
+    assert open_candidate(tmp_path, threads=1).kind == "ONNX"
+
+
+def test_open_candidate__folder_whose_weights_do_not_fit(shipped_sample: GetSample, tmp_path: Path):
+    for path in shipped_sample("dinov3_vit").folder.iterdir():
+        (tmp_path / path.name).write_bytes(
+            path.read_bytes().replace(b'"num_register_tokens": 4', b'"num_registers": 4')
+        )
+    with pytest.raises(InvalidModelFileError) as refused:
+        open_candidate(tmp_path, threads=1)
+    assert refused.value.file == tmp_path.name
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [],
+        [("input_ids", "int64", [None, None])],
+        [("a", "float32", [None, 1, 224, 224])],
+        [("a", "float32", [None, 3, 224, 224]), ("mask", "bool", [None, 256])],
+        [("a", "int8", [None, 3, 224, 224])],
+    ],
+)
+def test_form_input__refused(inputs):
+    with pytest.raises(InvalidModelFileError):
+        form_input("m.onnx", inputs)
+
+
+def test_compute__in_the_batch_of_the_file(shipped_sample: GetSample, tmp_path: Path):
+    candidate = open_candidate(
+        write_ir(shipped_sample("dinov2"), tmp_path / "m.xml", side=70, batch=4), threads=1
+    )
+    planes = np.random.default_rng(0).random((6, 3, 70, 70), np.float32)
+    run = candidate.runs[0]
+    (six,) = candidate.compute(planes, run).values()
+    (one,) = candidate.compute(planes[5:], run).values()
+    assert six.shape[0] == 6
+    np.testing.assert_allclose(six[5:], one, atol=1e-5)
