@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dino_assets.embeddings.checking.candidates import Candidate, InputForm, Run
 from dino_assets.embeddings.encoder.tokens import quiet_progress
 from dino_assets.errors import InvalidModelFileError
-from dino_assets.weights.architecture import read_object
+from dino_assets.weights.architecture import check_config, read_object
 from dino_assets.weights.checkpoint import PREPROCESSOR, STATISTICS
 
 _HALVES = ("float16", "bfloat16")
@@ -24,6 +24,7 @@ class HuggingFaceCandidate(Candidate):
         import torch
         from transformers import AutoModel
 
+        check_config(folder, folder.name)
         self._processor = read_object(folder / PREPROCESSOR, folder.name)
         self.form = InputForm("pictures", "uint8", "NHWC", None, None, None)
         try:

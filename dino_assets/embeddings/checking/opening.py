@@ -13,6 +13,7 @@ def open_candidate(path: Path, *, threads: int) -> Candidate:
 
     Raises:
         InvalidModelFileError: it is none of them, or cannot be opened.
+        InvalidCheckpointError: the folder is of no DINO model.
         MissingExtraError: ONNX Runtime is not installed.
     """
     if path.is_dir():

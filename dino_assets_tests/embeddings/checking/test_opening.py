@@ -7,7 +7,7 @@ import pytest
 
 from dino_assets.embeddings.checking.candidates import form_input
 from dino_assets.embeddings.checking.opening import open_candidate
-from dino_assets.errors import InvalidModelFileError
+from dino_assets.errors import InvalidCheckpointError, InvalidModelFileError
 from dino_assets_tests.embeddings.checking.conftest import GetSample
 from dino_assets_tests.worlds.model_files import write_ir, write_onnx
 
@@ -47,6 +47,13 @@ def test_open_candidate__folder_whose_weights_do_not_fit(shipped_sample: GetSamp
     with pytest.raises(InvalidModelFileError) as refused:
         open_candidate(tmp_path, threads=1)
     assert refused.value.file == tmp_path.name
+
+
+def test_open_candidate__folder_of_another_model(shipped_sample: GetSample, tmp_path: Path):
+    for path in shipped_sample("dinov2").folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes().replace(b'"dinov2"', b'"clip"'))
+    with pytest.raises(InvalidCheckpointError):
+        open_candidate(tmp_path, threads=1)
 
 
 @pytest.mark.parametrize(
