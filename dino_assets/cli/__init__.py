@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from dino_assets import __version__
-from dino_assets.cli import attention, checkpoints, drops, embedding, outputs, rounds, setup, tiles
+from dino_assets.cli import (
+    attention,
+    checkpoints,
+    drops,
+    embedding,
+    exporting,
+    outputs,
+    rounds,
+    setup,
+    tiles,
+)
 from dino_assets.cli.parsing import CommandParser
 from dino_assets.cli.run import command as run
 from dino_assets.cli.terminal import say
@@ -82,6 +92,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (setup, run, checkpoints, drops, rounds, tiles, embedding, attention, outputs):
+    for group in (
+        setup,
+        run,
+        checkpoints,
+        drops,
+        rounds,
+        tiles,
+        embedding,
+        attention,
+        exporting,
+        outputs,
+    ):
         group.add_commands(commands)
     return parser
