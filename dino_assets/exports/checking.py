@@ -85,8 +85,8 @@ def ask_transformers(
 
 def check_export(
     compute: Compute,
-    expected: Expected,
     *,
+    expected: Expected,
     takes_pixels: bool,
     what: str,
     say: Callable[[str], object],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from dino_assets.exports.papers import (
     write_manifest,
 )
 from dino_assets.exports.settings import ExportSettings
+from dino_assets.exports.torchscript import SCRIPT, open_torchscript, write_torchscript
 from dino_assets.weights.records import Checkpoint
 
 if TYPE_CHECKING:
@@ -36,10 +38,14 @@ def export_onnx(
     settings: ExportSettings,
     folder: Path,
     *,
+    with_torchscript: bool = False,
     say: Callable[[str], object] = lambda line: None,
     checks_against: Callable[..., Any] | None = None,  # in place of transformers' own model
 ) -> Exported:
     """Fill an empty folder with graph, weights, papers and manifest; give up where the gate does.
+
+    ``with_torchscript`` adds the network as model.pt. Its bytes are the same in every fresh process, but
+    not twice in one: torch numbers its classes through. So no recipe has it.
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.
@@ -55,8 +61,9 @@ def export_onnx(
     model = load_model(source, checkpoint)
     spaces = list_spaces(checkpoint, settings.side)
     say(f"writing {GRAPH}: {settings.side} px, opset {settings.opset}")
+    network = make_network(model, checkpoint, settings)
     write_graph(
-        make_network(model, checkpoint, settings),
+        network,
         settings,
         folder,
         about={
@@ -69,13 +76,13 @@ def export_onnx(
     expected = ask_transformers(
         (checks_against or (lambda own: own))(model), checkpoint, side_px=settings.side, say=say
     )
-    check = check_export(
-        open_onnx(folder / GRAPH),
-        expected,
-        takes_pixels=settings.include_preprocessing,
-        what=GRAPH,
-        say=say,
+    check = partial(
+        check_export, expected=expected, takes_pixels=settings.include_preprocessing, say=say
     )
+    checks = {GRAPH: check(open_onnx(folder / GRAPH), what=GRAPH).facts}
+    if with_torchscript:
+        write_torchscript(network, settings, folder / SCRIPT)
+        checks[SCRIPT] = check(open_torchscript(folder / SCRIPT), what=SCRIPT).facts
     warnings = copy_papers(source, folder, checkpoint, settings)
     facts = {
         "model": describe_model(checkpoint),
@@ -83,7 +90,8 @@ def export_onnx(
         "side_px": settings.side,
         "opset": settings.opset,
         **describe_tensors(checkpoint, settings),
-        "check": check.facts,
+        "check": checks[GRAPH],
+        **({"check_of_torchscript": checks[SCRIPT]} if with_torchscript else {}),
         "versions": list_versions(),
     }
     return Exported(write_manifest(folder, facts), warnings)

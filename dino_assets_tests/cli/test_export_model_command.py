@@ -28,7 +28,8 @@ def test_export_model__json_of_the_configured_model(tmp_path: Path, capsys, monk
     options = ["--side", "32", "--opset", "18", "--include-preprocessing"]
     assert main(["export-model", *options, "--to", "out", "--json"]) == 0
     about = json.loads(capsys.readouterr().out)
-    assert (about["folder"], about["side_px"], about["opset"]) == (str(tmp_path / "out"), 32, 18)
+    assert about["folders"] == [str(tmp_path / "out")]
+    assert (about["side_px"], about["opset"]) == (32, 18)
     assert (about["input"]["dtype"], about["model"]["family"]) == ("uint8", "dinov3_vit")
     stored = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert about["files"] == stored["files"]
@@ -38,6 +39,8 @@ def test_export_model__json_of_the_configured_model(tmp_path: Path, capsys, monk
     ("options", "error"),
     [
         (["--to", ""], "ConfigError"),
+        (["--triton", " "], "ConfigError"),
+        ([], "ConfigError"),
         (["--to", "out", "--opset", "14"], "ConfigError"),
         (["--to", "notes"], "TargetError"),
         (["--to", "out", "--side", "57"], "ConfigError"),
@@ -59,3 +62,23 @@ def test_export_model__a_model_that_is_not_there(capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["export-model", "no/such-model", "--to", "out"]) == 1
     assert "LocalEntryNotFoundError" in capsys.readouterr().err
+
+
+def test_export_model__a_triton_repository(tmp_path: Path, capsys):
+    write_sample(tmp_path / "tiny", "dinov2")
+    options = ["--side", "56", "--torchscript", "--triton", "models"]
+    assert main(["export-model", "tiny", *options]) == 0
+    places = capsys.readouterr().out.splitlines()[1:]
+    repository = tmp_path / "models"
+    assert places == [str(repository / "tiny_56"), str(repository / "tiny_56_torchscript")]
+    assert sorted(path.name for path in repository.iterdir()) == ["tiny_56", "tiny_56_torchscript"]
+    files = {path.relative_to(repository).as_posix() for path in repository.rglob("*.*")}
+    assert {
+        "tiny_56/config.pbtxt",
+        "tiny_56/1/model.onnx",
+        "tiny_56/1/model.onnx.data",
+        "tiny_56/manifest.json",
+        "tiny_56_torchscript/config.pbtxt",
+        "tiny_56_torchscript/1/model.pt",
+    } <= files
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -10,7 +10,7 @@ import pytest
 
 from dino_assets.definitions import ALL_CHECKS
 from dino_assets.settings.environment import load_settings
-from dino_assets.store.commits.catalogue import ASSETS, PER_DROP
+from dino_assets.store.commits.catalogue import LINEAGE, PER_DROP
 from dino_assets.store.commits.manifests import find_manifest, read_manifest
 from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.objects import create_bucket, open_store
@@ -67,7 +67,7 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
     config = {"name": "flight-1", "source": str(project / "card")}
     registering = {"ops": {"register_named_drop": {"config": config}}}
     assert ui.launch_job("register_drop", config=registering) == "SUCCESS"
-    keys = [{"path": [name]} for name in ASSETS]
+    keys = [{"path": [name]} for name in LINEAGE]
     checks = [
         {"assetKey": {"path": [check.asset_key.to_user_string()]}, "name": check.name}
         for definition in ALL_CHECKS

@@ -33,14 +33,16 @@ def export_of(
     """Export a tiny network at four patches (its own side has five), once for equal arguments."""
     made: dict[str, Path] = {}
 
-    def get(family: str, **values: object) -> tuple[Sample, Path]:
-        sample, key = sample_of(family), f"{family} {sorted(values.items())}"
+    def get(family: str, *, torchscript: bool = False, **values: object) -> tuple[Sample, Path]:
+        sample, key = sample_of(family), f"{family} {torchscript} {sorted(values.items())}"
         if key not in made:
             folder = tmp_path_factory.mktemp("exports") / "model"
             settings = make_settings(side=4 * sample.checkpoint.patch_px, **values)
             fill_folder(
                 folder,
-                lambda new: export_onnx(sample.folder, sample.checkpoint, settings, new),
+                lambda new: export_onnx(
+                    sample.folder, sample.checkpoint, settings, new, with_torchscript=torchscript
+                ),
             )
             made[key] = folder
         return sample, made[key]

@@ -50,7 +50,7 @@ def hash_folder(folder: Path) -> dict[str, str]:
     }
 
 
-def export_anew(source: str, target: str, model: str, side: str) -> None:
+def export_anew(source: str, target: str, model: str, side: str, *also: str) -> None:
     """Export in a process of its own."""
     from dino_assets.exports.onnx import export_onnx
     from dino_assets.exports.placing import fill_folder
@@ -59,7 +59,12 @@ def export_anew(source: str, target: str, model: str, side: str) -> None:
 
     checkpoint = read_checkpoint(Path(source), model=model)
     settings = make_settings(side=int(side))
-    fill_folder(Path(target), lambda new: export_onnx(Path(source), checkpoint, settings, new))
+    fill_folder(
+        Path(target),
+        lambda new: export_onnx(
+            Path(source), checkpoint, settings, new, with_torchscript=bool(also)
+        ),
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
