@@ -58,6 +58,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="a folder of models for Triton: the model's own folder in it is written",
     )
     export.add_argument(
+        "--triton-device",
+        choices=("gpu", "cpu"),
+        default="gpu",
+        help="where Triton runs its instances: gpu 0 with TensorRT, or the processor (default: gpu)",
+    )
+    export.add_argument(
         "--revision",
         default="",
         metavar="REVISION",
@@ -115,7 +121,7 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
         else:
             folder = _make_aside(repository, leaving)
             exported = fill(folder)
-        models = _write_models(folder, exported.manifest, repository) if repository else []
+        models = _write_models(folder, exported.manifest, options)
     for warning in exported.warnings:
         say(f"mind: {warning}", to=sys.stderr)
     places = [str(folder)] * bool(options.to) + [str(place) for place in models]
@@ -148,17 +154,20 @@ def _make_aside(repository: Path | None, leaving: ExitStack) -> Path:
     return Path(leaving.enter_context(aside))
 
 
-def _write_models(exported: Path, manifest: dict[str, Any], repository: Path) -> list[Path]:
+def _write_models(
+    exported: Path, manifest: dict[str, Any], options: argparse.Namespace
+) -> list[Path]:
     from dino_assets.exports.graph import GRAPH
     from dino_assets.exports.placing import fill_folder
     from dino_assets.exports.torchscript import SCRIPT
     from dino_assets.exports.triton import fill_model, name_model
 
-    places = []
+    places: list[Path] = []
+    device, repository = options.triton_device, _read_folder(options, "triton")
     for file in (GRAPH, SCRIPT):
-        if file in manifest["files"]:
+        if repository and file in manifest["files"]:
             place = repository / name_model(manifest, file=file)
-            fill_folder(place, partial(fill_model, exported, manifest, file=file))
+            fill_folder(place, partial(fill_model, exported, manifest, file=file, device=device))
             places.append(place)
     return places
 

@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dino_assets.exports.graph import DATA, GRAPH, INPUT, OUTPUT
 from dino_assets.exports.papers import write_manifest
@@ -16,7 +16,8 @@ VERSION = "1"
 MAX_BATCH = 8
 BATCHES = (1, 2, 4, 8)
 QUEUE_DELAY_US = 100
-GPU_INSTANCES = 2
+INSTANCES = 2
+Device = Literal["gpu", "cpu"]
 _BACKENDS = {GRAPH: "onnxruntime", SCRIPT: "pytorch"}
 _FORMAT_KEYS = ("format", "version", "files")
 
@@ -35,9 +36,19 @@ def name_model(manifest: Mapping[str, Any], *, file: str = GRAPH) -> str:
 
 
 def write_config(
-    name: str, *, file: str, data_type: str, dims_in: list[int], dims_out: list[int]
+    name: str,
+    *,
+    file: str,
+    data_type: str,
+    dims_in: list[int],
+    dims_out: list[int],
+    device: Device = "gpu",
 ) -> str:
-    """Write ``config.pbtxt``; TensorRT is asked for with ONNX only, which knows it."""
+    """Write ``config.pbtxt``; TensorRT is asked for on a GPU and with ONNX only, which knows it.
+
+    Triton refuses a model with instances on a GPU where there is none.
+    """
+    where = "kind: KIND_GPU\n    gpus: [ 0 ]" if device == "gpu" else "kind: KIND_CPU"
     text = f"""\
 name: "{name}"
 backend: "{_BACKENDS[file]}"
@@ -66,13 +77,12 @@ dynamic_batching {{
 
 instance_group [
   {{
-    count: {GPU_INSTANCES}
-    kind: KIND_GPU
-    gpus: [ 0 ]
+    count: {INSTANCES}
+    {where}
   }}
 ]
 """
-    if file == GRAPH:
+    if file == GRAPH and device == "gpu":
         text += """
 optimization {
   execution_accelerators {
@@ -98,7 +108,12 @@ def read_dims(graph: Path) -> tuple[str, list[int], list[int]]:
 
 
 def fill_model(
-    exported: Path, manifest: Mapping[str, Any], new: Path, *, file: str = GRAPH
+    exported: Path,
+    manifest: Mapping[str, Any],
+    new: Path,
+    *,
+    file: str = GRAPH,
+    device: Device = "gpu",
 ) -> dict[str, Any]:
     """Fill an empty folder with one model of a repository, made of an exported folder."""
     (new / VERSION).mkdir()
@@ -111,7 +126,14 @@ def fill_model(
     data_type, dims_in, dims_out = read_dims(exported / GRAPH)
     name = name_model(manifest, file=file)
     (new / CONFIG_FILE).write_text(
-        write_config(name, file=file, data_type=data_type, dims_in=dims_in, dims_out=dims_out)
+        write_config(
+            name,
+            file=file,
+            data_type=data_type,
+            dims_in=dims_in,
+            dims_out=dims_out,
+            device=device,
+        )
     )
     facts = {key: value for key, value in manifest.items() if key not in _FORMAT_KEYS}
     return write_manifest(new, facts)
