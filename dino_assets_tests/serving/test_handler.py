@@ -58,6 +58,14 @@ def test_read_tile__gray_in_three_equal_channels():
     assert (tile[..., 0] == tile[..., 2]).all()
 
 
+@pytest.mark.parametrize(
+    ("colour", "gray"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)]
+)
+def test_read_tile__colours_are_as_light_as_they_look(colour: tuple[int, ...], gray: int):
+    tile = read_tile(ask(encode(Image.new("RGB", (20, 20), colour))))
+    assert np.unique(tile).tolist() == [gray]
+
+
 def test_read_tile__sixteen_bits_are_scaled_not_clipped():
     counts = np.full((224, 224), 0x8040, np.uint16)
     counts[:112] = 0x2000
