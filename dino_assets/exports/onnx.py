@@ -18,10 +18,13 @@ from dino_assets.exports.papers import (
 )
 from dino_assets.exports.settings import ExportSettings
 from dino_assets.exports.torchscript import SCRIPT, open_torchscript, write_torchscript
+from dino_assets.store.folders import check_room
 from dino_assets.weights.records import Checkpoint
 
 if TYPE_CHECKING:
     import torch
+
+_BYTES_PER_PARAMETER = 4
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def export_onnx(
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.
+        DiskFullError: there is no room for the weights.
         ConfigError: the side cuts patches, or the opset cannot be had.
         EngineRefusedError: the graph does not compute what transformers computes.
         InvalidCheckpointError: tensors are missing.
@@ -57,6 +61,14 @@ def export_onnx(
     from dino_assets.embeddings.encoder.vit import load_model
 
     settings = settings.fit(checkpoint)
+    # Before minutes are spent; NumPy's own error names neither the disk nor what lacks.
+    copies = 3 if with_torchscript else 1  # the script is written, then copied
+    check_room(
+        folder,
+        checkpoint.parameters * _BYTES_PER_PARAMETER * copies,
+        what=f"exporting {checkpoint.model!r}",
+        advice="Free some, or name a folder on a larger disk. Nothing was written.",
+    )
     say(f"reading the weights of {checkpoint.model}")
     model = load_model(source, checkpoint)
     spaces = list_spaces(checkpoint, settings.side)

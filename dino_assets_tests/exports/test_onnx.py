@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dino_assets.embeddings.encoder.tokens import normalise
-from dino_assets.errors import ConfigError, EngineRefusedError, MissingExtraError
+from dino_assets.errors import ConfigError, DiskFullError, EngineRefusedError, MissingExtraError
 from dino_assets.exports.graph import check_packages
 from dino_assets.exports.onnx import export_onnx
 from dino_assets.exports.placing import fill_folder
@@ -212,3 +212,16 @@ def test_export__a_base_model_at_its_own_side(family: str, tmp_path: Path):
     assert done.manifest["output"]["shape"] == ["batch", tokens, 768]
     assert done.manifest["check"]["largest_difference"] <= 1e-4
     print(f"{family}: {time.monotonic() - started:.0f} s, {done.manifest['check']}")
+
+
+def test_export__no_room_leaves_nothing(tmp_path: Path, small_disk: Path):
+    sample = write_sample(tmp_path / "larger", "dinov2", dim=96, layers=4)
+    settings = make_settings(side=28)
+
+    def fill(new: Path) -> object:
+        return export_onnx(sample.folder, sample.checkpoint, settings, new)
+
+    with pytest.raises(DiskFullError) as caught:
+        fill_folder(small_disk / "model", fill)
+    assert caught.value.needed_bytes > caught.value.free_bytes > 0
+    assert list(small_disk.iterdir()) == []
