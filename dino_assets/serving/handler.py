@@ -59,7 +59,8 @@ def open_model() -> Embed:
     from dino_assets.compute.settings import ComputeSettings
     from dino_assets.embeddings.encoder.engine import NetworkSource
     from dino_assets.embeddings.encoder.ready import open_encoder
-    from dino_assets.settings.environment import find_cache, find_root, load_settings
+    from dino_assets.settings.environment import find_root, load_settings
+    from dino_assets.settings.hub import find_engine_cache
     from dino_assets.weights.fetching import read_located
     from dino_assets.weights.hub.filling import Watch
     from dino_assets.weights.hub.locating import locate_checkpoint
@@ -79,7 +80,7 @@ def open_model() -> Embed:
         batch=1,
     )
     source = NetworkSource(folder, checkpoint, SIDE_PX, ("cls",))
-    encoder = open_encoder(source, compute, cache=find_cache()).encoder
+    encoder = open_encoder(source, compute, cache=find_engine_cache()).encoder
 
     def embed(tile: NDArray[np.uint8]) -> Vectors:
         vectors = encoder.encode(tile[None])["cls"]

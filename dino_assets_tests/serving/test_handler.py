@@ -42,8 +42,11 @@ def average(tile: np.ndarray) -> np.ndarray:
 def test_handler__equals_extract_single(tmp_path: Path, monkeypatch):
     write_sample(tmp_path / "tiny", "dinov2")
     monkeypatch.setenv("DINO_MODEL_ID", str(tmp_path / "tiny"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     gray = draw_gray()
     answer = handler(ask(encode(gray)), model=open_model)
+    # What was converted and checked lies beside the models: one volume serves all cold starts.
+    assert list((tmp_path / "hub" / "dino-assets" / "engines").iterdir())
     wanted = DINOv2Extractor(str(tmp_path / "tiny"), "cpu").extract_single(gray)
     assert list(answer) == ["embedding"]
     np.testing.assert_allclose(answer["embedding"], wanted.numpy(), rtol=0, atol=1e-5)
