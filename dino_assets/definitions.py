@@ -7,6 +7,7 @@ import dagster as dg
 
 from dino_assets.compute.settings import Device
 from dino_assets.defs import checks
+from dino_assets.defs.assets.deployments import deployments
 from dino_assets.defs.assets.embeddings import embeddings
 from dino_assets.defs.assets.images import images
 from dino_assets.defs.assets.inbox import inbox
@@ -40,6 +41,7 @@ ALL_CHECKS: list[dg.AssetChecksDefinition] = [
     checks.projections_are_complete,
     checks.map_is_current,
     checks.selections_are_sound,
+    checks.deployments_are_whole,
 ]
 
 # By default one process per run: each extra one would import torch again (6 CPU-s a step, not 0.02).
@@ -124,7 +126,7 @@ def make_executor(settings: Settings) -> dg.ExecutorDefinition:
 def make_definitions(settings: Settings) -> dg.Definitions:
     """Everything, wired for one configuration."""
     return dg.Definitions(
-        assets=[inbox, weights, images, tiles, embeddings, projections, selections],
+        assets=[inbox, weights, images, tiles, embeddings, projections, selections, deployments],
         asset_checks=ALL_CHECKS,
         jobs=ALL_JOBS,
         sensors=ALL_SENSORS,

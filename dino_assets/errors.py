@@ -304,7 +304,7 @@ class TargetError(DinoAssetsError, OSError):
     """A file that a person asked for cannot be written.
 
     ``path`` is where it should go, ``reason`` a short, stable word for why: ``denied``, ``no-folder``,
-    ``is-a-folder``, ``refused``.
+    ``is-a-folder``, ``occupied`` (a folder with other things), ``refused``.
     """
 
     def __init__(self, message: str, *, path: str = "", reason: str = "") -> None:

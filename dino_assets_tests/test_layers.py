@@ -83,7 +83,16 @@ def test_layers__every_room_of_a_noun_is_pure_or_its_stage():
     rules = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
     (contract,) = [each for each in rules["contracts"] if each["name"].startswith(PURE)]
     pure = set(contract["source_modules"])
-    for noun in ("weights", "drops", "images", "tiles", "embeddings", "projections", "selections"):
+    for noun in (
+        "weights",
+        "drops",
+        "images",
+        "tiles",
+        "embeddings",
+        "projections",
+        "selections",
+        "exports",
+    ):
         rooms = {path.stem for path in (REPOSITORY / "dino_assets" / noun).glob("*[!_]*")}
         rooms -= {"__init__", "__pycache__"} | JOINING.get(noun, {"stage"})
         assert {f"dino_assets.{noun}.{room}" for room in rooms} <= pure

@@ -21,8 +21,8 @@ from dino_assets.embeddings.encoder.engine import NetworkSource
 from dino_assets.embeddings.encoder.ready import ReadyEncoder, name_engine, open_encoder
 from dino_assets.embeddings.encoder.tokens import TokenName, Tokens, check_side
 from dino_assets.errors import ConfigError, DeviceUnavailableError
-from dino_assets.settings.environment import find_cache, find_root
-from dino_assets.settings.hub import resolve_hub
+from dino_assets.settings.environment import find_root
+from dino_assets.settings.hub import find_engine_cache
 from dino_assets.settings.urls import expand_path
 from dino_assets.weights.architecture import check_config
 from dino_assets.weights.fetching import read_located
@@ -113,14 +113,6 @@ def resolve_devices(
             )
         compute = replace(compute, device=word)  # type: ignore[arg-type]
     return (replace(compute, batch=1 if compute.device == "cpu" else batch_size),)
-
-
-def find_engine_cache() -> Path:
-    """Where converted networks and passed checks are kept: in the project, or beside fetched models."""
-    root = find_root()
-    if (root / "dagster.yaml").is_file():
-        return find_cache(root)
-    return resolve_hub(root).home / "dino-assets"
 
 
 class Engines:

@@ -14,6 +14,7 @@ from dino_assets.cli import (
     checkpoints,
     drops,
     embedding,
+    exporting,
     model_check,
     outputs,
     rounds,
@@ -92,7 +93,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    groups = (setup, run, checkpoints, model_check, drops, rounds, tiles)
-    for group in (*groups, embedding, attention, outputs):
+    for group in (
+        setup,
+        run,
+        checkpoints,
+        model_check,
+        drops,
+        rounds,
+        tiles,
+        embedding,
+        attention,
+        exporting,
+        outputs,
+    ):
         group.add_commands(commands)
     return parser

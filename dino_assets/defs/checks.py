@@ -267,3 +267,27 @@ def selections_are_sound(
         return judge_selections(rounds, embedded, str(output.drop))
 
     return to_result(context, judge_outputs(context, store, "selections", judge))
+
+
+@dg.asset_check(
+    asset="deployments",
+    blocking=True,
+    description="Every exported file has its sha256: a graph without its very weights computes nonsense.",
+)
+@tried_again
+def deployments_are_whole(
+    context: dg.AssetCheckExecutionContext, storage: StorageResource
+) -> dg.AssetCheckResult:
+    """Read the files of every space's export back and compare their hashes."""
+    store = storage.open()
+
+    def judge(exports: CommittedTable, output: OutputId) -> Verdict:
+        parts = exports.manifest(None).parts
+        try:
+            for part in parts:
+                verify_part(store, part)
+        except CorruptObjectError as err:
+            return Verdict(str(output), False, str(err))
+        return Verdict(str(output), True, f"{len(parts)} files, whole")
+
+    return to_result(context, judge_outputs(context, store, "deployments", judge))

@@ -261,7 +261,9 @@ def list_evaluations(
                 yield evaluation
 
 
-def list_assets_of_run(context: dg.OutputContext | dg.AssetCheckExecutionContext) -> set[str]:
+def list_assets_of_run(
+    context: dg.OutputContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+) -> set[str]:
     """Name the assets that a run makes."""
     keys = _find_job(context).asset_layer.selected_asset_keys
     return {key.to_user_string() for key in keys}
@@ -274,7 +276,9 @@ def list_checks_of_run(context: dg.OutputContext) -> set[str]:
     return {spec.name for spec in specs if spec.asset_key == context.asset_key and spec.blocking}
 
 
-def _find_job(context: dg.OutputContext | dg.AssetCheckExecutionContext) -> Any:
+def _find_job(
+    context: dg.OutputContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+) -> Any:
     if isinstance(context, dg.OutputContext):
         return context.step_context.job_def
     return context.op_execution_context.job_def

@@ -11,7 +11,7 @@ from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.drops.duplicates import warn_of_duplicates
 from dino_assets.settings.environment import find_root
-from dino_assets.store.commits.catalogue import ASSETS, assets_of_job
+from dino_assets.store.commits.catalogue import LINEAGE, assets_of_job
 
 
 class DropToRegister(dg.Config):
@@ -71,8 +71,14 @@ curate = dg.define_asset_job(
 )
 lineage = dg.define_asset_job(
     "lineage",
-    selection=dg.AssetSelection.assets(*ASSETS),
-    description="Everything, for the drops of the run.",
+    selection=dg.AssetSelection.assets(*LINEAGE),
+    description="From photographs to a round, for the drops of the run.",
+)
+
+deploy = dg.define_asset_job(
+    "deploy",
+    selection=dg.AssetSelection.assets(*assets_of_job("deploy")),
+    description="The current weights as an ONNX file, for programs that serve them.",
 )
 
 observe_inbox = dg.define_asset_job(
@@ -85,4 +91,4 @@ observe_inbox = dg.define_asset_job(
     ),
 )
 
-ALL_JOBS: list[Any] = [register_drop, observe_inbox, ingest, curate, lineage]
+ALL_JOBS: list[Any] = [register_drop, observe_inbox, ingest, curate, lineage, deploy]

@@ -16,7 +16,7 @@ from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.plans import plan_runs
 from dino_assets.demo.place import MODEL
 from dino_assets.settings.records import Settings
-from dino_assets.store.commits.catalogue import ASSETS
+from dino_assets.store.commits.catalogue import LINEAGE
 from dino_assets.weights.checkpoint import CAVEAT
 
 # Named in the run itself, whatever this machine is set up for: its tags say it, too.
@@ -57,7 +57,7 @@ def run_jobs(
     with open_instance(demo.root, home=demo.root) as instance:
         add_drop_keys(instance, drops)
         definitions = make_definitions(demo)
-        for planned in plan_runs(drops, ASSETS):
+        for planned in plan_runs(drops, LINEAGE):
             run_id = str(uuid4())
             say(f"Job {planned.job}, {planned.drop or 'all drops'}, run {run_id[:8]}:")
             end = execute_run(
@@ -85,5 +85,5 @@ def _tell(entry: dg.EventLogEntry, say: Say) -> None:
     if text.endswith(CAVEAT):
         return
     is_ours = entry.dagster_event is None and not text.startswith("Dependencies for step")
-    if is_ours and entry.step_key in ASSETS:
+    if is_ours and entry.step_key in LINEAGE:
         say(f"  {entry.step_key:<12} {text.removeprefix(f'{entry.step_key}: ')}")

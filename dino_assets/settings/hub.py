@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from dino_assets.errors import ConfigError
-from dino_assets.settings.environment import find_root, read_environment
+from dino_assets.settings.environment import find_cache, find_root, read_environment
 from dino_assets.settings.records import HubSettings
 from dino_assets.settings.urls import expand_path, is_address
 
@@ -85,3 +85,11 @@ def _checked_token(text: str, what: str, *, advice: str) -> str | None:
 
 def _is_on(switch: str | None) -> bool:
     return (switch or "").upper() in _TRUE
+
+
+def find_engine_cache() -> Path:
+    """Where converted networks and passed checks are kept: in the project, or beside fetched models."""
+    root = find_root()
+    if (root / "dagster.yaml").is_file():
+        return find_cache(root)
+    return resolve_hub(root).home / "dino-assets"

@@ -34,7 +34,7 @@ class OnnxEncoder(Encoder):
             ),
         )
 
-    def _run(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
+    def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
         planes = normalise(tiles, self.source.checkpoint)
         return tuple(self._session.run(list(self.outputs), {"planes": planes}))
 

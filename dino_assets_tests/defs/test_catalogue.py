@@ -3,7 +3,13 @@
 import dagster as dg
 
 from dino_assets.definitions import defs
-from dino_assets.store.commits.catalogue import ASSETS, CATALOGUE, RECORDS, assets_of_job
+from dino_assets.store.commits.catalogue import (
+    ASSETS,
+    CATALOGUE,
+    LINEAGE,
+    RECORDS,
+    assets_of_job,
+)
 
 
 def test_catalogue__is_what_dagster_has():
@@ -20,11 +26,12 @@ def test_catalogue__is_what_dagster_has():
 
 
 def test_catalogue__jobs():
-    for job in ("ingest", "curate"):
+    for job in ("ingest", "curate", "deploy"):
         keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
         assert {key.to_user_string() for key in keys} == set(assets_of_job(job))
     whole = defs.resolve_job_def("lineage").asset_layer.executable_asset_keys
-    assert {key.to_user_string() for key in whole} == set(ASSETS)
+    assert {key.to_user_string() for key in whole} == set(LINEAGE)
+    assert set(ASSETS) == {*LINEAGE, "deployments"}
 
 
 def test_catalogue__records_are_rounds():

@@ -56,6 +56,7 @@ ASSETS = {
         None,
         {"embeddings", "projections", "tiles", "weights"},
     ),
+    "deployments": ("deploy", {"onnx"}, ["team:vision"], "1", None, {"weights"}),
 }
 CHECKS = {
     ("inbox", "flights_are_recent"),
@@ -69,6 +70,7 @@ CHECKS = {
     ("projections", "projections_are_complete"),
     ("projections", "map_is_current"),
     ("selections", "selections_are_sound"),
+    ("deployments", "deployments_are_whole"),
 }
 
 

@@ -17,7 +17,7 @@ from dino_assets.defs.assets.selections import SelectionsConfig
 from dino_assets.defs.config import values_of
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.described import make_record
-from dino_assets.store.commits.catalogue import ASSETS
+from dino_assets.store.commits.catalogue import LINEAGE
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.defs.conftest import Lineage
 from dino_assets_tests.worlds.ui import LINEAR, serving_ui
@@ -161,7 +161,7 @@ def test_faces__ui_command_and_materialize_give_the_same_bytes(make_project, tmp
     by_command = shutil.copytree(by_materialize, tmp_path / "by" / "the" / "command")
     options = ("--config-json", json.dumps({"ops": second}))
     run(by_materialize, *materialize, "--select", "selections", *options)
-    assert committed(by_ui, *ASSETS) == committed(by_materialize, *ASSETS)
+    assert committed(by_ui, *LINEAGE) == committed(by_materialize, *LINEAGE)
 
     for kind in ("manifests", "parts"):
         shutil.rmtree(by_command / "data" / kind / "selections")

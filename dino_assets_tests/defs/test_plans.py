@@ -3,14 +3,14 @@
 import pytest
 
 from dino_assets.defs.plans import JOBS, PlannedRun, plan_runs
-from dino_assets.store.commits.catalogue import ASSETS
+from dino_assets.store.commits.catalogue import LINEAGE
 
 INGEST, CURATE = JOBS["ingest"], JOBS["curate"]
 
 
 @pytest.mark.parametrize("drops", [["a"], ["b", "a"]])
 def test_plan_runs__each_drop_and_one_map_of_all(drops: list[str]):
-    planned = plan_runs(drops, ASSETS)
+    planned = plan_runs(drops, LINEAGE)
     assert planned == [
         *(PlannedRun("ingest", INGEST, drop) for drop in drops),
         PlannedRun("curate", CURATE, None),

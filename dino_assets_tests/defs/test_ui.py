@@ -67,7 +67,7 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
     config = {"name": "flight-1", "source": str(project / "card")}
     registering = {"ops": {"register_named_drop": {"config": config}}}
     assert ui.launch_job("register_drop", config=registering) == "SUCCESS"
-    keys = [{"path": [name]} for name in ASSETS]
+    keys = [{"path": [name]} for name in ASSETS]  # as the button "Materialize all" does
     checks = [
         {"assetKey": {"path": [check.asset_key.to_user_string()]}, "name": check.name}
         for definition in ALL_CHECKS
@@ -89,10 +89,12 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
     ended = {
         check["name"]: check["executionForLatestMaterialization"]["status"]
         for node in seen["assetNodes"]
+        if node["assetKey"]["path"] != ["deployments"]  # left out of such a run
         for check in node["assetChecksOrError"]["checks"]
     }
     # A warning: these pictures have no GPS.
     expected = {check["name"]: "SUCCEEDED" for check in checks} | {"images_look_right": "FAILED"}
+    del expected["deployments_are_whole"]
     assert ended == expected
 
     resources = {r["name"]: r for r in seen["allTopLevelResourceDetailsOrError"]["results"]}

@@ -9,7 +9,7 @@ from dino_assets.cli.run.printer import Printer
 from dino_assets.cli.terminal import name_command, quote_words
 from dino_assets.errors import DinoAssetsError
 from dino_assets.settings.records import Settings
-from dino_assets.store.commits.catalogue import ASSETS, assets_of_job
+from dino_assets.store.commits.catalogue import LINEAGE, assets_of_job
 
 EVERYTHING = ("*", "lineage")
 
@@ -36,9 +36,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     run.add_argument(
         "--select",
         type=read_selection,
-        default=list(ASSETS),
+        default=list(LINEAGE),
         metavar="ASSETS",
-        help=f"some of {','.join(ASSETS)}, or a job: ingest, curate (default: everything)",
+        help=f"some of {','.join(LINEAGE)}, or a job: ingest, curate (default: everything)",
     )
     run.add_argument(
         "--config",
@@ -59,14 +59,14 @@ def read_selection(text: str) -> list[str]:
     """
     wanted: set[str] = set()
     for word in text.split(","):
-        names = ASSETS if word in EVERYTHING else assets_of_job(word) or (word,)
-        if unknown := set(names).difference(ASSETS):
+        names = LINEAGE if word in EVERYTHING else assets_of_job(word) or (word,)
+        if unknown := set(names).difference(LINEAGE):
             raise argparse.ArgumentTypeError(
-                f"{unknown.pop()!r} is neither an asset ({', '.join(ASSETS)}) nor a job (ingest, "
+                f"{unknown.pop()!r} is neither an asset ({', '.join(LINEAGE)}) nor a job (ingest, "
                 "curate, lineage)"
             )
         wanted.update(names)
-    return [name for name in ASSETS if name in wanted]
+    return [name for name in LINEAGE if name in wanted]
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
@@ -138,7 +138,7 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
 def _word_again(options: argparse.Namespace, drops: Sequence[str]) -> str:
     """The same command once more; the drops are registered by now."""
     words = ["run", *drops]
-    if options.select != list(ASSETS):
+    if options.select != list(LINEAGE):
         jobs = [job for job in ("ingest", "curate") if options.select == list(assets_of_job(job))]
         words += ["--select", *(jobs or [",".join(options.select)])]
     if options.config.path:

@@ -80,16 +80,7 @@ class FixedVit(nn.Module):
 
     def compute(self, planes: Tensor, outputs: Sequence[TokenName]) -> tuple[Tensor, ...]:
         """Give the tokens that this call asks, in its order."""
-        hidden = self.patch(planes.to(self.patch.weight.dtype)).flatten(2).transpose(1, 2)
-        if self.positions is not None:
-            hidden = hidden + self.positions
-        hidden = torch.cat([self.prefix.expand(hidden.shape[0], -1, -1), hidden], dim=1)
-        for layer in self.layers[:-1]:
-            hidden = layer(hidden, **self._rope)
-        last = self.layers[-1]
-        is_cls_alone = tuple(outputs) == ("cls",)
-        hidden = self._cls_of(last, hidden) if is_cls_alone else last(hidden, **self._rope)
-        hidden = self.norm(hidden.float())
+        hidden = self.compute_hidden(planes, is_cls_alone=tuple(outputs) == ("cls",))
         patches = hidden[:, 1 + self.registers :]
         tokens = {
             "cls": lambda: hidden[:, 0],
@@ -98,6 +89,21 @@ class FixedVit(nn.Module):
             "patches": lambda: patches,
         }
         return tuple(tokens[name]() for name in outputs)
+
+    def compute_hidden(self, planes: Tensor, *, is_cls_alone: bool = False) -> Tensor:
+        """Give all tokens (N, T, D): CLS, registers, patches, as transformers' ``last_hidden_state``.
+
+        With ``is_cls_alone`` the CLS token only (N, 1, D).
+        """
+        hidden = self.patch(planes.to(self.patch.weight.dtype)).flatten(2).transpose(1, 2)
+        if self.positions is not None:
+            hidden = hidden + self.positions
+        hidden = torch.cat([self.prefix.expand(hidden.shape[0], -1, -1), hidden], dim=1)
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden, **self._rope)
+        last = self.layers[-1]
+        hidden = self._cls_of(last, hidden) if is_cls_alone else last(hidden, **self._rope)
+        return self.norm(hidden.float())  # type: ignore[no-any-return]
 
     def _cls_of(self, layer: Any, hidden: Tensor) -> Tensor:
         """The block's CLS token: keys and values of all tokens, everything else of the first."""

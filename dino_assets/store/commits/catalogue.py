@@ -21,7 +21,7 @@ class Asset:
     """One asset. An output that is a record cannot be made again once its manifest is gone."""
 
     name: str
-    job: Literal["ingest", "curate"]
+    job: Literal["ingest", "curate", "deploy"]
     made_from: str | None = None  # of an asset per drop: the input by which it follows another
     in_space: bool = False
     is_record: bool = False
@@ -40,8 +40,11 @@ CATALOGUE = (
     Asset("projections", "curate", in_space=True),
     # People label by a round, and later rounds count on it.
     Asset("selections", "curate", in_space=True, is_record=True),
+    Asset("deployments", "deploy", in_space=True),
 )
 ASSETS = tuple(asset.name for asset in CATALOGUE)
+# From photographs to a round. What leaves for other programs is made when somebody wants it.
+LINEAGE = tuple(asset.name for asset in CATALOGUE if asset.job != "deploy")
 # Those that are made drop by drop, each from the one before it.
 PER_DROP = tuple(asset for asset in CATALOGUE if asset.per_drop)
 RECORDS = frozenset(asset.name for asset in CATALOGUE if asset.is_record)

@@ -16,7 +16,7 @@ from dino_assets.defs.instance import open_instance
 from dino_assets.demo.place import make_place, settings_of_demo
 from dino_assets.errors import ConfigError, DropConflictError, SourceError, UnknownDropError
 from dino_assets.settings.environment import load_settings
-from dino_assets.store.commits.catalogue import ASSETS
+from dino_assets.store.commits.catalogue import LINEAGE
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import open_store
 
@@ -41,7 +41,7 @@ def test_run__a_new_drop_from_photographs_to_a_round(cards: Path, capsys):
     lines = shown.out.splitlines()
     assert lines[0] == f"a: registered, {cards / 'cards' / 'a'}"
     assert re.fullmatch(r"a: job ingest, run [0-9a-f]{8}", lines[1])
-    for asset in ASSETS:
+    for asset in LINEAGE:
         assert [line for line in lines if re.match(rf"  {asset} .*, [\d.]+ s\b", line)], asset
     assert any("forecast: " in line for line in lines)
     assert len(lines) < 22
@@ -268,5 +268,5 @@ def test_run__no_room_in_the_store(cards: Path, small_disk: Path, monkeypatch, c
 
 def test_read_selection__in_the_order_of_the_flow():
     assert read_selection("tiles,images") == ["images", "tiles"]
-    assert read_selection("*") == read_selection("lineage") == list(ASSETS)
-    assert read_selection("ingest,curate") == list(ASSETS)
+    assert read_selection("*") == read_selection("lineage") == list(LINEAGE)
+    assert read_selection("ingest,curate") == list(LINEAGE)

@@ -1,0 +1,1 @@
+"""Models for other runtimes: ONNX files, TorchScript, Triton repositories."""

@@ -1,0 +1,147 @@
+"""The numerics gate for files that leave: their tokens are those of transformers' own model."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.compute.devices import available_cpus
+from dino_assets.embeddings.encoder.gate import GateReport, draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.tokens import Tokens, Vectors, normalise
+from dino_assets.errors import EngineRefusedError
+from dino_assets.exports.graph import INPUT, OUTPUT
+from dino_assets.weights.records import Checkpoint
+
+# Sizes of the calls that the tiles are computed in: one, three, eight, and the rest.
+BATCHES = (1, 3, 8, 4)
+# What is asked of an exported file: arrays as its input takes them in, all tokens (N, T, D) out.
+Compute = Callable[[NDArray[Any]], Vectors]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The gate's tiles, and what transformers' own model says of them in float32."""
+
+    checkpoint: Checkpoint
+    tiles: NDArray[np.uint8]
+    hidden: Vectors  # (N, T, D)
+
+    def split(self, hidden: Vectors) -> Tokens:
+        """All tokens, by their names."""
+        ahead = 1 + self.checkpoint.registers
+        patches = hidden[:, ahead:]
+        mean = patches.mean(axis=1, dtype=np.float64).astype(np.float32)
+        return Tokens(hidden[:, 0], mean, hidden[:, 1:ahead], patches)
+
+
+@dataclass(frozen=True)
+class ExportCheck:
+    """How far a file's tokens are from transformers', over all tiles and batches."""
+
+    report: GateReport
+    largest_difference: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For manifests."""
+        return {
+            "tiles": self.report.tiles,
+            "batches": list(BATCHES),
+            "cls_cosine": round(self.report.cls_cosine, 6),
+            "cls_centred": round(self.report.cls_centred, 5),
+            "token_cosine": round(self.report.token_cosine, 6),
+            "largest_difference": float(f"{self.largest_difference:.1e}"),
+        }
+
+
+def ask_transformers(
+    model: Any, checkpoint: Checkpoint, *, side_px: int, say: Callable[[str], object]
+) -> Expected:
+    """Compute the gate's tiles with transformers' own model, one per call and core."""
+    import torch
+
+    tiles = draw_gate_tiles(side_px)
+
+    def compute(tile: NDArray[np.uint8]) -> Vectors:
+        with torch.inference_mode():
+            planes = torch.from_numpy(normalise(tile[None], checkpoint))
+            hidden: Vectors = model(planes).last_hidden_state.numpy()
+        return hidden
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # equal numbers, however many cores
+    try:
+        with ThreadPoolExecutor(available_cpus()) as pool:
+            hidden = list(_count_aloud(pool.map(compute, tiles), len(tiles), "transformers", say))
+    finally:
+        torch.set_num_threads(before)
+    return Expected(checkpoint, tiles, np.concatenate(hidden))
+
+
+def check_export(
+    compute: Compute,
+    *,
+    expected: Expected,
+    takes_pixels: bool,
+    what: str,
+    say: Callable[[str], object],
+) -> ExportCheck:
+    """Hold a file against transformers, in calls of several sizes.
+
+    Raises:
+        EngineRefusedError: its tokens are others.
+    """
+    tiles, calls, first = expected.tiles, [], 0
+    for size in BATCHES:
+        piece = tiles[first : first + size]
+        calls.append(piece if takes_pixels else normalise(piece, expected.checkpoint))
+        first += size
+    with ThreadPoolExecutor(min(len(calls), available_cpus())) as pool:
+        # The largest first, so that no core waits for it in the end.
+        order = sorted(range(len(calls)), key=lambda number: -len(calls[number]))
+        done = zip(order, pool.map(lambda number: compute(calls[number]), order), strict=True)
+        given = dict(_count_aloud(done, len(calls), f"{what}: calls", say))
+    hidden = np.concatenate([given[number] for number in range(len(calls))])
+    if hidden.shape == expected.hidden.shape:
+        difference = float(np.abs(hidden - expected.hidden).max())
+        report = hold_against(expected.split(expected.hidden), expected.split(hidden), "fp32")
+        if report.passed:
+            return ExportCheck(report, difference)
+        fault = str(report)
+    else:
+        fault = f"shape {hidden.shape}, {expected.hidden.shape} expected"
+    raise EngineRefusedError(
+        f"{what}: its tokens are not those of transformers ({fault}). Nothing was written. Try another "
+        "--opset, or other versions of torch and onnxscript.",
+        refused=(f"{what}: {fault}",),
+    )
+
+
+def open_onnx(path: Path) -> Compute:
+    """Open a graph in ONNX Runtime, one thread per call as all engines."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def compute(values: NDArray[Any]) -> Vectors:
+        (hidden,) = session.run([OUTPUT], {INPUT: values})
+        return np.asarray(hidden)
+
+    return compute
+
+
+def _count_aloud(
+    results: Iterator[Result], total: int, what: str, say: Callable[[str], object]
+) -> Iterator[Result]:
+    for number, result in enumerate(results, start=1):
+        if number in (total, total // 2):
+            say(f"checking {what}: {number} of {total}")
+        yield result

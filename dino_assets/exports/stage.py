@@ -1,0 +1,87 @@
+"""The output *deployments*: the current weights as an ONNX file, for whoever serves them."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.embeddings.space import make_space, name_space
+from dino_assets.exports.graph import check_packages
+from dino_assets.exports.onnx import export_onnx
+from dino_assets.exports.papers import MANIFEST, list_versions
+from dino_assets.exports.settings import ExportSettings
+from dino_assets.settings.described import to_recipe
+from dino_assets.store.commits.manifests import content_hash
+from dino_assets.store.commits.protocol import (
+    Draft,
+    LocalFile,
+    Manifest,
+    OutputId,
+    OutputWriter,
+    Recipe,
+)
+from dino_assets.store.objects import ObjectStore
+from dino_assets.weights.records import facts_of_caveat
+from dino_assets.weights.stage import checkpoint_folder, checkpoint_of
+
+CODE_VERSION = "1"
+
+
+def draft_deployments(
+    store: ObjectStore,
+    weights: Manifest,
+    settings: ExportSettings,
+    *,
+    compute: ComputeSettings,
+    cache: Path,
+    say: Callable[[str], object] = lambda line: None,
+) -> Draft:
+    """Export committed weights; one output per space, that of the embeddings of this side.
+
+    The versions that decide a graph's bytes are in the recipe: another torch exports anew.
+
+    Raises:
+        MissingExtraError: the extra ``export`` is not installed.
+        ConfigError: the side cuts patches.
+    """
+    check_packages()
+    checkpoint = checkpoint_of(weights)
+    settings = settings.fit(checkpoint)
+    space = name_space(make_space(checkpoint, compute, side_px=settings.side))
+    recipe = Recipe(
+        OutputId("deployments", space=space),
+        CODE_VERSION,
+        config={**to_recipe(settings), "versions": list_versions()},
+        inputs={"weights": content_hash(weights)},
+    )
+
+    def produce(out: OutputWriter) -> None:
+        source = checkpoint_folder(store, weights, cache=cache)
+        with TemporaryDirectory(prefix=".exporting-", dir=cache) as aside:
+            folder = Path(aside)
+            done = export_onnx(source, checkpoint, settings, folder, say=say)
+            for name in (*done.manifest["files"], MANIFEST):
+                out.local_file(describe_file(folder, name))
+        out.facts(
+            {
+                **{name: done.manifest[name] for name in ("side_px", "opset", "check")},
+                "model": checkpoint.model,
+                "output_shape": done.manifest["output"]["shape"],
+                "file_mb": {
+                    name: round(file["bytes"] / 1e6, 3)
+                    for name, file in done.manifest["files"].items()
+                },
+                **({"warnings": done.warnings} if done.warnings else {}),
+                **facts_of_caveat(checkpoint.caveat),
+            }
+        )
+
+    return Draft(recipe, produce)
+
+
+def describe_file(folder: Path, name: str) -> LocalFile:
+    """A finished file, as it is stored."""
+    with (folder / name).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return LocalFile(folder / name, name, sha256, (folder / name).stat().st_size)

@@ -1,0 +1,68 @@
+"""A network as TorchScript, for LibTorch and Triton's PyTorch backend."""
+
+import contextlib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.encoder.tokens import Vectors
+from dino_assets.exports.checking import Compute
+from dino_assets.exports.graph import example_shape
+from dino_assets.exports.settings import ExportSettings
+
+if TYPE_CHECKING:
+    import torch
+
+SCRIPT = "model.pt"
+# Where in files of this machine each operation came from.
+_ORIGINS = ".debug_pkl"
+
+
+def write_torchscript(network: "torch.nn.Module", settings: ExportSettings, path: Path) -> None:
+    """Trace a network of any batch, and write it without the places of its source."""
+    import torch
+
+    dtype = torch.uint8 if settings.include_preprocessing else torch.float32
+    example = torch.zeros(example_shape(settings, batch=2), dtype=dtype)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # tracing warns of every size that it takes as a constant
+        traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
+    whole = path.with_suffix(".whole")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch prefers its own exporter; LibTorch reads this
+            traced.save(str(whole))
+        _copy_without_origins(whole, path)
+    finally:
+        with contextlib.suppress(OSError):
+            whole.unlink()
+
+
+def open_torchscript(path: Path) -> Compute:
+    """Load a file as a stranger does; one thread per call."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+
+    def compute(values: NDArray[Any]) -> Vectors:
+        with torch.inference_mode():
+            return np.asarray(module(torch.from_numpy(np.ascontiguousarray(values))))
+
+    return compute
+
+
+def _copy_without_origins(whole: Path, path: Path) -> None:
+    import torch
+
+    reader = torch._C.PyTorchFileReader(str(whole))
+    writer = torch._C.PyTorchFileWriter(str(path))
+    for name in reader.get_all_records():
+        if not name.endswith(_ORIGINS) and name not in ("version", ".data/serialization_id"):
+            data = reader.get_record(name)
+            writer.write_record(name, data, len(data))
+    writer.write_end_of_file()

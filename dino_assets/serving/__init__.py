@@ -1,0 +1,1 @@
+"""The embedding service and the serverless endpoint."""

@@ -1,0 +1,85 @@
+"""The asset ``deployments``: made when it is asked for, reused, whole."""
+
+import json
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.defs.file_links import find_key
+from dino_assets.store.commits.listing import find_outputs
+from dino_assets_tests.defs.conftest import Lineage, checks, failure
+from dino_assets_tests.worlds.exported import draw_planes, run_onnxruntime
+
+SMALL = {"side": 64}
+
+
+def deploy(lineage: Lineage, **config: object) -> dg.ExecuteInProcessResult:
+    return lineage.run(only=["weights", "deployments"], deployments={**SMALL, **config})
+
+
+def test_deployments__what_an_operator_sees(lineage: Lineage, tmp_path, capsys):
+    result = deploy(lineage)
+    assert result.success
+    assert checks(result)["deployments_are_whole"].passed
+    seen = lineage.metadata("deployments")
+    assert (seen["side_px"], seen["opset"], seen["output_shape"]) == (64, 20, ["batch", 21, 16])
+    assert set(seen["file_mb"]) >= {"model.onnx", "model.onnx.data", "config.json"}
+    assert seen["check"]["largest_difference"] <= 1e-4
+    assert seen["caveat"].startswith("random weights")
+    linked = lineage.store.get(str(find_key(*seen["manifest.json"].split("/")[2:])))
+    assert json.loads(linked)["side_px"] == 64
+
+    assert main(["export", "deployments", "--to", str(tmp_path / "out")]) == 0
+    graph = tmp_path / "out" / "model.onnx"
+    assert str(graph) in capsys.readouterr().out.splitlines()
+    assert run_onnxruntime(graph, draw_planes(3, 64)).shape == (3, 21, 16)
+
+
+def test_deployments__one_for_each_side_and_reused(lineage: Lineage):
+    assert deploy(lineage).success
+    assert deploy(lineage).success
+    assert lineage.metadata("deployments")["was_reused"] is True
+    assert deploy(lineage, side=32, include_preprocessing=True).success
+    assert lineage.metadata("deployments")["was_reused"] is False
+    made = find_outputs(lineage.store, "deployments")
+    assert sorted(each.recipe.config["side"] for each in made) == [32, 64]
+
+
+def test_deployments__refused_settings_are_named(lineage: Lineage):
+    result = deploy(lineage, opset=14)
+    assert not result.success
+    assert "ConfigError" in failure(result, "deployments")
+
+
+def test_deployments__a_changed_graph_fails_the_check(lineage: Lineage):
+    assert deploy(lineage).success
+    (manifest,) = find_outputs(lineage.store, "deployments")
+    (part,) = [each for each in manifest.parts if each.name == "model.onnx.data"]
+    lineage.store.put(part.key, bytes(part.bytes))
+    result = deploy(lineage)
+    assert not checks(result)["deployments_are_whole"].passed
+
+
+def test_deployments__a_run_of_the_lineage_leaves_it_out(lineage: Lineage, card):
+    lineage.register("flight-1", card("flight-1", good=1))
+    result = lineage.run("flight-1", projections={"method": "linear"})
+    assert result.success
+    assert not list(lineage.store.list("manifests/deployments"))
+    assert list(lineage.store.list("manifests/selections"))
+    assert "deployments_are_whole" not in checks(result)
+
+
+@pytest.mark.slow
+def test_deployments__dagsters_own_command(project):
+    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "dino_assets"]
+    config = json.dumps({"ops": {"deployments": {"config": SMALL}}})
+    done = subprocess.run(
+        [*command, "--select", "weights,deployments", "--config-json", config],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (project / "data" / "manifests" / "deployments").is_dir()
