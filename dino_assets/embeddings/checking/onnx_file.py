@@ -46,6 +46,8 @@ class OnnxCandidate(Candidate):
             numerics = _find_numerics(onnx.load(file, load_external_data=False).graph, onnx)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
+            # Threads that wait by turning round take the time from those that compute.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.log_severity_level = 4
             self._session = onnxruntime.InferenceSession(
                 file, options, providers=["CPUExecutionProvider"]

@@ -4,6 +4,7 @@ Each fault is a context in which the network computes wrongly; outside of it eve
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from dino_assets.compute.devices import available_cpus
 from dino_assets.embeddings.checking.faults import Fault
 from dino_assets.embeddings.checking.pixels import Planes
-from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens, Vectors
 from dino_assets.embeddings.encoder.vit import FixedVit
 
 Plant = Callable[[FixedVit], AbstractContextManager[None]]
@@ -35,17 +37,26 @@ def compute_tokens(
     planes: Planes,
     planted: tuple[NetworkFault, ...] = (),
 ) -> Tokens:
-    """All tokens of the network, with some faults planted, one picture at a time."""
-    with ExitStack() as stack, torch.inference_mode():
-        for each in planted:
-            stack.enter_context(each.planted(network))
-        answers = [
-            [
-                token.numpy()
-                for token in network.compute(torch.from_numpy(planes[i : i + 1]), ALL_TOKENS)
-            ]
-            for i in range(len(planes))
-        ]
+    """All tokens of the network, with some faults planted: a picture per core at a time.
+
+    One thread each, since several for one picture wait for each other at every layer, for long where
+    other programs run.
+    """
+
+    def compute(plane: Planes) -> list[Vectors]:
+        with torch.inference_mode():  # of this thread alone
+            return [token.numpy() for token in network.compute(torch.from_numpy(plane), ALL_TOKENS)]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ExitStack() as stack:
+            for each in planted:
+                stack.enter_context(each.planted(network))
+            pool = stack.enter_context(ThreadPoolExecutor(available_cpus()))
+            answers = list(pool.map(compute, np.split(planes, len(planes))))
+    finally:
+        torch.set_num_threads(before)
     joined = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
     return Tokens(**dict(zip(ALL_TOKENS, joined, strict=True)))
 
