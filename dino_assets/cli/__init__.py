@@ -18,6 +18,7 @@ from dino_assets.cli import (
     model_check,
     outputs,
     rounds,
+    serving,
     setup,
     tiles,
 )
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         embedding,
         attention,
         exporting,
+        serving,
         outputs,
     ):
         group.add_commands(commands)

@@ -79,7 +79,7 @@ def _run(
             signal.signal(number, handler)
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, *, subject: str = "the UI") -> None:
     """Refuse a port that cannot be listened on, before anything is started.
 
     Raises:
@@ -93,7 +93,7 @@ def check_port(host: str, port: int) -> None:
     except (OSError, OverflowError) as err:
         reason = getattr(err, "strerror", None) or str(err)
         raise ConfigError(
-            f"the UI cannot listen on {host}:{port} ({reason}). Is it open already? Otherwise name "
+            f"{subject} cannot listen on {host}:{port} ({reason}). Is it open already? Otherwise name "
             "another port with --port.",
             setting="port",
             value=port,

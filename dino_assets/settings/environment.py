@@ -8,8 +8,14 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dino_assets.errors import ConfigError
+from dino_assets.settings.api_keys import parse_keys, read_key_file
 from dino_assets.settings.env_file import refuse_disagreement, refuse_interpolation
-from dino_assets.settings.records import RequestLimits, Settings, StorageSettings
+from dino_assets.settings.records import (
+    RequestLimits,
+    ServingSettings,
+    Settings,
+    StorageSettings,
+)
 from dino_assets.settings.spelling import find_unknown
 from dino_assets.settings.urls import (
     SCHEMES,
@@ -31,6 +37,7 @@ SECRETS = (
     "AWS_SESSION_TOKEN",
     "HF_TOKEN",
     "DINO_FAILURE_WEBHOOK",
+    "DINO_API_KEYS",
 )
 
 
@@ -49,6 +56,13 @@ class Environment(BaseSettings):
     DINO_FLIGHT_DAYS: int = Field(default=30, ge=1)
     DINO_FAILURE_WEBHOOK: str | None = None
     DINO_UI_URL: str = "http://127.0.0.1:3000"
+    DINO_API_KEYS: str | None = None
+    DINO_API_KEYS_FILE: str | None = None
+    DINO_SERVE_OPEN: bool = False
+    DINO_CORS_ORIGINS: str = ""
+    DINO_RETENTION_DAYS: int = Field(default=90, ge=1)
+    DINO_UPLOAD_MB: int = Field(default=64, ge=1, le=2048)
+    DINO_QUEUE_S: int = Field(default=60, ge=1)
 
     USE_MINIO: bool | None = None
     MINIO_ENDPOINT: str | None = None
@@ -145,7 +159,25 @@ def load_settings(root: Path | None = None) -> Settings:
         flight_days=env.DINO_FLIGHT_DAYS,
         failure_webhook=_web_address("DINO_FAILURE_WEBHOOK", env.DINO_FAILURE_WEBHOOK),
         ui_url=_web_address("DINO_UI_URL", env.DINO_UI_URL) or "",
+        serving=_serving(env, folder),
         unknown=find_unknown(folder / ".env", _variables(), now=os.environ),
+    )
+
+
+def _serving(env: Environment, root: Path) -> ServingSettings:
+    keys = parse_keys(env.DINO_API_KEYS or "", setting="DINO_API_KEYS")
+    if env.DINO_API_KEYS_FILE:
+        keys += read_key_file(root / expand_path(env.DINO_API_KEYS_FILE))
+    origins = [each.strip().rstrip("/") for each in env.DINO_CORS_ORIGINS.split(",")]
+    for origin in filter(None, origins):
+        _web_address("DINO_CORS_ORIGINS", origin)
+    return ServingSettings(
+        keys=keys,
+        is_open=env.DINO_SERVE_OPEN,
+        cors_origins=tuple(filter(None, origins)),
+        retention_days=env.DINO_RETENTION_DAYS,
+        upload_bytes=env.DINO_UPLOAD_MB * 10**6,
+        queue_s=env.DINO_QUEUE_S,
     )
 
 

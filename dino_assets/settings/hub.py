@@ -52,6 +52,14 @@ def resolve_hub(root: Path | None = None) -> HubSettings:
     )
 
 
+def find_engine_cache(root: Path | None = None) -> Path:
+    """Where converted networks and passed checks are kept: in the project, or beside fetched models."""
+    folder = root or find_root()
+    if (folder / "dagster.yaml").is_file():
+        return find_cache(folder)
+    return resolve_hub(folder).home / "dino-assets"
+
+
 def _hub_path(variable: str, text: str, root: Path) -> Path:
     try:
         return (root / expand_path(os.path.expandvars(text))).absolute()
@@ -85,11 +93,3 @@ def _checked_token(text: str, what: str, *, advice: str) -> str | None:
 
 def _is_on(switch: str | None) -> bool:
     return (switch or "").upper() in _TRUE
-
-
-def find_engine_cache() -> Path:
-    """Where converted networks and passed checks are kept: in the project, or beside fetched models."""
-    root = find_root()
-    if (root / "dagster.yaml").is_file():
-        return find_cache(root)
-    return resolve_hub(root).home / "dino-assets"

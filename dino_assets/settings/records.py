@@ -34,6 +34,27 @@ class StorageSettings:
 
 
 @dataclass(frozen=True)
+class ApiKey:
+    """Somebody who may use the service: a name for logs, the sha256 of the key, and what it is good for."""
+
+    name: str
+    sha256: bytes = field(repr=False)
+    scopes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ServingSettings:
+    """How the embedding service behaves."""
+
+    keys: tuple[ApiKey, ...] = ()
+    is_open: bool = False  # without keys, others than this machine may use it, too
+    cors_origins: tuple[str, ...] = ()  # whose pages may call it from a browser
+    retention_days: int = 90
+    upload_bytes: int = 64 * 10**6  # the largest picture file
+    queue_s: int = 60  # of waiting work, above which an upload is refused
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the environment and ``.env`` may say, read once."""
 
@@ -49,6 +70,7 @@ class Settings:
     # Its address is often all that a webhook asks for.
     failure_webhook: str | None = field(default=None, repr=False)
     ui_url: str = "http://127.0.0.1:3000"
+    serving: ServingSettings = ServingSettings()
     unknown: tuple[
         str, ...
     ] = ()  # variables that look like ours, each with what was probably meant

@@ -46,6 +46,13 @@ class Tokens:
         given = [name for name in ALL_TOKENS if getattr(pieces[0], name) is not None]
         return cls(**{name: np.concatenate([each[name] for each in pieces]) for name in given})
 
+    def of_tile(self, row: int) -> "Tokens":
+        """One tile's tokens: N is 1."""
+        given = {name: getattr(self, name) for name in ALL_TOKENS}
+        return Tokens(
+            **{name: all_[row : row + 1] for name, all_ in given.items() if all_ is not None}
+        )
+
     def pool(self, how: str) -> Vectors:
         """One vector per tile: ``cls``, ``mean`` or ``cls+mean`` (side by side)."""
         return np.concatenate([self[name] for name in how.split("+")], axis=1)

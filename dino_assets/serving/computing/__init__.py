@@ -1,0 +1,1 @@
+"""What computes: engines, decoded pictures, tiles in turns."""

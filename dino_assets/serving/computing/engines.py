@@ -1,0 +1,137 @@
+"""The model that serves and its engines: found, built for a few batch shapes, held against the reference."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.compute.devices import resolve_compute
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.embeddings.encoder.choosing import list_engines
+from dino_assets.embeddings.encoder.engine import Encoder, NetworkSource
+from dino_assets.embeddings.encoder.ready import name_engine, open_encoder
+from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
+from dino_assets.embeddings.space import make_space
+from dino_assets.errors import CheckpointNotFoundError, ChecksumError
+from dino_assets.serving.requests.planning import ServedModel
+from dino_assets.settings.environment import find_cache
+from dino_assets.settings.hub import find_engine_cache
+from dino_assets.settings.records import Settings
+from dino_assets.store.objects import ObjectStore
+from dino_assets.tiles.grid import make_grid
+from dino_assets.weights.architecture import check_config
+from dino_assets.weights.catalogue import full_name
+from dino_assets.weights.fetching import read_located
+from dino_assets.weights.hub.filling import Progress, Watch
+from dino_assets.weights.hub.locating import locate_checkpoint
+from dino_assets.weights.records import Checkpoint, spell_caveat
+from dino_assets.weights.stage import checkpoint_folder, checkpoint_of, find_stored_weights
+
+log = logging.getLogger(__name__)
+
+OUTPUTS: tuple[TokenName, ...] = ("cls", "mean", "patches")
+# On an accelerator one tile alone, a few, and as many as keep it busy. On a CPU more than one at a time
+# gains nothing, and a tile that waits for others to fill a call up waits for nothing.
+MIDDLE_SHAPE = 8
+
+
+class EngineSet:
+    """Engines of one model, a batch shape each."""
+
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
+        self._encoders = {each.spec.batch: each for each in encoders}
+        self.shapes = tuple(sorted(self._encoders))
+        self.threads = min(each.spec.threads for each in encoders)
+        self.name = name_engine(encoders[0].spec)
+        self.device = encoders[0].spec.device
+        self.side_px = encoders[0].source.side_px
+
+    def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
+        """Tokens of some tiles, by the smallest shape that holds them."""
+        fitting = [shape for shape in self.shapes if shape >= len(tiles)]
+        return self._encoders[fitting[0] if fitting else self.shapes[-1]].encode(tiles)
+
+    def measure_tile_s(self) -> float:
+        """What a tile takes: the second of two calls, the first makes buffers."""
+        tile = np.zeros((1, self.side_px, self.side_px, 3), np.uint8)
+        self.encode(tile)
+        started = time.perf_counter()
+        self.encode(tile)
+        return time.perf_counter() - started
+
+
+def locate_model(
+    settings: Settings, store: ObjectStore, *, progress: Progress = lambda done, total: None
+) -> tuple[Path, Checkpoint]:
+    """Find the configured checkpoint: a folder, the Hub, or else the copy in the store.
+
+    Raises:
+        CheckpointNotFoundError: it is nowhere to be had.
+        InvalidCheckpointError: it is no whole checkpoint of ours.
+    """
+    try:
+        located = locate_checkpoint(
+            settings.model,
+            root=settings.root,
+            revision=settings.model_revision,
+            watch=Watch(progress, glance=lambda folder: check_config(folder, settings.model)),
+        )
+        folder = located.bring()
+        return folder, read_located(located, folder)
+    except ChecksumError:
+        raise
+    except CheckpointNotFoundError as err:
+        stored = find_stored_weights(store, settings.model, settings.model_revision)
+        if stored is None:
+            raise
+        log.warning("using the copy of the model in the store: %s", err)
+        folder = checkpoint_folder(store, stored, cache=find_cache(settings.root))
+        return folder, checkpoint_of(stored)
+
+
+def name_model(settings: Settings) -> str:
+    """The model's name as clients see it: a repository, or the last name of a folder's path."""
+    name = full_name(settings.model)
+    is_folder = (settings.root / Path(name).expanduser()).is_dir()
+    return Path(name).resolve().name if is_folder else name
+
+
+def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, EngineSet]:
+    """Find the model and build its engines; each shape has passed the gate.
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged.
+        EngineRefusedError: no engine computes what it should.
+        ConfigError: the device or a setting cannot work.
+    """
+    folder, checkpoint = locate_model(settings, store)
+    if checkpoint.caveat:
+        log.warning("%s: %s", name_model(settings), spell_caveat(checkpoint.caveat))
+    compute = resolve_compute(ComputeSettings(device=settings.device))  # type: ignore[arg-type]
+    grid = make_grid(checkpoint.tile_px, patch_px=checkpoint.patch_px)
+    source = NetworkSource(folder, checkpoint, grid.side_px, OUTPUTS)
+    cache = find_engine_cache(settings.root)
+    ready = [
+        open_encoder(source, replace(compute, batch=shape), cache=cache)
+        for shape in _choose_shapes(compute, checkpoint, grid.side_px)
+    ]
+    model = ServedModel(
+        name_model(settings),
+        checkpoint,
+        make_space(checkpoint, compute, side_px=grid.side_px),
+        grid,
+    )
+    return model, EngineSet([each.encoder for each in ready])
+
+
+def _choose_shapes(
+    compute: ComputeSettings, checkpoint: Checkpoint, side_px: int
+) -> tuple[int, ...]:
+    if compute.device == "cpu":
+        return (1,)
+    most = list_engines(compute, checkpoint, side_px=side_px)[0].batch
+    return tuple(sorted({1, min(MIDDLE_SHAPE, most), most}))

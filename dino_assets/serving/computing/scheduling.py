@@ -1,0 +1,192 @@
+"""Tiles of all pictures in turns: every picture gets one tile, then every picture the next.
+
+So a picture of one tile waits for the call that runs, not for the 294 tiles of the one before it. The
+threads are as many as the engine takes, and never more: with more, `/health` waits for Python's lock.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.embeddings.encoder.tokens import Tokens
+
+
+class Computer(Protocol):
+    """What computes: some built batch shapes, and how many calls it takes at a time."""
+
+    @property
+    def shapes(self) -> Sequence[int]:
+        """Tiles per call, ascending."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Calls at a time."""
+        ...
+
+    def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
+        """Tokens of at most ``shapes[-1]`` tiles."""
+        ...
+
+
+@dataclass(eq=False)
+class Job:
+    """One picture's tiles: how each is cut, and where its tokens go."""
+
+    tiles: int
+    cut: Callable[[int], NDArray[np.uint8]]  # (side, side, 3)
+    keep: Callable[[int, Tokens], None]  # of one tile; called by several threads
+    release: Callable[[], None] = lambda: None  # nothing is cut or kept any more
+    discard: Callable[[], None] = lambda: None  # the same, and what was kept is of no use
+    done: "Future[None]" = field(default_factory=Future)
+    next_tile: int = 0
+    kept: int = 0
+    running: int = 0
+    is_over: bool = False  # finished, failed or given up
+    has_failed: bool = False  # or was given up
+
+    @property
+    def waiting(self) -> int:
+        """Tiles that no call has taken yet."""
+        return 0 if self.is_over else self.tiles - self.next_tile
+
+
+class Scheduler:
+    """Fixed threads that take tiles of all jobs in turns."""
+
+    def __init__(self, computer: Computer, *, tile_s: float = 0.0) -> None:
+        self.computer = computer
+        self.tile_s = tile_s  # of one thread, as lately measured
+        self.computed = 0
+        self._turns: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._calls: dict[int, float] = {}  # by thread: since when a call runs
+        self._is_closing = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"tiles-{number}", daemon=True)
+            for number in range(computer.threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Tiles that no call has taken yet, of all jobs."""
+        with self._changed:
+            return sum(job.waiting for job in self._turns)
+
+    def longest_call_s(self) -> float:
+        """How long the call that has run longest has run."""
+        now = time.monotonic()
+        with self._changed:
+            return max((now - since for since in self._calls.values()), default=0.0)
+
+    def submit(self, job: Job) -> None:
+        """Have a job computed; its ``done`` tells when it is, or how it failed."""
+        with self._changed:
+            self._turns.append(job)
+            self._changed.notify_all()
+
+    def give_up(self, job: Job) -> bool:
+        """Take no further tile of a job; False where all of them were computed already.
+
+        What runs ends, nothing more is begun, and what was kept is discarded.
+        """
+        with self._changed:
+            if not job.is_over:
+                self._end(job, has_failed=True)
+        job.done.cancel()
+        return job.has_failed
+
+    def close(self) -> None:
+        """End the threads once nothing waits. What hangs is left behind: threads are daemons."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _work(self) -> None:
+        me = threading.get_ident()
+        while batch := self._take(me):
+            started = time.monotonic()
+            try:
+                tiles = np.stack([job.cut(number) for job, number in batch])
+                tokens = self.computer.encode(tiles)
+                self._measure((time.monotonic() - started) / len(batch))
+                fault = None
+            except Exception as err:  # noqa: BLE001 - it is each job's own answer
+                fault = err
+            with self._changed:
+                del self._calls[me]
+            for row, (job, number) in enumerate(batch):
+                if fault is None and not job.is_over:
+                    try:
+                        job.keep(number, tokens.of_tile(row))
+                    except Exception as err:  # noqa: BLE001 - the same
+                        self._finish(job, err)
+                        continue
+                self._finish(job, fault)
+
+    def _take(self, me: int) -> list[tuple[Job, int]]:
+        """The next tiles, one of each job in turn, as many as the smallest shape that holds them all."""
+        with self._changed:
+            while not self._turns:
+                if self._is_closing:
+                    return []
+                self._changed.wait()
+            waiting = sum(job.waiting for job in self._turns)
+            shapes = self.computer.shapes
+            most = next((shape for shape in shapes if shape >= waiting), shapes[-1])
+            batch: list[tuple[Job, int]] = []
+            while self._turns and len(batch) < most:
+                job = self._turns.popleft()
+                batch.append((job, job.next_tile))
+                job.next_tile += 1
+                job.running += 1
+                if job.waiting:
+                    self._turns.append(job)
+            self._calls[me] = time.monotonic()
+            return batch
+
+    def _measure(self, tile_s: float) -> None:
+        with self._changed:
+            self.computed += 1
+            self.tile_s = tile_s if not self.tile_s else 0.9 * self.tile_s + 0.1 * tile_s
+
+    def _finish(self, job: Job, fault: Exception | None) -> None:
+        """Count a tile; end the job when it was the last or when it failed."""
+        is_last = False
+        with self._changed:
+            job.running -= 1
+            job.kept += 1
+            is_last = not job.is_over and (fault is not None or job.kept == job.tiles)
+            if is_last:
+                self._end(job, has_failed=fault is not None)
+            elif job.is_over and not job.running:
+                self._let_go(job)
+        if is_last and job.done.set_running_or_notify_cancel():
+            if fault is None:
+                job.done.set_result(None)
+            else:
+                job.done.set_exception(fault)
+
+    def _end(self, job: Job, *, has_failed: bool) -> None:
+        job.is_over, job.has_failed = True, has_failed
+        if job in self._turns:
+            self._turns.remove(job)
+        if not job.running:  # else a call still cuts its tiles, or keeps what they gave
+            self._let_go(job)
+
+    def _let_go(self, job: Job) -> None:
+        job.release()
+        if job.has_failed:
+            job.discard()
+        job.release = job.discard = lambda: None

@@ -1,0 +1,92 @@
+"""Tokens of one picture until they are stored: few in memory, many in a file without a name.
+
+All tiles have to be computed before the first byte of the result can be written, since the small arrays
+come first. 294 tiles of a ViT-B are 618 MB; a file without a name takes them to the disk, and is gone
+with the process however that ends.
+"""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.errors import DiskFullError
+
+MEMORY_BYTES = 8 * 2**20
+_PIECE_BYTES = 4 * 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Spool:
+    """Rows of equal size, written in any order by several threads, read from first to last."""
+
+    def __init__(
+        self, rows: int, row_bytes: int, folder: Path, *, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
+        self.rows, self.row_bytes = rows, row_bytes
+        self._memory: bytearray | None = None
+        self._file = -1
+        if rows * row_bytes <= memory_bytes:
+            self._memory = bytearray(rows * row_bytes)
+        else:
+            self._file = _open_nameless(folder)
+
+    def write(self, row: int, values: NDArray[Any]) -> None:
+        """Put one row in its place.
+
+        Raises:
+            DiskFullError: the disk has no room for it.
+        """
+        data, at = memoryview(np.ascontiguousarray(values).data).cast("B"), row * self.row_bytes
+        if len(data) != self.row_bytes:
+            raise ValueError(f"a row of {len(data)} bytes, {self.row_bytes} expected")
+        if self._memory is not None:
+            self._memory[at : at + self.row_bytes] = data
+            return
+        try:
+            while data:
+                count = os.pwrite(self._file, data, at)
+                data, at = data[count:], at + count
+        except OSError as err:
+            if err.errno not in _FULL:
+                raise
+            raise DiskFullError(
+                "this machine's disk has no room for the work in progress: free some space",
+                needed_bytes=self.rows * self.row_bytes,
+            ) from None
+
+    def pieces(self) -> Iterator[bytes]:
+        """All rows, some MiB at a time."""
+        if self._memory is not None:
+            yield bytes(self._memory)
+            return
+        at = 0
+        while data := os.pread(self._file, _PIECE_BYTES, at):
+            at += len(data)
+            yield data
+
+    def close(self) -> None:
+        """Give memory and disk back."""
+        self._memory = None
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _open_nameless(folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    tmpfile = getattr(os, "O_TMPFILE", 0)
+    if tmpfile:
+        try:
+            return os.open(folder, tmpfile | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as err:
+            if err.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+    handle, name = tempfile.mkstemp(dir=folder)  # some file systems know no nameless files
+    Path(name).unlink()
+    return handle

@@ -1,0 +1,1 @@
+"""What is kept: the file, its sidecar, which is the commit, and the audit records."""

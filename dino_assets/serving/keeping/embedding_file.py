@@ -1,0 +1,75 @@
+"""The file of an embedding: an uncompressed ``.npz``, written as a stream, equal bytes for equal vectors.
+
+``cls``, ``mean``, ``windows`` and ``tile_ids`` come first, so that the first bytes of the file are enough
+for whoever wants vectors of tiles; ``embeddings``, which may be a gigabyte, comes last.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DATE = (1980, 1, 1, 0, 0, 0)  # the first one that a zip can hold
+_REGULAR_FILE = 0o100644 << 16
+
+
+class _Outlet:
+    """What a zip is written to when nothing can be sought: pieces, taken out as they come."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def tell(self) -> int:
+        raise OSError  # as of a pipe: a zip then writes no size before what it is of
+
+    def take(self) -> Iterator[bytes]:
+        pieces, self._pieces = self._pieces, []
+        yield from pieces
+
+
+def stream_file(
+    small: Mapping[str, NDArray[Any]],
+    *,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    pieces: Iterable[bytes],
+    about: Mapping[str, Any],
+) -> Iterator[bytes]:
+    """Give the file piece by piece: ``small`` arrays, then ``embeddings`` from its bytes in C order.
+
+    ``about`` is the archive's comment, as JSON: a file that is copied away still says what it is.
+    """
+    outlet = _Outlet()
+    comment = json.dumps(about, sort_keys=True, ensure_ascii=True).encode()
+    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = comment
+        for name, array in small.items():
+            with _open_member(archive, name) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            yield from outlet.take()
+        with _open_member(archive, "embeddings") as member:
+            header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(member, header)
+            for piece in pieces:
+                member.write(piece)
+                yield from outlet.take()
+    yield from outlet.take()
+
+
+def _open_member(archive: zipfile.ZipFile, name: str) -> Any:
+    entry = zipfile.ZipInfo(f"{name}.npy", _DATE)
+    entry.external_attr = _REGULAR_FILE
+    return archive.open(entry, "w", force_zip64=True)

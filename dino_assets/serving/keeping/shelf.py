@@ -1,0 +1,220 @@
+"""Embeddings in the store: committed by their sidecar, found by one request, read, deleted, audited.
+
+Order of a new one: the file, the sidecar, the audit record, and only then the answer. Without a sidecar
+there is no embedding, whatever lies there; a retry puts the same bytes again.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
+
+from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
+from dino_assets.serving.keeping.records import (
+    Action,
+    Asker,
+    Sidecar,
+    audit_key,
+    expire,
+    file_key,
+    find_uri,
+    sidecar_key,
+    spell_time,
+)
+from dino_assets.serving.problems import Problem
+from dino_assets.store.commits.sealing import seal, unseal
+from dino_assets.store.objects import ObjectStore
+
+# What is put in one request; above it in pieces, which a killed put on a disk leaves invisible.
+WHOLE_BYTES = 16 * 2**20
+PIECE_BYTES = 8 * 2**20
+_MOST_REMEMBERED = 100_000
+
+
+def read_clock() -> datetime:
+    """The time now."""
+    return datetime.now(UTC)
+
+
+class EmbeddingShelf:
+    """The embeddings of one store."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        retention_days: int,
+        now: Callable[[], datetime] = read_clock,
+    ) -> None:
+        self.store = store
+        self.retention_days = retention_days
+        self._now = now
+        # Whose audit record is known to be there: of those that another process committed it is not,
+        # since that one may have been killed before it wrote it.
+        self._audited: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def find(self, embedding_id: str) -> bool:
+        """Whether there is a committed embedding; costs one HEAD once it is known to be audited."""
+        try:
+            info = self.store.head(sidecar_key(embedding_id))
+        except ObjectNotFoundError:
+            return False
+        if self._is_over(expire(info.modified, self.retention_days)):
+            return False
+        if embedding_id not in self._audited:
+            return self._complete(embedding_id)
+        return True
+
+    def commit(
+        self,
+        embedding_id: str,
+        pieces: Iterable[bytes],
+        *,
+        image_sha256: str,
+        about: Mapping[str, Any],
+        asker: Asker,
+    ) -> Sidecar:
+        """Store a file, then its sidecar, then the record of it."""
+        digest, sizes = hashlib.sha256(), [0]
+
+        def watched() -> Iterator[bytes]:
+            for piece in pieces:
+                digest.update(piece)
+                sizes[0] += len(piece)
+                yield piece
+
+        self._put(file_key(embedding_id), watched())
+        created = self._now()
+        sidecar = Sidecar(
+            id=embedding_id,
+            uri=find_uri(self.store, embedding_id),
+            file_sha256=digest.hexdigest(),
+            file_bytes=sizes[0],
+            created=spell_time(created),
+            expires=expire(created, self.retention_days).isoformat(),
+            request_id=asker.request_id,
+            asker=asker.name,
+            image_sha256=image_sha256,
+            about=about,
+        )
+        self.store.put(sidecar_key(embedding_id), seal(asdict(sidecar)))
+        self._record(sidecar, "extract", asker, created)
+        self._remember(embedding_id)
+        return sidecar
+
+    def open(self, embedding_id: str) -> Sidecar:
+        """The sidecar of an embedding that may be given out.
+
+        Raises:
+            Problem: no-embedding, expired, damaged.
+        """
+        sidecar = self._read_sidecar(embedding_id)
+        if sidecar is None:
+            raise Problem("no-embedding", f"no embedding has the id {embedding_id!r}")
+        if self._is_over(date.fromisoformat(sidecar.expires)):
+            raise Problem("expired", f"it expired on {sidecar.expires}; upload the picture again")
+        return sidecar
+
+    def record_read(self, sidecar: Sidecar, asker: Asker) -> None:
+        """Write down that it is given out, before it is."""
+        self._record(sidecar, "read", asker, self._now())
+
+    def read(self, sidecar: Sidecar, *, start: int, length: int) -> Iterator[bytes]:
+        """Bytes of the file, in pieces; the whole of it is held against its sha256 before the last one.
+
+        Raises:
+            CorruptObjectError: they are not what was committed.
+        """
+        key, end, digest = file_key(sidecar.id), start + length, hashlib.sha256()
+        is_whole = length == sidecar.file_bytes
+        while start < end:
+            piece = self.store.get_range(key, start=start, length=min(PIECE_BYTES, end - start))
+            start += len(piece)
+            digest.update(piece)
+            is_bad = is_whole and start >= end and digest.hexdigest() != sidecar.file_sha256
+            if not piece or is_bad:
+                raise CorruptObjectError(
+                    f"{key!r} is not what was committed", store=self.store.url, key=key
+                )
+            yield piece
+
+    def delete(self, embedding_id: str, asker: Asker) -> None:
+        """Remove an embedding, the sidecar first; the record of it is written before anything goes.
+
+        Raises:
+            Problem: no-embedding.
+        """
+        now = self._now()
+        sidecar = self._read_sidecar(embedding_id, is_strict=False)
+        if sidecar is None and not self._holds_anything(embedding_id):
+            raise Problem("no-embedding", f"no embedding has the id {embedding_id!r}")
+        if sidecar is not None:
+            self._record(sidecar, "delete", asker, now)
+        else:  # what a killed request left
+            key = audit_key(embedding_id, "delete", asker.request_id, spell_time(now))
+            left = {"action": "delete", "embedding_id": embedding_id, "by": asker.name or "anybody"}
+            self.store.put(key, seal({**left, "time": spell_time(now)}))
+        with self._lock:
+            self._audited.pop(embedding_id, None)
+        self.store.delete(sidecar_key(embedding_id))
+        self.store.delete(file_key(embedding_id))
+
+    def _is_over(self, expires: date) -> bool:
+        return self._now().date() >= expires
+
+    def _put(self, key: str, pieces: Iterator[bytes]) -> None:
+        held: list[bytes] = []
+        for piece in pieces:
+            held.append(piece)
+            if sum(map(len, held)) > WHOLE_BYTES:
+                self.store.put_chunks(key, _join_pieces(held, pieces))
+                return
+        self.store.put(key, b"".join(held))
+
+    def _complete(self, embedding_id: str) -> bool:
+        """Write the audit record that a killed process may not have come to."""
+        sidecar = self._read_sidecar(embedding_id, is_strict=False)
+        if sidecar is None:
+            return False
+        first = Asker(sidecar.asker, sidecar.request_id)
+        created = datetime.fromisoformat(sidecar.created)
+        key = audit_key(embedding_id, "extract", sidecar.request_id, sidecar.created)
+        if not self.store.exists(key):
+            self._record(sidecar, "extract", first, created)
+        self._remember(embedding_id)
+        return True
+
+    def _remember(self, embedding_id: str) -> None:
+        with self._lock:
+            if len(self._audited) >= _MOST_REMEMBERED:
+                del self._audited[next(iter(self._audited))]
+            self._audited[embedding_id] = None
+
+    def _record(self, sidecar: Sidecar, action: Action, asker: Asker, when: datetime) -> None:
+        key = audit_key(sidecar.id, action, asker.request_id, spell_time(when))
+        self.store.put(key, seal(sidecar.to_audit(action, asker, when)))
+
+    def _read_sidecar(self, embedding_id: str, *, is_strict: bool = True) -> Sidecar | None:
+        """The sidecar, if there is one; a damaged one counts as none where it is to be replaced."""
+        key = sidecar_key(embedding_id)
+        try:
+            body = unseal(self.store.get(key), store=self.store.url, key=key)
+            return Sidecar.from_body(body)
+        except ObjectNotFoundError:
+            return None
+        except (CorruptObjectError, LookupError):
+            if is_strict:
+                raise Problem("damaged") from None
+            return None
+
+    def _holds_anything(self, embedding_id: str) -> bool:
+        return any(self.store.exists(key(embedding_id)) for key in (sidecar_key, file_key))
+
+
+def _join_pieces(held: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    while held:
+        yield held.pop(0)
+    yield from rest

@@ -1,0 +1,171 @@
+"""A service's life in a web server: opened while `/health` answers, ended once all is answered."""
+
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any
+
+from dino_assets.errors import DinoAssetsError, public_name
+from dino_assets.serving.computing.engines import name_model, open_engines
+from dino_assets.serving.keeping.shelf import PIECE_BYTES, EmbeddingShelf
+from dino_assets.serving.metrics import Metrics
+from dino_assets.serving.observing import open_log
+from dino_assets.serving.readiness import StoreProbe, find_overdue_s
+from dino_assets.serving.requests.bodies import BodyLimits, UploadRoom
+from dino_assets.serving.service import Opening, Service
+from dino_assets.settings.environment import find_cache, load_settings
+from dino_assets.settings.records import RequestLimits, Settings, StorageSettings
+from dino_assets.settings.urls import parse_url
+from dino_assets.store.objects import ObjectStore, open_store
+
+log = logging.getLogger(__name__)
+
+# A client waits: a store that is away is said within seconds, where a run can wait for minutes.
+STORE_LIMITS = RequestLimits(connect_s=3, request_s=30, retries=3, retry_for_s=20)
+# Of all uploads together, until they are decoded.
+LEAST_ROOM_BYTES, ROOM_UPLOADS = 256 * 10**6, 4
+
+
+@dataclass(eq=False)
+class Running:
+    """Everything that the routes need."""
+
+    settings: Settings
+    store: ObjectStore
+    opening: Opening
+    metrics: Metrics
+    probe: StoreProbe
+    room: UploadRoom
+    limits: BodyLimits
+    overdue_s: float | None = None  # in place of what follows from a tile's time
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def explain_unready(self) -> str | None:
+        """Why nothing can be answered now; empty where it can, None while the store is first asked."""
+        if self.opening.is_closing:
+            return "the service is being stopped"
+        if self.opening.fault:
+            return self.opening.fault
+        service = self.opening.service
+        if service is None:
+            return "the model is being loaded and checked"
+        longest_s = service.scheduler.longest_call_s()
+        limit_s = self.overdue_s or find_overdue_s(service.scheduler.tile_s)
+        if longest_s > limit_s:
+            return f"a call of the model has run for {longest_s:.0f} s"
+        return self.probe.look()
+
+
+OpenService = Callable[[Settings, ObjectStore], Service]
+
+
+def open_service(settings: Settings, store: ObjectStore) -> Service:
+    """Open the configured model and everything around it.
+
+    Raises:
+        CheckpointError, EngineRefusedError, ConfigError: as ``open_engines``.
+    """
+    model, engines = open_engines(settings, store)
+    serving = settings.serving
+    return Service(
+        model,
+        engines,
+        EmbeddingShelf(store, retention_days=serving.retention_days),
+        queue_s=serving.queue_s,
+        spool_folder=find_cache(settings.root) / "serving",
+        device=engines.device,
+        tile_s=engines.measure_tile_s(),
+    )
+
+
+def open_serving_store(storage: StorageSettings) -> ObjectStore:
+    """The configured store, for clients that wait."""
+    store = open_store(replace(storage, limits=STORE_LIMITS))
+    store.chunk_bytes = PIECE_BYTES
+    return store
+
+
+def name_storage(settings: Settings) -> str:
+    """The kind of store as the documents call it: minio, s3, azure, local."""
+    scheme = parse_url(settings.storage.url).scheme
+    return {"": "local", "az": "azure"}.get(scheme, scheme)
+
+
+@contextlib.asynccontextmanager
+async def living(
+    app: Any,
+    *,
+    metrics: Metrics,
+    is_open: bool | None = None,
+    settings: Settings | None = None,
+    store: ObjectStore | None = None,
+    open_it: OpenService = open_service,
+) -> AsyncIterator[dict[str, Running]]:
+    """Read the settings, open the service aside, and end it after the last answer.
+
+    Raises:
+        ConfigError: a setting cannot work; the server does not start.
+    """
+    open_log()
+    settings = settings or load_settings()
+    if is_open is not None:  # said on the command line
+        settings = replace(settings, serving=replace(settings.serving, is_open=is_open))
+    store = store or open_serving_store(settings.storage)
+    opening = Opening()
+    serving = settings.serving
+    running = Running(
+        settings=settings,
+        store=store,
+        opening=opening,
+        metrics=metrics,
+        probe=StoreProbe(store),
+        room=UploadRoom(max(LEAST_ROOM_BYTES, ROOM_UPLOADS * serving.upload_bytes)),
+        limits=BodyLimits(serving.upload_bytes),
+        facts={"model": name_model(settings), "storage": name_storage(settings)},
+    )
+    app.state.running = running
+    opening.begin(lambda: open_it(settings, store), explain_opening)
+    with noticing_the_end(opening):
+        yield {"running": running}
+    opening.is_closing = True
+    if opening.service is not None:
+        opening.service.close()
+
+
+def explain_opening(err: Exception) -> str:
+    """Why a service cannot be opened, for its operator."""
+    if isinstance(err, DinoAssetsError):
+        return f"{public_name(err)}: {err}"
+    return type(err).__name__
+
+
+@contextlib.contextmanager
+def noticing_the_end(opening: Opening) -> Iterator[None]:
+    """Accept nothing from the moment that SIGTERM or Ctrl-C comes, and let SIGTERM end with status 0.
+
+    uvicorn answers what it has accepted, then raises the signal once more: to whoever started it, a
+    service that was stopped in order looks like one that was killed.
+    """
+    before: dict[int, Any] = {}
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        opening.is_closing = True
+        server: Any = getattr(before[number], "__self__", None)
+        if number == signal.SIGTERM and hasattr(server, "should_exit"):
+            server.should_exit = True
+        elif callable(before[number]):
+            before[number](number, frame)
+
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, notice)
+    except ValueError:  # in a thread, as tests of other programs run servers
+        before.clear()
+    try:
+        yield
+    finally:
+        for taken, handler in before.items():
+            signal.signal(taken, handler)

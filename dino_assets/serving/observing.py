@@ -1,0 +1,133 @@
+"""Every request seen from outside: one line of JSON, figures, headers that all answers have.
+
+The line holds what is known about a picture (its file's name, size, shape), never a pixel, no key and no
+path of this machine.
+"""
+
+import json
+import logging
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from dino_assets.serving.metrics import Metrics
+from dino_assets.serving.problems import MEDIA_TYPE, Problem
+
+log = logging.getLogger("dino_assets.serving.requests")
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+ABOUT = "dino_assets.about"  # in a request's scope: what its line will say
+SCOPE_ID = "dino_assets.request_id"
+# An answer that had begun and cannot be finished: the server closes the connection, which the client sees.
+CUT_OFF = "cut-off"
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+def open_log() -> None:
+    """Write the lines to stdout as they are, unless somebody has set the logger up already."""
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    # uvicorn's own line repeats the address with its query, and is no JSON.
+    access = logging.getLogger("uvicorn.access")
+    access.handlers.clear()
+    access.propagate = False
+
+
+class Observing:
+    """Outermost around the routes: gives every request a number, and says what became of it."""
+
+    def __init__(self, app: Any, *, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Message, receive: Any, send: Send) -> None:
+        """Answer one request, whatever happens inside."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        about: dict[str, Any] = {}
+        request_id = uuid.uuid4().hex
+        scope[ABOUT], scope[SCOPE_ID] = about, request_id
+        status, sent = [0], [0]
+
+        async def observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status[0] = message["status"]
+                given = {name.lower() for name, _ in message.get("headers", [])}
+                extra = [(name, value) for name, value in _ALWAYS if name not in given]
+                extra.append((b"x-request-id", request_id.encode()))
+                message["headers"] = [*message.get("headers", []), *extra]
+            elif message["type"] == "http.response.body":
+                sent[0] += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        except Exception as err:  # noqa: BLE001 - the last one who can answer
+            about["error"] = describe_error(err)
+            if status[0]:
+                about["slug"] = CUT_OFF
+            else:
+                about["slug"] = "internal-error"
+                await send_problem(Problem("internal-error"), request_id, observed)
+        finally:
+            self._write(scope, about, status[0], sent[0], time.perf_counter() - started)
+
+    def _write(
+        self, scope: Message, about: dict[str, Any], status: int, sent: int, seconds: float
+    ) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if route != "none" else "any"  # others are a client's invention
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        if "slug" in about and about["slug"] != CUT_OFF:
+            self._metrics.problems.labels(about["slug"]).inc()
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "request_id": scope[SCOPE_ID],
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "seconds": round(seconds, 4),
+            "sent_bytes": sent,
+            **about,
+        }
+        log.info(json.dumps(line))
+
+
+async def send_problem(problem: Problem, request_id: str, send: Send) -> None:
+    """Send a problem without any framework."""
+    body = json.dumps(problem.as_members(request_id)).encode()
+    headers = {
+        **problem.as_headers(),
+        "Content-Type": MEDIA_TYPE,
+        "Content-Length": str(len(body)),
+    }
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    status = problem.kind.status
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
+
+
+def describe_error(err: BaseException) -> str:
+    """An error's class and where it came from; its text may hold what no log may."""
+    frames = traceback.extract_tb(err.__traceback__)
+    ours = [f"{_name_module(f.filename)}:{f.lineno} {f.name}" for f in frames]
+    return " < ".join([type(err).__name__, *reversed(ours[-6:])])
+
+
+def _name_module(path: str) -> str:
+    """The last two names of a file's path, as a module."""
+    return ".".join(path.removesuffix(".py").replace("\\", "/").split("/")[-2:])

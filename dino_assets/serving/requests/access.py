@@ -1,0 +1,77 @@
+"""Who may use the service: holders of keys; without keys this machine alone, unless its operator opens it."""
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from dino_assets.serving.problems import Problem
+from dino_assets.settings.api_keys import hash_key
+from dino_assets.settings.records import ApiKey, ServingSettings
+
+_LOCAL_NAMES = ("localhost",)
+
+
+def find_asker(
+    headers: Mapping[str, str], *, client: str, scope: str, settings: ServingSettings
+) -> str:
+    """The name of the key that a request carries; nothing where none is needed.
+
+    Raises:
+        Problem: key-needed, scope-lacking, this-machine-only, foreign-page.
+    """
+    _check_page(headers, settings)
+    if not settings.keys:
+        if not settings.is_open and not (is_loopback(client) and _names_this_machine(headers)):
+            raise Problem("this-machine-only")
+        return ""
+    key = _find_key(_read_key(headers), settings.keys)
+    if key is None:
+        raise Problem("key-needed")
+    if scope not in key.scopes:
+        allowed = ", ".join(sorted(key.scopes))
+        raise Problem("scope-lacking", f"the key {key.name!r} has {allowed}; {scope} is needed")
+    return key.name
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own; nothing known (a Unix socket) counts as such."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host in ("", *_LOCAL_NAMES)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _read_key(headers: Mapping[str, str]) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def _find_key(given: str, keys: tuple[ApiKey, ...]) -> ApiKey | None:
+    """The key that is given; every one is compared, whichever it is, in a time that tells nothing."""
+    hashed = hash_key(given)
+    matching = [key for key in keys if hmac.compare_digest(key.sha256, hashed)]
+    return matching[0] if matching else None
+
+
+def _check_page(headers: Mapping[str, str], settings: ServingSettings) -> None:
+    """Refuse what a page of another origin lets a browser send: forms need no permission."""
+    origin = headers.get("origin", "").rstrip("/")
+    if not origin or origin in settings.cors_origins:
+        return
+    if urlsplit(origin).netloc != headers.get("host", ""):
+        raise Problem(
+            "foreign-page",
+            f"the request comes from a page of {origin[:100]!r}; name it in DINO_CORS_ORIGINS",
+        )
+
+
+def _names_this_machine(headers: Mapping[str, str]) -> bool:
+    """Whether the address was asked by a name of this machine, and not by one that a page made up."""
+    try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return False
+    return is_loopback(host)

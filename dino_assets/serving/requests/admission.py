@@ -1,0 +1,146 @@
+"""Whether there is room for one more picture, known before a pixel of it is decoded.
+
+Work is counted in seconds: tiles that wait, by what a tile took lately, and pixels to decode. Above the
+limit an upload is refused with the time after which half of the limit is free again: whoever comes back
+then is taken, and not refused by the first that came a second earlier.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from dino_assets.serving.problems import Problem
+from dino_assets.serving.requests.planning import Plan
+
+# Of one thread; measured with JPEGs of 20 MP on a busy core. It decides little: tiles take seconds.
+DECODE_PX_PER_S = 60e6
+MOST_WAIT_S = 3600
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be accepted and not yet answered, of all requests together."""
+
+    queue_s: float
+    requests: int = 256
+    token_bytes: int = 4 * 2**30  # on the disk, until they are stored
+
+
+@dataclass
+class Load:
+    """What is accepted and not yet computed."""
+
+    requests: int = 0
+    tiles: int = 0
+    pixels: float = 0
+    token_bytes: int = 0
+
+
+class Admission:
+    """Counts what is accepted; refuses what would make others wait too long."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        tile_s: Callable[[], float],
+        threads: int,
+        free_bytes: Callable[[], int],
+    ) -> None:
+        self.limits = limits
+        self.load = Load()
+        self._tile_s, self._threads, self._free_bytes = tile_s, threads, free_bytes
+
+    def forecast_s(self) -> float:
+        """Seconds until all that is accepted is computed."""
+        computing_s = self.load.tiles * self._tile_s() / self._threads
+        return computing_s + self.load.pixels / DECODE_PX_PER_S / self._threads
+
+    def check(self) -> None:
+        """Refuse while too much waits already: before a body is read.
+
+        Raises:
+            Problem: busy.
+        """
+        waiting_s = self.forecast_s()
+        # An empty queue takes any picture, however long it is going to take.
+        if self.load.requests and waiting_s > self.limits.queue_s:
+            wait_s = forecast_wait(waiting_s, self.limits.queue_s)
+            raise Problem(
+                "busy",
+                f"about {waiting_s:.0f} s of work wait; try again in {wait_s} s",
+                retry_after_s=wait_s,
+                waiting_s=round(waiting_s, 1),
+            )
+        if self.load.requests >= self.limits.requests:
+            wait_s = max(1, math.ceil(waiting_s / 2))
+            raise Problem(
+                "busy",
+                f"{self.load.requests} pictures wait, as many as are taken on; try again in {wait_s} s",
+                retry_after_s=wait_s,
+            )
+
+    @contextlib.contextmanager
+    def admit(self, plan: Plan) -> Iterator["Share"]:
+        """Count a picture until the block ends.
+
+        Raises:
+            Problem: busy, disk-full.
+        """
+        self.check()
+        coming_bytes = self.load.token_bytes + plan.token_bytes
+        if self.load.requests and coming_bytes > self.limits.token_bytes:
+            wait_s = max(1, math.ceil(self.forecast_s() / 2))
+            raise Problem(
+                "busy",
+                f"embeddings of {self.load.token_bytes:,} bytes are being made; try again in {wait_s} s",
+                retry_after_s=wait_s,
+            )
+        if coming_bytes > self._free_bytes():
+            raise Problem(
+                "disk-full",
+                f"the embedding needs {plan.token_bytes:,} bytes beside the work in progress, and this "
+                "machine's disk has fewer; free some space",
+            )
+        share = Share(self.load, plan)
+        try:
+            yield share
+        finally:
+            share.close()
+
+
+class Share:
+    """One picture's part of the load; it shrinks as the picture is decoded and its tiles computed."""
+
+    def __init__(self, load: Load, plan: Plan) -> None:
+        self._load = load
+        self._tiles, self._pixels = plan.tiles, plan.size[0] * plan.size[1]
+        self._token_bytes = plan.token_bytes
+        load.requests += 1
+        load.tiles += self._tiles
+        load.pixels += self._pixels
+        load.token_bytes += self._token_bytes
+
+    def decoded(self) -> None:
+        """Its pixels are there."""
+        self._load.pixels -= self._pixels
+        self._pixels = 0
+
+    def computed(self, tiles: int) -> None:
+        """So many more of its tiles are computed."""
+        tiles = min(tiles, self._tiles)
+        self._tiles -= tiles
+        self._load.tiles -= tiles
+
+    def close(self) -> None:
+        """Take it out, whatever became of it."""
+        self.decoded()
+        self.computed(self._tiles)
+        self._load.requests -= 1
+        self._load.token_bytes -= self._token_bytes
+
+
+def forecast_wait(waiting_s: float, queue_s: float) -> int:
+    """Whole seconds after which half of the limit is free again."""
+    return max(1, min(MOST_WAIT_S, math.ceil(waiting_s - queue_s / 2)))

@@ -1,0 +1,143 @@
+"""Bodies of uploads: read in time, in memory, within limits; or refused before they are read."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from dino_assets.serving.problems import Problem
+from dino_assets.serving.requests.multipart import Form, FormReader
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+# Boundaries, headers and fields beside the file.
+FORM_BYTES = 64 * 1024
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection: nobody waits for an answer."""
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """What a body may be, and how slowly it may come."""
+
+    file_bytes: int
+    silence_s: float = 30.0
+    least_bytes_per_s: int = 16_000
+
+
+class UploadRoom:
+    """Bytes that all uploads together may hold, counted while they come."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.held_bytes = 0
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator["Upload"]:
+        """Hold what an upload takes, until it is dropped or the block ends."""
+        upload = Upload(self)
+        try:
+            yield upload
+        finally:
+            upload.drop()
+
+
+class Upload:
+    """One upload's bytes, and its share of the room."""
+
+    def __init__(self, room: UploadRoom) -> None:
+        self._room = room
+        self.bytes = 0
+        self.form = Form()
+
+    @property
+    def data(self) -> bytes:
+        """The picture's file."""
+        assert self.form.data is not None
+        return self.form.data
+
+    def drop(self) -> None:
+        """Give the bytes and the room back."""
+        self.form.data = None
+        self._room.held_bytes -= self.bytes
+        self.bytes = 0
+
+    def grow(self, to_bytes: int) -> None:
+        """Take more room, up to so many bytes in all.
+
+        Raises:
+            Problem: busy: the others need it.
+        """
+        more = max(0, to_bytes - self.bytes)
+        if self._room.held_bytes + more > self._room.most_bytes:
+            raise Problem("busy", "too many uploads are on their way at once; try again soon")
+        self._room.held_bytes += more
+        self.bytes += more
+
+
+async def read_form(
+    receive: Receive,
+    *,
+    content_type: str,
+    declared_bytes: int | None,
+    limits: BodyLimits,
+    upload: Upload,
+    check_open: Callable[[], None] = lambda: None,
+) -> None:
+    """Read a form into an upload. ``check_open`` raises when nothing may be accepted any more.
+
+    Raises:
+        Problem: not-a-form, malformed-body, body-too-large, body-timeout, no-file, unknown-field, busy.
+        ClientGoneError: the client is gone.
+    """
+    reader = FormReader(content_type)
+    most_bytes = limits.file_bytes + FORM_BYTES
+    if declared_bytes is not None:
+        _check_size(declared_bytes, most_bytes, limits)
+        upload.grow(declared_bytes)
+    started, count = time.monotonic(), 0
+    while True:
+        message = await _receive_in_time(receive, limits, started, count)
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        piece = message.get("body", b"")
+        count += len(piece)
+        _check_size(count, most_bytes, limits)
+        check_open()
+        upload.grow(count)
+        reader.write(piece)
+        if not message.get("more_body", False):
+            break
+    upload.form = reader.finish()
+    _check_size(len(upload.data), limits.file_bytes, limits)
+
+
+def _check_size(count: int, most_bytes: int, limits: BodyLimits) -> None:
+    if count > most_bytes:
+        raise Problem(
+            "body-too-large",
+            f"the upload has more than {limits.file_bytes:,} bytes; send a smaller file, or raise "
+            "DINO_UPLOAD_MB",
+            limit_bytes=limits.file_bytes,
+        )
+
+
+async def _receive_in_time(
+    receive: Receive, limits: BodyLimits, started: float, count: int
+) -> MutableMapping[str, Any]:
+    # A body may take longer the longer it is, so that a slow line is no fault and a drip is one.
+    allowed_s = limits.silence_s + count / limits.least_bytes_per_s
+    left_s = min(limits.silence_s, started + allowed_s - time.monotonic())
+    try:
+        return await asyncio.wait_for(receive(), max(0.0, left_s))
+    except TimeoutError:
+        raise Problem(
+            "body-timeout",
+            f"{count:,} bytes arrived, then too little for {limits.silence_s:.0f} s; send the whole "
+            "file again",
+            # What still comes on this connection belongs to nobody.
+            headers={"Connection": "close"},
+        ) from None

@@ -1,0 +1,71 @@
+"""API keys as they are written: ``NAME:KEY`` or ``NAME:KEY:embed+read``, separated by commas or lines."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.records import ApiKey
+
+SCOPES = ("embed", "read", "delete")
+DEFAULT_SCOPES = ("embed", "read")
+LEAST_CHARACTERS = 16
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_KEY = re.compile(r"[!-9;-~]+")  # printable ASCII without blanks and colons, as a header carries it
+
+
+def hash_key(key: str) -> bytes:
+    """What is kept of a key, and compared."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def parse_keys(text: str, *, setting: str) -> tuple[ApiKey, ...]:
+    """Read entries; ``#`` begins a comment.
+
+    Raises:
+        ConfigError: an entry is none, or two have one name. The message never repeats a key.
+    """
+    keys: dict[str, ApiKey] = {}
+    lines = [line.partition("#")[0] for line in text.splitlines()]
+    entries = [entry.strip() for line in lines for entry in line.split(",")]
+    for number, entry in enumerate(filter(None, entries), 1):
+        name, _, rest = entry.partition(":")
+        key, has_scopes, words = rest.partition(":")
+        scopes = tuple(words.split("+")) if has_scopes else DEFAULT_SCOPES
+        fault = ""
+        if not _NAME.fullmatch(name):
+            fault = "its name is not 1 to 64 letters, digits and ._-"
+        elif not _KEY.fullmatch(key) or len(key) < LEAST_CHARACTERS:
+            fault = f"its key is not {LEAST_CHARACTERS} or more printable characters without , : #"
+        elif unknown := [word for word in scopes if word not in SCOPES]:
+            fault = f"{unknown[0]!r} is no scope; those are {', '.join(SCOPES)}"
+        elif name in keys:
+            fault = f"the name {name!r} is given twice"
+        if fault:
+            raise ConfigError(
+                f"{setting}, entry {number}: {fault}. NAME:KEY or NAME:KEY:embed+read+delete is expected.",
+                setting=setting,
+                reason="key",
+            )
+        keys[name] = ApiKey(name, hash_key(key), frozenset(scopes))
+    return tuple(keys.values())
+
+
+def read_key_file(path: Path) -> tuple[ApiKey, ...]:
+    """Read a file of entries, one a line, as secrets are mounted.
+
+    Raises:
+        ConfigError: it cannot be read, holds no key, or an entry is none.
+    """
+    setting = "DINO_API_KEYS_FILE"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        reason = getattr(err, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(
+            f"{setting}: {path.name!r} cannot be read ({reason})", setting=setting, reason="file"
+        ) from None
+    keys = parse_keys(text, setting=setting)
+    if not keys:  # a service that its operator believes to be locked would be open
+        raise ConfigError(f"{setting}: {path.name!r} holds no key", setting=setting, reason="empty")
+    return keys

@@ -1,0 +1,79 @@
+"""``dino-assets serve`` in a process of its own, as somebody starts and stops it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dino_assets.cli import main
+from dino_assets.errors import CheckpointNotFoundError, ConfigError
+from dino_assets.serving.app import make_app
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.worlds.serving import wait_until
+
+COMMAND = [str(Path(sys.executable).parent / "dino-assets"), "serve"]
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_serve__prints_a_line_that_works_and_ends_in_order(project: Path):
+    (project / "photo.jpg").write_bytes(photo_bytes(640, 480))
+    with subprocess.Popen(
+        [*COMMAND, "--port", "0"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            said = [process.stdout.readline() for _ in range(2)]
+            command = said[1].strip()
+            url = re.search(r"http://127\.0\.0\.1:\d+", command)[0]
+            wait_until(lambda: answers(f"{url}/ready"))
+            asked = subprocess.run(["bash", "-c", f"{command} -s"], capture_output=True, text=True)
+            assert '"num_tiles":1' in asked.stdout
+            process.send_signal(signal.SIGTERM)
+            lines, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no child is left
+    uri = re.search(r'"embedding_uri":"([^"]*)"', asked.stdout)[1]
+    assert (project / uri).is_file()
+    assert '"route": "/embed"' in lines
+
+
+def test_serve__others_only_with_keys_or_when_told(project, refuse):
+    assert "DINO_API_KEYS" in refuse(ConfigError, "serve", "--host", "0.0.0.0")
+
+
+def test_serve__a_model_that_is_not_there_ends_it(project, refuse, monkeypatch):
+    monkeypatch.setenv("DINO_MODEL_ID", "./nowhere")
+    refuse(CheckpointNotFoundError, "serve", "--port", "0")
+
+
+def test_serve__a_port_that_is_taken(project, refuse):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f":{port}" in refuse(ConfigError, "serve", "--port", str(port))
+
+
+def test_serve__help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    text = capsys.readouterr().out
+    routes = {route.path for route in make_app().routes}
+    for path in ("/embed", "/health", "/ready", "/metrics", "/openapi.json", "/embeddings/ID"):
+        assert path in text
+        assert path in routes or path.startswith("/embeddings")
+    assert "DINO_API_KEYS" in text
+    assert "exit code" in text

@@ -1,0 +1,129 @@
+"""The documents' requests and answers, to the letter; further keys come after theirs."""
+
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_assets.images.decoding import decode_image
+from dino_assets.serving.lifespan import open_service
+from dino_assets.store.objects import open_store
+from dino_assets.tiles.grid import cut_tiles
+from dino_assets_tests.conftest import photo_bytes, s3_settings
+from dino_assets_tests.serving.conftest import Serve
+from dino_assets_tests.worlds.hub_server import HubServer
+from dino_assets_tests.worlds.serving import make_settings, served_model
+
+MODEL = "facebook/dinov2-base"
+
+
+@pytest.fixture
+def base(serve: Serve, dinov2, dinov2_engines, tmp_path):
+    model = served_model(dinov2.checkpoint, MODEL)
+    settings = make_settings(tmp_path)
+    return serve(dinov2_engines, model=model, settings=replace(settings, model=MODEL))
+
+
+def test_health__golden(base):
+    answer = base.client.get("/health")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert (
+        answer.text
+        == '{"status":"ok","model":"facebook/dinov2-base","device":"cpu","storage":"local"}'
+    )
+
+
+def test_embed__golden(base):
+    """S0-19: the documents' keys, in their order, with their values; then ours."""
+    answer = base.embed(photo_bytes(640, 480), "sample.jpg")
+    assert answer.status_code == 200
+    said = answer.json()
+    assert list(said)[:4] == ["embedding_uri", "shape", "num_tiles", "metadata"]
+    assert re.fullmatch(r"store/embed_[0-9a-f]{32}\.npz", said["embedding_uri"])
+    assert said["shape"] == [1, 1369, 48]
+    assert said["num_tiles"] == 1
+    assert said["metadata"] == {
+        "filename": "sample.jpg",
+        "original_size": [640, 480],
+        "num_tiles": 1,
+        "model": "facebook/dinov2-base",
+        "embedding_shape": [1, 1369, 48],
+    }
+    assert said["embedding_uri"] == f"store/embed_{said['id']}.npz"
+    assert {key: said[key] for key in list(said)[5:]} == {"tokens": "patches", "dtype": "fp16"}
+
+
+def test_embed__on_minio_the_address_is_the_documents(serve: Serve, s3_endpoint, tmp_path):
+    storage = s3_settings(s3_endpoint, tmp_path)
+    settings = make_settings(tmp_path)
+    settings = replace(settings, storage=storage)
+    served = serve(store=open_store(storage), settings=settings)
+    said = served.embed(photo_bytes(kind="PNG")).json()
+    assert said["embedding_uri"] == f"{storage.url}/embed_{said['id']}.npz"
+    assert served.client.get("/health").json()["storage"] == "minio"
+    assert served.client.get(f"/embeddings/{said['id']}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("size", "tiles"), [((640, 480), 1), ((1024, 1024), 1), ((1025, 400), 3), ((2048, 1536), 35)]
+)
+def test_embed__tiles(base, size, tiles):
+    """S0-20, S0-21: up to 1024 px on both sides one tile; else 518 px in steps of 259."""
+    said = base.embed(photo_bytes(*size), tokens="cls").json()
+    assert (said["num_tiles"], said["shape"]) == (tiles, [tiles, 48])
+    assert said["metadata"]["original_size"] == list(size)
+
+
+def test_embed__turned_by_exif_is_upright(base):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    said = base.embed(photo_bytes(64, 48, exif=exif), tokens="cls").json()
+    assert said["metadata"]["original_size"] == [48, 64]
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+@pytest.mark.parametrize("tokens", ["patches", "mean", "cls"])
+def test_embed__the_file_is_what_the_engine_says(base, local_store, dinov2_engines, tokens, dtype):
+    photo = photo_bytes(1100, 600)
+    said = base.embed(photo, tokens=tokens, dtype=dtype).json()
+    data = local_store.get(f"embed_{said['id']}.npz")
+    with np.load(io.BytesIO(data)) as stored:
+        assert stored.files == ["cls", "mean", "windows", "tile_ids", "embeddings"]
+        windows = stored["windows"]
+        tiles = cut_tiles(decode_image(photo), windows, 518, span_px=518)
+        wanted = [dinov2_engines.encode(tile[None]) for tile in tiles]
+        number = {"fp16": np.float16, "fp32": np.float32}[dtype]
+        for name, column in (("cls", "cls"), ("mean", "mean"), ("embeddings", tokens)):
+            rows = np.concatenate([each[column] for each in wanted]).astype(number)
+            assert stored[name].dtype == number
+            np.testing.assert_array_equal(stored[name], rows)
+        assert list(stored["embeddings"].shape) == said["shape"]
+        assert stored["tile_ids"][0].endswith("-x00000y00000w00518h00518-g1")
+        assert len(stored["tile_ids"]) == len(windows) == said["num_tiles"] == 8
+
+
+def test_embed__the_configured_model_of_the_hub(
+    serve: Serve, hub: HubServer, dinov2, tmp_path, monkeypatch
+):
+    """Everything by itself: fetched, converted, held against the reference, asked under its name."""
+    hub.add(MODEL, {path.name: path for path in dinov2.folder.iterdir()})
+    settings = make_settings(tmp_path)
+    settings = replace(settings, model="dinov2-base")
+    served = serve(settings=settings, open_it=open_service)
+    said = served.embed(photo_bytes(640, 480), "sample.jpg").json()
+    assert said["metadata"]["model"] == MODEL
+    assert served.client.get("/ready").json()["model"] == MODEL
+
+
+def test_embed__random_weights_are_loud(serve: Serve, checkpoint_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    settings = make_settings(tmp_path)
+    settings = replace(settings, model=str(checkpoint_dir))
+    served = serve(settings=settings, open_it=open_service)
+    said = served.embed(photo_bytes(640, 480)).json()
+    assert "random weights" in said["caveat"]
+    assert said["metadata"]["model"] == checkpoint_dir.name  # no path of this machine

@@ -1,0 +1,67 @@
+"""API keys as they are written, and what is refused; no message repeats one."""
+
+import pytest
+
+from dino_assets.errors import ConfigError
+from dino_assets.settings.api_keys import hash_key, parse_keys
+from dino_assets.settings.environment import list_secrets, load_settings
+from dino_assets_tests.worlds.raising import raising
+
+KEY = "0123456789abcdef"
+
+
+def test_parse_keys__names_and_scopes():
+    one, two = parse_keys(f"camera-7:{KEY}, admin:{KEY}x:read+delete", setting="K")
+    assert (one.name, one.scopes) == ("camera-7", {"embed", "read"})
+    assert (two.name, two.scopes) == ("admin", {"read", "delete"})
+    assert one.sha256 == hash_key(KEY) != two.sha256
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [KEY, f":{KEY}", f"a b:{KEY}", "a:short", f"a:{KEY}:write", f"a:{KEY} x", f"a:{KEY},a:{KEY}", f"a:{KEY}é"],
+)  # fmt: skip
+def test_parse_keys__refused(entry):
+    with raising(ConfigError, setting="K", reason="key", hides=KEY):
+        parse_keys(entry, setting="K")
+
+
+def test_settings__keys_of_a_file_and_of_a_variable(given, tmp_path):
+    (tmp_path / "keys").write_text(f"# who\ncamera:{KEY}\n\nadmin:{KEY}y:delete  # all\n")
+    root = given(DINO_API_KEYS=f"third:{KEY}z", DINO_API_KEYS_FILE="keys")
+    settings = load_settings(root)
+    assert [key.name for key in settings.serving.keys] == ["third", "camera", "admin"]
+    assert KEY not in repr(settings)
+    assert any(KEY in secret for secret in list_secrets(root))
+
+
+@pytest.mark.parametrize("content", [None, "", "# none\n", b"\xff\xfe\x00"])
+def test_settings__a_file_without_keys_is_no_open_door(given, tmp_path, content):
+    if content is not None:
+        path = tmp_path / "keys"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with raising(ConfigError, setting="DINO_API_KEYS_FILE"):
+        load_settings(given(DINO_API_KEYS_FILE="keys"))
+
+
+def test_settings__of_the_service(given):
+    root = given(
+        DINO_SERVE_OPEN="true",
+        DINO_CORS_ORIGINS="https://a.example, https://b.example/",
+        DINO_RETENTION_DAYS="7",
+        DINO_UPLOAD_MB="3",
+        DINO_QUEUE_S="5",
+    )
+    serving = load_settings(root).serving
+    assert serving.is_open
+    assert serving.cors_origins == ("https://a.example", "https://b.example")
+    assert (serving.retention_days, serving.upload_bytes, serving.queue_s) == (7, 3 * 10**6, 5)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"DINO_CORS_ORIGINS": "*"}, {"DINO_RETENTION_DAYS": "0"}, {"DINO_UPLOAD_MB": "0"}],
+)
+def test_settings__of_the_service_refused(given, bad):
+    with raising(ConfigError, setting=next(iter(bad))):
+        load_settings(given(**bad))
