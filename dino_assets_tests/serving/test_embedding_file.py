@@ -1,0 +1,122 @@
+"""The file of an embedding, written as a stream: whole, reproducible, small arrays first."""
+
+import io
+import json
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.embeddings.encoder.tokens import Tokens
+from dino_assets.errors import DiskFullError, InvalidVectorsError
+from dino_assets.serving.computing.pictures import PictureTokens
+from dino_assets.serving.computing.spool import Spool
+from dino_assets.serving.keeping.embedding_file import stream_file
+from dino_assets.serving.requests.options import EmbedOptions
+from dino_assets.serving.requests.planning import plan_upload
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.worlds.raising import raising
+from dino_assets_tests.worlds.serving import SMALL
+
+NAMES = ["cls", "mean", "windows", "tile_ids", "embeddings"]
+
+
+def write(values: np.ndarray, *, piece: int = 100) -> bytes:
+    data = values.tobytes()
+    small = {"cls": values[:, 0], "tile_ids": np.array(["a", "bc"])}
+    pieces = (data[at : at + piece] for at in range(0, len(data), piece))
+    file = stream_file(
+        small, shape=values.shape, dtype=values.dtype, pieces=pieces, about={"k": "v"}
+    )
+    return b"".join(file)
+
+
+def test_stream_file__opens_in_numpy():
+    values = np.arange(24, dtype="<f4").reshape(2, 3, 4)
+    data = write(values)
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        assert stored.files == ["cls", "tile_ids", "embeddings"]
+        np.testing.assert_array_equal(stored["embeddings"], values)
+        np.testing.assert_array_equal(stored["cls"], values[:, 0])
+        assert stored["tile_ids"].tolist() == ["a", "bc"]
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert json.loads(archive.comment) == {"k": "v"}
+        offsets = [entry.header_offset for entry in archive.infolist()]
+        assert offsets == sorted(offsets)  # first in the archive's list, and in the file
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
+
+
+def test_stream_file__the_same_bytes_however_it_is_cut():
+    values = np.arange(24, dtype="<f2").reshape(2, 3, 4)
+    assert write(values, piece=7) == write(values, piece=1000)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 10**6])
+def test_spool__rows_in_any_order(tmp_path: Path, memory_bytes):
+    rows = np.arange(40, dtype=np.float32).reshape(5, 8)
+    spool = Spool(5, 32, tmp_path / "spool", memory_bytes=memory_bytes)
+    for number in (3, 0, 4, 1, 2):
+        spool.write(number, rows[number])
+    assert b"".join(spool.pieces()) == rows.tobytes()
+    spool.close()
+    assert list(tmp_path.rglob("*.*")) == []  # a file without a name
+
+
+def test_spool__a_full_disk(small_disk: Path):
+    spool = Spool(3, 2**20, small_disk, memory_bytes=0)
+    with raising(DiskFullError, needed_bytes=3 * 2**20):
+        for number in range(3):
+            spool.write(number, np.ones(2**20, np.uint8))
+    spool.close()
+
+
+def picture(tmp_path: Path, **options: str) -> PictureTokens:
+    plan = plan_upload(photo_bytes(40, 16, kind="PNG"), EmbedOptions(**options), SMALL)  # type: ignore[arg-type]
+    return PictureTokens(plan, tmp_path)
+
+
+def tokens_of(value: float) -> Tokens:
+    vector = np.full((1, 3), value, np.float32)
+    return Tokens(cls=vector, mean=vector, patches=np.stack([vector] * 4, axis=1))
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1e6, "fp16"), (np.nan, "fp16"), (np.inf, "fp32")])
+def test_picture_tokens__nothing_that_is_no_number(tmp_path, value, dtype):
+    kept = picture(tmp_path, dtype=dtype)
+    kept.keep(0, tokens_of(0.5))
+    with raising(InvalidVectorsError, row=1) as caught:
+        kept.keep(1, tokens_of(value))
+    assert ("dtype=fp32" in str(caught.value)) == (value == 1e6)
+
+
+def test_picture_tokens__wide_numbers_fit_fp32(tmp_path):
+    kept = picture(tmp_path, dtype="fp32", tokens="mean")
+    for number in range(kept.plan.tiles):
+        kept.keep(number, tokens_of(1e6))
+    with np.load(io.BytesIO(b"".join(kept.stream(SMALL, "s")))) as stored:
+        assert stored.files == NAMES
+        assert stored["embeddings"].shape == (kept.plan.tiles, 3)
+        assert (stored["embeddings"] == 1e6).all()
+
+
+def test_stream_file__memory_does_not_grow_with_the_file():
+    """256 MiB through, a few pieces held."""
+    piece, count = b"\0" * 2**20, 256
+    tracemalloc.start()
+    try:
+        given = stream_file(
+            {},
+            shape=(count, 2**20),
+            dtype=np.dtype("u1"),
+            pieces=(piece for _ in range(count)),
+            about={},
+        )
+        total = sum(map(len, given))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert total > count * 2**20
+    assert peak < 8 * 2**20

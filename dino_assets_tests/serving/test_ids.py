@@ -1,0 +1,191 @@
+"""The same upload: one inference, one address, and what a repeated one costs."""
+
+import io
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_assets.serving.keeping import shelf as shelf_module
+from dino_assets.store.commits.sealing import unseal
+from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.serving.conftest import Serve
+from dino_assets_tests.worlds.serving import Painter, wait_until
+from dino_assets_tests.worlds.store_doubles import ClockedStore, WatchedStore
+
+PHOTO = photo_bytes(40, 40, kind="PNG")  # 16 tiles
+
+
+@pytest.fixture
+def asked(store: ObjectStore) -> "Asked":
+    return Asked(store)
+
+
+class Asked(WatchedStore):
+    """A store of any kind that notes what it is asked."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner, before=lambda verb, key: self.calls.append((verb, key)))
+        self.calls: list[tuple[str, str]] = []
+
+    def kinds(self) -> list[str]:
+        """Verb, and what of an embedding it was about."""
+        return [
+            f"{verb} {'audit' if key.startswith('audit/') else key.rpartition('.')[2]}"
+            for verb, key in self.calls
+            if not key.startswith("serving/")
+        ]
+
+
+def test_embed__order_of_what_is_stored(serve: Serve, asked: Asked):
+    """The file, the sidecar that makes it exist, the audit record; on every kind of store."""
+    served = serve(store=asked)
+    assert served.embed(PHOTO).status_code == 200
+    assert asked.kinds() == ["head json", "put npz", "put json", "put audit"]
+
+
+def test_embed__a_retry_costs_one_head(serve: Serve, asked: Asked):
+    engine = Painter()
+    served = serve(engine, store=asked)
+    first = served.embed(PHOTO)
+    asked.calls.clear()
+    second = served.embed(PHOTO)
+    assert asked.kinds() == ["head json"]
+    assert (second.status_code, second.content) == (200, first.content)
+    assert sum(engine.calls) == 16
+
+
+def test_embed__after_a_restart_the_audit_record_is_looked_for_once(serve: Serve, asked: Asked):
+    first = serve(store=asked).embed(PHOTO)
+    again = serve(store=asked)
+    asked.calls.clear()
+    assert again.embed(PHOTO).content == first.content
+    assert asked.kinds() == ["head json", "get json", "head audit"]
+    asked.calls.clear()
+    assert again.embed(PHOTO).content == first.content
+    assert asked.kinds() == ["head json"]
+
+
+def test_embed__an_audit_record_that_a_killed_process_did_not_write(serve: Serve, local_store):
+    first = serve().embed(PHOTO).json()
+    (record,) = [info.key for info in local_store.list("audit")]
+    before = local_store.get(record)
+    local_store.delete(record)
+    assert serve().embed(PHOTO).json() == first
+    assert local_store.get(record) == before
+
+
+def test_embed__the_name_of_the_file_is_each_requests_own(serve: Serve):
+    served = serve()
+    one, other = (served.embed(PHOTO, name).json() for name in ("a.png", "b.png"))
+    assert [each["metadata"]["filename"] for each in (one, other)] == ["a.png", "b.png"]
+    assert one["embedding_uri"] == other["embedding_uri"]
+
+
+def test_embed__a_hundred_clients_with_one_file(serve: Serve, local_store):
+    """One inference, one audit record, a hundred equal answers."""
+    engine = Painter(is_held=True)
+    served = serve(engine)
+    with ThreadPoolExecutor(100) as clients:
+        asking = [clients.submit(served.embed, PHOTO, "a.png") for _ in range(100)]
+        flights = served.service._flights
+        wait_until(lambda: sum(each.waiting for each in flights.values()) == 100)
+        engine.gate.set()
+        answers = [each.result() for each in asking]
+    assert {each.status_code for each in answers} == {200}
+    assert len({each.content for each in answers}) == 1
+    assert sum(engine.calls) == 16
+    assert len(list(local_store.list("audit"))) == 1
+
+
+def test_embed__several_files_at_once_are_each_their_own(serve: Serve, local_store):
+    served = serve(Painter(threads=2))
+    photos = [photo_bytes(40, 16, seed=seed, kind="PNG") for seed in range(12)]
+    with ThreadPoolExecutor(12) as clients:
+        said = [each.json() for each in clients.map(served.embed, photos)]
+    for photo, one in zip(photos, said, strict=True):
+        pixels = np.asarray(Image.open(io.BytesIO(photo)))
+        with np.load(io.BytesIO(local_store.get(f"embed_{one['id']}.npz"))) as stored:
+            wanted = pixels[:, 8:24].mean(axis=(0, 1)) / 255
+            np.testing.assert_allclose(stored["cls"][1], wanted, atol=1e-3)
+    assert len({one["id"] for one in said}) == 12
+
+
+def test_embed__equal_bytes_whichever_service_wrote_them(serve: Serve, local_store, tmp_path):
+    said = serve(Painter(threads=2)).embed(PHOTO).json()
+    key = f"embed_{said['id']}.npz"
+    first = local_store.get(key)
+    other = ObjectStore.in_memory()
+    serve(Painter(shapes=(1, 4)), store=other).embed(PHOTO)
+    assert other.get(key) == first
+
+
+def test_embed__a_failed_computation_is_no_embedding(serve: Serve, local_store):
+    engine = Painter(fault=MemoryError("the driver's words"))
+    served = serve(engine)
+    failed = served.embed(PHOTO)
+    assert (failed.status_code, failed.json()["slug"]) == (500, "internal-error")
+    assert "driver" not in failed.text
+    assert list(local_store.list()) == []
+    engine.fault = None
+    assert served.embed(PHOTO).status_code == 200
+
+
+def test_embed__the_sidecar_says_what_and_until_when(serve: Serve, local_store):
+    said = serve().embed(PHOTO, "a.png").json()
+    key = f"embed_{said['id']}.json"
+    sidecar = unseal(local_store.get(key), store="", key=key)
+    assert {name: sidecar["about"][name] for name in said} == said
+    assert sidecar["file_bytes"] == local_store.head(f"embed_{said['id']}.npz").bytes
+    created = datetime.fromisoformat(sidecar["created"])
+    assert datetime.fromisoformat(sidecar["expires"]).date() == created.date() + timedelta(days=91)
+
+
+def test_embed__an_expired_one_is_made_anew(serve: Serve, local_store, monkeypatch):
+    store, engine = ClockedStore(local_store), Painter()
+    served = serve(engine, store=store)
+    first = served.embed(PHOTO).json()
+    store.age(timedelta(days=92))
+    assert served.client.get(f"/embeddings/{first['id']}").status_code == 200  # by its own clock
+    served.service.shelf._now = lambda: datetime.now(UTC) + timedelta(days=92)
+    gone = served.client.get(f"/embeddings/{first['id']}")
+    assert (gone.status_code, gone.json()["slug"]) == (410, "expired")
+    assert served.embed(PHOTO).json() == first
+    assert sum(engine.calls) == 32
+    assert served.client.get(f"/embeddings/{first['id']}").status_code == 200
+
+
+def test_embed__a_damaged_sidecar_is_made_anew_by_another_process(serve: Serve, local_store):
+    said = serve().embed(PHOTO).json()
+    local_store.put(f"embed_{said['id']}.json", b"{}")
+    engine = Painter()
+    served = serve(engine)
+    assert served.client.get(f"/embeddings/{said['id']}").json()["slug"] == "damaged"
+    assert served.embed(PHOTO).json() == said
+    assert sum(engine.calls) == 16
+    assert served.client.get(f"/embeddings/{said['id']}").status_code == 200
+
+
+def test_embed__large_files_go_in_pieces(serve: Serve, store: ObjectStore, monkeypatch):
+    monkeypatch.setattr(shelf_module, "WHOLE_BYTES", 1000)
+    watched = Asked(store)
+    said = serve(store=watched).embed(photo_bytes(200, 200, kind="PNG"), dtype="fp32").json()
+    assert Counter(watched.kinds())["put_chunks npz"] == 1
+    with np.load(io.BytesIO(store.get(f"embed_{said['id']}.npz"))) as stored:
+        assert stored["embeddings"].shape == tuple(said["shape"])
+
+
+def test_shelf__what_is_remembered_has_an_end(local_store, monkeypatch):
+    monkeypatch.setattr(shelf_module, "_MOST_REMEMBERED", 3)
+    shelf = shelf_module.EmbeddingShelf(local_store, retention_days=1)
+    threads = [threading.Thread(target=shelf._remember, args=(str(n),)) for n in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(shelf._audited) == 3
