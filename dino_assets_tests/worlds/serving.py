@@ -1,6 +1,8 @@
 """The embedding service under a real web server on a real port, with an engine at will."""
 
 import contextlib
+import json
+import logging
 import socket
 import threading
 import time
@@ -57,21 +59,22 @@ SMALL = served_model(SMALL_CHECKPOINT, side_px=SIDE, whole_px=SIDE)
 class Painter:
     """An engine without a network: a tile's tokens are its mean colours, whole and patch by patch.
 
-    ``gate`` holds calls back until it is set; ``calls`` says which tiles each call had.
+    Held, its calls wait for a step each, or for ``gate``; ``calls`` says how many tiles each had.
     """
 
     shapes: Sequence[int] = (1,)
     threads: int = 1
     call_s: float = 0.0
     gate: threading.Event = field(default_factory=threading.Event)
+    steps: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     calls: list[int] = field(default_factory=list)
     fault: Exception | None = None
     is_held: bool = False
 
     def encode(self, tiles: np.ndarray) -> Tokens:
         self.calls.append(len(tiles))
-        if self.is_held:
-            assert self.gate.wait(60)
+        while self.is_held and not self.gate.is_set() and not self.steps.acquire(timeout=0.02):
+            pass
         if self.call_s:
             time.sleep(self.call_s)
         if self.fault:
@@ -185,3 +188,31 @@ def wait_until(is_so: Callable[[], object], *, limit_s: float = 60) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def noting_lines() -> Iterator[list[dict[str, Any]]]:
+    """The lines that the service writes about its requests, meanwhile."""
+    lines: list[dict[str, Any]] = []
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(record.getMessage()))
+
+    log, handler = logging.getLogger("dino_assets.serving.requests"), Noting()
+    log.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        log.removeHandler(handler)
+
+
+def form_request(data: bytes, *, filename: str = "a.png", more: str = "") -> bytes:
+    """An upload as curl sends it, for a bare connection."""
+    head = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n\r\n'
+    body = head.encode() + data + b"\r\n--b--\r\n"
+    return (
+        "POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n"
+        f"Content-Length: {len(body)}\r\n{more}\r\n"
+    ).encode() + body

@@ -13,6 +13,8 @@ from dino_assets.serving.requests.multipart import Form, FormReader
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 # Boundaries, headers and fields beside the file.
 FORM_BYTES = 64 * 1024
+# How soon a service that is told to end leaves a body that has not come.
+_LOOK_EVERY_S = 0.25
 
 
 class ClientGoneError(Exception):
@@ -100,13 +102,12 @@ async def read_form(
         upload.grow(declared_bytes)
     started, count = time.monotonic(), 0
     while True:
-        message = await _receive_in_time(receive, limits, started, count)
+        message = await _receive_in_time(receive, limits, started, count, check_open)
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         piece = message.get("body", b"")
         count += len(piece)
         _check_size(count, most_bytes, limits)
-        check_open()
         upload.grow(count)
         reader.write(piece)
         if not message.get("more_body", False):
@@ -126,18 +127,34 @@ def _check_size(count: int, most_bytes: int, limits: BodyLimits) -> None:
 
 
 async def _receive_in_time(
-    receive: Receive, limits: BodyLimits, started: float, count: int
+    receive: Receive,
+    limits: BodyLimits,
+    started: float,
+    count: int,
+    check_open: Callable[[], None],
 ) -> MutableMapping[str, Any]:
     # A body may take longer the longer it is, so that a slow line is no fault and a drip is one.
     allowed_s = limits.silence_s + count / limits.least_bytes_per_s
-    left_s = min(limits.silence_s, started + allowed_s - time.monotonic())
+    deadline = min(time.monotonic() + limits.silence_s, started + allowed_s)
+    coming = asyncio.ensure_future(receive())
     try:
-        return await asyncio.wait_for(receive(), max(0.0, left_s))
-    except TimeoutError:
-        raise Problem(
-            "body-timeout",
-            f"{count:,} bytes arrived, then too little for {limits.silence_s:.0f} s; send the whole "
-            "file again",
-            # What still comes on this connection belongs to nobody.
-            headers={"Connection": "close"},
-        ) from None
+        while not coming.done():
+            check_open()
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise _time_out(count, limits)
+            await asyncio.wait((coming,), timeout=min(left_s, _LOOK_EVERY_S))
+        check_open()
+        return coming.result()
+    finally:
+        coming.cancel()
+
+
+def _time_out(count: int, limits: BodyLimits) -> Problem:
+    return Problem(
+        "body-timeout",
+        f"{count:,} bytes arrived, then too little for {limits.silence_s:.0f} s; send the whole file "
+        "again",
+        # What still comes on this connection belongs to nobody.
+        headers={"Connection": "close"},
+    )

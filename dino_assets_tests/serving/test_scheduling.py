@@ -1,0 +1,234 @@
+"""Tiles in turns: whose comes next, in calls of which size, and what happens to who gives up."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dino_assets.embeddings.encoder.tokens import Tokens
+from dino_assets.serving.computing.scheduling import Job, Scheduler
+from dino_assets_tests.worlds.serving import SIDE, Painter, wait_until
+
+
+@dataclass
+class Work:
+    """Jobs whose tiles note when they are cut."""
+
+    order: list[tuple[str, int]] = field(default_factory=list)
+    kept: dict[str, list[int]] = field(default_factory=dict)
+    released: list[str] = field(default_factory=list)
+    discarded: list[str] = field(default_factory=list)
+
+    def job(self, name: str, tiles: int) -> Job:
+        self.kept[name] = []
+
+        def cut(number: int) -> np.ndarray:
+            self.order.append((name, number))
+            return np.full((SIDE, SIDE, 3), number % 256, np.uint8)
+
+        def keep(number: int, tokens: Tokens) -> None:
+            np.testing.assert_allclose(tokens["cls"][0, 0] * 255, number % 256, atol=1e-3)
+            self.kept[name].append(number)
+
+        def release() -> None:
+            self.released.append(name)
+
+        return Job(tiles, cut, keep, release, lambda: self.discarded.append(name))
+
+
+@pytest.fixture
+def scheduled() -> Iterator:
+    with ExitStack() as running:
+
+        def start(engine: Painter) -> Scheduler:
+            scheduler = Scheduler(engine)
+            running.callback(scheduler.close)
+            running.callback(engine.gate.set)
+            return scheduler
+
+        yield start
+
+
+def test_scheduler__one_tile_each_in_turn(scheduled):
+    engine, work = Painter(is_held=True), Work()
+    scheduler = scheduled(engine)
+    jobs = [work.job(name, tiles) for name, tiles in (("a", 4), ("b", 1), ("c", 2))]
+    scheduler.submit(jobs[0])
+    wait_until(lambda: engine.calls)  # a's first tile runs
+    for job in jobs[1:]:
+        scheduler.submit(job)
+    engine.gate.set()
+    for job in jobs:
+        job.done.result(10)
+    assert [name for name, _ in work.order] == ["a", "a", "b", "c", "a", "c", "a"]
+    assert {name: sorted(tiles) for name, tiles in work.kept.items()} == {
+        "a": [0, 1, 2, 3],
+        "b": [0],
+        "c": [0, 1],
+    }
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_scheduler__a_tile_beside_294_waits_for_three_at_most(scheduled, threads):
+    engine, work = Painter(is_held=True, threads=threads), Work()
+    scheduler = scheduled(engine)
+    large, small = work.job("large", 294), work.job("small", 1)
+    scheduler.submit(large)
+    for _ in range(50):
+        engine.steps.release()
+    wait_until(lambda: len(engine.calls) == 50 + threads)
+    scheduler.submit(small)
+    steps = 0
+    while ("small", 0) not in work.order:
+        engine.steps.release()
+        steps += 1
+        wait_until(lambda: len(engine.calls) == 50 + threads + steps)  # noqa: B023
+    assert steps <= 3 * threads
+    assert work.order[-1] == ("small", 0)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "calls"),
+    [([1], [1]), ([3], [4]), ([1, 1, 1], [4]), ([9], [8, 1]), ([4, 4, 4], [8, 4]), ([17], [8, 8, 1])],
+)  # fmt: skip
+def test_scheduler__the_smallest_built_shape_that_holds_what_waits(scheduled, waiting, calls):
+    """Shapes 1, 4 and 8, tiles of several pictures in one call; a first one holds the thread."""
+    engine, work = Shapes(shapes=(1, 4, 8), is_held=True), Work()
+    scheduler = scheduled(engine)
+    first = work.job("first", 1)
+    scheduler.submit(first)
+    wait_until(lambda: engine.calls)
+    jobs = [work.job(str(number), tiles) for number, tiles in enumerate(waiting)]
+    for job in jobs:
+        scheduler.submit(job)
+    engine.gate.set()
+    for job in jobs:
+        job.done.result(10)
+    assert engine.built == [1, *calls]
+    assert sum(engine.calls) == 1 + sum(waiting)
+
+
+class Shapes(Painter):
+    """Notes the shape that would be called."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.built: list[int] = []
+
+    def encode(self, tiles: np.ndarray) -> Tokens:
+        self.built.append(next(shape for shape in self.shapes if shape >= len(tiles)))
+        return super().encode(tiles)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    st.integers(1, 4),
+    st.sampled_from([(1,), (1, 4), (3,)]),
+)
+def test_scheduler__every_tile_once_whatever_comes(tiles, threads, shapes):
+    work = Work()
+    scheduler = Scheduler(Painter(threads=threads, shapes=shapes))
+    jobs = [work.job(str(number), count) for number, count in enumerate(tiles)]
+    for job in jobs:
+        scheduler.submit(job)
+    for job in jobs:
+        job.done.result(10)
+    scheduler.close()
+    assert all(sorted(work.kept[str(n)]) == list(range(count)) for n, count in enumerate(tiles))
+    assert sorted(work.released) == sorted(map(str, range(len(tiles))))
+    assert work.discarded == []
+    assert scheduler.waiting == 0
+
+
+def test_scheduler__a_job_that_is_given_up_takes_no_further_tile(scheduled):
+    engine, work = Painter(is_held=True), Work()
+    scheduler = scheduled(engine)
+    gone, other = work.job("gone", 50), work.job("other", 3)
+    scheduler.submit(gone)
+    wait_until(lambda: engine.calls)
+    scheduler.submit(other)
+    assert scheduler.give_up(gone)
+    assert work.released == []  # its first tile is still being computed
+    assert scheduler.waiting == 3
+    engine.gate.set()
+    other.done.result(10)
+    assert [name for name, _ in work.order] == ["gone", "other", "other", "other"]
+    assert work.kept["gone"] == []
+    assert (work.released, work.discarded) == (["gone", "other"], ["gone"])
+    assert gone.done.cancelled()
+
+
+def test_scheduler__given_up_before_its_turn_nothing_of_it_starts(scheduled):
+    engine, work = Painter(is_held=True), Work()
+    scheduler = scheduled(engine)
+    first, queued = work.job("first", 1), work.job("queued", 5)
+    scheduler.submit(first)
+    wait_until(lambda: engine.calls)
+    scheduler.submit(queued)
+    scheduler.give_up(queued)
+    engine.gate.set()
+    first.done.result(10)
+    assert work.order == [("first", 0)]
+    assert work.discarded == ["queued"]
+
+
+def test_scheduler__finished_is_finished(scheduled):
+    work = Work()
+    scheduler = scheduled(Painter())
+    job = work.job("a", 2)
+    scheduler.submit(job)
+    job.done.result(10)
+    assert not scheduler.give_up(job)
+    assert work.discarded == []
+
+
+def test_scheduler__a_failing_call_is_its_jobs_own(scheduled):
+    engine, work = Painter(fault=MemoryError()), Work()
+    scheduler = scheduled(engine)
+    broken = work.job("broken", 5)
+    scheduler.submit(broken)
+    with pytest.raises(MemoryError):
+        broken.done.result(10)
+    engine.fault = None
+    sound = work.job("sound", 5)
+    scheduler.submit(sound)
+    sound.done.result(10)
+    assert (work.released, work.discarded) == (["broken", "sound"], ["broken"])
+
+
+def test_scheduler__what_cannot_be_kept_ends_its_own_job_alone(scheduled):
+    work = Work()
+    scheduler = scheduled(Painter(shapes=(4,)))
+    full, sound = work.job("full", 3), work.job("sound", 3)
+
+    def fail(number: int, tokens: Tokens) -> None:
+        raise OSError(28, "no space left")
+
+    full.keep = fail
+    scheduler.submit(full)
+    scheduler.submit(sound)
+    sound.done.result(10)
+    with pytest.raises(OSError, match="no space"):
+        full.done.result(10)
+    assert sorted(work.kept["sound"]) == [0, 1, 2]
+    assert work.discarded == ["full"]
+
+
+def test_scheduler__how_long_a_call_runs(scheduled):
+    engine = Painter(is_held=True)
+    scheduler = scheduled(engine)
+    assert scheduler.longest_call_s() == 0
+    scheduler.submit(Work().job("a", 1))
+    wait_until(lambda: scheduler.longest_call_s() > 0.05)
+
+
+def test_scheduler__no_thread_is_left():
+    scheduler = Scheduler(Painter(threads=3))
+    scheduler.close()
+    assert not [each for each in threading.enumerate() if each.name.startswith("tiles-")]

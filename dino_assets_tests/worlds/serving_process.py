@@ -1,0 +1,132 @@
+"""A service in a process of its own, to be stopped and killed: ``uvicorn …worlds.serving_process:app``.
+
+What it does differently from the real one comes in ``SERVING_TEST``, a JSON object: ``call_s`` of its
+engine, and where it kills itself: at the ``n``-th time that ``point`` is passed.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from dino_assets.embeddings.encoder.tokens import Tokens
+from dino_assets.serving.app import make_app
+from dino_assets.serving.lifespan import open_serving_store
+from dino_assets.serving.service import Service
+from dino_assets.settings.environment import load_settings
+from dino_assets.settings.records import Settings
+from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.worlds.servers import HOST, free_port, running
+from dino_assets_tests.worlds.serving import Painter, make_service
+from dino_assets_tests.worlds.store_doubles import WatchedStore
+
+# Where a request can be killed, in the order in which it gets there.
+POINTS = (
+    "admitted", "before head json", "after head json", "first tile", "last tile", "before put npz",
+    "amid put npz", "after put npz", "before put json", "after put json", "before put audit",
+    "after put audit",
+)  # fmt: skip
+ORDER = json.loads(os.environ.get("SERVING_TEST", "{}"))
+
+
+class Killer:
+    """Kills this process when the wanted point is passed for the wanted time."""
+
+    def __init__(self, point: str, n: int) -> None:
+        self.point, self.n = point, n
+        self._passed = count(1)
+
+    def pass_by(self, point: str) -> None:
+        if point == self.point and next(self._passed) == self.n:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+KILLER = Killer(ORDER.get("point", ""), ORDER.get("n", 1))
+
+
+class Fragile(Painter):
+    """An engine that may not come back."""
+
+    def encode(self, tiles: np.ndarray) -> Tokens:
+        KILLER.pass_by("first tile" if not self.calls else "a tile")
+        if len(self.calls) == ORDER.get("tiles", 0) - 1:
+            KILLER.pass_by("last tile")
+        return super().encode(tiles)
+
+
+def watch(store: ObjectStore) -> ObjectStore:
+    """A store whose calls are points."""
+
+    def name(key: str) -> str:
+        return "audit" if key.startswith("audit/") else key.rpartition(".")[2]
+
+    def pieces(inner: Iterator[bytes]) -> Iterator[bytes]:
+        for number, piece in enumerate(inner):
+            if number:
+                KILLER.pass_by("amid put npz")
+            yield piece
+
+    class Watched(WatchedStore):
+        def put_chunks(self, key: str, chunks: Any) -> None:
+            self.before("put", key)
+            self.inner.put_chunks(key, pieces(chunks))
+            self.after("put", key)
+
+    return Watched(
+        store,
+        before=lambda verb, key: KILLER.pass_by(f"before {verb} {name(key)}"),
+        after=lambda verb, key: KILLER.pass_by(f"after {verb} {name(key)}"),
+    )
+
+
+def make_test_app() -> Any:
+    settings = load_settings()
+    store = watch(open_serving_store(settings.storage))
+    engine = Fragile(call_s=ORDER.get("call_s", 0.0))
+
+    def open_it(settings: Settings, store: ObjectStore) -> Service:
+        service = make_service(engine, store, settings.root)
+        inner = service.plan
+
+        async def plan(*given: Any) -> Any:
+            KILLER.pass_by("admitted")
+            return await inner(*given)
+
+        service.plan = plan  # type: ignore[method-assign]
+        return service
+
+    return make_app(store=store, open_it=open_it)
+
+
+if "SERVING_TEST" in os.environ:
+    if ORDER.get("small_pieces"):
+        from dino_assets.serving.keeping import shelf
+
+        shelf.WHOLE_BYTES = 1000
+    app = make_test_app()
+
+
+@contextmanager
+def serving_process(
+    folder: Path, *, environment: dict[str, str] | None = None, **order: Any
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """The process and its address, once it is ready."""
+    url = f"http://{HOST}:{free_port()}"
+    application = "dino_assets_tests.worlds.serving_process:app"
+    port = url.rpartition(":")[2]
+    command = [sys.executable, "-m", "uvicorn", application, "--port", port]
+    env = {**os.environ, **(environment or {}), "SERVING_TEST": json.dumps(order)}
+    log = folder / f"serving-{port}.log"
+    with running(command, url=f"{url}/health", log=log, env=env, cwd=folder) as process:
+        while httpx.get(f"{url}/ready", timeout=30).status_code != 200:
+            assert process.poll() is None, log.read_text()
+        yield process, url
