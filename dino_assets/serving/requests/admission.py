@@ -1,8 +1,9 @@
 """Whether there is room for one more picture, known before a pixel of it is decoded.
 
 Work is counted in seconds: tiles that wait, by what a tile took lately, and pixels to decode. Above the
-limit an upload is refused with the time after which half of the limit is free again: whoever comes back
-then is taken, and not refused by the first that came a second earlier.
+limit uploads are refused until half of it is free again, and each refusal says in how many seconds that
+will be. A limit without this gap would be free again for one upload at any moment, and no time that is
+said would be true.
 """
 
 import contextlib
@@ -50,6 +51,7 @@ class Admission:
     ) -> None:
         self.limits = limits
         self.load = Load()
+        self._is_full = False  # from the limit down to half of it
         self._tile_s, self._threads, self._free_bytes = tile_s, threads, free_bytes
 
     def forecast_s(self) -> float:
@@ -64,8 +66,10 @@ class Admission:
             Problem: busy.
         """
         waiting_s = self.forecast_s()
+        if self._is_full or waiting_s > self.limits.queue_s:
+            self._is_full = waiting_s > self.limits.queue_s / 2
         # An empty queue takes any picture, however long it is going to take.
-        if self.load.requests and waiting_s > self.limits.queue_s:
+        if self._is_full and self.load.requests:
             wait_s = forecast_wait(waiting_s, self.limits.queue_s)
             raise Problem(
                 "busy",

@@ -1,0 +1,85 @@
+"""The service under a flood of 32 clients: `/health`, memory, and whether refusals say the right time.
+
+A ViT-S/14 with random weights at 518 px, a process of its own under plain uvicorn; the clients are on the
+same machine. ``SERVING_BENCH_S`` makes it longer than a minute and a half.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from dino_assets_tests.bench.photographs import draw_photo
+from dino_assets_tests.bench.serving_flood import MIX, flood, judge_refusals, watch
+from dino_assets_tests.worlds.networks import write_sample
+from dino_assets_tests.worlds.servers import HOST, free_port, running
+
+pytestmark = pytest.mark.bench
+SECONDS = float(os.environ.get("SERVING_BENCH_S", "90"))
+WARM_S = 40
+HEALTH_P99_S, HEALTH_MOST_S = 0.050, 0.100
+GROWTH_MB = 50
+RIGHT_SHARE = 0.9
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch) -> Iterator[tuple[str, int]]:
+    write_sample(tmp_path / "s", "dinov2", dim=384, layers=12, heads=6, native_px=518)
+    monkeypatch.setenv("DINO_MODEL_ID", str(tmp_path / "s"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("DINO_QUEUE_S", "20")
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "uvicorn", "dino_assets.serving.app:app", "--port", str(port)]
+    with running(command, url=f"{url}/health", log=tmp_path / "log", cwd=tmp_path) as process:
+        while httpx.get(f"{url}/ready").status_code != 200:
+            assert process.poll() is None
+        yield url, process.pid
+
+
+def test_serving__under_a_flood(served):
+    url, pid = served
+    photos = [
+        draw_photo(n, width=width, height=height) for n, (_, width, height, _) in enumerate(MIX)
+    ]
+    stopping, seen = threading.Event(), []
+    watching = threading.Thread(target=lambda: seen.append(watch(url, pid, stopping)))
+    watching.start()
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "dino_assets_tests.bench.serving_flood", url, str(SECONDS)],
+        stdout=subprocess.PIPE,
+    )
+    given = flood(url, photos, clients=32, seconds=SECONDS)
+    health = np.array(json.loads(asking.communicate()[0]))
+    stopping.set()
+    watching.join()
+    times, _, _, rss = np.array(seen[0].rows).T
+    warm = rss[times < times[0] + WARM_S].max()
+    growth = rss[times >= times[0] + WARM_S].max() - warm
+    shares = np.array(judge_refusals(given, seen[0]))
+    right = float(((shares >= 0.5) & (shares <= 2)).mean())
+    p50, p99 = np.percentile(health, [50, 99])
+    print(
+        f"\n\n{len(health)} × /health: p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, most "
+        f"{health.max() * 1e3:.1f} ms\nmemory: {warm:.0f} MB after {WARM_S} s, {growth:+.0f} MB at most "
+        f"in the {SECONDS - WARM_S:.0f} s after\n{len(given.refusals)} refusals, {len(shares)} of them "
+        f"judged: {right:.1%} right within a factor of 2 (median {np.median(shares):.2f}); "
+        f"{np.mean(given.returns):.1%} of {len(given.returns)} that came back in time were taken"
+    )
+    for tiles, took in sorted(given.answered.items()):
+        print(
+            f"{len(took)} pictures of {tiles} tiles: p50 {np.median(took):.2f} s, most {max(took):.2f} s"
+        )
+    assert not given.odd
+    assert len(given.refusals) >= 20
+    assert right >= RIGHT_SHARE
+    assert growth <= GROWTH_MB
+    assert p99 <= HEALTH_P99_S
+    assert health.max() <= HEALTH_MOST_S
