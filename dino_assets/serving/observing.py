@@ -43,6 +43,8 @@ def open_log() -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False
+    # What is wrong with a form is its client's answer; it needs no second line.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class Observing:

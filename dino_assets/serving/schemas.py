@@ -128,8 +128,8 @@ READING: dict[str, Any] = {
     "parameters": [
         EMBEDDING_ID,
         _header("Range", "bytes=0-65535"),
-        _header("If-None-Match", '"…"'),
-        _header("If-Range", '"…"'),
+        _header("If-None-Match", '"0f3c1c7d"'),
+        _header("If-Range", '"0f3c1c7d"'),
     ]
 }
 NPZ: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}

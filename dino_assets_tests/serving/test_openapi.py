@@ -1,0 +1,150 @@
+"""What the service says of itself: every problem with an example, and nothing else ever comes."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from dino_assets.serving.app import make_app
+from dino_assets.serving.problems import KINDS, MEDIA_TYPE, Problem, describe
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.serving.conftest import Serve
+from dino_assets_tests.worlds.serving import Painter
+
+DESCRIBED = make_app().openapi()
+# No route can say them: there is none at the address, or not with this method.
+OF_NO_ROUTE = {"no-such-page", "method-not-allowed"}
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, about)
+        for path, methods in DESCRIBED["paths"].items()
+        for method, about in methods.items()
+    ]
+
+
+def examples_of(about: dict[str, Any]) -> dict[str, tuple[int, dict[str, Any]]]:
+    return {
+        slug: (int(status), example["value"])
+        for status, response in about["responses"].items()
+        for slug, example in response.get("content", {})
+        .get(MEDIA_TYPE, {})
+        .get("examples", {})
+        .items()
+    }
+
+
+def test_openapi__every_problem_has_an_example():
+    shown: set[str] = set()
+    for _, _, about in operations():
+        for slug, (status, value) in examples_of(about).items():
+            shown.add(slug)
+            assert status == KINDS[slug].status == value["status"]
+            assert value == describe(slug, KINDS[slug].example)
+    assert shown == set(KINDS) - OF_NO_ROUTE
+
+
+def test_openapi__every_operation_has_a_sentence_and_no_422_of_the_frameworks():
+    for path, _, about in operations():
+        assert about["description"], path
+        assert "HTTPValidationError" not in json.dumps(about)
+    assert "HTTPValidationError" not in json.dumps(DESCRIBED["components"])
+
+
+def test_openapi__the_documents_answers_are_its_examples():
+    embedded = DESCRIBED["components"]["schemas"]["Embedded"]["example"]
+    assert {"embedding_uri", "shape", "num_tiles", "metadata"} < set(embedded)
+    health = DESCRIBED["components"]["schemas"]["Health"]["example"]
+    assert set(health) == {"status", "model", "device", "storage"}
+
+
+def test_openapi__no_page_that_loads_scripts(serve: Serve):
+    served = serve()
+    for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+        assert served.client.get(path).status_code == 404
+    assert served.client.get("/openapi.json").json()["paths"] == DESCRIBED["paths"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "slug"),
+    [
+        ("GET", "/nowhere", 404, "no-such-page"),
+        ("GET", "/embed", 405, "method-not-allowed"),
+        ("PUT", "/health", 405, "method-not-allowed"),
+        ("GET", "/health/", 404, "no-such-page"),
+        ("GET", "/embeddings/abc", 404, "no-embedding"),
+        ("GET", "/embeddings/" + "0" * 32, 404, "no-embedding"),
+        ("DELETE", "/embeddings/..%2F..%2Fetc", 404, None),
+        ("GET", "//example.org/%2e%2e/", 404, "no-such-page"),
+    ],
+)
+def test_problems__of_addresses(serve: Serve, method, path, status, slug):
+    answer = serve().client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    said = answer.json()
+    assert slug in (None, said["slug"])
+    assert said["type"] == f"urn:dino-assets:problem:{said['slug']}"
+    assert said["request_id"] == answer.headers["x-request-id"]
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_problem__its_own_headers():
+    said = Problem("busy", "later", retry_after_s=7, waiting_s=3.5)
+    assert said.as_headers() == {"Retry-After": "7"}
+    assert said.as_members("r")["waiting_s"] == 3.5
+    assert Problem("key-needed").as_headers() == {"WWW-Authenticate": "Bearer"}
+    assert Problem("not-ready").as_headers() == {"Retry-After": "5"}
+    assert Problem("no-file").as_headers() == {}
+
+
+@pytest.mark.parametrize("requests", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_schemathesis__no_500_and_nothing_undocumented(serve: Serve, mode, requests):
+    """Requests that fit the description and such that do not, on a service that has an embedding."""
+    served = serve(Painter())
+    served.embed(photo_bytes(16, 16, kind="PNG"))
+    schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
+    found = [result.ok() for result in schema.get_all_operations()]
+    assert len(found) == len(operations())
+    for operation in found:
+        try:
+            strategy = operation.as_strategy(generation_mode=mode)
+        except Unsatisfiable:  # nothing can be wrong about a request without parameters
+            continue
+        ask_oddly(strategy, requests)
+
+
+def ask_oddly(strategy: Any, requests: int) -> None:
+    @settings(
+        max_examples=requests,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=strategy)
+    def ask(case: Any) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    with contextlib.suppress(Unsatisfiable):
+        ask()
