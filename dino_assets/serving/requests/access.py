@@ -2,7 +2,7 @@
 
 import hmac
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from dino_assets.serving.problems import Problem
@@ -25,7 +25,7 @@ def find_asker(
         if not settings.is_open and not (is_loopback(client) and _names_this_machine(headers)):
             raise Problem("this-machine-only")
         return ""
-    key = _find_key(_read_key(headers), settings.keys)
+    key = find_key(_read_key(headers), settings.keys)
     if key is None:
         raise Problem("key-needed")
     if scope not in key.scopes:
@@ -49,10 +49,15 @@ def _read_key(headers: Mapping[str, str]) -> str:
     return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
-def _find_key(given: str, keys: tuple[ApiKey, ...]) -> ApiKey | None:
+def find_key(
+    given: str,
+    keys: tuple[ApiKey, ...],
+    *,
+    compare: Callable[[bytes, bytes], bool] = hmac.compare_digest,
+) -> ApiKey | None:
     """The key that is given; every one is compared, whichever it is, in a time that tells nothing."""
     hashed = hash_key(given)
-    matching = [key for key in keys if hmac.compare_digest(key.sha256, hashed)]
+    matching = [key for key in keys if compare(key.sha256, hashed)]
     return matching[0] if matching else None
 
 

@@ -1,0 +1,243 @@
+"""Bodies that lie: too long, too short, silent, crowded, misnamed. None takes memory, a file or a 500."""
+
+import contextlib
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dino_assets.serving.requests.bodies import BodyLimits
+from dino_assets.serving.requests.multipart import MOST_FIELDS, clean_name
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.serving.conftest import Serve
+from dino_assets_tests.worlds.serving import Served, form_request, make_settings, wait_until
+
+PHOTO = photo_bytes(16, 16, kind="PNG")
+
+
+@pytest.fixture
+def served(serve: Serve, tmp_path) -> Served:
+    """Takes a megabyte, and waits for half a second."""
+    served = serve(settings=make_settings(tmp_path, upload_bytes=10**6))
+    served.running.limits = BodyLimits(10**6, silence_s=0.5, least_bytes_per_s=100_000)
+    return served
+
+
+def head(length: int | None, *, kind: str = "multipart/form-data; boundary=b") -> bytes:
+    size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    return f"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n{size}\r\n\r\n".encode()
+
+
+def part(name: str, data: bytes = b"x", *, filename: str | None = None, more: str = "") -> bytes:
+    quoted = f'; filename="{filename}"' if filename is not None else ""
+    return (
+        f'--b\r\nContent-Disposition: form-data; name="{name}"{quoted}\r\n{more}\r\n'.encode()
+        + data
+        + b"\r\n"
+    )
+
+
+FILE = part("file", PHOTO, filename="a.png")
+
+
+def read_answer(line: socket.socket) -> tuple[int, dict]:
+    """One answer: its status and its members."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = line.recv(65536)
+        assert piece, received
+        received += piece
+    start, _, body = received.partition(b"\r\n\r\n")
+    size = int(start.lower().partition(b"content-length: ")[2].split()[0])
+    while len(body) < size:
+        body += line.recv(65536)
+    return int(start.split()[1]), json.loads(body)
+
+
+def send(served: Served, *pieces: bytes) -> tuple[int, str]:
+    with served.connect() as line:
+        for piece in pieces:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                line.sendall(piece)
+        status, said = read_answer(line)
+    return status, said.get("slug", "")
+
+
+def post(served: Served, *parts: bytes, kind: str = "multipart/form-data; boundary=b") -> tuple[int, str]:  # fmt: skip
+    body = b"".join(parts)
+    return send(served, head(len(body), kind=kind), body)
+
+
+END = b"--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "slug"),
+    [
+        ([FILE, END], 200, ""),
+        ([part("tokens", b"cls"), FILE, part("dtype", b"fp32"), END], 200, ""),
+        ([END], 422, "no-file"),
+        ([part("tokens", b"cls"), END], 422, "no-file"),
+        ([part("file", PHOTO), END], 422, "no-file"),
+        ([FILE, FILE, END], 422, "unknown-field"),
+        ([part("image", PHOTO, filename="a.png"), END], 422, "unknown-field"),
+        ([part("url", b"http://169.254.169.254/"), FILE, END], 422, "unknown-field"),
+        ([part("tokens", b"cls"), part("tokens", b"cls"), FILE, END], 422, "unknown-field"),
+        ([FILE, part("tokens", b"x" * 2000), END], 422, "unknown-field"),
+        ([part(f"f{n}") for n in range(10_000)] + [END], 422, "unknown-field"),
+        ([part("file", b"", filename="a.png"), END], 422, "unusable-picture"),
+        ([part("file", b"GIF89a", filename="a.png"), END], 422, "unusable-picture"),
+        ([FILE], 400, "malformed-body"),
+        ([b"no form at all"], 400, "malformed-body"),
+        ([b""], 400, "malformed-body"),
+        ([b"--b\r\n\r\nx\r\n", END], 400, "malformed-body"),
+        ([b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n", END], 400, "malformed-body"),
+        ([part("file", PHOTO, filename="a", more=f"X: {'y' * 10**6}\r\n")], 400, "malformed-body"),
+        ([part("file", PHOTO, filename="a", more="X: y\r\n" * 10_000), END], 400, "malformed-body"),
+    ],
+)
+def test_embed__forms(served, parts, status, slug):
+    assert post(served, *parts) == (status, slug)
+    assert served.running.room.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "slug"),
+    [
+        ("application/json", 415, "not-a-form"),
+        ("image/jpeg", 415, "not-a-form"),
+        ("", 415, "not-a-form"),
+        ("multipart/form-data", 400, "malformed-body"),
+        (f"multipart/form-data; boundary={'b' * 5000}", 400, "malformed-body"),
+        ("multipart/mixed; boundary=b", 415, "not-a-form"),
+    ],
+)
+def test_embed__content_types(served, kind, status, slug):
+    assert post(served, FILE, END, kind=kind) == (status, slug)
+
+
+def test_embed__a_length_that_is_too_much_is_refused_before_it_comes(served):
+    assert send(served, head(10**12)) == (413, "body-too-large")
+
+
+def chunked(size: int) -> Iterator[bytes]:
+    yield b"%x\r\n" % len(FILE[:-2]) + FILE[:-2] + b"\r\n"
+    for _ in range(size // 10_000):
+        yield b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+
+
+def test_embed__a_chunked_body_without_end(served):
+    assert send(served, head(None), *chunked(3 * 10**6)) == (413, "body-too-large")
+    assert served.running.room.held_bytes == 0
+
+
+def test_embed__a_file_larger_than_allowed_within_a_body_that_is_not(served):
+    status, slug = post(served, part("file", b"x" * (10**6 + 1), filename="a.png"), END)
+    assert (status, slug) == (413, "body-too-large")
+
+
+def test_embed__short_and_then_silent(served):
+    """30 s by default; here half a second."""
+    with served.connect() as line:
+        line.sendall(form_request(PHOTO)[:-50])
+        started = time.monotonic()
+        status, said = read_answer(line)
+        assert (status, said["slug"]) == (408, "body-timeout")
+        assert time.monotonic() - started >= 0.4
+        assert line.recv(10) == b""  # closed: what still comes belongs to nobody
+    assert BodyLimits(1).silence_s == 30
+
+
+def test_embed__a_drip_is_no_body(served):
+    """Never silent for long, and yet never done."""
+    request = form_request(photo_bytes(200, 200, kind="PNG"))
+    served.running.limits = BodyLimits(10**6, silence_s=0.3, least_bytes_per_s=10_000)
+    with served.connect() as line:
+        line.sendall(request[:1000])
+        line.settimeout(0.05)
+        received, at = b"", 1000
+        while not received:
+            with contextlib.suppress(TimeoutError):
+                line.sendall(request[at : at + 20])
+                at += 20
+                received = line.recv(65536)
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert at < 5000
+
+
+def test_embed__a_length_that_is_too_short(served):
+    """What comes after it is no second request of ours."""
+    body = FILE + END
+    with served.connect() as line:
+        line.sendall(head(len(body) - 30) + body)
+        # By us, or by the server, which takes the rest for a request that is none.
+        assert line.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert served.embed(PHOTO).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\0" * 100, b"GET\r\n\r\n", b"POST /embed HTTP/9.9\r\n\r\n", b"\x16\x03\x01" * 30]
+)
+def test_server__what_is_no_http(served, garbage):
+    with served.connect() as line:
+        line.sendall(garbage)
+        assert line.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert served.client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "cleaned"),
+    [
+        ("photo.jpg", "photo.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\photo.jpg", "photo.jpg"),
+        ("a\r\nSet-Cookie: x", "aSet-Cookie: x"),
+        ("\x1b[31mred\x00", "[31mred"),
+        ("Überflug 1.jpg", "Überflug 1.jpg"),
+        ("x" * 5000, "x" * 255),
+        ("..", ".."),
+        ("/", ""),
+    ],
+)
+def test_clean_name__a_files_own(given, cleaned):
+    assert clean_name(given) == cleaned
+
+
+def test_embed__names_reach_no_key_and_no_header(served, local_store):
+    said = served.embed(PHOTO, "../../x").json()
+    assert said["metadata"]["filename"] == "x"
+    raw = part("file", PHOTO, filename="a%0d%0aX-Evil: 1.png")
+    assert post(served, raw, END)[0] == 200
+    keys = [info.key for info in local_store.list()]
+    assert all(key.startswith(("embed_", "audit/")) for key in keys)
+    folder = local_store.folder
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["store"]
+
+
+def test_embed__no_upload_reaches_a_temporary_file(serve: Serve, tmp_path, monkeypatch):
+    """Not even a large one: the folder for them cannot be written, and is never asked for."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a temporary file")
+
+    for name in ("SpooledTemporaryFile", "TemporaryFile", "NamedTemporaryFile", "mkstemp"):
+        monkeypatch.setattr(tempfile, name, fail)
+    served = serve()
+    photo = photo_bytes(1000, 1000, kind="PNG")
+    assert len(photo) > 2 * 10**6
+    assert served.embed(photo, tokens="mean").status_code == 200
+
+
+def test_embed__limits_hold_together_for_all(served):
+    """Fifty bodies that never end hold a megabyte each at most, and give it back."""
+    with contextlib.ExitStack() as lines:
+        for _ in range(50):
+            line = lines.enter_context(served.connect())
+            line.sendall(head(500_000) + FILE[:-2])
+        wait_until(lambda: served.running.room.held_bytes == 25 * 10**6)
+        wait_until(lambda: served.running.room.held_bytes == 0)  # 408 for all
+    assert served.embed(PHOTO).status_code == 200
+    assert MOST_FIELDS < 100
