@@ -1,0 +1,191 @@
+"""What can be seen of the service: lines, figures, answers; and what can not: pixels, paths, secrets."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_assets.serving.observing import describe_error
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.objects import open_store
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.serving.conftest import Serve
+from dino_assets_tests.worlds.networks import write_sample
+from dino_assets_tests.worlds.servers import HOST, free_port
+from dino_assets_tests.worlds.serving import Painter, make_settings, noting_lines, wait_until
+from dino_assets_tests.worlds.store_doubles import Strike, WatchedStore
+
+PHOTO = photo_bytes(40, 40, kind="PNG")
+PIXELS = b"these are pixels that nobody may see"
+SECRET = "the-secret-of-the-store"
+
+
+def photo_of_words() -> bytes:
+    """A BMP whose pixels are a sentence."""
+    row = np.frombuffer(PIXELS[:36], np.uint8).reshape(1, 12, 3)
+    sink = io.BytesIO()
+    Image.fromarray(np.repeat(row, 12, axis=0)[..., ::-1]).save(sink, "BMP")
+    assert PIXELS in sink.getvalue()
+    return sink.getvalue()
+
+
+def test_line__says_what_is_known_and_in_one_line(serve: Serve):
+    served = serve()
+    with noting_lines() as lines:
+        said = served.embed(PHOTO, "a\r\nb.png").json()
+        served.embed(b"GIF89a")
+        wait_until(lambda: len(lines) == 2)
+    first, second = lines
+    assert {"time", "seconds", "request_id", "sent_bytes"} < set(first)
+    assert (first["method"], first["route"], first["status"]) == ("POST", "/embed", 200)
+    assert first["id"] == said["id"]
+    assert first["shape"] == said["shape"]
+    assert first["original_size"] == [40, 40]
+    assert first["upload_bytes"] == len(PHOTO)
+    assert first["how"] == "computed"
+    assert (second["status"], second["slug"]) == (422, "unusable-picture")
+    assert all("\n" not in json.dumps(line) for line in lines)
+
+
+def test_seen_from_outside__no_pixels_no_paths_no_secrets(serve: Serve, tmp_path: Path, capsys):
+    """Through every kind of request that goes wrong: answers, lines and figures are searched."""
+    storage = StorageSettings(url="data", root=tmp_path, secret_key=SECRET)
+
+    def fail(verb: str, key: str) -> None:
+        raise RuntimeError(f"{SECRET} at {tmp_path}")
+
+    engine = Painter()
+    inner = open_store(storage)
+    store = WatchedStore(inner, before=Strike(12, fail))
+    served = serve(engine, store=store, settings=make_settings(tmp_path))
+    photo = photo_of_words()
+    answers = [served.embed(photo, str(tmp_path / "photo.bmp"))]
+    answers.append(served.embed(photo[:-10]))
+    answers.append(served.embed(photo, tokens=SECRET[:4]))
+    answers.append(served.client.post("/embed", content=photo))
+    answers.append(served.client.post("/embed", files={"other": ("a", photo)}))
+    engine.fault = RuntimeError(f"{PIXELS!r} in {tmp_path}")
+    answers.append(served.embed(photo, dtype="fp32"))
+    engine.fault = None
+    answers += [served.embed(photo_bytes(16, 16, seed=n, kind="PNG")) for n in range(3)]
+    assert 500 in {answer.status_code for answer in answers}
+    answers += [served.client.get(path) for path in ("/metrics", "/health", "/ready", "/x")]
+    texts = [answer.text + repr(answer.headers) for answer in answers]
+    wait_until(lambda: (tmp_path / "data").is_dir())
+    seen = capsys.readouterr()
+    for text in [*texts, seen.out, seen.err]:
+        assert PIXELS.decode()[:20] not in text
+        assert SECRET not in text
+        assert str(tmp_path) not in text
+        assert "Traceback" not in text
+    for info in inner.list():
+        if info.key.endswith(".json"):
+            assert str(tmp_path).encode() not in inner.get(info.key)
+
+
+def test_describe_error__where_it_was_and_not_what_it_said():
+    try:
+        json.loads(SECRET)
+    except ValueError as err:
+        said = describe_error(err)
+    assert said.startswith("JSONDecodeError < json.decoder:")
+    assert SECRET not in said
+    assert "/" not in said
+
+
+def test_metrics__count_what_was_asked(serve: Serve):
+    served = serve()
+    served.embed(PHOTO)
+    served.embed(PHOTO)
+    served.embed(b"x")
+    served.client.post("/pot")
+
+    def figures() -> dict[str, float]:
+        lines = [each for each in served.client.get("/metrics").text.splitlines() if each[0] != "#"]
+        return {name: float(value) for name, _, value in (each.rpartition(" ") for each in lines)}
+
+    served.client.get("/ready")
+    wait_until(lambda: 'dino_requests_total{method="any",route="none",status="404"}' in figures())
+    seen = figures()
+    assert seen['dino_requests_total{method="POST",route="/embed",status="200"}'] == 2
+    assert seen['dino_problems_total{slug="unusable-picture"}'] == 1
+    assert seen['dino_embeddings_total{how="computed"}'] == 1
+    assert seen['dino_embeddings_total{how="reused"}'] == 1
+    assert seen["dino_tiles_computed"] == 16
+    assert seen["dino_upload_bytes_total"] == 2 * len(PHOTO) + 1
+    assert seen["dino_waiting_tiles"] == seen["dino_pictures_in_work"] == 0
+    assert seen["dino_ready"] == 1
+
+
+def test_metrics__names_of_clients_make_no_series(serve: Serve):
+    """Addresses and methods that a client makes up are one series, not thousands."""
+    served = serve()
+    for number in range(50):
+        served.client.request("LOCK", f"/p{number}")
+        served.client.get(f"/embeddings/{number}")
+    wait_until(lambda: "/embeddings/{embedding_id}" in served.client.get("/metrics").text)
+    assert len(served.client.get("/metrics").text.splitlines()) < 200
+
+
+def test_logs__uvicorns_own_lines_are_not_doubled(serve: Serve):
+    serve()
+    assert not logging.getLogger("uvicorn.access").hasHandlers()
+
+
+OFFLINE = """
+import socket
+real = socket.getaddrinfo
+def refuse(host, *rest, **more):
+    if host not in ("127.0.0.1", None):
+        open("asked", "a").write(f"{host}\\n")
+        raise OSError("no name is looked up here")
+    return real(host, *rest, **more)
+socket.getaddrinfo = refuse
+socket.gethostbyname = socket.gethostbyname_ex = lambda host: refuse(host)
+inner = socket.socket.connect
+def connect(self, address):
+    if isinstance(address, tuple) and address[0] != "127.0.0.1":
+        open("asked", "a").write(f"{address}\\n")
+        raise OSError("nothing is connected to here")
+    return inner(self, address)
+socket.socket.connect = connect
+import sys, uvicorn
+uvicorn.run("dino_assets.serving.app:app", port=int(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_service__asks_nobody(tmp_path: Path, monkeypatch):
+    """With a resolver that fails: a model in a folder is loaded, checked and served."""
+    write_sample(tmp_path / "tiny", "dinov2")
+    monkeypatch.setenv("DINO_MODEL_ID", "tiny")
+    for name in ("HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", OFFLINE, str(port)], cwd=tmp_path, stdout=log, stderr=log
+        )
+    try:
+        wait_until(lambda: is_ready(url))
+        files = {"file": ("a.jpg", photo_bytes())}
+        assert httpx.post(f"{url}/embed", files=files, timeout=60).status_code == 200
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0, (tmp_path / "log").read_text()
+    assert not (tmp_path / "asked").exists()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready").status_code == 200
+    except httpx.HTTPError:
+        return False
