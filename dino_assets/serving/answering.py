@@ -13,6 +13,7 @@ from dino_assets.errors import (
     DeviceMemoryError,
     DiskFullError,
     InvalidVectorsError,
+    ObjectNotFoundError,
     StoreAccessError,
     StoreError,
     StoreFullError,
@@ -90,6 +91,8 @@ def to_problem(err: Exception) -> Problem:
         return Problem("disk-full", str(err))
     if isinstance(err, CorruptObjectError):
         return Problem("damaged")
+    if isinstance(err, ObjectNotFoundError):  # between its sidecar and its file it was deleted
+        return Problem("no-embedding", "the embedding is gone; upload the picture again")
     if isinstance(err, StoreFullError):
         return Problem("store-full", "the store has no space left; free some")
     if isinstance(err, StoreAccessError):

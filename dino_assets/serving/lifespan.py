@@ -1,6 +1,7 @@
 """A service's life in a web server: opened while `/health` answers, ended once all is answered."""
 
 import contextlib
+import ctypes
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # A client waits: a store that is away is said within seconds, where a run can wait for minutes.
 STORE_LIMITS = RequestLimits(connect_s=3, request_s=30, retries=3, retry_for_s=20)
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 # Of all uploads together, until they are decoded.
 LEAST_ROOM_BYTES, ROOM_UPLOADS = 256 * 10**6, 4
 
@@ -110,6 +112,7 @@ async def living(
         ConfigError: a setting cannot work; the server does not start.
     """
     open_log()
+    keep_memory_flat()
     settings = settings or load_settings()
     if is_open is not None:  # said on the command line
         settings = replace(settings, serving=replace(settings.serving, is_open=is_open))
@@ -133,6 +136,15 @@ async def living(
     opening.is_closing = True
     if opening.service is not None:
         opening.service.close()
+
+
+def keep_memory_flat() -> None:
+    """Have the C library give buffers of a megabyte and more back at once, where it is glibc.
+
+    By itself it takes ever larger ones from heaps that threads of other sizes keep from shrinking.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def explain_opening(err: Exception) -> str:

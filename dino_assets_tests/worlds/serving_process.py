@@ -19,7 +19,9 @@ import httpx
 import numpy as np
 
 from dino_assets.embeddings.encoder.tokens import Tokens
+from dino_assets.images.decoding import decode_image
 from dino_assets.serving.app import make_app
+from dino_assets.serving.computing.decoding import Decoding
 from dino_assets.serving.lifespan import open_serving_store
 from dino_assets.serving.service import Service
 from dino_assets.settings.environment import load_settings
@@ -31,7 +33,7 @@ from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 # Where a request can be killed, in the order in which it gets there.
 POINTS = (
-    "admitted", "before head json", "after head json", "first tile", "last tile", "before put npz",
+    "arrived", "before head json", "decoded", "first tile", "last tile", "before put npz",
     "amid put npz", "after put npz", "before put json", "after put json", "before put audit",
     "after put audit",
 )  # fmt: skip
@@ -94,11 +96,16 @@ def make_test_app() -> Any:
     engine = Fragile(call_s=ORDER.get("call_s", 0.0))
 
     def open_it(settings: Settings, store: ObjectStore) -> Service:
-        service = make_service(engine, store, settings.root)
+        def decode(data: bytes) -> np.ndarray:
+            pixels = decode_image(data)
+            KILLER.pass_by("decoded")
+            return pixels
+
+        service = make_service(engine, store, settings.root, decoding=Decoding(decode=decode))
         inner = service.plan
 
         async def plan(*given: Any) -> Any:
-            KILLER.pass_by("admitted")
+            KILLER.pass_by("arrived")
             return await inner(*given)
 
         service.plan = plan  # type: ignore[method-assign]

@@ -16,8 +16,9 @@ from dino_assets.images.decoding import decode_image
 
 # A photograph of 16 MP is a small one.
 SMALL_BYTES = 48 * 10**6
-SMALL_ROOM_BYTES = 192 * 10**6
-LARGE_ROOM_BYTES = 512 * 10**6  # one picture is decoded whatever it takes
+SMALL_ROOM_BYTES = 96 * 10**6
+# Two photographs of 20 MP; one picture is decoded whatever it takes. More at once would take no less time.
+LARGE_ROOM_BYTES = 128 * 10**6
 
 
 @dataclass(eq=False)

@@ -1,0 +1,105 @@
+"""SIGKILL at every step of a request, a restart, a retry: whole and readable, or absent; never a 200 before."""
+
+import io
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from dino_assets.images.decoding import decode_image
+from dino_assets.serving.requests.options import EmbedOptions
+from dino_assets.serving.requests.planning import plan_upload
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.commits.sealing import unseal
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.tiles.grid import cut_tiles
+from dino_assets_tests.conftest import photo_bytes, s3_settings
+from dino_assets_tests.worlds.serving import SMALL, paint
+from dino_assets_tests.worlds.serving_process import POINTS, serving_process
+
+PHOTO = photo_bytes(40, 40, kind="PNG")
+PLAN = plan_upload(PHOTO, EmbedOptions(), SMALL)
+QUICK = ("last tile", "after put npz", "after put json")
+
+
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])
+def place(request, tmp_path: Path) -> Iterator[tuple[ObjectStore, dict[str, str]]]:
+    """A store, and the environment by which a service has the same one."""
+    if request.param == "disk":
+        yield open_store(StorageSettings(url="data", root=tmp_path)), {}
+        return
+    storage = s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path)
+    yield (
+        open_store(storage),
+        {
+            "DINO_STORAGE": storage.url,
+            "MINIO_ENDPOINT": str(storage.endpoint),
+            "MINIO_ACCESS_KEY": str(storage.access_key),
+            "MINIO_SECRET_KEY": str(storage.secret_key),
+        },
+    )
+
+
+def post(url: str) -> httpx.Response:
+    return httpx.post(f"{url}/embed", files={"file": ("a.png", PHOTO)}, timeout=60)
+
+
+def is_right(data: bytes) -> bool:
+    """Whether a file is the whole embedding."""
+    with np.load(io.BytesIO(data)) as stored:
+        tiles = cut_tiles(decode_image(PHOTO), PLAN.windows, 16, span_px=PLAN.span_px)
+        wanted = paint(tiles)["patches"].astype(np.float16)
+        return bool((stored["embeddings"] == wanted).all())
+
+
+@pytest.mark.parametrize(
+    "point", [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in POINTS]
+)
+def test_kill__whole_or_absent(place, tmp_path: Path, point: str):
+    store, environment = place
+    order = {"tiles": PLAN.tiles, "small_pieces": True}
+    with serving_process(tmp_path, environment=environment, point=point, **order) as (killed, url):
+        with pytest.raises(httpx.HTTPError):
+            post(url)
+        assert killed.wait(30) == -signal.SIGKILL
+    with serving_process(tmp_path, environment=environment, **order) as (process, url):
+        path = f"{url}/embeddings/{PLAN.id}"
+        before = httpx.get(path)
+        is_committed = POINTS.index(point) >= POINTS.index("after put json")
+        assert before.status_code == (200 if is_committed else 404)
+        if is_committed:
+            assert is_right(before.content)
+        answer = post(url)
+        assert answer.status_code == 200
+        assert answer.json()["id"] == PLAN.id
+        after = httpx.get(path)
+        assert is_right(after.content)
+        assert process.poll() is None
+    records = [unseal(store.get(info.key), store="", key="") for info in store.list("audit")]
+    assert [each["action"] for each in records].count("extract") == 1
+    keys = sorted(info.key for info in store.list() if not info.key.startswith("audit/"))
+    assert keys == [f"embed_{PLAN.id}.json", f"embed_{PLAN.id}.npz"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_kill__amid_a_deletion(tmp_path: Path, n: int):
+    """After a record, after the sidecar, after the file: what was to go is gone with the next try."""
+    store = open_store(StorageSettings(url="data", root=tmp_path))
+    point = ("before delete json", "before delete npz", "after delete npz")[n - 1]
+    with serving_process(tmp_path, point=point) as (killed, url):
+        assert post(url).status_code == 200
+        with pytest.raises(httpx.HTTPError):
+            httpx.delete(f"{url}/embeddings/{PLAN.id}")
+        assert killed.wait(30) == -signal.SIGKILL
+    assert [
+        info.key for info in store.list("audit") if "-delete-" in info.key
+    ]  # never without a record
+    with serving_process(tmp_path) as (_, url):
+        path = f"{url}/embeddings/{PLAN.id}"
+        assert httpx.get(path).status_code == (200 if n == 1 else 404)
+        assert httpx.delete(path).status_code == (404 if n == 3 else 204)
+        assert httpx.get(path).status_code == 404
+    assert {info.key.partition("/")[0] for info in store.list()} == {"audit"}

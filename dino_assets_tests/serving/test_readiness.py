@@ -1,0 +1,185 @@
+"""When the service can work, and what it says while it cannot."""
+
+import threading
+import time
+
+import pytest
+
+from dino_assets.errors import (
+    EngineRefusedError,
+    StoreAccessError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from dino_assets.serving.readiness import OVERDUE_S, PROBE_LIMIT_S, StoreProbe, find_overdue_s
+from dino_assets.settings.records import RequestLimits, StorageSettings
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets_tests.conftest import photo_bytes, s3_settings
+from dino_assets_tests.serving.conftest import Serve
+from dino_assets_tests.worlds.servers import HOST, free_port
+from dino_assets_tests.worlds.serving import Painter, form_request, make_service, wait_until
+from dino_assets_tests.worlds.store_doubles import WatchedStore
+
+PHOTO = photo_bytes(40, 40, kind="PNG")
+
+
+def ready(served) -> tuple[int, str]:
+    answer = served.client.get("/ready")
+    return answer.status_code, answer.json().get("detail", "")
+
+
+def test_ready__not_before_the_gate(serve: Serve, tmp_path, local_store):
+    """`/health` answers meanwhile, uploads are refused with the time to come back."""
+    gate = threading.Event()
+
+    def open_it(settings, store):
+        assert gate.wait(30)
+        return make_service(Painter(), store, tmp_path)
+
+    served = serve(open_it=open_it, wait=False)
+    assert served.client.get("/health").json()["status"] == "ok"
+    assert ready(served) == (503, "the model is being loaded and checked")
+    refused = served.embed(PHOTO)
+    assert (refused.status_code, refused.json()["slug"]) == (503, "not-ready")
+    assert refused.headers["retry-after"] == "5"
+    gate.set()
+    wait_until(lambda: ready(served)[0] == 200)
+    assert served.embed(PHOTO).status_code == 200
+
+
+def test_ready__never_where_the_gate_refuses(serve: Serve, caplog):
+    def open_it(settings, store):
+        raise EngineRefusedError("no engine computes it as it should")
+
+    served = serve(open_it=open_it, wait=False)
+    wait_until(lambda: served.running.opening.fault)
+    assert ready(served) == (503, "EngineRefusedError: no engine computes it as it should")
+    assert served.embed(PHOTO).json()["detail"].endswith("as it should")
+    assert "EngineRefusedError" in caplog.text
+    assert served.client.get("/health").status_code == 200
+
+
+def test_ready__not_while_an_inference_is_overdue(serve: Serve):
+    """An engine that hangs: the process answers, and says that it cannot work."""
+    engine = Painter(is_held=True)
+    served = serve(engine)
+    served.running.overdue_s = 0.2
+    assert ready(served)[0] == 200
+    with served.connect() as line:
+        line.sendall(form_request(PHOTO))
+        wait_until(lambda: ready(served)[0] == 503)
+        assert "has run for" in ready(served)[1]
+        assert served.client.get("/health").status_code == 200
+        assert "dino_ready 0.0" in served.client.get("/metrics").text
+        engine.gate.set()
+        wait_until(lambda: ready(served)[0] == 200)
+
+
+def test_find_overdue_s__by_what_a_tile_takes():
+    assert find_overdue_s(0.1) == OVERDUE_S
+    assert find_overdue_s(10) == 200
+
+
+class Absent(WatchedStore):
+    """A store that can be taken away."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner, before=self._check)
+        self.fault: Exception | None = None
+        self.hanging = threading.Event()
+        self.hanging.set()
+
+    def _check(self, verb: str, key: str) -> None:
+        assert self.hanging.wait(30)
+        if self.fault:
+            raise self.fault
+
+
+@pytest.fixture
+def absent(local_store) -> Absent:
+    return Absent(local_store)
+
+
+def test_ready__not_while_the_store_is_away(serve: Serve, absent: Absent, monkeypatch):
+    monkeypatch.setattr("dino_assets.serving.readiness.PROBE_EVERY_S", 0.0)
+    served = serve(store=absent)
+    assert ready(served)[0] == 200
+    absent.fault = StoreUnavailableError("down, for the test")
+    wait_until(lambda: ready(served) == (503, "down, for the test"))
+    absent.fault = None
+    wait_until(lambda: ready(served)[0] == 200)
+
+
+def test_probe__a_store_that_hangs_is_away(absent: Absent):
+    now = [100.0]
+    absent.hanging.clear()
+    probe = StoreProbe(absent, now=lambda: now[0])
+    assert probe.look() is None  # it may answer yet
+    now[0] += PROBE_LIMIT_S + 1
+    assert "has not answered for 4 s" in (probe.look() or "")
+    assert threading.active_count() < 30
+    absent.hanging.set()
+    wait_until(lambda: probe.look() == "")
+
+
+def test_probe__is_asked_now_and_then_only(absent: Absent):
+    now, asked = [100.0], []
+    inner = absent.head
+    absent.head = lambda key: (asked.append(key), inner(key))[1]  # type: ignore[method-assign]
+    probe = StoreProbe(absent, now=lambda: now[0])
+    wait_until(lambda: probe.look() == "")
+    for _ in range(10):
+        probe.look()
+    assert len(asked) == 1
+    now[0] += 6
+    wait_until(lambda: probe.look() == "" and len(asked) == 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "slug"),
+    [
+        (StoreUnavailableError("x"), "store-unavailable"),
+        (StoreAccessError("x"), "store-refused"),
+        (StoreFullError("x"), "store-full"),
+    ],
+)
+def test_embed__a_store_that_fails(serve: Serve, absent: Absent, fault, slug):
+    served = serve(store=absent)
+    absent.fault = fault
+    refused = served.embed(PHOTO)
+    assert (refused.status_code, refused.json()["slug"]) == (503, slug)
+    assert int(refused.headers["retry-after"]) > 0
+    absent.fault = None
+    assert served.embed(PHOTO).status_code == 200
+
+
+def doctor_line(answer) -> bool:
+    return "dino-assets doctor" in answer.json()["detail"]
+
+
+def test_embed__a_bucket_that_is_not_there(serve: Serve, s3_endpoint, tmp_path):
+    storage = s3_settings(s3_endpoint, tmp_path)
+    storage = type(storage)(**{**vars(storage), "url": "minio://no-such-bucket-of-ours"})
+    refused = serve(store=open_store(storage)).embed(PHOTO)
+    assert (refused.status_code, refused.json()["slug"]) == (503, "store-refused")
+    assert "doctor --create-bucket" in refused.json()["detail"]
+
+
+def test_embed__a_server_that_is_not_there(serve: Serve, tmp_path):
+    storage = StorageSettings(
+        url="minio://some-bucket",
+        root=tmp_path,
+        endpoint=f"http://{HOST}:{free_port()}",
+        access_key="a",
+        secret_key="b",
+        limits=RequestLimits(connect_s=1, retries=0, retry_for_s=1),
+    )
+    served = serve(store=open_store(storage))
+    started = time.monotonic()
+    refused = served.embed(PHOTO)
+    assert (refused.status_code, refused.json()["slug"]) == (503, "store-unavailable")
+    assert doctor_line(refused)
+    assert refused.headers["retry-after"]
+    assert time.monotonic() - started < 30
+    assert ready(served)[0] == 503
+    assert served.client.get("/health").status_code == 200
