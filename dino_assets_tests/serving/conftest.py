@@ -1,7 +1,9 @@
 """What the tests of the service share."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,67 @@ import pytest
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder.ready import open_encoder
 from dino_assets.serving.computing.engines import OUTPUTS, EngineSet
-from dino_assets.store.objects import ObjectStore
+from dino_assets.settings.records import StorageSettings
+from dino_assets.store.objects import ObjectStore, create_bucket, open_store
+from dino_assets_tests.conftest import s3_settings
 from dino_assets_tests.worlds.networks import write_sample
+from dino_assets_tests.worlds.other_stores import azurite, make_container, swift
 from dino_assets_tests.worlds.serving import Painter, Served, make_settings, serving
 
 Serve = Callable[..., Served]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store, and the environment by which a service of its own process has the same one."""
+
+    store: ObjectStore
+    environment: dict[str, str]
+    uri: str  # what the address of an embedding begins with
+
+
+SLOW_PLACES = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "swift", "azurite")]
+
+
+@pytest.fixture(params=["disk", *SLOW_PLACES])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Every kind of store that a service is promised for: each a real server, and empty."""
+    if request.param == "disk":
+        storage = StorageSettings(url="data", root=tmp_path)
+        return Place(open_store(storage), {}, "data")
+    if request.param == "azurite":
+        connection: str = request.getfixturevalue("azurite_connection")
+        bucket = f"b{uuid.uuid4().hex}"
+        make_container(connection, bucket)
+        storage = StorageSettings(f"az://{bucket}", tmp_path, azure_connection_string=connection)
+        named = {"AZURE_STORAGE_CONNECTION_STRING": connection}
+        environment = {"USE_MINIO": "false", "EMBED_BUCKET": bucket, **named}
+        return Place(open_store(storage), environment, storage.url)
+    if request.param == "swift":
+        server: StorageSettings = request.getfixturevalue("swift_storage")
+        storage = replace(server, url=f"minio://b{uuid.uuid4().hex}")
+        create_bucket(storage)
+    else:
+        storage = s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path)
+    named = {
+        "DINO_STORAGE": storage.url,
+        "MINIO_ENDPOINT": str(storage.endpoint),
+        "MINIO_ACCESS_KEY": str(storage.access_key),
+        "MINIO_SECRET_KEY": str(storage.secret_key),
+    }
+    return Place(open_store(storage), named, storage.url)
+
+
+@pytest.fixture(scope="session")
+def azurite_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with azurite(tmp_path_factory.mktemp("azurite")) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def swift_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageSettings]:
+    with swift(tmp_path_factory.mktemp("swift")) as storage:
+        yield storage
 
 
 @pytest.fixture

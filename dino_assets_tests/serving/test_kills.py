@@ -2,7 +2,6 @@
 
 import io
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,33 +13,16 @@ from dino_assets.serving.requests.options import EmbedOptions
 from dino_assets.serving.requests.planning import plan_upload
 from dino_assets.settings.records import StorageSettings
 from dino_assets.store.commits.sealing import unseal
-from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.objects import open_store
 from dino_assets.tiles.grid import cut_tiles
-from dino_assets_tests.conftest import photo_bytes, s3_settings
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.serving.conftest import Place
 from dino_assets_tests.worlds.serving import SMALL, paint
 from dino_assets_tests.worlds.serving_process import POINTS, serving_process
 
 PHOTO = photo_bytes(40, 40, kind="PNG")
 PLAN = plan_upload(PHOTO, EmbedOptions(), SMALL)
 QUICK = ("last tile", "after put npz", "after put json")
-
-
-@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])
-def place(request, tmp_path: Path) -> Iterator[tuple[ObjectStore, dict[str, str]]]:
-    """A store, and the environment by which a service has the same one."""
-    if request.param == "disk":
-        yield open_store(StorageSettings(url="data", root=tmp_path)), {}
-        return
-    storage = s3_settings(request.getfixturevalue("s3_endpoint"), tmp_path)
-    yield (
-        open_store(storage),
-        {
-            "DINO_STORAGE": storage.url,
-            "MINIO_ENDPOINT": str(storage.endpoint),
-            "MINIO_ACCESS_KEY": str(storage.access_key),
-            "MINIO_SECRET_KEY": str(storage.secret_key),
-        },
-    )
 
 
 def post(url: str) -> httpx.Response:
@@ -58,8 +40,8 @@ def is_right(data: bytes) -> bool:
 @pytest.mark.parametrize(
     "point", [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in POINTS]
 )
-def test_kill__whole_or_absent(place, tmp_path: Path, point: str):
-    store, environment = place
+def test_kill__whole_or_absent(place: Place, tmp_path: Path, point: str):
+    store, environment = place.store, place.environment
     order = {"tiles": PLAN.tiles, "small_pieces": True}
     with serving_process(tmp_path, environment=environment, point=point, **order) as (killed, url):
         with pytest.raises(httpx.HTTPError):

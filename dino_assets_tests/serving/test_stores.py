@@ -1,0 +1,134 @@
+"""The documents' two curl lines against every kind of store, configured as they say."""
+
+import contextlib
+import hashlib
+import json
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.serving.keeping.records import Asker
+from dino_assets.serving.keeping.shelf import PIECE_BYTES, EmbeddingShelf
+from dino_assets.settings.records import RequestLimits, StorageSettings
+from dino_assets.store.objects import open_store
+from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.serving.conftest import Place, Serve
+from dino_assets_tests.worlds.servers import HOST
+from dino_assets_tests.worlds.serving_process import serving_process
+
+PHOTO = photo_bytes(16, 16, kind="PNG")
+
+
+def curl(*arguments: str) -> bytes:
+    done = subprocess.run(["curl", "-sS", "-f", *arguments], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_documents__curl_against_every_store(place: Place, tmp_path: Path):
+    photo = tmp_path / "sample.png"
+    photo.write_bytes(photo_bytes(640, 480, kind="PNG"))
+    with serving_process(tmp_path, environment=place.environment) as (_, url):
+        health = json.loads(curl(f"{url}/health"))
+        assert list(health) == ["status", "model", "device", "storage"]
+        assert health["storage"] == {"data": "local", "az": "azure"}.get(
+            place.uri.partition(":")[0], "minio"
+        )
+        said = json.loads(curl("-F", f"file=@{photo}", f"{url}/embed"))
+        assert said["embedding_uri"] == f"{place.uri}/embed_{said['id']}.npz"
+        assert said["metadata"]["filename"] == "sample.png"
+        curl("-o", str(tmp_path / "read.npz"), f"{url}/embeddings/{said['id']}")
+        assert json.loads(curl("-F", f"file=@{photo}", f"{url}/embed")) == said
+    # S0-11: what lies in the store reads back equal.
+    data = place.store.get(f"embed_{said['id']}.npz")
+    assert data == (tmp_path / "read.npz").read_bytes()
+    with np.load(tmp_path / "read.npz") as stored:
+        assert list(stored["embeddings"].shape) == said["shape"]
+
+
+def test_commit__pieces_on_every_store(place: Place):
+    """A file above what one request puts goes in pieces, and is whole in the end."""
+    place.store.chunk_bytes = PIECE_BYTES
+    shelf = EmbeddingShelf(place.store, retention_days=1)
+    pieces = [bytes([number]) * 2**20 for number in range(41)]
+    asker = Asker("", "r")
+    sidecar = shelf.commit("0" * 32, pieces, image_sha256="", about={}, asker=asker)
+    assert sidecar.file_sha256 == hashlib.sha256(b"".join(pieces)).hexdigest()
+    assert sidecar.file_bytes == 41 * 2**20
+    read = b"".join(shelf.read(sidecar, start=0, length=sidecar.file_bytes))
+    assert read == b"".join(pieces)
+
+
+@pytest.mark.slow
+def test_embed__a_wrong_key(serve: Serve, swift_storage: StorageSettings):
+    """Swift checks signatures; moto does not."""
+    wrong = replace(swift_storage, secret_key="testing1234")
+    refused = serve(store=open_store(wrong)).embed(PHOTO)
+    assert (refused.status_code, refused.json()["slug"]) == (503, "store-refused")
+    assert "dino-assets doctor" in refused.json()["detail"]
+    assert refused.headers["retry-after"]
+    assert "testing1234" not in refused.text
+
+
+@contextlib.contextmanager
+def bad_server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that takes a request's first bytes, and then behaves badly."""
+    with socket.create_server((HOST, 0)) as listener, contextlib.ExitStack() as lines:
+
+        def work() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    line = lines.enter_context(listener.accept()[0])
+                    with contextlib.suppress(OSError):
+                        line.recv(4096)
+                        behave(line)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield f"http://{HOST}:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def reset(line: socket.socket) -> None:
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line.close()
+
+
+def reset_amid_an_answer(line: socket.socket) -> None:
+    line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc")
+    reset(line)
+
+
+def say_nothing(line: socket.socket) -> None:
+    pass
+
+
+def answer_500(line: socket.socket) -> None:
+    line.sendall(b"HTTP/1.1 500 Oh\r\nContent-Length: 6\r\nConnection: close\r\n\r\nsecret")
+    line.close()
+
+
+@pytest.mark.parametrize("behave", [reset, reset_amid_an_answer, say_nothing, answer_500])
+def test_embed__a_server_that_behaves_badly(serve: Serve, tmp_path: Path, behave):
+    limits = RequestLimits(connect_s=1, request_s=1, retries=1, retry_for_s=2)
+    with bad_server(behave) as endpoint:
+        storage = StorageSettings(
+            "minio://some-bucket", tmp_path, endpoint, access_key="a", secret_key="b", limits=limits
+        )
+        served = serve(store=open_store(storage))
+        refused = served.embed(PHOTO)
+        said = refused.json()
+        assert (refused.status_code, said["slug"]) == (503, "store-unavailable")
+        assert refused.headers["retry-after"] == "10"
+        assert "dino-assets doctor" in said["detail"]
+        assert "secret" not in refused.text
+        assert served.client.get("/health").status_code == 200
+        assert served.service.admission.load.requests == 0
