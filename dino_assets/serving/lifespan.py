@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
-from dino_assets.errors import DinoAssetsError, public_name
 from dino_assets.serving.computing.engines import name_model, open_engines
 from dino_assets.serving.keeping.shelf import PIECE_BYTES, EmbeddingShelf
 from dino_assets.serving.metrics import Metrics
-from dino_assets.serving.observing import open_log
+from dino_assets.serving.observing import log_event, open_log
 from dino_assets.serving.readiness import StoreProbe, find_overdue_s
 from dino_assets.serving.requests.bodies import BodyLimits, UploadRoom
 from dino_assets.serving.service import Opening, Service
@@ -130,10 +129,12 @@ async def living(
         facts={"model": name_model(settings), "storage": name_storage(settings)},
     )
     app.state.running = running
-    opening.begin(lambda: open_it(settings, store), explain_opening)
+    opening.begin(lambda: open_it(settings, store))
+    log_event("starting", url=settings.storage.url, **running.facts)
     with noticing_the_end(opening):
         yield {"running": running}
     opening.is_closing = True
+    log_event("ending")
     if opening.service is not None:
         opening.service.close()
 
@@ -145,13 +146,6 @@ def keep_memory_flat() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
-
-
-def explain_opening(err: Exception) -> str:
-    """Why a service cannot be opened, for its operator."""
-    if isinstance(err, DinoAssetsError):
-        return f"{public_name(err)}: {err}"
-    return type(err).__name__
 
 
 @contextlib.contextmanager

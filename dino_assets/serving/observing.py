@@ -47,6 +47,16 @@ def open_log() -> None:
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
+def log_event(event: str, **about: Any) -> None:
+    """Write a line about the service itself."""
+    log.info(json.dumps({"time": spell_now(), "event": event, **about}))
+
+
+def spell_now() -> str:
+    """The time, as lines have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 class Observing:
     """Outermost around the routes: gives every request a number, and says what became of it."""
 
@@ -97,7 +107,7 @@ class Observing:
         if "slug" in about and about["slug"] != CUT_OFF:
             self._metrics.problems.labels(about["slug"]).inc()
         line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "time": spell_now(),
             "request_id": scope[SCOPE_ID],
             "method": scope["method"],
             "route": route,

@@ -1,12 +1,15 @@
 """Whether requests can be answered: the model is checked, the store is there, no inference hangs."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dino_assets.errors import DinoAssetsError, ObjectNotFoundError
+from dino_assets.errors import DinoAssetsError, ObjectNotFoundError, public_name
 from dino_assets.store.objects import ObjectStore
+
+log = logging.getLogger(__name__)
 
 PROBE_KEY = "serving/probe"
 PROBE_EVERY_S = 5.0
@@ -60,9 +63,10 @@ class StoreProbe:
             self._store.head(PROBE_KEY)
         except ObjectNotFoundError:
             pass  # it answers
-        except DinoAssetsError as err:
-            probe.fault = str(err)
         except Exception as err:  # noqa: BLE001 - whatever it is, the store cannot be used
-            probe.fault = type(err).__name__
+            name = public_name(err) if isinstance(err, DinoAssetsError) else type(err).__name__
+            probe.fault = f"the store cannot be used: {name}; `dino-assets doctor` says more"
+            if self._last is None or not self._last.fault:  # once, not at every look
+                log.warning("the store cannot be used: %s", err)
         probe.ended = self._now()
         self._last = probe

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dino_assets.embeddings.space import name_space
+from dino_assets.errors import DinoAssetsError, public_name
 from dino_assets.serving.computing.decoding import Decoding
 from dino_assets.serving.computing.pictures import PictureTokens, compute_picture
 from dino_assets.serving.computing.scheduling import Computer, Scheduler
@@ -98,7 +99,7 @@ class Service:
         if flight is None:
             task = asyncio.create_task(self._fly(upload, plan, said, asker))
             flight = self._flights[plan.id] = Flight(task)
-            task.add_done_callback(lambda _: self._flights.pop(plan.id, None))
+            task.add_done_callback(lambda _: self._land(plan.id, flight))
         else:
             upload.drop()  # the first one's is enough
         flight.waiting += 1
@@ -108,9 +109,13 @@ class Service:
             flight.waiting -= 1
             if not flight.waiting and not flight.task.done():
                 # Whoever sends the same picture from now on begins anew.
-                self._flights.pop(plan.id, None)
+                self._land(plan.id, flight)
                 flight.task.cancel()
         return said, is_new and is_first
+
+    def _land(self, embedding_id: str, flight: Flight) -> None:
+        if self._flights.get(embedding_id) is flight:  # else a later one has taken its place
+            del self._flights[embedding_id]
 
     async def run_in_store(self, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Call the store in one of its threads."""
@@ -166,20 +171,23 @@ class Opening:
     """A service that is being opened in a thread of its own: `/health` answers meanwhile."""
 
     service: Service | None = None
-    fault: str = ""
+    fault: str = ""  # for everybody who can ask; the log says more
     is_closing: bool = False
 
-    def begin(
-        self, open_service: Callable[[], Service], explain: Callable[[Exception], str]
-    ) -> None:
+    def begin(self, open_service: Callable[[], Service]) -> None:
         """Start it."""
 
         def work() -> None:
             try:
                 self.service = open_service()
-            except Exception as err:  # noqa: BLE001 - said by /ready and in the log
-                self.fault = explain(err)
-                log.error("the service cannot be opened: %s", self.fault)
+            except DinoAssetsError as err:
+                self.fault = f"the service cannot be opened: {public_name(err)}; its log says more"
+                log.error("the service cannot be opened: %s: %s", public_name(err), err)
+            except Exception as err:
+                self.fault = (
+                    f"the service cannot be opened: {type(err).__name__}; its log says more"
+                )
+                log.exception("the service cannot be opened")
 
         self._thread = threading.Thread(target=work, name="opening", daemon=True)
         self._thread.start()
@@ -201,7 +209,7 @@ class Opening:
         """
         self.check_open()
         if self.fault:
-            raise Problem("not-ready", f"the service cannot work: {self.fault}")
+            raise Problem("not-ready", self.fault)
         if self.service is None:
             raise Problem("not-ready")
         return self.service

@@ -114,3 +114,21 @@ def test_leaving__a_bare_connection_costs_nothing(serve: Serve, bytes_sent):
             lines.append(line)
     assert served.embed(SHORT).status_code == 200
     assert threading.active_count() < 40
+
+
+def test_leaving__the_end_of_what_was_given_up_ends_nobody_elses(serve: Serve):
+    """One who comes while the work of one who left winds down is joined by others as usual."""
+    engine = Painter(is_held=True)
+    served = serve(engine)
+    leave_once(served, lambda: engine.calls)
+    wait_until(lambda: not served.service._flights)
+    with ThreadPoolExecutor(2) as others:
+        asking = [others.submit(served.embed, LONG)]
+        wait_until(lambda: served.service._flights)
+        (flight,) = served.service._flights.values()
+        wait_until(lambda: served.service.admission.load.requests == 1)
+        asking.append(others.submit(served.embed, LONG))
+        wait_until(lambda: flight.waiting == 2)
+        engine.gate.set()
+        assert [each.result().status_code for each in asking] == [200, 200]
+    assert sum(engine.calls) == 1 + 576

@@ -21,6 +21,7 @@ from dino_assets.serving.requests.planning import ServedModel
 from dino_assets.settings.environment import find_cache
 from dino_assets.settings.hub import find_engine_cache
 from dino_assets.settings.records import Settings
+from dino_assets.settings.urls import expand_path
 from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import make_grid
 from dino_assets.weights.architecture import check_config
@@ -96,8 +97,8 @@ def locate_model(
 def name_model(settings: Settings) -> str:
     """The model's name as clients see it: a repository, or the last name of a folder's path."""
     name = full_name(settings.model)
-    is_folder = (settings.root / Path(name).expanduser()).is_dir()
-    return Path(name).resolve().name if is_folder else name
+    folder = settings.root / expand_path(name)
+    return folder.resolve().name if folder.is_dir() else name
 
 
 def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, EngineSet]:
