@@ -1,5 +1,6 @@
 """The README's commands are run as they stand."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -21,6 +23,7 @@ from dino_assets.weights.catalogue import DEFAULT_TEACHER
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.worlds.hub_server import hub_for_test
 from dino_assets_tests.worlds.networks import write_sample
+from dino_assets_tests.worlds.servers import HOST, free_port, running
 
 README = (REPOSITORY / "README.md").read_text()
 BASH = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -132,6 +135,26 @@ def test_readme__any_pictures(clone: Path, tmp_path: Path, monkeypatch):
         assert main(command.split()) == 0
     table = pq.read_table("out/photos.parquet")
     assert table["image_id"].to_pylist() == saved["image_ids"]
+
+
+def test_readme__as_a_service(clone: Path, write_photo):
+    """The curl line against the command, and the answer as it is shown."""
+    write_photo(clone / "photo.jpg", 2048, 1536, quality=30)
+    command = re.search(r"`(dino-assets serve)`", README)[1].split()
+    line = re.search(r"^(curl -F file=@photo.jpg .*)$", README, re.MULTILINE)[1]
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    program = [sys.executable, "-m", "dino_assets.cli", *command[1:], "--port", str(port)]
+    with running(program, url=f"{url}/health", log=clone / "log") as process:
+        while httpx.get(f"{url}/ready").status_code != 200:
+            assert process.poll() is None
+        asked = line.replace("http://127.0.0.1:8000", url)
+        answer = json.loads(subprocess.run(asked.split(), capture_output=True, check=True).stdout)
+        shown = json.loads(re.search(r"```json\n(.*?)```", README, re.DOTALL)[1])
+        assert list(answer)[: len(shown)] == list(shown)
+        assert list(answer["metadata"]) == list(shown["metadata"])
+        assert answer["metadata"]["original_size"] == shown["metadata"]["original_size"]
+        assert (clone / answer["embedding_uri"]).is_file()
 
 
 def test_readme__names_only_what_exists():

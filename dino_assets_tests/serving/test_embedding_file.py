@@ -65,6 +65,18 @@ def test_spool__rows_in_any_order(tmp_path: Path, memory_bytes):
     assert list(tmp_path.rglob("*.*")) == []  # a file without a name
 
 
+def test_spool__where_files_have_names(tmp_path: Path):
+    """Its name is gone before a byte is in it."""
+    spool = Spool(2, 3, tmp_path, memory_bytes=0, nameless=0)
+    assert list(tmp_path.iterdir()) == []
+    spool.write(1, np.frombuffer(b"def", np.uint8))
+    spool.write(0, np.frombuffer(b"abc", np.uint8))
+    assert b"".join(spool.pieces()) == b"abcdef"
+    spool.close()
+    with pytest.raises(ValueError, match="a row of 2 bytes"):
+        Spool(1, 3, tmp_path).write(0, np.zeros(2, np.uint8))
+
+
 def test_spool__a_full_disk(small_disk: Path):
     spool = Spool(3, 2**20, small_disk, memory_bytes=0)
     with raising(DiskFullError, needed_bytes=3 * 2**20):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dino_assets.compute.devices import resolve_compute
 from dino_assets.compute.settings import ComputeSettings
-from dino_assets.embeddings.encoder.choosing import list_engines
-from dino_assets.embeddings.encoder.engine import Encoder, NetworkSource
+from dino_assets.embeddings.encoder.choosing import DEVICE_TOKENS
+from dino_assets.embeddings.encoder.engine import Encoder, NetworkSource, fit_batch
 from dino_assets.embeddings.encoder.ready import name_engine, open_encoder
 from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
 from dino_assets.embeddings.space import make_space
@@ -118,7 +118,7 @@ def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, E
     cache = find_engine_cache(settings.root)
     ready = [
         open_encoder(source, replace(compute, batch=shape), cache=cache)
-        for shape in _choose_shapes(compute, checkpoint, grid.side_px)
+        for shape in choose_shapes(compute.device, checkpoint, grid.side_px)
     ]
     model = ServedModel(
         name_model(settings),
@@ -129,10 +129,9 @@ def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, E
     return model, EngineSet([each.encoder for each in ready])
 
 
-def _choose_shapes(
-    compute: ComputeSettings, checkpoint: Checkpoint, side_px: int
-) -> tuple[int, ...]:
-    if compute.device == "cpu":
+def choose_shapes(device: str, checkpoint: Checkpoint, side_px: int) -> tuple[int, ...]:
+    """Tiles per call, ascending: one on a CPU; on an accelerator as few as wait."""
+    if device == "cpu":
         return (1,)
-    most = list_engines(compute, checkpoint, side_px=side_px)[0].batch
+    most = fit_batch(checkpoint, side_px, tokens=DEVICE_TOKENS)
     return tuple(sorted({1, min(MIDDLE_SHAPE, most), most}))

@@ -26,7 +26,13 @@ class Spool:
     """Rows of equal size, written in any order by several threads, read from first to last."""
 
     def __init__(
-        self, rows: int, row_bytes: int, folder: Path, *, memory_bytes: int = MEMORY_BYTES
+        self,
+        rows: int,
+        row_bytes: int,
+        folder: Path,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        nameless: int = getattr(os, "O_TMPFILE", 0),
     ) -> None:
         self.rows, self.row_bytes = rows, row_bytes
         self._memory: bytearray | None = None
@@ -34,7 +40,7 @@ class Spool:
         if rows * row_bytes <= memory_bytes:
             self._memory = bytearray(rows * row_bytes)
         else:
-            self._file = _open_nameless(folder)
+            self._file = _open_nameless(folder, nameless)
 
     def write(self, row: int, values: NDArray[Any]) -> None:
         """Put one row in its place.
@@ -78,12 +84,11 @@ class Spool:
             self._file = -1
 
 
-def _open_nameless(folder: Path) -> int:
+def _open_nameless(folder: Path, nameless: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    tmpfile = getattr(os, "O_TMPFILE", 0)
-    if tmpfile:
+    if nameless:
         try:
-            return os.open(folder, tmpfile | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            return os.open(folder, nameless | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as err:
             if err.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise

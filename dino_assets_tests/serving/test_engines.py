@@ -1,0 +1,81 @@
+"""The model that serves: where it is found, under which name, and the shapes that its engines have."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dino_assets.embeddings.encoder.choosing import build_engine
+from dino_assets.errors import CheckpointNotFoundError
+from dino_assets.serving.computing.engines import (
+    OUTPUTS,
+    EngineSet,
+    choose_shapes,
+    locate_model,
+    name_model,
+)
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectStore
+from dino_assets.weights.stage import draft_weights
+from dino_assets_tests.worlds.networks import draw_tiles, spec
+from dino_assets_tests.worlds.serving import SMALL_CHECKPOINT, make_settings
+
+BASE = replace(SMALL_CHECKPOINT, dim=768, patch_px=14)
+
+
+def test_choose_shapes__one_on_a_cpu_few_on_a_card():
+    assert choose_shapes("cpu", BASE, 518) == (1,)
+    assert choose_shapes("cuda", BASE, 518) == (1, 8, 47)
+    assert choose_shapes("cuda", replace(BASE, patch_px=1), 200) == (1,)  # 40,001 tokens a tile
+
+
+def test_engine_set__takes_the_smallest_shape_that_holds_them(dinov2):
+    source = dinov2.at(70, OUTPUTS)
+    engines = EngineSet([build_engine(source, spec("torch", "fp32", batch=n)) for n in (4, 1)])
+    assert engines.shapes == (1, 4)
+    tiles = draw_tiles(6, 70)
+    alone = np.concatenate([engines.encode(tile[None])["cls"] for tile in tiles])
+    for count in (1, 2, 4, 6):
+        together = engines.encode(tiles[:count])
+        np.testing.assert_allclose(together["cls"], alone[:count], atol=1e-5)
+        assert together["patches"].shape == (count, 25, 48)
+    assert engines.measure_tile_s() > 0
+    assert (engines.name, engines.device) == ("torch fp32 on cpu", "cpu")
+
+
+def test_app__is_there_without_dagster_and_before_torch():
+    """`/health` does not wait for what only the model needs."""
+    heavy = "{'dagster', 'torch', 'transformers', 'pandas', 'openvino'}"
+    code = f"import sys, dino_assets.serving.app; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("dinov2-base", "facebook/dinov2-base"), ("org/model", "org/model"), ("models/mine", "mine")],
+)
+def test_name_model__a_repository_or_a_folders_last_name(tmp_path: Path, model, name):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    assert name_model(replace(make_settings(tmp_path), model=model)) == name
+    whole = replace(make_settings(tmp_path), model=str(tmp_path / "models" / "mine"))
+    assert name_model(whole) == "mine"
+
+
+def test_locate_model__the_copy_in_the_store_where_the_hub_is_away(
+    tmp_path: Path, checkpoint_dir, monkeypatch
+):
+    """A machine whose store has the weights needs no network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    settings = replace(make_settings(tmp_path), model="dinov2-base")
+    store = ObjectStore.in_memory()
+    with pytest.raises(CheckpointNotFoundError):
+        locate_model(settings, store)
+    commit(store, draft_weights(checkpoint_dir, "dinov2-base"))
+    folder, checkpoint = locate_model(settings, store)
+    assert checkpoint.dim == 16
+    assert (folder / "model.safetensors").is_file()
