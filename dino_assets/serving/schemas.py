@@ -53,6 +53,7 @@ class Embedded(BaseModel):
     id: str = Field(description="the same for the same file, model and options")
     tokens: Literal["patches", "mean", "cls"]
     dtype: Literal["fp16", "fp32"]
+    expires: str = Field(description="the day from which it is not given out any more")
     caveat: str | None = Field(None, description="there only where the weights are random")
 
     model_config = ConfigDict(
@@ -71,6 +72,7 @@ class Embedded(BaseModel):
                 "id": "0f3c1c7d1c1f4c1f9a5b7e2d3c4b5a69",
                 "tokens": "patches",
                 "dtype": "fp16",
+                "expires": "2027-02-28",
             }
         }
     )

@@ -36,7 +36,7 @@ PLANNING_THREADS = 2
 class Flight:
     """One computation, and how many wait for it."""
 
-    task: "asyncio.Task[bool]"
+    task: "asyncio.Task[tuple[str, bool]]"
     waiting: int = 0
 
 
@@ -97,21 +97,22 @@ class Service:
         flight = self._flights.get(plan.id)
         is_first = flight is None
         if flight is None:
-            task = asyncio.create_task(self._fly(upload, plan, said, asker))
+            # Whatever becomes of the first one's request: others may wait for its picture.
+            task = asyncio.create_task(self._fly(upload, [upload.data], plan, said, asker))
             flight = self._flights[plan.id] = Flight(task)
             task.add_done_callback(lambda _: self._land(plan.id, flight))
         else:
             upload.drop()  # the first one's is enough
         flight.waiting += 1
         try:
-            is_new = await asyncio.shield(flight.task)
+            expires, is_new = await asyncio.shield(flight.task)
         finally:
             flight.waiting -= 1
             if not flight.waiting and not flight.task.done():
                 # Whoever sends the same picture from now on begins anew.
                 self._land(plan.id, flight)
                 flight.task.cancel()
-        return said, is_new and is_first
+        return {**said, "expires": expires}, is_new and is_first
 
     def _land(self, embedding_id: str, flight: Flight) -> None:
         if self._flights.get(embedding_id) is flight:  # else a later one has taken its place
@@ -122,13 +123,22 @@ class Service:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._storing, lambda: call(*arguments, **options))
 
-    async def _fly(self, upload: Upload, plan: Plan, said: Mapping[str, Any], asker: Asker) -> bool:
-        if await self.run_in_store(self.shelf.find, plan.id):
-            return False
+    async def _fly(
+        self,
+        upload: Upload,
+        data: list[bytes],  # taken out of it when the picture waits to be decoded
+        plan: Plan,
+        said: Mapping[str, Any],
+        asker: Asker,
+    ) -> tuple[str, bool]:
+        """When the embedding expires, and whether it was made now."""
+        if found := await self.run_in_store(self.shelf.find, plan.id):
+            return found.isoformat(), False
         with self.admission.admit(plan) as share:
             tokens = await compute_picture(
-                upload,
+                data.pop(),
                 plan,
+                drop=upload.drop,
                 decoding=self.decoding,
                 scheduler=self.scheduler,
                 share=share,
@@ -136,20 +146,24 @@ class Service:
                 side_px=self.model.grid.side_px,
             )
             # Computed is paid for: it is stored, whether or not somebody still waits.
-            await asyncio.shield(self.run_in_store(self._store, tokens, plan, said, asker))
-        return True
+            storing = asyncio.ensure_future(
+                self.run_in_store(self._store, tokens, plan, said, asker)
+            )
+            storing.add_done_callback(_retrieve)
+            return await asyncio.shield(storing), True
 
     def _store(
         self, tokens: PictureTokens, plan: Plan, said: Mapping[str, Any], asker: Asker
-    ) -> None:
+    ) -> str:
         try:
-            self.shelf.commit(
+            sidecar = self.shelf.commit(
                 plan.id,
                 tokens.stream(self.model, self._space),
                 image_sha256=plan.image_id,
                 about={**said, "space": self._space},
                 asker=asker,
             )
+            return sidecar.expires
         finally:
             tokens.close()
 
@@ -159,6 +173,12 @@ class Service:
             pool.shutdown(wait=True, cancel_futures=True)
         self.decoding.close()
         self.scheduler.close()
+
+
+def _retrieve(storing: "asyncio.Future[str]") -> None:
+    """Take an error that nobody waits for any more: asyncio would print it, with all its words."""
+    if not storing.cancelled() and storing.exception():
+        log.info("an embedding that nobody waits for was not stored")
 
 
 def _free_bytes(folder: Path) -> int:

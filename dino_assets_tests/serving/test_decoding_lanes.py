@@ -1,28 +1,12 @@
 """Pictures decoded in two lanes, each as long as there is room."""
 
-import threading
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from dino_assets.errors import UnusableImageError
 from dino_assets.serving.computing.decoding import SMALL_BYTES, Decoding, Lane
-from dino_assets_tests.worlds.serving import wait_until
-
-
-class Decoder:
-    """Decodes when it may; ``seen`` is what it decoded."""
-
-    def __init__(self) -> None:
-        self.gate, self.seen = threading.Event(), []
-
-    def __call__(self, data: bytes) -> np.ndarray:
-        self.seen.append(data)
-        if data == b"bad":
-            raise UnusableImageError("truncated", "for the test")
-        assert self.gate.wait(30)
-        return np.zeros((1, 1, 3), np.uint8)
+from dino_assets_tests.worlds.serving import Decoder, wait_until
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import io
 import re
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -54,7 +55,8 @@ def test_embed__golden(base):
         "embedding_shape": [1, 1369, 48],
     }
     assert said["embedding_uri"] == f"store/embed_{said['id']}.npz"
-    assert {key: said[key] for key in list(said)[5:]} == {"tokens": "patches", "dtype": "fp16"}
+    assert {key: said[key] for key in list(said)[5:-1]} == {"tokens": "patches", "dtype": "fp16"}
+    assert date.fromisoformat(said["expires"]) - datetime.now(UTC).date() == timedelta(days=91)
 
 
 def test_embed__on_minio_the_address_is_the_documents(serve: Serve, s3_endpoint, tmp_path):

@@ -9,8 +9,9 @@ import pytest
 from dino_assets.serving.computing.decoding import Decoding
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.serving.conftest import Serve
-from dino_assets_tests.serving.test_decoding_lanes import Decoder
 from dino_assets_tests.worlds.serving import (
+    Absent,
+    Decoder,
     Painter,
     Served,
     form_request,
@@ -132,3 +133,20 @@ def test_leaving__the_end_of_what_was_given_up_ends_nobody_elses(serve: Serve):
         engine.gate.set()
         assert [each.result().status_code for each in asking] == [200, 200]
     assert sum(engine.calls) == 1 + 576
+
+
+def test_leaving__the_first_one_before_its_picture_is_looked_at(serve: Serve, local_store):
+    """Others wait for the same picture: the bytes that came first are theirs, too."""
+    absent = Absent(local_store)
+    served = serve(store=absent)
+    absent.hanging.clear()
+    with ThreadPoolExecutor(1) as other:
+        with served.connect() as line:
+            line.sendall(form_request(LONG))
+            wait_until(lambda: served.service._flights)
+            staying = other.submit(served.embed, LONG)
+            (flight,) = served.service._flights.values()
+            wait_until(lambda: flight.waiting == 2)
+        wait_until(lambda: flight.waiting == 1)
+        absent.hanging.set()
+        assert staying.result().status_code == 200

@@ -13,12 +13,11 @@ from dino_assets.errors import (
 )
 from dino_assets.serving.readiness import OVERDUE_S, PROBE_LIMIT_S, StoreProbe, find_overdue_s
 from dino_assets.settings.records import RequestLimits, StorageSettings
-from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.objects import open_store
 from dino_assets_tests.conftest import photo_bytes, s3_settings
 from dino_assets_tests.serving.conftest import Serve
 from dino_assets_tests.worlds.servers import HOST, free_port
-from dino_assets_tests.worlds.serving import Painter, form_request, make_service, wait_until
-from dino_assets_tests.worlds.store_doubles import WatchedStore
+from dino_assets_tests.worlds.serving import Absent, Painter, form_request, make_service, wait_until
 
 PHOTO = photo_bytes(40, 40, kind="PNG")
 
@@ -80,21 +79,6 @@ def test_ready__not_while_an_inference_is_overdue(serve: Serve):
 def test_find_overdue_s__by_what_a_tile_takes():
     assert find_overdue_s(0.1) == OVERDUE_S
     assert find_overdue_s(10) == 200
-
-
-class Absent(WatchedStore):
-    """A store that can be taken away."""
-
-    def __init__(self, inner: ObjectStore) -> None:
-        super().__init__(inner, before=self._check)
-        self.fault: Exception | None = None
-        self.hanging = threading.Event()
-        self.hanging.set()
-
-    def _check(self, verb: str, key: str) -> None:
-        assert self.hanging.wait(30)
-        if self.fault:
-            raise self.fault
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import uvicorn
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder.tokens import Tokens
 from dino_assets.embeddings.space import make_space
+from dino_assets.errors import UnusableImageError
 from dino_assets.serving.app import make_app
 from dino_assets.serving.computing.scheduling import Computer
 from dino_assets.serving.keeping.shelf import EmbeddingShelf
@@ -29,6 +30,7 @@ from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import make_grid
 from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.worlds.servers import HOST
+from dino_assets_tests.worlds.store_doubles import WatchedStore
 
 # A model that nobody has to build: 16 px a tile, four patches.
 SMALL_CHECKPOINT = Checkpoint(
@@ -80,6 +82,35 @@ class Painter:
         if self.fault:
             raise self.fault
         return paint(tiles)
+
+
+class Decoder:
+    """Decodes when it may; ``seen`` is what it decoded."""
+
+    def __init__(self) -> None:
+        self.gate, self.seen = threading.Event(), []
+
+    def __call__(self, data: bytes) -> np.ndarray:
+        self.seen.append(data)
+        if data == b"bad":
+            raise UnusableImageError("truncated", "for the test")
+        assert self.gate.wait(30)
+        return np.zeros((1, 1, 3), np.uint8)
+
+
+class Absent(WatchedStore):
+    """A store that can be taken away."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner, before=self._check)
+        self.fault: Exception | None = None
+        self.hanging = threading.Event()
+        self.hanging.set()
+
+    def _check(self, verb: str, key: str) -> None:
+        assert self.hanging.wait(30)
+        if self.fault:
+            raise self.fault
 
 
 def paint(tiles: np.ndarray) -> Tokens:

@@ -15,7 +15,6 @@ from dino_assets.serving.computing.scheduling import Job, Scheduler
 from dino_assets.serving.computing.spool import Spool
 from dino_assets.serving.keeping.embedding_file import stream_file
 from dino_assets.serving.requests.admission import Share
-from dino_assets.serving.requests.bodies import Upload
 from dino_assets.serving.requests.planning import Plan, ServedModel
 from dino_assets.tiles.grid import cut_tiles
 
@@ -82,9 +81,10 @@ class PictureTokens:
 
 
 async def compute_picture(
-    upload: Upload,
+    data: bytes,
     plan: Plan,
     *,
+    drop: Callable[[], object],
     decoding: Decoding,
     scheduler: Scheduler,
     share: Share,
@@ -93,17 +93,20 @@ async def compute_picture(
 ) -> PictureTokens:
     """Decode and compute one picture; cancelled, what waits never starts and what runs is left alone.
 
+    ``drop`` is called when its file is not needed any more.
+
     Raises:
         UnusableImageError: what only decoding finds.
         InvalidVectorsError, DeviceMemoryError, DiskFullError: it could not be computed.
     """
-    coming = decoding.submit(upload.data, plan.pixel_bytes)
+    coming = decoding.submit(data, plan.pixel_bytes)
+    del data  # the lane has it until it is decoded
     try:
         decoded = await asyncio.wrap_future(coming)
     except asyncio.CancelledError:
         coming.add_done_callback(_release_late)
         raise
-    upload.drop()
+    drop()
     share.decoded()
     tokens = PictureTokens(plan, folder)
     loop = asyncio.get_running_loop()

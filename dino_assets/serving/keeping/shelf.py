@@ -56,17 +56,21 @@ class EmbeddingShelf:
         self._audited: dict[str, None] = {}
         self._lock = threading.Lock()
 
-    def find(self, embedding_id: str) -> bool:
-        """Whether there is a committed embedding; costs one HEAD once it is known to be audited."""
+    def find(self, embedding_id: str) -> date | None:
+        """When a committed embedding expires; costs one HEAD once it is known to be audited.
+
+        None where there is none to be given out.
+        """
         try:
             info = self.store.head(sidecar_key(embedding_id))
         except ObjectNotFoundError:
-            return False
-        if self._is_over(expire(info.modified, self.retention_days)):
-            return False
-        if embedding_id not in self._audited:
-            return self._complete(embedding_id)
-        return True
+            return None
+        expires = expire(info.modified, self.retention_days)
+        if self._is_over(expires):
+            return None
+        if embedding_id not in self._audited and not self._complete(embedding_id):
+            return None
+        return expires
 
     def commit(
         self,
