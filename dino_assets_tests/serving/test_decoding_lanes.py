@@ -73,3 +73,17 @@ def test_lane__one_picture_is_decoded_whatever_it_takes(decoder):
     both.submit(b"huge", SMALL_BYTES * 9).result(10).release()
     assert lane.held_bytes == 0
     lane.close()
+
+
+def test_lane__one_that_is_given_up_makes_way_for_those_behind_it(decoder):
+    decoder.gate.set()
+    both = Decoding(decode=decoder)
+    both.small = lane = Lane("test", 10, decode=decoder)
+    held = both.submit(b"held", 5).result(10)
+    too_large, behind = both.submit(b"too large", 9), both.submit(b"behind", 3)
+    assert not behind.done()
+    assert too_large.cancel()
+    behind.result(10)
+    assert decoder.seen == [b"held", b"behind"]
+    held.release()
+    lane.close()
