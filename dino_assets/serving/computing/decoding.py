@@ -63,11 +63,12 @@ class Lane:
             self._queue.append(waiting)
             self._changed.notify_all()
         # One that waits for room may hold up smaller ones behind it.
-        waiting.pixels.add_done_callback(lambda each: each.cancelled() and self._look_again())
+        waiting.pixels.add_done_callback(self._look_again)
 
-    def _look_again(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+    def _look_again(self, ended: "Future[Decoded]") -> None:
+        if ended.cancelled():
+            with self._changed:
+                self._changed.notify_all()
 
     def close(self) -> None:
         """End the thread once nothing waits."""
