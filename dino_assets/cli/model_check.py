@@ -103,7 +103,9 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _choose_reference(named: str | None, path: Path, settings: Settings) -> tuple[str, str | None]:
-    if named is None and path.is_dir() and (path / "config.json").is_file():
+    from dino_assets.embeddings.checking.opening import is_checkpoint
+
+    if named is None and is_checkpoint(path):
         return str(path), None
     reference = named or settings.model
     is_configured = full_name(reference) == full_name(settings.model)

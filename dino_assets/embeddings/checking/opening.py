@@ -8,6 +8,11 @@ from dino_assets.errors import InvalidModelFileError
 _ENDINGS = "an .onnx file, an OpenVINO .xml, or a Hugging Face folder with config.json"
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Tell a Hugging Face folder; exported graphs stand beside a config.json, too, but without weights."""
+    return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+
+
 def open_candidate(path: Path, *, threads: int) -> Candidate:
     """Open an ONNX file, an OpenVINO IR or a Hugging Face folder; of another folder, its one model file.
 
@@ -17,7 +22,7 @@ def open_candidate(path: Path, *, threads: int) -> Candidate:
         MissingExtraError: ONNX Runtime is not installed.
     """
     if path.is_dir():
-        if (path / "config.json").is_file():
+        if is_checkpoint(path):
             from dino_assets.embeddings.checking.hugging_face import HuggingFaceCandidate
 
             return HuggingFaceCandidate(path)
@@ -25,7 +30,8 @@ def open_candidate(path: Path, *, threads: int) -> Candidate:
         if len(files) != 1:
             names = ", ".join(each.name for each in files) or "none"
             raise InvalidModelFileError(
-                f"{path.name} is a folder with several or no model files ({names}); name {_ENDINGS}",
+                f"{path.name} is a folder with several or no model files ({names}); name {_ENDINGS} and "
+                "safetensors",
                 file=path.name,
             )
         return open_candidate(files[0], threads=threads)

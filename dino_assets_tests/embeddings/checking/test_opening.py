@@ -35,7 +35,11 @@ def test_open_candidate__without_its_weights(shipped_sample: GetSample, tmp_path
 
 
 def test_open_candidate__folder_with_one_file(shipped_sample: GetSample, tmp_path: Path):
-    write_onnx(shipped_sample("dinov2"), tmp_path / "m.onnx", side=70)
+    """As an export leaves it: its papers are a checkpoint's, without the weights."""
+    sample = shipped_sample("dinov2")
+    write_onnx(sample, tmp_path / "m.onnx", side=70)
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((sample.folder / name).read_bytes())
     assert open_candidate(tmp_path, threads=1).kind == "ONNX"
 
 
