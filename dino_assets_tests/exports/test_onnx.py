@@ -162,6 +162,7 @@ def test_export__refused_by_the_gate_leaves_nothing(export_of, sample_of, tmp_pa
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_export__the_same_bytes_in_another_process(export_of: ExportOf, tmp_path: Path):
     sample, folder = export_of("dinov2")
     arguments = [sample.folder, tmp_path / "again", sample.checkpoint.model, 56]

@@ -47,6 +47,7 @@ def test_torchscript__names_no_place_of_this_machine(export_of: ExportOf):
         assert word not in records
 
 
+@pytest.mark.slow
 def test_torchscript__the_same_bytes_in_another_process(export_of: ExportOf, tmp_path: Path):
     sample, _ = export_of("dinov3_vit")
     for name in ("one", "other"):

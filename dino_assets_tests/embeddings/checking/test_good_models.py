@@ -148,7 +148,12 @@ _REGISTERS = "dinov2_with_registers"  # the tracing exporter cannot write its an
 CASES = [
     *((family, words) for family in ("dinov2", "dinov3_vit") for words in WAYS),
     *((_REGISTERS, words) for words in WAYS if words.startswith("IR")),
-    *((family, words) for family in ("dinov2", _REGISTERS, "dinov3_vit") for words in EXPORTED),
+    *(
+        # PyTorch's newer exporter takes some seconds each.
+        pytest.param(family, words, marks=pytest.mark.slow)
+        for family in ("dinov2", _REGISTERS, "dinov3_vit")
+        for words in EXPORTED
+    ),
 ]
 
 
@@ -167,6 +172,7 @@ def test_check_model__right(
     assert report.grade
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["dinov2", _REGISTERS, "dinov3_vit"])
 def test_check_model__right_folder(shipped_sample: GetSample, check: Check, family: str):
     sample = shipped_sample(family)
