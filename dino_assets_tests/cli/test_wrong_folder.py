@@ -45,6 +45,8 @@ ANYWHERE = {
     "import",
     "samples checkpoint",
     "tiles preview",
+    "export-model",
+    "serve",
 }
 
 
