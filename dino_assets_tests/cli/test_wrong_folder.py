@@ -34,6 +34,7 @@ COMMANDS = [
     ["collect", "--dry-run"],
     ["doctor"],
     ["ui"],
+    ["serve"],
     ["demo"],
 ]
 # These need no project: what they make is what they were asked for.
@@ -46,7 +47,6 @@ ANYWHERE = {
     "samples checkpoint",
     "tiles preview",
     "export-model",
-    "serve",
 }
 
 
