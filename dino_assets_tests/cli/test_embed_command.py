@@ -151,7 +151,12 @@ def test_embed__interrupted(folder):
     command = [sys.executable, "-m", "dino_assets.cli", "embed", "many", "-o", "e.parquet"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(
-        [*command, "--cache", "kept"], env=environment, stderr=subprocess.PIPE, text=True
+        [*command, "--cache", "kept"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell gives what it starts in the background a signal that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while len(list((folder / "kept").glob("*/*/*.npz"))) < 5:
         assert process.poll() is None
