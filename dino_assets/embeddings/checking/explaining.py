@@ -5,7 +5,7 @@ where it explains the difference; where one alone does not, a second and a third
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,7 +38,6 @@ class Explanation:
     difference: float  # over all outputs, as a share of how much the reference's tokens vary
     pixels: PixelFault | None = None
     network: tuple[NetworkFault, ...] = ()
-    tokens: Tokens | None = field(default=None, repr=False)  # of the reference with those faults
 
     @property
     def faults(self) -> tuple[NamedFault, ...]:
@@ -88,7 +87,7 @@ def _find_next(question: Question, so_far: Explanation) -> Explanation | None:
         tokens = question.reference.compute(question.tiles, pixels=pixels, network=network)
         match = _match(question, tokens)
         if match and (best is None or match.difference < best.difference):
-            best = replace(match, pixels=pixels, network=network, tokens=tokens)
+            best = replace(match, pixels=pixels, network=network)
             # Nothing can be closer; of several epsilons all may be close.
             if best.difference <= ROUNDING and EPSILON not in {each.fault for each in network}:
                 return best
@@ -112,7 +111,7 @@ def _list_next(
 def _match(question: Question, tokens: Tokens, *, with_faults: bool = True) -> Explanation | None:
     """The form of pixels and the readings in which a model is closest to these tokens."""
     matches = [
-        Explanation(feed, readings, difference, tokens=tokens)
+        Explanation(feed, readings, difference)
         for feed, outputs in question.answers.items()
         for readings, difference in [_read(question, tokens, outputs, with_faults=with_faults)]
         if readings
