@@ -16,9 +16,10 @@ from dino_assets.api.constants import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, I
 from dino_assets.api.embedding_files import save_embeddings
 from dino_assets.api.given_pictures import check_batch, to_picture, to_tiles
 from dino_assets.api.image_files import IMAGE_COL, ImageFiles
-from dino_assets.api.models import Engines, keeping_torch_threads, open_model, resolve_devices
+from dino_assets.api.models import Engines, open_model, resolve_devices
 from dino_assets.api.progress import showing_bar
 from dino_assets.compute.settings import PrecisionClass
+from dino_assets.compute.threads import one_torch_thread
 from dino_assets.embeddings.encoder.tokens import TokenName, Vectors
 from dino_assets.embeddings.run.embed_images import Embedded, embed_prepared
 from dino_assets.embeddings.run.pictures import Prepared, prepare_picture
@@ -179,7 +180,7 @@ class DINOv2Extractor:
         import torch
 
         tiles = self._to_tiles(batch)
-        with keeping_torch_threads():
+        with one_torch_thread():
             return torch.from_numpy(self._engines().encode_all(tiles)["cls"])
 
     def extract_patches(self, batch: Any) -> "Tensor":
@@ -194,7 +195,7 @@ class DINOv2Extractor:
         import torch
 
         tiles = self._to_tiles(batch)
-        with keeping_torch_threads():
+        with one_torch_thread():
             return torch.from_numpy(self._engines(("patches",)).encode_all(tiles)["patches"])
 
     def save_embeddings(
@@ -289,7 +290,7 @@ class DINOv2Extractor:
     def _embed(self, paths: Sequence[str]) -> Generator[Embedded, None, None]:
         engines, readers = self._engines(), max(1, self.num_workers)
         is_own = getattr(self.extract_batch, "__func__", None) is DINOv2Extractor.extract_batch
-        with keeping_torch_threads() if is_own else nullcontext():
+        with one_torch_thread() if is_own else nullcontext():
             if paths and is_own and self.opens_first:
                 engines.open()  # what is wrong with an engine is raised before anything is read
             yield from embed_prepared(

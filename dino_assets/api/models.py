@@ -2,9 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -181,16 +180,3 @@ class Engines:
         pieces = [tiles[first : first + self.batch] for first in range(0, len(tiles), self.batch)]
         with ThreadPoolExecutor(min(self.threads, len(pieces))) as pool:
             return Tokens.join(list(pool.map(self.encode, pieces)))
-
-
-@contextmanager
-def keeping_torch_threads() -> Iterator[None]:
-    """One PyTorch thread per call of an encoder on a CPU, and afterwards as many as there were."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

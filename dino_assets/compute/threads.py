@@ -1,8 +1,9 @@
-"""Threads that work ahead of the consumer."""
+"""Threads that work ahead of the consumer, and PyTorch's own kept out of their way."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,3 +27,20 @@ def map_ahead(
     finally:
         # Also when the consumer stops early: a cancelled run must not read on.
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let each call of PyTorch use one thread, and afterwards as many as there were.
+
+    For several calls at a time: threads of one call wait for each other at every layer, for long where
+    other programs run, and the numbers would depend on how many there are.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_assets.compute.devices import available_cpus
+from dino_assets.compute.threads import one_torch_thread
 from dino_assets.embeddings.encoder.gate import GateReport, draw_gate_tiles, hold_against
 from dino_assets.embeddings.encoder.tokens import Tokens, Vectors, normalise
 from dino_assets.errors import EngineRefusedError
@@ -73,13 +74,8 @@ def ask_transformers(
             hidden: Vectors = model(planes).last_hidden_state.numpy()
         return hidden
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # equal numbers, however many cores
-    try:
-        with ThreadPoolExecutor(available_cpus()) as pool:
-            hidden = list(_count_aloud(pool.map(compute, tiles), len(tiles), "transformers", say))
-    finally:
-        torch.set_num_threads(before)
+    with one_torch_thread(), ThreadPoolExecutor(available_cpus()) as pool:
+        hidden = list(_count_aloud(pool.map(compute, tiles), len(tiles), "transformers", say))
     return Expected(checkpoint, tiles, np.concatenate(hidden))
 
 

@@ -39,7 +39,7 @@ def running_of(request: Request) -> Running:
 
 
 def admit_asker(request: Request, scope: str) -> Asker:
-    """Who asks, if he may.
+    """Say who asks, and refuse whoever may not.
 
     Raises:
         Problem: key-needed, scope-lacking, this-machine-only, foreign-page.

@@ -175,8 +175,8 @@ async def read_embedding(request: Request) -> Response:
         "X-Embedding-Expires": sidecar.expires,
         "Content-Disposition": f'attachment; filename="embed_{sidecar.id}.npz"',
     }
-    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]  # fmt: skip
-    if etag in known or "*" in known:
+    etags = request.headers.get("if-none-match", "").split(",")
+    if {each.strip().removeprefix("W/") for each in etags} & {etag, "*"}:
         return Response(status_code=304, headers=headers)
     part = None
     if request.headers.get("if-range", etag) == etag:

@@ -76,11 +76,21 @@ class Candidate(ABC):
             )
         return {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
 
+    @property
+    def has_open_sides(self) -> bool:
+        """Whether a graph declares that it takes several sizes: a size that fails is its fault then."""
+        return self.form.height is None or self.form.width is None
+
     @abstractmethod
     def compute_batch(
         self, values: NDArray[np.generic], run: Run
     ) -> dict[str, NDArray[np.generic]]:
         """Compute exactly one batch of the form that the file wants."""
+
+
+def first_line(err: Exception) -> str:
+    """What a library says, in short."""
+    return str(err).strip().partition("\n")[0][:200]
 
 
 def form_input(file: str, inputs: list[tuple[str, str, list[object]]]) -> InputForm:

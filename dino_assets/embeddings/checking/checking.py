@@ -29,11 +29,11 @@ def check_model(
         at_size = Examination(candidate, reference.at(height, width), height, width)
         for run in candidate.runs if first is None else candidate.runs[:1]:
             say(f"{height}×{width} px, {run.words}")
-            found = at_size.examine(run, pixels=first.feed if first else None, say=say)
-            sizes += found.sizes
-            named += found.faults
-            notes += found.notes
-            first = first or found.explanation
+            finding = at_size.examine(run, pixels=first.feed if first else None, say=say)
+            sizes += finding.sizes
+            named += finding.faults
+            notes += finding.notes
+            first = first or finding.explanation
             if named:  # coarser numbers and other sizes would only say it again
                 break
         if named:
@@ -54,7 +54,7 @@ def check_model(
 def choose_sizes(
     form: InputForm, folder: Path, reference: ReferenceModel
 ) -> Iterator[tuple[int, int]]:
-    """Choose sizes to check: the file's own, else the checkpoint's, one that is no square, and two more.
+    """Choose sizes to check: the file's own, else the checkpoint's, one that is no square, and the family's tile.
 
     Positions go wrong at other sizes than the trained one, and rows and columns only where they differ.
     """

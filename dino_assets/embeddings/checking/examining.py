@@ -7,7 +7,7 @@ import numpy as np
 
 from dino_assets.compute.settings import PrecisionClass
 from dino_assets.embeddings.checking import faults
-from dino_assets.embeddings.checking.candidates import Arrays, Candidate, Run
+from dino_assets.embeddings.checking.candidates import Arrays, Candidate, Run, first_line
 from dino_assets.embeddings.checking.explaining import (
     LEAST_EXPLAINED,
     MOST_LEFT,
@@ -28,7 +28,7 @@ from dino_assets.embeddings.encoder.gate import (
     is_within,
     measure_cosines,
 )
-from dino_assets.embeddings.encoder.tokens import Tokens, normalise
+from dino_assets.embeddings.encoder.tokens import normalise
 from dino_assets.errors import InvalidModelFileError
 
 LARGEST_FLOAT16 = 65_504.0
@@ -74,17 +74,20 @@ class Examination:
         try:
             answers = {each.words: self._ask(each, self.few, run) for each in feeds}
         except Exception as err:
-            if self.candidate.form.height and self.candidate.form.width:
+            if not self.candidate.has_open_sides:
                 raise InvalidModelFileError(
-                    f"{self.candidate.form.name}: the model fails at {self.height}×{self.width} px: "
-                    f"{str(err).strip().partition(chr(10))[0][:200]}",
+                    f"the model fails at {self.height}×{self.width} px: {first_line(err)}",
                     file=self.candidate.form.name,
                 ) from err
             return Finding(
                 faults=(NamedFault(faults.FIXED_SIDE, f"fails at {self.height}×{self.width} px"),)
             )
         question = Question(
-            self.candidate.form, self.reference, self.few, _take(self.right, len(self.few)), answers
+            self.candidate.form,
+            self.reference,
+            self.few,
+            self.right.of_tiles(slice(len(self.few))),
+            answers,
         )
         usual = match_as_it_should_be(question)
         if broken := self._find_overflow(answers, run):
@@ -119,8 +122,8 @@ class Examination:
             is_single = given.ndim > 2  # tokens are noisier than what is stored of a tile
             cosines.append(measured)
             classes: tuple[PrecisionClass, ...] = ("fp32", "half")
-            kept = (each for each in classes if is_within(measured, each, is_token=is_single))
-            grades.append(next(kept, None))
+            within = [each for each in classes if is_within(measured, each, is_token=is_single)]
+            grades.append(within[0] if within else None)
         grade: PrecisionClass | None = "half" if "half" in grades else "fp32"
         return SizeReport(
             self.height,
@@ -168,7 +171,7 @@ class Examination:
         """Whether the reference, too, is about as far from itself in half precision."""
         planes = normalise(self.few, self.reference.checkpoint)
         halved = compute_in_float16(self.reference.network, planes)
-        right = _take(self.right, len(self.few))
+        right = self.right.of_tiles(slice(len(self.few)))
         (name, reading), *_ = usual.readings.items()
         shape = {"": {name: reading.make(halved)}}
         own = match_as_it_should_be(
@@ -202,12 +205,3 @@ class Examination:
         grid = self.reference.network.grid
         wanted = f"{checkpoint.dim} dims, {1 + checkpoint.registers + grid[0] * grid[1]} tokens"
         return NamedFault(faults.OTHER_SHAPE, f"{shapes}; {checkpoint.label} gives {wanted}")
-
-
-def _take(tokens: Tokens, count: int) -> Tokens:
-    return Tokens(
-        tokens["cls"][:count],
-        tokens["mean"][:count],
-        tokens["registers"][:count],
-        tokens["patches"][:count],
-    )

@@ -1,12 +1,13 @@
 """A Hugging Face folder as its users run it: `AutoModel.from_pretrained`, pixels by its own processor file."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.checking.candidates import Candidate, InputForm, Run
+from dino_assets.embeddings.checking.candidates import Candidate, InputForm, Run, first_line
 from dino_assets.embeddings.encoder.tokens import quiet_progress
 from dino_assets.errors import InvalidModelFileError
 from dino_assets.weights.architecture import check_config, read_object
@@ -25,7 +26,7 @@ class HuggingFaceCandidate(Candidate):
         from transformers import AutoModel
 
         check_config(folder, folder.name)
-        self._processor = read_object(folder / PREPROCESSOR, folder.name)
+        self._factor, self._mean, self._std = _read_processor(folder)
         self.form = InputForm("pictures", "uint8", "NHWC", None, None, None)
         try:
             with quiet_progress():
@@ -35,8 +36,7 @@ class HuggingFaceCandidate(Candidate):
                 )
         except Exception as err:
             raise InvalidModelFileError(
-                f"{folder.name} cannot be opened by transformers: "
-                f"{str(err).strip().partition(chr(10))[0][:200]}",
+                f"{folder.name} cannot be opened by transformers: {first_line(err)}",
                 file=folder.name,
             ) from err
         stored = str(as_stored.dtype).removeprefix("torch.")
@@ -45,10 +45,8 @@ class HuggingFaceCandidate(Candidate):
         words = f"float32, weights in {stored}" if is_half else "float32"
         self._models = {Run(words, "half" if is_half else "fp32"): as_stored.eval()}
         if is_half:
-            import copy
-
             usual = Run(f"{stored}, as from_pretrained loads it", "half")
-            self._models[usual] = copy.deepcopy(as_stored)
+            self._models[usual] = deepcopy(as_stored)
             as_stored.float()
         self.runs = tuple(self._models)
         self._torch = torch
@@ -63,16 +61,33 @@ class HuggingFaceCandidate(Candidate):
             answer = model(pixel_values=planes)
         return {"last_hidden_state": answer.last_hidden_state.float().numpy()}
 
+    @property
+    def has_open_sides(self) -> bool:
+        """No graph: what fails in transformers is no declaration of the folder's."""
+        return False
+
     def _normalise(self, values: NDArray[np.generic]) -> NDArray[np.float32]:
         """What the folder's processor does with pixels, but for resizing."""
-        said = self._processor
         planes = values.transpose(0, 3, 1, 2).astype(np.float32)
-        if said.get("do_rescale", True):
-            planes = planes * np.float32(said.get("rescale_factor", 1 / 255))
-        if said.get("do_normalize", True):
-            mean, std = STATISTICS["imagenet"]
-            middle = np.array(said.get("image_mean") or mean, np.float32).reshape(1, 3, 1, 1)
-            spread = np.array(said.get("image_std") or std, np.float32).reshape(1, 3, 1, 1)
-            planes = (planes - middle) / spread
-        normalised: NDArray[np.float32] = planes.astype(np.float32)
+        normalised: NDArray[np.float32] = (planes * self._factor - self._mean) / self._std
         return normalised
+
+
+def _read_processor(folder: Path) -> tuple[np.float32, NDArray[np.float32], NDArray[np.float32]]:
+    """By how much the processor multiplies pixels, then its mean and std."""
+    entries = read_object(folder / PREPROCESSOR, folder.name)
+    mean, std = STATISTICS["imagenet"]
+    if not entries.get("do_normalize", True):
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    else:
+        mean, std = entries.get("image_mean") or mean, entries.get("image_std") or std
+    factor = entries.get("rescale_factor", 1 / 255) if entries.get("do_rescale", True) else 1
+    try:
+        middle, spread = (np.array(each, np.float32).reshape(1, 3, 1, 1) for each in (mean, std))
+        return np.float32(factor), middle, spread
+    except (TypeError, ValueError) as err:
+        raise InvalidModelFileError(
+            f"{folder.name}: {PREPROCESSOR} has no numbers where rescale_factor, image_mean and image_std "
+            "are expected. Copy it again.",
+            file=folder.name,
+        ) from err

@@ -11,6 +11,7 @@ from dino_assets.embeddings.checking.candidates import (
     InputForm,
     Numerics,
     Run,
+    first_line,
     form_input,
 )
 from dino_assets.errors import InvalidModelFileError, MissingExtraError
@@ -54,7 +55,7 @@ class OnnxCandidate(Candidate):
             )
         except Exception as err:
             raise InvalidModelFileError(
-                f"{file.name} cannot be opened as ONNX: {_first_line(err)}. Copy the graph together with "
+                f"{file.name} cannot be opened as ONNX: {first_line(err)}. Copy the graph together with "
                 "its weights (.data or .onnx_data), or export it again.",
                 file=file.name,
             ) from err
@@ -79,17 +80,24 @@ def _find_numerics(graph: Any, onnx: Any) -> Numerics:
     """The coarsest numbers that a graph computes in."""
     if any(node.op_type in _QUANTISED for node in graph.node):
         return "int8"
-    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    casts = (
+    constants = [
+        attribute.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+    ]
+    tensors = [*graph.initializer, *constants]
+    kinds = onnx.TensorProto
+    bytes_and_less = (kinds.INT8, kinds.UINT8, kinds.INT4, kinds.UINT4)
+    # Single small numbers are constants of preprocessing; weights are matrices.
+    if any(each.data_type in bytes_and_less and len(each.dims) > 1 for each in tensors):
+        return "int8"
+    casts = [
         attribute.i
         for node in graph.node
         if node.op_type == "Cast"
         for attribute in node.attribute
         if attribute.name == "to"
-    )
-    types = (*(tensor.data_type for tensor in graph.initializer), *casts)
-    return "half" if any(each in halves for each in types) else "fp32"
-
-
-def _first_line(err: Exception) -> str:
-    return str(err).strip().partition("\n")[0][:200]
+    ]
+    types = {*casts, *(each.data_type for each in tensors)}
+    return "half" if types & {kinds.FLOAT16, kinds.BFLOAT16} else "fp32"

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from dino_assets.compute.devices import available_cpus
+from dino_assets.compute.threads import one_torch_thread
 from dino_assets.embeddings.checking.faults import Fault
 from dino_assets.embeddings.checking.pixels import Planes
 from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens, Vectors
@@ -37,26 +38,18 @@ def compute_tokens(
     planes: Planes,
     planted: tuple[NetworkFault, ...] = (),
 ) -> Tokens:
-    """All tokens of the network, with some faults planted: a picture per core at a time.
-
-    One thread each, since several for one picture wait for each other at every layer, for long where
-    other programs run.
-    """
+    """All tokens of the network, with some faults planted: a picture per core at a time."""
 
     def compute(plane: Planes) -> list[Vectors]:
         with torch.inference_mode():  # of this thread alone
             return [token.numpy() for token in network.compute(torch.from_numpy(plane), ALL_TOKENS)]
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ExitStack() as stack:
-            for each in planted:
-                stack.enter_context(each.planted(network))
-            pool = stack.enter_context(ThreadPoolExecutor(available_cpus()))
-            answers = list(pool.map(compute, np.split(planes, len(planes))))
-    finally:
-        torch.set_num_threads(before)
+    with ExitStack() as stack:
+        for each in planted:
+            stack.enter_context(each.planted(network))
+        stack.enter_context(one_torch_thread())
+        pool = stack.enter_context(ThreadPoolExecutor(available_cpus()))
+        answers = list(pool.map(compute, np.split(planes, len(planes))))
     joined = (np.concatenate(arrays) for arrays in zip(*answers, strict=True))
     return Tokens(**dict(zip(ALL_TOKENS, joined, strict=True)))
 

@@ -80,7 +80,7 @@ def _list_vectors(name: str, *, registers: int) -> Iterator[Reading]:
 
 
 def _list_sequences(count: int, *, registers: int, patches: int, grid: Grid) -> Iterator[Reading]:
-    known = {
+    right = {
         1 + registers + patches: (
             "CLS, registers, patches" if registers else "CLS, patches",
             _whole,
@@ -88,8 +88,8 @@ def _list_sequences(count: int, *, registers: int, patches: int, grid: Grid) -> 
         1 + patches: ("CLS, patches", _without_registers),
         patches: ("patches", lambda t: t["patches"]),
     }
-    if count in known:
-        words, make = known[count]
+    if count in right:
+        words, make = right[count]
         yield Reading(words, make)
         turned = partial(_turn_grid, make, grid, patches)
         yield Reading(f"{words}, column by column", turned, TRANSPOSED)

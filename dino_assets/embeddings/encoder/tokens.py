@@ -48,10 +48,12 @@ class Tokens:
 
     def of_tile(self, row: int) -> "Tokens":
         """One tile's tokens: N is 1."""
+        return self.of_tiles(slice(row, row + 1))
+
+    def of_tiles(self, rows: slice) -> "Tokens":
+        """The tokens of some tiles."""
         given = {name: getattr(self, name) for name in ALL_TOKENS}
-        return Tokens(
-            **{name: all_[row : row + 1] for name, all_ in given.items() if all_ is not None}
-        )
+        return Tokens(**{name: all_[rows] for name, all_ in given.items() if all_ is not None})
 
     def pool(self, how: str) -> Vectors:
         """One vector per tile: ``cls``, ``mean`` or ``cls+mean`` (side by side)."""

@@ -33,8 +33,8 @@ def read_options(query: Mapping[str, str], fields: Mapping[str, str]) -> EmbedOp
     values = asdict(EmbedOptions())
     for name in (*query, *fields):
         if name not in CHOICES:
-            known = ", ".join(("file", *CHOICES))
-            raise Problem("unknown-field", f"there is no option {name[:80]!r}; {known} are")
+            expected = ", ".join(("file", *CHOICES))
+            raise Problem("unknown-field", f"there is no option {name[:80]!r}, only {expected}")
     for name, choices in CHOICES.items():
         given = {each[name] for each in (query, fields) if name in each}
         if len(given) > 1:

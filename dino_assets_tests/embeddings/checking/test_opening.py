@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from dino_assets.embeddings.checking.candidates import form_input
 from dino_assets.embeddings.checking.opening import open_candidate
 from dino_assets.errors import InvalidCheckpointError, InvalidModelFileError
 from dino_assets_tests.embeddings.checking.conftest import GetSample
-from dino_assets_tests.worlds.model_files import write_ir, write_onnx
+from dino_assets_tests.worlds.model_files import write_ir, write_onnx, write_traced_onnx
 
 
 @pytest.mark.parametrize("name", ["absent.onnx", "model.pt", "model.onnx", "model.xml", "folder"])
@@ -51,6 +52,26 @@ def test_open_candidate__folder_whose_weights_do_not_fit(shipped_sample: GetSamp
     with pytest.raises(InvalidModelFileError) as refused:
         open_candidate(tmp_path, threads=1)
     assert refused.value.file == tmp_path.name
+
+
+def test_open_candidate__processor_without_numbers(shipped_sample: GetSample, tmp_path: Path):
+    for path in shipped_sample("dinov2").folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "preprocessor_config.json").write_text('{"rescale_factor": "1/255"}')
+    with pytest.raises(InvalidModelFileError) as refused:
+        open_candidate(tmp_path, threads=1)
+    assert refused.value.file == tmp_path.name
+
+
+def test_open_candidate__weights_alone_in_8_bits(shipped_sample: GetSample, tmp_path: Path):
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    file = write_traced_onnx(shipped_sample("dinov2"), tmp_path / "m.onnx", side=70)
+    assert [run.numerics for run in open_candidate(file, threads=1).runs] == ["fp32"]
+    quantised = MatMulNBitsQuantizer(onnx.load(file), bits=4, block_size=32)
+    quantised.process()
+    quantised.model.save_model_to_file(str(file))
+    assert [run.numerics for run in open_candidate(file, threads=1).runs] == ["int8"]
 
 
 def test_open_candidate__folder_of_another_model(shipped_sample: GetSample, tmp_path: Path):
