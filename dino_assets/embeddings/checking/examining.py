@@ -154,7 +154,7 @@ class Examination:
         return Finding((report,), (self._name_numbers(run, usual),), explanation=usual)
 
     def _name_numbers(self, run: Run, usual: Explanation) -> NamedFault:
-        words = f"difference {usual.difference:.2g} of what tells tiles apart, {run.words}"
+        words = f"the difference is {usual.difference:.2g} × the spread between tiles, {run.words}"
         if run.numerics == "int8":
             return NamedFault(faults.INT8_COLLAPSE, words)
         if run.numerics == "fp32":
@@ -180,7 +180,7 @@ class Examination:
         return own is not None and own.difference > usual.difference / 4
 
     def _find_overflow(self, answers: dict[str, Arrays], run: Run) -> NamedFault | None:
-        """Numbers that are none, whatever form the pixels have."""
+        """Find NaN or infinity that comes with every form of the pixels."""
         shares = [
             1 - float(np.mean([np.isfinite(array).mean() for array in outputs.values()]))
             for outputs in answers.values()

@@ -149,7 +149,7 @@ OTHER_SHAPE = Fault(
 )
 OTHER_NETWORK = Fault(
     "unexplained",
-    "numbers are others, and no known fault explains them",
+    "the numbers differ, and no known fault explains it",
     "Most likely these are other weights: name the checkpoint that the file was made from with "
     "--reference.",
 )

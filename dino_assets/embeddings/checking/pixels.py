@@ -46,7 +46,7 @@ def list_feeds(form: InputForm, checkpoint: Checkpoint) -> list[Feed]:
 
 @dataclass(frozen=True)
 class PixelFault:
-    """A way to get pixels wrong, as what the network sees then."""
+    """A wrong way to prepare pixels, and what the network sees then."""
 
     words: str
     fault: Fault
@@ -54,7 +54,7 @@ class PixelFault:
 
 
 def list_pixel_faults(form: InputForm, checkpoint: Checkpoint) -> Iterator[PixelFault]:
-    """List what people have got wrong between the picture and the first layer.
+    """List mistakes that people have made between the picture and the first layer.
 
     Not normalised at all is a fault of a model that takes bytes alone: of any other it is a feed.
     """

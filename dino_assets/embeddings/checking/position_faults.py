@@ -13,7 +13,7 @@ from dino_assets.embeddings.encoder.vit import FixedVit
 
 
 def list_position_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List other ways to bring the table of positions to this size, those that give the same left out."""
+    """List other ways to resize the table of positions; what gives the same is left out."""
     own = network.positions
     assert own is not None
     height, width = network.grid

@@ -15,7 +15,7 @@ _THETAS = (10_000.0, 100.0)
 
 
 def list_rope_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List other rotations, and other places to rotate by, those that give the same left out."""
+    """List other rotations, and other places to rotate by; what gives the same is left out."""
     cos, sin = network.cos, network.sin
     assert cos is not None
     assert sin is not None
