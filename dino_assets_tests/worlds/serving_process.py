@@ -31,6 +31,7 @@ from dino_assets_tests.worlds.servers import HOST, free_port, running
 from dino_assets_tests.worlds.serving import Painter, make_service
 from dino_assets_tests.worlds.store_doubles import WatchedStore
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 # Where a request can be killed, in the order in which it gets there.
 POINTS = (
     "arrived", "before head json", "decoded", "first tile", "last tile", "before put npz",
@@ -128,9 +129,10 @@ def serving_process(
 ) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
     """The process and its address, once it is ready."""
     url = f"http://{HOST}:{free_port()}"
-    application = "dino_assets_tests.worlds.serving_process:app"
+    # It runs in ``folder``, where the tests' own package cannot be imported unless uvicorn is told.
+    application = ["dino_assets_tests.worlds.serving_process:app", "--app-dir", str(REPOSITORY)]
     port = url.rpartition(":")[2]
-    command = [sys.executable, "-m", "uvicorn", application, "--port", port]
+    command = [sys.executable, "-m", "uvicorn", *application, "--port", port]
     env = {**os.environ, **(environment or {}), "SERVING_TEST": json.dumps(order)}
     log = folder / f"serving-{port}.log"
     with running(command, url=f"{url}/health", log=log, env=env, cwd=folder) as process:
