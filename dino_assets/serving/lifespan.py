@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from dino_assets.serving.computing.engines import name_model, open_engines
+from dino_assets.serving.connections import limit_connections
 from dino_assets.serving.keeping.shelf import PIECE_BYTES, EmbeddingShelf
 from dino_assets.serving.metrics import Metrics
 from dino_assets.serving.observing import log_event, open_log
@@ -112,6 +113,7 @@ async def living(
     """
     open_log()
     keep_memory_flat()
+    limit_connections()
     settings = settings or load_settings()
     if is_open is not None:  # said on the command line
         settings = replace(settings, serving=replace(settings.serving, is_open=is_open))

@@ -107,8 +107,8 @@ def judge_refusals(given: Flood, seen: Seen) -> list[float]:
     return shares
 
 
-def ask_health(url: str, seconds: float, *, every_s: float = 0.05) -> list[float]:
-    """Seconds that each look at /health takes, from a process that does nothing else."""
+def ask_health(url: str, seconds: float, *, every_s: float = 0.05) -> list[tuple[float, float]]:
+    """When each look at /health ended and the seconds it took, in a process that does nothing else."""
     host = urllib.parse.urlsplit(url)
     line = http.client.HTTPConnection(str(host.hostname), host.port, timeout=30)
     took, end = [], time.monotonic() + seconds
@@ -116,7 +116,7 @@ def ask_health(url: str, seconds: float, *, every_s: float = 0.05) -> list[float
         started = time.perf_counter()
         line.request("GET", "/health")
         assert line.getresponse().read().startswith(b'{"status":"ok"')
-        took.append(time.perf_counter() - started)
+        took.append((time.monotonic(), time.perf_counter() - started))
         time.sleep(every_s)
     return took
 

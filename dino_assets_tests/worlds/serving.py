@@ -21,6 +21,7 @@ from dino_assets.embeddings.space import make_space
 from dino_assets.errors import UnusableImageError
 from dino_assets.serving.app import make_app
 from dino_assets.serving.computing.scheduling import Computer
+from dino_assets.serving.connections import TimedConnection
 from dino_assets.serving.keeping.shelf import EmbeddingShelf
 from dino_assets.serving.lifespan import Running
 from dino_assets.serving.requests.planning import ServedModel
@@ -182,6 +183,7 @@ def serving(
     model: ServedModel = SMALL,
     open_it: Callable[[Settings, ObjectStore], Service] | None = None,
     wait: bool = True,
+    connection: type[TimedConnection] = TimedConnection,
     **options: Any,
 ) -> Iterator[Served]:
     """Serve with uvicorn in a thread of this process, until the block ends."""
@@ -193,7 +195,7 @@ def serving(
         )
 
     app = make_app(settings=settings, store=store, open_it=open_it or open_small)
-    config = uvicorn.Config(app, host=HOST, port=0, log_config=None, lifespan="on")
+    config = uvicorn.Config(app, host=HOST, port=0, log_config=None, lifespan="on", http=connection)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,7 +1,7 @@
 """A service in a process of its own, to be stopped and killed: ``uvicorn …worlds.serving_process:app``.
 
 What it does differently from the real one comes in ``SERVING_TEST``, a JSON object: ``call_s`` of its
-engine, and where it kills itself: at the ``n``-th time that ``point`` is passed.
+engine, ``head_s`` for the head of a request, and where it kills itself: at the ``n``-th time that ``point`` is passed.
 """
 
 import json
@@ -22,6 +22,7 @@ from dino_assets.embeddings.encoder.tokens import Tokens
 from dino_assets.images.decoding import decode_image
 from dino_assets.serving.app import make_app
 from dino_assets.serving.computing.decoding import Decoding
+from dino_assets.serving.connections import TimedConnection
 from dino_assets.serving.lifespan import open_serving_store
 from dino_assets.serving.service import Service
 from dino_assets.settings.environment import load_settings
@@ -120,6 +121,7 @@ if "SERVING_TEST" in os.environ:
         from dino_assets.serving.keeping import shelf
 
         shelf.WHOLE_BYTES = 1000
+    TimedConnection.head_s = ORDER.get("head_s", TimedConnection.head_s)
     app = make_test_app()
 
 
