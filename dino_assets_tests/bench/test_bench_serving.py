@@ -1,8 +1,8 @@
 """The service under a flood of 32 clients: `/health`, memory, and whether refusals say the right time.
 
 A ViT-S/14 with random weights at 518 px, a process of its own under plain uvicorn; the clients are on the
-same machine. ``SERVING_BENCH_S`` makes it longer than a minute and a half, ``SERVING_BENCH_PNG`` names a
-picture to make of it.
+same machine. ``SERVING_BENCH_S`` makes it longer than a minute and a half, ``SERVING_BENCH_NPZ`` names a
+file for what was seen: ``flood_picture.py`` draws it.
 """
 
 import json
