@@ -60,6 +60,11 @@ def read_selection(text: str) -> list[str]:
     wanted: set[str] = set()
     for word in text.split(","):
         names = LINEAGE if word in EVERYTHING else assets_of_job(word) or (word,)
+        if set(names) & set(assets_of_job("deploy")):
+            raise argparse.ArgumentTypeError(
+                f"{word!r} belongs to no run of drops: make an export by `dino-assets export-model`, or "
+                "by the job 'deploy' in the UI"
+            )
         if unknown := set(names).difference(LINEAGE):
             raise argparse.ArgumentTypeError(
                 f"{unknown.pop()!r} is neither an asset ({', '.join(LINEAGE)}) nor a job (ingest, "

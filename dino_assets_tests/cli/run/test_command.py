@@ -1,5 +1,6 @@
 """`dino-assets run` in this process."""
 
+import argparse
 import re
 import shlex
 import shutil
@@ -270,3 +271,9 @@ def test_read_selection__in_the_order_of_the_flow():
     assert read_selection("tiles,images") == ["images", "tiles"]
     assert read_selection("*") == read_selection("lineage") == list(LINEAGE)
     assert read_selection("ingest,curate") == list(LINEAGE)
+
+
+@pytest.mark.parametrize("word", ["deployments", "deploy", "images,deploy"])
+def test_read_selection__exports_have_a_command_of_their_own(word):
+    with pytest.raises(argparse.ArgumentTypeError, match="dino-assets export-model"):
+        read_selection(word)
