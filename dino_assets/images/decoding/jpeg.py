@@ -1,0 +1,82 @@
+"""JPEG pixels that libjpeg has nothing to say against.
+
+libjpeg decodes damaged data, and says so once: with gray or shifted blocks behind it. It also complains of
+what no pixel depends on: bytes that some cameras leave between the segments of the head, a colour profile
+with a part missing. Whether a complaint is about pixels shows without those segments.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from dino_assets.errors import UnusableImageError
+
+_START, _SCAN, _END = 0xD8, 0xDA, 0xD9
+_ALONE = range(0xD0, 0xD8)  # restart marks have no length
+# JFIF and Adobe say what the numbers of a pixel mean; all else of APPn and comments is for people.
+_TELLING = (0xE0, 0xEE)
+
+
+def decode_strictly(data: bytes, colours: str = "RGB") -> NDArray[np.uint8] | None:
+    """Decode a JPEG that is whole; None where this reader cannot, damaged or not.
+
+    Raises:
+        UnusableImageError: truncated, undecodable: pixels are missing or wrong.
+    """
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, colours, strict=True))
+    except ValueError as err:
+        complaint = str(err)
+    if _is_damage(complaint):
+        try:
+            return np.asarray(simplejpeg.decode_jpeg(_keep_pixels(data), colours, strict=True))
+        except ValueError as err:
+            complaint = str(err)
+    if "remature end" in complaint:
+        raise UnusableImageError("truncated", complaint)
+    if _is_damage(complaint):
+        raise UnusableImageError("undecodable", complaint)
+    return None
+
+
+def _is_damage(complaint: str) -> bool:
+    return complaint.startswith("Corrupt JPEG data")
+
+
+def _keep_pixels(data: bytes) -> bytes:
+    """The same pixels without stray bytes in the head and without segments that no pixel depends on.
+
+    A head that cannot be followed stays as it is.
+    """
+    kept = [data[:2]]
+    end = 2
+    for kind, start, end in _walk_head(data):
+        if kind == _SCAN:
+            return b"".join([*kept, data[start:]])
+        is_for_people = 0xE0 <= kind <= 0xEF or kind == 0xFE
+        if kind in _TELLING or not is_for_people:
+            kept.append(data[start:end])
+    return data
+
+
+def _walk_head(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Kind, start and end of each segment, the first scan's header the last; as libjpeg finds them."""
+    at = 2
+    while True:
+        start = data.find(b"\xff", at)
+        kind_at = start
+        while 0 <= kind_at < len(data) and data[kind_at] == 0xFF:
+            kind_at += 1
+        if start < 0 or kind_at + 3 > len(data):
+            return
+        kind, at = data[kind_at], kind_at + 1
+        if kind in (0, 1, _START, *_ALONE):
+            continue
+        if kind == _END:
+            return
+        at += int.from_bytes(data[at : at + 2], "big")
+        yield kind, kind_at - 1, at
+        if kind == _SCAN:
+            return
