@@ -156,12 +156,20 @@ class StoreUnavailableError(StoreError):
 
 
 class CorruptObjectError(DinoAssetsError):
-    """Bytes read from the store differ from what was committed; ``is_gone`` if there are none."""
+    """Bytes read from the store differ from what was committed; ``is_gone`` if there are none.
 
-    def __init__(self, message: str, *, store: str, key: str, is_gone: bool = False) -> None:
+    ``sha256`` is that of the bytes read. Not ``is_steady`` says that another read gave others: they are
+    altered on the way from the store, or by whoever writes right now.
+    """
+
+    def __init__(
+        self, message: str, *, store: str, key: str, is_gone: bool = False, sha256: str = ""
+    ) -> None:
         self.store = store
         self.key = key
         self.is_gone = is_gone
+        self.sha256 = sha256
+        self.is_steady = True
         super().__init__(message)
 
 

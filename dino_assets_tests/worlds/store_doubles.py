@@ -1,6 +1,7 @@
 """Stores that misbehave on purpose: they fail, interrupt, kill or lie about the time."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,27 @@ class WatchedStore(ObjectStore):
 
     def move(self, key: str, to: str) -> None:
         self._pass_on("move", key, to)
+
+
+class FlippingStore(WatchedStore):
+    """Bits flip on the way: the first ``times`` reads of each key give bytes that do not lie there."""
+
+    def __init__(self, inner: ObjectStore, *, times: int):
+        super().__init__(inner)
+        self.times, self._reads = times, Counter[str]()
+
+    def get(self, key: str) -> bytes:
+        return self._flip(key, super().get(key))
+
+    def get_range(self, key: str, *, start: int, length: int) -> bytes:
+        return self._flip(key, super().get_range(key, start=start, length=length))
+
+    def _flip(self, key: str, data: bytes) -> bytes:
+        self._reads[key] += 1
+        if self._reads[key] > self.times:
+            return data
+        at = self._reads[key] % len(data)
+        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 class Strike:

@@ -15,6 +15,7 @@ from typing import Any
 
 from dino_assets.errors import NotCommittedError, ObjectNotFoundError
 from dino_assets.store.commits.protocol import Manifest, OutputId, Recipe
+from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import (
     corrupt,
     digest,
@@ -48,12 +49,11 @@ def read_manifest(store: ObjectStore, output: OutputId) -> Manifest:
     """
     key = manifest_key(output)
     try:
-        data = store.get(key)
+        return _get_manifest(store, key)
     except ObjectNotFoundError:
         raise NotCommittedError(
             f"{output} is not in store {store.url!r}. Materialise it first.", output=str(output)
         ) from None
-    return parse_manifest(data, store=store.url, key=key)
 
 
 def find_manifest(store: ObjectStore, output: OutputId) -> Manifest | None:
@@ -77,12 +77,16 @@ def read_manifests(store: ObjectStore, keys: Sequence[str]) -> list[Manifest]:
 
     def read(key: str) -> Manifest | None:
         try:
-            return parse_manifest(store.get(key), store=store.url, key=key)
+            return _get_manifest(store, key)
         except ObjectNotFoundError:
             return None
 
     with ThreadPoolExecutor(_READERS) as pool:
         return [manifest for manifest in pool.map(read, keys) if manifest is not None]
+
+
+def _get_manifest(store: ObjectStore, key: str) -> Manifest:
+    return read_again(lambda: parse_manifest(store.get(key), store=store.url, key=key))
 
 
 def content_hash(manifest: Manifest) -> str:

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from dino_assets.errors import CommitRefusedError, CorruptObjectError, ObjectNotFoundError
 from dino_assets.store.commits.protocol import LocalFile, OutputId, Part
+from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.objects import ObjectStore
 
 
@@ -68,6 +70,10 @@ def read_part(store: ObjectStore, part: Part) -> bytes:
     Raises:
         CorruptObjectError: it is gone, or its sha256 is not the one committed.
     """
+    return read_again(lambda: _read_part(store, part))
+
+
+def _read_part(store: ObjectStore, part: Part) -> bytes:
     try:
         data = store.get(part.key)
     except ObjectNotFoundError:
@@ -84,8 +90,7 @@ def verify_part(store: ObjectStore, part: Part) -> None:
     Raises:
         CorruptObjectError: it is gone, or its sha256 is not the one committed.
     """
-    for _ in _verified_chunks(store, part):
-        pass
+    read_again(lambda: deque(_verified_chunks(store, part), maxlen=0))
 
 
 def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
@@ -94,11 +99,15 @@ def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
     Raises:
         CorruptObjectError: it is gone, or its sha256 is not the one committed; the file is removed.
     """
-    try:
+
+    def fetch() -> None:
         with path.open("wb") as file:
             file.writelines(_verified_chunks(store, part))
             file.flush()
             os.fsync(file.fileno())
+
+    try:
+        read_again(fetch)
     except CorruptObjectError:
         path.unlink()
         raise
@@ -136,6 +145,7 @@ def _altered(store: ObjectStore, part: Part, sha256: str) -> CorruptObjectError:
         f"{part.sha256[:16]}…. Run `dino-assets verify --repair`, then materialise again.",
         store=store.url,
         key=part.key,
+        sha256=sha256,
     )
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.protocol import OutputId, Receipt
+from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import corrupt, part_fields, read_parts, seal, unseal
 from dino_assets.store.objects import ObjectStore
 
@@ -46,7 +47,7 @@ def find_receipt(
     """
     key = receipt_key(output, shard)
     try:
-        receipt = parse_receipt(store.get(key), store=store.url, key=key)
+        receipt = read_receipt(store, key)
         for part in receipt.parts:
             data = read_part(store, part)
             if datetime.now(UTC) - store.head(part.key).modified > renew_after:
@@ -54,6 +55,16 @@ def find_receipt(
     except (ObjectNotFoundError, CorruptObjectError):
         return None
     return receipt
+
+
+def read_receipt(store: ObjectStore, key: str) -> Receipt:
+    """Read a receipt by its key.
+
+    Raises:
+        ObjectNotFoundError: there is none.
+        CorruptObjectError: as ``parse_receipt``.
+    """
+    return read_again(lambda: parse_receipt(store.get(key), store=store.url, key=key))
 
 
 def parse_receipt(data: bytes, *, store: str, key: str) -> Receipt:

@@ -64,17 +64,23 @@ def unseal(data: bytes, *, store: str, key: str) -> dict[str, Any]:
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
         is_whole = False
     if not is_whole:
-        raise corrupt(store=store, key=key, fault=f"{len(data)} bytes that were not written here")
+        raise corrupt(
+            store=store,
+            key=key,
+            fault=f"{len(data)} bytes that were not written here",
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
     return body
 
 
-def corrupt(*, store: str, key: str, fault: str) -> CorruptObjectError:
+def corrupt(*, store: str, key: str, fault: str, sha256: str = "") -> CorruptObjectError:
     """The error for a manifest or receipt that is not what was committed."""
     return CorruptObjectError(
         f"{key!r} in store {store!r} is not what was committed: {fault}. Run `dino-assets verify "
         "--repair`, then materialise that output again.",
         store=store,
         key=key,
+        sha256=sha256,
     )
 
 

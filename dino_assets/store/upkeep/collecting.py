@@ -12,7 +12,7 @@ from dino_assets.counting import count_of
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
 from dino_assets.store.commits.manifests import manifest_key, read_manifests
 from dino_assets.store.commits.protocol import Receipt
-from dino_assets.store.commits.receipts import parse_receipt
+from dino_assets.store.commits.receipts import read_receipt
 from dino_assets.store.commits.sealing import is_json
 from dino_assets.store.objects import ObjectInfo, ObjectStore
 
@@ -116,7 +116,7 @@ def read_receipts(store: ObjectStore) -> Iterator[tuple[ObjectInfo, Receipt | Co
     """Read every receipt; one that is damaged comes as the error."""
     for info in list_json_objects(store, "receipts"):
         try:
-            yield info, parse_receipt(store.get(info.key), store=store.url, key=info.key)
+            yield info, read_receipt(store, info.key)
         except ObjectNotFoundError:
             continue
         except CorruptObjectError as err:

@@ -12,6 +12,11 @@ from dino_assets.store.commits.protocol import Part
 from dino_assets.store.objects import ObjectInfo, ObjectStore
 from dino_assets.store.upkeep.collecting import list_json_objects, read_receipts
 
+_UNSTEADY = (
+    "Nothing was deleted, since two reads gave different bytes: look at the memory and the network "
+    "between here and the store, then verify again."
+)
+
 
 def verify(
     store: ObjectStore, *, should_repair: bool = False, records: Container[str] = RECORDS
@@ -20,7 +25,8 @@ def verify(
 
     With ``should_repair`` a manifest or receipt that is bad or has a bad part is deleted: its output
     is then absent, and the next run makes it again. Parts are left, since a writer may be putting a
-    good one in place of a bad one right now.
+    good one in place of a bad one right now. Nothing is deleted whose bytes are others at a second read:
+    what is wrong then is the way to them.
 
     The manifests of assets in ``records`` (those of the catalogue) are never deleted: they say what
     cannot be found out again. Their bad parts are, so that the next commit of that recipe makes them again.
@@ -58,7 +64,11 @@ def verify(
 def _repaired(
     store: ObjectStore, info: ObjectInfo, faults: list[CorruptObjectError], should_repair: bool
 ) -> list[CorruptObjectError]:
-    if faults and should_repair:
+    if not should_repair:
+        return faults
+    if not all(fault.is_steady for fault in faults):
+        return [_with(fault, _UNSTEADY) for fault in faults]
+    if faults:
         with contextlib.suppress(ObjectNotFoundError):
             if _is_same(store.head(info.key), info):
                 store.delete(info.key)
@@ -91,8 +101,8 @@ def _give_up(store: ObjectStore, part: Part) -> bool:
         seen = store.head(part.key)
         try:
             verify_part(store, part)
-        except CorruptObjectError:
-            if _is_same(store.head(part.key), seen):
+        except CorruptObjectError as err:
+            if err.is_steady and _is_same(store.head(part.key), seen):
                 store.delete(part.key)
                 return True
     except ObjectNotFoundError:
