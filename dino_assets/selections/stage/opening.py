@@ -14,7 +14,7 @@ from dino_assets.selections.rounds import RoundSettings, name_round, number_of
 from dino_assets.selections.stage.drafting import CODE_VERSION, REPEATABLE, draft_selections
 from dino_assets.selections.stage.paid import PaidRound, find_paid, spell_input
 from dino_assets.settings.described import check_settings, from_recipe
-from dino_assets.store.commits.protocol import Draft, Manifest, OutputWriter
+from dino_assets.store.commits.protocol import Draft, Manifest, OutputWriter, Recipe, Turns
 from dino_assets.store.commits.reading import CommittedTable, SpacedTable, open_table
 from dino_assets.weights.records import Checkpoint
 
@@ -101,7 +101,8 @@ def open_round(
         draft = replace(draft, is_anew=bool(standing.facts.get("left_out")))
         if standing.recipe != draft.recipe or draft.is_anew:
             _check_is_last(rounds, name, paid)
-    return Round(draft, unmade=pool.unmade)
+    check = partial(_check_meanwhile, rounds, draft.recipe, paid)
+    return Round(replace(draft, turns=Turns("selections", check)), unmade=pool.unmade)
 
 
 def _name_choice(settings: RoundSettings) -> str:
@@ -130,6 +131,39 @@ def _check_is_last(rounds: CommittedTable, name: str, paid: Sequence[PaidRound])
             f"{name} cannot be replaced: {later[0]} was chosen after it and counts on it. Ask for "
             f"a round of its own: round {_next_round(rounds)}."
         )
+
+
+def _check_meanwhile(seen: CommittedTable, recipe: Recipe, paid: Sequence[PaidRound]) -> None:
+    """Look whether the rounds are those that this one was chosen by; others choose rounds, too.
+
+    Raises:
+        CommitRefusedError: overtaken: this round, or one that it counts on, is another by now.
+        ConfigError: it is to be replaced, and a later round counts on it by now.
+    """
+    name = str(recipe.output.drop)
+    rounds = open_table(seen.store, "selections", space=seen.space)
+    standing = rounds.manifest(name) if name in rounds.drops else None
+    if standing and standing.recipe == recipe:
+        return  # the same round: equal recipes have equal bytes
+    if standing and (name not in seen.drops or standing != seen.manifest(name)):
+        raise _overtaken(
+            f"{name} was chosen by somebody else while this one was being chosen, so this one is not "
+            f"stored. Ask for a round of its own: round {_next_round(rounds)}."
+        )
+    paid_now = find_paid(seen.store, rounds, before=name)
+    changed = {(p.name, p.content) for p in paid} ^ {(p.name, p.content) for p in paid_now}
+    if changed:
+        names = name_some(sorted({spell_input(each) for each, _ in changed}))
+        raise _overtaken(
+            f"{names} came or changed while {name} was being chosen, so that tiles would be paid for "
+            "twice. Nothing is stored; ask for it again."
+        )
+    if name in seen.drops:
+        _check_is_last(rounds, name, paid_now)
+
+
+def _overtaken(message: str) -> CommitRefusedError:
+    return CommitRefusedError(message, reason="overtaken")
 
 
 def _keep(

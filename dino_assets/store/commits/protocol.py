@@ -132,6 +132,17 @@ class OutputWriter(Protocol):
 
 
 @dataclass(frozen=True)
+class Turns:
+    """That writers of ``name`` commit one after the other, and what each looks at when it is its turn.
+
+    ``check`` raises where what was committed meanwhile makes the draft wrong.
+    """
+
+    name: str
+    check: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Draft:
     """An output that is not committed: its recipe, and how to produce it if it is needed.
 
@@ -144,6 +155,7 @@ class Draft:
     produce: Callable[[OutputWriter], None]
     schema: "pa.Schema | None" = None
     is_anew: bool = False
+    turns: Turns | None = None
 
 
 @dataclass(frozen=True)

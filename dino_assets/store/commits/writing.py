@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dino_assets.errors import CommitRefusedError, CorruptObjectError, StoreUnavailableError
 from dino_assets.store.commits import tables
+from dino_assets.store.commits.claiming import take_turn
 from dino_assets.store.commits.manifests import (
     dump_manifest,
     find_manifest,
@@ -30,6 +31,7 @@ from dino_assets.store.commits.protocol import (
     Part,
     Recipe,
     Spent,
+    Turns,
 )
 from dino_assets.store.commits.sealing import canonical
 from dino_assets.store.objects import ObjectStore
@@ -63,7 +65,7 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
         started = time.perf_counter()
         draft.produce(writer)
         data = dump_manifest(writer.finish())
-        store.put(key, data)
+        _put_manifest(store, key, data, draft.turns)
         manifest = parse_manifest(data, store=store.url, key=key)
         total_s = time.perf_counter() - started
         # Looked for after the manifest is there: a collector looks for manifests after it moved a
@@ -88,6 +90,16 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
         store=store.url,
         key=missing[0],
     )
+
+
+def _put_manifest(store: ObjectStore, key: str, data: bytes, turns: Turns | None) -> None:
+    if turns is None:
+        store.put(key, data)
+        return
+    with take_turn(store, turns.name) as turn:
+        turns.check()
+        turn.check()
+        store.put(key, data)
 
 
 def _reusable(store: ObjectStore, recipe: Recipe) -> Manifest | None:

@@ -1,0 +1,76 @@
+"""One writer at a time on every kind of store, and none that waits for the dead for ever."""
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+
+from dino_assets.errors import CommitRefusedError
+from dino_assets.store.commits.claiming import take_turn
+from dino_assets.store.objects import ObjectStore
+from dino_assets_tests.worlds.raising import raising
+
+QUICK = 0.01
+
+
+def count_up(store: ObjectStore, times: int) -> None:
+    for _ in range(times):
+        with take_turn(store, "things", look_every_s=QUICK) as turn:
+            turn.check()
+            seen = int(store.get("count"))
+            time.sleep(0.005)  # where another would come between
+            store.put("count", str(seen + 1).encode())
+
+
+def test_take_turn__one_at_a_time(store: ObjectStore):
+    store.put("count", b"0")
+    threads = [threading.Thread(target=count_up, args=(store, 5)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert store.get("count") == b"30"
+    assert list(store.list("claims/")) == []
+
+
+def test_take_turn__others_of_another_name_do_not_wait(store: ObjectStore):
+    with take_turn(store, "things"), take_turn(store, "other-things"):
+        assert len(list(store.list("claims/"))) == 2
+
+
+def test_take_turn__a_killed_writer_is_waited_for_a_while(store: ObjectStore):
+    store.put("claims/things/killed.json", b"{}\n")
+    stale = timedelta(seconds=1.5)
+    started = time.monotonic()
+    with take_turn(store, "things", stale=stale, look_every_s=QUICK):
+        assert time.monotonic() - started > 0.4  # some stores tell times in whole seconds
+        assert len(list(store.list("claims/things/"))) == 1
+
+
+@pytest.mark.parametrize("other", ["0", "z"])  # who has the lower name, and who has the higher one
+def test_take_turn__never(local_store: ObjectStore, other: str):
+    store, ends = local_store, threading.Event()
+
+    def hold() -> None:
+        while not ends.wait(0.02):
+            store.put(f"claims/things/{other}.json", b"{}\n")
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    try:
+        time.sleep(0.1)
+        refused = raising(CommitRefusedError, reason="others-first")
+        with refused, take_turn(store, "things", stale=timedelta(seconds=0.3), look_every_s=QUICK):
+            pytest.fail("two writers have a turn")
+    finally:
+        ends.set()
+        holding.join()
+
+
+def test_take_turn__who_is_held_up_gives_it_up(local_store: ObjectStore):
+    with take_turn(local_store, "things", stale=timedelta(seconds=0.2)) as turn:
+        turn.check()
+        time.sleep(0.15)
+        with raising(CommitRefusedError, reason="too-slow"):
+            turn.check()
