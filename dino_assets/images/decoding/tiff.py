@@ -59,6 +59,14 @@ class TiffPage:
         return self.first(256, 0), self.first(257, 0)
 
     @property
+    def chunk_size(self) -> tuple[int, int]:
+        """Width and height of a tile, or of a strip."""
+        width, height = self.size
+        if self.tags.get(322):
+            return max(1, self.first(322, width)), max(1, self.first(323, height))
+        return max(1, width), max(1, min(height, self.first(278, height)))
+
+    @property
     def bits(self) -> int:
         """Bits of the first sample."""
         return self.first(258, 1)
@@ -127,7 +135,7 @@ def check_size(page: TiffPage, *, max_bytes: int = MAX_SAMPLE_BYTES) -> None:
         UnusableImageError: too-large.
     """
     width, height = page.size
-    columns, rows = _chunk_size(page)  # a tile may be larger than the picture
+    columns, rows = page.chunk_size  # a tile may be larger than the picture
     pixel_bytes = page.samples * max(1, page.bits // 8)
     if max(width * height, columns * rows) * pixel_bytes > max_bytes:
         raise UnusableImageError(
@@ -160,7 +168,7 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
         UnusableImageError: truncated, undecodable.
     """
     width, height = page.size
-    chunk_width, chunk_height = _chunk_size(page)
+    chunk_width, chunk_height = page.chunk_size
     if chunk_width * chunk_height > 4 * width * height + 2**22:
         raise UnusableImageError("undecodable", f"tiles of {chunk_width}×{chunk_height} px")
     across, down = -(-width // chunk_width), -(-height // chunk_height)
@@ -204,7 +212,10 @@ def scale_to_bytes(
     if samples.dtype == np.uint8:
         return samples.astype(np.uint8)
     if samples.dtype == np.uint16:
-        return np.asarray(samples >> np.uint16(8), np.uint8)
+        high_bytes = np.empty(samples.shape, np.uint8)
+        for at in _cut(samples, band_values):
+            high_bytes[at] = samples[at] >> np.uint16(8)
+        return high_bytes
     out = np.zeros(samples.shape, np.uint8)
     low, high = np.inf, -np.inf
     for _, values, good in _bands(samples, nodata, band_values):
@@ -223,14 +234,18 @@ def scale_to_bytes(
 def _bands(
     samples: Samples, nodata: float | None, band_values: int
 ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.bool_]]]:
-    rows = max(1, band_values * len(samples) // max(1, samples.size))
-    for top in range(0, len(samples), rows):
-        at = slice(top, top + rows)
+    for at in _cut(samples, band_values):
         values = samples[at].astype(np.float64)
         good = np.isfinite(values)
         if nodata is not None:
             good &= values != nodata
         yield at, values, good
+
+
+def _cut(samples: Samples, band_values: int) -> Iterator[slice]:
+    rows = max(1, band_values * len(samples) // max(1, samples.size))
+    for top in range(0, len(samples), rows):
+        yield slice(top, top + rows)
 
 
 def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Samples:
@@ -258,16 +273,9 @@ def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Sampl
     return values
 
 
-def _chunk_size(page: TiffPage) -> tuple[int, int]:
-    width, height = page.size
-    if page.tags.get(322):
-        return max(1, page.first(322, width)), max(1, page.first(323, height))
-    return max(1, width), max(1, min(height, page.first(278, height)))
-
-
 def _measure_raw_chunk(page: TiffPage, at: int) -> int:
     """Bytes of a strip or tile without compression; the last strip has the rows that are left."""
-    columns, rows = _chunk_size(page)
+    columns, rows = page.chunk_size
     if not page.tags.get(322):
         height = page.size[1]
         rows = min(rows, height - at % max(1, -(-height // rows)) * rows)
