@@ -14,7 +14,8 @@ READY := $(VENV)/.ready-$(LOCK_HASH)
 WORKERS ?= 2
 # Tests wait for SQLite's and their own small files: in memory, where there is room for them.
 FAST_TMP := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR==2 && $$4 > 8000 {print "/dev/shm"}')
-PYTEST := $(if $(FAST_TMP),TMPDIR=$(FAST_TMP)) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# And what is compiled is kept, whatever the environment says: 100 processes of the tests import it.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(if $(FAST_TMP),TMPDIR=$(FAST_TMP)) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # What `make fetch-dinov3` reads, and a model in place of the one named there.
 CONFIG ?= config.json

@@ -1,6 +1,7 @@
 """Rounds that `select` chose, in the UI: as if a run had made them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -14,20 +15,31 @@ from dino_assets.store.commits.catalogue import PER_DROP
 from dino_assets.store.commits.listing import find_outputs
 from dino_assets.store.commits.manifests import content_hash
 from dino_assets_tests.defs.conftest import Lineage
+from dino_assets_tests.worlds.prepared import Prepared
 
 OF_A_RUN = {"made_in_run"}
 SECOND = ["select", "--round", "2", "--budget", "4"]
 
 
 @pytest.fixture
-def lineage(project, write_photo) -> Iterator[Lineage]:
+def project_folder(prepared: Prepared) -> Path:
+    return prepared.put_back()
+
+
+@pytest.fixture
+def lineage(project, write_photo, prepared: Prepared) -> Iterator[Lineage]:
     """A drop, its map and a first round, made by a run in the instance of the project."""
+
+    def prepare() -> None:
+        with open_instance(project) as instance:
+            lineage = Lineage(instance)
+            lineage.register("a", write_photo(project / "a" / "DJI_0001.JPG", 1600, 1200).parent)
+            made = lineage.run("a", projections={"method": "linear"}, selections={"budget": 4})
+            assert made.success
+
+    prepared.fill(prepare)
     with open_instance(project) as instance:
-        lineage = Lineage(instance)
-        lineage.register("a", write_photo(project / "a" / "DJI_0001.JPG", 1600, 1200).parent)
-        made = lineage.run("a", projections={"method": "linear"}, selections={"budget": 4})
-        assert made.success
-        yield lineage
+        yield Lineage(instance)
 
 
 def events(lineage: Lineage) -> list[dg.EventLogRecord]:

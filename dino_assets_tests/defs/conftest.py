@@ -59,7 +59,7 @@ class Lineage:
 
 
 @pytest.fixture
-def lineage(project: Path, instance: dg.DagsterInstance) -> Lineage:
+def lineage(project: Path, instance: dg.DagsterInstance, ready_engines: None) -> Lineage:
     return Lineage(instance)
 
 

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -21,12 +22,22 @@ from dino_assets.verdicts import Verdict
 from dino_assets_tests.defs.conftest import Lineage, checks
 from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
 from dino_assets_tests.worlds.outputs import pushing
+from dino_assets_tests.worlds.prepared import Prepared
 
 
 @pytest.fixture
-def done(lineage: Lineage, card) -> Lineage:
-    lineage.register("flight-1", card("flight-1"))
-    assert lineage.run("flight-1", only=["weights", "images", "tiles"]).success
+def project_folder(prepared: Prepared, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The prepared project for tests of ``done``, an empty one for the others."""
+    return prepared.put_back() if "done" in request.fixturenames else tmp_path / "project"
+
+
+@pytest.fixture
+def done(lineage: Lineage, card, prepared: Prepared) -> Lineage:
+    def prepare() -> None:
+        lineage.register("flight-1", card("flight-1"))
+        assert lineage.run("flight-1", only=["weights", "images", "tiles"]).success
+
+    prepared.fill(prepare, instance=lineage.instance)
     return lineage
 
 

@@ -1,5 +1,7 @@
 """Rounds and maps of some drops: named, tagged, and never of a retired one."""
 
+from pathlib import Path
+
 import pytest
 
 from dino_assets.cli import main
@@ -10,18 +12,28 @@ from dino_assets.store.upkeep.collecting import collect
 from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.defs.conftest import Lineage, checks, failure
 from dino_assets_tests.defs.test_rounds import LINEAR, chosen, pick, warnings
+from dino_assets_tests.worlds.prepared import Prepared
 
 
 @pytest.fixture
-def lineage(lineage: Lineage, card, write_photo) -> Lineage:
+def project_folder(prepared: Prepared) -> Path:
+    return prepared.put_back()
+
+
+@pytest.fixture
+def lineage(lineage: Lineage, write_photo, prepared: Prepared) -> Lineage:
     """Three drops that are embedded; the first two have the tag fire."""
-    for number, name in enumerate("abc"):
-        path = lineage.settings.root / "inbox" / name / "DJI_0001.JPG"
-        lineage.register(name, write_photo(path, 1600, 1200, seed=number).parent)
-    for name in "ab":
-        tag_drop(lineage.store, name, ["fire"])
-    steps = ["weights", "images", "tiles", "embeddings"]
-    assert lineage.run("a", "c", only=steps).success
+
+    def prepare() -> None:
+        for number, name in enumerate("abc"):
+            path = lineage.settings.root / "inbox" / name / "DJI_0001.JPG"
+            lineage.register(name, write_photo(path, 1600, 1200, seed=number).parent)
+        for name in "ab":
+            tag_drop(lineage.store, name, ["fire"])
+        steps = ["weights", "images", "tiles", "embeddings"]
+        assert lineage.run("a", "c", only=steps).success
+
+    prepared.fill(prepare, instance=lineage.instance)
     return lineage
 
 

@@ -1,5 +1,7 @@
 """A committed round stands: somebody may be labelling it."""
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
@@ -12,16 +14,26 @@ from dino_assets.store.commits.reading import open_table
 from dino_assets.store.upkeep.verifying import verify
 from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets_tests.defs.conftest import Lineage, checks, failure
+from dino_assets_tests.worlds.prepared import Prepared
 
 LINEAR = {"method": "linear"}
 
 
 @pytest.fixture
-def lineage(lineage: Lineage, card) -> Lineage:
+def project_folder(prepared: Prepared) -> Path:
+    return prepared.put_back()
+
+
+@pytest.fixture
+def lineage(lineage: Lineage, card, prepared: Prepared) -> Lineage:
     """One drop, of which a round of four is chosen; a second one that is only registered."""
-    for name in ("a", "b"):
-        lineage.register(name, card(name, good=1 if name == "a" else 2))
-    assert lineage.run("a", projections=LINEAR, selections={"budget": 4}).success
+
+    def prepare() -> None:
+        for name in ("a", "b"):
+            lineage.register(name, card(name, good=1 if name == "a" else 2))
+        assert lineage.run("a", projections=LINEAR, selections={"budget": 4}).success
+
+    prepared.fill(prepare, instance=lineage.instance)
     return lineage
 
 

@@ -10,17 +10,27 @@ from dino_assets.store.upkeep.verifying import verify
 from dino_assets_tests.defs.conftest import Lineage, checks, failure
 from dino_assets_tests.defs.test_chosen_drops import drops_of
 from dino_assets_tests.defs.test_rounds import chosen, pick
+from dino_assets_tests.worlds.prepared import Prepared
 
 STEPS = ["weights", "images", "tiles", "embeddings"]
 
 
 @pytest.fixture
-def lineage(lineage: Lineage, write_photo) -> Lineage:
+def project_folder(prepared: Prepared) -> Path:
+    return prepared.put_back()
+
+
+@pytest.fixture
+def lineage(lineage: Lineage, write_photo, prepared: Prepared) -> Lineage:
     """Three embedded drops of a photograph each."""
-    for number, name in enumerate("abc"):
-        path = photo(lineage, name)
-        lineage.register(name, write_photo(path, 1600, 1200, seed=number).parent)
-    assert lineage.run("a", "c", only=STEPS).success
+
+    def prepare() -> None:
+        for number, name in enumerate("abc"):
+            path = photo(lineage, name)
+            lineage.register(name, write_photo(path, 1600, 1200, seed=number).parent)
+        assert lineage.run("a", "c", only=STEPS).success
+
+    prepared.fill(prepare, instance=lineage.instance)
     return lineage
 
 

@@ -15,6 +15,7 @@ from dino_assets.store.commits.catalogue import PER_DROP
 from dino_assets.store.commits.manifests import content_hash, read_manifest
 from dino_assets.store.commits.protocol import OutputId
 from dino_assets_tests.defs.conftest import Lineage
+from dino_assets_tests.worlds.prepared import Prepared
 
 INGEST = ["weights", "images", "tiles", "embeddings"]
 
@@ -44,10 +45,19 @@ def version(lineage: Lineage, asset: str, drop: str | None = None) -> str:
 
 
 @pytest.fixture
-def two_drops(lineage: Lineage, card) -> Lineage:
-    for name in ("a", "b"):
-        lineage.register(name, card(name, good=1 + (name == "b")))
-    assert lineage.run("a", "b", only=INGEST).success
+def project_folder(prepared: Prepared, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The prepared project for tests of ``two_drops``, an empty one for the others."""
+    return prepared.put_back() if "two_drops" in request.fixturenames else tmp_path / "project"
+
+
+@pytest.fixture
+def two_drops(lineage: Lineage, card, prepared: Prepared) -> Lineage:
+    def prepare() -> None:
+        for name in ("a", "b"):
+            lineage.register(name, card(name, good=1 + (name == "b")))
+        assert lineage.run("a", "b", only=INGEST).success
+
+    prepared.fill(prepare, instance=lineage.instance)
     return lineage
 
 

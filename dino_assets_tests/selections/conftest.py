@@ -15,8 +15,13 @@ def flights(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def embedded_flights(flights: Path, checkpoint_dir: Path, engine_cache: Path) -> CurationWorld:
+    """Made once; each test has a copy of its own."""
+    store = ObjectStore.in_memory()
+    return CurationWorld.make(store, flights, checkpoint_dir, cache=engine_cache)
+
+
 @pytest.fixture
-def world(
-    flights: Path, checkpoint_dir: Path, engine_cache: Path, short_trial: None
-) -> CurationWorld:
-    return CurationWorld(ObjectStore.in_memory(), flights, checkpoint_dir, cache=engine_cache)
+def world(embedded_flights: CurationWorld, short_trial: None) -> CurationWorld:
+    return embedded_flights.copy()

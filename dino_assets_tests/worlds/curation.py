@@ -1,5 +1,6 @@
 """Two drawn flights in a store of their own, embedded by a tiny model, for maps and rounds."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,23 @@ SIDE = 256
 LINEAR = MapSettings(method="linear")
 
 
+@dataclass(frozen=True)
 class CurationWorld:
     """Two drawn drops, embedded by a tiny model."""
 
-    def __init__(
-        self, store: ObjectStore, folder: Path, checkpoint_dir: Path, *, cache: Path
-    ) -> None:
-        self.store = store
+    store: ObjectStore
+    space: str
+    sources: dict[str, FolderSource]
+
+    @classmethod
+    def make(
+        cls, store: ObjectStore, folder: Path, checkpoint_dir: Path, *, cache: Path
+    ) -> "CurationWorld":
         commit(store, draft_weights(checkpoint_dir, "tiny"))
         weights = read_manifest(store, OUTPUT)
-        checkpoint = checkpoint_of(weights)
-        self.space = current_space(checkpoint, COMPUTE, tile_px=SIDE)
-        drops = ("ridge-north", "river-burn")
-        self.sources = {d: FolderSource(folder / d, shown=d) for d in drops}
-        for name, source in self.sources.items():
+        space = current_space(checkpoint_of(weights), COMPUTE, tile_px=SIDE)
+        sources = {d: FolderSource(folder / d, shown=d) for d in ("ridge-north", "river-burn")}
+        for name, source in sources.items():
             commit(store, draft_images(Drop(name, "", "", name), source, threads=1))
             commit(store, draft_tiles(open_table(store, "images"), name, make_grid(SIDE)))
             draft = draft_embeddings(
@@ -53,6 +57,14 @@ class CurationWorld:
                 cache=cache,
             )
             commit(store, draft)
+        return cls(store, space, sources)
+
+    def copy(self) -> "CurationWorld":
+        """Copy into a store of its own, in memory."""
+        store = ObjectStore.in_memory()
+        for info in self.store.list():
+            store.put(info.key, self.store.get(info.key))
+        return replace(self, store=store, sources=dict(self.sources))
 
     def embeddings(self) -> CommittedTable:
         return open_table(self.store, "embeddings", space=self.space)

@@ -9,7 +9,7 @@ from dino_assets_tests.worlds.ui import LINEAR
 
 
 @pytest.fixture
-def cards(project: Path, write_photo) -> Path:
+def cards(project: Path, write_photo, ready_engines: None) -> Path:
     """Photographs in `cards/a` and `cards/b`, and a file that is none in `cards/bad`."""
     for seed, name in enumerate(("a", "b")):
         write_photo(project / "cards" / name / "DJI_0001.JPG", 1100, 700, seed=seed)
