@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -23,6 +24,12 @@ from dino_assets.drops.sources.tables import Listed, read_list
 from dino_assets.errors import ConfigError, SourceError
 
 _LINKED = "in a linked folder; links are not followed, copy the files"
+# `http://`, `s3://`: no path begins so, and made into one it would lose a slash.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_ELSEWHERE = (
+    "is an address; a list names files of this machine: download them, or register their bucket "
+    "as a drop of its own"
+)
 _OUTSIDE = "leads out of the list's folder; move the list or the file, or set DINO_IMAGE_ROOTS"
 
 
@@ -104,6 +111,8 @@ class ListSource:
 
     def _normalise(self, listed: str) -> str:
         """The path relative to the list's folder; as it was listed where nothing may be read."""
+        if _ADDRESS.match(listed):
+            return listed
         full = os.path.normpath(os.path.join(self._home, listed))  # noqa: PTH118 - no links followed
         if _is_below(full, self._home):
             return os.path.relpath(full, self._home)
@@ -130,6 +139,8 @@ class ListSource:
         labels = named.labels
         label = labels[0] if labels else None
         metadata = named.metadata(shown)
+        if _ADDRESS.match(path):
+            return SourceEntry(shown, 0, "", "outside", _ELSEWHERE, label, metadata)
         if (place := self._place(path)) is None:
             return SourceEntry(shown, 0, "", "outside", _OUTSIDE, label, metadata)
         folder, name = place

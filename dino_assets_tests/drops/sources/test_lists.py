@@ -115,6 +115,18 @@ def test_list__a_folder_that_begins_with_the_same_letters_is_outside(card: Path)
     assert listing(write_list(card, "../card-2/a.jpg\n", "l.txt")) == {"../card-2/a.jpg": "outside"}
 
 
+@pytest.mark.parametrize(
+    "address", ["https://example.org/a.jpg", "s3://bucket/a.jpg", "HTTP://example.org//b.jpg"]
+)
+def test_list__addresses_are_called_what_they_are(card: Path, address: str):
+    put(card, "a.jpg")
+    (entry, _) = sorted(
+        write_list(card, f"{address}\na.jpg\n", "l.txt").entries(), key=lambda e: e.path == "a.jpg"
+    )
+    assert (entry.path, entry.refusal) == (address, "outside")
+    assert "address" in str(entry.refusal_detail)
+
+
 def test_list__undecodable_names(card: Path):
     put(card, "\udcff.jpg")
     source = write_list(card, "\udcff.jpg\ngone\udcfe.jpg\n", "l.txt")
