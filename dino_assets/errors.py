@@ -30,6 +30,7 @@ DinoAssetsError
 ├── UnusableImageError (ValueError)     one file is not a usable photograph (becomes a row, not a failure)
 ├── DiskFullError (OSError)             this machine's disk has no room for what is wanted
 ├── TargetError (OSError)               a file that was asked for cannot be written where it should go
+├── ServiceError (OSError)              an embedding service does not answer, is not ready, or refuses
 ├── InvalidModelFileError (ValueError)  a model file that is to be checked cannot be opened or asked
 └── CheckpointError
     ├── CheckpointNotFoundError (FileNotFoundError)
@@ -409,4 +410,18 @@ class InvalidModelFileError(DinoAssetsError, ValueError):
 
     def __init__(self, message: str = "", *, file: str = "") -> None:
         self.file = file
+        super().__init__(message)
+
+
+class ServiceError(DinoAssetsError, OSError):
+    """A service of ours that was asked by HTTP did not do what was asked.
+
+    ``reason`` is a short, stable word: ``no-answer``, ``not-a-service``, ``not-ready``, or the slug that
+    the service gave; ``status`` is the answer's, 0 where there was none.
+    """
+
+    def __init__(self, message: str, *, url: str = "", reason: str = "", status: int = 0) -> None:
+        self.url = url
+        self.reason = reason
+        self.status = status
         super().__init__(message)

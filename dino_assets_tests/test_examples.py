@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dino_assets import DinoV3Config, DinoV3Teacher
-from dino_assets_tests.bench.photographs import draw_photo
+from dino_assets.drawing.photographs import draw_photo
 from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.worlds.networks import write_sample
 

@@ -19,6 +19,7 @@ from dino_assets.cli import (
     outputs,
     rounds,
     serving,
+    serving_bench,
     setup,
     tiles,
 )
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         attention,
         exporting,
         serving,
+        serving_bench,
         outputs,
     ):
         group.add_commands(commands)

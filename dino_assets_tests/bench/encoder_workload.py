@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dino_assets.drawing.photographs import draw_photo
 from dino_assets.tiles.grid import cut_windows, make_grid
 from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.records import Checkpoint
-from dino_assets_tests.bench.photographs import draw_photo
 
 PROJECT = Path(__file__).resolve().parents[2]
 FLIGHT = PROJECT.parent / "shared" / "flight"

@@ -16,9 +16,9 @@ from PIL import Image
 from transformers import AutoModel
 
 from dino_assets import DINOv2Extractor
+from dino_assets.drawing.photographs import draw_photo
 from dino_assets.embeddings.encoder.openvino_engine import has_bf16, has_openvino
 from dino_assets_tests.bench.encoder_workload import Case, find_or_write_checkpoint
-from dino_assets_tests.bench.photographs import draw_photo
 
 pytestmark = pytest.mark.bench
 CASES = {

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dino_assets.drawing.photographs import draw_photo
 from dino_assets.images.decoding import decode_image
 from dino_assets.images.inspection import inspect_image
 from dino_assets.images.scores import find_near_duplicates, score_pixels
-from dino_assets_tests.bench.photographs import draw_photo
 
 pytestmark = pytest.mark.bench
 ROUNDS = 7

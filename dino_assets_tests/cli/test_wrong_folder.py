@@ -40,6 +40,7 @@ COMMANDS = [
 # These need no project: what they make is what they were asked for.
 ANYWHERE = {
     "attention",
+    "bench-serve",
     "check-model",
     "embed",
     "fetch",

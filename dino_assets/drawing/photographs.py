@@ -1,4 +1,4 @@
-"""Photographs of a drone's size, drawn."""
+"""Photographs of a camera's size, drawn: for benches, which must not depend on anybody's own."""
 
 import io
 

@@ -1,0 +1,104 @@
+"""What a load showed: rates, waits and refusals, as a record and as a table for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dino_assets.serving.bench.flood import CUT_OFF, Answer
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One load. Rates go by the time of the last answer; waits are of pictures that were embedded.
+
+    Without answers rates are 0 and waits None.
+    """
+
+    clients: int
+    seconds: float
+    pictures: int
+    tiles: int
+    pictures_per_s: float
+    tiles_per_s: float
+    p50_s: float | None
+    p99_s: float | None
+    refused: int  # with 503
+    failed: int  # answered by something else, or not at all
+    unanswered: int  # when the load ended
+    health_p99_s: float | None = None
+    health_lost: int = 0  # looks at /health without an answer
+
+
+def summarise(
+    answers: Sequence[Answer], *, clients: int, started: float, health: Sequence[float] = ()
+) -> Figures:
+    """Work out the figures of one load that began at ``started``."""
+    embedded = [each for each in answers if each.status == 200]
+    seconds = max((each.at_s for each in embedded), default=started) - started
+    tiles = sum(each.tiles for each in embedded)
+    waits = [each.took_s for each in embedded]
+    refused = sum(each.is_refusal for each in answers)
+    unanswered = sum(each.slug == CUT_OFF for each in answers)
+    return Figures(
+        clients=clients,
+        seconds=round(seconds, 3),
+        pictures=len(embedded),
+        tiles=tiles,
+        pictures_per_s=round(len(embedded) / seconds, 3) if embedded else 0.0,
+        tiles_per_s=round(tiles / seconds, 3) if embedded else 0.0,
+        p50_s=find_percentile(waits, 50),
+        p99_s=find_percentile(waits, 99),
+        refused=refused,
+        failed=len(answers) - len(embedded) - refused - unanswered,
+        unanswered=unanswered,
+        health_p99_s=find_percentile([each for each in health if np.isfinite(each)], 99),
+        health_lost=sum(not np.isfinite(each) for each in health),
+    )
+
+
+def find_percentile(seconds: Sequence[float], percent: float) -> float | None:
+    """A percentile that was really measured (no mean of two); None of nothing."""
+    if not seconds:
+        return None
+    return round(float(np.percentile(seconds, percent, method="higher")), 5)
+
+
+_COLUMNS = (
+    "clients", "pictures", "pictures/s", "tiles/s", "p50", "p99", "refused (503)", "failed",
+    "/health p99",
+)  # fmt: skip
+
+
+def format_figures(steps: Sequence[Figures]) -> str:
+    """A table, a line for each load."""
+    rows = [
+        (
+            str(each.clients),
+            str(each.pictures),
+            f"{each.pictures_per_s:.2f}",
+            f"{each.tiles_per_s:.2f}",
+            _spell(each.p50_s),
+            _spell(each.p99_s),
+            str(each.refused),
+            str(each.failed + each.unanswered),
+            f"{each.health_lost} lost" if each.health_lost else _spell(each.health_p99_s),
+        )
+        for each in steps
+    ]
+    return format_table([_COLUMNS, *rows])
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns under their headings, aligned to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+
+
+def _spell(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -1,0 +1,199 @@
+"""A flood of uploads: clients that send one picture after the other, and wait when they are refused.
+
+Every upload differs from all others by bytes behind its end, where no decoder looks, so the service
+computes each of them.
+"""
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dino_assets.serving.bench.asking import FORM_TYPE, Line, Reply, make_form
+
+# Answers beside 200 and 503, or none at all, after which a client gives up: it would only do harm.
+MOST_FAULTS = 3
+_PAUSE_S = 1.0  # after a fault, and where a refusal says no time
+NO_ANSWER = "no-answer"
+CUT_OFF = "cut-off"  # not answered when the load ended
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that clients send; ``share`` is how often, beside the others of the same client."""
+
+    name: str
+    data: bytes
+    share: float = 1.0
+    fields: dict[str, str] = field(default_factory=dict)
+
+    def make_upload(self, rng: np.random.Generator) -> bytes:
+        """The form of one upload, unlike any other."""
+        more = rng.bytes(16)
+        if self.data[4:8] == b"ftyp":  # HEIC and AVIF are boxes: a free one is skipped
+            more = (8 + len(more)).to_bytes(4, "big") + b"free" + more
+        return make_form(self.data + more, filename=self.name, fields=self.fields)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one upload."""
+
+    picture: str
+    at_s: float  # of time.monotonic
+    took_s: float
+    status: int  # 0 without an answer
+    slug: str = ""
+    tiles: int = 0
+    embedding_id: str = ""
+    wait_s: int = 0  # Retry-After
+    forecast_s: float = 0.0  # seconds of work that waited, as a refusal says
+    is_return: bool = False  # the same upload again, after a refusal
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it is to be sent again later."""
+        return self.status == 503
+
+
+class Flood:
+    """Clients at work for so many seconds; ``clients`` are the pictures that each sends."""
+
+    def __init__(
+        self,
+        url: str,
+        clients: Sequence[Sequence[Picture]],
+        *,
+        seconds: float,
+        key: str = "",
+        seed: int | None = None,  # None: never the uploads of an earlier load
+        timeout_s: float = 600.0,
+        on_answer: Callable[[Answer], None] = lambda answer: None,
+    ) -> None:
+        self.answers: list[Answer] = []
+        self.started = time.monotonic()
+        self._end = self.started + seconds
+        self._lock = threading.Lock()
+        self._on_answer = on_answer
+        self._stopping, self._cutting = threading.Event(), threading.Event()
+        self._lines = [Line(url, key, timeout_s) for _ in clients]
+        seeds = np.random.SeedSequence(seed).spawn(len(clients))
+        self._threads = [
+            threading.Thread(target=self._work, args=given, name="bench-client", daemon=True)
+            for given in zip(clients, self._lines, seeds, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self, *, grace_s: float = 600.0) -> list[Answer]:
+        """All answers, once each client has its last one, or so long after the end has not."""
+        while not self.is_done and time.monotonic() < self._end + grace_s:
+            self.join(0.2)  # not for ever: Ctrl-C is to be seen
+        self.stop()
+        return self.answers
+
+    @property
+    def is_done(self) -> bool:
+        """Whether each client has its last answer."""
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def join(self, seconds: float) -> None:
+        """Wait until each client has its last answer, or so long."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def stop(self, *, grace_s: float = 0.0) -> None:
+        """Send nothing more, and wait no longer than this for answers."""
+        self._stopping.set()
+        self.join(grace_s)
+        self._cutting.set()
+        for line in self._lines:
+            line.end()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _work(self, pictures: Sequence[Picture], line: Line, seed: np.random.SeedSequence) -> None:
+        rng, faults = np.random.default_rng(seed), 0
+        shares = np.array([each.share for each in pictures])
+        while not self._is_over() and faults < MOST_FAULTS:
+            picture = pictures[int(rng.choice(len(pictures), p=shares / shares.sum()))]
+            upload, is_return = picture.make_upload(rng), False
+            while not self._is_over():
+                answer = self._send(picture, upload, line, is_return=is_return)
+                if not answer.is_refusal:
+                    break
+                is_return = True
+                self._rest(answer.wait_s or _PAUSE_S)
+            faults = 0 if answer.status in (200, 503) else faults + 1
+            if faults:
+                self._rest(_PAUSE_S)
+        line.close()
+
+    def _send(self, picture: Picture, upload: bytes, line: Line, *, is_return: bool) -> Answer:
+        started = time.monotonic()
+        try:
+            reply = line.ask("POST", "/embed", body=upload, content_type=FORM_TYPE)
+        except (OSError, http.client.HTTPException):
+            slug = CUT_OFF if self._cutting.is_set() else NO_ANSWER
+            now = time.monotonic()
+            answer = Answer(picture.name, now, now - started, 0, slug, is_return=is_return)
+        else:
+            answer = _read_answer(picture, reply, started, is_return=is_return)
+        with self._lock:
+            self.answers.append(answer)
+            self._on_answer(answer)
+        return answer
+
+    def _is_over(self) -> bool:
+        return self._stopping.is_set() or time.monotonic() >= self._end
+
+    def _rest(self, seconds: float) -> None:
+        self._stopping.wait(min(seconds, max(0.0, self._end - time.monotonic())))
+
+
+def _read_answer(picture: Picture, reply: Reply, started: float, *, is_return: bool) -> Answer:
+    now, said = time.monotonic(), reply.members
+    waits = reply.headers.get("retry-after", "")
+    return Answer(
+        picture.name,
+        now,
+        now - started,
+        reply.status,
+        slug=str(said.get("slug", "")),
+        tiles=int(said.get("num_tiles", 0)),
+        embedding_id=read_id(said),
+        wait_s=int(waits) if waits.isdecimal() else 0,
+        forecast_s=float(said.get("waiting_s", 0)),
+        is_return=is_return,
+    )
+
+
+def read_id(answer: dict[str, object]) -> str:
+    """The id in an answer's ``embedding_uri``."""
+    name = str(answer.get("embedding_uri", "")).rpartition("/")[2]
+    return name.removeprefix("embed_").removesuffix(".npz")
+
+
+def ask_health(
+    url: str, *, stopping: threading.Event, seconds: float = np.inf, every_s: float = 0.05
+) -> list[tuple[float, float]]:
+    """Look at /health until told to stop: when each look ended, and its seconds, infinite without answer."""
+    line, looks, end = (
+        Line(url, timeout_s=30),
+        list[tuple[float, float]](),
+        time.monotonic() + seconds,
+    )
+    while time.monotonic() < end and not stopping.wait(every_s):
+        started = time.perf_counter()
+        try:
+            is_ok = line.ask("GET", "/health").status == 200
+        except (OSError, http.client.HTTPException):
+            is_ok = False
+        took_s = time.perf_counter() - started if is_ok else np.inf
+        looks.append((time.monotonic(), took_s))
+    line.close()
+    return looks

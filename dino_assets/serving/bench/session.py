@@ -1,0 +1,183 @@
+"""A load on a service, from the first look at it to the deletion of what was made."""
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import numpy as np
+
+from dino_assets.errors import ConfigError, ServiceError
+from dino_assets.serving.bench.asking import FORM_TYPE, Line, Reply, parse_address
+from dino_assets.serving.bench.figures import Figures, summarise
+from dino_assets.serving.bench.flood import Answer, Flood, Picture, ask_health, read_id
+from dino_assets.serving.requests.access import is_loopback
+
+# How long after a load its last answers are waited for.
+GRACE_S = 60.0
+_LOOK_S = 10.0
+_TICK_S = 0.5
+_DELETING = 4  # requests at a time
+_DETAIL = 300  # characters of a service's own words that are shown
+
+Tick = Callable[[float, Sequence[Answer]], None]  # seconds since the start, answers so far
+
+
+def check_address(url: str, *, may_be_remote: bool) -> str:
+    """Return the address in full; another machine's only where that is wanted.
+
+    Raises:
+        ConfigError: no address, or a foreign one.
+    """
+    address = parse_address(url)
+    if not (may_be_remote or is_loopback(str(address.hostname))):
+        raise ConfigError(
+            f"{url!r} is another machine, and a load may keep it from its work. If it is yours to load, "
+            "add --remote.",
+            setting="url",
+            value=url,
+            reason="remote",
+        )
+    return address.geturl().rstrip("/")
+
+
+def look_at_service(url: str) -> dict[str, str]:
+    """Ask what serves there, and whether it takes uploads.
+
+    Returns model, device, storage and engine.
+
+    Raises:
+        ServiceError: no-answer, not-a-service, not-ready.
+    """
+    with closing(Line(url, timeout_s=_LOOK_S)) as line:
+        about = _ask(line, "GET", "/health").members
+        ready = _ask(line, "GET", "/ready")
+    if about.get("status") != "ok":
+        raise ServiceError(
+            f"{url} answers, but /health is not that of an embedding service. Give the address that "
+            "`dino-assets serve` names.",
+            url=url,
+            reason="not-a-service",
+        )
+    if ready.status != 200:
+        raise ServiceError(
+            f"the service at {url} is not ready: {_detail(ready)}. Wait until {url}/ready answers 200.",
+            url=url,
+            reason="not-ready",
+            status=ready.status,
+        )
+    about = {**about, "engine": ready.members.get("engine", "")}
+    return {name: str(about.get(name, "")) for name in ("model", "device", "storage", "engine")}
+
+
+def try_upload(url: str, picture: Picture, *, key: str = "") -> str:
+    """Send one upload before many; gives the id of its embedding.
+
+    Raises:
+        ServiceError: it is refused; the reason is the service's own slug.
+    """
+    upload = picture.make_upload(np.random.default_rng())
+    with closing(Line(url, key, timeout_s=600)) as line:
+        reply = _ask(line, "POST", "/embed", body=upload)
+    if reply.status == 200:
+        return read_id(reply.members)
+    advice = {
+        401: "Give a key of the service with --key.",
+        403: "Give a key with the scope embed with --key.",
+        404: "Is this the address of an embedding service?",
+        503: "Measure it when it has no other work.",
+    }.get(reply.status, f"{picture.name} is not sent again; choose others with --picture.")
+    raise ServiceError(
+        f"the service at {url} refuses an upload with {reply.status}: {_detail(reply)}. {advice}",
+        url=url,
+        reason=str(reply.members.get("slug", "refused")),
+        status=reply.status,
+    )
+
+
+def run_load(
+    url: str,
+    pictures: Sequence[Picture],
+    *,
+    clients: int,
+    seconds: float,
+    key: str = "",
+    keep_id: Callable[[str], None] = lambda embedding_id: None,
+    tick: Tick = lambda seconds, answers: None,
+) -> Figures:
+    """Send pictures by so many clients for so many seconds, and look at /health meanwhile."""
+    stopping, health = threading.Event(), list[float]()
+
+    def look() -> None:
+        health.extend(took_s for _, took_s in ask_health(url, stopping=stopping))
+
+    looking = threading.Thread(target=look, daemon=True)
+
+    def take(answer: Answer) -> None:
+        if answer.embedding_id:
+            keep_id(answer.embedding_id)
+
+    flood = Flood(url, [pictures] * clients, seconds=seconds, key=key, on_answer=take)
+    looking.start()
+    try:
+        while not flood.is_done and time.monotonic() < flood.started + seconds + GRACE_S:
+            tick(time.monotonic() - flood.started, flood.answers)
+            flood.join(_TICK_S)
+    finally:
+        # Interrupted, too: what is not waited for may be stored, and nobody would know its id.
+        flood.stop(grace_s=_LOOK_S)
+        stopping.set()
+        looking.join(_LOOK_S)
+    return summarise(flood.answers, clients=clients, started=flood.started, health=health)
+
+
+def delete_embeddings(url: str, ids: Iterable[str], *, key: str = "") -> list[str]:
+    """Delete embeddings; gives the ids of those that are left.
+
+    Where the service refuses the first one, the others are not asked for.
+    """
+    waiting, lock = list(ids), threading.Lock()
+    left: list[str] = []
+    forbidden = threading.Event()
+
+    def work() -> None:
+        line = Line(url, key, timeout_s=_LOOK_S)
+        while True:
+            with lock:
+                if forbidden.is_set() or not waiting:
+                    break
+                embedding_id = waiting.pop()
+            try:
+                status = line.ask("DELETE", f"/embeddings/{embedding_id}").status
+            except (OSError, http.client.HTTPException):
+                status = 0
+            if status not in (204, 404):
+                left.append(embedding_id)
+            if status in (0, 401, 403):
+                forbidden.set()
+        line.close()
+
+    with ThreadPoolExecutor(_DELETING) as pool:
+        for each in [pool.submit(work) for _ in range(_DELETING)]:
+            each.result()
+    return sorted(left + waiting)
+
+
+def _ask(line: Line, method: str, path: str, *, body: bytes | None = None) -> Reply:
+    try:
+        return line.ask(method, path, body=body, content_type=FORM_TYPE if body else "")
+    except (OSError, http.client.HTTPException) as err:
+        what = getattr(err, "strerror", None) or str(err) or type(err).__name__
+        raise ServiceError(
+            f"nothing answers at {line.url} as a service does ({what}). Is it running? "
+            "`dino-assets serve` starts one and names its address.",
+            url=line.url,
+            reason="no-answer",
+        ) from err
+
+
+def _detail(reply: Reply) -> str:
+    text = str(reply.members.get("detail") or "no reason given")
+    return "".join(each for each in text if each.isprintable())[:_DETAIL].rstrip(".")

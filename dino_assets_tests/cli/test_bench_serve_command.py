@@ -1,0 +1,143 @@
+"""``dino-assets bench-serve`` on a service in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dino_assets.cli import main
+from dino_assets_tests.conftest import REPOSITORY, photo_bytes
+from dino_assets_tests.worlds.serving import wait_until
+from dino_assets_tests.worlds.serving_process import serving_process
+
+KEYS = "all:0123456789abcdef:embed+read+delete,sender:fedcba9876543210:embed"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    environment = {"DINO_API_KEYS": KEYS, "DINO_MODEL_ID": "small"}
+    with serving_process(folder, environment=environment, call_s=0.01) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def arguments(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A short load of a small picture, by somebody with all rights."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a ü.jpg").write_bytes(photo_bytes(16, 16))
+    (tmp_path / "key").write_text("0123456789abcdef\n")
+    given = ["--seconds", "1", "--clients", "1,3", "--picture", "a ü.jpg", "--key", "@key"]
+    return ["bench-serve", url, *given]
+
+
+def stored(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("embed_*")}
+
+
+def replace(arguments: list[str], **values: str) -> list[str]:
+    changed = list(arguments)
+    for name, value in values.items():
+        changed[changed.index(f"--{name}") + 1] = value
+    return changed
+
+
+def test_bench_serve__a_table_and_nothing_left(arguments, folder, capsys):
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].startswith("small, ")
+    assert [line.split()[0] for line in lines[1:]] == ["clients", "1", "3"]
+    assert stored(folder) == set()
+    assert "deleted the" in printed.err
+
+
+def test_bench_serve__json(arguments, folder, capsys):
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["clients"] for each in found["loads"]] == [1, 3]
+    assert all(each["pictures"] == each["tiles"] > 0 for each in found["loads"])
+    assert all(each["failed"] == each["refused"] == 0 for each in found["loads"])
+    made = sum(each["pictures"] for each in found["loads"]) + 1  # one is sent before
+    assert (found["made"], found["left"], found["model"]) == (made, [], "small")
+
+
+def test_bench_serve__without_the_scope_to_delete(arguments, folder, tmp_path, capsys, url):
+    assert main([*replace(arguments, key="fedcba9876543210"), "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert len(found["left"]) == found["made"]
+    command = printed.err.splitlines()[-1]
+    file = Path(command.rpartition("< ")[2])
+    assert file.read_text().split() == found["left"]
+    allowed = command.replace("Bearer KEY", "Bearer 0123456789abcdef")
+    subprocess.run(["sh", "-c", allowed], check=True, capture_output=True)
+    file.unlink()
+    assert stored(folder) == set()
+
+
+@pytest.mark.parametrize(("key", "status"), [("0" * 16, "401"), ("", "401")])
+def test_bench_serve__a_key_that_is_refused(arguments, capsys, key, status):
+    assert main(replace(arguments, key=key)) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("ServiceError")
+    assert status in printed
+    assert "--key" in printed
+
+
+def test_bench_serve__a_picture_that_is_refused(arguments, folder, tmp_path, capsys):
+    (tmp_path / "text.jpg").write_text("no picture")
+    at = arguments.index("--picture") + 1
+    assert main([*arguments[: at + 1], "text.jpg", *arguments[at + 1 :]]) == 1
+    assert "text.jpg" in capsys.readouterr().err
+    assert stored(folder) == set()  # the first picture's is deleted
+
+
+def test_bench_serve__nobody_answers(arguments, capsys):
+    assert main([arguments[0], "127.0.0.1:9", *arguments[2:]]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("ServiceError")
+    assert "serve" in printed
+
+
+def test_bench_serve__another_machine_is_not_loaded_by_mistake(arguments, capsys):
+    assert main([arguments[0], "http://192.0.2.1:8000", *arguments[2:]]) == 1
+    assert "--remote" in capsys.readouterr().err
+
+
+def test_bench_serve__a_file_that_is_not_there(arguments, capsys):
+    assert main(replace(arguments, picture="nothing.jpg")) == 1
+    assert "nothing.jpg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"seconds": "0"}, {"seconds": "601"}, {"clients": "65"}, {"clients": "1,,2"},
+     {"clients": ",".join("1" * 9)}, {"seconds": "x"}],
+)  # fmt: skip
+def test_bench_serve__misuse(arguments, values):
+    with pytest.raises(SystemExit) as caught:
+        main(replace(arguments, **values))
+    assert caught.value.code == 2
+
+
+def test_bench_serve__interrupted_it_deletes_what_it_made(arguments, folder, tmp_path):
+    command = [sys.executable, "-m", "dino_assets.cli", *replace(arguments, seconds="60")]
+    paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    env = {**os.environ, "PYTHONPATH": paths}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(stored(folder)) > 4)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "deleted the" in printed
+    assert stored(folder) == set()
