@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 LOCK_HASH := $(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 READY := $(VENV)/.ready-$(LOCK_HASH)
 WORKERS ?= 2
+UV ?= uv
 # Tests wait for SQLite's and their own small files: in memory, where there is room for them.
 FAST_TMP := $(shell df -Pm /dev/shm 2>/dev/null | awk 'NR==2 && $$4 > 8000 {print "/dev/shm"}')
 # And what is compiled is kept, whatever the environment says: 100 processes of the tests import it.
@@ -21,7 +22,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(if $(FAST_TMP),TMPDIR=$(FAST_TMP)) $(BIN)/p
 CONFIG ?= config.json
 MODEL ?=
 
-.PHONY: help install demo demo-ui fetch-dinov3 check test test-all bench ui clean
+.PHONY: help install demo demo-ui fetch-dinov3 check test test-all bench ui locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +68,12 @@ bench: $(READY)  ## measure against named peers
 
 ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
 	$(BIN)/dino-assets ui
+
+# Versions are those of requirements.lock. With UV_TORCH_BACKEND=cpu (or UV_FIND_LINKS=FOLDER, where the file is)
+# torch is the CPU build; PyPI's own brings gigabytes of CUDA, and the tests refuse it.
+locks:  ## the images' packages with hashes (deploy/*.lock); needs uv
+	@command -v $(UV) >/dev/null || { echo "No '$(UV)' here. Install it (pip install uv), or say where it is: make locks UV=/path/to/uv"; exit 1; }
+	@for name in build service endpoint; do $(UV) pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-emit-find-links --custom-compile-command 'make locks' --constraints requirements.lock deploy/$$name.in --output-file deploy/$$name.lock; done
 
 clean:  ## remove what was built and cached, not your data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
