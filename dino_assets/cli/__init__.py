@@ -76,6 +76,15 @@ def _run(options: argparse.Namespace) -> int:
     except DinoAssetsError as err:
         say(f"{public_name(err)}: {err}", to=sys.stderr)
         return 1
+    except ModuleNotFoundError as err:
+        if (err.name or "").partition(".")[0] != "dagster":
+            raise
+        say(
+            "Dagster is not installed here, and this command needs the lineage. An image of the service "
+            "has only what serves (`serve`, `fetch`); install the whole package for the rest.",
+            to=sys.stderr,
+        )
+        return 1
     except BrokenPipeError:  # `dino-assets … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,9 +1,14 @@
 """The embedding service from the command line."""
 
 import argparse
+import contextlib
 import ipaddress
+import signal
 import socket
+import sys
 import textwrap
+from collections.abc import Iterator
+from types import FrameType
 
 from dino_assets.cli.terminal import say, showing_progress
 from dino_assets.cli.web_ui import check_port
@@ -60,6 +65,24 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     serve.set_defaults(run=_serve)
 
 
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """End with 0 on SIGTERM, also before the web server has a handler of its own.
+
+    A container's first process is not ended by a signal that it does not handle.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@_ending_on_sigterm()
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     try:
         import uvicorn
@@ -74,8 +97,8 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     if not (serving.keys or serving.is_open or options.open or _is_own(options.host)):
         raise ConfigError(
             f"--host {options.host} lets other machines in, and no API keys are configured. Set "
-            "DINO_API_KEYS (`dino-assets serve --help` shows how), or say --open where everybody who "
-            "reaches the port may use it.",
+            "DINO_API_KEYS (`dino-assets serve --help` shows how), or say --open (or set "
+            "DINO_SERVE_OPEN=true) where everybody who reaches the port may use it.",
             setting="host",
             value=options.host,
         )

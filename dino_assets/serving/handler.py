@@ -7,6 +7,8 @@ import base64
 import binascii
 import json
 import logging
+import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -185,6 +187,9 @@ def main(package: str = "runpod") -> None:
     except ImportError as err:
         raise MissingExtraError("RunPod's worker", extra="runpod") from err
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # A container's first process is not ended by a signal that it does not handle. RunPod's worker has a
+    # handler of its own; its local API raises the signal once more after its orderly end.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     embed = _MODEL.open()
     runpod.serverless.start({"handler": partial(handler, model=lambda: embed)})
 
