@@ -39,6 +39,7 @@ def test_make__without_a_target_is_help(folder: Path):
         "test-all",
         "bench",
         "ui",
+        "locks",
         "clean",
     ]
 

@@ -14,6 +14,7 @@ from dino_assets.cli import main
 from dino_assets.errors import CheckpointNotFoundError, ConfigError
 from dino_assets.serving.app import make_app
 from dino_assets_tests.conftest import photo_bytes
+from dino_assets_tests.worlds.servers import silent_server
 from dino_assets_tests.worlds.serving import wait_until
 
 COMMAND = [str(Path(sys.executable).parent / "dino-assets"), "serve"]
@@ -50,8 +51,24 @@ def test_serve__prints_a_line_that_works_and_ends_in_order(project: Path):
     assert '"route": "/embed"' in lines
 
 
+def test_serve__ends_in_order_while_its_model_is_fetched(project: Path, monkeypatch):
+    """As a container's first process it would not be ended at all without a handler."""
+    monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
+    with silent_server() as (address, wait_for_client):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        with subprocess.Popen([*COMMAND, "--port", "0"], start_new_session=True) as process:
+            try:
+                wait_for_client()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+
+
 def test_serve__others_only_with_keys_or_when_told(project, refuse):
-    assert "DINO_API_KEYS" in refuse(ConfigError, "serve", "--host", "0.0.0.0")
+    sentence = refuse(ConfigError, "serve", "--host", "0.0.0.0")
+    assert "DINO_API_KEYS" in sentence
+    assert "DINO_SERVE_OPEN=true" in sentence
 
 
 def test_serve__a_model_that_is_not_there_ends_it(project, refuse, monkeypatch):

@@ -17,7 +17,7 @@ from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.containers import WORK, Container, running_container
 from dino_assets_tests.worlds.images import ImageStore, install_tools, list_mounts
 from dino_assets_tests.worlds.networks import write_sample
-from dino_assets_tests.worlds.servers import HOST, free_port
+from dino_assets_tests.worlds.servers import HOST, free_port, silent_server
 from dino_assets_tests.worlds.serving import wait_until
 
 pytestmark = pytest.mark.slow
@@ -155,12 +155,11 @@ def test_service__listens_for_others_only_with_keys(service: Image):
 
 def test_service__ends_while_its_model_is_awaited(service: Image):
     """A first process is not ended by a signal that it does not handle: not even by ``docker stop``."""
-    waiting = "import sys, dino_assets.cli.serving as s; from dino_assets.cli import main; "
-    waiting += "s.check_port = lambda *a, **k: (print('waiting', flush=True), __import__('time').sleep(120)); "
-    waiting += "sys.exit(main(['serve']))"
-    with service.run(["python", "-c", waiting]) as container:
-        wait_until(lambda: "waiting" in container.log.read_text())
-        assert container.stop(limit_s=20) == 0
+    with silent_server() as (address, wait_for_client):
+        model = {"DINO_MODEL_ID": "facebook/dinov2-small", "HF_ENDPOINT": address}
+        with service.run(**model, DINO_API_KEYS=f"tests:{KEY}") as container:
+            wait_for_client()
+            assert container.stop(limit_s=20) == 0
 
 
 def test_service__holds_what_it_needs_and_nothing_else(service: Image):

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -76,3 +76,20 @@ def s3_server(folder: Path) -> Iterator[str]:
     command = [str(Path(sys.executable).parent / "moto_server"), "-H", HOST, "-p", str(port)]
     with running(command, url=endpoint, log=folder / "moto.log"):
         yield endpoint
+
+
+@contextlib.contextmanager
+def silent_server() -> Iterator[tuple[str, Callable[[], object]]]:
+    """A server that lets clients connect and never answers; its address, and a wait for the first client."""
+    with socket.create_server((HOST, 0)) as listener:
+        listener.settimeout(90)
+        clients = []
+
+        def wait_for_client() -> None:
+            clients.append(listener.accept()[0])
+
+        try:
+            yield f"http://{HOST}:{listener.getsockname()[1]}", wait_for_client
+        finally:
+            for client in clients:
+                client.close()
