@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dino_assets_tests.conftest import photo_bytes
-from dino_assets_tests.worlds.containers import WORK, Container, running_container
+from dino_assets_tests.worlds.containers import WORK, Container, list_remains, running_container
 from dino_assets_tests.worlds.images import ImageStore, install_tools, list_mounts
 from dino_assets_tests.worlds.networks import write_sample
 from dino_assets_tests.worlds.servers import HOST, free_port, silent_server
@@ -36,6 +36,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageStore]:
     finally:
         store.remove()
     assert [line for line in list_mounts() if line not in before] == []
+    assert list_remains() == []
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def test_endpoint__answers_and_ends(endpoint: Image):
     url = f"http://{HOST}:{port}"
     serving = ["--rp_serve_api", "--rp_api_host", HOST, "--rp_api_port", str(port)]
     with endpoint.run([*endpoint.config["Cmd"], *serving]) as container:
-        wait_for(container, f"{url}/docs")
+        wait_for(container, f"{url}/openapi.json")
         check_confinement(container)
         image = base64.b64encode(photo_bytes(90, 120, kind="PNG")).decode()
         answered = httpx.post(f"{url}/runsync", json={"input": {"image": image}}, timeout=60)

@@ -7,8 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 WORK = "/srv/dino-assets"
+NAME = "dino-assets-test-"
+
+
+def list_remains() -> list[Path]:
+    """Control groups of containers that are there now."""
+    return [path for path in Path("/sys/fs/cgroup").rglob(f"{NAME}*") if path.is_dir()]
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def running_container(
     state.mkdir()
     spec = _describe(files, config, environment=environment, mounts=mounts, command=command)
     (bundle / "config.json").write_text(json.dumps(spec))
-    name, log = f"dino-{folder.name}", folder / "log"
+    name, log = f"{NAME}{uuid4().hex[:8]}", folder / "log"
     start = ["runc", "--root", str(state), "run"]
     with log.open("wb") as sink:
         process = subprocess.Popen(
@@ -76,12 +83,14 @@ def running_container(
     try:
         yield Container(name, state, process, log)
     finally:
-        _runc(state, "delete", "--force", name)
+        # In this order: the control group of a process that is still ending cannot be removed.
+        _runc(state, "kill", name, "SIGKILL")
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        _runc(state, "delete", "--force", name)
 
 
 def _describe(
@@ -119,7 +128,9 @@ def _describe(
         "root": {"path": str(files), "readonly": True},
         "mounts": [
             {"type": "proc", "source": "proc", "destination": "/proc"},
+            {"type": "sysfs", "source": "sysfs", "destination": "/sys", "options": ["ro"]},
             {**tmpfs, "destination": "/dev", "options": ["nosuid", "mode=755"]},
+            {**tmpfs, "destination": "/dev/shm", "options": ["nosuid", "nodev", "mode=1777"]},
             {**tmpfs, "destination": "/tmp", "options": ["nosuid", "nodev", "mode=1777"]},
             *binds,
         ],
