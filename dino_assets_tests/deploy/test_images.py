@@ -2,7 +2,6 @@
 
 import base64
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -138,11 +137,10 @@ def test_service__answers_and_ends(service: Image):
         assert "/proc/1" in listed
         assert len(listed) <= 3  # the service, and sh with ls
         assert container.stop() == 0
-    stored = service.folder / "run-0" / answer["embedding_uri"]
+    stored = container.log.parent / answer["embedding_uri"]
     with np.load(stored) as arrays:
         assert list(arrays["embeddings"].shape) == answer["shape"]
     assert stored.stat().st_uid == UID
-    shutil.rmtree(service.folder / "run-0" / "data")
 
 
 def test_service__listens_for_others_only_with_keys(service: Image):
