@@ -45,6 +45,7 @@ def main() -> None:
         list(pool.map(encoder.encode, [tile] * (2 * threads)))
 
     def run_plainly() -> None:
+        torch.set_num_threads(threads)  # opening an engine may have left one
         with torch.inference_mode():
             model(**processor(picture, return_tensors="pt")).last_hidden_state[:, 1:].numpy()
 

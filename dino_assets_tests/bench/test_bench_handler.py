@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dino_assets_tests.bench.photographs import draw_photo
+from dino_assets.drawing.photographs import draw_photo
 from dino_assets_tests.worlds.networks import write_sample
 
 pytestmark = pytest.mark.bench

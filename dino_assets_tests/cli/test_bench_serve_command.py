@@ -134,7 +134,15 @@ def test_bench_serve__interrupted_it_deletes_what_it_made(arguments, folder, tmp
     command = [sys.executable, "-m", "dino_assets.cli", *replace(arguments, seconds="60")]
     paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     env = {**os.environ, "PYTHONPATH": paths}
-    process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that started the tests in the background has switched Ctrl-C off for them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_until(lambda: len(stored(folder)) > 4)
     process.send_signal(signal.SIGINT)
     _, printed = process.communicate(timeout=60)

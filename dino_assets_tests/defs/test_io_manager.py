@@ -143,7 +143,7 @@ def test_handle_output__what_is_reused_says_how_it_was_made(instance, storage):
     for asset, drop in (("numbers", "1"), ("numbers", "2"), ("total", None)):
         made, *reused = events(instance, asset, drop)
         assert made["made_in_run"] == first.run_id
-        assert made["seconds"] > 0
+        assert made["seconds"] >= 0  # rounded
         for again in reused:
             assert again["was_reused"] is True
             assert again.keys() == made.keys()

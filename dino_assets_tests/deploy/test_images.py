@@ -27,14 +27,13 @@ UID = 10001
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageStore]:
     install_tools()
-    before = list_mounts()
     store = ImageStore(tmp_path_factory.mktemp("images"))
     try:
         store.make_base()
         yield store
     finally:
         store.remove()
-    assert [line for line in list_mounts() if line not in before] == []
+    assert list_mounts(store.folder) == []
     assert list_remains() == []
 
 

@@ -1,6 +1,7 @@
 """Containers of built images, run by runc as an operator would run them: read-only, without rights."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 WORK = "/srv/dino-assets"
-NAME = "dino-assets-test-"
+NAME = f"dino-assets-test-{os.getpid()}-"
 
 
 def list_remains() -> list[Path]:
-    """Control groups of containers that are there now."""
+    """Control groups of this process's containers that are there now."""
     return [path for path in Path("/sys/fs/cgroup").rglob(f"{NAME}*") if path.is_dir()]
 
 

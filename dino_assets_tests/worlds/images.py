@@ -129,16 +129,16 @@ class ImageStore:
         if (self.folder / "driver").is_file():
             self.buildah("umount", "--all")
             self.buildah("rm", "--all")
-        mounted = [line for line in list_mounts() if str(self.folder) in line]
-        for line in reversed(mounted):
+        for line in reversed(list_mounts(self.folder)):
             subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
         # Some 100,000 files; never through a mount that may be left.
         _run(["rm", "-rf", "--one-file-system", str(self.folder)], limit_s=300)
 
 
-def list_mounts() -> list[str]:
-    """What is mounted now, a line each."""
-    return Path("/proc/self/mounts").read_text().splitlines()
+def list_mounts(folder: Path) -> list[str]:
+    """What is mounted below a folder now, a line each: other processes have mounts of their own."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return [line for line in lines if Path(line.split()[1]).is_relative_to(folder)]
 
 
 def _has_overlay(folder: Path) -> bool:

@@ -46,13 +46,18 @@ class Turn:
 
 @contextlib.contextmanager
 def take_turn(
-    store: ObjectStore, name: str, *, stale: timedelta = STALE, look_every_s: float = LOOK_EVERY_S
+    store: ObjectStore,
+    name: str,
+    *,
+    stale: timedelta | None = None,
+    look_every_s: float = LOOK_EVERY_S,
 ) -> Iterator[Turn]:
     """Wait for a turn among the writers of ``name``, and have it until the block ends.
 
     Raises:
         CommitRefusedError: others had it all the time.
     """
+    stale = STALE if stale is None else stale
     deadline = time.monotonic() + 2 * stale.total_seconds()
     while True:
         begun = time.monotonic()
