@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -25,9 +26,10 @@ UID = 10001
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageStore]:
+def images() -> Iterator[ImageStore]:
     install_tools()
-    store = ImageStore(tmp_path_factory.mktemp("images"))
+    # On the disk: `make test` has its files in memory, and these are 5 GB.
+    store = ImageStore(Path(mkdtemp(prefix="dino-assets-images-", dir="/var/tmp")))
     try:
         store.make_base()
         yield store
