@@ -138,10 +138,10 @@ def _bench(options: argparse.Namespace, settings: Settings) -> int:
             left = delete_embeddings(url, made, key=key)
             _tell_deleted(url, len(made), left, has_key=bool(key))
     if options.json:
-        found = {"url": url, **about, "pictures": [each.name for each in pictures]}
+        service = {"url": url, **about, "pictures": [each.name for each in pictures]}
         loads = [asdict(each) for each in steps]
         counts = {"made": len(made), "left": left}
-        write_out(json.dumps({**found, "loads": loads, **counts}, ensure_ascii=False))
+        write_out(json.dumps({**service, "loads": loads, **counts}, ensure_ascii=False))
     else:
         say(
             f"{about['model']}, {about['engine'] or about['device']}, storing in {about['storage']}:"

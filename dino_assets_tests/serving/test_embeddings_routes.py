@@ -16,6 +16,7 @@ from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.serving.conftest import Serve
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.serving import Served
+from dino_assets_tests.worlds.store_doubles import FlippingStore
 
 PHOTO = photo_bytes(200, 200, kind="PNG")  # 576 tiles
 
@@ -195,3 +196,9 @@ def test_find_range__sizes():
     assert find_range("bytes=-20", 10) == (0, 10)
     with raising(Problem, slug="range-not-satisfiable"):
         find_range("bytes=10-", 10)
+
+
+def test_shelf__a_bit_that_flips_on_the_way_is_nothing(served, path):
+    embedding_id, store = path.rpartition("/")[2], served.running.store
+    flipping = shelf.EmbeddingShelf(FlippingStore(store, times=1), retention_days=90)
+    assert flipping.open(embedding_id) == served.service.shelf.open(embedding_id)

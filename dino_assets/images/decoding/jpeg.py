@@ -50,14 +50,13 @@ def _keep_pixels(data: bytes) -> bytes:
 
     A head that cannot be followed stays as it is.
     """
-    kept = [data[:2]]
-    end = 2
+    needed = [data[:2]]
     for kind, start, end in _walk_head(data):
         if kind == _SCAN:
-            return b"".join([*kept, data[start:]])
+            return b"".join([*needed, data[start:]])
         is_for_people = 0xE0 <= kind <= 0xEF or kind == 0xFE
         if kind in _TELLING or not is_for_people:
-            kept.append(data[start:end])
+            needed.append(data[start:end])
     return data
 
 

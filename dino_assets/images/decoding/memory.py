@@ -23,8 +23,8 @@ def check_memory(header: Header, *, most_bytes: int = MOST_BYTES) -> None:
         raise UnusableImageError(
             "too-large",
             f"{header.width}×{header.height} px as {header.format} ({header.mode}) would take "
-            f"{needed / 1e9:.1f} GB to decode, the limit is {most_bytes / 1e9:.1f} GB; an RGB JPEG of "
-            "that size is read",
+            f"{needed / 1e9:.1f} GB to decode, the limit is {most_bytes / 1e9:.1f} GB; save it as an "
+            "RGB JPEG, which takes less",
         )
 
 

@@ -24,6 +24,7 @@ from dino_assets.serving.keeping.records import (
     spell_time,
 )
 from dino_assets.serving.problems import Problem
+from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import seal, unseal
 from dino_assets.store.objects import ObjectStore
 
@@ -205,7 +206,7 @@ class EmbeddingShelf:
         """The sidecar, if there is one; a damaged one counts as none where it is to be replaced."""
         key = sidecar_key(embedding_id)
         try:
-            body = unseal(self.store.get(key), store=self.store.url, key=key)
+            body = read_again(lambda: unseal(self.store.get(key), store=self.store.url, key=key))
             return Sidecar.from_body(body)
         except ObjectNotFoundError:
             return None

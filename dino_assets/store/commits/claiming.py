@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from dino_assets.errors import CommitRefusedError, ObjectNotFoundError
@@ -58,18 +59,18 @@ def take_turn(
         CommitRefusedError: others had it all the time.
     """
     stale = STALE if stale is None else stale
-    deadline = time.monotonic() + 2 * stale.total_seconds()
+    queue = _Queue(store, name, stale, look_every_s)
     while True:
         begun = time.monotonic()
         own = f"{_prefix(name)}{uuid.uuid4().hex}.json"
         store.put(own, b"{}\n")
         try:
-            if _has_turn(store, name, own, stale, deadline, look_every_s):
+            if queue.wait(own):
                 yield Turn(name, begun + stale.total_seconds() / 2)
                 return
         finally:
             store.delete(own)
-        if time.monotonic() > deadline:
+        if queue.is_too_late:
             raise CommitRefusedError(
                 f"others were committing among {name!r} for {2 * stale.total_seconds():.0f} s. Run again.",
                 reason="others-first",
@@ -77,35 +78,49 @@ def take_turn(
         time.sleep(2 * look_every_s)  # the one that waits comes first
 
 
-def _has_turn(
-    store: ObjectStore,
-    name: str,
-    own: str,
-    stale: timedelta,
-    deadline: float,
-    look_every_s: float,
-) -> bool:
-    while True:
-        put_at = store.head(own).modified
+@dataclass
+class _Queue:
+    """One writer's wait for its turn, by one claim after the other."""
+
+    store: ObjectStore
+    name: str
+    stale: timedelta
+    look_every_s: float
+    began: float = field(default_factory=time.monotonic)
+    has_logged: bool = False
+
+    @property
+    def is_too_late(self) -> bool:
+        """Whether a killed writer's claim would be old by now, so that living ones are in the way."""
+        return time.monotonic() - self.began > 2 * self.stale.total_seconds()
+
+    def wait(self, own: str) -> bool:
+        """Wait as long as this claim has the lowest name; tells whether it has the turn."""
+        while others := self._list_others(own):
+            if not self.has_logged:
+                log.info("waiting: others are committing among %r", self.name)
+                self.has_logged = True
+            if min(others) < own or self.is_too_late:
+                return False
+            time.sleep(self.look_every_s)
+            self.store.put(own, b"{}\n")  # its time is compared with that of the others
+        return True
+
+    def _list_others(self, own: str) -> list[str]:
+        """Claims of other writers; one that is too old is of a killed writer, and removed."""
+        put_at = self.store.head(own).modified
         others = []
-        for info in store.list(_prefix(name)):
+        for info in self.store.list(_prefix(self.name)):
             if info.key == own:
                 continue
             # By the store's own clock alone, which put both times.
-            if put_at - info.modified > stale:
+            if put_at - info.modified > self.stale:
                 log.warning("%r is left by a writer that was killed; it is removed", info.key)
                 with contextlib.suppress(ObjectNotFoundError):
-                    store.delete(info.key)
+                    self.store.delete(info.key)
             else:
                 others.append(info.key)
-        if not others:
-            return True
-        if min(others) < own or time.monotonic() > deadline:
-            return False
-        time.sleep(look_every_s)
-        store.put(
-            own, b"{}\n"
-        )  # as young as the time, which those of killed writers are compared with
+        return others
 
 
 def _prefix(name: str) -> str:
