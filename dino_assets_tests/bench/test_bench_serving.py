@@ -19,6 +19,7 @@ import pytest
 
 from dino_assets.serving.bench.flood import Flood
 from dino_assets_tests.bench.serving_flood import draw_mix, is_odd, judge_refusals, watch
+from dino_assets_tests.conftest import REPOSITORY
 from dino_assets_tests.worlds.networks import write_sample
 from dino_assets_tests.worlds.servers import HOST, free_port, running
 
@@ -53,6 +54,7 @@ def test_serving__under_a_flood(served):
     asking = subprocess.Popen(
         [sys.executable, "-m", "dino_assets_tests.bench.serving_flood", url, str(SECONDS)],
         stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
     )
     answers = Flood(url, [pictures] * 32, seconds=SECONDS, seed=0).wait()
     looks = np.array(json.loads(asking.communicate()[0]))

@@ -1,5 +1,6 @@
 """The documents' requests and answers, to the letter; further keys come after theirs."""
 
+import gc
 import io
 import re
 from dataclasses import replace
@@ -129,3 +130,17 @@ def test_embed__random_weights_are_loud(serve: Serve, checkpoint_dir, tmp_path, 
     said = served.embed(photo_bytes(640, 480)).json()
     assert "random weights" in said["caveat"]
     assert said["metadata"]["model"] == checkpoint_dir.name  # no path of this machine
+
+
+def test_open_service__leaves_the_models_libraries_out_of_collections(
+    serve: Serve, checkpoint_dir, tmp_path, monkeypatch
+):
+    """A whole collection over them would keep `/health` waiting for 150 ms."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    gc.unfreeze()
+    settings = replace(make_settings(tmp_path), model=str(checkpoint_dir))
+    try:
+        serve(settings=settings, open_it=open_service)
+        assert gc.get_freeze_count() > 100_000
+    finally:
+        gc.unfreeze()

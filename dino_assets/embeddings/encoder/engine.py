@@ -108,6 +108,8 @@ class Encoder(ABC):
             first += given
         if not outputs:
             return Tokens(**{name: self._empty(name) for name in self.outputs})
+        if len(outputs) == 1:  # nothing to copy
+            return Tokens(**dict(zip(self.outputs, outputs[0], strict=True)))
         joined = zip(*outputs, strict=True)
         return Tokens(**{n: np.concatenate(v) for n, v in zip(self.outputs, joined, strict=True)})
 
