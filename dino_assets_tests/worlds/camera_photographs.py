@@ -25,7 +25,13 @@ DJI = {
 }
 
 
-def packet(words: dict[str, str], *, prefix: str = "drone-dji", as_elements: bool = False) -> bytes:
+def packet(
+    words: dict[str, str],
+    *,
+    prefix: str = "drone-dji",
+    address: str = "http://www.dji.com/drone-dji/1.0/",
+    as_elements: bool = False,
+) -> bytes:
     if as_elements:
         attributes, inside = (
             "",
@@ -40,7 +46,7 @@ def packet(words: dict[str, str], *, prefix: str = "drone-dji", as_elements: boo
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        f'<rdf:Description rdf:about="DJI Meta Data" xmlns:{prefix}="http://www.dji.com/drone-dji/1.0/"'
+        f'<rdf:Description rdf:about="DJI Meta Data" xmlns:{prefix}="{address}"'
         f'{attributes}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     ).encode() + b"\n" * 100
 

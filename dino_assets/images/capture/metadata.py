@@ -18,6 +18,11 @@ from dino_assets.images.capture.exif import (
     read_satellite_date,
     read_table,
 )
+from dino_assets.images.capture.poses import (
+    is_fisheye,
+    read_height_above_ground_m,
+    read_pose,
+)
 from dino_assets.images.capture.segments import read_xmp_packets
 from dino_assets.images.capture.values import (
     read_first_word,
@@ -28,6 +33,7 @@ from dino_assets.images.capture.values import (
     read_word,
 )
 from dino_assets.images.capture.xmp import MAX_XMP_BYTES, read_xmp
+from dino_assets.images.png import read_png_exif, read_png_xmp
 from dino_assets.images.records import Capture
 
 _BASE = ExifTags.Base
@@ -49,17 +55,20 @@ def read_capture(data: bytes) -> Capture:
     for packet in packets:
         words = read_xmp(packet) | words  # the camera writes before any editor
     optics = _read_optics(main, photo, words)
-    focal = find_focal_px(optics, width=size[0], height=size[1]) if min(size) > 0 else None
+    has_focal = min(size) > 0 and not is_fisheye(words)
+    focal = find_focal_px(optics, width=size[0], height=size[1]) if has_focal else None
     center = find_center_px(optics, width=size[0], height=size[1]) if focal else None
     taken, offset = _read_time(main, photo, words)
     latitude, longitude = _read_position(gps, words)
+    make = read_first_word(words.get("Make"), main.get(_BASE.Make))
+    gimbal_yaw, gimbal_pitch, gimbal_roll = _read_gimbal(words, make)
     flag = read_number(words.get("RtkFlag"))
     return Capture(
         taken=taken,
         utc_offset=offset,
         edited_by=read_editor(main, taken),
         satellite_date=read_satellite_date(gps),
-        make=read_first_word(words.get("Make"), main.get(_BASE.Make)),
+        make=make,
         model=optics.model,
         lens=read_first_word(words.get("LensModel"), words.get("Lens"), photo.get(_BASE.LensModel)),
         image_source=read_word(words.get("ImageSource")),
@@ -72,10 +81,10 @@ def read_capture(data: bytes) -> Capture:
         latitude=latitude,
         longitude=longitude,
         altitude_m=_read_altitude(gps, words),
-        relative_altitude_m=read_height_m(words.get("RelativeAltitude")),
-        gimbal_yaw_deg=_angle(words, "GimbalYawDegree", "CameraYawDegree"),
-        gimbal_pitch_deg=_angle(words, "GimbalPitchDegree", "CameraPitchDegree"),
-        gimbal_roll_deg=_angle(words, "GimbalRollDegree", "CameraRollDegree"),
+        relative_altitude_m=_read_height(words),
+        gimbal_yaw_deg=gimbal_yaw,
+        gimbal_pitch_deg=gimbal_pitch,
+        gimbal_roll_deg=gimbal_roll,
         flight_yaw_deg=_angle(words, "FlightYawDegree", "DroneYawDegree"),
         flight_pitch_deg=_angle(words, "FlightPitchDegree", "DronePitchDegree"),
         flight_roll_deg=_angle(words, "FlightRollDegree", "DroneRollDegree"),
@@ -88,7 +97,10 @@ def _open(data: bytes) -> tuple[tuple[int, int], Image.Exif, list[bytes]]:
     if data[4:8] == b"ftyp":
         return _open_heif(data)
     with Image.open(io.BytesIO(data)) as image:
-        # Not getexif() for all: a PNG without one it decodes to the last pixel first.
+        # Not getexif() for all: damaged EXIF would cost the XMP.
+        if image.format == "PNG":
+            packet = read_png_xmp(data) or b""
+            return image.size, load_exif(read_png_exif(data)), [packet]
         is_tiff = image.format == "TIFF"
         exif = image.getexif() if is_tiff else load_exif(image.info.get("exif"))
         # Pillow keeps the last packet of a JPEG, and an editor's says nothing of the flight.
@@ -180,3 +192,20 @@ def _read_altitude(gps: Tags, words: Mapping[str, str]) -> float | None:
 def _angle(words: Mapping[str, str], *names: str) -> float | None:
     numbers = (read_number(words.get(name)) for name in names)
     return next((n for n in numbers if n is not None and abs(n) <= 360), None)
+
+
+def _read_gimbal(
+    words: Mapping[str, str], make: str | None
+) -> tuple[float | None, float | None, float | None]:
+    """Yaw, pitch and roll of the camera: of a gimbal, else of an aircraft that it is fixed to."""
+    yaw, pitch, roll = (
+        _angle(words, f"Gimbal{axis}Degree", f"Camera{axis}Degree")
+        for axis in ("Yaw", "Pitch", "Roll")
+    )
+    pose = read_pose(words, make) if yaw is None or pitch is None else None
+    return pose or (yaw, pitch, roll)
+
+
+def _read_height(words: Mapping[str, str]) -> float | None:
+    above_start = read_height_m(words.get("RelativeAltitude"))
+    return above_start if above_start is not None else read_height_above_ground_m(words)

@@ -6,14 +6,17 @@ from xml.parsers import expat
 MAX_XMP_BYTES = 2**20  # DJI's is 4 KB; one segment of a JPEG holds 64 KB
 # Other prefixes count too (Autel, Parrot, renamed ones), after these.
 _USUAL = frozenset({"tiff", "exif", "exifEX", "aux", "xmp", "drone-dji"})
+# Name spaces whose plain words (Yaw, Roll) others use for light sensors: kept with the prefix, too.
+_WHOLE_NAMES = {"Camera": "http://pix4d.com/camera", "sensefly": "http://ns.sensefly.com/"}
 _NOT_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LOST = "\N{REPLACEMENT CHARACTER}"
 
 
 def read_xmp(packet: bytes) -> dict[str, str]:
-    """Read names (without prefix) and values of an XMP packet, from attributes and from elements.
+    """Read names and values of an XMP packet, from attributes and from elements.
 
-    Only what is said of the picture itself: the same names inside a property speak of a picture
+    Names come without prefix, and those of Pix4D and senseFly also with theirs: ``Camera:Yaw``. Only
+    what is said of the picture itself: the same names inside a property speak of a picture
     it was made from. Of a packet with bytes that are no text the values without them are read, a
     damaged one gives what stands before the damage. Nothing with a DOCTYPE is read: XMP has none, and
     entities are how a file of one kilobyte fills the memory.
@@ -36,17 +39,25 @@ def _parse_xmp(packet: bytes | str) -> tuple[dict[str, str], bool]:
     others: dict[str, str] = {}
     texts: list[list[str]] = []
     tops: list[int] = []  # how deep the description of the picture lies, while inside it
+    whole_names = {space: space for space in _WHOLE_NAMES}  # by prefix
     parser = expat.ParserCreate()
 
     def keep(name: str, value: str) -> None:
         prefix, _, word = name.rpartition(":")
         (usual if prefix in _USUAL else others).setdefault(word, value)
+        if prefix in whole_names:
+            others.setdefault(f"{whole_names[prefix]}:{word}", value)
 
     def refuse(*_: object) -> None:
         raise ValueError("a DOCTYPE in XMP")
 
     def start(name: str, attributes: dict[str, str]) -> None:
         texts.append([])
+        for key, address in attributes.items():
+            if key.startswith("xmlns:"):
+                for space, beginning in _WHOLE_NAMES.items():
+                    if address.startswith(beginning):
+                        whole_names[key.removeprefix("xmlns:")] = space
         if not tops and name.rpartition(":")[2] == "Description":
             tops.append(len(texts))
             for key, value in attributes.items():

@@ -44,6 +44,7 @@ from dino_assets.images.decoding.tiff import (
     read_samples,
     scale_to_bytes,
 )
+from dino_assets.images.png import read_png_exif, read_png_xmp, walk_chunks
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
 KNOWN = (*FORMATS, "HEIC", "DNG")
@@ -160,7 +161,7 @@ def _check_pillow(data: bytes, image: Image.Image, page: TiffPage | None) -> Non
     # Further pages of a TIFF or an MPO are previews; further frames here are a film.
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
         raise UnusableImageError("animated", "several frames; export the one that is meant")
-    if image.format == "PNG" and not any(kind == b"IEND" for kind, _, _ in _walk_png(data)):
+    if image.format == "PNG" and not any(kind == b"IEND" for kind, _, _ in walk_chunks(data)):
         raise UnusableImageError("truncated", "the file ends before its end mark")
     if image.format == "WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise UnusableImageError("truncated", "the file is shorter than its header says")
@@ -213,9 +214,11 @@ def _find_orientation(data: bytes, image: Image.Image) -> int:
     """EXIF orientation 1..8; a damaged EXIF block does not make a photograph unusable."""
     try:
         if image.format == "PNG":
-            # Pillow would decode the whole picture to find a block that lies behind the pixels.
-            late = [data[at : at + size] for kind, at, size in _walk_png(data) if kind == b"eXIf"]
-            image.info.setdefault("exif", b"Exif\0\0" + late[0] if late else None)
+            # Pillow would decode the whole picture to find a block that lies behind the pixels, and has
+            # a raw profile turn it that is damaged.
+            image.info.pop("Raw profile type exif", None)
+            image.info["exif"] = read_png_exif(data)
+            image.info["xmp"] = read_png_xmp(data)
             exif = Image.Image.getexif(image)
         else:
             exif = image.getexif()
@@ -226,20 +229,6 @@ def _find_orientation(data: bytes, image: Image.Image) -> int:
 
 def _check_orientation(value: Any) -> int:
     return int(value) if value in range(1, 9) else 1
-
-
-def _walk_png(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and size of each whole chunk."""
-    at = 8
-    while at + 12 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        if at + 12 + size > len(data):
-            return
-        kind = data[at + 4 : at + 8]
-        yield kind, at + 8, size
-        if kind == b"IEND":
-            return
-        at += 12 + size
 
 
 def _decode_jpeg(data: bytes, header: Header) -> NDArray[np.uint8]:

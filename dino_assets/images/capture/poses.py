@@ -1,0 +1,84 @@
+"""Directions of cameras that hang under a wing: Pix4D's and senseFly's yaw, pitch and roll.
+
+They turn the aircraft and not a gimbal: all 0 looks straight down with the picture's top to the north, a
+pitch of 90 looks ahead, and a roll tilts the camera sideways. Pix4D describes it under "Yaw, Pitch, Roll and
+Omega, Phi, Kappa angles"; senseFly counts the roll the other way (so OpenDroneMap, from its flights).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from dino_assets.images.capture.values import read_height_m, read_number
+
+# Nobody looks back so far, and who writes -90 for straight down counts as gimbals do: not known which.
+_LEAST_PITCH_DEG, _MOST_PITCH_DEG = -45.0, 135.0
+_DIGITS = 6  # of a degree: below that is the rounding of sines
+
+
+class Direction(NamedTuple):
+    """Where a camera looks, as a gimbal counts: yaw from north, pitch -90 straight down, then roll."""
+
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+
+
+def read_pose(words: Mapping[str, str], make: str | None) -> Direction | None:
+    """Read the direction that ``Camera:`` or ``sensefly:`` names give, as a gimbal would count it."""
+    for space in ("Camera", "sensefly"):
+        yaw, pitch, roll = (
+            read_number(words.get(f"{space}:{name}")) for name in ("Yaw", "Pitch", "Roll")
+        )
+        if yaw is None or pitch is None or abs(yaw) > 360 or abs(roll or 0) > 180:
+            continue
+        if not _LEAST_PITCH_DEG <= pitch <= _MOST_PITCH_DEG:
+            continue
+        is_mirrored = space == "sensefly" or (make or "").lower().startswith("sensefly")
+        return turn_to_gimbal(yaw, pitch, -(roll or 0) if is_mirrored else roll or 0)
+    return None
+
+
+def read_height_above_ground_m(words: Mapping[str, str]) -> float | None:
+    """Read the height that ``Camera:`` names give, which may have a unit behind it."""
+    value = (words.get("Camera:AboveGroundAltitude") or "").split()
+    return read_height_m(value[0]) if value else None
+
+
+def is_fisheye(words: Mapping[str, str]) -> bool:
+    """Whether the lens is one whose picture no focal length describes."""
+    return (words.get("Camera:ModelType") or "").strip().lower() == "fisheye"
+
+
+def turn_to_gimbal(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Direction:
+    """Give an aircraft's angles, of a camera that looks through its floor, as those of a gimbal."""
+    yaw, pitch, roll = map(math.radians, (yaw_deg, pitch_deg, roll_deg))
+    # The picture's right side and the middle ray, as north, east, down.
+    right = (
+        math.cos(yaw) * math.sin(pitch) * math.sin(roll) - math.sin(yaw) * math.cos(roll),
+        math.sin(yaw) * math.sin(pitch) * math.sin(roll) + math.cos(yaw) * math.cos(roll),
+        math.cos(pitch) * math.sin(roll),
+    )
+    ahead = (
+        math.cos(yaw) * math.sin(pitch) * math.cos(roll) + math.sin(yaw) * math.sin(roll),
+        math.sin(yaw) * math.sin(pitch) * math.cos(roll) - math.cos(yaw) * math.sin(roll),
+        math.cos(pitch) * math.cos(roll),
+    )
+    across = math.hypot(ahead[0], ahead[1])
+    # Straight down every yaw is as good as another: take the one without a roll.
+    looks_down = across < 1e-9 and ahead[2] > 0
+    gimbal_yaw = yaw if looks_down else math.atan2(ahead[1], ahead[0])
+    gimbal_pitch = -math.atan2(ahead[2], across)
+    level_right = (-math.sin(gimbal_yaw), math.cos(gimbal_yaw), 0.0)
+    level_down = (
+        math.cos(gimbal_yaw) * math.sin(gimbal_pitch),
+        math.sin(gimbal_yaw) * math.sin(gimbal_pitch),
+        math.cos(gimbal_pitch),
+    )
+    gimbal_roll = math.atan2(_project(right, level_down), _project(right, level_right))
+    angles = (math.degrees(angle) for angle in (gimbal_yaw, gimbal_pitch, gimbal_roll))
+    return Direction(*(round(angle, _DIGITS) + 0.0 for angle in angles))
+
+
+def _project(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,86 @@
+"""Chunks of a PNG, and the EXIF and XMP that programs put in them, before or behind the pixels."""
+
+import zlib
+from collections.abc import Iterator
+
+MAX_TEXT_BYTES = 2**20  # as Pillow; a chunk of one kilobyte can hold a megabyte of zeros
+_XMP = b"XML:com.adobe.xmp"
+# ImageMagick and older exiftool write a block as hexadecimal text, under one of these names.
+_RAW_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")
+_RAW_XMP = (b"Raw profile type xmp", b"Raw profile type APP1")
+_EXIF_START, _XMP_START = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
+
+
+def walk_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and size of each whole chunk."""
+    at = 8
+    while at + 12 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if at + 12 + size > len(data):
+            return
+        kind = data[at + 4 : at + 8]
+        yield kind, at + 8, size
+        if kind == b"IEND":
+            return
+        at += 12 + size
+
+
+def read_png_exif(data: bytes) -> bytes | None:
+    """Find the EXIF of a PNG: its ``eXIf`` chunk, else a raw profile among its texts."""
+    for kind, at, size in walk_chunks(data):
+        if kind == b"eXIf":
+            return _EXIF_START + data[at : at + size]
+    for _, text in _walk_texts(data, _RAW_EXIF):
+        block = _parse_raw_profile(text)
+        if block.startswith((_EXIF_START, *_TIFF_STARTS)):
+            return block if block.startswith(_EXIF_START) else _EXIF_START + block
+    return None
+
+
+def read_png_xmp(data: bytes) -> bytes | None:
+    """Find the XMP packet of a PNG; exiftool puts it behind the pixels."""
+    for name, text in _walk_texts(data, (_XMP, *_RAW_XMP)):
+        if name == _XMP:
+            return text
+        block = _parse_raw_profile(text).removeprefix(_XMP_START)
+        if block.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            return block
+    return None
+
+
+def _walk_texts(data: bytes, names: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
+    """Name and text of the chunks that have one of these names; damaged and endless ones are left out."""
+    for kind, at, size in walk_chunks(data):
+        if kind not in (b"tEXt", b"zTXt", b"iTXt"):
+            continue
+        name, _, rest = data[at : at + size].partition(b"\0")
+        if name not in names:
+            continue
+        is_packed = kind == b"zTXt" or rest[:1] == b"\1"
+        if kind == b"zTXt":
+            rest = rest[1:]
+        elif kind == b"iTXt":  # two bytes of flags, a language, the name in that language
+            rest = b"".join(rest[2:].split(b"\0", 2)[2:])
+        else:
+            is_packed = False
+        text = _unpack(rest) if is_packed else rest
+        if text is not None and len(text) <= MAX_TEXT_BYTES:
+            yield name, text
+
+
+def _unpack(packed: bytes) -> bytes | None:
+    try:
+        return zlib.decompressobj().decompress(packed, MAX_TEXT_BYTES + 1)
+    except zlib.error:
+        return None
+
+
+def _parse_raw_profile(text: bytes) -> bytes:
+    """Bytes of a raw profile: a name, their number, and they themselves in hexadecimal digits."""
+    _, _, numbers = text.strip().partition(b"\n")
+    count, _, digits = numbers.strip().partition(b"\n")
+    try:
+        return bytes.fromhex(digits.decode("ascii"))[: int(count)]
+    except ValueError:
+        return b""

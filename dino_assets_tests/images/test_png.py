@@ -1,0 +1,124 @@
+"""EXIF and XMP in a PNG: in chunks of their own, as raw profiles, before and behind the pixels."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from dino_assets.images.capture.metadata import read_capture
+from dino_assets.images.decoding import decode_image, read_header
+from dino_assets.images.png import MAX_TEXT_BYTES, read_png_exif, read_png_xmp
+from dino_assets_tests.worlds.camera_photographs import (
+    BASE,
+    DJI,
+    gps_of,
+    make_exif,
+    packet,
+    photo_of,
+)
+from dino_assets_tests.worlds.encoded_pictures import encode, picture
+
+PLAIN = encode(picture(40, 20), "PNG")
+TURNED = make_exif(main={BASE.Orientation: 6, BASE.Make: "DJI"}, gps=gps_of(46.5, -91.25))
+BLOCK = TURNED.tobytes()
+assert BLOCK.startswith(b"Exif\0\0")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def with_chunk(kind: bytes, body: bytes, *, is_late: bool = False, data: bytes = PLAIN) -> bytes:
+    """The picture with one chunk more: behind its head, or behind its pixels."""
+    at = data.index(b"IEND") - 4 if is_late else 8 + 12 + 13
+    return data[:at] + chunk(kind, body) + data[at:]
+
+
+def profile(block: bytes, *, name: str = "exif") -> bytes:
+    """As ImageMagick writes it: 72 digits a line."""
+    digits = block.hex()
+    lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
+    return "\n".join(["", name, f"{len(block):8d}", *lines, ""]).encode()
+
+
+def text_chunk(kind: bytes, name: bytes, text: bytes) -> tuple[bytes, bytes]:
+    return {
+        b"tEXt": (b"tEXt", name + b"\0" + text),
+        b"zTXt": (b"zTXt", name + b"\0\0" + zlib.compress(text)),
+        b"iTXt": (b"iTXt", name + b"\0\0\0en\0\0" + text),
+        b"packed iTXt": (b"iTXt", name + b"\0\1\0\0\0" + zlib.compress(text)),
+    }[kind]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt", b"packed iTXt"])
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        (b"Raw profile type exif", BLOCK),
+        (b"Raw profile type exif", BLOCK[6:]),
+        (b"Raw profile type APP1", BLOCK),
+    ],
+)
+def test_read_capture__exif_in_a_raw_profile(name, block, kind, is_late):
+    data = with_chunk(*text_chunk(kind, name, profile(block)), is_late=is_late)
+    found = read_capture(data)
+    assert found.make == "DJI"
+    assert (found.latitude, found.longitude) == pytest.approx((46.5, -91.25))
+    assert read_header(data).orientation == 6
+    np.testing.assert_array_equal(decode_image(data), np.rot90(decode_image(PLAIN), -1))
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_read_capture__exif_in_its_own_chunk_before_a_raw_profile(is_late):
+    other = make_exif(main={BASE.Make: "Autel"})
+    data = with_chunk(*text_chunk(b"zTXt", b"Raw profile type exif", profile(BLOCK)))
+    data = with_chunk(b"eXIf", other.tobytes()[6:], is_late=is_late, data=data)
+    assert read_capture(data).make == "Autel"
+    assert read_header(data).orientation == 1
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (b"XML:com.adobe.xmp", packet(DJI)),
+        (b"Raw profile type xmp", profile(packet(DJI), name="xmp")),
+        (b"Raw profile type APP1", profile(b"http://ns.adobe.com/xap/1.0/\0" + packet(DJI))),
+    ],
+)
+def test_read_capture__xmp_of_a_png(name, text, is_late):
+    """Exiftool puts XMP behind the pixels."""
+    data = with_chunk(*text_chunk(b"iTXt", name, text), is_late=is_late)
+    assert read_capture(data).relative_altitude_m == 39.8
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\nexif\n",
+        b"\nexif\n 8\nzz",
+        b"\nexif\n many\n" + BLOCK.hex().encode(),
+        b"\nexif\n 400\n" + b"\xff" * 40,
+        b"\niptc\n 4\n00000000",
+        profile(b"no exif at all"),
+        profile(BLOCK)[:60],
+    ],
+)
+def test_read_png_exif__what_is_no_profile(text):
+    data = with_chunk(*text_chunk(b"tEXt", b"Raw profile type exif", text))
+    assert read_capture(data).make is None
+    assert read_header(data).orientation == 1
+
+
+def test_read_png_exif__a_text_that_fills_the_memory_is_left_out():
+    body = b"Raw profile type exif\0\0" + zlib.compress(bytes(50 * MAX_TEXT_BYTES))
+    data = with_chunk(b"zTXt", body, is_late=True)
+    assert read_png_exif(data) is None
+    assert read_png_xmp(with_chunk(b"zTXt", b"XML:com.adobe.xmp\0\0junk")) is None
+
+
+def test_read_capture__a_png_of_nothing_else():
+    assert read_capture(photo_of(kind="PNG")) == read_capture(PLAIN)
