@@ -13,7 +13,8 @@ _AUTEL_NAME = re.compile(r"IRX_\d{3,6}\.(JPE?G|TIFF?)", re.IGNORECASE)  # beside
 _THERMAL_SOURCE = re.compile(r"infrared|thermal|lwir|^ir(?:\b|_|camera)", re.IGNORECASE)
 _LIGHT_SOURCE = re.compile(r"wide|zoom|visib|tele|rgb|night", re.IGNORECASE)
 _DJI, _AUTEL = ("DJI", "HASSELBLAD"), ("AUTEL",)
-# A DJI R-JPEG keeps 16 bits per thermal element in APP3, the picture may be of twice the elements;
+# A DJI R-JPEG keeps 16 bits per thermal element in APP3 (a Zenmuse XT S in APP4), the picture may be of
+# twice the elements;
 # previews and notes there are of any other size.
 _ELEMENTS = ((640, 512), (336, 256), (1280, 1024))
 _TWICE = tuple((2 * long, 2 * short) for long, short in _ELEMENTS)
@@ -49,21 +50,22 @@ def find_thermal_signal(path: str, data: bytes, capture: Capture) -> str | None:
 
 def _read_jpeg(data: bytes, *, is_dji: bool) -> tuple[tuple[int, int], str | None]:
     """Long and short side of a JPEG, zeros for anything else, and what its segments say of heat."""
-    raw_bytes, size = 0, (0, 0)
+    raw_bytes, size = {_APP3: 0, _APP4: 0}, (0, 0)
     for marker, start, end in walk_segments(data):
         if marker == _APP1 and data[start : start + 5] == b"FLIR\0":
             return size, "R-JPEG segments of FLIR"
         if is_dji and marker == _APP4 and data[start : start + 4] == _DJI_TEMPERATURES:
             return size, "R-JPEG segments of DJI"
-        if marker == _APP3:
-            raw_bytes += end - start
+        if marker in raw_bytes:
+            raw_bytes[marker] += end - start
         elif marker in _SIZES and end - start >= 5:
             height = int.from_bytes(data[start + 1 : start + 3], "big")
             width = int.from_bytes(data[start + 3 : start + 5], "big")
             size = max(width, height), min(width, height)
     is_radiometric = is_dji and any(
-        size in (elements, twice) and _is_raw_of(elements, raw_bytes)
+        size in (elements, twice) and _is_raw_of(elements, count)
         for elements, twice in zip(_ELEMENTS, _TWICE, strict=True)
+        for count in raw_bytes.values()
     )
     return size, "R-JPEG segments of DJI" if is_radiometric else None
 

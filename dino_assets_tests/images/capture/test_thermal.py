@@ -67,6 +67,9 @@ def test_find_thermal_signal__r_jpeg_of_dji():
     ):
         data = jpeg((0xE3, raw), size=size)
         assert find_thermal_signal("a.jpg", data, DJI) == "R-JPEG segments of DJI"
+    raw_of_an_xt_s = jpeg((0xE4, RAW))
+    assert len(RAW) == 655_360
+    assert find_thermal_signal("a.jpg", raw_of_an_xt_s, DJI) == "R-JPEG segments of DJI"
     temperatures = jpeg((0xE4, b"\xaa\x55\x12\x06" + bytes(60)))
     assert find_thermal_signal("a.jpg", temperatures, DJI) == "R-JPEG segments of DJI"
 
@@ -78,6 +81,10 @@ def test_find_thermal_signal__r_jpeg_of_dji():
         (jpeg((0xE3, RAW)), None),
         (jpeg((0xE3, RAW[:-1])), "DJI"),  # less than two bytes for each element
         (jpeg((0xE3, RAW + bytes(30_000))), "DJI"),
+        (jpeg((0xE4, RAW)), "samsung"),
+        (jpeg((0xE4, RAW[:-1])), "DJI"),
+        (jpeg((0xE3, RAW[::2]), (0xE4, RAW[::2])), "DJI"),  # half in either
+        (jpeg((0xE4, RAW), size=(4000, 3000)), "DJI"),
         (jpeg((0xE3, RAW), size=(640, 480)), "DJI"),
         (jpeg((0xE3, RAW), size=(4000, 3000)), "DJI"),
         (jpeg((0xE3, bytes(50_000)), size=(160, 120)), "DJI"),  # some preview of some size
