@@ -1,7 +1,8 @@
 """From a file's bytes to upright 8-bit RGB, by one stated rule for every kind of pixel.
 
 * 8 bit: as they are. Gray is repeated, bilevel becomes 0 and 255, a palette its colours,
-  transparency is dropped, CMYK goes through Pillow's conversion (Adobe's inversion undone).
+  transparency is dropped (colours that are multiplied with it are divided first, at 8 bit), CMYK goes
+  through Pillow's conversion (Adobe's inversion undone).
 * 16-bit counts keep their high byte, gray and colour alike; 12-bit ones their high 8 bits. Never
   clipped or stretched, so that pictures of one flight stay comparable.
 * Signed, 32- and 64-bit counts and floats go linearly from the picture's own lowest finite value (0)
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dino_assets.errors import UnusableImageError
+from dino_assets.images.decoding.alpha import divide_alpha
 from dino_assets.images.decoding.headers import TURNED, Header
 from dino_assets.images.decoding.heic_and_dng import (
     decode_dng,
@@ -48,7 +50,7 @@ from dino_assets.images.png import read_png_exif, read_png_xmp, walk_chunks
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
 KNOWN = (*FORMATS, "HEIC", "DNG")
-MODES = re.compile(r"1|L|LA|P|PA|RGB|RGBA|RGBX|CMYK|YCbCr|I;16|I;16B|I|F")
+MODES = re.compile(r"1|L|LA|La|P|PA|RGB|RGBA|RGBX|CMYK|YCbCr|I;16|I;16B|I|F")
 # Pillow's own hard limit. Between half of it and this it only warns; the header check decides.
 MAX_PIXELS = 178_956_970
 # A picture above this is decoded alone: eight threads with 150 MP each would need 10 GB.
@@ -158,6 +160,10 @@ def _read_pillow_header(data: bytes, page: TiffPage | None) -> Header:
 def _check_pillow(data: bytes, image: Image.Image, page: TiffPage | None) -> None:
     if not MODES.fullmatch(image.mode):
         raise UnusableImageError("unsupported-mode", f"pixels are {image.mode!r}")
+    if image.mode == "La" and page is not None and page.is_planar:  # Pillow loses the alpha
+        raise UnusableImageError(
+            "unsupported-mode", "gray multiplied with an alpha that lies apart"
+        )
     # Further pages of a TIFF or an MPO are previews; further frames here are a film.
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
         raise UnusableImageError("animated", "several frames; export the one that is meant")
@@ -187,6 +193,9 @@ def _copy_pixels(image: Image.Image) -> NDArray[np.uint8]:
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         band = image.crop((0, top, width, min(top + rows, height)))
+        if band.mode == "La":
+            pixels[top : top + rows] = divide_alpha(np.array(band))
+            continue
         pixels[top : top + rows] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
     return pixels
 
@@ -253,8 +262,12 @@ def _read_tiff_header(data: bytes, page: TiffPage) -> Header:
     if min(width, height) < 1:
         raise UnusableImageError("undecodable", f"{width}×{height} px")
     name = {1: "L", 3: "RGB", 4: "CMYK"}[page.colors]
-    is_plain = page.kind == "u2"
-    mode = ("I;16" if name == "L" else name) if is_plain else f"{name};{np.dtype(page.kind).name}"
+    is_plain = page.kind in ("u1", "u2")
+    mode = (
+        ("I;16" if page.kind == "u2" and name == "L" else name)
+        if is_plain
+        else f"{name};{np.dtype(page.kind).name}"
+    )
     if name == "CMYK" and not is_plain:
         raise UnusableImageError("unsupported-mode", f"pixels are {mode!r}")
     return Header(
@@ -272,10 +285,15 @@ def _decode_tiff(data: bytes, header: Header) -> NDArray[np.uint8]:
     page = header.tiff
     if page is None or not page.is_readable:
         return _decode_with_pillow(data, header)
-    scaled = scale_to_bytes(read_samples(data, page), nodata=page.nodata)
+    samples, has_alpha = read_samples(data, page), page.is_premultiplied
+    if has_alpha and samples.dtype not in (np.uint8, np.uint16):
+        samples, has_alpha = divide_alpha(samples), False
+    scaled = scale_to_bytes(samples, nodata=page.nodata)
+    if has_alpha:
+        scaled = divide_alpha(scaled)
     if page.colors == 4:
         return np.array(Image.fromarray(scaled, "CMYK").convert("RGB"))
-    return _repeat_gray(scaled[..., 0]) if page.colors == 1 else scaled
+    return _repeat_gray(scaled[..., 0]) if page.colors == 1 else np.ascontiguousarray(scaled)
 
 
 def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -285,7 +303,7 @@ def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _write_note(page: TiffPage | None, kind: str) -> str | None:
     """Say what was left out and how pixels were scaled; ``kind`` is Pillow's mode or NumPy's type."""
     notes = [f"first of {page.pages} pages"] if page and page.pages > 1 else []
-    if kind in ("I", "F") or (kind != "u2" and kind[1:] in ("1", "2", "4", "8")):
+    if kind in ("I", "F") or (kind not in ("u1", "u2") and kind[1:] in ("1", "2", "4", "8")):
         what = "float" if kind[0] in "Ff" else "integer"
         notes.append(f"{what} pixels scaled from their own lowest..highest value")
     return "; ".join(notes) or None

@@ -97,9 +97,22 @@ class TiffPage:
         return colors if self.samples == colors or is_known else 0
 
     @property
+    def is_premultiplied(self) -> bool:
+        """Whether the colours are stored multiplied with the sample that follows them."""
+        has_alpha = self.tags.get(338, ())[:1] == (1,) and self.samples > self.colors
+        return has_alpha and self.colors in (1, 3) and self.kind[0] in "uf"
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether each sample of all pixels lies apart."""
+        return self.first(284, 1) == 2 and self.samples > 1
+
+    @property
     def is_readable(self) -> bool:
         """Whether ``read_samples`` is for this page rather than Pillow."""
-        kinds = ("i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8")
+        kinds: tuple[str, ...] = ("i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8")
+        if self.is_premultiplied and self.is_planar:  # Pillow fails, or not, by compression
+            kinds += ("u1",)
         return (
             self.kind in kinds
             and len(set(self.tags.get(258, ()))) == 1
@@ -164,6 +177,8 @@ def check_whole(data: bytes, page: TiffPage) -> None:
 def read_samples(data: bytes, page: TiffPage) -> Samples:
     """Colour samples (H, W, C) in the file's own type, C 1, 3 or 4; white is high.
 
+    Behind colours that are multiplied with an alpha comes that alpha.
+
     Raises:
         UnusableImageError: truncated, undecodable.
     """
@@ -172,15 +187,16 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
     if chunk_width * chunk_height > 4 * width * height + 2**22:
         raise UnusableImageError("undecodable", f"tiles of {chunk_width}×{chunk_height} px")
     across, down = -(-width // chunk_width), -(-height // chunk_height)
-    is_planar = page.first(284, 1) == 2 and page.samples > 1
+    is_planar = page.is_planar
     planes = page.samples if is_planar else 1
     offsets, counts = _places(page)
     if min(len(offsets), len(counts)) < planes * across * down:
         raise UnusableImageError(
             "truncated", f"{len(offsets)} of {planes * across * down} strips or tiles are listed"
         )
-    out = np.zeros((height, width, page.colors), np.dtype(page.kind))
-    for plane in range(min(planes, page.colors)):
+    channels = page.colors + page.is_premultiplied
+    out = np.zeros((height, width, channels), np.dtype(page.kind))
+    for plane in range(min(planes, channels)):
         target = out[..., plane : plane + 1] if is_planar else out
         for at in range(across * down):
             index = plane * across * down + at
@@ -196,7 +212,8 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
             place = target[top : top + rows, left : left + chunk_width]
             place[...] = chunk[: place.shape[0], : place.shape[1], : place.shape[2]]
     if page.is_white_zero:
-        (np.negative if out.dtype.kind == "f" else np.invert)(out, out=out)
+        colours = out[..., : page.colors]
+        (np.negative if out.dtype.kind == "f" else np.invert)(colours, out=colours)
     return out
 
 
