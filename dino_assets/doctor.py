@@ -8,11 +8,12 @@ from importlib.metadata import version
 from uuid import uuid4
 
 from dino_assets.compute.devices import resolve_compute
+from dino_assets.compute.processor import may_multiply_bf16
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.counting import count_of
 from dino_assets.defs.instance import instance_home, open_instance
 from dino_assets.drops.examination import examine_drops
-from dino_assets.embeddings.encoder.choosing import find_engines
+from dino_assets.embeddings.encoder.choosing import Machine, find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.environment import DEFAULT_STORAGE, dagster_home
 from dino_assets.settings.project import check_project
@@ -71,7 +72,9 @@ def _disk(settings: Settings) -> Verdict:
 def _device(settings: Settings) -> str:
     wanted = ComputeSettings(device=settings.device)  # type: ignore[arg-type] # checked right there
     compute = resolve_compute(wanted)
-    engines = ", ".join(" ".join(pair) for pair in find_engines(compute))
+    # PyTorch would say for certain what only the next engines depend on, and takes seconds to import.
+    machine = Machine(torch_bf16=may_multiply_bf16)
+    engines = ", ".join(" ".join(pair) for pair in find_engines(compute, machine=machine))
     return (
         f"{compute.device} ({settings.device} asked for), {compute.threads} threads; engines, best first: "
         f"{engines}"

@@ -25,7 +25,7 @@ ABOUT = b"dino_assets"
 
 
 def save_embeddings(
-    embeddings: "Tensor",
+    embeddings: "Tensor | NDArray[np.float32]",
     image_ids: Sequence[str],
     output_path: str | Path,
     *,
@@ -43,9 +43,7 @@ def save_embeddings(
         TargetError: nothing can be written there.
         DiskFullError: there is no room.
     """
-    import torch
-
-    matrix = torch.as_tensor(embeddings).detach().cpu()
+    matrix = embeddings if isinstance(embeddings, np.ndarray) else _to_tensor(embeddings)
     ids = [str(each) for each in image_ids]
     if matrix.ndim != 2 or len(matrix) != len(ids):
         raise ConfigError(
@@ -59,20 +57,33 @@ def save_embeddings(
     ending = path.suffix.lower()
     if ending == ".parquet":
         return write_parquet(
-            path, [(matrix.float().numpy(), ids)], dim=matrix.shape[1], about=about
+            path, [(np.asarray(matrix, np.float32), ids)], dim=matrix.shape[1], about=about
         )
     with writing(path) as aside:
         if ending == ".npz":
-            arrays = {"embeddings": matrix.float().numpy(), "image_ids": np.array(ids, np.str_)}
+            arrays = {
+                "embeddings": np.asarray(matrix, np.float32),
+                "image_ids": np.array(ids, np.str_),
+            }
             words = {name: np.array(_spell(value)) for name, value in about.items()}
             with aside.open("wb") as file:
                 np.savez(file, **arrays, **words)  # type: ignore[arg-type]
         else:
+            import torch
+
             # A view would be written with all that it is a view of. Torch refuses names without an
             # ending that begin with a dot, so it gets the open file.
             with aside.open("wb") as file:
-                torch.save({"embeddings": matrix.clone(), "image_ids": ids, **about}, file)
+                torch.save(
+                    {"embeddings": _to_tensor(matrix).clone(), "image_ids": ids, **about}, file
+                )
     return path
+
+
+def _to_tensor(embeddings: Any) -> "Tensor":
+    import torch
+
+    return torch.as_tensor(embeddings).detach().cpu()
 
 
 def about_embeddings(model_name: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -143,6 +143,19 @@ class DINOv2Extractor:
         Raises:
             SourceError, ConfigError: there are none, or the list cannot be read.
         """
+        import torch
+
+        for matrix, ids in self.extract_arrays(images, chunk_size):
+            yield torch.from_numpy(matrix), ids
+
+    def extract_arrays(
+        self, images: Any, chunk_size: int = 10_000
+    ) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
+        """Embed as ``extract_in_chunks`` does, into arrays: where another engine computes, PyTorch stays out.
+
+        Raises:
+            SourceError, ConfigError: there are none, or the list cannot be read.
+        """
         check_range("chunk_size", chunk_size, least=1)
         files = image_files.find_images(images)
         with self.showing_progress(len(files)) as count:
@@ -199,7 +212,10 @@ class DINOv2Extractor:
             return torch.from_numpy(self._engines(("patches",)).encode_all(tiles)["patches"])
 
     def save_embeddings(
-        self, embeddings: "Tensor", image_ids: Sequence[str], output_path: str | Path
+        self,
+        embeddings: "Tensor | NDArray[np.float32]",
+        image_ids: Sequence[str],
+        output_path: str | Path,
     ) -> Path:
         """Save embeddings and their ids with the model's name, a timestamp and how they were made.
 
@@ -261,14 +277,15 @@ class DINOv2Extractor:
         return self._opened[key]
 
     def _extract(self, files: ImageFiles) -> "tuple[Tensor, list[str]]":
+        import torch
+
         with self.showing_progress(len(files)) as count:
-            return self._collect(files, count)
+            matrix, ids = self._collect(files, count)
+        return torch.from_numpy(matrix), ids
 
     def _collect(
         self, files: ImageFiles, count: Callable[[], object]
-    ) -> "tuple[Tensor, list[str]]":
-        import torch
-
+    ) -> tuple[NDArray[np.float32], list[str]]:
         matrix: NDArray[np.float32] | None = None
         ids: list[str] = []
         with closing(self._embed(files.paths)) as embedded:
@@ -285,7 +302,7 @@ class DINOv2Extractor:
                 count()
         if matrix is None:
             matrix = np.empty((0, self.dim), np.float32)
-        return torch.from_numpy(matrix[: len(ids)]), ids
+        return matrix[: len(ids)], ids
 
     def _embed(self, paths: Sequence[str]) -> Generator[Embedded, None, None]:
         engines, readers = self._engines(), max(1, self.num_workers)

@@ -105,15 +105,13 @@ def write_embeddings(
         SourceError, ConfigError: there are no pictures, or none that is usable.
         TargetError, DiskFullError: it cannot be written.
     """
-    import torch
-
     path = check_target(output_path)
     extractor = extractor or DINOv2Extractor(**options)
-    pieces = _refuse_none(extractor.extract_in_chunks(images, chunk_size))
+    pieces = _refuse_none(extractor.extract_arrays(images, chunk_size))
     if path.suffix.lower() != ".parquet":
         held = list(pieces)
         ids = [each for _, names in held for each in names]
-        extractor.save_embeddings(torch.cat([matrix for matrix, _ in held]), ids, path)
+        extractor.save_embeddings(np.concatenate([matrix for matrix, _ in held]), ids, path)
         return len(ids)
     first = next(pieces)
     rows = 0
@@ -122,7 +120,7 @@ def write_embeddings(
         nonlocal rows
         for matrix, ids in chain([first], pieces):
             rows += len(ids)
-            yield matrix.numpy(), ids
+            yield matrix, ids
 
     about = about_embeddings(str(extractor.model_name), extractor.describe())
     write_parquet(path, count(), dim=first[0].shape[1], about=about)
@@ -130,8 +128,8 @@ def write_embeddings(
 
 
 def _refuse_none(
-    pieces: "Iterable[tuple[Tensor, list[str]]]",
-) -> "Iterator[tuple[Tensor, list[str]]]":
+    pieces: Iterable[tuple[NDArray[np.float32], list[str]]],
+) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
     """Pieces that hold anything.
 
     Raises:

@@ -18,7 +18,8 @@ from dino_assets.compute.settings import ComputeSettings, PrecisionClass
 from dino_assets.embeddings.encoder.choosing import list_engines
 from dino_assets.embeddings.encoder.engine import NetworkSource
 from dino_assets.embeddings.encoder.ready import ReadyEncoder, name_engine, open_encoder
-from dino_assets.embeddings.encoder.tokens import TokenName, Tokens, check_side
+from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
+from dino_assets.embeddings.space import check_side
 from dino_assets.errors import ConfigError, DeviceUnavailableError
 from dino_assets.settings.environment import find_root
 from dino_assets.settings.hub import find_engine_cache
@@ -132,7 +133,7 @@ class Engines:
         self._lock = threading.Lock()
         self._ready: tuple[ReadyEncoder, ...] = ()
         self._free: SimpleQueue[ReadyEncoder] = SimpleQueue()
-        specs = [list_engines(each, model.checkpoint, side_px=side_px)[0] for each in computes]
+        specs = [next(list_engines(c, model.checkpoint, side_px=side_px)) for c in computes]
         self.batch = specs[0].batch  # tiles per call
         self.threads = sum(spec.threads for spec in specs)  # calls at a time
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from dino_assets.api.arrays import as_array
 from dino_assets.numerics.neighbours import check_vectors, find_neighbours, scale_to_unit
-from dino_assets.selections.choosing import StrategyName, select
+from dino_assets.selections.choosing import select
+from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.selections.strategies.strategy import make_pool
 from dino_assets.selections.strategies.uncertain import UncertaintyStrategy, check_uncertainties
 from dino_assets.settings.choices import check_range, check_word

@@ -27,7 +27,6 @@ from dino_assets.cli.parsing import CommandParser
 from dino_assets.cli.run import command as run
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError, public_name
-from dino_assets.settings.environment import load_settings
 from dino_assets.settings.records import spell_unknown
 
 _ADVICE = {
@@ -60,6 +59,9 @@ def fetcher_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    # Here, and whatever computes or stores in the commands' own functions: `--help` needs none of it.
+    from dino_assets.settings.environment import load_settings
+
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for handler in logging.getLogger().handlers:
         # Dagster turns our loggers up for its own log: that is not for the terminal.

@@ -10,8 +10,7 @@ from dino_assets.errors import ConfigError
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.weights.catalogue import DEFAULT_TEACHER, full_name
-from dino_assets.weights.checkpoint import StatisticsName
-from dino_assets.weights.records import Checkpoint
+from dino_assets.weights.records import Checkpoint, StatisticsName
 
 _PLAIN = ("model", "pytorch_model", "weights", "checkpoint")
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dino_assets.cli.terminal import name_command
 from dino_assets.drops.records import Drop
@@ -11,7 +12,9 @@ from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
 from dino_assets.store.commits.catalogue import PER_DROP
-from dino_assets.store.objects import ObjectStore, open_store, spell_absence
+
+if TYPE_CHECKING:
+    from dino_assets.store.objects import ObjectStore
 
 
 def register_here(
@@ -93,14 +96,14 @@ def find_or_register(
         ) from err
 
 
-def find_drop_name(store: ObjectStore, called: str) -> str:
+def find_drop_name(store: "ObjectStore", called: str) -> str:
     """Give the name that a drop has in the store, where a person calls it by its original one."""
     from dino_assets.drops.registry import find_names
 
     return find_names(store, [called])[0]
 
 
-def find_output_name(store: ObjectStore, asset: str, called: str) -> str:
+def find_output_name(store: "ObjectStore", asset: str, called: str) -> str:
     """Give the name of an asset's output as it is in the store: a drop's, or a round's.
 
     Raises:
@@ -119,7 +122,7 @@ def find_output_name(store: ObjectStore, asset: str, called: str) -> str:
     return name
 
 
-def refuse_sources(store: ObjectStore, target: Path) -> None:
+def refuse_sources(store: "ObjectStore", target: Path) -> None:
     """Keep what is exported out of the folders that photographs are read from.
 
     Raises:
@@ -142,13 +145,15 @@ def refuse_sources(store: ObjectStore, target: Path) -> None:
             )
 
 
-def open_store_here(settings: Settings, *, may_be_new: bool = False) -> ObjectStore:
+def open_store_here(settings: Settings, *, may_be_new: bool = False) -> "ObjectStore":
     """Open the store; where nothing was ever put, only for what may be the first command.
 
     Raises:
         ConfigError: there is no project here.
         NotCommittedError: there is no store yet.
     """
+    from dino_assets.store.objects import open_store, spell_absence
+
     check_project(settings)
     store = open_store(settings.storage)
     if not store.is_there and not may_be_new:

@@ -3,7 +3,6 @@
 import argparse
 
 from dino_assets.cli.terminal import name_command, say
-from dino_assets.settings.environment import environment_with
 from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 
@@ -80,6 +79,7 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
 def _ui(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.cli.web_ui import serve
     from dino_assets.defs.instance import instance_home, open_instance
+    from dino_assets.settings.environment import environment_with
 
     with open_instance(settings.root):
         pass  # initialised under our lock: `dagster dev` starts several processes at once

@@ -2,18 +2,20 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError
 from dino_assets.settings.records import Settings
 from dino_assets.store.commits.protocol import Committed
-from dino_assets.store.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from dino_assets.store.objects import ObjectStore
 
 
 def report_round(
     settings: Settings,
-    store: ObjectStore,
+    store: "ObjectStore",
     committed: Committed,
     *,
     metadata: Mapping[str, Any],

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import get_args
 
-from dino_assets.compute.settings import ComputeSettings, Device, check_compute
+from dino_assets.compute.pytorch import may_see
+from dino_assets.compute.settings import Accelerator, ComputeSettings, Device, check_compute
 from dino_assets.errors import DeviceUnavailableError
 
 # Of a machine's processors, kept busy by others: less is within what a forecast is off anyway.
@@ -79,17 +81,20 @@ def list_devices(compute: ComputeSettings, *, cards: int | None = None) -> list[
     return [f"cuda:{number}" for number in range(min(cards, compute.processes or cards))]
 
 
-def sees_accelerator(device: Device) -> bool:
-    """Whether PyTorch can use an accelerator of this kind here."""
+def sees_accelerator(device: Accelerator) -> bool:
+    """Whether PyTorch can use an accelerator of this kind here; it is imported only if it may."""
+    if not may_see(device):
+        return False
     import torch
 
     return torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()
 
 
-def find_accelerators(*, is_available: Callable[[Device], bool] = sees_accelerator) -> list[Device]:
+def find_accelerators(
+    *, is_available: Callable[[Accelerator], bool] = sees_accelerator
+) -> list[Device]:
     """Accelerators that PyTorch can use here, best first."""
-    accelerators: tuple[Device, ...] = ("cuda", "mps")
-    return [device for device in accelerators if is_available(device)]
+    return [device for device in get_args(Accelerator) if is_available(device)]
 
 
 def available_cpus() -> int:

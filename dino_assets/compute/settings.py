@@ -7,6 +7,7 @@ from dino_assets.errors import ConfigError
 from dino_assets.settings.choices import check_word
 
 PrecisionClass = Literal["half", "fp32"]
+Accelerator = Literal["cuda", "mps"]  # best first
 Device = Literal["auto", "cpu", "cuda", "mps"]
 EngineName = Literal["openvino", "torch"]
 EngineChoice = Literal["auto", EngineName]

@@ -1,5 +1,6 @@
 """Threads that work ahead of the consumer, and PyTorch's own kept out of their way."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 THREAD_PREFIX = "map-ahead"
+_before: list[int] = []  # threads of PyTorch before they were one
 
 
 def map_ahead(
@@ -29,9 +31,8 @@ def map_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Let each call of PyTorch use one thread, and afterwards as many as there were.
+def take_one_torch_thread() -> int:
+    """Let each call of PyTorch use one thread from now on; gives how many it used before.
 
     For several calls at a time: threads of one call wait for each other at every layer, for long where
     other programs run, and the numbers would depend on how many there are.
@@ -40,7 +41,22 @@ def one_torch_thread() -> Iterator[None]:
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    if before > 1:
+        _before[:] = [before]
+    return before
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let each call of PyTorch use one thread, and afterwards as many as there were.
+
+    PyTorch is not imported for it: an engine that imports it in the block takes one thread by itself.
+    """
+    before = take_one_torch_thread() if "torch" in sys.modules else None
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        if "torch" in sys.modules and (threads := before or next(iter(_before), None)):
+            import torch
+
+            torch.set_num_threads(threads)

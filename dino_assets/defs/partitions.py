@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -13,9 +14,11 @@ from dino_assets.defs.dagster_internals import (
     without_own_events,
 )
 from dino_assets.errors import DropBlockedError
-from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.catalogue import PER_DROP
 from dino_assets.store.commits.protocol import Draft
+
+if TYPE_CHECKING:
+    from dino_assets.store.commits.by_drop import DropDrafts
 
 # Every module that declares assets and checks imports this one before it does.
 accept_beta_features()
@@ -57,12 +60,15 @@ def drops_of_run(
 
 def drop_by_drop(
     context: dg.AssetExecutionContext, make: Callable[[str], Draft]
-) -> dg.Output[DropDrafts]:
+) -> "dg.Output[DropDrafts]":
     """What a partitioned asset returns: a draft for each drop of the run, made in its turn.
 
     The IO manager commits one after the other and says so of each, with the version of its content.
     A drop that a blocking check failed is refused, and the others go on.
     """
+    # Here: commands that add a key would wait for Arrow.
+    from dino_assets.store.commits.by_drop import DropDrafts
+
     blocked = find_blocked(context, context.asset_key)
 
     def make_unless_blocked(drop: str) -> Draft:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from dino_assets.compute.settings import ComputeSettings, PrecisionClass
+from dino_assets.errors import ConfigError
 from dino_assets.store.commits.sealing import digest
 from dino_assets.weights.records import Checkpoint
 
@@ -41,6 +42,21 @@ def make_space(checkpoint: Checkpoint, compute: ComputeSettings, *, side_px: int
         layer=checkpoint.layers,
         precision=compute.precision,
     )
+
+
+def check_side(side_px: int, checkpoint: Checkpoint) -> None:
+    """Refuse a side that cuts patches.
+
+    Raises:
+        ConfigError: it is no multiple of the patch.
+    """
+    if side_px < 1 or side_px % checkpoint.patch_px:
+        raise ConfigError(
+            f"tiles are {side_px} px; squares with a side that is a multiple of "
+            f"{checkpoint.patch_px} px are expected",
+            setting="side_px",
+            value=side_px,
+        )
 
 
 def current_space(checkpoint: Checkpoint, compute: ComputeSettings, *, tile_px: int = 0) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dino_assets.embeddings.encoder.tokens import check_side
+from dino_assets.embeddings.space import check_side
 from dino_assets.settings.described import check_settings, described, make_record
 from dino_assets.weights.records import Checkpoint
 

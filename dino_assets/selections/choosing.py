@@ -5,18 +5,16 @@ the direction counts.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dino_assets.selections.strategies.cluster import ClusterStrategy
 from dino_assets.selections.strategies.farthest import FarthestStrategy
+from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.selections.strategies.random import RandomStrategy
 from dino_assets.selections.strategies.strategy import Picks, Reason, Strategy, make_pool
 from dino_assets.settings.choices import check_range, check_word
-
-StrategyName = Literal["random", "cluster", "fps", "hybrid"]
 
 
 @dataclass(frozen=True, eq=False)

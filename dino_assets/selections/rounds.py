@@ -6,7 +6,7 @@ from typing import Any
 
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError
-from dino_assets.selections.choosing import StrategyName
+from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.settings.choices import check_range
 from dino_assets.settings.described import check_settings, described, make_record
 

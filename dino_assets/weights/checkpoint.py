@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
@@ -19,7 +19,7 @@ from dino_assets.weights.architecture import (
     read_object,
     shorten,
 )
-from dino_assets.weights.records import Checkpoint, CheckpointFile, Family
+from dino_assets.weights.records import Checkpoint, CheckpointFile, Family, StatisticsName
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -34,7 +34,6 @@ CAVEAT = (
     "random weights: they show the plumbing only, and what is near on the map or chosen means nothing. "
     "The setting DINO_MODEL_ID names real ones, such as facebook/dinov2-base."
 )
-StatisticsName = Literal["imagenet", "sat493m"]
 Triple = tuple[float, float, float]
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Family = Literal["dinov2", "dinov2_with_registers", "dinov3_vit"]
+# Of pixels, of what the published models were trained on.
+StatisticsName = Literal["imagenet", "sat493m"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """``DINOv2Extractor``: as transformers by hand, in order, with names for what is left out."""
 
 import io
+import os
+import subprocess
+import sys
 import threading
 import unittest
 import warnings
@@ -245,6 +248,31 @@ def test_extractor__leaves_torchs_threads_alone(extractor, folder):
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_one_torch_thread__of_an_engine_that_imports_torch_in_the_block(tiny):
+    """As many threads as there were, though nobody could ask before."""
+    code = f"""
+import sys
+from dino_assets.compute.threads import one_torch_thread
+from dino_assets.embeddings.encoder.choosing import build_engine
+from dino_assets.embeddings.encoder.engine import EngineSpec, NetworkSource
+from dino_assets.weights.checkpoint import read_checkpoint
+from pathlib import Path
+folder = Path({str(tiny.folder)!r})
+source = NetworkSource(folder, read_checkpoint(folder, model="tiny"), 224)
+with one_torch_thread():
+    assert "torch" not in sys.modules
+    build_engine(source, EngineSpec("torch", "cpu", "fp32", 1))
+    import torch
+    assert torch.get_num_threads() == 1
+print(torch.get_num_threads())
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.strip() == "2"
 
 
 def test_extract_from_directory__an_engine_that_is_refused(tiny, folder, monkeypatch):

@@ -51,7 +51,7 @@ def start_one(folder: Path, given: dict) -> dict:
     else:
         checkpoint = find_or_write_checkpoint(weights, case)
         settings = ComputeSettings("cpu", 1, "half", given["peer"])
-        spec = list_engines(settings, checkpoint, side_px=case.side_px)[0]
+        spec = next(list_engines(settings, checkpoint, side_px=case.side_px))
         source = NetworkSource(weights, checkpoint, case.side_px)
         peer = EncoderPeer(build_engine(source, spec, cache_folder=folder / "kept" / "cls"))
     found = peer.embed(peer.cut(peer.decode(path), windows))
@@ -91,7 +91,7 @@ def embed_many(folder: Path, given: dict) -> dict:
     checkpoint = read_checkpoint(weights, model="demo")
     side = checkpoint.tile_px
     settings = ComputeSettings("cpu", 2, "half")
-    spec = list_engines(settings, checkpoint, side_px=side)[0]
+    spec = next(list_engines(settings, checkpoint, side_px=side))
     source = NetworkSource(weights, checkpoint, side)
     encoder = build_engine(source, spec, cache_folder=folder / "demo-network")
     chunks = read_tiles(find_or_draw_photographs(folder), side, given["tiles"])
@@ -112,7 +112,7 @@ def compare_cores(folder: Path, given: dict) -> dict:
     encoders = {}
     for threads in (1, 2):
         settings = ComputeSettings("cpu", threads, "half", given.get("engine", "auto"))
-        spec = list_engines(settings, checkpoint, side_px=case.side_px)[0]
+        spec = next(list_engines(settings, checkpoint, side_px=case.side_px))
         source = NetworkSource(weights, checkpoint, case.side_px)
         cache = folder / f"start-{given['case']}"
         encoders[threads] = build_engine(source, spec, cache_folder=cache)
@@ -163,7 +163,7 @@ def embed_on_card(folder: Path, given: dict) -> dict:
     case = CASES[given["case"]]
     weights = Path(given["weights"])
     checkpoint = find_or_write_checkpoint(weights, case)
-    spec = list_engines(ComputeSettings("cuda", 0, "half"), checkpoint, side_px=case.side_px)[0]
+    spec = next(list_engines(ComputeSettings("cuda", 0, "half"), checkpoint, side_px=case.side_px))
     encoder = build_engine(NetworkSource(weights, checkpoint, case.side_px), spec)
     side = case.side_px
     tiles = np.random.default_rng(0).integers(0, 256, (spec.batch, side, side, 3), np.uint8)

@@ -55,7 +55,7 @@ def name_builders(
 
     def choose(engine: str, precision: str) -> Any:
         settings = ComputeSettings("cpu", 1, precision, engine)  # type: ignore[arg-type]
-        return list_engines(settings, checkpoint, side_px=case.side_px)[0]
+        return next(list_engines(settings, checkpoint, side_px=case.side_px))
 
     auto, exact = choose("auto", "half"), choose("openvino", "fp32")
     fallback = choose("torch", "half")

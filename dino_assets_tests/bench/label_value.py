@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dino_assets.numerics.neighbours import scale_to_unit
-from dino_assets.selections.choosing import StrategyName, select
+from dino_assets.selections.choosing import select
+from dino_assets.selections.strategies.names import StrategyName
 
 BUDGETS = (20, 50, 100, 150)
 TAIL = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.06)

@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 
 from dino_assets.cli import _parser, main
-from dino_assets.selections.choosing import StrategyName
 from dino_assets.selections.rounds import RoundSettings
+from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.settings.described import list_settings
 
 

@@ -14,7 +14,7 @@ from dino_assets.embeddings.options import VectorType
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import ConfigError
 from dino_assets.projections.layout import Method
-from dino_assets.selections.choosing import StrategyName
+from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.settings.environment import load_settings
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.ui import LAUNCH, LOCATION, serving_ui

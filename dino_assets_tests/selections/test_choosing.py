@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as hnp
 
 from dino_assets.errors import ConfigError, InvalidVectorsError
 from dino_assets.numerics.farthest import walk_farthest
-from dino_assets.selections.choosing import Selection, StrategyName, select
+from dino_assets.selections.choosing import Selection, select
 from dino_assets.selections.coverage import Coverage, certify, measure_coverage
 from dino_assets.selections.strategies.cluster import limit_clusters, share_budget
+from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.selections.strategies.strategy import Reason
 from dino_assets_tests.worlds.raising import raising
 

@@ -1,10 +1,12 @@
 """The table of engines: what this machine computes best in the wanted precision, and what comes next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
+from dino_assets.compute.processor import may_multiply_bf16
 from dino_assets.compute.settings import ComputeSettings, EngineName
 from dino_assets.embeddings.encoder.engine import (
     Encoder,
@@ -39,6 +41,8 @@ def half_of(device: str, *, supports_bf16: Callable[[bool], bool] | None = None)
 @cache
 def torch_has_bf16(*, has_onednn: bool | None = None) -> bool:
     """Whether this CPU multiplies bfloat16 itself; else PyTorch emulates it, slower than float32."""
+    if not may_multiply_bf16():
+        return False
     import torch
 
     if has_onednn is None:
@@ -104,8 +108,10 @@ def list_engines(
     *,
     side_px: int,
     machine: Machine | None = None,
-) -> list[EngineSpec]:
+) -> Iterator[EngineSpec]:
     """List engines to try, best first; the last one of a CPU is the reference, which never fails.
+
+    Lazily: where the best one is used, PyTorch is not imported for what it could do.
 
     Raises:
         ConfigError: the named engine is not installed, or does not compute on that device.
@@ -115,37 +121,40 @@ def list_engines(
     batch = compute.batch or fit_batch(checkpoint, side_px, **tokens)
     # On an accelerator two threads: one copies while the other computes.
     threads = max(1, compute.threads) if device == "cpu" else 2
-    return [
-        EngineSpec(engine, device, numerics, batch, threads)
-        for engine, numerics in find_engines(compute, machine=machine)
-    ]
+    pairs = find_engines(compute, machine=machine)
+    return (EngineSpec(engine, device, numerics, batch, threads) for engine, numerics in pairs)
 
 
-def find_engines(compute: ComputeSettings, *, machine: Machine | None = None) -> list[Pair]:
-    """Find engines and their numerics, best first, whatever the checkpoint.
+def find_engines(compute: ComputeSettings, *, machine: Machine | None = None) -> Iterator[Pair]:
+    """Find engines and their numerics, best first, whatever the checkpoint; lazily.
 
     Raises:
-        ConfigError: as ``list_engines``.
+        ConfigError: as ``list_engines``, at once.
     """
-    here = machine or Machine()
-    pairs: list[Pair] = []
-    for name, engine in ENGINES.items():
-        if compute.engine in ("auto", name):
-            pairs += [(name, numerics) for numerics in engine.half(compute.device, here)]
-    if not pairs:
+    pairs = _find_pairs(compute, machine or Machine())
+    first = next(pairs, None)
+    if first is None:
         raise ConfigError(
             f"engine {compute.engine!r} is not installed here or does not compute on "
             f"{compute.device!r}; engine: auto takes what does",
             setting="engine",
             value=compute.engine,
         )
-    reference: Pair = ("torch", "fp32")
-    if compute.device == "cpu" and reference not in pairs:
-        pairs.append(reference)
-    if compute.precision == "fp32":
-        return [pair for pair in pairs if pair[1] == "fp32"]
+    return chain([first], pairs)
+
+
+def _find_pairs(compute: ComputeSettings, machine: Machine) -> Iterator[Pair]:
+    engines = [(n, engine) for n, engine in ENGINES.items() if compute.engine in ("auto", n)]
+    is_any = False
     # An engine in float32 comes after all that are faster.
-    return sorted(pairs, key=lambda pair: pair[1] == "fp32")
+    for is_fp32 in (True,) if compute.precision == "fp32" else (False, True):
+        for name, engine in engines:
+            for numerics in engine.half(compute.device, machine):
+                if (numerics == "fp32") is is_fp32:
+                    is_any = True
+                    yield name, numerics
+    if is_any and compute.device == "cpu" and compute.engine not in ("auto", "torch"):
+        yield "torch", "fp32"  # the reference
 
 
 def build_engine(

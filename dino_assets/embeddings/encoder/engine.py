@@ -16,9 +16,9 @@ from dino_assets.embeddings.encoder.tokens import (
     TokenName,
     Tokens,
     Vectors,
-    check_side,
     check_tiles,
 )
+from dino_assets.embeddings.space import check_side
 from dino_assets.errors import DeviceMemoryError
 from dino_assets.weights.records import Checkpoint
 

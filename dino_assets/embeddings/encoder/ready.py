@@ -5,13 +5,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
+from importlib.metadata import version as version_of
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from dino_assets.compute.processor import read_flags
+from dino_assets.compute.pytorch import find_build
 from dino_assets.compute.settings import ComputeSettings, PrecisionClass
 from dino_assets.embeddings.encoder.choosing import ENGINES, build_engine, list_engines
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
@@ -68,10 +72,7 @@ def name_engine(spec: EngineSpec) -> str:
 
 def list_versions(spec: EngineSpec) -> list[str]:
     """List what decides an engine's numbers beside its spec: libraries and the processor."""
-    import torch
-    import transformers
-
-    versions = [torch.__version__, transformers.__version__, _processor(spec.device)]
+    versions = [_torch_version(), version_of("transformers"), _processor(spec)]
     if version := ENGINES[spec.engine].version():
         versions.append(version)
     return versions
@@ -81,7 +82,7 @@ def list_versions(spec: EngineSpec) -> list[str]:
 class EngineShelf:
     """Where engines come from: those to try, best first, what builds them, and of which versions."""
 
-    list_specs: Callable[..., list[EngineSpec]] = list_engines
+    list_specs: Callable[..., Iterable[EngineSpec]] = list_engines
     build: Callable[..., Encoder] = build_engine
     list_versions: Callable[[EngineSpec], list[str]] = list_versions
 
@@ -109,10 +110,9 @@ def open_encoder(
     """
     started = time.perf_counter()
     specs = shelf.list_specs(compute, source.checkpoint, side_px=source.side_px)
-    specs.sort(key=lambda spec: name_engine(spec) != first)
     reference = _Reference(source, shelf, threads=max(1, compute.threads))
     refused: list[str] = []
-    for spec in specs:
+    for spec in _begin_with(first, specs):
         folder = cache / "engines" / _name(source, spec, shelf.list_versions(spec))
         try:
             encoder = shelf.build(source, spec, cache_folder=folder / "asked")
@@ -211,18 +211,31 @@ def _name(source: NetworkSource, spec: EngineSpec, versions: list[str]) -> str:
     return digest([GATE_VERSION, PREPROCESSING_VERSION, what, how, versions])[:32]
 
 
-def _processor(device: str) -> str:
+def _begin_with(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[EngineSpec]:
+    """The engine of a name, if it is among them, then the others; those after it are not looked for."""
+    before: list[EngineSpec] = []
+    coming = iter(specs)
+    for spec in coming if first else ():
+        if name_engine(spec) == first:
+            yield spec
+            break
+        before.append(spec)
+    yield from chain(before, coming)
+
+
+def _torch_version() -> str:
+    if build := find_build():
+        return build.version
     import torch
 
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"{device} {torch.backends.cpu.get_cpu_capability()} {_flags()}"
+    return torch.__version__
 
 
-@lru_cache(maxsize=1)
-def _flags() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+def _processor(spec: EngineSpec) -> str:
+    if spec.engine != "torch":  # which takes what the processor has, whatever PyTorch is allowed
+        return f"{spec.device} {read_flags()}"
+    import torch
+
+    if spec.device.startswith("cuda"):
+        return torch.cuda.get_device_name(spec.device)
+    return f"{spec.device} {torch.backends.cpu.get_cpu_capability()} {read_flags()}"

@@ -77,21 +77,6 @@ def normalise(tiles: NDArray[np.uint8], checkpoint: Checkpoint) -> NDArray[np.fl
     return planes
 
 
-def check_side(side_px: int, checkpoint: Checkpoint) -> None:
-    """Refuse a side that cuts patches.
-
-    Raises:
-        ConfigError: it is no multiple of the patch.
-    """
-    if side_px < 1 or side_px % checkpoint.patch_px:
-        raise ConfigError(
-            f"tiles are {side_px} px; squares with a side that is a multiple of "
-            f"{checkpoint.patch_px} px are expected",
-            setting="side_px",
-            value=side_px,
-        )
-
-
 def check_tiles(tiles: NDArray[np.uint8], *, side_px: int) -> None:
     """Refuse what the model would take silently and get wrong.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_assets.compute.threads import take_one_torch_thread
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
 from dino_assets.embeddings.encoder.tokens import Vectors, normalise
 from dino_assets.errors import DeviceMemoryError
@@ -39,7 +40,7 @@ class TorchEncoder(Encoder):
         ]
         is_cpu = self.device.type == "cpu"
         if is_cpu:
-            torch.set_num_threads(1)
+            take_one_torch_thread()
         attention = PER_HEAD if is_cpu and spec.numerics != "fp32" else "sdpa"
         network = load_network(
             source.folder,

@@ -1,16 +1,20 @@
-"""The lazy handle that readers of a table get: manifests first, rows when asked."""
+"""The lazy handle that readers of a table get: manifests first, rows when asked.
+
+Arrow is imported with the first rows: commands that list and register need the manifests alone.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from dino_assets.errors import NotCommittedError
-from dino_assets.store.commits import tables
 from dino_assets.store.commits.manifests import list_manifests, manifest_key, read_manifests
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.protocol import Manifest, OutputId, Part
 from dino_assets.store.objects import ObjectStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,25 @@ class CommittedTable:
             output=str(output),
         )
 
-    def parts(self, columns: list[str] | None = None) -> Iterator[tuple[Manifest, pa.Table]]:
+    def parts(self, columns: list[str] | None = None) -> "Iterator[tuple[Manifest, pa.Table]]":
         """Verified tables, part by part, with the manifest each belongs to."""
+        from dino_assets.store.commits import tables
+
         for manifest in self.manifests:
             for part in _table_parts(manifest):
                 yield manifest, tables.decode(read_part(self.store, part), columns)
 
-    def read(self, drop: str | None = None, columns: list[str] | None = None) -> pa.Table:
+    def read(self, drop: str | None = None, columns: list[str] | None = None) -> "pa.Table":
         """One drop's rows (or an unpartitioned table's) in memory.
 
         Raises:
             NotCommittedError: it is not committed, or holds files only.
             CorruptObjectError: a part is not what was committed.
         """
+        import pyarrow as pa
+
+        from dino_assets.store.commits import tables
+
         manifest = self.manifest(drop)
         parts = _table_parts(manifest)
         if not parts:

@@ -10,11 +10,10 @@ from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import (
     STATISTICS,
     Statistics,
-    StatisticsName,
     Triple,
     guess_statistics,
 )
-from dino_assets.weights.records import Family
+from dino_assets.weights.records import Family, StatisticsName
 
 MEAN, STD = "image_mean", "image_std"
 _HUB_FOLDERS = ("snapshots", "commits")  # huggingface_hub's, ours: folders named by commit

@@ -14,7 +14,6 @@ from dino_assets.weights.checkpoint import (
     INDEX,
     PREPROCESSOR,
     WEIGHTS,
-    StatisticsName,
     is_kept,
     read_checkpoint,
 )
@@ -35,7 +34,7 @@ from dino_assets.weights.importing.plans import (
     plan_file,
     plan_weights,
 )
-from dino_assets.weights.records import Checkpoint
+from dino_assets.weights.records import Checkpoint, StatisticsName
 
 HUGGING_FACE = "Hugging Face"
 PICKLED = "pytorch_model.bin"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dino_assets.errors import InvalidCheckpointError
 from dino_assets.weights.architecture import CONFIG
-from dino_assets.weights.checkpoint import IMPORTED_FROM, INDEX, PREPROCESSOR, StatisticsName
+from dino_assets.weights.checkpoint import IMPORTED_FROM, INDEX, PREPROCESSOR
 from dino_assets.weights.conversion.layout import Shard, make_index, plan_shards
 from dino_assets.weights.conversion.recognition import (
     Piece,
@@ -22,6 +22,7 @@ from dino_assets.weights.conversion.recognition import (
 )
 from dino_assets.weights.conversion.sources import DTYPES, Source, open_source
 from dino_assets.weights.conversion.statistics import choose_statistics, complete_preprocessor
+from dino_assets.weights.records import StatisticsName
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,6 @@ from dino_assets.settings.urls import expand_path
 from dino_assets.store.folders import check_room, publish_folder, sync, write_small
 from dino_assets.weights.checkpoint import (
     LICENCES,
-    StatisticsName,
     read_checkpoint,
 )
 from dino_assets.weights.conversion.layout import Shard, view_bytes
@@ -31,7 +30,7 @@ from dino_assets.weights.importing.places import (
     new_folder,
 )
 from dino_assets.weights.importing.plans import Plan
-from dino_assets.weights.records import Checkpoint
+from dino_assets.weights.records import Checkpoint, StatisticsName
 
 if TYPE_CHECKING:
     import torch

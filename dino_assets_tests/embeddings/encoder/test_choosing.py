@@ -38,7 +38,7 @@ def pairs(
     sample: Sample, on: choosing.Machine | None = None, **settings: object
 ) -> list[tuple[str, str]]:
     compute = ComputeSettings(**{"device": "cpu", **settings})  # type: ignore[arg-type]
-    specs = list_engines(compute, sample.checkpoint, side_px=224, machine=on or machine())
+    specs = list(list_engines(compute, sample.checkpoint, side_px=224, machine=on or machine()))
     assert all(each.device == compute.device for each in specs)
     return [(each.engine, each.numerics) for each in specs]
 
@@ -91,6 +91,19 @@ def test_list_engines__does_not_look_for_what_was_not_asked(one_tiny: Sample):
     assert pairs(one_tiny, cautious, engine="torch") == [T16, T32]
 
 
+@pytest.mark.parametrize("precision", ["half", "fp32"])
+def test_list_engines__does_not_ask_torch_before_its_turn(one_tiny: Sample, precision: str):
+    """Where OpenVINO is the best and is used, PyTorch is not imported for what it could do."""
+
+    def refuse() -> bool:
+        raise AssertionError("imported torch")
+
+    compute = ComputeSettings(device="cpu", precision=precision)  # type: ignore[arg-type]
+    cautious = replace(machine(), torch_bf16=refuse)
+    best = next(list_engines(compute, one_tiny.checkpoint, side_px=224, machine=cautious))
+    assert (best.engine, best.numerics) == ("openvino", {"half": "bf16"}.get(precision, "fp32"))
+
+
 def test_engines__each_name_that_may_be_chosen():
     assert set(choosing.ENGINES) == set(get_args(EngineName))
 
@@ -111,7 +124,7 @@ def test_list_engines__accelerators(one_tiny: Sample, device, precision, wanted)
 def test_list_engines__batch_and_threads(one_tiny: Sample):
     def first(**settings: object) -> EngineSpec:
         compute = ComputeSettings(**settings)  # type: ignore[arg-type]
-        return list_engines(compute, one_tiny.checkpoint, side_px=224, machine=machine())[0]
+        return next(list_engines(compute, one_tiny.checkpoint, side_px=224, machine=machine()))
 
     chosen = first(device="cpu")
     assert (chosen.batch, chosen.threads) == (7, 1)

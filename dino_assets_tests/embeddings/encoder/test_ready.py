@@ -4,6 +4,8 @@ import errno
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -239,6 +241,35 @@ def test_list_versions__libraries_and_processor():
     assert versions[:2] == [torch.__version__, transformers.__version__]
     assert versions[2].startswith("cpu ")
     assert len(versions) == (4 if BEST.engine == "openvino" else 3)
+
+
+def test_list_versions__without_torch_where_openvino_computes():
+    code = (
+        "import sys; from dino_assets.embeddings.encoder.engine import EngineSpec;"
+        "from dino_assets.embeddings.encoder.ready import list_versions;"
+        "print(list_versions(EngineSpec('openvino', 'cpu', 'bf16', 8)));"
+        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(list_versions(BEST))
+
+
+def test_open_encoder__looks_for_no_engine_behind_the_one_that_is_used(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    come_to: list[str] = []
+
+    def list_specs(*_: object, **__: object) -> Iterator[EngineSpec]:
+        for spec in (BEST, NEXT, LAST):
+            come_to.append(str(spec))
+            yield spec
+
+    shelf = replace(plant.shelf, list_specs=list_specs)
+    for first, looked_at in ((None, [BEST]), (str(NEXT), [BEST, NEXT])):
+        come_to.clear()
+        ready = open_encoder(source, COMPUTE, cache=tmp_path, first=first, shelf=shelf)
+        assert ready.encoder.spec == looked_at[-1]
+        assert come_to == [str(each) for each in looked_at]
 
 
 def test_open_encoder__first_is_tried_first(source: NetworkSource, plant: Plant, tmp_path: Path):

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from dino_assets.embeddings.encoder.tokens import (
     Tokens,
-    check_side,
     check_tiles,
     normalise,
     quiet_progress,
 )
+from dino_assets.embeddings.space import check_side
 from dino_assets.errors import ConfigError
 from dino_assets_tests.worlds.networks import STATISTICS, Sample, draw_tiles
 

@@ -256,7 +256,7 @@ def test_draft_embeddings__the_rest_by_the_engine_of_what_was_copied(partly: Ben
         .manifest("old")
         .facts["engine"]
     )
-    assert str(list_engines(auto, partly.checkpoint, side_px=256)[0]) != engine
+    assert str(next(list_engines(auto, partly.checkpoint, side_px=256))) != engine
     done = partly.commit("new", compute=auto)
     assert done.manifest.facts["engine"] == engine
     assert "engines" not in done.manifest.facts

@@ -237,7 +237,7 @@ def test_draft_embeddings__a_resumed_drop_keeps_its_engine(bench: Bench, calls: 
     """Its first shard is by PyTorch; auto would take another engine for the rest."""
     calls.fail_at = 5
     auto = replace(COMPUTE, precision="half", engine="auto")
-    best = list_engines(auto, bench.checkpoint, side_px=SIDE)[0]
+    best = next(list_engines(auto, bench.checkpoint, side_px=SIDE))
     with pytest.raises(PowerCut):
         bench.commit(compute=replace(auto, engine="torch"))
     done = bench.commit(compute=auto)

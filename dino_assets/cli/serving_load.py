@@ -1,0 +1,137 @@
+"""Loads on a running embedding service, one after the other, and what a person reads of them."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dino_assets.cli.serving_bench import DRAWN_PX
+from dino_assets.cli.terminal import LiveLine, quote_words, say, write_out
+from dino_assets.errors import ConfigError
+from dino_assets.serving.bench.figures import Figures, format_figures
+from dino_assets.serving.bench.flood import Answer, Picture
+from dino_assets.serving.bench.session import (
+    check_address,
+    delete_embeddings,
+    look_at_service,
+    run_load,
+    try_upload,
+)
+from dino_assets.settings.urls import expand_path
+
+
+def run_loads(options: argparse.Namespace) -> int:
+    """Run the loads that were asked for; gives the exit status.
+
+    Raises:
+        ServiceError: the service does not answer, or refuses.
+        ConfigError: an address or a key that cannot work.
+    """
+    named = f"127.0.0.1{options.url}" if options.url.startswith(":") else options.url
+    url = check_address(named, may_be_remote=options.remote)
+    key, pictures = _read_key(options.key), _read_pictures(options.picture)
+    about = look_at_service(url)
+    made: dict[str, None] = {}
+    steps: list[Figures] = []
+    left: list[str] = []
+    try:
+        for picture in pictures:  # each is tried: one that is refused would fail in every load
+            made[try_upload(url, picture, key=key)] = None
+        for clients in options.clients:
+            with_progress = _Progress(clients, options.seconds)
+            steps.append(
+                run_load(
+                    url,
+                    pictures,
+                    clients=clients,
+                    seconds=options.seconds,
+                    key=key,
+                    keep_id=lambda embedding_id: made.update({embedding_id: None}),
+                    tick=with_progress.show,
+                )
+            )
+            with_progress.end()
+    finally:
+        if made:
+            left = delete_embeddings(url, made, key=key)
+            _tell_deleted(url, len(made), left, has_key=bool(key))
+    if options.json:
+        service = {"url": url, **about, "pictures": [each.name for each in pictures]}
+        loads = [asdict(each) for each in steps]
+        counts = {"made": len(made), "left": left}
+        write_out(json.dumps({**service, "loads": loads, **counts}, ensure_ascii=False))
+    else:
+        say(
+            f"{about['model']}, {about['engine'] or about['device']}, storing in {about['storage']}:"
+        )
+        say(format_figures(steps))
+    return int(any(each.failed or each.unanswered or not each.pictures for each in steps))
+
+
+def _read_key(given: str) -> str:
+    key = given
+    if given.startswith("@"):
+        key = expand_path(given[1:]).read_text(encoding="utf-8").strip()
+    if not key.isascii() or not key.isprintable() or (given and not key):
+        raise ConfigError("the key has characters that no key has, or none at all", setting="key")
+    return key
+
+
+def _read_pictures(files: Sequence[str]) -> list[Picture]:
+    if not files:
+        from dino_assets.drawing.photographs import draw_photo
+
+        width, height = DRAWN_PX
+        return [Picture("drawn.jpg", draw_photo(0, width=width, height=height))]
+    paths = [expand_path(file) for file in files]
+    return [Picture(_clean(path.name), path.read_bytes()) for path in paths]
+
+
+def _clean(name: str) -> str:
+    """A file's name for a form's header."""
+    return "".join(each if each.isalnum() or each in "._- " else "_" for each in name)
+
+
+def _tell_deleted(url: str, made: int, left: Sequence[str], *, has_key: bool) -> None:
+    if not left:
+        say(f"deleted the {made:,} embeddings that this made", to=sys.stderr)
+        return
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="bench-serve-", suffix=".txt", delete=False, encoding="ascii"
+    ) as file:
+        file.writelines(f"{each}\n" for each in left)
+    auth = ["-H", "Authorization: Bearer KEY"] if has_key else []
+    command = quote_words(["curl", "-fsS", "-X", "DELETE", *auth, f"{url}/embeddings/ID"])
+    say(
+        f"{len(left):,} of {made:,} embeddings that this made are left in the store: the service did not "
+        "delete them; with keys, that needs one with the scope delete. Their ids are in a file:\n"
+        f"  xargs -I ID {command} < {quote_words([file.name])}",
+        to=sys.stderr,
+    )
+
+
+class _Progress:
+    """What a person sees during a load: a line written over, or one at its beginning."""
+
+    def __init__(self, clients: int, seconds: int) -> None:
+        self._what = f"{clients} client{'s' if clients > 1 else ''}"
+        self._seconds = seconds
+        self._line = LiveLine(sys.stderr)
+        if not self._line.is_possible:
+            say(f"{self._what} for {seconds} s …", to=sys.stderr)
+
+    def show(self, seconds: float, answers: Sequence[Answer]) -> None:
+        """Show how far the load is."""
+        embedded = sum(each.status == 200 for each in answers)
+        refused = sum(each.is_refusal for each in answers)
+        state: Any = f"{seconds:.0f} of {self._seconds} s"
+        if seconds > self._seconds:
+            state = "waiting for the last answers"
+        self._line.show(f"{self._what}: {state}, {embedded} embedded, {refused} refused")
+
+    def end(self) -> None:
+        """Take the line away."""
+        self._line.clear()
