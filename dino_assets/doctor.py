@@ -4,6 +4,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from dino_assets.embeddings.encoder.choosing import Machine, find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.environment import DEFAULT_STORAGE, dagster_home
 from dino_assets.settings.project import check_project
-from dino_assets.settings.records import Settings, spell_unknown
+from dino_assets.settings.records import BRIEF_LIMITS, Settings, spell_unknown
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store, spell_absence
 from dino_assets.verdicts import Verdict
@@ -85,7 +86,7 @@ def _store(settings: Settings, *, may_create_bucket: bool) -> str | Verdict:
     check_project(settings)
     if may_create_bucket:
         create_bucket(settings.storage)
-    store = open_store(settings.storage)
+    store = _open_store(settings)
     if not store.is_there:
         is_usual = settings.storage.url == DEFAULT_STORAGE
         sentence = f"{store.url}: nothing is there yet, the first run makes it"
@@ -93,6 +94,11 @@ def _store(settings: Settings, *, may_create_bucket: bool) -> str | Verdict:
     _round_trip(store)
     kind = "a folder of this machine" if store.folder else "a bucket"
     return f"{store.url}: written, read back and deleted ({kind})"
+
+
+def _open_store(settings: Settings) -> ObjectStore:
+    """Open the store so that a server which is away is reported within seconds."""
+    return open_store(replace(settings.storage, limits=BRIEF_LIMITS))
 
 
 def _round_trip(store: ObjectStore) -> None:
@@ -110,7 +116,7 @@ def _round_trip(store: ObjectStore) -> None:
 def _checkpoint(settings: Settings) -> Verdict:
     """Describe the checkpoint that is configured; warn of weights that mean nothing."""
     check_project(settings)
-    store = open_store(settings.storage)
+    store = _open_store(settings)
     stored = find_stored_weights(store, settings.model, settings.model_revision)
     if stored:
         checkpoint, where = checkpoint_of(stored), "in the store"
@@ -152,7 +158,7 @@ def _instance(settings: Settings) -> str:
 def _drops(settings: Settings) -> Iterator[Verdict]:
     """Say how many drops have all their files, and of each other one what is wrong."""
     try:
-        seen = examine_drops(open_store(settings.storage), root=settings.root)
+        seen = examine_drops(_open_store(settings), root=settings.root)
     except DinoAssetsError as err:
         yield Verdict("drops", False, str(err))
         return

@@ -15,7 +15,7 @@ from dino_assets.errors import (
 )
 
 # About 5, 15 and 35 s: a server restarts within them. Requests are repeated below it already, for
-# seconds (`RequestLimits`, `Patience`). Not given to assets as it is: Dagster would try everything again,
+# a minute and more (`RequestLimits`, `Patience`). Not given to assets as it is: Dagster would try everything again,
 # such as a checkpoint that is not one.
 POLICY = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS

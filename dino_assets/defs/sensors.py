@@ -160,7 +160,7 @@ def new_drops(
     context: dg.SensorEvaluationContext, storage: StorageResource, inbox: InboxResource
 ) -> dg.SensorResult:
     """Look at the inbox now."""
-    return look_for_drops(context, storage.open(), inbox, clock=time.time)
+    return look_for_drops(context, storage.open_briefly(), inbox, clock=time.time)
 
 
 new_map = dg.AutomationConditionSensorDefinition(

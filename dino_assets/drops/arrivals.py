@@ -14,7 +14,7 @@ from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.errors import InvalidDropNameError, SourceError, StoreError
-from dino_assets.settings.records import RequestLimits
+from dino_assets.settings.records import BRIEF_LIMITS, RequestLimits
 from dino_assets.store.objects import ObjectStore
 
 # Put last by who copies: the drop is complete, whatever the clock says.
@@ -87,7 +87,7 @@ def list_arrivals(
     inbox: str,
     *,
     root: Path,
-    limits: RequestLimits | None = None,
+    limits: RequestLimits = BRIEF_LIMITS,
     registered: Collection[str] = (),
 ) -> tuple[list[Arrival], dict[str, str]]:
     """The inbox's folders, sorted, and why some cannot be drops. Hidden ones and links are left out.
@@ -115,7 +115,7 @@ def list_arrivals(
     return arrivals, refused
 
 
-def _list_folders(inbox: str, root: Path, limits: RequestLimits | None) -> Sequence[str]:
+def _list_folders(inbox: str, root: Path, limits: RequestLimits) -> Sequence[str]:
     source = open_source(inbox, root=root, limits=limits)
     if isinstance(source, BucketSource):
         return _list_prefixes(source.store, inbox)
@@ -147,7 +147,7 @@ def _list_prefixes(store: ObjectStore, inbox: str) -> Sequence[str]:
         ) from err
 
 
-def look_at(source: str, *, root: Path, limits: RequestLimits | None = None) -> Look:
+def look_at(source: str, *, root: Path, limits: RequestLimits = BRIEF_LIMITS) -> Look:
     """List one folder.
 
     Raises:

@@ -26,7 +26,7 @@ from dino_assets.verdicts import Verdict
 BUDGET_S = 20.0
 LISTING_BUDGET_S = 5.0
 _READERS = 16
-_LIMITS = RequestLimits(connect_s=3, request_s=10, retries=1, retry_for_s=10)
+_LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=1, retry_for_s=10)
 
 
 @dataclass(frozen=True)

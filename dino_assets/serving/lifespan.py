@@ -26,7 +26,7 @@ from dino_assets.store.objects import ObjectStore, open_store
 log = logging.getLogger(__name__)
 
 # A client waits: a store that is away is said within seconds, where a run can wait for minutes.
-STORE_LIMITS = RequestLimits(connect_s=3, request_s=30, retries=3, retry_for_s=20)
+STORE_LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=3, retry_for_s=20, piece_s=30)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 # A tile's own buffers (at most 4 MB) are taken from what the last tile gave back: new pages for each of
 # them cost 6 ms of CPU a tile. Decoded photographs go back at once.

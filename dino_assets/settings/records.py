@@ -7,12 +7,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """How long and how often a bucket is tried."""
+    """How long and how often a bucket is tried. What moves bytes may take as long as it needs."""
 
     connect_s: float = 5
-    request_s: float = 60  # one attempt, a 64 MiB part over 10 Mbit/s included
-    retries: int = 6
-    retry_for_s: float = 120
+    stall_s: float = 20  # without a byte, after which a request is given up and tried again
+    retries: int = 30  # more than fit into the time below
+    retry_for_s: float = 90  # since the last byte: a server that restarts is outlasted
+    piece_s: float = (
+        900  # one piece of a larger upload: 8 MiB at 10 kB/s, with four of them on one line
+    )
+
+
+# For who has a time limit of its own, such as a tick of a sensor, or waits for the answer: doctor.
+BRIEF_LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=3, retry_for_s=10, piece_s=30)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,13 @@
-"""The buckets behind an ObjectStore: how obstore reaches S3 and Azure, and how long it tries."""
+"""The buckets behind an ObjectStore: how obstore reaches S3 and Azure, and how long a request may take.
+
+Each bucket has two of them. One makes single requests, which end when no byte comes; the store repeats
+them (retrying.py). One sends objects piece by piece, and repeats its pieces by itself: obstore knows only
+a limit for all of a piece, however well it moves.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from obstore import exceptions as obstore_errors
 from obstore import store
@@ -14,8 +19,11 @@ from dino_assets.settings.urls import checked_endpoint
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
+Purpose = Literal["requests", "pieces"]
+MOST_PIECE_BYTES = 8 * 2**20
 
-def open_s3(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
+
+def open_s3(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Purpose) -> Any:
     """A bucket of an S3-compatible server.
 
     Raises:
@@ -41,8 +49,10 @@ def open_s3(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
     return store.S3Store(
         bucket,
         prefix=prefix or None,
-        client_options=_client_options(settings.limits, allow_http=bool(settings.endpoint)),
-        retry_config=_retries(settings.limits),
+        client_options=_client_options(
+            settings.limits, purpose, allow_http=bool(settings.endpoint)
+        ),
+        retry_config=_retries(settings.limits, purpose),
         **{name: value for name, value in options.items() if value is not None},
     )
 
@@ -63,7 +73,7 @@ def _profile_credentials(profile: str) -> Any:
         ) from None
 
 
-def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
+def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Purpose) -> Any:
     """A container of an Azure storage account.
 
     Raises:
@@ -96,9 +106,9 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
             bucket,
             prefix=prefix or None,
             client_options=_client_options(
-                settings.limits, allow_http=endpoint.startswith("http://")
+                settings.limits, purpose, allow_http=endpoint.startswith("http://")
             ),
-            retry_config=_retries(settings.limits),
+            retry_config=_retries(settings.limits, purpose),
             **options,
         )
     except (obstore_errors.BaseError, ValueError):
@@ -110,20 +120,28 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str) -> Any:
     )
 
 
-def _client_options(limits: RequestLimits, *, allow_http: bool) -> "ClientConfig":
-    return {
+def _client_options(limits: RequestLimits, purpose: Purpose, *, allow_http: bool) -> "ClientConfig":
+    options: ClientConfig = {
         "allow_http": allow_http,
-        "timeout": timedelta(seconds=limits.request_s),
         "connect_timeout": timedelta(seconds=limits.connect_s),
+    }
+    if purpose == "pieces":
+        return options | {"timeout": timedelta(seconds=limits.piece_s)}
+    # Without a `timeout` obstore takes 30 s.
+    return options | {
+        "timeout": timedelta(days=7),
+        "read_timeout": timedelta(seconds=limits.stall_s),
     }
 
 
-def _retries(limits: RequestLimits) -> "RetryConfig":
+def _retries(limits: RequestLimits, purpose: Purpose) -> "RetryConfig":
+    if purpose == "requests":
+        return {"max_retries": 0}
     return {
         "max_retries": limits.retries,
-        "retry_timeout": timedelta(seconds=limits.retry_for_s),
+        "retry_timeout": timedelta(seconds=limits.piece_s + limits.retry_for_s),
         "backoff": {
-            "init_backoff": timedelta(milliseconds=100),
+            "init_backoff": timedelta(milliseconds=200),
             "max_backoff": timedelta(seconds=5),
             "base": 2,
         },
@@ -134,5 +152,5 @@ def _retries(limits: RequestLimits) -> "RetryConfig":
 OPENERS: dict[str, Callable[..., Any]] = {
     "s3": open_s3,
     "azure": open_azure,
-    "memory": lambda settings, *, bucket, prefix: store.MemoryStore(),
+    "memory": lambda settings, *, bucket, prefix, purpose: store.MemoryStore(),
 }

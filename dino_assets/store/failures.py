@@ -7,6 +7,8 @@ server's answer only the status and the error code are kept, since its body may 
 import errno
 import os
 import re
+import socket
+from urllib.parse import urlsplit
 
 from obstore import exceptions as obstore_errors
 
@@ -28,6 +30,25 @@ _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _ODD_KEY = re.compile(
     r'object with invalid path: .*?Path "(.*)"(?: contained|: Encountered)', re.DOTALL
 )
+_REQUEST = re.compile(r"Error performing ([A-Z]+) (http\S+) in ")
+# In the order of the layers: the first that fits says most. Of obstore's debugging text.
+_LINE_FAULTS = (
+    (re.compile(r"certificate|tls|handshake", re.IGNORECASE), "no trusted connection"),
+    (re.compile(r"dns error|failed to lookup"), "its name cannot be looked up"),
+    (re.compile(r"message: \"([^\"]{1,80})\""), "no connection"),
+    (re.compile(r"kind: Timeout|TimedOut"), "no byte came in time"),
+    (re.compile(r"kind: Connect\b"), "no connection"),
+    (re.compile(r""), "the connection broke off"),
+)
+# What a server says when the bytes that came are others than those that were sent.
+_ALTERED = {
+    "BadDigest",
+    "Md5Mismatch",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+    "IncompleteBody",
+}
+_PASSING = {"RequestTimeout", "SlowDown"} | _ALTERED
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -36,17 +57,18 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
     """Our error for one of obstore's. Raise it outside the handler: the context must not survive."""
     text = str(err)
     where = f"{verb} {key!r} in store {store!r}"
-    number = int(match.group(1)) if is_local and (match := _ERRNO.search(text)) else 0
+    number = _find_number(err, text) if is_local else 0
     code = match.group(1) if not is_local and (match := _CODE.search(text)) else ""
     status = match.group(1) if not is_local and (match := _STATUS.search(text)) else ""
     reason = _local_reason(number) if is_local else _remote_reason(text, status, code)
+    is_line = not is_local and "HTTP error: " in text
 
     def failure(kind: type[StoreError], sentence: str, **more: str) -> StoreError:
         return kind(f"{where}: {sentence}", store=store, key=key, **more)
 
     if text.startswith("Could not parse path"):
         return ConfigError(f"{where}: this is not a key that any object can have", reason="key")
-    if isinstance(err, obstore_errors.AlreadyExistsError):
+    if isinstance(err, obstore_errors.AlreadyExistsError | FileExistsError):
         return failure(ObjectExistsError, "an object is there already")
     if code in ("NoSuchBucket", "ContainerNotFound"):
         advice = "Create it, or run `dino-assets doctor --create-bucket`."
@@ -62,12 +84,10 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
         return failure(StoreAccessError, f"access denied. Check {advice} ({reason}).")
     if isinstance(err, FileNotFoundError | obstore_errors.NotFoundError) and verb != "put":
         return failure(ObjectNotFoundError, "there is no such object")
-    if "HTTP error" in text or "retries, retries" in text or status.startswith("5"):
-        return failure(
-            StoreUnavailableError,
-            "the store does not answer as it should. Is it running, and is the endpoint right? "
-            f"({reason})",
-        )
+    if isinstance(err, obstore_errors.PreconditionError):
+        return failure(StoreError, "it was replaced while it was being read. Run again.")
+    if is_line or is_passing(int(status[:3] or 0), text):
+        return _unavailable(where, reason, code, store=store, key=key)
     if "invalid path" not in reason:
         return failure(StoreError, reason)
     odd = _ODD_KEY.search(reason)
@@ -75,11 +95,74 @@ def explain(err: Exception, *, verb: str, key: str, store: str, is_local: bool) 
     return failure(StoreError, reason, reason="odd-key", odd_key=odd_key)
 
 
+def explain_answer(
+    status: int, words: str, text: str, *, key: str, store: str, url: str
+) -> StoreUnavailableError:
+    """Our error for a server's answer to a put that may be another one the next time."""
+    code = match.group(1) if (match := _CODE.search(text)) else ""
+    reason = ", ".join(
+        word for word in (_spell_request("PUT", url), f"{status} {words}", code) if word
+    )
+    return _unavailable(f"put {key!r} in store {store!r}", reason, code, store=store, key=key)
+
+
+def explain_line(err: OSError, *, key: str, store: str, url: str) -> StoreUnavailableError:
+    """Our error for a put whose connection broke off or could not be made."""
+    fault = "no byte moved in time" if isinstance(err, TimeoutError) else "the connection broke off"
+    if isinstance(err, ConnectionRefusedError):
+        fault = "no connection"
+    detail = os.strerror(err.errno) if err.errno and not isinstance(err, socket.gaierror) else ""
+    reason = f"{_spell_request('PUT', url)}: {fault}{detail and f' ({detail})'}"
+    return _unavailable(f"put {key!r} in store {store!r}", reason, "", store=store, key=key)
+
+
+def is_passing(status: int, text: str) -> bool:
+    """Tell whether a server that refuses may do otherwise when it is asked again."""
+    code = match.group(1) if (match := _CODE.search(text)) else ""
+    return status in (408, 429) or (status >= 500 and status != 507) or code in _PASSING
+
+
+def _unavailable(
+    where: str, reason: str, code: str, *, store: str, key: str
+) -> StoreUnavailableError:
+    sentence = (
+        "the store received other bytes than were sent. Look at the network and the memory on the way."
+        if code in _ALTERED
+        else "the store does not answer as it should. Is it running, and is the endpoint right?"
+    )
+    return StoreUnavailableError(f"{where}: {sentence} ({reason})", store=store, key=key)
+
+
+def _find_number(err: Exception, text: str) -> int:
+    if isinstance(err, OSError) and err.errno:
+        return err.errno
+    return int(match.group(1)) if (match := _ERRNO.search(text)) else 0
+
+
+def _spell_request(verb: str, url: str) -> str:
+    """A request without the query, which may hold a signature."""
+    address = urlsplit(url)
+    return f"{verb} {address.scheme}://{address.netloc}{address.path}"
+
+
 def _local_reason(number: int) -> str:
     return os.strerror(number) if number else "the file system refused"
 
 
 def _remote_reason(text: str, status: str, code: str) -> str:
-    request = text.partition("\n")[0].partition(" - ")[0].strip()
-    request = request.removeprefix("Generic S3 error: ").partition(" response: ")[0]
-    return ", ".join(word for word in (request, status, code) if word)
+    first, _, debugging = text.partition("\n")
+    match = _REQUEST.search(first)
+    request = _spell_request(match[1], match[2]) if match else ""
+    if "HTTP error: " in first:
+        cause = (
+            debugging.partition("inner: ")[2] or debugging
+        )  # without the address, which names the key
+        fault, detail = next((w, m) for pattern, w in _LINE_FAULTS if (m := pattern.search(cause)))
+        words = f" ({detail[1]})" if detail.re.groups else ""
+        return f"{request}{request and ': '}{fault}{words}"
+    if "redirect without LOCATION" in first:
+        return f"{request}: the bucket is elsewhere; is the region right?"
+    if status:
+        return ", ".join(word for word in (request, status, code) if word)
+    rest = first.removeprefix("Generic S3 error: ").removeprefix("Generic MicrosoftAzure error: ")
+    return rest.removeprefix("Got ")

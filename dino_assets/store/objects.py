@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import obstore
 from obstore import exceptions as obstore_errors
@@ -28,12 +29,10 @@ from dino_assets.settings.records import StorageSettings
 from dino_assets.settings.urls import SCHEMES, StoreUrl, checked_endpoint, parse_url
 from dino_assets.store import backends
 from dino_assets.store.failures import explain
-
-T = TypeVar("T")
+from dino_assets.store.requests import Requests
 
 # Our own keys only: portable over file systems and bucket implementations, nothing to escape.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
-LEAST_PIECE_BYTES = 5 * 2**20  # S3 takes no smaller piece of a larger upload
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class ObjectStore:
     """Objects under keys, whole or absent. Made with ``open_store`` or ``ObjectStore.in_memory``."""
 
     chunk_bytes = 32 * 2**20  # of what is larger: put, read and hashed piece by piece
-    stream_bytes = 8 * 2**20
+    stream_bytes = 2**20
 
     def __init__(
         self,
@@ -60,8 +59,15 @@ class ObjectStore:
         folder: Path | None = None,
         settings: StorageSettings | None = None,
         make_folder: Callable[[], Any] | None = None,
+        open_for_pieces: Callable[[], Any] | None = None,
     ) -> None:
-        self._backend = backend
+        self._requests = Requests(
+            backend,
+            url=url,
+            is_local=folder is not None,
+            limits=settings.limits if settings and folder is None else None,
+            open_for_pieces=open_for_pieces,
+        )
         # Of a folder that is not there yet: it is made when something is put, and empty until then.
         self._make_folder = make_folder
         self.url = url
@@ -100,16 +106,14 @@ class ObjectStore:
                 conditional PUT promise this between two writers; nothing here relies on it.
         """
         self._check_key(key)
-        mode = "create" if if_absent else "overwrite"
-        # One request, so that a killed writer leaves nothing: multipart and streams are not atomic
-        # on a local disk (a `name#1` stays behind).
-        self._call("put", key, obstore.put, data, mode=mode, use_multipart=False)
+        self._prepare(is_put=True)
+        self._requests.put(key, data, mode="create" if if_absent else "overwrite")
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
         """Write an object of any size; it appears when ``chunks`` ends, and never if that raises."""
         self._check_key(key)
-        piece_bytes = max(self.chunk_bytes, LEAST_PIECE_BYTES)
-        self._call("put", key, obstore.put, chunks, chunk_size=piece_bytes, max_concurrency=4)
+        self._prepare(is_put=True)
+        self._requests.put_chunks(key, chunks, piece_bytes=self.chunk_bytes)
 
     def get(self, key: str) -> bytes:
         """Read a whole object.
@@ -118,20 +122,18 @@ class ObjectStore:
             ObjectNotFoundError: there is none.
         """
         self._check_foreign_key(key)
-        return self._call("get", key, lambda *at: obstore.get(*at).bytes().to_bytes())
+        self._prepare()
+        return self._requests.get(key)
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """An object's bytes from first to last, a few MiB at a time and in one request.
+        """An object's bytes from first to last, a few MiB at a time.
 
         Raises:
             ObjectNotFoundError: there is none; said when the first bytes are asked for.
         """
         self._check_foreign_key(key)
-        chunks = self._call(
-            "get", key, lambda *at: iter(obstore.get(*at).stream(min_chunk_size=self.stream_bytes))
-        )
-        while (chunk := self._call("get", key, lambda *_: next(chunks, None))) is not None:
-            yield bytes(chunk)
+        self._prepare()
+        yield from self._requests.stream(key, least_bytes=self.stream_bytes)
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Read up to ``length`` bytes from ``start``, which lies inside the object."""
@@ -141,7 +143,8 @@ class ObjectStore:
                 reason="range",
             )
         self._check_foreign_key(key)
-        return bytes(self._call("get", key, obstore.get_range, start=start, length=length))
+        self._prepare()
+        return self._requests.get(key, start=start, end=start + length)
 
     def head(self, key: str) -> ObjectInfo:
         """Size and time of an object.
@@ -163,10 +166,8 @@ class ObjectStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects below a prefix (whole segments), in no promised order."""
         where = prefix.strip("/") or None
-        pages = self._call(
-            "list", prefix, lambda store, _: iter(obstore.list(store, where, chunk_size=1000))
-        )
-        while (page := self._call("list", prefix, lambda *_: next(pages, None))) is not None:
+        self._prepare()
+        for page in self._requests.list(prefix, where):
             yield from map(_info, page)
 
     def list_folders(self, prefix: str = "") -> tuple[str, ...]:
@@ -193,7 +194,8 @@ class ObjectStore:
             ObjectNotFoundError: there is none.
         """
         self._check_key(to)
-        self._call("move", key, obstore.rename, to)
+        self._prepare()
+        self._requests.move(key, to)
 
     def _check_key(self, key: str) -> None:
         if not _KEY.fullmatch(key):
@@ -210,21 +212,15 @@ class ObjectStore:
                 f"{key!r} is not a key: it has an empty or dotted segment", reason="key"
             )
 
-    def _call(
-        self, verb: str, key: str, call: Callable[..., T], *arguments: Any, **options: Any
-    ) -> T:
+    def _prepare(self, *, is_put: bool = False) -> None:
         make_folder = self._make_folder  # another thread may make it meanwhile
-        if make_folder and (verb == "put" or self.is_there):
-            self._backend = make_folder()
+        if make_folder and (is_put or self.is_there):
+            self._requests.backend = make_folder()
             self._make_folder = None
-        try:
-            return call(self._backend, key, *arguments, **options)
-        except (obstore_errors.BaseError, OSError, ValueError) as err:
-            failure = explain(
-                err, verb=verb, key=key, store=self.url, is_local=self.folder is not None
-            )
-        # Not in the handler: even a suppressed context would carry obstore's text along.
-        raise failure
+
+    def _call(self, verb: str, key: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        self._prepare()
+        return self._requests.call(verb, key, call, *arguments)
 
 
 def open_store(settings: StorageSettings) -> ObjectStore:
@@ -237,9 +233,16 @@ def open_store(settings: StorageSettings) -> ObjectStore:
     if url.scheme == "":
         return _open_folder(settings, url)
     scheme = SCHEMES[url.scheme]
-    backend = backends.OPENERS[scheme.backend](settings, bucket=url.bucket, prefix=url.prefix)
-    # What is not a bucket lives in this process alone: no other one can open it.
-    return ObjectStore(backend, url=settings.url, settings=settings if scheme.is_bucket else None)
+    open_for = partial(
+        backends.OPENERS[scheme.backend], settings, bucket=url.bucket, prefix=url.prefix
+    )
+    return ObjectStore(
+        open_for(purpose="requests"),
+        url=settings.url,
+        # What is not a bucket lives in this process alone: no other one can open it.
+        settings=settings if scheme.is_bucket else None,
+        open_for_pieces=partial(open_for, purpose="pieces") if scheme.is_bucket else None,
+    )
 
 
 def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
@@ -328,8 +331,8 @@ def create_bucket(settings: StorageSettings) -> bool:
         # Older S3 clones reject the checksums that boto3 adds by default since 1.36.
         config=Config(
             connect_timeout=settings.limits.connect_s,
-            read_timeout=settings.limits.request_s,
-            retries={"total_max_attempts": settings.limits.retries + 1, "mode": "standard"},
+            read_timeout=settings.limits.stall_s,
+            retries={"total_max_attempts": min(settings.limits.retries, 5) + 1, "mode": "standard"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),

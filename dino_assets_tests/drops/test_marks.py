@@ -104,7 +104,7 @@ def test_register_drop__undoes_no_mark_of_the_same_moment(memory, tmp_path, writ
                 set_retired(memory, "b", True)
             super().put(key, data, **options)
 
-    slow = Slow(memory._backend, url=memory.url)
+    slow = Slow(memory._requests.backend, url=memory.url)
     register_drop(slow, "b", source=str(tmp_path / "card"), root=tmp_path, may_replace=True)
     assert read_drop(memory, "b").is_retired
     assert read_drop(memory, "b").tags == ("2026", "fire")

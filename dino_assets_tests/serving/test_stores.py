@@ -118,7 +118,7 @@ def answer_500(line: socket.socket) -> None:
 
 @pytest.mark.parametrize("behave", [reset, reset_amid_an_answer, say_nothing, answer_500])
 def test_embed__a_server_that_behaves_badly(serve: Serve, tmp_path: Path, behave):
-    limits = RequestLimits(connect_s=1, request_s=1, retries=1, retry_for_s=2)
+    limits = RequestLimits(connect_s=1, stall_s=1, retries=1, retry_for_s=2)
     with bad_server(behave) as endpoint:
         storage = StorageSettings(
             "minio://some-bucket", tmp_path, endpoint, access_key="a", secret_key="b", limits=limits

@@ -10,6 +10,7 @@ import pytest
 from dino_assets.errors import ConfigError, StoreAccessError, StoreUnavailableError
 from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.settings.urls import expand_path, resolve_path
+from dino_assets.store.backends import open_azure
 from dino_assets.store.objects import StoreUrl, create_bucket, open_store, parse_url
 from dino_assets_tests.conftest import s3_settings
 from dino_assets_tests.worlds.raising import raising
@@ -174,7 +175,7 @@ def test_open_store__azure_constructs():
 def test_open_store__azure_endpoint(fields: str, endpoint: str):
     connection = f"AccountName=acct;AccountKey={AZURE_KEY}{fields}"
     settings = StorageSettings(url="az://photos", root=Path(), azure_connection_string=connection)
-    azure = open_store(settings)._backend
+    azure = open_azure(settings, bucket="photos", prefix="", purpose="requests")
     assert azure.config["endpoint"] == endpoint
     is_plain = azure.client_options["allow_http"] == "true"
     assert is_plain == endpoint.startswith("http://")

@@ -61,7 +61,7 @@ def s3_at(endpoint: str, url: str = "s3://some-bucket/pre") -> StorageSettings:
         access_key=ACCESS,
         secret_key=SECRET,
         session_token=TOKEN,
-        limits=RequestLimits(retries=1, request_s=1),
+        limits=RequestLimits(retries=1, stall_s=1),
     )
 
 

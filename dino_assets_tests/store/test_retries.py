@@ -17,9 +17,9 @@ BODY = bytes(range(100))
 
 
 FEW = RequestLimits(retries=2)
-SHORT = RequestLimits(retries=2, request_s=0.2)
+SHORT = RequestLimits(retries=2, stall_s=0.2)
 # For answers that must arrive in the end, however slow this machine is.
-STUBBORN = RequestLimits(retries=30, request_s=0.3)
+STUBBORN = RequestLimits(retries=30, stall_s=0.3)
 
 
 def open_at(endpoint: str, limits: RequestLimits = FEW) -> ObjectStore:

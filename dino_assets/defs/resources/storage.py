@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from dino_assets.settings.environment import find_root, resolve_storage
-from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.records import BRIEF_LIMITS, StorageSettings
 from dino_assets.store.objects import ObjectStore, open_store
 
 
@@ -31,6 +31,10 @@ class StorageResource(dg.ConfigurableResource):
         if self._store is None:
             self._store = open_store(self.settings())
         return self._store
+
+    def open_briefly(self) -> ObjectStore:
+        """The store for a tick, which Dagster gives a minute and repeats: it waits for no server."""
+        return open_store(replace(self.settings(), limits=BRIEF_LIMITS))
 
 
 def override(settings: StorageSettings, **values: object) -> StorageSettings:

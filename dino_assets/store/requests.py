@@ -1,0 +1,203 @@
+"""Requests to a store: made through obstore, repeated where that helps, with errors of our own."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import obstore
+from obstore import exceptions as obstore_errors
+from obstore.store import AzureStore
+
+from dino_assets.errors import ObjectNotFoundError, StoreUnavailableError
+from dino_assets.settings.records import RequestLimits
+from dino_assets.store.backends import MOST_PIECE_BYTES
+from dino_assets.store.failures import explain, explain_answer, explain_line, is_passing
+from dino_assets.store.retrying import NEVER, Retries
+from dino_assets.store.uploading import Uploader
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+T = TypeVar("T")
+# What is larger may be minutes on a slow line: obstore's limit would end it though it moves.
+QUICK_BYTES = 256 * 2**10
+_LEAST_PIECE_BYTES = 5 * 2**20  # S3 takes no smaller piece of a larger upload
+_READ_BYTES = 2**20  # of an object, at a time: where a broken read goes on
+_SIGNED_FOR = timedelta(hours=12)
+
+
+class Requests:
+    """One folder or bucket as obstore opened it.
+
+    ``open_for_pieces`` opens a bucket once more, for uploads of several requests each.
+    """
+
+    def __init__(
+        self,
+        backend: Any,
+        *,
+        url: str,
+        is_local: bool,
+        limits: RequestLimits | None = None,
+        open_for_pieces: Callable[[], Any] | None = None,
+    ) -> None:
+        self.backend = backend
+        self._url = url
+        self._is_local = is_local
+        self._is_bucket = limits is not None
+        self._limits = limits or NEVER
+        self._open_for_pieces = open_for_pieces
+        self._of_pieces: Any = None
+        self._uploader = Uploader(self._limits)
+
+    def call(
+        self, verb: str, key: str, call: Callable[..., T], *arguments: Any, **options: Any
+    ) -> T:
+        """Make a request, as often as needed. ``call`` gets obstore's store and the key first."""
+        retries = Retries(self._limits)
+        while True:
+            try:
+                return self._once(verb, key, call, self.backend, key, *arguments, **options)
+            except StoreUnavailableError as err:
+                failure = err
+            retries.wait(failure)
+
+    def put(self, key: str, data: bytes, *, mode: str) -> None:
+        """Put an object in one request, so that a killed writer leaves nothing.
+
+        Multipart and streams are not atomic on a local disk (a ``name#1`` stays behind).
+        """
+        options = {"mode": mode, "use_multipart": False}
+        if not self._is_bucket or len(data) <= QUICK_BYTES or mode != "overwrite":
+            self.call("put", key, obstore.put, data, **options)
+            return
+        retries = Retries(self._limits)
+        while True:
+            try:
+                if not self._upload(key, data, retries):
+                    self._once("put", key, obstore.put, self._for_pieces(), key, data, **options)
+                return
+            except StoreUnavailableError as err:
+                failure = err
+            retries.wait(failure, lost_bytes=True)
+
+    def put_chunks(self, key: str, chunks: Iterable[bytes], *, piece_bytes: int) -> None:
+        """Put an object of any size; obstore repeats the pieces of it by itself."""
+        piece_bytes = max(min(piece_bytes, MOST_PIECE_BYTES), _LEAST_PIECE_BYTES)
+        options = {"chunk_size": piece_bytes, "max_concurrency": 4}
+        self._once("put", key, obstore.put, self._for_pieces(), key, chunks, **options)
+
+    def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
+        """Read an object, or some of its bytes."""
+        if self._is_bucket:
+            return b"".join(self.stream(key, start=start, end=end))
+        if end is None:
+            return self.call("get", key, lambda *at: obstore.get(*at).bytes().to_bytes())
+        return bytes(self.call("get", key, obstore.get_range, start=start, end=end))
+
+    def stream(
+        self, key: str, *, start: int = 0, end: int | None = None, least_bytes: int = _READ_BYTES
+    ) -> Iterator[bytes]:
+        """An object's bytes, from first to last; a read that breaks off goes on where it did."""
+        retries = Retries(self._limits)
+        at, etag = start, None
+        while True:
+            wanted: dict[str, Any] = {"if_match": etag} if etag else {}
+            if at or end is not None:
+                wanted["range"] = {"offset": at} if end is None else (at, end)
+            try:
+                chunks, etag = self._once("get", key, self._open, key, wanted, least_bytes)
+                while (chunk := self._once("get", key, next, chunks, None)) is not None:
+                    at += len(chunk)
+                    retries.note_progress()
+                    yield bytes(chunk)
+                return
+            except StoreUnavailableError as err:
+                failure = err
+            if at == end:
+                return  # it broke off after the last byte
+            if at > start and not etag:
+                raise failure  # the rest could be that of another object
+            retries.wait(failure)
+
+    def list(self, prefix: str, where: str | None) -> Iterator[Any]:
+        """Pages of a listing; one that breaks off goes on after the last key."""
+        retries = Retries(self._limits)
+        last: str | None = None
+        while True:
+            try:
+                pages = self._once("list", prefix, self._open_listing, where, last)
+                while (page := self._once("list", prefix, next, pages, None)) is not None:
+                    retries.note_progress()
+                    yield page
+                    last = page[-1]["path"] if page else last
+                return
+            except StoreUnavailableError as err:
+                failure = err
+            retries.wait(failure)
+
+    def move(self, key: str, to: str) -> None:
+        """Give an object another key; one whose answer was lost is not missed by the next attempt."""
+        retries = Retries(self._limits)
+        is_again = False
+        while True:
+            try:
+                self._once("move", key, obstore.rename, self.backend, key, to)
+                return
+            except ObjectNotFoundError:
+                if not is_again:
+                    raise
+                self.call("move", key, lambda store, _: obstore.head(store, to))
+                return
+            except StoreUnavailableError as err:
+                failure, is_again = err, True
+            retries.wait(failure)
+
+    def _for_pieces(self) -> Any:
+        if self._open_for_pieces is None:
+            return self.backend
+        if self._of_pieces is None:
+            self._of_pieces = self._open_for_pieces()
+        return self._of_pieces
+
+    def _upload(self, key: str, data: bytes, retries: Retries) -> bool:
+        """Put by a signed address; tells whether that could be done, else obstore has to."""
+        try:
+            url = obstore.sign(self.backend, "PUT", key, _SIGNED_FOR)
+        except (obstore_errors.BaseError, NotImplementedError, TypeError, ValueError):
+            return False  # not with these credentials
+        headers = {"x-ms-blob-type": "BlockBlob"} if isinstance(self.backend, AzureStore) else {}
+        answer, failure = None, None
+        try:
+            answer = self._uploader.put(
+                url, data, headers=headers, note_progress=retries.note_progress
+            )
+        except OSError as err:
+            failure = explain_line(err, key=key, store=self._url, url=url)
+        if failure is None and answer is not None and is_passing(answer.status, answer.text):
+            failure = explain_answer(
+                answer.status, answer.reason, answer.text, key=key, store=self._url, url=url
+            )
+        if failure is not None:
+            raise failure  # not in the handler, as below
+        # What was refused is asked for once more by obstore, whose error says more.
+        return answer is not None and 200 <= answer.status < 300
+
+    def _open(
+        self, key: str, wanted: dict[str, Any], least_bytes: int
+    ) -> tuple[Iterator[Any], Any]:
+        got = obstore.get(self.backend, key, options=cast("GetOptions", wanted))
+        return iter(got.stream(min_chunk_size=least_bytes)), got.meta["e_tag"]
+
+    def _open_listing(self, where: str | None, last: str | None) -> Iterator[Any]:
+        return iter(obstore.list(self.backend, where, offset=last, chunk_size=1000))
+
+    def _once(
+        self, verb: str, key: str, call: Callable[..., T], *arguments: Any, **options: Any
+    ) -> T:
+        try:
+            return call(*arguments, **options)
+        except (obstore_errors.BaseError, OSError, ValueError) as err:
+            failure = explain(err, verb=verb, key=key, store=self._url, is_local=self._is_local)
+        # Not in the handler: even a suppressed context would carry obstore's text along.
+        raise failure

@@ -1,0 +1,305 @@
+"""A store at the end of a bad line: away for a while, slow, silent, altered on the way."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+
+from dino_assets.errors import StoreAccessError, StoreError, StoreUnavailableError
+from dino_assets.settings.records import RequestLimits, StorageSettings
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets.store.requests import QUICK_BYTES
+from dino_assets.store.retrying import Retries
+from dino_assets_tests.worlds.answering import answer, answering
+from dino_assets_tests.worlds.lines import Line, line_to
+from dino_assets_tests.worlds.raising import raising
+from dino_assets_tests.worlds.servers import HOST, free_port
+
+LARGE = np.random.default_rng(0).bytes(3 * QUICK_BYTES)
+SHORT_STALL = RequestLimits(stall_s=0.5, retries=30, retry_for_s=60)
+
+
+@pytest.fixture
+def line(s3_bucket: StorageSettings):
+    with line_to(str(s3_bucket.endpoint)) as line:
+        yield line
+
+
+def store_over(line: Line, bucket: StorageSettings, limits: RequestLimits) -> ObjectStore:
+    return open_store(replace(bucket, endpoint=line.endpoint, limits=limits))
+
+
+def store_at(endpoint: str, limits: RequestLimits = SHORT_STALL) -> ObjectStore:
+    settings = StorageSettings("s3://some-bucket", Path(), endpoint)
+    return open_store(replace(settings, access_key="a", secret_key="s", limits=limits))
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def fail_until(end_s: float, limits: RequestLimits) -> float:
+    """Fail at once, again and again, until that time; gives the time of the last attempt."""
+    clock = Clock()
+    retries = Retries(limits, clock=clock, sleep=clock.sleep)
+    while clock.now < end_s:
+        retries.wait(StoreUnavailableError("away"))
+    return clock.now
+
+
+def test_retries__an_outage_of_half_a_minute_is_outlasted():
+    for _ in range(20):  # the pauses are drawn
+        assert 60 <= fail_until(60, RequestLimits()) < 66
+
+
+def test_retries__a_server_that_stays_away_is_given_up_in_two_minutes():
+    with raising(StoreUnavailableError, match="away It was tried .+ times in"):
+        fail_until(120, RequestLimits())
+
+
+def test_retries__a_long_upload_that_always_breaks_is_not_tried_for_hours():
+    clock = Clock()
+    retries = Retries(RequestLimits(), clock=clock, sleep=clock.sleep)
+
+    def break_off() -> None:
+        clock.sleep(80)
+        retries.note_progress()
+        retries.wait(StoreUnavailableError("broken off"), lost_bytes=True)
+
+    for _ in range(4):
+        break_off()
+    with raising(StoreUnavailableError, match="tried 5 times"):
+        break_off()
+
+
+@pytest.mark.parametrize("verb", ["put", "put a large one", "get", "list", "delete"])
+def test_call__a_server_that_is_away_for_a_moment(line: Line, s3_bucket, verb: str):
+    store = store_over(line, s3_bucket, RequestLimits())
+    data = LARGE if verb == "put a large one" else b"x"
+    store.put("away/key", data)
+    line.go_away()
+    back = threading.Timer(1.5, line.come_back)
+    back.start()
+    if verb == "get":
+        assert store.get("away/key") == data
+    elif verb == "list":
+        assert [info.key for info in store.list("away")] == ["away/key"]
+    elif verb == "delete":
+        store.delete("away/key")
+    else:
+        store.put("away/key", data)
+        assert store.get("away/key") == data
+    back.join()
+
+
+def test_put__what_moves_may_take_longer_than_a_stall(line: Line, s3_bucket):
+    store = store_over(line, s3_bucket, replace(SHORT_STALL, retries=0))
+    line.bytes_per_s = 300_000
+    store.put("slow/key", LARGE)  # 2.6 s, in one attempt
+    line.bytes_per_s = None
+    assert store.get("slow/key") == LARGE
+
+
+def test_put__a_stalled_one_is_noticed_and_sent_again(line: Line, s3_bucket):
+    store = store_over(line, s3_bucket, SHORT_STALL)
+    line.silent_after = lambda n: 100_000 if n == 1 else None
+    store.put("stalled/key", LARGE)
+    assert store.get("stalled/key") == LARGE
+    assert line.connections >= 2
+
+
+def test_put__a_line_that_breaks_off_twice(line: Line, s3_bucket):
+    store = store_over(line, s3_bucket, SHORT_STALL)
+    line.reset_after = lambda n: 100_000 if n <= 2 else None
+    store.put("broken/key", LARGE)
+    assert store.get("broken/key") == LARGE
+
+
+def test_put__several_keep_their_connection():
+    with answering(lambda h, n: answer(h, 200)) as server, line_to(server.endpoint) as line:
+        store = store_at(line.endpoint, replace(SHORT_STALL, retries=0))
+        for n in range(5):
+            store.put(f"several/{n}", LARGE)
+        assert line.connections == 1
+        line.go_away()
+        line.come_back()
+        store.put("one/more", LARGE)
+        assert line.connections == 2
+    assert server.requests == 6 * ["PUT"]
+
+
+@pytest.mark.parametrize("code", ["BadDigest", "XAmzContentSHA256Mismatch"])
+@pytest.mark.parametrize("data", [b"x", LARGE])
+def test_put__bytes_that_were_altered_on_the_way_are_sent_again(code: str, data: bytes):
+    refusal = f"<Error><Code>{code}</Code></Error>".encode()
+    with answering(lambda h, n: answer(h, *((400, refusal) if n == 1 else (200,)))) as server:
+        store_at(server.endpoint).put("k", data)
+        assert server.requests == ["PUT", "PUT"]
+    with (
+        answering(lambda h, n: answer(h, 400, refusal)) as server,
+        raising(StoreUnavailableError, match="received other bytes than were sent", key="k"),
+    ):
+        store_at(server.endpoint, RequestLimits(retries=1)).put("k", data)
+
+
+def test_put__a_server_that_takes_no_signed_address():
+    def respond(handler, n):
+        is_signed = "X-Amz-Signature" in handler.path
+        answer(handler, 403 if is_signed else 200)
+
+    with answering(respond) as server:
+        store_at(server.endpoint).put("k", LARGE)
+        assert server.requests == ["PUT", "PUT"]
+
+
+def test_put__a_large_one_that_is_refused():
+    with (
+        answering(lambda h, n: answer(h, 403)) as server,
+        raising(StoreAccessError, match="access denied", key="k") as caught,
+    ):
+        store_at(server.endpoint).put("k", LARGE)
+    assert "Signature" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"x", LARGE])
+def test_put__words_of_a_failure_are_ours(data: bytes):
+    limits = RequestLimits(retries=1)
+    with (
+        answering(lambda h, n: answer(h, 503, b"<Error><Code>SlowDown</Code></Error>")) as server,
+        pytest.raises(StoreUnavailableError) as busy,
+    ):
+        store_at(server.endpoint, limits).put("a/b", data)
+    endpoint = f"http://{HOST}:{free_port()}"
+    with pytest.raises(StoreUnavailableError) as away:
+        store_at(endpoint, limits).put("a/b", data)
+    advice = "the store does not answer as it should. Is it running, and is the endpoint right?"
+    where = "put 'a/b' in store 's3://some-bucket':"
+    assert str(busy.value) == (
+        f"{where} {advice} (PUT {server.endpoint}/some-bucket/a/b, 503 Service Unavailable, SlowDown) "
+        "It was tried 2 times in 0 s."
+    )
+    assert str(away.value) == (
+        f"{where} {advice} (PUT {endpoint}/some-bucket/a/b: no connection (Connection refused)) "
+        "It was tried 2 times in 0 s."
+    )
+
+
+def test_put__through_a_proxy(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def respond(handler, n):
+        asked.append(f"{handler.path.partition('?')[0]} {handler.headers['Proxy-Authorization']}")
+        answer(handler, 200)
+
+    with answering(respond) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.endpoint.replace("//", "//me:secret@"))
+        store_at("http://store.invalid:9000").put("k", LARGE)
+    assert asked == ["http://store.invalid:9000/some-bucket/k Basic bWU6c2VjcmV0"]
+
+
+def test_stream__a_read_that_breaks_off_goes_on_where_it_did():
+    asked: list[str | None] = []
+
+    def respond(handler, n):
+        asked.append(handler.headers["Range"])
+        if n == 1:
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(LARGE)))
+            handler.send_header("Last-Modified", "Tue, 21 Oct 2025 07:28:00 GMT")
+            handler.send_header("ETag", '"e"')
+            handler.end_headers()
+            handler.wfile.write(LARGE[:300_000])
+            handler.close_connection = True
+        else:
+            assert handler.headers["If-Match"] == '"e"'
+            start = int(handler.headers["Range"].removeprefix("bytes=").partition("-")[0])
+            shown = f"bytes {start}-{len(LARGE) - 1}/{len(LARGE)}"
+            answer(handler, 206, LARGE[start:], Content_Range=shown)
+
+    with answering(respond) as server:
+        store = store_at(server.endpoint)
+        store.stream_bytes = 50_000
+        assert b"".join(store.stream("k")) == LARGE
+    assert asked[0] is None
+    assert str(asked[1]) > "bytes=1"
+
+
+def test_get__an_object_that_is_replaced_amid_a_read():
+    def respond(handler, n):
+        if n > 1:
+            answer(handler, 412)
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(4 * 2**20))
+        handler.send_header("Last-Modified", "Tue, 21 Oct 2025 07:28:00 GMT")
+        handler.send_header("ETag", '"e"')
+        handler.end_headers()
+        handler.wfile.write(bytes(3 * 2**20))
+        handler.close_connection = True
+
+    with (
+        answering(respond) as server,
+        raising(StoreError, match="it was replaced while it was being read", key="k"),
+    ):
+        store_at(server.endpoint).get("k")
+
+
+KEYS = [f"some/{n:04d}" for n in range(1002)]  # obstore gives away a thousand at once
+PAGE = (
+    "<ListBucketResult><Name>some-bucket</Name><IsTruncated>{more}</IsTruncated>{token}{keys}"
+    "</ListBucketResult>"
+)
+
+
+def test_list__a_listing_that_breaks_off_goes_on_after_the_last_key():
+    def respond(handler, n):
+        asked = parse_qs(urlsplit(handler.path).query)
+        if "continuation-token" in asked:
+            answer(handler, 503)
+            return
+        is_first = "start-after" not in asked
+        if not is_first:
+            assert asked["start-after"] == ["some/0999"]
+        keys = KEYS[:1000] if is_first else KEYS[1000:]
+        shown = "".join(
+            f"<Contents><Key>{key}</Key><Size>1</Size><ETag>e</ETag>"
+            "<LastModified>2025-10-21T07:28:00.000Z</LastModified></Contents>"
+            for key in keys
+        )
+        token = "<NextContinuationToken>t</NextContinuationToken>" if is_first else ""
+        answer(
+            handler,
+            200,
+            PAGE.format(more=str(is_first).lower(), token=token, keys=shown).encode(),
+        )
+
+    with answering(respond) as server:
+        listed = [info.key for info in store_at(server.endpoint).list("some")]
+    assert listed == KEYS
+
+
+def test_move__an_answer_that_was_lost():
+    def respond(handler, n):
+        # The copy, then the deletion, whose answer is lost; then there is nothing to copy any more.
+        if n == 2:
+            handler.close_connection = True
+        elif n == 3:
+            answer(handler, 404, b"<Error><Code>NoSuchKey</Code></Error>")
+        else:
+            answer(handler, 200, b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>")
+
+    with answering(respond) as server:
+        store_at(server.endpoint).move("from", "to")
+        assert server.requests == ["PUT", "POST", "PUT", "HEAD"]
