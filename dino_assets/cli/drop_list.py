@@ -1,4 +1,4 @@
-"""``drops list``: all drops, what is made of them, and which a check has stopped."""
+"""``drops list``: all drops, what is made of them, which a check has stopped, and where files came later."""
 
 import argparse
 import json
@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from dino_assets.cli.registering import open_store_here
 from dino_assets.cli.terminal import name_command, say, write_out
+from dino_assets.counting import count_of
 from dino_assets.drops.records import Drop
 from dino_assets.settings.records import Settings
 from dino_assets.weights.records import facts_of_caveat
 
 if TYPE_CHECKING:
+    from dino_assets.drops.changes import SourceChanges
     from dino_assets.drops.listing import AssetState
+    from dino_assets.store.objects import ObjectStore
 
 
 def list_drops(options: argparse.Namespace, settings: Settings) -> int:
-    """Print a line per drop, and why below it where a check has stopped it; or all of it as JSON."""
+    """Print a line per drop, and below it what a person should know of it; or all of it as JSON."""
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
     from dino_assets.store.objects import spell_absence
@@ -26,6 +29,7 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
     describe = describe_drops(store)
     states_of = {name: describe(drop) for name, drop in drops.items() if isinstance(drop, Drop)}
     empty = _find_empty(drops.values(), states_of, settings)
+    late, unseen = _find_late(store, drops.values(), states_of, settings)
     rows: list[dict[str, Any]] = []
     for name, drop in drops.items():
         if not isinstance(drop, Drop):
@@ -34,7 +38,6 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
                 say(f"{name:<24} {drop}")
             continue
         states = states_of[name]
-        is_empty = name in empty
         failures = _find_failures(states)
         assets: dict[str, dict[str, Any]] = {
             s.asset: {"state": s.state, "rows": s.rows, "follows": s.follows}
@@ -42,11 +45,16 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
             | ({"failed": failures[s.asset]} if s.asset in failures else {})
             for s in states
         }
-        rows.append(vars(drop) | {"assets": assets} | ({"is_empty": True} if is_empty else {}))
+        rows.append(vars(drop) | {"assets": assets} | _describe_files(name, empty, late))
         if not options.json:
-            _show(drop, states, failures, is_empty=is_empty)
+            _show(drop, states, failures, is_empty=name in empty, late=late.get(name))
     if options.json:
         write_out(json.dumps(rows, indent=1))
+    elif unseen:
+        subject = f"{count_of(unseen, 'drop')} {'was' if unseen == 1 else 'were'}"
+        say(
+            f"{subject} not looked at for new files, for want of time: {name_command()} doctor does"
+        )
     elif not drops:
         absence = "" if store.is_there else f" {spell_absence(store)}"
         say(
@@ -73,6 +81,37 @@ def _find_empty(
     return find_empty(waiting, root=settings.root)
 
 
+def _find_late(
+    store: "ObjectStore",
+    drops: Iterable[Drop | Exception],
+    states: Mapping[str, Sequence["AssetState"]],
+    settings: Settings,
+) -> tuple[dict[str, "SourceChanges"], int]:
+    """Find photographs that came after a drop's images were made; and count the drops not looked at."""
+    from dino_assets.drops.examination import find_late
+
+    made = {
+        drop: state.manifest
+        for drop in drops
+        if isinstance(drop, Drop) and not drop.is_retired
+        for state in states[drop.name]
+        if state.asset == "images" and state.manifest
+    }
+    return find_late(store, made, root=settings.root)
+
+
+def _describe_files(
+    name: str, empty: set[str], late: Mapping[str, "SourceChanges"]
+) -> dict[str, Any]:
+    """Give what a program should know of a drop's files; nothing where they are as they were read."""
+    if name in empty:
+        return {"is_empty": True}
+    if (changes := late.get(name)) is None:
+        return {}
+    counts = {"came": len(changes.came), "replaced": len(changes.changed)}
+    return {"late": {**counts, "first": (*changes.came, *changes.changed)[0]}}
+
+
 def _find_failures(states: Sequence["AssetState"]) -> dict[str, str]:
     """Say which assets do not pass their check, as far as what was committed with them tells."""
     from dino_assets.images.stage.judging import judge_usable
@@ -84,7 +123,12 @@ def _find_failures(states: Sequence["AssetState"]) -> dict[str, str]:
 
 
 def _show(
-    drop: Drop, states: Sequence["AssetState"], failures: dict[str, str], *, is_empty: bool
+    drop: Drop,
+    states: Sequence["AssetState"],
+    failures: dict[str, str],
+    *,
+    is_empty: bool,
+    late: "SourceChanges | None",
 ) -> None:
     marks = [f"(from {drop.original_name!r})"] * (drop.original_name != drop.name)
     marks += ["(holds no photographs)"] * is_empty
@@ -94,6 +138,11 @@ def _show(
     for asset, sentence in failures.items():
         say(f"  {asset} failed: {sentence}. Nothing more is made of this drop")
         say(f"  look at: {name_command()} drops report {drop.name}")
+    if late:
+        say(f"  {late.describe_new()}")
+        is_registered = drop.fingerprint == late.fingerprint
+        verb = "run" if is_registered else "drops register"
+        say(f"  to take in what is new: {name_command()} {verb} {drop.name}")
     if is_empty:
         say("  holds no photographs: check that the disk or card is mounted")
         say(f"  or put it away: {name_command()} drops retire {drop.name}")

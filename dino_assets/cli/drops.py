@@ -16,9 +16,11 @@ from dino_assets.cli.terminal import name_command, say
 from dino_assets.cli.ui_events import report_round
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.counting import count_of
-from dino_assets.errors import ConfigError
+from dino_assets.drops.records import Drop
+from dino_assets.errors import ConfigError, CorruptObjectError
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
+from dino_assets.store.objects import ObjectStore
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,7 +36,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--from",
         dest="source",
         metavar="PATH|CSV|URL",
-        help="where the pictures are; without it the folder NAME in the inbox",
+        help="where the pictures are; without it the folder NAME in the inbox, or where the drop was",
     )
     register.add_argument("--replace", action="store_true", help="the same pictures moved")
     register.add_argument(
@@ -102,10 +104,24 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     verb = "registered" if is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
-    if warning := warn_of_duplicates(open_store_here(settings), drop):
+    store = open_store_here(settings)
+    if new := _describe_new(store, drop, settings):
+        say(f"to be taken in: {new}")
+    if warning := warn_of_duplicates(store, drop):
         say(f"mind: {warning}")
     say(f"next: {name_command()} run {drop.name}")
     return 0
+
+
+def _describe_new(store: ObjectStore, drop: Drop, settings: Settings) -> str:
+    """Say what the drop's images lack; nothing where none are made."""
+    from dino_assets.drops.changes import look_for_changes
+
+    try:
+        changes = look_for_changes(store, drop, root=settings.root)
+    except CorruptObjectError:
+        return ""  # `verify` says so
+    return changes.describe_new() if changes else ""
 
 
 def _tag(options: argparse.Namespace, settings: Settings) -> int:

@@ -25,7 +25,7 @@ def register_here(
     may_replace: bool = False,
     tags: Iterable[str] = (),
 ) -> tuple[Drop, bool]:
-    """Register a drop from ``source``, or from the inbox; tells whether anything was new.
+    """Register a drop from ``source``, from the inbox, or where it is; tells whether anything was new.
 
     Raises:
         SourceError: there are no files there.
@@ -34,21 +34,20 @@ def register_here(
     from dino_assets.defs.instance import open_instance
     from dino_assets.defs.observations import observe_drop
     from dino_assets.defs.partitions import add_drop_keys
-    from dino_assets.drops.registry import inbox_address, register_drop
+    from dino_assets.drops.registry import register_drop, register_from_inbox
 
-    address = source or inbox_address(settings.inbox, name)
-    if source and "://" not in source:
-        # A path is meant from where the person stands, not from the project's folder.
-        address = str(expand_path(source).absolute())
     store = open_store_here(settings, may_be_new=True)
-    drop, has_changed = register_drop(
-        store,
-        name,
-        source=address,
-        root=settings.root,
-        may_replace=may_replace,
-        tags=tags,
-    )
+    root = settings.root
+    if not source:
+        drop, has_changed = register_from_inbox(
+            store, name, inbox=settings.inbox, root=root, may_replace=may_replace, tags=tags
+        )
+    else:
+        # A path is meant from where the person stands, not from the project's folder.
+        address = source if "://" in source else str(expand_path(source).absolute())
+        drop, has_changed = register_drop(
+            store, name, source=address, root=root, may_replace=may_replace, tags=tags
+        )
     with open_instance(settings.root) as instance:
         added = add_drop_keys(instance, [drop.name])
         observe_drop(instance, store, drop, root=settings.root)

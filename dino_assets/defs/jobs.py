@@ -22,7 +22,7 @@ class DropToRegister(dg.Config):
         default="",
         description=(
             "Where its pictures are: a folder, a .csv or .txt list, or s3://bucket/prefix. Empty "
-            "takes the folder of that name in the inbox."
+            "takes the folder of that name in the inbox, or looks again where the drop is registered."
         ),
     )
     replace: bool = Field(default=False, description="The same pictures moved to another place.")

@@ -9,12 +9,14 @@ from dino_assets.defs.alerts import report_failures
 from dino_assets.defs.dead_runs import IN_FLIGHT
 from dino_assets.defs.execution import find_blocked
 from dino_assets.defs.jobs import ingest
+from dino_assets.defs.observations import record_look
 from dino_assets.defs.partitions import drops
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.run_tags import PARTITION_TAG, RANGE_TAGS, make_tags
 from dino_assets.drops.arrivals import PastRuns
 from dino_assets.drops.finished import Remembered
+from dino_assets.drops.late import LateWatch
 from dino_assets.drops.survey import Memory, Survey, survey_inbox
 from dino_assets.errors import SourceError
 from dino_assets.settings.environment import find_root, load_settings
@@ -39,6 +41,7 @@ MAX_NEW_KEYS = 500
 
 # Spares reading finished drops again every 30 s; lost with the process, and only an optimisation.
 _REMEMBERED: Remembered = {}
+_LATE_WATCH = LateWatch()
 
 
 class InstanceRuns:
@@ -109,6 +112,7 @@ def look_for_drops(
             runs=runs,
             memory=memory,
             remembered=_REMEMBERED,
+            late_watch=_LATE_WATCH,
             clock=clock,
         )
     except SourceError as err:
@@ -117,6 +121,10 @@ def look_for_drops(
             cursor=memory.dump(),
         )
     context.log.info(survey.describe())
+    seen: list[dg.AssetObservation] = []
+    for late in survey.late:
+        if late.is_settled:  # so that the UI and `drops list` call its images old
+            record_look(context.instance, store, late.drop, late.look, write=seen.append)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
@@ -133,6 +141,7 @@ def look_for_drops(
         skip_reason=None if survey.launches else survey.describe(),
         dynamic_partitions_requests=_new_keys(context.instance, survey),
         cursor=survey.memory.dump(),
+        asset_events=seen,
     )
 
 
@@ -152,8 +161,8 @@ def _new_keys(instance: dg.DagsterInstance, survey: Survey) -> list[dg.AddDynami
         "Starts ingest once for every drop that arrives in the inbox: a folder with photographs that "
         "holds a file _SUCCESS, or that has not changed for 60 s. Files at the top, hidden folders and "
         "links are no drops. A failed run is started again, up to 3 runs for the same files; a cancelled "
-        "one is not. A drop whose images, tiles and embeddings are committed is not looked at again: if "
-        "its files changed, register it again and the sensor runs it."
+        "one is not. A drop whose images, tiles and embeddings are committed is not run again: what comes "
+        "to it later is named in the tick, and `dino-assets drops register NAME` takes it in."
     ),
 )
 def new_drops(

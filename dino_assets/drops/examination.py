@@ -1,30 +1,29 @@
 """Examination of drops' sources: can they be read, and are their files still there."""
 
-import shlex
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow.compute as pc
+from typing import Literal
 
 from dino_assets.counting import count_of
+from dino_assets.drops.changes import SourceChanges, find_changes
 from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.registry import find_drops
 from dino_assets.drops.sources.opening import open_source
-from dino_assets.drops.sources.source import fingerprint, is_wanted
+from dino_assets.drops.sources.source import is_wanted
 from dino_assets.errors import ConfigError, CorruptObjectError, SourceError, StoreError
 from dino_assets.settings.records import RequestLimits
 from dino_assets.store.commits.manifests import find_manifest
-from dino_assets.store.commits.protocol import OutputId
-from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
 from dino_assets.verdicts import Verdict
 
 # A listing costs 1 s for 100,000 files of a disk, and a request for 1,000 files of a bucket.
 BUDGET_S = 20.0
 LISTING_BUDGET_S = 5.0
+LATE_BUDGET_S = 0.5  # a list of drops is waited for
 _READERS = 16
 _LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=1, retry_for_s=10)
 
@@ -136,6 +135,41 @@ def find_empty(
     return {drop.name for drop, empty in zip(drops, emptiness, strict=True) if empty}
 
 
+def find_late(
+    store: ObjectStore,
+    made: Mapping[Drop, Manifest],
+    *,
+    root: Path,
+    clock: Callable[[], float] = time.monotonic,
+    budget_s: float = LATE_BUDGET_S,
+) -> tuple[dict[str, SourceChanges], int]:
+    """Say which drops hold photographs that their images (``made``) lack, and how many were not looked at.
+
+    Sources that cannot be listed are passed over. No drop is begun after ``budget_s``; those whose
+    names, which mostly hold a date, come last are the first.
+    """
+    ends_s = clock() + budget_s
+    drops = sorted(made, key=lambda drop: drop.name, reverse=True)
+
+    def look(drop: Drop) -> SourceChanges | Literal["unseen"] | None:
+        if clock() >= ends_s:
+            return "unseen"
+        try:
+            source = open_source(drop.source, root=root, limits=_LIMITS)
+            return find_changes(store, made[drop], source.entries(), is_list=source.is_list)
+        except (SourceError, ConfigError, StoreError, CorruptObjectError):
+            return None  # `doctor` says why
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        looks = dict(zip(drops, pool.map(look, drops), strict=True))
+    late = {
+        drop.name: changes
+        for drop, changes in looks.items()
+        if isinstance(changes, SourceChanges) and changes.has_new
+    }
+    return late, sum(changes == "unseen" for changes in looks.values())
+
+
 def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_list: bool) -> str:
     """Say what is missing or different, and what to do; nothing where all is as it was.
 
@@ -164,20 +198,13 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_l
             f"{'is' if len(absent) == 1 else 'are'} not there, {absent[0]!r} first. Bring them, or take them "
             "out of the list"
         )
-    if manifest is None or manifest.recipe.inputs.get("source") == fingerprint(entries):
+    changes = find_changes(store, manifest, entries, is_list=is_list) if manifest else None
+    if changes is None:
         return ""
-    images = CommittedTable(store, "images", None, (manifest,))
-    table = images.read(drop.name, ["path", "is_usable"])
-    recorded = set(table.filter(pc.field("is_usable"))["path"].to_pylist())
-    gone = sorted(recorded - {entry.path for entry in entries if entry.refusal is None})
-    again = (
-        "materialise it again after: dino-assets drops register "
-        f"{drop.name} --from {shlex.quote(drop.source)}"
-    )
+    take_in = f"dino-assets drops register {drop.name}, then dino-assets run {drop.name}"
+    new, gone = changes.describe_new(), changes.describe_gone()
     if gone:
-        is_ = "is" if len(gone) == 1 else "are"
-        return (
-            f"{len(gone)} of its {count_of(len(recorded), 'photograph')} {is_} gone, {gone[0]!r} first, and a round "
-            f"that picks from them leaves it out. Bring them back, or {again}"
-        )
-    return f"files came or changed since it was read. To take them in, {again}"
+        leaves_out = f"{gone}, and a round that picks from them leaves it out. Bring them back"
+        return f"{'; '.join(filter(None, [new, leaves_out]))}, or take it as it is with: {take_in}"
+    times = "its files have other times than when it was read, as if copied again"
+    return f"{new or times}. To take that in: {take_in}"

@@ -26,6 +26,7 @@ from dino_assets.errors import (
     ConfigError,
     CorruptObjectError,
     DropConflictError,
+    DropError,
     InvalidDropNameError,
     ObjectNotFoundError,
     SourceError,
@@ -88,6 +89,10 @@ def register_drop(
         )
     drop = replace(
         drop,
+        # Called by its own name, it keeps the one that its folder had.
+        original_name=registered.original_name
+        if registered and name == key_name
+        else drop.original_name,
         tags=join_tags(before.tags, new_tags),
         # Only where it says more than the fingerprint: what is made may be of what was there before.
         observed=drop.fingerprint if _has_changed(before, drop) else "",
@@ -98,6 +103,36 @@ def register_drop(
         _check_may_move(store, registered, drop, entries, may_replace=may_replace)
     write_drop(store, drop, before=before)
     return drop, True
+
+
+def register_from_inbox(
+    store: ObjectStore,
+    name: str,
+    *,
+    inbox: str,
+    root: Path,
+    may_replace: bool = False,
+    tags: Iterable[str] = (),
+) -> tuple[Drop, bool]:
+    """Register the inbox's folder of this name; without one, a registered drop where it is, once more.
+
+    Raises:
+        SourceError: neither is there, or neither holds a file.
+        DropError, ConfigError: as ``register_drop``.
+    """
+    address = inbox_address(inbox, name)
+    try:
+        return register_drop(
+            store, name, source=address, root=root, may_replace=may_replace, tags=tags
+        )
+    except SourceError:
+        try:
+            drop = find_drop(store, name)
+        except (DropError, CorruptObjectError):
+            drop = None
+        if drop is None or drop.source == _absolute(address, root):
+            raise
+    return register_drop(store, drop.name, source=drop.source, root=root, tags=tags)
 
 
 def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:

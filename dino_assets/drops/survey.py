@@ -28,6 +28,7 @@ from dino_assets.drops.arrivals import (
     plan_launch,
 )
 from dino_assets.drops.finished import Remembered, Stamps, find_settled, is_made, list_stamps
+from dino_assets.drops.late import LateFiles, LateWatch
 from dino_assets.drops.registry import register_drop
 from dino_assets.errors import ConfigError, DropError, SourceError, StoreAccessError
 from dino_assets.store.objects import ObjectStore
@@ -104,7 +105,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is to do, to say and to remember. ``finished`` and ``retired`` are drops, ``left`` a count."""
+    """What there is to do, to say and to remember. ``finished`` and ``retired`` are drops, ``left`` a count.
+
+    ``late`` are those of the finished drops that photographs came to afterwards.
+    """
 
     launches: tuple[Launch, ...]
     finished: frozenset[str]
@@ -112,16 +116,18 @@ class Survey:
     left: int
     memory: Memory
     retired: frozenset[str] = frozenset()
+    late: tuple[LateFiles, ...] = ()
 
     def describe(self) -> str:
         """What an operator wants to read about this survey."""
         total = len(self.finished) + len(self.retired) + len(self.notes) + self.left
         if not total:
             return "The inbox is empty: no folder has arrived yet."
-        shown = sorted(self.notes, key=lambda note: not note.needs_person)[:MAX_NOTES]
+        notes = [*self.notes, *(Note(late.folder, late.describe(), True) for late in self.late)]
+        shown = sorted(notes, key=lambda note: not note.needs_person)[:MAX_NOTES]
         sentences = [str(note) for note in shown]
-        if len(self.notes) > len(shown):
-            sentences.append(f"{len(self.notes) - len(shown)} more")
+        if len(notes) > len(shown):
+            sentences.append(f"{len(notes) - len(shown)} more")
         if self.left:
             sentences.append(f"{self.left} not looked at yet, their turn is next")
         counts = f"{count_of(total, 'drop')}, {len(self.finished)} finished"
@@ -138,11 +144,14 @@ def survey_inbox(
     runs: Runs,
     memory: Memory,
     remembered: Remembered,
+    late_watch: LateWatch,
     clock: Callable[[], float],
     look: LookAt = look_at,
     max_launches: int = MAX_LAUNCHES,
 ) -> Survey:
     """Look at every drop that is neither finished nor in flight; register those that need a run.
+
+    ``late_watch`` looks at finished ones with the time that is left: nothing is run for what it sees.
 
     ``runs.in_flight`` must be asked for before this lists manifests: a run that ends in between then
     counts as running, not as gone without a result.
@@ -184,8 +193,12 @@ def survey_inbox(
         notes.append(Note(arrival.folder, outcome.sentence, outcome.needs_person))
         seen |= {arrival.folder: outcome.seen} if outcome.seen else {}
         launches += [outcome.launch] if outcome.launch else []
+    late: tuple[LateFiles, ...] = ()
+    if clock() - started_s < BUDGET_S:
+        resting = [a for a in arrivals if a.drop in finished and a.drop not in runs.in_flight]
+        late = late_watch.look(store, resting, stamps, root=root, clock=clock)
     remember = Memory(seen, last or memory.after)
-    return Survey(tuple(launches), frozenset(finished), tuple(notes), left, remember, retired)
+    return Survey(tuple(launches), frozenset(finished), tuple(notes), left, remember, retired, late)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""``drops list`` of drops that hold nothing."""
+"""``drops list`` of drops that hold nothing, or more than was read."""
 
 import json
 
 from dino_assets.cli import main
+from dino_assets.cli.terminal import name_command
 
 
 def test_list_drops__one_that_holds_no_photographs(project, write_photo, capsys):
@@ -30,3 +31,36 @@ def test_list_drops__one_that_holds_no_photographs(project, write_photo, capsys)
     capsys.readouterr()
     assert main(["drops", "list"]) == 0
     assert "holds no photographs" not in capsys.readouterr().out
+
+
+def test_list_drops__photographs_that_came_later(project, write_photo, capsys):
+    write_photo(project / "card" / "DJI_0001.JPG", seed=1)
+    assert main(["run", "a", "--from", "card", "--select", "images"]) == 0
+    write_photo(project / "card" / "DJI_0002.JPG", seed=2)
+
+    def show(*arguments: str) -> list[str]:
+        capsys.readouterr()
+        assert main(["drops", *arguments]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    what = "1 photograph came since it was read, 'DJI_0002.JPG' first"
+    _, why, advice = show("list")
+    assert why.strip() == what
+    command = advice.partition(f"{name_command()} ")[2]
+    assert command == "drops register a"
+    (row,) = json.loads("\n".join(show("list", "--json")))
+    assert row["late"] == {"came": 1, "replaced": 0, "first": "DJI_0002.JPG"}
+    # The card is none of the inbox's folders: it is looked at where it is.
+    assert show("register", "a")[:2] == [
+        f"a: registered, {project / 'card'}",
+        f"to be taken in: {what}",
+    ]
+    _, _, advice = show("list")
+    assert advice.partition(f"{name_command()} ")[2] == "run a"
+    assert main(["run", "a", "--select", "images"]) == 0
+    (line,) = show("list")
+    assert " images 2  " in line
+    (row,) = json.loads("\n".join(show("list", "--json")))
+    assert "late" not in row
+    (register, _) = show("register", "a")
+    assert register.startswith("a: already registered")

@@ -16,6 +16,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from dino_assets.definitions import make_definitions
 from dino_assets.defs import sensors
+from dino_assets.defs.dagster_internals import DATA_VERSION_TAG
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.run_tags import DROP_TAG, MODEL_TAG
@@ -125,6 +126,10 @@ def tower(project: Path, fresh_instance: Path) -> Iterator[Tower]:
         yield Tower(instance)
 
 
+def find_version_of(observation: dg.AssetObservation) -> str:
+    return observation.tags[DATA_VERSION_TAG]
+
+
 def names(requests: list[dg.RunRequest]) -> list[str | None]:
     return [request.partition_key for request in requests]
 
@@ -151,6 +156,35 @@ def test_new_drops__runs_a_drop_once(tower: Tower):
     assert tower.tick() == []
     assert tower.said == "1 drop, 1 finished."
     assert tower.tick() == []
+
+
+def test_new_drops__late_files_are_named_and_read_once_registered(tower: Tower):
+    tower.arrive("a")
+    (request,) = tower.tick()
+    assert tower.execute(request).success
+    assert tower.tick() == []
+    assert tower.said == "1 drop, 1 finished."
+    tower.put("a/DJI_0002.JPG", photo_bytes(480, 640))
+    assert tower.tick() == []
+    assert "dino-assets drops register a (1 photograph came" in tower.said
+    # What two looks saw is what the UI and `drops list` call images old by.
+    (seen,) = tower.tick_at(time.time()).asset_events
+    look = look_at(str(tower.root / "inbox" / "a"), root=tower.root)
+    assert (seen.partition, find_version_of(seen)) == ("a", look.fingerprint)
+    assert read_drop(tower.store, "a").observed == look.fingerprint
+    assert tower.tick_at(time.time()).asset_events == []
+
+    register_drop(tower.store, "a", source="inbox/a", root=tower.root)
+    (again,) = tower.tick()
+    result = tower.execute(again)
+    assert result.success
+    assert read_manifest(tower.store, OutputId("images", "a")).rows == 2
+    (made,) = result.asset_materializations_for_node("embeddings")
+    # The tiles of the first photograph are not embedded again.
+    before, rows = (made.metadata[name].value for name in ("copied", "dagster/row_count"))
+    assert (before, rows) == (1, 2)
+    assert tower.tick() == []
+    assert tower.said == "1 drop, 1 finished."
 
 
 def test_new_drops__registers_exactly_as_the_command_line(tower: Tower):

@@ -1,17 +1,20 @@
 """Drops' sources as the doctor looks at them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dino_assets.drops.examination import examine_drops, find_empty
+from dino_assets.drops.examination import examine_drops, find_empty, find_late
 from dino_assets.drops.marks import set_retired
 from dino_assets.drops.records import Drop
 from dino_assets.drops.registry import read_drop, register_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.errors import StoreError
 from dino_assets.images.stage.drafting import draft_images
+from dino_assets.store.commits.manifests import read_manifest
+from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.worlds.raising import raising
@@ -53,7 +56,8 @@ def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Pa
     a, b, c, d, e = (verdict.sentence for verdict in seen.verdicts)
     assert "mounted" in a
     assert "1 of its 2 photographs is gone, 'DJI_0002.JPG' first" in b
-    assert "files came or changed since it was read" in c
+    assert "1 photograph came since it was read, 'DJI_0003.JPG' first" in c
+    assert c.endswith("dino-assets drops register c, then dino-assets run c")
     assert "there is no file at" in d
     assert "is not a drop's record" in e
     assert [(v.passed, v.warns) for v in seen.verdicts] == [
@@ -66,6 +70,38 @@ def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Pa
     set_retired(store, "a", True)
     seen = examine_drops(store, root=tmp_path)
     assert (seen.retired, [verdict.subject for verdict in seen.verdicts]) == (1, list("bcde"))
+
+
+def test_examine_drops__other_times_alone_and_what_is_never_read(
+    store: ObjectStore, tmp_path: Path, write_photo
+):
+    folders = {name: add(store, tmp_path, name, write_photo) for name in "ab"}
+    os.utime(folders["a"] / "DJI_0001.JPG", (1, 1))
+    (folders["b"] / "_SUCCESS").write_bytes(b"")
+    (verdict,) = examine_drops(store, root=tmp_path).verdicts
+    assert (verdict.subject, verdict.passed, verdict.warns) == ("a", True, True)
+    assert "other times than when it was read" in verdict.sentence
+
+
+def test_find_late__the_last_names_first_and_in_time(
+    store: ObjectStore, tmp_path: Path, write_photo
+):
+    made = {}
+    for name in ("2026-05-01", "2026-05-02", "gone", "whole"):
+        folder = add(store, tmp_path, name, write_photo)
+        made[read_drop(store, name)] = read_manifest(store, OutputId("images", name))
+        if name < "gone":
+            write_photo(folder / "DJI_0003.JPG", seed=3)
+    (tmp_path / "gone").rename(tmp_path / "elsewhere")
+    late, unseen = find_late(store, made, root=tmp_path)
+    assert {name: changes.came for name, changes in late.items()} == {
+        "2026-05-01": ("DJI_0003.JPG",),
+        "2026-05-02": ("DJI_0003.JPG",),
+    }
+    assert unseen == 0
+    times = iter([0.0, 0.0, 0.0, 0.0, 9.0])
+    late, unseen = find_late(store, made, root=tmp_path, clock=lambda: next(times))
+    assert (list(late), unseen) == (["2026-05-02"], 1)
 
 
 def hold_nothing(store: ObjectStore, folder: Path, name: str) -> Drop:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dino_assets.drops.registry import (
     pick_name,
     read_drop,
     register_drop,
+    register_from_inbox,
     write_drop,
 )
 from dino_assets.drops.sources.folders import FolderSource
@@ -201,6 +203,36 @@ def test_register_drop__odd_folder_name_is_kept_beside_the_key(memory: ObjectSto
     assert drop.original_name == folder.name
     assert drop.name == make_drop_name(folder.name) != folder.name
     assert read_drop(memory, drop.name) == drop
+
+
+def test_register_from_inbox__a_drop_of_elsewhere_is_looked_at_where_it_is(
+    memory: ObjectStore, tmp_path: Path
+):
+    folder = make_flight(tmp_path / "card", "Flug 3")
+    drop, _ = register_drop(memory, "Flug 3", source=str(folder), root=tmp_path)
+    (folder / "b.jpg").write_bytes(b"x")
+    for called, is_new in ((drop.name, True), ("Flug 3", False)):
+        now, has_changed = register_from_inbox(memory, called, inbox="inbox", root=tmp_path)
+        assert has_changed == is_new
+        assert (now.name, now.source, now.original_name) == (drop.name, drop.source, "Flug 3")
+        assert now.fingerprint != drop.fingerprint
+    with raising(SourceError, reason="missing"):
+        register_from_inbox(memory, "unknown", inbox="inbox", root=tmp_path)
+    shutil.rmtree(folder)
+    with raising(SourceError, reason="missing", path=drop.source):
+        register_from_inbox(memory, drop.name, inbox="inbox", root=tmp_path)
+
+
+def test_register_from_inbox__its_folder_in_the_inbox_comes_first(
+    memory: ObjectStore, tmp_path: Path
+):
+    card = make_flight(tmp_path / "card", "a")
+    register_drop(memory, "a", source=str(card), root=tmp_path)
+    here = make_flight(tmp_path / "inbox", "a")
+    with raising(DropConflictError, drop="a"):
+        register_from_inbox(memory, "a", inbox="inbox", root=tmp_path)
+    moved, _ = register_from_inbox(memory, "a", inbox="inbox", root=tmp_path, may_replace=True)
+    assert moved.source == str(here)
 
 
 @pytest.mark.parametrize("called", ["Überflug Süd", "U\u0308berflug Su\u0308d"])

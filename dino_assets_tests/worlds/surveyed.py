@@ -9,6 +9,7 @@ from dino_assets.drops.arrivals import (
     PastRuns,
     look_at,
 )
+from dino_assets.drops.late import LateWatch
 from dino_assets.drops.registry import register_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.survey import (
@@ -58,6 +59,7 @@ class Inbox:
     runs: KnownRuns = field(default_factory=KnownRuns)
     memory: Memory = field(default_factory=Memory)
     remembered: dict = field(default_factory=dict)
+    late_watch: LateWatch = field(default_factory=LateWatch)
     look: LookAt = look_at
     max_launches: int = MAX_LAUNCHES
 
@@ -70,7 +72,7 @@ class Inbox:
         self.now_s += after_s
         survey = survey_inbox(
             self.store, self.url, root=self.root, runs=self.runs, memory=self.memory,
-            remembered=self.remembered, clock=lambda: self.now_s,
+            remembered=self.remembered, late_watch=self.late_watch, clock=lambda: self.now_s,
             look=self.look, max_launches=self.max_launches,
         )  # fmt: skip
         # As it travels between two ticks.

@@ -6,7 +6,12 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.drops.records import Drop
-from dino_assets.drops.registry import inbox_address, read_drop, register_drop
+from dino_assets.drops.registry import (
+    inbox_address,
+    read_drop,
+    register_drop,
+    register_from_inbox,
+)
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import Source
 from dino_assets.errors import UnknownDropError
@@ -44,14 +49,14 @@ class InboxResource(dg.ConfigurableResource):
         may_replace: bool = False,
         tags: Iterable[str] = (),
     ) -> tuple[Drop, bool]:
-        """Register a drop from ``source``, or from the folder of its name here."""
+        """Register a drop from ``source``, from the folder of its name here, or where it is already."""
+        root = find_root()
+        if not source:
+            return register_from_inbox(
+                store, name, inbox=self.url, root=root, may_replace=may_replace, tags=tags
+            )
         return register_drop(
-            store,
-            name,
-            source=source or self.address(name),
-            root=find_root(),
-            may_replace=may_replace,
-            tags=tags,
+            store, name, source=source, root=root, may_replace=may_replace, tags=tags
         )
 
     def open(self, store: ObjectStore, name: str) -> tuple[Drop, Source]:

@@ -1,0 +1,113 @@
+"""What came to a drop's source since its images were made, what changed there, and what is gone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from dino_assets.counting import count_of
+from dino_assets.drops.cards import find_twins
+from dino_assets.drops.records import Drop, SourceEntry
+from dino_assets.drops.sources.opening import open_source
+from dino_assets.drops.sources.source import fingerprint, is_wanted
+from dino_assets.store.commits.manifests import find_manifest
+from dino_assets.store.commits.protocol import Manifest, OutputId
+from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.store.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class SourceChanges:
+    """Photographs by their paths, sorted; ``recorded`` is how many usable ones the images have.
+
+    ``changed`` ones have another size. Where all three are empty, only times differ. ``fingerprint`` is
+    that of the listing.
+    """
+
+    came: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    recorded: int
+    fingerprint: str
+
+    @property
+    def has_new(self) -> bool:
+        """Whether the source holds photographs that the images lack."""
+        return bool(self.came or self.changed)
+
+    def describe_new(self) -> str:
+        """Say what is new, such as ``2 photographs came since it was read, 'DJI_0003.JPG' first``."""
+        parts = []
+        if self.came:
+            count = count_of(len(self.came), "photograph")
+            parts.append(f"{count} came since it was read, {self.came[0]!r} first")
+        if self.changed:
+            count = count_of(len(self.changed), "photograph")
+            verb = "was" if len(self.changed) == 1 else "were"
+            parts.append(f"{count} {verb} replaced since it was read, {self.changed[0]!r} first")
+        return "; ".join(parts)
+
+    def describe_gone(self) -> str:
+        """Say what is gone; nothing where all is there."""
+        if not self.gone:
+            return ""
+        verb = "is" if len(self.gone) == 1 else "are"
+        count = f"{len(self.gone)} of its {count_of(self.recorded, 'photograph')}"
+        return f"{count} {verb} gone, {self.gone[0]!r} first"
+
+
+def find_changes(
+    store: ObjectStore, images: Manifest, entries: Sequence[SourceEntry], *, is_list: bool
+) -> SourceChanges | None:
+    """Compare a listing with the images that were made; None where nothing changed but other files.
+
+    The table of the images is read only where the listing is not the one that they were made of.
+
+    Raises:
+        CorruptObjectError: the images cannot be read.
+    """
+    listed = fingerprint(entries)
+    if images.recipe.inputs.get("source") == listed:
+        return None
+    table = CommittedTable(store, "images", None, (images,))
+    rows = table.read(str(images.recipe.output.drop), ["path", "bytes", "is_usable"])
+    sizes = dict(zip(rows["path"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
+    usable = set(rows.filter(pc.field("is_usable"))["path"].to_pylist())
+    there = {entry.path: entry.size for entry in entries if entry.refusal is None}
+    wanted = {entry.path for entry in entries if is_wanted(entry, is_list=is_list)}
+    # A raw file beside its JPEG is no photograph of its own.
+    twins = find_twins(path for path in wanted if path in there).keys() - sizes.keys()
+    changes = SourceChanges(
+        came=tuple(sorted((wanted & there.keys()) - sizes.keys() - twins)),
+        changed=tuple(sorted(p for p, size in sizes.items() if there.get(p, size) != size)),
+        gone=tuple(sorted(usable - there.keys())),
+        recorded=len(usable),
+        fingerprint=listed,
+    )
+    is_same_set = wanted - twins == sizes.keys()
+    others = len(entries) - len(wanted)
+    if changes.has_new or changes.gone or (is_same_set and others == _count_others(images)):
+        return changes
+    return None  # a marker, a log: nothing that is read
+
+
+def look_for_changes(store: ObjectStore, drop: Drop, *, root: Path) -> SourceChanges | None:
+    """List a drop's source and compare it with its images; None where nothing changed, or none are made.
+
+    Raises:
+        SourceError: it cannot be listed.
+        ConfigError: its address makes no sense.
+        StoreError: its bucket refuses.
+        CorruptObjectError: the images cannot be read.
+    """
+    images = find_manifest(store, OutputId("images", drop.name))
+    if images is None:
+        return None
+    source = open_source(drop.source, root=root)
+    return find_changes(store, images, source.entries(), is_list=source.is_list)
+
+
+def _count_others(images: Manifest) -> int | None:
+    count = images.facts.get("other_files")
+    return count if isinstance(count, int) else None
