@@ -27,10 +27,10 @@ _TOGETHER: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Counts that say nothing where there are none.
 _WITHOUT_ZEROS = frozenset({"beside", "shards_were"})
-# Said by other rows: the row count, the seconds, `copied`.
+# Said by other rows: the row count, the seconds.
 _REPEATED = {
     "selections": frozenset({"picked"}),
-    "embeddings": frozenset({"took_s", "tiles_copied"}),
+    "embeddings": frozenset({"took_s"}),
 }
 # Long as they are, they stand beside the figures that they are held against.
 _HELD_AGAINST = ("random_coverage",)

@@ -181,7 +181,7 @@ def test_new_drops__late_files_are_named_and_read_once_registered(tower: Tower):
     assert read_manifest(tower.store, OutputId("images", "a")).rows == 2
     (made,) = result.asset_materializations_for_node("embeddings")
     # The tiles of the first photograph are not embedded again.
-    before, rows = (made.metadata[name].value for name in ("copied", "dagster/row_count"))
+    before, rows = (made.metadata[name].value for name in ("tiles_copied", "dagster/row_count"))
     assert (before, rows) == (1, 2)
     assert tower.tick() == []
     assert tower.said == "1 drop, 1 finished."

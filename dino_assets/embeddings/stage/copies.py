@@ -77,7 +77,7 @@ class KnownTiles:
     def facts_of(self, shard: Shard) -> dict[str, Any]:
         """What computed the rows that are known of a shard."""
         facts = self._homes[self.images_of(shard)[0]].manifest.facts
-        names = ("engine", "engine_version", "batch", "gate")
+        names = ("engine", "engine_version", "batch", "gate", "refused")
         return {name: facts[name] for name in names if name in facts}
 
     def _look_into(

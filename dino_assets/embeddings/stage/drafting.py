@@ -209,22 +209,28 @@ def _reuse_vectors(
 
 
 def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
-    """What computed the drop; of several engines, how many shards each has."""
+    """What computed the drop; of several engines, how many shards each has.
+
+    Not how much was copied: that depends on which drop came first, and is told of the run alone.
+    """
     engines = [str(receipt.facts["engine"]) for receipt in receipts]
     if not engines:
         return {}
     facts = {name: value for name, value in receipts[0].facts.items() if name != "copied"}
-    batches = sorted({tuple(receipt.facts["batch"]) for receipt in receipts})
+    batches = sorted({batch for receipt in receipts for batch in _list_batches(receipt)})
     facts["batch"] = list(batches[0]) if len(batches) == 1 else [list(each) for each in batches]
-    copied = sum(int(receipt.facts["copied"]) for receipt in receipts)
-    if copied:
-        facts["copied"] = copied
     if len(set(engines)) > 1:
         facts["engines"] = {name: engines.count(name) for name in sorted(set(engines))}
     refused = [why for receipt in receipts for why in receipt.facts.get("refused", ())]
     if refused:
         facts["refused"] = list(dict.fromkeys(refused))
     return facts
+
+
+def _list_batches(receipt: Receipt) -> list[tuple[int, ...]]:
+    """List a shard's shapes of calls: what is copied from a drop of several has them all."""
+    batch = receipt.facts["batch"]
+    return [tuple(each) for each in batch] if isinstance(batch[0], list) else [tuple(batch)]
 
 
 def open_embeddings(

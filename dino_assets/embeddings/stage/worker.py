@@ -304,7 +304,6 @@ def store_shard(
     parts = tuple(
         put_part(store, output, data, rows=piece.num_rows) for piece, data in tables.encode(table)
     )
-    copied = 0 if shard.copied_rows is None else shard.copied_rows.num_rows
-    receipt = Receipt(output, shard.id, (*parts, *patches), {**facts, "copied": copied})
+    receipt = Receipt(output, shard.id, (*parts, *patches), facts)
     write_receipt(store, receipt)
     return receipt

@@ -73,7 +73,7 @@ def test_draft_embeddings__of_photographs_that_are_known(
     assert bench.rows("new").equals(bench.rows("old"))
     old, new = (bench.table().manifest(name) for name in ("old", "new"))
     assert [part.sha256 for part in new.parts] == [part.sha256 for part in old.parts]
-    assert new.facts == {**old.facts, "copied": 48}
+    assert new.facts == old.facts  # whichever of the two was first
     assert (done.metadata["tiles_copied"], done.metadata["shards_copied"]) == (48, 3)
     assert (done.metadata["shards_made"], done.metadata["shards_reused"]) == (0, 0)
     assert (
@@ -99,13 +99,15 @@ def test_draft_embeddings__of_a_drop_that_is_partly_known(
     wide = EmbeddingOptions(("cls",), "fp32")
     partly.commit("new", options=wide, shard_tiles=shard_tiles)
     alone = partly.rows("new")
+    facts = partly.table().manifest("new").facts
     partly.forget()
     partly.commit("old", options=wide)
     calls.reset()
     caplog.set_level(logging.INFO)
     done = partly.commit("new", options=wide, shard_tiles=shard_tiles)
     assert sum(calls.of_run) == 2 * PHOTO_TILES
-    assert done.manifest.facts["copied"] == done.metadata["tiles_copied"] == 2 * PHOTO_TILES
+    assert done.metadata["tiles_copied"] == 2 * PHOTO_TILES
+    assert done.manifest.facts == facts
     assert "32 of 32 tiles (100 %)" in caplog.text
     assert partly.rows("new").drop_columns("cls").equals(alone.drop_columns("cls"))
     found, wanted = (
@@ -133,7 +135,7 @@ def test_draft_embeddings__copies_what_is_stored_in_the_same_way(
     calls.reset()
     done = bench.commit("new", options=new)
     assert sum(calls.of_run) == (0 if is_copied else 48)
-    assert done.manifest.facts.get("copied") == (48 if is_copied else None)
+    assert done.metadata.get("tiles_copied") == (48 if is_copied else None)
     assert bench.rows("new").schema.names == ["tile_id", "image_id", *new.columns, "thumb"]
 
 
@@ -158,6 +160,17 @@ def test_draft_embeddings__what_older_code_stored_is_not_copied(partly: Bench, c
     calls.reset()
     partly.commit("new")
     assert sum(calls.of_run) == 4 * PHOTO_TILES
+
+
+def test_draft_embeddings__copies_carry_what_is_said_of_their_engine(bench: Bench):
+    """Two sizes of calls after a shortage of memory, and the engine that was refused."""
+    manifest = bench.commit("old").manifest
+    said = {"batch": [[4, 1], [8, 1]], "refused": ["openvino bf16 on cpu: other numbers"]}
+    facts = {**manifest.facts, **said}
+    schema = bench.draft("old").schema
+    draft = Draft(manifest.recipe, pushing([*manifest.parts, facts]), schema, is_anew=True)
+    commit(bench.store, draft)
+    assert bench.commit("new").manifest.facts == facts
 
 
 def test_draft_embeddings__another_space_is_not_copied(partly: Bench, calls: Calls):
@@ -201,7 +214,7 @@ def test_draft_embeddings__a_damaged_drop_is_not_copied_from(
     calls.reset()
     done = partly.commit("new")
     assert sum(calls.of_run) == 4 * PHOTO_TILES
-    assert "copied" not in done.manifest.facts
+    assert "tiles_copied" not in done.metadata
     assert "embeddings/old@" in caplog.text
     assert "not copied from, since part" in caplog.text
 
