@@ -36,10 +36,12 @@ from dino_assets.images.decoding.heic_and_dng import (
     read_heic_header,
 )
 from dino_assets.images.decoding.jpeg import decode_strictly
+from dino_assets.images.decoding.libtiff import hear_libtiff
 from dino_assets.images.decoding.memory import check_memory
 from dino_assets.images.decoding.tiff import (
     DNG_VERSION,
     TiffPage,
+    check_chunks,
     check_size,
     check_whole,
     read_page,
@@ -178,12 +180,31 @@ def _check_pillow(data: bytes, image: Image.Image, page: TiffPage | None) -> Non
 def _decode_with_pillow(data: bytes, header: Header) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         page = header.tiff
-        if page is not None:
+        if page is None:
+            image.load()
+        else:
             image.info.pop("xmp", None)  # Pillow turns TIFF itself, and only the tag is to count
-        image.load()
+            check_chunks(data, page)
+            _load_tiff(image)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             return _repeat_gray(_scale_pillow(image, page))
         return _copy_pixels(image)
+
+
+def _load_tiff(image: Image.Image) -> None:
+    """Decode a TIFF, unless libtiff has anything to say against it.
+
+    Raises:
+        UnusableImageError: truncated, undecodable.
+    """
+    with hear_libtiff() as complaints:
+        try:
+            image.load()
+        except OSError:
+            if not complaints:
+                raise
+    if complaints:
+        raise _word_refusal(f"libtiff: {complaints[0]}")
 
 
 def _copy_pixels(image: Image.Image) -> NDArray[np.uint8]:
@@ -332,7 +353,10 @@ def _refuse_what_fails(data: bytes) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as err:  # decoders raise nearly anything on bad bytes
-        complaint = f"{type(err).__name__}: {err}"[:300]
-        signs = ("truncated", "incomplete", "end of file", "input/output error")
-        is_cut = any(sign in complaint.lower() for sign in signs)
-        raise UnusableImageError("truncated" if is_cut else "undecodable", complaint) from err
+        raise _word_refusal(f"{type(err).__name__}: {err}"[:300]) from err
+
+
+def _word_refusal(complaint: str) -> UnusableImageError:
+    signs = ("truncated", "incomplete", "end of file", "input/output error")
+    is_cut = any(sign in complaint.lower() for sign in signs)
+    return UnusableImageError("truncated" if is_cut else "undecodable", complaint)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_assets.errors import UnusableImageError
+from dino_assets.images.decoding.jpeg import decode_strictly
 from dino_assets.images.decoding.tiff_directories import Directory, find_layout, walk_directories
 
 Samples = NDArray[Any]
@@ -28,13 +29,16 @@ _COUNTS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8"}
 _SIGNED = {6: "i1", 8: "i2", 9: "i4"}
 _WIDTH, _HEIGHT, _ORIENTATION, _NODATA = 256, 257, 274, 42113
 _CHUNK_TABLES = {273, 279, 324, 325}
+_JPEG_TABLES = 347
 _READ = {_WIDTH, _HEIGHT, _ORIENTATION, _NODATA, *_CHUNK_TABLES}
 _READ |= {258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339}
 _MAX_VALUES = 2**16  # of other tags: one per sample, and a pixel cannot have more
-_NONE, _DEFLATE = 1, (8, 32946)
+_NONE, _JPEG, _DEFLATE = 1, 7, (8, 32946)
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
 _KINDS = {1: "u", 2: "i", 3: "f"}
 BAND_VALUES = 2**22
+_MAX_PADDING_BYTES, _PADDING_STEP_BYTES = 2**20, 2**16
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class TiffPage:
     tags: dict[int, tuple[int, ...]]
     pages: int
     nodata: float | None
+    jpeg_tables: bytes = b""
 
     def first(self, tag: int, default: int) -> int:
         """Give a tag's first value."""
@@ -137,8 +142,8 @@ def read_page(data: bytes) -> TiffPage | None:
     first = next(pages, None)
     if first is None:
         return None
-    tags, nodata = _read_tags(data, layout.order, first)
-    return TiffPage(layout.order, tags, 1 + sum(1 for _ in pages), nodata)
+    tags, nodata, jpeg_tables = _read_tags(data, layout.order, first)
+    return TiffPage(layout.order, tags, 1 + sum(1 for _ in pages), nodata, jpeg_tables)
 
 
 def check_size(page: TiffPage, *, max_bytes: int = MAX_SAMPLE_BYTES) -> None:
@@ -172,6 +177,32 @@ def check_whole(data: bytes, page: TiffPage) -> None:
             raise UnusableImageError(
                 "truncated", f"pixels up to byte {end:,}, the file has {len(data):,}"
             )
+
+
+def check_chunks(data: bytes, page: TiffPage) -> None:
+    """Refuse a page of damaged JPEGs or zlib streams, of which Pillow and libtiff say nothing.
+
+    libjpeg only warns, and Pillow switches warnings off; the sum behind a zlib stream is not looked at.
+
+    Raises:
+        UnusableImageError: truncated, undecodable.
+    """
+    compression = page.first(259, _NONE)
+    is_jpeg = compression == _JPEG and page.bits == 8
+    if not is_jpeg and compression not in _DEFLATE:
+        return
+    columns, rows = page.chunk_size
+    samples = 1 if page.is_planar else page.samples
+    chunk_bytes = rows * -(-columns * samples * page.bits // 8)
+    for offset, count in zip(*_places(page), strict=False):
+        chunk = data[offset : offset + count]
+        if is_jpeg and chunk.startswith(_JPEG_START):
+            # Tables and pixels are two files, each with a start and an end of its own.
+            tables = page.jpeg_tables.removesuffix(_JPEG_END) or _JPEG_START
+            colours = {1: "GRAY", 4: "CMYK"}.get(samples, "RGB")
+            decode_strictly(tables + chunk.removeprefix(_JPEG_START), colours)
+        elif chunk and not is_jpeg:
+            _inflate(chunk, chunk_bytes)
 
 
 def read_samples(data: bytes, page: TiffPage) -> Samples:
@@ -270,10 +301,7 @@ def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Sampl
     rows, columns, samples = shape
     expected = rows * columns * samples * dtype.itemsize
     if page.first(259, _NONE) in _DEFLATE:
-        try:
-            raw = zlib.decompressobj().decompress(raw, expected)
-        except zlib.error as err:
-            raise UnusableImageError("undecodable", f"zlib: {err}") from None
+        raw = _inflate(raw, expected)
     if len(raw) < expected:
         raise UnusableImageError("truncated", f"a strip or tile has {len(raw)} of {expected} bytes")
     predictor = page.first(317, 1) if page.first(259, _NONE) in _DEFLATE else 1
@@ -288,6 +316,25 @@ def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Sampl
         counts = values.astype(np.dtype(page.kind)).view(np.dtype(f"u{dtype.itemsize}"))
         return np.cumsum(counts, axis=1, dtype=counts.dtype).view(np.dtype(page.kind))
     return values
+
+
+def _inflate(packed: bytes, expected: int) -> bytes:
+    """Unpack so many bytes; read on to the sum behind them, which some writers put behind padding.
+
+    Raises:
+        UnusableImageError: undecodable.
+    """
+    stream = zlib.decompressobj()
+    try:
+        raw = stream.decompress(packed, expected)
+        left = _MAX_PADDING_BYTES
+        while stream.unconsumed_tail and not stream.eof and left > 0:
+            left -= len(stream.decompress(stream.unconsumed_tail, _PADDING_STEP_BYTES))
+    except zlib.error as err:
+        raise UnusableImageError("undecodable", f"zlib: {err}") from None
+    if 0 < left < _MAX_PADDING_BYTES and not stream.eof:
+        raise UnusableImageError("undecodable", "zlib: more than a strip or tile, and no end")
+    return raw
 
 
 def _measure_raw_chunk(page: TiffPage, at: int) -> int:
@@ -308,14 +355,16 @@ def _places(page: TiffPage) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _read_tags(
     data: bytes, order: str, page: Directory
-) -> tuple[dict[int, tuple[int, ...]], float | None]:
-    """Tags with whole numbers, empty for those that nobody asks for, and the nodata value."""
+) -> tuple[dict[int, tuple[int, ...]], float | None, bytes]:
+    """Tags with whole numbers, empty for those that nobody asks for, nodata value and JPEG tables."""
     tags: dict[int, tuple[int, ...]] = {}
-    nodata = None
+    nodata, jpeg_tables = None, b""
     rows = (page.tags, page.kinds, page.counts, page.sizes, page.places)
     for tag, kind, count, size, start in zip(*(row.tolist() for row in rows), strict=True):
         if tag in (_WIDTH, _HEIGHT) and tag in tags:
             raise UnusableImageError("undecodable", f"tag {tag} (a size) is there twice")
+        if tag == _JPEG_TABLES and tag not in tags and start + size <= len(data):
+            jpeg_tables = data[start : start + min(size, _MAX_VALUES)]
         if tag not in _READ:
             tags[tag] = ()
         # As in Pillow and libtiff, the first of two counts.
@@ -331,4 +380,4 @@ def _read_tags(
         elif tag == _NODATA and kind == 2:
             with suppress(ValueError):
                 nodata = float(data[start : start + min(size, 100)].rstrip(b"\0 "))
-    return tags, nodata
+    return tags, nodata, jpeg_tables

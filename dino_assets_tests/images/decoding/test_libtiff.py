@@ -1,0 +1,123 @@
+"""TIFFs that libtiff, or the JPEG and zlib inside them, call damaged: refused, and nothing on the console."""
+
+import io
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_assets.errors import UnusableImageError
+from dino_assets.images.decoding import decode_image
+from dino_assets.images.decoding.tiff import read_page
+from dino_assets_tests.worlds.encoded_pictures import encode, picture, refusal, tiff
+
+PICTURE = picture(256, 192)
+LZW = encode(PICTURE, "TIFF", compression="tiff_lzw")
+DEFLATE = encode(PICTURE, "TIFF", compression="tiff_adobe_deflate")
+JPEG = encode(PICTURE, "TIFF", compression="jpeg")
+GRAY_JPEG = encode(PICTURE.convert("L"), "TIFF", compression="jpeg")
+COUNTS = np.asarray(PICTURE.convert("L")).astype(np.uint16) * 257
+
+
+def strip_of(data: bytes, at: int = 0) -> slice:
+    page = read_page(data)
+    start = page.tags[273][at]
+    return slice(start, start + page.tags[279][at])
+
+
+def damage(data: bytes, body: bytes, *, share: float = 0.5) -> bytes:
+    """Some bytes of the first strip replaced, at a share of its length."""
+    strip = strip_of(data)
+    at = strip.start + int((strip.stop - strip.start) * share)
+    return data[:at] + body + data[at + len(body) :]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (damage(LZW, b"\xff" * 40), "libtiff: "),
+        (damage(DEFLATE, bytes(40)), "zlib: "),
+        (damage(JPEG, b"\xff\x0f"), ""),  # libtiff decodes it: a quarter is gray
+        (damage(JPEG, bytes(300)), ""),  # libtiff says nothing at all
+        (damage(GRAY_JPEG, bytes(300)), ""),
+    ],
+)
+def test_decode_image__what_libtiff_calls_damaged(capfd, data, says):
+    error = refusal(data)
+    assert error.reason in ("undecodable", "truncated")
+    assert error.detail.startswith(says)
+    assert "tempfile" not in error.detail
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("kind", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits"])
+def test_decode_image__sound_ones_as_pillow_reads_them(kind, bits):
+    data = encode(PICTURE, "TIFF", compression=kind)
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(decode_image(data), np.asarray(image.convert("RGB")))
+    for mode in ("L", "CMYK"):
+        decode_image(encode(PICTURE.convert(mode), "TIFF", compression=kind))
+
+
+def test_decode_image__complaints_stay_with_their_picture(capfd):
+    """Sound and damaged ones at once, as a drop is read."""
+    broken = damage(LZW, b"\xff" * 40)
+    expected = decode_image(LZW)
+
+    def look(number: int) -> bool:
+        try:
+            pixels = decode_image(broken if number % 2 else LZW)
+        except UnusableImageError:
+            return True
+        np.testing.assert_array_equal(pixels, expected)
+        return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(look, range(80))) == [False, True] * 40
+    assert capfd.readouterr() == ("", "")
+
+
+def test_decode_image__others_hear_libtiff_as_before(capfd):
+    """Whoever reads a picture past us finds Pillow as it is."""
+    decode_image(LZW)
+    with suppress(OSError), Image.open(io.BytesIO(damage(LZW, b"\xff" * 40))) as image:
+        image.load()
+    assert "tempfile.tif" in capfd.readouterr().err
+
+
+# --- zlib, which is unpacked here -------------------------------------------------------------
+
+
+def with_stream(data: bytes, stream: bytes) -> bytes:
+    """Another stream in the place of the only strip, which must be as long or shorter."""
+    strip = strip_of(data)
+    room = strip.stop - strip.start
+    assert len(stream) <= room
+    return data[: strip.start] + stream + bytes(room - len(stream)) + data[strip.stop :]
+
+
+def test_decode_image__a_sum_that_is_wrong():
+    data = tiff(COUNTS, compression="zlib", rowsperstrip=192)
+    strip = strip_of(data)
+    flipped = bytearray(data)
+    flipped[strip.stop - 1] ^= 1
+    assert refusal(bytes(flipped)).detail == "zlib: Error -3 while decompressing data: incorrect data check"  # fmt: skip
+    np.testing.assert_array_equal(decode_image(data)[..., 0], COUNTS >> 8)
+
+
+def test_decode_image__streams_that_hold_more_than_a_strip():
+    data = tiff(COUNTS, compression="zlib", rowsperstrip=192, compressionargs={"level": 1})
+    whole = COUNTS.tobytes()
+    padded = zlib.compress(whole + bytes(512 * 8), 9)  # as some writers pad the last strip
+    np.testing.assert_array_equal(decode_image(with_stream(data, padded))[..., 0], COUNTS >> 8)
+    endless = zlib.compressobj(9)
+    stream = endless.compress(whole + bytes(512 * 8)) + endless.flush(zlib.Z_SYNC_FLUSH)
+    strip = strip_of(data)
+    at_the_end = data[: strip.start] + stream  # nothing follows that could be read as an end
+    assert strip.stop - strip.start >= len(stream)
+    with pytest.raises(UnusableImageError):
+        decode_image(at_the_end)
