@@ -10,6 +10,7 @@ EQUATOR_M = 6378137.0
 FLATTENING = 1 / 298.257223563
 POLE_M = EQUATOR_M * (1 - FLATTENING)
 _E2 = 0.00669437999014  # the eccentricity, squared
+_MOST_REACH_M = 1_000_000.0
 # Where half a percent does not matter: what a drop's report says of distances.
 SPHERE_M = 6_371_000.0
 SPHERE_M_PER_DEGREE = 111_195.0
@@ -54,15 +55,41 @@ def travel(longitude: float, latitude: float, metres: _F64) -> _F64:
 
 
 def measure_areas_m2(corners: _F64, centers: _F64) -> _F64:
-    """Measure quadrangles (N, 4, 2) of some kilometres at most: flat, in the ellipsoid's own metres."""
-    latitude = np.radians(centers[:, 1])
-    bend = 1 - _E2 * np.sin(latitude) ** 2
-    degrees = corners - centers[:, None]
-    degrees[..., 0] = (degrees[..., 0] + 180) % 360 - 180
-    east = np.radians(degrees[..., 0]) * (EQUATOR_M / np.sqrt(bend) * np.cos(latitude))[:, None]
-    north = np.radians(degrees[..., 1]) * (EQUATOR_M * (1 - _E2) / bend**1.5)[:, None]
-    turned = east * np.roll(north, -1, axis=1) - np.roll(east, -1, axis=1) * north
-    return np.asarray(np.abs(turned.sum(axis=1)) / 2)
+    """Measure quadrangles (N, 4, 2) of longitude and latitude, in the plane that touches their centers (N, 2).
+
+    Right to half a percent wherever they lie, at a pole, too; NaN where a corner is over 1,000 km from
+    its center: no plane is like so much of the ground.
+    """
+    longitude, latitude = np.radians(centers).T
+    zeros = np.zeros_like(longitude)
+    east = np.stack([-np.sin(longitude), np.cos(longitude), zeros], 1)
+    north = np.stack(
+        [
+            -np.sin(latitude) * np.cos(longitude),
+            -np.sin(latitude) * np.sin(longitude),
+            np.cos(latitude),
+        ],
+        1,
+    )
+    aside = _place_on_ellipsoid(corners) - _place_on_ellipsoid(centers)[:, None]
+    x, y = (np.einsum("nij,nj->ni", aside, axis) for axis in (east, north))
+    doubled = (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
+    reach = np.linalg.norm(aside, axis=2).max(axis=1)
+    return np.asarray(np.where(reach <= _MOST_REACH_M, np.abs(doubled) / 2, np.nan))
+
+
+def _place_on_ellipsoid(degrees: _F64) -> _F64:
+    """Give x, y, z (…, 3) in metres of longitudes and latitudes (…, 2)."""
+    longitude, latitude = np.moveaxis(np.radians(degrees), -1, 0)
+    around = EQUATOR_M / np.sqrt(1 - _E2 * np.sin(latitude) ** 2)
+    return np.stack(
+        [
+            around * np.cos(latitude) * np.cos(longitude),
+            around * np.cos(latitude) * np.sin(longitude),
+            around * (1 - _E2) * np.sin(latitude),
+        ],
+        -1,
+    )
 
 
 def measure_distance_m(one: tuple[float, float], other: tuple[float, float]) -> float:

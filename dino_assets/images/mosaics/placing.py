@@ -35,13 +35,17 @@ def find_georeference(dataset: "DatasetReader") -> tuple[Georeference | None, li
         places = place_mosaic_windows(georeference, whole)
     except ConfigError as err:
         return None, [f"not placed: {err}"]
-    if not (np.abs(places.corners) <= (360, 90)).all() or not np.isfinite(places.gsd_m).all():
+    if not (np.abs(places.corners) <= (360, 90)).all():
         return None, ["not placed: its corners are outside its coordinate system"]
+    if not np.isfinite(places.gsd_m).all():
+        return georeference, ["too large for one ground size of its pixels"]
     return georeference, []
 
 
 def place_mosaic_windows(georeference: Georeference, windows: NDArray[Any]) -> Places:
     """Where windows (N, 4) of a mosaic lie in WGS 84; the ground is measured on the ellipsoid.
+
+    A window of more than 1,000 km has no ground size of its pixels: NaN.
 
     Raises:
         ConfigError: the coordinate system has no place on Earth.

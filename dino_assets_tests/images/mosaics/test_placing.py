@@ -73,6 +73,59 @@ def test_place_mosaic_windows__over_the_antimeridian():
     assert places.gsd_m[0] == pytest.approx(1, rel=0.01)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:3413", "EPSG:3031", "EPSG:3995", "EPSG:5041"])
+@pytest.mark.parametrize(("column", "row"), [(0, 0), (-256, -256), (-256, 40), (30_000, -9_000)])
+def test_place_mosaic_windows__a_pixels_ground_at_and_near_a_pole(crs, column, row):
+    """Around a pole a window's corners lie on all meridians; its scale follows from the projection."""
+    from pyproj import Proj, Transformer
+
+    east, north = (2e6, 2e6) if crs == "EPSG:5041" else (0, 0)  # of the pole
+    places = place_mosaic_windows(
+        Georeference(crs, (10, 0, east, 0, -10, north)), np.array([[column, row, 512, 512]])
+    )
+    middle = east + 10 * (column + 256), north - 10 * (row + 256)
+    longitude, latitude = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*middle)
+    factors = Proj(crs).get_factors(longitude, latitude)
+    assert places.gsd_m[0] == pytest.approx(10 / factors.areal_scale**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "size"),
+    [
+        ("EPSG:4326", (0.1, 0, -180, 0, -0.1, 90), (3600, 1800)),
+        ("EPSG:4326", (0.1, 0, 0, 0, -0.1, 90), (3600, 1800)),  # counted to 360
+        ("EPSG:3857", (10_000, 0, -2e7, 0, -10_000, 2e7), (4000, 4000)),
+        ("EPSG:3413", (1000, 0, -3e6, 0, -1000, 3e6), (6000, 6000)),  # the Arctic
+    ],
+)
+def test_place_mosaic_windows__half_the_globe_has_no_ground_size(crs, transform, size):
+    georeference = Georeference(crs, transform)
+    places = place_mosaic_windows(georeference, np.array([[0, 0, *size], [1500, 600, 64, 64]]))
+    assert np.isnan(places.gsd_m[0])
+    assert np.isfinite(places.gsd_m[1])
+
+
+def test_place_mosaic_windows__large_windows_are_right_to_half_a_percent():
+    """A degree of latitude and longitude is what the ellipsoid says, ten degrees long as well."""
+    georeference = Georeference("EPSG:4326", (0.01, 0, 11, 0, -0.01, 52))
+    windows = np.array([[0, 0, 100, 100], [0, 0, 1000, 600]])
+    places = place_mosaic_windows(georeference, windows)
+    for (_, _, w, h), gsd in zip(windows.tolist(), places.gsd_m.tolist(), strict=True):
+        edge = np.linspace(0, 0.01, 200)
+        top, bottom = (
+            np.column_stack([11 + w * edge, np.full(200, y)]) for y in (52, 52 - h / 100)
+        )
+        assert gsd == pytest.approx(geodesic_gsd(np.vstack([top, bottom[::-1]]), w * h), rel=5e-3)
+
+
+def test_inspect_mosaic__the_whole_globe_is_placed_without_a_ground_size(tmp_path):
+    found = inspect(
+        write(tmp_path / "a.tif", noise(3, 18, 36), crs="EPSG:4326", transform=Affine(10, 0, -180, 0, -10, 90))
+    )  # fmt: skip
+    assert found.georeference is not None
+    assert found.facts.note == "too large for one ground size of its pixels"
+
+
 def test_inspect_mosaic__says_where_it_lies(tmp_path):
     found = inspect(write(tmp_path / "a.tif", noise(3, 8, 8)))
     assert found.georeference == Georeference(UTM, (0.05, 0, 500_000, 0, -0.05, 5_300_000))
