@@ -199,7 +199,7 @@ def _is_below(full: str, folder: str) -> bool:
 
 def _explain_absence(folder: FolderSource, name: str, err: OSError | ValueError) -> tuple[str, str]:
     if isinstance(err, ValueError):
-        return "missing", str(err)
+        return "missing", "the path has a zero byte, which no name of a file has"
     if err.errno in (errno.ELOOP, errno.ENOTDIR) and _is_below_link(folder, name):
         return "link", _LINKED
     hint = "; folders are separated by /, not \\" if "\\" in name else ""

@@ -28,7 +28,7 @@ def read_heic_header(data: bytes) -> Header:
     """What libheif says of the primary picture, upright."""
     _check_boxes(data)
     file = _open_heif(data)
-    picture = file[file.primary_index]
+    picture = _find_primary(file)
     note = f"primary of {len(file)} pictures" if len(file) > 1 else None
     width, height = picture.size
     return Header("HEIC", picture.mode, width, height, note=note, is_turned=True)
@@ -37,12 +37,28 @@ def read_heic_header(data: bytes) -> Header:
 def decode_heic(data: bytes, header: Header) -> NDArray[np.uint8]:
     """The primary picture, upright, as RGB."""
     file = _open_heif(data)
-    return np.array(file[file.primary_index].to_pillow().convert("RGB"))
+    return np.array(_find_primary(file).to_pillow().convert("RGB"))
 
 
 def _open_heif(data: bytes) -> Any:
     heif = _import_extra("pillow_heif", "HEIC", extra="heic")
     return heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+
+
+def _find_primary(file: Any) -> Any:
+    """The primary picture; what libheif cannot read it leaves out, and the next would stand for it.
+
+    Raises:
+        UnusableImageError: undecodable.
+    """
+    picture = file[file.primary_index] if len(file) else None
+    if picture is None or not picture.info.get("primary"):
+        others = ", only others beside it" if len(file) else ""
+        raise UnusableImageError(
+            "undecodable",
+            f"libheif cannot read its primary picture{others}: it is damaged or of an unknown codec",
+        )
+    return picture
 
 
 def _check_boxes(data: bytes) -> None:

@@ -67,6 +67,11 @@ def test_list__what_is_not_there_or_not_a_file(card: Path):
     }  # fmt: skip
 
 
+def test_list__a_zero_byte_is_named(card: Path):
+    (entry,) = write_list(card, "nul\0.jpg\n", "l.txt").entries()
+    assert (entry.refusal, "zero byte" in entry.refusal_detail) == ("missing", True)
+
+
 def test_list__paths_that_lead_out(card: Path):
     put(card, "a.jpg")
     inside, outside = card / "a.jpg", card.parent / "secret.jpg"

@@ -43,6 +43,22 @@ def test_decode_image__heic_cut():
         assert refusal(data[:at]).reason in ("truncated", "undecodable", "not-an-image")
 
 
+@pytest.mark.parametrize(
+    ("pictures", "says"), [(1, "picture: it"), (2, "only others beside it: it")]
+)
+def test_decode_image__heic_whose_primary_picture_is_gone(pictures, says):
+    """Without its codec's settings libheif leaves a picture out, and the next would stand for it."""
+    sizes = [(90, 60), (40, 80)][:pictures]
+    whole = heic(*(picture(*size) for size in sizes), primary=pictures - 1)
+    at = whole.rindex(b"hvcC")
+    damaged = whole[:at] + b"free" + whole[at + 4 :]
+    for read in (inspect_image, decode_image):
+        with pytest.raises(UnusableImageError) as caught:
+            read(damaged)
+        assert caught.value.reason == "undecodable"
+        assert says in caught.value.detail
+
+
 def test_decode_image__avif_is_not_heic():
     assert refusal(encode(picture(90, 60), "AVIF")).reason == "not-an-image"
 
