@@ -1,13 +1,11 @@
 """What is odd about a drop, found before anybody pays for labels: one sentence per finding."""
 
-import csv
-import io
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from dino_assets.images.records import PlaceQuality
 from dino_assets.images.report.numbering import Gap, RollOver
@@ -45,9 +43,7 @@ FEWEST_FOR_MEDIAN = 5
 DARK_EV, BRIGHT_EV = -2.0, 2.0
 CLIPPED_SHARE = 0.5  # half the picture is black or white: no exposure brings it back
 
-FINDINGS_CSV = "findings.csv"  # lies beside the page, which shows some of each kind only
 _NEVER = datetime(1, 1, 1)  # noqa: DTZ001 - cameras know no zone, and it is never shown
-_UNSAFE_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,35 +143,6 @@ def list_kinds(findings: Sequence[Finding]) -> dict[str, list[Kind]]:
     for finding in findings:
         kinds.setdefault(finding.path, {})[finding.kind] = None
     return {path: list(of_path) for path, of_path in kinds.items()}
-
-
-def write_findings_csv(findings: Sequence[Finding]) -> bytes:
-    r"""The findings as a CSV that a spreadsheet can open: no cell of it is taken for a formula.
-
-    A cell that begins like one gets an apostrophe before it; letters that UTF-8 has no bytes for
-    (names that are not text) are written as ``\udcff``.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(("kind", "path", "other", "detail"))
-    for finding in findings:
-        cells = (finding.kind, finding.path, finding.other or "", finding.detail)
-        writer.writerow([_quote(cell) for cell in cells])
-    return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def read_findings_csv(data: bytes) -> list[Finding]:
-    """The same back, with the apostrophes."""
-    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-    return [
-        Finding(cast(Kind, row["kind"]), row["path"], row["other"] or None, row["detail"])
-        for row in rows
-    ]
-
-
-def _quote(cell: str) -> str:
-    # Spreadsheets trim spaces and byte order marks before they look for a formula.
-    return f"'{cell}" if cell.lstrip(" \u00a0\ufeff").startswith(_UNSAFE_STARTS) else cell
 
 
 def order_flight(shots: Sequence[Shot]) -> list[int]:

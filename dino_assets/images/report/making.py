@@ -17,8 +17,8 @@ from dino_assets.images.report.findings import (
     count_findings,
     find_position,
     find_problems,
-    write_findings_csv,
 )
+from dino_assets.images.report.findings_table import FINDINGS_CSV, write_findings_csv
 from dino_assets.images.report.numbering import find_gaps, find_roll_overs
 from dino_assets.images.rows import Look
 from dino_assets.images.scores import LOOK_BYTES, find_near_duplicates
@@ -26,7 +26,7 @@ from dino_assets.numerics.earth import place_on_sphere
 from dino_assets.store.commits.protocol import NamedBytes
 
 PAGE, TABLE, PICTURE, PREVIEW = (
-    "report.html", "findings.csv", "footprints.png", "preview.png",
+    "report.html", FINDINGS_CSV, "footprints.png", "preview.png",
 )  # fmt: skip
 # A flight that overlaps by 80 % moves on by a fifth of the short side; hovering, by its GPS's noise.
 REACH_SHARE = 0.1

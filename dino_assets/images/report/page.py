@@ -12,7 +12,6 @@ from dino_assets.drawing.lettering import encode_picture
 from dino_assets.drawing.templates import render_page
 from dino_assets.images.report.advice import ADVICE
 from dino_assets.images.report.findings import (
-    FINDINGS_CSV,
     MARKED,
     Finding,
     Kind,
@@ -21,6 +20,7 @@ from dino_assets.images.report.findings import (
     list_kinds,
     order_flight,
 )
+from dino_assets.images.report.findings_table import FINDINGS_CSV, count_apostrophes
 from dino_assets.images.report.footprints import RAMP, GroundPicture
 from dino_assets.images.report.ground_plan import Ground, measure_area
 from dino_assets.images.report.strips import Strip, lay_out_strip
@@ -91,6 +91,7 @@ def make_drop_page(
         groups=groups,
         advice=ADVICE,
         findings_csv=FINDINGS_CSV,
+        apostrophes=count_apostrophes(findings),
         sample=[album.show(shots[seen[int(at)]].path) for at in picked],
         seen=len(seen),
         strips=_strips(shots, odd),

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 from dino_assets.counting import count_of
 from dino_assets.errors import NotCommittedError
 from dino_assets.images.inspection import judge_quarantine
-from dino_assets.images.report.findings import Finding, read_findings_csv
+from dino_assets.images.report.findings import Finding
+from dino_assets.images.report.findings_table import read_findings_csv
 from dino_assets.images.report.making import PAGE, TABLE
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.protocol import Manifest

@@ -1,7 +1,5 @@
 """What is odd about a drop: every rule with what it must find and what it must not."""
 
-import csv
-import io
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -13,12 +11,10 @@ from dino_assets.images.report.advice import ADVICE
 from dino_assets.images.report.findings import (
     BLURRED,
     KINDS,
-    Finding,
     Shot,
     count_findings,
     find_problems,
     order_flight,
-    write_findings_csv,
 )
 from dino_assets.images.report.numbering import Gap, RollOver
 
@@ -222,22 +218,4 @@ def test_order_flight__by_time_then_by_name():
     shots = [shot(3), shot(1), shot(9, taken=None), shot(2)]
     assert [shots[i].path for i in order_flight(shots)] == [
         "DJI_0001.JPG", "DJI_0002.JPG", "DJI_0003.JPG", "DJI_0009.JPG",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "path", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\ufeff=1"]
-)
-def test_write_findings_csv__no_cell_is_a_formula(path: str):
-    data = write_findings_csv([Finding("gap", path, None, "x")])
-    (_, row) = csv.reader(io.StringIO(data.decode(), newline=""))
-    assert row[1] == f"'{path}"
-
-
-def test_write_findings_csv__any_name():
-    path = 'a "b",\n<script>\udcff;é'
-    data = write_findings_csv([Finding("blurred", path, "other", "x")])
-    rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
-    assert rows == [
-        {"kind": "blurred", "path": path.replace("\udcff", "\\udcff"), "other": "other", "detail": "x"}
     ]  # fmt: skip

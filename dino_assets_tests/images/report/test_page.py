@@ -188,6 +188,13 @@ def test_make_drop_page__names_each_footprint_under_the_pointer():
     assert parts.count("· blurred") == 1
 
 
+def test_make_drop_page__says_where_the_table_has_other_names():
+    findings = [Finding("gap", path, None, "x") for path in ("=1.JPG", "-2.JPG", "a.JPG")]
+    said = "an apostrophe stands before the names of 2 rows"
+    assert said in "".join(read(make(flight(), findings)).text)
+    assert "apostrophe" not in "".join(read(make(flight(), findings[2:])).text)
+
+
 @pytest.mark.parametrize("apart_m", [0, 10, 37, 80, 5_000, 200_000])
 def test_measure_area__near_and_far_footprints(apart_m: float):
     """Six squares of 40 m in a row, against shapely's union."""

@@ -1,0 +1,54 @@
+"""The findings of a drop as a CSV that a spreadsheet can open."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import cast
+
+from dino_assets.images.report.findings import Finding, Kind
+
+FINDINGS_CSV = "findings.csv"  # lies beside the page, which shows some of each kind only
+# Names its row's cells that got an apostrophe: whoever joins by path takes it away again.
+APOSTROPHES = "added_apostrophes"
+_CELLS = ("kind", "path", "other", "detail")
+_UNSAFE_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def write_findings_csv(findings: Sequence[Finding]) -> bytes:
+    r"""The findings as a CSV that a spreadsheet can open: no cell of it is taken for a formula.
+
+    A cell that begins like one gets an apostrophe before it, and the column ``added_apostrophes`` names
+    it. Letters that UTF-8 has no bytes for (names that are not text) are written as ``\udcff``.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow((*_CELLS, APOSTROPHES))
+    for finding in findings:
+        cells = (finding.kind, finding.path, finding.other or "", finding.detail)
+        unsafe = [name for name, cell in zip(_CELLS, cells, strict=True) if _is_unsafe(cell)]
+        quoted = (f"'{cell}" if _is_unsafe(cell) else cell for cell in cells)
+        writer.writerow([*quoted, " ".join(unsafe)])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def read_findings_csv(data: bytes) -> list[Finding]:
+    """The same back, without the apostrophes; of a table of earlier versions, with them."""
+    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    findings = []
+    for row in rows:
+        added = (row.get(APOSTROPHES) or "").split()
+        kind, path, other, detail = (
+            row[name].removeprefix("'") if name in added else row[name] for name in _CELLS
+        )
+        findings.append(Finding(cast(Kind, kind), path, other or None, detail))
+    return findings
+
+
+def count_apostrophes(findings: Sequence[Finding]) -> int:
+    """Count the findings whose path, or other path, is written with an apostrophe before it."""
+    return sum(_is_unsafe(f.path) or _is_unsafe(f.other or "") for f in findings)
+
+
+def _is_unsafe(cell: str) -> bool:
+    # Spreadsheets trim spaces and byte order marks before they look for a formula.
+    return cell.lstrip(" \u00a0\ufeff").startswith(_UNSAFE_STARTS)
