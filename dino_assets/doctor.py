@@ -19,14 +19,20 @@ from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.environment import DEFAULT_STORAGE, dagster_home
 from dino_assets.settings.project import check_project
 from dino_assets.settings.records import BRIEF_LIMITS, Settings, spell_unknown
+from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.objects import ObjectStore, create_bucket, open_store, spell_absence
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.fetching import read_located
-from dino_assets.weights.hub.locating import locate_checkpoint
+from dino_assets.weights.hub.locating import locate_checkpoint, locate_directory
 from dino_assets.weights.records import spell_caveat
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
-from dino_assets.weights.stage import checkpoint_of, find_stored_weights
+from dino_assets.weights.stage import (
+    checkpoint_of,
+    explain_change,
+    find_changed_files,
+    find_stored_weights,
+)
 
 MAX_DROPS_SHOWN = 20
 MIN_FREE_BYTES = 2 * 10**9  # one large checkpoint and the results of a few flights
@@ -120,6 +126,12 @@ def _checkpoint(settings: Settings) -> Verdict:
     stored = find_stored_weights(store, settings.model, settings.model_revision)
     if stored:
         checkpoint, where = checkpoint_of(stored), "in the store"
+        folder = resolve_path(settings.root / expand_path(settings.model))
+        # Only a folder: what a branch of the Hub holds now costs a request, and the run says it.
+        if folder.is_dir() and not settings.model_revision:
+            located = locate_directory(settings.model, folder)
+            if files := find_changed_files(stored, read_located(located, folder)):
+                return Verdict("checkpoint", False, explain_change(stored, files))
     else:
         located = locate_checkpoint(
             settings.model,

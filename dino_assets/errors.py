@@ -39,6 +39,7 @@ DinoAssetsError
     │   ├── RevisionNotFoundError       the repository has no such branch, tag or commit
     │   └── LocalEntryNotFoundError     out of reach, and not (or not whole) on this machine
     │       └── ChecksumError           what arrives is not what the Hub lists
+    ├── CheckpointChangedError          other weights than the store's, under the same name
     └── InvalidCheckpointError (ValueError)
 
 A message says what happened, the value seen, what was expected and what to do next. Paths and
@@ -399,6 +400,10 @@ class LocalEntryNotFoundError(CheckpointNotFoundError):
 
 class ChecksumError(LocalEntryNotFoundError):
     """What arrives is, even the second time, not what the Hub lists."""
+
+
+class CheckpointChangedError(CheckpointError):
+    """The configured model has other weights than it had, and nobody said that they are wanted."""
 
 
 class InvalidCheckpointError(CheckpointError, ValueError):

@@ -201,7 +201,7 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_l
     changes = find_changes(store, manifest, entries, is_list=is_list) if manifest else None
     if changes is None:
         return ""
-    take_in = f"dino-assets drops register {drop.name}, then dino-assets run {drop.name}"
+    take_in = f"`dino-assets drops register {drop.name}`, then `dino-assets run {drop.name}`"
     new, gone = changes.describe_new(), changes.describe_gone()
     if gone:
         leaves_out = f"{gone}, and a round that picks from them leaves it out. Bring them back"

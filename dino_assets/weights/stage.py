@@ -1,12 +1,17 @@
 """The output *weights*: a validated checkpoint, its files and its record in the store, and back as a folder."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import mkdtemp
 
-from dino_assets.errors import CheckpointNotFoundError, ChecksumError
+from dino_assets.errors import (
+    CheckpointChangedError,
+    CheckpointNotFoundError,
+    ChecksumError,
+    CorruptObjectError,
+)
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.commits.manifests import content_hash, find_manifest, read_manifest
 from dino_assets.store.commits.parts import fetch_part
@@ -20,6 +25,7 @@ from dino_assets.store.commits.protocol import (
 )
 from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.catalogue import full_name
+from dino_assets.weights.checkpoint import is_paper
 from dino_assets.weights.fetching import read_located
 from dino_assets.weights.hub.listings import is_commit
 from dino_assets.weights.hub.locating import MAIN, Located
@@ -36,13 +42,22 @@ def draft_current_weights(
     locate: Callable[[], Located],
     *,
     warn: Callable[[str], object],
+    accepts_changes: bool = False,
 ) -> Draft:
     """The configured checkpoint; the store's own copy of it where the Hub cannot be asked.
+
+    Producing, or of a directory drafting, raises CheckpointChangedError where the store has other
+    weights of the same name, unless ``accepts_changes``.
 
     Raises:
         CheckpointNotFoundError: it is neither to be had nor in the store.
         CheckpointError: the directory holds no whole checkpoint.
     """
+
+    def check(checkpoint: Checkpoint) -> None:
+        if not accepts_changes:
+            _refuse_change(store, model, revision, checkpoint)
+
     try:
         located = locate()
     except ChecksumError:
@@ -57,20 +72,27 @@ def draft_current_weights(
         # What this machine saw last may be older than what everybody else works with.
         warn("the Hub cannot be asked: using the copy in the store")
         return _draft_stored(store, stored)
-    return draft_located_weights(located, revision)
+    return draft_located_weights(located, revision, check=check)
 
 
-def draft_located_weights(located: Located, revision: str | None = None) -> Draft:
+def draft_located_weights(
+    located: Located,
+    revision: str | None = None,
+    *,
+    check: Callable[[Checkpoint], None] = lambda checkpoint: None,
+) -> Draft:
     """A draft that fetches only if it is needed: a commit that is in the store already is not.
 
     A directory that did not come from the Hub is validated and hashed at once: its content is its
-    revision.
+    revision. ``check`` sees what the checkpoint is before any of it is stored.
 
     Raises:
         CheckpointError: the directory holds no whole checkpoint.
     """
     folder = located.bring() if located.commit is None else None
     checked = read_located(located, folder) if folder else None
+    if checked:
+        check(checked)
     recipe = Recipe(
         OUTPUT,
         CODE_VERSION,
@@ -81,6 +103,8 @@ def draft_located_weights(located: Located, revision: str | None = None) -> Draf
     def produce(out: OutputWriter) -> None:
         here = folder or located.bring()
         checkpoint = checked or read_located(located, here)
+        if not checked:
+            check(checkpoint)
         for file in checkpoint.files:
             out.local_file(LocalFile(here / file.name, file.name, file.sha256, file.bytes))
         out.facts(asdict(checkpoint))
@@ -108,6 +132,51 @@ def find_stored_weights(
         return manifest if manifest.facts.get("commit") == revision else None
     is_same = manifest.recipe.config.get("revision") == _config(model, revision).get("revision")
     return manifest if is_same else None
+
+
+def find_changed_files(stored: Manifest, checkpoint: Checkpoint) -> list[str]:
+    """Name the files by which a checkpoint computes otherwise than the stored one; none where it does not.
+
+    A card or a licence that changed is no other model.
+    """
+    facts = stored.facts
+    if all(facts.get(name) == getattr(checkpoint, name) for name in ("weights_sha256", "network")):
+        return []
+    before = {str(file["name"]): file["sha256"] for file in facts.get("files", ())}
+    now = {file.name: file.sha256 for file in checkpoint.files}
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    # Weights first: they say most. Nothing at all where only our reading of the same files is new.
+    return sorted((name for name in changed if not is_paper(name)), key=_rank_file)
+
+
+def _rank_file(name: str) -> tuple[bool, str]:
+    return not name.endswith(".safetensors"), name
+
+
+def explain_change(stored: Manifest, files: Sequence[str]) -> str:
+    """Say that a model is another one than it was, and what to do, by the files that changed."""
+    model = stored.recipe.config["model"]
+    revision = stored.facts.get("commit")
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    pin = f" To stay with the one before: DINO_MODEL_REVISION={revision}." if revision else ""
+    return (
+        f"{model!r} is not what it was when it was stored: {files[0]!r}{more} changed. With other weights "
+        "all drops are embedded anew and rounds begin with the first, so nothing of it was stored. If it "
+        "was damaged, bring the files back: `dino-assets export weights --to FOLDER` writes those of the "
+        f"store.{pin} If it was exchanged on purpose, say so once: `dino-assets run NAME "
+        "--accept-weights`, or `accept_changes: true` of `weights` in the launchpad."
+    )
+
+
+def _refuse_change(
+    store: ObjectStore, model: str, revision: str | None, checkpoint: Checkpoint
+) -> None:
+    try:
+        stored = find_stored_weights(store, model, revision)
+    except CorruptObjectError:
+        return  # there is nothing to compare with, and it is made again
+    if stored and (files := find_changed_files(stored, checkpoint)):
+        raise CheckpointChangedError(explain_change(stored, files), file=files[0], reason="altered")
 
 
 def explain_other_model(store: ObjectStore, model: str, revision: str | None, *, root: Path) -> str:

@@ -57,7 +57,7 @@ def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Pa
     assert "mounted" in a
     assert "1 of its 2 photographs is gone, 'DJI_0002.JPG' first" in b
     assert "1 photograph came since it was read, 'DJI_0003.JPG' first" in c
-    assert c.endswith("dino-assets drops register c, then dino-assets run c")
+    assert c.endswith("`dino-assets drops register c`, then `dino-assets run c`")
     assert "there is no file at" in d
     assert "is not a drop's record" in e
     assert [(v.passed, v.warns) for v in seen.verdicts] == [

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from dino_assets.cli.registering import find_or_register, open_store_here
-from dino_assets.cli.run.config import RunConfig, read_config
+from dino_assets.cli.run.config import RunConfig, configure_asset, read_config
 from dino_assets.cli.run.printer import Printer
 from dino_assets.cli.terminal import name_command, quote_words
 from dino_assets.errors import DinoAssetsError
@@ -46,6 +46,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=RunConfig(),
         metavar="FILE",
         help="run config as in the UI's launchpad, YAML or JSON (default: none)",
+    )
+    run.add_argument(
+        "--accept-weights",
+        action="store_true",
+        help="take the model although it is not what it was when it was stored (default: refuse)",
     )
     run.add_argument("--debug", action="store_true", help="show tracebacks (default: no)")
     run.set_defaults(run=_run, refuse=run.error)
@@ -114,11 +119,15 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
     from dino_assets.drops.duplicates import warn_of_duplicates
 
     definitions = make_definitions(settings)
+    config = options.config.values
+    if options.accept_weights:
+        config = configure_asset(config, "weights", {"accept_changes": True})
     # Whatever can be refused is, before a drop is registered.
     trial = plan_runs(options.names, options.select)
-    if fault := find_config_fault(definitions, trial, options.config.values):
+    if fault := find_config_fault(definitions, trial, config):
         printer.live.clear()
-        options.refuse(f"argument --config: {fault}")
+        flag = "--config" if options.config.path else "--accept-weights"
+        options.refuse(f"argument {flag}: {fault}")
     drops: list[str] = []
     for name in options.names:
         drop, is_new = find_or_register(
@@ -135,7 +144,7 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
         command=command,
         again=f"{command} {_word_again(options, drops)}",
         plan=plan_runs(drops, options.select),
-        config=options.config.values,
+        config=config,
     )
     return run_asked(asked, settings, definitions, printer)
 
@@ -146,6 +155,8 @@ def _word_again(options: argparse.Namespace, drops: Sequence[str]) -> str:
     if options.select != list(LINEAGE):
         jobs = [job for job in ("ingest", "curate") if options.select == list(assets_of_job(job))]
         words += ["--select", *(jobs or [",".join(options.select)])]
+    if options.accept_weights:
+        words += ["--accept-weights"]
     if options.config.path:
         words += ["--config", options.config.path]
     return quote_words(words)

@@ -40,6 +40,16 @@ def config_of_assets(config: Mapping[str, Any], assets: "tuple[str, ...]") -> di
     return {**config, "ops": {k: v for k, v in ops_of(config).items() if k in assets}}
 
 
+def configure_asset(
+    config: Mapping[str, Any], asset: str, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Set values in an asset's part of a run config; the rest stays."""
+    ops = ops_of(config)
+    own = ops.get(asset) or {}
+    merged = {**own, "config": {**(own.get("config") or {}), **values}}
+    return {**config, "ops": {**ops, asset: merged}}
+
+
 def ops_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a run config that is about single assets."""
     ops = config.get("ops")

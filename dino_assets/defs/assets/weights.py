@@ -1,6 +1,7 @@
 """``weights``: the checkpoint everything below depends on."""
 
 import dagster as dg
+from pydantic import Field
 
 from dino_assets.defs.partitions import SINGLE_RUN
 from dino_assets.defs.resources.hub import HubResource
@@ -11,19 +12,39 @@ from dino_assets.store.commits.protocol import Draft
 from dino_assets.weights import stage
 
 
+class WeightsConfig(dg.Config):
+    """What may become of the weights."""
+
+    accept_changes: bool = Field(
+        default=False,
+        description=(
+            "Take the configured model although its weights are others than those in the store under the "
+            "same name. All drops are then embedded anew, and rounds begin with the first."
+        ),
+    )
+
+
 @dg.asset(
     group_name=job_of("weights"),
     kinds={"huggingface", "safetensors"},
     owners=["team:vision"],
     code_version=stage.CODE_VERSION,
     backfill_policy=SINGLE_RUN,
+    op_tags={
+        "dagster/priority": "1"
+    },  # what is wrong with them is said before anything is computed
     description=(
         "A DINOv2 or DINOv3 checkpoint: validated, hashed file by file, and kept in the store, so that "
         "another machine needs no Hub."
     ),
 )
 @tried_again
-def weights(context: dg.AssetExecutionContext, hub: HubResource, storage: StorageResource) -> Draft:
+def weights(
+    context: dg.AssetExecutionContext,
+    config: WeightsConfig,
+    hub: HubResource,
+    storage: StorageResource,
+) -> Draft:
     """Validate the configured checkpoint and store its files; fetched only if the store lacks them."""
     return stage.draft_current_weights(
         storage.open(),
@@ -31,4 +52,5 @@ def weights(context: dg.AssetExecutionContext, hub: HubResource, storage: Storag
         hub.revision,
         lambda: hub.locate(context.log.info),
         warn=context.log.warning,
+        accepts_changes=config.accept_changes,
     )

@@ -178,6 +178,30 @@ def test_run__the_weights_of_no_drop_end_all(cards: Path, capsys, monkeypatch):
     assert re.search(r'File ".*", line \d+', capsys.readouterr().err)
 
 
+def test_run__a_model_that_changed_is_refused_until_it_is_accepted(
+    cards: Path, checkpoint_dir: Path, capsys, monkeypatch
+):
+    weights = Path(shutil.copytree(checkpoint_dir, cards / "mine")) / "model.safetensors"
+    monkeypatch.setenv("DINO_MODEL_ID", "mine")
+    assert main(["run", "a", "--from", "cards/a", *CARD]) == 0
+    shown = capsys.readouterr().out
+    assert 0 < shown.index("  weights ") < shown.index("  images ")  # before there is work to lose
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert main(["run", "a", *CARD]) == 1
+    assert "weights: CheckpointChangedError: 'mine' is not what it was" in capsys.readouterr().err
+    assert main(["doctor"]) == 1
+    assert re.search(r"^FAIL checkpoint +'mine' is not", capsys.readouterr().out, re.MULTILINE)
+    # The files that it was are in the store, and the one that it is may be wanted.
+    assert main(["export", "weights", "--to", "before"]) == 0
+    assert (cards / "before" / "model.safetensors").read_bytes() == data
+    assert main(["run", "a", *CARD, "--accept-weights"]) == 0
+    assert main(["run", "a", *CARD]) == 0
+    capsys.readouterr()
+    main(["doctor"])
+    assert "FAIL checkpoint" not in capsys.readouterr().out
+
+
 def test_run__a_folder_of_the_inbox_needs_no_source(cards: Path, capsys):
     (cards / "cards").rename(cards / "inbox")
     assert main(["run", "a", *CARD]) == 0
@@ -231,6 +255,7 @@ def test_run__no_project_here(tmp_path: Path, refuse, monkeypatch):
         ["run", "a", "--from", "cards/a", "--config", "unknown.yaml"],
         ["run", "a", "--from", "cards/a", "--config", "value.yaml"],
         ["run", "a", "--from", "cards/a", "--select", "images", "--config", "linear.json"],
+        ["run", "a", "--from", "cards/a", "--select", "images", "--accept-weights"],
     ],
 )
 def test_run__wrong_usage_is_exit_2_and_does_nothing(cards: Path, command: list[str], capsys):
