@@ -65,8 +65,11 @@ _WORDS = {
     "scale_high": "The value that is shown white, where pixels are scaled",
     "crs": "The reference system of a mosaic",
     "transform": "From a mosaic's pixels to its reference system: six numbers",
+    "turned_deg": "By how much a program turned the pixels clockwise, as overlapping pictures prove; "
+    "empty: not in question, or not proven",
     "height_m": "Metres above the ground that the footprint is made with",
-    "place_quality": "How the place is known: ortho, rtk-nadir, gps-nadir, oblique or none",
+    "place_quality": "How the place is known: ortho, rtk-nadir, gps-nadir, oblique or none; edited-nadir "
+    "and edited-oblique: the file was written anew after the shot, and may have been turned",
     "center_longitude": "Of its middle on the ground, degrees east",
     "center_latitude": "Of its middle on the ground, degrees north",
     "gsd_m": "Metres of ground in one pixel",

@@ -15,7 +15,8 @@ from dino_assets.store.commits.columns import columns_of
 PLACE = pa.schema(columns_of(Place))
 # The key that makes a Parquet file a GeoParquet file.
 GEO_METADATA = {b"geo": describe_geometry()}
-SCALED: tuple[PlaceQuality, ...] = ("ortho", "rtk-nadir", "gps-nadir")
+# A picture that was turned has the scale of before.
+SCALED: tuple[PlaceQuality, ...] = ("ortho", "rtk-nadir", "gps-nadir", "edited-nadir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class StoredView:
     stored_width: int
     stored_height: int
     orientation: int
+    turned_deg: int | None
 
     def restore(self) -> View:
         """The camera that these columns were written of."""
@@ -50,6 +52,7 @@ class StoredView:
             width=self.stored_width,
             height=self.stored_height,
             orientation=self.orientation,
+            turned_deg=self.turned_deg or 0,
         )
 
 

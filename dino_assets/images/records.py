@@ -8,7 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-PlaceQuality = Literal["ortho", "rtk-nadir", "gps-nadir", "oblique", "none"]
+PlaceQuality = Literal[
+    "ortho", "rtk-nadir", "gps-nadir", "oblique", "edited-nadir", "edited-oblique", "none"
+]  # fmt: skip
+OBLIQUE: tuple[PlaceQuality, ...] = ("oblique", "edited-oblique")
 Data = bytes  # a field of ImageRow is called bytes
 
 MAX_IMAGE_SIDE_PX = 99_999  # five digits in a tile id
@@ -72,7 +75,9 @@ class View:
     """A camera over flat ground: all that decides where a pixel lies.
 
     Sizes and the principal point are of the stored frame; pixels are asked for in the upright one,
-    which ``orientation`` (EXIF) leads to.
+    which ``orientation`` (EXIF) leads to. ``turned_deg``: clockwise, by how much a program turned the
+    stored frame after the shot; the principal point lies as far from the middle as before, to the same
+    sides of the camera.
     """
 
     latitude: float
@@ -87,6 +92,7 @@ class View:
     width: int
     height: int
     orientation: int = 1
+    turned_deg: int = 0
     is_rtk: bool = False
 
 
@@ -146,6 +152,8 @@ class ImageRow:
     scale_low: float | None = None
     scale_high: float | None = None
     georeference: Georeference | None = None
+    # By how much a program turned the pixels after the shot, where overlapping pictures prove it.
+    turned_deg: int | None = None
     height_m: float | None = None  # of the camera above the ground, as it was reckoned
     place: Place = field(default_factory=Place)
 

@@ -1,12 +1,13 @@
 """One file of a drop as a row of ``images``: read once, checked, decoded, scored and placed."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 
 from dino_assets.drops.records import MAX_FILE_BYTES, Drop, SourceEntry
@@ -17,6 +18,7 @@ from dino_assets.images.capture.metadata import read_capture
 from dino_assets.images.capture.thermal import find_thermal_signal
 from dino_assets.images.decoding import MAX_PIXELS, decode_image
 from dino_assets.images.ground import camera as geo
+from dino_assets.images.ground.registration import draw_gray
 from dino_assets.images.inspection import inspect_image
 from dino_assets.images.mosaics import inspect_mosaic, is_mosaic
 from dino_assets.images.pixels import hash_file
@@ -41,10 +43,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Look:
-    """One file's row, where its corners lie, and what it took."""
+    """One file's row, its camera, where its corners lie, and what it took.
+
+    ``gray`` is there where others have to say how the picture was turned; ``turn_proof`` is the path
+    of one that proves ``turned_deg`` of the row.
+    """
 
     row: ImageRow
     corners: Corners | None = None
+    view: View | None = None
+    gray: NDArray[np.uint8] | None = field(default=None, repr=False)
+    turn_proof: str | None = None
     read_s: float = 0.0
     compute_s: float = 0.0
 
@@ -59,7 +68,6 @@ def look_at_file(drop: Drop, source: Source, entry: SourceEntry, reading: Readin
     if entry.refusal:
         return Look(replace(row, reason=entry.refusal, detail=entry.refusal_detail))
     started = read = time.perf_counter()
-    corners = None
     try:
         look = _look_at_large(row, source) if entry.size > WINDOWED_FROM_BYTES else None
         if look is None:
@@ -67,14 +75,13 @@ def look_at_file(drop: Drop, source: Source, entry: SourceEntry, reading: Readin
             read = time.perf_counter()
             look = _look_at_mosaic(row, source) if is_mosaic(data) else None
             look = look or look_at_photo(row, data, reading)
-        row, corners = look.row, look.corners
     except SourceError as err:
-        row = replace(row, reason="unreadable", detail=str(err))
+        look = Look(replace(row, reason="unreadable", detail=str(err)))
     except UnusableImageError as err:
-        row = replace(row, reason=err.reason, detail=err.detail)
+        look = Look(replace(row, reason=err.reason, detail=err.detail))
     except MissingExtraError as err:
-        row = replace(row, reason="missing-extra", detail=str(err))
-    return Look(row, corners, read - started, time.perf_counter() - read)
+        look = Look(replace(row, reason="missing-extra", detail=str(err)))
+    return replace(look, read_s=read - started, compute_s=time.perf_counter() - read)
 
 
 def look_at_photo(row: ImageRow, data: bytes, reading: Reading) -> Look:
@@ -106,7 +113,20 @@ def look_at_photo(row: ImageRow, data: bytes, reading: Reading) -> Look:
         # The middle of the picture, where its file names no other principal point.
         capture = replace(capture, center_x_px=view.center_x_px, center_y_px=view.center_y_px)
         row = replace(row, height_m=view.height_m)
-    return _complete(replace(row, capture=capture), facts, geo.judge_view(view), view)
+    quality = geo.judge_view(view, is_edited=capture.edited_by is not None)
+    look = _complete(replace(row, capture=capture), facts, quality, view)
+    return replace(look, gray=draw_gray(pixels)) if quality == "edited-nadir" else look
+
+
+def place_turned(look: Look, turned_deg: int, *, proof: str) -> Look:
+    """Place a photograph anew that another one proves to have been turned so after the shot."""
+    row = look.row
+    if look.view is None or row.facts is None:
+        raise ValueError(f"{row.path!r} has no place")
+    view = replace(look.view, turned_deg=turned_deg)
+    row = replace(row, turned_deg=turned_deg)
+    placed = _complete(row, row.facts, geo.judge_view(view), view)
+    return replace(look, row=placed.row, corners=placed.corners, view=view, turn_proof=proof)
 
 
 def _look_at_large(row: ImageRow, source: Source) -> Look | None:
@@ -150,8 +170,8 @@ def _complete(
     (columns,) = places.describe_places(quality, placed, count=1).to_pylist()
     row = replace(row, is_usable=True, facts=facts, place=Place(**columns))
     if placed is None or not np.isfinite(placed.corners).all():
-        return Look(row)
-    return Look(row, tuple((float(x), float(y)) for x, y in placed.corners[0]))
+        return Look(row, view=view)
+    return Look(row, tuple((float(x), float(y)) for x, y in placed.corners[0]), view)
 
 
 def name_readers() -> list[str]:

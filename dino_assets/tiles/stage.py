@@ -181,13 +181,22 @@ def _fit_grids(images: Sequence[ImageToCut], grid: TileGrid) -> tuple[list[TileG
 def _distinct_images(images: CommittedTable, drop: str) -> list[ImageToCut]:
     """Usable images by id, each once, under the first of its paths."""
     names = [column.name for column in columns_of(ImageToCut)]
-    rows = images.read(drop, ["is_usable", *names])
+    rows = _read_images(images, drop, ["is_usable", *names])
     usable = rows.filter(pc.field("is_usable"))
     ordered = usable.sort_by([("image_id", "ascending"), ("path", "ascending")])
     ids = ordered["image_id"].to_numpy(zero_copy_only=False)
     first = np.ones(len(ids), bool)
     first[1:] = ids[1:] != ids[:-1]
     return list(read_records(ImageToCut, ordered.filter(pa.array(first))))
+
+
+def _read_images(images: CommittedTable, drop: str, names: list[str]) -> pa.Table:
+    """Read columns of ``images``; what an earlier version committed knows of no turns."""
+    try:
+        return images.read(drop, names)
+    except pa.ArrowInvalid:
+        older = images.read(drop, [name for name in names if name != "turned_deg"])
+        return older.append_column("turned_deg", pa.nulls(older.num_rows, pa.int32()))
 
 
 def judge_tiles(images: CommittedTable, tiles: CommittedTable, drop: str) -> Verdict:

@@ -30,7 +30,7 @@ ASSETS = {
     # key: (group, kinds, owners, code version, partitions, upstream)
     "weights": ("ingest", {"huggingface", "safetensors"}, ["team:vision"], "3", None, set()),
     "inbox": ("ingest", set(), [], None, "drops", set()),
-    "images": ("ingest", {"parquet"}, ["team:imagery"], "5", "drops", {"inbox"}),
+    "images": ("ingest", {"parquet"}, ["team:imagery"], "6", "drops", {"inbox"}),
     "tiles": ("ingest", {"parquet"}, ["team:imagery"], "2", "drops", {"images", "weights"}),
     "embeddings": (
         "ingest",

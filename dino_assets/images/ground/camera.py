@@ -75,8 +75,11 @@ def make_view(capture: Capture, facts: ImageFacts, *, ground_m: float | None = N
     )
 
 
-def judge_view(view: View | None) -> PlaceQuality:
-    """How well a picture's place is known; ``none`` too if it comes near the horizon."""
+def judge_view(view: View | None, *, is_edited: bool = False) -> PlaceQuality:
+    """How well a picture's place is known; ``none`` too if it comes near the horizon.
+
+    What was edited after the shot may have been turned or cut, while its angles are those of before.
+    """
     if view is None:
         return "none"
     corners = np.array(
@@ -90,7 +93,9 @@ def judge_view(view: View | None) -> PlaceQuality:
     down = -math.sin(math.radians(view.pitch_deg))
     # A rounding error's worth of tolerance: 10 degrees as they are written are within 10.
     if down < math.cos(math.radians(_NADIR_TOLERANCE_DEG)) - 1e-12:
-        return "oblique"
+        return "edited-oblique" if is_edited else "oblique"
+    if is_edited:
+        return "edited-nadir"
     return "rtk-nadir" if view.is_rtk else "gps-nadir"
 
 
@@ -129,6 +134,12 @@ def _to_stored(view: View, points: _F64) -> _F64:
     return np.stack(stored, 1)
 
 
+def _turn_back(points: _F64, turned_deg: int) -> _F64:
+    """Points (N, 2) around the middle of a picture that was turned clockwise, as before."""
+    x, y = points.T
+    return np.stack({90: (y, -x), 180: (-x, -y), 270: (-y, x)}[turned_deg], 1)
+
+
 def _aim(view: View, stored: _F64) -> _F64:
     """Rays (N, 3) east, north, down through points of the stored frame.
 
@@ -144,7 +155,11 @@ def _aim(view: View, stored: _F64) -> _F64:
     )
     right = level_right * math.cos(roll) + level_down * math.sin(roll)
     down = level_down * math.cos(roll) - level_right * math.sin(roll)
-    aside = stored - (view.center_x_px, view.center_y_px)
+    center = np.array((view.center_x_px, view.center_y_px))
+    if view.turned_deg:
+        middle = np.array((view.width, view.height)) / 2
+        stored, center = _turn_back(stored - middle, view.turned_deg), center - middle
+    aside = stored - center
     return np.asarray(aside[:, :1] * right + aside[:, 1:] * down + view.focal_px * ahead)
 
 

@@ -28,10 +28,16 @@ ADVICE: dict[Kind, tuple[str, str]] = {
         "Do they belong to another drop? More than 20 km from the middle of this one: if not, the receiver "
         "was wrong, and so is their place on the map.",
     ),
+    "turned": (
+        "Turned after they were taken",
+        "Nothing to do: photographs that overlap prove how they were turned, and their places are mended. "
+        "Their pixels stay as they are in the file.",
+    ),
     "edited": (
         "Changed after they were taken",
         "Take the originals from the card. One that was turned or cropped in a viewer keeps the angles of "
-        "before: its labels are right, the places of its tiles are not.",
+        "before: its labels are right, the places of its tiles may not be. Where no overlapping photograph "
+        "settles it, its place_quality begins with edited.",
     ),
     "blurred": (
         "Softer than the rest",

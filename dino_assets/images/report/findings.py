@@ -14,7 +14,7 @@ from dino_assets.numerics.earth import measure_distance_m
 Data = bytes  # a field of Shot is called bytes
 
 Kind = Literal[
-    "quarantined", "wrong-year", "no-time", "no-gps", "no-place", "far", "edited", "blurred", "dark",
+    "quarantined", "wrong-year", "no-time", "no-gps", "no-place", "far", "turned", "edited", "blurred", "dark",
     "bright", "duplicate", "near-duplicate", "gap", "roll-over", "thermal",
 ]  # fmt: skip
 # The order of the report: what is lost first, what only needs to be known last.
@@ -79,6 +79,8 @@ class Shot:
     thumb: Data | None = None
     place_reason: str | None = None
     edited_by: str | None = None
+    turned_deg: int | None = None
+    turn_proof: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +112,7 @@ def find_problems(
         *_find_wrong_times(usable),
         *_find_placeless(usable),
         *_find_far(usable),
-        # What was turned or cropped by hand kept the angles of before, so its tiles lie elsewhere.
-        *(
-            Finding("edited", s.path, None, f"written anew by {s.edited_by} after it was taken")
-            for s in usable
-            if s.edited_by
-        ),
+        *_find_edited(usable),
         *_find_bad_light(usable),
         *_find_blurred(usable),
         *_find_duplicates(usable),
@@ -213,6 +210,23 @@ def find_position(shot: Shot) -> tuple[float, float] | None:
     # Nobody flies in the Gulf of Guinea by mistake.
     has_fix = max(abs(shot.latitude), abs(shot.longitude)) >= 1e-6
     return (shot.latitude, shot.longitude) if has_fix else None
+
+
+def _find_edited(shots: Sequence[Shot]) -> list[Finding]:
+    """What was turned or cropped by hand kept the angles of before; some are proven by others."""
+    findings = []
+    for shot in shots:
+        if not shot.edited_by:
+            continue
+        why = f"written anew by {shot.edited_by} after it was taken"
+        if shot.turned_deg:
+            why += f", turned by {shot.turned_deg}° clockwise; it is placed as its neighbour shows"
+        elif shot.turned_deg == 0:
+            why += ", not turned, as its neighbour shows"
+        elif shot.corners is not None:
+            why += "; no neighbour shows whether it was turned, so its place is in doubt"
+        findings.append(_say("turned" if shot.turned_deg else "edited", shot, why, shot.turn_proof))
+    return findings
 
 
 def _find_far(shots: Sequence[Shot]) -> list[Finding]:

@@ -20,6 +20,7 @@ from dino_assets.drawing.lettering import (
     shorten,
     wrap,
 )
+from dino_assets.images.records import PlaceQuality
 from dino_assets.images.report.findings import Shot, order_flight
 from dino_assets.images.report.ground_plan import FAR_M, MAX_FOOTPRINTS, Ground, lay_out
 
@@ -28,6 +29,12 @@ FILL = 0.3  # of the darkest pile, so that neither 6 nor 3,000 footprints are on
 # From dark blue to orange: read in gray print and by most colour-blind readers, nothing pale.
 RAMP = ((43, 48, 122), (38, 103, 170), (29, 150, 140), (120, 172, 50), (225, 130, 20))
 UNTIMED, RED = (120, 126, 135), (200, 32, 47)
+# Footprints that are dashed, and why.
+ROUGH: dict[PlaceQuality, str] = {
+    "oblique": "oblique",
+    "edited-nadir": "edited, perhaps turned",
+    "edited-oblique": "edited, perhaps turned",
+}
 _WIDTH_PX, _PAD_PX, _TEXT_PX = 1200, 40, 22
 _TWICE = 2  # Pillow's lines have no soft edges: drawn at twice the size, then halved
 _DASH_PX = 16
@@ -63,7 +70,7 @@ def draw_ground(shots: Sequence[Shot], marked: Collection[str] = ()) -> GroundPi
     opacity = round(255 * max(FILL / math.sqrt(len(rows)), 0.01))
     for shot, area, colour in zip(drawn, corners, _colour_by_time(drawn), strict=True):
         points = _list_points(area)
-        if shot.quality == "oblique":
+        if shot.quality in ROUGH:
             draw.polygon(points, fill=(*colour, 4))
             for dash in _cut_dashes(area):
                 draw.line(dash, (*colour, 115), 3)
@@ -79,7 +86,8 @@ def draw_ground(shots: Sequence[Shot], marked: Collection[str] = ()) -> GroundPi
         if shot.path in marked:
             draw.circle(middle, 18, RED, WHITE, 4)
     bar = _draw_bar_and_north(draw, picture.size, px_per_m)
-    notes = ["dashed: oblique"] if any(shot.quality == "oblique" for shot in drawn) else []
+    dashed = [words for quality, words in ROUGH.items() if any(s.quality == quality for s in drawn)]
+    notes = [f"dashed: {', '.join(dict.fromkeys(dashed))}"] if dashed else []
     if step > 1:
         notes.append(f"one in {step} of {len(ground.rows):,} is drawn")
     if ground.far:

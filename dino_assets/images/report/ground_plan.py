@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 from PIL import Image, ImageDraw
 
+from dino_assets.images.records import OBLIQUE
 from dino_assets.images.report.findings import Shot, order_flight
 from dino_assets.numerics.earth import SPHERE_M_PER_DEGREE
 
@@ -53,7 +54,7 @@ def lay_out(shots: Sequence[Shot]) -> Ground:
 
 def measure_area(shots: Sequence[Shot], ground: Ground) -> float:
     """Measure the square metres under footprints that look down, each counted once; within some percent."""
-    down = [i for i, row in enumerate(ground.rows) if shots[row].quality != "oblique"]
+    down = [i for i, row in enumerate(ground.rows) if shots[row].quality not in OBLIQUE]
     if not down:
         return 0.0
     corners = ground.corners[down]

@@ -71,6 +71,8 @@ def make_shot(look: Look, *, with_thumb: bool) -> Shot:
         corners=look.corners,
         place_reason=say_why_unplaced(row),
         edited_by=capture.edited_by,
+        turned_deg=row.turned_deg,
+        turn_proof=look.turn_proof,
     )
 
 

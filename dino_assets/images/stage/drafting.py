@@ -7,16 +7,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dino_assets.compute.threads import map_ahead
 from dino_assets.drops.cards import find_twins
 from dino_assets.drops.records import Drop, SourceEntry
-from dino_assets.drops.sources.source import Source, fingerprint, is_wanted
-from dino_assets.errors import CommitRefusedError, ConfigError
-from dino_assets.images.decoding import MAX_PIXELS
+from dino_assets.drops.sources.source import Source, fingerprint, is_wanted, read_exactly
+from dino_assets.errors import CommitRefusedError, ConfigError, SourceError
+from dino_assets.images.decoding import MAX_PIXELS, decode_image
+from dino_assets.images.ground.registration import draw_gray
 from dino_assets.images.records import ImageRow
 from dino_assets.images.report.findings import Shot
 from dino_assets.images.report.making import make_report, make_shot
 from dino_assets.images.rows import SCHEMA, Look, Reading, look_at_file, name_readers
+from dino_assets.images.turns import settle_turns
 from dino_assets.store.commits.columns import make_batch
 from dino_assets.store.commits.protocol import (
     Draft,
@@ -87,7 +92,8 @@ def draft_images(
         read_s = compute_s = 0.0
         shots: list[Shot] = []
         rows: list[ImageRow] = []
-        for look in _report(drop.name, looked, total=len(card.wanted)):
+        looks = _report(drop.name, looked, total=len(card.wanted))
+        for look in settle_turns(looks, lambda row: _read_gray(source, row)):
             rows.append(replace(look.row, raw_path=card.raw_of.get(look.row.path)))
             shots.append(make_shot(look, with_thumb=len(shots) < THUMBS_KEPT))
             read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
@@ -160,6 +166,20 @@ def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
         {photo: raw for raw, photo in sorted(twins.items(), reverse=True)},
         others,
     )
+
+
+def _read_gray(source: Source, row: ImageRow) -> NDArray[np.uint8]:
+    """Read a photograph once more, to be compared with another."""
+    try:
+        data = read_exactly(source, row.path, row.facts.image_id if row.facts else "")
+    except SourceError as err:
+        raise CommitRefusedError(
+            f"{row.path!r} changed while its drop {row.drop!r} was read. Run again when the copy is "
+            "complete; nothing was stored.",
+            reason="changed",
+            file=row.path,
+        ) from err
+    return draw_gray(decode_image(data))
 
 
 def _count_suffixes(entries: Iterable[SourceEntry]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
 # What only needs to be known, or is another check's; the rest is worth a look before labels are paid.
-UNTOLD = ("quarantined", "roll-over", "thermal")
+UNTOLD = ("quarantined", "roll-over", "thermal", "turned")
 
 
 def read_findings(images: CommittedTable, drop: str) -> list[Finding]:

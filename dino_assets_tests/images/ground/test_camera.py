@@ -162,6 +162,25 @@ def test_place_windows__orientations(orientation):
     )
 
 
+@pytest.mark.parametrize("tilted", [{}, {"pitch_deg": -83.0, "roll_deg": 4.0}])
+@pytest.mark.parametrize("turned_deg", [90, 180, 270])
+def test_place_windows__turned_after_the_shot(turned_deg, tilted):
+    """A marked pixel is where it was; the principal point goes round with the pixels."""
+    shot = Image.new("L", (400, 300))
+    shot.putpixel((30, 70), 255)
+    turned = np.asarray(shot.rotate(-turned_deg, expand=True))  # Pillow turns against the clock
+    y, x = (int(n[0]) for n in np.nonzero(turned))
+    height, width = turned.shape
+    off = {"center_x_px": width / 2 + 8, "center_y_px": height / 2 - 5}
+    there = view(turned_deg=turned_deg, width=width, height=height, **off, **tilted)
+    here = view(center_x_px=208.0, center_y_px=145.0, **tilted)
+    np.testing.assert_allclose(
+        place_windows(there, [[x, y, 1, 1]]).centers,
+        place_windows(here, [[30, 70, 1, 1]]).centers,
+        atol=1e-12,
+    )
+
+
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     """Pillow's own table of what EXIF's orientations mean."""
     how = {
@@ -223,6 +242,8 @@ def test_place_windows__a_picture_rolled_to_the_right_sees_more_on_the_left():
 )
 def test_judge_view__words(changes, expected):
     assert judge_view(view(**changes)) == expected
+    edited = {"none": "none", "oblique": "edited-oblique"}.get(expected, "edited-nadir")
+    assert judge_view(view(**changes), is_edited=True) == edited
 
 
 def test_judge_view__no_view():

@@ -95,6 +95,25 @@ def test_find_problems__one_planted_fault(change: dict, kind: str):
 
 
 @pytest.mark.parametrize(
+    ("turned_deg", "kind", "word"),
+    [
+        (180, "turned", "180°"),
+        (90, "turned", "90°"),
+        (0, "edited", "not turned"),
+        (None, "edited", "doubt"),
+    ],
+)
+def test_find_problems__what_an_editor_did(turned_deg: int | None, kind: str, word: str):
+    """What its neighbours prove is said with the name of one of them."""
+    proof = None if turned_deg is None else "DJI_0004.JPG"
+    odd = shot(3, edited_by="Photo Viewer", turned_deg=turned_deg, turn_proof=proof)
+    (finding,) = find_problems(flight(_3=odd), gaps=[], roll_overs=[])
+    assert (finding.kind, finding.path, finding.other) == (kind, odd.path, proof)
+    assert "Photo Viewer" in finding.detail
+    assert word in finding.detail
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"taken": clock(2023, 12, 31)},  # a season's flights straddle New Year

@@ -181,6 +181,13 @@ def test_draw_ground__oblique_footprints_are_dashed():
     assert 0.3 < (edge < 235).mean() < 0.7  # half of an edge is drawn
 
 
+def test_draw_ground__footprints_in_doubt_are_dashed():
+    shots = [shot(1, quality="edited-nadir"), shot(2, quality="edited-oblique")]
+    assert draw_ground(shots).notes == ["dashed: edited, perhaps turned"]
+    both = draw_ground([*shots, shot(3, quality="oblique"), shot(4)])
+    assert both.notes == ["dashed: oblique, edited, perhaps turned"]
+
+
 def test_make_drop_page__names_each_footprint_under_the_pointer():
     shots = flight(_3=shot(3, sharpness=0.0))
     parts = "".join(read(make(shots)).text)
