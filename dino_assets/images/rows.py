@@ -120,12 +120,12 @@ def look_at_photo(row: ImageRow, data: bytes, reading: Reading) -> Look:
 
 def place_turned(look: Look, turned_deg: int, *, proof: str) -> Look:
     """Place a photograph anew that another one proves to have been turned so after the shot."""
-    row = look.row
-    if look.view is None or row.facts is None:
-        raise ValueError(f"{row.path!r} has no place")
+    facts = look.row.facts
+    if look.view is None or facts is None:
+        raise ValueError(f"{look.row.path!r} has no place")
     view = replace(look.view, turned_deg=turned_deg)
-    row = replace(row, turned_deg=turned_deg)
-    placed = _complete(row, row.facts, geo.judge_view(view), view)
+    row = replace(look.row, turned_deg=turned_deg)
+    placed = _complete(row, facts, geo.judge_view(view), view)
     return replace(look, row=placed.row, corners=placed.corners, view=view, turn_proof=proof)
 
 

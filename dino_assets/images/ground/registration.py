@@ -16,7 +16,8 @@ from dino_assets.images.ground.camera import place_windows
 from dino_assets.images.records import View
 from dino_assets.numerics.earth import SPHERE_M_PER_DEGREE
 
-_F32, _F64 = NDArray[np.float32], NDArray[np.float64]
+_F32 = NDArray[np.float32]
+_F64 = NDArray[np.float64]
 TURNS = (0, 90, 180, 270)
 # Finer, and crowns of trees, a degree of yaw and a percent of height decide; coarser, and chance does.
 _GRAY_SIDE_PX = 192
@@ -147,7 +148,8 @@ def _lay_out(
 
 def _transform(values: _F32, covered: _F32, size: list[int]) -> NDArray[np.complex64]:
     values = values * covered
-    return np.asarray(np.fft.rfft2(np.stack([values, values * values, covered]), size))
+    spectra = np.fft.rfft2(np.stack([values, values * values, covered]), size)
+    return np.asarray(spectra, np.complex64)
 
 
 def _find_peak(
