@@ -37,10 +37,12 @@ PLANTS = [
 JOINING = {
     "drops": {
         "arrivals",
+        "changes",
         "duplicates",
         "examination",
         "facts",
         "finished",
+        "late",
         "listing",
         "marks",
         "observing",
