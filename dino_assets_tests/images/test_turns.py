@@ -114,6 +114,21 @@ def test_images__a_quarter_of_a_turn(memory: ObjectStore, tmp_path: Path, turned
     assert row["gsd_m"] == pytest.approx(before["gsd_m"])
 
 
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_images__turned_by_its_orientation_alone(
+    memory: ObjectStore, tmp_path: Path, orientation: int
+):
+    """The pixels are stored as the camera wrote them, so they lie where its angles say."""
+    files = fly({})
+    before = rows_of(ObjectStore.in_memory(), tmp_path / "a", files)["0003"]
+    files["DJI_0003.JPG"] = turn_in_viewer(files["DJI_0003.JPG"], 0, orientation=orientation)
+    row = rows_of(memory, tmp_path / "b", files)["0003"]
+    assert (row["orientation"], row["turned_deg"]) == (orientation, 0)
+    rings = [np.array(decode_wkb(each["geometry"])[0][:4]) for each in (before, row)]
+    one, other = (ring[np.lexsort(ring.T)] for ring in rings)
+    assert np.abs(one - other).max() * M_PER_DEG < 0.01
+
+
 def test_images__edited_and_not_turned(memory: ObjectStore, tmp_path: Path):
     """An exporter writes whole flights anew, and turns nothing."""
     rows = rows_of(memory, tmp_path / "f", fly(dict.fromkeys(range(1, 6), 0)))

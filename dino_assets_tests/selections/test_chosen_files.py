@@ -29,6 +29,7 @@ from dino_assets_tests.worlds.inboxes import commit_images, drone_photo, fill_by
 from dino_assets_tests.worlds.outputs import pushing
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.targets import mounted
+from dino_assets_tests.worlds.turned_flights import turn_in_viewer
 
 TILE = ChosenTile(1, 1, "d", "t", "i", "a.jpg", 0, 0, 512, 512, "first", None, None, None, None)
 
@@ -49,6 +50,21 @@ def commit_round(store: ObjectStore, chosen: list[ChosenTile], *, space: str = "
     commit(store, Draft(recipe, pushing(produce), SCHEMA))
 
 
+def choose(rank: int, row: dict, drop: str = "d") -> ChosenTile:
+    names = ("tile_id", "image_id", "path", "x", "y", "w", "h")
+    return ChosenTile(
+        round=1,
+        rank=rank,
+        drop=drop,
+        **{name: row[name] for name in names},
+        reason="central" if rank == 1 else "farthest",
+        cluster=7 if rank == 1 else None,
+        distance=None if rank == 1 else 0.5,
+        latitude=row["center_latitude"],
+        longitude=row["center_longitude"],
+    )
+
+
 @pytest.fixture
 def chosen(memory: ObjectStore, tmp_path: Path) -> list[ChosenTile]:
     """A round of three: a tile with a place, one without, one that `tiles` has no more."""
@@ -62,23 +78,25 @@ def chosen(memory: ObjectStore, tmp_path: Path) -> list[ChosenTile]:
     placed = [row for row in cut if row["path"] != "lost.jpg"][-1]
     lost = next(row for row in cut if row["path"] == "lost.jpg")
 
-    def choose(rank: int, row: dict, drop: str = "d") -> ChosenTile:
-        names = ("tile_id", "image_id", "path", "x", "y", "w", "h")
-        return ChosenTile(
-            round=1,
-            rank=rank,
-            drop=drop,
-            **{name: row[name] for name in names},
-            reason="central" if rank == 1 else "farthest",
-            cluster=7 if rank == 1 else None,
-            distance=None if rank == 1 else 0.5,
-            latitude=row["center_latitude"],
-            longitude=row["center_longitude"],
-        )
-
     rows = [choose(1, placed), choose(2, lost), choose(3, placed, "gone")]
     commit_round(memory, rows)
     return rows
+
+
+def test_export_round__a_place_in_doubt_says_so(memory: ObjectStore, tmp_path: Path):
+    """A viewer wrote the file anew, and no neighbour shows whether it turned it."""
+    photo = turn_in_viewer(drone_photo(size=(1200, 900)), 180)
+    images = commit_images(memory, "d", fill_bytes(tmp_path / "f", {"a.jpg": photo}))
+    commit(memory, draft_tiles(images, "d", make_grid(512)))
+    commit_round(memory, [choose(1, open_table(memory, "tiles").read("d").to_pylist()[0])])
+    folder = tmp_path / "out"
+    list(export_round(memory, "round-0001", folder=folder, say=print))
+    tables = [pandas.read_csv(folder / "chosen.csv")]
+    tables += [
+        geopandas.read_file(folder / "chosen.gpkg", layer=layer)
+        for layer in ("footprints", "centres")
+    ]
+    assert [table["place_quality"].tolist() for table in tables] == [["edited-nadir"]] * 3
 
 
 def test_export_round__csv_and_geopackage(memory, chosen, tmp_path):

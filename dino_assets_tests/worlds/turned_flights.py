@@ -63,11 +63,14 @@ def photograph(
     return data if turned_deg is None else turn_in_viewer(data, turned_deg)
 
 
-def turn_in_viewer(data: bytes, turned_deg: int) -> bytes:
-    """Turn a JPEG's pixels clockwise and write it anew, a day later by its EXIF."""
+def turn_in_viewer(data: bytes, turned_deg: int, *, orientation: int = 1) -> bytes:
+    """Turn a JPEG's pixels clockwise and write it anew, a day later by its EXIF.
+
+    Other viewers leave the pixels alone and write an orientation.
+    """
     with Image.open(io.BytesIO(data)) as picture:
         exif, xmp = picture.getexif(), picture.info["xmp"]
-        exif[0x0131] = VIEWER
+        exif[0x0112], exif[0x0131] = orientation, VIEWER
         written = datetime.strptime(exif[0x0132], "%Y:%m:%d %H:%M:%S") + timedelta(days=1)  # noqa: DTZ007
         exif[0x0132] = written.strftime("%Y:%m:%d %H:%M:%S")
         turned = picture.transpose(_TURNS[turned_deg]) if turned_deg else picture
