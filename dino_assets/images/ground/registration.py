@@ -21,6 +21,7 @@ _F64 = NDArray[np.float64]
 TURNS = (0, 90, 180, 270)
 # Finer, and crowns of trees, a degree of yaw and a percent of height decide; coarser, and chance does.
 _GRAY_SIDE_PX = 192
+_LEAST_SIDE_M = 0.01  # less ground than this, and its height is nonsense
 _CELLS = 128  # of the larger picture's long side
 _FLAT_PX, _EVEN_PX = 8, 14  # brightness and contrast are taken out over so many pixels to each side
 _FLOOR = 2.0  # gray levels: less contrast than this is noise, and is not made larger
@@ -76,7 +77,7 @@ def match_turns(one: Picture, other: Picture) -> list[Match]:
         for picture in (one, other)
     ]
     sides = [np.hypot(*(shapes[0][[1, 2]] - shapes[0][[0, 1]]).T) for shapes in corners]
-    if not np.isfinite(sides).all():
+    if not (np.isfinite(sides).all() and np.min(sides) > _LEAST_SIDE_M):
         return []
     cell_m = float(np.max(sides)) / _CELLS
     reach = max(round(float(np.min(sides)) * _REACH / cell_m), 1)

@@ -1,5 +1,7 @@
 """Which turn of a picture its pixels prove: right, or none, never a wrong one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -103,6 +105,28 @@ def test_match_turns__pictures_that_do_not_overlap():
     for north_m in (60, 110):
         matches = match_turns(one, picture(photograph(GROUND, 2, at=(0, north_m)), (0,)))
         assert not any(match.strength for match in matches)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"height_m": 1e-300},
+        {"height_m": 19_000.0},
+        {"focal_px": 1e5},
+        {"latitude": 90.0},
+        {"pitch_deg": -81.0, "roll_deg": 40.0},
+        {"width": 1, "height": 1},
+        {"width": 700, "height": 1},
+    ],
+)
+def test_match_turns__odd_pictures_prove_nothing(odd: dict[str, float]):
+    """Nonsense in one file stops no drop."""
+    sound = picture(photograph(GROUND, 1, at=(0, 0)))
+    view = replace(sound.view, **odd)
+    pixels = np.random.default_rng(0).integers(0, 256, (view.height, view.width, 3), dtype=np.uint8)
+    strange = Picture(view, measure_contrast(draw_gray(pixels)), TURNS)
+    assert prove_turn(match_turns(strange, sound)) is None
+    assert prove_turn(match_turns(sound, strange)) is None
 
 
 def test_match_turns__the_same_twice_is_the_same():
