@@ -54,6 +54,7 @@ _WORDS = {
     "flight_roll_deg": "How far the drone was tilted sideways",
     "rtk": "Quality of the corrected position: fixed, float or single",
     "sharpness": "Larger is sharper; compared among the photographs of a drop",
+    "contrast": "Brightness levels that its liveliest parts differ by; below 8 sharpness alone says nothing",
     "exposure_ev": "Stops above or below a middle grey",
     "dark_share": "Share of pixels that are as good as black",
     "bright_share": "Share of pixels that are as good as white",

@@ -112,6 +112,7 @@ class PixelScores:
     """
 
     sharpness: float | None = None
+    contrast: float | None = None  # levels; of hardly any, sharpness says nothing
     exposure_ev: float | None = None
     dark_share: float | None = None
     bright_share: float | None = None

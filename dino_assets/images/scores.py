@@ -15,6 +15,7 @@ MIDDLE_GRAY = 0.18
 DARK, BRIGHT = 2, 253
 # Sharpness is looked at where the picture is at full size, but not everywhere: 20 MP cost as much as 1.
 GRID, BLOCK_PX = 12, 96
+STRONGEST_SHARE = 0.1
 # Exposure, look and thumbnail come from a regular sample of about this many pixels.
 SAMPLE_PIXELS = 1_000_000
 LOOK_SIDE = 16
@@ -42,7 +43,8 @@ def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
     """Score upright RGB pixels (H, W, 3).
 
     ``sharpness`` has no unit: the energy of the finest detail over that of all contrast, in blocks at
-    full size, so that it follows blur and hardly exposure. Shares count pixels whose luma is at most
+    full size, so that it follows blur and hardly exposure; ``contrast`` says whether there is anything
+    that could be sharp. Shares count pixels whose luma is at most
     2 or at least 253. Above a megapixel all but sharpness look at a regular sample.
     """
     height, width = pixels.shape[:2]
@@ -53,8 +55,10 @@ def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
     small = Image.fromarray(sample)
     luma = small.convert("L")
     counts = np.array(luma.histogram())
+    sharpness, contrast = measure_sharpness(pixels)
     return PixelScores(
-        sharpness=measure_sharpness(pixels),
+        sharpness=sharpness,
+        contrast=contrast,
         exposure_ev=measure_exposure(sample),
         dark_share=float(counts[: DARK + 1].sum() / counts.sum()),
         bright_share=float(counts[BRIGHT:].sum() / counts.sum()),
@@ -63,24 +67,31 @@ def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
     )
 
 
-def measure_sharpness(pixels: NDArray[np.uint8]) -> float:
-    """Laplacian energy over contrast, on a fixed grid of blocks of (H, W, 3); 0 for a flat picture.
+def measure_sharpness(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Sharpness and contrast of (H, W, 3), on a fixed grid of blocks; zeros for a flat picture.
 
-    Above 0.02 more blur always means less of it. Below, rounding to 8 bit weighs as much as what is
-    left of the detail: one such picture can come out a few percent above a less blurred one.
+    Sharpness is Laplacian energy over variance. Contrast is the standard deviation of brightness, in
+    levels, in the tenth of the blocks where it is largest: blur takes a third of it at most where there
+    are edges, while calm water, sand and snow have a few levels anywhere.
+
+    Above a sharpness of 0.02 more blur always means less of it. Below, rounding to 8 bit weighs as
+    much as what is left of the detail: one such picture can come out a few percent above a less
+    blurred one.
     """
     height, width = pixels.shape[:2]
     if min(height, width) < 3:
-        return 0.0
-    detail = contrast = 0.0
+        return 0.0, 0.0
+    detail, variances = 0.0, list[float]()
     for top in _block_starts(height):
         for left in _block_starts(width):
             block = pixels[top : top + BLOCK_PX, left : left + BLOCK_PX].astype(np.float32) @ LUMA
             detail += _measure_detail(block, step_px=1) + COARSE_WEIGHT * _measure_detail(
                 block, step_px=COARSE_PX
             )
-            contrast += float(block.var(dtype=np.float64)) + _FLOOR
-    return detail / contrast
+            variances.append(float(block.var(dtype=np.float64)))
+    strongest = sorted(variances)[-max(1, round(STRONGEST_SHARE * len(variances))) :]
+    contrast = math.sqrt(sum(strongest) / len(strongest))
+    return detail / sum(variance + _FLOOR for variance in variances), contrast
 
 
 def _measure_detail(block: NDArray[np.float32], *, step_px: int) -> float:

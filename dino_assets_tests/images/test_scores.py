@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.images.decoding import decode_image
+from dino_assets.images.report.findings import LEAST_CONTRAST
 from dino_assets.images.scores import (
     BLOCK_PX,
     GRID,
@@ -113,7 +114,8 @@ def test_score_pixels__sharpness_is_not_light(stops: float):
 
 @pytest.mark.parametrize("level", [0, 1, 128, 255])
 def test_score_pixels__flat_pictures_are_not_sharp(level: int):
-    assert score_pixels(np.full((200, 300, 3), level, np.uint8)).sharpness == 0
+    scores = score_pixels(np.full((200, 300, 3), level, np.uint8))
+    assert (scores.sharpness, scores.contrast) == (0, pytest.approx(0, abs=1e-3))
 
 
 def test_score_pixels__sharpness_looks_in_every_corner():
@@ -130,7 +132,38 @@ def test_score_pixels__a_checkerboard_by_hand():
     pixels = np.repeat(board[..., None], 3, 2)
     rounding = 20 / 12 * (0.299**2 + 0.587**2 + 0.114**2)
     expected = (200**2 - rounding) / (25**2 + 4)
-    assert score_pixels(pixels).sharpness == pytest.approx(expected, rel=1e-4)
+    scores = score_pixels(pixels)
+    assert scores.sharpness == pytest.approx(expected, rel=1e-4)
+    assert scores.contrast == pytest.approx(25)
+
+
+def smooth(*, falls: float, levels: float, brightness: float, seed: int = 0) -> Pixels:
+    """Shades without edges, and a little noise: calm water, sand, snow or fog from above."""
+    height, width = 1200, 1600
+    rng = np.random.default_rng(seed)
+    rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    frequency = np.hypot(rows, columns)
+    frequency[0, 0] = 1
+    noise = np.fft.rfft2(rng.normal(size=(height, width)))
+    shades = np.fft.irfft2(noise * frequency**-falls, s=(height, width))
+    shades *= levels / shades.std()
+    gray = brightness + shades + rng.normal(0, 0.7, shades.shape)
+    return np.repeat(np.clip(gray, 0, 255).astype(np.uint8)[..., None], 3, 2)
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+@pytest.mark.parametrize(
+    ("falls", "levels", "brightness"), [(1.5, 6, 70), (1.7, 10, 170), (2, 5, 235), (2.2, 25, 150)]
+)
+def test_score_pixels__smooth_scenes_have_no_contrast(quality, falls, levels, brightness):
+    pixels = smooth(falls=falls, levels=levels, brightness=brightness)
+    assert score_pixels(encode(pixels, quality)).contrast < LEAST_CONTRAST
+
+
+def test_score_pixels__blur_leaves_contrast(flight: list[Pixels]):
+    for pixels in flight:
+        for sigma in (0, 2, 4, 8):
+            assert score_pixels(encode(blur(pixels, sigma), 90)).contrast > 2 * LEAST_CONTRAST
 
 
 # --- exposure -------------------------------------------------------------------------------
@@ -340,7 +373,13 @@ def test_find_near_duplicates__beyond_one_block_of_rows():
 def test_score_pixels__odd_sizes(height: int, width: int):
     rng = np.random.default_rng(0)
     scores = score_pixels(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-    numbers = [scores.sharpness, scores.exposure_ev, scores.dark_share, scores.bright_share]
+    numbers = [
+        scores.sharpness,
+        scores.contrast,
+        scores.exposure_ev,
+        scores.dark_share,
+        scores.bright_share,
+    ]
     assert np.isfinite(numbers).all()
     assert len(scores.look) == 32
     with Image.open(io.BytesIO(scores.thumb)) as thumb:

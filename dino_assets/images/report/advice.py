@@ -41,8 +41,8 @@ ADVICE: dict[Kind, tuple[str, str]] = {
     ),
     "blurred": (
         "Softer than the rest",
-        "Look at them at full size. Water, snow and fog are soft too; blurred ones are not worth "
-        "a label. Fly slower, or with a shorter exposure.",
+        "Look at them at full size: blurred ones are not worth a label. Fly slower, or with a shorter "
+        "exposure. One of calm water, sand, snow or fog is soft, too; several of these are not listed.",
     ),
     "dark": (
         "Too dark",

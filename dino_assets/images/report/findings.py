@@ -37,6 +37,10 @@ BLURRED = 0.02
 BLURRED_TO_DROP = 0.35
 BLURRED_ALONE = 0.2
 BLURRED_TO_NEIGHBOURS = 0.5
+# Calm water, sand, snow and fog have 1 to 7 levels of contrast; edges blurred by 8 px still have 26. A
+# blurred picture of grass alone has as few, though: it is told by its neighbours, which are not smooth.
+LEAST_CONTRAST = 8.0
+SMOOTH_NEIGHBOURS_SHARE = 0.3
 NEIGHBOURS = 5  # on each side
 FEWEST_FOR_MEDIAN = 5
 # Two stops off middle gray: a picture can be developed from there, a label not be drawn on it.
@@ -69,6 +73,7 @@ class Shot:
     height: int | None = None
     thermal: str | None = None
     sharpness: float | None = None
+    contrast: float | None = None
     exposure_ev: float | None = None
     dark_share: float | None = None
     bright_share: float | None = None
@@ -264,23 +269,57 @@ def _find_bad_light(shots: Sequence[Shot]) -> list[Finding]:
     return findings
 
 
+def is_smooth(shot: Shot) -> bool:
+    """Whether a picture has so little contrast that its sharpness alone says nothing."""
+    return shot.contrast is not None and shot.contrast < LEAST_CONTRAST
+
+
 def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
-    """Softer than the drop and than what was taken just before and after it, or far too soft alone."""
+    """Softer than the drop and than what was taken just before and after it, or far too soft alone.
+
+    Smooth scenes in the company of others are not judged, and nothing is judged by them.
+    """
     scored = [s for s in shots if s.sharpness is not None and not s.thermal]
-    if len(scored) < FEWEST_FOR_MEDIAN:
+    telling = [s.sharpness or 0.0 for s in scored if not is_smooth(s)]
+    if len(telling) < FEWEST_FOR_MEDIAN:
         return []
-    flown = [scored[i] for i in order_flight(scored)]
+    usual = statistics.median(telling)
+    flown = _leave_out_smooth([scored[i] for i in order_flight(scored)])
     values = [shot.sharpness or 0.0 for shot in flown]
-    usual = statistics.median(values)
     findings = []
     for at, (shot, value) in enumerate(zip(flown, values, strict=True)):
         around = values[max(0, at - NEIGHBOURS) : at] + values[at + 1 : at + 1 + NEIGHBOURS]
-        beside = statistics.median(around)
-        is_softer = value < BLURRED_TO_DROP * usual and value < BLURRED_TO_NEIGHBOURS * beside
-        if is_softer or value <= max(BLURRED, BLURRED_ALONE * usual):
-            why = f"sharpness {value:.3g}; the drop's median is {usual:.3g}, its neighbours' {beside:.3g}"
-            findings.append(_say("blurred", shot, why))
+        limit = _word_missed_limit(value, usual=usual, beside=statistics.median(around))
+        if limit:
+            findings.append(_say("blurred", shot, f"sharpness {value:.3g}, {limit}"))
     return findings
+
+
+def _leave_out_smooth(flown: Sequence[Shot]) -> list[Shot]:
+    """Shots of a flight without the smooth ones that lie among smooth ones."""
+    smooth = [is_smooth(shot) for shot in flown]
+    left = []
+    for at, shot in enumerate(flown):
+        around = smooth[max(0, at - NEIGHBOURS) : at] + smooth[at + 1 : at + 1 + NEIGHBOURS]
+        if not smooth[at] or sum(around) <= SMOOTH_NEIGHBOURS_SHARE * len(around):
+            left.append(shot)
+    return left
+
+
+def _word_missed_limit(value: float, *, usual: float, beside: float) -> str | None:
+    """The limit that a sharpness is not above, and where it comes from."""
+    if value <= BLURRED:
+        return f"not above {BLURRED:g}: blurred, whatever the other pictures are like"
+    alone = BLURRED_ALONE * usual
+    if value <= alone:
+        return f"not above {alone:.3g}: {BLURRED_ALONE:g} of the drop's median of {usual:.3g}"
+    to_drop, to_neighbours = BLURRED_TO_DROP * usual, BLURRED_TO_NEIGHBOURS * beside
+    if value < to_drop and value < to_neighbours:
+        return (
+            f"below {to_drop:.3g}, {BLURRED_TO_DROP:g} of the drop's median of {usual:.3g}, and below "
+            f"{to_neighbours:.3g}, {BLURRED_TO_NEIGHBOURS:g} of its neighbours' {beside:.3g}"
+        )
+    return None
 
 
 def _find_duplicates(shots: Sequence[Shot]) -> list[Finding]:

@@ -61,6 +61,7 @@ def make_shot(look: Look, *, with_thumb: bool) -> Shot:
         height=facts.height if facts else None,
         thermal=row.thermal,
         sharpness=scores.sharpness,
+        contrast=scores.contrast,
         exposure_ev=scores.exposure_ev,
         dark_share=scores.dark_share,
         bright_share=scores.bright_share,

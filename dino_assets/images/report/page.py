@@ -17,6 +17,7 @@ from dino_assets.images.report.findings import (
     Kind,
     Shot,
     count_findings,
+    is_smooth,
     list_kinds,
     order_flight,
 )
@@ -138,6 +139,9 @@ def _list_facts(
         "area covered": word_area(measure_area(shots, ground)),
         "places": ", ".join(f"{name} {n:,}" for name, n in sorted(places.items())) or "–",
     }
+    smooth = sum(is_smooth(shot) for shot in usable)
+    if smooth:
+        facts["of hardly any contrast"] = f"{smooth:,}"
     if times:
         first, last = min(times), max(times)
         form = "%H:%M" if first.date() == last.date() else "%Y-%m-%d %H:%M"

@@ -187,6 +187,44 @@ def test_find_problems__a_series_that_is_blurred_as_a_whole():
     assert {kind for kind, _ in problems(shots)} == {"blurred"}
 
 
+def test_find_problems__smooth_scenes_are_not_blurred():
+    """Calm water, sand and snow have a few levels of contrast, and nothing in them to be sharp."""
+    values = (0.0, 0.004, 0.019, 0.04)
+    assert problems([shot(n, sharpness=values[n % 4], contrast=7.0) for n in range(20)]) == []
+    lakes = [
+        shot(n, sharpness=0.004, contrast=3.0) if n % 12 < 5 else shot(n, contrast=45.0)
+        for n in range(60)
+    ]
+    assert problems(lakes) == []
+
+
+def test_find_problems__a_smooth_picture_alone_may_be_blurred_grass():
+    shots = flight(_3=shot(3, sharpness=0.1, contrast=6.0), _4=shot(4, sharpness=0.1, contrast=6.0))
+    assert problems(shots) == [("blurred", "DJI_0003.JPG"), ("blurred", "DJI_0004.JPG")]
+
+
+def test_find_problems__smooth_scenes_do_not_hide_a_blurred_picture():
+    """Most of the drop is water: what is blurred is told from what is not smooth."""
+    shots = [shot(n, sharpness=0.04, contrast=3.0) for n in range(30)]
+    shots += [shot(n, sharpness=1.0, contrast=45.0) for n in range(30, 40)]
+    shots[35] = shot(35, sharpness=0.1, contrast=35.0)
+    assert problems(shots) == [("blurred", "DJI_0035.JPG")]
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "others", "limit"),
+    [
+        (0.015, 1.0, "not above 0.02"),
+        (0.1, 1.0, "not above 0.2: 0.2 of the drop's median of 1"),
+        (0.3, 1.0, "below 0.35, 0.35 of the drop's median of 1, and below 0.5, 0.5 of its neigh"),
+    ],
+)
+def test_find_problems__blurred_names_the_limit_it_missed(sharpness, others, limit):
+    shots = [shot(n, sharpness=sharpness if n == 3 else others) for n in range(12)]
+    (finding,) = find_problems(shots, gaps=[], roll_overs=[])
+    assert finding.detail.startswith(f"sharpness {sharpness:g}, {limit}")
+
+
 def test_find_problems__thermal_pictures_are_not_judged_by_their_light():
     assert problems(flight(_3=shot(3, thermal="x", exposure_ev=-9.0, sharpness=0.0))) == [
         ("thermal", "DJI_0003.JPG")
