@@ -29,6 +29,7 @@ from dino_assets.settings.records import StorageSettings
 from dino_assets.settings.urls import SCHEMES, StoreUrl, checked_endpoint, parse_url
 from dino_assets.store import backends
 from dino_assets.store.failures import explain
+from dino_assets.store.lasting import LastingFolder
 from dino_assets.store.requests import Requests
 
 # Our own keys only: portable over file systems and bucket implementations, nothing to escape.
@@ -72,6 +73,7 @@ class ObjectStore:
         self._make_folder = make_folder
         self.url = url
         self.folder = folder  # set for local stores: the collector sweeps staging files there
+        self.lasting = LastingFolder(folder) if folder else None
         self._settings = settings
 
     def __reduce__(self) -> tuple[Callable[[StorageSettings], "ObjectStore"], tuple[Any, ...]]:
@@ -98,8 +100,10 @@ class ObjectStore:
         """Whether anything was ever put; of a bucket this is taken for granted."""
         return self._make_folder is None or (self.folder is not None and self.folder.is_dir())
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """Write a whole object, atomically.
+    def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, is_lasting: bool = False
+    ) -> None:
+        """Write a whole object, atomically; with ``is_lasting`` no power cut undoes it (see ``settle``).
 
         Raises:
             ObjectExistsError: ``if_absent`` and the key is taken. Only local disks and servers with
@@ -107,6 +111,10 @@ class ObjectStore:
         """
         self._check_key(key)
         self._prepare(is_put=True)
+        if is_lasting and self.lasting is not None:
+            lasting = self.lasting
+            self._requests.call("put", key, lambda _, key: lasting.put(key, data))
+            return
         self._requests.put(key, data, mode="create" if if_absent else "overwrite")
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
@@ -114,6 +122,12 @@ class ObjectStore:
         self._check_key(key)
         self._prepare(is_put=True)
         self._requests.put_chunks(key, chunks, piece_bytes=self.chunk_bytes)
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Have objects that were put outlast a power cut: what a bucket acknowledges does."""
+        if self.lasting is not None:
+            lasting, wanted = self.lasting, list(keys)
+            self._requests.call("put", "", lambda *_: lasting.settle(wanted))
 
     def get(self, key: str) -> bytes:
         """Read a whole object.

@@ -8,10 +8,18 @@ import pytest
 
 from dino_assets.cli import main
 from dino_assets.cli.terminal import name_command
-from dino_assets.errors import ConfigError, SourceError
+from dino_assets.errors import (
+    CommitRefusedError,
+    ConfigError,
+    CorruptObjectError,
+    NotCommittedError,
+    SourceError,
+)
 from dino_assets.store.commits.listing import list_spaces
 from dino_assets.store.commits.manifests import manifest_key
+from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.records import COPIES
 from dino_assets.store.upkeep.verifying import verify
 from dino_assets.weights.checkpoint import CAVEAT
 from dino_assets.weights.stage import OUTPUT
@@ -178,3 +186,33 @@ def test_rounds__of_weights_that_were_replaced_and_of_a_damaged_table(lineage, c
     line, damage, *_ = capsys.readouterr().out.splitlines()
     assert "a model that is not in the store any more" in line
     assert damage.startswith("  damaged: the tiles of round-0001 cannot be read")
+
+
+def test_rounds__an_emptied_one_is_put_back_or_set_aside(lineage, capsys, refuse):
+    assert main(["select", "--budget", "4"]) == 0
+    (space,) = list_spaces(lineage.store, "selections")
+    key = manifest_key(OutputId("selections", "round-0001", space))
+    whole = lineage.store.get(key)
+    refuse(CommitRefusedError, "rounds", "--set-aside", "1")
+
+    lineage.store.put(key, b"")
+    advice = refuse(CorruptObjectError, "select", "--round", "2", "--budget", "4")
+    assert advice.endswith(" verify --repair`, then materialise that output again.\n")
+    refuse(CommitRefusedError, "rounds", "--set-aside", "1")
+    assert main(["verify", "--repair"]) == 1
+    assert "It is put back from its copy" in capsys.readouterr().out
+    assert lineage.store.get(key) == whole
+    assert main(["select", "--round", "2", "--budget", "4"]) == 0
+
+    last = manifest_key(OutputId("selections", "round-0002", space))
+    lineage.store.put(last, b"")
+    lineage.store.delete(COPIES + last)
+    capsys.readouterr()
+    assert main(["verify", "--repair"]) == 1
+    command = f"rounds --set-aside round-0002 --space {space}"
+    assert f" {command}`." in capsys.readouterr().out
+    assert main(command.split()) == 0
+    assert "round-0002 of space" in capsys.readouterr().out
+    assert main(["verify"]) == 0
+    assert main(["select", "--round", "2", "--budget", "4"]) == 0
+    refuse(NotCommittedError, "rounds", "--set-aside", "7")

@@ -33,8 +33,11 @@ class WatchedStore(ObjectStore):
         self.after(verb, key)
         return result
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        self._pass_on("put", key, data, if_absent=if_absent)
+    def put(self, key: str, data: bytes, **options: bool) -> None:
+        self._pass_on("put", key, data, **options)
+
+    def settle(self, keys: Iterable[str]) -> None:
+        self.inner.settle(keys)
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
         self._pass_on("put_chunks", key, chunks)

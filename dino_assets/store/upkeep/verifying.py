@@ -9,6 +9,7 @@ from dino_assets.store.commits.catalogue import RECORDS
 from dino_assets.store.commits.manifests import read_manifests
 from dino_assets.store.commits.parts import verify_part
 from dino_assets.store.commits.protocol import Part
+from dino_assets.store.commits.records import find_copy
 from dino_assets.store.objects import ObjectInfo, ObjectStore
 from dino_assets.store.upkeep.collecting import list_json_objects, read_receipts
 
@@ -29,7 +30,8 @@ def verify(
     what is wrong then is the way to them.
 
     The manifests of assets in ``records`` (those of the catalogue) are never deleted: they say what
-    cannot be found out again. Their bad parts are, so that the next commit of that recipe makes them again.
+    cannot be found out again. A bad one is put back from its copy. Their bad parts are given up, so that the
+    next commit of that recipe makes them again.
     """
 
     @cache  # a receipt's parts are usually a manifest's too: each is read once
@@ -50,7 +52,7 @@ def verify(
             parts = [part for m in manifests for part in m.parts]
             faults = list(filter(None, map(find_fault, parts)))
         if should_repair and info.key.split("/")[1] in records:
-            yield from (_spared(store, info.key, parts, fault) for fault in faults)
+            yield from (_spared(store, info, parts, fault) for fault in faults)
         else:
             yield from _repaired(store, info, faults, should_repair)
     for info, receipt in read_receipts(store):
@@ -77,14 +79,22 @@ def _repaired(
 
 
 def _spared(
-    store: ObjectStore, manifest: str, parts: Sequence[Part], fault: CorruptObjectError
+    store: ObjectStore, info: ObjectInfo, parts: Sequence[Part], fault: CorruptObjectError
 ) -> CorruptObjectError:
     """Repair what a record has lost without losing the record."""
+    manifest = info.key
     if fault.key == manifest:
+        if not fault.is_steady:
+            return _with(fault, _UNSTEADY)
+        if _put_back(store, info):
+            return _with(fault, "It is put back from its copy, as it was committed.")
+        _, asset, space, name = manifest.removesuffix(".json").split("/")
+        command = f"dino-assets rounds --set-aside {name} --space {space}"
         return _with(
             fault,
-            "It is a record that cannot be made again, so it was left: put it back from a backup, or "
-            "delete it yourself once nobody needs to know what it said.",
+            "It is a record that cannot be made again, and no copy of it is whole, so it was left: put "
+            "it back from a backup"
+            + (f", or set it aside with `{command}`." if asset in RECORDS else "."),
         )
     if not any(part.key == fault.key and _give_up(store, part) for part in parts):
         return fault
@@ -93,6 +103,18 @@ def _spared(
         f"The part is given up and {manifest!r} kept, which is a record: run that output again to "
         "have the part again.",
     )
+
+
+def _put_back(store: ObjectStore, info: ObjectInfo) -> bool:
+    """Put a damaged manifest back from its copy; tells whether that was done."""
+    data = find_copy(store, info.key)
+    try:
+        if data is None or not _is_same(store.head(info.key), info):
+            return False
+    except ObjectNotFoundError:
+        return False
+    store.put(info.key, data, is_lasting=True)
+    return True
 
 
 def _give_up(store: ObjectStore, part: Part) -> bool:

@@ -202,8 +202,8 @@ def test_verify__a_missing_part_is_named_once_per_output(store: ObjectStore):
 class Losing(WatchedStore):
     """A store in which something else deletes each table part that is put."""
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        super().put(key, data, if_absent=if_absent)
+    def put(self, key: str, data: bytes, **options: bool) -> None:
+        super().put(key, data, **options)
         if key.startswith("manifests"):
             self.inner.delete(next(self.inner.list("parts")).key)
 
@@ -253,8 +253,8 @@ def test_commit__two_writers_at_once(
 class ConditionalStore(WatchedStore):
     """Puts parts with create-if-absent first, as a server with conditional PUT would let one do."""
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+    def put(self, key: str, data: bytes, **options: bool) -> None:
         try:
-            super().put(key, data, if_absent=key.startswith("parts"))
+            super().put(key, data, **options | {"if_absent": key.startswith("parts")})
         except FileExistsError:
             assert self.inner.get(key) == data
