@@ -4,12 +4,14 @@ Each fact is an object of its own, ``drops/<drop>/<fact>.json``. Whoever writes 
 look at a drop's source and a person who retires it at the same moment both stand, on any store.
 """
 
-import json
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from dino_assets.drops.records import Drop
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
+from dino_assets.store.commits.rereading import read_again
+from dino_assets.store.commits.sealing import read_sealed, seal
 from dino_assets.store.objects import ObjectStore
 
 FACTS = {"tags": "tags", "is_retired": "retired", "observed": "observed"}
@@ -34,10 +36,10 @@ def read_facts(store: ObjectStore, name: str, keys: Iterable[str] | None = None)
     for key in _list_keys(store, name) if keys is None else keys:
         field = _FIELDS[key.rpartition("/")[2].removesuffix(".json")]
         try:
-            value = json.loads(store.get(key))
+            value = read_again(partial(_read_value, store, key, field))
         except ObjectNotFoundError:
             continue  # deleted since it was listed
-        except (ValueError, RecursionError):
+        except CorruptObjectError:
             value = None
         if not is_sound(field, value):
             raise CorruptObjectError(
@@ -47,6 +49,12 @@ def read_facts(store: ObjectStore, name: str, keys: Iterable[str] | None = None)
             )
         facts[field] = tuple(value) if field == "tags" else value
     return facts
+
+
+def _read_value(store: ObjectStore, key: str, field: str) -> Any:
+    value = read_sealed(store.get(key), store=store.url, key=key)
+    # Earlier versions wrote the value alone, without a seal.
+    return value.get(field) if isinstance(value, dict) else value
 
 
 def is_sound(field: str, value: Any) -> bool:
@@ -61,7 +69,8 @@ def write_facts(store: ObjectStore, drop: Drop, before: Drop) -> None:
     for field, file in FACTS.items():
         value = getattr(drop, field)
         if value != getattr(before, field):
-            store.put(f"drops/{drop.name}/{file}.json", f"{json.dumps(value)}\n".encode())
+            key = f"drops/{drop.name}/{file}.json"
+            store.put(key, seal({field: value}), is_lasting=True)
 
 
 def delete_damaged(store: ObjectStore, name: str) -> None:

@@ -1,6 +1,5 @@
 """Registering drops: a name, a source, and what the source looked like."""
 
-import json
 import logging
 import re
 import shlex
@@ -34,6 +33,8 @@ from dino_assets.errors import (
 )
 from dino_assets.settings.urls import is_bucket_url
 from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.rereading import read_again
+from dino_assets.store.commits.sealing import read_sealed, seal
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -199,15 +200,15 @@ def write_drop(store: ObjectStore, drop: Drop, *, before: Drop | None = None) ->
     if record == {key: vars(before)[key] for key in record}:
         return
     record |= _read_inline(store, drop.name)
-    store.put(_key(drop.name), (json.dumps(record, sort_keys=True, indent=1) + "\n").encode())
+    store.put(_key(drop.name), seal(record), is_lasting=True)
 
 
 def _read_inline(store: ObjectStore, name: str) -> dict[str, Any]:
     """Read the facts that an earlier version wrote into the record itself; objects of their own win."""
     try:
-        values = json.loads(store.get(_key(name)))
+        values = _read_values(store, name)
         return {key: values[key] for key in FACTS if is_sound(key, values.get(key))}
-    except (ObjectNotFoundError, ValueError, AttributeError, RecursionError):
+    except (ObjectNotFoundError, CorruptObjectError, AttributeError):
         return {}
 
 
@@ -293,12 +294,10 @@ def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | Non
             reason="not-a-key",
         )
     try:
-        data = store.get(_key(name))
+        drop = _parse(read_again(lambda: _read_values(store, name)))
     except ObjectNotFoundError:
         raise _unknown(store, name) from None
-    try:
-        drop = _parse(json.loads(data))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (CorruptObjectError, TypeError, AttributeError):
         drop = None
     if drop is None or drop.name != name:
         raise CorruptObjectError(
@@ -352,6 +351,10 @@ def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
             if drop is not None:
                 drops[name] = drop
     return drops
+
+
+def _read_values(store: ObjectStore, name: str) -> Any:
+    return read_sealed(store.get(_key(name)), store=store.url, key=_key(name))
 
 
 def _parse(values: dict[str, Any]) -> Drop | None:

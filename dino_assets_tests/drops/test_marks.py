@@ -1,8 +1,11 @@
 """Drops that are tagged, retired and restored, and what a pool then is."""
 
+import itertools
+import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +17,7 @@ from dino_assets.drops.registry import find_drops, read_drop, register_drop, wri
 from dino_assets.errors import ConfigError, CorruptObjectError, DropConflictError, UnknownDropError
 from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.worlds.raising import raising
+from dino_assets_tests.worlds.store_doubles import FlippingStore
 
 
 @pytest.fixture
@@ -48,9 +52,47 @@ def test_set_retired__and_back_is_the_same_record(memory):
 
 def test_write_drop__what_is_not_said_leaves_no_trace(memory):
     write_drop(memory, Drop("plain", "s", "f", "Plain"))
-    assert memory.get("drops/plain.json") == (
-        b'{\n "fingerprint": "f",\n "name": "plain",\n "original_name": "Plain",\n "source": "s"\n}\n'
-    )
+    record = json.loads(memory.get("drops/plain.json"))
+    assert record.keys() - {"format", "sha256"} == {
+        "fingerprint",
+        "name",
+        "original_name",
+        "source",
+    }
+    assert not list(memory.list("drops/plain"))
+
+
+def test_read_drop__one_flipped_bit_is_noticed(memory):
+    drop = Drop("a", "s", "f", "A", tags=("fire",), is_retired=True, observed="g")
+    write_drop(memory, drop)
+    keys = [f"drops/a{end}.json" for end in ("", "/tags", "/retired", "/observed")]
+    for key in keys:
+        whole = memory.get(key)
+        for at, bit in itertools.product(range(len(whole)), (1, 4, 32)):
+            memory.put(key, whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            with raising(CorruptObjectError, store=memory.url):
+                read_drop(memory, "a")
+        memory.put(key, whole)
+    assert read_drop(memory, "a") == drop
+
+
+def test_read_drop__records_of_earlier_versions_have_no_seal(memory):
+    record = {"name": "a", "source": "s", "fingerprint": "f", "original_name": "A"}
+    memory.put("drops/a.json", json.dumps(record, indent=1).encode())
+    memory.put("drops/a/tags.json", b'["fire"]\n')
+    memory.put("drops/a/retired.json", b"true\n")
+    memory.put("drops/a/observed.json", b'"g"\n')
+    drop = Drop("a", "s", "f", "A", tags=("fire",), is_retired=True, observed="g")
+    assert read_drop(memory, "a") == drop
+    assert set_retired(memory, "a", False)[1]
+    assert b"sha256" in memory.get("drops/a/retired.json")
+    assert read_drop(memory, "a") == replace(drop, is_retired=False)
+
+
+def test_read_drop__bytes_that_flip_on_the_way_are_read_once_more(memory):
+    drop = Drop("a", "s", "f", "A", tags=("fire",))
+    write_drop(memory, drop)
+    assert read_drop(FlippingStore(memory, times=1), "a") == drop
 
 
 def test_register_drop__keeps_tags_and_adds_some(memory, tmp_path, write_photo):
