@@ -36,7 +36,7 @@ def _install_handler() -> Any:
     """Set the handler, once; what is returned must live as long as the library."""
     try:
         # A symbol is looked up in what Pillow's own module loaded, bundled or of the system.
-        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+        set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler  # type: ignore[attr-defined]
         write_text = ctypes.CDLL(None).vsnprintf
     except (AttributeError, OSError, TypeError):
         return None
