@@ -1,7 +1,7 @@
 """Photographs turned after the shot: found and placed anew by their neighbours' pixels.
 
-A viewer that turns pixels leaves yaw and position as they were. Whoever wrote a file anew says so, not
-what was done; so each such photograph is held against those that overlap it.
+A viewer that turns pixels leaves yaw and position as they were, and what wrote a file anew says only
+its name. So each such photograph is compared with those that overlap it.
 """
 
 import math
@@ -38,11 +38,8 @@ _COMPARABLE: tuple[PlaceQuality, ...] = ("gps-nadir", "rtk-nadir", _IN_DOUBT)
 def settle_turns(looks: Iterable[Look], read_gray: GrayReader) -> Iterator[Look]:
     """Pass looks on in their order, those that were turned in their proven place.
 
-    ``read_gray`` is asked for neighbours of photographs in doubt only. Where neighbours
-    prove nothing, or each something else, the quality stays ``edited-nadir``.
-
-    Raises:
-        SourceError: a photograph cannot be read again.
+    ``read_gray`` is asked for neighbours of photographs in doubt only. Where neighbours prove nothing,
+    or each something else, the quality stays ``edited-nadir``. What ``read_gray`` raises is passed on.
     """
     behind: deque[_Frame] = deque(maxlen=NEIGHBOURS_AHEAD)
     ahead: deque[_Frame] = deque()
