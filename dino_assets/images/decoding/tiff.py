@@ -9,9 +9,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from dino_assets.errors import UnusableImageError
@@ -70,6 +72,18 @@ class TiffPage:
         if self.tags.get(322):
             return max(1, self.first(322, width)), max(1, self.first(323, height))
         return max(1, width), max(1, min(height, self.first(278, height)))
+
+    @property
+    def chunks(self) -> int:
+        """How many tiles or strips hold its pixels; more may be listed."""
+        columns, rows = self.chunk_size
+        planes = self.samples if self.is_planar else 1
+        return planes * -(-self.size[0] // columns) * -(-self.size[1] // rows)
+
+    @property
+    def most_chunk_pixels(self) -> int:
+        """The largest tile that is unpacked: a writer's own size may be larger than a small picture."""
+        return 4 * self.size[0] * self.size[1] + 2**22
 
     @property
     def bits(self) -> int:
@@ -194,15 +208,26 @@ def check_chunks(data: bytes, page: TiffPage) -> None:
     columns, rows = page.chunk_size
     samples = 1 if page.is_planar else page.samples
     chunk_bytes = rows * -(-columns * samples * page.bits // 8)
-    for offset, count in zip(*_places(page), strict=False):
+    for offset, count in islice(zip(*_places(page), strict=False), page.chunks):
         chunk = data[offset : offset + count]
-        if is_jpeg and chunk.startswith(_JPEG_START):
-            # Tables and pixels are two files, each with a start and an end of its own.
-            tables = page.jpeg_tables.removesuffix(_JPEG_END) or _JPEG_START
-            colours = {1: "GRAY", 4: "CMYK"}.get(samples, "RGB")
-            decode_strictly(tables + chunk.removeprefix(_JPEG_START), colours)
-        elif chunk and not is_jpeg:
-            _inflate(chunk, chunk_bytes)
+        if is_jpeg:
+            _check_jpeg(chunk, page, samples=samples)
+        elif chunk:
+            _drain(zlib.decompressobj(), chunk, chunk_bytes)
+
+
+def _check_jpeg(chunk: bytes, page: TiffPage, *, samples: int) -> None:
+    # Tables and pixels are two files, each with a start and an end of its own.
+    tables = page.jpeg_tables.removesuffix(_JPEG_END) or _JPEG_START
+    jpeg = tables + chunk.removeprefix(_JPEG_START)
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+    except ValueError:
+        return  # left out of a sparse file, or what libtiff will complain of
+    columns, rows = page.chunk_size
+    # Another size libtiff judges before it decodes: 20 bytes can call themselves 4,000 megapixels.
+    if width <= columns and height <= rows and columns * rows <= page.most_chunk_pixels:
+        decode_strictly(jpeg, {1: "GRAY", 4: "CMYK"}.get(samples, "RGB"))
 
 
 def read_samples(data: bytes, page: TiffPage) -> Samples:
@@ -215,15 +240,15 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
     """
     width, height = page.size
     chunk_width, chunk_height = page.chunk_size
-    if chunk_width * chunk_height > 4 * width * height + 2**22:
+    if chunk_width * chunk_height > page.most_chunk_pixels:
         raise UnusableImageError("undecodable", f"tiles of {chunk_width}×{chunk_height} px")
     across, down = -(-width // chunk_width), -(-height // chunk_height)
     is_planar = page.is_planar
     planes = page.samples if is_planar else 1
     offsets, counts = _places(page)
-    if min(len(offsets), len(counts)) < planes * across * down:
+    if min(len(offsets), len(counts)) < page.chunks:
         raise UnusableImageError(
-            "truncated", f"{len(offsets)} of {planes * across * down} strips or tiles are listed"
+            "truncated", f"{len(offsets)} of {page.chunks} strips or tiles are listed"
         )
     channels = page.colors + page.is_premultiplied
     out = np.zeros((height, width, channels), np.dtype(page.kind))
@@ -327,14 +352,28 @@ def _inflate(packed: bytes, expected: int) -> bytes:
     stream = zlib.decompressobj()
     try:
         raw = stream.decompress(packed, expected)
-        left = _MAX_PADDING_BYTES
-        while stream.unconsumed_tail and not stream.eof and left > 0:
-            left -= len(stream.decompress(stream.unconsumed_tail, _PADDING_STEP_BYTES))
     except zlib.error as err:
         raise UnusableImageError("undecodable", f"zlib: {err}") from None
-    if 0 < left < _MAX_PADDING_BYTES and not stream.eof:
-        raise UnusableImageError("undecodable", "zlib: more than a strip or tile, and no end")
+    _drain(stream, stream.unconsumed_tail, 0)
     return raw
+
+
+def _drain(stream: "zlib._Decompress", packed: bytes, expected: int) -> None:
+    """Unpack so many bytes, and the padding behind them, to the end of the stream; keep nothing.
+
+    Raises:
+        UnusableImageError: undecodable.
+    """
+    most, count = expected + _MAX_PADDING_BYTES, 0
+    try:
+        while packed and not stream.eof and count < most:
+            count += len(stream.decompress(packed, _PADDING_STEP_BYTES))
+            packed = stream.unconsumed_tail
+    except zlib.error as err:
+        raise UnusableImageError("undecodable", f"zlib: {err}") from None
+    # All pixels may be there without the sum; but what goes on behind them must come to an end.
+    if expected < count < most and not stream.eof:
+        raise UnusableImageError("undecodable", "zlib: more than a strip or tile, and no end")
 
 
 def _measure_raw_chunk(page: TiffPage, at: int) -> int:

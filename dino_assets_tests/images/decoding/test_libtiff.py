@@ -1,6 +1,7 @@
 """TIFFs that libtiff, or the JPEG and zlib inside them, call damaged: refused, and nothing on the console."""
 
 import io
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,6 +14,7 @@ from dino_assets.errors import UnusableImageError
 from dino_assets.images.decoding import decode_image
 from dino_assets.images.decoding.tiff import read_page
 from dino_assets_tests.worlds.encoded_pictures import encode, picture, refusal, tiff
+from dino_assets_tests.worlds.tiff_files import tiff_of
 
 PICTURE = picture(256, 192)
 LZW = encode(PICTURE, "TIFF", compression="tiff_lzw")
@@ -121,3 +123,46 @@ def test_decode_image__streams_that_hold_more_than_a_strip():
     assert strip.stop - strip.start >= len(stream)
     with pytest.raises(UnusableImageError):
         decode_image(at_the_end)
+
+
+# --- what is checked costs no more than reading it ---------------------------------------------
+
+
+def test_decode_image__a_jpeg_that_calls_itself_enormous():
+    """A strip's JPEG says 65,500 × 65,500 px: libtiff refuses that, and nobody makes room for it."""
+    strip = strip_of(JPEG)
+    at = JPEG.index(b"\xff\xc0", strip.start) + 5
+    enormous = JPEG[:at] + b"\xff\xdc\xff\xdc" + JPEG[at + 4 :]
+    tracemalloc.start()
+    error = refusal(enormous)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.detail.startswith("libtiff: ")
+    assert peak < 20 * 2**20
+
+
+def test_decode_image__a_stream_that_fills_the_memory():
+    """A strip of 8 bit that unpacks to 200 MB, of which the picture needs 150 kB."""
+    bomb = zlib.compress(bytes(200_000_000), 9)
+    tags = [(256, 3, 1, 256), (257, 3, 1, 192), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
+    tags += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 192), (279, 4, 1, len(bomb))]
+    data = tiff_of(tags, body=bomb)
+    tracemalloc.start()
+    decode_image(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 2**20
+
+
+def test_decode_image__strips_that_are_listed_and_not_needed():
+    """Nobody looks at 100,000 places of which the picture has one."""
+    packed = zlib.compress(bytes(256 * 192))
+    places = np.full(100_000, 8, "<u4").tobytes()
+    counts = np.full(100_000, len(packed), "<u4").tobytes()
+    body = packed + places + counts
+    at = 8 + len(packed)
+    tags = [(256, 3, 1, 256), (257, 3, 1, 192), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
+    tags += [(273, 4, 100_000, at), (277, 3, 1, 1), (278, 3, 1, 192)]
+    tags += [(279, 4, 100_000, at + len(places))]
+    assert read_page(tiff_of(tags, body=body)).chunks == 1
+    assert decode_image(tiff_of(tags, body=body)).shape == (192, 256, 3)
