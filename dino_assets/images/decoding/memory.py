@@ -35,7 +35,8 @@ def estimate_bytes(header: Header) -> int:
         columns, rows = page.chunk_size
         pixel_bytes = page.samples * page.bits // 8
         scaling = 0 if page.kind == "u2" else _SCALING_BYTES
-        return int(pixels * (pixel_bytes + _OUT) + 2 * columns * rows * pixel_bytes + scaling)
+        out = _OUT + page.is_premultiplied  # the alpha as a byte
+        return int(pixels * (pixel_bytes + out) + 2 * columns * rows * pixel_bytes + scaling)
     if header.format in ("JPEG", "MPO") and header.mode in ("RGB", "L"):
         return int(pixels * _JPEG)
     if header.format == "WEBP":

@@ -310,6 +310,7 @@ def _decode_tiff(data: bytes, header: Header) -> NDArray[np.uint8]:
     if has_alpha and samples.dtype not in (np.uint8, np.uint16):
         samples, has_alpha = divide_alpha(samples), False
     scaled = scale_to_bytes(samples, nodata=page.nodata)
+    del samples
     if has_alpha:
         scaled = divide_alpha(scaled)
     if page.colors == 4:

@@ -61,6 +61,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             tifffile.imwrite(
                 paths[-1], pixels.astype(kind), photometric="rgb", compression="zlib", rowsperstrip=rows
             )  # fmt: skip
+    for compression in ("jpeg", "tiff_adobe_deflate"):
+        paths.append(folder / f"{compression}.tif")
+        picture.save(paths[-1], compression=compression)
+    seen_through = np.concatenate([pixels, pixels[..., :1]], axis=2)
+    for kind in ("u2", "u4", "f4"):
+        paths.append(folder / f"premultiplied-{kind}.tif")
+        tifffile.imwrite(
+            paths[-1], seen_through.astype(kind), photometric="rgb", extrasamples=["assocalpha"],
+            compression="zlib", rowsperstrip=100,
+        )  # fmt: skip
     return paths
 
 
