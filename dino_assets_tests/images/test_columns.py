@@ -27,7 +27,7 @@ def test_schema__every_file_has_a_path_and_a_size():
 def test_schema__types_that_are_not_the_usual_ones():
     types = {name: str(SCHEMA.field(name).type) for name in ("bytes", "orientation", "transform")}
     assert types == {"bytes": "int64", "orientation": "int8", "transform": "list<item: double>"}
-    assert len(SCHEMA) == 63
+    assert len(SCHEMA) == 64
     assert SCHEMA.names[-6:] == [
         "height_m", "place_quality", "center_longitude", "center_latitude", "gsd_m", "geometry",
     ]  # fmt: skip
