@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import socket
+import ssl
 from urllib.parse import urlsplit
 
 from obstore import exceptions as obstore_errors
@@ -108,10 +109,15 @@ def explain_answer(
 
 def explain_line(err: OSError, *, key: str, store: str, url: str) -> StoreUnavailableError:
     """Our error for a put whose connection broke off or could not be made."""
-    fault = "no byte moved in time" if isinstance(err, TimeoutError) else "the connection broke off"
-    if isinstance(err, ConnectionRefusedError):
+    fault, detail = "the connection broke off", os.strerror(err.errno) if err.errno else ""
+    if isinstance(err, TimeoutError):
+        fault, detail = "no byte moved in time", ""
+    elif isinstance(err, ConnectionRefusedError):
         fault = "no connection"
-    detail = os.strerror(err.errno) if err.errno and not isinstance(err, socket.gaierror) else ""
+    elif isinstance(err, socket.gaierror):  # with numbers of its own, as the next one
+        fault, detail = "its name cannot be looked up", ""
+    elif isinstance(err, ssl.SSLError):
+        detail = ""
     reason = f"{_spell_request('PUT', url)}: {fault}{detail and f' ({detail})'}"
     return _unavailable(f"put {key!r} in store {store!r}", reason, "", store=store, key=key)
 

@@ -49,6 +49,7 @@ class Requests:
         self._open_for_pieces = open_for_pieces
         self._of_pieces: Any = None
         self._uploader = Uploader(self._limits)
+        self._takes_signed = True
 
     def call(
         self, verb: str, key: str, call: Callable[..., T], *arguments: Any, **options: Any
@@ -74,8 +75,9 @@ class Requests:
         retries = Retries(self._limits)
         while True:
             try:
-                if not self._upload(key, data, retries):
+                if not (self._takes_signed and self._upload(key, data, retries)):
                     self._once("put", key, obstore.put, self._for_pieces(), key, data, **options)
+                    self._takes_signed = False  # or each object would be sent twice from now on
                 return
             except StoreUnavailableError as err:
                 failure = err

@@ -160,8 +160,11 @@ def test_put__a_server_that_takes_no_signed_address():
         answer(handler, 403 if is_signed else 200)
 
     with answering(respond) as server:
-        store_at(server.endpoint).put("k", LARGE)
+        store = store_at(server.endpoint)
+        store.put("k", LARGE)
         assert server.requests == ["PUT", "PUT"]
+        store.put("k", LARGE)  # what was refused once is not sent in vain again
+        assert server.requests == ["PUT", "PUT", "PUT"]
 
 
 def test_put__a_large_one_that_is_refused():
