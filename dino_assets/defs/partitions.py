@@ -1,6 +1,7 @@
 """The one partition set: a key is a drop. Never an image, never a model."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -59,12 +60,16 @@ def drops_of_run(
 
 
 def drop_by_drop(
-    context: dg.AssetExecutionContext, make: Callable[[str], Draft]
+    context: dg.AssetExecutionContext,
+    make: Callable[[str], Draft],
+    *,
+    around: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> "dg.Output[DropDrafts]":
     """What a partitioned asset returns: a draft for each drop of the run, made in its turn.
 
     The IO manager commits one after the other and says so of each, with the version of its content.
-    A drop that a blocking check failed is refused, and the others go on.
+    A drop that a blocking check failed is refused, and the others go on. All of it happens in a block of
+    ``around``.
     """
     # Here: commands that add a key would wait for Arrow.
     from dino_assets.store.commits.by_drop import DropDrafts
@@ -81,7 +86,8 @@ def drop_by_drop(
             )
         return make(drop)
 
-    return without_own_events(DropDrafts(drops_of_run(context) or (), make_unless_blocked))
+    drafts = DropDrafts(drops_of_run(context) or (), make_unless_blocked, around=around)
+    return without_own_events(drafts)
 
 
 def has_more_to_come(context: dg.OutputContext | dg.AssetCheckExecutionContext, asset: str) -> bool:

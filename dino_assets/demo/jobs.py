@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.plans import plan_runs
 from dino_assets.demo.place import MODEL
+from dino_assets.embeddings.stage.keeping import keeping_open
 from dino_assets.settings.records import Settings
 from dino_assets.store.commits.catalogue import LINEAGE
 from dino_assets.weights.checkpoint import CAVEAT
@@ -54,10 +56,13 @@ def run_jobs(
         if event and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             checks.append(event.asset_check_evaluation_data)
 
-    with open_instance(demo.root, home=demo.root) as instance:
+    with open_instance(demo.root, home=demo.root) as instance, ExitStack() as kept:
         add_drop_keys(instance, drops)
         definitions = make_definitions(demo)
+        kept.enter_context(keeping_open())  # all drops are embedded by one encoder
         for planned in plan_runs(drops, LINEAGE):
+            if planned.drop is None:
+                kept.close()
             run_id = str(uuid4())
             say(f"Job {planned.job}, {planned.drop or 'all drops'}, run {run_id[:8]}:")
             end = execute_run(

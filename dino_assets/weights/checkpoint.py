@@ -35,6 +35,7 @@ CAVEAT = (
     "The setting DINO_MODEL_ID names real ones, such as facebook/dinov2-base."
 )
 Triple = tuple[float, float, float]
+Stamp = tuple[int, int, int, int]
 
 
 class Statistics(NamedTuple):
@@ -58,6 +59,8 @@ _SAYS_NOTHING = {
     *(RANDOM, IMPORTED_FROM),
 }
 
+# What this process has read to the last byte, and how the file looked then.
+_hashed: dict[Path, tuple[Stamp, CheckpointFile]] = {}
 _SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # a hidden one would not be hashed
 
 
@@ -104,6 +107,36 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
         caveat=CAVEAT if RANDOM in config else None,
         imported_from=_origin(config.get(IMPORTED_FROM)),
     )
+
+
+def stamp_files(folder: Path, checkpoint: Checkpoint) -> tuple[Stamp | None, ...]:
+    """How a checkpoint's files look without being read: another stamp, and they were written again."""
+    return tuple(_stamp(folder / file.name) for file in checkpoint.files)
+
+
+def check_files(folder: Path, checkpoint: Checkpoint) -> None:
+    """Refuse a folder whose network is not the checkpoint's any more, before it is loaded.
+
+    What this process has hashed is not read again, unless it was written since.
+
+    Raises:
+        InvalidCheckpointError: a file was changed or taken away.
+    """
+    for file in checkpoint.files:
+        if not file.name.endswith((".safetensors", ".json")):
+            continue
+        path = folder / file.name
+        stamp, hashed = _hashed.get(path, (None, None))
+        if hashed is None or stamp != _stamp(path):
+            hashed = _hash(path) if path.is_file() else None
+        if hashed != file:
+            raise InvalidCheckpointError(
+                f"{checkpoint.model!r}: {file.name} in {str(folder)!r} is not the file that it was when "
+                "the checkpoint was read. Fetch or copy it again, or run again to work with what is there "
+                "now.",
+                file=file.name,
+                reason="altered",
+            )
 
 
 def _name_network(config: Mapping[str, Any], *statistics: tuple[float, ...]) -> str:
@@ -266,10 +299,22 @@ def is_paper(name: str) -> bool:
 
 
 def _hash(path: Path) -> CheckpointFile:
+    stamp = _stamp(path)
     with path.open("rb") as file:
-        return CheckpointFile(
+        hashed = CheckpointFile(
             path.name, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
         )
+    if stamp is not None and stamp == _stamp(path):
+        _hashed[path] = stamp, hashed
+    return hashed
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
 
 def _licence(folder: Path, files: tuple[CheckpointFile, ...]) -> str | None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,6 +12,7 @@ from dino_assets.errors import (
     CheckpointNotFoundError,
     ChecksumError,
     CorruptObjectError,
+    InvalidCheckpointError,
 )
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.commits.manifests import content_hash, find_manifest, read_manifest
@@ -25,7 +27,7 @@ from dino_assets.store.commits.protocol import (
 )
 from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.catalogue import full_name
-from dino_assets.weights.checkpoint import is_paper
+from dino_assets.weights.checkpoint import check_files, is_paper
 from dino_assets.weights.fetching import read_located
 from dino_assets.weights.hub.listings import is_commit
 from dino_assets.weights.hub.locating import MAIN, Located
@@ -238,14 +240,18 @@ def _config(model: str, revision: str | None) -> dict[str, str]:
     return {"model": model, **({"revision": str(revision)} if is_named else {})}
 
 
-def checkpoint_folder(store: ObjectStore, manifest: Manifest, *, cache: Path) -> Path:
+def checkpoint_folder(
+    store: ObjectStore, manifest: Manifest, *, cache: Path, is_altered: bool = False
+) -> Path:
     """The files of a ``weights`` manifest under their own names, fetched once and verified.
+
+    A folder that ``is_altered`` is fetched again, unless another process has just done so.
 
     Raises:
         CorruptObjectError: a file in the store is not the one committed.
     """
     folder = cache / content_hash(manifest)[:32]
-    if folder.is_dir():
+    if folder.is_dir() and not (is_altered and _is_altered(folder, manifest)):
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     # Complete or absent: made aside and renamed; a killed one is left for `make clean`.
@@ -253,6 +259,9 @@ def checkpoint_folder(store: ObjectStore, manifest: Manifest, *, cache: Path) ->
     try:
         for part in manifest.parts:
             fetch_part(store, part, made / str(part.name))
+        if is_altered:
+            with suppress(OSError):  # else somebody took it away
+                folder.rename(made.with_name(f"{made.name}-altered"))
         try:
             made.rename(folder)
         except OSError:
@@ -260,4 +269,13 @@ def checkpoint_folder(store: ObjectStore, manifest: Manifest, *, cache: Path) ->
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(made.with_name(f"{made.name}-altered"), ignore_errors=True)
     return folder
+
+
+def _is_altered(folder: Path, manifest: Manifest) -> bool:
+    try:
+        check_files(folder, checkpoint_of(manifest))
+    except InvalidCheckpointError:
+        return True
+    return False

@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from dino_assets.compute.processes import map_shards
+from dino_assets.compute.processes import PATIENCE_S, Workers
 from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step, Work
 from dino_assets.errors import ConfigError, CorruptObjectError, SourceError, UnusableImageError
 from dino_assets.store.commits.protocol import OutputId, Receipt
@@ -36,6 +37,18 @@ def make_shards(count: int, *, rows: int = 4) -> list[Shard]:
     ids = [f"tile-{row:06d}" for row in range(count * rows)]
     table = pa.table({"tile_id": ids, "image_id": ids})
     return [Shard(n, n * rows, f"s{n}", table.slice(n * rows, rows)) for n in range(count)]
+
+
+def map_shards(
+    shards: Iterable[Shard],
+    work: "Echo",
+    *,
+    devices: Sequence[str],
+    patience_s: float = PATIENCE_S,
+) -> Generator[Message, None, None]:
+    """Work on shards by workers that end with this call."""
+    with closing(Workers(patience_s=patience_s)) as workers:
+        yield from workers.map_shards(shards, work, devices=devices)
 
 
 @dataclass(frozen=True)

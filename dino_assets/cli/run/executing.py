@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -19,6 +20,7 @@ from dino_assets.defs.execution import RunEnd, execute_run
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.plans import PlannedRun
 from dino_assets.demo.place import is_demo
+from dino_assets.embeddings.stage.keeping import keeping_open
 from dino_assets.settings.records import Settings
 
 FAILED, INTERRUPTED = 1, 130
@@ -60,8 +62,11 @@ def run_asked(
     # In the demo's folder `ui` alone would work with a person's own settings.
     words = "demo --ui" if is_demo(settings.root) else "ui"
     ui = Ui(f"{asked.command} {words}", settings.ui_url)
-    with open_instance(settings.root) as instance:
+    with open_instance(settings.root) as instance, ExitStack() as kept:
+        kept.enter_context(keeping_open())  # all drops are embedded by one encoder
         for planned in asked.plan:
+            if planned.drop is None:
+                kept.close()
             if planned.drop is None and any(end.status == "failed" for end in ends):
                 if len(ends) > 1:  # of a single drop it is clear
                     printer.complain(

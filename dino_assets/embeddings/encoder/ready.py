@@ -1,34 +1,23 @@
 """Engines made ready: built once per machine, held against the reference, the next one where one fails."""
 
-import json
+import gc
 import logging
-import os
-import threading
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
-from importlib.metadata import version as version_of
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from dino_assets.compute.processor import read_flags
-from dino_assets.compute.pytorch import find_build
-from dino_assets.compute.settings import ComputeSettings, PrecisionClass
-from dino_assets.embeddings.encoder.choosing import ENGINES, build_engine, list_engines
+from dino_assets.compute.settings import ComputeSettings
+from dino_assets.embeddings.encoder.choosing import build_engine, list_engines
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
-from dino_assets.embeddings.encoder.gate import (
-    GATE_VERSION,
-    GateReport,
-    draw_gate_tiles,
-    hold_against,
-)
-from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens
-from dino_assets.embeddings.space import PREPROCESSING_VERSION
+from dino_assets.embeddings.encoder.gate import GateReport
+from dino_assets.embeddings.encoder.holding import Reference, hold, read_report
+from dino_assets.embeddings.encoder.versions import list_versions, name_judged
 from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
-from dino_assets.store.commits.sealing import digest
+from dino_assets.weights.checkpoint import stamp_files
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +59,6 @@ def name_engine(spec: EngineSpec) -> str:
     return str(replace(spec, device=spec.device.partition(":")[0]))
 
 
-def list_versions(spec: EngineSpec) -> list[str]:
-    """List what decides an engine's numbers beside its spec: libraries and the processor."""
-    versions = [_torch_version(), version_of("transformers"), _processor(spec)]
-    if version := ENGINES[spec.engine].version():
-        versions.append(version)
-    return versions
-
-
 @dataclass(frozen=True)
 class EngineShelf:
     """Where engines come from: those to try, best first, what builds them, and of which versions."""
@@ -90,7 +71,6 @@ class EngineShelf:
 ENGINE_SHELF = EngineShelf()
 
 
-@lru_cache(maxsize=2)
 def open_encoder(
     source: NetworkSource,
     compute: ComputeSettings,
@@ -101,114 +81,92 @@ def open_encoder(
 ) -> ReadyEncoder:
     """Open the best engine that passes the gate; ``first`` (as ``name_engine``) is tried before the others.
 
-    Kept for the next call: the drops of a run share it.
+    Kept for the next call until ``forget_encoders``: the drops of a run share it, whichever engine is named
+    first. Where the checkpoint's files were written since, it is opened again.
 
     Raises:
         EngineRefusedError: none computes what it should.
         ConfigError: the named engine cannot run here.
         CheckpointError: the weights are not whole.
     """
-    started = time.perf_counter()
+    stamps = stamp_files(source.folder, source.checkpoint)
     specs = shelf.list_specs(compute, source.checkpoint, side_px=source.side_px)
-    reference = _Reference(source, shelf, threads=max(1, compute.threads))
-    refused: list[str] = []
+    reference = Reference(source, shelf.build, threads=max(1, compute.threads))
+    refused: dict[Hashable, str] = {}
     for spec in _begin_with(first, specs):
-        folder = cache / "engines" / _name(source, spec, shelf.list_versions(spec))
-        try:
-            encoder = shelf.build(source, spec, cache_folder=folder / "asked")
-            report = _read_report(folder) or _hold(spec, encoder, reference, folder)
-        except (CheckpointError, ConfigError, MissingExtraError):
-            raise
-        except Exception as err:  # noqa: BLE001 - drivers and converters raise nearly anything
-            # Its text may name places of this machine: for the log, not for a manifest.
-            refused.append(f"{name_engine(spec)}: {type(err).__name__}")
-            log.warning("%s cannot be used: %s: %s", spec, type(err).__name__, err)
-            continue
-        if not report.passed:
-            refused.append(f"{name_engine(spec)}: {report.fault}")
-            log.warning("%s is refused, its numbers are not the reference's: %s", spec, report)
-            continue
-        took_s = time.perf_counter() - started
-        log.info("%s %s in %.1f s; gate: %s", spec, encoder.version, took_s, report)
-        return ReadyEncoder(encoder, report, spec.batch, tuple(refused))
+        key = source, spec, cache, shelf, stamps
+        if (why := _refused.get(key)) is None:
+            built = _passed.get(key) or _build(
+                source, spec, cache, shelf=shelf, reference=reference
+            )
+            if not isinstance(built, str):
+                _keep(key, built)
+                encoder, report = built
+                return ReadyEncoder(encoder, report, spec.batch, tuple(refused.values()))
+            why = built
+        refused[key] = f"{name_engine(spec)}: {why}"
+        _refused[key] = why
+    for each in refused:  # the next call tries them again: nothing else is left
+        _refused.pop(each, None)
     raise EngineRefusedError(
         f"no engine computes {source.checkpoint.model!r} in precision {compute.precision!r} as it should; "
-        "the log says more:\n  " + "\n  ".join(refused),
-        refused=tuple(refused),
+        "the log says more:\n  " + "\n  ".join(refused.values()),
+        refused=tuple(refused.values()),
     )
 
 
-class _Reference:
-    """All tokens of the gate's tiles by PyTorch in float32 on the CPU, computed when first needed."""
+def forget_encoders() -> None:
+    """Give back the memory of the encoders that are kept; one that is in use stays until it is not."""
+    _passed.clear()
+    _refused.clear()
+    gc.collect()  # the networks of transformers hold themselves
+    if "torch" in sys.modules:
+        import torch
 
-    def __init__(self, source: NetworkSource, shelf: EngineShelf, *, threads: int) -> None:
-        self.shelf = shelf
-        self.tiles = draw_gate_tiles(source.side_px)
-        self._source = replace(source, outputs=ALL_TOKENS)
-        self._threads = threads
-
-    @cached_property
-    def tokens(self) -> Tokens:
-        spec = EngineSpec("torch", "cpu", "fp32", 1, self._threads)
-        return encode_in_threads(self.shelf.build(self._source, spec), self.tiles)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
 
 
-def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
-    """Tiles in as many calls at a time as the engine has threads."""
-    batch = encoder.spec.batch
-    pieces = [tiles[first : first + batch] for first in range(0, len(tiles), batch)]
-    with ThreadPoolExecutor(encoder.spec.threads) as pool:
-        return Tokens.join(list(pool.map(encoder.encode, pieces)))
+# What was built in this process, and why the others were refused.
+_passed: dict[Hashable, tuple[Encoder, GateReport]] = {}
+_refused: dict[Hashable, str] = {}
+_MOST_KEPT = 2
 
 
-def _hold(spec: EngineSpec, encoder: Encoder, reference: _Reference, folder: Path) -> GateReport:
-    """Compare all tokens of an engine with the reference, then those that are asked; keep the report."""
+def _keep(key: Hashable, built: tuple[Encoder, GateReport]) -> None:
+    """Keep an encoder, and of the others those that were used last."""
+    _passed.pop(key, None)
+    _passed[key] = built
+    for oldest in list(_passed)[:-_MOST_KEPT]:
+        _passed.pop(oldest, None)
+
+
+def _build(
+    source: NetworkSource,
+    spec: EngineSpec,
+    cache: Path,
+    *,
+    shelf: EngineShelf,
+    reference: Reference,
+) -> tuple[Encoder, GateReport] | str:
+    """An engine that passes the gate, or why it is refused, in words that name no place of this machine."""
     started = time.perf_counter()
-    log.info(
-        "%s: holding it against PyTorch in float32, once on this machine for these weights and columns",
-        spec,
-    )
-    source, whole = encoder.source, encoder
-    if set(source.outputs) != set(ALL_TOKENS):
-        whole = reference.shelf.build(replace(source, outputs=ALL_TOKENS), spec)
-    tokens = encode_in_threads(whole, reference.tiles)
-    report = hold_against(reference.tokens, tokens, _class_of(spec))
-    if report.passed and whole is not encoder:
-        asked = encode_in_threads(encoder, reference.tiles)
-        second = hold_against(reference.tokens, asked, _class_of(spec))
-        report = replace(report, norms=second.norms, fault=second.fault)
-        if second.cls_cosine:
-            report = replace(report, cls_cosine=second.cls_cosine, cls_centred=second.cls_centred)
-    log.info("%s: numerics check took %.1f s", spec, time.perf_counter() - started)
-    if report.passed:  # a refusal is asked again: the next version of a library may be right
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            made = folder / f"gate-{os.getpid()}-{threading.get_ident()}.json"
-            made.write_text(json.dumps(asdict(report)))
-            made.replace(folder / "gate.json")
-        except OSError as err:
-            log.warning("the gate's answer cannot be kept, it is asked each time: %s", err)
-    return report
-
-
-def _read_report(folder: Path) -> GateReport | None:
+    folder = cache / "engines" / name_judged(source, spec, shelf.list_versions(spec))
     try:
-        report = json.loads((folder / "gate.json").read_text())
-        report["norms"] = {name: (low, high) for name, (low, high) in report["norms"].items()}
-        return GateReport(**report)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def _class_of(spec: EngineSpec) -> PrecisionClass:
-    return "fp32" if spec.numerics == "fp32" else "half"
-
-
-def _name(source: NetworkSource, spec: EngineSpec, versions: list[str]) -> str:
-    """Name what was converted and judged: another processor or library is judged again."""
-    what = [source.checkpoint.weights_sha256, source.checkpoint.network]
-    how = [source.side_px, list(source.outputs), asdict(replace(spec, threads=1))]
-    return digest([GATE_VERSION, PREPROCESSING_VERSION, what, how, versions])[:32]
+        encoder = shelf.build(source, spec, cache_folder=folder / "asked")
+        report = read_report(folder) or hold(spec, encoder, reference, folder)
+    except (CheckpointError, ConfigError, MissingExtraError):
+        raise
+    except Exception as err:  # noqa: BLE001 - drivers and converters raise nearly anything
+        # Its text may name places of this machine: for the log, not for a manifest.
+        log.warning("%s cannot be used: %s: %s", spec, type(err).__name__, err)
+        return type(err).__name__
+    if report.fault is not None:
+        log.warning("%s is refused, its numbers are not the reference's: %s", spec, report)
+        return report.fault
+    took_s = time.perf_counter() - started
+    log.info("%s %s in %.1f s; gate: %s", spec, encoder.version, took_s, report)
+    return encoder, report
 
 
 def _begin_with(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[EngineSpec]:
@@ -221,21 +179,3 @@ def _begin_with(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[Engi
             break
         before.append(spec)
     yield from chain(before, coming)
-
-
-def _torch_version() -> str:
-    if build := find_build():
-        return build.version
-    import torch
-
-    return torch.__version__
-
-
-def _processor(spec: EngineSpec) -> str:
-    if spec.engine != "torch":  # which takes what the processor has, whatever PyTorch is allowed
-        return f"{spec.device} {read_flags()}"
-    import torch
-
-    if spec.device.startswith("cuda"):
-        return torch.cuda.get_device_name(spec.device)
-    return f"{spec.device} {torch.backends.cpu.get_cpu_capability()} {read_flags()}"

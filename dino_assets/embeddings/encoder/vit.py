@@ -18,6 +18,7 @@ from transformers import AttentionInterface, AutoModel
 
 from dino_assets.embeddings.encoder.tokens import TokenName, quiet_progress
 from dino_assets.errors import InvalidCheckpointError
+from dino_assets.weights.checkpoint import check_files
 from dino_assets.weights.records import Checkpoint
 
 PER_HEAD = "dino_assets_per_head"
@@ -165,8 +166,9 @@ def load_model(folder: Path, checkpoint: Checkpoint, *, attention: str = "sdpa")
     """The model as transformers builds it, in float32, every tensor of it from the files.
 
     Raises:
-        InvalidCheckpointError: a tensor is not in the files.
+        InvalidCheckpointError: a tensor is not in the files, or they are not the checkpoint's any more.
     """
+    check_files(folder, checkpoint)
     # The documents spell it `num_registers`, which transformers reads as no registers.
     spelled = {} if checkpoint.family == "dinov2" else {"num_register_tokens": checkpoint.registers}
     # Only from_pretrained knows the renamed keys of older checkpoints.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from dino_assets.compute.devices import list_devices
-from dino_assets.compute.processes import map_shards
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.compute.threads import map_ahead
 from dino_assets.compute.turns import taking_turn
@@ -21,6 +20,7 @@ from dino_assets.embeddings.run.progress import Progress
 from dino_assets.embeddings.run.shards import SHARD_TILES, Done, Message, Shard, cut_shards
 from dino_assets.embeddings.space import current_space, make_space, name_space
 from dino_assets.embeddings.stage.copies import KnownTiles
+from dino_assets.embeddings.stage.keeping import using_workers
 from dino_assets.embeddings.stage.patch_maps import describe_array
 from dino_assets.embeddings.stage.worker import EmbeddingJob, store_shard
 from dino_assets.errors import CorruptObjectError, WorkerLostError
@@ -148,20 +148,25 @@ def _push_parts(
         if todo:
             # A drop is computed by one engine, as far as this machine has it.
             first = next((str(each.facts["engine"]) for each in receipts.values() if each), None)
-            devices = list_devices(job.compute)[: len(todo)]
+            every = list_devices(job.compute)
+            devices = every[: len(todo)]
             for device in sorted(set(devices)):  # in one order, or two runs wait for each other
                 turn = taking_turn(
                     job.cache / "turns", device, holder=str(job.output), say=progress.warn
                 )
                 leaving.enter_context(turn)
-            threads = max(1, job.compute.threads // len(devices))
+            # Only a CPU's threads are shared by who works: of cards another number would be another encoder.
+            sharing = devices if job.compute.device == "cpu" else every
+            threads = max(1, job.compute.threads // len(sharing))
             job = replace(
                 job,
                 first_engine=first,
                 compute=replace(job.compute, threads=threads),
                 todo=sum(shard.tiles.num_rows for shard in todo),
             )
-            messages = leaving.enter_context(closing(map_shards(coming, job, devices=devices)))
+            workers = leaving.enter_context(using_workers())
+            coming_messages = workers.map_shards(coming, job, devices=devices)
+            messages = leaving.enter_context(closing(coming_messages))
         number = 0
         for message in chain([None], messages):
             if isinstance(message, Done):

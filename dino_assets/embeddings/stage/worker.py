@@ -4,6 +4,7 @@ A shard is stored before a tile is waited for that comes after it, so a kill cos
 and the few batches that are computed while it is being stored.
 """
 
+import logging
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.rows import make_rows, make_thumb, to_stored
 from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step, Work
 from dino_assets.embeddings.stage.patch_maps import put_patches
+from dino_assets.errors import InvalidCheckpointError
 from dino_assets.images.records import Pixels
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.columns import read_records
@@ -37,6 +39,8 @@ from dino_assets.store.objects import ObjectStore
 from dino_assets.tiles.grid import TileGrid, cut_tiles
 from dino_assets.tiles.rows import TileRow, open_tiled
 from dino_assets.weights.stage import checkpoint_folder, checkpoint_of
+
+log = logging.getLogger(__name__)
 
 # What a forecast is made from: calls for so long, or for that share of the whole if it is short.
 TRIAL_S, TRIAL_SHARE = 1.0, 0.02
@@ -60,19 +64,25 @@ class EmbeddingJob:
 
     def __call__(self, device: str) -> Work:
         """Open the encoder on a device; its first message says what that is and how fast."""
-        checkpoint = checkpoint_of(self.weights)
+        try:
+            ready = self._open(device)
+        except InvalidCheckpointError as err:
+            if err.reason != "altered":
+                raise
+            log.warning("%s The store's copy is taken again.", err)
+            ready = self._open(device, is_altered=True)
+        return _Worker(self, ready).run
+
+    def _open(self, device: str, *, is_altered: bool = False) -> ReadyEncoder:
         outputs: tuple[TokenName, ...] = self.options.columns
         if self.options.with_patches:
             outputs = (*outputs, "patches")
-        source = NetworkSource(
-            checkpoint_folder(self.store, self.weights, cache=self.cache),
-            checkpoint,
-            self.grid.side_px,
-            outputs,
+        folder = checkpoint_folder(
+            self.store, self.weights, cache=self.cache, is_altered=is_altered
         )
+        source = NetworkSource(folder, checkpoint_of(self.weights), self.grid.side_px, outputs)
         compute = replace(self.compute, device=device)  # type: ignore[arg-type]
-        ready = open_encoder(source, compute, cache=self.cache, first=self.first_engine)
-        return _Worker(self, ready).run
+        return open_encoder(source, compute, cache=self.cache, first=self.first_engine)
 
 
 @dataclass(eq=False)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from dino_assets.errors import DropBlockedError, DropsFailedError
@@ -19,9 +20,17 @@ class DropDrafts:
     Iterable any number of times and not a generator, which Dagster would take for an op's outputs.
     """
 
-    def __init__(self, drops: Iterable[str], make: Callable[[str], Draft]) -> None:
+    def __init__(
+        self,
+        drops: Iterable[str],
+        make: Callable[[str], Draft],
+        *,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """``around`` is entered before the first drop is committed and left after the last one."""
         self.drops = tuple(sorted(set(drops)))
         self.make = make
+        self.around = around
 
     def __iter__(self) -> Iterator[tuple[str, Draft]]:
         return ((drop, self.make(drop)) for drop in self.drops)
@@ -39,19 +48,24 @@ class DropOutcome:
 
 def commit_drops(store: ObjectStore, drafts: DropDrafts) -> Iterator[DropOutcome]:
     """Commit drop by drop, in sorted order, and say how each ended; never raises for a drop."""
-    for drop in drafts.drops:
-        started = time.perf_counter()
-        committed: Committed | None = None
-        error: Exception | None = None
-        try:
-            committed = commit(store, drafts.make(drop))
-        except DropBlockedError as err:
-            log.warning("%s", err)
-            error = err
-        except Exception as err:  # whatever a drop did, the others are not to blame
-            log.exception("drop %s failed", drop)
-            error = err
-        yield DropOutcome(drop, committed, error, time.perf_counter() - started)
+    with drafts.around():
+        for drop in drafts.drops:
+            yield _commit_drop(store, drop, drafts.make)
+
+
+def _commit_drop(store: ObjectStore, drop: str, make: Callable[[str], Draft]) -> DropOutcome:
+    started = time.perf_counter()
+    committed: Committed | None = None
+    error: Exception | None = None
+    try:
+        committed = commit(store, make(drop))
+    except DropBlockedError as err:
+        log.warning("%s", err)
+        error = err
+    except Exception as err:  # whatever a drop did, the others are not to blame
+        log.exception("drop %s failed", drop)
+        error = err
+    return DropOutcome(drop, committed, error, time.perf_counter() - started)
 
 
 def raise_failures(asset: str, outcomes: list[DropOutcome], *, may_wait: bool = False) -> None:

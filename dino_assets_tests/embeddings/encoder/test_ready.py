@@ -1,11 +1,14 @@
 """Engines are held against the reference once; what fails is passed over, visibly."""
 
 import errno
+import gc
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +21,24 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder.choosing import build_engine
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource, fit_batch
 from dino_assets.embeddings.encoder.gate import GATE_TILES
+from dino_assets.embeddings.encoder.holding import encode_in_threads
 from dino_assets.embeddings.encoder.ready import (
     EngineShelf,
     ReadyEncoder,
-    encode_in_threads,
-    list_versions,
+    forget_encoders,
     name_engine,
     open_encoder,
 )
-from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
+from dino_assets.embeddings.encoder.versions import list_versions
+from dino_assets.errors import (
+    CheckpointError,
+    ConfigError,
+    EngineRefusedError,
+    InvalidCheckpointError,
+    MissingExtraError,
+)
 from dino_assets.weights.checkpoint import read_checkpoint
+from dino_assets_tests.worlds.raising import raising
 
 SIDE = 64
 COMPUTE = ComputeSettings(device="cpu", threads=1, precision="fp32")
@@ -96,9 +107,9 @@ def source(checkpoint_dir: Path) -> NetworkSource:
 @pytest.fixture
 def plant() -> Iterator[Plant]:
     plant = Plant()
-    open_encoder.cache_clear()
+    forget_encoders()
     yield plant
-    open_encoder.cache_clear()
+    forget_encoders()
 
 
 def gates(cache: Path) -> list[Path]:
@@ -123,8 +134,65 @@ def test_open_encoder__the_best_that_passes(source: NetworkSource, plant: Plant,
 def test_open_encoder__in_one_process_once(source: NetworkSource, plant: Plant, tmp_path: Path):
     first = plant.open(source, cache=tmp_path)
     built = list(plant.built)
-    assert plant.open(source, cache=tmp_path) is first
+    assert plant.open(source, cache=tmp_path).encoder is first.encoder
     assert plant.built == built
+
+
+def test_open_encoder__once_whichever_is_named_first(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    """A drop that goes on after a kill names its engine; the next one names none."""
+    plant.faults[str(BEST)] = transpose
+    opened = plant.open(source, cache=tmp_path)
+    assert opened.encoder.spec == NEXT
+    built = list(plant.built)
+    named = plant.open(source, cache=tmp_path, first=str(NEXT))
+    assert (named.encoder, named.refused) == (opened.encoder, ())
+    again = plant.open(source, cache=tmp_path)
+    assert (again.encoder, again.facts) == (opened.encoder, opened.facts)
+    assert plant.built == built  # neither it nor the one that is refused
+
+
+def test_open_encoder__files_that_were_written_are_opened_again(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    """The same bytes are as good; others are refused before a vector is made of them."""
+    folder = shutil.copytree(source.folder, tmp_path / "checkpoint")
+    source = replace(source, folder=folder)
+    first = plant.open(source, cache=tmp_path)
+    weights = folder / "model.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data)
+    second = plant.open(source, cache=tmp_path)
+    assert second.encoder is not first.encoder
+    assert second.facts == first.facts
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with raising(InvalidCheckpointError, file="model.safetensors", reason="altered"):
+        plant.open(source, cache=tmp_path)
+    weights.write_bytes(data)
+    assert plant.open(source, cache=tmp_path).facts == first.facts
+    weights.unlink()
+    with raising(InvalidCheckpointError, file="model.safetensors", reason="altered"):
+        plant.open(source, cache=tmp_path)
+
+
+def test_forget_encoders__gives_their_memory_back(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    opened = weakref.ref(plant.open(source, cache=tmp_path).encoder)
+    gc.collect()
+    assert opened() is not None
+    forget_encoders()
+    assert opened() is None
+
+
+def test_open_encoder__keeps_the_two_that_were_used_last(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
+    sides = [SIDE, 2 * SIDE, SIDE, 3 * SIDE, SIDE]
+    opened = [plant.open(replace(source, side_px=s), cache=tmp_path).encoder for s in sides]
+    assert opened[0] is opened[2] is opened[4]
+    assert plant.open(replace(source, side_px=2 * SIDE), cache=tmp_path).encoder is not opened[1]
 
 
 def test_open_encoder__a_wrong_engine_is_passed_over(
@@ -187,7 +255,7 @@ def test_open_encoder__a_gate_passed_is_remembered(
 ):
     """The next process neither computes the reference nor asks the engine."""
     first = plant.open(source, cache=tmp_path)
-    open_encoder.cache_clear()
+    forget_encoders()
     plant.built, plant.calls = [], {}
     second = plant.open(source, cache=tmp_path)
     assert plant.built == [str(BEST)]
@@ -204,10 +272,10 @@ def test_open_encoder__a_damaged_memory_is_judged_anew(
     (gate,) = gates(tmp_path)
     whole = gate.read_text()
     gate.write_text(damage)
-    open_encoder.cache_clear()
+    forget_encoders()
     plant.faults[str(BEST)] = transpose
     assert plant.open(source, cache=tmp_path).encoder.spec == NEXT
-    open_encoder.cache_clear()
+    forget_encoders()
     plant.faults = {}
     assert plant.open(source, cache=tmp_path).facts == first.facts
     assert gate.read_text() == whole
@@ -223,7 +291,7 @@ def test_open_encoder__anything_else_is_judged_for_itself(
     plant.open(replace(source, checkpoint=other), cache=tmp_path)
     plant.open(source, cache=tmp_path, first=str(NEXT))
     assert len(gates(tmp_path)) == 5
-    open_encoder.cache_clear()
+    forget_encoders()
     plant.more_versions = ["a library of another version"]
     plant.open(source, cache=tmp_path)
     assert len(gates(tmp_path)) == 6
@@ -246,7 +314,7 @@ def test_list_versions__libraries_and_processor():
 def test_list_versions__without_torch_where_openvino_computes():
     code = (
         "import sys; from dino_assets.embeddings.encoder.engine import EngineSpec;"
-        "from dino_assets.embeddings.encoder.ready import list_versions;"
+        "from dino_assets.embeddings.encoder.versions import list_versions;"
         "print(list_versions(EngineSpec('openvino', 'cpu', 'bf16', 8)));"
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
@@ -318,18 +386,18 @@ def test_encode_in_threads__is_encode(source: NetworkSource):
 
 def test_open_encoder__of_this_machine(source: NetworkSource, tmp_path: Path):
     """Nothing planted: what `auto` takes here passes, and is the same for the next process."""
-    open_encoder.cache_clear()
+    forget_encoders()
     first = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
     assert first.refused == ()
     assert first.gate.cls_cosine >= 0.999
     assert first.encoder.spec.batch == fit_batch(source.checkpoint, SIDE)
     tiles = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
     found = first.encoder.encode(tiles)["cls"]
-    open_encoder.cache_clear()
+    forget_encoders()
     again = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
     np.testing.assert_array_equal(again.encoder.encode(tiles)["cls"], found)
     assert again.facts == first.facts
-    open_encoder.cache_clear()
+    forget_encoders()
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
@@ -345,7 +413,7 @@ def test_open_encoder__a_cache_that_cannot_be_kept(
         mkdir(path, *args, **options)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    open_encoder.cache_clear()
+    forget_encoders()
     ready = open_encoder(source, COMPUTE, cache=tmp_path)
     assert not ready.refused
     assert "cannot be kept" in caplog.text

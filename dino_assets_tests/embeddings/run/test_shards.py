@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_assets.compute.processes import map_shards
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.embeddings.run.shards import Done, Ready, Shard, Step, cut_shards
@@ -36,7 +35,7 @@ from dino_assets_tests.conftest import REPOSITORY, photo_bytes, s3_settings
 from dino_assets_tests.worlds.embedding_bench import COMPUTE, PHOTO_TILES, Bench, write_photos
 from dino_assets_tests.worlds.embedding_process import STALLS_AFTER, StallingSource
 from dino_assets_tests.worlds.raising import raising
-from dino_assets_tests.worlds.shard_workers import Echo, make_shards
+from dino_assets_tests.worlds.shard_workers import Echo, make_shards, map_shards
 
 MakeBench = Callable[[ObjectStore], Bench]
 TWO = ["0", "1"]

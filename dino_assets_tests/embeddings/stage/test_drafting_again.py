@@ -15,7 +15,7 @@ import pytest
 from dino_assets.compute.threads import THREAD_PREFIX
 from dino_assets.demo.checkpoint import write_demo_checkpoint
 from dino_assets.embeddings.encoder.choosing import list_engines
-from dino_assets.embeddings.encoder.ready import open_encoder
+from dino_assets.embeddings.encoder.ready import forget_encoders
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.errors import DeviceMemoryError
 from dino_assets.store.commits.manifests import read_manifest
@@ -265,7 +265,7 @@ class SmallDevice:
             return inner(encoder, tiles)
 
         monkeypatch.setattr(TorchEncoder, "run_batch", run)
-        open_encoder.cache_clear()
+        forget_encoders()
 
 
 @pytest.mark.parametrize("from_when", ["run", "gate"])
@@ -283,7 +283,7 @@ def test_draft_embeddings__out_of_memory_halves_the_batch_and_goes_on(
     try:
         done = bench.commit(options=EmbeddingOptions(("cls",), "fp32"), cache=tmp_path / "new")
     finally:
-        open_encoder.cache_clear()  # its batch stays halved
+        forget_encoders()  # its batch stays halved
     np.testing.assert_allclose(vectors_of(bench), whole, atol=1e-5)
     assert done.metadata["warnings"][-1] == "out of memory: going on with 1 tiles per call"
     assert "d: out of memory: going on with 1 tiles per call" in caplog.text
@@ -295,7 +295,7 @@ def test_draft_embeddings__no_room_for_a_single_tile(bench: Bench, monkeypatch):
         with pytest.raises(DeviceMemoryError):
             bench.commit()
     finally:
-        open_encoder.cache_clear()
+        forget_encoders()
 
 
 def own_threads() -> set[str]:

@@ -1,0 +1,97 @@
+"""Engines held against PyTorch in float32, once on a machine: the answer is kept beside the network."""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.compute.settings import PrecisionClass
+from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
+from dino_assets.embeddings.encoder.gate import GateReport, draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens
+
+log = logging.getLogger(__name__)
+
+
+class Reference:
+    """All tokens of the gate's tiles by PyTorch in float32 on the CPU, computed when first needed."""
+
+    def __init__(
+        self, source: NetworkSource, build: Callable[..., Encoder], *, threads: int
+    ) -> None:
+        self.build = build
+        self._source = replace(source, outputs=ALL_TOKENS)
+        self._threads = threads
+
+    @cached_property
+    def tiles(self) -> NDArray[np.uint8]:
+        """The gate's tiles (N, side, side, 3)."""
+        return draw_gate_tiles(self._source.side_px)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What the reference says of them."""
+        spec = EngineSpec("torch", "cpu", "fp32", 1, self._threads)
+        return encode_in_threads(self.build(self._source, spec), self.tiles)
+
+
+def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
+    """Tiles in as many calls at a time as the engine has threads."""
+    batch = encoder.spec.batch
+    pieces = [tiles[first : first + batch] for first in range(0, len(tiles), batch)]
+    with ThreadPoolExecutor(encoder.spec.threads) as pool:
+        return Tokens.join(list(pool.map(encoder.encode, pieces)))
+
+
+def hold(spec: EngineSpec, encoder: Encoder, reference: Reference, folder: Path) -> GateReport:
+    """Compare all tokens of an engine with the reference, then those that are asked; keep the report."""
+    started = time.perf_counter()
+    log.info(
+        "%s: holding it against PyTorch in float32, once on this machine for these weights and columns",
+        spec,
+    )
+    source, whole = encoder.source, encoder
+    if set(source.outputs) != set(ALL_TOKENS):
+        whole = reference.build(replace(source, outputs=ALL_TOKENS), spec)
+    tokens = encode_in_threads(whole, reference.tiles)
+    report = hold_against(reference.tokens, tokens, _class_of(spec))
+    if report.passed and whole is not encoder:
+        asked = encode_in_threads(encoder, reference.tiles)
+        second = hold_against(reference.tokens, asked, _class_of(spec))
+        report = replace(report, norms=second.norms, fault=second.fault)
+        if second.cls_cosine:
+            report = replace(report, cls_cosine=second.cls_cosine, cls_centred=second.cls_centred)
+    log.info("%s: numerics check took %.1f s", spec, time.perf_counter() - started)
+    if report.passed:  # a refusal is asked again: the next version of a library may be right
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            made = folder / f"gate-{os.getpid()}-{threading.get_ident()}.json"
+            made.write_text(json.dumps(asdict(report)))
+            made.replace(folder / "gate.json")
+        except OSError as err:
+            log.warning("the gate's answer cannot be kept, it is asked each time: %s", err)
+    return report
+
+
+def read_report(folder: Path) -> GateReport | None:
+    """Read the answer that is kept; nothing where there is none, or a damaged one."""
+    try:
+        report = json.loads((folder / "gate.json").read_text())
+        report["norms"] = {name: (low, high) for name, (low, high) in report["norms"].items()}
+        return GateReport(**report)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _class_of(spec: EngineSpec) -> PrecisionClass:
+    return "fp32" if spec.numerics == "fp32" else "half"

@@ -1,0 +1,128 @@
+"""Worker processes that stay from one drop of a run to the next, and what ends them."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dino_assets.compute.processes import Workers
+from dino_assets.embeddings.run.shards import Done
+from dino_assets.errors import ConfigError, SourceError, WorkerLostError
+from dino_assets_tests.worlds.raising import raising
+from dino_assets_tests.worlds.shard_workers import Echo, Stubborn, make_shards
+
+TWO = ["0", "1"]
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    workers = Workers(patience_s=0.5)
+    yield workers
+    workers.close()
+    assert multiprocessing.active_children() == []
+
+
+def pids_of(workers: Workers, work: Echo, *, devices: list[str] = TWO, count: int = 8) -> set[int]:
+    """Whose processes worked on some shards, all of which are done."""
+    messages = list(workers.map_shards(make_shards(count), work, devices=devices))
+    done = [message for message in messages if isinstance(message, Done)]
+    assert sorted(each.number for each in done) == list(range(count))
+    return {each.receipt.facts["pid"] for each in done}
+
+
+def children() -> set[int]:
+    return {int(each.pid or 0) for each in multiprocessing.active_children()}
+
+
+def test_map_shards__by_the_same_processes_as_before(workers: Workers, tmp_path: Path):
+    slow = Echo(tmp_path, wait_s=0.2)
+    first = pids_of(workers, slow)
+    assert first == children()
+    assert len(first) == 2
+    assert pids_of(workers, slow) == first
+    # A drop of one shard: by the process that has the model open, not by another one beside it.
+    assert pids_of(workers, slow, devices=["0"], count=1) <= first
+    assert children() == first
+
+
+def test_map_shards__of_devices_alike(workers: Workers, tmp_path: Path):
+    """A CPU that is divided: its parts have one name."""
+    alike = ["cpu", "cpu"]
+    first = pids_of(workers, Echo(tmp_path, wait_s=0.2), devices=alike)
+    assert len(first) == 2
+    assert pids_of(workers, Echo(tmp_path, wait_s=0.2), devices=alike) == first
+
+
+def test_map_shards__one_device_stays_here(workers: Workers, tmp_path: Path):
+    assert pids_of(workers, Echo(tmp_path), devices=["0"]) == {os.getpid()}
+    assert children() == set()
+
+
+def test_map_shards__a_process_that_died_in_between_is_started_again(
+    workers: Workers, tmp_path: Path
+):
+    slow = Echo(tmp_path, wait_s=0.2)
+    first = pids_of(workers, slow)
+    dead = multiprocessing.active_children()[0]
+    dead.kill()
+    dead.join()
+    second = pids_of(workers, slow)
+    assert second & first == first - {dead.pid}
+    assert len(second) == 2
+
+
+def test_map_shards__after_one_was_killed_at_work_the_next_call_has_all(
+    workers: Workers, tmp_path: Path
+):
+    killed = Echo(tmp_path, at=3, how="kill", wait_s=0.05)
+    with raising(WorkerLostError, exit_code=-signal.SIGKILL):
+        list(workers.map_shards(make_shards(6), killed, devices=TWO))
+    assert len(pids_of(workers, Echo(tmp_path, wait_s=0.2))) == 2
+
+
+@pytest.mark.parametrize(("how", "kind"), [("source", SourceError), ("stubborn", RuntimeError)])
+def test_map_shards__who_raised_is_as_good_as_before(
+    workers: Workers, tmp_path: Path, how: str, kind: type[Exception]
+):
+    """A drop's error ends who is in the middle of it; who raised it waits for the next drop."""
+    assert issubclass(Stubborn, Exception)
+    first = pids_of(workers, Echo(tmp_path, wait_s=0.2))
+    with pytest.raises(kind):
+        list(workers.map_shards(make_shards(6), Echo(tmp_path, at=0, how=how), devices=TWO))
+    second = pids_of(workers, Echo(tmp_path, wait_s=0.2))
+    assert len(second) == 2
+    assert second & first
+
+
+def test_map_shards__what_cannot_travel_starts_nothing(workers: Workers, tmp_path: Path):
+    class Local(Echo):
+        """Pickle finds it nowhere."""
+
+    with pytest.raises(Exception, match="pickle"):
+        list(workers.map_shards(make_shards(2), Local(tmp_path), devices=TWO))
+    assert children() == set()
+
+
+def test_map_shards__a_device_that_cannot_be_opened_is_tried_again(
+    workers: Workers, tmp_path: Path
+):
+    with pytest.raises(ConfigError):
+        list(workers.map_shards(make_shards(6), Echo(tmp_path, how="fail to open"), devices=TWO))
+    assert len(pids_of(workers, Echo(tmp_path, wait_s=0.2))) == 2
+
+
+def test_map_shards__closed_in_the_middle_ends_who_is_at_work(workers: Workers, tmp_path: Path):
+    messages = workers.map_shards(make_shards(6), Echo(tmp_path, wait_s=0.2), devices=TWO)
+    next(message for message in messages if isinstance(message, Done))
+    messages.close()
+    assert children() == set()
+
+
+def test_close__ends_who_waits_for_work(workers: Workers, tmp_path: Path):
+    pids_of(workers, Echo(tmp_path))
+    assert children()
+    workers.close()
+    assert children() == set()

@@ -1,0 +1,157 @@
+"""One encoder for all drops of a run: opened once, right whatever happens to its files, given back."""
+
+import gc
+import logging
+import multiprocessing
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dino_assets.embeddings.encoder.engine import Encoder
+from dino_assets.embeddings.encoder.ready import forget_encoders
+from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
+from dino_assets.embeddings.stage.keeping import keeping_open, using_workers
+from dino_assets.store.commits.by_drop import DropDrafts, commit_drops
+from dino_assets.store.objects import ObjectStore
+from dino_assets.weights.stage import checkpoint_folder
+from dino_assets_tests.worlds.embedding_bench import COMPUTE, Bench, write_photos
+
+THREE = ("a", "b", "c")
+
+
+@pytest.fixture
+def bench(
+    make_bench: Callable[[ObjectStore], Bench], local_store: ObjectStore, tmp_path: Path
+) -> Iterator[Bench]:
+    """Three drops, each of two photographs of its own, to be embedded."""
+    bench = make_bench(local_store)
+    bench.cache = tmp_path / "cache"  # its own: files in it are altered
+    for number, name in enumerate(THREE):
+        bench.add_drop(name, write_photos(tmp_path / name, [2 * number, 2 * number + 1]))
+    forget_encoders()
+    yield bench
+    forget_encoders()
+
+
+class Opened:
+    """Counts the engines that are built for columns alone (a gate builds one for all tokens, too)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.encoders: list[weakref.ref[Encoder]] = []
+        init = TorchEncoder.__init__
+
+        def build(encoder: TorchEncoder, source, spec, **options) -> None:
+            if source.outputs == ("cls",):
+                self.encoders.append(weakref.ref(encoder))
+            init(encoder, source, spec, **options)
+
+        monkeypatch.setattr(TorchEncoder, "__init__", build)
+
+    @property
+    def alive(self) -> int:
+        gc.collect()
+        return sum(each() is not None for each in self.encoders)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
+    return Opened(monkeypatch)
+
+
+def run_all(bench: Bench, **changes: object) -> Iterator[object]:
+    """The drops of one run, as the asset commits them."""
+    drafts = DropDrafts(THREE, lambda drop: bench.draft(drop, **changes), around=keeping_open)
+    for outcome in commit_drops(bench.store, drafts):
+        assert outcome.error is None
+        yield outcome
+
+
+def test_keeping_open__one_encoder_for_the_drops_of_a_run(bench: Bench, opened: Opened):
+    alive = [opened.alive for _ in run_all(bench)]
+    assert alive == [1, 1, 1]
+    assert len(opened.encoders) == 1
+    assert opened.alive == 0  # its memory is given back
+
+
+def test_keeping_open__a_command_s_runs_share_it(bench: Bench, opened: Opened):
+    with keeping_open():
+        for name in THREE:
+            with keeping_open():  # a run inside of the command
+                bench.commit(name)
+            assert opened.alive == 1
+    assert (len(opened.encoders), opened.alive) == (1, 0)
+
+
+def test_keeping_open__gives_back_after_an_error(bench: Bench, opened: Opened):
+    def fail() -> None:
+        with keeping_open():
+            bench.commit("a")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (len(opened.encoders), opened.alive) == (1, 0)
+
+
+def test_keeping_open__a_drop_that_goes_on_with_its_engine_needs_no_other(
+    bench: Bench, opened: Opened
+):
+    """Its receipts name the engine; other drops name none."""
+    bench.commit("b")
+    for info in [*bench.store.list("manifests/embeddings"), *bench.store.list("receipts")][:2]:
+        bench.store.delete(info.key)  # the manifest and one of two shards
+    assert len(bench.receipts()) == 1
+    opened.encoders.clear()
+    forget_encoders()
+    with keeping_open():
+        for name in THREE:
+            bench.commit(name)
+    assert len(opened.encoders) == 1
+
+
+def test_keeping_open__an_altered_file_is_noticed_and_made_good(
+    bench: Bench, opened: Opened, caplog: pytest.LogCaptureFixture
+):
+    """Between two drops: the store's copy is taken again, and the vectors are the model's."""
+    for name in THREE:
+        bench.commit(name)
+    whole = [bench.manifest_bytes(name) for name in THREE]
+    bench.forget()
+    weights = checkpoint_folder(bench.store, bench.weights, cache=bench.cache) / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-2] ^= 0x40
+    with caplog.at_level(logging.WARNING), keeping_open():
+        bench.commit("a")
+        weights.write_bytes(data)
+        bench.commit("b")
+        bench.commit("c")
+    assert [bench.manifest_bytes(name) for name in THREE] == whole
+    assert "The store's copy is taken again" in caplog.text
+    assert weights.read_bytes() != data
+    assert [path.name for path in bench.cache.glob(".making-*")] == []
+
+
+def test_using_workers__outside_of_a_block_they_end_with_it():
+    with using_workers() as one, using_workers() as other:
+        assert one is not other
+    with keeping_open(), using_workers() as one, keeping_open(), using_workers() as other:
+        assert one is other
+
+
+@pytest.mark.slow
+def test_keeping_open__processes_stay_for_all_drops(bench: Bench):
+    """Each opens the encoder once; what they make is what one process makes."""
+    for name in THREE:
+        bench.commit(name)
+    whole = [bench.manifest_bytes(name) for name in THREE]
+    bench.forget()
+    children: list[set[int | None]] = []
+    for _ in run_all(bench, compute=replace(COMPUTE, processes=2)):
+        children.append({each.pid for each in multiprocessing.active_children()})
+    assert len(children[0]) == 2
+    assert children[1] == children[2] == children[0]
+    assert multiprocessing.active_children() == []
+    assert [bench.manifest_bytes(name) for name in THREE] == whole
