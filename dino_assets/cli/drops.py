@@ -16,11 +16,9 @@ from dino_assets.cli.terminal import name_command, say
 from dino_assets.cli.ui_events import report_round
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.counting import count_of
-from dino_assets.drops.records import Drop
-from dino_assets.errors import ConfigError, CorruptObjectError
+from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.settings.records import Settings
-from dino_assets.store.objects import ObjectStore
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -94,34 +92,23 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _register(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.drops.duplicates import warn_of_duplicates
 
-    drop, is_new = register_here(
+    registered = register_here(
         settings,
         options.name,
         source=options.source,
         may_replace=options.replace,
         tags=options.tag,
     )
-    verb = "registered" if is_new else "already registered"
+    drop = registered.drop
+    verb = "registered" if registered.is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
-    store = open_store_here(settings)
-    if new := _describe_new(store, drop, settings):
-        say(f"to be taken in: {new}")
-    if warning := warn_of_duplicates(store, drop):
+    if registered.lacking:
+        say(f"to be taken in: {registered.lacking}")
+    if warning := warn_of_duplicates(open_store_here(settings), drop):
         say(f"mind: {warning}")
     say(f"next: {name_command()} run {drop.name}")
     return 0
-
-
-def _describe_new(store: ObjectStore, drop: Drop, settings: Settings) -> str:
-    """Say what the drop's images lack; nothing where none are made."""
-    from dino_assets.drops.changes import look_for_changes
-
-    try:
-        changes = look_for_changes(store, drop, root=settings.root)
-    except CorruptObjectError:
-        return ""  # `verify` says so
-    return changes.describe_new() if changes else ""
 
 
 def _tag(options: argparse.Namespace, settings: Settings) -> int:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dino_assets.cli.terminal import name_command
+from dino_assets.cli.terminal import name_command, showing_log
 from dino_assets.drops.records import Drop
-from dino_assets.errors import ConfigError, NotCommittedError
+from dino_assets.errors import ConfigError, CorruptObjectError, NotCommittedError
 from dino_assets.settings.project import check_project
 from dino_assets.settings.records import Settings
 from dino_assets.settings.urls import expand_path
@@ -15,6 +16,18 @@ from dino_assets.store.commits.catalogue import PER_DROP
 
 if TYPE_CHECKING:
     from dino_assets.store.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from dino_assets.drops.registry import Listing
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A drop that is registered, whether anything was new, and what its images lack, in words."""
+
+    drop: Drop
+    is_new: bool
+    lacking: str = ""
 
 
 def register_here(
@@ -24,39 +37,90 @@ def register_here(
     source: str | None,
     may_replace: bool = False,
     tags: Iterable[str] = (),
-) -> tuple[Drop, bool]:
-    """Register a drop from ``source``, from the inbox, or where it is; tells whether anything was new.
+) -> Registration:
+    """Register a drop from ``source``, from the inbox, or where it is; listed once, with progress.
 
     Raises:
         SourceError: there are no files there.
         DropConflictError: the name stands for another source, or for a retired drop.
+        ConfigError: the source holds the project or its store.
     """
-    from dino_assets.defs.instance import open_instance
-    from dino_assets.defs.observations import observe_drop
-    from dino_assets.defs.partitions import add_drop_keys
-    from dino_assets.drops.registry import register_drop, register_from_inbox
+    from dino_assets.drops.arrivals import describe_entries
+    from dino_assets.drops.registry import (
+        check_tag,
+        find_name,
+        list_from_inbox,
+        list_source,
+        register_listing,
+    )
 
     store = open_store_here(settings, may_be_new=True)
+    checked = [check_tag(tag) for tag in tags]
+    find_name(store, name)  # what can be refused is, before a long listing
     root = settings.root
-    if not source:
-        drop, has_changed = register_from_inbox(
-            store, name, inbox=settings.inbox, root=root, may_replace=may_replace, tags=tags
-        )
-    else:
-        # A path is meant from where the person stands, not from the project's folder.
-        address = source if "://" in source else str(expand_path(source).absolute())
-        drop, has_changed = register_drop(
-            store, name, source=address, root=root, may_replace=may_replace, tags=tags
-        )
-    with open_instance(settings.root) as instance:
+    with showing_log("dino_assets.drops.sources"):
+        if source:
+            # A path is meant from where the person stands, not from the project's folder.
+            address = source if "://" in source else str(expand_path(source).absolute())
+            _refuse_surroundings(settings, store, address)
+            listing = list_source(address, root=root)
+        else:
+            name, listing = list_from_inbox(store, name, inbox=settings.inbox, root=root)
+    drop, has_changed = register_listing(
+        store, name, listing, may_replace=may_replace, tags=checked
+    )
+    look, new = describe_entries(listing.entries), _describe_new(store, drop, listing)
+    del listing  # of a million files it is most of all that is held
+
+    from dino_assets.defs.instance import open_instance
+    from dino_assets.defs.observations import record_look
+    from dino_assets.defs.partitions import add_drop_keys
+
+    with open_instance(root) as instance:
         added = add_drop_keys(instance, [drop.name])
-        observe_drop(instance, store, drop, root=settings.root)
-    return drop, bool(has_changed or added)
+        record_look(instance, store, drop.name, look, write=instance.report_runless_asset_event)
+    return Registration(drop, bool(has_changed or added), new)
+
+
+def _describe_new(store: ObjectStore, drop: Drop, listing: "Listing") -> str:
+    """Say what the drop's images lack; nothing where none are made."""
+    from dino_assets.drops.changes import find_changes
+    from dino_assets.store.commits.manifests import find_manifest
+    from dino_assets.store.commits.protocol import OutputId
+
+    try:
+        images = find_manifest(store, OutputId("images", drop.name))
+        if images is None:
+            return ""
+        changes = find_changes(store, images, listing.entries, is_list=listing.is_list)
+    except CorruptObjectError:
+        return ""  # `verify` says so
+    return changes.describe_new() if changes else ""
+
+
+def _refuse_surroundings(settings: Settings, store: ObjectStore, address: str) -> None:
+    """Keep a drop from holding the project: every run would change it, and read its own pictures.
+
+    Raises:
+        ConfigError: it does, as ``/`` and ``.`` do.
+    """
+    if "://" in address:
+        return
+    folder = Path(os.path.realpath(address))
+    inside = [settings.root, *([store.folder] if store.folder else [])]
+    if any(Path(os.path.realpath(each)).is_relative_to(folder) for each in inside):
+        raise ConfigError(
+            f"{address!r} holds this project and all that is made in it, so it is no drop. Name the folder "
+            "that the pictures are in.",
+            setting="from",
+            value=address,
+            reason="holds-the-project",
+        )
 
 
 def find_or_register(
     settings: Settings, name: str, *, source: str | None, may_replace: bool = False
-) -> tuple[Drop, bool]:
+) -> Registration:
     """Find a registered drop, or register it: from ``source``, or from its folder in the inbox.
 
     Raises:
@@ -80,7 +144,7 @@ def find_or_register(
                     drop=drop.name,
                     reason="retired",
                 )
-            return drop, _add_key(settings, drop)
+            return Registration(drop, _add_key(settings, drop))
     try:
         return register_here(settings, name, source=source, may_replace=may_replace)
     except SourceError as err:

@@ -1,6 +1,7 @@
 """What a person at a terminal sees."""
 
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -60,6 +61,28 @@ def _shorten(path: Path) -> str:
         return shlex.quote(str(whole))
     below = str(whole.relative_to(here))
     return shlex.quote(below if "/" in below else f"./{below}")
+
+
+class _SayingHandler(logging.Handler):
+    """Says what is logged, as a line for a person on stderr, which nobody pipes on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one record."""
+        say(record.getMessage(), to=sys.stderr)
+
+
+@contextlib.contextmanager
+def showing_log(name: str) -> Iterator[None]:
+    """Show what a logger says from INFO on while the block runs."""
+    logger, handler = logging.getLogger(name), _SayingHandler(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 class LiveLine:

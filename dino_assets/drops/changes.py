@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow.compute as pc
 
 from dino_assets.counting import count_of
 from dino_assets.drops.cards import find_twins
-from dino_assets.drops.records import Drop, SourceEntry
-from dino_assets.drops.sources.opening import open_source
+from dino_assets.drops.records import SourceEntry
 from dino_assets.drops.sources.source import fingerprint, is_wanted
-from dino_assets.store.commits.manifests import find_manifest
-from dino_assets.store.commits.protocol import Manifest, OutputId
+from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.store.objects import ObjectStore
 
@@ -90,22 +87,6 @@ def find_changes(
     if changes.has_new or changes.gone or (is_same_set and others == _count_others(images)):
         return changes
     return None  # a marker, a log: nothing that is read
-
-
-def look_for_changes(store: ObjectStore, drop: Drop, *, root: Path) -> SourceChanges | None:
-    """List a drop's source and compare it with its images; None where nothing changed, or none are made.
-
-    Raises:
-        SourceError: it cannot be listed.
-        ConfigError: its address makes no sense.
-        StoreError: its bucket refuses.
-        CorruptObjectError: the images cannot be read.
-    """
-    images = find_manifest(store, OutputId("images", drop.name))
-    if images is None:
-        return None
-    source = open_source(drop.source, root=root)
-    return find_changes(store, images, source.entries(), is_list=source.is_list)
 
 
 def _count_others(images: Manifest) -> int | None:

@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,6 +44,15 @@ MAX_TAG_CHARS = 80
 _READERS = 16
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What a source held when it was listed, and its address from everywhere."""
+
+    address: str
+    entries: Sequence[SourceEntry]
+    is_list: bool
+
+
 def register_drop(
     store: ObjectStore,
     name: str,
@@ -64,20 +73,69 @@ def register_drop(
             retired drop.
         ConfigError: a tag is not one word.
     """
-    new_tags = [check_tag(tag) for tag in tags]
-    key_name = find_name(store, name)
+    checked = [check_tag(tag) for tag in tags]
+    find_name(store, name)  # before a long listing
+    listing = list_source(source, root=root)
+    return register_listing(store, name, listing, may_replace=may_replace, tags=checked)
+
+
+def list_source(source: str, *, root: Path) -> Listing:
+    """List a source, and give its address from everywhere.
+
+    Raises:
+        SourceError: there is nothing, or no file.
+    """
     open_source(source, root=root)  # says what is wrong with an address that cannot be resolved
     address = _absolute(source, root)
-    entries = open_source(address, root=root).entries()
+    opened = open_source(address, root=root)
+    entries = opened.entries()
     if not entries:
         raise SourceError(
             f"there are no files at {source!r}; check the path, and that the card is mounted",
             reason="empty",
             path=source,
         )
+    return Listing(address, entries, opened.is_list)
+
+
+def list_from_inbox(
+    store: ObjectStore, name: str, *, inbox: str, root: Path
+) -> tuple[str, Listing]:
+    """List the inbox's folder of this name; without one, a registered drop where it is.
+
+    Gives the name to register it by.
+
+    Raises:
+        SourceError: neither is there, or neither holds a file.
+    """
+    address = inbox_address(inbox, name)
+    try:
+        return name, list_source(address, root=root)
+    except SourceError:
+        try:
+            drop = find_drop(store, name)
+        except (DropError, CorruptObjectError):
+            drop = None
+        if drop is None or drop.source == _absolute(address, root):
+            raise
+    return drop.name, list_source(drop.source, root=root)
+
+
+def register_listing(
+    store: ObjectStore,
+    name: str,
+    listing: Listing,
+    *,
+    may_replace: bool = False,
+    tags: Iterable[str] = (),
+) -> tuple[Drop, bool]:
+    """Register what was listed; as ``register_drop``."""
+    new_tags = [check_tag(tag) for tag in tags]
+    key_name = find_name(store, name)
+    entries = listing.entries
     drop = Drop(
         name=key_name,
-        source=address,
+        source=listing.address,
         fingerprint=fingerprint(entries),
         original_name=name.encode(errors="surrogateescape").decode(errors="backslashreplace"),
     )
@@ -104,36 +162,6 @@ def register_drop(
         _check_may_move(store, registered, drop, entries, may_replace=may_replace)
     write_drop(store, drop, before=before)
     return drop, True
-
-
-def register_from_inbox(
-    store: ObjectStore,
-    name: str,
-    *,
-    inbox: str,
-    root: Path,
-    may_replace: bool = False,
-    tags: Iterable[str] = (),
-) -> tuple[Drop, bool]:
-    """Register the inbox's folder of this name; without one, a registered drop where it is, once more.
-
-    Raises:
-        SourceError: neither is there, or neither holds a file.
-        DropError, ConfigError: as ``register_drop``.
-    """
-    address = inbox_address(inbox, name)
-    try:
-        return register_drop(
-            store, name, source=address, root=root, may_replace=may_replace, tags=tags
-        )
-    except SourceError:
-        try:
-            drop = find_drop(store, name)
-        except (DropError, CorruptObjectError):
-            drop = None
-        if drop is None or drop.source == _absolute(address, root):
-            raise
-    return register_drop(store, drop.name, source=drop.source, root=root, tags=tags)
 
 
 def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:

@@ -66,6 +66,15 @@ def test_drops_register__the_same_pictures_again(cards, capsys):
     assert "mind: the same pictures" not in capsys.readouterr().out
 
 
+def test_drops_register__what_holds_the_project_is_no_drop(cards, capsys, monkeypatch, refuse):
+    for source in ("/", ".", str(cards.parent), "inbox/.."):
+        sentence = refuse(ConfigError, "drops", "register", "all", "--from", source)
+        assert "holds this project" in sentence
+    (cards.parent / "link").symlink_to(cards)
+    refuse(ConfigError, "run", "all", "--from", str(cards.parent / "link"))
+    assert main(["drops", "register", "some", "--from", "inbox"]) == 0
+
+
 def test_drops_tag__adds_removes_and_shows(cards, capsys):
     for arguments, shown in (
         (["a"], "a: 2026, fire"),

@@ -1,12 +1,13 @@
 """What a person at a terminal sees."""
 
 import io
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 
-from dino_assets.cli.terminal import LiveLine, name_command, name_commands
+from dino_assets.cli.terminal import LiveLine, name_command, name_commands, showing_log
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,12 @@ def test_live_line__nothing_where_nothing_can_be_written_over():
     line.show("text")
     line.clear()
     assert log.getvalue() == ""
+
+
+def test_showing_log__while_the_block_runs(capsys):
+    log = logging.getLogger("dino_assets.drops.sources.progress")
+    with showing_log("dino_assets.drops.sources"):
+        log.info("card: %d files so far", 7)
+        log.debug("nothing for a person")
+    log.info("card: 8 files so far")
+    assert capsys.readouterr() == ("", "card: 7 files so far\n")

@@ -16,10 +16,11 @@ from dino_assets.drops.registry import (
     find_drops,
     find_names,
     inbox_address,
+    list_from_inbox,
     pick_name,
     read_drop,
     register_drop,
-    register_from_inbox,
+    register_listing,
     write_drop,
 )
 from dino_assets.drops.sources.folders import FolderSource
@@ -205,33 +206,38 @@ def test_register_drop__odd_folder_name_is_kept_beside_the_key(memory: ObjectSto
     assert read_drop(memory, drop.name) == drop
 
 
-def test_register_from_inbox__a_drop_of_elsewhere_is_looked_at_where_it_is(
+def register_from_inbox(
+    store: ObjectStore, name: str, root: Path, *, may_replace: bool = False
+) -> tuple[Drop, bool]:
+    called, listing = list_from_inbox(store, name, inbox="inbox", root=root)
+    return register_listing(store, called, listing, may_replace=may_replace)
+
+
+def test_list_from_inbox__a_drop_of_elsewhere_is_looked_at_where_it_is(
     memory: ObjectStore, tmp_path: Path
 ):
     folder = make_flight(tmp_path / "card", "Flug 3")
     drop, _ = register_drop(memory, "Flug 3", source=str(folder), root=tmp_path)
     (folder / "b.jpg").write_bytes(b"x")
     for called, is_new in ((drop.name, True), ("Flug 3", False)):
-        now, has_changed = register_from_inbox(memory, called, inbox="inbox", root=tmp_path)
+        now, has_changed = register_from_inbox(memory, called, tmp_path)
         assert has_changed == is_new
         assert (now.name, now.source, now.original_name) == (drop.name, drop.source, "Flug 3")
         assert now.fingerprint != drop.fingerprint
     with raising(SourceError, reason="missing"):
-        register_from_inbox(memory, "unknown", inbox="inbox", root=tmp_path)
+        register_from_inbox(memory, "unknown", tmp_path)
     shutil.rmtree(folder)
     with raising(SourceError, reason="missing", path=drop.source):
-        register_from_inbox(memory, drop.name, inbox="inbox", root=tmp_path)
+        register_from_inbox(memory, drop.name, tmp_path)
 
 
-def test_register_from_inbox__its_folder_in_the_inbox_comes_first(
-    memory: ObjectStore, tmp_path: Path
-):
+def test_list_from_inbox__its_folder_in_the_inbox_comes_first(memory: ObjectStore, tmp_path: Path):
     card = make_flight(tmp_path / "card", "a")
     register_drop(memory, "a", source=str(card), root=tmp_path)
     here = make_flight(tmp_path / "inbox", "a")
     with raising(DropConflictError, drop="a"):
-        register_from_inbox(memory, "a", inbox="inbox", root=tmp_path)
-    moved, _ = register_from_inbox(memory, "a", inbox="inbox", root=tmp_path, may_replace=True)
+        register_from_inbox(memory, "a", tmp_path)
+    moved, _ = register_from_inbox(memory, "a", tmp_path, may_replace=True)
     assert moved.source == str(here)
 
 

@@ -130,10 +130,11 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
         options.refuse(f"argument {flag}: {fault}")
     drops: list[str] = []
     for name in options.names:
-        drop, is_new = find_or_register(
+        registered = find_or_register(
             settings, name, source=options.source, may_replace=options.replace
         )
-        if is_new:
+        drop = registered.drop
+        if registered.is_new:
             printer.say(f"{drop.name}: registered, {drop.source}")
             if warning := warn_of_duplicates(open_store_here(settings), drop):
                 printer.say(f"mind: {warning}")

@@ -8,9 +8,10 @@ from pydantic import Field
 from dino_assets.drops.records import Drop
 from dino_assets.drops.registry import (
     inbox_address,
+    list_from_inbox,
     read_drop,
     register_drop,
-    register_from_inbox,
+    register_listing,
 )
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import Source
@@ -52,9 +53,8 @@ class InboxResource(dg.ConfigurableResource):
         """Register a drop from ``source``, from the folder of its name here, or where it is already."""
         root = find_root()
         if not source:
-            return register_from_inbox(
-                store, name, inbox=self.url, root=root, may_replace=may_replace, tags=tags
-            )
+            name, listing = list_from_inbox(store, name, inbox=self.url, root=root)
+            return register_listing(store, name, listing, may_replace=may_replace, tags=tags)
         return register_drop(
             store, name, source=source, root=root, may_replace=may_replace, tags=tags
         )

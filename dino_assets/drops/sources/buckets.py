@@ -12,6 +12,7 @@ from pathlib import Path
 from dino_assets.drops.cards import label_of
 from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
 from dino_assets.drops.sources.folders import cannot_read, too_large
+from dino_assets.drops.sources.progress import Tally
 from dino_assets.errors import DiskFullError, ObjectNotFoundError, SourceError, StoreError
 from dino_assets.store.objects import ObjectStore
 
@@ -50,7 +51,7 @@ class BucketSource:
                     info.etag or info.modified.isoformat(),
                     label=label_of(info.key),
                 )
-                for info in self.store.list()
+                for info in Tally(self.store.url, "objects listed").count(self.store.list())
             ]
         except StoreError as err:
             if err.reason != "odd-key":

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from dino_assets.drops.cards import is_litter_folder, label_of
 from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
+from dino_assets.drops.sources.progress import Tally
 from dino_assets.errors import SourceError
 
 # O_NONBLOCK: a pipe put in a file's place since the listing must not hang us.
@@ -46,6 +47,7 @@ class FolderSource:
 
     def _walk(self) -> list[SourceEntry]:
         entries: list[SourceEntry] = []
+        tally = Tally(self.shown, "files found")
         waiting = [""]
         while waiting:
             folder = waiting.pop()
@@ -66,6 +68,7 @@ class FolderSource:
                 continue
             try:
                 self._list_folder(folder, handle, entries=entries, waiting=waiting)
+                tally.show(len(entries))
             finally:
                 os.close(handle)
         return entries

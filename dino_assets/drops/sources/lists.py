@@ -4,8 +4,9 @@ import errno
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from itertools import takewhile
 from operator import attrgetter
@@ -20,6 +21,7 @@ from dino_assets.drops.sources.folders import (
     find_name,
     show_name,
 )
+from dino_assets.drops.sources.progress import Tally
 from dino_assets.drops.sources.tables import Listed, read_list
 from dino_assets.errors import ConfigError, SourceError
 
@@ -33,12 +35,29 @@ _ELSEWHERE = (
 _OUTSIDE = "leads out of the list's folder; move the list or the file, or set DINO_IMAGE_ROOTS"
 
 
+# A name whose parts need no look: none is empty, hidden, or leads up.
+_PLAIN = re.compile(r"[^/.\0][^/\0]*(?:/[^/.\0][^/\0]*)*")
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+# Of a million lines most say the same as others: what was said lately is held once.
+_MAX_SHARED = 10_000
+
+# What one line says of a file: a label, and its values as a JSON object.
+_Said = tuple[str | None, str | None]
+
+
 @dataclass
 class _Named:
-    """All that a list says of one file, however often and under which spellings it names it."""
+    """All that several lines of a list say of one file, under whichever spellings they name it."""
 
     labels: list[str] = field(default_factory=list)
     values: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, said: _Said) -> "_Named":
+        """Begin with what one line said."""
+        label, values = said
+        read = json.loads(values or "{}").items()
+        return cls([] if label is None else [label], {name: [value] for name, value in read})
 
     def add(self, listed: Listed) -> None:
         if listed.label is not None and listed.label not in self.labels:
@@ -48,13 +67,65 @@ class _Named:
             if value not in values:
                 values.append(value)
 
-    def metadata(self, path: str) -> str | None:
+    def encode(self) -> str | None:
         """A JSON object. Values that differ between a file's lines are an array, in their order."""
         values = {name: v[0] if len(v) == 1 else v for name, v in self.values.items()}
-        # `{}` says that the label is the list's: the fingerprint could not tell it from a folder's.
-        if not values and (not self.labels or self.labels[0] != label_of(path)):
-            return None
-        return json.dumps(values, sort_keys=True, ensure_ascii=False)
+        return _encode(values) if values else None
+
+
+class _Lines:
+    """What a list says, by file: little for each, since a list may name a million."""
+
+    def __init__(self) -> None:
+        self.of_file: dict[str, _Said | _Named] = {}
+        self._shared: dict[object, _Said] = {}
+
+    def add(self, path: str, listed: Listed) -> None:
+        before = self.of_file.get(path)
+        if before is None and len(dict(listed.values)) == len(listed.values):
+            self.of_file[path] = self._share(listed)
+            return
+        named = before if isinstance(before, _Named) else _Named.of(before or (None, None))
+        named.add(listed)
+        self.of_file[path] = named
+
+    def _share(self, listed: Listed) -> _Said:
+        key = (listed.label, *listed.values)
+        said = self._shared.get(key)
+        if said is None:
+            said = (listed.label, _encode(dict(listed.values)) if listed.values else None)
+            if len(self._shared) < _MAX_SHARED:
+                self._shared[key] = said
+        return said
+
+
+class _LastFolder:
+    """The folder that was looked into last, open still: files are looked at folder by folder."""
+
+    def __init__(self) -> None:
+        self._place: tuple[Path, str] | None = None
+        self._handle = -1
+        self._fault = 0
+
+    def look_up(self, source: FolderSource, name: str) -> os.stat_result:
+        """As ``FolderSource.look_up``."""
+        folder, _, file = name.rpartition("/")
+        if self._place != (source.folder, folder):
+            self.close()
+            try:
+                self._handle = source.open_folder(name)
+            except OSError as err:
+                self._fault = err.errno or errno.EIO
+            self._place = (source.folder, folder)
+        if self._fault:
+            raise OSError(self._fault, os.strerror(self._fault))
+        return os.stat(file, dir_fd=self._handle, follow_symlinks=False)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._place, self._handle, self._fault = None, -1, 0
 
 
 class ListSource:
@@ -78,6 +149,7 @@ class ListSource:
         self.shown = shown
         self.column = column
         self._home = os.fspath(file.parent)
+        self._home_folder = FolderSource(file.parent, shown=shown)
         self._spellings: dict[str, str | None] = {}
         # A root is known by its own name and by the one behind links; the list may use either.
         self._roots = [
@@ -93,12 +165,12 @@ class ListSource:
             SourceError: the list cannot be read, or has no column of paths.
             ConfigError: it names a file in a configured root that is not there.
         """
-        named: dict[str, _Named] = {}
+        lines = _Lines()
+        rows = read_list(self.file, column=self.column, shown=self.shown)
         try:
-            for listed in read_list(self.file, column=self.column, shown=self.shown):
+            for listed in Tally(self.shown, "rows read").count(rows):
                 # Two spellings of one path (`a.jpg`, `./a.jpg`) are one file.
-                path = self._normalise(listed.path)
-                named.setdefault(path, _Named()).add(listed)
+                lines.add(self._normalise(listed.path), listed)
         except SourceError:
             raise
         except OSError as err:
@@ -107,10 +179,19 @@ class ListSource:
                 reason="unreadable",
                 path=self.shown,
             ) from err
-        return sorted((self._entry(*each) for each in named.items()), key=attrgetter("path"))
+        paths = sorted(lines.of_file, reverse=True)
+        said = [lines.of_file[path] for path in paths]
+        del lines  # a fifth of all that is held; what follows is given up entry by entry
+        looked_at = Tally(self.shown, "files looked at").count(range(len(paths)))
+        with closing(_LastFolder()) as folder:
+            entries = [self._entry(paths.pop(), said.pop(), folder) for _ in looked_at]
+        entries.sort(key=attrgetter("path"))
+        return entries
 
     def _normalise(self, listed: str) -> str:
         """The path relative to the list's folder; as it was listed where nothing may be read."""
+        if _PLAIN.fullmatch(listed):
+            return listed
         if _ADDRESS.match(listed):
             return listed
         full = os.path.normpath(os.path.join(self._home, listed))  # noqa: PTH118 - no links followed
@@ -134,21 +215,27 @@ class ListSource:
             self._spellings[folder] = next((e for e in there if os.path.realpath(e) == real), None)
         return self._spellings[folder]
 
-    def _entry(self, path: str, named: _Named) -> SourceEntry:
+    def _entry(self, path: str, said: _Said | _Named, last: _LastFolder) -> SourceEntry:
         shown = show_name(path)
-        labels = named.labels
-        label = labels[0] if labels else None
-        metadata = named.metadata(shown)
+        labels = said.labels if isinstance(said, _Named) else []
+        label, metadata = (
+            (labels[0] if labels else None, said.encode()) if isinstance(said, _Named) else said
+        )
+        if metadata is None and label is not None and label == label_of(shown):
+            metadata = (
+                "{}"  # the label is the list's: the fingerprint could not tell it from a folder's
+            )
         if _ADDRESS.match(path):
             return SourceEntry(shown, 0, "", "outside", _ELSEWHERE, label, metadata)
         if (place := self._place(path)) is None:
             return SourceEntry(shown, 0, "", "outside", _OUTSIDE, label, metadata)
         folder, name = place
         try:
-            entry = describe_file(path, folder.look_up(name), label=label, metadata=metadata)
+            entry = describe_file(path, last.look_up(folder, name), label=label, metadata=metadata)
         except (OSError, ValueError) as err:  # a zero byte is a ValueError
             refusal, detail = _explain_absence(folder, name, err)
-            return SourceEntry(shown, 0, "", refusal, detail, label, metadata)
+            # The system's words come as a new text every time.
+            return SourceEntry(shown, 0, "", refusal, sys.intern(detail), label, metadata)
         if len(labels) > 1 and entry.refusal is None:
             each_label = " and ".join(map(repr, sorted(labels)))
             return SourceEntry(
@@ -159,9 +246,11 @@ class ListSource:
 
     def _place(self, path: str) -> tuple[FolderSource, str] | None:
         """The folder that a path may be read from, and its name there."""
+        if _PLAIN.fullmatch(path):
+            return self._home_folder, path
         full = os.path.normpath(os.path.join(self._home, path))  # noqa: PTH118
         if _is_below(full, self._home):
-            return self._folder(self._home), os.path.relpath(full, self._home)
+            return self._home_folder, os.path.relpath(full, self._home)
         for _, root in self._roots:
             if _is_below(full, root):
                 if not os.path.isdir(root):  # noqa: PTH112 - text all along

@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -451,3 +452,21 @@ def test_list__names_that_look_escaped_are_read(card: Path):
         assert source.read(path) == held
         with source.open_file(path) as file:
             assert file.read_bytes() == held
+
+
+def test_list__of_many_files_holds_little_of_each(tmp_path: Path):
+    """A million files take 300 MB: what lines say alike is held once, and each file's own is small."""
+    count = 20_000
+    with (tmp_path / "list.csv").open("w") as lines:
+        lines.write("image_path,label,site\n")
+        lines.writelines(f"flight/DJI_{n:06d}.JPG,fire,site-{n % 50}\n" for n in range(count))
+    source = ListSource(tmp_path / "list.csv", shown="list.csv")
+    tracemalloc.start()
+    try:
+        entries = source.entries()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(entries) == count
+    assert entries[51].metadata == '{"site": "site-1"}'
+    assert peak / count < 420
