@@ -15,8 +15,9 @@ from dino_assets.defs.assets.projections import projections
 from dino_assets.defs.assets.selections import selections
 from dino_assets.defs.assets.tiles import tiles
 from dino_assets.defs.assets.weights import weights
-from dino_assets.defs.io_manager import CommittingIOManager, SteppedIOManager
+from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.jobs import ALL_JOBS
+from dino_assets.defs.recording import record_processes
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.hub import HubResource
 from dino_assets.defs.resources.inbox import InboxResource
@@ -63,13 +64,12 @@ def make_resources(settings: Settings) -> dict[str, Any]:
     """
     check_word("DINO_DEVICE", settings.device, get_args(Device))
     storage, s3 = make_storage(settings)
-    io_manager = CommittingIOManager if settings.executor == "in_process" else SteppedIOManager
     resources = {
         "storage": storage,
         "compute": ComputeResource(device=cast("Device", settings.device)),
         "inbox": InboxResource(url=settings.inbox, flight_days=settings.flight_days),
         "hub": HubResource(model=settings.model, revision=settings.model_revision),
-        "io_manager": io_manager(storage=storage),
+        "io_manager": CommittingIOManager(storage=storage),
     }
     return resources | ({"s3": s3} if s3 else {})
 
@@ -136,4 +136,6 @@ def make_definitions(settings: Settings) -> dg.Definitions:
     )
 
 
+# Whoever executes one of these runs has loaded this module first.
+record_processes()
 defs = make_definitions(load_settings())

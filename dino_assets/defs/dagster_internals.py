@@ -5,11 +5,13 @@ different things. So the events of a partitioned asset are made here: each drop'
 tags that Dagster's own events have, by which the UI tells what is stale.
 """
 
+import re
 import subprocess
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,20 +29,21 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from dagster._core.execution import compute_logs
+from dagster._core.execution import api, compute_logs, execute_in_process
 from dagster._core.execution.plan.execute_step import (
     _build_data_version_tags,
     _get_code_version,
     _get_input_provenance_data,
     _InputProvenanceData,
 )
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
 from dagster._core.storage.tags import BACKFILL_ID_TAG, MAX_RETRIES_TAG, REPOSITORY_LABEL_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
@@ -49,6 +52,10 @@ LOCATION = "dino_assets"  # as workspace.yaml and pyproject.toml call it
 BLOCKS = "blocks"  # what a failed evaluation keeps from being made, where it does not end the run
 
 _EVENTS_LOOKED_THROUGH = 25
+
+# What a code server's process of a run writes first: it can open the instance, and has loaded nothing yet.
+_WORKER = re.compile(r"Started process for run \(pid: (\d+)\)\.")
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 T = TypeVar("T")
 
@@ -59,6 +66,8 @@ __all__ = [
     "REPOSITORY_LABEL_TAG",
     "CheckRunHealthResult",
     "DefaultRunLauncher",
+    "LaunchRunContext",
+    "QueuedRunCoordinator",
     "WorkerStatus",
 ]
 
@@ -79,6 +88,82 @@ def given_origin(instance: dg.DagsterInstance, *, job: str, folder: Path) -> Ite
         yield
     finally:
         del vars(instance)["create_run_for_job"]
+
+
+def call_before_runs(hook: Callable[[dg.DagsterInstance, dg.DagsterRun], None]) -> None:
+    """Call a function for every run that this process executes, before its start is recorded.
+
+    Dagster's own hooks, resources and executors all come after that event.
+    """
+    for module in (api, execute_in_process):
+        iterate = _find_original(vars(module)["job_execution_iterator"])
+
+        @wraps(iterate)
+        def iterate_with_hook(
+            job_context: Any, execution_plan: Any, *, iterate: Any = iterate
+        ) -> Iterator[Any]:
+            hook(job_context.instance, job_context.dagster_run)
+            yield from iterate(job_context, execution_plan)
+
+        vars(module)["job_execution_iterator"] = iterate_with_hook
+
+
+def ask_in_monitoring(has_ended: Callable[[dg.DagsterInstance, dg.DagsterRun], bool]) -> None:
+    """Let run monitoring ask about runs that have not started or are being cancelled.
+
+    Of these it asks no launcher and waits for its timeouts alone, minutes each.
+    """
+    monitoring = import_module("dagster._daemon.monitoring.run_monitoring")
+    for name in ("monitor_starting_run", "monitor_canceling_run"):
+        wait = _find_original(vars(monitoring)[name])
+
+        @wraps(wait)
+        def ask(instance: Any, record: Any, logger: Any, *, wait: Any = wait) -> None:
+            if not has_ended(instance, record.dagster_run):
+                wait(instance, record, logger)
+
+        vars(monitoring)[name] = ask
+
+
+def _find_original(function: Any) -> Any:
+    return getattr(function, "__wrapped__", function)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The last step towards a run's start, since when, and the number of its process once it has one."""
+
+    step: str
+    since_s: float
+    pid: int | None = None
+
+
+def find_launch(instance: dg.DagsterInstance, run_id: str) -> Launch:
+    """Find in a run's log how far its launch has come; it may have been put back into the queue before."""
+    (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
+    launch = Launch("made", record.create_timestamp.timestamp())
+    kinds = {dg.DagsterEventType.RUN_STARTING, dg.DagsterEventType.ENGINE_EVENT}
+    for entry in instance.all_logs(run_id, kinds):
+        if entry.get_dagster_event().event_type == dg.DagsterEventType.RUN_STARTING:
+            launch = Launch("launched", entry.timestamp)
+        elif match := _WORKER.fullmatch(entry.message):
+            launch = Launch("launched", launch.since_s, int(match[1]))
+    return launch
+
+
+def find_code_server(context: LaunchRunContext) -> list[tuple[str, str]]:
+    """Find the options that a run's code server was started with if it is on this machine."""
+    origin = context.dagster_run.remote_job_origin
+    if context.workspace is None or origin is None:
+        return []
+    location = context.workspace.get_code_location(origin.location_name)
+    client = getattr(location, "client", None)
+    if client is None:
+        return []
+    if client.socket:
+        return [("--socket", str(client.socket))]
+    is_local = client.host in _LOCAL_HOSTS
+    return [(name, str(client.port)) for name in ("--port", "-p")] if is_local else []
 
 
 def shield_log_copies() -> None:

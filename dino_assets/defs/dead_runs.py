@@ -1,14 +1,18 @@
 """Runs whose process is gone while their records say that they go on."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 
-from dino_assets.defs.dagster_internals import MAX_RETRIES_TAG
+from dino_assets.defs.dagster_internals import MAX_RETRIES_TAG, find_launch
 from dino_assets.defs.run_process import (
+    LAUNCH_TAG,
     PROC,
     PROCESS_TAG,
+    UNKNOWN_START,
     RunProcess,
     describe_self,
     explain_death,
@@ -22,15 +26,66 @@ IN_FLIGHT = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+UNSTARTED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+
+# Queued or launched, a run's next step takes far less; its process opens the instance within seconds. One
+# that comes later finds its run failed and does not execute it.
+LAUNCH_PATIENCE_S = 40.0
 
 
 def explain_run_death(run: dg.DagsterRun, *, proc: Path = PROC) -> str | None:
     """Why a run's recorded process is gone for certain; None if it lives or cannot be seen."""
     here = describe_self("", proc=proc)
-    process = RunProcess.load(run.tags.get(PROCESS_TAG, ""))
-    if here and process and process.run == run.run_id:
-        return explain_death(process, here, proc=proc)
-    return None
+    process = _load_process(run, PROCESS_TAG)
+    return explain_death(process, here, proc=proc) if here and process else None
+
+
+def explain_launch_death(
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    *,
+    patience_s: float | None = None,
+    clock: Callable[[], float] = time.time,
+    proc: Path = PROC,
+) -> str | None:
+    """Why a run that has not started never will; None where it may.
+
+    Its process has written its number, or the launch was cut off before there was one. That is seen by
+    nothing but time, and only where ``patience_s`` is given.
+    """
+    if run.status not in UNSTARTED or _load_process(run, PROCESS_TAG):
+        return None
+    launch = find_launch(instance, run.run_id)
+    if launch.pid is None:
+        waited_s = clock() - launch.since_s
+        if patience_s is None or waited_s < patience_s:
+            return None
+        return f"it has no process {waited_s:.0f} s after it was {launch.step}"
+    here = describe_self("", proc=proc)
+    launcher = _load_process(run, LAUNCH_TAG)
+    if here is None or launcher is None:
+        return None
+    worker = replace(launcher, pid=launch.pid, start_ticks=UNKNOWN_START)
+    return explain_death(worker, here, proc=proc)
+
+
+def _load_process(run: dg.DagsterRun, tag: str) -> RunProcess | None:
+    """The process that a tag of a run names, unless the run has the tag from its parent."""
+    process = RunProcess.load(run.tags.get(tag, ""))
+    return process if process and process.run == run.run_id else None
+
+
+def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:
+    """Record that a dead run has ended; of one that went on since it was looked at, nothing."""
+    now = instance.get_run_by_id(run.run_id)
+    if now is None or now.status != run.status:
+        return False
+    sentence = f"This run has ended: {why}."
+    if run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, sentence)
+    else:
+        instance.report_run_failed(run, sentence)
+    return True
 
 
 def end_dead_runs(
@@ -41,10 +96,11 @@ def end_dead_runs(
     The caller takes their work up, so no daemon starts them again.
     """
     for run in find_runs_of(instance, drop):
-        if why := explain_run_death(run, proc=proc):
+        why = explain_run_death(run, proc=proc) or explain_launch_death(instance, run, proc=proc)
+        if why:
             instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
-            instance.report_run_failed(run, f"This run has ended: {why}.")
-            yield run, why
+            if end_run(instance, run, why):
+                yield run, why
 
 
 def find_runs_of(instance: dg.DagsterInstance, drop: str | None) -> list[dg.DagsterRun]:

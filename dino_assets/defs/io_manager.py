@@ -1,8 +1,7 @@
 """The IO manager: assets return drafts, it commits them; readers get lazy handles."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import dagster as dg
 
@@ -23,7 +22,6 @@ from dino_assets.defs.output_metadata import (
 from dino_assets.defs.partitions import has_more_to_come
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
-from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 from dino_assets.defs.run_tags import SPACE_TAG, tags_of_run
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops, raise_failures
 from dino_assets.store.commits.manifests import content_hash, manifest_key
@@ -39,23 +37,15 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     """Commits drafts to the storage and opens what is committed there."""
 
     storage: dg.ResourceDependency[StorageResource]
-    # A class has it, not a field: a field is config, which every launchpad shows.
-    is_run_process: ClassVar[bool] = True
-    proc: ClassVar[Path] = PROC
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Record in the run's tags its process, its drop and its model.
+        """Record in the run's tags its drop and its model.
 
-        Here because every run passes, from the command line, the UI or a sensor, in its own process, if
-        it is executed in one. Of several none is recorded: a step's would be taken for the run's, and
-        end with the step.
+        Here because every run passes, from the command line, the UI or a sensor.
         """
         run, instance = context.run, context.instance
-        if run is None or instance is None or instance.is_ephemeral:
-            return
-        process = describe_self(run.run_id, proc=self.proc) if self.is_run_process else None
-        process_tag = {PROCESS_TAG: process.dump()} if process else {}
-        instance.add_run_tags(run.run_id, {**process_tag, **tags_of_run(run)})
+        if run is not None and instance is not None and not instance.is_ephemeral:
+            instance.add_run_tags(run.run_id, tags_of_run(run))
 
     @tried_again
     def handle_output(  # type: ignore[override]  # Dagster takes generators, too
@@ -116,12 +106,6 @@ class CommittingIOManager(dg.ConfigurableIOManager):
         if context.dagster_type.typing_type is SpacedTable:
             return SpacedTable(store, asset, drops, tuple(keys))
         return open_table(store, asset, drops=drops, registered=keys)
-
-
-class SteppedIOManager(CommittingIOManager):
-    """The same where each step has a process of its own, which is not the run's."""
-
-    is_run_process: ClassVar[bool] = False
 
 
 def _describe(

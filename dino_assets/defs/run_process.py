@@ -14,8 +14,11 @@ from pathlib import Path
 
 # Where a run says it, for the launcher. The UI hides what begins like this: nobody wants to read it.
 PROCESS_TAG = ".dagster/dino_assets_process"
+# The process that launched a run, where the run's own would be in the same namespaces.
+LAUNCH_TAG = ".dagster/dino_assets_launch"
 
 PROC = Path("/proc")
+UNKNOWN_START = -1  # of a process that is known by its number alone
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,26 @@ def explain_death(process: RunProcess, here: RunProcess, *, proc: Path = PROC) -
     return f"its process {process.pid} on {process.host} is gone: killed"
 
 
+def has_argument(*options: tuple[str, str], proc: Path = PROC) -> bool:
+    """Tell whether a process that can be seen was started with one of some options and its value."""
+    wanted = [b"\0".join([b"", name.encode(), value.encode(), b""]) for name, value in options]
+    for folder in proc.glob("[0-9]*") if wanted else ():
+        try:
+            words = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue  # gone meanwhile, or somebody else's
+        if any(each in words for each in wanted):
+            return True
+    return False
+
+
 def _is_there(process: RunProcess, proc: Path) -> bool:
     try:
         _, state, start_ticks = _read_stat(proc / str(process.pid))
     except (OSError, ValueError, IndexError):
         return _has_number(process.pid)  # `hidepid` hides what other users run
-    return start_ticks == process.start_ticks and state not in ("Z", "X")
+    is_it = process.start_ticks in (start_ticks, UNKNOWN_START)
+    return is_it and state not in ("Z", "X")
 
 
 def _has_number(pid: int) -> bool:

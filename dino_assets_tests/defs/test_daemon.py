@@ -110,6 +110,30 @@ def test_new_drops__killed_in_the_middle_every_drop_is_run_once(project: Path, t
         assert len(made[name]) == 4, made[name]  # record, images, tiles, embeddings
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("status", ["STARTING", "STARTED"])
+def test_new_drops__killed_as_soon_as_a_run_has_a_status(
+    project: Path, tmp_path: Path, status: str
+):
+    """Before it says anything, or in the moment in which it starts: with the instance as it is committed."""
+    arrive(project, "flight-1", photos=30)
+    with open_instance(project) as instance:
+
+        def find_statuses() -> list[str]:
+            return [run.status.value for run in instance.get_runs()][::-1]
+
+        with serving_ui(project, tmp_path / "first.log") as ui:
+            ui.ask(START, sensor=SENSOR)
+            wait_for(ui, lambda: find_statuses() == [status], timeout_s=120)
+            kill_all(ui)
+        assert find_statuses() == [status]
+        with serving_ui(project, tmp_path / "second.log") as ui:
+            # Half of it is for the daemon's own start.
+            wait_for(ui, lambda: find_statuses()[0] == "FAILURE", timeout_s=60)
+            wait_for(ui, lambda: find_statuses()[-1] == "SUCCESS", timeout_s=150)
+            assert find_statuses() == ["FAILURE", "SUCCESS"]
+
+
 ALL_RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } assetSelection { path } } } } }"
 
 

@@ -8,8 +8,9 @@ import dagster as dg
 import pytest
 
 from dino_assets.definitions import make_definitions
+from dino_assets.defs.dead_runs import explain_run_death
 from dino_assets.defs.instance import open_instance
-from dino_assets.defs.run_process import PROCESS_TAG
+from dino_assets.defs.run_process import PROCESS_TAG, RunProcess
 from dino_assets.defs.run_tags import DROP_TAG
 from dino_assets.errors import ConfigError
 from dino_assets.settings.environment import load_settings
@@ -42,13 +43,10 @@ def test_make_executor__none_of_that_name(project, monkeypatch, value: str):
         make_definitions(load_settings())
 
 
-@pytest.mark.parametrize(("executor", "is_run_process"), [("in_process", 1), ("multiprocess", 0)])
-def test_io_manager__whose_process_it_is_in_is_no_config(
-    project, monkeypatch, executor: str, is_run_process: bool
-):
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+def test_io_manager__has_no_config(project, monkeypatch, executor: str):
     monkeypatch.setenv("DINO_EXECUTOR", executor)
     definitions = make_definitions(load_settings())
-    assert definitions.resources["io_manager"].is_run_process == is_run_process
     whole = dg.validate_run_config(definitions.resolve_job_def("ingest"), {})
     assert whole["resources"]["io_manager"]["config"] == {}
 
@@ -74,4 +72,6 @@ def test_executor__steps_in_one_process_or_in_many(project, card, monkeypatch, e
     assert run.tags[DROP_TAG] == "a"
     assert (len(pids) > 1) == (executor == "multiprocess")
     # A step's process is not the run's: its end would look like the run's death.
-    assert (PROCESS_TAG in run.tags) == (executor == "in_process")
+    process = RunProcess.load(run.tags[PROCESS_TAG])
+    assert (process.pid in pids) == (executor == "in_process")
+    assert "gone" in explain_run_death(run)

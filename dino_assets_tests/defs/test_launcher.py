@@ -18,7 +18,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from dino_assets.definitions import make_definitions, make_resources
+from dino_assets.definitions import make_definitions
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.io_manager import CommittingIOManager
 from dino_assets.defs.jobs import register_drop
@@ -245,26 +245,10 @@ def test_setup_for_execution__where_there_is_no_run(watched, instance, tmp_path)
         with dg.build_resources({"io_manager": manager}, instance=where):
             pass
     assert watched.get_runs_count() == 0
-    job = make_definitions(load_settings()).resolve_job_def("register_drop")
-    result = job.execute_in_process(instance=instance, run_config=CONFIG, raise_on_error=False)
-    assert PROCESS_TAG not in instance.get_run_by_id(result.run_id).tags
-
-
-def test_setup_for_execution__where_the_kernel_does_not_say(watched, tmp_path):
-    class Blind(CommittingIOManager):
-        proc = tmp_path
-
-    resources = make_resources(load_settings())
-    blind = Blind(storage=resources["storage"])
-    job = dg.Definitions(
-        jobs=[register_drop], resources=resources | {"io_manager": blind}
-    ).resolve_job_def("register_drop")
-    result = job.execute_in_process(instance=watched, run_config=CONFIG, raise_on_error=False)
-    assert PROCESS_TAG not in watched.get_run_by_id(result.run_id).tags
 
 
 def test_setup_for_execution__a_run_is_one_process():
-    """Of a run with a process for each step, the one that ended last would be taken for the run."""
+    """Each extra one would import torch again."""
     repository = make_definitions(load_settings()).get_repository_def()
     assert {job.executor_def.name for job in repository.get_all_jobs()} == {"in_process"}
 

@@ -1,0 +1,271 @@
+"""Runs that died before they started, or while they were cancelled: real processes, Dagster's monitoring."""
+
+import dataclasses
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.events import EngineEventData
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget, PythonFileTarget
+from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+
+from dino_assets.defs.dagster_internals import find_launch
+from dino_assets.defs.dead_runs import LAUNCH_PATIENCE_S, end_dead_runs, explain_launch_death
+from dino_assets.defs.run_process import LAUNCH_TAG, PROCESS_TAG, describe_self, has_argument
+
+STATUS = dg.DagsterRunStatus
+WATCHFUL = {
+    "run_launcher": {"module": "dino_assets.defs.launcher", "class": "WatchfulRunLauncher"},
+    "run_coordinator": {"module": "dino_assets.defs.launcher", "class": "WatchfulRunQueue"},
+    "run_monitoring": {"enabled": True},
+    "run_retries": {"enabled": True, "max_retries": 2},
+}
+# Loaded at once by a code server; a run's process, once there is a file `hang`, never gets through it.
+LOCATION = """
+import time
+from pathlib import Path
+import dagster as dg
+
+while Path({hang!r}).exists():
+    time.sleep(0.1)
+
+@dg.job
+def nothing(): ...
+
+defs = dg.Definitions(jobs=[nothing])
+"""
+
+
+@dg.job
+def some_job(): ...
+
+
+@pytest.fixture
+def watched() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(overrides=WATCHFUL) as instance:
+        assert instance.run_coordinator  # as the daemon does before it launches anything
+        yield instance
+
+
+@pytest.fixture
+def worker() -> Iterator[subprocess.Popen]:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        yield process
+        process.kill()
+
+
+def launch(
+    instance: dg.DagsterInstance, *, pid: int | None = None, launcher: str | None = None
+) -> dg.DagsterRun:
+    """A run as a launcher leaves it: starting, by us, perhaps with a process that wrote its number."""
+    run = instance.create_run_for_job(some_job)
+    start(instance, run)
+    if launcher is not None:
+        instance.add_run_tags(run.run_id, {LAUNCH_TAG: launcher})
+    elif here := describe_self(run.run_id):
+        instance.add_run_tags(run.run_id, {LAUNCH_TAG: here.dump()})
+    if pid is not None:
+        write_number(instance, run, pid)
+    return instance.get_run_by_id(run.run_id)
+
+
+def start(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_STARTING.value, run.job_name)
+    instance.report_dagster_event(event, run_id=run.run_id)
+
+
+def write_number(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int) -> None:
+    message = f"Started process for run (pid: {pid})."
+    instance.report_engine_event(message, run, EngineEventData.in_process(pid))
+
+
+def monitor(instance: dg.DagsterInstance) -> None:
+    with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context:
+        errors = execute_run_monitoring_iteration(context, logging.getLogger("test"))
+        assert [error for error in errors if error] == []
+
+
+def status_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> STATUS:
+    return instance.get_run_by_id(run.run_id).status
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie
+
+
+# --- its process is gone --------------------------------------------------------------------
+
+
+def test_monitoring__a_run_whose_process_is_killed_before_it_starts(watched, worker):
+    run = launch(watched, pid=worker.pid)
+    monitor(watched)
+    assert status_of(watched, run) == STATUS.STARTING
+    kill(worker)
+    monitor(watched)
+    ended = watched.get_run_by_id(run.run_id)
+    assert ended.status == STATUS.FAILURE
+    assert ended.tags["dagster/will_retry"] == "true"
+    messages = [entry.message for entry in watched.all_logs(run.run_id)]
+    assert any("is gone: killed" in message for message in messages)
+
+
+def test_end_dead_runs__one_that_never_started(watched, worker):
+    run = launch(watched, pid=worker.pid)
+    assert list(end_dead_runs(watched, None)) == []
+    kill(worker)
+    assert [dead.run_id for dead, _ in end_dead_runs(watched, None)] == [run.run_id]
+    assert status_of(watched, run) == STATUS.FAILURE
+
+
+def test_monitoring__a_run_that_died_while_it_was_cancelled(watched, worker):
+    run = launch(watched)
+    here = describe_self(run.run_id)
+    watched.add_run_tags(run.run_id, {PROCESS_TAG: here.dump()})
+    watched.report_run_canceling(watched.get_run_by_id(run.run_id))
+    monitor(watched)
+    assert status_of(watched, run) == STATUS.CANCELING
+    dead = dataclasses.replace(here, start_ticks=here.start_ticks - 1)
+    watched.add_run_tags(run.run_id, {PROCESS_TAG: dead.dump()})
+    monitor(watched)
+    assert status_of(watched, run) == STATUS.CANCELED
+
+
+def explain(instance: dg.DagsterInstance, run: dg.DagsterRun, **options: object) -> str | None:
+    return explain_launch_death(instance, instance.get_run_by_id(run.run_id), **options)
+
+
+def test_explain_launch_death__only_where_numbers_mean_the_same(watched):
+    gone = 2**22 + 1
+    here = describe_self("")
+
+    def explain_by(**change: object) -> str | None:
+        run = launch(watched, pid=gone, launcher="")
+        launcher = dataclasses.replace(here, **{"run": run.run_id, **change})
+        watched.add_run_tags(run.run_id, {LAUNCH_TAG: launcher.dump()})
+        return explain(watched, run)
+
+    assert "is gone: killed" in explain_by()
+    assert "restarted" in explain_by(boot="another")
+    assert explain_by(host="another") is None
+    assert explain_by(namespaces="pid:[1]") is None
+    assert explain_by(run="its parent's") is None
+    assert explain(watched, launch(watched, pid=gone, launcher="")) is None
+
+
+# --- it never had one -----------------------------------------------------------------------
+
+
+def test_explain_launch_death__after_a_while_without_a_process(watched):
+    started_s = time.time()
+    for run in (launch(watched, launcher=""), watched.create_run_for_job(some_job)):
+        for waited_s, is_dead in ((0, False), (35, False), (LAUNCH_PATIENCE_S + 5, True)):
+            why = explain(
+                watched, run, patience_s=LAUNCH_PATIENCE_S, clock=lambda s=waited_s: started_s + s
+            )
+            assert bool(why) == is_dead
+        assert explain(watched, run, clock=lambda: started_s + 1e6) is None
+
+
+def test_explain_launch_death__one_that_says_who_it_is_may_take_long(watched):
+    run = watched.create_run_for_job(some_job)
+    watched.add_run_tags(run.run_id, {PROCESS_TAG: describe_self(run.run_id).dump()})
+    assert explain(watched, run, patience_s=0) is None
+
+
+def test_find_launch__counts_from_the_last_one(watched):
+    """Put back into the queue since the code server was away: the number is that of the try before."""
+    run = launch(watched, pid=7)
+    first = find_launch(watched, run.run_id)
+    assert (first.step, first.pid) == ("launched", 7)
+    start(watched, run)
+    second = find_launch(watched, run.run_id)
+    assert (second.step, second.pid) == ("launched", None)
+    assert second.since_s > first.since_s
+
+
+@pytest.mark.parametrize("launcher", ["WatchfulRunLauncher", "DefaultRunLauncher"])
+def test_monitoring__other_launchers_may_take_longer(launcher: str):
+    """A pod is there after minutes; ours come from a code server that runs already."""
+    module = "dino_assets.defs.launcher"
+    overrides = {**WATCHFUL, "run_launcher": {"module": module, "class": launcher}}
+    with dg.DagsterInstance.local_temp(overrides=overrides) as instance:
+        assert instance.run_coordinator
+        run = instance.create_run_for_job(some_job)
+        started = dg.EventLogEntry(
+            error_info=None, level=10, user_message="", run_id=run.run_id,
+            timestamp=time.time() - LAUNCH_PATIENCE_S - 5, job_name=run.job_name,
+            dagster_event=dg.DagsterEvent(dg.DagsterEventType.RUN_STARTING.value, run.job_name),
+        )  # fmt: skip
+        instance.handle_new_event(started)
+        assert status_of(instance, run) == STATUS.STARTING
+        monitor(instance)
+        ends = launcher == "WatchfulRunLauncher"
+        assert status_of(instance, run) == (STATUS.FAILURE if ends else STATUS.STARTING)
+
+
+# --- a real code server ---------------------------------------------------------------------
+
+
+def test_has_argument__of_processes_that_run():
+    name = uuid.uuid4().hex
+    command = [sys.executable, "-c", "import time; time.sleep(600)", "--socket", name]
+    with subprocess.Popen(command) as process:
+        assert has_argument(("--port", name), ("--socket", name))
+        assert not has_argument(("--socket", name[:-1]), ("--port", name))
+        assert not has_argument()
+        process.kill()
+    assert not has_argument(("--socket", name))
+
+
+def test_launch_run__killed_with_its_code_server_while_it_starts(watched, tmp_path: Path):
+    hang = tmp_path / "hang"
+    module = tmp_path / "location.py"
+    module.write_text(LOCATION.format(hang=str(hang)))
+    target = PythonFileTarget(
+        python_file=str(module), attribute=None, working_directory=str(tmp_path), location_name="it"
+    )
+    with WorkspaceProcessContext(watched, target) as context:
+        request = context.create_request_context()
+        job = (
+            request.get_code_location("it").get_repository("__repository__").get_full_job("nothing")
+        )
+        hang.touch()
+        run = watched.create_run_for_job(
+            some_job,
+            job_code_origin=job.get_python_origin(),
+            remote_job_origin=job.get_remote_origin(),
+        )
+        queue = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        watched.submit_run(run.run_id, request)
+        list(queue.run_iteration(context))
+        wait_for(lambda: find_launch(watched, run.run_id).pid)
+        assert status_of(watched, run) == STATUS.STARTING
+        launcher = watched.get_run_by_id(run.run_id).tags[LAUNCH_TAG]
+        assert launcher == describe_self(run.run_id).dump()
+        pid = find_launch(watched, run.run_id).pid
+        server = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        for each in (server, pid):  # nobody is left who saw it end
+            os.kill(each, signal.SIGKILL)
+        wait_for(lambda: explain(watched, run))
+        errors = execute_run_monitoring_iteration(context, logging.getLogger("test"))
+        assert [error for error in errors if error] == []
+        assert status_of(watched, run) == STATUS.FAILURE
+    hang.unlink()
+
+
+def wait_for(what: Callable[[], object], *, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
