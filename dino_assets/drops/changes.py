@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow.compute as pc
-
 from dino_assets.counting import count_of
 from dino_assets.drops.cards import find_twins
 from dino_assets.drops.records import SourceEntry
@@ -69,8 +67,9 @@ def find_changes(
         return None
     table = CommittedTable(store, "images", None, (images,))
     rows = table.read(str(images.recipe.output.drop), ["path", "bytes", "is_usable"])
-    sizes = dict(zip(rows["path"].to_pylist(), rows["bytes"].to_pylist(), strict=True))
-    usable = set(rows.filter(pc.field("is_usable"))["path"].to_pylist())
+    paths, are_usable = rows["path"].to_pylist(), rows["is_usable"].to_pylist()
+    sizes = dict(zip(paths, rows["bytes"].to_pylist(), strict=True))
+    usable = {path for path, is_usable in zip(paths, are_usable, strict=True) if is_usable}
     there = {entry.path: entry.size for entry in entries if entry.refusal is None}
     wanted = {entry.path for entry in entries if is_wanted(entry, is_list=is_list)}
     # A raw file beside its JPEG is no photograph of its own.

@@ -4,8 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from dino_assets.errors import StoreUnavailableError
 from dino_assets.settings.records import RequestLimits
 
@@ -48,6 +46,8 @@ class Retries:
         now = self._clock()
         self._lost += lost_bytes and now - self._attempt_began > self._limits.stall_s
         pause_s = min(_FIRST_PAUSE_S * 2 ** (self._failures - 1), _LONGEST_PAUSE_S)
+        import numpy as np  # here, since few commands ever wait
+
         # Not all at the same moment: a server that has just come back would stumble again.
         pause_s *= float(np.random.default_rng().uniform(0.5, 1))
         if (
