@@ -96,7 +96,7 @@ def _describe_new(store: "ObjectStore", drop: Drop, listing: "Listing") -> str:
     return changes.describe_new() if changes else ""
 
 
-def _refuse_surroundings(settings: Settings, store: ObjectStore, address: str) -> None:
+def _refuse_surroundings(settings: Settings, store: "ObjectStore", address: str) -> None:
     """Keep a drop from holding the project: every run would change it, and read its own pictures.
 
     Raises:
