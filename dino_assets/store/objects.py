@@ -7,7 +7,7 @@ Every error names the store, the bucket and the key as the caller spelled them (
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from dino_assets.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.settings.urls import SCHEMES, StoreUrl, checked_endpoint, parse_url
 from dino_assets.store import backends
 from dino_assets.store.failures import explain
@@ -51,6 +51,7 @@ class ObjectStore:
 
     chunk_bytes = 32 * 2**20  # of what is larger: put, read and hashed piece by piece
     stream_bytes = 2**20
+    _settings: StorageSettings | None = None
 
     def __init__(
         self,
@@ -86,6 +87,12 @@ class ObjectStore:
                 reason="memory",
             )
         return open_store, (self._settings,)
+
+    def with_limits(self, limits: RequestLimits) -> "ObjectStore":
+        """The same store, with other limits where it is a bucket."""
+        if self.folder is not None or self._settings is None:
+            return self
+        return open_store(replace(self._settings, limits=limits))
 
     @classmethod
     def in_memory(cls, url: str = "memory://") -> "ObjectStore":

@@ -111,8 +111,8 @@ class Requests:
                 chunks, etag = self._once("get", key, self._open, key, wanted, least_bytes)
                 while (chunk := self._once("get", key, next, chunks, None)) is not None:
                     at += len(chunk)
-                    retries.note_progress()
                     yield bytes(chunk)
+                    retries.note_progress()  # not before: the reader's own time does not count
                 return
             except StoreUnavailableError as err:
                 failure = err
@@ -130,9 +130,9 @@ class Requests:
             try:
                 pages = self._once("list", prefix, self._open_listing, where, last)
                 while (page := self._once("list", prefix, next, pages, None)) is not None:
-                    retries.note_progress()
                     yield page
                     last = page[-1]["path"] if page else last
+                    retries.note_progress()
                 return
             except StoreUnavailableError as err:
                 failure = err

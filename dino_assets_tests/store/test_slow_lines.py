@@ -1,6 +1,7 @@
 """A store at the end of a bad line: away for a while, slow, silent, altered on the way."""
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -237,6 +238,39 @@ def test_stream__a_read_that_breaks_off_goes_on_where_it_did():
         assert b"".join(store.stream("k")) == LARGE
     assert asked[0] is None
     assert str(asked[1]) > "bytes=1"
+
+
+def test_stream__a_reader_that_takes_its_time():
+    def respond(handler, n):
+        start = int((handler.headers["Range"] or "bytes=0-")[6:].partition("-")[0])
+        handler.send_response(206 if start else 200)
+        handler.send_header("Content-Length", str(len(LARGE) - start))
+        handler.send_header("Content-Range", f"bytes {start}-{len(LARGE) - 1}/{len(LARGE)}")
+        handler.send_header("Last-Modified", "Tue, 21 Oct 2025 07:28:00 GMT")
+        handler.send_header("ETag", '"e"')
+        handler.end_headers()
+        handler.wfile.write(LARGE[start : start + 300_000])
+        handler.close_connection = True
+
+    with answering(respond) as server:
+        store = store_at(server.endpoint, RequestLimits(retries=9, retry_for_s=1.5))
+        store.stream_bytes = 250_000
+        pieces = []
+        for piece in store.stream("k"):
+            pieces.append(piece)
+            time.sleep(1.6)  # longer than a server would be waited for
+        assert b"".join(pieces) == LARGE
+        assert len(server.requests) > 2
+
+
+def test_with_limits__another_patience_with_a_bucket_only(s3_bucket, tmp_path):
+    folder = open_store(StorageSettings(url="store", root=tmp_path))
+    assert folder.with_limits(SHORT_STALL) is folder
+    with answering(lambda h, n: answer(h, 503)) as server:
+        store = store_at(server.endpoint)
+        with raising(StoreUnavailableError, key="k"):
+            store.with_limits(RequestLimits(retries=1)).get("k")
+        assert server.requests == ["GET", "GET"]
 
 
 def test_get__an_object_that_is_replaced_amid_a_read():

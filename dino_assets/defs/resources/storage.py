@@ -34,7 +34,7 @@ class StorageResource(dg.ConfigurableResource):
 
     def open_briefly(self) -> ObjectStore:
         """The store for a tick, which Dagster gives a minute and repeats: it waits for no server."""
-        return open_store(replace(self.settings(), limits=BRIEF_LIMITS))
+        return self.open().with_limits(BRIEF_LIMITS)
 
 
 def override(settings: StorageSettings, **values: object) -> StorageSettings:
