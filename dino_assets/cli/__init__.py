@@ -1,11 +1,14 @@
 """``dino-assets``: argument → call → exit code."""
 
 import argparse
+import atexit
 import errno
+import gc
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from io import TextIOWrapper
 
 from dino_assets import __version__
@@ -58,7 +61,17 @@ def fetcher_main(arguments: Sequence[str] | None = None) -> int:
     return _run(parser.parse_args(arguments))
 
 
+@cache
+def _end_quickly() -> None:
+    """Spare the end of the process a search of all that was imported for garbage, several times over.
+
+    With Dagster that is 0.6 s of CPU after the last line is printed.
+    """
+    atexit.register(gc.freeze)
+
+
 def _run(options: argparse.Namespace) -> int:
+    _end_quickly()
     # Here, and whatever computes or stores in the commands' own functions: `--help` needs none of it.
     from dino_assets.settings.environment import load_settings
 

@@ -55,6 +55,19 @@ def test_main__help_is_told_by_what_parses_alone(arguments: tuple[str, ...]):
     assert not heavy & loaded_by(*arguments)
 
 
+def test_main__its_end_searches_for_no_garbage(project: Path):
+    """All of it is put aside before the interpreter collects garbage, which runs at every exit."""
+    program = f"""
+import atexit, gc, sys
+atexit.register(lambda: print("frozen", gc.get_freeze_count() > 1000, file=sys.stderr))
+{PROGRAM}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "drops", "list"], capture_output=True, text=True
+    )
+    assert done.stderr.splitlines()[-1] == "frozen True"
+
+
 def test_main__drops_list_needs_no_dagster(project: Path, card: Path):
     assert loaded_by("drops", "register", "d", "--from", str(card))
     assert not LISTING & loaded_by("drops", "list")
