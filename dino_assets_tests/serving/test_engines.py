@@ -54,6 +54,25 @@ def test_app__is_there_without_dagster_and_before_torch():
     assert done.stdout.strip() == "set()", done.stderr
 
 
+@pytest.mark.slow
+def test_open_engines__kept_ones_need_no_torch(project: Path):
+    """Only converting and judging an engine takes it, once on a machine."""
+    code = """
+import sys
+from dino_assets.serving.computing.engines import open_engines
+from dino_assets.serving.lifespan import open_serving_store
+from dino_assets.settings.environment import load_settings
+settings = load_settings()
+_, engines = open_engines(settings, open_serving_store(settings.storage))
+assert engines.measure_tile_s() > 0
+print(sorted({"dagster", "torch", "transformers", "pandas", "scipy", "openvino"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", code]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['openvino']"
+
+
 @pytest.mark.parametrize(
     ("model", "name"),
     [("dinov2-base", "facebook/dinov2-base"), ("org/model", "org/model"), ("models/mine", "mine")],
