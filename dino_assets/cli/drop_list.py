@@ -113,12 +113,15 @@ def _describe_files(
 
 
 def _find_failures(states: Sequence["AssetState"]) -> dict[str, str]:
-    """Say which assets do not pass their check, as far as what was committed with them tells."""
-    from dino_assets.images.stage.judging import judge_usable
+    """Say which assets do not pass their check, or cannot be made, as far as what is committed tells."""
+    from dino_assets.images.stage.judging import judge_cuttable, judge_usable
 
-    verdicts = {
-        s.asset: judge_usable(s.manifest) for s in states if s.manifest and s.asset == "images"
-    }
+    of = {state.asset: state for state in states}
+    verdicts = {}
+    if images := of["images"].manifest:
+        verdicts["images"] = judge_usable(images)
+        if of["tiles"].state == "absent" and verdicts["images"].passed:
+            verdicts["tiles"] = judge_cuttable(images)
     return {asset: verdict.sentence for asset, verdict in verdicts.items() if not verdict.passed}
 
 

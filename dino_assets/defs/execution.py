@@ -16,7 +16,7 @@ from dino_assets.defs.dagster_internals import (
     given_origin,
     shield_log_copies,
 )
-from dino_assets.defs.failures import Failure, advise, explain_error
+from dino_assets.defs.failures import Failure, advise, explain_error, explain_verdict
 from dino_assets.defs.plans import PlannedRun
 from dino_assets.defs.run_process import PROCESS_TAG, describe_self
 from dino_assets.defs.run_tags import make_tags
@@ -156,13 +156,21 @@ def find_failures(
     return (*record.failures, *record.blocked)
 
 
-def find_blocked(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Say why a blocking check stopped a run, or nothing where none did."""
-    record = _Record()
-    for entry in instance.all_logs(run_id, {dg.DagsterEventType.ASSET_CHECK_EVALUATION}):
-        if entry.dagster_event:
-            record.add(entry.dagster_event, drop=None)
-    return record.blocked[0].sentence if record.blocked else ""
+def find_verdict(instance: dg.DagsterInstance, run_id: str, *, drop: str) -> str:
+    """Say what a run found wrong with a drop's files, of which another run would find the same; or nothing.
+
+    A blocking check says so, or the step whose condition it is where that check was not part of the run.
+    """
+    record, verdicts = _Record(), list[str]()
+    kinds = {dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.STEP_FAILURE}
+    for entry in instance.all_logs(run_id, kinds):
+        event = entry.get_dagster_event()
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            verdicts.append(explain_verdict(event.step_failure_data.error, drop=drop))
+        else:
+            record.add(event, drop=drop)
+    verdicts[:0] = [failure.sentence for failure in record.blocked]
+    return next(filter(None, verdicts), "").removeprefix(f"{drop}: ")
 
 
 def is_interruption(event: dg.DagsterEvent) -> bool:

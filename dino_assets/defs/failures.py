@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dino_assets.defs.instance import FULL_DISK, NOT_WRITABLE
-from dino_assets.errors import DinoAssetsError, DropsFailedError, name_publicly
+from dino_assets.errors import (
+    DinoAssetsError,
+    DropsFailedError,
+    DropUnusableError,
+    name_publicly,
+)
 
 # What other libraries and the operating system say, and what to do then.
 _ADVICE = (
@@ -44,6 +49,17 @@ def explain_error(error: Any, *, drop: str | None) -> str:
     return advise(*_split(chain[-1].message)) if chain else _UNEXPECTED
 
 
+def explain_verdict(error: Any, *, drop: str) -> str:
+    """Say what a step's error finds wrong with a drop's files, or nothing where it is about something else."""
+    for link in _chain(error):
+        name, text = _split(link.message)
+        if name == DropsFailedError.__name__:
+            name, text = _find_drop(text, drop) or ("", "")
+        if name == DropUnusableError.__name__:
+            return text.removeprefix(f"drop {drop!r}: ")
+    return ""
+
+
 def advise(name: str, text: str) -> str:
     """Say of an error that is not ours what to do about it."""
     first_line = text.split("\n", 1)[0].rstrip(".")
@@ -53,12 +69,18 @@ def advise(name: str, text: str) -> str:
 
 def _explain_drop(text: str, drop: str | None) -> str:
     """What a step over one drop says of it; of several drops the whole."""
-    match = re.search(rf"^  {re.escape(drop or '')}: (\w+): (.*)", text, re.MULTILINE | re.DOTALL)
-    if drop is None or match is None:
+    named = _find_drop(text, drop)
+    if drop is None or named is None:
         return text
-    name, reason = match.groups()
+    name, reason = named
     ours = _our_names()
     return f"{ours[name]}: {reason}" if name in ours else advise(name, reason)
+
+
+def _find_drop(text: str, drop: str | None) -> tuple[str, str] | None:
+    """Class and text of one drop's error in what a step over several says."""
+    match = re.search(rf"^  {re.escape(drop or '')}: (\w+): (.*)", text, re.MULTILINE | re.DOTALL)
+    return (match[1], match[2]) if match else None
 
 
 def _chain(error: Any) -> Iterator[Any]:

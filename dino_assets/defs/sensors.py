@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from itertools import takewhile
 
 import dagster as dg
 
 from dino_assets.defs.alerts import report_failures
 from dino_assets.defs.dead_runs import IN_FLIGHT
-from dino_assets.defs.execution import find_blocked
+from dino_assets.defs.execution import find_verdict
 from dino_assets.defs.jobs import ingest
 from dino_assets.defs.observations import record_look
 from dino_assets.defs.partitions import drops
@@ -32,8 +33,8 @@ OVER = [
     dg.DagsterRunStatus.CANCELED,
 ]
 # The daemon retries a crashed run within seconds. One that it could not retry keeps saying that it
-# will, and must not hold a drop back for ever.
-RETRY_PATIENCE_S = 600.0
+# will, and must not hold a drop back: seen where daemon and run were killed together.
+RETRY_PATIENCE_S = 120.0
 # Far more than attempts are ever made; a person's runs of one drop count in.
 MAX_PAST_RUNS = 200
 # The UI and SQLite take long lists badly when they come in one call.
@@ -53,18 +54,27 @@ class InstanceRuns:
         self.in_flight = find_in_flight(instance)
 
     def past(self, drop: str, content: str) -> PastRuns:
-        """What became of the runs for this content, by whatever job and whoever launched them."""
+        """What became of the runs for this content, by whatever job and whoever launched them.
+
+        An attempt is a run that started: a launch that failed, since no code server answered or its
+        process died at once, says nothing about the drop.
+        """
         filters = dg.RunsFilter(tags={PARTITION_TAG: drop}, statuses=OVER)
         records = self._instance.get_run_records(filters, limit=MAX_PAST_RUNS)
         since_s = self._clock() - RETRY_PATIENCE_S
-        ours = [r.dagster_run for r in records if r.dagster_run.tags.get(CONTENT_TAG) == content]
+        of_content = [r for r in records if r.dagster_run.tags.get(CONTENT_TAG) == content]
+        ours = [record.dagster_run for record in of_content]
+        started = [r.dagster_run.run_id for r in of_content if r.start_time is not None]
+        unstarted = list(takewhile(lambda record: record.start_time is None, of_content))
         return PastRuns(
-            ended=len(ours),
-            last=ours[0].run_id if ours else "",
+            ended=len(started),
+            unstarted=len(unstarted),
+            unstarted_s=(unstarted[0].end_time or 0.0) if unstarted else 0.0,
+            last=started[0] if started else "",
             cancelled=next(
                 (run.run_id for run in ours if run.status == dg.DagsterRunStatus.CANCELED), ""
             ),
-            blocked=find_blocked(self._instance, ours[0].run_id) if ours else "",
+            blocked=find_verdict(self._instance, started[0], drop=drop) if started else "",
             is_retrying=any(
                 r.dagster_run.is_complete_and_waiting_to_retry and (r.end_time or 0) > since_s
                 for r in records
@@ -161,8 +171,9 @@ def _new_keys(instance: dg.DagsterInstance, survey: Survey) -> list[dg.AddDynami
         "Starts ingest once for every drop that arrives in the inbox: a folder with photographs that "
         "holds a file _SUCCESS, or that has not changed for 60 s. Files at the top, hidden folders and "
         "links are no drops. A failed run is started again, up to 3 runs for the same files; a cancelled "
-        "one is not. A drop whose images, tiles and embeddings are committed is not run again: what comes "
-        "to it later is named in the tick, and `dino-assets drops register NAME` takes it in."
+        "one is not, nor one whose check says that the files are unfit, which is told once. A drop whose "
+        "images, tiles and embeddings are committed is not run again: what comes to it later is named in "
+        "the tick, and `dino-assets drops register NAME` takes it in."
     ),
 )
 def new_drops(

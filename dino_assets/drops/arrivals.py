@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dino_assets.counting import count_of
@@ -23,6 +23,8 @@ MARKER = "_SUCCESS"
 SETTLE_S = 60.0
 # What failed three times fails for a reason that a fourth run does not take away.
 MAX_ATTEMPTS = 3
+# A launch that became no run says nothing about the drop: it is made again for ever, but ever more seldom.
+FIRST_LAUNCH_WAIT_S, MAX_LAUNCH_WAIT_S = 30.0, 900.0
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class PastRuns:
-    """What became of the runs for one content of a drop; ``ended`` ones did not finish it."""
+    """What became of the runs for one content of a drop; ``ended`` ones started and did not finish it."""
 
     ended: int = 0
+    unstarted: int = 0  # launches since the last of them that became no run: a code server was away
+    unstarted_s: float = 0.0  # when the last of these ended
     last: str = ""
     cancelled: str = ""  # the last one that somebody cancelled
     blocked: str = ""  # why a check stopped the last one: the same content fails it again
@@ -73,11 +77,12 @@ class Launch:
     drop: str
     content: str
     attempt: int
+    number: int  # of all launches for this content, those included that became no run
 
     @property
     def run_key(self) -> str:
-        """Drop, content and attempt: a key is used up for ever, by a failed run too."""
-        return f"{self.drop}:{self.content}:{self.attempt}"
+        """Drop, content and number: a key is used up for ever, by a failed run too."""
+        return f"{self.drop}:{self.content}:{self.number}"
 
 
 # --- listing and looking --------------------------------------------------------------------
@@ -216,11 +221,25 @@ def judge_runs(past: PastRuns) -> str | None:
     return None
 
 
+def judge_launches(past: PastRuns, *, now_s: float) -> str | None:
+    """Why the next launch waits a while after launches that became no run, or None when it is due."""
+    if not past.unstarted:
+        return None
+    wait_s = min(MAX_LAUNCH_WAIT_S, FIRST_LAUNCH_WAIT_S * 2 ** min(past.unstarted - 1, 10))
+    age_s = now_s - past.unstarted_s
+    if not 0 <= age_s < wait_s:  # of the future: a clock was wrong
+        return None
+    return (
+        f"{count_of(past.unstarted, 'launch', 'launches')} did not become a run, which counts as no attempt; "
+        f"the next one in {wait_s - age_s:.0f} s"
+    )
+
+
 def plan_launch(drop: str, content: str, past: PastRuns) -> Launch:
     """The next attempt, under a key that no run has: runs may be gone from the history."""
-    launch = Launch(drop, content, past.ended + 1)
+    launch = Launch(drop, content, past.ended + 1, past.ended + 1)
     while launch.run_key in past.keys:
-        launch = Launch(drop, content, launch.attempt + 1)
+        launch = replace(launch, number=launch.number + 1)
     return launch
 
 

@@ -21,6 +21,7 @@ from dino_assets.drops.arrivals import (
     Seen,
     count_files,
     has_kept,
+    judge_launches,
     judge_look,
     judge_runs,
     list_arrivals,
@@ -66,6 +67,8 @@ class Memory:
 
     seen: Mapping[str, Seen] = field(default_factory=dict)
     after: str = ""  # the folder that was looked at last
+    # Folders whose files a check has judged unfit, and the run of which that was said.
+    reported: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, text: str | None) -> "Memory":
@@ -78,14 +81,21 @@ class Memory:
                 if isinstance(content, str) and math.isfinite(since_s)
             }
             after = body.get("after", "")
-            return cls(seen, after if isinstance(after, str) else "")
+            reported = {
+                folder: run
+                for folder, run in body.get("reported", {}).items()
+                if isinstance(run, str)
+            }
+            return cls(seen, after if isinstance(after, str) else "", reported)
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
 
     def dump(self) -> str:
         """As JSON in ASCII, undecodable names included."""
         seen = {folder: [s.content, round(s.since_s, 3)] for folder, s in self.seen.items()}
-        return json.dumps({"after": self.after, "seen": seen}, sort_keys=True)
+        body = {"after": self.after, "seen": seen}
+        body |= {"reported": dict(self.reported)} if self.reported else {}
+        return json.dumps(body, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ class Survey:
     """What there is to do, to say and to remember. ``finished`` and ``retired`` are drops, ``left`` a count.
 
     ``late`` are those of the finished drops that photographs came to afterwards.
+    ``stopped`` are those whose files a check has judged unfit, which was said by an earlier survey.
     """
 
     launches: tuple[Launch, ...]
@@ -117,10 +128,12 @@ class Survey:
     memory: Memory
     retired: frozenset[str] = frozenset()
     late: tuple[LateFiles, ...] = ()
+    stopped: frozenset[str] = frozenset()
 
     def describe(self) -> str:
         """What an operator wants to read about this survey."""
-        total = len(self.finished) + len(self.retired) + len(self.notes) + self.left
+        silent = len(self.finished) + len(self.retired) + len(self.stopped)
+        total = silent + len(self.notes) + self.left
         if not total:
             return "The inbox is empty: no folder has arrived yet."
         notes = [*self.notes, *(Note(late.folder, late.describe(), True) for late in self.late)]
@@ -133,6 +146,10 @@ class Survey:
         counts = f"{count_of(total, 'drop')}, {len(self.finished)} finished"
         if self.retired:
             counts += f", {len(self.retired)} retired"
+        if self.stopped:
+            counts += (
+                f", {len(self.stopped)} stopped by a check (`dino-assets drops list` says why)"
+            )
         return f"{counts}: {'; '.join(sentences)}." if sentences else f"{counts}."
 
 
@@ -170,6 +187,8 @@ def survey_inbox(
     waiting = [a for a in arrivals if a.drop not in finished and a.drop not in retired]
     seen = {a.folder: memory.seen[a.folder] for a in waiting if a.folder in memory.seen}
     notes = [Note(folder, why, needs_person=True) for folder, why in refused.items()]
+    reported = {a.folder: memory.reported[a.folder] for a in waiting if a.folder in memory.reported}
+    stopped: set[str] = set()
     launches: list[Launch] = []
     left, last = 0, ""
     # From the one after the last that was looked at: a slow or full inbox gets round to everyone.
@@ -190,15 +209,28 @@ def survey_inbox(
         if outcome.is_finished:
             finished.add(arrival.drop)
             continue
-        notes.append(Note(arrival.folder, outcome.sentence, outcome.needs_person))
+        if outcome.stopped_run and outcome.stopped_run == reported.get(arrival.folder):
+            stopped.add(arrival.drop)
+        else:
+            notes.append(Note(arrival.folder, outcome.sentence, outcome.needs_person))
+        reported |= {arrival.folder: outcome.stopped_run} if outcome.stopped_run else {}
         seen |= {arrival.folder: outcome.seen} if outcome.seen else {}
         launches += [outcome.launch] if outcome.launch else []
     late: tuple[LateFiles, ...] = ()
     if clock() - started_s < BUDGET_S:
         resting = [a for a in arrivals if a.drop in finished and a.drop not in runs.in_flight]
         late = late_watch.look(store, resting, stamps, root=root, clock=clock)
-    remember = Memory(seen, last or memory.after)
-    return Survey(tuple(launches), frozenset(finished), tuple(notes), left, remember, retired, late)
+    remember = Memory(seen, last or memory.after, reported)
+    return Survey(
+        tuple(launches),
+        frozenset(finished),
+        tuple(notes),
+        left,
+        remember,
+        retired,
+        late,
+        frozenset(stopped),
+    )
 
 
 @dataclass(frozen=True)
@@ -210,6 +242,7 @@ class _Outcome:
     launch: Launch | None = None
     seen: Seen | None = None
     is_finished: bool = False
+    stopped_run: str = ""  # the one whose check says that the files are unfit
 
 
 def _examine(
@@ -238,7 +271,10 @@ def _examine(
     is_finished = is_made(store, look.fingerprint, keys)
     why = None if is_finished else judge_runs(past)
     if why:
-        return _Outcome(why, needs_person=True, seen=seen)
+        stopped_run = past.last if past.blocked and not past.cancelled else ""
+        return _Outcome(why, needs_person=True, seen=seen, stopped_run=stopped_run)
+    if not is_finished and (why := judge_launches(past, now_s=now_s)):
+        return _Outcome(why, seen=seen)
     try:
         drop, _ = register_drop(store, arrival.folder, source=arrival.source, root=root)
     except (SourceError, DropError) as err:

@@ -1,9 +1,19 @@
-"""``drops list`` of drops that hold nothing, or more than was read."""
+"""``drops list`` of drops that hold nothing, nothing of use, or more than was read."""
 
 import json
 
 from dino_assets.cli import main
 from dino_assets.cli.terminal import name_command
+from dino_assets.drops.registry import read_drop
+from dino_assets.drops.sources.opening import open_source
+from dino_assets.images.stage.drafting import draft_images
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import open_store
+from dino_assets.tiles.grid import make_grid
+from dino_assets.tiles.stage import draft_tiles
+from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
 
 
 def test_list_drops__one_that_holds_no_photographs(project, write_photo, capsys):
@@ -64,3 +74,29 @@ def test_list_drops__photographs_that_came_later(project, write_photo, capsys):
     assert "late" not in row
     (register, _) = show("register", "a")
     assert register.startswith("a: already registered")
+
+
+def test_list_drops__one_of_thermal_pictures_alone(project, capsys):
+    """No check fails of it, and `tiles` cannot be made: whoever lists drops must see why."""
+    infrared = 'drone-dji:ImageSource="InfraredCamera" drone-dji:AbsoluteAltitude="+600.00"'
+    plain = 'drone-dji:AbsoluteAltitude="+600.00"'
+    photos = {"a.jpg": drone_photo(xmp=(plain, infrared))}
+    fill_bytes(project / "hot", photos)
+    fill_bytes(project / "both", photos | {"b.jpg": drone_photo(seed=1)})
+    store = open_store(load_settings().storage)
+    for name in ("both", "hot"):
+        assert main(["drops", "register", name, "--from", name]) == 0
+        drop = read_drop(store, name)
+        commit(store, draft_images(drop, open_source(drop.source, root=project), threads=1))
+    capsys.readouterr()
+    assert main(["drops", "list"]) == 0
+    both, hot, why, _ = capsys.readouterr().out.splitlines()
+    assert "failed" not in both
+    assert hot.startswith("hot ")
+    assert "tiles – (failed)" in hot
+    assert "tiles failed: 1 of 1 pictures are thermal" in why
+    # Somebody asked for them.
+    grid = make_grid(512, patch_px=16)
+    commit(store, draft_tiles(open_table(store, "images"), "hot", grid, with_thermal=True))
+    assert main(["drops", "list"]) == 0
+    assert "failed" not in capsys.readouterr().out

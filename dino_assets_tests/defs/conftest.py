@@ -1,16 +1,20 @@
 """The real assets, wired as `dino_assets.definitions` wires them, on a project of their own."""
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from dino_assets.definitions import make_definitions
+from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.drops.registry import register_drop
 from dino_assets.settings.environment import load_settings
 from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets_tests.conftest import REPOSITORY
+from dino_assets_tests.worlds.tower import Tower
 
 
 class Lineage:
@@ -77,6 +81,24 @@ def card(project: Path, write_photo: Callable[..., Path]) -> Callable[..., Path]
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fresh_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed instance's databases, empty: making them takes longer than most of the tests."""
+    folder = tmp_path_factory.mktemp("instance")
+    shutil.copy(REPOSITORY / "dagster.yaml", folder)
+    with open_instance(folder):
+        return folder / ".dagster"
+
+
+@pytest.fixture
+def tower(project: Path, fresh_instance: Path) -> Iterator[Tower]:
+    """On the committed instance: a tick's partition keys are resolved only where one is on disk."""
+    shutil.copytree(fresh_instance, project / ".dagster")
+    (project / "inbox").mkdir()
+    with open_instance(project) as instance:
+        yield Tower(instance)
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:

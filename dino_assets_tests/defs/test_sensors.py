@@ -2,136 +2,28 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import (
-    InProcessCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from dino_assets.definitions import make_definitions
 from dino_assets.defs import sensors
 from dino_assets.defs.dagster_internals import DATA_VERSION_TAG
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.run_tags import DROP_TAG, MODEL_TAG
-from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG, look_for_drops
-from dino_assets.drops.arrivals import MARKER, look_at
+from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG
+from dino_assets.drops.arrivals import look_at
 from dino_assets.drops.registry import read_drop, register_drop
 from dino_assets.errors import StoreAccessError
-from dino_assets.settings.environment import load_settings
 from dino_assets.store.commits.manifests import manifest_key, read_manifest
 from dino_assets.store.commits.protocol import OutputId
-from dino_assets.store.objects import ObjectStore, open_store
-from dino_assets_tests.conftest import REPOSITORY, photo_bytes
+from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.raising import raising
-
-RUN_KEY = "dagster/run_key"
-STATUS = dg.DagsterRunStatus
-
-
-class Tower:
-    """What the daemon does, in this process: ticks that keep their cursor, and the runs they ask for."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self.settings = load_settings()
-        self.root = self.settings.root
-        self.store: ObjectStore = open_store(self.settings.storage)
-        self.defs = make_definitions(self.settings)
-        self.job = self.defs.resolve_job_def("ingest")
-        self.cursor: str | None = None
-        self.said = ""
-
-    def put(self, path: str, data: bytes | None = None) -> None:
-        target = self.root / "inbox" / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(photo_bytes(640, 480) if data is None else data)
-
-    def arrive(self, name: str, data: bytes | None = None) -> None:
-        self.put(f"{name}/DJI_0001.JPG", data)
-        self.put(f"{name}/{MARKER}", b"")
-
-    def context(self) -> dg.SensorEvaluationContext:
-        return dg.build_sensor_context(
-            instance_ref=self.instance.get_ref(),  # as the code server is told
-            cursor=self.cursor,
-            definitions=self.defs,
-            resources={name: self.defs.resources[name] for name in ("storage", "inbox")},
-        )
-
-    def tick(self) -> list[dg.RunRequest]:
-        """Evaluate, as the code server does; add keys, keep the cursor, as the daemon does."""
-        with self.context() as context:
-            data = self.defs.resolve_sensor_def("new_drops").evaluate_tick(context)
-        for request in data.dynamic_partitions_requests or []:
-            add_drop_keys(self.instance, request.partition_keys)
-        self.cursor, self.said = data.cursor, data.skip_message or ""
-        return list(data.run_requests or [])
-
-    def tick_at(self, now_s: float) -> dg.SensorResult:
-        """Look for drops at some time."""
-        inbox = self.defs.resources["inbox"]
-        with self.context() as context:
-            result = look_for_drops(context, self.store, inbox, clock=lambda: now_s)
-        self.cursor = result.cursor
-        return result
-
-    def execute(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
-        return self.job.execute_in_process(
-            instance=self.instance,
-            partition_key=request.partition_key,
-            tags={**request.tags, RUN_KEY: request.run_key},
-            raise_on_error=False,
-        )
-
-    def run(self, status: STATUS, tags: Mapping[str, str], *, job: str = "ingest") -> dg.DagsterRun:
-        """A run in some state, as another process left it."""
-        target = LoadableTargetOrigin(module_name="dino_assets")
-        location = InProcessCodeLocationOrigin(target, location_name="dino_assets")
-        return self.instance.create_run_for_job(
-            self.defs.resolve_job_def(job),
-            status=status,
-            tags=tags,
-            remote_job_origin=RemoteJobOrigin(
-                RemoteRepositoryOrigin(location, "__repository__"), job
-            ),
-        )
-
-    def run_of(self, request: dg.RunRequest, status: STATUS) -> dg.DagsterRun:
-        """What the daemon makes of a request, in some state."""
-        return self.run(status, {**request.tags, RUN_KEY: str(request.run_key)})
-
-
-@pytest.fixture(scope="session")
-def fresh_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed instance's databases, empty: making them takes longer than most of the tests."""
-    folder = tmp_path_factory.mktemp("instance")
-    shutil.copy(REPOSITORY / "dagster.yaml", folder)
-    with open_instance(folder):
-        return folder / ".dagster"
-
-
-@pytest.fixture
-def tower(project: Path, fresh_instance: Path) -> Iterator[Tower]:
-    """On the committed instance: a tick's partition keys are resolved only where one is on disk."""
-    shutil.copytree(fresh_instance, project / ".dagster")
-    (project / "inbox").mkdir()
-    with open_instance(project) as instance:
-        yield Tower(instance)
+from dino_assets_tests.worlds.tower import STATUS, Tower, names
 
 
 def find_version_of(observation: dg.AssetObservation) -> str:
     return observation.tags[DATA_VERSION_TAG]
-
-
-def names(requests: list[dg.RunRequest]) -> list[str | None]:
-    return [request.partition_key for request in requests]
 
 
 # --- from arrival to embeddings -------------------------------------------------------------
@@ -273,118 +165,6 @@ def test_new_drops__the_manifests_are_the_truth(tower: Tower):
     tower.store.delete(manifest_key(OutputId("tiles", "a")))
     assert tower.tick() == []
     assert "a person must look: 3 runs did not finish it" in tower.said
-
-
-# --- runs that end badly --------------------------------------------------------------------
-
-
-def test_new_drops__three_failures_and_a_person(tower: Tower):
-    tower.arrive("a")
-    for attempt in (1, 2, 3):
-        (request,) = tower.tick()
-        assert request.run_key.endswith(f":{attempt}")
-        assert request.tags[ATTEMPT_TAG] == str(attempt)
-        last = tower.run_of(request, STATUS.FAILURE)
-    assert tower.tick() == []
-    assert "a: a person must look: 3 runs did not finish it" in tower.said
-    assert last.run_id[:8] in tower.said
-
-
-def test_new_drops__what_a_check_has_stopped_is_not_started_again(tower: Tower):
-    tower.arrive("bad", b"no picture")
-    tower.arrive("good")
-    requests = {request.partition_key: request for request in tower.tick()}
-    stopped = tower.execute(requests["bad"])
-    assert not stopped.success
-    tower.execute(requests["good"])
-    assert tower.tick() == []
-    assert tower.said.startswith(
-        "2 drops, 1 finished: bad: a person must look: a check stopped run "
-    )
-    assert stopped.run_id[:8] in tower.said
-    assert "0 of 1 files are usable" in tower.said
-    # Other pictures are another matter; a touched marker is not.
-    tower.put(f"bad/{MARKER}", b"again")
-    assert tower.tick() == []
-    tower.put("bad/DJI_0001.JPG")
-    (request,) = tower.tick()
-    assert request.run_key.endswith(":1")
-    assert tower.execute(request).success
-    assert tower.tick() == []
-    assert tower.said == "2 drops, 2 finished."
-
-
-def test_new_drops__a_deleted_run_gives_no_key_back(tower: Tower):
-    """With its first run gone from the history, the next attempt must not take the second's key."""
-    tower.arrive("a")
-    first = tower.run_of(tower.tick()[0], STATUS.FAILURE)
-    tower.run_of(tower.tick()[0], STATUS.FAILURE)
-    tower.instance.delete_run(first.run_id)
-    assert tower.tick()[0].run_key.endswith(":3")
-
-
-def test_new_drops__failures_of_other_runs_do_not_count(tower: Tower):
-    tower.arrive("a")
-    content = look_at(str(tower.root / "inbox" / "a"), root=tower.root).content
-    for status in (STATUS.FAILURE, STATUS.FAILURE, STATUS.FAILURE, STATUS.CANCELED):
-        tower.run(status, {PARTITION_TAG: "a"})
-        tower.run(status, {PARTITION_TAG: "other", CONTENT_TAG: content})
-    (request,) = tower.tick()
-    assert request.run_key.endswith(":1")
-
-
-def test_new_drops__a_cancelled_run_is_left_alone(tower: Tower):
-    tower.arrive("a")
-    (request,) = tower.tick()
-    run = tower.run_of(request, STATUS.STARTED)
-    tower.instance.report_run_canceled(run)
-    assert tower.tick() == []
-    assert f"a: run {run.run_id[:8]} was cancelled, so it is not started again" in tower.said
-    tower.put("a/DJI_0002.JPG")
-    assert names(tower.tick()) == ["a"]
-
-
-def test_new_drops__names_the_run_that_was_cancelled(tower: Tower):
-    tower.arrive("a")
-    (request,) = tower.tick()
-    run = tower.run_of(request, STATUS.STARTED)
-    tower.instance.report_run_canceled(run)
-    later = tower.run_of(request, STATUS.FAILURE)  # a person tried once more, with the same tags
-    assert tower.tick() == []
-    assert f"a: run {run.run_id[:8]} was cancelled" in tower.said
-    assert later.run_id[:8] not in tower.said
-
-
-@pytest.mark.parametrize("is_ours", [True, False])
-def test_new_drops__not_beside_a_retry_of_dagster(tower: Tower, is_ours: bool):
-    tower.arrive("a")
-    (request,) = tower.tick()
-    tags = {**request.tags, RUN_KEY: str(request.run_key)} if is_ours else {PARTITION_TAG: "a"}
-    run = tower.run(STATUS.STARTED, tags)
-    tower.instance.report_run_failed(run, "killed")
-    assert tower.instance.get_run_by_id(run.run_id).tags["dagster/will_retry"] == "true"
-    # Between the failure and the retry nothing runs, and all the same it is Dagster's turn.
-    assert tower.tick() == []
-    assert "a: Dagster is about to start its crashed run again" in tower.said
-    retry = tower.run(STATUS.STARTED, {**tags, "dagster/max_retries": "0"})
-    tower.instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": retry.run_id})
-    assert tower.tick() == []
-    assert "a: a run is in flight" in tower.said
-    tower.instance.report_run_failed(retry, "killed again")
-    (again,) = tower.tick()
-    # Both count: they were about the same drop and the same files.
-    assert again.run_key.endswith(":3" if is_ours else ":1")
-
-
-def test_new_drops__a_retry_that_never_comes_holds_nothing_back(tower: Tower):
-    tower.arrive("a")
-    run = tower.run_of(tower.tick()[0], STATUS.STARTED)
-    tower.instance.report_run_failed(run, "killed")
-    assert tower.tick() == []
-    now_s = time.time()
-    assert tower.tick_at(now_s + sensors.RETRY_PATIENCE_S / 2).run_requests == []
-    (request,) = tower.tick_at(now_s + sensors.RETRY_PATIENCE_S + 1).run_requests
-    assert request.run_key.endswith(":2")
 
 
 # --- what stands in the way -----------------------------------------------------------------

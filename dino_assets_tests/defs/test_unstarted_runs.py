@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.events import EngineEventData
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget, PythonFileTarget
@@ -22,11 +23,13 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from dino_assets.defs.dagster_internals import find_launch
 from dino_assets.defs.dead_runs import LAUNCH_PATIENCE_S, end_dead_runs, explain_launch_death
 from dino_assets.defs.run_process import LAUNCH_TAG, PROCESS_TAG, describe_self, has_argument
+from dino_assets_tests.conftest import REPOSITORY
 
 STATUS = dg.DagsterRunStatus
+CONFIG = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
 WATCHFUL = {
     "run_launcher": {"module": "dino_assets.defs.launcher", "class": "WatchfulRunLauncher"},
-    "run_coordinator": {"module": "dino_assets.defs.launcher", "class": "WatchfulRunQueue"},
+    "run_coordinator": CONFIG["run_coordinator"],
     "run_monitoring": {"enabled": True},
     "run_retries": {"enabled": True, "max_retries": 2},
 }
@@ -39,14 +42,14 @@ import dagster as dg
 while Path({hang!r}).exists():
     time.sleep(0.1)
 
-@dg.job
-def nothing(): ...
+@dg.job(executor_def=dg.in_process_executor)
+def some_job(): ...
 
-defs = dg.Definitions(jobs=[nothing])
+defs = dg.Definitions(jobs=[some_job], executor=dg.in_process_executor)
 """
 
 
-@dg.job
+@dg.job(executor_def=dg.in_process_executor)
 def some_job(): ...
 
 
@@ -228,40 +231,66 @@ def test_has_argument__of_processes_that_run():
     assert not has_argument(("--socket", name))
 
 
-def test_launch_run__killed_with_its_code_server_while_it_starts(watched, tmp_path: Path):
-    hang = tmp_path / "hang"
+@pytest.fixture
+def located(watched, tmp_path: Path) -> Iterator[WorkspaceProcessContext]:
+    """A code server that runs; its later processes hang while there is a file `hang`."""
     module = tmp_path / "location.py"
-    module.write_text(LOCATION.format(hang=str(hang)))
+    module.write_text(LOCATION.format(hang=str(tmp_path / "hang")))
     target = PythonFileTarget(
         python_file=str(module), attribute=None, working_directory=str(tmp_path), location_name="it"
     )
     with WorkspaceProcessContext(watched, target) as context:
-        request = context.create_request_context()
-        job = (
-            request.get_code_location("it").get_repository("__repository__").get_full_job("nothing")
-        )
-        hang.touch()
-        run = watched.create_run_for_job(
-            some_job,
-            job_code_origin=job.get_python_origin(),
-            remote_job_origin=job.get_remote_origin(),
-        )
-        queue = QueuedRunCoordinatorDaemon(interval_seconds=1)
-        watched.submit_run(run.run_id, request)
+        yield context
+        (tmp_path / "hang").unlink(missing_ok=True)
+
+
+def submit(instance: dg.DagsterInstance, context: WorkspaceProcessContext) -> str:
+    request = context.create_request_context()
+    repository = request.get_code_location("it").get_repository("__repository__")
+    job = repository.get_full_job("some_job")
+    run = instance.create_run_for_job(
+        some_job,
+        job_code_origin=job.get_python_origin(),
+        remote_job_origin=job.get_remote_origin(),
+    )
+    instance.submit_run(run.run_id, request)
+    return run.run_id
+
+
+def dequeue(context: WorkspaceProcessContext) -> None:
+    with QueuedRunCoordinatorDaemon(interval_seconds=1) as queue:
         list(queue.run_iteration(context))
-        wait_for(lambda: find_launch(watched, run.run_id).pid)
-        assert status_of(watched, run) == STATUS.STARTING
-        launcher = watched.get_run_by_id(run.run_id).tags[LAUNCH_TAG]
-        assert launcher == describe_self(run.run_id).dump()
-        pid = find_launch(watched, run.run_id).pid
-        server = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        for each in (server, pid):  # nobody is left who saw it end
-            os.kill(each, signal.SIGKILL)
-        wait_for(lambda: explain(watched, run))
-        errors = execute_run_monitoring_iteration(context, logging.getLogger("test"))
-        assert [error for error in errors if error] == []
-        assert status_of(watched, run) == STATUS.FAILURE
-    hang.unlink()
+
+
+def test_launch_run__killed_with_its_code_server_while_it_starts(watched, located, tmp_path: Path):
+    (tmp_path / "hang").touch()
+    run = watched.get_run_by_id(submit(watched, located))
+    dequeue(located)
+    wait_for(lambda: find_launch(watched, run.run_id).pid)
+    assert status_of(watched, run) == STATUS.STARTING
+    launcher = watched.get_run_by_id(run.run_id).tags[LAUNCH_TAG]
+    assert launcher == describe_self(run.run_id).dump()
+    pid = find_launch(watched, run.run_id).pid
+    server = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    for each in (server, pid):  # nobody is left who saw it end
+        os.kill(each, signal.SIGKILL)
+    wait_for(lambda: explain(watched, run))
+    monitor(watched)
+    assert status_of(watched, run) == STATUS.FAILURE
+
+
+def test_queue__stays_while_no_code_server_answers(watched, located):
+    (server,) = located._grpc_server_registry._all_processes  # no public way to the process
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    run_id = submit(watched, located)
+    for _ in range(4):
+        dequeue(located)
+        assert watched.get_run_by_id(run_id).status == STATUS.QUEUED
+    located.reload_code_location("it")
+    dequeue(located)
+    wait_for(lambda: watched.get_run_by_id(run_id).is_finished)
+    assert watched.get_run_by_id(run_id).status == STATUS.SUCCESS
 
 
 def wait_for(what: Callable[[], object], *, timeout_s: float = 60) -> None:

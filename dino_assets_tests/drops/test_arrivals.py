@@ -12,6 +12,7 @@ from dino_assets.drops.arrivals import (
     Look,
     PastRuns,
     Seen,
+    judge_launches,
     judge_look,
     judge_runs,
     list_arrivals,
@@ -247,6 +248,22 @@ def test_judge_runs__three_attempts_and_a_person():
     )
     why = judge_runs(PastRuns(ended=5, last="9876543210", cancelled="0123456789"))
     assert why.startswith("run 01234567 was cancelled, so it is not started again")
+
+
+@pytest.mark.parametrize(
+    ("unstarted", "wait_s"), [(0, 0), (1, 30), (2, 60), (5, 480), (6, 900), (10**9, 900)]
+)
+def test_judge_launches__ever_more_seldom(unstarted: int, wait_s: float):
+    past = PastRuns(unstarted=unstarted, unstarted_s=1000)
+    assert judge_launches(past, now_s=1000 + wait_s) is None
+    assert judge_launches(past, now_s=900) is None  # a clock was wrong
+    if unstarted:
+        assert f"in {wait_s - 10:.0f} s" in judge_launches(past, now_s=1010)
+
+
+def test_plan_launch__attempts_are_runs_that_started():
+    launch = plan_launch("d", "c", PastRuns(ended=1, keys=frozenset({"d:c:1", "d:c:2"})))
+    assert (launch.attempt, launch.run_key) == (2, "d:c:3")
 
 
 def test_plan_launch__a_key_that_no_run_has():

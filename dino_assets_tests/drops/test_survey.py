@@ -107,6 +107,36 @@ def test_survey_inbox__what_became_of_the_runs(inbox: Inbox):
         assert [(n.needs_person, said in n.sentence) for n in survey.notes] == [(True, True)]
 
 
+def test_survey_inbox__unfit_files_are_reported_once_per_run(inbox: Inbox):
+    for name in "ab":
+        inbox.put(f"{name}/1.jpg")
+        inbox.put(f"{name}/{MARKER}", b"")
+    inbox.make("b")
+    inbox.runs.ended["a"] = PastRuns(ended=1, last="run-1", blocked="0 of 1 files are usable")
+    first, second = inbox.survey(), inbox.survey()
+    assert "a: a person must look: a check stopped run run-1" in first.describe()
+    assert (first.stopped, second.stopped) == (frozenset(), {"a"})
+    assert second.notes == ()
+    assert second.describe() == (
+        "2 drops, 1 finished, 1 stopped by a check (`dino-assets drops list` says why)."
+    )
+    inbox.runs.ended["a"] = PastRuns(ended=2, last="run-2", blocked="0 of 1 files are usable")
+    assert "run run-2" in inbox.note("a")
+    inbox.put("a/2.jpg")  # other files are another matter
+    inbox.runs.ended.pop("a")
+    assert inbox.launched() == ["a"]
+
+
+def test_survey_inbox__launches_that_became_no_run(inbox: Inbox):
+    inbox.put("a/1.jpg")
+    inbox.put(f"a/{MARKER}", b"")
+    keys = frozenset({"a:c:1"})
+    inbox.runs.ended["a"] = PastRuns(unstarted=1, unstarted_s=inbox.now_s, keys=keys)
+    assert "the next one in 20 s" in inbox.note("a", after_s=10)
+    (launch,) = inbox.survey(after_s=20).launches
+    assert launch.attempt == 1
+
+
 # --- finished -----------------------------------------------------------------------------
 
 

@@ -44,6 +44,16 @@ def judge_usable(manifest: Manifest) -> Verdict:
     )
 
 
+def judge_cuttable(manifest: Manifest) -> Verdict:
+    """Judge whether any of a drop's pictures is one of colours: thermal ones are not cut unless asked for."""
+    drop = str(manifest.recipe.output.drop)
+    usable, thermal = (int(manifest.facts.get(name, 0)) for name in ("usable", "thermal"))
+    if 0 < usable <= thermal:
+        sentence = f"{usable} of {usable} pictures are thermal, which are not cut unless asked for"
+        return Verdict(drop, False, sentence)
+    return Verdict(drop, True, f"{usable - thermal} of {usable} pictures are of colours")
+
+
 def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict:
     """Warn of what is odd about a drop; pictures from the future need today's date to be seen."""
     counts = images.manifest(drop).facts.get("findings")

@@ -1,0 +1,185 @@
+"""The sensor of drops whose runs end badly, never start, or find the drop's files unfit."""
+
+import time
+
+import dagster as dg
+import pytest
+
+from dino_assets.defs import sensors
+from dino_assets.defs.execution import find_verdict
+from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG
+from dino_assets.drops.arrivals import MARKER, look_at
+from dino_assets_tests.worlds.tower import RUN_KEY, STATUS, Tower, names
+
+
+def test_new_drops__three_failures_and_a_person(tower: Tower):
+    tower.arrive("a")
+    for attempt in (1, 2, 3):
+        (request,) = tower.tick()
+        assert request.run_key.endswith(f":{attempt}")
+        assert request.tags[ATTEMPT_TAG] == str(attempt)
+        last = tower.run_of(request, STATUS.FAILURE)
+    assert tower.tick() == []
+    assert "a: a person must look: 3 runs did not finish it" in tower.said
+    assert last.run_id[:8] in tower.said
+
+
+def test_new_drops__what_a_check_has_stopped_is_not_started_again(tower: Tower):
+    tower.arrive("bad", b"no picture")
+    tower.arrive("good")
+    requests = {request.partition_key: request for request in tower.tick()}
+    stopped = tower.execute(requests["bad"])
+    assert not stopped.success
+    tower.execute(requests["good"])
+    assert tower.tick() == []
+    assert tower.said.startswith(
+        "2 drops, 1 finished: bad: a person must look: a check stopped run "
+    )
+    assert stopped.run_id[:8] in tower.said
+    assert "0 of 1 files are usable" in tower.said
+    # Other pictures are another matter; a touched marker is not.
+    tower.put(f"bad/{MARKER}", b"again")
+    assert tower.tick() == []
+    tower.put("bad/DJI_0001.JPG")
+    (request,) = tower.tick()
+    assert request.run_key.endswith(":1")
+    assert tower.execute(request).success
+    assert tower.tick() == []
+    assert tower.said == "2 drops, 2 finished."
+
+
+def test_new_drops__launches_that_became_no_run_are_no_attempts(tower: Tower):
+    """The code server was away: the daemon fails such a launch, and no run of the drop has started."""
+    tower.arrive("a")
+    now_s = time.time()
+    for number in (1, 2, 3, 4):
+        (request,) = tower.tick_at(now_s + 1000 * number).run_requests
+        assert request.run_key.endswith(f":{number}")
+        assert request.tags[ATTEMPT_TAG] == "1"
+        tags = {**request.tags, PARTITION_TAG: "a", RUN_KEY: str(request.run_key)}
+        launched = tower.run(STATUS.STARTING, tags)
+        tower.instance.add_run_tags(launched.run_id, {"dagster/max_retries": "0"})
+        tower.instance.report_run_failed(launched, "no code server")
+    result = tower.tick_at(time.time() + 1)
+    assert result.run_requests == []
+    said = result.skip_reason.skip_message
+    assert (
+        "a: 4 launches did not become a run, which counts as no attempt; the next one in 2" in said
+    )
+    # One that started is an attempt.
+    tower.run(STATUS.FAILURE, tags)
+    (request,) = tower.tick()
+    assert (request.run_key[-2:], request.tags[ATTEMPT_TAG]) == (":5", "2")
+
+
+def test_new_drops__unfit_files_are_reported_once(tower: Tower):
+    tower.arrive("bad", b"no picture")
+    (request,) = tower.tick()
+    first = tower.execute(request)
+    assert tower.tick() == []
+    assert f"a check stopped run {first.run_id[:8]}" in tower.said
+    quiet = "1 drop, 0 finished, 1 stopped by a check (`dino-assets drops list` says why)."
+    for _ in range(2):
+        assert tower.tick() == []
+        assert tower.said == quiet
+    # A launch that became no run changes nothing, and another run says it anew.
+    tower.run_of(request, STATUS.STARTING)
+    (launched,) = tower.instance.get_runs(dg.RunsFilter(statuses=[STATUS.STARTING]))
+    tower.instance.add_run_tags(launched.run_id, {"dagster/max_retries": "0"})
+    tower.instance.report_run_failed(launched, "no code server")
+    assert tower.tick() == []
+    assert tower.said == quiet
+    again = tower.execute(request)
+    assert tower.tick() == []
+    assert f"a check stopped run {again.run_id[:8]}" in tower.said
+
+
+def test_find_verdict__of_the_step_where_no_check_was_run(tower: Tower):
+    tower.arrive("bad", b"no picture")
+    (request,) = tower.tick()
+    run_id = tower.execute(request).run_id
+    by_check = find_verdict(tower.instance, run_id, drop="bad")
+    result = tower.job.execute_in_process(
+        instance=tower.instance,
+        partition_key="bad",
+        asset_selection=[dg.AssetKey("tiles")],
+        raise_on_error=False,
+    )
+    sentence = "0 of 1 files are usable photographs, 1 quarantined: nothing to work with"
+    assert by_check == sentence
+    by_step = find_verdict(tower.instance, result.run_id, drop="bad")
+    assert by_step.startswith(sentence)
+    assert find_verdict(tower.instance, result.run_id, drop="another") == ""
+
+
+def test_new_drops__a_deleted_run_gives_no_key_back(tower: Tower):
+    """With its first run gone from the history, the next attempt must not take the second's key."""
+    tower.arrive("a")
+    first = tower.run_of(tower.tick()[0], STATUS.FAILURE)
+    tower.run_of(tower.tick()[0], STATUS.FAILURE)
+    tower.instance.delete_run(first.run_id)
+    assert tower.tick()[0].run_key.endswith(":3")
+
+
+def test_new_drops__failures_of_other_runs_do_not_count(tower: Tower):
+    tower.arrive("a")
+    content = look_at(str(tower.root / "inbox" / "a"), root=tower.root).content
+    for status in (STATUS.FAILURE, STATUS.FAILURE, STATUS.FAILURE, STATUS.CANCELED):
+        tower.run(status, {PARTITION_TAG: "a"})
+        tower.run(status, {PARTITION_TAG: "other", CONTENT_TAG: content})
+    (request,) = tower.tick()
+    assert request.run_key.endswith(":1")
+
+
+def test_new_drops__a_cancelled_run_is_left_alone(tower: Tower):
+    tower.arrive("a")
+    (request,) = tower.tick()
+    run = tower.run_of(request, STATUS.STARTED)
+    tower.instance.report_run_canceled(run)
+    assert tower.tick() == []
+    assert f"a: run {run.run_id[:8]} was cancelled, so it is not started again" in tower.said
+    tower.put("a/DJI_0002.JPG")
+    assert names(tower.tick()) == ["a"]
+
+
+def test_new_drops__names_the_run_that_was_cancelled(tower: Tower):
+    tower.arrive("a")
+    (request,) = tower.tick()
+    run = tower.run_of(request, STATUS.STARTED)
+    tower.instance.report_run_canceled(run)
+    later = tower.run_of(request, STATUS.FAILURE)  # a person tried once more, with the same tags
+    assert tower.tick() == []
+    assert f"a: run {run.run_id[:8]} was cancelled" in tower.said
+    assert later.run_id[:8] not in tower.said
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_new_drops__not_beside_a_retry_of_dagster(tower: Tower, is_ours: bool):
+    tower.arrive("a")
+    (request,) = tower.tick()
+    tags = {**request.tags, RUN_KEY: str(request.run_key)} if is_ours else {PARTITION_TAG: "a"}
+    run = tower.run(STATUS.STARTED, tags)
+    tower.instance.report_run_failed(run, "killed")
+    assert tower.instance.get_run_by_id(run.run_id).tags["dagster/will_retry"] == "true"
+    # Between the failure and the retry nothing runs, and all the same it is Dagster's turn.
+    assert tower.tick() == []
+    assert "a: Dagster is about to start its crashed run again" in tower.said
+    retry = tower.run(STATUS.STARTED, {**tags, "dagster/max_retries": "0"})
+    tower.instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": retry.run_id})
+    assert tower.tick() == []
+    assert "a: a run is in flight" in tower.said
+    tower.instance.report_run_failed(retry, "killed again")
+    (again,) = tower.tick()
+    # Both count: they were about the same drop and the same files.
+    assert again.run_key.endswith(":3" if is_ours else ":1")
+
+
+def test_new_drops__a_retry_that_never_comes_holds_nothing_back(tower: Tower):
+    tower.arrive("a")
+    run = tower.run_of(tower.tick()[0], STATUS.STARTED)
+    tower.instance.report_run_failed(run, "killed")
+    assert tower.tick() == []
+    now_s = time.time()
+    assert tower.tick_at(now_s + sensors.RETRY_PATIENCE_S / 2).run_requests == []
+    (request,) = tower.tick_at(now_s + sensors.RETRY_PATIENCE_S + 1).run_requests
+    assert request.run_key.endswith(":2")
