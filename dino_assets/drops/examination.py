@@ -23,7 +23,9 @@ from dino_assets.verdicts import Verdict
 # A listing costs 1 s for 100,000 files of a disk, and a request for 1,000 files of a bucket.
 BUDGET_S = 20.0
 LISTING_BUDGET_S = 5.0
-LATE_BUDGET_S = 0.5  # a list of drops is waited for
+# A list of drops is waited for: a bucket out of reach costs it two seconds, once.
+LATE_BUDGET_S = 0.5
+_LATE_LIMITS = RequestLimits(connect_s=1, stall_s=2, retries=0, retry_for_s=2)
 _READERS = 16
 _LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=1, retry_for_s=10)
 
@@ -155,7 +157,7 @@ def find_late(
         if clock() >= ends_s:
             return "unseen"
         try:
-            source = open_source(drop.source, root=root, limits=_LIMITS)
+            source = open_source(drop.source, root=root, limits=_LATE_LIMITS)
             return find_changes(store, made[drop], source.entries(), is_list=source.is_list)
         except (SourceError, ConfigError, StoreError, CorruptObjectError):
             return None  # `doctor` says why

@@ -11,6 +11,7 @@ from dino_assets.drops.facts import find_owner
 from dino_assets.drops.finished import Stamps
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.errors import ConfigError, CorruptObjectError, SourceError, StoreError
+from dino_assets.settings.records import BRIEF_LIMITS
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.objects import ObjectStore
@@ -119,7 +120,7 @@ def _look_at(
     store: ObjectStore, arrival: Arrival, stamps: Stamps, before: _Seen | None, *, root: Path
 ) -> _Seen | None:
     try:
-        source = open_source(arrival.source, root=root)
+        source = open_source(arrival.source, root=root, limits=BRIEF_LIMITS)
         entries = source.entries()
         look = describe_entries(entries)
         if before and before.stamps == stamps and before.look.fingerprint == look.fingerprint:
