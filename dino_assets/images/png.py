@@ -3,6 +3,8 @@
 import zlib
 from collections.abc import Iterator
 
+from dino_assets.errors import UnusableImageError
+
 MAX_TEXT_BYTES = 2**20  # as Pillow; a chunk of one kilobyte can hold a megabyte of zeros
 _XMP = b"XML:com.adobe.xmp"
 # ImageMagick and older exiftool write a block as hexadecimal text, under one of these names.
@@ -10,6 +12,7 @@ _RAW_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")
 _RAW_XMP = (b"Raw profile type xmp", b"Raw profile type APP1")
 _EXIF_START, _XMP_START = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
+_PIXEL_KINDS = (b"IHDR", b"PLTE", b"IDAT")
 
 
 def walk_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -24,6 +27,22 @@ def walk_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         at += 12 + size
+
+
+def check_pixel_chunks(data: bytes) -> None:
+    """Compare the chunks that pixels depend on with their checksums, which Pillow passes over.
+
+    Raises:
+        UnusableImageError: undecodable: a byte of them is not what was written.
+    """
+    view = memoryview(data)
+    for kind, at, size in walk_chunks(data):
+        if kind in _PIXEL_KINDS:
+            stated = int.from_bytes(view[at + size : at + size + 4], "big")
+            if zlib.crc32(view[at - 4 : at + size]) != stated:
+                raise UnusableImageError(
+                    "undecodable", f"checksum of {kind.decode()} at byte {at - 8:,} is wrong"
+                )
 
 
 def read_png_exif(data: bytes) -> bytes | None:

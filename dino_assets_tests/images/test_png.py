@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
+from dino_assets.errors import UnusableImageError
 from dino_assets.images.capture.metadata import read_capture
 from dino_assets.images.decoding import decode_image, read_header
 from dino_assets.images.png import MAX_TEXT_BYTES, read_png_exif, read_png_xmp
@@ -122,3 +123,26 @@ def test_read_png_exif__a_text_that_fills_the_memory_is_left_out():
 
 def test_read_capture__a_png_of_nothing_else():
     assert read_capture(photo_of(kind="PNG")) == read_capture(PLAIN)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_decode_image__png_whose_pixels_do_not_agree_with_their_checksum(mode):
+    """Pillow passes over the checksum, and over the one of what is packed where all rows came out."""
+    data = encode(picture(40, 20).convert(mode), "PNG")
+    at = data.index(b"IDAT")
+    body = data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at], "big")]
+    pixels = bytearray(zlib.decompress(body))
+    pixels[len(pixels) // 2] ^= 0x10
+    other = zlib.compress(bytes(pixels))
+    damaged = chunk(b"IDAT", other[:-4])[:-4] + bytes(4)
+    with pytest.raises(UnusableImageError) as caught:
+        decode_image(data[: at - 4] + damaged + chunk(b"IEND", b""))
+    assert caught.value.reason == "undecodable"
+    assert "IDAT" in caught.value.detail
+
+
+def test_decode_image__png_with_a_damaged_text():
+    """What no pixel depends on may be damaged."""
+    noted = with_chunk(b"tEXt", b"Comment\0hello", is_late=True)
+    damaged = noted.replace(b"hello", b"jello")
+    assert np.array_equal(decode_image(damaged), decode_image(PLAIN))

@@ -48,7 +48,12 @@ from dino_assets.images.decoding.tiff import (
     read_samples,
     scale_to_bytes,
 )
-from dino_assets.images.png import read_png_exif, read_png_xmp, walk_chunks
+from dino_assets.images.png import (
+    check_pixel_chunks,
+    read_png_exif,
+    read_png_xmp,
+    walk_chunks,
+)
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
 KNOWN = (*FORMATS, "HEIC", "DNG")
@@ -178,6 +183,8 @@ def _check_pillow(data: bytes, image: Image.Image, page: TiffPage | None) -> Non
 
 
 def _decode_with_pillow(data: bytes, header: Header) -> NDArray[np.uint8]:
+    if header.format == "PNG":
+        check_pixel_chunks(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         page = header.tiff
         if page is None:
