@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.run_process import PROCESS_TAG, RunProcess
@@ -19,7 +18,7 @@ from dino_assets.store.commits.listing import list_spaces
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import open_store
 from dino_assets_tests.conftest import photo_bytes
-from dino_assets_tests.worlds.ui import LOCATION, Ui, serving_ui
+from dino_assets_tests.worlds.ui import LOCATION, Ui, hurry, serving_ui
 
 SENSOR = {**LOCATION, "sensorName": "new_drops"}
 START = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) {
@@ -69,13 +68,6 @@ def find_processes(project: Path, runs: list[dict]) -> list[str | None]:
         told = [instance.get_run_by_id(run["runId"]).tags.get(PROCESS_TAG) for run in runs]
     said = [RunProcess.load(text) if text else None for text in told]
     return [process and process.run for process in said]
-
-
-def hurry(project: Path) -> None:
-    """The committed instance, but a dead run is looked for every second."""
-    config = yaml.safe_load((project / "dagster.yaml").read_text())
-    config["run_monitoring"]["poll_interval_seconds"] = 1
-    (project / "dagster.yaml").write_text(yaml.safe_dump(config))
 
 
 @pytest.mark.slow

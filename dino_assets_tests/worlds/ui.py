@@ -9,6 +9,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from dino_assets_tests.worlds.servers import HOST, free_port, running
 
 LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "dino_assets"}
@@ -104,3 +106,10 @@ def serving_ui(project: Path, log: Path) -> Iterator[Ui]:
         patience_s=30,  # it ends its children, who are no group of ours
     ):
         yield Ui(port)
+
+
+def hurry(project: Path) -> None:
+    """The committed instance, but a dead run is looked for every second."""
+    config = yaml.safe_load((project / "dagster.yaml").read_text())
+    config["run_monitoring"]["poll_interval_seconds"] = 1
+    (project / "dagster.yaml").write_text(yaml.safe_dump(config))

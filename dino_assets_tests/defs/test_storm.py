@@ -1,0 +1,141 @@
+"""Drops arrive in every odd way while the daemon, the code server, the web server and runs are killed.
+
+``STORM_DROPS`` and ``STORM_KILLS`` make a longer one, ``STORM_SEED`` another.
+"""
+
+import hashlib
+import json
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dino_assets.drops.naming import make_drop_name
+from dino_assets.settings.environment import load_settings
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.reading import open_table
+from dino_assets.store.commits.receipts import read_receipt
+from dino_assets.store.objects import ObjectStore, open_store
+from dino_assets_tests.conftest import s3_settings
+from dino_assets_tests.worlds.storm import Arriving, Flights, Inbox, Weather, run_command
+from dino_assets_tests.worlds.ui import hurry
+
+DROPS = int(os.environ.get("STORM_DROPS", "9"))
+KILLS = int(os.environ.get("STORM_KILLS", "5"))
+SEED = int(os.environ.get("STORM_SEED", "0"))
+LONGEST_S = 120 + 30 * DROPS + 20 * KILLS
+# Nothing is in flight and nothing is requested by two ticks of the sensor, 30 s each.
+QUIET_S = 70
+OLDER = "made of"  # of other files than lie there now
+
+
+@pytest.fixture
+def inbox(request: pytest.FixtureRequest, project: Path, monkeypatch) -> Inbox:
+    """Where drops arrive, and where everything is stored: on the disk, or all of it on S3."""
+    if request.param == "disk":
+        return Inbox.in_folder(project / "inbox")
+    bucket = s3_settings(request.getfixturevalue("s3_endpoint"), project)
+    monkeypatch.setenv("DINO_STORAGE", bucket.url)
+    monkeypatch.setenv("DINO_INBOX", f"{bucket.url}/inbox")
+    monkeypatch.setenv("MINIO_ENDPOINT", str(bucket.endpoint))
+    monkeypatch.setenv("MINIO_ACCESS_KEY", str(bucket.access_key))
+    monkeypatch.setenv("MINIO_SECRET_KEY", str(bucket.secret_key))
+    return Inbox.in_store(open_store(bucket), "inbox")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inbox", ["disk", "s3"], indirect=True)
+def test_storm__every_good_drop_is_right_and_nothing_waits_for_ever(
+    inbox: Inbox, project: Path, tmp_path: Path
+):
+    hurry(project)
+    dice = random.Random(SEED)
+    flights = Flights(inbox, drops=DROPS, spread_s=4.0 * DROPS, dice=dice)
+    store = open_store(load_settings().storage)
+    ends_s = time.monotonic() + LONGEST_S
+    with Weather(project, tmp_path, dice=dice).blowing() as weather:
+        arriving = flights.fly()
+        while len(weather.kills) < KILLS:
+            time.sleep(dice.uniform(2, 8))
+            weather.keep_up()
+            weather.strike()
+            assert time.monotonic() < ends_s, weather.kills
+        arriving.join()
+        wait_until_quiet(weather, flights.drops, store, ends_s)
+        late = [drop for drop in flights.drops if drop.is_good and explain(store, drop)]
+        # What came after a drop was finished is taken in by whoever registers it again.
+        for drop in late:
+            address = inbox_address(project, drop)
+            run_command(project, "drops", "register", drop_name(drop), "--from", address)
+        wait_until_quiet(weather, flights.drops, store, ends_s + 30 * len(late))
+    print(f"\n{Counter(weather.kills)}, {weather.starts} starts, {len(late)} late drops")
+    good = [drop for drop in flights.drops if drop.is_good]
+    assert {drop.folder: explain(store, drop) for drop in good} == {d.folder: "" for d in good}
+    assert all(drop.kind in ("late", "again", "replaced") for drop in late)
+    assert count_computed(store) <= flights.photographs  # each is one tile
+    run_command(project, "verify")
+    listed = {
+        row["drop"]: row for row in json.loads(run_command(project, "drops", "list", "--json"))
+    }
+    assert {drop_name(drop) for drop in good} <= set(listed)
+
+
+def drop_name(drop: Arriving) -> str:
+    return make_drop_name(drop.folder)
+
+
+def inbox_address(project: Path, drop: Arriving) -> str:
+    inbox = os.environ.get("DINO_INBOX", str(project / "inbox"))
+    return f"{inbox}/{drop.folder}"
+
+
+def wait_until_quiet(
+    weather: Weather, drops: list[Arriving], store: ObjectStore, ends_s: float
+) -> None:
+    """Wait until every good drop is right, or made of what lay there when it was looked at."""
+    since_s = time.monotonic()
+    while True:
+        weather.keep_up()
+        in_flight = weather.find_in_flight()
+        reasons = {drop.folder: explain(store, drop) for drop in drops if drop.is_good}
+        if not in_flight and not any(reasons.values()):
+            return
+        is_waiting = in_flight or not all(why.startswith(OLDER) for why in reasons.values() if why)
+        if is_waiting:
+            since_s = time.monotonic()
+        elif time.monotonic() - since_s > QUIET_S:
+            return
+        assert time.monotonic() < ends_s, (reasons, in_flight, weather.kills)
+        time.sleep(1)
+
+
+def explain(store: ObjectStore, drop: Arriving) -> str:
+    """Why a drop is not right yet; empty if it is made of exactly its files, and all of it."""
+    name = drop_name(drop)
+    images, tiles = (open_table(store, asset, drops=[name]) for asset in ("images", "tiles"))
+    if not images.drops or not tiles.drops:
+        return "not made"
+    rows = images.read(name).select(["path", "image_id"]).to_pylist()
+    made = {row["path"]: row["image_id"] for row in rows}
+    if made != {path: hashlib.sha256(data).hexdigest() for path, data in drop.files.items()}:
+        return f"{OLDER} {sorted(made)}"
+    wanted = tiles.read(name)["tile_id"].to_pylist()
+    embedded = [
+        open_table(store, "embeddings", space=space, drops=[name])
+        for space in list_spaces(store, "embeddings")
+    ]
+    ids = [table.read(name)["tile_id"].to_pylist() for table in embedded if table.drops]
+    return "" if ids == [wanted] else f"{len(wanted)} tiles, embedded {[len(each) for each in ids]}"
+
+
+def count_computed(store: ObjectStore) -> int:
+    """Tiles that the model computed, whatever became of the run, and did not copy."""
+    keys = [info.key for info in store.list("receipts/embeddings")]
+    receipts = [read_receipt(store, key) for key in keys]
+    return sum(
+        sum(part.rows for part in receipt.parts) - int(receipt.facts["copied"])
+        for receipt in receipts
+    )
