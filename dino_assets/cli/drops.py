@@ -169,7 +169,7 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _select(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.drops.registry import read_drop
+    from dino_assets.drops.registry import DropReader
     from dino_assets.drops.sources.opening import open_source
     from dino_assets.drops.sources.source import Source
     from dino_assets.selections.rounds import make_settings
@@ -185,8 +185,10 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     store = open_store_here(settings)
     asked = replace(asked, drops=tuple(find_drop_name(store, called) for called in asked.drops))
 
+    read_drop = DropReader(store)
+
     def open_drop(name: str) -> Source:
-        return open_source(read_drop(store, name).source, root=settings.root)
+        return open_source(read_drop(name).source, root=settings.root)
 
     checkpoint = load_checkpoint(store)
     opened = open_round(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,7 @@ from dino_assets.defs.retrying import tried_again
 from dino_assets.drops.observing import judge_arrivals
 from dino_assets.embeddings.space import current_space
 from dino_assets.embeddings.stage.drafting import open_embeddings
-from dino_assets.embeddings.stage.drift import DropDrift, compare_drops
+from dino_assets.embeddings.stage.drift import compare_embedded
 from dino_assets.embeddings.stage.judging import judge_embeddings
 from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.errors import CorruptObjectError
@@ -185,14 +186,7 @@ def embeddings_are_familiar(
 ) -> Evaluations:
     """List tiles unlike anything in other drops."""
     tiles, embedded = _open_embedded(context, storage, compute)
-    spaces: dict[str, list[str]] = {}
-    for drop, table in embedded.items():
-        if drop in table.drops:
-            spaces.setdefault(str(table.space), []).append(drop)
-    drifts: dict[str, DropDrift] = {}
-    for space, names in spaces.items():
-        table = open_table(storage.open(), "embeddings", space=space)
-        drifts |= {drift.verdict.subject: drift for drift in compare_drops(table, names)}
+    drifts = {drift.verdict.subject: drift for drift in compare_embedded(embedded)}
 
     def judge(drop: str) -> Verdict:
         if drop in drifts:
@@ -219,9 +213,11 @@ def projections_are_complete(
     store = storage.open()
 
     def judge(maps: CommittedTable, output: OutputId) -> Verdict:
-        used = list_drops(maps.manifest(None).recipe)
-        embedded = open_table(store, "embeddings", space=output.space, drops=used)
-        return judge_projections(maps, embedded, space=str(output.space))
+        used = set(list_drops(maps.manifest(None).recipe))
+        # Not opened by their names: these are most drops that there are.
+        embedded = open_table(store, "embeddings", space=output.space)
+        of_map = tuple(m for m in embedded.manifests if m.recipe.output.drop in used)
+        return judge_projections(maps, replace(embedded, manifests=of_map), space=str(output.space))
 
     return to_result(context, judge_outputs(context, store, "projections", judge))
 

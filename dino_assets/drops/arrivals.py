@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dino_assets.counting import count_of
 from dino_assets.drops.cards import is_photo_name
+from dino_assets.drops.naming import END_CHARS, end_of_names, is_drop_name
 from dino_assets.drops.records import SourceEntry
-from dino_assets.drops.registry import inbox_address, pick_name
+from dino_assets.drops.registry import pick_name
 from dino_assets.drops.sources.buckets import BucketSource
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.opening import open_source
@@ -105,18 +106,21 @@ def list_arrivals(
     """
     arrivals: list[Arrival] = []
     refused: dict[str, str] = {}
+    alike: dict[str, list[str]] = {}  # by the end that the name of a folder is found by
+    for name in registered:
+        alike.setdefault(name[-END_CHARS:], []).append(name)
+    place = inbox if "://" in inbox else str((root / Path(inbox).expanduser()).resolve())
+    place = place.rstrip("/")
     for folder in sorted(_list_folders(inbox, root, limits)):
         if folder.startswith("."):
             continue
+        ends = () if is_drop_name(folder) else end_of_names(folder)
         try:
-            name = pick_name(folder, registered)
+            name = pick_name(folder, [name for end in ends for name in alike.get(end, ())])
         except InvalidDropNameError as err:
             refused[folder] = str(err)
             continue
-        source = inbox_address(inbox, folder)
-        if "://" not in source:
-            source = str((root / Path(source).expanduser()).resolve())
-        arrivals.append(Arrival(folder, name, source))
+        arrivals.append(Arrival(folder, name, f"{place}/{folder}"))
     return arrivals, refused
 
 

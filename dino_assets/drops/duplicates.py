@@ -1,7 +1,7 @@
 """Drops that are registered under two names."""
 
 from dino_assets.drops.records import Drop
-from dino_assets.drops.registry import find_drops
+from dino_assets.drops.registry import find_alike
 from dino_assets.store.objects import ObjectStore
 
 
@@ -10,12 +10,7 @@ def find_duplicates(store: ObjectStore, drop: Drop) -> list[str]:
 
     Retired ones are in no pool and are left out. A copy whose files have new times is not noticed.
     """
-    return [
-        name
-        for name, other in find_drops(store).items()
-        if isinstance(other, Drop) and name != drop.name and not other.is_retired
-        if other.source == drop.source or other.fingerprint == drop.fingerprint
-    ]
+    return [name for name, other in find_alike(store, drop).items() if not other.is_retired]
 
 
 def warn_of_duplicates(store: ObjectStore, drop: Drop) -> str:

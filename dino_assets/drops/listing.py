@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dino_assets.drops.records import Drop
+from dino_assets.errors import CorruptObjectError
 from dino_assets.store.commits.catalogue import PER_DROP, Asset
-from dino_assets.store.commits.manifests import content_hash, find_manifest, read_manifests
+from dino_assets.store.commits.digests import list_objects
+from dino_assets.store.commits.manifests import content_hash, find_manifest, read_listed
 from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
 
@@ -51,13 +53,14 @@ def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
     than is there now. Images are where the drop's source was last seen to hold something else; they may be
     newer than its registration.
     """
-    made: dict[str, dict[str, list[Manifest]]] = {}
-    for asset in PER_DROP:
-        by_drop = made.setdefault(asset.name, {})
-        listed = store.list(f"manifests/{asset.name}")
-        keys = sorted(info.key for info in listed if info.key.endswith(".json"))
-        for manifest in read_manifests(store, keys):
-            by_drop.setdefault(str(manifest.recipe.output.drop), []).append(manifest)
+    made: dict[str, dict[str, list[Manifest]]] = {asset.name: {} for asset in PER_DROP}
+    listed = list_objects(store, *(f"manifests/{asset.name}" for asset in PER_DROP))
+    # Sorted by key: of several spaces the last one is shown.
+    for _, manifest in sorted(read_listed(store, listed).items()):
+        if isinstance(manifest, CorruptObjectError):
+            raise manifest
+        output = manifest.recipe.output
+        made[output.asset].setdefault(str(output.drop), []).append(manifest)
     weights = find_manifest(store, OutputId("weights"))
 
     def describe(drop: Drop) -> list[AssetState]:

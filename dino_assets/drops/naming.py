@@ -14,7 +14,8 @@ MAX_NAME_CHARS = 80
 _NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*")
 # As German writes its letters where it has only ASCII; anyascii drops the dots, as others do.
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
-_MAX_SLUG_CHARS = 71  # room for a dash and 8 hex
+END_CHARS = 9  # a dash and 8 hex
+_MAX_SLUG_CHARS = MAX_NAME_CHARS - END_CHARS
 
 
 def spell_plainly(text: str, most: int = _MAX_SLUG_CHARS) -> str:

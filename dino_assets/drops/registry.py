@@ -3,10 +3,12 @@
 import logging
 import re
 import shlex
-from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Any
 
 from dino_assets.drops.facts import (
@@ -32,16 +34,18 @@ from dino_assets.errors import (
     UnknownDropError,
 )
 from dino_assets.settings.urls import is_bucket_url
+from dino_assets.store.commits.digests import list_objects, read_digested
+from dino_assets.store.commits.indexes import Row, add_row, read_index
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import read_sealed, seal
-from dino_assets.store.objects import ObjectStore
+from dino_assets.store.objects import ObjectInfo, ObjectStore
 
 log = logging.getLogger(__name__)
 
+INDEX = "drops"  # by what drops are told to be of the same pictures
 _RECORD = re.compile(r"drops/([^/]+)\.json")
 MAX_TAG_CHARS = 80
-_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -160,8 +164,31 @@ def register_listing(
         return drop, False
     if registered is not None and registered.source != drop.source:
         _check_may_move(store, registered, drop, entries, may_replace=may_replace)
+    add_row(store, INDEX, (drop.name, drop.source, drop.fingerprint), partial(_list_rows, store))
     write_drop(store, drop, before=before)
     return drop, True
+
+
+def find_alike(store: ObjectStore, drop: Drop) -> dict[str, Drop]:
+    """Find the other drops, by name, that have the source of this one or looked the same."""
+    rows = read_index(store, INDEX, partial(_list_rows, store))
+    names = {
+        name
+        for name, source, seen_as in rows
+        if source == drop.source or seen_as == drop.fingerprint
+    }
+    alike: dict[str, Drop] = {}
+    for name in sorted(names - {drop.name}):
+        with suppress(UnknownDropError, CorruptObjectError):
+            other = read_drop(store, name)
+            if other.source == drop.source or other.fingerprint == drop.fingerprint:
+                alike[name] = other
+    return alike
+
+
+def _list_rows(store: ObjectStore) -> list[Row]:
+    drops = [drop for drop in find_drops(store).values() if isinstance(drop, Drop)]
+    return [(drop.name, drop.source, drop.fingerprint) for drop in drops]
 
 
 def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:
@@ -357,28 +384,71 @@ def inbox_address(inbox: str, name: str) -> str:
 
 def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
     """All registered drops by name, or what is wrong with a record: one bad one hides no other."""
-    drops: dict[str, Drop | CorruptObjectError] = {}
-    keys = [info.key for info in store.list("drops")]
-    matches = map(_RECORD.fullmatch, keys)
-    names = sorted(match[1] for match in matches if match and is_drop_name(match[1]))
-    fact_keys: dict[str, list[str]] = {}
-    for key in keys:
-        if owner := find_owner(key):
-            fact_keys.setdefault(owner, []).append(key)
+    return read_drops(store, group_by_drop(list_objects(store, "drops")))
 
-    def read(name: str) -> Drop | CorruptObjectError | None:
+
+def group_by_drop(listed: Iterable[ObjectInfo]) -> dict[str, list[ObjectInfo]]:
+    """Group what was listed below ``drops`` by the registered drop that it says something of."""
+    drops: dict[str, list[ObjectInfo]] = {}
+    for info in listed:
+        match = _RECORD.fullmatch(info.key)
+        name = match[1] if match else find_owner(info.key)
+        if name and is_drop_name(name):
+            drops.setdefault(name, []).append(info)
+    # Facts may outlive a record that somebody deleted.
+    return {name: drops[name] for name in sorted(drops) if has_record(name, drops[name])}
+
+
+def has_record(name: str, infos: Iterable[ObjectInfo]) -> bool:
+    """Tell whether a drop's record is among what was listed."""
+    return any(info.key == _key(name) for info in infos)
+
+
+def read_drops(
+    store: ObjectStore,
+    listed: Mapping[str, Sequence[ObjectInfo]],
+    *,
+    wanted: Collection[str] | None = None,
+) -> dict[str, Drop | CorruptObjectError]:
+    """Read drops that were listed, by name, many of them from a digest; by default all are wanted."""
+
+    def read(reader: ObjectStore, name: str) -> dict[str, Any]:
+        fact_keys = [info.key for info in listed[name] if info.key != _key(name)]
         try:
-            return read_drop(store, name, fact_keys=fact_keys.get(name, ()))
-        except CorruptObjectError as err:
-            return err
-        except UnknownDropError:
-            return None  # deleted since it was listed
+            return vars(read_drop(reader, name, fact_keys=fact_keys))
+        except UnknownDropError:  # deleted since it was listed
+            raise ObjectNotFoundError("gone", store=store.url, key=_key(name)) from None
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        for name, drop in zip(names, pool.map(read, names), strict=True):
-            if drop is not None:
-                drops[name] = drop
-    return drops
+    values = read_digested(store, "drops", listed, read, wanted=wanted)
+    return {
+        name: value
+        if isinstance(value, CorruptObjectError)
+        else Drop(**value | {"tags": tuple(value["tags"])})
+        for name, value in values.items()
+    }
+
+
+class DropReader:
+    """Reads drops as ``read_drop`` does, for those who need many: all at once when the first is asked for."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._lock = Lock()
+        self._drops: dict[str, Drop | CorruptObjectError] | None = None
+
+    def __call__(self, name: str) -> Drop:
+        """Give the drop of this name.
+
+        Raises:
+            UnknownDropError, InvalidDropNameError, CorruptObjectError: as ``read_drop``.
+        """
+        with self._lock:
+            if self._drops is None:
+                self._drops = find_drops(self._store)
+        drop = self._drops.get(name)
+        if isinstance(drop, CorruptObjectError):
+            raise drop
+        return drop or read_drop(self._store, name)
 
 
 def _read_values(store: ObjectStore, name: str) -> Any:

@@ -102,13 +102,14 @@ def measure_drift(
 
 def tell_lack(tiles: int, past_drops: int) -> str | None:
     """What is missing for a comparison, in words; None where nothing is."""
+    # First what no other drop has a say in: then none need be looked at.
+    if tiles < MIN_TILES:
+        return f"{count_of(tiles, 'tile')}; {MIN_TILES} are needed to compare a drop with others"
     if past_drops < MIN_PAST_DROPS:
         return (
             f"{count_of(past_drops, 'past drop')} to compare with; {MIN_PAST_DROPS} are needed to tell an unusual "
             f"drop from a usual one with at most {ALARM_SHARE:.0%} false alarms"
         )
-    if tiles < MIN_TILES:
-        return f"{count_of(tiles, 'tile')}; {MIN_TILES} are needed to compare a drop with others"
     return None
 
 

@@ -105,9 +105,9 @@ def draft_projections(
         ConfigError: a drop or a tag that does not exist.
     """
     embeddings = choose_pool(embeddings, drops=settings.drops, tags=settings.tags)
+    drops = set(embeddings.drops)
     tiles = replace(
-        tiles,
-        manifests=tuple(m for m in tiles.manifests if m.recipe.output.drop in embeddings.drops),
+        tiles, manifests=tuple(m for m in tiles.manifests if m.recipe.output.drop in drops)
     )
     output = OutputId("projections", space=embeddings.space)
     colours = number_colours(embeddings.drops, read_colours(_find_map(embeddings.store, output)))

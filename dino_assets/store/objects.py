@@ -142,9 +142,17 @@ class ObjectStore:
         Raises:
             ObjectNotFoundError: there is none.
         """
+        return self.get_tagged(key)[0]
+
+    def get_tagged(self, key: str) -> tuple[bytes, str | None]:
+        """Read a whole object, and the ETag of the very version that was read.
+
+        Raises:
+            ObjectNotFoundError: there is none.
+        """
         self._check_foreign_key(key)
         self._prepare()
-        return self._requests.get(key)
+        return self._requests.get_tagged(key)
 
     def stream(self, key: str) -> Iterator[bytes]:
         """An object's bytes from first to last, a few MiB at a time.
@@ -165,7 +173,7 @@ class ObjectStore:
             )
         self._check_foreign_key(key)
         self._prepare()
-        return self._requests.get(key, start=start, end=start + length)
+        return self._requests.get_range(key, start=start, end=start + length)
 
     def head(self, key: str) -> ObjectInfo:
         """Size and time of an object.

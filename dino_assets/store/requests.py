@@ -89,16 +89,28 @@ class Requests:
         options = {"chunk_size": piece_bytes, "max_concurrency": 4}
         self._once("put", key, obstore.put, self._for_pieces(), key, chunks, **options)
 
-    def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
-        """Read an object, or some of its bytes."""
+    def get_range(self, key: str, *, start: int, end: int) -> bytes:
+        """Read some of an object's bytes."""
         if self._is_bucket:
             return b"".join(self.stream(key, start=start, end=end))
-        if end is None:
-            return self.call("get", key, lambda *at: obstore.get(*at).bytes().to_bytes())
         return bytes(self.call("get", key, obstore.get_range, start=start, end=end))
 
+    def get_tagged(self, key: str) -> tuple[bytes, str | None]:
+        """Read an object, and the ETag of the version that was read."""
+        if not self._is_bucket:
+            return self.call("get", key, _read_tagged)
+        tags: list[str | None] = [None]
+        data = b"".join(self.stream(key, note_etag=tags.append))
+        return data, tags[-1]
+
     def stream(
-        self, key: str, *, start: int = 0, end: int | None = None, least_bytes: int = _READ_BYTES
+        self,
+        key: str,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        least_bytes: int = _READ_BYTES,
+        note_etag: Callable[[str | None], None] = lambda etag: None,
     ) -> Iterator[bytes]:
         """An object's bytes, from first to last; a read that breaks off goes on where it did."""
         retries = Retries(self._limits)
@@ -109,6 +121,7 @@ class Requests:
                 wanted["range"] = {"offset": at} if end is None else (at, end)
             try:
                 chunks, etag = self._once("get", key, self._open, key, wanted, least_bytes)
+                note_etag(etag)
                 while (chunk := self._once("get", key, next, chunks, None)) is not None:
                     at += len(chunk)
                     yield bytes(chunk)
@@ -203,3 +216,8 @@ class Requests:
             failure = explain(err, verb=verb, key=key, store=self._url, is_local=self._is_local)
         # Not in the handler: even a suppressed context would carry obstore's text along.
         raise failure
+
+
+def _read_tagged(store: Any, key: str) -> tuple[bytes, str | None]:
+    got = obstore.get(store, key)
+    return got.bytes().to_bytes(), got.meta["e_tag"]

@@ -45,6 +45,12 @@ class WatchedStore(ObjectStore):
     def get(self, key: str) -> bytes:
         return self._pass_on("get", key)
 
+    def get_tagged(self, key: str) -> tuple[bytes, str | None]:
+        self.before("get", key)
+        result = self.inner.get_tagged(key)
+        self.after("get", key)
+        return result
+
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         return self._pass_on("get_range", key, start=start, length=length)
 
@@ -70,6 +76,10 @@ class FlippingStore(WatchedStore):
 
     def get(self, key: str) -> bytes:
         return self._flip(key, super().get(key))
+
+    def get_tagged(self, key: str) -> tuple[bytes, str | None]:
+        data, etag = super().get_tagged(key)
+        return self._flip(key, data), etag
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         return self._flip(key, super().get_range(key, start=start, length=length))

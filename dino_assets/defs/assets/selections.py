@@ -13,6 +13,7 @@ from dino_assets.defs.resources.hub import HubResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
+from dino_assets.drops.registry import DropReader
 from dino_assets.errors import NotCommittedError
 from dino_assets.selections.rounds import RoundSettings, make_settings
 from dino_assets.selections.stage.drafting import CODE_VERSION, SCHEMA
@@ -65,6 +66,7 @@ def selections(
 ) -> Iterator[dg.Output[Draft]]:
     """Pick a round from what is committed in the space of the current weights."""
     store = storage.open()
+    read_drop = DropReader(store)
     try:
         opened = open_round(
             embeddings,
@@ -72,7 +74,7 @@ def selections(
             weights,
             compute.configured(),
             make_settings(**name_drops(values_of(config, RoundSettings), store)),
-            open_source=lambda drop: inbox.open(store, drop)[1],
+            open_source=lambda drop: inbox.open(store, drop, read=read_drop)[1],
             tile_px=config.tile_px,
             may_replace=config.replace,
         )

@@ -1,6 +1,6 @@
 """``inbox``: where drops arrive."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import dagster as dg
 from pydantic import Field
@@ -59,14 +59,18 @@ class InboxResource(dg.ConfigurableResource):
             store, name, source=source, root=root, may_replace=may_replace, tags=tags
         )
 
-    def open(self, store: ObjectStore, name: str) -> tuple[Drop, Source]:
+    def open(
+        self, store: ObjectStore, name: str, *, read: Callable[[str], Drop] | None = None
+    ) -> tuple[Drop, Source]:
         """A drop and its pictures. A key added by hand in the UI is looked for in the inbox.
+
+        ``read`` reads the drop's record for those who open many drops.
 
         Raises:
             UnknownDropError: it is registered nowhere and the inbox has no such folder.
         """
         try:
-            drop = read_drop(store, name)
+            drop = read(name) if read else read_drop(store, name)
         except UnknownDropError as err:
             try:
                 drop, _ = self.register(store, name, source=None)

@@ -1,7 +1,7 @@
 """Tiles that are embedded already, in another drop or before this one grew: copied, not computed again.
 
-Found by the ids in what is committed in the same space, stored in the same way. Best effort, without a
-lock: two runs at a time may compute the same tile, which harms nobody.
+Found by the ids in what is committed in the same space, stored in the same way; ``holders`` says where to
+look. Best effort, without a lock: two runs at a time may compute the same tile, which harms nobody.
 """
 
 import logging
@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.run.shards import Shard
-from dino_assets.errors import CorruptObjectError, NotCommittedError
+from dino_assets.embeddings.stage.holders import find_holders
+from dino_assets.errors import CorruptObjectError
 from dino_assets.store.commits import tables
 from dino_assets.store.commits.parts import read_part
 from dino_assets.store.commits.protocol import Manifest, OutputId, Part
-from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -55,12 +56,14 @@ class KnownTiles:
             ids = (shard.tiles[name].to_pylist() for name in ("image_id", "tile_id"))
             for image_id, tile_id in zip(*ids, strict=True):
                 wanted[image_id].add(tile_id)
-        embeddings = open_table(store, "embeddings", space=output.space)
-        tiled = open_table(store, "tiles", drops=embeddings.drops)
+        holders = find_holders(store, output, wanted)
+        drops = {drop for drop, *_ in holders}
+        embeddings = open_table(store, "embeddings", space=output.space, drops=drops)
         for manifest in embeddings.manifests:
+            made_of = (str(manifest.recipe.output.drop), str(manifest.recipe.inputs.get("tiles")))
             is_same_code = manifest.recipe.code_version == code_version
-            if is_same_code and _is_stored_so(manifest, options):
-                self._look_into(manifest, tiled, wanted)
+            if made_of in holders and is_same_code and _is_stored_so(manifest, options):
+                self._look_into(manifest, wanted)
 
     def images_of(self, shard: Shard) -> list[str]:
         """The images of a shard that are known."""
@@ -80,13 +83,8 @@ class KnownTiles:
         names = ("engine", "engine_version", "batch", "gate", "refused")
         return {name: facts[name] for name in names if name in facts}
 
-    def _look_into(
-        self, manifest: Manifest, tiled: CommittedTable, wanted: Mapping[str, set[str]]
-    ) -> None:
-        drop = str(manifest.recipe.output.drop)
+    def _look_into(self, manifest: Manifest, wanted: Mapping[str, set[str]]) -> None:
         try:
-            if not _may_share(tiled, drop, wanted):
-                return
             stored: dict[str, set[str]] = defaultdict(set)
             parts: dict[str, list[Part]] = defaultdict(list)
             for part in (part for part in manifest.parts if part.name is None):
@@ -125,12 +123,3 @@ def _is_stored_so(manifest: Manifest, options: EmbeddingOptions) -> bool:
         and config.get("columns") == list(options.columns)
         and not config.get("with_patches")
     )
-
-
-def _may_share(tiled: CommittedTable, drop: str, wanted: Mapping[str, set[str]]) -> bool:
-    """Whether a drop's tiles, a fiftieth of its vectors to read, are of one of the wanted images."""
-    try:
-        images = tiled.read(drop, ["image_id"])["image_id"]
-    except (NotCommittedError, CorruptObjectError):
-        return True
-    return not wanted.keys().isdisjoint(pc.unique(images).to_pylist())

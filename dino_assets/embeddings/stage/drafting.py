@@ -20,6 +20,7 @@ from dino_assets.embeddings.run.progress import Progress
 from dino_assets.embeddings.run.shards import SHARD_TILES, Done, Message, Shard, cut_shards
 from dino_assets.embeddings.space import current_space, make_space, name_space
 from dino_assets.embeddings.stage.copies import KnownTiles
+from dino_assets.embeddings.stage.holders import add_holder
 from dino_assets.embeddings.stage.keeping import using_workers
 from dino_assets.embeddings.stage.patch_maps import describe_array
 from dino_assets.embeddings.stage.worker import EmbeddingJob, store_shard
@@ -106,9 +107,11 @@ def draft_embeddings(
                 space=str(output.space),
             )
             out.file(array.name, array.data)
-        images = len(set(rows["image_id"].to_pylist()))
+        images = set(rows["image_id"].to_pylist())
+        if not options.with_patches:  # which nothing is copied from
+            add_holder(store, output, recipe.inputs["tiles"], images)
         finished = [each for _, each in sorted(receipts.items()) if each is not None]
-        facts = {"images": images, "shards": len(shards), **_engine_facts(finished)}
+        facts = {"images": len(images), "shards": len(shards), **_engine_facts(finished)}
         out.facts(facts | facts_of_caveat(checkpoint.caveat))
         out.spent(progress.finish())
 

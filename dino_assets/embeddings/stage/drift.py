@@ -1,7 +1,7 @@
 """Whether a drop looks like the others: not blocking, but somebody should see its strangest tiles."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from dino_assets.embeddings.drift import MIN_TILES, Drift, measure_drift, tell_l
 from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import InvalidVectorsError
-from dino_assets.store.commits.reading import CommittedTable
+from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.verdicts import Verdict
 
 MAX_PAST_DROPS = 100  # of at most 512 tiles each: 80 MB of vectors of 384 dimensions
@@ -36,6 +36,26 @@ class DropDrift:
 
     verdict: Verdict
     novel: tuple[NovelTile, ...]
+
+
+def compare_embedded(embedded: Mapping[str, CommittedTable]) -> list[DropDrift]:
+    """Hold each of some drops, given with its own embeddings, against all others of its space.
+
+    Those are looked for only where a drop is large enough to be compared.
+    """
+    spaces: dict[tuple[str | None, bool], list[str]] = {}
+    for drop, table in embedded.items():
+        if drop in table.drops:
+            is_large = table.manifest(drop).rows >= MIN_TILES
+            spaces.setdefault((table.space, is_large), []).append(drop)
+    drifts: list[DropDrift] = []
+    for (space, is_large), drops in spaces.items():
+        own = embedded[drops[0]]
+        if is_large:
+            drifts += compare_drops(open_table(own.store, own.asset, space=space), drops)
+        else:
+            drifts += [drift for drop in drops for drift in compare_drops(embedded[drop], [drop])]
+    return drifts
 
 
 def compare_drops(

@@ -9,8 +9,9 @@ from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.errors import CorruptObjectError
 from dino_assets.selections.rounds import number_of
 from dino_assets.selections.stage.paid import read_round
+from dino_assets.store.commits.digests import list_objects
 from dino_assets.store.commits.listing import list_spaces
-from dino_assets.store.commits.manifests import find_manifest
+from dino_assets.store.commits.manifests import find_manifest, manifest_prefix, read_manifests
 from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.objects import ObjectStore
@@ -56,7 +57,8 @@ def list_rounds(store: ObjectStore) -> Iterator[ListedRound]:
 
 def _find_space(store: ObjectStore, space: str) -> Mapping[str, Any]:
     """Give what a space consists of, which is recorded with its embeddings."""
-    embedded = open_table(store, "embeddings", space=space).manifests
+    keys = sorted(info.key for info in list_objects(store, manifest_prefix("embeddings", space)))
+    embedded = read_manifests(store, keys[:1])
     recorded: Mapping[str, Any] = embedded[0].recipe.config.get("space", {}) if embedded else {}
     return recorded
 

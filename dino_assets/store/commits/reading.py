@@ -5,6 +5,7 @@ Arrow is imported with the first rows: commands that list and register need the 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dino_assets.errors import NotCommittedError
@@ -31,10 +32,14 @@ class CommittedTable:
     manifests: tuple[Manifest, ...]
     unmade: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def drops(self) -> tuple[str, ...]:
         """The drops that are committed."""
-        return tuple(m.recipe.output.drop for m in self.manifests if m.recipe.output.drop)
+        return tuple(drop for drop in self._by_drop if drop)
+
+    @cached_property
+    def _by_drop(self) -> dict[str | None, Manifest]:
+        return {manifest.recipe.output.drop: manifest for manifest in self.manifests}
 
     @property
     def rows(self) -> int:
@@ -47,9 +52,8 @@ class CommittedTable:
         Raises:
             NotCommittedError: that drop is not committed.
         """
-        for manifest in self.manifests:
-            if manifest.recipe.output.drop == drop:
-                return manifest
+        if drop in self._by_drop:
+            return self._by_drop[drop]
         output = OutputId(self.asset, drop, self.space)
         raise NotCommittedError(
             f"{output} is not in store {self.store.url!r}. Materialise {self.asset!r} for drop "

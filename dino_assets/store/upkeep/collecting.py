@@ -148,7 +148,8 @@ def _empty_bin(store: ObjectStore, oldest: datetime) -> set[str]:
 def _staging_files(folder: Path | None, oldest: datetime) -> Iterator[Path]:
     if folder is None:
         return
-    for area in ("parts", "manifests", "receipts", "drops", "copies", "collected"):
+    areas = ("parts", "manifests", "receipts", "drops", "copies", "digests", "indexes", "collected")
+    for area in areas:
         for path in sorted((folder / area).rglob("*#*")):
             try:
                 is_old = datetime.fromtimestamp(path.stat().st_mtime, UTC) <= oldest

@@ -29,6 +29,9 @@ def verify(
     good one in place of a bad one right now. Nothing is deleted whose bytes are others at a second read:
     what is wrong then is the way to them.
 
+    Digests and indexes are not looked at, since their readers hold them against what is there; a repair
+    begins them anew.
+
     The manifests of assets in ``records`` (those of the catalogue) are never deleted: they say what
     cannot be found out again. A bad one is put back from its copy. Their bad parts are given up, so that the
     next commit of that recipe makes them again.
@@ -61,6 +64,10 @@ def verify(
         else:
             faults = list(filter(None, map(find_fault, receipt.parts)))
         yield from _repaired(store, info, faults, should_repair)
+    if should_repair:
+        # Nothing above trusts them, and whoever needs them next makes them anew.
+        for info in [*store.list("digests"), *store.list("indexes")]:
+            store.delete(info.key)
 
 
 def _repaired(

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from dino_assets.embeddings.drift import MIN_PAST_DROPS
-from dino_assets.embeddings.stage.drift import PastDrops, compare_drops
+from dino_assets.embeddings.stage.drift import PastDrops, compare_drops, compare_embedded
 from dino_assets.errors import InvalidVectorsError, NotCommittedError
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe
 from dino_assets.store.commits.reading import CommittedTable, open_table
@@ -112,7 +112,26 @@ def test_compare_drops__drops_of_a_few_tiles_are_no_history():
     store = ObjectStore.in_memory()
     for seed in range(30):
         embed(store, f"flight-{seed}", draw(seed, tiles=5))
-    assert "drift: 0 past drops" in judge(open_space(store), "flight-0").sentence
+    assert "drift: 5 tiles; 8 are needed" in judge(open_space(store), "flight-0").sentence
+    embed(store, "large", draw(30))
+    assert "drift: 0 past drops" in judge(open_space(store), "large").sentence
+
+
+def test_compare_embedded__looks_at_others_only_for_a_drop_that_is_large_enough():
+    store = ObjectStore.in_memory()
+    for seed in range(3):
+        embed(store, f"small-{seed}", draw(seed, tiles=5))
+        embed(store, f"large-{seed}", draw(seed))
+    listed: list[str] = []
+    watched = WatchedStore(store, before=lambda verb, key: listed.append(verb))
+    table = open_space(watched)
+    listed.clear()
+    drifts = compare_embedded({"small-0": table, "small-1": table})
+    assert [drift.verdict.subject for drift in drifts] == ["small-0", "small-1"]
+    assert not listed
+    drifts = compare_embedded(dict.fromkeys(("large-0", "small-0", "large-1", "gone"), table))
+    assert {drift.verdict.subject for drift in drifts} == {"large-0", "small-0", "large-1"}
+    assert listed.count("list") == 1
 
 
 def test_compare_drops__a_drop_embedded_without_the_column(flown):

@@ -1,0 +1,102 @@
+"""Which drops hold an image's vectors: an index, so that not every drop is looked into."""
+
+import logging
+from collections.abc import Collection, Iterable, Iterator
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_assets.compute.threads import map_ahead
+from dino_assets.errors import CorruptObjectError
+from dino_assets.store.commits import tables
+from dino_assets.store.commits.digests import list_objects
+from dino_assets.store.commits.indexes import Row, add_row, read_index
+from dino_assets.store.commits.manifests import (
+    content_hash,
+    find_manifest,
+    manifest_prefix,
+    read_listed,
+)
+from dino_assets.store.commits.parts import read_part
+from dino_assets.store.commits.protocol import Manifest, OutputId
+from dino_assets.store.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+_NAME_CHARS = 16  # of an image's id: another one with the same costs a look into its drop
+_READERS = 16
+
+
+def find_holders(store: ObjectStore, output: OutputId, images: Collection[str]) -> list[Row]:
+    """Name the drops that seem to hold one of the images in an output's space, and the tiles they are of.
+
+    Whether they do, their manifests and rows say.
+    """
+    rows = read_index(store, _name_index(output), partial(_list_rows, store, output))
+    held = sorted(rows)
+    names = _to_array("".join(packed for _, _, packed in held))
+    of_row = np.repeat(np.arange(len(held)), [len(packed) // _NAME_CHARS for _, _, packed in held])
+    wanted = _to_array(_pack(images))
+    return [held[row][:2] for row in np.unique(of_row[np.isin(names, wanted)]).tolist()]
+
+
+def add_holder(store: ObjectStore, output: OutputId, tiles: str, images: Iterable[str]) -> None:
+    """Say which images a drop's embeddings hold, made of these ``tiles``, before they are committed."""
+    row = _make_row(output, tiles, images)
+    add_row(store, _name_index(output), row, partial(_list_rows, store, output))
+
+
+def _name_index(output: OutputId) -> str:
+    return f"{output.asset}/{output.space}"
+
+
+def _make_row(output: OutputId, tiles: str, images: Iterable[str]) -> Row:
+    return (str(output.drop), tiles, _pack(images))
+
+
+def _list_rows(store: ObjectStore, output: OutputId) -> Iterator[Row]:
+    """Say of all embeddings that are committed in a space which images they hold."""
+    listed = list_objects(store, manifest_prefix(output.asset, output.space))
+    manifests = []
+    for key, manifest in read_listed(store, listed).items():
+        if isinstance(manifest, Manifest):
+            manifests.append(manifest)
+        else:
+            log.warning("%s: not copied from, since %s", key, manifest)
+    for row in map_ahead(partial(_read_row, store), manifests, threads=_READERS):
+        if row is not None:
+            yield row
+
+
+def _read_row(store: ObjectStore, embeddings: Manifest) -> Row | None:
+    """Read a drop's images, from its ``tiles`` where they are the same: a fiftieth of the vectors."""
+    output, made_of = embeddings.recipe.output, str(embeddings.recipe.inputs.get("tiles"))
+    for manifest in (_find_tiles(store, output, made_of), embeddings):
+        try:
+            if manifest is not None:
+                return _make_row(output, made_of, _read_images(store, manifest))
+        except CorruptObjectError as err:
+            log.warning("%s: not copied from, since %s", output, err)
+    return None
+
+
+def _find_tiles(store: ObjectStore, output: OutputId, content: str) -> Manifest | None:
+    tiles = find_manifest(store, OutputId("tiles", output.drop))
+    return tiles if tiles is not None and content_hash(tiles) == content else None
+
+
+def _read_images(store: ObjectStore, manifest: Manifest) -> set[str]:
+    images: set[str] = set()
+    for part in manifest.parts:
+        if part.name is None:
+            rows = tables.decode(read_part(store, part), ["image_id"])
+            images.update(rows["image_id"].unique().to_pylist())
+    return images
+
+
+def _pack(images: Iterable[str]) -> str:
+    return "".join(sorted(image[:_NAME_CHARS] for image in images))
+
+
+def _to_array(packed: str) -> NDArray[np.uint64]:
+    return np.frombuffer(bytes.fromhex(packed), np.uint64)

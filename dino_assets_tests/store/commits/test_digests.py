@@ -1,0 +1,232 @@
+"""Digests of manifests: never the truth, whatever happens to them and beside them."""
+
+import gzip
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from dino_assets.errors import CorruptObjectError, StoreFullError
+from dino_assets.store.commits.digests import FEW, digest_key, load_digest
+from dino_assets.store.commits.manifests import list_manifests, manifest_key, read_manifest
+from dino_assets.store.commits.protocol import Manifest, OutputId
+from dino_assets.store.commits.writing import commit
+from dino_assets.store.objects import ObjectInfo, ObjectStore
+from dino_assets_tests.worlds.outputs import rows_draft
+from dino_assets_tests.worlds.store_doubles import FlippingStore, WatchedStore, fail
+
+NAME = "manifests/things/space1"
+DROPS = FEW + 8
+
+
+@pytest.fixture
+def memory() -> ObjectStore:
+    return ObjectStore.in_memory()
+
+
+def output(number: int) -> OutputId:
+    return OutputId("things", f"flight-{number:02d}", "space1")
+
+
+def put(store: ObjectStore, number: int, *, value: int = 0) -> Manifest:
+    draft = rows_draft([number, value], output=output(number), version=str(value))
+    return commit(store, draft).manifest
+
+
+def fill(store: ObjectStore, drops: int = DROPS) -> list[Manifest]:
+    return [put(store, number) for number in range(drops)]
+
+
+def read(store: ObjectStore) -> tuple[list[Manifest], Counter[str]]:
+    """All manifests, and how often what kind of object was read or written."""
+    calls: Counter[str] = Counter()
+    watched = WatchedStore(
+        store, before=lambda verb, key: calls.update([f"{verb} {key.split('/')[0]}"])
+    )
+    return list_manifests(watched, "things", "space1"), calls
+
+
+def test_list_manifests__many_are_read_once(store: ObjectStore):
+    made = fill(store)
+    first, calls = read(store)
+    assert first == made
+    assert calls == {
+        "list manifests": 1,
+        "get digests": 1,
+        "get manifests": DROPS,
+        "put digests": 1,
+    }
+    again, calls = read(store)
+    assert again == made
+    assert calls == {"list manifests": 1, "get digests": 1}
+
+
+def test_list_manifests__few_need_no_digest(memory: ObjectStore):
+    made = fill(memory, FEW)
+    for _ in range(2):
+        assert read(memory) == (made, {"list manifests": 1, "get manifests": FEW})
+
+
+def test_list_manifests__what_changed_since_is_read(store: ObjectStore):
+    made = fill(store)
+    read(store)
+    made[3] = put(store, 3, value=7)
+    store.delete(manifest_key(output(5)))
+    made.append(put(store, DROPS))
+    now, calls = read(store)
+    assert now == [m for m in made if m.recipe.output != output(5)]
+    assert calls == {"list manifests": 1, "get digests": 1, "get manifests": 2}
+
+
+def test_list_manifests__many_changes_are_a_new_digest(memory: ObjectStore):
+    fill(memory)
+    read(memory)
+    for number in range(DROPS):
+        memory.delete(manifest_key(output(number)))
+    made = [put(memory, 100 + number) for number in range(DROPS)]
+    now, calls = read(memory)
+    assert now == made
+    assert calls["put digests"] == 1
+    # And holds nothing of what is gone.
+    assert load_digest(memory, NAME).keys() == {manifest_key(m.recipe.output) for m in made}
+
+
+def lose(store: ObjectStore) -> None:
+    store.delete(digest_key(NAME))
+
+
+def flip(store: ObjectStore) -> None:
+    """A bit within what is compressed: not what gzip's own checksum is over."""
+    data = gzip.decompress(store.get(digest_key(NAME)))
+    store.put(digest_key(NAME), gzip.compress(data.replace(b"flight-07", b"flight-01", 1)))
+
+
+def cut(store: ObjectStore) -> None:
+    store.put(digest_key(NAME), store.get(digest_key(NAME))[:-20])
+
+
+def spoil(data: bytes) -> Callable[[ObjectStore], None]:
+    return lambda store: store.put(digest_key(NAME), data)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [lose, flip, cut, spoil(b""), spoil(b"no gzip"), spoil(gzip.compress(b"{}\n[]"))],
+    ids=["lost", "flipped", "cut", "empty", "foreign", "other format"],
+)
+def test_list_manifests__a_digest_that_is_lost_or_damaged(
+    memory: ObjectStore, harm: Callable[[ObjectStore], None]
+):
+    made = fill(memory)
+    read(memory)
+    harm(memory)
+    now, calls = read(memory)
+    assert now == made
+    assert calls["get manifests"] == DROPS
+    assert read(memory) == (made, {"list manifests": 1, "get digests": 1})
+
+
+def test_list_manifests__an_older_digest_comes_back(memory: ObjectStore):
+    """As from a backup, or from a writer that began long ago."""
+    fill(memory)
+    read(memory)
+    older = memory.get(digest_key(NAME))
+    made = [put(memory, number, value=9) for number in range(DROPS)]
+    read(memory)
+    memory.put(digest_key(NAME), older)
+    assert read(memory)[0] == made
+
+
+def test_list_manifests__a_digest_that_cannot_be_written(memory: ObjectStore):
+    made = fill(memory)
+
+    def refuse(verb: str, key: str) -> None:
+        if verb == "put":
+            raise StoreFullError("full, for the test", key=key)
+
+    for _ in range(2):
+        assert list_manifests(WatchedStore(memory, before=refuse), "things", "space1") == made
+    assert not list(memory.list("digests"))
+
+
+def test_list_manifests__replaced_between_the_listing_and_the_reading(store: ObjectStore):
+    """What was read is newer than what was listed, and may be put back: it is no row."""
+    fill(store)
+    old = {info.key: store.get(info.key) for info in store.list("manifests")}
+    key = manifest_key(output(4))
+    newer: list[Manifest] = []
+
+    def replace_one(verb: str, at: str) -> None:
+        if verb == "get" and at == key and not newer:
+            newer.append(put(store, 4, value=5))
+
+    read_now = list_manifests(WatchedStore(store, before=replace_one), "things", "space1")
+    assert read_now[4] == newer[0]
+    assert key not in load_digest(store, NAME)
+    store.put(key, old[key])
+    assert read(store)[0][4] == read_manifest(store, output(4)) != newer[0]
+
+
+class Undated(WatchedStore):
+    """A server that names no versions."""
+
+    def list(self, prefix: str = ""):
+        return (replace(info, etag=None) for info in super().list(prefix))
+
+
+def test_list_manifests__a_server_without_etags(memory: ObjectStore):
+    made = fill(memory)
+    for _ in range(2):
+        assert list_manifests(Undated(memory), "things", "space1") == made
+    assert load_digest(memory, NAME) == {}
+
+
+def test_list_manifests__a_damaged_manifest_is_an_error_every_time(memory: ObjectStore):
+    fill(memory)
+    read(memory)
+    memory.put(manifest_key(output(2)), b"rot")
+    for _ in range(2):
+        with pytest.raises(CorruptObjectError, match="flight-02"):
+            read(memory)
+    put(memory, 2)
+    assert len(read(memory)[0]) == DROPS
+
+
+def test_list_manifests__bits_that_flip_on_the_way_are_no_rows(memory: ObjectStore):
+    made = fill(memory)
+    assert list_manifests(FlippingStore(memory, times=1), "things", "space1") == made
+    assert read(memory) == (made, {"list manifests": 1, "get digests": 1})
+
+
+def test_list_manifests__a_store_that_is_down_is_an_error(memory: ObjectStore):
+    fill(memory)
+    with pytest.raises(OSError, match="down, for the test"):
+        list_manifests(WatchedStore(memory, before=fail), "things", "space1")
+
+
+def test_list_manifests__two_readers_that_write_at_once(memory: ObjectStore):
+    """The last one stays, of whatever it knew, and no reader sees anything else than what is there."""
+    made = fill(memory)
+    inner: list[list[Manifest]] = []
+
+    def read_too(verb: str, key: str) -> None:
+        if verb == "put" and key == digest_key(NAME) and not inner:
+            made.append(put(memory, DROPS))
+            inner.append(read(memory)[0])
+
+    outer = list_manifests(WatchedStore(memory, before=read_too), "things", "space1")
+    assert (outer, inner[0]) == (made[:-1], made)
+    assert read(memory) == (made, {"list manifests": 1, "get digests": 1, "get manifests": 1})
+
+
+def test_get_tagged__is_the_version_that_was_read(store: ObjectStore):
+    store.put("a/b", b"1")
+    (listed,) = store.list("a")
+    assert isinstance(listed, ObjectInfo)
+    assert store.get_tagged("a/b") == (b"1", listed.etag)
+    store.put("a/b", b"2")
+    data, etag = store.get_tagged("a/b")
+    (listed_now,) = store.list("a")
+    assert (data, etag) == (b"2", listed_now.etag)
+    assert etag != listed.etag
