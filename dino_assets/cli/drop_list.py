@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from dino_assets.cli.registering import open_store_here
@@ -25,8 +26,10 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.objects import spell_absence
 
     store = open_store_here(settings, may_be_new=True)
-    drops = find_drops(store)
-    describe = describe_drops(store)
+    with ThreadPoolExecutor(1) as pool:  # of a bucket, both wait for pages of a listing
+        finding = pool.submit(find_drops, store)
+        describe = describe_drops(store)
+        drops = finding.result()
     states_of = {name: describe(drop) for name, drop in drops.items() if isinstance(drop, Drop)}
     empty = _find_empty(drops.values(), states_of, settings)
     late, unseen = _find_late(store, drops.values(), states_of, settings)

@@ -101,11 +101,15 @@ def read_listed(
     folders: dict[str, dict[str, list[ObjectInfo]]] = {}
     for info in listed:
         folders.setdefault(info.key.rpartition("/")[0], {})[info.key] = [info]
-    manifests: dict[str, Manifest | CorruptObjectError] = {}
-    for folder, units in folders.items():
+
+    def read_folder(folder: str) -> dict[str, Any]:
+        units = folders[folder]
         asked = None if wanted is None else [key for key in units if key in wanted]
-        bodies = read_digested(store, folder, units, _get_body, wanted=asked)
-        with collecting_later():
+        return read_digested(store, folder, units, _get_body, wanted=asked)
+
+    manifests: dict[str, Manifest | CorruptObjectError] = {}
+    with ThreadPoolExecutor(_READERS) as pool, collecting_later():
+        for bodies in pool.map(read_folder, folders):
             for key, body in bodies.items():
                 is_bad = isinstance(body, CorruptObjectError)
                 manifests[key] = body if is_bad else _make_manifest(body)

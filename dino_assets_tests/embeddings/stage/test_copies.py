@@ -1,5 +1,7 @@
 """The same photographs in two drops: copied where they are stored in the same way, else computed."""
 
+import contextlib
+import itertools
 import logging
 import shutil
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from dino_assets.embeddings.run.shards import cut_shards
 from dino_assets.embeddings.space import current_space
 from dino_assets.embeddings.stage.copies import KnownTiles
 from dino_assets.embeddings.stage.drafting import CODE_VERSION
+from dino_assets.embeddings.stage.holders import find_holders
 from dino_assets.embeddings.stage.judging import judge_embeddings
 from dino_assets.store.commits.protocol import Draft, OutputId
 from dino_assets.store.commits.reading import open_table
@@ -26,10 +29,11 @@ from dino_assets_tests.worlds.embedding_bench import (
     PHOTO_TILES,
     Bench,
     Calls,
+    PowerCut,
     write_photos,
 )
-from dino_assets_tests.worlds.outputs import pushing
-from dino_assets_tests.worlds.store_doubles import WatchedStore
+from dino_assets_tests.worlds.outputs import contents, pushing, restore
+from dino_assets_tests.worlds.store_doubles import Strike, WatchedStore
 
 FP16 = EmbeddingOptions()
 BOTH = EmbeddingOptions(("cls", "mean"))
@@ -314,3 +318,114 @@ def test_known_tiles__gives_rows_only_when_a_shard_is_asked_for(partly: Bench):
         if found.copied_rows is not None:
             assert found.copied_rows["tile_id"].to_pylist() == shard.tiles["tile_id"].to_pylist()
             assert known.facts_of(shard)["engine"] == "torch fp32 on cpu"
+
+
+def list_index(bench: Bench) -> list[str]:
+    return sorted(info.key for info in bench.store.list("indexes/embeddings"))
+
+
+def lose(bench: Bench, keys: list[str]) -> None:
+    for key in keys:
+        bench.store.delete(key)
+
+
+def spoil(bench: Bench, keys: list[str]) -> None:
+    bench.store.put(keys[0], b"rot")
+
+
+@pytest.mark.parametrize("harm", [lose, spoil])
+def test_draft_embeddings__an_index_that_is_lost_or_damaged(
+    partly: Bench, calls: Calls, tmp_path: Path, harm: Callable[[Bench, list[str]], None]
+):
+    partly.commit("old")
+    partly.add_drop("other", write_photos(tmp_path / "other", [2]))
+    partly.commit("other")
+    harm(partly, list_index(partly))
+    calls.reset()
+    assert partly.commit("new").manifest.facts["copied"] == 3 * PHOTO_TILES
+    assert sum(calls.of_run) == PHOTO_TILES
+
+
+def test_draft_embeddings__what_was_embedded_before_there_was_an_index(
+    partly: Bench, calls: Calls, tmp_path: Path
+):
+    """Whose tiles were cut anew since: then the vectors themselves say of which images they are."""
+    partly.commit("old")
+    lose(partly, list_index(partly))
+    partly.cut("old", make_grid(256, overlap=0.0))
+    calls.reset()
+    assert partly.commit("new").manifest.facts["copied"] == 2 * PHOTO_TILES
+
+
+def test_draft_embeddings__an_index_that_knows_what_is_not_there(
+    partly: Bench, calls: Calls, tmp_path: Path
+):
+    """A drop that was forgotten, and one that was killed before its manifest: nothing comes of their rows."""
+    partly.commit("old")
+    partly.forget()
+    assert list_index(partly)
+    calls.reset()
+    assert "copied" not in partly.commit("new").manifest.facts
+    assert sum(calls.of_run) == 4 * PHOTO_TILES
+
+
+def test_draft_embeddings__an_old_index_comes_back(partly: Bench, calls: Calls, tmp_path: Path):
+    """As from a backup: what it does not know is computed again, and nothing is wrong."""
+    partly.add_drop("other", write_photos(tmp_path / "other", [2]))
+    partly.commit("other")
+    partly.commit("old")
+    lose(partly, list_index(partly)[:1])
+    done = partly.commit("new")
+    assert done.manifest.rows == 4 * PHOTO_TILES
+    assert done.manifest.facts["copied"] in (PHOTO_TILES, 2 * PHOTO_TILES)
+
+
+def test_draft_embeddings__killed_at_every_write_copies_or_computes(partly: Bench, calls: Calls):
+    """Row, parts, receipts and manifest, in whatever order: the drop after it has all its tiles once."""
+    partly.commit("old")
+    store, before = partly.store, contents(partly.store)
+    partly.commit("new")
+    whole = partly.rows("new")
+    for n in itertools.count():
+        restore(store, before)
+        strike = Strike(n, cut_power, verbs=("put",))
+        partly.store = WatchedStore(store, after=strike)
+        with contextlib.suppress(PowerCut):
+            partly.commit("new")
+        partly.store = store
+        if not strike.has_struck:
+            break
+        assert partly.commit("new").manifest.facts["copied"] == 2 * PHOTO_TILES
+        assert partly.rows("new").equals(whole)
+    assert n > 6
+
+
+def cut_power(verb: str, key: str) -> None:
+    raise PowerCut
+
+
+def test_known_tiles__reads_no_vectors_of_a_drop_that_holds_others_by_now(
+    partly: Bench, tmp_path: Path
+):
+    partly.commit("old")
+    partly.add_drop("old", write_photos(tmp_path / "others", [7]))
+    partly.commit("old")
+    read: list[str] = []
+    partly.store = WatchedStore(partly.store, before=lambda verb, key: read.append(key))
+    assert "copied" not in partly.commit("new").manifest.facts
+    assert not [key for key in read if key.startswith("parts/embeddings/old/")]
+
+
+def test_find_holders__looks_into_no_other_drop(partly: Bench, tmp_path: Path):
+    """However many there are: one listing, of the index, and no manifest but those that are named."""
+    for seed in (7, 8, 9):
+        partly.add_drop(f"alien-{seed}", write_photos(tmp_path / str(seed), [seed]))
+        partly.commit(f"alien-{seed}")
+    partly.commit("old")
+    seen: list[tuple[str, str]] = []
+    watched = WatchedStore(partly.store, before=lambda *call: seen.append(call))
+    output = OutputId("embeddings", "new", partly.space)
+    images = set(partly.tiles("new")["image_id"].to_pylist())
+    assert [drop for drop, _ in find_holders(watched, output, images)] == ["old"]
+    assert {key.split("/")[0] for _, key in seen} == {"indexes"}
+    assert [verb for verb, _ in seen].count("list") == 1

@@ -4,16 +4,20 @@ import gzip
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dino_assets.errors import CorruptObjectError, StoreFullError
 from dino_assets.store.commits.digests import FEW, digest_key, load_digest
+from dino_assets.store.commits.indexes import add_row
 from dino_assets.store.commits.manifests import list_manifests, manifest_key, read_manifest
 from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectInfo, ObjectStore
-from dino_assets_tests.worlds.outputs import rows_draft
+from dino_assets.store.upkeep.collecting import collect
+from dino_assets.store.upkeep.verifying import verify
+from dino_assets_tests.worlds.outputs import contents, rows_draft
 from dino_assets_tests.worlds.store_doubles import FlippingStore, WatchedStore, fail
 
 NAME = "manifests/things/space1"
@@ -230,3 +234,27 @@ def test_get_tagged__is_the_version_that_was_read(store: ObjectStore):
     (listed_now,) = store.list("a")
     assert (data, etag) == (b"2", listed_now.etag)
     assert etag != listed.etag
+
+
+def test_upkeep__leaves_digests_and_indexes_and_a_repair_begins_them_anew(memory: ObjectStore):
+    made = fill(memory)
+    read(memory)
+    add_row(memory, "things", ("a", "b"), list)
+    caches = {info.key for area in ("digests", "indexes") for info in memory.list(area)}
+    assert len(caches) == 2
+    assert list(verify(memory)) == []
+    collected = collect(memory, min_age=timedelta(0))
+    assert (collected.parts, collected.receipts, collected.staging) == ([], [], [])
+    assert caches <= contents(memory).keys()
+    assert list(verify(memory, should_repair=True)) == []
+    assert not caches & contents(memory).keys()
+    assert read(memory)[0] == made
+
+
+def test_collect__takes_a_digest_for_no_reference(memory: ObjectStore):
+    """What it keeps is what manifests say, whatever a digest does."""
+    made = fill(memory)
+    read(memory)
+    memory.delete(manifest_key(output(3)))
+    collected = collect(memory, now=datetime.now(UTC) + timedelta(days=1), min_age=timedelta(0))
+    assert collected.parts == [part.key for part in made[3].parts]
