@@ -12,6 +12,7 @@ import pytest
 
 from dino_assets.drops.arrivals import PastRuns
 from dino_assets.drops.duplicates import warn_of_duplicates
+from dino_assets.drops.late import LateWatch
 from dino_assets.drops.listing import describe_drops
 from dino_assets.drops.registry import find_drops, register_drop
 from dino_assets.drops.sources.folders import FolderSource
@@ -162,6 +163,7 @@ def settings(
 
 def test_readers_of_all_drops__are_done_in_seconds(history: Path, settings: StorageSettings):
     remembered: dict = {}
+    watch = LateWatch()
 
     def list_drops() -> int:
         store = open_store(settings)
@@ -174,7 +176,7 @@ def test_readers_of_all_drops__are_done_in_seconds(history: Path, settings: Stor
     def tick() -> int:
         survey = survey_inbox(
             open_store(settings), "inbox", root=history, runs=NoRuns(), memory=Memory(),
-            remembered=remembered, clock=time.time,
+            remembered=remembered, late_watch=watch, clock=time.time,
         )  # fmt: skip
         return len(survey.finished)
 

@@ -8,6 +8,7 @@ import pytest
 
 from dino_assets.drops.arrivals import PastRuns
 from dino_assets.drops.finished import find_settled, list_stamps
+from dino_assets.drops.late import LateWatch
 from dino_assets.drops.listing import describe_drops
 from dino_assets.drops.marks import set_retired, tag_drop
 from dino_assets.drops.records import Drop
@@ -171,6 +172,7 @@ def test_survey_inbox__a_new_folder_beside_many_finished_ones(
         runs=NoRuns(),
         memory=Memory(),
         remembered={},
+        late_watch=LateWatch(),
         clock=lambda: 1.0,
     )
     assert survey.finished == set(NAMES)
