@@ -232,8 +232,9 @@ def test_has_argument__of_processes_that_run():
 
 
 @pytest.fixture
-def located(watched, tmp_path: Path) -> Iterator[WorkspaceProcessContext]:
+def located(watched, tmp_path: Path, monkeypatch) -> Iterator[WorkspaceProcessContext]:
     """A code server that runs; its later processes hang while there is a file `hang`."""
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     module = tmp_path / "location.py"
     module.write_text(LOCATION.format(hang=str(tmp_path / "hang")))
     target = PythonFileTarget(
@@ -242,6 +243,7 @@ def located(watched, tmp_path: Path) -> Iterator[WorkspaceProcessContext]:
     with WorkspaceProcessContext(watched, target) as context:
         yield context
         (tmp_path / "hang").unlink(missing_ok=True)
+    context._grpc_server_registry.wait_for_processes()
 
 
 def submit(instance: dg.DagsterInstance, context: WorkspaceProcessContext) -> str:
