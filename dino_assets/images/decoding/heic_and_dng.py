@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import re
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,8 @@ from dino_assets.errors import UnusableImageError
 from dino_assets.images.decoding.headers import Header
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
+_PICTURE_BOXES = {b"meta", b"mdat"}
+_BOX_KIND = re.compile(rb"[A-Za-z0-9 ]{4}")
 _FLIPS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's turns as EXIF orientations
 
 
@@ -62,10 +65,14 @@ def _find_primary(file: Any) -> Any:
 
 
 def _check_boxes(data: bytes) -> None:
-    """Refuse a HEIC whose outermost boxes reach beyond its end."""
+    """Refuse a HEIC whose outermost boxes reach beyond its end; what phones put behind them is no box."""
     at = 0
+    kinds: set[bytes] = set()
     while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if kinds >= _PICTURE_BOXES and not _BOX_KIND.fullmatch(kind):
+            return
+        kinds.add(kind)
         if size == 1:
             size = int.from_bytes(data[at + 8 : at + 16], "big")
         if size == 0:  # the last box, up to the end, wherever that is

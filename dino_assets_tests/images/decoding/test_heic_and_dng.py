@@ -44,6 +44,25 @@ def test_decode_image__heic_cut():
 
 
 @pytest.mark.parametrize(
+    "tail",
+    [
+        # As Samsung's phones write it: a kind, a name's length, a name, what it is, and a list of them.
+        b"\0\0\x01\x0a\x0e\0\0\0Image_UTC_Data1600000000000SEFH" + bytes(20) + b"SEFT",
+        b"\xff" * 50,
+        bytes(50),
+    ],
+)
+def test_decode_image__heic_with_more_behind_it(tail):
+    data = heic(picture(90, 60))
+    assert np.array_equal(decode_image(data + tail), decode_image(data))
+
+
+def test_decode_image__heic_with_a_cut_box_behind_it():
+    data = heic(picture(90, 60)) + b"\0\0\x10\0mdat" + bytes(100)
+    assert refusal(data).reason == "truncated"
+
+
+@pytest.mark.parametrize(
     ("pictures", "says"), [(1, "picture: it"), (2, "only others beside it: it")]
 )
 def test_decode_image__heic_whose_primary_picture_is_gone(pictures, says):
