@@ -16,6 +16,7 @@ from dino_assets.images.capture.values import (
 
 Tags = Mapping[int, Any]
 _BASE, _GPS = ExifTags.Base, ExifTags.GPS
+UNNAMED_PROGRAM = "an unnamed program"
 _WRITING = timedelta(minutes=1)  # a camera has written its picture by then
 
 
@@ -44,7 +45,17 @@ def read_editor(main: Tags, taken: datetime | None) -> str | None:
     written = read_stamp(read_word(main.get(_BASE.DateTime)), None)
     if taken is None or written is None or written - taken <= _WRITING:
         return None
-    return read_word(main.get(_BASE.Software)) or "an unnamed program"
+    return read_word(main.get(_BASE.Software)) or UNNAMED_PROGRAM
+
+
+def is_turned_unsaid(main: Tags, photo: Tags, size: tuple[int, int]) -> bool:
+    """Tell whether the pixels lie across what the camera wrote: turned by a quarter, and no time says so.
+
+    What states an orientation may have been written across by the camera itself.
+    """
+    stated = [photo.get(tag) for tag in (_BASE.ExifImageWidth, _BASE.ExifImageHeight)]
+    is_across = size[0] != size[1] and stated == [size[1], size[0]]
+    return is_across and main.get(_BASE.Orientation, 1) not in (5, 6, 7, 8)
 
 
 def read_satellite_date(gps: Tags) -> date | None:

@@ -10,7 +10,9 @@ from PIL import ExifTags, Image
 
 from dino_assets.images.capture.cameras import Optics, find_center_px, find_focal_px
 from dino_assets.images.capture.exif import (
+    UNNAMED_PROGRAM,
     Tags,
+    is_turned_unsaid,
     load_exif,
     read_editor,
     read_exif_altitude_m,
@@ -63,10 +65,14 @@ def read_capture(data: bytes) -> Capture:
     make = read_first_word(words.get("Make"), main.get(_BASE.Make))
     gimbal_yaw, gimbal_pitch, gimbal_roll = _read_gimbal(words, make)
     flag = read_number(words.get("RtkFlag"))
+    editor = read_editor(main, taken)
+    # Of a JPEG alone: a HEIC's pixels are turned as they are read.
+    if editor is None and data.startswith(b"\xff\xd8") and is_turned_unsaid(main, photo, size):
+        editor = UNNAMED_PROGRAM
     return Capture(
         taken=taken,
         utc_offset=offset,
-        edited_by=read_editor(main, taken),
+        edited_by=editor,
         satellite_date=read_satellite_date(gps),
         make=make,
         model=optics.model,

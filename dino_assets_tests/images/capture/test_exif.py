@@ -156,6 +156,25 @@ def test_read_capture__edited_later(software, written, expected):
     assert read_capture(photo_of(exif=exif)).edited_by == expected
 
 
+@pytest.mark.parametrize(
+    ("stated", "orientation", "expected"),
+    [
+        ((225, 400), 1, "an unnamed program"),
+        ((225, 400), None, "an unnamed program"),
+        ((400, 225), 1, None),
+        ((4000, 2250), 1, None),  # made smaller
+        ((225, 400), 6, None),  # some cameras state the upright size
+        ((None, 400), 1, None),
+    ],
+)
+def test_read_capture__pixels_across_what_the_camera_wrote(stated, orientation, expected):
+    """Programs that turn a picture often leave its times as they were."""
+    main = {} if orientation is None else {BASE.Orientation: orientation}
+    sizes = dict(zip((BASE.ExifImageWidth, BASE.ExifImageHeight), stated, strict=True))
+    exif = make_exif(main=main, photo={tag: px for tag, px in sizes.items() if px})
+    assert read_capture(photo_of(exif=exif, size=(400, 225))).edited_by == expected
+
+
 def test_read_capture__time_of_xmp():
     xmp = packet({"CreateDate": "2024-01-23T17:27:45.5+02:00"}, prefix="xmp")
     found = read_capture(photo_of(xmp=xmp))
