@@ -25,7 +25,7 @@ LIMITS = {
     ("drops", "list"): (DAGSTER, 1.0),
     ("drops", "register", "d", "--from", "card"): (DAGSTER, 2.0),
     ("doctor",): (DAGSTER, 2.5),
-    ("embed", "card/a.jpg", "-o", "a.npz"): (NETWORKS, 0.6),
+    ("embed", "card/a.jpg", "-o", "a.npz"): (NETWORKS, 0.8),
 }
 
 
