@@ -69,6 +69,7 @@ class Encoder(ABC):
     """uint8 tiles in, named tokens out. Safe to call from ``spec.threads`` threads at once."""
 
     version: str  # of the library that computes
+    tile_s = 0.0  # on the clock, of a tile among others: noted by who has timed it
 
     def __init__(self, source: NetworkSource, spec: EngineSpec) -> None:
         check_side(source.side_px, source.checkpoint)

@@ -161,7 +161,10 @@ class _Worker:
                     yield from self._store(shard)
 
     def _try_out(self, shard: Shard) -> Ready:
-        """A few real tiles, timed as they will run: what a forecast is made from."""
+        """A few real tiles, timed as they will run: what a forecast is made from.
+
+        A small drop's tries would take longer than its tiles, so there an earlier drop's time will do.
+        """
         spec = self.encoder.spec
         image = next(self._images([shard]))
         started = time.perf_counter()
@@ -172,17 +175,10 @@ class _Worker:
             # A mosaic is read as it is cut.
             image_s += (time.perf_counter() - started) / len(tiles) * len(image.windows)
         tiles = tiles[np.arange(count) % len(tiles)]  # full calls, for every thread
-        batches = [tiles[at : at + spec.batch] for at in range(0, count, spec.batch)]
-        rounds = 0
-        with ThreadPoolExecutor(spec.threads) as pool:
-            # The first round makes every thread's buffers and does not count.
-            thumbs = [thumb for small in pool.map(self._try_one, batches) for thumb in small]
-            started, spent_s, tile_s = time.perf_counter(), 0.0, 0.0
-            while not rounds or spent_s < min(TRIAL_S, TRIAL_SHARE * tile_s * self.job.todo):
-                list(pool.map(self._try_one, batches))
-                rounds += 1
-                spent_s = time.perf_counter() - started
-                tile_s = spent_s / count / rounds
+        tile_s = self.encoder.tile_s
+        if not tile_s or TRIAL_SHARE * tile_s * self.job.todo >= TRIAL_S:
+            tile_s = self.encoder.tile_s = self._time_tiles(tiles)
+        thumbs = [make_thumb(tile) for tile in tiles]
         options, checkpoint = self.job.options, self.encoder.source.checkpoint
         vectors = len(options.columns)
         if options.with_patches:  # hardly smaller when compressed
@@ -191,9 +187,24 @@ class _Worker:
         tile_bytes = sum(map(len, thumbs)) / len(thumbs) + vectors_bytes
         return Ready(self.ready.facts, spec.threads, tile_s, image_s, tile_bytes)
 
-    def _try_one(self, tiles: NDArray[np.uint8]) -> list[bytes]:
+    def _time_tiles(self, tiles: NDArray[np.uint8]) -> float:
+        spec, rounds = self.encoder.spec, 0
+        batches = [tiles[at : at + spec.batch] for at in range(0, len(tiles), spec.batch)]
+        with ThreadPoolExecutor(spec.threads) as pool:
+            # The first round makes every thread's buffers and does not count.
+            list(pool.map(self._try_one, batches))
+            started, spent_s, tile_s = time.perf_counter(), 0.0, 0.0
+            while not rounds or spent_s < min(TRIAL_S, TRIAL_SHARE * tile_s * self.job.todo):
+                list(pool.map(self._try_one, batches))
+                rounds += 1
+                spent_s = time.perf_counter() - started
+                tile_s = spent_s / len(tiles) / rounds
+        return tile_s
+
+    def _try_one(self, tiles: NDArray[np.uint8]) -> None:
         self.encoder.encode(tiles)
-        return [make_thumb(tile) for tile in tiles]
+        for tile in tiles:
+            make_thumb(tile)
 
     def _images(self, shards: Iterable[Shard]) -> Iterator[_Image]:
         for shard in shards:

@@ -13,11 +13,12 @@ import pytest
 from dino_assets.embeddings.encoder.engine import Encoder
 from dino_assets.embeddings.encoder.ready import forget_encoders
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
+from dino_assets.embeddings.stage import worker
 from dino_assets.embeddings.stage.keeping import keeping_open, using_workers
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops
 from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.stage import checkpoint_folder
-from dino_assets_tests.worlds.embedding_bench import COMPUTE, Bench, write_photos
+from dino_assets_tests.worlds.embedding_bench import COMPUTE, Bench, Calls, write_photos
 
 THREE = ("a", "b", "c")
 
@@ -139,6 +140,37 @@ def test_using_workers__outside_of_a_block_they_end_with_it():
         assert one is not other
     with keeping_open(), using_workers() as one, keeping_open(), using_workers() as other:
         assert one is other
+
+
+def test_draft_embeddings__of_a_run_s_small_drops_the_first_alone_is_tried_out(
+    bench: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Tries take longer than the tiles of a small drop, and the same encoder has been timed."""
+    monkeypatch.setattr(worker, "TRIAL_S", 1.0)
+    caplog.set_level(logging.INFO)
+    tries = []
+    with keeping_open():
+        for name in THREE:
+            calls.reset()
+            bench.commit(name)
+            tries.append(calls.all - len(calls.of_run))
+    gate, *later = tries
+    assert gate > 0
+    assert later == [0, 0]
+    forecasts = [r.getMessage() for r in caplog.records if "forecast: " in r.getMessage()]
+    assert [line.partition(":")[0] for line in forecasts] == list(THREE)  # each has one
+
+
+def test_draft_embeddings__a_large_drop_is_tried_out_for_itself(
+    bench: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch
+):
+    """What else the machine does may have changed, and 2 % of its time are a good try."""
+    with keeping_open():
+        bench.commit("a")
+        monkeypatch.setattr(worker, "TRIAL_S", 1e-9)  # so that this one is large
+        calls.reset()
+        bench.commit("b")
+    assert calls.all > len(calls.of_run)
 
 
 @pytest.mark.slow
