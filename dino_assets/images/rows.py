@@ -1,5 +1,6 @@
 """One file of a drop as a row of ``images``: read once, checked, decoded, scored and placed."""
 
+import io
 import time
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -14,8 +15,10 @@ from dino_assets.drops.records import MAX_FILE_BYTES, Drop, SourceEntry
 from dino_assets.drops.sources.source import Source
 from dino_assets.errors import MissingExtraError, SourceError, UnusableImageError
 from dino_assets.images import places
+from dino_assets.images.capture.exif import UNNAMED_PROGRAM
 from dino_assets.images.capture.metadata import read_capture
 from dino_assets.images.capture.thermal import find_thermal_signal
+from dino_assets.images.capture.thumbnail import is_turned_since
 from dino_assets.images.decoding import MAX_PIXELS, decode_image
 from dino_assets.images.ground import camera as geo
 from dino_assets.images.ground.registration import draw_gray
@@ -102,6 +105,8 @@ def look_at_photo(row: ImageRow, data: bytes, reading: Reading) -> Look:
     scores = score_pixels(pixels)
     capture = read_capture(data)
     view = geo.make_view(capture, facts, ground_m=reading.ground_m)
+    if view is not None and capture.edited_by is None and _is_turned(data, facts, scores):
+        capture = replace(capture, edited_by=UNNAMED_PROGRAM)
     row = replace(
         row,
         bytes=len(data),
@@ -116,6 +121,14 @@ def look_at_photo(row: ImageRow, data: bytes, reading: Reading) -> Look:
     quality = geo.judge_view(view, is_edited=capture.edited_by is not None)
     look = _complete(replace(row, capture=capture), facts, quality, view)
     return replace(look, gray=draw_gray(pixels)) if quality == "edited-nadir" else look
+
+
+def _is_turned(data: bytes, facts: ImageFacts, scores: PixelScores) -> bool:
+    """Tell whether a JPEG's own thumbnail shows it turned; one turned by its orientation is upright here."""
+    if facts.format not in ("JPEG", "MPO") or facts.orientation != 1 or not scores.thumb:
+        return False
+    with Image.open(io.BytesIO(scores.thumb)) as small:
+        return is_turned_since(data, small)
 
 
 def place_turned(look: Look, turned_deg: int, *, proof: str) -> Look:
