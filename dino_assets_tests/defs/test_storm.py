@@ -44,7 +44,7 @@ def inbox(request: pytest.FixtureRequest, project: Path, monkeypatch) -> Inbox:
     monkeypatch.setenv("MINIO_ENDPOINT", str(bucket.endpoint))
     monkeypatch.setenv("MINIO_ACCESS_KEY", str(bucket.access_key))
     monkeypatch.setenv("MINIO_SECRET_KEY", str(bucket.secret_key))
-    return Inbox.in_store(open_store(bucket), "inbox")
+    return Inbox.in_bucket(bucket, "inbox")
 
 
 @pytest.mark.slow
@@ -57,14 +57,13 @@ def test_storm__every_good_drop_is_right_and_nothing_waits_for_ever(
     flights = Flights(inbox, drops=DROPS, spread_s=4.0 * DROPS, dice=dice)
     store = open_store(load_settings().storage)
     ends_s = time.monotonic() + LONGEST_S
-    with Weather(project, tmp_path, dice=dice).blowing() as weather:
-        arriving = flights.fly()
+    with Weather(project, tmp_path, dice=dice).blowing() as weather, flights.flying() as arriving:
         while len(weather.kills) < KILLS:
             time.sleep(dice.uniform(2, 8))
             weather.keep_up()
             weather.strike()
             assert time.monotonic() < ends_s, weather.kills
-        arriving.join()
+        arriving.result()
         wait_until_quiet(weather, flights.drops, store, ends_s)
         late = [drop for drop in flights.drops if drop.is_good and explain(store, drop)]
         # What came after a drop was finished is taken in by whoever registers it again.

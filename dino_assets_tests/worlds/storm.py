@@ -6,19 +6,21 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import boto3
 import dagster as dg
 
 from dino_assets.defs.dead_runs import IN_FLIGHT
 from dino_assets.defs.instance import open_instance
 from dino_assets.drops.arrivals import MARKER
-from dino_assets.store.objects import ObjectStore
+from dino_assets.settings.records import StorageSettings
+from dino_assets.settings.urls import parse_url
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.ui import LOCATION, Ui, serving_ui
 
@@ -65,10 +67,20 @@ class Inbox:
         return cls(put, lambda key: (folder / key).unlink())
 
     @classmethod
-    def in_store(cls, store: ObjectStore, prefix: str) -> "Inbox":
+    def in_bucket(cls, settings: StorageSettings, folder: str) -> "Inbox":
+        """As another program fills it, under keys that our own store would not write."""
+        address = parse_url(settings.url)
+        bucket, prefix = address.bucket, f"{address.prefix}/{folder}"
+        client = boto3.client(
+            "s3",
+            endpoint_url=settings.endpoint,
+            aws_access_key_id=settings.access_key,
+            aws_secret_access_key=settings.secret_key,
+            region_name="us-east-1",
+        )
         return cls(
-            lambda key, data: store.put(f"{prefix}/{key}", data),
-            lambda key: store.delete(f"{prefix}/{key}"),
+            lambda key, data: client.put_object(Bucket=bucket, Key=f"{prefix}/{key}", Body=data),
+            lambda key: client.delete_object(Bucket=bucket, Key=f"{prefix}/{key}"),
         )
 
 
@@ -83,7 +95,8 @@ class Flights:
         for number in range(drops):
             self._plan(number, KINDS[number % len(KINDS)])
 
-    def fly(self) -> threading.Thread:
+    @contextmanager
+    def flying(self) -> "Iterator[Future[None]]":
         """Let them arrive, in a thread."""
 
         def work() -> None:
@@ -92,9 +105,8 @@ class Flights:
                 time.sleep(max(0.0, started + at_s - time.monotonic()))
                 act()
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        return thread
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(work)
 
     def _plan(self, number: int, kind: str) -> None:
         folder = f"Flug {number} (ä) ✈'s" if kind == "odd name" else f"flight-{number:02d}"
