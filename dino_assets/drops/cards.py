@@ -42,23 +42,29 @@ def find_twins(paths: Iterable[str]) -> dict[str, str]:
     by name counts.
     """
     raws: list[str] = []
-    photos: dict[tuple[str, str], str] = {}
+    photos: list[str] = []
     for path in paths:
-        folder, _, name = path.rpartition("/")
-        stem, dot, suffix = name.lower().rpartition(".")
+        name = path.rpartition("/")[2].lower()
+        stem, dot, suffix = name.rpartition(".")
         if not stem or stem[:2] == "._":
             continue
         if suffix == "dng":
             raws.append(path)
         elif dot + suffix in JPEG_SUFFIXES:
-            photos[folder, stem] = min(path, photos.get((folder, stem), path))
-    twins = {}
-    for path in raws:
-        folder, _, name = path.rpartition("/")
-        photo = photos.get((folder, name.lower().rpartition(".")[0]))
-        if photo is not None:
-            twins[path] = photo
-    return twins
+            photos.append(path)
+    # Of a million photographs only those beside a raw file are held by their stems.
+    beside: dict[tuple[str, str], str | None] = dict.fromkeys(map(_cut_suffix, raws))
+    for path in photos if beside else ():
+        place = _cut_suffix(path)
+        if place in beside:
+            beside[place] = min(path, beside[place] or path)
+    return {path: photo for path in raws if (photo := beside[_cut_suffix(path)]) is not None}
+
+
+def _cut_suffix(path: str) -> tuple[str, str]:
+    """The folder, and the name without case or ending."""
+    folder, _, name = path.rpartition("/")
+    return folder, name.lower().rpartition(".")[0]
 
 
 def label_of(path: str) -> str | None:

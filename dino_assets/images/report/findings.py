@@ -2,16 +2,16 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Literal, get_args
 
-from dino_assets.images.records import PlaceQuality
 from dino_assets.images.report.numbering import Gap, RollOver
+from dino_assets.images.report.shots import Shot, walk_usable
 from dino_assets.numerics.earth import measure_distance_m
-
-Data = bytes  # a field of Shot is called bytes
+from dino_assets.packing import Packed
 
 Kind = Literal[
     "quarantined", "wrong-year", "no-time", "no-gps", "no-place", "far", "turned", "edited", "blurred", "dark",
@@ -51,44 +51,6 @@ _NEVER = datetime(1, 1, 1)  # noqa: DTZ001 - cameras know no zone, and it is nev
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """All that is known about one file of a drop. ``taken`` is the camera's local time.
-
-    ``corners`` are four (longitude, latitude); ``place_reason`` says why there are none.
-    """
-
-    path: str
-    image_id: str | None
-    bytes: int
-    is_usable: bool
-    reason: str | None = None
-    detail: str = ""
-    taken: datetime | None = None
-    satellite_date: date | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    relative_altitude_m: float | None = None
-    camera: str | None = None
-    width: int | None = None
-    height: int | None = None
-    thermal: str | None = None
-    sharpness: float | None = None
-    contrast: float | None = None
-    exposure_ev: float | None = None
-    dark_share: float | None = None
-    bright_share: float | None = None
-    look: Data | None = None
-    quality: PlaceQuality = "none"
-    corners: tuple[tuple[float, float], ...] | None = None
-    gsd_m: float | None = None
-    thumb: Data | None = None
-    place_reason: str | None = None
-    edited_by: str | None = None
-    turned_deg: int | None = None
-    turn_proof: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing to know about ``path`` (of a gap: the folder), in a sentence."""
 
@@ -104,16 +66,15 @@ def find_problems(
     gaps: Sequence[Gap],
     roll_overs: Sequence[RollOver],
     near: Sequence[tuple[int, int]] = (),
-) -> list[Finding]:
+) -> Packed[Finding]:
     """All findings, by kind and path. ``near`` are positions in ``shots`` of pictures that look alike.
 
     Of each such pair the picture whose path comes later gets the finding. Whoever gives at most one
     earlier look-alike per picture (``find_near_duplicates``, in the order of paths) gets at most one
     finding per picture, and all of a group point at its first.
     """
-    usable = [shot for shot in shots if shot.is_usable]
-    findings = [
-        *_find_quarantined(shots),
+    usable = [shot for _, shot in walk_usable(shots)]
+    others = [
         *_find_wrong_times(usable),
         *_find_placeless(usable),
         *_find_far(usable),
@@ -130,41 +91,49 @@ def find_problems(
         ),
     ]
     rank = {kind: place for place, kind in enumerate(KINDS)}
-    return sorted(findings, key=lambda f: (rank[f.kind], f.path, f.other or "", f.detail))
+    others.sort(key=lambda f: (rank[f.kind], f.path, f.other or "", f.detail))
+    # The first kind. There may be one for each of a million files, and these come in order already.
+    quarantined = _find_quarantined(shots)
+    if not all(one.path <= other.path for one, other in pairwise(_find_quarantined(shots))):
+        quarantined = iter(sorted(quarantined, key=lambda f: (f.path, f.detail)))
+    findings = Packed(Finding, quarantined)
+    findings.extend(others)
+    return findings
 
 
-def count_findings(findings: Sequence[Finding]) -> dict[Kind, int]:
+def count_findings(findings: Iterable[Finding]) -> dict[Kind, int]:
     """How many of each kind, in the report's order; kinds that were not found are left out."""
     counts = Counter(finding.kind for finding in findings)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
-def list_kinds(findings: Sequence[Finding]) -> dict[str, list[Kind]]:
-    """The kinds of finding of each path, each once, in the report's order."""
+def list_kinds(findings: Iterable[Finding], *, paths: Collection[str]) -> dict[str, list[Kind]]:
+    """The kinds of finding of each of some paths, each once, in the report's order."""
     kinds: dict[str, dict[Kind, None]] = {}
     for finding in findings:
-        kinds.setdefault(finding.path, {})[finding.kind] = None
+        if finding.path in paths:
+            kinds.setdefault(finding.path, {})[finding.kind] = None
     return {path: list(of_path) for path, of_path in kinds.items()}
 
 
 def order_flight(shots: Sequence[Shot]) -> list[int]:
-    """Positions of shots in the order they were taken: by time, without one by name after them."""
-    return sorted(
-        range(len(shots)),
-        key=lambda at: (shots[at].taken is None, shots[at].taken or _NEVER, shots[at].path),
-    )
+    """Positions of usable shots in the order they were taken: by time, without one by name after them."""
+    keys = {
+        at: (shot.taken is None, shot.taken or _NEVER, shot.path) for at, shot in walk_usable(shots)
+    }
+    return sorted(keys, key=keys.__getitem__)
 
 
 def _say(kind: Kind, shot: Shot, detail: str, other: str | None = None) -> Finding:
     return Finding(kind, shot.path, other, detail)
 
 
-def _find_quarantined(shots: Sequence[Shot]) -> list[Finding]:
-    return [
+def _find_quarantined(shots: Sequence[Shot]) -> Iterator[Finding]:
+    return (
         _say("quarantined", shot, ": ".join(filter(None, (shot.reason, shot.detail))) or "unusable")
         for shot in shots
         if not shot.is_usable
-    ]
+    )
 
 
 def _find_wrong_times(shots: Sequence[Shot]) -> list[Finding]:

@@ -21,8 +21,9 @@ from dino_assets.drawing.lettering import (
     wrap,
 )
 from dino_assets.images.records import PlaceQuality
-from dino_assets.images.report.findings import Shot, order_flight
+from dino_assets.images.report.findings import order_flight
 from dino_assets.images.report.ground_plan import FAR_M, MAX_FOOTPRINTS, Ground, lay_out
+from dino_assets.images.report.shots import Shot
 
 BREAK_S = 300.0  # a longer pause is another battery: no line joins the two
 FILL = 0.3  # of the darkest pile, so that neither 6 nor 3,000 footprints are one gray

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dino_assets.images.records import OBLIQUE
-from dino_assets.images.report.findings import Shot, order_flight
+from dino_assets.images.report.findings import order_flight
+from dino_assets.images.report.shots import Shot
 from dino_assets.numerics.earth import SPHERE_M_PER_DEGREE
 
 FAR_M = 20_000.0  # another place: drawn together, neither would be seen

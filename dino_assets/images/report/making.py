@@ -13,13 +13,13 @@ from dino_assets.images.places import say_why_unplaced
 from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
 from dino_assets.images.report.findings import (
     MARKED,
-    Shot,
     count_findings,
     find_position,
     find_problems,
 )
 from dino_assets.images.report.findings_table import FINDINGS_CSV, write_findings_csv
 from dino_assets.images.report.numbering import find_gaps, find_roll_overs
+from dino_assets.images.report.shots import Shot, walk_usable
 from dino_assets.images.rows import Look
 from dino_assets.images.scores import LOOK_BYTES, find_near_duplicates
 from dino_assets.numerics.earth import place_on_sphere
@@ -87,9 +87,9 @@ def pair_look_alikes(shots: Sequence[Shot]) -> list[tuple[int, int]]:
     """
     first: dict[str, int] = {}
     seen = []
-    for number in sorted(range(len(shots)), key=lambda n: shots[n].path):
-        image_id = shots[number].image_id or str(number)
-        if shots[number].look is not None and first.setdefault(image_id, number) == number:
+    for number, shot in sorted(walk_usable(shots), key=lambda each: each[1].path):
+        image_id = shot.image_id or str(number)
+        if shot.look is not None and first.setdefault(image_id, number) == number:
             seen.append(number)
     looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(
         -1, LOOK_BYTES
@@ -125,10 +125,11 @@ def make_report(
         roll_overs=find_roll_overs(photos),
         near=pair_look_alikes(shots),
     )
+    del photos
     marked = {finding.path for finding in findings if finding.kind in MARKED}
     ground = draw_ground(shots, marked)
     page = make_drop_page(shots, findings, ground, drop=drop, facts=_word_facts(facts))
-    placed = sum(shot.corners is not None for shot in shots)
+    placed = sum(shot.corners is not None for _, shot in walk_usable(shots))
     caption = f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
     if marked:
         caption += "; red: blurred, too dark or bright, wrong date"

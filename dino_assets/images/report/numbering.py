@@ -12,11 +12,15 @@ bands ``DJI_0010`` to ``DJI_0015``, the next six ``DJI_0020``: its 6 to 9 are no
 """
 
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from operator import itemgetter
 from posixpath import commonpath
+
+import numpy as np
 
 from dino_assets.drops.cards import is_litter_folder
 
@@ -45,6 +49,7 @@ _LAST_NUMBERS = (999, 9999)  # after these a counter begins anew
 _WRAP_AT_LEAST = 1000
 # In a P4 Multispectral's series; fewer sets of six could be chance.
 _BAND_ENDS, _FEWEST_BAND_SETS = frozenset(range(6)), 3
+_NUMBERS = 10**5  # five digits at most
 _NEW_FLIGHT_AFTER_S = 5  # lenses of one shot are stamped within a second or two
 
 
@@ -104,7 +109,30 @@ class _Run:
 
 _Key = tuple[str, str]  # folder (or _BY_HAND), series
 _Runs = dict[_Key, list[_Run]]
-_Named = tuple[str, int, str, bool]  # time stamp, number, folder, whether a photograph
+
+
+class _Named:
+    """Numbered names of a series: time stamp, number, folder and whether a photograph, 17 bytes each."""
+
+    def __init__(self) -> None:
+        # Fourteen digits of a stamp, or zeros for none, before the five of a number.
+        self._counted = array("Q")
+        self._folders = array("Q")
+        self._are_photos = bytearray()
+        self._places: dict[str, int] = {}
+
+    def add(self, stamp: str, number: int, folder: str, *, is_photo: bool) -> None:
+        self._counted.append(int(stamp or 0) * _NUMBERS + number)
+        self._folders.append(self._places.setdefault(folder, len(self._places)))
+        self._are_photos.append(is_photo)
+
+    def walk(self) -> Iterator[tuple[str, int, str, bool]]:
+        """All of them by time stamp, then by number."""
+        folders = list(self._places)
+        for at in np.argsort(np.frombuffer(self._counted, np.uint64), kind="stable").tolist():
+            stamp, number = divmod(self._counted[at], _NUMBERS)
+            written = f"{stamp:014d}" if stamp else ""
+            yield written, number, folders[self._folders[at]], bool(self._are_photos[at])
 
 
 def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
@@ -164,7 +192,7 @@ def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
 
 def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
     """By folder and series, each count upwards in the order of its time stamps."""
-    shots: dict[_Key, list[_Named]] = {}
+    shots: dict[_Key, _Named] = {}
     for is_photo, paths in ((True, photos), (False, others)):
         for path in paths:
             folder, _, name = path.rpartition("/")
@@ -173,15 +201,17 @@ def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
             if (shot := _read_number(name)) is not None:
                 series, stamp, number = shot
                 counted_in = folder if _is_of_camera(folder) else _BY_HAND
-                named = (stamp, number, folder, is_photo)
-                shots.setdefault((counted_in, series), []).append(named)
-    return {key: list(_cut_runs(listed)) for key, listed in sorted(shots.items())}
+                key = counted_in, series
+                if key not in shots:
+                    shots[key] = _Named()
+                shots[key].add(stamp, number, folder, is_photo=is_photo)
+    return {key: list(_cut_runs(named)) for key, named in sorted(shots.items(), key=itemgetter(0))}
 
 
-def _cut_runs(shots: list[_Named]) -> Iterator[_Run]:
+def _cut_runs(named: _Named) -> Iterator[_Run]:
     """Cut where the number falls back; without time stamps nothing does."""
     run = _Run()
-    for stamp, number, folder, is_photo in sorted(shots):
+    for stamp, number, folder, is_photo in named.walk():
         if number < run.high and _is_new_count(run, number, stamp):
             yield run
             run = _Run()

@@ -1,6 +1,7 @@
 """The page itself: what a drone team wants to know about a card before paying for labels."""
 
 import base64
+import heapq
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ from dino_assets.images.report.findings import (
     MARKED,
     Finding,
     Kind,
-    Shot,
     count_findings,
     is_smooth,
     list_kinds,
@@ -24,6 +24,7 @@ from dino_assets.images.report.findings import (
 from dino_assets.images.report.findings_table import FINDINGS_CSV, count_apostrophes
 from dino_assets.images.report.footprints import RAMP, GroundPicture
 from dino_assets.images.report.ground_plan import Ground, measure_area
+from dino_assets.images.report.shots import Shot, walk_usable
 from dino_assets.images.report.strips import Strip, lay_out_strip
 from dino_assets.images.report.wording import (
     clean,
@@ -63,15 +64,21 @@ def make_drop_page(
     It needs no server, no network and, but for sorting, no script. ``facts`` are shown after those
     that follow from the shots. However large the drop, the page stays below 10 MB.
     """
-    odd = list_kinds(findings)
-    album = _Album({shot.path: shot.thumb for shot in shots if shot.thumb})
+    counts = count_findings(findings)
+    album = _Album({shot.path: shot.thumb for _, shot in walk_usable(shots) if shot.thumb})
+    starts = [sum(list(counts.values())[:place]) for place in range(len(counts))]
     groups = [
-        (kind, count, _make_cards([f for f in findings if f.kind == kind][:MAX_CARDS], album))
-        for kind, count in count_findings(findings).items()
+        (kind, count, _make_cards(findings[start : start + min(count, MAX_CARDS)], album))
+        for start, (kind, count) in zip(starts, counts.items(), strict=True)
     ]
-    seen = [i for i in order_flight(shots) if shots[i].thumb and shots[i].is_usable]
+    seen = [i for i in order_flight(shots) if shots[i].thumb]
     picked = np.linspace(0, max(len(seen) - 1, 0), min(SAMPLES, len(seen)))
-    order = sorted(range(len(shots)), key=lambda i: shots[i].path)[:MAX_ROWS]
+    first = heapq.nsmallest(MAX_ROWS, enumerate(shots), key=lambda each: each[1].path)
+    # Of a million files only those that are shown, or drawn in red.
+    named = {shot.path for _, shot in first}
+    named |= {shots[row].path for row, _ in ground.outlines}
+    named |= {finding.path for finding in findings if finding.kind in MARKED}
+    odd = list_kinds(findings, paths=named)
     everything = {**_list_facts(shots, findings, ground.ground), **facts}
     return render_page(
         "dino_assets.images.report",
@@ -96,7 +103,7 @@ def make_drop_page(
         sample=[album.show(shots[seen[int(at)]].path) for at in picked],
         seen=len(seen),
         strips=_strips(shots, odd),
-        rows=[(i, shots[i], odd.get(shots[i].path, ())) for i in order],
+        rows=[(row, shot, odd.get(shot.path, ())) for row, shot in first],
         photographs=len(shots),
         clean=clean,
         shorten_name=shorten_name,
@@ -109,7 +116,7 @@ def sum_up(shots: Sequence[Shot], findings: Sequence[Finding]) -> str:
     """The report in a sentence or two."""
     if not shots:
         return "There is no photograph in this drop."
-    usable = sum(shot.is_usable for shot in shots)
+    usable = sum(1 for _ in walk_usable(shots))
     counts = [f"{n:,} × {ADVICE[k][0].lower()}" for k, n in count_findings(findings).items()]
     odd = "; ".join(counts) if counts else "nothing odd was found"
     return f"{usable:,} of {len(shots):,} photographs can be used. {odd[0].upper()}{odd[1:]}."
@@ -118,7 +125,7 @@ def sum_up(shots: Sequence[Shot], findings: Sequence[Finding]) -> str:
 def _list_facts(
     shots: Sequence[Shot], findings: Sequence[Finding], ground: Ground
 ) -> dict[str, str]:
-    usable = [shot for shot in shots if shot.is_usable]
+    usable = [shot for _, shot in walk_usable(shots)]
     wrong = {finding.path for finding in findings if finding.kind == "wrong-year"}
     times = [shot.taken for shot in usable if shot.taken and shot.path not in wrong]
     cameras = Counter(shot.camera or "not named" for shot in usable)
@@ -180,7 +187,7 @@ def _make_cards(findings: Sequence[Finding], album: _Album) -> list[tuple[list[P
 
 
 def _strips(shots: Sequence[Shot], odd: Mapping[str, Sequence[Kind]]) -> list[Strip]:
-    flown = [shots[i] for i in order_flight(shots) if shots[i].is_usable and not shots[i].thermal]
+    flown = [shots[i] for i in order_flight(shots) if not shots[i].thermal]
     sharp = [shot for shot in flown if shot.sharpness is not None]
     lit = [shot for shot in flown if shot.exposure_ev is not None]
     blurred = {at for at, shot in enumerate(sharp) if "blurred" in odd.get(shot.path, ())}

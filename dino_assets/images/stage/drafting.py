@@ -18,10 +18,11 @@ from dino_assets.errors import CommitRefusedError, ConfigError, SourceError
 from dino_assets.images.decoding import MAX_PIXELS, decode_image
 from dino_assets.images.ground.registration import draw_gray
 from dino_assets.images.records import ImageRow
-from dino_assets.images.report.findings import Shot
 from dino_assets.images.report.making import make_report, make_shot
+from dino_assets.images.report.shots import Roll
 from dino_assets.images.rows import SCHEMA, Look, Reading, look_at_file, name_readers
 from dino_assets.images.turns import settle_turns
+from dino_assets.packing import Packed
 from dino_assets.store.commits.columns import make_batch
 from dino_assets.store.commits.protocol import (
     Draft,
@@ -74,7 +75,8 @@ def draft_images(
             setting="ground_m",
             value=reading.ground_m,
         )
-    entries = source.entries() if listing is None else listing
+    # A list may name a million files, and is read once more in the end.
+    entries = Packed(SourceEntry, source.entries() if listing is None else listing)
     listed = fingerprint(entries)
     recipe = Recipe(
         OutputId("images", drop.name),
@@ -90,12 +92,14 @@ def draft_images(
             lambda entry: look_at_file(drop, source, entry, reading), card.wanted, threads=threads
         )
         read_s = compute_s = 0.0
-        shots: list[Shot] = []
+        shots = Roll()
         rows: list[ImageRow] = []
+        reasons: Counter[str] = Counter()
         looks = _report(drop.name, looked, total=len(card.wanted))
         for look in settle_turns(looks, lambda row: _read_gray(source, row)):
             rows.append(replace(look.row, raw_path=card.raw_of.get(look.row.path)))
             shots.append(make_shot(look, with_thumb=len(shots) < THUMBS_KEPT))
+            reasons.update([look.row.reason] if look.row.reason else [])
             read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
             if len(rows) >= batch_rows:
                 out.rows(make_batch(rows, SCHEMA))
@@ -114,12 +118,12 @@ def draft_images(
                 f"{_name_others(suffixes)}; nothing was stored.",
                 reason="no-photographs",
             )
-        usable = sum(shot.is_usable for shot in shots)
+        usable = sum(1 for _ in shots.walk_usable())
         facts = {
             "usable": usable,
             "quarantined": len(shots) - usable,
-            "reasons": dict(sorted(Counter(shot.reason for shot in shots if shot.reason).items())),
-            "thermal": sum(shot.thermal is not None for shot in shots),
+            "reasons": dict(sorted(reasons.items())),
+            "thermal": sum(shot.thermal is not None for _, shot in shots.walk_usable()),
             "raw_twins": len(entries) - len(card.wanted) - len(card.others),
             "other_files": len(card.others),
             "other_suffixes": suffixes,
@@ -149,20 +153,20 @@ def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
     what a list names; other files only by their names. A raw file beside its JPEG is one photograph.
     """
     # A list may say something about the raw file alone; then it is wanted, too.
-    wanted: list[SourceEntry] = []
-    others: list[SourceEntry] = []
+    wanted, others = Packed(SourceEntry), Packed(SourceEntry)
     for entry in entries:
         (wanted if is_wanted(entry, is_list=is_list) else others).append(entry)
     twins = find_twins(entry.path for entry in wanted if not entry.refusal)
     if is_list and twins:
-        labels = {entry.path: (entry.label, entry.metadata) for entry in wanted}
+        paired = {*twins, *twins.values()}
+        labels = {e.path: (e.label, e.metadata) for e in wanted if e.path in paired}
         twins = {
             raw: photo
             for raw, photo in twins.items()
             if labels[raw] in (labels[photo], (None, None))
         }
     return Card(
-        [entry for entry in wanted if entry.path not in twins] if twins else wanted,
+        Packed(SourceEntry, (e for e in wanted if e.path not in twins)) if twins else wanted,
         {photo: raw for raw, photo in sorted(twins.items(), reverse=True)},
         others,
     )

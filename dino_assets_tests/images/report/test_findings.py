@@ -11,12 +11,12 @@ from dino_assets.images.report.advice import ADVICE
 from dino_assets.images.report.findings import (
     BLURRED,
     KINDS,
-    Shot,
     count_findings,
     find_problems,
     order_flight,
 )
 from dino_assets.images.report.numbering import Gap, RollOver
+from dino_assets.images.report.shots import Shot
 
 clock = datetime  # a camera's own: it has no zone
 START = clock(2024, 6, 14, 10)
@@ -258,7 +258,7 @@ def test_find_problems__gaps_and_new_beginnings():
 def test_find_problems__order_of_the_shots_does_not_matter(order):
     shots = flight(_3=shot(3, sharpness=0.1), _5=shot(5, taken=None), _7=shot(7, latitude=None))
     found = find_problems(shots, gaps=[], roll_overs=[])
-    assert find_problems([shots[i] for i in order], gaps=[], roll_overs=[]) == found
+    assert [*find_problems([shots[i] for i in order], gaps=[], roll_overs=[])] == [*found]
 
 
 def test_count_findings__in_the_report_s_order():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dino_assets.errors import NotCommittedError
-from dino_assets.images.report.findings import Shot
 from dino_assets.images.report.making import PAGE, TABLE, pair_look_alikes
+from dino_assets.images.report.shots import Shot
 from dino_assets.images.stage.judging import judge_findings, read_findings
 from dino_assets.store.commits.listing import export_files
 from dino_assets.store.commits.protocol import Draft, OutputId, Recipe

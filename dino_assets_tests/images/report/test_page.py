@@ -12,8 +12,9 @@ import shapely
 from PIL import Image
 
 from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
-from dino_assets.images.report.findings import KINDS, Finding, Shot, find_problems
+from dino_assets.images.report.findings import KINDS, Finding, find_problems
 from dino_assets.images.report.ground_plan import lay_out, measure_area
+from dino_assets.images.report.shots import Shot
 from dino_assets_tests.images.report.test_findings import START, flight, shot
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "col", "line", "rect", "circle", "path"}
