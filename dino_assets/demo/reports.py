@@ -39,7 +39,7 @@ def report_drops(
             tiles=tiles.manifest(name).rows if name in tiles.drops else 0,
             embeddings=embeddings.manifest(name).rows if name in embeddings.drops else 0,
             selected=chosen.count(name),
-            bad_files=list_bad_files(images, name) if name in images.drops else (),
+            bad_files=tuple(list_bad_files(images, name)) if name in images.drops else (),
         )
         for name in names
     ]

@@ -1,5 +1,6 @@
 """What must hold of committed ``images``, and what their report found."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -16,6 +17,7 @@ from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
+_BATCH_ROWS = 1024
 # What only needs to be known, or is another check's; the rest is worth a look before labels are paid.
 UNTOLD = ("quarantined", "roll-over", "thermal", "turned")
 
@@ -101,8 +103,9 @@ class BadFile:
     detail: str
 
 
-def list_bad_files(images: CommittedTable, drop: str) -> tuple[BadFile, ...]:
-    """The quarantined files of a drop."""
+def list_bad_files(images: CommittedTable, drop: str) -> Iterator[BadFile]:
+    """The quarantined files of a drop: of a long list there may be a million."""
     rows = images.read(drop, ["drop", "path", "reason", "detail", "is_usable"])
     refused = rows.filter(~pc.field("is_usable")).drop_columns(["is_usable"])
-    return tuple(BadFile(**row) for row in refused.to_pylist())
+    for batch in refused.to_batches(max_chunksize=_BATCH_ROWS):
+        yield from (BadFile(**row) for row in batch.to_pylist())
