@@ -146,7 +146,7 @@ class Card:
     others: Sequence[SourceEntry]
 
 
-def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
+def sort_out(entries: Sequence[SourceEntry], *, is_list: bool) -> Card:
     """Tell photographs from what else is on a card.
 
     Links, pipes and the like are wanted (as rows with a reason) whatever they are called, and so is
@@ -165,8 +165,11 @@ def sort_out(entries: Iterable[SourceEntry], *, is_list: bool) -> Card:
             for raw, photo in twins.items()
             if labels[raw] in (labels[photo], (None, None))
         }
+    if not twins:
+        # Of a list these are all there are: its million files are held once.
+        return Card(wanted if others else entries, {}, others)
     return Card(
-        Packed(SourceEntry, (e for e in wanted if e.path not in twins)) if twins else wanted,
+        Packed(SourceEntry, (entry for entry in wanted if entry.path not in twins)),
         {photo: raw for raw, photo in sorted(twins.items(), reverse=True)},
         others,
     )
