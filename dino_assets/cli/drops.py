@@ -103,6 +103,8 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     verb = "registered" if registered.is_new else "already registered"
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
+    if registered.doubt:
+        say(f"mind: {registered.doubt}")
     if registered.lacking:
         say(f"to be taken in: {registered.lacking}")
     if warning := warn_of_duplicates(open_store_here(settings), drop):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dino_assets.cli.terminal import name_command, showing_log
+from dino_assets.counting import count_of
 from dino_assets.drops.records import Drop
 from dino_assets.errors import ConfigError, CorruptObjectError, NotCommittedError
 from dino_assets.settings.project import check_project
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Registration:
-    """A drop that is registered, whether anything was new, and what its images lack, in words."""
+    """A drop that is registered, whether anything was new, and in words what its images lack or why it looks wrong."""
 
     drop: Drop
     is_new: bool
     lacking: str = ""
+    doubt: str = ""
 
 
 def register_here(
@@ -77,7 +79,10 @@ def register_here(
     with open_instance(root) as instance:
         added = add_drop_keys(instance, [drop.name])
         record_look(instance, store, drop.name, look, write=instance.report_runless_asset_event)
-    return Registration(drop, bool(has_changed or added), new)
+    doubt = ""
+    if not look.photos:
+        doubt = f"there is no photograph by its name in the {count_of(look.files, 'file')} there; check the path"
+    return Registration(drop, bool(has_changed or added), new, doubt)
 
 
 def _describe_new(store: "ObjectStore", drop: Drop, listing: "Listing") -> str:

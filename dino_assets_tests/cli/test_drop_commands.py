@@ -66,6 +66,15 @@ def test_drops_register__the_same_pictures_again(cards, capsys):
     assert "mind: the same pictures" not in capsys.readouterr().out
 
 
+def test_drops_register__a_folder_without_a_photograph_is_told(cards, capsys, tmp_path):
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "plan.pdf").write_bytes(b"%PDF")
+    assert main(["drops", "register", "c", "--from", str(tmp_path / "papers")]) == 0
+    _, doubt, _ = capsys.readouterr().out.splitlines()
+    assert doubt.startswith("mind: there is no photograph")
+    assert "1 file " in doubt
+
+
 def test_drops_register__what_holds_the_project_is_no_drop(cards, capsys, monkeypatch, refuse):
     for source in ("/", ".", str(cards.parent), "inbox/.."):
         sentence = refuse(ConfigError, "drops", "register", "all", "--from", source)
