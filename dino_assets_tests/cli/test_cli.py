@@ -328,7 +328,8 @@ def test_doctor__looks_at_every_drop(project, write_photo, instance, capsys):
         f"WARN drops       away: rounds leave it out (`{name_command()} drops retire away` puts it away): "
     )
     assert lines[3].startswith(
-        "WARN drops       gone: 1 of its 1 photograph is gone, 'DJI_0001.JPG' first, and a round"
+        "WARN drops       gone: 1 photograph came since it was read, 'DJI_0002.JPG' first; 1 of its 1 "
+        "photograph is gone, 'DJI_0001.JPG' first"
     )
     assert len(lines) == 4
 

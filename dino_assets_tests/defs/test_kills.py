@@ -24,6 +24,8 @@ from dino_assets_tests.conftest import FOREIGN, REPOSITORY, photo_bytes, s3_sett
 
 ASSETS = ("weights", "images", "tiles", "embeddings", "projections", "selections")
 KILLED = -9
+# Turns, and what spares reading: made again whenever it is gone, and named by where the project lies.
+PASSING = ("claims/", "digests/", "indexes/")
 
 # The middle of every stage's work, in the order in which the stages run.
 STAGES = (
@@ -66,7 +68,7 @@ class Project:
         """Every object; of a drop's record only that it is there, since it names the folder."""
         keys = [info.key for info in self.store.list()]
         # A killed writer's claim to a turn lies there until the next one takes a turn.
-        found = {key: self.store.get(key) for key in keys if not key.startswith("claims/")}
+        found = {key: self.store.get(key) for key in keys if not key.startswith(PASSING)}
         return {key: b"" if key.startswith("drops/") else data for key, data in found.items()}
 
     def report(self) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class Project:
     def writes(self) -> list[str]:
         """Which keys the last run that ended wrote to stay there, in order."""
         keys = json.loads((self.folder / "writes.json").read_text())
-        return [key for key in keys if not key.startswith("claims/")]
+        return [key for key in keys if not key.startswith(PASSING)]
 
 
 Run = Callable[..., None]
@@ -250,7 +252,7 @@ def test_lineage__records_follow_what_they_name(undisturbed: Project):
     for n, key in enumerate(writes):
         named = {other for other in writes if other.encode() in whole[key]}
         assert named <= set(writes[:n]), key
-        assert bool(named) == key.startswith(("manifests/", "receipts/"))
+        assert bool(named) == key.startswith(("manifests/", "copies/", "receipts/"))
 
 
 @pytest.mark.slow

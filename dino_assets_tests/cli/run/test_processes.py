@@ -104,7 +104,7 @@ def test_run__interrupted_and_taken_up(slow_project: Path, strike, number, as_a_
     assert "Traceback" not in out + err
     kept, again = err.splitlines()
     assert re.match(
-        r"Interrupted\. Finished and kept: images, weights, tiles, and \d+ shards? of ", kept
+        r"Interrupted\. Finished and kept: weights, images, tiles, and \d+ shards? of ", kept
     )
     assert again.split(maxsplit=2)[2:] == [f"{COMMAND} run long --config shards.json"]
     assert statuses(slow_project) == [dg.DagsterRunStatus.CANCELED]
