@@ -29,8 +29,8 @@ PASSING = ("claims/", "digests/", "indexes/")
 
 # The middle of every stage's work, in the order in which the stages run.
 STAGES = (
-    ("dino_assets.images.rows.inspect_image", 2),
     ("dino_assets.store.commits.writing.put_local_file", 1),
+    ("dino_assets.images.rows.inspect_image", 2),
     ("dino_assets.tiles.stage.cut_image", 1),
     ("dino_assets.embeddings.rows.to_stored", 3),
     ("dino_assets.projections.stage.draw_map", 0),
@@ -43,7 +43,7 @@ PLACES = (
     ("dino_assets.drops.sources.folders.FolderSource.read", 14),  # selections
     ("dino_assets.weights.stage.fetch_part", 2),
     ("dino_assets.images.pixels.decode_image", 2),
-    ("dino_assets.embeddings.encoder.ready.hold_against", 0),
+    ("dino_assets.embeddings.encoder.holding.hold_against", 0),
     ("dino_assets.embeddings.stage.worker.make_thumb", 20),
     ("dino_assets.embeddings.stage.worker.store_shard", 1),
     ("dino_assets.projections.stage.fit_projection", 0),
@@ -198,10 +198,14 @@ def expect_absent_or_complete(project: Project, whole: dict[str, bytes]) -> dict
 
 
 def find_finished(found: dict[str, bytes]) -> set[str]:
-    """Manifests, receipts and the parts they name: what no run may write again."""
-    records = {key: data for key, data in found.items() if not key.startswith("parts/")}
+    """Manifests, their copies, receipts and the parts they name: what no run may write again."""
+    records = {
+        key: data for key, data in found.items() if not key.startswith(("parts/", "copies/"))
+    }
     named = {key for key in found if any(key.encode() in data for data in records.values())}
-    return named | records.keys()
+    # A copy is written before its manifest, and again where that did not come.
+    copies = {f"copies/{key}" for key in records} & found.keys()
+    return named | copies | records.keys()
 
 
 def expect_completed(project: Project, found: dict[str, bytes], whole: dict[str, bytes]) -> None:
