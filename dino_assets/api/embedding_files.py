@@ -56,13 +56,11 @@ def save_embeddings(
     about = about_embeddings(model_name, metadata)
     ending = path.suffix.lower()
     if ending == ".parquet":
-        return write_parquet(
-            path, [(np.asarray(matrix, np.float32), ids)], dim=matrix.shape[1], about=about
-        )
+        return write_parquet(path, [(_to_array(matrix), ids)], dim=matrix.shape[1], about=about)
     with writing(path) as aside:
         if ending == ".npz":
             arrays = {
-                "embeddings": np.asarray(matrix, np.float32),
+                "embeddings": _to_array(matrix),
                 "image_ids": np.array(ids, np.str_),
             }
             words = {name: np.array(_spell(value)) for name, value in about.items()}
@@ -84,6 +82,12 @@ def _to_tensor(embeddings: Any) -> "Tensor":
     import torch
 
     return torch.as_tensor(embeddings).detach().cpu()
+
+
+def _to_array(matrix: "Tensor | NDArray[np.float32]") -> NDArray[np.float32]:
+    # NumPy reads no bfloat16 from a tensor.
+    values = matrix if isinstance(matrix, np.ndarray) else matrix.float().numpy()
+    return np.asarray(values, np.float32)
 
 
 def about_embeddings(model_name: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:

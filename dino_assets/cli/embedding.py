@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from dino_assets.cli.terminal import say, write_out
+from dino_assets.cli.terminal import say, showing_log, write_out
 from dino_assets.compute.settings import PrecisionClass
 from dino_assets.errors import ConfigError, SourceError, UnusableImageError
 from dino_assets.settings.records import Settings
@@ -119,7 +119,7 @@ def _embed(options: argparse.Namespace, settings: Settings) -> int:
     pace = _Pace(len(files))
     extractor = _open_extractor(options, settings, left_out, pace)
     try:
-        with _saying_engine():
+        with showing_log("dino_assets.embeddings.encoder", _EngineLines()):
             rows = write_embeddings(files, options.output, extractor=extractor)
     except KeyboardInterrupt:
         again = "what is cached is kept; run it again to go on" if options.cache else "see --cache"
@@ -230,19 +230,6 @@ class _EngineLines(logging.Handler):
 
         if record.levelno == logging.INFO:
             tqdm.write(record.getMessage(), file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _saying_engine() -> Iterator[None]:
-    log = logging.getLogger("dino_assets.embeddings.encoder")
-    handler, level = _EngineLines(), log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        log.removeHandler(handler)
 
 
 class _Pace:

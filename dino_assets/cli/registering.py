@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Registration:
-    """A drop that is registered, whether anything was new, and in words what its images lack or why it looks wrong."""
+    """A registered drop; ``lacking`` tells what its images do not have yet, ``doubt`` what looks wrong."""
 
     drop: Drop
     is_new: bool

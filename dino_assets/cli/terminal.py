@@ -72,9 +72,9 @@ class _SayingHandler(logging.Handler):
 
 
 @contextlib.contextmanager
-def showing_log(name: str) -> Iterator[None]:
-    """Show what a logger says from INFO on while the block runs."""
-    logger, handler = logging.getLogger(name), _SayingHandler(logging.INFO)
+def showing_log(name: str, handler: logging.Handler | None = None) -> Iterator[None]:
+    """Show what a logger says from INFO on while the block runs, by default on stderr."""
+    logger, handler = logging.getLogger(name), handler or _SayingHandler(logging.INFO)
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -205,14 +205,14 @@ def _open(address: SplitResult, limits: RequestLimits) -> _Line | None:
     """Connect, through the proxy that the environment names; None where that is of another kind."""
     host, is_safe = address.hostname or "", address.scheme == "https"
     proxies = urllib.request.getproxies()
-    found = proxies.get(address.scheme) or proxies.get("all")
-    if found and urllib.request.proxy_bypass(address.netloc):
-        found = None
+    spelled = proxies.get(address.scheme) or proxies.get("all")
+    if spelled and urllib.request.proxy_bypass(address.netloc):
+        spelled = None
     kind = http.client.HTTPSConnection if is_safe else http.client.HTTPConnection
-    if not found:
+    if not spelled:
         line = _Line(kind(host, address.port, timeout=limits.connect_s), False, {})
         return _connect(line, limits)
-    proxy = urlsplit(found if "://" in found else f"http://{found}")
+    proxy = urlsplit(spelled if "://" in spelled else f"http://{spelled}")
     if proxy.scheme != "http" or not proxy.hostname:
         return None
     login = {}

@@ -216,6 +216,17 @@ def test_save_embeddings__arrays_and_tables(tmp_path):
     assert np.array_equal(np.stack(table["embedding"].to_numpy()), matrix)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_save_embeddings__tensors_of_any_precision(kind, tmp_path):
+    tensor = torch.arange(6).reshape(2, 3).to(kind)
+    save_embeddings(tensor, ["a", "b"], tmp_path / "e.npz")
+    with np.load(tmp_path / "e.npz") as saved:
+        assert saved["embeddings"].dtype == np.float32
+        assert np.array_equal(saved["embeddings"], tensor.float().numpy())
+    save_embeddings(tensor, ["a", "b"], tmp_path / "e.parquet")
+    assert pq.read_table(tmp_path / "e.parquet").num_rows == 2
+
+
 @pytest.mark.parametrize("name", ["e", "e.pth", ".e", "ü e"])
 def test_save_embeddings__any_other_ending_is_taken_for_pt(name, tmp_path):
     path = save_embeddings(torch.ones(1, 3), ["a"], tmp_path / name)

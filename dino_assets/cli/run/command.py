@@ -136,6 +136,8 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
         drop = registered.drop
         if registered.is_new:
             printer.say(f"{drop.name}: registered, {drop.source}")
+            if registered.doubt:
+                printer.say(f"mind: {registered.doubt}")
             if warning := warn_of_duplicates(open_store_here(settings), drop):
                 printer.say(f"mind: {warning}")
         if drop.name not in drops:

@@ -42,7 +42,7 @@ _encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 _MAX_SHARED = 10_000
 
 # What one line says of a file: a label, and its values as a JSON object.
-_Said = tuple[str | None, str | None]
+_Columns = tuple[str | None, str | None]
 
 
 @dataclass
@@ -53,9 +53,9 @@ class _Named:
     values: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, said: _Said) -> "_Named":
-        """Begin with what one line said."""
-        label, values = said
+    def of(cls, columns: _Columns) -> "_Named":
+        """Begin with the columns of one line."""
+        label, values = columns
         read = json.loads(values or "{}").items()
         return cls([] if label is None else [label], {name: [value] for name, value in read})
 
@@ -77,8 +77,8 @@ class _Lines:
     """What a list says, by file: little for each, since a list may name a million."""
 
     def __init__(self) -> None:
-        self.of_file: dict[str, _Said | _Named] = {}
-        self._shared: dict[object, _Said] = {}
+        self.of_file: dict[str, _Columns | _Named] = {}
+        self._shared: dict[object, _Columns] = {}
 
     def add(self, path: str, listed: Listed) -> None:
         before = self.of_file.get(path)
@@ -89,14 +89,14 @@ class _Lines:
         named.add(listed)
         self.of_file[path] = named
 
-    def _share(self, listed: Listed) -> _Said:
+    def _share(self, listed: Listed) -> _Columns:
         key = (listed.label, *listed.values)
-        said = self._shared.get(key)
-        if said is None:
-            said = (listed.label, _encode(dict(listed.values)) if listed.values else None)
+        columns = self._shared.get(key)
+        if columns is None:
+            columns = (listed.label, _encode(dict(listed.values)) if listed.values else None)
             if len(self._shared) < _MAX_SHARED:
-                self._shared[key] = said
-        return said
+                self._shared[key] = columns
+        return columns
 
 
 class _LastFolder:
@@ -180,11 +180,11 @@ class ListSource:
                 path=self.shown,
             ) from err
         paths = sorted(lines.of_file, reverse=True)
-        said = [lines.of_file[path] for path in paths]
+        columns = [lines.of_file[path] for path in paths]
         del lines  # a fifth of all that is held; what follows is given up entry by entry
         looked_at = Tally(self.shown, "files looked at").count(range(len(paths)))
         with closing(_LastFolder()) as folder:
-            entries = [self._entry(paths.pop(), said.pop(), folder) for _ in looked_at]
+            entries = [self._entry(paths.pop(), columns.pop(), folder) for _ in looked_at]
         entries.sort(key=attrgetter("path"))
         return entries
 
@@ -215,11 +215,13 @@ class ListSource:
             self._spellings[folder] = next((e for e in there if os.path.realpath(e) == real), None)
         return self._spellings[folder]
 
-    def _entry(self, path: str, said: _Said | _Named, last: _LastFolder) -> SourceEntry:
+    def _entry(self, path: str, columns: _Columns | _Named, last: _LastFolder) -> SourceEntry:
         shown = show_name(path)
-        labels = said.labels if isinstance(said, _Named) else []
+        labels = columns.labels if isinstance(columns, _Named) else []
         label, metadata = (
-            (labels[0] if labels else None, said.encode()) if isinstance(said, _Named) else said
+            (labels[0] if labels else None, columns.encode())
+            if isinstance(columns, _Named)
+            else columns
         )
         if metadata is None and label is not None and label == label_of(shown):
             metadata = (

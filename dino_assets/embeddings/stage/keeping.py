@@ -34,9 +34,9 @@ def keeping_open() -> Iterator[None]:
 def using_workers() -> Iterator[Workers]:
     """The workers of the block that is entered; outside of one workers of their own, ended with this one."""
     with _lock:
-        kept = _blocks[0] if _blocks else None
-    if kept is not None:
-        yield kept
+        of_block = _blocks[0] if _blocks else None
+    if of_block is not None:
+        yield of_block
         return
     workers = Workers()
     try:

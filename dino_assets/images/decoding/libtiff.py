@@ -51,10 +51,10 @@ def _install_handler() -> Any:
             return
         text = ctypes.create_string_buffer(_MAX_BYTES)
         write_text(text, _MAX_BYTES, form, values)
-        said = text.value.decode("utf-8", "replace")
+        complaint = text.value.decode("utf-8", "replace")
         name = (module or b"").decode("utf-8", "replace")
         # The name that Pillow gives to what it reads from memory says nothing.
-        complaints.append(said if name in ("", "tempfile.tif") else f"{name}: {said}")
+        complaints.append(complaint if name in ("", "tempfile.tif") else f"{name}: {complaint}")
 
     handler = _HANDLER(hear)
     previous = set_handler(ctypes.cast(handler, ctypes.c_void_p))
