@@ -46,6 +46,7 @@ JOINING = {
         "listing",
         "marks",
         "observing",
+        "registering",
         "registry",
         "sources",
         "survey",

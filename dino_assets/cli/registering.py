@@ -16,7 +16,7 @@ from dino_assets.settings.urls import expand_path
 from dino_assets.store.commits.catalogue import PER_DROP
 
 if TYPE_CHECKING:
-    from dino_assets.drops.registry import Listing
+    from dino_assets.drops.registering import Listing
     from dino_assets.store.objects import ObjectStore
 
 
@@ -46,13 +46,8 @@ def register_here(
         ConfigError: the source holds the project or its store.
     """
     from dino_assets.drops.arrivals import describe_entries
-    from dino_assets.drops.registry import (
-        check_tag,
-        find_name,
-        list_from_inbox,
-        list_source,
-        register_listing,
-    )
+    from dino_assets.drops.registering import list_from_inbox, list_source, register_listing
+    from dino_assets.drops.registry import check_tag, find_name
 
     store = open_store_here(settings, may_be_new=True)
     checked = [check_tag(tag) for tag in tags]

@@ -20,7 +20,7 @@ from dino_assets.demo.jobs import Say, run_jobs
 from dino_assets.demo.place import INBOX, MODEL, OUT, make_place, settings_of_demo
 from dino_assets.demo.reports import report_drops
 from dino_assets.demo.summary import USUAL_UI, DemoUi, describe
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.embeddings.space import current_space
 from dino_assets.errors import ConfigError
 from dino_assets.selections.rounds import name_round

@@ -1,7 +1,7 @@
 """Drops that are registered under two names."""
 
 from dino_assets.drops.records import Drop
-from dino_assets.drops.registry import find_alike
+from dino_assets.drops.registering import find_alike
 from dino_assets.store.objects import ObjectStore
 
 

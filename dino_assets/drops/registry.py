@@ -1,250 +1,39 @@
-"""Registering drops: a name, a source, and what the source looked like."""
+"""The records of drops: read, written, found by name."""
 
 import logging
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from dino_assets.drops.facts import (
     FACTS,
-    delete_damaged,
     find_owner,
     is_sound,
     read_facts,
     write_facts,
 )
 from dino_assets.drops.naming import MAX_NAME_CHARS, end_of_names, is_drop_name, make_drop_name
-from dino_assets.drops.records import Drop, SourceEntry
-from dino_assets.drops.sources.opening import open_source
-from dino_assets.drops.sources.source import fingerprint
+from dino_assets.drops.records import Drop
 from dino_assets.errors import (
     ConfigError,
     CorruptObjectError,
-    DropConflictError,
-    DropError,
     InvalidDropNameError,
     ObjectNotFoundError,
-    SourceError,
     UnknownDropError,
 )
-from dino_assets.settings.urls import is_bucket_url
 from dino_assets.store.commits.digests import list_objects, read_digested
-from dino_assets.store.commits.indexes import Row, add_row, read_index
-from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import read_sealed, seal
 from dino_assets.store.objects import ObjectInfo, ObjectStore
 
 log = logging.getLogger(__name__)
 
-INDEX = "drops"  # by what drops are told to be of the same pictures
 _RECORD = re.compile(r"drops/([^/]+)\.json")
 MAX_TAG_CHARS = 80
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a source held when it was listed, and its address from everywhere."""
-
-    address: str
-    entries: Sequence[SourceEntry]
-    is_list: bool
-
-
-def register_drop(
-    store: ObjectStore,
-    name: str,
-    *,
-    source: str,
-    root: Path,
-    may_replace: bool = False,
-    tags: Iterable[str] = (),
-) -> tuple[Drop, bool]:
-    """Write ``drops/<name>.json``; returns the drop and whether anything changed. Idempotent.
-
-    Tags are added to those that the drop has.
-
-    Raises:
-        SourceError: there is nothing at ``source``, or no file.
-        InvalidDropNameError: nothing can be made of ``name``.
-        DropConflictError: the name stands for another source and ``may_replace`` is off, or for a
-            retired drop.
-        ConfigError: a tag is not one word.
-    """
-    checked = [check_tag(tag) for tag in tags]
-    find_name(store, name)  # before a long listing
-    listing = list_source(source, root=root)
-    return register_listing(store, name, listing, may_replace=may_replace, tags=checked)
-
-
-def list_source(source: str, *, root: Path) -> Listing:
-    """List a source, and give its address from everywhere.
-
-    Raises:
-        SourceError: there is nothing, or no file.
-    """
-    open_source(source, root=root)  # says what is wrong with an address that cannot be resolved
-    address = _absolute(source, root)
-    opened = open_source(address, root=root)
-    entries = opened.entries()
-    if not entries:
-        raise SourceError(
-            f"there are no files at {source!r}; check the path, and that the card is mounted",
-            reason="empty",
-            path=source,
-        )
-    return Listing(address, entries, opened.is_list)
-
-
-def list_from_inbox(
-    store: ObjectStore, name: str, *, inbox: str, root: Path
-) -> tuple[str, Listing]:
-    """List the inbox's folder of this name; without one, a registered drop where it is.
-
-    Gives the name to register it by.
-
-    Raises:
-        SourceError: neither is there, or neither holds a file.
-    """
-    address = inbox_address(inbox, name)
-    try:
-        return name, list_source(address, root=root)
-    except SourceError:
-        try:
-            drop = find_drop(store, name)
-        except (DropError, CorruptObjectError):
-            drop = None
-        if drop is None or drop.source == _absolute(address, root):
-            raise
-    return drop.name, list_source(drop.source, root=root)
-
-
-def register_listing(
-    store: ObjectStore,
-    name: str,
-    listing: Listing,
-    *,
-    may_replace: bool = False,
-    tags: Iterable[str] = (),
-) -> tuple[Drop, bool]:
-    """Register what was listed; as ``register_drop``."""
-    new_tags = [check_tag(tag) for tag in tags]
-    key_name = find_name(store, name)
-    entries = listing.entries
-    drop = Drop(
-        name=key_name,
-        source=listing.address,
-        fingerprint=fingerprint(entries),
-        original_name=name.encode(errors="surrogateescape").decode(errors="backslashreplace"),
-    )
-    registered, before = _find_registered(store, key_name)
-    if registered is not None and registered.is_retired:
-        raise DropConflictError(
-            f"drop {key_name!r} is retired. Bring it back with: dino-assets drops restore {key_name}",
-            drop=key_name,
-            reason="retired",
-        )
-    drop = replace(
-        drop,
-        # Called by its own name, it keeps the one that its folder had.
-        original_name=registered.original_name
-        if registered and name == key_name
-        else drop.original_name,
-        tags=join_tags(before.tags, new_tags),
-        # Only where it says more than the fingerprint: what is made may be of what was there before.
-        observed=drop.fingerprint if _has_changed(before, drop) else "",
-    )
-    if registered == drop:
-        return drop, False
-    if registered is not None and registered.source != drop.source:
-        _check_may_move(store, registered, drop, entries, may_replace=may_replace)
-    add_row(store, INDEX, (drop.name, drop.source, drop.fingerprint), partial(_list_rows, store))
-    write_drop(store, drop, before=before)
-    return drop, True
-
-
-def find_alike(store: ObjectStore, drop: Drop) -> dict[str, Drop]:
-    """Find the other drops, by name, that have the source of this one or looked the same."""
-    rows = read_index(store, INDEX, partial(_list_rows, store))
-    names = {
-        name
-        for name, source, seen_as in rows
-        if source == drop.source or seen_as == drop.fingerprint
-    }
-    alike: dict[str, Drop] = {}
-    for name in sorted(names - {drop.name}):
-        with suppress(UnknownDropError, CorruptObjectError):
-            other = read_drop(store, name)
-            if other.source == drop.source or other.fingerprint == drop.fingerprint:
-                alike[name] = other
-    return alike
-
-
-def _list_rows(store: ObjectStore) -> list[Row]:
-    drops = [drop for drop in find_drops(store).values() if isinstance(drop, Drop)]
-    return [(drop.name, drop.source, drop.fingerprint) for drop in drops]
-
-
-def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:
-    """Give a drop's record if it can be read, and what there is to be changed: of a damaged one the facts."""
-    try:
-        registered = read_drop(store, name)
-    except UnknownDropError:
-        return None, replace(Drop(name, "", "", ""), **read_facts(store, name))
-    except CorruptObjectError:
-        delete_damaged(store, name)
-        try:
-            registered = read_drop(store, name)
-        except CorruptObjectError:
-            return None, replace(Drop(name, "", "", ""), **read_facts(store, name))
-    return registered, registered
-
-
-def _check_may_move(
-    store: ObjectStore,
-    registered: Drop,
-    drop: Drop,
-    entries: Sequence[SourceEntry],
-    *,
-    may_replace: bool,
-) -> None:
-    """Let a drop have another source where somebody says so, and the same pictures are there.
-
-    Raises:
-        DropConflictError: nobody said so, or none of the pictures that it is made of is there.
-    """
-    images = open_table(store, "images", drops=[drop.name])
-    if not may_replace:
-        when = "if the same pictures moved" if images.drops else "since nothing is made of it yet"
-        raise DropConflictError(
-            f"drop {drop.name!r} is registered from {registered.source!r}, not {drop.source!r}. Choose "
-            f"another name, or pass --replace {when}.",
-            drop=drop.name,
-        )
-    if not images.drops:
-        return
-    try:
-        rows = images.read(drop.name).select(["path", "bytes"]).to_pylist()
-    except CorruptObjectError:
-        return  # nothing can be compared, and they will be read anew
-    before = {(PurePosixPath(row["path"]).name, row["bytes"]) for row in rows}
-    if before.isdisjoint((PurePosixPath(entry.path).name, entry.size) for entry in entries):
-        raise DropConflictError(
-            f"none of the {len(entries)} files at {drop.source!r} is one of the {len(rows)} that drop "
-            f"{drop.name!r} is made of: these are other pictures. Give them a name of their own.",
-            drop=drop.name,
-            reason="other-pictures",
-        )
-
-
-def _has_changed(before: Drop, now: Drop) -> bool:
-    return bool(before.observed) or before.fingerprint not in ("", now.fingerprint)
 
 
 def write_drop(store: ObjectStore, drop: Drop, *, before: Drop | None = None) -> None:
@@ -481,10 +270,3 @@ def _suggest(name: str) -> str:
 
 def _key(name: str) -> str:
     return f"drops/{name}.json"
-
-
-def _absolute(source: str, root: Path) -> str:
-    """Local sources are kept absolute: the daemon that reads them has another working directory."""
-    if is_bucket_url(source):
-        return source
-    return str((root / Path(source).expanduser()).resolve())

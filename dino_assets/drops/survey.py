@@ -30,7 +30,7 @@ from dino_assets.drops.arrivals import (
 )
 from dino_assets.drops.finished import Remembered, Stamps, find_settled, is_made, list_stamps
 from dino_assets.drops.late import LateFiles, LateWatch
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.errors import ConfigError, DropError, SourceError, StoreAccessError
 from dino_assets.store.objects import ObjectStore
 

@@ -14,7 +14,8 @@ from dino_assets.drops.arrivals import PastRuns
 from dino_assets.drops.duplicates import warn_of_duplicates
 from dino_assets.drops.late import LateWatch
 from dino_assets.drops.listing import describe_drops
-from dino_assets.drops.registry import find_drops, register_drop
+from dino_assets.drops.registering import register_drop
+from dino_assets.drops.registry import find_drops
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.survey import Memory, survey_inbox
 from dino_assets.embeddings.stage.drafting import draft_embeddings

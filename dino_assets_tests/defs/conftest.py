@@ -10,7 +10,7 @@ import pytest
 from dino_assets.definitions import make_definitions
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.settings.environment import load_settings
 from dino_assets.store.objects import ObjectStore, open_store
 from dino_assets_tests.conftest import REPOSITORY

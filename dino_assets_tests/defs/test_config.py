@@ -8,7 +8,7 @@ import pytest
 from dino_assets.defs.assets.projections import ProjectionsConfig
 from dino_assets.defs.assets.selections import SelectionsConfig
 from dino_assets.defs.config import name_drops
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.store.objects import ObjectStore
 
 

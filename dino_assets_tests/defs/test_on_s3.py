@@ -9,7 +9,7 @@ import pytest
 
 from dino_assets.defs.file_links import find_key
 from dino_assets.defs.output_metadata import find_manifest_key
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.settings.records import StorageSettings
 from dino_assets.store.commits.manifests import read_manifest
 from dino_assets.store.commits.protocol import OutputId

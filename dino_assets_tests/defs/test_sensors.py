@@ -13,7 +13,8 @@ from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.run_tags import DROP_TAG, MODEL_TAG
 from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG
 from dino_assets.drops.arrivals import look_at
-from dino_assets.drops.registry import read_drop, register_drop
+from dino_assets.drops.registering import register_drop
+from dino_assets.drops.registry import read_drop
 from dino_assets.errors import StoreAccessError
 from dino_assets.store.commits.manifests import manifest_key, read_manifest
 from dino_assets.store.commits.protocol import OutputId

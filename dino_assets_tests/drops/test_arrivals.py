@@ -20,7 +20,7 @@ from dino_assets.drops.arrivals import (
     plan_launch,
 )
 from dino_assets.drops.naming import make_drop_name
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.errors import (
     ConfigError,
     SourceError,

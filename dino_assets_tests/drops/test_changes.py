@@ -8,7 +8,7 @@ import pytest
 from dino_assets.drops.arrivals import MARKER
 from dino_assets.drops.changes import SourceChanges, find_changes
 from dino_assets.drops.records import Drop
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.images.stage.drafting import draft_images
 from dino_assets.store.commits.manifests import read_manifest

@@ -6,7 +6,8 @@ import pytest
 
 from dino_assets.drops.duplicates import find_duplicates, warn_of_duplicates
 from dino_assets.drops.marks import set_retired
-from dino_assets.drops.registry import read_drop, register_drop
+from dino_assets.drops.registering import register_drop
+from dino_assets.drops.registry import read_drop
 from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.worlds.store_doubles import WatchedStore
 

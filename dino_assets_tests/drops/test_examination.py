@@ -9,7 +9,8 @@ import pytest
 from dino_assets.drops.examination import examine_drops, find_empty, find_late
 from dino_assets.drops.marks import set_retired
 from dino_assets.drops.records import Drop
-from dino_assets.drops.registry import read_drop, register_drop
+from dino_assets.drops.registering import register_drop
+from dino_assets.drops.registry import read_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.errors import StoreError
 from dino_assets.images.stage.drafting import draft_images

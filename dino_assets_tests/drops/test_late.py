@@ -7,7 +7,7 @@ import pytest
 from dino_assets.drops.arrivals import MARKER
 from dino_assets.drops.late import MAX_SHARE, LateWatch
 from dino_assets.drops.marks import set_retired
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.settings.records import StorageSettings
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.store_doubles import WatchedStore

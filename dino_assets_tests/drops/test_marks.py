@@ -13,7 +13,8 @@ from dino_assets.drops.choice import choose_drops, find_chosen
 from dino_assets.drops.marks import set_retired, tag_drop
 from dino_assets.drops.observing import keep_observed
 from dino_assets.drops.records import Drop
-from dino_assets.drops.registry import find_drops, read_drop, register_drop, write_drop
+from dino_assets.drops.registering import register_drop
+from dino_assets.drops.registry import find_drops, read_drop, write_drop
 from dino_assets.errors import ConfigError, CorruptObjectError, DropConflictError, UnknownDropError
 from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.worlds.raising import raising

@@ -3,7 +3,8 @@
 import pytest
 
 from dino_assets.drops.observing import keep_observed
-from dino_assets.drops.registry import read_drop, register_drop
+from dino_assets.drops.registering import register_drop
+from dino_assets.drops.registry import read_drop
 from dino_assets.errors import UnknownDropError
 from dino_assets.store.objects import ObjectStore
 

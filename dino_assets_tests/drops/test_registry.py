@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 
 from dino_assets.drops.naming import make_drop_name
 from dino_assets.drops.records import Drop
+from dino_assets.drops.registering import list_from_inbox, register_drop, register_listing
 from dino_assets.drops.registry import (
     find_drop,
     find_drops,
     find_names,
     inbox_address,
-    list_from_inbox,
     pick_name,
     read_drop,
-    register_drop,
-    register_listing,
     write_drop,
 )
 from dino_assets.drops.sources.folders import FolderSource

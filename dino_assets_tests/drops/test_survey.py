@@ -13,7 +13,8 @@ from dino_assets.drops.arrivals import (
     look_at,
 )
 from dino_assets.drops.naming import make_drop_name
-from dino_assets.drops.registry import read_drop, register_drop
+from dino_assets.drops.registering import register_drop
+from dino_assets.drops.registry import read_drop
 from dino_assets.errors import (
     ObjectNotFoundError,
     SourceError,

@@ -6,7 +6,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from dino_assets.definitions import make_storage
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.drops.sources.buckets import BucketSource
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.errors import ConfigError

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from dino_assets.demo.flights.camera import Camera
 from dino_assets.demo.flights.tags import Capture, write_exif, write_xmp
 from dino_assets.drops.records import Drop, SourceEntry
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import Source

@@ -10,7 +10,7 @@ from dino_assets.drops.arrivals import (
     look_at,
 )
 from dino_assets.drops.late import LateWatch
-from dino_assets.drops.registry import register_drop
+from dino_assets.drops.registering import register_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.survey import (
     MAX_LAUNCHES,

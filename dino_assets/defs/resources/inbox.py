@@ -6,13 +6,8 @@ import dagster as dg
 from pydantic import Field
 
 from dino_assets.drops.records import Drop
-from dino_assets.drops.registry import (
-    inbox_address,
-    list_from_inbox,
-    read_drop,
-    register_drop,
-    register_listing,
-)
+from dino_assets.drops.registering import list_from_inbox, register_drop, register_listing
+from dino_assets.drops.registry import inbox_address, read_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.sources.source import Source
 from dino_assets.errors import UnknownDropError
