@@ -30,9 +30,8 @@ class WeightsConfig(dg.Config):
     owners=["team:vision"],
     code_version=stage.CODE_VERSION,
     backfill_policy=SINGLE_RUN,
-    op_tags={
-        "dagster/priority": "1"
-    },  # what is wrong with them is said before anything is computed
+    # What is wrong with them is said before anything is computed.
+    op_tags={"dagster/priority": "1"},
     description=(
         "A DINOv2 or DINOv3 checkpoint: validated, hashed file by file, and kept in the store, so that "
         "another machine needs no Hub."
