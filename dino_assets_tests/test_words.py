@@ -16,13 +16,79 @@ from dino_assets_tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "dino_assets"
 # A name says what it holds, not that something was done to it.
 VAGUE_NAMES = frozenset(
-    "found said told known kept mine ours theirs heard handed meant thing things stuff".split()
+    [
+        "found",
+        "said",
+        "told",
+        "known",
+        "kept",
+        "mine",
+        "ours",
+        "theirs",
+        "heard",
+        "handed",
+        "meant",
+        "thing",
+        "things",
+        "stuff",
+    ]
 )
 # A function's first line begins with what it does: "List tiles …", not "The tiles …" or "Whether …".
 NO_VERBS = frozenset(
-    "a an the this these that those what whether where when how who whose which why all every each both some"
-    " any no none one two only it its they their he she if as at by for from in of on to with without and or"
-    " not but so such same".split()
+    [
+        "a",
+        "an",
+        "the",
+        "this",
+        "these",
+        "that",
+        "those",
+        "what",
+        "whether",
+        "where",
+        "when",
+        "how",
+        "who",
+        "whose",
+        "which",
+        "why",
+        "all",
+        "every",
+        "each",
+        "both",
+        "some",
+        "any",
+        "no",
+        "none",
+        "one",
+        "two",
+        "only",
+        "it",
+        "its",
+        "they",
+        "their",
+        "he",
+        "she",
+        "if",
+        "as",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "of",
+        "on",
+        "to",
+        "with",
+        "without",
+        "and",
+        "or",
+        "not",
+        "but",
+        "so",
+        "such",
+        "same",
+    ]
 )
 # Code is no person.
 PERSONIFYING = re.compile(r"\b(nobody's|somebody's|is told|are told|is heard|hears of|whoever)\b")
@@ -45,7 +111,11 @@ def _judge_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[s
         if each.arg in VAGUE_NAMES:
             yield f"{each.lineno}: argument `{each.arg}`"
     for node in ast.walk(function):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in VAGUE_NAMES:
+        if (
+            isinstance(node, ast.Name)
+            and isinstance(node.ctx, ast.Store)
+            and node.id in VAGUE_NAMES
+        ):
             yield f"{node.lineno}: local name `{node.id}`"
 
 
@@ -97,6 +167,23 @@ def test_room__is_said_plainly(room: str):
         for fault in find_faults(path)
     ]
     assert faults == []
+
+
+def list_class_names(path: Path) -> Iterator[str]:
+    """List the classes that a file defines, without subclasses that share their parent's name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            parents = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+            if node.name not in parents:
+                yield node.name
+
+
+def test_class_names__each_names_one_class_of_the_package():
+    files: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name in list_class_names(path):
+            files.setdefault(name, []).append(str(path.relative_to(REPOSITORY)))
+    assert {name: paths for name, paths in files.items() if len(paths) > 1} == {}
 
 
 def main(*places: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from dino_assets.api.extractor import DINOv2Extractor
 from dino_assets.api.given_pictures import to_picture
 from dino_assets.embeddings.encoder.tokens import Vectors
-from dino_assets.embeddings.run.embed_images import Embedded
+from dino_assets.embeddings.run.embed_images import PictureResult
 from dino_assets.embeddings.run.pictures import (
     RESIZE_VERSION,
     Prepared,
@@ -85,7 +85,7 @@ class CachedExtractor(DINOv2Extractor):
         made = prepare_picture(picture, side_px=self.image_size)
         return Prepared(made.tile, refusal=made.refusal, key=key)
 
-    def _keep(self, embedded: Embedded) -> None:
+    def _keep(self, embedded: PictureResult) -> None:
         if not embedded.is_new or not self._can_keep or embedded.vector is None:
             return
         path = self._path(embedded.key)

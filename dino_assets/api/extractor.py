@@ -21,7 +21,7 @@ from dino_assets.api.progress import showing_bar
 from dino_assets.compute.settings import PrecisionClass
 from dino_assets.compute.threads import one_torch_thread
 from dino_assets.embeddings.encoder.tokens import TokenName, Vectors
-from dino_assets.embeddings.run.embed_images import Embedded, embed_prepared
+from dino_assets.embeddings.run.embed_images import PictureResult, embed_prepared
 from dino_assets.embeddings.run.pictures import Prepared, prepare_picture
 from dino_assets.embeddings.space import make_space, name_space
 from dino_assets.errors import UnusableImageError, UnusableImageWarning
@@ -176,7 +176,7 @@ class DINOv2Extractor:
         if prepared.vector is None:
             assert prepared.tile is not None
             vectors = self._pass_through(np.stack([prepared.tile]))
-            self._keep(Embedded(vectors[0], key=prepared.key, is_new=True))
+            self._keep(PictureResult(vectors[0], key=prepared.key, is_new=True))
             return torch.from_numpy(vectors[0])
         return torch.from_numpy(prepared.vector)
 
@@ -304,7 +304,7 @@ class DINOv2Extractor:
             matrix = np.empty((0, self.dim), np.float32)
         return matrix[: len(ids)], ids
 
-    def _embed(self, paths: Sequence[str]) -> Generator[Embedded, None, None]:
+    def _embed(self, paths: Sequence[str]) -> Generator[PictureResult, None, None]:
         engines, readers = self._engines(), max(1, self.num_workers)
         is_own = getattr(self.extract_batch, "__func__", None) is DINOv2Extractor.extract_batch
         with one_torch_thread() if is_own else nullcontext():
@@ -326,7 +326,7 @@ class DINOv2Extractor:
         except UnusableImageError as err:
             return Prepared(refusal=err)
 
-    def _keep(self, embedded: Embedded) -> None:
+    def _keep(self, embedded: PictureResult) -> None:
         """Keep a vector for later, where somebody wants to."""
 
     def _pass_through(self, tiles: NDArray[np.uint8]) -> Vectors:

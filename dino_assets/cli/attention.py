@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dino_assets.cli.attention_jobs import Job, find_references, plan_jobs
+from dino_assets.cli.attention_jobs import AttentionJob, find_references, plan_jobs
 from dino_assets.cli.terminal import LiveLine, say, showing_progress, write_out
 from dino_assets.errors import ConfigError, DinoAssetsError, public_name
 from dino_assets.settings.records import Settings
@@ -213,11 +213,11 @@ def _choose_view(
     *,
     debias: "Debias | None",
     line: LiveLine,
-) -> "Callable[[Job], PatchView]":
+) -> "Callable[[AttentionJob], PatchView]":
     """What makes the file of a job."""
     layer = options.layer
 
-    def draw(job: Job) -> "PatchView":
+    def draw(job: AttentionJob) -> "PatchView":
         image, target = job.images[0], job.target
         match options.view:
             case "attention":

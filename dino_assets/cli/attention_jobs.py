@@ -15,7 +15,7 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
-class Job:
+class AttentionJob:
     """Some photographs, and the file that will show them."""
 
     images: tuple[str, ...]
@@ -27,7 +27,9 @@ class Job:
         return self.images[0] if len(self.images) == 1 else f"{len(self.images)} photographs"
 
 
-def plan_jobs(images: Sequence[str], output: str, *, ending: str, joins: bool) -> list[Job]:
+def plan_jobs(
+    images: Sequence[str], output: str, *, ending: str, joins: bool
+) -> list[AttentionJob]:
     """Say which file shows which photographs: one for each, or one for all where that ``joins`` them.
 
     In a folder files are called after their photographs and end in ``ending``; photographs of one name
@@ -39,11 +41,11 @@ def plan_jobs(images: Sequence[str], output: str, *, ending: str, joins: bool) -
     target = expand_path(output)
     is_folder = target.is_dir() or output.endswith("/") or not target.suffix
     if joins and len(images) > 1:
-        return [Job(tuple(images), target / f"all{ending}" if is_folder else target)]
+        return [AttentionJob(tuple(images), target / f"all{ending}" if is_folder else target)]
     if is_folder:
         names = _name_apart(images)
         return [
-            Job((image,), target / f"{name}{ending}")
+            AttentionJob((image,), target / f"{name}{ending}")
             for image, name in zip(images, names, strict=True)
         ]
     if len(images) > 1:
@@ -53,7 +55,7 @@ def plan_jobs(images: Sequence[str], output: str, *, ending: str, joins: bool) -
             setting="output",
             value=output,
         )
-    return [Job((images[0],), target)]
+    return [AttentionJob((images[0],), target)]
 
 
 def _name_apart(images: Sequence[str]) -> list[str]:

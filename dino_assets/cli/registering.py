@@ -16,7 +16,7 @@ from dino_assets.settings.urls import expand_path
 from dino_assets.store.commits.catalogue import PER_DROP
 
 if TYPE_CHECKING:
-    from dino_assets.drops.registering import Listing
+    from dino_assets.drops.registering import SourceListing
     from dino_assets.store.objects import ObjectStore
 
 
@@ -80,7 +80,7 @@ def register_here(
     return Registration(drop, bool(has_changed or added), new, doubt)
 
 
-def _describe_new(store: "ObjectStore", drop: Drop, listing: "Listing") -> str:
+def _describe_new(store: "ObjectStore", drop: Drop, listing: "SourceListing") -> str:
     """Say what the drop's images lack; nothing where none are made."""
     from dino_assets.drops.changes import find_changes
     from dino_assets.store.commits.manifests import find_manifest

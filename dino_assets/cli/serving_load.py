@@ -12,7 +12,7 @@ from dino_assets.cli.serving_bench import DRAWN_PX
 from dino_assets.cli.terminal import LiveLine, quote_words, say, write_out
 from dino_assets.errors import ConfigError
 from dino_assets.serving.bench.figures import Figures, format_figures
-from dino_assets.serving.bench.flood import Answer, Picture
+from dino_assets.serving.bench.flood import Answer, LoadPicture
 from dino_assets.serving.bench.session import (
     check_address,
     delete_embeddings,
@@ -80,14 +80,14 @@ def _read_key(given: str) -> str:
     return key
 
 
-def _read_pictures(files: Sequence[str]) -> list[Picture]:
+def _read_pictures(files: Sequence[str]) -> list[LoadPicture]:
     if not files:
         from dino_assets.drawing.photographs import draw_photo
 
         width, height = DRAWN_PX
-        return [Picture("drawn.jpg", draw_photo(0, width=width, height=height))]
+        return [LoadPicture("drawn.jpg", draw_photo(0, width=width, height=height))]
     paths = [expand_path(file) for file in files]
-    return [Picture(_clean(path.name), path.read_bytes()) for path in paths]
+    return [LoadPicture(_clean(path.name), path.read_bytes()) for path in paths]
 
 
 def _clean(name: str) -> str:

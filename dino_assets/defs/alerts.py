@@ -41,7 +41,7 @@ class Alert:
 
 
 @dataclass(frozen=True)
-class Progress:
+class AlertCursor:
     """The last failure that was seen, and the alerts that wait; kept as the sensor's cursor."""
 
     after: int
@@ -52,7 +52,7 @@ class Progress:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def load(cls, cursor: str | None) -> "Progress | None":
+    def load(cls, cursor: str | None) -> "AlertCursor | None":
         """Read it back; None where there is none. Dagster's own cursor of earlier versions counts, too."""
         try:
             values = json.loads(cursor or "")
@@ -75,9 +75,9 @@ def report_failures(
     One that is not taken stays and is tried again, at longer and longer intervals and for a day, after
     those that were tried less often: it holds back no other.
     """
-    progress = Progress.load(context.cursor)
+    progress = AlertCursor.load(context.cursor)
     if progress is None:
-        context.update_cursor(Progress(_find_last(context.instance)).dump())
+        context.update_cursor(AlertCursor(_find_last(context.instance)).dump())
         return "Runs that fail from now on are posted."
     after, new = _find_new(context.instance, progress.after)
     if url is None:
@@ -103,7 +103,7 @@ def report_failures(
             posted += 1
     for line in lines:
         context.log.warning(line)
-    context.update_cursor(Progress(after, tuple(waiting)).dump())
+    context.update_cursor(AlertCursor(after, tuple(waiting)).dump())
     counts = [(posted, "posted"), (len(waiting), "waiting to be posted")]
     shown = lines[:MAX_SHOWN] + [f"{count} {what}" for count, what in counts if count]
     return f"{'. '.join(shown) or 'Nothing to post'}."

@@ -130,7 +130,7 @@ def _find_original(function: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchState:
     """The last step towards a run's start, since when, and the number of its process once it has one."""
 
     step: str
@@ -138,16 +138,16 @@ class Launch:
     pid: int | None = None
 
 
-def find_launch(instance: dg.DagsterInstance, run_id: str) -> Launch:
+def find_launch(instance: dg.DagsterInstance, run_id: str) -> LaunchState:
     """Find in a run's log how far its launch has come; it may have been put back into the queue before."""
     (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
-    launch = Launch("made", record.create_timestamp.timestamp())
+    launch = LaunchState("made", record.create_timestamp.timestamp())
     kinds = {dg.DagsterEventType.RUN_STARTING, dg.DagsterEventType.ENGINE_EVENT}
     for entry in instance.all_logs(run_id, kinds):
         if entry.get_dagster_event().event_type == dg.DagsterEventType.RUN_STARTING:
-            launch = Launch("launched", entry.timestamp)
+            launch = LaunchState("launched", entry.timestamp)
         elif match := _WORKER.fullmatch(entry.message):
-            launch = Launch("launched", launch.since_s, int(match[1]))
+            launch = LaunchState("launched", launch.since_s, int(match[1]))
     return launch
 
 

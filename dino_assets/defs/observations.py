@@ -10,7 +10,7 @@ from dino_assets.defs.dagster_internals import (
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
 )
-from dino_assets.drops.arrivals import Look, look_at
+from dino_assets.drops.arrivals import FolderState, look_at
 from dino_assets.drops.observing import keep_observed
 from dino_assets.drops.records import Drop
 from dino_assets.store.objects import ObjectStore
@@ -27,7 +27,7 @@ def record_look(
     instance: dg.DagsterInstance,
     store: ObjectStore,
     drop: str,
-    look: Look,
+    look: FolderState,
     *,
     write: Callable[[dg.AssetObservation], object],
     clock: Callable[[], float] = time.time,
@@ -64,7 +64,7 @@ def observe_drop(
     *,
     root: Path,
     write: Callable[[dg.AssetObservation], object] | None = None,
-) -> Look:
+) -> FolderState:
     """List a drop's source and record what it looks like.
 
     Raises:

@@ -9,7 +9,7 @@ from dino_assets.store.objects import ObjectStore
 
 
 @dataclass(frozen=True)
-class DropReport:
+class DropCounts:
     """What is made of one drop, in one space."""
 
     drop: str
@@ -22,7 +22,7 @@ class DropReport:
 
 def report_drops(
     store: ObjectStore, drops: Iterable[str], *, space: str, round_name: str
-) -> list[DropReport]:
+) -> list[DropCounts]:
     """Count each drop's rows; what is not committed counts as none."""
     names = sorted(drops)
     images = open_table(store, "images", drops=names)
@@ -33,7 +33,7 @@ def report_drops(
         rounds.read(round_name, ["drop"])["drop"].to_pylist() if round_name in rounds.drops else ()
     )
     return [
-        DropReport(
+        DropCounts(
             name,
             images=int(images.manifest(name).facts["usable"]) if name in images.drops else 0,
             tiles=tiles.manifest(name).rows if name in tiles.drops else 0,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from dino_assets.counting import count_of
 from dino_assets.demo.jobs import DemoRun
 from dino_assets.demo.place import FOLDER, OUT
-from dino_assets.demo.reports import DropReport
+from dino_assets.demo.reports import DropCounts
 from dino_assets.settings.records import Settings
 from dino_assets.weights.checkpoint import CAVEAT
 
@@ -39,7 +39,7 @@ def find_ui(host: str, port: int, *, is_opened_next: bool = False) -> DemoUi:
 
 def describe(
     run: DemoRun,
-    reports: Sequence[DropReport],
+    reports: Sequence[DropCounts],
     files: Sequence[str],
     *,
     command: str,

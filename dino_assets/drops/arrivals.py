@@ -38,7 +38,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Look:
+class FolderState:
     """What a folder looks like now. ``content`` leaves the marker out, ``fingerprint`` does not."""
 
     files: int
@@ -156,7 +156,7 @@ def _list_prefixes(store: ObjectStore, inbox: str) -> Sequence[str]:
         ) from err
 
 
-def look_at(source: str, *, root: Path, limits: RequestLimits = BRIEF_LIMITS) -> Look:
+def look_at(source: str, *, root: Path, limits: RequestLimits = BRIEF_LIMITS) -> FolderState:
     """List one folder.
 
     Raises:
@@ -167,10 +167,10 @@ def look_at(source: str, *, root: Path, limits: RequestLimits = BRIEF_LIMITS) ->
     return describe_entries(open_source(source, root=root, limits=limits).entries())
 
 
-def describe_entries(entries: Sequence[SourceEntry]) -> Look:
+def describe_entries(entries: Sequence[SourceEntry]) -> FolderState:
     """Say what a listing looks like."""
     rest = [entry for entry in entries if entry.path != MARKER]
-    return Look(
+    return FolderState(
         files=len(rest),
         photos=sum(not e.refusal and is_photo_name(e.path) for e in rest),
         has_marker=any(e.path == MARKER and not e.refusal for e in entries),
@@ -184,7 +184,7 @@ def describe_entries(entries: Sequence[SourceEntry]) -> Look:
 
 
 def judge_look(
-    look: Look, seen: Seen | None, *, now_s: float, settle_s: float = SETTLE_S
+    look: FolderState, seen: Seen | None, *, now_s: float, settle_s: float = SETTLE_S
 ) -> str | None:
     """Why a folder is not complete, or None when it is; ``seen`` is what an earlier look found."""
     counts = count_files(look)
@@ -200,7 +200,7 @@ def judge_look(
     return None
 
 
-def has_kept(look: Look, seen: Seen, *, now_s: float) -> bool:
+def has_kept(look: FolderState, seen: Seen, *, now_s: float) -> bool:
     """Tell whether a folder is as it was; one seen in the future was seen by a clock that was wrong."""
     return seen.content == look.content and seen.since_s <= now_s
 
@@ -247,6 +247,6 @@ def plan_launch(drop: str, content: str, past: PastRuns) -> Launch:
     return launch
 
 
-def count_files(look: Look) -> str:
+def count_files(look: FolderState) -> str:
     """A look's size in words."""
     return count_of(look.files, "file")

@@ -31,7 +31,7 @@ _LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=1, retry_for_s=10)
 
 
 @dataclass(frozen=True)
-class Examination:
+class DropExamination:
     """What was seen of the drops: how many are sound, and a verdict on each of the others.
 
     ``unseen`` were not looked at for want of time.
@@ -49,7 +49,7 @@ def examine_drops(
     root: Path,
     clock: Callable[[], float] = time.monotonic,
     budget_s: float = BUDGET_S,
-) -> Examination:
+) -> DropExamination:
     """List the source of every drop that is not retired, and compare it with what ``images`` was made of.
 
     No photograph is read. A drop that cannot be read fails; if it is embedded already it warns, since
@@ -77,7 +77,7 @@ def examine_drops(
         verdicts = list(pool.map(look, active))
     judged = [verdict for verdict in verdicts if verdict is not None]
     troubled = tuple(verdict for verdict in judged if verdict.warns or not verdict.passed)
-    return Examination(
+    return DropExamination(
         sound=len(judged) - len(troubled),
         retired=len(records) - len(active),
         unseen=len(verdicts) - len(judged),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dino_assets.drops.arrivals import Arrival, Look, describe_entries
+from dino_assets.drops.arrivals import Arrival, FolderState, describe_entries
 from dino_assets.drops.changes import SourceChanges, find_changes
 from dino_assets.drops.facts import find_owner
 from dino_assets.drops.finished import Stamps
@@ -28,7 +28,7 @@ class LateFiles:
 
     folder: str
     drop: str
-    look: Look
+    look: FolderState
     changes: SourceChanges
     is_settled: bool
 
@@ -45,7 +45,7 @@ class _Seen:
     """What a look saw of a drop whose record and manifests had these stamps."""
 
     stamps: Stamps
-    look: Look
+    look: FolderState
     changes: SourceChanges | None
     looks: int
 

@@ -39,7 +39,7 @@ INDEX = "drops"  # by what drops are told to be of the same pictures
 
 
 @dataclass(frozen=True)
-class Listing:
+class SourceListing:
     """What a source held when it was listed, and its address from everywhere."""
 
     address: str
@@ -73,7 +73,7 @@ def register_drop(
     return register_listing(store, name, listing, may_replace=may_replace, tags=checked)
 
 
-def list_source(source: str, *, root: Path) -> Listing:
+def list_source(source: str, *, root: Path) -> SourceListing:
     """List a source, and give its address from everywhere.
 
     Raises:
@@ -89,12 +89,12 @@ def list_source(source: str, *, root: Path) -> Listing:
             reason="empty",
             path=source,
         )
-    return Listing(address, entries, opened.is_list)
+    return SourceListing(address, entries, opened.is_list)
 
 
 def list_from_inbox(
     store: ObjectStore, name: str, *, inbox: str, root: Path
-) -> tuple[str, Listing]:
+) -> tuple[str, SourceListing]:
     """List the inbox's folder of this name; without one, a registered drop where it is.
 
     Gives the name to register it by.
@@ -118,7 +118,7 @@ def list_from_inbox(
 def register_listing(
     store: ObjectStore,
     name: str,
-    listing: Listing,
+    listing: SourceListing,
     *,
     may_replace: bool = False,
     tags: Iterable[str] = (),

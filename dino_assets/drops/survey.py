@@ -15,8 +15,8 @@ from typing import Protocol
 from dino_assets.counting import count_of
 from dino_assets.drops.arrivals import (
     Arrival,
+    FolderState,
     Launch,
-    Look,
     PastRuns,
     Seen,
     count_files,
@@ -46,7 +46,7 @@ MAX_NOTE_CHARS = 300
 class LookAt(Protocol):
     """How one folder is listed: ``arrivals.look_at``."""
 
-    def __call__(self, source: str, *, root: Path) -> Look:
+    def __call__(self, source: str, *, root: Path) -> FolderState:
         """What the folder looks like now."""
         ...
 

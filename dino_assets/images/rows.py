@@ -37,7 +37,7 @@ Corners = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingOptions:
     """How files are read; part of the recipe."""
 
     max_pixels: int = MAX_PIXELS
@@ -45,7 +45,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Look:
+class InspectedFile:
     """One file's row, its camera, where its corners lie, and what it took.
 
     ``gray`` is there where others have to say how the picture was turned; ``turn_proof`` is the path
@@ -61,7 +61,9 @@ class Look:
     compute_s: float = 0.0
 
 
-def look_at_file(drop: Drop, source: Source, entry: SourceEntry, reading: Reading) -> Look:
+def look_at_file(
+    drop: Drop, source: Source, entry: SourceEntry, reading: ReadingOptions
+) -> InspectedFile:
     """A file's row; what is wrong with it is a reason in the row, never an error.
 
     Raises:
@@ -69,7 +71,7 @@ def look_at_file(drop: Drop, source: Source, entry: SourceEntry, reading: Readin
     """
     row = ImageRow(drop.name, entry.path, entry.size, label=entry.label, metadata=entry.metadata)
     if entry.refusal:
-        return Look(replace(row, reason=entry.refusal, detail=entry.refusal_detail))
+        return InspectedFile(replace(row, reason=entry.refusal, detail=entry.refusal_detail))
     started = read = time.perf_counter()
     try:
         look = _look_at_large(row, source) if entry.size > WINDOWED_FROM_BYTES else None
@@ -79,15 +81,15 @@ def look_at_file(drop: Drop, source: Source, entry: SourceEntry, reading: Readin
             look = _look_at_mosaic(row, source) if is_mosaic(data) else None
             look = look or look_at_photo(row, data, reading)
     except SourceError as err:
-        look = Look(replace(row, reason="unreadable", detail=str(err)))
+        look = InspectedFile(replace(row, reason="unreadable", detail=str(err)))
     except UnusableImageError as err:
-        look = Look(replace(row, reason=err.reason, detail=err.detail))
+        look = InspectedFile(replace(row, reason=err.reason, detail=err.detail))
     except MissingExtraError as err:
-        look = Look(replace(row, reason="missing-extra", detail=str(err)))
+        look = InspectedFile(replace(row, reason="missing-extra", detail=str(err)))
     return replace(look, read_s=read - started, compute_s=time.perf_counter() - read)
 
 
-def look_at_photo(row: ImageRow, data: bytes, reading: Reading) -> Look:
+def look_at_photo(row: ImageRow, data: bytes, reading: ReadingOptions) -> InspectedFile:
     """Complete the row of one photograph from its bytes.
 
     Raises:
@@ -131,7 +133,7 @@ def _is_turned(data: bytes, facts: ImageFacts, scores: PixelScores) -> bool:
         return is_turned_since(data, small)
 
 
-def place_turned(look: Look, turned_deg: int, *, proof: str) -> Look:
+def place_turned(look: InspectedFile, turned_deg: int, *, proof: str) -> InspectedFile:
     """Place a photograph anew that another one proves to have been turned so after the shot."""
     facts = look.row.facts
     if look.view is None or facts is None:
@@ -142,7 +144,7 @@ def place_turned(look: Look, turned_deg: int, *, proof: str) -> Look:
     return replace(look, row=placed.row, corners=placed.corners, view=view, turn_proof=proof)
 
 
-def _look_at_large(row: ImageRow, source: Source) -> Look | None:
+def _look_at_large(row: ImageRow, source: Source) -> InspectedFile | None:
     """A large TIFF, looked at where it lies: a mosaic must not be read into memory whole."""
     if PurePosixPath(row.path).suffix.lower() in _TIFF:
         look = _look_at_mosaic(row, source)
@@ -154,7 +156,7 @@ def _look_at_large(row: ImageRow, source: Source) -> Look | None:
     return None
 
 
-def _look_at_mosaic(row: ImageRow, source: Source) -> Look | None:
+def _look_at_mosaic(row: ImageRow, source: Source) -> InspectedFile | None:
     """The same for a TIFF that is read by windows, block by block; None if it is none."""
     with source.open_file(row.path) as file:
         if not is_mosaic(file):
@@ -176,15 +178,15 @@ def _look_at_mosaic(row: ImageRow, source: Source) -> Look | None:
 
 def _complete(
     row: ImageRow, facts: ImageFacts, quality: PlaceQuality, view: View | None = None
-) -> Look:
+) -> InspectedFile:
     """Place the whole picture, and call it usable."""
     window = np.array([[0, 0, facts.width, facts.height]], np.int32)
     placed = places.place_windows(window, view=view, georeference=row.georeference)
     (columns,) = places.describe_places(quality, placed, count=1).to_pylist()
     row = replace(row, is_usable=True, facts=facts, place=Place(**columns))
     if placed is None or not np.isfinite(placed.corners).all():
-        return Look(row, view=view)
-    return Look(row, tuple((float(x), float(y)) for x, y in placed.corners[0]), view)
+        return InspectedFile(row, view=view)
+    return InspectedFile(row, tuple((float(x), float(y)) for x, y in placed.corners[0]), view)
 
 
 def name_readers() -> list[str]:

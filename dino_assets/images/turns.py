@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from dino_assets.images.ground.registration import (
     TURNS,
-    Picture,
+    ContrastPicture,
     match_turns,
     measure_contrast,
     prove_turn,
 )
 from dino_assets.images.records import ImageRow, PlaceQuality
-from dino_assets.images.rows import Look, place_turned
+from dino_assets.images.rows import InspectedFile, place_turned
 
 GrayReader = Callable[[ImageRow], NDArray[np.uint8]]
 # By path, so by number: forward neighbours and, of short lines, those beside. Looks are held back so
@@ -35,7 +35,7 @@ _IN_DOUBT: PlaceQuality = "edited-nadir"
 _COMPARABLE: tuple[PlaceQuality, ...] = ("gps-nadir", "rtk-nadir", _IN_DOUBT)
 
 
-def settle_turns(looks: Iterable[Look], read_gray: GrayReader) -> Iterator[Look]:
+def settle_turns(looks: Iterable[InspectedFile], read_gray: GrayReader) -> Iterator[InspectedFile]:
     """Pass looks on in their order, those that were turned in their proven place.
 
     ``read_gray`` is asked for neighbours of photographs in doubt only. Where neighbours prove nothing,
@@ -44,7 +44,7 @@ def settle_turns(looks: Iterable[Look], read_gray: GrayReader) -> Iterator[Look]
     behind: deque[_Frame] = deque(maxlen=NEIGHBOURS_AHEAD)
     ahead: deque[_Frame] = deque()
 
-    def settle_next() -> Look:
+    def settle_next() -> InspectedFile:
         frame = ahead.popleft()
         if frame.is_in_doubt:
             started = time.perf_counter()
@@ -66,7 +66,7 @@ def settle_turns(looks: Iterable[Look], read_gray: GrayReader) -> Iterator[Look]
 class _Frame:
     """A look, and what of it is compared with others."""
 
-    look: Look
+    look: InspectedFile
     contrast: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @property
@@ -77,14 +77,14 @@ class _Frame:
     def is_placed(self) -> bool:
         return self.look.row.place.place_quality in _COMPARABLE
 
-    def open(self, read_gray: GrayReader) -> Picture:
+    def open(self, read_gray: GrayReader) -> ContrastPicture:
         """The picture itself, read once."""
         if self.contrast is None:
             gray = self.look.gray
             self.contrast = measure_contrast(read_gray(self.look.row) if gray is None else gray)
         assert self.look.view is not None
         turns = TURNS if self.is_in_doubt else (self.look.row.turned_deg or 0,)
-        return Picture(self.look.view, self.contrast, turns)
+        return ContrastPicture(self.look.view, self.contrast, turns)
 
 
 def _settle(frame: _Frame, others: Iterable[_Frame], read_gray: GrayReader) -> None:
@@ -116,7 +116,7 @@ def _choose_neighbours(frame: _Frame, others: Iterable[_Frame]) -> list[_Frame]:
     return [other for *_, other in sorted(ranked, key=lambda each: each[:3])[:_COMPARED]]
 
 
-def _estimate_overlap(one: Look, other: Look) -> float:
+def _estimate_overlap(one: InspectedFile, other: InspectedFile) -> float:
     """The share of the other footprint inside the one, which may have been turned by a quarter."""
     if one.corners is None or other.corners is None:
         return 0.0

@@ -21,7 +21,7 @@ from dino_assets.serving.problems import Problem
 from dino_assets.serving.requests.admission import Admission, Limits
 from dino_assets.serving.requests.bodies import Upload
 from dino_assets.serving.requests.options import EmbedOptions
-from dino_assets.serving.requests.planning import Plan, ServedModel, plan_upload
+from dino_assets.serving.requests.planning import ServedModel, UploadPlan, plan_upload
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,7 +33,7 @@ PLANNING_THREADS = 2
 
 
 @dataclass(eq=False)
-class Flight:
+class SharedComputation:
     """One computation, and how many wait for it."""
 
     task: "asyncio.Task[tuple[str, bool]]"
@@ -69,11 +69,11 @@ class Service:
         )
         self._spool_folder = spool_folder
         self._space = name_space(model.space)
-        self._flights: dict[str, Flight] = {}
+        self._flights: dict[str, SharedComputation] = {}
         self._storing = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         self._planning = ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="plan")
 
-    async def plan(self, data: bytes, options: EmbedOptions) -> Plan:
+    async def plan(self, data: bytes, options: EmbedOptions) -> UploadPlan:
         """What an upload will become.
 
         Raises:
@@ -83,7 +83,7 @@ class Service:
         return await loop.run_in_executor(self._planning, plan_upload, data, options, self.model)
 
     async def embed(
-        self, upload: Upload, plan: Plan, *, asker: Asker
+        self, upload: Upload, plan: UploadPlan, *, asker: Asker
     ) -> tuple[dict[str, Any], bool]:
         """Have an upload's embedding in the store; gives the answer, and whether it was made now.
 
@@ -99,7 +99,7 @@ class Service:
         if flight is None:
             # Whatever becomes of the first one's request: others may wait for its picture.
             task = asyncio.create_task(self._fly(upload, [upload.data], plan, said, asker))
-            flight = self._flights[plan.id] = Flight(task)
+            flight = self._flights[plan.id] = SharedComputation(task)
             task.add_done_callback(lambda _: self._land(plan.id, flight))
         else:
             upload.drop()  # the first one's is enough
@@ -114,7 +114,7 @@ class Service:
                 flight.task.cancel()
         return {**said, "expires": expires}, is_new and is_first
 
-    def _land(self, embedding_id: str, flight: Flight) -> None:
+    def _land(self, embedding_id: str, flight: SharedComputation) -> None:
         if self._flights.get(embedding_id) is flight:  # else a later one has taken its place
             del self._flights[embedding_id]
 
@@ -127,7 +127,7 @@ class Service:
         self,
         upload: Upload,
         data: list[bytes],  # taken out of it when the picture waits to be decoded
-        plan: Plan,
+        plan: UploadPlan,
         said: Mapping[str, Any],
         asker: Asker,
     ) -> tuple[str, bool]:
@@ -153,7 +153,7 @@ class Service:
             return await asyncio.shield(storing), True
 
     def _store(
-        self, tokens: PictureTokens, plan: Plan, said: Mapping[str, Any], asker: Asker
+        self, tokens: PictureTokens, plan: UploadPlan, said: Mapping[str, Any], asker: Asker
     ) -> str:
         try:
             sidecar = self.shelf.commit(

@@ -12,16 +12,16 @@ import httpx
 import numpy as np
 
 from dino_assets.drawing.photographs import draw_photo
-from dino_assets.serving.bench.flood import Answer, Picture, ask_health
+from dino_assets.serving.bench.flood import Answer, LoadPicture, ask_health
 
 # Share, width, height, tokens: a snapshot, a picture, a photograph.
 MIX = ((0.7, 640, 480, "patches"), (0.25, 2048, 1536, "mean"), (0.05, 5472, 3648, "mean"))
 
 
-def draw_mix() -> list[Picture]:
+def draw_mix() -> list[LoadPicture]:
     """The pictures of the mix."""
     return [
-        Picture(
+        LoadPicture(
             f"{width}x{height}.jpg",
             draw_photo(number, width=width, height=height),
             share,

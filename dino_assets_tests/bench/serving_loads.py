@@ -9,7 +9,7 @@ import numpy as np
 from dino_assets.drawing.photographs import draw_photo
 from dino_assets.serving.bench.asking import FORM_TYPE, Line
 from dino_assets.serving.bench.figures import Figures, summarise
-from dino_assets.serving.bench.flood import CUT_OFF, Answer, Flood, Picture
+from dino_assets.serving.bench.flood import CUT_OFF, Answer, Flood, LoadPicture
 from dino_assets_tests.bench.serving_peers import Peer
 
 SIDE_PX = 518
@@ -19,18 +19,18 @@ MIXED = ((4, 1, SIDE_PX, SIDE_PX), (2, 35, 2048, 1536), (2, 294, 5472, 3648))
 REPEATS = 200
 
 
-def draw_one_tile() -> Picture:
+def draw_one_tile() -> LoadPicture:
     """A picture that is exactly one tile for everybody: nothing is resized."""
-    return Picture("one.jpg", draw_photo(0, width=SIDE_PX, height=SIDE_PX))
+    return LoadPicture("one.jpg", draw_photo(0, width=SIDE_PX, height=SIDE_PX))
 
 
-def draw_mixed() -> list[list[Picture]]:
+def draw_mixed() -> list[list[LoadPicture]]:
     """What each client of the mixed load sends."""
     clients = []
     for count, tiles, width, height in MIXED:
         data = draw_photo(tiles, width=width, height=height)
         fields = {"tokens": "patches" if tiles == 1 else "mean"}
-        clients += [[Picture(f"{tiles}.jpg", data, fields=fields)]] * count
+        clients += [[LoadPicture(f"{tiles}.jpg", data, fields=fields)]] * count
     return clients
 
 
@@ -53,14 +53,14 @@ class Measured:
         return float(np.percentile(self.mixed_s, 99, method="higher"))
 
 
-def warm_up(peer: Peer, picture: Picture) -> None:
+def warm_up(peer: Peer, picture: LoadPicture) -> None:
     """Let buffers and threads be made."""
     with peer.awake() as url:
         Flood(url, [[picture]] * 4, seconds=2).wait()
 
 
 def measure_rates(
-    peer: Peer, picture: Picture, measured: Measured, *, clients: int, seconds: float
+    peer: Peer, picture: LoadPicture, measured: Measured, *, clients: int, seconds: float
 ) -> None:
     """Have one picture computed again and again by so many clients."""
     before_s = peer.cpu_s()
@@ -76,7 +76,7 @@ def measure_rates(
 
 
 def measure_mixed(
-    peer: Peer, clients: list[list[Picture]], measured: Measured, *, seconds: float
+    peer: Peer, clients: list[list[LoadPicture]], measured: Measured, *, seconds: float
 ) -> None:
     """Snapshots beside photographs: how long the snapshots take.
 
@@ -89,7 +89,7 @@ def measure_mixed(
     measured.faults += [each for each in answers if each.status != 200 and each.slug != CUT_OFF]
 
 
-def measure_repeats(peer: Peer, picture: Picture) -> list[float]:
+def measure_repeats(peer: Peer, picture: LoadPicture) -> list[float]:
     """Seconds of each repeat of the same bytes, once they are embedded."""
     upload, took = picture.make_upload(np.random.default_rng(0)), []
     with peer.awake() as url:

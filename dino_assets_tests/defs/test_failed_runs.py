@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from dino_assets.definitions import make_definitions
-from dino_assets.defs.alerts import Post, Progress, report_failures
+from dino_assets.defs.alerts import AlertCursor, Post, report_failures
 from dino_assets.defs.execution import execute_run
 from dino_assets.defs.plans import plan_runs
 from dino_assets.defs.webhook import hide_all, post_json
@@ -206,7 +206,7 @@ def test_report_failures__waits_longer_each_time_and_a_day_at_most(watch: Watch,
     assert "1 waiting to be posted" in watch.tick_later(82_000, refuse)
     assert "not posted any more" in watch.tick_later(3_000, refuse)
     assert watch.tick_later(30, refuse) == "Nothing to post."
-    assert Progress.load(watch.cursor).waiting == ()
+    assert AlertCursor.load(watch.cursor).waiting == ()
 
 
 def test_report_failures__all_that_waits_follows_the_first_that_is_taken(

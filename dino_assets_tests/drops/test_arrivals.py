@@ -9,7 +9,7 @@ import pytest
 from dino_assets.drops import arrivals
 from dino_assets.drops.arrivals import (
     MARKER,
-    Look,
+    FolderState,
     PastRuns,
     Seen,
     judge_launches,
@@ -210,8 +210,8 @@ def test_look_at__counts_and_the_marker(inbox: Inbox):
     assert look_at(source, root=inbox.root).content != before.content
 
 
-def look(photos: int = 1, *, has_marker: bool = False, content: str = "c") -> Look:
-    return Look(3, photos, has_marker, "f", content)
+def look(photos: int = 1, *, has_marker: bool = False, content: str = "c") -> FolderState:
+    return FolderState(3, photos, has_marker, "f", content)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from dino_assets.drops.arrivals import (
     MARKER,
-    Look,
+    FolderState,
     PastRuns,
     look_at,
 )
@@ -291,7 +291,7 @@ def test_survey_inbox__one_bad_folder_stops_no_other(inbox: Inbox, monkeypatch):
         inbox.put(f"{name}/{MARKER}", b"")
     inbox.store.put("drops/bad.json", b"{")
 
-    def look_at_all_but(source: str, *, root: Path) -> Look:
+    def look_at_all_but(source: str, *, root: Path) -> FolderState:
         if source.endswith("bad"):
             raise SourceError("cannot list 'bad': Input/output error")
         if source.endswith("denied"):
@@ -332,7 +332,7 @@ def test_survey_inbox__gone_while_it_is_looked_at(inbox: Inbox, monkeypatch):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
 
-    def look_and_lose(source: str, *, root: Path) -> Look:
+    def look_and_lose(source: str, *, root: Path) -> FolderState:
         found = look_at(source, root=root)
         shutil.rmtree(source)
         return found
@@ -346,7 +346,7 @@ def test_survey_inbox__a_listing_that_fails_once_resets_no_clock(inbox: Inbox, m
     inbox.put("a/1.jpg")
     assert "new or changed" in inbox.note("a")
 
-    def refuse(source: str, *, root: Path) -> Look:
+    def refuse(source: str, *, root: Path) -> FolderState:
         raise SourceError("cannot list 'a': Stale file handle")
 
     inbox.look = refuse
@@ -359,7 +359,7 @@ def test_survey_inbox__changed_between_looking_and_registering(inbox: Inbox, mon
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
 
-    def look_and_change(source: str, *, root: Path) -> Look:
+    def look_and_change(source: str, *, root: Path) -> FolderState:
         found = look_at(source, root=root)
         inbox.put("a/2.jpg")
         return found
@@ -400,7 +400,7 @@ def test_survey_inbox__an_outage_of_the_inbox_is_raised(
     put_objects(bucket, "a/1.jpg")
     inbox.url = bucket.url
 
-    def look_at_dead_server(source: str, *, root: Path) -> Look:
+    def look_at_dead_server(source: str, *, root: Path) -> FolderState:
         monkeypatch.setenv("MINIO_ENDPOINT", "http://127.0.0.1:9")
         return look_at(source, root=root, limits=RequestLimits(retries=0))
 

@@ -8,7 +8,7 @@ import pytest
 
 from dino_assets.drops.arrivals import (
     MARKER,
-    Look,
+    FolderState,
     Seen,
     look_at,
 )
@@ -44,7 +44,7 @@ def test_survey_inbox__stops_in_time_and_goes_on_where_it_stopped(inbox: Inbox, 
         inbox.put(f"{name}/1.txt")
     looked: list[str] = []
 
-    def look_slowly(source: str, *, root: Path) -> Look:
+    def look_slowly(source: str, *, root: Path) -> FolderState:
         inbox.now_s += slow_s
         looked.append(source[-1])
         return look_at(source, root=root)

@@ -13,7 +13,7 @@ from dino_assets.drops.records import MAX_FILE_BYTES
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.errors import ConfigError
 from dino_assets.images import rows as stage
-from dino_assets.images.rows import Reading, name_readers
+from dino_assets.images.rows import ReadingOptions, name_readers
 from dino_assets.images.stage.drafting import draft_images, sort_out
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
@@ -67,7 +67,7 @@ def test_images__a_fixed_ground_height(memory: ObjectStore, tmp_path: Path):
     folder = fill_bytes(tmp_path / "f", {"a.jpg": drone_photo(altitude_m=50)})
     by_takeoff = rows_of(memory, folder)["a.jpg"]
     drop, source = make_drop("d", folder), open_source(str(folder), root=folder)
-    draft = draft_images(drop, source, threads=1, reading=Reading(ground_m=500))
+    draft = draft_images(drop, source, threads=1, reading=ReadingOptions(ground_m=500))
     assert not commit(memory, draft).was_reused  # part of the recipe
     (lower,) = open_table(memory, "images").read("d").to_pylist()
     assert (by_takeoff["height_m"], lower["height_m"]) == (50, 100)
@@ -241,7 +241,7 @@ def test_images__a_ground_that_is_nowhere(tmp_path: Path, ground_m: float):
     with pytest.raises(ConfigError, match=r"ground_m=.*: metres above the sea expected"):
         draft_images(
             make_drop("d", folder), open_source(str(folder), root=folder),
-            threads=1, reading=Reading(ground_m=ground_m),
+            threads=1, reading=ReadingOptions(ground_m=ground_m),
         )  # fmt: skip
 
 

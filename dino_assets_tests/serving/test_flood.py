@@ -13,7 +13,14 @@ import pytest
 from dino_assets.errors import ConfigError, ServiceError
 from dino_assets.serving.bench.asking import Line, parse_address
 from dino_assets.serving.bench.figures import Figures, format_figures, summarise
-from dino_assets.serving.bench.flood import CUT_OFF, MOST_FAULTS, NO_ANSWER, Answer, Flood, Picture
+from dino_assets.serving.bench.flood import (
+    CUT_OFF,
+    MOST_FAULTS,
+    NO_ANSWER,
+    Answer,
+    Flood,
+    LoadPicture,
+)
 from dino_assets.serving.bench.session import (
     check_address,
     delete_embeddings,
@@ -24,7 +31,7 @@ from dino_assets.serving.bench.session import (
 from dino_assets_tests.conftest import photo_bytes
 from dino_assets_tests.worlds.serving import Painter, make_settings, serving, wait_until
 
-PICTURE = Picture("a.jpg", photo_bytes(16, 16))
+PICTURE = LoadPicture("a.jpg", photo_bytes(16, 16))
 Handle = Callable[[BaseHTTPRequestHandler], tuple[int, bytes, dict[str, str]]]
 
 
@@ -92,7 +99,7 @@ def test_parse_address__no_service_can_be_there(url: str):
 @pytest.mark.parametrize("data", [b"\xff\xd8 and so on", b"\x00\x00\x00\x18ftypheic"])
 def test_make_upload__is_never_the_same(data: bytes):
     rng = np.random.default_rng(0)
-    uploads = [Picture("a", data).make_upload(rng) for _ in range(3)]
+    uploads = [LoadPicture("a", data).make_upload(rng) for _ in range(3)]
     assert len(set(uploads)) == 3
     assert all(data in each for each in uploads)
     is_box = b"free" in uploads[0]
@@ -109,7 +116,7 @@ def test_flood__every_upload_is_computed(tmp_path, local_store):
 
 
 def test_flood__what_each_client_sends(tmp_path, local_store):
-    other = Picture("b.jpg", photo_bytes(40, 16), fields={"tokens": "mean"})
+    other = LoadPicture("b.jpg", photo_bytes(40, 16), fields={"tokens": "mean"})
     with serving(make_settings(tmp_path), local_store) as served:
         answers = Flood(served.url, [[PICTURE], [other]], seconds=0.3).wait()
     tiles = {each.picture: each.tiles for each in answers}
@@ -270,7 +277,7 @@ def test_look_at_service__what_answers_speaks_no_http():
 
 
 def test_try_upload__a_picture_that_cannot_be_used(tmp_path, local_store):
-    no_picture = Picture("a.jpg", b"no picture")
+    no_picture = LoadPicture("a.jpg", b"no picture")
     with (
         serving(make_settings(tmp_path), local_store) as served,
         pytest.raises(ServiceError) as caught,

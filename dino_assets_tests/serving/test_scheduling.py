@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_assets.embeddings.encoder.tokens import Tokens
-from dino_assets.serving.computing.scheduling import Job, Scheduler
+from dino_assets.serving.computing.scheduling import PictureJob, Scheduler
 from dino_assets_tests.worlds.serving import SIDE, Painter, wait_until
 
 
@@ -24,7 +24,7 @@ class Work:
     released: list[str] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
 
-    def job(self, name: str, tiles: int) -> Job:
+    def job(self, name: str, tiles: int) -> PictureJob:
         self.kept[name] = []
 
         def cut(number: int) -> np.ndarray:
@@ -38,7 +38,7 @@ class Work:
         def release() -> None:
             self.released.append(name)
 
-        return Job(tiles, cut, keep, release, lambda: self.discarded.append(name))
+        return PictureJob(tiles, cut, keep, release, lambda: self.discarded.append(name))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from dino_assets.demo.flights.camera import Camera
-from dino_assets.demo.flights.tags import Capture, write_exif, write_xmp
+from dino_assets.demo.flights.tags import Exposure, write_exif, write_xmp
 from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.registering import register_drop
 from dino_assets.drops.sources.folders import FolderSource
@@ -68,7 +68,7 @@ def drone_photo(
 ) -> bytes:
     """A textured picture with a DJI camera's EXIF and XMP; ``xmp`` replaces a piece of the packet."""
     camera = Camera(*size)
-    capture = Capture("DJI_0001.JPG", taken, *at, 600.0, altitude_m, 30.0, 0.0, 0.0)
+    capture = Exposure("DJI_0001.JPG", taken, *at, 600.0, altitude_m, 30.0, 0.0, 0.0)
     coarse = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     picture = Image.fromarray(coarse).filter(ImageFilter.GaussianBlur(1.5 + blur))
     sink = io.BytesIO()

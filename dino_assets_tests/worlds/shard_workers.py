@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dino_assets.compute.processes import PATIENCE_S, Workers
-from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step, Work
+from dino_assets.embeddings.run.shards import Done, Message, Shard, Step, Work, WorkerReady
 from dino_assets.errors import ConfigError, CorruptObjectError, SourceError, UnusableImageError
 from dino_assets.store.commits.protocol import OutputId, Receipt
 
@@ -70,7 +70,7 @@ class Echo:
         return replace(self, device=device).run
 
     def run(self, shards: Iterable[Shard]) -> Generator[Message, None, None]:
-        yield Ready({"engine": f"echo on {self.device}"}, 1)
+        yield WorkerReady({"engine": f"echo on {self.device}"}, 1)
         for shard in shards:
             if shard.number == self.at:
                 self.strike()

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 import numpy as np
 from PIL import Image
 
-from dino_assets.demo.flights.camera import Camera, Place, Pose, take_picture
-from dino_assets.demo.flights.tags import Capture, write_exif, write_xmp
+from dino_assets.demo.flights.camera import Camera, Pose, Site, take_picture
+from dino_assets.demo.flights.tags import Exposure, write_exif, write_xmp
 from dino_assets.demo.flights.terrain import Raster
 
 CAMERA = Camera(400, 300)
-PLACE = Place(47.0, 11.0, elevation_m=550.0, bearing_deg=38.0)
+PLACE = Site(47.0, 11.0, elevation_m=550.0, bearing_deg=38.0)
 ALTITUDE_M = 50.0  # so a picture shows 85 m × 64 m
 VIEWER = "Photo Viewer"
 _RASTER = Raster(330.0, 330.0, 1 / CAMERA.ground_px_m(ALTITUDE_M))
@@ -55,7 +55,7 @@ def photograph(
     taken = _START + timedelta(seconds=5 * number)
     yaw_deg = PLACE.bearing_deg + heading_deg
     position = float(latitude), float(longitude), PLACE.elevation_m + ALTITUDE_M, ALTITUDE_M
-    capture = Capture(f"DJI_{number:04d}.JPG", taken, *position, yaw_deg, 0.0, 0.0)
+    capture = Exposure(f"DJI_{number:04d}.JPG", taken, *position, yaw_deg, 0.0, 0.0)
     sink = io.BytesIO()
     exif, xmp = write_exif(CAMERA, capture), write_xmp(capture)
     picture.save(sink, "JPEG", quality=92, exif=exif, xmp=xmp)

@@ -12,7 +12,7 @@ from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
 from dino_assets.drops.arrivals import describe_entries
 from dino_assets.images.decoding import MAX_PIXELS
-from dino_assets.images.rows import SCHEMA, Reading
+from dino_assets.images.rows import SCHEMA, ReadingOptions
 from dino_assets.images.stage import drafting as stage
 from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.catalogue import job_of
@@ -61,7 +61,7 @@ def images(
     """List, hash and check the drops of this run."""
     store = storage.open()
     threads = compute.count_threads()
-    reading = Reading(config.max_pixels, config.ground_m)
+    reading = ReadingOptions(config.max_pixels, config.ground_m)
 
     def draft(name: str) -> Draft:
         drop, source = inbox.open(store, name)

@@ -23,7 +23,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """Where a map lies: its middle in degrees (WGS 84), the ground's height, the bearing of its y axis."""
 
     latitude_deg: float

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dino_assets.demo.flights.camera import Camera, Place, Pose, take_picture
+from dino_assets.demo.flights.camera import Camera, Pose, Site, take_picture
 from dino_assets.demo.flights.sites import Scene, draw_burn, draw_farm
-from dino_assets.demo.flights.tags import Capture, write_exif, write_xmp
+from dino_assets.demo.flights.tags import Exposure, write_exif, write_xmp
 from dino_assets.demo.flights.terrain import Outline, Raster
 from dino_assets.errors import ConfigError
 
@@ -33,7 +33,7 @@ class Flight:
     """One flight line over one place. ``bad_files``: a card with a truncated picture and a stray text."""
 
     drop: str
-    place: Place
+    place: Site
     altitude_m: float
     start: datetime
     interval_s: int
@@ -45,7 +45,7 @@ class Flight:
 FLIGHTS = (
     Flight(
         drop="ridge-north",
-        place=Place(47.610213, 13.781904, elevation_m=742.0, bearing_deg=38.0),
+        place=Site(47.610213, 13.781904, elevation_m=742.0, bearing_deg=38.0),
         altitude_m=110.0,
         start=datetime(2024, 6, 14, 10, 5, 12),  # noqa: DTZ001 - EXIF times are local and say no zone
         interval_s=6,
@@ -54,7 +54,7 @@ FLIGHTS = (
     ),
     Flight(
         drop="river-burn",
-        place=Place(-38.704871, -71.893306, elevation_m=388.0, bearing_deg=131.0),
+        place=Site(-38.704871, -71.893306, elevation_m=388.0, bearing_deg=131.0),
         altitude_m=90.0,
         start=datetime(2024, 1, 23, 17, 27, 40),  # noqa: DTZ001
         interval_s=5,
@@ -209,7 +209,7 @@ def _name(flight: Flight, name: str) -> str:
 
 def _hold(
     wind: np.random.Generator, flight: Flight, *, number: int, step_m: float
-) -> tuple[Pose, Capture]:
+) -> tuple[Pose, Exposure]:
     """Where the drone hangs for its next picture: near the line, as well as a gust allows."""
     sway, lift, twist = wind.uniform(-1, 1, 2), wind.uniform(-0.2, 0.2), wind.uniform(-0.3, 0.3)
     # As coarse as DJI writes them, so that what is written is exactly what was flown.
@@ -220,7 +220,7 @@ def _hold(
         float(sway[0]), float(along + sway[1]), altitude_m, yaw_deg - flight.place.bearing_deg
     )
     longitude, latitude = flight.place.to_degrees(np.array([[pose.x, pose.y]]))[0]
-    capture = Capture(
+    capture = Exposure(
         name=f"DJI_{number + 1:04d}.JPG",
         taken=flight.start + timedelta(seconds=number * flight.interval_s),
         latitude_deg=float(latitude),
@@ -234,7 +234,7 @@ def _hold(
     return pose, capture
 
 
-def _encode(picture: Image.Image, camera: Camera, capture: Capture) -> bytes:
+def _encode(picture: Image.Image, camera: Camera, capture: Exposure) -> bytes:
     sink = io.BytesIO()
     picture.save(
         sink,
@@ -247,7 +247,7 @@ def _encode(picture: Image.Image, camera: Camera, capture: Capture) -> bytes:
     return sink.getvalue()
 
 
-def _tell(place: Place, outline: Outline, about: dict[str, Any]) -> dict[str, Any]:
+def _tell(place: Site, outline: Outline, about: dict[str, Any]) -> dict[str, Any]:
     ring = place.to_degrees(np.concatenate([outline, outline[:1]])).round(8).tolist()
     return {
         "type": "Feature",

@@ -28,7 +28,7 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 @dataclass(frozen=True)
-class Capture:
+class Exposure:
     """One release of the shutter: when, where (WGS 84, metres above sea and take-off), how it hung."""
 
     name: str
@@ -42,7 +42,7 @@ class Capture:
     flight_pitch_deg: float
 
 
-def write_exif(camera: Camera, capture: Capture) -> Image.Exif:
+def write_exif(camera: Camera, capture: Exposure) -> Image.Exif:
     """The EXIF block of a picture straight down, Orientation 1."""
     base, photo, gps = ExifTags.Base, ExifTags.IFD.Exif, ExifTags.GPS
     stamp = capture.taken.strftime("%Y:%m:%d %H:%M:%S")
@@ -104,7 +104,7 @@ def _sexagesimal(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]
     )
 
 
-def write_xmp(capture: Capture) -> bytes:
+def write_xmp(capture: Exposure) -> bytes:
     """The XMP packet as DJI formats it: signed, two decimals."""
     day = capture.taken.strftime("%Y-%m-%d")
     attributes = {

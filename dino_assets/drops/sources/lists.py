@@ -46,14 +46,14 @@ _Columns = tuple[str | None, str | None]
 
 
 @dataclass
-class _Named:
+class _ListedFile:
     """All that several lines of a list say of one file, under whichever spellings they name it."""
 
     labels: list[str] = field(default_factory=list)
     values: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, columns: _Columns) -> "_Named":
+    def of(cls, columns: _Columns) -> "_ListedFile":
         """Begin with the columns of one line."""
         label, values = columns
         read = json.loads(values or "{}").items()
@@ -77,7 +77,7 @@ class _Lines:
     """What a list says, by file: little for each, since a list may name a million."""
 
     def __init__(self) -> None:
-        self.of_file: dict[str, _Columns | _Named] = {}
+        self.of_file: dict[str, _Columns | _ListedFile] = {}
         self._shared: dict[object, _Columns] = {}
 
     def add(self, path: str, listed: Listed) -> None:
@@ -85,7 +85,9 @@ class _Lines:
         if before is None and len(dict(listed.values)) == len(listed.values):
             self.of_file[path] = self._share(listed)
             return
-        named = before if isinstance(before, _Named) else _Named.of(before or (None, None))
+        named = (
+            before if isinstance(before, _ListedFile) else _ListedFile.of(before or (None, None))
+        )
         named.add(listed)
         self.of_file[path] = named
 
@@ -215,12 +217,12 @@ class ListSource:
             self._spellings[folder] = next((e for e in there if os.path.realpath(e) == real), None)
         return self._spellings[folder]
 
-    def _entry(self, path: str, columns: _Columns | _Named, last: _LastFolder) -> SourceEntry:
+    def _entry(self, path: str, columns: _Columns | _ListedFile, last: _LastFolder) -> SourceEntry:
         shown = show_name(path)
-        labels = columns.labels if isinstance(columns, _Named) else []
+        labels = columns.labels if isinstance(columns, _ListedFile) else []
         label, metadata = (
             (labels[0] if labels else None, columns.encode())
-            if isinstance(columns, _Named)
+            if isinstance(columns, _ListedFile)
             else columns
         )
         if metadata is None and label is not None and label == label_of(shown):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dino_assets.embeddings.checking.candidates import Candidate, InputForm
-from dino_assets.embeddings.checking.examining import Examination, Say
+from dino_assets.embeddings.checking.examining import ModelExamination, Say
 from dino_assets.embeddings.checking.explaining import Explanation
 from dino_assets.embeddings.checking.faults import NamedFault
 from dino_assets.embeddings.checking.reference import ReferenceModel
@@ -26,7 +26,7 @@ def check_model(
     notes: list[str] = []
     first: Explanation | None = None
     for height, width in choose_sizes(candidate.form, folder, reference):
-        at_size = Examination(candidate, reference.at(height, width), height, width)
+        at_size = ModelExamination(candidate, reference.at(height, width), height, width)
         for run in candidate.runs if first is None else candidate.runs[:1]:
             say(f"{height}×{width} px, {run.words}")
             finding = at_size.examine(run, pixels=first.feed if first else None, say=say)

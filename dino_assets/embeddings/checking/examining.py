@@ -20,7 +20,7 @@ from dino_assets.embeddings.checking.explaining import (
 from dino_assets.embeddings.checking.faults import NamedFault
 from dino_assets.embeddings.checking.pixels import Feed, Tiles, list_feeds
 from dino_assets.embeddings.checking.planted import compute_in_float16, find_largest_hidden
-from dino_assets.embeddings.checking.reference import Reference
+from dino_assets.embeddings.checking.reference import ReferenceNetwork
 from dino_assets.embeddings.checking.report import SizeReport
 from dino_assets.embeddings.encoder.gate import (
     GATE_TILES,
@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Finding:
+class SizeResult:
     """What one size and one way of computing showed."""
 
     sizes: tuple[SizeReport, ...] = ()
@@ -49,10 +49,12 @@ class Finding:
     explanation: Explanation | None = None
 
 
-class Examination:
+class ModelExamination:
     """A model and the reference at one size."""
 
-    def __init__(self, candidate: Candidate, reference: Reference, height: int, width: int) -> None:
+    def __init__(
+        self, candidate: Candidate, reference: ReferenceNetwork, height: int, width: int
+    ) -> None:
         self.candidate = candidate
         self.reference = reference
         self.height, self.width = height, width
@@ -63,7 +65,7 @@ class Examination:
         self.few = self.tiles[:_FEW_TILES]
         self.right = reference.compute(self.tiles)
 
-    def examine(self, run: Run, *, pixels: str | None, say: Say) -> Finding:
+    def examine(self, run: Run, *, pixels: str | None, say: Say) -> SizeResult:
         """Judge one way to compute the model; where it is not the reference, say why.
 
         ``pixels`` is the form in which they go in, where another size has shown it.
@@ -79,7 +81,7 @@ class Examination:
                     f"the model fails at {self.height}×{self.width} px: {first_line(err)}",
                     file=self.candidate.form.name,
                 ) from err
-            return Finding(
+            return SizeResult(
                 faults=(NamedFault(faults.FIXED_SIDE, f"fails at {self.height}×{self.width} px"),)
             )
         question = Question(
@@ -91,18 +93,18 @@ class Examination:
         )
         usual = match_as_it_should_be(question)
         if broken := self._find_overflow(answers, run):
-            return Finding(faults=(broken,), explanation=usual)
+            return SizeResult(faults=(broken,), explanation=usual)
         if usual is None:
             best = explain(question)
             if best and best.difference <= MOST_LEFT:
-                return Finding(faults=best.faults, explanation=best)
-            return Finding(faults=(self._name_shapes(answers),))
+                return SizeResult(faults=best.faults, explanation=best)
+            return SizeResult(faults=(self._name_shapes(answers),))
         report = self._judge(usual, run, feeds)
         if report.grade == "fp32" and usual.difference <= ROUNDING:
-            return Finding((report,), explanation=usual)
+            return SizeResult((report,), explanation=usual)
         if run is not self.candidate.runs[0]:  # the same network: only its numbers are others
             named = () if report.grade else (self._name_numbers(run, usual),)
-            return Finding((report,), named, explanation=usual)
+            return SizeResult((report,), named, explanation=usual)
         say(f"{self.height}×{self.width} px, {run.words}: looking for what makes the difference")
         best = explain(question)
         return self._conclude(report, run, usual, best)
@@ -137,7 +139,7 @@ class Examination:
 
     def _conclude(
         self, report: SizeReport, run: Run, usual: Explanation, best: Explanation | None
-    ) -> Finding:
+    ) -> SizeResult:
         """Name faults that explain the difference; else say what the numbers themselves say."""
         named = best.faults if best else ()
         share = 1 - (best.difference / usual.difference) ** 2 if best else 0.0
@@ -146,12 +148,12 @@ class Examination:
         if best and named and is_explained:
             exact = [each for each in named if not each.fault.is_approximation]
             if exact or report.grade is None:
-                return Finding((report,), named, explanation=best)
+                return SizeResult((report,), named, explanation=best)
             notes = tuple(f"{each}: within half precision" for each in named)
-            return Finding((report,), notes=notes, explanation=usual)
+            return SizeResult((report,), notes=notes, explanation=usual)
         if report.grade is not None:
-            return Finding((report,), explanation=usual)
-        return Finding((report,), (self._name_numbers(run, usual),), explanation=usual)
+            return SizeResult((report,), explanation=usual)
+        return SizeResult((report,), (self._name_numbers(run, usual),), explanation=usual)
 
     def _name_numbers(self, run: Run, usual: Explanation) -> NamedFault:
         words = f"the difference is {usual.difference:.2g} × the spread between tiles, {run.words}"

@@ -14,8 +14,8 @@ from dino_assets.embeddings.checking.faults import EPSILON, NamedFault
 from dino_assets.embeddings.checking.network_faults import list_network_faults
 from dino_assets.embeddings.checking.pixels import PixelFault, Tiles, list_pixel_faults
 from dino_assets.embeddings.checking.planted import NetworkFault
-from dino_assets.embeddings.checking.readings import Reading, list_readings
-from dino_assets.embeddings.checking.reference import Reference
+from dino_assets.embeddings.checking.readings import OutputReading, list_readings
+from dino_assets.embeddings.checking.reference import ReferenceNetwork
 from dino_assets.embeddings.encoder.tokens import Tokens, Vectors
 
 _MOST_FAULTS = 3
@@ -34,7 +34,7 @@ class Explanation:
     """Which form of pixels, faults and readings of the outputs come closest to a model."""
 
     feed: str
-    readings: dict[str, Reading]
+    readings: dict[str, OutputReading]
     difference: float  # over all outputs, as a share of how much the reference's tokens vary
     pixels: PixelFault | None = None
     network: tuple[NetworkFault, ...] = ()
@@ -55,7 +55,7 @@ class Question:
     """A model's answers about some tiles, by form of pixels, and the reference that they are held against."""
 
     form: InputForm
-    reference: Reference
+    reference: ReferenceNetwork
     tiles: Tiles
     right: Tokens
     answers: dict[str, Arrays]
@@ -121,8 +121,8 @@ def _match(question: Question, tokens: Tokens, *, with_faults: bool = True) -> E
 
 def _read(
     question: Question, tokens: Tokens, outputs: Arrays, *, with_faults: bool
-) -> tuple[dict[str, Reading], float]:
-    chosen: dict[str, Reading] = {}
+) -> tuple[dict[str, OutputReading], float]:
+    chosen: dict[str, OutputReading] = {}
     squares: list[float] = []
     for name, array in outputs.items():
         readings = [
@@ -140,7 +140,7 @@ def _read(
     return chosen, float(np.sqrt(np.mean(squares))) if squares else float("inf")
 
 
-def _measure(array: Vectors, reading: Reading, tokens: Tokens, right: Tokens) -> float:
+def _measure(array: Vectors, reading: OutputReading, tokens: Tokens, right: Tokens) -> float:
     """How far an output is from a reading, as a share of how much the right tokens vary over tiles."""
     expected = reading.make(tokens)
     if expected.shape != array.shape:

@@ -25,7 +25,7 @@ _NAMES_OF_MEANS = ("mean", "avg", "average", "pooled_patches")
 
 
 @dataclass(frozen=True)
-class Reading:
+class OutputReading:
     """What an output holds, in words, and how to make it from tokens."""
 
     words: str
@@ -35,7 +35,7 @@ class Reading:
 
 def list_readings(
     name: str, shape: tuple[int, ...], *, tokens: Tokens, grid: Grid
-) -> Iterator[Reading]:
+) -> Iterator[OutputReading]:
     """List what an output of this name and shape may be, right readings first; none for any other shape."""
     dim = tokens["cls"].shape[-1]
     registers = tokens["registers"].shape[1]
@@ -44,7 +44,7 @@ def list_readings(
         case (length,) if length == dim:
             yield from _list_vectors(name, registers=registers)
         case (length,) if length == 2 * dim:
-            yield Reading("CLS and mean over patches", lambda t: t.pool("cls+mean"))
+            yield OutputReading("CLS and mean over patches", lambda t: t.pool("cls+mean"))
         case (count, size) if size == dim:
             yield from _list_sequences(count, registers=registers, patches=patches, grid=grid)
         case (size, *sides) if size == dim and tuple(sides) == grid:
@@ -53,14 +53,14 @@ def list_readings(
             yield from _list_maps(grid, is_channel_first=False)
 
 
-def _list_vectors(name: str, *, registers: int) -> Iterator[Reading]:
+def _list_vectors(name: str, *, registers: int) -> Iterator[OutputReading]:
     is_mean = any(word in name.lower() for word in _NAMES_OF_MEANS)
     right, wrong = ("mean over patches", "CLS") if is_mean else ("CLS", "mean over patches")
     make = {"CLS": lambda t: t["cls"], "mean over patches": lambda t: t["mean"]}
-    yield Reading(right, make[right])
-    yield Reading(f"{right}, at length one", lambda t: _scale(make[right](t)))
-    yield Reading(wrong, make[wrong], POOLED)
-    yield Reading(f"{wrong}, at length one", lambda t: _scale(make[wrong](t)), POOLED)
+    yield OutputReading(right, make[right])
+    yield OutputReading(f"{right}, at length one", lambda t: _scale(make[right](t)))
+    yield OutputReading(wrong, make[wrong], POOLED)
+    yield OutputReading(f"{wrong}, at length one", lambda t: _scale(make[wrong](t)), POOLED)
     pools: dict[str, tuple[Callable[[Tokens], Vectors], Fault]] = {
         "mean over all tokens": (lambda t: _whole(t).mean(axis=1), POOLED),
         "mean over registers and patches": (
@@ -75,11 +75,13 @@ def _list_vectors(name: str, *, registers: int) -> Iterator[Reading]:
     if not registers:
         del pools["mean over registers and patches"]
     for words, (pool, fault) in pools.items():
-        yield Reading(words, pool, fault)
-        yield Reading(f"{words}, at length one", partial(_make_scaled, pool), fault)
+        yield OutputReading(words, pool, fault)
+        yield OutputReading(f"{words}, at length one", partial(_make_scaled, pool), fault)
 
 
-def _list_sequences(count: int, *, registers: int, patches: int, grid: Grid) -> Iterator[Reading]:
+def _list_sequences(
+    count: int, *, registers: int, patches: int, grid: Grid
+) -> Iterator[OutputReading]:
     right = {
         1 + registers + patches: (
             "CLS, registers, patches" if registers else "CLS, patches",
@@ -90,13 +92,13 @@ def _list_sequences(count: int, *, registers: int, patches: int, grid: Grid) -> 
     }
     if count in right:
         words, make = right[count]
-        yield Reading(words, make)
+        yield OutputReading(words, make)
         turned = partial(_turn_grid, make, grid, patches)
-        yield Reading(f"{words}, column by column", turned, TRANSPOSED)
+        yield OutputReading(f"{words}, column by column", turned, TRANSPOSED)
     if registers and count == registers + patches:
-        yield Reading("registers, patches", lambda t: _whole(t)[:, 1:], REGISTERS_NOT_SKIPPED)
+        yield OutputReading("registers, patches", lambda t: _whole(t)[:, 1:], REGISTERS_NOT_SKIPPED)
     if registers and count == 1 + patches:
-        yield Reading(
+        yield OutputReading(
             "CLS, registers, patches but the last",
             lambda t: _whole(t)[:, :count],
             REGISTERS_NOT_SKIPPED,
@@ -105,28 +107,28 @@ def _list_sequences(count: int, *, registers: int, patches: int, grid: Grid) -> 
         yield from _list_shifted(patches, registers=registers)
 
 
-def _list_shifted(patches: int, *, registers: int) -> Iterator[Reading]:
+def _list_shifted(patches: int, *, registers: int) -> Iterator[OutputReading]:
     """As many tokens as there are patches, counted from the wrong one."""
     for first in range(registers + 1):
         fault = CLS_NOT_SKIPPED if first == 0 else REGISTERS_NOT_SKIPPED
-        yield Reading(
+        yield OutputReading(
             f"tokens from the {first + 1}. on", partial(_cut, first=first, count=patches), fault
         )
 
 
-def _list_maps(grid: Grid, *, is_channel_first: bool) -> Iterator[Reading]:
+def _list_maps(grid: Grid, *, is_channel_first: bool) -> Iterator[OutputReading]:
     def lay_out(patches: Vectors) -> Vectors:
         as_map = patches.reshape(len(patches), *grid, -1)
         return as_map.transpose(0, 3, 1, 2) if is_channel_first else as_map
 
     count = grid[0] * grid[1]
-    yield Reading("patches as a map", lambda t: lay_out(t["patches"]))
-    yield Reading(
+    yield OutputReading("patches as a map", lambda t: lay_out(t["patches"]))
+    yield OutputReading(
         "patches as a map, column by column",
         lambda t: lay_out(_turn_grid(lambda t: t["patches"], grid, count, t)),
         TRANSPOSED,
     )
-    yield Reading(
+    yield OutputReading(
         "tokens from the second on as a map",
         lambda t: lay_out(_cut(t, first=1, count=count)),
         REGISTERS_NOT_SKIPPED,

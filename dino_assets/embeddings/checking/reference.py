@@ -17,13 +17,13 @@ class ReferenceModel:
         self.checkpoint = checkpoint
         self.model: Any = load_model(folder, checkpoint)
 
-    def at(self, height: int, width: int) -> "Reference":
+    def at(self, height: int, width: int) -> "ReferenceNetwork":
         """The network at one size."""
         network = FixedVit(self.model, self.checkpoint, size_px=(height, width), outputs=ALL_TOKENS)
-        return Reference(network.eval().requires_grad_(False), self.model, self.checkpoint)
+        return ReferenceNetwork(network.eval().requires_grad_(False), self.model, self.checkpoint)
 
 
-class Reference:
+class ReferenceNetwork:
     """The network at one size, as it should be or with faults planted in it."""
 
     def __init__(self, network: FixedVit, model: Any, checkpoint: Checkpoint) -> None:

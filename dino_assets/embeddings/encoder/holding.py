@@ -23,7 +23,7 @@ from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens
 log = logging.getLogger(__name__)
 
 
-class Reference:
+class ReferenceTokens:
     """All tokens of the gate's tiles by PyTorch in float32 on the CPU, computed when first needed."""
 
     def __init__(
@@ -53,7 +53,9 @@ def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
         return Tokens.join(list(pool.map(encoder.encode, pieces)))
 
 
-def hold(spec: EngineSpec, encoder: Encoder, reference: Reference, folder: Path) -> GateReport:
+def hold(
+    spec: EngineSpec, encoder: Encoder, reference: ReferenceTokens, folder: Path
+) -> GateReport:
     """Compare all tokens of an engine with the reference, then those that are asked; keep the report."""
     started = time.perf_counter()
     log.info(

@@ -14,7 +14,7 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder.choosing import build_engine, list_engines
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
 from dino_assets.embeddings.encoder.gate import GateReport
-from dino_assets.embeddings.encoder.holding import Reference, hold, read_report
+from dino_assets.embeddings.encoder.holding import ReferenceTokens, hold, read_report
 from dino_assets.embeddings.encoder.versions import list_versions, name_judged
 from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
 from dino_assets.weights.checkpoint import stamp_files
@@ -91,7 +91,7 @@ def open_encoder(
     """
     stamps = stamp_files(source.folder, source.checkpoint)
     specs = shelf.list_specs(compute, source.checkpoint, side_px=source.side_px)
-    reference = Reference(source, shelf.build, threads=max(1, compute.threads))
+    reference = ReferenceTokens(source, shelf.build, threads=max(1, compute.threads))
     refused: dict[Hashable, str] = {}
     for spec in _begin_with(first, specs):
         key = source, spec, cache, shelf, stamps
@@ -147,7 +147,7 @@ def _build(
     cache: Path,
     *,
     shelf: EngineShelf,
-    reference: Reference,
+    reference: ReferenceTokens,
 ) -> tuple[Encoder, GateReport] | str:
     """An engine that passes the gate, or why it is refused, in words that name no place of this machine."""
     started = time.perf_counter()

@@ -28,7 +28,7 @@ _WAITING = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Embedded:
+class PictureResult:
     """What became of one picture: its vector, or why it is unusable.
 
     ``key`` is what ``prepare`` named its content by; ``is_new`` tells that the vector was computed now.
@@ -46,7 +46,7 @@ def embed_images(
     *,
     column: TokenName = "cls",
     readers: int = READERS,
-) -> Generator[Embedded, None, None]:
+) -> Generator[PictureResult, None, None]:
     """Embed whole pictures, in their order, each scaled to the encoder's square.
 
     They are read and decoded in ``readers`` threads ahead of the encoder, a few at a time, so memory does
@@ -74,7 +74,7 @@ def embed_prepared(
     batch: int,
     threads: int,
     readers: int = READERS,
-) -> Generator[Embedded, None, None]:
+) -> Generator[PictureResult, None, None]:
     """Embed whatever ``prepare`` makes tiles of, ``batch`` at a time, in their order.
 
     ``prepare`` runs in ``readers`` threads, ``encode`` in ``threads``; with 0 threads in the caller's
@@ -111,7 +111,7 @@ def _gather(prepared: Iterable[Prepared], batch: int) -> Iterator[list[Prepared]
 
 def _embed(
     encode: Callable[[NDArray[np.uint8]], Vectors], waiting: list[Prepared]
-) -> list[Embedded]:
+) -> list[PictureResult]:
     tiles = [each.tile for each in waiting if each.tile is not None]
     vectors = encode(np.stack(tiles)) if tiles else np.empty((0, 0), np.float32)
     if len(vectors) != len(tiles):
@@ -124,8 +124,8 @@ def _embed(
         )
     coming = iter(vectors)
     return [
-        Embedded(next(coming), key=each.key, is_new=True)
+        PictureResult(next(coming), key=each.key, is_new=True)
         if each.tile is not None
-        else Embedded(each.vector, each.refusal, each.key)
+        else PictureResult(each.vector, each.refusal, each.key)
         for each in waiting
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from dino_assets.compute.devices import has_other_work
 from dino_assets.counting import count_of
-from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step
+from dino_assets.embeddings.run.shards import Done, Message, Shard, Step, WorkerReady
 from dino_assets.store.commits.protocol import Spent
 
 log = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ EVERY_S = 5.0
 FORECAST = "forecast: "  # what a line with the forecast of a run is known by
 
 
-class Progress:
+class ShardProgress:
     """Logs the course of a drop's shards, as its workers report it."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Progress:
 
     def update(self, message: Message) -> None:
         """Count what a worker reports; log a line every few seconds."""
-        if isinstance(message, Ready):
+        if isinstance(message, WorkerReady):
             self._forecast(message)
             return
         if isinstance(message, Step):
@@ -82,7 +82,7 @@ class Progress:
         if self._read_clock() - self._logged >= EVERY_S:
             self._log_rate()
 
-    def _forecast(self, ready: Ready) -> None:
+    def _forecast(self, ready: WorkerReady) -> None:
         if not self._engine:  # by the first worker that is ready
             self._begun = self._logged = self._read_clock()
         self._engine = ready.facts["engine"]

@@ -33,7 +33,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Ready:
+class WorkerReady:
     """A worker can begin: what it computes with, and how fast that was when it was tried."""
 
     facts: dict[str, Any]
@@ -62,7 +62,7 @@ class Done:
     receipt: Receipt
 
 
-Message = Ready | Step | Done
+Message = WorkerReady | Step | Done
 Work = Callable[[Iterable[Shard]], Generator[Message, None, None]]
 
 

@@ -16,7 +16,7 @@ from dino_assets.compute.turns import taking_turn
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.options import DEFAULT, EmbeddingOptions
 from dino_assets.embeddings.rows import make_schema
-from dino_assets.embeddings.run.progress import Progress
+from dino_assets.embeddings.run.progress import ShardProgress
 from dino_assets.embeddings.run.shards import SHARD_TILES, Done, Message, Shard, cut_shards
 from dino_assets.embeddings.space import current_space, make_space, name_space
 from dino_assets.embeddings.stage.copies import KnownTiles
@@ -96,7 +96,9 @@ def draft_embeddings(
         receipts: dict[int, Receipt | None] = dict(
             enumerate(map_ahead(find, [shard.id for shard in shards], threads=_READERS))
         )
-        progress = Progress(drop, shards, [n for n, each in receipts.items() if each is not None])
+        progress = ShardProgress(
+            drop, shards, [n for n, each in receipts.items() if each is not None]
+        )
         _push_parts(out, job, shards, receipts, progress)
         if options.with_patches:
             array = describe_array(
@@ -141,7 +143,7 @@ def _push_parts(
     job: EmbeddingJob,
     shards: list[Shard],
     receipts: dict[int, Receipt | None],
-    progress: Progress,
+    progress: ShardProgress,
 ) -> None:
     """Push every shard's parts in order, as they are stored; ``receipts`` is filled."""
     missing = [shard for shard in shards if receipts[shard.number] is None]
@@ -188,7 +190,7 @@ def _reuse_vectors(
     job: EmbeddingJob,
     missing: list[Shard],
     receipts: dict[int, Receipt | None],
-    progress: Progress,
+    progress: ShardProgress,
 ) -> tuple[list[Shard], Iterable[Shard]]:
     """Reuse vectors other drops already hold; return the shards still to compute, and them with rows."""
     if job.options.with_patches or not missing:  # maps are not copied, so nothing is

@@ -26,7 +26,7 @@ from dino_assets.embeddings.encoder.ready import ReadyEncoder, open_encoder
 from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.rows import make_rows, make_thumb, to_stored
-from dino_assets.embeddings.run.shards import Done, Message, Ready, Shard, Step, Work
+from dino_assets.embeddings.run.shards import Done, Message, Shard, Step, Work, WorkerReady
 from dino_assets.embeddings.stage.patch_maps import put_patches
 from dino_assets.errors import InvalidCheckpointError
 from dino_assets.images.records import Pixels
@@ -160,7 +160,7 @@ class _Worker:
                 if result.batch.is_last:
                     yield from self._store(shard)
 
-    def _try_out(self, shard: Shard) -> Ready:
+    def _try_out(self, shard: Shard) -> WorkerReady:
         """A few real tiles, timed as they will run: what a forecast is made from.
 
         A small drop's tries would take longer than its tiles, so there an earlier drop's time will do.
@@ -185,7 +185,7 @@ class _Worker:
             vectors += (tiles.shape[1] // checkpoint.patch_px) ** 2
         vectors_bytes = vectors * checkpoint.dim * {"fp16": 2, "fp32": 4}[options.dtype]
         tile_bytes = sum(map(len, thumbs)) / len(thumbs) + vectors_bytes
-        return Ready(self.ready.facts, spec.threads, tile_s, image_s, tile_bytes)
+        return WorkerReady(self.ready.facts, spec.threads, tile_s, image_s, tile_bytes)
 
     def _time_tiles(self, tiles: NDArray[np.uint8]) -> float:
         spec, rounds = self.encoder.spec, 0

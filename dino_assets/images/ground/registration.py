@@ -33,7 +33,7 @@ _LEAST_MARGIN = 1.8
 
 
 @dataclass(frozen=True)
-class Picture:
+class ContrastPicture:
     """A picture's local contrast (h, w) float32, upright, and the turns that may be true of it."""
 
     view: View
@@ -69,7 +69,7 @@ def measure_contrast(gray: NDArray[np.uint8]) -> _F32:
     return np.asarray(np.clip(values / (spread + _FLOOR), -3, 3), np.float32)
 
 
-def match_turns(one: Picture, other: Picture) -> list[Match]:
+def match_turns(one: ContrastPicture, other: ContrastPicture) -> list[Match]:
     """Compare all turns of both, the best first; none where they do not overlap enough."""
     origin = one.view.longitude, one.view.latitude
     corners = [

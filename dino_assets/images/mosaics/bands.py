@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BandPlan:
     """How the bands of one file become red, green and blue."""
 
     bands: tuple[int, ...]
@@ -26,7 +26,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan_bands(dataset: "DatasetReader") -> Plan:
+def plan_bands(dataset: "DatasetReader") -> BandPlan:
     """Choose the bands to show, and how.
 
     Raises:
@@ -67,7 +67,7 @@ def plan_bands(dataset: "DatasetReader") -> Plan:
     if is_scaled:
         what = "heights or temperatures?" if len(bands) == 1 else "reflectances?"
         notes.append(f"{dtype} values ({what})")
-    return Plan(bands, alpha, masked, table, is_scaled, tuple(notes))
+    return BandPlan(bands, alpha, masked, table, is_scaled, tuple(notes))
 
 
 def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray[np.uint8] | None:
@@ -92,7 +92,7 @@ def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray
 
 
 def read_bands(
-    dataset: "DatasetReader", plan: Plan, window: "Window"
+    dataset: "DatasetReader", plan: BandPlan, window: "Window"
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Values (1 or 3, h, w) and which pixels are valid; None: all.
 
@@ -121,7 +121,7 @@ def read_bands(
 
 
 def paint_bands(
-    values: NDArray[Any], valid: NDArray[np.bool_] | None, plan: Plan, low: float, high: float
+    values: NDArray[Any], valid: NDArray[np.bool_] | None, plan: BandPlan, low: float, high: float
 ) -> NDArray[np.uint8]:
     """Pixels (h, w, 3) of what ``read_bands`` read; black where nothing is valid."""
     if plan.is_scaled:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_assets.errors import UnusableImageError
-from dino_assets.images.mosaics.bands import Plan, paint_bands, plan_bands, read_bands
+from dino_assets.images.mosaics.bands import BandPlan, paint_bands, plan_bands, read_bands
 from dino_assets.images.mosaics.opening import blame_file, enter_gdal, hear_damage, open_mosaic
 from dino_assets.images.mosaics.placing import find_georeference
 from dino_assets.images.mosaics.validity import mark_cells
@@ -111,7 +111,7 @@ def check_size(dataset: "DatasetReader") -> None:
 
 
 def _survey(
-    dataset: "DatasetReader", plan: Plan, heard: list[str], *, chunk_px: int, painted_rows: int
+    dataset: "DatasetReader", plan: BandPlan, heard: list[str], *, chunk_px: int, painted_rows: int
 ) -> tuple[NDArray[np.bool_], float, float, NDArray[np.uint8]]:
     """Which cells show anything, the lowest and highest valid value, and a pixel of each cell."""
     from rasterio.errors import RasterioError

@@ -20,7 +20,7 @@ from dino_assets.images.report.findings import (
 from dino_assets.images.report.findings_table import FINDINGS_CSV, write_findings_csv
 from dino_assets.images.report.numbering import find_gaps, find_roll_overs
 from dino_assets.images.report.shots import Shot, walk_usable
-from dino_assets.images.rows import Look
+from dino_assets.images.rows import InspectedFile
 from dino_assets.images.scores import LOOK_BYTES, find_near_duplicates
 from dino_assets.numerics.earth import place_on_sphere
 from dino_assets.store.commits.protocol import NamedBytes
@@ -41,7 +41,7 @@ class DropReport:
     files: Sequence[NamedBytes]
 
 
-def make_shot(look: Look, *, with_thumb: bool) -> Shot:
+def make_shot(look: InspectedFile, *, with_thumb: bool) -> Shot:
     """What the report needs of one file."""
     row, facts, capture, scores = look.row, look.row.facts, look.row.capture, look.row.scores
     return Shot(

@@ -111,7 +111,7 @@ _Key = tuple[str, str]  # folder (or _BY_HAND), series
 _Runs = dict[_Key, list[_Run]]
 
 
-class _Named:
+class _NumberedNames:
     """Numbered names of a series: time stamp, number, folder and whether a photograph, 17 bytes each."""
 
     def __init__(self) -> None:
@@ -192,7 +192,7 @@ def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
 
 def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
     """By folder and series, each count upwards in the order of its time stamps."""
-    shots: dict[_Key, _Named] = {}
+    shots: dict[_Key, _NumberedNames] = {}
     for is_photo, paths in ((True, photos), (False, others)):
         for path in paths:
             folder, _, name = path.rpartition("/")
@@ -203,12 +203,12 @@ def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
                 counted_in = folder if _is_of_camera(folder) else _BY_HAND
                 key = counted_in, series
                 if key not in shots:
-                    shots[key] = _Named()
+                    shots[key] = _NumberedNames()
                 shots[key].add(stamp, number, folder, is_photo=is_photo)
     return {key: list(_cut_runs(named)) for key, named in sorted(shots.items(), key=itemgetter(0))}
 
 
-def _cut_runs(named: _Named) -> Iterator[_Run]:
+def _cut_runs(named: _NumberedNames) -> Iterator[_Run]:
     """Cut where the number falls back; without time stamps nothing does."""
     run = _Run()
     for stamp, number, folder, is_photo in named.walk():

@@ -44,7 +44,7 @@ THUMBS_MAX_BYTES = 3_000_000
 
 
 @dataclass(frozen=True)
-class Picture:
+class PagePicture:
     """A photograph's thumbnail as a data URI; None where there is no room or no picture."""
 
     name: str
@@ -163,19 +163,19 @@ class _Album:
         self._thumbs = thumbs
         self._left = THUMBS_MAX_BYTES
 
-    def show(self, path: str) -> Picture:
+    def show(self, path: str) -> PagePicture:
         data = self._thumbs.get(path, b"")
         if not 0 < len(data) <= self._left:
-            return Picture(shorten_name(path), None)
+            return PagePicture(shorten_name(path), None)
         self._left -= len(data)
-        return Picture(shorten_name(path), _make_uri(data, "webp"))
+        return PagePicture(shorten_name(path), _make_uri(data, "webp"))
 
 
 def _make_uri(data: bytes, form: str) -> str:
     return f"data:image/{form};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _make_cards(findings: Sequence[Finding], album: _Album) -> list[tuple[list[Picture], str]]:
+def _make_cards(findings: Sequence[Finding], album: _Album) -> list[tuple[list[PagePicture], str]]:
     """The photograph or the two that each finding is about, and a sentence."""
     return [
         (

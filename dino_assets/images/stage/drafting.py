@@ -20,7 +20,13 @@ from dino_assets.images.ground.registration import draw_gray
 from dino_assets.images.records import ImageRow
 from dino_assets.images.report.making import make_report, make_shot
 from dino_assets.images.report.shots import Roll
-from dino_assets.images.rows import SCHEMA, Look, Reading, look_at_file, name_readers
+from dino_assets.images.rows import (
+    SCHEMA,
+    InspectedFile,
+    ReadingOptions,
+    look_at_file,
+    name_readers,
+)
 from dino_assets.images.turns import settle_turns
 from dino_assets.packing import Packed
 from dino_assets.store.commits.columns import make_batch
@@ -37,7 +43,7 @@ CODE_VERSION = "6"
 BATCH_ROWS = 1024
 LOG_EVERY_S = 5.0
 MAX_SUFFIXES = 20
-DEFAULTS = Reading()
+DEFAULTS = ReadingOptions()
 MAX_HEIGHT_M = 10_000
 THUMBS_KEPT = 5000  # 15 MB in memory while the report is made; the table has all
 
@@ -47,7 +53,7 @@ def draft_images(
     source: Source,
     *,
     threads: int,
-    reading: Reading = DEFAULTS,
+    reading: ReadingOptions = DEFAULTS,
     batch_rows: int = BATCH_ROWS,
     listing: Sequence[SourceEntry] | None = None,
 ) -> Draft:
@@ -206,7 +212,7 @@ def _name_others(suffixes: dict[str, int]) -> str:
     return f"only files that are not read ({named})" if named else "no files at all"
 
 
-def _report(drop: str, looks: Iterator[Look], *, total: int) -> Iterator[Look]:
+def _report(drop: str, looks: Iterator[InspectedFile], *, total: int) -> Iterator[InspectedFile]:
     """Pass looks on and say every few seconds how far it is."""
     started = last = time.perf_counter()
     read_bytes = 0

@@ -22,7 +22,7 @@ CUT_OFF = "cut-off"  # not answered when the load ended
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class LoadPicture:
     """A picture that clients send; ``share`` is how often, beside the others of the same client."""
 
     name: str
@@ -65,7 +65,7 @@ class Flood:
     def __init__(
         self,
         url: str,
-        clients: Sequence[Sequence[Picture]],
+        clients: Sequence[Sequence[LoadPicture]],
         *,
         seconds: float,
         key: str = "",
@@ -116,7 +116,9 @@ class Flood:
         for thread in self._threads:
             thread.join(5)
 
-    def _work(self, pictures: Sequence[Picture], line: Line, seed: np.random.SeedSequence) -> None:
+    def _work(
+        self, pictures: Sequence[LoadPicture], line: Line, seed: np.random.SeedSequence
+    ) -> None:
         rng, faults = np.random.default_rng(seed), 0
         shares = np.array([each.share for each in pictures])
         while not self._is_over() and faults < MOST_FAULTS:
@@ -133,7 +135,7 @@ class Flood:
                 self._rest(_PAUSE_S)
         line.close()
 
-    def _send(self, picture: Picture, upload: bytes, line: Line, *, is_return: bool) -> Answer:
+    def _send(self, picture: LoadPicture, upload: bytes, line: Line, *, is_return: bool) -> Answer:
         started = time.monotonic()
         try:
             reply = line.ask("POST", "/embed", body=upload, content_type=FORM_TYPE)
@@ -155,7 +157,7 @@ class Flood:
         self._stopping.wait(min(seconds, max(0.0, self._end - time.monotonic())))
 
 
-def _read_answer(picture: Picture, reply: Reply, started: float, *, is_return: bool) -> Answer:
+def _read_answer(picture: LoadPicture, reply: Reply, started: float, *, is_return: bool) -> Answer:
     now, said = time.monotonic(), reply.members
     waits = reply.headers.get("retry-after", "")
     return Answer(

@@ -12,7 +12,7 @@ import numpy as np
 from dino_assets.errors import ConfigError, ServiceError
 from dino_assets.serving.bench.asking import FORM_TYPE, Line, Reply, parse_address
 from dino_assets.serving.bench.figures import Figures, summarise
-from dino_assets.serving.bench.flood import Answer, Flood, Picture, ask_health, read_id
+from dino_assets.serving.bench.flood import Answer, Flood, LoadPicture, ask_health, read_id
 from dino_assets.serving.requests.access import is_loopback
 
 # How long after a load its last answers are waited for.
@@ -72,7 +72,7 @@ def look_at_service(url: str) -> dict[str, str]:
     return {name: str(about.get(name, "")) for name in ("model", "device", "storage", "engine")}
 
 
-def try_upload(url: str, picture: Picture, *, key: str = "") -> str:
+def try_upload(url: str, picture: LoadPicture, *, key: str = "") -> str:
     """Send one upload before many; gives the id of its embedding.
 
     Raises:
@@ -99,7 +99,7 @@ def try_upload(url: str, picture: Picture, *, key: str = "") -> str:
 
 def run_load(
     url: str,
-    pictures: Sequence[Picture],
+    pictures: Sequence[LoadPicture],
     *,
     clients: int,
     seconds: float,

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from dino_assets.embeddings.encoder.tokens import Tokens
 from dino_assets.errors import InvalidVectorsError
 from dino_assets.serving.computing.decoding import Decoded, Decoding
-from dino_assets.serving.computing.scheduling import Job, Scheduler
+from dino_assets.serving.computing.scheduling import PictureJob, Scheduler
 from dino_assets.serving.computing.spool import Spool
 from dino_assets.serving.keeping.embedding_file import stream_file
 from dino_assets.serving.requests.admission import Share
-from dino_assets.serving.requests.planning import Plan, ServedModel
+from dino_assets.serving.requests.planning import ServedModel, UploadPlan
 from dino_assets.tiles.grid import cut_tiles
 
 _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
@@ -24,7 +24,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("
 class PictureTokens:
     """Tokens of one picture's tiles: the small arrays in memory, ``embeddings`` in a spool."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: UploadPlan, folder: Path) -> None:
         self.plan = plan
         self.dtype = _DTYPES[plan.options.dtype]
         self.cls = np.zeros((plan.tiles, plan.dim), self.dtype)
@@ -84,7 +84,7 @@ class PictureTokens:
 
 async def compute_picture(
     data: bytes,
-    plan: Plan,
+    plan: UploadPlan,
     *,
     drop: Callable[[], object],
     decoding: Decoding,
@@ -133,8 +133,12 @@ def _release_late(coming: Any) -> None:
 
 
 def _make_job(
-    plan: Plan, decoded: Decoded, tokens: PictureTokens, side_px: int, count: Callable[[], object]
-) -> Job:
+    plan: UploadPlan,
+    decoded: Decoded,
+    tokens: PictureTokens,
+    side_px: int,
+    count: Callable[[], object],
+) -> PictureJob:
     held = [decoded.pixels]
 
     def cut(number: int) -> NDArray[np.uint8]:
@@ -149,4 +153,4 @@ def _make_job(
         held.clear()
         decoded.release()
 
-    return Job(plan.tiles, cut, keep, release, tokens.close)
+    return PictureJob(plan.tiles, cut, keep, release, tokens.close)

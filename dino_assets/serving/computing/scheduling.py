@@ -37,7 +37,7 @@ class Computer(Protocol):
 
 
 @dataclass(eq=False)
-class Job:
+class PictureJob:
     """One picture's tiles: how each is cut, and where its tokens go."""
 
     tiles: int
@@ -65,7 +65,7 @@ class Scheduler:
         self.computer = computer
         self.tile_s = tile_s  # of one thread, as lately measured
         self.computed = 0
-        self._turns: deque[Job] = deque()
+        self._turns: deque[PictureJob] = deque()
         self._changed = threading.Condition()
         self._calls: dict[int, float] = {}  # by thread: since when a call runs
         self._is_closing = False
@@ -88,13 +88,13 @@ class Scheduler:
         with self._changed:
             return max((now - since for since in self._calls.values()), default=0.0)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: PictureJob) -> None:
         """Have a job computed; its ``done`` tells when it is, or how it failed."""
         with self._changed:
             self._turns.append(job)
             self._changed.notify_all()
 
-    def give_up(self, job: Job) -> bool:
+    def give_up(self, job: PictureJob) -> bool:
         """Take no further tile of a job; False where all of them were computed already.
 
         What runs ends, nothing more is begun, and what was kept is discarded.
@@ -135,7 +135,7 @@ class Scheduler:
                         continue
                 self._finish(job, fault)
 
-    def _take(self, me: int) -> list[tuple[Job, int]]:
+    def _take(self, me: int) -> list[tuple[PictureJob, int]]:
         """The next tiles, one of each job in turn, as many as the smallest shape that holds them all."""
         with self._changed:
             while not self._turns:
@@ -145,7 +145,7 @@ class Scheduler:
             waiting = sum(job.waiting for job in self._turns)
             shapes = self.computer.shapes
             most = next((shape for shape in shapes if shape >= waiting), shapes[-1])
-            batch: list[tuple[Job, int]] = []
+            batch: list[tuple[PictureJob, int]] = []
             while self._turns and len(batch) < most:
                 job = self._turns.popleft()
                 batch.append((job, job.next_tile))
@@ -161,7 +161,7 @@ class Scheduler:
             self.computed += 1
             self.tile_s = tile_s if not self.tile_s else 0.9 * self.tile_s + 0.1 * tile_s
 
-    def _finish(self, job: Job, fault: Exception | None) -> None:
+    def _finish(self, job: PictureJob, fault: Exception | None) -> None:
         """Count a tile; end the job when it was the last or when it failed."""
         is_last = False
         with self._changed:
@@ -178,14 +178,14 @@ class Scheduler:
             else:
                 job.done.set_exception(fault)
 
-    def _end(self, job: Job, *, has_failed: bool) -> None:
+    def _end(self, job: PictureJob, *, has_failed: bool) -> None:
         job.is_over, job.has_failed = True, has_failed
         if job in self._turns:
             self._turns.remove(job)
         if not job.running:  # else a call still cuts its tiles, or keeps what they gave
             self._let_go(job)
 
-    def _let_go(self, job: Job) -> None:
+    def _let_go(self, job: PictureJob) -> None:
         job.release()
         if job.has_failed:
             job.discard()

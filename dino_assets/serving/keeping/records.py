@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from dino_assets.serving.requests.planning import Plan, ServedModel
+from dino_assets.serving.requests.planning import ServedModel, UploadPlan
 from dino_assets.store.objects import ObjectStore
 
 Action = Literal["extract", "read", "delete"]
@@ -76,7 +76,7 @@ def find_uri(store: ObjectStore, embedding_id: str) -> str:
     return f"{store.url.rstrip('/')}/{file_key(embedding_id)}"
 
 
-def answer(plan: Plan, model: ServedModel, *, uri: str, filename: str) -> dict[str, Any]:
+def answer(plan: UploadPlan, model: ServedModel, *, uri: str, filename: str) -> dict[str, Any]:
     """The documents' answer, and further keys after theirs.
 
     All of it follows from the upload, so that a repeated one is answered without reading anything.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dino_assets.serving.problems import Problem
-from dino_assets.serving.requests.planning import Plan
+from dino_assets.serving.requests.planning import UploadPlan
 
 # Of one thread; measured with JPEGs of 20 MP on a busy core. It decides little: tiles take seconds.
 DECODE_PX_PER_S = 60e6
@@ -86,7 +86,7 @@ class Admission:
             )
 
     @contextlib.contextmanager
-    def admit(self, plan: Plan) -> Iterator["Share"]:
+    def admit(self, plan: UploadPlan) -> Iterator["Share"]:
         """Count a picture until the block ends.
 
         Raises:
@@ -117,7 +117,7 @@ class Admission:
 class Share:
     """One picture's part of the load; it shrinks as the picture is decoded and its tiles computed."""
 
-    def __init__(self, load: Load, plan: Plan) -> None:
+    def __init__(self, load: Load, plan: UploadPlan) -> None:
         self._load = load
         self._tiles, self._pixels = plan.tiles, plan.size[0] * plan.size[1]
         self._token_bytes = plan.token_bytes

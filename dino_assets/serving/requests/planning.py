@@ -38,7 +38,7 @@ class ServedModel:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class UploadPlan:
     """One upload and what it will become."""
 
     id: str
@@ -69,7 +69,7 @@ class Plan:
         ]
 
 
-def plan_upload(data: bytes, options: EmbedOptions, model: ServedModel) -> Plan:
+def plan_upload(data: bytes, options: EmbedOptions, model: ServedModel) -> UploadPlan:
     """Read an upload's header and work out what comes of it.
 
     Raises:
@@ -95,7 +95,7 @@ def plan_upload(data: bytes, options: EmbedOptions, model: ServedModel) -> Plan:
         "grid": asdict(model.grid),
         "options": asdict(options),
     }
-    return Plan(
+    return UploadPlan(
         id=digest(what)[:32],
         image_id=image_id,
         size=(width, height),

@@ -16,7 +16,7 @@ _ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 
 @dataclass(frozen=True)
-class Shard:
+class WeightShard:
     """One safetensors file: its name, the tensors in their order, and all bytes before them."""
 
     name: str
@@ -27,7 +27,7 @@ class Shard:
 
 def plan_shards(
     pieces: Iterable[Piece], dtypes: Mapping[str, str], *, max_bytes: int
-) -> tuple[Shard, ...]:
+) -> tuple[WeightShard, ...]:
     """One file, or as many as it takes for none to be larger; ``dtypes`` are safetensors' names."""
     groups: list[list[Piece]] = [[]]
     filled = 0
@@ -49,7 +49,7 @@ def plan_shards(
     )
 
 
-def make_index(shards: Sequence[Shard], dtypes: Mapping[str, str]) -> dict[str, object]:
+def make_index(shards: Sequence[WeightShard], dtypes: Mapping[str, str]) -> dict[str, object]:
     """Which shard holds which tensor."""
     return {
         "metadata": {"total_size": sum(count_bytes(p, dtypes) for s in shards for p in s.pieces)},
@@ -69,7 +69,7 @@ def view_bytes(tensor: "torch.Tensor") -> memoryview:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def _plan_shard(name: str, pieces: Iterable[Piece], dtypes: Mapping[str, str]) -> Shard:
+def _plan_shard(name: str, pieces: Iterable[Piece], dtypes: Mapping[str, str]) -> WeightShard:
     # Wide items first, so that all are aligned.
     ordered = sorted(pieces, key=lambda p: (-_ITEM_BYTES[dtypes[p.name]], p.name))
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -85,4 +85,4 @@ def _plan_shard(name: str, pieces: Iterable[Piece], dtypes: Mapping[str, str]) -
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     header = len(text).to_bytes(8, "little") + text
-    return Shard(name, tuple(ordered), header, len(header) + start)
+    return WeightShard(name, tuple(ordered), header, len(header) + start)

@@ -31,7 +31,7 @@ DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)
-class Source:
+class TensorSource:
     """Named tensors in a file: shapes and dtypes (torch's names) now, values when asked."""
 
     shapes: Shapes
@@ -41,7 +41,7 @@ class Source:
 
 
 @contextmanager
-def open_source(path: Path, *, model: str) -> Iterator[Source]:
+def open_source(path: Path, *, model: str) -> Iterator[TensorSource]:
     """Open timm's .safetensors or Meta's .pth; names come without wrappers and prefixes.
 
     Raises:
@@ -156,7 +156,7 @@ def _rename(
     dtypes: Mapping[str, str],
     read: Callable[[str], "torch.Tensor"],
     model: str,
-) -> Source:
+) -> TensorSource:
     names, leftovers = _shorten(shapes, model)
     codes_of_torch = {f"torch.{name}": code for name, code in DTYPES.items()}
     codes = {name: codes_of_torch.get(kind, kind) for name, kind in dtypes.items()}
@@ -169,7 +169,7 @@ def _rename(
                 key=short,
                 reason="unsupported",
             )
-    return Source(
+    return TensorSource(
         {short: shapes[name] for short, name in names.items()},
         {short: codes[name] for short, name in names.items()},
         lambda short: read(names[short]),

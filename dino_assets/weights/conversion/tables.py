@@ -41,7 +41,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Part:
+class RuleSet:
     """Rules that come together, where their sizes are read, and what they mean for the config."""
 
     rules: Mapping[str, Rule]
@@ -55,7 +55,7 @@ class Format:
 
     name: str
     family: Family
-    parts: tuple[Part, ...]
+    parts: tuple[RuleSet, ...]
     has_cls_position: bool = False
 
     @property
@@ -108,18 +108,20 @@ def _scales(first: str, second: str) -> dict[str, Rule]:
     return {source: Rule("d", (target,)) for source, target in targets.items()}
 
 
-def _block(prefix: str, attention: Sequence[str], out_of: str, others: Mapping[str, Rule]) -> Part:
+def _block(
+    prefix: str, attention: Sequence[str], out_of: str, others: Mapping[str, Rule]
+) -> RuleSet:
     rules = {
         **_norm("norm1", "norm1"),
         **_norm("norm2", "norm2"),
         "attn.qkv.weight": Rule("3d d", tuple(f"{name}.weight" for name in attention)),
         **_linear("attn.proj", out_of, "d d"),
     }
-    return Part(_in_blocks(prefix, {**rules, **others}))
+    return RuleSet(_in_blocks(prefix, {**rules, **others}))
 
 
-def _stem(patches: str, norm: str, mask_token: str) -> Part:
-    return Part(
+def _stem(patches: str, norm: str, mask_token: str) -> RuleSet:
+    return RuleSet(
         {
             "cls_token": Rule("1 1 d", ("embeddings.cls_token",)),
             # timm drops it; only pre-training looks at it, so zeros change no output.
@@ -133,19 +135,19 @@ def _stem(patches: str, norm: str, mask_token: str) -> Part:
     )
 
 
-def _registers(source: str) -> Part:
+def _registers(source: str) -> RuleSet:
     rule = Rule("1 r d", ("embeddings.register_tokens",))
-    return Part({source: rule}, sizes={"r": (source, 1)})
+    return RuleSet({source: rule}, sizes={"r": (source, 1)})
 
 
-def _positions(*, starts_with_zeros: bool = False) -> Part:
+def _positions(*, starts_with_zeros: bool = False) -> RuleSet:
     rule = Rule("1 n d", ("embeddings.position_embeddings",), starts_with_zeros=starts_with_zeros)
-    return Part({"pos_embed": rule}, sizes={"n": ("pos_embed", 1)})
+    return RuleSet({"pos_embed": rule}, sizes={"n": ("pos_embed", 1)})
 
 
-def _mlp(prefix: str, rules: Mapping[str, Rule], last: str, **config: object) -> Part:
+def _mlp(prefix: str, rules: Mapping[str, Rule], last: str, **config: object) -> RuleSet:
     """``last`` is the linear layer that leads back to d."""
-    return Part(
+    return RuleSet(
         _in_blocks(prefix, rules), sizes={"h": (f"blocks.0.mlp.{last}.weight", 1)}, config=config
     )
 
@@ -165,7 +167,7 @@ _V2_BLOCK = _block(
 )
 
 
-def _v2_mlp(into: str, out_of: str, *, gated: bool) -> Part:
+def _v2_mlp(into: str, out_of: str, *, gated: bool) -> RuleSet:
     kind, width = (("weights_in", "weights_out"), "2h d") if gated else (("fc1", "fc2"), "h d")
     rules = {
         **_linear(f"mlp.{into}", f"mlp.{kind[0]}", width),
@@ -183,8 +185,8 @@ _V2_PACKED = _v2_mlp("fc1", "fc2", gated=True)  # timm's
 def _v2(
     name: str,
     family: Family,
-    mlps: Mapping[str, Part],
-    *others: Part,
+    mlps: Mapping[str, RuleSet],
+    *others: RuleSet,
     has_cls_position: bool = True,
 ) -> Iterator[Format]:
     for word, mlp in mlps.items():
@@ -198,7 +200,7 @@ _V3_STEM = _stem("patch_embeddings", "norm", "1 1 d")
 _V3_ATTENTION = [f"attention.{which}" for which in ("q_proj", "k_proj", "v_proj")]
 
 
-def _v3_mlp(up: str, down: str, gate: str = "") -> Part:
+def _v3_mlp(up: str, down: str, gate: str = "") -> RuleSet:
     rules = {
         **(_linear(f"mlp.{gate}", "mlp.gate_proj", "h d") if gate else {}),
         **_linear(f"mlp.{up}", "mlp.up_proj", "h d"),
@@ -211,10 +213,10 @@ def _v3_mlp(up: str, down: str, gate: str = "") -> Part:
 _Q_BIAS, _K_BIAS, _V_BIAS = (f"{name}.bias" for name in _V3_ATTENTION)
 
 
-def _biases(rules: Mapping[str, Rule]) -> Part:
+def _biases(rules: Mapping[str, Rule]) -> RuleSet:
     targets = {target for rule in rules.values() for target in rule.targets}
     names = {"query_bias": _Q_BIAS, "key_bias": _K_BIAS, "value_bias": _V_BIAS}
-    return Part(
+    return RuleSet(
         _in_blocks("", rules), config={name: target in targets for name, target in names.items()}
     )
 
@@ -233,7 +235,7 @@ _MASKED_BIASES = _biases(
 _ALL_BIASES = _biases({"attn.qkv.bias": Rule("3d", (_Q_BIAS, _K_BIAS, _V_BIAS))})
 _QV_BIASES = _biases({"attn.q_bias": Rule("d", (_Q_BIAS,)), "attn.v_bias": Rule("d", (_V_BIAS,))})
 _CROPS = "a norm for the small crops of training, unused afterwards"
-_V3_BUFFERS = Part(
+_V3_BUFFERS = RuleSet(
     {
         "rope_embed.periods": Rule(
             "f",
@@ -253,11 +255,11 @@ _V3_TIMM = _V3_PLAIN | {", SwiGLU": _v3_mlp("fc1_x", "fc2", gate="fc1_g")}
 
 def _v3(
     name: str,
-    mlps: Mapping[str, Part],
-    biases: Sequence[Part],
+    mlps: Mapping[str, RuleSet],
+    biases: Sequence[RuleSet],
     registers: str,
     scales: Mapping[str, Rule],
-    *others: Part,
+    *others: RuleSet,
 ) -> Iterator[Format]:
     block = _block("", _V3_ATTENTION, "attention.o_proj", scales)
     for (word, mlp), bias in product(mlps.items(), biases):

@@ -10,7 +10,7 @@ from dino_assets.settings.records import HubSettings
 from dino_assets.weights.hub.filling import FetchFile
 from dino_assets.weights.hub.listings import HubFile, Listing, is_commit, is_digest, is_wanted
 from dino_assets.weights.hub.session import open_session
-from dino_assets.weights.hub.transfer import Interrupted, Patience, Source, fetch_file
+from dino_assets.weights.hub.transfer import FileRequest, Interrupted, Patience, fetch_file
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -121,7 +121,9 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
         url = f"{hub.endpoint}/{listing.repo}/resolve/{listing.commit}/{quote(file.name)}"
         failure: Exception | None
         try:
-            return fetch_file(file, part, Source(url, headers), patience=patience, report=report)
+            return fetch_file(
+                file, part, FileRequest(url, headers), patience=patience, report=report
+            )
         except Interrupted as err:
             here = part.stat().st_size
             if err.is_wrong:

@@ -98,7 +98,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Source:
+class FileRequest:
     """Where a file is asked for, and the headers, whose token only this very origin may see."""
 
     url: str
@@ -153,7 +153,7 @@ class PartFile:
 def fetch_file(
     file: HubFile,
     part: Path,
-    source: Source,
+    source: FileRequest,
     *,
     patience: Patience,
     report: Callable[[int], None] = lambda done: None,
@@ -178,7 +178,9 @@ def fetch_file(
         patience.insist(attempt, what=had, count_bytes=lambda: had.bytes)
 
 
-def _stream(part: PartFile, source: Source, stall_s: float, report: Callable[[int], None]) -> None:
+def _stream(
+    part: PartFile, source: FileRequest, stall_s: float, report: Callable[[int], None]
+) -> None:
     """One request for what is missing, or for all of it, into the part."""
     start = 0 if part.bytes == part.refused_at else part.bytes
     headers = {**source.headers, "Accept-Encoding": "identity"}

@@ -28,7 +28,7 @@ from dino_assets.weights.conversion.statistics import (
 )
 from dino_assets.weights.hub.listings import read_hub_record
 from dino_assets.weights.importing.plans import (
-    Plan,
+    ImportPlan,
     encode_json,
     hash_source,
     plan_file,
@@ -43,7 +43,7 @@ _SHA256_DIGITS = 64
 
 def open_plan(
     source: Path, *, asked: StatisticsName | None, shard_bytes: int
-) -> AbstractContextManager[Plan]:
+) -> AbstractContextManager[ImportPlan]:
     """Plan the import of whatever was named: a file, or a folder that says what it is.
 
     Raises:
@@ -52,7 +52,7 @@ def open_plan(
         ConfigError: a folder has several files of weights.
     """
     config = _read_object(source / CONFIG, name_folder(source)) if source.is_dir() else {}
-    plan: AbstractContextManager[Plan]
+    plan: AbstractContextManager[ImportPlan]
     if "model_type" not in config:
         file = _find_file(source, config) if source.is_dir() else source
         plan = plan_file(file, asked=asked, shard_bytes=shard_bytes)
@@ -102,7 +102,7 @@ def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     )
 
 
-def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | None) -> Plan:
+def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | None) -> ImportPlan:
     """A folder of Hugging Face that is taken as it is, with what it lacks."""
     model = name_folder(folder)
     weights = _list_weights(folder)
@@ -127,13 +127,13 @@ def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | 
         texts[CONFIG] = encode_json(config | {IMPORTED_FROM: origin})
     copies = {name: path for name, path in copies.items() if name not in texts}
     digests = {file.name: file.sha256 for file in checkpoint.files if file.name in copies}
-    return Plan(format=HUGGING_FACE, texts=texts, copies=copies, digests=digests)
+    return ImportPlan(format=HUGGING_FACE, texts=texts, copies=copies, digests=digests)
 
 
 @contextmanager
 def _plan_pickled(
     folder: Path, config: dict[str, Any], *, asked: StatisticsName | None, shard_bytes: int
-) -> Iterator[Plan]:
+) -> Iterator[ImportPlan]:
     """A folder of Hugging Face from before safetensors: the same names, other bytes."""
     model = f"{name_folder(folder)}/{PICKLED}"
     texts = _make_preprocessor(folder, config, asked=asked)
@@ -150,7 +150,7 @@ def _plan_pickled(
             CONFIG: encode_json({**config, IMPORTED_FROM: config.get(IMPORTED_FROM) or origin})
         }
         others = _list_kept(folder, set())
-        yield Plan(
+        yield ImportPlan(
             format=origin["format"],
             texts=texts,
             copies={name: path for name, path in others.items() if name not in texts},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dino_assets.errors import InvalidCheckpointError
 from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import IMPORTED_FROM, INDEX, PREPROCESSOR
-from dino_assets.weights.conversion.layout import Shard, make_index, plan_shards
+from dino_assets.weights.conversion.layout import WeightShard, make_index, plan_shards
 from dino_assets.weights.conversion.recognition import (
     Piece,
     Recognised,
@@ -20,7 +20,7 @@ from dino_assets.weights.conversion.recognition import (
     convert,
     recognise,
 )
-from dino_assets.weights.conversion.sources import DTYPES, Source, open_source
+from dino_assets.weights.conversion.sources import DTYPES, TensorSource, open_source
 from dino_assets.weights.conversion.statistics import choose_statistics, complete_preprocessor
 from dino_assets.weights.records import StatisticsName
 
@@ -40,12 +40,12 @@ _HASHED_NAME = re.compile(r"dinov3_\w+-([0-9a-f]{8,64})\.pth")
 class Weights:
     """Files of weights that are written anew, and how each tensor of theirs is had."""
 
-    shards: tuple[Shard, ...]
+    shards: tuple[WeightShard, ...]
     make: Callable[[Piece], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ImportPlan:
     """One import: what was found, and every file that the new folder will have."""
 
     format: str
@@ -67,7 +67,9 @@ class Plan:
 
 
 @contextmanager
-def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -> Iterator[Plan]:
+def plan_file(
+    source: Path, *, asked: StatisticsName | None, shard_bytes: int
+) -> Iterator[ImportPlan]:
     """Plan the conversion of timm's or Meta's file; it stays open, and its tensors unread.
 
     Raises:
@@ -88,7 +90,7 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
             IMPORTED_FROM: {"file": model, "sha256": sha256, "format": recognised.format},
         }
         chosen = choose_statistics(source, recognised.family, asked=asked)
-        yield Plan(
+        yield ImportPlan(
             format=recognised.format,
             texts={
                 CONFIG: encode_json(config),
@@ -106,7 +108,7 @@ def plan_file(source: Path, *, asked: StatisticsName | None, shard_bytes: int) -
 
 
 def plan_weights(
-    pieces: Iterable[Piece], opened: Source, widest: str, shard_bytes: int
+    pieces: Iterable[Piece], opened: TensorSource, widest: str, shard_bytes: int
 ) -> tuple[Weights, dict[str, bytes]]:
     """The files of weights, and the index where it takes several; new tensors get ``widest``."""
     import torch
@@ -156,7 +158,7 @@ def encode_json(value: Mapping[str, object]) -> bytes:
         ) from None
 
 
-def _find_widest(recognised: Recognised, opened: Source) -> str:
+def _find_widest(recognised: Recognised, opened: TensorSource) -> str:
     """The one dtype that transformers loads the model in."""
     used = {opened.dtypes[piece.source] for piece in recognised.pieces if piece.source}
     names = [name for name, code in DTYPES.items() if code in used]

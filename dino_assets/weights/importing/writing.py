@@ -18,7 +18,7 @@ from dino_assets.weights.checkpoint import (
     LICENCES,
     read_checkpoint,
 )
-from dino_assets.weights.conversion.layout import Shard, view_bytes
+from dino_assets.weights.conversion.layout import WeightShard, view_bytes
 from dino_assets.weights.conversion.recognition import Piece
 from dino_assets.weights.conversion.statistics import name_folder
 from dino_assets.weights.hub.listings import RECORD, HubFile, Listing, Record
@@ -29,7 +29,7 @@ from dino_assets.weights.importing.places import (
     clear_leftovers,
     new_folder,
 )
-from dino_assets.weights.importing.plans import Plan
+from dino_assets.weights.importing.plans import ImportPlan
 from dino_assets.weights.records import Checkpoint, StatisticsName
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _explaining(source: Path, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explaining_full_disk(what: str, plan: Plan, standing: Path) -> Iterator[None]:
+def _explaining_full_disk(what: str, plan: ImportPlan, standing: Path) -> Iterator[None]:
     """Somebody else may have filled it since we looked."""
     try:
         yield
@@ -144,7 +144,7 @@ def _explaining_full_disk(what: str, plan: Plan, standing: Path) -> Iterator[Non
         ) from err
 
 
-def _write(plan: Plan, new: Path) -> None:
+def _write(plan: ImportPlan, new: Path) -> None:
     for name, path in plan.copies.items():
         shutil.copyfile(path, new / name)  # the bytes behind a link, with a new file's permissions
         sync(new / name)
@@ -155,7 +155,7 @@ def _write(plan: Plan, new: Path) -> None:
             write_shard(new / shard.name, shard, plan.weights.make)
 
 
-def write_shard(path: Path, shard: Shard, make: Callable[[Piece], "torch.Tensor"]) -> None:
+def write_shard(path: Path, shard: WeightShard, make: Callable[[Piece], "torch.Tensor"]) -> None:
     """Write one safetensors file, a tensor at a time."""
     with path.open("wb") as file:
         file.write(shard.header)
@@ -165,7 +165,7 @@ def write_shard(path: Path, shard: Shard, make: Callable[[Piece], "torch.Tensor"
         os.fsync(file.fileno())
 
 
-def _check_copies(plan: Plan, checkpoint: Checkpoint, model: str) -> None:
+def _check_copies(plan: ImportPlan, checkpoint: Checkpoint, model: str) -> None:
     for file in checkpoint.files:
         if plan.digests.get(file.name, file.sha256) != file.sha256:
             raise InvalidCheckpointError(

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from dino_assets.demo.flights.camera import Camera, Place, Pose, take_picture
+from dino_assets.demo.flights.camera import Camera, Pose, Site, take_picture
 from dino_assets.demo.flights.light import Light, cast_shadows
 from dino_assets.demo.flights.sites import draw_burn
 from dino_assets.demo.flights.surfaces import blend
-from dino_assets.demo.flights.tags import Capture, write_exif, write_xmp
+from dino_assets.demo.flights.tags import Exposure, write_exif, write_xmp
 from dino_assets.demo.flights.terrain import (
     Course,
     Raster,
@@ -123,7 +123,7 @@ def test_camera__ground_px_by_hand():
 
 
 def test_place_to_degrees__bearing_turns_the_map():
-    place = Place(60.0, 10.0, elevation_m=0, bearing_deg=90)  # the map's y axis points east
+    place = Site(60.0, 10.0, elevation_m=0, bearing_deg=90)  # the map's y axis points east
     east, south = place.to_degrees(np.array([(0.0, 100.0), (100.0, 0.0)]))
     # A degree of longitude is 55.80 km at 60° north, one of latitude 111.41 km.
     assert east == pytest.approx([10 + 100 / 55_800, 60], abs=2e-7)
@@ -160,7 +160,7 @@ def test_take_picture__shows_the_pixel_below_and_refuses_to_look_beyond_the_map(
 
 def test_write_exif__minutes_and_seconds_never_reach_sixty():
     at = {"elevation_m": 0.0, "altitude_m": 9.0, "yaw_deg": 1.0}
-    capture = Capture(
+    capture = Exposure(
         "DJI_0001.JPG",
         datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC),
         latitude_deg=12.99999999999,

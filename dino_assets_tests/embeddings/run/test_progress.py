@@ -5,8 +5,8 @@ import logging
 import pyarrow as pa
 import pytest
 
-from dino_assets.embeddings.run.progress import Progress, show_seconds
-from dino_assets.embeddings.run.shards import Done, Ready, Shard, Step
+from dino_assets.embeddings.run.progress import ShardProgress, show_seconds
+from dino_assets.embeddings.run.shards import Done, Shard, Step, WorkerReady
 from dino_assets.store.commits.protocol import OutputId, Receipt
 
 
@@ -40,9 +40,9 @@ def make_shards(count: int, *, tiles: int = 100, images: int = 5) -> list[Shard]
     return [Shard(number, number * tiles, f"s{number}", table) for number in range(count)]
 
 
-def ready(engine: str = "torch fp32 on cpu", **values: float) -> Ready:
+def ready(engine: str = "torch fp32 on cpu", **values: float) -> WorkerReady:
     known = {"tile_s": 0.1, "image_s": 0.4, "tile_bytes": 2000.0, "threads": 2, **values}
-    return Ready({"engine": engine}, int(known.pop("threads")), **known)
+    return WorkerReady({"engine": engine}, int(known.pop("threads")), **known)
 
 
 def done(number: int) -> Done:
@@ -55,12 +55,14 @@ def lines(seen: pytest.LogCaptureFixture) -> list[str]:
 
 def test_progress__forecast_of_a_processor_adds_reading(clock: Clock, seen):
     """400 tiles at 0.1 s, and 20 images at 0.4 s on two threads."""
-    Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(ready())
+    ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(ready())
     assert lines(seen) == ["d: torch fp32 on cpu; forecast: 400 tiles of 20 images, 44 s, 0.8 MB"]
 
 
 def test_progress__a_forecast_says_that_others_are_at_work(clock: Clock, seen):
-    busy = Progress("d", make_shards(4), [], read_clock=clock, is_busy=lambda threads: threads == 2)
+    busy = ShardProgress(
+        "d", make_shards(4), [], read_clock=clock, is_busy=lambda threads: threads == 2
+    )
     busy.update(ready())
     assert lines(seen)[0].endswith(
         "0.8 MB; other programs keep this machine busy, it may take longer"
@@ -69,7 +71,7 @@ def test_progress__a_forecast_says_that_others_are_at_work(clock: Clock, seen):
 
 @pytest.mark.parametrize(("image_s", "told"), [(0.4, "40 s"), (3.0, "60 s")])
 def test_progress__forecast_of_a_card_takes_the_slower(clock: Clock, seen, image_s, told):
-    Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(
+    ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(
         ready("torch bf16 on cuda", image_s=image_s)
     )
     assert f"400 tiles of 20 images, {told}, 0.8 MB" in lines(seen)[0]
@@ -77,7 +79,7 @@ def test_progress__forecast_of_a_card_takes_the_slower(clock: Clock, seen, image
 
 def test_progress__forecast_of_a_processor_that_waits_for_its_reader(clock: Clock, seen):
     """20 images at 10 s by one thread, however many compute."""
-    Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(
+    ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(
         ready(image_s=10.0, threads=16)
     )
     assert "400 tiles of 20 images, 3.3 min, 0.8 MB" in lines(seen)[0]
@@ -85,7 +87,7 @@ def test_progress__forecast_of_a_processor_that_waits_for_its_reader(clock: Cloc
 
 def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
     """On two threads each: computing halves, and so does reading."""
-    progress = Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
+    progress = ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
     progress.update(ready())
     progress.update(ready())
     assert "44 s" in lines(seen)[0]
@@ -93,7 +95,7 @@ def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
 
 
 def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
-    progress = Progress("d", make_shards(4), [0, 2], read_clock=clock, is_busy=is_idle)
+    progress = ShardProgress("d", make_shards(4), [0, 2], read_clock=clock, is_busy=is_idle)
     progress.copied(60, images=3, shards=0)
     progress.update(ready())
     assert lines(seen) == [
@@ -104,7 +106,7 @@ def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
 
 
 def test_progress__a_line_every_few_seconds(clock: Clock, seen):
-    progress = Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
+    progress = ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
     progress.update(ready())
     for _ in range(12):
         clock.now += 1.0
@@ -119,7 +121,7 @@ def test_progress__a_line_every_few_seconds(clock: Clock, seen):
 
 def test_progress__time_left_counts_from_the_first_that_is_ready(clock: Clock, seen):
     """Opening a model is not computing, and a second worker does not start the clock again."""
-    progress = Progress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
+    progress = ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
     clock.now += 100.0
     progress.update(ready())
     clock.now += 10.0
@@ -131,7 +133,7 @@ def test_progress__time_left_counts_from_the_first_that_is_ready(clock: Clock, s
 
 
 def test_progress__counts_shards_reused_copied_and_made(clock: Clock, seen):
-    progress = Progress("d", make_shards(4), [1], read_clock=clock, is_busy=is_idle)
+    progress = ShardProgress("d", make_shards(4), [1], read_clock=clock, is_busy=is_idle)
     progress.copied(100, images=5, shards=1)
     progress.update(ready())
     progress.update(Step(100))
@@ -141,7 +143,7 @@ def test_progress__counts_shards_reused_copied_and_made(clock: Clock, seen):
 
 
 def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
-    progress = Progress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
+    progress = ShardProgress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
     progress.update(ready(image_s=0.0))
     clock.now += 12.0
     progress.update(Step(100, read_s=1.0, compute_s=22.0))
@@ -164,7 +166,7 @@ def test_progress__afterwards_the_forecast_is_compared(clock: Clock, seen):
 
 
 def test_progress__nothing_was_computed(clock: Clock, seen):
-    spent = Progress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle).finish()
+    spent = ShardProgress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle).finish()
     assert spent.metadata == {"shards_reused": 2, "shards_made": 0}
     assert len(lines(seen)) == 2
     assert "2 of 2 shards are there already and are reused, 0 tiles to compute" in lines(seen)[0]
@@ -172,8 +174,8 @@ def test_progress__nothing_was_computed(clock: Clock, seen):
 
 
 def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
-    progress = Progress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
-    refusing = Ready({"engine": "torch fp32 on cpu", "refused": ["openvino: broke"]}, 1)
+    progress = ShardProgress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
+    refusing = WorkerReady({"engine": "torch fp32 on cpu", "refused": ["openvino: broke"]}, 1)
     progress.update(refusing)
     progress.update(refusing)
     progress.update(Step(warning="out of memory: going on with 4 tiles per call"))
@@ -196,7 +198,7 @@ def test_show_seconds__reads_well(seconds: float, shown: str):
 
 def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, seen):
     """More is computed than was told: never above 100 %, never less than nothing left."""
-    progress = Progress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
+    progress = ShardProgress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
     progress.copied(60, images=3, shards=0)
     progress.update(ready())
     progress.update(Step(100, 0.0, 10.0))
@@ -209,6 +211,6 @@ def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, 
 
 
 def test_progress__nothing_to_compute(clock: Clock, seen):
-    progress = Progress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle)
+    progress = ShardProgress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle)
     progress.finish()
     assert lines(seen)[-1] == "d: nothing to compute, shard 2 of 2, 2 reused"

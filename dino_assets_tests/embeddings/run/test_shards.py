@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from dino_assets.compute.settings import ComputeSettings
 from dino_assets.drops.sources.opening import open_source
-from dino_assets.embeddings.run.shards import Done, Ready, Shard, Step, cut_shards
+from dino_assets.embeddings.run.shards import Done, Shard, Step, WorkerReady, cut_shards
 from dino_assets.errors import (
     ConfigError,
     CorruptObjectError,
@@ -152,7 +152,7 @@ def test_map_shards__every_shard_once(tmp_path: Path, count: int):
 
 def test_map_shards__in_processes_of_their_own_at_the_same_time(tmp_path: Path):
     messages = list(map_shards(make_shards(8), Echo(tmp_path, wait_s=0.3), devices=TWO))
-    engines = [m.facts["engine"] for m in messages if isinstance(m, Ready)]
+    engines = [m.facts["engine"] for m in messages if isinstance(m, WorkerReady)]
     assert sorted(engines) == ["echo on 0", "echo on 1"]
     pids = {m.receipt.facts["pid"] for m in messages if isinstance(m, Done)}
     assert len(pids) == 2

@@ -11,8 +11,8 @@ from dino_assets.images.decoding import decode_image
 from dino_assets.images.ground.camera import make_view
 from dino_assets.images.ground.registration import (
     TURNS,
+    ContrastPicture,
     Match,
-    Picture,
     draw_gray,
     match_turns,
     measure_contrast,
@@ -24,10 +24,10 @@ from dino_assets_tests.worlds.turned_flights import draw_ground, photograph
 GROUND = draw_ground()
 
 
-def picture(data: bytes, turns: tuple[int, ...] = TURNS) -> Picture:
+def picture(data: bytes, turns: tuple[int, ...] = TURNS) -> ContrastPicture:
     view = make_view(read_capture(data), inspect_image(data))
     assert view is not None
-    return Picture(view, measure_contrast(draw_gray(decode_image(data))), turns)
+    return ContrastPicture(view, measure_contrast(draw_gray(decode_image(data))), turns)
 
 
 def prove(one: bytes, other: bytes, *, is_known: bool) -> int | None:
@@ -124,7 +124,7 @@ def test_match_turns__odd_pictures_prove_nothing(odd: dict[str, float]):
     sound = picture(photograph(GROUND, 1, at=(0, 0)))
     view = replace(sound.view, **odd)
     pixels = np.random.default_rng(0).integers(0, 256, (view.height, view.width, 3), dtype=np.uint8)
-    strange = Picture(view, measure_contrast(draw_gray(pixels)), TURNS)
+    strange = ContrastPicture(view, measure_contrast(draw_gray(pixels)), TURNS)
     assert prove_turn(match_turns(strange, sound)) is None
     assert prove_turn(match_turns(sound, strange)) is None
 

@@ -14,7 +14,7 @@ from dino_assets.drops.sources.source import fingerprint
 from dino_assets.errors import CommitRefusedError, ConfigError, NotCommittedError, SourceError
 from dino_assets.images.decoding import MAX_PIXELS, decode_image
 from dino_assets.images.inspection import inspect_image
-from dino_assets.images.rows import SCHEMA, Reading
+from dino_assets.images.rows import SCHEMA, ReadingOptions
 from dino_assets.images.scores import score_pixels
 from dino_assets.images.stage import drafting as stage
 from dino_assets.images.stage.drafting import draft_images
@@ -161,7 +161,9 @@ def test_draft_images__pixel_limit_is_part_of_the_recipe(memory: ObjectStore, fl
     source = FolderSource(flight, shown="f")
     drop = make_drop("d", flight)
     assert not commit(memory, draft_images(drop, source, threads=1)).was_reused
-    small = commit(memory, draft_images(drop, source, threads=1, reading=Reading(max_pixels=100)))
+    small = commit(
+        memory, draft_images(drop, source, threads=1, reading=ReadingOptions(max_pixels=100))
+    )
     assert not small.was_reused
     assert small.manifest.facts["reasons"] == {"too-large": 2}
 
@@ -170,7 +172,7 @@ def test_draft_images__pixel_limit_is_part_of_the_recipe(memory: ObjectStore, fl
 def test_draft_images__impossible_pixel_limit(flight: Path, max_pixels: int):
     source = CountingSource(flight)
     with pytest.raises(ConfigError) as caught:
-        draft_images(make_drop("d", flight), source, threads=1, reading=Reading(max_pixels))
+        draft_images(make_drop("d", flight), source, threads=1, reading=ReadingOptions(max_pixels))
     assert (caught.value.setting, caught.value.value) == ("max_pixels", max_pixels)
 
 

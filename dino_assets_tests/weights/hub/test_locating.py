@@ -27,7 +27,7 @@ from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.asking import request_headers
 from dino_assets.weights.hub.places import Shelf
-from dino_assets.weights.hub.transfer import Patience, Source
+from dino_assets.weights.hub.transfer import FileRequest, Patience
 from dino_assets_tests.worlds.faults import let_fail, report_free
 from dino_assets_tests.worlds.finding import (
     FILES,
@@ -246,7 +246,7 @@ def test_gated__the_right_token_opens_and_stays_at_the_hub(
     assert TOKEN not in caplog.text
     settings = resolve_hub(tmp_path)
     assert settings.token == TOKEN
-    assert TOKEN not in repr(settings) + repr(Source("", {"authorization": TOKEN}))
+    assert TOKEN not in repr(settings) + repr(FileRequest("", {"authorization": TOKEN}))
     kept = [path for path in (tmp_path / "hf").rglob("*") if path.is_file()]
     assert kept
     assert not any(TOKEN.encode() in path.read_bytes() for path in kept)

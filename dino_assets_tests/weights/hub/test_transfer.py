@@ -21,7 +21,7 @@ from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.listings import HubFile
 from dino_assets.weights.hub.places import Shelf
-from dino_assets.weights.hub.transfer import Interrupted, Patience, Source, fetch_file
+from dino_assets.weights.hub.transfer import FileRequest, Interrupted, Patience, fetch_file
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer, blob_id, hub_for_test
 from dino_assets_tests.worlds.raising import raising
@@ -47,7 +47,7 @@ class Line:
 
     def __init__(self, hub: HubServer, part: Path) -> None:
         commit = hub.repositories[REPO].branches["main"]
-        self.source = Source(
+        self.source = FileRequest(
             f"{hub.endpoint}/{REPO}/resolve/{commit}/{NAME}", {"authorization": "x"}
         )
         self.hub, self.part = hub, part
@@ -91,7 +91,7 @@ def test_fetch_file__in_one_go(line):
 def test_fetch_file__a_blob_of_git_and_an_empty_one(line, hub):
     for data in (b"{}", b""):
         commit = hub.add(REPO, {"config.json": data, NAME: DATA})
-        source = Source(f"{hub.endpoint}/{REPO}/resolve/{commit}/config.json", {})
+        source = FileRequest(f"{hub.endpoint}/{REPO}/resolve/{commit}/config.json", {})
         file = HubFile("config.json", len(data), blob_id(data))
         fetch_file(file, line.part, source, patience=Patience())
         assert line.part.read_bytes() == data
@@ -258,7 +258,7 @@ def test_fetch_file__a_redirect_to_no_address(line, hub, location):
 
 
 def test_fetch_file__an_address_that_only_the_client_refuses(line, hub):
-    line.source = Source(f"{hub.endpoint}/{'x' * 70_000}", {})
+    line.source = FileRequest(f"{hub.endpoint}/{'x' * 70_000}", {})
     with raising(Interrupted, reason="InvalidURL"):
         line.fetch(attempts=1)
 
