@@ -1,1 +1,1 @@
-"""Reaching bytes: one object-store API, the commit protocol, Parquet tables."""
+"""Object storage: one API for folders and buckets, the commit protocol, Parquet tables."""

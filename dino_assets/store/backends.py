@@ -1,8 +1,8 @@
-"""The buckets behind an ObjectStore: how obstore reaches S3 and Azure, and how long a request may take.
+"""Connections to S3 and Azure buckets through obstore, with their time limits.
 
-Each bucket has two of them. One makes single requests, which end when no byte comes; the store repeats
-them (retrying.py). One sends objects piece by piece, and repeats its pieces by itself: obstore knows only
-a limit for all of a piece, however well it moves.
+Each bucket is opened twice. The first client makes single requests, which fail when no byte arrives in
+time; the store repeats them (retrying.py). The second client sends objects in pieces and repeats the
+pieces itself. obstore can only limit the total time of a piece, not the time without progress.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ MOST_PIECE_BYTES = 8 * 2**20
 
 
 def open_s3(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Purpose) -> Any:
-    """A bucket of an S3-compatible server.
+    """Open a bucket of an S3-compatible server.
 
     Raises:
         ConfigError: the endpoint or the credentials cannot work.
@@ -39,12 +39,13 @@ def open_s3(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Pur
     if bool(settings.access_key) != bool(settings.secret_key):
         missing = "secret key" if settings.access_key else "access key"
         raise ConfigError(
-            f"storage {settings.url!r}: the {missing} is missing", reason="credentials"
+            f"storage {settings.url!r}: the {missing} is missing. Set both keys, or neither",
+            reason="credentials",
         )
     if settings.profile and not settings.access_key:
         options["credential_provider"] = _profile_credentials(settings.profile)
     if settings.endpoint:
-        # MinIO-style servers answer at one host name for all buckets.
+        # MinIO-style servers use one host name for all buckets.
         options["virtual_hosted_style_request"] = False
     return store.S3Store(
         bucket,
@@ -68,13 +69,14 @@ def _profile_credentials(profile: str) -> Any:
         return Boto3CredentialProvider(boto3.Session(profile_name=profile))
     except (BotoCoreError, ValueError):
         raise ConfigError(
-            f"the AWS profile {profile!r} does not exist or holds no credentials",
+            f"the AWS profile {profile!r} does not exist or holds no credentials. "
+            "Check AWS_PROFILE and ~/.aws",
             reason="profile",
         ) from None
 
 
 def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: Purpose) -> Any:
-    """A container of an Azure storage account.
+    """Open a container of an Azure storage account.
 
     Raises:
         ConfigError: the connection string cannot work.
@@ -88,7 +90,7 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: 
     signature = fields.get("SharedAccessSignature")
     if not account or not (key or signature):
         raise ConfigError(
-            f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING carries "
+            f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING has "
             f"{', '.join(sorted(fields)) or 'no fields'}; AccountName and AccountKey (or "
             "SharedAccessSignature) are needed",
             reason="credentials",
@@ -96,7 +98,7 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: 
     options: dict[str, Any] = {"account_name": account, "account_key": key}
     if signature:
         options = {"account_name": account, "sas_key": signature}
-    # From both fields: sovereign clouds (core.chinacloudapi.cn) differ in the suffix alone.
+    # Read protocol and suffix: sovereign clouds (core.chinacloudapi.cn) differ only in the suffix.
     protocol = fields.get("DefaultEndpointsProtocol") or "https"
     suffix = fields.get("EndpointSuffix") or "core.windows.net"
     endpoint = fields.get("BlobEndpoint") or f"{protocol}://{account}.blob.{suffix}"
@@ -112,10 +114,10 @@ def open_azure(settings: StorageSettings, *, bucket: str, prefix: str, purpose: 
             **options,
         )
     except (obstore_errors.BaseError, ValueError):
-        pass  # its text may quote the key: not even a context of ours
+        pass  # its text may quote the key, so it must not become the context of our error
     raise ConfigError(
-        f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING cannot be used; is the "
-        "AccountKey whole (base64)?",
+        f"storage {settings.url!r}: AZURE_STORAGE_CONNECTION_STRING was rejected. Check that the "
+        "AccountKey is complete (base64)",
         reason="credentials",
     )
 
@@ -127,7 +129,7 @@ def _client_options(limits: RequestLimits, purpose: Purpose, *, allow_http: bool
     }
     if purpose == "pieces":
         return options | {"timeout": timedelta(seconds=limits.piece_s)}
-    # Without a `timeout` obstore takes 30 s.
+    # obstore's default `timeout` is 30 s.
     return options | {
         "timeout": timedelta(days=7),
         "read_timeout": timedelta(seconds=limits.stall_s),
@@ -148,7 +150,7 @@ def _retries(limits: RequestLimits, purpose: Purpose) -> "RetryConfig":
     }
 
 
-# By ``Scheme.backend`` of settings/urls.py; what an opener returns is one of obstore's stores.
+# Keys are values of ``Scheme.backend`` (settings/urls.py). Each opener returns an obstore store.
 OPENERS: dict[str, Callable[..., Any]] = {
     "s3": open_s3,
     "azure": open_azure,

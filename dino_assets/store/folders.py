@@ -1,4 +1,4 @@
-"""Folders on this machine that are whole or absent, whoever kills us when."""
+"""Atomic replacement of local folders and small files, and free disk space."""
 
 import contextlib
 import ctypes
@@ -12,12 +12,12 @@ from uuid import uuid4
 
 from dino_assets.errors import DiskFullError
 
-_HERE = -100  # AT_FDCWD: a relative path is meant from the working directory
+_HERE = -100  # AT_FDCWD: relative paths start at the working directory
 _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 def exchange_names(new: Path, folder: Path) -> bool:
-    """Swap two names in one step (Linux); tells whether that was possible."""
+    """Swap two names in one step (Linux). Return False where the file system cannot do it."""
     rename: Callable[..., int] | None = getattr(
         ctypes.CDLL(None, use_errno=True), "renameat2", None
     )
@@ -38,11 +38,11 @@ def publish_folder(
     check_old: Callable[[Path], object] = lambda old: None,
     exchange: Callable[[Path, Path], bool] = exchange_names,
 ) -> None:
-    """Put a finished folder into its place; what stood there goes, and nobody sees a half.
+    """Move a finished folder to its final path, replacing an older folder in one step.
 
-    ``new`` lies on the same disk. ``check_old`` may raise at the sight of what stands there, and is
-    asked before and after the exchange: what somebody put there meanwhile is not lost either. Where
-    the file system cannot exchange two names in one step, the place is empty for a moment.
+    ``new`` must be on the same disk. ``check_old`` may raise to keep the older folder. It runs before and
+    after the exchange, so that a folder which appeared in between is kept, too. Where the file system
+    cannot exchange two names in one step, nothing is at the final path for a moment.
     """
 
     def swap() -> None:
@@ -52,7 +52,7 @@ def publish_folder(
     sync(new)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        new.rename(folder)  # nothing or an empty folder stands there
+        new.rename(folder)  # works where nothing or an empty folder is at the path
     except OSError as err:
         if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -64,7 +64,7 @@ def publish_folder(
             swap()
             raise
         sync(folder.parent)
-        # The new one is in place, whatever becomes of the old.
+        # The new folder is in place even if deleting the older one fails.
         shutil.rmtree(new, ignore_errors=True)
     sync(folder.parent)
 
@@ -72,7 +72,7 @@ def publish_folder(
 def write_small(path: Path, data: bytes) -> None:
     """Replace a small file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the process's number: two containers may have the same one.
+    # A process id would not do: two containers may have the same one.
     aside = path.with_name(f".{path.name}.{uuid4().hex[:12]}")
     try:
         with aside.open("wb") as file:
@@ -87,7 +87,7 @@ def write_small(path: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's bytes, or a folder's names, survive a power cut."""
+    """Flush a file's bytes, or a folder's names, to the disk, so that they survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -96,10 +96,10 @@ def sync(path: Path) -> None:
 
 
 def is_mounted(folder: Path) -> bool:
-    """Tell whether a disk, or another folder, is mounted right here; such a name cannot be exchanged."""
+    """Check whether a disk or another folder is mounted at this path. Such a path cannot be exchanged."""
     if os.path.ismount(folder):
         return True
-    try:  # a folder of the same disk, as containers have them, is known to the kernel only
+    try:  # `ismount` misses a folder of the same disk that is mounted here, as in containers
         table = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
         return False
@@ -117,10 +117,10 @@ def check_room(
     advice: str,
     measure: Callable[[Path], "shutil._ntuple_diskusage"] | None = None,
 ) -> None:
-    """Refuse early what would fill the disk.
+    """Check that a disk has enough free space.
 
     Raises:
-        DiskFullError: less is free than needed.
+        DiskFullError: fewer than ``needed_bytes`` bytes are free.
     """
     free = (measure or shutil.disk_usage)(folder).free
     if needed_bytes > free:
@@ -132,7 +132,7 @@ def check_room(
 
 
 def _replace(new: Path, folder: Path) -> None:
-    """Two renames; ends with the old folder under the new one's name."""
+    """Swap two folders by renaming; the old one ends under the new one's name."""
     aside = new.with_name(f"{new.name}.replaced")
     folder.rename(aside)
     try:

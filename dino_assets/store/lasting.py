@@ -1,4 +1,4 @@
-"""The folder of a local store, written so that a power cut takes nothing that was promised."""
+"""Durable writes to a local store: objects that survive a power cut."""
 
 import errno
 import os
@@ -8,24 +8,24 @@ from pathlib import Path
 
 from dino_assets.store.folders import sync
 
-# At once: a disk writes many files down in about the time of one.
+# A disk flushes many files in about the time of one.
 _SYNCED_AT_ONCE = 16
-# Of file systems that know no fsync of a folder (some network drives and FUSE).
-_CANNOT = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+# Error numbers of file systems without fsync for folders (some network drives and FUSE).
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 
 class LastingFolder:
-    """Puts what has to last, and settles what obstore has put; ``sync_path`` is fsync by path."""
+    """A local store's folder with durable writes; ``sync_path`` flushes one path to the disk."""
 
     def __init__(self, folder: Path, *, sync_path: Callable[[Path], None] = sync) -> None:
         self._folder = folder
         self._sync_path = sync_path
 
     def put(self, key: str, data: bytes) -> None:
-        """Replace an object in one step: the bytes are on the disk before the name, and then the name.
+        """Replace an object in one step and flush it: first its bytes, then its name.
 
         Raises:
-            OSError: the file system refused; what was there is still there.
+            OSError: the file system refused. The earlier object is unchanged.
         """
         path = self._folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,9 +41,9 @@ class LastingFolder:
         self._sync_folders([path.parent])
 
     def settle(self, keys: Iterable[str]) -> None:
-        """Have objects outlast a power cut: their bytes, their names, the folders that hold them.
+        """Flush objects that were already put: their bytes, their names and their folders.
 
-        One that is not there any more is passed over.
+        Objects that no longer exist are skipped.
 
         Raises:
             OSError: the disk failed.
@@ -60,7 +60,7 @@ class LastingFolder:
             return
 
     def _sync_folders(self, folders: Iterable[Path]) -> None:
-        """Sync folders and those above them, up to the one that holds the store: each may be new."""
+        """Flush folders and their parents, up to the parent of the store: each may be new."""
         above = {self._folder.parent}
         for folder in folders:
             while folder not in above:
@@ -73,18 +73,18 @@ class LastingFolder:
         try:
             self._sync_path(folder)
         except PermissionError:
-            return  # a folder of somebody else, which the store lies in
+            return  # a parent folder that belongs to another user
         except OSError as err:
-            if err.errno not in _CANNOT:
+            if err.errno not in _NO_FOLDER_SYNC:
                 raise
 
 
 def _open_aside(path: Path) -> tuple[int, Path]:
-    """Open a new file beside a path, of a name that obstore never lists and the collector sweeps."""
+    """Open a new file beside a path, with a name that obstore never lists and the collector deletes."""
     number = 1
     while True:
         aside = path.with_name(f"{path.name}#{number}")
         try:
             return os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), aside
         except FileExistsError:
-            number += 1  # of another writer, or of one that was killed
+            number += 1  # left by another writer, or by a killed one

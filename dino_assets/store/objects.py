@@ -1,7 +1,7 @@
-"""One object store over obstore: a folder, ``s3://``, ``minio://``, ``az://`` or ``memory://``.
+"""Object store over obstore: a folder, ``s3://``, ``minio://``, ``az://`` or ``memory://``.
 
-Only what the commit protocol needs: whole-object put and get, ranges, listing, moving, deletion.
-Every error names the store, the bucket and the key as the caller spelled them (see failures.py).
+It has only what the commit protocol needs: put and get of whole objects, ranges, listing, moving, deletion.
+Every error names the store, the bucket and the key as the caller wrote them (see failures.py).
 """
 
 import os
@@ -32,13 +32,13 @@ from dino_assets.store.failures import explain
 from dino_assets.store.lasting import LastingFolder
 from dino_assets.store.requests import Requests
 
-# Our own keys only: portable over file systems and bucket implementations, nothing to escape.
+# Keys that this package writes: valid on every file system and bucket, without escaping.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One stored object as a listing or a head request tells it."""
+    """One stored object, as described by a listing or a head request."""
 
     key: str
     bytes: int
@@ -47,9 +47,9 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """Objects under keys, whole or absent. Made with ``open_store`` or ``ObjectStore.in_memory``."""
+    """Objects by key, each complete or absent. Open one with ``open_store`` or ``ObjectStore.in_memory``."""
 
-    chunk_bytes = 32 * 2**20  # of what is larger: put, read and hashed piece by piece
+    chunk_bytes = 32 * 2**20  # larger objects are put, read and hashed in pieces of this size
     stream_bytes = 2**20
     _settings: StorageSettings | None = None
 
@@ -70,18 +70,18 @@ class ObjectStore:
             limits=settings.limits if settings and folder is None else None,
             open_for_pieces=open_for_pieces,
         )
-        # Of a folder that is not there yet: it is made when something is put, and empty until then.
+        # Set while the store's folder does not exist: the first put makes it.
         self._make_folder = make_folder
         self.url = url
-        self.folder = folder  # set for local stores: the collector sweeps staging files there
+        self.folder = folder  # set for local stores: the collector deletes staging files there
         self.lasting = LastingFolder(folder) if folder else None
         self._settings = settings
 
     def __reduce__(self) -> tuple[Callable[[StorageSettings], "ObjectStore"], tuple[Any, ...]]:
-        """Another process opens it anew: connections do not travel."""
+        """Pickle the settings: another process opens its own connections."""
         if self._settings is None:
             raise ConfigError(
-                f"{self.url!r} lives in this process alone; use a folder or a bucket",
+                f"{self.url!r} exists only in this process; use a folder or a bucket",
                 setting="storage",
                 value=self.url,
                 reason="memory",
@@ -89,14 +89,14 @@ class ObjectStore:
         return open_store, (self._settings,)
 
     def with_limits(self, limits: RequestLimits) -> "ObjectStore":
-        """The same store, with other limits where it is a bucket."""
+        """Open the same bucket with other time limits; return a folder unchanged."""
         if self.folder is not None or self._settings is None:
             return self
         return open_store(replace(self._settings, limits=limits))
 
     @classmethod
     def in_memory(cls, url: str = "memory://") -> "ObjectStore":
-        """A store that lives and dies with this object: for tests and dry runs."""
+        """Make an empty store in memory, for tests and dry runs."""
         return cls(MemoryStore(), url=url)
 
     def __repr__(self) -> str:
@@ -104,17 +104,17 @@ class ObjectStore:
 
     @property
     def is_there(self) -> bool:
-        """Whether anything was ever put; of a bucket this is taken for granted."""
+        """Whether the store's folder exists. Always True for a bucket."""
         return self._make_folder is None or (self.folder is not None and self.folder.is_dir())
 
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, is_lasting: bool = False
     ) -> None:
-        """Write a whole object, atomically; with ``is_lasting`` no power cut undoes it (see ``settle``).
+        """Write a whole object, atomically. With ``is_lasting`` it survives a power cut (see ``settle``).
 
         Raises:
-            ObjectExistsError: ``if_absent`` and the key is taken. Only local disks and servers with
-                conditional PUT promise this between two writers; nothing here relies on it.
+            ObjectExistsError: ``if_absent`` and the key is taken. Between two writers, only local disks
+                and servers with conditional PUT guarantee this; the commit protocol does not rely on it.
         """
         self._check_key(key)
         self._prepare(is_put=True)
@@ -125,13 +125,13 @@ class ObjectStore:
         self._requests.put(key, data, mode="create" if if_absent else "overwrite")
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
-        """Write an object of any size; it appears when ``chunks`` ends, and never if that raises."""
+        """Write an object of any size. It becomes visible when ``chunks`` ends, never if ``chunks`` raises."""
         self._check_key(key)
         self._prepare(is_put=True)
         self._requests.put_chunks(key, chunks, piece_bytes=self.chunk_bytes)
 
     def settle(self, keys: Iterable[str]) -> None:
-        """Have objects that were put outlast a power cut: what a bucket acknowledges does."""
+        """Flush objects to a local disk, so that they survive a power cut. Do nothing for a bucket."""
         if self.lasting is not None:
             lasting, wanted = self.lasting, list(keys)
             self._requests.call("put", "", lambda *_: lasting.settle(wanted))
@@ -140,25 +140,25 @@ class ObjectStore:
         """Read a whole object.
 
         Raises:
-            ObjectNotFoundError: there is none.
+            ObjectNotFoundError: it does not exist.
         """
         return self.get_tagged(key)[0]
 
     def get_tagged(self, key: str) -> tuple[bytes, str | None]:
-        """Read a whole object, and the ETag of the very version that was read.
+        """Read a whole object and the ETag of the version that was read.
 
         Raises:
-            ObjectNotFoundError: there is none.
+            ObjectNotFoundError: it does not exist.
         """
         self._check_foreign_key(key)
         self._prepare()
         return self._requests.get_tagged(key)
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """An object's bytes from first to last, a few MiB at a time.
+        """Yield an object's bytes in order, a few MiB at a time.
 
         Raises:
-            ObjectNotFoundError: there is none; said when the first bytes are asked for.
+            ObjectNotFoundError: it does not exist. Raised with the first ``next``, not by the call.
         """
         self._check_foreign_key(key)
         self._prepare()
@@ -168,7 +168,7 @@ class ObjectStore:
         """Read up to ``length`` bytes from ``start``, which lies inside the object."""
         if start < 0 or length < 1:
             raise ConfigError(
-                f"range {start}+{length} of {key!r}: start ≥ 0 and length ≥ 1 expected",
+                f"range start={start}, length={length} of {key!r}: start ≥ 0 and length ≥ 1 expected",
                 reason="range",
             )
         self._check_foreign_key(key)
@@ -176,16 +176,16 @@ class ObjectStore:
         return self._requests.get_range(key, start=start, end=start + length)
 
     def head(self, key: str) -> ObjectInfo:
-        """Size and time of an object.
+        """Read the size, time and ETag of an object.
 
         Raises:
-            ObjectNotFoundError: there is none.
+            ObjectNotFoundError: it does not exist.
         """
         self._check_foreign_key(key)
         return _info(self._call("head", key, obstore.head))
 
     def exists(self, key: str) -> bool:
-        """Tell whether an object is there."""
+        """Check whether an object exists."""
         try:
             self.head(key)
         except ObjectNotFoundError:
@@ -193,14 +193,14 @@ class ObjectStore:
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects below a prefix (whole segments), in no promised order."""
+        """List all objects below a prefix (whole segments). The order is not defined."""
         where = prefix.strip("/") or None
         self._prepare()
         for page in self._requests.list(prefix, where):
             yield from map(_info, page)
 
     def list_folders(self, prefix: str = "") -> tuple[str, ...]:
-        """Names of the folders directly below a prefix, sorted; what lies in them is not listed."""
+        """List the names of the folders directly below a prefix, sorted, without their contents."""
         where = prefix.strip("/") or None
         listing = self._call(
             "list", prefix, lambda store, _: obstore.list_with_delimiter(store, where)
@@ -208,19 +208,19 @@ class ObjectStore:
         return tuple(sorted(path.rpartition("/")[2] for path in listing["common_prefixes"]))
 
     def delete(self, key: str) -> None:
-        """Remove an object; a missing one is fine, on every store alike."""
+        """Delete an object. Do nothing if it does not exist, on every kind of store."""
         self._check_key(key)
         try:
             self._call("delete", key, obstore.delete)
         except ObjectNotFoundError:
-            # Only local stores report it; a bucket that does not exist is another error.
+            # Only local stores report a missing object; a missing bucket is another error.
             return
 
     def move(self, key: str, to: str) -> None:
-        """Give an object another key: at once on a local disk, elsewhere by a copy and a delete.
+        """Rename an object: in one step on a local disk, in a bucket by copying and deleting.
 
         Raises:
-            ObjectNotFoundError: there is none.
+            ObjectNotFoundError: it does not exist.
         """
         self._check_key(to)
         self._prepare()
@@ -229,20 +229,20 @@ class ObjectStore:
     def _check_key(self, key: str) -> None:
         if not _KEY.fullmatch(key):
             raise ConfigError(
-                f"{key!r} is not a key this store writes: letters, digits and ._=- in segments "
-                "joined by / are",
+                f"key {key!r} cannot be written: expected segments of letters, digits and ._=- "
+                "joined by /, each beginning with a letter, a digit or _",
                 reason="key",
             )
 
     def _check_foreign_key(self, key: str) -> None:
-        # An inbox holds keys that others chose; only what no store can hold is refused.
+        # Keys in an inbox are not ours: only those are refused that no store can hold.
         if any(name in ("", ".", "..") for name in key.split("/")):
             raise ConfigError(
-                f"{key!r} is not a key: it has an empty or dotted segment", reason="key"
+                f"key {key!r} has an empty or dotted segment, which no store can hold", reason="key"
             )
 
     def _prepare(self, *, is_put: bool = False) -> None:
-        make_folder = self._make_folder  # another thread may make it meanwhile
+        make_folder = self._make_folder  # read once: another thread may set it to None
         if make_folder and (is_put or self.is_there):
             self._requests.backend = make_folder()
             self._make_folder = None
@@ -253,7 +253,7 @@ class ObjectStore:
 
 
 def open_store(settings: StorageSettings) -> ObjectStore:
-    """Open the store that ``settings`` names; touches nothing. A folder is made when something is put.
+    """Open the store that ``settings`` names, without a request. The first put makes a missing folder.
 
     Raises:
         ConfigError: the address or the credentials cannot work.
@@ -268,7 +268,7 @@ def open_store(settings: StorageSettings) -> ObjectStore:
     return ObjectStore(
         open_for(purpose="requests"),
         url=settings.url,
-        # What is not a bucket lives in this process alone: no other one can open it.
+        # memory:// exists only in this process: another one cannot open it.
         settings=settings if scheme.is_bucket else None,
         open_for_pieces=partial(open_for, purpose="pieces") if scheme.is_bucket else None,
     )
@@ -277,8 +277,10 @@ def open_store(settings: StorageSettings) -> ObjectStore:
 def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
     try:
         folder = (settings.root / Path(url.prefix).expanduser()).resolve()
-    except (RuntimeError, ValueError):  # ~nobody, or a null byte
-        raise ConfigError(f"storage {settings.url!r} is not a path", reason="path") from None
+    except (RuntimeError, ValueError):  # an unknown ~user, or a null byte
+        raise ConfigError(
+            f"storage {settings.url!r} is not a path: unknown ~user or a null byte", reason="path"
+        ) from None
 
     def make_folder() -> LocalStore:
         return _make_folder(settings, folder)
@@ -295,7 +297,7 @@ def _open_folder(settings: StorageSettings, url: StoreUrl) -> ObjectStore:
 
 
 def _can_be_made(folder: Path) -> bool:
-    """Whether nothing is at this path, and what is above it can be written."""
+    """Check whether the path is free and its nearest existing parent is writable."""
     if os.path.lexists(folder):
         return False
     above = next((path for path in folder.parents if os.path.lexists(path)), folder)
@@ -310,7 +312,7 @@ def _make_folder(settings: StorageSettings, folder: Path) -> LocalStore:
     except (obstore_errors.BaseError, OSError) as err:
         reason = str(explain(err, verb="open", key="", store=settings.url, is_local=True))
         failure = StoreAccessError(
-            f"storage {settings.url!r} is not a folder that can be made or written: "
+            f"storage {settings.url!r} cannot be made or written as a folder: "
             f"{reason.rpartition(': ')[2]}",
             store=settings.url,
         )
@@ -318,24 +320,24 @@ def _make_folder(settings: StorageSettings, folder: Path) -> LocalStore:
 
 
 def spell_absence(store: ObjectStore) -> str:
-    """Say that nothing was ever put into a store, and what that may come from."""
+    """Write the message for a local store that does not exist, with advice."""
     return (
-        f"There is no store {store.url!r} yet: nothing is at {str(store.folder)!r}. If there should be "
-        "results, look at DINO_STORAGE and at the folder that you stand in."
+        f"There is no store {store.url!r} yet: nothing is at {str(store.folder)!r}. If you expected "
+        "results, check DINO_STORAGE and the working directory."
     )
 
 
 def create_bucket(settings: StorageSettings) -> bool:
-    """Make the bucket of an S3 address if it is missing; True if it was made. Needs the s3 extra.
+    """Create the bucket of an S3 address if it is missing; return whether it was. Needs the s3 extra.
 
     Raises:
-        ConfigError: the address is no S3 bucket.
+        ConfigError: the address is not an S3 bucket.
         StoreError: the server refused.
     """
     url = parse_url(settings.url)
     if not url.scheme or SCHEMES[url.scheme].backend != "s3":
         raise ConfigError(
-            f"storage {settings.url!r} is no S3 bucket; only those can be made from here",
+            f"storage {settings.url!r} is not an S3 bucket. Only S3 buckets can be created here",
             reason="no-bucket",
         )
     try:
@@ -343,12 +345,13 @@ def create_bucket(settings: StorageSettings) -> bool:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError as err:
-        raise MissingExtraError("Making a bucket", extra="s3") from err
+        raise MissingExtraError("Creating a bucket", extra="s3") from err
     try:
         session = boto3.Session(profile_name=settings.profile)
     except BotoCoreError:
         raise ConfigError(
-            f"there is no AWS profile {settings.profile!r}", reason="profile"
+            f"there is no AWS profile {settings.profile!r}. Check AWS_PROFILE and ~/.aws",
+            reason="profile",
         ) from None
     client = session.client(
         "s3",
@@ -377,17 +380,17 @@ def create_bucket(settings: StorageSettings) -> bool:
     except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
         return False
     except ClientError as err:
-        # The server's own words may repeat credentials: its code alone is shown.
+        # The server's own text may repeat credentials: only status and code are shown.
         code = str(err.response.get("Error", {}).get("Code", ""))
         status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         kind = StoreAccessError if status in (401, 403) else StoreError
         failure = kind(
-            f"the bucket of {settings.url!r} cannot be made: the server says {status} {code}",
+            f"the bucket of {settings.url!r} cannot be created: the server answered {status} {code}",
             store=settings.url,
         )
     except BotoCoreError as err:
         failure = StoreUnavailableError(
-            f"the bucket of {settings.url!r} cannot be made: {err}", store=settings.url
+            f"the bucket of {settings.url!r} cannot be created: {err}", store=settings.url
         )
     else:
         return True
@@ -395,7 +398,7 @@ def create_bucket(settings: StorageSettings) -> bool:
 
 
 def _has_bucket(client: Any, bucket: str) -> bool:
-    # Asked first: in us-east-1 making one's own bucket again succeeds.
+    # Check before creating: in us-east-1, creating one's own bucket again succeeds.
     try:
         client.head_bucket(Bucket=bucket)
     except client.exceptions.ClientError as err:

@@ -1,4 +1,4 @@
-"""Requests to a store: made through obstore, repeated where that helps, with errors of our own."""
+"""Requests to a store through obstore, with retries and this package's errors."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -11,7 +11,12 @@ from obstore.store import AzureStore
 from dino_assets.errors import ObjectNotFoundError, StoreUnavailableError
 from dino_assets.settings.records import RequestLimits
 from dino_assets.store.backends import MOST_PIECE_BYTES
-from dino_assets.store.failures import explain, explain_answer, explain_line, is_passing
+from dino_assets.store.failures import (
+    explain,
+    explain_connection_fault,
+    explain_response,
+    is_temporary,
+)
 from dino_assets.store.retrying import NEVER, Retries
 from dino_assets.store.uploading import Uploader
 
@@ -19,17 +24,17 @@ if TYPE_CHECKING:
     from obstore import GetOptions
 
 T = TypeVar("T")
-# What is larger may be minutes on a slow line: obstore's limit would end it though it moves.
+# A larger upload may take minutes on a slow network: obstore's time limit would end it while bytes move.
 QUICK_BYTES = 256 * 2**10
-_LEAST_PIECE_BYTES = 5 * 2**20  # S3 takes no smaller piece of a larger upload
-_READ_BYTES = 2**20  # of an object, at a time: where a broken read goes on
+_LEAST_PIECE_BYTES = 5 * 2**20  # S3's minimum piece of a multipart upload
+_READ_BYTES = 2**20  # read at a time; an interrupted read resumes after the last of these
 _SIGNED_FOR = timedelta(hours=12)
 
 
 class Requests:
-    """One folder or bucket as obstore opened it.
+    """Requests to one folder or bucket that obstore opened.
 
-    ``open_for_pieces`` opens a bucket once more, for uploads of several requests each.
+    ``open_for_pieces`` opens the bucket a second time, for uploads of several requests each.
     """
 
     def __init__(
@@ -54,7 +59,7 @@ class Requests:
     def call(
         self, verb: str, key: str, call: Callable[..., T], *arguments: Any, **options: Any
     ) -> T:
-        """Make a request, as often as needed. ``call`` gets obstore's store and the key first."""
+        """Make a request, with retries. ``call`` receives obstore's store and the key first."""
         retries = Retries(self._limits)
         while True:
             try:
@@ -64,9 +69,9 @@ class Requests:
             retries.wait(failure)
 
     def put(self, key: str, data: bytes, *, mode: str) -> None:
-        """Put an object in one request, so that a killed writer leaves nothing.
+        """Put an object in one request, so that a killed writer leaves no partial object.
 
-        Multipart and streams are not atomic on a local disk (a ``name#1`` stays behind).
+        Multipart uploads and streams are not atomic on a local disk (a ``name#1`` remains).
         """
         options = {"mode": mode, "use_multipart": False}
         if not self._is_bucket or len(data) <= QUICK_BYTES or mode != "overwrite":
@@ -77,26 +82,26 @@ class Requests:
             try:
                 if not (self._takes_signed and self._upload(key, data, retries)):
                     self._once("put", key, obstore.put, self._for_pieces(), key, data, **options)
-                    self._takes_signed = False  # or each object would be sent twice from now on
+                    self._takes_signed = False  # otherwise every later object would be sent twice
                 return
             except StoreUnavailableError as err:
                 failure = err
             retries.wait(failure, lost_bytes=True)
 
     def put_chunks(self, key: str, chunks: Iterable[bytes], *, piece_bytes: int) -> None:
-        """Put an object of any size; obstore repeats the pieces of it by itself."""
+        """Put an object of any size in pieces; obstore itself repeats failed pieces."""
         piece_bytes = max(min(piece_bytes, MOST_PIECE_BYTES), _LEAST_PIECE_BYTES)
         options = {"chunk_size": piece_bytes, "max_concurrency": 4}
         self._once("put", key, obstore.put, self._for_pieces(), key, chunks, **options)
 
     def get_range(self, key: str, *, start: int, end: int) -> bytes:
-        """Read some of an object's bytes."""
+        """Read the bytes of an object from ``start`` up to ``end``."""
         if self._is_bucket:
             return b"".join(self.stream(key, start=start, end=end))
         return bytes(self.call("get", key, obstore.get_range, start=start, end=end))
 
     def get_tagged(self, key: str) -> tuple[bytes, str | None]:
-        """Read an object, and the ETag of the version that was read."""
+        """Read an object and the ETag of the version that was read."""
         if not self._is_bucket:
             return self.call("get", key, _read_tagged)
         tags: list[str | None] = [None]
@@ -112,7 +117,7 @@ class Requests:
         least_bytes: int = _READ_BYTES,
         note_etag: Callable[[str | None], None] = lambda etag: None,
     ) -> Iterator[bytes]:
-        """An object's bytes, from first to last; a read that breaks off goes on where it did."""
+        """Yield an object's bytes in order; resume an interrupted read where it stopped."""
         retries = Retries(self._limits)
         at, etag = start, None
         while True:
@@ -125,18 +130,18 @@ class Requests:
                 while (chunk := self._once("get", key, next, chunks, None)) is not None:
                     at += len(chunk)
                     yield bytes(chunk)
-                    retries.note_progress()  # not before: the reader's own time does not count
+                    retries.note_progress()  # after the yield: the caller's own time does not count
                 return
             except StoreUnavailableError as err:
                 failure = err
             if at == end:
-                return  # it broke off after the last byte
+                return  # interrupted after the last byte
             if at > start and not etag:
-                raise failure  # the rest could be that of another object
+                raise failure  # without an ETag the rest could belong to a newer object
             retries.wait(failure)
 
     def list(self, prefix: str, where: str | None) -> Iterator[Any]:
-        """Pages of a listing; one that breaks off goes on after the last key."""
+        """Yield the pages of a listing; resume an interrupted one after the last key."""
         retries = Retries(self._limits)
         last: str | None = None
         while True:
@@ -152,7 +157,7 @@ class Requests:
             retries.wait(failure)
 
     def move(self, key: str, to: str) -> None:
-        """Give an object another key; one whose answer was lost is not missed by the next attempt."""
+        """Rename an object. If a response is lost, the retry accepts that the object has moved already."""
         retries = Retries(self._limits)
         is_again = False
         while True:
@@ -176,11 +181,11 @@ class Requests:
         return self._of_pieces
 
     def _upload(self, key: str, data: bytes, retries: Retries) -> bool:
-        """Put by a signed address; tells whether that could be done, else obstore has to."""
+        """Put through a signed address; return False where obstore has to make the request instead."""
         try:
             url = obstore.sign(self.backend, "PUT", key, _SIGNED_FOR)
         except (obstore_errors.BaseError, NotImplementedError, TypeError, ValueError):
-            return False  # not with these credentials
+            return False  # these credentials cannot sign
         headers = {"x-ms-blob-type": "BlockBlob"} if isinstance(self.backend, AzureStore) else {}
         answer, failure = None, None
         try:
@@ -188,14 +193,14 @@ class Requests:
                 url, data, headers=headers, note_progress=retries.note_progress
             )
         except OSError as err:
-            failure = explain_line(err, key=key, store=self._url, url=url)
-        if failure is None and answer is not None and is_passing(answer.status, answer.text):
-            failure = explain_answer(
+            failure = explain_connection_fault(err, key=key, store=self._url, url=url)
+        if failure is None and answer is not None and is_temporary(answer.status, answer.text):
+            failure = explain_response(
                 answer.status, answer.reason, answer.text, key=key, store=self._url, url=url
             )
         if failure is not None:
-            raise failure  # not in the handler, as below
-        # What was refused is asked for once more by obstore, whose error says more.
+            raise failure  # outside the handler, as in `_once`
+        # obstore repeats a refused put, because its error says more.
         return answer is not None and 200 <= answer.status < 300
 
     def _open(
@@ -214,7 +219,7 @@ class Requests:
             return call(*arguments, **options)
         except (obstore_errors.BaseError, OSError, ValueError) as err:
             failure = explain(err, verb=verb, key=key, store=self._url, is_local=self._is_local)
-        # Not in the handler: even a suppressed context would carry obstore's text along.
+        # Raised outside the handler: even a suppressed context would keep obstore's text.
         raise failure
 
 

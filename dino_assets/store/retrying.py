@@ -1,4 +1,4 @@
-"""Trying a bucket again: how often, for how long, and with what pauses."""
+"""Retries of failed requests to a bucket: their number, duration and pauses."""
 
 import logging
 import time
@@ -8,16 +8,17 @@ from dino_assets.errors import StoreUnavailableError
 from dino_assets.settings.records import RequestLimits
 
 log = logging.getLogger(__name__)
-NEVER = RequestLimits(retries=0)  # of a folder: what fails there fails again
+NEVER = RequestLimits(retries=0)  # for folders: a request that failed would fail again
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
-# An upload begins anew each time: a line that breaks every long one is not tried for hours.
-_MOST_LOST = 5
-# A shorter interruption passes without a word.
+# Each attempt of an upload starts from the beginning. This limit stops it on a network that interrupts
+# every long upload.
+_MOST_LOST_UPLOADS = 5
+# Shorter interruptions are not logged.
 _QUIET_S = 1.0
 
 
 class Retries:
-    """The attempts of one call: after each failure it waits, or gives up."""
+    """The attempts of one call: after each failure it waits or gives up."""
 
     def __init__(
         self,
@@ -33,31 +34,31 @@ class Retries:
         self._has_warned = False
 
     def note_progress(self) -> None:
-        """Count the time from here: bytes have just moved."""
+        """Restart the time limit, because bytes have just moved."""
         self._moved = self._clock()
 
     def wait(self, failure: StoreUnavailableError, *, lost_bytes: bool = False) -> None:
-        """Wait until the next attempt. With ``lost_bytes`` all that was sent is sent again.
+        """Wait until the next attempt. ``lost_bytes``: the next attempt sends all bytes again.
 
         Raises:
-            StoreUnavailableError: tried too often or too long; the failure with how often and how long.
+            StoreUnavailableError: the limit of attempts or time is reached; the message names both.
         """
         self._failures += 1
         now = self._clock()
         self._lost += lost_bytes and now - self._attempt_began > self._limits.stall_s
         pause_s = min(_FIRST_PAUSE_S * 2 ** (self._failures - 1), _LONGEST_PAUSE_S)
-        import numpy as np  # here, since few commands ever wait
+        import numpy as np  # imported here, because few commands ever wait
 
-        # Not all at the same moment: a server that has just come back would stumble again.
+        # Random, so that not all clients return at the same moment and overload a restarted server.
         pause_s *= float(np.random.default_rng().uniform(0.5, 1))
         if (
             self._failures > self._limits.retries
-            or self._lost >= _MOST_LOST
+            or self._lost >= _MOST_LOST_UPLOADS
             or now - self._moved + pause_s > self._limits.retry_for_s
         ):
             raise self._give_up(failure, now - self._began)
         if now - self._moved > _QUIET_S and not self._has_warned:
-            log.warning("%s. It is tried again for up to %.0f s", failure, self._limits.retry_for_s)
+            log.warning("%s; retrying for up to %.0f s", failure, self._limits.retry_for_s)
             self._has_warned = True
         self._sleep(pause_s)
         self._attempt_began = self._clock()
@@ -66,7 +67,7 @@ class Retries:
         if self._failures == 1:
             return failure
         return StoreUnavailableError(
-            f"{failure} It was tried {self._failures} times in {seconds:.0f} s.",
+            f"{failure} Gave up after {self._failures} attempts in {seconds:.0f} s.",
             store=failure.store,
             key=failure.key,
             reason=failure.reason,

@@ -1,4 +1,4 @@
-"""Files that a person asked for: whole under their name, or not there."""
+"""Atomic writing of files that a user asked for, such as exports and pictures."""
 
 import contextlib
 import errno
@@ -16,19 +16,19 @@ _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Give a name beside ``path`` to write to; what is there in the end takes the place of ``path``.
+    """Yield a temporary path beside ``path`` to write to, and rename it to ``path`` at the end.
 
-    Missing folders are made. When the block fails, nothing is left, and an older file stands.
+    Missing folders are made. If the block fails, the temporary file is deleted and an older file stays.
 
     Raises:
-        TargetError: nothing can be written there; says what is in the way.
-        DiskFullError: there is no room.
+        TargetError: the path cannot be written; the message says why.
+        DiskFullError: the disk is full.
     """
     with explaining(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        # Short, and with the ending that some writers choose the format by.
+        # A short name, with the suffix by which some writers choose the format.
         aside = path.with_name(f".{uuid4().hex[:12]}{path.suffix}")
         try:
             yield aside
@@ -39,11 +39,11 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def write_target(path: Path, data: bytes) -> None:
-    """Write a file that a person asked for.
+    """Write a file that a user asked for, atomically.
 
     Raises:
-        TargetError: nothing can be written there.
-        DiskFullError: there is no room.
+        TargetError: the path cannot be written.
+        DiskFullError: the disk is full.
     """
     with writing(path) as aside:
         aside.write_bytes(data)
@@ -51,11 +51,11 @@ def write_target(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """Say what to do when the operating system refuses to write ``path``.
+    """Replace the operating system's errors in this block by errors with advice about ``path``.
 
     Raises:
-        TargetError: nothing can be written there.
-        DiskFullError: there is no room.
+        TargetError: the path cannot be written.
+        DiskFullError: the disk is full.
     """
     try:
         yield
@@ -69,31 +69,31 @@ def _explain(err: OSError, path: Path) -> DinoAssetsError:
     shown, folder = str(path), str(path.parent)
     if err.errno in _FULL:
         return DiskFullError(
-            f"no space left to write {shown!r}: free some, or name a place on another disk"
+            f"no space left to write {shown!r}: free some space, or choose a path on another disk"
         )
     if err.errno in _DENIED:
         why = "the disk is mounted read-only" if err.errno == errno.EROFS else "permission denied"
         return TargetError(
-            f"cannot write {shown!r}: {why}. Make {folder!r} writable, or name another place",
+            f"cannot write {shown!r}: {why}. Make {folder!r} writable, or choose another path",
             path=shown,
             reason="denied",
         )
     if err.errno in _NO_FOLDER:
         file = next((each for each in path.parents if each.exists()), path.parent)
         return TargetError(
-            f"cannot write {shown!r}: {str(file)!r} is a file, and a folder is expected. Name "
-            "another place, or move the file away",
+            f"cannot write {shown!r}: {str(file)!r} is a file, and a folder is expected. Choose "
+            "another path, or move the file away",
             path=shown,
             reason="no-folder",
         )
     if err.errno == errno.EISDIR:
         return TargetError(
-            f"cannot write {shown!r}: it is a folder, and the name of a file is expected",
+            f"cannot write {shown!r}: it is a folder, and a file name is expected",
             path=shown,
             reason="is-a-folder",
         )
     return TargetError(
-        f"cannot write {shown!r}: {err.strerror or err}. Name another place",
+        f"cannot write {shown!r}: {err.strerror or err}. Choose another path",
         path=shown,
         reason="refused",
     )

@@ -188,7 +188,7 @@ def test_open_store__azure_endpoint(fields: str, endpoint: str):
         ("nonsense", "carries no fields"),
         ("AccountName=acct", "carries AccountName; AccountName and AccountKey"),
         (f"AccountKey={AZURE_KEY}", "carries AccountKey;"),
-        ("AccountName=acct;AccountKey=not-base64!", "is the AccountKey whole"),
+        ("AccountName=acct;AccountKey=not-base64!", "the AccountKey is complete"),
         (f"AccountName=a;AccountKey={AZURE_KEY};BlobEndpoint=nowhere", "expected http://host:port"),
     ],
 )

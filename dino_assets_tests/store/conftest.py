@@ -1,4 +1,4 @@
-"""Small parts, so that a few rows make several, and stores for tests of many steps."""
+"""Stores of every kind, and a small limit of rows per part."""
 
 import uuid
 from dataclasses import replace
@@ -14,19 +14,19 @@ from dino_assets_tests.conftest import s3_settings
 
 @pytest.fixture(scope="session")
 def s3_bucket(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> StorageSettings:
-    """One bucket for all: making one takes longer than most of the tests."""
+    """One bucket for all tests: creating one takes longer than most of them."""
     return s3_settings(s3_endpoint, tmp_path_factory.mktemp("bucket"))
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """Every kind of store the protocol is promised for, empty."""
+    """An empty store of every kind that the commit protocol supports."""
     return _open(request, tmp_path)
 
 
 @pytest.fixture(params=["local", "memory", pytest.param("s3", marks=pytest.mark.slow)])
 def swept_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """The same, for tests that go through hundreds of calls again and again."""
+    """An empty store of every kind, for tests of many hundreds of calls."""
     return _open(request, tmp_path)
 
 

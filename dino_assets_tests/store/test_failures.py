@@ -1,4 +1,4 @@
-"""Each error of the store: its class, what it names, and what it must never show."""
+"""Errors of the store: their class, what they name, and the secrets that they must not show."""
 
 import os
 import shutil
@@ -31,16 +31,16 @@ ACCESS, SECRET, TOKEN = "TheAccessKey", "The/Secret+Key", "TheSessionToken"
 
 
 def all_text_of(err: BaseException) -> str:
-    """All text that a log of this error could hold, suppressed contexts included."""
-    said, chain = "", err
+    """Collect all text that a log of this error could contain, including suppressed contexts."""
+    text, chain = "", err
     while chain is not None:
-        said += "".join(traceback.format_exception_only(chain)) + repr(chain) + repr(vars(chain))
+        text += "".join(traceback.format_exception_only(chain)) + repr(chain) + repr(vars(chain))
         chain = chain.__cause__ or chain.__context__
-    return said + "".join(traceback.format_exception(err))
+    return text + "".join(traceback.format_exception(err))
 
 
 def calls(store: ObjectStore, key: str = "some/key"):
-    """Every operation, by name."""
+    """List every operation of a store by name."""
     return {
         "put": lambda: store.put(key, b"x"),
         "put_chunks": lambda: store.put_chunks(key, iter([b"x"])),
@@ -65,7 +65,7 @@ def s3_at(endpoint: str, url: str = "s3://some-bucket/pre") -> StorageSettings:
     )
 
 
-def test_local__no_error_shows_the_folder(tmp_path):
+def test_local__no_error_shows_the_absolute_path(tmp_path):
     root = tmp_path / "a folder ä 'quoted'"
     root.mkdir()
     store = open_store(StorageSettings(url="store", root=root))
@@ -88,10 +88,10 @@ def test_local__no_error_shows_the_folder(tmp_path):
     for provoke in provoked:
         with pytest.raises((StoreError, ConfigError)) as caught:
             provoke()
-        said = all_text_of(caught.value)
-        assert str(tmp_path) not in said
-        assert "quoted" not in said
-        assert "'store'" in said
+        text = all_text_of(caught.value)
+        assert str(tmp_path) not in text
+        assert "quoted" not in text
+        assert "'store'" in text
     with pytest.raises(StoreError, match="put 'folder' in store 'store': Is a directory"):
         store.put("folder", b"")
 
@@ -122,7 +122,7 @@ def test_local__read_only_disk(small_disk: Path):
     assert store.get("some/key") == b"x"
 
 
-def test_local__folder_of_somebody_else():
+def test_local__folder_of_another_user():
     if os.geteuid() != 0:
         pytest.skip("becoming somebody else needs root")
     root = Path(tempfile.mkdtemp(prefix="somebody-"))
@@ -149,7 +149,7 @@ def test_s3__no_such_bucket(s3_endpoint: str, tmp_path):
     settings = replace(s3_settings(s3_endpoint, tmp_path), url="s3://not-there/pre")
     for verb, call in calls(open_store(settings)).items():
         if verb == "head":
-            continue  # an answer to HEAD has no body that could tell
+            continue  # a response to HEAD has no body with an error code
         with raising(StoreError, reason="no-bucket", store="s3://not-there/pre") as e:
             call()
         assert not isinstance(e.value, ObjectNotFoundError), verb
@@ -170,18 +170,18 @@ CLASSES = {
     401: (StoreAccessError, "access denied.+401 Unauthorized"),
     400: (StoreError, "400 Bad Request"),
     507: (StoreFullError, "no space left"),
-    500: (StoreUnavailableError, "does not answer as it should.+500 Internal Server Error"),
-    404: (StoreError, "404 Not Found|no such object"),
+    500: (StoreUnavailableError, "temporarily unavailable.+500 Internal Server Error"),
+    404: (StoreError, "404 Not Found|the object does not exist"),
 }
 
 
 @pytest.mark.parametrize("code", CLASSES)
-def test_s3__refusals(code: int):
+def test_s3__refusal_names_the_key_and_no_secret(code: int):
     with answering(lambda h, n: answer(h, code, BODIES[code].encode())) as server:
         store = open_store(s3_at(server.endpoint))
         for verb, call in calls(store).items():
             if code == 404 and verb == "delete":
-                continue  # deleting what is not there is fine
+                continue  # deleting a missing object is no error
             kind, says = CLASSES[code]
             with pytest.raises(kind, match=says) as caught:
                 call()
@@ -189,17 +189,17 @@ def test_s3__refusals(code: int):
             assert err.store == "s3://some-bucket/pre"
             assert err.key == "some/key"
             assert "'some/key' in store 's3://some-bucket/pre'" in str(err)
-            said = all_text_of(err)
-            assert not [secret for secret in (ACCESS, SECRET, TOKEN) if secret in said], verb
+            text = all_text_of(err)
+            assert not [secret for secret in (ACCESS, SECRET, TOKEN) if secret in text], verb
         with pytest.raises(StoreError) as caught:
             store.put("some/key", b"x")
-        # Whatever went wrong with a put, it is not that the object is missing.
+        # A failed put never reports a missing object.
         assert not isinstance(caught.value, ObjectNotFoundError)
         if code not in (404, 507):
             with raising(StoreError, store="s3://some-bucket/pre") as caught:
                 create_bucket(s3_at(server.endpoint))
-            said = all_text_of(caught.value)
-            assert not [secret for secret in (ACCESS, SECRET, TOKEN) if secret in said]
+            text = all_text_of(caught.value)
+            assert not [secret for secret in (ACCESS, SECRET, TOKEN) if secret in text]
             assert isinstance(caught.value, StoreAccessError) == (code in (401, 403))
 
 
@@ -211,10 +211,10 @@ def test_s3__not_an_s3_server():
         assert SECRET not in all_text_of(caught.value)
 
 
-def test_s3__nobody_listens():
+def test_s3__no_server_at_the_endpoint():
     store = open_store(s3_at(f"http://127.0.0.1:{free_port()}"))
     for call in calls(store).values():
-        with pytest.raises(StoreUnavailableError, match="Is it running, and is the endpoint") as e:
+        with pytest.raises(StoreUnavailableError, match="Check that it is running and that") as e:
             call()
         assert not [secret for secret in (ACCESS, SECRET, TOKEN) if secret in all_text_of(e.value)]
 

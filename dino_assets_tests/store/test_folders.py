@@ -1,4 +1,4 @@
-"""Folders that are whole or absent, and one process at a time in the place where they are made."""
+"""Atomic replacement of folders, free disk space, and the lock on a folder that is being filled."""
 
 import contextlib
 import errno
@@ -26,7 +26,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def cannot_exchange(new: Path, folder: Path) -> bool:
-    """As on a file system that swaps no names in one step."""
+    """Behave like a file system that cannot swap two names in one step."""
     return False
 
 
@@ -36,11 +36,11 @@ def read(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(params=["exchange", "two renames"])
 def exchange(request: pytest.FixtureRequest) -> Callable[[Path, Path], bool]:
-    """Both ways of exchanging two folders: not every file system knows the first."""
+    """Both ways to exchange two folders: some file systems do not support the first."""
     return exchange_names if request.param == "exchange" else cannot_exchange
 
 
-def test_publish_folder__where_nothing_is(tmp_path, exchange):
+def test_publish_folder__to_a_free_path(tmp_path, exchange):
     publish_folder(
         write(tmp_path / "new", a="1"), tmp_path / "deep" / "down" / "folder", exchange=exchange
     )
@@ -48,22 +48,22 @@ def test_publish_folder__where_nothing_is(tmp_path, exchange):
     assert not (tmp_path / "new").exists()
 
 
-def test_publish_folder__into_an_empty_one(tmp_path, exchange):
+def test_publish_folder__over_an_empty_folder(tmp_path, exchange):
     (tmp_path / "folder").mkdir()
     publish_folder(write(tmp_path / "new", a="1"), tmp_path / "folder", exchange=exchange)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
     assert read(tmp_path / "folder") == {"a": "1"}
 
 
-def test_publish_folder__what_stood_there_goes(tmp_path, exchange):
+def test_publish_folder__replaces_an_older_folder(tmp_path, exchange):
     write(tmp_path / "folder", a="old", b="old")
     publish_folder(write(tmp_path / "new", a="new"), tmp_path / "folder", exchange=exchange)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
     assert read(tmp_path / "folder") == {"a": "new"}
 
 
-def test_publish_folder__the_place_is_never_empty(tmp_path):
-    """By somebody who looks all the time; here the file system must know the exchange."""
+def test_publish_folder__reader_always_sees_a_whole_folder(tmp_path):
+    """A thread reads all the time; the file system here must support the exchange."""
     folder = write(tmp_path / "folder", a="0", b="0")
     is_over = threading.Event()
     missed: list[str] = []
@@ -93,7 +93,7 @@ def test_publish_folder__the_place_is_never_empty(tmp_path):
     assert looks > 0
 
 
-def test_publish_folder__a_second_rename_that_fails_is_undone(tmp_path):
+def test_publish_folder__failed_second_rename_restores_the_older_folder(tmp_path):
     folder = write(tmp_path / "folder", a="old")
     new = write(tmp_path / "new", a="new")
 
@@ -107,7 +107,7 @@ def test_publish_folder__a_second_rename_that_fails_is_undone(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "lost"}
 
 
-def test_exchange__swaps_and_says_so(tmp_path):
+def test_exchange_names__swaps_two_folders(tmp_path):
     one, two = write(tmp_path / "one", a="1"), write(tmp_path / "two", a="2")
     assert exchange_names(one, two)
     assert (read(one), read(two)) == ({"a": "2"}, {"a": "1"})
@@ -123,7 +123,7 @@ def test_write_small__replaces_in_one_step(tmp_path):
     assert read(tmp_path / "new") == {"file": "22"}
 
 
-def test_check_room__says_how_much_is_short(tmp_path):
+def test_check_room__names_needed_and_free_bytes(tmp_path):
     check_room(tmp_path, 1, what="a model", advice="Free some.")
     with pytest.raises(
         DiskFullError, match=r"a model needs 1,000,000,000,000,000 more bytes, and only .* Free"
@@ -146,7 +146,7 @@ def test_check_room__exactly_enough(tmp_path):
         check(8)
 
 
-def test_taking_turns__waits_and_says_so(tmp_path, caplog):
+def test_taking_turns__waits_and_logs_it(tmp_path, caplog):
     place = tmp_path / "place"
     got: list[str] = []
 
@@ -165,11 +165,11 @@ def test_taking_turns__waits_and_says_so(tmp_path, caplog):
         shutil.rmtree(place)  # as the holder does when it is done
     other.join()
     assert got == ["first", "second"]
-    with (place / "lock").open("ab") as lock:  # and it was given back
+    with (place / "lock").open("ab") as lock:  # the lock was released
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_taking_turns__is_given_back_after_an_error(tmp_path):
+def test_taking_turns__releases_the_lock_after_an_error(tmp_path):
     with contextlib.suppress(KeyError), taking_turns(tmp_path / "place"):
         raise KeyError
     with taking_turns(tmp_path / "place"):

@@ -1,4 +1,4 @@
-"""What a power cut must not take: the order in which bytes, names and folders reach a disk."""
+"""Durable writes: the order in which bytes, names and folders reach a disk."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ from dino_assets_tests.worlds.raising import raising
 
 
 class Disk:
-    """A disk that notes what is synced, and which manifests had their names by then."""
+    """A sync function that records each path, and whether the manifest existed by then."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,9 +35,7 @@ def store(tmp_path: Path) -> ObjectStore:
     return open_store(StorageSettings(url="store", root=tmp_path))
 
 
-def test_commit__all_that_a_manifest_promises_is_on_the_disk_before_it(
-    store: ObjectStore, tmp_path: Path
-):
+def test_commit__parts_reach_the_disk_before_the_manifest(store: ObjectStore, tmp_path: Path):
     disk = Disk(store.folder)
     store.lasting = LastingFolder(store.folder, sync_path=disk)
     commit(store, full_draft(store, local_file(tmp_path)))
@@ -45,7 +43,7 @@ def test_commit__all_that_a_manifest_promises_is_on_the_disk_before_it(
     parts = {part.key for part in read_manifest(store, OUTPUT).parts}
     assert len(parts) > 2
     assert parts < before
-    # Their names, and those of the folders, up to the one that holds the store.
+    # Their names and their folders, up to the parent of the store.
     assert {"parts/things/flight-1", "parts/things", "parts", ".", ".."} < before
     key = manifest_key(OUTPUT)
     assert f"{key}#1" in before
@@ -59,7 +57,7 @@ def test_commit__all_that_a_manifest_promises_is_on_the_disk_before_it(
     assert not list(store.folder.rglob("*#*"))
 
 
-def test_put__what_lasts_replaces_in_one_step(store: ObjectStore):
+def test_put__lasting_object_is_replaced_in_one_step(store: ObjectStore):
     store.put("drops/a.json", b"one", is_lasting=True)
     assert store.get("drops/a.json") == b"one"
     folder = store.folder / "drops"
@@ -78,7 +76,7 @@ def test_put__what_lasts_replaces_in_one_step(store: ObjectStore):
     assert [info.key for info in store.list()] == ["drops/a.json"]
 
 
-def test_settle__what_is_gone_and_folders_that_cannot_be_synced(store: ObjectStore):
+def test_settle__skips_missing_objects_and_unsyncable_folders(store: ObjectStore):
     store.put("parts/a", b"x")
 
     def cannot(path: Path) -> None:
@@ -92,7 +90,7 @@ def test_settle__what_is_gone_and_folders_that_cannot_be_synced(store: ObjectSto
     assert store.get("parts/b") == b"y"
 
 
-def test_settle__a_disk_that_fails_is_an_error(store: ObjectStore):
+def test_settle__disk_failure_is_an_error(store: ObjectStore):
     store.put("parts/a", b"x")
 
     def fail(path: Path) -> None:

@@ -66,10 +66,10 @@ def test_put_chunks__small_and_large(store: ObjectStore):
         assert store.get("f") == content
 
 
-def test_put_chunks__raising_leaves_what_was_there(store: ObjectStore):
+def test_put_chunks__failed_chunks_keep_the_older_object(store: ObjectStore):
     def chunks():
         yield b"x" * 2**20
-        raise RuntimeError("the disk the chunks came from died")
+        raise RuntimeError("the chunks cannot be read")
 
     with pytest.raises(RuntimeError):
         store.put_chunks("a", chunks())
@@ -89,7 +89,7 @@ def test_stream__from_first_to_last(store: ObjectStore):
     chunks = list(store.stream("large"))
     assert b"".join(chunks) == data
     assert {type(chunk) for chunk in chunks} == {bytes}
-    if store.url != "memory://":  # which hands out what it has
+    if store.url != "memory://":  # which returns the whole object at once
         assert max(map(len, chunks)) < 3 * 2**20
     assert b"".join(store.stream("empty")) == b""
 
@@ -133,7 +133,7 @@ def test_list__more_than_a_page(swept_store: ObjectStore):
 
 
 def test_list__objects_deleted_meanwhile(store: ObjectStore):
-    # Whatever the listing says of the ones that go, those that stay are all there.
+    # Objects that are not deleted are in every listing.
     for n in range(60):
         store.put(f"d/{n % 10}/{n:03d}", b"x")
     stays = {f"d/{n % 10}/{n:03d}" for n in range(0, 60, 2)}
@@ -155,7 +155,7 @@ def test_delete__missing_is_fine(store: ObjectStore):
     assert list(store.list()) == []
 
 
-def test_move__takes_the_object_along(store: ObjectStore):
+def test_move__renames_the_object(store: ObjectStore):
     store.put("a/b", b"x")
     store.move("a/b", "bin/a/b")
     assert [info.key for info in store.list()] == ["bin/a/b"]
@@ -167,7 +167,9 @@ def test_move__takes_the_object_along(store: ObjectStore):
 @pytest.mark.parametrize("verb", ["get", "head", "get_range"])
 def test_get__missing(store: ObjectStore, verb: str):
     options = {"start": 0, "length": 1} if verb == "get_range" else {}
-    with pytest.raises(ObjectNotFoundError, match=r"'no/pe' in store '.+': there is no such") as e:
+    with pytest.raises(
+        ObjectNotFoundError, match=r"'no/pe' in store '.+': the object does not"
+    ) as e:
         getattr(store, verb)("no/pe", **options)
     assert (e.value.store, e.value.key) == (store.url, "no/pe")
     assert isinstance(e.value, FileNotFoundError)
@@ -176,7 +178,7 @@ def test_get__missing(store: ObjectStore, verb: str):
 @pytest.mark.parametrize(
     "key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".", "a b", "a#1", "ä", "a\0"]
 )
-def test_put__key_that_is_none(store: ObjectStore, key: str):
+def test_put__invalid_key(store: ObjectStore, key: str):
     for write in (
         lambda: store.put(key, b""),
         lambda: store.put_chunks(key, iter([b""])),
@@ -189,7 +191,7 @@ def test_put__key_that_is_none(store: ObjectStore, key: str):
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a//b", "../a", "a/../b", "./a", "a\0b"])
-def test_get__key_that_none_can_have(store: ObjectStore, key: str):
+def test_get__impossible_key(store: ObjectStore, key: str):
     for read in (
         lambda: store.get(key),
         lambda: store.head(key),
@@ -199,13 +201,13 @@ def test_get__key_that_none_can_have(store: ObjectStore, key: str):
             read()
 
 
-def test_get__key_of_an_inbox(store: ObjectStore):
-    # Others name their files as they like; only our own keys are restricted.
+def test_get__any_key_of_an_inbox(store: ObjectStore):
+    # Only keys that this package writes are restricted.
     with raising(ObjectNotFoundError, key="100MEDIA/DJI 0001 ä (1).JPG"):
         store.get("100MEDIA/DJI 0001 ä (1).JPG")
 
 
-def test_get__a_folder_is_no_object(store: ObjectStore):
+def test_get__folder_is_not_an_object(store: ObjectStore):
     store.put("a/b/c", b"x")
     with raising(ObjectNotFoundError, key="a/b"):
         store.get("a/b")

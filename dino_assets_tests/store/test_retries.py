@@ -1,4 +1,4 @@
-"""How often the store tries again: requests are counted, nothing is timed."""
+"""Retries of requests to a store, checked by counting requests."""
 
 import queue
 import threading
@@ -18,7 +18,7 @@ BODY = bytes(range(100))
 
 FEW = RequestLimits(retries=2)
 SHORT = RequestLimits(retries=2, stall_s=0.2)
-# For answers that must arrive in the end, however slow this machine is.
+# Enough retries for a response to arrive on a slow machine.
 STUBBORN = RequestLimits(retries=30, stall_s=0.3)
 
 
@@ -31,7 +31,7 @@ def open_at(endpoint: str, limits: RequestLimits = FEW) -> ObjectStore:
 
 
 def answer_range(handler) -> None:
-    """The whole body, or what is asked for of it."""
+    """Send the whole body, or the requested range of it."""
     asked = handler.headers.get("Range")
     if asked is None:
         return answer(handler, 200, BODY)
@@ -60,7 +60,7 @@ def test_put__one_failure_is_repeated():
 
 
 @pytest.mark.parametrize("verb", ["get", "head", "put", "delete", "list"])
-def test_call__lasting_failure_ends(verb: str):
+def test_call__permanent_failure_ends_after_the_retries(verb: str):
     with answering(lambda h, n: answer(h, 500)) as server:
         store = open_at(server.endpoint)
         with raising(StoreUnavailableError, key="k", store=store.url):
@@ -71,7 +71,7 @@ def test_call__lasting_failure_ends(verb: str):
 
 
 @pytest.mark.parametrize("verb", ["get", "put"])
-def test_call__silent_server_ends(verb: str):
+def test_call__silent_server_is_an_error(verb: str):
     with answering(lambda h, n: time.sleep(0.4)) as server:
         store = open_at(server.endpoint, SHORT)
         with pytest.raises(StoreUnavailableError):
@@ -80,8 +80,8 @@ def test_call__silent_server_ends(verb: str):
 
 
 @pytest.mark.parametrize("is_begun", [False, True])
-def test_get__a_stall_is_given_up_after_the_limit(is_begun: bool):
-    # The first answer stalls until the second request comes: only a client with a limit sends one.
+def test_get__stalled_response_is_requested_again(is_begun: bool):
+    # The first response stalls until a second request comes, which only a client with a limit sends.
     has_come_again = threading.Event()
     waits: queue.Queue[bool] = queue.Queue()
 
@@ -122,7 +122,7 @@ def break_off(handler, *, after: int, stall_s: float) -> None:
     handler.close_connection = True
 
 
-def test_get__body_that_breaks_off_once_is_continued():
+def test_get__interrupted_body_is_resumed():
     def respond(handler, n):
         if n == 1:
             break_off(handler, after=7, stall_s=0)

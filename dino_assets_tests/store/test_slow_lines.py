@@ -1,4 +1,4 @@
-"""A store at the end of a bad line: away for a while, slow, silent, altered on the way."""
+"""A store behind a bad network: unreachable for a while, slow, silent, or with altered bytes."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ def store_at(endpoint: str, limits: RequestLimits = SHORT_STALL) -> ObjectStore:
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only during ``sleep``."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -52,7 +52,7 @@ class Clock:
 
 
 def fail_until(end_s: float, limits: RequestLimits) -> float:
-    """Fail at once, again and again, until that time; gives the time of the last attempt."""
+    """Fail every attempt until ``end_s``; return the time of the last attempt."""
     clock = Clock()
     retries = Retries(limits, clock=clock, sleep=clock.sleep)
     while clock.now < end_s:
@@ -60,17 +60,17 @@ def fail_until(end_s: float, limits: RequestLimits) -> float:
     return clock.now
 
 
-def test_retries__an_outage_of_half_a_minute_is_outlasted():
-    for _ in range(20):  # the pauses are drawn
+def test_retries__survives_an_outage_of_a_minute():
+    for _ in range(20):  # the pauses are random
         assert 60 <= fail_until(60, RequestLimits()) < 66
 
 
-def test_retries__a_server_that_stays_away_is_given_up_in_two_minutes():
-    with raising(StoreUnavailableError, match="away It was tried .+ times in"):
+def test_retries__gives_up_within_two_minutes():
+    with raising(StoreUnavailableError, match="away Gave up after .+ attempts in"):
         fail_until(120, RequestLimits())
 
 
-def test_retries__a_long_upload_that_always_breaks_is_not_tried_for_hours():
+def test_retries__gives_up_a_long_upload_after_five_interruptions():
     clock = Clock()
     retries = Retries(RequestLimits(), clock=clock, sleep=clock.sleep)
 
@@ -81,12 +81,12 @@ def test_retries__a_long_upload_that_always_breaks_is_not_tried_for_hours():
 
     for _ in range(4):
         break_off()
-    with raising(StoreUnavailableError, match="tried 5 times"):
+    with raising(StoreUnavailableError, match="after 5 attempts"):
         break_off()
 
 
 @pytest.mark.parametrize("verb", ["put", "put a large one", "get", "list", "delete"])
-def test_call__a_server_that_is_away_for_a_moment(line: Line, s3_bucket, verb: str):
+def test_call__repeats_until_the_server_is_back(line: Line, s3_bucket, verb: str):
     store = store_over(line, s3_bucket, RequestLimits())
     data = LARGE if verb == "put a large one" else b"x"
     store.put("away/key", data)
@@ -105,7 +105,7 @@ def test_call__a_server_that_is_away_for_a_moment(line: Line, s3_bucket, verb: s
     back.join()
 
 
-def test_put__what_moves_may_take_longer_than_a_stall(line: Line, s3_bucket):
+def test_put__slow_upload_may_take_longer_than_the_stall_limit(line: Line, s3_bucket):
     store = store_over(line, s3_bucket, replace(SHORT_STALL, retries=0))
     line.bytes_per_s = 300_000
     store.put("slow/key", LARGE)  # 2.6 s, in one attempt
@@ -113,7 +113,7 @@ def test_put__what_moves_may_take_longer_than_a_stall(line: Line, s3_bucket):
     assert store.get("slow/key") == LARGE
 
 
-def test_put__a_stalled_one_is_noticed_and_sent_again(line: Line, s3_bucket):
+def test_put__stalled_upload_is_sent_again(line: Line, s3_bucket):
     store = store_over(line, s3_bucket, SHORT_STALL)
     line.silent_after = lambda n: 100_000 if n == 1 else None
     store.put("stalled/key", LARGE)
@@ -121,14 +121,14 @@ def test_put__a_stalled_one_is_noticed_and_sent_again(line: Line, s3_bucket):
     assert line.connections >= 2
 
 
-def test_put__a_line_that_breaks_off_twice(line: Line, s3_bucket):
+def test_put__upload_interrupted_twice_is_sent_again(line: Line, s3_bucket):
     store = store_over(line, s3_bucket, SHORT_STALL)
     line.reset_after = lambda n: 100_000 if n <= 2 else None
     store.put("broken/key", LARGE)
     assert store.get("broken/key") == LARGE
 
 
-def test_put__several_keep_their_connection():
+def test_put__uploads_share_a_connection():
     with answering(lambda h, n: answer(h, 200)) as server, line_to(server.endpoint) as line:
         store = store_at(line.endpoint, replace(SHORT_STALL, retries=0))
         for n in range(5):
@@ -143,7 +143,7 @@ def test_put__several_keep_their_connection():
 
 @pytest.mark.parametrize("code", ["BadDigest", "XAmzContentSHA256Mismatch"])
 @pytest.mark.parametrize("data", [b"x", LARGE])
-def test_put__bytes_that_were_altered_on_the_way_are_sent_again(code: str, data: bytes):
+def test_put__bytes_altered_in_transit_are_sent_again(code: str, data: bytes):
     refusal = f"<Error><Code>{code}</Code></Error>".encode()
     with answering(lambda h, n: answer(h, *((400, refusal) if n == 1 else (200,)))) as server:
         store_at(server.endpoint).put("k", data)
@@ -155,7 +155,7 @@ def test_put__bytes_that_were_altered_on_the_way_are_sent_again(code: str, data:
         store_at(server.endpoint, RequestLimits(retries=1)).put("k", data)
 
 
-def test_put__a_server_that_takes_no_signed_address():
+def test_put__server_that_refuses_signed_addresses():
     def respond(handler, n):
         is_signed = "X-Amz-Signature" in handler.path
         answer(handler, 403 if is_signed else 200)
@@ -164,11 +164,11 @@ def test_put__a_server_that_takes_no_signed_address():
         store = store_at(server.endpoint)
         store.put("k", LARGE)
         assert server.requests == ["PUT", "PUT"]
-        store.put("k", LARGE)  # what was refused once is not sent in vain again
+        store.put("k", LARGE)  # the signed address is not tried a second time
         assert server.requests == ["PUT", "PUT", "PUT"]
 
 
-def test_put__a_large_one_that_is_refused():
+def test_put__refused_large_object_shows_no_signature():
     with (
         answering(lambda h, n: answer(h, 403)) as server,
         raising(StoreAccessError, match="access denied", key="k") as caught,
@@ -178,7 +178,7 @@ def test_put__a_large_one_that_is_refused():
 
 
 @pytest.mark.parametrize("data", [b"x", LARGE])
-def test_put__words_of_a_failure_are_ours(data: bytes):
+def test_put__failure_has_the_same_message_for_every_size(data: bytes):
     limits = RequestLimits(retries=1)
     with (
         answering(lambda h, n: answer(h, 503, b"<Error><Code>SlowDown</Code></Error>")) as server,
@@ -188,15 +188,18 @@ def test_put__words_of_a_failure_are_ours(data: bytes):
     endpoint = f"http://{HOST}:{free_port()}"
     with pytest.raises(StoreUnavailableError) as away:
         store_at(endpoint, limits).put("a/b", data)
-    advice = "the store does not answer as it should. Is it running, and is the endpoint right?"
+    advice = (
+        "the store cannot be reached or is temporarily unavailable. Check that it is running and that the "
+        "endpoint is right."
+    )
     where = "put 'a/b' in store 's3://some-bucket':"
     assert str(busy.value) == (
         f"{where} {advice} (PUT {server.endpoint}/some-bucket/a/b, 503 Service Unavailable, SlowDown) "
-        "It was tried 2 times in 0 s."
+        "Gave up after 2 attempts in 0 s."
     )
     assert str(away.value) == (
         f"{where} {advice} (PUT {endpoint}/some-bucket/a/b: no connection (Connection refused)) "
-        "It was tried 2 times in 0 s."
+        "Gave up after 2 attempts in 0 s."
     )
 
 
@@ -213,7 +216,7 @@ def test_put__through_a_proxy(monkeypatch: pytest.MonkeyPatch):
     assert asked == ["http://store.invalid:9000/some-bucket/k Basic bWU6c2VjcmV0"]
 
 
-def test_stream__a_read_that_breaks_off_goes_on_where_it_did():
+def test_stream__resumes_an_interrupted_read():
     asked: list[str | None] = []
 
     def respond(handler, n):
@@ -240,7 +243,7 @@ def test_stream__a_read_that_breaks_off_goes_on_where_it_did():
     assert str(asked[1]) > "bytes=1"
 
 
-def test_stream__a_reader_that_takes_its_time():
+def test_stream__does_not_count_the_readers_own_time():
     def respond(handler, n):
         start = int((handler.headers["Range"] or "bytes=0-")[6:].partition("-")[0])
         handler.send_response(206 if start else 200)
@@ -258,12 +261,12 @@ def test_stream__a_reader_that_takes_its_time():
         pieces = []
         for piece in store.stream("k"):
             pieces.append(piece)
-            time.sleep(1.6)  # longer than a server would be waited for
+            time.sleep(1.6)  # longer than `retry_for_s`
         assert b"".join(pieces) == LARGE
         assert len(server.requests) > 2
 
 
-def test_with_limits__another_patience_with_a_bucket_only(s3_bucket, tmp_path):
+def test_with_limits__changes_a_bucket_but_not_a_folder(s3_bucket, tmp_path):
     folder = open_store(StorageSettings(url="store", root=tmp_path))
     assert folder.with_limits(SHORT_STALL) is folder
     with answering(lambda h, n: answer(h, 503)) as server:
@@ -273,7 +276,7 @@ def test_with_limits__another_patience_with_a_bucket_only(s3_bucket, tmp_path):
         assert server.requests == ["GET", "GET"]
 
 
-def test_get__an_object_that_is_replaced_amid_a_read():
+def test_get__object_replaced_during_the_read():
     def respond(handler, n):
         if n > 1:
             answer(handler, 412)
@@ -288,19 +291,19 @@ def test_get__an_object_that_is_replaced_amid_a_read():
 
     with (
         answering(respond) as server,
-        raising(StoreError, match="it was replaced while it was being read", key="k"),
+        raising(StoreError, match="the object was replaced while it was being read", key="k"),
     ):
         store_at(server.endpoint).get("k")
 
 
-KEYS = [f"some/{n:04d}" for n in range(1002)]  # obstore gives away a thousand at once
+KEYS = [f"some/{n:04d}" for n in range(1002)]  # obstore lists pages of a thousand
 PAGE = (
     "<ListBucketResult><Name>some-bucket</Name><IsTruncated>{more}</IsTruncated>{token}{keys}"
     "</ListBucketResult>"
 )
 
 
-def test_list__a_listing_that_breaks_off_goes_on_after_the_last_key():
+def test_list__resumes_an_interrupted_listing_after_the_last_key():
     def respond(handler, n):
         asked = parse_qs(urlsplit(handler.path).query)
         if "continuation-token" in asked:
@@ -327,9 +330,9 @@ def test_list__a_listing_that_breaks_off_goes_on_after_the_last_key():
     assert listed == KEYS
 
 
-def test_move__an_answer_that_was_lost():
+def test_move__response_lost_after_the_move():
     def respond(handler, n):
-        # The copy, then the deletion, whose answer is lost; then there is nothing to copy any more.
+        # The copy, then the deletion, whose response is lost; the second copy finds no object.
         if n == 2:
             handler.close_connection = True
         elif n == 3:
