@@ -45,7 +45,7 @@ def register_here(
         DropConflictError: the name stands for another source, or for a retired drop.
         ConfigError: the source holds the project or its store.
     """
-    from dino_assets.drops.arrivals import describe_entries
+    from dino_assets.drops.arrivals import summarise_entries
     from dino_assets.drops.registering import list_from_inbox, list_source, register_listing
     from dino_assets.drops.registry import check_tag, find_name
 
@@ -64,7 +64,7 @@ def register_here(
     drop, has_changed = register_listing(
         store, name, listing, may_replace=may_replace, tags=checked
     )
-    look, new = describe_entries(listing.entries), _describe_new(store, drop, listing)
+    look, new = summarise_entries(listing.entries), _describe_new(store, drop, listing)
     del listing  # of a million files it is most of all that is held
 
     from dino_assets.defs.instance import open_instance

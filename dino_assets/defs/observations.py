@@ -10,8 +10,8 @@ from dino_assets.defs.dagster_internals import (
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
 )
-from dino_assets.drops.arrivals import FolderState, look_at
-from dino_assets.drops.observing import keep_observed
+from dino_assets.drops.arrivals import FolderState, read_folder_state
+from dino_assets.drops.observing import record_observed
 from dino_assets.drops.records import Drop
 from dino_assets.store.objects import ObjectStore
 
@@ -37,7 +37,7 @@ def record_look(
     Both at once, so that what ``drops list`` calls old is what Dagster calls stale. When the pictures
     changed is carried over from the observation before, if that saw the same.
     """
-    keep_observed(store, drop, look.fingerprint)
+    record_observed(store, drop, look.fingerprint)
     before = next(list_observations(instance, drop), None)
     changed_s = clock()
     if before and find_version(before) == look.fingerprint:
@@ -72,7 +72,7 @@ def observe_drop(
         ConfigError: its address makes no sense.
         StoreError: its bucket refuses.
     """
-    look = look_at(drop.source, root=root)
+    look = read_folder_state(drop.source, root=root)
     record_look(
         instance, store, drop.name, look, write=write or instance.report_runless_asset_event
     )

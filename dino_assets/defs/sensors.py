@@ -134,7 +134,7 @@ def look_for_drops(
     seen: list[dg.AssetObservation] = []
     for late in survey.late:
         if late.is_settled:  # so that the UI and `drops list` call its images old
-            record_look(context.instance, store, late.drop, late.look, write=seen.append)
+            record_look(context.instance, store, late.drop, late.state, write=seen.append)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(

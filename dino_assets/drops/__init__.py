@@ -1,1 +1,1 @@
-"""Drops: images that arrived together, from where they lie to what is made of them."""
+"""Drops (images that arrived together): sources, arrivals, registration, changes and state."""

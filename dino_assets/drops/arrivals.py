@@ -1,4 +1,4 @@
-"""One folder of an inbox: which drop it is, whether it is complete, whether a run may be started."""
+"""Arrival of one inbox folder: its drop, whether it is complete, and whether a run may start."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dino_assets.counting import count_of
 from dino_assets.drops.cards import is_photo_name
-from dino_assets.drops.naming import END_CHARS, end_of_names, is_drop_name
+from dino_assets.drops.naming import END_CHARS, is_drop_name, list_name_ends
 from dino_assets.drops.records import SourceEntry
 from dino_assets.drops.registry import pick_name
 from dino_assets.drops.sources.buckets import BucketSource
@@ -18,19 +18,19 @@ from dino_assets.errors import InvalidDropNameError, SourceError, StoreError
 from dino_assets.settings.records import BRIEF_LIMITS, RequestLimits
 from dino_assets.store.objects import ObjectStore
 
-# Put last by who copies: the drop is complete, whatever the clock says.
+# The copying program writes this file last: with it, the drop is complete without a settle time.
 MARKER = "_SUCCESS"
-# Copies pause: rsync between files, a card reader for seconds, an upload from the field for longer.
+# Copying pauses: rsync between files, a card reader for seconds, an upload over a slow network longer.
 SETTLE_S = 60.0
-# What failed three times fails for a reason that a fourth run does not take away.
+# After three failures, a fourth run would fail for the same reason.
 MAX_ATTEMPTS = 3
-# A launch that became no run says nothing about the drop: it is made again for ever, but ever more seldom.
+# A launch that became no run says nothing about the drop: it is repeated without limit, with growing waits.
 FIRST_LAUNCH_WAIT_S, MAX_LAUNCH_WAIT_S = 30.0, 900.0
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A folder of the inbox, the drop that it is, and where registering would say that it lies."""
+    """A folder of the inbox, its drop's name, and the source address to register."""
 
     folder: str
     drop: str
@@ -39,7 +39,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class FolderState:
-    """What a folder looks like now. ``content`` leaves the marker out, ``fingerprint`` does not."""
+    """Summary of a folder's listing. ``content`` leaves the marker out, ``fingerprint`` includes it."""
 
     files: int
     photos: int
@@ -50,8 +50,8 @@ class FolderState:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Since when a folder has had this content."""
+class UnchangedSince:
+    """A folder's content, and the time since which it has been unchanged."""
 
     content: str
     since_s: float
@@ -59,15 +59,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class PastRuns:
-    """What became of the runs for one content of a drop; ``ended`` ones started and did not finish it."""
+    """Outcome of earlier runs for one content of a drop; ``ended`` counts runs that started and failed."""
 
     ended: int = 0
-    unstarted: int = 0  # launches since the last of them that became no run: a code server was away
-    unstarted_s: float = 0.0  # when the last of these ended
+    unstarted: int = 0  # later launches that became no run, because a code server was unreachable
+    unstarted_s: float = 0.0  # when the last of these launches ended
     last: str = ""
-    cancelled: str = ""  # the last one that somebody cancelled
-    blocked: str = ""  # why a check stopped the last one: the same content fails it again
-    is_retrying: bool = False  # Dagster is about to start a crashed one again
+    cancelled: str = ""  # the last run that a person cancelled
+    blocked: str = ""  # why a check stopped the last run: the same content would fail it again
+    is_retrying: bool = False  # Dagster is about to start a crashed run again
     keys: frozenset[str] = frozenset()
 
 
@@ -78,11 +78,11 @@ class Launch:
     drop: str
     content: str
     attempt: int
-    number: int  # of all launches for this content, those included that became no run
+    number: int  # counts all launches for this content, also the ones that became no run
 
     @property
     def run_key(self) -> str:
-        """Drop, content and number: a key is used up for ever, by a failed run too."""
+        """Drop, content and number. Dagster never accepts a key twice, even after a failed run."""
         return f"{self.drop}:{self.content}:{self.number}"
 
 
@@ -96,17 +96,17 @@ def list_arrivals(
     limits: RequestLimits = BRIEF_LIMITS,
     registered: Collection[str] = (),
 ) -> tuple[list[Arrival], dict[str, str]]:
-    """The inbox's folders, sorted, and why some cannot be drops. Hidden ones and links are left out.
+    """List the inbox's folders, sorted, and the reasons why some cannot be drops.
 
-    A folder whose drop is ``registered`` keeps the name that it has.
+    Hidden folders and links are left out. A folder whose drop is ``registered`` keeps that drop's name.
 
     Raises:
-        SourceError: there is no inbox, or it cannot be listed.
+        SourceError: the inbox does not exist, or it cannot be listed.
         StoreError: its bucket cannot be reached.
     """
     arrivals: list[Arrival] = []
     refused: dict[str, str] = {}
-    alike: dict[str, list[str]] = {}  # by the end that the name of a folder is found by
+    alike: dict[str, list[str]] = {}  # registered names by their last characters, a hash
     for name in registered:
         alike.setdefault(name[-END_CHARS:], []).append(name)
     place = inbox if "://" in inbox else str((root / Path(inbox).expanduser()).resolve())
@@ -114,7 +114,7 @@ def list_arrivals(
     for folder in sorted(_list_folders(inbox, root, limits)):
         if folder.startswith("."):
             continue
-        ends = () if is_drop_name(folder) else end_of_names(folder)
+        ends = () if is_drop_name(folder) else list_name_ends(folder)
         try:
             name = pick_name(folder, [name for end in ends for name in alike.get(end, ())])
         except InvalidDropNameError as err:
@@ -130,7 +130,7 @@ def _list_folders(inbox: str, root: Path, limits: RequestLimits) -> Sequence[str
         return _list_prefixes(source.store, inbox)
     if not isinstance(source, FolderSource):
         raise SourceError(
-            f"the inbox {inbox!r} is a file; a folder of folders is expected",
+            f"the inbox {inbox!r} is a file; expected a folder with one subfolder per drop",
             reason="is-a-file",
             path=inbox,
         )
@@ -147,8 +147,8 @@ def _list_prefixes(store: ObjectStore, inbox: str) -> Sequence[str]:
     try:
         return store.list_folders()
     except StoreError as err:
-        # A missing bucket is a missing inbox, and one key that obstore cannot read (`a//b`) hides
-        # all others; everything else is an outage.
+        # A missing bucket is a missing inbox. One key that obstore cannot read (`a//b`) makes it list
+        # nothing at all. Everything else is an outage.
         if err.reason not in ("no-bucket", "odd-key"):
             raise
         raise SourceError(
@@ -156,19 +156,21 @@ def _list_prefixes(store: ObjectStore, inbox: str) -> Sequence[str]:
         ) from err
 
 
-def look_at(source: str, *, root: Path, limits: RequestLimits = BRIEF_LIMITS) -> FolderState:
-    """List one folder.
+def read_folder_state(
+    source: str, *, root: Path, limits: RequestLimits = BRIEF_LIMITS
+) -> FolderState:
+    """List one folder and summarise its files.
 
     Raises:
-        SourceError: it cannot be listed.
-        ConfigError: a bucket's folder of this name has no address.
-        StoreError: its bucket refuses.
+        SourceError: the folder cannot be listed.
+        ConfigError: the folder's name cannot be part of a bucket address.
+        StoreError: the bucket refuses the request.
     """
-    return describe_entries(open_source(source, root=root, limits=limits).entries())
+    return summarise_entries(open_source(source, root=root, limits=limits).entries())
 
 
-def describe_entries(entries: Sequence[SourceEntry]) -> FolderState:
-    """Say what a listing looks like."""
+def summarise_entries(entries: Sequence[SourceEntry]) -> FolderState:
+    """Summarise a listing: counts, bytes, marker and fingerprints."""
     rest = [entry for entry in entries if entry.path != MARKER]
     return FolderState(
         files=len(rest),
@@ -183,70 +185,70 @@ def describe_entries(entries: Sequence[SourceEntry]) -> FolderState:
 # --- judging --------------------------------------------------------------------------------
 
 
-def judge_look(
-    look: FolderState, seen: Seen | None, *, now_s: float, settle_s: float = SETTLE_S
+def explain_incomplete(
+    state: FolderState, earlier: UnchangedSince | None, *, now_s: float, settle_s: float = SETTLE_S
 ) -> str | None:
-    """Why a folder is not complete, or None when it is; ``seen`` is what an earlier look found."""
-    counts = count_files(look)
-    if not look.photos:
+    """Return why a folder is not complete, or None if it is; ``earlier`` comes from an earlier survey."""
+    counts = count_files(state)
+    if not state.photos:
         return f"no photograph yet ({counts})"
-    if look.has_marker:
+    if state.has_marker:
         return None
-    if seen is None or not has_kept(look, seen, now_s=now_s):
-        return f"still arriving ({counts}, new or changed since the last look)"
-    age_s = now_s - seen.since_s
+    if earlier is None or not is_unchanged(state, earlier, now_s=now_s):
+        return f"still arriving ({counts}, new or changed since the last survey)"
+    age_s = now_s - earlier.since_s
     if age_s < settle_s:
         return f"still arriving ({counts}, unchanged for {age_s:.0f} of {settle_s:.0f} s)"
     return None
 
 
-def has_kept(look: FolderState, seen: Seen, *, now_s: float) -> bool:
-    """Tell whether a folder is as it was; one seen in the future was seen by a clock that was wrong."""
-    return seen.content == look.content and seen.since_s <= now_s
+def is_unchanged(state: FolderState, earlier: UnchangedSince, *, now_s: float) -> bool:
+    """Check whether a folder is unchanged; a time in the future comes from a wrong clock and does not count."""
+    return earlier.content == state.content and earlier.since_s <= now_s
 
 
-def judge_runs(past: PastRuns) -> str | None:
-    """Why a person must look at a complete drop instead of a run being started, or None."""
+def explain_hold(past: PastRuns) -> str | None:
+    """Return why a person must look at a complete drop before a run starts, or None."""
     if past.cancelled:
         return (
-            f"run {past.cancelled[:8]} was cancelled, so it is not started again: launch ingest by hand "
-            "when it is wanted"
+            f"run {past.cancelled[:8]} was cancelled, so no new run is started: launch ingest by hand to "
+            "continue"
         )
     if past.blocked:
         return (
-            f"a person must look: a check stopped run {past.last[:8]}: {past.blocked}. Mend the folder, or "
-            "launch ingest by hand"
+            f"a person must look: a check stopped run {past.last[:8]}: {past.blocked}. Correct the folder, "
+            "or launch ingest by hand"
         )
     if past.ended >= MAX_ATTEMPTS:
         return (
             f"a person must look: {past.ended} runs did not finish it, the last is {past.last[:8]}. "
-            "Mend the folder, or launch ingest by hand"
+            "Correct the folder, or launch ingest by hand"
         )
     return None
 
 
-def judge_launches(past: PastRuns, *, now_s: float) -> str | None:
-    """Why the next launch waits a while after launches that became no run, or None when it is due."""
+def explain_wait(past: PastRuns, *, now_s: float) -> str | None:
+    """Return why the next launch must wait after launches that became no run, or None if it is due."""
     if not past.unstarted:
         return None
     wait_s = min(MAX_LAUNCH_WAIT_S, FIRST_LAUNCH_WAIT_S * 2 ** min(past.unstarted - 1, 10))
     age_s = now_s - past.unstarted_s
-    if not 0 <= age_s < wait_s:  # of the future: a clock was wrong
+    if not 0 <= age_s < wait_s:  # a negative age means that a clock was wrong
         return None
     return (
-        f"{count_of(past.unstarted, 'launch', 'launches')} did not become a run, which counts as no attempt; "
-        f"the next one in {wait_s - age_s:.0f} s"
+        f"{count_of(past.unstarted, 'launch', 'launches')} did not become a run, which does not count as an "
+        f"attempt; the next launch is in {wait_s - age_s:.0f} s"
     )
 
 
 def plan_launch(drop: str, content: str, past: PastRuns) -> Launch:
-    """The next attempt, under a key that no run has: runs may be gone from the history."""
+    """Plan the next attempt under an unused run key; earlier runs may be missing from the history."""
     launch = Launch(drop, content, past.ended + 1, past.ended + 1)
     while launch.run_key in past.keys:
         launch = replace(launch, number=launch.number + 1)
     return launch
 
 
-def count_files(look: FolderState) -> str:
-    """A look's size in words."""
-    return count_of(look.files, "file")
+def count_files(state: FolderState) -> str:
+    """Describe the number of files, such as ``12 files``."""
+    return count_of(state.files, "file")

@@ -1,4 +1,4 @@
-"""What the files on a card are, by their names alone: photographs, raw twins, class folders."""
+"""File names on a camera card: photographs, raw files beside a JPEG, class folders, litter."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ PHOTO_SUFFIXES = frozenset(
         ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif", ".dng",
     )
 )  # fmt: skip
-# What file systems, desktops and network drives put beside a photographer's files; in lower case.
+# Folders that file systems, desktops and network drives create beside photographs; in lower case.
 LITTER_FOLDERS = frozenset(
     (
         "__macosx", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
@@ -19,7 +19,7 @@ LITTER_FOLDERS = frozenset(
 )  # fmt: skip
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
-# Folders that a camera or a flight app makes. First DCF: three digits and five free characters.
+# Folders that a camera or a flight app creates. First the DCF standard: three digits and five characters.
 _CAMERA_FOLDER = re.compile(
     r"[1-9]\d\d[A-Z0-9_]{5}"
     r"|DCIM|MISC|PANORAMA|HYPERLAPSE|TIMELAPSE|PRIVATE|AVCHD|MP_ROOT|MEDIA|CLIP|THMBNL|SUBTITLE"
@@ -30,15 +30,15 @@ _CAMERA_FOLDER = re.compile(
 
 
 def is_photo_name(path: str) -> bool:
-    """Tell whether a file's name says photograph, and its folders are a photographer's."""
+    """Check whether a path has a photograph's suffix and lies in no litter folder."""
     folder, _, name = path.rpartition("/")
     return _suffix(name) in PHOTO_SUFFIXES and name[:2] != "._" and not is_litter_folder(folder)
 
 
 def find_twins(paths: Iterable[str]) -> dict[str, str]:
-    """Raw files whose photograph is there as JPEG too: each DNG's path with its JPEG's.
+    """Find raw files that lie beside a JPEG of the same photograph: DNG path → JPEG path.
 
-    The folder is the same; stem and suffix are compared without case. Of several JPEGs the first
+    Both are in the same folder. Stem and suffix are compared without case. Of several JPEGs the first
     by name counts.
     """
     raws: list[str] = []
@@ -52,7 +52,7 @@ def find_twins(paths: Iterable[str]) -> dict[str, str]:
             raws.append(path)
         elif dot + suffix in JPEG_SUFFIXES:
             photos.append(path)
-    # Of a million photographs only those beside a raw file are held by their stems.
+    # Among a million photographs, only those beside a raw file are kept in memory.
     beside: dict[tuple[str, str], str | None] = dict.fromkeys(map(_cut_suffix, raws))
     for path in photos if beside else ():
         place = _cut_suffix(path)
@@ -62,15 +62,15 @@ def find_twins(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _cut_suffix(path: str) -> tuple[str, str]:
-    """The folder, and the name without case or ending."""
+    """Split a path into its folder and its lower-case name without suffix."""
     folder, _, name = path.rpartition("/")
     return folder, name.lower().rpartition(".")[0]
 
 
 def label_of(path: str) -> str | None:
-    """The class that a file's top folder names, or None.
+    """Return the class that a file's top folder names, or None.
 
-    None at the top, and wherever a camera, a card or a date has named any of the folders.
+    None for files without a folder, and where any folder is named by a camera, a card or a date.
     """
     return _label_of_folder(path.rpartition("/")[0])
 
@@ -90,7 +90,7 @@ def _suffix(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_litter_folder(folder: str) -> bool:
-    """Tell whether an operating system, a desktop or a network drive made one of these folders."""
+    """Check whether an operating system, a desktop or a network drive created one of these folders."""
     return any(
         (name[:1] == "." and name not in (".", "..")) or name in LITTER_FOLDERS
         for name in folder.lower().split("/")

@@ -1,4 +1,4 @@
-"""What came to a drop's source since its images were made, what changed there, and what is gone."""
+"""Changes in a drop's source since its images were made: new, replaced and missing photographs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from dino_assets.store.objects import ObjectStore
 
 @dataclass(frozen=True)
 class SourceChanges:
-    """Photographs by their paths, sorted; ``recorded`` is how many usable ones the images have.
+    """Paths of new, replaced and missing photographs, sorted.
 
-    ``changed`` ones have another size. Where all three are empty, only times differ. ``fingerprint`` is
-    that of the listing.
+    ``changed`` photographs have another size. If all three are empty, only times differ. ``recorded`` counts
+    the usable photographs in ``images``. ``fingerprint`` is the listing's.
     """
 
     came: tuple[str, ...]
@@ -28,11 +28,11 @@ class SourceChanges:
 
     @property
     def has_new(self) -> bool:
-        """Whether the source holds photographs that the images lack."""
+        """Whether the source holds photographs that are not in the images."""
         return bool(self.came or self.changed)
 
     def describe_new(self) -> str:
-        """Say what is new, such as ``2 photographs came since it was read, 'DJI_0003.JPG' first``."""
+        """Describe what is new, such as ``2 photographs came since it was read, 'DJI_0003.JPG' first``."""
         parts = []
         if self.came:
             count = count_of(len(self.came), "photograph")
@@ -44,7 +44,7 @@ class SourceChanges:
         return "; ".join(parts)
 
     def describe_gone(self) -> str:
-        """Say what is gone; nothing where all is there."""
+        """Describe which photographs are missing; empty if all are there."""
         if not self.gone:
             return ""
         verb = "is" if len(self.gone) == 1 else "are"
@@ -55,9 +55,9 @@ class SourceChanges:
 def find_changes(
     store: ObjectStore, images: Manifest, entries: Sequence[SourceEntry], *, is_list: bool
 ) -> SourceChanges | None:
-    """Compare a listing with the images that were made; None where nothing changed but other files.
+    """Compare a listing with the committed images; None if no photograph changed.
 
-    The table of the images is read only where the listing is not the one that they were made of.
+    The table of images is read only if the listing's fingerprint differs from the recorded one.
 
     Raises:
         CorruptObjectError: the images cannot be read.
@@ -72,7 +72,7 @@ def find_changes(
     usable = {path for path, is_usable in zip(paths, are_usable, strict=True) if is_usable}
     there = {entry.path: entry.size for entry in entries if entry.refusal is None}
     wanted = {entry.path for entry in entries if is_wanted(entry, is_list=is_list)}
-    # A raw file beside its JPEG is no photograph of its own.
+    # A raw file beside its JPEG does not count as a second photograph.
     twins = find_twins(path for path in wanted if path in there).keys() - sizes.keys()
     changes = SourceChanges(
         came=tuple(sorted((wanted & there.keys()) - sizes.keys() - twins)),
@@ -85,7 +85,7 @@ def find_changes(
     others = len(entries) - len(wanted)
     if changes.has_new or changes.gone or (is_same_set and others == _count_others(images)):
         return changes
-    return None  # a marker, a log: nothing that is read
+    return None  # only a marker or a log changed, and neither is read
 
 
 def _count_others(images: Manifest) -> int | None:

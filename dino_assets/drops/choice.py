@@ -1,4 +1,4 @@
-"""Which drops a pool is made of: all but the retired ones, or those that are named or tagged."""
+"""Choice of a pool's drops: by name, by tag, or all; never retired ones."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
@@ -14,28 +14,28 @@ _SHOWN = 20
 def choose_drops(
     records: Records, made: Collection[str], *, drops: Collection[str], tags: Collection[str]
 ) -> frozenset[str]:
-    """Choose from what is registered or ``made``: a drop that is named or has one of the tags.
+    """Choose registered or ``made`` drops that are named or have one of the tags.
 
-    Without names and tags it is every drop. Retired ones are left out, and so are those whose record is
-    damaged, with a warning: nobody knows whether they are retired.
+    Without names and tags, choose every drop. Retired drops are left out. Drops with a damaged record are
+    left out with a warning, because they may be retired.
 
     Raises:
-        ConfigError: a drop or a tag that does not exist; a named drop that is retired.
+        ConfigError: a drop or a tag does not exist, or a named drop is retired.
     """
     _check_names(records, made, drops)
     _check_tags(records, tags)
     damaged = [name for name, drop in records.items() if not isinstance(drop, Drop)]
     if damaged:
-        log.warning("left out, since their records are damaged: %s", _join(damaged))
+        log.warning("drops left out because their records are damaged: %s", _join(damaged))
     return find_chosen(records, made, drops=drops, tags=tags)
 
 
 def find_chosen(
     records: Records, made: Collection[str], *, drops: Collection[str], tags: Collection[str]
 ) -> frozenset[str]:
-    """Give what ``choose_drops`` does, whether or not the names and tags exist."""
+    """Choose drops like ``choose_drops``, but ignore names and tags that do not exist."""
     sound = {name: drop for name, drop in records.items() if isinstance(drop, Drop)}
-    # An embedded drop need not be registered: its key may have been added by hand.
+    # An embedded drop may be unregistered: its partition key may have been added by hand.
     active = {name for name, drop in sound.items() if not drop.is_retired}
     active |= set(made) - records.keys()
     if drops or tags:

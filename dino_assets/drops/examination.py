@@ -1,4 +1,4 @@
-"""Examination of drops' sources: can they be read, and are their files still there."""
+"""Examination of drops' sources: whether they can be read, and whether their files are still there."""
 
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -20,10 +20,10 @@ from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
 from dino_assets.verdicts import Verdict
 
-# A listing costs 1 s for 100,000 files of a disk, and a request for 1,000 files of a bucket.
+# Listing costs 1 s per 100,000 files on a disk, and one request per 1,000 files in a bucket.
 BUDGET_S = 20.0
 LISTING_BUDGET_S = 5.0
-# A list of drops is waited for: a bucket out of reach costs it two seconds, once.
+# A person waits for `drops list`: an unreachable bucket delays it by two seconds, once.
 LATE_BUDGET_S = 0.5
 _LATE_LIMITS = RequestLimits(connect_s=1, stall_s=2, retries=0, retry_for_s=2)
 _READERS = 16
@@ -32,9 +32,9 @@ _LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=1, retry_for_s=10)
 
 @dataclass(frozen=True)
 class DropExamination:
-    """What was seen of the drops: how many are sound, and a verdict on each of the others.
+    """Result of examining drops: the number of sound ones, and a verdict on each of the others.
 
-    ``unseen`` were not looked at for want of time.
+    ``unseen`` counts the drops that were not examined because the time was up.
     """
 
     sound: int
@@ -50,10 +50,10 @@ def examine_drops(
     clock: Callable[[], float] = time.monotonic,
     budget_s: float = BUDGET_S,
 ) -> DropExamination:
-    """List the source of every drop that is not retired, and compare it with what ``images`` was made of.
+    """List the source of every active drop, and compare the files with the recorded ``images``.
 
-    No photograph is read. A drop that cannot be read fails; if it is embedded already it warns, since
-    only rounds need its pictures, and leave it out without them. No drop is begun after ``budget_s``.
+    No photograph is read. A drop that cannot be read fails. An embedded one only warns: just rounds need
+    its pictures, and they leave the drop out. No drop is begun after ``budget_s``.
 
     Raises:
         StoreError: the store itself cannot be read.
@@ -68,13 +68,13 @@ def examine_drops(
     embedded = {key.rpartition("/")[2].removesuffix(".json") for key in keys}
     ends_s = clock() + budget_s
 
-    def look(name: str) -> Verdict | None:
+    def examine(name: str) -> Verdict | None:
         if clock() >= ends_s:
             return None
         return _examine(store, name, active[name], root, is_embedded=name in embedded)
 
     with ThreadPoolExecutor(_READERS) as pool:
-        verdicts = list(pool.map(look, active))
+        verdicts = list(pool.map(examine, active))
     judged = [verdict for verdict in verdicts if verdict is not None]
     troubled = tuple(verdict for verdict in judged if verdict.warns or not verdict.passed)
     return DropExamination(
@@ -103,8 +103,8 @@ def _examine(
             raise
         if not is_embedded:
             return Verdict(name, False, f"it cannot be materialised: {err}")
-        without = f"rounds leave it out (`dino-assets drops retire {name}` puts it away)"
-        return Verdict(name, True, f"{without}: {err}", warns=True)
+        consequence = f"rounds leave it out (`dino-assets drops retire {name}` ends this warning)"
+        return Verdict(name, True, f"{consequence}: {err}", warns=True)
     except CorruptObjectError as err:
         return Verdict(name, False, str(err))
     return Verdict(name, True, trouble or "all its files are there", warns=bool(trouble))
@@ -117,9 +117,9 @@ def find_empty(
     clock: Callable[[], float] = time.monotonic,
     budget_s: float = LISTING_BUDGET_S,
 ) -> set[str]:
-    """Name the drops whose sources hold no photographs, as an empty mount or a folder of notes does.
+    """List the drops whose sources hold no photographs, such as an empty mount or a folder of notes.
 
-    Sources that cannot be listed are not named, nor those that are not begun within ``budget_s``.
+    Sources that cannot be listed, or not within ``budget_s``, are left out.
     """
     ends_s = clock() + budget_s
 
@@ -130,7 +130,7 @@ def find_empty(
             source = open_source(drop.source, root=root, limits=_LIMITS)
             return not any(is_wanted(each, is_list=source.is_list) for each in source.entries())
         except (SourceError, ConfigError, StoreError, CorruptObjectError):
-            return False  # `doctor` says why
+            return False  # `doctor` reports the reason
 
     with ThreadPoolExecutor(_READERS) as pool:
         emptiness = list(pool.map(is_empty, drops))
@@ -145,49 +145,49 @@ def find_late(
     clock: Callable[[], float] = time.monotonic,
     budget_s: float = LATE_BUDGET_S,
 ) -> tuple[dict[str, SourceChanges], int]:
-    """Say which drops hold photographs that their images (``made``) lack, and how many were not looked at.
+    """Find drops whose sources hold photographs missing from their images, and count drops not examined.
 
-    Sources that cannot be listed are passed over. No drop is begun after ``budget_s``; those whose
-    names, which mostly hold a date, come last are the first.
+    ``made`` holds each drop's manifest of images. Sources that cannot be listed are skipped. No drop is
+    begun after ``budget_s``. Names mostly contain a date, so the last names, the newest drops, come first.
     """
     ends_s = clock() + budget_s
     drops = sorted(made, key=lambda drop: drop.name, reverse=True)
 
-    def look(drop: Drop) -> SourceChanges | Literal["unseen"] | None:
+    def list_changes(drop: Drop) -> SourceChanges | Literal["unseen"] | None:
         if clock() >= ends_s:
             return "unseen"
         try:
             source = open_source(drop.source, root=root, limits=_LATE_LIMITS)
             return find_changes(store, made[drop], source.entries(), is_list=source.is_list)
         except (SourceError, ConfigError, StoreError, CorruptObjectError):
-            return None  # `doctor` says why
+            return None  # `doctor` reports the reason
 
     with ThreadPoolExecutor(_READERS) as pool:
-        looks = dict(zip(drops, pool.map(look, drops), strict=True))
+        changes_of = dict(zip(drops, pool.map(list_changes, drops), strict=True))
     late = {
         drop.name: changes
-        for drop, changes in looks.items()
+        for drop, changes in changes_of.items()
         if isinstance(changes, SourceChanges) and changes.has_new
     }
-    return late, sum(changes == "unseen" for changes in looks.values())
+    return late, sum(changes == "unseen" for changes in changes_of.values())
 
 
 def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_list: bool) -> str:
-    """Say what is missing or different, and what to do; nothing where all is as it was.
+    """Describe what is missing or different, and what to do; empty if nothing changed.
 
     Raises:
-        SourceError: there is no file, or no photograph.
+        SourceError: the source has no file, or no photograph.
     """
     if not entries:
         raise SourceError(
-            f"there is no file at {drop.source!r}. Check that the disk or card is mounted.",
+            f"no file at {drop.source!r}. Check that the disk or card is mounted.",
             reason="empty",
             path=drop.source,
         )
     if not any(is_wanted(entry, is_list=is_list) for entry in entries):
         raise SourceError(
-            f"it holds no photographs, only {count_of(len(entries), 'other file')}, at {drop.source!r}. "
-            "Check that the disk or card is mounted, or put the drop away with: dino-assets drops "
+            f"no photographs at {drop.source!r}, only {count_of(len(entries), 'other file')}. "
+            "Check that the disk or card is mounted, or leave the drop out with: dino-assets drops "
             f"retire {drop.name}",
             reason="no-photographs",
             path=drop.source,
@@ -197,8 +197,8 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_l
     if absent:
         return (
             f"{len(absent)} of the {count_of(len(entries), 'file')} in its list "
-            f"{'is' if len(absent) == 1 else 'are'} not there, {absent[0]!r} first. Bring them, or take them "
-            "out of the list"
+            f"{'is' if len(absent) == 1 else 'are'} missing, {absent[0]!r} first. Copy them there, or remove "
+            "them from the list"
         )
     changes = find_changes(store, manifest, entries, is_list=is_list) if manifest else None
     if changes is None:
@@ -206,7 +206,9 @@ def _compare(store: ObjectStore, drop: Drop, entries: list[SourceEntry], *, is_l
     take_in = f"`dino-assets drops register {drop.name}`, then `dino-assets run {drop.name}`"
     new, gone = changes.describe_new(), changes.describe_gone()
     if gone:
-        leaves_out = f"{gone}, and a round that picks from them leaves it out. Bring them back"
-        return f"{'; '.join(filter(None, [new, leaves_out]))}, or take it as it is with: {take_in}"
+        leaves_out = (
+            f"{gone}, and a round that picks from them leaves the drop out. Bring them back"
+        )
+        return f"{'; '.join(filter(None, [new, leaves_out]))}, or accept the change with: {take_in}"
     times = "its files have other times than when it was read, as if copied again"
-    return f"{new or times}. To take that in: {take_in}"
+    return f"{new or times}. To accept the change: {take_in}"

@@ -1,7 +1,7 @@
-"""What is said of a registered drop: tags, whether it is retired, and what its source was seen to hold.
+"""Facts about a registered drop: tags, whether it is retired, and its source's latest fingerprint.
 
-Each fact is an object of its own, ``drops/<drop>/<fact>.json``. Whoever writes one writes no other, so a
-look at a drop's source and a person who retires it at the same moment both stand, on any store.
+Each fact is a separate object, ``drops/<drop>/<fact>.json``, and each writer writes one fact only. A sensor
+that observes a source and a person who retires the drop at the same moment both succeed, on any store.
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ FACTS = {"tags": "tags", "is_retired": "retired", "observed": "observed"}
 _FIELDS = {file: field for field, file in FACTS.items()}
 
 
-def find_owner(key: str) -> str | None:
-    """Give the name of the drop that a key is a fact of."""
+def find_fact_owner(key: str) -> str | None:
+    """Return the name of the drop whose fact is stored under a key, or None."""
     area, _, rest = key.partition("/")
     name, _, file = rest.partition("/")
     is_fact = area == "drops" and file.removesuffix(".json") in _FIELDS and file.endswith(".json")
@@ -27,10 +27,10 @@ def find_owner(key: str) -> str | None:
 
 
 def read_facts(store: ObjectStore, name: str, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """Read what is said of a drop, by the fields of its record; ``keys`` spare a listing.
+    """Read a drop's facts, by field of its record; with ``keys`` nothing is listed.
 
     Raises:
-        CorruptObjectError: an object holds something else.
+        CorruptObjectError: an object does not hold a fact.
     """
     facts: dict[str, Any] = {}
     for key in _list_keys(store, name) if keys is None else keys:
@@ -43,7 +43,7 @@ def read_facts(store: ObjectStore, name: str, keys: Iterable[str] | None = None)
             value = None
         if not is_sound(field, value):
             raise CorruptObjectError(
-                f"{key!r} in store {store.url!r} is not what is said of a drop. Register {name!r} again.",
+                f"{key!r} in store {store.url!r} is not a valid fact about a drop. Register {name!r} again.",
                 store=store.url,
                 key=key,
             )
@@ -58,14 +58,14 @@ def _read_value(store: ObjectStore, key: str, field: str) -> Any:
 
 
 def is_sound(field: str, value: Any) -> bool:
-    """Tell whether a value is of the kind that a field has."""
+    """Check whether a value has the type of a field."""
     if field == "tags":
         return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
     return isinstance(value, bool if field == "is_retired" else str)
 
 
 def write_facts(store: ObjectStore, drop: Drop, before: Drop) -> None:
-    """Write the facts that are others than before, and leave the rest to whoever may be writing it."""
+    """Write the facts that changed; another process may be writing the others."""
     for field, file in FACTS.items():
         value = getattr(drop, field)
         if value != getattr(before, field):
@@ -74,7 +74,7 @@ def write_facts(store: ObjectStore, drop: Drop, before: Drop) -> None:
 
 
 def delete_damaged(store: ObjectStore, name: str) -> None:
-    """Delete the facts of a drop that cannot be read."""
+    """Delete those of a drop's facts that cannot be read."""
     for key in _list_keys(store, name):
         try:
             read_facts(store, name, [key])
@@ -83,4 +83,6 @@ def delete_damaged(store: ObjectStore, name: str) -> None:
 
 
 def _list_keys(store: ObjectStore, name: str) -> list[str]:
-    return sorted(info.key for info in store.list(f"drops/{name}") if find_owner(info.key) == name)
+    return sorted(
+        info.key for info in store.list(f"drops/{name}") if find_fact_owner(info.key) == name
+    )

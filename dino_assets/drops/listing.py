@@ -1,4 +1,4 @@
-"""What is made of each drop, for listings."""
+"""State of each drop's assets, for `drops list`: made, old or absent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ State = Literal["made", "old", "absent"]
 
 @dataclass(frozen=True)
 class AssetState:
-    """What there is of one asset of a drop; ``old`` when what it was made from has changed since.
+    """State of one asset of a drop; ``old`` if its input has changed since.
 
-    ``follows`` names the asset above it that is old or gone, where its own input is the same still: it
-    may come out another one once that is made again. Dagster calls only the old ones stale.
+    ``follows`` names an old asset further up the lineage, where this one's direct input is unchanged.
+    This asset may change once that one is made again. Dagster marks only old assets as stale.
     """
 
     asset: str
@@ -30,16 +30,16 @@ class AssetState:
 
     @property
     def rows(self) -> int:
-        """How many rows are committed."""
+        """Number of committed rows."""
         return self.manifest.rows if self.manifest else 0
 
     @property
     def caveat(self) -> str:
-        """What a reader of the result must know, such as that its weights are random."""
+        """Warning for readers of the result, such as that its weights are random."""
         return str(self.manifest.facts.get("caveat", "")) if self.manifest else ""
 
     def __str__(self) -> str:
-        """Reads like ``tiles 48``, ``tiles –``, ``tiles 48 (old)``, ``tiles 48 (of old images)``."""
+        """Asset and rows, like ``tiles 48``, ``tiles –``, ``tiles 48 (old)``, ``tiles 48 (of old images)``."""
         rows = "–" if self.state == "absent" else str(self.rows)
         age = f" (of old {self.follows})" if self.follows else " (old)" * (self.state == "old")
         warning = f" ({self.caveat.partition(':')[0]})" if self.caveat else ""
@@ -47,15 +47,15 @@ class AssetState:
 
 
 def describe_drops(store: ObjectStore) -> Callable[[Drop], list[AssetState]]:
-    """Give a function that says what is made of a drop; every asset is listed once, for all drops.
+    """Return a function that gives a drop's asset states; every asset is listed once, for all drops.
 
-    Old are embeddings by other weights than the store has now, and whatever is made of something else
-    than is there now. Images are where the drop's source was last seen to hold something else; they may be
-    newer than its registration.
+    Embeddings are old if they were computed with other weights than the store has now. Any asset is old if
+    its input has changed. Images are compared with the last observed source, not with the registered one,
+    because they may be newer than the registration.
     """
     made: dict[str, dict[str, list[Manifest]]] = {asset.name: {} for asset in PER_DROP}
     listed = list_objects(store, *(f"manifests/{asset.name}" for asset in PER_DROP))
-    # Sorted by key: of several spaces the last one is shown.
+    # Sorted by key: if there are several spaces, the last one is shown.
     for _, manifest in sorted(read_listed(store, listed).items()):
         if isinstance(manifest, CorruptObjectError):
             raise manifest

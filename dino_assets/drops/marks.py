@@ -1,4 +1,4 @@
-"""What a person says of a registered drop: tags, and whether it is retired."""
+"""Marks that a person sets on a registered drop: tags, and whether it is retired."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,7 +9,7 @@ from dino_assets.store.objects import ObjectStore
 
 
 def set_retired(store: ObjectStore, name: str, is_retired: bool) -> tuple[Drop, bool]:
-    """Retire or restore a drop; returns it and whether anything changed. Idempotent.
+    """Retire or restore a drop; return it and whether anything changed. Idempotent.
 
     Raises:
         UnknownDropError: no drop of this name is registered.
@@ -20,7 +20,7 @@ def set_retired(store: ObjectStore, name: str, is_retired: bool) -> tuple[Drop, 
 def tag_drop(
     store: ObjectStore, name: str, tags: Iterable[str], *, removed: Iterable[str] = ()
 ) -> tuple[Drop, bool]:
-    """Add tags to a drop and take others away; returns it and whether anything changed.
+    """Add tags to a drop and remove others; return it and whether anything changed.
 
     Raises:
         UnknownDropError: no drop of this name is registered.

@@ -1,4 +1,4 @@
-"""Names of drops and files in letters that every file system, shell and partition key takes."""
+"""Names of drops and files in characters that every file system, shell and partition key accepts."""
 
 import hashlib
 import re
@@ -10,9 +10,9 @@ from anyascii import anyascii
 from dino_assets.errors import InvalidDropNameError
 
 MAX_NAME_CHARS = 80
-# No `..` and no dot at the end: Dagster writes a range of partitions as `first...last`.
+# Neither `..` nor a dot at the end: Dagster writes a range of partitions as `first...last`.
 _NAME = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-])*")
-# As German writes its letters where it has only ASCII; anyascii drops the dots, as others do.
+# German ASCII spelling of umlauts; anyascii would only drop the dots.
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
 END_CHARS = 9  # a dash and 8 hex
 _MAX_SLUG_CHARS = MAX_NAME_CHARS - END_CHARS
@@ -21,7 +21,7 @@ _MAX_SLUG_CHARS = MAX_NAME_CHARS - END_CHARS
 def spell_plainly(text: str, most: int = _MAX_SLUG_CHARS) -> str:
     """Spell a text in ASCII letters, digits and ``._-``: ``Überflug Süd`` is ``Ueberflug-Sued``.
 
-    It is empty where nothing can be spelled.
+    The result is empty if no character can be spelled.
     """
     plain = anyascii(unicodedata.normalize("NFC", text).translate(_GERMAN))
     dashed = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
@@ -29,21 +29,21 @@ def spell_plainly(text: str, most: int = _MAX_SLUG_CHARS) -> str:
 
 
 def make_drop_name(original: str) -> str:
-    """A folder's name as a partition key: itself where possible, else a slug and 8 hex of its hash.
+    """Make a partition key of a folder's name: the name itself if valid, else a slug and 8 hex of its hash.
 
     Raises:
-        InvalidDropNameError: it has no letter or digit, or is a path.
+        InvalidDropNameError: the name has no letter or digit, or is a path.
     """
     if "/" in original or "\\" in original or original in (".", ".."):
         raise InvalidDropNameError(
             f"{original!r} is a path, not a drop's name: it would lead out of the inbox. Give the "
-            "folder's own name, and where it is with --from",
+            "folder's name alone, and its place with --from",
             drop=original,
             reason="path",
         )
     if not any(char.isalnum() for char in original):
         raise InvalidDropNameError(
-            f"a drop needs a name; give letters or digits, such as flight-07, not {original!r}",
+            f"{original!r} cannot be a drop's name: it has no letter or digit. Give one such as flight-07",
             drop=original,
             reason="no-letters",
         )
@@ -53,21 +53,21 @@ def make_drop_name(original: str) -> str:
 
 
 def is_drop_name(text: str) -> bool:
-    """Tell whether a text can be a drop's name as it is."""
+    """Check whether a text can be a drop's name unchanged."""
     return len(text) <= MAX_NAME_CHARS and _NAME.fullmatch(text) is not None
 
 
-def end_of_names(original: str) -> tuple[str, ...]:
-    """How the names end that were made of an original name, whatever slug was made of it then.
+def list_name_ends(original: str) -> tuple[str, ...]:
+    """List the possible ends (hashes) of drop names made from an original name, whatever the slug.
 
-    Macs write letters with marks in two characters: a name that was typed is looked for in both spellings.
+    macOS writes an accented letter as two characters, so a typed name is looked up in both spellings.
     """
     forms = (original, *(unicodedata.normalize(form, original) for form in ("NFC", "NFD")))
     return tuple(dict.fromkeys(f"-{_hash(form)}" for form in forms))
 
 
 def name_some(names: Collection[str], most: int = 12) -> str:
-    """Join the first names, and say how many more there are."""
+    """Join the first names, and add how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(sorted(names)[:most]) + more
 

@@ -1,4 +1,4 @@
-"""What a drop's source was last seen to hold, kept beside the drop's record."""
+"""Observed source of a drop: the latest fingerprint, stored beside the drop's record."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,8 +11,8 @@ from dino_assets.verdicts import Verdict
 DAY_S = 86_400.0
 
 
-def keep_observed(store: ObjectStore, name: str, fingerprint: str) -> bool:
-    """Keep what a drop's source looks like now; tells whether that is new.
+def record_observed(store: ObjectStore, name: str, fingerprint: str) -> bool:
+    """Record a drop's latest source fingerprint; return whether it changed.
 
     Raises:
         UnknownDropError: no drop of this name is registered.
@@ -25,14 +25,14 @@ def keep_observed(store: ObjectStore, name: str, fingerprint: str) -> bool:
 
 
 def judge_arrivals(changed_s: Mapping[str, float], *, now_s: float, max_days: int) -> Verdict:
-    """Warn when no drop has had new photographs for a while; by drop, when its listing changed last."""
+    """Warn if no drop got new photographs for ``max_days``; ``changed_s``: last change of each drop's listing."""
     if not changed_s:
-        sentence = "no drop has been looked at yet: run the job observe_inbox"
+        sentence = "no drop has been observed yet: run the job observe_inbox"
         return Verdict("inbox", True, sentence, warns=True)
     latest = max(changed_s, key=lambda drop: (changed_s[drop], drop))
     days = max(0.0, now_s - changed_s[latest]) / DAY_S
     since = datetime.fromtimestamp(changed_s[latest], UTC).date()
-    sentence = f"the last photographs came {days:.0f} days ago ({latest}, {since})"
+    sentence = f"the last photographs arrived {days:.0f} days ago ({latest}, {since})"
     if days > max_days:
-        return Verdict("inbox", True, f"{sentence}; {max_days} are allowed", warns=True)
+        return Verdict("inbox", True, f"{sentence}; expected within {max_days} days", warns=True)
     return Verdict("inbox", True, sentence)

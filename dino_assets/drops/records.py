@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Drop:
     """Images that arrived together: one partition.
 
-    ``fingerprint`` is what its source looked like when it was registered, ``observed`` when it was last
-    looked at, if that was ever something else. ``tags`` are a person's words for it, sorted. A retired drop is kept with all
-    that is made of it, and left out of pools, maps and rounds.
+    ``fingerprint`` is the source's at registration. ``observed`` is the latest one, empty if it never
+    differed. ``tags`` are set by a person and sorted. A retired drop and its outputs are kept, but left out
+    of pools, maps and rounds.
     """
 
     name: str
@@ -23,9 +23,9 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """One file as an inbox lists it. ``refusal`` says why it must not be opened, if so.
+    """One listed file of a source. ``refusal`` is the reason why it must not be opened, if there is one.
 
-    ``label`` and ``metadata`` (a JSON object) are what a list or a class folder says about it.
+    ``label`` and ``metadata`` (a JSON object) come from a list or a class folder.
     """
 
     path: str

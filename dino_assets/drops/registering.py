@@ -1,4 +1,4 @@
-"""Registering drops: a name, a source, and what the source looked like."""
+"""Registration of drops: a name, a source, and the source's fingerprint."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -35,12 +35,12 @@ from dino_assets.store.commits.indexes import Row, add_row, read_index
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.objects import ObjectStore
 
-INDEX = "drops"  # by what drops are told to be of the same pictures
+INDEX = "drops"  # index by source and fingerprint, to find drops of the same pictures
 
 
 @dataclass(frozen=True)
 class SourceListing:
-    """What a source held when it was listed, and its address from everywhere."""
+    """Files of a source when it was listed, and its absolute address."""
 
     address: str
     entries: Sequence[SourceEntry]
@@ -56,36 +56,36 @@ def register_drop(
     may_replace: bool = False,
     tags: Iterable[str] = (),
 ) -> tuple[Drop, bool]:
-    """Write ``drops/<name>.json``; returns the drop and whether anything changed. Idempotent.
+    """Write ``drops/<name>.json``; return the drop and whether anything changed. Idempotent.
 
-    Tags are added to those that the drop has.
+    Tags are added to the drop's existing tags.
 
     Raises:
-        SourceError: there is nothing at ``source``, or no file.
-        InvalidDropNameError: nothing can be made of ``name``.
-        DropConflictError: the name stands for another source and ``may_replace`` is off, or for a
-            retired drop.
+        SourceError: ``source`` does not exist or holds no file.
+        InvalidDropNameError: ``name`` cannot be made a valid name.
+        DropConflictError: the name is registered for another source and ``may_replace`` is off, or the
+            drop is retired.
         ConfigError: a tag is not one word.
     """
     checked = [check_tag(tag) for tag in tags]
-    find_name(store, name)  # before a long listing
+    find_name(store, name)  # an invalid name fails before a long listing
     listing = list_source(source, root=root)
     return register_listing(store, name, listing, may_replace=may_replace, tags=checked)
 
 
 def list_source(source: str, *, root: Path) -> SourceListing:
-    """List a source, and give its address from everywhere.
+    """List a source, and return the files with the source's absolute address.
 
     Raises:
-        SourceError: there is nothing, or no file.
+        SourceError: the source does not exist or holds no file.
     """
-    open_source(source, root=root)  # says what is wrong with an address that cannot be resolved
+    open_source(source, root=root)  # raises a precise error for an address that cannot be resolved
     address = _absolute(source, root)
     opened = open_source(address, root=root)
     entries = opened.entries()
     if not entries:
         raise SourceError(
-            f"there are no files at {source!r}; check the path, and that the card is mounted",
+            f"no files at {source!r}. Check the path, and that the disk or card is mounted",
             reason="empty",
             path=source,
         )
@@ -95,12 +95,12 @@ def list_source(source: str, *, root: Path) -> SourceListing:
 def list_from_inbox(
     store: ObjectStore, name: str, *, inbox: str, root: Path
 ) -> tuple[str, SourceListing]:
-    """List the inbox's folder of this name; without one, a registered drop where it is.
+    """List the inbox's folder of this name, or else the registered drop's source.
 
-    Gives the name to register it by.
+    Returns the name to register and the listing.
 
     Raises:
-        SourceError: neither is there, or neither holds a file.
+        SourceError: neither exists, or neither holds a file.
     """
     address = inbox_address(inbox, name)
     try:
@@ -123,7 +123,7 @@ def register_listing(
     may_replace: bool = False,
     tags: Iterable[str] = (),
 ) -> tuple[Drop, bool]:
-    """Register what was listed; as ``register_drop``."""
+    """Register a listed source; otherwise like ``register_drop``."""
     new_tags = [check_tag(tag) for tag in tags]
     key_name = find_name(store, name)
     entries = listing.entries
@@ -142,12 +142,12 @@ def register_listing(
         )
     drop = replace(
         drop,
-        # Called by its own name, it keeps the one that its folder had.
+        # If called by its drop name, it keeps the original name of its folder.
         original_name=registered.original_name
         if registered and name == key_name
         else drop.original_name,
         tags=join_tags(before.tags, new_tags),
-        # Only where it says more than the fingerprint: what is made may be of what was there before.
+        # Stored only if the source has ever changed: outputs may be made from an earlier state.
         observed=drop.fingerprint if _has_changed(before, drop) else "",
     )
     if registered == drop:
@@ -159,13 +159,13 @@ def register_listing(
     return drop, True
 
 
-def find_alike(store: ObjectStore, drop: Drop) -> dict[str, Drop]:
-    """Find the other drops, by name, that have the source of this one or looked the same."""
+def find_same_pictures(store: ObjectStore, drop: Drop) -> dict[str, Drop]:
+    """Find other drops with the same source or fingerprint, by name."""
     rows = read_index(store, INDEX, partial(_list_rows, store))
     names = {
         name
-        for name, source, seen_as in rows
-        if source == drop.source or seen_as == drop.fingerprint
+        for name, source, listed_as in rows
+        if source == drop.source or listed_as == drop.fingerprint
     }
     alike: dict[str, Drop] = {}
     for name in sorted(names - {drop.name}):
@@ -182,7 +182,7 @@ def _list_rows(store: ObjectStore) -> list[Row]:
 
 
 def _find_registered(store: ObjectStore, name: str) -> tuple[Drop | None, Drop]:
-    """Give a drop's record if it can be read, and what there is to be changed: of a damaged one the facts."""
+    """Return a drop's record, or None, and the drop to change; if the record is damaged, its facts only."""
     try:
         registered = read_drop(store, name)
     except UnknownDropError:
@@ -204,10 +204,10 @@ def _check_may_move(
     *,
     may_replace: bool,
 ) -> None:
-    """Let a drop have another source where somebody says so, and the same pictures are there.
+    """Check whether a drop may get another source: ``may_replace`` is set, and it holds the same pictures.
 
     Raises:
-        DropConflictError: nobody said so, or none of the pictures that it is made of is there.
+        DropConflictError: ``may_replace`` is off, or the new source holds none of the drop's pictures.
     """
     images = open_table(store, "images", drops=[drop.name])
     if not may_replace:
@@ -222,12 +222,12 @@ def _check_may_move(
     try:
         rows = images.read(drop.name).select(["path", "bytes"]).to_pylist()
     except CorruptObjectError:
-        return  # nothing can be compared, and they will be read anew
+        return  # nothing can be compared, and the images will be read again
     before = {(PurePosixPath(row["path"]).name, row["bytes"]) for row in rows}
     if before.isdisjoint((PurePosixPath(entry.path).name, entry.size) for entry in entries):
         raise DropConflictError(
-            f"none of the {len(entries)} files at {drop.source!r} is one of the {len(rows)} that drop "
-            f"{drop.name!r} is made of: these are other pictures. Give them a name of their own.",
+            f"none of the {len(entries)} files at {drop.source!r} is among the {len(rows)} images of drop "
+            f"{drop.name!r}: these are other pictures. Register them under another name.",
             drop=drop.name,
             reason="other-pictures",
         )
@@ -238,7 +238,7 @@ def _has_changed(before: Drop, now: Drop) -> bool:
 
 
 def _absolute(source: str, root: Path) -> str:
-    """Local sources are kept absolute: the daemon that reads them has another working directory."""
+    """Make a local source absolute: the daemon that reads it has another working directory."""
     if is_bucket_url(source):
         return source
     return str((root / Path(source).expanduser()).resolve())

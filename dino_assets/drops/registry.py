@@ -1,4 +1,4 @@
-"""The records of drops: read, written, found by name."""
+"""Records of drops: reading, writing, finding by name."""
 
 import logging
 import re
@@ -11,12 +11,12 @@ from typing import Any
 
 from dino_assets.drops.facts import (
     FACTS,
-    find_owner,
+    find_fact_owner,
     is_sound,
     read_facts,
     write_facts,
 )
-from dino_assets.drops.naming import MAX_NAME_CHARS, end_of_names, is_drop_name, make_drop_name
+from dino_assets.drops.naming import MAX_NAME_CHARS, is_drop_name, list_name_ends, make_drop_name
 from dino_assets.drops.records import Drop
 from dino_assets.errors import (
     ConfigError,
@@ -37,7 +37,7 @@ MAX_TAG_CHARS = 80
 
 
 def write_drop(store: ObjectStore, drop: Drop, *, before: Drop | None = None) -> None:
-    """Put a drop's record and the facts that are others than before; what is as it was is not written."""
+    """Write a drop's record and facts where they changed."""
     before = before or Drop(drop.name, "", "", "")
     write_facts(store, drop, before)
     record = {key: value for key, value in vars(drop).items() if key not in FACTS}
@@ -48,7 +48,7 @@ def write_drop(store: ObjectStore, drop: Drop, *, before: Drop | None = None) ->
 
 
 def _read_inline(store: ObjectStore, name: str) -> dict[str, Any]:
-    """Read the facts that an earlier version wrote into the record itself; objects of their own win."""
+    """Read the facts that an earlier version wrote into the record; facts in separate objects override them."""
     try:
         values = _read_values(store, name)
         return {key: values[key] for key in FACTS if is_sound(key, values.get(key))}
@@ -57,10 +57,10 @@ def _read_inline(store: ObjectStore, name: str) -> dict[str, Any]:
 
 
 def check_tag(tag: str) -> str:
-    """Give a tag back if it is one word.
+    """Return a tag if it is one word.
 
     Raises:
-        ConfigError: it is empty, too long, or holds blanks, commas or what cannot be printed.
+        ConfigError: the tag is empty, too long, or has blanks, commas or unprintable characters.
     """
     if 0 < len(tag) <= MAX_TAG_CHARS and tag.isprintable() and not set(tag) & {" ", ","}:
         return tag
@@ -73,17 +73,17 @@ def check_tag(tag: str) -> str:
 
 
 def join_tags(tags: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
-    """Put tags together, each once, sorted."""
+    """Join tags, each once, sorted."""
     return tuple(sorted({*tags, *more}))
 
 
 def find_name(store: ObjectStore, called: str) -> str:
-    """Give the name of the drop that a person calls by its name or by its folder's original one.
+    """Find a drop's name by that name or by its folder's original name.
 
-    Where there is none yet, it is the name that it would get.
+    An unregistered drop's name is the one that it would get.
 
     Raises:
-        InvalidDropNameError: nothing can be made of it.
+        InvalidDropNameError: ``called`` cannot be made a valid name.
     """
     made = make_drop_name(called)
     if made == called:
@@ -93,23 +93,24 @@ def find_name(store: ObjectStore, called: str) -> str:
 
 
 def pick_name(original: str, names: Collection[str]) -> str:
-    """Give the one of the ``names`` that was made of an original one, else the name it would get.
+    """Pick the one of ``names`` that was made from an original name, else make a new one.
 
-    By the hash at its end: what a slug looks like may change, and a registered drop keeps its name.
+    Names are compared by the hash at their end: the rule for slugs may change, and a registered drop keeps
+    its name.
     """
     made = make_drop_name(original)
     if made == original or made in names:
         return made
-    for end in end_of_names(original):
+    for end in list_name_ends(original):
         if old := sorted(name for name in names if name.endswith(end)):
             return old[0]
     return made
 
 
 def find_names(store: ObjectStore, called: Iterable[str]) -> list[str]:
-    """Give the names of drops that a person calls by them or by their original ones.
+    """Find drops' names by these names or by their folders' original names.
 
-    What cannot be a name is given back as it is, for whoever knows what to say of it.
+    A text that cannot be a name is returned unchanged, and the caller reports it.
     """
     names = []
     for each in called:
@@ -121,19 +122,19 @@ def find_names(store: ObjectStore, called: Iterable[str]) -> list[str]:
 
 
 def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | None = None) -> Drop:
-    """The drop registered under a name (not an original one: ``find_name`` looks for it).
+    """Read the drop registered under a name; ``find_name`` translates original names.
 
-    ``fact_keys`` spare a listing of what is said of it.
+    With ``fact_keys``, its facts are not listed.
 
     Raises:
-        UnknownDropError: there is none.
-        InvalidDropNameError: there cannot be one.
-        CorruptObjectError: its record, or what is said of it, cannot be read.
+        UnknownDropError: no drop of this name is registered.
+        InvalidDropNameError: no drop can have this name.
+        CorruptObjectError: its record or one of its facts cannot be read.
     """
     if not is_drop_name(name):
         raise InvalidDropNameError(
-            f"{name!r} cannot be a drop's name: 1 to {MAX_NAME_CHARS} letters, digits and ._- from a "
-            f"letter or digit on, no .. and no dot at the end.{_suggest(name)}",
+            f"{name!r} cannot be a drop's name. Expected 1 to {MAX_NAME_CHARS} letters, digits and ._-, "
+            f"first a letter or digit, without .. and without a dot at the end.{_suggest(name)}",
             drop=name,
             reason="not-a-key",
         )
@@ -145,7 +146,8 @@ def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | Non
         drop = None
     if drop is None or drop.name != name:
         raise CorruptObjectError(
-            f"{_key(name)!r} in store {store.url!r} is not a drop's record. Register {name!r} again.",
+            f"{_key(name)!r} in store {store.url!r} is not a valid record of drop {name!r}. Register it "
+            "again.",
             store=store.url,
             key=_key(name),
         )
@@ -153,11 +155,11 @@ def read_drop(store: ObjectStore, name: str, *, fact_keys: Collection[str] | Non
 
 
 def find_drop(store: ObjectStore, called: str) -> Drop:
-    """The drop that a person calls by its name or by its original one.
+    """Find a registered drop by its name or by its folder's original name.
 
     Raises:
-        UnknownDropError: there is none.
-        InvalidDropNameError: there cannot be one.
+        UnknownDropError: no drop of this name is registered.
+        InvalidDropNameError: no drop can have this name.
     """
     name = find_name(store, called)
     try:
@@ -167,29 +169,29 @@ def find_drop(store: ObjectStore, called: str) -> Drop:
 
 
 def inbox_address(inbox: str, name: str) -> str:
-    """Where a drop of this name would be in the inbox, a folder or a bucket prefix."""
+    """Return the address of a drop's folder in the inbox, which is a folder or a bucket prefix."""
     return f"{inbox.rstrip('/')}/{name}" if "://" in inbox else str(Path(inbox) / name)
 
 
 def find_drops(store: ObjectStore) -> dict[str, Drop | CorruptObjectError]:
-    """All registered drops by name, or what is wrong with a record: one bad one hides no other."""
+    """Read all registered drops by name; a damaged record is returned as its error."""
     return read_drops(store, group_by_drop(list_objects(store, "drops")))
 
 
 def group_by_drop(listed: Iterable[ObjectInfo]) -> dict[str, list[ObjectInfo]]:
-    """Group what was listed below ``drops`` by the registered drop that it says something of."""
+    """Group objects below ``drops`` by the registered drop whose record or fact they are."""
     drops: dict[str, list[ObjectInfo]] = {}
     for info in listed:
         match = _RECORD.fullmatch(info.key)
-        name = match[1] if match else find_owner(info.key)
+        name = match[1] if match else find_fact_owner(info.key)
         if name and is_drop_name(name):
             drops.setdefault(name, []).append(info)
-    # Facts may outlive a record that somebody deleted.
+    # Facts may remain after somebody deleted the record.
     return {name: drops[name] for name in sorted(drops) if has_record(name, drops[name])}
 
 
 def has_record(name: str, infos: Iterable[ObjectInfo]) -> bool:
-    """Tell whether a drop's record is among what was listed."""
+    """Check whether a drop's record is among the listed objects."""
     return any(info.key == _key(name) for info in infos)
 
 
@@ -199,7 +201,7 @@ def read_drops(
     *,
     wanted: Collection[str] | None = None,
 ) -> dict[str, Drop | CorruptObjectError]:
-    """Read drops that were listed, by name, many of them from a digest; by default all are wanted."""
+    """Read listed drops by name, most of them from a digest; by default all are read."""
 
     def read(reader: ObjectStore, name: str) -> dict[str, Any]:
         fact_keys = [info.key for info in listed[name] if info.key != _key(name)]
@@ -218,7 +220,7 @@ def read_drops(
 
 
 class DropReader:
-    """Reads drops as ``read_drop`` does, for those who need many: all at once when the first is asked for."""
+    """Reader of many drops: the first call reads all of them, later calls read nothing."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -226,10 +228,10 @@ class DropReader:
         self._drops: dict[str, Drop | CorruptObjectError] | None = None
 
     def __call__(self, name: str) -> Drop:
-        """Give the drop of this name.
+        """Read the drop of this name.
 
         Raises:
-            UnknownDropError, InvalidDropNameError, CorruptObjectError: as ``read_drop``.
+            UnknownDropError, InvalidDropNameError, CorruptObjectError: as in ``read_drop``.
         """
         with self._lock:
             if self._drops is None:
@@ -245,7 +247,7 @@ def _read_values(store: ObjectStore, name: str) -> Any:
 
 
 def _parse(values: dict[str, Any]) -> Drop | None:
-    """Make a record of its JSON; None where a value is of another kind."""
+    """Make a drop from its JSON; None if a value has the wrong type."""
     inline = {key: values.pop(key) for key in FACTS if key in values}
     texts_are_sound = all(isinstance(text, str) for text in values.values())
     if not texts_are_sound or not all(is_sound(key, value) for key, value in inline.items()):
@@ -263,7 +265,7 @@ def _unknown(store: ObjectStore, name: str) -> UnknownDropError:
 
 def _suggest(name: str) -> str:
     try:
-        return f" `dino-assets drops register {name!r}` would call it {make_drop_name(name)!r}."
+        return f" `dino-assets drops register {name!r}` would name it {make_drop_name(name)!r}."
     except InvalidDropNameError:
         return ""
 

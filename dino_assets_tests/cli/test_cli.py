@@ -122,7 +122,7 @@ def test_drops_list__one_bad_record_hides_no_other(project, write_photo, capsys)
     capsys.readouterr()
     assert main(["drops", "list"]) == 1
     bad, good = capsys.readouterr().out.splitlines()
-    assert "'drops/bad.json' in store 'data' is not a drop's record" in bad
+    assert "'drops/bad.json' in store 'data' is not a valid record" in bad
     assert good.startswith("good")
     assert main(["verify"]) == 1
     assert "drops/bad.json" in capsys.readouterr().out
@@ -325,7 +325,7 @@ def test_doctor__looks_at_every_drop(project, write_photo, instance, capsys):
         "FAIL drops       new: it cannot be materialised: there is no folder and no .csv"
     )
     assert lines[2].startswith(
-        f"WARN drops       away: rounds leave it out (`{name_command()} drops retire away` puts it away): "
+        f"WARN drops       away: rounds leave it out (`{name_command()} drops retire away` ends this warning): "
     )
     assert lines[3].startswith(
         "WARN drops       gone: 1 photograph came since it was read, 'DJI_0002.JPG' first; 1 of its 1 "

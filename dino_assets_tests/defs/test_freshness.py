@@ -8,7 +8,7 @@ import pytest
 
 from dino_assets.definitions import make_definitions
 from dino_assets.defs.observations import INBOX, LAST_CHANGED, PAGE, find_changes, record_look
-from dino_assets.drops.arrivals import look_at
+from dino_assets.drops.arrivals import read_folder_state
 from dino_assets.drops.marks import set_retired
 from dino_assets.drops.observing import DAY_S, judge_arrivals
 from dino_assets_tests.defs.conftest import Lineage, checks
@@ -35,7 +35,7 @@ def see(lineage: Lineage, drop: str, folder: Path, at_s: float) -> None:
         lineage.instance,
         lineage.store,
         drop,
-        look_at(str(folder), root=folder),
+        read_folder_state(str(folder), root=folder),
         write=lineage.instance.report_runless_asset_event,
         clock=lambda: at_s,
     )

@@ -8,7 +8,7 @@ import pytest
 from dino_assets.defs import sensors
 from dino_assets.defs.execution import find_verdict
 from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG
-from dino_assets.drops.arrivals import MARKER, look_at
+from dino_assets.drops.arrivals import MARKER, read_folder_state
 from dino_assets_tests.worlds.tower import RUN_KEY, STATUS, Tower, names
 
 
@@ -64,7 +64,8 @@ def test_new_drops__launches_that_became_no_run_are_no_attempts(tower: Tower):
     assert result.run_requests == []
     said = result.skip_reason.skip_message
     assert (
-        "a: 4 launches did not become a run, which counts as no attempt; the next one in 2" in said
+        "a: 4 launches did not become a run, which does not count as an attempt; the next launch is in 2"
+        in said
     )
     # One that started is an attempt.
     tower.run(STATUS.FAILURE, tags)
@@ -123,7 +124,7 @@ def test_new_drops__a_deleted_run_gives_no_key_back(tower: Tower):
 
 def test_new_drops__failures_of_other_runs_do_not_count(tower: Tower):
     tower.arrive("a")
-    content = look_at(str(tower.root / "inbox" / "a"), root=tower.root).content
+    content = read_folder_state(str(tower.root / "inbox" / "a"), root=tower.root).content
     for status in (STATUS.FAILURE, STATUS.FAILURE, STATUS.FAILURE, STATUS.CANCELED):
         tower.run(status, {PARTITION_TAG: "a"})
         tower.run(status, {PARTITION_TAG: "other", CONTENT_TAG: content})
@@ -137,7 +138,7 @@ def test_new_drops__a_cancelled_run_is_left_alone(tower: Tower):
     run = tower.run_of(request, STATUS.STARTED)
     tower.instance.report_run_canceled(run)
     assert tower.tick() == []
-    assert f"a: run {run.run_id[:8]} was cancelled, so it is not started again" in tower.said
+    assert f"a: run {run.run_id[:8]} was cancelled, so no new run is started" in tower.said
     tower.put("a/DJI_0002.JPG")
     assert names(tower.tick()) == ["a"]
 

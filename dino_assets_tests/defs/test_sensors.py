@@ -12,7 +12,7 @@ from dino_assets.defs.instance import open_instance
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.run_tags import DROP_TAG, MODEL_TAG
 from dino_assets.defs.sensors import ATTEMPT_TAG, CONTENT_TAG, PARTITION_TAG
-from dino_assets.drops.arrivals import look_at
+from dino_assets.drops.arrivals import read_folder_state
 from dino_assets.drops.registering import register_drop
 from dino_assets.drops.registry import read_drop
 from dino_assets.errors import StoreAccessError
@@ -36,7 +36,7 @@ def test_new_drops__runs_a_drop_once(tower: Tower):
     drop = request.partition_key
     assert drop == "flight-1-" + drop[-8:]
     source = str(tower.root / "inbox" / "flight 1")
-    content = look_at(source, root=tower.root).content
+    content = read_folder_state(source, root=tower.root).content
     assert request.run_key == f"{drop}:{content}:1"
     assert request.tags[CONTENT_TAG] == content
     assert request.tags[ATTEMPT_TAG] == "1"
@@ -62,7 +62,7 @@ def test_new_drops__late_files_are_named_and_read_once_registered(tower: Tower):
     assert "dino-assets drops register a (1 photograph came" in tower.said
     # What two looks saw is what the UI and `drops list` call images old by.
     (seen,) = tower.tick_at(time.time()).asset_events
-    look = look_at(str(tower.root / "inbox" / "a"), root=tower.root)
+    look = read_folder_state(str(tower.root / "inbox" / "a"), root=tower.root)
     assert (seen.partition, find_version_of(seen)) == ("a", look.fingerprint)
     assert read_drop(tower.store, "a").observed == look.fingerprint
     assert tower.tick_at(time.time()).asset_events == []

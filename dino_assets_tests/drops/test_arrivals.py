@@ -11,13 +11,13 @@ from dino_assets.drops.arrivals import (
     MARKER,
     FolderState,
     PastRuns,
-    Seen,
-    judge_launches,
-    judge_look,
-    judge_runs,
+    UnchangedSince,
+    explain_hold,
+    explain_incomplete,
+    explain_wait,
     list_arrivals,
-    look_at,
     plan_launch,
+    read_folder_state,
 )
 from dino_assets.drops.naming import make_drop_name
 from dino_assets.drops.registering import register_drop
@@ -82,7 +82,7 @@ def test_list_arrivals__names_that_no_drop_can_have(inbox: Inbox):
     found, refused = list_arrivals(inbox.url, root=inbox.root)
     assert [arrival.folder for arrival in found] == ["good"]
     assert set(refused) == {"---", "\udcff"}
-    assert "a drop needs a name" in refused["---"]
+    assert "it has no letter or digit" in refused["---"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_list_arrivals__bucket(inbox: Inbox, bucket: StorageSettings):
     found, _ = list_arrivals(inbox.url, root=inbox.root)
     assert [a.folder for a in found] == sorted([*odd, "empty"])
     for arrival in found:
-        look = look_at(arrival.source, root=inbox.root)
+        look = read_folder_state(arrival.source, root=inbox.root)
         assert look.photos == (0 if arrival.folder == "empty" else 1 + (arrival.folder == "a"))
         drop, _ = register_drop(inbox.store, arrival.folder, source=arrival.source, root=inbox.root)
         assert (drop.name, drop.source) == (arrival.drop, arrival.source)
@@ -197,17 +197,17 @@ def test_look_at__counts_and_the_marker(inbox: Inbox):
         inbox.put(path)
     source = str(inbox.root / "inbox" / "a")
     (inbox.root / "inbox" / "a" / "linked.jpg").symlink_to("1.jpg")
-    before = look_at(source, root=inbox.root)
+    before = read_folder_state(source, root=inbox.root)
     assert (before.files, before.photos, before.has_marker) == (5, 2, False)
     inbox.put(f"a/100MEDIA/{MARKER}", b"")  # not directly in the folder
-    assert not look_at(source, root=inbox.root).has_marker
+    assert not read_folder_state(source, root=inbox.root).has_marker
     (inbox.root / "inbox" / "a" / "100MEDIA" / MARKER).unlink()
     inbox.put(f"a/{MARKER}", b"")
-    after = look_at(source, root=inbox.root)
+    after = read_folder_state(source, root=inbox.root)
     assert after == replace(before, has_marker=True, fingerprint=after.fingerprint)
     assert after.fingerprint != before.fingerprint
     inbox.put("a/1.jpg", b"other")
-    assert look_at(source, root=inbox.root).content != before.content
+    assert read_folder_state(source, root=inbox.root).content != before.content
 
 
 def look(photos: int = 1, *, has_marker: bool = False, content: str = "c") -> FolderState:
@@ -218,47 +218,47 @@ def look(photos: int = 1, *, has_marker: bool = False, content: str = "c") -> Fo
     ("seen", "now_s", "said"),
     [
         (None, 1000, "new or changed"),
-        (Seen("other", 0), 1000, "new or changed"),
-        (Seen("c", 1000), 1000, "unchanged for 0 of 60 s"),
-        (Seen("c", 1000), 1040, "unchanged for 40 of 60 s"),
-        (Seen("c", 1000), 1059.9, "unchanged for 60 of 60 s"),
-        (Seen("c", 1000), 1060, None),
-        (Seen("c", 2000), 1000, "new or changed"),  # the clock was wrong then
+        (UnchangedSince("other", 0), 1000, "new or changed"),
+        (UnchangedSince("c", 1000), 1000, "unchanged for 0 of 60 s"),
+        (UnchangedSince("c", 1000), 1040, "unchanged for 40 of 60 s"),
+        (UnchangedSince("c", 1000), 1059.9, "unchanged for 60 of 60 s"),
+        (UnchangedSince("c", 1000), 1060, None),
+        (UnchangedSince("c", 2000), 1000, "new or changed"),  # the clock was wrong then
     ],
 )
-def test_judge_look__settles(seen: Seen | None, now_s: float, said: str | None):
-    why = judge_look(look(), seen, now_s=now_s)
+def test_explain_incomplete__settles(seen: UnchangedSince | None, now_s: float, said: str | None):
+    why = explain_incomplete(look(), seen, now_s=now_s)
     assert (why is None) if said is None else (said in why and "3 files" in why)
-    assert judge_look(look(has_marker=True), seen, now_s=now_s) is None
+    assert explain_incomplete(look(has_marker=True), seen, now_s=now_s) is None
 
 
-def test_judge_look__without_a_photograph_it_never_is():
+def test_explain_incomplete__without_a_photograph_it_never_is():
     for has_marker in (False, True):
-        why = judge_look(look(0, has_marker=has_marker), Seen("c", 0), now_s=1e9)
+        why = explain_incomplete(look(0, has_marker=has_marker), UnchangedSince("c", 0), now_s=1e9)
         assert why == "no photograph yet (3 files)"
 
 
-def test_judge_runs__three_attempts_and_a_person():
-    assert judge_runs(PastRuns()) is judge_runs(PastRuns(ended=2)) is None
-    why = judge_runs(PastRuns(ended=3, last="0123456789"))
+def test_explain_hold__three_attempts_and_a_person():
+    assert explain_hold(PastRuns()) is explain_hold(PastRuns(ended=2)) is None
+    why = explain_hold(PastRuns(ended=3, last="0123456789"))
     assert why.startswith("a person must look: 3 runs did not finish it, the last is 01234567.")
-    why = judge_runs(PastRuns(ended=1, last="0123456789", blocked="0 of 3 files are usable"))
+    why = explain_hold(PastRuns(ended=1, last="0123456789", blocked="0 of 3 files are usable"))
     assert why.startswith(
         "a person must look: a check stopped run 01234567: 0 of 3 files are usable."
     )
-    why = judge_runs(PastRuns(ended=5, last="9876543210", cancelled="0123456789"))
-    assert why.startswith("run 01234567 was cancelled, so it is not started again")
+    why = explain_hold(PastRuns(ended=5, last="9876543210", cancelled="0123456789"))
+    assert why.startswith("run 01234567 was cancelled, so no new run is started")
 
 
 @pytest.mark.parametrize(
     ("unstarted", "wait_s"), [(0, 0), (1, 30), (2, 60), (5, 480), (6, 900), (10**9, 900)]
 )
-def test_judge_launches__ever_more_seldom(unstarted: int, wait_s: float):
+def test_explain_wait__ever_more_seldom(unstarted: int, wait_s: float):
     past = PastRuns(unstarted=unstarted, unstarted_s=1000)
-    assert judge_launches(past, now_s=1000 + wait_s) is None
-    assert judge_launches(past, now_s=900) is None  # a clock was wrong
+    assert explain_wait(past, now_s=1000 + wait_s) is None
+    assert explain_wait(past, now_s=900) is None  # a clock was wrong
     if unstarted:
-        assert f"in {wait_s - 10:.0f} s" in judge_launches(past, now_s=1010)
+        assert f"in {wait_s - 10:.0f} s" in explain_wait(past, now_s=1010)
 
 
 def test_plan_launch__attempts_are_runs_that_started():

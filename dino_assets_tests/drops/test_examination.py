@@ -59,8 +59,8 @@ def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Pa
     assert "1 of its 2 photographs is gone, 'DJI_0002.JPG' first" in b
     assert "1 photograph came since it was read, 'DJI_0003.JPG' first" in c
     assert c.endswith("`dino-assets drops register c`, then `dino-assets run c`")
-    assert "there is no file at" in d
-    assert "is not a drop's record" in e
+    assert "no file at" in d
+    assert "is not a valid record" in e
     assert [(v.passed, v.warns) for v in seen.verdicts] == [
         (False, False), (True, True), (True, True), (False, False), (False, False),
     ]  # fmt: skip
@@ -121,7 +121,7 @@ def test_examine_drops__one_that_holds_no_photographs(
     seen = examine_drops(store, root=tmp_path)
     (verdict,) = seen.verdicts
     assert (seen.sound, verdict.subject, verdict.passed) == (1, "notes", False)
-    assert "it holds no photographs, only 2 other files, at" in verdict.sentence
+    assert "only 2 other files. Check" in verdict.sentence
     # Pictures that were there, and notes that are there still.
     for path in add(store, tmp_path, "b", write_photo).iterdir():
         path.rename(path.with_suffix(".md"))

@@ -28,7 +28,7 @@ def test_survey_inbox__names_what_came_to_a_finished_drop(made: Inbox):
     survey = made.survey()
     assert (survey.launches, survey.finished, survey.memory.seen) == ((), {"a"}, {})
     assert survey.describe() == (
-        "1 drop, 1 finished: a: finished; to take in what is new: dino-assets drops register a (1 "
+        "1 drop, 1 finished: a: finished; to add the new files: dino-assets drops register a (1 "
         "photograph came since it was read, '2.jpg' first)."
     )
     made.put("a/3.jpg")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dino_assets.drops.arrivals import PastRuns
-from dino_assets.drops.finished import find_settled, list_stamps
+from dino_assets.drops.finished import find_done_drops, list_stamps
 from dino_assets.drops.late import LateWatch
 from dino_assets.drops.listing import describe_drops
 from dino_assets.drops.marks import set_retired, tag_drop
@@ -50,7 +50,7 @@ def sources(tmp_path: Path) -> dict[str, str]:
 def find_finished(store: ObjectStore, tmp_path: Path) -> set[str]:
     """As a daemon that has just started."""
     stamps = list_stamps(store)
-    return find_settled(store, stamps, sources(tmp_path), remembered={}).finished
+    return find_done_drops(store, stamps, sources(tmp_path), remembered={}).finished
 
 
 def test_readers__of_many_drops_read_digests_alone(long: ObjectStore, tmp_path: Path):
@@ -110,7 +110,7 @@ def test_find_settled__what_changed_since_is_seen(
 ):
     change(long)
     assert find_finished(long, tmp_path) == set(NAMES) - {ONE}
-    settled = find_settled(long, list_stamps(long), sources(tmp_path), remembered={})
+    settled = find_done_drops(long, list_stamps(long), sources(tmp_path), remembered={})
     assert settled.retired == ({ONE} if change is retire else set())
 
 

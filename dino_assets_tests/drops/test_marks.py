@@ -11,7 +11,7 @@ import pytest
 
 from dino_assets.drops.choice import choose_drops, find_chosen
 from dino_assets.drops.marks import set_retired, tag_drop
-from dino_assets.drops.observing import keep_observed
+from dino_assets.drops.observing import record_observed
 from dino_assets.drops.records import Drop
 from dino_assets.drops.registering import register_drop
 from dino_assets.drops.registry import find_drops, read_drop, write_drop
@@ -126,7 +126,7 @@ def test_marks__and_looks_at_the_same_moment_all_stand(memory, local_store, kind
 
         with ThreadPoolExecutor(3) as pool:
             acts = [
-                pool.submit(at_once, keep_observed, f"v{number}"),
+                pool.submit(at_once, record_observed, f"v{number}"),
                 pool.submit(at_once, set_retired, number % 2 == 0),
                 pool.submit(at_once, tag_drop, [f"t{number}"]),
             ]

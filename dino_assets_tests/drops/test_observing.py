@@ -2,7 +2,7 @@
 
 import pytest
 
-from dino_assets.drops.observing import keep_observed
+from dino_assets.drops.observing import record_observed
 from dino_assets.drops.registering import register_drop
 from dino_assets.drops.registry import read_drop
 from dino_assets.errors import UnknownDropError
@@ -14,21 +14,21 @@ def memory() -> ObjectStore:
     return ObjectStore.in_memory()
 
 
-def test_keep_observed__only_what_is_news(memory, tmp_path, write_photo):
+def test_record_observed__only_what_is_news(memory, tmp_path, write_photo):
     write_photo(tmp_path / "d" / "1.jpg")
     drop, _ = register_drop(memory, "d", source="d", root=tmp_path)
-    assert not keep_observed(memory, "d", drop.fingerprint)
+    assert not record_observed(memory, "d", drop.fingerprint)
     assert read_drop(memory, "d") == drop
-    assert keep_observed(memory, "d", "other")
-    assert not keep_observed(memory, "d", "other")
+    assert record_observed(memory, "d", "other")
+    assert not record_observed(memory, "d", "other")
     # What it looked like once is news again.
-    assert keep_observed(memory, "d", drop.fingerprint)
+    assert record_observed(memory, "d", drop.fingerprint)
     assert read_drop(memory, "d").observed == drop.fingerprint
 
 
-def test_keep_observed__nothing_of_a_drop_that_is_not_registered(memory):
+def test_record_observed__nothing_of_a_drop_that_is_not_registered(memory):
     with pytest.raises(UnknownDropError):
-        keep_observed(memory, "d", "x")
+        record_observed(memory, "d", "x")
     assert not list(memory.list("drops"))
 
 

@@ -10,7 +10,7 @@ from dino_assets.drops.arrivals import (
     MARKER,
     FolderState,
     PastRuns,
-    look_at,
+    read_folder_state,
 )
 from dino_assets.drops.naming import make_drop_name
 from dino_assets.drops.registering import register_drop
@@ -87,7 +87,7 @@ def test_survey_inbox__in_flight_is_not_even_looked_at(inbox: Inbox, monkeypatch
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
     inbox.runs.in_flight = frozenset({"a"})
-    inbox.look = None
+    inbox.read_state = None
     assert inbox.note("a") == "a run is in flight"
 
 
@@ -133,7 +133,7 @@ def test_survey_inbox__launches_that_became_no_run(inbox: Inbox):
     inbox.put(f"a/{MARKER}", b"")
     keys = frozenset({"a:c:1"})
     inbox.runs.ended["a"] = PastRuns(unstarted=1, unstarted_s=inbox.now_s, keys=keys)
-    assert "the next one in 20 s" in inbox.note("a", after_s=10)
+    assert "the next launch is in 20 s" in inbox.note("a", after_s=10)
     (launch,) = inbox.survey(after_s=20).launches
     assert launch.attempt == 1
 
@@ -159,7 +159,7 @@ def test_survey_inbox__a_finished_drop_is_not_run_again(inbox: Inbox):
     assert set(inbox.memory.seen) == {"a"}
     inbox.make("a")
     inbox.put("a/2.jpg")  # whoever adds to a finished drop registers it again
-    inbox.look = None
+    inbox.read_state = None
     survey = inbox.survey()
     assert (survey.launches, survey.finished) == ((), {"a"})
     assert survey.memory.seen == {}
@@ -296,14 +296,14 @@ def test_survey_inbox__one_bad_folder_stops_no_other(inbox: Inbox, monkeypatch):
             raise SourceError("cannot list 'bad': Input/output error")
         if source.endswith("denied"):
             raise StoreAccessError("list 'denied': access denied")
-        return look_at(source, root=root)
+        return read_folder_state(source, root=root)
 
-    inbox.look = look_at_all_but
+    inbox.read_state = look_at_all_but
     survey = inbox.survey()
     assert [x.drop for x in survey.launches] == ["a", "c", make_drop_name("caf\udce9")]
     assert "bad: cannot list 'bad': Input/output error" in survey.describe()
     assert "denied: list 'denied': access denied" in survey.describe()
-    assert "---: a drop needs a name" in survey.describe()
+    assert "---: '---' cannot be a drop's name: it has no letter" in survey.describe()
     assert "'caf\\udce9': run requested" in survey.describe()
     survey.describe().encode()  # goes to a database and a browser
     survey.memory.dump().encode("ascii")
@@ -333,11 +333,11 @@ def test_survey_inbox__gone_while_it_is_looked_at(inbox: Inbox, monkeypatch):
     inbox.put(f"a/{MARKER}", b"")
 
     def look_and_lose(source: str, *, root: Path) -> FolderState:
-        found = look_at(source, root=root)
+        found = read_folder_state(source, root=root)
         shutil.rmtree(source)
         return found
 
-    inbox.look = look_and_lose
+    inbox.read_state = look_and_lose
     assert "there is no folder" in inbox.note("a")
     assert inbox.survey().memory.seen == {}
 
@@ -349,9 +349,9 @@ def test_survey_inbox__a_listing_that_fails_once_resets_no_clock(inbox: Inbox, m
     def refuse(source: str, *, root: Path) -> FolderState:
         raise SourceError("cannot list 'a': Stale file handle")
 
-    inbox.look = refuse
+    inbox.read_state = refuse
     assert "Stale file handle" in inbox.note("a")
-    inbox.look = look_at
+    inbox.read_state = read_folder_state
     assert inbox.launched() == ["a"]
 
 
@@ -360,13 +360,13 @@ def test_survey_inbox__changed_between_looking_and_registering(inbox: Inbox, mon
     inbox.put(f"a/{MARKER}", b"")
 
     def look_and_change(source: str, *, root: Path) -> FolderState:
-        found = look_at(source, root=root)
+        found = read_folder_state(source, root=root)
         inbox.put("a/2.jpg")
         return found
 
-    inbox.look = look_and_change
+    inbox.read_state = look_and_change
     assert inbox.note("a") == "still arriving (changed while it was being registered)"
-    inbox.look = look_at
+    inbox.read_state = read_folder_state
     assert inbox.launched() == ["a"]
 
 
@@ -402,8 +402,8 @@ def test_survey_inbox__an_outage_of_the_inbox_is_raised(
 
     def look_at_dead_server(source: str, *, root: Path) -> FolderState:
         monkeypatch.setenv("MINIO_ENDPOINT", "http://127.0.0.1:9")
-        return look_at(source, root=root, limits=RequestLimits(retries=0))
+        return read_folder_state(source, root=root, limits=RequestLimits(retries=0))
 
-    inbox.look = look_at_dead_server
+    inbox.read_state = look_at_dead_server
     with pytest.raises(StoreUnavailableError):
         inbox.survey()

@@ -9,8 +9,8 @@ import pytest
 from dino_assets.drops.arrivals import (
     MARKER,
     FolderState,
-    Seen,
-    look_at,
+    UnchangedSince,
+    read_folder_state,
 )
 from dino_assets.drops.survey import (
     MAX_NOTE_CHARS,
@@ -33,7 +33,7 @@ def test_survey_inbox__ten_at_a_time_and_everyone_in_turn(inbox: Inbox):
         inbox.put(f"{name}/{MARKER}", b"")
     survey = inbox.survey()
     assert [x.drop for x in survey.launches] == names[:10]
-    assert survey.describe().endswith("15 not looked at yet, their turn is next.")
+    assert survey.describe().endswith("15 not listed yet, they are next.")
     # Nobody starts them: all the same, the others get their turn.
     assert inbox.launched() == names[10:20]
     assert inbox.launched() == names[20:] + names[:5]
@@ -47,9 +47,9 @@ def test_survey_inbox__stops_in_time_and_goes_on_where_it_stopped(inbox: Inbox, 
     def look_slowly(source: str, *, root: Path) -> FolderState:
         inbox.now_s += slow_s
         looked.append(source[-1])
-        return look_at(source, root=root)
+        return read_folder_state(source, root=root)
 
-    inbox.look = look_slowly
+    inbox.read_state = look_slowly
     slow_s = 15
     assert inbox.survey().left == 1
     assert looked == ["a", "b", "c"]
@@ -120,7 +120,9 @@ def test_memory__a_clock_that_was_ahead_costs_one_settle_time(inbox: Inbox):
 
 
 def test_memory__travels_as_json():
-    memory = Memory({"caf\udce9": Seen("c", 1.5), "ü": Seen("d", 2)}, after="caf\udce9")
+    memory = Memory(
+        {"caf\udce9": UnchangedSince("c", 1.5), "ü": UnchangedSince("d", 2)}, after="caf\udce9"
+    )
     assert Memory.load(memory.dump()) == memory
     assert set(json.loads(memory.dump())) == {"after", "seen"}
 
@@ -134,7 +136,7 @@ def test_describe__people_first_and_bounded():
     text = Survey((), frozenset({"f"}), tuple(notes), 7, Memory()).describe()
     assert text.startswith("209 drops, 1 finished: last: a person must look now xxx")
     assert "…; n000: still arriving; n001" in text
-    assert text.endswith("; 181 more; 7 not looked at yet, their turn is next.")
+    assert text.endswith("; 181 more; 7 not listed yet, they are next.")
     assert len(text) < 21 * (MAX_NOTE_CHARS + 2) + 100
     assert len(text.splitlines()) == 1
 

@@ -7,14 +7,14 @@ import pyarrow as pa
 
 from dino_assets.drops.arrivals import (
     PastRuns,
-    look_at,
+    read_folder_state,
 )
 from dino_assets.drops.late import LateWatch
 from dino_assets.drops.registering import register_drop
 from dino_assets.drops.sources.opening import open_source
 from dino_assets.drops.survey import (
     MAX_LAUNCHES,
-    LookAt,
+    FolderReader,
     Memory,
     Survey,
     survey_inbox,
@@ -60,7 +60,7 @@ class Inbox:
     memory: Memory = field(default_factory=Memory)
     remembered: dict = field(default_factory=dict)
     late_watch: LateWatch = field(default_factory=LateWatch)
-    look: LookAt = look_at
+    read_state: FolderReader = read_folder_state
     max_launches: int = MAX_LAUNCHES
 
     def put(self, path: str, data: bytes | None = None) -> None:
@@ -73,7 +73,7 @@ class Inbox:
         survey = survey_inbox(
             self.store, self.url, root=self.root, runs=self.runs, memory=self.memory,
             remembered=self.remembered, late_watch=self.late_watch, clock=lambda: self.now_s,
-            look=self.look, max_launches=self.max_launches,
+            read_state=self.read_state, max_launches=self.max_launches,
         )  # fmt: skip
         # As it travels between two ticks.
         self.memory = Memory.load(survey.memory.dump())

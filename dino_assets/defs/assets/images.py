@@ -10,7 +10,7 @@ from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
 from dino_assets.defs.retrying import tried_again
-from dino_assets.drops.arrivals import describe_entries
+from dino_assets.drops.arrivals import summarise_entries
 from dino_assets.images.decoding import MAX_PIXELS
 from dino_assets.images.rows import SCHEMA, ReadingOptions
 from dino_assets.images.stage import drafting as stage
@@ -66,7 +66,7 @@ def images(
     def draft(name: str) -> Draft:
         drop, source = inbox.open(store, name)
         listing = source.entries()
-        look = describe_entries(listing)
+        look = summarise_entries(listing)
         record_look(context.instance, store, name, look, write=context.log_event)
         return stage.draft_images(drop, source, threads=threads, reading=reading, listing=listing)
 

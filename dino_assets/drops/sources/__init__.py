@@ -1,1 +1,1 @@
-"""Inboxes as they come: a folder, a CSV or text list, a bucket prefix."""
+"""Sources of image files: a folder, a CSV or text list, a bucket prefix."""

@@ -1,4 +1,4 @@
-"""A bucket prefix."""
+"""Bucket prefix as a source: listing and reading objects."""
 
 import errno
 import io
@@ -18,9 +18,9 @@ from dino_assets.store.objects import ObjectStore
 
 
 class BucketSource:
-    """A bucket prefix; ``scratch`` is where large files are put while a library reads them.
+    """A bucket prefix; large files are copied to the folder ``scratch`` while a library reads them.
 
-    ``measure_free`` tells how many bytes a folder has room for.
+    ``measure_free`` returns a folder's free bytes.
     """
 
     is_list = False
@@ -37,10 +37,10 @@ class BucketSource:
         self.measure_free = measure_free
 
     def entries(self) -> list[SourceEntry]:
-        """All objects below the prefix. A folder marker looks like an empty file without suffix.
+        """List all objects below the prefix. A folder marker looks like an empty file without suffix.
 
         Raises:
-            SourceError: a key cannot be a path; obstore then lists nothing at all.
+            SourceError: one key cannot be a path; obstore then lists nothing at all.
             StoreError: the bucket cannot be listed.
         """
         try:
@@ -58,7 +58,7 @@ class BucketSource:
                 raise
             raise SourceError(
                 f"{self.store.url!r} cannot be listed because of the key "
-                f"{err.odd_key!r}: a part of it is empty, . or .., or has a control "
+                f"{err.odd_key!r}: one of its parts is empty, . or .., or has a control "
                 "character. Rename or remove this object.",
                 reason="odd-key",
                 path=err.odd_key,
@@ -67,12 +67,12 @@ class BucketSource:
         return listed
 
     def read(self, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-        """One object's bytes.
+        """Read one object's bytes.
 
         Raises:
-            SourceError: it is gone, or has more than ``max_bytes``.
+            SourceError: the object is gone, or has more than ``max_bytes``.
         """
-        # Grows in place and hands out its own buffer: joining a list of chunks would hold a mosaic twice.
+        # BytesIO grows in place; joining a list of chunks would keep a mosaic in memory twice.
         data = io.BytesIO()
         for chunk in self._stream(path):
             if data.tell() + len(chunk) > max_bytes:
@@ -82,11 +82,11 @@ class BucketSource:
 
     @contextmanager
     def open_file(self, path: str) -> Iterator[Path]:
-        """The object in a temporary file without a name, which is gone with the context or process.
+        """Copy an object to an unnamed temporary file, which disappears with the context or the process.
 
         Raises:
             SourceError: the object is gone.
-            DiskFullError: the temporary folder has no room for it.
+            DiskFullError: the temporary folder has too little room.
         """
         folder = self.scratch or Path(tempfile.gettempdir())
         try:
@@ -96,7 +96,7 @@ class BucketSource:
         free = self.measure_free(folder)
         if free < needed:
             raise _no_room(path, needed, free)
-        # Without a buffer: closing one on a full disk would fail once more, with the worse message.
+        # Unbuffered: closing a buffered file on a full disk would fail again, with a worse message.
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             try:
                 for chunk in self._stream(path):
@@ -117,14 +117,14 @@ class BucketSource:
 
 
 def _gone(path: str) -> SourceError:
-    return cannot_read(path, "there is no such object any more", reason="missing")
+    return cannot_read(path, "the object does not exist any more", reason="missing")
 
 
 def _no_room(path: str, needed: int, free: int) -> DiskFullError:
     return DiskFullError(
-        f"{path!r} has {needed / 1e9:,.2f} GB and is copied from its bucket to be read by windows; "
-        f"the folder for temporary files has {free / 1e9:,.2f} GB free. Make room, or set TMPDIR to "
-        "a folder on a larger disk.",
+        f"no room to copy {path!r} from its bucket: it has {needed / 1e9:,.2f} GB, and the folder for "
+        f"temporary files has {free / 1e9:,.2f} GB free. Make room, or set TMPDIR to a folder on a larger "
+        "disk.",
         needed_bytes=needed,
         free_bytes=free,
     )

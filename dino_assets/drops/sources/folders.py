@@ -1,7 +1,7 @@
-"""A folder of this machine, listed and opened so that nothing outside of it is ever read.
+"""Local folder as a source, listed and opened so that nothing outside of it is ever read.
 
-Listed with ``os.scandir``, without following links: obstore follows links out of the root, hides
-names that end in ``#<n>`` and fails whole on one undecodable name.
+It is listed with ``os.scandir`` and without following links. obstore follows links out of the root, hides
+names that end in ``#<n>``, and lists nothing at all if one name is undecodable.
 """
 
 import errno
@@ -18,17 +18,17 @@ from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
 from dino_assets.drops.sources.progress import Tally
 from dino_assets.errors import SourceError
 
-# O_NONBLOCK: a pipe put in a file's place since the listing must not hang us.
+# O_NONBLOCK: opening a pipe that replaced a file after the listing must not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = _READ | os.O_DIRECTORY
-_REPLACED = (errno.ELOOP, errno.ENOTDIR)  # a link, or another kind of file, in a folder's place
-# What an escaped byte looks like: bytes below 80 are always text.
+_REPLACED = (errno.ELOOP, errno.ENOTDIR)  # a link or another kind of file replaced a folder
+# An escaped byte; bytes below 80 (hex) are always text.
 _ESCAPED = re.compile(r"\\x[89a-f][0-9a-f]")
 _ESCAPE = re.compile(rb"\\(?:\\|x([89a-f][0-9a-f]))")
 
 
 class FolderSource:
-    """A folder exactly as it comes off a card."""
+    """A local folder, such as a copy of a camera card."""
 
     is_list = False
 
@@ -37,7 +37,7 @@ class FolderSource:
         self.shown = shown
 
     def entries(self) -> list[SourceEntry]:
-        """All files below the folder; links and special files come with a refusal."""
+        """List all files below the folder; links and special files get a refusal."""
         try:
             return sorted(self._walk(), key=attrgetter("path"))
         except OSError as err:
@@ -52,16 +52,16 @@ class FolderSource:
         while waiting:
             folder = waiting.pop()
             try:
-                # Through a handle: a link put in a folder's place since it was seen leads nowhere,
-                # and each file is looked at by its name alone, which is faster than by its path.
+                # With a handle, a link that replaced the folder after it was listed is not followed.
+                # Also, `stat` by name is faster than `stat` by path.
                 handle = self.open_folder(folder)
             except OSError as err:
                 if not folder or not (
                     isinstance(err, PermissionError | FileNotFoundError) or err.errno in _REPLACED
                 ):
                     raise
-                # Gone since it was seen; or an operating system's own, such as .Trashes, which holds
-                # nothing of the photographer's and which nobody but root opens.
+                # Skip folders that are gone, and folders of an operating system such as .Trashes, which
+                # hold no photographs and can be opened by root only.
                 if not isinstance(err, FileNotFoundError) and not is_litter_folder(folder):
                     why = f"folder: {err.strerror}"
                     entries.append(SourceEntry(show_name(folder), 0, "", "unreadable", why))
@@ -74,17 +74,17 @@ class FolderSource:
         return entries
 
     def open_folder(self, folder: str) -> int:
-        """A handle of a folder below this one, ``""`` or a path with a slash at its end; no link is followed.
+        """Open a folder below this one, ``""`` or a path that ends in a slash; no link is followed.
 
         Raises:
-            OSError: there is none.
+            OSError: the folder does not exist.
         """
         return _descend(os.open(self.folder, _FOLDER), folder.split("/")[:-1])
 
     def _list_folder(
         self, folder: str, handle: int, *, entries: list[SourceEntry], waiting: list[str]
     ) -> None:
-        # Once per folder, not per file: what all its files have in common.
+        # Computed once per folder, because all its files have it in common.
         label = label_of(show_name(folder))
         is_clean = is_plain(folder)
         is_regular = stat.S_ISREG
@@ -96,9 +96,9 @@ class FolderSource:
                         waiting.append(f"{folder}{name}/")
                         continue
                     status = item.stat(follow_symlinks=False)
-                except FileNotFoundError:  # renamed or removed since: a copy's temporary file
+                except FileNotFoundError:  # renamed or removed: a copying program's temporary file
                     continue
-                except OSError as err:  # a folder that may be listed but not entered; a bad sector
+                except OSError as err:  # the folder may be listed but not entered; a bad sector
                     if not is_litter_folder(folder):
                         shown, why = show_name(folder + name), f"file: {err.strerror}"
                         entries.append(SourceEntry(shown, 0, "", "unreadable", why, label))
@@ -111,10 +111,10 @@ class FolderSource:
                 entries.append(entry)
 
     def look_up(self, path: str) -> os.stat_result:
-        """Size, time and kind of one file, without following a link anywhere in its path.
+        """Read size, time and kind of one file, without following a link anywhere in its path.
 
         Raises:
-            OSError: there is none; NotADirectoryError or ELOOP where a link stands in for a folder.
+            OSError: the file does not exist; NotADirectoryError or ELOOP if a link replaces a folder.
         """
         handle = self.open_folder(path)
         try:
@@ -125,18 +125,18 @@ class FolderSource:
     def read(
         self, path: str, *, max_bytes: int = MAX_FILE_BYTES, shown: str | None = None
     ) -> bytes:
-        """One file's bytes, never through a link or out of the folder; ``shown`` is for messages.
+        """Read one file's bytes, never through a link or out of the folder; ``shown`` is for messages.
 
         Raises:
-            SourceError: it cannot be read, or has more than ``max_bytes``: it may have grown since.
+            SourceError: the file cannot be read, or has more than ``max_bytes``, for instance after it grew.
         """
         shown = shown or path
         with self._opened(path, shown) as handle, os.fdopen(handle, "rb", closefd=False) as file:
             try:
-                # Asked for by its size: a buffer of the limit's size for every photograph is slow.
+                # Read the expected size: allocating the limit's size for every photograph is slow.
                 expected = min(os.fstat(handle).st_size, max_bytes)
                 data = file.read(expected + 1)
-                if len(data) > expected:  # it grows, or its file system tells no size
+                if len(data) > expected:  # the file is growing, or its file system reports no size
                     data += file.read(max_bytes + 1 - len(data))
             except OSError as err:
                 raise cannot_read(shown, str(err.strerror), reason="unreadable") from err
@@ -146,17 +146,17 @@ class FolderSource:
 
     @contextmanager
     def open_file(self, path: str, *, shown: str | None = None) -> Iterator[Path]:
-        """The file under ``/dev/fd``: what was checked is what is opened, whatever its path becomes.
+        """Open a file as a path under ``/dev/fd``: replacing the file has no effect on it.
 
         Raises:
-            SourceError: it cannot be opened.
+            SourceError: the file cannot be opened.
         """
         with self._opened(path, shown or path) as handle:
             yield Path(f"/dev/fd/{handle}")
 
     @contextmanager
     def _opened(self, path: str, shown: str) -> Iterator[int]:
-        # The message becomes part of a row, so it must not depend on where the folder is mounted.
+        # The message is stored in a row, so it must not depend on where the folder is mounted.
         try:
             handle = self._open(path, shown)
         except SourceError:
@@ -164,7 +164,7 @@ class FolderSource:
         except OSError as err:
             raise cannot_read(shown, str(err.strerror), reason="unreadable") from err
         except ValueError:  # a zero byte
-            raise cannot_read(shown, "no file has such a name", reason="no-name") from None
+            raise cannot_read(shown, "no file can have this name", reason="no-name") from None
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise _not_a_file(shown)
@@ -173,13 +173,13 @@ class FolderSource:
             os.close(handle)
 
     def _open(self, path: str, shown: str) -> int:
-        """Open folder by folder: what was checked by its path could be a link when it is opened."""
+        """Open a file folder by folder: a path that was checked before could contain a link by now."""
         parts = PurePosixPath(find_name(path)).parts
         if not parts or ".." in parts or parts[0] == "/":
             raise cannot_read(shown, "it leads out of the folder", reason="outside")
         below = _descend(os.open(self.folder, _FOLDER), parts[:-1])
         try:
-            # Looked at first: opening a device may already do something (a tape rewinds).
+            # Check the kind first: opening a device may already do something (a tape rewinds).
             if not stat.S_ISREG(os.stat(parts[-1], dir_fd=below, follow_symlinks=False).st_mode):
                 raise _not_a_file(shown)
             return os.open(parts[-1], _READ, dir_fd=below)
@@ -190,7 +190,7 @@ class FolderSource:
 def describe_file(
     name: str, status: os.stat_result, *, label: str | None = None, metadata: str | None = None
 ) -> SourceEntry:
-    """One listed file, with the reason why it must not be opened, if there is one."""
+    """Make the entry of one listed file, with the reason why it must not be opened, if there is one."""
     refusal, detail = None, ""
     if not is_decodable(name):
         refusal, detail = "undecodable-name", "the name is not UTF-8; rename the file"
@@ -203,7 +203,7 @@ def describe_file(
 
 
 def is_decodable(name: str) -> bool:
-    """Tell whether a name of the file system is text: other bytes arrive as lone surrogates."""
+    """Check whether a file system's name is text; Python shows other bytes as lone surrogates."""
     if name.isascii():
         return True
     try:
@@ -214,15 +214,15 @@ def is_decodable(name: str) -> bool:
 
 
 def is_plain(name: str) -> bool:
-    """Tell whether a name is shown as it is: it is text, and does not look like an escaped one."""
+    """Check whether a name is shown unchanged: it is text and does not look escaped."""
     return is_decodable(name) and ("\\x" not in name or _ESCAPED.search(name) is None)
 
 
 def show_name(name: str) -> str:
-    r"""A path as it can be stored and printed: the byte E9, which is no text, becomes ``\xe9``.
+    r"""Make a path storable and printable: the byte E9, which is not UTF-8 text, becomes ``\xe9``.
 
-    No two paths are shown alike: in a part that has such a byte, or the letters ``\xe9`` themselves,
-    a backslash is doubled, so that these letters become ``\\xe9``. All other parts stay as they are.
+    Different paths stay different. In a part with an escaped byte, or with the literal letters ``\xe9``,
+    each backslash is doubled, so that these letters become ``\\xe9``. Other parts are unchanged.
     """
     return name if is_plain(name) else "/".join(map(_show_part, name.split("/")))
 
@@ -235,7 +235,7 @@ def _show_part(name: str) -> str:
 
 
 def find_name(shown: str) -> str:
-    """The path that ``show_name`` showed so."""
+    """Return the path for which ``show_name`` returned this text."""
     return shown if is_plain(shown) else "/".join(map(_find_part, shown.split("/")))
 
 
@@ -252,12 +252,12 @@ def _find_byte(escape: re.Match[bytes]) -> bytes:
 
 
 def cannot_read(path: str, why: str, *, reason: str) -> SourceError:
-    """Make the error of one file that cannot be read."""
+    """Make the error for one file that cannot be read."""
     return SourceError(f"cannot read {path!r}: {why}", reason=reason, path=path)
 
 
 def too_large(path: str, max_bytes: int) -> SourceError:
-    """Make the error of a file larger than its listing says, or than is read at once."""
+    """Make the error for a file larger than its listing says, or than one read allows."""
     return cannot_read(path, f"it has more than {max_bytes:,} bytes", reason="too-large")
 
 
@@ -266,7 +266,7 @@ def _not_a_file(path: str) -> SourceError:
 
 
 def _descend(handle: int, folders: tuple[str, ...] | list[str]) -> int:
-    """A handle of the folder below ``handle``, which is closed; links are not followed."""
+    """Open the folder below ``handle``, and close ``handle``; links are not followed."""
     for folder in folders:
         try:
             inner = os.open(folder, _FOLDER, dir_fd=handle)

@@ -1,4 +1,4 @@
-"""A CSV or text list of files: in the list's own folder, or in the configured roots."""
+"""CSV or text list of files as a source; the files lie in the list's folder or in configured roots."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ from dino_assets.drops.sources.tables import Listed, read_list
 from dino_assets.errors import ConfigError, SourceError
 
 _LINKED = "in a linked folder; links are not followed, copy the files"
-# `http://`, `s3://`: no path begins so, and made into one it would lose a slash.
+# `http://`, `s3://`: no path begins like this, and normalising would remove a slash.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _ELSEWHERE = (
     "is an address; a list names files of this machine: download them, or register their bucket "
@@ -35,26 +35,26 @@ _ELSEWHERE = (
 _OUTSIDE = "leads out of the list's folder; move the list or the file, or set DINO_IMAGE_ROOTS"
 
 
-# A name whose parts need no look: none is empty, hidden, or leads up.
+# A path without an empty or hidden part and without `..`; it needs no further check.
 _PLAIN = re.compile(r"[^/.\0][^/\0]*(?:/[^/.\0][^/\0]*)*")
 _encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
-# Of a million lines most say the same as others: what was said lately is held once.
+# Most of a million lines repeat the columns of others, so equal columns share one object.
 _MAX_SHARED = 10_000
 
-# What one line says of a file: a label, and its values as a JSON object.
+# One line's columns about a file: a label, and the other values as a JSON object.
 _Columns = tuple[str | None, str | None]
 
 
 @dataclass
 class _ListedFile:
-    """All that several lines of a list say of one file, under whichever spellings they name it."""
+    """Labels and values of one file that several lines name, in any spelling of its path."""
 
     labels: list[str] = field(default_factory=list)
     values: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, columns: _Columns) -> "_ListedFile":
-        """Begin with the columns of one line."""
+        """Start from the columns of one line."""
         label, values = columns
         read = json.loads(values or "{}").items()
         return cls([] if label is None else [label], {name: [value] for name, value in read})
@@ -68,13 +68,13 @@ class _ListedFile:
                 values.append(value)
 
     def encode(self) -> str | None:
-        """A JSON object. Values that differ between a file's lines are an array, in their order."""
+        """Encode the values as a JSON object; values that differ between lines become an array."""
         values = {name: v[0] if len(v) == 1 else v for name, v in self.values.items()}
         return _encode(values) if values else None
 
 
 class _Lines:
-    """What a list says, by file: little for each, since a list may name a million."""
+    """Columns of a list by file, held compactly because a list may name a million files."""
 
     def __init__(self) -> None:
         self.of_file: dict[str, _Columns | _ListedFile] = {}
@@ -102,7 +102,7 @@ class _Lines:
 
 
 class _LastFolder:
-    """The folder that was looked into last, open still: files are looked at folder by folder."""
+    """The last opened folder, kept open because files are examined folder by folder."""
 
     def __init__(self) -> None:
         self._place: tuple[Path, str] | None = None
@@ -110,7 +110,7 @@ class _LastFolder:
         self._fault = 0
 
     def look_up(self, source: FolderSource, name: str) -> os.stat_result:
-        """As ``FolderSource.look_up``."""
+        """Read a file's status like ``FolderSource.look_up``."""
         folder, _, file = name.rpartition("/")
         if self._place != (source.folder, folder):
             self.close()
@@ -124,7 +124,7 @@ class _LastFolder:
         return os.stat(file, dir_fd=self._handle, follow_symlinks=False)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the folder."""
         if self._handle >= 0:
             os.close(self._handle)
         self._place, self._handle, self._fault = None, -1, 0
@@ -133,8 +133,8 @@ class _LastFolder:
 class ListSource:
     """A CSV (``image_path,label,metadata…``) or a text list (one path per line, no comments).
 
-    A line of a text list that begins with ``#`` is a path too: a file may be called so, and a comment
-    becomes a row with a reason instead of a photograph that nobody misses.
+    A line of a text list that begins with ``#`` is a path too, because a file may have this name. A comment
+    becomes a row with a reason; otherwise a photograph could be skipped without notice.
     """
 
     is_list = True
@@ -153,7 +153,7 @@ class ListSource:
         self._home = os.fspath(file.parent)
         self._home_folder = FolderSource(file.parent, shown=shown)
         self._spellings: dict[str, str | None] = {}
-        # A root is known by its own name and by the one behind links; the list may use either.
+        # The list may spell a root as configured or with its links resolved.
         self._roots = [
             (spelling, os.path.realpath(root))
             for root in image_roots
@@ -161,11 +161,11 @@ class ListSource:
         ]
 
     def entries(self) -> list[SourceEntry]:
-        """The listed files, each once; what is missing or outside comes with a refusal.
+        """List the named files, each once; missing files and files outside get a refusal.
 
         Raises:
             SourceError: the list cannot be read, or has no column of paths.
-            ConfigError: it names a file in a configured root that is not there.
+            ConfigError: the list names a file in a configured root that does not exist.
         """
         lines = _Lines()
         rows = read_list(self.file, column=self.column, shown=self.shown)
@@ -183,7 +183,7 @@ class ListSource:
             ) from err
         paths = sorted(lines.of_file, reverse=True)
         columns = [lines.of_file[path] for path in paths]
-        del lines  # a fifth of all that is held; what follows is given up entry by entry
+        del lines  # frees a fifth of the memory; the two lists below shrink entry by entry
         looked_at = Tally(self.shown, "files looked at").count(range(len(paths)))
         with closing(_LastFolder()) as folder:
             entries = [self._entry(paths.pop(), columns.pop(), folder) for _ in looked_at]
@@ -191,7 +191,7 @@ class ListSource:
         return entries
 
     def _normalise(self, listed: str) -> str:
-        """The path relative to the list's folder; as it was listed where nothing may be read."""
+        """Make a path relative to the list's folder; unchanged if it leads outside."""
         if _PLAIN.fullmatch(listed):
             return listed
         if _ADDRESS.match(listed):
@@ -208,11 +208,11 @@ class ListSource:
         return listed
 
     def _find_home(self, folder: str) -> str | None:
-        """The list's own folder as a path spells it, by a link (/tmp on a Mac is one)."""
+        """Find the list's folder above a path that spells it through a link (such as /tmp on macOS)."""
         if folder not in self._spellings:
             real = os.path.realpath(self._home)
             above = [*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)]
-            # The outermost: what is a link below it stays one. Nothing is below what is not there.
+            # Take the outermost match, so that links below it are still refused.
             there = takewhile(os.path.isdir, map(os.fspath, above))
             self._spellings[folder] = next((e for e in there if os.path.realpath(e) == real), None)
         return self._spellings[folder]
@@ -227,7 +227,7 @@ class ListSource:
         )
         if metadata is None and label is not None and label == label_of(shown):
             metadata = (
-                "{}"  # the label is the list's: the fingerprint could not tell it from a folder's
+                "{}"  # marks a label from the list; the fingerprint would take it for a folder's
             )
         if _ADDRESS.match(path):
             return SourceEntry(shown, 0, "", "outside", _ELSEWHERE, label, metadata)
@@ -238,7 +238,7 @@ class ListSource:
             entry = describe_file(path, last.look_up(folder, name), label=label, metadata=metadata)
         except (OSError, ValueError) as err:  # a zero byte is a ValueError
             refusal, detail = _explain_absence(folder, name, err)
-            # The system's words come as a new text every time.
+            # The system creates a new text for every error; interning keeps one.
             return SourceEntry(shown, 0, "", refusal, sys.intern(detail), label, metadata)
         if len(labels) > 1 and entry.refusal is None:
             each_label = " and ".join(map(repr, sorted(labels)))
@@ -249,7 +249,7 @@ class ListSource:
         return entry
 
     def _place(self, path: str) -> tuple[FolderSource, str] | None:
-        """The folder that a path may be read from, and its name there."""
+        """Find the folder that a path may be read from, and its path there; None if it leads outside."""
         if _PLAIN.fullmatch(path):
             return self._home_folder, path
         full = os.path.normpath(os.path.join(self._home, path))  # noqa: PTH118
@@ -260,7 +260,7 @@ class ListSource:
                 if not os.path.isdir(root):  # noqa: PTH112 - text all along
                     raise ConfigError(
                         f"the list {self.shown!r} names {show_name(path)!r}, which lies in a folder of "
-                        "DINO_IMAGE_ROOTS that is not there. Mount it, or correct the setting.",
+                        "DINO_IMAGE_ROOTS that does not exist. Mount it, or correct the setting.",
                         reason="unmounted",
                     )
                 return self._folder(root), os.path.relpath(full, root)
@@ -270,12 +270,12 @@ class ListSource:
         return FolderSource(Path(folder), shown=self.shown)
 
     def read(self, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-        """One listed file's bytes."""
+        """Read one listed file's bytes."""
         folder, name = self._placed(path)
         return folder.read(name, max_bytes=max_bytes, shown=path)
 
     def open_file(self, path: str) -> AbstractContextManager[Path]:
-        """One listed file under a path that C libraries can open."""
+        """Open one listed file as a path that C libraries can open."""
         folder, name = self._placed(path)
         return folder.open_file(name, shown=path)
 
@@ -292,11 +292,11 @@ def _is_below(full: str, folder: str) -> bool:
 
 def _explain_absence(folder: FolderSource, name: str, err: OSError | ValueError) -> tuple[str, str]:
     if isinstance(err, ValueError):
-        return "missing", "the path has a zero byte, which no name of a file has"
+        return "missing", "the path has a zero byte, which no file's name can have"
     if err.errno in (errno.ELOOP, errno.ENOTDIR) and _is_below_link(folder, name):
         return "link", _LINKED
     hint = "; folders are separated by /, not \\" if "\\" in name else ""
-    return "missing", (err.strerror or "cannot be looked at") + hint
+    return "missing", (err.strerror or "cannot be examined") + hint
 
 
 def _is_below_link(folder: FolderSource, name: str) -> bool:

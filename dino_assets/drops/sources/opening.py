@@ -1,4 +1,4 @@
-"""Opening a source by its address."""
+"""Opening of a source by its address: folder, list or bucket prefix."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,28 +22,27 @@ def open_source(
     image_roots: Sequence[Path] | None = None,
     limits: RequestLimits | None = None,
 ) -> Source:
-    """Open an inbox by its address; relative paths are relative to ``root``.
+    """Open a source by its address; relative paths are relative to ``root``.
 
-    A list may name files below ``image_roots`` too (those of the settings if none are given), not only
-    in its own folder.
+    A list may name files in its own folder and below ``image_roots`` (by default those of the settings).
 
     Raises:
-        SourceError: there is nothing at this address.
-        ConfigError: the address makes no sense.
+        SourceError: nothing exists at this address.
+        ConfigError: the address has an unknown scheme.
     """
     if is_bucket_url(source):
         storage = resolve_storage(source, root=root)
         return BucketSource(open_store(replace(storage, limits=limits or storage.limits)))
     if "://" in source:
         raise ConfigError(
-            f"{hide_secrets(source)!r} is no source: a folder, a .csv or .txt list, "
-            f"{', '.join(list_bucket_prefixes())}",
+            f"{hide_secrets(source)!r} is not a source. Expected a folder, a .csv or .txt list, or an address "
+            f"that begins with {', '.join(list_bucket_prefixes())}",
             reason="no-source",
         )
     try:
         path = (root / Path(source).expanduser()).resolve()
         is_folder, is_file = path.is_dir(), path.is_file()
-    # A folder nobody may enter, a name too long; a loop of links or an unknown ~user; a zero byte.
+    # No permission, a name too long; a loop of links or an unknown ~user; a zero byte.
     except (OSError, RuntimeError, ValueError) as err:
         why = err.strerror if isinstance(err, OSError) else str(err).rstrip(".")
         raise SourceError(

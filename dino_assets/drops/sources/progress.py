@@ -1,4 +1,4 @@
-"""Lines about a long listing: how many files it has come to, every few seconds."""
+"""Progress log of a long listing: the number of files, every few seconds."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 class Tally:
-    """Counts what a listing has come to, and logs it every few seconds."""
+    """Counter of a listing's items that logs its count every few seconds."""
 
     def __init__(
         self, shown: str, what: str, *, read_clock: Callable[[], float] = time.monotonic
@@ -23,7 +23,7 @@ class Tally:
         self._begun = self._logged = read_clock()
 
     def show(self, count: int) -> None:
-        """Log a count, unless one was logged a moment ago."""
+        """Log a count, unless the last one is less than ``EVERY_S`` old."""
         now = self._read_clock()
         if now - self._logged >= EVERY_S:
             self._logged = now
@@ -32,7 +32,7 @@ class Tally:
             )
 
     def count(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass items on, and count them."""
+        """Yield items, and count them."""
         for number, item in enumerate(items, start=1):
             yield item
             if number % _LOOK_EVERY == 0:

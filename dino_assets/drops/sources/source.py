@@ -1,4 +1,4 @@
-"""The interface of sources, and what a listing looked like."""
+"""Interface of sources, and the fingerprint of a listing."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,53 +12,53 @@ from dino_assets.errors import SourceError
 
 
 class Source(Protocol):
-    """An inbox: lists every file once, reads one."""
+    """A place with image files: lists each file once, and reads single files."""
 
-    is_list: bool  # somebody named each file: all are wanted, whatever they are called
+    is_list: bool  # a person named each file: all are wanted, whatever their suffix
 
     def entries(self) -> list[SourceEntry]:
-        """All files, sorted by path."""
+        """List all files, sorted by path."""
         ...
 
     def read(self, path: str) -> bytes:
-        """One file's bytes, at most MAX_FILE_BYTES.
+        """Read one file's bytes, at most MAX_FILE_BYTES.
 
         Raises:
-            SourceError: this one file cannot be read, or has become larger than that.
+            SourceError: this one file cannot be read, or has become larger.
             StoreError: the whole source cannot be reached.
         """
         ...
 
     def open_file(self, path: str) -> AbstractContextManager[Path]:
-        """A path under which libraries written in C find the file's bytes, while the context lasts.
+        """Open one file as a local path that C libraries can read, while the context lasts.
 
         Raises:
             SourceError: this one file cannot be read.
-            DiskFullError: it must be fetched, and the temporary folder has no room for it.
+            DiskFullError: the file must be downloaded, and the temporary folder has too little room.
             StoreError: the whole source cannot be reached.
         """
         ...
 
 
 def is_wanted(entry: SourceEntry, *, is_list: bool) -> bool:
-    """Tell whether a file is to be read, or explained: a photograph by its name, or named in a list.
+    """Check whether a file becomes a row: it has a photograph's suffix, or a list names it.
 
-    Links, pipes and the like are wanted as well, whatever they are called: each is a row with a reason.
+    Files with a refusal, such as links and pipes, become a row with a reason, whatever their suffix.
     """
     return is_list or bool(entry.refusal) or is_photo_name(entry.path)
 
 
 def fingerprint(entries: Iterable[SourceEntry]) -> str:
-    """What a drop looked like: every path, size, time stamp (or ETag), refusal, and what a list says.
+    """Hash a listing: each path, size, time stamp (or ETag), refusal, and a list's label and metadata.
 
-    This is how a change is noticed without reading. A copy on another machine has other time stamps,
-    so its photographs are read again; the parts that come out are equal.
+    It detects changes without reading files. A copy on another machine has other time stamps, so its
+    photographs are read again; the resulting parts are equal.
     """
     digest = hashlib.sha256()
     for entry in entries:
         fields: tuple[str, ...] = (entry.path, str(entry.size), entry.stamp, entry.refusal or "")
-        # A label that follows from the path says nothing new; one from a list does, and a list marks
-        # one that happens to be the same by its metadata.
+        # A label that follows from the path adds nothing. A label from a list does; if both are the same,
+        # the list's entry has metadata.
         if entry.metadata is not None or (entry.label and entry.label != label_of(entry.path)):
             fields += (entry.label or "", entry.metadata or "")
         digest.update("\0".join(fields).encode() + b"\n")
@@ -66,10 +66,10 @@ def fingerprint(entries: Iterable[SourceEntry]) -> str:
 
 
 def read_exactly(source: Source, path: str, image_id: str) -> bytes:
-    """One file's bytes, if they are still those that ``images`` recorded.
+    """Read one file's bytes, if they are still the bytes that ``images`` recorded.
 
     Raises:
-        SourceError: it cannot be read, or is another photograph now.
+        SourceError: the file cannot be read, or its bytes changed.
     """
     data = source.read(path)
     if hashlib.sha256(data).hexdigest() != image_id:

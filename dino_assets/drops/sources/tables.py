@@ -1,4 +1,4 @@
-"""Reading a CSV or text list of files: its delimiter, its columns, and every value in its rows."""
+"""Reader of a CSV or text list of files: delimiter, columns, and all values of its rows."""
 
 import csv
 import re
@@ -12,16 +12,16 @@ from dino_assets.drops.cards import is_photo_name
 from dino_assets.drops.sources.folders import is_decodable, show_name
 from dino_assets.errors import SourceError
 
-# The comma first: a table with one column has no delimiter at all.
+# The comma comes first, as the choice for a table with one column, which has no delimiter.
 DELIMITERS = (",", ";", "\t")
 LABEL = "label"
-MAX_RECORD_LINES = 100  # a note of a hundred lines is rows behind a stray quote
+MAX_RECORD_LINES = 100  # a field of a hundred lines is several rows after a stray quote
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One line of a list: a file, its label, and further columns with what they say."""
+    """One line of a list: a file, its label, and the names and values of further columns."""
 
     path: str
     label: str | None = None
@@ -29,17 +29,17 @@ class Listed:
 
 
 def read_list(file: Path, *, column: str, shown: str) -> Iterator[Listed]:
-    """The files that a list names: of a ``.txt`` its lines, of any other one a column of a CSV.
+    """Read the files that a list names: each line of a ``.txt``, or a column of a CSV.
 
     Raises:
-        SourceError: it is UTF-16 text, or as ``read_csv``.
-        OSError: it cannot be read.
+        SourceError: the list is UTF-16 text, or as in ``read_csv``.
+        OSError: the list cannot be read.
     """
     with file.open("rb") as opened:
         start = opened.read(2)
     if start in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
         raise SourceError(
-            f"the list {shown!r} is UTF-16 text: save it as UTF-8 (Excel calls it 'CSV UTF-8')",
+            f"the list {shown!r} is UTF-16 text; expected UTF-8. Save it as UTF-8 (in Excel: 'CSV UTF-8')",
             reason="encoding",
             path=shown,
         )
@@ -51,14 +51,16 @@ def read_list(file: Path, *, column: str, shown: str) -> Iterator[Listed]:
 
 
 def read_csv(lines: Iterable[str], *, column: str, shown: str) -> Iterator[Listed]:
-    """The rows that name a file. Column names are compared without case; fields without one are kept.
+    """Read the rows that name a file; column names are compared without case.
+
+    Fields without a column name are kept.
 
     Raises:
-        SourceError: no column of this name, one name twice, quotes that do not close, or text that is
-            not UTF-8 anywhere but in a path.
+        SourceError: the column is missing, a column name occurs twice, a quote is not closed, or a text
+            other than a path is not UTF-8.
     """
     numbered = enumerate(lines, start=1)
-    # A table begins below its empty lines, and the head of one must end before long.
+    # Skip empty lines above the table; its head ends within MAX_RECORD_LINES.
     head = list(islice(dropwhile(lambda each: not each[1].strip(), numbered), MAX_RECORD_LINES))
     delimiter = _stated_delimiter(head[0][1]) if head else None
     if delimiter is None:
@@ -89,7 +91,7 @@ def read_csv(lines: Iterable[str], *, column: str, shown: str) -> Iterator[Liste
 def _read_records(
     numbered: Iterator[tuple[int, str]], *, delimiter: str, shown: str
 ) -> Iterator[tuple[int, list[str]]]:
-    """Each row with the number of the line where it began."""
+    """Read each row with the number of its first line."""
     began = 0
 
     def take_lines() -> Iterator[str]:
@@ -100,7 +102,7 @@ def _read_records(
                 raise _unclosed(shown, began, f"a row of more than {MAX_RECORD_LINES} lines")
             yield line
 
-    # Strict: without it a quote that nothing closes takes all that follows as its text.
+    # Strict: otherwise an unclosed quote makes all following rows part of its field.
     reader = csv.reader(take_lines(), delimiter=delimiter, strict=True)
     while True:
         began = 0
@@ -115,8 +117,8 @@ def _read_records(
 
 def _unclosed(shown: str, line: int, why: str) -> SourceError:
     return SourceError(
-        f"cannot read the list {shown!r}: the row that begins in line {line}: {why}. A field with "
-        'a quote in it is written in quotes, and the quote twice: "5"" pipe".',
+        f"cannot read the list {shown!r}: the row that begins in line {line}: {why}. Write a field that has "
+        'a quote in quotes, and the quote twice: "5"" pipe".',
         reason="row",
         path=shown,
         line=line,
@@ -124,12 +126,12 @@ def _unclosed(shown: str, line: int, why: str) -> SourceError:
 
 
 def _refuse_other_text(fields: list[str], path_at: int | None, *, shown: str, began: int) -> None:
-    """A path that is not UTF-8 costs one row; a label or column would be wrong without a word."""
+    """Raise for a label, value or column name that is not UTF-8; a path that is not costs only its row."""
     for at, value in enumerate(fields):
         if at != path_at and not is_decodable(value):
             raise SourceError(
-                f"the list {shown!r} is not UTF-8 text, see {show_name(value)!r} in line {began}: save "
-                "it as UTF-8 (Excel calls it 'CSV UTF-8')",
+                f"the list {shown!r} is not UTF-8 text, see {show_name(value)!r} in line {began}. Save "
+                "it as UTF-8 (in Excel: 'CSV UTF-8')",
                 reason="encoding",
                 path=shown,
                 line=began,
@@ -139,28 +141,28 @@ def _refuse_other_text(fields: list[str], path_at: int | None, *, shown: str, be
 def _explain_joined(
     row: list[str], path_at: int, label_at: int | None, *, delimiter: str
 ) -> str | None:
-    """Why a row seems to be several, which a stray quote joins up to the next one; a note may be long."""
+    """Return why a row seems to be several rows, joined by a stray quote, or None; long notes are allowed."""
     for at, value in enumerate(row):
         if "\n" not in value and "\r" not in value:
             continue
         if at in (path_at, label_at) and _LINE_END.search(value.strip()):
-            return "a path or label runs over the end of its line"
+            return "a path or label continues on the next line"
         for line in _LINE_END.split(value)[1:]:
             cut = line.split(delimiter)
             path = cut[path_at].strip().rpartition("/")[2] if path_at < len(cut) > 1 else ""
             if is_photo_name(path):
-                return f"one of its fields holds another row, that of {path!r}"
+                return f"one of its fields contains another row, the row of {path!r}"
     return None
 
 
 def _stated_delimiter(line: str) -> str | None:
-    """What Excel's own first line, ``sep=;``, states."""
+    """Read the delimiter from the first line that Excel writes, ``sep=;``; None for another line."""
     stated = line.strip("\r\n")
     return stated[4:] if len(stated) == 5 and stated[:4].lower() == "sep=" else None
 
 
 def _find_delimiter(head: list[str], column: str) -> str:
-    """The one under which the column is there; else the one that cuts the most."""
+    """Find the delimiter that gives the wanted column, else the one that gives the most columns."""
 
     def rank(delimiter: str) -> tuple[bool, int]:
         names = [name.casefold() for name in _read_head(head, delimiter)]
@@ -170,7 +172,7 @@ def _find_delimiter(head: list[str], column: str) -> str:
 
 
 def _read_head(head: list[str], delimiter: str) -> list[str]:
-    # Not strict: with a quote that nothing closes, it is told from the others all the same.
+    # Not strict: the delimiter can be recognised even if a quote is not closed.
     try:
         return [name.strip() for name in next(csv.reader(head, delimiter=delimiter), [])]
     except csv.Error:  # a field beyond csv's limit
@@ -181,14 +183,14 @@ def _find_columns(names: list[str], column: str, shown: str) -> tuple[int, int |
     folded = [name.casefold() for name in names]
     if column.casefold() not in folded:
         raise SourceError(
-            f"{shown!r} has the columns {', '.join(names) or 'none'}; a column {column!r} is needed",
+            f"the list {shown!r} has no column {column!r}. Its columns: {', '.join(names) or 'none'}",
             reason="column-missing",
             path=shown,
         )
     twice = [name for name, count in Counter(filter(None, folded)).items() if count > 1]
     if twice:
         raise SourceError(
-            f"{shown!r} has the column {twice[0]!r} more than once; give each its own name",
+            f"the list {shown!r} has the column {twice[0]!r} more than once. Give each column its own name",
             reason="column-twice",
             path=shown,
         )
@@ -196,5 +198,5 @@ def _find_columns(names: list[str], column: str, shown: str) -> tuple[int, int |
 
 
 def _name_field(names: list[str], at: int) -> str:
-    """A field beyond the last column, or under none, still has a place."""
+    """Name a field's column; a field without a column name gets its number, such as ``column 7``."""
     return names[at] if at < len(names) and names[at] else f"column {at + 1}"

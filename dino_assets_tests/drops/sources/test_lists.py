@@ -145,7 +145,7 @@ def test_list__undecodable_names(card: Path):
 )
 def test_list__missing_column(card: Path, text: str, columns: str):
     source = write_list(card, text)
-    sentence = f"has the columns {columns}; a column 'image_path' is needed"
+    sentence = f"has no column 'image_path'. Its columns: {columns}"
     with raising(SourceError, reason="column-missing", path="list.csv", match=sentence):
         source.entries()
 
@@ -341,8 +341,8 @@ def test_fingerprint__what_a_list_says_counts(card: Path):
         ('image_path,label,note\na.jpg,x,"5 inch\r\nd/b.jpg,y,\r\nc.jpg,z,6"\r\n', 2, "that of 'b.jpg'"),
         ('note;image_path\n"\n6;b.jpg\n7";c.jpg\n', 2, "that of 'b.jpg'"),
         (',image_path\n"5\rx,b.jpg\r",\n', 2, "that of 'b.jpg'"),
-        ('image_path,label\n"a.jpg,x\nb.jpg,y"\n', 2, "a path or label runs over"),
-        ('image_path,label\na.jpg,"x\nb.jpg,y"\n', 2, "a path or label runs over"),
+        ('image_path,label\n"a.jpg,x\nb.jpg,y"\n', 2, "a path or label continues"),
+        ('image_path,label\na.jpg,"x\nb.jpg,y"\n', 2, "a path or label continues"),
         ('sep=;\n\nimage_path;n\na.jpg;"' + "x\n" * 100 + '"\n', 4, "a row of more than 100 lines"),
         ('\n"image_path,x\n' + "a.jpg,1\n" * 200, 2, "a row of more than 100 lines"),
         ('image_path,"x\na.jpg,1\n', 1, "unexpected end of data"),

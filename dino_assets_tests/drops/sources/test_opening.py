@@ -36,7 +36,7 @@ def test_open_source__a_single_picture(tmp_path: Path):
 
 
 def test_open_source__a_password_is_not_repeated(tmp_path: Path):
-    with raising(ConfigError, match="'ftp://…@host/x' is no source", hides="sesame"):
+    with raising(ConfigError, match="'ftp://…@host/x' is not a source", hides="sesame"):
         open_source("ftp://me:sesame@host/x", root=tmp_path)
 
 
