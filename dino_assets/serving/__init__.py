@@ -1,1 +1,1 @@
-"""The embedding service and the serverless endpoint."""
+"""The HTTP embedding service and the serverless endpoint."""

@@ -1,4 +1,4 @@
-"""From requests to answers: what the routes have in common."""
+"""Functions that all HTTP routes share: access, errors as problems, streaming, byte ranges."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -29,17 +29,17 @@ from dino_assets.serving.requests.planning import refuse_picture
 from dino_assets.serving.service import Service
 
 T = TypeVar("T")
-CLIENT_GONE = 499  # nginx's number; nobody receives it, the log has it
+CLIENT_GONE = 499  # nginx's status for a client that left; it appears in the log only
 
 
 def running_of(request: Request) -> Running:
-    """What the service runs with."""
+    """Return the state that the service keeps for its routes."""
     running: Running = request.app.state.running
     return running
 
 
 def admit_asker(request: Request, scope: str) -> Asker:
-    """Say who asks, and refuse whoever may not.
+    """Identify the caller of a request, or refuse the request.
 
     Raises:
         Problem: key-needed, scope-lacking, this-machine-only, foreign-page.
@@ -53,18 +53,19 @@ def admit_asker(request: Request, scope: str) -> Asker:
 
 
 def note(request: Request, **about: Any) -> None:
-    """Have the request's line say more."""
+    """Add keys to the request's log line."""
     request.scope[ABOUT].update(about)
 
 
 async def work_for(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do some work as long as its client waits.
+    """Run ``work``, and cancel it if the client closes the connection.
 
     Raises:
-        ClientGoneError: it does not any more; the work was cancelled.
+        ClientGoneError: the client closed the connection.
     """
     task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(request.receive())  # after the body: only that it is gone
+    # The body has been read: the next message says that the client has left.
+    leaving = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -77,8 +78,8 @@ async def work_for(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 def to_problem(err: Exception) -> Problem:
-    """The problem for an error of ours; what a client must not read stays in the log."""
-    doctor = "`dino-assets doctor` says more"
+    """Turn an error of this package into a problem, without what a client must not read."""
+    doctor = "`dino-assets doctor` says why"
     if isinstance(err, Problem):
         return err
     if isinstance(err, UnusableImageError):
@@ -86,26 +87,26 @@ def to_problem(err: Exception) -> Problem:
     if isinstance(err, InvalidVectorsError):
         return Problem("inference-failed", str(err))
     if isinstance(err, DeviceMemoryError):
-        return Problem("inference-failed", "the device has no room for a single tile")
+        return Problem("inference-failed", "the device has too little memory for one tile")
     if isinstance(err, DiskFullError):
         return Problem("disk-full", str(err))
     if isinstance(err, CorruptObjectError):
         return Problem("damaged")
-    if isinstance(err, ObjectNotFoundError):  # between its sidecar and its file it was deleted
-        return Problem("no-embedding", "the embedding is gone; upload the picture again")
+    if isinstance(err, ObjectNotFoundError):  # deleted after its sidecar was read
+        return Problem("no-embedding", "the embedding was deleted; upload the picture again")
     if isinstance(err, StoreFullError):
-        return Problem("store-full", "the store has no space left; free some")
+        return Problem("store-full", "the store has no space left; free some space in it")
     if isinstance(err, StoreAccessError):
-        return Problem("store-refused", f"the store refuses the credentials; {doctor}")
+        return Problem("store-refused", f"the store refused the credentials; {doctor}")
     if isinstance(err, StoreError) and err.reason == "no-bucket":
         return Problem("store-refused")
     if isinstance(err, StoreError):
-        return Problem("store-unavailable", f"the store does not answer as it should; {doctor}")
+        return Problem("store-unavailable", f"a request to the store failed; {doctor}")
     return Problem("internal-error")
 
 
 async def answer_error(request: Request, err: Exception) -> Response:
-    """Answer an error as a problem."""
+    """Answer an error with a problem."""
     if isinstance(err, ClientGoneError):
         note(request, slug="client-gone")
         return Response(status_code=CLIENT_GONE)
@@ -124,7 +125,7 @@ async def answer_error(request: Request, err: Exception) -> Response:
 
 
 async def answer_http_error(request: Request, err: Exception) -> Response:
-    """Answer what the framework refuses."""
+    """Answer a request that FastAPI itself refuses: an unknown address or method."""
     assert isinstance(err, HTTPException)
     path = request.url.path[:100]
     if err.status_code == 405:
@@ -133,13 +134,15 @@ async def answer_http_error(request: Request, err: Exception) -> Response:
         return await answer_error(
             request, Problem("method-not-allowed", detail, headers=err.headers)
         )
-    return await answer_error(request, Problem("no-such-page", f"there is no {path!r} here"))
+    return await answer_error(
+        request, Problem("no-such-page", f"the service has no address {path!r}")
+    )
 
 
 async def stream_pieces(
     service: Service, first: bytes, rest: Iterator[bytes]
 ) -> AsyncIterator[bytes]:
-    """Pieces of a file, each read from the store in one of its threads."""
+    """Yield the pieces of a file; each is read from the store in a store thread."""
     piece = first
     while piece:
         yield piece
@@ -147,7 +150,7 @@ async def stream_pieces(
 
 
 def find_range(header: str, size: int) -> tuple[int, int] | None:
-    """Start and length of a range; None where the whole file is to be sent.
+    """Read start and length from a ``Range`` header; None if the whole file is to be sent.
 
     Raises:
         Problem: range-not-satisfiable.
@@ -159,7 +162,7 @@ def find_range(header: str, size: int) -> tuple[int, int] | None:
     if not is_range or not all(
         not each or (each.isdecimal() and each.isascii()) for each in numbers
     ):
-        return None  # several ranges, another unit, nonsense: RFC 9110 lets us send the whole
+        return None  # several ranges, another unit, bad syntax: RFC 9110 allows the whole file
     if numbers[0]:
         start = int(numbers[0])
         end = min(int(numbers[1]), size - 1) if numbers[1] else size - 1

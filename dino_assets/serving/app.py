@@ -1,4 +1,7 @@
-"""The routes: ``uvicorn dino_assets.serving.app:app``. No address is ever fetched; pictures come as files."""
+"""HTTP routes of the embedding service: ``uvicorn dino_assets.serving.app:app``.
+
+Pictures are uploaded as files; the service never fetches an address.
+"""
 
 import asyncio
 import re
@@ -24,7 +27,7 @@ from dino_assets.serving.answering import (
     stream_pieces,
     work_for,
 )
-from dino_assets.serving.lifespan import living
+from dino_assets.serving.lifespan import run_lifespan
 from dino_assets.serving.metrics import Metrics
 from dino_assets.serving.observing import Observing
 from dino_assets.serving.problems import SCHEMA, Problem, document
@@ -46,15 +49,15 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def make_app(**options: Any) -> FastAPI:
-    """Make the application; ``options`` are those of ``lifespan.living``."""
+    """Make the application; ``options`` are arguments of ``lifespan.run_lifespan``."""
     metrics = Metrics()
     made = FastAPI(
         title="dino_assets",
         description="Embeddings of photographs by DINOv2 and DINOv3.",
         version=version("dino-assets"),
-        lifespan=partial(living, metrics=metrics, **options),
+        lifespan=partial(run_lifespan, metrics=metrics, **options),
         redirect_slashes=False,
-        docs_url=None,  # their pages load scripts from somewhere else
+        docs_url=None,  # FastAPI's pages load scripts from other servers
         redoc_url=None,
         middleware=[Middleware(Observing, metrics=metrics), Middleware(CrossOrigin)],
     )
@@ -99,7 +102,7 @@ def add_routes(made: FastAPI) -> None:
 
 
 async def health(request: Request) -> Response:
-    """Tell that the process answers."""
+    """Report that the process runs, with its model, device and storage."""
     running = running_of(request)
     service = running.opening.service
     device = service.device if service else running.settings.device
@@ -115,7 +118,7 @@ async def health(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Tell whether uploads are answered: the model is checked, the store is there, no inference hangs."""
+    """Report whether uploads are accepted: the model is checked, the store answers, no inference hangs."""
     running = running_of(request)
     deadline = time.monotonic() + _FIRST_LOOK_S
     while (reason := running.explain_unready()) is None and time.monotonic() < deadline:
@@ -129,14 +132,14 @@ async def ready(request: Request) -> Response:
 
 
 async def metrics_page(request: Request) -> Response:
-    """Give figures for Prometheus."""
+    """Return metrics for Prometheus."""
     running = running_of(request)
     text = running.metrics.render(running.opening.service, is_ready=running.explain_unready() == "")
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def embed(request: Request) -> Response:
-    """Embed an uploaded picture and store what comes of it; the same upload has the same address."""
+    """Embed an uploaded picture and store the embedding; equal uploads have the same address."""
     running = running_of(request)
     asker = admit_asker(request, "embed")
     service = running.opening.take()
@@ -164,7 +167,7 @@ async def embed(request: Request) -> Response:
 
 
 async def read_embedding(request: Request) -> Response:
-    """Give a stored embedding as it was written; ranges and ETags are understood."""
+    """Return the file of a stored embedding; ranges and ETags are supported."""
     asker = admit_asker(request, "read")
     service = running_of(request).opening.take()
     sidecar = await service.run_in_store(service.shelf.open, _id_of(request))
@@ -190,7 +193,8 @@ async def read_embedding(request: Request) -> Response:
         return Response(status_code=status, headers=headers, media_type="application/zip")
     await service.run_in_store(service.shelf.record_read, sidecar, asker)
     pieces = service.shelf.read(sidecar, start=start, length=length)
-    first = await service.run_in_store(next, pieces)  # what fails here has an answer yet
+    # Read before the answer starts: an error here still becomes a problem.
+    first = await service.run_in_store(next, pieces)
     return StreamingResponse(
         stream_pieces(service, first, pieces),
         status_code=status,
@@ -200,7 +204,7 @@ async def read_embedding(request: Request) -> Response:
 
 
 async def delete_embedding(request: Request) -> Response:
-    """Delete a stored embedding: what was written about it stays in the audit records."""
+    """Delete a stored embedding; its audit records stay."""
     asker = admit_asker(request, "delete")
     service = running_of(request).opening.take()
     await service.run_in_store(service.shelf.delete, _id_of(request), asker)
@@ -210,18 +214,20 @@ async def delete_embedding(request: Request) -> Response:
 def _id_of(request: Request) -> str:
     embedding_id = str(request.path_params["embedding_id"])
     if not _ID.fullmatch(embedding_id):
-        raise Problem("no-embedding", f"{embedding_id[:80]!r} is no id of an embedding")
+        raise Problem(
+            "no-embedding", f"{embedding_id[:80]!r} is not an id; expected 32 hexadecimal digits"
+        )
     note(request, id=embedding_id)
     return embedding_id
 
 
 _METRICS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Figures"}
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Metrics"}
 }
 
 
 def _complete(described: dict[str, Any]) -> dict[str, Any]:
-    """Add to OpenAPI what all problems look like, and keys."""
+    """Add the schema of problems and the ways to send a key to OpenAPI."""
     components = described.setdefault("components", {})
     components.setdefault("schemas", {})["Problem"] = SCHEMA
     components["securitySchemes"] = schemas.SECURITY_SCHEMES

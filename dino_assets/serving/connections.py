@@ -1,4 +1,4 @@
-"""Connections on which no request comes: uvicorn waits for the head of one for ever and takes any size."""
+"""Limits for the head of an HTTP request: uvicorn has none for its time or size."""
 
 import asyncio
 import signal
@@ -6,7 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_S = 30.0  # for a whole head; the body has limits of its own
+HEAD_S = 30.0  # for a whole head; `requests.bodies` limits the body
 HEAD_BYTES = 64 * 1024
 
 _TOO_SLOW = b"408 Request Timeout"
@@ -14,7 +14,7 @@ _TOO_LONG = b"431 Request Header Fields Too Large"
 
 
 class TimedConnection(HttpToolsProtocol):
-    """A connection of uvicorn's that is closed unless a request's head comes in time and is short."""
+    """A uvicorn connection that closes if a request's head is too late or too long."""
 
     head_s = HEAD_S
     _is_in_head = False
@@ -22,35 +22,35 @@ class TimedConnection(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the clock for the first request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._set_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read what has come, then look whether a request is under way."""
+        """Read the data; run the timer unless a request is being answered."""
         super().data_received(data)
         if self._is_in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse(_TOO_LONG)
-        # A request that is answered already may still send its body: nobody waits for that for ever.
+        # A request may be answered before its whole body has come: the timer limits the rest.
         if self._is_in_head or self.cycle is None or self.cycle.response_complete:
             self._set_timer()
         else:
             self._stop_timer()
 
     def on_message_begin(self) -> None:
-        """Count what belongs to this head."""
+        """Start to count the bytes of a head."""
         super().on_message_begin()
         self._is_in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
-        """The head is whole: from here on the body's limits hold."""
+        """End the head; from here on the body's limits apply."""
         self._is_in_head = False
         super().on_headers_complete()
 
@@ -74,10 +74,10 @@ class TimedConnection(HttpToolsProtocol):
 
 
 def limit_connections(kind: type[TimedConnection] = TimedConnection) -> None:
-    """Have the uvicorn that starts this service take such connections, where it is one with httptools.
+    """Set the connection class of the uvicorn server that runs this service, if it uses httptools.
 
-    It asks for the kind of its connections after the service's lifespan has begun, and is found as the
-    owner of the handler of SIGTERM. Another server has limits of its own.
+    uvicorn reads the class after the lifespan has begun. The server object is found as the owner of the
+    SIGTERM handler. Other servers have limits of their own.
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     config: Any = getattr(server, "config", None)

@@ -1,6 +1,6 @@
-"""The serverless endpoint: a grayscale picture in base64 in, an embedding out.
+"""Serverless handler (RunPod): a base64 picture in, one embedding of it in grayscale out.
 
-``handler`` needs nothing of RunPod; ``python -m dino_assets.serving.handler`` is its worker.
+``handler`` does not need RunPod's package. ``python -m dino_assets.serving.handler`` runs RunPod's worker.
 """
 
 import base64
@@ -28,7 +28,7 @@ from dino_assets.images.decoding import decode_image, read_header
 log = logging.getLogger(__name__)
 
 SIDE_PX = 224
-# RunPod itself takes 10 MB with /run and 20 MB with /runsync.
+# RunPod itself accepts 10 MB with /run and 20 MB with /runsync.
 MAX_IMAGE_BYTES = 20_000_000
 # A picture is decoded in memory: 50 megapixels are 150 MB.
 MAX_PIXELS = 50_000_000
@@ -37,7 +37,7 @@ Embed = Callable[[NDArray[np.uint8]], Vectors]  # a tile (side, side, 3) → (D,
 
 
 class _Model:
-    """The configured model, opened when the first picture comes, by whoever comes first."""
+    """The configured model, opened by the first request."""
 
     def __init__(self, open_model: Callable[[], Embed]) -> None:
         self._open_model = open_model
@@ -52,10 +52,10 @@ class _Model:
 
 
 def open_model() -> Embed:
-    """Open the model of ``DINO_MODEL_ID`` on the best device; fetched if need be, and checked.
+    """Open the model of ``DINO_MODEL_ID`` on the best device; fetch it if necessary, and check it.
 
     Raises:
-        CheckpointError, ConfigError, EngineRefusedError: it cannot be used.
+        CheckpointError, ConfigError, EngineRefusedError: the model cannot be used.
     """
     from dino_assets.compute.devices import resolve_compute
     from dino_assets.compute.settings import ComputeSettings
@@ -97,46 +97,45 @@ _MODEL = _Model(open_model)
 def handler(event: Any, *, model: Callable[[], Embed] | None = None) -> dict[str, Any]:
     """Answer ``{"input": {"image": "<base64>"}}`` with ``{"embedding": [floats]}``, or with ``error``.
 
-    Never raises: what a worker raises goes to the client with its traceback. ``model`` is used in place of
-    the configured one.
+    Never raises: RunPod would send the client a traceback. ``model`` replaces the configured model.
     """
     try:
         tile = read_tile(event)
     except UnusableImageError as err:
         return {"error": str(err)}
     except Exception:
-        log.exception("a picture could not be read")
-        return {"error": "image-failed: the picture cannot be read; the endpoint's log says why"}
+        log.exception("reading a picture failed")
+        return {"error": "image-failed: reading the picture failed; the endpoint's log says why"}
     try:
         embed = (model or _MODEL.open)()
     except Exception:
-        log.exception("the model cannot be used")
-        return {"error": "model-failed: the endpoint's model cannot be used; its log says why"}
+        log.exception("opening the model failed")
+        return {"error": "model-failed: opening the model failed; the endpoint's log says why"}
     try:
         vector = np.asarray(embed(tile), np.float64)
     except Exception:
-        log.exception("a picture could not be embedded")
-        return {"error": "inference-failed: the endpoint's log says why"}
+        log.exception("embedding a picture failed")
+        return {"error": "inference-failed: embedding failed; the endpoint's log says why"}
     if vector.ndim != 1 or not np.isfinite(vector).all():
-        log.error("the model gave a vector of shape %s, or NaN or infinity", vector.shape)
-        return {"error": "conversion-failed: the model gave NaN or infinity"}
+        log.error("the model gave an array of shape %s, or NaN or infinity", vector.shape)
+        return {"error": "conversion-failed: the model gave NaN, infinity or a wrong shape"}
     return {"embedding": vector.tolist()}
 
 
 def read_tile(event: Any) -> NDArray[np.uint8]:
-    """Read the picture of an event: gray, 224 × 224 px, in three equal channels.
+    """Read the picture of an event as grayscale in three equal channels, 224 × 224 px.
 
-    16-bit pixels keep their high byte, as everywhere here.
+    16-bit pixels keep their high byte, as everywhere in this package.
 
     Raises:
-        UnusableImageError: the request has no picture, or one that is too large or cannot be read.
+        UnusableImageError: the request has no picture, or it is too large or unreadable.
     """
     data = _decode_base64(_find_text(event))
     header = read_header(data)
     if header.width * header.height > MAX_PIXELS:
         raise UnusableImageError(
             "too-large",
-            f"{header.width} × {header.height} pixels; at most {MAX_PIXELS:,} are taken",
+            f"{header.width} × {header.height} pixels; at most {MAX_PIXELS:,} are accepted",
         )
     gray = np.asarray(Image.fromarray(decode_image(data)).convert("L"))
     return to_square(np.repeat(gray[..., None], 3, axis=2), SIDE_PX)
@@ -160,7 +159,7 @@ def _find_text(event: Any) -> str:
 
 
 def _decode_base64(text: str) -> bytes:
-    # Before anything is made of it: four letters for three bytes, and line breaks.
+    # Checked before decoding: base64 has four characters for three bytes, and line breaks.
     if len(text) > MAX_IMAGE_BYTES * 3 // 2:
         raise UnusableImageError("too-large", f"more than {MAX_IMAGE_BYTES:,} bytes")
     if text[:5].lower() == "data:":
@@ -177,7 +176,7 @@ def _decode_base64(text: str) -> bytes:
 
 
 def main(package: str = "runpod") -> None:
-    """Run RunPod's worker; the model is opened before the first job is taken.
+    """Run RunPod's worker; open the model before the first job.
 
     Raises:
         MissingExtraError: the extra ``runpod`` is not installed.
@@ -187,8 +186,8 @@ def main(package: str = "runpod") -> None:
     except ImportError as err:
         raise MissingExtraError("RunPod's worker", extra="runpod") from err
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    # A container's first process is not ended by a signal that it does not handle. RunPod's worker has a
-    # handler of its own; its local API raises the signal once more after its orderly end.
+    # A container's first process ignores SIGTERM unless it handles it. RunPod's worker sets a handler of
+    # its own; its local API raises the signal again after an orderly stop.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     embed = _MODEL.open()
     runpod.serverless.start({"handler": partial(handler, model=lambda: embed)})

@@ -1,4 +1,4 @@
-"""A service's life in a web server: opened while `/health` answers, ended once all is answered."""
+"""Start and stop of the service in its web server (ASGI lifespan)."""
 
 import contextlib
 import ctypes
@@ -25,19 +25,19 @@ from dino_assets.store.objects import ObjectStore, open_store
 
 log = logging.getLogger(__name__)
 
-# A client waits: a store that is away is said within seconds, where a run can wait for minutes.
+# A client waits for the answer: requests to the store fail within seconds here, within minutes in a run.
 STORE_LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=3, retry_for_s=20, piece_s=30)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-# A tile's own buffers (at most 4 MB) are taken from what the last tile gave back: new pages for each of
-# them cost 6 ms of CPU a tile. Decoded photographs go back at once.
+# Buffers of a tile (at most 4 MB) reuse the last tile's memory: new pages for each would cost 6 ms of CPU
+# a tile. Memory of decoded photographs returns to the system at once.
 LARGE_BUFFER_BYTES, SPARE_BYTES = 8 * 2**20, 16 * 2**20
-# Of all uploads together, until they are decoded.
+# Limit of the bytes of all uploads together, until they are decoded.
 LEAST_ROOM_BYTES, ROOM_UPLOADS = 256 * 10**6, 4
 
 
 @dataclass(eq=False)
 class Running:
-    """Everything that the routes need."""
+    """State that all routes share: settings, store, service, metrics, limits."""
 
     settings: Settings
     store: ObjectStore
@@ -46,11 +46,11 @@ class Running:
     probe: StoreProbe
     room: UploadRoom
     limits: BodyLimits
-    overdue_s: float | None = None  # in place of what follows from a tile's time
+    overdue_s: float | None = None  # replaces the limit that follows from a tile's seconds
     facts: dict[str, str] = field(default_factory=dict)
 
     def explain_unready(self) -> str | None:
-        """Why nothing can be answered now; empty where it can, None while the store is first asked."""
+        """Return why uploads are not accepted: empty if they are, None until the store's first check ends."""
         if self.opening.is_closing:
             return "the service is being stopped"
         if self.opening.fault:
@@ -61,7 +61,7 @@ class Running:
         longest_s = service.scheduler.longest_call_s()
         limit_s = self.overdue_s or find_overdue_s(service.scheduler.tile_s)
         if longest_s > limit_s:
-            return f"a call of the model has run for {longest_s:.0f} s"
+            return f"a model call has not ended for {longest_s:.0f} s"
         return self.probe.look()
 
 
@@ -69,7 +69,7 @@ OpenService = Callable[[Settings, ObjectStore], Service]
 
 
 def open_service(settings: Settings, store: ObjectStore) -> Service:
-    """Open the configured model and everything around it.
+    """Open the configured model and make the service around it.
 
     Raises:
         CheckpointError, EngineRefusedError, ConfigError: as ``open_engines``.
@@ -89,20 +89,20 @@ def open_service(settings: Settings, store: ObjectStore) -> Service:
 
 
 def open_serving_store(storage: StorageSettings) -> ObjectStore:
-    """The configured store, for clients that wait."""
+    """Open the configured store with short timeouts, for clients that wait."""
     store = open_store(replace(storage, limits=STORE_LIMITS))
     store.chunk_bytes = PIECE_BYTES
     return store
 
 
 def name_storage(settings: Settings) -> str:
-    """The kind of store as the documents call it: minio, s3, azure, local."""
+    """Return the kind of store as the published API names it: minio, s3, azure, local."""
     scheme = parse_url(settings.storage.url).scheme
     return {"": "local", "az": "azure"}.get(scheme, scheme)
 
 
 @contextlib.asynccontextmanager
-async def living(
+async def run_lifespan(
     app: Any,
     *,
     metrics: Metrics,
@@ -111,16 +111,16 @@ async def living(
     store: ObjectStore | None = None,
     open_it: OpenService = open_service,
 ) -> AsyncIterator[dict[str, Running]]:
-    """Read the settings, open the service aside, and end it after the last answer.
+    """Read the settings, open the service in a background thread, and close it after the last answer.
 
     Raises:
-        ConfigError: a setting cannot work; the server does not start.
+        ConfigError: a setting is invalid; the server does not start.
     """
     open_log()
     keep_memory_flat()
     limit_connections()
     settings = settings or load_settings()
-    if is_open is not None:  # said on the command line
+    if is_open is not None:  # given on the command line
         settings = replace(settings, serving=replace(settings.serving, is_open=is_open))
     store = store or open_serving_store(settings.storage)
     opening = Opening()
@@ -138,7 +138,7 @@ async def living(
     app.state.running = running
     opening.begin(lambda: open_it(settings, store))
     log_event("starting", url=settings.storage.url, **running.facts)
-    with noticing_the_end(opening):
+    with handle_stop_signals(opening):
         yield {"running": running}
     opening.is_closing = True
     log_event("ending")
@@ -147,10 +147,11 @@ async def living(
 
 
 def keep_memory_flat() -> None:
-    """Have the C library give large buffers back at once, and keep some MB for small ones; if it is glibc.
+    """Configure glibc to return large buffers to the system at once and to keep some MB for small ones.
 
-    By itself it takes ever larger ones from heaps that threads of other sizes keep from shrinking. Once it
-    is told what is large, it would trim its heaps to 128 KB after each tile, unless it is told that, too.
+    By default glibc raises its own limit for large buffers. It then takes them from heaps that other
+    threads' buffers keep from shrinking. A fixed limit also makes it trim its heaps to 128 KB after each
+    tile, unless the trim limit is set too. Other C libraries are left alone.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -159,21 +160,21 @@ def keep_memory_flat() -> None:
 
 
 def leave_out_of_collections() -> None:
-    """Take what exists by now out of Python's garbage collections: it stays as long as the service.
+    """Exclude all existing objects from Python's garbage collection: they live as long as the service.
 
-    With a model's libraries loaded that is a quarter of a million objects, and to look through them takes
-    150 ms, in which nothing answers, `/health` neither.
+    With a model's libraries loaded these are 250,000 objects. A collection over them takes 150 ms, in
+    which no request is answered, not even `/health`.
     """
     gc.collect()
     gc.freeze()
 
 
 @contextlib.contextmanager
-def noticing_the_end(opening: Opening) -> Iterator[None]:
-    """Accept nothing from the moment that SIGTERM or Ctrl-C comes, and let SIGTERM end with status 0.
+def handle_stop_signals(opening: Opening) -> Iterator[None]:
+    """Refuse new requests as soon as SIGTERM or Ctrl-C comes, and exit with status 0 after SIGTERM.
 
-    uvicorn answers what it has accepted, then raises the signal once more: to whoever started it, a
-    service that was stopped in order looks like one that was killed.
+    uvicorn answers the accepted requests, then raises the signal again. An orderly stop would thus have
+    the exit status of a killed process.
     """
     before: dict[int, Any] = {}
 
@@ -188,7 +189,9 @@ def noticing_the_end(opening: Opening) -> Iterator[None]:
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             before[number] = signal.signal(number, notice)
-    except ValueError:  # in a thread, as tests of other programs run servers
+    except (
+        ValueError
+    ):  # signals can be set in the main thread only; a test may start a server in another
         before.clear()
     try:
         yield

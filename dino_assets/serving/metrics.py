@@ -1,4 +1,4 @@
-"""Figures for Prometheus, of one service each: no registry is shared by a whole process."""
+"""Prometheus metrics of one service; each service has its own registry."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """What is counted of requests, and what is read off the service when somebody asks."""
+    """Counters of requests, and gauges that are read from the service when `/metrics` is requested."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -30,18 +30,18 @@ class Metrics:
             registry=self.registry,
         )
         self.embeddings = counter(
-            "embeddings", "Answers of /embed: computed, or there already", ["how"]
+            "embeddings", "Answers of /embed: computed now, or reused from the store", ["how"]
         )
-        self.upload_bytes = counter("upload_bytes", "Bytes of pictures that came")
+        self.upload_bytes = counter("upload_bytes", "Bytes of uploaded pictures")
         self.tiles = gauge("tiles_computed", "Tiles computed since the start")
-        self.waiting_tiles = gauge("waiting_tiles", "Tiles accepted and not computed")
-        self.waiting_s = gauge("waiting_seconds", "Forecast of the work that waits")
-        self.tile_s = gauge("tile_seconds", "What a tile takes one thread")
-        self.in_work = gauge("pictures_in_work", "Pictures accepted and not answered")
-        self.ready = gauge("ready", "1 when /ready says so")
+        self.waiting_tiles = gauge("waiting_tiles", "Tiles accepted and not yet computed")
+        self.waiting_s = gauge("waiting_seconds", "Forecast seconds to compute all accepted work")
+        self.tile_s = gauge("tile_seconds", "Seconds that one thread needs for a tile")
+        self.in_work = gauge("pictures_in_work", "Pictures accepted and not yet answered")
+        self.ready = gauge("ready", "1 if /ready answers 200, else 0")
 
     def render(self, service: "Service | None", *, is_ready: bool) -> bytes:
-        """The figures as text."""
+        """Format all metrics as text."""
         from prometheus_client import generate_latest
 
         self.ready.set(is_ready)

@@ -1,7 +1,7 @@
-"""Every request seen from outside: one line of JSON, figures, headers that all answers have.
+"""Request log, request metrics and the headers of every answer.
 
-The line holds what is known about a picture (its file's name, size, shape), never a pixel, no key and no
-path of this machine.
+A request is logged as one line of JSON. The line holds the picture's file name, size and shape. It never
+holds pixels, API keys or paths of this machine.
 """
 
 import json
@@ -20,9 +20,9 @@ log = logging.getLogger("dino_assets.serving.requests")
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
-ABOUT = "dino_assets.about"  # in a request's scope: what its line will say
+ABOUT = "dino_assets.about"  # in a request's scope: further keys of its log line
 SCOPE_ID = "dino_assets.request_id"
-# An answer that had begun and cannot be finished: the server closes the connection, which the client sees.
+# An answer that failed after its start. The server closes the connection, so the client sees the failure.
 CUT_OFF = "cut-off"
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
@@ -32,33 +32,33 @@ _ALWAYS = [
 
 
 def open_log() -> None:
-    """Write the lines to stdout as they are, unless somebody has set the logger up already."""
+    """Send the log lines to stdout unchanged, unless the logger has a handler already."""
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    # uvicorn's own line repeats the address with its query, and is no JSON.
+    # uvicorn's own line contains the address with its query, and is not JSON.
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False
-    # What is wrong with a form is its client's answer; it needs no second line.
+    # The client's answer says what is wrong with a form: no second log line.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def log_event(event: str, **about: Any) -> None:
-    """Write a line about the service itself."""
+    """Log an event of the service itself."""
     log.info(json.dumps({"time": spell_now(), "event": event, **about}))
 
 
 def spell_now() -> str:
-    """The time, as lines have it."""
+    """Format the current time (UTC) for log lines."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 class Observing:
-    """Outermost around the routes: gives every request a number, and says what became of it."""
+    """The outermost middleware: gives every request an id, and logs and counts its answer."""
 
     def __init__(self, app: Any, *, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -87,7 +87,7 @@ class Observing:
 
         try:
             await self._app(scope, receive, observed)
-        except Exception as err:  # noqa: BLE001 - the last one who can answer
+        except Exception as err:  # noqa: BLE001 - no later code can answer
             about["error"] = describe_error(err)
             if status[0]:
                 about["slug"] = CUT_OFF
@@ -101,7 +101,8 @@ class Observing:
         self, scope: Message, about: dict[str, Any], status: int, sent: int, seconds: float
     ) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        method = scope["method"] if route != "none" else "any"  # others are a client's invention
+        # Without a route the method may be any text that a client sends: no label of its own.
+        method = scope["method"] if route != "none" else "any"
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         if "slug" in about and about["slug"] != CUT_OFF:
@@ -120,7 +121,7 @@ class Observing:
 
 
 async def send_problem(problem: Problem, request_id: str, send: Send) -> None:
-    """Send a problem without any framework."""
+    """Send a problem as a raw ASGI answer."""
     body = json.dumps(problem.as_members(request_id)).encode()
     headers = {
         **problem.as_headers(),
@@ -134,12 +135,12 @@ async def send_problem(problem: Problem, request_id: str, send: Send) -> None:
 
 
 def describe_error(err: BaseException) -> str:
-    """An error's class and where it came from; its text may hold what no log may."""
+    """Describe an error by its class and call stack; its text may hold secrets and is left out."""
     frames = traceback.extract_tb(err.__traceback__)
-    ours = [f"{_name_module(f.filename)}:{f.lineno} {f.name}" for f in frames]
-    return " < ".join([type(err).__name__, *reversed(ours[-6:])])
+    places = [f"{_name_module(f.filename)}:{f.lineno} {f.name}" for f in frames]
+    return " < ".join([type(err).__name__, *reversed(places[-6:])])
 
 
 def _name_module(path: str) -> str:
-    """The last two names of a file's path, as a module."""
+    """Shorten a file's path to its last two names, as a module."""
     return ".".join(path.removesuffix(".py").replace("\\", "/").split("/")[-2:])

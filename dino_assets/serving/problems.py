@@ -1,4 +1,4 @@
-"""Errors of the service as RFC 9457 problems: a slug, a status, a sentence; all of them in one table."""
+"""Error answers of the service (RFC 9457 problems): one table of slugs, statuses and texts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of problem: its status, its title, and a detail as it may read."""
+    """A kind of problem: HTTP status, title, and an example of its detail text."""
 
     status: int
     title: str
@@ -26,23 +26,27 @@ KINDS = {
     "key-needed": Kind(
         401,
         "An API key is needed",
-        "no key was sent, or one that is not known here; send `Authorization: Bearer KEY`",
+        "the request has no API key, or an unknown one; send `Authorization: Bearer KEY`",
     ),
     "scope-lacking": Kind(
-        403, "The key does not allow this", "the key 'camera-7' has embed, read; delete is needed"
+        403,
+        "The key does not allow this",
+        "the key 'camera-7' has the scopes embed, read; delete is needed",
     ),
     "this-machine-only": Kind(
         403,
         "Without API keys the service answers this machine only",
-        "no keys are configured, so only this machine may ask. Set DINO_API_KEYS, or "
-        "DINO_SERVE_OPEN=true where everybody who reaches the port may use it",
+        "no API keys are configured, so only this machine may send requests. Set DINO_API_KEYS, or "
+        "DINO_SERVE_OPEN=true if everybody who reaches the port may use the service",
     ),
     "foreign-page": Kind(
         403,
         "Web pages of other origins may not call the service",
-        "the request comes from a page of 'https://example.org'; name it in DINO_CORS_ORIGINS",
+        "the request comes from a page of 'https://example.org'; add it to DINO_CORS_ORIGINS",
     ),
-    "no-such-page": Kind(404, "There is nothing at this address", "there is no '/embedd' here"),
+    "no-such-page": Kind(
+        404, "There is nothing at this address", "the service has no address '/embedd'"
+    ),
     "no-embedding": Kind(
         404,
         "There is no such embedding",
@@ -59,18 +63,18 @@ KINDS = {
     "expired": Kind(
         410,
         "The embedding is past its retention",
-        "it expired on 2026-11-29; upload the picture again to make it anew",
+        "the embedding expired on 2026-11-29; upload the picture again",
     ),
     "body-too-large": Kind(
         413,
         "The upload is too large",
-        "the body has more than 64,000,000 bytes (DINO_UPLOAD_MB); send a smaller file",
+        "the upload has more than 64,000,000 bytes; send a smaller file, or raise DINO_UPLOAD_MB",
     ),
     "result-too-large": Kind(
         413,
         "The embedding would be too large",
-        "2,600 tiles of 1,369 patches in fp16 are 5.5 GB, at most 1 GiB is written. "
-        "These fit: tokens=mean (8 MB), tokens=cls (8 MB)",
+        "2,600 tiles of 2,102,784 bytes are 5,467,238,400 bytes; at most 1,073,741,824 are written. "
+        "These options fit: tokens=mean dtype=fp16 (3,993,600 bytes)",
     ),
     "not-a-form": Kind(
         415,
@@ -78,7 +82,7 @@ KINDS = {
         "the content type is 'application/json'; send `curl -F file=@photo.jpg`",
     ),
     "range-not-satisfiable": Kind(
-        416, "The range lies behind the end of the file", "the file has 2,108,440 bytes"
+        416, "The range starts after the end of the file", "the file has 2,108,440 bytes"
     ),
     "no-file": Kind(
         422,
@@ -87,11 +91,11 @@ KINDS = {
     ),
     "unknown-field": Kind(
         422,
-        "The form has a field or file too many",
-        "there are two files; one picture is one request",
+        "The form has an unknown field or more than one file",
+        "the form has two files; send one picture per request",
     ),
     "unknown-option": Kind(
-        422, "An option has a value that it cannot have", "tokens is 'all'; use patches, mean, cls"
+        422, "An option has an unknown value", "tokens is 'all'; use patches, mean, cls"
     ),
     "unusable-picture": Kind(
         422,
@@ -101,7 +105,7 @@ KINDS = {
     "internal-error": Kind(
         500,
         "The service has failed",
-        "the log has more under this request_id",
+        "an unexpected error; the service's log describes it under this request_id",
     ),
     "inference-failed": Kind(
         500,
@@ -110,38 +114,40 @@ KINDS = {
     ),
     "busy": Kind(
         503,
-        "There is more work waiting than the service takes on",
-        "about 74 s of work wait; try again in 14 s",
+        "Too much work is waiting",
+        "about 74 s of work are waiting; try again in 14 s",
     ),
     "not-ready": Kind(
         503,
         "The service is not ready",
         "the model is being loaded and checked",
     ),
-    "shutting-down": Kind(503, "The service is being stopped", "try again, elsewhere or later"),
+    "shutting-down": Kind(
+        503, "The service is being stopped", "try again later, or use another instance"
+    ),
     "disk-full": Kind(
         503,
-        "This machine's disk has no room for the work",
-        "the embedding needs 620 MB beside the work in progress; free some space",
+        "The service's disk has too little space for the work",
+        "the embedding needs 620 MB in addition to the work in progress; free some space",
     ),
     "store-unavailable": Kind(
         503,
         "The store does not answer",
-        "the store does not answer as it should; `dino-assets doctor` says more",
+        "a request to the store failed; `dino-assets doctor` says why",
     ),
     "store-refused": Kind(
         503,
         "The store refuses the service",
-        "the bucket does not exist; `dino-assets doctor --create-bucket` makes it",
+        "the bucket does not exist; create it with `dino-assets doctor --create-bucket`",
     ),
     "store-full": Kind(503, "The store has no space left", "free some space in the store"),
     "damaged": Kind(
         500,
-        "The stored embedding is not what was written",
-        "its bytes changed in the store; delete it, and upload the picture again",
+        "The stored embedding differs from what was written",
+        "the file or its sidecar changed in the store; delete the embedding, and upload the picture again",
     ),
 }
-# Worth another try without anybody's doing; the others of 503 wait for a person.
+# Seconds after which a client may try again.
 RETRY_AFTER_S = {
     "busy": 5,
     "not-ready": 5,
@@ -154,7 +160,7 @@ RETRY_AFTER_S = {
 
 
 class Problem(Exception):
-    """A request that is not answered as asked; ``more`` are further members of the answer."""
+    """An error answer to a request; ``more`` are further JSON members."""
 
     def __init__(
         self,
@@ -174,19 +180,19 @@ class Problem(Exception):
         super().__init__(f"{slug}: {self.detail}")
 
     def as_members(self, request_id: str = "") -> dict[str, Any]:
-        """The problem as JSON members."""
+        """Return the members of the JSON answer."""
         about = {"request_id": request_id} if request_id else {}
         return {**describe(self.slug, self.detail), **self.more, **about}
 
     def as_headers(self) -> dict[str, str]:
-        """What goes with it as headers."""
+        """Return the headers of the answer."""
         wait = {"Retry-After": str(self.retry_after_s)} if self.retry_after_s else {}
         asks = {"WWW-Authenticate": "Bearer"} if self.kind.status == 401 else {}
         return {**asks, **wait, **self.headers}
 
 
 def describe(slug: str, detail: str) -> dict[str, Any]:
-    """The members that every problem has."""
+    """Return the JSON members that every problem has."""
     kind = KINDS[slug]
     return {
         "type": f"urn:dino-assets:problem:{slug}",
@@ -198,7 +204,7 @@ def describe(slug: str, detail: str) -> dict[str, Any]:
 
 
 def document(*slugs: str) -> dict[int | str, dict[str, Any]]:
-    """Responses for OpenAPI, an example for each slug."""
+    """Make the OpenAPI responses of some slugs, each with an example."""
     responses: dict[int | str, dict[str, Any]] = {}
     for slug in slugs:
         kind = KINDS[slug]

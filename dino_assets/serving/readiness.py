@@ -1,4 +1,4 @@
-"""Whether requests can be answered: the model is checked, the store is there, no inference hangs."""
+"""Readiness checks: the store answers, and no model call hangs."""
 
 import logging
 import threading
@@ -14,18 +14,18 @@ log = logging.getLogger(__name__)
 PROBE_KEY = "serving/probe"
 PROBE_EVERY_S = 5.0
 PROBE_LIMIT_S = 3.0
-# A call that takes twenty times as long as calls do hangs; on a busy machine they may take a while.
+# A call hangs if it takes 20 times the usual seconds. On a busy machine calls may be slow, so at least 60 s.
 OVERDUE_S, OVERDUE_TIMES = 60.0, 20.0
 
 
 def find_overdue_s(tile_s: float, *, least_s: float = OVERDUE_S) -> float:
-    """How long a call may run."""
+    """Return the seconds after which a model call counts as hanging."""
     return max(least_s, OVERDUE_TIMES * tile_s)
 
 
 @dataclass
-class Probe:
-    """One look at the store."""
+class StoreLook:
+    """One check of the store, running or ended."""
 
     begun: float
     ended: float | None = None
@@ -33,40 +33,43 @@ class Probe:
 
 
 class StoreProbe:
-    """Looks at the store now and then, in a thread of its own: a store that hangs holds nothing up."""
+    """A repeated check of the store in a background thread: a store that hangs delays no request."""
 
     def __init__(self, store: ObjectStore, *, now: Callable[[], float] = time.monotonic) -> None:
         self._store, self._now = store, now
-        self._probe: Probe | None = None
-        self._last: Probe | None = None  # the last one that ended
+        self._newest: StoreLook | None = None
+        self._last_ended: StoreLook | None = None
         self._lock = threading.Lock()
 
     def look(self) -> str | None:
-        """Why the store cannot be used, as far as is known; empty where it can, None while it is asked first."""
+        """Return why the store cannot be used: empty if it can, None until the first check ends.
+
+        Starts a check if the last one is older than ``PROBE_EVERY_S``, and does not wait for it.
+        """
         with self._lock:
-            probe = self._probe
-            is_old = probe is None or (
-                probe.ended is not None and self._now() - probe.ended > PROBE_EVERY_S
+            look = self._newest
+            is_old = look is None or (
+                look.ended is not None and self._now() - look.ended > PROBE_EVERY_S
             )
             if is_old:
-                probe = self._probe = Probe(self._now())
-                threading.Thread(target=self._ask, args=(probe,), daemon=True).start()
-        assert probe is not None
-        if probe.ended is not None:
-            return probe.fault
-        if self._now() - probe.begun > PROBE_LIMIT_S:
-            return f"the store has not answered for {self._now() - probe.begun:.0f} s"
-        return self._last.fault if self._last else None
+                look = self._newest = StoreLook(self._now())
+                threading.Thread(target=self._check, args=(look,), daemon=True).start()
+        assert look is not None
+        if look.ended is not None:
+            return look.fault
+        if self._now() - look.begun > PROBE_LIMIT_S:
+            return f"the store has not answered for {self._now() - look.begun:.0f} s"
+        return self._last_ended.fault if self._last_ended else None
 
-    def _ask(self, probe: Probe) -> None:
+    def _check(self, look: StoreLook) -> None:
         try:
             self._store.head(PROBE_KEY)
         except ObjectNotFoundError:
-            pass  # it answers
-        except Exception as err:  # noqa: BLE001 - whatever it is, the store cannot be used
+            pass  # the store answers
+        except Exception as err:  # noqa: BLE001 - after any error the store cannot be used
             name = public_name(err) if isinstance(err, DinoAssetsError) else type(err).__name__
-            probe.fault = f"the store cannot be used: {name}; `dino-assets doctor` says more"
-            if self._last is None or not self._last.fault:  # once, not at every look
+            look.fault = f"the store cannot be used: {name}; `dino-assets doctor` says why"
+            if self._last_ended is None or not self._last_ended.fault:  # logged once per outage
                 log.warning("the store cannot be used: %s", err)
-        probe.ended = self._now()
-        self._last = probe
+        look.ended = self._now()
+        self._last_ended = look

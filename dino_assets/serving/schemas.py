@@ -1,4 +1,4 @@
-"""Answers as OpenAPI shows them: the documents' own, and what was added."""
+"""OpenAPI schemas of the service's requests and answers."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Health(BaseModel):
-    """The process is there and answers; whether it can work, `/ready` says."""
+    """The process runs and answers. `/ready` says whether it can embed pictures."""
 
     status: Literal["ok"]
     model: str
@@ -26,7 +26,7 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """Uploads are answered."""
+    """The service accepts uploads."""
 
     status: Literal["ready"]
     model: str
@@ -34,7 +34,7 @@ class Ready(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What is known of the picture."""
+    """The uploaded picture and its embedding in short."""
 
     filename: str = Field(description="without folders")
     original_size: tuple[int, int] = Field(description="width and height, upright")
@@ -44,17 +44,17 @@ class Metadata(BaseModel):
 
 
 class Embedded(BaseModel):
-    """Where an embedding lies, and what it is."""
+    """The stored embedding: address, shape, id, options."""
 
     embedding_uri: str
     shape: list[int] = Field(description="(tiles, patches, dims), or (tiles, dims)")
     num_tiles: int
     metadata: Metadata
-    id: str = Field(description="the same for the same file, model and options")
+    id: str = Field(description="equal for equal file, model and options")
     tokens: Literal["patches", "mean", "cls"]
     dtype: Literal["fp16", "fp32"]
-    expires: str = Field(description="the day from which it is not given out any more")
-    caveat: str | None = Field(None, description="there only where the weights are random")
+    expires: str = Field(description="the first day on which the embedding cannot be read any more")
+    caveat: str | None = Field(None, description="present only if the model's weights are random")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -85,9 +85,9 @@ def _option(words: list[str], meaning: str) -> dict[str, Any]:
 OPTIONS = {
     "tokens": _option(
         ["patches", "mean", "cls"],
-        "what `embeddings` holds: every patch's vector, their mean, or the CLS vector of each tile",
+        "content of `embeddings`: every patch's vector, their mean, or the CLS vector of each tile",
     ),
-    "dtype": _option(["fp16", "fp32"], "of the numbers in the file"),
+    "dtype": _option(["fp16", "fp32"], "type of the numbers in the file"),
 }
 UPLOAD: dict[str, Any] = {
     "requestBody": {
@@ -140,7 +140,7 @@ FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "The `.npz`: cls, mean, windows, tile_ids, embeddings",
         "content": {"application/zip": NPZ},
     },
-    206: {"description": "A range of it", "content": {"application/zip": NPZ}},
+    206: {"description": "A range of the file", "content": {"application/zip": NPZ}},
     304: {"description": "The client has it already"},
 }
 SECURITY_SCHEMES = {

@@ -1,4 +1,4 @@
-"""The service: from an upload to its answer, once for all who send the same."""
+"""The embedding service: uploads in, stored embeddings out; equal uploads are computed once."""
 
 import asyncio
 import logging
@@ -21,27 +21,27 @@ from dino_assets.serving.problems import Problem
 from dino_assets.serving.requests.admission import Admission, Limits
 from dino_assets.serving.requests.bodies import Upload
 from dino_assets.serving.requests.options import EmbedOptions
-from dino_assets.serving.requests.planning import ServedModel, UploadPlan, plan_upload
+from dino_assets.serving.requests.planning import UploadPlan, ServedModel, plan_upload
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Threads that wait for the store; each holds some MiB of one file at most.
+# Threads that wait for the store. Each holds a few MiB of one file at most.
 STORE_THREADS = 4
-# Threads that hash uploads and read headers.
+# Threads that hash uploads and read image headers.
 PLANNING_THREADS = 2
 
 
 @dataclass(eq=False)
 class SharedComputation:
-    """One computation, and how many wait for it."""
+    """One embedding that is being made, and the number of requests that wait for it."""
 
     task: "asyncio.Task[tuple[str, bool]]"
     waiting: int = 0
 
 
 class Service:
-    """An engine at work: accepts pictures, answers with where their embeddings are."""
+    """The opened model with its queues, threads and store: embeds uploads."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class Service:
         )
         self._spool_folder = spool_folder
         self._space = name_space(model.space)
-        self._flights: dict[str, SharedComputation] = {}
+        self._computations: dict[str, SharedComputation] = {}
         self._storing = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         self._planning = ThreadPoolExecutor(PLANNING_THREADS, thread_name_prefix="plan")
 
     async def plan(self, data: bytes, options: EmbedOptions) -> UploadPlan:
-        """What an upload will become.
+        """Work out tiles, shape and id of an upload's embedding from its header.
 
         Raises:
             Problem: unusable-picture, result-too-large.
@@ -85,55 +85,60 @@ class Service:
     async def embed(
         self, upload: Upload, plan: UploadPlan, *, asker: Asker
     ) -> tuple[dict[str, Any], bool]:
-        """Have an upload's embedding in the store; gives the answer, and whether it was made now.
+        """Embed an upload, or reuse the stored embedding of an equal one.
 
-        Cancelled, it stops what nobody else waits for.
+        Return the answer, and whether the embedding was computed now. If the call is cancelled, the
+        computation stops unless another request waits for it.
 
         Raises:
-            Problem: busy, disk-full; what ``compute_picture`` and the store raise.
+            Problem: busy, disk-full.
+            DinoAssetsError: as ``compute_picture`` and the store.
         """
         uri = find_uri(self.shelf.store, plan.id)
-        said = answer(plan, self.model, uri=uri, filename=upload.form.filename)
-        flight = self._flights.get(plan.id)
-        is_first = flight is None
-        if flight is None:
-            # Whatever becomes of the first one's request: others may wait for its picture.
-            task = asyncio.create_task(self._fly(upload, [upload.data], plan, said, asker))
-            flight = self._flights[plan.id] = SharedComputation(task)
-            task.add_done_callback(lambda _: self._land(plan.id, flight))
+        members = answer(plan, self.model, uri=uri, filename=upload.form.filename)
+        computation = self._computations.get(plan.id)
+        is_first = computation is None
+        if computation is None:
+            # A task of its own: if the first request is cancelled, others may still wait for it.
+            task = asyncio.create_task(
+                self._find_or_compute(upload, [upload.data], plan, members, asker)
+            )
+            computation = self._computations[plan.id] = SharedComputation(task)
+            task.add_done_callback(lambda _: self._forget(plan.id, computation))
         else:
-            upload.drop()  # the first one's is enough
-        flight.waiting += 1
+            upload.drop()  # the first request's bytes are equal
+        computation.waiting += 1
         try:
-            expires, is_new = await asyncio.shield(flight.task)
+            expires, is_new = await asyncio.shield(computation.task)
         finally:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.task.done():
-                # Whoever sends the same picture from now on begins anew.
-                self._land(plan.id, flight)
-                flight.task.cancel()
-        return {**said, "expires": expires}, is_new and is_first
+            computation.waiting -= 1
+            if not computation.waiting and not computation.task.done():
+                # A later request with the same picture starts a new computation.
+                self._forget(plan.id, computation)
+                computation.task.cancel()
+        return {**members, "expires": expires}, is_new and is_first
 
-    def _land(self, embedding_id: str, flight: SharedComputation) -> None:
-        if self._flights.get(embedding_id) is flight:  # else a later one has taken its place
-            del self._flights[embedding_id]
+    def _forget(self, embedding_id: str, computation: SharedComputation) -> None:
+        # A later computation of the same id stays.
+        if self._computations.get(embedding_id) is computation:
+            del self._computations[embedding_id]
 
     async def run_in_store(self, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """Call the store in one of its threads."""
+        """Call a function in a store thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._storing, lambda: call(*arguments, **options))
 
-    async def _fly(
+    async def _find_or_compute(
         self,
         upload: Upload,
-        data: list[bytes],  # taken out of it when the picture waits to be decoded
+        data: list[bytes],  # one element; removed once the picture is queued for decoding
         plan: UploadPlan,
-        said: Mapping[str, Any],
+        members: Mapping[str, Any],
         asker: Asker,
     ) -> tuple[str, bool]:
-        """When the embedding expires, and whether it was made now."""
-        if found := await self.run_in_store(self.shelf.find, plan.id):
-            return found.isoformat(), False
+        """Return the day on which the embedding expires, and whether it was computed now."""
+        if expires := await self.run_in_store(self.shelf.find, plan.id):
+            return expires.isoformat(), False
         with self.admission.admit(plan) as share:
             tokens = await compute_picture(
                 data.pop(),
@@ -145,22 +150,22 @@ class Service:
                 folder=self._spool_folder,
                 side_px=self.model.grid.side_px,
             )
-            # Computed is paid for: it is stored, whether or not somebody still waits.
+            # A computed embedding is stored even if no client waits for it any more.
             storing = asyncio.ensure_future(
-                self.run_in_store(self._store, tokens, plan, said, asker)
+                self.run_in_store(self._store, tokens, plan, members, asker)
             )
             storing.add_done_callback(_retrieve)
             return await asyncio.shield(storing), True
 
     def _store(
-        self, tokens: PictureTokens, plan: UploadPlan, said: Mapping[str, Any], asker: Asker
+        self, tokens: PictureTokens, plan: UploadPlan, members: Mapping[str, Any], asker: Asker
     ) -> str:
         try:
             sidecar = self.shelf.commit(
                 plan.id,
                 tokens.stream(self.model, self._space),
                 image_sha256=plan.image_id,
-                about={**said, "space": self._space},
+                about={**members, "space": self._space},
                 asker=asker,
             )
             return sidecar.expires
@@ -168,7 +173,7 @@ class Service:
             tokens.close()
 
     def close(self) -> None:
-        """End all threads once what was accepted is done."""
+        """End all threads after the accepted work is done."""
         for pool in (self._planning, self._storing):
             pool.shutdown(wait=True, cancel_futures=True)
         self.decoding.close()
@@ -176,9 +181,9 @@ class Service:
 
 
 def _retrieve(storing: "asyncio.Future[str]") -> None:
-    """Take an error that nobody waits for any more: asyncio would print it, with all its words."""
+    """Retrieve the error of a store task without a waiting request: asyncio would print its text."""
     if not storing.cancelled() and storing.exception():
-        log.info("an embedding that nobody waits for was not stored")
+        log.info("storing an embedding failed after its client had left")
 
 
 def _free_bytes(folder: Path) -> int:
@@ -188,32 +193,30 @@ def _free_bytes(folder: Path) -> int:
 
 @dataclass(eq=False)
 class Opening:
-    """A service that is being opened in a thread of its own: `/health` answers meanwhile."""
+    """The opening of a service in a background thread, so that `/health` answers meanwhile."""
 
     service: Service | None = None
-    fault: str = ""  # for everybody who can ask; the log says more
+    fault: str = ""  # shown to every client; details are in the log only
     is_closing: bool = False
 
     def begin(self, open_service: Callable[[], Service]) -> None:
-        """Start it."""
+        """Start the thread that opens the service."""
 
         def work() -> None:
             try:
                 self.service = open_service()
             except DinoAssetsError as err:
-                self.fault = f"the service cannot be opened: {public_name(err)}; its log says more"
-                log.error("the service cannot be opened: %s: %s", public_name(err), err)
+                self.fault = f"opening the service failed: {public_name(err)}; its log says why"
+                log.error("opening the service failed: %s: %s", public_name(err), err)
             except Exception as err:
-                self.fault = (
-                    f"the service cannot be opened: {type(err).__name__}; its log says more"
-                )
-                log.exception("the service cannot be opened")
+                self.fault = f"opening the service failed: {type(err).__name__}; its log says why"
+                log.exception("opening the service failed")
 
         self._thread = threading.Thread(target=work, name="opening", daemon=True)
         self._thread.start()
 
     def check_open(self) -> None:
-        """Raise when nothing may be accepted any more.
+        """Check that the service is not being stopped.
 
         Raises:
             Problem: shutting-down.
@@ -222,7 +225,7 @@ class Opening:
             raise Problem("shutting-down")
 
     def take(self) -> Service:
-        """The service, for a request.
+        """Return the opened service.
 
         Raises:
             Problem: not-ready, shutting-down.

@@ -1,1 +1,1 @@
-"""What is kept: the file, its sidecar, which is the commit, and the audit records."""
+"""Stored embeddings: the file, its sidecar (the commit), and audit records."""

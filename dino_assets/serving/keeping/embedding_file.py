@@ -1,7 +1,7 @@
-"""The file of an embedding: an uncompressed ``.npz``, written as a stream, equal bytes for equal vectors.
+"""Embedding files: uncompressed ``.npz`` streams with equal bytes for equal vectors.
 
-``cls``, ``mean``, ``windows`` and ``tile_ids`` come first, so that the first bytes of the file are enough
-for whoever wants vectors of tiles; ``embeddings``, which may be a gigabyte, comes last.
+``cls``, ``mean``, ``windows`` and ``tile_ids`` come first: a client that wants tile vectors needs only
+the first bytes. ``embeddings``, which may be a gigabyte, comes last.
 """
 
 import json
@@ -17,7 +17,7 @@ _REGULAR_FILE = 0o100644 << 16
 
 
 class _Outlet:
-    """What a zip is written to when nothing can be sought: pieces, taken out as they come."""
+    """A write-only file for ``zipfile``: collects pieces that ``take`` removes."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -27,13 +27,13 @@ class _Outlet:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: no bytes are buffered."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
     def tell(self) -> int:
-        raise OSError  # as of a pipe: a zip then writes no size before what it is of
+        raise OSError  # as a pipe does: zipfile then writes sizes after the data
 
     def take(self) -> Iterator[bytes]:
         pieces, self._pieces = self._pieces, []
@@ -48,9 +48,9 @@ def stream_file(
     pieces: Iterable[bytes],
     about: Mapping[str, Any],
 ) -> Iterator[bytes]:
-    """Give the file piece by piece: ``small`` arrays, then ``embeddings`` from its bytes in C order.
+    """Yield the file in pieces: ``small`` arrays, then ``embeddings`` from ``pieces`` in C order.
 
-    ``about`` is the archive's comment, as JSON: a file that is copied away still says what it is.
+    ``about`` becomes the archive's comment, as JSON: it describes a file that was copied elsewhere.
     """
     outlet = _Outlet()
     comment = json.dumps(about, sort_keys=True, ensure_ascii=True).encode()

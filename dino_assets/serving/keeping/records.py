@@ -1,11 +1,11 @@
-"""What is known of a stored embedding, and of who did what with it."""
+"""Records of stored embeddings: sidecars, audit records, object keys, answers of `/embed`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from dino_assets.serving.requests.planning import ServedModel, UploadPlan
+from dino_assets.serving.requests.planning import UploadPlan, ServedModel
 from dino_assets.store.objects import ObjectStore
 
 Action = Literal["extract", "read", "delete"]
@@ -13,7 +13,7 @@ Action = Literal["extract", "read", "delete"]
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks: the name of the key (nothing without keys), and under which number."""
+    """The caller of a request: the API key's name (empty without keys) and the request's id."""
 
     name: str
     request_id: str
@@ -21,26 +21,26 @@ class Asker:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What stands beside an embedding; it exists when the embedding does."""
+    """The record beside an embedding file; without it the embedding does not exist."""
 
     id: str
     uri: str
     file_sha256: str
     file_bytes: int
     created: str  # ISO 8601, UTC
-    expires: str  # the day after whose beginning it is not given out any more
+    expires: str  # from this day on (UTC) it cannot be read
     request_id: str
     asker: str
     image_sha256: str
-    about: Mapping[str, Any]  # what the answer said, the file's name included
+    about: Mapping[str, Any]  # the answer of `/embed`, including the file's name
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> "Sidecar":
-        """Read one as it was sealed."""
+        """Make a sidecar from its unsealed JSON."""
         return cls(**{name: body[name] for name in cls.__dataclass_fields__})
 
     def to_audit(self, action: Action, asker: Asker, now: datetime) -> dict[str, Any]:
-        """A record of what was done with it. The file's name is left out: it may be a person's."""
+        """Make the audit record of an action, without the file's name: it may contain personal data."""
         about = {key: value for key, value in self.about.items() if key != "metadata"}
         return {
             "action": action,
@@ -57,29 +57,29 @@ class Sidecar:
 
 
 def file_key(embedding_id: str) -> str:
-    """Where the file lies, as the documents spell it."""
+    """Return the object key of the file; the published API defines it."""
     return f"embed_{embedding_id}.npz"
 
 
 def sidecar_key(embedding_id: str) -> str:
-    """Where its sidecar lies."""
+    """Return the object key of the sidecar."""
     return f"embed_{embedding_id}.json"
 
 
 def audit_key(embedding_id: str, action: Action, request_id: str, when: str) -> str:
-    """Where a record of an action lies: by day, so that a day can be listed."""
+    """Return the object key of an audit record; it starts with the day, so a day can be listed."""
     return f"audit/{when[:10]}/{embedding_id}-{action}-{request_id}.json"
 
 
 def find_uri(store: ObjectStore, embedding_id: str) -> str:
-    """The address of an embedding: ``minio://embeds/embed_….npz``, or below the store's folder."""
+    """Return an embedding's address: ``minio://embeds/embed_….npz``, or a path in the store's folder."""
     return f"{store.url.rstrip('/')}/{file_key(embedding_id)}"
 
 
 def answer(plan: UploadPlan, model: ServedModel, *, uri: str, filename: str) -> dict[str, Any]:
-    """The documents' answer, and further keys after theirs.
+    """Make the answer of `/embed`: the published API's keys first, then further ones.
 
-    All of it follows from the upload, so that a repeated one is answered without reading anything.
+    All values follow from the upload, so a repeated upload is answered without reading the store.
     """
     shape = list(plan.shape)
     caveat = {"caveat": model.checkpoint.caveat} if model.checkpoint.caveat else {}
@@ -101,10 +101,10 @@ def answer(plan: UploadPlan, model: ServedModel, *, uri: str, filename: str) -> 
 
 
 def expire(created: datetime, retention_days: int) -> date:
-    """The first day on which an embedding is not given out any more."""
+    """Return the first day on which an embedding cannot be read any more."""
     return (created + timedelta(days=retention_days)).date() + timedelta(days=1)
 
 
 def spell_time(when: datetime) -> str:
-    """A time for records: UTC, to the millisecond."""
+    """Format a time for records: UTC, milliseconds."""
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""Embeddings in the store: committed by their sidecar, found by one request, read, deleted, audited.
+"""Stored embeddings of the service: find, commit, read, delete, audit.
 
-Order of a new one: the file, the sidecar, the audit record, and only then the answer. Without a sidecar
-there is no embedding, whatever lies there; a retry puts the same bytes again.
+A new embedding is written in this order: file, sidecar, audit record, answer. A file without a sidecar
+does not count as an embedding; a retry writes the same bytes again.
 """
 
 import hashlib
@@ -28,19 +28,19 @@ from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import seal, unseal
 from dino_assets.store.objects import ObjectStore
 
-# What is put in one request; above it in pieces, which a killed put on a disk leaves invisible.
+# Up to this size a file is put in one request; above it in pieces, which stay invisible until all are there.
 WHOLE_BYTES = 16 * 2**20
 PIECE_BYTES = 8 * 2**20
 _MOST_REMEMBERED = 100_000
 
 
 def read_clock() -> datetime:
-    """The time now."""
+    """Return the current time (UTC)."""
     return datetime.now(UTC)
 
 
 class EmbeddingShelf:
-    """The embeddings of one store."""
+    """The embeddings in one store."""
 
     def __init__(
         self,
@@ -52,15 +52,15 @@ class EmbeddingShelf:
         self.store = store
         self.retention_days = retention_days
         self._now = now
-        # Whose audit record is known to be there: of those that another process committed it is not,
-        # since that one may have been killed before it wrote it.
+        # Ids whose audit record exists for certain. Another process may have been killed between the
+        # sidecar and the record, so its embeddings are checked once.
         self._audited: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def find(self, embedding_id: str) -> date | None:
-        """When a committed embedding expires; costs one HEAD once it is known to be audited.
+        """Return the day on which an embedding expires; None if there is none that can be read.
 
-        None where there is none to be given out.
+        It takes one HEAD request, and more only until the audit record was seen once.
         """
         try:
             info = self.store.head(sidecar_key(embedding_id))
@@ -82,7 +82,7 @@ class EmbeddingShelf:
         about: Mapping[str, Any],
         asker: Asker,
     ) -> Sidecar:
-        """Store a file, then its sidecar, then the record of it."""
+        """Store a file, then its sidecar, then its audit record."""
         digest, sizes = hashlib.sha256(), [0]
 
         def watched() -> Iterator[bytes]:
@@ -111,7 +111,7 @@ class EmbeddingShelf:
         return sidecar
 
     def open(self, embedding_id: str) -> Sidecar:
-        """The sidecar of an embedding that may be given out.
+        """Read the sidecar of an embedding that has not expired.
 
         Raises:
             Problem: no-embedding, expired, damaged.
@@ -120,18 +120,20 @@ class EmbeddingShelf:
         if sidecar is None:
             raise Problem("no-embedding", f"no embedding has the id {embedding_id!r}")
         if self._is_over(date.fromisoformat(sidecar.expires)):
-            raise Problem("expired", f"it expired on {sidecar.expires}; upload the picture again")
+            raise Problem(
+                "expired", f"the embedding expired on {sidecar.expires}; upload the picture again"
+            )
         return sidecar
 
     def record_read(self, sidecar: Sidecar, asker: Asker) -> None:
-        """Write down that it is given out, before it is."""
+        """Write the audit record of a read, before the first byte is sent."""
         self._record(sidecar, "read", asker, self._now())
 
     def read(self, sidecar: Sidecar, *, start: int, length: int) -> Iterator[bytes]:
-        """Bytes of the file, in pieces; the whole of it is held against its sha256 before the last one.
+        """Yield bytes of the file in pieces; of a whole file, check the sha256 before the last piece.
 
         Raises:
-            CorruptObjectError: they are not what was committed.
+            CorruptObjectError: the bytes differ from the committed ones.
         """
         key, end, digest = file_key(sidecar.id), start + length, hashlib.sha256()
         is_whole = length == sidecar.file_bytes
@@ -142,12 +144,12 @@ class EmbeddingShelf:
             is_bad = is_whole and start >= end and digest.hexdigest() != sidecar.file_sha256
             if not piece or is_bad:
                 raise CorruptObjectError(
-                    f"{key!r} is not what was committed", store=self.store.url, key=key
+                    f"{key!r} does not have the committed bytes", store=self.store.url, key=key
                 )
             yield piece
 
     def delete(self, embedding_id: str, asker: Asker) -> None:
-        """Remove an embedding, the sidecar first; the record of it is written before anything goes.
+        """Write the audit record, then delete the sidecar, then the file.
 
         Raises:
             Problem: no-embedding.
@@ -158,10 +160,14 @@ class EmbeddingShelf:
             raise Problem("no-embedding", f"no embedding has the id {embedding_id!r}")
         if sidecar is not None:
             self._record(sidecar, "delete", asker, now)
-        else:  # what a killed request left
+        else:  # a killed request left a file without a sidecar
             key = audit_key(embedding_id, "delete", asker.request_id, spell_time(now))
-            left = {"action": "delete", "embedding_id": embedding_id, "by": asker.name or "anybody"}
-            self.store.put(key, seal({**left, "time": spell_time(now)}))
+            about = {
+                "action": "delete",
+                "embedding_id": embedding_id,
+                "by": asker.name or "anybody",
+            }
+            self.store.put(key, seal({**about, "time": spell_time(now)}))
         with self._lock:
             self._audited.pop(embedding_id, None)
         self.store.delete(sidecar_key(embedding_id))
@@ -180,7 +186,7 @@ class EmbeddingShelf:
         self.store.put(key, b"".join(held))
 
     def _complete(self, embedding_id: str) -> bool:
-        """Write the audit record that a killed process may not have come to."""
+        """Write the audit record if a killed process did not; return whether the sidecar is whole."""
         sidecar = self._read_sidecar(embedding_id, is_strict=False)
         if sidecar is None:
             return False
@@ -203,7 +209,7 @@ class EmbeddingShelf:
         self.store.put(key, seal(sidecar.to_audit(action, asker, when)))
 
     def _read_sidecar(self, embedding_id: str, *, is_strict: bool = True) -> Sidecar | None:
-        """The sidecar, if there is one; a damaged one counts as none where it is to be replaced."""
+        """Read the sidecar, None if there is none; if not ``is_strict``, None for a damaged one too."""
         key = sidecar_key(embedding_id)
         try:
             body = read_again(lambda: unseal(self.store.get(key), store=self.store.url, key=key))
