@@ -170,7 +170,7 @@ async def read_embedding(request: Request) -> Response:
     """Return the file of a stored embedding; ranges and ETags are supported."""
     asker = admit_asker(request, "read")
     service = running_of(request).opening.take()
-    sidecar = await service.run_in_store(service.shelf.open, _id_of(request))
+    sidecar = await service.run_in_store(service.embeddings.open, _id_of(request))
     size, etag = sidecar.file_bytes, f'"{sidecar.file_sha256}"'
     headers = {
         "ETag": etag,
@@ -191,8 +191,8 @@ async def read_embedding(request: Request) -> Response:
     status = 206 if part else 200
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type="application/zip")
-    await service.run_in_store(service.shelf.record_read, sidecar, asker)
-    pieces = service.shelf.read(sidecar, start=start, length=length)
+    await service.run_in_store(service.embeddings.record_read, sidecar, asker)
+    pieces = service.embeddings.read(sidecar, start=start, length=length)
     # Read before the answer starts: an error here still becomes a problem.
     first = await service.run_in_store(next, pieces)
     return StreamingResponse(
@@ -207,7 +207,7 @@ async def delete_embedding(request: Request) -> Response:
     """Delete a stored embedding; its audit records stay."""
     asker = admit_asker(request, "delete")
     service = running_of(request).opening.take()
-    await service.run_in_store(service.shelf.delete, _id_of(request), asker)
+    await service.run_in_store(service.embeddings.delete, _id_of(request), asker)
     return Response(status_code=204)
 
 

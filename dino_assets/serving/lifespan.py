@@ -12,7 +12,7 @@ from typing import Any
 
 from dino_assets.serving.computing.engines import name_model, open_engines
 from dino_assets.serving.connections import limit_connections
-from dino_assets.serving.keeping.shelf import PIECE_BYTES, EmbeddingShelf
+from dino_assets.serving.keeping.embedding_store import PIECE_BYTES, EmbeddingStore
 from dino_assets.serving.metrics import Metrics
 from dino_assets.serving.observing import log_event, open_log
 from dino_assets.serving.readiness import StoreProbe, find_overdue_s
@@ -80,7 +80,7 @@ def open_service(settings: Settings, store: ObjectStore) -> Service:
     return Service(
         model,
         engines,
-        EmbeddingShelf(store, retention_days=serving.retention_days),
+        EmbeddingStore(store, retention_days=serving.retention_days),
         queue_s=serving.queue_s,
         spool_folder=find_cache(settings.root) / "serving",
         device=engines.device,

@@ -15,13 +15,13 @@ from dino_assets.errors import DinoAssetsError, public_name
 from dino_assets.serving.computing.decoding import Decoding
 from dino_assets.serving.computing.pictures import PictureTokens, compute_picture
 from dino_assets.serving.computing.scheduling import Computer, Scheduler
+from dino_assets.serving.keeping.embedding_store import EmbeddingStore
 from dino_assets.serving.keeping.records import Asker, answer, find_uri
-from dino_assets.serving.keeping.shelf import EmbeddingShelf
 from dino_assets.serving.problems import Problem
 from dino_assets.serving.requests.admission import Admission, Limits
 from dino_assets.serving.requests.bodies import Upload
 from dino_assets.serving.requests.options import EmbedOptions
-from dino_assets.serving.requests.planning import UploadPlan, ServedModel, plan_upload
+from dino_assets.serving.requests.planning import ServedModel, UploadPlan, plan_upload
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Service:
         self,
         model: ServedModel,
         engines: Computer,
-        shelf: EmbeddingShelf,
+        embeddings: EmbeddingStore,
         *,
         queue_s: float,
         spool_folder: Path,
@@ -56,7 +56,7 @@ class Service:
         decoding: Decoding | None = None,
     ) -> None:
         self.model = model
-        self.shelf = shelf
+        self.embeddings = embeddings
         self.device = device
         self.engine_name = getattr(engines, "name", type(engines).__name__)
         self.scheduler = Scheduler(engines, tile_s=tile_s)
@@ -94,7 +94,7 @@ class Service:
             Problem: busy, disk-full.
             DinoAssetsError: as ``compute_picture`` and the store.
         """
-        uri = find_uri(self.shelf.store, plan.id)
+        uri = find_uri(self.embeddings.store, plan.id)
         members = answer(plan, self.model, uri=uri, filename=upload.form.filename)
         computation = self._computations.get(plan.id)
         is_first = computation is None
@@ -137,7 +137,7 @@ class Service:
         asker: Asker,
     ) -> tuple[str, bool]:
         """Return the day on which the embedding expires, and whether it was computed now."""
-        if expires := await self.run_in_store(self.shelf.find, plan.id):
+        if expires := await self.run_in_store(self.embeddings.find, plan.id):
             return expires.isoformat(), False
         with self.admission.admit(plan) as share:
             tokens = await compute_picture(
@@ -161,7 +161,7 @@ class Service:
         self, tokens: PictureTokens, plan: UploadPlan, members: Mapping[str, Any], asker: Asker
     ) -> str:
         try:
-            sidecar = self.shelf.commit(
+            sidecar = self.embeddings.commit(
                 plan.id,
                 tokens.stream(self.model, self._space),
                 image_sha256=plan.image_id,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dino_assets.drawing.photographs import draw_photo
-from dino_assets.serving.bench.asking import FORM_TYPE, Line
 from dino_assets.serving.bench.figures import Figures, summarise
 from dino_assets.serving.bench.flood import CUT_OFF, Answer, Flood, LoadPicture
+from dino_assets.serving.bench.http_client import FORM_TYPE, Connection
 from dino_assets_tests.bench.serving_peers import Peer
 
 SIDE_PX = 518
@@ -93,11 +93,11 @@ def measure_repeats(peer: Peer, picture: LoadPicture) -> list[float]:
     """Seconds of each repeat of the same bytes, once they are embedded."""
     upload, took = picture.make_upload(np.random.default_rng(0)), []
     with peer.awake() as url:
-        line = Line(url)
+        connection = Connection(url)
         for _ in range(REPEATS + 1):
             started = time.perf_counter()
-            reply = line.ask("POST", "/embed", body=upload, content_type=FORM_TYPE)
+            reply = connection.ask("POST", "/embed", body=upload, content_type=FORM_TYPE)
             took.append(time.perf_counter() - started)
             assert reply.status == 200, reply.body
-        line.close()
+        connection.close()
     return took[1:]

@@ -9,7 +9,7 @@ import pytest
 
 from dino_assets.errors import ObjectNotFoundError
 from dino_assets.serving.answering import find_range
-from dino_assets.serving.keeping import shelf
+from dino_assets.serving.keeping import embedding_store
 from dino_assets.serving.problems import Problem
 from dino_assets.store.commits.sealing import unseal
 from dino_assets_tests.conftest import photo_bytes
@@ -124,7 +124,7 @@ def test_read__small_arrays_by_the_first_bytes(served, path):
 
 
 def test_read__in_pieces(serve: Serve, local_store, monkeypatch):
-    monkeypatch.setattr(shelf, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(embedding_store, "PIECE_BYTES", 1000)
     served = serve()
     path = f"/embeddings/{served.embed(PHOTO).json()['id']}"
     data = stored(served, path)
@@ -135,7 +135,7 @@ def test_read__in_pieces(serve: Serve, local_store, monkeypatch):
 def test_read__bytes_that_changed_in_the_store_are_not_passed_on(
     serve: Serve, local_store, monkeypatch
 ):
-    monkeypatch.setattr(shelf, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(embedding_store, "PIECE_BYTES", 1000)
     served = serve()
     path = f"/embeddings/{served.embed(PHOTO).json()['id']}"
     data = bytearray(stored(served, path))
@@ -143,7 +143,7 @@ def test_read__bytes_that_changed_in_the_store_are_not_passed_on(
     local_store.put(f"embed_{path.rpartition('/')[2]}.npz", bytes(data))
     with pytest.raises(httpx.RemoteProtocolError):  # cut off before its last piece
         served.client.get(path)
-    monkeypatch.setattr(shelf, "PIECE_BYTES", 10**9)
+    monkeypatch.setattr(embedding_store, "PIECE_BYTES", 10**9)
     assert served.client.get(path).json()["slug"] == "damaged"
 
 
@@ -198,7 +198,7 @@ def test_find_range__sizes():
         find_range("bytes=10-", 10)
 
 
-def test_shelf__a_bit_that_flips_on_the_way_is_nothing(served, path):
+def test_embedding_store__a_bit_that_flips_on_the_way_is_nothing(served, path):
     embedding_id, store = path.rpartition("/")[2], served.running.store
-    flipping = shelf.EmbeddingShelf(FlippingStore(store, times=1), retention_days=90)
-    assert flipping.open(embedding_id) == served.service.shelf.open(embedding_id)
+    flipping = embedding_store.EmbeddingStore(FlippingStore(store, times=1), retention_days=90)
+    assert flipping.open(embedding_id) == served.service.embeddings.open(embedding_id)

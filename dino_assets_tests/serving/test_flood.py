@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from dino_assets.errors import ConfigError, ServiceError
-from dino_assets.serving.bench.asking import Line, parse_address
 from dino_assets.serving.bench.figures import Figures, format_figures, summarise
 from dino_assets.serving.bench.flood import (
     CUT_OFF,
@@ -21,6 +20,7 @@ from dino_assets.serving.bench.flood import (
     Flood,
     LoadPicture,
 )
+from dino_assets.serving.bench.http_client import Connection, parse_address
 from dino_assets.serving.bench.session import (
     check_address,
     delete_embeddings,
@@ -184,11 +184,11 @@ def test_line__opens_a_connection_again_that_the_server_closed():
         return 200, b"{}", {}
 
     with stub(close_behind) as url:
-        line = Line(url + "/below/")
+        connection = Connection(url + "/below/")
         for _ in range(3):
-            assert line.ask("GET", "/health").status == 200
+            assert connection.ask("GET", "/health").status == 200
             time.sleep(0.05)
-        line.close()
+        connection.close()
     assert asked == ["/below/health"] * 3
 
 
@@ -265,8 +265,8 @@ def test_look_at_service__what_answers_speaks_no_http():
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def greet() -> None:
-            with server.accept()[0] as line:
-                line.sendall(b"220 smtp.example.org ready\r\n")
+            with server.accept()[0] as connection:
+                connection.sendall(b"220 smtp.example.org ready\r\n")
 
         thread = threading.Thread(target=greet)
         thread.start()

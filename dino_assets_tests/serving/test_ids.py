@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dino_assets.serving.keeping import shelf as shelf_module
+from dino_assets.serving.keeping import embedding_store
 from dino_assets.store.commits.sealing import unseal
 from dino_assets.store.objects import ObjectStore
 from dino_assets_tests.conftest import photo_bytes
@@ -152,7 +152,7 @@ def test_embed__an_expired_one_is_made_anew(serve: Serve, local_store, monkeypat
     first = served.embed(PHOTO).json()
     store.age(timedelta(days=92))
     assert served.client.get(f"/embeddings/{first['id']}").status_code == 200  # by its own clock
-    served.service.shelf._now = lambda: datetime.now(UTC) + timedelta(days=92)
+    served.service.embeddings._now = lambda: datetime.now(UTC) + timedelta(days=92)
     gone = served.client.get(f"/embeddings/{first['id']}")
     assert (gone.status_code, gone.json()["slug"]) == (410, "expired")
     again = served.embed(PHOTO).json()
@@ -174,7 +174,7 @@ def test_embed__a_damaged_sidecar_is_made_anew_by_another_process(serve: Serve, 
 
 
 def test_embed__large_files_go_in_pieces(serve: Serve, store: ObjectStore, monkeypatch):
-    monkeypatch.setattr(shelf_module, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(embedding_store, "WHOLE_BYTES", 1000)
     watched = Asked(store)
     said = serve(store=watched).embed(photo_bytes(200, 200, kind="PNG"), dtype="fp32").json()
     assert Counter(watched.kinds())["put_chunks npz"] == 1
@@ -182,12 +182,12 @@ def test_embed__large_files_go_in_pieces(serve: Serve, store: ObjectStore, monke
         assert stored["embeddings"].shape == tuple(said["shape"])
 
 
-def test_shelf__what_is_remembered_has_an_end(local_store, monkeypatch):
-    monkeypatch.setattr(shelf_module, "_MOST_REMEMBERED", 3)
-    shelf = shelf_module.EmbeddingShelf(local_store, retention_days=1)
-    threads = [threading.Thread(target=shelf._remember, args=(str(n),)) for n in range(10)]
+def test_embedding_store__what_is_remembered_has_an_end(local_store, monkeypatch):
+    monkeypatch.setattr(embedding_store, "_MOST_REMEMBERED", 3)
+    embeddings = embedding_store.EmbeddingStore(local_store, retention_days=1)
+    threads = [threading.Thread(target=embeddings._remember, args=(str(n),)) for n in range(10)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(shelf._audited) == 3
+    assert len(embeddings._audited) == 3

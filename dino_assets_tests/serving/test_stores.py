@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dino_assets.serving.keeping.embedding_store import PIECE_BYTES, EmbeddingStore
 from dino_assets.serving.keeping.records import Asker
-from dino_assets.serving.keeping.shelf import PIECE_BYTES, EmbeddingShelf
 from dino_assets.settings.records import RequestLimits, StorageSettings
 from dino_assets.store.objects import open_store
 from dino_assets_tests.conftest import photo_bytes
@@ -56,13 +56,13 @@ def test_documents__curl_against_every_store(place: Place, tmp_path: Path):
 def test_commit__pieces_on_every_store(place: Place):
     """A file above what one request puts goes in pieces, and is whole in the end."""
     place.store.chunk_bytes = PIECE_BYTES
-    shelf = EmbeddingShelf(place.store, retention_days=1)
+    embeddings = EmbeddingStore(place.store, retention_days=1)
     pieces = [bytes([number]) * 2**20 for number in range(41)]
     asker = Asker("", "r")
-    sidecar = shelf.commit("0" * 32, pieces, image_sha256="", about={}, asker=asker)
+    sidecar = embeddings.commit("0" * 32, pieces, image_sha256="", about={}, asker=asker)
     assert sidecar.file_sha256 == hashlib.sha256(b"".join(pieces)).hexdigest()
     assert sidecar.file_bytes == 41 * 2**20
-    read = b"".join(shelf.read(sidecar, start=0, length=sidecar.file_bytes))
+    read = b"".join(embeddings.read(sidecar, start=0, length=sidecar.file_bytes))
     assert read == b"".join(pieces)
 
 

@@ -22,7 +22,7 @@ from dino_assets.errors import UnusableImageError
 from dino_assets.serving.app import make_app
 from dino_assets.serving.computing.scheduling import Computer
 from dino_assets.serving.connections import TimedConnection
-from dino_assets.serving.keeping.shelf import EmbeddingShelf
+from dino_assets.serving.keeping.embedding_store import EmbeddingStore
 from dino_assets.serving.lifespan import Running
 from dino_assets.serving.requests.planning import ServedModel
 from dino_assets.serving.service import Service
@@ -142,7 +142,7 @@ def make_service(
 ) -> Service:
     """A service at hand, without a web server; ``options`` are those of ``Service``."""
     given = {"queue_s": 60, "spool_folder": root / "spool", **options}
-    return Service(model, engines, EmbeddingShelf(store, retention_days=90), **given)
+    return Service(model, engines, EmbeddingStore(store, retention_days=90), **given)
 
 
 @dataclass(eq=False)

@@ -118,9 +118,9 @@ def make_test_app() -> Any:
 
 if "SERVING_TEST" in os.environ:
     if ORDER.get("small_pieces"):
-        from dino_assets.serving.keeping import shelf
+        from dino_assets.serving.keeping import embedding_store
 
-        shelf.WHOLE_BYTES = 1000
+        embedding_store.WHOLE_BYTES = 1000
     TimedConnection.head_s = ORDER.get("head_s", TimedConnection.head_s)
     app = make_test_app()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dino_assets.serving.bench.asking import FORM_TYPE, Line, Reply, make_form
+from dino_assets.serving.bench.http_client import FORM_TYPE, Connection, Reply, make_form
 
 # Answers beside 200 and 503, or none at all, after which a client gives up: it would only do harm.
 MOST_FAULTS = 3
@@ -79,11 +79,11 @@ class Flood:
         self._lock = threading.Lock()
         self._on_answer = on_answer
         self._stopping, self._cutting = threading.Event(), threading.Event()
-        self._lines = [Line(url, key, timeout_s) for _ in clients]
+        self._connections = [Connection(url, key, timeout_s) for _ in clients]
         seeds = np.random.SeedSequence(seed).spawn(len(clients))
         self._threads = [
             threading.Thread(target=self._work, args=given, name="bench-client", daemon=True)
-            for given in zip(clients, self._lines, seeds, strict=True)
+            for given in zip(clients, self._connections, seeds, strict=True)
         ]
         for thread in self._threads:
             thread.start()
@@ -111,13 +111,13 @@ class Flood:
         self._stopping.set()
         self.join(grace_s)
         self._cutting.set()
-        for line in self._lines:
-            line.end()
+        for connection in self._connections:
+            connection.end()
         for thread in self._threads:
             thread.join(5)
 
     def _work(
-        self, pictures: Sequence[LoadPicture], line: Line, seed: np.random.SeedSequence
+        self, pictures: Sequence[LoadPicture], connection: Connection, seed: np.random.SeedSequence
     ) -> None:
         rng, faults = np.random.default_rng(seed), 0
         shares = np.array([each.share for each in pictures])
@@ -125,7 +125,7 @@ class Flood:
             picture = pictures[int(rng.choice(len(pictures), p=shares / shares.sum()))]
             upload, is_return = picture.make_upload(rng), False
             while not self._is_over():
-                answer = self._send(picture, upload, line, is_return=is_return)
+                answer = self._send(picture, upload, connection, is_return=is_return)
                 if not answer.is_refusal:
                     break
                 is_return = True
@@ -133,12 +133,14 @@ class Flood:
             faults = 0 if answer.status in (200, 503) else faults + 1
             if faults:
                 self._rest(_PAUSE_S)
-        line.close()
+        connection.close()
 
-    def _send(self, picture: LoadPicture, upload: bytes, line: Line, *, is_return: bool) -> Answer:
+    def _send(
+        self, picture: LoadPicture, upload: bytes, connection: Connection, *, is_return: bool
+    ) -> Answer:
         started = time.monotonic()
         try:
-            reply = line.ask("POST", "/embed", body=upload, content_type=FORM_TYPE)
+            reply = connection.ask("POST", "/embed", body=upload, content_type=FORM_TYPE)
         except (OSError, http.client.HTTPException):
             slug = CUT_OFF if self._cutting.is_set() else NO_ANSWER
             now = time.monotonic()
@@ -184,18 +186,18 @@ def ask_health(
     url: str, *, stopping: threading.Event, seconds: float = np.inf, every_s: float = 0.05
 ) -> list[tuple[float, float]]:
     """Look at /health until told to stop: when each look ended, and its seconds, infinite without answer."""
-    line, looks, end = (
-        Line(url, timeout_s=30),
+    connection, looks, end = (
+        Connection(url, timeout_s=30),
         list[tuple[float, float]](),
         time.monotonic() + seconds,
     )
     while time.monotonic() < end and not stopping.wait(every_s):
         started = time.perf_counter()
         try:
-            is_ok = line.ask("GET", "/health").status == 200
+            is_ok = connection.ask("GET", "/health").status == 200
         except (OSError, http.client.HTTPException):
             is_ok = False
         took_s = time.perf_counter() - started if is_ok else np.inf
         looks.append((time.monotonic(), took_s))
-    line.close()
+    connection.close()
     return looks

@@ -10,9 +10,9 @@ from contextlib import closing
 import numpy as np
 
 from dino_assets.errors import ConfigError, ServiceError
-from dino_assets.serving.bench.asking import FORM_TYPE, Line, Reply, parse_address
 from dino_assets.serving.bench.figures import Figures, summarise
 from dino_assets.serving.bench.flood import Answer, Flood, LoadPicture, ask_health, read_id
+from dino_assets.serving.bench.http_client import FORM_TYPE, Connection, Reply, parse_address
 from dino_assets.serving.requests.access import is_loopback
 
 # How long after a load its last answers are waited for.
@@ -51,9 +51,9 @@ def look_at_service(url: str) -> dict[str, str]:
     Raises:
         ServiceError: no-answer, not-a-service, not-ready.
     """
-    with closing(Line(url, timeout_s=_LOOK_S)) as line:
-        about = _ask(line, "GET", "/health").members
-        ready = _ask(line, "GET", "/ready")
+    with closing(Connection(url, timeout_s=_LOOK_S)) as connection:
+        about = _ask(connection, "GET", "/health").members
+        ready = _ask(connection, "GET", "/ready")
     if about.get("status") != "ok":
         raise ServiceError(
             f"{url} answers, but /health is not that of an embedding service. Give the address that "
@@ -79,8 +79,8 @@ def try_upload(url: str, picture: LoadPicture, *, key: str = "") -> str:
         ServiceError: it is refused; the reason is the service's own slug.
     """
     upload = picture.make_upload(np.random.default_rng())
-    with closing(Line(url, key, timeout_s=600)) as line:
-        reply = _ask(line, "POST", "/embed", body=upload)
+    with closing(Connection(url, key, timeout_s=600)) as connection:
+        reply = _ask(connection, "POST", "/embed", body=upload)
     if reply.status == 200:
         return read_id(reply.members)
     advice = {
@@ -143,21 +143,21 @@ def delete_embeddings(url: str, ids: Iterable[str], *, key: str = "") -> list[st
     forbidden = threading.Event()
 
     def work() -> None:
-        line = Line(url, key, timeout_s=_LOOK_S)
+        connection = Connection(url, key, timeout_s=_LOOK_S)
         while True:
             with lock:
                 if forbidden.is_set() or not waiting:
                     break
                 embedding_id = waiting.pop()
             try:
-                status = line.ask("DELETE", f"/embeddings/{embedding_id}").status
+                status = connection.ask("DELETE", f"/embeddings/{embedding_id}").status
             except (OSError, http.client.HTTPException):
                 status = 0
             if status not in (204, 404):
                 left.append(embedding_id)
             if status in (0, 401, 403):
                 forbidden.set()
-        line.close()
+        connection.close()
 
     with ThreadPoolExecutor(_DELETING) as pool:
         for each in [pool.submit(work) for _ in range(_DELETING)]:
@@ -165,15 +165,15 @@ def delete_embeddings(url: str, ids: Iterable[str], *, key: str = "") -> list[st
     return sorted(left + waiting)
 
 
-def _ask(line: Line, method: str, path: str, *, body: bytes | None = None) -> Reply:
+def _ask(connection: Connection, method: str, path: str, *, body: bytes | None = None) -> Reply:
     try:
-        return line.ask(method, path, body=body, content_type=FORM_TYPE if body else "")
+        return connection.ask(method, path, body=body, content_type=FORM_TYPE if body else "")
     except (OSError, http.client.HTTPException) as err:
         what = getattr(err, "strerror", None) or str(err) or type(err).__name__
         raise ServiceError(
-            f"nothing answers at {line.url} as a service does ({what}). Is it running? "
+            f"nothing answers at {connection.url} as a service does ({what}). Is it running? "
             "`dino-assets serve` starts one and names its address.",
-            url=line.url,
+            url=connection.url,
             reason="no-answer",
         ) from err
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from dino_assets.serving.requests.planning import UploadPlan, ServedModel
+from dino_assets.serving.requests.planning import ServedModel, UploadPlan
 from dino_assets.store.objects import ObjectStore
 
 Action = Literal["extract", "read", "delete"]

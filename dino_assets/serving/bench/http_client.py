@@ -55,7 +55,7 @@ def parse_address(url: str) -> SplitResult:
 
 
 @dataclass(eq=False)
-class Line:
+class Connection:
     """A connection that is kept open, as real clients keep it; opened again when it was closed."""
 
     url: str
@@ -81,10 +81,12 @@ class Line:
             if self._is_ended:
                 raise ConnectionAbortedError(f"the connection to {address.netloc} was ended here")
             is_fresh = self._open is None
-            line = self._open = self._open or self._connect(address)
+            connection = self._open = self._open or self._connect(address)
             try:
-                line.request(method, address.path.rstrip("/") + path, body=body, headers=headers)
-                answer = line.getresponse()
+                connection.request(
+                    method, address.path.rstrip("/") + path, body=body, headers=headers
+                )
+                answer = connection.getresponse()
                 data = answer.read()
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 self.close()
@@ -100,8 +102,8 @@ class Line:
     def close(self) -> None:
         """Close the connection; the next request opens another one."""
         if self._open is not None:
-            line, self._open = self._open, None
-            line.close()
+            connection, self._open = self._open, None
+            connection.close()
 
     def end(self) -> None:
         """Have a request fail that runs in another thread, and every later one."""

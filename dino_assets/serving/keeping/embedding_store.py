@@ -39,7 +39,7 @@ def read_clock() -> datetime:
     return datetime.now(UTC)
 
 
-class EmbeddingShelf:
+class EmbeddingStore:
     """The embeddings in one store."""
 
     def __init__(
