@@ -1,1 +1,1 @@
-"""Load on a service that runs, sent and measured: for `dino-assets bench-serve`, and for our own benches."""
+"""Load test of a running service: for `dino-assets bench-serve` and for this project's benches."""

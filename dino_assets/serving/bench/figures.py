@@ -1,4 +1,4 @@
-"""What a load showed: rates, waits and refusals, as a record and as a table for people."""
+"""Results of a load test: rates, latencies and refusals, as a record and as a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from dino_assets.serving.bench.flood import CUT_OFF, Answer
 
 @dataclass(frozen=True)
 class Figures:
-    """One load. Rates go by the time of the last answer; waits are of pictures that were embedded.
+    """The results of one load.
 
-    Without answers rates are 0 and waits None.
+    Rates end with the last answer. Latencies are of embedded pictures only. Without any, rates are 0 and
+    latencies None.
     """
 
     clients: int
@@ -23,17 +24,17 @@ class Figures:
     tiles_per_s: float
     p50_s: float | None
     p99_s: float | None
-    refused: int  # with 503
-    failed: int  # answered by something else, or not at all
-    unanswered: int  # when the load ended
+    refused: int  # answered with 503
+    failed: int  # another status, or no answer
+    unanswered: int  # still open when the load ended
     health_p99_s: float | None = None
-    health_lost: int = 0  # looks at /health without an answer
+    health_lost: int = 0  # requests to /health without an answer
 
 
 def summarise(
     answers: Sequence[Answer], *, clients: int, started: float, health: Sequence[float] = ()
 ) -> Figures:
-    """Work out the figures of one load that began at ``started``."""
+    """Compute the results of one load that began at ``started``."""
     embedded = [each for each in answers if each.status == 200]
     seconds = max((each.at_s for each in embedded), default=started) - started
     tiles = sum(each.tiles for each in embedded)
@@ -58,7 +59,7 @@ def summarise(
 
 
 def find_percentile(seconds: Sequence[float], percent: float) -> float | None:
-    """A percentile that was really measured (no mean of two); None of nothing."""
+    """Find a percentile that is one of the values, not a mean of two; None without values."""
     if not seconds:
         return None
     return round(float(np.percentile(seconds, percent, method="higher")), 5)
@@ -71,7 +72,7 @@ _COLUMNS = (
 
 
 def format_figures(steps: Sequence[Figures]) -> str:
-    """A table, a line for each load."""
+    """Format results as a table with a line for each load."""
     rows = [
         (
             str(each.clients),
@@ -90,7 +91,7 @@ def format_figures(steps: Sequence[Figures]) -> str:
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their headings, aligned to the right."""
+    """Format rows as columns, aligned to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))

@@ -1,6 +1,6 @@
-"""A flood of uploads: clients that send one picture after the other, and wait when they are refused.
+"""Load of many clients: each sends one picture after another, and waits after a refusal.
 
-Every upload differs from all others by bytes behind its end, where no decoder looks, so the service
+Every upload ends with random bytes that decoders ignore. So no two uploads are equal, and the service
 computes each of them.
 """
 
@@ -14,16 +14,16 @@ import numpy as np
 
 from dino_assets.serving.bench.http_client import FORM_TYPE, Connection, Reply, make_form
 
-# Answers beside 200 and 503, or none at all, after which a client gives up: it would only do harm.
+# A client stops after so many faults in a row: a status other than 200 and 503, or no answer.
 MOST_FAULTS = 3
-_PAUSE_S = 1.0  # after a fault, and where a refusal says no time
+_PAUSE_S = 1.0  # after a fault, and after a refusal without Retry-After
 NO_ANSWER = "no-answer"
-CUT_OFF = "cut-off"  # not answered when the load ended
+CUT_OFF = "cut-off"  # still open when the load ended
 
 
 @dataclass(frozen=True, eq=False)
 class LoadPicture:
-    """A picture that clients send; ``share`` is how often, beside the others of the same client."""
+    """A picture that clients send; ``share`` is its weight among a client's pictures."""
 
     name: str
     data: bytes
@@ -31,16 +31,16 @@ class LoadPicture:
     fields: dict[str, str] = field(default_factory=dict)
 
     def make_upload(self, rng: np.random.Generator) -> bytes:
-        """The form of one upload, unlike any other."""
+        """Make the form of one upload, with bytes that no other upload has."""
         more = rng.bytes(16)
-        if self.data[4:8] == b"ftyp":  # HEIC and AVIF are boxes: a free one is skipped
+        if self.data[4:8] == b"ftyp":  # HEIC and AVIF consist of boxes: decoders skip a `free` box
             more = (8 + len(more)).to_bytes(4, "big") + b"free" + more
         return make_form(self.data + more, filename=self.name, fields=self.fields)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one upload."""
+    """The result of one upload."""
 
     picture: str
     at_s: float  # of time.monotonic
@@ -50,17 +50,17 @@ class Answer:
     tiles: int = 0
     embedding_id: str = ""
     wait_s: int = 0  # Retry-After
-    forecast_s: float = 0.0  # seconds of work that waited, as a refusal says
+    forecast_s: float = 0.0  # seconds of waiting work that a refusal reports
     is_return: bool = False  # the same upload again, after a refusal
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it is to be sent again later."""
+        """Whether the service asks to send the upload again later."""
         return self.status == 503
 
 
 class Flood:
-    """Clients at work for so many seconds; ``clients`` are the pictures that each sends."""
+    """A load that runs for some seconds; ``clients`` lists the pictures of each client."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Flood:
         *,
         seconds: float,
         key: str = "",
-        seed: int | None = None,  # None: never the uploads of an earlier load
+        seed: int | None = None,  # None: other uploads than in any earlier load
         timeout_s: float = 600.0,
         on_answer: Callable[[Answer], None] = lambda answer: None,
     ) -> None:
@@ -89,25 +89,25 @@ class Flood:
             thread.start()
 
     def wait(self, *, grace_s: float = 600.0) -> list[Answer]:
-        """All answers, once each client has its last one, or so long after the end has not."""
+        """Wait for the last answers, at most ``grace_s`` after the end; return all answers."""
         while not self.is_done and time.monotonic() < self._end + grace_s:
-            self.join(0.2)  # not for ever: Ctrl-C is to be seen
+            self.join(0.2)  # short waits let Ctrl-C interrupt
         self.stop()
         return self.answers
 
     @property
     def is_done(self) -> bool:
-        """Whether each client has its last answer."""
+        """Whether every client has its last answer."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def join(self, seconds: float) -> None:
-        """Wait until each client has its last answer, or so long."""
+        """Wait until every client has its last answer, at most ``seconds``."""
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self, *, grace_s: float = 0.0) -> None:
-        """Send nothing more, and wait no longer than this for answers."""
+        """Send no more uploads, and wait at most ``grace_s`` for answers."""
         self._stopping.set()
         self.join(grace_s)
         self._cutting.set()
@@ -160,24 +160,24 @@ class Flood:
 
 
 def _read_answer(picture: LoadPicture, reply: Reply, started: float, *, is_return: bool) -> Answer:
-    now, said = time.monotonic(), reply.members
+    now, members = time.monotonic(), reply.members
     waits = reply.headers.get("retry-after", "")
     return Answer(
         picture.name,
         now,
         now - started,
         reply.status,
-        slug=str(said.get("slug", "")),
-        tiles=int(said.get("num_tiles", 0)),
-        embedding_id=read_id(said),
+        slug=str(members.get("slug", "")),
+        tiles=int(members.get("num_tiles", 0)),
+        embedding_id=read_id(members),
         wait_s=int(waits) if waits.isdecimal() else 0,
-        forecast_s=float(said.get("waiting_s", 0)),
+        forecast_s=float(members.get("waiting_s", 0)),
         is_return=is_return,
     )
 
 
 def read_id(answer: dict[str, object]) -> str:
-    """The id in an answer's ``embedding_uri``."""
+    """Read the id from an answer's ``embedding_uri``."""
     name = str(answer.get("embedding_uri", "")).rpartition("/")[2]
     return name.removeprefix("embed_").removesuffix(".npz")
 
@@ -185,7 +185,10 @@ def read_id(answer: dict[str, object]) -> str:
 def ask_health(
     url: str, *, stopping: threading.Event, seconds: float = np.inf, every_s: float = 0.05
 ) -> list[tuple[float, float]]:
-    """Look at /health until told to stop: when each look ended, and its seconds, infinite without answer."""
+    """Request /health again and again until ``stopping`` is set.
+
+    Return the end and the seconds of each request; the seconds are infinite if no answer came.
+    """
     connection, looks, end = (
         Connection(url, timeout_s=30),
         list[tuple[float, float]](),

@@ -1,4 +1,4 @@
-"""HTTP requests to a service, by the standard library alone: a client of the load must cost little."""
+"""HTTP client of the load test; standard library only, since a client must use little CPU."""
 
 import contextlib
 import http.client
@@ -17,7 +17,7 @@ FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer over HTTP; ``headers`` by their names in lower case."""
+    """One HTTP answer; names of ``headers`` are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -25,7 +25,7 @@ class Reply:
 
     @property
     def members(self) -> dict[str, Any]:
-        """The members of the body, where it is a JSON object; else none."""
+        """The members of the body; empty if it is not a JSON object."""
         try:
             value = json.loads(self.body)
         except ValueError:
@@ -34,10 +34,10 @@ class Reply:
 
 
 def parse_address(url: str) -> SplitResult:
-    """Take an address apart; without a scheme it is http.
+    """Split an address into its parts; the default scheme is http.
 
     Raises:
-        ConfigError: it is no address of a service.
+        ConfigError: the address is not of the form ``http://HOST[:PORT][/PATH]``.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -48,7 +48,7 @@ def parse_address(url: str) -> SplitResult:
     if parts.scheme in ("http", "https") and parts.hostname and has_port and is_plain:
         return parts
     raise ConfigError(
-        f"{url!r} is no address of a service; expected one like http://127.0.0.1:8000",
+        f"{url!r} is not the address of a service; give one like http://127.0.0.1:8000",
         setting="url",
         value=url,
     )
@@ -56,7 +56,7 @@ def parse_address(url: str) -> SplitResult:
 
 @dataclass(eq=False)
 class Connection:
-    """A connection that is kept open, as real clients keep it; opened again when it was closed."""
+    """A persistent HTTP connection, as real clients use; reopened if the server closed it."""
 
     url: str
     key: str = ""
@@ -70,8 +70,8 @@ class Connection:
         """Send one request and read its answer.
 
         Raises:
-            OSError: nobody answers, or not in time.
-            http.client.HTTPException: what answers speaks no HTTP.
+            OSError: no answer, or not in time.
+            http.client.HTTPException: the answer is not HTTP.
         """
         address = parse_address(self.url)
         headers = {"Content-Type": content_type} if content_type else {}
@@ -90,7 +90,7 @@ class Connection:
                 data = answer.read()
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 self.close()
-                if is_fresh:  # else the server closed it meanwhile, as it may
+                if is_fresh:  # an idle connection may be closed by the server: try once more
                     raise
             except BaseException:
                 self.close()
@@ -100,17 +100,17 @@ class Connection:
                 return Reply(answer.status, named, data)
 
     def close(self) -> None:
-        """Close the connection; the next request opens another one."""
+        """Close the connection; the next request reopens it."""
         if self._open is not None:
             connection, self._open = self._open, None
             connection.close()
 
     def end(self) -> None:
-        """Have a request fail that runs in another thread, and every later one."""
+        """Make a running request of another thread fail, and every later one."""
         self._is_ended = True
         connected = self._open.sock if self._open is not None else None
         if connected is not None:
-            # A thread that waits for an answer is not woken by `close` alone.
+            # `close` alone does not wake a thread that waits for an answer.
             with contextlib.suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
 
@@ -124,7 +124,7 @@ class Connection:
 
 
 def make_form(data: bytes, *, filename: str, fields: dict[str, str]) -> bytes:
-    """An upload as a multipart form of type ``FORM_TYPE``."""
+    """Make a multipart form of type ``FORM_TYPE`` with one file."""
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()

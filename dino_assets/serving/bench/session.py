@@ -1,4 +1,4 @@
-"""A load on a service, from the first look at it to the deletion of what was made."""
+"""Steps of a load test: check the service, send one upload, run the load, delete the embeddings."""
 
 import http.client
 import threading
@@ -15,27 +15,27 @@ from dino_assets.serving.bench.flood import Answer, Flood, LoadPicture, ask_heal
 from dino_assets.serving.bench.http_client import FORM_TYPE, Connection, Reply, parse_address
 from dino_assets.serving.requests.access import is_loopback
 
-# How long after a load its last answers are waited for.
+# How long to wait for the last answers after a load.
 GRACE_S = 60.0
 _LOOK_S = 10.0
 _TICK_S = 0.5
 _DELETING = 4  # requests at a time
-_DETAIL = 300  # characters of a service's own words that are shown
+_DETAIL = 300  # most characters of the service's own message in an error
 
 Tick = Callable[[float, Sequence[Answer]], None]  # seconds since the start, answers so far
 
 
 def check_address(url: str, *, may_be_remote: bool) -> str:
-    """Return the address in full; another machine's only where that is wanted.
+    """Return the full address, and refuse another machine's unless ``may_be_remote``.
 
     Raises:
-        ConfigError: no address, or a foreign one.
+        ConfigError: not an address, or another machine's.
     """
     address = parse_address(url)
     if not (may_be_remote or is_loopback(str(address.hostname))):
         raise ConfigError(
-            f"{url!r} is another machine, and a load may keep it from its work. If it is yours to load, "
-            "add --remote.",
+            f"{url!r} is another machine, and a load test may disturb its other users. If you may load "
+            "it, add --remote.",
             setting="url",
             value=url,
             reason="remote",
@@ -44,9 +44,7 @@ def check_address(url: str, *, may_be_remote: bool) -> str:
 
 
 def look_at_service(url: str) -> dict[str, str]:
-    """Ask what serves there, and whether it takes uploads.
-
-    Returns model, device, storage and engine.
+    """Check that a service is there and ready; return its model, device, storage and engine.
 
     Raises:
         ServiceError: no-answer, not-a-service, not-ready.
@@ -56,8 +54,8 @@ def look_at_service(url: str) -> dict[str, str]:
         ready = _ask(connection, "GET", "/ready")
     if about.get("status") != "ok":
         raise ServiceError(
-            f"{url} answers, but /health is not that of an embedding service. Give the address that "
-            "`dino-assets serve` names.",
+            f"{url} answers, but its /health is not the answer of an embedding service. Give the address "
+            "that `dino-assets serve` prints.",
             url=url,
             reason="not-a-service",
         )
@@ -73,10 +71,10 @@ def look_at_service(url: str) -> dict[str, str]:
 
 
 def try_upload(url: str, picture: LoadPicture, *, key: str = "") -> str:
-    """Send one upload before many; gives the id of its embedding.
+    """Send one upload as a trial; return the id of its embedding.
 
     Raises:
-        ServiceError: it is refused; the reason is the service's own slug.
+        ServiceError: the service refuses it; ``reason`` is the problem's slug.
     """
     upload = picture.make_upload(np.random.default_rng())
     with closing(Connection(url, key, timeout_s=600)) as connection:
@@ -85,12 +83,12 @@ def try_upload(url: str, picture: LoadPicture, *, key: str = "") -> str:
         return read_id(reply.members)
     advice = {
         401: "Give a key of the service with --key.",
-        403: "Give a key with the scope embed with --key.",
-        404: "Is this the address of an embedding service?",
-        503: "Measure it when it has no other work.",
-    }.get(reply.status, f"{picture.name} is not sent again; choose others with --picture.")
+        403: "Give a key that has the scope embed with --key.",
+        404: "Check that this is the address of an embedding service.",
+        503: "Run the load test when the service has no other work.",
+    }.get(reply.status, f"{picture.name} was sent; choose other pictures with --picture.")
     raise ServiceError(
-        f"the service at {url} refuses an upload with {reply.status}: {_detail(reply)}. {advice}",
+        f"the service at {url} refused an upload with {reply.status}: {_detail(reply)}. {advice}",
         url=url,
         reason=str(reply.members.get("slug", "refused")),
         status=reply.status,
@@ -107,7 +105,7 @@ def run_load(
     keep_id: Callable[[str], None] = lambda embedding_id: None,
     tick: Tick = lambda seconds, answers: None,
 ) -> Figures:
-    """Send pictures by so many clients for so many seconds, and look at /health meanwhile."""
+    """Send pictures with some clients for some seconds, and measure /health meanwhile."""
     stopping, health = threading.Event(), list[float]()
 
     def look() -> None:
@@ -126,7 +124,7 @@ def run_load(
             tick(time.monotonic() - flood.started, flood.answers)
             flood.join(_TICK_S)
     finally:
-        # Interrupted, too: what is not waited for may be stored, and nobody would know its id.
+        # After Ctrl-C too: an upload without its answer may be stored under an id unknown here.
         flood.stop(grace_s=_LOOK_S)
         stopping.set()
         looking.join(_LOOK_S)
@@ -134,9 +132,9 @@ def run_load(
 
 
 def delete_embeddings(url: str, ids: Iterable[str], *, key: str = "") -> list[str]:
-    """Delete embeddings; gives the ids of those that are left.
+    """Delete embeddings; return the ids that could not be deleted.
 
-    Where the service refuses the first one, the others are not asked for.
+    Stops after a request without an answer, or with 401 or 403.
     """
     waiting, lock = list(ids), threading.Lock()
     left: list[str] = []
@@ -171,8 +169,8 @@ def _ask(connection: Connection, method: str, path: str, *, body: bytes | None =
     except (OSError, http.client.HTTPException) as err:
         what = getattr(err, "strerror", None) or str(err) or type(err).__name__
         raise ServiceError(
-            f"nothing answers at {connection.url} as a service does ({what}). Is it running? "
-            "`dino-assets serve` starts one and names its address.",
+            f"no HTTP answer from {connection.url} ({what}). Check that the service runs: "
+            "`dino-assets serve` starts one and prints its address.",
             url=connection.url,
             reason="no-answer",
         ) from err

@@ -1,1 +1,1 @@
-"""What computes: engines, decoded pictures, tiles in turns."""
+"""Computation of uploads: engines, decoding, scheduling of tiles, buffers for tokens."""

@@ -1,6 +1,7 @@
-"""Uploads become pixels in two lanes, so that a photograph of 100 MP holds up no snapshot.
+"""Decoding of uploads in two lanes, so that a photograph of 100 MP does not delay small pictures.
 
-A lane is one thread and a limit of what its decoded pictures may take until all their tiles are cut.
+A lane is one thread with a limit for the bytes of its decoded pictures. A picture holds its bytes until
+all its tiles are cut.
 """
 
 import threading
@@ -14,16 +15,16 @@ from numpy.typing import NDArray
 
 from dino_assets.images.decoding import decode_image
 
-# A photograph of 16 MP is a small one.
+# A photograph of 16 MP still counts as small.
 SMALL_BYTES = 48 * 10**6
 SMALL_ROOM_BYTES = 96 * 10**6
-# Two photographs of 20 MP; one picture is decoded whatever it takes. More at once would take no less time.
+# Two photographs of 20 MP. A single larger picture is decoded too. More at a time would not be faster.
 LARGE_ROOM_BYTES = 128 * 10**6
 
 
 @dataclass(eq=False)
 class Waiting:
-    """A picture on its way to be decoded; its pixels come with the room that they take."""
+    """A picture that waits to be decoded, and the future of its pixels."""
 
     data: bytes
     pixel_bytes: int
@@ -32,14 +33,14 @@ class Waiting:
 
 @dataclass(eq=False)
 class Decoded:
-    """Pixels (H, W, 3), and how to give their room back."""
+    """Decoded pixels (H, W, 3); ``release`` gives their bytes back to the lane."""
 
     pixels: NDArray[np.uint8]
     release: Callable[[], None]
 
 
 class Lane:
-    """One thread that decodes pictures in their order, as long as there is room."""
+    """One thread that decodes pictures in order of arrival, within a limit of bytes."""
 
     def __init__(
         self,
@@ -58,20 +59,20 @@ class Lane:
         self._thread.start()
 
     def submit(self, waiting: Waiting) -> None:
-        """Have a picture decoded; cancelled before its turn, it never is."""
+        """Queue a picture for decoding; it is skipped if its future is cancelled before its turn."""
         with self._changed:
             self._queue.append(waiting)
             self._changed.notify_all()
-        # One that waits for room may hold up smaller ones behind it.
-        waiting.pixels.add_done_callback(self._look_again)
+        # A cancelled picture at the head of the queue must not block smaller ones behind it.
+        waiting.pixels.add_done_callback(self._wake_if_cancelled)
 
-    def _look_again(self, ended: "Future[Decoded]") -> None:
+    def _wake_if_cancelled(self, ended: "Future[Decoded]") -> None:
         if ended.cancelled():
             with self._changed:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """End the thread once nothing waits."""
+        """End the thread once its queue is empty."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -81,7 +82,7 @@ class Lane:
         while waiting := self._take():
             try:
                 pixels = self._decode(waiting.data)
-            except Exception as err:  # noqa: BLE001 - it is the request's own answer
+            except Exception as err:  # noqa: BLE001 - the request that waits raises it
                 self._release(waiting.pixel_bytes)
                 waiting.pixels.set_exception(err)
             else:
@@ -124,20 +125,20 @@ def _once(release: Callable[[int], None], waiting: Waiting) -> Callable[[], None
 
 
 class Decoding:
-    """The two lanes."""
+    """Two decoding lanes: one for small pictures, one for large ones."""
 
     def __init__(self, *, decode: Callable[[bytes], NDArray[np.uint8]] = decode_image) -> None:
         self.small = Lane("small", SMALL_ROOM_BYTES, decode=decode)
         self.large = Lane("large", LARGE_ROOM_BYTES, decode=decode)
 
     def submit(self, data: bytes, pixel_bytes: int) -> "Future[Decoded]":
-        """Have a picture decoded in its lane."""
+        """Queue a picture in the lane for its size; return the future of its pixels."""
         waiting = Waiting(data, pixel_bytes)
         lane = self.small if pixel_bytes <= SMALL_BYTES else self.large
         lane.submit(waiting)
         return waiting.pixels
 
     def close(self) -> None:
-        """End both."""
+        """End both lanes."""
         self.small.close()
         self.large.close()

@@ -1,4 +1,4 @@
-"""The model that serves and its engines: found, built for a few batch shapes, held against the reference."""
+"""Engines of the served model: find the checkpoint, build an engine for each batch shape, check it."""
 
 import logging
 import time
@@ -35,13 +35,13 @@ from dino_assets.weights.stage import checkpoint_folder, checkpoint_of, find_sto
 log = logging.getLogger(__name__)
 
 OUTPUTS: tuple[TokenName, ...] = ("cls", "mean", "patches")
-# On an accelerator one tile alone, a few, and as many as keep it busy. On a CPU more than one at a time
-# gains nothing, and a tile that waits for others to fill a call up waits for nothing.
+# On an accelerator: one tile, a few, and as many as keep it busy. On a CPU larger batches are not faster,
+# so tiles would wait for a full batch without gain.
 MIDDLE_SHAPE = 8
 
 
 class EngineSet:
-    """Engines of one model, a batch shape each."""
+    """The engines of one model, one for each batch shape."""
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         self._encoders = {each.spec.batch: each for each in encoders}
@@ -52,12 +52,12 @@ class EngineSet:
         self.side_px = encoders[0].source.side_px
 
     def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
-        """Tokens of some tiles, by the smallest shape that holds them."""
+        """Encode tiles (N, side, side, 3) with the smallest batch shape that holds them."""
         fitting = [shape for shape in self.shapes if shape >= len(tiles)]
         return self._encoders[fitting[0] if fitting else self.shapes[-1]].encode(tiles)
 
     def measure_tile_s(self) -> float:
-        """What a tile takes: the second of two calls, the first makes buffers."""
+        """Measure the seconds of one tile: the second of two calls, since the first makes buffers."""
         tile = np.zeros((1, self.side_px, self.side_px, 3), np.uint8)
         self.encode(tile)
         started = time.perf_counter()
@@ -68,11 +68,11 @@ class EngineSet:
 def locate_model(
     settings: Settings, store: ObjectStore, *, progress: Progress = lambda done, total: None
 ) -> tuple[Path, Checkpoint]:
-    """Find the configured checkpoint: a folder, the Hub, or else the copy in the store.
+    """Find the configured checkpoint: in a folder, on the Hub, or else as the copy in the store.
 
     Raises:
-        CheckpointNotFoundError: it is nowhere to be had.
-        InvalidCheckpointError: it is no whole checkpoint of ours.
+        CheckpointNotFoundError: none of these places has it.
+        InvalidCheckpointError: it is incomplete, or not a DINOv2 or DINOv3 model.
     """
     try:
         located = locate_checkpoint(
@@ -89,25 +89,25 @@ def locate_model(
         stored = find_stored_weights(store, settings.model, settings.model_revision)
         if stored is None:
             raise
-        log.warning("using the copy of the model in the store: %s", err)
+        log.warning("the Hub has no answer; using the copy of the model in the store: %s", err)
         folder = checkpoint_folder(store, stored, cache=find_cache(settings.root))
         return folder, checkpoint_of(stored)
 
 
 def name_model(settings: Settings) -> str:
-    """The model's name as clients see it: a repository, or the last name of a folder's path."""
+    """Return the model's name for clients: a repository's name, or the last part of a folder's path."""
     name = full_name(settings.model)
     folder = settings.root / expand_path(name)
     return folder.resolve().name if folder.is_dir() else name
 
 
 def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, EngineSet]:
-    """Find the model and build its engines; each shape has passed the gate.
+    """Find the model and build its engines; each one has passed the numerics check.
 
     Raises:
-        CheckpointError: there is no such model, or it is damaged.
-        EngineRefusedError: no engine computes what it should.
-        ConfigError: the device or a setting cannot work.
+        CheckpointError: the model was not found or is damaged.
+        EngineRefusedError: no engine passes the numerics check.
+        ConfigError: the device or a setting is invalid.
     """
     folder, checkpoint = locate_model(settings, store)
     if checkpoint.caveat:
@@ -130,7 +130,7 @@ def open_engines(settings: Settings, store: ObjectStore) -> tuple[ServedModel, E
 
 
 def choose_shapes(device: str, checkpoint: Checkpoint, side_px: int) -> tuple[int, ...]:
-    """Tiles per call, ascending: one on a CPU; on an accelerator as few as wait."""
+    """Choose the tiles per call, ascending: 1 on a CPU; 1, ``MIDDLE_SHAPE`` and the most that fit elsewhere."""
     if device == "cpu":
         return (1,)
     most = fit_batch(checkpoint, side_px, tokens=DEVICE_TOKENS)

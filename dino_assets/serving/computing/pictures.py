@@ -1,4 +1,4 @@
-"""One picture's way through the machine: decoded in its lane, cut and computed in turns, kept in a spool."""
+"""Computation of one uploaded picture: decode, cut into tiles, encode, collect tokens in a spool."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("
 
 
 class PictureTokens:
-    """Tokens of one picture's tiles: the small arrays in memory, ``embeddings`` in a spool."""
+    """Tokens of one picture's tiles: small arrays in memory, ``embeddings`` in a spool."""
 
     def __init__(self, plan: UploadPlan, folder: Path) -> None:
         self.plan = plan
@@ -33,17 +33,17 @@ class PictureTokens:
         self._spool = Spool(plan.tiles, row_bytes, folder)
 
     def keep(self, tile: int, tokens: Tokens) -> None:
-        """Put one tile's tokens in their place; safe from several threads.
+        """Store one tile's tokens; may be called by several threads at once.
 
         Raises:
-            InvalidVectorsError: NaN, infinity, or a number that the wanted type cannot hold.
+            InvalidVectorsError: NaN, infinity, or a number outside the range of fp16.
         """
         self.cls[tile] = self._convert(tile, tokens["cls"])[0]
         self.mean[tile] = self._convert(tile, tokens["mean"])[0]
         self._spool.write(tile, self._convert(tile, tokens[self.plan.options.tokens])[0])
 
     def stream(self, model: ServedModel, space: str) -> Iterator[bytes]:
-        """Give the file, piece by piece."""
+        """Yield the embedding file in pieces."""
         plan = self.plan
         small = {
             "cls": self.cls,
@@ -63,21 +63,21 @@ class PictureTokens:
         return stream_file(small, shape=plan.shape, dtype=self.dtype, pieces=pieces, about=about)
 
     def close(self) -> None:
-        """Give memory and disk back."""
+        """Free memory and disk."""
         self._spool.close()
 
     def _convert(self, tile: int, values: NDArray[np.float32]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
             converted = values.astype(self.dtype)
-            # All are finite where the least and the largest are: NaN would be either. Looking at
+            # If minimum and maximum are finite, all numbers are: NaN would be one of them. To check
             # every 16-bit number takes ten times as long.
             extremes = np.array([values.min(), values.max()])
             if np.isfinite(extremes.astype(self.dtype)).all():
                 return converted
         raise InvalidVectorsError(
-            "the model gave numbers that fp16 cannot hold; dtype=fp32 holds them"
+            "the model gave numbers outside the range of fp16; send dtype=fp32"
             if np.isfinite(extremes).all()
-            else "the model gave NaN or infinity; is the checkpoint sound?",
+            else "the model gave NaN or infinity; check the checkpoint",
             row=tile,
         )
 
@@ -93,16 +93,17 @@ async def compute_picture(
     folder: Path,
     side_px: int,
 ) -> PictureTokens:
-    """Decode and compute one picture; cancelled, what waits never starts and what runs is left alone.
+    """Decode and compute one picture.
 
-    ``drop`` is called when its file is not needed any more.
+    ``drop`` is called once the file's bytes are not needed any more. If the call is cancelled, queued
+    work is dropped; a running model call ends by itself.
 
     Raises:
-        UnusableImageError: what only decoding finds.
-        InvalidVectorsError, DeviceMemoryError, DiskFullError: it could not be computed.
+        UnusableImageError: the pixels cannot be decoded.
+        InvalidVectorsError, DeviceMemoryError, DiskFullError: the computation failed.
     """
     coming = decoding.submit(data, plan.pixel_bytes)
-    del data  # the lane has it until it is decoded
+    del data  # the lane holds it until it is decoded
     try:
         decoded = await asyncio.wrap_future(coming)
     except asyncio.CancelledError:
@@ -121,13 +122,13 @@ async def compute_picture(
         await asyncio.wrap_future(job.done)
     except asyncio.CancelledError:
         if not scheduler.give_up(job):
-            tokens.close()  # it was finished a moment ago
+            tokens.close()  # the job had just finished
         raise
     return tokens
 
 
 def _release_late(coming: Any) -> None:
-    """Give back the room of a picture that was decoded for somebody who is gone."""
+    """Release a picture that was decoded after its request was cancelled."""
     if not coming.cancelled() and not coming.exception():
         coming.result().release()
 

@@ -1,7 +1,7 @@
-"""Tiles of all pictures in turns: every picture gets one tile, then every picture the next.
+"""Round-robin scheduling of tiles: one tile of each picture in turn.
 
-So a picture of one tile waits for the call that runs, not for the 294 tiles of the one before it. The
-threads are as many as the engine takes, and never more: with more, `/health` waits for Python's lock.
+A picture of one tile waits for the running call only, not for all 294 tiles of an earlier picture. There
+are exactly as many threads as the engine uses: with more, `/health` waits for Python's global lock.
 """
 
 import threading
@@ -19,7 +19,7 @@ from dino_assets.embeddings.encoder.tokens import Tokens
 
 
 class Computer(Protocol):
-    """What computes: some built batch shapes, and how many calls it takes at a time."""
+    """The interface of an engine set: batch shapes, concurrent calls, ``encode``."""
 
     @property
     def shapes(self) -> Sequence[int]:
@@ -28,23 +28,23 @@ class Computer(Protocol):
 
     @property
     def threads(self) -> int:
-        """Calls at a time."""
+        """Calls that may run at the same time."""
         ...
 
     def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
-        """Tokens of at most ``shapes[-1]`` tiles."""
+        """Encode at most ``shapes[-1]`` tiles."""
         ...
 
 
 @dataclass(eq=False)
 class PictureJob:
-    """One picture's tiles: how each is cut, and where its tokens go."""
+    """The tiles of one picture, with functions that cut a tile and store its tokens."""
 
     tiles: int
     cut: Callable[[int], NDArray[np.uint8]]  # (side, side, 3)
-    keep: Callable[[int, Tokens], None]  # of one tile; called by several threads
-    release: Callable[[], None] = lambda: None  # nothing is cut or kept any more
-    discard: Callable[[], None] = lambda: None  # the same, and what was kept is of no use
+    keep: Callable[[int, Tokens], None]  # stores one tile's tokens; called by several threads
+    release: Callable[[], None] = lambda: None  # called after the last use of `cut` and `keep`
+    discard: Callable[[], None] = lambda: None  # called after `release` if the job failed
     done: "Future[None]" = field(default_factory=Future)
     next_tile: int = 0
     kept: int = 0
@@ -59,15 +59,15 @@ class PictureJob:
 
 
 class Scheduler:
-    """Fixed threads that take tiles of all jobs in turns."""
+    """A fixed number of threads that compute tiles of all jobs in turn."""
 
     def __init__(self, computer: Computer, *, tile_s: float = 0.0) -> None:
         self.computer = computer
-        self.tile_s = tile_s  # of one thread, as lately measured
+        self.tile_s = tile_s  # seconds of one tile on one thread, as a moving average
         self.computed = 0
         self._turns: deque[PictureJob] = deque()
         self._changed = threading.Condition()
-        self._calls: dict[int, float] = {}  # by thread: since when a call runs
+        self._calls: dict[int, float] = {}  # thread → start of its running call
         self._is_closing = False
         self._threads = [
             threading.Thread(target=self._work, name=f"tiles-{number}", daemon=True)
@@ -83,21 +83,21 @@ class Scheduler:
             return sum(job.waiting for job in self._turns)
 
     def longest_call_s(self) -> float:
-        """How long the call that has run longest has run."""
+        """Return the seconds since the oldest running call began; 0 if none runs."""
         now = time.monotonic()
         with self._changed:
             return max((now - since for since in self._calls.values()), default=0.0)
 
     def submit(self, job: PictureJob) -> None:
-        """Have a job computed; its ``done`` tells when it is, or how it failed."""
+        """Queue a job; its ``done`` future ends with the job, or with its error."""
         with self._changed:
             self._turns.append(job)
             self._changed.notify_all()
 
     def give_up(self, job: PictureJob) -> bool:
-        """Take no further tile of a job; False where all of them were computed already.
+        """Cancel a job; return False if all its tiles were computed already.
 
-        What runs ends, nothing more is begun, and what was kept is discarded.
+        Running calls end by themselves. No further tile is started, and stored tokens are discarded.
         """
         with self._changed:
             if not job.is_over:
@@ -106,7 +106,7 @@ class Scheduler:
         return job.has_failed
 
     def close(self) -> None:
-        """End the threads once nothing waits. What hangs is left behind: threads are daemons."""
+        """End the threads once no tile waits; hanging threads are left, since they are daemons."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -122,7 +122,7 @@ class Scheduler:
                 tokens = self.computer.encode(tiles)
                 self._measure((time.monotonic() - started) / len(batch))
                 fault = None
-            except Exception as err:  # noqa: BLE001 - it is each job's own answer
+            except Exception as err:  # noqa: BLE001 - the jobs' futures raise it
                 fault = err
             with self._changed:
                 del self._calls[me]
@@ -136,7 +136,7 @@ class Scheduler:
                 self._finish(job, fault)
 
     def _take(self, me: int) -> list[tuple[PictureJob, int]]:
-        """The next tiles, one of each job in turn, as many as the smallest shape that holds them all."""
+        """Take the next tiles, one of each job in turn, to fill the smallest shape that holds all waiting tiles."""
         with self._changed:
             while not self._turns:
                 if self._is_closing:
@@ -182,7 +182,7 @@ class Scheduler:
         job.is_over, job.has_failed = True, has_failed
         if job in self._turns:
             self._turns.remove(job)
-        if not job.running:  # else a call still cuts its tiles, or keeps what they gave
+        if not job.running:  # a running call still uses `cut` and `keep`
             self._let_go(job)
 
     def _let_go(self, job: PictureJob) -> None:

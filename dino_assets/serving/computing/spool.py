@@ -1,8 +1,8 @@
-"""Tokens of one picture until they are stored: few in memory, many in a file without a name.
+"""Buffer for one picture's tokens until they are stored: in memory if small, else in an unnamed file.
 
-All tiles have to be computed before the first byte of the result can be written, since the small arrays
-come first. 294 tiles of a ViT-B are 618 MB; a file without a name takes them to the disk, and is gone
-with the process however that ends.
+All tiles must be computed before the first byte of the result is written, since the small arrays come
+first. 294 tiles of a ViT-B are 618 MB. An unnamed file holds them on disk; the system deletes it when the
+process ends, even if it is killed.
 """
 
 import errno
@@ -23,7 +23,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Spool:
-    """Rows of equal size, written in any order by several threads, read from first to last."""
+    """A buffer of equal rows: written in any order by several threads, read from first to last."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class Spool:
             self._file = _open_nameless(folder, nameless)
 
     def write(self, row: int, values: NDArray[Any]) -> None:
-        """Put one row in its place.
+        """Write one row.
 
         Raises:
-            DiskFullError: the disk has no room for it.
+            DiskFullError: the disk is full.
         """
         data, at = memoryview(np.ascontiguousarray(values).data).cast("B"), row * self.row_bytes
         if len(data) != self.row_bytes:
@@ -62,12 +62,12 @@ class Spool:
             if err.errno not in _FULL:
                 raise
             raise DiskFullError(
-                "this machine's disk has no room for the work in progress: free some space",
+                "the service's disk has too little space for the work in progress; free some space",
                 needed_bytes=self.rows * self.row_bytes,
             ) from None
 
     def pieces(self) -> Iterator[bytes]:
-        """All rows, some MiB at a time."""
+        """Yield the bytes of all rows, some MiB at a time."""
         if self._memory is not None:
             yield bytes(self._memory)
             return
@@ -77,7 +77,7 @@ class Spool:
             yield data
 
     def close(self) -> None:
-        """Give memory and disk back."""
+        """Free memory and disk."""
         self._memory = None
         if self._file >= 0:
             os.close(self._file)
@@ -92,6 +92,6 @@ def _open_nameless(folder: Path, nameless: int) -> int:
         except OSError as err:
             if err.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
-    handle, name = tempfile.mkstemp(dir=folder)  # some file systems know no nameless files
+    handle, name = tempfile.mkstemp(dir=folder)  # some file systems lack unnamed files
     Path(name).unlink()
     return handle

@@ -1,1 +1,1 @@
-"""What comes in: who may, bodies with limits, what an upload will become, whether there is room."""
+"""Incoming requests: access, bodies, options, plans, admission."""

@@ -1,4 +1,4 @@
-"""Who may use the service: holders of keys; without keys this machine alone, unless its operator opens it."""
+"""Access control: API keys; without keys only this machine, unless ``DINO_SERVE_OPEN`` is set."""
 
 import hmac
 import ipaddress
@@ -15,7 +15,7 @@ _LOCAL_NAMES = ("localhost",)
 def find_asker(
     headers: Mapping[str, str], *, client: str, scope: str, settings: ServingSettings
 ) -> str:
-    """The name of the key that a request carries; nothing where none is needed.
+    """Check a request's API key and return the key's name; empty if no keys are configured.
 
     Raises:
         Problem: key-needed, scope-lacking, this-machine-only, foreign-page.
@@ -30,12 +30,14 @@ def find_asker(
         raise Problem("key-needed")
     if scope not in key.scopes:
         allowed = ", ".join(sorted(key.scopes))
-        raise Problem("scope-lacking", f"the key {key.name!r} has {allowed}; {scope} is needed")
+        raise Problem(
+            "scope-lacking", f"the key {key.name!r} has the scopes {allowed}; {scope} is needed"
+        )
     return key.name
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own; nothing known (a Unix socket) counts as such."""
+    """Check whether an address is this machine's own; an empty one (a Unix socket) counts as such."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -55,26 +57,26 @@ def find_key(
     *,
     compare: Callable[[bytes, bytes], bool] = hmac.compare_digest,
 ) -> ApiKey | None:
-    """The key that is given; every one is compared, whichever it is, in a time that tells nothing."""
+    """Find the configured key equal to ``given``; all are compared, so the time reveals nothing."""
     hashed = hash_key(given)
     matching = [key for key in keys if compare(key.sha256, hashed)]
     return matching[0] if matching else None
 
 
 def _check_page(headers: Mapping[str, str], settings: ServingSettings) -> None:
-    """Refuse what a page of another origin lets a browser send: forms need no permission."""
+    """Refuse a request that a page of another origin sends: browsers send forms without asking first."""
     origin = headers.get("origin", "").rstrip("/")
     if not origin or origin in settings.cors_origins:
         return
     if urlsplit(origin).netloc != headers.get("host", ""):
         raise Problem(
             "foreign-page",
-            f"the request comes from a page of {origin[:100]!r}; name it in DINO_CORS_ORIGINS",
+            f"the request comes from a page of {origin[:100]!r}; add it to DINO_CORS_ORIGINS",
         )
 
 
 def _names_this_machine(headers: Mapping[str, str]) -> bool:
-    """Whether the address was asked by a name of this machine, and not by one that a page made up."""
+    """Check whether the Host header names this machine; a web page could resolve any other name to it."""
     try:
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
     except ValueError:

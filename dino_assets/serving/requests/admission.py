@@ -1,9 +1,8 @@
-"""Whether there is room for one more picture, known before a pixel of it is decoded.
+"""Admission control: accept a picture or refuse it before it is decoded.
 
-Work is counted in seconds: tiles that wait, by what a tile took lately, and pixels to decode. Above the
-limit uploads are refused until half of it is free again, and each refusal says in how many seconds that
-will be. A limit without this gap would be free again for one upload at any moment, and no time that is
-said would be true.
+Work is counted in seconds: waiting tiles times the measured seconds of a tile, plus pixels to decode. Above
+the limit, uploads are refused until half of it is free again. Each refusal says when that will be. Without
+this gap one upload could be accepted at any moment, so no forecast would be right.
 """
 
 import contextlib
@@ -14,23 +13,23 @@ from dataclasses import dataclass
 from dino_assets.serving.problems import Problem
 from dino_assets.serving.requests.planning import UploadPlan
 
-# Of one thread; measured with JPEGs of 20 MP on a busy core. It decides little: tiles take seconds.
+# One thread, measured with JPEGs of 20 MP on a busy core. Decoding matters little: tiles take seconds.
 DECODE_PX_PER_S = 60e6
 MOST_WAIT_S = 3600
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be accepted and not yet answered, of all requests together."""
+    """Limits of accepted, unanswered work, for all requests together."""
 
     queue_s: float
     requests: int = 256
-    token_bytes: int = 4 * 2**30  # on the disk, until they are stored
+    token_bytes: int = 4 * 2**30  # on disk, until they are stored
 
 
 @dataclass
 class Load:
-    """What is accepted and not yet computed."""
+    """Accepted work that is not yet computed."""
 
     requests: int = 0
     tiles: int = 0
@@ -39,7 +38,7 @@ class Load:
 
 
 class Admission:
-    """Counts what is accepted; refuses what would make others wait too long."""
+    """The count of accepted work; refuses pictures above the limits."""
 
     def __init__(
         self,
@@ -51,16 +50,16 @@ class Admission:
     ) -> None:
         self.limits = limits
         self.load = Load()
-        self._is_full = False  # from the limit down to half of it
+        self._is_full = False  # set at the limit, cleared at half of it
         self._tile_s, self._threads, self._free_bytes = tile_s, threads, free_bytes
 
     def forecast_s(self) -> float:
-        """Seconds until all that is accepted is computed."""
+        """Forecast the seconds until all accepted work is computed."""
         computing_s = self.load.tiles * self._tile_s() / self._threads
         return computing_s + self.load.pixels / DECODE_PX_PER_S / self._threads
 
     def check(self) -> None:
-        """Refuse while too much waits already: before a body is read.
+        """Refuse a request while too much work waits; called before its body is read.
 
         Raises:
             Problem: busy.
@@ -68,12 +67,12 @@ class Admission:
         waiting_s = self.forecast_s()
         if self._is_full or waiting_s > self.limits.queue_s:
             self._is_full = waiting_s > self.limits.queue_s / 2
-        # An empty queue takes any picture, however long it is going to take.
+        # An empty queue accepts any picture, however long it takes.
         if self._is_full and self.load.requests:
             wait_s = forecast_wait(waiting_s, self.limits.queue_s)
             raise Problem(
                 "busy",
-                f"about {waiting_s:.0f} s of work wait; try again in {wait_s} s",
+                f"about {waiting_s:.0f} s of work are waiting; try again in {wait_s} s",
                 retry_after_s=wait_s,
                 waiting_s=round(waiting_s, 1),
             )
@@ -81,7 +80,8 @@ class Admission:
             wait_s = max(1, math.ceil(waiting_s / 2))
             raise Problem(
                 "busy",
-                f"{self.load.requests} pictures wait, as many as are taken on; try again in {wait_s} s",
+                f"{self.load.requests} pictures are waiting, the most that are accepted; try again in "
+                f"{wait_s} s",
                 retry_after_s=wait_s,
             )
 
@@ -98,14 +98,15 @@ class Admission:
             wait_s = max(1, math.ceil(self.forecast_s() / 2))
             raise Problem(
                 "busy",
-                f"embeddings of {self.load.token_bytes:,} bytes are being made; try again in {wait_s} s",
+                f"embeddings of {self.load.token_bytes:,} bytes are being computed, and at most "
+                f"{self.limits.token_bytes:,} fit; try again in {wait_s} s",
                 retry_after_s=wait_s,
             )
         if coming_bytes > self._free_bytes():
             raise Problem(
                 "disk-full",
-                f"the embedding needs {plan.token_bytes:,} bytes beside the work in progress, and this "
-                "machine's disk has fewer; free some space",
+                f"the embedding needs {plan.token_bytes:,} bytes in addition to the work in progress, and "
+                "the service's disk has fewer; free some space",
             )
         share = Share(self.load, plan)
         try:
@@ -115,7 +116,7 @@ class Admission:
 
 
 class Share:
-    """One picture's part of the load; it shrinks as the picture is decoded and its tiles computed."""
+    """One picture's part of the load; it shrinks while the picture is decoded and computed."""
 
     def __init__(self, load: Load, plan: UploadPlan) -> None:
         self._load = load
@@ -127,18 +128,18 @@ class Share:
         load.token_bytes += self._token_bytes
 
     def decoded(self) -> None:
-        """Its pixels are there."""
+        """Count the picture as decoded."""
         self._load.pixels -= self._pixels
         self._pixels = 0
 
     def computed(self, tiles: int) -> None:
-        """So many more of its tiles are computed."""
+        """Count some more tiles as computed."""
         tiles = min(tiles, self._tiles)
         self._tiles -= tiles
         self._load.tiles -= tiles
 
     def close(self) -> None:
-        """Take it out, whatever became of it."""
+        """Remove the picture from the load."""
         self.decoded()
         self.computed(self._tiles)
         self._load.requests -= 1
@@ -146,5 +147,5 @@ class Share:
 
 
 def forecast_wait(waiting_s: float, queue_s: float) -> int:
-    """Whole seconds after which half of the limit is free again."""
+    """Forecast the whole seconds until half of the limit is free again."""
     return max(1, min(MOST_WAIT_S, math.ceil(waiting_s - queue_s / 2)))

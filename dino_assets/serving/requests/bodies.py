@@ -1,4 +1,4 @@
-"""Bodies of uploads: read in time, in memory, within limits; or refused before they are read."""
+"""Upload bodies: read into memory with limits on size, time and total bytes."""
 
 import asyncio
 import contextlib
@@ -11,19 +11,19 @@ from dino_assets.serving.problems import Problem
 from dino_assets.serving.requests.multipart import Form, FormReader
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-# Boundaries, headers and fields beside the file.
+# Boundaries, headers and fields in addition to the file.
 FORM_BYTES = 64 * 1024
-# How soon a service that is told to end leaves a body that has not come.
+# How often the wait for a body checks whether the service is being stopped.
 _LOOK_EVERY_S = 0.25
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection: nobody waits for an answer."""
+    """The client closed the connection before its answer was sent."""
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """What a body may be, and how slowly it may come."""
+    """Limits of a body's size and speed."""
 
     file_bytes: int
     silence_s: float = 30.0
@@ -31,7 +31,7 @@ class BodyLimits:
 
 
 class UploadRoom:
-    """Bytes that all uploads together may hold, counted while they come."""
+    """The memory for all uploads together, counted while they arrive."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
@@ -39,7 +39,7 @@ class UploadRoom:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator["Upload"]:
-        """Hold what an upload takes, until it is dropped or the block ends."""
+        """Count an upload's bytes until it is dropped or the block ends."""
         upload = Upload(self)
         try:
             yield upload
@@ -62,20 +62,20 @@ class Upload:
         return self.form.data
 
     def drop(self) -> None:
-        """Give the bytes and the room back."""
+        """Free the bytes."""
         self.form.data = None
         self._room.held_bytes -= self.bytes
         self.bytes = 0
 
     def grow(self, to_bytes: int) -> None:
-        """Take more room, up to so many bytes in all.
+        """Reserve memory up to ``to_bytes`` in all.
 
         Raises:
-            Problem: busy: the others need it.
+            Problem: busy: other uploads hold too much.
         """
         more = max(0, to_bytes - self.bytes)
         if self._room.held_bytes + more > self._room.most_bytes:
-            raise Problem("busy", "too many uploads are on their way at once; try again soon")
+            raise Problem("busy", "too many uploads are arriving at the same time; try again soon")
         self._room.held_bytes += more
         self.bytes += more
 
@@ -89,11 +89,11 @@ async def read_form(
     upload: Upload,
     check_open: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read a form into an upload. ``check_open`` raises when nothing may be accepted any more.
+    """Read a form into an upload; ``check_open`` raises if the service is being stopped.
 
     Raises:
         Problem: not-a-form, malformed-body, body-too-large, body-timeout, no-file, unknown-field, busy.
-        ClientGoneError: the client is gone.
+        ClientGoneError: the client closed the connection.
     """
     reader = FormReader(content_type)
     most_bytes = limits.file_bytes + FORM_BYTES
@@ -133,7 +133,7 @@ async def _receive_in_time(
     count: int,
     check_open: Callable[[], None],
 ) -> MutableMapping[str, Any]:
-    # A body may take longer the longer it is, so that a slow line is no fault and a drip is one.
+    # The allowed time grows with the received bytes: a slow connection passes, a trickle does not.
     allowed_s = limits.silence_s + count / limits.least_bytes_per_s
     deadline = min(time.monotonic() + limits.silence_s, started + allowed_s)
     coming = asyncio.ensure_future(receive())
@@ -153,8 +153,7 @@ async def _receive_in_time(
 def _time_out(count: int, limits: BodyLimits) -> Problem:
     return Problem(
         "body-timeout",
-        f"{count:,} bytes arrived, then too little for {limits.silence_s:.0f} s; send the whole file "
-        "again",
-        # What still comes on this connection belongs to nobody.
+        f"{count:,} bytes arrived, then too few for {limits.silence_s:.0f} s; send the whole file again",
+        # Late bytes of this body must not be read as the next request.
         headers={"Connection": "close"},
     )

@@ -1,11 +1,11 @@
-"""Answers to browsers that ask whether a page of another origin may call: none may unless it is named."""
+"""CORS: pages of the configured origins may call the service, no others."""
 
 from collections.abc import MutableMapping
 from typing import Any
 
 
 class CrossOrigin:
-    """Starlette's CORS around the routes, once the settings name an origin."""
+    """Middleware that applies Starlette's CORS if the settings name an origin."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

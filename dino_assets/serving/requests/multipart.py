@@ -1,6 +1,6 @@
-"""A multipart form with one file, read in pieces into memory: nothing of it reaches a temporary file.
+"""Multipart reader for a form with one file: in memory, never in a temporary file.
 
-Starlette's own reader spools what is above 1 MB to a disk, and takes a thousand fields.
+Starlette's own reader writes files above 1 MB to disk, and accepts a thousand fields.
 """
 
 import io
@@ -22,7 +22,7 @@ _BROKEN = "the multipart form cannot be read: {}; send it as `curl -F file=@phot
 
 @dataclass
 class Form:
-    """What a form held; ``data`` is None where there was no file."""
+    """A form's file and fields; ``data`` is None if it has no file."""
 
     filename: str = ""
     data: bytes | None = None
@@ -30,16 +30,16 @@ class Form:
 
 
 def clean_name(filename: str) -> str:
-    """A file's own name: without folders, without what does not print."""
+    """Reduce a file name to its last part without unprintable characters."""
     name = re.split(r"[/\\]", filename)[-1]
     return "".join(each for each in name if each.isprintable())[:MOST_NAME_CHARACTERS]
 
 
 class FormReader:
-    """Takes a form's bytes piece by piece; limits hold while they come."""
+    """An incremental multipart parser; checks its limits with every piece."""
 
     def __init__(self, content_type: str) -> None:
-        # Imported when a service runs: it comes with the extra `serve`.
+        # Imported late: the package belongs to the extra `serve`.
         from python_multipart.exceptions import FormParserError
         from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -71,10 +71,10 @@ class FormReader:
         except FormParserError as err:
             raise Problem("malformed-body", _BROKEN.format(str(err)[:200])) from None
         if not options.get(b"boundary"):
-            raise Problem("malformed-body", _BROKEN.format("its content type has no boundary"))
+            raise Problem("malformed-body", _BROKEN.format("the content type has no boundary"))
 
     def write(self, piece: bytes) -> None:
-        """Take the next piece of the body.
+        """Parse the next piece of the body.
 
         Raises:
             Problem: malformed-body, unknown-field.
@@ -85,13 +85,13 @@ class FormReader:
             raise Problem("malformed-body", _BROKEN.format(str(err)[:200])) from None
 
     def finish(self) -> Form:
-        """The form, once all of it was written.
+        """Return the form after its last piece.
 
         Raises:
             Problem: malformed-body; no-file.
         """
         if not self._is_ended:
-            raise Problem("malformed-body", _BROKEN.format("its end is missing"))
+            raise Problem("malformed-body", _BROKEN.format("the end is missing"))
         if self.form.data is None:
             raise Problem("no-file")
         return self.form
@@ -120,14 +120,16 @@ class FormReader:
         self._is_file = b"filename" in options
         self._sink = io.BytesIO()
         if self._is_file and (self._name != FILE or self.form.data is not None):
-            what = (
-                "there are two files; one picture is one request"
+            detail = (
+                "the form has two files; send one picture per request"
                 if self._name == FILE
-                else f"a file came as {self._name[:80]!r}; its name has to be {FILE!r}"
+                else f"the file's field is {self._name[:80]!r}; {FILE!r} is expected"
             )
-            raise Problem("unknown-field", what)
+            raise Problem("unknown-field", detail)
         if not self._is_file and self._name == FILE:
-            raise Problem("no-file", f"{FILE!r} came without a filename; send `-F file=@photo.jpg`")
+            raise Problem(
+                "no-file", f"the part {FILE!r} has no filename; send `curl -F file=@photo.jpg`"
+            )
         if self._is_file:
             name = options[b"filename"].decode(errors="replace")
             self.form.filename = clean_name(name)
@@ -135,7 +137,8 @@ class FormReader:
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if not self._is_file and self._sink.tell() + end - start > MOST_FIELD_BYTES:
             raise Problem(
-                "unknown-field", f"{self._name[:80]!r} has more than {MOST_FIELD_BYTES} bytes"
+                "unknown-field",
+                f"the field {self._name[:80]!r} has more than {MOST_FIELD_BYTES} bytes",
             )
         self._sink.write(memoryview(data)[start:end])
 
@@ -144,7 +147,7 @@ class FormReader:
             self.form.data = self._sink.getvalue()  # shares the buffer: no second copy
             return
         if self._name in self.form.fields:
-            raise Problem("unknown-field", f"{self._name[:80]!r} is given twice")
+            raise Problem("unknown-field", f"the field {self._name[:80]!r} is given twice")
         self.form.fields[self._name] = self._sink.getvalue().decode(errors="replace")
 
     def _end(self) -> None:

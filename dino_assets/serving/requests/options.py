@@ -1,4 +1,4 @@
-"""What a client may ask for beside its picture: which tokens, in which numbers."""
+"""Options of `/embed`: which tokens, and the type of their numbers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ TokenChoice = Literal["patches", "mean", "cls"]
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """What ``embeddings`` in the file holds."""
+    """The content of ``embeddings`` in the file."""
 
     tokens: TokenChoice = "patches"
     dtype: VectorType = "fp16"
@@ -25,7 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def read_options(query: Mapping[str, str], fields: Mapping[str, str]) -> EmbedOptions:
-    """Options from the address and from the form's fields; the same in both is fine.
+    """Read options from the query and from the form's fields; equal values in both are accepted.
 
     Raises:
         Problem: unknown-field, unknown-option.
@@ -34,11 +34,12 @@ def read_options(query: Mapping[str, str], fields: Mapping[str, str]) -> EmbedOp
     for name in (*query, *fields):
         if name not in CHOICES:
             expected = ", ".join(("file", *CHOICES))
-            raise Problem("unknown-field", f"there is no option {name[:80]!r}, only {expected}")
+            raise Problem("unknown-field", f"unknown option {name[:80]!r}; use {expected}")
     for name, choices in CHOICES.items():
         given = {each[name] for each in (query, fields) if name in each}
         if len(given) > 1:
-            raise Problem("unknown-option", f"{name} is {' and '.join(sorted(given))[:80]!r}")
+            both = " and ".join(sorted(given))[:80]
+            raise Problem("unknown-option", f"{name} is given twice, as {both!r}; give one value")
         for value in given:
             if value not in choices:
                 shown = f"{name} is {value[:80]!r}; use {', '.join(choices)}"

@@ -1,4 +1,4 @@
-"""What an upload will become, from its header alone: tiles, shape, bytes, id. No pixel is decoded."""
+"""Plan of an upload's embedding, from the image header alone: tiles, shape, bytes, id."""
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +16,7 @@ from dino_assets.tiles.grid import TileGrid, count_windows, cut_windows, is_whol
 from dino_assets.weights.records import Checkpoint
 
 MOST_FILE_BYTES = 2**30
-# Part of every id: raise it when the same upload gives another file.
+# Part of every id: raise it when equal uploads would give other files.
 FILE_VERSION = 1
 _NUMBER_BYTES = {"fp16": 2, "fp32": 4}
 _SHOWN_DETAIL = 300
@@ -24,22 +24,22 @@ _SHOWN_DETAIL = 300
 
 @dataclass(frozen=True)
 class ServedModel:
-    """The model that serves, and all that decides what it makes of a picture."""
+    """The served model and everything that decides its embeddings."""
 
-    name: str  # as the documents show it; of a folder its last name
+    name: str  # a repository's name, or the last part of a folder's path
     checkpoint: Checkpoint
     space: Space
     grid: TileGrid
 
     @property
     def patches(self) -> int:
-        """Patch tokens of a tile."""
+        """Patch tokens per tile."""
         return (self.grid.side_px // self.checkpoint.patch_px) ** 2
 
 
 @dataclass(frozen=True, eq=False)
 class UploadPlan:
-    """One upload and what it will become."""
+    """The plan of one upload's embedding."""
 
     id: str
     image_id: str
@@ -53,39 +53,41 @@ class UploadPlan:
 
     @property
     def tiles(self) -> int:
-        """How many tiles the model sees."""
+        """The number of tiles."""
         return len(self.windows)
 
     @property
     def pixel_bytes(self) -> int:
-        """What the decoded picture takes."""
+        """Bytes of the decoded picture."""
         return self.size[0] * self.size[1] * 3
 
     @property
     def token_bytes(self) -> int:
-        """What the tokens that are kept take until they are stored."""
+        """Bytes of the tokens until they are stored."""
         return (int(np.prod(self.shape)) + 2 * self.tiles * self.dim) * _NUMBER_BYTES[
             self.options.dtype
         ]
 
 
 def plan_upload(data: bytes, options: EmbedOptions, model: ServedModel) -> UploadPlan:
-    """Read an upload's header and work out what comes of it.
+    """Plan an upload's embedding from its image header.
 
     Raises:
-        Problem: unusable-picture; result-too-large, which names what fits.
+        Problem: unusable-picture; result-too-large, with the options that fit.
     """
     try:
         header = read_header(data)
         width, height = header.upright_size
         if width * height > MAX_PIXELS:
-            raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels")
+            raise UnusableImageError(
+                "too-large", f"{width} × {height} pixels; at most {MAX_PIXELS:,} are accepted"
+            )
         tiles = count_windows(width, height, model.grid)
         _check_result(tiles, options, model)
         windows = cut_windows(width, height, model.grid)
     except UnusableImageError as err:
         raise refuse_picture(err) from None
-    except ConfigError as err:  # a side that no tile id can carry
+    except ConfigError as err:  # a side is too long for tile ids
         raise refuse_picture(UnusableImageError("too-large", str(err))) from None
     image_id = hashlib.sha256(data).hexdigest()
     what = {
@@ -109,7 +111,7 @@ def plan_upload(data: bytes, options: EmbedOptions, model: ServedModel) -> Uploa
 
 
 def refuse_picture(err: UnusableImageError) -> Problem:
-    """The problem for a picture that cannot be used."""
+    """Make the problem for an unusable picture."""
     return Problem("unusable-picture", str(err)[:_SHOWN_DETAIL], reason=err.reason)
 
 
@@ -137,8 +139,8 @@ def _check_result(tiles: int, options: EmbedOptions, model: ServedModel) -> None
     raise Problem(
         "result-too-large",
         f"{tiles:,} tiles of {size // tiles:,} bytes are {size:,} bytes; at most {MOST_FILE_BYTES:,} "
-        f"are written. These fit: {'; '.join(fitting) or 'nothing of this picture'}; or a picture of "
-        f"at most {most_tiles:,} tiles with these options",
+        f"are written. These options fit: {'; '.join(fitting) or 'none'}; or send a picture of at most "
+        f"{most_tiles:,} tiles",
         result_bytes=size,
         limit_bytes=MOST_FILE_BYTES,
         tiles=tiles,

@@ -63,7 +63,7 @@ class Plant:
         self, source: NetworkSource, compute: ComputeSettings = COMPUTE, **options: Any
     ) -> ReadyEncoder:
         """What is opened of these engines alone."""
-        return open_encoder(source, compute, shelf=self.embeddings, **options)
+        return open_encoder(source, compute, shelf=self.shelf, **options)
 
     @property
     def shelf(self) -> EngineShelf:
