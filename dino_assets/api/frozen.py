@@ -46,7 +46,8 @@ class PictureVit(nn.Module):
 
     def prepare(self, images: Tensor, *, is_normalized: bool) -> Tensor:
         """Scale to 0 to 1 and to the network's size, and normalise, in float32 all the time."""
-        planes = images.to(torch.float32)
+        # Kernels of some processors round another way for another layout (AVX2: the last bit).
+        planes = images.to(torch.float32).contiguous()
         if images.dtype == torch.uint8:
             planes = planes / 255
         if tuple(planes.shape[2:]) != self.size_px:
