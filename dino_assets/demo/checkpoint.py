@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from dino_assets.embeddings.encoder.tokens import quiet_progress
+from dino_assets.embeddings.encoder.tokens import hide_progress_bars
 from dino_assets.errors import CheckpointError, ConfigError
 from dino_assets.weights.architecture import CONFIG
 from dino_assets.weights.checkpoint import CAVEAT, PREPROCESSOR, RANDOM, WEIGHTS, read_checkpoint
@@ -41,7 +41,7 @@ def write_demo_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     # First: it tells whose folder this is when we are killed.
     (folder / _CARD).write_text(MODEL_CARD.format(seed=seed, caveat=CAVEAT))
-    with quiet_progress():
+    with hide_progress_bars():
         model.save_pretrained(folder)
     preprocessor = {
         "image_processor_type": "DINOv3ViTImageProcessorFast",

@@ -16,7 +16,7 @@ from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.defs.partitions import add_drop_keys
 from dino_assets.defs.plans import plan_runs
 from dino_assets.demo.place import MODEL
-from dino_assets.embeddings.stage.keeping import keeping_open
+from dino_assets.embeddings.stage.sharing import share_encoders
 from dino_assets.settings.records import Settings
 from dino_assets.store.commits.catalogue import LINEAGE
 from dino_assets.weights.checkpoint import CAVEAT
@@ -59,7 +59,7 @@ def run_jobs(
     with open_instance(demo.root, home=demo.root) as instance, ExitStack() as kept:
         add_drop_keys(instance, drops)
         definitions = make_definitions(demo)
-        kept.enter_context(keeping_open())  # all drops are embedded by one encoder
+        kept.enter_context(share_encoders())  # all drops are embedded by one encoder
         for planned in plan_runs(drops, LINEAGE):
             if planned.drop is None:
                 kept.close()

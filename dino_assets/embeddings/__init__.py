@@ -1,1 +1,1 @@
-"""Embeddings: one vector per tile, computed once."""
+"""Embeddings: one vector per tile."""

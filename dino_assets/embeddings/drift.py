@@ -1,10 +1,10 @@
-"""Whether a drop shows what the other drops do not, and which of its tiles do.
+"""Drift detection: how much a drop differs from the other drops, and which of its tiles differ most.
 
-A tile is novel when it lies far from the tiles of the other drops, more so when its own drop holds
-others like it: smoke is on several tiles, an odd roof on one. A drop is as novel as the most novel 3 %
-of its tiles. How novel is unusual is not taken from a distribution but counted: every drop is held
-against all others in the same way, the new one among them, and it alarms when at most 4 % are as novel.
-Where drops are exchangeable, that alone bounds the false alarms, whatever the model and the ground.
+A tile is novel when it is far from the tiles of the other drops. It is more novel when its own drop
+has similar tiles: smoke is on several tiles, an odd roof on one. The novelty of a drop is the mean of
+its most novel 3 % of tiles. The alarm assumes no distribution. Every drop is compared with all others in
+the same way. A drop alarms when at most 4 % of all drops, itself included, are as novel. Where drops are
+exchangeable, this bounds the false alarms for every model and every ground.
 """
 
 import math
@@ -19,30 +19,30 @@ from dino_assets.counting import count_of
 from dino_assets.errors import InvalidVectorsError
 from dino_assets.numerics.neighbours import blocks, check_vectors
 
-# One alarm in 25 usual drops, not in 20: 5 % is then kept by the count of 200 as well as on average.
+# One alarm in 25 usual drops, not in 20: then a test with 200 usual drops stays below 5 % alarms too.
 ALARM_SHARE = 0.04
 MIN_PAST_DROPS = math.ceil(1 / ALARM_SHARE) - 1
-MIN_TILES = 8  # of a drop: fewer have no tiles of their own kind to be held against
-# Measured on drawn flights beside other choices, see the table in test_drift.py.
+MIN_TILES = 8  # per drop; a smaller drop has too few similar tiles to compare with
+# Measured on drawn flights against other values: see the table in test_drift.py.
 TOP_SHARE = 0.03
 OWN_WEIGHT = 0.75
 OWN_RANK = 4
-# To the second nearest drop: ground flown twice, or the same files in two drops, would make the past
-# look better known than a new place can be.
+# Distance to the second nearest drop. Ground that was flown twice, or the same files in two drops, would
+# otherwise make past drops look more alike than a new place can be.
 DROP_RANK = 2
 VARIANCE_SHARE = 0.95  # of the directions compared; the rest is noise of single tiles
 MAX_DIMS = 64
-DROP_TILES = 512  # of each drop, evenly taken
+DROP_TILES = 512  # evenly spaced rows of each drop
 FIT_TILES = 128
 QUERY_ROWS = 128  # against 100 × 512 tiles: 26 MB of distances at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """How novel a drop is, beside its past; ``tiles`` (N,) float32 is each tile's own novelty.
+    """The novelty of a drop compared with past drops; ``tiles`` (N,) float32 is the novelty per tile.
 
-    ``limit`` is what the drop had to exceed; ``p_value`` the share of drops at least as novel, itself
-    among them. With too little history ``lacking`` says so, and nothing else is known.
+    A drop alarms above ``limit``. ``p_value`` is the share of drops that are at least as novel, this
+    drop included. If there is too little data, ``missing`` says what is missing and the numbers are NaN.
     """
 
     tiles: NDArray[np.float32]
@@ -51,38 +51,38 @@ class Drift:
     p_value: float
     past_drops: int
     is_alarm: bool
-    lacking: str | None = None
+    missing: str | None = None
 
     def find_most_novel(self, count: int = 10) -> NDArray[np.int64]:
-        """Rows of the most novel tiles, the most novel first."""
+        """Return the rows of the most novel tiles, the most novel first."""
         return np.argsort(-self.tiles, kind="stable")[:count].astype(np.int64)
 
 
 def measure_drift(
     vectors: np.ndarray, past: Sequence[np.ndarray], *, own_rank: int = OWN_RANK
 ) -> Drift:
-    """Hold a drop (N, D) against past drops of the same space and column, in any order.
+    """Compare a drop (N, D) with past drops of the same space and column, in any order.
 
-    Past drops of fewer than ``MIN_TILES`` tiles are left out.
+    Past drops with fewer than ``MIN_TILES`` tiles are left out.
 
     Raises:
-        InvalidVectorsError: numbers that are not finite, or dimensions that differ.
+        InvalidVectorsError: a number is not finite, or the dimensions differ.
     """
     new = check_vectors(vectors)
     checked = [check_vectors(drop) for drop in past]
     for drop in checked:
         if len(drop) and drop.shape[1] != new.shape[1]:
             raise InvalidVectorsError(
-                f"a past drop has {drop.shape[1]} dimensions, the new one {new.shape[1]}: both must "
+                f"a past drop has {drop.shape[1]} dimensions, the new drop has {new.shape[1]}: both must "
                 "come from one space",
                 dims=(drop.shape[1], new.shape[1]),
             )
     large = [drop for drop in checked if len(drop) >= MIN_TILES]
-    lacking = tell_lack(len(new), len(large))
-    if lacking:
+    missing = describe_missing(len(new), len(large))
+    if missing:
         nothing = np.zeros(len(new), np.float32)
-        return Drift(nothing, math.nan, math.nan, 1.0, len(large), is_alarm=False, lacking=lacking)
-    # As many of each: a drop of more tiles has nearer ones of its own, and would look more novel.
+        return Drift(nothing, math.nan, math.nan, 1.0, len(large), is_alarm=False, missing=missing)
+    # The same number of tiles per drop: a larger drop has nearer tiles of its own and would look more novel.
     most = min(DROP_TILES, int(np.median([len(drop) for drop in large])))
     thinned = [thin_drop(drop, most) for drop in (*large, new)]
     view = _fit_view([thin_drop(drop, FIT_TILES) for drop in thinned])
@@ -100,9 +100,9 @@ def measure_drift(
     return Drift(tiles, novelty, limit, p_value, len(large), is_alarm=novelty > limit)
 
 
-def tell_lack(tiles: int, past_drops: int) -> str | None:
-    """What is missing for a comparison, in words; None where nothing is."""
-    # First what no other drop has a say in: then none need be looked at.
+def describe_missing(tiles: int, past_drops: int) -> str | None:
+    """Describe what is missing for a comparison; return None if nothing is missing."""
+    # The size of the drop itself is checked first, so that callers need not read other drops.
     if tiles < MIN_TILES:
         return f"{count_of(tiles, 'tile')}; {MIN_TILES} are needed to compare a drop with others"
     if past_drops < MIN_PAST_DROPS:
@@ -114,9 +114,9 @@ def tell_lack(tiles: int, past_drops: int) -> str | None:
 
 
 def thin_drop(rows: np.ndarray, most: int = DROP_TILES) -> np.ndarray:
-    """At most so many rows, evenly taken: neighbours in a table are neighbours on the ground.
+    """Return at most ``most`` evenly spaced rows; neighbours in a table are neighbours on the ground.
 
-    Of a past drop no more is looked at, so no more need be kept in memory.
+    Only these rows of a past drop are compared, so only these need memory.
     """
     return rows if len(rows) <= most else rows[_pick(len(rows), most)]
 
@@ -126,7 +126,7 @@ def _pick(count: int, most: int) -> NDArray[np.int64]:
 
 
 def _find_thinned(count: int, most: int) -> NDArray[np.int64]:
-    """Where each of so many rows stands in the thinned drop; -1 where it does not."""
+    """Return the position of each row in the thinned drop; -1 if the row was left out."""
     places = np.full(count, -1)
     picked = _pick(count, most)
     places[picked] = np.arange(len(picked))
@@ -134,21 +134,21 @@ def _find_thinned(count: int, most: int) -> NDArray[np.int64]:
 
 
 class _View(NamedTuple):
-    """The directions in which tiles differ, the strong ones weighted down a little."""
+    """The directions in which tiles differ; strong directions get smaller weights."""
 
     middle: np.ndarray
     axes: np.ndarray
 
     def project(self, rows: np.ndarray) -> NDArray[np.float32]:
-        """Rows (N, D) as compared (N, at most MAX_DIMS), spread 1 over all directions."""
+        """Project rows (N, D) to the compared directions (N, at most MAX_DIMS), with a total spread of 1."""
         return np.asarray((rows - self.middle) @ self.axes, np.float32)
 
 
 def _fit_view(drops: Sequence[np.ndarray]) -> _View:
-    """Principal directions, each divided by the fourth root of its variance: half whitened.
+    """Fit principal directions, each divided by the fourth root of its variance (half whitening).
 
-    Untrained and trained encoders alike put most of their spread into a few directions (brightness,
-    colour), which would drown the rest; wholly whitened, the noise of the weak ones drowns them.
+    Untrained and trained encoders put most of their spread into a few directions (brightness, colour),
+    which would hide the rest. Full whitening would hide them behind the noise of the weak directions.
     """
     rows = np.concatenate(drops).astype(np.float64)
     middle = rows.mean(axis=0)
@@ -161,17 +161,17 @@ def _fit_view(drops: Sequence[np.ndarray]) -> _View:
     dims = int(np.searchsorted(np.cumsum(variances), VARIANCE_SHARE * total)) + 1
     dims = min(dims, MAX_DIMS, len(variances))
     strong = variances[:dims]
-    # Then as long as one tile's spread is, so that novelties of two spaces read alike.
+    # Scaled so that a tile's spread is 1: novelties of two spaces are then comparable.
     weights = strong**-0.25 / math.sqrt(float(np.sqrt(strong).sum()))
     return _View(middle.astype(np.float32), (axes[:, :dims] * weights).astype(np.float32))
 
 
 class _Pool(NamedTuple):
-    """All drops' rows, one drop after another; ``bounds`` is where each begins, and the end."""
+    """The rows of all drops, one drop after another; ``bounds`` holds the start of each drop and the end."""
 
     rows: NDArray[np.float32]
     bounds: NDArray[np.int64]
-    own_rank: int  # of the neighbour in the own drop that counts
+    own_rank: int  # rank of the neighbour in a tile's own drop whose distance is used
 
 
 def _measure(
@@ -181,9 +181,10 @@ def _measure(
     asked: NDArray[np.float32] | None = None,
     itself: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Novelty of some rows of one drop, by default of all it has in the pool.
+    """Measure the novelty of some rows of one drop; by default of all its rows in the pool.
 
-    ``itself``: where among those of the pool each row asked stands, or -1: none is its own neighbour.
+    ``itself`` holds the position of each asked row among the drop's rows in the pool, or -1. A row is
+    never its own neighbour.
     """
     first, last = (int(bound) for bound in pool.bounds[drop : drop + 2])
     queries = pool.rows[first:last] if asked is None else asked
@@ -209,6 +210,6 @@ def _measure(
 
 
 def _score(novelties: NDArray[np.float32]) -> float:
-    """The mean of the top share, at least one tile: it does not grow with a drop's size."""
+    """Return the mean of the highest share of novelties; it does not grow with the size of the drop."""
     count = max(1, round(TOP_SHARE * len(novelties)))
     return float(np.sort(novelties)[-count:].mean(dtype=np.float64))

@@ -1,4 +1,4 @@
-"""What of a tile's tokens is stored, and how."""
+"""Storage options for embeddings: columns, number type, patch maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ VectorType = Literal["fp16", "fp32"]
 
 @dataclass(frozen=True)
 class EmbeddingOptions:
-    """What of a tile's tokens is stored, and how."""
+    """Storage options for embeddings: columns, number type, patch maps."""
 
     columns: tuple[EmbeddingColumn, ...] = ("cls",)
     dtype: VectorType = "fp16"
@@ -26,10 +26,10 @@ DEFAULT = EmbeddingOptions()
 def check_options(
     columns: Sequence[str], dtype: str, *, with_patches: bool = False
 ) -> EmbeddingOptions:
-    """What to store, in the one order there is.
+    """Check the storage options and put the columns in their fixed order.
 
     Raises:
-        ConfigError: a word that is not known, or no column at all.
+        ConfigError: an unknown word, or no column.
     """
     choices = get_args(EmbeddingColumn)
     for column in columns:
@@ -37,5 +37,9 @@ def check_options(
     check_word("dtype", dtype, get_args(VectorType))
     chosen = tuple(column for column in choices if column in columns)
     if not chosen:
-        raise ConfigError("columns is empty; use cls, mean or both", setting="columns", value=())
+        raise ConfigError(
+            "columns is empty; at least one of cls and mean is expected",
+            setting="columns",
+            value=(),
+        )
     return EmbeddingOptions(chosen, dtype, with_patches)  # type: ignore[arg-type]

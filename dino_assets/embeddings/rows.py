@@ -1,4 +1,4 @@
-"""A shard's rows: vectors as they are stored, thumbnails, parts and the receipt."""
+"""Rows of the embeddings table: ids, stored vectors and thumbnails."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,10 @@ _DTYPES = {"fp16": (np.float16, pa.float16()), "fp32": (np.float32, pa.float32()
 
 
 def make_schema(dim: int, options: EmbeddingOptions = DEFAULT) -> pa.Schema:
-    """Ids travel with the vectors; the thumbnail saves every later page from reading photographs."""
+    """Make the table's schema: ids, vectors of ``dim`` numbers, and a thumbnail.
+
+    With the thumbnail in the row, later pages do not read photographs.
+    """
     vector = pa.list_(_DTYPES[options.dtype][1], dim)
     return pa.schema(
         [
@@ -36,10 +39,10 @@ def make_rows(
     schema: pa.Schema,
     options: EmbeddingOptions,
 ) -> pa.Table:
-    """The rows of some tiles.
+    """Make the rows of some tiles.
 
     Raises:
-        CommitRefusedError: a vector that cannot be stored.
+        CommitRefusedError: a vector cannot be stored.
     """
     names = tiles["tile_id"].to_pylist()
     columns: dict[str, Any] = {
@@ -58,10 +61,10 @@ def make_rows(
 def to_stored(
     vectors: NDArray[np.float32], names: Sequence[str], column: str, options: EmbeddingOptions
 ) -> NDArray[Any]:
-    """Vectors of some tiles as they are stored.
+    """Convert vectors of some tiles to the stored number type.
 
     Raises:
-        CommitRefusedError: NaN, infinity, or a number that fp16 cannot hold.
+        CommitRefusedError: a number is NaN, infinite, or too large for fp16.
     """
     with np.errstate(over="ignore"):
         stored = vectors.astype(_DTYPES[options.dtype][0])
@@ -69,9 +72,9 @@ def to_stored(
     if len(bad):
         is_wide = bool(np.isfinite(vectors[bad[0]]).all())
         why = (
-            "a value beyond fp16; dtype: fp32 holds it."
+            "a value too large for fp16. Store dtype: fp32."
             if is_wide
-            else "NaN or infinity; is the checkpoint sound?"
+            else "NaN or infinity. Check the checkpoint: `dino-assets check-model`."
         )
         raise CommitRefusedError(
             f"{len(bad)} tiles have {column!r} numbers that cannot be stored, {names[bad[0]]!r} first: "
@@ -84,14 +87,14 @@ def to_stored(
 
 
 def to_matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """Stored vectors as float32 (N, D), whatever they are stored in."""
+    """Convert stored vectors of any number type to float32 (N, D)."""
     values = column.combine_chunks()
     flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     return np.asarray(flat.reshape(len(values), values.type.list_size))
 
 
 def make_thumb(tile: NDArray[np.uint8]) -> bytes:
-    """A tile as a small WebP (about 0.6 KB), for pages."""
+    """Encode a tile as a small WebP (about 0.6 KB), for pages."""
     sink = io.BytesIO()
     small = Image.fromarray(tile).resize((THUMB_PX, THUMB_PX), Image.Resampling.BOX)
     small.save(sink, "WEBP", quality=60, method=2)

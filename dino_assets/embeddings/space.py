@@ -1,4 +1,4 @@
-"""Embedding spaces: everything that makes two vectors comparable."""
+"""Embedding spaces: the settings that two vectors must share to be comparable."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ EmbeddingColumn = Literal["cls", "mean"]
 
 @dataclass(frozen=True)
 class Space:
-    """Everything that makes two embeddings comparable."""
+    """The settings that two embeddings must share to be comparable."""
 
     weights_sha256: str
     network: str  # config and statistics
@@ -23,17 +23,17 @@ class Space:
     precision: PrecisionClass
 
 
-# Part of every space: raise it when the numbers that reach the model change.
+# Part of every space. Increase it when the numbers that reach the model change.
 PREPROCESSING_VERSION = 1
 
 
 def name_space(space: Space) -> str:
-    """A space's id: equal ids, comparable vectors (in the same column)."""
+    """Compute the id of a space. Vectors of equal ids and of the same column are comparable."""
     return digest(asdict(space))[:16]
 
 
 def make_space(checkpoint: Checkpoint, compute: ComputeSettings, *, side_px: int) -> Space:
-    """The space of vectors made by this checkpoint at this side and precision class."""
+    """Make the space of the vectors that a checkpoint gives at one side and precision class."""
     return Space(
         weights_sha256=checkpoint.weights_sha256,
         network=checkpoint.network,
@@ -45,10 +45,10 @@ def make_space(checkpoint: Checkpoint, compute: ComputeSettings, *, side_px: int
 
 
 def check_side(side_px: int, checkpoint: Checkpoint) -> None:
-    """Refuse a side that cuts patches.
+    """Refuse a side that is not a whole number of patches.
 
     Raises:
-        ConfigError: it is no multiple of the patch.
+        ConfigError: the side is not a multiple of the patch.
     """
     if side_px < 1 or side_px % checkpoint.patch_px:
         raise ConfigError(
@@ -60,5 +60,5 @@ def check_side(side_px: int, checkpoint: Checkpoint) -> None:
 
 
 def current_space(checkpoint: Checkpoint, compute: ComputeSettings, *, tile_px: int = 0) -> str:
-    """The id of the space readers ask for; 0 px takes the family's own side."""
+    """Compute the id of the current space; ``tile_px`` of 0 means the family's own side."""
     return name_space(make_space(checkpoint, compute, side_px=tile_px or checkpoint.tile_px))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dino_assets.compute.devices import available_cpus
 from dino_assets.compute.threads import one_torch_thread
-from dino_assets.embeddings.encoder.gate import GateReport, draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.gate import GateReport, compare_with_reference, draw_gate_tiles
 from dino_assets.embeddings.encoder.tokens import Tokens, Vectors, normalise
 from dino_assets.errors import EngineRefusedError
 from dino_assets.exports.graph import INPUT, OUTPUT
@@ -105,7 +105,9 @@ def check_export(
     hidden = np.concatenate([given[number] for number in range(len(calls))])
     if hidden.shape == expected.hidden.shape:
         difference = float(np.abs(hidden - expected.hidden).max())
-        report = hold_against(expected.split(expected.hidden), expected.split(hidden), "fp32")
+        report = compare_with_reference(
+            expected.split(expected.hidden), expected.split(hidden), "fp32"
+        )
         if report.passed:
             return ExportCheck(report, difference)
         fault = str(report)

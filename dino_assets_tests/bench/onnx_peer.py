@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.encoder.converted import label_network, open_kept
+from dino_assets.embeddings.encoder.converted import label_network, open_converted
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
 from dino_assets.embeddings.encoder.tokens import Vectors, normalise
 
@@ -25,7 +25,7 @@ class OnnxEncoder(Encoder):
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = open_kept(
+        self._session = open_converted(
             cache_folder,
             label_network(source, spec, version=self.version),
             write=lambda folder: write_onnx(source, folder / NETWORK, batch=spec.batch),

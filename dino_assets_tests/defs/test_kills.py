@@ -43,7 +43,7 @@ PLACES = (
     ("dino_assets.drops.sources.folders.FolderSource.read", 14),  # selections
     ("dino_assets.weights.stage.fetch_part", 2),
     ("dino_assets.images.pixels.decode_image", 2),
-    ("dino_assets.embeddings.encoder.holding.hold_against", 0),
+    ("dino_assets.embeddings.encoder.gate_check.compare_with_reference", 0),
     ("dino_assets.embeddings.stage.worker.make_thumb", 20),
     ("dino_assets.embeddings.stage.worker.store_shard", 1),
     ("dino_assets.projections.stage.fit_projection", 0),

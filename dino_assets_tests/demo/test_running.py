@@ -227,7 +227,7 @@ def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_p
         assert any(re.fullmatch(ending, line) for line in lines)
         assert done.stderr == ""
         if ending.startswith("6"):
-            reused = r"[12] of 3 shards are there already and are reused"
+            reused = r"[12] of 3 shards are already stored and are reused"
             assert re.search(reused, done.stdout)
     port = free_port()
     with running(

@@ -67,7 +67,7 @@ def test_measure_drift__three_tiles_far_from_the_line():
     assert found.is_alarm
     assert sorted(found.find_most_novel(3).tolist()) == [10, 11, 12]
     assert found.p_value == 1 / 25
-    assert (found.past_drops, found.tiles.shape, found.lacking) == (24, (13,), None)
+    assert (found.past_drops, found.tiles.shape, found.missing) == (24, (13,), None)
 
 
 def test_measure_drift__another_drop_of_the_line():
@@ -183,26 +183,26 @@ def test_measure_drift__an_alarm_is_a_small_share(seed, past, tiles, strange):
 
 def test_measure_drift__too_few_past_drops():
     found = measure_drift(draw_drop(1), draw_past(3))
-    assert found.lacking == (
+    assert found.missing == (
         f"3 past drops to compare with; {MIN_PAST_DROPS} are needed to tell an unusual drop from a "
         "usual one with at most 4% false alarms"
     )
     assert not found.is_alarm
     assert not found.tiles.any()
-    assert measure_drift(draw_drop(1), draw_past(MIN_PAST_DROPS)).lacking is None
+    assert measure_drift(draw_drop(1), draw_past(MIN_PAST_DROPS)).missing is None
 
 
 def test_measure_drift__past_drops_of_a_few_tiles_do_not_count():
     small = [draw_drop(seed, tiles=MIN_TILES - 1) for seed in range(5)]
     found = measure_drift(draw_drop(1), draw_past(MIN_PAST_DROPS - 1) + small)
     assert found.past_drops == MIN_PAST_DROPS - 1
-    assert found.lacking
+    assert found.missing
 
 
 @pytest.mark.parametrize("tiles", [0, MIN_TILES - 1])
 def test_measure_drift__a_drop_of_a_few_tiles(tiles):
     found = measure_drift(draw_drop(1)[:tiles], draw_past(30))
-    assert found.lacking == f"{tiles} tiles; 8 are needed to compare a drop with others"
+    assert found.missing == f"{tiles} tiles; 8 are needed to compare a drop with others"
 
 
 def test_measure_drift__numbers_that_are_not_finite():

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dino_assets.embeddings.encoder.tokens import quiet_progress
+from dino_assets.embeddings.encoder.tokens import hide_progress_bars
 from dino_assets.weights.catalogue import PUBLISHED
 
 LARGE_DIM = 1024  # from here on in shards
@@ -66,7 +66,7 @@ def write_one_layer(name: str, folder: Path) -> Any:
         parameter.data = torch.rand(parameter.shape, dtype=torch.float16, generator=rng)
     weights = 2 * sum(parameter.numel() for parameter in model.parameters())
     is_large = PUBLISHED[name].dim >= LARGE_DIM
-    with quiet_progress():
+    with hide_progress_bars():
         model.save_pretrained(folder, max_shard_size=weights * 2 // 3 if is_large else 2 * weights)
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     (folder / "README.md").write_text(CARD)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dino_assets.embeddings.encoder.engine import fit_batch
-from dino_assets.embeddings.encoder.gate import GateReport, draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.gate import GateReport, compare_with_reference, draw_gate_tiles
 from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, TokenName, Tokens
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
 from dino_assets_tests.worlds.networks import Sample, spec
@@ -33,7 +33,7 @@ class Trial:
 
     def judge(self, engine: Any, precision: str = "half") -> GateReport:
         """The gate's word."""
-        return hold_against(self.reference, engine.encode(self.tiles), precision)  # type: ignore[arg-type]
+        return compare_with_reference(self.reference, engine.encode(self.tiles), precision)  # type: ignore[arg-type]
 
 
 def try_out(sample: Sample, side: int) -> Trial:

@@ -20,7 +20,7 @@ from dino_assets.defs.execution import RunEnd, execute_run
 from dino_assets.defs.instance import open_instance
 from dino_assets.defs.plans import PlannedRun
 from dino_assets.demo.place import is_demo
-from dino_assets.embeddings.stage.keeping import keeping_open
+from dino_assets.embeddings.stage.sharing import share_encoders
 from dino_assets.settings.records import Settings
 
 FAILED, INTERRUPTED = 1, 130
@@ -63,7 +63,7 @@ def run_asked(
     words = "demo --ui" if is_demo(settings.root) else "ui"
     ui = Ui(f"{asked.command} {words}", settings.ui_url)
     with open_instance(settings.root) as instance, ExitStack() as kept:
-        kept.enter_context(keeping_open())  # all drops are embedded by one encoder
+        kept.enter_context(share_encoders())  # all drops are embedded by one encoder
         for planned in asked.plan:
             if planned.drop is None:
                 kept.close()

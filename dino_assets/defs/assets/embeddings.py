@@ -15,7 +15,7 @@ from dino_assets.embeddings.rows import make_schema
 from dino_assets.embeddings.run.shards import SHARD_TILES
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.drafting import CODE_VERSION, draft_embeddings
-from dino_assets.embeddings.stage.keeping import keeping_open
+from dino_assets.embeddings.stage.sharing import share_encoders
 from dino_assets.settings.environment import find_cache
 from dino_assets.store.commits.by_drop import DropDrafts
 from dino_assets.store.commits.catalogue import job_of
@@ -100,4 +100,4 @@ def embeddings(
             shard_tiles=config.shard_tiles,
         )
 
-    return drop_by_drop(context, draft, around=keeping_open)
+    return drop_by_drop(context, draft, around=share_encoders)

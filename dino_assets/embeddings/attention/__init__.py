@@ -1,4 +1,4 @@
-"""What a model looks at: attention weights, patch features, and pictures of both, for people.
+"""Attention maps and patch features: reading them from a model, and drawing them over a picture.
 
-Apart from the engines: everything here is PyTorch in float32, one picture of any size at a time.
+These modules do not use the engines. They compute with PyTorch in float32, one picture of any size at a time.
 """

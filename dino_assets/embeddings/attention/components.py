@@ -1,4 +1,4 @@
-"""Patch features as three colours: the first components of one or several pictures, on one basis."""
+"""Principal components of patch features, of one or several pictures, as three colours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,19 @@ from dino_assets.embeddings.encoder.tokens import Vectors
 
 Foreground = Literal["auto", "above", "below"]
 COUNT = 3
-# A few patches with enormous features (DINOv2 without registers has them) must not dim all others.
+# Percentiles. A few patches with enormous features (DINOv2 without registers has them) must not dim all others.
 _TAILS = (1, 99)
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Three numbers per patch, from 0 to 1 over all pictures, and which patches they stand for."""
+    """The first three components of each patch, scaled to 0…1 over all pictures, and the foreground masks."""
 
     maps: tuple[Vectors, ...]  # (rows, columns, 3) per picture; 0 in the background
     masks: tuple[NDArray[np.bool_], ...]  # (rows, columns) per picture: foreground
     shares: tuple[float, ...]  # of the variance, per component
-    side: Literal["above", "below"] | None  # of the first component's mean that is the foreground
+    # Where the foreground is, relative to the first component's mean; None without a foreground.
+    side: Literal["above", "below"] | None
 
 
 def find_components(
@@ -30,10 +31,10 @@ def find_components(
 ) -> Components:
     """Find the first three principal components of features (rows, columns, D), one basis for all.
 
-    With a ``foreground``, as in the DINOv2 paper: patches on one side of the first component's mean
-    are the foreground, and the components are those of the foreground alone. A component's sign means
-    nothing, so which side it is has to be chosen: ``auto`` takes the one with fewer patches along the
-    pictures' edges.
+    ``foreground`` separates foreground and background as in the DINOv2 paper. Patches on one side of the
+    first component's mean are the foreground, and the components are computed from the foreground only.
+    The sign of a component is arbitrary, so the side must be chosen: ``auto`` takes the side with fewer
+    patches along the edges of the pictures.
     """
     shapes = [each.shape[:2] for each in features]
     vectors = np.concatenate([each.reshape(-1, each.shape[-1]) for each in features])
@@ -66,11 +67,11 @@ def find_components(
 
 
 def _find_axes(vectors: Vectors) -> tuple[Vectors, tuple[float, ...]]:
-    """The axes (3, D) of most variance, and the share of it along each; zeros where there are fewer."""
+    """Find the three axes (3, D) with the most variance, and their shares; missing axes are zeros."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     variances, axes = np.linalg.eigh(centred.T @ centred)
     variances, axes = variances[::-1][:COUNT], axes.T[::-1][:COUNT]
-    # Whichever sign the library gives: the largest entry is positive, so that the bytes repeat.
+    # The library's signs are arbitrary. Make the largest entry positive, so that results are reproducible.
     largest = np.abs(axes).argmax(axis=1)
     axes = axes * np.sign(axes[np.arange(len(axes)), largest])[:, None]
     total = float((centred**2).sum())
@@ -81,7 +82,7 @@ def _find_axes(vectors: Vectors) -> tuple[Vectors, tuple[float, ...]]:
 
 
 def _stretch(scores: Vectors) -> NDArray[np.float32]:
-    """Each column from 0 to 1; half where it is constant."""
+    """Scale each column to 0…1; a constant column becomes 0.5."""
     low, high = np.percentile(scores, _TAILS, axis=0)
     span = high - low
     is_flat = span <= 1e-6 * np.maximum(np.abs(low), np.abs(high))
@@ -90,13 +91,13 @@ def _stretch(scores: Vectors) -> NDArray[np.float32]:
 
 
 def _mark_edge(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The patches along the edges of a picture, row by row."""
+    """Mark the patches along the edges of a picture, row by row."""
     edge = np.ones(shape, bool)
     edge[1:-1, 1:-1] = False
     return edge.ravel()
 
 
 def _choose_side(is_above: NDArray[np.bool_], edge: NDArray[np.bool_]) -> Literal["above", "below"]:
-    """The side with the smaller share of its patches along the edges."""
+    """Choose the side with the smaller share of its patches along the edges."""
     shares = [edge[side].mean() if side.any() else 1.0 for side in (is_above, ~is_above)]
     return "above" if shares[0] <= shares[1] else "below"

@@ -1,4 +1,4 @@
-"""The grid of patches over a picture of any size, and the way from a pixel to its patch."""
+"""Patch grid over a picture of any size, and conversion between pixels and patches."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from PIL import Image
 
 from dino_assets.errors import ConfigError
 
-MAX_PX = 1024  # above it the source documents cut tiles; 4,000 patches of 16 px
+MAX_PX = 1024  # 4,000 patches of 16 px; larger pictures are cut into tiles elsewhere
 
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Rows and columns of patches that lie over the whole of a picture of ``width`` × ``height`` px."""
+    """Rows and columns of patches that cover a whole picture of ``width`` × ``height`` px."""
 
     rows: int
     columns: int
@@ -23,46 +23,46 @@ class PatchGrid:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of what the model sees, both multiples of the patch."""
+        """Width and height of the model's input in px, both multiples of the patch."""
         return self.columns * self.patch_px, self.rows * self.patch_px
 
     def find_patch(self, x: float, y: float) -> tuple[int, int]:
-        """Row and column of the patch over a pixel of the picture.
+        """Return the row and column of the patch over a pixel of the picture.
 
         Raises:
             ConfigError: the point is not on the picture.
         """
         if not (0 <= x < self.width and 0 <= y < self.height):
             raise ConfigError(
-                f"the point {x:g},{y:g} is outside of the picture, which is {self.width}×{self.height} "
-                f"px: x from 0 to {self.width - 1} and y from 0 to {self.height - 1} are expected, "
-                "counted from the upper left corner of the upright picture",
+                f"the point {x:g},{y:g} is outside of the picture of {self.width}×{self.height} px: x "
+                f"from 0 to {self.width - 1} and y from 0 to {self.height - 1} are expected, counted "
+                "from the upper left corner of the upright picture",
                 setting="point",
                 value=(x, y),
             )
-        # A quotient may be rounded up to the next whole number.
+        # The floating-point quotient may be rounded up to the next whole number.
         row = min(int(y * self.rows / self.height), self.rows - 1)
         return row, min(int(x * self.columns / self.width), self.columns - 1)
 
     def find_box(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom of the pixels whose patch it is; right and bottom are excluded."""
+        """Return the pixel box of a patch: left, top, right, bottom; right and bottom are excluded."""
         xs = [-(-edge * self.width // self.columns) for edge in (column, column + 1)]
         ys = [-(-edge * self.height // self.rows) for edge in (row, row + 1)]
         return xs[0], ys[0], xs[1], ys[1]
 
 
 def fit_grid(width: int, height: int, *, patch_px: int, max_px: int = MAX_PX) -> PatchGrid:
-    """Lay a grid over a picture: scaled down to ``max_px``, sides rounded down to whole patches.
+    """Fit a grid to a picture: scaled down to ``max_px``, sides rounded down to whole patches.
 
-    The whole picture is covered, so its proportions change by less than a patch. A small picture keeps
-    its size, but has one patch at least.
+    The grid covers the whole picture, so its proportions change by less than a patch. Small pictures are
+    not enlarged, but have at least one patch.
 
     Raises:
-        ConfigError: ``max_px`` is less than a patch.
+        ConfigError: ``max_px`` is smaller than a patch.
     """
     if max_px < patch_px:
         raise ConfigError(
-            f"max_px={max_px} is less than a patch of {patch_px} px: at least {patch_px} is expected",
+            f"max_px={max_px} is smaller than a patch of {patch_px} px: at least {patch_px} is expected",
             setting="max_px",
             value=max_px,
         )
@@ -73,7 +73,7 @@ def fit_grid(width: int, height: int, *, patch_px: int, max_px: int = MAX_PX) ->
 
 
 def scale_to_grid(pixels: NDArray[np.uint8], grid: PatchGrid) -> NDArray[np.uint8]:
-    """Scale a picture (H, W, 3) to the grid's size, bilinear with antialiasing."""
+    """Resize a picture (H, W, 3) to the grid's size, bilinear with antialiasing."""
     if (pixels.shape[1], pixels.shape[0]) == grid.size:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(grid.size, Image.Resampling.BILINEAR))

@@ -1,7 +1,7 @@
-"""How alike the patches of a picture are, with or without what they share by their places.
+"""Similarity between the patches of a picture, with or without the position bias.
 
-A patch feature says what is there, and a little of where that is: two patches of different things
-near each other, or both at the edge, look more alike than they are. ``PositionBias`` is that part.
+A patch feature describes the content of a patch and, to a small part, its position. So two patches that
+are near each other, or both at an edge, are more similar than their contents. ``PositionBias`` is this part.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,20 +23,20 @@ NOISE_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class PositionBias:
-    """What features have by their places alone: the mean at each place less the mean over all."""
+    """The part of features that depends on the position only: mean per position minus the overall mean."""
 
     offsets: Vectors  # (rows, columns, D)
-    origin: str  # what it was measured on, in words
+    origin: str  # the reference pictures, as a phrase
 
 
 def measure_bias(maps: Iterable[Vectors], *, origin: str) -> PositionBias:
     """Measure the bias on features (rows, columns, D) of reference pictures, all of one shape.
 
-    The more their contents differ, the less of it is left in the mean: noise pictures have no content
-    to begin with, some dozens of photographs of all kinds will do.
+    The contents of the pictures should cancel out in the mean. Noise pictures have no content; some
+    dozens of different photographs also work.
 
     Raises:
-        InvalidVectorsError: there are none, or of different shapes.
+        InvalidVectorsError: there are no features, or they have different shapes.
     """
     total: NDArray[np.float64] | None = None
     count = 0
@@ -45,7 +45,8 @@ def measure_bias(maps: Iterable[Vectors], *, origin: str) -> PositionBias:
             total = np.zeros(features.shape)
         if features.shape != total.shape:
             raise InvalidVectorsError(
-                f"reference features are {features.shape}, and {total.shape} before: one shape is expected",
+                f"reference features {count} have the shape {features.shape}, earlier ones {total.shape}: "
+                "one shape is expected",
                 row=count,
             )
         total += features
@@ -58,14 +59,14 @@ def measure_bias(maps: Iterable[Vectors], *, origin: str) -> PositionBias:
 
 
 def take_out(features: Vectors, bias: PositionBias | None) -> Vectors:
-    """Features (rows, columns, D) without what they have by their places; as they are without a bias."""
+    """Subtract the position bias from features (rows, columns, D); without a bias return them unchanged."""
     return features if bias is None else features - bias.offsets
 
 
 def draw_references(
     kind: References, grid: PatchGrid, checkpoint: Checkpoint, *, rng: np.random.Generator
 ) -> Iterator[NDArray[np.uint8]]:
-    """Pictures without content, of the grid's size: eight of noise, or one of the mean colour."""
+    """Draw pictures without content, of the grid's size: eight of noise, or one of the mean colour."""
     width, height = grid.size
     if kind == "blank":
         colour = np.round(np.array(checkpoint.mean) * 255).astype(np.uint8)
@@ -76,12 +77,12 @@ def draw_references(
 
 
 def compare_patches(features: Vectors, row: int, column: int) -> Vectors:
-    """Cosine similarity (rows, columns) of all patches to one of them."""
+    """Compute the cosine similarity (rows, columns) of all patches to one of them."""
     unit = scale_to_unit(features)
     return np.asarray(np.clip(unit @ unit[row, column], -1, 1))
 
 
 def scale_to_unit(features: Vectors) -> Vectors:
-    """Features of length 1; a zero stays zero."""
+    """Scale features to length 1; a zero vector stays zero."""
     lengths = np.linalg.norm(features, axis=-1, keepdims=True)
     return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)

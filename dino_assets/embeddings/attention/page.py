@@ -1,4 +1,4 @@
-"""The page "where else is this?": the patch under the pointer, and how alike all others are."""
+"""Interactive page "where else is this?": similarity of all patches to the patch under the pointer."""
 
 import base64
 import json
@@ -32,11 +32,10 @@ def make_similarity_page(
     checkpoint: Checkpoint,
     patch: tuple[int, int] | None = None,
 ) -> str:
-    """One HTML file with a photograph and its features (rows, columns, D): no server, no network.
+    """Make one HTML file with a photograph and its features (rows, columns, D); it needs no network.
 
-    Similarities are computed in the page, from features of 8 bits, within 0.01 of the exact ones. It
-    opens on a ``patch`` (row, column), by default the middle one; ``#patch=row,column`` at the end of
-    the address is another.
+    The page computes similarities from 8-bit features, within 0.01 of the exact values. It opens at
+    ``patch`` (row, column), by default the middle one; ``#patch=row,column`` in the address overrides it.
     """
     grid = photo.grid
     row, column = patch or (grid.rows // 2, grid.columns // 2)
@@ -64,14 +63,14 @@ def make_similarity_page(
 
 
 def quantise(features: Vectors) -> NDArray[np.int8]:
-    """Features in 8 bits, each by its own largest entry: directions stay what they were, lengths do not."""
+    """Quantise features to 8 bits, each by its own largest entry: this keeps directions, not lengths."""
     unit = scale_to_unit(features)
     largest = np.abs(unit).max(axis=-1, keepdims=True)
     return np.round(unit / np.where(largest > 0, largest, 1) * 127).astype(np.int8)
 
 
 def _encode_photo(photo: Photo) -> bytes:
-    """The photograph as it is on the disk but no larger than a screen."""
+    """Encode the photograph as JPEG, scaled down to the size of a screen."""
     picture = Image.fromarray(photo.pixels)
     scale = min(1.0, _PHOTO_PX / max(picture.size))
     size = [max(1, round(side * scale)) for side in picture.size]
@@ -81,5 +80,5 @@ def _encode_photo(photo: Photo) -> bytes:
 
 
 def _escape(text: str) -> str:
-    """Without lone surrogates, which names of files may have and no page."""
+    """Replace lone surrogates, which file names may contain but UTF-8 pages may not."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Attention, heads, components and similarity as pictures: the photograph, and colours over it."""
+"""Pictures of attention, heads, components and similarity, drawn as colours over the photograph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,11 @@ from dino_assets.embeddings.encoder.tokens import Vectors
 from dino_assets.weights.records import Checkpoint, spell_caveat
 
 _PANEL_PX, _HEAD_PX, _COMPONENT_PX = 720, 320, 300
-_OPEN_AT = 99.5  # per cent of the patches are at or below the brightest colour
+_OPEN_AT = 99.5  # percentile of the values that gets the brightest colour
 _COLUMNS = 4
-NO_DEBIAS = "positions are not taken out: near patches may look alike by their places alone"
+NO_DEBIAS = (
+    "positions are not taken out: near patches may look alike because of their position alone"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Photo:
     grid: PatchGrid
 
     def shrink(self, room_px: int) -> Image.Image:
-        """As large as fits, every patch a square of so many whole pixels."""
+        """Return the picture as large as fits, with every patch a square of whole pixels."""
         rows, columns = self.grid.rows, self.grid.columns
         cell = max(1, room_px // max(rows, columns))
         size = (columns * cell, rows * cell)
@@ -41,7 +43,7 @@ class Photo:
 def draw_attention(
     photo: Photo, attention: Attention, *, head: int | None, checkpoint: Checkpoint
 ) -> Image.Image:
-    """Draw the attention of one head, or the mean of all, over a photograph, which is beside it."""
+    """Draw a photograph, and beside it the attention of one head, or the mean of all heads, over it."""
     heads = len(attention.patches)
     which = f"mean of {heads} heads" if head is None else f"head {check_index('head', head, heads)}"
     values = attention.pick(head)
@@ -57,7 +59,7 @@ def draw_attention(
 
 
 def draw_heads(photo: Photo, attention: Attention, *, checkpoint: Checkpoint) -> Image.Image:
-    """Draw the attention of every head, after the mean of all, on one scale."""
+    """Draw the mean attention of all heads, then each head, all on one colour scale."""
     scale = _scale_shares(attention.patches)
     picture = photo.shrink(_HEAD_PX)
     mean = lay_over(picture, attention.pick(None), scale)
@@ -77,7 +79,7 @@ def draw_heads(photo: Photo, attention: Attention, *, checkpoint: Checkpoint) ->
 def draw_components(
     photos: Sequence[Photo], components: Components, *, layer: int, checkpoint: Checkpoint
 ) -> Image.Image:
-    """Draw the first three components as red, green and blue, and each by itself in readable colours."""
+    """Draw the first three components as red, green and blue, and each one alone on a colour scale."""
     scale = ColourScale(0, 1, "one component", spell=_spell_end, share=1)
     shares = [f"{share:.0%}" for share in components.shares]
     rows = []
@@ -100,7 +102,7 @@ def draw_components(
         part = np.mean(np.concatenate([mask.ravel() for mask in components.masks]))
         notes.append(
             f"foreground: patches {components.side} the mean of the first component, {part:.0%} of all; "
-            "the background is black, and white beside it"
+            "the background is black, and white in the single components"
         )
     return draw_panels(
         rows,
@@ -120,7 +122,7 @@ def draw_similarity(
     debias: str | None,
     checkpoint: Checkpoint,
 ) -> Image.Image:
-    """Draw how alike all patches are to one of them, which is outlined."""
+    """Draw the similarity of all patches to one of them, which is outlined."""
     row, column = patch
     left, top, right, bottom = photo.grid.find_box(row, column)
     scale = ColourScale(
@@ -148,17 +150,17 @@ def draw_similarity(
 
 
 def spell_layer(layer: int, checkpoint: Checkpoint) -> str:
-    """A layer's number, and how many there are."""
+    """Describe a layer by its number and the number of layers."""
     return f"layer {layer} of 0 to {checkpoint.layers - 1}"
 
 
 def spell_debias(debias: str | None) -> str:
-    """Say whether features still have what they have by their places."""
+    """Say whether the position bias was subtracted, and what it was measured on."""
     return NO_DEBIAS if debias is None else f"positions are taken out, as measured on {debias}"
 
 
 def describe_model(grid: PatchGrid | None, checkpoint: Checkpoint) -> str:
-    """The model, and the grid where there is one."""
+    """Describe the model, and the grid if there is one."""
     label = checkpoint.label
     if grid is None:
         return f"{label} · patches of {checkpoint.patch_px} px"
@@ -170,7 +172,7 @@ def describe_model(grid: PatchGrid | None, checkpoint: Checkpoint) -> str:
 
 
 def _scale_shares(values: Vectors) -> ColourScale:
-    """From nothing to nearly the most that a patch gets: a single one must not dim the others."""
+    """Make a colour scale from 0 to nearly the highest share; a single high patch must not dim the others."""
     high = float(np.percentile(values, _OPEN_AT))
     return ColourScale(
         0,
@@ -194,7 +196,7 @@ def _spell_division(parts: dict[str, float]) -> str:
     registers = f"registers {_spell_share(parts['registers'])}, " if parts["registers"] else ""
     return (
         f"of all attention: patches {_spell_share(parts['patches'])}, {registers}CLS itself "
-        f"{_spell_share(parts['cls'])} (drawn are patches alone)"
+        f"{_spell_share(parts['cls'])} (only patches are drawn)"
     )
 
 
@@ -207,10 +209,10 @@ def _enlarge(colours: NDArray[np.uint8], picture: Image.Image) -> Image.Image:
 
 
 def _outline(picture: Image.Image, left: int, top: int, cell: int) -> None:
-    """A red frame around a patch, on white: visible on every colour of the scale."""
+    """Draw a red frame with a white border around a patch; it is visible on every colour of the scale."""
     draw = ImageDraw.Draw(picture)
     for reach, colour, width in [(3, WHITE, 1), (2, RED, 2)]:
-        # At an edge of the picture its line lies inside, so that it is seen.
+        # At an edge of the picture the line is moved inside, so that it stays visible.
         first = max(left - reach, 0), max(top - reach, 0)
         last = (
             min(left + cell + reach, picture.width) - 1,

@@ -1,4 +1,4 @@
-"""Attention weights and patch features of one layer, by transformers' own blocks in float32."""
+"""Reader of one layer's attention weights and patch features, by transformers' blocks in float32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """How the CLS token of one layer divides its attention; a head's shares add up to 1."""
+    """The attention of the CLS token in one layer; the shares of a head add up to 1."""
 
     layer: int  # from 0
     patches: Vectors  # (heads, rows, columns)
     registers: Vectors  # (heads, R)
-    cls: Vectors  # (heads,), on itself
+    cls: Vectors  # (heads,), attention of CLS to itself
 
     def pick(self, head: int | None) -> Vectors:
-        """The map (rows, columns) of a head, or the mean over all heads.
+        """Return the map (rows, columns) of a head, or the mean over all heads.
 
         Raises:
-            ConfigError: the layer has no such head.
+            ConfigError: the layer has no head of this number.
         """
         if head is None:
             return np.asarray(self.patches.mean(axis=0))
         return np.asarray(self.patches[check_index("head", head, len(self.patches))])
 
     def divide(self, head: int | None) -> dict[str, float]:
-        """Say how much goes to patches, registers and CLS itself, of a head or of all on average.
+        """Sum the attention to patches, registers and CLS itself, for a head or the mean of all heads.
 
         Raises:
-            ConfigError: the layer has no such head.
+            ConfigError: the layer has no head of this number.
         """
         heads = slice(None) if head is None else [check_index("head", head, len(self.patches))]
         parts = {
@@ -52,11 +52,10 @@ class Attention:
 
 
 class PatchReader:
-    """One picture in, the attention or the patch features of one of the model's layers out.
+    """Reader of the attention or the patch features of one layer, for one picture at a time.
 
-    Blocks run one after the other up to the layer that is asked, by PyTorch's fused attention; of the
-    asked layer only the CLS token's row of weights is computed. So memory grows with the number of
-    patches, not with its square.
+    The blocks before the requested layer use PyTorch's fused attention. In the requested layer only the
+    CLS token's row of weights is computed. So memory grows with the number of patches, not its square.
     """
 
     def __init__(self, folder: Path, checkpoint: Checkpoint, *, device: str = "cpu") -> None:
@@ -67,7 +66,7 @@ class PatchReader:
         self.checkpoint = checkpoint
         self.device = torch.device(device)
         model = load_model(folder, checkpoint)
-        # They stay here: a GPU multiplies float32 convolutions in fewer bits unless it is forbidden.
+        # The embeddings stay on the CPU: by default a GPU computes float32 convolutions with fewer bits.
         self._embeddings = model.embeddings
         self._rope = model.rope_embeddings if checkpoint.family == "dinov3_vit" else None
         blocks = model.encoder.layer if hasattr(model, "encoder") else model.model.layer
@@ -76,13 +75,13 @@ class PatchReader:
         self._norm = norm.to(self.device)
 
     def read_attention(self, pixels: NDArray[np.uint8], *, layer: int = -1) -> Attention:
-        """Compute one layer's attention from CLS, of all heads, for a picture (H, W, 3).
+        """Compute the attention of the CLS token in one layer, for all heads and a picture (H, W, 3).
 
         Equals transformers' eager attention to 1e-5. Negative layers count from the last.
 
         Raises:
-            ConfigError: no such layer, or a side that is no multiple of the patch.
-            DeviceMemoryError: the device has no room for the picture.
+            ConfigError: the model has no layer of this number, or a side is not a multiple of the patch.
+            DeviceMemoryError: the device has not enough memory for the picture.
         """
         import torch
 
@@ -101,7 +100,7 @@ class PatchReader:
             )
             ahead = 1 + self.checkpoint.registers
             if rope:
-                # CLS has no place, so its query is not turned.
+                # CLS has no position, so its query is not rotated.
                 turned = turn(key[:, ahead:], *rope)
                 key = torch.cat([key[:, :ahead], turned], dim=1)
             weights = (query @ key.transpose(1, 2) * attention.scaling).softmax(dim=-1)
@@ -114,14 +113,14 @@ class PatchReader:
         )
 
     def read_features(self, pixels: NDArray[np.uint8], *, layer: int = -1) -> Vectors:
-        """Compute the patch features (rows, columns, D) that leave one layer, for a picture (H, W, 3).
+        """Compute the patch features (rows, columns, D) after one layer, for a picture (H, W, 3).
 
-        The model's last norm is applied to those of every layer, as DINOv2's own code does it: so
-        layers compare, and those of the last one are the patch tokens that embeddings are made of.
+        The model's last norm is applied after every layer, as in DINOv2's own code. So layers are
+        comparable, and the last layer gives the patch tokens of which embeddings are made.
 
         Raises:
-            ConfigError: no such layer, or a side that is no multiple of the patch.
-            DeviceMemoryError: the device has no room for the picture.
+            ConfigError: the model has no layer of this number, or a side is not a multiple of the patch.
+            DeviceMemoryError: the device has not enough memory for the picture.
         """
         import torch
 
@@ -136,7 +135,7 @@ class PatchReader:
     def _run_blocks(
         self, pixels: NDArray[np.uint8], *, until: int
     ) -> "tuple[Tensor, tuple[Tensor, Tensor] | None]":
-        """Hidden states after the first blocks, and DINOv3's positions."""
+        """Compute the hidden states after the first blocks, and DINOv3's rotary positions."""
         import torch
 
         planes = torch.from_numpy(normalise(pixels[None], self.checkpoint))
@@ -150,13 +149,13 @@ class PatchReader:
         return hidden, places.get("position_embeddings")
 
     def _check_sides(self, pixels: NDArray[np.uint8]) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Check the picture's type and sides; return the rows and columns of patches."""
         patch_px = self.checkpoint.patch_px
         shape = pixels.shape
         is_picture = pixels.dtype == np.uint8 and pixels.ndim == 3 and shape[2] == 3
         if not is_picture or 0 in shape or shape[0] % patch_px or shape[1] % patch_px:
             raise ConfigError(
-                f"pixels are {pixels.dtype} {shape}; uint8 (H, W, 3) is expected, H and W multiples "
+                f"pixels are {pixels.dtype} {shape}; uint8 (H, W, 3) is expected, with H and W multiples "
                 f"of {patch_px}",
                 setting="pixels",
                 value=(str(pixels.dtype), *shape),
@@ -165,15 +164,15 @@ class PatchReader:
 
 
 def check_index(name: str, index: int, count: int) -> int:
-    """A layer's or a head's number from 0; negative ones count from the last.
+    """Check a layer's or head's number and count it from 0; negative numbers count from the last.
 
     Raises:
-        ConfigError: there is none of that number.
+        ConfigError: the model has no layer or head of this number.
     """
     if not -count <= index < count:
         raise ConfigError(
-            f"{name} {index} was asked for, and the model has {count}: {-count} to {count - 1} is "
-            "expected, where -1 is the last",
+            f"{name} {index} does not exist, the model has {count}: {-count} to {count - 1} is expected, "
+            "where -1 is the last",
             setting=name,
             value=index,
         )
@@ -182,10 +181,10 @@ def check_index(name: str, index: int, count: int) -> int:
 
 @contextmanager
 def explaining_memory(pixels: NDArray[np.uint8]) -> Iterator[None]:
-    """Say what to do when a device has no room for a picture.
+    """Replace PyTorch's out-of-memory error by one that says what to do.
 
     Raises:
-        DeviceMemoryError: in the place of PyTorch's own error.
+        DeviceMemoryError: the device has not enough memory for the picture.
     """
     import torch
 
@@ -194,7 +193,7 @@ def explaining_memory(pixels: NDArray[np.uint8]) -> Iterator[None]:
     except torch.OutOfMemoryError as err:
         height, width = pixels.shape[:2]
         raise DeviceMemoryError(
-            f"no room for a picture of {width}×{height} px. Choose a smaller max_px, a smaller model, "
-            f"or device 'cpu'. ({str(err).splitlines()[0]})",
+            f"not enough device memory for a picture of {width}×{height} px. Choose a smaller max_px, a "
+            f"smaller model, or device 'cpu'. ({str(err).splitlines()[0]})",
             device_said=str(err),
         ) from None

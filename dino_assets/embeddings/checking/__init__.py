@@ -1,1 +1,1 @@
-"""Holding anybody's model file against the float32 reference, and naming what is wrong with it."""
+"""Check of a model file against the float32 reference, with a diagnosis of its faults."""

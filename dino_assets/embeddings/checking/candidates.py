@@ -1,4 +1,4 @@
-"""Model files of any kind behind one interface: pixels in, arrays by the names of the outputs out."""
+"""Common interface of model files to check: pixels in, arrays by output name out."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Arrays = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class InputForm:
-    """What a model takes: None where a file leaves it open."""
+    """The input of a model; None where the file declares a dynamic size."""
 
     name: str
     dtype: Literal["uint8", "float32", "float16"]
@@ -27,11 +27,11 @@ class InputForm:
 
     @property
     def takes_bytes(self) -> bool:
-        """Whether pixels go in as they are, so that the model normalises them itself."""
+        """Whether the input is raw pixels, which the model normalises itself."""
         return self.dtype == "uint8"
 
     def __str__(self) -> str:
-        """Reads like ``pixel_values float32 (N, 3, 518, 518)``."""
+        """The input as a phrase, for example ``pixel_values float32 (N, 3, 518, 518)``."""
         height, width = (side or letter for side, letter in ((self.height, "H"), (self.width, "W")))
         inner = (3, height, width) if self.layout == "NCHW" else (height, width, 3)
         sizes = ", ".join(str(size) for size in (self.batch or "N", *inner))
@@ -40,24 +40,24 @@ class InputForm:
 
 @dataclass(frozen=True)
 class Run:
-    """A way to compute a model: the numbers it is computed in, in words, and what may be asked of them."""
+    """A way to compute a model, for example in bfloat16."""
 
-    words: str
-    numerics: Numerics
+    words: str  # for people
+    numerics: Numerics  # decides which limits apply
 
 
 class Candidate(ABC):
-    """A model that is to be checked."""
+    """A model file to check."""
 
-    kind: str  # such as "ONNX"
+    kind: str  # for example "ONNX"
     form: InputForm
-    # The first one shows how the model is built; the others, how it is computed where it is used.
+    # The first run is the most exact one and shows how the model is built; the others are how it is used.
     runs: tuple[Run, ...]
 
     def compute(self, pixels: NDArray[np.generic], run: Run) -> Arrays:
-        """Compute any number of pictures, in the batches that the file wants.
+        """Compute any number of pictures, in batches of the size that the file declares.
 
-        ``pixels`` are (N, H, W, 3) for a model that takes bytes, else (N, 3, H, W).
+        ``pixels`` are (N, H, W, 3) for a model that takes bytes, otherwise (N, 3, H, W).
         """
         is_last = self.form.layout == "NHWC"
         if is_last != (pixels.shape[-1] == 3):
@@ -78,33 +78,33 @@ class Candidate(ABC):
 
     @property
     def has_open_sides(self) -> bool:
-        """Whether a graph declares that it takes several sizes: a size that fails is its fault then."""
+        """Whether a graph declares dynamic sides; then a size at which it fails is a fault of the file."""
         return self.form.height is None or self.form.width is None
 
     @abstractmethod
     def compute_batch(
         self, values: NDArray[np.generic], run: Run
     ) -> dict[str, NDArray[np.generic]]:
-        """Compute exactly one batch of the form that the file wants."""
+        """Compute exactly one batch in the declared input form."""
 
 
 def first_line(err: Exception) -> str:
-    """What a library says, in short."""
+    """Shorten a library's error message to its first line."""
     return str(err).strip().partition("\n")[0][:200]
 
 
 def form_input(file: str, inputs: list[tuple[str, str, list[object]]]) -> InputForm:
-    """Read what a graph takes from its inputs: (name, type, shape) each.
+    """Derive the input form from a graph's inputs, each (name, type, shape).
 
     Raises:
-        InvalidModelFileError: it takes anything but one batch of colour pictures.
+        InvalidModelFileError: the graph's input is not one batch of colour pictures.
     """
     pictures = [each for each in inputs if len(each[2]) == 4 and 3 in (each[2][1], each[2][3])]
     if len(inputs) != 1 or not pictures or pictures[0][1] not in ("uint8", "float32", "float16"):
         listed = "; ".join(f"{name} {kind} {shape}" for name, kind, shape in inputs)
         raise InvalidModelFileError(
-            f"{file} takes {listed or 'nothing'}; one input is expected, pictures as float32, float16 or "
-            "uint8 of (N, 3, H, W) or (N, H, W, 3)",
+            f"{file} has the inputs {listed or 'none'}; one input is expected: pictures as float32, "
+            "float16 or uint8 of the shape (N, 3, H, W) or (N, H, W, 3)",
             file=file,
         )
     name, kind, shape = pictures[0]

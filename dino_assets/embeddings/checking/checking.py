@@ -1,4 +1,4 @@
-"""The gate as a product: is this model file the network that it should be, and if not, what is wrong?"""
+"""Model check: compares a model file with its checkpoint at several sizes and reports its faults."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def check_model(
     file: str,
     say: Say = lambda line: None,
 ) -> ModelReport:
-    """Hold a model against the checkpoint in ``folder``, at every size that it declares."""
+    """Compare a model with the checkpoint in ``folder``, at every size that it declares."""
     sizes: list[SizeReport] = []
     named: list[NamedFault] = []
     notes: list[str] = []
@@ -34,7 +34,7 @@ def check_model(
             named += finding.faults
             notes += finding.notes
             first = first or finding.explanation
-            if named:  # coarser numbers and other sizes would only say it again
+            if named:  # coarser numbers and other sizes would only repeat the fault
                 break
         if named:
             break
@@ -54,9 +54,10 @@ def check_model(
 def choose_sizes(
     form: InputForm, folder: Path, reference: ReferenceModel
 ) -> Iterator[tuple[int, int]]:
-    """Choose sizes to check: the file's own, else the checkpoint's, one that is no square, and the family's tile.
+    """Choose sizes to check: the file's own, or the checkpoint's, one not square, and the family's tile.
 
-    Positions go wrong at other sizes than the trained one, and rows and columns only where they differ.
+    Faults of positions show only at sizes other than the trained one. Swapped rows and columns show only
+    in a picture that is not square.
     """
     checkpoint = reference.checkpoint
     patch = checkpoint.patch_px

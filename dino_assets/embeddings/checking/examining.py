@@ -1,4 +1,4 @@
-"""A model at one size, held against the reference: how far it is, and what makes the difference."""
+"""Comparison of a model with the reference at one size, and diagnosis of the difference."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,16 +32,16 @@ from dino_assets.embeddings.encoder.tokens import normalise
 from dino_assets.errors import InvalidModelFileError
 
 LARGEST_FLOAT16 = 65_504.0
-# Of a model within the gate the rest of the difference is rounding.
+# Share of the difference that a fault must explain in a model within the gate's limits; the rest is rounding.
 _EXPLAINED_IN_NOISE = 0.5
 _FEW_TILES = 2
-_LARGE_PX = 400  # from here on fewer tiles: a minute is what somebody waits
+_LARGE_PX = 400  # at least this side: fewer tiles, so that a check takes about a minute
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class SizeResult:
-    """What one size and one way of computing showed."""
+    """The result for one size and one way of computing."""
 
     sizes: tuple[SizeReport, ...] = ()
     faults: tuple[NamedFault, ...] = ()
@@ -66,9 +66,9 @@ class ModelExamination:
         self.right = reference.compute(self.tiles)
 
     def examine(self, run: Run, *, pixels: str | None, say: Say) -> SizeResult:
-        """Judge one way to compute the model; where it is not the reference, say why.
+        """Check one way to compute the model; if it differs from the reference, find the fault.
 
-        ``pixels`` is the form in which they go in, where another size has shown it.
+        ``pixels`` is the input's form of pixels, if a check at another size has already found it.
         """
         feeds = list_feeds(self.candidate.form, self.reference.checkpoint)
         if pixels:
@@ -102,10 +102,10 @@ class ModelExamination:
         report = self._judge(usual, run, feeds)
         if report.grade == "fp32" and usual.difference <= ROUNDING:
             return SizeResult((report,), explanation=usual)
-        if run is not self.candidate.runs[0]:  # the same network: only its numbers are others
+        if run is not self.candidate.runs[0]:  # the same network, only in another number type
             named = () if report.grade else (self._name_numbers(run, usual),)
             return SizeResult((report,), named, explanation=usual)
-        say(f"{self.height}×{self.width} px, {run.words}: looking for what makes the difference")
+        say(f"{self.height}×{self.width} px, {run.words}: it differs, looking for the fault")
         best = explain(question)
         return self._conclude(report, run, usual, best)
 
@@ -113,7 +113,7 @@ class ModelExamination:
         return self.candidate.compute(feed.prepare(tiles), run)
 
     def _judge(self, match: Explanation, run: Run, feeds: list[Feed]) -> SizeReport:
-        """Hold all tiles against the gate's bounds."""
+        """Compare all tiles within the gate's limits."""
         (feed,) = (each for each in feeds if each.words == match.feed)
         outputs = self._ask(feed, self.tiles, run)
         grades: list[PrecisionClass | None] = []
@@ -121,7 +121,7 @@ class ModelExamination:
         for name, reading in match.readings.items():
             given, wanted = outputs[name], reading.make(self.right)
             measured = measure_cosines(wanted, given)
-            is_single = given.ndim > 2  # tokens are noisier than what is stored of a tile
+            is_single = given.ndim > 2  # single tokens are noisier than a tile's vector
             cosines.append(measured)
             classes: tuple[PrecisionClass, ...] = ("fp32", "half")
             within = [each for each in classes if is_within(measured, each, is_token=is_single)]
@@ -140,7 +140,7 @@ class ModelExamination:
     def _conclude(
         self, report: SizeReport, run: Run, usual: Explanation, best: Explanation | None
     ) -> SizeResult:
-        """Name faults that explain the difference; else say what the numbers themselves say."""
+        """Name the faults that explain the difference; otherwise name a fault of the numbers."""
         named = best.faults if best else ()
         share = 1 - (best.difference / usual.difference) ** 2 if best else 0.0
         is_enough = share >= (LEAST_EXPLAINED if report.grade is None else _EXPLAINED_IN_NOISE)
@@ -170,7 +170,7 @@ class ModelExamination:
         return NamedFault(faults.HALF_TOO_COARSE, words)
 
     def _is_lost_in_half(self, usual: Explanation) -> bool:
-        """Whether the reference, too, is about as far from itself in half precision."""
+        """Check whether half precision alone makes about the same difference in the reference."""
         planes = normalise(self.few, self.reference.checkpoint)
         halved = compute_in_float16(self.reference.network, planes)
         right = self.right.of_tiles(slice(len(self.few)))
@@ -182,7 +182,7 @@ class ModelExamination:
         return own is not None and own.difference > usual.difference / 4
 
     def _find_overflow(self, answers: dict[str, Arrays], run: Run) -> NamedFault | None:
-        """Find NaN or infinity that comes with every form of the pixels."""
+        """Find NaN or infinity that occurs with every form of pixels."""
         shares = [
             1 - float(np.mean([np.isfinite(array).mean() for array in outputs.values()]))
             for outputs in answers.values()

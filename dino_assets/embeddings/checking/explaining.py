@@ -1,7 +1,7 @@
-"""Finding the faults that make the reference say what a model says.
+"""Search for the faults that explain how a model differs from the reference.
 
-What a model gives is compared with what the reference gives with a fault planted in it. A fault is named
-where it explains the difference; where one alone does not, a second and a third are looked for beside it.
+The model's outputs are compared with those of the reference with a fault planted in it. A fault is
+reported if it explains the difference. If one fault does not, a second and a third one are searched.
 """
 
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ from dino_assets.embeddings.checking.reference import ReferenceNetwork
 from dino_assets.embeddings.encoder.tokens import Tokens, Vectors
 
 _MOST_FAULTS = 3
-# A step must take this share of the squared difference away to be a step at all …
+# Least share of the squared difference that one more fault must explain.
 _LEAST_STEP = 0.3
-# … and everything named together this much,
+# Least share that all named faults together must explain.
 LEAST_EXPLAINED = 0.9
-# so that what is left is little, as a share of how much the reference's tokens vary.
+# Highest difference that may remain, as a share of how much the reference's tokens vary.
 MOST_LEFT = 0.1
-# Differences below are rounding: shares of how much the reference's tokens vary.
+# Differences below this one are rounding; the same unit.
 ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Which form of pixels, faults and readings of the outputs come closest to a model."""
+    """The form of pixels, faults and readings of the outputs that come closest to a model."""
 
     feed: str
     readings: dict[str, OutputReading]
@@ -41,7 +41,7 @@ class Explanation:
 
     @property
     def faults(self) -> tuple[NamedFault, ...]:
-        """All that is wrong, from the pixels to the outputs."""
+        """All faults, from the pixels to the outputs."""
         planted = (*((self.pixels,) if self.pixels else ()), *self.network)
         named = [NamedFault(each.fault, each.words) for each in planted]
         for output, reading in self.readings.items():
@@ -52,7 +52,7 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A model's answers about some tiles, by form of pixels, and the reference that they are held against."""
+    """A model's outputs for some tiles, by form of pixels, and the reference to compare them with."""
 
     form: InputForm
     reference: ReferenceNetwork
@@ -62,15 +62,15 @@ class Question:
 
 
 def match_as_it_should_be(question: Question) -> Explanation | None:
-    """The form of pixels and the right readings in which a model is closest to the reference.
+    """Find the form of pixels and the readings without faults that are closest to the reference.
 
-    None where no output has a shape that tokens have.
+    Return None if no output has a shape that tokens have.
     """
     return _match(question, question.right, with_faults=False)
 
 
 def explain(question: Question) -> Explanation | None:
-    """Find the faults that bring the reference closest to a model; those, too, that its outputs have."""
+    """Find the faults, including faults of outputs, that bring the reference closest to a model."""
     best = _match(question, question.right)
     while best and len(best.faults) < _MOST_FAULTS and best.difference > ROUNDING:
         following = _find_next(question, best)
@@ -81,14 +81,14 @@ def explain(question: Question) -> Explanation | None:
 
 
 def _find_next(question: Question, so_far: Explanation) -> Explanation | None:
-    """The best explanation with one fault more; None where none is better enough."""
+    """Find the best explanation with one more fault; return None if no fault improves it enough."""
     best: Explanation | None = None
     for pixels, network in _list_next(question, so_far):
         tokens = question.reference.compute(question.tiles, pixels=pixels, network=network)
         match = _match(question, tokens)
         if match and (best is None or match.difference < best.difference):
             best = replace(match, pixels=pixels, network=network)
-            # Nothing can be closer; of several epsilons all may be close.
+            # Nothing can be closer. The exception are epsilons, of which several may be close.
             if best.difference <= ROUNDING and EPSILON not in {each.fault for each in network}:
                 return best
     if best and 1 - (best.difference / so_far.difference) ** 2 >= _LEAST_STEP:
@@ -109,7 +109,7 @@ def _list_next(
 
 
 def _match(question: Question, tokens: Tokens, *, with_faults: bool = True) -> Explanation | None:
-    """The form of pixels and the readings in which a model is closest to these tokens."""
+    """Find the form of pixels and the readings that bring a model closest to these tokens."""
     matches = [
         Explanation(feed, readings, difference)
         for feed, outputs in question.answers.items()
@@ -141,7 +141,7 @@ def _read(
 
 
 def _measure(array: Vectors, reading: OutputReading, tokens: Tokens, right: Tokens) -> float:
-    """How far an output is from a reading, as a share of how much the right tokens vary over tiles."""
+    """Measure the difference between an output and a reading, relative to the spread over tiles."""
     expected = reading.make(tokens)
     if expected.shape != array.shape:
         return float("inf")

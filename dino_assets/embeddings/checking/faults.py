@@ -1,11 +1,11 @@
-"""The faults that are known: a short stable name, what is wrong, and what to do about it."""
+"""List of known faults of model files: stable name, sentence and advice."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A known fault; those that only approximate are none while the numbers stay within the gate."""
+    """A known fault. An approximation counts as a fault only outside the gate's limits."""
 
     name: str
     sentence: str
@@ -15,19 +15,19 @@ class Fault:
 
 @dataclass(frozen=True)
 class NamedFault:
-    """A fault, and which form of it: such as ``1e-05 instead of 1e-06``."""
+    """A fault with its details, for example ``1e-05 instead of 1e-06``."""
 
     fault: Fault
     words: str = ""
 
     def __str__(self) -> str:
-        """Reads like ``LayerNorm has another epsilon (1e-05 instead of 1e-06)``."""
+        """A phrase, for example ``LayerNorm has another epsilon (1e-05 instead of 1e-06)``."""
         return f"{self.fault.sentence} ({self.words})" if self.words else self.fault.sentence
 
 
 _STATISTICS = "Normalise by (x / 255 − mean) / std with the checkpoint's own statistics."
 _POSITIONS = (
-    "Export at the side that is used, with the positions of that side as constants; or interpolate as "
+    "Export at the side that you use, with the positions of that side as constants; or interpolate as "
     "transformers does."
 )
 _ROPE = "Rotate patch tokens only: x·cos + cat(−second half, first half)·sin, angles by row, then by column."
@@ -40,7 +40,7 @@ OTHER_STATISTICS = Fault(
     "statistics-other", "pixels are normalised with the statistics of another model", _STATISTICS
 )
 BGR = Fault(
-    "bgr", "channels are read blue first", "Give RGB; cv2.imread gives BGR: turn the last axis."
+    "bgr", "channels are read blue first", "Give RGB; cv2.imread gives BGR: reverse the last axis."
 )
 TRANSPOSED = Fault(
     "tiles-transposed",
@@ -61,7 +61,7 @@ MIRRORED = Fault("mirrored", "pictures are mirrored", "Give each row from its le
 
 POOLED = Fault(
     "pooled-not-cls",
-    "the vector is pooled from other tokens than it should be",
+    "the vector is pooled from the wrong tokens",
     "Take last_hidden_state[:, 0], after the final norm; for a mean, "
     "last_hidden_state[:, 1 + registers:].mean(1), and call the output mean.",
 )
@@ -134,13 +134,13 @@ HALF_TOO_COARSE = Fault(
 )
 INT8_COLLAPSE = Fault(
     "int8-collapse",
-    "8-bit numbers lose what tells tiles apart",
-    "Do not quantise activations of a ViT by tensor; keep float, or quantise weights alone by channel.",
+    "8-bit numbers lose the differences between tiles",
+    "Do not quantise activations of a ViT per tensor; keep float, or quantise only weights, per channel.",
 )
 FIXED_SIDE = Fault(
     "side-not-dynamic",
-    "height and width are declared open, but the graph computes one size only",
-    "Declare height and width as what they are, and export one file per size.",
+    "height and width are declared dynamic, but the graph computes only one size",
+    "Declare the fixed height and width, and export one file per size.",
 )
 OTHER_SHAPE = Fault(
     "other-shape",

@@ -1,4 +1,4 @@
-"""A Hugging Face folder as its users run it: `AutoModel.from_pretrained`, pixels by its own processor file."""
+"""Hugging Face folder as a model to check: `AutoModel.from_pretrained` with its own processor settings."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_assets.embeddings.checking.candidates import Candidate, InputForm, Run, first_line
-from dino_assets.embeddings.encoder.tokens import quiet_progress
+from dino_assets.embeddings.encoder.tokens import hide_progress_bars
 from dino_assets.errors import InvalidModelFileError
 from dino_assets.weights.architecture import check_config, read_object
 from dino_assets.weights.checkpoint import PREPROCESSOR, STATISTICS
@@ -17,7 +17,7 @@ _HALVES = ("float16", "bfloat16")
 
 
 class HuggingFaceCandidate(Candidate):
-    """config.json, weights, and preprocessor_config.json."""
+    """A folder with config.json, weights and preprocessor_config.json."""
 
     kind = "Hugging Face folder"
 
@@ -29,7 +29,7 @@ class HuggingFaceCandidate(Candidate):
         self._factor, self._mean, self._std = _read_processor(folder)
         self.form = InputForm("pictures", "uint8", "NHWC", None, None, None)
         try:
-            with quiet_progress():
+            with hide_progress_bars():
                 # Only safetensors: a pickle can run code.
                 as_stored: Any = AutoModel.from_pretrained(
                     folder, local_files_only=True, use_safetensors=True, dtype="auto"
@@ -40,7 +40,7 @@ class HuggingFaceCandidate(Candidate):
                 file=folder.name,
             ) from err
         stored = str(as_stored.dtype).removeprefix("torch.")
-        # Weights that were rounded once are read back exactly; only what is computed differs.
+        # Half-precision weights are exact in float32; only the computation differs.
         is_half = stored in _HALVES
         words = f"float32, weights in {stored}" if is_half else "float32"
         self._models = {Run(words, "half" if is_half else "fp32"): as_stored.eval()}
@@ -63,18 +63,18 @@ class HuggingFaceCandidate(Candidate):
 
     @property
     def has_open_sides(self) -> bool:
-        """No graph: what fails in transformers is no declaration of the folder's."""
+        """False: a folder declares no sizes, so a failure in transformers is not a fault of the file."""
         return False
 
     def _normalise(self, values: NDArray[np.generic]) -> NDArray[np.float32]:
-        """What the folder's processor does with pixels, but for resizing."""
+        """Normalise pixels as the folder's processor does, without resizing."""
         planes = values.transpose(0, 3, 1, 2).astype(np.float32)
         normalised: NDArray[np.float32] = (planes * self._factor - self._mean) / self._std
         return normalised
 
 
 def _read_processor(folder: Path) -> tuple[np.float32, NDArray[np.float32], NDArray[np.float32]]:
-    """By how much the processor multiplies pixels, then its mean and std."""
+    """Read the processor's factor for pixels, its mean and its std."""
     entries = read_object(folder / PREPROCESSOR, folder.name)
     mean, std = STATISTICS["imagenet"]
     if not entries.get("do_normalize", True):
@@ -87,7 +87,7 @@ def _read_processor(folder: Path) -> tuple[np.float32, NDArray[np.float32], NDAr
         return np.float32(factor), middle, spread
     except (TypeError, ValueError) as err:
         raise InvalidModelFileError(
-            f"{folder.name}: {PREPROCESSOR} has no numbers where rescale_factor, image_mean and image_std "
-            "are expected. Copy it again.",
+            f"{folder.name}: rescale_factor, image_mean or image_std in {PREPROCESSOR} are not numbers. "
+            "Copy the file again.",
             file=folder.name,
         ) from err

@@ -1,4 +1,4 @@
-"""An ONNX file in ONNX Runtime on the CPU, as it is: its own types, no other precision."""
+"""ONNX file as a model to check, in ONNX Runtime on the CPU with the file's own number types."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ _WORDS = {"fp32": "float32", "half": "float16", "int8": "8-bit"}
 
 
 class OnnxCandidate(Candidate):
-    """A graph and, beside it, its weights."""
+    """An ONNX graph with its weights."""
 
     kind = "ONNX"
 
@@ -47,7 +47,7 @@ class OnnxCandidate(Candidate):
             numerics = _find_numerics(onnx.load(file, load_external_data=False).graph, onnx)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
-            # Threads that wait by turning round take the time from those that compute.
+            # Spinning threads would take CPU time from the threads that compute.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.log_severity_level = 4
             self._session = onnxruntime.InferenceSession(
@@ -77,7 +77,7 @@ class OnnxCandidate(Candidate):
 
 
 def _find_numerics(graph: Any, onnx: Any) -> Numerics:
-    """The coarsest numbers that a graph computes in."""
+    """Find the coarsest number type that a graph computes in."""
     if any(node.op_type in _QUANTISED for node in graph.node):
         return "int8"
     constants = [
@@ -89,7 +89,7 @@ def _find_numerics(graph: Any, onnx: Any) -> Numerics:
     tensors = [*graph.initializer, *constants]
     kinds = onnx.TensorProto
     bytes_and_less = (kinds.INT8, kinds.UINT8, kinds.INT4, kinds.UINT4)
-    # Single small numbers are constants of preprocessing; weights are matrices.
+    # Scalars of 8 bits are constants of preprocessing; weights are matrices.
     if any(each.data_type in bytes_and_less and len(each.dims) > 1 for each in tensors):
         return "int8"
     casts = [

@@ -1,4 +1,4 @@
-"""Opening a model file by what it is."""
+"""Opening of a model file by its kind: ONNX, OpenVINO IR or Hugging Face folder."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ _ENDINGS = "an .onnx file, an OpenVINO .xml, or a Hugging Face folder with confi
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Tell a Hugging Face folder; exported graphs stand beside a config.json, too, but without weights."""
+    """Check whether a folder is a Hugging Face checkpoint; an export has a config.json but no weights."""
     return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
 
 
 def open_candidate(path: Path, *, threads: int) -> Candidate:
-    """Open an ONNX file, an OpenVINO IR or a Hugging Face folder; of another folder, its one model file.
+    """Open an ONNX file, an OpenVINO IR or a Hugging Face folder; in any other folder, its only model file.
 
     Raises:
-        InvalidModelFileError: it is none of them, or cannot be opened.
-        InvalidCheckpointError: the folder is of no DINO model.
+        InvalidModelFileError: the path is none of these, or cannot be opened.
+        InvalidCheckpointError: the folder is not a DINO model.
         MissingExtraError: ONNX Runtime is not installed.
     """
     if path.is_dir():
@@ -30,13 +30,13 @@ def open_candidate(path: Path, *, threads: int) -> Candidate:
         if len(files) != 1:
             names = ", ".join(each.name for each in files) or "none"
             raise InvalidModelFileError(
-                f"{path.name} is a folder with several or no model files ({names}); name {_ENDINGS} and "
+                f"{path.name} is a folder with several or no model files ({names}); give {_ENDINGS} and "
                 "safetensors",
                 file=path.name,
             )
         return open_candidate(files[0], threads=threads)
     if not path.is_file():
-        raise InvalidModelFileError(f"there is no {path.name}; name {_ENDINGS}", file=path.name)
+        raise InvalidModelFileError(f"{path.name} does not exist; give {_ENDINGS}", file=path.name)
     match path.suffix.lower():
         case ".onnx":
             from dino_assets.embeddings.checking.onnx_file import OnnxCandidate
@@ -46,4 +46,4 @@ def open_candidate(path: Path, *, threads: int) -> Candidate:
             from dino_assets.embeddings.checking.openvino_file import OpenVinoCandidate
 
             return OpenVinoCandidate(path, threads=threads)
-    raise InvalidModelFileError(f"{path.name} is no model file; name {_ENDINGS}", file=path.name)
+    raise InvalidModelFileError(f"{path.name} is not a model file; give {_ENDINGS}", file=path.name)

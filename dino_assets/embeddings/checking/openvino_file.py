@@ -1,4 +1,4 @@
-"""An OpenVINO IR: in float32, which shows how it is built, then as this processor computes it unasked."""
+"""OpenVINO IR as a model to check: first in float32, then in this processor's default precision."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ _PRECISION = "INFERENCE_PRECISION_HINT"
 
 
 class OpenVinoCandidate(Candidate):
-    """An .xml and, beside it, its .bin."""
+    """An OpenVINO .xml file with its .bin."""
 
     kind = "OpenVINO IR"
 
@@ -91,7 +91,7 @@ def _coarser(numerics: Numerics) -> Numerics:
 
 
 def _find_numerics(graph: Any) -> Numerics:
-    """The coarsest numbers in a graph; a float16 constant that is widened again is still half."""
+    """Find the coarsest number type in a graph; a float16 constant counts as half even if it is widened."""
     nodes = graph.get_ops()
     if any(node.get_type_name() == "FakeQuantize" for node in nodes):
         return "int8"

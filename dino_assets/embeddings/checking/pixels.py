@@ -1,4 +1,4 @@
-"""How pixels reach a network: the forms that a model may want them in, and the faults on the way."""
+"""Preparation of pixels for a network: the forms that a model may expect, and common mistakes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757771
 
 @dataclass(frozen=True)
 class Feed:
-    """A form of pixels that a model may want."""
+    """A form of pixels that a model may expect."""
 
     words: str
     prepare: Callable[[Tiles], NDArray[np.generic]]
 
 
 def list_feeds(form: InputForm, checkpoint: Checkpoint) -> list[Feed]:
-    """List the forms that an input of this type may want, the usual one first.
+    """List the forms of pixels that an input of this type may expect, the usual one first.
 
-    A float input does not say whether its pixels are to be normalised: what it was built for is the form
-    in which it agrees with the reference.
+    A float input does not declare whether it expects normalised pixels. The expected form is the one in
+    which the model agrees with the reference.
     """
     if form.takes_bytes:
         return [Feed("bytes", lambda tiles: tiles)]
@@ -46,7 +46,7 @@ def list_feeds(form: InputForm, checkpoint: Checkpoint) -> list[Feed]:
 
 @dataclass(frozen=True)
 class PixelFault:
-    """A wrong way to prepare pixels, and what the network sees then."""
+    """A wrong way to prepare pixels, with the function that does it."""
 
     words: str
     fault: Fault
@@ -54,9 +54,9 @@ class PixelFault:
 
 
 def list_pixel_faults(form: InputForm, checkpoint: Checkpoint) -> Iterator[PixelFault]:
-    """List mistakes that people have made between the picture and the first layer.
+    """List common mistakes between the picture and the first layer.
 
-    Not normalised at all is a fault of a model that takes bytes alone: of any other it is a feed.
+    Missing normalisation is a fault only of a model that takes bytes. Any other model may expect it.
     """
     mean, std = checkpoint.mean, checkpoint.std
 

@@ -1,6 +1,6 @@
-"""The reference with a fault planted in it: what a model that has the fault would say.
+"""Planted faults: the reference, changed so that it computes what a faulty model computes.
 
-Each fault is a context in which the network computes wrongly; outside of it everything is as it was.
+Each fault is a context manager that changes the network and restores it at the end.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ Plant = Callable[[FixedVit], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class NetworkFault:
-    """A way to build the network wrongly, and a context in which it is so."""
+    """A mistake in building the network, with the context manager that plants it."""
 
     words: str
     fault: Fault
@@ -38,10 +38,10 @@ def compute_tokens(
     planes: Planes,
     planted: tuple[NetworkFault, ...] = (),
 ) -> Tokens:
-    """All tokens of the network, with some faults planted: a picture per core at a time."""
+    """Compute all tokens of the network with some faults planted, one picture per core at a time."""
 
     def compute(plane: Planes) -> list[Vectors]:
-        with torch.inference_mode():  # of this thread alone
+        with torch.inference_mode():  # applies to one thread only
             return [token.numpy() for token in network.compute(torch.from_numpy(plane), ALL_TOKENS)]
 
     with ExitStack() as stack:
@@ -55,14 +55,14 @@ def compute_tokens(
 
 
 def compute_in_float16(network: FixedVit, planes: Planes) -> Tokens:
-    """All tokens of the network as PyTorch computes it in float16, its last norm in float32."""
+    """Compute all tokens with PyTorch in float16, the last norm in float32."""
     halved = deepcopy(network).half()
     halved.norm.float()
     return compute_tokens(halved, planes)
 
 
 def find_largest_hidden(network: FixedVit, planes: Planes) -> float:
-    """The largest number that any block of the network gives for a picture."""
+    """Find the largest number that any linear layer of the network computes for a picture."""
     largest = 0.0
 
     def look(_: nn.Module, __: object, hidden: Any) -> None:
@@ -84,7 +84,7 @@ def find_largest_hidden(network: FixedVit, planes: Planes) -> float:
 
 
 def replaced(name: str, make: Callable[[FixedVit], Any]) -> Plant:
-    """A context in which an attribute of the network is another one."""
+    """Make a context manager that replaces an attribute of the network."""
 
     @contextmanager
     def plant(network: FixedVit) -> Iterator[None]:
@@ -100,12 +100,12 @@ def replaced(name: str, make: Callable[[FixedVit], Any]) -> Plant:
 
 @contextmanager
 def changed(pairs: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Set attributes of objects, and set them back."""
-    before = [(thing, name, getattr(thing, name)) for thing, name, _ in pairs]
-    for thing, name, value in pairs:
-        setattr(thing, name, value)
+    """Set attributes of objects, and restore them at the end."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in pairs]
+    for owner, name, value in pairs:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        for thing, name, value in before:
-            setattr(thing, name, value)
+        for owner, name, value in before:
+            setattr(owner, name, value)

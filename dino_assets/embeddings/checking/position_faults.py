@@ -1,4 +1,4 @@
-"""Wrong ways to bring learned positions to a size, as DINOv2 has them."""
+"""Common mistakes in resizing the learned positions of DINOv2."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from dino_assets.embeddings.encoder.vit import FixedVit
 
 
 def list_position_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List other ways to resize the table of positions; what gives the same is left out."""
+    """List wrong ways to resize the table of positions; ways with an equal result are left out."""
     own = network.positions
     assert own is not None
     height, width = network.grid
@@ -26,7 +26,7 @@ def list_position_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault
         return places.flatten(2).transpose(1, 2)
 
     size = (height, width)
-    # As Meta's own code does it for models without registers: 0.1 more, then the scale as a number.
+    # Meta's own code for models without registers: 0.1 is added, and the size is given as a scale factor.
     offset = ((height + 0.1) / side, (width + 0.1) / side)
     ways: dict[str, Callable[[], Tensor]] = {
         "bicubic, not antialiased": lambda: resized(size=size, mode="bicubic"),

@@ -1,7 +1,7 @@
-"""What a model's outputs may be: which tokens, in which order, under which name.
+"""Readings of a model's outputs: which tokens an output holds, and in which order.
 
-A reading turns the reference's tokens into what the output would be if it held exactly that. The first
-readings of a shape are right; those with a fault are what people have shipped by mistake.
+A reading converts the reference's tokens to the array that the output would then be. The first readings
+of a shape are right. Readings with a fault are common mistakes.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ from dino_assets.embeddings.checking.faults import (
 from dino_assets.embeddings.encoder.tokens import Tokens, Vectors
 
 Grid = tuple[int, int]
-# An output of such a name is the mean over patches; any other single vector has to be CLS.
+# An output whose name contains one of these words is expected to be the mean over patches, otherwise CLS.
 _NAMES_OF_MEANS = ("mean", "avg", "average", "pooled_patches")
 
 
 @dataclass(frozen=True)
 class OutputReading:
-    """What an output holds, in words, and how to make it from tokens."""
+    """A possible content of an output: its description, and the function that makes it from tokens."""
 
     words: str
     make: Callable[[Tokens], Vectors]
@@ -36,7 +36,7 @@ class OutputReading:
 def list_readings(
     name: str, shape: tuple[int, ...], *, tokens: Tokens, grid: Grid
 ) -> Iterator[OutputReading]:
-    """List what an output of this name and shape may be, right readings first; none for any other shape."""
+    """List readings for an output of this name and shape, right ones first; none if no reading fits."""
     dim = tokens["cls"].shape[-1]
     registers = tokens["registers"].shape[1]
     patches = grid[0] * grid[1]
@@ -108,7 +108,7 @@ def _list_sequences(
 
 
 def _list_shifted(patches: int, *, registers: int) -> Iterator[OutputReading]:
-    """As many tokens as there are patches, counted from the wrong one."""
+    """List readings with the right number of patches that begin at the wrong token."""
     for first in range(registers + 1):
         fault = CLS_NOT_SKIPPED if first == 0 else REGISTERS_NOT_SKIPPED
         yield OutputReading(
@@ -150,7 +150,7 @@ def _cut(tokens: Tokens, *, first: int, count: int) -> Vectors:
 def _turn_grid(
     make: Callable[[Tokens], Vectors], grid: Grid, patches: int, tokens: Tokens
 ) -> Vectors:
-    """The same tokens with the patches column by column."""
+    """Reorder the patches column by column."""
     sequence = make(tokens)
     ahead, rows = sequence[:, :-patches], sequence[:, -patches:]
     as_map = rows.reshape(len(rows), *grid, -1).transpose(0, 2, 1, 3)

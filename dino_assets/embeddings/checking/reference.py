@@ -1,4 +1,4 @@
-"""What a model is held against: the checkpoint in float32, at one size."""
+"""The reference of a model check: the checkpoint's network in float32, at one size."""
 
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,20 @@ from dino_assets.weights.records import Checkpoint
 
 
 class ReferenceModel:
-    """A checkpoint's network, read once, for any size."""
+    """A checkpoint's model, loaded once, for references of any size."""
 
     def __init__(self, folder: Path, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
         self.model: Any = load_model(folder, checkpoint)
 
     def at(self, height: int, width: int) -> "ReferenceNetwork":
-        """The network at one size."""
+        """Build the network for one size."""
         network = FixedVit(self.model, self.checkpoint, size_px=(height, width), outputs=ALL_TOKENS)
         return ReferenceNetwork(network.eval().requires_grad_(False), self.model, self.checkpoint)
 
 
 class ReferenceNetwork:
-    """The network at one size, as it should be or with faults planted in it."""
+    """The network for one size, right or with planted faults."""
 
     def __init__(self, network: FixedVit, model: Any, checkpoint: Checkpoint) -> None:
         self.network = network
@@ -38,6 +38,6 @@ class ReferenceNetwork:
         pixels: PixelFault | None = None,
         network: tuple[NetworkFault, ...] = (),
     ) -> Tokens:
-        """All tokens of tiles of this size."""
+        """Compute all tokens of tiles of this size."""
         planes = pixels.prepare(tiles) if pixels else normalise(tiles, self.checkpoint)
         return compute_tokens(self.network, planes, network)

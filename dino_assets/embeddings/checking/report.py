@@ -1,4 +1,4 @@
-"""What a check says about a model."""
+"""Reports of a model check."""
 
 from dataclasses import dataclass
 
@@ -8,26 +8,26 @@ from dino_assets.embeddings.checking.faults import NamedFault
 
 @dataclass(frozen=True)
 class SizeReport:
-    """How far a model is from the reference at one size, computed in one way."""
+    """The difference between a model and the reference at one size, for one way of computing."""
 
     height: int
     width: int
     run: str
     tiles: int
-    cosine: float  # the lowest of any vector, with the reference's
-    centred: float  # the same, the mean over tiles taken from both
-    grade: PrecisionClass | None  # the strictest bounds that it keeps
+    cosine: float  # lowest cosine between a vector and the reference's
+    centred: float  # the same, with the mean over tiles subtracted from both
+    grade: PrecisionClass | None  # the strictest class whose limits it meets
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What a model file is, and what is wrong with it."""
+    """The result of a model check: description of the file, reports per size, and faults."""
 
     file: str
     kind: str
     reference: str
     takes: str
-    pixels: str  # the form in which it agrees
+    pixels: str  # the form of pixels in which it agrees with the reference
     outputs: dict[str, str]
     sizes: tuple[SizeReport, ...]
     faults: tuple[NamedFault, ...]
@@ -35,7 +35,7 @@ class ModelReport:
 
     @property
     def grade(self) -> PrecisionClass | None:
-        """The strictest bounds that it keeps at all sizes, in every way of computing it."""
+        """The strictest class whose limits it meets at all sizes and in every way of computing."""
         grades = {size.grade for size in self.sizes}
         if None in grades or not grades:
             return None
@@ -43,5 +43,5 @@ class ModelReport:
 
     @property
     def passed(self) -> bool:
-        """Whether it may be used in place of the reference."""
+        """Whether the file may be used in place of the reference."""
         return not self.faults

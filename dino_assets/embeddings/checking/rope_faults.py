@@ -1,4 +1,4 @@
-"""Wrong ways to rotate queries and keys by the place of their patch, as DINOv3 does."""
+"""Common mistakes in DINOv3's rotary positions (RoPE)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ _THETAS = (10_000.0, 100.0)
 
 
 def list_rope_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
-    """List other rotations, and other places to rotate by; what gives the same is left out."""
+    """List wrong rotations and wrong positions; variants with an equal result are left out."""
     cos, sin = network.cos, network.sin
     assert cos is not None
     assert sin is not None
@@ -54,7 +54,7 @@ def list_rope_faults(network: FixedVit, model: Any) -> Iterator[NetworkFault]:
             torch.arange(height, dtype=torch.float32),
             torch.arange(width, dtype=torch.float32),
         ),
-        "those of the trained size, cut": (
+        "positions of the trained size, cut": (
             _centres(rope.num_patches_h)[:height],
             _centres(rope.num_patches_w)[:width],
         ),
@@ -88,9 +88,9 @@ def _turned_by(cos: Tensor, sin: Tensor) -> Plant:
 
 
 def _interleaved(heads: int, size: int) -> Plant:
-    """Pairs of neighbours rotate as halves do where queries and keys are sorted by even and odd first.
+    """Plant a rotation of neighbouring channels, by sorting even channels before odd ones.
 
-    Attention is a product of both, so their common order does not matter to it.
+    Attention is the product of queries and keys, so a common order of channels does not change it.
     """
     within = torch.cat([torch.arange(0, size, 2), torch.arange(1, size, 2)])
     order = torch.cat([within + head * size for head in range(heads)])

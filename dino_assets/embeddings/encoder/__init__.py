@@ -1,1 +1,1 @@
-"""From tiles to embeddings: our own preprocessing, transformers' own weights, one of several engines."""
+"""Encoders: tiles to embeddings, by one of several engines with transformers' weights."""

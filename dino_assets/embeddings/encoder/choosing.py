@@ -1,4 +1,4 @@
-"""The table of engines: what this machine computes best in the wanted precision, and what comes next."""
+"""Choice of engines: the engines that this machine can run in a precision, best first."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from dino_assets.embeddings.encoder.openvino_engine import (
 from dino_assets.errors import ConfigError
 from dino_assets.weights.records import Checkpoint
 
-# Of one call on an accelerator: 47 tiles of 518 px, about 2 GB of activations of a ViT-B.
+# Per call on an accelerator: 47 tiles of 518 px, about 2 GB of activations of a ViT-B.
 DEVICE_TOKENS = 65_536
 Pair = tuple[EngineName, Numerics]
 
 
-def half_of(device: str, *, supports_bf16: Callable[[bool], bool] | None = None) -> Numerics:
-    """Choose the half precision of an accelerator: bfloat16 where it is computed natively."""
+def choose_half(device: str, *, supports_bf16: Callable[[bool], bool] | None = None) -> Numerics:
+    """Choose the half precision of an accelerator: bfloat16 if the hardware computes it, else float16."""
     import torch
 
     supports_bf16 = supports_bf16 or torch.cuda.is_bf16_supported
@@ -40,7 +40,7 @@ def half_of(device: str, *, supports_bf16: Callable[[bool], bool] | None = None)
 
 @cache
 def torch_has_bf16(*, has_onednn: bool | None = None) -> bool:
-    """Whether this CPU multiplies bfloat16 itself; else PyTorch emulates it, slower than float32."""
+    """Check whether this CPU multiplies bfloat16; otherwise PyTorch emulates it, slower than float32."""
     if not may_multiply_bf16():
         return False
     import torch
@@ -52,24 +52,24 @@ def torch_has_bf16(*, has_onednn: bool | None = None) -> bool:
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine's libraries and processors can do; asked when it matters only."""
+    """What the libraries and processors of this machine can do; each is checked only when needed."""
 
     openvino: Callable[[], bool] = has_openvino
     openvino_bf16: Callable[[], bool] = has_bf16
     torch_bf16: Callable[[], bool] = torch_has_bf16
-    half: Callable[[str], Numerics] = half_of
+    half: Callable[[str], Numerics] = choose_half
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine as it is chosen: its numerics for a device in half precision, best first, and its makers.
+    """An entry in the table of engines: its numerics for a device, its builder and its version.
 
-    Every engine that computes at all computes float32, too.
+    Every engine that runs on a device computes float32 too.
     """
 
-    half: Callable[[str, Machine], list[Numerics]]
+    half: Callable[[str, Machine], list[Numerics]]  # for half precision, best first
     build: Callable[[NetworkSource, EngineSpec, Path | None], Encoder]
-    # What besides PyTorch and transformers decides its numbers.
+    # The library that decides its numbers, besides PyTorch and transformers.
     version: Callable[[], str | None]
 
 
@@ -91,7 +91,7 @@ def _torch_half(device: str, machine: Machine) -> list[Numerics]:
     return ["bf16", "fp32"] if machine.torch_bf16() else ["fp32"]
 
 
-# In the order in which they are tried; a name of its own is in compute/settings.py.
+# In the order in which they are tried. A new name must be added to `EngineName` in compute/settings.py too.
 ENGINES: dict[EngineName, Engine] = {
     "openvino": Engine(
         _openvino_half,
@@ -109,34 +109,34 @@ def list_engines(
     side_px: int,
     machine: Machine | None = None,
 ) -> Iterator[EngineSpec]:
-    """List engines to try, best first; the last one of a CPU is the reference, which never fails.
+    """List engines to try, best first; on a CPU the last one is the reference, which never fails.
 
-    Lazily: where the best one is used, PyTorch is not imported for what it could do.
+    The list is lazy: if the first engine is used, PyTorch is not imported to look for others.
 
     Raises:
-        ConfigError: the named engine is not installed, or does not compute on that device.
+        ConfigError: the named engine is not installed, or does not run on that device.
     """
     device = compute.device
     tokens = {} if device == "cpu" else {"tokens": DEVICE_TOKENS}
     batch = compute.batch or fit_batch(checkpoint, side_px, **tokens)
-    # On an accelerator two threads: one copies while the other computes.
+    # Two threads on an accelerator: one copies while the other computes.
     threads = max(1, compute.threads) if device == "cpu" else 2
     pairs = find_engines(compute, machine=machine)
     return (EngineSpec(engine, device, numerics, batch, threads) for engine, numerics in pairs)
 
 
 def find_engines(compute: ComputeSettings, *, machine: Machine | None = None) -> Iterator[Pair]:
-    """Find engines and their numerics, best first, whatever the checkpoint; lazily.
+    """List engines and their numerics, best first, for any checkpoint; the list is lazy.
 
     Raises:
-        ConfigError: as ``list_engines``, at once.
+        ConfigError: as ``list_engines``; raised before the first item.
     """
     pairs = _find_pairs(compute, machine or Machine())
     first = next(pairs, None)
     if first is None:
         raise ConfigError(
-            f"engine {compute.engine!r} is not installed here or does not compute on "
-            f"{compute.device!r}; engine: auto takes what does",
+            f"engine {compute.engine!r} is not installed here or does not run on "
+            f"{compute.device!r}; use engine: auto, which chooses one that does",
             setting="engine",
             value=compute.engine,
         )
@@ -146,7 +146,7 @@ def find_engines(compute: ComputeSettings, *, machine: Machine | None = None) ->
 def _find_pairs(compute: ComputeSettings, machine: Machine) -> Iterator[Pair]:
     engines = [(n, engine) for n, engine in ENGINES.items() if compute.engine in ("auto", n)]
     is_any = False
-    # An engine in float32 comes after all that are faster.
+    # float32 engines come after all half-precision engines, which are faster.
     for is_fp32 in (True,) if compute.precision == "fp32" else (False, True):
         for name, engine in engines:
             for numerics in engine.half(compute.device, machine):
@@ -160,5 +160,5 @@ def _find_pairs(compute: ComputeSettings, machine: Machine) -> Iterator[Pair]:
 def build_engine(
     source: NetworkSource, spec: EngineSpec, *, cache_folder: Path | None = None
 ) -> Encoder:
-    """Build the engine of a spec; what it converts is kept in ``cache_folder`` for the next time."""
+    """Build the engine of a spec; a converted network is cached in ``cache_folder``."""
     return ENGINES[spec.engine].build(source, spec, cache_folder)

@@ -1,4 +1,4 @@
-"""Converted networks on the disk, a folder each: whole and of this very network, or made anew."""
+"""On-disk cache of converted networks: one folder each, verified by digests before use."""
 
 import contextlib
 import errno
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 STAMP = "stamp.json"
 LEFT_AFTER_S = 86_400
 Opened = TypeVar("Opened")
-# Tracing and silencing warnings change what all threads share; and who waits finds it done.
+# Tracing and silencing warnings change state that all threads share. A waiting thread then finds the cached result.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def label_network(source: NetworkSource, spec: EngineSpec, *, version: str) -> dict[str, object]:
-    """All that decides what a conversion gives."""
+    """Collect everything that decides the result of a conversion."""
     return {
         "weights": source.checkpoint.weights_sha256,
         "network": source.checkpoint.network,
@@ -37,17 +37,17 @@ def label_network(source: NetworkSource, spec: EngineSpec, *, version: str) -> d
     }
 
 
-def open_kept(
+def open_converted(
     folder: Path | None,
     label: dict[str, object],
     *,
     write: Callable[[Path], None],
     read: Callable[[Path], Opened],
 ) -> Opened:
-    """Read a folder's network; where it is absent, damaged or another one, write it first.
+    """Read a folder's network; if it is absent, damaged or of another label, write it first.
 
-    A flipped bit of a weight is an embedding that is wrong for ever, so a hit reads every byte once:
-    0.1 s for a ViT-S. Without a folder nothing is kept.
+    A flipped bit in a weight would make every later embedding wrong. So every file is verified before
+    use: 0.1 s for a ViT-S. Without a folder nothing is cached.
     """
     with _ONE_AT_A_TIME:
         if folder is None:
@@ -58,15 +58,16 @@ def open_kept(
             return read(folder)
         if folder.exists():
             log.warning(
-                "the converted network in %s is damaged or another one: made anew", folder.name
+                "the converted network in %s is damaged or of another model: converting again",
+                folder.name,
             )
         try:
             return _make(folder, label, write=write, read=read)
         except OSError as err:
             if err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            log.warning("converted networks cannot be kept: %s", err)
-    return open_kept(None, label, write=write, read=read)
+            log.warning("cannot cache converted networks, every start converts again: %s", err)
+    return open_converted(None, label, write=write, read=read)
 
 
 def _make(
@@ -85,14 +86,14 @@ def _make(
         names = sorted(path.name for path in new.iterdir())
         stamp = {"of": label, "files": _digest(new, names)}
         (new / STAMP).write_text(json.dumps(stamp))
-        # Before the others see it: what is open stays readable, whatever they put in its place.
+        # Opened before it is renamed: an open file stays readable when another process replaces the folder.
         network = read(new)
         _put(new, folder, label, aside=Path(made) / "old")
     return network
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed conversions left: none works for a day."""
+    """Remove files of killed conversions: those older than a day, since no conversion takes that long."""
     for left in folder.parent.glob(f"{folder.name}-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
@@ -100,7 +101,7 @@ def _clear_leftovers(folder: Path) -> None:
 
 
 def _put(new: Path, folder: Path, label: dict[str, object], *, aside: Path) -> None:
-    # Whoever is first, all have converted the same network; a folder is there whole or not at all.
+    # Several processes may convert the same network; the first rename wins. A folder is whole or absent.
     with contextlib.suppress(OSError):
         if folder.exists() and not _is_whole(folder, label):
             folder.rename(aside)

@@ -1,4 +1,4 @@
-"""The interface of all engines: a fixed batch shape, padded, halved where a device has no room."""
+"""Common interface of all engines: fixed batch shape, padding, smaller batches when out of memory."""
 
 import logging
 import threading
@@ -25,14 +25,14 @@ from dino_assets.weights.records import Checkpoint
 log = logging.getLogger(__name__)
 
 Numerics = Literal["fp32", "bf16", "fp16"]
-# One batch has about as many tokens as a single tile of 518 px: measured, a core is as fast at one such
-# tile as at more, and a tile of 224 px alone is 15 % slower than eight.
+# About as many tokens as one tile of 518 px has. Measured: a core is as fast with one such tile as with
+# more; single tiles of 224 px are 15 % slower than batches of eight.
 BATCH_TOKENS = 1600
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Which engine, where, in which numbers, how many tiles per call. All of it is in the metadata."""
+    """Engine, device, numerics, tiles per call and threads. All of it is recorded in the metadata."""
 
     engine: EngineName
     device: str  # cpu, cuda, cuda:1, mps
@@ -41,13 +41,13 @@ class EngineSpec:
     threads: int = 1
 
     def __str__(self) -> str:
-        """Reads like ``openvino bf16 on cpu``."""
+        """The spec as a phrase, for example ``openvino bf16 on cpu``."""
         return f"{self.engine} {self.numerics} on {self.device}"
 
 
 @dataclass(frozen=True)
 class NetworkSource:
-    """What an engine is built from: a checkpoint's files, one side, and the tokens that are asked."""
+    """What an engine is built from: a checkpoint's files, the tile side and the requested tokens."""
 
     folder: Path
     checkpoint: Checkpoint
@@ -56,20 +56,20 @@ class NetworkSource:
 
 
 def count_tokens(checkpoint: Checkpoint, side_px: int) -> int:
-    """Tokens of one tile: CLS, registers, patches."""
+    """Count the tokens of one tile: CLS, registers and patches."""
     return 1 + checkpoint.registers + (side_px // checkpoint.patch_px) ** 2
 
 
 def fit_batch(checkpoint: Checkpoint, side_px: int, *, tokens: int = BATCH_TOKENS) -> int:
-    """Tiles per call that keep the device busy."""
+    """Choose how many tiles per call keep the device busy."""
     return max(1, min(256, tokens // count_tokens(checkpoint, side_px)))
 
 
 class Encoder(ABC):
-    """uint8 tiles in, named tokens out. Safe to call from ``spec.threads`` threads at once."""
+    """An engine: uint8 tiles in, named tokens out. ``spec.threads`` threads may call it at once."""
 
     version: str  # of the library that computes
-    tile_s = 0.0  # on the clock, of a tile among others: noted by who has timed it
+    tile_s = 0.0  # wall seconds per tile at full load, set by the code that measures it
 
     def __init__(self, source: NetworkSource, spec: EngineSpec) -> None:
         check_side(source.side_px, source.checkpoint)
@@ -79,18 +79,18 @@ class Encoder(ABC):
 
     @property
     def outputs(self) -> Sequence[TokenName]:
-        """The tokens that it gives."""
+        """The tokens that the engine returns."""
         return self.source.outputs
 
     def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
-        """Embed tiles (N, side, side, 3), any number of them.
+        """Embed any number of tiles (N, side, side, 3).
 
-        Every call of the engine has the same shape, the last one filled up: so what is computed for a
-        tile does not depend on how many others there are, and nothing is compiled twice.
+        Every call of the engine has the same shape; the last call is padded. So a tile's tokens do not
+        depend on the number of tiles, and nothing is compiled twice.
 
         Raises:
-            ConfigError: not such tiles.
-            DeviceMemoryError: there is no room for a single one.
+            ConfigError: the tiles have another shape or type.
+            DeviceMemoryError: the device has no memory for a single tile.
         """
         check_tiles(tiles, side_px=self.source.side_px)
         outputs: list[tuple[Vectors, ...]] = []
@@ -123,17 +123,21 @@ class Encoder(ABC):
     def _halve(self, batch: int, err: DeviceMemoryError) -> None:
         if batch == 1:
             raise DeviceMemoryError(
-                f"{self.spec}: no room for one tile of {self.source.side_px} px. Choose a smaller "
-                f"model or tile, or another device. ({err})",
+                f"{self.spec}: not enough memory for one tile of {self.source.side_px} px. Choose a "
+                f"smaller model or tile, or another device. ({err})",
                 device_said=str(err),
             ) from None
         with self._halving:
-            if self.spec.batch == batch:  # else another thread has just done it
+            if self.spec.batch == batch:  # otherwise another thread has already halved it
                 self.spec = replace(self.spec, batch=batch // 2)
                 log.warning(
-                    f"{self.spec}: out of memory at {batch} tiles per call, going on with {batch // 2}"
+                    f"{self.spec}: out of memory at {batch} tiles per call, continuing with {batch // 2}"
                 )
 
     @abstractmethod
     def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
-        """Compute exactly ``spec.batch`` tiles; DeviceMemoryError where there is no room."""
+        """Compute exactly ``spec.batch`` tiles.
+
+        Raises:
+            DeviceMemoryError: the device has not enough memory.
+        """

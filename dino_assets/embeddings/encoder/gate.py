@@ -1,7 +1,7 @@
-"""The numerics gate: an engine counts when its tokens are those of PyTorch in float32.
+"""Numerics gate: refuses an engine whose tokens differ from PyTorch's in float32.
 
-It sees whole tiles and everything that is made of them, so a swapped statistic, a shifted register, a
-wrong pooling or a transposed tile is refused like too few bits.
+It compares all tokens of whole tiles. So it finds swapped statistics, shifted registers, wrong pooling
+and transposed tiles as well as too few bits.
 """
 
 from collections.abc import Iterator
@@ -16,16 +16,19 @@ from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens, Vectors
 
 GATE_VERSION = 1
 GATE_TILES = 16
-# Lowest cosine of a vector with the reference's, as they are and after the mean is taken from both.
+# Lowest allowed cosine between a vector and the reference's: raw, and with the mean vector subtracted from both.
 MIN_COSINE = {"half": 0.999, "fp32": 0.999999}
 MIN_CENTRED = {"half": 0.99, "fp32": 0.9999}
-# In shares of one token among all patches.
+# Lowest share of one token in a mean that is reported as a fault; 1 is a full member of the mean.
 LEAK = 0.7
 
 
 @dataclass(frozen=True)
 class GateReport:
-    """How far an engine is from the reference, over ``tiles`` tiles; ``norms`` of what it gave."""
+    """Differences between an engine and the reference over ``tiles`` tiles.
+
+    ``norms`` holds the lowest and highest length of the engine's vectors, per token name.
+    """
 
     tiles: int
     cls_cosine: float
@@ -41,7 +44,7 @@ class GateReport:
         return self.fault is None
 
     def __str__(self) -> str:
-        """One line for the log."""
+        """The report as one line for the log."""
         figures = (
             f"CLS cosine {self.cls_cosine:.6f}, centred {self.cls_centred:.5f}, any token "
             f"{self.token_cosine:.6f}, centred {self.token_centred:.5f} over {self.tiles} tiles"
@@ -50,7 +53,7 @@ class GateReport:
 
 
 def draw_gate_tiles(side_px: int, *, count: int = GATE_TILES, seed: int = 0) -> NDArray[np.uint8]:
-    """Textured and drawn tiles in turn, the same for everybody; none looks the same when turned."""
+    """Draw alternating textures and drawings, always the same ones; none is symmetric."""
     rng = np.random.default_rng([seed, side_px])
     return np.stack(
         [(_texture if number % 2 else _drawing)(rng, side_px) for number in range(count)]
@@ -58,7 +61,7 @@ def draw_gate_tiles(side_px: int, *, count: int = GATE_TILES, seed: int = 0) -> 
 
 
 def _texture(rng: np.random.Generator, side_px: int) -> NDArray[np.uint8]:
-    """Grain of several sizes, wider than high, in colours of its own."""
+    """Draw noise of several sizes, wider than high, on a random colour."""
     picture = np.zeros((side_px, side_px, 3), np.float32) + rng.uniform(40, 200, 3)
     for cells in (2, 5, 16, side_px):
         wide, high = cells, max(1, cells // 3)
@@ -74,7 +77,7 @@ def _texture(rng: np.random.Generator, side_px: int) -> NDArray[np.uint8]:
 
 
 def _drawing(rng: np.random.Generator, side_px: int) -> NDArray[np.uint8]:
-    """Ground with things on it that have edges: roofs, roads, crowns, shadows."""
+    """Draw ground with sharp-edged objects on it, like roofs, roads, tree crowns and shadows."""
     ground = tuple(int(v) for v in rng.integers(60, 180, 3))
     image = Image.new("RGB", (side_px, side_px), ground)
     draw = ImageDraw.Draw(image)
@@ -92,12 +95,14 @@ def _drawing(rng: np.random.Generator, side_px: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def hold_against(reference: Tokens, tokens: Tokens, precision: PrecisionClass) -> GateReport:
-    """Compare what an engine gave with all tokens of the reference for the same tiles."""
+def compare_with_reference(
+    reference: Tokens, tokens: Tokens, precision: PrecisionClass
+) -> GateReport:
+    """Compare an engine's tokens with all tokens of the reference for the same tiles."""
     names = [name for name in ALL_TOKENS if getattr(tokens, name) is not None]
     cosines: dict[str, tuple[float, float]] = {}
     norms: dict[str, tuple[float, float]] = {}
-    faults: list[str] = [] if names else ["it gave no tokens at all"]
+    faults: list[str] = [] if names else ["the engine returned no tokens"]
     for name in names:
         wanted, given = reference[name], tokens[name]
         if wanted.shape != given.shape:
@@ -131,31 +136,32 @@ def hold_against(reference: Tokens, tokens: Tokens, precision: PrecisionClass) -
 def _judge(name: str, cosines: tuple[float, float], precision: PrecisionClass) -> Iterator[str]:
     least = _least_cosines(precision, is_token=name not in ("cls", "mean"))
     for what, value, bound in zip(("cosine", "centred cosine"), cosines, least, strict=True):
-        if not value >= bound:  # a reference of NaN, too
+        if not value >= bound:  # also true for NaN, for instance from a NaN reference
             yield f"{name}: {what} {value:.7g}, at least {bound:.7g} expected"
 
 
 def is_within(cosines: tuple[float, float], precision: PrecisionClass, *, is_token: bool) -> bool:
-    """Tell whether vectors with such ``measure_cosines`` are the reference's, to a precision."""
+    """Check whether the result of ``measure_cosines`` is within the limits of a precision class."""
     least = _least_cosines(precision, is_token=is_token)
     return all(value >= bound for value, bound in zip(cosines, least, strict=True))
 
 
 def _least_cosines(precision: PrecisionClass, *, is_token: bool) -> tuple[float, float]:
-    # Single tokens are noisier than what is stored of a tile; they are held ten times as loosely.
+    # Single tokens are noisier than the stored vectors, so their limits are ten times as wide.
     slack = 10 if is_token else 1
     bounds = (MIN_COSINE[precision], MIN_CENTRED[precision])
     return 1 - slack * (1 - bounds[0]), 1 - slack * (1 - bounds[1])
 
 
 def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[str]:
-    """Detect a mean that includes or omits the wrong tokens: one among a thousand moves no cosine.
+    """Detect a mean that includes or omits the wrong tokens.
 
-    It moves all means towards itself, though, or away. Held against the engine's own tokens
-    (``is_whole``) that is exact. Against the reference's, bfloat16 leans a little to every side:
-    measured with 1370 tokens, 0.46 of one towards CLS or a register at most, but 0.65 towards a single
-    patch; so there a patch that lacks is not looked for. (Solving for all tokens at once is worse: CLS
-    and the registers of a fresh network are nearly the same.)
+    One wrong token among a thousand changes no cosine. But it moves the means of all tiles towards that
+    token, or away from it. Against the engine's own tokens (``is_whole``) this is exact. Against the
+    reference's tokens, bfloat16 adds noise. Measured with 1370 tokens, the noise is at most 0.46 of a
+    token towards CLS or a register, but 0.65 towards a single patch. So a missing patch is looked for
+    only with ``is_whole``. (Solving for all tokens at once is worse: CLS and the registers of an
+    untrained network are nearly equal.)
     """
     registers, patches = tokens["registers"], tokens["patches"]
     wanted = patches.mean(axis=1, dtype=np.float64)
@@ -166,16 +172,16 @@ def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[st
 
     count = patches.shape[1]
     if max(share(token) for token in (tokens["cls"], *registers.swapaxes(0, 1))) > LEAK:
-        yield "mean: CLS or registers are in it; only patches belong there"
+        yield "mean: it includes CLS or registers; only patches are expected"
     for name, place in (("first", 0), ("last", -1)):
         if is_whole and share(patches[:, place]) < -LEAK:
-            yield f"mean: the {name} patch is not in it"
+            yield f"mean: it omits the {name} patch"
 
 
 def measure_cosines(wanted: Vectors, given: Vectors) -> tuple[float, float]:
-    """The lowest cosine of any vector with the reference's, as they are and without their mean vectors.
+    """Measure the lowest cosine between a vector and the reference's: raw, and without the mean vectors.
 
-    The vectors of an untrained network nearly all point the same way.
+    The second one is needed because an untrained network's vectors nearly all point the same way.
     """
     centred = _lowest(wanted - wanted.mean(axis=0), given - given.mean(axis=0))
     return _lowest(wanted, given), centred

@@ -1,4 +1,4 @@
-"""OpenVINO: bfloat16 on a CPU, close to what its matrix units give."""
+"""OpenVINO engine: bfloat16 on a CPU, close to the peak rate of its matrix units."""
 
 import os
 import sys
@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.encoder.converted import label_network, open_kept
+from dino_assets.embeddings.encoder.converted import label_network, open_converted
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
 from dino_assets.embeddings.encoder.tokens import Vectors, normalise
 from dino_assets.errors import ConfigError
 
 NETWORK = "network.xml"
 _first = threading.Lock()
-_threads_in: list[int] = []  # the process that has OpenVINO's threads, once there are any
+_threads_in: list[int] = []  # id of the process that started OpenVINO's threads; empty before
 
 
 def import_openvino() -> Any:
-    """The package, without its analytics: importing it unasked looks up a host and writes under ~.
+    """Import OpenVINO without its telemetry, which would look up a host and write below ~.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: OpenVINO is not installed.
     """
     with _first:
         return _import()
@@ -38,9 +38,9 @@ def _import() -> Any:
     import openvino
     from openvino import opset13 as ops
 
-    # Its binding makes some objects when they are first used, under a lock that it holds while it waits
-    # for Python's: two threads whose first inference is at the same moment wait for each other for ever
-    # (3 of 14 tries). So everything is used once here, by one thread.
+    # OpenVINO's binding creates some objects on first use. It does so under a lock that it holds while it
+    # waits for Python's lock: two threads with simultaneous first inferences deadlock (3 of 14 tries).
+    # So one thread uses everything once here.
     blank = np.zeros((1, 1), np.float32)
     node = ops.parameter(blank.shape, np.float32)
     compiled = openvino.Core().compile_model(openvino.Model([ops.relu(node)], [node]), "CPU")
@@ -51,7 +51,7 @@ def _import() -> Any:
 
 
 def has_openvino() -> bool:
-    """Whether it can be used here."""
+    """Check whether OpenVINO can be used here."""
     try:
         import_openvino()
     except (ImportError, OSError):  # not installed, or built for another C library
@@ -60,18 +60,20 @@ def has_openvino() -> bool:
 
 
 def refuse_fork() -> None:
-    """Refuse a process that was forked after a network was opened: without the threads it waits for ever.
+    """Refuse a process that was forked after a network was opened.
+
+    OpenVINO's threads do not survive a fork, so the process would wait for ever.
 
     Raises:
-        ConfigError: this one was.
+        ConfigError: this process was forked after a network was opened.
     """
     if not _threads_in:
         _threads_in.append(os.getpid())
     elif _threads_in[0] != os.getpid():
         raise ConfigError(
             f"this process was forked from {_threads_in[0]} after a model was opened there, and OpenVINO "
-            "does not compute in it: start processes by multiprocessing.get_context('spawn'), or open "
-            "the first model after the fork",
+            "does not work after a fork: start processes with multiprocessing.get_context('spawn'), or "
+            "open the first model after the fork",
             setting="start_method",
             value="fork",
             reason="forked",
@@ -80,16 +82,16 @@ def refuse_fork() -> None:
 
 @cache
 def has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself; else OpenVINO computes float32 under that name."""
+    """Check whether this CPU multiplies bfloat16; otherwise OpenVINO computes float32 instead."""
     openvino = import_openvino()
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoEncoder(Encoder):
-    """A converted network, kept as a file so that the next start takes a second.
+    """An OpenVINO network, converted once and cached as a file; the next start takes a second.
 
-    One stream per thread and one thread per stream: nothing waits for anything at every layer, and
-    the numbers do not depend on how many threads there are.
+    Each thread has one stream and each stream one thread. So threads do not wait for each other at every
+    layer, and the numbers do not depend on the number of threads.
     """
 
     def __init__(
@@ -105,8 +107,8 @@ class OpenVinoEncoder(Encoder):
         openvino = import_openvino()
         self.version = openvino.__version__.partition("-")[0]
         core = openvino.Core()
-        # From the file the first time, too: in memory the graph is another one, measured 4e-7 away.
-        graph = open_kept(
+        # Also read from the file the first time: the graph in memory differs, by 4e-7 as measured.
+        graph = open_converted(
             cache_folder,
             label_network(source, spec, version=self.version),
             write=lambda folder: openvino.save_model(
@@ -129,7 +131,7 @@ class OpenVinoEncoder(Encoder):
         self._own = threading.local()
 
     def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
-        """Compute one batch, by the calling thread's own request."""
+        """Compute one batch with the calling thread's own inference request."""
         refuse_fork()
         request = getattr(self._own, "request", None)
         if request is None:
@@ -139,7 +141,10 @@ class OpenVinoEncoder(Encoder):
 
 
 def convert_network(source: NetworkSource, *, batch: int) -> Any:
-    """The network as an OpenVINO graph, straight from PyTorch: no slower than by way of ONNX, which needs more."""
+    """Convert the network to an OpenVINO graph directly from PyTorch.
+
+    By way of ONNX the graph is not faster, and the conversion needs more packages.
+    """
     import torch
 
     from dino_assets.embeddings.encoder.vit import load_network
@@ -150,8 +155,8 @@ def convert_network(source: NetworkSource, *, batch: int) -> Any:
     )
     shape = (batch, 3, source.side_px, source.side_px)
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # tracing warns of every size that it takes as a constant
-        # Once; left to itself OpenVINO lets torch compare two more runs, which triples the time.
+        warnings.simplefilter("ignore")  # tracing warns about every size that becomes a constant
+        # Traced here, because OpenVINO's own tracing checks the trace by two more runs: 3 × the time.
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             network, torch.zeros((1, *shape[1:])), check_trace=False
         )

@@ -1,4 +1,4 @@
-"""Engines made ready: built once per machine, held against the reference, the next one where one fails."""
+"""Opening of encoders: the best engine that passes the numerics gate, cached for the process."""
 
 import gc
 import logging
@@ -14,8 +14,8 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder.choosing import build_engine, list_engines
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
 from dino_assets.embeddings.encoder.gate import GateReport
-from dino_assets.embeddings.encoder.holding import ReferenceTokens, hold, read_report
-from dino_assets.embeddings.encoder.versions import list_versions, name_judged
+from dino_assets.embeddings.encoder.gate_check import ReferenceTokens, check_engine, read_report
+from dino_assets.embeddings.encoder.versions import list_versions, name_engine_folder
 from dino_assets.errors import CheckpointError, ConfigError, EngineRefusedError, MissingExtraError
 from dino_assets.weights.checkpoint import stamp_files
 
@@ -24,16 +24,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ReadyEncoder:
-    """An encoder that passed the gate, and what is to be known about it."""
+    """An encoder that passed the gate, its report, and the engines that were refused before it."""
 
     encoder: Encoder
     gate: GateReport
-    batch: int  # tiles per call, as it was built; what is left after running out of memory is in its spec
-    refused: tuple[str, ...] = ()  # engines that came before it, and why they are not used
+    batch: (
+        int  # tiles per call when built; after running out of memory, encoder.spec.batch is smaller
+    )
+    refused: tuple[str, ...] = ()  # engine and reason
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For manifests: the same on every machine of a type, so no times in it."""
+        """Facts for manifests: equal on all machines of one type, so without times."""
         spec = self.encoder.spec
         return {
             "engine": name_engine(spec),
@@ -55,20 +57,20 @@ class ReadyEncoder:
 
 
 def name_engine(spec: EngineSpec) -> str:
-    """Reads like ``torch bf16 on cuda``: of several cards alike it does not matter which one it was."""
+    """Name an engine without its device number, for example ``torch bf16 on cuda``."""
     return str(replace(spec, device=spec.device.partition(":")[0]))
 
 
 @dataclass(frozen=True)
-class EngineShelf:
-    """Where engines come from: those to try, best first, what builds them, and of which versions."""
+class EngineFactory:
+    """The functions that list engines to try, build one, and list its library versions."""
 
     list_specs: Callable[..., Iterable[EngineSpec]] = list_engines
     build: Callable[..., Encoder] = build_engine
     list_versions: Callable[[EngineSpec], list[str]] = list_versions
 
 
-ENGINE_SHELF = EngineShelf()
+ENGINE_FACTORY = EngineFactory()
 
 
 def open_encoder(
@@ -77,49 +79,49 @@ def open_encoder(
     *,
     cache: Path,
     first: str | None = None,
-    shelf: EngineShelf = ENGINE_SHELF,
+    factory: EngineFactory = ENGINE_FACTORY,
 ) -> ReadyEncoder:
-    """Open the best engine that passes the gate; ``first`` (as ``name_engine``) is tried before the others.
+    """Open the best engine that passes the gate; the engine named ``first`` is tried before the others.
 
-    Kept for the next call until ``forget_encoders``: the drops of a run share it, whichever engine is named
-    first. Where the checkpoint's files were written since, it is opened again.
+    ``first`` is a name as ``name_engine`` gives it. The encoder is cached until ``forget_encoders``, so
+    the drops of a run share it. It is opened again if the checkpoint's files were written since.
 
     Raises:
-        EngineRefusedError: none computes what it should.
+        EngineRefusedError: no engine passes the gate.
         ConfigError: the named engine cannot run here.
-        CheckpointError: the weights are not whole.
+        CheckpointError: the weights are incomplete or damaged.
     """
     stamps = stamp_files(source.folder, source.checkpoint)
-    specs = shelf.list_specs(compute, source.checkpoint, side_px=source.side_px)
-    reference = ReferenceTokens(source, shelf.build, threads=max(1, compute.threads))
+    specs = factory.list_specs(compute, source.checkpoint, side_px=source.side_px)
+    reference = ReferenceTokens(source, factory.build, threads=max(1, compute.threads))
     refused: dict[Hashable, str] = {}
-    for spec in _begin_with(first, specs):
-        key = source, spec, cache, shelf, stamps
+    for spec in _put_first(first, specs):
+        key = source, spec, cache, factory, stamps
         if (why := _refused.get(key)) is None:
             built = _passed.get(key) or _build(
-                source, spec, cache, shelf=shelf, reference=reference
+                source, spec, cache, factory=factory, reference=reference
             )
             if not isinstance(built, str):
-                _keep(key, built)
+                _remember(key, built)
                 encoder, report = built
                 return ReadyEncoder(encoder, report, spec.batch, tuple(refused.values()))
             why = built
         refused[key] = f"{name_engine(spec)}: {why}"
         _refused[key] = why
-    for each in refused:  # the next call tries them again: nothing else is left
+    for each in refused:  # the next call tries them again, because there is no other engine
         _refused.pop(each, None)
     raise EngineRefusedError(
-        f"no engine computes {source.checkpoint.model!r} in precision {compute.precision!r} as it should; "
-        "the log says more:\n  " + "\n  ".join(refused.values()),
+        f"no engine computes {source.checkpoint.model!r} in precision {compute.precision!r} correctly; "
+        "see the log for details:\n  " + "\n  ".join(refused.values()),
         refused=tuple(refused.values()),
     )
 
 
 def forget_encoders() -> None:
-    """Give back the memory of the encoders that are kept; one that is in use stays until it is not."""
+    """Release the cached encoders; an encoder in use keeps its memory until it is no longer used."""
     _passed.clear()
     _refused.clear()
-    gc.collect()  # the networks of transformers hold themselves
+    gc.collect()  # transformers' networks contain reference cycles
     if "torch" in sys.modules:
         import torch
 
@@ -127,17 +129,17 @@ def forget_encoders() -> None:
             torch.cuda.empty_cache()
 
 
-# What was built in this process, and why the others were refused.
+# Encoders built in this process, and the reasons why others were refused.
 _passed: dict[Hashable, tuple[Encoder, GateReport]] = {}
 _refused: dict[Hashable, str] = {}
-_MOST_KEPT = 2
+_MOST_CACHED = 2
 
 
-def _keep(key: Hashable, built: tuple[Encoder, GateReport]) -> None:
-    """Keep an encoder, and of the others those that were used last."""
+def _remember(key: Hashable, built: tuple[Encoder, GateReport]) -> None:
+    """Cache an encoder and drop the ones that were not used recently."""
     _passed.pop(key, None)
     _passed[key] = built
-    for oldest in list(_passed)[:-_MOST_KEPT]:
+    for oldest in list(_passed)[:-_MOST_CACHED]:
         _passed.pop(oldest, None)
 
 
@@ -146,31 +148,34 @@ def _build(
     spec: EngineSpec,
     cache: Path,
     *,
-    shelf: EngineShelf,
+    factory: EngineFactory,
     reference: ReferenceTokens,
 ) -> tuple[Encoder, GateReport] | str:
-    """An engine that passes the gate, or why it is refused, in words that name no place of this machine."""
+    """Build an engine and check it; return it with its report, or the reason for a refusal.
+
+    The reason goes into manifests, so it contains no path of this machine.
+    """
     started = time.perf_counter()
-    folder = cache / "engines" / name_judged(source, spec, shelf.list_versions(spec))
+    folder = cache / "engines" / name_engine_folder(source, spec, factory.list_versions(spec))
     try:
-        encoder = shelf.build(source, spec, cache_folder=folder / "asked")
-        report = read_report(folder) or hold(spec, encoder, reference, folder)
+        encoder = factory.build(source, spec, cache_folder=folder / "asked")
+        report = read_report(folder) or check_engine(spec, encoder, reference, folder)
     except (CheckpointError, ConfigError, MissingExtraError):
         raise
     except Exception as err:  # noqa: BLE001 - drivers and converters raise nearly anything
-        # Its text may name places of this machine: for the log, not for a manifest.
+        # The error's text may contain paths of this machine. It goes to the log, not into a manifest.
         log.warning("%s cannot be used: %s: %s", spec, type(err).__name__, err)
         return type(err).__name__
     if report.fault is not None:
-        log.warning("%s is refused, its numbers are not the reference's: %s", spec, report)
+        log.warning("%s is refused, its numbers differ from the reference: %s", spec, report)
         return report.fault
     took_s = time.perf_counter() - started
     log.info("%s %s in %.1f s; gate: %s", spec, encoder.version, took_s, report)
     return encoder, report
 
 
-def _begin_with(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[EngineSpec]:
-    """The engine of a name, if it is among them, then the others; those after it are not looked for."""
+def _put_first(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[EngineSpec]:
+    """Yield the engine named ``first`` before the others, without looking at the engines after it."""
     before: list[EngineSpec] = []
     coming = iter(specs)
     for spec in coming if first else ():

@@ -1,4 +1,4 @@
-"""What every engine takes and gives: uint8 tiles in, named tokens out."""
+"""Input and output of engines: uint8 tiles and their preprocessing, named tokens."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """What the model's last layer says about N tiles; None where it was not asked."""
+    """The tokens of N tiles from the model's last layer; None where they were not requested."""
 
     cls: Vectors | None = None  # (N, D)
     mean: Vectors | None = None  # (N, D), over patch tokens; cls and registers excluded
@@ -29,12 +29,12 @@ class Tokens:
         """The tokens of a name.
 
         Raises:
-            ConfigError: they were not asked of the encoder.
+            ConfigError: the encoder was not built with this output.
         """
         vectors: Vectors | None = getattr(self, name, None)
         if vectors is None:
             raise ConfigError(
-                f"tokens {name!r} were not computed; name them in the outputs of the encoder",
+                f"tokens {name!r} were not computed; add {name!r} to the outputs of the encoder",
                 setting="outputs",
                 value=name,
             )
@@ -42,35 +42,35 @@ class Tokens:
 
     @classmethod
     def join(cls, pieces: "Sequence[Tokens]") -> "Tokens":
-        """Several calls' tokens as those of one."""
+        """Join the tokens of several calls."""
         given = [name for name in ALL_TOKENS if getattr(pieces[0], name) is not None]
         return cls(**{name: np.concatenate([each[name] for each in pieces]) for name in given})
 
     def of_tile(self, row: int) -> "Tokens":
-        """One tile's tokens: N is 1."""
+        """Return the tokens of one tile, with N = 1."""
         return self.of_tiles(slice(row, row + 1))
 
     def of_tiles(self, rows: slice) -> "Tokens":
-        """The tokens of some tiles."""
+        """Return the tokens of some tiles."""
         given = {name: getattr(self, name) for name in ALL_TOKENS}
         return Tokens(**{name: all_[rows] for name, all_ in given.items() if all_ is not None})
 
     def pool(self, how: str) -> Vectors:
-        """One vector per tile: ``cls``, ``mean`` or ``cls+mean`` (side by side)."""
+        """Return one vector per tile: ``cls``, ``mean`` or ``cls+mean`` (side by side)."""
         return np.concatenate([self[name] for name in how.split("+")], axis=1)
 
 
 def normalise(tiles: NDArray[np.uint8], checkpoint: Checkpoint) -> NDArray[np.float32]:
-    """uint8 tiles (N, H, W, 3) → float32 planes (N, 3, H, W), ``(x / 255 − mean) / std``.
+    """Convert uint8 tiles (N, H, W, 3) to float32 planes (N, 3, H, W): ``(x / 255 − mean) / std``.
 
-    Nothing is resized or cropped: the Hub's own processors lose 23 % of a tile (DINOv2) or four
-    fifths of its pixels (DINOv3).
+    Nothing is resized or cropped. The Hub's own processors lose 23 % of a tile (DINOv2) or four fifths
+    of its pixels (DINOv3).
     """
     planes = np.empty((tiles.shape[0], 3, *tiles.shape[1:3]), np.float32)
     statistics = list(zip(checkpoint.mean, checkpoint.std, strict=True))
     for tile, out in zip(tiles, planes, strict=True):
-        # One multiply and one add per plane, in place: 8× faster than the tensor expression, and
-        # another 2 to 9× than all tiles at once, whose planes do not fit the cache.
+        # One multiplication and one subtraction per plane, in place: 8× as fast as the tensor expression,
+        # and 2 to 9× as fast as all tiles at once, whose planes do not fit the cache.
         for channel, (mean, std) in enumerate(statistics):
             np.multiply(tile[..., channel], np.float32(1 / (255 * std)), out=out[channel])
             out[channel] -= np.float32(mean / std)
@@ -78,10 +78,10 @@ def normalise(tiles: NDArray[np.uint8], checkpoint: Checkpoint) -> NDArray[np.fl
 
 
 def check_tiles(tiles: NDArray[np.uint8], *, side_px: int) -> None:
-    """Refuse what the model would take silently and get wrong.
+    """Refuse tiles that the model would accept but compute wrongly.
 
     Raises:
-        ConfigError: not uint8 RGB squares of the side that the encoder was built for.
+        ConfigError: the tiles are not uint8 RGB squares of the side that the encoder was built for.
     """
     if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
         raise ConfigError(
@@ -91,15 +91,15 @@ def check_tiles(tiles: NDArray[np.uint8], *, side_px: int) -> None:
         )
     if tiles.shape[1:3] != (side_px, side_px):
         raise ConfigError(
-            f"tiles are {tiles.shape[2]}×{tiles.shape[1]} px; this encoder takes squares of {side_px} px",
+            f"tiles are {tiles.shape[2]}×{tiles.shape[1]} px; this encoder expects squares of {side_px} px",
             setting="side_px",
             value=tiles.shape[1:3],
         )
 
 
 @contextmanager
-def quiet_progress() -> Iterator[None]:
-    """No progress bars of transformers: in a log they are noise."""
+def hide_progress_bars() -> Iterator[None]:
+    """Hide transformers' progress bars, which are noise in a log."""
     from transformers.utils import logging
 
     was_enabled = logging.is_progress_bar_enabled()

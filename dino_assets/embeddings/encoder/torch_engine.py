@@ -1,4 +1,4 @@
-"""PyTorch: the reference (float32 on a CPU), the fallback, and what runs on a GPU."""
+"""PyTorch engine: the reference (float32 on a CPU), the fallback, and the engine for GPUs."""
 
 import shutil
 import threading
@@ -16,12 +16,13 @@ from dino_assets.errors import DeviceMemoryError
 class TorchEncoder(Encoder):
     """transformers' blocks in PyTorch.
 
-    On a CPU one call uses one thread, and callers run several calls at a time: measured 1.4× as fast
-    on two cores as two OpenMP threads per call, up to 4× when other work is there to be waited for
-    at every layer's barrier, and the numbers do not depend on how many threads there are.
+    On a CPU one call uses one thread, and callers run several calls at a time. Measured on two cores,
+    this is 1.4× as fast as two OpenMP threads per call. It is up to 4× as fast when other processes use
+    the cores, because OpenMP threads wait for each other at every layer. Also, the numbers do not depend
+    on the number of threads.
 
-    On a GPU bytes go over, not floats, from pinned memory, each calling thread on a stream of its own:
-    one copies while the other computes.
+    On a GPU tiles are copied as bytes, not as floats, from pinned memory. Each calling thread has its
+    own stream, so one copies while the other computes.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class TorchEncoder(Encoder):
             outputs=source.outputs,
             attention=attention,
         )
-        # The last norm stays in float32: it costs nothing, and what it gives is what is stored.
+        # The last norm stays in float32: it costs nothing, and its output is what is stored.
         norm, network.norm = network.norm, torch.nn.Identity()
         network = network.to(self.device, self._dtype)
         network.norm = norm.to(self.device)
@@ -65,7 +66,7 @@ class TorchEncoder(Encoder):
         self.empty_cache: Callable[[], None] = torch.cuda.empty_cache
 
     def run_batch(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
-        """Compute one batch; where the device has no room, empty its cache first."""
+        """Compute one batch; when out of memory, empty the device's cache and raise DeviceMemoryError."""
         torch = self._torch
         with torch.inference_mode():
             if self.device.type == "cpu":
@@ -75,13 +76,13 @@ class TorchEncoder(Encoder):
                 return self.run_on_device(tiles)
             except torch.OutOfMemoryError as err:
                 sentence = str(err).partition("\n")[0]
-            # Outside of the handler: its traceback holds the tensors that there is no room for.
+            # Outside of the handler, because the handler's traceback keeps the tensors in memory.
             if self.device.type == "cuda":
                 self.empty_cache()
             raise DeviceMemoryError(sentence)
 
     def run_on_device(self, tiles: NDArray[np.uint8]) -> tuple[Vectors, ...]:
-        """Send bytes over, compute, bring the tokens back."""
+        """Copy tiles to the device, compute, and copy the tokens back."""
         torch = self._torch
         if self.device.type != "cuda":
             sent = torch.from_numpy(tiles).to(self.device)
@@ -100,12 +101,12 @@ class TorchEncoder(Encoder):
         return tuple(each.numpy() for each in back)
 
     def normalise_sent(self, sent: "torch.Tensor") -> "torch.Tensor":  # type: ignore[name-defined] # noqa: F821
-        """Do on the device what ``normalise`` does here."""
+        """Normalise tiles on the device, as ``normalise`` does on the CPU."""
         return sent.permute(0, 3, 1, 2) * self._scale - self._shift
 
 
 def pays_to_compile(
     spec: EngineSpec, *, find_program: Callable[[str], str | None] = shutil.which
 ) -> bool:
-    """Whether compiling pays: on CUDA, where it finds a compiler."""
+    """Check whether compiling is worth it: on CUDA with a C compiler."""
     return spec.device.startswith("cuda") and find_program("gcc") is not None

@@ -1,4 +1,4 @@
-"""What decides an engine's numbers on this machine, and the name of what was judged by it."""
+"""Library and processor versions that decide an engine's numbers, and the cache folder's name."""
 
 from dataclasses import asdict, replace
 from importlib.metadata import version as version_of
@@ -13,15 +13,15 @@ from dino_assets.store.commits.sealing import digest
 
 
 def list_versions(spec: EngineSpec) -> list[str]:
-    """List what decides an engine's numbers beside its spec: libraries and the processor."""
+    """List what decides an engine's numbers besides its spec: libraries and the processor."""
     versions = [_torch_version(), version_of("transformers"), _processor(spec)]
     if version := ENGINES[spec.engine].version():
         versions.append(version)
     return versions
 
 
-def name_judged(source: NetworkSource, spec: EngineSpec, versions: list[str]) -> str:
-    """Name what was converted and judged: another processor or library is judged again."""
+def name_engine_folder(source: NetworkSource, spec: EngineSpec, versions: list[str]) -> str:
+    """Name the folder of an engine's network and report; another processor or library gives another name."""
     what = [source.checkpoint.weights_sha256, source.checkpoint.network]
     how = [source.side_px, list(source.outputs), asdict(replace(spec, threads=1))]
     return digest([GATE_VERSION, PREPROCESSING_VERSION, what, how, versions])[:32]
@@ -36,7 +36,9 @@ def _torch_version() -> str:
 
 
 def _processor(spec: EngineSpec) -> str:
-    if spec.engine != "torch":  # which takes what the processor has, whatever PyTorch is allowed
+    if (
+        spec.engine != "torch"
+    ):  # OpenVINO ignores the limit that PyTorch's settings put on the processor
         return f"{spec.device} {read_flags()}"
     import torch
 

@@ -1,9 +1,9 @@
-"""The networks of all three families as one: transformers' weights and blocks, at one size.
+"""One network for all three families: transformers' weights and blocks, for one picture size.
 
-Positions are constants of the size, so no engine has to interpolate them, and the last block computes
-the CLS token alone where nothing else is asked: 7 % less of a 12-layer network, the same numbers.
+Positions are constants, so no engine has to interpolate them. If only the CLS token is requested, the
+last block computes only that token: 7 % less work in a 12-layer network, with the same numbers.
 
-This module imports torch; whoever needs a network imports it inside a function.
+This module imports torch, so it must be imported inside a function.
 """
 
 import threading
@@ -16,24 +16,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AutoModel
 
-from dino_assets.embeddings.encoder.tokens import TokenName, quiet_progress
+from dino_assets.embeddings.encoder.tokens import TokenName, hide_progress_bars
 from dino_assets.errors import InvalidCheckpointError
 from dino_assets.weights.checkpoint import check_files
 from dino_assets.weights.records import Checkpoint
 
 PER_HEAD = "dino_assets_per_head"
-# While it loads, transformers changes torch's default dtype and initialisers, for all threads.
+# While it loads a model, transformers changes torch's default dtype and initialisers for all threads.
 _LOADING = threading.Lock()
 
 
 class FixedVit(nn.Module):
-    """Planes (N, 3, height, width) in, the asked tokens out, each in float32.
+    """The network: planes (N, 3, height, width) in, the requested tokens out, all in float32.
 
     cls (N, D) · mean (N, D), over patches · registers (N, R, D) · patches (N, P, D), row by row.
     """
 
     prefix: Tensor  # CLS and registers, as the first block gets them
-    positions: Tensor | None  # of the patches; DINOv3 turns queries and keys instead
+    positions: Tensor | None  # of the patches; DINOv3 rotates queries and keys instead
     cos: Tensor | None
     sin: Tensor | None
 
@@ -76,11 +76,11 @@ class FixedVit(nn.Module):
         return {"position_embeddings": (self.cos, self.sin)}
 
     def forward(self, planes: Tensor) -> tuple[Tensor, ...]:
-        """Give the tokens in the order of ``self.outputs``."""
+        """Compute the tokens in the order of ``self.outputs``."""
         return self.compute(planes, self.outputs)
 
     def compute(self, planes: Tensor, outputs: Sequence[TokenName]) -> tuple[Tensor, ...]:
-        """Give the tokens that this call asks, in its order."""
+        """Compute the tokens in the order of ``outputs``."""
         hidden = self.compute_hidden(planes, is_cls_alone=tuple(outputs) == ("cls",))
         patches = hidden[:, 1 + self.registers :]
         tokens = {
@@ -92,9 +92,9 @@ class FixedVit(nn.Module):
         return tuple(tokens[name]() for name in outputs)
 
     def compute_hidden(self, planes: Tensor, *, is_cls_alone: bool = False) -> Tensor:
-        """Give all tokens (N, T, D): CLS, registers, patches, as transformers' ``last_hidden_state``.
+        """Compute all tokens (N, T, D): CLS, registers, patches, as transformers' ``last_hidden_state``.
 
-        With ``is_cls_alone`` the CLS token only (N, 1, D).
+        With ``is_cls_alone`` compute only the CLS token (N, 1, D).
         """
         hidden = self.patch(planes.to(self.patch.weight.dtype)).flatten(2).transpose(1, 2)
         if self.positions is not None:
@@ -107,7 +107,7 @@ class FixedVit(nn.Module):
         return self.norm(hidden.float())  # type: ignore[no-any-return]
 
     def _cls_of(self, layer: Any, hidden: Tensor) -> Tensor:
-        """The block's CLS token: keys and values of all tokens, everything else of the first."""
+        """Compute the CLS token of a block: keys and values of all tokens, the query of the first one."""
         attention = layer.attention
         normed = layer.norm1(hidden)
         count, _, dim = normed.shape
@@ -116,7 +116,7 @@ class FixedVit(nn.Module):
         def split(states: Tensor) -> Tensor:
             return states.view(count, -1, heads, dim // heads).transpose(1, 2)
 
-        query = split(attention.q_proj(normed[:, :1]))  # CLS has no place, so it is not turned
+        query = split(attention.q_proj(normed[:, :1]))  # CLS has no position, so it is not rotated
         key, value = split(attention.k_proj(normed)), split(attention.v_proj(normed))
         if self.cos is not None and self.sin is not None:
             ahead = 1 + self.registers
@@ -129,7 +129,7 @@ class FixedVit(nn.Module):
 
 
 def turn(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions, as DINOv3 applies them to the patch tokens."""
+    """Rotate queries or keys by rotary positions, as DINOv3 does with patch tokens."""
     low, high = states.chunk(2, dim=-1)
     return states * cos + torch.cat([-high, low], dim=-1) * sin
 
@@ -143,9 +143,9 @@ def attend_per_head(
     scaling: float = 1.0,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """Attention head by head: on a CPU in bfloat16, 1.5 × as fast as torch's own, which upcasts.
+    """Compute attention head by head; on a CPU in bfloat16 1.5 × as fast as torch's own, which upcasts.
 
-    Elsewhere, and where a compiler would unroll the heads, torch's own.
+    On other devices, and where a compiler would unroll the heads, torch's own attention is used.
     """
     if query.device.type != "cpu" or torch.compiler.is_compiling():
         attended = functional.scaled_dot_product_attention(query, key, value, scale=scaling)
@@ -163,31 +163,31 @@ AttentionInterface.register(PER_HEAD, attend_per_head)
 
 
 def load_model(folder: Path, checkpoint: Checkpoint, *, attention: str = "sdpa") -> Any:
-    """The model as transformers builds it, in float32, every tensor of it from the files.
+    """Load the model with transformers, in float32, with every tensor from the files.
 
     Raises:
-        InvalidCheckpointError: a tensor is not in the files, or they are not the checkpoint's any more.
+        InvalidCheckpointError: a tensor is not in the files, or the files changed since they were checked.
     """
     check_files(folder, checkpoint)
-    # The documents spell it `num_registers`, which transformers reads as no registers.
+    # Some configs spell it `num_registers`, which transformers reads as no registers.
     spelled = {} if checkpoint.family == "dinov2" else {"num_register_tokens": checkpoint.registers}
-    # Only from_pretrained knows the renamed keys of older checkpoints.
-    with _LOADING, quiet_progress():
+    # Only from_pretrained maps the renamed keys of older checkpoints.
+    with _LOADING, hide_progress_bars():
         model, report = AutoModel.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
             attn_implementation=attention,
-            # Not what the files have: bfloat16 ones would compute in bfloat16 under the name fp32.
+            # Not the files' dtype: bfloat16 files would compute in bfloat16 under the name fp32.
             dtype=torch.float32,
             **spelled,
         )
     absent = sorted(key for key in report["missing_keys"] if "mask_token" not in key)
     if absent:
         raise InvalidCheckpointError(
-            f"{checkpoint.model!r}: {len(absent)} tensors of the model are not in the weights, "
-            f"{absent[0]!r} among them; they would be random. Fetch or copy the checkpoint again."
+            f"{checkpoint.model!r}: the weights lack {len(absent)} tensors of the model, for instance "
+            f"{absent[0]!r}; they would be random. Fetch or copy the checkpoint again."
         )
     return model.eval().requires_grad_(False)
 
@@ -200,7 +200,7 @@ def load_network(
     outputs: Sequence[TokenName],
     attention: str = "sdpa",
 ) -> FixedVit:
-    """The checkpoint as a network for tiles of one side, in float32."""
+    """Load a checkpoint as a network for tiles of one side, in float32."""
     model = load_model(folder, checkpoint, attention=attention)
     network = FixedVit(model, checkpoint, size_px=(side_px, side_px), outputs=outputs)
     return network.eval().requires_grad_(False)

@@ -1,1 +1,1 @@
-"""Shards of a drop, and what is said while they are computed."""
+"""Running an encoder over shards or pictures, and progress reports."""

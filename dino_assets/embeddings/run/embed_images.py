@@ -1,9 +1,9 @@
-"""Pictures in, vectors out: the one way from whole pictures to embeddings, for every face.
+"""Embedding of whole pictures: the only path from pictures to vectors, for API, service and CLI.
 
-Photographs are decoded whole, by the rule of ``images.decoding``. A JPEG decoder can leave out frequencies
-(Pillow's ``draft``), which for photographs of 9 MP saves an eighth of the decoding at half the size and
-changes pixels of the 224 px square by up to 2 of 255 (by up to 25 at a quarter): too little for vectors
-that are no longer comparable.
+Photographs are decoded whole, as in ``images.decoding``. Pillow's ``draft`` could decode a JPEG at half
+size by leaving out frequencies. For photographs of 9 MP this saves an eighth of the decoding time. But it
+changes pixels of the 224 px square by up to 2 of 255 (at a quarter of the size by up to 25). So the
+vectors would no longer be comparable.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -23,15 +23,15 @@ from dino_assets.errors import InvalidVectorsError, UnusableImageError
 
 T = TypeVar("T")
 READERS = 4
-# Pictures that wait for a batch to be full, at most: where most need no model, results still come.
+# Most pictures that wait for a full batch. So results come steadily even if most pictures need no model.
 _WAITING = 256
 
 
 @dataclass(frozen=True, eq=False)
 class PictureResult:
-    """What became of one picture: its vector, or why it is unusable.
+    """The result for one picture: its vector, or the reason why it is unusable.
 
-    ``key`` is what ``prepare`` named its content by; ``is_new`` tells that the vector was computed now.
+    ``key`` is the name that ``prepare`` gave its content. ``is_new`` is true if the vector was computed now.
     """
 
     vector: Vectors | None = None  # (D,)
@@ -47,14 +47,14 @@ def embed_images(
     column: TokenName = "cls",
     readers: int = READERS,
 ) -> Generator[PictureResult, None, None]:
-    """Embed whole pictures, in their order, each scaled to the encoder's square.
+    """Embed whole pictures, in their order, each resized to the encoder's square.
 
-    They are read and decoded in ``readers`` threads ahead of the encoder, a few at a time, so memory does
-    not grow with their number. An unusable picture is a reason, not an error.
+    ``readers`` threads read and decode a few pictures ahead of the encoder, so memory does not grow with
+    the number of pictures. An unusable picture gives a result with a reason, not an error.
 
     Raises:
         InvalidVectorsError: the model gave NaN or infinity.
-        DeviceMemoryError: there is no room for a single tile.
+        DeviceMemoryError: the device has no memory for a single tile.
     """
     return embed_prepared(
         pictures,
@@ -75,10 +75,10 @@ def embed_prepared(
     threads: int,
     readers: int = READERS,
 ) -> Generator[PictureResult, None, None]:
-    """Embed whatever ``prepare`` makes tiles of, ``batch`` at a time, in their order.
+    """Embed the tiles that ``prepare`` makes of pictures, ``batch`` at a time, in their order.
 
-    ``prepare`` runs in ``readers`` threads, ``encode`` in ``threads``; with 0 threads in the caller's
-    own, one call after the other.
+    ``prepare`` runs in ``readers`` threads and ``encode`` in ``threads``. With 0 threads ``encode`` runs
+    in the caller's thread.
 
     Raises:
         InvalidVectorsError: ``encode`` gave NaN or infinity.
@@ -96,7 +96,7 @@ def embed_prepared(
 
 
 def _gather(prepared: Iterable[Prepared], batch: int) -> Iterator[list[Prepared]]:
-    """Pictures in their order, as soon as ``batch`` of them are tiles."""
+    """Group prepared pictures into batches with ``batch`` tiles each, in their order."""
     waiting: list[Prepared] = []
     tiles = 0
     for each in prepared:
@@ -115,11 +115,15 @@ def _embed(
     tiles = [each.tile for each in waiting if each.tile is not None]
     vectors = encode(np.stack(tiles)) if tiles else np.empty((0, 0), np.float32)
     if len(vectors) != len(tiles):
-        raise InvalidVectorsError(f"{len(tiles)} tiles gave {len(vectors)} vectors")
+        raise InvalidVectorsError(
+            f"the encoder returned {len(vectors)} vectors for {len(tiles)} tiles; one vector per tile is "
+            "expected"
+        )
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).reshape(len(tiles), -1).all(axis=1))[0])
         raise InvalidVectorsError(
-            "the model gave NaN or infinity; is the checkpoint sound? precision fp32 holds more",
+            "the model gave NaN or infinity; finite numbers are expected. Try precision fp32, or check the "
+            "checkpoint with `dino-assets check-model`.",
             row=row,
         )
     coming = iter(vectors)

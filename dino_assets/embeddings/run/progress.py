@@ -1,4 +1,4 @@
-"""Progress of a long computation: a forecast before, lines while it runs, both compared after."""
+"""ShardProgress report of a long computation: a forecast, log lines, and the forecast's error at the end."""
 
 import logging
 import time
@@ -13,11 +13,11 @@ from dino_assets.store.commits.protocol import Spent
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
-FORECAST = "forecast: "  # what a line with the forecast of a run is known by
+FORECAST = "forecast: "  # marks the log line with a run's forecast; `cli/run` looks for it
 
 
 class ShardProgress:
-    """Logs the course of a drop's shards, as its workers report it."""
+    """ShardProgress of a drop's shards, logged from the messages of its workers."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ShardProgress:
         self._begun = self._logged = self._read_clock()
         if reused:
             self._log(
-                f"{self._reused} of {self._shards} shards are there already and are reused, "
+                f"{self._reused} of {self._shards} shards are already stored and are reused, "
                 f"{self._todo} tiles to compute"
             )
 
@@ -52,21 +52,21 @@ class ShardProgress:
         log.log(level, "%s: %s", self._drop, line)
 
     def warn(self, sentence: str) -> None:
-        """Log what somebody who waits should know."""
+        """Log a warning about this drop."""
         self._log(sentence, level=logging.WARNING)
 
-    def copied(self, tiles: int, *, images: int, shards: int) -> None:
-        """Take off tiles that are copied from other drops, with which so many shards are whole."""
+    def count_copied(self, tiles: int, *, images: int, shards: int) -> None:
+        """Subtract copied tiles from the work; ``shards`` is how many shards are finished by copying."""
         self._copied, self._whole = tiles, shards
         self._todo -= tiles
         self._images -= images
         self._log(
-            f"{count_of(tiles, 'tile')} of {count_of(images, 'image')} embedded already and copied, "
+            f"{count_of(tiles, 'tile')} of {count_of(images, 'image')} copied from stored embeddings, "
             f"{count_of(self._todo, 'tile')} to compute"
         )
 
     def update(self, message: Message) -> None:
-        """Count what a worker reports; log a line every few seconds."""
+        """Count a worker's message; log a line every few seconds."""
         if isinstance(message, WorkerReady):
             self._forecast(message)
             return
@@ -83,16 +83,16 @@ class ShardProgress:
             self._log_rate()
 
     def _forecast(self, ready: WorkerReady) -> None:
-        if not self._engine:  # by the first worker that is ready
+        if not self._engine:  # the first worker that is ready starts the clock
             self._begun = self._logged = self._read_clock()
         self._engine = ready.facts["engine"]
         for reason in ready.facts.get("refused", ()):
             self._warnings.append(f"refused: {reason}")
-            self._log(f"fell back to {self._engine}, since {reason}", level=logging.WARNING)
+            self._log(f"fell back to {self._engine}, because {reason}", level=logging.WARNING)
         if not ready.tile_s:
             return
-        # Reading, by one thread of each worker, runs beside computing: the slower of the two counts,
-        # and on a CPU it takes its share of the same cores.
+        # One thread per worker reads while others compute, so the slower of the two decides. On a CPU
+        # reading also takes time from the same cores.
         self._rates.append((ready.tile_s, ready.image_s))
         tile_s = 1 / sum(1 / tile for tile, _ in self._rates)
         image_s = ready.image_s / len(self._rates)
@@ -101,7 +101,7 @@ class ShardProgress:
         shared_s = reading_s / ready.threads if self._engine.endswith("on cpu") else 0.0
         self._forecast_s = max(computing_s + shared_s, reading_s)
         is_busy = self._engine.endswith("on cpu") and self._is_busy(ready.threads)
-        busy = "; other programs keep this machine busy, it may take longer" if is_busy else ""
+        busy = "; other programs use this machine, it may take longer" if is_busy else ""
         self._log(
             f"{self._engine}; {FORECAST}{count_of(self._todo, 'tile')} of {count_of(self._images, 'image')}, "
             f"{show_seconds(self._forecast_s)}, {self._todo * ready.tile_bytes / 1e6:.1f} MB{busy}"
@@ -110,7 +110,7 @@ class ShardProgress:
     def _log_rate(self) -> None:
         self._logged = now = self._read_clock()
         rate = self._tiles / max(now - self._begun, 1e-9)
-        # Rows that were known may be gone when their turn comes, and are computed after all.
+        # Rows to copy may be gone when their shard's turn comes; then they are computed.
         self._todo = max(self._todo, self._tiles)
         left_s = (self._todo - self._tiles) / rate if rate else 0.0
         read_s, compute_s, write_s = self._spent
@@ -125,7 +125,7 @@ class ShardProgress:
         return f"shard {done} of {self._shards}, {self._reused} reused"
 
     def finish(self) -> Spent:
-        """Log how it went; give the times and what else an operator sees."""
+        """Log the summary; return the times and the metadata for operators."""
         took_s = self._read_clock() - self._begun
         metadata: dict[str, Any] = {"shards_reused": self._reused, "shards_made": self._made}
         if self._copied:
@@ -148,7 +148,7 @@ class ShardProgress:
 
 
 def show_seconds(seconds: float) -> str:
-    """Reads like ``48 s``, ``12.5 min`` or ``3.2 h``."""
+    """Format a duration, for example as ``48 s``, ``12.5 min`` or ``3.2 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

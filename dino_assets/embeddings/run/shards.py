@@ -1,4 +1,4 @@
-"""Shards: whole images whose tiles are computed together."""
+"""Shards: groups of whole images whose tiles are computed together, and messages about them."""
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ SHARD_TILES = 256
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Whole images; ``id`` names what goes in, ``number`` and ``first`` (row) its place in the drop.
+    """Whole images of a drop; ``id`` is a hash of the shard's inputs.
 
-    ``copied_rows`` are those of its tiles that another drop has already.
+    ``number`` and ``first`` (row) are its place in the drop. ``copied_rows`` are rows with vectors that
+    are already stored.
     """
 
     number: int
@@ -28,24 +29,24 @@ class Shard:
     copied_rows: pa.Table | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to a process with rows of its own: a pickled slice takes the whole drop's table along."""
+        """The state to pickle, with a copy of the rows: a pickled slice would contain the whole table."""
         return self.__dict__ | {"tiles": self.tiles.take(np.arange(self.tiles.num_rows))}
 
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """A worker can begin: what it computes with, and how fast that was when it was tried."""
+    """Message: a worker is ready to compute, with facts about its engine and its measured speed."""
 
     facts: dict[str, Any]
     threads: int
-    tile_s: float = 0.0  # on the clock, for a tile among others; 0 where nothing was tried
-    image_s: float = 0.0
+    tile_s: float = 0.0  # wall seconds per tile at full load; 0 if not measured
+    image_s: float = 0.0  # seconds to read one image
     tile_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """Some tiles are computed; what that took, summed over threads."""
+    """Message: some tiles are computed; seconds are summed over threads."""
 
     tiles: int = 0
     read_s: float = 0.0
@@ -56,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Done:
-    """A shard is stored."""
+    """Message: a shard is stored."""
 
     number: int
     receipt: Receipt
@@ -71,8 +72,8 @@ def cut_shards(
 ) -> list[Shard]:
     """Group a drop's tiles (sorted by id) into shards of whole images.
 
-    A shard's place is part of its id only if ``is_placed``: whether a picture came before it does not
-    change its vectors, but files named by row.
+    With ``is_placed`` a shard's place is part of its id. Its vectors do not depend on the place, but the
+    names of patch map files do.
     """
     ids = tiles["image_id"].to_numpy(zero_copy_only=False)
     if not len(ids):

@@ -1,1 +1,1 @@
-"""The output *embeddings* joined with the store: drafted, computed, copied, judged."""
+"""Stage *embeddings*: drafts, computes, copies and checks stored embeddings."""

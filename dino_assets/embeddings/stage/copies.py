@@ -1,7 +1,8 @@
-"""Tiles that are embedded already, in another drop or before this one grew: copied, not computed again.
+"""Reuse of vectors that are already stored, in another drop or in an earlier version of this drop.
 
-Found by the ids in what is committed in the same space, stored in the same way; ``holders`` says where to
-look. Best effort, without a lock: two runs at a time may compute the same tile, which harms nobody.
+Vectors are found by tile id in embeddings of the same space that were stored with the same options. The
+index in ``holders`` lists the drops to look into. There is no lock: two simultaneous runs may compute the
+same tile twice, which is harmless.
 """
 
 import logging
@@ -28,15 +29,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class _Home:
-    """Where all wanted tiles of an image lie."""
+class _StoredImage:
+    """The place of an image whose requested tiles are all stored: a manifest and its parts."""
 
     manifest: Manifest
     parts: tuple[Part, ...]
 
 
-class KnownTiles:
-    """Which images of some shards are embedded. Holds ids; rows are read when they are asked for."""
+class ReusableVectors:
+    """Stored vectors that some shards can reuse. It keeps ids in memory and reads rows on request."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class KnownTiles:
         self._store = store
         self._columns = ["tile_id", "image_id", *options.columns, "thumb"]
         self._read = lru_cache(maxsize=4)(self._read_rows)
-        self._homes: dict[str, _Home] = {}
+        self._stored: dict[str, _StoredImage] = {}
         wanted: dict[str, set[str]] = defaultdict(set)
         for shard in shards:
             ids = (shard.tiles[name].to_pylist() for name in ("image_id", "tile_id"))
@@ -62,28 +63,28 @@ class KnownTiles:
         for manifest in embeddings.manifests:
             made_of = (str(manifest.recipe.output.drop), str(manifest.recipe.inputs.get("tiles")))
             is_same_code = manifest.recipe.code_version == code_version
-            if made_of in holders and is_same_code and _is_stored_so(manifest, options):
-                self._look_into(manifest, wanted)
+            if made_of in holders and is_same_code and _has_same_options(manifest, options):
+                self._index_images(manifest, wanted)
 
-    def images_of(self, shard: Shard) -> list[str]:
-        """The images of a shard that are known."""
-        return [image for image in _images(shard) if image in self._homes]
+    def list_images(self, shard: Shard) -> list[str]:
+        """List the images of a shard whose vectors can be reused."""
+        return [image for image in _list_image_ids(shard) if image in self._stored]
 
-    def add_to(self, shard: Shard) -> Shard:
-        """The same shard with the rows that are known of it; without, where they are gone by now."""
+    def add_copied_rows(self, shard: Shard) -> Shard:
+        """Return the shard with its reusable rows; without rows if they are gone or damaged."""
         try:
-            rows = [self._rows_of(image) for image in self.images_of(shard)]
+            rows = [self._read_image(image) for image in self.list_images(shard)]
         except CorruptObjectError:
             return replace(shard, copied_rows=None)
         return replace(shard, copied_rows=pa.concat_tables(rows)) if rows else shard
 
-    def facts_of(self, shard: Shard) -> dict[str, Any]:
-        """What computed the rows that are known of a shard."""
-        facts = self._homes[self.images_of(shard)[0]].manifest.facts
+    def read_facts(self, shard: Shard) -> dict[str, Any]:
+        """Return the facts about the engine that computed a shard's reusable rows."""
+        facts = self._stored[self.list_images(shard)[0]].manifest.facts
         names = ("engine", "engine_version", "batch", "gate", "refused")
         return {name: facts[name] for name in names if name in facts}
 
-    def _look_into(self, manifest: Manifest, wanted: Mapping[str, set[str]]) -> None:
+    def _index_images(self, manifest: Manifest, wanted: Mapping[str, set[str]]) -> None:
         try:
             stored: dict[str, set[str]] = defaultdict(set)
             parts: dict[str, list[Part]] = defaultdict(list)
@@ -97,26 +98,26 @@ class KnownTiles:
                         if part not in parts[image]:
                             parts[image].append(part)
         except CorruptObjectError as err:
-            log.warning("%s: not copied from, since %s", manifest.recipe.output, err)
+            log.warning("%s: its vectors are not reused: %s", manifest.recipe.output, err)
             return
         for image, tiles in stored.items():
             if tiles == wanted[image]:
-                self._homes.setdefault(image, _Home(manifest, tuple(parts[image])))
+                self._stored.setdefault(image, _StoredImage(manifest, tuple(parts[image])))
 
-    def _rows_of(self, image: str) -> pa.Table:
-        pieces = [self._read(part) for part in self._homes[image].parts]
+    def _read_image(self, image: str) -> pa.Table:
+        pieces = [self._read(part) for part in self._stored[image].parts]
         return pa.concat_tables(rows.filter(pc.equal(rows["image_id"], image)) for rows in pieces)
 
     def _read_rows(self, part: Part) -> pa.Table:
         return tables.decode(read_part(self._store, part), self._columns)
 
 
-def _images(shard: Shard) -> Iterator[str]:
+def _list_image_ids(shard: Shard) -> Iterator[str]:
     return iter(dict.fromkeys(shard.tiles["image_id"].to_pylist()))
 
 
-def _is_stored_so(manifest: Manifest, options: EmbeddingOptions) -> bool:
-    # Of the very same columns: a network that gives further tokens rounds the same ones otherwise.
+def _has_same_options(manifest: Manifest, options: EmbeddingOptions) -> bool:
+    # All columns must be equal: a network with more outputs rounds the same tokens differently.
     config = manifest.recipe.config
     return (
         config.get("dtype") == options.dtype

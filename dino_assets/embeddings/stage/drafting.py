@@ -1,4 +1,4 @@
-"""Stage *embeddings*: shards of whole images, each with a receipt, resumed where a kill left off."""
+"""Draft of a drop's embeddings: shards of whole images, each with a receipt, resumable after a kill."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -19,10 +19,10 @@ from dino_assets.embeddings.rows import make_schema
 from dino_assets.embeddings.run.progress import ShardProgress
 from dino_assets.embeddings.run.shards import SHARD_TILES, Done, Message, Shard, cut_shards
 from dino_assets.embeddings.space import current_space, make_space, name_space
-from dino_assets.embeddings.stage.copies import KnownTiles
+from dino_assets.embeddings.stage.copies import ReusableVectors
 from dino_assets.embeddings.stage.holders import add_holder
-from dino_assets.embeddings.stage.keeping import using_workers
 from dino_assets.embeddings.stage.patch_maps import describe_array
+from dino_assets.embeddings.stage.sharing import use_workers
 from dino_assets.embeddings.stage.worker import EmbeddingJob, store_shard
 from dino_assets.errors import CorruptObjectError, WorkerLostError
 from dino_assets.store.commits.manifests import content_hash, find_manifest
@@ -58,7 +58,9 @@ def draft_embeddings(
     options: EmbeddingOptions = DEFAULT,
     shard_tiles: int = SHARD_TILES,
 ) -> Draft:
-    """Embed a drop's tiles, in the space their side gives; a model is loaded only if one is needed.
+    """Draft the embeddings of a drop's tiles; a model is loaded only if a tile must be computed.
+
+    The space depends on the side of the drop's tiles.
 
     Raises:
         NotCommittedError: the drop's tiles are not committed.
@@ -90,7 +92,7 @@ def draft_embeddings(
             rows,
             recipe_id=recipe_id,
             shard_tiles=shard_tiles,
-            is_placed=options.with_patches,  # which are stored in files named by row
+            is_placed=options.with_patches,  # patch maps are stored in files named by row
         )
         find = partial(find_receipt, store, output)
         receipts: dict[int, Receipt | None] = dict(
@@ -110,7 +112,7 @@ def draft_embeddings(
             )
             out.file(array.name, array.data)
         images = set(rows["image_id"].to_pylist())
-        if not options.with_patches:  # which nothing is copied from
+        if not options.with_patches:  # drops with patch maps are not reused
             add_holder(store, output, recipe.inputs["tiles"], images)
         finished = [each for _, each in sorted(receipts.items()) if each is not None]
         facts = {"images": len(images), "shards": len(shards), **_engine_facts(finished)}
@@ -121,7 +123,7 @@ def draft_embeddings(
 
 
 def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOptions) -> None:
-    """Warn of what a drop had and will lose: a default run must not narrow it unseen."""
+    """Warn if a drop will lose columns, fp32 or patch maps that it had with other options."""
     try:
         before = find_manifest(store, output)
     except CorruptObjectError:
@@ -132,7 +134,8 @@ def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOption
     lost += ["patch maps"] if had.get("with_patches") and not options.with_patches else []
     if lost:
         log.warning(
-            "%s had %s, which this run does not ask for and gives up; configure `embeddings` to keep it",
+            "%s had %s; this run's configuration does not include it, so it is lost. To keep it, configure "
+            "`embeddings`",
             output,
             ", ".join(lost),
         )
@@ -145,22 +148,24 @@ def _push_parts(
     receipts: dict[int, Receipt | None],
     progress: ShardProgress,
 ) -> None:
-    """Push every shard's parts in order, as they are stored; ``receipts`` is filled."""
+    """Push every shard's parts in order, as they are stored; add the new receipts to ``receipts``."""
     missing = [shard for shard in shards if receipts[shard.number] is None]
     todo, coming = _reuse_vectors(job, missing, receipts, progress)
-    with ExitStack() as leaving:
+    with ExitStack() as stack:
         messages: Iterator[Message] = iter(())
         if todo:
-            # A drop is computed by one engine, as far as this machine has it.
+            # All shards of a drop use one engine, if this machine has it.
             first = next((str(each.facts["engine"]) for each in receipts.values() if each), None)
             every = list_devices(job.compute)
             devices = every[: len(todo)]
-            for device in sorted(set(devices)):  # in one order, or two runs wait for each other
+            for device in sorted(
+                set(devices)
+            ):  # in a fixed order, so that two runs cannot deadlock
                 turn = taking_turn(
                     job.cache / "turns", device, holder=str(job.output), say=progress.warn
                 )
-                leaving.enter_context(turn)
-            # Only a CPU's threads are shared by who works: of cards another number would be another encoder.
+                stack.enter_context(turn)
+            # Only on a CPU do workers share threads. On GPUs another number would open another encoder.
             sharing = devices if job.compute.device == "cpu" else every
             threads = max(1, job.compute.threads // len(sharing))
             job = replace(
@@ -169,9 +174,9 @@ def _push_parts(
                 compute=replace(job.compute, threads=threads),
                 todo=sum(shard.tiles.num_rows for shard in todo),
             )
-            workers = leaving.enter_context(using_workers())
+            workers = stack.enter_context(use_workers())
             coming_messages = workers.map_shards(coming, job, devices=devices)
-            messages = leaving.enter_context(closing(coming_messages))
+            messages = stack.enter_context(closing(coming_messages))
         number = 0
         for message in chain([None], messages):
             if isinstance(message, Done):
@@ -183,7 +188,10 @@ def _push_parts(
                     out.part(part)
                 number += 1
     if number < len(shards):
-        raise WorkerLostError(f"{job.output}: shard {number} was not finished. Run again.")
+        raise WorkerLostError(
+            f"{job.output}: workers ended before shard {number} of {len(shards)} was stored. Run again: "
+            "stored shards are reused."
+        )
 
 
 def _reuse_vectors(
@@ -192,36 +200,41 @@ def _reuse_vectors(
     receipts: dict[int, Receipt | None],
     progress: ShardProgress,
 ) -> tuple[list[Shard], Iterable[Shard]]:
-    """Reuse vectors other drops already hold; return the shards still to compute, and them with rows."""
-    if job.options.with_patches or not missing:  # maps are not copied, so nothing is
+    """Reuse vectors that are already stored; return the shards still to compute, twice.
+
+    The second time they come one by one with the rows to copy.
+    """
+    if job.options.with_patches or not missing:  # patch maps are not reused
         return missing, missing
-    known_tiles = KnownTiles(job.store, job.output, job.options, missing, code_version=CODE_VERSION)
+    reusable = ReusableVectors(
+        job.store, job.output, job.options, missing, code_version=CODE_VERSION
+    )
     todo: list[Shard] = []
     tiles = images = 0
     for shard in missing:
         ids = shard.tiles["image_id"].to_pylist()
-        reusable = set(known_tiles.images_of(shard))
-        if reusable == set(ids):
-            whole = known_tiles.add_to(shard)
-            if whole.copied_rows is None:  # gone bad since it was looked at
+        copied = set(reusable.list_images(shard))
+        if copied == set(ids):
+            whole = reusable.add_copied_rows(shard)
+            if whole.copied_rows is None:  # damaged or deleted since the images were listed
                 todo.append(shard)
                 continue
             rows = whole.copied_rows.select(job.schema.names).cast(job.schema)
-            facts = known_tiles.facts_of(shard)
+            facts = reusable.read_facts(shard)
             receipts[shard.number] = store_shard(job.store, job.output, whole, rows, facts=facts)
         else:
             todo.append(shard)
-        images += len(reusable)
-        tiles += sum(image in reusable for image in ids)
+        images += len(copied)
+        tiles += sum(image in copied for image in ids)
     if images:
-        progress.copied(tiles, images=images, shards=len(missing) - len(todo))
-    return todo, map(known_tiles.add_to, todo)  # rows are read when their shard's turn comes
+        progress.count_copied(tiles, images=images, shards=len(missing) - len(todo))
+    return todo, map(reusable.add_copied_rows, todo)  # rows are read when their shard's turn comes
 
 
 def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
-    """What computed the drop; of several engines, how many shards each has.
+    """Collect facts about the engines that computed the drop, with the shards of each if there are several.
 
-    Not how much was copied: that depends on which drop came first, and is told of the run alone.
+    The number of copied tiles is left out, because it depends on the order of drops.
     """
     engines = [str(receipt.facts["engine"]) for receipt in receipts]
     if not engines:
@@ -238,7 +251,7 @@ def _engine_facts(receipts: list[Receipt]) -> dict[str, Any]:
 
 
 def _list_batches(receipt: Receipt) -> list[tuple[int, ...]]:
-    """List a shard's shapes of calls: what is copied from a drop of several has them all."""
+    """List the batch shapes of a shard; a copied shard has all shapes of the drop that it comes from."""
     batch = receipt.facts["batch"]
     return [tuple(each) for each in batch] if isinstance(batch[0], list) else [tuple(batch)]
 
@@ -246,7 +259,7 @@ def _list_batches(receipt: Receipt) -> list[tuple[int, ...]]:
 def open_embeddings(
     store: ObjectStore, tiles: CommittedTable, checkpoint: Checkpoint, compute: ComputeSettings
 ) -> dict[str, CommittedTable]:
-    """Per drop, its embeddings in the space that its own tiles' side gives."""
+    """Open the embeddings of each drop, in the space that belongs to the side of its tiles."""
     opened: dict[str, CommittedTable] = {}
     for manifest in tiles.manifests:
         drop = str(manifest.recipe.output.drop)

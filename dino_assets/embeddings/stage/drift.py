@@ -1,4 +1,4 @@
-"""Whether a drop looks like the others: not blocking, but somebody should see its strangest tiles."""
+"""Drift check of committed drops: compares each drop with the others and lists its most novel tiles."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dino_assets.embeddings.drift import MIN_TILES, Drift, measure_drift, tell_lack, thin_drop
+from dino_assets.embeddings.drift import (
+    MIN_TILES,
+    Drift,
+    describe_missing,
+    measure_drift,
+    thin_drop,
+)
 from dino_assets.embeddings.rows import to_matrix
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.errors import InvalidVectorsError
@@ -39,9 +45,9 @@ class DropDrift:
 
 
 def compare_embedded(embedded: Mapping[str, CommittedTable]) -> list[DropDrift]:
-    """Hold each of some drops, given with its own embeddings, against all others of its space.
+    """Compare drops, each given with its own embeddings, with all other drops of their space.
 
-    Those are looked for only where a drop is large enough to be compared.
+    Other drops are opened only if a drop has enough tiles to be compared.
     """
     spaces: dict[tuple[str | None, bool], list[str]] = {}
     for drop, table in embedded.items():
@@ -65,15 +71,14 @@ def compare_drops(
     column: EmbeddingColumn = "cls",
     past_drops: int = MAX_PAST_DROPS,
 ) -> list[DropDrift]:
-    """Hold each of some drops against all others that are committed in the handle's space.
+    """Compare drops with all other drops that are committed in the handle's space.
 
-    Which drop came first the store does not know (manifests hold no time), so "past" are all others,
-    later ones too. Of more than ``past_drops`` the same ones are taken every time, by their names'
-    hash. Each is read once, however many drops are judged.
+    Manifests contain no time, so "past" drops are all other drops, later ones included. Of more than
+    ``past_drops``, always the same ones are used, chosen by a hash of their names. Each is read once.
 
     Raises:
         NotCommittedError: a drop is not committed in this space.
-        InvalidVectorsError: vectors that are not finite numbers, or of two sizes.
+        InvalidVectorsError: a number is not finite, or two drops have vectors of different sizes.
     """
     past = PastDrops(embeddings, column, past_drops)
     return [_compare(embeddings, drop, past) for drop in drops]
@@ -81,7 +86,7 @@ def compare_drops(
 
 @dataclass
 class PastDrops:
-    """The drops that others are held against, thinned, read when first needed."""
+    """The drops to compare with: thinned, and read on first use."""
 
     embeddings: CommittedTable
     column: EmbeddingColumn
@@ -89,14 +94,14 @@ class PastDrops:
     read: dict[str, Vectors | None] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """All drops large enough, in an order that has nothing to do with what they show."""
+        """List all drops with enough tiles, in an order that does not depend on their contents."""
         names = [
             str(m.recipe.output.drop) for m in self.embeddings.manifests if m.rows >= MIN_TILES
         ]
         return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
-    def beside(self, drop: str) -> dict[str, Vectors]:
-        """At most ``most`` others, by name. A drop embedded without the column is none."""
+    def read_others(self, drop: str) -> dict[str, Vectors]:
+        """Read at most ``most`` other drops, by name; drops embedded without the column are left out."""
         others: dict[str, Vectors] = {}
         for name in self.names():
             if len(others) == self.most:
@@ -105,7 +110,7 @@ class PastDrops:
                 continue
             if name not in self.read:
                 table = _read(self.embeddings, name, [self.column])
-                # A copy, not a view, which would keep all of the drop.
+                # A copy, because a view would keep the whole drop in memory.
                 self.read[name] = (
                     None if table is None else thin_drop(to_matrix(table[self.column])).copy()
                 )
@@ -117,27 +122,27 @@ class PastDrops:
 
 def _compare(embeddings: CommittedTable, drop: str, past: PastDrops) -> DropDrift:
     tiles = embeddings.manifest(drop).rows
-    # Said before anything is read: most stores are young.
-    lacking = tell_lack(tiles, len(set(past.names()) - {drop}))
-    table = None if lacking else _read(embeddings, drop, ["tile_id", "image_id", past.column])
+    # Checked before any table is read, because most stores have too few drops.
+    missing = describe_missing(tiles, len(set(past.names()) - {drop}))
+    table = None if missing else _read(embeddings, drop, ["tile_id", "image_id", past.column])
     if table is None:
-        lacking = lacking or f"this drop was embedded without the column {past.column!r}"
-        return DropDrift(Verdict(drop, True, f"drift: {lacking}"), ())
-    vectors, others = to_matrix(table[past.column]), past.beside(drop)
+        missing = missing or f"this drop was embedded without the column {past.column!r}"
+        return DropDrift(Verdict(drop, True, f"drift: {missing}"), ())
+    vectors, others = to_matrix(table[past.column]), past.read_others(drop)
     odd = [name for name, rows in others.items() if rows.shape[1] != vectors.shape[1]]
     if odd:
         raise InvalidVectorsError(
-            f"drop {odd[0]!r} has vectors of {others[odd[0]].shape[1]} dimensions in the space where "
-            f"{drop!r} has {vectors.shape[1]}: one of them was written by something else. Materialise "
-            "`embeddings` for it again.",
+            f"drop {odd[0]!r} has vectors of {others[odd[0]].shape[1]} dimensions, drop {drop!r} in the same "
+            f"space has {vectors.shape[1]}: one of them was not written by dino_assets. Materialise "
+            "`embeddings` again for that drop.",
             dims=(others[odd[0]].shape[1], vectors.shape[1]),
         )
     return _describe(drop, measure_drift(vectors, list(others.values())), table)
 
 
 def _describe(drop: str, drift: Drift, table: pa.Table) -> DropDrift:
-    if drift.lacking:
-        return DropDrift(Verdict(drop, True, f"drift: {drift.lacking}"), ())
+    if drift.missing:
+        return DropDrift(Verdict(drop, True, f"drift: {drift.missing}"), ())
     rows = drift.find_most_novel(SHOWN_TILES)
     novel = tuple(
         NovelTile(drop, row["tile_id"], row["image_id"], round(float(drift.tiles[at]), 4))
@@ -148,18 +153,16 @@ def _describe(drop: str, drift: Drift, table: pa.Table) -> DropDrift:
     numbers = f"novelty {drift.novelty:.3f}, unusual above {drift.limit:.3f}"
     if drift.is_alarm:
         sentence = (
-            f"drift: it shows what the {drift.past_drops} other drops compared do not ({numbers}); "
+            f"drift: this drop differs from the {drift.past_drops} other drops compared ({numbers}); "
             f"look at tile {novel[0].tile_id} first"
         )
     else:
-        sentence = (
-            f"drift: none, it is like the {drift.past_drops} other drops compared ({numbers})"
-        )
+        sentence = f"drift: none, this drop is like the {drift.past_drops} other drops compared ({numbers})"
     return DropDrift(Verdict(drop, True, sentence, warns=drift.is_alarm), novel)
 
 
 def _read(embeddings: CommittedTable, drop: str, columns: list[str]) -> pa.Table | None:
-    """A drop's rows; None where it has no such column."""
+    """Read a drop's rows; return None if it has not all of these columns."""
     try:
         return embeddings.read(drop, columns)
     except pa.ArrowInvalid:

@@ -1,4 +1,4 @@
-"""Which drops hold an image's vectors: an index, so that not every drop is looked into."""
+"""Index of the drops that hold an image's vectors, so that not every drop must be read."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator
@@ -23,25 +23,26 @@ from dino_assets.store.commits.protocol import Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-_NAME_CHARS = 16  # of an image's id: another one with the same costs a look into its drop
+_NAME_CHARS = 16  # of an image's id; a collision costs only one unnecessary read of a drop
 _READERS = 16
 
 
 def find_holders(store: ObjectStore, output: OutputId, images: Collection[str]) -> list[Row]:
-    """Name the drops that seem to hold one of the images in an output's space, and the tiles they are of.
+    """List drops that may hold one of the images in an output's space, with the content hash of their tiles.
 
-    Whether they do, their manifests and rows say.
+    The index is a hint: the caller must check the manifests and rows.
     """
     rows = read_index(store, _name_index(output), partial(_list_rows, store, output))
-    held = sorted(rows)
-    names = _to_array("".join(packed for _, _, packed in held))
-    of_row = np.repeat(np.arange(len(held)), [len(packed) // _NAME_CHARS for _, _, packed in held])
+    ordered = sorted(rows)
+    names = _to_array("".join(packed for _, _, packed in ordered))
+    counts = [len(packed) // _NAME_CHARS for _, _, packed in ordered]
+    of_row = np.repeat(np.arange(len(ordered)), counts)
     wanted = _to_array(_pack(images))
-    return [held[row][:2] for row in np.unique(of_row[np.isin(names, wanted)]).tolist()]
+    return [ordered[row][:2] for row in np.unique(of_row[np.isin(names, wanted)]).tolist()]
 
 
 def add_holder(store: ObjectStore, output: OutputId, tiles: str, images: Iterable[str]) -> None:
-    """Say which images a drop's embeddings hold, made of these ``tiles``, before they are committed."""
+    """Add a drop's images to the index, before its embeddings of these ``tiles`` are committed."""
     row = _make_row(output, tiles, images)
     add_row(store, _name_index(output), row, partial(_list_rows, store, output))
 
@@ -55,28 +56,28 @@ def _make_row(output: OutputId, tiles: str, images: Iterable[str]) -> Row:
 
 
 def _list_rows(store: ObjectStore, output: OutputId) -> Iterator[Row]:
-    """Say of all embeddings that are committed in a space which images they hold."""
+    """List the index rows of all embeddings that are committed in a space."""
     listed = list_objects(store, manifest_prefix(output.asset, output.space))
     manifests = []
     for key, manifest in read_listed(store, listed).items():
         if isinstance(manifest, Manifest):
             manifests.append(manifest)
         else:
-            log.warning("%s: not copied from, since %s", key, manifest)
+            log.warning("%s: its vectors are not reused: %s", key, manifest)
     for row in map_ahead(partial(_read_row, store), manifests, threads=_READERS):
         if row is not None:
             yield row
 
 
 def _read_row(store: ObjectStore, embeddings: Manifest) -> Row | None:
-    """Read a drop's images, from its ``tiles`` where they are the same: a fiftieth of the vectors."""
+    """Read a drop's images, if possible from its ``tiles``, which are a fiftieth of the embeddings' size."""
     output, made_of = embeddings.recipe.output, str(embeddings.recipe.inputs.get("tiles"))
     for manifest in (_find_tiles(store, output, made_of), embeddings):
         try:
             if manifest is not None:
                 return _make_row(output, made_of, _read_images(store, manifest))
         except CorruptObjectError as err:
-            log.warning("%s: not copied from, since %s", output, err)
+            log.warning("%s: its vectors are not reused: %s", output, err)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What must hold of committed embeddings."""
+"""Check of a drop's committed embeddings."""
 
 from dataclasses import replace
 
@@ -14,19 +14,19 @@ from dino_assets.store.commits.protocol import Manifest
 from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
-# Photographs may lie outside of what the gate's drawn tiles gave, but not by these factors (below, above).
-# A mean is shorter the more patches differ: that of noise has half the length of any drawn tile's.
+# Lengths of vectors may be outside of the range of the gate's tiles by these factors (below, above). A mean
+# is shorter the more its patches differ: the mean of noise has half the length of any drawn tile's.
 NORM_SLACK = {"cls": (2.0, 2.0), "mean": (8.0, 2.0)}
 
 
 def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: str) -> Verdict:
-    """One sound vector per tile, under the tile's own id, in one space, by an engine that passed."""
+    """Check that a drop has one finite vector per tile, in one space, by an engine that passed the gate."""
     if drop not in embeddings.drops:
         return Verdict(drop, False, f"nothing is committed in space {embeddings.space}")
     facts = embeddings.manifest(drop).facts
     wanted = tiles.read(drop, ["tile_id"])["tile_id"].to_pylist()
     if wanted and int((facts.get("gate") or {}).get("tiles", 0)) < GATE_TILES:
-        reason = "the engine was not held against the reference. Materialise it again."
+        reason = "the engine was not compared with the reference. Materialise `embeddings` again."
         return Verdict(drop, False, reason)
     seen: list[str] = []
     of_drop = replace(embeddings, manifests=(embeddings.manifest(drop),))
@@ -48,7 +48,7 @@ def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: st
     if "engine" in facts:
         sentence += f"; {facts['engine']}"
     if refused := facts.get("refused"):
-        return Verdict(drop, True, f"{sentence}, since refused: {'; '.join(refused)}", warns=True)
+        return Verdict(drop, True, f"{sentence}; refused before: {'; '.join(refused)}", warns=True)
     return Verdict(drop, True, sentence)
 
 

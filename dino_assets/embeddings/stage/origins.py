@@ -1,4 +1,4 @@
-"""Which photograph each tile of a pool was cut from, and where it lies on the ground."""
+"""Origins of a pool's tiles: the photograph and the place on the ground."""
 
 import logging
 from typing import NamedTuple
@@ -16,16 +16,16 @@ log = logging.getLogger(__name__)
 
 
 class Origins(NamedTuple):
-    """An origin per tile of a pool, None where it is not known, and why it is not, by drop."""
+    """One origin per tile of a pool, None if unknown; ``unknown`` has the reason per drop."""
 
     tiles: list[TileOrigin | None]
     unknown: dict[str, str]
 
 
 def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
-    """Read the origins of all tiles of a pool, drop by drop, of four columns only.
+    """Read the origins of all tiles of a pool, drop by drop; only four columns are read.
 
-    A picture of the pool can be drawn without them: a drop whose ``tiles`` cannot be read is named.
+    A map can be drawn without origins, so a drop whose ``tiles`` cannot be read is logged and recorded.
     """
     origins: list[TileOrigin | None] = [None] * len(pool)
     unknown: dict[str, str] = {}
@@ -37,7 +37,7 @@ def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
             table = tiles.read(drop, [column.name for column in columns_of(TileOrigin)])
         except (NotCommittedError, CorruptObjectError, pa.ArrowInvalid) as err:
             unknown[drop] = str(err)
-            log.warning("%s: photographs and places of its tiles are not known: %s", drop, err)
+            log.warning("%s: cannot read photographs and places of its tiles: %s", drop, err)
             continue
         for origin in read_records(TileOrigin, table):
             if (of_pool := rows.get(origin.tile_id)) is not None:
@@ -46,5 +46,5 @@ def read_origins(tiles: CommittedTable, pool: TilePool) -> Origins:
 
 
 def hash_tiles(tiles: CommittedTable) -> dict[str, str]:
-    """Which content of ``tiles`` a result says the origins of, by names that no drop can have."""
+    """List the content hash of each drop's ``tiles`` as recipe inputs; the names cannot be drops' names."""
     return {f"tiles/{m.recipe.output.drop}": content_hash(m) for m in tiles.manifests}

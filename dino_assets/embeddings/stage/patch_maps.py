@@ -1,7 +1,7 @@
 """Patch maps: an opt-in Zarr array (tile, row, column, feature) beside a drop's embeddings.
 
-One chunk per tile, about a megabyte: stored as soon as it is computed, read one at a time. The files
-are Zarr's version 3, so that exported ones open with ``zarr.open_array``.
+There is one chunk per tile, about a megabyte. Each is stored as soon as it is computed and read alone.
+The files are in Zarr's format 3, so exported ones open with ``zarr.open_array``.
 """
 
 import json
@@ -26,7 +26,7 @@ _LEVEL = 1
 def put_patches(
     store: ObjectStore, output: OutputId, patches: NDArray[Any], rows: Sequence[int]
 ) -> list[Part]:
-    """Store the maps (N, P, D) of the table's ``rows``."""
+    """Store the patch maps (N, P, D) of the table's ``rows``."""
     codec = pa.Codec("zstd", compression_level=_LEVEL)
     parts = []
     for row, patch_map in zip(rows, patches, strict=True):
@@ -37,7 +37,7 @@ def put_patches(
 
 
 def describe_array(*, tiles: int, side: int, dim: int, dtype: str, space: str) -> NamedBytes:
-    """The array's ``zarr.json``; ``side`` in patches."""
+    """Make the array's ``zarr.json``; ``side`` is in patches."""
     body = {
         "zarr_format": 3,
         "node_type": "array",
@@ -60,11 +60,11 @@ def describe_array(*, tiles: int, side: int, dim: int, dtype: str, space: str) -
 
 
 def read_patches(embeddings: CommittedTable, drop: str, rows: Sequence[int]) -> NDArray[Any]:
-    """The patch maps (N, side, side, D) of some rows of a drop's table.
+    """Read the patch maps (N, side, side, D) of some rows of a drop's table.
 
     Raises:
-        NotCommittedError: the drop was embedded without them.
-        CorruptObjectError: a chunk is not what was committed.
+        NotCommittedError: the drop was embedded without patch maps, or has no row of this number.
+        CorruptObjectError: a chunk differs from what was committed.
     """
     manifest = embeddings.manifest(drop)
     output = manifest.recipe.output
@@ -81,7 +81,9 @@ def read_patches(embeddings: CommittedTable, drop: str, rows: Sequence[int]) -> 
         part = files.get(f"{ARRAY}/c/{row}/0/0/0")
         if part is None:
             raise NotCommittedError(
-                f"{output} has no row {row}", output=str(output), reason="no-row"
+                f"{output} has no row {row}; its table has {about['shape'][0]} rows",
+                output=str(output),
+                reason="no-row",
             )
         data = read_part(embeddings.store, part)
         data = pa.Codec("zstd").decompress(data, decompressed_size=patch_map.nbytes)

@@ -1,4 +1,4 @@
-"""The pool: every tile that is embedded in one space, in one order, with its vector."""
+"""Tile pool: all tiles embedded in one space, in a fixed order, with vectors and thumbnails."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from dino_assets.store.commits.reading import CommittedTable
 
 @dataclass(frozen=True, eq=False)
 class TilePool:
-    """Rows sorted by drop, then tile: a drop and an id per row, float32 vectors (N, D), thumbnails."""
+    """Tiles sorted by drop, then by id, with ids, float32 vectors (N, D) and thumbnails."""
 
     drops: list[str]
     tile_ids: list[str]
@@ -32,18 +32,18 @@ class TilePool:
         return len(self.tile_ids)
 
     def group_by_drop(self) -> tuple[list[str], list[int]]:
-        """Give the drops' names, sorted, and for each row the place of its drop among them."""
+        """Return the sorted names of the drops, and for each row the index of its drop."""
         names = sorted(set(self.drops))
         places = {name: place for place, name in enumerate(names)}
         return names, [places[drop] for drop in self.drops]
 
     def distinct(self) -> "TilePool":
-        """Each tile once, in its first drop: the same picture in two drops is one choice."""
+        """Return the pool with each tile once, in its first drop; a picture may be in two drops."""
         _, first = np.unique(np.array(self.tile_ids, object), return_index=True)
         return self._keep(np.sort(first).tolist())
 
     def without(self, drops: Collection[str]) -> "TilePool":
-        """All tiles but those of some drops."""
+        """Return the pool without the tiles of some drops."""
         return self._keep([row for row, drop in enumerate(self.drops) if drop not in drops])
 
     def _keep(self, keep: list[int]) -> "TilePool":
@@ -65,13 +65,13 @@ def choose_pool(
     tags: Collection[str] = (),
     standing: Collection[str] | None = None,
 ) -> CommittedTable:
-    """Narrow a handle to the drops that a pool is made of: those chosen, none that is retired.
+    """Narrow a handle to the drops of a pool: the chosen ones, without retired ones.
 
-    ``standing`` are the drops of a committed result, which is asked for as it was: they stay in its pool
-    though they are retired or renamed, and nothing is refused.
+    ``standing`` are the drops of a committed result. They stay in the pool even if they are retired or
+    renamed, and then nothing is refused.
 
     Raises:
-        ConfigError: a drop or a tag that does not exist, or a named drop that is retired.
+        ConfigError: a drop or a tag does not exist, or a named drop is retired.
     """
     records = find_drops(embeddings.store)
     there = {*embeddings.drops, *embeddings.unmade}
@@ -83,11 +83,11 @@ def choose_pool(
 
 
 def read_pool(embeddings: CommittedTable, column: EmbeddingColumn) -> TilePool:
-    """Everything committed in the handle's space, in memory.
+    """Read all tiles that are committed in the handle's space into memory.
 
     Raises:
-        MixedSpacesError: a part's own words say that it is of another space.
-        ConfigError: a drop was embedded without that column.
+        MixedSpacesError: a part's metadata names another space.
+        ConfigError: a drop was embedded without the column.
     """
     drops: list[str] = []
     ids: list[str] = []
@@ -123,17 +123,18 @@ def _check_space(embeddings: CommittedTable, manifest: Manifest, part: pa.Table)
     space = tables.read_metadata(part.schema).get("space")
     if space != embeddings.space:
         raise MixedSpacesError(
-            f"{manifest.recipe.output} holds vectors of space {space}, asked for are those of "
-            f"{embeddings.space}: the two mean nothing to each other. `dino-assets verify` tells more.",
+            f"{manifest.recipe.output} holds vectors of space {space}; vectors of space "
+            f"{embeddings.space} are expected. Vectors of two spaces are not comparable. Run "
+            "`dino-assets verify`.",
             spaces=(space, embeddings.space),
         )
 
 
 def list_drops(recipe: Recipe) -> list[str]:
-    """The drops that a map or a round was made of; its other inputs have a ``/`` in their names."""
+    """List the drops that a map or a round was made of; its other inputs have a ``/`` in their names."""
     return [name for name in recipe.inputs if "/" not in name]
 
 
 def hash_inputs(embeddings: CommittedTable) -> dict[str, str]:
-    """Which content of which drop a result was made from."""
+    """List the content hash of each drop as recipe inputs."""
     return {str(m.recipe.output.drop): content_hash(m) for m in embeddings.manifests}

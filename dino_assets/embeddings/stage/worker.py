@@ -1,7 +1,7 @@
-"""What one worker does with shards: read → decode → crop → encode → write, all at once.
+"""Worker of the embeddings stage: reads, decodes, crops, encodes and writes shards concurrently.
 
-A shard is stored before a tile is waited for that comes after it, so a kill costs one shard at most,
-and the few batches that are computed while it is being stored.
+A shard is stored before the worker waits for the next shard's tiles. So a kill costs at most one shard,
+and the few batches that are computed while it is stored.
 """
 
 import logging
@@ -42,13 +42,13 @@ from dino_assets.weights.stage import checkpoint_folder, checkpoint_of
 
 log = logging.getLogger(__name__)
 
-# What a forecast is made from: calls for so long, or for that share of the whole if it is short.
+# Length of the trial for a forecast: seconds, or a share of the whole computation if that is shorter.
 TRIAL_S, TRIAL_SHARE = 1.0, 0.02
 
 
 @dataclass(frozen=True)
 class EmbeddingJob:
-    """One drop's embeddings, for whoever computes some of its shards. Travels to other processes."""
+    """Everything that a worker needs to compute shards of a drop. It can be pickled."""
 
     store: ObjectStore
     source: Source
@@ -63,13 +63,13 @@ class EmbeddingJob:
     todo: int = 0  # tiles to compute, by all workers together
 
     def __call__(self, device: str) -> Work:
-        """Open the encoder on a device; its first message says what that is and how fast."""
+        """Open the encoder on a device; the first message of the work has its facts and speed."""
         try:
             ready = self._open(device)
         except InvalidCheckpointError as err:
             if err.reason != "altered":
                 raise
-            log.warning("%s The store's copy is taken again.", err)
+            log.warning("%s The store's copy is used instead.", err)
             ready = self._open(device, is_altered=True)
         return _Worker(self, ready).run
 
@@ -86,8 +86,8 @@ class EmbeddingJob:
 
 
 @dataclass(eq=False)
-class _Open:
-    """A shard on its way: which of its rows are computed here, and what they gave so far."""
+class _OpenShard:
+    """A shard in progress: the rows to compute, and their results so far."""
 
     shard: Shard
     rows: list[int]
@@ -98,19 +98,19 @@ class _Open:
 
 @dataclass(frozen=True, eq=False)
 class _Image:
-    """One image of a shard, with the windows that are to be cut from it."""
+    """One image of a shard, with the windows of its tiles."""
 
-    of: _Open
-    tile: TileRow  # the first of them
+    of: _OpenShard
+    tile: TileRow  # its first tile
     windows: NDArray[np.int64]
     is_last: bool
 
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    of: _Open
+    of: _OpenShard
     tiles: NDArray[np.uint8]
-    first: int  # among the rows to compute
+    first: int  # index among the rows to compute
     is_last: bool
 
 
@@ -124,23 +124,23 @@ class _Result:
 
 
 class _Worker:
-    """Threads of its own read ahead and encode; the caller's cuts tiles and stores shards meanwhile."""
+    """A worker with threads that read ahead and encode; the caller's thread cuts tiles and stores shards."""
 
     def __init__(self, job: EmbeddingJob, ready: ReadyEncoder) -> None:
         self.job = job
         self.ready = ready
         self.encoder = ready.encoder
         self._read_s = self._cut_s = 0.0
-        self._ahead: set[ExitStack] = set()  # images opened and not yet come to
+        self._ahead: set[ExitStack] = set()  # images opened ahead and not yet used
 
     def run(self, shards: Iterable[Shard]) -> Generator[Message, None, None]:
-        """Messages of the shards, in their order."""
+        """Compute the shards in their order and yield messages about them."""
         coming = iter(shards)
         first = next(coming, None)
         if first is None:
             return
-        yield self._try_out(first)
-        # From what was asked: a gate or a try-out may have found too little memory already.
+        yield self._run_trial(first)
+        # Compare with the requested batch: the gate or the trial may have reduced it already.
         size, reported_s, threads = self.ready.batch, 0.0, self.encoder.spec.threads
         with (
             closing(self._batches(chain([first], coming))) as batches,
@@ -156,14 +156,14 @@ class _Worker:
                 reported_s = now_s
                 if self.encoder.spec.batch != size:
                     size = self.encoder.spec.batch
-                    yield Step(warning=f"out of memory: going on with {size} tiles per call")
+                    yield Step(warning=f"out of memory: continuing with {size} tiles per call")
                 if result.batch.is_last:
                     yield from self._store(shard)
 
-    def _try_out(self, shard: Shard) -> WorkerReady:
-        """A few real tiles, timed as they will run: what a forecast is made from.
+    def _run_trial(self, shard: Shard) -> WorkerReady:
+        """Measure the speed on a few real tiles, for the forecast.
 
-        A small drop's tries would take longer than its tiles, so there an earlier drop's time will do.
+        In a small drop the trial would take longer than the tiles, so an earlier drop's time is used.
         """
         spec = self.encoder.spec
         image = next(self._images([shard]))
@@ -172,16 +172,18 @@ class _Worker:
             image_s = time.perf_counter() - started
             started, count = time.perf_counter(), 2 * spec.threads * spec.batch
             tiles = self._cut(pixels, image, slice(0, count))
-            # A mosaic is read as it is cut.
+            # A mosaic is read while it is cut.
             image_s += (time.perf_counter() - started) / len(tiles) * len(image.windows)
-        tiles = tiles[np.arange(count) % len(tiles)]  # full calls, for every thread
+        tiles = tiles[
+            np.arange(count) % len(tiles)
+        ]  # repeated, so that every thread gets full batches
         tile_s = self.encoder.tile_s
         if not tile_s or TRIAL_SHARE * tile_s * self.job.todo >= TRIAL_S:
             tile_s = self.encoder.tile_s = self._time_tiles(tiles)
         thumbs = [make_thumb(tile) for tile in tiles]
         options, checkpoint = self.job.options, self.encoder.source.checkpoint
         vectors = len(options.columns)
-        if options.with_patches:  # hardly smaller when compressed
+        if options.with_patches:  # compression hardly makes them smaller
             vectors += (tiles.shape[1] // checkpoint.patch_px) ** 2
         vectors_bytes = vectors * checkpoint.dim * {"fp16": 2, "fp32": 4}[options.dtype]
         tile_bytes = sum(map(len, thumbs)) / len(thumbs) + vectors_bytes
@@ -191,17 +193,17 @@ class _Worker:
         spec, rounds = self.encoder.spec, 0
         batches = [tiles[at : at + spec.batch] for at in range(0, len(tiles), spec.batch)]
         with ThreadPoolExecutor(spec.threads) as pool:
-            # The first round makes every thread's buffers and does not count.
-            list(pool.map(self._try_one, batches))
+            # The first round allocates every thread's buffers and is not counted.
+            list(pool.map(self._run_trial_batch, batches))
             started, spent_s, tile_s = time.perf_counter(), 0.0, 0.0
             while not rounds or spent_s < min(TRIAL_S, TRIAL_SHARE * tile_s * self.job.todo):
-                list(pool.map(self._try_one, batches))
+                list(pool.map(self._run_trial_batch, batches))
                 rounds += 1
                 spent_s = time.perf_counter() - started
                 tile_s = spent_s / len(tiles) / rounds
         return tile_s
 
-    def _try_one(self, tiles: NDArray[np.uint8]) -> None:
+    def _run_trial_batch(self, tiles: NDArray[np.uint8]) -> None:
         self.encoder.encode(tiles)
         for tile in tiles:
             make_thumb(tile)
@@ -215,7 +217,7 @@ class _Worker:
                 else set(shard.copied_rows["image_id"].to_pylist())
             )
             rows = [number for number, image_id in enumerate(ids) if image_id not in copied]
-            of = _Open(shard, rows)
+            of = _OpenShard(shard, rows)
             xywh = np.stack([shard.tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
             groups = [list(group) for _, group in groupby(rows, key=ids.__getitem__)]
             for group in groups:
@@ -235,41 +237,40 @@ class _Worker:
         return cut_tiles(pixels, image.windows[which], side_px, span_px=span_px)
 
     def _batches(self, shards: Iterable[Shard]) -> Generator[_Batch, None, None]:
-        """Full batches, over the images of a shard but never over two shards; its last one closes it.
+        """Yield full batches, which may span images but not shards; a shard's last batch may be smaller.
 
-        Each image is decoded once, in a thread of its own, while the tiles of the one before are
-        computed.
+        Each image is decoded once, in another thread, while the tiles of the previous image are computed.
         """
         side_px = self.job.grid.side_px
         empty = np.empty((0, side_px, side_px, 3), np.uint8)
-        held, first = [empty], 0
+        pieces, first = [empty], 0
         with (
-            ExitStack() as leaving,
+            ExitStack() as stack,
             closing(map_ahead(self._open_image, self._images(shards), threads=1)) as opened,
         ):
-            leaving.callback(self._close_ahead)
+            stack.callback(self._close_ahead)
             for image, pixels, opening in opened:
                 self._ahead.discard(opening)
                 with opening:
                     at = 0
                     while at < len(image.windows):
-                        room = max(1, self.encoder.spec.batch - sum(map(len, held)))
+                        room = max(1, self.encoder.spec.batch - sum(map(len, pieces)))
                         started = time.perf_counter()
-                        held.append(self._cut(pixels, image, slice(at, at + room)))
+                        pieces.append(self._cut(pixels, image, slice(at, at + room)))
                         self._cut_s += time.perf_counter() - started
                         at += room
-                        is_full = sum(map(len, held)) >= self.encoder.spec.batch
+                        is_full = sum(map(len, pieces)) >= self.encoder.spec.batch
                         if is_full and (at < len(image.windows) or not image.is_last):
-                            batch = _Batch(image.of, np.concatenate(held), first, False)
-                            held, first = [empty], first + len(batch.tiles)
+                            batch = _Batch(image.of, np.concatenate(pieces), first, False)
+                            pieces, first = [empty], first + len(batch.tiles)
                             yield batch
                 if image.is_last:
-                    yield _Batch(image.of, np.concatenate(held), first, True)
-                    held, first = [empty], 0
+                    yield _Batch(image.of, np.concatenate(pieces), first, True)
+                    pieces, first = [empty], 0
 
     def _close_ahead(self) -> None:
         while self._ahead:
-            with suppress(Exception):  # nothing was cut from it
+            with suppress(Exception):  # no tile was cut from this image
                 self._ahead.pop().close()
 
     def _compute(self, batch: _Batch) -> _Result:
@@ -278,7 +279,7 @@ class _Worker:
         thumbs = [make_thumb(tile) for tile in batch.tiles]
         patches: list[Part] = []
         if tokens.patches is not None:
-            # Stored at once: a shard's would be a gigabyte.
+            # Stored at once, because the patch maps of a shard would be a gigabyte.
             shard = batch.of.shard
             rows = batch.of.rows[batch.first : batch.first + len(thumbs)]
             names = shard.tiles["tile_id"].take(rows).to_pylist()
@@ -288,7 +289,7 @@ class _Worker:
             tokens = replace(tokens, patches=None)
         return _Result(batch, tokens, thumbs, patches, time.perf_counter() - started)
 
-    def _store(self, of: _Open) -> Iterator[Message]:
+    def _store(self, of: _OpenShard) -> Iterator[Message]:
         started = time.perf_counter()
         job, shard = self.job, of.shard
         vectors: dict[str, NDArray[np.float32]] = {
@@ -316,7 +317,7 @@ def store_shard(
     facts: Mapping[str, Any],
     patches: Sequence[Part] = (),
 ) -> Receipt:
-    """Put a shard's rows in the order of its tiles, then its receipt."""
+    """Store a shard's rows in the order of its tiles, then its receipt."""
     place = {name: row for row, name in enumerate(rows["tile_id"].to_pylist())}
     rows = rows.take([place[name] for name in shard.tiles["tile_id"].to_pylist()])
     about = {"asset": output.asset, "space": output.space}

@@ -11,7 +11,7 @@ from dino_assets.embeddings.encoder import choosing
 from dino_assets.embeddings.encoder.choosing import (
     DEVICE_TOKENS,
     build_engine,
-    half_of,
+    choose_half,
     list_engines,
     torch_has_bf16,
 )
@@ -176,7 +176,7 @@ def test_list_engines__torch_without_bf16_named(one_tiny: Sample):
     assert pairs(one_tiny, machine(torch_bf16=False), engine="torch") == [T32]
 
 
-def test_half_of__devices():
+def test_choose_half__devices():
     emulations: list[bool] = []
 
     def is_supported(including_emulation: bool) -> bool:
@@ -184,7 +184,7 @@ def test_half_of__devices():
         return len(emulations) <= 2
 
     devices = ("cuda", "cuda:1", "mps", "cuda")
-    chosen = [half_of(device, supports_bf16=is_supported) for device in devices]
+    chosen = [choose_half(device, supports_bf16=is_supported) for device in devices]
     assert chosen == ["bf16", "bf16", "fp16", "fp16"]
     assert emulations == [False] * 3
 

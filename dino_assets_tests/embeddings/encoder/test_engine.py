@@ -76,7 +76,7 @@ def test_encode__halves_until_it_fits(one_tiny: Sample, caplog):
     assert device.calls == [12, 6, 3, 1, 1, 1, 1, 1, 1, 1]
     assert_close(found, ask_transformers(one_tiny, tiles))
     assert [record.getMessage() for record in caplog.records] == [
-        f"torch fp32 on cpu: out of memory at {b} tiles per call, going on with {b // 2}"
+        f"torch fp32 on cpu: out of memory at {b} tiles per call, continuing with {b // 2}"
         for b in (12, 6, 3)
     ]
     assert device.spec.batch == 1
@@ -111,7 +111,7 @@ def test_encode__stays_at_what_fitted(one_tiny: Sample, caplog):
 def test_encode__no_room_for_one(one_tiny: Sample):
     device = SmallDevice(one_tiny.at(SIDE, CLS), spec("torch", "fp32", 2), room=0)
     sentence = (
-        r"^torch fp32 on cpu: no room for one tile of 96 px\. Choose a smaller model or tile, or "
+        r"^torch fp32 on cpu: not enough memory for one tile of 96 px\. Choose a smaller model or tile, or "
         r"another device\. \(tried to allocate 2 GiB\)$"
     )
     with pytest.raises(DeviceMemoryError, match=sentence):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dino_assets.embeddings.encoder.choosing import build_engine
-from dino_assets.embeddings.encoder.gate import GATE_TILES, draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.gate import GATE_TILES, compare_with_reference, draw_gate_tiles
 from dino_assets.embeddings.encoder.tokens import TokenName, Tokens
 from dino_assets_tests.worlds.networks import FAMILIES, spec
 from dino_assets_tests.worlds.trials import Trial
@@ -67,7 +67,7 @@ def test_gate__norms_by_hand():
         registers=np.zeros((3, 0, 2), np.float32),
         patches=np.float32([[[1, 0]], [[0, 2]], [[3, 0]]]),
     )
-    report = hold_against(tokens, tokens, "fp32")
+    report = compare_with_reference(tokens, tokens, "fp32")
     assert report.norms == {"cls": (1, 10), "mean": (1, 3), "patches": (1, 3)}
     assert report.passed
     assert str(report) == (
@@ -84,7 +84,7 @@ def test_gate__figures_by_hand():
         patches=np.float32([[[1, 0]], [[0, 1]], [[1, 1]]]),
     )
     turned = np.float32([[1, 0], [0, 1], [2, -2]])
-    report = hold_against(wanted, Tokens(cls=turned), "half")
+    report = compare_with_reference(wanted, Tokens(cls=turned), "half")
     assert report.cls_cosine == pytest.approx(0, abs=1e-9)
     assert report.fault is not None
     assert str(report).startswith("cls: cosine 0, at least 0.999 expected; cls: centred cosine ")

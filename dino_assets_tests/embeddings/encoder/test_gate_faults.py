@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dino_assets.embeddings.encoder.choosing import build_engine
-from dino_assets.embeddings.encoder.gate import hold_against
+from dino_assets.embeddings.encoder.gate import compare_with_reference
 from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, TokenName, Tokens
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
 from dino_assets_tests.worlds.networks import spec
@@ -62,7 +62,7 @@ def test_gate__tiles_seen_wrong(trial: Trial, fault: str, outputs: tuple[TokenNa
 
 
 class Resliced(nn.Module):
-    """Takes its tokens out of the last layer in a way of its own."""
+    """A network that cuts its tokens out of the last layer with a given function."""
 
     def __init__(self, network: Any, outputs: tuple[TokenName, ...], cut: Callable[..., Any]):
         super().__init__()
@@ -102,7 +102,7 @@ def cut_pooled(pool: Callable[[Tensor, int], Tensor]) -> Callable[..., Any]:
     return cut
 
 
-LEAKS = "mean: CLS or registers are in it; only patches belong there"
+LEAKS = "mean: it includes CLS or registers; only patches are expected"
 POOLED_WRONG = {
     "with CLS": (
         lambda h, r: torch.cat([h[:, :1], h[:, 1 + r :]], 1).mean(1),
@@ -111,8 +111,8 @@ POOLED_WRONG = {
     "with all": (lambda h, r: h.mean(1), LEAKS),
     "with registers": (lambda h, r: h[:, 1:].mean(1), LEAKS),
     "with a register": (lambda h, r: h[:, r:].mean(1), LEAKS),
-    "without the first": (lambda h, r: h[:, 2 + r :].mean(1), "the first patch is not in it"),
-    "without the last": (lambda h, r: h[:, 1 + r : -1].mean(1), "the last patch is not in it"),
+    "without the first": (lambda h, r: h[:, 2 + r :].mean(1), "mean: it omits the first patch"),
+    "without the last": (lambda h, r: h[:, 1 + r : -1].mean(1), "mean: it omits the last patch"),
     "CLS": (lambda h, r: h[:, 0], "mean: c"),
     "maximum": (lambda h, r: h[:, 1 + r :].amax(1), "mean: c"),
 }
@@ -128,7 +128,7 @@ def needs_registers(trial: Trial, fault: str) -> None:
 def test_gate__pooled_wrong(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
     needs_registers(trial, fault)
     if fault.startswith("without") and "patches" not in outputs:
-        pytest.skip("one patch of many is told to lack by the engine's own patches alone")
+        pytest.skip("a missing patch is found only with the engine's own patches")
     pool, reason = POOLED_WRONG[fault]
     engine = trial.engine()
     engine.source = replace(engine.source, outputs=outputs)
@@ -155,7 +155,7 @@ def test_gate__network_that_miscounts_registers(trial: Trial, by: int, outputs, 
     if not trial.sample.checkpoint.registers:
         pytest.skip("has no registers")
     if by == 1 and "patches" not in outputs:
-        pytest.skip("one patch of many is told to lack by the engine's own patches alone")
+        pytest.skip("a missing patch is found only with the engine's own patches")
     engine = trial.engine(outputs)
     engine.network.registers += by
     refuse(trial, engine, reason)
@@ -179,7 +179,9 @@ def test_gate__not_a_number(trial: Trial, value: float):
 def test_gate__reference_of_nan(trial: Trial):
     """A network that is broken itself passes nothing."""
     lame = replace(trial.reference, cls=trial.reference["cls"] * np.float32("nan"))
-    assert not hold_against(lame, trial.engine(("cls",)).encode(trial.tiles), "half").passed
+    assert not compare_with_reference(
+        lame, trial.engine(("cls",)).encode(trial.tiles), "half"
+    ).passed
 
 
 def test_gate__wrong_shape(trial: Trial):
@@ -191,20 +193,20 @@ def test_gate__wrong_shape(trial: Trial):
 
 def test_gate__tiles_lost(trial: Trial):
     found = trial.engine(("cls",)).encode(trial.tiles[:-1])
-    report = hold_against(trial.reference, found, "half")
+    report = compare_with_reference(trial.reference, found, "half")
     assert report.fault == "cls: shape (15, 128), (16, 128) expected"
 
 
 def test_gate__no_tokens_at_all(trial: Trial):
-    report = hold_against(trial.reference, Tokens(), "half")
-    assert report.fault == "it gave no tokens at all"
+    report = compare_with_reference(trial.reference, Tokens(), "half")
+    assert report.fault == "the engine returned no tokens"
 
 
 def test_gate__registers_of_a_model_without(trial_of: Callable[..., Trial]):
     trial = trial_of("dinov2")
     assert trial.reference["registers"].shape == (16, 0, 128)
     odd = replace(trial.reference, registers=np.ones((16, 1, 128), np.float32))
-    report = hold_against(trial.reference, odd, "half")
+    report = compare_with_reference(trial.reference, odd, "half")
     assert report.fault == "registers: shape (16, 1, 128), (16, 0, 128) expected"
 
 
@@ -297,7 +299,7 @@ def test_gate__real_size(trial_of: Callable[..., Trial], family: str):
     trial = trial_of(family, patches=patches, dim=384, layers=3, heads=6, native_px=native)
     right = build_engine(trial.sample.at(trial.side), spec("openvino", "bf16", trial.batch))
     found = right.encode(trial.tiles)
-    report = hold_against(trial.reference, found, "half")
+    report = compare_with_reference(trial.reference, found, "half")
     assert report.passed, report
     assert report.cls_cosine > 0.9999
     hidden = torch.from_numpy(
@@ -307,7 +309,7 @@ def test_gate__real_size(trial_of: Callable[..., Trial], family: str):
         if "register" in fault and family == "dinov2":
             continue
         cut = cut_pooled(pool)(hidden, trial.sample.checkpoint.registers)
-        wrong = hold_against(
+        wrong = compare_with_reference(
             trial.reference, Tokens(**{n: cut[n].numpy() for n in ALL_TOKENS}), "half"
         )
         assert reason in str(wrong.fault), f"{fault}: {wrong}"
@@ -320,6 +322,6 @@ def test_gate__real_size_seen_wrong(trial_of: Callable[..., Trial]):
     engine = build_engine(trial.sample.at(224, ("cls",)), spec("openvino", "bf16", trial.batch))
     for fault, see in SEEN_WRONG.items():
         tokens = engine.encode(np.ascontiguousarray(see(trial.tiles)))
-        report = hold_against(trial.reference, tokens, "half")
+        report = compare_with_reference(trial.reference, tokens, "half")
         assert not report.passed, f"{fault} let through: {report}"
         assert str(report.fault).startswith("cls: "), report

@@ -250,7 +250,7 @@ def test_kept__damaged_is_made_anew(
     with caplog.at_level(logging.WARNING, "dino_assets"):
         assert_same(build(one_tiny, kept, convert=converter).encode(tiles), wanted)
     assert [record.getMessage() for record in caplog.records] == [
-        "the converted network in kept is damaged or another one: made anew"
+        "the converted network in kept is damaged or of another model: converting again"
     ]
     assert_same(
         build(one_tiny, kept, convert=converter).encode(tiles), wanted

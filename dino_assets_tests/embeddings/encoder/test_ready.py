@@ -21,9 +21,9 @@ from dino_assets.compute.settings import ComputeSettings
 from dino_assets.embeddings.encoder.choosing import build_engine
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource, fit_batch
 from dino_assets.embeddings.encoder.gate import GATE_TILES
-from dino_assets.embeddings.encoder.holding import encode_in_threads
+from dino_assets.embeddings.encoder.gate_check import encode_in_threads
 from dino_assets.embeddings.encoder.ready import (
-    EngineShelf,
+    EngineFactory,
     ReadyEncoder,
     forget_encoders,
     name_engine,
@@ -63,11 +63,11 @@ class Plant:
         self, source: NetworkSource, compute: ComputeSettings = COMPUTE, **options: Any
     ) -> ReadyEncoder:
         """What is opened of these engines alone."""
-        return open_encoder(source, compute, shelf=self.shelf, **options)
+        return open_encoder(source, compute, factory=self.factory, **options)
 
     @property
-    def shelf(self) -> EngineShelf:
-        return EngineShelf(self.list_specs, self.build, self.list_versions)
+    def factory(self) -> EngineFactory:
+        return EngineFactory(self.list_specs, self.build, self.list_versions)
 
     def list_versions(self, spec: EngineSpec) -> list[str]:
         return [*list_versions(spec), *self.more_versions]
@@ -332,10 +332,10 @@ def test_open_encoder__looks_for_no_engine_behind_the_one_that_is_used(
             come_to.append(str(spec))
             yield spec
 
-    shelf = replace(plant.shelf, list_specs=list_specs)
+    factory = replace(plant.factory, list_specs=list_specs)
     for first, looked_at in ((None, [BEST]), (str(NEXT), [BEST, NEXT])):
         come_to.clear()
-        ready = open_encoder(source, COMPUTE, cache=tmp_path, first=first, shelf=shelf)
+        ready = open_encoder(source, COMPUTE, cache=tmp_path, first=first, factory=factory)
         assert ready.encoder.spec == looked_at[-1]
         assert come_to == [str(each) for each in looked_at]
 
@@ -364,7 +364,7 @@ def test_open_encoder__judges_what_is_asked_too(
         return encoder
 
     ready = open_encoder(
-        source, COMPUTE, cache=tmp_path, shelf=EngineShelf(plant.list_specs, build)
+        source, COMPUTE, cache=tmp_path, factory=EngineFactory(plant.list_specs, build)
     )
     assert ready.encoder.spec == NEXT
     assert ready.facts["refused"][0].startswith("openvino bf16 on cpu: cls: ")
@@ -416,7 +416,7 @@ def test_open_encoder__a_cache_that_cannot_be_kept(
     forget_encoders()
     ready = open_encoder(source, COMPUTE, cache=tmp_path)
     assert not ready.refused
-    assert "cannot be kept" in caplog.text
+    assert "cannot cache the numerics check" in caplog.text
 
 
 def test_open_encoder__mean_alone_tells_the_cosine_of_cls(

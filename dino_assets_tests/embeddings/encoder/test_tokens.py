@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from dino_assets.embeddings.encoder.tokens import (
     Tokens,
     check_tiles,
+    hide_progress_bars,
     normalise,
-    quiet_progress,
 )
 from dino_assets.embeddings.space import check_side
 from dino_assets.errors import ConfigError
@@ -109,7 +109,7 @@ def test_check_tiles__refuses_what_is_no_tiles(wrong: np.ndarray):
 
 @pytest.mark.parametrize("shape", [(1, 64, 48, 3), (1, 80, 80, 3), (0, 80, 80, 3)])
 def test_check_tiles__refuses_another_side(shape: tuple[int, ...]):
-    sentence = f"tiles are {shape[2]}×{shape[1]} px; this encoder takes squares of 64 px"
+    sentence = f"tiles are {shape[2]}×{shape[1]} px; this encoder expects squares of 64 px"
     with pytest.raises(ConfigError, match=sentence):
         check_tiles(np.zeros(shape, np.uint8), side_px=64)
 
@@ -120,14 +120,14 @@ def test_check_tiles__takes_none_and_many():
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])
-def test_quiet_progress__leaves_bars_as_they_were(is_enabled: bool):
+def test_hide_progress_bars__restores_the_setting(is_enabled: bool):
     from transformers.utils import logging
 
     before = logging.is_progress_bar_enabled()
     switch = {True: logging.enable_progress_bar, False: logging.disable_progress_bar}
     try:
         switch[is_enabled]()
-        with contextlib.suppress(KeyError), quiet_progress():
+        with contextlib.suppress(KeyError), hide_progress_bars():
             assert not logging.is_progress_bar_enabled()
             raise KeyError
         assert logging.is_progress_bar_enabled() is is_enabled

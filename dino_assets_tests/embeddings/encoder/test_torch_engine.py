@@ -12,7 +12,7 @@ import torch
 
 from dino_assets.embeddings.encoder.choosing import build_engine
 from dino_assets.embeddings.encoder.engine import EngineSpec, fit_batch
-from dino_assets.embeddings.encoder.gate import draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.gate import compare_with_reference, draw_gate_tiles
 from dino_assets.embeddings.encoder.tokens import ALL_TOKENS
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder, pays_to_compile
 from dino_assets.embeddings.encoder.vit import PER_HEAD, attend_per_head
@@ -178,7 +178,7 @@ def test_gpu__passes_the_gate(
     exact = spec("torch", "fp32", fit_batch(sample.checkpoint, side))
     wanted = TorchEncoder(sample.at(side), exact).encode(tiles)
     found = build_engine(sample.at(side, outputs), on_gpu(numerics, 6)).encode(tiles)
-    report = hold_against(wanted, found, "half")
+    report = compare_with_reference(wanted, found, "half")
     assert report.passed, report
     assert report.cls_cosine > 0.9999
 

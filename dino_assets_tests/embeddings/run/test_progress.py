@@ -64,9 +64,7 @@ def test_progress__a_forecast_says_that_others_are_at_work(clock: Clock, seen):
         "d", make_shards(4), [], read_clock=clock, is_busy=lambda threads: threads == 2
     )
     busy.update(ready())
-    assert lines(seen)[0].endswith(
-        "0.8 MB; other programs keep this machine busy, it may take longer"
-    )
+    assert lines(seen)[0].endswith("0.8 MB; other programs use this machine, it may take longer")
 
 
 @pytest.mark.parametrize(("image_s", "told"), [(0.4, "40 s"), (3.0, "60 s")])
@@ -96,11 +94,11 @@ def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
 
 def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
     progress = ShardProgress("d", make_shards(4), [0, 2], read_clock=clock, is_busy=is_idle)
-    progress.copied(60, images=3, shards=0)
+    progress.count_copied(60, images=3, shards=0)
     progress.update(ready())
     assert lines(seen) == [
-        "d: 2 of 4 shards are there already and are reused, 200 tiles to compute",
-        "d: 60 tiles of 3 images embedded already and copied, 140 tiles to compute",
+        "d: 2 of 4 shards are already stored and are reused, 200 tiles to compute",
+        "d: 60 tiles of 3 images copied from stored embeddings, 140 tiles to compute",
         "d: torch fp32 on cpu; forecast: 140 tiles of 7 images, 15 s, 0.3 MB",
     ]
 
@@ -134,7 +132,7 @@ def test_progress__time_left_counts_from_the_first_that_is_ready(clock: Clock, s
 
 def test_progress__counts_shards_reused_copied_and_made(clock: Clock, seen):
     progress = ShardProgress("d", make_shards(4), [1], read_clock=clock, is_busy=is_idle)
-    progress.copied(100, images=5, shards=1)
+    progress.count_copied(100, images=5, shards=1)
     progress.update(ready())
     progress.update(Step(100))
     clock.now += 6.0
@@ -169,7 +167,7 @@ def test_progress__nothing_was_computed(clock: Clock, seen):
     spent = ShardProgress("d", make_shards(2), [0, 1], read_clock=clock, is_busy=is_idle).finish()
     assert spent.metadata == {"shards_reused": 2, "shards_made": 0}
     assert len(lines(seen)) == 2
-    assert "2 of 2 shards are there already and are reused, 0 tiles to compute" in lines(seen)[0]
+    assert "2 of 2 shards are already stored and are reused, 0 tiles to compute" in lines(seen)[0]
     assert "shard 2 of 2, 2 reused" in lines(seen)[1]
 
 
@@ -178,14 +176,14 @@ def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
     refusing = WorkerReady({"engine": "torch fp32 on cpu", "refused": ["openvino: broke"]}, 1)
     progress.update(refusing)
     progress.update(refusing)
-    progress.update(Step(warning="out of memory: going on with 4 tiles per call"))
+    progress.update(Step(warning="out of memory: continuing with 4 tiles per call"))
     assert progress.finish().metadata["warnings"] == [
         "refused: openvino: broke",
-        "out of memory: going on with 4 tiles per call",
+        "out of memory: continuing with 4 tiles per call",
     ]
     warned = [r.getMessage() for r in seen.records if r.levelno == logging.WARNING]
-    assert warned[0] == "d: fell back to torch fp32 on cpu, since openvino: broke"
-    assert warned[-1] == "d: out of memory: going on with 4 tiles per call"
+    assert warned[0] == "d: fell back to torch fp32 on cpu, because openvino: broke"
+    assert warned[-1] == "d: out of memory: continuing with 4 tiles per call"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +197,7 @@ def test_show_seconds__reads_well(seconds: float, shown: str):
 def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, seen):
     """More is computed than was told: never above 100 %, never less than nothing left."""
     progress = ShardProgress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
-    progress.copied(60, images=3, shards=0)
+    progress.count_copied(60, images=3, shards=0)
     progress.update(ready())
     progress.update(Step(100, 0.0, 10.0))
     progress.update(done(0))

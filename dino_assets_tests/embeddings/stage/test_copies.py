@@ -15,7 +15,7 @@ from dino_assets.embeddings.encoder.choosing import list_engines
 from dino_assets.embeddings.options import EmbeddingOptions
 from dino_assets.embeddings.run.shards import cut_shards
 from dino_assets.embeddings.space import current_space
-from dino_assets.embeddings.stage.copies import KnownTiles
+from dino_assets.embeddings.stage.copies import ReusableVectors
 from dino_assets.embeddings.stage.drafting import CODE_VERSION
 from dino_assets.embeddings.stage.holders import find_holders
 from dino_assets.embeddings.stage.judging import judge_embeddings
@@ -81,7 +81,7 @@ def test_draft_embeddings__of_photographs_that_are_known(
     assert (done.metadata["tiles_copied"], done.metadata["shards_copied"]) == (48, 3)
     assert (done.metadata["shards_made"], done.metadata["shards_reused"]) == (0, 0)
     assert (
-        "new: 48 tiles of 3 images embedded already and copied, 0 tiles to compute" in caplog.text
+        "new: 48 tiles of 3 images copied from stored embeddings, 0 tiles to compute" in caplog.text
     )
     verdict = judge_embeddings(open_table(bench.store, "tiles"), bench.table(), "new")
     assert verdict.passed, verdict.sentence
@@ -220,7 +220,7 @@ def test_draft_embeddings__a_damaged_drop_is_not_copied_from(
     assert sum(calls.of_run) == 4 * PHOTO_TILES
     assert "tiles_copied" not in done.metadata
     assert "embeddings/old@" in caplog.text
-    assert "not copied from, since part" in caplog.text
+    assert "its vectors are not reused: part" in caplog.text
 
 
 @pytest.mark.parametrize(("drop", "shard_tiles"), [("new", 16), ("new", 1000), ("twin", 1000)])
@@ -279,45 +279,50 @@ def test_draft_embeddings__the_rest_by_the_engine_of_what_was_copied(partly: Ben
     assert "engines" not in done.manifest.facts
 
 
-def test_known_tiles__reads_no_vectors_of_drops_that_share_nothing(partly: Bench, tmp_path: Path):
+def test_reusable_vectors__reads_no_vectors_of_drops_that_share_nothing(
+    partly: Bench, tmp_path: Path
+):
     partly.add_drop("alien", write_photos(tmp_path / "alien", [7]))
     partly.commit("alien")
     partly.commit("old")
     read: list[str] = []
     watched = WatchedStore(partly.store, before=lambda verb, key: read.append(key))
     shards = cut_shards(partly.tiles("new"), recipe_id="r")
-    known = KnownTiles(
+    reusable = ReusableVectors(
         watched,
         OutputId("embeddings", "new", partly.space),
         FP16,
         shards,
         code_version=CODE_VERSION,
     )
-    assert len(known.images_of(shards[0])) == 2
+    assert len(reusable.list_images(shards[0])) == 2
     parts = [key for key in read if key.startswith("parts/embeddings/")]
     assert len(parts) == 2
     assert all(key.startswith("parts/embeddings/old/") for key in parts)
 
 
-def test_known_tiles__gives_rows_only_when_a_shard_is_asked_for(partly: Bench):
+def test_reusable_vectors__gives_rows_only_when_a_shard_is_asked_for(partly: Bench):
     partly.commit("old")
     shards = cut_shards(partly.tiles("new"), recipe_id="r", shard_tiles=16)
-    known = KnownTiles(
+    reusable = ReusableVectors(
         partly.store,
         OutputId("embeddings", "new", partly.space),
         FP16,
         shards,
         code_version=CODE_VERSION,
     )
-    has = [len(known.images_of(shard)) for shard in shards]
+    has = [len(reusable.list_images(shard)) for shard in shards]
     assert sorted(has) == [0, 0, 1, 1]
     for shard, count in zip(shards, has, strict=True):
-        found = known.add_to(shard)
+        shard_with_rows = reusable.add_copied_rows(shard)
         assert shard.copied_rows is None
-        assert (found.copied_rows is None) == (count == 0)
-        if found.copied_rows is not None:
-            assert found.copied_rows["tile_id"].to_pylist() == shard.tiles["tile_id"].to_pylist()
-            assert known.facts_of(shard)["engine"] == "torch fp32 on cpu"
+        assert (shard_with_rows.copied_rows is None) == (count == 0)
+        if shard_with_rows.copied_rows is not None:
+            assert (
+                shard_with_rows.copied_rows["tile_id"].to_pylist()
+                == shard.tiles["tile_id"].to_pylist()
+            )
+            assert reusable.read_facts(shard)["engine"] == "torch fp32 on cpu"
 
 
 def list_index(bench: Bench) -> list[str]:
@@ -404,7 +409,7 @@ def cut_power(verb: str, key: str) -> None:
     raise PowerCut
 
 
-def test_known_tiles__reads_no_vectors_of_a_drop_that_holds_others_by_now(
+def test_reusable_vectors__reads_no_vectors_of_a_drop_that_holds_others_by_now(
     partly: Bench, tmp_path: Path
 ):
     partly.commit("old")

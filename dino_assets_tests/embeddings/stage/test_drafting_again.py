@@ -179,7 +179,7 @@ def fail_and_resume(six: Bench, calls: Calls, caplog: pytest.LogCaptureFixture, 
     assert done.metadata["shards_reused"] == finished
     assert done.metadata["shards_made"] == 6 - finished
     assert six.manifest_bytes() == whole
-    said = f"d: {finished} of 6 shards are there already and are reused, "
+    said = f"d: {finished} of 6 shards are already stored and are reused, "
     assert (said + f"{PHOTO_TILES * (6 - finished)} tiles to compute" in caplog.text) == (
         finished > 0
     )
@@ -285,8 +285,8 @@ def test_draft_embeddings__out_of_memory_halves_the_batch_and_goes_on(
     finally:
         forget_encoders()  # its batch stays halved
     np.testing.assert_allclose(vectors_of(bench), whole, atol=1e-5)
-    assert done.metadata["warnings"][-1] == "out of memory: going on with 1 tiles per call"
-    assert "d: out of memory: going on with 1 tiles per call" in caplog.text
+    assert done.metadata["warnings"][-1] == "out of memory: continuing with 1 tiles per call"
+    assert "d: out of memory: continuing with 1 tiles per call" in caplog.text
 
 
 def test_draft_embeddings__no_room_for_a_single_tile(bench: Bench, monkeypatch):

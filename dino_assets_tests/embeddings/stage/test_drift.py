@@ -69,7 +69,7 @@ def test_compare_drops__warns_and_does_not_block(flown):
 def test_compare_drops__a_usual_drop(flown):
     verdict = judge(open_space(flown), "flight-03")
     assert (verdict.passed, verdict.warns) == (True, False)
-    assert verdict.sentence.startswith("drift: none, it is like the 24 other drops compared")
+    assert verdict.sentence.startswith("drift: none, this drop is like the 24 other drops compared")
 
 
 def test_compare_drops__names_the_strange_tiles_first(flown):
@@ -92,9 +92,9 @@ def test_compare_drops__reads_each_drop_of_the_past_once(flown):
 
 def test_past_drops__of_many_the_same_ones_are_compared(flown):
     past, again = (PastDrops(open_space(flown), "cls", 10) for _ in range(2))
-    assert len(past.beside("fire")) == 10
-    assert set(past.beside("fire")) == set(again.beside("fire"))
-    assert "fire" not in past.beside("fire")
+    assert len(past.read_others("fire")) == 10
+    assert set(past.read_others("fire")) == set(again.read_others("fire"))
+    assert "fire" not in past.read_others("fire")
     (compared,) = compare_drops(open_space(flown), ["fire"], past_drops=10)
     assert compared.verdict.sentence.startswith("drift: 10 past drops to compare with")
 

@@ -139,7 +139,7 @@ def test_judge_embeddings__without_a_gate(bench: Bench):
         plant(bench, rows, facts={**facts, "gate": gate})
         verdict = judge(bench)
         assert not verdict.passed
-        assert verdict.sentence.startswith("the engine was not held against the reference")
+        assert verdict.sentence.startswith("the engine was not compared with the reference")
 
 
 def test_judge_embeddings__warns_of_an_engine_that_was_refused(bench: Bench):
@@ -149,5 +149,5 @@ def test_judge_embeddings__warns_of_an_engine_that_was_refused(bench: Bench):
     assert verdict.passed
     assert verdict.warns
     assert verdict.sentence.endswith(
-        "; torch fp32 on cpu, since refused: openvino bf16 on cpu: it broke"
+        "; torch fp32 on cpu; refused before: openvino bf16 on cpu: it broke"
     )

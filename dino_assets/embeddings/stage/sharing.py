@@ -1,4 +1,4 @@
-"""What stays open from one drop of a run to the next: encoders, and the processes of several devices."""
+"""Encoders and worker processes that the drops of a run share."""
 
 import threading
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from dino_assets.compute.processes import Workers
 from dino_assets.embeddings.encoder.ready import forget_encoders
 
 _lock = threading.Lock()
-_blocks: list[Workers] = []  # those that are entered, each with the workers of the outermost
+_blocks: list[Workers] = []  # one entry per active block, all with the workers of the outermost one
 
 
 @contextmanager
-def keeping_open() -> Iterator[None]:
-    """Keep what computes open for all drops of the block; give its memory back at the end of the outermost.
+def share_encoders() -> Iterator[None]:
+    """Keep encoders and workers open inside this block; release them at the end of the outermost block.
 
-    A command that runs drop after drop enters one around all of them, and each run its own inside.
+    A command that runs drop after drop enters one block around all of them. Each run enters another one.
     """
     with _lock:
         _blocks.append(_blocks[0] if _blocks else Workers())
@@ -31,8 +31,8 @@ def keeping_open() -> Iterator[None]:
 
 
 @contextmanager
-def using_workers() -> Iterator[Workers]:
-    """The workers of the block that is entered; outside of one workers of their own, ended with this one."""
+def use_workers() -> Iterator[Workers]:
+    """Yield the workers of the active block; without one, new workers that end with this context."""
     with _lock:
         of_block = _blocks[0] if _blocks else None
     if of_block is not None:

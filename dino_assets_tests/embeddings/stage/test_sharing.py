@@ -14,7 +14,7 @@ from dino_assets.embeddings.encoder.engine import Encoder
 from dino_assets.embeddings.encoder.ready import forget_encoders
 from dino_assets.embeddings.encoder.torch_engine import TorchEncoder
 from dino_assets.embeddings.stage import worker
-from dino_assets.embeddings.stage.keeping import keeping_open, using_workers
+from dino_assets.embeddings.stage.sharing import share_encoders, use_workers
 from dino_assets.store.commits.by_drop import DropDrafts, commit_drops
 from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.stage import checkpoint_folder
@@ -64,31 +64,31 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
 def run_all(bench: Bench, **changes: object) -> Iterator[object]:
     """The drops of one run, as the asset commits them."""
-    drafts = DropDrafts(THREE, lambda drop: bench.draft(drop, **changes), around=keeping_open)
+    drafts = DropDrafts(THREE, lambda drop: bench.draft(drop, **changes), around=share_encoders)
     for outcome in commit_drops(bench.store, drafts):
         assert outcome.error is None
         yield outcome
 
 
-def test_keeping_open__one_encoder_for_the_drops_of_a_run(bench: Bench, opened: Opened):
+def test_share_encoders__one_encoder_for_the_drops_of_a_run(bench: Bench, opened: Opened):
     alive = [opened.alive for _ in run_all(bench)]
     assert alive == [1, 1, 1]
     assert len(opened.encoders) == 1
     assert opened.alive == 0  # its memory is given back
 
 
-def test_keeping_open__a_command_s_runs_share_it(bench: Bench, opened: Opened):
-    with keeping_open():
+def test_share_encoders__a_command_s_runs_share_it(bench: Bench, opened: Opened):
+    with share_encoders():
         for name in THREE:
-            with keeping_open():  # a run inside of the command
+            with share_encoders():  # a run inside of the command
                 bench.commit(name)
             assert opened.alive == 1
     assert (len(opened.encoders), opened.alive) == (1, 0)
 
 
-def test_keeping_open__gives_back_after_an_error(bench: Bench, opened: Opened):
+def test_share_encoders__gives_back_after_an_error(bench: Bench, opened: Opened):
     def fail() -> None:
-        with keeping_open():
+        with share_encoders():
             bench.commit("a")
             raise RuntimeError
 
@@ -97,7 +97,7 @@ def test_keeping_open__gives_back_after_an_error(bench: Bench, opened: Opened):
     assert (len(opened.encoders), opened.alive) == (1, 0)
 
 
-def test_keeping_open__a_drop_that_goes_on_with_its_engine_needs_no_other(
+def test_share_encoders__a_drop_that_goes_on_with_its_engine_needs_no_other(
     bench: Bench, opened: Opened
 ):
     """Its receipts name the engine; other drops name none."""
@@ -107,13 +107,13 @@ def test_keeping_open__a_drop_that_goes_on_with_its_engine_needs_no_other(
     assert len(bench.receipts()) == 1
     opened.encoders.clear()
     forget_encoders()
-    with keeping_open():
+    with share_encoders():
         for name in THREE:
             bench.commit(name)
     assert len(opened.encoders) == 1
 
 
-def test_keeping_open__an_altered_file_is_noticed_and_made_good(
+def test_share_encoders__an_altered_file_is_noticed_and_made_good(
     bench: Bench, opened: Opened, caplog: pytest.LogCaptureFixture
 ):
     """Between two drops: the store's copy is taken again, and the vectors are the model's."""
@@ -124,21 +124,21 @@ def test_keeping_open__an_altered_file_is_noticed_and_made_good(
     weights = checkpoint_folder(bench.store, bench.weights, cache=bench.cache) / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-2] ^= 0x40
-    with caplog.at_level(logging.WARNING), keeping_open():
+    with caplog.at_level(logging.WARNING), share_encoders():
         bench.commit("a")
         weights.write_bytes(data)
         bench.commit("b")
         bench.commit("c")
     assert [bench.manifest_bytes(name) for name in THREE] == whole
-    assert "The store's copy is taken again" in caplog.text
+    assert "The store's copy is used instead" in caplog.text
     assert weights.read_bytes() != data
     assert [path.name for path in bench.cache.glob(".making-*")] == []
 
 
-def test_using_workers__outside_of_a_block_they_end_with_it():
-    with using_workers() as one, using_workers() as other:
+def test_use_workers__outside_of_a_block_they_end_with_it():
+    with use_workers() as one, use_workers() as other:
         assert one is not other
-    with keeping_open(), using_workers() as one, keeping_open(), using_workers() as other:
+    with share_encoders(), use_workers() as one, share_encoders(), use_workers() as other:
         assert one is other
 
 
@@ -149,7 +149,7 @@ def test_draft_embeddings__of_a_run_s_small_drops_the_first_alone_is_tried_out(
     monkeypatch.setattr(worker, "TRIAL_S", 1.0)
     caplog.set_level(logging.INFO)
     tries = []
-    with keeping_open():
+    with share_encoders():
         for name in THREE:
             calls.reset()
             bench.commit(name)
@@ -165,7 +165,7 @@ def test_draft_embeddings__a_large_drop_is_tried_out_for_itself(
     bench: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ):
     """What else the machine does may have changed, and 2 % of its time are a good try."""
-    with keeping_open():
+    with share_encoders():
         bench.commit("a")
         monkeypatch.setattr(worker, "TRIAL_S", 1e-9)  # so that this one is large
         calls.reset()
@@ -174,7 +174,7 @@ def test_draft_embeddings__a_large_drop_is_tried_out_for_itself(
 
 
 @pytest.mark.slow
-def test_keeping_open__processes_stay_for_all_drops(bench: Bench):
+def test_share_encoders__processes_stay_for_all_drops(bench: Bench):
     """Each opens the encoder once; what they make is what one process makes."""
     for name in THREE:
         bench.commit(name)

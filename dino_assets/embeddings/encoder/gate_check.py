@@ -1,4 +1,4 @@
-"""Engines held against PyTorch in float32, once on a machine: the answer is kept beside the network."""
+"""Check of an engine by the numerics gate, run once per machine; the report is cached beside the network."""
 
 import json
 import logging
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from dino_assets.compute.settings import PrecisionClass
 from dino_assets.embeddings.encoder.engine import Encoder, EngineSpec, NetworkSource
-from dino_assets.embeddings.encoder.gate import GateReport, draw_gate_tiles, hold_against
+from dino_assets.embeddings.encoder.gate import GateReport, compare_with_reference, draw_gate_tiles
 from dino_assets.embeddings.encoder.tokens import ALL_TOKENS, Tokens
 
 log = logging.getLogger(__name__)
 
 
 class ReferenceTokens:
-    """All tokens of the gate's tiles by PyTorch in float32 on the CPU, computed when first needed."""
+    """The reference: all tokens of the gate's tiles by PyTorch in float32 on the CPU, computed on first use."""
 
     def __init__(
         self, source: NetworkSource, build: Callable[..., Encoder], *, threads: int
@@ -40,53 +40,53 @@ class ReferenceTokens:
 
     @cached_property
     def tokens(self) -> Tokens:
-        """What the reference says of them."""
+        """The reference's tokens of the gate's tiles."""
         spec = EngineSpec("torch", "cpu", "fp32", 1, self._threads)
         return encode_in_threads(self.build(self._source, spec), self.tiles)
 
 
 def encode_in_threads(encoder: Encoder, tiles: Any) -> Tokens:
-    """Tiles in as many calls at a time as the engine has threads."""
+    """Encode tiles with as many parallel calls as the engine has threads."""
     batch = encoder.spec.batch
     pieces = [tiles[first : first + batch] for first in range(0, len(tiles), batch)]
     with ThreadPoolExecutor(encoder.spec.threads) as pool:
         return Tokens.join(list(pool.map(encoder.encode, pieces)))
 
 
-def hold(
+def check_engine(
     spec: EngineSpec, encoder: Encoder, reference: ReferenceTokens, folder: Path
 ) -> GateReport:
-    """Compare all tokens of an engine with the reference, then those that are asked; keep the report."""
+    """Compare all tokens of an engine with the reference, then the requested ones; cache the report."""
     started = time.perf_counter()
     log.info(
-        "%s: holding it against PyTorch in float32, once on this machine for these weights and columns",
+        "%s: comparing it with PyTorch in float32, once on this machine for these weights and columns",
         spec,
     )
     source, whole = encoder.source, encoder
     if set(source.outputs) != set(ALL_TOKENS):
         whole = reference.build(replace(source, outputs=ALL_TOKENS), spec)
     tokens = encode_in_threads(whole, reference.tiles)
-    report = hold_against(reference.tokens, tokens, _class_of(spec))
+    report = compare_with_reference(reference.tokens, tokens, _class_of(spec))
     if report.passed and whole is not encoder:
         asked = encode_in_threads(encoder, reference.tiles)
-        second = hold_against(reference.tokens, asked, _class_of(spec))
+        second = compare_with_reference(reference.tokens, asked, _class_of(spec))
         report = replace(report, norms=second.norms, fault=second.fault)
         if second.cls_cosine:
             report = replace(report, cls_cosine=second.cls_cosine, cls_centred=second.cls_centred)
     log.info("%s: numerics check took %.1f s", spec, time.perf_counter() - started)
-    if report.passed:  # a refusal is asked again: the next version of a library may be right
+    if report.passed:  # a refusal is not cached, so the engine is checked again by the next process
         try:
             folder.mkdir(parents=True, exist_ok=True)
             made = folder / f"gate-{os.getpid()}-{threading.get_ident()}.json"
             made.write_text(json.dumps(asdict(report)))
             made.replace(folder / "gate.json")
         except OSError as err:
-            log.warning("the gate's answer cannot be kept, it is asked each time: %s", err)
+            log.warning("cannot cache the numerics check, every start repeats it: %s", err)
     return report
 
 
 def read_report(folder: Path) -> GateReport | None:
-    """Read the answer that is kept; nothing where there is none, or a damaged one."""
+    """Read the cached report; return None if it is absent or damaged."""
     try:
         report = json.loads((folder / "gate.json").read_text())
         report["norms"] = {name: (low, high) for name, (low, high) in report["norms"].items()}
