@@ -1,4 +1,4 @@
-"""ShardProgress report of a long computation: a forecast, log lines, and the forecast's error at the end."""
+"""Progress report of a long computation: a forecast, log lines, and the forecast's error at the end."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ FORECAST = "forecast: "  # marks the log line with a run's forecast; `cli/run` l
 
 
 class ShardProgress:
-    """ShardProgress of a drop's shards, logged from the messages of its workers."""
+    """Progress of a drop's shards, logged from the messages of its workers."""
 
     def __init__(
         self,
