@@ -1,4 +1,4 @@
-"""What the tests of the service share."""
+"""Fixtures of the service's tests: stores, running services, a small model."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,11 +24,11 @@ Serve = Callable[..., Served]
 
 @dataclass(frozen=True)
 class Place:
-    """A store, and the environment by which a service of its own process has the same one."""
+    """A store, and the environment that gives it to a service in another process."""
 
     store: ObjectStore
     environment: dict[str, str]
-    uri: str  # what the address of an embedding begins with
+    uri: str  # the beginning of an embedding's address
 
 
 SLOW_PLACES = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "swift", "azurite")]
@@ -36,7 +36,7 @@ SLOW_PLACES = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "sw
 
 @pytest.fixture(params=["disk", *SLOW_PLACES])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Every kind of store that a service is promised for: each a real server, and empty."""
+    """Every supported kind of store: each a real server, and empty."""
     if request.param == "disk":
         storage = StorageSettings(url="data", root=tmp_path)
         return Place(open_store(storage), {}, "data")
@@ -103,6 +103,6 @@ def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def dinov2_engines(dinov2: Any, engine_cache: Path) -> EngineSet:
-    """Its engine, held against the reference as a service does it."""
+    """The engines of `dinov2`, checked against the reference as in a service."""
     compute = ComputeSettings(device="cpu", threads=2, engine="torch", precision="fp32", batch=1)
     return EngineSet([open_encoder(dinov2.at(518, OUTPUTS), compute, cache=engine_cache).encoder])

@@ -1,4 +1,4 @@
-"""Who may use the service: keys and their scopes, this machine alone, pages of other origins."""
+"""Access control: keys and scopes, requests from this machine, pages of other origins."""
 
 import hmac
 
@@ -37,7 +37,7 @@ def ask(settings: ServingSettings, *, client: str = "10.0.0.9", scope: str = "em
         (OTHER, "embed", "camera"),
     ],
 )
-def test_find_asker__by_key(key, scope, name):
+def test_find_asker__returns_the_keys_name(key, scope, name):
     assert ask(LOCKED, scope=scope, authorization=f"Bearer {key}") == name
     assert ask(LOCKED, scope=scope, authorization=f"bearer  {key} ") == name
     assert ask(LOCKED, scope=scope, x_api_key=key) == name
@@ -55,20 +55,20 @@ def test_find_asker__by_key(key, scope, name):
         {"x_api_key": "é" * 20},
     ],
 )
-def test_find_asker__no_key_no_answer(headers):
+def test_find_asker__without_a_key_refuses(headers):
     with raising(Problem, slug="key-needed"):
         ask(LOCKED, client="127.0.0.1", host="localhost", **headers)
 
 
 @pytest.mark.parametrize(("key", "scope"), [(READ, "embed"), (READ, "delete"), (OTHER, "delete")])
-def test_find_asker__a_key_is_for_its_scopes(key, scope):
+def test_find_asker__a_scope_that_the_key_lacks(key, scope):
     with raising(Problem, slug="scope-lacking", hides=key):
         ask(LOCKED, scope=scope, x_api_key=key)
 
 
 @pytest.mark.parametrize("given", ["", READ, ADMIN, OTHER, "nobody's" * 9])
-def test_find_key__every_key_is_compared_whichever_it_is(given):
-    """In a time that tells neither whether it was one nor which: digests of one length, all of them."""
+def test_find_key__compares_every_key(given):
+    """The time must not reveal a match: all digests are compared, and all have one length."""
     compared: list[tuple[bytes, bytes]] = []
 
     def compare(one: bytes, other: bytes) -> bool:
@@ -82,7 +82,7 @@ def test_find_key__every_key_is_compared_whichever_it_is(given):
 
 
 @pytest.mark.parametrize(
-    ("client", "host", "is_let_in"),
+    ("client", "host", "is_allowed"),
     [
         ("127.0.0.1", "127.0.0.1:8000", True),
         ("127.0.0.1", "localhost", True),
@@ -93,12 +93,16 @@ def test_find_key__every_key_is_compared_whichever_it_is(given):
         ("10.0.0.9", "localhost", False),
         ("172.17.0.1", "127.0.0.1", False),
         ("::ffff:10.0.0.9", "localhost", False),
-        ("127.0.0.1", "evil.example", False),  # a page whose name leads here
+        (
+            "127.0.0.1",
+            "evil.example",
+            False,
+        ),  # a web page's host name that resolves to this machine
         ("127.0.0.1", "[", False),
     ],
 )
-def test_find_asker__without_keys_this_machine_alone(client, host, is_let_in):
-    if is_let_in:
+def test_find_asker__without_keys_only_this_machine(client, host, is_allowed):
+    if is_allowed:
         assert ask(PLAIN, client=client, host=host) == ""
     else:
         with raising(Problem, slug="this-machine-only"):
@@ -106,13 +110,13 @@ def test_find_asker__without_keys_this_machine_alone(client, host, is_let_in):
     assert ask(OPEN, client=client, host=host) == ""
 
 
-def test_is_loopback__names():
+def test_is_loopback__names_and_addresses():
     assert is_loopback("localhost")
     assert not is_loopback("localhost.example")
 
 
 @pytest.mark.parametrize("settings", [PLAIN, OPEN, LOCKED])
-def test_find_asker__a_foreign_page_sends_no_form(settings):
+def test_find_asker__refuses_a_form_of_a_foreign_page(settings):
     given = {"host": "127.0.0.1:8000", "client": "127.0.0.1", "x_api_key": ADMIN}
     for origin in ("https://evil.example", "null", "http://127.0.0.1:9999"):
         with raising(Problem, slug="foreign-page"):
@@ -133,14 +137,14 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def test_routes__each_asks_for_its_scope(locked):
+def test_routes__each_needs_its_scope(locked):
     files = {"file": ("a.png", PHOTO)}
     client = locked.client
     assert client.post("/embed", files=files).status_code == 401
     assert client.post("/embed", files=files).headers["www-authenticate"] == "Bearer"
     assert client.post("/embed", files=files, headers=bearer(READ)).status_code == 403
-    said = client.post("/embed", files=files, headers=bearer(OTHER)).json()
-    path = f"/embeddings/{said['id']}"
+    answer = client.post("/embed", files=files, headers=bearer(OTHER)).json()
+    path = f"/embeddings/{answer['id']}"
     assert client.get(path).status_code == 401
     assert client.get(path, headers=bearer(READ)).status_code == 200
     assert client.delete(path, headers=bearer(READ)).status_code == 403
@@ -149,10 +153,10 @@ def test_routes__each_asks_for_its_scope(locked):
         assert client.get(open_to_all).status_code == 200
 
 
-def test_routes__who_it_was_is_in_the_log_and_the_audit_and_no_key_anywhere(locked, local_store):
+def test_routes__log_and_audit_name_the_caller_without_the_key(locked, local_store):
     files = {"file": ("a.png", PHOTO)}
     with noting_lines() as lines:
-        said = locked.client.post("/embed", files=files, headers=bearer(OTHER)).json()
+        answer = locked.client.post("/embed", files=files, headers=bearer(OTHER)).json()
         locked.client.post("/embed", files=files, headers=bearer("x" * 30))
         wait_until(lambda: len(lines) == 2)  # written after the answer
     assert [line.get("key") for line in lines] == ["camera", None]
@@ -160,11 +164,11 @@ def test_routes__who_it_was_is_in_the_log_and_the_audit_and_no_key_anywhere(lock
     assert unseal(local_store.get(record.key), store="", key="")["by"] == "camera"
     everything = [local_store.get(info.key) for info in local_store.list()]
     everything += [repr(lines).encode(), locked.client.get("/metrics").content]
-    everything.append(repr(said).encode())
+    everything.append(repr(answer).encode())
     assert not [data for data in everything if OTHER.encode() in data or b"x" * 30 in data]
 
 
-def test_routes__headers_of_every_answer(locked):
+def test_routes__every_answer_has_the_security_headers(locked):
     for path in ("/health", "/embed", "/nowhere", "/embeddings/0", "/metrics"):
         answer = locked.client.get(path)
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -176,7 +180,7 @@ def test_routes__headers_of_every_answer(locked):
 PREFLIGHT = {"origin": "https://ours.example", "access-control-request-method": "POST"}
 
 
-def test_cors__none_unless_named(serve: Serve, tmp_path):
+def test_cors__only_configured_origins(serve: Serve, tmp_path):
     plain = serve()
     assert plain.client.options("/embed", headers=PREFLIGHT).status_code == 405
     named = serve(settings=make_settings(tmp_path, cors_origins=("https://ours.example",)))
@@ -188,8 +192,8 @@ def test_cors__none_unless_named(serve: Serve, tmp_path):
     assert seen.headers["access-control-allow-origin"] == "https://ours.example"
 
 
-def test_routes__a_proxy_in_front_is_no_neighbour(serve: Serve):
-    """A proxy on this machine says for whom it asks; uvicorn believes those that it may."""
+def test_routes__a_client_behind_a_proxy_is_not_this_machine(serve: Serve):
+    """A proxy on this machine sends X-Forwarded-For; uvicorn accepts it from allowed proxies."""
     files = {"file": ("a.png", PHOTO)}
     asked = serve().client.post("/embed", files=files, headers={"x-forwarded-for": "203.0.113.7"})
     assert (asked.status_code, asked.json()["slug"]) == (403, "this-machine-only")

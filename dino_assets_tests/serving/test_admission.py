@@ -1,4 +1,4 @@
-"""Whether there is room, from a header; and when to come back."""
+"""Admission control: accepted and refused pictures, and the time to try again."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def make_admission(
     return Admission(given, tile_s=lambda: tile_s, threads=threads, free_bytes=lambda: free)
 
 
-def test_admission__forecast_is_tiles_over_threads():
+def test_forecast_s__tiles_times_seconds_over_threads():
     admission = make_admission(100)
     with admission.admit(PLAN) as share:
         assert admission.forecast_s() == pytest.approx(8 + DECODING_S / 2)
@@ -37,18 +37,18 @@ def test_admission__forecast_is_tiles_over_threads():
     assert vars(admission.load) == {"requests": 0, "tiles": 0, "pixels": 0, "token_bytes": 0}
 
 
-def test_admission__above_the_limit_it_says_when_half_of_it_is_free():
+def test_check__above_the_limit_says_when_half_is_free():
     admission = make_admission(10)
     with admission.admit(PLAN), admission.admit(PLAN):  # 16 s
         with raising(Problem, slug="busy", retry_after_s=12) as caught, admission.admit(PLAN):
-            pass  # in 11 s 5 of the 10 are free; pixels make it a little more
+            pass  # in 11 s half of the limit of 10 s is free; the pixels add a little
         assert caught.value.more == {"waiting_s": 16.0}
     with admission.admit(PLAN):
         pass
 
 
-def test_admission__refuses_until_half_of_the_limit_is_free():
-    """So that the time that was said is the time when it takes something on again."""
+def test_check__refuses_until_half_of_the_limit_is_free():
+    """The announced time is thus the time when uploads are accepted again."""
     admission = make_admission(10, threads=1)
     with admission.admit(PLAN) as share:  # 16 s
         share.decoded()
@@ -61,7 +61,7 @@ def test_admission__refuses_until_half_of_the_limit_is_free():
                 admission.check()
 
 
-def test_admission__an_empty_queue_takes_any_picture():
+def test_check__an_empty_queue_accepts_any_picture():
     admission = make_admission(1, tile_s=60)
     with admission.admit(PLAN):
         assert admission.forecast_s() > 400
@@ -74,13 +74,13 @@ def test_forecast_wait__whole_seconds(waiting_s, wait_s):
     assert forecast_wait(waiting_s, 10) == wait_s
 
 
-def test_admission__a_number_of_pictures():
+def test_check__limits_the_number_of_pictures():
     admission = make_admission(10**6, requests=2)
     with admission.admit(PLAN), admission.admit(PLAN), raising(Problem, slug="busy"):
         admission.check()
 
 
-def test_admission__bytes_until_they_are_stored():
+def test_admit__limits_bytes_until_they_are_stored():
     admission = make_admission(10**6, token_bytes=PLAN.token_bytes)
     with admission.admit(PLAN) as share:
         share.computed(16)  # computed, and not stored yet
@@ -88,14 +88,14 @@ def test_admission__bytes_until_they_are_stored():
             pass
 
 
-def test_admission__a_disk_without_room():
+def test_admit__disk_full():
     admission = make_admission(free=PLAN.token_bytes - 1)
     with raising(Problem, slug="disk-full", retry_after_s=60), admission.admit(PLAN):
         pass
 
 
-def test_embed__refused_before_a_pixel_is_decoded(serve: Serve, tmp_path):
-    """And before the body is read: a refusal costs neither memory nor time."""
+def test_embed__refuses_before_decoding(serve: Serve, tmp_path):
+    """The refusal comes before the body is read, so it costs neither memory nor time."""
     engine = Painter(is_held=True)
     settings = make_settings(tmp_path, queue_s=1)
     served = serve(engine, settings=settings, tile_s=1.0)
@@ -104,15 +104,17 @@ def test_embed__refused_before_a_pixel_is_decoded(serve: Serve, tmp_path):
         wait_until(lambda: engine.calls)
         refused = served.embed(photo_bytes(40, 40, seed=2, kind="PNG"))
         assert (refused.status_code, refused.json()["slug"]) == (503, "busy")
-        assert 8 <= int(refused.headers["retry-after"]) <= 17  # 16 tiles of a second, one begun
+        assert (
+            8 <= int(refused.headers["retry-after"]) <= 17
+        )  # 16 tiles of one second, the first one begun
         head = b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n"
         with served.connect() as polite:
             polite.sendall(head)
-            assert polite.recv(9999).startswith(b"HTTP/1.1 503 ")  # not asked to send it
+            assert polite.recv(9999).startswith(b"HTTP/1.1 503 ")  # no "100 Continue" first
         engine.gate.set()
 
 
-def test_embed__counts_go_back_to_nothing(serve: Serve):
+def test_embed__load_returns_to_zero(serve: Serve):
     served = serve(Painter(threads=2))
     for seed in range(5):
         served.embed(photo_bytes(40, 40, seed=seed, kind="PNG"))
@@ -125,7 +127,7 @@ def test_embed__counts_go_back_to_nothing(serve: Serve):
     assert (lanes.small.held_bytes, lanes.large.held_bytes) == (0, 0)
 
 
-def test_embed__too_many_uploads_on_their_way(serve: Serve):
+def test_embed__too_many_uploads_at_the_same_time(serve: Serve):
     served = serve()
     served.running.room.most_bytes = 5000
     with served.connect() as line:

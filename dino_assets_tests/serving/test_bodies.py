@@ -1,4 +1,4 @@
-"""Bodies that lie: too long, too short, silent, crowded, misnamed. None takes memory, a file or a 500."""
+"""Bad upload bodies: too long, too short, stalled, malformed. None costs memory, a file or a 500."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ PHOTO = photo_bytes(16, 16, kind="PNG")
 
 @pytest.fixture
 def served(serve: Serve, tmp_path) -> Served:
-    """Takes a megabyte, and waits for half a second."""
+    """A service with limits of 1 MB and half a second of silence."""
     served = serve(settings=make_settings(tmp_path, upload_bytes=10**6))
     served.running.limits = BodyLimits(10**6, silence_s=0.5, least_bytes_per_s=100_000)
     return served
@@ -44,7 +44,7 @@ FILE = part("file", PHOTO, filename="a.png")
 
 
 def read_answer(line: socket.socket) -> tuple[int, dict]:
-    """One answer: its status and its members."""
+    """Read one answer's status and members."""
     received = b""
     while b"\r\n\r\n" not in received:
         piece = line.recv(65536)
@@ -62,8 +62,8 @@ def send(served: Served, *pieces: bytes) -> tuple[int, str]:
         for piece in pieces:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 line.sendall(piece)
-        status, said = read_answer(line)
-    return status, said.get("slug", "")
+        status, answer = read_answer(line)
+    return status, answer.get("slug", "")
 
 
 def post(served: Served, *parts: bytes, kind: str = "multipart/form-data; boundary=b") -> tuple[int, str]:  # fmt: skip
@@ -99,7 +99,7 @@ END = b"--b--\r\n"
         ([part("file", PHOTO, filename="a", more="X: y\r\n" * 10_000), END], 400, "malformed-body"),
     ],
 )
-def test_embed__forms(served, parts, status, slug):
+def test_embed__malformed_forms(served, parts, status, slug):
     assert post(served, *parts) == (status, slug)
     assert served.running.room.held_bytes == 0
 
@@ -115,11 +115,11 @@ def test_embed__forms(served, parts, status, slug):
         ("multipart/mixed; boundary=b", 415, "not-a-form"),
     ],
 )
-def test_embed__content_types(served, kind, status, slug):
+def test_embed__wrong_content_types(served, kind, status, slug):
     assert post(served, FILE, END, kind=kind) == (status, slug)
 
 
-def test_embed__a_length_that_is_too_much_is_refused_before_it_comes(served):
+def test_embed__declared_length_too_large_is_refused_at_once(served):
     assert send(served, head(10**12)) == (413, "body-too-large")
 
 
@@ -129,30 +129,30 @@ def chunked(size: int) -> Iterator[bytes]:
         yield b"2710\r\n" + b"x" * 10_000 + b"\r\n"
 
 
-def test_embed__a_chunked_body_without_end(served):
+def test_embed__endless_chunked_body(served):
     assert send(served, head(None), *chunked(3 * 10**6)) == (413, "body-too-large")
     assert served.running.room.held_bytes == 0
 
 
-def test_embed__a_file_larger_than_allowed_within_a_body_that_is_not(served):
+def test_embed__file_too_large_in_a_body_within_limits(served):
     status, slug = post(served, part("file", b"x" * (10**6 + 1), filename="a.png"), END)
     assert (status, slug) == (413, "body-too-large")
 
 
-def test_embed__short_and_then_silent(served):
-    """30 s by default; here half a second."""
+def test_embed__body_that_stalls(served):
+    """The limit is 30 s by default, half a second here."""
     with served.connect() as line:
         line.sendall(form_request(PHOTO)[:-50])
         started = time.monotonic()
-        status, said = read_answer(line)
-        assert (status, said["slug"]) == (408, "body-timeout")
+        status, answer = read_answer(line)
+        assert (status, answer["slug"]) == (408, "body-timeout")
         assert time.monotonic() - started >= 0.4
-        assert line.recv(10) == b""  # closed: what still comes belongs to nobody
+        assert line.recv(10) == b""  # closed, so late bytes are not read as a request
     assert BodyLimits(1).silence_s == 30
 
 
-def test_embed__a_drip_is_no_body(served):
-    """Never silent for long, and yet never done."""
+def test_embed__body_that_trickles(served):
+    """The client sends a byte often enough, and never ends."""
     request = form_request(photo_bytes(200, 200, kind="PNG"))
     served.running.limits = BodyLimits(10**6, silence_s=0.3, least_bytes_per_s=10_000)
     with served.connect() as line:
@@ -168,12 +168,12 @@ def test_embed__a_drip_is_no_body(served):
     assert at < 5000
 
 
-def test_embed__a_length_that_is_too_short(served):
-    """What comes after it is no second request of ours."""
+def test_embed__declared_length_too_short(served):
+    """Bytes after the declared length are not read as a valid second request."""
     body = FILE + END
     with served.connect() as line:
         line.sendall(head(len(body) - 30) + body)
-        # By us, or by the server, which takes the rest for a request that is none.
+        # Either the service refuses the form, or the server refuses the rest as an invalid request.
         assert line.recv(100).startswith(b"HTTP/1.1 400 ")
     assert served.embed(PHOTO).status_code == 200
 
@@ -181,7 +181,7 @@ def test_embed__a_length_that_is_too_short(served):
 @pytest.mark.parametrize(
     "garbage", [b"\0" * 100, b"GET\r\n\r\n", b"POST /embed HTTP/9.9\r\n\r\n", b"\x16\x03\x01" * 30]
 )
-def test_server__what_is_no_http(served, garbage):
+def test_server__bytes_that_are_not_http(served, garbage):
     with served.connect() as line:
         line.sendall(garbage)
         assert line.recv(100).startswith(b"HTTP/1.1 400 ")
@@ -202,13 +202,13 @@ def test_server__what_is_no_http(served, garbage):
         ("/", ""),
     ],
 )
-def test_clean_name__a_files_own(given, cleaned):
+def test_clean_name__last_part_of_a_path(given, cleaned):
     assert clean_name(given) == cleaned
 
 
-def test_embed__names_reach_no_key_and_no_header(served, local_store):
-    said = served.embed(PHOTO, "../../x").json()
-    assert said["metadata"]["filename"] == "x"
+def test_embed__file_names_appear_in_no_object_key_or_header(served, local_store):
+    answer = served.embed(PHOTO, "../../x").json()
+    assert answer["metadata"]["filename"] == "x"
     raw = part("file", PHOTO, filename="a%0d%0aX-Evil: 1.png")
     assert post(served, raw, END)[0] == 200
     keys = [info.key for info in local_store.list()]
@@ -217,8 +217,8 @@ def test_embed__names_reach_no_key_and_no_header(served, local_store):
     assert sorted(path.name for path in folder.parent.iterdir()) == ["store"]
 
 
-def test_embed__no_upload_reaches_a_temporary_file(serve: Serve, tmp_path, monkeypatch):
-    """Not even a large one: the folder for them cannot be written, and is never asked for."""
+def test_embed__writes_no_temporary_file(serve: Serve, tmp_path, monkeypatch):
+    """Neither does a large upload: the temporary folder is unusable and its path never requested."""
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a temporary file")
@@ -231,8 +231,8 @@ def test_embed__no_upload_reaches_a_temporary_file(serve: Serve, tmp_path, monke
     assert served.embed(photo, tokens="mean").status_code == 200
 
 
-def test_embed__limits_hold_together_for_all(served):
-    """Fifty bodies that never end hold a megabyte each at most, and give it back."""
+def test_embed__limits_all_uploads_together(served):
+    """Fifty endless bodies hold at most 1 MB each, and free it."""
     with contextlib.ExitStack() as lines:
         for _ in range(50):
             line = lines.enter_context(served.connect())

@@ -1,4 +1,4 @@
-"""What the C library does with buffers: a tile's are used again, a photograph's go back at once."""
+"""Memory settings of the C library: buffers of tiles are reused, those of photographs freed at once."""
 
 import json
 import platform
@@ -11,7 +11,7 @@ from dino_assets_tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc has mallopt")
 TURNS, TILE_BYTES, PHOTO_BYTES = 100, 3 * 518 * 518 * 4, 60 * 10**6
-# In a process of its own: what the library is told holds for all of it, for good.
+# In a process of its own: the settings apply to the whole process and cannot be undone.
 PROGRAM = f"""
 import json, resource, sys, threading
 import numpy as np
@@ -28,25 +28,25 @@ def work():
     for _ in range({TURNS}):
         tile, tokens = np.ones({TILE_BYTES}, np.uint8), np.ones(10**6, np.uint8)
         del tile, tokens
-    found["faults"] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    measured["faults"] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     photo = np.ones({PHOTO_BYTES}, np.uint8)
     held = resident()
     del photo
-    found["given_back"] = held - resident()
+    measured["given_back"] = held - resident()
 
-found = {{}}
+measured = {{}}
 keep_memory_flat()
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()
-print(json.dumps(found))
+print(json.dumps(measured))
 """
 
 
-def test_keep_memory_flat__tiles_take_no_new_pages_and_photographs_go_back():
+def test_keep_memory_flat__reuses_tile_buffers_and_frees_photographs():
     command = [sys.executable, "-c", PROGRAM]
     ended = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    found = json.loads(ended.stdout)
+    measured = json.loads(ended.stdout)
     pages = TURNS * TILE_BYTES / 4096
-    assert found["faults"] < 0.1 * pages
-    assert found["given_back"] > 0.9 * PHOTO_BYTES
+    assert measured["faults"] < 0.1 * pages
+    assert measured["given_back"] > 0.9 * PHOTO_BYTES

@@ -1,4 +1,4 @@
-"""Connections on which no request comes, or half of one, or one without an end to its head."""
+"""Limits for request heads: missing, partial, slow, endless."""
 
 import contextlib
 import re
@@ -29,7 +29,7 @@ def served(serve: Serve) -> Served:
 
 
 def read_all(line: socket.socket) -> bytes:
-    """Everything until the server closes the connection."""
+    """Read all bytes until the server closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while piece := line.recv(65536):
@@ -61,7 +61,7 @@ def test_connection__without_a_request_is_closed(served, pieces, statuses):
         assert read_statuses(line) == statuses
 
 
-def test_connection__drip_by_drip_is_closed(served):
+def test_connection__trickling_head_is_closed(served):
     with served.connect() as line, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         line.sendall(HALF)
         for _ in range(100):
@@ -71,7 +71,7 @@ def test_connection__drip_by_drip_is_closed(served):
 
 
 def test_connection__head_without_an_end_is_refused(serve):
-    with serve().connect() as line:  # with time enough
+    with serve().connect() as line:  # the usual limit of time
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             line.sendall(HALF + b"x" * HEAD_BYTES)
             line.sendall(b"x")
@@ -91,7 +91,7 @@ def test_connection__long_head_that_ends_is_answered(served):
         assert read_statuses(line) == [200]
 
 
-def test_connection__slow_body_and_long_work_are_let_be(serve, tmp_path):
+def test_connection__slow_body_and_long_work_are_not_closed(serve, tmp_path):
     served = serve(
         Painter(call_s=1.0),
         settings=make_settings(tmp_path, upload_bytes=10**6),
@@ -109,11 +109,11 @@ def test_connection__slow_body_and_long_work_are_let_be(serve, tmp_path):
 def test_connection__body_after_the_answer_is_not_waited_for(serve, tmp_path):
     served = serve(settings=make_settings(tmp_path, upload_bytes=1000), connection=Impatient)
     with served.connect() as line:
-        line.sendall(form_request(b"x" * 10**6)[:200_000])  # more than may come, and not all of it
+        line.sendall(form_request(b"x" * 10**6)[:200_000])  # above the limit, and incomplete
         assert read_statuses(line) == [413]
 
 
-def test_connection__used_again_and_again(served):
+def test_connection__serves_many_requests(served):
     for _ in range(3):
         assert served.client.get("/health").status_code == 200
         time.sleep(0.5)
@@ -122,7 +122,7 @@ def test_connection__used_again_and_again(served):
         assert read_statuses(line) == [200, 200, 200]
 
 
-def test_connection__under_plain_uvicorn(tmp_path):
+def test_limit_connections__under_plain_uvicorn(tmp_path):
     with serving_process(tmp_path, head_s=0.4) as (_, url):
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as line:

@@ -1,4 +1,4 @@
-"""Pictures decoded in two lanes, each as long as there is room."""
+"""Decoding lanes: order, limits, cancelled and damaged pictures."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def decoding(decoder: Decoder) -> Iterator[Decoding]:
     both.close()
 
 
-def test_decoding__a_large_picture_holds_up_no_small_one(decoding, decoder):
+def test_decoding__a_large_picture_does_not_delay_small_ones(decoding, decoder):
     large = decoding.submit(b"large", SMALL_BYTES + 1)
     wait_until(lambda: decoder.seen == [b"large"])
     small = decoding.submit(b"small", SMALL_BYTES)
@@ -31,7 +31,7 @@ def test_decoding__a_large_picture_holds_up_no_small_one(decoding, decoder):
     assert large.result(10).pixels.shape == small.result(10).pixels.shape == (1, 1, 3)
 
 
-def test_decoding__cancelled_before_its_turn_it_is_never_decoded(decoding, decoder):
+def test_decoding__skips_a_cancelled_picture(decoding, decoder):
     first = decoding.submit(b"first", 1)
     wait_until(lambda: decoder.seen)
     gone, last = decoding.submit(b"gone", 1), decoding.submit(b"last", 1)
@@ -42,7 +42,7 @@ def test_decoding__cancelled_before_its_turn_it_is_never_decoded(decoding, decod
     assert decoder.seen == [b"first", b"last"]
 
 
-def test_decoding__a_bad_picture_is_its_own_answer(decoding, decoder):
+def test_decoding__a_damaged_picture_fails_alone(decoding, decoder):
     decoder.gate.set()
     with pytest.raises(UnusableImageError):
         decoding.submit(b"bad", 7).result(10)
@@ -60,13 +60,13 @@ def test_lane__waits_until_there_is_room(decoder):
     held[1].result(10)
     assert not held[2].done()
     first.release()
-    first.release()  # once is once
+    first.release()  # a second release has no effect
     held[2].result(10)
     assert lane.held_bytes == 10
     lane.close()
 
 
-def test_lane__one_picture_is_decoded_whatever_it_takes(decoder):
+def test_lane__decodes_a_single_picture_above_its_limit(decoder):
     decoder.gate.set()
     both = Decoding(decode=decoder)
     both.large = lane = Lane("test", 10, decode=decoder)
@@ -75,7 +75,7 @@ def test_lane__one_picture_is_decoded_whatever_it_takes(decoder):
     lane.close()
 
 
-def test_lane__one_that_is_given_up_makes_way_for_those_behind_it(decoder):
+def test_lane__a_cancelled_picture_does_not_block_the_queue(decoder):
     decoder.gate.set()
     both = Decoding(decode=decoder)
     both.small = lane = Lane("test", 10, decode=decoder)

@@ -1,4 +1,4 @@
-"""The file of an embedding, written as a stream: whole, reproducible, small arrays first."""
+"""Embedding files and spools: streamed, reproducible, small arrays first."""
 
 import io
 import json
@@ -45,11 +45,11 @@ def test_stream_file__opens_in_numpy():
         assert archive.testzip() is None
         assert json.loads(archive.comment) == {"k": "v"}
         offsets = [entry.header_offset for entry in archive.infolist()]
-        assert offsets == sorted(offsets)  # first in the archive's list, and in the file
+        assert offsets == sorted(offsets)  # the archive's list has the order of the file
         assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
 
 
-def test_stream_file__the_same_bytes_however_it_is_cut():
+def test_stream_file__equal_bytes_for_any_piece_size():
     values = np.arange(24, dtype="<f2").reshape(2, 3, 4)
     assert write(values, piece=7) == write(values, piece=1000)
 
@@ -62,11 +62,11 @@ def test_spool__rows_in_any_order(tmp_path: Path, memory_bytes):
         spool.write(number, rows[number])
     assert b"".join(spool.pieces()) == rows.tobytes()
     spool.close()
-    assert list(tmp_path.rglob("*.*")) == []  # a file without a name
+    assert list(tmp_path.rglob("*.*")) == []  # the file has no name
 
 
-def test_spool__where_files_have_names(tmp_path: Path):
-    """Its name is gone before a byte is in it."""
+def test_spool__file_system_without_unnamed_files(tmp_path: Path):
+    """The file's name is deleted before a byte is written."""
     spool = Spool(2, 3, tmp_path, memory_bytes=0, nameless=0)
     assert list(tmp_path.iterdir()) == []
     spool.write(1, np.frombuffer(b"def", np.uint8))
@@ -77,7 +77,7 @@ def test_spool__where_files_have_names(tmp_path: Path):
         Spool(1, 3, tmp_path).write(0, np.zeros(2, np.uint8))
 
 
-def test_spool__a_full_disk(small_disk: Path):
+def test_spool__disk_full(small_disk: Path):
     spool = Spool(3, 2**20, small_disk, memory_bytes=0)
     with raising(DiskFullError, needed_bytes=3 * 2**20):
         for number in range(3):
@@ -96,26 +96,26 @@ def tokens_of(value: float) -> Tokens:
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(1e6, "fp16"), (np.nan, "fp16"), (np.inf, "fp32")])
-def test_picture_tokens__nothing_that_is_no_number(tmp_path, value, dtype):
-    kept = picture(tmp_path, dtype=dtype)
-    kept.keep(0, tokens_of(0.5))
+def test_picture_tokens__refuses_nan_and_infinity(tmp_path, value, dtype):
+    collected = picture(tmp_path, dtype=dtype)
+    collected.keep(0, tokens_of(0.5))
     with raising(InvalidVectorsError, row=1) as caught:
-        kept.keep(1, tokens_of(value))
+        collected.keep(1, tokens_of(value))
     assert ("dtype=fp32" in str(caught.value)) == (value == 1e6)
 
 
 def test_picture_tokens__wide_numbers_fit_fp32(tmp_path):
-    kept = picture(tmp_path, dtype="fp32", tokens="mean")
-    for number in range(kept.plan.tiles):
-        kept.keep(number, tokens_of(1e6))
-    with np.load(io.BytesIO(b"".join(kept.stream(SMALL, "s")))) as stored:
+    collected = picture(tmp_path, dtype="fp32", tokens="mean")
+    for number in range(collected.plan.tiles):
+        collected.keep(number, tokens_of(1e6))
+    with np.load(io.BytesIO(b"".join(collected.stream(SMALL, "s")))) as stored:
         assert stored.files == NAMES
-        assert stored["embeddings"].shape == (kept.plan.tiles, 3)
+        assert stored["embeddings"].shape == (collected.plan.tiles, 3)
         assert (stored["embeddings"] == 1e6).all()
 
 
 def test_stream_file__memory_does_not_grow_with_the_file():
-    """256 MiB through, a few pieces held."""
+    """Of 256 MiB only a few pieces are in memory."""
     piece, count = b"\0" * 2**20, 256
     tracemalloc.start()
     try:

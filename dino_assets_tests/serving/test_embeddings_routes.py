@@ -1,4 +1,4 @@
-"""Stored embeddings read and deleted by their ids: ETag, ranges, a record of each."""
+"""Routes to read and delete embeddings: ETags, ranges, audit records."""
 
 import io
 from collections import Counter
@@ -23,7 +23,7 @@ PHOTO = photo_bytes(200, 200, kind="PNG")  # 576 tiles
 
 @pytest.fixture
 def served(serve: Serve, store) -> Served:
-    """On every kind of store."""
+    """A service on every kind of store."""
     return serve(store=store)
 
 
@@ -38,8 +38,8 @@ def stored(served: Served, path: str) -> bytes:
 
 def actions(served: Served) -> Counter[str]:
     store = served.running.store
-    found = [unseal(store.get(info.key), store="", key="") for info in store.list("audit")]
-    return Counter(each["action"] for each in found)
+    records = [unseal(store.get(info.key), store="", key="") for info in store.list("audit")]
+    return Counter(each["action"] for each in records)
 
 
 def test_read__the_file_as_it_was_written(served, path):
@@ -55,11 +55,11 @@ def test_read__the_file_as_it_was_written(served, path):
         assert opened["embeddings"].shape == (576, 4, 3)
 
 
-def test_read__what_a_client_has_is_not_sent(served, path):
+def test_read__matching_etag_sends_nothing(served, path):
     etag = served.client.get(path).headers["etag"]
     assert etag.startswith('"')
-    for known in (etag, f'"other", W/{etag}', "*"):
-        answer = served.client.get(path, headers={"if-none-match": known})
+    for etags in (etag, f'"other", W/{etag}', "*"):
+        answer = served.client.get(path, headers={"if-none-match": etags})
         assert (answer.status_code, answer.content) == (304, b"")
         assert answer.headers["etag"] == etag
     assert served.client.get(path, headers={"if-none-match": '"other"'}).status_code == 200
@@ -89,19 +89,19 @@ def test_read__ranges(served, path, asked, part):
 @pytest.mark.parametrize(
     "asked", ["bytes=0-1,5-6", "lines=0-1", "bytes=x-y", "bytes=-", "bytes=9-3"]
 )
-def test_read__what_is_no_single_range_gives_the_whole(served, path, asked):
+def test_read__invalid_or_several_ranges_send_the_whole_file(served, path, asked):
     answer = served.client.get(path, headers={"range": asked})
     assert (answer.status_code, len(answer.content)) == (200, len(stored(served, path)))
 
 
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
-def test_read__behind_the_end(served, path, asked):
+def test_read__range_after_the_end(served, path, asked):
     answer = served.client.get(path, headers={"range": asked})
     assert (answer.status_code, answer.json()["slug"]) == (416, "range-not-satisfiable")
     assert answer.headers["content-range"] == f"bytes */{len(stored(served, path))}"
 
 
-def test_read__a_range_of_what_is_another_file_now(served, path):
+def test_read__if_range_of_an_older_file_sends_the_whole_file(served, path):
     etag = served.client.get(path).headers["etag"]
     same = served.client.get(path, headers={"range": "bytes=0-9", "if-range": etag})
     assert same.status_code == 206
@@ -116,8 +116,8 @@ def test_read__head_has_no_body_and_leaves_no_record(served, path):
     assert actions(served) == {"extract": 1}
 
 
-def test_read__small_arrays_by_the_first_bytes(served, path):
-    """What stands first is had without the rest."""
+def test_read__first_bytes_hold_the_small_arrays(served, path):
+    """The small arrays can be read without the rest of the file."""
     answer = served.client.get(path, headers={"range": "bytes=0-65535"})
     assert answer.content.startswith(b"PK\x03\x04")
     assert b"cls.npy" in answer.content[:60]
@@ -132,9 +132,7 @@ def test_read__in_pieces(serve: Serve, local_store, monkeypatch):
     assert served.client.get(path, headers={"range": "bytes=10-5009"}).content == data[10:5010]
 
 
-def test_read__bytes_that_changed_in_the_store_are_not_passed_on(
-    serve: Serve, local_store, monkeypatch
-):
+def test_read__changed_bytes_cut_the_answer_off(serve: Serve, local_store, monkeypatch):
     monkeypatch.setattr(embedding_store, "PIECE_BYTES", 1000)
     served = serve()
     path = f"/embeddings/{served.embed(PHOTO).json()['id']}"
@@ -147,13 +145,13 @@ def test_read__bytes_that_changed_in_the_store_are_not_passed_on(
     assert served.client.get(path).json()["slug"] == "damaged"
 
 
-def test_read__a_file_that_is_gone(served, path):
+def test_read__missing_file(served, path):
     served.running.store.delete(f"embed_{path.rpartition('/')[2]}.npz")
     answer = served.client.get(path)
     assert (answer.status_code, answer.json()["slug"]) == (404, "no-embedding")
 
 
-def test_delete__everything_but_the_records(served, path):
+def test_delete__removes_all_but_the_audit_records(served, path):
     assert served.client.delete(path).status_code == 204
     for request in (served.client.get, served.client.delete):
         assert (request(path).status_code, request(path).json()["slug"]) == (404, "no-embedding")
@@ -166,8 +164,8 @@ def test_delete__everything_but_the_records(served, path):
     assert actions(served) == {"extract": 2, "delete": 1, "read": 1}
 
 
-def test_delete__what_a_killed_request_left(served, path):
-    """A file without its sidecar is no embedding, and yet somebody's data."""
+def test_delete__removes_a_file_without_sidecar(served, path):
+    """A killed request leaves a file without a sidecar; it is personal data and can be deleted."""
     key = path.rpartition("/")[2]
     served.running.store.delete(f"embed_{key}.json")
     assert served.client.get(path).status_code == 404
@@ -177,7 +175,7 @@ def test_delete__what_a_killed_request_left(served, path):
     assert actions(served) == {"extract": 1, "delete": 1}
 
 
-def test_audit__a_record_says_who_what_and_when(served, path):
+def test_audit__records_caller_action_and_time(served, path):
     served.client.get(path)
     store = served.running.store
     for info in store.list("audit"):
@@ -198,7 +196,7 @@ def test_find_range__sizes():
         find_range("bytes=10-", 10)
 
 
-def test_embedding_store__a_bit_that_flips_on_the_way_is_nothing(served, path):
+def test_embedding_store__rereads_a_sidecar_after_a_flipped_bit(served, path):
     embedding_id, store = path.rpartition("/")[2], served.running.store
     flipping = embedding_store.EmbeddingStore(FlippingStore(store, times=1), retention_days=90)
     assert flipping.open(embedding_id) == served.service.embeddings.open(embedding_id)

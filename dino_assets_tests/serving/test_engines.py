@@ -1,4 +1,4 @@
-"""The model that serves: where it is found, under which name, and the shapes that its engines have."""
+"""The served model: its location, its name, and its engines' batch shapes."""
 
 import subprocess
 import sys
@@ -26,13 +26,13 @@ from dino_assets_tests.worlds.serving import SMALL_CHECKPOINT, make_settings
 BASE = replace(SMALL_CHECKPOINT, dim=768, patch_px=14)
 
 
-def test_choose_shapes__one_on_a_cpu_few_on_a_card():
+def test_choose_shapes__one_on_a_cpu_several_on_a_gpu():
     assert choose_shapes("cpu", BASE, 518) == (1,)
     assert choose_shapes("cuda", BASE, 518) == (1, 8, 47)
     assert choose_shapes("cuda", replace(BASE, patch_px=1), 200) == (1,)  # 40,001 tokens a tile
 
 
-def test_engine_set__takes_the_smallest_shape_that_holds_them(dinov2):
+def test_encode__uses_the_smallest_shape_that_holds_the_tiles(dinov2):
     source = dinov2.at(70, OUTPUTS)
     engines = EngineSet([build_engine(source, spec("torch", "fp32", batch=n)) for n in (4, 1)])
     assert engines.shapes == (1, 4)
@@ -46,8 +46,8 @@ def test_engine_set__takes_the_smallest_shape_that_holds_them(dinov2):
     assert (engines.name, engines.device) == ("torch fp32 on cpu", "cpu")
 
 
-def test_app__is_there_without_dagster_and_before_torch():
-    """`/health` does not wait for what only the model needs."""
+def test_app__imports_neither_dagster_nor_torch():
+    """`/health` must not wait for the import of libraries that only the model needs."""
     heavy = "{'dagster', 'torch', 'transformers', 'pandas', 'openvino'}"
     code = f"import sys, dino_assets.serving.app; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -55,8 +55,8 @@ def test_app__is_there_without_dagster_and_before_torch():
 
 
 @pytest.mark.slow
-def test_open_engines__kept_ones_need_no_torch(project: Path):
-    """Only converting and judging an engine takes it, once on a machine."""
+def test_open_engines__cached_engines_need_no_torch(project: Path):
+    """torch is imported only to convert and check an engine, once per machine."""
     code = """
 import sys
 from dino_assets.serving.computing.engines import open_engines
@@ -77,17 +77,17 @@ print(sorted({"dagster", "torch", "transformers", "pandas", "scipy", "openvino"}
     ("model", "name"),
     [("dinov2-base", "facebook/dinov2-base"), ("org/model", "org/model"), ("models/mine", "mine")],
 )
-def test_name_model__a_repository_or_a_folders_last_name(tmp_path: Path, model, name):
+def test_name_model__repository_or_last_part_of_a_folder(tmp_path: Path, model, name):
     (tmp_path / "models" / "mine").mkdir(parents=True)
     assert name_model(replace(make_settings(tmp_path), model=model)) == name
     whole = replace(make_settings(tmp_path), model=str(tmp_path / "models" / "mine"))
     assert name_model(whole) == "mine"
 
 
-def test_locate_model__the_copy_in_the_store_where_the_hub_is_away(
+def test_locate_model__uses_the_stores_copy_if_the_hub_is_unreachable(
     tmp_path: Path, checkpoint_dir, monkeypatch
 ):
-    """A machine whose store has the weights needs no network."""
+    """If the store has the weights, no network is needed."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     settings = replace(make_settings(tmp_path), model="dinov2-base")

@@ -1,4 +1,4 @@
-"""Load on a service: uploads that differ, clients that wait and give up, figures, deletion."""
+"""Load test: unequal uploads, clients that wait and give up, results, deletion."""
 
 import socket
 import threading
@@ -37,7 +37,7 @@ Handle = Callable[[BaseHTTPRequestHandler], tuple[int, bytes, dict[str, str]]]
 
 @contextmanager
 def stub(handle: Handle, *, protocol: str = "HTTP/1.1") -> Iterator[str]:
-    """A server that answers as it is told."""
+    """Run a server that answers with ``handle``."""
 
     class Answering(BaseHTTPRequestHandler):
         protocol_version = protocol
@@ -76,12 +76,12 @@ def stub(handle: Handle, *, protocol: str = "HTTP/1.1") -> Iterator[str]:
         ("https://[::1]:8000/below", "https://[::1]:8000/below"),
     ],
 )
-def test_check_address__of_this_machine(url: str, whole: str):
+def test_check_address__this_machine(url: str, whole: str):
     assert check_address(url, may_be_remote=False) == whole
 
 
 @pytest.mark.parametrize("url", ["example.org", "http://10.0.0.1:8000", "127.0.0.1.example.org"])
-def test_check_address__another_machine_only_where_it_is_wanted(url: str):
+def test_check_address__another_machine_needs_may_be_remote(url: str):
     with pytest.raises(ConfigError) as caught:
         check_address(url, may_be_remote=False)
     assert caught.value.reason == "remote"
@@ -91,13 +91,13 @@ def test_check_address__another_machine_only_where_it_is_wanted(url: str):
 @pytest.mark.parametrize(
     "url", ["", "ftp://a", "http://", "http://a:b", "http://u:p@a", "http://a?b", "http://a:0"]
 )
-def test_parse_address__no_service_can_be_there(url: str):
+def test_parse_address__invalid_addresses(url: str):
     with pytest.raises(ConfigError):
         parse_address(url)
 
 
 @pytest.mark.parametrize("data", [b"\xff\xd8 and so on", b"\x00\x00\x00\x18ftypheic"])
-def test_make_upload__is_never_the_same(data: bytes):
+def test_make_upload__every_upload_differs(data: bytes):
     rng = np.random.default_rng(0)
     uploads = [LoadPicture("a", data).make_upload(rng) for _ in range(3)]
     assert len(set(uploads)) == 3
@@ -124,7 +124,7 @@ def test_flood__what_each_client_sends(tmp_path, local_store):
     assert tiles["b.jpg"] > 1
 
 
-def test_flood__a_refused_client_waits_as_long_as_it_is_told():
+def test_flood__a_refused_client_waits_for_retry_after():
     times: list[float] = []
 
     def refuse_once(request: BaseHTTPRequestHandler) -> tuple[int, bytes, dict[str, str]]:
@@ -140,20 +140,20 @@ def test_flood__a_refused_client_waits_as_long_as_it_is_told():
     assert (second.is_return, second.embedding_id, second.tiles) == (True, "7", 4)
 
 
-def test_flood__a_client_that_only_does_harm_gives_up():
+def test_flood__a_client_stops_after_several_faults():
     with stub(lambda request: (500, b"oops", {})) as url:
         answers = Flood(url, [[PICTURE]], seconds=30).wait()
     assert [each.status for each in answers] == [500] * MOST_FAULTS
 
 
-def test_flood__nobody_answers():
+def test_flood__no_server():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     answers = Flood(f"http://127.0.0.1:{port}", [[PICTURE]], seconds=0.2).wait()
     assert [each.slug for each in answers] == [NO_ANSWER]
 
 
-def test_flood__ends_though_an_answer_is_missing(tmp_path, local_store):
+def test_flood__ends_without_the_last_answer(tmp_path, local_store):
     engine = Painter(is_held=True)
     with serving(make_settings(tmp_path), local_store, engine) as served:
         flood = Flood(served.url, [[PICTURE]], seconds=60)
@@ -164,7 +164,7 @@ def test_flood__ends_though_an_answer_is_missing(tmp_path, local_store):
     assert len(engine.calls) == 1  # the upload is not sent again
 
 
-def test_flood__stopped_it_waits_for_answers_that_are_due(tmp_path, local_store):
+def test_flood__stop_waits_for_open_answers(tmp_path, local_store):
     engine = Painter(is_held=True)
     with serving(make_settings(tmp_path), local_store, engine) as served:
         flood = Flood(served.url, [[PICTURE]] * 2, seconds=60)
@@ -175,15 +175,15 @@ def test_flood__stopped_it_waits_for_answers_that_are_due(tmp_path, local_store)
     assert len(engine.calls) == 2
 
 
-def test_line__opens_a_connection_again_that_the_server_closed():
+def test_connection__reopens_after_the_server_closed_it():
     asked = []
 
-    def close_behind(request: BaseHTTPRequestHandler) -> tuple[int, bytes, dict[str, str]]:
+    def close_silently(request: BaseHTTPRequestHandler) -> tuple[int, bytes, dict[str, str]]:
         asked.append(request.path)
-        request.close_connection = True  # though its answer does not say so
+        request.close_connection = True  # without a Connection header in the answer
         return 200, b"{}", {}
 
-    with stub(close_behind) as url:
+    with stub(close_silently) as url:
         connection = Connection(url + "/below/")
         for _ in range(3):
             assert connection.ask("GET", "/health").status == 200
@@ -205,13 +205,18 @@ def test_summarise__by_hand():
         make_answer(13, 0.1, 500),
         make_answer(15, 0.1, 0, slug=CUT_OFF),
     ]
-    found = summarise(answers, clients=2, started=10.0, health=[0.001, 0.003, np.inf])
-    assert found == Figures(2, 4.0, 3, 6, 0.75, 1.5, 1.0, 2.0, 1, 1, 1, 0.003, 1)
+    figures = summarise(answers, clients=2, started=10.0, health=[0.001, 0.003, np.inf])
+    assert figures == Figures(2, 4.0, 3, 6, 0.75, 1.5, 1.0, 2.0, 1, 1, 1, 0.003, 1)
 
 
-def test_summarise__nothing_was_embedded():
-    found = summarise([make_answer(11, 0.1, 503)], clients=1, started=10.0)
-    assert (found.pictures, found.pictures_per_s, found.p50_s, found.refused) == (0, 0.0, None, 1)
+def test_summarise__no_embedded_picture():
+    figures = summarise([make_answer(11, 0.1, 503)], clients=1, started=10.0)
+    assert (figures.pictures, figures.pictures_per_s, figures.p50_s, figures.refused) == (
+        0,
+        0.0,
+        None,
+        1,
+    )
 
 
 def test_format_figures__is_a_table():
@@ -223,7 +228,7 @@ def test_format_figures__is_a_table():
     assert "2.00 s" in row
 
 
-def test_run_load__figures_and_ids(tmp_path, local_store):
+def test_run_load__results_and_ids(tmp_path, local_store):
     ids: list[str] = []
     with serving(make_settings(tmp_path), local_store) as served:
         figures = run_load(served.url, [PICTURE], clients=2, seconds=0.5, keep_id=ids.append)
@@ -232,7 +237,7 @@ def test_run_load__figures_and_ids(tmp_path, local_store):
     assert figures.health_p99_s is not None
 
 
-def test_look_at_service__says_what_serves(tmp_path, local_store):
+def test_look_at_service__returns_model_and_engine(tmp_path, local_store):
     with serving(make_settings(tmp_path), local_store) as served:
         about = look_at_service(served.url)
     assert about == {"model": "small", "device": "cpu", "storage": "local", "engine": "Painter"}
@@ -255,13 +260,13 @@ def test_look_at_service__not_ready(tmp_path, local_store):
 @pytest.mark.parametrize(
     "answer", [(200, b'{"status": "fine"}', {}), (404, b"", {}), (200, b"[1]", {})]
 )
-def test_look_at_service__something_else_answers(answer):
+def test_look_at_service__another_kind_of_server(answer):
     with stub(lambda request: answer) as url, pytest.raises(ServiceError) as caught:
         look_at_service(url)
     assert caught.value.reason == "not-a-service"
 
 
-def test_look_at_service__what_answers_speaks_no_http():
+def test_look_at_service__server_that_is_not_http():
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def greet() -> None:
@@ -276,7 +281,7 @@ def test_look_at_service__what_answers_speaks_no_http():
     assert caught.value.reason == "no-answer"
 
 
-def test_try_upload__a_picture_that_cannot_be_used(tmp_path, local_store):
+def test_try_upload__unusable_picture(tmp_path, local_store):
     no_picture = LoadPicture("a.jpg", b"no picture")
     with (
         serving(make_settings(tmp_path), local_store) as served,
@@ -286,14 +291,14 @@ def test_try_upload__a_picture_that_cannot_be_used(tmp_path, local_store):
     assert caught.value.reason == "unusable-picture"
 
 
-def test_delete_embeddings__all_are_gone(tmp_path, local_store):
+def test_delete_embeddings__deletes_all(tmp_path, local_store):
     with serving(make_settings(tmp_path), local_store) as served:
         ids = [try_upload(served.url, PICTURE) for _ in range(6)]
         assert delete_embeddings(served.url, [*ids, "0" * 32]) == []
         assert {served.client.get(f"/embeddings/{each}").status_code for each in ids} == {404}
 
 
-def test_delete_embeddings__one_refusal_is_enough():
+def test_delete_embeddings__stops_after_one_refusal():
     asked = []
 
     def refuse(request: BaseHTTPRequestHandler) -> tuple[int, bytes, dict[str, str]]:

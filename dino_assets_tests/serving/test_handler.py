@@ -1,4 +1,4 @@
-"""The serverless endpoint: the documents' request and answer, whatever comes."""
+"""The serverless handler: the published request and answer, and bad requests."""
 
 import base64
 import io
@@ -35,7 +35,7 @@ def draw_gray(width: int = 300, height: int = 200) -> Image.Image:
 
 
 def average(tile: np.ndarray) -> np.ndarray:
-    """A model that is told from others at a glance."""
+    """Return the tile's mean colour, as a model whose output is easy to check."""
     return tile.mean(axis=(0, 1))
 
 
@@ -45,7 +45,7 @@ def test_handler__equals_extract_single(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     gray = draw_gray()
     answer = handler(ask(encode(gray)), model=open_model)
-    # What was converted and checked lies beside the models: one volume serves all cold starts.
+    # The engine cache lies beside the models: one volume serves all cold starts.
     assert list((tmp_path / "hub" / "dino-assets" / "engines").iterdir())
     wanted = DINOv2Extractor(str(tmp_path / "tiny"), "cpu").extract_single(gray)
     assert list(answer) == ["embedding"]
@@ -64,7 +64,7 @@ def test_read_tile__gray_in_three_equal_channels():
 @pytest.mark.parametrize(
     ("colour", "gray"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)]
 )
-def test_read_tile__colours_are_as_light_as_they_look(colour: tuple[int, ...], gray: int):
+def test_read_tile__luminance_of_colours(colour: tuple[int, ...], gray: int):
     tile = read_tile(ask(encode(Image.new("RGB", (20, 20), colour))))
     assert np.unique(tile).tolist() == [gray]
 
@@ -78,7 +78,7 @@ def test_read_tile__sixteen_bits_are_scaled_not_clipped():
 
 
 @pytest.mark.parametrize("wrap", ["{}", "data:image/png;base64,{}", "\n{}\n"])
-def test_handler__takes_base64_as_people_send_it(wrap: str):
+def test_handler__accepts_variants_of_base64(wrap: str):
     text = wrap.format(encode(Image.new("L", (30, 20), 90)))
     assert handler(ask(text), model=lambda: average) == {"embedding": [90.0, 90.0, 90.0]}
 
@@ -100,13 +100,13 @@ def test_handler__takes_base64_as_people_send_it(wrap: str):
         (ask(encode(draw_gray())[:1000]), ""),
     ],
 )
-def test_handler__says_what_is_wrong(event: object, reason: str):
+def test_handler__bad_requests(event: object, reason: str):
     answer = handler(event, model=lambda: average)
     assert list(answer) == ["error"]
     assert str(answer["error"]).startswith(reason)
 
 
-def test_handler__a_picture_that_asks_for_too_much_memory():
+def test_handler__picture_with_too_many_pixels():
     text = encode(Image.new("L", (9000, 9000)))
     tracemalloc.start()
     try:
@@ -132,13 +132,13 @@ def _raise(*_: object) -> object:
         (lambda: lambda tile: "no numbers", "inference-failed"),
     ],
 )
-def test_handler__faults_of_its_own_tell_no_paths(model, reason: str):
+def test_handler__internal_errors_show_no_paths(model, reason: str):
     answer = handler(ask(encode(draw_gray())), model=model)
     assert str(answer["error"]).startswith(reason)
     assert "secret" not in json.dumps(answer)
 
 
-def test_model__a_failure_is_tried_again():
+def test_model__opens_again_after_a_failure():
     attempts = iter([RuntimeError("no network"), average])
 
     def open_once():
@@ -163,7 +163,7 @@ WHOLE = base64.b64decode(PICTURE)
 
 @st.composite
 def damaged(draw: st.DrawFn) -> str:
-    """A picture with a byte changed, or cut."""
+    """Draw a picture with a changed byte, or cut short."""
     place = draw(st.integers(0, len(WHOLE) - 1))
     byte = bytes([draw(st.integers(0, 255))])
     data = WHOLE[:place] + byte + WHOLE[place + 1 : draw(st.integers(place, len(WHOLE)))]

@@ -1,4 +1,4 @@
-"""The same upload: one inference, one address, and what a repeated one costs."""
+"""Equal uploads: one inference, one address, and the store requests of a repeated one."""
 
 import io
 import threading
@@ -27,14 +27,14 @@ def asked(store: ObjectStore) -> "Asked":
 
 
 class Asked(WatchedStore):
-    """A store of any kind that notes what it is asked."""
+    """A store of any kind that records its requests."""
 
     def __init__(self, inner: ObjectStore) -> None:
         super().__init__(inner, before=lambda verb, key: self.calls.append((verb, key)))
         self.calls: list[tuple[str, str]] = []
 
     def kinds(self) -> list[str]:
-        """Verb, and what of an embedding it was about."""
+        """List each request's verb and the kind of its object."""
         return [
             f"{verb} {'audit' if key.startswith('audit/') else key.rpartition('.')[2]}"
             for verb, key in self.calls
@@ -42,8 +42,8 @@ class Asked(WatchedStore):
         ]
 
 
-def test_embed__order_of_what_is_stored(serve: Serve, asked: Asked):
-    """The file, the sidecar that makes it exist, the audit record; on every kind of store."""
+def test_embed__writes_file_sidecar_and_audit_record_in_order(serve: Serve, asked: Asked):
+    """On every kind of store: the file, the sidecar that commits it, the audit record."""
     served = serve(store=asked)
     assert served.embed(PHOTO).status_code == 200
     assert asked.kinds() == ["head json", "put npz", "put json", "put audit"]
@@ -60,7 +60,7 @@ def test_embed__a_retry_costs_one_head(serve: Serve, asked: Asked):
     assert sum(engine.calls) == 16
 
 
-def test_embed__after_a_restart_the_audit_record_is_looked_for_once(serve: Serve, asked: Asked):
+def test_embed__checks_the_audit_record_once_after_a_restart(serve: Serve, asked: Asked):
     first = serve(store=asked).embed(PHOTO)
     again = serve(store=asked)
     asked.calls.clear()
@@ -71,7 +71,7 @@ def test_embed__after_a_restart_the_audit_record_is_looked_for_once(serve: Serve
     assert asked.kinds() == ["head json"]
 
 
-def test_embed__an_audit_record_that_a_killed_process_did_not_write(serve: Serve, local_store):
+def test_embed__writes_an_audit_record_that_a_killed_process_did_not(serve: Serve, local_store):
     first = serve().embed(PHOTO).json()
     (record,) = [info.key for info in local_store.list("audit")]
     before = local_store.get(record)
@@ -80,14 +80,14 @@ def test_embed__an_audit_record_that_a_killed_process_did_not_write(serve: Serve
     assert local_store.get(record) == before
 
 
-def test_embed__the_name_of_the_file_is_each_requests_own(serve: Serve):
+def test_embed__answers_with_each_requests_own_file_name(serve: Serve):
     served = serve()
     one, other = (served.embed(PHOTO, name).json() for name in ("a.png", "b.png"))
     assert [each["metadata"]["filename"] for each in (one, other)] == ["a.png", "b.png"]
     assert one["embedding_uri"] == other["embedding_uri"]
 
 
-def test_embed__a_hundred_clients_with_one_file(serve: Serve, local_store):
+def test_embed__a_hundred_equal_uploads_at_once(serve: Serve, local_store):
     """One inference, one audit record, a hundred equal answers."""
     engine = Painter(is_held=True)
     served = serve(engine)
@@ -103,29 +103,29 @@ def test_embed__a_hundred_clients_with_one_file(serve: Serve, local_store):
     assert len(list(local_store.list("audit"))) == 1
 
 
-def test_embed__several_files_at_once_are_each_their_own(serve: Serve, local_store):
+def test_embed__several_files_at_once_do_not_mix(serve: Serve, local_store):
     served = serve(Painter(threads=2))
     photos = [photo_bytes(40, 16, seed=seed, kind="PNG") for seed in range(12)]
     with ThreadPoolExecutor(12) as clients:
-        said = [each.json() for each in clients.map(served.embed, photos)]
-    for photo, one in zip(photos, said, strict=True):
+        answers = [each.json() for each in clients.map(served.embed, photos)]
+    for photo, one in zip(photos, answers, strict=True):
         pixels = np.asarray(Image.open(io.BytesIO(photo)))
         with np.load(io.BytesIO(local_store.get(f"embed_{one['id']}.npz"))) as stored:
             wanted = pixels[:, 8:24].mean(axis=(0, 1)) / 255
             np.testing.assert_allclose(stored["cls"][1], wanted, atol=1e-3)
-    assert len({one["id"] for one in said}) == 12
+    assert len({one["id"] for one in answers}) == 12
 
 
-def test_embed__equal_bytes_whichever_service_wrote_them(serve: Serve, local_store, tmp_path):
-    said = serve(Painter(threads=2)).embed(PHOTO).json()
-    key = f"embed_{said['id']}.npz"
+def test_embed__two_services_write_equal_bytes(serve: Serve, local_store, tmp_path):
+    answer = serve(Painter(threads=2)).embed(PHOTO).json()
+    key = f"embed_{answer['id']}.npz"
     first = local_store.get(key)
     other = ObjectStore.in_memory()
     serve(Painter(shapes=(1, 4)), store=other).embed(PHOTO)
     assert other.get(key) == first
 
 
-def test_embed__a_failed_computation_is_no_embedding(serve: Serve, local_store):
+def test_embed__stores_nothing_after_a_failed_computation(serve: Serve, local_store):
     engine = Painter(fault=MemoryError("the driver's words"))
     served = serve(engine)
     failed = served.embed(PHOTO)
@@ -136,22 +136,24 @@ def test_embed__a_failed_computation_is_no_embedding(serve: Serve, local_store):
     assert served.embed(PHOTO).status_code == 200
 
 
-def test_embed__the_sidecar_says_what_and_until_when(serve: Serve, local_store):
-    said = serve().embed(PHOTO, "a.png").json()
-    key = f"embed_{said['id']}.json"
+def test_embed__sidecar_has_content_and_expiry(serve: Serve, local_store):
+    answer = serve().embed(PHOTO, "a.png").json()
+    key = f"embed_{answer['id']}.json"
     sidecar = unseal(local_store.get(key), store="", key=key)
-    assert {**sidecar["about"], "expires": sidecar["expires"]}.items() >= said.items()
-    assert sidecar["file_bytes"] == local_store.head(f"embed_{said['id']}.npz").bytes
+    assert {**sidecar["about"], "expires": sidecar["expires"]}.items() >= answer.items()
+    assert sidecar["file_bytes"] == local_store.head(f"embed_{answer['id']}.npz").bytes
     created = datetime.fromisoformat(sidecar["created"])
     assert datetime.fromisoformat(sidecar["expires"]).date() == created.date() + timedelta(days=91)
 
 
-def test_embed__an_expired_one_is_made_anew(serve: Serve, local_store, monkeypatch):
+def test_embed__replaces_an_expired_embedding(serve: Serve, local_store, monkeypatch):
     store, engine = ClockedStore(local_store), Painter()
     served = serve(engine, store=store)
     first = served.embed(PHOTO).json()
     store.age(timedelta(days=92))
-    assert served.client.get(f"/embeddings/{first['id']}").status_code == 200  # by its own clock
+    assert (
+        served.client.get(f"/embeddings/{first['id']}").status_code == 200
+    )  # this service's clock is still before the expiry
     served.service.embeddings._now = lambda: datetime.now(UTC) + timedelta(days=92)
     gone = served.client.get(f"/embeddings/{first['id']}")
     assert (gone.status_code, gone.json()["slug"]) == (410, "expired")
@@ -162,27 +164,27 @@ def test_embed__an_expired_one_is_made_anew(serve: Serve, local_store, monkeypat
     assert served.client.get(f"/embeddings/{first['id']}").status_code == 200
 
 
-def test_embed__a_damaged_sidecar_is_made_anew_by_another_process(serve: Serve, local_store):
-    said = serve().embed(PHOTO).json()
-    local_store.put(f"embed_{said['id']}.json", b"{}")
+def test_embed__another_process_replaces_a_damaged_sidecar(serve: Serve, local_store):
+    answer = serve().embed(PHOTO).json()
+    local_store.put(f"embed_{answer['id']}.json", b"{}")
     engine = Painter()
     served = serve(engine)
-    assert served.client.get(f"/embeddings/{said['id']}").json()["slug"] == "damaged"
-    assert served.embed(PHOTO).json() == said
+    assert served.client.get(f"/embeddings/{answer['id']}").json()["slug"] == "damaged"
+    assert served.embed(PHOTO).json() == answer
     assert sum(engine.calls) == 16
-    assert served.client.get(f"/embeddings/{said['id']}").status_code == 200
+    assert served.client.get(f"/embeddings/{answer['id']}").status_code == 200
 
 
-def test_embed__large_files_go_in_pieces(serve: Serve, store: ObjectStore, monkeypatch):
+def test_embed__stores_large_files_in_pieces(serve: Serve, store: ObjectStore, monkeypatch):
     monkeypatch.setattr(embedding_store, "WHOLE_BYTES", 1000)
     watched = Asked(store)
-    said = serve(store=watched).embed(photo_bytes(200, 200, kind="PNG"), dtype="fp32").json()
+    answer = serve(store=watched).embed(photo_bytes(200, 200, kind="PNG"), dtype="fp32").json()
     assert Counter(watched.kinds())["put_chunks npz"] == 1
-    with np.load(io.BytesIO(store.get(f"embed_{said['id']}.npz"))) as stored:
-        assert stored["embeddings"].shape == tuple(said["shape"])
+    with np.load(io.BytesIO(store.get(f"embed_{answer['id']}.npz"))) as stored:
+        assert stored["embeddings"].shape == tuple(answer["shape"])
 
 
-def test_embedding_store__what_is_remembered_has_an_end(local_store, monkeypatch):
+def test_embedding_store__limits_remembered_ids(local_store, monkeypatch):
     monkeypatch.setattr(embedding_store, "_MOST_REMEMBERED", 3)
     embeddings = embedding_store.EmbeddingStore(local_store, retention_days=1)
     threads = [threading.Thread(target=embeddings._remember, args=(str(n),)) for n in range(10)]

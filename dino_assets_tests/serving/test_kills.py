@@ -1,4 +1,4 @@
-"""SIGKILL at every step of a request, a restart, a retry: whole and readable, or absent; never a 200 before."""
+"""SIGKILL at every step of a request, then a retry: the embedding is whole or absent, never answered early."""
 
 import io
 import signal
@@ -30,7 +30,7 @@ def post(url: str) -> httpx.Response:
 
 
 def is_right(data: bytes) -> bool:
-    """Whether a file is the whole embedding."""
+    """Check whether a file is the whole embedding."""
     with np.load(io.BytesIO(data)) as stored:
         tiles = cut_tiles(decode_image(PHOTO), PLAN.windows, 16, span_px=PLAN.span_px)
         wanted = paint(tiles)["patches"].astype(np.float16)
@@ -40,7 +40,7 @@ def is_right(data: bytes) -> bool:
 @pytest.mark.parametrize(
     "point", [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in POINTS]
 )
-def test_kill__whole_or_absent(place: Place, tmp_path: Path, point: str):
+def test_kill__leaves_a_whole_embedding_or_none(place: Place, tmp_path: Path, point: str):
     store, environment = place.store, place.environment
     order = {"tiles": PLAN.tiles, "small_pieces": True}
     with serving_process(tmp_path, environment=environment, point=point, **order) as (killed, url):
@@ -67,8 +67,8 @@ def test_kill__whole_or_absent(place: Place, tmp_path: Path, point: str):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_kill__amid_a_deletion(tmp_path: Path, n: int):
-    """After a record, after the sidecar, after the file: what was to go is gone with the next try."""
+def test_kill__during_a_deletion(tmp_path: Path, n: int):
+    """After the audit record, the sidecar or the file: the next try completes the deletion."""
     store = open_store(StorageSettings(url="data", root=tmp_path))
     point = ("before delete json", "before delete npz", "after delete npz")[n - 1]
     with serving_process(tmp_path, point=point) as (killed, url):
@@ -78,7 +78,7 @@ def test_kill__amid_a_deletion(tmp_path: Path, n: int):
         assert killed.wait(30) == -signal.SIGKILL
     assert [
         info.key for info in store.list("audit") if "-delete-" in info.key
-    ]  # never without a record
+    ]  # the audit record comes first
     with serving_process(tmp_path) as (_, url):
         path = f"{url}/embeddings/{PLAN.id}"
         assert httpx.get(path).status_code == (200 if n == 1 else 404)

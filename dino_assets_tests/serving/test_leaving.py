@@ -1,4 +1,4 @@
-"""Clients that leave: what waits for nobody is not computed, and what others wait for is."""
+"""Clients that close their connection: work stops unless another client waits for it."""
 
 import socket
 import threading
@@ -23,11 +23,11 @@ LONG = photo_bytes(200, 200, kind="PNG")  # 576 tiles
 SHORT = photo_bytes(16, 16, kind="PNG")
 
 
-def leave_once(served: Served, is_so) -> None:
-    """Send an upload, and go away when something has come so far."""
+def leave_when(served: Served, condition) -> None:
+    """Send an upload, and close the connection once a condition holds."""
     with served.connect() as line:
         line.sendall(form_request(LONG))
-        wait_until(is_so)
+        wait_until(condition)
 
 
 def is_idle(served: Served) -> bool:
@@ -38,12 +38,12 @@ def is_idle(served: Served) -> bool:
 def test_leaving__running_work_stops(serve: Serve, local_store):
     engine = Painter(is_held=True, threads=2)
     served = serve(engine)
-    leave_once(served, lambda: len(engine.calls) == 2)
+    leave_when(served, lambda: len(engine.calls) == 2)
     wait_until(lambda: served.service.scheduler.waiting == 0)
     engine.gate.set()
     wait_until(lambda: is_idle(served))
     assert served.embed(SHORT).status_code == 200
-    assert len(engine.calls) == 3  # the two that ran, and the next client's
+    assert len(engine.calls) == 3  # two calls of the first client, one of the next
     assert served.running.room.held_bytes == 0
     assert not [info.key for info in local_store.list() if info.key.startswith("embed")][2:]
 
@@ -54,7 +54,7 @@ def test_leaving__queued_work_never_starts(serve: Serve):
     with ThreadPoolExecutor(1) as other:
         first = other.submit(served.embed, SHORT)
         wait_until(lambda: decoder.seen)
-        leave_once(served, lambda: served.service.admission.load.requests == 2)
+        leave_when(served, lambda: served.service.admission.load.requests == 2)
         wait_until(lambda: served.service.admission.load.requests == 1)
         decoder.gate.set()
         first.result()
@@ -62,7 +62,7 @@ def test_leaving__queued_work_never_starts(serve: Serve):
     assert decoder.seen == [SHORT]
 
 
-def test_leaving__what_another_client_waits_for_goes_on(serve: Serve):
+def test_leaving__work_continues_for_another_client(serve: Serve):
     engine = Painter(is_held=True)
     served = serve(engine)
     with ThreadPoolExecutor(1) as other:
@@ -78,16 +78,16 @@ def test_leaving__what_another_client_waits_for_goes_on(serve: Serve):
     assert sum(engine.calls) == 576
 
 
-def test_leaving__whoever_comes_after_begins_anew(serve: Serve):
+def test_leaving__a_later_client_starts_a_new_computation(serve: Serve):
     engine = Painter(is_held=True)
     served = serve(engine)
-    leave_once(served, lambda: engine.calls)
+    leave_when(served, lambda: engine.calls)
     wait_until(lambda: not served.service._flights)
     engine.gate.set()
     assert served.embed(LONG).status_code == 200
 
 
-def test_leaving__while_the_body_comes(serve: Serve):
+def test_leaving__while_sending_the_body(serve: Serve):
     served = serve()
     with served.connect() as line:
         line.sendall(form_request(LONG)[:20_000])
@@ -96,17 +96,17 @@ def test_leaving__while_the_body_comes(serve: Serve):
     assert served.embed(SHORT).status_code == 200
 
 
-def test_leaving__is_in_the_log(serve: Serve):
+def test_leaving__is_logged(serve: Serve):
     engine = Painter(is_held=True)
     served = serve(engine)
     with noting_lines() as lines:
-        leave_once(served, lambda: engine.calls)
+        leave_when(served, lambda: engine.calls)
         wait_until(lambda: lines)
     assert (lines[0]["status"], lines[0]["slug"]) == (499, "client-gone")
 
 
 @pytest.mark.parametrize("bytes_sent", [0, 10])
-def test_leaving__a_bare_connection_costs_nothing(serve: Serve, bytes_sent):
+def test_leaving__a_connection_without_request(serve: Serve, bytes_sent):
     served = serve()
     lines: list[socket.socket] = []
     for _ in range(50):
@@ -117,11 +117,11 @@ def test_leaving__a_bare_connection_costs_nothing(serve: Serve, bytes_sent):
     assert threading.active_count() < 40
 
 
-def test_leaving__the_end_of_what_was_given_up_ends_nobody_elses(serve: Serve):
-    """One who comes while the work of one who left winds down is joined by others as usual."""
+def test_leaving__the_end_of_cancelled_work_keeps_a_later_computation(serve: Serve):
+    """While cancelled work ends, a new computation of the same picture starts, and others share it."""
     engine = Painter(is_held=True)
     served = serve(engine)
-    leave_once(served, lambda: engine.calls)
+    leave_when(served, lambda: engine.calls)
     wait_until(lambda: not served.service._flights)
     with ThreadPoolExecutor(2) as others:
         asking = [others.submit(served.embed, LONG)]
@@ -135,8 +135,8 @@ def test_leaving__the_end_of_what_was_given_up_ends_nobody_elses(serve: Serve):
     assert sum(engine.calls) == 1 + 576
 
 
-def test_leaving__the_first_one_before_its_picture_is_looked_at(serve: Serve, local_store):
-    """Others wait for the same picture: the bytes that came first are theirs, too."""
+def test_leaving__first_client_before_decoding(serve: Serve, local_store):
+    """Others wait for the same picture, so the first client's bytes are still used."""
     absent = Absent(local_store)
     served = serve(store=absent)
     absent.hanging.clear()

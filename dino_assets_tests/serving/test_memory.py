@@ -1,4 +1,4 @@
-"""What a large photograph takes a service that runs: a process of its own, looked at from outside."""
+"""Memory of a running service with a large photograph, measured from outside its process."""
 
 import re
 import signal
@@ -23,7 +23,7 @@ def read_mb(process: "subprocess.Popen[bytes]", what: str) -> float:
 
 @pytest.mark.slow
 def test_embed__20_megapixels_within_200_mb_of_idle(tmp_path: Path, monkeypatch):
-    """294 tiles of 768 dims, 618 MB, by a network of one layer: memory does not ask how deep it is."""
+    """294 tiles of 768 dims, 618 MB; one layer is enough, since memory does not depend on depth."""
     write_sample(tmp_path / "wide", "dinov2", dim=768, layers=1, heads=12)
     monkeypatch.setenv("DINO_MODEL_ID", str(tmp_path / "wide"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -41,11 +41,13 @@ def test_embed__20_megapixels_within_200_mb_of_idle(tmp_path: Path, monkeypatch)
                 assert answer.status_code == 200, answer.text
                 return answer.json()
 
-            embed(photo_bytes(2048, 1536, quality=30), tokens="mean")  # buffers are there now
-            Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # the peak is now what it is
+            embed(photo_bytes(2048, 1536, quality=30), tokens="mean")  # buffers are allocated now
+            Path(f"/proc/{process.pid}/clear_refs").write_text(
+                "5"
+            )  # resets the peak to the current value
             idle_mb = read_mb(process, "VmHWM")
-            said = embed(photo_bytes(5472, 3648, quality=30))
-            assert said["shape"] == [294, 1369, 768]
+            answer = embed(photo_bytes(5472, 3648, quality=30))
+            assert answer["shape"] == [294, 1369, 768]
             more_mb = read_mb(process, "VmHWM") - idle_mb
             print(f"{more_mb:.0f} MB above the idle peak of {idle_mb:.0f} MB")
             assert more_mb <= ALLOWED_MB

@@ -1,4 +1,4 @@
-"""What can be seen of the service: lines, figures, answers; and what can not: pixels, paths, secrets."""
+"""Logs, metrics and answers of the service; none shows pixels, paths or secrets."""
 
 import io
 import json
@@ -28,7 +28,7 @@ SECRET = "the-secret-of-the-store"
 
 
 def photo_of_words() -> bytes:
-    """A BMP whose pixels are a sentence."""
+    """Make a BMP whose pixels are the bytes of a sentence."""
     row = np.frombuffer(PIXELS[:36], np.uint8).reshape(1, 12, 3)
     sink = io.BytesIO()
     Image.fromarray(np.repeat(row, 12, axis=0)[..., ::-1]).save(sink, "BMP")
@@ -36,17 +36,17 @@ def photo_of_words() -> bytes:
     return sink.getvalue()
 
 
-def test_line__says_what_is_known_and_in_one_line(serve: Serve):
+def test_log__one_json_line_per_request(serve: Serve):
     served = serve()
     with noting_lines() as lines:
-        said = served.embed(PHOTO, "a\r\nb.png").json()
+        answer = served.embed(PHOTO, "a\r\nb.png").json()
         served.embed(b"GIF89a")
         wait_until(lambda: len(lines) == 2)
     first, second = lines
     assert {"time", "seconds", "request_id", "sent_bytes"} < set(first)
     assert (first["method"], first["route"], first["status"]) == ("POST", "/embed", 200)
-    assert first["id"] == said["id"]
-    assert first["shape"] == said["shape"]
+    assert first["id"] == answer["id"]
+    assert first["shape"] == answer["shape"]
     assert first["original_size"] == [40, 40]
     assert first["upload_bytes"] == len(PHOTO)
     assert first["how"] == "computed"
@@ -54,8 +54,8 @@ def test_line__says_what_is_known_and_in_one_line(serve: Serve):
     assert all("\n" not in json.dumps(line) for line in lines)
 
 
-def test_seen_from_outside__no_pixels_no_paths_no_secrets(serve: Serve, tmp_path: Path, capsys):
-    """Through every kind of request that goes wrong: answers, lines and figures are searched."""
+def test_outputs__show_no_pixels_paths_or_secrets(serve: Serve, tmp_path: Path, capsys):
+    """Every kind of failed request is sent; answers, log lines and metrics are searched."""
     storage = StorageSettings(url="data", root=tmp_path, secret_key=SECRET)
 
     def fail(verb: str, key: str) -> None:
@@ -90,17 +90,17 @@ def test_seen_from_outside__no_pixels_no_paths_no_secrets(serve: Serve, tmp_path
             assert str(tmp_path).encode() not in inner.get(info.key)
 
 
-def test_describe_error__where_it_was_and_not_what_it_said():
+def test_describe_error__class_and_place_without_the_text():
     try:
         json.loads(SECRET)
     except ValueError as err:
-        said = describe_error(err)
-    assert said.startswith("JSONDecodeError < json.decoder:")
-    assert SECRET not in said
-    assert "/" not in said
+        description = describe_error(err)
+    assert description.startswith("JSONDecodeError < json.decoder:")
+    assert SECRET not in description
+    assert "/" not in description
 
 
-def test_metrics__count_what_was_asked(serve: Serve):
+def test_metrics__count_requests(serve: Serve):
     served = serve()
     served.embed(PHOTO)
     served.embed(PHOTO)
@@ -124,8 +124,8 @@ def test_metrics__count_what_was_asked(serve: Serve):
     assert seen["dino_ready"] == 1
 
 
-def test_metrics__names_of_clients_make_no_series(serve: Serve):
-    """Addresses and methods that a client makes up are one series, not thousands."""
+def test_metrics__invented_addresses_add_no_series(serve: Serve):
+    """All unknown addresses and methods are one series."""
     served = serve()
     for number in range(50):
         served.client.request("LOCK", f"/p{number}")
@@ -134,7 +134,7 @@ def test_metrics__names_of_clients_make_no_series(serve: Serve):
     assert len(served.client.get("/metrics").text.splitlines()) < 200
 
 
-def test_logs__uvicorns_own_lines_are_not_doubled(serve: Serve):
+def test_log__no_second_line_of_uvicorn(serve: Serve):
     serve()
     assert not logging.getLogger("uvicorn.access").hasHandlers()
 
@@ -162,8 +162,8 @@ uvicorn.run("dino_assets.serving.app:app", port=int(sys.argv[1]))
 
 
 @pytest.mark.slow
-def test_service__asks_nobody(tmp_path: Path, monkeypatch):
-    """With a resolver that fails: a model in a folder is loaded, checked and served."""
+def test_service__needs_no_network(tmp_path: Path, monkeypatch):
+    """Without name resolution, a model in a folder is loaded, checked and served."""
     write_sample(tmp_path / "tiny", "dinov2")
     monkeypatch.setenv("DINO_MODEL_ID", "tiny")
     for name in ("HOME", "HF_HOME"):

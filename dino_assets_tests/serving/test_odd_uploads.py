@@ -1,4 +1,4 @@
-"""Odd pictures, bombs and damage as uploads: an answer with a reason, never a 500, memory bounded."""
+"""Odd, huge and damaged pictures as uploads: an answer with a reason, never a 500, bounded memory."""
 
 import re
 import struct
@@ -31,16 +31,16 @@ def served(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_embed__strange_files(served: Served, name):
+def test_embed__odd_files(served: Served, name):
     answer = served.embed(STRANGE[name])
-    said = answer.json()
-    assert (answer.status_code, said["slug"]) == (422, "unusable-picture")
-    assert said["reason"]
+    members = answer.json()
+    assert (answer.status_code, members["slug"]) == (422, "unusable-picture")
+    assert members["reason"]
     assert str(Path(__file__).parents[2]) not in answer.text
 
 
 @pytest.mark.parametrize("name", [*WHOLE, "HEIC"])
-def test_embed__every_kind_that_the_lineage_reads(served: Served, name):
+def test_embed__every_supported_format(served: Served, name):
     data = {**WHOLE, "HEIC": heic(picture(64, 48))}[name]
     assert served.embed(data).json()["metadata"]["original_size"] == [64, 48]
 
@@ -53,7 +53,7 @@ def test_embed__every_kind_that_the_lineage_reads(served: Served, name):
     edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),
     cut=st.integers(0, 100),
 )
-def test_embed__damage(served: Served, name, edits, cut):
+def test_embed__damaged_files(served: Served, name, edits, cut):
     data = bytearray(WHOLE[name])
     for at, value in edits:
         data[at % len(data)] = value
@@ -62,7 +62,7 @@ def test_embed__damage(served: Served, name, edits, cut):
 
 
 def png_header(width: int, height: int, *, bits: int = 1) -> bytes:
-    """A PNG that says this size, and holds next to nothing."""
+    """Make a PNG whose header declares this size, with almost no data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         crc = struct.pack(">I", zlib.crc32(kind + data))
@@ -89,22 +89,22 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_embed__bombs(served: Served, name):
+def test_embed__decompression_bombs(served: Served, name):
     served.embed(photo_bytes(1100, 600))
     before = peak_mb(reset=True)
     answer = served.embed(BOMBS[name])
     assert answer.status_code in (200, 413, 422)
-    assert peak_mb() - before < 450  # 90 MP decoded are 270
+    assert peak_mb() - before < 450  # 90 MP are 270 MB when decoded
 
 
-def test_embed__a_very_flat_picture(served: Served):
-    said = served.embed(encode(Image.new("L", (9_000, 1)), "PNG"), tokens="cls").json()
-    assert said["metadata"]["original_size"] == [9000, 1]
-    assert said["num_tiles"] == -(-(9000 - 512) // 256) + 1
+def test_embed__very_wide_and_low_picture(served: Served):
+    answer = served.embed(encode(Image.new("L", (9_000, 1)), "PNG"), tokens="cls").json()
+    assert answer["metadata"]["original_size"] == [9000, 1]
+    assert answer["num_tiles"] == -(-(9000 - 512) // 256) + 1
 
 
-def test_embed__what_only_decoding_finds(serve: Serve):
-    """The header is whole, the pixels are not: the answer comes from the lane that decodes."""
+def test_embed__whole_header_but_damaged_pixels(serve: Serve):
+    """The decoding lane finds the damage."""
     photo = bytearray(photo_bytes(640, 480, kind="PNG"))
     photo[5000:5200] = bytes(200)
     served = serve(model=SQUARES)

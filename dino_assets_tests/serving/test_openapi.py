@@ -1,4 +1,4 @@
-"""What the service says of itself: every problem with an example, and nothing else ever comes."""
+"""The OpenAPI description: every problem has an example, and no other answer occurs."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ from dino_assets_tests.serving.conftest import Serve
 from dino_assets_tests.worlds.serving import Painter
 
 DESCRIBED = make_app().openapi()
-# No route can say them: there is none at the address, or not with this method.
+# Problems without a route: unknown address, wrong method.
 OF_NO_ROUTE = {"no-such-page", "method-not-allowed"}
 CHECKS = [
     not_a_server_error,
@@ -64,14 +64,14 @@ def test_openapi__every_problem_has_an_example():
     assert shown == set(KINDS) - OF_NO_ROUTE
 
 
-def test_openapi__every_operation_has_a_sentence_and_no_422_of_the_frameworks():
+def test_openapi__every_operation_is_described_without_fastapis_422():
     for path, _, about in operations():
         assert about["description"], path
         assert "HTTPValidationError" not in json.dumps(about)
     assert "HTTPValidationError" not in json.dumps(DESCRIBED["components"])
 
 
-def test_openapi__the_documents_answers_are_its_examples():
+def test_openapi__examples_are_the_published_answers():
     embedded = DESCRIBED["components"]["schemas"]["Embedded"]["example"]
     assert {"embedding_uri", "shape", "num_tiles", "metadata"} < set(embedded)
     health = DESCRIBED["components"]["schemas"]["Health"]["example"]
@@ -98,21 +98,21 @@ def test_openapi__no_page_that_loads_scripts(serve: Serve):
         ("GET", "//example.org/%2e%2e/", 404, "no-such-page"),
     ],
 )
-def test_problems__of_addresses(serve: Serve, method, path, status, slug):
+def test_problems__unknown_addresses_and_methods(serve: Serve, method, path, status, slug):
     answer = serve().client.request(method, path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == MEDIA_TYPE
-    said = answer.json()
-    assert slug in (None, said["slug"])
-    assert said["type"] == f"urn:dino-assets:problem:{said['slug']}"
-    assert said["request_id"] == answer.headers["x-request-id"]
+    members = answer.json()
+    assert slug in (None, members["slug"])
+    assert members["type"] == f"urn:dino-assets:problem:{members['slug']}"
+    assert members["request_id"] == answer.headers["x-request-id"]
     assert ("allow" in answer.headers) == (status == 405)
 
 
-def test_problem__its_own_headers():
-    said = Problem("busy", "later", retry_after_s=7, waiting_s=3.5)
-    assert said.as_headers() == {"Retry-After": "7"}
-    assert said.as_members("r")["waiting_s"] == 3.5
+def test_as_headers__keeps_given_headers():
+    problem = Problem("busy", "later", retry_after_s=7, waiting_s=3.5)
+    assert problem.as_headers() == {"Retry-After": "7"}
+    assert problem.as_members("r")["waiting_s"] == 3.5
     assert Problem("key-needed").as_headers() == {"WWW-Authenticate": "Bearer"}
     assert Problem("not-ready").as_headers() == {"Retry-After": "5"}
     assert Problem("no-file").as_headers() == {}
@@ -121,16 +121,16 @@ def test_problem__its_own_headers():
 @pytest.mark.parametrize("requests", [40, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_schemathesis__no_500_and_nothing_undocumented(serve: Serve, mode, requests):
-    """Requests that fit the description and such that do not, on a service that has an embedding."""
+    """Valid and invalid requests, to a service that has an embedding."""
     served = serve(Painter())
     served.embed(photo_bytes(16, 16, kind="PNG"))
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
-    found = [result.ok() for result in schema.get_all_operations()]
-    assert len(found) == len(operations())
-    for operation in found:
+    described = [result.ok() for result in schema.get_all_operations()]
+    assert len(described) == len(operations())
+    for operation in described:
         try:
             strategy = operation.as_strategy(generation_mode=mode)
-        except Unsatisfiable:  # nothing can be wrong about a request without parameters
+        except Unsatisfiable:  # a request without parameters cannot be invalid
             continue
         ask_oddly(strategy, requests)
 

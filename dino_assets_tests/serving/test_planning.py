@@ -1,4 +1,4 @@
-"""What an upload becomes, from its header alone."""
+"""Plans of uploads, from the image header alone; options of `/embed`."""
 
 import io
 from dataclasses import replace
@@ -26,12 +26,12 @@ def plain_png(width: int, height: int) -> bytes:
 
 
 def base() -> ServedModel:
-    """A ViT-B/14 at 518 px, whose weights nobody needs here."""
+    """Make a ViT-B/14 at 518 px without weights."""
     checkpoint = replace(SMALL_CHECKPOINT, dim=768, patch_px=14)
     return served_model(checkpoint, "base")
 
 
-def test_plan_upload__no_pixel_is_decoded(monkeypatch):
+def test_plan_upload__decodes_no_pixel(monkeypatch):
     def fail(*_: object) -> None:
         raise AssertionError("decoded")
 
@@ -44,8 +44,8 @@ def test_plan_upload__no_pixel_is_decoded(monkeypatch):
     assert plan.pixel_bytes == 2048 * 1536 * 3
 
 
-def test_plan_upload__ids():
-    """By the file's bytes, the model and the options; not by anything else."""
+def test_plan_upload__id_depends_on_file_model_and_options():
+    """Nothing else changes the id."""
     one, other = photo_bytes(seed=1), photo_bytes(seed=2)
     ids = [
         plan_upload(one, DEFAULT, SMALL).id,
@@ -66,19 +66,19 @@ def test_plan_upload__ids():
     assert plan_upload(one, DEFAULT, SMALL).id == ids[0]
 
 
-def test_plan_upload__too_large_a_result_names_what_fits():
+def test_plan_upload__too_large_a_result_lists_options_that_fit():
     data = plain_png(10_000, 6_000)
     with raising(Problem, slug="result-too-large") as caught:
         plan_upload(data, EmbedOptions(dtype="fp32"), base())
-    said = caught.value
-    assert said.more["result_bytes"] > said.more["limit_bytes"] == MOST_FILE_BYTES
-    assert "tokens=mean dtype=fp32" in said.detail
-    assert "tokens=patches" not in said.detail  # in fp16 it is too large as well
+    problem = caught.value
+    assert problem.more["result_bytes"] > problem.more["limit_bytes"] == MOST_FILE_BYTES
+    assert "tokens=mean dtype=fp32" in problem.detail
+    assert "tokens=patches" not in problem.detail  # too large in fp16 too
     for tokens in ("mean", "cls"):
-        assert plan_upload(data, EmbedOptions(tokens), base()).tiles == said.more["tiles"]
+        assert plan_upload(data, EmbedOptions(tokens), base()).tiles == problem.more["tiles"]
 
 
-def test_plan_upload__twice_the_numbers_would_fit_in_fp16():
+def test_plan_upload__too_large_in_fp32_fits_in_fp16():
     data = plain_png(6_000, 4_000)
     with raising(Problem, slug="result-too-large") as caught:
         plan_upload(data, EmbedOptions(dtype="fp32"), base())
@@ -96,19 +96,19 @@ def test_plan_upload__twice_the_numbers_would_fit_in_fp16():
         (plain_png(100_001, 1), "too-large"),
     ],
 )
-def test_plan_upload__not_usable(data, reason):
+def test_plan_upload__unusable_pictures(data, reason):
     with raising(Problem, slug="unusable-picture") as caught:
         plan_upload(data, DEFAULT, SMALL)
     assert caught.value.more == {"reason": reason}
 
 
-def test_plan_upload__windows_are_the_grids():
+def test_plan_upload__windows_follow_the_grid():
     plan = plan_upload(photo_bytes(40, 16), DEFAULT, SMALL)
     np.testing.assert_array_equal(plan.windows[:, 0], [0, 8, 16, 24])
     assert [name.partition("-")[2] for name in plan.tile_ids][1] == "x00008y00000w00016h00016-g1"
 
 
-def test_read_options__from_address_or_form():
+def test_read_options__from_query_or_form():
     assert read_options({}, {}) == EmbedOptions("patches", "fp16")
     assert read_options({"tokens": "mean"}, {"dtype": "fp32"}) == EmbedOptions("mean", "fp32")
     assert read_options({"tokens": "cls"}, {"tokens": "cls"}) == EmbedOptions("cls", "fp16")
@@ -129,8 +129,8 @@ def test_read_options__refused(query, fields, slug):
         read_options(query, fields)
 
 
-def test_models__every_published_one_fits_at_twenty_megapixels():
-    """What a drone takes is embedded by every model that is not the giant, patch by patch."""
+def test_plan_upload__every_published_model_fits_at_20_megapixels():
+    """A drone's photograph fits with all patch tokens, for every model but the giant."""
     for name, what in PUBLISHED.items():
         patch = 16 if "dinov3" in name else 14
         side = 518 // patch * patch

@@ -1,4 +1,4 @@
-"""When the service can work, and what it says while it cannot."""
+"""Readiness: model, store and inference, and the answers while something is missing."""
 
 import threading
 import time
@@ -27,8 +27,8 @@ def ready(served) -> tuple[int, str]:
     return answer.status_code, answer.json().get("detail", "")
 
 
-def test_ready__not_before_the_gate(serve: Serve, tmp_path, local_store):
-    """`/health` answers meanwhile, uploads are refused with the time to come back."""
+def test_ready__not_before_the_numerics_check(serve: Serve, tmp_path, local_store):
+    """`/health` answers meanwhile; uploads are refused with Retry-After."""
     gate = threading.Event()
 
     def open_it(settings, store):
@@ -46,22 +46,24 @@ def test_ready__not_before_the_gate(serve: Serve, tmp_path, local_store):
     assert served.embed(PHOTO).status_code == 200
 
 
-def test_ready__never_where_the_gate_refuses(serve: Serve, caplog):
+def test_ready__never_after_a_failed_numerics_check(serve: Serve, caplog):
     def open_it(settings, store):
         raise EngineRefusedError("no engine computes it as it should")
 
     served = serve(open_it=open_it, wait=False)
     wait_until(lambda: served.running.opening.fault)
     assert ready(served)[0] == 503
-    for said in (ready(served)[1], served.embed(PHOTO).json()["detail"]):
-        assert "EngineRefusedError" in said
-        assert "as it should" not in said  # a sentence may name folders: it is for the log
+    for detail in (ready(served)[1], served.embed(PHOTO).json()["detail"]):
+        assert "EngineRefusedError" in detail
+        assert (
+            "as it should" not in detail
+        )  # the error's text may contain paths: only the log has it
     assert "no engine computes it as it should" in caplog.text
     assert served.client.get("/health").status_code == 200
 
 
 def test_ready__not_while_an_inference_is_overdue(serve: Serve):
-    """An engine that hangs: the process answers, and says that it cannot work."""
+    """With a hanging engine the process still answers, and is not ready."""
     engine = Painter(is_held=True)
     served = serve(engine)
     served.running.overdue_s = 0.2
@@ -76,7 +78,7 @@ def test_ready__not_while_an_inference_is_overdue(serve: Serve):
         wait_until(lambda: ready(served)[0] == 200)
 
 
-def test_find_overdue_s__by_what_a_tile_takes():
+def test_find_overdue_s__depends_on_a_tiles_seconds():
     assert find_overdue_s(0.1) == OVERDUE_S
     assert find_overdue_s(10) == 200
 
@@ -86,7 +88,9 @@ def absent(local_store) -> Absent:
     return Absent(local_store)
 
 
-def test_ready__not_while_the_store_is_away(serve: Serve, absent: Absent, monkeypatch, caplog):
+def test_ready__not_while_the_store_is_unreachable(
+    serve: Serve, absent: Absent, monkeypatch, caplog
+):
     monkeypatch.setattr("dino_assets.serving.readiness.PROBE_EVERY_S", 0.0)
     served = serve(store=absent)
     assert ready(served)[0] == 200
@@ -98,11 +102,11 @@ def test_ready__not_while_the_store_is_away(serve: Serve, absent: Absent, monkey
     wait_until(lambda: ready(served)[0] == 200)
 
 
-def test_probe__a_store_that_hangs_is_away(absent: Absent):
+def test_probe__a_store_that_hangs(absent: Absent):
     now = [100.0]
     absent.hanging.clear()
     probe = StoreProbe(absent, now=lambda: now[0])
-    assert probe.look() is None  # it may answer yet
+    assert probe.look() is None  # the first check still runs
     now[0] += PROBE_LIMIT_S + 1
     assert "has not answered for 4 s" in (probe.look() or "")
     assert threading.active_count() < 30
@@ -110,7 +114,7 @@ def test_probe__a_store_that_hangs_is_away(absent: Absent):
     wait_until(lambda: probe.look() == "")
 
 
-def test_probe__is_asked_now_and_then_only(absent: Absent):
+def test_probe__checks_at_intervals(absent: Absent):
     now, asked = [100.0], []
     inner = absent.head
     absent.head = lambda key: (asked.append(key), inner(key))[1]  # type: ignore[method-assign]
@@ -141,11 +145,11 @@ def test_embed__a_store_that_fails(serve: Serve, absent: Absent, fault, slug):
     assert served.embed(PHOTO).status_code == 200
 
 
-def doctor_line(answer) -> bool:
+def names_doctor(answer) -> bool:
     return "dino-assets doctor" in answer.json()["detail"]
 
 
-def test_embed__a_bucket_that_is_not_there(serve: Serve, s3_endpoint, tmp_path):
+def test_embed__missing_bucket(serve: Serve, s3_endpoint, tmp_path):
     storage = s3_settings(s3_endpoint, tmp_path)
     storage = type(storage)(**{**vars(storage), "url": "minio://no-such-bucket-of-ours"})
     refused = serve(store=open_store(storage)).embed(PHOTO)
@@ -153,7 +157,7 @@ def test_embed__a_bucket_that_is_not_there(serve: Serve, s3_endpoint, tmp_path):
     assert "doctor --create-bucket" in refused.json()["detail"]
 
 
-def test_embed__a_server_that_is_not_there(serve: Serve, tmp_path):
+def test_embed__unreachable_server(serve: Serve, tmp_path):
     storage = StorageSettings(
         url="minio://some-bucket",
         root=tmp_path,
@@ -166,7 +170,7 @@ def test_embed__a_server_that_is_not_there(serve: Serve, tmp_path):
     started = time.monotonic()
     refused = served.embed(PHOTO)
     assert (refused.status_code, refused.json()["slug"]) == (503, "store-unavailable")
-    assert doctor_line(refused)
+    assert names_doctor(refused)
     assert refused.headers["retry-after"]
     assert time.monotonic() - started < 30
     assert ready(served)[0] == 503

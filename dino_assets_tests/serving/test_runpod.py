@@ -1,4 +1,4 @@
-"""The endpoint under RunPod's own SDK: its local API with our client, and its worker loop."""
+"""The serverless handler under RunPod's own SDK: its local API with the example client, its worker loop."""
 
 import base64
 import io

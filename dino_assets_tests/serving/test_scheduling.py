@@ -1,4 +1,4 @@
-"""Tiles in turns: whose comes next, in calls of which size, and what happens to who gives up."""
+"""The scheduler of tiles: order, size of calls, cancelled and failed jobs."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from dino_assets_tests.worlds.serving import SIDE, Painter, wait_until
 
 @dataclass
 class Work:
-    """Jobs whose tiles note when they are cut."""
+    """Jobs that record which tiles are cut, kept and released."""
 
     order: list[tuple[str, int]] = field(default_factory=list)
     kept: dict[str, list[int]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ def test_scheduler__one_tile_each_in_turn(scheduled):
     scheduler = scheduled(engine)
     jobs = [work.job(name, tiles) for name, tiles in (("a", 4), ("b", 1), ("c", 2))]
     scheduler.submit(jobs[0])
-    wait_until(lambda: engine.calls)  # a's first tile runs
+    wait_until(lambda: engine.calls)  # the first tile of a runs
     for job in jobs[1:]:
         scheduler.submit(job)
     engine.gate.set()
@@ -74,7 +74,7 @@ def test_scheduler__one_tile_each_in_turn(scheduled):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_scheduler__a_tile_beside_294_waits_for_three_at_most(scheduled, threads):
+def test_scheduler__a_single_tile_waits_for_at_most_three_of_294(scheduled, threads):
     engine, work = Painter(is_held=True, threads=threads), Work()
     scheduler = scheduled(engine)
     large, small = work.job("large", 294), work.job("small", 1)
@@ -96,8 +96,8 @@ def test_scheduler__a_tile_beside_294_waits_for_three_at_most(scheduled, threads
     ("waiting", "calls"),
     [([1], [1]), ([3], [4]), ([1, 1, 1], [4]), ([9], [8, 1]), ([4, 4, 4], [8, 4]), ([17], [8, 8, 1])],
 )  # fmt: skip
-def test_scheduler__the_smallest_built_shape_that_holds_what_waits(scheduled, waiting, calls):
-    """Shapes 1, 4 and 8, tiles of several pictures in one call; a first one holds the thread."""
+def test_scheduler__uses_the_smallest_shape_that_holds_waiting_tiles(scheduled, waiting, calls):
+    """Shapes 1, 4 and 8; a call takes tiles of several pictures. A first job keeps the thread busy."""
     engine, work = Shapes(shapes=(1, 4, 8), is_held=True), Work()
     scheduler = scheduled(engine)
     first = work.job("first", 1)
@@ -114,7 +114,7 @@ def test_scheduler__the_smallest_built_shape_that_holds_what_waits(scheduled, wa
 
 
 class Shapes(Painter):
-    """Notes the shape that would be called."""
+    """An engine that records the shape of each call."""
 
     def __init__(self, **options) -> None:
         super().__init__(**options)
@@ -131,7 +131,7 @@ class Shapes(Painter):
     st.integers(1, 4),
     st.sampled_from([(1,), (1, 4), (3,)]),
 )
-def test_scheduler__every_tile_once_whatever_comes(tiles, threads, shapes):
+def test_scheduler__computes_every_tile_once(tiles, threads, shapes):
     work = Work()
     scheduler = Scheduler(Painter(threads=threads, shapes=shapes))
     jobs = [work.job(str(number), count) for number, count in enumerate(tiles)]
@@ -146,7 +146,7 @@ def test_scheduler__every_tile_once_whatever_comes(tiles, threads, shapes):
     assert scheduler.waiting == 0
 
 
-def test_scheduler__a_job_that_is_given_up_takes_no_further_tile(scheduled):
+def test_give_up__starts_no_further_tile(scheduled):
     engine, work = Painter(is_held=True), Work()
     scheduler = scheduled(engine)
     gone, other = work.job("gone", 50), work.job("other", 3)
@@ -154,7 +154,7 @@ def test_scheduler__a_job_that_is_given_up_takes_no_further_tile(scheduled):
     wait_until(lambda: engine.calls)
     scheduler.submit(other)
     assert scheduler.give_up(gone)
-    assert work.released == []  # its first tile is still being computed
+    assert work.released == []  # the first tile is still being computed
     assert scheduler.waiting == 3
     engine.gate.set()
     other.done.result(10)
@@ -164,7 +164,7 @@ def test_scheduler__a_job_that_is_given_up_takes_no_further_tile(scheduled):
     assert gone.done.cancelled()
 
 
-def test_scheduler__given_up_before_its_turn_nothing_of_it_starts(scheduled):
+def test_give_up__before_the_first_tile(scheduled):
     engine, work = Painter(is_held=True), Work()
     scheduler = scheduled(engine)
     first, queued = work.job("first", 1), work.job("queued", 5)
@@ -178,7 +178,7 @@ def test_scheduler__given_up_before_its_turn_nothing_of_it_starts(scheduled):
     assert work.discarded == ["queued"]
 
 
-def test_scheduler__finished_is_finished(scheduled):
+def test_give_up__after_the_end(scheduled):
     work = Work()
     scheduler = scheduled(Painter())
     job = work.job("a", 2)
@@ -188,7 +188,7 @@ def test_scheduler__finished_is_finished(scheduled):
     assert work.discarded == []
 
 
-def test_scheduler__a_failing_call_is_its_jobs_own(scheduled):
+def test_scheduler__a_failing_call_fails_its_jobs(scheduled):
     engine, work = Painter(fault=MemoryError()), Work()
     scheduler = scheduled(engine)
     broken = work.job("broken", 5)
@@ -202,7 +202,7 @@ def test_scheduler__a_failing_call_is_its_jobs_own(scheduled):
     assert (work.released, work.discarded) == (["broken", "sound"], ["broken"])
 
 
-def test_scheduler__what_cannot_be_kept_ends_its_own_job_alone(scheduled):
+def test_scheduler__a_failing_keep_ends_only_its_job(scheduled):
     work = Work()
     scheduler = scheduled(Painter(shapes=(4,)))
     full, sound = work.job("full", 3), work.job("sound", 3)
@@ -220,7 +220,7 @@ def test_scheduler__what_cannot_be_kept_ends_its_own_job_alone(scheduled):
     assert work.discarded == ["full"]
 
 
-def test_scheduler__how_long_a_call_runs(scheduled):
+def test_longest_call_s__a_running_call(scheduled):
     engine = Painter(is_held=True)
     scheduler = scheduled(engine)
     assert scheduler.longest_call_s() == 0
@@ -228,7 +228,7 @@ def test_scheduler__how_long_a_call_runs(scheduled):
     wait_until(lambda: scheduler.longest_call_s() > 0.05)
 
 
-def test_scheduler__no_thread_is_left():
+def test_close__leaves_no_thread():
     scheduler = Scheduler(Painter(threads=3))
     scheduler.close()
     assert not [each for each in threading.enumerate() if each.name.startswith("tiles-")]

@@ -1,4 +1,4 @@
-"""A service that is told to end: everything accepted is answered, nothing else, and its end is 0."""
+"""Stop of the service by SIGTERM: accepted requests are answered, others refused, exit status 0."""
 
 import os
 import signal
@@ -26,18 +26,18 @@ def post(url: str, photo: bytes) -> httpx.Response:
     return httpx.post(f"{url}/embed", files={"file": ("a.png", photo)}, timeout=60)
 
 
-def test_sigterm__what_was_accepted_is_answered(tmp_path: Path):
+def test_sigterm__answers_accepted_requests(tmp_path: Path):
     with serving_process(tmp_path, call_s=0.03) as (process, url):
         with ThreadPoolExecutor(4) as clients:
             asking = [clients.submit(post, url, photo) for photo in PHOTOS]
             wait_until(lambda: in_work(url) == 4)
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: is_closed(url))
-            assert not all(each.done() for each in asking)  # it ends, and works on
+            assert not all(each.done() for each in asking)  # it is stopping and still works
             assert [each.result().status_code for each in asking] == [200] * 4
         assert process.wait(30) == 0
         with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)  # no child is left
+            os.killpg(process.pid, 0)  # no child process is left
     assert len(list(tmp_path.glob("data/embed_*.npz"))) == 4
     assert "Traceback" not in (next(tmp_path.glob("*.log"))).read_text()
 
@@ -58,7 +58,7 @@ def is_closed(url: str) -> bool:
     return False
 
 
-def test_sigterm__a_body_that_is_still_coming_is_not_accepted(tmp_path: Path):
+def test_sigterm__refuses_a_body_that_still_arrives(tmp_path: Path):
     request = form_request(PHOTOS[0])
     with serving_process(tmp_path, call_s=0.02) as (process, url):
         host, _, port = url.removeprefix("http://").partition(":")
@@ -70,7 +70,7 @@ def test_sigterm__a_body_that_is_still_coming_is_not_accepted(tmp_path: Path):
             asking = clients.submit(post, url, PHOTOS[1])
             wait_until(lambda: in_work(url) == 1)
             process.send_signal(signal.SIGTERM)
-            answer = read_all(line)  # the rest of the body is not waited for
+            answer = read_all(line)  # the rest of the body is not read
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b'"slug":"shutting-down"' in answer
             assert asking.result().status_code == 200
@@ -78,7 +78,7 @@ def test_sigterm__a_body_that_is_still_coming_is_not_accepted(tmp_path: Path):
     assert len(list(tmp_path.glob("data/embed_*.npz"))) == 1
 
 
-def test_sigterm__nobody_asks_anything(tmp_path: Path):
+def test_sigterm__without_requests(tmp_path: Path):
     with serving_process(tmp_path) as (process, _):
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0

@@ -1,4 +1,4 @@
-"""The documents' two curl lines against every kind of store, configured as they say."""
+"""The published curl commands on every kind of store, configured as published."""
 
 import contextlib
 import hashlib
@@ -32,7 +32,7 @@ def curl(*arguments: str) -> bytes:
     return done.stdout
 
 
-def test_documents__curl_against_every_store(place: Place, tmp_path: Path):
+def test_curl__published_commands_on_every_store(place: Place, tmp_path: Path):
     photo = tmp_path / "sample.png"
     photo.write_bytes(photo_bytes(640, 480, kind="PNG"))
     with serving_process(tmp_path, environment=place.environment) as (_, url):
@@ -41,20 +41,20 @@ def test_documents__curl_against_every_store(place: Place, tmp_path: Path):
         assert health["storage"] == {"data": "local", "az": "azure"}.get(
             place.uri.partition(":")[0], "minio"
         )
-        said = json.loads(curl("-F", f"file=@{photo}", f"{url}/embed"))
-        assert said["embedding_uri"] == f"{place.uri}/embed_{said['id']}.npz"
-        assert said["metadata"]["filename"] == "sample.png"
-        curl("-o", str(tmp_path / "read.npz"), f"{url}/embeddings/{said['id']}")
-        assert json.loads(curl("-F", f"file=@{photo}", f"{url}/embed")) == said
-    # S0-11: what lies in the store reads back equal.
-    data = place.store.get(f"embed_{said['id']}.npz")
+        answer = json.loads(curl("-F", f"file=@{photo}", f"{url}/embed"))
+        assert answer["embedding_uri"] == f"{place.uri}/embed_{answer['id']}.npz"
+        assert answer["metadata"]["filename"] == "sample.png"
+        curl("-o", str(tmp_path / "read.npz"), f"{url}/embeddings/{answer['id']}")
+        assert json.loads(curl("-F", f"file=@{photo}", f"{url}/embed")) == answer
+    # The stored file reads back equal.
+    data = place.store.get(f"embed_{answer['id']}.npz")
     assert data == (tmp_path / "read.npz").read_bytes()
     with np.load(tmp_path / "read.npz") as stored:
-        assert list(stored["embeddings"].shape) == said["shape"]
+        assert list(stored["embeddings"].shape) == answer["shape"]
 
 
 def test_commit__pieces_on_every_store(place: Place):
-    """A file above what one request puts goes in pieces, and is whole in the end."""
+    """A file above the limit of one request is put in pieces, and is whole afterwards."""
     place.store.chunk_bytes = PIECE_BYTES
     embeddings = EmbeddingStore(place.store, retention_days=1)
     pieces = [bytes([number]) * 2**20 for number in range(41)]
@@ -68,7 +68,7 @@ def test_commit__pieces_on_every_store(place: Place):
 
 @pytest.mark.slow
 def test_embed__a_wrong_key(serve: Serve, swift_storage: StorageSettings):
-    """Swift checks signatures; moto does not."""
+    """Swift checks signatures; moto, the other S3 server of the tests, does not."""
     wrong = replace(swift_storage, secret_key="testing1234")
     refused = serve(store=open_store(wrong)).embed(PHOTO)
     assert (refused.status_code, refused.json()["slug"]) == (503, "store-refused")
@@ -79,7 +79,7 @@ def test_embed__a_wrong_key(serve: Serve, swift_storage: StorageSettings):
 
 @contextlib.contextmanager
 def bad_server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that takes a request's first bytes, and then behaves badly."""
+    """Run a server that reads a request's first bytes, then calls ``behave``."""
     with socket.create_server((HOST, 0)) as listener, contextlib.ExitStack() as lines:
 
         def work() -> None:
@@ -102,7 +102,7 @@ def reset(line: socket.socket) -> None:
     line.close()
 
 
-def reset_amid_an_answer(line: socket.socket) -> None:
+def reset_during_an_answer(line: socket.socket) -> None:
     line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc")
     reset(line)
 
@@ -116,7 +116,7 @@ def answer_500(line: socket.socket) -> None:
     line.close()
 
 
-@pytest.mark.parametrize("behave", [reset, reset_amid_an_answer, say_nothing, answer_500])
+@pytest.mark.parametrize("behave", [reset, reset_during_an_answer, say_nothing, answer_500])
 def test_embed__a_server_that_behaves_badly(serve: Serve, tmp_path: Path, behave):
     limits = RequestLimits(connect_s=1, stall_s=1, retries=1, retry_for_s=2)
     with bad_server(behave) as endpoint:
@@ -125,10 +125,10 @@ def test_embed__a_server_that_behaves_badly(serve: Serve, tmp_path: Path, behave
         )
         served = serve(store=open_store(storage))
         refused = served.embed(PHOTO)
-        said = refused.json()
-        assert (refused.status_code, said["slug"]) == (503, "store-unavailable")
+        answer = refused.json()
+        assert (refused.status_code, answer["slug"]) == (503, "store-unavailable")
         assert refused.headers["retry-after"] == "10"
-        assert "dino-assets doctor" in said["detail"]
+        assert "dino-assets doctor" in answer["detail"]
         assert "secret" not in refused.text
         assert served.client.get("/health").status_code == 200
         assert served.service.admission.load.requests == 0

@@ -1,4 +1,4 @@
-"""The documents' requests and answers, to the letter; further keys come after theirs."""
+"""The published API of the service: requests and answers; further keys come after the published ones."""
 
 import gc
 import io
@@ -29,7 +29,7 @@ def base(serve: Serve, dinov2, dinov2_engines, tmp_path):
     return serve(dinov2_engines, model=model, settings=replace(settings, model=MODEL))
 
 
-def test_health__golden(base):
+def test_health__published_answer(base):
     answer = base.client.get("/health")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -39,61 +39,64 @@ def test_health__golden(base):
     )
 
 
-def test_embed__golden(base):
-    """S0-19: the documents' keys, in their order, with their values; then ours."""
+def test_embed__published_answer(base):
+    """Published keys and values come first, in their order; then further keys."""
     answer = base.embed(photo_bytes(640, 480), "sample.jpg")
     assert answer.status_code == 200
-    said = answer.json()
-    assert list(said)[:4] == ["embedding_uri", "shape", "num_tiles", "metadata"]
-    assert re.fullmatch(r"store/embed_[0-9a-f]{32}\.npz", said["embedding_uri"])
-    assert said["shape"] == [1, 1369, 48]
-    assert said["num_tiles"] == 1
-    assert said["metadata"] == {
+    members = answer.json()
+    assert list(members)[:4] == ["embedding_uri", "shape", "num_tiles", "metadata"]
+    assert re.fullmatch(r"store/embed_[0-9a-f]{32}\.npz", members["embedding_uri"])
+    assert members["shape"] == [1, 1369, 48]
+    assert members["num_tiles"] == 1
+    assert members["metadata"] == {
         "filename": "sample.jpg",
         "original_size": [640, 480],
         "num_tiles": 1,
         "model": "facebook/dinov2-base",
         "embedding_shape": [1, 1369, 48],
     }
-    assert said["embedding_uri"] == f"store/embed_{said['id']}.npz"
-    assert {key: said[key] for key in list(said)[5:-1]} == {"tokens": "patches", "dtype": "fp16"}
-    assert date.fromisoformat(said["expires"]) - datetime.now(UTC).date() == timedelta(days=91)
+    assert members["embedding_uri"] == f"store/embed_{members['id']}.npz"
+    assert {key: members[key] for key in list(members)[5:-1]} == {
+        "tokens": "patches",
+        "dtype": "fp16",
+    }
+    assert date.fromisoformat(members["expires"]) - datetime.now(UTC).date() == timedelta(days=91)
 
 
-def test_embed__on_minio_the_address_is_the_documents(serve: Serve, s3_endpoint, tmp_path):
+def test_embed__published_address_on_minio(serve: Serve, s3_endpoint, tmp_path):
     storage = s3_settings(s3_endpoint, tmp_path)
     settings = make_settings(tmp_path)
     settings = replace(settings, storage=storage)
     served = serve(store=open_store(storage), settings=settings)
-    said = served.embed(photo_bytes(kind="PNG")).json()
-    assert said["embedding_uri"] == f"{storage.url}/embed_{said['id']}.npz"
+    answer = served.embed(photo_bytes(kind="PNG")).json()
+    assert answer["embedding_uri"] == f"{storage.url}/embed_{answer['id']}.npz"
     assert served.client.get("/health").json()["storage"] == "minio"
-    assert served.client.get(f"/embeddings/{said['id']}").status_code == 200
+    assert served.client.get(f"/embeddings/{answer['id']}").status_code == 200
 
 
 @pytest.mark.parametrize(
     ("size", "tiles"), [((640, 480), 1), ((1024, 1024), 1), ((1025, 400), 3), ((2048, 1536), 35)]
 )
-def test_embed__tiles(base, size, tiles):
-    """S0-20, S0-21: up to 1024 px on both sides one tile; else 518 px in steps of 259."""
-    said = base.embed(photo_bytes(*size), tokens="cls").json()
-    assert (said["num_tiles"], said["shape"]) == (tiles, [tiles, 48])
-    assert said["metadata"]["original_size"] == list(size)
+def test_embed__number_of_tiles(base, size, tiles):
+    """One tile up to 1024 px on both sides; above, tiles of 518 px in steps of 259."""
+    answer = base.embed(photo_bytes(*size), tokens="cls").json()
+    assert (answer["num_tiles"], answer["shape"]) == (tiles, [tiles, 48])
+    assert answer["metadata"]["original_size"] == list(size)
 
 
-def test_embed__turned_by_exif_is_upright(base):
+def test_embed__applies_the_exif_orientation(base):
     exif = Image.Exif()
     exif[0x0112] = 6
-    said = base.embed(photo_bytes(64, 48, exif=exif), tokens="cls").json()
-    assert said["metadata"]["original_size"] == [48, 64]
+    answer = base.embed(photo_bytes(64, 48, exif=exif), tokens="cls").json()
+    assert answer["metadata"]["original_size"] == [48, 64]
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "fp32"])
 @pytest.mark.parametrize("tokens", ["patches", "mean", "cls"])
-def test_embed__the_file_is_what_the_engine_says(base, local_store, dinov2_engines, tokens, dtype):
+def test_embed__file_equals_the_engines_output(base, local_store, dinov2_engines, tokens, dtype):
     photo = photo_bytes(1100, 600)
-    said = base.embed(photo, tokens=tokens, dtype=dtype).json()
-    data = local_store.get(f"embed_{said['id']}.npz")
+    answer = base.embed(photo, tokens=tokens, dtype=dtype).json()
+    data = local_store.get(f"embed_{answer['id']}.npz")
     with np.load(io.BytesIO(data)) as stored:
         assert stored.files == ["cls", "mean", "windows", "tile_ids", "embeddings"]
         windows = stored["windows"]
@@ -104,38 +107,38 @@ def test_embed__the_file_is_what_the_engine_says(base, local_store, dinov2_engin
             rows = np.concatenate([each[column] for each in wanted]).astype(number)
             assert stored[name].dtype == number
             np.testing.assert_array_equal(stored[name], rows)
-        assert list(stored["embeddings"].shape) == said["shape"]
+        assert list(stored["embeddings"].shape) == answer["shape"]
         assert stored["tile_ids"][0].endswith("-x00000y00000w00518h00518-g1")
-        assert len(stored["tile_ids"]) == len(windows) == said["num_tiles"] == 8
+        assert len(stored["tile_ids"]) == len(windows) == answer["num_tiles"] == 8
 
 
 def test_embed__the_configured_model_of_the_hub(
     serve: Serve, hub: HubServer, dinov2, tmp_path, monkeypatch
 ):
-    """Everything by itself: fetched, converted, held against the reference, asked under its name."""
+    """Fetches, converts and checks the model, and answers under its name."""
     hub.add(MODEL, {path.name: path for path in dinov2.folder.iterdir()})
     settings = make_settings(tmp_path)
     settings = replace(settings, model="dinov2-base")
     served = serve(settings=settings, open_it=open_service)
-    said = served.embed(photo_bytes(640, 480), "sample.jpg").json()
-    assert said["metadata"]["model"] == MODEL
+    answer = served.embed(photo_bytes(640, 480), "sample.jpg").json()
+    assert answer["metadata"]["model"] == MODEL
     assert served.client.get("/ready").json()["model"] == MODEL
 
 
-def test_embed__random_weights_are_loud(serve: Serve, checkpoint_dir, tmp_path, monkeypatch):
+def test_embed__random_weights_have_a_caveat(serve: Serve, checkpoint_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     settings = make_settings(tmp_path)
     settings = replace(settings, model=str(checkpoint_dir))
     served = serve(settings=settings, open_it=open_service)
-    said = served.embed(photo_bytes(640, 480)).json()
-    assert "random weights" in said["caveat"]
-    assert said["metadata"]["model"] == checkpoint_dir.name  # no path of this machine
+    answer = served.embed(photo_bytes(640, 480)).json()
+    assert "random weights" in answer["caveat"]
+    assert answer["metadata"]["model"] == checkpoint_dir.name  # not the path of the folder
 
 
 def test_open_service__leaves_the_models_libraries_out_of_collections(
     serve: Serve, checkpoint_dir, tmp_path, monkeypatch
 ):
-    """A whole collection over them would keep `/health` waiting for 150 ms."""
+    """A garbage collection over them would delay `/health` by 150 ms."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     gc.unfreeze()
     settings = replace(make_settings(tmp_path), model=str(checkpoint_dir))
