@@ -68,12 +68,14 @@ def register_here(
     del listing  # of a million files it is most of all that is held
 
     from dino_assets.defs.instance import open_instance
-    from dino_assets.defs.observations import record_look
+    from dino_assets.defs.observations import record_observation
     from dino_assets.defs.partitions import add_drop_keys
 
     with open_instance(root) as instance:
         added = add_drop_keys(instance, [drop.name])
-        record_look(instance, store, drop.name, look, write=instance.report_runless_asset_event)
+        record_observation(
+            instance, store, drop.name, look, write=instance.report_runless_asset_event
+        )
     doubt = ""
     if not look.photos:
         doubt = f"there is no photograph by its name in the {count_of(look.files, 'file')} there; check the path"

@@ -1,4 +1,4 @@
-"""Alerts of failed runs: which are to be posted, and which wait since their receiver was down."""
+"""Webhook alerts for failed runs: new failures, and alerts to send again after the receiver was down."""
 
 import json
 import time
@@ -16,23 +16,23 @@ from dino_assets.defs.run_tags import DROP_TAG, PARTITION_TAG
 from dino_assets.defs.webhook import hide_all, post_json
 from dino_assets.settings.environment import list_secrets
 
-# The second try is the next tick's; from then on twice as long each time.
+# The second attempt is made in the next tick. From then on the wait doubles each time.
 FIRST_WAIT_S, MAX_WAIT_S = 60.0, 900.0
-# A failure that nobody could be told of for a day is seen in the UI first.
+# After a day without a successful post, the failure has been seen in the UI anyway.
 MAX_AGE_S = 86_400.0
-# The daemon ends a tick after 60 s; one alert takes 9 s where nothing answers.
+# The daemon ends a tick after 60 s. One alert takes 9 s when the receiver does not answer.
 BUDGET_S = 20.0
 MAX_NEW, MAX_WAITING = 100, 500
-MAX_SHOWN = 5  # in the tick's own sentence; the log has all
+MAX_SHOWN = 5  # in the tick's message; the log has all
 
-WILL_RETRY_TAG = "dagster/will_retry"  # Dagster's own: set once a run has failed
+WILL_RETRY_TAG = "dagster/will_retry"  # set by Dagster when a run has failed
 
 Post = Callable[[str, Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True)
 class Alert:
-    """A failed run that is still to be posted; ``due_s`` is when it is tried next."""
+    """A failed run that is still to be posted; ``due_s`` is the time of the next attempt."""
 
     run_id: str
     failed_s: float
@@ -42,18 +42,21 @@ class Alert:
 
 @dataclass(frozen=True)
 class AlertCursor:
-    """The last failure that was seen, and the alerts that wait; kept as the sensor's cursor."""
+    """The sensor's cursor: the last failure that was read, and the alerts waiting to be posted."""
 
     after: int
     waiting: tuple[Alert, ...] = ()
 
     def dump(self) -> str:
-        """Give it as JSON."""
+        """Write the cursor as JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def load(cls, cursor: str | None) -> "AlertCursor | None":
-        """Read it back; None where there is none. Dagster's own cursor of earlier versions counts, too."""
+        """Read a cursor; return None if there is none.
+
+        Cursors of Dagster's run failure sensor, which earlier versions used, are accepted too.
+        """
         try:
             values = json.loads(cursor or "")
             after = values["after"] if "after" in values else values["record_id"]
@@ -70,26 +73,26 @@ def report_failures(
     clock: Callable[[], float] = time.time,
     post: Post = post_json,
 ) -> str:
-    """Post the failures since the last tick, and those that wait; gives what became of them.
+    """Post the failures since the last tick and the waiting alerts; return the tick's message.
 
-    One that is not taken stays and is tried again, at longer and longer intervals and for a day, after
-    those that were tried less often: it holds back no other.
+    An alert that the receiver refuses is tried again for a day, at growing intervals. Alerts with fewer
+    attempts come first, so one bad alert does not delay the others.
     """
     progress = AlertCursor.load(context.cursor)
     if progress is None:
         context.update_cursor(AlertCursor(_find_last(context.instance)).dump())
-        return "Runs that fail from now on are posted."
+        return "First tick: runs that fail from now on are posted."
     after, new = _find_new(context.instance, progress.after)
     if url is None:
         context.update_cursor(replace(progress, after=after).dump())
-        unsaid = f"{count_of(len(new), 'run')} failed; DINO_FAILURE_WEBHOOK is not set, nothing is posted."
-        return unsaid if new else "Nothing to post."
+        sentence = f"{count_of(len(new), 'run')} failed; DINO_FAILURE_WEBHOOK is not set, nothing is posted."
+        return sentence if new else "Nothing to post."
     alerts, lines = _give_up((*progress.waiting, *new), now_s=clock())
     ends_s = clock() + BUDGET_S
     waiting: list[Alert] = []
     posted = 0
     ordered = sorted(alerts, key=lambda each: (each.tries, each.failed_s))
-    # A receiver that takes what is due takes what waits, too: that comes second.
+    # If the receiver accepts an alert that is due, alerts that are not due yet are posted as well.
     now_s = clock()
     for alert in sorted(ordered, key=lambda each: each.due_s > now_s):
         if clock() >= ends_s or (alert.due_s > now_s and not posted):
@@ -97,7 +100,9 @@ def report_failures(
             continue
         if problem := _post(context.instance, alert, url=url, ui=ui, post=post):
             waiting.append(_put_off(alert, now_s=clock()))
-            lines.append(f"{alert.run_id} failed; the webhook did not take it: {problem}")
+            lines.append(
+                f"run {alert.run_id} failed; the webhook did not accept the alert: {problem}"
+            )
         else:
             context.log.info(f"run {alert.run_id}: posted")
             posted += 1
@@ -110,7 +115,7 @@ def report_failures(
 
 
 def describe_failure(instance: dg.DagsterInstance, run: dg.DagsterRun, ui: str) -> dict[str, Any]:
-    """What a webhook gets of a failed run: which, why in a sentence, and where all of it is."""
+    """Make the JSON body of an alert: job, run, drop, the reason in a sentence, and a link to the run."""
     drop = run.tags.get(DROP_TAG) or run.tags.get(PARTITION_TAG)
     first, *more = find_failures(instance, run.run_id, drop=drop) or (Failure("", "It failed."),)
     sentence = f"{first.step}: {first.sentence}" if first.step else first.sentence
@@ -130,13 +135,13 @@ def _find_last(instance: dg.DagsterInstance) -> int:
 
 
 def _find_new(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Alert]]:
-    """Failures since one, of runs that are not of another project on this instance."""
+    """List the failures after a storage id, without runs of other projects on this instance."""
     asked = dg.RunStatusChangeRecordsFilter(dg.DagsterEventType.RUN_FAILURE, after_storage_id=after)
     alerts = []
     for record in instance.fetch_run_status_changes(asked, MAX_NEW, ascending=True).records:
         after = max(after, record.storage_id)
         run = instance.get_run_by_id(record.run_id)
-        # Of one that the daemon starts again, the last one is posted if it fails, too.
+        # The daemon retries this run. Only the last attempt is posted, if it fails too.
         if run is None or run.tags.get(WILL_RETRY_TAG) == "true":
             continue
         if run.tags.get(REPOSITORY_LABEL_TAG, REPOSITORY) == REPOSITORY:
@@ -145,11 +150,14 @@ def _find_new(instance: dg.DagsterInstance, after: int) -> tuple[int, list[Alert
 
 
 def _give_up(alerts: tuple[Alert, ...], *, now_s: float) -> tuple[list[Alert], list[str]]:
-    """Leave out what is too old or too much, and say so."""
+    """Drop alerts that are older than a day or too many; return the rest, and a line for each dropped one."""
     young = [alert for alert in alerts if not alert.tries or now_s - alert.failed_s < MAX_AGE_S]
     newest = sorted(young, key=lambda alert: alert.failed_s)[-MAX_WAITING:]
-    gone = [alert.run_id for alert in alerts if alert not in newest]
-    return newest, [f"{run_id} failed, and is not posted any more" for run_id in gone]
+    dropped = [alert.run_id for alert in alerts if alert not in newest]
+    return newest, [
+        f"run {run_id} failed; its alert was given up: older than a day, or too many are waiting"
+        for run_id in dropped
+    ]
 
 
 def _put_off(alert: Alert, *, now_s: float) -> Alert:
@@ -160,9 +168,9 @@ def _put_off(alert: Alert, *, now_s: float) -> Alert:
 def _post(
     instance: dg.DagsterInstance, alert: Alert, *, url: str, ui: str, post: Post
 ) -> str | None:
-    """Post one; gives why it failed. A run that was deleted since needs no alert."""
+    """Post one alert; return why that failed, or None. A deleted run needs no alert."""
     try:
         run = instance.get_run_by_id(alert.run_id)
         return post(url, describe_failure(instance, run, ui)) if run else None
-    except Exception as err:  # noqa: BLE001 - what is wrong with one must not hold back the others
+    except Exception as err:  # noqa: BLE001 - one alert that cannot be posted must not stop the others
         return type(err).__name__

@@ -1,10 +1,10 @@
-"""What of Dagster is in beta or preview and used here; its warnings would open every command's output."""
+"""Beta and preview features of Dagster that are used here. Every command would print their warnings."""
 
 import warnings
 
 import dagster as dg
 
-# What is said, of which kind, and where it is raised: others of the kind are shown.
+# Message, warning class, and module that raises it. All other warnings are still shown.
 _ACCEPTED: tuple[tuple[str, type[Warning], str], ...] = (
     # Every asset needs it: see `SINGLE_RUN`.
     (
@@ -12,13 +12,13 @@ _ACCEPTED: tuple[tuple[str, type[Warning], str], ...] = (
         dg.BetaWarning,
         r"dagster\._core\.decorator_utils",
     ),
-    # A check per drop is what we need of it, and the tests hold it.
+    # Needed for one check result per drop; tests cover the behaviour.
     (
         r"Specifying a partitions_def on an AssetCheckSpec is currently in preview",
         dg.PreviewWarning,
         r"dagster\._core\.definitions\.decorators\.asset_check_decorator",
     ),
-    # The one way to observe a source from the UI; the tests hold what we need of it.
+    # The only way to observe a source from the UI; tests cover the behaviour.
     (
         r"Function `observable_source_asset` is currently in beta",
         dg.BetaWarning,
@@ -33,6 +33,6 @@ _ACCEPTED: tuple[tuple[str, type[Warning], str], ...] = (
 
 
 def accept_beta_features() -> None:
-    """Silence the warnings of what is accepted, before it is used."""
+    """Silence the warnings of the accepted features; to be called before they are used."""
     for message, kind, place in _ACCEPTED:
         warnings.filterwarnings("ignore", message, kind, rf"{place}\Z")

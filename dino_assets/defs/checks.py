@@ -1,4 +1,4 @@
-"""Checks: what must hold of each output; a drop's verdict is its own, however many a run is about."""
+"""Asset checks. Checks of partitioned assets give one verdict per drop, also in runs of several drops."""
 
 import time
 from collections.abc import Mapping
@@ -47,15 +47,15 @@ from dino_assets.weights.stage import load_checkpoint
 @dg.asset_check(
     asset=INBOX,
     description=(
-        "Warns when no drop has had new photographs for as many days as DINO_FLIGHT_DAYS says. Its time is "
-        "that of the look which first saw them."
+        "Warns if no drop has had new photographs for DINO_FLIGHT_DAYS days (default 30). Photographs count "
+        "from the moment when they were first listed."
     ),
 )
 @tried_again
 def flights_are_recent(
     context: dg.AssetCheckExecutionContext, inbox: InboxResource
 ) -> dg.AssetCheckResult:
-    """Look at when the drops' sources changed last."""
+    """Check when the drops' sources changed last."""
     keys = context.instance.get_dynamic_partitions("drops")
     changed_s = find_changes(context.instance, keys)
     return to_result(
@@ -63,12 +63,14 @@ def flights_are_recent(
     )
 
 
-@dg.asset_check(asset="weights", blocking=True, description="Every stored file has its sha256.")
+@dg.asset_check(
+    asset="weights", blocking=True, description="Every stored file has its recorded sha256."
+)
 @tried_again
 def weights_are_whole(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Read every file of the checkpoint back and compare its hash."""
+    """Read every file of the checkpoint and compare its hash."""
     store = storage.open()
     verdicts = []
     for part in read_manifest(store, WEIGHTS).parts:
@@ -85,13 +87,14 @@ def weights_are_whole(
     asset="images",
     blocking=True,
     description=(
-        "Files that cannot be used: warns at one, fails above max(2 files, 5 %) or with nothing usable."
+        "Counts files that cannot be used. Warns from the first one. Fails if there are more than 2 files "
+        "and more than 5 % of them, or if no file is usable."
     ),
 )
 def images_are_usable(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> Evaluations:
-    """Judge each drop's quarantine and show its rows."""
+    """Judge how many files each drop has in quarantine, and show them."""
     table = open_for_run(context, storage, "images")
 
     def judge(drop: str) -> Verdict:
@@ -110,12 +113,12 @@ def images_are_usable(
 @drop_check(
     asset="images",
     blocking=True,
-    description="Paths are unique and every usable row has an id and a size.",
+    description="Paths are unique, and every usable row has an image id and a size.",
 )
 def images_are_complete(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> Evaluations:
-    """Look at the rows themselves."""
+    """Check the rows of each drop's table."""
     table = open_for_run(context, storage, "images")
     return judge_drops(context, table, lambda drop: judge_images(table, drop))
 
@@ -123,14 +126,14 @@ def images_are_complete(
 @drop_check(
     asset="images",
     description=(
-        "Warns of pictures without a place or with a wrong date, blurred or badly exposed ones, "
-        "duplicates, and gaps in the numbering; the page report.html shows them."
+        "Warns of photographs without a place or with a wrong date, of blurred or badly exposed ones, of "
+        "duplicates, and of gaps in the numbering. The page report.html shows them."
     ),
 )
 def images_look_right(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> Evaluations:
-    """Tell what a person should look at before labels are paid for."""
+    """List what a person should look at before labels are paid for."""
     table = open_for_run(context, storage, "images")
     today = datetime.now(tz=UTC).date()
     return judge_drops(context, table, lambda drop: judge_findings(table, drop, today=today))
@@ -139,12 +142,12 @@ def images_look_right(
 @drop_check(
     asset="tiles",
     blocking=True,
-    description="Tile ids are unique and the tiles of every usable image cover every pixel of it.",
+    description="Tile ids are unique, and the tiles of every usable image cover all of its pixels.",
 )
 def tiles_cover_images(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> Evaluations:
-    """Hold the tiles against the images, pixel by pixel."""
+    """Compare the tiles with the images, pixel by pixel."""
     tiles = open_for_run(context, storage, "tiles")
     images = open_table(storage.open(), "images", drops=tiles.drops)
     return judge_drops(context, tiles, lambda drop: judge_tiles(images, tiles, drop))
@@ -153,7 +156,7 @@ def tiles_cover_images(
 def _open_embedded(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
 ) -> tuple[CommittedTable, dict[str, CommittedTable]]:
-    """The run's tiles, and per drop its embeddings in the space that is asked for now."""
+    """Open the run's tiles and, for each drop, its embeddings in the configured space."""
     store, tiles = storage.open(), open_for_run(context, storage, "tiles")
     return tiles, open_embeddings(store, tiles, load_checkpoint(store), compute.configured())
 
@@ -162,14 +165,14 @@ def _open_embedded(
     asset="embeddings",
     blocking=True,
     description=(
-        "One finite vector per tile, under the tile's own id, in one space, of a length that the gate's "
-        "tiles have; warns where an engine was refused."
+        "Every tile has one finite vector under its tile id, all in one space, and the lengths of the "
+        "vectors are like those of the test tiles of the numerics check. Warns if an engine was refused."
     ),
 )
 def embeddings_match_tiles(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
 ) -> Evaluations:
-    """Hold the vectors against the tiles."""
+    """Compare the vectors with the tiles."""
     tiles, embedded = _open_embedded(context, storage, compute)
     return judge_drops(context, tiles, lambda drop: judge_embeddings(tiles, embedded[drop], drop))
 
@@ -177,8 +180,8 @@ def embeddings_match_tiles(
 @drop_check(
     asset="embeddings",
     description=(
-        "Warns of a drop with tiles unlike those of all other drops, and names them; says so where too "
-        "few drops are there to tell. Never blocks."
+        "Warns if a drop has tiles unlike anything in the other drops, and lists them. With too few drops "
+        "to compare it says so. Never blocks."
     ),
 )
 def embeddings_are_familiar(
@@ -191,7 +194,7 @@ def embeddings_are_familiar(
     def judge(drop: str) -> Verdict:
         if drop in drifts:
             return drifts[drop].verdict
-        return Verdict(drop, True, "nothing of it is embedded in this space")
+        return Verdict(drop, True, "no embeddings in this space, nothing was compared")
 
     def show(drop: str) -> Mapping[str, Any]:
         novel = drifts[drop].novel if drop in drifts and drifts[drop].verdict.warns else ()
@@ -209,12 +212,12 @@ def embeddings_are_familiar(
 def projections_are_complete(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Hold the map that this run made, or every map, against what is embedded in its space."""
+    """Compare the map that this run made, or else every map, with the embeddings of its space."""
     store = storage.open()
 
     def judge(maps: CommittedTable, output: OutputId) -> Verdict:
         used = set(list_drops(maps.manifest(None).recipe))
-        # Not opened by their names: these are most drops that there are.
+        # All manifests are opened, then filtered: a map is made of nearly all drops.
         embedded = open_table(store, "embeddings", space=output.space)
         of_map = tuple(m for m in embedded.manifests if m.recipe.output.drop in used)
         return judge_projections(maps, replace(embedded, manifests=of_map), space=str(output.space))
@@ -225,15 +228,15 @@ def projections_are_complete(
 @dg.asset_check(
     asset="projections",
     description=(
-        "Warns of drops that were embedded, embedded anew or retired since the map was made, and of a model "
-        "whose embeddings are on no map."
+        "Warns if drops were embedded, embedded again or retired after the map was made, or if the current "
+        "model's embeddings are on no map."
     ),
 )
 @tried_again
 def map_is_current(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, compute: ComputeResource
 ) -> dg.AssetCheckResult:
-    """Hold each space's map against what a new one would be made of."""
+    """Compare each space's map with the drops that a new map would show."""
     store = storage.open()
     spaces = set(list_spaces(store, "projections"))
     if find_manifest(store, WEIGHTS):
@@ -249,13 +252,16 @@ def map_is_current(
 @dg.asset_check(
     asset="selections",
     blocking=True,
-    description="As many tiles as asked, each once, from the pool, paid for in no earlier round.",
+    description=(
+        "The round has as many tiles as the budget asks, each once, all from the pool, and none that was "
+        "selected in an earlier round."
+    ),
 )
 @tried_again
 def selections_are_sound(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Judge the round that this run made; run by itself, every round of every space."""
+    """Judge the round that this run made; without one, every round of every space."""
     store = storage.open()
 
     def judge(rounds: CommittedTable, output: OutputId) -> Verdict:
@@ -268,13 +274,16 @@ def selections_are_sound(
 @dg.asset_check(
     asset="deployments",
     blocking=True,
-    description="Every exported file has its sha256: a graph without its very weights computes nonsense.",
+    description=(
+        "Every exported file has its recorded sha256. A graph with other weights would compute wrong "
+        "vectors without an error."
+    ),
 )
 @tried_again
 def deployments_are_whole(
     context: dg.AssetCheckExecutionContext, storage: StorageResource
 ) -> dg.AssetCheckResult:
-    """Read the files of every space's export back and compare their hashes."""
+    """Read the exported files of every space and compare their hashes."""
     store = storage.open()
 
     def judge(exports: CommittedTable, output: OutputId) -> Verdict:

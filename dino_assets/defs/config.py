@@ -1,7 +1,7 @@
-"""The config of an asset, made from a record of settings, and choices in it.
+"""Config classes of assets, made from records of settings, and fields with a fixed set of values.
 
-A choice is a ``Literal``: Dagster refuses other words before a run is made, and the launchpad offers
-these. Dagster has no limits for numbers: the step that takes a number checks it first of all.
+Such a field is a ``Literal``: Dagster refuses other values before it makes a run, and the launchpad offers
+the valid ones. Dagster has no limits for numbers, so the step checks them before anything else.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from dino_assets.store.objects import ObjectStore
 
 
 def config_of(record: type) -> Any:
-    """Make a config class with the record's fields, defaults and descriptions, to be subclassed."""
+    """Make a base class for a config, with the record's fields, defaults and descriptions."""
     fields: dict[str, Any] = {
         setting.name: (
             _type_of(setting),
@@ -38,21 +38,21 @@ def _type_of(setting: Setting) -> Any:
 
 
 def list_of(choices: Any) -> Any:
-    """Make the type of a config field that lists words of a ``Literal``.
+    """Make the type of a config field that is a list of a ``Literal``'s values.
 
-    Dagster takes a ``Literal`` of a field's own, in a list only an enum. Its refusal names the type, so
-    the name says what is accepted.
+    Dagster accepts a ``Literal`` as a field's type, but only an enum in a list. Its error message prints
+    the enum's name, so the name lists the values.
     """
     name = str(choices).removeprefix("typing.")
     return list[StrEnum(name, {word: word for word in get_args(choices)})]  # type: ignore[misc]
 
 
 def values_of(config: dg.Config, record: type) -> dict[str, Any]:
-    """Give the values of those fields that the record has."""
+    """Return the config's values for the record's fields."""
     values = config.model_dump()
     return {setting.name: values[setting.name] for setting in list_settings(record)}
 
 
 def name_drops(values: Mapping[str, Any], store: ObjectStore) -> dict[str, Any]:
-    """Give values whose drops have the names that the store has for them; original ones are found."""
+    """Return the values with each drop under its name in the store; folder names are looked up."""
     return {**values, "drops": find_names(store, values["drops"])}

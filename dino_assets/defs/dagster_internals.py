@@ -1,8 +1,8 @@
-"""All that is private in Dagster and used here, in one place; a test names the version it was seen with.
+"""Every use of Dagster's private code, in one place. A test names the Dagster version that it works with.
 
-Dagster gives every partition of a run one data version, where a run over three drops made three
-different things. So the events of a partitioned asset are made here: each drop's own version, with the
-tags that Dagster's own events have, by which the UI tells what is stale.
+Dagster gives all partitions of a run the same data version, although a run over three drops makes three
+different outputs. So the events of a partitioned asset are made here, each drop with its own version. They
+have the tags of Dagster's own events, from which the UI computes what is stale.
 """
 
 import re
@@ -48,12 +48,12 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG, MAX_RETRIES_TAG, REPOSIT
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 SEEN_WITH = "1.13"
-LOCATION = "dino_assets"  # as workspace.yaml and pyproject.toml call it
-BLOCKS = "blocks"  # what a failed evaluation keeps from being made, where it does not end the run
+LOCATION = "dino_assets"  # the name in workspace.yaml and pyproject.toml
+BLOCKS = "blocks"  # metadata of a failed evaluation that blocks its drop without ending the run
 
-_EVENTS_LOOKED_THROUGH = 25
+_MAX_EVENTS_READ = 25
 
-# What a code server's process of a run writes first: it can open the instance, and has loaded nothing yet.
+# First message of a run's process under a code server. It has opened the instance and loaded nothing yet.
 _WORKER = re.compile(r"Started process for run \(pid: (\d+)\)\.")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -74,9 +74,10 @@ __all__ = [
 
 @contextmanager
 def given_origin(instance: dg.DagsterInstance, *, job: str, folder: Path) -> Iterator[None]:
-    """Give runs that are made in the block the origin that those of the UI have.
+    """Give runs that are created in the block the same origin as runs of the UI.
 
-    By it the UI has them in its timeline and executes them again. A run in this process has none else.
+    The UI needs the origin to show a run in its timeline and to execute it again. A run that this process
+    executes would have none.
     """
     target = LoadableTargetOrigin(module_name=LOCATION, working_directory=str(folder))
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
@@ -91,9 +92,9 @@ def given_origin(instance: dg.DagsterInstance, *, job: str, folder: Path) -> Ite
 
 
 def call_before_runs(hook: Callable[[dg.DagsterInstance, dg.DagsterRun], None]) -> None:
-    """Call a function for every run that this process executes, before its start is recorded.
+    """Call ``hook`` for every run that this process executes, before its start is recorded.
 
-    Dagster's own hooks, resources and executors all come after that event.
+    Dagster's own hooks, resources and executors are called only after that event.
     """
     for module in (api, execute_in_process):
         iterate = _find_original(vars(module)["job_execution_iterator"])
@@ -109,9 +110,9 @@ def call_before_runs(hook: Callable[[dg.DagsterInstance, dg.DagsterRun], None]) 
 
 
 def ask_in_monitoring(has_ended: Callable[[dg.DagsterInstance, dg.DagsterRun], bool]) -> None:
-    """Let run monitoring ask about runs that have not started or are being cancelled.
+    """Make run monitoring call ``has_ended`` for runs that are starting or being cancelled.
 
-    Of these it asks no launcher and waits for its timeouts alone, minutes each.
+    Dagster asks the launcher about started runs only. For others it waits for timeouts, minutes each.
     """
     monitoring = import_module("dagster._daemon.monitoring.run_monitoring")
     for name in ("monitor_starting_run", "monitor_canceling_run"):
@@ -131,7 +132,7 @@ def _find_original(function: Any) -> Any:
 
 @dataclass(frozen=True)
 class LaunchState:
-    """The last step towards a run's start, since when, and the number of its process once it has one."""
+    """How far the launch of a run has come: last step, since when, and process id if there is one."""
 
     step: str
     since_s: float
@@ -139,7 +140,7 @@ class LaunchState:
 
 
 def find_launch(instance: dg.DagsterInstance, run_id: str) -> LaunchState:
-    """Find in a run's log how far its launch has come; it may have been put back into the queue before."""
+    """Find in a run's log how far its latest launch has come; earlier ones may have been queued again."""
     (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
     launch = LaunchState("made", record.create_timestamp.timestamp())
     kinds = {dg.DagsterEventType.RUN_STARTING, dg.DagsterEventType.ENGINE_EVENT}
@@ -152,7 +153,7 @@ def find_launch(instance: dg.DagsterInstance, run_id: str) -> LaunchState:
 
 
 def find_code_server(context: LaunchRunContext) -> list[tuple[str, str]]:
-    """Find the options that a run's code server was started with if it is on this machine."""
+    """Find the command line options that identify a run's code server, if it is on this machine."""
     origin = context.dagster_run.remote_job_origin
     if context.workspace is None or origin is None:
         return []
@@ -167,26 +168,26 @@ def find_code_server(context: LaunchRunContext) -> list[tuple[str, str]]:
 
 
 def shield_log_copies() -> None:
-    """Keep Ctrl-C from the processes that copy a step's output; they are ended with the step.
+    """Protect the processes that copy a step's output from Ctrl-C; they end with the step.
 
-    A terminal interrupts all of its processes, and theirs would each print a traceback.
+    A terminal interrupts all of its processes. Without this, each copying process prints a traceback.
     """
     shielded = SimpleNamespace(Popen=partial(subprocess.Popen, start_new_session=True))
-    vars(compute_logs)["subprocess"] = shielded  # it uses nothing else of the module
+    vars(compute_logs)["subprocess"] = shielded  # compute_logs uses only Popen
 
 
 def without_own_events(value: T) -> dg.Output[T]:
-    """Wrap what an asset returns, so that Dagster leaves the materialisations to the IO manager."""
+    """Wrap what an asset returns so that the IO manager, not Dagster, writes the materialisations."""
     return dg.Output(value, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
 
 
 def has_own_events(context: dg.OutputContext) -> bool:
-    """Tell whether Dagster will write materialisations for an output itself."""
+    """Check whether Dagster itself writes the materialisations of an output."""
     return SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION not in (context.output_metadata or {})
 
 
 def set_data_version(context: dg.OutputContext, version: str) -> None:
-    """Give the one materialisation of an output its data version."""
+    """Set the data version of an unpartitioned output's materialisation."""
     context.step_context.set_data_version(context.asset_key, dg.DataVersion(version))
 
 
@@ -196,15 +197,15 @@ def find_materialisation(
     version: str,
     is_wanted: Callable[[Mapping[str, Any]], bool],
 ) -> tuple[str, dict[str, dg.MetadataValue]] | None:
-    """Find the last event that made a content, or reused it: its run and its metadata.
+    """Find the latest event that made or reused a content; return its run id and metadata.
 
-    A few events are looked through, the last ones first: other spaces and rounds may lie between.
+    The latest 25 events are read, since events of other spaces and rounds may lie between.
     """
     wanted = dg.AssetRecordsFilter(
         context.asset_key, asset_partitions=None if partition is None else [partition]
     )
     for record in context.step_context.instance.fetch_materializations(
-        wanted, limit=_EVENTS_LOOKED_THROUGH
+        wanted, limit=_MAX_EVENTS_READ
     ).records:
         event = record.asset_materialization
         if event is None or (event.tags or {}).get(DATA_VERSION_TAG) != version:
@@ -222,10 +223,10 @@ def materialise_partition(
     *,
     read: Mapping[dg.AssetKey, dg.EventLogRecord] | None = None,
 ) -> dg.DagsterEvent:
-    """Make the event of one partition, as Dagster does for a whole run.
+    """Make the materialisation event of one partition, as Dagster does for a whole run.
 
-    ``read`` are the observations that it was made from, where these came during the step: Dagster looks
-    at inputs before it begins.
+    ``read`` has the observations that the output was made from, if they were recorded during the step.
+    Dagster reads the inputs' versions before the step begins and would miss them.
     """
     step = context.step_context
     provenance = dict(_get_input_provenance_data(context.asset_key, step))
@@ -257,19 +258,19 @@ def report_materialisation(
     *,
     description: str,
 ) -> None:
-    """Record the event of an output without partitions that was made in no run.
+    """Record the materialisation of an unpartitioned output that a command made without a run.
 
-    Its inputs are the last events of what the asset depends on, as they would be of a run that begins
-    now. Without them Dagster goes by times, and calls stale what has an input that was never made.
+    Its inputs are the latest events of the asset's dependencies, as for a run that begins now. Without
+    inputs Dagster compares times, and an output with an input that was never made counts as stale.
     """
     spec = next(iter(asset.specs))
     provenance: dict[dg.AssetKey, _InputProvenanceData] = {}
     for dependency in spec.deps:
         record = instance.get_latest_data_version_record(dependency.asset_key)
         entry = record.event_log_entry if record else None
-        seen = extract_data_version_from_entry(entry) if entry else None
+        input_version = extract_data_version_from_entry(entry) if entry else None
         provenance[dependency.asset_key] = {
-            "data_version": seen or DEFAULT_DATA_VERSION,
+            "data_version": input_version or DEFAULT_DATA_VERSION,
             "storage_id": record.storage_id if record else None,
         }
     tags = _build_data_version_tags(
@@ -290,15 +291,19 @@ def evaluate_partition(
     *,
     is_alone: bool,
 ) -> dg.AssetCheckEvaluation:
-    """Make the evaluation of one partition, which Dagster only does in a run of one.
+    """Make the check evaluation of one partition; Dagster does so only in a run of one partition.
 
-    A blocking check ends the run of one partition. In a run of several it would end all of them, so
-    there the evaluation only says that it blocks.
+    A blocking check ends a run of one partition. In a run of several it would stop all of them, so there
+    the metadata ``blocks`` marks the failed partition instead.
     """
     (spec,) = context.check_specs
     is_blocking = bool(spec.blocking and not result.passed)
     is_blocking &= result.severity == dg.AssetCheckSeverity.ERROR
-    block = {BLOCKS: "all that this run would make of it"} if is_blocking and not is_alone else {}
+    block = (
+        {BLOCKS: "later assets and checks of this drop in this run"}
+        if is_blocking and not is_alone
+        else {}
+    )
     return dg.AssetCheckEvaluation(
         asset_key=spec.asset_key,
         check_name=spec.name,
@@ -315,7 +320,7 @@ def evaluate_partition(
 def _find_target(
     context: dg.AssetCheckExecutionContext, asset: dg.AssetKey, partition: str
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """The materialisation that a check judges: the partition's last one."""
+    """Find the materialisation that a check judges: the partition's latest one."""
     wanted = dg.AssetRecordsFilter(asset, asset_partitions=[partition])
     records = context.instance.fetch_materializations(wanted, limit=1).records
     if not records:
@@ -327,7 +332,7 @@ def _find_target(
 
 
 def end_check(context: dg.AssetCheckExecutionContext) -> dg.Output[None]:
-    """Let what waits for a check go on, once all its evaluations are yielded."""
+    """Make the output that lets steps after a check begin, once all its evaluations are yielded."""
     (output,) = context.op_execution_context.op_def.output_defs
     return dg.Output(None, output_name=output.name)
 
@@ -335,10 +340,10 @@ def end_check(context: dg.AssetCheckExecutionContext) -> dg.Output[None]:
 def list_evaluations(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, assets: Collection[str]
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """Evaluations of some assets in this run, after those of the runs that it goes on with."""
+    """List the check evaluations of some assets: first of the runs that this run retries, then of this run."""
     instance, runs = context.instance, [context.run]
-    while (parent := runs[0].parent_run_id) and (before := instance.get_run_by_id(parent)):
-        runs.insert(0, before)
+    while (parent := runs[0].parent_run_id) and (parent_run := instance.get_run_by_id(parent)):
+        runs.insert(0, parent_run)
     for run in runs:
         for entry in instance.all_logs(run.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
             evaluation = entry.get_dagster_event().asset_check_evaluation_data
@@ -349,13 +354,13 @@ def list_evaluations(
 def list_assets_of_run(
     context: dg.OutputContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
 ) -> set[str]:
-    """Name the assets that a run makes."""
+    """List the assets that a run makes."""
     keys = _find_job(context).asset_layer.selected_asset_keys
     return {key.to_user_string() for key in keys}
 
 
 def list_checks_of_run(context: dg.OutputContext) -> set[str]:
-    """Name the blocking checks of an output's asset that its run evaluates once it is made."""
+    """List the blocking checks of an output's asset that this run evaluates."""
     nodes = _find_job(context).asset_layer.data
     specs = [spec for node in nodes for spec in node.assets_def.check_specs]
     return {spec.name for spec in specs if spec.asset_key == context.asset_key and spec.blocking}
@@ -370,36 +375,36 @@ def _find_job(
 
 
 def run_dev(arguments: Sequence[str], *, web_server: str) -> None:
-    """Run ``dagster dev`` with a module of ours as its web server.
+    """Run ``dagster dev`` with the module ``web_server`` as its web server.
 
-    Dagster names its own in the command that it starts; nothing else of it is changed.
+    In the command that starts the web server, only the module's name is replaced.
     """
     dev: Any = import_module("dagster._cli.dev")
 
     start = dev.open_ipc_subprocess
 
-    def start_ours(command: list[str], **options: Any) -> Any:
-        ours = [web_server if each == "dagster_webserver" else each for each in command]
-        return start(ours, **options)
+    def start_with_web_server(command: list[str], **options: Any) -> Any:
+        words = [web_server if word == "dagster_webserver" else word for word in command]
+        return start(words, **options)
 
-    dev.open_ipc_subprocess = start_ours
-    # It says that `dg dev` is the newer name; a person who opens the UI cannot do anything about it.
+    dev.open_ipc_subprocess = start_with_web_server
+    # The warning recommends `dg dev`; a person who opens the UI with our command cannot change that.
     warnings.simplefilter("ignore", dg.SupersessionWarning)
     dev.dev_command.main(list(arguments), prog_name="dagster dev")
 
 
 def run_web_server(arguments: Sequence[str], routes: Sequence[Any]) -> None:
-    """Run Dagster's web server with some routes before its own."""
+    """Run Dagster's web server with additional routes, which come before its own."""
     cli: Any = import_module("dagster_webserver.cli")
 
     make_app = cli.create_app_from_workspace_process_context
 
-    def make_ours(*given: Any, **options: Any) -> Any:
-        app = make_app(*given, **options)
+    def make_app_with_routes(*arguments: Any, **options: Any) -> Any:
+        app = make_app(*arguments, **options)
         app.router.routes[:0] = routes
         return app
 
-    cli.create_app_from_workspace_process_context = make_ours
+    cli.create_app_from_workspace_process_context = make_app_with_routes
     cli.dagster_webserver.main(
         list(arguments), prog_name="dagster-webserver", auto_envvar_prefix="DAGSTER_WEBSERVER"
     )

@@ -1,4 +1,4 @@
-"""Runs whose process is gone while their records say that they go on."""
+"""Dead runs: their process no longer exists, although Dagster's records say that they are in progress."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -28,13 +28,13 @@ IN_FLIGHT = [
 ]
 UNSTARTED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
-# Queued or launched, a run's next step takes far less; its process opens the instance within seconds. One
-# that comes later finds its run failed and does not execute it.
+# A launch takes far less: the run's process opens the instance within seconds. A process that comes later
+# than this sees that its run has failed, and does not execute it.
 LAUNCH_PATIENCE_S = 40.0
 
 
 def explain_run_death(run: dg.DagsterRun, *, proc: Path = PROC) -> str | None:
-    """Why a run's recorded process is gone for certain; None if it lives or cannot be seen."""
+    """Explain why a run's recorded process no longer exists; None if it exists or cannot be seen."""
     here = describe_self("", proc=proc)
     process = _load_process(run, PROCESS_TAG)
     return explain_death(process, here, proc=proc) if here and process else None
@@ -48,10 +48,10 @@ def explain_launch_death(
     clock: Callable[[], float] = time.time,
     proc: Path = PROC,
 ) -> str | None:
-    """Why a run that has not started never will; None where it may.
+    """Explain why a run that has not started never will; None if it still may.
 
-    Its process has written its number, or the launch was cut off before there was one. That is seen by
-    nothing but time, and only where ``patience_s`` is given.
+    Either the launched process recorded its id and no longer exists. Or no process came within
+    ``patience_s``; without ``patience_s`` this is not checked.
     """
     if run.status not in UNSTARTED or _load_process(run, PROCESS_TAG):
         return None
@@ -70,13 +70,13 @@ def explain_launch_death(
 
 
 def _load_process(run: dg.DagsterRun, tag: str) -> RunProcess | None:
-    """The process that a tag of a run names, unless the run has the tag from its parent."""
+    """Read the process in a run's tag; None if the tag was copied from the parent run."""
     process = RunProcess.load(run.tags.get(tag, ""))
     return process if process and process.run == run.run_id else None
 
 
 def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:
-    """Record that a dead run has ended; of one that went on since it was looked at, nothing."""
+    """Record that a dead run has ended, unless its status has changed meanwhile; return whether it did."""
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status != run.status:
         return False
@@ -91,9 +91,9 @@ def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:
 def end_dead_runs(
     instance: dg.DagsterInstance, drop: str | None, *, proc: Path = PROC
 ) -> Iterator[tuple[dg.DagsterRun, str]]:
-    """Mark the dead runs of a drop (or of no drop) as failed; give each with the reason.
+    """Mark the dead runs of a drop (or of no drop) as failed; yield each with the reason.
 
-    The caller takes their work up, so no daemon starts them again.
+    The caller does their work in a new run, so the daemon must not retry them.
     """
     for run in find_runs_of(instance, drop):
         why = explain_run_death(run, proc=proc) or explain_launch_death(instance, run, proc=proc)
@@ -104,6 +104,6 @@ def end_dead_runs(
 
 
 def find_runs_of(instance: dg.DagsterInstance, drop: str | None) -> list[dg.DagsterRun]:
-    """Find the runs of a drop, or of no drop, that are recorded as queued or going on."""
+    """Find the runs of a drop, or of no drop, that are recorded as queued or in progress."""
     in_flight = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT))
     return [run for run in in_flight if run.tags.get(PARTITION_TAG) == drop]

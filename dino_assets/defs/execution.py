@@ -1,4 +1,4 @@
-"""Runs of the named jobs in this process, on the instance that the UI shows."""
+"""Executing runs of the named jobs in this process, recorded in the instance that the UI shows."""
 
 import time
 import traceback
@@ -22,9 +22,10 @@ from dino_assets.defs.run_process import PROCESS_TAG, describe_self
 from dino_assets.defs.run_tags import make_tags
 from dino_assets.settings.environment import find_root
 
-# The UI lists a job's runs by it: all `Definitions`, at the place of workspace.yaml.
+# The label by which the UI lists a job's runs: the repository of all `Definitions`, at the location that
+# workspace.yaml names.
 REPOSITORY = "__repository__@dino_assets"
-# Dagster's own log is in the UI; a terminal gets lines for people.
+# Dagster's own log can be read in the UI. The terminal shows `cli.run.lines` instead.
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 Listen = Callable[[dg.EventLogEntry], None]
@@ -32,7 +33,7 @@ Listen = Callable[[dg.EventLogEntry], None]
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended, and the assets that it made or reused."""
+    """The end of a run: status, failures, and the assets that it made or reused."""
 
     run_id: str
     status: Literal["done", "failed", "canceled"]
@@ -41,13 +42,13 @@ class RunEnd:
     materialised: tuple[dg.AssetMaterialization, ...] = ()
 
     def list_assets(self) -> list[str]:
-        """Name the assets that are committed."""
+        """List the assets that are committed."""
         return [event.asset_key.to_user_string() for event in self.materialised]
 
 
 @dataclass
 class _Record:
-    """What the events of a run say, as they come; it is there when the run's own result is not."""
+    """Failures and materialisations, collected from a run's events. Exists also if the run has no result."""
 
     failures: list[Failure] = field(default_factory=list)
     blocked: list[Failure] = field(default_factory=list)
@@ -65,15 +66,15 @@ class _Record:
         elif kind == dg.DagsterEventType.STEP_FAILURE:
             self._add_failure(str(event.step_key), event.step_failure_data.error, drop)
         elif kind == dg.DagsterEventType.RUN_FAILURE and not (self.failures or self.blocked):
-            # Of no step: else it is the error of a step once more.
+            # The run failed outside of its steps; otherwise this event repeats a step's error.
             data: Any = event.event_specific_data
             if data and data.error:
                 self._add_failure("", data.error, drop)
-            else:  # somebody else ended it, and says why
+            else:  # another process ended the run; the message has the reason
                 self.failures.append(Failure("", str(event.message)))
 
     def _add_failure(self, step: str, error: Any, drop: str | None) -> None:
-        # A blocking check has said why in its own words already.
+        # The failure of a blocking check is in `blocked` already, with the check's own sentence.
         if error is None or "DagsterAssetCheckFailedError" not in error.message:
             traceback = error.to_string() if error else ""
             self.failures.append(Failure(step, explain_error(error, drop=drop), traceback))
@@ -88,16 +89,16 @@ def execute_run(
     listen: Listen,
     run_id: str | None = None,
 ) -> RunEnd:
-    """Execute one run; ``listen`` gets its log as it is written. Never raises for what a run does.
+    """Execute one run; never raise for an error in it. ``listen`` is called with each log entry.
 
-    Ctrl-C and SIGTERM cancel it, as the UI's button does: finished work is kept.
+    Ctrl-C and SIGTERM cancel the run, as the button in the UI does: finished work is kept.
     """
     run_id, record, started_at = run_id or str(uuid4()), _Record(), time.time()
 
     def watch(entry: dg.EventLogEntry) -> None:
         if event := entry.dagster_event:
             if is_interruption(event) and (run := instance.get_run_by_id(run_id)):
-                # Otherwise Dagster takes an interrupted run for a failed one.
+                # Otherwise Dagster records an interrupted run as failed.
                 instance.report_run_canceling(run, "Interrupted at the terminal.")
             record.add(event, drop=planned.drop)
         listen(entry)
@@ -120,7 +121,7 @@ def execute_run(
                 tags={
                     REPOSITORY_LABEL_TAG: REPOSITORY,
                     **make_tags(planned.drop, config),
-                    # A daemon cannot start it again, and whoever stands at the terminal can.
+                    # The daemon must not retry a run of a terminal: the person there decides.
                     MAX_RETRIES_TAG: "0",
                     **({PROCESS_TAG: process.dump()} if process else {}),
                 },
@@ -131,7 +132,7 @@ def execute_run(
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         status = "canceled"
         _end(instance, run_id, lambda run: instance.report_run_canceled(run))
-    except Exception as err:  # noqa: BLE001 - of Dagster's own making, such as a full disk under it
+    except Exception as err:  # noqa: BLE001 - an error in Dagster itself, such as a full disk
         status = "failed"
         sentence = advise(type(err).__name__, str(err))
         record.failures.append(Failure("", sentence, _format(err)))
@@ -143,7 +144,7 @@ def execute_run(
 def find_failures(
     instance: dg.DagsterInstance, run_id: str, *, drop: str | None
 ) -> tuple[Failure, ...]:
-    """Why a run failed that was executed elsewhere, from its log."""
+    """Find in the log of a run of another process why it failed."""
     record = _Record()
     kinds = {
         dg.DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -157,9 +158,10 @@ def find_failures(
 
 
 def find_verdict(instance: dg.DagsterInstance, run_id: str, *, drop: str) -> str:
-    """Say what a run found wrong with a drop's files, of which another run would find the same; or nothing.
+    """Find why a drop's files are unfit, in the log of a run; empty if the log has no such verdict.
 
-    A blocking check says so, or the step whose condition it is where that check was not part of the run.
+    A new run would fail in the same way. The verdict is from a blocking check, or from the step that tests
+    the same condition if the check was not part of the run.
     """
     record, verdicts = _Record(), list[str]()
     kinds = {dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.STEP_FAILURE}
@@ -174,7 +176,7 @@ def find_verdict(instance: dg.DagsterInstance, run_id: str, *, drop: str) -> str
 
 
 def is_interruption(event: dg.DagsterEvent) -> bool:
-    """Whether a step failed because somebody interrupted the run."""
+    """Check whether a step failed because the run was interrupted."""
     if event.event_type != dg.DagsterEventType.STEP_FAILURE:
         return False
     error = event.step_failure_data.error
@@ -186,7 +188,7 @@ def is_interruption(event: dg.DagsterEvent) -> bool:
 def _end(
     instance: dg.DagsterInstance, run_id: str, report: Callable[[dg.DagsterRun], object]
 ) -> None:
-    """Leave no record behind that says that the run goes on; on a full disk it cannot be helped."""
+    """Record that the run has ended. On a full disk that may fail, and the record stays in progress."""
     with suppress(Exception):
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:

@@ -1,4 +1,4 @@
-"""Why a run failed, in a sentence for a person: from the errors that Dagster keeps as text."""
+"""Explanations of failed runs, one sentence each, made from the error texts that Dagster stores."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from dino_assets.errors import (
     name_publicly,
 )
 
-# What other libraries and the operating system say, and what to do then.
+# Patterns of errors from other libraries and the operating system, and what to do about them.
 _ADVICE = (
     (
         FULL_DISK,
@@ -24,12 +24,12 @@ _ADVICE = (
         "Check the permissions of the project's folder and of the store.",
     ),
 )
-_UNEXPECTED = "This was not foreseen: run it with --debug, and report what that prints."
+_UNEXPECTED = "This error was not expected: run again with --debug, and report what that prints."
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One reason why a run failed; ``step`` is an asset or a check."""
+    """One reason why a run failed; ``step`` is an asset, a check, or empty."""
 
     step: str
     sentence: str
@@ -37,20 +37,23 @@ class Failure:
 
 
 def explain_error(error: Any, *, drop: str | None) -> str:
-    """Make a sentence of a step's error (a ``SerializableErrorInfo``): our own before those below it."""
+    """Explain a step's error (a ``SerializableErrorInfo``) in a sentence.
+
+    The first error of dino_assets in the chain of causes counts; without one, the last cause.
+    """
     chain = list(_chain(error))
-    ours = _our_names()
+    public_names = _list_public_names()
     for link in chain:
         name, text = _split(link.message)
         if name == DropsFailedError.__name__:
             return _explain_drop(text, drop)
-        if name in ours:
-            return f"{ours[name]}: {text}"
+        if name in public_names:
+            return f"{public_names[name]}: {text}"
     return advise(*_split(chain[-1].message)) if chain else _UNEXPECTED
 
 
 def explain_verdict(error: Any, *, drop: str) -> str:
-    """Say what a step's error finds wrong with a drop's files, or nothing where it is about something else."""
+    """Explain why a drop's files are unfit, from a step's error; empty if the error has another cause."""
     for link in _chain(error):
         name, text = _split(link.message)
         if name == DropsFailedError.__name__:
@@ -61,24 +64,24 @@ def explain_verdict(error: Any, *, drop: str) -> str:
 
 
 def advise(name: str, text: str) -> str:
-    """Say of an error that is not ours what to do about it."""
+    """Describe an error of another library, and what to do about it."""
     first_line = text.split("\n", 1)[0].rstrip(".")
     advice = next((word for pattern, word in _ADVICE if pattern.search(text)), _UNEXPECTED)
     return f"{name}: {first_line}. {advice}"
 
 
 def _explain_drop(text: str, drop: str | None) -> str:
-    """What a step over one drop says of it; of several drops the whole."""
+    """Explain the failure of one drop in a step's error; return the whole text if several are meant."""
     named = _find_drop(text, drop)
     if drop is None or named is None:
         return text
     name, reason = named
-    ours = _our_names()
-    return f"{ours[name]}: {reason}" if name in ours else advise(name, reason)
+    public_names = _list_public_names()
+    return f"{public_names[name]}: {reason}" if name in public_names else advise(name, reason)
 
 
 def _find_drop(text: str, drop: str | None) -> tuple[str, str] | None:
-    """Class and text of one drop's error in what a step over several says."""
+    """Find the class and text of one drop's error in the error of a step over several drops."""
     match = re.search(rf"^  {re.escape(drop or '')}: (\w+): (.*)", text, re.MULTILINE | re.DOTALL)
     return (match[1], match[2]) if match else None
 
@@ -90,13 +93,13 @@ def _chain(error: Any) -> Iterator[Any]:
 
 
 def _split(message: str) -> tuple[str, str]:
-    """Class and text of an error's message, the class without its module."""
+    """Split an error's message into its class, without the module, and its text."""
     head, _, text = message.strip().partition(": ")
     return head.rpartition(".")[2], text.strip()
 
 
-def _our_names() -> dict[str, str]:
-    """Our classes of errors, each with the name that the tree has for it."""
+def _list_public_names() -> dict[str, str]:
+    """List the error classes of dino_assets with their public names in ``dino_assets.errors``."""
     kinds: list[type[DinoAssetsError]] = [DinoAssetsError]
     for kind in kinds:
         kinds += kind.__subclasses__()

@@ -1,4 +1,4 @@
-"""Links to committed files, as the UI that ``dino-assets ui`` starts opens them."""
+"""Links to committed files, which work in the UI that ``dino-assets ui`` starts."""
 
 import re
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from dino_assets.store.commits.parts import part_key
 from dino_assets.store.commits.protocol import OutputId, Part
 
 ROOT = "/files"
-SMALL = "?small"  # of a picture: as it is shown inline
+SMALL = "?small"  # asks for a reduced picture, to be shown inline
 PICTURE_SUFFIXES = frozenset({".png", ".jpg"})
-# What a browser shows; nothing else is linked or served.
+# File types that a browser shows. Other files are neither linked nor served.
 CONTENT_TYPES: Mapping[str, str] = MappingProxyType(
     {
         ".html": "text/html; charset=utf-8",
@@ -27,10 +27,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def link_to(output: OutputId, part: Part) -> str | None:
-    """Make the link to a file of an output; none for a file that a browser does not show.
+    """Make the link to a file of an output; return None for a file that a browser does not show.
 
-    It has no host and no port: it is opened in the UI that shows it, wherever that listens, through a
-    tunnel as well. It names the content, so it is right or it does not open.
+    The link has no host and no port, so it works wherever the UI listens, also through a tunnel. It
+    contains the hash of the file, so it never opens other content.
     """
     name = part.name or ""
     link = f"{ROOT}/{output.asset}/{output.drop or '_'}/{part.sha256}/{name}"
@@ -38,7 +38,7 @@ def link_to(output: OutputId, part: Part) -> str | None:
 
 
 def find_key(*segments: str) -> str | None:
-    """Find the key of the part that a link's segments after the root name; None if it is no such link."""
+    """Find the key of the part that a link's segments (without the root) name; None if it is no link."""
     if len(segments) != 4:
         return None
     asset, drop, sha256, name = segments

@@ -1,4 +1,4 @@
-"""Opening Dagster's instance so that two first starts cannot corrupt it."""
+"""Opening Dagster's instance; a lock keeps two first starts from corrupting it."""
 
 import fcntl
 import re
@@ -11,29 +11,29 @@ import dagster as dg
 from dino_assets.errors import ConfigError, DiskFullError
 from dino_assets.settings.environment import dagster_home
 
-# What the operating system and SQLite say of a disk.
+# Error texts of the operating system and of SQLite.
 FULL_DISK = re.compile(r"No space left|disk is full|Disk quota exceeded")
 NOT_WRITABLE = re.compile(r"Permission denied|Read-only file system|readonly database")
 
 
 @contextmanager
 def open_instance(root: Path, *, home: Path | None = None) -> Iterator[dg.DagsterInstance]:
-    """The instance of ``home``; without one of ``DAGSTER_HOME``, else of the project's folder.
+    """Open the instance in ``home``; by default in ``DAGSTER_HOME``, else in the project's folder.
 
-    Two processes that open an empty SQLite instance together leave it broken for good ("more than one
-    head"), so ours take turns. Raw ``dagster`` commands do not know this lock. The block runs in
-    ``root``: Dagster takes the relative folders of ``dagster.yaml`` from the working directory, every
-    time it opens one of its databases.
+    If two processes open an empty SQLite instance at the same time, it stays broken ("more than one
+    head"). So our processes take turns; plain ``dagster`` commands do not use this lock. The block runs in
+    ``root``, because Dagster resolves the relative folders of ``dagster.yaml`` in the working directory,
+    each time it opens one of its databases.
 
     Raises:
         ConfigError: there is no instance here, or it cannot be opened or written.
-        DiskFullError: there is no room for it.
+        DiskFullError: the disk is full.
     """
     home = home or instance_home(root)
     if not (home / "dagster.yaml").is_file():
         raise ConfigError(
-            f"there is no dagster.yaml in {str(home)!r}. Run this in the project's folder, or point "
-            "DAGSTER_HOME at one that has it.",
+            f"there is no dagster.yaml in {str(home)!r}. Run this in the project's folder, or set "
+            "DAGSTER_HOME to a folder that has one.",
             setting="DAGSTER_HOME",
             value=str(home),
             reason="no-instance",
@@ -49,7 +49,7 @@ def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
         with (root / ".dagster" / "init.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             instance = dg.DagsterInstance.from_config(str(home))
-            # Tables are created by the first question, not by opening.
+            # Tables are created by the first query, not when the instance is opened.
             instance.get_dynamic_partitions("drops")
             instance.get_runs_count()
             instance.all_instigator_state()
@@ -57,7 +57,7 @@ def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
         why = " ".join(str(err).split())[:200]
         if FULL_DISK.search(why):
             raise DiskFullError(
-                f"no space left for Dagster's instance in {str(home)!r}. Free some and run again."
+                f"no space left for Dagster's instance in {str(home)!r}. Free some space and run again."
             ) from err
         if NOT_WRITABLE.search(why):
             raise ConfigError(
@@ -67,8 +67,8 @@ def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
             ) from err
         raise ConfigError(
             f"Dagster's instance in {str(home)!r} cannot be opened ({type(err).__name__}: {why}). Check "
-            "dagster.yaml; if its database is damaged, move the folder .dagster away and run "
-            "`dino-assets doctor`: what is committed stays, only the history of runs is lost.",
+            "dagster.yaml. If the database is damaged, move the folder .dagster away and run "
+            "`dino-assets doctor`: committed results stay, only the history of runs is lost.",
             reason="instance",
         ) from err
     with instance:
@@ -76,5 +76,5 @@ def _opened(root: Path, home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def instance_home(root: Path) -> Path:
-    """Where ``dagster.yaml`` is: ``DAGSTER_HOME`` as every Dagster command takes it, else ``root``."""
+    """Find the folder of ``dagster.yaml``: ``DAGSTER_HOME``, as in all Dagster commands, else ``root``."""
     return dagster_home() or root

@@ -1,4 +1,4 @@
-"""The IO manager: assets return drafts, it commits them; readers get lazy handles."""
+"""The IO manager: commits the drafts that assets return, and opens lazy handles for readers."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -34,14 +34,15 @@ from dino_assets.weights.stage import load_checkpoint
 
 
 class CommittingIOManager(dg.ConfigurableIOManager):
-    """Commits drafts to the storage and opens what is committed there."""
+    """Commits drafts to the storage and opens committed outputs."""
 
     storage: dg.ResourceDependency[StorageResource]
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Record in the run's tags its drop and its model.
+        """Record drop and model in the run's tags.
 
-        Here because every run passes, from the command line, the UI or a sensor.
+        It is done here because every run sets up the IO manager, whether it was started by a command, the
+        UI or a sensor.
         """
         run, instance = context.run, context.instance
         if run is not None and instance is not None and not instance.is_ephemeral:
@@ -51,10 +52,10 @@ class CommittingIOManager(dg.ConfigurableIOManager):
     def handle_output(  # type: ignore[override]  # Dagster takes generators, too
         self, context: dg.OutputContext, obj: Draft | DropDrafts | None
     ) -> Iterator[dg.DagsterEvent]:
-        """Commit one draft, or drop by drop; each drop is materialised when it is committed.
+        """Commit one draft, or the drafts of several drops; each drop is materialised once committed.
 
-        Every materialisation carries the hash of its content as data version, by which Dagster tells
-        what is stale: what is computed again and comes out the same makes nothing stale.
+        The data version of a materialisation is the hash of its content. Dagster uses it to decide what is
+        stale: an output that is computed again with equal content makes nothing stale.
 
         Raises:
             DropsFailedError: some drops failed; the others are committed.
@@ -86,16 +87,15 @@ class CommittingIOManager(dg.ConfigurableIOManager):
             context.add_output_metadata(_describe(context, store, committed))
         elif obj is not None:
             raise TypeError(
-                f"{asset} returned a {type(obj).__name__}; an asset returns a Draft, drop_by_drop(…), or "
-                "nothing"
+                f"{asset} returned a {type(obj).__name__}; expected was a Draft, drop_by_drop(…) or None"
             )
 
     @tried_again
     def load_input(self, context: dg.InputContext) -> CommittedTable | SpacedTable | Checkpoint:
-        """Open what is committed: a run's own drops below a partitioned asset, else all there are.
+        """Open committed outputs: for a partitioned reader those of the run's drops, else all.
 
-        An unpartitioned reader is given every registered drop by Dagster, made or not. The manifests
-        are the truth; registered drops without one are named in ``unmade``.
+        Dagster passes every registered drop to an unpartitioned reader, committed or not. Only drops with
+        a manifest are opened; the others are listed in ``unmade``.
         """
         store = self.storage.open()
         if context.dagster_type.typing_type is Checkpoint:
@@ -111,7 +111,7 @@ class CommittingIOManager(dg.ConfigurableIOManager):
 def _describe(
     context: dg.OutputContext, store: ObjectStore, committed: Committed
 ) -> dict[str, Any]:
-    """What the event of an output says; of one that is reused, how it was made, too."""
+    """Make the metadata of an output's event; for a reused output also how it was made originally."""
     manifest = committed.manifest
     values = metadata_of(store, committed, run_id=context.run_id)
     if not committed.was_reused:
@@ -132,7 +132,7 @@ def _is_partitioned(context: dg.InputContext) -> bool:
 
 
 def _tag_space(context: dg.OutputContext, made: Committed) -> None:
-    """Tag the run with the space that it works in, once that is certain."""
+    """Tag the run with its space, once an output in it is committed."""
     run, space = context.step_context.dagster_run, made.manifest.recipe.output.space
     if space and run.tags.get(SPACE_TAG) != space:
         context.step_context.instance.add_run_tags(run.run_id, {SPACE_TAG: space})
@@ -141,15 +141,15 @@ def _tag_space(context: dg.OutputContext, made: Committed) -> None:
 def _find_read(
     context: dg.OutputContext, drop: str, made: Committed
 ) -> dict[dg.AssetKey, dg.EventLogRecord]:
-    """The observation of the drop's source that an output was made from, if it was."""
-    seen = made.manifest.recipe.inputs.get("source")
+    """Find the observation of the drop's source that an output was made from, if there is one."""
+    version = made.manifest.recipe.inputs.get("source")
     instance = context.step_context.instance
-    record = find_observation(instance, drop, seen) if seen else None
+    record = find_observation(instance, drop, version) if version else None
     return {INBOX: record} if record else {}
 
 
 def warn_of_caveats(context: dg.OutputContext, made: Iterable[Committed]) -> None:
-    """Warn of what has to be known about results, once for all drops."""
+    """Log the caveats of committed outputs as warnings, each once for all drops."""
     for caveat in dict.fromkeys(each.manifest.facts.get("caveat") for each in made):
         if caveat:
             context.log.warning(f"{context.asset_key.to_user_string()}: {spell_caveat(caveat)}")

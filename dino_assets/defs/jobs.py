@@ -1,4 +1,4 @@
-"""Named jobs, for the UI, for schedules and for re-execution from failure."""
+"""The named jobs: for the UI, for schedules, and for re-execution from a failure."""
 
 from typing import Any
 
@@ -15,28 +15,34 @@ from dino_assets.store.commits.catalogue import LINEAGE, assets_of_job
 
 
 class DropToRegister(dg.Config):
-    """One drop, as a person names it."""
+    """A drop to register: name, source and tags."""
 
-    name: str = Field(description="The drop's name: its folder's name, or one of your own.")
+    name: str = Field(description="Name of the drop: the name of its folder, or any other name.")
     source: str = Field(
         default="",
         description=(
-            "Where its pictures are: a folder, a .csv or .txt list, or s3://bucket/prefix. Empty "
-            "takes the folder of that name in the inbox, or looks again where the drop is registered."
+            "Where its photographs are: a folder, a .csv or .txt list, or s3://bucket/prefix. If empty: "
+            "the folder of that name in the inbox or, for a registered drop, its present source, which is "
+            "listed again."
         ),
     )
-    replace: bool = Field(default=False, description="The same pictures moved to another place.")
-    tags: list[str] = Field(default=[], description="Words that rounds and maps may choose by.")
+    replace: bool = Field(
+        default=False,
+        description="Set it if the photographs of a registered drop were moved to another source.",
+    )
+    tags: list[str] = Field(
+        default=[], description="Tags by which rounds and maps can select drops."
+    )
 
 
-@dg.op(description="Write the drop's record and add its partition key. Idempotent.")
+@dg.op(description="Write the drop's record and add its partition key. May be repeated safely.")
 def register_named_drop(
     context: dg.OpExecutionContext,
     config: DropToRegister,
     storage: StorageResource,
     inbox: InboxResource,
 ) -> None:
-    """Register one drop from the UI, exactly as ``dino-assets drops register`` does."""
+    """Register one drop, exactly as ``dino-assets drops register`` does."""
     store = storage.open()
     drop, has_changed = inbox.register(
         store,
@@ -53,32 +59,37 @@ def register_named_drop(
         context.log.warning(f"{drop.name}: {warning}")
 
 
-@dg.job(description="Make a drop known: a name and a source. Then materialise its partition.")
+@dg.job(
+    description=(
+        "Registers a drop: enter its name and its source in the launchpad. After the run, the drop is a "
+        "partition that can be materialised."
+    )
+)
 def register_drop() -> None:
-    """The UI's way to register a drop."""
+    """Register a drop from the UI."""
     register_named_drop()
 
 
 ingest = dg.define_asset_job(
     "ingest",
     selection=dg.AssetSelection.assets(*assets_of_job("ingest")),
-    description="From a drop's pictures to its embeddings.",
+    description="Makes images, tiles and embeddings of a drop, from its photographs.",
 )
 curate = dg.define_asset_job(
     "curate",
     selection=dg.AssetSelection.assets(*assets_of_job("curate")),
-    description="A map and a round of tiles, from everything embedded so far.",
+    description="Makes the map and chooses a round of tiles, from all embeddings so far.",
 )
 lineage = dg.define_asset_job(
     "lineage",
     selection=dg.AssetSelection.assets(*LINEAGE),
-    description="From photographs to a round, for the drops of the run.",
+    description="Makes every asset from the photographs to a round, for the drops of the run.",
 )
 
 deploy = dg.define_asset_job(
     "deploy",
     selection=dg.AssetSelection.assets(*assets_of_job("deploy")),
-    description="The current weights as an ONNX file, for programs that serve them.",
+    description="Exports the current weights as an ONNX file, for programs that serve the model.",
 )
 
 observe_inbox = dg.define_asset_job(
@@ -86,8 +97,9 @@ observe_inbox = dg.define_asset_job(
     selection=dg.AssetSelection.assets(INBOX)
     | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("projections"), "map_is_current")),
     description=(
-        "Look at every drop's files without reading them: what changed makes its images stale. Then tell "
-        "whether no flight came for long, and whether the map is older than the embeddings."
+        "Lists every drop's files without reading them; if they changed, the drop's images become stale. "
+        "Then checks whether new photographs have come lately, and whether the map is older than the "
+        "embeddings."
     ),
 )
 

@@ -1,4 +1,4 @@
-"""How a check tells: a verdict per drop, what blocks and what warns, and rows for the UI."""
+"""Check results: one verdict per drop, errors that block, warnings, and tables for the UI."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -27,7 +27,7 @@ Evaluations = Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult | dg.Output
 def drop_check(
     **options: Any,
 ) -> Callable[[Callable[..., Evaluations]], dg.AssetChecksDefinition]:
-    """Decorate a check that judges drop by drop; Dagster's types know of one result only."""
+    """Decorate a check that yields one evaluation per drop; Dagster's types allow one result only."""
     decorate: Any = dg.asset_check(partitions_def=drops, **options)
     return lambda judge: decorate(tried_again(judge))
 
@@ -39,14 +39,14 @@ def to_result(
     can_block: bool = True,
     **metadata: dg.MetadataValue,
 ) -> dg.AssetCheckResult:
-    """One result of all verdicts: an error where one failed, else a warning where one warns.
+    """Join verdicts to one result: an error if one failed, else a warning if one warns.
 
-    Sentences go to the log too: a run's own output names a failed check, but not why it failed.
+    The sentences are also logged: the output of a run names a failed check, but not the reason.
     """
     failed = [v for v in verdicts if not v.passed]
     warned = [v for v in verdicts if v.passed and v.warns]
-    # What passes is no warning: the UI colours an asset by its last evaluation, of whatever drop.
-    # A check that cannot block never makes it red, which says that something was stopped.
+    # A passed check has severity ERROR, not WARN: the UI colours an asset by its latest evaluation, of any
+    # drop. A check that cannot block is never red, since red says that something was stopped.
     is_warning = (bool(warned) and not failed) or not can_block
     severity = dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR
     worst = failed or warned or list(verdicts)
@@ -62,7 +62,10 @@ def to_result(
 
 
 def _count(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Of several verdicts all sentences; that of a single one is the description already."""
+    """List the sentences of several verdicts, and count failures and warnings.
+
+    A single verdict needs no list: its sentence is the description of the result.
+    """
     return {
         "verdicts": {verdict.subject: verdict.sentence for verdict in verdicts},
         "failed": sum(not verdict.passed for verdict in verdicts),
@@ -71,7 +74,7 @@ def _count(verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def _without_empty(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, dg.MetadataValue]:
-    """Leave out tables that would be a header alone."""
+    """Leave out tables without rows."""
     return {
         name: value
         for name, value in metadata.items()
@@ -82,7 +85,7 @@ def _without_empty(metadata: Mapping[str, dg.MetadataValue]) -> dict[str, dg.Met
 def open_for_run(
     context: dg.AssetCheckExecutionContext, storage: StorageResource, asset: str
 ) -> CommittedTable:
-    """Open what is committed of an asset for the drops of this run."""
+    """Open an asset's committed table for the drops of this run."""
     return open_table(storage.open(), asset, drops=drops_of_run(context))
 
 
@@ -92,9 +95,9 @@ def judge_outputs(
     asset: str,
     judge: Callable[[CommittedTable, OutputId], Verdict],
 ) -> list[Verdict]:
-    """Judge what this run made of an asset; where it made nothing, all that there is, in every space.
+    """Judge the outputs of an asset that this run made; if it made none, all outputs in every space.
 
-    So a run is not stopped by what others made before it, and its check costs no more with history.
+    So a run is not stopped by outputs of earlier runs, and the cost of its check does not grow with them.
     """
     tables = [open_table(store, asset, space=space) for space in list_spaces(store, asset)]
     outputs = [(table, manifest.recipe.output) for table in tables for manifest in table.manifests]
@@ -103,7 +106,7 @@ def judge_outputs(
     verdicts = [(output, judge(table, output)) for table, output in of_run or outputs]
     if len(tables) < 2:
         return [verdict for _, verdict in verdicts]
-    # The same round is there once in each space.
+    # A round of the same name may exist in each space, so the subject names the space.
     return [replace(verdict, subject=str(output)) for output, verdict in verdicts]
 
 
@@ -126,14 +129,14 @@ def judge_drops(
     judge: Callable[[str], Verdict],
     show: Callable[[str], Mapping[str, Any]] = lambda drop: {},
 ) -> Evaluations:
-    """Judge each drop by itself: its verdict stands until that drop is judged again.
+    """Judge each drop of the run separately; its verdict stays until the drop is judged again.
 
-    One of the run that is not committed fails. An error ends a run of one drop; in a run of many the
-    others go on, and nothing more is made of the failed one: it is not judged again, and the run ends
-    with an error once the others are made and judged.
+    A drop that is not committed fails. An error ends a run of one drop. In a run of several drops it stops
+    only that drop: later assets and checks leave it out. Once the other drops are made and judged, the run
+    ends with an error.
 
     Raises:
-        DropsFailedError: an earlier check stopped some drops of the run, and this one is the last.
+        DropsFailedError: an earlier check stopped some drops of the run, and this check is the last.
     """
     (spec,) = context.check_specs
     stopped = find_blocked(context, spec.asset_key)
@@ -153,15 +156,15 @@ def judge_drops(
 
 
 def raise_stopped(stopped: Mapping[str, str], *, drops: int) -> NoReturn:
-    """End a run of many drops with an error that names those which a check has stopped.
+    """End a run of several drops with an error that names the drops that a check stopped.
 
     Raises:
         DropsFailedError: always.
     """
     lines = "\n".join(f"  {drop}: stopped by the check {check}" for drop, check in stopped.items())
     raise DropsFailedError(
-        f"{len(stopped)} of {drops} drops were stopped by a check, the others are made and judged. Look at "
-        f"what it says, mend the drop, and materialise all of it again:\n{lines}",
+        f"{len(stopped)} of {drops} drops were stopped by a check; the others are complete. Read the "
+        f"check's result, correct the drop's files, and materialise the drop again:\n{lines}",
         failures={
             drop: DropBlockedError(f"stopped by the check {check}", drop=drop, reason=check)
             for drop, check in stopped.items()
@@ -170,6 +173,6 @@ def raise_stopped(stopped: Mapping[str, str], *, drops: int) -> NoReturn:
 
 
 def show_rows(rows: Iterable[Any], columns: Sequence[str]) -> dg.TableMetadataValue:
-    """Show records as a table in the UI, the first ``SHOWN_ROWS`` of them."""
+    """Show the first ``SHOWN_ROWS`` records as a table in the UI."""
     records = [dg.TableRecord(asdict(row)) for row in islice(rows, SHOWN_ROWS)]
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(c) for c in columns]))

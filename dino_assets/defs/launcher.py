@@ -1,10 +1,11 @@
-"""The run launcher and the run queue of this machine's instance: Dagster's own, which also know dead runs.
+"""Run launcher and run queue that detect dead runs; otherwise they are Dagster's own.
 
-Without them a run whose whole process tree was killed (power, OOM, kill -9) stays STARTED until
-``max_runtime_seconds``, a day, or STARTING for ``start_timeout_seconds``, and holds a slot and its drop:
-``DefaultRunLauncher`` supports no health check, so Dagster's run monitoring has nothing to go by. With them
-the run ends at the next poll, says why, and ``run_retries`` starts it again. A live run that is called dead
-would run twice at once, so of a started run what is not certain counts as running.
+With Dagster's launcher, a run whose whole process tree was killed (power, OOM, kill -9) stays STARTED for
+``max_runtime_seconds``, a day. If it was STARTING, it stays so for ``start_timeout_seconds``. It occupies a
+slot and its drop, because ``DefaultRunLauncher`` has no health check for Dagster's run monitoring.
+
+With these classes the run ends at the next poll with the reason, and ``run_retries`` starts it again. A live
+run that is taken for dead would run twice. So a started run counts as running unless its death is certain.
 """
 
 from pathlib import Path
@@ -30,18 +31,21 @@ from dino_assets.defs.run_process import LAUNCH_TAG, PROC, describe_self, has_ar
 
 
 class WatchfulRunLauncher(DefaultRunLauncher):
-    """Judges the runs of its own machine and container; others it leaves to Dagster's timeouts."""
+    """Dagster's launcher with a health check for runs of its own machine and container.
+
+    Other runs end by Dagster's timeouts.
+    """
 
     supports_check_run_worker_health = True
     proc: Path = PROC
 
     def register_instance(self, instance: dg.DagsterInstance) -> None:
-        """Judge runs that have not started, too, in a process that monitors runs."""
+        """Check runs that have not started as well, in a process that monitors runs."""
         super().register_instance(instance)
         ask_in_monitoring(end_if_dead)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Launch a run; recorded with it is this process, if the code server's numbers mean the same here."""
+        """Launch a run; record this process with it if the code server has the same process ids."""
         run = context.dagster_run
         here = describe_self(run.run_id, proc=self.proc)
         if here and has_argument(*find_code_server(context), proc=self.proc):
@@ -49,23 +53,23 @@ class WatchfulRunLauncher(DefaultRunLauncher):
         super().launch_run(context)
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Failed if the run's recorded process no longer exists."""
+        """Report the run as failed if its recorded process no longer exists."""
         if why := explain_run_death(run, proc=self.proc):
             return CheckRunHealthResult(WorkerStatus.FAILED, why)
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
 class WatchfulRunQueue(QueuedRunCoordinator):
-    """Dagster's queue. The daemon looks at it before it launches anything, so it is watchful from then on."""
+    """Dagster's queue, which makes the daemon's run monitoring detect dead runs before the first launch."""
 
     def register_instance(self, instance: dg.DagsterInstance) -> None:
-        """Judge runs that have not started, also where all slots are taken by dead ones."""
+        """Check runs that have not started as well, also when dead runs occupy all slots."""
         super().register_instance(instance)
         ask_in_monitoring(end_if_dead)
 
 
 def end_if_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """End a run that never started and never will, or that died while it was cancelled; say whether it did."""
+    """End a run that can never start, or that died while it was cancelled; return whether it was ended."""
     launcher = instance.run_launcher
     if not isinstance(launcher, WatchfulRunLauncher):
         return False

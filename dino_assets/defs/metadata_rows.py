@@ -1,7 +1,7 @@
-"""The rows of an output's metadata in the UI: one for each thing that a person asks, in that order.
+"""Rows of an output's metadata in the UI: related facts are grouped, repeated facts are left out.
 
-Manifests hold every fact by itself, since programs read them. Here what belongs together is one row, and
-what another row says already is none. What may be plotted over time stays a number.
+Manifests keep each fact separately, since programs read them. Facts that may be plotted over time stay single
+numbers.
 """
 
 import json
@@ -12,7 +12,7 @@ import dagster as dg
 
 MAX_VALUE_BYTES = 4_000  # of one list or mapping: SQLite holds an event twice
 
-# Facts that are one row together.
+# Facts that are grouped in one row.
 _TOGETHER: dict[str, dict[str, tuple[str, ...]]] = {
     "weights": {
         "architecture": ("dim", "heads", "layers", "patch_px", "registers", "network"),
@@ -25,17 +25,17 @@ _TOGETHER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "selections": {"random_coverage": ("random_coverage_mean", "random_coverage_radius")},
 }
-# Counts that say nothing where there are none.
+# Groups of counts; zeros are left out.
 _WITHOUT_ZEROS = frozenset({"beside", "shards_were"})
-# Said by other rows: the row count, the seconds.
+# Facts that repeat another row: the row count, the seconds.
 _REPEATED = {
     "selections": frozenset({"picked"}),
     "embeddings": frozenset({"took_s"}),
 }
-# Long as they are, they stand beside the figures that they are held against.
-_HELD_AGAINST = ("random_coverage",)
-# Beside what came out: what is wrong with it, or was in the way.
-_WRONG = (
+# Values to compare the results with. Although long, they follow the results.
+_COMPARED_WITH = ("random_coverage",)
+# Problems, which follow the results.
+_PROBLEMS = (
     "quarantined",
     "reasons",
     "findings",
@@ -60,15 +60,17 @@ _LAST = ("stored_mb", "dagster/uri", "config", "inputs", "preview")
 
 
 def shape_facts(asset: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Put facts of an output together that are one row, and leave out what others say."""
+    """Group the facts of an output into rows, and leave out repeated facts."""
     rows = {
         name: value
         for name, value in facts.items()
         if value is not None and name not in _REPEATED.get(asset, ())
     }
     if asset == "images" and isinstance(findings := rows.get("findings"), Mapping):
-        others = {kind: count for kind, count in findings.items() if kind != "quarantined"}
-        rows["findings"] = others
+        without_quarantined = {
+            kind: count for kind, count in findings.items() if kind != "quarantined"
+        }
+        rows["findings"] = without_quarantined
     for group, names in _TOGETHER.get(asset, {}).items():
         together = {name: rows.pop(name) for name in names if name in rows}
         if group in _WITHOUT_ZEROS:
@@ -79,10 +81,10 @@ def shape_facts(asset: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arrange(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """Put rows in the order in which they are read; Dagster's UI keeps it.
+    """Sort rows in reading order; Dagster's UI keeps the order.
 
-    First what must be known and can be looked at, what came out and what is wrong with it, how it was
-    made, where it lies; what is long is last.
+    First caveats and pictures, then results and problems, how the output was made, and where it is stored.
+    Long values come late.
     """
     return {name: rows[name] for name in sorted(rows, key=lambda name: _rank(name, rows[name]))}
 
@@ -91,10 +93,10 @@ def _rank(name: str, value: Any) -> tuple[int, int]:
     if name in ("caveat", "pictures"):
         return 0, name == "pictures"
     if isinstance(value, dg.UrlMetadataValue):
-        return 1, not name.endswith(".html")  # a page before its parts
+        return 1, not name.endswith(".html")  # a page before other files
     if name in ("export", "dagster/row_count"):
         return 2, name == "dagster/row_count"
-    for group, names in ((4, _HELD_AGAINST), (5, _WRONG), (6, _MADE), (8, _LAST)):
+    for group, names in ((4, _COMPARED_WITH), (5, _PROBLEMS), (6, _MADE), (8, _LAST)):
         if name in names:
             return group, names.index(name)
     is_long = isinstance(value, dict | list | dg.JsonMetadataValue)
@@ -102,7 +104,7 @@ def _rank(name: str, value: Any) -> tuple[int, int]:
 
 
 def shorten(value: Any) -> Any:
-    """Cut a long list or mapping, so that an event stays small; the manifest has all of it."""
+    """Cut a long list or mapping so that the event stays small; the manifest has all of it."""
     if not isinstance(value, dict | list) or len(json.dumps(value)) <= MAX_VALUE_BYTES:
         return value
     items = list(value.items()) if isinstance(value, dict) else list(value)
@@ -117,5 +119,5 @@ def shorten(value: Any) -> Any:
 
 
 def is_empty(value: Any) -> bool:
-    """Tell a value that would be an empty row; zero and false are answers."""
+    """Check whether a value would be an empty row; zero and false are not empty."""
     return value is None or (isinstance(value, str | dict | list) and not value)

@@ -1,4 +1,4 @@
-"""Observations of drops' sources: what a listing said, as Dagster's history and the drop's record have it."""
+"""Observations of drops' sources: listings, recorded in Dagster's history and in the drop's record."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -16,43 +16,43 @@ from dino_assets.drops.records import Drop
 from dino_assets.store.objects import ObjectStore
 
 INBOX = dg.AssetKey("inbox")
-# Dagster's own name: the UI shows it, and freshness follows from it.
+# A name of Dagster's: the UI shows this time, and freshness is computed from it.
 LAST_CHANGED = "dagster/last_updated_timestamp"
 
 PAGE = 200
-MAX_ASKED = 500  # names in one query: SQLite takes 999 values at least
+MAX_ASKED = 500  # names in one query; SQLite allows at least 999 values
 
 
-def record_look(
+def record_observation(
     instance: dg.DagsterInstance,
     store: ObjectStore,
     drop: str,
-    look: FolderState,
+    state: FolderState,
     *,
     write: Callable[[dg.AssetObservation], object],
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Write what a drop's source looks like, to its record and as an observation.
+    """Record the state of a drop's source, in the drop's record and as an observation.
 
-    Both at once, so that what ``drops list`` calls old is what Dagster calls stale. When the pictures
-    changed is carried over from the observation before, if that saw the same.
+    Both are written together, so that ``drops list`` calls a drop old exactly when Dagster calls it stale.
+    The time of the last change is copied from the previous observation if that has the same fingerprint.
     """
-    record_observed(store, drop, look.fingerprint)
-    before = next(list_observations(instance, drop), None)
+    keep_observed(store, drop, state.fingerprint)
+    previous = next(list_observations(instance, drop), None)
     changed_s = clock()
-    if before and find_version(before) == look.fingerprint:
-        changed_s = find_changed_s(before)
+    if previous and find_version(previous) == state.fingerprint:
+        changed_s = find_changed_s(previous)
     write(
         dg.AssetObservation(
             INBOX,
             partition=drop,
             metadata={
-                "files": look.files,
-                "photographs": look.photos,
-                "bytes": look.bytes,
+                "files": state.files,
+                "photographs": state.photos,
+                "bytes": state.bytes,
                 LAST_CHANGED: dg.MetadataValue.timestamp(changed_s),
             },
-            tags={DATA_VERSION_TAG: look.fingerprint, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
+            tags={DATA_VERSION_TAG: state.fingerprint, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"},
         )
     )
 
@@ -65,29 +65,29 @@ def observe_drop(
     root: Path,
     write: Callable[[dg.AssetObservation], object] | None = None,
 ) -> FolderState:
-    """List a drop's source and record what it looks like.
+    """List a drop's source and record its state.
 
     Raises:
-        SourceError: it cannot be listed.
-        ConfigError: its address makes no sense.
-        StoreError: its bucket refuses.
+        SourceError: the source cannot be listed.
+        ConfigError: its address is not valid.
+        StoreError: its bucket refuses access.
     """
-    look = read_folder_state(drop.source, root=root)
-    record_look(
-        instance, store, drop.name, look, write=write or instance.report_runless_asset_event
+    state = look_at(drop.source, root=root)
+    record_observation(
+        instance, store, drop.name, state, write=write or instance.report_runless_asset_event
     )
-    return look
+    return state
 
 
 def list_observations(
     instance: dg.DagsterInstance, drop: str | None = None
 ) -> Iterator[dg.EventLogRecord]:
-    """Observations of one drop, or of all, the latest first."""
-    asked = dg.AssetRecordsFilter(INBOX, asset_partitions=[drop] if drop else None)
+    """List the observations of one drop, or of all drops, latest first."""
+    wanted = dg.AssetRecordsFilter(INBOX, asset_partitions=[drop] if drop else None)
     cursor: str | None = None
     while True:
         page = instance.fetch_observations(
-            asked, limit=1 if cursor is None else PAGE, cursor=cursor
+            wanted, limit=1 if cursor is None else PAGE, cursor=cursor
         )
         yield from page.records
         if not page.has_more:
@@ -98,15 +98,15 @@ def list_observations(
 def find_observation(
     instance: dg.DagsterInstance, drop: str, version: str
 ) -> dg.EventLogRecord | None:
-    """Find the latest observation that saw this version of a drop's source."""
+    """Find the latest observation of a drop's source with this version."""
     return next((r for r in list_observations(instance, drop) if find_version(r) == version), None)
 
 
 def find_changes(instance: dg.DagsterInstance, drops: Collection[str]) -> dict[str, float]:
-    """When the photographs of each of these drops changed last, as far as somebody looked.
+    """Find when the photographs of each drop changed last; drops without observations are left out.
 
-    A page holds the latest observations of the drops that are still wanted, so one at least is found on
-    each, however long the history is.
+    Each query asks only for drops that are still missing, latest observations first. So each page finds at
+    least one of them, however long the history is.
     """
     changed_s: dict[str, float] = {}
     names = sorted(set(drops))
@@ -125,13 +125,13 @@ def find_changes(instance: dg.DagsterInstance, drops: Collection[str]) -> dict[s
 
 
 def find_version(record: dg.EventLogRecord) -> str:
-    """The version that an observation saw."""
+    """Read the version of the source in an observation."""
     event = record.asset_observation
     return str((event.tags or {}).get(DATA_VERSION_TAG, "")) if event else ""
 
 
 def find_changed_s(record: dg.EventLogRecord) -> float:
-    """When the pictures that an observation saw were seen first."""
+    """Read from an observation when its version was first seen."""
     event = record.asset_observation
     value = event.metadata[LAST_CHANGED].value if event and LAST_CHANGED in event.metadata else None
     return float(value) if isinstance(value, int | float) else record.timestamp

@@ -1,4 +1,4 @@
-"""What Dagster shows of a committed output: its facts, how it was made, and what this run did."""
+"""Metadata of a committed output in the UI: its facts, how it was made, and what this run did."""
 
 import base64
 import shlex
@@ -21,12 +21,12 @@ from dino_assets.store.commits.protocol import Committed, Manifest, OutputId
 from dino_assets.store.objects import ObjectStore
 
 MADE_IN = "made_in_run"
-# True of one run alone: never carried over to the event of an output that is reused.
+# Values of one run, never copied to the event of a reused output.
 OF_ONE_RUN = frozenset({"was_reused", "unmade"})
 
 
 def describe(name: str, committed: Committed) -> str:
-    """One log line for one committed output."""
+    """Describe a committed output in one log line."""
     manifest = committed.manifest
     size = f"{manifest.rows} rows, " if manifest.rows else ""
     size += f"{spell_size(manifest.bytes)} in {_count_parts(manifest)}"
@@ -39,7 +39,7 @@ def describe(name: str, committed: Committed) -> str:
 
 
 def spell_size(count: int) -> str:
-    """A number of bytes as people read it: ``12.3 MB``."""
+    """Write a number of bytes for people: ``12.3 MB``."""
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
@@ -53,13 +53,13 @@ def _is_table(manifest: Manifest) -> bool:
 
 
 def _spell_uri(store: ObjectStore, manifest: Manifest) -> str:
-    """Where an output is: the object that makes it exist and names its parts."""
+    """Write the address of an output's manifest, which names its parts."""
     key = manifest_key(manifest.recipe.output)
     return (store.folder / key).as_uri() if store.folder else f"{store.url}/{key}"
 
 
 def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str | None) -> dict[str, Any]:
-    """What an operator wants to see about an output, for the UI; a command's own is of no run."""
+    """Make the metadata of an output for the UI; ``run_id`` is None if a command made it without a run."""
     manifest, output = committed.manifest, committed.manifest.recipe.output
     values: dict[str, Any] = {
         **({"dagster/row_count": manifest.rows} if _is_table(manifest) else {}),
@@ -89,12 +89,12 @@ def metadata_of(store: ObjectStore, committed: Committed, *, run_id: str | None)
         for name, value in (shape_facts(output.asset, facts) | values).items()
         if not is_empty(value)
     }
-    # The preview repeats the pictures, for a UI that does not open our links.
+    # The preview repeats the pictures, for a UI that cannot open the links to the store.
     return arrange(rows | _preview(store, manifest))
 
 
 def _split_seconds(committed: Committed) -> dict[str, float]:
-    """How long the work itself took, and what passed before it: for a turn on the device, for the engine."""
+    """Split the seconds: the work itself, and the wait for the device and the engine before it."""
     took_s = committed.metadata.get("took_s")
     if took_s is None:
         return {"seconds": round(committed.seconds, 3)}
@@ -103,19 +103,19 @@ def _split_seconds(committed: Committed) -> dict[str, float]:
 
 
 def find_manifest_key(metadata: Mapping[str, Any]) -> str:
-    """Find the key of an output's manifest in what its event says, which is where that lies."""
+    """Find the key of an output's manifest in its event, from the address there."""
     uri = metadata.get("dagster/uri", "")
     return f"manifests/{str(getattr(uri, 'value', uri)).rpartition('/manifests/')[2]}"
 
 
 def carry_over(run_id: str, made: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to the metadata of a reused output what an earlier event says of how it was made.
+    """Add to the metadata of a reused output how it was made, from an earlier event.
 
-    So every event of an output has all of its numbers, and a plot over time has no holes. What is true
-    of one run alone is never carried over.
+    So every event of an output has all of its numbers, and a plot over time has no gaps. Values of one run
+    are not copied.
     """
     carried = {name: value for name, value in made.items() if name not in OF_ONE_RUN}
-    if run_id and not made["was_reused"].value:  # a command's own event is of no run
+    if run_id and not made["was_reused"].value:  # an event of a command has no run id
         carried[MADE_IN] = dg.MetadataValue.dagster_run(run_id)
     return arrange(carried | dict(values))
 
@@ -130,14 +130,17 @@ def _spell_spent(committed: Committed) -> str:
 
 
 def _has_other_rate(output: OutputId, committed: Committed) -> bool:
-    """Whether rows per second say nothing: the stage has measured, or the rows are few of many."""
+    """Check whether rows per second would mislead.
+
+    That is so if the stage measured its own rate, or if the rows are a small choice from many.
+    """
     return "tiles_per_s" in committed.metadata or output.asset == "selections"
 
 
 def spell_export(output: OutputId) -> str:
-    """Spell the command that writes an output's files to a folder, where no UI opens the links.
+    """Write the command that exports an output's files to a folder, for use without the UI's links.
 
-    As it runs from any folder: that of the project is said with it, and where the program is.
+    It runs from any folder, since it names the project's folder and the path of the program.
     """
     name = [output.drop] if output.drop else []
     folder = "/".join(["out", output.asset, *name])
@@ -147,13 +150,13 @@ def spell_export(output: OutputId) -> str:
 
 
 def find_program() -> list[str]:
-    """The command of this environment, activated or not."""
+    """Find the program ``dino-assets`` of this environment, activated or not."""
     script = Path(sys.executable).parent / "dino-assets"
     return [str(script)] if script.is_file() else [sys.executable, "-m", "dino_assets.cli"]
 
 
 def _list_links(manifest: Manifest) -> dict[str, dg.MetadataValue]:
-    """The files that a browser shows; the others are had by `export`."""
+    """List links to the files that a browser shows; other files need `dino-assets export`."""
     output = manifest.recipe.output
     links = {
         part.name: link_to(output, part)
@@ -164,9 +167,9 @@ def _list_links(manifest: Manifest) -> dict[str, dg.MetadataValue]:
 
 
 def _show_pictures(manifest: Manifest) -> dg.MetadataValue | None:
-    """The pictures of an output, shown at once: each leads to what it is a part of.
+    """Show the pictures of an output inline; each links to the page or picture that it is from.
 
-    By link, since the UI hides what is longer than some hundred letters behind a button.
+    They are shown by link, since the UI hides values of more than some hundred letters behind a button.
     """
     named = {part.name: part for part in manifest.parts}
     output = manifest.recipe.output
@@ -181,7 +184,7 @@ def _show_pictures(manifest: Manifest) -> dg.MetadataValue | None:
 
 
 def _preview(store: ObjectStore, manifest: Manifest) -> dict[str, dg.MetadataValue]:
-    """A small picture that is in the event itself, for a UI that is not ours."""
+    """Put a small picture into the event itself, for a UI without the route to the store's files."""
     named = {part.name: part for part in manifest.parts}
     pictures = [PREVIEW, *PICTURES.get(manifest.recipe.output.asset, {})]
     part = next((named[name] for name in pictures if name in named), None)
@@ -190,7 +193,7 @@ def _preview(store: ObjectStore, manifest: Manifest) -> dict[str, dg.MetadataVal
     try:
         data = read_part(store, part)
     except CorruptObjectError:
-        return {}  # `verify` says so; the run has its output
+        return {}  # `dino-assets verify` reports the damage; the output itself is committed
     if len(data) > THUMBNAIL_MAX_BYTES or part.name != PREVIEW:
         data = draw_thumbnail(data)
     # Small on purpose: an inline picture of 200 KB costs 1 MB of SQLite per materialisation.

@@ -1,4 +1,4 @@
-"""The one partition set: a key is a drop. Never an image, never a model."""
+"""The partition set ``drops``: one partition per drop."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +21,7 @@ from dino_assets.store.commits.protocol import Draft
 if TYPE_CHECKING:
     from dino_assets.store.commits.by_drop import DropDrafts
 
-# Every module that declares assets and checks imports this one before it does.
+# Every module that declares assets or checks imports this module first.
 accept_beta_features()
 
 # `--partition-range` refuses a selection unless each of its assets, partitioned or not, has this.
@@ -29,12 +29,12 @@ SINGLE_RUN = dg.BackfillPolicy.single_run()
 
 drops = dg.DynamicPartitionsDefinition(name="drops")
 
-# The UI and SQLite take long lists badly when they come in one call.
+# The UI and SQLite are slow with long lists in one call.
 _CHUNK = 500
 
 
 def add_drop_keys(instance: dg.DagsterInstance, names: Iterable[str]) -> list[str]:
-    """Add drops as partition keys; returns those that were new."""
+    """Add drops as partition keys; return those that were new."""
     new = sorted(set(names).difference(instance.get_dynamic_partitions("drops")))
     for start in range(0, len(new), _CHUNK):
         instance.add_dynamic_partitions("drops", new[start : start + _CHUNK])
@@ -42,7 +42,7 @@ def add_drop_keys(instance: dg.DagsterInstance, names: Iterable[str]) -> list[st
 
 
 def remove_drop_key(instance: dg.DagsterInstance, name: str) -> bool:
-    """Take a drop's partition key away; tells whether it was there. Its history stays."""
+    """Remove a drop's partition key, but not its history; return whether there was one."""
     if not instance.has_dynamic_partition("drops", name):
         return False
     instance.delete_dynamic_partition("drops", name)
@@ -52,7 +52,7 @@ def remove_drop_key(instance: dg.DagsterInstance, name: str) -> bool:
 def drops_of_run(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
 ) -> Sequence[str] | None:
-    """The drops a run is about, sorted; None for a run without partitions."""
+    """List the drops of a run, sorted; None for a run without partitions."""
     op_context = context.op_execution_context
     if op_context.has_partition_key or op_context.has_partition_key_range:
         return sorted(op_context.partition_keys)
@@ -65,13 +65,13 @@ def drop_by_drop(
     *,
     around: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> "dg.Output[DropDrafts]":
-    """What a partitioned asset returns: a draft for each drop of the run, made in its turn.
+    """Make the return value of a partitioned asset: one draft per drop of the run, made when it is committed.
 
-    The IO manager commits one after the other and says so of each, with the version of its content.
-    A drop that a blocking check failed is refused, and the others go on. All of it happens in a block of
+    The IO manager commits the drops one by one and materialises each with the hash of its content. A drop
+    that a blocking check stopped is refused; the others go on. All drafts are made within the context
     ``around``.
     """
-    # Here: commands that add a key would wait for Arrow.
+    # Imported here: commands that add a key would otherwise load Arrow.
     from dino_assets.store.commits.by_drop import DropDrafts
 
     blocked = find_blocked(context, context.asset_key)
@@ -79,8 +79,8 @@ def drop_by_drop(
     def make_unless_blocked(drop: str) -> Draft:
         if drop in blocked:
             raise DropBlockedError(
-                f"drop {drop!r} was stopped by the check {blocked[drop]}. Look at what it says, mend "
-                "the drop, and materialise it again.",
+                f"drop {drop!r} was stopped by the check {blocked[drop]}. Read the check's result, "
+                "correct the drop's files, and materialise the drop again.",
                 drop=drop,
                 reason=blocked[drop],
             )
@@ -91,7 +91,7 @@ def drop_by_drop(
 
 
 def has_more_to_come(context: dg.OutputContext | dg.AssetCheckExecutionContext, asset: str) -> bool:
-    """Tell whether a run makes another asset drop by drop after this one."""
+    """Check whether a run makes another partitioned asset after this one."""
     names = [made.name for made in PER_DROP]
     after = names[names.index(asset) + 1 :] if asset in names else []
     return not list_assets_of_run(context).isdisjoint(after)
@@ -100,10 +100,10 @@ def has_more_to_come(context: dg.OutputContext | dg.AssetCheckExecutionContext, 
 def find_blocked(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, asset: dg.AssetKey
 ) -> dict[str, str]:
-    """Drops of this run that a check of what is made before an asset has failed; and the first such check."""
+    """Find the drops of this run that a check of an earlier asset stopped, each with the first such check."""
     name = asset.to_user_string()
-    before = list(takewhile(lambda each: each != name, [made.name for made in PER_DROP]))
-    latest = {(e.check_name, e.partition): e for e in list_evaluations(context, before)}
+    earlier = list(takewhile(lambda each: each != name, [made.name for made in PER_DROP]))
+    latest = {(e.check_name, e.partition): e for e in list_evaluations(context, earlier)}
     blocked: dict[str, str] = {}
     for (check, drop), evaluation in latest.items():
         if drop and BLOCKS in evaluation.metadata:

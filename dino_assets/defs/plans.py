@@ -1,4 +1,4 @@
-"""Which runs bring about what a person asks for: some assets of some drops."""
+"""Plans of runs: which runs make the assets and drops that a person asks for."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ JOBS = {job: assets_of_job(job) for job in ("ingest", "curate")}
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a named job; ``drop`` is None where nothing is made drop by drop."""
+    """One run of a named job; ``drop`` is None if none of its assets is partitioned."""
 
     job: str
     assets: tuple[str, ...]
@@ -18,19 +18,21 @@ class PlannedRun:
 
     @property
     def is_whole_job(self) -> bool:
-        """Whether the run makes all that its job makes."""
+        """Whether the run makes all assets of its job."""
         return self.assets == JOBS[self.job]
 
 
 def plan_runs(drops: Sequence[str], assets: Collection[str]) -> list[PlannedRun]:
-    """Plan one run of ``ingest`` per drop, and a last one of ``curate`` for what is made of all drops.
+    """Plan one run of ``ingest`` per drop, and one run of ``curate`` for assets that are made of all drops.
 
-    Not one run over a range of partitions: a range takes in whatever was registered between its
-    ends, and a drop that fails would end the run in the middle of the others. Nor one of ``lineage``:
-    a drop that fails would leave the map and the round marked as failed, which still stand.
+    A run over a range of partitions would include every drop that was registered between its ends, and a
+    failed drop would end it before the others are done. A run of ``lineage`` with a failed drop would mark
+    map and round as failed, although the committed ones are still valid.
     """
     if needs_drops(assets) and not drops:
-        raise ValueError("these assets are made drop by drop: name the drops")
+        raise ValueError(
+            f"no drops for {', '.join(sorted(assets))}: these assets are made drop by drop, name the drops"
+        )
     of_each = drops if needs_drops(assets) else [None]
     runs = [PlannedRun("ingest", _choose("ingest", assets), drop) for drop in of_each]
     runs.append(PlannedRun("curate", _choose("curate", assets), None))
@@ -38,7 +40,7 @@ def plan_runs(drops: Sequence[str], assets: Collection[str]) -> list[PlannedRun]
 
 
 def needs_drops(assets: Collection[str]) -> bool:
-    """Whether any of the assets is made drop by drop."""
+    """Check whether any of the assets is made drop by drop."""
     return any(asset.name in assets for asset in PER_DROP)
 
 

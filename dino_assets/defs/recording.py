@@ -1,4 +1,4 @@
-"""A run's process, recorded in the run's tags before the run counts as started."""
+"""Recording the process of a run in the run's tags, before the run counts as started."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from dino_assets.defs.run_process import PROC, PROCESS_TAG, describe_self
 
 
 def record_processes() -> None:
-    """Record the process of every run that this process executes, whoever starts it and whatever job it is of.
+    """Record the process of every run that this process executes, of any job and from any launcher.
 
-    Before its first event: a run that counts as started and names no process could not be told from one
-    whose process is gone. Where each step has a process of its own, it is the one that waits for them.
+    It is recorded before the run's first event. Otherwise a started run without a recorded process looks
+    like a run whose process is gone. If steps run in processes of their own, the parent is recorded.
     """
     call_before_runs(record_process)
 
 
 def record_process(instance: dg.DagsterInstance, run: dg.DagsterRun, *, proc: Path = PROC) -> None:
-    """Record this process as that of a run, unless the kernel does not say which one it is."""
+    """Record this process as the process of a run, unless the kernel does not identify it."""
     process = None if instance.is_ephemeral else describe_self(run.run_id, proc=proc)
     if process:
         instance.add_run_tags(run.run_id, {PROCESS_TAG: process.dump()})

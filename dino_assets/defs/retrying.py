@@ -1,4 +1,4 @@
-"""Which failures of a step are tried again, and when: those that pass by themselves, and no others."""
+"""Retries of steps: only failures that may pass by themselves are retried."""
 
 import functools
 import inspect
@@ -14,9 +14,9 @@ from dino_assets.errors import (
     StoreUnavailableError,
 )
 
-# About 5, 15 and 35 s: a server restarts within them. Requests are repeated below it already, for
-# a minute and more (`RequestLimits`, `Patience`). Not given to assets as it is: Dagster would try everything again,
-# such as a checkpoint that is not one.
+# Waits of about 5, 15 and 35 s: enough for a server to restart. Single requests are already repeated for a
+# minute and more (`RequestLimits`, `Patience`). The policy is not set on the assets themselves, since Dagster
+# would then retry every failure, for example an invalid checkpoint.
 POLICY = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
@@ -26,10 +26,10 @@ R = TypeVar("R")
 
 
 def is_worth_trying_again(err: BaseException) -> bool:
-    """Tell whether a failure may pass by itself: the store or the Hub does not answer.
+    """Check whether a failure may pass by itself: the store or the Hub does not answer.
 
-    A Hub that is switched off, or that sent wrong bytes twice, has said why. Of several drops one that
-    may do is enough: what is finished is reused.
+    It will not pass if the Hub is switched off or sent wrong bytes twice. If several drops failed, one with
+    a passing failure is enough: finished drops are reused.
     """
     if isinstance(err, DropsFailedError):
         return any(map(is_worth_trying_again, err.failures.values()))
@@ -39,7 +39,7 @@ def is_worth_trying_again(err: BaseException) -> bool:
 
 
 def tried_again(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate what a step calls: its asset or check, or a method of the IO manager."""
+    """Decorate a function that a step calls (asset, check, IO manager), so that Dagster retries it."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)

@@ -1,9 +1,9 @@
-"""Which process a run is, told so that another process can see whether it is still there.
+"""Identity of a run's process, recorded so that other processes can check whether it still exists.
 
-A number is not enough: it is given again, and it means somebody else in another container. Clocks do
-not help: they are stepped, and containers virtualise them (lxcfs). The kernel's own words do: this
-boot, these namespaces, this number, started at this tick. Where they cannot be had (no Linux, the
-``/proc`` of another namespace) nothing is told and nothing is judged.
+A process id is not enough: ids are reused, and in another container the same id is another process. Clocks do
+not help: they are adjusted, and containers virtualise them (lxcfs). The kernel identifies a process by boot
+id, namespaces, process id and start time in ticks. Where these are not available (no Linux, or the ``/proc``
+of another namespace), nothing is recorded and no run is called dead.
 """
 
 import json
@@ -12,18 +12,18 @@ import socket
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-# Where a run says it, for the launcher. The UI hides what begins like this: nobody wants to read it.
+# The tag of a run with its process, read by the launcher. The UI hides tags that begin like this.
 PROCESS_TAG = ".dagster/dino_assets_process"
-# The process that launched a run, where the run's own would be in the same namespaces.
+# The process that launched a run, if the run's own process is in the same namespaces.
 LAUNCH_TAG = ".dagster/dino_assets_launch"
 
 PROC = Path("/proc")
-UNKNOWN_START = -1  # of a process that is known by its number alone
+UNKNOWN_START = -1  # for a process of which only the id is known
 
 
 @dataclass(frozen=True)
 class RunProcess:
-    """The process of one run. A retried run is given its parent's tags, hence ``run``."""
+    """The process of one run. ``run`` is recorded since retried runs get copies of their parent's tags."""
 
     run: str
     host: str
@@ -33,12 +33,12 @@ class RunProcess:
     start_ticks: int
 
     def dump(self) -> str:
-        """As the tag's text."""
+        """Write the process as the text of a tag."""
         return json.dumps(asdict(self))
 
     @classmethod
     def load(cls, text: str) -> "RunProcess | None":
-        """From a tag's text, or None: anybody may write a tag."""
+        """Read a process from the text of a tag; None if the text is not valid. Anybody may write tags."""
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
@@ -51,22 +51,22 @@ class RunProcess:
 
 
 def describe_self(run: str, *, proc: Path = PROC) -> RunProcess | None:
-    """This process, as the one of a run, or None where the kernel does not say."""
+    """Describe this process as the process of a run; None if the kernel does not identify it."""
     try:
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
         spaces = str((proc / "self/ns/pid").readlink())
-        if (offsets := proc / "self/ns/time").is_symlink():  # what starts are counted from
+        if (offsets := proc / "self/ns/time").is_symlink():  # start times are relative to it
             spaces += f" {offsets.readlink()}"
         pid, _, start_ticks = _read_stat(proc / "self")
     except (OSError, ValueError, IndexError):
         return None
     if pid != os.getpid():
-        return None  # /proc is that of another namespace
+        return None  # /proc belongs to another namespace
     return RunProcess(run, socket.gethostname(), boot, spaces, pid, start_ticks)
 
 
 def explain_death(process: RunProcess, here: RunProcess, *, proc: Path = PROC) -> str | None:
-    """Why a process is gone for certain, seen from another one; None if it lives or is out of sight."""
+    """Explain why a process no longer exists, seen from ``here``; None if it exists or cannot be seen."""
     if process.host != here.host:
         return None
     if process.boot != here.boot:
@@ -77,13 +77,13 @@ def explain_death(process: RunProcess, here: RunProcess, *, proc: Path = PROC) -
 
 
 def has_argument(*options: tuple[str, str], proc: Path = PROC) -> bool:
-    """Tell whether a process that can be seen was started with one of some options and its value."""
+    """Check whether a visible process was started with one of these options and its value."""
     wanted = [b"\0".join([b"", name.encode(), value.encode(), b""]) for name, value in options]
     for folder in proc.glob("[0-9]*") if wanted else ():
         try:
             words = (folder / "cmdline").read_bytes()
         except OSError:
-            continue  # gone meanwhile, or somebody else's
+            continue  # ended meanwhile, or of another user
         if any(each in words for each in wanted):
             return True
     return False
@@ -109,8 +109,8 @@ def _has_number(pid: int) -> bool:
 
 
 def _read_stat(process: Path) -> tuple[int, str, int]:
-    """Number, state and start of a process, in ticks since the boot."""
-    # The name stands in parentheses and may hold some itself, and blanks.
+    """Read the id, the state and the start time (in ticks since boot) of a process."""
+    # The name is in parentheses, and may itself have parentheses and blanks.
     head, _, tail = (process / "stat").read_text(errors="replace").rpartition(")")
     rest = tail.split()
     return int(head.split()[0]), rest[0], int(rest[19])

@@ -1,4 +1,4 @@
-"""Events of outputs that a command committed by itself, in no run of Dagster."""
+"""Dagster events for outputs that a command committed without a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,10 +22,10 @@ def report_committed(
     command: str,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Show in the UI an output that ``command`` committed, as it shows those of its runs.
+    """Show an output that ``command`` committed in the UI, like the output of a run.
 
-    The event has the rows, the data version and the inputs of a run's own, so that it makes the same
-    things stale. What was reused has its event already.
+    The event has metadata, data version and inputs as in a run, so the same assets become stale. A reused
+    output has its event already.
     """
     if committed.was_reused:
         return
@@ -35,5 +35,5 @@ def report_committed(
         asset,
         content_hash(committed.manifest),
         arrange(values),
-        description=f"Made by `{command}`, in no run.",
+        description=f"Made by the command `{command}`, without a run.",
     )

@@ -1,4 +1,4 @@
-"""What happens by the clock."""
+"""The schedules; all are off until turned on."""
 
 import dagster as dg
 
@@ -7,14 +7,14 @@ from dino_assets.defs.jobs import curate, observe_inbox
 nightly_curate = dg.ScheduleDefinition(
     name="nightly_curate",
     job=curate,
-    # After a day's flights are in, before anybody looks; UTC, so that no night has two threes.
+    # After the day's flights are ingested, before work begins. UTC has no night with 3:00 twice.
     cron_schedule="0 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description=(
-        "The map of everything embedded so far, and round 1 of tiles unless it is chosen already, at "
-        "3:00 UTC. When nothing has changed, everything is reused and nothing is computed. Later rounds "
-        "are launched by hand."
+        "Runs curate at 3:00 UTC: makes the map of all embeddings, and chooses round 1 if there is none. If "
+        "nothing has changed, everything is reused and nothing is computed. Later rounds are launched by "
+        "hand."
     ),
 )
 
@@ -25,8 +25,8 @@ daily_look = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description=(
-        "Looks at every drop's files, and says whether no flight came for long and whether the map is old, "
-        "at 5:00 UTC. Nothing is read or made."
+        "Runs observe_inbox at 5:00 UTC: lists the files of every drop, then checks whether new photographs "
+        "have come lately and whether the map is current. No photograph is read, no asset is made."
     ),
 )
 

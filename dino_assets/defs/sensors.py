@@ -1,4 +1,4 @@
-"""Drops that arrive by themselves: the sensor is a shell around ``drops.survey``."""
+"""The sensors: new drops in the inbox, a new map after new embeddings, alerts for failed runs."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dino_assets.defs.alerts import report_failures
 from dino_assets.defs.dead_runs import IN_FLIGHT
 from dino_assets.defs.execution import find_verdict
 from dino_assets.defs.jobs import ingest
-from dino_assets.defs.observations import record_look
+from dino_assets.defs.observations import record_observation
 from dino_assets.defs.partitions import drops
 from dino_assets.defs.resources.inbox import InboxResource
 from dino_assets.defs.resources.storage import StorageResource
@@ -23,7 +23,7 @@ from dino_assets.errors import SourceError
 from dino_assets.settings.environment import find_root, load_settings
 from dino_assets.store.objects import ObjectStore
 
-# What the runs of one content are found and counted by; Dagster's own retries copy them.
+# Tags to find and count the runs for the same content of a drop; Dagster copies them to its retries.
 CONTENT_TAG = "dino_assets/content"
 ATTEMPT_TAG = "dino_assets/attempt"
 
@@ -32,21 +32,21 @@ OVER = [
     dg.DagsterRunStatus.FAILURE,
     dg.DagsterRunStatus.CANCELED,
 ]
-# The daemon retries a crashed run within seconds. One that it could not retry keeps saying that it
-# will, and must not hold a drop back: seen where daemon and run were killed together.
+# The daemon retries a crashed run within seconds. If daemon and run were killed together, the run stays
+# "waiting to retry" without ever being retried; it must not block its drop.
 RETRY_PATIENCE_S = 120.0
-# Far more than attempts are ever made; a person's runs of one drop count in.
+# Far more than the attempts of the sensor; runs that people launched for the drop count too.
 MAX_PAST_RUNS = 200
-# The UI and SQLite take long lists badly when they come in one call.
+# The UI and SQLite are slow with long lists in one call.
 MAX_NEW_KEYS = 500
 
-# Spares reading finished drops again every 30 s; lost with the process, and only an optimisation.
+# Only an optimisation, lost with the process: finished drops are not read again every 30 s.
 _REMEMBERED: Remembered = {}
 _LATE_WATCH = LateWatch()
 
 
 class InstanceRuns:
-    """The runs that a Dagster instance knows of."""
+    """The runs in a Dagster instance, as the survey of the inbox needs them."""
 
     def __init__(self, instance: dg.DagsterInstance, *, clock: Callable[[], float]) -> None:
         self._instance = instance
@@ -54,16 +54,16 @@ class InstanceRuns:
         self.in_flight = find_in_flight(instance)
 
     def past(self, drop: str, content: str) -> PastRuns:
-        """What became of the runs for this content, by whatever job and whoever launched them.
+        """Sum up the finished runs for this content of a drop, of any job and from any launcher.
 
-        An attempt is a run that started: a launch that failed, since no code server answered or its
-        process died at once, says nothing about the drop.
+        Only a run that started counts as an attempt. A failed launch says nothing about the drop: the code
+        server did not answer, or the run's process died at once.
         """
         filters = dg.RunsFilter(tags={PARTITION_TAG: drop}, statuses=OVER)
         records = self._instance.get_run_records(filters, limit=MAX_PAST_RUNS)
         since_s = self._clock() - RETRY_PATIENCE_S
         of_content = [r for r in records if r.dagster_run.tags.get(CONTENT_TAG) == content]
-        ours = [record.dagster_run for record in of_content]
+        runs = [record.dagster_run for record in of_content]
         started = [r.dagster_run.run_id for r in of_content if r.start_time is not None]
         unstarted = list(takewhile(lambda record: record.start_time is None, of_content))
         return PastRuns(
@@ -72,19 +72,19 @@ class InstanceRuns:
             unstarted_s=(unstarted[0].end_time or 0.0) if unstarted else 0.0,
             last=started[0] if started else "",
             cancelled=next(
-                (run.run_id for run in ours if run.status == dg.DagsterRunStatus.CANCELED), ""
+                (run.run_id for run in runs if run.status == dg.DagsterRunStatus.CANCELED), ""
             ),
             blocked=find_verdict(self._instance, started[0], drop=drop) if started else "",
             is_retrying=any(
                 r.dagster_run.is_complete_and_waiting_to_retry and (r.end_time or 0) > since_s
                 for r in records
             ),
-            keys=frozenset(run.tags.get("dagster/run_key", "") for run in ours),
+            keys=frozenset(run.tags.get("dagster/run_key", "") for run in runs),
         )
 
 
 def find_in_flight(instance: dg.DagsterInstance) -> frozenset[str]:
-    """The drops that a queued, starting or running run is about, backfills over a range included."""
+    """Find the drops of queued, starting and running runs, also of backfills over a range."""
     in_flight: set[str] = set()
     keys: list[str] = []
     for run in instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT)):
@@ -106,12 +106,12 @@ def look_for_drops(
     *,
     clock: Callable[[], float],
 ) -> dg.SensorResult:
-    """One tick: survey the inbox, add partition keys, request runs, say the rest.
+    """Run one tick: survey the inbox, add partition keys, request runs, and report the rest.
 
     Raises:
         StoreError: the store, or the bucket that is the inbox, cannot be reached.
     """
-    # Before the survey lists manifests, see there.
+    # Read the runs before the survey lists manifests; `survey_inbox` says why.
     runs = InstanceRuns(context.instance, clock=clock)
     memory = Memory.load(context.cursor)
     try:
@@ -127,14 +127,16 @@ def look_for_drops(
         )
     except SourceError as err:
         return dg.SensorResult(
-            skip_reason=f"{err} Nothing was looked at. The inbox is set by DINO_INBOX.",
+            skip_reason=f"{err} No drop was looked at. DINO_INBOX sets the inbox.",
             cursor=memory.dump(),
         )
     context.log.info(survey.describe())
-    seen: list[dg.AssetObservation] = []
+    observations: list[dg.AssetObservation] = []
     for late in survey.late:
-        if late.is_settled:  # so that the UI and `drops list` call its images old
-            record_look(context.instance, store, late.drop, late.state, write=seen.append)
+        if late.is_settled:  # then the UI shows its images as stale, and `drops list` as old
+            record_observation(
+                context.instance, store, late.drop, late.look, write=observations.append
+            )
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
@@ -151,12 +153,12 @@ def look_for_drops(
         skip_reason=None if survey.launches else survey.describe(),
         dynamic_partitions_requests=_new_keys(context.instance, survey),
         cursor=survey.memory.dump(),
-        asset_events=seen,
+        asset_events=observations,
     )
 
 
 def _new_keys(instance: dg.DagsterInstance, survey: Survey) -> list[dg.AddDynamicPartitionsRequest]:
-    """Keys for what is launched; and for finished drops when the instance is a new one."""
+    """Request partition keys for launched drops, and for finished drops that a new instance lacks."""
     wanted = {launch.drop for launch in survey.launches} | survey.finished
     new = sorted(wanted.difference(instance.get_dynamic_partitions("drops")))
     new.sort(key=lambda name: name in survey.finished)
@@ -168,12 +170,12 @@ def _new_keys(instance: dg.DagsterInstance, survey: Survey) -> list[dg.AddDynami
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=30,
     description=(
-        "Starts ingest once for every drop that arrives in the inbox: a folder with photographs that "
-        "holds a file _SUCCESS, or that has not changed for 60 s. Files at the top, hidden folders and "
-        "links are no drops. A failed run is started again, up to 3 runs for the same files; a cancelled "
-        "one is not, nor one whose check says that the files are unfit, which is told once. A drop whose "
-        "images, tiles and embeddings are committed is not run again: what comes to it later is named in "
-        "the tick, and `dino-assets drops register NAME` takes it in."
+        "Starts the job ingest once for every drop that arrives in the inbox. A drop is a folder with "
+        "photographs that has a file _SUCCESS, or that has not changed for 60 s. Single files, hidden folders "
+        "and links are ignored. A failed run is repeated, up to 3 runs for the same files. A cancelled run is "
+        "not repeated, nor a run whose check found the files unfit. A drop with committed images, tiles and "
+        "embeddings is not run again: the tick lists files that arrived later, and "
+        "`dino-assets drops register NAME` includes them."
     ),
 )
 def new_drops(
@@ -189,26 +191,26 @@ new_map = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
     description=(
-        "Remakes the map once new embeddings are there and no drop is on its way any more: once for drops "
-        "that arrive together. A map that is of them already is reused. Rounds are never chosen by it: one "
-        "stands once it is chosen."
+        "Makes a new map when there are new embeddings and no run of a drop is in progress: one map for "
+        "drops that arrive together. If a map of the same drops exists, it is reused. Rounds are never "
+        "changed by it."
     ),
 )
 
 
 @dg.sensor(
-    # Not Dagster's run failure sensor: it goes on to the next run whether or not one could be posted.
+    # Dagster's own run failure sensor goes on to the next run even if an alert could not be posted.
     name="failed_runs",
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=30,
     description=(
-        "Posts every run that fails from now on to the address in DINO_FAILURE_WEBHOOK, as JSON: job, run_id, "
-        "drop, sentence, url. While a receiver is down or refuses, alerts wait and are tried again for a "
-        "day, from every tick to every 15 minutes; the tick says so."
+        "Posts an alert for every run that fails from now on, to the address in DINO_FAILURE_WEBHOOK. It is "
+        "JSON: job, run_id, drop, sentence, url. If the receiver is down or refuses, the alert is sent again "
+        "for a day, first every tick, later every 15 minutes. The tick's message reports waiting alerts."
     ),
 )
 def failed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Post what failed since the last tick, and what waits."""
+    """Post alerts for runs that failed since the last tick, and waiting alerts."""
     settings = load_settings()
     return dg.SkipReason(report_failures(context, url=settings.failure_webhook, ui=settings.ui_url))
 

@@ -1,8 +1,8 @@
-"""Dagster's web server with one route more: the committed files of the store, to be looked at.
+"""Dagster's web server with an additional route for the committed files of the store.
 
-``python -m dino_assets.defs.web_server dev`` is ``dagster dev`` with this web server;
-without ``dev`` it is ``dagster-webserver``. The files come from the store, wherever that is, so a link
-opens the same on a disk and on S3, and nothing in it expires.
+``python -m dino_assets.defs.web_server dev`` is ``dagster dev`` with this web server; without ``dev`` it is
+``dagster-webserver``. Files are read from the store, so a link is the same on a disk and on S3, and it never
+expires.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from dino_assets.errors import ObjectNotFoundError, StoreError
 from dino_assets.settings.environment import load_settings
 from dino_assets.store.objects import ObjectStore, open_store
 
-SMALL_PX = 400  # as wide as the UI shows a value
+SMALL_PX = 400  # width of a value in the UI
 MAX_SMALL_BYTES = 2**20
-MAX_BYTES = 128 * 2**20  # read whole, to be verified; pages are some MB
+MAX_BYTES = 128 * 2**20  # a file is read whole to verify its hash; pages are some MB
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # A page made of other people's file names runs beside the UI, never as a part of it: in an origin
-    # of its own, without a network.
+    # Pages contain file names from outside. They run in an origin of their own, separate from the UI and
+    # without network access.
     "Content-Security-Policy": (
         "sandbox allow-scripts allow-popups; default-src 'none'; img-src data:; "
         "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -39,35 +39,41 @@ HEADERS = {
 
 
 def make_route(open_files: Callable[[], ObjectStore]) -> Route:
-    """Make the route that serves committed files by their content: GET and HEAD only, no listing."""
+    """Make the route that serves committed files by their hash: GET and HEAD only, no listing."""
 
     def serve(request: Request) -> Response:
-        # The path as it was sent: what is escaped in it is no key of ours.
+        # The raw path: an escaped character is never part of a valid key.
         path = request.scope["raw_path"].decode("ascii", "replace").removeprefix(f"{ROOT}/")
         key = find_key(*path.split("/"))
         if key is None:
-            return _refuse(404, "This is no link to a committed file.")
+            return _refuse(404, "This is not a link to a committed file.")
         return serve_part(open_files(), key, is_small="small" in request.query_params)
 
     return Route(f"{ROOT}/{{path:path}}", serve, methods=["GET"])
 
 
 def serve_part(store: ObjectStore, key: str, *, is_small: bool = False) -> Response:
-    """Answer with a part, if its bytes are those that its key names; a picture may be asked for small."""
+    """Answer with a part, after its hash is verified; ``is_small`` reduces a picture."""
     name = PurePosixPath(key)
     try:
         if store.head(key).bytes > MAX_BYTES:
             return _refuse(
-                413, f"The file is too large to be shown: write it with {_spell('export')}."
+                413,
+                f"The file is too large to be shown here. Write it to a folder with {_spell('export')}.",
             )
         data = store.get(key)
     except ObjectNotFoundError:
-        return _refuse(404, "The file is no longer in the store: its output was made again since.")
+        return _refuse(
+            404,
+            "The file is no longer in the store: its output was made again. Open the link of the latest "
+            "materialisation.",
+        )
     except StoreError as err:
         return _refuse(503, str(err))
     if hashlib.sha256(data).hexdigest() != name.stem:
         return _refuse(
-            410, f"The file is not what was committed: run {_spell('verify', '--repair')}."
+            410,
+            f"The file is damaged: its hash is not the committed one. Run {_spell('verify', '--repair')}.",
         )
     cached = {"Cache-Control": "private, max-age=31536000, immutable"}
     suffix = name.suffix
@@ -87,7 +93,7 @@ def _refuse(status: int, sentence: str) -> Response:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``dagster dev``, or its web server alone."""
+    """Run ``dagster dev``, or only its web server."""
     if arguments[:1] == ["dev"]:
         run_dev(arguments[1:], web_server=__spec__.name)
     else:

@@ -1,4 +1,4 @@
-"""Posting JSON to an address that somebody named: twice within seconds, and never with a secret in it."""
+"""Posting JSON to a configured address, with one retry, and removing secrets from texts."""
 
 import json
 import time
@@ -9,14 +9,14 @@ from http.client import HTTPException
 from typing import Any
 
 TIMEOUT_S = 4.0
-# A receiver that restarts; more would keep the other failures waiting.
+# One retry, for a receiver that restarts. More attempts would delay the other alerts.
 ATTEMPTS, PAUSE_S = 2, 1.0
 MAX_CHARS = 2000
 HIDDEN = "…"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would arrive as a GET without its body."""
+    """Follows no redirects: a redirected POST would arrive as a GET without its body."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None
@@ -29,7 +29,10 @@ def post_json(
     timeout_s: float = TIMEOUT_S,
     sleep: Callable[[float], object] = time.sleep,
 ) -> str | None:
-    """Post, twice if need be; gives why it failed, without the address, which may be a secret itself."""
+    """Post JSON, with one retry; return why it failed, or None.
+
+    The reason does not contain the address, which may itself be a secret.
+    """
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
     )
@@ -45,7 +48,7 @@ def post_json(
             problem = f"it answered {err.code}"
             err.close()
             if err.code < 500:
-                break  # the same again changes nothing
+                break  # a retry would get the same answer
         except TimeoutError:
             problem = f"no answer in {timeout_s:g} s"
         except urllib.error.URLError as err:
@@ -57,12 +60,12 @@ def post_json(
 
 
 def hide_all(text: str, secrets: Iterable[str]) -> str:
-    """Take secrets out of a text, and what is too long for a message."""
+    """Replace secrets in a text, and cut it to ``MAX_CHARS``."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 1]}…"
 
 
 def _name(err: object) -> str:
-    # The class and the system's words: a library's own text may repeat the address.
+    # Only the system's error text or the class: a library's text may repeat the address.
     return getattr(err, "strerror", None) or type(err).__name__

@@ -176,7 +176,7 @@ def test_failed_runs__wait_while_the_receiver_is_down(watch: Watch, monkeypatch)
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", f"http://{HOST}:{port}/hooks/{SECRET}")
     first = watch.fail_unseen("a")
     said = watch.tick()
-    assert f"{first} failed; the webhook did not take it: Connection refused" in said
+    assert f"run {first} failed; the webhook did not accept the alert: Connection refused" in said
     assert "1 waiting to be posted" in said
     assert SECRET not in said + str(watch.cursor)
     second = watch.fail_unseen("b")
@@ -204,7 +204,7 @@ def test_report_failures__waits_longer_each_time_and_a_day_at_most(watch: Watch,
         900,
     ]
     assert "1 waiting to be posted" in watch.tick_later(82_000, refuse)
-    assert "not posted any more" in watch.tick_later(3_000, refuse)
+    assert "its alert was given up" in watch.tick_later(3_000, refuse)
     assert watch.tick_later(30, refuse) == "Nothing to post."
     assert AlertCursor.load(watch.cursor).waiting == ()
 

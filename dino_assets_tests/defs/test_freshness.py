@@ -7,8 +7,14 @@ import dagster as dg
 import pytest
 
 from dino_assets.definitions import make_definitions
-from dino_assets.defs.observations import INBOX, LAST_CHANGED, PAGE, find_changes, record_look
-from dino_assets.drops.arrivals import read_folder_state
+from dino_assets.defs.observations import (
+    INBOX,
+    LAST_CHANGED,
+    PAGE,
+    find_changes,
+    record_observation,
+)
+from dino_assets.drops.arrivals import look_at
 from dino_assets.drops.marks import set_retired
 from dino_assets.drops.observing import DAY_S, judge_arrivals
 from dino_assets_tests.defs.conftest import Lineage, checks
@@ -31,7 +37,7 @@ def look(lineage: Lineage) -> dict[str, dg.AssetCheckEvaluation]:
 
 def see(lineage: Lineage, drop: str, folder: Path, at_s: float) -> None:
     """A look at some time in the past."""
-    record_look(
+    record_observation(
         lineage.instance,
         lineage.store,
         drop,

@@ -260,7 +260,7 @@ def test_handle_output__something_else_is_refused(instance, storage):
     def wrong() -> dict:
         return {"pickled": "never"}
 
-    with pytest.raises(TypeError, match="wrong returned a dict; an asset returns a Draft"):
+    with pytest.raises(TypeError, match="wrong returned a dict; expected was a Draft"):
         dg.materialize(
             [wrong],
             instance=instance,

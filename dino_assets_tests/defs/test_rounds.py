@@ -132,7 +132,9 @@ def test_round__an_empty_pool_is_a_sentence(lineage: Lineage):
     result = pick(lineage)
     assert result.success
     (said,) = warnings(lineage, result)
-    assert said.startswith("no round: there is nothing to choose from: no tile is embedded by ")
+    assert said.startswith(
+        "no round was chosen: there is nothing to choose from: no tile is embedded by "
+    )
     assert result.asset_materializations_for_node("selections") == []
     assert not list(lineage.store.list("manifests/selections"))
 

@@ -178,7 +178,7 @@ def test_new_drops__no_inbox_is_a_sentence(tower: Tower):
     shutil.move(tower.root / "inbox", tower.root / "away")
     assert tower.tick() == []
     assert "there is no folder and no .csv or .txt list at 'inbox'" in tower.said
-    assert tower.said.endswith("Nothing was looked at. The inbox is set by DINO_INBOX.")
+    assert tower.said.endswith("No drop was looked at. DINO_INBOX sets the inbox.")
     assert tower.cursor == cursor  # a mount that comes back has forgotten nothing
 
 

@@ -1,1 +1,1 @@
-"""Assets: what exists. Each calls a stage and returns its draft."""
+"""The assets. Each calls a stage and returns its draft."""

@@ -1,4 +1,4 @@
-"""``deployments``: the current weights, as other programs serve them."""
+"""The asset ``deployments``: the current weights as an ONNX file."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ MADE_WITH = {"weights", "deployments"}
 
 
 class DeploymentsConfig(config_of(ExportSettings)):  # type: ignore[misc]
-    """What is exported."""
+    """The settings of an export."""
 
 
 @dg.asset(
@@ -34,9 +34,9 @@ class DeploymentsConfig(config_of(ExportSettings)):  # type: ignore[misc]
     backfill_policy=SINGLE_RUN,
     output_required=False,
     description=(
-        "The current weights as an ONNX file, held against transformers' own model, with licence, "
-        "statistics and a manifest. Made when somebody asks for it (the job deploy), not in runs of the "
-        "lineage: an export of a ViT-B takes two minutes."
+        "The current weights as an ONNX file, with licence, statistics and a manifest. Its outputs are "
+        "compared with those of the transformers model. Made by the job deploy only, never in a run of the "
+        "lineage: exporting a ViT-B takes two minutes."
     ),
 )
 @tried_again
@@ -46,11 +46,11 @@ def deployments(
     storage: StorageResource,
     compute: ComputeResource,
 ) -> Iterator[dg.Output[Draft]]:
-    """Export the committed weights, unless the run is about other things."""
+    """Export the committed weights, unless the run also makes other assets."""
     if others := list_assets_of_run(context) - MADE_WITH:
         context.log.warning(
-            f"deployments: left out of a run that makes {', '.join(sorted(others))}. To export the weights "
-            "launch the job deploy, or materialise deployments by itself."
+            f"deployments: not made, because this run also makes {', '.join(sorted(others))}. To export "
+            "the weights, launch the job deploy, or materialise deployments alone."
         )
         return
     store = storage.open()

@@ -1,4 +1,4 @@
-"""``embeddings``: one vector per tile."""
+"""The asset ``embeddings``: one vector per tile."""
 
 import dagster as dg
 from pydantic import Field
@@ -25,36 +25,39 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import Checkpoint
 from dino_assets.weights.stage import OUTPUT as WEIGHTS
 
-# Of whatever model, and whichever of the two was asked for.
+# Both vector columns, with 0 dims: the UI describes the table for any model and any choice.
 EVERY_COLUMN = EmbeddingOptions(columns=("cls", "mean"))
 
 
 class EmbeddingsConfig(dg.Config):
-    """What is stored of each tile. Not part of the space."""
+    """What is stored for each tile. These options are not part of the space."""
 
     columns: list_of(EmbeddingColumn) = Field(  # type: ignore[valid-type]
         default=["cls"],
         description=(
-            "Vectors to store: cls, mean (over patches), or both. cls alone computes 7 % less of a "
-            "12-layer model."
+            "Vectors to store: cls, mean (over patches), or both. With cls alone, a 12-layer model "
+            "computes 7 % less."
         ),
     )
     dtype: VectorType = Field(default="fp16", description="fp16, or fp32 at twice the size.")
     with_patches: bool = Field(
         default=False,
-        description="Store each tile's patch map too, about 1 MB per tile (Zarr, one chunk a tile).",
+        description="Also store each tile's patch map: Zarr, one chunk and about 1 MB per tile.",
     )
     shard_tiles: int = Field(
         default=SHARD_TILES,
         ge=1,
-        description="Tiles that are stored and resumed together, rounded to whole images.",
+        description=(
+            "Tiles per shard, rounded to whole images. A shard is stored at once; an interrupted run "
+            "resumes after the last finished shard."
+        ),
     )
 
     def options(self) -> EmbeddingOptions:
-        """As the stage takes them.
+        """Check the options and make the record that the stage takes.
 
         Raises:
-            ConfigError: a word that is not known.
+            ConfigError: an option has a value that does not exist.
         """
         return check_options(self.columns, self.dtype, with_patches=self.with_patches)
 
@@ -69,8 +72,9 @@ class EmbeddingsConfig(dg.Config):
     backfill_policy=SINGLE_RUN,
     pool="gpu",
     description=(
-        "One vector per tile from the frozen model: CLS, the mean over patches or both, in the space that "
-        "checkpoint, preprocessing, side and precision define. Finished shards are never made twice."
+        "One vector per tile from the frozen model: CLS, the mean over patches, or both. Checkpoint, "
+        "preprocessing, tile side and precision define the space, and only vectors of one space are "
+        "comparable. Finished shards are never computed again."
     ),
 )
 @tried_again

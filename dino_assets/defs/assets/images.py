@@ -1,10 +1,10 @@
-"""``images``: what a drop holds."""
+"""The asset ``images``: the photographs of a drop."""
 
 import dagster as dg
 from pydantic import Field
 
 from dino_assets.defs.column_schemas import describe_columns
-from dino_assets.defs.observations import INBOX, record_look
+from dino_assets.defs.observations import INBOX, record_observation
 from dino_assets.defs.partitions import SINGLE_RUN, drop_by_drop, drops
 from dino_assets.defs.resources.compute import ComputeResource
 from dino_assets.defs.resources.inbox import InboxResource
@@ -20,17 +20,17 @@ from dino_assets.store.commits.protocol import Draft
 
 
 class ImagesConfig(dg.Config):
-    """What counts as a usable photograph."""
+    """How photographs are read."""
 
     max_pixels: int = Field(
         default=MAX_PIXELS,
-        description="Pictures with more pixels are quarantined before they are decoded.",
+        description="Files with more pixels are quarantined before they are decoded.",
     )
     ground_m: float | None = Field(
         default=None,
         description=(
-            "Height of the ground above the sea (or above the ellipsoid, where the drone counts so). "
-            "Without it the ground is as high as the take-off. Flat either way."
+            "Height of the ground above sea level, in metres, or above the ellipsoid if the drone records "
+            "heights that way. Default: the height of the take-off. The ground is taken as flat."
         ),
     )
 
@@ -45,9 +45,9 @@ class ImagesConfig(dg.Config):
     metadata=describe_columns("images", SCHEMA),
     backfill_policy=SINGLE_RUN,
     description=(
-        "Every photograph of a drop: content hash, upright frame, when and where it was taken, how it "
-        "came out, and what it shows of the ground. A file that cannot be used is a row with a reason, "
-        "and the run goes on. Beside the table a report for people."
+        "Every file of a drop, one row each: content hash, upright size, time and place of the shot, "
+        "sharpness and exposure, and the outline on the ground. A file that cannot be used is "
+        "quarantined: its row has the reason, and the run goes on. The page report.html shows the result."
     ),
 )
 @tried_again
@@ -66,8 +66,8 @@ def images(
     def draft(name: str) -> Draft:
         drop, source = inbox.open(store, name)
         listing = source.entries()
-        look = summarise_entries(listing)
-        record_look(context.instance, store, name, look, write=context.log_event)
+        state = describe_entries(listing)
+        record_observation(context.instance, store, name, state, write=context.log_event)
         return stage.draft_images(drop, source, threads=threads, reading=reading, listing=listing)
 
     return drop_by_drop(context, draft)

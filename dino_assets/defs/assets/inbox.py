@@ -1,4 +1,4 @@
-"""``inbox``: where the lineage begins; observed, never made."""
+"""The source asset ``inbox``: the folders, lists and bucket prefixes that drops come from."""
 
 import dagster as dg
 
@@ -18,13 +18,17 @@ from dino_assets.store.commits.catalogue import job_of
     group_name=job_of("images"),
     partitions_def=drops,
     description=(
-        "Where each drop's photographs come from: a folder, a list or a bucket prefix. Observing lists "
-        "every drop's files without reading them; a drop whose listing changed makes its images stale."
+        "Where each drop's photographs come from: a folder, a list or a bucket prefix. Observing it lists "
+        "the files of every drop without reading them. If a listing has changed, the images of that drop "
+        "become stale."
     ),
 )
 @tried_again
 def inbox(context: dg.OpExecutionContext, storage: StorageResource) -> dg.DataVersionsByPartition:
-    """List the source of every drop; one that cannot be listed is named in the log, and keeps its state."""
+    """List the source of every drop.
+
+    A drop whose source cannot be listed keeps its last observation; the log names it.
+    """
     store, root = storage.open(), find_root()
     keys = set(context.instance.get_dynamic_partitions("drops"))
     if context.has_partition_key or context.has_partition_key_range:
@@ -33,12 +37,12 @@ def inbox(context: dg.OpExecutionContext, storage: StorageResource) -> dg.DataVe
         if name not in keys or not isinstance(drop, Drop) or drop.is_retired:
             continue
         try:
-            look = observe_drop(context.instance, store, drop, root=root, write=context.log_event)
+            state = observe_drop(context.instance, store, drop, root=root, write=context.log_event)
         except (SourceError, StoreError, ConfigError) as err:
             context.log.warning(f"{name}: not observed: {err}")
             continue
         context.log.info(
-            f"{name}: {look.files} files, {look.photos} photographs, {look.bytes:,} bytes"
+            f"{name}: {state.files} files, {state.photos} photographs, {state.bytes:,} bytes"
         )
-    # Written above, each with what was counted; Dagster's own would have versions alone.
+    # The observations are written above, with counts. Dagster would write the versions only.
     return dg.DataVersionsByPartition({})

@@ -1,4 +1,4 @@
-"""``projections``: a map of everything embedded so far."""
+"""The asset ``projections``: a map of all embedded tiles."""
 
 import dagster as dg
 from pydantic import Field
@@ -18,19 +18,22 @@ from dino_assets.weights.records import Checkpoint
 
 
 class ProjectionsConfig(config_of(stage.MapSettings)):  # type: ignore[misc]
-    """How the map is laid out."""
+    """The settings of a map."""
 
-    tile_px: int = Field(default=0, description="Which side's space; 0 takes the family's own.")
+    tile_px: int = Field(
+        default=0,
+        description=("Tile side whose embeddings are used; 0: 518 for DINOv2, 512 for DINOv3."),
+    )
 
 
-# Made again with the same result is no news.
+# Embeddings that are made again with the same content do not count.
 NEW_EMBEDDINGS = (
     dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     .allow(dg.AssetSelection.assets("embeddings"))
     .with_label("new embeddings")
 )
-# Once the last drop of a burst is through; failed and missing ones are not waited for. Only the request
-# for a map settles it, and not in the same tick: a map may have begun before the embeddings came.
+# One map once no run is in progress any more; failed and missing drops do not delay it. The condition is reset
+# by the request for a map, but not in the tick of new embeddings: that map may have begun before they came.
 ON_NEW_EMBEDDINGS = (
     NEW_EMBEDDINGS.since(
         (dg.AutomationCondition.newly_requested() & ~NEW_EMBEDDINGS)
@@ -50,8 +53,8 @@ ON_NEW_EMBEDDINGS = (
     backfill_policy=SINGLE_RUN,
     automation_condition=ON_NEW_EMBEDDINGS,
     description=(
-        "A two-dimensional map of every tile embedded in the current space: coordinates, a picture, and "
-        "a page that shows the tile under the pointer, with its photograph and place."
+        "A two-dimensional map of every tile embedded in the current space: coordinates, a picture, and a "
+        "page. The page shows the tile under the mouse pointer, its photograph and its place."
     ),
 )
 @tried_again
@@ -63,7 +66,7 @@ def projections(
     tiles: CommittedTable,
     weights: Checkpoint,
 ) -> Draft:
-    """Lay out what is committed in the space of the current weights."""
+    """Lay out all committed embeddings in the space of the current weights."""
     space = current_space(weights, compute.configured(), tile_px=config.tile_px)
     values = name_drops(values_of(config, stage.MapSettings), embeddings.store)
     settings = stage.make_settings(**values)

@@ -1,4 +1,4 @@
-"""``selections``: the few tiles worth labelling."""
+"""The asset ``selections``: rounds of tiles worth labelling."""
 
 from collections.abc import Iterator
 
@@ -25,14 +25,17 @@ from dino_assets.weights.records import Checkpoint
 
 
 class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
-    """One round."""
+    """The settings of one round."""
 
-    tile_px: int = Field(default=0, description="Which side's space; 0 takes the family's own.")
+    tile_px: int = Field(
+        default=0,
+        description="Tile side whose embeddings are used; 0: 518 for DINOv2, 512 for DINOv3.",
+    )
     replace: bool = Field(
         default=False,
         description=(
-            "Choose a committed round anew. Otherwise it stands, whatever came to the pool since: "
-            "somebody may be labelling it."
+            "Choose the latest committed round again, from the pool as it is now. Otherwise a committed "
+            "round never changes: somebody may be labelling it."
         ),
     )
 
@@ -43,13 +46,13 @@ class SelectionsConfig(config_of(RoundSettings)):  # type: ignore[misc]
     owners=["team:imagery"],
     code_version=CODE_VERSION,
     metadata=describe_columns("selections", SCHEMA),
-    # The round is drawn on the map: in a run that makes both, the map comes first.
+    # The round is drawn on the map, so a run that makes both makes the map first.
     deps=[dg.AssetKey("projections")],
     backfill_policy=SINGLE_RUN,
     output_required=False,
     description=(
-        "One round of tiles worth labelling, each with its reason, window, place on the ground and "
-        "picture; beside them a contact sheet and how well the round covers the pool."
+        "One round of tiles worth labelling: for each tile the reason, the window, the place on the ground "
+        "and a picture. With a contact sheet, and with figures on how well the round covers the pool."
     ),
 )
 @tried_again
@@ -64,7 +67,7 @@ def selections(
     tiles: CommittedTable,
     weights: Checkpoint,
 ) -> Iterator[dg.Output[Draft]]:
-    """Pick a round from what is committed in the space of the current weights."""
+    """Choose a round from the committed embeddings in the space of the current weights."""
     store = storage.open()
     read_drop = DropReader(store)
     try:
@@ -79,7 +82,7 @@ def selections(
             may_replace=config.replace,
         )
     except NotCommittedError as err:
-        context.log.warning(f"no round: {err}")
+        context.log.warning(f"no round was chosen: {err}")
         return
     for warning in (hub.explain_other_model(store), opened.stands):
         if warning:

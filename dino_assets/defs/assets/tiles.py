@@ -1,4 +1,4 @@
-"""``tiles``: the windows the model will see."""
+"""The asset ``tiles``: the windows of images that the model sees."""
 
 import dagster as dg
 from pydantic import Field
@@ -16,28 +16,29 @@ from dino_assets.weights.records import Checkpoint
 
 
 class TilesConfig(dg.Config):
-    """The grid."""
+    """The settings of the grid."""
 
     tile_px: int = Field(
         default=0,
         description=(
-            "Side of a tile, a multiple of the model's patch; 0 takes the family's own: 518 for "
-            "DINOv2, 512 for DINOv3."
+            "Side of a tile in pixels, a multiple of the model's patch; 0: 518 for DINOv2, 512 for "
+            "DINOv3."
         ),
     )
     overlap: float = Field(
         default=OVERLAP,
-        description="Share of a tile's side that neighbouring tiles have in common.",
+        description="Overlap of neighbouring tiles, as a share of the tile's side.",
     )
     tile_m: float | None = Field(
         default=None,
         description=(
-            "Side of a tile on the ground, in metres: tiles of flights at 30 m and at 120 m then show "
-            "the same. Images whose scale is not known (no height, oblique) are cut in pixels."
+            "Side of a tile on the ground, in metres. Tiles of flights at 30 m and at 120 m then show "
+            "areas of the same size. Images without a known scale (no height, or oblique) are cut by "
+            "tile_px."
         ),
     )
     with_thermal: bool = Field(
-        default=False, description="Cut thermal pictures, too, as if they showed colours."
+        default=False, description="Cut thermal images too, as if they showed colours."
     )
 
 
@@ -50,8 +51,8 @@ class TilesConfig(dg.Config):
     metadata=describe_columns("tiles", SCHEMA),
     backfill_policy=SINGLE_RUN,
     description=(
-        "Square windows over every usable image: each pixel is covered, the last column and row are "
-        "shifted inwards, small images are one tile. Windows and footprints only, no pixels."
+        "Square windows that cover every pixel of every usable image. The last column and row are shifted "
+        "inwards; a small image is one tile. The table has windows and outlines on the ground, no pixels."
     ),
 )
 @tried_again
@@ -61,7 +62,7 @@ def tiles(
     images: CommittedTable,
     weights: Checkpoint,
 ) -> dg.Output[DropDrafts]:
-    """Cut the drops of this run with the grid that fits the checkpoint."""
+    """Cut the images of this run's drops with the grid that fits the checkpoint."""
     side_px = config.tile_px or weights.tile_px
     grid = make_grid(
         side_px, overlap=config.overlap, patch_px=weights.patch_px, side_m=config.tile_m

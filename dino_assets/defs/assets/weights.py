@@ -1,4 +1,4 @@
-"""``weights``: the checkpoint everything below depends on."""
+"""The asset ``weights``: the checkpoint that computes all embeddings."""
 
 import dagster as dg
 from pydantic import Field
@@ -13,13 +13,13 @@ from dino_assets.weights import stage
 
 
 class WeightsConfig(dg.Config):
-    """What may become of the weights."""
+    """Whether the weights may change."""
 
     accept_changes: bool = Field(
         default=False,
         description=(
-            "Take the configured model although its weights are others than those in the store under the "
-            "same name. All drops are then embedded anew, and rounds begin with the first."
+            "Accept the configured model although its weights differ from the weights that the store has "
+            "under the same name. All drops then have to be embedded again, and rounds begin with round 1."
         ),
     )
 
@@ -30,11 +30,11 @@ class WeightsConfig(dg.Config):
     owners=["team:vision"],
     code_version=stage.CODE_VERSION,
     backfill_policy=SINGLE_RUN,
-    # What is wrong with them is said before anything is computed.
+    # First in a run: a bad checkpoint fails before anything is computed.
     op_tags={"dagster/priority": "1"},
     description=(
-        "A DINOv2 or DINOv3 checkpoint: validated, hashed file by file, and kept in the store, so that "
-        "another machine needs no Hub."
+        "The DINOv2 or DINOv3 checkpoint: validated, hashed file by file, and kept in the store, so other "
+        "machines need no access to the Hugging Face Hub."
     ),
 )
 @tried_again
@@ -44,7 +44,7 @@ def weights(
     hub: HubResource,
     storage: StorageResource,
 ) -> Draft:
-    """Validate the configured checkpoint and store its files; fetched only if the store lacks them."""
+    """Validate the configured checkpoint and store its files; fetch them only if the store lacks them."""
     return stage.draft_current_weights(
         storage.open(),
         hub.model,

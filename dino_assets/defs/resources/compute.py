@@ -1,4 +1,4 @@
-"""``compute``: what does the work."""
+"""The resource ``compute``: device, threads and numerics."""
 
 from dataclasses import fields
 from typing import get_args
@@ -22,42 +22,48 @@ class ComputeResource(dg.ConfigurableResource):
     device: Device = Field(
         default="auto",
         description=(
-            "auto, cpu, cuda or mps. auto takes the best this machine has; naming a device that is "
-            "not there is an error."
+            "auto, cpu, cuda or mps. auto takes the best device of this machine. A device that the machine "
+            "does not have is an error."
         ),
     )
     threads: int = Field(
-        default=0, description="Threads for reading and computing; 0 takes every processor allowed."
+        default=0,
+        description="Threads for reading and computing; 0: all processors that the process may use.",
     )
     precision: PrecisionClass = Field(
         default="half",
         description=(
-            "Numerics of the embeddings, part of their space: half (bf16 or fp16, gated against "
-            "fp32), or fp32."
+            "Precision of the embeddings, part of their space: half (bf16 or fp16, compared with fp32 "
+            "before it is used), or fp32."
         ),
     )
     engine: EngineChoice = Field(
         default="auto",
-        description=f"What runs the model: {', '.join(get_args(EngineChoice))}. Not part of the space.",
+        description=(
+            f"Software that runs the model: {', '.join(get_args(EngineChoice))}. Not part of the space."
+        ),
     )
-    batch: int = Field(default=0, description="Tiles per model call; 0 lets the engine choose.")
+    batch: int = Field(default=0, description="Tiles per model call; 0: the engine chooses.")
     processes: int = Field(
         default=0,
         description=(
-            "Processes that embed a drop's shards at the same time: one per GPU, of a CPU's threads each "
-            "a part. 0 takes every GPU, and one process on a CPU. The bytes are the same."
+            "Processes that embed shards of a drop at the same time: on GPUs each process has one GPU, on "
+            "CPUs each has a part of the threads. 0: one per GPU, or one on a CPU. The results are equal "
+            "byte for byte."
         ),
     )
 
     def count_threads(self) -> int:
-        """Threads of a run, without looking at devices (which loads torch)."""
+        """Count the threads of a run, without looking at devices (which would load torch)."""
         return self.threads or available_cpus()
 
     def configured(self) -> ComputeSettings:
-        """As configured, without looking at devices (which loads torch): enough to know a space.
+        """Return the configured settings, without looking at devices (which would load torch).
+
+        They are enough to compute the space.
 
         Raises:
-            ConfigError: a value that is not known.
+            ConfigError: a setting has a value that does not exist.
         """
         names = [field.name for field in fields(ComputeSettings)]
         wanted = ComputeSettings(**{name: getattr(self, name) for name in names})
@@ -65,9 +71,9 @@ class ComputeResource(dg.ConfigurableResource):
         return wanted
 
     def resolve(self) -> ComputeSettings:
-        """What this machine will use.
+        """Choose what this machine will use.
 
         Raises:
-            DeviceUnavailableError: the named device is not here.
+            DeviceUnavailableError: this machine does not have the configured device.
         """
         return resolve_compute(self.configured())

@@ -1,4 +1,4 @@
-"""``hub``: where checkpoints come from."""
+"""The resource ``hub``: the configured checkpoint and its source."""
 
 from collections.abc import Callable
 
@@ -15,32 +15,32 @@ from dino_assets.weights.stage import explain_other_model
 
 
 class HubResource(dg.ConfigurableResource):
-    """The Hugging Face Hub, or a folder that stands for it."""
+    """The Hugging Face Hub, or a local folder with a checkpoint."""
 
     model: str = Field(
         description=(
-            "The checkpoint: a directory in Hugging Face layout, or a Hub repository such as "
-            "facebook/dinov2-base or, for short, dinov3-vitl16. HF_HOME, HF_ENDPOINT, HF_TOKEN and "
-            "HF_HUB_OFFLINE are honoured."
+            "The checkpoint: a folder in Hugging Face layout, a Hub repository such as "
+            "facebook/dinov2-base, or a short name such as dinov3-vitl16. The variables HF_HOME, "
+            "HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are used."
         ),
     )
     revision: str | None = Field(
         default=None,
         description=(
-            "A branch, a tag or a commit of the repository; the branch main if none is named. A commit "
-            "never moves, and costs no request once it is here."
+            "A branch, a tag or a commit of the repository; default: the branch main. A commit never "
+            "changes, and needs no request once its files are on this machine."
         ),
     )
 
     def explain_other_model(self, store: ObjectStore) -> str:
-        """Say that the store's weights are not of this model, and what to do; nothing where they are."""
+        """Explain that the store's weights are of another model, and what to do; empty if they are not."""
         return explain_other_model(store, self.model, self.revision or None, root=find_root())
 
     def locate(self, say: Callable[[str], object]) -> Located:
-        """Which checkpoint that is, and how to bring it to this machine, telling how far it is.
+        """Locate the configured checkpoint; when it is fetched, the progress goes to ``say``.
 
         Raises:
-            CheckpointNotFoundError: it is not here and cannot be had.
+            CheckpointNotFoundError: it is not on this machine and cannot be fetched.
         """
         return locate_checkpoint(
             self.model,

@@ -1,4 +1,4 @@
-"""``inbox``: where drops arrive."""
+"""The resource ``inbox``: the place where drops arrive."""
 
 from collections.abc import Callable, Iterable
 
@@ -21,8 +21,8 @@ class InboxResource(dg.ConfigurableResource):
     url: str = Field(
         default="inbox",
         description=(
-            "Where drops arrive: a folder (relative to the folder of dagster.yaml) or a bucket "
-            "prefix. A drop registered from elsewhere keeps its own address."
+            "Where drops arrive: a folder (relative to the folder of dagster.yaml) or a bucket prefix. "
+            "Drops that were registered from another place keep their own address."
         ),
     )
 
@@ -33,7 +33,7 @@ class InboxResource(dg.ConfigurableResource):
     )
 
     def address(self, name: str) -> str:
-        """Where a drop of this name would be."""
+        """Return the address that a drop of this name has in the inbox."""
         return inbox_address(self.url, name)
 
     def register(
@@ -45,7 +45,10 @@ class InboxResource(dg.ConfigurableResource):
         may_replace: bool = False,
         tags: Iterable[str] = (),
     ) -> tuple[Drop, bool]:
-        """Register a drop from ``source``, from the folder of its name here, or where it is already."""
+        """Register a drop from ``source``.
+
+        Without ``source``, list the drop's present source again or, for a new drop, its folder in the inbox.
+        """
         root = find_root()
         if not source:
             name, listing = list_from_inbox(store, name, inbox=self.url, root=root)
@@ -57,12 +60,13 @@ class InboxResource(dg.ConfigurableResource):
     def open(
         self, store: ObjectStore, name: str, *, read: Callable[[str], Drop] | None = None
     ) -> tuple[Drop, Source]:
-        """A drop and its pictures. A key added by hand in the UI is looked for in the inbox.
+        """Open a drop and its source; an unregistered name is looked for in the inbox and registered.
 
-        ``read`` reads the drop's record for those who open many drops.
+        Such a name may come from a partition key that was added by hand in the UI. ``read`` replaces the
+        function that reads the drop's record, for callers that open many drops.
 
         Raises:
-            UnknownDropError: it is registered nowhere and the inbox has no such folder.
+            UnknownDropError: the drop is not registered, and the inbox has no such folder.
         """
         try:
             drop = read(name) if read else read_drop(store, name)

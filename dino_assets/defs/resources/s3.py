@@ -1,4 +1,4 @@
-"""``storage`` on S3, configured through dagster-aws. Imported only where it is configured."""
+"""The resource ``storage`` on S3, configured through dagster-aws. Imported only if S3 is configured."""
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
@@ -9,12 +9,12 @@ from dino_assets.settings.records import StorageSettings
 
 
 class S3StorageResource(StorageResource):
-    """An S3 bucket; endpoint and credentials as dagster-aws knows them, else from the environment."""
+    """An S3 bucket; endpoint and credentials come from dagster-aws, else from the environment."""
 
     s3: dg.ResourceDependency[S3Resource]
 
     def settings(self) -> StorageSettings:
-        """The address with the credentials of the ``s3`` resource."""
+        """Return the storage's settings with the credentials of the ``s3`` resource."""
         endpoint = self.s3.endpoint_url
         return override(
             super().settings(),

@@ -1,4 +1,4 @@
-"""``storage``: where results live."""
+"""The resource ``storage``: the store of all results."""
 
 from dataclasses import replace
 
@@ -15,29 +15,32 @@ class StorageResource(dg.ConfigurableResource):
 
     url: str = Field(
         description=(
-            "Where results live: a folder (relative to the folder of dagster.yaml), s3://bucket/prefix, "
-            "minio://bucket/prefix (any S3-compatible server) or az://container/prefix."
+            "Where results are stored: a folder (relative to the folder of dagster.yaml), "
+            "s3://bucket/prefix, minio://bucket/prefix (any S3-compatible server) or az://container/prefix."
         ),
     )
 
     _store: ObjectStore | None = PrivateAttr(default=None)
 
     def settings(self) -> StorageSettings:
-        """The address with its credentials."""
+        """Return the address and the credentials of the storage."""
         return resolve_storage(self.url, root=find_root())
 
     def open(self) -> ObjectStore:
-        """The store, opened once."""
+        """Open the store; repeated calls return the same store."""
         if self._store is None:
             self._store = open_store(self.settings())
         return self._store
 
     def open_briefly(self) -> ObjectStore:
-        """The store for a tick, which Dagster gives a minute and repeats: it waits for no server."""
+        """Open the store for a sensor tick, with short timeouts.
+
+        Dagster ends a tick after a minute and repeats it, so the tick must not wait for a server.
+        """
         return self.open().with_limits(BRIEF_LIMITS)
 
 
 def override(settings: StorageSettings, **values: object) -> StorageSettings:
-    """Settings with every value that was really given."""
-    given = {name: value for name, value in values.items() if value is not None}
-    return replace(settings, **given)  # type: ignore[arg-type]
+    """Replace settings by all values that are not None."""
+    present = {name: value for name, value in values.items() if value is not None}
+    return replace(settings, **present)  # type: ignore[arg-type]
