@@ -37,7 +37,7 @@ def record_observation(
     Both are written together, so that ``drops list`` calls a drop old exactly when Dagster calls it stale.
     The time of the last change is copied from the previous observation if that has the same fingerprint.
     """
-    keep_observed(store, drop, state.fingerprint)
+    record_observed(store, drop, state.fingerprint)
     previous = next(list_observations(instance, drop), None)
     changed_s = clock()
     if previous and find_version(previous) == state.fingerprint:
@@ -72,7 +72,7 @@ def observe_drop(
         ConfigError: its address is not valid.
         StoreError: its bucket refuses access.
     """
-    state = look_at(drop.source, root=root)
+    state = read_folder_state(drop.source, root=root)
     record_observation(
         instance, store, drop.name, state, write=write or instance.report_runless_asset_event
     )

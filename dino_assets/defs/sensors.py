@@ -135,7 +135,7 @@ def look_for_drops(
     for late in survey.late:
         if late.is_settled:  # then the UI shows its images as stale, and `drops list` as old
             record_observation(
-                context.instance, store, late.drop, late.look, write=observations.append
+                context.instance, store, late.drop, late.state, write=observations.append
             )
     return dg.SensorResult(
         run_requests=[

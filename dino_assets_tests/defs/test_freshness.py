@@ -14,7 +14,7 @@ from dino_assets.defs.observations import (
     find_changes,
     record_observation,
 )
-from dino_assets.drops.arrivals import look_at
+from dino_assets.drops.arrivals import read_folder_state
 from dino_assets.drops.marks import set_retired
 from dino_assets.drops.observing import DAY_S, judge_arrivals
 from dino_assets_tests.defs.conftest import Lineage, checks

@@ -66,7 +66,7 @@ def images(
     def draft(name: str) -> Draft:
         drop, source = inbox.open(store, name)
         listing = source.entries()
-        state = describe_entries(listing)
+        state = summarise_entries(listing)
         record_observation(context.instance, store, name, state, write=context.log_event)
         return stage.draft_images(drop, source, threads=threads, reading=reading, listing=listing)
 
