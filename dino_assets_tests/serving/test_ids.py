@@ -93,8 +93,8 @@ def test_embed__a_hundred_equal_uploads_at_once(serve: Serve, local_store):
     served = serve(engine)
     with ThreadPoolExecutor(100) as clients:
         asking = [clients.submit(served.embed, PHOTO, "a.png") for _ in range(100)]
-        flights = served.service._flights
-        wait_until(lambda: sum(each.waiting for each in flights.values()) == 100)
+        computations = served.service._computations
+        wait_until(lambda: sum(each.waiting for each in computations.values()) == 100)
         engine.gate.set()
         answers = [each.result() for each in asking]
     assert {each.status_code for each in answers} == {200}

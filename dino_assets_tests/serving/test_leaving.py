@@ -32,7 +32,7 @@ def leave_when(served: Served, condition) -> None:
 
 def is_idle(served: Served) -> bool:
     load = served.service.admission.load
-    return not (served.service._flights or load.requests or load.tiles or load.pixels)
+    return not (served.service._computations or load.requests or load.tiles or load.pixels)
 
 
 def test_leaving__running_work_stops(serve: Serve, local_store):
@@ -70,9 +70,9 @@ def test_leaving__work_continues_for_another_client(serve: Serve):
             line.sendall(form_request(LONG))
             wait_until(lambda: engine.calls)
             staying = other.submit(served.embed, LONG)
-            (flight,) = served.service._flights.values()
-            wait_until(lambda: flight.waiting == 2)
-        wait_until(lambda: flight.waiting == 1)
+            (computation,) = served.service._computations.values()
+            wait_until(lambda: computation.waiting == 2)
+        wait_until(lambda: computation.waiting == 1)
         engine.gate.set()
         assert staying.result().status_code == 200
     assert sum(engine.calls) == 576
@@ -82,7 +82,7 @@ def test_leaving__a_later_client_starts_a_new_computation(serve: Serve):
     engine = Painter(is_held=True)
     served = serve(engine)
     leave_when(served, lambda: engine.calls)
-    wait_until(lambda: not served.service._flights)
+    wait_until(lambda: not served.service._computations)
     engine.gate.set()
     assert served.embed(LONG).status_code == 200
 
@@ -122,14 +122,14 @@ def test_leaving__the_end_of_cancelled_work_keeps_a_later_computation(serve: Ser
     engine = Painter(is_held=True)
     served = serve(engine)
     leave_when(served, lambda: engine.calls)
-    wait_until(lambda: not served.service._flights)
+    wait_until(lambda: not served.service._computations)
     with ThreadPoolExecutor(2) as others:
         asking = [others.submit(served.embed, LONG)]
-        wait_until(lambda: served.service._flights)
-        (flight,) = served.service._flights.values()
+        wait_until(lambda: served.service._computations)
+        (computation,) = served.service._computations.values()
         wait_until(lambda: served.service.admission.load.requests == 1)
         asking.append(others.submit(served.embed, LONG))
-        wait_until(lambda: flight.waiting == 2)
+        wait_until(lambda: computation.waiting == 2)
         engine.gate.set()
         assert [each.result().status_code for each in asking] == [200, 200]
     assert sum(engine.calls) == 1 + 576
@@ -143,10 +143,10 @@ def test_leaving__first_client_before_decoding(serve: Serve, local_store):
     with ThreadPoolExecutor(1) as other:
         with served.connect() as line:
             line.sendall(form_request(LONG))
-            wait_until(lambda: served.service._flights)
+            wait_until(lambda: served.service._computations)
             staying = other.submit(served.embed, LONG)
-            (flight,) = served.service._flights.values()
-            wait_until(lambda: flight.waiting == 2)
-        wait_until(lambda: flight.waiting == 1)
+            (computation,) = served.service._computations.values()
+            wait_until(lambda: computation.waiting == 2)
+        wait_until(lambda: computation.waiting == 1)
         absent.hanging.set()
         assert staying.result().status_code == 200
