@@ -71,7 +71,7 @@ def find_model(model_name: str, *, revision: str | None = None, progress: Progre
         str(here.absolute()) if here.is_dir() else name,
         root=find_root(),
         revision=revision,
-        watch=Watch(progress, glance=lambda folder: check_config(folder, name)),
+        watch=Watch(progress, check_early=lambda folder: check_config(folder, name)),
     )
     folder = located.bring()
     checkpoint = read_located(replace(located, model=name), folder)

@@ -97,7 +97,7 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
                 model, folder, root=settings.root, revision=revision, progress=progress
             )
         else:
-            watch = Watch(progress, glance=lambda new: check_config(new, model))
+            watch = Watch(progress, check_early=lambda new: check_config(new, model))
             located = locate_checkpoint(model, root=settings.root, revision=revision, watch=watch)
             folder = located.bring()
             checkpoint = read_located(located, folder)

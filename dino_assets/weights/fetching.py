@@ -17,7 +17,7 @@ from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.filling import Progress, Watch
 from dino_assets.weights.hub.listings import RECORD, read_record
 from dino_assets.weights.hub.locating import Located, locate_checkpoint, locate_directory
-from dino_assets.weights.hub.transfer import Patience
+from dino_assets.weights.hub.transfer import RetryPolicy
 from dino_assets.weights.records import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def fetch_checkpoint(
     root: Path,
     revision: str | None = None,
     progress: Progress = lambda done, total: None,
-    patience: Patience | None = None,
+    retries: RetryPolicy | None = None,
 ) -> Checkpoint:
     """Have ``folder`` hold a checkpoint of the Hub, whole; what is there and whole is not fetched.
 
@@ -52,12 +52,12 @@ def fetch_checkpoint(
     seen: list[Checkpoint] = []
     watch = Watch(
         progress,
-        glance=lambda new: check_config(new, repo),
+        check_early=lambda new: check_config(new, repo),
         check=lambda new: seen.append(read_checkpoint(new, model=str(folder), published_as=repo)),
     )
     try:
         located = locate_checkpoint(
-            model, root=root, revision=revision, into=folder, watch=watch, patience=patience
+            model, root=root, revision=revision, into=folder, watch=watch, retries=retries
         )
         located.bring()
     except (LocalEntryNotFoundError, AuthenticationError) as err:

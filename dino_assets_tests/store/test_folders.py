@@ -14,7 +14,7 @@ import pytest
 
 from dino_assets.errors import DiskFullError
 from dino_assets.store.folders import check_room, exchange_names, publish_folder, write_small
-from dino_assets.weights.hub.filling import taking_turns
+from dino_assets.weights.hub.filling import hold_workplace
 from dino_assets_tests.worlds.raising import raising
 
 
@@ -146,15 +146,15 @@ def test_check_room__exactly_enough(tmp_path):
         check(8)
 
 
-def test_taking_turns__waits_and_logs_it(tmp_path, caplog):
+def test_hold_workplace__waits_and_logs_it(tmp_path, caplog):
     place = tmp_path / "place"
     got: list[str] = []
 
     def take() -> None:
-        with taking_turns(place):
+        with hold_workplace(place):
             got.append("second")
 
-    with taking_turns(place):
+    with hold_workplace(place):
         other = threading.Thread(target=take)
         other.start()
         deadline = time.monotonic() + 60
@@ -169,8 +169,8 @@ def test_taking_turns__waits_and_logs_it(tmp_path, caplog):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_taking_turns__releases_the_lock_after_an_error(tmp_path):
-    with contextlib.suppress(KeyError), taking_turns(tmp_path / "place"):
+def test_hold_workplace__releases_the_lock_after_an_error(tmp_path):
+    with contextlib.suppress(KeyError), hold_workplace(tmp_path / "place"):
         raise KeyError
-    with taking_turns(tmp_path / "place"):
+    with hold_workplace(tmp_path / "place"):
         pass

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dino_assets.weights.hub.listings import RECORD
-from dino_assets.weights.hub.transfer import Patience
+from dino_assets.weights.hub.transfer import RetryPolicy
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer
 
@@ -26,8 +26,8 @@ def version(number: int) -> dict[str, bytes]:
 
 def fetch_into(folder: Path, model: str = REPO, **arguments: object) -> None:
     """A fetch that does not wait between its few attempts."""
-    patience = Patience(attempts=2, sleep=lambda _: None, rng=np.random.default_rng(0))
-    found = find_checkpoint(model, root=folder.parent, into=folder, patience=patience, **arguments)
+    retries = RetryPolicy(attempts=2, sleep=lambda _: None, rng=np.random.default_rng(0))
+    found = find_checkpoint(model, root=folder.parent, into=folder, retries=retries, **arguments)
     assert found == folder.resolve()
 
 

@@ -48,6 +48,6 @@ class HubResource(dg.ConfigurableResource):
             revision=self.revision or None,
             watch=Watch(
                 ProgressLines(say, what=self.model),
-                glance=lambda new: check_config(new, self.model),
+                check_early=lambda new: check_config(new, self.model),
             ),
         )

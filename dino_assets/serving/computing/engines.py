@@ -79,7 +79,7 @@ def locate_model(
             settings.model,
             root=settings.root,
             revision=settings.model_revision,
-            watch=Watch(progress, glance=lambda folder: check_config(folder, settings.model)),
+            watch=Watch(progress, check_early=lambda folder: check_config(folder, settings.model)),
         )
         folder = located.bring()
         return folder, read_located(located, folder)

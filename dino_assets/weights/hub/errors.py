@@ -8,58 +8,62 @@ request headers and no signed address, which hold secrets.
 
 from typing import Any
 
-from huggingface_hub import errors as theirs
+from huggingface_hub import errors as hub_errors
 
-from dino_assets import errors as ours
+from dino_assets import errors as own_errors
 from dino_assets.settings.records import HubSettings
 from dino_assets.weights.catalogue import short_names
 
 
-class _Answered(theirs.HfHubHTTPError):
+class _Answered(hub_errors.HfHubHTTPError):
     """Built as huggingface_hub builds its errors, whatever other parents a class has."""
 
     def __init__(self, message: str, *, response: Any, server_message: str | None = None) -> None:
-        theirs.HfHubHTTPError.__init__(
+        hub_errors.HfHubHTTPError.__init__(
             self, message, response=response, server_message=server_message
         )
 
 
-class AuthenticationError(_Answered, ours.AuthenticationError):
+class AuthenticationError(_Answered, own_errors.AuthenticationError):
     """A token is missing, rejected, or not enough."""
 
 
-class GatedRepositoryError(_Answered, ours.AuthenticationError, theirs.GatedRepoError):
+class GatedRepositoryError(_Answered, own_errors.AuthenticationError, hub_errors.GatedRepoError):
     """The repository's owner grants access one by one."""
 
     __qualname__ = "AuthenticationError"  # what a traceback shows
 
 
 class RepositoryNotFoundError(
-    _Answered, ours.RepositoryNotFoundError, theirs.RepositoryNotFoundError
+    _Answered, own_errors.RepositoryNotFoundError, hub_errors.RepositoryNotFoundError
 ):
     """No such repository, or a hidden one."""
 
 
-class RevisionNotFoundError(_Answered, ours.RevisionNotFoundError, theirs.RevisionNotFoundError):
+class RevisionNotFoundError(
+    _Answered, own_errors.RevisionNotFoundError, hub_errors.RevisionNotFoundError
+):
     """No such branch, tag or commit."""
 
 
-class LocalEntryNotFoundError(ours.LocalEntryNotFoundError, theirs.LocalEntryNotFoundError):
+class LocalEntryNotFoundError(
+    own_errors.LocalEntryNotFoundError, hub_errors.LocalEntryNotFoundError
+):
     """Neither to be had nor whole on this machine."""
 
 
-class ChecksumError(ours.ChecksumError, theirs.LocalEntryNotFoundError):
+class ChecksumError(own_errors.ChecksumError, hub_errors.LocalEntryNotFoundError):
     """Wrong bytes, twice."""
 
 
 def explain(
-    err: theirs.HfHubHTTPError,
+    err: hub_errors.HfHubHTTPError,
     *,
     repo: str,
     revision: str,
     hub: HubSettings,
     is_listing: bool = False,
-) -> ours.CheckpointNotFoundError | None:
+) -> own_errors.CheckpointNotFoundError | None:
     """Our error for a refusal that asking again does not change; None for anything else."""
     status = err.response.status_code
     code = err.response.headers.get("X-Error-Code")
@@ -107,7 +111,7 @@ def explain(
     return None
 
 
-def _stripped(err: theirs.HfHubHTTPError) -> Any:
+def _stripped(err: hub_errors.HfHubHTTPError) -> Any:
     response = err.response
     request = type(response.request)(
         response.request.method, response.request.url.copy_with(query=None)

@@ -25,12 +25,12 @@ class Watch:
     """Who looks on while a folder is filled.
 
     ``progress`` hears of bytes so far and in all; they go back where a file has to be fetched again.
-    ``glance`` may raise at the sight of the small files, before the weights are fetched; ``check`` at
+    ``check_early`` may raise at the sight of the small files, before the weights are fetched; ``check`` at
     the sight of the whole new folder. What was there before then stays.
     """
 
     progress: Progress = lambda done, total: None
-    glance: Callable[[Path], object] = lambda folder: None
+    check_early: Callable[[Path], object] = lambda folder: None
     check: Callable[[Path], object] = lambda folder: None
 
 
@@ -39,14 +39,14 @@ class Filling:
     """One folder to be filled.
 
     ``workplace`` is on its disk and holds the lock, the ``.part`` files, which whoever comes next
-    resumes, and the new folder until it is whole. Files are looked for in ``donors`` before they are
-    fetched, by name or hash; those of ``lenders`` are shared as they are, since nobody writes there.
+    resumes, and the new folder until it is whole. Files are looked for in ``copyable`` before they are
+    fetched, by name or hash; those of ``linkable`` are shared as they are, since nobody writes there.
     """
 
     folder: Path
     workplace: Path
-    lenders: Sequence[Path]
-    donors: Sequence[Path]
+    linkable: Sequence[Path]
+    copyable: Sequence[Path]
     room_advice: str
     extra: Mapping[str, bytes] = field(default_factory=dict)  # small files that belong in it too
     check_old: Callable[[Path], object] = lambda old: None  # may refuse to have this taken away
@@ -68,7 +68,8 @@ class Filling:
         missing = [
             file
             for file in listing.files
-            if not file.is_at(making / file.name) and not _take(file, making, self.lenders, os.link)
+            if not file.is_at(making / file.name)
+            and not _take(file, making, self.linkable, os.link)
         ]
         here = {path.stem: path.stat().st_size for path in parts.iterdir()}
         needed_bytes = sum(max(0, file.bytes - here.get(file.digest, 0)) for file in missing)
@@ -77,9 +78,9 @@ class Filling:
         weights = [file for file in missing if file.name.endswith(".safetensors")]
         papers = [file for file in missing if file not in weights]
         # The weights last: what is no model of ours is known by its small files.
-        for files, look in ((papers, watch.glance), (weights, watch.check)):
+        for files, look in ((papers, watch.check_early), (weights, watch.check)):
             for file in files:
-                if not _take(file, making, (*self.lenders, *self.donors), _copy):
+                if not _take(file, making, (*self.linkable, *self.copyable), _copy):
                     part = parts / f"{file.digest}.part"
 
                     def report(got: int, before: int = done) -> None:
@@ -131,7 +132,7 @@ def restore_aside(folder: Path, workplace: Path) -> None:
 
 
 @contextlib.contextmanager
-def taking_turns(workplace: Path) -> Iterator[None]:
+def hold_workplace(workplace: Path) -> Iterator[None]:
     """Hold a workplace alone; waits for another process, however that one ends."""
     while True:
         try:

@@ -23,16 +23,16 @@ from dino_assets.settings.hub import resolve_hub
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.folders import exchange_names
 from dino_assets.weights.catalogue import full_name, short_names
-from dino_assets.weights.hub.asking import describe, file_fetcher
+from dino_assets.weights.hub.api import list_revision, make_file_fetcher
 from dino_assets.weights.hub.filling import Exchange, FetchFile, Watch
 from dino_assets.weights.hub.listings import RECORD, Record, is_commit, read_record
-from dino_assets.weights.hub.places import Place, Root, Shelf
-from dino_assets.weights.hub.transfer import Interrupted, Patience
+from dino_assets.weights.hub.places import Destination, RepoCache, TargetFolder
+from dino_assets.weights.hub.transfer import Interrupted, RetryPolicy
 
 log = logging.getLogger(__name__)
 
 MAIN = "main"
-DEAF = Watch()
+NO_WATCH = Watch()
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def locate_checkpoint(
     revision: str | None = None,
     into: Path | None = None,
     may_download: bool = True,
-    watch: Watch = DEAF,
-    patience: Patience | None = None,
+    watch: Watch = NO_WATCH,
+    retries: RetryPolicy | None = None,
     exchange: Exchange = exchange_names,
 ) -> Located:
     """Find out which checkpoint ``model`` is: a directory below ``root``, else a Hub repository.
@@ -83,22 +83,22 @@ def locate_checkpoint(
             f"facebook/dinov2-base, or one of {', '.join(short_names())}."
         )
     hub = resolve_hub(root)
-    shelf = Shelf.of(repo, hub)
-    place: Place = shelf
+    cache = RepoCache.of(repo, hub)
+    place: Destination = cache
     if into is not None:
-        place = Root(resolve_path(expand_path(into)), shelf, str(into), exchange)
+        place = TargetFolder(resolve_path(expand_path(into)), cache, str(into), exchange)
         with _explained(repo, place):
             place.restore()
     revision = revision or MAIN
     reason = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
     may_pass = False
     if may_download and not hub.is_offline:
-        patience = patience or Patience()
+        retries = retries or RetryPolicy()
         record = place.recall(revision) if is_commit(revision) else None
         try:
             if record is None or not record.is_listed:
-                record = Record(describe(repo, revision, hub=hub, patience=patience), revision)
-            fetch = file_fetcher(record.listing, hub=hub, patience=patience)
+                record = Record(list_revision(repo, revision, hub=hub, retries=retries), revision)
+            fetch = make_file_fetcher(record.listing, hub=hub, retries=retries)
             bring = partial(_bring, record, place, fetch, watch)
             return Located(repo, repo, record.listing.commit, bring)
         except Interrupted as err:
@@ -107,7 +107,7 @@ def locate_checkpoint(
     record = place.recall(revision)
     with _explained(repo, place):
         local = place.find(record.listing) if record else None
-        if record and not local and shelf.find(record.listing):
+        if record and not local and cache.find(record.listing):
             local = place.fill(record, _refuse_to_fetch, watch)
     if record is None or local is None:
         raise _out_of_reach(repo, reason, may_pass=may_pass)
@@ -141,7 +141,7 @@ def locate_directory(model: str, folder: Path, revision: str | None = None) -> L
     return Located(model, fetched.listing.repo, fetched.listing.commit, lambda: folder)
 
 
-def _bring(record: Record, place: Place, fetch: FetchFile, watch: Watch) -> Path:
+def _bring(record: Record, place: Destination, fetch: FetchFile, watch: Watch) -> Path:
     with _explained(record.listing.repo, place):
         folder = place.find(record.listing) or place.fill(record, fetch, watch)
     try:
@@ -154,7 +154,7 @@ def _bring(record: Record, place: Place, fetch: FetchFile, watch: Watch) -> Path
 
 
 @contextlib.contextmanager
-def _explained(repo: str, place: Place) -> Iterator[None]:
+def _explained(repo: str, place: Destination) -> Iterator[None]:
     try:
         yield
         return

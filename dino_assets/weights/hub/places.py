@@ -31,8 +31,8 @@ from dino_assets.weights.hub.filling import (
     Filling,
     Watch,
     clear_away,
+    hold_workplace,
     restore_aside,
-    taking_turns,
 )
 from dino_assets.weights.hub.listings import (
     RECORD,
@@ -52,23 +52,23 @@ _CARRIED = (".gitignore", ".gitkeep")  # somebody's, and taken along
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """One repository's place in the cache, and in huggingface_hub's own (``theirs``), only read."""
+class RepoCache:
+    """One repository's place in the cache, and in huggingface_hub's own (``hub_folder``), only read."""
 
     repo: str
     folder: Path
-    theirs: Path
+    hub_folder: Path
     where: str = "where HF_HOME points"  # messages show no path that nobody named
 
     @classmethod
-    def of(cls, repo: str, hub: HubSettings) -> "Shelf":
-        """The shelf of a repository."""
+    def of(cls, repo: str, hub: HubSettings) -> "RepoCache":
+        """The cache of a repository."""
         name = repo.replace("/", "--")
         return cls(repo, hub.home / "dino-assets" / name, hub.cache / f"models--{name}")
 
     def commit_of(self, revision: str) -> str | None:
         """The commit a revision stands for, as far as this machine knows."""
-        refs = (self._ref(revision), self.theirs / "refs" / revision)
+        refs = (self._ref(revision), self.hub_folder / "refs" / revision)
         return next((text for text in (revision, *map(_read, refs)) if is_commit(text)), None)
 
     def recall(self, revision: str) -> Record | None:
@@ -79,7 +79,7 @@ class Shelf:
         fetched = read_record(self._listing_path(commit))
         if fetched and (fetched.listing.repo, fetched.listing.commit) == (self.repo, commit):
             return Record(fetched.listing, revision)
-        cached = self._list_theirs(commit)
+        cached = self._list_hub_cache(commit)
         return Record(cached, revision, is_listed=False) if cached else None
 
     def find(self, listing: Listing) -> Path | None:
@@ -93,8 +93,8 @@ class Shelf:
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
         """Fetch what is missing and put it in place; waits for another process that does so."""
         listing = record.listing
-        folder, *donors = self.list_sources(listing.commit)
-        with taking_turns(self.folder):
+        folder, *copyable = self.list_sources(listing.commit)
+        with hold_workplace(self.folder):
             if whole := self.find(listing):
                 return whole
             if folder.is_dir():
@@ -103,8 +103,8 @@ class Shelf:
             filling = Filling(
                 folder=folder,
                 workplace=self.folder,
-                lenders=[folder, *others],
-                donors=donors,
+                linkable=[folder, *others],
+                copyable=copyable,
                 room_advice="Free some space, or set HF_HOME to a larger disk, and run again.",
             )
             return filling.run(listing, fetch, watch)
@@ -121,8 +121,8 @@ class Shelf:
 
     def list_sources(self, commit: str) -> tuple[Path, Path, Path]:
         """List the folders that may hold files of a commit, by name or by hash; ours is the first."""
-        snapshot = self.theirs / "snapshots" / commit
-        return self.folder / "commits" / commit, self.theirs / "blobs", snapshot
+        snapshot = self.hub_folder / "snapshots" / commit
+        return self.folder / "commits" / commit, self.hub_folder / "blobs", snapshot
 
     def _listing_path(self, commit: str) -> Path:
         return self.folder / "listings" / f"{commit}.json"
@@ -130,7 +130,7 @@ class Shelf:
     def _ref(self, revision: str) -> Path:
         return self.folder / "refs" / quote(revision, safe="")
 
-    def _list_theirs(self, commit: str) -> Listing | None:
+    def _list_hub_cache(self, commit: str) -> Listing | None:
         """What huggingface_hub's links say, whose targets are named by hash; None if weights lack."""
         snapshot = self.list_sources(commit)[-1]
         files = []
@@ -149,7 +149,7 @@ class Shelf:
 
 
 @dataclass(frozen=True)
-class Root:
+class TargetFolder:
     """A folder that somebody named, by the ``name`` it was given: the documents' ``dino_root``.
 
     It stands alone: nothing in it is shared with a cache, so it can be edited, moved and copied. What
@@ -157,7 +157,7 @@ class Root:
     """
 
     folder: Path
-    shelf: Shelf
+    cache: RepoCache
     name: str
     exchange: Exchange = exchange_names
 
@@ -179,7 +179,7 @@ class Root:
     def restore(self) -> None:
         """Put a folder back that was on its way to be replaced when its process was killed."""
         if not self.folder.exists() and any(self.workplace.glob(ASIDES)):
-            with taking_turns(self.workplace):
+            with hold_workplace(self.workplace):
                 restore_aside(self.folder, self.workplace)
                 clear_away(self.workplace)
 
@@ -189,11 +189,11 @@ class Root:
         Of one commit, a listing by the Hub comes before what another program's cache had of it.
         """
         own = self.record
-        if own is None or own.listing.repo != self.shelf.repo:
-            return self.shelf.recall(revision)
+        if own is None or own.listing.repo != self.cache.repo:
+            return self.cache.recall(revision)
         is_same = own.revision == revision
-        commit = own.listing.commit if is_same else self.shelf.commit_of(revision)
-        cached = self.shelf.recall(commit) if commit else None
+        commit = own.listing.commit if is_same else self.cache.commit_of(revision)
+        cached = self.cache.recall(commit) if commit else None
         if own.listing.commit == commit and (own.is_listed or not (cached and cached.is_listed)):
             return replace(own, revision=revision)
         return cached and replace(cached, revision=revision)
@@ -214,7 +214,7 @@ class Root:
         listing = record.listing
         self._check_place()
         self._check_losses(listing, self.folder)
-        with taking_turns(self.workplace):
+        with hold_workplace(self.workplace):
             try:
                 return self.find(listing) or self._exchange(record, fetch, watch)
             finally:
@@ -224,7 +224,7 @@ class Root:
         """Note which revision this is the last known state of, and clear away what a kill left."""
         if self.record == record and not self.workplace.exists():
             return
-        with taking_turns(self.workplace):
+        with hold_workplace(self.workplace):
             if self.find(record.listing):  # else another process has exchanged it meanwhile
                 if self.record != record:
                     write_small(self.folder / RECORD, record.dump())
@@ -239,8 +239,8 @@ class Root:
         filling = Filling(
             folder=self.folder,
             workplace=self.workplace,
-            lenders=[self.folder],
-            donors=self.shelf.list_sources(listing.commit),
+            linkable=[self.folder],
+            copyable=self.cache.list_sources(listing.commit),
             room_advice="Free some space, or name a folder on a larger disk, and run again.",
             extra={RECORD: record.dump(), **{path.name: path.read_bytes() for path in carried}},
             check_old=partial(self._check_losses, listing),
@@ -291,7 +291,7 @@ class Root:
                 )
 
 
-Place = Shelf | Root
+Destination = RepoCache | TargetFolder
 
 
 def _warn_of_damage(name: str, listing: Listing, folder: Path) -> None:

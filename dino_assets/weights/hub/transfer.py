@@ -53,7 +53,7 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to insist: failures in a row without a new byte, and seconds without a byte.
 
     ``unreachable_attempts`` are for an address where nothing answers; None: as many as any.
@@ -65,7 +65,7 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
-    def insist(
+    def run(
         self, call: Callable[[], T], *, what: object, count_bytes: Callable[[], int] = lambda: 0
     ) -> T:
         """Call again where that may help; ``what`` is for the log.
@@ -155,7 +155,7 @@ def fetch_file(
     part: Path,
     source: FileRequest,
     *,
-    patience: Patience,
+    retries: RetryPolicy,
     report: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Fill ``part`` until it is the file, verified and on the disk. What is there already is kept.
@@ -172,10 +172,10 @@ def fetch_file(
         def attempt() -> None:
             report(had.bytes)
             if had.bytes < file.bytes:
-                _stream(had, source, patience.stall_s, report)
+                _stream(had, source, retries.stall_s, report)
             had.verify()
 
-        patience.insist(attempt, what=had, count_bytes=lambda: had.bytes)
+        retries.run(attempt, what=had, count_bytes=lambda: had.bytes)
 
 
 def _stream(

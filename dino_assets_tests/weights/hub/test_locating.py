@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import errors as theirs
+from huggingface_hub import errors as hub_errors
 from huggingface_hub import snapshot_download
 
 from dino_assets.errors import (
@@ -25,9 +25,9 @@ from dino_assets.errors import (
 )
 from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.checkpoint import read_checkpoint
-from dino_assets.weights.hub.asking import request_headers
-from dino_assets.weights.hub.places import Shelf
-from dino_assets.weights.hub.transfer import FileRequest, Patience
+from dino_assets.weights.hub.api import request_headers
+from dino_assets.weights.hub.places import RepoCache
+from dino_assets.weights.hub.transfer import FileRequest, RetryPolicy
 from dino_assets_tests.worlds.faults import let_fail, report_free
 from dino_assets_tests.worlds.finding import (
     FILES,
@@ -52,10 +52,10 @@ def waits() -> list[float]:
 @pytest.fixture
 def find(tmp_path: Path, waits: list[float]):
     def call(model: str = REPO, **arguments: object) -> Path:
-        patience = Patience(
+        retries = RetryPolicy(
             attempts=4, stall_s=20, sleep=waits.append, rng=np.random.default_rng(0)
         )
-        return find_checkpoint(model, root=tmp_path, patience=patience, **arguments)
+        return find_checkpoint(model, root=tmp_path, retries=retries, **arguments)
 
     return call
 
@@ -218,7 +218,9 @@ def test_gated(hub, find, monkeypatch, caplog, hides_listing, token, granted, te
     with pytest.raises(AuthenticationError, match=text) as caught:
         find()
     is_gated = "rejected" not in text
-    assert isinstance(caught.value, theirs.GatedRepoError if is_gated else theirs.HfHubHTTPError)
+    assert isinstance(
+        caught.value, hub_errors.GatedRepoError if is_gated else hub_errors.HfHubHTTPError
+    )
     assert isinstance(caught.value, CheckpointNotFoundError)
     assert not isinstance(caught.value, RepositoryNotFoundError)
     assert hub.endpoint in str(caught.value)  # where to ask
@@ -359,7 +361,7 @@ def test_repository_that_is_missing(hub, find, monkeypatch, token, text):
         hub.grant(token)
     with pytest.raises(RepositoryNotFoundError, match=text) as caught:
         find("org/nothing")
-    assert isinstance(caught.value, theirs.RepositoryNotFoundError)
+    assert isinstance(caught.value, hub_errors.RepositoryNotFoundError)
     assert isinstance(caught.value, FileNotFoundError)
 
 
@@ -370,7 +372,7 @@ def test_revision_that_is_missing(hub, find, revision):
         RevisionNotFoundError, match=f"no branch, tag or commit '{revision}'"
     ) as caught:
         find(revision=revision)
-    assert isinstance(caught.value, theirs.RevisionNotFoundError)
+    assert isinstance(caught.value, hub_errors.RevisionNotFoundError)
 
 
 @pytest.mark.parametrize("model", ["org/-x-", "org/a..b", "org/" + "x" * 120])
@@ -401,7 +403,7 @@ def test_offline_and_not_cached(hub, find, monkeypatch):
         LocalEntryNotFoundError, match=r"HF_HUB_OFFLINE is set.*Two ways out"
     ) as caught:
         find()
-    assert isinstance(caught.value, theirs.LocalEntryNotFoundError)
+    assert isinstance(caught.value, hub_errors.LocalEntryNotFoundError)
     assert hub.asked == []
 
 
@@ -456,7 +458,7 @@ def test_checksum__wrong_twice(hub, find):
     hub.misbehave("model.safetensors", "wrong bytes", times=2)
     with raising(ChecksumError, file="model.safetensors", here_bytes=0) as caught:
         find()
-    assert isinstance(caught.value, theirs.LocalEntryNotFoundError)
+    assert isinstance(caught.value, hub_errors.LocalEntryNotFoundError)
     assert isinstance(caught.value, LocalEntryNotFoundError)
     assert not list(Path(os.environ["HF_HOME"]).rglob("*.safetensors"))
 
@@ -488,9 +490,9 @@ def test_disk__fills_up_on_the_way(hub, find, small_disk, monkeypatch):
 def test_shelf__a_listing_that_does_not_parse_counts_as_none(hub, find, tmp_path):
     commit = hub.add(REPO, FILES)
     folder = find()
-    shelf = Shelf.of(REPO, resolve_hub(tmp_path))
+    cache = RepoCache.of(REPO, resolve_hub(tmp_path))
     for text in ("", "{}", '{"files": [{"name": 1}]}', "[]"):
-        (shelf.folder / "listings" / f"{commit}.json").write_text(text)
+        (cache.folder / "listings" / f"{commit}.json").write_text(text)
         assert find(revision=commit) == folder
-        listing = shelf.recall(commit).listing  # written anew, for the next time
+        listing = cache.recall(commit).listing  # written anew, for the next time
         assert {file.name for file in listing.files} == KEPT

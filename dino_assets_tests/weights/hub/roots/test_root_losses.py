@@ -21,7 +21,7 @@ from dino_assets.store.folders import exchange_names, publish_folder, write_smal
 from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.listings import RECORD, Listing, Record, read_record
 from dino_assets.weights.hub.locating import locate_directory
-from dino_assets.weights.hub.places import Shelf
+from dino_assets.weights.hub.places import RepoCache
 from dino_assets_tests.worlds.faults import let_fail
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.raising import raising
@@ -169,13 +169,13 @@ def test_find_checkpoint__their_cache_on_a_disk_that_may_not_be_written(
 def test_remember__processes_of_one_number_do_not_meet(tmp_path, monkeypatch):
     """Two containers, both of process 1, and one home."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    shelf = Shelf.of(REPO, resolve_hub(tmp_path))
+    cache = RepoCache.of(REPO, resolve_hub(tmp_path))
     failures: list[BaseException] = []
 
     def remember() -> None:
         for turn in range(60):
             try:
-                shelf.remember(Record(Listing(REPO, f"{turn:040x}", ()), "main"))
+                cache.remember(Record(Listing(REPO, f"{turn:040x}", ()), "main"))
             except OSError as err:
                 failures.append(err)
 
@@ -285,7 +285,7 @@ def test_fill__a_glance_comes_before_the_weights(hub, folder):
         raise ConfigError(reason="another family")
 
     with raising(ConfigError, reason="another family"):
-        fetch_into(folder, watch=Watch(glance=refuse))
+        fetch_into(folder, watch=Watch(check_early=refuse))
     assert hub.bodies(NAME) == []
     assert contents(folder) == version(1)
     assert leftovers(folder) == []

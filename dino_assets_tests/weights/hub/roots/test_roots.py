@@ -10,7 +10,7 @@ from dino_assets.errors import CheckpointNotFoundError, ChecksumError, LocalEntr
 from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.hub.listings import RECORD, read_record
 from dino_assets.weights.hub.locating import locate_directory
-from dino_assets.weights.hub.places import Root, Shelf
+from dino_assets.weights.hub.places import RepoCache, TargetFolder
 from dino_assets_tests.worlds.published import damage
 from dino_assets_tests.worlds.raising import raising
 from dino_assets_tests.worlds.versions import (
@@ -226,7 +226,7 @@ def test_root__without_an_exchange_and_the_second_rename_fails(hub, folder, monk
 def test_root__many_at_once_find_it_whole(hub, folder, tmp_path):
     """Whoever comes last to the workplace takes it away, perhaps while another one comes."""
     fetch_into(folder)
-    root = Root(folder, Shelf.of(REPO, resolve_hub(tmp_path)), "teacher")
+    root = TargetFolder(folder, RepoCache.of(REPO, resolve_hub(tmp_path)), "teacher")
     record = root.record
     failures: list[BaseException] = []
 

@@ -10,7 +10,7 @@ from dino_assets.settings.records import HubSettings
 from dino_assets.weights.hub.filling import FetchFile
 from dino_assets.weights.hub.listings import HubFile, Listing, is_commit, is_digest, is_wanted
 from dino_assets.weights.hub.session import open_session
-from dino_assets.weights.hub.transfer import FileRequest, Interrupted, Patience, fetch_file
+from dino_assets.weights.hub.transfer import FileRequest, Interrupted, RetryPolicy, fetch_file
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -22,7 +22,7 @@ _DESCRIBE_ATTEMPTS = 3
 _UNREACHABLE_ATTEMPTS = 2
 
 
-def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) -> Listing:
+def list_revision(repo: str, revision: str, *, hub: HubSettings, retries: RetryPolicy) -> Listing:
     """What a revision consists of, in one request: its commit and the wanted files with their hashes.
 
     Raises:
@@ -39,14 +39,14 @@ def describe(repo: str, revision: str, *, hub: HubSettings, patience: Patience) 
     open_session()
     api = HfApi(endpoint=hub.endpoint, token=False, headers=request_headers(hub))
     short = replace(
-        patience,
-        attempts=min(_DESCRIBE_ATTEMPTS, patience.attempts),
-        unreachable_attempts=min(_UNREACHABLE_ATTEMPTS, patience.attempts),
+        retries,
+        attempts=min(_DESCRIBE_ATTEMPTS, retries.attempts),
+        unreachable_attempts=min(_UNREACHABLE_ATTEMPTS, retries.attempts),
     )
     try:
-        info = short.insist(
+        info = short.run(
             lambda: api.model_info(
-                repo, revision=revision, files_metadata=True, timeout=patience.stall_s
+                repo, revision=revision, files_metadata=True, timeout=retries.stall_s
             ),
             what=f"the listing of {repo!r}",
         )
@@ -108,7 +108,7 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
     return Listing(repo, commit, files)
 
 
-def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> FetchFile:
+def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: RetryPolicy) -> FetchFile:
     """How one file of a listing is brought; what is raised is ours and huggingface_hub's at once."""
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -121,9 +121,7 @@ def file_fetcher(listing: Listing, *, hub: HubSettings, patience: Patience) -> F
         url = f"{hub.endpoint}/{listing.repo}/resolve/{listing.commit}/{quote(file.name)}"
         failure: Exception | None
         try:
-            return fetch_file(
-                file, part, FileRequest(url, headers), patience=patience, report=report
-            )
+            return fetch_file(file, part, FileRequest(url, headers), retries=retries, report=report)
         except Interrupted as err:
             here = part.stat().st_size
             if err.is_wrong:
