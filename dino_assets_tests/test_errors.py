@@ -51,8 +51,8 @@ def test_tree__every_leaf_is_raised_by_a_test(name: str):
     assert mentions
 
 
-@pytest.mark.parametrize("page", ["README.md", "dino_assets/ARCHITECTURE.md"])
-def test_pages__name_errors_that_there_are(page: str):
-    named = set(re.findall(r"\b[A-Z]\w+Error\b", (REPOSITORY / page).read_text()))
+def test_pages__name_errors_that_exist():
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"\b[A-Z]\w+Error\b", page.read_text())}
     assert named
     assert named <= set(CLASSES)
