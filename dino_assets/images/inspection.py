@@ -1,4 +1,4 @@
-"""What one file is: a usable photograph, or a reason why not."""
+"""Inspection of one file: a usable photograph, or the reason why it is not."""
 
 import hashlib
 
@@ -9,11 +9,11 @@ from dino_assets.verdicts import Verdict
 
 
 def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
-    """Hash and identify one file's bytes by their header; whether all pixels are there, ``decode_image`` finds.
+    """Hash one file's bytes and read its header; ``decode_image`` checks whether all pixels are there.
 
     Raises:
         UnusableImageError: empty, not-an-image, too-large, animated, unsupported-mode, missing-extra,
-            or truncated and undecodable as far as the header tells.
+            or truncated and undecodable as far as the header shows.
     """
     header = read_header(data)
     width, height = header.width, header.height
@@ -23,7 +23,7 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
         )
     if max(width, height) > MAX_IMAGE_SIDE_PX:
         raise UnusableImageError(
-            "too-large", f"{width}×{height} px, a side may have {MAX_IMAGE_SIDE_PX:,} px"
+            "too-large", f"{width}×{height} px, the limit is {MAX_IMAGE_SIDE_PX:,} px per side"
         )
     upright_width, upright_height = header.upright_size
     return ImageFacts(
@@ -40,20 +40,20 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
 
 
 def judge_quarantine(drop: str, *, usable: int, quarantined: int) -> Verdict:
-    """Warn at one bad file; fail when nothing is usable or above max(2 files, 5 %).
+    """Warn at one bad file; fail if nothing is usable or above max(2 files, 5 %).
 
-    Two, because a card often holds a last file cut off by the battery and one stray; 5 %, because
-    above it something is wrong with the card or the copy rather than with single files.
+    Two, because a card often holds one stray file and a last file that is incomplete because the battery
+    ran out. Above 5 %, the card or the copy is faulty rather than single files.
     """
     total = usable + quarantined
     allowed = max(2, int(0.05 * total))
     sentence = f"{usable} of {total} files are usable photographs, {quarantined} quarantined"
     if not usable:
-        return Verdict(drop, False, f"{sentence}: nothing to work with")
+        return Verdict(drop, False, f"{sentence}: expected at least one usable photograph")
     if quarantined > allowed:
         return Verdict(
             drop,
             False,
-            f"{sentence}: more than the {allowed} allowed. Copy them again, or take them away",
+            f"{sentence}: more than the {allowed} allowed. Copy the bad files again, or remove them",
         )
     return Verdict(drop, True, sentence, warns=quarantined > 0)

@@ -14,9 +14,9 @@ from dino_assets.images.records import Pixels
 
 _CHUNK_BYTES = 4 * 2**20
 Stamp = tuple[int, int, int, int, int]
-# Hashing 10 GB takes longer than reading the tiles of a round, so a process that opens the same file
-# again trusts what it saw. The stamp ends with the change time, which nobody can set back; it is of
-# some milliseconds, though, so small files, which may come and go within them, are hashed each time.
+# Hashing 10 GB takes longer than reading the tiles of a round, so a process hashes a large file once. The
+# stamp ends with the change time, which cannot be set back. Its resolution is some milliseconds, and a small
+# file may be replaced within them, so small files are hashed each time.
 _REMEMBERED_BYTES = 64 * 2**20
 _verified: dict[Stamp, str] = {}
 
@@ -31,15 +31,15 @@ def open_pixels(
     low: float | None = None,
     high: float | None = None,
 ) -> Iterator[Pixels]:
-    """Upright RGB pixels (H, W, 3), if the file is still the one that ``images`` recorded.
+    """Open upright RGB pixels (H, W, 3), if the file is still the one that ``images`` recorded.
 
-    A mosaic is hashed (a large one once per process), then read by windows, scaled from ``low`` to ``high`` where
-    ``images`` says so. What was cut is good only when the context ends without an error.
+    A mosaic is hashed (a large one once per process), then read by windows. Its values are scaled from
+    ``low`` and ``high`` if these are given. Tiles are valid only if the context ends without an error.
 
     Raises:
-        SourceError: it cannot be read, is another file now, or changed while it was open.
-        UnusableImageError: a block of a mosaic does not decode.
-        MissingExtraError: a mosaic, and rasterio is not installed.
+        SourceError: the file cannot be read, is another file now, or changed while it was open.
+        UnusableImageError: a block of a mosaic cannot be decoded.
+        MissingExtraError: the file is a mosaic, and rasterio is not installed.
     """
     if not is_mosaic:
         yield decode_image(read_exactly(source, path, image_id))
@@ -55,14 +55,14 @@ def open_pixels(
             with MosaicPixels(local, low=low, high=high) as pixels:
                 yield pixels
         finally:
-            # Whatever else went wrong may come from this. Without the change time: a file put in this
-            # one's place changes its count of names, and nothing of what was opened.
+            # Checked even after another error, which a changed file may have caused. The change time is
+            # not compared: replacing the file changes its link count, but not the opened content.
             if _stamp(local)[:4] != stamp[:4]:
                 raise _changed(path)
 
 
 def hash_file(path: str | Path) -> str:
-    """The sha256 of a file of any size."""
+    """Compute the sha256 of a file of any size."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     with Path(path).open("rb", buffering=0) as file:
@@ -72,7 +72,7 @@ def hash_file(path: str | Path) -> str:
 
 
 def _stamp(local: Path) -> Stamp:
-    status = os.stat(local)  # noqa: PTH116 - /dev/fd/N is followed to what was opened
+    status = os.stat(local)  # noqa: PTH116 - follows /dev/fd/N to the opened file
     return (
         status.st_dev,
         status.st_ino,

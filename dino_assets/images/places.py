@@ -1,4 +1,4 @@
-"""Where the windows of an image lie on the ground, and the columns that say so."""
+"""Ground positions of an image's windows, and the table columns that hold them."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ from dino_assets.store.commits.columns import columns_of
 PLACE = pa.schema(columns_of(Place))
 # The key that makes a Parquet file a GeoParquet file.
 GEO_METADATA = {b"geo": describe_geometry()}
-# A picture that was turned has the scale of before.
+# Turning a picture does not change its scale.
 SCALED: tuple[PlaceQuality, ...] = ("ortho", "rtk-nadir", "gps-nadir", "edited-nadir")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """A camera's view as columns of ``images`` hold it; without a height there is none."""
+    """A camera's view as stored in columns of ``images``; without a height there is no view."""
 
     latitude: float
     longitude: float
@@ -38,7 +38,7 @@ class StoredView:
     turned_deg: int | None
 
     def restore(self) -> View:
-        """The camera that these columns were written of."""
+        """Make the camera view from which these columns were written."""
         return View(
             latitude=self.latitude,
             longitude=self.longitude,
@@ -59,7 +59,7 @@ class StoredView:
 def place_windows(
     windows: NDArray[np.int32], *, view: View | None, georeference: Georeference | None
 ) -> geo.Places | None:
-    """Where windows (N, 4) of a photograph or mosaic lie; None where that is not known."""
+    """Compute the ground positions of windows (N, 4) of a photograph or mosaic; None if unknown."""
     if georeference is not None:
         return place_mosaic_windows(georeference, windows)
     return None if view is None else geo.place_windows(view, windows)
@@ -68,7 +68,7 @@ def place_windows(
 def describe_places(
     quality: PlaceQuality, places: geo.Places | None, *, count: int
 ) -> pa.RecordBatch:
-    """The columns ``PLACE`` of some windows of one image."""
+    """Make the columns ``PLACE`` for windows of one image."""
     if places is None:
         nulls = [pa.nulls(count, column.type) for column in list(PLACE)[1:]]
         return pa.record_batch([pa.array(["none"] * count, pa.string()), *nulls], schema=PLACE)
@@ -85,8 +85,8 @@ def describe_places(
     )
 
 
-def say_why_unplaced(row: ImageRow) -> str | None:
-    """What a photograph would have needed to be placed; None if it is, or is none."""
+def explain_unplaced(row: ImageRow) -> str | None:
+    """Return why a photograph has no ground position; None if it has one, or is unusable."""
     if row.place.place_quality != "none":
         return None
     capture = row.capture
@@ -100,4 +100,4 @@ def say_why_unplaced(row: ImageRow) -> str | None:
             return what
     if row.height_m is None:
         return "not above the ground"
-    return "the horizon is in view, or nearly"
+    return "the horizon is in view or close to it"

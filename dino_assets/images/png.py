@@ -1,4 +1,4 @@
-"""Chunks of a PNG, and the EXIF and XMP that programs put in them, before or behind the pixels."""
+"""PNG chunks, and the EXIF and XMP metadata in them, before or after the pixels."""
 
 import zlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _PIXEL_KINDS = (b"IHDR", b"PLTE", b"IDAT")
 
 
 def walk_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and size of each whole chunk."""
+    """List kind, start and size of each whole chunk."""
     at = 8
     while at + 12 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
@@ -30,10 +30,10 @@ def walk_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def check_pixel_chunks(data: bytes) -> None:
-    """Compare the chunks that pixels depend on with their checksums, which Pillow passes over.
+    """Compare the chunks that pixels depend on with their checksums, which Pillow ignores.
 
     Raises:
-        UnusableImageError: undecodable: a byte of them is not what was written.
+        UnusableImageError: undecodable: a checksum does not match.
     """
     view = memoryview(data)
     for kind, at, size in walk_chunks(data):
@@ -46,7 +46,7 @@ def check_pixel_chunks(data: bytes) -> None:
 
 
 def read_png_exif(data: bytes) -> bytes | None:
-    """Find the EXIF of a PNG: its ``eXIf`` chunk, else a raw profile among its texts."""
+    """Read the EXIF block of a PNG: its ``eXIf`` chunk, else a raw profile among its texts."""
     for kind, at, size in walk_chunks(data):
         if kind == b"eXIf":
             return _EXIF_START + data[at : at + size]
@@ -58,7 +58,7 @@ def read_png_exif(data: bytes) -> bytes | None:
 
 
 def read_png_xmp(data: bytes) -> bytes | None:
-    """Find the XMP packet of a PNG; exiftool puts it behind the pixels."""
+    """Read the XMP packet of a PNG; exiftool writes it after the pixels."""
     for name, text in _walk_texts(data, (_XMP, *_RAW_XMP)):
         if name == _XMP:
             return text
@@ -69,7 +69,7 @@ def read_png_xmp(data: bytes) -> bytes | None:
 
 
 def _walk_texts(data: bytes, names: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """Name and text of the chunks that have one of these names; damaged and endless ones are left out."""
+    """List name and text of the chunks with one of these names; damaged and too long ones are left out."""
     for kind, at, size in walk_chunks(data):
         if kind not in (b"tEXt", b"zTXt", b"iTXt"):
             continue
@@ -96,7 +96,7 @@ def _unpack(packed: bytes) -> bytes | None:
 
 
 def _parse_raw_profile(text: bytes) -> bytes:
-    """Bytes of a raw profile: a name, their number, and they themselves in hexadecimal digits."""
+    """Parse a raw profile: a name, the number of bytes, and the bytes as hexadecimal digits."""
     _, _, numbers = text.strip().partition(b"\n")
     count, _, digits = numbers.strip().partition(b"\n")
     try:

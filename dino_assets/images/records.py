@@ -1,4 +1,4 @@
-"""Records of an image: what it is, how it was taken, where it lies."""
+"""Records of an image: format and size, capture metadata, scores, ground position."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -17,12 +17,12 @@ Data = bytes  # a field of ImageRow is called bytes
 MAX_IMAGE_SIDE_PX = 99_999  # five digits in a tile id
 
 
-CELL_PX = 32  # of a mosaic: whether it holds anything is known cell by cell
+CELL_PX = 32  # cell of a mosaic for which it is recorded whether any pixel is valid
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one photograph is, in the upright frame; ``stored_*`` is the frame of the file."""
+    """Format and size of one photograph, in the upright frame; ``stored_*`` is the file's frame."""
 
     image_id: str
     format: str
@@ -32,20 +32,20 @@ class ImageFacts:
     stored_width: int
     stored_height: int
     orientation: Annotated[int, pa.int8()]
-    note: str | None = None  # what was left out or changed, if anything: "first of 3 pages"
+    note: str | None = None  # what decoding left out or changed: "first of 3 pages"
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What a camera wrote beside the pixels (XMP before EXIF); None where it says nothing.
+    """A camera's metadata (XMP before EXIF); None for a missing value.
 
-    ``taken`` is the camera's local time. Angles in degrees as DJI counts them: yaw clockwise from
+    ``taken`` is the camera's local time. Angles are in degrees in DJI's convention: yaw clockwise from
     north, pitch -90 straight down.
     """
 
     taken: datetime | None = None
     utc_offset: str | None = None
-    edited_by: str | None = None  # the program that wrote the file anew after it was taken
+    edited_by: str | None = None  # the program that wrote the file again after the shot
     satellite_date: date | None = None
     make: str | None = None
     model: str | None = None
@@ -53,9 +53,9 @@ class Capture:
     image_source: str | None = None
     focal_mm: float | None = None
     focal_35mm: float | None = None
-    focal_px: float | None = None  # of the frame as it is stored, from calibration, tags or a table
+    focal_px: float | None = None  # of the stored frame, from calibration, tags or a table
     focal_from: str | None = None
-    center_x_px: float | None = None  # principal point in the stored frame; None: the middle
+    center_x_px: float | None = None  # principal point in the stored frame; None means the middle
     center_y_px: float | None = None
     latitude: float | None = None
     longitude: float | None = None
@@ -72,12 +72,11 @@ class Capture:
 
 @dataclass(frozen=True)
 class View:
-    """A camera over flat ground: all that decides where a pixel lies.
+    """A camera over flat ground: all values that decide where a pixel lies.
 
-    Sizes and the principal point are of the stored frame; pixels are asked for in the upright one,
-    which ``orientation`` (EXIF) leads to. ``turned_deg``: clockwise, by how much a program turned the
-    stored frame after the shot; the principal point lies as far from the middle as before, to the same
-    sides of the camera.
+    Sizes and the principal point are of the stored frame. Pixels are given in the upright frame, to which
+    ``orientation`` (EXIF) leads. ``turned_deg`` is the clockwise angle by which a program turned the stored
+    frame after the shot. The principal point keeps its distance from the middle, relative to the camera.
     """
 
     latitude: float
@@ -98,7 +97,7 @@ class View:
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where a mosaic lies: its coordinate system (WKT or EPSG:n) and x, y of a pixel (affine a…f)."""
+    """Position of a mosaic: its coordinate system (WKT or EPSG:n) and x, y of a pixel (affine a…f)."""
 
     crs: str
     transform: Annotated[tuple[float, float, float, float, float, float], pa.list_(pa.float64())]
@@ -106,23 +105,23 @@ class Georeference:
 
 @dataclass(frozen=True)
 class PixelScores:
-    """How a picture came out; of a mosaic there is a thumbnail only.
+    """Scores of a picture's quality; a mosaic has only a thumbnail.
 
     ``exposure_ev`` is 0 at middle gray; shares are of all pixels.
     """
 
     sharpness: float | None = None
-    contrast: float | None = None  # levels; of hardly any, sharpness says nothing
+    contrast: float | None = None  # levels; near 0, sharpness means nothing
     exposure_ev: float | None = None
     dark_share: float | None = None
     bright_share: float | None = None
-    look: bytes | None = None  # 256 bits; near duplicates differ in few of them
+    look: bytes | None = None  # perceptual hash of 256 bits; near duplicates differ in few of them
     thumb: bytes | None = None  # WebP
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture or a tile lies; ``geometry`` is WKB in WGS 84. All None for no picture at all."""
+    """Ground position of a picture or a tile; ``geometry`` is WKB in WGS 84. All None if unusable."""
 
     place_quality: PlaceQuality | None = None
     center_longitude: float | None = None
@@ -133,7 +132,7 @@ class Place:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """A row of ``images``: one file, and all that is known of it. Its columns follow from here."""
+    """A row of ``images``: one file. The table's columns are derived from these fields."""
 
     drop: str
     path: str
@@ -143,25 +142,25 @@ class ImageRow:
     detail: str | None = None
     facts: ImageFacts | None = None
     label: str | None = None
-    metadata: str | None = None  # JSON: the further columns of a list
+    metadata: str | None = None  # JSON: further columns of a list
     raw_path: str | None = None  # the DNG of the same shot
-    thermal: str | None = None  # by which sign it is a thermal picture
+    thermal: str | None = None  # the evidence that it is a thermal picture
     capture: Capture = field(default_factory=Capture)
     scores: PixelScores = field(default_factory=PixelScores)
     is_mosaic: bool | None = None  # read by windows, never whole
-    valid: Data | None = None  # of a mosaic: which cells of 32 px hold anything
+    valid: Data | None = None  # of a mosaic: which cells of 32 px have a valid pixel
     scale_low: float | None = None
     scale_high: float | None = None
     georeference: Georeference | None = None
-    # By how much a program turned the pixels after the shot, where overlapping pictures prove it.
+    # Angle by which a program turned the pixels after the shot, if overlapping pictures prove it.
     turned_deg: int | None = None
-    height_m: float | None = None  # of the camera above the ground, as it was reckoned
+    height_m: float | None = None  # of the camera above the ground, as computed
     place: Place = field(default_factory=Place)
 
 
 class Pixels(Protocol):
-    """Upright RGB pixels that are cut like an array (H, W, 3): an array, or a mosaic on the disk."""
+    """Upright RGB pixels that can be sliced like an array (H, W, 3): an array, or a mosaic on disk."""
 
     def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[np.uint8]:
-        """The pixels (h, w, 3) of some rows and columns."""
+        """Read the pixels (h, w, 3) of some rows and columns."""
         ...

@@ -1,4 +1,4 @@
-"""One file of a drop as a row of ``images``: read once, checked, decoded, scored and placed."""
+"""Rows of ``images``: each file of a drop read once, checked, decoded, scored and placed."""
 
 import io
 import time
@@ -30,7 +30,7 @@ from dino_assets.images.scores import draw_thumb, score_pixels
 from dino_assets.store.commits.columns import columns_of
 
 SCHEMA = pa.schema(columns_of(ImageRow), metadata=places.GEO_METADATA)
-WINDOWED_FROM_BYTES = 64 * 2**20  # a larger TIFF is asked for its header before it is read
+WINDOWED_FROM_BYTES = 64 * 2**20  # a larger TIFF's header is read first, because it may be a mosaic
 _READERS = ("pillow_heif", "rasterio", "rawpy")
 _TIFF = (".tif", ".tiff")
 Corners = tuple[tuple[float, float], ...]
@@ -38,7 +38,7 @@ Corners = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How files are read; part of the recipe."""
+    """Options for reading files; part of the recipe."""
 
     max_pixels: int = MAX_PIXELS
     ground_m: float | None = None
@@ -46,10 +46,10 @@ class ReadingOptions:
 
 @dataclass(frozen=True)
 class InspectedFile:
-    """One file's row, its camera, where its corners lie, and what it took.
+    """One file's row, its camera view, the ground positions of its corners, and the seconds spent.
 
-    ``gray`` is there where others have to say how the picture was turned; ``turn_proof`` is the path
-    of one that proves ``turned_deg`` of the row.
+    ``gray`` is set if overlapping pictures must decide whether the picture was turned. ``turn_proof`` is the
+    path of a picture that proves the row's ``turned_deg``.
     """
 
     row: ImageRow
@@ -61,10 +61,10 @@ class InspectedFile:
     compute_s: float = 0.0
 
 
-def look_at_file(
+def inspect_file(
     drop: Drop, source: Source, entry: SourceEntry, reading: ReadingOptions
 ) -> InspectedFile:
-    """A file's row; what is wrong with it is a reason in the row, never an error.
+    """Make a file's row; a bad file gets a reason in its row and raises no error.
 
     Raises:
         StoreError: the whole source cannot be reached.
@@ -74,35 +74,35 @@ def look_at_file(
         return InspectedFile(replace(row, reason=entry.refusal, detail=entry.refusal_detail))
     started = read = time.perf_counter()
     try:
-        look = _look_at_large(row, source) if entry.size > WINDOWED_FROM_BYTES else None
-        if look is None:
+        file = _inspect_large(row, source) if entry.size > WINDOWED_FROM_BYTES else None
+        if file is None:
             data = source.read(entry.path)
             read = time.perf_counter()
-            look = _look_at_mosaic(row, source) if is_mosaic(data) else None
-            look = look or look_at_photo(row, data, reading)
+            file = _inspect_mosaic(row, source) if is_mosaic(data) else None
+            file = file or inspect_photo(row, data, reading)
     except SourceError as err:
-        look = InspectedFile(replace(row, reason="unreadable", detail=str(err)))
+        file = InspectedFile(replace(row, reason="unreadable", detail=str(err)))
     except UnusableImageError as err:
-        look = InspectedFile(replace(row, reason=err.reason, detail=err.detail))
+        file = InspectedFile(replace(row, reason=err.reason, detail=err.detail))
     except MissingExtraError as err:
-        look = InspectedFile(replace(row, reason="missing-extra", detail=str(err)))
-    return replace(look, read_s=read - started, compute_s=time.perf_counter() - read)
+        file = InspectedFile(replace(row, reason="missing-extra", detail=str(err)))
+    return replace(file, read_s=read - started, compute_s=time.perf_counter() - read)
 
 
-def look_at_photo(row: ImageRow, data: bytes, reading: ReadingOptions) -> InspectedFile:
+def inspect_photo(row: ImageRow, data: bytes, reading: ReadingOptions) -> InspectedFile:
     """Complete the row of one photograph from its bytes.
 
     Raises:
-        UnusableImageError: it is no usable photograph.
+        UnusableImageError: the file is not a usable photograph.
     """
     facts = inspect_image(data, max_pixels=reading.max_pixels)
     pixels = decode_image(data)
     if pixels.shape[:2] != (facts.height, facts.width):
-        # Windows are cut by the facts, much later and for the whole drop.
+        # Tiles are cut later by the header's size; a wrong one would fail for the whole drop.
         height, width = pixels.shape[:2]
         raise UnusableImageError(
             "undecodable",
-            f"its header says {facts.width}×{facts.height} px, its pixels are {width}×{height}",
+            f"its header says {facts.width}×{facts.height} px, but it has {width}×{height} px",
         )
     scores = score_pixels(pixels)
     capture = read_capture(data)
@@ -117,47 +117,51 @@ def look_at_photo(row: ImageRow, data: bytes, reading: ReadingOptions) -> Inspec
         thermal=find_thermal_signal(row.path, data, capture),
     )
     if view is not None:
-        # The middle of the picture, where its file names no other principal point.
+        # The view uses the middle of the picture if the file has no principal point.
         capture = replace(capture, center_x_px=view.center_x_px, center_y_px=view.center_y_px)
         row = replace(row, height_m=view.height_m)
     quality = geo.judge_view(view, is_edited=capture.edited_by is not None)
-    look = _complete(replace(row, capture=capture), facts, quality, view)
-    return replace(look, gray=draw_gray(pixels)) if quality == "edited-nadir" else look
+    file = _complete(replace(row, capture=capture), facts, quality, view)
+    return replace(file, gray=draw_gray(pixels)) if quality == "edited-nadir" else file
 
 
 def _is_turned(data: bytes, facts: ImageFacts, scores: PixelScores) -> bool:
-    """Tell whether a JPEG's own thumbnail shows it turned; one turned by its orientation is upright here."""
+    """Check whether a JPEG's thumbnail proves that its pixels were turned; skip files with an orientation."""
     if facts.format not in ("JPEG", "MPO") or facts.orientation != 1 or not scores.thumb:
         return False
     with Image.open(io.BytesIO(scores.thumb)) as small:
         return is_turned_since(data, small)
 
 
-def place_turned(look: InspectedFile, turned_deg: int, *, proof: str) -> InspectedFile:
-    """Place a photograph anew that another one proves to have been turned so after the shot."""
-    facts = look.row.facts
-    if look.view is None or facts is None:
-        raise ValueError(f"{look.row.path!r} has no place")
-    view = replace(look.view, turned_deg=turned_deg)
-    row = replace(look.row, turned_deg=turned_deg)
+def place_turned(file: InspectedFile, turned_deg: int, *, proof: str) -> InspectedFile:
+    """Place a photograph again that was turned by ``turned_deg`` after the shot, as another one proves."""
+    facts = file.row.facts
+    if file.view is None or facts is None:
+        raise ValueError(f"cannot place {file.row.path!r} again: it has no camera view")
+    view = replace(file.view, turned_deg=turned_deg)
+    row = replace(file.row, turned_deg=turned_deg)
     placed = _complete(row, facts, geo.judge_view(view), view)
-    return replace(look, row=placed.row, corners=placed.corners, view=view, turn_proof=proof)
+    return replace(file, row=placed.row, corners=placed.corners, view=view, turn_proof=proof)
 
 
-def _look_at_large(row: ImageRow, source: Source) -> InspectedFile | None:
-    """A large TIFF, looked at where it lies: a mosaic must not be read into memory whole."""
+def _inspect_large(row: ImageRow, source: Source) -> InspectedFile | None:
+    """Inspect a large file without reading it whole, if it is a mosaic; None if it is not.
+
+    Raises:
+        UnusableImageError: too-large: the file is not a mosaic and exceeds the limit.
+    """
     if PurePosixPath(row.path).suffix.lower() in _TIFF:
-        look = _look_at_mosaic(row, source)
-        if look is not None:
-            return look
+        file = _inspect_mosaic(row, source)
+        if file is not None:
+            return file
     if row.bytes > MAX_FILE_BYTES:
         limit = f"{row.bytes:,} bytes, the limit is {MAX_FILE_BYTES:,}"
         raise UnusableImageError("too-large", limit)
     return None
 
 
-def _look_at_mosaic(row: ImageRow, source: Source) -> InspectedFile | None:
-    """The same for a TIFF that is read by windows, block by block; None if it is none."""
+def _inspect_mosaic(row: ImageRow, source: Source) -> InspectedFile | None:
+    """Inspect a mosaic block by block; None if the file is not a mosaic."""
     with source.open_file(row.path) as file:
         if not is_mosaic(file):
             return None
@@ -179,7 +183,7 @@ def _look_at_mosaic(row: ImageRow, source: Source) -> InspectedFile | None:
 def _complete(
     row: ImageRow, facts: ImageFacts, quality: PlaceQuality, view: View | None = None
 ) -> InspectedFile:
-    """Place the whole picture, and call it usable."""
+    """Place the whole picture, and mark its row as usable."""
     window = np.array([[0, 0, facts.width, facts.height]], np.int32)
     placed = places.place_windows(window, view=view, georeference=row.georeference)
     (columns,) = places.describe_places(quality, placed, count=1).to_pylist()
@@ -190,8 +194,8 @@ def _complete(
 
 
 def name_readers() -> list[str]:
-    """The optional readers that are installed here.
+    """List the optional readers that are installed.
 
-    All of them, whatever the files are called: phones name a HEIC ``IMG_0001.JPG``.
+    File names do not matter: phones name a HEIC ``IMG_0001.JPG``.
     """
     return sorted(module for module in _READERS if find_spec(module))

@@ -1,4 +1,4 @@
-"""How a picture came out, from its pixels: sharp, exposed, and looking like which others."""
+"""Scores of a picture from its pixels: sharpness, exposure, and a hash that finds near duplicates."""
 
 import io
 import math
@@ -13,26 +13,26 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _LINEAR_WEIGHTS = (0.2126, 0.7152, 0.0722)
 MIDDLE_GRAY = 0.18
 DARK, BRIGHT = 2, 253
-# Sharpness is looked at where the picture is at full size, but not everywhere: 20 MP cost as much as 1.
+# Sharpness is measured at full size, but only in a grid of blocks: 20 MP cost as much as 1 MP.
 GRID, BLOCK_PX = 12, 96
 STRONGEST_SHARE = 0.1
-# Exposure, look and thumbnail come from a regular sample of about this many pixels.
+# Exposure, hash and thumbnail come from a regular sample of about this many pixels.
 SAMPLE_PIXELS = 1_000_000
 LOOK_SIDE = 16
 LOOK_BYTES = LOOK_SIDE * LOOK_SIDE // 8
-# A step in brightness smaller than this is sky, snow or a lens cap, not a picture's structure.
+# A smaller step in brightness is not structure but sky, snow or a lens cap.
 LOOK_STEP = 1.5
-# A look with fewer steps than this (either way) says too little to be compared.
+# A hash with fewer bits set, or unset, than this has too little structure to be compared.
 LOOK_MIN_BITS = 24
 LOOK_MAX_BITS = 24
 THUMB_PX, THUMB_QUALITY = 128, 60
-# In a blurred picture rounding drowns the finest detail; a little of a coarser one keeps the order.
+# In a blurred picture rounding exceeds the finest detail; some coarser detail keeps the order of sharpness.
 COARSE_PX, COARSE_WEIGHT = 4, 1 / 64
 # Rounding to 8 bit alone makes this much Laplacian energy per pixel (20 × 1/12 × the squared luma
-# weights); without it a blurred faint picture would look sharper than a less blurred one.
+# weights). If it were not subtracted, a blurred faint picture would score sharper than a less blurred one.
 _ROUNDING = 20 / 12 * float(np.square(LUMA).sum())
 _FLOOR = 4.0
-# Pictures of one place whose reach differs more were taken from other heights: not the same picture.
+# Pictures of one place whose reach differs more were taken from different heights: no near duplicates.
 SIMILAR_REACH = 0.8
 _PAIR_ROWS = 2048
 _EXPANDED = np.arange(256) / 255
@@ -42,10 +42,10 @@ _TO_LINEAR = np.where(_EXPANDED <= 0.04045, _EXPANDED / 12.92, ((_EXPANDED + 0.0
 def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
     """Score upright RGB pixels (H, W, 3).
 
-    ``sharpness`` has no unit: the energy of the finest detail over that of all contrast, in blocks at
-    full size, so that it follows blur and hardly exposure; ``contrast`` says whether there is anything
-    that could be sharp. Shares count pixels whose luma is at most
-    2 or at least 253. Above a megapixel all but sharpness look at a regular sample.
+    ``sharpness`` has no unit: the energy of the finest detail divided by that of all contrast, in blocks at
+    full size. It depends on blur and hardly on exposure. ``contrast`` says whether the picture has anything
+    that could be sharp. Shares count pixels whose luma is at most 2 or at least 253. Above a megapixel, all
+    scores except sharpness use a regular sample.
     """
     height, width = pixels.shape[:2]
     step = max(1, round(math.sqrt(height * width / SAMPLE_PIXELS)))
@@ -62,21 +62,20 @@ def score_pixels(pixels: NDArray[np.uint8]) -> PixelScores:
         exposure_ev=measure_exposure(sample),
         dark_share=float(counts[: DARK + 1].sum() / counts.sum()),
         bright_share=float(counts[BRIGHT:].sum() / counts.sum()),
-        look=_hash_look(luma),
+        look=_hash_structure(luma),
         thumb=draw_thumb(small),
     )
 
 
 def measure_sharpness(pixels: NDArray[np.uint8]) -> tuple[float, float]:
-    """Sharpness and contrast of (H, W, 3), on a fixed grid of blocks; zeros for a flat picture.
+    """Measure sharpness and contrast of (H, W, 3), on a fixed grid of blocks; zeros for a flat picture.
 
     Sharpness is Laplacian energy over variance. Contrast is the standard deviation of brightness, in
-    levels, in the tenth of the blocks where it is largest: blur takes a third of it at most where there
-    are edges, while calm water, sand and snow have a few levels anywhere.
+    levels, in the tenth of the blocks where it is largest. Blur reduces it by a third at most where there
+    are edges. Calm water, sand and snow have a few levels everywhere.
 
-    Above a sharpness of 0.02 more blur always means less of it. Below, rounding to 8 bit weighs as
-    much as what is left of the detail: one such picture can come out a few percent above a less
-    blurred one.
+    Above 0.02, more blur always means lower sharpness. Below, rounding to 8 bit weighs as much as the
+    remaining detail: a picture can score a few percent above a less blurred one.
     """
     height, width = pixels.shape[:2]
     if min(height, width) < 3:
@@ -95,7 +94,7 @@ def measure_sharpness(pixels: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def _measure_detail(block: NDArray[np.float32], *, step_px: int) -> float:
-    """Mean squared Laplacian between pixels so far apart, less what rounding alone makes."""
+    """Measure the mean squared Laplacian at a pixel distance, minus the energy of rounding."""
     if min(block.shape) <= 2 * step_px:
         return 0.0
     here, near, far = slice(step_px, -step_px), slice(None, -2 * step_px), slice(2 * step_px, None)
@@ -105,43 +104,44 @@ def _measure_detail(block: NDArray[np.float32], *, step_px: int) -> float:
 
 
 def measure_exposure(pixels: NDArray[np.uint8]) -> float:
-    """Mean linear luminance of (H, W, 3) in stops from middle gray; black is as if 1/4 level were there."""
+    """Measure mean linear luminance of (H, W, 3) in stops from middle gray; black counts as 1/4 level."""
     counts = np.array(Image.fromarray(pixels).histogram(), np.float64).reshape(3, 256)
     linear = float(np.array(_LINEAR_WEIGHTS) @ counts @ _TO_LINEAR) / (pixels.size // 3)
     return math.log2(max(linear, float(_TO_LINEAR[1]) / 4) / MIDDLE_GRAY)
 
 
 def find_near_duplicates(
-    looks: NDArray[np.uint8],
+    hashes: NDArray[np.uint8],
     *,
     max_bits: int = LOOK_MAX_BITS,
     places_m: NDArray[np.float64] | None = None,
     reach_m: NDArray[np.float64] | None = None,
 ) -> list[tuple[int, int]]:
-    """For each look of (N, 32) the first one before it that is alike: pairs i < j, at most one per j.
+    """Find for each hash of (N, 32) the first similar one before it: pairs i < j, at most one per j.
 
-    Alike are looks that differ in at most ``max_bits`` bits. With ``places_m`` (N, any axes) both must
-    also lie no farther apart than the smaller ``reach_m`` (N,), the larger being at most a quarter
-    more; NaN is unknown, and unknown pairs with unknown only. All are compared, so that who has a
-    look-alike is exact; a series of the same scene points at its first picture. A look with fewer than
-    24 bits set, or unset, is of a picture without structure (black, sky, snow) and pairs with nothing.
-    Memory is 2,048 x 2,048 distances at a time, whatever is found.
+    Two hashes are similar if at most ``max_bits`` bits differ. With ``places_m`` (N, any axes), their distance
+    must also be at most the smaller ``reach_m`` (N,), and the larger reach at most a quarter more. NaN means
+    unknown, and unknown pairs with unknown only.
+
+    All are compared, so the result is exact; a series of one scene is paired with its first picture. A hash
+    with fewer than 24 bits set, or unset, belongs to a picture without structure (black, sky, snow) and has
+    no pair. Memory holds 2,048 x 2,048 distances at a time.
     """
-    bits = np.unpackbits(np.ascontiguousarray(looks, np.uint8), axis=1)
+    bits = np.unpackbits(np.ascontiguousarray(hashes, np.uint8), axis=1)
     ones = bits.sum(1, dtype=np.int64)
-    telling = np.flatnonzero(np.minimum(ones, bits.shape[1] - ones) >= LOOK_MIN_BITS)
-    signs = bits[telling].astype(np.float32) * 2 - 1
+    structured = np.flatnonzero(np.minimum(ones, bits.shape[1] - ones) >= LOOK_MIN_BITS)
+    signs = bits[structured].astype(np.float32) * 2 - 1
     ground = None
     if places_m is not None and reach_m is not None:
-        ground = np.column_stack([reach_m, places_m]).astype(np.float64)[telling]
+        ground = np.column_stack([reach_m, places_m]).astype(np.float64)[structured]
     # Agreeing bits minus differing ones: exact, since whole numbers up to 256 are exact in float32.
     enough = np.float32(bits.shape[1] - 2 * max_bits)
     pairs: list[tuple[int, int]] = []
-    for top in range(0, len(telling), _PAIR_ROWS):
-        later = np.arange(top, min(top + _PAIR_ROWS, len(telling)))
+    for top in range(0, len(structured), _PAIR_ROWS):
+        later = np.arange(top, min(top + _PAIR_ROWS, len(structured)))
         first = np.full(len(later), -1)
         for left in range(0, top + 1, _PAIR_ROWS):
-            rows = np.flatnonzero(first < 0)  # who has found one needs no other
+            rows = np.flatnonzero(first < 0)  # rows without a pair so far
             before = slice(left, left + _PAIR_ROWS)
             is_alike = signs[later[rows]] @ signs[before].T >= enough
             if left == top:
@@ -155,13 +155,13 @@ def find_near_duplicates(
             if len(rows):
                 first[rows] = left + is_alike.argmax(1)
         has_like = first >= 0
-        earlier, later = telling[first[has_like]], telling[later[has_like]]
+        earlier, later = structured[first[has_like]], structured[later[has_like]]
         pairs.extend(zip(earlier.tolist(), later.tolist(), strict=True))
     return pairs
 
 
 def _share_ground(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which (reach, place) of one list lie where which of another do, or are unknown like them."""
+    """Check which (reach, place) pairs of two lists show the same ground, or are both unknown: (N, M)."""
     smaller = np.minimum(ones[:, None, 0], others[None, :, 0])
     is_near = SIMILAR_REACH * np.maximum(ones[:, None, 0], others[None, :, 0]) <= smaller
     squares = np.zeros_like(smaller)
@@ -172,20 +172,20 @@ def _share_ground(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDA
 
 
 def _block_starts(length: int) -> list[int]:
-    """Where blocks start along one side: end to end where they fit, else everywhere once."""
+    """List where blocks start along one side: end to end on a short side, else evenly spread."""
     if length <= BLOCK_PX * GRID:
         return list(range(0, max(1, length - 2), BLOCK_PX))
     return [round(n * (length - BLOCK_PX) / (GRID - 1)) for n in range(GRID)]
 
 
-def _hash_look(luma: Image.Image) -> bytes:
+def _hash_structure(luma: Image.Image) -> bytes:
     size = LOOK_SIDE + 1, LOOK_SIDE
     cells = np.asarray(luma.convert("F").resize(size, Image.Resampling.BOX))
     return np.packbits(np.diff(cells, axis=1) > LOOK_STEP).tobytes()
 
 
 def draw_thumb(image: Image.Image) -> bytes:
-    """A picture as a small WebP, for pages."""
+    """Draw a picture as a small WebP thumbnail."""
     scale = min(1.0, THUMB_PX / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     sink = io.BytesIO()

@@ -1,7 +1,7 @@
-"""Photographs turned after the shot: found and placed anew by their neighbours' pixels.
+"""Photographs turned after the shot: detected, and placed again, by comparing overlapping pictures.
 
-A viewer that turns pixels leaves yaw and position as they were, and what wrote a file anew says only
-its name. So each such photograph is compared with those that overlap it.
+A viewer that turns pixels keeps yaw and position unchanged, and records at most its own name. So each edited
+photograph is compared with the pictures that overlap it.
 """
 
 import math
@@ -24,22 +24,22 @@ from dino_assets.images.records import ImageRow, PlaceQuality
 from dino_assets.images.rows import InspectedFile, place_turned
 
 GrayReader = Callable[[ImageRow], NDArray[np.uint8]]
-# By path, so by number: forward neighbours and, of short lines, those beside. Looks are held back so
-# long; each has its thumbnail.
+# Files come by path, so by number: the next ones on a flight line, and on short lines those beside. This
+# many files are delayed in memory, each with its thumbnail.
 NEIGHBOURS_AHEAD = 48
 _COMPARED = 6
-_AGREEING = 2  # are enough; a single one counts where no other proves anything
-_LEAST_OVERLAP = 0.15  # by what the files say
+_AGREEING = 2  # proofs are enough; a single one counts if no other picture proves anything
+_LEAST_OVERLAP = 0.15  # by the files' metadata
 _SHARES = (np.arange(16) + 0.5) / 16
 _IN_DOUBT: PlaceQuality = "edited-nadir"
 _COMPARABLE: tuple[PlaceQuality, ...] = ("gps-nadir", "rtk-nadir", _IN_DOUBT)
 
 
-def settle_turns(looks: Iterable[InspectedFile], read_gray: GrayReader) -> Iterator[InspectedFile]:
-    """Pass looks on in their order, those that were turned in their proven place.
+def correct_turns(files: Iterable[InspectedFile], read_gray: GrayReader) -> Iterator[InspectedFile]:
+    """Yield files in their order; place turned ones again where neighbours prove the turn.
 
-    ``read_gray`` is asked for neighbours of photographs in doubt only. Where neighbours prove nothing,
-    or each something else, the quality stays ``edited-nadir``. What ``read_gray`` raises is passed on.
+    ``read_gray`` is called only for neighbours of edited photographs. If neighbours prove no turn, or
+    different ones, the quality stays ``edited-nadir``. Errors of ``read_gray`` are raised.
     """
     behind: deque[_Frame] = deque(maxlen=NEIGHBOURS_AHEAD)
     ahead: deque[_Frame] = deque()
@@ -49,13 +49,13 @@ def settle_turns(looks: Iterable[InspectedFile], read_gray: GrayReader) -> Itera
         if frame.is_in_doubt:
             started = time.perf_counter()
             _settle(frame, [*behind, *ahead], read_gray)
-            spent = frame.look.compute_s + time.perf_counter() - started
-            frame.look = replace(frame.look, compute_s=spent)
+            spent = frame.file.compute_s + time.perf_counter() - started
+            frame.file = replace(frame.file, compute_s=spent)
         behind.append(frame)
-        return frame.look
+        return frame.file
 
-    for look in looks:
-        ahead.append(_Frame(look))
+    for file in files:
+        ahead.append(_Frame(file))
         if len(ahead) > NEIGHBOURS_AHEAD:
             yield settle_next()
     while ahead:
@@ -64,27 +64,27 @@ def settle_turns(looks: Iterable[InspectedFile], read_gray: GrayReader) -> Itera
 
 @dataclass(eq=False)
 class _Frame:
-    """A look, and what of it is compared with others."""
+    """An inspected file, and its contrast picture for comparisons."""
 
-    look: InspectedFile
+    file: InspectedFile
     contrast: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @property
     def is_in_doubt(self) -> bool:
-        return self.look.row.place.place_quality == _IN_DOUBT
+        return self.file.row.place.place_quality == _IN_DOUBT
 
     @property
     def is_placed(self) -> bool:
-        return self.look.row.place.place_quality in _COMPARABLE
+        return self.file.row.place.place_quality in _COMPARABLE
 
     def open(self, read_gray: GrayReader) -> ContrastPicture:
-        """The picture itself, read once."""
+        """Make the picture to compare; its pixels are read once."""
         if self.contrast is None:
-            gray = self.look.gray
-            self.contrast = measure_contrast(read_gray(self.look.row) if gray is None else gray)
-        assert self.look.view is not None
-        turns = TURNS if self.is_in_doubt else (self.look.row.turned_deg or 0,)
-        return ContrastPicture(self.look.view, self.contrast, turns)
+            gray = self.file.gray
+            self.contrast = measure_contrast(read_gray(self.file.row) if gray is None else gray)
+        assert self.file.view is not None
+        turns = TURNS if self.is_in_doubt else (self.file.row.turned_deg or 0,)
+        return ContrastPicture(self.file.view, self.contrast, turns)
 
 
 def _settle(frame: _Frame, others: Iterable[_Frame], read_gray: GrayReader) -> None:
@@ -93,31 +93,31 @@ def _settle(frame: _Frame, others: Iterable[_Frame], read_gray: GrayReader) -> N
         matches = match_turns(frame.open(read_gray), other.open(read_gray))
         turn = prove_turn(matches)
         if turn is not None:
-            proofs.append((turn, other.look.row.path))
+            proofs.append((turn, other.file.row.path))
         if len(proofs) >= _AGREEING:
             break
     if proofs and len({turn for turn, _ in proofs}) == 1:
         turn, path = proofs[0]
-        frame.look = place_turned(frame.look, turn, proof=path)
+        frame.file = place_turned(frame.file, turn, proof=path)
 
 
 def _choose_neighbours(frame: _Frame, others: Iterable[_Frame]) -> list[_Frame]:
-    """Those whose ground overlaps: first those without doubt, each kind from the most."""
-    row = frame.look.row
+    """Choose pictures with overlapping ground: unedited ones first, then by overlap."""
+    row = frame.file.row
     ranked = []
     for number, other in enumerate(others):
-        if not other.is_placed or (other.look.row.thermal is None) != (row.thermal is None):
+        if not other.is_placed or (other.file.row.thermal is None) != (row.thermal is None):
             continue
-        if other.look.row.facts == row.facts:
-            continue  # the same bytes again say nothing new
-        overlap = _estimate_overlap(frame.look, other.look)
+        if other.file.row.facts == row.facts:
+            continue  # a copy of the same bytes proves nothing
+        overlap = _estimate_overlap(frame.file, other.file)
         if overlap >= _LEAST_OVERLAP:
             ranked.append((other.is_in_doubt, -overlap, number, other))
     return [other for *_, other in sorted(ranked, key=lambda each: each[:3])[:_COMPARED]]
 
 
 def _estimate_overlap(one: InspectedFile, other: InspectedFile) -> float:
-    """The share of the other footprint inside the one, which may have been turned by a quarter."""
+    """Estimate the share of the other footprint inside the first, which may be turned by a quarter."""
     if one.corners is None or other.corners is None:
         return 0.0
     shape, points = np.array(one.corners, np.float64), np.array(other.corners, np.float64)
@@ -133,7 +133,7 @@ def _estimate_overlap(one: InspectedFile, other: InspectedFile) -> float:
 
 
 def _is_inside(points: NDArray[np.float64], shape: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points (…, 2) lie in a convex quadrangle (4, 2), whichever way round it goes."""
+    """Check which points (…, 2) lie in a convex quadrangle (4, 2), clockwise or not."""
     sides = np.roll(shape, -1, axis=0) - shape
     aside = points[..., None, :] - shape
     crosses = sides[:, 0] * aside[..., 1] - sides[:, 1] * aside[..., 0]

@@ -12,7 +12,7 @@ from dino_assets.images.decoding import decode_image
 from dino_assets.images.mosaics import is_mosaic
 from dino_assets.images.places import SCALED
 from dino_assets.images.records import ImageRow
-from dino_assets.images.rows import ReadingOptions, look_at_photo
+from dino_assets.images.rows import ReadingOptions, inspect_photo
 from dino_assets.tiles import grid as tiling
 from dino_assets.tiles.preview_picture import draw_grid
 
@@ -54,7 +54,7 @@ def preview_tiles(
             value=image.name,
         )
     row = ImageRow(drop="", path=image.name, bytes=len(data))
-    place = look_at_photo(row, data, ReadingOptions(ground_m=ground_m)).row.place
+    place = inspect_photo(row, data, ReadingOptions(ground_m=ground_m)).row.place
     pixels = decode_image(data)
     height, width = pixels.shape[:2]
     has_scale = place.place_quality in SCALED

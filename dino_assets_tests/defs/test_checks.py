@@ -100,7 +100,7 @@ def test_images_are_complete__sound(done: Lineage):
 @pytest.mark.parametrize(
     ("column", "value", "sentence"),
     [
-        ("path", "100MEDIA/DJI_0001.JPG", "1 paths twice"),
+        ("path", "100MEDIA/DJI_0001.JPG", "1 repeated paths"),
         ("image_id", "short", "1 usable rows without id or size"),
         ("width", None, "1 usable rows without id or size"),
         ("is_usable", False, "1 quarantined rows without a reason"),

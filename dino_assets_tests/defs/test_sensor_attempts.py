@@ -106,7 +106,7 @@ def test_find_verdict__of_the_step_where_no_check_was_run(tower: Tower):
         asset_selection=[dg.AssetKey("tiles")],
         raise_on_error=False,
     )
-    sentence = "0 of 1 files are usable photographs, 1 quarantined: nothing to work with"
+    sentence = "0 of 1 files are usable photographs, 1 quarantined: expected at least one usable photograph"
     assert by_check == sentence
     by_step = find_verdict(tower.instance, result.run_id, drop="bad")
     assert by_step.startswith(sentence)

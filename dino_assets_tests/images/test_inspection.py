@@ -180,7 +180,7 @@ def test_inspect_image__text_named_jpg():
     error = refusal(b"not a picture at all")
     assert error.reason == "not-an-image"
     assert error.detail == (
-        "no whole header of JPEG, PNG, BMP, TIFF, WEBP, HEIC, DNG; it starts with b'not a pi'"
+        "no complete header of JPEG, PNG, BMP, TIFF, WEBP, HEIC, DNG; the file starts with b'not a pi'"
     )
 
 
@@ -254,7 +254,10 @@ def test_inspect_image__sides_fit_a_tile_id():
     black = zlib.compress(b"\0" * (1 + 99_999 // 8 + 1))
     assert inspect_image(png(99_999, 1, depth=1, color=0, body=black)).width == 99_999
     error = refusal(png(100_000, 1, depth=1, color=0, body=black))
-    assert (error.reason, error.detail) == ("too-large", "100000×1 px, a side may have 99,999 px")
+    assert (error.reason, error.detail) == (
+        "too-large",
+        "100000×1 px, the limit is 99,999 px per side",
+    )
 
 
 def test_inspect_image__says_nothing_on_stderr():
@@ -364,7 +367,9 @@ def test_judge_quarantine__thresholds(usable: int, quarantined: int, passed: boo
 
 
 def test_judge_quarantine__says_why():
-    assert judge_quarantine("d", usable=0, quarantined=4).sentence.endswith("nothing to work with")
+    assert judge_quarantine("d", usable=0, quarantined=4).sentence.endswith(
+        "at least one usable photograph"
+    )
     assert judge_quarantine("d", usable=4, quarantined=3).sentence.endswith(
-        "3 quarantined: more than the 2 allowed. Copy them again, or take them away"
+        "3 quarantined: more than the 2 allowed. Copy the bad files again, or remove them"
     )

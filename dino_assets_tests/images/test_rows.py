@@ -206,7 +206,7 @@ def test_images__pixels_that_are_not_what_the_header_says(
     monkeypatch.setattr(stage, "decode_image", lambda data: np.zeros((8, 9, 3), np.uint8))
     (row,) = rows_of(memory, fill(tmp_path / "f", {"a.jpg": (8, 9)})).values()
     assert (row["reason"], row["detail"]) == (
-        "undecodable", "its header says 8×9 px, its pixels are 9×8",
+        "undecodable", "its header says 8×9 px, but it has 9×8 px",
     )  # fmt: skip
 
 
@@ -238,7 +238,7 @@ def test_images__a_list_that_labels_the_raw_file_wants_it(memory: ObjectStore, t
 @pytest.mark.parametrize("ground_m", [float("nan"), float("inf"), 1e9])
 def test_images__a_ground_that_is_nowhere(tmp_path: Path, ground_m: float):
     folder = fill(tmp_path / "f", {"a.jpg": (8, 8)})
-    with pytest.raises(ConfigError, match=r"ground_m=.*: metres above the sea expected"):
+    with pytest.raises(ConfigError, match=r"ground_m=.*: expected metres above the sea"):
         draft_images(
             make_drop("d", folder), open_source(str(folder), root=folder),
             threads=1, reading=ReadingOptions(ground_m=ground_m),

@@ -240,7 +240,7 @@ def test_report__says_what_was_turned_and_by_whose_proof(memory: ObjectStore, tm
     assert "turned" not in sentence  # its place is right: nothing to look at
 
 
-def test_settle_turns__keeps_the_order_and_every_look(memory: ObjectStore, tmp_path: Path):
+def test_correct_turns__keeps_the_order_and_every_look(memory: ObjectStore, tmp_path: Path):
     """More than are held back, and pictures without a place among them."""
     files = fly({4: 180}, count=5) | {
         f"x{n:03d}.jpg": photo_bytes(16, 12, seed=n) for n in range(120)

@@ -120,17 +120,25 @@ def test_draft_tiles__quarantined_rows_get_no_tiles(memory: ObjectStore):
 @pytest.mark.parametrize(
     ("usable", "quarantined", "sentence"),
     [
-        (0, 0, "0 of 0 files are usable photographs, 0 quarantined: nothing to work with"),
-        (0, 2, "0 of 2 files are usable photographs, 2 quarantined: nothing to work with"),
+        (
+            0,
+            0,
+            "0 of 0 files are usable photographs, 0 quarantined: expected at least one usable photograph",
+        ),
+        (
+            0,
+            2,
+            "0 of 2 files are usable photographs, 2 quarantined: expected at least one usable photograph",
+        ),
         (
             4,
             3,
-            "4 of 7 files are usable photographs, 3 quarantined: more than the 2 allowed. Copy them again, or take them away",
+            "4 of 7 files are usable photographs, 3 quarantined: more than the 2 allowed. Copy the bad files again, or remove them",
         ),
         (
             94,
             6,
-            "94 of 100 files are usable photographs, 6 quarantined: more than the 5 allowed. Copy them again, or take them away",
+            "94 of 100 files are usable photographs, 6 quarantined: more than the 5 allowed. Copy the bad files again, or remove them",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""What cameras write beside the pixels."""
+"""Capture metadata: what cameras store with the pixels (EXIF, XMP, thumbnails, thermal data)."""

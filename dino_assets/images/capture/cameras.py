@@ -1,4 +1,4 @@
-"""A camera's focal length in pixels, from what its file says: what turns a height into a ground size."""
+"""A camera's focal length in pixels, from its file's metadata; it converts a height to a ground size."""
 
 import csv
 import io
@@ -8,22 +8,22 @@ from functools import cache
 from importlib.resources import files
 
 _FULL_FRAME_DIAGONAL_MM = math.hypot(36, 24)
-_WIDE = 1.55  # pictures wider than 3:2 are cut from a taller sensor
+_WIDE = 1.55  # pictures wider than 3:2 are cropped from a taller sensor
 _WHOLE_SENSOR = 4 / 3
 _SAME_LENS = 0.05
-_OFF_MIDDLE = 0.03  # of a side: no factory's principal point is farther from the middle
+_OFF_MIDDLE = 0.03  # of a side: no factory calibration's principal point is farther from the middle
 _SAME_SCALE = 2 * _OFF_MIDDLE
-# Beyond these (in picture widths) it is no lens a drone carries: 7 mm to 1,800 mm in 35 mm terms.
+# No drone's lens is outside these limits (in picture widths): 7 mm to 1,800 mm, 35 mm equivalent.
 _LEAST_WIDTHS, _MOST_WIDTHS = 0.2, 50.0
 _MOST_PX = 1e6
-# Long sides of 640 thermal elements, 12 or 17 micrometres each; no camera for light has these.
+# Long sides of 640 thermal elements, 12 or 17 micrometres each; no colour camera has these.
 _THERMAL_SENSORS_MM = (7.68, 10.88)
 _PREFIXES = ("PHANTOM VISION ", "SKYDIO ", "DJI ")
 
 
 @dataclass(frozen=True)
 class Optics:
-    """What a file says about its lens. The calibrated values are pixels of the frame the camera shot."""
+    """A file's metadata about its lens. The calibrated values are pixels of the frame as it was shot."""
 
     model: str | None = None
     focal_mm: float | None = None
@@ -33,16 +33,16 @@ class Optics:
     calibrated_center_x_px: float | None = None
     calibrated_center_y_px: float | None = None
     plane_px_per_mm: float | None = None
-    shot_width: int | None = None  # what EXIF says the picture was when it was shot
+    shot_width: int | None = None  # the picture's width when it was shot, by EXIF
 
 
 def find_focal_px(optics: Optics, *, width: int, height: int) -> tuple[float, str] | None:
-    """Focal length in pixels of the stored frame, and which of a file's words it comes from.
+    """Find the focal length in pixels of the stored frame, and the metadata that it comes from.
 
-    In this order: the factory's calibration, EXIF's focal plane, a table of drone cameras, the
-    35 mm equivalent. That last one speaks of the diagonal of the whole sensor, so a picture wider
-    than 3:2 counts as cut from a 4:3 sensor across its full width. (An FC300S at 4000×2250: the
-    picture's own diagonal would be 9 % off the sensor's data sheet, this is 1.3 %.)
+    In this order: the factory's calibration, EXIF's focal plane, a table of drone cameras, the 35 mm
+    equivalent. The last one refers to the diagonal of the whole sensor, so a picture wider than 3:2 counts
+    as cropped from the full width of a 4:3 sensor. For an FC300S at 4000×2250 this is 1.3 % off the sensor's
+    data sheet; the picture's own diagonal would be 9 % off.
     """
     long_px = max(width, height)
     zoom = optics.digital_zoom or 1.0
@@ -54,7 +54,7 @@ def find_focal_px(optics: Optics, *, width: int, height: int) -> tuple[float, st
         (_from_table(optics, long_px), "camera table"),
         (_from_35mm(optics, width, height), "35 mm equivalent"),
     ):
-        # The whole picture would be one lens away from these bounds: somebody wrote nonsense.
+        # Outside these limits the metadata is wrong.
         if focal_px is None or not _LEAST_WIDTHS * long_px <= focal_px <= _MOST_WIDTHS * long_px:
             continue
         return (focal_px * zoom, source) if focal_px * zoom <= _MOST_PX else None
@@ -62,12 +62,11 @@ def find_focal_px(optics: Optics, *, width: int, height: int) -> tuple[float, st
 
 
 def find_resize(optics: Optics, *, width: int, height: int) -> float:
-    """How much smaller a picture is than its camera shot it, so 0.5 for one halved by a tool.
+    """Find a picture's size relative to the shot, such as 0.5 after a tool halved it.
 
-    The calibrated principal point lies in the middle of the frame it speaks of, within a few
-    percent; tools that resize keep it but rewrite EXIF's width. Where its two sides do not scale
-    alike the picture was cut, and the side that was not cut (the larger) tells the scale: 1 for a
-    cut of 16:9 from 3:2.
+    The calibrated principal point lies in the middle of its frame, within a few percent. Tools that resize
+    keep it but rewrite EXIF's width. If both sides do not scale alike, the picture was cropped. Then the
+    side that was not cropped (the larger scale) counts: 1 for 16:9 cropped from 3:2.
     """
     long_px = max(width, height)
     center = optics.calibrated_center_x_px
@@ -82,10 +81,9 @@ def find_resize(optics: Optics, *, width: int, height: int) -> float:
 
 
 def find_center_px(optics: Optics, *, width: int, height: int) -> tuple[float, float] | None:
-    """The calibrated principal point in a picture; None for one that was cut or stored turned.
+    """Find the calibrated principal point in a picture; None if it was cropped or stored turned.
 
-    How far a cut was from the middle, nobody wrote down: the middle of what is left is the best
-    that can be said of it.
+    The metadata does not say where a picture was cropped, so the middle of the rest is the best estimate.
     """
     x, y = optics.calibrated_center_x_px, optics.calibrated_center_y_px
     if x is None or y is None:
@@ -97,7 +95,7 @@ def find_center_px(optics: Optics, *, width: int, height: int) -> tuple[float, f
 
 
 def find_sensor_mm(model: str | None, focal_mm: float | None) -> float | None:
-    """Millimetres of sensor along a picture's long side, where the table knows camera and lens."""
+    """Find the millimetres of sensor along a picture's long side, if camera and lens are in the table."""
     if model is None or focal_mm is None:
         return None
     name = model.strip().upper()
@@ -113,9 +111,8 @@ def find_sensor_mm(model: str | None, focal_mm: float | None) -> float | None:
 def _read_cameras() -> dict[str, list[tuple[float | None, float]]]:
     """Read ``cameras.csv``: by EXIF model, each lens' focal length and its sensor's long side in mm.
 
-    From data sheets and calibrations. A camera of several lenses has several rows, which the focal
-    length tells apart (empty: any lens is mounted); a zoom has none, since it writes no millimetres
-    that fit one sensor.
+    The values come from data sheets and calibrations. A camera with several lenses has one row per focal
+    length (empty for interchangeable lenses). Zoom lenses have no row: their millimetres fit no sensor.
     """
     table = files("dino_assets.images.capture").joinpath("cameras.csv").read_text()
     cameras: dict[str, list[tuple[float | None, float]]] = {}
@@ -126,7 +123,7 @@ def _read_cameras() -> dict[str, list[tuple[float | None, float]]]:
 
 
 def is_thermal_lens(model: str | None, focal_mm: float | None) -> bool:
-    """Whether the table knows camera and lens, and the sensor behind it as a thermal one."""
+    """Check whether camera and lens are in the table, with a thermal sensor."""
     return find_sensor_mm(model, focal_mm) in _THERMAL_SENSORS_MM
 
 
@@ -137,11 +134,11 @@ def _calibrated(optics: Optics, width: int, height: int) -> float | None:
 
 
 def _compare_sides(optics: Optics, *, width: int, height: int) -> tuple[float, float] | None:
-    """Long and short side of a picture in those of the calibrated frame; None without both."""
+    """Divide a picture's long and short side by those of the calibrated frame; None without both."""
     x, y = optics.calibrated_center_x_px, optics.calibrated_center_y_px
     if x is None or y is None or x <= 0 or y <= 0:
         return None
-    # By length and not by name: a picture may be stored upright, its calibration never is.
+    # Compare long with long and short with short: a picture may be stored upright, its calibration is not.
     return max(width, height) / (2 * max(x, y)), min(width, height) / (2 * min(x, y))
 
 

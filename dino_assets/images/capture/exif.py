@@ -1,4 +1,4 @@
-"""EXIF: its tables, and what they say of position, altitude and the file's later editors."""
+"""EXIF tables, and the position, altitude, date and editing program in them."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -17,7 +17,7 @@ from dino_assets.images.capture.values import (
 Tags = Mapping[int, Any]
 _BASE, _GPS = ExifTags.Base, ExifTags.GPS
 UNNAMED_PROGRAM = "an unnamed program"
-_WRITING = timedelta(minutes=1)  # a camera has written its picture by then
+_WRITING = timedelta(minutes=1)  # a camera finishes writing its picture within this time
 
 
 def load_exif(block: object) -> Image.Exif:
@@ -26,14 +26,14 @@ def load_exif(block: object) -> Image.Exif:
     try:
         if isinstance(block, bytes):
             exif.load(block)
-            dict(exif)  # read now what is read at first use
+            dict(exif)  # read now, because Pillow would read it at first use
     except Exception:  # noqa: BLE001 - struct, Syntax, Key and Value errors, depending on the damage
         return Image.Exif()
     return exif
 
 
 def read_table(exif: Image.Exif, table: ExifTags.IFD | None = None) -> Tags:
-    """Read one table of EXIF; a damaged one is empty and does not spoil the others."""
+    """Read one table of EXIF; a damaged one is empty and does not affect the others."""
     try:
         return dict(exif if table is None else exif.get_ifd(table))
     except Exception:  # noqa: BLE001 - as above
@@ -41,17 +41,17 @@ def read_table(exif: Image.Exif, table: ExifTags.IFD | None = None) -> Tags:
 
 
 def read_editor(main: Tags, taken: datetime | None) -> str | None:
-    """Name who changed the file later: a picture turned in a viewer keeps the angles of before."""
+    """Read the program that changed the file later; a picture turned in a viewer keeps its old angles."""
     written = read_stamp(read_word(main.get(_BASE.DateTime)), None)
     if taken is None or written is None or written - taken <= _WRITING:
         return None
     return read_word(main.get(_BASE.Software)) or UNNAMED_PROGRAM
 
 
-def is_turned_unsaid(main: Tags, photo: Tags, size: tuple[int, int]) -> bool:
-    """Tell whether the pixels lie across what the camera wrote: turned by a quarter, and no time says so.
+def is_turned_unmarked(main: Tags, photo: Tags, size: tuple[int, int]) -> bool:
+    """Check whether width and height are swapped against EXIF: turned by a quarter without a mark.
 
-    What states an orientation may have been written across by the camera itself.
+    A file with an orientation for a quarter turn may have been written like this by the camera.
     """
     stated = [photo.get(tag) for tag in (_BASE.ExifImageWidth, _BASE.ExifImageHeight)]
     is_across = size[0] != size[1] and stated == [size[1], size[0]]
@@ -59,7 +59,7 @@ def is_turned_unsaid(main: Tags, photo: Tags, size: tuple[int, int]) -> bool:
 
 
 def read_satellite_date(gps: Tags) -> date | None:
-    """Read the date that the satellites gave."""
+    """Read the GPS date."""
     match = STAMP.fullmatch(read_word(gps.get(_GPS.GPSDateStamp)) or "")
     try:
         return date(int(match[1]), int(match[2]), int(match[3])) if match else None
@@ -68,7 +68,7 @@ def read_satellite_date(gps: Tags) -> date | None:
 
 
 def read_exif_position(gps: Tags) -> tuple[float | None, float | None]:
-    """Read latitude and longitude, each None where it is not there whole."""
+    """Read latitude and longitude, each None if incomplete."""
     return (
         _read_degrees(gps.get(_GPS.GPSLatitude), gps.get(_GPS.GPSLatitudeRef), "NS"),
         _read_degrees(gps.get(_GPS.GPSLongitude), gps.get(_GPS.GPSLongitudeRef), "EW"),
@@ -76,7 +76,7 @@ def read_exif_position(gps: Tags) -> tuple[float | None, float | None]:
 
 
 def _read_degrees(parts: Any, reference: object, signs: str) -> float | None:
-    """Degrees, minutes, seconds; a position whose hemisphere is not told could be either."""
+    """Read degrees, minutes, seconds; None without a hemisphere, because it could be either."""
     hemisphere = (read_word(reference) or "")[:1].upper()
     if hemisphere not in tuple(signs) or not isinstance(parts, tuple) or not 1 <= len(parts) <= 3:
         return None

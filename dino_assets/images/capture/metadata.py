@@ -1,4 +1,4 @@
-"""What a camera wrote beside the pixels: XMP before EXIF, and None for whatever is not there."""
+"""Capture metadata of a photograph: XMP before EXIF, and None for missing values."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from dino_assets.images.capture.cameras import Optics, find_center_px, find_foca
 from dino_assets.images.capture.exif import (
     UNNAMED_PROGRAM,
     Tags,
-    is_turned_unsaid,
+    is_turned_unmarked,
     load_exif,
     read_editor,
     read_exif_altitude_m,
@@ -46,16 +46,18 @@ _DNG_VERSION = 0xC612
 
 
 def read_capture(data: bytes) -> Capture:
-    """Read what one photograph's file says about its taking; never raise, never decode pixels."""
+    """Read one photograph's capture metadata; never raise, never decode pixels."""
     try:
         size, exif, packets = _open(data)
-    except Exception:  # noqa: BLE001 - whatever is damaged, nothing is known
+    except Exception:  # noqa: BLE001 - a damaged file has no metadata
         return Capture()
     main = read_table(exif)
     photo, gps = (read_table(exif, t) for t in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
     words: dict[str, str] = {}
     for packet in packets:
-        words = read_xmp(packet) | words  # the camera writes before any editor
+        words = (
+            read_xmp(packet) | words
+        )  # the first packet wins: the camera writes before any editor
     optics = _read_optics(main, photo, words)
     has_focal = min(size) > 0 and not is_fisheye(words)
     focal = find_focal_px(optics, width=size[0], height=size[1]) if has_focal else None
@@ -66,8 +68,8 @@ def read_capture(data: bytes) -> Capture:
     gimbal_yaw, gimbal_pitch, gimbal_roll = _read_gimbal(words, make)
     flag = read_number(words.get("RtkFlag"))
     editor = read_editor(main, taken)
-    # Of a JPEG alone: a HEIC's pixels are turned as they are read.
-    if editor is None and data.startswith(b"\xff\xd8") and is_turned_unsaid(main, photo, size):
+    # JPEG only: a HEIC's pixels are turned while they are read.
+    if editor is None and data.startswith(b"\xff\xd8") and is_turned_unmarked(main, photo, size):
         editor = UNNAMED_PROGRAM
     return Capture(
         taken=taken,
@@ -99,17 +101,17 @@ def read_capture(data: bytes) -> Capture:
 
 
 def _open(data: bytes) -> tuple[tuple[int, int], Image.Exif, list[bytes]]:
-    """Size of the stored frame, EXIF and XMP packets, from headers only."""
+    """Read size of the stored frame, EXIF and XMP packets, from headers only."""
     if data[4:8] == b"ftyp":
         return _open_heif(data)
     with Image.open(io.BytesIO(data)) as image:
-        # Not getexif() for all: damaged EXIF would cost the XMP.
+        # Not getexif() for every format: damaged EXIF would lose the XMP too.
         if image.format == "PNG":
             packet = read_png_xmp(data) or b""
             return image.size, load_exif(read_png_exif(data)), [packet]
         is_tiff = image.format == "TIFF"
         exif = image.getexif() if is_tiff else load_exif(image.info.get("exif"))
-        # Pillow keeps the last packet of a JPEG, and an editor's says nothing of the flight.
+        # Pillow keeps the last packet of a JPEG, but an editor's packet has no flight data.
         packets = read_xmp_packets(data, most_bytes=MAX_XMP_BYTES)
         packet = image.info.get("xmp") or exif.get(_BASE.XMLPacket) or b""
         size = _raw_size(data) if _DNG_VERSION in exif else None
@@ -125,13 +127,13 @@ def _open_heif(data: bytes) -> tuple[tuple[int, int], Image.Exif, list[bytes]]:
 
 
 def _raw_size(data: bytes) -> tuple[int, int] | None:
-    """What developing will give; a DNG's own first picture is a small preview."""
+    """Read the size of a developed DNG; its first picture is only a small preview."""
     try:
         import rawpy
 
         with rawpy.imread(io.BytesIO(data)) as raw:
             return int(raw.sizes.width), int(raw.sizes.height)
-    except Exception:  # noqa: BLE001 - an extra that is not installed, or a file LibRaw refuses
+    except Exception:  # noqa: BLE001 - rawpy is not installed, or LibRaw refuses the file
         return None
 
 
@@ -184,7 +186,7 @@ def _read_position(gps: Tags, words: Mapping[str, str]) -> tuple[float | None, f
         read_exif_position(gps),
     ):
         if latitude is None or longitude is None or (latitude == 0 and longitude == 0):
-            continue  # no fix yet: DJI writes zeros
+            continue  # DJI writes zeros before the first GPS fix
         if abs(latitude) <= 90 and abs(longitude) <= 180:
             return latitude, longitude
     return None, None
@@ -203,7 +205,7 @@ def _angle(words: Mapping[str, str], *names: str) -> float | None:
 def _read_gimbal(
     words: Mapping[str, str], make: str | None
 ) -> tuple[float | None, float | None, float | None]:
-    """Yaw, pitch and roll of the camera: of a gimbal, else of an aircraft that it is fixed to."""
+    """Read yaw, pitch and roll of the camera: of its gimbal, else of the aircraft that it is fixed to."""
     yaw, pitch, roll = (
         _angle(words, f"Gimbal{axis}Degree", f"Camera{axis}Degree")
         for axis in ("Yaw", "Pitch", "Roll")

@@ -1,8 +1,8 @@
-"""Directions of cameras that hang under a wing: Pix4D's and senseFly's yaw, pitch and roll.
+"""Directions of cameras fixed to a wing: yaw, pitch and roll as Pix4D and senseFly write them.
 
-They turn the aircraft and not a gimbal: all 0 looks straight down with the picture's top to the north, a
-pitch of 90 looks ahead, and a roll tilts the camera sideways. Pix4D describes it under "Yaw, Pitch, Roll and
-Omega, Phi, Kappa angles"; senseFly counts the roll the other way (so OpenDroneMap, from its flights).
+These angles turn the aircraft, not a gimbal. All 0 means straight down with the picture's top to the north.
+A pitch of 90 looks ahead, and a roll tilts the camera sideways. Pix4D describes it under "Yaw, Pitch, Roll and
+Omega, Phi, Kappa angles". senseFly has the opposite sign of roll (OpenDroneMap found it from flights).
 """
 
 import math
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from dino_assets.images.capture.values import read_height_m, read_number
 
-# Nobody looks back so far, and who writes -90 for straight down counts as gimbals do: not known which.
+# A pitch outside is refused: no camera looks back so far, and -90 may be a gimbal's straight down.
 _LEAST_PITCH_DEG, _MOST_PITCH_DEG = -45.0, 135.0
-_DIGITS = 6  # of a degree: below that is the rounding of sines
+_DIGITS = 6  # of a degree; further digits are rounding errors
 
 
 class Direction(NamedTuple):
-    """Where a camera looks, as a gimbal counts: yaw from north, pitch -90 straight down, then roll."""
+    """A camera's direction in a gimbal's convention: yaw from north, pitch -90 straight down, then roll."""
 
     yaw_deg: float
     pitch_deg: float
@@ -25,7 +25,7 @@ class Direction(NamedTuple):
 
 
 def read_pose(words: Mapping[str, str], make: str | None) -> Direction | None:
-    """Read the direction that ``Camera:`` or ``sensefly:`` names give, as a gimbal would count it."""
+    """Read the direction from ``Camera:`` or ``sensefly:`` names, in a gimbal's convention."""
     for space in ("Camera", "sensefly"):
         yaw, pitch, roll = (
             read_number(words.get(f"{space}:{name}")) for name in ("Yaw", "Pitch", "Roll")
@@ -40,18 +40,18 @@ def read_pose(words: Mapping[str, str], make: str | None) -> Direction | None:
 
 
 def read_height_above_ground_m(words: Mapping[str, str]) -> float | None:
-    """Read the height that ``Camera:`` names give, which may have a unit behind it."""
+    """Read the height from ``Camera:`` names; a unit may follow the number."""
     value = (words.get("Camera:AboveGroundAltitude") or "").split()
     return read_height_m(value[0]) if value else None
 
 
 def is_fisheye(words: Mapping[str, str]) -> bool:
-    """Whether the lens is one whose picture no focal length describes."""
+    """Check whether the lens is a fisheye, which no focal length describes."""
     return (words.get("Camera:ModelType") or "").strip().lower() == "fisheye"
 
 
 def turn_to_gimbal(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Direction:
-    """Give an aircraft's angles, of a camera that looks through its floor, as those of a gimbal."""
+    """Convert an aircraft's angles, for a camera that looks down from it, to a gimbal's angles."""
     yaw, pitch, roll = map(math.radians, (yaw_deg, pitch_deg, roll_deg))
     # The picture's right side and the middle ray, as north, east, down.
     right = (
@@ -65,7 +65,7 @@ def turn_to_gimbal(yaw_deg: float, pitch_deg: float, roll_deg: float) -> Directi
         math.cos(pitch) * math.cos(roll),
     )
     across = math.hypot(ahead[0], ahead[1])
-    # Straight down every yaw is as good as another: take the one without a roll.
+    # Straight down, yaw and roll are ambiguous: choose a roll of 0.
     looks_down = across < 1e-9 and ahead[2] > 0
     gimbal_yaw = yaw if looks_down else math.atan2(ahead[1], ahead[0])
     gimbal_pitch = -math.atan2(ahead[2], across)

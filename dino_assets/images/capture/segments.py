@@ -1,4 +1,4 @@
-"""The segments before a JPEG's pixels: where cameras and editors keep what they write beside them."""
+"""JPEG segments before the pixels, in which cameras and editors store metadata."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def walk_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, first and last byte of each segment before a JPEG's pixels; stops where it is damaged."""
+    """List marker, start and end of each segment before a JPEG's pixels, up to the first damage."""
     if data[:2] != b"\xff\xd8":
         return
     at = 2
@@ -29,10 +29,10 @@ def walk_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def read_xmp_packets(data: bytes, *, most_bytes: int) -> list[bytes]:
-    """Every XMP packet of a JPEG in the order of the file, ``most_bytes`` of them at most.
+    """Read the XMP packets of a JPEG in the order of the file, up to ``most_bytes`` in all.
 
-    Editors put their packet beside the camera's. What is too long for one packet (tone curves,
-    thumbnails) goes into extensions, which have another name and are not read.
+    Editors add their packet to the camera's. Data too long for one packet (tone curves, thumbnails) is in
+    extensions, which have another name and are not read.
     """
     packets: list[bytes] = []
     for marker, start, end in walk_segments(data):

@@ -1,4 +1,4 @@
-"""The small picture in a JPEG's EXIF: what the camera saw, whatever a program did to the large one since."""
+"""EXIF thumbnail of a JPEG, compared with the pixels to detect that a program turned them."""
 
 import io
 
@@ -11,9 +11,9 @@ from dino_assets.images.capture.exif import load_exif, read_table
 _F32 = NDArray[np.float32]
 _BASE = ExifTags.Base
 _EXIF_START = b"Exif\0\0"
-_MOST_SIDE_PX = 512  # of EXIF's 64 kB no picture is made that is larger
+_MOST_SIDE_PX = 512  # EXIF's 64 kB hold no larger picture
 _GRID = (64, 48)
-# Of pictures as they were taken 0.98; of the same turned by a half at most 0.1.
+# Measured correlation: 0.98 for unchanged pictures, at most 0.1 for the same turned by a half.
 _LEAST_LIKE, _LEAST_MARGIN = 0.9, 0.3
 _QUARTERS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270)
 _HALVES = (
@@ -24,13 +24,13 @@ _HALVES = (
 
 
 def is_turned_since(data: bytes, picture: Image.Image) -> bool:
-    """Tell whether a JPEG was turned or mirrored by a program that left its thumbnail as it was.
+    """Check whether a program turned or mirrored a JPEG but not its thumbnail.
 
-    ``picture``: its pixels as they are stored, small.
+    ``picture`` holds the stored pixels, reduced in size.
     """
     try:
         thumbnail = _read_thumbnail(data)
-    except Exception:  # noqa: BLE001 - whatever is damaged, nothing is known
+    except Exception:  # noqa: BLE001 - a damaged thumbnail proves nothing
         return False
     if thumbnail is None:
         return False
@@ -57,7 +57,7 @@ def _read_thumbnail(data: bytes) -> Image.Image | None:
 
 
 def _compare(gray: Image.Image, thumbnail: Image.Image) -> float:
-    """Correlate a picture with a thumbnail, which may have bars where its shape is another one."""
+    """Correlate a picture with a thumbnail; a thumbnail of another shape may have bars at its edges."""
     width, height = gray.size
     share = min(thumbnail.width / width, thumbnail.height / height)
     aside = (thumbnail.width - width * share) / 2

@@ -1,4 +1,4 @@
-"""Numbers, words and times as cameras write them; None for whatever is not one."""
+"""Numbers, words and times as cameras write them; None for an invalid value."""
 
 import math
 import re
@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 
 _MAX_WORD = 200
-_MOST_M = 20_000.0  # up or down: no drone flies higher
+_MOST_M = 20_000.0  # above or below zero; no drone flies higher
 STAMP = re.compile(
     r"(\d{4})[:\-.](\d\d)[:\-.](\d\d)(?:[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6})\d*)?)?.*", re.DOTALL
 )
 
 
 def read_number(value: Any) -> float | None:
-    """Read a finite number of what EXIF and XMP write: ``+40.00``, ``361/100``; ``1/0`` and ``nan`` are none."""
+    """Read a finite number from EXIF or XMP: ``+40.00``, ``361/100``; None for ``1/0`` and ``nan``."""
     try:
         if isinstance(value, str):
             above, _, below = value.strip().partition("/")
@@ -26,7 +26,7 @@ def read_number(value: Any) -> float | None:
 
 
 def read_height_m(value: Any) -> float | None:
-    """Read metres, unless they are farther up or down than a drone flies."""
+    """Read metres; None for a height that no drone reaches."""
     number = read_number(value)
     return number if number is not None and abs(number) <= _MOST_M else None
 
@@ -38,7 +38,7 @@ def read_positive(value: Any) -> float | None:
 
 
 def read_word(value: object) -> str | None:
-    """Read one line of text without what cannot be printed."""
+    """Read one line of text without unprintable characters."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if not isinstance(value, str):
@@ -48,12 +48,12 @@ def read_word(value: object) -> str | None:
 
 
 def read_first_word(*values: object) -> str | None:
-    """Read the first of several that is a word."""
+    """Read the first value that is a word."""
     return next((word for word in map(read_word, values) if word is not None), None)
 
 
 def read_stamp(stamp: str | None, part: str | None) -> datetime | None:
-    """Read the camera's own clock; ``part`` are digits below a second, where the stamp has none."""
+    """Read a time of the camera's clock; ``part`` has the digits below a second, if the stamp has none."""
     match = STAMP.fullmatch(stamp or "")
     if match is None or match[4] is None:
         return None
@@ -61,7 +61,7 @@ def read_stamp(stamp: str | None, part: str | None) -> datetime | None:
     year, month, day, hour, minute, second = (int(n) for n in match.groups()[:6])
     micro = int(digits[:6].ljust(6, "0"))
     try:
-        # The camera's own clock: a zone is known seldom, and kept beside it.
+        # Local time: the zone is rarely known, and stored separately.
         return datetime(year, month, day, hour, minute, second, micro)  # noqa: DTZ001
     except ValueError:
         return None

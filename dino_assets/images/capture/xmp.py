@@ -1,12 +1,12 @@
-"""XMP packets: names and values that cameras and editors write as XML."""
+"""XMP packets: names and values that cameras and editors store as XML."""
 
 import re
 from xml.parsers import expat
 
 MAX_XMP_BYTES = 2**20  # DJI's is 4 KB; one segment of a JPEG holds 64 KB
-# Other prefixes count too (Autel, Parrot, renamed ones), after these.
+# Values under these prefixes come before those under others (Autel, Parrot, renamed ones).
 _USUAL = frozenset({"tiff", "exif", "exifEX", "aux", "xmp", "drone-dji"})
-# Name spaces whose plain words (Yaw, Roll) others use for light sensors: kept with the prefix, too.
+# Name spaces whose plain names (Yaw, Roll) others use for light sensors; also stored with the prefix.
 _WHOLE_NAMES = {"Camera": "http://pix4d.com/camera", "sensefly": "http://ns.sensefly.com/"}
 _NOT_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LOST = "\N{REPLACEMENT CHARACTER}"
@@ -15,30 +15,30 @@ _LOST = "\N{REPLACEMENT CHARACTER}"
 def read_xmp(packet: bytes) -> dict[str, str]:
     """Read names and values of an XMP packet, from attributes and from elements.
 
-    Names come without prefix, and those of Pix4D and senseFly also with theirs: ``Camera:Yaw``. Only
-    what is said of the picture itself: the same names inside a property speak of a picture
-    it was made from. Of a packet with bytes that are no text the values without them are read, a
-    damaged one gives what stands before the damage. Nothing with a DOCTYPE is read: XMP has none, and
-    entities are how a file of one kilobyte fills the memory.
+    Names have no prefix; those of Pix4D and senseFly also come with it: ``Camera:Yaw``. Only properties of
+    the picture itself are read, because nested properties describe a picture it was made from.
+
+    Values with bytes that are not text are left out. A damaged packet is read up to the damage. A packet
+    with a DOCTYPE is not read: XMP has none, and its entities could fill the memory.
     """
     packet = packet[:MAX_XMP_BYTES].strip(b"\0 \t\r\n")
     values, is_whole = _parse_xmp(packet)
     if is_whole:
         return values
-    # One odd byte in a serial number would cost the pose: DJI writes all into a single element.
+    # DJI writes all values into one element, so one invalid byte in a serial number would lose the pose.
     text = packet.decode("utf-8", "replace")
     repaired, _ = _parse_xmp(_NOT_XML.sub(_LOST, text[max(text.find("<"), 0) :]))
-    # What was lost may have been a digit of a height: such a value is none.
+    # A lost character may have been a digit of a height, so values with one are left out.
     readable = {name: value for name, value in repaired.items() if _LOST not in value}
     return max(readable, values, key=len)
 
 
 def _parse_xmp(packet: bytes | str) -> tuple[dict[str, str], bool]:
-    """Names and values, and whether the packet was sound up to its end."""
+    """Parse names and values, and whether the packet was valid to its end."""
     usual: dict[str, str] = {}
     others: dict[str, str] = {}
     texts: list[list[str]] = []
-    tops: list[int] = []  # how deep the description of the picture lies, while inside it
+    tops: list[int] = []  # depth of the picture's description element, while inside it
     whole_names = {space: space for space in _WHOLE_NAMES}  # by prefix
     parser = expat.ParserCreate()
 

@@ -1,7 +1,7 @@
-"""From a file's bytes to upright 8-bit RGB, by one stated rule for every kind of pixel.
+"""Decoding of image files to upright 8-bit RGB, by one rule for every kind of pixel.
 
-The rule stands in ``photos.py``. TIFF has a reader of its own for the first page and for what Pillow
-gets wrong; HEIC and DNG need extras.
+``photos.py`` states the rule. ``tiff.py`` reads TIFF headers, and the pixels that Pillow gets wrong. HEIC and
+DNG need optional packages.
 """
 
 from dino_assets.images.decoding.photos import (

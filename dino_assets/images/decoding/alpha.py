@@ -1,7 +1,7 @@
-"""Premultiplied alpha: colours that are stored the darker the more transparent they are, made whole again.
+"""Removal of premultiplied alpha: colours stored darker by their transparency are restored.
 
-Pillow divides it out of some TIFFs and not of others, by their depth and compression. Here it is the same
-for all: at 8 bit as Pillow does, at more than 16 bit before the pixels are scaled.
+Pillow divides by alpha for some TIFFs only, depending on depth and compression. This module does it for all:
+at 8 bit like Pillow, above 16 bit before the pixels are scaled.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ _BAND_VALUES = 2**22
 
 
 def divide_alpha(pixels: NDArray[Any], *, band_values: int = _BAND_VALUES) -> NDArray[Any]:
-    """Divide the colours of (H, W, C + 1) by the last channel, in place; give them alone, (H, W, C).
+    """Divide the colours of (H, W, C + 1) by the last channel, in place; return them as (H, W, C).
 
-    Alpha is whole at the largest count, of floats at 1. What is transparent altogether becomes 0.
+    Full alpha is the largest integer, or 1 for floats. Fully transparent pixels become 0.
     """
     colours, alpha = pixels[..., :-1], pixels[..., -1:]
     is_float = pixels.dtype.kind == "f"
     whole = 1.0 if is_float else float(np.iinfo(pixels.dtype).max)
-    # The largest count of 64 bit is no float; the next one below it fits.
+    # The largest 64-bit integer is not exact as a float; the next float below it fits.
     most = whole if is_float or whole <= np.iinfo(pixels.dtype).max else np.nextafter(whole, 0)
     rows = max(1, band_values * len(pixels) // max(1, pixels.size))
     for top in range(0, len(pixels), rows):

@@ -1,4 +1,4 @@
-"""What a file says of its picture before a pixel is decoded."""
+"""Header of an image file: format, mode, size and orientation, read without decoding."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its picture before a pixel is decoded; sizes as stored."""
+    """Properties of a picture that are read without decoding; sizes as stored."""
 
     format: str
     mode: str
@@ -17,7 +17,7 @@ class Header:
     height: int
     orientation: int = 1
     note: str | None = None
-    is_turned: bool = False  # the decoder turns it upright itself
+    is_turned: bool = False  # whether the decoder turns the picture upright itself
     tiff: TiffPage | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""HEIC and DNG: what their headers say, and their pixels, if the optional packages are there."""
+"""Headers and pixels of HEIC and DNG files, if the optional packages are installed."""
 
 import importlib
 import io
@@ -19,7 +19,7 @@ _FLIPS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's turns as EXIF orientations
 
 
 def is_heic(data: bytes) -> bool:
-    """Whether bytes start like HEIC or HEIF (AVIF, their sibling, does not count)."""
+    """Check whether bytes start like HEIC or HEIF; the related AVIF does not count."""
     if data[4:8] != b"ftyp":
         return False
     end = min(int.from_bytes(data[:4], "big"), 256)
@@ -28,7 +28,7 @@ def is_heic(data: bytes) -> bool:
 
 
 def read_heic_header(data: bytes) -> Header:
-    """What libheif says of the primary picture, upright."""
+    """Read the header of the primary picture, upright, with libheif."""
     _check_boxes(data)
     file = _open_heif(data)
     picture = _find_primary(file)
@@ -38,7 +38,7 @@ def read_heic_header(data: bytes) -> Header:
 
 
 def decode_heic(data: bytes, header: Header) -> NDArray[np.uint8]:
-    """The primary picture, upright, as RGB."""
+    """Decode the primary picture, upright, as RGB."""
     file = _open_heif(data)
     return np.array(_find_primary(file).to_pillow().convert("RGB"))
 
@@ -49,14 +49,14 @@ def _open_heif(data: bytes) -> Any:
 
 
 def _find_primary(file: Any) -> Any:
-    """The primary picture; what libheif cannot read it leaves out, and the next would stand for it.
+    """Find the primary picture; libheif leaves out pictures that it cannot read.
 
     Raises:
-        UnusableImageError: undecodable.
+        UnusableImageError: undecodable: the primary picture is missing.
     """
     picture = file[file.primary_index] if len(file) else None
     if picture is None or not picture.info.get("primary"):
-        others = ", only others beside it" if len(file) else ""
+        others = ", only other pictures in the file" if len(file) else ""
         raise UnusableImageError(
             "undecodable",
             f"libheif cannot read its primary picture{others}: it is damaged or of an unknown codec",
@@ -65,7 +65,7 @@ def _find_primary(file: Any) -> Any:
 
 
 def _check_boxes(data: bytes) -> None:
-    """Refuse a HEIC whose outermost boxes reach beyond its end; what phones put behind them is no box."""
+    """Refuse a HEIC whose outermost boxes exceed the file; phones may append bytes that are not a box."""
     at = 0
     kinds: set[bytes] = set()
     while at + 8 <= len(data):
@@ -75,7 +75,7 @@ def _check_boxes(data: bytes) -> None:
         kinds.add(kind)
         if size == 1:
             size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if size == 0:  # the last box, up to the end, wherever that is
+        if size == 0:  # the last box extends to the end of the file
             return
         if at + size > len(data) or size < 8:
             raise UnusableImageError("truncated", f"a box ends at byte {at + size:,}")
@@ -83,7 +83,7 @@ def _check_boxes(data: bytes) -> None:
 
 
 def read_dng_header(data: bytes) -> Header:
-    """What LibRaw says of the raw picture."""
+    """Read the header of the raw picture with LibRaw."""
     rawpy = _import_extra("rawpy", "DNG", extra="raw")
     with rawpy.imread(io.BytesIO(data)) as raw:
         sizes = raw.sizes
@@ -99,7 +99,7 @@ def read_dng_header(data: bytes) -> Header:
 
 
 def decode_dng(data: bytes, header: Header) -> NDArray[np.uint8]:
-    """Develop a raw picture by the one rule."""
+    """Develop a raw picture: camera's white balance, sRGB, 8 bit, no automatic brightening."""
     rawpy = _import_extra("rawpy", "DNG", extra="raw")
     with rawpy.imread(io.BytesIO(data)) as raw:
         pixels = raw.postprocess(

@@ -1,8 +1,8 @@
-"""JPEG pixels that libjpeg has nothing to say against.
+"""Strict JPEG decoding that refuses damaged pixels.
 
-libjpeg decodes damaged data, and says so once: with gray or shifted blocks behind it. It also complains of
-what no pixel depends on: bytes that some cameras leave between the segments of the head, a colour profile
-with a part missing. Whether a complaint is about pixels shows without those segments.
+libjpeg decodes damaged data to gray or shifted blocks, and only warns. It also warns of damage that no pixel
+depends on: bytes that some cameras leave between header segments, or an incomplete colour profile. So a
+picture with a warning is decoded again without these segments; a second warning is about pixels.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from dino_assets.errors import UnusableImageError
 
 _START, _SCAN, _END = 0xD8, 0xDA, 0xD9
 _ALONE = range(0xD0, 0xD8)  # restart marks have no length
-# JFIF and Adobe say what the numbers of a pixel mean; all else of APPn and comments is for people.
-_TELLING = (0xE0, 0xEE)
+# The JFIF and Adobe segments define the colour space; pixels depend on no other APPn segment or comment.
+_COLOUR_SPACE = (0xE0, 0xEE)
 
 
 def decode_strictly(data: bytes, colours: str = "RGB") -> NDArray[np.uint8] | None:
-    """Decode a JPEG that is whole; None where this reader cannot, damaged or not.
+    """Decode a complete JPEG; None if simplejpeg cannot read it for another reason than damage.
 
     Raises:
         UnusableImageError: truncated, undecodable: pixels are missing or wrong.
@@ -46,22 +46,22 @@ def _is_damage(complaint: str) -> bool:
 
 
 def _keep_pixels(data: bytes) -> bytes:
-    """The same pixels without stray bytes in the head and without segments that no pixel depends on.
+    """Remove stray header bytes, and segments that no pixel depends on.
 
-    A head that cannot be followed stays as it is.
+    A header that cannot be parsed stays unchanged.
     """
     needed = [data[:2]]
     for kind, start, end in _walk_head(data):
         if kind == _SCAN:
             return b"".join([*needed, data[start:]])
-        is_for_people = 0xE0 <= kind <= 0xEF or kind == 0xFE
-        if kind in _TELLING or not is_for_people:
+        is_metadata = 0xE0 <= kind <= 0xEF or kind == 0xFE
+        if kind in _COLOUR_SPACE or not is_metadata:
             needed.append(data[start:end])
     return data
 
 
 def _walk_head(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Kind, start and end of each segment, the first scan's header the last; as libjpeg finds them."""
+    """List kind, start and end of each segment like libjpeg, up to the first scan's header."""
     at = 2
     while True:
         start = data.find(b"\xff", at)

@@ -1,8 +1,8 @@
-"""What libtiff complains of while Pillow reads a picture.
+"""Errors of libtiff while Pillow reads a picture, collected per thread.
 
-It writes to the console, without the name of a file, and often goes on with what it has: so a handler of
-our own listens, by thread. Pillow has no way to set one, so it is set in the library that Pillow loaded;
-where that cannot be found, nothing is heard.
+libtiff prints errors to the console without a file name, and often continues. So this module installs an
+error handler. Pillow cannot set one, so it is set in the library that Pillow loaded. If that library is not
+found, no errors are collected.
 """
 
 import ctypes
@@ -16,26 +16,26 @@ from PIL import Image
 
 _MAX_BYTES = 300
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
-_heard = threading.local()
+_collected = threading.local()
 
 
 @contextmanager
-def hear_libtiff() -> Iterator[list[str]]:
-    """Collect what libtiff calls an error in this thread; its warnings Pillow switches off."""
+def collect_libtiff_errors() -> Iterator[list[str]]:
+    """Collect libtiff's errors in this thread; Pillow switches its warnings off."""
     _install_handler()
     complaints: list[str] = []
-    _heard.complaints = complaints
+    _collected.complaints = complaints
     try:
         yield complaints
     finally:
-        _heard.complaints = None
+        _collected.complaints = None
 
 
 @cache
 def _install_handler() -> Any:
-    """Set the handler, once; what is returned must live as long as the library."""
+    """Install the handler once; the returned object must live as long as the library."""
     try:
-        # A symbol is looked up in what Pillow's own module loaded, bundled or of the system.
+        # Finds the symbol in the libtiff that Pillow's module loaded, bundled or from the system.
         set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler  # type: ignore[attr-defined]
         write_text = ctypes.CDLL(None).vsnprintf
     except (AttributeError, OSError, TypeError):
@@ -43,9 +43,9 @@ def _install_handler() -> Any:
     write_text.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p)
     set_handler.restype, set_handler.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
 
-    def hear(module: bytes | None, form: bytes, values: int | None) -> None:
-        complaints = getattr(_heard, "complaints", None)
-        if complaints is None:  # somebody else's picture
+    def collect(module: bytes | None, form: bytes, values: int | None) -> None:
+        complaints = getattr(_collected, "complaints", None)
+        if complaints is None:  # a thread outside of collect_libtiff_errors
             if previous:
                 _HANDLER(previous)(module, form, values)
             return
@@ -53,9 +53,9 @@ def _install_handler() -> Any:
         write_text(text, _MAX_BYTES, form, values)
         complaint = text.value.decode("utf-8", "replace")
         name = (module or b"").decode("utf-8", "replace")
-        # The name that Pillow gives to what it reads from memory says nothing.
+        # Pillow's name for data in memory ("tempfile.tif") is left out.
         complaints.append(complaint if name in ("", "tempfile.tif") else f"{name}: {complaint}")
 
-    handler = _HANDLER(hear)
+    handler = _HANDLER(collect)
     previous = set_handler(ctypes.cast(handler, ctypes.c_void_p))
     return handler

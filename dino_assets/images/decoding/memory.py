@@ -1,19 +1,19 @@
-"""What decoding a picture takes, told from its header: a file of a few bytes can ask for gigabytes."""
+"""Memory limit for decoding, estimated from a picture's header: a small file can need gigabytes."""
 
 from dino_assets.errors import UnusableImageError
 from dino_assets.images.decoding.headers import Header
 
 MOST_BYTES = 1_200_000_000
-# Measured per pixel, the pixels that are given out included: Pillow holds four bytes of most modes and one
-# of the others; libwebp two canvases and a copy; progressive JPEG all its coefficients.
+# Measured bytes per pixel, including the returned pixels. Pillow holds four bytes for most modes and one for
+# the others; libwebp two canvases and a copy; progressive JPEG all its coefficients.
 _PILLOW, _PILLOW_ONE_BYTE, _WEBP, _JPEG, _HEIC = 7.5, 4.5, 16.5, 6.5, 8.0
 _ONE_BYTE_MODES = ("1", "L", "P")
-_OUT = 3.5  # of a TIFF that is read here: beside its samples
+_OUT = 3.5  # for a TIFF read by `read_samples`, in addition to its samples
 _SCALING_BYTES = 160_000_000  # bands of float64, however large the picture
 
 
 def check_memory(header: Header, *, most_bytes: int = MOST_BYTES) -> None:
-    """Refuse a picture that takes more memory than one picture may.
+    """Refuse a picture that needs more memory to decode than ``most_bytes``.
 
     Raises:
         UnusableImageError: too-large.
@@ -22,14 +22,14 @@ def check_memory(header: Header, *, most_bytes: int = MOST_BYTES) -> None:
     if needed > most_bytes:
         raise UnusableImageError(
             "too-large",
-            f"{header.width}×{header.height} px as {header.format} ({header.mode}) would take "
+            f"{header.width}×{header.height} px as {header.format} ({header.mode}) would need "
             f"{needed / 1e9:.1f} GB to decode, the limit is {most_bytes / 1e9:.1f} GB; save it as an "
-            "RGB JPEG, which takes less",
+            "RGB JPEG, which needs less",
         )
 
 
 def estimate_bytes(header: Header) -> int:
-    """Estimate the memory that decoding takes at its most."""
+    """Estimate the largest amount of memory that decoding needs."""
     pixels, page = header.width * header.height, header.tiff
     if page is not None and page.is_readable:
         columns, rows = page.chunk_size

@@ -1,16 +1,16 @@
-"""From a file's bytes to upright 8-bit RGB, by one stated rule for every kind of pixel.
+"""Decoding of photographs to upright 8-bit RGB, by one rule for every kind of pixel.
 
-* 8 bit: as they are. Gray is repeated, bilevel becomes 0 and 255, a palette its colours,
-  transparency is dropped (colours that are multiplied with it are divided first, at 8 bit), CMYK goes
-  through Pillow's conversion (Adobe's inversion undone).
-* 16-bit counts keep their high byte, gray and colour alike; 12-bit ones their high 8 bits. Never
+* 8 bit: unchanged. Gray is repeated, bilevel becomes 0 and 255, a palette its colours. Transparency is
+  dropped; premultiplied colours are divided by it first. CMYK uses Pillow's conversion (Adobe's inversion
+  undone).
+* 16-bit integers keep their high byte, gray and colour alike; 12-bit ones their high 8 bits. They are never
   clipped or stretched, so that pictures of one flight stay comparable.
-* Signed, 32- and 64-bit counts and floats go linearly from the picture's own lowest finite value (0)
-  to its highest (255); NaN, infinity and GDAL's nodata become 0, and so does a constant picture.
+* Signed, 32- and 64-bit integers and floats are scaled linearly from the picture's lowest finite value (0)
+  to its highest (255). NaN, infinity and GDAL's nodata become 0, and so does a constant picture.
 * DNG: developed by LibRaw with the camera's white balance, sRGB, 8 bit, no automatic brightening.
-* HEIC: the primary picture, turned as libheif turns it; 10 and 12 bit as libheif brings them to 8.
+* HEIC: the primary picture, turned by libheif; 10 and 12 bit are converted to 8 by libheif.
 
-Nothing is decoded whose end is missing: a half black photograph would be measured as a dark one.
+A truncated file is refused: a half black photograph would be scored as a dark one.
 """
 
 import io
@@ -36,7 +36,7 @@ from dino_assets.images.decoding.heic_and_dng import (
     read_heic_header,
 )
 from dino_assets.images.decoding.jpeg import decode_strictly
-from dino_assets.images.decoding.libtiff import hear_libtiff
+from dino_assets.images.decoding.libtiff import collect_libtiff_errors
 from dino_assets.images.decoding.memory import check_memory
 from dino_assets.images.decoding.tiff import (
     DNG_VERSION,
@@ -58,7 +58,7 @@ from dino_assets.images.png import (
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # never "try whatever plug-in is installed"
 KNOWN = (*FORMATS, "HEIC", "DNG")
 MODES = re.compile(r"1|L|LA|La|P|PA|RGB|RGBA|RGBX|CMYK|YCbCr|I;16|I;16B|I|F")
-# Pillow's own hard limit. Between half of it and this it only warns; the header check decides.
+# Pillow's hard limit. From half of it on, Pillow only warns; the header check decides.
 MAX_PIXELS = 178_956_970
 # A picture above this is decoded alone: eight threads with 150 MP each would need 10 GB.
 LARGE_PIXELS = 50_000_000
@@ -72,7 +72,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def read_header(data: bytes) -> Header:
-    """Read what a file's header says, without decoding.
+    """Read a file's header, without decoding.
 
     Raises:
         UnusableImageError: empty, not-an-image, too-large, animated, unsupported-mode, truncated,
@@ -100,10 +100,10 @@ def _read_any_header(data: bytes) -> Header:
 
 
 def decode_image(data: bytes, *, large_px: int = LARGE_PIXELS) -> NDArray[np.uint8]:
-    """Pixels of a photograph, upright, RGB: (H, W, 3), read-only; above ``large_px`` one at a time.
+    """Decode a photograph to upright RGB (H, W, 3), read-only; above ``large_px`` one at a time.
 
     Raises:
-        UnusableImageError: as ``read_header``, and what only decoding finds: truncated, undecodable.
+        UnusableImageError: as in ``read_header``; truncated and undecodable also for damaged pixels.
     """
     header = read_header(data)
     count = header.width * header.height
@@ -120,7 +120,7 @@ def decode_image(data: bytes, *, large_px: int = LARGE_PIXELS) -> NDArray[np.uin
 
 
 def _check_agreement(header: Header, pixels: NDArray[np.uint8]) -> None:
-    """Refuse pixels of another size than the header's, which all that was stored about them goes by."""
+    """Refuse pixels of another size than the header's, because tiles and positions use that size."""
     width, height = header.upright_size
     if pixels.shape != (height, width, 3):
         raise UnusableImageError(
@@ -131,7 +131,7 @@ def _check_agreement(header: Header, pixels: NDArray[np.uint8]) -> None:
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo an EXIF orientation; the same array where nothing is to be done, else one copy."""
+    """Undo an EXIF orientation; return the same array if it is upright, else one copy."""
     if orientation in (2, 3):
         pixels = pixels[:, ::-1]
     if orientation in (3, 4):
@@ -169,11 +169,11 @@ def _check_pillow(data: bytes, image: Image.Image, page: TiffPage | None) -> Non
         raise UnusableImageError("unsupported-mode", f"pixels are {image.mode!r}")
     if image.mode == "La" and page is not None and page.is_planar:  # Pillow loses the alpha
         raise UnusableImageError(
-            "unsupported-mode", "gray multiplied with an alpha that lies apart"
+            "unsupported-mode", "gray premultiplied with alpha in a separate plane"
         )
-    # Further pages of a TIFF or an MPO are previews; further frames here are a film.
+    # Further pages of a TIFF or an MPO are previews; further frames of these formats are an animation.
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
-        raise UnusableImageError("animated", "several frames; export the one that is meant")
+        raise UnusableImageError("animated", "several frames; export one of them")
     if image.format == "PNG" and not any(kind == b"IEND" for kind, _, _ in walk_chunks(data)):
         raise UnusableImageError("truncated", "the file ends before its end mark")
     if image.format == "WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
@@ -190,7 +190,9 @@ def _decode_with_pillow(data: bytes, header: Header) -> NDArray[np.uint8]:
         if page is None:
             image.load()
         else:
-            image.info.pop("xmp", None)  # Pillow turns TIFF itself, and only the tag is to count
+            image.info.pop(
+                "xmp", None
+            )  # Pillow turns TIFF itself; only the tag must count, not XMP
             check_chunks(data, page)
             _load_tiff(image)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -199,12 +201,12 @@ def _decode_with_pillow(data: bytes, header: Header) -> NDArray[np.uint8]:
 
 
 def _load_tiff(image: Image.Image) -> None:
-    """Decode a TIFF, unless libtiff has anything to say against it.
+    """Decode a TIFF; an error of libtiff refuses it.
 
     Raises:
         UnusableImageError: truncated, undecodable.
     """
-    with hear_libtiff() as complaints:
+    with collect_libtiff_errors() as complaints:
         try:
             image.load()
         except OSError:
@@ -215,7 +217,7 @@ def _load_tiff(image: Image.Image) -> None:
 
 
 def _copy_pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """RGB of a loaded picture, band by band: Pillow's own ways hold it two or three times more."""
+    """Copy a loaded picture to RGB band by band; Pillow's own conversion needs two or three times more memory."""
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
@@ -243,16 +245,16 @@ def _scale_pillow(image: Image.Image, page: TiffPage | None) -> NDArray[np.uint8
 
 
 def _find_tiff_orientation(image: Image.Image) -> int:
-    """The orientation by which Pillow turns a TIFF, of whatever type the tag is."""
+    """Read the orientation by which Pillow turns a TIFF; the tag may have any type."""
     return _check_orientation(getattr(image, "tag_v2", {}).get(ORIENTATION_TAG, 1))
 
 
 def _find_orientation(data: bytes, image: Image.Image) -> int:
-    """EXIF orientation 1..8; a damaged EXIF block does not make a photograph unusable."""
+    """Read the EXIF orientation 1..8; 1 if the EXIF block is damaged."""
     try:
         if image.format == "PNG":
-            # Pillow would decode the whole picture to find a block that lies behind the pixels, and has
-            # a raw profile turn it that is damaged.
+            # Pillow would decode the whole picture to find a block after the pixels, and would use a
+            # damaged raw profile.
             image.info.pop("Raw profile type exif", None)
             image.info["exif"] = read_png_exif(data)
             image.info["xmp"] = read_png_xmp(data)
@@ -269,7 +271,7 @@ def _check_orientation(value: Any) -> int:
 
 
 def _decode_jpeg(data: bytes, header: Header) -> NDArray[np.uint8]:
-    """The same pixels as Pillow's in a third of the time; what the fast reader will not read, Pillow does."""
+    """Decode a JPEG in a third of Pillow's time, to the same pixels; use Pillow for unusual files."""
     pixels = decode_strictly(data, "RGB" if header.mode in ("RGB", "L") else header.mode)
     if pixels is None or pixels.shape[2] != 3:
         del pixels
@@ -330,7 +332,7 @@ def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _write_note(page: TiffPage | None, kind: str) -> str | None:
-    """Say what was left out and how pixels were scaled; ``kind`` is Pillow's mode or NumPy's type."""
+    """Write which pages were left out and how pixels were scaled; ``kind``: Pillow's mode or NumPy's type."""
     notes = [f"first of {page.pages} pages"] if page and page.pages > 1 else []
     if kind in ("I", "F") or (kind not in ("u1", "u2") and kind[1:] in ("1", "2", "4", "8")):
         what = "float" if kind[0] in "Ff" else "integer"
@@ -349,14 +351,15 @@ _DECODERS: dict[str, Callable[[bytes, Header], NDArray[np.uint8]]] = {
 
 @contextmanager
 def _refuse_what_fails(data: bytes) -> Iterator[None]:
-    """Turn whatever a decoder raises into a reason."""
+    """Convert any error of a decoder to an UnusableImageError with a reason."""
     try:
         yield
     except UnusableImageError:
         raise
     except UnidentifiedImageError:
         raise UnusableImageError(
-            "not-an-image", f"no whole header of {', '.join(KNOWN)}; it starts with {data[:8]!r}"
+            "not-an-image",
+            f"no complete header of {', '.join(KNOWN)}; the file starts with {data[:8]!r}",
         ) from None
     except Image.DecompressionBombError:
         raise UnusableImageError("too-large", f"more than {MAX_PIXELS:,} pixels") from None

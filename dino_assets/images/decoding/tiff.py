@@ -1,8 +1,8 @@
-"""TIFF by its own tags: what the first page says of itself, and the samples that Pillow gets wrong.
+"""TIFF reader for the first page's tags, and for samples that Pillow gets wrong.
 
-Pillow 13 returns scrambled pixels for planar 16-bit files without compression, wraps 32-bit counts
-into negatives, shows 16-bit min-is-white as a negative, and cannot read 16- and 64-bit floats or
-float colours at all.
+Pillow 13 returns scrambled pixels for planar 16-bit files without compression. It wraps 32-bit counts into
+negative numbers, and inverts 16-bit min-is-white pictures. It cannot read 16- and 64-bit floats or float
+colours at all.
 """
 
 import zlib
@@ -23,7 +23,7 @@ from dino_assets.images.decoding.tiff_directories import Directory, find_layout,
 Samples = NDArray[Any]
 
 MAX_SAMPLES = 16
-# As samples of their own type: the 8-bit pixels made of them, and a copy, must fit beside them.
+# Limit for samples in their own type; the 8-bit pixels and a copy of them need memory in addition.
 MAX_SAMPLE_BYTES = 2 * 2**30
 MAX_CHUNKS = 2**20  # the largest photograph in tiles of 16 px has 700,000
 DNG_VERSION = 50706
@@ -34,7 +34,7 @@ _CHUNK_TABLES = {273, 279, 324, 325}
 _JPEG_TABLES = 347
 _READ = {_WIDTH, _HEIGHT, _ORIENTATION, _NODATA, *_CHUNK_TABLES}
 _READ |= {258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339}
-_MAX_VALUES = 2**16  # of other tags: one per sample, and a pixel cannot have more
+_MAX_VALUES = 2**16  # values of other tags: one per sample, and a pixel cannot have more samples
 _NONE, _JPEG, _DEFLATE = 1, 7, (8, 32946)
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _SEPARATED = 0, 1, 2, 5
@@ -45,9 +45,9 @@ _MAX_PADDING_BYTES, _PADDING_STEP_BYTES = 2**20, 2**16
 
 @dataclass(frozen=True)
 class TiffPage:
-    """The first page: those of its tags that are read, and how many pages there are.
+    """The first page's tags, and the number of pages.
 
-    Of the other tags only the presence is known: they are empty here.
+    Tags that are not needed are present but empty.
     """
 
     order: str
@@ -57,7 +57,7 @@ class TiffPage:
     jpeg_tables: bytes = b""
 
     def first(self, tag: int, default: int) -> int:
-        """Give a tag's first value."""
+        """Return a tag's first value, or the default."""
         return (self.tags.get(tag) or (default,))[0]
 
     @property
@@ -75,14 +75,14 @@ class TiffPage:
 
     @property
     def chunks(self) -> int:
-        """How many tiles or strips hold its pixels; more may be listed."""
+        """Number of tiles or strips that hold the pixels; the file may list more."""
         columns, rows = self.chunk_size
         planes = self.samples if self.is_planar else 1
         return planes * -(-self.size[0] // columns) * -(-self.size[1] // rows)
 
     @property
     def most_chunk_pixels(self) -> int:
-        """The largest tile that is unpacked: a writer's own size may be larger than a small picture."""
+        """Most pixels of a tile that is unpacked; a tile may be larger than a small picture."""
         return 4 * self.size[0] * self.size[1] + 2**22
 
     @property
@@ -107,11 +107,11 @@ class TiffPage:
 
     @property
     def colors(self) -> int:
-        """How many of a pixel's samples are its colour: 1, 3 or 4; 0 where that is not known."""
+        """Number of colour samples per pixel: 1, 3 or 4; 0 if unknown."""
         by_kind = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _SEPARATED: 4}
         colors = by_kind.get(self.first(262, -1), 0)
         extra = len(self.tags.get(338, ()))
-        # Five bands that call themselves black-is-zero are a measurement, not a photograph.
+        # Five bands marked black-is-zero are a measurement, not a photograph.
         is_known = self.samples - extra == colors and (colors > 1 or extra < 2)
         return colors if self.samples == colors or is_known else 0
 
@@ -123,14 +123,14 @@ class TiffPage:
 
     @property
     def is_planar(self) -> bool:
-        """Whether each sample of all pixels lies apart."""
+        """Whether each sample is stored in a plane of its own."""
         return self.first(284, 1) == 2 and self.samples > 1
 
     @property
     def is_readable(self) -> bool:
-        """Whether ``read_samples`` is for this page rather than Pillow."""
+        """Whether ``read_samples`` reads this page, not Pillow."""
         kinds: tuple[str, ...] = ("i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8")
-        if self.is_premultiplied and self.is_planar:  # Pillow fails, or not, by compression
+        if self.is_premultiplied and self.is_planar:  # Pillow fails for some compressions
             kinds += ("u1",)
         return (
             self.kind in kinds
@@ -144,7 +144,7 @@ class TiffPage:
 
 
 def read_page(data: bytes) -> TiffPage | None:
-    """Read the first directory and count the others; None where there is no whole directory.
+    """Read the first directory and count the others; None if there is no whole directory.
 
     Raises:
         UnusableImageError: undecodable, too-large: the tags contradict each other or add up to too much.
@@ -161,7 +161,7 @@ def read_page(data: bytes) -> TiffPage | None:
 
 
 def check_size(page: TiffPage, *, max_bytes: int = MAX_SAMPLE_BYTES) -> None:
-    """Refuse a page whose samples take more memory than one picture may.
+    """Refuse a page whose samples need more memory than ``max_bytes``.
 
     Raises:
         UnusableImageError: too-large.
@@ -178,25 +178,25 @@ def check_size(page: TiffPage, *, max_bytes: int = MAX_SAMPLE_BYTES) -> None:
 
 
 def check_whole(data: bytes, page: TiffPage) -> None:
-    """Refuse a page whose pixels lie beyond the end of the file.
+    """Refuse a page with pixels beyond the end of the file.
 
     Raises:
         UnusableImageError: truncated.
     """
     is_raw = page.first(259, _NONE) == _NONE and page.bits % 8 == 0
     for at, (offset, count) in enumerate(zip(*_places(page), strict=False)):
-        # Some writers state too large a count for the last strip; a raw one's size is known.
+        # Some writers state a too large count for the last strip; an uncompressed one's size is known.
         end = offset + (min(count, _measure_raw_chunk(page, at)) if is_raw else count)
         if end > len(data):
             raise UnusableImageError(
-                "truncated", f"pixels up to byte {end:,}, the file has {len(data):,}"
+                "truncated", f"pixels end at byte {end:,}, the file has {len(data):,} bytes"
             )
 
 
 def check_chunks(data: bytes, page: TiffPage) -> None:
-    """Refuse a page of damaged JPEGs or zlib streams, of which Pillow and libtiff say nothing.
+    """Refuse a page with damaged JPEG or zlib data, which Pillow and libtiff accept.
 
-    libjpeg only warns, and Pillow switches warnings off; the sum behind a zlib stream is not looked at.
+    libjpeg only warns, and Pillow switches warnings off. Neither checks a zlib stream's checksum.
 
     Raises:
         UnusableImageError: truncated, undecodable.
@@ -217,23 +217,23 @@ def check_chunks(data: bytes, page: TiffPage) -> None:
 
 
 def _check_jpeg(chunk: bytes, page: TiffPage, *, samples: int) -> None:
-    # Tables and pixels are two files, each with a start and an end of its own.
+    # Tables and pixels are two JPEG streams, each with its start and end marker.
     tables = page.jpeg_tables.removesuffix(_JPEG_END) or _JPEG_START
     jpeg = tables + chunk.removeprefix(_JPEG_START)
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
     except ValueError:
-        return  # left out of a sparse file, or what libtiff will complain of
+        return  # a sparse file leaves the tile out, or libtiff will report the error
     columns, rows = page.chunk_size
-    # Another size libtiff judges before it decodes: 20 bytes can call themselves 4,000 megapixels.
+    # libtiff refuses other sizes before decoding; a header of 20 bytes can declare 4,000 megapixels.
     if width <= columns and height <= rows and columns * rows <= page.most_chunk_pixels:
         decode_strictly(jpeg, {1: "GRAY", 4: "CMYK"}.get(samples, "RGB"))
 
 
 def read_samples(data: bytes, page: TiffPage) -> Samples:
-    """Colour samples (H, W, C) in the file's own type, C 1, 3 or 4; white is high.
+    """Read colour samples (H, W, C) in the file's own type, C 1, 3 or 4; white is high.
 
-    Behind colours that are multiplied with an alpha comes that alpha.
+    Premultiplied colours are followed by their alpha.
 
     Raises:
         UnusableImageError: truncated, undecodable.
@@ -241,7 +241,10 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
     width, height = page.size
     chunk_width, chunk_height = page.chunk_size
     if chunk_width * chunk_height > page.most_chunk_pixels:
-        raise UnusableImageError("undecodable", f"tiles of {chunk_width}×{chunk_height} px")
+        raise UnusableImageError(
+            "undecodable",
+            f"tiles of {chunk_width}×{chunk_height} px in a picture of {width}×{height} px",
+        )
     across, down = -(-width // chunk_width), -(-height // chunk_height)
     is_planar = page.is_planar
     planes = page.samples if is_planar else 1
@@ -257,7 +260,7 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
         for at in range(across * down):
             index = plane * across * down + at
             if counts[index] == 0:
-                continue  # a sparse file leaves out what is all zero
+                continue  # a sparse file leaves out chunks of zeros
             top, left = at // across * chunk_height, at % across * chunk_width
             rows = chunk_height if page.tags.get(322) else min(chunk_height, height - top)
             chunk = _unpack(
@@ -276,11 +279,11 @@ def read_samples(data: bytes, page: TiffPage) -> Samples:
 def scale_to_bytes(
     samples: Samples, *, nodata: float | None = None, band_values: int = BAND_VALUES
 ) -> NDArray[np.uint8]:
-    """Samples of any shape as 8 bit: 16-bit counts keep their high byte, others go linearly from lowest to highest.
+    """Scale samples of any shape to 8 bit; 16-bit counts keep their high byte.
 
-    Signed, 32- and 64-bit and float samples span 0..255 from the lowest to the highest finite value
-    of the whole picture; what is not finite, and ``nodata``, becomes 0, and so does a constant picture.
-    ``band_values`` are scaled at a time, which bounds the memory and changes no result.
+    Signed, 32- and 64-bit and float samples are scaled linearly from the lowest (0) to the highest finite
+    value (255) of the whole picture. Values that are not finite, and ``nodata``, become 0, and so does a
+    constant picture. ``band_values`` are scaled at a time, which limits memory and changes no result.
     """
     if samples.dtype == np.uint8:
         return samples.astype(np.uint8)
@@ -295,7 +298,7 @@ def scale_to_bytes(
         if good.any():
             low = min(low, float(values.min(where=good, initial=np.inf)))
             high = max(high, float(values.max(where=good, initial=-np.inf)))
-    span = high * 0.5 - low * 0.5  # halves: the whole may be beyond the largest number
+    span = high * 0.5 - low * 0.5  # halves, because the difference may exceed the largest float
     if not span > 0:
         return out
     for at, values, good in _bands(samples, nodata, band_values):
@@ -330,7 +333,9 @@ def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Sampl
     if len(raw) < expected:
         raise UnusableImageError("truncated", f"a strip or tile has {len(raw)} of {expected} bytes")
     predictor = page.first(317, 1) if page.first(259, _NONE) in _DEFLATE else 1
-    if predictor == 3:  # bytes of equal weight lie together, each the difference to the one before
+    if (
+        predictor == 3
+    ):  # bytes of equal weight are stored together, each as difference to the one before
         parts = np.frombuffer(raw, np.uint8, expected).reshape(rows, -1, samples)
         summed = np.cumsum(parts, axis=1, dtype=np.uint8)
         whole = summed.reshape(rows, dtype.itemsize, columns * samples).transpose(0, 2, 1)
@@ -344,7 +349,7 @@ def _unpack(raw: bytes, page: TiffPage, *, shape: tuple[int, int, int]) -> Sampl
 
 
 def _inflate(packed: bytes, expected: int) -> bytes:
-    """Unpack so many bytes; read on to the sum behind them, which some writers put behind padding.
+    """Unpack ``expected`` bytes, and check the checksum after them; some writers put padding before it.
 
     Raises:
         UnusableImageError: undecodable.
@@ -359,7 +364,7 @@ def _inflate(packed: bytes, expected: int) -> bytes:
 
 
 def _drain(stream: "zlib._Decompress", packed: bytes, expected: int) -> None:
-    """Unpack so many bytes, and the padding behind them, to the end of the stream; keep nothing.
+    """Check a zlib stream to its end: ``expected`` bytes and padding; discard the output.
 
     Raises:
         UnusableImageError: undecodable.
@@ -371,13 +376,15 @@ def _drain(stream: "zlib._Decompress", packed: bytes, expected: int) -> None:
             packed = stream.unconsumed_tail
     except zlib.error as err:
         raise UnusableImageError("undecodable", f"zlib: {err}") from None
-    # All pixels may be there without the sum; but what goes on behind them must come to an end.
+    # A stream may end after all pixels without a checksum. A stream with padding must have its end.
     if expected < count < most and not stream.eof:
-        raise UnusableImageError("undecodable", "zlib: more than a strip or tile, and no end")
+        raise UnusableImageError(
+            "undecodable", "zlib: the stream goes on after its strip or tile and has no end"
+        )
 
 
 def _measure_raw_chunk(page: TiffPage, at: int) -> int:
-    """Bytes of a strip or tile without compression; the last strip has the rows that are left."""
+    """Compute the bytes of an uncompressed strip or tile; the last strip may have fewer rows."""
     columns, rows = page.chunk_size
     if not page.tags.get(322):
         height = page.size[1]
@@ -395,24 +402,26 @@ def _places(page: TiffPage) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _read_tags(
     data: bytes, order: str, page: Directory
 ) -> tuple[dict[int, tuple[int, ...]], float | None, bytes]:
-    """Tags with whole numbers, empty for those that nobody asks for, nodata value and JPEG tables."""
+    """Read integer tags (unneeded ones stay empty), the nodata value and the JPEG tables."""
     tags: dict[int, tuple[int, ...]] = {}
     nodata, jpeg_tables = None, b""
     rows = (page.tags, page.kinds, page.counts, page.sizes, page.places)
     for tag, kind, count, size, start in zip(*(row.tolist() for row in rows), strict=True):
         if tag in (_WIDTH, _HEIGHT) and tag in tags:
-            raise UnusableImageError("undecodable", f"tag {tag} (a size) is there twice")
+            raise UnusableImageError("undecodable", f"tag {tag} (width or height) occurs twice")
         if tag == _JPEG_TABLES and tag not in tags and start + size <= len(data):
             jpeg_tables = data[start : start + min(size, _MAX_VALUES)]
         if tag not in _READ:
             tags[tag] = ()
-        # As in Pillow and libtiff, the first of two counts.
+        # If a tag occurs twice the first one counts, as in Pillow and libtiff.
         if tag in tags or start + size > len(data):
             continue
         types = _COUNTS | _SIGNED if tag == _ORIENTATION else _COUNTS
         if kind in types and count:
             if tag in _CHUNK_TABLES and count > MAX_CHUNKS:
-                raise UnusableImageError("too-large", f"{count:,} strips or tiles")
+                raise UnusableImageError(
+                    "too-large", f"{count:,} strips or tiles, the limit is {MAX_CHUNKS:,}"
+                )
             values = count if tag in _CHUNK_TABLES else min(count, _MAX_VALUES)
             numbers = np.frombuffer(data, np.dtype(order + types[kind]), values, start)
             tags[tag] = tuple(numbers.tolist())

@@ -1,7 +1,7 @@
-"""Directories of a TIFF: which tags they list, of what type and where. The tags' data is not touched.
+"""TIFF directories: number, type, count and position of their tags; the tags' data is not read.
 
-A megabyte can list 65,535 tags that all point at the same megabyte, and every library reads each of
-them: so what the tags of a file add up to is counted before anybody opens it.
+A file of a megabyte can list 65,535 tags that all point at the same megabyte, and every library reads each
+tag. So the total size of the tags is checked before a library opens the file.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,18 +16,18 @@ from dino_assets.errors import UnusableImageError
 ReadAt = Callable[[int, int], bytes]
 MAX_PAGES = 10_000
 MAX_TAGS = 4096
-# Pages may share a little (tables, keys): what they list may exceed the file by this much.
+# Pages may share some data (tables, keys), so their tags may exceed the file's size by this much.
 SHARED_TAG_BYTES = 16 * 2**20
 _KIND_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _KIND_BYTES |= {13: 4, 16: 8, 17: 8, 18: 8}
 _SIZES = np.ones(2**16, np.int64)
 _SIZES[list(_KIND_BYTES)] = list(_KIND_BYTES.values())
-_FAR = 2**48  # further than any file, and what can still be multiplied
+_FAR = 2**48  # beyond the end of any file, and small enough to be multiplied
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a TIFF writes its numbers, and where its first directory is."""
+    """Byte order of a TIFF, whether it is a BigTIFF, and the position of its first directory."""
 
     order: str
     is_big: bool
@@ -36,7 +36,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Directory:
-    """The tags of one page: number, type, count of values and the place of the data, each (N,)."""
+    """Tags of one page: number, type, count of values, size and position of the data, each (N,)."""
 
     tags: NDArray[np.int64]
     kinds: NDArray[np.int64]
@@ -48,7 +48,7 @@ class Directory:
 
 
 def find_layout(head: bytes) -> Layout | None:
-    """Read the first 16 bytes; None where they are not a TIFF's."""
+    """Read the layout from the first 16 bytes; None if the file is not a TIFF."""
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 16:
         return None
@@ -59,10 +59,10 @@ def find_layout(head: bytes) -> Layout | None:
 
 
 def walk_directories(read: ReadAt, layout: Layout, *, file_bytes: int) -> Iterator[Directory]:
-    """Each whole directory, in the order of the chain; a loop or damage ends it.
+    """List each whole directory in the order of the chain; stop at a loop or damage.
 
     Raises:
-        UnusableImageError: undecodable: more tags, or more data of tags, than a file can hold.
+        UnusableImageError: undecodable: more tags than allowed, or more tag data than the file has.
     """
     offset, seen, total = layout.first, set[int](), 0
     while offset and offset not in seen and len(seen) < MAX_PAGES:
@@ -74,7 +74,7 @@ def walk_directories(read: ReadAt, layout: Layout, *, file_bytes: int) -> Iterat
         total += int(page.sizes[is_there].sum())
         if total > file_bytes + SHARED_TAG_BYTES:
             raise UnusableImageError(
-                "undecodable", f"tags of {total:,} bytes in a file of {file_bytes:,}"
+                "undecodable", f"tags declare {total:,} bytes, the file has {file_bytes:,}"
             )
         yield page
         offset = page.following
@@ -92,7 +92,9 @@ def _read_directory(
     if end > file_bytes:
         return None
     if count > MAX_TAGS:
-        raise UnusableImageError("undecodable", f"a directory of {count:,} tags")
+        raise UnusableImageError(
+            "undecodable", f"a directory of {count:,} tags, the limit is {MAX_TAGS:,}"
+        )
     raw = read(offset + head, count * entry + word)
     if len(raw) < count * entry:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dino_assets.drawing.thumbnails import draw_thumbnail
-from dino_assets.images.places import say_why_unplaced
+from dino_assets.images.places import explain_unplaced
 from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
 from dino_assets.images.report.findings import (
     MARKED,
@@ -41,9 +41,9 @@ class DropReport:
     files: Sequence[NamedBytes]
 
 
-def make_shot(look: InspectedFile, *, with_thumb: bool) -> Shot:
+def make_shot(file: InspectedFile, *, with_thumb: bool) -> Shot:
     """What the report needs of one file."""
-    row, facts, capture, scores = look.row, look.row.facts, look.row.capture, look.row.scores
+    row, facts, capture, scores = file.row, file.row.facts, file.row.capture, file.row.scores
     return Shot(
         path=row.path,
         image_id=facts.image_id if facts else None,
@@ -69,11 +69,11 @@ def make_shot(look: InspectedFile, *, with_thumb: bool) -> Shot:
         thumb=scores.thumb if with_thumb else None,
         gsd_m=row.place.gsd_m,
         quality=row.place.place_quality or "none",
-        corners=look.corners,
-        place_reason=say_why_unplaced(row),
+        corners=file.corners,
+        place_reason=explain_unplaced(row),
         edited_by=capture.edited_by,
         turned_deg=row.turned_deg,
-        turn_proof=look.turn_proof,
+        turn_proof=file.turn_proof,
     )
 
 
@@ -91,11 +91,11 @@ def pair_look_alikes(shots: Sequence[Shot]) -> list[tuple[int, int]]:
         image_id = shot.image_id or str(number)
         if shot.look is not None and first.setdefault(image_id, number) == number:
             seen.append(number)
-    looks = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(
+    hashes = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(
         -1, LOOK_BYTES
     )
     grounds = np.array([_measure_ground(shots[n]) for n in seen]).reshape(-1, 4)
-    pairs = find_near_duplicates(looks, places_m=grounds[:, 1:], reach_m=grounds[:, 0])
+    pairs = find_near_duplicates(hashes, places_m=grounds[:, 1:], reach_m=grounds[:, 0])
     return [(seen[i], seen[j]) for i, j in pairs]
 
 

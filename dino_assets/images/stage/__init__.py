@@ -1,1 +1,1 @@
-"""The output *images* joined with the store: drafted, judged, exported."""
+"""Stage *images*: draft, checks and footprint files of the output."""

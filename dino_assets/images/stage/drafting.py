@@ -1,4 +1,4 @@
-"""Stage *images*: list a drop, hash and check every photograph, give each bad one a reason."""
+"""Draft of *images*: a drop's files, hashed and checked; each bad file with a reason."""
 
 import logging
 import time
@@ -24,10 +24,10 @@ from dino_assets.images.rows import (
     SCHEMA,
     InspectedFile,
     ReadingOptions,
-    look_at_file,
+    inspect_file,
     name_readers,
 )
-from dino_assets.images.turns import settle_turns
+from dino_assets.images.turns import correct_turns
 from dino_assets.packing import Packed
 from dino_assets.store.commits.columns import make_batch
 from dino_assets.store.commits.protocol import (
@@ -45,7 +45,7 @@ LOG_EVERY_S = 5.0
 MAX_SUFFIXES = 20
 DEFAULTS = ReadingOptions()
 MAX_HEIGHT_M = 10_000
-THUMBS_KEPT = 5000  # 15 MB in memory while the report is made; the table has all
+THUMBS_KEPT = 5000  # 15 MB in memory while the report is made; the table holds all thumbnails
 
 
 def draft_images(
@@ -61,52 +61,51 @@ def draft_images(
 
     Rows are sorted by path.
 
-    Producing raises CommitRefusedError if the drop changes meanwhile, or lists no photograph at all:
-    what an unmounted card looks like must not replace an earlier result.
+    Producing raises CommitRefusedError if the drop changes meanwhile, or lists no photograph. An unmounted
+    card lists none, and must not replace an earlier result.
 
     Raises:
-        SourceError: the inbox cannot be listed.
-        ConfigError: ``max_pixels`` is more than Pillow decodes, or less than a pixel; ``ground_m`` is
-            no height.
+        SourceError: the source cannot be listed.
+        ConfigError: ``max_pixels`` is more than Pillow decodes, or below one; ``ground_m`` is not a height.
     """
     if not 0 < reading.max_pixels <= MAX_PIXELS:
         raise ConfigError(
-            f"max_pixels={reading.max_pixels}: 1 to {MAX_PIXELS:,} pixels expected",
+            f"max_pixels={reading.max_pixels}: expected 1 to {MAX_PIXELS:,} pixels",
             setting="max_pixels",
             value=reading.max_pixels,
         )
     if reading.ground_m is not None and not abs(reading.ground_m) < MAX_HEIGHT_M:
         raise ConfigError(
-            f"ground_m={reading.ground_m}: metres above the sea expected",
+            f"ground_m={reading.ground_m}: expected metres above the sea, below {MAX_HEIGHT_M:,}",
             setting="ground_m",
             value=reading.ground_m,
         )
-    # A list may name a million files, and is read once more in the end.
+    # Packed, because a list may name a million files.
     entries = Packed(SourceEntry, source.entries() if listing is None else listing)
     listed = fingerprint(entries)
     recipe = Recipe(
         OutputId("images", drop.name),
         CODE_VERSION,
-        # Which optional readers are here decides which files are quarantined for want of them.
+        # Files are quarantined if their optional reader is not installed, so readers are part of the recipe.
         config=asdict(reading) | {"readers": name_readers()},
         inputs={"source": listed},
     )
 
     def produce(out: OutputWriter) -> None:
         card = sort_out(entries, is_list=source.is_list)
-        looked = map_ahead(
-            lambda entry: look_at_file(drop, source, entry, reading), card.wanted, threads=threads
+        inspected = map_ahead(
+            lambda entry: inspect_file(drop, source, entry, reading), card.wanted, threads=threads
         )
         read_s = compute_s = 0.0
         shots = Roll()
         rows: list[ImageRow] = []
         reasons: Counter[str] = Counter()
-        looks = _report(drop.name, looked, total=len(card.wanted))
-        for look in settle_turns(looks, lambda row: _read_gray(source, row)):
-            rows.append(replace(look.row, raw_path=card.raw_of.get(look.row.path)))
-            shots.append(make_shot(look, with_thumb=len(shots) < THUMBS_KEPT))
-            reasons.update([look.row.reason] if look.row.reason else [])
-            read_s, compute_s = read_s + look.read_s, compute_s + look.compute_s
+        files = _report(drop.name, inspected, total=len(card.wanted))
+        for file in correct_turns(files, lambda row: _read_gray(source, row)):
+            rows.append(replace(file.row, raw_path=card.raw_of.get(file.row.path)))
+            shots.append(make_shot(file, with_thumb=len(shots) < THUMBS_KEPT))
+            reasons.update([file.row.reason] if file.row.reason else [])
+            read_s, compute_s = read_s + file.read_s, compute_s + file.compute_s
             if len(rows) >= batch_rows:
                 out.rows(make_batch(rows, SCHEMA))
                 rows = []
@@ -120,8 +119,8 @@ def draft_images(
         suffixes = _count_suffixes(card.others)
         if not card.wanted:
             raise CommitRefusedError(
-                f"drop {drop.name!r} holds no photographs: is the card mounted? It lists "
-                f"{_name_others(suffixes)}; nothing was stored.",
+                f"drop {drop.name!r} holds no photographs: it lists {_name_others(suffixes)}. Check that the "
+                "disk or card is mounted; nothing was stored.",
                 reason="no-photographs",
             )
         usable = sum(1 for _ in shots.walk_usable())
@@ -135,8 +134,8 @@ def draft_images(
             "other_suffixes": suffixes,
         }
         report = make_report(drop.name, shots, others=[e.path for e in card.others], facts=facts)
-        for file in report.files:
-            out.file(file.name, file.data)
+        for part in report.files:
+            out.file(part.name, part.data)
         out.facts(facts | {"findings": report.counts})
         out.spent(Spent(read_s, compute_s))
 
@@ -145,7 +144,7 @@ def draft_images(
 
 @dataclass(frozen=True)
 class Card:
-    """A drop's files: those to be read, the raw file of each, and the others."""
+    """A drop's files: photographs to read, their raw files, and all others."""
 
     wanted: Sequence[SourceEntry]
     raw_of: dict[str, str]
@@ -153,12 +152,12 @@ class Card:
 
 
 def sort_out(entries: Sequence[SourceEntry], *, is_list: bool) -> Card:
-    """Tell photographs from what else is on a card.
+    """Separate photographs from the other files of a drop.
 
-    Links, pipes and the like are wanted (as rows with a reason) whatever they are called, and so is
-    what a list names; other files only by their names. A raw file beside its JPEG is one photograph.
+    Files that a list names, and files with a refusal such as links and pipes, are wanted whatever their
+    suffix; other files by their suffix only. A raw file and its JPEG count as one photograph.
     """
-    # A list may say something about the raw file alone; then it is wanted, too.
+    # If a list has other columns for the raw file than for its JPEG, both are wanted.
     wanted, others = Packed(SourceEntry), Packed(SourceEntry)
     for entry in entries:
         (wanted if is_wanted(entry, is_list=is_list) else others).append(entry)
@@ -172,7 +171,7 @@ def sort_out(entries: Sequence[SourceEntry], *, is_list: bool) -> Card:
             if labels[raw] in (labels[photo], (None, None))
         }
     if not twins:
-        # Of a list these are all there are: its million files are held once.
+        # All files of a list are wanted, so its million entries are not copied.
         return Card(wanted if others else entries, {}, others)
     return Card(
         Packed(SourceEntry, (entry for entry in wanted if entry.path not in twins)),
@@ -182,7 +181,7 @@ def sort_out(entries: Sequence[SourceEntry], *, is_list: bool) -> Card:
 
 
 def _read_gray(source: Source, row: ImageRow) -> NDArray[np.uint8]:
-    """Read a photograph once more, to be compared with another."""
+    """Read a photograph again, to compare it with another."""
     try:
         data = read_exactly(source, row.path, row.facts.image_id if row.facts else "")
     except SourceError as err:
@@ -196,14 +195,14 @@ def _read_gray(source: Source, row: ImageRow) -> NDArray[np.uint8]:
 
 
 def _count_suffixes(entries: Iterable[SourceEntry]) -> dict[str, int]:
-    """How many files have which ending, the most frequent first; tells why nothing is usable."""
+    """Count files by suffix, the most frequent first; it explains a drop without photographs."""
     counts = Counter(_suffix(PurePosixPath(entry.path)) for entry in entries)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return dict(ranked[:MAX_SUFFIXES])
 
 
 def _suffix(path: PurePosixPath) -> str:
-    # Side files of macOS end in .jpg, which would tell nothing.
+    # Side files of macOS (``._name.jpg``) have a photograph's suffix, which would mislead.
     return "._*" if path.name.startswith("._") else path.suffix.lower() or "no suffix"
 
 
@@ -212,13 +211,13 @@ def _name_others(suffixes: dict[str, int]) -> str:
     return f"only files that are not read ({named})" if named else "no files at all"
 
 
-def _report(drop: str, looks: Iterator[InspectedFile], *, total: int) -> Iterator[InspectedFile]:
-    """Pass looks on and say every few seconds how far it is."""
+def _report(drop: str, files: Iterator[InspectedFile], *, total: int) -> Iterator[InspectedFile]:
+    """Yield inspected files, and log progress every few seconds."""
     started = last = time.perf_counter()
     read_bytes = 0
-    for number, look in enumerate(looks, start=1):
-        read_bytes += look.row.bytes
-        yield look
+    for number, file in enumerate(files, start=1):
+        read_bytes += file.row.bytes
+        yield file
         now = time.perf_counter()
         if now - last >= LOG_EVERY_S or number == total:
             last = now

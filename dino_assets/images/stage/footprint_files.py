@@ -1,4 +1,4 @@
-"""Footprints of a drop's images or tiles as a file for QGIS."""
+"""Footprint files (GeoJSON, GeoPackage) of a drop's images or tiles, for QGIS."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,18 +28,18 @@ _EMPTY_GEOPACKAGE_BYTES = 2**17
 
 
 def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[int, int]:
-    """Write all footprints; gives how many rows have one, and how many have none.
+    """Write all footprints; return how many rows have one, and how many have none.
 
-    A file of that name is replaced when the new one is complete.
+    An existing file is replaced when the new one is complete.
 
     Raises:
-        ConfigError: the asset has no footprints, or the file's ending says no known format.
+        ConfigError: the asset has no footprints, or the file's suffix is unknown.
         NotCommittedError: the drop is not committed.
-        MissingExtraError: a GeoPackage, and pyogrio is not installed.
+        MissingExtraError: the file is a GeoPackage, and pyogrio is not installed.
     """
     if table.asset not in COLUMNS:
         raise ConfigError(
-            f"{table.asset!r} has no footprints; {' and '.join(COLUMNS)} have",
+            f"{table.asset!r} has no footprints; choose {' or '.join(COLUMNS)}",
             setting="asset",
             value=table.asset,
         )
@@ -54,31 +54,31 @@ def write_footprints(table: CommittedTable, drop: str, *, path: Path) -> tuple[i
 
 
 def check_target(path: Path) -> None:
-    """Refuse a file before anything is read for it.
+    """Check a target file before any rows are read.
 
     Raises:
-        ConfigError: its ending says no known format, or there is no such folder.
+        ConfigError: the suffix is unknown, or the folder does not exist.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(
-            f"{path.name!r}: a name that ends in {', '.join(SUFFIXES)} is expected",
+            f"cannot write {path.name!r}: expected a name that ends in {', '.join(SUFFIXES)}",
             setting="path",
             reason="format",
         )
     if not path.parent.exists():
         raise ConfigError(
-            f"there is no folder {str(path.parent)!r} to write {path.name!r} into",
+            f"cannot write {path.name!r}: there is no folder {str(path.parent)!r}. Create it first",
             setting="path",
             reason="no-folder",
         )
 
 
 def write_geojson(path: Path, rows: pa.Table) -> None:
-    """Write rows with a ``geometry`` each.
+    """Write rows with a ``geometry`` each as GeoJSON.
 
     Raises:
-        TargetError: it cannot be written.
-        DiskFullError: there is no room.
+        TargetError: the file cannot be written.
+        DiskFullError: the disk has too little room.
     """
     geometry = rows["geometry"].to_pylist()
     properties = rows.drop_columns(["geometry"]).to_pylist()
@@ -86,12 +86,12 @@ def write_geojson(path: Path, rows: pa.Table) -> None:
 
 
 def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
-    """Write rows with a ``geometry`` each, as layers of one file; layers without rows are left out.
+    """Write rows with a ``geometry`` each as layers of one GeoPackage; layers without rows are left out.
 
     Raises:
         MissingExtraError: pyogrio is not installed.
-        TargetError: it cannot be written.
-        DiskFullError: there is no room.
+        TargetError: the file cannot be written.
+        DiskFullError: the disk has too little room.
     """
     try:
         from pyogrio.errors import DataLayerError, DataSourceError
@@ -100,14 +100,14 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
         raise MissingExtraError("Writing a GeoPackage", extra="geo") from None
     full = {name: rows for name, rows in layers.items() if rows.num_rows} or dict(layers)
     with writing(path) as aside:
-        # SQLite says of a full disk only that some table is missing.
+        # On a full disk, SQLite only reports a missing table.
         check_room(
             path.parent,
             _EMPTY_GEOPACKAGE_BYTES + sum(rows.nbytes for rows in full.values()),
             what=f"{str(path)!r}",
-            advice="Free some, or name a place on another disk",
+            advice="Make room, or choose a folder on another disk",
         )
-        aside.touch()  # the operating system's own refusal says more than GDAL's
+        aside.touch()  # an error of the operating system is more precise than GDAL's
         aside.unlink()
         try:
             for name, rows in full.items():
@@ -122,7 +122,7 @@ def write_geopackage(path: Path, layers: Mapping[str, pa.Table]) -> None:
 
 def _write_layer(write: Callable[..., None], rows: pa.Table, path: Path, *, layer: str) -> None:
     columns = [name for name in rows.column_names if name != "geometry"]
-    # By its kind a program for maps chooses how a layer is drawn.
+    # Map programs choose a layer's drawing style by its geometry type.
     kind, geometry = unify_kind(rows["geometry"].to_pylist())
     write(
         str(path),
@@ -138,5 +138,5 @@ def _write_layer(write: Callable[..., None], rows: pa.Table, path: Path, *, laye
 
 
 def _fill(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whole numbers stay whole where some are missing; the mask says which."""
+    """Fill missing whole numbers with 0, so that the column stays whole; a mask marks them."""
     return pc.fill_null(column, 0) if pa.types.is_integer(column.type) else column

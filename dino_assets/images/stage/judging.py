@@ -1,4 +1,4 @@
-"""What must hold of committed ``images``, and what their report found."""
+"""Checks of committed ``images``: valid rows, quarantined files, and findings of the report."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.verdicts import Verdict
 
 _BATCH_ROWS = 1024
-# What only needs to be known, or is another check's; the rest is worth a look before labels are paid.
-UNTOLD = ("quarantined", "roll-over", "thermal", "turned")
+# Findings that need no action, or that another check reports.
+NOT_ODD = ("quarantined", "roll-over", "thermal", "turned")
 
 
 def read_findings(images: CommittedTable, drop: str) -> list[Finding]:
-    """The table of findings, as it is stored beside a drop's images.
+    """Read the table of findings that is stored with a drop's images.
 
     Raises:
-        NotCommittedError: the drop's images are not committed, or by a version without a report.
+        NotCommittedError: the drop's images are not committed, or an earlier version made no report.
     """
     part = next((part for part in images.manifest(drop).parts if part.name == TABLE), None)
     if part is None:
@@ -38,7 +38,7 @@ def read_findings(images: CommittedTable, drop: str) -> list[Finding]:
 
 
 def judge_usable(manifest: Manifest) -> Verdict:
-    """Judge how many of a drop's files are photographs, from what its ``images`` were committed with."""
+    """Judge how many of a drop's files are usable photographs, from the manifest of its ``images``."""
     return judge_quarantine(
         str(manifest.recipe.output.drop),
         usable=int(manifest.facts["usable"]),
@@ -47,33 +47,35 @@ def judge_usable(manifest: Manifest) -> Verdict:
 
 
 def judge_cuttable(manifest: Manifest) -> Verdict:
-    """Judge whether any of a drop's pictures is one of colours: thermal ones are not cut unless asked for."""
+    """Judge whether a drop has a colour picture: thermal ones are cut into tiles only on request."""
     drop = str(manifest.recipe.output.drop)
     usable, thermal = (int(manifest.facts.get(name, 0)) for name in ("usable", "thermal"))
     if 0 < usable <= thermal:
-        sentence = f"{usable} of {usable} pictures are thermal, which are not cut unless asked for"
+        sentence = (
+            f"{usable} of {usable} pictures are thermal, which are cut into tiles only on request"
+        )
         return Verdict(drop, False, sentence)
-    return Verdict(drop, True, f"{usable - thermal} of {usable} pictures are of colours")
+    return Verdict(drop, True, f"{usable - thermal} of {usable} pictures are colour pictures")
 
 
 def judge_findings(images: CommittedTable, drop: str, *, today: date) -> Verdict:
-    """Warn of what is odd about a drop; pictures from the future need today's date to be seen."""
+    """Warn of a drop's findings, and of pictures dated after ``today``."""
     counts = images.manifest(drop).facts.get("findings")
     if counts is None:
         return Verdict(drop, True, "made by an earlier version, without a report", warns=True)
     taken = images.read(drop, ["taken"])["taken"]
     latest = pc.max(taken).as_py()
-    oddities = [f"{count} {kind}" for kind, count in counts.items() if kind not in UNTOLD]
+    oddities = [f"{count} {kind}" for kind, count in counts.items() if kind not in NOT_ODD]
     # A camera's local time may be a day ahead of this machine's.
     if latest is not None and latest.date() > today + timedelta(days=1):
-        oddities.append(f"the newest picture was taken on {latest:%Y-%m-%d}, which is to come")
+        oddities.append(f"the newest picture is dated {latest:%Y-%m-%d}, in the future")
     if not oddities:
-        return Verdict(drop, True, "nothing odd about its pictures")
+        return Verdict(drop, True, "no findings to act on")
     return Verdict(drop, True, f"{', '.join(oddities)}; see {PAGE}", warns=True)
 
 
 def judge_images(images: CommittedTable, drop: str) -> Verdict:
-    """Unique paths; an id of 64 hex and a size on usable rows, a reason on the others."""
+    """Judge rows: unique paths, an id of 64 hex and a size if usable, else a reason."""
     rows = images.read(drop, ["path", "image_id", "width", "height", "reason", "is_usable"])
     usable = rows.filter(pc.field("is_usable"))
     twice = rows.num_rows - len(pc.unique(rows["path"]))
@@ -87,10 +89,12 @@ def judge_images(images: CommittedTable, drop: str) -> Verdict:
         return Verdict(
             drop,
             False,
-            f"{twice} paths twice, {incomplete} usable rows without id or size, {unexplained} "
+            f"{twice} repeated paths, {incomplete} usable rows without id or size, {unexplained} "
             "quarantined rows without a reason",
         )
-    return Verdict(drop, True, f"{count_of(rows.num_rows, 'row')}, unique and explained")
+    return Verdict(
+        drop, True, f"{count_of(rows.num_rows, 'row')}, each path once, each bad file with a reason"
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class BadFile:
 
 
 def list_bad_files(images: CommittedTable, drop: str) -> Iterator[BadFile]:
-    """The quarantined files of a drop: of a long list there may be a million."""
+    """List the quarantined files of a drop, in batches: there may be a million."""
     rows = images.read(drop, ["drop", "path", "reason", "detail", "is_usable"])
     refused = rows.filter(~pc.field("is_usable")).drop_columns(["is_usable"])
     for batch in refused.to_batches(max_chunksize=_BATCH_ROWS):

@@ -83,7 +83,7 @@ def test_decode_image__complaints_stay_with_their_picture(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_decode_image__others_hear_libtiff_as_before(capfd):
+def test_decode_image__others_collect_libtiff_errors_as_before(capfd):
     """Whoever reads a picture past us finds Pillow as it is."""
     decode_image(LZW)
     with suppress(OSError), Image.open(io.BytesIO(damage(LZW, b"\xff" * 40))) as image:

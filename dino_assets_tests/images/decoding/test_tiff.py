@@ -56,7 +56,7 @@ def test_read_page__tags_that_all_point_at_the_same_megabyte(kind: int):
     error = refusal(tiff_of(tags, body=bytes(10**6)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert str(error) == "undecodable: tags of 200,000,000 bytes in a file of 1,002,522"
+    assert str(error) == "undecodable: tags declare 200,000,000 bytes, the file has 1,002,522"
     assert peak < 20 * 2**20
 
 
@@ -172,7 +172,7 @@ def test_inspect_image__turns_as_pillow_turns(kind: int, value: int, is_turned: 
 @pytest.mark.parametrize("tag", [256, 257])
 def test_read_page__a_size_that_is_there_twice(tag: int):
     error = refusal(tiff_of(sorted([*GRAY_TAGS, (tag, 3, 1, 8)])))
-    assert str(error) == f"undecodable: tag {tag} (a size) is there twice"
+    assert str(error) == f"undecodable: tag {tag} (width or height) occurs twice"
 
 
 def test_read_page__of_other_tags_the_first_counts():

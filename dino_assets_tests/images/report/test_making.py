@@ -200,7 +200,7 @@ def test_judge_findings__pictures_from_the_future(memory: ObjectStore, tmp_path:
     assert "wrong-year" not in kinds(table)  # they agree with each other, and there is no clock
     verdict = judge_findings(table, "d", today=TODAY)
     assert verdict.warns
-    assert "taken on 2031-05-03, which is to come" in verdict.sentence
+    assert "dated 2031-05-03, in the future" in verdict.sentence
     assert not judge_findings(table, "d", today=date(2031, 5, 3)).warns
 
 

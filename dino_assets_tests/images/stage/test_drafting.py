@@ -369,15 +369,18 @@ def judge(rows: list[dict[str, object]]) -> tuple[bool, str]:
 
 def test_judge_images__good_table():
     bad = good_row("b", is_usable=False, reason="empty", image_id=None, width=None)
-    assert judge([good_row("a"), bad]) == (True, "2 rows, unique and explained")
-    assert judge([]) == (True, "0 rows, unique and explained")
+    assert judge([good_row("a"), bad]) == (
+        True,
+        "2 rows, each path once, each bad file with a reason",
+    )
+    assert judge([]) == (True, "0 rows, each path once, each bad file with a reason")
 
 
 @pytest.mark.parametrize(
     ("planted", "sentence"),
     [
-        (good_row("a"), "1 paths twice, 0 usable rows without"),
-        (good_row("b", image_id=None), "0 paths twice, 1 usable rows without id or size"),
+        (good_row("a"), "1 repeated paths, 0 usable rows without"),
+        (good_row("b", image_id=None), "0 repeated paths, 1 usable rows without id or size"),
         (good_row("b", image_id="ab"), "1 usable rows without id or size"),
         (good_row("b", image_id="G" * 64), "1 usable rows without id or size"),
         (good_row("b", image_id="a" * 65), "1 usable rows without id or size"),
