@@ -236,7 +236,7 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     assert second.recipe.config["fps_ratio"] == 0.25
     store().put(second.parts[0].key, b"something else")
     assert main(["verify", "--repair"]) == 1
-    assert "The part is given up and 'manifests/selections/" in capsys.readouterr().out
+    assert "Deleted the part and kept the record 'manifests/selections/" in capsys.readouterr().out
     assert find_outputs(store(), "selections", "round-0002") == [second]
     assert main(["select", *second_round]) == 0
     assert store().exists(second.parts[0].key)  # made again

@@ -200,7 +200,7 @@ def test_rounds__an_emptied_one_is_put_back_or_set_aside(lineage, capsys, refuse
     assert advice.endswith(" verify --repair`, then materialise that output again.\n")
     refuse(CommitRefusedError, "rounds", "--set-aside", "1")
     assert main(["verify", "--repair"]) == 1
-    assert "It is put back from its copy" in capsys.readouterr().out
+    assert "It was restored from its copy" in capsys.readouterr().out
     assert lineage.store.get(key) == whole
     assert main(["select", "--round", "2", "--budget", "4"]) == 0
 

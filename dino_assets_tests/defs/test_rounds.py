@@ -193,7 +193,7 @@ def test_round__repaired_with_a_later_one_there(lineage: Lineage, damaged: str):
     part = next(p for p in first.parts if (p.name is None) == (damaged == "the table"))
     lineage.store.put(part.key, b"something else")
     (fault,) = verify(lineage.store, should_repair=True)
-    assert "The part is given up and 'manifests/selections/" in str(fault)
+    assert "Deleted the part and kept the record 'manifests/selections/" in str(fault)
     assert (chosen(lineage, 1), chosen(lineage, 2)) == (first, second)
 
     if damaged == "the table":  # what was paid for is not known

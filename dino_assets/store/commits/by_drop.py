@@ -1,4 +1,4 @@
-"""Committing several drops in one go: sorted, one failure does not stop the others."""
+"""Commits of several drops in sorted order, where one failure does not stop the others."""
 
 import logging
 import time
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 
 class DropDrafts:
-    """What a partitioned stage returns: one draft per drop, made when its turn comes.
+    """One draft per drop, as a partitioned stage returns them; each is made just before its commit.
 
-    Iterable any number of times and not a generator, which Dagster would take for an op's outputs.
+    It can be iterated any number of times. It is not a generator: Dagster would treat one as an op's outputs.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class DropDrafts:
         *,
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """``around`` is entered before the first drop is committed and left after the last one."""
+        """Take the drops and how to draft one. ``around`` is a context for all commits together."""
         self.drops = tuple(sorted(set(drops)))
         self.make = make
         self.around = around
@@ -38,7 +38,7 @@ class DropDrafts:
 
 @dataclass(frozen=True)
 class DropOutcome:
-    """How one drop ended."""
+    """The result of one drop: what was committed, or the error."""
 
     drop: str
     committed: Committed | None
@@ -47,7 +47,7 @@ class DropOutcome:
 
 
 def commit_drops(store: ObjectStore, drafts: DropDrafts) -> Iterator[DropOutcome]:
-    """Commit drop by drop, in sorted order, and say how each ended; never raises for a drop."""
+    """Commit drop by drop, in sorted order, and yield each result. A drop's error is in its result."""
     with drafts.around():
         for drop in drafts.drops:
             yield _commit_drop(store, drop, drafts.make)
@@ -62,16 +62,16 @@ def _commit_drop(store: ObjectStore, drop: str, make: Callable[[str], Draft]) ->
     except DropBlockedError as err:
         log.warning("%s", err)
         error = err
-    except Exception as err:  # whatever a drop did, the others are not to blame
+    except Exception as err:  # any error of one drop must not stop the others
         log.exception("drop %s failed", drop)
         error = err
     return DropOutcome(drop, committed, error, time.perf_counter() - started)
 
 
 def raise_failures(asset: str, outcomes: list[DropOutcome], *, may_wait: bool = False) -> None:
-    """End a run that had failures with one error that names them all.
+    """Raise one error that names every failed drop, if there is one.
 
-    Blocked drops ``may_wait`` where more is made of the others: they are blocked there, too.
+    With ``may_wait``, blocked drops alone raise nothing: later steps of the run block them again.
 
     Raises:
         DropsFailedError: at least one drop failed.

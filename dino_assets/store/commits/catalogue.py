@@ -1,11 +1,11 @@
-"""The catalogue of assets: what each part of the software needs to know of every output."""
+"""The catalogue of assets: their jobs, partitions, spaces and pictures."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-# A small picture of this name, stored beside a table, is shown wherever the output is.
+# A small picture with this name, stored beside a table, is shown with the output.
 PREVIEW = "preview.png"
-# The pictures by which an output is known, and the file that each opens.
+# The pictures shown for an output, and the file that each one links to.
 PICTURES: dict[str, dict[str, str]] = {
     "images": {"footprints.png": "report.html"},
     "projections": {"map.png": "map.html"},
@@ -18,11 +18,11 @@ PICTURES: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Asset:
-    """One asset. An output that is a record cannot be made again once its manifest is gone."""
+    """One asset. If it is a record, its outputs cannot be made again once their manifests are gone."""
 
     name: str
     job: Literal["ingest", "curate", "deploy"]
-    made_from: str | None = None  # of an asset per drop: the input by which it follows another
+    made_from: str | None = None  # for an asset per drop: the input whose drops it follows
     in_space: bool = False
     is_record: bool = False
 
@@ -38,24 +38,24 @@ CATALOGUE = (
     Asset("tiles", "ingest", made_from="images"),
     Asset("embeddings", "ingest", made_from="tiles", in_space=True),
     Asset("projections", "curate", in_space=True),
-    # People label by a round, and later rounds count on it.
+    # People label the tiles of a round, and later rounds depend on it.
     Asset("selections", "curate", in_space=True, is_record=True),
     Asset("deployments", "deploy", in_space=True),
 )
 ASSETS = tuple(asset.name for asset in CATALOGUE)
-# From photographs to a round. What leaves for other programs is made when somebody wants it.
+# From photographs to a round. Files for other programs (deployments) are made on request only.
 LINEAGE = tuple(asset.name for asset in CATALOGUE if asset.job != "deploy")
-# Those that are made drop by drop, each from the one before it.
+# Assets with one output per drop, each made from the asset before it.
 PER_DROP = tuple(asset for asset in CATALOGUE if asset.per_drop)
 RECORDS = frozenset(asset.name for asset in CATALOGUE if asset.is_record)
 
 
 def assets_of_job(job: str) -> tuple[str, ...]:
-    """Name the assets that a job makes."""
+    """List the names of the assets that a job makes."""
     return tuple(asset.name for asset in CATALOGUE if asset.job == job)
 
 
 def job_of(name: str) -> str:
-    """Name the job that makes an asset, which is its group in the UI, too."""
+    """Return the name of the job that makes an asset. It is also the asset's group in the UI."""
     (job,) = [asset.job for asset in CATALOGUE if asset.name == name]
     return job

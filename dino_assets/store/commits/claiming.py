@@ -1,9 +1,9 @@
-"""Turns: one writer at a time, on stores of every kind, for outputs that count on one another.
+"""A lock in the store, for outputs that depend on one another: one writer commits at a time.
 
-A writer puts a claim, then lists all claims. Of two writers at least one sees the other, since each lists
-after its own is there. Who sees no other has the turn, and keeps its claim until it is done; who sees
-another withdraws, but the one with the lowest name, who waits. Conditional PUT is not relied on: servers
-say that they have it and let two writers win.
+A writer puts a claim, then lists all claims. Of two writers at least one sees the other's claim, because
+each lists after putting its own. A writer that sees no other claim has the turn, and deletes its claim
+when it is done. Of writers that see others, the one with the lowest name waits and the rest withdraw.
+Conditional PUT is not used: some servers advertise it and let two writers succeed.
 """
 
 import contextlib
@@ -18,29 +18,29 @@ from dino_assets.errors import CommitRefusedError, ObjectNotFoundError
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-# A turn is a few requests long. A claim this old is of a writer that was killed, and who is held up for
-# half as long gives its turn up by itself.
+# A turn takes a few requests. An older claim belongs to a killed writer. A writer that was delayed for
+# half of this time gives up its turn.
 STALE = timedelta(minutes=2)
-LOOK_EVERY_S = 0.2
+POLL_EVERY_S = 0.2
 
 
 class Turn:
-    """A writer's turn."""
+    """A writer's turn to commit, valid for a limited time."""
 
     def __init__(self, name: str, ends: float) -> None:
         self.name = name
         self._ends = ends
 
     def check(self) -> None:
-        """Look whether it is still this writer's turn.
+        """Check that it is still this writer's turn.
 
         Raises:
-            CommitRefusedError: it was held up so long that another may have it.
+            CommitRefusedError: the writer was delayed so long that another may have the turn.
         """
         if time.monotonic() > self._ends:
             raise CommitRefusedError(
-                f"the store was too slow to commit among {self.name!r}: others may be writing by now. "
-                "Run again.",
+                f"the commit to {self.name!r} took too long, so another writer may have started. "
+                "Nothing was committed. Run again.",
                 reason="too-slow",
             )
 
@@ -51,15 +51,15 @@ def take_turn(
     name: str,
     *,
     stale: timedelta | None = None,
-    look_every_s: float = LOOK_EVERY_S,
+    poll_every_s: float = POLL_EVERY_S,
 ) -> Iterator[Turn]:
-    """Wait for a turn among the writers of ``name``, and have it until the block ends.
+    """Wait for a turn among the writers of ``name``, and hold it until the block ends.
 
     Raises:
-        CommitRefusedError: others had it all the time.
+        CommitRefusedError: other writers had the turn all the time.
     """
     stale = STALE if stale is None else stale
-    queue = _Queue(store, name, stale, look_every_s)
+    queue = _Queue(store, name, stale, poll_every_s)
     while True:
         begun = time.monotonic()
         own = f"{_prefix(name)}{uuid.uuid4().hex}.json"
@@ -72,50 +72,53 @@ def take_turn(
             store.delete(own)
         if queue.is_too_late:
             raise CommitRefusedError(
-                f"others were committing among {name!r} for {2 * stale.total_seconds():.0f} s. Run again.",
+                f"could not commit to {name!r}: other writers were committing to it for "
+                f"{2 * stale.total_seconds():.0f} s. Run again.",
                 reason="others-first",
             )
-        time.sleep(2 * look_every_s)  # the one that waits comes first
+        time.sleep(2 * poll_every_s)  # longer than the waiting writer's pause, which goes first
 
 
 @dataclass
 class _Queue:
-    """One writer's wait for its turn, by one claim after the other."""
+    """One writer's wait for its turn, with one claim after another."""
 
     store: ObjectStore
     name: str
     stale: timedelta
-    look_every_s: float
+    poll_every_s: float
     began: float = field(default_factory=time.monotonic)
     has_logged: bool = False
 
     @property
     def is_too_late(self) -> bool:
-        """Whether a killed writer's claim would be old by now, so that living ones are in the way."""
+        """Whether the wait is so long that claims of killed writers are gone: live writers are ahead."""
         return time.monotonic() - self.began > 2 * self.stale.total_seconds()
 
     def wait(self, own: str) -> bool:
-        """Wait as long as this claim has the lowest name; tells whether it has the turn."""
+        """Wait while this claim has the lowest name. Return whether it got the turn."""
         while others := self._list_others(own):
             if not self.has_logged:
-                log.info("waiting: others are committing among %r", self.name)
+                log.info("waiting: another writer is committing to %r", self.name)
                 self.has_logged = True
             if min(others) < own or self.is_too_late:
                 return False
-            time.sleep(self.look_every_s)
-            self.store.put(own, b"{}\n")  # its time is compared with that of the others
+            time.sleep(self.poll_every_s)
+            self.store.put(
+                own, b"{}\n"
+            )  # renews its time, which is compared with other claims' times
         return True
 
     def _list_others(self, own: str) -> list[str]:
-        """Claims of other writers; one that is too old is of a killed writer, and removed."""
+        """List the claims of other writers. Delete those that are too old: their writers were killed."""
         put_at = self.store.head(own).modified
         others = []
         for info in self.store.list(_prefix(self.name)):
             if info.key == own:
                 continue
-            # By the store's own clock alone, which put both times.
+            # Both times come from the store's clock.
             if put_at - info.modified > self.stale:
-                log.warning("%r is left by a writer that was killed; it is removed", info.key)
+                log.warning("deleting %r, left by a killed writer", info.key)
                 with contextlib.suppress(ObjectNotFoundError):
                     self.store.delete(info.key)
             else:

@@ -1,4 +1,4 @@
-"""Tables and the record of their rows: Arrow columns made from it, rows written from it, read into it."""
+"""Conversion between dataclass records and Arrow tables: columns, writing rows, reading rows."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -27,32 +27,32 @@ _TYPES: dict[Any, pa.DataType] = {
 
 
 class _Member(NamedTuple):
-    """A field of a record: one column, or those of the record inside it."""
+    """A field of a record: one column, or the columns of a nested record."""
 
     name: str
-    record: Any  # the class of the record inside, or None
+    record: Any  # the class of the nested record, or None
     is_optional: bool
     columns: tuple[pa.Field, ...]
 
 
 def columns_of(record: type) -> list[pa.Field]:
-    """Make a column per field; one that may be None is nullable.
+    """List the Arrow columns of a record class; fields that may be None are nullable.
 
-    ``int`` is int32: give ``Annotated[int, pa.int64()]`` for another type than the usual one. A field
-    that is a record itself stands for the columns of that one, under their own names.
+    ``int`` becomes int32. ``Annotated[int, pa.int64()]`` chooses another type. A nested record contributes
+    its own columns, under their own names.
     """
     return [column for member in _members_of(record) for column in member.columns]
 
 
 def make_batch(records: Iterable["DataclassInstance"], schema: pa.Schema) -> pa.RecordBatch:
-    """Make rows of records; a record inside one that is None leaves its columns null."""
+    """Make a batch of rows from records; a nested record that is None leaves its columns null."""
     return pa.RecordBatch.from_pylist([_flatten(record) for record in records], schema)
 
 
 def read_records(record: type[Record], table: pa.Table) -> Iterator[Record]:
-    """Make a record of each row, some at a time; the table has its columns, and may have more.
+    """Make a record of each row, a batch at a time. The table may have further columns.
 
-    A record inside it that may be None is None where a column that it requires is null.
+    An optional nested record is None where a column that it requires is null.
     """
     chosen = table.select([column.name for column in columns_of(record)])
     for batch in chosen.to_batches(max_chunksize=_READ_ROWS):

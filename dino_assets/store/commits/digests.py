@@ -1,12 +1,12 @@
-"""Digests: many small JSON objects in one, so that readers of thousands ask only for those that are new.
+"""Digests: a cache of many small JSON objects in one, so that readers fetch only new objects.
 
     digests/drops.json.gz, digests/manifests/<asset>/<space>.json.gz
 
-A digest is a cache and never the truth. A LIST names the objects with their stamps (ETag, time, size); a row
-of the digest counts where it was read under these very stamps, and every other object is read itself. So a
-lost or old digest costs time and nothing else, and a damaged one is no digest. Who has read many objects
-puts a new digest in its place; of two at once the last one stays, and what the other one knew is read again.
-Small stores have none.
+A digest is only a cache. A LIST gives each object's stamp (ETag, time, size). A row of the digest is used
+if its stamps are equal to the listed ones; every other object is read itself. A lost or old digest
+therefore costs only time, and a damaged one is ignored. A reader that had to read many objects writes a new
+digest. Of two writers at the same time the last one wins, and the other's rows are read again later.
+Small stores have no digests.
 """
 
 import gc
@@ -26,22 +26,22 @@ from dino_assets.store.objects import ObjectInfo, ObjectStore
 
 log = logging.getLogger(__name__)
 FORMAT = 1
-# So few objects are read themselves: a digest is neither asked for nor written for them.
+# Up to this many objects are read without a digest.
 FEW = 32
 _READERS = 16
-# Of each unit, the objects that it is read from.
+# The objects that each unit is read from.
 Units = Mapping[str, Sequence[ObjectInfo]]
 Read = Callable[[ObjectStore, str], Any]
 _Row = tuple[list[str], Any]
 
 
 def digest_key(name: str) -> str:
-    """Where a digest lives."""
+    """Return the key of a digest."""
     return f"digests/{name}.json.gz"
 
 
 def list_objects(store: ObjectStore, *prefixes: str) -> list[ObjectInfo]:
-    """List the JSON objects below some prefixes, all at once."""
+    """List the JSON objects below some prefixes, in parallel."""
 
     def list_one(prefix: str) -> list[ObjectInfo]:
         return [info for info in store.list(prefix) if is_json(info.key)]
@@ -52,7 +52,7 @@ def list_objects(store: ObjectStore, *prefixes: str) -> list[ObjectInfo]:
 
 @contextmanager
 def collecting_later() -> Iterator[None]:
-    """Let Python look for garbage after the block: looking at 10,000 records as they come is half of the time."""
+    """Delay Python's garbage collection until the block ends: it takes half of the time for 10,000 records."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -70,29 +70,31 @@ def read_digested(
     *,
     wanted: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Read the wanted units, by default all, from the digest of this name or else themselves.
+    """Read the wanted units, by default all, from the digest ``name`` or else from their objects.
 
-    ``units`` are all that were listed. ``read(store, unit)`` gives a unit's JSON value, by ``get`` of its
-    objects alone. In place of a damaged one is its CorruptObjectError; one that is gone is left out.
+    ``units`` are all listed units. ``read(store, unit)`` returns a unit's JSON value and reads only its
+    objects, by ``get``. The value of a damaged unit is its CorruptObjectError; a deleted one is left out.
     """
-    asked = list(units) if wanted is None else list(wanted)
+    requested = list(units) if wanted is None else list(wanted)
     with collecting_later():
-        rows = load_digest(store, name) if len(asked) > FEW else {}
+        rows = load_digest(store, name) if len(requested) > FEW else {}
     stamps = {unit: [_stamp(info) for info in units[unit]] for unit in (units if rows else ())}
     rows = {unit: row for unit, row in rows.items() if stamps.get(unit) == row[0]}
-    new = [unit for unit in asked if unit not in rows]
+    new = [unit for unit in requested if unit not in rows]
 
     def read_one(unit: str) -> tuple[Any, _Row | None]:
-        noting = _NotingStore(store)
+        recording = _RecordingStore(store)
         try:
-            value = read(noting, unit)
+            value = read(recording, unit)
         except ObjectNotFoundError:
             return None, None
         except CorruptObjectError as err:
             return err, None
-        # What was read may be newer than what was listed.
+        # The object that was read may be newer than the listed one.
         infos = units[unit]
-        is_as_listed = all(info.etag and noting.etags.get(info.key) == info.etag for info in infos)
+        is_as_listed = all(
+            info.etag and recording.etags.get(info.key) == info.etag for info in infos
+        )
         return value, ([_stamp(info) for info in infos], value) if is_as_listed else None
 
     with ThreadPoolExecutor(_READERS) as pool:
@@ -100,12 +102,12 @@ def read_digested(
     if len(new) > FEW:
         fresh = {unit: row for unit, (_, row) in outcomes.items() if row is not None}
         _put_digest(store, name, rows | fresh)
-    values = {unit: rows[unit][1] if unit in rows else outcomes[unit][0] for unit in asked}
+    values = {unit: rows[unit][1] if unit in rows else outcomes[unit][0] for unit in requested}
     return {unit: value for unit, value in values.items() if value is not None}
 
 
 def load_digest(store: ObjectStore, name: str) -> dict[str, _Row]:
-    """Read a digest's rows; there are none where it is not there, or not what was written."""
+    """Read the rows of a digest; return none if it is missing or damaged."""
     try:
         data = store.get(digest_key(name))
     except ObjectNotFoundError:
@@ -116,7 +118,7 @@ def load_digest(store: ObjectStore, name: str) -> dict[str, _Row]:
             raise ValueError("sha256")
         return {unit: (stamps, value) for unit, stamps, value in json.loads(body)}
     except (OSError, EOFError, zlib.error, ValueError, TypeError, RecursionError) as err:
-        log.info("%r is not what was written (%s); its objects are read", digest_key(name), err)
+        log.info("digest %r is damaged (%s); reading its objects instead", digest_key(name), err)
         return {}
 
 
@@ -127,16 +129,16 @@ def _put_digest(store: ObjectStore, name: str, rows: Mapping[str, _Row]) -> None
     try:
         store.put(digest_key(name), gzip.compress(head + b"\n" + body, compresslevel=1, mtime=0))
     except StoreError as err:
-        # Of a store that may be read alone, or of a full one: the next reader reads as many again.
-        log.info("%r cannot be written: %s", digest_key(name), err)
+        # For example a read-only or full store: the next reader reads the same objects again.
+        log.info("cannot write digest %r: %s", digest_key(name), err)
 
 
 def _stamp(info: ObjectInfo) -> str:
     return f"{info.key} {info.etag} {info.modified.timestamp()} {info.bytes}"
 
 
-class _NotingStore(ObjectStore):
-    """Reads from another store, and keeps which version of each object it got."""
+class _RecordingStore(ObjectStore):
+    """A view of another store that records the ETag of each object it reads."""
 
     def __init__(self, inner: ObjectStore) -> None:
         self.url, self.folder = inner.url, inner.folder

@@ -1,13 +1,13 @@
-"""Indexes: rows that say where a thing may be, so that nobody looks through everything that is committed.
+"""Indexes: rows that say where something may be, so that a search need not read all manifests.
 
     indexes/<name>/<sha256>.json.gz
 
-Rows are hints and never the truth. A writer adds its row before it commits what the row points at, and a
-reader holds each row that it goes by against what is committed. Every object is a set of rows, immutable
-and named by its content, and all together are the index: so two writers keep each other's rows, and there
-is no turn to wait for. Whoever finds many puts their union beside them and then deletes them; a kill in
-between leaves rows twice. An index that is gone, or has a damaged object, is made again from what is
-committed.
+Rows are only hints. A writer adds a row before it commits the output that the row points at. A reader
+checks each row that it uses against the committed output. Each object is an immutable set of rows, named
+by its content; all objects together are the index. Two writers therefore keep each other's rows without
+waiting. A reader that sees many objects puts one with all rows, then deletes the others. If it is killed
+in between, rows exist twice, which does no harm. An index that is missing or has a damaged object is
+rebuilt from what is committed.
 """
 
 import gzip
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 Row = tuple[str, ...]
 MOST_OBJECTS = 32
 _READERS = 16
-_LOOKS = 3
+_ATTEMPTS = 3
 
 
 class _MovedError(Exception):
-    """Somebody put objects together since they were listed."""
+    """Another reader has merged objects since they were listed."""
 
 
 def read_index(store: ObjectStore, name: str, make: Callable[[], Iterable[Row]]) -> set[Row]:
-    """Read all rows of an index; ``make`` gives those of what is committed, should it be gone or damaged."""
-    for _ in range(_LOOKS):
+    """Read all rows of an index. If it is missing or damaged, rebuild it from the rows of ``make``."""
+    for _ in range(_ATTEMPTS):
         keys = _list_keys(store, name)
         try:
             with ThreadPoolExecutor(_READERS) as pool:
@@ -46,7 +46,7 @@ def read_index(store: ObjectStore, name: str, make: Callable[[], Iterable[Row]])
     rows = {row for piece in pieces if piece is not None for row in piece}
     is_whole = bool(pieces) and None not in pieces
     if not is_whole:
-        log.info("index %r is made of all that is committed", name)
+        log.info("rebuilding index %r from all committed outputs", name)
         rows |= set(make())
     if rows and not (is_whole and len(keys) <= MOST_OBJECTS):
         _replace(store, name, rows, keys)
@@ -54,9 +54,9 @@ def read_index(store: ObjectStore, name: str, make: Callable[[], Iterable[Row]])
 
 
 def add_row(store: ObjectStore, name: str, row: Row, make: Callable[[], Iterable[Row]]) -> None:
-    """Add a row, before what it points at is committed; ``make`` as for ``read_index``."""
+    """Add a row, before the output that it points at is committed. ``make`` is as for ``read_index``."""
     if not _list_keys(store, name):
-        # With this row alone it would seem whole.
+        # Rebuild first: an index with only this row would look complete.
         read_index(store, name, make)
     _put_rows(store, name, {row})
 
@@ -77,14 +77,14 @@ def _put_rows(store: ObjectStore, name: str, rows: set[Row]) -> str | None:
     try:
         store.put(key, data)
     except StoreError as err:
-        # It costs the next one time. Where nothing can be written at all, the commit says so.
-        log.info("%r cannot be written: %s", key, err)
+        # The next reader rebuilds it. If the store is read-only, the commit fails with a message.
+        log.info("cannot write index %r: %s", key, err)
         return None
     return key
 
 
 def _read_rows(store: ObjectStore, key: str) -> list[Row] | None:
-    """The rows of one object; None where it is damaged, at a second read too."""
+    """Read the rows of one object; return None if it is damaged at a second read, too."""
     for _ in range(2):
         try:
             data = store.get(key)
@@ -92,7 +92,7 @@ def _read_rows(store: ObjectStore, key: str) -> list[Row] | None:
             raise _MovedError from None
         if key.endswith(f"/{hashlib.sha256(data).hexdigest()}.json.gz"):
             return [tuple(row) for row in json.loads(gzip.decompress(data))]
-    log.info("%r is not what was written", key)
+    log.info("index object %r is damaged", key)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Committed outputs by asset and drop, and their files."""
+"""Lookup and export of committed outputs by asset and drop."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
@@ -17,10 +17,12 @@ from dino_assets.store.targets import writing
 def find_outputs(
     store: ObjectStore, asset: str, drop: str | None = None, *, space: str | None = None
 ) -> list[Manifest]:
-    """The committed outputs of an asset for one drop (or for all drops together), in every space or in one.
+    """List the committed outputs of an asset for one drop, or of an asset that is not per drop.
+
+    There is one per space, or only the one in ``space``.
 
     Raises:
-        NotCommittedError: there is none; says which there are.
+        NotCommittedError: there is none; the message lists the committed drops.
     """
     keys = sorted(info.key for info in store.list(f"manifests/{asset}"))
     wanted = [key for key in keys if key.endswith(f"/{drop or '_'}.json")]
@@ -29,12 +31,14 @@ def find_outputs(
     outputs = read_manifests(store, wanted)
     if not outputs:
         names = sorted({key.rpartition("/")[2].removesuffix(".json") for key in keys} - {"_"})
-        advice = f"It is made for: {', '.join(names[:20])}." if names else "Materialise it first."
+        advice = "Materialise it first."
+        if names:
+            advice = f"It exists for: {', '.join(names[:20])}."
         if asset not in ASSETS:
             advice = f"Assets are: {', '.join(ASSETS)}."
         of = f" of drop {drop!r}" if drop else ""
         raise NotCommittedError(
-            f"{asset!r}{of} is not in store {store.url!r}. {advice}",
+            f"asset {asset!r}{of} is not in store {store.url!r}. {advice}",
             output=str(OutputId(asset, drop, space)),
         )
     return outputs
@@ -48,7 +52,7 @@ def export_files(
     folder: Path,
     space: str | None = None,
 ) -> Iterator[Path]:
-    """Write the files of an output under their own names, and its table as ``<asset>-<n>.parquet``."""
+    """Write the files of an asset's outputs, and their tables as ``<asset>-<n>.parquet``."""
     for manifest, place in place_outputs(
         find_outputs(store, asset, drop, space=space), folder=folder
     ):
@@ -56,7 +60,7 @@ def export_files(
 
 
 def place_outputs(outputs: Sequence[Manifest], *, folder: Path) -> Iterator[tuple[Manifest, Path]]:
-    """Give each output its folder: several spaces have files of the same names."""
+    """Choose a folder per output: outputs in several spaces have files with the same names."""
     for manifest in outputs:
         space = str(manifest.recipe.output.space)
         yield manifest, folder / space if len(outputs) > 1 else folder
@@ -69,11 +73,11 @@ def export_output(
     folder: Path,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Path]:
-    """Write the files of one output, some under other ``names``, and its table.
+    """Write the files and the table of one output; ``names`` renames some files.
 
     Raises:
         TargetError: the folder cannot be written.
-        DiskFullError: there is no room.
+        DiskFullError: the disk is full.
         CorruptObjectError: a file is not what was committed.
     """
     numbers = count()
@@ -86,6 +90,6 @@ def export_output(
 
 
 def list_spaces(store: ObjectStore, asset: str) -> list[str]:
-    """The embedding spaces in which something of an asset is committed."""
+    """List the embedding spaces in which an asset has committed outputs."""
     keys = (info.key.split("/") for info in store.list(f"manifests/{asset}"))
     return sorted({key[2] for key in keys if len(key) == 4})

@@ -1,12 +1,12 @@
-"""The commit protocol: an output is absent or complete.
+"""Manifests of committed outputs, and the layout of the commit protocol.
 
     parts/<asset>/<drop>/<sha256>.<ext>          immutable, named by content, put first
     receipts/<asset>/<space>/<drop>/<shard>.json a finished shard of an unfinished output (receipts.py)
-    manifests/<asset>/<space>/<drop>.json        put last, in one request: now the output exists
+    manifests/<asset>/<space>/<drop>.json        put last, in one request: from then on the output exists
 
-``_`` stands for "no space" and "not per drop" (no drop's name can start with it). Nothing is renamed
-and nothing relies on conditional PUT, which many S3 servers get wrong. ``commit`` is the only
-function that writes manifests, in Dagster, the CLI and the service alike.
+An output is therefore absent or complete. ``_`` stands for "no space" and "not per drop"; no drop's name
+can start with it. Nothing is renamed, and conditional PUT is not used, because many S3 servers implement it
+wrongly. ``commit`` is the only function that writes manifests, in Dagster, the CLI and the service.
 """
 
 import hashlib
@@ -32,20 +32,20 @@ _READERS = 16
 
 
 def manifest_key(output: OutputId) -> str:
-    """Where an output's manifest lives."""
+    """Return the key of an output's manifest."""
     return f"{manifest_prefix(output.asset, output.space)}{output.drop or '_'}.json"
 
 
 def manifest_prefix(asset: str, space: str | None) -> str:
-    """Where all manifests of one asset in one space live."""
+    """Return the prefix of all manifests of one asset in one space."""
     return f"manifests/{asset}/{space or '_'}/"
 
 
 def read_manifest(store: ObjectStore, output: OutputId) -> Manifest:
-    """The manifest of a committed output.
+    """Read the manifest of a committed output.
 
     Raises:
-        NotCommittedError: nobody has made it.
+        NotCommittedError: the output is not committed.
         CorruptObjectError: its bytes are not what was written.
     """
     key = manifest_key(output)
@@ -58,7 +58,7 @@ def read_manifest(store: ObjectStore, output: OutputId) -> Manifest:
 
 
 def find_manifest(store: ObjectStore, output: OutputId) -> Manifest | None:
-    """The manifest of an output, or None when there is none."""
+    """Read the manifest of an output; return None if it is not committed."""
     try:
         return read_manifest(store, output)
     except NotCommittedError:
@@ -66,19 +66,19 @@ def find_manifest(store: ObjectStore, output: OutputId) -> Manifest | None:
 
 
 def list_manifests(store: ObjectStore, asset: str, space: str | None = None) -> list[Manifest]:
-    """All committed outputs of an asset in a space, sorted by drop.
+    """Read the manifests of all committed outputs of an asset in a space, sorted by drop.
 
     Raises:
         CorruptObjectError: one of them is not what was written.
     """
     listed = list_objects(store, manifest_prefix(asset, space))
     manifests = raise_damaged(read_listed(store, listed).values())
-    # Not in the order of keys: "a-1.json" comes before "a.json".
+    # Keys are in another order: "a-1.json" comes before "a.json".
     return sorted(manifests, key=lambda manifest: manifest.recipe.output.drop or "")
 
 
 def raise_damaged(manifests: Iterable[Manifest | CorruptObjectError]) -> list[Manifest]:
-    """Give manifests that were read, all of them sound.
+    """Check that no manifest is damaged, and return all of them.
 
     Raises:
         CorruptObjectError: one of them is not what was written.
@@ -94,9 +94,9 @@ def raise_damaged(manifests: Iterable[Manifest | CorruptObjectError]) -> list[Ma
 def read_listed(
     store: ObjectStore, listed: Iterable[ObjectInfo], *, wanted: Collection[str] | None = None
 ) -> dict[str, Manifest | CorruptObjectError]:
-    """Read manifests that were listed, many of them from digests; a damaged one is its error.
+    """Read listed manifests by key, most of them from digests. The value of a damaged one is its error.
 
-    ``listed`` are all of an asset's, or of an asset's in a space; by default all are wanted.
+    ``listed`` must be all manifests of an asset, or of an asset in one space. ``wanted`` limits the result.
     """
     folders: dict[str, dict[str, list[ObjectInfo]]] = {}
     for info in listed:
@@ -104,8 +104,8 @@ def read_listed(
 
     def read_folder(folder: str) -> dict[str, Any]:
         units = folders[folder]
-        asked = None if wanted is None else [key for key in units if key in wanted]
-        return read_digested(store, folder, units, _get_body, wanted=asked)
+        keys = None if wanted is None else [key for key in units if key in wanted]
+        return read_digested(store, folder, units, _get_body, wanted=keys)
 
     manifests: dict[str, Manifest | CorruptObjectError] = {}
     with ThreadPoolExecutor(_READERS) as pool, collecting_later():
@@ -117,7 +117,7 @@ def read_listed(
 
 
 def read_manifests(store: ObjectStore, keys: Sequence[str]) -> list[Manifest]:
-    """Manifests by key, in order, each read itself; those deleted in the meantime are left out."""
+    """Read manifests by key, in order, without digests. Deleted ones are left out."""
 
     def read(key: str) -> Manifest | None:
         try:
@@ -133,7 +133,7 @@ def get_manifest(store: ObjectStore, key: str) -> Manifest:
     """Read a manifest by its key.
 
     Raises:
-        ObjectNotFoundError: there is none.
+        ObjectNotFoundError: it does not exist.
         CorruptObjectError: its bytes are not what was written.
     """
     return _make_manifest(_get_body(store, key))
@@ -144,14 +144,14 @@ def _get_body(store: ObjectStore, key: str) -> dict[str, Any]:
 
 
 def content_hash(manifest: Manifest) -> str:
-    """Identity of an output's content: equal for equal parts, whatever recipe led there."""
+    """Hash an output's content: equal for equal parts, even if the recipes differ."""
     parts = [[part.sha256, part.rows, part.name] for part in manifest.parts]
-    # What ``digest`` gives: lists have one spelling, and of thousands of drops it is asked for each.
+    # The same as ``digest``, but faster: it is called for thousands of drops.
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
-    """Canonical JSON that carries its own sha256."""
+    """Write a manifest as canonical JSON with its own sha256."""
     return seal(
         recipe_fields(manifest.recipe)
         | {
@@ -164,10 +164,10 @@ def dump_manifest(manifest: Manifest) -> bytes:
 
 
 def parse_manifest(data: bytes, *, store: str, key: str) -> Manifest:
-    """Read a manifest back.
+    """Parse a manifest.
 
     Raises:
-        CorruptObjectError: not ours, altered since, or of another output.
+        CorruptObjectError: it is no manifest, was altered, or belongs to another output.
     """
     return _make_manifest(_parse_body(data, store=store, key=key))
 
@@ -190,7 +190,7 @@ def _make_manifest(body: Mapping[str, Any]) -> Manifest:
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, Any]:
-    """Give a recipe as JSON fields, which two recipes are compared by."""
+    """Convert a recipe to JSON fields, by which recipes are compared."""
     output = recipe.output
     return {
         "asset": output.asset,

@@ -1,4 +1,4 @@
-"""Parts: immutable objects named by their content, put, read back verified, looked for."""
+"""Parts: immutable objects named by their sha256, which is verified by every read."""
 
 import hashlib
 import os
@@ -14,14 +14,14 @@ from dino_assets.store.objects import ObjectStore
 
 
 def part_key(output: OutputId, sha256: str, suffix: str) -> str:
-    """Where a part with this content lives."""
+    """Return the key of a part with this content."""
     return f"parts/{output.asset}/{output.drop or '_'}/{sha256}{suffix}"
 
 
 def put_part(
     store: ObjectStore, output: OutputId, data: bytes, *, rows: int, suffix: str = ".parquet"
 ) -> Part:
-    """Put one part under the name its content gives it."""
+    """Put one part under a key that contains its sha256."""
     sha256 = hashlib.sha256(data).hexdigest()
     key = part_key(output, sha256, suffix)
     store.put(key, data)
@@ -29,10 +29,10 @@ def put_part(
 
 
 def put_local_file(store: ObjectStore, output: OutputId, file: LocalFile) -> Part:
-    """Put a file under its hash, reading it once; bytes of another hash never reach the key.
+    """Put a local file under a key that contains its sha256, reading it once.
 
     Raises:
-        CommitRefusedError: the file changed or vanished since it was hashed.
+        CommitRefusedError: the file changed or vanished since it was hashed. Nothing is stored then.
     """
     key = part_key(output, file.sha256, Path(file.name).suffix)
     try:
@@ -44,7 +44,7 @@ def put_local_file(store: ObjectStore, output: OutputId, file: LocalFile) -> Par
                 store.put_chunks(key, chunks)
     except FileNotFoundError:
         raise CommitRefusedError(
-            f"{output}: {file.name!r} vanished before it was stored. Run again.",
+            f"{output}: file {file.name!r} vanished before it was stored. Run again.",
             reason="vanished",
             file=file.name,
         ) from None
@@ -58,17 +58,17 @@ def _checked_chunks(opened: BinaryIO, file: LocalFile, chunk_bytes: int) -> Iter
         yield chunk
     if read.hexdigest() != file.sha256 or opened.tell() != file.bytes:
         raise CommitRefusedError(
-            f"{file.name!r} changed while it was being stored. Run again.",
+            f"file {file.name!r} changed while it was being stored. Run again.",
             reason="changed",
             file=file.name,
         )
 
 
 def read_part(store: ObjectStore, part: Part) -> bytes:
-    """A part's bytes, verified.
+    """Read a part and verify its sha256.
 
     Raises:
-        CorruptObjectError: it is gone, or its sha256 is not the one committed.
+        CorruptObjectError: it is missing, or its sha256 is not the committed one.
     """
     return read_again(lambda: _read_part(store, part))
 
@@ -77,27 +77,27 @@ def _read_part(store: ObjectStore, part: Part) -> bytes:
     try:
         data = store.get(part.key)
     except ObjectNotFoundError:
-        raise _gone(store, part) from None
+        raise _missing_error(store, part) from None
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != part.sha256:
-        raise _altered(store, part, sha256)
+        raise _altered_error(store, part, sha256)
     return data
 
 
 def verify_part(store: ObjectStore, part: Part) -> None:
-    """Check a part of any size against its sha256, in constant memory.
+    """Verify the sha256 of a part of any size, in constant memory.
 
     Raises:
-        CorruptObjectError: it is gone, or its sha256 is not the one committed.
+        CorruptObjectError: it is missing, or its sha256 is not the committed one.
     """
     read_again(lambda: deque(_verified_chunks(store, part), maxlen=0))
 
 
 def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
-    """Copy a part of any size to a local file, in constant memory, verified.
+    """Copy a part of any size to a local file, in constant memory, and verify its sha256.
 
     Raises:
-        CorruptObjectError: it is gone, or its sha256 is not the one committed; the file is removed.
+        CorruptObjectError: it is missing, or its sha256 is not the committed one; the file is deleted.
     """
 
     def fetch() -> None:
@@ -114,34 +114,34 @@ def fetch_part(store: ObjectStore, part: Part, path: Path) -> None:
 
 
 def _verified_chunks(store: ObjectStore, part: Part) -> Iterator[bytes]:
-    """A part's bytes as they come; an error after the last one, if they are not those committed."""
+    """Yield a part's bytes in chunks; after the last one, raise if the sha256 is not the committed one."""
     read = hashlib.sha256()
     try:
-        # By ranges: one request for all of a checkpoint would outlast its time limit.
+        # In ranges: one request for a whole checkpoint would exceed its time limit.
         for start in range(0, store.head(part.key).bytes, store.chunk_bytes):
             chunk = store.get_range(part.key, start=start, length=store.chunk_bytes)
             read.update(chunk)
             yield chunk
     except ObjectNotFoundError:
-        raise _gone(store, part) from None
+        raise _missing_error(store, part) from None
     if read.hexdigest() != part.sha256:
-        raise _altered(store, part, read.hexdigest())
+        raise _altered_error(store, part, read.hexdigest())
 
 
-def _gone(store: ObjectStore, part: Part) -> CorruptObjectError:
+def _missing_error(store: ObjectStore, part: Part) -> CorruptObjectError:
     return CorruptObjectError(
-        f"part {part.key!r} of a committed output is gone from store {store.url!r}. Open the table "
-        "again if it was replaced meanwhile; else materialise that output again.",
+        f"part {part.key!r} of a committed output is missing in store {store.url!r}. If the output was "
+        "replaced meanwhile, open its table again; otherwise materialise it again.",
         store=store.url,
         key=part.key,
         is_gone=True,
     )
 
 
-def _altered(store: ObjectStore, part: Part, sha256: str) -> CorruptObjectError:
-    called = f", {part.name!r}," if part.name else ""
+def _altered_error(store: ObjectStore, part: Part, sha256: str) -> CorruptObjectError:
+    name = f" (file {part.name!r})" if part.name else ""
     return CorruptObjectError(
-        f"part {part.key!r} in store {store.url!r}{called} has sha256 {sha256[:16]}…, committed was "
+        f"part {part.key!r}{name} in store {store.url!r} has sha256 {sha256[:16]}…, committed was "
         f"{part.sha256[:16]}…. Run `dino-assets verify --repair`, then materialise again.",
         store=store.url,
         key=part.key,
@@ -150,7 +150,7 @@ def _altered(store: ObjectStore, part: Part, sha256: str) -> CorruptObjectError:
 
 
 def is_there(store: ObjectStore, part: Part) -> bool:
-    """Tell whether a part is in the store, in its full size."""
+    """Check whether a part is in the store with its full size."""
     try:
         return store.head(part.key).bytes == part.bytes
     except ObjectNotFoundError:

@@ -1,4 +1,4 @@
-"""Records of the commit protocol: what is asked for, what is stored, what is said about it."""
+"""Records of the commit protocol: output ids, recipes, drafts, parts, manifests, receipts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class OutputId:
-    """Names one output: an asset, for one drop or for all, in one embedding space or in none."""
+    """Identity of one output: an asset, for one drop or for all, in one embedding space or in none."""
 
     asset: str
     drop: str | None = None
     space: str | None = None
 
     def __str__(self) -> str:
-        """Reads like ``images/flight-1``; the space follows an ``@``."""
+        """Format it like ``images/flight-1``; a space follows an ``@``."""
         name = f"{self.asset}/{self.drop}" if self.drop else self.asset
         return f"{name}@{self.space}" if self.space else name
 
 
 @dataclass(frozen=True)
 class Part:
-    """One immutable object, named by its content. ``name`` is set for files, ``rows`` for tables."""
+    """One immutable stored object, named by its content. Files have a ``name``, tables have ``rows``."""
 
     key: str
     sha256: str
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides an output, known before it is computed: equal recipes, equal bytes."""
+    """Everything that decides an output, known before computing it. Equal recipes give equal bytes."""
 
     output: OutputId
     code_version: str
@@ -46,7 +46,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The one object that makes an output exist. Holds no time, host or run, so it can be replayed."""
+    """The stored object by which an output exists. It has no time, host or run, so it can be replayed."""
 
     recipe: Recipe
     parts: tuple[Part, ...]
@@ -54,18 +54,18 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        """Rows of the table, over all parts."""
+        """The number of rows of the table, over all parts."""
         return sum(part.rows for part in self.parts)
 
     @property
     def bytes(self) -> int:
-        """Stored bytes, over all parts."""
+        """The number of stored bytes, over all parts."""
         return sum(part.bytes for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """A finished shard of an output that is not committed yet: parts already put, found by ``shard``."""
+    """A finished shard of an output that is not committed yet; its parts are already stored."""
 
     output: OutputId
     shard: str
@@ -75,17 +75,17 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a run took, summed over its threads, and what else an operator sees; never stored."""
+    """Seconds of a commit, summed over threads, and metadata for the operator; never stored."""
 
     read_s: float = 0.0
     compute_s: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    write_s: float = 0.0  # of what the stage stored itself
+    write_s: float = 0.0  # for what the stage stored itself
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this machine to be stored as it is, under its own name."""
+    """A local file to be stored unchanged, under its own name."""
 
     path: Path
     name: str
@@ -102,40 +102,40 @@ class NamedBytes:
 
 
 class OutputWriter(Protocol):
-    """Where a stage pushes what it makes, in order. Nothing of it is visible before the manifest."""
+    """The writer that a stage pushes its results into, in order. Nothing is visible before the manifest."""
 
     def rows(self, batch: "pa.RecordBatch") -> None:
-        """Add rows of the draft's schema; they are stored in parts of a fixed size."""
+        """Add rows with the draft's schema; they are stored in parts of a fixed size."""
 
     def part(self, part: Part) -> None:
         """Add a part that is in the store already.
 
         Raises:
-            CommitRefusedError: it is not there.
+            CommitRefusedError: it is not in the store.
         """
 
     def file(self, name: str, data: bytes) -> None:
         """Store a small file made in memory (a picture, a page) beside the table."""
 
     def local_file(self, file: LocalFile) -> None:
-        """Store a file of this machine as it is."""
+        """Store a local file unchanged."""
 
     def facts(self, values: Mapping[str, Any]) -> None:
-        """Keep in the manifest what was learned while producing (counts, reasons).
+        """Add facts found while producing (counts, reasons) to the manifest.
 
         Raises:
-            CommitRefusedError: values that JSON cannot hold.
+            CommitRefusedError: JSON cannot hold the values.
         """
 
     def spent(self, spent: Spent) -> None:
-        """Report what the run took."""
+        """Report the seconds that producing took."""
 
 
 @dataclass(frozen=True)
 class Turns:
-    """That writers of ``name`` commit one after the other, and what each looks at when it is its turn.
+    """A lock ``name`` under which drafts are committed one after the other, and a check of the draft.
 
-    ``check`` raises where what was committed meanwhile makes the draft wrong.
+    ``check`` runs during the turn. It raises if an output committed meanwhile makes the draft wrong.
     """
 
     name: str
@@ -144,11 +144,11 @@ class Turns:
 
 @dataclass(frozen=True)
 class Draft:
-    """An output that is not committed: its recipe, and how to produce it if it is needed.
+    """An output that is not committed yet: its recipe, and how to produce it if necessary.
 
-    ``produce`` pushes into a writer. It may raise CommitRefusedError at any point, even after its
-    last row: nothing is visible before the end. With ``is_anew`` it is needed even if an output of an
-    equal recipe is there: what its recipe does not say, such as an unmounted disk, was otherwise then.
+    ``produce`` pushes into a writer. It may raise CommitRefusedError at any point, even after its last row:
+    nothing is visible before the end. With ``is_anew`` it is produced even if an output with an equal recipe
+    exists, because conditions outside of the recipe changed, such as an unmounted disk.
     """
 
     recipe: Recipe
@@ -160,7 +160,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Committed:
-    """What a commit did. ``seconds`` passed on the clock; the others are summed over threads."""
+    """The result of a commit. ``seconds`` is elapsed time; the other times are summed over threads."""
 
     manifest: Manifest
     was_reused: bool

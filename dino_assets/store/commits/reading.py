@@ -1,6 +1,6 @@
-"""The lazy handle that readers of a table get: manifests first, rows when asked.
+"""Lazy handles on committed tables: manifests at once, rows on demand.
 
-Arrow is imported with the first rows: commands that list and register need the manifests alone.
+Arrow is imported with the first rows: commands that list and register need only the manifests.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CommittedTable:
-    """What is committed of one asset in one space, sorted by drop; ``unmade`` drops are named.
+    """The committed outputs of one asset in one space, sorted by drop, and the names of ``unmade`` drops.
 
-    Holds manifests only. Rows are read part by part and verified on the way, so a reader needs the
-    memory of one part whatever the table's size.
+    It holds only manifests. Rows are read and verified part by part, so a reader needs memory for one part,
+    not for the whole table.
     """
 
     store: ObjectStore
@@ -43,11 +43,11 @@ class CommittedTable:
 
     @property
     def rows(self) -> int:
-        """Rows over all drops."""
+        """The number of rows over all drops."""
         return sum(manifest.rows for manifest in self.manifests)
 
     def manifest(self, drop: str | None) -> Manifest:
-        """The manifest of one drop.
+        """Return the manifest of one drop.
 
         Raises:
             NotCommittedError: that drop is not committed.
@@ -62,7 +62,7 @@ class CommittedTable:
         )
 
     def parts(self, columns: list[str] | None = None) -> "Iterator[tuple[Manifest, pa.Table]]":
-        """Verified tables, part by part, with the manifest each belongs to."""
+        """Yield verified tables, part by part, each with its manifest."""
         from dino_assets.store.commits import tables
 
         for manifest in self.manifests:
@@ -70,10 +70,10 @@ class CommittedTable:
                 yield manifest, tables.decode(read_part(self.store, part), columns)
 
     def read(self, drop: str | None = None, columns: list[str] | None = None) -> "pa.Table":
-        """One drop's rows (or an unpartitioned table's) in memory.
+        """Read one drop's rows, or those of an unpartitioned table, into memory.
 
         Raises:
-            NotCommittedError: it is not committed, or holds files only.
+            NotCommittedError: it is not committed, or has only files.
             CorruptObjectError: a part is not what was committed.
         """
         import pyarrow as pa
@@ -85,7 +85,9 @@ class CommittedTable:
         if not parts:
             output = str(manifest.recipe.output)
             raise NotCommittedError(
-                f"{output} holds files, not a table", output=output, reason="no-table"
+                f"{output} has no table, only files. Use `dino-assets export`",
+                output=output,
+                reason="no-table",
             )
         return pa.concat_tables(
             tables.decode(read_part(self.store, part), columns) for part in parts
@@ -94,7 +96,7 @@ class CommittedTable:
 
 @dataclass(frozen=True)
 class SpacedTable:
-    """An asset whose outputs live in embedding spaces: name one, then read."""
+    """An asset with outputs in several embedding spaces; ``in_space`` opens the table of one."""
 
     store: ObjectStore
     asset: str
@@ -102,14 +104,14 @@ class SpacedTable:
     registered: tuple[str, ...] = ()
 
     def in_space(self, space: str) -> CommittedTable:
-        """What is committed in one space. Drops without it are in ``unmade``."""
+        """Open what is committed in one space. Drops without an output there are in ``unmade``."""
         return open_table(
             self.store, self.asset, space=space, drops=self.drops, registered=self.registered
         )
 
 
 def _table_parts(manifest: Manifest) -> list[Part]:
-    # A part with a name is a file that was stored beside the table.
+    # A part with a name is a file beside the table.
     return [part for part in manifest.parts if part.name is None]
 
 
@@ -121,10 +123,10 @@ def open_table(
     drops: Iterable[str] | None = None,
     registered: Iterable[str] = (),
 ) -> CommittedTable:
-    """A handle on what is committed: all of it, or of the drops named.
+    """Open a handle on the committed outputs of an asset: all of them, or those of ``drops``.
 
-    Drops among ``drops`` or ``registered`` that nobody has made are listed in ``unmade``, never an
-    error: whoever needs one of them asks for it and is told.
+    Drops in ``drops`` or ``registered`` without a committed output are listed in ``unmade`` and are no
+    error. Reading one of them raises NotCommittedError.
     """
     wanted = set(registered)
     if drops is None:

@@ -1,4 +1,4 @@
-"""Receipts: what a killed writer of an unfinished output need not do again."""
+"""Receipts of finished shards, so that a re-run does not compute them again."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,22 +9,22 @@ from dino_assets.store.commits.rereading import read_again
 from dino_assets.store.commits.sealing import corrupt, part_fields, read_parts, seal, unseal
 from dino_assets.store.objects import ObjectStore
 
-# A part this old may be about to be collected (see collection.MIN_AGE); reusing it renews it.
+# Garbage collection may soon delete an older part (see collecting.MIN_AGE), so reusing one renews it.
 RENEW_AFTER = timedelta(days=1)
 
 
 def receipt_prefix(output: OutputId) -> str:
-    """Where the receipts of an output live."""
+    """Return the prefix of an output's receipts."""
     return f"receipts/{output.asset}/{output.space or '_'}/{output.drop or '_'}/"
 
 
 def receipt_key(output: OutputId, shard: str) -> str:
-    """Where the receipt of one shard lives."""
+    """Return the key of one shard's receipt."""
     return f"{receipt_prefix(output)}{shard}.json"
 
 
 def write_receipt(store: ObjectStore, receipt: Receipt) -> None:
-    """Record that a shard is finished; its parts must be in the store already."""
+    """Write the receipt of a finished shard, whose parts must be in the store already."""
     output = receipt.output
     body = {
         "asset": output.asset,
@@ -40,10 +40,10 @@ def write_receipt(store: ObjectStore, receipt: Receipt) -> None:
 def find_receipt(
     store: ObjectStore, output: OutputId, shard: str, *, renew_after: timedelta = RENEW_AFTER
 ) -> Receipt | None:
-    """Find the receipt of a finished shard, if its parts are still whole; renew old parts.
+    """Find the receipt of a finished shard, if its parts are undamaged; renew old parts.
 
-    Parts are read, not only looked for: whoever commits them vouches for their bytes. Renewing puts
-    them again, so that a collection that saw them unreferenced keeps them.
+    The parts are read, because a commit guarantees their bytes. Renewing puts a part again, so that a
+    garbage collection that saw it unreferenced keeps it.
     """
     key = receipt_key(output, shard)
     try:
@@ -61,17 +61,17 @@ def read_receipt(store: ObjectStore, key: str) -> Receipt:
     """Read a receipt by its key.
 
     Raises:
-        ObjectNotFoundError: there is none.
+        ObjectNotFoundError: it does not exist.
         CorruptObjectError: as ``parse_receipt``.
     """
     return read_again(lambda: parse_receipt(store.get(key), store=store.url, key=key))
 
 
 def parse_receipt(data: bytes, *, store: str, key: str) -> Receipt:
-    """Read a receipt back.
+    """Parse a receipt.
 
     Raises:
-        CorruptObjectError: not ours, altered since, or of another shard.
+        CorruptObjectError: it is no receipt, was altered, or belongs to another shard.
     """
     body = unseal(data, store=store, key=key)
     try:
@@ -80,5 +80,6 @@ def parse_receipt(data: bytes, *, store: str, key: str) -> Receipt:
     except (KeyError, TypeError):
         raise corrupt(store=store, key=key, fault="it is no receipt") from None
     if key != receipt_key(output, receipt.shard):
-        raise corrupt(store=store, key=key, fault=f"it is shard {receipt.shard!r} of {output}")
+        fault = f"it is the receipt of shard {receipt.shard!r} of {output}"
+        raise corrupt(store=store, key=key, fault=fault)
     return receipt

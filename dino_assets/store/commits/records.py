@@ -1,9 +1,9 @@
-"""Second copies of the manifests of records, which cannot be made again once they are damaged.
+"""Backup copies of the manifests of records, which cannot be made again if they are damaged.
 
-    copies/manifests/<asset>/<space>/<drop>.json    the very bytes of the manifest, put just before it
+    copies/manifests/<asset>/<space>/<drop>.json    the same bytes as the manifest, put just before it
 
-A record (``catalogue.RECORDS``) says what people have acted on since, such as a round that is labelled. No
-reader looks at copies: one is read where its manifest is damaged and somebody repairs it.
+A record (``catalogue.RECORDS``) is an output that people have acted on, such as a round that was labelled.
+A copy is only read to repair its damaged manifest.
 """
 
 from dino_assets.errors import CorruptObjectError, ObjectNotFoundError
@@ -17,19 +17,19 @@ COPIES = "copies/"
 
 
 def copy_record(store: ObjectStore, key: str, data: bytes) -> None:
-    """Put a copy of a manifest, if it is that of a record."""
+    """Put a copy of a manifest, if it belongs to a record."""
     if key.split("/")[1] in RECORDS:
         store.put(COPIES + key, data, is_lasting=True)
 
 
 def copy_missing(store: ObjectStore, key: str, data: bytes) -> None:
-    """Put a copy of a record's manifest where there is none: an earlier version made none."""
+    """Put a copy of a record's manifest if there is none, as earlier versions made none."""
     if key.split("/")[1] in RECORDS and not store.exists(COPIES + key):
         copy_record(store, key, data)
 
 
 def find_copy(store: ObjectStore, key: str) -> bytes | None:
-    """Give the copy of a manifest, if it is whole and all its parts are in the store."""
+    """Read the copy of a manifest; return None unless it is undamaged and all its parts exist."""
 
     def read() -> bytes:
         data = store.get(COPIES + key)

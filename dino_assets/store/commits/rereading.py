@@ -1,4 +1,4 @@
-"""A second look at bytes that are not what was committed: a bit may flip on the way, and not where it lies."""
+"""A second read of bytes that differ from what was committed: a bit may have flipped in transit only."""
 
 import logging
 from collections.abc import Callable
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def read_again(read: Callable[[], T]) -> T:
-    """Read, and once more where the bytes are wrong.
+    """Call ``read``, and call it again if the bytes are wrong.
 
     Raises:
-        CorruptObjectError: twice wrong; ``is_steady`` where both reads gave the same bytes.
+        CorruptObjectError: both reads are wrong; ``is_steady`` if both gave the same bytes.
     """
     try:
         return read()
@@ -22,7 +22,7 @@ def read_again(read: Callable[[], T]) -> T:
         if err.is_gone:
             raise
         first = err
-    log.warning("%s; it is read once more", first)
+    log.warning("%s Reading it again", first)
     try:
         return read()
     except CorruptObjectError as second:

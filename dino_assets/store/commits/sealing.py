@@ -1,4 +1,4 @@
-"""Canonical JSON that carries its own sha256: what manifests, receipts and records of drops are written in."""
+"""Canonical JSON with its own sha256, the format of manifests, receipts and records of drops."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ FORMAT = 1
 
 
 def is_json(key: str) -> bool:
-    """Tell ours from what a file manager leaves (.DS_Store, ._flight-1.json)."""
+    """Check whether a key is a JSON object, not a file manager's file (.DS_Store, ._flight-1.json)."""
     return key.endswith(".json") and not key.rpartition("/")[2].startswith(".")
 
 
 def part_fields(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
-    """Parts as JSON."""
+    """Convert parts to JSON."""
     return [
         {"key": p.key, "sha256": p.sha256, "bytes": p.bytes, "rows": p.rows}
         | ({"name": p.name} if p.name else {})
@@ -26,36 +26,36 @@ def part_fields(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
 
 
 def read_parts(body: Mapping[str, Any]) -> tuple[Part, ...]:
-    """Parts from JSON."""
+    """Read parts from JSON."""
     return tuple(Part(**fields) for fields in body["parts"])
 
 
 def canonical(value: Any) -> bytes:
-    """One spelling for equal JSON values.
+    """Write a JSON value so that equal values give equal bytes.
 
     Raises:
-        TypeError, ValueError: JSON has no such value.
+        TypeError, ValueError: JSON cannot hold the value.
     """
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":")).encode()
 
 
 def digest(value: Any) -> str:
-    """sha256 of a JSON value."""
+    """Compute the sha256 of a JSON value."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def seal(body: Mapping[str, Any]) -> bytes:
-    """A body with its format and its sha256, indented for the person who opens it at night."""
+    """Write a body as indented JSON with its format and its sha256."""
     plain = _plain(dict(body) | {"format": FORMAT})
     sealed = plain | {"sha256": digest(plain)}
     return json.dumps(sealed, sort_keys=True, indent=1).encode() + b"\n"
 
 
 def unseal(data: bytes, *, store: str, key: str) -> dict[str, Any]:
-    """The body that ``seal`` was given.
+    """Read back the body that ``seal`` wrote.
 
     Raises:
-        CorruptObjectError: a single byte is not what ``seal`` wrote.
+        CorruptObjectError: at least one byte is not what ``seal`` wrote.
     """
     try:
         body: dict[str, Any] = json.loads(data)
@@ -67,23 +67,23 @@ def unseal(data: bytes, *, store: str, key: str) -> dict[str, Any]:
         raise corrupt(
             store=store,
             key=key,
-            fault=f"{len(data)} bytes that were not written here",
+            fault=f"its {len(data)} bytes do not match their own sha256",
             sha256=hashlib.sha256(data).hexdigest(),
         )
     return body
 
 
 def read_sealed(data: bytes, *, store: str, key: str) -> Any:
-    """The JSON value of an object that is sealed, or that an earlier version wrote without a seal.
+    """Read the JSON value of a sealed object, or of one that an earlier version wrote without sha256.
 
     Raises:
-        CorruptObjectError: it is sealed and not what was written, or no JSON.
+        CorruptObjectError: it does not match its own sha256, or is not JSON.
     """
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
         value = {"sha256": ""}
-    # Either is enough: one flipped bit may be in the name of the other.
+    # One of the two names is enough: a flipped bit may have damaged the other.
     if isinstance(value, dict) and not value.keys().isdisjoint({"format", "sha256"}):
         value = unseal(data, store=store, key=key)
         del value["format"]
@@ -91,7 +91,7 @@ def read_sealed(data: bytes, *, store: str, key: str) -> Any:
 
 
 def corrupt(*, store: str, key: str, fault: str, sha256: str = "") -> CorruptObjectError:
-    """The error for a manifest or receipt that is not what was committed."""
+    """Make the error for a manifest or receipt that is not what was committed."""
     return CorruptObjectError(
         f"{key!r} in store {store!r} is not what was committed: {fault}. Run `dino-assets verify "
         "--repair`, then materialise that output again.",
@@ -102,5 +102,5 @@ def corrupt(*, store: str, key: str, fault: str, sha256: str = "") -> CorruptObj
 
 
 def _plain(value: Any) -> Any:
-    # Twice through JSON: it turns keys into strings, and 2 < 10 but "10" < "2" when they are sorted.
+    # Convert keys to strings before sorting: 2 < 10, but "10" < "2".
     return json.loads(json.dumps(value, allow_nan=False))

@@ -1,4 +1,4 @@
-"""Tables as Parquet bytes: deterministic parts of bounded size, nothing but bytes in and out."""
+"""Parquet tables as deterministic byte strings of bounded size."""
 
 import io
 import json
@@ -10,27 +10,27 @@ import pyarrow.parquet as pq
 MAX_PART_BYTES = 64 * 2**20
 MAX_PART_ROWS = 65_536
 _ROW_BUDGET_BYTES = 48 * 2**20
-# Parquet holds 4 bytes of levels for each number of a vector while it writes a row group: with one
-# group a part, writing peaks at 766 MB, with these at 475 (1M × 384 fp16).
+# While writing a row group, Parquet uses 4 bytes of levels for each number of a vector. With one group per
+# part, writing peaks at 766 MB; with groups of this size, at 475 MB (1M × 384 fp16).
 _ROW_GROUP_BYTES = 8 * 2**20
-_VARIABLE_WIDTH_BYTES = 64  # an id, a path: what strings usually are here
+_VARIABLE_WIDTH_BYTES = 64  # a typical string here: an id or a path
 METADATA_KEY = b"dino_assets"
 
 
 def with_metadata(schema: pa.Schema, values: Mapping[str, object]) -> pa.Schema:
-    """Attach our key-value metadata (asset, space, …) so that a part explains itself anywhere."""
+    """Attach key-value metadata (asset, space, …), so that a part describes itself in other programs."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return schema.with_metadata({**(schema.metadata or {}), METADATA_KEY: text.encode()})
 
 
 def read_metadata(schema: pa.Schema) -> dict[str, object]:
-    """What ``with_metadata`` attached; empty for a foreign table."""
+    """Read the values that ``with_metadata`` attached; empty for tables of other programs."""
     raw = (schema.metadata or {}).get(METADATA_KEY)
     return json.loads(raw) if raw else {}
 
 
 def rows_per_part(schema: pa.Schema, *, max_rows: int | None = None) -> int:
-    """Rows in a full part: decided by the schema alone, so that batch sizes never change bytes."""
+    """Count the rows of a full part. Only the schema decides, so that batch sizes never change bytes."""
     return max(1, min(max_rows or MAX_PART_ROWS, _ROW_BUDGET_BYTES // _row_width(schema)))
 
 
@@ -48,7 +48,7 @@ def _width(kind: pa.DataType) -> int:
 
 
 class PartCutter:
-    """Regroups batches of any size into tables of ``rows_per_part`` rows, as they come."""
+    """Regroups batches of any size into tables of ``rows_per_part`` rows."""
 
     def __init__(self, schema: pa.Schema, *, max_rows: int | None = None) -> None:
         self._schema = schema
@@ -57,7 +57,7 @@ class PartCutter:
         self._waiting_rows = 0
 
     def add(self, batch: pa.RecordBatch) -> Iterator[pa.Table]:
-        """Take a batch; give the tables that are full now."""
+        """Add a batch; yield the tables that it completes."""
         while self._waiting_rows + batch.num_rows >= self._limit:
             room = self._limit - self._waiting_rows
             table = _joined([*self._waiting, batch.slice(0, room)], self._schema)
@@ -68,20 +68,20 @@ class PartCutter:
             self._waiting_rows += batch.num_rows
 
     def finish(self) -> pa.Table:
-        """Give the rows that fill no table; there may be none."""
+        """Return the remaining rows, possibly none."""
         return _joined(self._waiting, self._schema)
 
 
 def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    # One chunk: Parquet's pages end where chunks end, so that chunks would show in the bytes.
+    # Combine into one chunk: Parquet ends a page at each chunk's end, which would change the bytes.
     return pa.Table.from_batches(batches, schema).combine_chunks()
 
 
 def encode(table: pa.Table, *, max_bytes: int = MAX_PART_BYTES) -> Iterator[tuple[pa.Table, bytes]]:
-    """Parquet bytes of a table, halved until each piece fits ``max_bytes``."""
+    """Encode a table as Parquet, halving it until each piece fits ``max_bytes``."""
     sink = io.BytesIO()
-    # Dictionaries help repeated strings only; on vectors they cost time and space.
-    # BYTE_STREAM_SPLIT is smaller for floats but several readers do not know it for fp16.
+    # Dictionaries help only for repeated strings; for vectors they cost time and space.
+    # BYTE_STREAM_SPLIT is smaller for floats, but several readers do not support it for fp16.
     pq.write_table(
         table,
         sink,
@@ -101,11 +101,11 @@ def encode(table: pa.Table, *, max_bytes: int = MAX_PART_BYTES) -> Iterator[tupl
 
 
 def decode(data: bytes, columns: list[str] | None = None) -> pa.Table:
-    """Read Parquet bytes back, all columns or the named ones."""
-    # Not pq.read_table: its scanner's threads may still run when the process ends, which aborts it
+    """Decode Parquet bytes: all columns, or those in ``columns``."""
+    # pq.read_table is not used: its scanner's threads may still run when the process ends, which aborts it
     # ("terminate called without an active exception", 4 of 90 processes that had read a table).
     with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-        # It would also leave out, silently, what is not there.
+        # Checked here, because `read` silently leaves out missing columns.
         missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
         if missing:
             raise pa.ArrowInvalid(f"no column {missing[0]!r} in {file.schema_arrow.names}")

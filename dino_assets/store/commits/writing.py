@@ -1,4 +1,4 @@
-"""Committing a draft: the only writer of manifests."""
+"""The commit function, the only writer of manifests."""
 
 import logging
 import time
@@ -38,19 +38,18 @@ from dino_assets.store.commits.sealing import canonical
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-# How often parts may vanish between their put and the manifest's before we give up.
+# Attempts before a commit fails because its parts keep disappearing before the manifest is put.
 _ATTEMPTS = 3
 _READERS = 16
 
 
 def commit(store: ObjectStore, draft: Draft) -> Committed:
-    """Make an output exist, or find that it does already; the only writer of manifests.
+    """Produce a draft's output and write its manifest, or reuse the committed output of an equal recipe.
 
-    A manifest of the same recipe whose parts are all there is reused and nothing is produced, unless the
-    draft is to be made anew.
+    An output is reused if all its parts exist and the draft does not ask to be produced again (``is_anew``).
 
     Raises:
-        CommitRefusedError: the draft broke a promise; nothing became visible.
+        CommitRefusedError: the draft cannot be committed; nothing became visible.
         StoreError: the store failed; the output is absent or complete, and a re-run completes it.
     """
     begun = time.perf_counter()
@@ -68,29 +67,31 @@ def commit(store: ObjectStore, draft: Draft) -> Committed:
         draft.produce(writer)
         data = dump_manifest(writer.finish())
         manifest = parse_manifest(data, store=store.url, key=key)
-        # What a manifest promises is on the disk before it is. All at once takes a tenth of the time.
+        # Parts reach the disk before the manifest. Flushing all at once takes a tenth of the time.
         store.settle(part.key for part in manifest.parts)
         _put_manifest(store, key, data, draft.turns)
         total_s = time.perf_counter() - started
-        # Looked for after the manifest is there: a collector looks for manifests after it moved a
-        # part away, so one of the two sees the other, whatever the clocks and pauses.
+        # Check the parts after putting the manifest. A garbage collection reads the manifests after moving
+        # a part aside, so one of the two always sees the other, without comparing clocks.
         missing = _missing(store, manifest)
         if not missing:
             return Committed(
                 manifest,
                 was_reused=False,
                 seconds=total_s,
-                read_s=writer.taken.read_s,
-                # A stage that does not report it computed all the time that was not writing.
-                compute_s=writer.taken.compute_s or total_s - writer.write_s,
-                write_s=writer.write_s + writer.taken.write_s,
-                metadata=writer.taken.metadata,
+                read_s=writer.reported.read_s,
+                # Without a report of the stage, all time except writing counts as computing.
+                compute_s=writer.reported.compute_s or total_s - writer.write_s,
+                write_s=writer.write_s + writer.reported.write_s,
+                metadata=writer.reported.metadata,
             )
         store.delete(key)
-        log.warning("%s: making it again, %d parts were deleted meanwhile", output, len(missing))
+        log.warning(
+            "%s: %d of its parts were deleted meanwhile; producing it again", output, len(missing)
+        )
     raise StoreUnavailableError(
-        f"{output}: parts vanish from store {store.url!r} while they are being written, "
-        f"{missing[0]!r} last. Does something else delete there? Nothing was committed.",
+        f"{output}: parts disappear from store {store.url!r} during the commit, the last one was "
+        f"{missing[0]!r}. Nothing was committed. Check whether another program deletes objects there.",
         store=store.url,
         key=missing[0],
     )
@@ -115,7 +116,7 @@ def _reusable(store: ObjectStore, recipe: Recipe) -> Manifest | None:
     try:
         existing = find_manifest(store, recipe.output)
     except CorruptObjectError as err:
-        log.warning("%s: making it again, since %s", recipe.output, err)
+        log.warning("%s: producing it again, because %s", recipe.output, err)
         return None
     if existing is None:
         return None
@@ -123,7 +124,9 @@ def _reusable(store: ObjectStore, recipe: Recipe) -> Manifest | None:
         return None
     missing = _missing(store, existing)
     if missing:
-        log.warning("%s: making it again, %d parts are gone", recipe.output, len(missing))
+        log.warning(
+            "%s: producing it again, because %d parts are missing", recipe.output, len(missing)
+        )
         return None
     return existing
 
@@ -139,17 +142,17 @@ def _check_json(output: OutputId, what: str, value: object) -> None:
         canonical(value)
     except (TypeError, ValueError) as err:
         raise CommitRefusedError(
-            f"{output}: its {what} cannot be written as JSON ({err}); nothing was committed",
+            f"{output}: its {what} cannot be written as JSON ({err}). Nothing was committed",
             reason=f"{what}-not-json",
         ) from err
 
 
 class _Writer:
-    """The writer that a draft pushes into: cuts rows into parts, puts them, gathers facts."""
+    """The OutputWriter of a commit: cuts rows into parts, puts them, collects facts."""
 
     def __init__(self, store: ObjectStore, draft: Draft) -> None:
         self.write_s = 0.0
-        self.taken = Spent()
+        self.reported = Spent()
         self._store = store
         self._recipe = draft.recipe
         self._output = draft.recipe.output
@@ -163,7 +166,8 @@ class _Writer:
     def rows(self, batch: pa.RecordBatch) -> None:
         if self._cutter is None:
             raise CommitRefusedError(
-                f"{self._output}: {batch.num_rows} rows without a schema", reason="no-schema"
+                f"{self._output}: {batch.num_rows} rows were pushed, but the draft has no schema",
+                reason="no-schema",
             )
         for table in self._cutter.add(batch):
             self._put_table(table)
@@ -171,7 +175,7 @@ class _Writer:
     def part(self, part: Part) -> None:
         if not is_there(self._store, part):
             raise CommitRefusedError(
-                f"{self._output}: part {part.key!r} was announced but is not in the store",
+                f"{self._output}: part {part.key!r} is not in the store. Put it before adding it",
                 reason="no-part",
                 file=part.key,
             )
@@ -193,10 +197,10 @@ class _Writer:
         self._facts.update(values)
 
     def spent(self, spent: Spent) -> None:
-        self.taken = spent
+        self.reported = spent
 
     def finish(self) -> Manifest:
-        """Store the last rows; a table without any has one empty part, which holds its schema."""
+        """Store the last rows and make the manifest. A table without rows gets one empty part."""
         if self._cutter is not None:
             table = self._cutter.finish()
             if table.num_rows or not any(part.name is None for part in self._parts):
@@ -205,8 +209,8 @@ class _Writer:
 
     def _put_table(self, table: pa.Table) -> None:
         for piece, data in tables.encode(table):
-            # Always put, even when the key exists: a fresh object cannot be collected under our
-            # feet, and one that went bad on the disk is healed.
+            # Put even if the key exists: a garbage collection spares a new object, and a damaged one is
+            # replaced.
             with self._timing():
                 part = put_part(self._store, self._output, data, rows=piece.num_rows)
             self._parts.append(part)

@@ -1,1 +1,1 @@
-"""Upkeep of a store: collecting garbage, verifying."""
+"""Maintenance of a store: garbage collection, verification, repair."""

@@ -1,4 +1,4 @@
-"""Garbage collection: parts and receipts that nothing refers to."""
+"""Garbage collection of parts and receipts that nothing refers to."""
 
 import contextlib
 import logging
@@ -18,14 +18,14 @@ from dino_assets.store.objects import ObjectInfo, ObjectStore
 
 log = logging.getLogger(__name__)
 MIN_AGE = timedelta(days=7)
-_PART = re.compile(r"parts/[^#]+/[0-9a-f]{64}(\.[^#/]+)?")  # whatever else lies there is not ours
-_STAGING = re.compile(r".+#\d+")  # what a killed put leaves on a local disk; obstore never lists it
-_BIN = "collected/"  # where a part waits while we look whether somebody took it up again
+_PART = re.compile(r"parts/[^#]+/[0-9a-f]{64}(\.[^#/]+)?")  # other objects there are not touched
+_STAGING = re.compile(r".+#\d+")  # left on a local disk by a killed put; obstore never lists it
+_BIN = "collected/"  # parts wait here until references were read a second time
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What a collection removed, or would remove."""
+    """What a garbage collection deleted, or would delete."""
 
     parts: list[str]
     receipts: list[str]
@@ -41,39 +41,39 @@ def collect(
     min_age: timedelta = MIN_AGE,
     is_dry_run: bool = False,
 ) -> Collection:
-    """Delete parts that nothing refers to, receipts that a manifest has overtaken, staging files.
+    """Delete unreferenced parts, receipts older than their output's manifest, and staging files.
 
-    Safe beside running writers, one collection at a time. Candidates are listed before references
-    are read, must be older than ``min_age``, and are moved aside; then references are read once
-    more, and what a writer took up meanwhile is moved back. A writer looks for its parts after its
-    manifest is there, so one of the two sees the other; ages only spare needless work.
+    Writers may run meanwhile, but only one collection at a time. Unreferenced parts older than ``min_age``
+    are moved aside. Then references are read again, and parts that a writer has used meanwhile are moved
+    back. A writer checks its parts after putting its manifest, so one of the two always sees the other. The
+    age only avoids needless work.
 
     Raises:
-        CorruptObjectError: a manifest cannot be read, so what it needs is unknown: nothing is deleted.
+        CorruptObjectError: a manifest cannot be read, so its parts are unknown. Nothing is deleted.
     """
     oldest = (now or datetime.now(UTC)) - min_age
     listed = [info for info in store.list("parts") if _PART.fullmatch(info.key)]
-    needed, overtaken = _references(store, oldest)
+    needed, superseded = _references(store, oldest)
     unneeded = {i.key: i for i in listed if i.key not in needed and i.modified <= oldest}
     if is_dry_run:
-        gone = set(unneeded)
+        deleted = set(unneeded)
     else:
         for key in unneeded:
             if _is_still_old(store, key, oldest):
                 with contextlib.suppress(ObjectNotFoundError):
                     store.move(key, _BIN + key)
-        gone = _empty_bin(store, oldest)
-        overtaken = [key for key in overtaken if _is_still_old(store, key, oldest)]
-        for key in overtaken:
+        deleted = _empty_bin(store, oldest)
+        superseded = [key for key in superseded if _is_still_old(store, key, oldest)]
+        for key in superseded:
             store.delete(key)
     staging = list(_staging_files(store.folder, oldest))
     if not is_dry_run:
         for path in staging:
             path.unlink(missing_ok=True)
-    parts = [key for key in unneeded if key in gone]
+    parts = [key for key in unneeded if key in deleted]
     done = Collection(
         parts=parts,
-        receipts=overtaken,
+        receipts=superseded,
         staging=[path.name for path in staging],
         bytes=sum(unneeded[key].bytes for key in parts),
         kept_parts=len(listed) - len(parts),
@@ -87,24 +87,24 @@ def collect(
 
 
 def _references(store: ObjectStore, oldest: datetime) -> tuple[set[str], list[str]]:
-    """Keys of parts in use, and of old receipts that a later manifest has overtaken."""
+    """List the keys of parts in use, and of old receipts whose output was committed later."""
     receipts = list(read_receipts(store))
     committed_at = {info.key: info.modified for info in list_json_objects(store, "manifests")}
     manifests = read_manifests(store, sorted(committed_at))
     needed = {part.key for manifest in manifests for part in manifest.parts}
-    overtaken: list[str] = []
+    superseded: list[str] = []
     for info, receipt in receipts:
         if isinstance(receipt, CorruptObjectError):
-            log.warning("left alone: %s", receipt)
+            log.warning("kept a damaged receipt: %s", receipt)
             continue
-        # A receipt newer than the manifest belongs to work that is not finished: a root, however
-        # old it is, because somebody paid for it.
+        # A receipt newer than the manifest belongs to unfinished work. Its parts are kept at any age,
+        # because computing them was expensive.
         committed = committed_at.get(manifest_key(receipt.output))
         if committed is not None and info.modified <= min(committed, oldest):
-            overtaken.append(info.key)
+            superseded.append(info.key)
         else:
             needed |= {part.key for part in receipt.parts}
-    return needed, overtaken
+    return needed, superseded
 
 
 def list_json_objects(store: ObjectStore, prefix: str) -> list[ObjectInfo]:
@@ -113,7 +113,7 @@ def list_json_objects(store: ObjectStore, prefix: str) -> list[ObjectInfo]:
 
 
 def read_receipts(store: ObjectStore) -> Iterator[tuple[ObjectInfo, Receipt | CorruptObjectError]]:
-    """Read every receipt; one that is damaged comes as the error."""
+    """Read every receipt; yield the error in place of a damaged one."""
     for info in list_json_objects(store, "receipts"):
         try:
             yield info, read_receipt(store, info.key)
@@ -131,18 +131,18 @@ def _is_still_old(store: ObjectStore, key: str, oldest: datetime) -> bool:
 
 
 def _empty_bin(store: ObjectStore, oldest: datetime) -> set[str]:
-    """Put back what is needed after all, delete the rest; also what a killed collection left."""
+    """Move parts back that are needed after all, and delete the rest, also of a killed collection."""
     binned = [info.key for info in store.list(_BIN)]
     needed, _ = _references(store, oldest)
-    gone: set[str] = set()
+    deleted: set[str] = set()
     for key in binned:
         original = key.removeprefix(_BIN)
         if original in needed:
             store.move(key, original)
         else:
             store.delete(key)
-            gone.add(original)
-    return gone
+            deleted.add(original)
+    return deleted
 
 
 def _staging_files(folder: Path | None, oldest: datetime) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Setting a damaged record aside, so that the others can be read again."""
+"""Removal of a damaged record's manifest, so that the other records can be read again."""
 
 import contextlib
 from itertools import count
@@ -13,13 +13,13 @@ ASIDE = "set-aside/"
 
 
 def set_aside(store: ObjectStore, output: OutputId) -> str:
-    """Move the manifest of a record that cannot be read out of the way; gives its new key.
+    """Move the unreadable manifest of a record aside; return its new key.
 
-    Nothing counts on the record from then on: what it chose may be chosen again.
+    The record no longer counts from then on: the tiles that it chose may be chosen again.
 
     Raises:
-        NotCommittedError: there is none.
-        CommitRefusedError: it can be read, or put back from its copy.
+        NotCommittedError: there is no such record.
+        CommitRefusedError: it can be read, or restored from its copy.
     """
     key = manifest_key(output)
     try:
@@ -30,11 +30,11 @@ def set_aside(store: ObjectStore, output: OutputId) -> str:
         if not manifests:
             raise NotCommittedError(f"{output} is not in store {store.url!r}", output=str(output))
         raise CommitRefusedError(
-            f"{output} can be read: only a damaged record is set aside.", reason="sound"
+            f"{output} can be read. Only a damaged record can be set aside.", reason="sound"
         )
     if find_copy(store, key) is not None:
         raise CommitRefusedError(
-            f"{output} is damaged, and its copy is whole: `dino-assets verify --repair` puts it back.",
+            f"{output} is damaged, but its copy is not. Run `dino-assets verify --repair` to restore it.",
             reason="has-copy",
         )
     to = next(

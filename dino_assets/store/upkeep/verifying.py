@@ -1,4 +1,4 @@
-"""Verification of the store: every object read back, what is bad named or given up."""
+"""Verification of a store: every object is read, damage is reported and, on request, repaired."""
 
 import contextlib
 from collections.abc import Container, Iterator, Sequence
@@ -14,30 +14,30 @@ from dino_assets.store.objects import ObjectInfo, ObjectStore
 from dino_assets.store.upkeep.collecting import list_json_objects, read_receipts
 
 _UNSTEADY = (
-    "Nothing was deleted, since two reads gave different bytes: look at the memory and the network "
-    "between here and the store, then verify again."
+    "Nothing was deleted, because two reads gave different bytes. Check this machine's memory and the "
+    "network to the store, then verify again."
 )
 
 
 def verify(
     store: ObjectStore, *, should_repair: bool = False, records: Container[str] = RECORDS
 ) -> Iterator[CorruptObjectError]:
-    """Read every manifest, receipt and part, and yield what is wrong and what was done about it.
+    """Read every manifest, receipt and part. Yield each fault, and what was done about it.
 
-    With ``should_repair`` a manifest or receipt that is bad or has a bad part is deleted: its output
-    is then absent, and the next run makes it again. Parts are left, since a writer may be putting a
-    good one in place of a bad one right now. Nothing is deleted whose bytes are others at a second read:
-    what is wrong then is the way to them.
+    With ``should_repair``, a manifest or receipt that is damaged or has a damaged part is deleted. Its output
+    is then absent, and the next run makes it again. Its parts are kept, because a writer may be replacing
+    the damaged one at this moment. If a second read gives different bytes, nothing is deleted: the fault is
+    between this machine and the store.
 
-    Digests and indexes are not looked at, since their readers hold them against what is there; a repair
-    begins them anew.
+    Digests and indexes are not verified, because their readers check them. A repair deletes them, and they
+    are made again when needed.
 
-    The manifests of assets in ``records`` (those of the catalogue) are never deleted: they say what
-    cannot be found out again. A bad one is put back from its copy. Their bad parts are given up, so that the
-    next commit of that recipe makes them again.
+    The manifests of assets in ``records`` are never deleted, because they cannot be made again. A damaged
+    one is restored from its copy. A damaged part of one is deleted, so that the next commit of the same recipe
+    makes it again.
     """
 
-    @cache  # a receipt's parts are usually a manifest's too: each is read once
+    @cache  # receipts and manifests share parts: read each part once
     def find_fault(part: Part) -> CorruptObjectError | None:
         try:
             verify_part(store, part)
@@ -55,22 +55,22 @@ def verify(
             parts = [part for m in manifests for part in m.parts]
             faults = list(filter(None, map(find_fault, parts)))
         if should_repair and info.key.split("/")[1] in records:
-            yield from (_spared(store, info, parts, fault) for fault in faults)
+            yield from (_repair_record(store, info, parts, fault) for fault in faults)
         else:
-            yield from _repaired(store, info, faults, should_repair)
+            yield from _repair(store, info, faults, should_repair)
     for info, receipt in read_receipts(store):
         if isinstance(receipt, CorruptObjectError):
             faults = [receipt]
         else:
             faults = list(filter(None, map(find_fault, receipt.parts)))
-        yield from _repaired(store, info, faults, should_repair)
+        yield from _repair(store, info, faults, should_repair)
     if should_repair:
-        # Nothing above trusts them, and whoever needs them next makes them anew.
+        # Caches only: the next reader makes them again.
         for info in [*store.list("digests"), *store.list("indexes")]:
             store.delete(info.key)
 
 
-def _repaired(
+def _repair(
     store: ObjectStore, info: ObjectInfo, faults: list[CorruptObjectError], should_repair: bool
 ) -> list[CorruptObjectError]:
     if not should_repair:
@@ -81,39 +81,39 @@ def _repaired(
         with contextlib.suppress(ObjectNotFoundError):
             if _is_same(store.head(info.key), info):
                 store.delete(info.key)
-                return [_with(fault, f"Deleted {info.key!r}: run it again.") for fault in faults]
+                return [_with(fault, f"Deleted {info.key!r}. Run it again.") for fault in faults]
     return faults
 
 
-def _spared(
+def _repair_record(
     store: ObjectStore, info: ObjectInfo, parts: Sequence[Part], fault: CorruptObjectError
 ) -> CorruptObjectError:
-    """Repair what a record has lost without losing the record."""
+    """Repair a fault of a record without deleting its manifest."""
     manifest = info.key
     if fault.key == manifest:
         if not fault.is_steady:
             return _with(fault, _UNSTEADY)
-        if _put_back(store, info):
-            return _with(fault, "It is put back from its copy, as it was committed.")
+        if _restore(store, info):
+            return _with(fault, "It was restored from its copy, as it was committed.")
         _, asset, space, name = manifest.removesuffix(".json").split("/")
         command = f"dino-assets rounds --set-aside {name} --space {space}"
         return _with(
             fault,
-            "It is a record that cannot be made again, and no copy of it is whole, so it was left: put "
-            "it back from a backup"
+            "Nothing was deleted: it is a record that cannot be made again, and it has no undamaged copy. "
+            "Restore it from a backup"
             + (f", or set it aside with `{command}`." if asset in RECORDS else "."),
         )
-    if not any(part.key == fault.key and _give_up(store, part) for part in parts):
+    if not any(part.key == fault.key and _delete_damaged(store, part) for part in parts):
         return fault
     return _with(
         fault,
-        f"The part is given up and {manifest!r} kept, which is a record: run that output again to "
-        "have the part again.",
+        f"Deleted the part and kept the record {manifest!r}. Run that output again to make the part "
+        "again.",
     )
 
 
-def _put_back(store: ObjectStore, info: ObjectInfo) -> bool:
-    """Put a damaged manifest back from its copy; tells whether that was done."""
+def _restore(store: ObjectStore, info: ObjectInfo) -> bool:
+    """Restore a damaged manifest from its copy. Return whether that was possible."""
     data = find_copy(store, info.key)
     try:
         if data is None or not _is_same(store.head(info.key), info):
@@ -124,8 +124,8 @@ def _put_back(store: ObjectStore, info: ObjectInfo) -> bool:
     return True
 
 
-def _give_up(store: ObjectStore, part: Part) -> bool:
-    """Delete a bad part, unless a writer has put a good one there since; tells whether it is gone."""
+def _delete_damaged(store: ObjectStore, part: Part) -> bool:
+    """Delete a damaged part, unless a writer has replaced it since. Return whether it is absent now."""
     try:
         seen = store.head(part.key)
         try:
@@ -144,7 +144,7 @@ def _with(fault: CorruptObjectError, done: str) -> CorruptObjectError:
 
 
 def _is_same(one: ObjectInfo, other: ObjectInfo) -> bool:
-    # A writer may have replaced it since it was listed. Some servers list with milliseconds and
-    # answer HEAD in whole seconds.
+    # A writer may have replaced it since it was listed. Some servers give milliseconds in listings and
+    # whole seconds in HEAD.
     seconds = {info.modified.replace(microsecond=0) for info in (one, other)}
     return one.etag == other.etag and len(seconds) == 1

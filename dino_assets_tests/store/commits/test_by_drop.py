@@ -37,7 +37,7 @@ def image_drafts(inbox: Path, drops: tuple[str, ...] = DROPS) -> DropDrafts:
 # --- DropDrafts -----------------------------------------------------------------------------
 
 
-def test_drop_drafts__sorted_once_and_made_when_asked(inbox: Path):
+def test_drop_drafts__sorted_without_repeats_and_made_lazily(inbox: Path):
     made = []
     drafts = DropDrafts(["c", "a", "c", "b"], lambda name: made.append(name))  # type: ignore[arg-type, return-value, func-returns-value]
     assert drafts.drops == DROPS
@@ -45,14 +45,14 @@ def test_drop_drafts__sorted_once_and_made_when_asked(inbox: Path):
     first = iter(drafts)
     assert next(first)[0] == "a"
     assert made == ["a"]
-    assert [drop for drop, _ in drafts] == list(DROPS)  # again, from the start
-    assert not hasattr(drafts, "__next__")  # Dagster would take a generator for several outputs
+    assert [drop for drop, _ in drafts] == list(DROPS)  # a second iteration starts again
+    assert not hasattr(drafts, "__next__")  # Dagster would treat a generator as several outputs
 
 
 # --- commit_drops ---------------------------------------------------------------------------
 
 
-def test_commit_drops__all_good(store: ObjectStore, inbox: Path):
+def test_commit_drops__every_drop_succeeds(store: ObjectStore, inbox: Path):
     outcomes = list(commit_drops(store, image_drafts(inbox, ("c", "a", "b"))))
     assert [o.drop for o in outcomes] == list(DROPS)
     assert all(o.error is None and o.committed and o.seconds >= 0 for o in outcomes)
@@ -60,7 +60,7 @@ def test_commit_drops__all_good(store: ObjectStore, inbox: Path):
     raise_failures("images", outcomes)
 
 
-def test_commit_drops__one_lost_drop_leaves_two_committed(store: ObjectStore, inbox: Path):
+def test_commit_drops__one_failed_drop_leaves_two_committed(store: ObjectStore, inbox: Path):
     drafts = image_drafts(inbox)
     shutil.rmtree(inbox / "b")
     outcomes = list(commit_drops(store, drafts))
@@ -92,7 +92,7 @@ def test_commit_drops__tiles_of_an_unusable_drop(store: ObjectStore, inbox: Path
         (inbox / "b" / f"bad-{number}.jpg").write_text("no picture")
     list(commit_drops(store, image_drafts(inbox)))
     images = open_table(store, "images")
-    assert images.drops == DROPS  # the bad drop's rows are there to be looked at
+    assert images.drops == DROPS  # the rows of the unusable drop can be inspected
     drafts = DropDrafts(DROPS, lambda drop: draft_tiles(images, drop, make_grid(512)))
     outcomes = list(commit_drops(store, drafts))
     assert open_table(store, "tiles").drops == ("a", "c")
@@ -119,8 +119,8 @@ def test_commit_drops__cancellation_is_not_swallowed(inbox: Path, stop: type[Bas
         list(commit_drops(ObjectStore.in_memory(), DropDrafts(["a"], make)))
 
 
-def test_commit_drops__one_by_one(inbox: Path):
-    """Each outcome is given as soon as its drop is committed, before the next one is made."""
+def test_commit_drops__yields_each_outcome_before_the_next_commit(inbox: Path):
+    """Each outcome is yielded when its drop is committed, before the next draft is made."""
     memory = ObjectStore.in_memory()
     for done, outcome in enumerate(commit_drops(memory, image_drafts(inbox)), start=1):
         assert open_table(memory, "images").drops == DROPS[:done]
@@ -130,12 +130,12 @@ def test_commit_drops__one_by_one(inbox: Path):
 # --- raise_failures -------------------------------------------------------------------------
 
 
-def test_raise_failures__nothing_to_raise():
+def test_raise_failures__no_failures():
     raise_failures("images", [])
     raise_failures("images", [DropOutcome("a", None, None, 0.0)])
 
 
-def test_raise_failures__names_them_all():
+def test_raise_failures__names_every_failed_drop():
     outcomes = [DropOutcome(d, None, ValueError(f"{d} is bad"), 0.0) for d in DROPS]
     with raising(DropsFailedError, failures={o.drop: o.error for o in outcomes}):
         raise_failures("tiles", outcomes)

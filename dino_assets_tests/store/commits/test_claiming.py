@@ -1,4 +1,4 @@
-"""One writer at a time on every kind of store, and none that waits for the dead for ever."""
+"""The lock in the store: one writer at a time, and removal of killed writers' claims."""
 
 import threading
 import time
@@ -16,10 +16,10 @@ QUICK = 0.01
 
 def count_up(store: ObjectStore, times: int) -> None:
     for _ in range(times):
-        with take_turn(store, "things", look_every_s=QUICK) as turn:
+        with take_turn(store, "things", poll_every_s=QUICK) as turn:
             turn.check()
             seen = int(store.get("count"))
-            time.sleep(0.005)  # where another would come between
+            time.sleep(0.005)  # another writer would interfere here
             store.put("count", str(seen + 1).encode())
 
 
@@ -34,22 +34,22 @@ def test_take_turn__one_at_a_time(store: ObjectStore):
     assert list(store.list("claims/")) == []
 
 
-def test_take_turn__others_of_another_name_do_not_wait(store: ObjectStore):
+def test_take_turn__other_names_do_not_wait(store: ObjectStore):
     with take_turn(store, "things"), take_turn(store, "other-things"):
         assert len(list(store.list("claims/"))) == 2
 
 
-def test_take_turn__a_killed_writer_is_waited_for_a_while(store: ObjectStore):
+def test_take_turn__killed_writers_claim_is_removed_when_old(store: ObjectStore):
     store.put("claims/things/killed.json", b"{}\n")
     stale = timedelta(seconds=1.5)
     started = time.monotonic()
-    with take_turn(store, "things", stale=stale, look_every_s=QUICK):
-        assert time.monotonic() - started > 0.4  # some stores tell times in whole seconds
+    with take_turn(store, "things", stale=stale, poll_every_s=QUICK):
+        assert time.monotonic() - started > 0.4  # some stores give times in whole seconds
         assert len(list(store.list("claims/things/"))) == 1
 
 
-@pytest.mark.parametrize("other", ["0", "z"])  # who has the lower name, and who has the higher one
-def test_take_turn__never(local_store: ObjectStore, other: str):
+@pytest.mark.parametrize("other", ["0", "z"])  # a lower and a higher name than every claim
+def test_take_turn__refused_while_others_keep_claiming(local_store: ObjectStore, other: str):
     store, ends = local_store, threading.Event()
 
     def hold() -> None:
@@ -61,14 +61,14 @@ def test_take_turn__never(local_store: ObjectStore, other: str):
     try:
         time.sleep(0.1)
         refused = raising(CommitRefusedError, reason="others-first")
-        with refused, take_turn(store, "things", stale=timedelta(seconds=0.3), look_every_s=QUICK):
+        with refused, take_turn(store, "things", stale=timedelta(seconds=0.3), poll_every_s=QUICK):
             pytest.fail("two writers have a turn")
     finally:
         ends.set()
         holding.join()
 
 
-def test_take_turn__who_is_held_up_gives_it_up(local_store: ObjectStore):
+def test_take_turn__delayed_writer_loses_its_turn(local_store: ObjectStore):
     with take_turn(local_store, "things", stale=timedelta(seconds=0.2)) as turn:
         turn.check()
         time.sleep(0.15)

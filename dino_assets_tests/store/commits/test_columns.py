@@ -38,15 +38,15 @@ class Camp:
     height: int | None = None
 
 
-def test_columns_of__a_record_inside_stands_for_its_columns():
+def test_columns_of__nested_record_contributes_its_columns():
     columns = columns_of(Camp)
     assert [each.name for each in columns] == ["name", "east", "north", "note", "height"]
-    # Where the record inside may be missing, so may all of its columns.
+    # The columns of an optional nested record are all nullable.
     assert [each.nullable for each in columns] == [False, True, True, True, True]
     assert [each.nullable for each in columns_of(Nest)[:4]] == [False, False, False, True]
 
 
-def test_read_records__what_was_written():
+def test_read_records__round_trip():
     camps = [Camp("a", Point(1, 2), 3), Camp("b", Point(1, 2, "wet")), Camp("c")]
     table = pa.Table.from_batches([make_batch(camps, pa.schema(columns_of(Camp)))])
     assert list(read_records(Camp, table)) == camps
@@ -60,13 +60,13 @@ def test_read_records__other_columns_and_many_rows():
     assert list(read_records(Camp, wide)) == camps
 
 
-def test_read_records__a_record_without_a_required_column_is_none():
+def test_read_records__nested_record_without_a_required_column_is_none():
     rows = [{"name": "a", "east": 1.0}, {"name": "b", "note": "wet"}]
     table = pa.Table.from_pylist(rows, pa.schema(columns_of(Camp)))
     assert [camp.there for camp in read_records(Camp, table)] == [None, None]
 
 
-def test_columns_of__by_hand():
+def test_columns_of__every_type():
     assert pa.schema(columns_of(Row)).equals(
         pa.schema(
             [
@@ -82,7 +82,7 @@ def test_columns_of__by_hand():
 
 
 def test_columns_of__rounds_keep_their_schema():
-    """Rounds of earlier versions and of this one are one table."""
+    """Rounds of earlier versions and of this one have the same columns."""
     assert str(SCHEMA).splitlines() == [
         "round: int32 not null",
         "rank: int32 not null",

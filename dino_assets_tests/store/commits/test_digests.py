@@ -1,4 +1,4 @@
-"""Digests of manifests: never the truth, whatever happens to them and beside them."""
+"""Digests of manifests: a cache that is missing, old, damaged or written by two at once."""
 
 import gzip
 from collections import Counter
@@ -43,7 +43,7 @@ def fill(store: ObjectStore, drops: int = DROPS) -> list[Manifest]:
 
 
 def read(store: ObjectStore) -> tuple[list[Manifest], Counter[str]]:
-    """All manifests, and how often what kind of object was read or written."""
+    """List all manifests, and count the reads and writes of each kind of object."""
     calls: Counter[str] = Counter()
     watched = WatchedStore(
         store, before=lambda verb, key: calls.update([f"{verb} {key.split('/')[0]}"])
@@ -51,7 +51,7 @@ def read(store: ObjectStore) -> tuple[list[Manifest], Counter[str]]:
     return list_manifests(watched, "things", "space1"), calls
 
 
-def test_list_manifests__many_are_read_once(store: ObjectStore):
+def test_list_manifests__reads_many_only_once(store: ObjectStore):
     made = fill(store)
     first, calls = read(store)
     assert first == made
@@ -66,13 +66,13 @@ def test_list_manifests__many_are_read_once(store: ObjectStore):
     assert calls == {"list manifests": 1, "get digests": 1}
 
 
-def test_list_manifests__few_need_no_digest(memory: ObjectStore):
+def test_list_manifests__few_without_digest(memory: ObjectStore):
     made = fill(memory, FEW)
     for _ in range(2):
         assert read(memory) == (made, {"list manifests": 1, "get manifests": FEW})
 
 
-def test_list_manifests__what_changed_since_is_read(store: ObjectStore):
+def test_list_manifests__reads_changed_manifests(store: ObjectStore):
     made = fill(store)
     read(store)
     made[3] = put(store, 3, value=7)
@@ -83,7 +83,7 @@ def test_list_manifests__what_changed_since_is_read(store: ObjectStore):
     assert calls == {"list manifests": 1, "get digests": 1, "get manifests": 2}
 
 
-def test_list_manifests__many_changes_are_a_new_digest(memory: ObjectStore):
+def test_list_manifests__many_changes_write_a_new_digest(memory: ObjectStore):
     fill(memory)
     read(memory)
     for number in range(DROPS):
@@ -92,7 +92,7 @@ def test_list_manifests__many_changes_are_a_new_digest(memory: ObjectStore):
     now, calls = read(memory)
     assert now == made
     assert calls["put digests"] == 1
-    # And holds nothing of what is gone.
+    # It has no rows of deleted manifests.
     assert load_digest(memory, NAME).keys() == {manifest_key(m.recipe.output) for m in made}
 
 
@@ -101,7 +101,7 @@ def lose(store: ObjectStore) -> None:
 
 
 def flip(store: ObjectStore) -> None:
-    """A bit within what is compressed: not what gzip's own checksum is over."""
+    """Flip a bit before compressing, so that gzip's own checksum is right."""
     data = gzip.decompress(store.get(digest_key(NAME)))
     store.put(digest_key(NAME), gzip.compress(data.replace(b"flight-07", b"flight-01", 1)))
 
@@ -119,7 +119,7 @@ def spoil(data: bytes) -> Callable[[ObjectStore], None]:
     [lose, flip, cut, spoil(b""), spoil(b"no gzip"), spoil(gzip.compress(b"{}\n[]"))],
     ids=["lost", "flipped", "cut", "empty", "foreign", "other format"],
 )
-def test_list_manifests__a_digest_that_is_lost_or_damaged(
+def test_list_manifests__missing_or_damaged_digest(
     memory: ObjectStore, harm: Callable[[ObjectStore], None]
 ):
     made = fill(memory)
@@ -131,8 +131,8 @@ def test_list_manifests__a_digest_that_is_lost_or_damaged(
     assert read(memory) == (made, {"list manifests": 1, "get digests": 1})
 
 
-def test_list_manifests__an_older_digest_comes_back(memory: ObjectStore):
-    """As from a backup, or from a writer that began long ago."""
+def test_list_manifests__older_digest_is_restored(memory: ObjectStore):
+    """For example from a backup, or from a writer that began long ago."""
     fill(memory)
     read(memory)
     older = memory.get(digest_key(NAME))
@@ -142,7 +142,7 @@ def test_list_manifests__an_older_digest_comes_back(memory: ObjectStore):
     assert read(memory)[0] == made
 
 
-def test_list_manifests__a_digest_that_cannot_be_written(memory: ObjectStore):
+def test_list_manifests__digest_cannot_be_written(memory: ObjectStore):
     made = fill(memory)
 
     def refuse(verb: str, key: str) -> None:
@@ -154,8 +154,8 @@ def test_list_manifests__a_digest_that_cannot_be_written(memory: ObjectStore):
     assert not list(memory.list("digests"))
 
 
-def test_list_manifests__replaced_between_the_listing_and_the_reading(store: ObjectStore):
-    """What was read is newer than what was listed, and may be put back: it is no row."""
+def test_list_manifests__replaced_between_listing_and_reading(store: ObjectStore):
+    """A manifest newer than its listed stamp does not become a row of the digest."""
     fill(store)
     old = {info.key: store.get(info.key) for info in store.list("manifests")}
     key = manifest_key(output(4))
@@ -173,20 +173,20 @@ def test_list_manifests__replaced_between_the_listing_and_the_reading(store: Obj
 
 
 class Undated(WatchedStore):
-    """A server that names no versions."""
+    """A store without ETags."""
 
     def list(self, prefix: str = ""):
         return (replace(info, etag=None) for info in super().list(prefix))
 
 
-def test_list_manifests__a_server_without_etags(memory: ObjectStore):
+def test_list_manifests__server_without_etags(memory: ObjectStore):
     made = fill(memory)
     for _ in range(2):
         assert list_manifests(Undated(memory), "things", "space1") == made
     assert load_digest(memory, NAME) == {}
 
 
-def test_list_manifests__a_damaged_manifest_is_an_error_every_time(memory: ObjectStore):
+def test_list_manifests__damaged_manifest_is_an_error_every_time(memory: ObjectStore):
     fill(memory)
     read(memory)
     memory.put(manifest_key(output(2)), b"rot")
@@ -197,20 +197,20 @@ def test_list_manifests__a_damaged_manifest_is_an_error_every_time(memory: Objec
     assert len(read(memory)[0]) == DROPS
 
 
-def test_list_manifests__bits_that_flip_on_the_way_are_no_rows(memory: ObjectStore):
+def test_list_manifests__digest_has_no_bits_flipped_in_transit(memory: ObjectStore):
     made = fill(memory)
     assert list_manifests(FlippingStore(memory, times=1), "things", "space1") == made
     assert read(memory) == (made, {"list manifests": 1, "get digests": 1})
 
 
-def test_list_manifests__a_store_that_is_down_is_an_error(memory: ObjectStore):
+def test_list_manifests__unavailable_store_is_an_error(memory: ObjectStore):
     fill(memory)
     with pytest.raises(OSError, match="down, for the test"):
         list_manifests(WatchedStore(memory, before=fail), "things", "space1")
 
 
-def test_list_manifests__two_readers_that_write_at_once(memory: ObjectStore):
-    """The last one stays, of whatever it knew, and no reader sees anything else than what is there."""
+def test_list_manifests__two_readers_write_digests_at_once(memory: ObjectStore):
+    """The last digest wins, and every reader sees the committed manifests."""
     made = fill(memory)
     inner: list[list[Manifest]] = []
 
@@ -224,7 +224,7 @@ def test_list_manifests__two_readers_that_write_at_once(memory: ObjectStore):
     assert read(memory) == (made, {"list manifests": 1, "get digests": 1, "get manifests": 1})
 
 
-def test_get_tagged__is_the_version_that_was_read(store: ObjectStore):
+def test_get_tagged__etag_belongs_to_the_bytes(store: ObjectStore):
     store.put("a/b", b"1")
     (listed,) = store.list("a")
     assert isinstance(listed, ObjectInfo)
@@ -236,7 +236,7 @@ def test_get_tagged__is_the_version_that_was_read(store: ObjectStore):
     assert etag != listed.etag
 
 
-def test_upkeep__leaves_digests_and_indexes_and_a_repair_begins_them_anew(memory: ObjectStore):
+def test_verify__only_repair_deletes_digests_and_indexes(memory: ObjectStore):
     made = fill(memory)
     read(memory)
     add_row(memory, "things", ("a", "b"), list)
@@ -251,8 +251,8 @@ def test_upkeep__leaves_digests_and_indexes_and_a_repair_begins_them_anew(memory
     assert read(memory)[0] == made
 
 
-def test_collect__takes_a_digest_for_no_reference(memory: ObjectStore):
-    """What it keeps is what manifests say, whatever a digest does."""
+def test_collect__digest_is_not_a_reference(memory: ObjectStore):
+    """Only manifests decide which parts are kept."""
     made = fill(memory)
     read(memory)
     memory.delete(manifest_key(output(3)))

@@ -1,4 +1,4 @@
-"""A fault at every store call, flipped bytes, writers at once: absent or complete, and healed by a re-run."""
+"""The commit protocol under faults at every store call, flipped bytes and simultaneous writers."""
 
 import contextlib
 import itertools
@@ -31,13 +31,13 @@ pytestmark = pytest.mark.usefixtures("two_rows_per_part")
 
 
 def undisturbed(store: ObjectStore, draft: Callable[[ObjectStore], Draft]) -> dict[str, bytes]:
-    """The bytes of a commit that nothing disturbs, in an emptied store; it is empty again after."""
+    """Commit without faults in an emptied store, return the objects, and empty it again."""
     wipe(store)
     commit(store, draft(store))
-    found = snapshot(store)
+    objects = snapshot(store)
     wipe(store)
-    assert found is not None
-    return found
+    assert objects is not None
+    return objects
 
 
 @pytest.mark.parametrize("has_old", [False, True])
@@ -64,8 +64,8 @@ def test_commit__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: s
         if not strike.has_struck:
             break
         calls += 1
-    # 1 manifest read, 5 parts and 1 receipt put, 1 receipt looked for, 1 part looked at, the
-    # manifest put, 5 parts looked at. What is not found has no "after".
+    # Read 1 manifest, put 5 parts and 1 receipt, get 1 receipt, check 1 part, put the manifest, check
+    # 5 parts. A call that finds nothing has no "after".
     not_found = 1 if has_old else 2
     assert calls == (15 if when == "before" else 15 - not_found)
 
@@ -111,7 +111,7 @@ def committed_keys(store: ObjectStore) -> list[str]:
     return [*parts, manifest_key(OUTPUT), receipt_key(OUTPUT, "shard-1")]
 
 
-def test_flipped_byte__in_every_object(store: ObjectStore, tmp_path):
+def test_verify__finds_a_flipped_byte_in_every_object(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
     commit(store, full_draft(store, file))
     whole = snapshot(store)
@@ -141,7 +141,9 @@ def test_flipped_byte__in_every_object(store: ObjectStore, tmp_path):
         assert list(verify(store)) == []
 
 
-def test_flipped_byte__anywhere_in_a_manifest_or_receipt(local_store: ObjectStore, tmp_path):
+def test_verify__finds_a_flipped_byte_anywhere_in_a_manifest_or_receipt(
+    local_store: ObjectStore, tmp_path
+):
     commit(local_store, full_draft(local_store, local_file(tmp_path)))
     for key, parse in (
         (manifest_key(OUTPUT), parse_manifest),
@@ -150,17 +152,17 @@ def test_flipped_byte__anywhere_in_a_manifest_or_receipt(local_store: ObjectStor
         whole = local_store.get(key)
         parse(whole, store="store", key=key)
         for at, bit in itertools.product(range(len(whole)), (1, 7, 128)):
-            # 7 turns a line break into a carriage return: white space to JSON, not to us.
+            # 7 turns a line break into a carriage return, which JSON ignores, but `unseal` does not.
             altered = whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :]
             with raising(CorruptObjectError, key=key, store="store"):
                 parse(altered, store="store", key=key)
 
 
-def test_flipped_byte__without_repair_the_shard_is_made_again(store: ObjectStore, tmp_path):
+def test_commit__computes_a_damaged_shard_again(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
     commit(store, full_draft(store, file))
     whole = snapshot(store)
-    # The writer was killed before its manifest; then a byte of a shard's part went bad.
+    # The writer was killed before its manifest; then a byte of a shard's part was damaged.
     store.delete(manifest_key(OUTPUT))
     receipt = find_receipt(store, OUTPUT, "shard-1")
     flip(store, receipt.parts[0].key, 10)
@@ -168,14 +170,14 @@ def test_flipped_byte__without_repair_the_shard_is_made_again(store: ObjectStore
     assert snapshot(store) == whole
 
 
-def test_verify__repair_spares_what_a_writer_replaced_meanwhile(store: ObjectStore):
+def test_verify__repair_keeps_a_replaced_manifest(store: ObjectStore):
     commit(store, rows_draft([1, 2, 3]))
     whole = snapshot(store)
     part = read_manifest(store, OUTPUT).parts[0]
     flip(store, part.key, 10)
 
     def heal(verb: str, key: str) -> None:
-        # Between the verdict and the repair another run makes the output anew, differently.
+        # Between finding the fault and repairing it, another run replaces the output.
         if verb == "head" and key == manifest_key(OUTPUT):
             commit(store, rows_draft([1, 2, 4], version="2"))
 
@@ -186,21 +188,21 @@ def test_verify__repair_spares_what_a_writer_replaced_meanwhile(store: ObjectSto
     assert list(verify(store)) == []
 
 
-def test_verify__a_missing_part_is_named_once_per_output(store: ObjectStore):
+def test_verify__missing_part_is_reported_once_per_output(store: ObjectStore):
     other = OutputId("things", "flight-1", "space2")
     commit(store, rows_draft([1, 2], output=other))
     commit(store, rows_draft([1, 2]))
-    # The space stands in the parts' metadata, so the two outputs share nothing.
+    # The parts' metadata contains the space, so the two outputs share no part.
     key = read_manifest(store, OUTPUT).parts[0].key
     store.delete(key)
     assert [fault.key for fault in verify(store)] == [key]
-    assert "is gone from store" in str(next(verify(store, should_repair=True)))
+    assert "is missing in store" in str(next(verify(store, should_repair=True)))
     assert snapshot(store) is None
     assert snapshot(store, other) is not None
 
 
 class Losing(WatchedStore):
-    """A store in which something else deletes each table part that is put."""
+    """A store in which another program deletes each table part that is put."""
 
     def put(self, key: str, data: bytes, **options: bool) -> None:
         super().put(key, data, **options)
@@ -208,7 +210,7 @@ class Losing(WatchedStore):
             self.inner.delete(next(self.inner.list("parts")).key)
 
 
-def test_commit__parts_that_keep_vanishing(store: ObjectStore):
+def test_commit__fails_if_parts_keep_disappearing(store: ObjectStore):
     with raising(StoreUnavailableError, store=store.url) as caught:
         commit(Losing(store), rows_draft([1, 2, 3]))
     assert caught.value.key.startswith("parts/things/flight-1/")
@@ -228,7 +230,7 @@ def test_commit__two_writers_at_once(
     wanted = [undisturbed(store, lambda s, v=v: full_draft(s, file, version=v)) for v in versions]
     for n in range(6):
         wipe(store)
-        # The writers meet at their n-th write, whatever the scheduler does before and after.
+        # The writers wait for each other at their n-th write.
         gate = threading.Barrier(2)
 
         def meet(verb: str, key: str, gate=gate) -> None:
@@ -239,7 +241,7 @@ def test_commit__two_writers_at_once(
             kind = ConditionalStore if conditional else WatchedStore
             meeting = kind(store, before=Strike(n, meet, verbs=("put", "put_chunks")))
             commit(meeting, full_draft(meeting, file, version=version))
-            gate.abort()  # it may have found the other's receipt, and had less to write
+            gate.abort()  # it may have reused the other's receipt, and had less to write
 
         writers = [threading.Thread(target=write, args=(version,)) for version in versions]
         for writer in writers:
@@ -251,7 +253,7 @@ def test_commit__two_writers_at_once(
 
 
 class ConditionalStore(WatchedStore):
-    """Puts parts with create-if-absent first, as a server with conditional PUT would let one do."""
+    """A store that puts parts with create-if-absent first, as servers with conditional PUT allow."""
 
     def put(self, key: str, data: bytes, **options: bool) -> None:
         try:

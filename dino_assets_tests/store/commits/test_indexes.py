@@ -1,4 +1,4 @@
-"""Indexes: rows that no two writers take from each other, and that are made again when they are lost."""
+"""Indexes: simultaneous writers, merging, damage and rebuilding."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ NAME = "things/space1"
 
 
 class Committed:
-    """What an index is made of, and how often somebody had to look."""
+    """The rows that an index is rebuilt from, and how often it was."""
 
     def __init__(self, *rows: Row) -> None:
         self.rows, self.looks = rows, 0
@@ -61,7 +61,7 @@ def test_add_row__is_read_back(store: ObjectStore):
     assert len(list_keys(store)) == 3
 
 
-def test_read_index__many_objects_become_one(store: ObjectStore):
+def test_read_index__merges_many_objects(store: ObjectStore):
     add(store, MOST_OBJECTS)
     assert read_index(store, NAME, unneeded) == rows(MOST_OBJECTS)
     assert len(list_keys(store)) == MOST_OBJECTS
@@ -73,7 +73,7 @@ def test_read_index__many_objects_become_one(store: ObjectStore):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_read_index__killed_at_every_write(memory: ObjectStore, when: str):
-    """While many objects are put together: no row is lost, and the next one ends it."""
+    """A kill during merging loses no row, and the next reader finishes the merge."""
     add(memory, MOST_OBJECTS + 1)
     full = contents(memory)
     for n in range(MOST_OBJECTS + 2):
@@ -88,7 +88,7 @@ def test_read_index__killed_at_every_write(memory: ObjectStore, when: str):
         restore(memory, full)
 
 
-def test_read_index__two_that_put_together_and_one_that_adds(memory: ObjectStore):
+def test_read_index__two_mergers_and_a_writer_at_once(memory: ObjectStore):
     add(memory, MOST_OBJECTS + 1)
     others = MOST_OBJECTS + 2
 
@@ -104,7 +104,7 @@ def test_read_index__two_that_put_together_and_one_that_adds(memory: ObjectStore
     assert read_index(memory, NAME, unneeded) == rows(others)
 
 
-def test_read_index__put_together_since_it_was_listed(memory: ObjectStore):
+def test_read_index__merged_since_it_was_listed(memory: ObjectStore):
     add(memory, MOST_OBJECTS + 1)
 
     def fold(verb: str, key: str) -> None:
@@ -114,7 +114,7 @@ def test_read_index__put_together_since_it_was_listed(memory: ObjectStore):
     assert read_index(watched, NAME, unneeded) == rows(MOST_OBJECTS + 1)
 
 
-def test_read_index__lost_is_made_again(store: ObjectStore):
+def test_read_index__missing_index_is_rebuilt(store: ObjectStore):
     add(store, 3)
     for key in list_keys(store):
         store.delete(key)
@@ -124,8 +124,8 @@ def test_read_index__lost_is_made_again(store: ObjectStore):
     assert committed.looks == 1
 
 
-def test_add_row__to_a_lost_index_makes_it_whole(memory: ObjectStore):
-    """With the new row alone it would seem to hold everything."""
+def test_add_row__rebuilds_a_missing_index(memory: ObjectStore):
+    """An index with only the new row would look complete."""
     committed = Committed(*rows(3))
     add_row(memory, NAME, row(7), committed)
     assert committed.looks == 1
@@ -133,7 +133,7 @@ def test_add_row__to_a_lost_index_makes_it_whole(memory: ObjectStore):
 
 
 @pytest.mark.parametrize("harm", [b"", b"rot", "flip", "cut"])
-def test_read_index__a_damaged_object_is_made_again(memory: ObjectStore, harm: bytes | str):
+def test_read_index__damaged_object_is_rebuilt(memory: ObjectStore, harm: bytes | str):
     add(memory, 3)
     key = list_keys(memory)[1]
     data = memory.get(key)
@@ -145,13 +145,13 @@ def test_read_index__a_damaged_object_is_made_again(memory: ObjectStore, harm: b
     assert committed.looks == 1
 
 
-def test_read_index__a_bit_that_flips_on_the_way_is_read_again(memory: ObjectStore):
+def test_read_index__bit_flipped_in_transit_is_read_again(memory: ObjectStore):
     add(memory, 3)
     assert read_index(FlippingStore(memory, times=1), NAME, unneeded) == rows(3)
 
 
-def test_index__a_store_that_is_full(memory: ObjectStore):
-    """Hints may be missing: what has to be stored says that there is no room."""
+def test_index__full_store_is_no_error(memory: ObjectStore):
+    """Rows are only hints: the commit itself fails in a full store."""
     add(memory, MOST_OBJECTS + 1)
 
     def refuse(verb: str, key: str) -> None:

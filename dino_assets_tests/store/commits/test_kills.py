@@ -1,4 +1,4 @@
-"""Real processes, really killed: an output is absent or complete, and a re-run completes it."""
+"""Commits of killed processes: the output is absent or complete, and a re-run completes it."""
 
 import contextlib
 import hashlib
@@ -32,7 +32,7 @@ from dino_assets_tests.worlds.writer_process import write
 
 pytestmark = pytest.mark.usefixtures("two_rows_per_part")
 OLD = timedelta(days=1)
-# Every writer is forked from one process that has imported everything and opened nothing.
+# Every writer is forked from one process that has imported all modules and opened no store.
 PROCESSES = multiprocessing.get_context("forkserver")
 # pyarrow imports pandas with its first table, 0.3 s in every one of them.
 PROCESSES.set_forkserver_preload(["dino_assets_tests.worlds.writer_process", "pandas"])
@@ -87,7 +87,7 @@ def test_commit__killed_at_every_write(settings, tmp_path, when: str, chunk: int
 
 
 def names_lie(store: ObjectStore) -> list[str]:
-    """Keys whose object is not the content that the key promises."""
+    """List the keys whose sha256 differs from the object's content."""
     return [
         info.key
         for info in store.list("parts")
@@ -99,7 +99,7 @@ def test_put__killed_in_the_middle(settings):
     store = open_store(settings)
     size = (16 if store.folder else 6) * 2**20
     half_written: list[Path] = []
-    for n in range(64):  # until a kill lands inside a put, which the first few do nearly always
+    for n in range(64):  # until a kill happens during a put, nearly always among the first few
         if n >= 8 and (half_written or not store.folder):
             break
         receiver, sender = PROCESSES.Pipe(duplex=False)

@@ -1,4 +1,4 @@
-"""What is made of what."""
+"""Listing of committed outputs and of drops."""
 
 import pyarrow as pa
 import pytest
@@ -34,7 +34,7 @@ def make(store, asset, drop, *, rows=1, above=None, space=None):
 
 
 def make_drop(store, *, pictures="p1", sides=(2, 5, 7), space=None):
-    """What ``ingest`` makes of a drop that looks like ``pictures``: images, tiles, embeddings."""
+    """Commit images, tiles and embeddings of a drop, as ``ingest`` does."""
     above = pictures
     for asset, made_from, rows in zip(
         ("images", "tiles", "embeddings"), ("source", "images", "tiles"), sides, strict=False
@@ -55,7 +55,7 @@ def listed(store, name="d", *, pictures="p1"):
     return [str(state) for state in describe_drops(store)(Drop(name, "", pictures, name))]
 
 
-def test_describe_drops__what_is_made(memory):
+def test_describe_drops__lists_committed_assets(memory):
     make_drop(memory, sides=(2, 5))
     assert listed(memory) == ["images 2", "tiles 5", "embeddings –"]
     assert listed(memory, "other") == ["images –", "tiles –", "embeddings –"]
@@ -63,9 +63,9 @@ def test_describe_drops__what_is_made(memory):
     assert listed(memory) == ["images 2", "tiles 5", "embeddings 7"]
 
 
-def test_describe_drops__old_until_it_is_made_again(memory):
+def test_describe_drops__old_until_materialised_again(memory):
     make_drop(memory)
-    # Not for the record's sake: images are read anew whenever they are made.
+    # Images are read again whenever they are materialised.
     assert listed(memory, pictures="p2") == ["images 2", "tiles 5", "embeddings 7"]
     make_drop(memory, pictures="p2", sides=(3,))
     assert listed(memory, pictures="p2") == [
@@ -88,16 +88,16 @@ def test_describe_drops__embeddings_by_other_weights_are_old(memory, other):
     assert listed(memory) == ["images 2", "tiles 5", "embeddings 7 (old)"]
 
 
-def test_find_outputs__in_every_space(memory):
+def test_find_outputs__finds_every_space(memory):
     for space in ("s1", "s2"):
         make(memory, "embeddings", "d", space=space)
     assert [m.recipe.output.space for m in find_outputs(memory, "embeddings", "d")] == ["s1", "s2"]
     assert list_spaces(memory, "embeddings") == ["s1", "s2"]
-    with raising(NotCommittedError, output="embeddings/x", match="It is made for: d"):
+    with raising(NotCommittedError, output="embeddings/x", match="It exists for: d"):
         find_outputs(memory, "embeddings", "x")
 
 
-def test_export_files__spaces_stay_apart(memory, tmp_path):
+def test_export_files__one_folder_per_space(memory, tmp_path):
     make(memory, "projections", None, space="s1")
     written = list(export_files(memory, "projections", folder=tmp_path / "one"))
     assert {p.name for p in written} == {"page.html", "projections-0.parquet"}
@@ -108,7 +108,7 @@ def test_export_files__spaces_stay_apart(memory, tmp_path):
     assert (tmp_path / "two" / "s2" / "page.html").read_text() == "s2"
 
 
-def test_describe_drops__images_of_a_source_that_was_seen_to_change(memory):
+def test_describe_drops__images_are_old_after_the_source_changed(memory):
     make_drop(memory)
     describe = describe_drops(memory)
     assert str(describe(Drop("d", "", "p0", "d", observed="p1"))[0]) == "images 2"

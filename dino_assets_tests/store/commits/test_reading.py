@@ -24,7 +24,7 @@ def commit_drops(store: ObjectStore, **drops: list[int]) -> None:
         commit(store, rows_draft(rows, output=OutputId("things", drop, "space1")))
 
 
-def test_open_table__plain(store: ObjectStore):
+def test_open_table__unpartitioned(store: ObjectStore):
     commit(store, rows_draft([1, 2, 3], output=OutputId("things")))
     table = open_table(store, "things")
     assert table.drops == ()
@@ -57,7 +57,7 @@ def test_open_table__sorted_by_drop_either_way(store: ObjectStore):
     assert named.drops == tuple(sorted(drops))
 
 
-def test_open_table__unmade_drops_are_named(store: ObjectStore):
+def test_open_table__lists_unmade_drops(store: ObjectStore):
     commit_drops(store, a=[1], b=[2])
     table = open_table(store, "things", space="space1", registered=["a", "z", "c"])
     assert table.drops == ("a", "b")
@@ -70,7 +70,7 @@ def test_open_table__unmade_drops_are_named(store: ObjectStore):
     assert open_table(store, "things", space="space1", drops=[]).manifests == ()
 
 
-def test_open_table__nothing_yet(store: ObjectStore):
+def test_open_table__nothing_committed(store: ObjectStore):
     table = open_table(store, "things", registered=["a"])
     assert (table.drops, table.rows, table.unmade) == ((), 0, ("a",))
     assert list(table.parts()) == []
@@ -78,7 +78,7 @@ def test_open_table__nothing_yet(store: ObjectStore):
         table.read()
 
 
-def test_read__a_drop_nobody_made(store: ObjectStore):
+def test_read__drop_that_is_not_committed(store: ObjectStore):
     commit_drops(store, a=[1])
     table = open_table(store, "things", space="space1", registered=["z"])
     with raising(NotCommittedError, output="things/z@space1", reason=""):
@@ -94,14 +94,14 @@ def test_read__empty_table_has_its_schema(store: ObjectStore):
     assert read.schema.equals(SCHEMA)
 
 
-def test_read__an_output_of_files_only(store: ObjectStore, tmp_path):
+def test_read__output_with_only_files(store: ObjectStore, tmp_path):
     output = OutputId("weights")
     commit(store, Draft(Recipe(output, "1"), pushing([local_file(tmp_path)])))
     with raising(NotCommittedError, output="weights", reason="no-table"):
         open_table(store, "weights").read()
 
 
-def test_parts__files_beside_a_table_are_passed_over(store: ObjectStore, tmp_path):
+def test_parts__skips_files_beside_a_table(store: ObjectStore, tmp_path):
     items = [batch([1, 2]), local_file(tmp_path), batch([3])]
     commit(store, Draft(Recipe(OutputId("things"), "1"), pushing(items), SCHEMA))
     table = open_table(store, "things")
@@ -109,7 +109,7 @@ def test_parts__files_beside_a_table_are_passed_over(store: ObjectStore, tmp_pat
     assert numbers(table.read()) == [1, 2, 3]
 
 
-def test_parts__altered_or_gone(store: ObjectStore):
+def test_parts__altered_or_missing(store: ObjectStore):
     commit_drops(store, a=[1, 2, 3])
     table = open_table(store, "things", space="space1")
     key = table.manifest("a").parts[1].key
@@ -123,7 +123,7 @@ def test_parts__altered_or_gone(store: ObjectStore):
         table.read("a")
 
 
-def test_parts__one_at_a_time_and_only_when_asked(store: ObjectStore):
+def test_parts__read_lazily_one_at_a_time(store: ObjectStore):
     commit_drops(store, a=[1, 2, 3, 4], b=[5])
     gets: list[str] = []
     watched = WatchedStore(
@@ -142,8 +142,8 @@ def test_parts__one_at_a_time_and_only_when_asked(store: ObjectStore):
     assert len(gets) == watched_read + 1
 
 
-def test_parts__memory_of_one_part(local_store: ObjectStore):
-    # 40 parts of a megabyte that zstd cannot make smaller.
+def test_parts__needs_memory_for_one_part_only(local_store: ObjectStore):
+    # 40 parts of a megabyte that zstd cannot compress.
     import numpy as np
 
     rng = np.random.default_rng(0)

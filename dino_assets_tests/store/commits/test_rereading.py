@@ -1,4 +1,4 @@
-"""Bits that flip on the way, and not where they lie: everything is read once more, nothing is given up."""
+"""Bits flipped in transit only: a second read succeeds, and a repair deletes nothing."""
 
 import pytest
 
@@ -21,7 +21,9 @@ def manifest(store: ObjectStore, tmp_path) -> Manifest:
     return commit(store, full_draft(store, local_file(tmp_path))).manifest
 
 
-def test_read__one_flip_on_the_way_is_nothing(store: ObjectStore, manifest: Manifest, tmp_path):
+def test_read__one_bit_flipped_in_transit_is_no_error(
+    store: ObjectStore, manifest: Manifest, tmp_path
+):
     def flipping() -> ObjectStore:
         return FlippingStore(store, times=1)
 
@@ -35,14 +37,14 @@ def test_read__one_flip_on_the_way_is_nothing(store: ObjectStore, manifest: Mani
         verify_part(flipping(), part)
 
 
-def test_read__twice_different_is_an_error_that_says_so(store: ObjectStore, manifest: Manifest):
+def test_read__two_different_reads_are_an_unsteady_error(store: ObjectStore, manifest: Manifest):
     for read in (find_manifest, lambda store, _: read_part(store, manifest.parts[0])):
         with pytest.raises(CorruptObjectError) as caught:
             read(FlippingStore(store, times=2), OUTPUT)
         assert not caught.value.is_steady
 
 
-def test_read__damage_where_it_lies_is_steady(store: ObjectStore, manifest: Manifest):
+def test_read__stored_damage_is_a_steady_error(store: ObjectStore, manifest: Manifest):
     for key in (manifest_key(OUTPUT), manifest.parts[0].key):
         store.put(key, b"something else")
     for read in (find_manifest, lambda store, _: read_part(store, manifest.parts[0])):
@@ -54,7 +56,7 @@ def test_read__damage_where_it_lies_is_steady(store: ObjectStore, manifest: Mani
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("records", [(), (OUTPUT.asset,)])
 @pytest.mark.usefixtures("manifest")
-def test_verify__repair_deletes_nothing_that_lies_there_whole(store: ObjectStore, times, records):
+def test_verify__repair_deletes_nothing_undamaged(store: ObjectStore, times, records):
     before = contents(store)
     faults = list(verify(FlippingStore(store, times=times), should_repair=True, records=records))
     assert contents(store) == before

@@ -28,7 +28,7 @@ def vectors(rows: int, dim: int, dtype: type, *, seed: int = 0) -> pa.FixedSizeL
 
 
 def mixed_batch(rows: int) -> pa.RecordBatch:
-    """Every kind of column that our tables have, with nulls and repeated strings."""
+    """Every type of column in this package's tables, with nulls and repeated strings."""
     return pa.record_batch(
         {
             "tile_id": [f"{n:016x}-x{n % 7:05d}" for n in range(rows)],
@@ -74,7 +74,7 @@ def test_parts__do_not_depend_on_batch_sizes(cuts: list[int], limit: int):
 
 
 def test_parts__do_not_depend_on_batch_sizes_of_many_pages():
-    # Megabytes a column, so that pages, dictionaries and statistics end somewhere in the middle.
+    # Megabytes per column, so that pages, dictionaries and statistics end inside of batches.
     rows = 70_000
     whole = pa.record_batch(
         {
@@ -93,7 +93,7 @@ def test_parts__do_not_depend_on_batch_sizes_of_many_pages():
         assert encoded(copies, whole.schema) == wanted
 
 
-def test_part_cutter__by_hand():
+def test_part_cutter__cuts_batches_into_tables():
     made = cut([batch([1]), batch([2, 3, 4]), batch([5])], SCHEMA, max_rows=2)
     assert [table["n"].to_pylist() for table in made] == [[1, 2], [3, 4], [5]]
     made = cut([batch([1, 2, 3, 4])], SCHEMA, max_rows=2)
@@ -121,8 +121,8 @@ def test_rows_per_part__from_the_schema_alone(schema: pa.Schema, rows: int):
     assert tables.rows_per_part(tables.with_metadata(schema, {"a": "b" * 1000})) == rows
 
 
-def test_encode__halves_what_is_too_large():
-    # A row takes 4,000 bytes that zstd cannot shrink much.
+def test_encode__halves_large_tables():
+    # A row takes 4,000 bytes that zstd compresses little.
     table = pa.table({"n": range(7), "v": vectors(7, 1000, np.float32)})
     pieces = list(tables.encode(table, max_bytes=10_000))
     assert [piece["n"].to_pylist() for piece, _ in pieces] == [[0], [1, 2], [3, 4], [5, 6]]
@@ -130,8 +130,8 @@ def test_encode__halves_what_is_too_large():
     assert all(len(data) <= 10_000 for _, data in pieces)
 
 
-def test_encode__64_mib_is_the_limit():
-    # Long texts are not foreseen by the row budget, so such a part comes out too large at first.
+def test_encode__parts_have_at_most_64_mib():
+    # The row budget assumes short texts, so a part with long texts is too large at first.
     rng = np.random.default_rng(0)
     table = pa.table({"blob": pa.array([rng.bytes(2**20) for _ in range(80)], pa.binary())})
     pieces = list(tables.encode(table))
@@ -144,7 +144,7 @@ def test_encode__one_huge_row_stays_whole():
     assert piece.num_rows == 1
 
 
-def test_metadata__round_trip_beside_foreign():
+def test_metadata__keeps_other_programs_metadata():
     schema = SCHEMA.with_metadata({"pandas": "{}"})
     described = tables.with_metadata(schema, {"asset": "things", "space": None})
     ((_, data),) = tables.encode(pa.Table.from_batches([batch([1])], described))
@@ -154,7 +154,7 @@ def test_metadata__round_trip_beside_foreign():
     assert tables.read_metadata(SCHEMA) == {}
 
 
-def test_commit__parts_say_asset_and_space(store: ObjectStore):
+def test_commit__parts_name_asset_and_space(store: ObjectStore):
     output = OutputId("embeddings", "flight-1", "space1")
     done = commit(store, Draft(Recipe(output, "1"), pushing([batch([1])]), SCHEMA))
     metadata = pq.read_metadata(io.BytesIO(store.get(done.manifest.parts[0].key))).metadata
@@ -163,7 +163,7 @@ def test_commit__parts_say_asset_and_space(store: ObjectStore):
 
 @pytest.fixture(params=[np.float16, np.float32])
 def embeddings(request, tmp_path, local_store: ObjectStore):
-    """A committed embedding table as a plain file, and what must be in it."""
+    """A committed embedding table as a plain file, with its expected values."""
     rows, dim = 5, 4
     cls = vectors(rows, dim, request.param)
     made = pa.record_batch({"tile_id": [f"t{n}" for n in range(rows)], "cls": cls})
@@ -213,7 +213,7 @@ def test_decode__named_columns():
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_decode__leaves_no_thread_behind():
-    """Arrow's own threads abort the process when they are still there at its end."""
+    """Arrow's own threads abort the process if they still run at its end."""
     code = """
 import os, pyarrow as pa
 from dino_assets.store.commits import tables

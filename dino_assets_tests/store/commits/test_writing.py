@@ -43,7 +43,7 @@ def test_commit__round_trip(store: ObjectStore, tmp_path):
     done = commit(store, full_draft(store, local_file(tmp_path)))
     assert not done.was_reused
     assert done.manifest == read_manifest(store, OUTPUT) == find_manifest(store, OUTPUT)
-    # [1, 2] is full before the shard is announced; 3 waits for 4.
+    # [1, 2] is full before the shard is added; 3 waits for 4.
     assert [(part.rows, part.name) for part in done.manifest.parts] == [
         (2, None),
         (2, None),
@@ -96,7 +96,7 @@ def test_commit__recomputes_when_the_recipe_changed(store: ObjectStore, change: 
     assert open_table(store, "things", space="space1").read("flight-1")["n"].to_pylist() == [7]
 
 
-def test_commit__makes_again_what_lost_a_part(store: ObjectStore):
+def test_commit__produces_again_if_a_part_is_missing(store: ObjectStore):
     done = commit(store, rows_draft([1, 2]))
     whole = snapshot(store)
     store.delete(done.manifest.parts[0].key)
@@ -117,7 +117,7 @@ def refusing(*items: object, output: OutputId = OUTPUT, error: Exception | None 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("the GPU fell off"), KeyboardInterrupt()])
 @pytest.mark.usefixtures("two_rows_per_part")
-def test_commit__refusal_leaves_all_as_it_was(store: ObjectStore, tmp_path, error):
+def test_commit__refusal_changes_nothing(store: ObjectStore, tmp_path, error):
     draft = refusing(batch([1, 2, 3]), local_file(tmp_path), {"a": 1}, error=error)
     kind = type(error) if error else CommitRefusedError
     with pytest.raises(kind):
@@ -139,7 +139,7 @@ def test_commit__refusal_leaves_all_as_it_was(store: ObjectStore, tmp_path, erro
         (Part("parts/things/flight-1/a.x", "a", 3, 1), "no-part", "parts/things/flight-1/a.x"),
     ],
 )
-def test_commit__refuses(store: ObjectStore, item: object, reason: str, file: str):
+def test_commit__refuses_invalid_items(store: ObjectStore, item: object, reason: str, file: str):
     with raising(CommitRefusedError, reason=reason, file=file):
         commit(store, Draft(Recipe(OUTPUT, "1"), pushing([item]), SCHEMA))
     assert list(store.list()) == []
@@ -179,7 +179,7 @@ def test_commit__file_that_changed_never_reaches_its_key(store: ObjectStore, tmp
         file.path.write_bytes(content)
         with raising(CommitRefusedError, reason="changed", file="weights.bin"):
             commit(store, again)
-        # The old output has a part of that name: it must still be the old bytes.
+        # The old output has a part with that key, which must keep the old bytes.
         assert snapshot(store) == before
     file.path.unlink()
     with raising(CommitRefusedError, reason="vanished", file="weights.bin", hides=str(tmp_path)):
@@ -203,7 +203,7 @@ def test_manifest__no_time_host_or_folder(local_store: ObjectStore, tmp_path):
     assert str(tmp_path) not in json.dumps(body)
 
 
-def test_read_manifest__not_made(store: ObjectStore):
+def test_read_manifest__not_committed(store: ObjectStore):
     with pytest.raises(
         NotCommittedError, match=r"things/flight-1@space1 is not in store '.+'\. Mat"
     ):
@@ -219,23 +219,23 @@ def test_read_manifest__of_another_output(store: ObjectStore):
         read_manifest(store, other)
 
 
-def test_list_manifests__sorted_by_drop_and_only_ours(store: ObjectStore):
+def test_list_manifests__sorted_by_drop_without_foreign_files(store: ObjectStore):
     for drop in ("a-1", "a", "a.b", "B"):
         commit(store, rows_draft([1], output=OutputId("things", drop)))
     commit(store, rows_draft([1], output=OutputId("things", "other", "space1")))
     store.put("manifests/things/_/Thumbs.db", b"a file manager was here")
-    found = [manifest.recipe.output.drop for manifest in list_manifests(store, "things")]
-    assert found == ["B", "a", "a-1", "a.b"]
+    drops = [manifest.recipe.output.drop for manifest in list_manifests(store, "things")]
+    assert drops == ["B", "a", "a-1", "a.b"]
 
 
-def test_read_manifests__those_deleted_meanwhile_are_left_out(store: ObjectStore):
+def test_read_manifests__leaves_out_deleted_ones(store: ObjectStore):
     commit(store, rows_draft([1]))
     keys = [manifest_key(replace(OUTPUT, drop="gone")), manifest_key(OUTPUT)]
     assert [m.recipe.output for m in read_manifests(store, keys)] == [OUTPUT]
     assert read_manifests(store, []) == []
 
 
-def test_read_manifests__the_first_error_ends_the_reading():
+def test_read_manifests__stops_at_the_first_error():
     inner = ObjectStore.in_memory()
     asked = []
     before_error = threading.Event()
@@ -254,7 +254,7 @@ def test_read_manifests__the_first_error_ends_the_reading():
     assert len(asked) < len(keys)
 
 
-def test_read_part__gone_or_altered(store: ObjectStore):
+def test_read_part__missing_or_altered(store: ObjectStore):
     part = put_part(store, OUTPUT, b"some bytes", rows=1)
     assert read_part(store, part) == b"some bytes"
     verify_part(store, part)
@@ -277,12 +277,12 @@ def test_verify_part__larger_than_a_range(store: ObjectStore):
         verify_part(store, put_part(store, OUTPUT, data, rows=1))
 
 
-def test_content_hash__tells_content_only(store: ObjectStore):
+def test_content_hash__depends_on_content_only(store: ObjectStore):
     one = commit(store, rows_draft([1, 2])).manifest
     same = commit(store, rows_draft([1, 2], version="2")).manifest
     other = commit(store, rows_draft([1, 3], version="3")).manifest
     assert content_hash(one) == content_hash(same) != content_hash(other)
-    # Whoever changes this makes every downstream output stale.
+    # A change of this value makes every downstream output stale.
     by_hand = hashlib.sha256(b'[["ab",2,null]]').hexdigest()
     assert content_hash(replace(one, parts=(Part("k", "ab", 1, 2, None),))) == by_hand
 
@@ -298,7 +298,7 @@ def test_receipt__round_trip(store: ObjectStore):
 
 
 @pytest.mark.parametrize("damage", [None, b"some bytez", b"some byte"])
-def test_find_receipt__whose_part_is_not_whole(store: ObjectStore, damage):
+def test_find_receipt__damaged_part(store: ObjectStore, damage):
     part = put_part(store, OUTPUT, b"some bytes", rows=1)
     write_receipt(store, Receipt(OUTPUT, "shard-1", (part,)))
     if damage is None:

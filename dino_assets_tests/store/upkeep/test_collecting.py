@@ -1,4 +1,4 @@
-"""Collection takes what nobody needs, and nothing else, whoever is writing beside it."""
+"""Garbage collection beside writers, and verification with repair."""
 
 import contextlib
 import itertools
@@ -38,7 +38,7 @@ def keys(store: ObjectStore, prefix: str = "") -> list[str]:
     return sorted(info.key for info in store.list(prefix))
 
 
-def test_collect__takes_old_unneeded_parts_only(store: ObjectStore):
+def test_collect__deletes_only_old_unreferenced_parts(store: ObjectStore):
     clocked = ClockedStore(store)
     needed = commit(clocked, rows_draft([1, 2, 3])).manifest
     old = put_part(clocked, OUTPUT, b"nobody's", rows=1)
@@ -68,7 +68,7 @@ def test_collect__replaced_output(store: ObjectStore):
     assert keys(store, "parts") == [after.parts[0].key]
 
 
-def test_collect__local_ages_by_the_disk(local_store: ObjectStore):
+def test_collect__uses_file_times_on_a_local_disk(local_store: ObjectStore):
     part = put_part(local_store, OUTPUT, b"nobody's", rows=1)
     assert collect(local_store).parts == []
     long_ago = time.time() - OLD.total_seconds()
@@ -77,7 +77,7 @@ def test_collect__local_ages_by_the_disk(local_store: ObjectStore):
     assert keys(local_store) == []
 
 
-def test_collect__receipts_of_unfinished_drops_are_roots(store: ObjectStore):
+def test_collect__keeps_receipts_of_unfinished_drops(store: ObjectStore):
     clocked = ClockedStore(store)
     part = put_part(clocked, OUTPUT, b"paid for", rows=1)
     write_receipt(clocked, Receipt(OUTPUT, "s", (part,)))
@@ -87,7 +87,7 @@ def test_collect__receipts_of_unfinished_drops_are_roots(store: ObjectStore):
     assert find_receipt(store, OUTPUT, "s") is not None
 
 
-def test_collect__overtaken_receipts_go(store: ObjectStore, tmp_path):
+def test_collect__deletes_receipts_of_committed_outputs(store: ObjectStore, tmp_path):
     clocked = ClockedStore(store)
     commit(clocked, full_draft(clocked, local_file(tmp_path)))
     key = receipt_key(OUTPUT, "shard-1")
@@ -102,8 +102,8 @@ def test_collect__overtaken_receipts_go(store: ObjectStore, tmp_path):
     assert snapshot(store) == whole
 
 
-def test_collect__receipt_newer_than_the_manifest_stays(store: ObjectStore):
-    # The next version of an output was begun and never finished.
+def test_collect__keeps_a_receipt_newer_than_the_manifest(store: ObjectStore):
+    # A new version of the output was started and not finished.
     clocked = ClockedStore(store)
     commit(clocked, rows_draft([1, 2]))
     clocked.age(timedelta(seconds=5))
@@ -114,7 +114,7 @@ def test_collect__receipt_newer_than_the_manifest_stays(store: ObjectStore):
     assert (done.parts, done.receipts) == ([], [])
 
 
-def test_collect__receipt_written_again_meanwhile_stays(store: ObjectStore):
+def test_collect__keeps_a_receipt_written_again_meanwhile(store: ObjectStore):
     clocked = ClockedStore(store)
     part = put_part(clocked, OUTPUT, b"some bytes", rows=1)
     receipt = Receipt(OUTPUT, "s", (part,))
@@ -133,8 +133,8 @@ def test_collect__receipt_written_again_meanwhile_stays(store: ObjectStore):
     assert find_receipt(store, OUTPUT, "s") == receipt
 
 
-def test_collect__part_put_again_meanwhile_stays(store: ObjectStore):
-    # Its writer is far from its manifest; taking the part would cost it all that it did.
+def test_collect__keeps_a_part_put_again_meanwhile(store: ObjectStore):
+    # Its writer has not put its manifest yet; deleting the part would lose its work.
     clocked = ClockedStore(store)
     part = put_part(clocked, OUTPUT, b"some bytes", rows=1)
     clocked.age(OLD)
@@ -158,11 +158,11 @@ def test_find_receipt__renews_old_parts(store: ObjectStore):
 
 @pytest.mark.parametrize("has_old", [False, True])
 @pytest.mark.parametrize("skew", [timedelta(0), OLD])
-def test_collect__at_every_call_of_a_writer(
+def test_collect__runs_at_every_call_of_a_writer(
     swept_store: ObjectStore, tmp_path, skew, has_old: bool
 ):
     store = swept_store
-    # With skew the collector's clock runs a week ahead: even what is just being put looks old.
+    # With skew, the collector's clock is a week ahead, so that even new parts look old.
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
     if has_old:
@@ -170,7 +170,7 @@ def test_collect__at_every_call_of_a_writer(
         old = snapshot(store)
     commit(clocked, full_draft(clocked, file, version="2"))
     new = snapshot(store)
-    # A killed writer's leavings: the very parts that the next one will put again.
+    # Left by a killed writer: the same parts that the next writer will put again.
     clocked.delete(manifest_key(OUTPUT))
     clocked.delete(receipt_key(OUTPUT, "shard-2"))
     if has_old:
@@ -193,9 +193,9 @@ def test_collect__at_every_call_of_a_writer(
 
 @pytest.mark.parametrize("skew", [timedelta(0), OLD])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_collect__a_writer_at_every_call_of_it(swept_store: ObjectStore, tmp_path, skew, when: str):
+def test_collect__writer_runs_at_every_call(swept_store: ObjectStore, tmp_path, skew, when: str):
     store = swept_store
-    # Above all between the last look at a part and its going.
+    # The critical moment is between the last check of a part and its deletion.
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
     commit(clocked, full_draft(clocked, file))
@@ -240,7 +240,7 @@ def test_collect__fault_at_every_call(swept_store: ObjectStore, tmp_path, when: 
     assert n > 15
 
 
-def test_collect__killed_after_a_move_is_undone_by_the_next(store: ObjectStore, tmp_path):
+def test_collect__next_collection_undoes_a_killed_one(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
     clocked = ClockedStore(store)
     commit(clocked, full_draft(clocked, file))
@@ -252,15 +252,15 @@ def test_collect__killed_after_a_move_is_undone_by_the_next(store: ObjectStore, 
     with pytest.raises(StoreUnavailableError):
         collect(WatchedStore(clocked, after=Strike(2, fail, verbs=("move",))), now=clocked.now)
     assert len(keys(store, "collected")) == 3
-    # A writer's manifest lands although its parts are in the bin.
+    # A writer puts its manifest while its parts are in the bin.
     clocked.put(manifest_key(OUTPUT), manifest)
     collect(clocked, now=clocked.now)
     assert snapshot(store) == whole
     assert keys(store, "collected") == []
 
 
-def test_collect__persisting_beside_a_writer(store: ObjectStore):
-    # A collector with a wrong clock that never stops: the writer gives up, and leaves nothing.
+def test_commit__fails_beside_a_collection_that_never_stops(store: ObjectStore):
+    # A collector with a wrong clock that never stops: the commit fails and leaves nothing.
     clocked = ClockedStore(store)
 
     def always(verb: str, key: str) -> None:
@@ -271,7 +271,7 @@ def test_collect__persisting_beside_a_writer(store: ObjectStore):
     assert snapshot(store) is None
 
 
-def test_collect__refuses_with_a_corrupt_manifest(store: ObjectStore):
+def test_collect__deletes_nothing_with_a_damaged_manifest(store: ObjectStore):
     clocked = ClockedStore(store)
     commit(clocked, rows_draft([1, 2]))
     commit(clocked, rows_draft([3, 4], output=replace(OUTPUT, drop="flight-2")))
@@ -286,7 +286,7 @@ def test_collect__refuses_with_a_corrupt_manifest(store: ObjectStore):
     assert keys(store) == whole
 
 
-def test_collect__leaves_corrupt_receipts_and_foreign_objects(store: ObjectStore):
+def test_collect__keeps_damaged_receipts_and_foreign_objects(store: ObjectStore):
     clocked = ClockedStore(store)
     for key in (
         "receipts/things/_/flight-1/s.json",
@@ -329,7 +329,7 @@ def test_collect__staging_files_of_killed_writers(local_store: ObjectStore, tmp_
     assert snapshot(local_store, OutputId("things", "flight-1")) == whole
 
 
-def test_verify__a_record_loses_its_bad_part_only(store: ObjectStore, tmp_path):
+def test_verify__repair_deletes_only_a_records_damaged_part(store: ObjectStore, tmp_path):
     file = local_file(tmp_path)
     other = OutputId("others", "flight-1")
     commit(store, full_draft(store, file))
@@ -340,11 +340,11 @@ def test_verify__a_record_loses_its_bad_part_only(store: ObjectStore, tmp_path):
     for key in (bad, read_manifest(store, other).parts[0].key):
         store.put(key, b"something else")
     faults = {fault.key: str(fault) for fault in verify(store, should_repair=False)}
-    assert not any("given up" in text for text in faults.values())
+    assert not any("Deleted" in text for text in faults.values())
     faults = {f.key: str(f) for f in verify(store, should_repair=True, records=("things",))}
     assert faults[bad].endswith(
-        f"The part is given up and {manifest_key(OUTPUT)!r} kept, which is a record: run that output "
-        "again to have the part again."
+        f"Deleted the part and kept the record {manifest_key(OUTPUT)!r}. Run that output again to make "
+        "the part again."
     )
     assert read_manifest(store, OUTPUT) == manifest
     assert bad not in keys(store, "parts")
@@ -354,24 +354,24 @@ def test_verify__a_record_loses_its_bad_part_only(store: ObjectStore, tmp_path):
     assert list(verify(store)) == []
 
 
-def test_verify__a_record_that_cannot_be_read_is_left(store: ObjectStore):
+def test_verify__repair_keeps_an_unreadable_record(store: ObjectStore):
     commit(store, rows_draft([1, 2]))
     key = manifest_key(OUTPUT)
     broken = store.get(key)[:-1]
     store.put(key, broken)
     (fault,) = verify(store, should_repair=True, records=("things",))
-    assert "so it was left: put it back from a backup" in str(fault)
+    assert "Nothing was deleted: it is a record" in str(fault)
     assert store.get(key) == broken
     (fault,) = verify(store, should_repair=True)
-    assert str(fault).endswith(f"Deleted {key!r}: run it again.")
+    assert str(fault).endswith(f"Deleted {key!r}. Run it again.")
     assert keys(store, "manifests") == []
 
 
-def test_verify__spares_a_part_that_a_writer_has_put_again(store: ObjectStore):
+def test_verify__repair_keeps_a_part_put_again_meanwhile(store: ObjectStore):
     commit(store, rows_draft([1, 2]))
     whole = snapshot(store)
     (part,) = read_manifest(store, OUTPUT).parts
-    for at in (2, 3, 4, 5):  # head calls after the verdict's two reads: the repair's
+    for at in (2, 3, 4, 5):  # the repair's head calls, which follow the two reads of verifying
         store.put(part.key, b"something else")
         heads = 0
 

@@ -1,4 +1,4 @@
-"""A record whose manifest is damaged: put back from its copy, or set aside."""
+"""Records with a damaged manifest: restoring from the copy, and setting aside."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def choose(store: ObjectStore, *numbers: int, version: str = "1") -> dict[str, b
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"\0" * 900])
-def test_verify__an_emptied_record_is_put_back_as_it_was(store: ObjectStore, damaged: bytes):
+def test_verify__restores_a_damaged_record_from_its_copy(store: ObjectStore, damaged: bytes):
     whole = choose(store, 1, 2)
     store.put(KEY, damaged)
     with raising(CorruptObjectError, key=KEY):
@@ -35,13 +35,13 @@ def test_verify__an_emptied_record_is_put_back_as_it_was(store: ObjectStore, dam
     assert "Run `dino-assets verify --repair`" in str(fault)
     assert store.get(KEY) == damaged
     (fault,) = verify(store, should_repair=True)
-    assert str(fault).endswith("It is put back from its copy, as it was committed.")
+    assert str(fault).endswith("It was restored from its copy, as it was committed.")
     assert snapshot(store, ROUND) == whole
     assert list(verify(store)) == []
     assert collect(store).parts == []
 
 
-def test_verify__a_record_that_was_replaced_is_put_back_as_the_later_one(store: ObjectStore):
+def test_verify__restores_the_latest_version_of_a_record(store: ObjectStore):
     choose(store, 1, 2)
     later = choose(store, 3, version="2")
     store.put(KEY, b"")
@@ -49,7 +49,7 @@ def test_verify__a_record_that_was_replaced_is_put_back_as_the_later_one(store: 
     assert snapshot(store, ROUND) == later
 
 
-def test_verify__a_record_is_not_put_back_where_the_way_to_it_is_bad(store: ObjectStore):
+def test_verify__restores_no_record_after_two_different_reads(store: ObjectStore):
     choose(store, 1)
     store.put(KEY, b"1234567")
     (fault,) = verify(FlippingStore(store, times=2), should_repair=True)
@@ -57,7 +57,7 @@ def test_verify__a_record_is_not_put_back_where_the_way_to_it_is_bad(store: Obje
     assert store.get(KEY) == b"1234567"
 
 
-def test_commit__a_record_of_an_earlier_version_gets_its_copy(store: ObjectStore):
+def test_commit__adds_a_missing_copy_of_a_record(store: ObjectStore):
     whole = choose(store, 1, 2)
     store.delete(COPIES + KEY)
     assert commit(store, rows_draft([1, 2], output=ROUND)).was_reused
@@ -66,7 +66,7 @@ def test_commit__a_record_of_an_earlier_version_gets_its_copy(store: ObjectStore
     assert snapshot(store, ROUND) == whole
 
 
-def test_set_aside__a_record_without_a_whole_copy(store: ObjectStore):
+def test_set_aside__record_without_undamaged_copy(store: ObjectStore):
     choose(store, 1, 2)
     parts = {info.key for info in store.list("parts")}
     store.put(KEY, b"")
@@ -84,18 +84,18 @@ def test_set_aside__a_record_without_a_whole_copy(store: ObjectStore):
     assert set_aside(store, ROUND).endswith("round-0001.2.json")
 
 
-def test_set_aside__a_copy_whose_parts_are_gone_is_none(store: ObjectStore):
+def test_set_aside__copy_with_missing_parts_does_not_count(store: ObjectStore):
     choose(store, 1, 2)
     store.put(KEY, b"")
     for info in list(store.list("parts")):
         store.delete(info.key)
     (fault,) = verify(store, should_repair=True)
-    assert "no copy of it is whole" in str(fault)
+    assert "it has no undamaged copy" in str(fault)
     set_aside(store, ROUND)
     assert list(verify(store)) == []
 
 
-def test_set_aside__only_what_is_damaged_for_good(store: ObjectStore):
+def test_set_aside__refuses_undamaged_and_restorable_records(store: ObjectStore):
     with raising(NotCommittedError, output=str(ROUND)):
         set_aside(store, ROUND)
     whole = choose(store, 1, 2)
