@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below
     from dino_assets.api.constants import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
     from dino_assets.api.constants import IMAGE_SIZE as IMAGE_SIZE
     from dino_assets.api.constants import UMAP_DEFAULTS as UMAP_DEFAULTS
+    from dino_assets.api.embed import EmbeddedTiles as EmbeddedTiles
+    from dino_assets.api.embed import embed as embed
     from dino_assets.api.embedding_files import save_embeddings as save_embeddings
     from dino_assets.api.extractor import DINOv2Extractor as DINOv2Extractor
     from dino_assets.api.fetcher import fetch_dinov3 as fetch_dinov3
@@ -28,6 +30,9 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below
     from dino_assets.api.large_sets import process_large_dataset as process_large_dataset
     from dino_assets.api.large_sets import write_embeddings as write_embeddings
     from dino_assets.api.patch_visualizer import PatchVisualizer as PatchVisualizer
+    from dino_assets.api.project import Project as Project
+    from dino_assets.api.project import TileVectors as TileVectors
+    from dino_assets.api.project import open_project as open_project
     from dino_assets.api.selector import DiverseImageSelector as DiverseImageSelector
     from dino_assets.api.selector import FewerThanAskedWarning as FewerThanAskedWarning
     from dino_assets.api.selector import UncertaintySelector as UncertaintySelector
@@ -51,6 +56,7 @@ _PUBLIC = {
         "IMAGE_SIZE",
         "UMAP_DEFAULTS",
     ),
+    "api.embed": ("EmbeddedTiles", "embed"),
     "api.embedding_files": ("save_embeddings",),
     "api.extractor": ("DINOv2Extractor",),
     "api.fetcher": ("fetch_dinov3", "validate_dinov3"),
@@ -63,6 +69,7 @@ _PUBLIC = {
         "write_embeddings",
     ),
     "api.patch_visualizer": ("PatchVisualizer",),
+    "api.project": ("Project", "TileVectors", "open_project"),
     "api.selector": ("DiverseImageSelector", "FewerThanAskedWarning", "UncertaintySelector"),
     "api.teacher": ("DinoV3Config", "DinoV3Teacher"),
     "api.transformer": ("DINOv2Transformer",),
@@ -76,6 +83,8 @@ _LAZY = {
 __all__ = [name for names in _PUBLIC.values() for name in names]
 # Not `defs` or `definitions`: importing the modules of these names would hide it.
 _LAZY["lineage"] = (f"{__name__}.definitions", "defs")
+# Modules that are part of the public surface.
+_MODULES = ("testing",)
 
 
 def __getattr__(name: str) -> Any:
@@ -83,6 +92,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         module, attribute = _LAZY[name]
         return getattr(import_module(module), attribute)
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

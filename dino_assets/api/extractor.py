@@ -1,8 +1,6 @@
 """``DINOv2Extractor``: embeddings of whole pictures, by the lineage's own engines."""
 
 import copy
-import inspect
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -16,6 +14,7 @@ from dino_assets.api.constants import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, I
 from dino_assets.api.embedding_files import save_embeddings
 from dino_assets.api.given_pictures import check_batch, to_picture, to_tiles
 from dino_assets.api.image_files import IMAGE_COL, ImageFiles
+from dino_assets.api.left_out import warn_left_out
 from dino_assets.api.models import Engines, open_model, resolve_devices
 from dino_assets.api.progress import showing_bar
 from dino_assets.compute.settings import PrecisionClass
@@ -24,7 +23,7 @@ from dino_assets.embeddings.encoder.tokens import TokenName, Vectors
 from dino_assets.embeddings.run.embed_images import PictureResult, embed_prepared
 from dino_assets.embeddings.run.pictures import Prepared, prepare_picture
 from dino_assets.embeddings.space import make_space, name_space
-from dino_assets.errors import UnusableImageError, UnusableImageWarning
+from dino_assets.errors import UnusableImageError
 from dino_assets.settings.choices import check_range
 from dino_assets.weights.records import facts_of_caveat
 
@@ -252,10 +251,7 @@ class DINOv2Extractor:
 
     def leave_out(self, image_id: str, refusal: UnusableImageError) -> None:
         """Warn of a picture that is left out; a subclass may do something else about it."""
-        warning = UnusableImageWarning(
-            f"{image_id!r} is left out: {refusal}", image_id=image_id, reason=refusal.reason
-        )
-        _warn_caller(warning)
+        warn_left_out(image_id, refusal)
 
     def at_size(self, image_size: int) -> Self:
         """Give the same extractor for squares of another side, which shares what this one has opened.
@@ -348,12 +344,3 @@ class DINOv2Extractor:
         side = self.image_size
         none = np.empty((0, side, side, 3), np.uint8)
         return np.concatenate([none, *(each.tile[None] for each in ready if each.tile is not None)])
-
-
-def _warn_caller(warning: Warning) -> None:
-    """Warn where the package was called, each time: Python shows the same words of one place once."""
-    frame = inspect.currentframe()
-    while frame and str(frame.f_globals.get("__name__")).startswith("dino_assets."):
-        frame = frame.f_back
-    place = (frame.f_code.co_filename, frame.f_lineno) if frame else (__file__, 1)
-    warnings.warn_explicit(warning, type(warning), *place, registry={})

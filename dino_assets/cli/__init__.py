@@ -48,7 +48,7 @@ _ADVICE = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 is success, 1 a failure with a sentence, 2 a misuse."""
-    return _run(_parser().parse_args(arguments))
+    return _run(make_parser().parse_args(arguments))
 
 
 def fetcher_main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +113,8 @@ def _run(options: argparse.Namespace) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of all commands."""
     parser = CommandParser(
         prog="dino-assets", description="From drone flights to the few tiles worth labelling."
     )

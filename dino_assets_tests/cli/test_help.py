@@ -7,14 +7,14 @@ from typing import get_args
 
 import pytest
 
-from dino_assets.cli import _parser, main
+from dino_assets.cli import main, make_parser
 from dino_assets.selections.rounds import RoundSettings
 from dino_assets.selections.strategies.names import StrategyName
 from dino_assets.settings.described import list_settings
 
 
 def options_of(command: str) -> list[argparse.Action]:
-    (commands,) = [a for a in _parser()._actions if isinstance(a.choices, dict)]
+    (commands,) = [a for a in make_parser()._actions if isinstance(a.choices, dict)]
     parser = commands.choices[command]
     return [a for a in parser._actions if a.option_strings and a.dest != "help"]
 
@@ -36,7 +36,7 @@ def walk(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action
 
 
 def test_help__every_option_of_every_command_has_a_sentence():
-    silent = [(prog, a.dest) for prog, a in walk(_parser()) if not a.help]
+    silent = [(prog, a.dest) for prog, a in walk(make_parser()) if not a.help]
     assert silent == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import dino_assets.definitions  # noqa: F401 - Dagster warns at its first import, see defs/partitions.py
-from dino_assets.cli import _parser, main
+from dino_assets.cli import main, make_parser
 from dino_assets_tests.conftest import photo_bytes
 
 COMMANDS = [
@@ -90,7 +90,7 @@ def test_attention__needs_no_project(elsewhere, checkpoint_dir):
 
 def test_commands__all_are_tried_here():
     tried = {" ".join(c[:2]) if c[0] in ("drops", "tiles") else c[0] for c in COMMANDS}
-    assert set(list_commands(_parser())) == tried | ANYWHERE
+    assert set(list_commands(make_parser())) == tried | ANYWHERE
 
 
 def list_commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[str]:

@@ -1,0 +1,208 @@
+"""``embed``: vectors of photographs, cut and scaled as the lineage does it."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dino_assets.api.constants import DEFAULT_NUM_WORKERS
+from dino_assets.api.given_pictures import to_picture
+from dino_assets.api.image_files import find_images
+from dino_assets.api.left_out import warn_left_out
+from dino_assets.api.models import Engines, open_model, resolve_devices
+from dino_assets.api.progress import showing_bar
+from dino_assets.compute.settings import PrecisionClass
+from dino_assets.compute.threads import map_ahead, one_torch_thread
+from dino_assets.embeddings.run.embed_images import embed_prepared
+from dino_assets.embeddings.run.pictures import Prepared, read_picture, read_pixels
+from dino_assets.embeddings.space import make_space, name_space
+from dino_assets.errors import UnusableImageError
+from dino_assets.tiles.grid import TileGrid, cut_tiles, cut_windows, is_whole, make_grid, name_tiles
+
+_BATCH = 32  # tiles per call of an accelerator
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedTiles:
+    """Vectors of tiles, a row each, in the order of the pictures.
+
+    ``images`` names the picture of each row: its path, or its number if it has no path. ``windows`` are
+    x, y, width and height in the upright picture. ``tile_ids`` are those of the lineage. ``left_out``
+    holds the reason for each picture without a row.
+    """
+
+    vectors: NDArray[np.float32]  # (N, D)
+    images: tuple[str, ...]
+    windows: NDArray[np.int32]  # (N, 4)
+    tile_ids: tuple[str, ...]
+    space: str
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which tile of which picture a row is."""
+
+    image: str
+    window: tuple[int, ...]
+    tile_id: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """A tile that is still to be cut out of its picture. Span 0 scales the whole window."""
+
+    place: _Place
+    pixels: NDArray[np.uint8]  # (H, W, 3), the picture's
+    span_px: int
+
+
+@dataclass(frozen=True, eq=False)
+class _OpenedPicture:
+    """A decoded picture's tiles, or the reason why there are none."""
+
+    name: str
+    tiles: tuple[_Tile, ...] = ()
+    refusal: UnusableImageError | None = None
+
+
+def embed(
+    images: Any,
+    model: str = "facebook/dinov2-base",
+    *,
+    column: Literal["cls", "mean"] = "cls",
+    whole: bool = False,
+    device: str = "auto",
+    precision: PrecisionClass = "half",
+    progress: bool | None = None,
+) -> EmbeddedTiles:
+    """Embed photographs as the lineage does: the same tiles, scaling and engine.
+
+    ``images`` is a picture or several (paths, bytes, Pillow images, arrays, tensors), a folder, or a CSV or
+    text list. A picture of more than 1024 px on a side gives several tiles, unless ``whole`` asks for one
+    vector per picture. A picture that cannot be used is left out with an ``UnusableImageWarning``.
+
+    >>> import dino_assets as da
+    >>> result = da.embed("photo.jpg", model="models/demo", progress=False)
+    >>> result.vectors.shape, result.images[0]
+    ((1, 64), 'photo.jpg')
+
+    Raises:
+        CheckpointNotFoundError: there is no such model.
+        ConfigError: another argument cannot work.
+        EngineRefusedError: no engine computes what PyTorch computes.
+    """
+    opened_model = open_model(model, progress=progress)
+    checkpoint = opened_model.checkpoint
+    (compute,) = resolve_devices(device, precision=precision, batch_size=_BATCH)
+    grid = make_grid(checkpoint.tile_px, patch_px=checkpoint.patch_px)
+    engines = Engines(opened_model, (compute,), side_px=grid.side_px, outputs=(column,))
+    pictures = _list_pictures(images)
+    engines.open()  # what is wrong with an engine is raised before a picture is read
+    rows: list[_Place] = []
+    left_out: dict[str, str] = {}
+    vectors: list[NDArray[np.float32]] = []
+    read = partial(_open_picture, grid=grid, whole=whole)
+    with (
+        showing_bar("embedding", total=len(pictures), unit="image", progress=progress) as count,
+        one_torch_thread(),
+        closing(map_ahead(read, pictures, threads=DEFAULT_NUM_WORKERS)) as opened,
+        closing(
+            embed_prepared(
+                _list_tiles(opened, rows, left_out, count),
+                partial(_cut, side_px=grid.side_px),
+                lambda tiles: engines.encode(tiles)[column],
+                batch=engines.batch,
+                threads=engines.threads,
+            )
+        ) as results,
+    ):
+        vectors += [each.vector for each in results if each.vector is not None]
+    return EmbeddedTiles(
+        np.stack(vectors) if vectors else np.empty((0, checkpoint.dim), np.float32),
+        tuple(row.image for row in rows),
+        np.array([row.window for row in rows], np.int32).reshape(-1, 4),
+        tuple(row.tile_id for row in rows),
+        name_space(make_space(checkpoint, compute, side_px=grid.side_px)),
+        left_out,
+    )
+
+
+def _list_pictures(images: Any) -> list[tuple[str, Any]]:
+    """Name each picture by its path, or by its number."""
+    if isinstance(images, str | os.PathLike) or hasattr(images, "columns"):
+        files = find_images(images)
+        return list(zip(files.ids, files.paths, strict=True))
+    if _is_single(images):
+        images = [images]
+    return [
+        (os.fspath(each) if isinstance(each, str | os.PathLike) else str(number), each)
+        for number, each in enumerate(images)
+    ]
+
+
+def _is_single(images: Any) -> bool:
+    return (
+        isinstance(images, bytes | bytearray | memoryview | Image.Image)
+        or callable(getattr(images, "read", None))
+        or getattr(images, "ndim", 4) < 4  # an array or a tensor
+    )
+
+
+def _open_picture(named: tuple[str, Any], *, grid: TileGrid, whole: bool) -> _OpenedPicture:
+    """Decode a picture and list its tiles; a picture that cannot be used has a reason instead."""
+    name, image = named
+    try:
+        picture = to_picture(image)
+        content = read_picture(picture) if isinstance(picture, Path) else picture
+        pixels = read_pixels(content)
+    except UnusableImageError as err:
+        return _OpenedPicture(name, refusal=err)
+    height, width = pixels.shape[:2]
+    is_one = whole or is_whole(width, height, grid)
+    windows = (
+        np.array([[0, 0, width, height]], np.int32) if is_one else cut_windows(width, height, grid)
+    )
+    # The lineage names an image by its file; pixels without a file have no such name.
+    image_id = hashlib.sha256(
+        content if isinstance(content, bytes) else pixels.tobytes()
+    ).hexdigest()
+    tile_ids = name_tiles(image_id, windows, grid)
+    return _OpenedPicture(
+        name,
+        tuple(
+            _Tile(_Place(name, tuple(window), tile_id), pixels, 0 if is_one else grid.side_px)
+            for window, tile_id in zip(windows.tolist(), tile_ids, strict=True)
+        ),
+    )
+
+
+def _list_tiles(
+    opened: Iterable[_OpenedPicture],
+    rows: list[_Place],
+    left_out: dict[str, str],
+    count: Callable[[], object],
+) -> Iterator[_Tile]:
+    """Give the tiles of all pictures; note each row's place and each picture that is left out."""
+    for picture in opened:
+        if picture.refusal is not None:
+            left_out[picture.name] = str(picture.refusal)
+            warn_left_out(picture.name, picture.refusal)
+        for tile in picture.tiles:
+            rows.append(tile.place)
+            yield tile
+        count()
+
+
+def _cut(tile: _Tile, *, side_px: int) -> Prepared:
+    window = np.array([tile.place.window], np.int32)
+    (pixels,) = cut_tiles(tile.pixels, window, side_px, span_px=tile.span_px)
+    return Prepared(tile=pixels)

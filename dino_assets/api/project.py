@@ -1,0 +1,205 @@
+"""A project from Python: its drops, tables, vectors, rounds and checkpoint, read from the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dino_assets.drops.registry import find_drops, find_name
+from dino_assets.errors import ConfigError, NotCommittedError
+from dino_assets.settings.environment import find_cache, find_root, load_settings
+from dino_assets.settings.project import check_project
+from dino_assets.settings.records import Settings
+from dino_assets.store.commits.catalogue import CATALOGUE
+from dino_assets.store.commits.listing import list_spaces
+from dino_assets.store.commits.manifests import find_manifest
+from dino_assets.store.commits.reading import CommittedTable, open_table
+from dino_assets.store.objects import ObjectStore, open_store, spell_absence
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from dino_assets.selections.stage.listing import ListedRound
+
+# Weights and deployments are files, not tables.
+_TABLES = {asset.name: asset for asset in CATALOGUE if asset.name not in ("weights", "deployments")}
+
+
+@dataclass(frozen=True, eq=False)
+class TileVectors:
+    """Vectors of tiles, with the tiles' ids and drops in the same order."""
+
+    matrix: "NDArray[np.float32]"  # (N, D)
+    tile_ids: tuple[str, ...]
+    drops: tuple[str, ...]
+    space: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's settings and store, for reading. ``open_project`` makes it.
+
+    >>> import dino_assets as da
+    >>> project = da.open_project()
+    >>> project.table("tiles").read("my-flight").num_rows
+    48
+    """
+
+    settings: Settings
+    store: ObjectStore
+
+    @property
+    def drops(self) -> tuple[str, ...]:
+        """Names of the registered drops, sorted; retired ones too."""
+        return tuple(sorted(find_drops(self.store)))
+
+    def table(self, asset: str, *, space: str | None = None) -> CommittedTable:
+        """Open what is committed of an asset; rows are read when asked for.
+
+        ``space`` chooses one of several embedding spaces.
+
+        >>> import dino_assets as da
+        >>> da.open_project().table("images").drops
+        ('my-flight',)
+
+        Raises:
+            ConfigError: there is no such asset, or several spaces and none is named.
+        """
+        if asset not in _TABLES:
+            raise ConfigError(
+                f"no table is called {asset!r}. There are {', '.join(_TABLES)}",
+                setting="asset",
+                value=asset,
+            )
+        if _TABLES[asset].in_space:
+            space = self._choose_space(asset, space)
+        elif space is not None:
+            raise ConfigError(
+                f"{asset} does not depend on a space: leave space={space!r} out",
+                setting="space",
+                value=space,
+            )
+        return open_table(self.store, asset, space=space)
+
+    def spaces(self, asset: str = "embeddings") -> tuple[str, ...]:
+        """List the embedding spaces in which an asset has outputs.
+
+        >>> import dino_assets as da
+        >>> len(da.open_project().spaces())
+        1
+        """
+        return tuple(list_spaces(self.store, asset))
+
+    def vectors(self, *drops: str, column: str = "cls", space: str | None = None) -> TileVectors:
+        """Read the vectors of some drops, or of all, into one matrix.
+
+        >>> import dino_assets as da
+        >>> da.open_project().vectors("my-flight").matrix.shape
+        (48, 64)
+
+        Raises:
+            NotCommittedError: a named drop has no embeddings in this space.
+            ConfigError: the drop was embedded without that column, or several spaces and none is named.
+        """
+        from dino_assets.embeddings.stage.pool import read_pool
+
+        table = self.table("embeddings", space=space)
+        if drops:
+            names = [find_name(self.store, drop) for drop in drops]
+            table = replace(table, manifests=tuple(table.manifest(name) for name in names))
+        pool = read_pool(table, column)  # type: ignore[arg-type]
+        assert table.space is not None
+        return TileVectors(pool.vectors, tuple(pool.tile_ids), tuple(pool.drops), table.space)
+
+    @property
+    def rounds(self) -> "Sequence[ListedRound]":
+        """The rounds of all spaces, with the tiles that each took from every drop."""
+        from dino_assets.selections.stage.listing import list_rounds
+
+        return tuple(list_rounds(self.store))
+
+    def round(self, name: str, *, space: str | None = None) -> "pa.Table":
+        """Read the tiles of a round, in the order of their rank.
+
+        >>> import dino_assets as da
+        >>> da.open_project().round("round-0001").column_names[:2]
+        ['rank', 'tile_id']
+
+        Raises:
+            NotCommittedError: there is no such round.
+        """
+        return self.table("selections", space=space).read(name)
+
+    def map(self, *, space: str | None = None) -> "pa.Table":
+        """Read the map: a row per tile with its place in two dimensions.
+
+        >>> import dino_assets as da
+        >>> da.open_project().map().num_rows
+        48
+
+        Raises:
+            NotCommittedError: no map has been made.
+        """
+        return self.table("projections", space=space).read()
+
+    def checkpoint(self) -> Path:
+        """Bring the weights that the lineage used into a folder on this machine.
+
+        >>> import dino_assets as da
+        >>> (da.open_project().checkpoint() / "config.json").is_file()
+        True
+
+        Raises:
+            NotCommittedError: no weights have been stored.
+            ChecksumError: the stored files are damaged.
+        """
+        from dino_assets.weights.stage import OUTPUT, checkpoint_folder
+
+        stored = find_manifest(self.store, OUTPUT)
+        if stored is None:
+            raise NotCommittedError(
+                f"store {self.store.url!r} holds no weights. Run `dino-assets run NAME` first.",
+                output=str(OUTPUT),
+            )
+        return checkpoint_folder(self.store, stored, cache=find_cache(self.settings.root))
+
+    def _choose_space(self, asset: str, space: str | None) -> str | None:
+        spaces = self.spaces(asset)
+        if space is None and len(spaces) > 1:
+            raise ConfigError(
+                f"{asset} has outputs in {len(spaces)} spaces; name one, such as space={spaces[0]!r}. "
+                f"There are {', '.join(spaces)}",
+                setting="space",
+                value=None,
+            )
+        if space is not None and spaces and space not in spaces:
+            raise ConfigError(
+                f"{asset} has nothing in space {space!r}. There are {', '.join(spaces)}",
+                setting="space",
+                value=space,
+            )
+        return space if space is not None else (spaces[0] if spaces else None)
+
+
+def open_project(root: str | Path | None = None) -> Project:
+    """Open the project in a folder, by default the one around the current folder. Writes nothing.
+
+    >>> import dino_assets as da
+    >>> da.open_project().drops
+    ('my-flight',)
+
+    Raises:
+        ConfigError: there is no project, or a setting cannot work.
+        NotCommittedError: nothing has been stored yet.
+    """
+    settings = load_settings(find_root(Path(root) if root is not None else None))
+    check_project(settings)
+    store = open_store(settings.storage)
+    if not store.is_there:
+        raise NotCommittedError(
+            f"{spell_absence(store)} Make everything of a flight with `dino-assets run NAME --from FOLDER`.",
+            reason="no-store",
+        )
+    return Project(settings, store)

@@ -1,0 +1,194 @@
+"""Every command, script and configuration in the documentation is run as it stands."""
+
+import contextlib
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import httpx
+import pytest
+import yaml
+
+from dino_assets import lineage
+from dino_assets.settings.environment import Environment
+from dino_assets_tests.conftest import REPOSITORY, photo_bytes
+from dino_assets_tests.test_words import MOST_WORDS, split_sentences
+from dino_assets_tests.worlds.guide import fill_hub, make_clone, run_script
+from dino_assets_tests.worlds.hub_server import hub_for_test
+from dino_assets_tests.worlds.prepared import Prepared
+from dino_assets_tests.worlds.servers import HOST, free_port, running
+
+DOCS = REPOSITORY / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+RUN = ("bash", "python")
+# What goes on until it is ended: the command, and an address that answers once it works.
+SERVERS = {"dino-assets serve": "/ready", "dino-assets ui": "/server_info"}
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page and its code blocks: language and text, in their order."""
+
+    path: Path
+    text: str
+    blocks: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Page":
+        text = path.read_text()
+        return cls(path, text, tuple(BLOCK.findall(text)))
+
+    @property
+    def name(self) -> str:
+        return str(self.path.relative_to(REPOSITORY))
+
+    @property
+    def is_run(self) -> bool:
+        return any(language in RUN for language, _ in self.blocks)
+
+
+ALL = [Page.read(path) for path in [REPOSITORY / "README.md", *PAGES]]
+WITH_COMMANDS = [page for page in ALL if page.is_run and page.path.name != "README.md"]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The Hub that the pages' models come from."""
+    place = tmp_path_factory.mktemp("hub")
+    with pytest.MonkeyPatch.context() as patch, hub_for_test(patch, place) as server:
+        fill_hub(server, place)
+        yield
+
+
+@pytest.fixture
+def guide(hub: None, prepared: Prepared) -> Path:
+    """A project in which ``dino-assets run my-flight`` has run, and a photograph beside it."""
+    folder = prepared.put_back()
+
+    def prepare() -> None:
+        photos = {
+            f"path/to/photos/DJI_{number:04d}.JPG": photo_bytes(1600, 1200, seed=number)
+            for number in range(2)
+        }
+        photos["photo.jpg"] = photo_bytes(640, 480, seed=9)
+        make_clone(folder, photos)
+        done = run_script("dino-assets run my-flight --from path/to/photos", folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    prepared.fill(prepare)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
+def test_page__commands_and_scripts_run(page: Page, guide: Path):
+    with contextlib.ExitStack() as leaving:
+        url = ""
+        for language, text in page.blocks:
+            if language not in RUN:
+                continue
+            if path := SERVERS.get(text.strip()):
+                url = leaving.enter_context(_serve(text.strip(), path, guide))
+                continue
+            script = text if language == "bash" else f"python - <<'END'\n{text}END"
+            done = run_script(script.replace("http://127.0.0.1:8000", url or "http://nowhere"), guide)
+            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+
+
+@contextlib.contextmanager
+def _serve(command: str, path: str, folder: Path) -> Iterator[str]:
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    program = ["bash", "-c", f"source .venv/bin/activate && exec {command} --port {port}"]
+    with running(program, url=f"{url}/", log=folder / "log", cwd=folder) as process:
+        while httpx.get(f"{url}{path}").status_code != 200:
+            assert process.poll() is None, (folder / "log").read_text()
+        yield url
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_page__configuration_is_valid(page: Page):
+    for language, text in page.blocks:
+        if language == "yaml":
+            config = yaml.safe_load(text)
+            assets = list(config["ops"])
+            assert dg.validate_run_config(_make_job(assets), config)
+        elif language == "ini":
+            names = {line.partition("=")[0] for line in text.splitlines() if line}
+            assert names <= set(Environment.model_fields)
+        elif language == "json":
+            json.loads(text)
+        else:
+            assert language in (*RUN, "text"), f"{page.name}: nothing tests {language!r}"
+
+
+def _make_job(assets: list[str]) -> dg.JobDefinition:
+    job = dg.define_asset_job("documented", selection=assets)
+    return dg.Definitions.merge(lineage, dg.Definitions(jobs=[job])).resolve_job_def("documented")
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_page__links_lead_somewhere(page: Page):
+    for target in LINK.findall(BLOCK.sub("", page.text)):
+        path, _, anchor = target.partition("#")
+        if path.startswith(("http://", "https://")):
+            continue
+        place = page.path.parent / path if path else page.path
+        assert place.exists(), f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", place.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+            assert anchor in slugs, f"{page.name}: {target}"
+
+
+def test_pages__are_all_reachable_from_the_readme():
+    seen: set[Path] = set()
+    waiting = [REPOSITORY / "README.md"]
+    while waiting:
+        path = waiting.pop()
+        if path in seen or path.suffix != ".md" or not path.exists():
+            continue
+        seen.add(path)
+        targets = (each.partition("#")[0] for each in LINK.findall(path.read_text()))
+        waiting += [(path.parent / each).resolve() for each in targets if "://" not in each]
+    assert [page for page in PAGES if page not in seen] == []
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_page__sentences_are_short(page: Page):
+    long = [
+        sentence
+        for sentence in split_sentences(BLOCK.sub("", page.text))
+        if not sentence.startswith("|") and len(sentence.split()) > MOST_WORDS
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_page__pictures_are_small_and_described(page: Page):
+    for alternative, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", page.text):
+        assert len(alternative.split()) >= 3, f"{page.name}: {target}"
+        assert (page.path.parent / target).stat().st_size <= 300_000, target
+
+
+def test_readme__is_short():
+    text = BLOCK.sub("", (REPOSITORY / "README.md").read_text())
+    assert len(text.split()) <= 700
+
+
+def test_pages__name_commands_that_exist():
+    from dino_assets.cli import make_parser
+
+    parser = make_parser()
+    for page in ALL:
+        for _, text in (block for block in page.blocks if block[0] == "bash"):
+            for line in text.splitlines():
+                words = shlex.split(line, comments=True)
+                if words and words[0].endswith("dino-assets") and len(words) > 1:
+                    parser.parse_args(words[1:])
