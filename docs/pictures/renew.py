@@ -1,0 +1,106 @@
+"""Draw the documentation's pictures again, from the demo: ``make pictures``.
+
+Needs Chromium (``CHROMIUM`` names it where it is not called so) and ``make demo``.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+PICTURES = Path(__file__).parent
+DEMO = PICTURES.parent.parent / "demo"
+MOST_BYTES = 300_000
+COLOURS = 128  # of a screenshot's palette
+PATIENCE_S = 60
+
+
+def main() -> None:
+    """Draw all pictures into this folder."""
+    if not (DEMO / "out" / "round-map.html").is_file():
+        sys.exit("There is no demo yet: run `make demo` first.")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report"
+        command = [sys.executable, "-m", "dino_assets.cli", "export", "images", "river-burn"]
+        subprocess.run([*command, "--to", str(report)], cwd=DEMO, check=True)
+        round_map = (DEMO / "out" / "round-map.html").as_uri()
+        photograph(round_map, "round-map.png", width=1280, height=760, wait_s=5)
+        photograph(
+            (report / "report.html").as_uri(), "drop-report.png", width=1100, height=1150, wait_s=5
+        )
+        with serving_demo() as address:
+            photograph(
+                f"{address}/asset-groups", "dagster-lineage.png", width=1400, height=620, wait_s=25
+            )
+    save_small(Image.open(DEMO / "out" / "contact-sheet.jpg"), PICTURES / "contact-sheet.jpg")
+
+
+def photograph(address: str, name: str, *, width: int, height: int, wait_s: int) -> None:
+    """Save what Chromium shows of a page."""
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder) / "shot.png"
+        subprocess.run(
+            [
+                os.environ.get("CHROMIUM", "chromium"),
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                *(f"--user-data-dir={folder}/profile", f"--window-size={width},{height}"),
+                *(f"--virtual-time-budget={wait_s * 1000}", "--hide-scrollbars"),
+                *(f"--screenshot={shot}", address),
+            ],
+            check=True,
+            stderr=subprocess.DEVNULL,
+            timeout=10 * PATIENCE_S,
+        )
+        picture = Image.open(shot).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        picture.save(PICTURES / name, optimize=True)
+    print(f"{name}: {(PICTURES / name).stat().st_size:,} bytes")
+
+
+def save_small(picture: Image.Image, path: Path) -> None:
+    """Save a photograph as a JPEG below the limit, as sharp as fits."""
+    picture = picture.convert("RGB")
+    picture.thumbnail((1100, 1100))
+    for quality in range(85, 20, -5):
+        picture.save(path, quality=quality, optimize=True)
+        if path.stat().st_size <= MOST_BYTES:
+            break
+    print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+@contextlib.contextmanager
+def serving_demo() -> Iterator[str]:
+    """Serve the demo's Dagster UI while the block runs."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dino_assets.cli", "ui", "--port", str(port)],
+        cwd=DEMO,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 3 * PATIENCE_S
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/server_info", timeout=5).close()  # noqa: S310
+                break
+            if time.monotonic() > deadline:
+                sys.exit("The demo's UI did not start.")
+            time.sleep(0.5)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+if __name__ == "__main__":
+    main()
