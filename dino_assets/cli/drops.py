@@ -204,7 +204,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         may_replace=may_replace,
     )
     if opened.has_other_settings:
-        raise ConfigError(f"{opened.stands} --replace chooses it anew.")
+        raise ConfigError(f"{opened.notice} --replace chooses it again.")
     if warning := explain_other_model(
         store, settings.model, settings.model_revision, root=settings.root
     ):
@@ -221,8 +221,8 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         command=name_command(),
     ):
         say(line)
-    if opened.stands:
-        say(opened.stands)
+    if opened.notice:
+        say(opened.notice)
     elif may_replace and committed.was_reused:
         say("nothing that it was chosen from has changed: chosen anew, it is the same round")
     if shortfall := committed.manifest.facts["shortfall"]:

@@ -1,1 +1,1 @@
-"""Projections: a map of the embedded tiles."""
+"""Projections: a two-dimensional map of all embedded tiles."""

@@ -1,9 +1,9 @@
-"""A map of the pool in a few dimensions, for people to look at.
+"""Layout of a pool's vectors in a few dimensions, by UMAP or by principal components.
 
-UMAP comes from umap-learn's own functions, with exact neighbours from ``linalg`` and a linear start:
-its estimator would search neighbours approximately (28 s of compiling in every process) and warn
-about the ones it is handed. Same machine, libraries and seed give the same coordinates; another
-machine may give quite different ones, so what is kept is coordinates, never a recipe for them.
+UMAP uses umap-learn's internal functions, with exact neighbours and a linear start. Its estimator class
+would search neighbours approximately (28 s of compiling in every process), and it warns about neighbours
+that it gets from outside. The same machine, libraries and seed give the same coordinates. Another machine
+may give very different ones, so coordinates are stored instead of a way to compute them again.
 """
 
 import warnings
@@ -24,18 +24,18 @@ from dino_assets.settings.choices import check_range, check_word
 
 Method = Literal["umap", "linear"]
 
-MIN_DISTINCT = 10  # tiles; below, UMAP's neighbourhoods are everything or nothing
+MIN_DISTINCT = 10  # tiles; with fewer, UMAP's neighbourhoods contain all tiles or none
 EPOCHS = 200  # from a linear start; 500 keep 1 % more neighbours of 1,797 digits for 3.7× the time
-EXTENT = 10.0  # side of the start's square; UMAP's step length is made for it
-JITTER = 1e-4  # parts equal points of the start, which attraction alone never does
+EXTENT = 10.0  # side of the start's square; UMAP's step length expects it
+JITTER = 1e-4  # separates equal points of the start, which UMAP would never separate
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Coordinates (N, C components), how they were made and with which settings after clamping.
+    """Coordinates (N, C components), with the method and the settings after clamping.
 
-    ``why`` says in a sentence why the method is not the one asked for; it is empty otherwise.
-    ``n_neighbors`` counts the tile itself, as UMAP does, and is 0 where no neighbours were used.
+    ``why`` is a sentence that says why another method than the requested one was used, else empty.
+    ``n_neighbors`` includes the tile itself, as in UMAP, and is 0 if no neighbours were used.
     """
 
     coordinates: np.ndarray
@@ -58,13 +58,13 @@ def fit_projection(
     seed: int = 42,
     method: Method = "umap",
 ) -> Projection:
-    """Lay out a pool (N, D). Any size works: too small or too uniform ones fall back to linear.
+    """Lay out a pool (N, D) of any size; very small or uniform pools use the linear method.
 
     Raises:
-        ConfigError: a setting outside its range.
-        InvalidVectorsError: vectors that are not finite (N, D).
+        ConfigError: a setting is outside its range.
+        InvalidVectorsError: the vectors are not finite (N, D).
     """
-    # What umap-learn would refuse later, and in its own words.
+    # umap-learn would refuse these values later and with a less clear message.
     check_range("n_neighbors", n_neighbors, least=2, meaning="the tile itself included")
     check_range("min_dist", min_dist, least=0, most=1, meaning="of the distance between clusters")
     check_range("n_components", n_components, least=1, meaning="2 make a plot")
@@ -89,10 +89,10 @@ def fit_projection(
 
 
 def project_linearly(points: np.ndarray, n_components: int) -> np.ndarray:
-    """Principal components (N, C) float64: the same for the same points, signs included.
+    """Compute principal components (N, C) float64; equal points give equal results, with equal signs.
 
-    Each axis points to where its largest loading is positive. Components beyond what the points
-    span are exactly zero.
+    The sign of each axis makes its largest loading positive. Components beyond the rank of the points are
+    exactly zero.
     """
     coordinates = np.zeros((len(points), n_components))
     if len(points) < 2:
@@ -112,7 +112,7 @@ def project_linearly(points: np.ndarray, n_components: int) -> np.ndarray:
 
 
 def _build_graph(points: np.ndarray, n_neighbors: int, metric: Metric, seed: int) -> Any:
-    """UMAP's weighted neighbour graph, a sparse (N, N), from exact neighbours."""
+    """Build UMAP's weighted neighbour graph, a sparse (N, N), from exact neighbours."""
     umap_ = _import_umap()
     count = len(points)
     near = find_neighbours(points, n_neighbors - 1, metric=metric)
@@ -163,7 +163,7 @@ def _run_umap(
 
 def _import_umap() -> Any:
     with warnings.catch_warnings():
-        # Of one optional network of umap's, said on import whoever asks (umap/__init__.py).
+        # umap warns on import about a missing optional dependency (umap/__init__.py).
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
         from umap import layouts, umap_
     for module, name in (
@@ -171,9 +171,9 @@ def _import_umap() -> Any:
         (umap_, "compute_membership_strengths"),
         (layouts, "_nb_optimize_layout_euclidean_single_epoch"),
     ):
-        # umap-learn compiles these anew in every process: 7 of the 11 CPU-s that a map of 1,000
-        # tiles took. Numba keys its files by source, version and processor. One that is renamed
-        # costs those seconds again, nothing else.
+        # umap-learn compiles these functions again in every process: 7 of the 11 CPU-s for a map of
+        # 1,000 tiles. Numba's cache keys include source, version and processor. If umap renames a
+        # function, it is compiled again each time, nothing else happens.
         compiled: Any = getattr(module, name, None)
         if hasattr(compiled, "enable_caching"):
             compiled.enable_caching()
@@ -181,12 +181,12 @@ def _import_umap() -> Any:
 
 
 def warm_up() -> None:
-    """Compile what a map needs and keep it on disk, for whoever makes the first one."""
+    """Compile the functions that a map needs and cache them on disk, so that the first map is faster."""
     fit_projection(np.random.default_rng(0).normal(size=(50, 8)))
 
 
 def _has_distinct(points: np.ndarray, count: int) -> bool:
-    """Tell whether at least ``count`` rows differ; looks no further than it must."""
+    """Check whether at least ``count`` rows differ; stop as soon as they do."""
     distinct = points[:0]
     for start in range(0, len(points), 1024):
         distinct = np.unique(np.concatenate([distinct, points[start : start + 1024]]), axis=0)

@@ -1,4 +1,4 @@
-"""New points on a map that stands: each has a place of its own, and nothing on the map moves for it."""
+"""Placing of new points on a fixed map, without moving the existing points."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from dino_assets.errors import ConfigError
 from dino_assets.numerics.neighbours import Metric, find_neighbours
 from dino_assets.settings.choices import check_range
 
-MIN_NEIGHBOURS = 2  # the farthest of them only says how far the others reach
+MIN_NEIGHBOURS = 2  # the farthest neighbour has weight 0 and only sets the scale for the others
 
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """What a map was made of: vectors (N, D), their places (N, C), and who counts as near."""
+    """The points of a map: vectors (N, D), their places (N, C), and the settings of the neighbour search."""
 
     vectors: np.ndarray
     coordinates: np.ndarray
@@ -23,41 +23,42 @@ class Landmarks:
 
 
 def place_points(landmarks: Landmarks, vectors: ArrayLike) -> np.ndarray:
-    """Places (M, C) of new vectors (M, D), float32: a mean of the places of their nearest landmarks.
+    """Place new vectors (M, D) at the weighted mean of their nearest landmarks' places; (M, C) float32.
 
-    Weights are those of Franke and Little: infinite at a landmark, which so gives its own place, and
-    zero at the farthest of the neighbours, so that a place never jumps when one of them is exchanged
-    for another. A place depends on nothing but its own vector and the landmarks. Something quite new
-    comes to lie between what resembles it most: only a new map gives it room of its own.
+    Weights are those of Franke and Little. They are infinite at a landmark, so a landmark gets its own
+    place. They are zero at the farthest neighbour, so a place never jumps when the set of neighbours
+    changes. A place depends only on its own vector and the landmarks. A vector unlike all landmarks is
+    placed between the most similar ones; only a new map gives it a place apart.
 
     Raises:
-        ConfigError: fewer than two landmarks, or not one place for each.
-        InvalidVectorsError: vectors that are not finite (M, D), or of another D than the landmarks.
+        ConfigError: there are fewer than two landmarks, or not one place for each.
+        InvalidVectorsError: the vectors are not finite (M, D), or have another D than the landmarks.
     """
     places = np.asarray(landmarks.coordinates, np.float64)
     count = len(places)
     check_range("landmarks", count, least=MIN_NEIGHBOURS, meaning="points that are on the map")
     if count != len(landmarks.vectors):
         raise ConfigError(
-            f"{count} places for {len(landmarks.vectors)} landmarks: pass one for each",
+            f"{count} places for {len(landmarks.vectors)} landmarks: one for each is expected",
             setting="landmarks",
             value=count,
         )
     k = min(max(landmarks.n_neighbors, MIN_NEIGHBOURS), count)
-    given = np.asarray(vectors)
-    near = find_neighbours(landmarks.vectors, k, queries=given, metric=landmarks.metric)
+    queries = np.asarray(vectors)
+    near = find_neighbours(landmarks.vectors, k, queries=queries, metric=landmarks.metric)
     distances = near.distances.astype(np.float64)
     if landmarks.metric == "cosine":
-        distances = np.sqrt(2 * distances)  # the chord: as smooth at 0 as anywhere
+        distances = np.sqrt(2 * distances)  # length of the chord, which is smooth at 0
     weights = weigh_neighbours(distances)
     mixed = np.einsum("mk,mkc->mc", weights, places[near.indices])
     return np.asarray(mixed, np.float32)
 
 
 def weigh_neighbours(distances: np.ndarray) -> np.ndarray:
-    """Weights (M, k) that add up to 1, of neighbours at ascending distances (M, k).
+    """Compute weights (M, k) that add up to 1, for neighbours at ascending distances (M, k).
 
-    Of several at distance 0 the first has all of it. Where all are equally far, all count alike.
+    If neighbours are at distance 0, the first one has the weight 1. If all are equally far, all weights
+    are equal.
     """
     reach = distances[:, -1:]
     with np.errstate(divide="ignore", invalid="ignore"):

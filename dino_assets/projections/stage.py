@@ -1,4 +1,4 @@
-"""Stage *projections*: a map of every tile that is embedded in one space, as data, picture and page."""
+"""Stage *projections*: drafts and checks the map of all tiles embedded in one space."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ from dino_assets.weights.records import facts_of_caveat, spell_caveat
 Coordinates = NDArray[np.float32]
 CODE_VERSION = "3"
 PICTURE, PAGE = "map.png", "map.html"
-# Above this a page is heavy to open; the table and the picture have all tiles.
+# With more tiles the page is slow to open and is not made; the table and the picture have all tiles.
 PAGE_TILES = 20_000
 SHOWN_DROPS = 5
 SCHEMA = pa.schema(
@@ -67,22 +67,24 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class MapSettings:
-    """How a map is laid out; part of its recipe."""
+    """Settings of a map's layout; part of its recipe."""
 
-    column: EmbeddingColumn = described("cls", "Which vector; mean is over patches")
-    method: Method = described("umap", "linear is fast and knows no neighbourhoods")
-    n_neighbors: int = described(15, "UMAP's neighbourhood; clamped to the pool")
-    min_dist: float = described(0.1, "UMAP's least distance between points")
+    column: EmbeddingColumn = described("cls", "Vector to use; mean is the mean over patches")
+    method: Method = described("umap", "umap keeps neighbours together; linear (PCA) is faster")
+    n_neighbors: int = described(15, "UMAP: neighbours per tile; limited to the pool's size")
+    min_dist: float = described(0.1, "UMAP: least distance between points")
     seed: int = described(42, "Equal seeds give equal maps on one machine")
-    drops: tuple[str, ...] = described((), "Only these drops, and those with one of the tags")
-    tags: tuple[str, ...] = described((), "Only drops with one of these tags, and those named")
+    drops: tuple[str, ...] = described((), "Use only these drops and drops with one of the tags")
+    tags: tuple[str, ...] = described(
+        (), "Use only drops with one of these tags and the named drops"
+    )
 
 
 def make_settings(**values: Any) -> MapSettings:
-    """Settings as a person spells them.
+    """Make settings from values as users write them.
 
     Raises:
-        ConfigError: a column or a method that does not exist.
+        ConfigError: a column or a method does not exist.
     """
     settings = make_record(MapSettings, values)
     check_settings(settings)
@@ -97,12 +99,12 @@ def draft_projections(
     model: str,
     caveat: str | None = None,
 ) -> Draft:
-    """Lay out what is committed in the handle's space, of the drops that the settings choose.
+    """Draft the map of all tiles in the handle's space, from the drops that the settings choose.
 
-    The page names the photograph and the place of each tile, as ``tiles`` has them.
+    The page shows the photograph and the place of each tile from ``tiles``.
 
     Raises:
-        ConfigError: a drop or a tag that does not exist.
+        ConfigError: a drop or a tag does not exist.
     """
     embeddings = choose_pool(embeddings, drops=settings.drops, tags=settings.tags)
     drops = set(embeddings.drops)
@@ -114,7 +116,7 @@ def draft_projections(
     recipe = Recipe(
         output,
         CODE_VERSION,
-        # They come from the map before, and decide bytes: an equal recipe draws them again.
+        # Colours come from the previous map and change the bytes, so they are part of the recipe.
         config={**to_recipe(settings), "colours": colours},
         inputs=hash_inputs(embeddings) | hash_tiles(tiles),
     )
@@ -165,7 +167,7 @@ def draft_projections(
 
 
 def read_colours(made: Manifest | None) -> dict[str, int]:
-    """Read the numbers of the drops' colours on a committed map; without one there are none."""
+    """Read the drops' colour numbers from a committed map; return none without a map."""
     return dict(made.recipe.config.get("colours", {})) if made else {}
 
 
@@ -173,7 +175,7 @@ def _find_map(store: ObjectStore, output: OutputId) -> Manifest | None:
     try:
         return find_manifest(store, output)
     except CorruptObjectError:
-        return None  # which `commit` replaces, and warns of
+        return None  # `commit` replaces the damaged map and logs a warning
 
 
 def draw_files(
@@ -220,12 +222,16 @@ def draw_files(
 def judge_projections(
     projections: CommittedTable, embeddings: CommittedTable, *, space: str
 ) -> Verdict:
-    """A finite place for every embedded tile."""
+    """Check that the map has a finite place for every embedded tile."""
     if not projections.manifests:
         return Verdict(space, False, "no map is committed in this space")
     rows = projections.read(None)
     if rows.num_rows != embeddings.rows:
-        return Verdict(space, False, f"{rows.num_rows} places for {embeddings.rows} embedded tiles")
+        return Verdict(
+            space,
+            False,
+            f"{rows.num_rows} places for {embeddings.rows} embedded tiles. Materialise projections.",
+        )
     for name in ("x", "y"):
         bad = int((~np.isfinite(rows[name].to_numpy())).sum())
         if bad:
@@ -234,7 +240,7 @@ def judge_projections(
 
 
 def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -> Verdict:
-    """Warn of a space whose map is not of what is embedded there now, by the map's own choice of drops."""
+    """Warn if a space's map does not show the current embeddings of the drops that it was made of."""
     if not maps.manifests:
         count = len(choose_pool(embeddings, standing=()).drops)
         drops = count_of(count, "drop is", "drops are")
@@ -246,7 +252,7 @@ def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -
     embedded = hash_inputs(pool)
     differences = {
         "not on the map": sorted(embedded.keys() - mapped.keys()),
-        "embedded anew since": sorted(
+        "embedded again since": sorted(
             drop for drop in embedded.keys() & mapped.keys() if embedded[drop] != mapped[drop]
         ),
         "on the map and no longer in the pool": sorted(mapped.keys() - embedded.keys()),

@@ -1,1 +1,1 @@
-"""Selections: the few tiles worth labelling, round by round."""
+"""Selections: rounds of tiles to label."""

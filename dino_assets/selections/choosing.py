@@ -1,7 +1,6 @@
-"""Which tiles to label next: a budget, a strategy, and a reason for every pick.
+"""Selection of tiles to label from a pool of vectors: budget, strategy, and a reason for every pick.
 
-Distances are Euclidean between the vectors as given; scale rows to unit length first where only
-the direction counts.
+Distances are Euclidean. Scale rows to unit length first if only directions matter.
 """
 
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from dino_assets.settings.choices import check_range, check_word
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Rows of the pool in pick order (B,) int64, a reason for each, and what was really used.
+    """Picked rows of the pool in pick order (B,) int64, a reason for each, and the settings used.
 
-    ``n_clusters`` is after clamping to what the budget carries and to what is there, 0 where the strategy
-    has none. ``shortfall`` says in a sentence why fewer rows than ``budget`` came back; it is empty otherwise.
+    ``n_clusters`` is the number of clusters after clamping to the budget and the pool; 0 without clusters.
+    ``shortfall`` is a sentence that says why fewer rows than ``budget`` were picked, else empty.
     """
 
     indices: np.ndarray
@@ -45,15 +44,15 @@ def select(
     rng: np.random.Generator,
     chosen: ArrayLike = (),
 ) -> Selection:
-    """Pick ``budget`` rows of a pool (N, D), never one of the ``chosen``, which count as covered.
+    """Pick ``budget`` rows of a pool (N, D) that are not among the ``chosen`` rows.
 
-    The same generator state gives the same selection. ``random`` and ``fps`` have the prefix
-    property: a larger budget begins with the picks of a smaller one.
+    ``chosen`` rows count as covered. The same generator state gives the same selection. ``random`` and
+    ``fps`` have the prefix property: a larger budget begins with the picks of a smaller one.
 
     Raises:
-        ConfigError: an unknown strategy, a negative budget, no clusters, an ``fps_ratio`` outside
-            0 … 1, or chosen rows that the pool does not have.
-        InvalidVectorsError: vectors that are not finite (N, D).
+        ConfigError: the strategy is unknown, the budget is negative, there are no clusters, ``fps_ratio``
+            is outside 0 … 1, or the pool does not have a chosen row.
+        InvalidVectorsError: the vectors are not finite (N, D).
     """
     strategies: dict[str, Strategy] = {
         "random": RandomStrategy(),

@@ -1,4 +1,4 @@
-"""How well picks cover the pool, against random ones."""
+"""Coverage of a pool by picked tiles, compared with random picks."""
 
 import math
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ RANDOM_DRAWS = 5  # an odd number: the median is one of them
 
 @dataclass(frozen=True)
 class Coverage:
-    """How far rows of the pool are from the nearest chosen one, and from the nearest of random picks.
+    """Distances of the pool's rows to the nearest chosen row, and to the nearest random pick.
 
-    A radius is of the worst-served row, which one odd tile decides; a mean is of all.
+    A radius is the largest distance, which a single unusual tile can decide. A mean is over all rows.
     """
 
     radius: float
@@ -27,16 +27,16 @@ class Coverage:
 
 
 def measure_coverage(vectors: ArrayLike, indices: ArrayLike) -> float:
-    """The coverage radius: the largest distance from a row of the pool to its nearest chosen row.
+    """Measure the coverage radius: the largest distance from a row of the pool to its nearest chosen row.
 
-    Infinite when nothing is chosen from a pool that is not empty.
+    It is infinite if the pool is not empty and nothing is chosen.
     """
     pool = make_pool(vectors, indices)
     return _measure(pool.vectors, pool.chosen)[0]
 
 
 def _measure(vectors: NDArray[np.float32], indices: NDArray[np.int64]) -> tuple[float, float]:
-    """Radius and mean of the distances to the nearest of some rows."""
+    """Measure the radius and the mean of the distances to the nearest of some rows."""
     if not len(vectors):
         return 0.0, 0.0
     if not len(indices):
@@ -52,9 +52,9 @@ def certify(
     rng: np.random.Generator,
     chosen: ArrayLike = (),
 ) -> Coverage:
-    """Hold picks against random ones at the same budget (the median of five draws).
+    """Compare picks with random ones of the same budget (the median of five draws).
 
-    Rows ``chosen`` before count for both sides.
+    Rows ``chosen`` before count in both cases.
     """
     pool = make_pool(vectors, chosen)
     picked = make_pool(pool.vectors, indices).chosen

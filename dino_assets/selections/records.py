@@ -1,4 +1,4 @@
-"""Records of a round: what was picked, and the row that is stored of it."""
+"""Records of a round: picks, and rows of the stored table."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -39,7 +39,7 @@ class ChosenTile:
 
     @property
     def picture(self) -> str:
-        """The file of its picture, in a folder of its own beside the contact sheet."""
+        """The path of its picture, in a folder beside the contact sheet."""
         return f"tiles/{self.rank:04d}_{self.tile_id}.jpg"
 
     @property

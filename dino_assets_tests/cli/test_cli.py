@@ -172,15 +172,17 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     assert first[0] == f"round-0001: chosen, 5 tiles of a pool of 24, from flight-1, {by}"
     assert first[1] == "why: 4 farthest, 1 first (fps, seed 42, cls vectors)"
     meaning = first.pop(2)
-    assert meaning.startswith("farthest: most unlike everything chosen before it; first: where")
+    assert meaning.startswith(
+        "farthest: least similar to everything chosen before it; first: start"
+    )
     (manifest,) = find_outputs(store(), "selections", "round-0001")
     facts = manifest.facts
     assert facts["coverage_radius"] < facts["random_coverage_radius"]
     assert first[2].startswith(
-        f"coverage: a tile of the pool is {facts['coverage_mean']:.4f} from the nearest chosen one on "
-        f"average, {facts['random_coverage_mean']:.4f} with"
+        "coverage: distance from a tile of the pool to the nearest chosen one: mean "
+        f"{facts['coverage_mean']:.4f} (random choice {facts['random_coverage_mean']:.4f}), largest "
     )
-    assert first[3] == "registered, not embedded in this space: flight-2"
+    assert first[3] == "registered but not embedded in this space: flight-2"
     assert first[4] == f"mind: The model has {CAVEAT}"
     assert first[5] == f"next: {name_command()} export selections round-0001 --to out/round-1"
     command = first[5].partition(name_command())[2].split()
@@ -201,8 +203,8 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
 
     # Somebody may be labelling it: it is not chosen anew by accident.
     assert refuse(ConfigError, "select", "--strategy", "fps", "--budget", "3") == (
-        "round-0001 stands as it was chosen, with budget 5, not 3. Further tiles are a round of their "
-        "own: 2. --replace chooses it anew.\n"
+        "round-0001 is already chosen and stays unchanged: it was chosen with budget 5, not 3. To choose "
+        "more tiles, ask for round 2. --replace chooses it again.\n"
     )
     (standing,) = find_outputs(store(), "selections", "round-0001")
     assert standing == manifest
@@ -214,8 +216,8 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25"]
     before = {info.key for info in store().list()}
     assert refuse(ConfigError, "select", *second_round) == (
-        "budget=22 is more than there are: the pool has 24 tiles, 3 of them chosen before. Ask for "
-        "at most 20, or give --all (`all: true` in the asset's config) if that many are meant.\n"
+        "budget=22 is more than the tiles left: the pool has 24 tiles, 3 of them chosen before. Ask for "
+        "at most 20, or give --all (`all: true` in the asset's config) if you want that many.\n"
     )
     refuse(ConfigError, "select", "--round", "2", "--budget", "21")
     assert {info.key for info in store().list()} == before
@@ -254,7 +256,7 @@ def test_select__nothing_to_choose_from(project, write_photo, checkpoint_dir, re
     main(["drops", "register", "flight-1", "--from", "card"])
     sentence = refuse(NotCommittedError, "select")
     assert sentence.startswith("there is nothing to choose from: no tile is embedded by 'demo'")
-    assert "Registered and not embedded: flight-1. Materialise `embeddings` first." in sentence
+    assert "Registered but not embedded: flight-1. Materialise `embeddings` first." in sentence
     assert not [i.key for i in store().list() if "selections" in i.key]
 
 

@@ -95,12 +95,12 @@ def test_select__what_was_left_out_is_looked_at_again(lineage, capsys, refuse):
     assert "b now: it still cannot be read" in lines
     (inbox / "away").rename(inbox / "b")
     lines = choose()
-    assert "b now: all its files are there" in lines
+    assert "b now: all its files are present" in lines
     (advice,) = [line for line in lines if line.endswith(" --replace")]
-    assert advice.startswith("round-0001 stands. ")
-    # Once a later round counts on it, there is another way.
+    assert advice.startswith("round-0001 stays unchanged. ")
+    # When a later round depends on it, the advice is another one.
     assert choose("--round", "2")[0].startswith("round-0002: chosen, ")
-    (advice,) = [line for line in choose() if line.startswith("round-0001 stands")]
+    (advice,) = [line for line in choose() if line.startswith("round-0001 stays unchanged")]
     assert advice.endswith(f"{name_command()} select --round 3 --drop b")
     refuse(ConfigError, "select", "--budget", "4", "--replace")
 
@@ -124,7 +124,7 @@ def test_select__from_less_than_half_of_the_pool(lineage, capsys, refuse):
         (inbox / name).rename(inbox / f"{name}-away")
     before = {info.key for info in lineage.store.list()}
     sentence = refuse(SourceError, "select", "--budget", "4")
-    assert sentence.startswith("48 of the 72 tiles that the round could be chosen from cannot be")
+    assert sentence.startswith("48 of the 72 tiles of the round's pool cannot be")
     assert "drop 'b': " in sentence
     assert "drop 'c': " in sentence
     assert {info.key for info in lineage.store.list()} == before

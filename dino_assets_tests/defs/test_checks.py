@@ -208,7 +208,7 @@ def test_curation__planted(lineage: Lineage, card):
     plant(lineage, "selections", lambda t: t.slice(1), space=space, name="round-0001")
     found = recheck(lineage, "selections_are_sound")
     assert not found.passed
-    assert "4 tiles where 5 were asked for" in found.description
+    assert "4 tiles, but the budget is 5" in found.description
 
 
 def test_checks__nothing_is_committed(lineage: Lineage):

@@ -90,8 +90,8 @@ def test_round__stands_when_another_pool_is_asked_for(lineage: Lineage):
     before = chosen(lineage, 1)
     assert warnings(lineage, pick(lineage, drops=["a", "b"])) == []
     assert warnings(lineage, pick(lineage)) == [
-        "round-0001 stands as it was chosen, with drops a, b, not any. Further tiles are a round of "
-        "their own: 2."
+        "round-0001 is already chosen and stays unchanged: it was chosen with drops a, b, not any. To "
+        "choose more tiles, ask for round 2."
     ]
     assert chosen(lineage, 1) == before
 
@@ -160,11 +160,11 @@ def test_select__drops_and_tags(lineage: Lineage, capsys):
     lines = capsys.readouterr().out.splitlines()
     model = lineage.settings.model
     assert lines[0] == f"round-0001: chosen, 4 tiles of a pool of 48, from a, b, by {model}"
-    assert not [line for line in lines if line.startswith("registered, not embedded")]
+    assert not [line for line in lines if line.startswith("registered but not embedded")]
     assert main([*select, "--round", "2", "--drop", "c", "--drop", "d"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f" from c, by {model}")
-    assert "registered, not embedded in this space: d" in lines
+    assert "registered but not embedded in this space: d" in lines
     assert main([*select, "--round", "3", "--drop", "x"]) == 1
     assert "There are: a, b, c, d" in capsys.readouterr().err
     set_retired(lineage.store, "c", True)

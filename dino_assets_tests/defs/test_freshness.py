@@ -131,7 +131,7 @@ def test_map_is_current__until_other_drops_are_embedded(lineage: Lineage, card, 
         lineage.settings.root / "inbox" / "a" / "100MEDIA" / "DJI_0000.JPG", 1600, 1200, seed=77
     )
     assert lineage.run("a", only=ingest).success
-    assert "a: embedded anew since" in str(look(lineage)["map_is_current"].description)
+    assert "a: embedded again since" in str(look(lineage)["map_is_current"].description)
 
 
 def test_map_is_current__a_map_of_some_drops_is_held_against_these(lineage: Lineage, card):

@@ -59,8 +59,8 @@ def test_round__stands_when_a_drop_comes(lineage: Lineage):
     assert chosen(lineage, 1) == before
     assert lineage.metadata("selections")["was_reused"] is True
     assert warnings(lineage, result) == [
-        "round-0001 stands as it was chosen, before b came or changed. Further tiles are a round of "
-        "their own: 2."
+        "round-0001 is already chosen and stays unchanged: it was chosen before b was added or "
+        "changed. To choose more tiles, ask for round 2."
     ]
     assert pick(lineage, round=2).success
     second = chosen(lineage, 2)
@@ -77,8 +77,8 @@ def test_round__stands_when_other_settings_are_asked_for(lineage: Lineage):
     assert result.success
     assert chosen(lineage, 1) == before
     assert warnings(lineage, result) == [
-        "round-0001 stands as it was chosen, with budget 4, not 6, seed 42, not 1. Further tiles are "
-        "a round of their own: 2."
+        "round-0001 is already chosen and stays unchanged: it was chosen with budget 4, not 6, seed "
+        "42, not 1. To choose more tiles, ask for round 2."
     ]
 
 
@@ -92,8 +92,8 @@ def test_round__is_replaced_on_demand_while_it_is_the_last(lineage: Lineage):
     result = pick(lineage, budget=5, replace=True)
     assert not result.success
     assert (
-        "ConfigError: round-0001 cannot be replaced: round-0002 was chosen after it and counts on it. "
-        "Ask for a round of its own: round 3."
+        "ConfigError: round-0001 cannot be replaced: round-0002 was chosen after it and depends on it. "
+        "Ask for a new round: round 3."
     ) in failure(result, "selections")
     assert pick(lineage, round=2, budget=3, replace=True).success
     assert (chosen(lineage, 1), chosen(lineage, 2).rows) == (both[0], 3)
@@ -143,8 +143,11 @@ def test_round__more_than_is_meant_is_refused_before_anything_is_stored(lineage:
     before = {info.key for info in lineage.store.list()}
     # 24 tiles, of which 4 are chosen.
     for budget, sentence in (
-        (100_000, "budget=100000 is more than there are: the pool has 24 tiles, 4 of them chosen"),
-        (21, "budget=21 is more than there are: the pool has 24 tiles, 4 of them chosen"),
+        (
+            100_000,
+            "budget=100000 is more than the tiles left: the pool has 24 tiles, 4 of them chosen",
+        ),
+        (21, "budget=21 is more than the tiles left: the pool has 24 tiles, 4 of them chosen"),
     ):
         result = pick(lineage, round=2, budget=budget)
         assert not result.success
@@ -180,8 +183,8 @@ def test_round__a_new_one_is_the_next(lineage: Lineage):
         result = pick(lineage, replace=replacing)
         assert not result.success
         assert (
-            "ConfigError: round-0001 is not there any more and later rounds count on it; ask for "
-            "round 3"
+            "ConfigError: round-0001 does not exist any more, and later rounds depend on it; ask for "
+            "round 3."
         ) in failure(result, "selections")
     assert pick(lineage, round=3).success
 
@@ -248,7 +251,7 @@ def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, 
     lineage.store.delete(first.parts[0].key)
     result = lineage.run("a", projections=LINEAR, selections={"budget": 4})
     assert result.success
-    assert not [said for said in warnings(lineage, result) if "stands" in said]
+    assert not [said for said in warnings(lineage, result) if "stays unchanged" in said]
     assert checks(result)["selections_are_sound"].passed
     assert list(verify(lineage.store)) == []
     assert first in find_outputs(lineage.store, "selections", "round-0001")
@@ -257,7 +260,7 @@ def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, 
     assert not result.success
     assert (
         f"ConfigError: round-0001 cannot be replaced: round-0001 of space "
-        f"{second.recipe.output.space} was chosen after it and counts on it."
+        f"{second.recipe.output.space} was chosen after it and depends on it."
     ) in failure(result, "selections")
     assert pick(lineage, round=2).success
     assert chosen(lineage, 2).facts["paid_before"] == 20
@@ -278,7 +281,7 @@ def test_round__stands_when_its_drop_has_shrunk(lineage: Lineage, project):
     assert chosen(lineage, 2) == before
     found = checks(result)["selections_are_sound"]
     assert (found.passed, found.severity.value) == (False, "WARN")
-    assert found.description.endswith(f"{len(lost)} of its tiles have left the pool since")
+    assert found.description.endswith(f"{len(lost)} of its tiles are no longer in the pool")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +291,7 @@ def test_round__stands_when_its_drop_has_shrunk(lineage: Lineage, project):
         ({"n_clusters": 0}, "n_clusters=0: expected 1 or more"),
         ({"seed": -1}, "seed=-1: expected 0 or more"),
         ({"fps_ratio": 1.5}, "fps_ratio=1.5: expected 0 to 1"),
-        ({"tile_px": -1}, "tile_px=-1: expected a side in px"),
+        ({"tile_px": -1}, "tile_px=-1: a side in px is expected"),
     ],
 )
 def test_round__a_standing_one_hides_no_misuse(lineage: Lineage, wrong: dict, sentence: str):

@@ -80,7 +80,7 @@ def test_round__leaves_out_one_drop_and_says_why(lineage: Lineage, capsys, harm:
     model = lineage.settings.model
     assert lines[0] == f"round-0001: reused, 20 tiles of a pool of 48, from a, c, by {model}"
     assert f"left out b, which could not be read when the round was chosen: {why}" in lines
-    assert not [line for line in lines if line.startswith("registered, not embedded")]
+    assert not [line for line in lines if line.startswith("registered but not embedded")]
 
 
 def test_round__logs_and_checks_what_it_left_out(lineage: Lineage, caplog):

@@ -154,7 +154,7 @@ def test_open_round__one_without_a_title_stands_and_is_made_again_as_it_was(worl
             open_source=world.sources.__getitem__,
             tile_px=SIDE,
         )
-        assert opened.stands == ""
+        assert opened.notice == ""
         return commit(world.store, opened.draft)
 
     done = open_and_commit()
@@ -204,12 +204,18 @@ def test_judge_selections__against_the_rounds_that_its_recipe_names(world: Curat
 
     assert plant(world.space, "round-0002").passed
     verdict = plant(world.space, "round-0002", "selections/round-0001")
-    assert (verdict.passed, verdict.sentence) == (False, "4 tiles were paid for in earlier rounds")
+    assert (verdict.passed, verdict.sentence) == (
+        False,
+        "4 tiles were already chosen in earlier rounds",
+    )
     # Of another space: its later rounds are none of the round's business, those that it names are.
     assert plant(world.space, "round-0002").passed
     assert plant("elsewhere", "round-0007").passed
     verdict = plant(world.space, "round-0002", "selections/elsewhere/round-0007")
-    assert (verdict.passed, verdict.sentence) == (False, "4 tiles were paid for in earlier rounds")
+    assert (verdict.passed, verdict.sentence) == (
+        False,
+        "4 tiles were already chosen in earlier rounds",
+    )
 
 
 def test_read_round__says_how_to_have_a_lost_table_again(world: CurationWorld):
@@ -217,9 +223,9 @@ def test_read_round__says_how_to_have_a_lost_table_again(world: CurationWorld):
     (table,) = [part for part in done.manifest.parts if part.name is None]
     world.store.delete(table.key)
     sentence = (
-        f"That output is round-0001 of space {world.space}: choose it again as it was, with the "
-        "weights and the tile side of that space: `dino-assets select --round 1 --budget 4 "
-        "--column cls --fps-ratio 0.5 --clusters 2 --seed 42 --strategy hybrid`."
+        f"To restore round-0001 of space {world.space}, choose it again with the weights and the tile "
+        "side of that space: `dino-assets select --round 1 --budget 4 --column cls --fps-ratio 0.5 "
+        "--clusters 2 --seed 42 --strategy hybrid`."
     )
     with pytest.raises(CorruptObjectError) as raised:
         read_round(world.rounds(), "round-0001")
@@ -256,7 +262,7 @@ def test_judge_selections__planted(world: CurationWorld):
         return judge_selections(world.rounds(), world.embeddings(), "round-0001")
 
     rows = rows.cast(rounds_stage.SCHEMA)
-    assert "3 tiles where 4 were asked for" in plant(rows.slice(1)).sentence
+    assert "3 tiles, but the budget is 4" in plant(rows.slice(1)).sentence
     assert (
         "1 tiles are picked twice"
         in plant(pa.concat_tables([rows.slice(0, 3), rows.slice(0, 1)]), x=1).sentence

@@ -84,7 +84,7 @@ def selections(
     except NotCommittedError as err:
         context.log.warning(f"no round was chosen: {err}")
         return
-    for warning in (hub.explain_other_model(store), opened.stands):
+    for warning in (hub.explain_other_model(store), opened.notice):
         if warning:
             context.log.warning(warning)
     metadata = {"unmade": list(opened.unmade)} if opened.unmade else {}

@@ -1,1 +1,1 @@
-"""The map as a picture and as a page."""
+"""Drawing of the map: picture and interactive page."""

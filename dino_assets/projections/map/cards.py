@@ -1,4 +1,4 @@
-"""What the page's card says of a tile besides its picture, packed for the page's script."""
+"""Data for the cards of the map page: origins and choices of tiles, packed for the page's script."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,17 @@ import numpy as np
 
 from dino_assets.tiles.rows import TileOrigin
 
-CARD_PX = 400  # the card is 200 wide, and sharp on a screen of two pixels to one
-DEGREES = 1e-5  # a metre of ground; what a camera knows of itself is coarser
+CARD_PX = 400  # the card is 200 CSS px wide; this is sharp on screens with two pixels per CSS px
+DEGREES = 1e-5  # about a metre on the ground; camera positions are less exact
 NO_PATH, NO_PLACE = 2**32 - 1, -(2**31)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen tile: its rank, the word for the reason, and a sentence that says why it was chosen.
+    """A chosen tile for its card: rank, reason, and a sentence with the reason.
 
-    ``cluster`` is where the strategy has any. ``picture`` is a WebP of up to ``CARD_PX``, sharper than
-    the thumb; without one the thumb is shown.
+    ``cluster`` is None if the strategy has no clusters. ``picture`` is a WebP of up to ``CARD_PX``; if it
+    is empty, the card shows the thumbnail.
     """
 
     rank: int
@@ -30,7 +30,7 @@ class Choice:
 
 
 def pack_choices(chosen: Mapping[int, Choice]) -> dict[str, Any]:
-    """Pack chosen rows, in their order, for the page."""
+    """Pack choices, by row, for the page; their order is kept."""
     choices = chosen.values()
     return {
         "chosen": list(chosen),
@@ -43,7 +43,7 @@ def pack_choices(chosen: Mapping[int, Choice]) -> dict[str, Any]:
 
 
 def pack_origins(origins: Sequence[TileOrigin | None]) -> dict[str, Any]:
-    """Pack origins for the page: each path once, 12 bytes a tile."""
+    """Pack origins for the page: each path once, and 12 bytes per tile."""
     numbers: dict[str, int] = {}
     path_of = np.full(len(origins), NO_PATH, "<u4")
     places = np.full((len(origins), 2), NO_PLACE, "<i4")
@@ -63,5 +63,5 @@ def pack_origins(origins: Sequence[TileOrigin | None]) -> dict[str, Any]:
 
 
 def to_base64(data: bytes) -> str:
-    """Bytes as the page's script takes them."""
+    """Encode bytes as text for the page's script."""
     return base64.b64encode(data).decode("ascii")

@@ -1,4 +1,4 @@
-"""Colours of drops on maps: a number per drop, which it keeps, and a colour per number."""
+"""Colours of drops on maps: a permanent number per drop, and a colour per number."""
 
 import colorsys
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-PALETTE = (  # ten that are told apart in print and by most colour-blind readers, on white
+PALETTE = (  # ten colours that most readers can distinguish on white, also colour-blind ones and in print
     (31, 119, 180),
     (230, 120, 20),
     (34, 150, 80),
@@ -22,10 +22,10 @@ PALETTE = (  # ten that are told apart in print and by most colour-blind readers
 
 
 def number_colours(drops: Iterable[str], earlier: Mapping[str, int]) -> dict[str, int]:
-    """Give each drop the number of its colour: the one it had on ``earlier`` maps, else the next free one.
+    """Assign a colour number to each drop: its number on ``earlier`` maps, or the next free one.
 
-    Drops of earlier maps that are not on this one stay in the result: one that is put away and brought
-    back has the colour that it had, and no other drop has got it meanwhile.
+    Drops of earlier maps that are not on this map keep their numbers. So a drop that is retired and later
+    restored has its old colour, and no other drop gets it.
     """
     numbers = dict(earlier)
     taken = set(numbers.values())
@@ -36,7 +36,7 @@ def number_colours(drops: Iterable[str], earlier: Mapping[str, int]) -> dict[str
 
 
 def pick_colours(numbers: Sequence[int]) -> NDArray[np.uint8]:
-    """Pick the colours (K, 3) of some numbers: ten by hand, then hues a golden section apart."""
+    """Return the colours (K, 3) of some numbers: ten fixed ones, then hues in steps of the golden ratio."""
     return np.array([_pick_colour(number) for number in numbers], np.uint8).reshape(-1, 3)
 
 

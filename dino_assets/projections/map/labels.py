@@ -1,9 +1,9 @@
-"""Where labels beside rings find room."""
+"""Placement of labels beside rings without overlaps."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Right, left, above, below, and the corners between: the side on which the label stands.
+# Sides of the ring on which a label may be: right, left, above, below, then the corners.
 _SIDES = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
 
 
@@ -17,10 +17,10 @@ def place_labels(
     width: float,
     height: float,
 ) -> list[tuple[float, float] | None]:
-    """Find the middle of each label of a size (K, 2) beside its anchor (K, 2), in order of importance.
+    """Place labels of ``sizes`` (K, 2) beside their anchors (K, 2), in order of importance.
 
-    A label covers none of the ``rings`` (R, 2) of a radius, no label before it and no edge of the picture.
-    None where there is no room.
+    Return the middle of each label, or None if there is no room. A label overlaps no ring of ``rings``
+    (R, 2), no label before it and no edge of the picture.
     """
     middles: list[tuple[float, float] | None] = []
     boxes = np.empty((0, 4))  # left, top, right, bottom
@@ -49,7 +49,7 @@ def _find_room(
         low, high = middle - half, middle + half
         if low.min() < 0 or (high > room).any():
             continue
-        nearest = np.clip(rings, low, high)  # the box's point that is nearest to each ring
+        nearest = np.clip(rings, low, high)  # the point of the box nearest to each ring
         if (np.hypot(*(rings - nearest).T) < radius).any():
             continue
         is_over = (boxes[:, :2] < high).all(axis=1) & (boxes[:, 2:] > low).all(axis=1)

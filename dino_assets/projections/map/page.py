@@ -1,4 +1,4 @@
-"""The map as one HTML page that opens from the disk and shows the tile under the pointer."""
+"""Interactive map page: one HTML file that opens from disk and shows the tile under the pointer."""
 
 import io
 import json
@@ -15,9 +15,11 @@ from dino_assets.projections.map.cards import CARD_PX, Choice, pack_choices, pac
 from dino_assets.projections.map.points import check_points
 from dino_assets.tiles.rows import TileOrigin
 
-THUMB_PX = 48  # as the embeddings carry them
+THUMB_PX = 48  # size of the thumbnails in `embeddings`
 SHEET_COLUMNS = 32
-SHEET_THUMBS = SHEET_COLUMNS**2  # 1,536 px square: 9 MB decoded, and only once it is hovered
+SHEET_THUMBS = (
+    SHEET_COLUMNS**2
+)  # 1,536 px square: 9 MB decoded, when one of its tiles is first shown
 SHEET_QUALITY = 75
 
 
@@ -36,18 +38,19 @@ def make_page(
     earlier: Mapping[int, str] | None = None,
     caveat: str = "",
 ) -> str:
-    """One HTML file that shows the map and, under the pointer, the tile: no server, no network.
+    """Make one HTML file with the map, which shows the tile under the pointer; it needs no network.
 
-    ``origins`` say of each tile its photograph and its place; without them the card does not.
-    ``chosen`` rows, by rank, and rows chosen ``earlier`` get rings and their note: on the card, and the
-    chosen ones in a list. Without ``chosen`` the page does not speak of choices.
-    An empty thumb is a tile without a picture. A tile costs about 0.75 KB: 0.69 of them are its
-    picture. A ``caveat`` stands in red above the caption. ``#hover=<tile id>`` at the end of the
-    address opens the page on that tile.
+    ``origins`` are the photograph and the place of each tile; without them the card omits both.
+    ``chosen`` rows, by rank, and rows chosen ``earlier`` get rings, and their card has a note. The page
+    lists the chosen rows. With ``chosen`` None the page does not mention choices.
+
+    An empty thumb means a tile without a picture. A tile needs about 0.75 KB, of which 0.69 KB are its
+    picture. The ``caveat`` is shown in red above the caption. ``#hover=<tile id>`` at the end of the
+    address opens the page at that tile.
 
     Raises:
-        ConfigError: the lists are not of one length, or one of them is not what ``draw_map`` accepts;
-            a thumb is not a picture.
+        ConfigError: the lists differ in length, or ``draw_map`` would not accept one of them, or a thumb
+            is not a picture.
     """
     choices, earlier_notes = dict(chosen or {}), dict(earlier or {})
     points = check_points(
@@ -58,7 +61,7 @@ def make_page(
     for setting, values in (("tile_ids", tile_ids), ("thumbs", thumbs), ("origins", origins)):
         if len(values) != count:
             raise ConfigError(
-                f"{len(values)} {setting} for {count} coordinates: pass one per tile",
+                f"{len(values)} {setting} for {count} coordinates: one per tile is expected",
                 setting=setting,
                 value=len(values),
             )
@@ -86,13 +89,13 @@ def make_page(
         caption=caption.encode("utf-8", "replace").decode("utf-8"),
         caveat=caveat,
         card_px=CARD_PX,
-        # Only "<" can end a script element early; ASCII keeps lone surrogates out of the file.
+        # Only "<" can end a script element early. `json.dumps` writes ASCII, so no lone surrogates.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     )
 
 
 def pack_thumbs(thumbs: Sequence[bytes], *, tile_ids: Sequence[str]) -> list[bytes]:
-    """WebP sheets of 32 × 32 thumbs, row by row; the last one is only as high as it needs to be.
+    """Pack thumbs into WebP sheets of 32 × 32, row by row; the last sheet may be lower.
 
     Raises:
         ConfigError: a thumb is not a picture.

@@ -1,8 +1,7 @@
-"""The map as a picture, for people (as a page: page.py).
+"""Picture of the map as a PNG, drawn with NumPy and Pillow.
 
-NumPy and Pillow: a million points are a raster of counts (0.5 s), not a million shapes.
-Equal input gives equal bytes with the same Pillow. Axes carry no ticks, since a map's directions mean
-nothing; only who is near to whom does.
+A million points are drawn as a raster of counts (0.5 s), not as a million shapes. Equal input gives equal
+bytes with the same Pillow. Axes have no ticks, because only distances between tiles have a meaning.
 """
 
 import math
@@ -30,8 +29,8 @@ from dino_assets.errors import ConfigError
 from dino_assets.projections.map.labels import place_labels
 from dino_assets.projections.map.points import Points, check_points, check_rows
 
-MAX_LABELS = 500  # more would be a grey of digits
-PALE = 0.4  # of a dot's opacity, where rings are what is looked for
+MAX_LABELS = 500  # more would be unreadable
+PALE = 0.4  # factor of a dot's opacity on maps where rings matter most
 
 
 def draw_map(
@@ -51,15 +50,15 @@ def draw_map(
     height_px: int = 1000,
     dot_px: float | None = None,
 ) -> bytes:
-    """A PNG of coordinates (N, 2): a dot per tile in its group's colour, rings around chosen rows.
+    """Draw coordinates (N, 2) as a PNG: a dot per tile in its group's colour, rings around chosen rows.
 
-    Where dots pile up the colour grows with the logarithm of their number and mixes their groups, so
-    that a dense place neither saturates nor hides who is under it. ``colours`` are the groups' numbers
-    (``colours.number_colours``), else they count from 0. ``labels`` of chosen
-    rows stand beside their rings, where there is room: the first ones first. Rows chosen ``earlier`` get a
-    thin grey ring; ``is_pale`` takes colour from all other tiles, so that the rings are what is seen. A
-    ``caveat`` stands in red above the caption. Dots are at most ``dot_px`` wide, smaller where there are
-    many.
+    Where dots overlap, the opacity grows with the logarithm of their number and their colours are mixed.
+    So a dense place neither saturates nor hides a group. ``colours`` are the groups' colour numbers
+    (``colours.number_colours``); by default they count from 0.
+
+    ``labels`` of chosen rows are written beside their rings where there is room, the first ones first.
+    Rows chosen ``earlier`` get a thin grey ring. ``is_pale`` makes all dots paler, so that rings stand out.
+    The ``caveat`` is written in red above the caption. Dots are at most ``dot_px`` wide, smaller if many.
 
     Raises:
         ConfigError: the coordinates are not finite (N, 2), a group or a chosen row does not exist, or
@@ -67,7 +66,7 @@ def draw_map(
     """
     if width_px < 240 or height_px < 200:
         raise ConfigError(
-            f"{width_px}×{height_px} px is too small a map: use at least 240×200",
+            f"a map of {width_px}×{height_px} px is too small: at least 240×200 px is expected",
             setting="width_px" if width_px < 240 else "height_px",
             value=width_px if width_px < 240 else height_px,
         )
@@ -99,7 +98,7 @@ def draw_map(
 def place_points(
     coordinates: np.ndarray, width: int, height: int, *, pad: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel columns and rows (N,) int64 of points: one scale for both axes, centred, y upwards."""
+    """Compute pixel columns and rows (N,) int64 of points: one scale for both axes, centred, y upwards."""
     if not len(coordinates):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     low, high = coordinates.min(axis=0), coordinates.max(axis=0)
@@ -113,7 +112,7 @@ def place_points(
 
 
 class _Painted(NamedTuple):
-    """Dots and rings (height, width, 3), whether dots pile up, where rows lie (N,) and how far rings reach."""
+    """The painted plot (height, width, 3), whether dots overlap much, pixels of rows (N,), radius of rings."""
 
     picture: NDArray[np.uint8]
     is_crowded: bool
@@ -128,12 +127,12 @@ def _paint_points(
     """Paint dots, then rings over them."""
     count = max(len(points.coordinates), 1)
     radius = min(max(math.sqrt(0.12 * width * height / (math.pi * count)), 0.7), largest_px)
-    # A thousand rings of full size would hide the map and each other.
+    # Many rings are drawn smaller; a thousand rings of full size would cover the map.
     crowding = min(1.0, max(0.5, math.sqrt(150 / max(len(points.chosen), 1))))
     ring_radius = max(radius + max(page_px / 400, 2.5), page_px / 170) * crowding
     pad = math.ceil(ring_radius + 4)
     x, y = place_points(points.coordinates, width, height, pad=pad)
-    # A small picture keeps a border for the stamps, so that none wraps around to the next row.
+    # A border for the stamps, so that none continues in the next row of the flat array.
     shape = (height + 2 * pad, width + 2 * pad)
     at = (y + pad) * shape[1] + x + pad
     colours = points.colours[points.groups]
@@ -172,7 +171,7 @@ def _write_labels(
     labels: Mapping[int, str],
     text_px: int,
 ) -> None:
-    """Write labels beside rings, with a white edge, as many as find room."""
+    """Write as many labels as fit beside rings, with a white edge."""
     if not labels:
         return
     font, edge = load_font(max(10, round(text_px * 0.8))), 2
@@ -199,9 +198,9 @@ def _write_labels(
 def _mix(
     at: np.ndarray, colours: np.ndarray, shape: tuple[int, int], stamp: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much of the stamp, centred on each flat position, covers a pixel, and its mean colour.
+    """Sum a stamp centred on each flat position; return the coverage and the mean colour of each pixel.
 
-    Positions are counted first: then each is there once, and a stamp is a few shifted additions.
+    Positions are counted first, so that each one occurs once. Then the stamp is a few shifted additions.
     """
     size = shape[0] * shape[1]
     counts = np.bincount(at, minlength=size)
@@ -251,7 +250,7 @@ def _write_header(
     margin: int,
     room: int,
 ) -> int:
-    """Title and at most three lines each of caveat and caption; returns where the plot begins."""
+    """Write the title, and at most three lines each of caveat and caption; return the top of the plot."""
     y = margin
     if make_printable(title).strip():
         font = load_font(round(text_px * 1.5))

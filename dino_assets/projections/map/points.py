@@ -1,4 +1,4 @@
-"""What pictures of the map are drawn from: coordinates, groups, rings, checked."""
+"""Checked input of map drawings: coordinates, groups, colours and chosen rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from dino_assets.projections.map.colours import pick_colours
 
 
 class Points(NamedTuple):
-    """Checked input: coordinates (N, 2) float64, group (N,), chosen and earlier rows, int64."""
+    """Checked input: coordinates (N, 2) float64, groups (N,), chosen and earlier rows, int64."""
 
     coordinates: np.ndarray
     groups: np.ndarray
@@ -31,18 +31,23 @@ def check_points(
     *,
     colours: Sequence[int] | None = None,
 ) -> Points:
-    """Check what every picture of the map is drawn from. ``colours`` are numbers, one per group.
+    """Check the input of a map drawing. ``colours`` are numbers, one per group.
 
     Raises:
-        ConfigError: not finite (N, 2), or groups, names, colours and chosen rows that do not fit it.
+        ConfigError: the coordinates are not finite (N, 2), or groups, names, colours or chosen rows do
+            not fit them.
     """
     xy = np.asarray(coordinates, np.float64)
     if not xy.size:
         xy = xy.reshape(0, 2)
     if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
-        bad = "" if xy.ndim == 2 and xy.shape[1] == 2 else f", these are {xy.shape}"
+        seen = (
+            "some are not finite"
+            if xy.ndim == 2 and xy.shape[1] == 2
+            else f"their shape is {xy.shape}"
+        )
         raise ConfigError(
-            f"a map is drawn from finite coordinates (N, 2){bad or ', some are not'}",
+            f"the coordinates cannot be drawn: {seen}; finite (N, 2) is expected",
             setting="coordinates",
             value=xy.shape,
         )
@@ -54,27 +59,28 @@ def check_points(
     of = np.asarray(groups, np.int64).ravel()
     if len(of) != len(xy):
         raise ConfigError(
-            f"{len(of)} groups for {len(xy)} tiles: pass one per tile, or None",
+            f"{len(of)} groups for {len(xy)} tiles: one per tile is expected, or None",
             setting="groups",
             value=len(of),
         )
     if len(names) > 65_535:
         raise ConfigError(
-            f"{len(names)} groups are too many to tell apart: use at most 65,535",
+            f"{len(names)} groups are too many: at most 65,535 are expected",
             setting="group_names",
             value=len(names),
         )
     if of.size and not (of.min() >= 0 and of.max() < len(names)):
         raise ConfigError(
-            f"groups {of.min()} … {of.max()}: there are {len(names)} group_names, from 0",
+            f"groups are {of.min()} … {of.max()}: 0 … {len(names) - 1} is expected, one for each of the "
+            f"{len(names)} group_names",
             setting="groups",
             value=(int(of.min()), int(of.max())),
         )
     numbers = list(range(len(names)) if colours is None else colours)
     if len(numbers) != len(names) or min(numbers, default=0) < 0:
         raise ConfigError(
-            f"{len(numbers)} colours, from {min(numbers, default=0)}, for {len(names)} groups: pass a "
-            "number from 0 per group, or None",
+            f"{len(numbers)} colours, from {min(numbers, default=0)}, for {len(names)} groups: one number "
+            "from 0 per group is expected, or None",
             setting="colours",
             value=len(numbers),
         )
@@ -83,15 +89,16 @@ def check_points(
 
 
 def check_rows(setting: str, rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
-    """Check rows and give each once, in ascending order.
+    """Check row numbers and return each once, in ascending order.
 
     Raises:
-        ConfigError: a row that the map does not have.
+        ConfigError: the map has no row of this number.
     """
     distinct = np.unique(np.asarray(rows, np.int64))
     if distinct.size and not (distinct[0] >= 0 and distinct[-1] < count):
         raise ConfigError(
-            f"{setting} rows {distinct[0]} … {distinct[-1]}: there are {count} tiles, from 0",
+            f"{setting} rows are {distinct[0]} … {distinct[-1]}: 0 … {count - 1} is expected for {count} "
+            "tiles",
             setting=setting,
             value=(int(distinct[0]), int(distinct[-1])),
         )

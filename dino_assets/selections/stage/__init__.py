@@ -1,1 +1,1 @@
-"""The output *selections* joined with the store: opened, drafted, judged, described."""
+"""Stage *selections*: opens, drafts, checks, lists and describes rounds in the store."""

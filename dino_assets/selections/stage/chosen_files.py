@@ -1,4 +1,4 @@
-"""A round as it leaves: pictures named after their photographs, a CSV, and a file for QGIS."""
+"""Export of a round: pictures named after their photographs, a CSV, and a GeoPackage for QGIS."""
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
@@ -54,10 +54,10 @@ _MAX_STEM_CHARS = 60
 
 @dataclass(frozen=True)
 class ChosenPlaces:
-    """Rows of a round, with the centre and the footprint of each as WKB; None where it is not known.
+    """Rows of a round, with the centre and the footprint of each tile as WKB; None if unknown.
 
-    A footprint is not known either where its tile was cut away since. ``names`` are the exported names
-    of the pictures.
+    The footprint is also unknown if the tile is no longer in ``tiles``. ``names`` are the exported names of
+    the pictures.
     """
 
     rows: pa.Table
@@ -66,12 +66,12 @@ class ChosenPlaces:
     names: Mapping[str, str]
 
     def layers(self) -> dict[str, pa.Table]:
-        """The layers of a GeoPackage: programs for maps want one kind of geometry in each."""
+        """Return the layers of a GeoPackage; GIS programs expect one kind of geometry per layer."""
         both = {"footprints": self.footprints, "centres": self.centres}
         return {name: _placed(self.rows, column) for name, column in both.items()}
 
     def places(self) -> pa.Table:
-        """Each tile that has a place, once: its footprint, else its centre."""
+        """Return each tile that has a place, with its footprint or else its centre."""
         return _placed(self.rows, pc.coalesce(self.footprints, self.centres))
 
 
@@ -83,14 +83,14 @@ def export_round(
     space: str | None = None,
     say: Callable[[str], object],
 ) -> Iterator[Path]:
-    """Write a round's files, its pictures named after their photographs, and its rows as tables.
+    """Write a round's files, with pictures named after their photographs, and its rows as tables.
 
-    ``say`` is called with what is left out.
+    ``say`` is called with messages about rows or files that are left out.
 
     Raises:
-        NotCommittedError: there is no such round.
+        NotCommittedError: the round does not exist.
         TargetError: the folder cannot be written.
-        DiskFullError: there is no room.
+        DiskFullError: the disk is full.
     """
     outputs = find_outputs(store, "selections", name, space=space)
     for manifest, place in place_outputs(outputs, folder=folder):
@@ -100,8 +100,8 @@ def export_round(
         placed = chosen.places().num_rows
         if unplaced := chosen.rows.num_rows - placed:
             say(
-                f"{unplaced} of {count_of(chosen.rows.num_rows, 'tile')} without a known place: {CSV} has all, "
-                f"{GEOPACKAGE} {'leaves them out' if placed else 'is not written'}"
+                f"{unplaced} of {count_of(chosen.rows.num_rows, 'tile')} without a known place: {CSV} has all "
+                f"tiles, {GEOPACKAGE} {'leaves these out' if placed else 'is not written'}"
             )
         if not placed:
             continue
@@ -116,20 +116,20 @@ def export_round(
 def write_chosen_footprints(
     store: ObjectStore, name: str, *, path: Path, space: str | None = None
 ) -> tuple[int, int]:
-    """Write where the tiles of a round lie; gives how many have a place, and how many have none.
+    """Write the footprints of a round's tiles; return how many tiles have a place, and how many have none.
 
     Raises:
-        ConfigError: the file's ending says no known format, there is no such folder, or the round is
-            there in several spaces.
-        NotCommittedError: there is no such round.
-        MissingExtraError: a GeoPackage, and pyogrio is not installed.
+        ConfigError: the file's ending is not a known format, its folder does not exist, or several spaces
+            have a round of this name.
+        NotCommittedError: the round does not exist.
+        MissingExtraError: a GeoPackage is requested and pyogrio is not installed.
     """
     check_target(path)
     outputs = find_outputs(store, "selections", name, space=space)
     if len(outputs) > 1:
         spaces = ", ".join(str(manifest.recipe.output.space) for manifest in outputs)
         raise ConfigError(
-            f"{name} is there in several spaces: name one of {spaces} with --space",
+            f"{name} exists in several spaces: choose one of {spaces} with --space",
             setting="space",
             reason="several",
         )
@@ -143,7 +143,7 @@ def write_chosen_footprints(
 
 
 def read_chosen(store: ObjectStore, manifest: Manifest) -> ChosenPlaces:
-    """Read a round and where its tiles lie."""
+    """Read a round with the centres and footprints of its tiles."""
     output = manifest.recipe.output
     rounds = CommittedTable(store, "selections", output.space, (manifest,))
     tiles = list(read_records(ChosenTile, read_round(rounds, str(output.drop))))
@@ -169,9 +169,9 @@ def read_chosen(store: ObjectStore, manifest: Manifest) -> ChosenPlaces:
 
 
 def name_picture(tile: ChosenTile, *, of: int) -> str:
-    """Name a tile's picture by rank, drop, photograph and corner; the rank makes it one of its kind.
+    """Name a tile's picture by rank, drop, photograph and corner; the rank makes the name unique.
 
-    Letters that some file system or shell would not take are spelled in others.
+    Letters that a file system or shell might not accept are replaced.
     """
     rank = f"{tile.rank:0{max(3, len(str(of)))}d}"
     stem = spell_plainly(PurePosixPath(tile.path).stem, _MAX_STEM_CHARS) or "photograph"
@@ -179,13 +179,13 @@ def name_picture(tile: ChosenTile, *, of: int) -> str:
 
 
 def _read_cut(store: ObjectStore, chosen: list[ChosenTile]) -> dict[tuple[str, str], Any]:
-    """Footprint and quality by drop and tile, of those that `tiles` still has."""
+    """Read the footprint and the place quality, by drop and tile, of chosen tiles that `tiles` still has."""
     cut: dict[tuple[str, str], Any] = {}
     wanted = pa.array(sorted({tile.tile_id for tile in chosen}), pa.string())
     for manifest in open_table(store, "tiles", drops={tile.drop for tile in chosen}).manifests:
         drop = str(manifest.recipe.output.drop)
         table = CommittedTable(store, "tiles", None, (manifest,)).read(drop)
-        # Tables of an earlier version have no places.
+        # Tables written by an earlier version have no places.
         columns = {"tile_id", "geometry", "place_quality"}.intersection(table.column_names)
         few = table.select(sorted(columns)).filter(pc.is_in(table["tile_id"], wanted))
         cut |= {(drop, row["tile_id"]): row for row in few.to_pylist()}

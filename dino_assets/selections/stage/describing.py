@@ -1,4 +1,4 @@
-"""A committed round in a few lines for a person."""
+"""Summary of a committed round for the command line."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -26,10 +26,11 @@ def describe_round(
     registered: Collection[str] = (),
     command: str = "dino-assets",
 ) -> Iterator[str]:
-    """A committed round in a few lines for a person: how many of what, why these, how well they cover.
+    """Describe a committed round in a few lines: tiles, reasons, coverage, drops left out, next step.
 
-    ``model`` is the one whose embeddings it is chosen by. Of a round chosen earlier, the sources of drops
-    that it left out are looked at once more. ``registered`` drops outside the pool are named; ``command`` is how ours is called from here.
+    ``model`` is the model of the embeddings. If the round was chosen earlier, the sources of drops that it
+    left out are checked again. ``registered`` drops outside of the pool are named. ``command`` is the name
+    of the command line program for suggestions.
     """
     manifest = committed.manifest
     name, config, facts = manifest.recipe.output.drop, manifest.recipe.config, manifest.facts
@@ -51,37 +52,37 @@ def describe_round(
         yield "; ".join(f"{word}: {REASONS[word]}" for word in sorted(reasons) if word in REASONS)
     if "coverage_mean" in facts:
         yield (
-            f"coverage: a tile of the pool is {facts['coverage_mean']:.4f} from the nearest chosen one "
-            f"on average, {facts['random_coverage_mean']:.4f} with as many at random; the farthest "
-            f"{facts['coverage_radius']:.4f}, {facts['random_coverage_radius']:.4f}"
+            f"coverage: distance from a tile of the pool to the nearest chosen one: mean "
+            f"{facts['coverage_mean']:.4f} (random choice {facts['random_coverage_mean']:.4f}), largest "
+            f"{facts['coverage_radius']:.4f} (random choice {facts['random_coverage_radius']:.4f})"
         )
     if left_out:
         still = look_again(store, left_out, open_source) if committed.was_reused else None
         yield from describe_left_out(left_out, still=still)
         if still is not None:
-            yield _say_how_to_include(store, manifest, still, command)
+            yield _advise_inclusion(store, manifest, still, command)
     if outside := sorted(set(registered).difference(named)):
-        yield f"registered, not embedded in this space: {name_some(outside)}"
+        yield f"registered but not embedded in this space: {name_some(outside)}"
     if caveat := facts.get("caveat"):
         yield f"mind: {spell_caveat(caveat)}"
     if facts["picked"]:
         yield f"next: {command} export selections {name} --to out/round-{config['round']}"
 
 
-def _say_how_to_include(
+def _advise_inclusion(
     store: ObjectStore, manifest: Manifest, still: Mapping[str, str], command: str
 ) -> str:
-    """Say how tiles of the drops that a standing round left out are chosen after all."""
+    """Say how to choose tiles from the drops that a committed round left out."""
     name = manifest.recipe.output.drop
     last = open_table(store, "selections", space=manifest.recipe.output.space).drops[-1]
     if name != last:
         drops = sorted(set(manifest.facts["left_out"]).difference(still))
         some = "".join(f" --drop {drop}" for drop in drops)
         return (
-            f"{name} stands, since {last} was chosen after it. For tiles of what it left out: "
-            f"{command} select --round {number_of(last) + 1}{some}"
+            f"{name} stays unchanged, because {last} was chosen after it. To choose tiles from the drops that "
+            f"it left out: {command} select --round {number_of(last) + 1}{some}"
         )
     return (
-        f"{name} stands. To choose it anew, from every drop that can be read: the same command with "
-        "--replace"
+        f"{name} stays unchanged. To choose it again from every drop that can be read: the same command "
+        "with --replace"
     )

@@ -1,4 +1,4 @@
-"""Stage *selections*: the few tiles worth labelling, with reasons, places and pictures."""
+"""Draft of a round: chosen tiles with reasons, places, pictures, contact sheet and map."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,8 +33,8 @@ from dino_assets.store.commits.reading import CommittedTable
 from dino_assets.weights.records import facts_of_caveat, spell_caveat
 
 CODE_VERSION = "4"
-# Rounds of these versions are made again as they were, should they be damaged: contact sheets of
-# version 3 have no title, and all else is the same.
+# A damaged round of one of these versions can be made again with equal content. Contact sheets of version
+# 3 have no title; everything else is equal.
 REPEATABLE = (UNTITLED[-1], CODE_VERSION)
 SCHEMA = pa.schema(columns_of(ChosenTile))
 
@@ -53,15 +53,14 @@ def draft_selections(
     caveat: str | None = None,
     code_version: str = CODE_VERSION,
 ) -> Draft:
-    """Pick one round from everything committed in the space; what is paid for is not picked again.
+    """Draft a round from all tiles committed in the space, without tiles of the ``paid`` rounds.
 
-    Drops that cannot be read are left out and named among the facts; with ``left_out`` exactly those,
-    as a round that is chosen again needs it.
+    Drops that cannot be read are left out and recorded in the facts. With ``left_out`` exactly these drops
+    are left out, which is needed to make a committed round again.
 
-    A budget that is hardly meant is refused when the pool is read, before anything is stored; so is a
-    pool most of which cannot be read.
-    A ``caveat`` of the weights is drawn on the contact sheet and kept among the facts. A round of an
-    earlier ``code_version`` is made again as it was made then.
+    A budget that is too large is refused when the pool is read, before anything is stored. So is a pool of
+    which more than half cannot be read. The ``caveat`` of the weights is drawn on the contact sheet and
+    recorded in the facts. ``code_version`` can be an earlier version, to make its rounds again.
     """
     name = name_round(settings.round)
     recipe = Recipe(
@@ -89,7 +88,9 @@ def draft_selections(
             pictures.close()
             if left_out is not None:
                 raise refuse(pictures.failures)
-            without |= pictures.failures  # nothing is stored yet: choose again from the others
+            without |= (
+                pictures.failures
+            )  # nothing is stored yet, so choose again from the other drops
         warn_of(without)
         with pictures:
             title = "" if code_version in UNTITLED else _make_title(settings, facts, model)
@@ -120,10 +121,10 @@ def _choose(
     paid: set[str],
     cut: Callable[[Sequence[Pick], int], RoundPictures],
 ) -> tuple[TilePool, dict[str, Any], RoundPictures]:
-    """Pick from the drops that are not left out, and cut the pictures of what is picked.
+    """Pick tiles from the drops that are not left out, and cut their pictures.
 
     Raises:
-        SourceError: all drops are left out, or most tiles without ``all``.
+        SourceError: all drops are left out, or more than half of the tiles and ``all`` is not set.
     """
     pool = everything.without(left_out).distinct()
     if left_out and not len(pool):
@@ -137,10 +138,10 @@ def _choose(
 def pick_round(
     pool: TilePool, settings: RoundSettings, paid: set[str], *, left_out: Mapping[str, str]
 ) -> tuple[Selection, dict[str, Any]]:
-    """Select under the cosine metric, and what is to be known about it.
+    """Select tiles by the cosine metric; return the selection and facts about it.
 
     Raises:
-        ConfigError: the budget is more than is left, or than half of the pool, and ``all`` is not set.
+        ConfigError: the budget is more than the tiles left or half of the pool, and ``all`` is not set.
     """
     vectors = scale_to_unit(pool.vectors)
     chosen = np.flatnonzero([tile_id in paid for tile_id in pool.tile_ids])
@@ -177,7 +178,7 @@ def pick_round(
 
 
 def list_picks(pool: TilePool, picked: Selection) -> list[Pick]:
-    """Name the tiles that were picked, in the order of their ranks."""
+    """List the picked tiles in the order of their ranks."""
     return [
         Pick(rank, pool.drops[index], pool.tile_ids[index], pool.image_ids[index], reason)
         for rank, (index, reason) in enumerate(

@@ -1,4 +1,4 @@
-"""What must hold of a committed round."""
+"""Check of a committed round."""
 
 from dino_assets.counting import count_of
 from dino_assets.drops.naming import name_some
@@ -10,9 +10,9 @@ from dino_assets.verdicts import Verdict
 
 
 def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: str) -> Verdict:
-    """As many as asked (or a sentence why not), each once, in the pool, in no round it counts as paid.
+    """Check a round: size equal to the budget (or a reason), no tile twice, in the pool, not chosen before.
 
-    A tile may leave the pool after it was chosen, with its photograph: that warns.
+    A tile may leave the pool after it was chosen, if its photograph is gone. This only warns.
     """
     manifest = rounds.manifest(name)
     named = manifest.recipe.inputs
@@ -30,7 +30,7 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
     budget, shortfall = int(manifest.recipe.config["budget"]), manifest.facts["shortfall"]
     if len(rows) != budget and not shortfall:
         return Verdict(
-            name, False, f"{len(rows)} tiles where {budget} were asked for, and no reason why"
+            name, False, f"{len(rows)} tiles, but the budget is {budget}, and no reason is recorded"
         )
     if len(rows) != len(ids):
         return Verdict(name, False, f"{len(rows) - len(ids)} tiles are picked twice")
@@ -45,11 +45,11 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
     if strays := [drop for drop in lost if named.get(drop) == now.get(drop)]:
         return Verdict(name, False, f"{len(strays)} picked tiles are not in the pool")
     if again := ids & paid:
-        return Verdict(name, False, f"{len(again)} tiles were paid for in earlier rounds")
+        return Verdict(name, False, f"{len(again)} tiles were already chosen in earlier rounds")
     notes = [shortfall] if shortfall else []
     if left_out:
         notes.append(f"{name_some(sorted(left_out))} left out, unreadable when it was chosen")
     if lost:
-        notes.append(f"{len(lost)} of its tiles have left the pool since")
+        notes.append(f"{len(lost)} of its tiles are no longer in the pool")
     sentence = "; ".join([f"{count_of(len(rows), 'tile')} of a pool of {len(chosen_from)}", *notes])
     return Verdict(name, True, sentence, warns=bool(notes))

@@ -1,4 +1,4 @@
-"""All committed rounds, for listings."""
+"""Listing of all committed rounds."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,10 +20,11 @@ from dino_assets.weights.stage import OUTPUT as WEIGHTS
 
 @dataclass(frozen=True)
 class ListedRound:
-    """A committed round: how many tiles of which drops it holds, and what it was chosen from and how.
+    """A committed round: its tiles per drop, its pool and its strategy.
 
-    ``model`` is empty where the weights of its space are not those that the store has now. ``pool_drops``
-    were chosen from; ``left_out`` could not be read, and says why. ``error`` says why its table cannot be.
+    ``model`` is empty if the round's space belongs to other weights than the current ones. ``pool_drops``
+    are the drops of its pool. ``left_out`` are the drops that could not be read, with the reason.
+    ``error`` is the reason why the round's own table cannot be read.
     """
 
     name: str
@@ -42,7 +43,7 @@ class ListedRound:
 
 
 def list_rounds(store: ObjectStore) -> Iterator[ListedRound]:
-    """List the rounds of all spaces, space by space, by number."""
+    """List the rounds of all spaces, by space and number."""
     weights = find_manifest(store, WEIGHTS)
     for space in list_spaces(store, "selections"):
         rounds = open_table(store, "selections", space=space)
@@ -56,7 +57,7 @@ def list_rounds(store: ObjectStore) -> Iterator[ListedRound]:
 
 
 def _find_space(store: ObjectStore, space: str) -> Mapping[str, Any]:
-    """Give what a space consists of, which is recorded with its embeddings."""
+    """Read the settings of a space, which are recorded with its embeddings."""
     keys = sorted(info.key for info in list_objects(store, manifest_prefix("embeddings", space)))
     embedded = read_manifests(store, keys[:1])
     recorded: Mapping[str, Any] = embedded[0].recipe.config.get("space", {}) if embedded else {}

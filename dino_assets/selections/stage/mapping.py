@@ -1,4 +1,4 @@
-"""A round on the map: which tiles it chose, and from where."""
+"""Map of a round: picture and page with the chosen tiles."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from dino_assets.store.commits.reading import CommittedTable
 
 
 class PoolOnMap(NamedTuple):
-    """A round's pool, the tables that say where its tiles come from, and the map of its space."""
+    """A round's pool, the ``tiles`` that it comes from, and the map of its space."""
 
     pool: TilePool
     tiles: CommittedTable
@@ -40,9 +40,9 @@ def store_map(
     model: str,
     caveat: str = "",
 ) -> None:
-    """Store the round's picture and page: what it chose, from where and why, and what is paid for.
+    """Store the round's map as picture and page, with chosen tiles, reasons, and tiles chosen earlier.
 
-    ``pictures`` are for the cards of chosen tiles, by rank; others show the thumb.
+    ``pictures`` are for the cards of chosen tiles, by rank; other tiles show their thumbnails.
     """
     pool = mapped.pool
     coordinates, layout = place_pool(mapped.projections, pool)
@@ -57,7 +57,7 @@ def store_map(
     names, groups = pool.group_by_drop()
     colours = number_colours(names, read_colours(next(iter(mapped.projections.manifests), None)))
     title = f"Round {rows[0].round}: {len(rows):,} of {len(pool):,} tiles"
-    caption = f"{model}, {layout}. Rings: chosen in this round. Pale: what it was chosen from."
+    caption = f"{model}, {layout}. Rings: chosen in this round. Pale dots: the other tiles."
     picture = draw_map(
         coordinates,
         groups=groups,
@@ -91,7 +91,7 @@ def store_map(
 
 
 def make_choice(tile: ChosenTile, pictures: Mapping[int, bytes]) -> Choice:
-    """Describe a chosen tile for its card and for the list."""
+    """Make the card and list entry of a chosen tile."""
     why = REASONS[tile.reason]
     if tile.reason == "farthest" and tile.cluster is not None:
         why += " in its cluster"
@@ -105,17 +105,17 @@ def make_choice(tile: ChosenTile, pictures: Mapping[int, bytes]) -> Choice:
 
 
 def place_pool(projections: CommittedTable, pool: TilePool) -> tuple[NDArray[np.float32], str]:
-    """Give each tile of the pool (N, 2) its place on the committed map, and a word for the layout.
+    """Read the places of the pool's tiles (N, 2) from the committed map; return them and a phrase.
 
-    Where that map is not there, cannot be read or lacks a tile, the pool is laid out for this round
-    alone: a round is made and shown, whatever the state of the map is.
+    If the map does not exist, cannot be read or lacks a tile, the pool is laid out for this round alone.
+    So the state of the map never prevents a round.
     """
     places = _read_places(projections)
     keys = list(zip(pool.drops, pool.tile_ids, strict=True))
     if all(key in places for key in keys):
         return np.array([places[key] for key in keys], np.float32), "on the map of its space"
     coordinates = fit_projection(pool.vectors, method="linear").coordinates.astype(np.float32)
-    return coordinates, "laid out for this round, since no map holds all its tiles"
+    return coordinates, "laid out for this round, because no map has all its tiles"
 
 
 def _read_places(projections: CommittedTable) -> dict[tuple[str, str], tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""A round as a person asks for it: opened, kept where one stands, and told in a few lines."""
+"""Opening of a round: a new draft, or the committed round with a notice if it differs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +21,14 @@ from dino_assets.weights.records import Checkpoint
 
 @dataclass(frozen=True)
 class Round:
-    """What to commit; ``stands`` says why it is a committed round instead of the one asked for.
+    """A round to commit.
 
-    ``unmade`` are registered drops that it could be chosen from and that are not embedded.
+    ``notice`` is a sentence if a committed round is returned that differs from the requested one, else
+    empty. ``unmade`` are registered drops that would be in the pool but are not embedded.
     """
 
     draft: Draft
-    stands: str = ""
+    notice: str = ""
     has_other_settings: bool = False
     unmade: tuple[str, ...] = ()
 
@@ -43,26 +44,27 @@ def open_round(
     tile_px: int = 0,
     may_replace: bool = False,
 ) -> Round:
-    """A round from what is committed in the space of this checkpoint; 0 px takes its family's side.
+    """Open a round in the space of a checkpoint and tile side; 0 px is the side of the model's family.
 
-    A committed round stands, whatever came to the pool since and whatever is asked: somebody may be
-    labelling it. Only ``may_replace`` gives it up, and only while no later round counts on it. Rounds
-    of other spaces are paid for too; those made after a round change nothing about it.
+    Committed rounds are immutable, because somebody may be labelling them. If the round is committed, it is
+    returned as it is, for any settings and pool. Only with ``may_replace`` it is chosen again, and only if
+    no later round depends on it. Tiles of other spaces' rounds are not chosen either; rounds of other
+    spaces that were made later do not change a committed round.
 
     Raises:
         NotCommittedError: nothing is embedded in that space.
-        ConfigError: settings that cannot work, a drop or tag that does not exist, a round that is not the
-            next one, or one that is to be replaced while a later one counts on it.
+        ConfigError: a setting is invalid, a drop or tag does not exist, the round is not the next one, or
+            a round to replace has later rounds that depend on it.
     """
     check_settings(settings)
     if tile_px < 0:
-        message = f"tile_px={tile_px}: expected a side in px, or 0 for the family's own"
+        message = f"tile_px={tile_px}: a side in px is expected, or 0 for the family's own"
         raise ConfigError(message, setting="tile_px", value=tile_px)
     space = current_space(checkpoint, compute, tile_px=tile_px)
     embedded = embeddings.in_space(space)
     pool = choose_pool(embedded, drops=settings.drops, tags=settings.tags)
     if not pool.rows:
-        waiting = f" Registered and not embedded: {name_some(pool.unmade)}." if pool.unmade else ""
+        waiting = f" Registered but not embedded: {name_some(pool.unmade)}." if pool.unmade else ""
         raise NotCommittedError(
             f"there is nothing to choose from: no tile{_name_choice(settings)} is embedded by {checkpoint.model!r} at "
             f"{tile_px or checkpoint.tile_px} px (space {space}) in store {pool.store.url!r}."
@@ -81,25 +83,26 @@ def open_round(
     if name not in rounds.drops:
         _check_is_next(rounds, settings.round)
     elif not may_replace:
-        standing = rounds.manifest(name)
-        was = from_recipe(settings, standing.recipe.config)
-        then = list_drops(standing.recipe)
-        pool = choose_pool(embedded, drops=was.drops, tags=was.tags, standing=then)
-        counted = [p for p in paid if p.name in standing.recipe.inputs]
-        # Its budget was meant when it was committed.
-        again = replace(was, all=True)
-        left_out = standing.facts.get("left_out", {})
-        version = standing.recipe.code_version
+        committed = rounds.manifest(name)
+        own = from_recipe(settings, committed.recipe.config)
+        own_drops = list_drops(committed.recipe)
+        pool = choose_pool(embedded, drops=own.drops, tags=own.tags, standing=own_drops)
+        own_paid = [p for p in paid if p.name in committed.recipe.inputs]
+        # Its budget was already accepted when it was committed.
+        repeated = replace(own, all=True)
+        left_out = committed.facts.get("left_out", {})
+        version = committed.recipe.code_version
         if version not in REPEATABLE:
             version = CODE_VERSION
-        draft = make(pool, tiles, counted, again, left_out=left_out, code_version=version)
-        return replace(_keep(rounds, standing, draft, was, settings), unmade=pool.unmade)
+        draft = make(pool, tiles, own_paid, repeated, left_out=left_out, code_version=version)
+        return replace(_reopen(rounds, committed, draft, own, settings), unmade=pool.unmade)
     draft = make(pool, tiles, paid, settings)
     if name in rounds.drops:
-        standing = rounds.manifest(name)
-        # Its recipe names the drops that were left out, too: they may be readable by now.
-        draft = replace(draft, is_anew=bool(standing.facts.get("left_out")))
-        if standing.recipe != draft.recipe or draft.is_anew:
+        committed = rounds.manifest(name)
+        # Its recipe includes the drops that were left out. An equal recipe may now give another choice,
+        # because these drops may be readable.
+        draft = replace(draft, is_anew=bool(committed.facts.get("left_out")))
+        if committed.recipe != draft.recipe or draft.is_anew:
             _check_is_last(rounds, name, paid)
     check = partial(_check_meanwhile, rounds, draft.recipe, paid)
     return Round(replace(draft, turns=Turns("selections", check)), unmade=pool.unmade)
@@ -114,11 +117,11 @@ def _name_choice(settings: RoundSettings) -> str:
 def _check_is_next(rounds: CommittedTable, number: int) -> None:
     expected = _next_round(rounds)
     if number > expected:
-        raise ConfigError(f"round {number} is not the next one: ask for round {expected}")
+        raise ConfigError(f"round {number} is not the next one: ask for round {expected}.")
     if number < expected:
         raise ConfigError(
-            f"{name_round(number)} is not there any more and later rounds count on it; ask for round "
-            f"{expected}"
+            f"{name_round(number)} does not exist any more, and later rounds depend on it; ask for round "
+            f"{expected}."
         )
 
 
@@ -128,35 +131,35 @@ def _check_is_last(rounds: CommittedTable, name: str, paid: Sequence[PaidRound])
     later += [spell_input(p.name) for p in paid if this_round in p.manifest.recipe.inputs]
     if later:
         raise ConfigError(
-            f"{name} cannot be replaced: {later[0]} was chosen after it and counts on it. Ask for "
-            f"a round of its own: round {_next_round(rounds)}."
+            f"{name} cannot be replaced: {later[0]} was chosen after it and depends on it. Ask for a new "
+            f"round: round {_next_round(rounds)}."
         )
 
 
 def _check_meanwhile(seen: CommittedTable, recipe: Recipe, paid: Sequence[PaidRound]) -> None:
-    """Look whether the rounds are those that this one was chosen by; others choose rounds, too.
+    """Check that no other run has changed the rounds since this one was drafted.
 
     Raises:
-        CommitRefusedError: overtaken: this round, or one that it counts on, is another by now.
-        ConfigError: it is to be replaced, and a later round counts on it by now.
+        CommitRefusedError: overtaken: another run has chosen this round, or a round that it depends on.
+        ConfigError: the round is to be replaced, and a new later round depends on it.
     """
     name = str(recipe.output.drop)
     rounds = open_table(seen.store, "selections", space=seen.space)
-    standing = rounds.manifest(name) if name in rounds.drops else None
-    if standing and standing.recipe == recipe:
+    committed = rounds.manifest(name) if name in rounds.drops else None
+    if committed and committed.recipe == recipe:
         return  # the same round: equal recipes have equal bytes
-    if standing and (name not in seen.drops or standing != seen.manifest(name)):
+    if committed and (name not in seen.drops or committed != seen.manifest(name)):
         raise _overtaken(
-            f"{name} was chosen by somebody else while this one was being chosen, so this one is not "
-            f"stored. Ask for a round of its own: round {_next_round(rounds)}."
+            f"another run chose {name} at the same time, so this one is not stored. Ask for a new round: "
+            f"round {_next_round(rounds)}."
         )
     paid_now = find_paid(seen.store, rounds, before=name)
     changed = {(p.name, p.content) for p in paid} ^ {(p.name, p.content) for p in paid_now}
     if changed:
         names = name_some(sorted({spell_input(each) for each, _ in changed}))
         raise _overtaken(
-            f"{names} came or changed while {name} was being chosen, so that tiles would be paid for "
-            "twice. Nothing is stored; ask for it again."
+            f"{names} was added or changed while {name} was being chosen, so tiles could be chosen twice. "
+            f"Nothing is stored. Ask for {name} again."
         )
     if name in seen.drops:
         _check_is_last(rounds, name, paid_now)
@@ -166,29 +169,29 @@ def _overtaken(message: str) -> CommitRefusedError:
     return CommitRefusedError(message, reason="overtaken")
 
 
-def _keep(
+def _reopen(
     rounds: CommittedTable,
-    standing: Manifest,
+    committed: Manifest,
     draft: Draft,
-    was: RoundSettings,
+    own: RoundSettings,
     asked: RoundSettings,
 ) -> Round:
-    """The round that stands, in place of the one asked for, and what is different about it.
+    """Open the committed round instead of the requested one; add a notice if they differ.
 
-    ``draft`` asks for it as it was: of its own settings, and of the rounds that were paid for by then.
+    ``draft`` repeats the committed round with its ``own`` settings and the rounds before it.
     """
-    name, recipe = standing.recipe.output.drop, standing.recipe
+    name, recipe = committed.recipe.output.drop, committed.recipe
 
     def refuse(_: OutputWriter) -> None:
         raise CommitRefusedError(
-            f"{name} is damaged, and what it was chosen from has changed, so that it cannot be chosen "
-            "again as it was. `dino-assets verify` names the files; while it is the last round, "
-            "`dino-assets select --replace` chooses it anew."
+            f"{name} is damaged, and what it was chosen from has changed, so it cannot be restored. "
+            "`dino-assets verify` names the damaged files. If it is the last round, `dino-assets select "
+            "--replace` chooses it again."
         )
 
     other = [
         f"{key} {_spell(value)}, not {_spell(getattr(asked, key))}"
-        for key, value in vars(was).items()
+        for key, value in vars(own).items()
         if value != getattr(asked, key)
     ]
     inputs = {*recipe.inputs.items()} ^ {*draft.recipe.inputs.items()}
@@ -197,11 +200,11 @@ def _keep(
         draft = replace(draft, recipe=recipe, produce=refuse)
     elif not other:
         return Round(draft)
-    why = f"with {', '.join(other)}" if other else f"before {changed} came or changed"
+    why = f"with {', '.join(other)}" if other else f"before {changed} was added or changed"
     return Round(
         draft,
-        f"{name} stands as it was chosen, {why}. Further tiles are a round of their own: "
-        f"{_next_round(rounds)}.",
+        f"{name} is already chosen and stays unchanged: it was chosen {why}. To choose more tiles, ask for "
+        f"round {_next_round(rounds)}.",
         has_other_settings=bool(other),
     )
 

@@ -1,4 +1,7 @@
-"""What was paid for: the rounds whose tiles are never picked again, in whatever space they were chosen."""
+"""Rounds that are paid for: rounds of any space whose tiles are not chosen again.
+
+Somebody has labelled these tiles or is going to, so a label for the same tile would be paid twice.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -17,13 +20,14 @@ from dino_assets.store.commits.reading import CommittedTable, open_table
 from dino_assets.store.objects import ObjectStore
 
 MAP_PICTURE, MAP_PAGE, SHEET = "round-map.png", "round-map.html", "contact-sheet.jpg"
-# Versions whose contact sheets have no title. Their hashes, which later rounds name, include the sheet.
+# Code versions whose contact sheets have no title. The hashes of such rounds, which are inputs of later
+# rounds, include the sheet.
 UNTITLED = ("1", "2", "3")
 
 
 @dataclass(frozen=True)
 class PaidRound:
-    """A round of this or another space, under the ``name`` that it has among a recipe's inputs."""
+    """A round of this or another space; ``name`` is its name among the inputs of a recipe."""
 
     name: str
     rounds: CommittedTable
@@ -31,24 +35,24 @@ class PaidRound:
 
     @property
     def content(self) -> str:
-        """Identity of what was chosen in it."""
+        """The hash of the round's choice."""
         return hash_choice(self.manifest)
 
     def tile_ids(self) -> list[str]:
-        """The tiles it paid for.
+        """List the ids of the round's tiles.
 
         Raises:
-            CorruptObjectError: its table is gone or altered; says how to make it again.
+            CorruptObjectError: its table is gone or altered; the message says how to make it again.
         """
         drop = str(self.manifest.recipe.output.drop)
         return list(read_round(self.rounds, drop, ["tile_id"])["tile_id"].to_pylist())
 
 
 def hash_choice(manifest: Manifest) -> str:
-    """Hash what was chosen in a round.
+    """Hash the choice of a round.
 
-    Its map is left out: a round that is repaired after the map changed is the same choice. So is a
-    contact sheet that names the model: the same weights may have another name by then.
+    Its map is left out, because a round that is repaired after the map changed is the same choice. A
+    contact sheet with a title is left out too, because the same weights may later have another name.
     """
     drawn = {MAP_PICTURE, MAP_PAGE}
     if manifest.recipe.code_version not in UNTITLED:
@@ -58,10 +62,10 @@ def hash_choice(manifest: Manifest) -> str:
 
 
 def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> list[PaidRound]:
-    """The rounds of this space before one, and all rounds of all other spaces.
+    """List the rounds of this space before one, and all rounds of all other spaces.
 
-    Tiles are known by their ids, which carry the image's hash and the window: the same ground cut at
-    another side is another tile, so that spaces have tiles in common only where their sides are equal.
+    Tiles are compared by id, which contains the image's hash and the window. The same ground cut with
+    another side is another tile. So two spaces share tiles only if their sides are equal.
     """
     paid = [
         PaidRound(f"selections/{m.recipe.output.drop}", rounds, m)
@@ -79,7 +83,7 @@ def find_paid(store: ObjectStore, rounds: CommittedTable, *, before: str) -> lis
 
 
 def spell_input(name: str) -> str:
-    """A recipe's input as a person calls it: a drop, a round, a round of another space."""
+    """Name a recipe's input for people: a drop, a round, or a round of another space."""
     words = name.split("/")
     if words[0] != "selections" or len(words) == 1:
         return name
@@ -87,27 +91,26 @@ def spell_input(name: str) -> str:
 
 
 def read_round(rounds: CommittedTable, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A committed round's rows in memory.
+    """Read a committed round's rows.
 
     Raises:
-        NotCommittedError: there is no such round.
-        CorruptObjectError: its table is gone or altered; says how to make it again.
+        NotCommittedError: the round does not exist.
+        CorruptObjectError: its table is gone or altered; the message says how to make it again.
     """
     try:
         return rounds.read(name, list(columns) if columns else None)
     except CorruptObjectError as err:
         config = rounds.manifest(name).recipe.config
         raise CorruptObjectError(
-            f"the tiles of {name} cannot be read: {err} That output is {name} of space "
-            f"{rounds.space}: choose it again as it was, with the weights and the tile side of that "
-            f"space: `{spell_command(config)}`.",
+            f"the tiles of {name} cannot be read: {err} To restore {name} of space {rounds.space}, choose "
+            f"it again with the weights and the tile side of that space: `{spell_command(config)}`.",
             store=err.store,
             key=err.key,
         ) from err
 
 
 def spell_command(config: Mapping[str, Any]) -> str:
-    """The command that asks for a round of this configuration."""
+    """Write the command that chooses a round with this configuration."""
     words = sorted(config, key=lambda key: (key != "round", key))
     flag_of = {setting.name: setting.flag for setting in list_settings(RoundSettings)}
     flags = (

@@ -1,4 +1,4 @@
-"""Pictures of chosen tiles: each cut from its photograph, and all on a contact sheet."""
+"""Pictures of chosen tiles, cut from their photographs, and the contact sheet."""
 
 import io
 import tempfile
@@ -27,17 +27,20 @@ from dino_assets.tiles.grid import TileGrid, cut_tiles
 from dino_assets.tiles.rows import TileRow, open_tiled
 from dino_assets.tiles.stage import grid_of
 
-SHEET_TILES = 200  # what a person looks through; a JPEG ends at 65,535 px
+SHEET_TILES = 200  # few enough to look through; a JPEG is at most 65,535 px high
 SHEET_CELL_PX = 220
 CROP_QUALITY = 92
 CARD_QUALITY = 60  # about 29 KB of woods and fields at 400 px
-_IN_MEMORY_BYTES = 64 * 2**20  # some hundred pictures; those of a larger round wait in a file
+_IN_MEMORY_BYTES = (
+    64 * 2**20
+)  # a few hundred pictures; those of a larger round go to a temporary file
 
 
 class RoundPictures(AbstractContextManager["RoundPictures"]):
-    """The pictures of a round, cut, and stored only when every drop could be read.
+    """The cut pictures of a round, which are stored only if every drop could be read.
 
-    ``failures`` are the drops that could not, and why. ``cards`` are pictures for the round's page.
+    ``failures`` are the drops that could not be read, with the reason. ``cards`` are pictures for the
+    round's page.
     """
 
     def __init__(self, number: int, *, sheet_tiles: int) -> None:
@@ -47,7 +50,7 @@ class RoundPictures(AbstractContextManager["RoundPictures"]):
         self._rows: list[ChosenTile] = []  # in the order of the photographs
         self._sizes: list[int] = []
         self._cells: dict[int, NDArray[np.uint8]] = {}
-        self.cards: dict[int, bytes] = {}  # by rank, as many as the contact sheet has
+        self.cards: dict[int, bytes] = {}  # by rank, for the tiles of the contact sheet
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - see close
 
     def __exit__(
@@ -59,11 +62,11 @@ class RoundPictures(AbstractContextManager["RoundPictures"]):
         self.close()
 
     def close(self) -> None:
-        """Let the pictures go."""
+        """Delete the temporary pictures."""
         self._file.close()
 
     def add(self, pick: Pick, tile: TileRow, picture: Image.Image) -> None:
-        """Keep the picture of a pick."""
+        """Add the picture of a pick."""
         self._rows.append(make_row(pick, tile, self._number))
         if pick.rank <= self._sheet_tiles:
             self._cells[pick.rank] = np.asarray(picture.resize((SHEET_CELL_PX, SHEET_CELL_PX)))
@@ -92,8 +95,8 @@ def cut_pictures(
 ) -> RoundPictures:
     """Cut the picture of each pick of a round from its photograph, drop by drop.
 
-    Every photograph is read once and let go, so that a round may be as large as it likes. A drop that
-    cannot be read is among the failures, and the others are tried nevertheless.
+    Only one photograph is in memory at a time, so a round may be of any size. A drop that cannot be read is
+    recorded in ``failures``, and the other drops are still read.
     """
     pictures = RoundPictures(number, sheet_tiles=sheet_tiles)
     for drop, of_drop in groupby(sorted(picks, key=lambda pick: pick.drop), lambda pick: pick.drop):
@@ -106,7 +109,7 @@ def cut_pictures(
 
 
 def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
-    """Make the row of a pick from the tile that it is."""
+    """Make the stored row of a pick from its tile."""
     return ChosenTile(
         round=number,
         rank=pick.rank,
@@ -129,7 +132,7 @@ def make_row(pick: Pick, tile: TileRow, number: int) -> ChosenTile:
 def _cut_drop(
     drop: str, picks: Sequence[Pick], tiles: CommittedTable, open_source: Callable[[str], Source]
 ) -> Iterator[tuple[Pick, TileRow, Image.Image]]:
-    """Cut photograph by photograph; ranks come as the photographs do."""
+    """Cut the pictures of a drop in the order of its photographs, not of ranks."""
     grid = grid_of(tiles.manifest(drop))
     rows = _read_tiles(tiles, drop, {pick.tile_id for pick in picks})
     source = open_source(drop)
@@ -147,13 +150,13 @@ def _read_tiles(tiles: CommittedTable, drop: str, wanted: set[str]) -> dict[str,
     """Read the rows of some tiles, by id.
 
     Raises:
-        CommitRefusedError: a tile is not there, or was cut by a version that stored less.
+        CommitRefusedError: a tile is not in ``tiles``, or the drop was tiled by an earlier version.
     """
     table = tiles.read(drop)
     if "span_px" not in table.column_names:
         raise CommitRefusedError(
-            f"drop {drop!r} was tiled by an earlier version. Materialise `images`, `tiles` and "
-            "`embeddings` of it again."
+            f"drop {drop!r} was tiled by an earlier version of dino_assets. Materialise its `images`, "
+            "`tiles` and `embeddings` again."
         )
     chosen = table.filter(pc.is_in(table["tile_id"], pa.array(sorted(wanted))))
     rows = {row.tile_id: row for row in read_records(TileRow, chosen)}

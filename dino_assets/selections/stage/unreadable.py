@@ -1,4 +1,4 @@
-"""Drops that a round leaves out, since their pictures cannot be read."""
+"""Drops that a round leaves out because their pictures cannot be read."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,10 +21,10 @@ from dino_assets.store.commits.protocol import OutputId
 from dino_assets.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-# What can be wrong with one drop and with no other: its source, its record, its tiles.
+# Errors that concern a single drop: its source, its record or its tiles.
 OF_ONE_DROP = (
     SourceError,
-    StoreError,  # of the bucket that its pictures are in
+    StoreError,  # the bucket with its pictures
     DropError,
     ConfigError,
     CorruptObjectError,
@@ -37,7 +37,7 @@ _SHOWN = 3
 
 
 def explain(store: ObjectStore, err: DinoAssetsError) -> str:
-    """Give an error's sentence, unless it is the store's own: that is no drop's fault, and is raised."""
+    """Return an error's message; raise the error if it comes from our own store instead of a drop."""
     if isinstance(err, StoreError) and err.store == store.url:
         raise err
     return str(err)
@@ -46,7 +46,7 @@ def explain(store: ObjectStore, err: DinoAssetsError) -> str:
 def find_unopenable(
     store: ObjectStore, drops: Collection[str], open_source: Callable[[str], Source]
 ) -> dict[str, str]:
-    """Open every drop's source; return why, for those where it fails. No file is looked at."""
+    """Open every drop's source; return the reason for each drop where it fails. No file is read."""
 
     def look(drop: str) -> str:
         try:
@@ -66,22 +66,22 @@ def _look_at_all(drops: Collection[str], look: Callable[[str], str]) -> dict[str
 
 
 def warn_of(left_out: Mapping[str, str]) -> None:
-    """Log which drops are left out, and why."""
+    """Log a warning for each drop that is left out, with the reason."""
     for drop, why in sorted(left_out.items()):
         log.warning("left out drop %r, which cannot be read: %s", drop, why)
 
 
 def check_readable(readable: int, pool: int, left_out: Mapping[str, str]) -> None:
-    """Refuse to choose from less than half of a pool's tiles: somebody may have forgotten a disk.
+    """Refuse to choose from less than half of a pool's tiles; perhaps a disk is not mounted.
 
     Raises:
         SourceError: more than half of the tiles are in drops that are left out.
     """
     if 2 * (pool - readable) > pool:
         raise SourceError(
-            f"{pool - readable:,} of the {pool:,} tiles that the round could be chosen from cannot be read. "
-            f"{_name_failures(left_out)} Bring them back, or give --all (`all: true` in the asset's config) "
-            f"to choose from the other {readable:,}.",
+            f"{pool - readable:,} of the {pool:,} tiles of the round's pool cannot be read. "
+            f"{_name_failures(left_out)} Make these drops readable, or give --all (`all: true` in the asset's "
+            f"config) to choose from the other {readable:,} tiles.",
             reason="mostly-unreadable",
             path=min(left_out),
         )
@@ -90,7 +90,7 @@ def check_readable(readable: int, pool: int, left_out: Mapping[str, str]) -> Non
 def look_again(
     store: ObjectStore, drops: Collection[str], open_source: Callable[[str], Source]
 ) -> dict[str, str]:
-    """List the files of drops that were left out; return why, for those where they are still not there.
+    """List the files of drops that were left out; return the reason for each that is still unreadable.
 
     No photograph is read.
     """
@@ -103,7 +103,7 @@ def look_again(
         manifest = find_manifest(store, OutputId("images", drop))
         if manifest and manifest.recipe.inputs.get("source") == seen:
             return ""
-        return "its files are other ones than those that were read"
+        return "its files differ from those that were read"
 
     return _look_at_all(drops, look)
 
@@ -111,14 +111,17 @@ def look_again(
 def describe_left_out(
     left_out: Mapping[str, str], *, still: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """Say which drops a round left out, and why. Of one chosen earlier, ``still`` says what it is now."""
+    """Describe the drops that a round left out, and why.
+
+    ``still`` are the reasons now, if the round was chosen earlier; drops without a reason are readable.
+    """
     for drop, why in sorted(left_out.items()):
         if still is None:
             yield f"left out {drop}, which could not be read: {why}"
             continue
         yield f"left out {drop}, which could not be read when the round was chosen: {why}"
         if drop not in still:
-            yield f"{drop} now: all its files are there"
+            yield f"{drop} now: all its files are present"
         elif still[drop] == why:
             yield f"{drop} now: it still cannot be read"
         else:
@@ -126,9 +129,9 @@ def describe_left_out(
 
 
 def refuse(failures: Mapping[str, str]) -> SourceError:
-    """Make the error of drops that cannot be left out."""
+    """Make the error for drops that cannot be read and cannot be left out."""
     return SourceError(
-        f"the round cannot be chosen, since its drops cannot be read. {_name_failures(failures)}",
+        f"the round cannot be chosen, because its drops cannot be read. {_name_failures(failures)}",
         reason="unreadable-drops",
         path=min(failures),
     )

@@ -1,1 +1,1 @@
-"""Strategies: one small class each."""
+"""Selection strategies: random, cluster, farthest points, hybrid and uncertainty."""

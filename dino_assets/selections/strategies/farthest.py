@@ -1,4 +1,4 @@
-"""Picks by farthest points."""
+"""Selection by farthest-point sampling."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from dino_assets.selections.strategies.strategy import Picks, Pool, Reason
 
 @dataclass(frozen=True)
 class FarthestStrategy:
-    """Exact farthest-point sampling over the whole pool; finds rare things, and outliers first."""
+    """Exact farthest-point sampling over the whole pool. It finds rare tiles, and outliers first."""
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
-        """Walk; nothing is random."""
+        """Pick rows by the farthest-point walk; ``rng`` is not used."""
         indices, distances = walk_farthest(pool.vectors, budget, chosen=pool.chosen)
         is_first = [step == 0 and not len(pool.chosen) for step in range(budget)]
         reasons = [

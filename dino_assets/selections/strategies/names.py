@@ -1,4 +1,4 @@
-"""The strategies by name, for what offers them and imports nothing that picks."""
+"""Names of the strategies, for settings and help texts; imports no strategy."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Picks by chance."""
+"""Random selection."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from dino_assets.selections.strategies.strategy import Picks, Pool, Reason
 
 @dataclass(frozen=True)
 class RandomStrategy:
-    """Every open row with the same chance."""
+    """Random selection; every open row has the same chance."""
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
-        """Shuffle all, so that a larger budget begins with the picks of a smaller one."""
+        """Pick from a shuffle of all open rows, so a larger budget begins with the picks of a smaller one."""
         indices = rng.permutation(pool.open_rows)[:budget]
         return Picks(indices.tolist(), [Reason("random")] * len(indices))

@@ -1,4 +1,4 @@
-"""The interface of strategies: a pool in, picks with reasons out."""
+"""Interface of selection strategies: a pool in, picks with reasons out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from numpy.typing import ArrayLike
 from dino_assets.errors import ConfigError
 from dino_assets.numerics.neighbours import check_vectors
 
-# What the words of ``Reason`` mean, for people.
+# Meanings of the words of ``Reason``, for people.
 REASONS = {
-    "random": "drawn by chance",
+    "random": "chosen at random",
     "central": "among the nearest to the centre of its cluster",
-    "first": "where the walk to the farthest tiles begins",
-    "farthest": "most unlike everything chosen before it",
+    "first": "start of the search for the farthest tiles",
+    "farthest": "least similar to everything chosen before it",
 }
 
 
 class Reason(NamedTuple):
-    """Why one tile was picked; words and meanings are stable.
+    """The reason why a tile was picked; words and meanings are stable.
 
-    ``random``: drawn. ``central``: among those nearest to the centre of its cluster. ``first``: the
-    start of a farthest-point walk, farthest from the mean. ``farthest``: farthest from everything
-    picked or chosen before, within its cluster if one is named. ``uncertain``: the largest product of
-    uncertainty and distance to all before it. ``distance`` is what decided, or had its part.
+    ``random``: chosen at random. ``central``: among the nearest to the centre of its cluster. ``first``: the
+    start of a farthest-point walk, farthest from the mean. ``farthest``: farthest from everything picked
+    or chosen before, within its cluster if there is one. ``uncertain``: the largest product of uncertainty
+    and distance to everything before it. ``distance`` is the distance in this definition.
     """
 
     word: Literal["random", "central", "first", "farthest", "uncertain"]
@@ -35,7 +35,7 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Vectors (N, D) and the ascending rows that are chosen already or still open to be picked."""
+    """Vectors (N, D), the rows that are already chosen, and the rows open to pick, both ascending."""
 
     vectors: np.ndarray
     chosen: np.ndarray
@@ -43,7 +43,7 @@ class Pool:
 
 
 class Picks(NamedTuple):
-    """What a strategy answers: open rows in pick order, and a reason for each."""
+    """The result of a strategy: open rows in pick order, and a reason for each."""
 
     indices: Sequence[int]
     reasons: Sequence[Reason]
@@ -51,24 +51,24 @@ class Picks(NamedTuple):
 
 
 class Strategy(Protocol):
-    """Picks exactly ``budget`` of the pool's open rows; there are at least as many."""
+    """A strategy picks exactly ``budget`` of the pool's open rows, of which there are at least as many."""
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
-        """Draw only from ``rng``: the same generator must give the same picks."""
+        """Pick rows; use no randomness but ``rng``, so that an equal generator gives equal picks."""
 
 
 def make_pool(vectors: ArrayLike, chosen: ArrayLike) -> Pool:
-    """Check vectors and the rows chosen before.
+    """Check vectors and the rows chosen before, and make a pool.
 
     Raises:
-        ConfigError: chosen rows that the pool does not have.
-        InvalidVectorsError: vectors that are not finite (N, D).
+        ConfigError: the pool does not have a chosen row.
+        InvalidVectorsError: the vectors are not finite (N, D).
     """
     points = check_vectors(vectors)
     rows = np.asarray(chosen)
     if rows.size and (rows.ndim != 1 or rows.dtype.kind not in "iu"):
         raise ConfigError(
-            f"chosen rows of shape {rows.shape} and type {rows.dtype}: expected a list of indices",
+            f"chosen rows have the shape {rows.shape} and type {rows.dtype}; a list of indices is expected",
             setting="chosen",
             value=chosen,
         )
@@ -76,8 +76,8 @@ def make_pool(vectors: ArrayLike, chosen: ArrayLike) -> Pool:
     outside = rows[(rows < 0) | (rows >= len(points))]
     if len(outside):
         raise ConfigError(
-            f"row {outside[0]} was chosen and the pool has rows 0 … {len(points) - 1}: "
-            "indices must refer to the same vectors",
+            f"chosen row {outside[0]} does not exist: the pool has rows 0 … {len(points) - 1}. Indices must "
+            "refer to the same vectors",
             setting="chosen",
             value=int(outside[0]),
         )

@@ -1,4 +1,4 @@
-"""Picks by how unsure a model is, and how unlike what is chosen already."""
+"""Selection by a model's uncertainty and the distance to tiles that are already chosen."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ from dino_assets.selections.strategies.strategy import Picks, Pool, Reason
 
 @dataclass(frozen=True, eq=False)
 class UncertaintyStrategy:
-    """The row with the largest product of uncertainty and distance to all before it, one after the other.
+    """Repeated choice of the row with the largest product of uncertainty and distance to chosen rows.
 
-    The first of all has no distance yet: it is the most uncertain row. Of what lies at distance 0, such as
-    copies of chosen rows, the most uncertain comes first, after everything else.
+    If nothing is chosen yet, the first pick is the most uncertain row. Rows at distance 0, for instance
+    copies of chosen rows, come after all others, the most uncertain first.
     """
 
     uncertainties: np.ndarray
 
     def pick(self, pool: Pool, budget: int, rng: np.random.Generator) -> Picks:
-        """Walk; nothing is random. Ties go to the lowest row."""
+        """Pick rows one after the other; ``rng`` is not used, and ties go to the lowest row."""
         uncertainties = check_uncertainties(self.uncertainties, len(pool.vectors))
         squared = np.full(len(pool.vectors), np.inf)
         if len(pool.chosen):
@@ -44,24 +44,24 @@ class UncertaintyStrategy:
 
 
 def check_uncertainties(uncertainties: np.ndarray, rows: int) -> np.ndarray:
-    """The same numbers as float64 (N,), one per row.
+    """Check uncertainties, and convert them to float64 (N,), one per row.
 
     Raises:
-        ConfigError: not one per row, or one that is negative or not finite.
+        ConfigError: there is not one number per row, or one is negative or not finite.
     """
-    given = np.asarray(uncertainties, np.float64)
-    if given.shape != (rows,):
+    numbers = np.asarray(uncertainties, np.float64)
+    if numbers.shape != (rows,):
         raise ConfigError(
-            f"uncertainties of shape {given.shape} for {rows} rows: pass one number per row",
+            f"uncertainties have the shape {numbers.shape} for {rows} rows: one number per row is expected",
             setting="uncertainties",
-            value=given.shape,
+            value=numbers.shape,
         )
-    broken = np.flatnonzero(~(np.isfinite(given) & (given >= 0)))
+    broken = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
     if len(broken):
         row = int(broken[0])
         raise ConfigError(
-            f"the uncertainty of row {row} is {given[row]}: expected finite numbers from 0",
+            f"the uncertainty of row {row} is {numbers[row]}: a finite number from 0 is expected",
             setting="uncertainties",
-            value=float(given[row]),
+            value=float(numbers[row]),
         )
-    return given
+    return numbers
