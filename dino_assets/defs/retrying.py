@@ -15,7 +15,7 @@ from dino_assets.errors import (
 )
 
 # Waits of about 5, 15 and 35 s: enough for a server to restart. Single requests are already repeated for a
-# minute and more (`RequestLimits`, `RetryPolicy`). The policy is not set on the assets themselves, since Dagster
+# minute and more (`RequestLimits`, `TransferRetries`). The policy is not set on the assets themselves, since Dagster
 # would then retry every failure, for example an invalid checkpoint.
 POLICY = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS

@@ -17,7 +17,7 @@ from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.filling import Progress, Watch
 from dino_assets.weights.hub.listings import RECORD, read_record
 from dino_assets.weights.hub.locating import Located, locate_checkpoint, locate_directory
-from dino_assets.weights.hub.transfer import RetryPolicy
+from dino_assets.weights.hub.transfer import TransferRetries
 from dino_assets.weights.records import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def fetch_checkpoint(
     root: Path,
     revision: str | None = None,
     progress: Progress = lambda done, total: None,
-    retries: RetryPolicy | None = None,
+    retries: TransferRetries | None = None,
 ) -> Checkpoint:
     """Have ``folder`` hold a checkpoint of the Hub, whole; what is there and whole is not fetched.
 

@@ -23,7 +23,7 @@ from dino_assets.weights.catalogue import PUBLISHED, Published
 from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.fetching import check_checkpoint, fetch_checkpoint
 from dino_assets.weights.hub.listings import RECORD
-from dino_assets.weights.hub.transfer import RetryPolicy
+from dino_assets.weights.hub.transfer import TransferRetries
 from dino_assets.weights.importing.writing import import_checkpoint
 from dino_assets.weights.records import Checkpoint
 from dino_assets_tests.worlds.published import damage
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def fetch(tmp_path: Path, folder: Path):
     def call(model: str = REPO, **arguments: object) -> Checkpoint:
-        retries = RetryPolicy(attempts=2, sleep=lambda _: None, rng=np.random.default_rng(0))
+        retries = TransferRetries(attempts=2, sleep=lambda _: None, rng=np.random.default_rng(0))
         return fetch_checkpoint(model, folder, root=tmp_path, retries=retries, **arguments)
 
     return call

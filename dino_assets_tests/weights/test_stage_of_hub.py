@@ -21,7 +21,7 @@ from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
 from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.locating import locate_checkpoint
-from dino_assets.weights.hub.transfer import RetryPolicy
+from dino_assets.weights.hub.transfer import TransferRetries
 from dino_assets.weights.stage import draft_current_weights, find_stored_weights, load_checkpoint
 from dino_assets_tests.defs.conftest import Lineage, failure
 from dino_assets_tests.worlds.raising import raising
@@ -45,7 +45,7 @@ class Machine:
 
     def commit(self, model: str = REPO, revision: str | None = None) -> Committed:
         self.set("HF_HOME", str(self.home))
-        retries = RetryPolicy(attempts=2, sleep=lambda _: None)
+        retries = TransferRetries(attempts=2, sleep=lambda _: None)
         locate = partial(
             locate_checkpoint, model, root=self.home.parent, revision=revision, retries=retries
         )

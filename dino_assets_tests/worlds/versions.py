@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dino_assets.weights.hub.listings import RECORD
-from dino_assets.weights.hub.transfer import RetryPolicy
+from dino_assets.weights.hub.transfer import TransferRetries
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer
 
@@ -26,7 +26,7 @@ def version(number: int) -> dict[str, bytes]:
 
 def fetch_into(folder: Path, model: str = REPO, **arguments: object) -> None:
     """A fetch that does not wait between its few attempts."""
-    retries = RetryPolicy(attempts=2, sleep=lambda _: None, rng=np.random.default_rng(0))
+    retries = TransferRetries(attempts=2, sleep=lambda _: None, rng=np.random.default_rng(0))
     found = find_checkpoint(model, root=folder.parent, into=folder, retries=retries, **arguments)
     assert found == folder.resolve()
 

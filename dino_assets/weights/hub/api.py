@@ -10,7 +10,7 @@ from dino_assets.settings.records import HubSettings
 from dino_assets.weights.hub.filling import FetchFile
 from dino_assets.weights.hub.listings import HubFile, Listing, is_commit, is_digest, is_wanted
 from dino_assets.weights.hub.session import open_session
-from dino_assets.weights.hub.transfer import FileRequest, Interrupted, RetryPolicy, fetch_file
+from dino_assets.weights.hub.transfer import FileRequest, Interrupted, TransferRetries, fetch_file
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -22,7 +22,9 @@ _DESCRIBE_ATTEMPTS = 3
 _UNREACHABLE_ATTEMPTS = 2
 
 
-def list_revision(repo: str, revision: str, *, hub: HubSettings, retries: RetryPolicy) -> Listing:
+def list_revision(
+    repo: str, revision: str, *, hub: HubSettings, retries: TransferRetries
+) -> Listing:
     """What a revision consists of, in one request: its commit and the wanted files with their hashes.
 
     Raises:
@@ -108,7 +110,7 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
     return Listing(repo, commit, files)
 
 
-def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: RetryPolicy) -> FetchFile:
+def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: TransferRetries) -> FetchFile:
     """How one file of a listing is brought; what is raised is ours and huggingface_hub's at once."""
     from huggingface_hub.errors import HfHubHTTPError
 

@@ -27,7 +27,7 @@ from dino_assets.weights.hub.api import list_revision, make_file_fetcher
 from dino_assets.weights.hub.filling import Exchange, FetchFile, Watch
 from dino_assets.weights.hub.listings import RECORD, Record, is_commit, read_record
 from dino_assets.weights.hub.places import Destination, RepoCache, TargetFolder
-from dino_assets.weights.hub.transfer import Interrupted, RetryPolicy
+from dino_assets.weights.hub.transfer import Interrupted, TransferRetries
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def locate_checkpoint(
     into: Path | None = None,
     may_download: bool = True,
     watch: Watch = NO_WATCH,
-    retries: RetryPolicy | None = None,
+    retries: TransferRetries | None = None,
     exchange: Exchange = exchange_names,
 ) -> Located:
     """Find out which checkpoint ``model`` is: a directory below ``root``, else a Hub repository.
@@ -93,7 +93,7 @@ def locate_checkpoint(
     reason = "HF_HUB_OFFLINE is set" if hub.is_offline else ""
     may_pass = False
     if may_download and not hub.is_offline:
-        retries = retries or RetryPolicy()
+        retries = retries or TransferRetries()
         record = place.recall(revision) if is_commit(revision) else None
         try:
             if record is None or not record.is_listed:

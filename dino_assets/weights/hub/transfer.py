@@ -53,7 +53,7 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True)
-class RetryPolicy:
+class TransferRetries:
     """How long to insist: failures in a row without a new byte, and seconds without a byte.
 
     ``unreachable_attempts`` are for an address where nothing answers; None: as many as any.
@@ -155,7 +155,7 @@ def fetch_file(
     part: Path,
     source: FileRequest,
     *,
-    retries: RetryPolicy,
+    retries: TransferRetries,
     report: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Fill ``part`` until it is the file, verified and on the disk. What is there already is kept.

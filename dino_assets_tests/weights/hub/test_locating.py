@@ -27,7 +27,7 @@ from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets.weights.hub.api import request_headers
 from dino_assets.weights.hub.places import RepoCache
-from dino_assets.weights.hub.transfer import FileRequest, RetryPolicy
+from dino_assets.weights.hub.transfer import FileRequest, TransferRetries
 from dino_assets_tests.worlds.faults import let_fail, report_free
 from dino_assets_tests.worlds.finding import (
     FILES,
@@ -52,7 +52,7 @@ def waits() -> list[float]:
 @pytest.fixture
 def find(tmp_path: Path, waits: list[float]):
     def call(model: str = REPO, **arguments: object) -> Path:
-        retries = RetryPolicy(
+        retries = TransferRetries(
             attempts=4, stall_s=20, sleep=waits.append, rng=np.random.default_rng(0)
         )
         return find_checkpoint(model, root=tmp_path, retries=retries, **arguments)

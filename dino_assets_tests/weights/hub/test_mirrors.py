@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from dino_assets.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-from dino_assets.weights.hub.transfer import RetryPolicy
+from dino_assets.weights.hub.transfer import TransferRetries
 from dino_assets_tests.worlds.finding import contents, find_checkpoint
 from dino_assets_tests.worlds.raising import raising
 
@@ -46,7 +46,7 @@ def test_describe__says_what_it_waits_for(hub, tmp_path, caplog):
     hub.misbehave("listing", "429", times=2, Retry_After="12")
     caplog.set_level(logging.WARNING, logger="dino_assets")
     waits: list[float] = []
-    retries = RetryPolicy(sleep=waits.append, rng=np.random.default_rng(0))
+    retries = TransferRetries(sleep=waits.append, rng=np.random.default_rng(0))
     find_checkpoint(REPO, root=tmp_path, retries=retries)
     assert waits == [12, 12]
     assert caplog.text.count("the listing of 'org/model': HTTP 429; once more in 12.0 s") == 2
@@ -64,6 +64,6 @@ def test_describe__a_hub_that_comes_back_in_time(hub, tmp_path):
     hub.add(REPO, FILES)
     hub.misbehave("listing", "502", times=2)
     waits: list[float] = []
-    folder = find_checkpoint(REPO, root=tmp_path, retries=RetryPolicy(sleep=waits.append))
+    folder = find_checkpoint(REPO, root=tmp_path, retries=TransferRetries(sleep=waits.append))
     assert contents(folder) == FILES
     assert len(waits) == 2

@@ -21,7 +21,7 @@ from dino_assets.settings.hub import resolve_hub
 from dino_assets.weights.hub.filling import Watch
 from dino_assets.weights.hub.listings import HubFile
 from dino_assets.weights.hub.places import RepoCache
-from dino_assets.weights.hub.transfer import FileRequest, Interrupted, RetryPolicy, fetch_file
+from dino_assets.weights.hub.transfer import FileRequest, Interrupted, TransferRetries, fetch_file
 from dino_assets_tests.worlds.finding import find_checkpoint
 from dino_assets_tests.worlds.hub_server import HubServer, blob_id, hub_for_test
 from dino_assets_tests.worlds.raising import raising
@@ -60,7 +60,7 @@ class Line:
             file,
             self.part,
             self.source,
-            retries=RetryPolicy(
+            retries=TransferRetries(
                 **{"attempts": 4, "stall_s": 20, **retries},
                 sleep=self.waits.append,
                 rng=np.random.default_rng(0),
@@ -93,7 +93,7 @@ def test_fetch_file__a_blob_of_git_and_an_empty_one(line, hub):
         commit = hub.add(REPO, {"config.json": data, NAME: DATA})
         source = FileRequest(f"{hub.endpoint}/{REPO}/resolve/{commit}/config.json", {})
         file = HubFile("config.json", len(data), blob_id(data))
-        fetch_file(file, line.part, source, retries=RetryPolicy())
+        fetch_file(file, line.part, source, retries=TransferRetries())
         assert line.part.read_bytes() == data
 
 
@@ -276,7 +276,7 @@ def test_insist__tells_only_the_kind_of_what_the_client_quotes():
         raise HTTPError("Illegal header value b'Bearer hf_secret'")
 
     with pytest.raises(Interrupted) as caught:
-        RetryPolicy(attempts=2, sleep=lambda _: None).run(refuse, what="it")
+        TransferRetries(attempts=2, sleep=lambda _: None).run(refuse, what="it")
     assert caught.value.reason == "HTTPError"
     assert caught.value.__suppress_context__  # its text would be shown otherwise
 
@@ -294,7 +294,7 @@ def test_insist__says_what_it_waits_for(caplog):
         raise Interrupted("HTTP 429", after_s=300)
 
     with pytest.raises(Interrupted):
-        RetryPolicy(attempts=2, sleep=lambda _: None).run(later, what="the listing")
+        TransferRetries(attempts=2, sleep=lambda _: None).run(later, what="the listing")
     assert [record.getMessage() for record in caplog.records] == [
         "the listing: HTTP 429; once more in 300.0 s"
     ]
@@ -395,11 +395,13 @@ def test_find_checkpoint__progress_counts_all_files(hub, tmp_path):
 def test_find_checkpoint__says_so_in_our_errors(hub, tmp_path, kind, error):
     hub.misbehave(NAME, kind, times=9)
     with raising(error, file=NAME, here_bytes=0):
-        find_checkpoint(REPO, root=tmp_path, retries=RetryPolicy(attempts=3, sleep=lambda _: None))
+        find_checkpoint(
+            REPO, root=tmp_path, retries=TransferRetries(attempts=3, sleep=lambda _: None)
+        )
 
 
 def test_find_checkpoint__says_that_bytes_are_kept(hub, tmp_path):
-    retries = RetryPolicy(attempts=1, sleep=lambda _: None)
+    retries = TransferRetries(attempts=1, sleep=lambda _: None)
     hub.misbehave(NAME, "reset", after=2_000_000)
     with raising(LocalEntryNotFoundError, file=NAME, here_bytes=2_000_000):
         find_checkpoint(REPO, root=tmp_path, retries=retries)
