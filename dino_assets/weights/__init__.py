@@ -1,1 +1,1 @@
-"""Checkpoints: published, fetched, imported, validated, stored."""
+"""Checkpoints: the published ones, fetching, importing, validation, storage."""

@@ -1,4 +1,4 @@
-"""What a ``config.json`` says a model is, and whether tensors of these shapes are that model."""
+"""Model architecture from ``config.json``, and its comparison with the shapes of tensors."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from dino_assets.weights.records import Family
 CONFIG = "config.json"
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
-_MOST = 10**6  # no measure of a model is more, and a product of two still has a name
+_MOST = 10**6  # no size of a model is larger
 _BOM = b"\xef\xbb\xbf"
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
@@ -25,7 +25,7 @@ _PATCH = r"patch_embeddings(?:\.projection)?\.weight"
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model's measures; None where the config leaves one to transformers' defaults."""
+    """The sizes of a model; None if the config leaves one to transformers' defaults."""
 
     family: Family
     dim: int
@@ -40,21 +40,21 @@ class Architecture:
 
 
 def check_config(folder: Path, model: str) -> Architecture:
-    """The measures that a folder's ``config.json`` names, before there are any weights.
+    """Read the architecture from a folder's ``config.json``; the weights may still be missing.
 
     Raises:
-        CheckpointNotFoundError: it is not there.
-        InvalidCheckpointError: it is no JSON, another family, or a number is missing or impossible.
+        CheckpointNotFoundError: the file does not exist.
+        InvalidCheckpointError: not JSON, an unsupported family, or a number is missing or impossible.
     """
     return read_architecture(read_object(folder / CONFIG, model), model)
 
 
 def read_object(path: Path, model: str) -> dict[str, Any]:
-    """The object in a JSON file of a checkpoint, read as strictly as transformers reads it.
+    """Read the JSON object of a checkpoint's file, as strictly as transformers does.
 
     Raises:
-        CheckpointNotFoundError: it is not there.
-        InvalidCheckpointError: it is no JSON, not UTF-8, or no object.
+        CheckpointNotFoundError: the file does not exist.
+        InvalidCheckpointError: not JSON, not UTF-8, or not an object.
     """
     if not path.is_file():
         raise CheckpointNotFoundError(
@@ -65,7 +65,7 @@ def read_object(path: Path, model: str) -> dict[str, Any]:
     data = path.read_bytes()
     if data.startswith(_BOM):
         raise InvalidCheckpointError(
-            f"{model!r}: {path.name} begins with a byte order mark, at which transformers stops. Save "
+            f"{model!r}: {path.name} begins with a byte order mark, which transformers cannot read. Save "
             "it as UTF-8 without one.",
             file=path.name,
             key="byte order mark",
@@ -81,21 +81,24 @@ def read_object(path: Path, model: str) -> dict[str, Any]:
         ) from err
     if not isinstance(value, dict):
         raise InvalidCheckpointError(
-            f"{model!r}: {path.name} holds no JSON object", file=path.name, reason="unsupported"
+            f"{model!r}: {path.name} holds a JSON {type(value).__name__}; an object is expected. Fetch or "
+            "copy it again.",
+            file=path.name,
+            reason="unsupported",
         )
     return value
 
 
 def shorten(value: object) -> str:
-    """A value for a message; of what nests too deeply, repr itself raises."""
+    """Format a value for a message, shortened; plain ``repr`` fails on deeply nested values."""
     return _SHORT.repr(value)
 
 
 def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
-    """The measures that ``config.json`` names.
+    """Read the architecture from the object in ``config.json``.
 
     Raises:
-        InvalidCheckpointError: it is another family, or a number is missing or impossible.
+        InvalidCheckpointError: an unsupported family, or a number is missing or impossible.
     """
     family = read_family(config, model)
     dim = _integer(config, "hidden_size", model)
@@ -104,7 +107,7 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
         raise _impossible(
             model,
             "num_attention_heads",
-            f"calls for {heads} heads, and a width of {dim} does not divide into them",
+            f"has num_attention_heads={heads}, which does not divide hidden_size={dim}",
         )
     is_v3 = family == "dinov3_vit"
     return Architecture(
@@ -114,7 +117,7 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
         heads=heads,
         patch_px=_integer(config, "patch_size", model),
         channels=_integer(config, "num_channels", model, default=3),
-        # The documents spell it `num_registers`, transformers `num_register_tokens`.
+        # Some configs spell it `num_registers`, transformers `num_register_tokens`.
         registers=_integer(
             config,
             "num_registers" if "num_registers" in config else "num_register_tokens",
@@ -129,27 +132,27 @@ def read_architecture(config: Mapping[str, Any], model: str) -> Architecture:
 
 
 def check_shapes(shapes: Shapes, architecture: Architecture, model: str) -> None:
-    """Compare the tensors that every model of the family has with what the config calls for.
+    """Compare the tensors that every model of the family has with the config.
 
     Raises:
-        InvalidCheckpointError: one is missing, or has another shape.
+        InvalidCheckpointError: a tensor is missing, or has another shape.
     """
     prefixes = {
         int(match[2]): match[1] for name in shapes if (match := _LAYER.fullmatch(name))
-    }  # of a layer's tensors
+    }  # layer number → prefix of its tensors' names
     if len(prefixes) != architecture.layers or max(prefixes) != architecture.layers - 1:
         raise _misfit(model, "layers", f"{architecture.layers} layers", str(len(prefixes)))
-    for what, pattern, shape in _wanted(architecture):
+    for what, pattern, shape in _list_outer_tensors(architecture):
         compiled = re.compile(rf"(?:^|\.){pattern}$")
         seen = [tensor for name, tensor in shapes.items() if compiled.search(name)]
         if what == "register tokens" and not shape and all(0 in tensor for tensor in seen):
-            continue  # transformers saves a tensor of none
+            continue  # without registers transformers saves an empty tensor
         if seen != ([shape] if shape else []):
             text = ", ".join(map(str, seen)) or "none"
             raise _misfit(model, what, f"{what} {shape or 'none'}", text)
-    wanted_in_a_layer = _wanted_in_a_layer(architecture)
+    layer_shapes = _list_layer_shapes(architecture)
     for _, prefix in sorted(prefixes.items()):
-        for name, shape in wanted_in_a_layer.items():
+        for name, shape in layer_shapes.items():
             seen_shape = shapes.get(prefix + name)
             if seen_shape != shape:
                 raise _misfit(
@@ -157,7 +160,7 @@ def check_shapes(shapes: Shapes, architecture: Architecture, model: str) -> None
                 )
 
 
-def _wanted(architecture: Architecture) -> Iterator[tuple[str, str, Shape | None]]:
+def _list_outer_tensors(architecture: Architecture) -> Iterator[tuple[str, str, Shape | None]]:
     dim, patch = architecture.dim, architecture.patch_px
     yield "patch embedding", _PATCH, (dim, architecture.channels, patch, patch)
     yield "cls token", "cls_token", (1, 1, dim)
@@ -175,7 +178,7 @@ def _wanted(architecture: Architecture) -> Iterator[tuple[str, str, Shape | None
         yield "position embeddings", "position_embeddings", (1, positions, dim)
 
 
-def _wanted_in_a_layer(architecture: Architecture) -> Shapes:
+def _list_layer_shapes(architecture: Architecture) -> Shapes:
     dim, width = architecture.dim, architecture.mlp_width
     vectors = ("norm1.weight", "norm2.weight", "layer_scale1.lambda1", "layer_scale2.lambda1")
     wanted: Shapes = dict.fromkeys(vectors, (dim,))
@@ -208,17 +211,17 @@ def _mlp_width(config: Mapping[str, Any], dim: int, model: str, *, is_v3: bool) 
         raise _impossible(
             model,
             "mlp_ratio",
-            f"has mlp_ratio={shorten(ratio)}; a number above 0 is expected, such as 4",
+            f"has mlp_ratio={shorten(ratio)}; a number above 0 is expected, for example 4",
         )
     width = int(dim * ratio)
-    # transformers' gated form has two thirds of it, in multiples of eight.
+    # transformers' gated MLP has two thirds of the width, rounded up to a multiple of 8.
     return (int(width * 2 / 3) + 7) // 8 * 8 if config.get("use_swiglu_ffn") is True else width
 
 
 def _misfit(model: str, key: str, wanted: str, seen: str) -> InvalidCheckpointError:
     return InvalidCheckpointError(
-        f"{model!r}: {CONFIG} calls for {wanted}, the weights have {seen}. The files belong to "
-        "different models.",
+        f"{model!r}: {CONFIG} describes {wanted}, but the weights have {seen}. The files belong to "
+        "different models. Fetch or copy them again.",
         file=CONFIG,
         key=key,
         reason="mismatch",
@@ -232,16 +235,16 @@ def _impossible(model: str, key: str, sentence: str) -> InvalidCheckpointError:
 
 
 def read_family(config: Mapping[str, Any], model: str) -> Family:
-    """The family that a config names.
+    """Read the family from a config.
 
     Raises:
-        InvalidCheckpointError: it is none of ours.
+        InvalidCheckpointError: the family is not supported.
     """
     kind = config.get("model_type")
     if kind not in get_args(Family):
         raise InvalidCheckpointError(
-            f"{model!r}: {CONFIG} names a {shorten(kind)} model (model_type); "
-            f"{', '.join(get_args(Family))} are supported",
+            f"{model!r}: {CONFIG} has model_type={shorten(kind)}; supported are "
+            f"{', '.join(get_args(Family))}",
             file=CONFIG,
             key="model_type",
             reason="unsupported",
@@ -264,5 +267,5 @@ def _integer(
 
 
 def _integer_or_none(config: Mapping[str, Any], name: str, model: str) -> int | None:
-    """None where it is left open, or said in a form that only transformers reads."""
+    """Return None if the key is missing, or has a form that only transformers reads."""
     return _integer(config, name, model) if isinstance(config.get(name), int) else None

@@ -1,4 +1,4 @@
-"""The published checkpoints: their names, short and whole, and what each of them is."""
+"""Catalogue of Meta's published checkpoints: full names, short names, sizes."""
 
 import re
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 DEFAULT_TEACHER = "facebook/dinov3-vitl16-pretrain-lvd1689m"
 _OWNER = "facebook/"
 _DATA = ("lvd1689m", "sat493m")
-# Spelled so in the documents; the Hub has no repository of these names.
+# Common spellings for which the Hub has no repository.
 _OTHER_SPELLINGS = {"vith16": "vith16plus", "vit7b": "vit7b16"}
 _DINOV3 = re.compile(r"dinov3-(?P<size>vit[a-z0-9]+?)(?:-pretrain)?(?:-(?P<data>[a-z0-9]+))?")
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a repository of Meta holds."""
+    """The model in one of Meta's repositories."""
 
     family: str
     dim: int
@@ -23,7 +23,7 @@ class Published:
 
 
 def _dinov2(dim: int, layers: int, heads: int, parameters: int) -> tuple[Published, Published]:
-    """One size, without and with the four registers of ``dim`` each."""
+    """Describe one size, without and with four registers of ``dim`` parameters each."""
     return (
         Published("dinov2", dim, layers, heads, parameters),
         Published("dinov2_with_registers", dim, layers, heads, parameters + 4 * dim),
@@ -55,10 +55,10 @@ PUBLISHED: dict[str, Published] = {
 
 
 def full_name(name: str) -> str:
-    """The repository that a short name stands for; any other name as it is.
+    """Return the repository of a short name; return any other name unchanged.
 
-    ``dinov2-base``, ``dinov3-vitl16``, ``dinov3-vitl16-sat493m``; the documents' ``vith16`` and
-    ``vit7b`` mean ``vith16plus`` and ``vit7b16``.
+    Short names are ``dinov2-base``, ``dinov3-vitl16``, ``dinov3-vitl16-sat493m`` and so on. ``vith16``
+    and ``vit7b`` mean ``vith16plus`` and ``vit7b16``.
     """
     short = name.removeprefix(_OWNER)
     if _OWNER + short in PUBLISHED:
@@ -72,7 +72,7 @@ def full_name(name: str) -> str:
 
 
 def short_names() -> tuple[str, ...]:
-    """Every short name, for a message."""
+    """List every short name, for messages."""
     return tuple(
         name.removeprefix(_OWNER).replace("-pretrain", "").removesuffix(f"-{_DATA[0]}")
         for name in PUBLISHED

@@ -1,4 +1,4 @@
-"""Reading a Hugging Face checkpoint directory without loading it: whole, consistent, hashed."""
+"""Validation of a Hugging Face checkpoint directory without loading it: files, shapes, hashes."""
 
 import hashlib
 import json
@@ -26,58 +26,59 @@ INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
 KEPT_SUFFIXES = (".safetensors", ".json", ".md", ".txt")
 CARD = "readme.md"  # in any case
-LICENCES = ("license", "licence")  # what such names begin with, in any case
+LICENCES = ("license", "licence")  # first letters of a licence's file name, in any case
 _KEPT_NAMES = (*LICENCES, "notice")
-RANDOM = "random_weights_seed"  # our sample checkpoint's own key in config.json
-IMPORTED_FROM = "imported_from"  # our imports' own key in config.json
+RANDOM = "random_weights_seed"  # key of this project's sample checkpoint in config.json
+IMPORTED_FROM = "imported_from"  # key of this project's imports in config.json
 CAVEAT = (
-    "random weights: they show the plumbing only, and what is near on the map or chosen means nothing. "
-    "The setting DINO_MODEL_ID names real ones, such as facebook/dinov2-base."
+    "random weights: they only show that the pipeline runs; distances on the map and selections have no "
+    "meaning. For real weights set DINO_MODEL_ID, for example to facebook/dinov2-base."
 )
 Triple = tuple[float, float, float]
 Stamp = tuple[int, int, int, int]
 
 
 class Statistics(NamedTuple):
-    """What pixels are normalised with, and how we know."""
+    """Mean and standard deviation that normalise pixels, and where they come from."""
 
     mean: Triple
     std: Triple
     origin: str
 
 
-# Means and standard deviations of what the published models were trained on.
+# Means and standard deviations of the training images of the published models.
 STATISTICS: dict[StatisticsName, tuple[Triple, Triple]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "sat493m": ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143)),
 }
 
-# What config.json says beside the network: who wrote it, for which training, under which of our keys.
-_SAYS_NOTHING = {
+# Keys of config.json that do not change the network: authorship, training, this project's own keys.
+_IRRELEVANT_KEYS = {
     *("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version"),
     *("initializer_range", "attention_dropout", "drop_path_rate", "hidden_dropout_prob"),
     *(RANDOM, IMPORTED_FROM),
 }
 
-# What this process has read to the last byte, and how the file looked then.
+# Files whose every byte this process has read, with their stamps at that time.
 _hashed: dict[Path, tuple[Stamp, CheckpointFile]] = {}
-_SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # a hidden one would not be hashed
+_SHARD = re.compile(r"[^/\\.][^/\\]*\.safetensors")  # hidden files are not hashed
 
 
 def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None) -> Checkpoint:
-    """Validate a checkpoint directory and say what it is.
+    """Validate a checkpoint directory and describe it.
 
-    Checks that the JSON parses, that every safetensors file is as long as its header says, that no
-    shard is missing, and that tensor shapes fit ``config.json``. Hashes every file that counts.
-    Where the files name no statistics, the name tells: of the repository that they were
-    ``published_as``, if it is known, else of the ``model``.
+    Checks the JSON, the length of every safetensors file, that no shard is missing, and that tensor
+    shapes fit ``config.json``. Hashes every file that belongs to a checkpoint. If the files name no
+    statistics, they are guessed from the name: ``published_as`` if given, else ``model``.
 
     Raises:
-        CheckpointNotFoundError: there is no such directory, or no checkpoint in it.
-        InvalidCheckpointError: it is incomplete, or its files contradict each other.
+        CheckpointNotFoundError: the directory does not exist, or holds no checkpoint.
+        InvalidCheckpointError: files are incomplete or contradict each other.
     """
     if not folder.is_dir():
-        raise CheckpointNotFoundError(f"there is no checkpoint directory {model!r}", file=model)
+        raise CheckpointNotFoundError(
+            f"there is no checkpoint directory {model!r}. Check the path.", file=model
+        )
     config = read_object(folder / CONFIG, model)
     preprocessor = read_object(folder / PREPROCESSOR, model)
     shapes, used = _read_tensors(folder, model)
@@ -110,17 +111,17 @@ def read_checkpoint(folder: Path, *, model: str, published_as: str | None = None
 
 
 def stamp_files(folder: Path, checkpoint: Checkpoint) -> tuple[Stamp | None, ...]:
-    """How a checkpoint's files look without being read: another stamp, and they were written again."""
+    """Return size, times and inode of a checkpoint's files; another stamp means a changed file."""
     return tuple(_stamp(folder / file.name) for file in checkpoint.files)
 
 
 def check_files(folder: Path, checkpoint: Checkpoint) -> None:
-    """Refuse a folder whose network is not the checkpoint's any more, before it is loaded.
+    """Check that a folder still holds the checkpoint's files, before it is loaded.
 
-    What this process has hashed is not read again, unless it was written since.
+    A file that this process has hashed is read again only if its stamp changed.
 
     Raises:
-        InvalidCheckpointError: a file was changed or taken away.
+        InvalidCheckpointError: a file was changed or deleted.
     """
     for file in checkpoint.files:
         if not file.name.endswith((".safetensors", ".json")):
@@ -131,23 +132,22 @@ def check_files(folder: Path, checkpoint: Checkpoint) -> None:
             hashed = _hash(path) if path.is_file() else None
         if hashed != file:
             raise InvalidCheckpointError(
-                f"{checkpoint.model!r}: {file.name} in {str(folder)!r} is not the file that it was when "
-                "the checkpoint was read. Fetch or copy it again, or run again to work with what is there "
-                "now.",
+                f"{checkpoint.model!r}: {file.name} in {str(folder)!r} has changed since the checkpoint "
+                "was read. Fetch or copy it again, or run again to use the changed file.",
                 file=file.name,
                 reason="altered",
             )
 
 
 def _name_network(config: Mapping[str, Any], *statistics: tuple[float, ...]) -> str:
-    """What is computed with the weights: the same tensors with other heads are another network."""
-    counting = {name: value for name, value in config.items() if name not in _SAYS_NOTHING}
-    text = json.dumps([counting, statistics], sort_keys=True)
+    """Hash the config and statistics: equal tensors with other heads are another network."""
+    relevant = {name: value for name, value in config.items() if name not in _IRRELEVANT_KEYS}
+    text = json.dumps([relevant, statistics], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest_files(files: Iterable[CheckpointFile]) -> str:
-    """One hash over named files; a single file's own sha256, so that it can be looked up anywhere."""
+    """Hash a set of files by name and content; of a single file, return its own sha256."""
     listed = sorted(files, key=lambda file: file.name)
     if len(listed) == 1:
         return listed[0].sha256
@@ -156,14 +156,13 @@ def digest_files(files: Iterable[CheckpointFile]) -> str:
 
 
 def read_shapes(path: Path, model: str) -> Shapes:
-    """Tensor shapes from a safetensors header.
+    """Read tensor shapes from a safetensors header.
 
     Raises:
-        InvalidCheckpointError: truncated, padded, or not safetensors.
+        InvalidCheckpointError: the file is truncated, padded, or not safetensors.
     """
     try:
-        # The library checks all of it: the file's length, no gaps, no overlaps, shapes that fill
-        # their bytes.
+        # The library checks the file's length, gaps, overlaps, and that shapes fit their bytes.
         with safe_open(path, framework="numpy") as tensors:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except SafetensorError as err:
@@ -176,8 +175,8 @@ def read_shapes(path: Path, model: str) -> Shapes:
 
 
 def _read_tensors(folder: Path, model: str) -> tuple[Shapes, set[str]]:
-    """The shapes of all tensors, and the names of the files that they are in."""
-    if (folder / WEIGHTS).is_file():  # transformers, too, takes it before an index
+    """Read the shapes of all tensors; return them with the names of their files."""
+    if (folder / WEIGHTS).is_file():  # as in transformers, it precedes an index
         return read_shapes(folder / WEIGHTS, model), {WEIGHTS}
     if (folder / INDEX).is_file():
         return _read_shards(folder, model)
@@ -187,7 +186,7 @@ def _read_tensors(folder: Path, model: str) -> tuple[Shapes, set[str]]:
     if pickled:
         raise InvalidCheckpointError(
             f"{model!r} has only pickled weights ({pickled[0]}), which can run code when loaded. "
-            f"Convert them to {WEIGHTS} first.",
+            f"Convert them to {WEIGHTS} with `dino-assets import`.",
             file=pickled[0],
             reason="code",
         )
@@ -213,8 +212,8 @@ def _read_shards(folder: Path, model: str) -> tuple[Shapes, set[str]]:
         shapes |= read_shapes(folder / name, model)
     if absent := sorted(shard_of.keys() - shapes.keys()):
         raise InvalidCheckpointError(
-            f"{model!r}: {INDEX} names {len(absent)} tensors that no shard holds, {absent[0]!r} among "
-            "them. The files belong to different models.",
+            f"{model!r}: {INDEX} names {len(absent)} tensors that no shard holds, for example "
+            f"{absent[0]!r}. The files belong to different models. Fetch or copy them again.",
             file=INDEX,
             key=absent[0],
             reason="mismatch",
@@ -223,16 +222,16 @@ def _read_shards(folder: Path, model: str) -> tuple[Shapes, set[str]]:
 
 
 def _read_index(folder: Path, model: str) -> dict[str, str]:
-    """Which shard holds which tensor; shards are files of this very folder."""
-    named = read_object(folder / INDEX, model).get("weight_map")
-    if not isinstance(named, dict) or not named:
+    """Read the shard of each tensor from the index; shards must be files of the same folder."""
+    shard_of = read_object(folder / INDEX, model).get("weight_map")
+    if not isinstance(shard_of, dict) or not shard_of:
         raise InvalidCheckpointError(
             f"{model!r}: {INDEX} names no shards in 'weight_map'. Fetch or copy it again.",
             file=INDEX,
             key="weight_map",
             reason="impossible",
         )
-    for shard in named.values():
+    for shard in shard_of.values():
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise InvalidCheckpointError(
                 f"{model!r}: {INDEX} names the shard {shorten(shard)}; a .safetensors file beside it is "
@@ -241,13 +240,13 @@ def _read_index(folder: Path, model: str) -> dict[str, str]:
                 key=shorten(shard),
                 reason="outside",
             )
-    return named
+    return shard_of
 
 
 def guess_statistics(family: Family, names: Mapping[str, str]) -> Statistics:
-    """Known statistics where no file names them; ``names`` are by what they are the names of.
+    """Guess the statistics from names, if no file has them; ``names`` maps an origin to a name.
 
-    Meta trained only DINOv3 on satellite images.
+    Only DINOv3 was also trained on satellite images.
     """
     for origin, name in names.items():
         if family == "dinov3_vit" and "sat493m" in name.lower():
@@ -271,13 +270,13 @@ def _statistics(preprocessor: dict[str, Any], model: str, family: Family, name: 
             key="image_mean, image_std",
             reason="impossible",
         ) from err
-    named = preprocessor.get("statistics_from")  # our imports write it
-    origin = named if isinstance(named, str) and named.strip() else PREPROCESSOR
+    noted = preprocessor.get("statistics_from")  # written by `dino-assets import`
+    origin = noted if isinstance(noted, str) and noted.strip() else PREPROCESSOR
     return Statistics((m0, m1, m2), (s0, s1, s2), origin)
 
 
 def _origin(entry: object) -> str | None:
-    """Where an import had its weights, in a sentence; None for what no import of ours wrote."""
+    """Describe the source of an imported checkpoint; None if it was not imported."""
     if not isinstance(entry, dict):
         return None
     words = (entry.get("format"), entry.get("file") or entry.get("folder"), entry.get("sha256"))
@@ -287,13 +286,13 @@ def _origin(entry: object) -> str | None:
 
 
 def is_kept(name: str) -> bool:
-    """Tells whether a file of this name belongs to a checkpoint; hidden ones are somebody's notes."""
+    """Check by its name whether a file belongs to a checkpoint; hidden files do not."""
     is_hidden = name.startswith(".")
     return is_paper(name) or (not is_hidden and name.lower().endswith(KEPT_SUFFIXES))
 
 
 def is_paper(name: str) -> bool:
-    """Tells a model card, a licence or a notice by its name, in any case and with any suffix."""
+    """Check by its name whether a file is a model card, a licence or a notice, in any case and suffix."""
     lowered = name.lower()
     return lowered in (CARD, "readme", "readme.txt") or lowered.startswith(_KEPT_NAMES)
 
@@ -319,12 +318,12 @@ def _stamp(path: Path) -> Stamp | None:
 
 def _licence(folder: Path, files: tuple[CheckpointFile, ...]) -> str | None:
     for card in [file.name for file in files if file.name.lower() == CARD]:
-        text = (folder / card).read_text("utf-8-sig", errors="replace")  # \r\n arrives as \n
+        text = (folder / card).read_text("utf-8-sig", errors="replace")  # reads \r\n as \n
         front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
-        # Gated cards say `license: other` and then name it.
+        # Cards of gated models have `license: other` and the name in `license_name`.
         for field in ("license_name", "license"):
-            named = front and re.search(rf"^{field}:[ \t]*(\S+)[ \t]*$", front[1], re.MULTILINE)
-            if named:
-                return named[1]
+            match = front and re.search(rf"^{field}:[ \t]*(\S+)[ \t]*$", front[1], re.MULTILINE)
+            if match:
+                return match[1]
     papers = [file.name for file in files if file.name.lower().startswith(_KEPT_NAMES)]
     return f"see {papers[0]}" if papers else None

@@ -1,4 +1,4 @@
-"""A checkpoint of the Hub in a folder that somebody named, valid as every later reader will find it."""
+"""Fetching of a Hub checkpoint into a given folder, with validation."""
 
 import logging
 from dataclasses import replace
@@ -32,22 +32,22 @@ def fetch_checkpoint(
     progress: Progress = lambda done, total: None,
     retries: TransferRetries | None = None,
 ) -> Checkpoint:
-    """Have ``folder`` hold a checkpoint of the Hub, whole; what is there and whole is not fetched.
+    """Fetch a Hub checkpoint into ``folder``; whole files that are there already are not fetched.
 
-    A checkpoint that was imported into the folder is kept if it is of the published shape: whoever
-    was refused access by the Hub has no other.
+    An imported checkpoint in the folder is kept if it has the published shape: a user without access
+    on the Hub has no other.
 
     Raises:
-        CheckpointNotFoundError: it cannot be had; the subclasses say why.
-        InvalidCheckpointError: what the repository holds is no checkpoint of ours.
-        ConfigError: the folder holds something else, which would be lost.
-        DiskFullError: there is no room, said before the first byte is asked for.
+        CheckpointNotFoundError: the checkpoint cannot be fetched; the subclasses say why.
+        InvalidCheckpointError: the repository holds no supported checkpoint.
+        ConfigError: the folder holds other files, which would be lost.
+        DiskFullError: the disk has too little space; checked before the first request.
     """
     repo = full_name(model)
     whole = folder.absolute()
     own = _find_own(whole)
     if own is not None and own.imported_from and _is_as_published(own, repo, folder):
-        log.warning("%s: imported from %s, kept", folder, own.imported_from)
+        log.warning("%s: keeping the imported checkpoint (%s)", folder, own.imported_from)
         return own
     seen: list[Checkpoint] = []
     watch = Watch(
@@ -63,55 +63,57 @@ def fetch_checkpoint(
     except (LocalEntryNotFoundError, AuthenticationError) as err:
         if own is None or not _is_as_published(own, repo, folder):
             raise
-        log.warning("%s: kept as it is, and not compared with what was published: %s", folder, err)
+        log.warning("%s: keeping the files; not compared with the Hub: %s", folder, err)
         return own
     if seen:
-        return of_commit(seen[-1], located)  # hashed a moment ago
+        return of_commit(seen[-1], located)  # just hashed
     return read_located(replace(located, model=str(folder)), whole)
 
 
 def check_checkpoint(folder: Path) -> Checkpoint:
-    """Read a folder as every later reader does, and compare its hashes where they are known.
+    """Validate a checkpoint folder, and compare its hashes with its record if it has one.
 
     Raises:
-        CheckpointError: it is not there, not whole, or not what it was.
+        CheckpointError: the folder is missing, incomplete or changed.
     """
     whole = folder.absolute()
     if not whole.is_dir():
-        raise CheckpointNotFoundError(f"there is no checkpoint directory {str(folder)!r}")
+        raise CheckpointNotFoundError(
+            f"there is no checkpoint directory {str(folder)!r}. Check the path."
+        )
     return read_located(locate_directory(str(folder), whole), whole)
 
 
 def _find_own(folder: Path) -> Checkpoint | None:
-    """A whole checkpoint that we did not fetch: imported, or put there by hand."""
+    """Find a whole checkpoint that was not fetched: imported, or copied there by hand."""
     record = read_record(folder / RECORD)
     if record and record.is_of_hub:
         return None
     try:
         return check_checkpoint(folder)
-    except (CheckpointError, OSError):  # broken or closed to us: the fetch will say what it is
+    except (CheckpointError, OSError):  # broken or unreadable: the fetch reports it
         return None
 
 
 def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
-    """Tell whether a checkpoint can be what a repository holds; False where nobody knows.
+    """Check whether a checkpoint has a repository's published shape; False if that is unknown.
 
     Raises:
-        ConfigError: it is another model.
+        ConfigError: the checkpoint is another model.
     """
     published = PUBLISHED.get(repo)
     if published is None:
         return False
     shape = (own.family, own.dim, own.layers, own.heads)
     published_shape = (published.family, published.dim, published.layers, published.heads)
-    # A mask token or a key's bias of zeros may be there or not; another MLP is a third more.
+    # A mask token or a zero bias of the keys is optional; another kind of MLP differs by a third.
     is_near = abs(own.parameters / published.parameters - 1) < 0.01
     if shape == published_shape and is_near:
         return True
     raise ConfigError(
         f"{str(folder)!r} holds a {own.family} with {own.dim} dims, {own.layers} layers and "
         f"{own.parameters:,} parameters; {repo!r} is a {published.family} with "
-        f"{published.dim}, {published.layers} and {published.parameters:,}. It was left alone: name "
+        f"{published.dim}, {published.layers} and {published.parameters:,}. Nothing was changed. Name "
         "another folder.",
         setting="folder",
         value=str(folder),
@@ -119,13 +121,13 @@ def _is_as_published(own: Checkpoint, repo: str, folder: Path) -> bool:
 
 
 def read_located(located: Located, folder: Path) -> Checkpoint:
-    """What the directory holds, and the commit that it is, where one is known."""
+    """Validate a located directory; add repository and commit if they are known."""
     checkpoint = read_checkpoint(folder, model=located.model, published_as=located.repo)
     return of_commit(checkpoint, located)
 
 
 def of_commit(checkpoint: Checkpoint, located: Located) -> Checkpoint:
-    """The same checkpoint, under the commit that it is, where one is known."""
+    """Return the checkpoint with the repository and commit of ``located``, if they are known."""
     if located.commit is None:
         return checkpoint
     return replace(checkpoint, revision=located.commit, repo=located.repo, commit=located.commit)

@@ -1,4 +1,4 @@
-"""How large a checkpoint's own processor makes a picture."""
+"""Input size of a checkpoint's own image processor."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,25 +13,25 @@ LARGEST_PX = 16_384
 
 
 def read_input_size(folder: Path, checkpoint: Checkpoint) -> tuple[int, int]:
-    """Height and width that ``preprocessor_config.json`` brings a picture to, floored to whole patches.
+    """Read height and width from ``preprocessor_config.json``, rounded down to whole patches.
 
-    Where it cuts the middle out of a larger picture, as DINOv2's does, that is the size of the middle.
-    Where it names no size, the family's tile side.
+    If the processor crops the centre, as DINOv2's does, that is the size of the crop. If it names no
+    size, that is the family's tile side.
 
     Raises:
-        InvalidCheckpointError: the size has no form that is known, or is less than a patch.
+        InvalidCheckpointError: the size has an unknown form, or is less than a patch.
     """
     processor = read_object(folder / PREPROCESSOR, checkpoint.model)
     is_cropped = processor.get("do_center_crop") is not False and bool(processor.get("crop_size"))
     key = "crop_size" if is_cropped else "size"
-    named = processor.get(key)
-    if named is None:
+    size = processor.get(key)
+    if size is None:
         return checkpoint.tile_px, checkpoint.tile_px
-    height, width = _read_pair(named)
+    height, width = _read_pair(size)
     patch = checkpoint.patch_px
     if not (patch <= height <= LARGEST_PX and patch <= width <= LARGEST_PX):
         raise InvalidCheckpointError(
-            f"{checkpoint.model!r}: {PREPROCESSOR} has {key}={shorten(named)}; whole numbers from "
+            f"{checkpoint.model!r}: {PREPROCESSOR} has {key}={shorten(size)}; whole numbers from "
             f"{patch} (a patch) to {LARGEST_PX:,} are expected, as in "
             '{"height": 518, "width": 518}',
             file=PREPROCESSOR,
@@ -42,17 +42,17 @@ def read_input_size(folder: Path, checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def floor_to_patch(size_px: tuple[int, int], patch_px: int) -> tuple[int, int]:
-    """The largest size of whole patches that is not larger."""
+    """Round a size down to whole patches."""
     height, width = size_px
     return height // patch_px * patch_px, width // patch_px * patch_px
 
 
-def _read_pair(named: object) -> tuple[int, int]:
-    """Height and width of any form that processors write; nought where it is none of them."""
-    sides: tuple[Any, Any] = (named, named)
-    if isinstance(named, Mapping):
-        edge = named.get("shortest_edge")
-        sides = (named.get("height", edge), named.get("width", edge))
+def _read_pair(size: object) -> tuple[int, int]:
+    """Read height and width from any form that processors write; 0 for an unknown form."""
+    sides: tuple[Any, Any] = (size, size)
+    if isinstance(size, Mapping):
+        edge = size.get("shortest_edge")
+        sides = (size.get("height", edge), size.get("width", edge))
     height, width = (
         side if isinstance(side, int) and not isinstance(side, bool) else 0 for side in sides
     )

@@ -1,10 +1,10 @@
-"""Records of a checkpoint."""
+"""Records of a checkpoint and its files."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Family = Literal["dinov2", "dinov2_with_registers", "dinov3_vit"]
-# Of pixels, of what the published models were trained on.
+# Pixel statistics of the training images of the published models.
 StatisticsName = Literal["imagenet", "sat493m"]
 
 
@@ -19,7 +19,7 @@ class CheckpointFile:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A validated ViT checkpoint: what it is, where it came from, and the hash of each file."""
+    """A validated ViT checkpoint: architecture, statistics, origin, and the hash of each file."""
 
     model: str
     revision: str
@@ -36,16 +36,16 @@ class Checkpoint:
     statistics_from: str
     licence: str | None
     files: tuple[CheckpointFile, ...]
-    caveat: str | None = None  # what everybody who looks at its results must be told
-    network: str = ""  # names everything beside the weights that decides what is computed
-    # Where it came from, if that is known: a commit of the Hub, or a file of somebody else's layout.
+    caveat: str | None = None  # a warning to show with all results, for example for random weights
+    network: str = ""  # hash of all settings, apart from the weights, that change the outputs
+    # Origin, if known: a commit of the Hub, or the source of an import.
     repo: str | None = None
     commit: str | None = None
     imported_from: str | None = None
 
     @property
     def label(self) -> str:
-        """Its name, with the word that a picture made from it has to carry."""
+        """The model's name for pictures; of random weights it says so."""
         return f"{self.model} (random weights)" if self.caveat else self.model
 
     @property
@@ -55,10 +55,10 @@ class Checkpoint:
 
 
 def spell_caveat(caveat: str | None) -> str:
-    """Write a checkpoint's caveat as a sentence; nothing where there is none."""
+    """Write a checkpoint's caveat as a sentence; empty without one."""
     return f"The model has {caveat}" if caveat else ""
 
 
 def facts_of_caveat(caveat: str | None) -> dict[str, str]:
-    """Give the fact that an output made with such weights carries; none for any other weights."""
+    """Return the fact to store with an output whose weights have a caveat; empty without one."""
     return {"caveat": caveat} if caveat else {}

@@ -1,4 +1,4 @@
-"""The output *weights*: a validated checkpoint, its files and its record in the store, and back as a folder."""
+"""Stage of the output *weights*: a validated checkpoint into the store, and back into a folder."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -46,13 +46,13 @@ def draft_current_weights(
     warn: Callable[[str], object],
     accepts_changes: bool = False,
 ) -> Draft:
-    """The configured checkpoint; the store's own copy of it where the Hub cannot be asked.
+    """Draft the configured checkpoint; if the Hub is out of reach, use the store's own copy.
 
-    Producing, or of a directory drafting, raises CheckpointChangedError where the store has other
-    weights of the same name, unless ``accepts_changes``.
+    Unless ``accepts_changes``, other weights than the stored ones of the same name raise
+    CheckpointChangedError: at once for a directory, else when the draft is produced.
 
     Raises:
-        CheckpointNotFoundError: it is neither to be had nor in the store.
+        CheckpointNotFoundError: the checkpoint can neither be fetched nor is it in the store.
         CheckpointError: the directory holds no whole checkpoint.
     """
 
@@ -63,16 +63,16 @@ def draft_current_weights(
     try:
         located = locate()
     except ChecksumError:
-        raise  # a folder that was changed, perhaps on purpose
+        raise  # a changed folder, which may be intended: no fallback
     except CheckpointNotFoundError as err:
         stored = find_stored_weights(store, model, revision)
         if stored is None:
             raise
-        warn(f"using the copy in the store: {err}")
+        warn(f"using the checkpoint's copy in the store: {err}")
         return _draft_stored(store, stored)
     if not located.is_current and (stored := find_stored_weights(store, model, revision)):
-        # What this machine saw last may be older than what everybody else works with.
-        warn("the Hub cannot be asked: using the copy in the store")
+        # This machine's last known commit may be older than the one in the shared store.
+        warn("the Hub is out of reach: using the checkpoint's copy in the store")
         return _draft_stored(store, stored)
     return draft_located_weights(located, revision, check=check)
 
@@ -83,10 +83,10 @@ def draft_located_weights(
     *,
     check: Callable[[Checkpoint], None] = lambda checkpoint: None,
 ) -> Draft:
-    """A draft that fetches only if it is needed: a commit that is in the store already is not.
+    """Draft a located checkpoint; it is fetched only if its commit is not in the store yet.
 
-    A directory that did not come from the Hub is validated and hashed at once: its content is its
-    revision. ``check`` sees what the checkpoint is before any of it is stored.
+    A directory that did not come from the Hub is validated and hashed at once: its revision is the hash
+    of its content. ``check`` is called with the checkpoint before anything is stored.
 
     Raises:
         CheckpointError: the directory holds no whole checkpoint.
@@ -103,19 +103,19 @@ def draft_located_weights(
     )
 
     def produce(out: OutputWriter) -> None:
-        here = folder or located.bring()
-        checkpoint = checked or read_located(located, here)
+        source = folder or located.bring()
+        checkpoint = checked or read_located(located, source)
         if not checked:
             check(checkpoint)
         for file in checkpoint.files:
-            out.local_file(LocalFile(here / file.name, file.name, file.sha256, file.bytes))
+            out.local_file(LocalFile(source / file.name, file.name, file.sha256, file.bytes))
         out.facts(asdict(checkpoint))
 
     return Draft(recipe, produce)
 
 
 def draft_weights(folder: Path, model: str) -> Draft:
-    """A checkpoint directory of one's own, under the name of ``model``.
+    """Draft a checkpoint directory under the name ``model``.
 
     Raises:
         CheckpointError: the directory holds no whole checkpoint.
@@ -126,7 +126,7 @@ def draft_weights(folder: Path, model: str) -> Draft:
 def find_stored_weights(
     store: ObjectStore, model: str, revision: str | None = None
 ) -> Manifest | None:
-    """The committed checkpoint, if it is of this very model and revision."""
+    """Find the committed weights if they are of this model and revision."""
     manifest = find_manifest(store, OUTPUT)
     if manifest is None or manifest.recipe.config["model"] not in (model, full_name(model)):
         return None
@@ -137,9 +137,9 @@ def find_stored_weights(
 
 
 def find_changed_files(stored: Manifest, checkpoint: Checkpoint) -> list[str]:
-    """Name the files by which a checkpoint computes otherwise than the stored one; none where it does not.
+    """List the files whose change makes a checkpoint compute other outputs than the stored one.
 
-    A card or a licence that changed is no other model.
+    A changed model card or licence does not count.
     """
     facts = stored.facts
     if all(facts.get(name) == getattr(checkpoint, name) for name in ("weights_sha256", "network")):
@@ -147,7 +147,7 @@ def find_changed_files(stored: Manifest, checkpoint: Checkpoint) -> list[str]:
     before = {str(file["name"]): file["sha256"] for file in facts.get("files", ())}
     now = {file.name: file.sha256 for file in checkpoint.files}
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    # Weights first: they say most. Nothing at all where only our reading of the same files is new.
+    # Weights first. Empty if the files are equal and only this package reads them differently.
     return sorted((name for name in changed if not is_paper(name)), key=_rank_file)
 
 
@@ -156,17 +156,17 @@ def _rank_file(name: str) -> tuple[bool, str]:
 
 
 def explain_change(stored: Manifest, files: Sequence[str]) -> str:
-    """Say that a model is another one than it was, and what to do, by the files that changed."""
+    """Write the message for a model whose files changed: which ones, and what to do."""
     model = stored.recipe.config["model"]
     revision = stored.facts.get("commit")
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    pin = f" To stay with the one before: DINO_MODEL_REVISION={revision}." if revision else ""
+    pin = f" To keep the stored version, set DINO_MODEL_REVISION={revision}." if revision else ""
     return (
-        f"{model!r} is not what it was when it was stored: {files[0]!r}{more} changed. With other weights "
-        "all drops are embedded anew and rounds begin with the first, so nothing of it was stored. If it "
-        "was damaged, bring the files back: `dino-assets export weights --to FOLDER` writes those of the "
-        f"store.{pin} If it was exchanged on purpose, say so once: `dino-assets run NAME "
-        "--accept-weights`, or `accept_changes: true` of `weights` in the launchpad."
+        f"{model!r} has changed since it was stored: {files[0]!r}{more} differ. Other weights mean that all "
+        "drops are embedded again and rounds start again at 1, so the new files were not stored. If the "
+        "files were damaged, restore them: `dino-assets export weights --to FOLDER` writes the stored "
+        f"ones.{pin} If the change is intended, accept it once: `dino-assets run NAME --accept-weights`, "
+        "or `accept_changes: true` for `weights` in the launchpad."
     )
 
 
@@ -176,25 +176,28 @@ def _refuse_change(
     try:
         stored = find_stored_weights(store, model, revision)
     except CorruptObjectError:
-        return  # there is nothing to compare with, and it is made again
+        return  # the stored manifest is damaged: nothing to compare with, and it is written again
     if stored and (files := find_changed_files(stored, checkpoint)):
         raise CheckpointChangedError(explain_change(stored, files), file=files[0], reason="altered")
 
 
 def explain_other_model(store: ObjectStore, model: str, revision: str | None, *, root: Path) -> str:
-    """Say that the store's weights are not those configured, and what to do; nothing where they are."""
+    """Write the message for stored weights of another model than the configured one; empty if equal."""
     current = find_manifest(store, OUTPUT)
     if current is None or find_stored_weights(store, model, revision):
         return ""
     stored = str(current.recipe.config["model"])
     if not revision and _locate(stored, root) == _locate(model, root):
         return ""  # two spellings of one folder
-    was = current.recipe.config.get("revision") or (revision and current.facts.get("commit"))
+    stored_revision = current.recipe.config.get("revision") or (
+        revision and current.facts.get("commit")
+    )
+    settings = "DINO_MODEL_ID" + " and DINO_MODEL_REVISION" * bool(revision or stored_revision)
     return (
-        f"the model configured is {_spell_model(model, revision)}, but the weights in the store are those "
-        f"of {_spell_model(stored, was)}, and tiles are chosen by their embeddings. To use the configured "
-        f"one, embed with it first: dino-assets run NAME --select weights,images,tiles,embeddings; "
-        f"otherwise set DINO_MODEL_ID{' and DINO_MODEL_REVISION' * bool(revision or was)} back."
+        f"the configured model is {_spell_model(model, revision)}, but the weights and embeddings in the "
+        f"store are of {_spell_model(stored, stored_revision)}. To use the configured model, embed with it "
+        "first: dino-assets run NAME --select weights,images,tiles,embeddings; to use the stored one, set "
+        f"{settings} back."
     )
 
 
@@ -207,7 +210,7 @@ def _spell_model(model: str, revision: str | None) -> str:
 
 
 def checkpoint_of(manifest: Manifest) -> Checkpoint:
-    """The checkpoint record a committed ``weights`` manifest carries."""
+    """Read the checkpoint record of a committed ``weights`` manifest."""
     facts = dict(manifest.facts)
     facts["files"] = tuple(CheckpointFile(**file) for file in facts["files"])
     for name in ("mean", "std"):
@@ -216,7 +219,7 @@ def checkpoint_of(manifest: Manifest) -> Checkpoint:
 
 
 def load_checkpoint(store: ObjectStore) -> Checkpoint:
-    """The current checkpoint.
+    """Read the record of the current checkpoint.
 
     Raises:
         NotCommittedError: no weights are committed.
@@ -227,15 +230,16 @@ def load_checkpoint(store: ObjectStore) -> Checkpoint:
 def _draft_stored(store: ObjectStore, manifest: Manifest) -> Draft:
     def produce(_: OutputWriter) -> None:
         raise CheckpointNotFoundError(
-            f"{manifest.recipe.config['model']!r} is out of reach, and its copy in store {store.url!r} is "
-            "not whole. Connect to the network, or set DINO_MODEL_ID to a folder with its files."
+            f"{manifest.recipe.config['model']!r} cannot be fetched, and its copy in the store "
+            f"{store.url!r} is incomplete. Connect to the network, or set DINO_MODEL_ID to a folder with "
+            "its files."
         )
 
     return Draft(manifest.recipe, produce)
 
 
 def _config(model: str, revision: str | None) -> dict[str, str]:
-    # A commit is in the inputs, however it was found.
+    # The commit is part of the recipe's inputs, so only a branch or tag goes into the config.
     is_named = revision not in (None, MAIN) and not is_commit(str(revision))
     return {"model": model, **({"revision": str(revision)} if is_named else {})}
 
@@ -243,29 +247,29 @@ def _config(model: str, revision: str | None) -> dict[str, str]:
 def checkpoint_folder(
     store: ObjectStore, manifest: Manifest, *, cache: Path, is_altered: bool = False
 ) -> Path:
-    """The files of a ``weights`` manifest under their own names, fetched once and verified.
+    """Return a folder with the files of a ``weights`` manifest; fetch and verify them once.
 
-    A folder that ``is_altered`` is fetched again, unless another process has just done so.
+    With ``is_altered`` a changed folder is fetched again, unless another process has just done so.
 
     Raises:
-        CorruptObjectError: a file in the store is not the one committed.
+        CorruptObjectError: a file in the store differs from the committed one.
     """
     folder = cache / content_hash(manifest)[:32]
     if folder.is_dir() and not (is_altered and _is_altered(folder, manifest)):
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    # Complete or absent: made aside and renamed; a killed one is left for `make clean`.
+    # Made under another name and renamed when whole. After a kill, `make clean` removes the rest.
     made = Path(mkdtemp(prefix=".making-", dir=cache))
     try:
         for part in manifest.parts:
             fetch_part(store, part, made / str(part.name))
         if is_altered:
-            with suppress(OSError):  # else somebody took it away
+            with suppress(OSError):  # another process may have removed it
                 folder.rename(made.with_name(f"{made.name}-altered"))
         try:
             made.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was first, with the same files
+            if not folder.is_dir():  # another process may have been first, with equal files
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -253,7 +253,7 @@ def test_weights__the_stored_copy_serves_where_the_source_is_gone(
         Lineage(here.instance).run(only=["weights"]), "weights"
     )
     here.store.delete(read_manifest(here.store, OutputId("weights")).parts[0].key)
-    assert "is out of reach, and its copy in store" in failure(
+    assert "cannot be fetched, and its copy in the store" in failure(
         here.run(only=["weights"]), "weights"
     )
 

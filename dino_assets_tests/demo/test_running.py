@@ -73,7 +73,7 @@ def check_summary(lines: list[str], *, tiles: int, root: Path) -> None:
         f"{sys.executable} -m dino_assets.cli", "dino-assets"
     )
     assert "run my-flight --from" in text
-    assert "random weights: they show the plumbing only" in lines[-1]
+    assert "random weights: they only show that the pipeline runs" in lines[-1]
     assert "DINO_MODEL_ID" in lines[-1]
 
 

@@ -212,7 +212,7 @@ def test_read_checkpoint__contradiction_says_both_sides(single: Path):
     change(single / CONFIG, hidden_size=32)
     with pytest.raises(
         InvalidCheckpointError,
-        match=r"^'the/model': config.json calls for patch embedding \(32, 3, 16, 16\), the weights have "
+        match=r"^'the/model': config.json describes patch embedding \(32, 3, 16, 16\), but the weights have "
         r"\(16, 3, 16, 16\). The files belong to different models.$",
     ):
         read(single)
@@ -293,18 +293,18 @@ _FIELDS = (
 )
 @given(
     values=st.dictionaries(st.sampled_from(_FIELDS), _ODD, min_size=1, max_size=3),
-    said=st.dictionaries(st.sampled_from(["image_mean", "image_std"]), _ODD, max_size=2),
+    statistics=st.dictionaries(st.sampled_from(["image_mean", "image_std"]), _ODD, max_size=2),
     is_v3=st.booleans(),
 )
 def test_read_checkpoint__odd_values_raise_nothing_else(
-    checkpoint_dir: Path, sharded_dir: Path, tmp_path: Path, values: Any, said: Any, is_v3: bool
+    checkpoint_dir: Path, sharded_dir: Path, tmp_path: Path, values: Any, statistics: Any, is_v3: bool
 ):
     source = checkpoint_dir if is_v3 else sharded_dir
     folder = tmp_path / source.name
     if not folder.exists():
         shutil.copytree(source, folder)
     write_json(folder / CONFIG, json.loads((source / CONFIG).read_text()) | values)
-    write_json(folder / PREPROCESSOR, said)
+    write_json(folder / PREPROCESSOR, statistics)
     with contextlib.suppress(InvalidCheckpointError):
         assert read(folder).layers in (2, 3)
 
@@ -315,8 +315,8 @@ def test_check_config__reads_nothing_else(single: Path):
     assert (check_config(single, "m").family, check_config(single, "m").dim) == ("dinov3_vit", 16)
     change(single / CONFIG, model_type="llama")
     sentence = (
-        "^'m': config.json names a 'llama' model .model_type.; "
-        "dinov2, dinov2_with_registers, dinov3_vit are supported$"
+        "^'m': config.json has model_type='llama'; supported are "
+        "dinov2, dinov2_with_registers, dinov3_vit$"
     )
     with raising(InvalidCheckpointError, key="model_type", match=sentence):
         check_config(single, "m")

@@ -92,8 +92,8 @@ def test_fetch_checkpoint__a_wrong_repository_leaves_the_good_one(
     before = contents(folder) | {RECORD: (folder / RECORD).read_bytes()}
     config = json.loads(good["config.json"].read_bytes())
     for wrong, text in (
-        ({"model_type": "bert"}, "names a 'bert' model"),
-        (config | {"num_hidden_layers": 3}, "calls for 3 layers, the weights have 2"),
+        ({"model_type": "bert"}, "has model_type='bert'"),
+        (config | {"num_hidden_layers": 3}, "describes 3 layers, but the weights have 2"),
     ):
         hub.add("org/wrong", good | {"config.json": json.dumps(wrong).encode()})
         with pytest.raises(InvalidCheckpointError, match=text) as caught:
@@ -111,7 +111,7 @@ def test_fetch_checkpoint__a_wrong_repository_leaves_the_good_one(
 
 def test_fetch_checkpoint__a_wrong_repository_into_nothing(hub, fetch, folder, checkpoint_dir):
     hub.add(REPO, files(checkpoint_dir) | {"config.json": b"{}"})
-    with pytest.raises(InvalidCheckpointError, match="names a None model"):
+    with pytest.raises(InvalidCheckpointError, match="has model_type=None"):
         fetch()
     assert not folder.exists()
     assert leftovers(folder) == []
@@ -134,7 +134,7 @@ def test_fetch_checkpoint__imported_and_another_shape(
     for field, value in (("layers", 3), ("dim", 32), ("heads", 2), ("family", "dinov2")):
         other = Published(**(vars(what) | {field: value}))
         monkeypatch.setitem(PUBLISHED, REPO, other)
-        with pytest.raises(ConfigError, match="It was left alone") as caught:
+        with pytest.raises(ConfigError, match="Nothing was changed") as caught:
             fetch()
         assert f"'{folder}' holds a dinov3_vit with 16 dims, 2 layers" in str(caught.value)
         assert f"'{REPO}' is a {other.family} with {other.dim}, {other.layers} and" in str(
@@ -173,7 +173,7 @@ def test_fetch_checkpoint__imported_and_damaged_is_not_kept(
 ):
     hub.add(REPO, files(checkpoint_dir))
     damage(folder / "model.safetensors", "truncated")
-    with pytest.raises(ConfigError, match="left alone"):
+    with pytest.raises(ConfigError, match="Nothing was changed"):
         fetch()
     assert len(hub.asked) == 1
 
@@ -192,7 +192,7 @@ def test_fetch_checkpoint__copied_by_hand_is_kept_where_the_hub_does_not_help(
     assert fetch().commit is None
     assert contents(folder) == before
     assert not (folder / RECORD).exists()
-    assert "kept as it is, and not compared with what was published" in caplog.text
+    assert "keeping the files; not compared with the Hub" in caplog.text
 
 
 @pytest.mark.parametrize("is_known", [True, False])
