@@ -1,1 +1,1 @@
-"""Checkpoints of timm and of Meta, tensor by tensor, in the names that transformers has on disk."""
+"""Conversion of timm's and Meta's checkpoints, tensor by tensor, to transformers' names."""

@@ -1,4 +1,4 @@
-"""The bytes of the safetensors files that an imported checkpoint consists of."""
+"""Layout of safetensors files: headers, order of tensors, shards, index."""
 
 import json
 import math
@@ -17,7 +17,7 @@ _ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 @dataclass(frozen=True)
 class WeightShard:
-    """One safetensors file: its name, the tensors in their order, and all bytes before them."""
+    """One safetensors file: its name, its tensors in order, and its header."""
 
     name: str
     pieces: tuple[Piece, ...]
@@ -28,7 +28,7 @@ class WeightShard:
 def plan_shards(
     pieces: Iterable[Piece], dtypes: Mapping[str, str], *, max_bytes: int
 ) -> tuple[WeightShard, ...]:
-    """One file, or as many as it takes for none to be larger; ``dtypes`` are safetensors' names."""
+    """Plan one file, or several of at most ``max_bytes``; ``dtypes`` are safetensors' names."""
     groups: list[list[Piece]] = [[]]
     filled = 0
     for piece in pieces:
@@ -50,7 +50,7 @@ def plan_shards(
 
 
 def make_index(shards: Sequence[WeightShard], dtypes: Mapping[str, str]) -> dict[str, object]:
-    """Which shard holds which tensor."""
+    """Make the index that maps each tensor to its shard."""
     return {
         "metadata": {"total_size": sum(count_bytes(p, dtypes) for s in shards for p in s.pieces)},
         "weight_map": {piece.name: shard.name for shard in shards for piece in shard.pieces},
@@ -58,19 +58,19 @@ def make_index(shards: Sequence[WeightShard], dtypes: Mapping[str, str]) -> dict
 
 
 def count_bytes(piece: Piece, dtypes: Mapping[str, str]) -> int:
-    """Bytes of one tensor."""
+    """Count the bytes of one tensor."""
     return math.prod(piece.shape) * _ITEM_BYTES[dtypes[piece.name]]
 
 
 def view_bytes(tensor: "torch.Tensor") -> memoryview:
-    """A tensor's bytes as they are; numpy itself has no bfloat16."""
+    """View a tensor's bytes; not through numpy's dtypes, which lack bfloat16."""
     import torch
 
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _plan_shard(name: str, pieces: Iterable[Piece], dtypes: Mapping[str, str]) -> WeightShard:
-    # Wide items first, so that all are aligned.
+    # Tensors with wide items come first, so that all are aligned.
     ordered = sorted(pieces, key=lambda p: (-_ITEM_BYTES[dtypes[p.name]], p.name))
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0

@@ -1,4 +1,4 @@
-"""Saying what a file of named tensors is, and turning it into transformers' tensors and config."""
+"""Recognition of checkpoint formats by tensor names and shapes, and their conversion to transformers'."""
 
 import math
 import re
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import torch
 
 UNDERSTOOD = (
-    "Understood are Meta's .pth and timm's .safetensors of DINOv2, DINOv2 with registers and DINOv3 "
-    "(the ViTs), and Hugging Face's own folders of these."
+    "Supported are Meta's .pth and timm's .safetensors files of DINOv2, DINOv2 with registers and DINOv3 "
+    "(ViTs only), and Hugging Face's folders of these models."
 )
 _HEAD_DIM = 64
-_HEADS = {4096: 32}  # the 7B model alone has 128 per head
-_DINOV3_IMAGE_PX = 224  # what the Hub's configs say; rotary positions have no native side
+_HEADS = {4096: 32}  # only the 7B model has 128 dims per head
+_DINOV3_IMAGE_PX = 224  # as in the Hub's configs; rotary positions have no native size
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 _WORD = re.compile(r"(\d*)([a-z]?)")
 _MAX_MLP_RATIO = 16
@@ -32,7 +32,7 @@ Sizes = dict[str, int]
 class Piece:
     """One tensor to write: the ``part``-th of ``parts`` equal shares of a source tensor's rows.
 
-    Without a source it is zeros. ``starts_with_zeros``: one zero position comes first.
+    Without a source it is all zeros. ``starts_with_zeros`` adds a zero position at the start.
     """
 
     name: str
@@ -45,31 +45,31 @@ class Piece:
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a file of tensors is, and which tensors are to be made of it."""
+    """The recognised format of a file, and the tensors to make from it."""
 
     format: str
     family: Family
     config: Mapping[str, object]  # as transformers reads it, without the family and the dtype
     pieces: tuple[Piece, ...]
-    leftovers: Mapping[str, str]  # source tensors or shares of them → why they are not used
-    checks: Mapping[str, Check]  # tensors whose values have to be looked at
+    leftovers: Mapping[str, str]  # unused source tensors or shares → reason
+    checks: Mapping[str, Check]  # tensors whose values must be checked
 
 
 def recognise(shapes: Shapes, *, model: str) -> Recognised:
-    """Find the one format whose names and shapes these are, all of them.
+    """Find the format that has exactly these names and shapes.
 
     Raises:
-        InvalidCheckpointError: no format fits; says what did not fit the nearest one.
+        InvalidCheckpointError: no format fits; the message lists the differences to the nearest one.
     """
     if any(name.startswith(("embeddings.", "encoder.layer.")) for name in shapes):
         raise InvalidCheckpointError(
-            f"{model!r} has the names of Hugging Face already. Put its config.json beside it and "
+            f"{model!r} has Hugging Face's tensor names already. Put its config.json beside it and "
             "import the folder.",
             file=CONFIG,
             reason="missing",
         )
     layers = len({match[1] for name in shapes if (match := _BLOCK.match(name))})
-    # Names say more about what was meant than shapes do, so they come first.
+    # Names identify a format better than shapes do, so they are compared first.
     candidates = [
         (_compare_names(form, shapes, layers), _compare_shapes(form, shapes, layers), form)
         for form in FORMATS
@@ -134,16 +134,16 @@ def _make_config(form: Format, sizes: Sizes, layers: int) -> dict[str, object]:
 def check_values(
     recognised: Recognised, read: Callable[[str], "torch.Tensor"], *, model: str
 ) -> None:
-    """Look at the values of tensors that are left over because of their values.
+    """Check the values of tensors that can be left out only with certain values.
 
     Raises:
-        InvalidCheckpointError: they are others, so that leaving them out would change the outputs.
+        InvalidCheckpointError: other values, so that leaving the tensor out would change the outputs.
     """
     for name, check in recognised.checks.items():
         if problem := check(read(name).float().numpy()):
             raise InvalidCheckpointError(
-                f"{model!r} looks like {recognised.format}, but the values of {name!r} {problem}. Its "
-                "outputs would not be those of the original.",
+                f"{model!r} looks like {recognised.format}, but the values of {name!r} {problem}. The "
+                "converted model would have other outputs, so it was not imported.",
                 key=name,
                 reason="unsupported",
             )
@@ -152,7 +152,7 @@ def check_values(
 def convert(
     piece: Piece, read: Callable[[str], "torch.Tensor"], dtype: "torch.dtype"
 ) -> "torch.Tensor":
-    """Make one tensor; ``dtype`` is for those that have no source."""
+    """Make one tensor; ``dtype`` applies to tensors without a source."""
     import torch
 
     if piece.source is None:
@@ -166,7 +166,7 @@ def convert(
 
 
 def _expand(form: Format, layers: int) -> dict[str, Rule]:
-    """The rules with numbers for ``#``."""
+    """Repeat the rules with ``#`` for every layer's number."""
     expanded = {}
     for name, rule in form.rules.items():
         for number in range(layers) if "#" in name else (0,):
@@ -185,18 +185,18 @@ def _read_sizes(form: Format, shapes: Shapes) -> Sizes:
 
 
 def _compare_names(form: Format, shapes: Shapes, layers: int) -> dict[str, str]:
-    """Tensor → what is wrong with its being there or not."""
+    """List missing and unknown tensors, each with a message."""
     rules = _expand(form, layers)
     missing = {
         name: f"{name!r} is missing"
         for name, rule in rules.items()
         if name not in shapes and not rule.is_optional
     }
-    return missing | {name: f"{name!r} is not known there" for name in shapes if name not in rules}
+    return missing | {name: f"{name!r} is unknown" for name in shapes if name not in rules}
 
 
 def _compare_shapes(form: Format, shapes: Shapes, layers: int) -> dict[str, str]:
-    """Tensor → what is wrong with its shape."""
+    """List tensors of wrong shape, each with a message."""
     sizes = _read_sizes(form, shapes)
     return {
         name: f"{name!r} is {shapes[name]}, not {expected}"
@@ -208,26 +208,26 @@ def _compare_shapes(form: Format, shapes: Shapes, layers: int) -> dict[str, str]
 
 
 def _find_contradictions(form: Format, sizes: Sizes, layers: int) -> Iterator[tuple[str, str]]:
-    """Sizes that no single tensor shows to be wrong, and what is wrong with them."""
+    """List contradictions between sizes of several tensors, each with a message."""
     if layers == 0 or min(sizes.values()) < 1:
-        yield "sizes", f"there are sizes of zero: {sizes | {'layers': layers}}"
+        yield "sizes", f"some sizes are zero: {sizes | {'layers': layers}}"
         return
     if not _count_heads(sizes):
-        yield "heads", f"a width of {sizes['d']} does not divide into heads ({_HEAD_DIM} each)"
+        yield "heads", f"a width of {sizes['d']} is not a multiple of a head's {_HEAD_DIM} dims"
     if "n" in sizes and not _count_side(form, sizes):
-        yield "pos_embed", f"'pos_embed' has {sizes['n']} positions, which are no square grid"
+        yield "pos_embed", f"'pos_embed' has {sizes['n']} positions, which is not a square grid"
     gated = [
         part.config["use_swiglu_ffn"] for part in form.parts if "use_swiglu_ffn" in part.config
     ]
     if gated and not _find_mlp_ratio(sizes["d"], sizes["h"], is_gated=bool(gated[0])):
         yield (
             "mlp_ratio",
-            f"an MLP width of {sizes['h']} is no whole mlp_ratio of a width of {sizes['d']}",
+            f"an MLP width of {sizes['h']} is not a whole multiple (mlp_ratio) of a width of {sizes['d']}",
         )
 
 
 def _read_shape(words: str, sizes: Sizes) -> tuple[int, ...] | None:
-    """``3d d`` for d = 64 is (192, 64); None if a size is unknown."""
+    """Compute a rule's shape: ``3d d`` for d = 64 is (192, 64); None if a size is unknown."""
     shape = []
     for word in words.split():
         match = _WORD.fullmatch(word)
@@ -239,7 +239,7 @@ def _read_shape(words: str, sizes: Sizes) -> tuple[int, ...] | None:
 
 
 def _count_heads(sizes: Sizes) -> int:
-    """Heads of the published models; where rotary periods are stored they say it. 0: none fit."""
+    """Count the heads: from stored rotary periods, else as in the published models; 0 if none fit."""
     dim = sizes["d"]
     per_head = dim // _HEADS[dim] if dim in _HEADS else _HEAD_DIM
     if "f" in sizes:
@@ -248,14 +248,14 @@ def _count_heads(sizes: Sizes) -> int:
 
 
 def _count_side(form: Format, sizes: Sizes) -> int:
-    """Patches along one side of the position grid; 0 if it is no square."""
+    """Count the patches along one side of the position grid; 0 if it is not a square."""
     patches = sizes["n"] - form.has_cls_position
     side = math.isqrt(max(0, patches))
     return side if side * side == patches else 0
 
 
 def _find_mlp_ratio(dim: int, width: int, *, is_gated: bool) -> int:
-    """DINOv2's MLP width is stored as a whole multiple of the model's; 0 if it is none."""
+    """Find the whole number that config.json has as DINOv2's ``mlp_ratio``; 0 if none fits."""
     for ratio in range(1, _MAX_MLP_RATIO + 1):
         gated_width = (int(dim * ratio * 2 / 3) + 7) // 8 * 8
         if width == (gated_width if is_gated else dim * ratio):

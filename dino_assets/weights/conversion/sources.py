@@ -1,4 +1,4 @@
-"""Opening a file of tensors without running anything that is in it, and without reading it whole."""
+"""Safe opening of tensor files: no code in them is run, and values are read on demand."""
 
 import re
 import zipfile
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import torch
 
 PICKLED_SUFFIXES = (".pth", ".pt", ".bin")
-# Where training loops put the weights; a teacher is the one that is used afterwards.
+# Keys under which training programs store the weights; the teacher is the model used afterwards.
 _WRAPPERS = ("teacher", "model", "state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.")
 _HEADS = re.compile(r"(?:dino_head|ibot_head)\.")
-_HEADS_REASON = "a head of pre-training; embeddings come from the backbone"
-_CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # FSDP's groups; the second number counts through
+_HEADS_REASON = "a pre-training head; embeddings come from the backbone"
+_CHUNKED = re.compile(r"blocks\.\d+\.(\d+)\.")  # FSDP's groups; the second number is the block's
 _CODE = re.compile(r"GLOBAL ([\w.]+)")
 # torch's names → safetensors'
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -32,25 +32,25 @@ DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 @dataclass(frozen=True)
 class TensorSource:
-    """Named tensors in a file: shapes and dtypes (torch's names) now, values when asked."""
+    """The named tensors of a file: shapes and dtypes (safetensors' names); ``read`` reads values."""
 
     shapes: Shapes
     dtypes: Mapping[str, str]
     read: Callable[[str], "torch.Tensor"]
-    leftovers: Mapping[str, str]  # tensors that belong to no backbone → why
+    leftovers: Mapping[str, str]  # tensors outside the backbone → reason
 
 
 @contextmanager
 def open_source(path: Path, *, model: str) -> Iterator[TensorSource]:
-    """Open timm's .safetensors or Meta's .pth; names come without wrappers and prefixes.
+    """Open timm's .safetensors or Meta's .pth; wrappers and prefixes are removed from the names.
 
     Raises:
-        CheckpointNotFoundError: there is no such file.
-        InvalidCheckpointError: it is damaged, holds code, or holds no tensors.
+        CheckpointNotFoundError: the file does not exist.
+        InvalidCheckpointError: the file is damaged, holds code, or holds no tensors.
     """
     if not path.is_file():
         raise CheckpointNotFoundError(
-            f"there is no file {model!r}. Name the file with the weights, or its folder.",
+            f"there is no file {model!r}. Give the file with the weights, or its folder.",
             file=model,
         )
     suffix = path.suffix.lower()
@@ -67,49 +67,48 @@ def open_source(path: Path, *, model: str) -> Iterator[TensorSource]:
     else:
         raise _unsupported(
             model,
-            f" is a {path.suffix or 'nameless'!r} file; .safetensors or "
-            f"{', '.join(PICKLED_SUFFIXES)} is expected",
+            f" has the suffix {path.suffix!r}; .safetensors or {', '.join(PICKLED_SUFFIXES)} is expected",
         )
 
 
 def _read_pickled(path: Path, model: str) -> dict[str, "torch.Tensor"]:
-    """Tensors of a pickle, off the file's own pages, with everything else refused."""
+    """Read the tensors of a pickle, memory-mapped; refuse anything else in it."""
     import torch
 
-    is_zip = zipfile.is_zipfile(path)  # a bare pickle, as before torch 1.6, cannot be mapped
+    is_zip = zipfile.is_zipfile(path)  # a plain pickle, from before torch 1.6, cannot be mapped
     if is_zip:
         _check_archive(path, model)
     try:
-        # weights_only: torch's own unpickler, which builds tensors and plain containers, runs nothing.
+        # weights_only: torch's own unpickler builds tensors and plain containers only, and runs no code.
         tree = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)  # noqa: TID251
     except PermissionError:
-        raise  # it may be whole
-    except Exception as err:  # noqa: BLE001 - a damaged pickle makes it raise anything
+        raise  # the file may be whole
+    except Exception as err:  # noqa: BLE001 - for a damaged pickle torch may raise any error
         if code := _CODE.search(str(err)):
             raise InvalidCheckpointError(
-                f"{model!r} holds code ({code[1]!r}), which loading it would run: refused. Save the "
-                "state_dict alone, with tensors only, where you trust the file; or take the "
-                "safetensors of the same model.",
+                f"{model!r} holds code ({code[1]!r}) that would run on loading, so it was not loaded. If "
+                "you trust the file, save only its state_dict, with tensors only; or use the safetensors "
+                "of the same model.",
                 file=model,
                 key=code[1],
                 reason="code",
             ) from None
-        # Not its text: that advises to turn weights_only off.
+        # torch's text is left out: it advises to turn weights_only off.
         raise _damaged(model, f"torch raises {type(err).__name__}") from None
     return _unwrap(tree, model)
 
 
 def _check_archive(path: Path, model: str) -> None:
-    """Mapping a file skips the archive's checksums, so we look at them first."""
+    """Check the archive's checksums, which memory-mapping skips."""
     try:
         with zipfile.ZipFile(path) as archive:
-            # torch maps the bytes as they lie in the file.
+            # torch maps the stored bytes, so they must not be compressed.
             packed = [i.filename for i in archive.infolist() if i.compress_type]
             bad = packed[0] if packed else archive.testzip()
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError) as err:
         raise _damaged(model, str(err)) from None
     if bad:
-        raise _damaged(model, f"{bad!r} in it does not have its checksum, or is compressed")
+        raise _damaged(model, f"{bad!r} in it has a wrong checksum, or is compressed")
 
 
 def _damaged(model: str, detail: str) -> InvalidCheckpointError:
@@ -127,7 +126,7 @@ def _unsupported(model: str, what: str, *, key: str = "") -> InvalidCheckpointEr
 
 
 def _unwrap(tree: Any, model: str) -> dict[str, "torch.Tensor"]:
-    """The innermost dictionary, which must hold plain tensors and nothing else."""
+    """Return the innermost dictionary, which must hold only tensors."""
     import torch
 
     while isinstance(tree, Mapping):
@@ -163,8 +162,8 @@ def _rename(
     for short, name in names.items():
         if codes[name] not in DTYPES.values():
             raise InvalidCheckpointError(
-                f"{model!r}: {short!r} is {dtypes[name]}; {', '.join(DTYPES)} can be imported. Take "
-                "the checkpoint as it was published, not a quantised one.",
+                f"{model!r}: {short!r} is {dtypes[name]}; {', '.join(DTYPES)} can be imported. Use the "
+                "published checkpoint, not a quantised one.",
                 file=model,
                 key=short,
                 reason="unsupported",
@@ -178,10 +177,10 @@ def _rename(
 
 
 def _shorten(names: Iterable[str], model: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Short names → names in the file; and what is left over."""
+    """Map short names to names in the file; also return the unused tensors with reasons."""
     short = {name: name for name in names}
     leftovers: dict[str, str] = {}
-    for _ in range(8):  # wrappers of wrappers of wrappers
+    for _ in range(8):  # prefixes may be nested
         if any(name.startswith("backbone.") for name in short):
             heads = {name for name in short if _HEADS.match(name)}
             leftovers |= {short[name]: _HEADS_REASON for name in heads}
@@ -193,7 +192,7 @@ def _shorten(names: Iterable[str], model: str) -> tuple[dict[str, str], dict[str
     flat = {_CHUNKED.sub(r"blocks.\1.", name): full for name, full in short.items()}
     if len(flat) != len(short):
         raise InvalidCheckpointError(
-            f"{model!r} has blocks that are numbered twice. Fetch or copy it again.",
+            f"{model!r} has several blocks of the same number. Fetch or copy it again.",
             file=model,
             key="blocks",
             reason="mismatch",

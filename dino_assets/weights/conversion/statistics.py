@@ -1,4 +1,4 @@
-"""Mean and standard deviation that go with an imported checkpoint."""
+"""Pixel statistics (mean, standard deviation) of imported checkpoints."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,10 @@ from dino_assets.weights.checkpoint import (
 from dino_assets.weights.records import Family, StatisticsName
 
 MEAN, STD = "image_mean", "image_std"
-_HUB_FOLDERS = ("snapshots", "commits")  # huggingface_hub's, ours: folders named by commit
+_HUB_FOLDERS = (
+    "snapshots",
+    "commits",
+)  # parents of folders named by commit: huggingface_hub's, ours
 
 
 def choose_statistics(
@@ -27,25 +30,25 @@ def choose_statistics(
     name: str = "",
     published_as: str | None = None,
 ) -> Statistics:
-    """What was asked for; else timm's config.json beside the file; else its name; else ImageNet.
+    """Choose statistics: ``asked``, else timm's config.json beside the file, else by name, else ImageNet.
 
-    ``name`` is what the model calls itself, where it does. A repository that it was ``published_as``
-    is known for certain, and then no other name counts.
+    ``name`` is the model's name in its own config. If the repository is known (``published_as``), only
+    its name counts.
 
     Raises:
-        ConfigError: what was asked for is not known.
+        ConfigError: ``asked`` is unknown.
     """
     if asked:
         if asked not in STATISTICS:
             raise ConfigError(
-                f"there are no statistics called {asked!r}. Choose one of {', '.join(STATISTICS)}.",
+                f"unknown statistics {asked!r}. Choose one of {', '.join(STATISTICS)}.",
                 setting="statistics",
                 value=asked,
             )
         return Statistics(*STATISTICS[asked], f"{asked}, as asked")
-    if named := _read_timm_statistics(source.with_name(CONFIG)):
-        return Statistics(*named, f"timm's {CONFIG}")
-    # A file of timm's Hub is called model.safetensors: its folder has the name.
+    if of_timm := _read_timm_statistics(source.with_name(CONFIG)):
+        return Statistics(*of_timm, f"timm's {CONFIG}")
+    # timm's files on the Hub are all called model.safetensors: the folder has the model's name.
     names = {"file": source.name, "folder": name_folder(source.parent), "model": name}
     if published_as:
         names = {"repository": published_as}
@@ -56,9 +59,9 @@ def choose_statistics(
 def complete_preprocessor(
     preprocessor: Mapping[str, Any], statistics: Statistics, family: Family
 ) -> dict[str, Any]:
-    """``preprocessor_config.json`` with these statistics; what else it has stays.
+    """Put statistics into ``preprocessor_config.json``; keep its other keys.
 
-    Where it has nothing, no resizing or cropping, which ruin tiles.
+    An empty one gets defaults without resizing or cropping, which would ruin tiles.
     """
     is_v3 = family == "dinov3_vit"
     rest = preprocessor or {
@@ -77,8 +80,8 @@ def complete_preprocessor(
 
 
 def name_folder(folder: Path) -> str:
-    """What people call a folder; one of a Hub cache has but a commit's hash, so its repository's name."""
-    place = folder if folder.name.strip(".") else folder.resolve()  # "." and ".." are no names
+    """Return a folder's name; of a folder in a Hub cache, the repository and commit."""
+    place = folder if folder.name.strip(".") else folder.resolve()  # "." and ".." are not names
     place = place.parent.resolve() / place.name
     if place.parent.name not in _HUB_FOLDERS:
         return place.name
@@ -91,5 +94,5 @@ def _read_timm_statistics(path: Path) -> tuple[Triple, Triple] | None:
         config = json.loads(path.read_bytes())["pretrained_cfg"]
         (m0, m1, m2), (s0, s1, s2) = map(float, config["mean"]), map(float, config["std"])
     except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
-        return None  # not there, or not timm's
+        return None  # missing, or not timm's
     return (m0, m1, m2), (s0, s1, s2)

@@ -1,6 +1,6 @@
-"""Which tensor of which format becomes which tensor of transformers' layout: tables, no code.
+"""Tables of checkpoint formats: which source tensor becomes which tensor of transformers.
 
-Read off dinov2/models/vision_transformer.py and dinov3/models/vision_transformer.py (Meta), timm's
+Taken from dinov2/models/vision_transformer.py and dinov3/models/vision_transformer.py (Meta), timm's
 vision_transformer.py (DINOv2) and eva.py (DINOv3), and transformers' conversion scripts and models.
 """
 
@@ -14,35 +14,35 @@ from numpy.typing import NDArray
 from dino_assets.weights.records import Family
 
 ROPE_BASE = 100.0
-# Meta keeps the periods rounded to bfloat16, whose steps are 2⁻⁸ of a number.
+# Meta stores the periods rounded to bfloat16, whose relative step is 2⁻⁸.
 _BFLOAT16_STEP = 2**-8
 
 Values = NDArray[np.float32]
-Check = Callable[[Values], str]  # "" or what is wrong with the values
+Check = Callable[[Values], str]  # returns "" or the fault of the values
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What one source tensor looks like, and what becomes of it.
+    """The shape of one source tensor, and the tensors that it becomes.
 
     ``shape`` has a word per axis: a number, or a size's letter with a factor. The letters are d
     (width), p (patch side), h (MLP width), n (positions), r (registers) and f (rotary periods).
-    The rows are dealt out evenly to ``targets``; ``None`` and no targets at all mean that they are
-    left over, and ``leftover`` says why. An optional tensor with a target is zeros when absent.
+    The rows are divided evenly among ``targets``. Rows of the target ``None``, or without any target, are
+    not used; ``leftover`` says why. If an optional tensor is missing, its target is all zeros.
     """
 
     shape: str
     targets: tuple[str | None, ...] = ()
-    becomes: str = ""  # the target's shape where it is not that of the rows
+    becomes: str = ""  # the target's shape, if it differs from that of the rows
     is_optional: bool = False
-    starts_with_zeros: bool = False  # one zero position before the others
+    starts_with_zeros: bool = False  # a zero position is added at the start
     leftover: str = ""
     check: Check | None = None
 
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Rules that come together, where their sizes are read, and what they mean for the config."""
+    """A group of rules, with the tensors that give their sizes and the config keys they imply."""
 
     rules: Mapping[str, Rule]
     sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # letter → tensor, axis
@@ -51,7 +51,7 @@ class RuleSet:
 
 @dataclass(frozen=True)
 class Format:
-    """One format of one family: a name for people, and all of its parts."""
+    """One checkpoint format of one family: a readable name and its rule sets."""
 
     name: str
     family: Family
@@ -60,19 +60,19 @@ class Format:
 
     @property
     def rules(self) -> dict[str, Rule]:
-        """Every tensor that may occur; ``#`` stands for the number of the block."""
+        """Every tensor that may occur; ``#`` stands for the block's number."""
         return {name: rule for part in self.parts for name, rule in part.rules.items()}
 
 
 def check_bias_mask(mask: Values) -> str:
-    """Meta multiplies the fused bias by this mask: it must cut out k's third and nothing else."""
+    """Check the mask that Meta multiplies the fused bias by: it must remove exactly k's third."""
     third = len(mask) // 3
     expected = np.repeat(np.array([1, 0, 1], np.float32), third)
     return "" if np.array_equal(mask, expected) else "does not mask the bias of k, and only that"
 
 
 def check_periods(periods: Values) -> str:
-    """Rotary periods must be those that transformers computes from its base."""
+    """Check that rotary periods equal those that transformers computes from its base."""
     expected = ROPE_BASE ** (np.arange(len(periods)) / len(periods))
     if np.allclose(periods, expected, rtol=_BFLOAT16_STEP, atol=0):
         return ""
@@ -91,7 +91,7 @@ def _norm(source: str, target: str) -> dict[str, Rule]:
 
 
 def _in_blocks(prefix: str, rules: Mapping[str, Rule]) -> dict[str, Rule]:
-    """The same rules in block ``#``; targets get the prefix."""
+    """Put rules into block ``#``; targets get the prefix."""
     return {
         f"blocks.#.{name}": Rule(
             rule.shape,
@@ -124,7 +124,7 @@ def _stem(patches: str, norm: str, mask_token: str) -> RuleSet:
     return RuleSet(
         {
             "cls_token": Rule("1 1 d", ("embeddings.cls_token",)),
-            # timm drops it; only pre-training looks at it, so zeros change no output.
+            # timm leaves it out. Only pre-training uses it, so zeros change no output.
             "mask_token": Rule(
                 "1 d", ("embeddings.mask_token",), becomes=mask_token, is_optional=True
             ),
@@ -146,7 +146,7 @@ def _positions(*, starts_with_zeros: bool = False) -> RuleSet:
 
 
 def _mlp(prefix: str, rules: Mapping[str, Rule], last: str, **config: object) -> RuleSet:
-    """``last`` is the linear layer that leads back to d."""
+    """Make the rules of an MLP; ``last`` is its linear layer back to d."""
     return RuleSet(
         _in_blocks(prefix, rules), sizes={"h": (f"blocks.0.mlp.{last}.weight", 1)}, config=config
     )
@@ -176,7 +176,7 @@ def _v2_mlp(into: str, out_of: str, *, gated: bool) -> RuleSet:
     return _mlp("encoder.", rules, out_of, use_swiglu_ffn=gated)
 
 
-# A word for the format's name → the MLP.
+# Suffix of the format's name → the MLP.
 _V2_PLAIN = {"": _v2_mlp("fc1", "fc2", gated=False)}
 _V2_META = _V2_PLAIN | {", SwiGLU": _v2_mlp("w12", "w3", gated=True)}
 _V2_PACKED = _v2_mlp("fc1", "fc2", gated=True)  # timm's
@@ -228,13 +228,13 @@ _MASKED_BIASES = _biases(
             "3d", (_Q_BIAS, None, _V_BIAS), leftover="k's bias, which bias_mask sets to zero"
         ),
         "attn.qkv.bias_mask": Rule(
-            "3d", leftover="the mask itself, once it is applied", check=check_bias_mask
+            "3d", leftover="the mask itself, after it is applied", check=check_bias_mask
         ),
     }
 )
 _ALL_BIASES = _biases({"attn.qkv.bias": Rule("3d", (_Q_BIAS, _K_BIAS, _V_BIAS))})
 _QV_BIASES = _biases({"attn.q_bias": Rule("d", (_Q_BIAS,)), "attn.v_bias": Rule("d", (_V_BIAS,))})
-_CROPS = "a norm for the small crops of training, unused afterwards"
+_CROPS = "a norm for the small crops of training, not used afterwards"
 _V3_BUFFERS = RuleSet(
     {
         "rope_embed.periods": Rule(
@@ -281,7 +281,7 @@ FORMATS = (
         _positions(),
         _registers("register_tokens"),
     ),
-    # timm has added cls's position to cls_token and cut it off.
+    # timm has added the position of cls to cls_token and removed it from pos_embed.
     *_v2(
         "timm's DINOv2 with registers",
         "dinov2_with_registers",

@@ -1,1 +1,1 @@
-"""Importing checkpoints from files and folders of other layouts."""
+"""Import of checkpoints from files and folders of other layouts."""

@@ -1,4 +1,4 @@
-"""Plans for importing a folder: Hugging Face's own, timm's, or one with a single file of weights."""
+"""Import plans of folders: Hugging Face's, timm's, or a folder with a single file of weights."""
 
 import json
 import tempfile
@@ -44,12 +44,12 @@ _SHA256_DIGITS = 64
 def open_plan(
     source: Path, *, asked: StatisticsName | None, shard_bytes: int
 ) -> AbstractContextManager[ImportPlan]:
-    """Plan the import of whatever was named: a file, or a folder that says what it is.
+    """Plan the import of a file or a folder.
 
     Raises:
-        CheckpointNotFoundError: there is nothing, or no weights.
-        InvalidCheckpointError: they are damaged, hold code, or are none of the known formats.
-        ConfigError: a folder has several files of weights.
+        CheckpointNotFoundError: the source does not exist, or holds no weights.
+        InvalidCheckpointError: the weights are damaged, hold code, or have an unknown format.
+        ConfigError: the folder has several files of weights.
     """
     config = _read_object(source / CONFIG, name_folder(source)) if source.is_dir() else {}
     plan: AbstractContextManager[ImportPlan]
@@ -64,24 +64,24 @@ def open_plan(
 
 
 def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
-    """The one file of weights of a folder that is none of Hugging Face's."""
+    """Find the only file of weights in a folder that is not in Hugging Face's layout."""
     model = name_folder(folder)
     if "pretrained_cfg" in config and (folder / WEIGHTS).is_file():
-        return folder / WEIGHTS  # what timm itself loads, whatever else is there
+        return folder / WEIGHTS  # the file that timm itself loads
     if (folder / INDEX).is_file():
         raise CheckpointNotFoundError(
-            f"{model!r} has the {INDEX} of Hugging Face, and no {CONFIG} that says which model it is. "
-            "Fetch or copy that as well.",
+            f"{model!r} has Hugging Face's {INDEX}, but no {CONFIG} with a model_type. Fetch or copy that "
+            "file too.",
             file=CONFIG,
         )
-    # Training leaves small .bin files beside the weights: they count when nothing else does.
+    # Training leaves small .bin files beside the weights: they are considered last.
     for suffixes in ((".safetensors", ".pth", ".pt"), PICKLED_SUFFIXES):
         files = _list_files(folder, suffixes)
         if len(files) > 1:
             listed = ", ".join(path.name for path in files[:5])
             raise ConfigError(
                 f"{model!r} has {len(files)} files of weights: {listed}"
-                f"{', …' if len(files) > 5 else ''}. Name the one to import.",
+                f"{', …' if len(files) > 5 else ''}. Give the one to import.",
                 setting="source",
                 value=[path.name for path in files],
             )
@@ -89,7 +89,7 @@ def _find_file(folder: Path, config: Mapping[str, Any]) -> Path:
             return files[0]
     raise CheckpointNotFoundError(
         f"there are no weights in the folder {model!r}: a .safetensors or one of "
-        f"{', '.join(PICKLED_SUFFIXES)} is expected. Name the file or the folder that has them.",
+        f"{', '.join(PICKLED_SUFFIXES)} is expected. Give the file or folder that has them.",
         file=model,
     )
 
@@ -103,14 +103,14 @@ def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | None) -> ImportPlan:
-    """A folder of Hugging Face that is taken as it is, with what it lacks."""
+    """Plan to copy a Hugging Face folder and to add missing files."""
     model = name_folder(folder)
     weights = _list_weights(folder)
     pickled = _list_files(folder, PICKLED_SUFFIXES)
     if not weights and pickled:
         raise InvalidCheckpointError(
-            f"{model!r} has its weights pickled in {pickled[0].name!r}, and only a single {PICKLED} is "
-            "converted here. Load it with transformers where you trust it, and import what its "
+            f"{model!r} has its weights pickled in {pickled[0].name!r}; only a single {PICKLED} can be "
+            "converted. If you trust it, load it with transformers, and import the folder that its "
             "save_pretrained writes.",
             file=pickled[0].name,
             reason="code",
@@ -118,7 +118,7 @@ def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | 
     copies = _list_kept(folder, weights)
     texts = _make_preprocessor(folder, config, asked=asked)
     checkpoint = _examine({**copies, **texts}, model)
-    if not config.get(IMPORTED_FROM):  # else a chain of imports keeps the first
+    if not config.get(IMPORTED_FROM):  # an import of an import keeps the first origin
         origin = {
             "folder": _name_origin(folder, checkpoint),
             "sha256": checkpoint.weights_sha256,
@@ -134,7 +134,7 @@ def _plan_copy(folder: Path, config: dict[str, Any], *, asked: StatisticsName | 
 def _plan_pickled(
     folder: Path, config: dict[str, Any], *, asked: StatisticsName | None, shard_bytes: int
 ) -> Iterator[ImportPlan]:
-    """A folder of Hugging Face from before safetensors: the same names, other bytes."""
+    """Plan the conversion of a Hugging Face folder with pickled weights of the same names."""
     model = f"{name_folder(folder)}/{PICKLED}"
     texts = _make_preprocessor(folder, config, asked=asked)
     with open_source(folder / PICKLED, model=model) as opened:
@@ -160,20 +160,20 @@ def _plan_pickled(
 
 
 def _list_weights(folder: Path) -> set[str]:
-    """The files that the weights are in; whether they are there and whole is found out later."""
+    """List the names of the weight files; they are checked later."""
     if (folder / WEIGHTS).is_file():
         return {WEIGHTS}
     if not (folder / INDEX).is_file():
         return set()
     try:
-        named = json.loads((folder / INDEX).read_bytes())["weight_map"].values()
+        shards = json.loads((folder / INDEX).read_bytes())["weight_map"].values()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        named = ()
-    return {INDEX, *(name for name in named if isinstance(name, str))}
+        shards = ()
+    return {INDEX, *(name for name in shards if isinstance(name, str))}
 
 
 def _list_kept(folder: Path, weights: set[str]) -> dict[str, Path]:
-    """What is taken along: these weights, no others, and all that belongs to a checkpoint."""
+    """List the files to copy: these weights, and all other files of a checkpoint."""
     return {
         path.name: path
         for path in sorted(folder.iterdir())
@@ -189,13 +189,13 @@ def _list_kept(folder: Path, weights: set[str]) -> dict[str, Path]:
 def _make_preprocessor(
     folder: Path, config: Mapping[str, Any], *, asked: StatisticsName | None
 ) -> dict[str, bytes]:
-    """The preprocessor, where the folder has none, or none with statistics, or others were asked for."""
+    """Make the preprocessor file if it or its statistics are missing, or if others are ``asked`` for."""
     model = name_folder(folder)
     family = read_family(config, model)
     preprocessor = _read_object(folder / PREPROCESSOR, model)
     if not asked and any(preprocessor.get(key) is not None for key in (MEAN, STD)):
         return {}
-    name = config.get("_name_or_path")  # what save_pretrained of transformers 4 leaves
+    name = config.get("_name_or_path")  # written by save_pretrained of transformers 4
     record = read_hub_record(folder)
     chosen = choose_statistics(
         folder / CONFIG,
@@ -208,7 +208,7 @@ def _make_preprocessor(
 
 
 def _examine(files: Mapping[str, Path | bytes], model: str) -> Checkpoint:
-    """Read the checkpoint that these files would be, without copying them."""
+    """Validate the checkpoint that these files would make, without copying them."""
     with tempfile.TemporaryDirectory(prefix="dino-assets-") as aside:
         for name, content in files.items():
             if isinstance(content, Path):
@@ -219,22 +219,22 @@ def _examine(files: Mapping[str, Path | bytes], model: str) -> Checkpoint:
 
 
 def _name_origin(folder: Path, checkpoint: Checkpoint) -> str:
-    """The commit that a fetched folder is, if it still is; else what people call the folder."""
+    """Return the commit of a fetched folder if its files are unchanged; else the folder's name."""
     record = read_hub_record(folder)
     if record is None:
         return name_folder(folder)
     sha256 = {file.name: file.sha256 for file in checkpoint.files}
     weights = {name for name in sha256 if name.endswith(".safetensors")}
-    is_as_it_came = weights <= record.listing.names and all(
-        sha256.get(file.name) == file.digest  # large files were hashed a moment ago
+    is_unchanged = weights <= record.listing.names and all(
+        sha256.get(file.name) == file.digest  # large files were just hashed
         if len(file.digest) == _SHA256_DIGITS
         else file.is_at(folder / file.name)
         for file in record.listing.files
     )
     commit = f"{record.listing.repo}@{record.listing.commit}"
-    return commit if is_as_it_came else name_folder(folder)
+    return commit if is_unchanged else name_folder(folder)
 
 
 def _read_object(path: Path, model: str) -> dict[str, Any]:
-    """A JSON file's object; an empty one where there is no such file."""
+    """Read a JSON file's object; empty if the file does not exist."""
     return read_object(path, model) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Where an imported checkpoint goes: what may stand there, and what a killed import left there."""
+"""Target folders of imports: checks before writing, temporary folders, cleaning after a kill."""
 
 import fcntl
 import glob
@@ -25,21 +25,21 @@ _OF_A_CHECKPOINT = re.compile(
 
 
 def check_folder(source: Path, folder: Path) -> None:
-    """Refuse folders that no checkpoint can be put in the place of.
+    """Check that an import may write to a folder.
 
     Raises:
-        ConfigError: a link, the source's own, the project's or the current one, or one around these.
+        ConfigError: a link, or a folder that is or contains the source, the project or the current folder.
     """
     if folder.is_symlink() or not folder.name.strip("."):
         raise _refusal(
             folder,
             "link",
-            "is a link or has no name of its own, and was left alone. Name a new folder.",
+            "is a link or has no name of its own. Nothing was changed. Give a new folder.",
         )
     place = resolve_path(folder)
     if source.exists() and place in (resolved := resolve_path(source), *resolved.parents):
         raise ConfigError(
-            f"{str(source)!r} is or lies in {str(folder)!r}. Import into another folder.",
+            f"{str(source)!r} is the folder {str(folder)!r} or lies in it. Import into another folder.",
             setting="folder",
             value=str(folder),
             reason="source",
@@ -49,16 +49,16 @@ def check_folder(source: Path, folder: Path) -> None:
             raise _refusal(
                 folder,
                 "project",
-                "holds the project, or the folder you stand in. Name a folder in it, such as "
+                "holds the project or the current folder. Give a folder inside it, for example "
                 "models/NAME.",
             )
 
 
 def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
-    """Refuse to put a checkpoint where ``old`` stands, if that may not go; ``folder`` is its name.
+    """Check that the folder ``old`` may be replaced; messages name it as ``folder``.
 
     Raises:
-        ConfigError: it holds anything, and is not to be replaced; or more than a checkpoint.
+        ConfigError: it is not empty and ``replaces`` is False, or it holds more than a checkpoint.
     """
     if not old.exists() or (old.is_dir() and not any(old.iterdir())):
         return
@@ -66,30 +66,28 @@ def check_old(folder: Path, old: Path, *, replaces: bool) -> None:
         raise _refusal(
             folder,
             "exists",
-            "is there already and was left alone. Name a new folder, or ask for it to be replaced "
-            "(--replace).",
+            "exists already. Nothing was changed. Give a new folder, or replace this one with --replace.",
         )
     if not (old / CONFIG).is_file():
         raise _refusal(
             folder,
             "no-checkpoint",
-            f"does not look like a checkpoint (no {CONFIG}), so it was not replaced. Name another "
-            "folder.",
+            f"is not a checkpoint (no {CONFIG}), so it was not replaced. Give another folder.",
             value=CONFIG,
         )
     record = read_record(old / RECORD)
     for path in sorted(old.iterdir()):
-        is_ours = (
+        is_replaceable = (
             path.name in record.listing.names
             if record
             else _OF_A_CHECKPOINT.fullmatch(path.name) or is_paper(path.name)
         )
-        if (path.is_dir() or not is_ours) and not is_litter(path):
+        if (path.is_dir() or not is_replaceable) and not is_litter(path):
             raise _refusal(
                 folder,
                 "loss",
-                f"holds {path.name!r}, which belongs to no checkpoint and would be lost, so it was not "
-                "replaced. Move that away, or name another folder.",
+                f"holds {path.name!r}, which does not belong to a checkpoint and would be lost. Nothing was "
+                "changed. Move that file, or give another folder.",
                 value=path.name,
             )
 
@@ -102,23 +100,23 @@ def _refusal(folder: Path, reason: str, sentence: str, *, value: str = "") -> Co
 
 def clear_leftovers(folder: Path) -> None:
     """Remove what killed imports into this folder left behind."""
-    for left in folder.parent.glob(f"{glob.escape(_prefix(folder))}*"):
-        _remove_unless_locked(left, folder)
+    for workplace in folder.parent.glob(f"{glob.escape(_prefix(folder))}*"):
+        _remove_unless_locked(workplace, folder)
 
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder near the final one, gone afterwards whatever happens.
+    """Make an empty folder beside the final one, and remove it afterwards in any case.
 
-    A lock beside it is held while its process lives, so that what a killed import left is known as
-    such and cleared away by the next one.
+    The process holds a lock file beside it. A free lock shows the next import that the folder was left by
+    a killed one and can be removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
     try:
         with (workplace / LOCK).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            new = workplace / folder.name  # made plainly: mkdtemp's own is closed to everybody else
+            new = workplace / folder.name  # with usual permissions; mkdtemp's folder is private
             new.mkdir()
             yield new
     finally:
@@ -131,12 +129,12 @@ def _prefix(folder: Path) -> str:
 
 def _remove_unless_locked(workplace: Path, folder: Path) -> None:
     try:
-        # A file, opened to write: NFS locks nothing else.
+        # NFS locks only files that are open for writing.
         with (workplace / LOCK).open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not folder.exists():  # killed between the two renames of a disk that cannot exchange
+            if not folder.exists():  # killed between two renames, on a disk without atomic exchange
                 for aside in workplace.glob("*.replaced"):
                     aside.rename(folder)
             shutil.rmtree(workplace, ignore_errors=True)
     except OSError:
-        return  # another import is at work, or has just begun or finished
+        return  # another import is running, or has just begun or ended

@@ -1,4 +1,4 @@
-"""What an import will write, known before it writes anything: plans for single files of weights."""
+"""Plans of imports: every file to write, known beforehand; plans for single files of weights."""
 
 import hashlib
 import json
@@ -27,18 +27,18 @@ from dino_assets.weights.records import StatisticsName
 if TYPE_CHECKING:
     import torch
 
-# Stricter than within a checkpoint: a file may lie among all that somebody ever downloaded.
+# Stricter than within a checkpoint: a file may lie in a folder full of other downloads.
 _PAPERS = re.compile(
     r"README(?:\.md|\.txt)?|(?:LICEN[CS]E|NOTICE)(?![a-z])(?!.*\.(?:pth|pt|bin|safetensors)$).*",
     re.IGNORECASE,
 )
-# The file names of Meta's DINOv3 end in the first digits of their sha256.
+# Names of Meta's DINOv3 files end with the first digits of their sha256.
 _HASHED_NAME = re.compile(r"dinov3_\w+-([0-9a-f]{8,64})\.pth")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Files of weights that are written anew, and how each tensor of theirs is had."""
+    """Weight files to write, with a function that makes each tensor."""
 
     shards: tuple[WeightShard, ...]
     make: Callable[[Piece], "torch.Tensor"]
@@ -46,18 +46,18 @@ class Weights:
 
 @dataclass(frozen=True)
 class ImportPlan:
-    """One import: what was found, and every file that the new folder will have."""
+    """The plan of one import: the recognised format and every file of the new folder."""
 
     format: str
-    texts: Mapping[str, bytes]  # small files made here
-    copies: Mapping[str, Path]  # files taken as they are
-    weights: Weights | None = None  # None: they are among the copies
-    digests: Mapping[str, str] = field(default_factory=dict)  # of copies, where known beforehand
+    texts: Mapping[str, bytes]  # small files that the import writes
+    copies: Mapping[str, Path]  # files that are copied unchanged
+    weights: Weights | None = None  # None: the weights are among the copies
+    digests: Mapping[str, str] = field(default_factory=dict)  # sha256 of copies, if known already
     leftovers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needed_bytes(self) -> int:
-        """What the new folder will hold."""
+        """Bytes of the new folder."""
         shards = self.weights.shards if self.weights else ()
         return (
             sum(map(len, self.texts.values()))
@@ -70,11 +70,11 @@ class ImportPlan:
 def plan_file(
     source: Path, *, asked: StatisticsName | None, shard_bytes: int
 ) -> Iterator[ImportPlan]:
-    """Plan the conversion of timm's or Meta's file; it stays open, and its tensors unread.
+    """Plan the conversion of timm's or Meta's file; keep it open, and read its tensors later.
 
     Raises:
-        CheckpointNotFoundError: there is no such file.
-        InvalidCheckpointError: it is damaged, holds code, or is none of the known formats.
+        CheckpointNotFoundError: the file does not exist.
+        InvalidCheckpointError: the file is damaged, holds code, or has an unknown format.
     """
     model = source.name
     with open_source(source, model=model) as opened:
@@ -110,7 +110,7 @@ def plan_file(
 def plan_weights(
     pieces: Iterable[Piece], opened: TensorSource, widest: str, shard_bytes: int
 ) -> tuple[Weights, dict[str, bytes]]:
-    """The files of weights, and the index where it takes several; new tensors get ``widest``."""
+    """Plan the weight files, and the index if there are several; new tensors have the dtype ``widest``."""
     import torch
 
     listed = tuple(pieces)
@@ -124,18 +124,18 @@ def plan_weights(
 
 
 def hash_source(source: Path) -> str:
-    """A file's sha256, which must be the one in its name where Meta put one there.
+    """Hash a file (sha256), and compare with the hash that Meta puts into file names.
 
     Raises:
-        InvalidCheckpointError: it is not.
+        InvalidCheckpointError: the hash in the name is another one.
     """
     with source.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    named = _HASHED_NAME.fullmatch(source.name)
-    if named and not sha256.startswith(named[1]):
+    match = _HASHED_NAME.fullmatch(source.name)
+    if match and not sha256.startswith(match[1]):
         raise InvalidCheckpointError(
-            f"{source.name!r} should have a sha256 that begins with {named[1]}, and has "
-            f"{sha256[:12]}…. Fetch or copy it again; if it was changed on purpose, rename it.",
+            f"{source.name!r} has the sha256 {sha256[:12]}…, but by its name it should begin with "
+            f"{match[1]}. Fetch or copy it again; if it was changed on purpose, rename it.",
             file=source.name,
             reason="altered",
         )
@@ -143,23 +143,22 @@ def hash_source(source: Path) -> str:
 
 
 def encode_json(value: Mapping[str, object]) -> bytes:
-    """A small file's bytes, for people too.
+    """Encode a JSON file, indented for readers.
 
     Raises:
-        InvalidCheckpointError: what was found nests more deeply than can be written.
+        InvalidCheckpointError: the value is nested too deeply.
     """
     try:
         return (json.dumps(value, indent=2) + "\n").encode()
     except RecursionError:
         raise InvalidCheckpointError(
-            f"what {CONFIG} or {PREPROCESSOR} says nests too deeply to be a model's. Fetch or copy them "
-            "again.",
+            f"{CONFIG} or {PREPROCESSOR} is nested too deeply to be written. Fetch or copy them again.",
             reason="impossible",
         ) from None
 
 
 def _find_widest(recognised: Recognised, opened: TensorSource) -> str:
-    """The one dtype that transformers loads the model in."""
+    """Find the dtype in which transformers loads the model: the only one used, else float32."""
     used = {opened.dtypes[piece.source] for piece in recognised.pieces if piece.source}
     names = [name for name, code in DTYPES.items() if code in used]
     return names[0] if len(names) == 1 else "float32"

@@ -1,4 +1,4 @@
-"""Importing a checkpoint: a file or a folder in, a folder in Hugging Face's layout out."""
+"""Import of a checkpoint: from a file or folder into a folder in Hugging Face's layout."""
 
 import errno
 import os
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 5 * 10**9
 Step = Literal["write", "check", "publish"]
-_NO_LICENCE = ("other", "unknown")  # what cards say that have one to tell elsewhere
+_NO_LICENCE = ("other", "unknown")  # in cards whose licence is named elsewhere
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ADVICE = "Free some, or name a folder on another disk."
+_ADVICE = "Free some space, or give a folder on another disk."
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did, for the person who asked for it."""
+    """The result of an import, for the user."""
 
     checkpoint: Checkpoint
     format: str
-    leftovers: Mapping[str, str]  # tensors that were not used → why
-    warnings: tuple[str, ...]  # what the person has to do something about
+    leftovers: Mapping[str, str]  # unused tensors → reason
+    warnings: tuple[str, ...]  # each needs an action of the user
     seconds: float
 
 
@@ -62,39 +62,38 @@ def import_checkpoint(
     shard_bytes: int = SHARD_BYTES,
     on_step: Callable[[Step], object] = lambda step: None,
 ) -> Imported:
-    """Make a checkpoint folder from a file of weights or another folder; whole or not at all.
+    """Make a whole checkpoint folder from a file of weights or another folder.
 
-    Timm's and Meta's files are converted, in their dtype and a tensor at a time; folders of Hugging
-    Face are copied. A README and a licence are taken along. ``statistics`` overrides what the
-    source says. With ``replaces`` an older checkpoint may stand there: one that has nothing beside
-    its own files, so that nothing else is lost. ``on_step`` is called when a step begins.
+    timm's and Meta's files are converted in their dtype, one tensor at a time. Hugging Face folders are
+    copied. A README and a licence are copied too. ``statistics`` overrides those of the source. With
+    ``replaces`` an older checkpoint in the folder is replaced, if it holds no other files. ``on_step``
+    is called when a step begins. After an error the folder is unchanged.
 
     Raises:
-        CheckpointNotFoundError: there is no such file or folder, or no weights in it.
-        InvalidCheckpointError: it is damaged, holds code, or is none of the known formats.
-        ConfigError: the source is ambiguous, or the folder is there already, holds something that
-            would be lost, or cannot be made.
-        DiskFullError: the disk has no room for it.
+        CheckpointNotFoundError: the source does not exist, or holds no weights.
+        InvalidCheckpointError: the source is damaged, holds code, or has an unknown format.
+        ConfigError: the source is ambiguous, or the folder exists, holds other files, or cannot be made.
+        DiskFullError: the disk has too little space.
     """
     started = time.perf_counter()
     source, folder = expand_path(source), expand_path(folder)
-    with _explaining(source, folder):
+    with _wrapping_os_errors(source, folder):
         check_folder(source, folder)
         check_old(folder, folder, replaces=replaces)
         with open_plan(source, asked=statistics, shard_bytes=shard_bytes) as plan:
-            clear_leftovers(folder)  # before looking for room: they may be as large as a checkpoint
+            clear_leftovers(folder)  # first: they may take as much space as a checkpoint
             standing = next(place for place in folder.absolute().parents if place.exists())
             what = f"importing {_name(source)!r}"
             check_room(standing, plan.needed_bytes, what=what, advice=_ADVICE)
-            with _explaining_full_disk(what, plan, standing), new_folder(folder) as new:
+            with _wrapping_full_disk(what, plan, standing), new_folder(folder) as new:
                 on_step("write")
                 _write(plan, new)
                 on_step("check")
-                checkpoint = read_checkpoint(new, model=str(folder))  # as every later reader will
+                checkpoint = read_checkpoint(new, model=str(folder))
                 _check_copies(plan, checkpoint, _name(source))
                 write_small(new / RECORD, _record(checkpoint).dump())
                 on_step("publish")
-                # Again, and by then for good: somebody else may have put something there meanwhile.
+                # `check_old` runs again, since the folder may have changed meanwhile.
                 publish_folder(new, folder, check_old=partial(check_old, folder, replaces=replaces))
     return Imported(
         checkpoint=checkpoint,
@@ -106,8 +105,8 @@ def import_checkpoint(
 
 
 @contextmanager
-def _explaining(source: Path, folder: Path) -> Iterator[None]:
-    """What the file system refuses, in a sentence."""
+def _wrapping_os_errors(source: Path, folder: Path) -> Iterator[None]:
+    """Turn errors of the file system into messages with advice."""
     try:
         yield
     except DinoAssetsError:
@@ -115,12 +114,12 @@ def _explaining(source: Path, folder: Path) -> Iterator[None]:
     except OSError as err:
         if err.errno in _FULL:
             raise DiskFullError(
-                f"examining {_name(source)!r} needs a little room for temporary files, and there is "
-                "none. Free some, or set TMPDIR to a folder on another disk."
+                f"the check of {_name(source)!r} needs a little space for temporary files, and the disk is "
+                "full. Free some space, or set TMPDIR to a folder on another disk."
             ) from err
         raise ConfigError(
-            f"{str(source)!r} cannot be imported into {str(folder)!r}: {err.strerror or err}. Check "
-            "that the one can be read and the other be written.",
+            f"importing {str(source)!r} into {str(folder)!r} failed: {err.strerror or err}. Check that the "
+            "source can be read and the folder can be written.",
             setting="folder",
             value=str(folder),
             reason=errno.errorcode.get(err.errno or 0, ""),
@@ -128,8 +127,8 @@ def _explaining(source: Path, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explaining_full_disk(what: str, plan: ImportPlan, standing: Path) -> Iterator[None]:
-    """Somebody else may have filled it since we looked."""
+def _wrapping_full_disk(what: str, plan: ImportPlan, standing: Path) -> Iterator[None]:
+    """Turn a disk that became full during the import into a message with sizes."""
     try:
         yield
     except OSError as err:
@@ -137,8 +136,8 @@ def _explaining_full_disk(what: str, plan: ImportPlan, standing: Path) -> Iterat
             raise
         free = shutil.disk_usage(standing).free
         raise DiskFullError(
-            f"{what} needs {plan.needed_bytes:,} bytes, and the disk became full on the way; now, "
-            f"with all of it cleared away, {free:,} are free. {_ADVICE}",
+            f"{what} needs {plan.needed_bytes:,} bytes, and the disk became full. The partial import was "
+            f"removed; {free:,} bytes are free now. {_ADVICE}",
             needed_bytes=plan.needed_bytes,
             free_bytes=free,
         ) from err
@@ -146,7 +145,7 @@ def _explaining_full_disk(what: str, plan: ImportPlan, standing: Path) -> Iterat
 
 def _write(plan: ImportPlan, new: Path) -> None:
     for name, path in plan.copies.items():
-        shutil.copyfile(path, new / name)  # the bytes behind a link, with a new file's permissions
+        shutil.copyfile(path, new / name)  # follows links, and gives a new file's permissions
         sync(new / name)
     for name, text in plan.texts.items():
         write_small(new / name, text)
@@ -156,7 +155,7 @@ def _write(plan: ImportPlan, new: Path) -> None:
 
 
 def write_shard(path: Path, shard: WeightShard, make: Callable[[Piece], "torch.Tensor"]) -> None:
-    """Write one safetensors file, a tensor at a time."""
+    """Write one safetensors file, one tensor at a time."""
     with path.open("wb") as file:
         file.write(shard.header)
         for piece in shard.pieces:
@@ -169,7 +168,7 @@ def _check_copies(plan: ImportPlan, checkpoint: Checkpoint, model: str) -> None:
     for file in checkpoint.files:
         if plan.digests.get(file.name, file.sha256) != file.sha256:
             raise InvalidCheckpointError(
-                f"{model!r}: {file.name} changed while it was copied. Import again when nobody "
+                f"{model!r}: {file.name} changed while it was copied. Import again when no other program "
                 "writes to it.",
                 file=file.name,
                 reason="altered",
@@ -177,14 +176,14 @@ def _check_copies(plan: ImportPlan, checkpoint: Checkpoint, model: str) -> None:
 
 
 def _record(checkpoint: Checkpoint) -> Record:
-    """What the files are as they come, for everybody who reads them later."""
+    """Make the record with the hashes of all files, which detects later changes."""
     files = tuple(HubFile(file.name, file.bytes, file.sha256) for file in checkpoint.files)
     return Record(Listing(repo="", commit="", files=files), revision="")
 
 
 def _find_warnings(checkpoint: Checkpoint, source: Path) -> Iterator[str]:
     if checkpoint.caveat or _has_licence(checkpoint):
-        return  # a sample of ours, or its papers came along
+        return  # this project's sample, or a checkpoint with its licence
     place = "into that folder" if source.is_dir() else "beside the file"
     if checkpoint.family == "dinov3_vit":
         terms = (
@@ -196,17 +195,15 @@ def _find_warnings(checkpoint: Checkpoint, source: Path) -> Iterator[str]:
             "Meta published DINOv2 under Apache-2.0; to keep the text with the weights, put it as "
             f"LICENSE {place}"
         )
-    yield (
-        f"no licence text came along with {_name(source)!r}. {terms} and import again with --replace."
-    )
+    yield (f"{_name(source)!r} has no licence text. {terms} and import again with --replace.")
 
 
 def _has_licence(checkpoint: Checkpoint) -> bool:
-    """Whether a licence's text came along, or a model card that names one."""
+    """Check whether a checkpoint has a licence's text, or a model card that names one."""
     if any(file.name.lower().startswith(LICENCES) for file in checkpoint.files):
         return True
-    named = checkpoint.licence or "other"
-    return named not in _NO_LICENCE and " " not in named  # else "see NOTICE"
+    licence = checkpoint.licence or "other"
+    return licence not in _NO_LICENCE and " " not in licence  # not "see NOTICE"
 
 
 def _name(source: Path) -> str:

@@ -79,7 +79,7 @@ def test_import_checkpoint__folder_with_several_files(tmp_path: Path):
         import_checkpoint(folder, tmp_path / "out")
     for number in range(9):
         (folder / f"epoch{number}.pth").write_bytes(b"x")
-    with pytest.raises(ConfigError, match=r"has 12 files .*epoch1.pth, …\. Name"):
+    with pytest.raises(ConfigError, match=r"has 12 files .*epoch1.pth, …\. Give"):
         import_checkpoint(folder, tmp_path / "out")
 
 
@@ -198,7 +198,7 @@ def test_import_checkpoint__folder_that_changes_while_it_is_copied(tmp_path: Pat
 def test_import_checkpoint__warns_where_no_licence_came_along(tmp_path: Path, theirs: Path):
     (warning,) = import_checkpoint(theirs, tmp_path / "out").warnings
     assert warning == (
-        "no licence text came along with 'theirs'. DINOv3's licence must travel with the weights and "
+        "'theirs' has no licence text. DINOv3's licence must travel with the weights and "
         "with everything exported from them: put its LICENSE.md into that folder and import again "
         "with --replace."
     )

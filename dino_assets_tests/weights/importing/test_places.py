@@ -61,7 +61,7 @@ def test_disk__too_small_is_said_before_anything_is_written(
         import_checkpoint(source, small_disk / "deep" / "out")
     assert str(caught.value) == (
         f"importing '{source.name}' needs {needed:,} more bytes, and only {free:,} are free. Free "
-        "some, or name a folder on another disk."
+        "some space, or give a folder on another disk."
     )
     assert (caught.value.needed_bytes, caught.value.free_bytes) == (needed, free)
     assert [path.name for path in small_disk.iterdir()] == ["others"]
@@ -80,7 +80,7 @@ def test_disk__fills_up_on_the_way(small_disk: Path, tmp_path: Path, source: Pat
         if step == "write":
             (small_disk / "others").write_bytes(bytes(300_000 if is_there else 600_000))
 
-    with raising(DiskFullError, errno=errno.ENOSPC, match="the disk became full on the") as caught:
+    with raising(DiskFullError, errno=errno.ENOSPC, match="the disk became full. The partial") as caught:
         import_checkpoint(source, small_disk / "out", replaces=True, on_step=fill)
     assert isinstance(caught.value, OSError)
     assert caught.value.needed_bytes > 500_000
@@ -110,7 +110,7 @@ def test_disk__no_room_for_temporary_files(
     with pytest.raises(OSError, match="No space"):
         (small_disk / "others").write_bytes(bytes(2 * 2**20))
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
-    with raising(DiskFullError, match=r"'theirs' needs a little room .*set TMPDIR"):
+    with raising(DiskFullError, match=r"'theirs' needs a little space .*set TMPDIR"):
         import_checkpoint(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -120,7 +120,7 @@ def test_import_checkpoint__places_that_cannot_be_written(
     small_disk: Path, source: Path, tmp_path: Path
 ):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    sentence = r"cannot be imported into .*: Read-only file system. Check that the one can be"
+    sentence = r"importing .* into .* failed: Read-only file system. Check that the source can be"
     with raising(ConfigError, setting="folder", reason="EROFS", match=sentence):
         import_checkpoint(source, small_disk / "out")
     (tmp_path / "file").write_text("x")

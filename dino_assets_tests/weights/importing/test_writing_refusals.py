@@ -54,7 +54,7 @@ def test_import_checkpoint__code_in_a_pickle(tmp_path: Path, state: State, is_zi
         state | {"x": Runs(target)}, tmp_path / "w.pth", _use_new_zipfile_serialization=is_zip
     )
     sentence = (
-        r"^'w.pth' holds code \('posix.mkdir'\), which loading it would run: refused. Save the st"
+        r"^'w.pth' holds code \('posix.mkdir'\) that would run on loading, so it was not loaded. If"
     )
     # torch's own text advises to turn weights_only off.
     with raising(
@@ -119,7 +119,7 @@ def test_import_checkpoint__compressed_archive(source: Path, tmp_path: Path):
         InvalidCheckpointError,
         file="w.pth",
         reason="unreadable",
-        match=r"^'w.pth' is not a whole PyTorch checkpoint \('.*' in it does not have its checksum, or is "
+        match=r"^'w.pth' is not a whole PyTorch checkpoint \('.*' in it has a wrong checksum, or is "
         r"compressed\). Fetch or copy it again.",
     ):
         import_checkpoint(tmp_path / "w.pth", tmp_path / "out")
@@ -227,7 +227,7 @@ def test_import_checkpoint__others_may_read_it(tmp_path: Path, source: Path):
 
 def test_import_checkpoint__replaces_when_asked(tmp_path: Path, source: Path):
     import_checkpoint(source, tmp_path / "out")
-    with raising(ConfigError, reason="exists", match="is there already and was left alone. Name a"):
+    with raising(ConfigError, reason="exists", match="exists already. Nothing was changed. Give a"):
         import_checkpoint(source, tmp_path / "out")
     done = import_checkpoint(source, tmp_path / "out", statistics="sat493m", replaces=True)
     assert done.checkpoint.mean == SAT[0]
