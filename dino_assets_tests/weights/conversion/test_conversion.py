@@ -199,7 +199,7 @@ def test_recognise__says_what_does_not_fit_the_nearest_format():
         InvalidCheckpointError,
         match=r"^'the/model' is not a checkpoint that can be imported. The nearest format is timm's "
         r"DINOv3, but 'head.weight' is unknown. Supported are Meta's .pth and timm's "
-        r".safetensors of DINOv2",
+        r".safetensors files of DINOv2",
     ):
         recognise(shapes, model="the/model")
 
