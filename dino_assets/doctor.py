@@ -18,10 +18,10 @@ from dino_assets.embeddings.encoder.choosing import Machine, find_engines
 from dino_assets.errors import DinoAssetsError, StoreError
 from dino_assets.settings.environment import DEFAULT_STORAGE, dagster_home
 from dino_assets.settings.project import check_project
-from dino_assets.settings.records import BRIEF_LIMITS, Settings, spell_unknown
+from dino_assets.settings.records import BRIEF_LIMITS, Settings, describe_unknown
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.commits.manifests import find_manifest
-from dino_assets.store.objects import ObjectStore, create_bucket, open_store, spell_absence
+from dino_assets.store.objects import ObjectStore, create_bucket, open_store, describe_missing_store
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.fetching import read_located
 from dino_assets.weights.hub.locating import locate_checkpoint, locate_directory
@@ -43,7 +43,7 @@ def examine(settings: Settings, *, may_create_bucket: bool = False) -> Iterator[
     yield _python()
     yield _disk(settings)
     if settings.unknown:
-        yield Verdict("settings", True, spell_unknown(settings), warns=True)
+        yield Verdict("settings", True, describe_unknown(settings), warns=True)
     yield _guarded("device", lambda: _device(settings))
     store = _guarded("store", lambda: _store(settings, may_create_bucket=may_create_bucket))
     yield store
@@ -96,7 +96,9 @@ def _store(settings: Settings, *, may_create_bucket: bool) -> str | Verdict:
     if not store.is_there:
         is_usual = settings.storage.url == DEFAULT_STORAGE
         sentence = f"{store.url}: nothing is there yet, the first run makes it"
-        return Verdict("store", True, sentence if is_usual else spell_absence(store), not is_usual)
+        return Verdict(
+            "store", True, sentence if is_usual else describe_missing_store(store), not is_usual
+        )
     _round_trip(store)
     kind = "a folder of this machine" if store.folder else "a bucket"
     return f"{store.url}: written, read back and deleted ({kind})"

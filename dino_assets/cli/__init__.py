@@ -30,7 +30,7 @@ from dino_assets.cli.parsing import CommandParser
 from dino_assets.cli.run import command as run
 from dino_assets.cli.terminal import say
 from dino_assets.errors import DinoAssetsError, public_name
-from dino_assets.settings.records import spell_unknown
+from dino_assets.settings.records import describe_unknown
 
 _ADVICE = {
     **dict.fromkeys(
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         settings = load_settings()
-        warning = spell_unknown(settings)
+        warning = describe_unknown(settings)
         if warning and not getattr(options, "says_unknown", False):
             say(f"warning: {warning}", to=sys.stderr)
         return int(options.run(options, settings))

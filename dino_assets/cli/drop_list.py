@@ -23,7 +23,7 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
     """Print a line per drop, and below it what a person should know of it; or all of it as JSON."""
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
-    from dino_assets.store.objects import spell_absence
+    from dino_assets.store.objects import describe_missing_store
 
     store = open_store_here(settings, may_be_new=True)
     with ThreadPoolExecutor(1) as pool:  # of a bucket, both wait for pages of a listing
@@ -59,7 +59,7 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
             f"{subject} not looked at for new files, for want of time: {name_command()} doctor does"
         )
     elif not drops:
-        absence = "" if store.is_there else f" {spell_absence(store)}"
+        absence = "" if store.is_there else f" {describe_missing_store(store)}"
         say(
             f"no drops yet.{absence} Make everything of one with: {name_command()} run NAME --from FOLDER"
         )

@@ -108,12 +108,12 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _collect(options: argparse.Namespace, settings: Settings) -> int:
-    from dino_assets.store.objects import spell_absence
+    from dino_assets.store.objects import describe_missing_store
     from dino_assets.store.upkeep.collecting import collect
 
     store = open_store_here(settings, may_be_new=True)
     if not store.is_there:
-        say(spell_absence(store))
+        say(describe_missing_store(store))
     done = collect(store, is_dry_run=options.dry_run)
     verb = "would delete" if options.dry_run else "deleted"
     say(

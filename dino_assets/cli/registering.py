@@ -215,13 +215,13 @@ def open_store_here(settings: Settings, *, may_be_new: bool = False) -> "ObjectS
         ConfigError: there is no project here.
         NotCommittedError: there is no store yet.
     """
-    from dino_assets.store.objects import open_store, spell_absence
+    from dino_assets.store.objects import open_store, describe_missing_store
 
     check_project(settings)
     store = open_store(settings.storage)
     if not store.is_there and not may_be_new:
         raise NotCommittedError(
-            f"{spell_absence(store)} Make everything of a flight with: {name_command()} run NAME --from "
+            f"{describe_missing_store(store)} Make everything of a flight with: {name_command()} run NAME --from "
             "FOLDER",
             reason="no-store",
         )

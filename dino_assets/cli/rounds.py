@@ -70,14 +70,14 @@ def _set_aside(options: argparse.Namespace, settings: Settings) -> int:
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.selections.stage.listing import list_rounds
-    from dino_assets.store.objects import spell_absence
+    from dino_assets.store.objects import describe_missing_store
 
     store = open_store_here(settings, may_be_new=True)
     rounds = list(list_rounds(store))
     if options.json:
         write_out(json.dumps([asdict(each) for each in rounds], indent=1))
     elif not rounds:
-        absence = "" if store.is_there else f" {spell_absence(store)}"
+        absence = "" if store.is_there else f" {describe_missing_store(store)}"
         say(
             f"no rounds yet.{absence} `{name_command()} run NAME --from FOLDER` chooses the first one, "
             f"`{name_command()} select` the next ones"

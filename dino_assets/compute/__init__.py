@@ -1,1 +1,1 @@
-"""What computes: devices, threads and processes."""
+"""Compute resources: devices, threads, worker processes."""

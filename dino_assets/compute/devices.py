@@ -1,4 +1,4 @@
-"""Devices and processors of this machine."""
+"""Selection of devices and processors on this machine."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,17 +9,17 @@ from dino_assets.compute.pytorch import may_see
 from dino_assets.compute.settings import Accelerator, ComputeSettings, Device, check_compute
 from dino_assets.errors import DeviceUnavailableError
 
-# Of a machine's processors, kept busy by others: less is within what a forecast is off anyway.
+# Share of the processors that other programs use: a smaller share is within the error of a forecast.
 BUSY_SHARE = 0.5
 
 
 def resolve_compute(
     wanted: ComputeSettings, *, accelerators: Sequence[Device] | None = None
 ) -> ComputeSettings:
-    """Replace every ``auto`` and 0 by what this machine has.
+    """Replace every ``auto`` and 0 by a value for this machine.
 
     Raises:
-        DeviceUnavailableError: a device was named that is not here; ``auto`` never raises.
+        DeviceUnavailableError: a named device is not available; ``auto`` never raises.
         ConfigError: a value is out of range.
     """
     check_compute(wanted)
@@ -36,19 +36,22 @@ def has_other_work(
     read_load: Callable[[], float] = lambda: os.getloadavg()[0],
     processors: int | None = None,
 ) -> bool:
-    """Tell whether other programs kept this machine busy in the last minute, beside so many threads of ours."""
+    """Check whether other programs kept this machine busy in the last minute.
+
+    ``threads`` of this program are subtracted from the load.
+    """
     try:
-        others = read_load() - threads
-    except OSError:  # some systems do not say
+        other_load = read_load() - threads
+    except OSError:  # some systems have no load average
         return False
-    return others > BUSY_SHARE * (processors or os.cpu_count() or 1)
+    return other_load > BUSY_SHARE * (processors or os.cpu_count() or 1)
 
 
 def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = None) -> Device:
-    """Choose the device; without ``accelerators``, of those that PyTorch sees here.
+    """Choose the device from ``accelerators``, by default those that PyTorch can use here.
 
     Raises:
-        DeviceUnavailableError: it was named and is not here.
+        DeviceUnavailableError: a named device is not available.
     """
     if wanted == "cpu":
         return "cpu"
@@ -58,7 +61,7 @@ def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = No
         return accelerators[0] if accelerators else "cpu"
     if wanted not in accelerators:
         raise DeviceUnavailableError(
-            f"device {wanted!r} was asked for, but PyTorch sees "
+            f"device {wanted!r} was asked for, but PyTorch finds "
             f"{' and '.join(accelerators) or 'no accelerator'} here. Use device: auto, or install "
             "the PyTorch build and the driver that match the card.",
             setting="device",
@@ -68,9 +71,9 @@ def resolve_device(wanted: Device, *, accelerators: Sequence[Device] | None = No
 
 
 def list_devices(compute: ComputeSettings, *, cards: int | None = None) -> list[str]:
-    """The devices to work on at once: every GPU, or the CPU; each in a process if there are several.
+    """List the devices to compute on at the same time: every GPU, or the CPU.
 
-    ``processes`` takes fewer GPUs, or divides a CPU's threads. ``cards``: by default all that PyTorch sees.
+    ``processes`` uses fewer GPUs, or divides a CPU's threads. ``cards``: by default all that PyTorch finds.
     """
     if compute.device != "cuda":
         return [compute.device] * max(1, compute.processes)
@@ -82,7 +85,7 @@ def list_devices(compute: ComputeSettings, *, cards: int | None = None) -> list[
 
 
 def sees_accelerator(device: Accelerator) -> bool:
-    """Whether PyTorch can use an accelerator of this kind here; it is imported only if it may."""
+    """Check whether PyTorch can use this kind of accelerator here. Import it only if that is possible."""
     if not may_see(device):
         return False
     import torch
@@ -93,12 +96,12 @@ def sees_accelerator(device: Accelerator) -> bool:
 def find_accelerators(
     *, is_available: Callable[[Accelerator], bool] = sees_accelerator
 ) -> list[Device]:
-    """Accelerators that PyTorch can use here, best first."""
+    """List the accelerators that PyTorch can use here, best first."""
     return [device for device in get_args(Accelerator) if is_available(device)]
 
 
 def available_cpus() -> int:
-    """Processors this process may use (containers and taskset narrow them)."""
+    """Count the processors that this process may use; containers and taskset limit them."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS

@@ -1,4 +1,4 @@
-"""Shards of work over devices: in this process, or one process per device."""
+"""Worker processes: shards of work distributed over devices, one process per device."""
 
 import multiprocessing
 import os
@@ -17,15 +17,15 @@ S = TypeVar("S")
 M = TypeVar("M")
 ShardIn = TypeVar("ShardIn", contravariant=True)
 MessageOut = TypeVar("MessageOut", covariant=True)
-# What a worker's process sends between its messages.
+# Control messages that a worker's process sends.
 _MORE, _END = "more", "end"
-# A process that is asked to end may be in the middle of a long call.
+# A terminated process may be in the middle of a long call.
 PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
 class _Raised:
-    """An error on its way to the parent, in pieces: an ``__init__`` with keywords does not unpickle."""
+    """An error sent to the parent in parts, because an ``__init__`` with keywords cannot be unpickled."""
 
     kind: type[Exception]
     arguments: tuple[Any, ...]
@@ -33,76 +33,76 @@ class _Raised:
 
 
 class MakeWork(Protocol[ShardIn, MessageOut]):
-    """What a worker gets: where everything lies, never a loaded model. Must travel to a process."""
+    """A picklable function that prepares a worker: it has paths, never a loaded model."""
 
     def __call__(
         self, device: str
     ) -> Callable[[Iterable[ShardIn]], Generator[MessageOut, None, None]]:
-        """Make ready what computes on this device."""
+        """Prepare the computation on this device."""
         ...
 
 
 @dataclass(eq=False)
 class _Process:
-    """A worker's process and the line to it; idle while it waits for work."""
+    """A worker's process and the connection to it; idle while it waits for work."""
 
     process: Any
-    line: Connection
+    connection: Connection
     is_idle: bool = True
 
 
 class Workers:
-    """One worker per device, kept from one call to the next with what it has opened.
+    """One worker per device, kept with its opened resources from one call to the next.
 
-    One device is worked on in this process, several each in a process of its own.
+    Work for one device runs in this process. For several devices, each has its own process.
     """
 
     def __init__(self, *, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
-        self._processes: dict[tuple[str, int], _Process] = {}  # by device, and which of those alike
+        self._processes: dict[tuple[str, int], _Process] = {}  # by device, and number per device
 
     def map_shards(
         self, shards: Iterable[S], make_work: MakeWork[S, M], *, devices: Sequence[str]
     ) -> Generator[M, None, None]:
-        """Work on shards; messages as they come.
+        """Compute shards on the devices; yield the workers' messages as they arrive.
 
-        A process asks for its next shard when it has room. What a worker stored stays, whatever happens to
-        the others. A process that is gone, or in the middle of something that nobody waits for any more, is
-        ended, and the next call starts another one.
+        A process requests its next shard when it is ready. Results that a worker stored are kept, even if
+        another worker fails. A process that ended, or is still busy when the caller stops, is terminated. The
+        next call starts a new one.
 
         Raises:
-            WorkerLostError: a process was killed. Whatever a worker raises is raised here.
+            WorkerLostError: a process was killed. Errors of a worker are raised here, too.
         """
         names = [(device, devices[:at].count(device)) for at, device in enumerate(devices)]
         if len(names) == 1 and names[0] not in self._processes:
             with closing(make_work(devices[0])(shards)) as messages:
                 yield from messages
             return
-        job = ForkingPickler.dumps(make_work)  # before a process is started for what cannot travel
+        job = ForkingPickler.dumps(make_work)  # first, so that no process is started if this fails
         try:
-            yield from _attend(iter(shards), [self._begin(name, job) for name in names])
+            yield from _distribute(iter(shards), [self._begin(name, job) for name in names])
         finally:
             self._end(only_busy=True)
 
     def close(self) -> None:
-        """End all processes, whatever they do."""
+        """Terminate all processes, busy or not."""
         self._end(only_busy=False)
 
     def _begin(self, name: tuple[str, int], job: Any) -> _Process:
-        """Have a device's process work on a job; start it if it is not there."""
-        if (worker := self._processes.get(name)) and _sends(worker, job):
+        """Send a job to a device's process; start the process if necessary."""
+        if (worker := self._processes.get(name)) and _send_job(worker, job):
             return worker
-        if worker:  # gone since the last call
-            worker.line.close()
+        if worker:  # it has ended since the last call
+            worker.connection.close()
         worker = self._processes[name] = _start(name[0])
-        if not _sends(worker, job):
-            raise _lost(worker.process)
+        if not _send_job(worker, job):
+            raise _lost_error(worker.process)
         return worker
 
     def _end(self, *, only_busy: bool) -> None:
         ending = {n: w for n, w in self._processes.items() if not (only_busy and w.is_idle)}
         for worker in ending.values():
-            worker.line.close()
+            worker.connection.close()
             worker.process.terminate()
         for name, worker in ending.items():
             worker.process.join(self._patience_s)
@@ -111,9 +111,10 @@ class Workers:
             del self._processes[name]
 
 
-def _sends(worker: _Process, job: Any) -> bool:
+def _send_job(worker: _Process, job: Any) -> bool:
+    """Send a job. Return False if the process has ended."""
     try:
-        worker.line.send_bytes(job)
+        worker.connection.send_bytes(job)
     except OSError:
         return False
     worker.is_idle = False
@@ -121,33 +122,33 @@ def _sends(worker: _Process, job: Any) -> bool:
 
 
 def _start(device: str) -> _Process:
-    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(device, theirs), daemon=True)
+    context = multiprocessing.get_context("spawn")  # torch does not work in a forked process
+    parent_end, worker_end = context.Pipe()
+    process = context.Process(target=_serve, args=(device, worker_end), daemon=True)
     process.start()
-    theirs.close()  # so that its end is the end of the line
-    return _Process(process, ours)
+    worker_end.close()  # so that reading ends when the process ends
+    return _Process(process, parent_end)
 
 
-def _attend(shards: Iterator[Any], workers: Sequence[_Process]) -> Iterator[Any]:
-    working = {worker.line: worker for worker in workers}
+def _distribute(shards: Iterator[Any], workers: Sequence[_Process]) -> Iterator[Any]:
+    working = {worker.connection: worker for worker in workers}
     while working:
-        for line in wait(list(working)):
-            assert isinstance(line, Connection)
-            worker = working[line]
+        for connection in wait(list(working)):
+            assert isinstance(connection, Connection)
+            worker = working[connection]
             try:
-                message = line.recv()
+                message = connection.recv()
             except (EOFError, OSError):
-                raise _lost(worker.process) from None
+                raise _lost_error(worker.process) from None
             if message == _MORE:
-                shard = next(shards, None)  # its own errors are nobody else's
+                shard = next(shards, None)  # outside of `try`: its errors do not come from a worker
                 try:
-                    line.send(shard)
+                    connection.send(shard)
                 except OSError:
-                    raise _lost(worker.process) from None
+                    raise _lost_error(worker.process) from None
             elif message == _END:
                 worker.is_idle = True
-                del working[line]
+                del working[connection]
             elif isinstance(message, _Raised):
                 worker.is_idle = True
                 raise _rebuild(message)
@@ -155,35 +156,37 @@ def _attend(shards: Iterator[Any], workers: Sequence[_Process]) -> Iterator[Any]
                 yield message
 
 
-def _lost(process: Any) -> WorkerLostError:
+def _lost_error(process: Any) -> WorkerLostError:
     process.join(PATIENCE_S)
     return WorkerLostError(
-        f"the process of one device ended with code {process.exitcode}: killed, or out of memory. "
+        f"a worker process ended with code {process.exitcode}: it was killed, or memory ran out. "
         "Finished shards are kept; run again.",
         exit_code=process.exitcode,
     )
 
 
-def _serve(device: str, line: Connection) -> None:
-    """Work in a process of its own: take jobs one by one, ask for shards until there is none, send messages."""
+def _serve(device: str, connection: Connection) -> None:
+    """Run a worker's process: receive jobs one by one, request shards, send messages."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    # A parent that is killed cannot send an end; no worker may outlive it.
+    # A killed parent cannot end its workers, so they watch it.
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    while (job := _receive(line)) is not None:
+    while (job := _receive_job(connection)) is not None:
         try:
-            with closing(ForkingPickler.loads(job)(device)(_ask(line))) as messages:
+            with closing(
+                ForkingPickler.loads(job)(device)(_request_shards(connection))
+            ) as messages:
                 for message in messages:
-                    line.send(message)
-            line.send(_END)
+                    connection.send(message)
+            connection.send(_END)
         except Exception as err:  # noqa: BLE001 - the parent raises it
-            line.send(_take_apart(err))
+            connection.send(_take_apart(err))
 
 
-def _receive(line: Connection) -> bytes | None:
+def _receive_job(connection: Connection) -> bytes | None:
     try:
-        return line.recv_bytes()
-    except EOFError:  # the parent has no more work
+        return connection.recv_bytes()
+    except EOFError:  # the parent has closed the connection
         return None
 
 
@@ -192,18 +195,18 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _ask(line: Connection) -> Iterator[Any]:
+def _request_shards(connection: Connection) -> Iterator[Any]:
     while True:
-        line.send(_MORE)
-        shard = line.recv()
+        connection.send(_MORE)
+        shard = connection.recv()
         if shard is None:
             return
         yield shard
 
 
 def _take_apart(err: Exception) -> _Raised:
-    """The error, with what led to it as a note; where its attributes cannot travel, without them."""
-    import pickle  # noqa: TID251 - what the pipe does, tried before
+    """Split an error into parts with its traceback as a note; drop attributes that cannot be pickled."""
+    import pickle  # noqa: TID251 - tests what the pipe will do
 
     err.add_note("".join(traceback.format_exception(err)))
     raised = _Raised(type(err), err.args, dict(err.__dict__))

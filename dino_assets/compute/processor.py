@@ -1,17 +1,17 @@
-"""What this machine's processor can do, as Linux tells it."""
+"""Processor features from ``/proc/cpuinfo``, and bfloat16 support."""
 
 import platform
 from functools import cache
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
-# Of each set one is needed by oneDNN, which multiplies for PyTorch, to take bfloat16 on x86.
+# oneDNN, PyTorch's library for matrix products, uses bfloat16 on x86 only with all flags of one set.
 _BF16_FLAGS = ({"avx512f", "avx512bw", "avx512dq", "avx512vl"}, {"avx_ne_convert"})
 
 
 @cache
 def read_flags(path: Path = CPU_INFO) -> str:
-    """The line that lists what the first processor can do; empty where nothing tells."""
+    """Read the line with the first processor's flags; empty if there is none."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -20,9 +20,9 @@ def read_flags(path: Path = CPU_INFO) -> str:
 
 
 def may_multiply_bf16(flags: str | None = None, *, machine: str | None = None) -> bool:
-    """Tell whether PyTorch may take bfloat16 on this processor: False is certain, True nearly.
+    """Check whether PyTorch may use bfloat16 on this processor: False is certain, True nearly certain.
 
-    PyTorch itself would have to be imported for the answer.
+    A certain answer would require importing PyTorch.
     """
     flags = read_flags() if flags is None else flags
     if not flags or (machine or platform.machine()) not in ("x86_64", "AMD64"):

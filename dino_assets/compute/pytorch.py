@@ -1,4 +1,7 @@
-"""The installed PyTorch as its files tell it: importing it costs seconds that most commands need not spend."""
+"""Version and accelerators of the installed PyTorch, read from its files without importing it.
+
+Importing it takes seconds, and most commands do not need it.
+"""
 
 import ast
 import ctypes
@@ -10,21 +13,21 @@ from pathlib import Path
 
 from dino_assets.compute.settings import Accelerator
 
-# Of NVIDIA's driver. PyTorch, too, opens it by this name before it sees a card.
+# The library of NVIDIA's driver. PyTorch opens it by the same name.
 DRIVER = "libcuda.so.1"
 
 
 @dataclass(frozen=True)
 class TorchBuild:
-    """Which PyTorch it is, and which accelerators it was built for."""
+    """The version of PyTorch, and the accelerators it was built for."""
 
     version: str
     cuda: str | None = None
-    hip: str | None = None  # AMD's, which PyTorch calls cuda, too
+    hip: str | None = None  # for AMD cards, which PyTorch calls cuda, too
 
 
 def find_build(folder: Path | None = None) -> TorchBuild | None:
-    """Read which PyTorch is installed (in ``folder``); nothing where its files do not tell."""
+    """Read the build of the installed PyTorch (in ``folder``); None if its files do not say."""
     folder = folder or _find_folder()
     if folder is None:
         return None
@@ -46,7 +49,7 @@ def find_build(folder: Path | None = None) -> TorchBuild | None:
 def _find_folder() -> Path | None:
     try:
         spec = importlib.util.find_spec("torch")
-    except ValueError:  # something else stands in its place
+    except ValueError:  # another module of this name is loaded
         return None
     return Path(spec.origin).parent if spec and spec.origin else None
 
@@ -58,9 +61,9 @@ def may_see(
     has_driver: bool | None = None,
     platform: str = sys.platform,
 ) -> bool:
-    """Tell whether it is worth asking PyTorch for an accelerator: False is certain, True is not.
+    """Check whether PyTorch may find an accelerator: False is certain, True is not.
 
-    ``build`` and ``has_driver`` are by default those of this machine.
+    ``build`` and ``has_driver`` default to this machine's.
     """
     if device == "mps":
         return platform == "darwin"
@@ -76,7 +79,7 @@ def may_see(
 
 @cache
 def has_cuda_driver(name: str = DRIVER) -> bool:
-    """Tell whether the driver's library can be loaded, which starts nothing on a card."""
+    """Check whether the driver's library can be loaded. This starts nothing on a card."""
     try:
         ctypes.CDLL(name)
     except OSError:

@@ -1,4 +1,4 @@
-"""What computes and how: as asked for, and as this machine has it."""
+"""Compute settings: device, threads, precision, engine, batch, processes."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,18 +15,18 @@ EngineChoice = Literal["auto", EngineName]
 
 @dataclass(frozen=True)
 class ComputeSettings:
-    """What computes and how; 0 threads and batch 0 mean: choose."""
+    """Settings of computing; ``auto`` and 0 mean that the program chooses."""
 
     device: Device = "auto"
     threads: int = 0
     precision: PrecisionClass = "half"
     engine: EngineChoice = "auto"
     batch: int = 0
-    processes: int = 0  # at once, one per device; 0: every device there is
+    processes: int = 0  # at the same time, one per device; 0: as many as devices
 
 
 def check_compute(wanted: ComputeSettings) -> None:
-    """Refuse words and numbers that mean nothing; looks at no device.
+    """Check words and numbers, without looking for devices.
 
     Raises:
         ConfigError: a value is out of range.

@@ -1,4 +1,4 @@
-"""Threads that work ahead of the consumer, and PyTorch's own kept out of their way."""
+"""Threads that compute ahead of the consumer, and the number of PyTorch's own threads."""
 
 import sys
 from collections import deque
@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 THREAD_PREFIX = "map-ahead"
-_before: list[int] = []  # threads of PyTorch before they were one
+_before: list[int] = []  # PyTorch's number of threads before it was set to one
 
 
 def map_ahead(
@@ -27,15 +27,15 @@ def map_ahead(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Also when the consumer stops early: a cancelled run must not read on.
+        # Also if the consumer stops early: a cancelled run must not continue to read.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def take_one_torch_thread() -> int:
-    """Let each call of PyTorch use one thread from now on; gives how many it used before.
+    """Limit each call of PyTorch to one thread from now on; return the earlier number.
 
-    For several calls at a time: threads of one call wait for each other at every layer, for long where
-    other programs run, and the numbers would depend on how many there are.
+    For several calls at the same time: the threads of one call wait for each other at every layer, which takes
+    long beside other programs. The results would also depend on the number of threads.
     """
     import torch
 
@@ -48,9 +48,9 @@ def take_one_torch_thread() -> int:
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Let each call of PyTorch use one thread, and afterwards as many as there were.
+    """Limit each call of PyTorch to one thread in this block, then restore the earlier number.
 
-    PyTorch is not imported for it: an engine that imports it in the block takes one thread by itself.
+    PyTorch is not imported here. An engine that imports it in the block must call ``take_one_torch_thread``.
     """
     before = take_one_torch_thread() if "torch" in sys.modules else None
     try:

@@ -1,7 +1,7 @@
-"""Turns on a device: one run at a time computes there, the others wait and say for whom.
+"""A lock per device: one run at a time computes there, and the others wait.
 
-The lock is the operating system's, gone with its process however that ended. A slot of Dagster's pools
-stays with a killed run until a daemon looks, and without a limit it holds nobody back.
+It is a lock of the operating system, which ends with its process, even a killed one. A slot of Dagster's
+pools stays taken after a killed run until a daemon frees it, and without a configured limit it locks nothing.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-_POLL_S = 0.5  # a wait that a signal can end, which flock's own cannot in every thread
+_POLL_S = 0.5  # polling, because a signal cannot interrupt flock's own wait in every thread
 
 
 @contextmanager
@@ -26,27 +26,29 @@ def taking_turn(
     say: Callable[[str], object] = log.warning,
     poll_s: float = _POLL_S,
 ) -> Iterator[None]:
-    """Hold a device alone, among all that name the same ``folder``; ``holder`` is what the others see.
+    """Lock a device among all programs that use the same ``folder``; they are shown ``holder``.
 
-    Where no lock can be kept (a folder that cannot be written) nobody waits: the work goes before.
+    If the folder cannot be written, there is no lock and the block runs at once.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / f"{device.replace(':', '-')}.lock").open("a+")
     except OSError as err:
-        say(f"cannot keep {device} to one run at a time ({err.strerror}): going on without")
+        say(
+            f"cannot lock {device} for one run at a time ({err.strerror}); continuing without a lock"
+        )
         yield
         return
     with opened as lock:
-        has_said = False
+        has_reported = False
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not has_said:
-                    say(f"{device} is taken by {_read_holder(lock.name)}; waiting for it")
-                    has_said = True
+                if not has_reported:
+                    say(f"{device} is in use by {_read_holder(lock.name)}; waiting for it")
+                    has_reported = True
                 time.sleep(poll_s)
         lock.truncate(0)
         lock.write(json.dumps({"holder": holder, "process": os.getpid()}))

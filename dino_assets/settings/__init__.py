@@ -1,1 +1,1 @@
-"""The configuration: the environment and ``.env``, read once into frozen records."""
+"""Configuration from the environment and ``.env``, read once into frozen records."""

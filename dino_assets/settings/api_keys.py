@@ -1,4 +1,4 @@
-"""API keys as they are written: ``NAME:KEY`` or ``NAME:KEY:embed+read``, separated by commas or lines."""
+"""Parsing of API keys: ``NAME:KEY`` or ``NAME:KEY:embed+read``, separated by commas or lines."""
 
 import hashlib
 import re
@@ -11,19 +11,19 @@ SCOPES = ("embed", "read", "delete")
 DEFAULT_SCOPES = ("embed", "read")
 LEAST_CHARACTERS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_KEY = re.compile(r"[!-9;-~]+")  # printable ASCII without blanks and colons, as a header carries it
+_KEY = re.compile(r"[!-9;-~]+")  # printable ASCII without blanks and colons, valid in a header
 
 
 def hash_key(key: str) -> bytes:
-    """What is kept of a key, and compared."""
+    """Hash a key; only hashes are kept and compared."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def parse_keys(text: str, *, setting: str) -> tuple[ApiKey, ...]:
-    """Read entries; ``#`` begins a comment.
+    """Parse entries; ``#`` begins a comment.
 
     Raises:
-        ConfigError: an entry is none, or two have one name. The message never repeats a key.
+        ConfigError: an entry is invalid, or two have the same name. The message never repeats a key.
     """
     keys: dict[str, ApiKey] = {}
     lines = [line.partition("#")[0] for line in text.splitlines()]
@@ -38,7 +38,7 @@ def parse_keys(text: str, *, setting: str) -> tuple[ApiKey, ...]:
         elif not _KEY.fullmatch(key) or len(key) < LEAST_CHARACTERS:
             fault = f"its key is not {LEAST_CHARACTERS} or more printable characters without , : #"
         elif unknown := [word for word in scopes if word not in SCOPES]:
-            fault = f"{unknown[0]!r} is no scope; those are {', '.join(SCOPES)}"
+            fault = f"{unknown[0]!r} is not a scope; scopes are {', '.join(SCOPES)}"
         elif name in keys:
             fault = f"the name {name!r} is given twice"
         if fault:
@@ -52,10 +52,10 @@ def parse_keys(text: str, *, setting: str) -> tuple[ApiKey, ...]:
 
 
 def read_key_file(path: Path) -> tuple[ApiKey, ...]:
-    """Read a file of entries, one a line, as secrets are mounted.
+    """Read a file of entries, one per line, such as a mounted secret.
 
     Raises:
-        ConfigError: it cannot be read, holds no key, or an entry is none.
+        ConfigError: it cannot be read, has no key, or an entry is invalid.
     """
     setting = "DINO_API_KEYS_FILE"
     try:
@@ -66,6 +66,10 @@ def read_key_file(path: Path) -> tuple[ApiKey, ...]:
             f"{setting}: {path.name!r} cannot be read ({reason})", setting=setting, reason="file"
         ) from None
     keys = parse_keys(text, setting=setting)
-    if not keys:  # a service that its operator believes to be locked would be open
-        raise ConfigError(f"{setting}: {path.name!r} holds no key", setting=setting, reason="empty")
+    if not keys:  # otherwise a service that the operator believes to be protected would be open
+        raise ConfigError(
+            f"{setting}: {path.name!r} has no key; one NAME:KEY per line is expected",
+            setting=setting,
+            reason="empty",
+        )
     return keys

@@ -1,13 +1,13 @@
-"""Words that a person may choose from, and limits of numbers."""
+"""Checks of settings: words from a list of choices, numbers within limits."""
 
 from dino_assets.errors import ConfigError
 
 
 def check_word(name: str, value: str, choices: tuple[str, ...], *, subject: str = "") -> None:
-    """Refuse a word that is not among the choices; the message begins with ``subject``.
+    """Check that a word is among the choices; ``subject`` is put before its name in the message.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not among the choices.
     """
     if value not in choices:
         raise ConfigError(
@@ -25,12 +25,12 @@ def check_range(
     most: float | None = None,
     meaning: str = "",
 ) -> None:
-    """Refuse a number outside its limits, NaN included.
+    """Check that a number is within its limits.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: it is outside, or NaN.
     """
-    # NaN is neither above nor below anything.
+    # With NaN every comparison is False.
     if (least is None or value >= least) and (most is None or value <= most):
         return
     limits = f"{least:.10g} or more" if most is None else f"{least:.10g} to {most:.10g}"

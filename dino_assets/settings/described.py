@@ -1,7 +1,6 @@
-"""Settings with a meaning: default, description and limits of a field, written once.
+"""Records of settings: default, description and limits of each field, written once.
 
-The asset's config in Dagster, the command's flags and the check of what a person asked for are made
-from the same record.
+The asset's config in Dagster, the command's flags and the check of given values are made from the same record.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,9 +20,9 @@ def described(
     most: float | None = None,
     is_permission: bool = False,
 ) -> Any:
-    """Declare a field of a frozen record: what it means to a person, and its limits.
+    """Declare a field of a frozen record, with its meaning for the user and its limits.
 
-    A permission decides whether something is done, not what comes out: recipes do not hold it.
+    A permission decides whether something is done, not its result. Recipes do not contain permissions.
     """
     metadata = {"meaning": meaning, "least": least, "most": most, "is_permission": is_permission}
     return field(default=default, metadata=metadata)
@@ -31,25 +30,25 @@ def described(
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of a record of settings, as a person meets it."""
+    """One field of a record of settings, as the user sees it."""
 
     name: str
-    type: Any  # of the value, or of each value of a list; the words of a Literal are str
+    type: Any  # type of the value, or of each value of a list; str for a Literal
     default: Any
     meaning: str
     is_list: bool = False
     is_permission: bool = False
-    words: tuple[str, ...] = ()  # the only values, where it is one of some words
+    words: tuple[str, ...] = ()  # the allowed values of a Literal
 
     @property
     def flag(self) -> str:
-        """The command-line flag: ``n_clusters`` is ``--clusters``, each of ``drops`` a ``--drop``."""
+        """The command-line flag: ``--clusters`` for ``n_clusters``, ``--drop`` for each value of ``drops``."""
         name = self.name.removesuffix("s") if self.is_list else self.name
         return f"--{name.removeprefix('n_').replace('_', '-')}"
 
 
 def list_settings(record: type) -> Iterator[Setting]:
-    """List the fields of a record of settings in their order."""
+    """List the fields of a record of settings, in order."""
     for each in fields(record):
         assert each.default is not MISSING, each.name
         words = _words_of(each)
@@ -63,15 +62,15 @@ def list_settings(record: type) -> Iterator[Setting]:
 
 
 def check_settings(settings: Any) -> None:
-    """Refuse words that mean nothing and numbers outside their limits.
+    """Check the words and numbers of a record of settings.
 
     Raises:
-        ConfigError: names the field, its value and what is expected.
+        ConfigError: a value is not allowed; the message names the field, its value and the allowed values.
     """
     for each in fields(settings):
         value = getattr(settings, each.name)
         if _is_list(each):
-            continue  # what may be listed, the store says
+            continue  # values of lists, such as drops, are checked against the store
         if words := _words_of(each):
             check_word(each.name, value, words)
         meaning, least, most = (each.metadata[key] for key in ("meaning", "least", "most"))
@@ -87,7 +86,7 @@ def _is_list(each: "Field[Any]") -> bool:
 
 
 def make_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
-    """Make a record of settings; lists become sorted tuples, with each value once."""
+    """Make a record of settings; lists become sorted tuples without repeated values."""
     lists = {setting.name for setting in list_settings(record) if setting.is_list}
     return record(
         **{
@@ -98,9 +97,9 @@ def make_record(record: type[_Record], values: Mapping[str, Any]) -> _Record:
 
 
 def to_recipe(settings: Any) -> dict[str, Any]:
-    """Give the values as a recipe holds them.
+    """Convert settings to the fields of a recipe.
 
-    Permissions and empty lists are left out: they decide nothing.
+    Permissions and empty lists are left out, because they do not change the output.
     """
     values: dict[str, Any] = {}
     for setting in list_settings(type(settings)):
@@ -113,9 +112,9 @@ def to_recipe(settings: Any) -> dict[str, Any]:
 
 
 def from_recipe(settings: _Record, config: Mapping[str, Any]) -> _Record:
-    """Give the settings of a recipe. What it lacks is taken from ``settings``, of lists the default."""
+    """Read settings from a recipe. Missing values come from ``settings``, missing lists are the default."""
     values: dict[str, Any] = {}
     for setting in list_settings(type(settings)):
-        otherwise = setting.default if setting.is_list else getattr(settings, setting.name)
-        values[setting.name] = config.get(setting.name, otherwise)
+        fallback = setting.default if setting.is_list else getattr(settings, setting.name)
+        values[setting.name] = config.get(setting.name, fallback)
     return make_record(type(settings), values)

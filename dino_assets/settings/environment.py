@@ -1,4 +1,4 @@
-"""The only reader of the environment and of ``.env``; gives frozen records to everybody else."""
+"""Environment variables and ``.env``: the only module that reads them, into frozen records."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ DEFAULT_MODEL = "facebook/dinov2-base"
 DEFAULT_STORAGE = "data"
 LIMITS = RequestLimits()
 _MINIO_DEFAULT = "minioadmin"
-# Values that are kept out of messages, as they are.
+# Variables whose values must not appear in messages.
 SECRETS = (
     "MINIO_SECRET_KEY",
     "AZURE_STORAGE_CONNECTION_STRING",
@@ -42,7 +42,7 @@ SECRETS = (
 
 
 class Environment(BaseSettings):
-    """The variables we know, as they are spelled. An empty one counts as unset."""
+    """All environment variables of this package, by their names. An empty one counts as unset."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=True)
 
@@ -98,16 +98,16 @@ class Environment(BaseSettings):
 
     @property
     def names_minio(self) -> bool:
-        """Any ``MINIO_*`` variable set means that S3 is wanted, whatever the others say."""
+        """Whether any ``MINIO_*`` variable is set, which selects S3."""
         return any(
             (self.MINIO_ENDPOINT, self.MINIO_ACCESS_KEY, self.MINIO_SECRET_KEY, self.MINIO_REGION)
         )
 
 
 def find_root(start: Path | None = None) -> Path:
-    """Find the project's folder: the nearest one upwards with a ``dagster.yaml``.
+    """Find the project's folder: ``start`` or its nearest parent with a ``dagster.yaml``.
 
-    Without one, ``DAGSTER_HOME`` if it is set, else ``start`` itself.
+    If there is none, it is ``DAGSTER_HOME`` if that is set, else ``start``.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
@@ -117,31 +117,31 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def find_cache(root: Path | None = None) -> Path:
-    """Where copies are kept that can be made again: unpacked checkpoints, memory maps."""
+    """Return the project's folder for caches, such as unpacked checkpoints and memory maps."""
     return (root or find_root()) / ".cache"
 
 
 def dagster_home() -> Path | None:
-    """``DAGSTER_HOME``, which every Dagster command honours, if it is set."""
+    """Read ``DAGSTER_HOME``, which every Dagster command uses; None if it is not set."""
     home = os.environ.get("DAGSTER_HOME")
     return Path(home).resolve() if home else None
 
 
 def environment_with(**values: str) -> dict[str, str]:
-    """The environment for a child process, with some variables set."""
+    """Copy the environment for a child process, and set some variables in the copy."""
     return {**os.environ, **values}
 
 
 def is_in_environment(name: str) -> bool:
-    """Tell whether the process environment (not ``.env``) carries a non-empty variable."""
+    """Check whether the process environment (not ``.env``) has a non-empty variable."""
     return bool(os.environ.get(name))
 
 
 def load_settings(root: Path | None = None) -> Settings:
-    """Read the environment, then ``.env`` in the project's folder for what it leaves open.
+    """Read the environment, and for variables not set there ``.env`` in the project's folder.
 
     Raises:
-        ConfigError: a variable has a value that cannot be read or work, or two of them contradict.
+        ConfigError: a variable has an invalid value, or two variables contradict each other.
     """
     folder = root or find_root()
     env = read_environment(folder)
@@ -182,13 +182,13 @@ def _serving(env: Environment, root: Path) -> ServingSettings:
 
 
 def list_secrets(root: Path | None = None) -> list[str]:
-    """Every secret that the environment or ``.env`` holds, to be kept out of messages."""
+    """List every secret value in the environment or ``.env``, so that messages can leave it out."""
     env = read_environment(root or find_root())
     return [secret for name in SECRETS if (secret := getattr(env, name))]
 
 
 def _web_address(name: str, value: str | None) -> str | None:
-    """An address that can be posted to or opened; a message never repeats it."""
+    """Check that a value is a web address; messages never repeat it."""
     if value is None:
         return None
     try:
@@ -199,7 +199,7 @@ def _web_address(name: str, value: str | None) -> str | None:
         is_web = False
     if not is_web:
         raise ConfigError(
-            f"{name} is no address: http://… or https://… with a host is expected.",
+            f"{name} is not a web address: http://… or https://… with a host is expected.",
             setting=name,
             reason="no-address",
         )
@@ -207,7 +207,7 @@ def _web_address(name: str, value: str | None) -> str | None:
 
 
 def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
-    """Folders, separated as in PATH. One that is missing harms only a list that needs it."""
+    """Parse folders separated as in PATH. A missing folder is an error only for a list that uses it."""
     try:
         folders = [expand_path(each.strip()) for each in text.split(os.pathsep) if each.strip()]
     except ConfigError as err:
@@ -218,16 +218,16 @@ def _image_roots(text: str, root: Path) -> tuple[Path, ...]:
 
 
 def resolve_storage(url: str | None, *, root: Path | None = None) -> StorageSettings:
-    """Storage settings for ``url`` (or the configured one), credentials from the environment."""
+    """Make the storage settings for ``url`` (default: configured), with the environment's credentials."""
     folder = root or find_root()
     return _storage(read_environment(folder), folder, url=url)
 
 
 def read_environment(folder: Path) -> Environment:
-    """Every variable we know, checked.
+    """Read and check every variable of this package.
 
     Raises:
-        ConfigError: one has a value that cannot be read, or ``.env`` contradicts the environment.
+        ConfigError: a variable has an invalid value, or ``.env`` contradicts the environment.
     """
     try:
         refuse_interpolation(folder / ".env", _variables())
@@ -247,7 +247,7 @@ def read_environment(folder: Path) -> Environment:
 
 
 def _variables() -> set[str]:
-    """Every variable we know, in all its spellings."""
+    """List the names of every variable of this package, including alternative names."""
     names = set(Environment.model_fields)
     for variable in Environment.model_fields.values():
         if isinstance(variable.validation_alias, AliasChoices):
@@ -256,7 +256,7 @@ def _variables() -> set[str]:
 
 
 def _storage(env: Environment, root: Path, *, url: str | None = None) -> StorageSettings:
-    """Credentials and endpoint for an address, both checked: Dagster shows them from here on."""
+    """Make the storage settings for an address and check them: Dagster may show the result."""
     where = url or env.DINO_STORAGE or _implied_url(env)
     name = parse_url(where).scheme
     scheme = SCHEMES.get(name)
@@ -264,14 +264,14 @@ def _storage(env: Environment, root: Path, *, url: str | None = None) -> Storage
         return StorageSettings(url=where, root=root)
     if not scheme.is_bucket:
         raise ConfigError(
-            f"storage {where!r} would be gone when the process ends: use {show_choices()}",
+            f"storage {where!r} would be lost when the process ends: use {show_choices()}",
             reason="memory",
         )
     if scheme.backend == "azure":
         return _azure_storage(env, root, where)
     if scheme.backend == "s3":
         return _s3_storage(env, root, where, is_minio=name == "minio")
-    return StorageSettings(url=where, root=root)  # needs no credentials from the environment
+    return StorageSettings(url=where, root=root)  # without credentials from the environment
 
 
 def _azure_storage(env: Environment, root: Path, url: str) -> StorageSettings:
@@ -320,12 +320,12 @@ def _s3_storage(env: Environment, root: Path, url: str, *, is_minio: bool) -> St
 
 
 def _implied_url(env: Environment) -> str:
-    """What the documents' variables mean when ``DINO_STORAGE`` is silent."""
+    """Choose the storage by ``USE_MINIO`` and ``MINIO_*`` when ``DINO_STORAGE`` is not set."""
     if env.USE_MINIO is False:
         if env.names_minio:
             raise ConfigError(
-                "USE_MINIO is false but MINIO_* variables are set. Unset one side, or name the "
-                "place with DINO_STORAGE.",
+                "USE_MINIO is false but MINIO_* variables are set. Unset one of them, or set "
+                "DINO_STORAGE.",
                 reason="contradiction",
             )
         return f"az://{env.EMBED_BUCKET}"
@@ -339,5 +339,5 @@ def _endpoint(endpoint: str | None, *, url: str) -> str | None:
 
 
 def normalise_endpoint(endpoint: str) -> str:
-    """Add ``http://`` where the scheme is missing, as in the documents' ``localhost:9000``."""
+    """Add ``http://`` where the scheme is missing, as in ``localhost:9000``."""
     return (endpoint if "://" in endpoint else f"http://{endpoint}").rstrip("/")

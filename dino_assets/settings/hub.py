@@ -1,4 +1,4 @@
-"""The Hugging Face Hub's settings, as the environment and ``.env`` have them now."""
+"""Settings of the Hugging Face Hub from the environment and ``.env``."""
 
 import os
 import re
@@ -9,15 +9,15 @@ from dino_assets.settings.environment import find_cache, find_root, read_environ
 from dino_assets.settings.records import HubSettings
 from dino_assets.settings.urls import expand_path, is_address
 
-_TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
+_TRUE = ("1", "ON", "YES", "TRUE")  # the same words as in huggingface_hub
 
 
 def resolve_hub(root: Path | None = None) -> HubSettings:
-    """The Hub's settings as they are now; huggingface_hub itself reads them once, when imported.
+    """Read the Hub's current settings; huggingface_hub itself reads them only once, when imported.
 
     Raises:
-        ConfigError: ``HF_TOKEN`` or the file of ``hf auth login`` cannot be a token, ``HF_ENDPOINT``
-            no address, or a folder no path.
+        ConfigError: the value of ``HF_TOKEN`` or of the file of ``hf auth login`` cannot be a token,
+            ``HF_ENDPOINT`` is not an address, or a folder is not a path.
     """
     folder = root or find_root()
     env = read_environment(folder)
@@ -28,14 +28,14 @@ def resolve_hub(root: Path | None = None) -> HubSettings:
     )
     if not is_address(env.HF_ENDPOINT) or re.search(r"[\s@?#]", env.HF_ENDPOINT):
         raise ConfigError(
-            "HF_ENDPOINT is not an address like https://huggingface.co (a password has no place in it)",
+            "HF_ENDPOINT is not an address like https://huggingface.co, without user and password",
             reason="endpoint",
         )
     is_offline = _is_on(env.HF_HUB_OFFLINE)
-    token = _checked_token(env.HF_TOKEN or "", "HF_TOKEN", advice="Copy it once more.")
+    token = _checked_token(env.HF_TOKEN or "", "HF_TOKEN", advice="Copy it again.")
     token_file = None
     if _is_on(env.HF_HUB_DISABLE_IMPLICIT_TOKEN):
-        token = None  # the library means HF_TOKEN with it too
+        token = None  # in huggingface_hub this switch disables HF_TOKEN, too
     elif token is None and not is_offline:
         path = env.HF_TOKEN_PATH
         token_file = _hub_path("HF_TOKEN_PATH", path, folder) if path else home / "token"
@@ -53,7 +53,7 @@ def resolve_hub(root: Path | None = None) -> HubSettings:
 
 
 def find_engine_cache(root: Path | None = None) -> Path:
-    """Where converted networks and passed checks are kept: in the project, or beside fetched models."""
+    """Return the folder for converted networks and passed checks: the project's, or the Hub's cache."""
     folder = root or find_root()
     if (folder / "dagster.yaml").is_file():
         return find_cache(folder)
@@ -74,19 +74,19 @@ def _read_token(file: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError:
-        text = "\0"  # outside the handler: the error carries the file's content
+        text = "\0"  # refused below, outside the handler: this error contains the file's content
     except OSError as err:
         raise ConfigError(
-            f"{what} cannot be read ({err.strerror}). Let it be read, or set HF_TOKEN.",
+            f"{what} cannot be read ({err.strerror}). Make it readable, or set HF_TOKEN.",
             reason="token-file",
         ) from None
-    return _checked_token(text, what, advice="Log in once more, or set HF_TOKEN.")
+    return _checked_token(text, what, advice="Log in again, or set HF_TOKEN.")
 
 
 def _checked_token(text: str, what: str, *, advice: str) -> str | None:
     token = text.strip()
     if not all("!" <= letter <= "~" for letter in token):
-        # Said here: the HTTP client would refuse the header and quote it.
+        # Refused here, because the HTTP client's error would show the token.
         raise ConfigError(f"{what} has characters that no token has. {advice}", reason="token")
     return token or None
 

@@ -1,4 +1,4 @@
-"""Whether a command is run in a project's folder, before anything is made in another one."""
+"""Check that a command runs in a project's folder, before it makes a store elsewhere."""
 
 from dino_assets.errors import ConfigError
 from dino_assets.settings.records import Settings
@@ -6,7 +6,7 @@ from dino_assets.settings.urls import expand_path
 
 
 def check_project(settings: Settings) -> None:
-    """Refuse to make the store's folder where no project is.
+    """Check that the store's folder would be made inside a project.
 
     Raises:
         ConfigError: there is no project here.

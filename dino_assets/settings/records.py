@@ -1,4 +1,4 @@
-"""Frozen records of what the environment and ``.env`` say."""
+"""Frozen records of the settings from the environment and ``.env``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,24 +7,22 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """How long and how often a bucket is tried. What moves bytes may take as long as it needs."""
+    """Time limits and number of retries for requests to a bucket. A request that moves bytes has no limit."""
 
     connect_s: float = 5
-    stall_s: float = 20  # without a byte, after which a request is given up and tried again
+    stall_s: float = 20  # without a byte, after which a request fails and is repeated
     retries: int = 30  # more than fit into the time below
-    retry_for_s: float = 90  # since the last byte: a server that restarts is outlasted
-    piece_s: float = (
-        900  # one piece of a larger upload: 8 MiB at 10 kB/s, with four of them on one line
-    )
+    retry_for_s: float = 90  # since the last byte: longer than the restart of a server
+    piece_s: float = 900  # one piece of a larger upload: 8 MiB at 10 kB/s, four at the same time
 
 
-# For who has a time limit of its own, such as a tick of a sensor, or waits for the answer: doctor.
+# For callers with a time limit of their own (ticks of sensors), or that a person waits for (doctor).
 BRIEF_LIMITS = RequestLimits(connect_s=3, stall_s=10, retries=3, retry_for_s=10, piece_s=30)
 
 
 @dataclass(frozen=True)
 class StorageSettings:
-    """Where results live and how to get in. Secrets stay out of ``repr``."""
+    """The address of the store and its credentials. ``repr`` does not show secrets."""
 
     url: str
     root: Path
@@ -35,14 +33,14 @@ class StorageSettings:
     session_token: str | None = field(default=None, repr=False)
     profile: str | None = None
     azure_connection_string: str | None = field(default=None, repr=False)
-    # Which variable each secret comes from, for who shows names instead of values (the UI).
+    # The variable that each secret comes from: the UI shows names instead of values.
     variables: Mapping[str, str] = field(default_factory=dict)
     limits: RequestLimits = RequestLimits()
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """Somebody who may use the service: a name for logs, the sha256 of the key, and what it is good for."""
+    """An API key of the service: a name for logs, the sha256 of the key, and its permissions."""
 
     name: str
     sha256: bytes = field(repr=False)
@@ -51,19 +49,19 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class ServingSettings:
-    """How the embedding service behaves."""
+    """Settings of the embedding service."""
 
     keys: tuple[ApiKey, ...] = ()
-    is_open: bool = False  # without keys, others than this machine may use it, too
-    cors_origins: tuple[str, ...] = ()  # whose pages may call it from a browser
+    is_open: bool = False  # without keys, other machines may use it, too
+    cors_origins: tuple[str, ...] = ()  # web pages from these origins may call it
     retention_days: int = 90
     upload_bytes: int = 64 * 10**6  # the largest picture file
-    queue_s: int = 60  # of waiting work, above which an upload is refused
+    queue_s: int = 60  # seconds of waiting work, above which an upload is refused
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the environment and ``.env`` may say, read once."""
+    """All settings from the environment and ``.env``, read once."""
 
     root: Path
     storage: StorageSettings
@@ -71,20 +69,18 @@ class Settings:
     inbox: str
     device: str
     model_revision: str | None = None
-    image_roots: tuple[Path, ...] = ()  # a list may name files in these folders too
+    image_roots: tuple[Path, ...] = ()  # lists may name files in these folders, too
     executor: str = "in_process"
-    flight_days: int = 30  # without new photographs, after which a check warns
-    # Its address is often all that a webhook asks for.
+    flight_days: int = 30  # days without new photographs, after which a check warns
+    # Secret: many webhooks accept posts from everybody who has the address.
     failure_webhook: str | None = field(default=None, repr=False)
     ui_url: str = "http://127.0.0.1:3000"
     serving: ServingSettings = ServingSettings()
-    unknown: tuple[
-        str, ...
-    ] = ()  # variables that look like ours, each with what was probably meant
+    unknown: tuple[str, ...] = ()  # unknown DINO_* variables, each with the closest known name
 
 
-def spell_unknown(settings: Settings) -> str:
-    """Say which variables have no effect; nothing where all are known."""
+def describe_unknown(settings: Settings) -> str:
+    """Write the warning about unknown variables; empty if there are none."""
     if not settings.unknown:
         return ""
     verb = "is no setting and has" if len(settings.unknown) == 1 else "are no settings and have"
@@ -93,11 +89,11 @@ def spell_unknown(settings: Settings) -> str:
 
 @dataclass(frozen=True)
 class HubSettings:
-    """The Hugging Face Hub as the environment or ``.env`` name it."""
+    """Settings of the Hugging Face Hub: address, folders, token."""
 
     endpoint: str
     home: Path
     cache: Path
     is_offline: bool
     token: str | None = field(repr=False)
-    token_file: Path | None = None  # where it was, or would have been; None where nobody may look
+    token_file: Path | None = None  # the file that was looked for; None if it was not

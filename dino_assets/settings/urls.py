@@ -1,4 +1,4 @@
-"""What stores' addresses, servers' endpoints and paths look like, checked before anybody uses them."""
+"""Parsing and checks of store addresses, server endpoints and paths."""
 
 import contextlib
 import errno
@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from dino_assets.errors import ConfigError
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_NAME_BYTES, _PATH_BYTES = 255, 4096  # what Linux's file systems take
+_NAME_BYTES, _PATH_BYTES = 255, 4096  # limits of Linux's file systems
 _SHOWN_LETTERS = 60
-_CIRCLES = "its links lead round in circles"
+_CIRCLES = "its symbolic links form a circle"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -21,13 +21,13 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 class Scheme:
     """One kind of storage address."""
 
-    backend: str  # which opener of store/backends.py opens it; credentials go with it too
-    example: str  # an address of this kind, as messages show it
+    backend: str  # key of the opener in store/backends.py; it also decides the credentials
+    example: str  # an example of an address, for messages
     is_bucket: bool = True
-    alias_of: str | None = None  # same servers, other variables for the credentials
+    alias_of: str | None = None  # the same servers, with other variables for the credentials
 
 
-# The only table of addresses: a new kind of storage is a row here and an opener in store/backends.py.
+# To add a kind of storage, add a row here and an opener in store/backends.py.
 SCHEMES = {
     "s3": Scheme("s3", "s3://bucket"),
     "minio": Scheme("s3", "minio://bucket", alias_of="s3"),
@@ -37,31 +37,31 @@ SCHEMES = {
 
 
 def find_scheme(url: str) -> Scheme | None:
-    """The row of ``SCHEMES`` for an address; None for a folder, a file and unknown schemes."""
+    """Find the row of ``SCHEMES`` for an address; None for a folder, a file and unknown schemes."""
     name, mark, _ = url.partition("://")
     return SCHEMES.get(name) if mark else None
 
 
 def is_bucket_url(url: str) -> bool:
-    """Tell whether an address names a bucket (or container)."""
+    """Check whether an address names a bucket (or container)."""
     scheme = find_scheme(url)
     return scheme is not None and scheme.is_bucket
 
 
 def list_bucket_prefixes() -> list[str]:
-    """What the addresses of buckets begin with."""
+    """List the prefixes of bucket addresses."""
     return [f"{name}://" for name, scheme in SCHEMES.items() if scheme.is_bucket]
 
 
 def show_choices() -> str:
-    """The places where results can live, for messages."""
+    """List the kinds of storage addresses, for messages."""
     *first, last = (scheme.example for scheme in SCHEMES.values() if scheme.is_bucket)
     return f"a folder, {', '.join(first)} or {last}"
 
 
 @dataclass(frozen=True)
 class StoreUrl:
-    """A store's address, taken apart."""
+    """A store's address in its parts."""
 
     scheme: str  # "" for a folder
     bucket: str
@@ -69,10 +69,10 @@ class StoreUrl:
 
 
 def parse_url(url: str, *, what: str = "storage") -> StoreUrl:
-    """Take a store's address apart; ``what`` is its name in messages.
+    """Parse a store's address; messages call it ``what``.
 
     Raises:
-        ConfigError: the scheme is unknown, the bucket's name is not one, or there are credentials.
+        ConfigError: the scheme is unknown, the bucket's name is invalid, or there are credentials.
     """
     scheme, _, rest = url.partition("://") if "://" in url else ("file", "", url)
     if scheme == "file":
@@ -81,7 +81,7 @@ def parse_url(url: str, *, what: str = "storage") -> StoreUrl:
         return StoreUrl("", "", rest)
     if "@" in url or "?" in url:
         raise ConfigError(
-            f"{what} {hide_secrets(url)} carries credentials or a query: give them in "
+            f"{what} {hide_secrets(url)} contains credentials or a query: set them in "
             "MINIO_ACCESS_KEY and MINIO_SECRET_KEY, AWS_… or AZURE_STORAGE_CONNECTION_STRING instead",
             reason="credentials",
         )
@@ -102,16 +102,16 @@ def parse_url(url: str, *, what: str = "storage") -> StoreUrl:
         name in ("", ".", "..") or not name.isprintable() for name in prefix.split("/") if prefix
     ):
         raise ConfigError(
-            f"{what} {url!r}: {prefix!r} is not a prefix that objects can have", reason="prefix"
+            f"{what} {url!r}: no object can have the prefix {prefix!r}", reason="prefix"
         )
     return StoreUrl(scheme, bucket, prefix)
 
 
 def checked_endpoint(endpoint: str | None, *, url: str) -> str | None:
-    """The endpoint, if it is one: obstore panics at its first request to something else.
+    """Check that an endpoint is an address: with another value obstore panics at the first request.
 
     Raises:
-        ConfigError: it is no address, or carries a password.
+        ConfigError: it is not an address, or contains a password.
     """
     if endpoint is None:
         return None
@@ -125,7 +125,7 @@ def checked_endpoint(endpoint: str | None, *, url: str) -> str | None:
 
 
 def is_address(url: str) -> bool:
-    """Tells whether a request to this address could be made: scheme, host and port are such."""
+    """Check whether an address has a usable scheme, host and port."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").removesuffix(".")
@@ -137,7 +137,7 @@ def is_address(url: str) -> bool:
 
 
 def hide_secrets(address: str) -> str:
-    """An address for a message, without what stands before an ``@`` or after a ``?``."""
+    """Shorten an address for a message: leave out the text before an ``@`` or after a ``?``."""
     scheme, mark, rest = address.partition("://") if "://" in address else ("", "", address)
     head = f"{scheme if _SCHEME.fullmatch(scheme) else '…'}{mark}" if mark else ""
     if "?" in rest.rpartition("@")[0]:  # a signature with an @, or a password with a ?
@@ -148,7 +148,7 @@ def hide_secrets(address: str) -> str:
 
 
 def expand_path(text: str | Path) -> Path:
-    """A path as somebody wrote it, with ``~`` replaced; a relative one stays relative.
+    """Replace ``~`` in a path that a user wrote; a relative path stays relative.
 
     Raises:
         ConfigError: no file can have this path, or ``~`` names an unknown user.
@@ -161,15 +161,15 @@ def expand_path(text: str | Path) -> Path:
 
 
 def resolve_path(path: Path) -> Path:
-    """The absolute path behind links, whether something is there or not.
+    """Make a path absolute and follow its symbolic links; it need not exist.
 
     Raises:
-        ConfigError: no file can have this path, or links in it lead round in circles.
+        ConfigError: no file can have this path, or its symbolic links form a circle.
     """
     try:
         resolved = _checked_path(path).resolve()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            resolved.stat()  # from Python 3.13 on resolve() is silent about circles
+            resolved.stat()  # since Python 3.13 resolve() does not raise for circles
     except RuntimeError:
         raise _no_path(path, _CIRCLES) from None
     except OSError as err:
@@ -178,7 +178,7 @@ def resolve_path(path: Path) -> Path:
 
 
 def _checked_path(path: Path) -> Path:
-    # Not asked of the disk: it looks at a name only when all folders before it are there.
+    # Checked without the disk, which checks a name only if all parent folders exist.
     try:
         encoded = os.fsencode(path)
     except UnicodeEncodeError:
@@ -198,7 +198,7 @@ def _no_path(path: str | Path, reason: str | None) -> ConfigError:
     text = str(path)
     shown = text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
     return ConfigError(
-        f"{shown!r} is not a path that can be used: {reason}. Name another one.",
+        f"{shown!r} cannot be used as a path: {reason}. Choose another path.",
         value=text,
         reason="path",
     )

@@ -319,7 +319,7 @@ def _make_folder(settings: StorageSettings, folder: Path) -> LocalStore:
     raise failure
 
 
-def spell_absence(store: ObjectStore) -> str:
+def describe_missing_store(store: ObjectStore) -> str:
     """Write the message for a local store that does not exist, with advice."""
     return (
         f"There is no store {store.url!r} yet: nothing is at {str(store.folder)!r}. If you expected "

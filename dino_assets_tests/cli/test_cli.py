@@ -402,7 +402,7 @@ def test_samples_checkpoint__over_a_real_one(project, refuse):
 )
 @pytest.mark.parametrize("text", ["~nosuchuser/x", "a\0b", "a\ud800b", "x" * 300])
 def test_main__paths_that_are_none_are_a_sentence(project, refuse, command, text):
-    assert "is not a path that can be used" in refuse(ConfigError, *command, text)
+    assert "cannot be used as a path" in refuse(ConfigError, *command, text)
     assert sorted(path.name for path in project.iterdir()) == ["dagster.yaml", "workspace.yaml"]
 
 

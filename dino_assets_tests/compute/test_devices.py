@@ -1,4 +1,4 @@
-"""What this machine has, and what else it does."""
+"""Devices, and the load that other programs put on this machine."""
 
 import pytest
 
@@ -15,12 +15,12 @@ from dino_assets.compute.devices import has_other_work
         (0, 8, 8, False),
     ],
 )
-def test_has_other_work__beside_our_own_threads(load, threads, processors, is_busy):
-    found = has_other_work(threads, read_load=lambda: load, processors=processors)
-    assert found is is_busy
+def test_has_other_work__subtracts_own_threads(load, threads, processors, is_busy):
+    has_other = has_other_work(threads, read_load=lambda: load, processors=processors)
+    assert has_other is is_busy
 
 
-def test_has_other_work__where_the_system_does_not_say():
+def test_has_other_work__no_load_average():
     def read_load() -> float:
         raise OSError
 

@@ -1,4 +1,4 @@
-"""What a processor's flags tell of bfloat16."""
+"""Processor flags and bfloat16 support."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ AVX512 = f"{AVX2} avx512f avx512bw avx512dq avx512vl"
         (AVX512, "x86_64", True),
         (AVX512.replace(" avx512vl", ""), "x86_64", False),
         (f"{AVX2} avx_ne_convert", "AMD64", True),
-        ("Features : fp asimd", "aarch64", True),  # only PyTorch can tell
+        ("Features : fp asimd", "aarch64", True),  # unknown without PyTorch
         ("", "x86_64", True),
     ],
 )
@@ -26,14 +26,14 @@ def test_may_multiply_bf16__by_flags(flags: str, machine: str, may: bool):
     assert may_multiply_bf16(flags, machine=machine) is may
 
 
-def test_may_multiply_bf16__denies_nothing_that_torch_does():
+def test_may_multiply_bf16__true_where_torch_uses_bf16():
     import torch
 
     assert may_multiply_bf16() or not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     assert may_multiply_bf16() or not torch_has_bf16()
 
 
-def test_read_flags__the_first_processor_s_line(tmp_path: Path):
+def test_read_flags__first_processor(tmp_path: Path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor : 0\nflags : fpu avx\n\nprocessor : 1\nflags : fpu\n")
     assert read_flags(info) == "flags : fpu avx"

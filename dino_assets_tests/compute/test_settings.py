@@ -21,7 +21,7 @@ from dino_assets_tests.worlds.raising import raising
 # --- devices --------------------------------------------------------------------------------
 
 
-def test_resolve_compute__auto_takes_what_is_here():
+def test_resolve_compute__auto_takes_the_best_accelerator():
     resolved = resolve_compute(ComputeSettings())
     assert resolved.device == (find_accelerators() or ["cpu"])[0]
     assert resolved.threads == available_cpus() >= 1
@@ -33,17 +33,17 @@ def test_resolve_compute__auto_without_accelerator_is_cpu():
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_resolve_compute__named_device_that_is_not_here(device):
+def test_resolve_compute__named_device_is_missing(device):
     with pytest.raises(DeviceUnavailableError) as caught:
         resolve_compute(ComputeSettings(device=device), accelerators=[])
     assert str(caught.value) == (
-        f"device '{device}' was asked for, but PyTorch sees no accelerator here. Use device: auto, or "
+        f"device '{device}' was asked for, but PyTorch finds no accelerator here. Use device: auto, or "
         "install the PyTorch build and the driver that match the card."
     )
     assert isinstance(caught.value, ConfigError)
 
 
-def test_resolve_compute__of_one_accelerator_the_other_is_refused():
+def test_resolve_compute__refuses_another_kind_of_accelerator():
     assert resolve_compute(ComputeSettings(), accelerators=["cuda"]).device == "cuda"
     assert resolve_compute(ComputeSettings(device="cpu"), accelerators=["cuda"]).device == "cpu"
     with raising(DeviceUnavailableError, setting="device", value="mps"):
@@ -89,7 +89,7 @@ def test_resolve_compute__bad_values(setting: str, value: object):
         ),
     ],
 )
-def test_check_compute__says_what_can_be_used(setting: str, value: object, sentence: str):
+def test_check_compute__message_lists_allowed_values(setting: str, value: object, sentence: str):
     with pytest.raises(ConfigError) as caught:
         check_compute(ComputeSettings(**{setting: value}))  # type: ignore[arg-type]
     assert str(caught.value) == sentence
@@ -101,7 +101,7 @@ def test_resolve_compute__given_values_are_kept():
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux narrows processes this way")
-def test_available_cpus__a_narrowed_process_sees_fewer():
+def test_available_cpus__respects_the_processs_affinity():
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
@@ -118,7 +118,7 @@ def threads_ahead() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD_PREFIX)]
 
 
-def test_map_ahead__its_threads_are_seen_while_it_works():
+def test_map_ahead__threads_exist_only_during_the_work():
     values = map_ahead(lambda n: n, range(3), threads=2)
     assert next(values) == 0
     assert threads_ahead()
@@ -128,11 +128,11 @@ def test_map_ahead__its_threads_are_seen_while_it_works():
 
 @settings(max_examples=60, deadline=None)
 @given(items=st.lists(st.integers(), max_size=40), threads=st.integers(1, 6))
-def test_map_ahead__is_map(items: list[int], threads: int):
+def test_map_ahead__equals_map(items: list[int], threads: int):
     assert list(map_ahead(lambda n: n * 2, items, threads=threads)) == [n * 2 for n in items]
 
 
-def test_map_ahead__order_holds_when_the_first_is_last():
+def test_map_ahead__keeps_the_order_if_the_first_finishes_last():
     late = threading.Event()
 
     def work(n: int) -> int:
@@ -159,13 +159,13 @@ def test_map_ahead__lead_is_bounded(threads: int):
     assert len(taken) == 50
 
 
-def test_map_ahead__works_at_the_same_time():
+def test_map_ahead__runs_items_in_parallel():
     together = threading.Barrier(3)
     # Passes only if three calls are inside `work` at once.
     assert list(map_ahead(lambda n: together.wait(30) >= 0, range(3), threads=3)) == [True] * 3
 
 
-def test_map_ahead__exception_arrives_in_its_place_and_stops_the_rest():
+def test_map_ahead__exception_is_raised_in_order_and_stops_the_rest():
     started = []
 
     def work(n: int) -> int:
@@ -182,7 +182,7 @@ def test_map_ahead__exception_arrives_in_its_place_and_stops_the_rest():
     assert not threads_ahead()
 
 
-def test_map_ahead__exception_of_the_items_stops_it():
+def test_map_ahead__exception_of_the_items_stops_the_work():
     def items() -> Iterator[int]:
         yield from range(3)
         raise TimeoutError
@@ -203,22 +203,22 @@ def test_map_ahead__consumer_stops_early():
         return n
 
     values = map_ahead(work, range(1000), threads=2)
-    assert next(values) == 0  # now 1 and 2 are being worked on, and 3 waits for its turn
+    assert next(values) == 0  # now 1 and 2 are being computed, and 3 waits
     threading.Timer(0.5, is_closed.set).start()
     values.close()
     assert 3 not in started
     assert not threads_ahead()
 
 
-def test_map_ahead__nothing_starts_before_it_is_asked():
+def test_map_ahead__starts_with_the_first_next():
     started = []
     map_ahead(started.append, range(3), threads=2)
     assert started == []
 
 
 def test_map_ahead__results_may_be_anything():
-    found = list(map_ahead(lambda n: None if n else np.zeros(2), range(2), threads=1))
-    assert found[1] is None
+    results = list(map_ahead(lambda n: None if n else np.zeros(2), range(2), threads=1))
+    assert results[1] is None
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_map_ahead__results_may_be_anything():
         ("cuda", 9, ["cuda:0", "cuda:1", "cuda:2"]),
     ],
 )
-def test_list_devices__every_card_unless_fewer_are_asked(
+def test_list_devices__every_card_or_as_many_as_processes(
     device: str, processes: int, expected: list[str]
 ):
     compute = ComputeSettings(device=device, processes=processes)

@@ -273,7 +273,7 @@ def test_compute__a_device_that_is_not_here(lineage: Lineage, card, monkeypatch)
     lineage.register("flight-1", card("flight-1"))
     monkeypatch.setenv("DINO_DEVICE", "mps")
     result = Lineage(lineage.instance).run("flight-1")
-    assert "device 'mps' was asked for, but PyTorch sees" in failure(result, "embeddings")
+    assert "device 'mps' was asked for, but PyTorch finds" in failure(result, "embeddings")
 
 
 def test_storage__another_store_moves_everything(lineage: Lineage, card, tmp_path):

@@ -319,8 +319,8 @@ def test_survey_inbox__bucket(inbox: Inbox, bucket: StorageSettings):
     assert read_drop(inbox.store, "a").source == f"{bucket.url}/a"
     said = {note.folder: note.sentence for note in survey.notes}
     assert "1 file, new or changed" in said["b"]
-    assert "carries credentials or a query" in said["q?1"]
-    assert "carries credentials or a query" in said["me@x"]
+    assert "contains credentials or a query" in said["q?1"]
+    assert "contains credentials or a query" in said["me@x"]
     assert "cannot be listed because of the key" in said["z"]
     inbox.survey()
     put_objects(bucket, "b/100MEDIA/1.jpg", data=b"another")

@@ -1,4 +1,4 @@
-"""Variables set in the environment or in `.env`."""
+"""A fixture that sets variables in the environment or in `.env`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ Variables = dict[str, str]
 
 @pytest.fixture(params=["environment", "dotenv"])
 def given(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Set variables either way; what holds for one must hold for the other."""
+    """Sets variables in the environment, then in `.env`: both must have the same effect."""
 
     def give(**values: str) -> Path:
         if request.param == "environment":

@@ -1,4 +1,4 @@
-"""API keys as they are written, and what is refused; no message repeats one."""
+"""Parsing of API keys, and refusals that do not show a key."""
 
 import pytest
 
@@ -21,12 +21,12 @@ def test_parse_keys__names_and_scopes():
     "entry",
     [KEY, f":{KEY}", f"a b:{KEY}", "a:short", f"a:{KEY}:write", f"a:{KEY} x", f"a:{KEY},a:{KEY}", f"a:{KEY}é"],
 )  # fmt: skip
-def test_parse_keys__refused(entry):
+def test_parse_keys__refuses_invalid_entries(entry):
     with raising(ConfigError, setting="K", reason="key", hides=KEY):
         parse_keys(entry, setting="K")
 
 
-def test_settings__keys_of_a_file_and_of_a_variable(given, tmp_path):
+def test_load_settings__api_keys_of_a_file_and_of_a_variable(given, tmp_path):
     (tmp_path / "keys").write_text(f"# who\ncamera:{KEY}\n\nadmin:{KEY}y:delete  # all\n")
     root = given(DINO_API_KEYS=f"third:{KEY}z", DINO_API_KEYS_FILE="keys")
     settings = load_settings(root)
@@ -36,7 +36,7 @@ def test_settings__keys_of_a_file_and_of_a_variable(given, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "", "# none\n", b"\xff\xfe\x00"])
-def test_settings__a_file_without_keys_is_no_open_door(given, tmp_path, content):
+def test_load_settings__refuses_a_key_file_without_keys(given, tmp_path, content):
     if content is not None:
         path = tmp_path / "keys"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -44,7 +44,7 @@ def test_settings__a_file_without_keys_is_no_open_door(given, tmp_path, content)
         load_settings(given(DINO_API_KEYS_FILE="keys"))
 
 
-def test_settings__of_the_service(given):
+def test_load_settings__settings_of_the_service(given):
     root = given(
         DINO_SERVE_OPEN="true",
         DINO_CORS_ORIGINS="https://a.example, https://b.example/",
@@ -62,6 +62,6 @@ def test_settings__of_the_service(given):
     "bad",
     [{"DINO_CORS_ORIGINS": "*"}, {"DINO_RETENTION_DAYS": "0"}, {"DINO_UPLOAD_MB": "0"}],
 )
-def test_settings__of_the_service_refused(given, bad):
+def test_load_settings__refuses_invalid_settings_of_the_service(given, bad):
     with raising(ConfigError, setting=next(iter(bad))):
         load_settings(given(**bad))

@@ -1,4 +1,4 @@
-"""Settings with a meaning: checked, listed for flags, made into an asset's config."""
+"""Records of settings: checks, flags, config of an asset, recipes."""
 
 import argparse
 from dataclasses import dataclass
@@ -33,30 +33,30 @@ class Bread:
     "values",
     [{"n_loaves": 0}, {"salt": 1.5}, {"salt": -0.1}, {"salt": float("nan")}, {"flour": "oat"}],
 )
-def test_check_settings__refuses(values: dict):
+def test_check_settings__refuses_values_outside_the_limits(values: dict):
     ((name, value),) = values.items()
     with raising(ConfigError, setting=name, value=value):
         check_settings(Bread(**values))
 
 
-def test_check_settings__says_the_limits():
+def test_check_settings__message_names_the_limits():
     with pytest.raises(ConfigError, match=r"^salt=1.5: expected 0 to 1 \(Share of salt\)$"):
         check_settings(Bread(salt=1.5))
 
 
 @pytest.mark.parametrize("values", [{}, {"n_loaves": 10**9}, {"salt": 0}, {"salt": 1}])
-def test_check_settings__takes(values: dict):
+def test_check_settings__accepts_values_within_the_limits(values: dict):
     check_settings(Bread(**values))
 
 
-def test_list_settings__words_are_told():
+def test_list_settings__meaning_lists_the_words():
     assert [setting.flag for setting in list_settings(Bread)] == ["--loaves", "--salt", "--flour"]
     *_, flour = list_settings(Bread)
     assert (flour.type, flour.default, flour.meaning) == (str, "rye", "Which flour: rye, wheat.")
     assert flour.words == ("rye", "wheat")
 
 
-def test_add_flags__only_what_is_given():
+def test_add_flags__parses_only_given_flags():
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
     add_flags(parser, Bread)
     assert vars(parser.parse_args(["--loaves", "3", "--flour", "wheat"])) == {
@@ -66,7 +66,7 @@ def test_add_flags__only_what_is_given():
     assert vars(parser.parse_args([])) == {}
 
 
-def test_config_of__the_record_s_fields_and_more():
+def test_config_of__fields_of_the_record_and_further_ones():
     class Config(config_of(Bread)):
         oven: int = 1
 
@@ -78,43 +78,43 @@ def test_config_of__the_record_s_fields_and_more():
 
 @dataclass(frozen=True)
 class Basket:
-    """A list, which one may leave empty."""
+    """Settings with an optional list."""
 
     size: int = described(1, "How large", least=1)
     fruits: tuple[str, ...] = described((), "Which fruits")
 
 
-def test_lists__as_flag_config_and_recipe():
+def test_make_record__lists_from_flags_config_and_recipe():
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
     add_flags(parser, Basket)
     given = vars(parser.parse_args(["--fruit", "plum", "--fruit", "fig", "--fruit", "fig"]))
-    asked = make_record(Basket, given)
-    assert asked == Basket(fruits=("fig", "plum"))
+    basket = make_record(Basket, given)
+    assert basket == Basket(fruits=("fig", "plum"))
 
     class Config(config_of(Basket)):
         pass
 
-    assert make_record(Basket, values_of(Config(fruits=["plum", "fig"]), Basket)) == asked
+    assert make_record(Basket, values_of(Config(fruits=["plum", "fig"]), Basket)) == basket
     assert make_record(Basket, values_of(Config(), Basket)) == Basket()
-    assert to_recipe(asked) == {"size": 1, "fruits": ["fig", "plum"]}
-    assert from_recipe(Basket(), to_recipe(asked)) == asked
+    assert to_recipe(basket) == {"size": 1, "fruits": ["fig", "plum"]}
+    assert from_recipe(Basket(), to_recipe(basket)) == basket
 
 
-def test_to_recipe__an_empty_list_decides_nothing():
+def test_to_recipe__leaves_out_empty_lists():
     assert to_recipe(Basket()) == {"size": 1}
-    asked = Basket(size=3, fruits=("fig",))
-    assert from_recipe(asked, {"other": 7}) == Basket(size=3)
+    basket = Basket(size=3, fruits=("fig",))
+    assert from_recipe(basket, {"other": 7}) == Basket(size=3)
 
 
 @dataclass(frozen=True)
 class Oven:
-    """A permission beside what decides."""
+    """Settings with a permission."""
 
     heat: int = described(200, "How hot")
     burn: bool = described(False, "Go on when it smokes", is_permission=True)
 
 
-def test_permission__a_flag_without_a_value_that_no_recipe_holds():
+def test_to_recipe__leaves_out_permissions():
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
     add_flags(parser, Oven)
     assert vars(parser.parse_args(["--burn"])) == {"burn": True}

@@ -1,4 +1,4 @@
-"""What the environment and `.env` say, and which of them wins."""
+"""Settings from the environment and `.env`, and which value is used."""
 
 import os
 import subprocess
@@ -29,12 +29,12 @@ Variables = dict[str, str]
 # --- defaults and precedence --------------------------------------------------------------
 
 
-def test_load_settings__nothing_set_stores_locally(tmp_path: Path):
-    found = load_settings(tmp_path)
-    assert (found.root, found.model, found.inbox, found.device) == (
+def test_load_settings__defaults(tmp_path: Path):
+    loaded = load_settings(tmp_path)
+    assert (loaded.root, loaded.model, loaded.inbox, loaded.device) == (
         tmp_path, "facebook/dinov2-base", "inbox", "auto",
     )  # fmt: skip
-    assert (found.storage.url, found.storage.root, found.storage.endpoint) == (
+    assert (loaded.storage.url, loaded.storage.root, loaded.storage.endpoint) == (
         "data", tmp_path, None,
     )  # fmt: skip
     assert DEFAULT_MODEL == "facebook/dinov2-base"
@@ -64,11 +64,11 @@ def test_load_settings__environment_and_dotenv_together(
 ):
     (tmp_path / ".env").write_text("DINO_INBOX=from-dotenv\n")
     monkeypatch.setenv("DINO_MODEL_ID", "from/environment")
-    found = load_settings(tmp_path)
-    assert (found.model, found.inbox) == ("from/environment", "from-dotenv")
+    loaded = load_settings(tmp_path)
+    assert (loaded.model, loaded.inbox) == ("from/environment", "from-dotenv")
 
 
-def test_load_settings__dotenv_beside_dagster_yaml_counts_from_below(
+def test_load_settings__reads_the_projects_dotenv_from_a_subfolder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "dagster.yaml").touch()
@@ -96,7 +96,7 @@ def test_load_settings__empty_counts_as_unset(given, variable: str):
     assert load_settings(root).model == DEFAULT_MODEL
 
 
-def test_load_settings__empty_in_the_environment_leaves_dotenv_alone(
+def test_load_settings__empty_in_the_environment_does_not_override_dotenv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / ".env").write_text("DINO_INBOX=from-dotenv\n")
@@ -123,13 +123,11 @@ def test_load_settings__dotenv_with_foreign_lines(tmp_path: Path):
         {"MINIO_REGION": "us-east-1"},
     ],
 )
-def test_load_settings__any_minio_variable_means_s3_with_the_documents_defaults(
-    given, variables: Variables
-):
-    found = load_settings(given(**variables)).storage
-    assert (found.url, found.endpoint) == ("minio://embeds", "http://localhost:9000")
-    assert (found.access_key, found.secret_key) == ("minioadmin", "minioadmin")
-    assert found.region == "us-east-1"
+def test_load_settings__any_minio_variable_selects_s3(given, variables: Variables):
+    loaded = load_settings(given(**variables)).storage
+    assert (loaded.url, loaded.endpoint) == ("minio://embeds", "http://localhost:9000")
+    assert (loaded.access_key, loaded.secret_key) == ("minioadmin", "minioadmin")
+    assert loaded.region == "us-east-1"
 
 
 def test_load_settings__all_minio_variables(given):
@@ -140,13 +138,13 @@ def test_load_settings__all_minio_variables(given):
         MINIO_REGION="eu-west-1",
         EMBED_BUCKET="tiles",
     )
-    found = load_settings(root).storage
-    assert (found.url, found.endpoint) == ("minio://tiles", "https://s3.example.org")
-    assert (found.access_key, found.secret_key) == ("an-access-key", "a-secret-key")
-    assert found.region == "eu-west-1"
+    loaded = load_settings(root).storage
+    assert (loaded.url, loaded.endpoint) == ("minio://tiles", "https://s3.example.org")
+    assert (loaded.access_key, loaded.secret_key) == ("an-access-key", "a-secret-key")
+    assert loaded.region == "eu-west-1"
 
 
-def test_load_settings__a_bucket_alone_stays_local(given):
+def test_load_settings__bucket_name_alone_selects_the_local_store(given):
     assert load_settings(given(EMBED_BUCKET="tiles")).storage.url == "data"
 
 
@@ -165,9 +163,9 @@ def test_normalise_endpoint__with_and_without_scheme(endpoint: str, normal: str)
 
 def test_load_settings__s3_url_with_minio_variables_goes_to_their_server(given):
     root = given(DINO_STORAGE="s3://lake/x", MINIO_ENDPOINT="store:9000")
-    found = load_settings(root).storage
-    assert (found.url, found.endpoint) == ("s3://lake/x", "http://store:9000")
-    assert found.access_key == "minioadmin"
+    loaded = load_settings(root).storage
+    assert (loaded.url, loaded.endpoint) == ("s3://lake/x", "http://store:9000")
+    assert loaded.access_key == "minioadmin"
 
 
 def test_load_settings__s3_url_takes_the_aws_variables(given):
@@ -180,25 +178,25 @@ def test_load_settings__s3_url_takes_the_aws_variables(given):
         AWS_ENDPOINT_URL="https://r2.example.org",
         AWS_PROFILE="lab",
     )
-    found = load_settings(root).storage
-    assert (found.access_key, found.secret_key) == ("an-access-key", "a-secret-key")
-    assert (found.session_token, found.region) == ("a-token", "eu-central-1")
-    assert (found.endpoint, found.profile) == ("https://r2.example.org", "lab")
+    loaded = load_settings(root).storage
+    assert (loaded.access_key, loaded.secret_key) == ("an-access-key", "a-secret-key")
+    assert (loaded.session_token, loaded.region) == ("a-token", "eu-central-1")
+    assert (loaded.endpoint, loaded.profile) == ("https://r2.example.org", "lab")
 
 
 def test_load_settings__plain_s3_gets_no_default_password(given):
-    found = load_settings(given(DINO_STORAGE="s3://lake")).storage
-    assert (found.access_key, found.secret_key, found.endpoint) == (None, None, None)
+    loaded = load_settings(given(DINO_STORAGE="s3://lake")).storage
+    assert (loaded.access_key, loaded.secret_key, loaded.endpoint) == (None, None, None)
 
 
-# --- Azure, and which place wins ----------------------------------------------------------
+# --- Azure, and which address is used -----------------------------------------------------
 
 
-def test_load_settings__use_minio_false_means_azure(given):
+def test_load_settings__use_minio_false_selects_azure(given):
     root = given(USE_MINIO="false", AZURE_STORAGE_CONNECTION_STRING=AZURE, EMBED_BUCKET="tiles")
-    found = load_settings(root).storage
-    assert (found.url, found.azure_connection_string) == ("az://tiles", AZURE)
-    assert found.access_key is None
+    loaded = load_settings(root).storage
+    assert (loaded.url, loaded.azure_connection_string) == ("az://tiles", AZURE)
+    assert loaded.access_key is None
 
 
 def test_load_settings__azure_needs_its_connection_string(given):
@@ -207,7 +205,7 @@ def test_load_settings__azure_needs_its_connection_string(given):
 
 
 @pytest.mark.parametrize("variable", ["MINIO_ENDPOINT", "MINIO_SECRET_KEY"])
-def test_load_settings__contradiction(given, variable: str):
+def test_load_settings__refuses_use_minio_false_with_minio_variables(given, variable: str):
     values = {"USE_MINIO": "false", variable: "sesame", "AZURE_STORAGE_CONNECTION_STRING": AZURE}
     with raising(ConfigError, reason="contradiction", hides="sesame"):
         load_settings(given(**values))
@@ -216,17 +214,17 @@ def test_load_settings__contradiction(given, variable: str):
 @pytest.mark.parametrize(
     "variables", [{"USE_MINIO": "true"}, {"USE_MINIO": "false"}, {"MINIO_ENDPOINT": "x"}]
 )
-def test_load_settings__dino_storage_wins(given, variables: Variables):
-    found = load_settings(given(DINO_STORAGE="/mnt/results", **variables)).storage
-    assert (found.url, found.endpoint, found.access_key) == ("/mnt/results", None, None)
+def test_load_settings__dino_storage_overrides_the_other_variables(given, variables: Variables):
+    loaded = load_settings(given(DINO_STORAGE="/mnt/results", **variables)).storage
+    assert (loaded.url, loaded.endpoint, loaded.access_key) == ("/mnt/results", None, None)
 
 
-def test_load_settings__a_connection_string_alone_stays_local(given):
-    found = load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE)).storage
-    assert (found.url, found.azure_connection_string) == ("data", None)
+def test_load_settings__connection_string_alone_selects_the_local_store(given):
+    loaded = load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE)).storage
+    assert (loaded.url, loaded.azure_connection_string) == ("data", None)
 
 
-def test_resolve_storage__an_address_wins_over_the_configured_place(given):
+def test_resolve_storage__address_overrides_the_configured_one(given):
     root = given(DINO_STORAGE="results", MINIO_ENDPOINT="store:9000")
     assert resolve_storage("minio://cards/june", root=root).endpoint == "http://store:9000"
     assert resolve_storage("elsewhere", root=root).url == "elsewhere"
@@ -234,12 +232,12 @@ def test_resolve_storage__an_address_wins_over_the_configured_place(given):
 
 
 @pytest.mark.parametrize("url", ["memory://", "memory://x"])
-def test_load_settings__memory_is_no_place_for_results(given, url: str):
+def test_load_settings__refuses_memory(given, url: str):
     with raising(ConfigError, reason="memory"):
         load_settings(given(DINO_STORAGE=url))
 
 
-# --- what cannot be read, and secrets -----------------------------------------------------
+# --- invalid values, and secrets ----------------------------------------------------------
 
 
 def test_load_settings__not_a_boolean(given):
@@ -247,15 +245,15 @@ def test_load_settings__not_a_boolean(given):
         load_settings(given(USE_MINIO="maybe"))
 
 
-def test_load_settings__dotenv_that_is_not_text(tmp_path: Path):
+def test_load_settings__dotenv_is_not_utf8(tmp_path: Path):
     (tmp_path / ".env").write_bytes(b"MINIO_SECRET_KEY=sesame\nDINO_INBOX=caf\xe9\n")
     with raising(ConfigError, reason="encoding") as caught:
         load_settings(tmp_path)
-    assert caught.value.__cause__ is None  # the decoder's error carries the whole file
+    assert caught.value.__cause__ is None  # the decoder's error contains the whole file
     assert caught.value.__suppress_context__
 
 
-def test_load_settings__secrets_stay_out_of_repr_and_errors(given):
+def test_load_settings__repr_shows_no_secrets(given):
     secrets = {
         "MINIO_ACCESS_KEY": "sesame-1",
         "MINIO_SECRET_KEY": "sesame-2",
@@ -270,7 +268,7 @@ def test_load_settings__secrets_stay_out_of_repr_and_errors(given):
         assert "sesame" not in str(load_settings(root))
 
 
-def test_load_settings__secrets_stay_out_of_validation_errors(given):
+def test_load_settings__validation_errors_show_no_secrets(given):
     with raising(ConfigError, hides="sesame") as caught:
         load_settings(given(MINIO_SECRET_KEY="sesame", USE_MINIO="sesame"))
     assert caught.value.__suppress_context__
@@ -289,27 +287,29 @@ def test_load_settings__secrets_stay_out_of_validation_errors(given):
         ({"DINO_INBOX": "s3://sesame:sesame@bucket/in"}, "credentials"),
     ],
 )
-def test_load_settings__secrets_in_addresses_are_refused_unseen(given, values, reason: str):
+def test_load_settings__refuses_secrets_in_addresses_without_showing_them(
+    given, values, reason: str
+):
     with raising(ConfigError, reason=reason, hides="sesame") as caught:
         load_settings(given(AZURE_STORAGE_CONNECTION_STRING=AZURE, **values))
     assert caught.value.__context__ is None
 
 
-def test_resolve_storage__secrets_in_addresses_are_refused_unseen(tmp_path: Path):
+def test_resolve_storage__refuses_secrets_in_addresses_without_showing_them(tmp_path: Path):
     with raising(ConfigError, reason="credentials", hides="sesame"):
         resolve_storage("s3://sesame:sesame@cards/x", root=tmp_path)
 
 
 @pytest.mark.parametrize("text", ["pa${x}sesame", "'pa${x}sesame'", '"pa${x:-1}sesame"'])
-def test_load_settings__dotenv_value_that_would_be_replaced(tmp_path: Path, text: str):
-    # `dagster dev` loads .env too and would see `pasesame`, whatever we read.
+def test_load_settings__refuses_interpolation_in_dotenv(tmp_path: Path, text: str):
+    # `dagster dev` loads .env, too, and would use `pasesame`.
     (tmp_path / ".env").write_text(f"OTHER=1\nMINIO_SECRET_KEY={text}\nAWS_DEFAULT_REGION=${{x}}\n")
     names = "MINIO_SECRET_KEY, AWS_DEFAULT_REGION"
     with raising(ConfigError, setting=names, reason="interpolation", hides="sesame"):
         load_settings(tmp_path)
 
 
-def test_load_settings__dotenv_with_other_dollars(tmp_path: Path):
+def test_load_settings__dotenv_with_harmless_dollar_signs(tmp_path: Path):
     (tmp_path / ".env").write_text("# ${x}\nOTHER=${x}\nMINIO_SECRET_KEY='$pa$x{s}'\n")
     assert load_settings(tmp_path).storage.secret_key == "$pa$x{s}"
 
@@ -317,7 +317,7 @@ def test_load_settings__dotenv_with_other_dollars(tmp_path: Path):
 # --- folders and the process environment --------------------------------------------------
 
 
-def test_find_root__nearest_dagster_yaml_upwards(tmp_path: Path):
+def test_find_root__nearest_parent_with_dagster_yaml(tmp_path: Path):
     inner = tmp_path / "a" / "b" / "c"
     inner.mkdir(parents=True)
     assert find_root(inner) == inner
@@ -325,11 +325,11 @@ def test_find_root__nearest_dagster_yaml_upwards(tmp_path: Path):
     assert find_root(inner) == tmp_path
     (tmp_path / "a" / "dagster.yaml").touch()
     assert find_root(inner) == tmp_path / "a"
-    (inner / "dagster.yaml").mkdir()  # a folder of that name is none
+    (inner / "dagster.yaml").mkdir()  # a folder with that name does not count
     assert find_root(inner) == tmp_path / "a"
 
 
-def test_find_root__dagster_home_only_where_no_file_is(
+def test_find_root__dagster_home_only_without_dagster_yaml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "home").mkdir()
@@ -353,16 +353,16 @@ def test_is_in_environment__dotenv_does_not_count(tmp_path: Path, monkeypatch: p
     assert is_in_environment("MINIO_ACCESS_KEY")
 
 
-def test_environment_with__adds_and_does_not_change_ours(monkeypatch: pytest.MonkeyPatch):
+def test_environment_with__does_not_change_the_process_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DINO_INBOX", "a")
-    found = environment_with(DINO_INBOX="b", DAGSTER_HOME="h")
-    assert (found["DINO_INBOX"], found["DAGSTER_HOME"]) == ("b", "h")
+    loaded = environment_with(DINO_INBOX="b", DAGSTER_HOME="h")
+    assert (loaded["DINO_INBOX"], loaded["DAGSTER_HOME"]) == ("b", "h")
     assert os.environ["DINO_INBOX"] == "a"
-    assert "PATH" in found
+    assert "PATH" in loaded
 
 
-def test_load_settings__refuses_two_answers(tmp_path, monkeypatch):
-    """Dagster's commands let .env win, everybody else the environment."""
+def test_load_settings__refuses_dotenv_that_contradicts_the_environment(tmp_path, monkeypatch):
+    """In Dagster's commands .env overrides the environment, elsewhere it is the reverse."""
     (tmp_path / ".env").write_text("DINO_MODEL_ID=models/demo\nOTHER=1\n")
     monkeypatch.setenv("OTHER", "2")
     monkeypatch.setenv("DINO_MODEL_ID", "models/demo")
@@ -372,7 +372,7 @@ def test_load_settings__refuses_two_answers(tmp_path, monkeypatch):
         (tmp_path / ".env").write_text(f"DINO_MODEL_ID={written}\n")
         with raising(ConfigError, reason="disagreement") as caught:
             load_settings(tmp_path)
-        # Both values, and where each is from.
+        # The message shows both values and where each comes from.
         for shown in ("facebook/dinov2-base", written or "empty", str(tmp_path / ".env")):
             assert shown in str(caught.value)
 
@@ -385,7 +385,7 @@ def test_load_settings__refuses_two_answers(tmp_path, monkeypatch):
         ("HF_ENDPOINT", "https://me:hush@one.example", "https://me:hush@two.example"),
     ],
 )
-def test_load_settings__shows_no_secret_of_two_answers(tmp_path, monkeypatch, name, here, there):
+def test_load_settings__contradiction_shows_no_secret(tmp_path, monkeypatch, name, here, there):
     (tmp_path / ".env").write_text(f"{name}={there}\n")
     monkeypatch.setenv(name, here)
     with raising(ConfigError, hides="hush", reason="disagreement", setting=name) as caught:
@@ -394,8 +394,8 @@ def test_load_settings__shows_no_secret_of_two_answers(tmp_path, monkeypatch, na
     assert there not in str(caught.value)
 
 
-def test_load_settings__refuses_what_dagster_overwrote(tmp_path):
-    """Inside Dagster's commands .env is in the environment already; what was exported is not."""
+def test_load_settings__refuses_an_export_that_dagster_overwrote(tmp_path):
+    """Inside Dagster's commands, values of .env have replaced exported ones in the environment."""
     (tmp_path / ".env").write_text("DINO_MODEL_ID=models/demo\n")
     script = """
 import os
@@ -435,6 +435,6 @@ def test_load_settings__no_image_roots(given, value: str):
     assert load_settings(given(DINO_IMAGE_ROOTS=value)).image_roots == ()
 
 
-def test_load_settings__image_roots_of_nobody(given):
+def test_load_settings__image_roots_of_an_unknown_user(given):
     with raising(ConfigError, setting="DINO_IMAGE_ROOTS", reason="path"):
         load_settings(given(DINO_IMAGE_ROOTS="~nobody-of-this-name/x"))

@@ -24,7 +24,7 @@ from dino_assets_tests.worlds.raising import raising
         "http://a..b",
     ],
 )
-def test_resolve_hub__an_endpoint_that_is_none(given, endpoint: str):
+def test_resolve_hub__invalid_endpoint(given, endpoint: str):
     root = given(HF_ENDPOINT=endpoint)
     with raising(ConfigError, reason="endpoint", hides="sesame"):
         resolve_hub(root)
@@ -33,27 +33,27 @@ def test_resolve_hub__an_endpoint_that_is_none(given, endpoint: str):
 @pytest.mark.parametrize(
     "endpoint", ["http://127.0.0.1:8080", "http://[::1]:9", "https://hf-mirror.com/sub"]
 )
-def test_resolve_hub__an_endpoint_that_is_one(given, endpoint: str):
+def test_resolve_hub__valid_endpoint(given, endpoint: str):
     assert resolve_hub(given(HF_ENDPOINT=f"{endpoint}/")).endpoint == endpoint
 
 
-def test_resolve_hub__relative_folders_count_from_the_project(given, monkeypatch, tmp_path: Path):
+def test_resolve_hub__folders_are_relative_to_the_project(given, monkeypatch, tmp_path: Path):
     root = given(HF_HOME="own/hf", HF_HUB_CACHE="$WHERE/hub")
     monkeypatch.setenv("WHERE", "cache")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    found = resolve_hub(root)
-    assert (found.home, found.cache) == (tmp_path / "own/hf", tmp_path / "cache/hub")
+    hub = resolve_hub(root)
+    assert (hub.home, hub.cache) == (tmp_path / "own/hf", tmp_path / "cache/hub")
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/x", "x" * 300])
 @pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME"])
-def test_resolve_hub__a_folder_that_is_no_path(given, variable: str, path: str):
+def test_resolve_hub__invalid_folder(given, variable: str, path: str):
     with raising(ConfigError, setting=variable, reason="path"):
         resolve_hub(given(**{variable: path}))
 
 
-def test_resolve_hub__the_token_of_a_log_in(given, monkeypatch, tmp_path: Path):
+def test_resolve_hub__token_of_hf_auth_login(given, monkeypatch, tmp_path: Path):
     root = given(HF_HOME="hf")
     assert (resolve_hub(root).token, resolve_hub(root).token_file) == (None, tmp_path / "hf/token")
     (tmp_path / "hf").mkdir()
@@ -73,7 +73,7 @@ def test_resolve_hub__the_token_of_a_log_in(given, monkeypatch, tmp_path: Path):
     "content",
     [b"\xff\xfesesame", "hf_ses\u00e4me".encode(), b"hf_a sesame", b"hf_a\nsesame", b"a\0b"],
 )
-def test_resolve_hub__a_token_file_that_cannot_be_one(given, tmp_path: Path, content: bytes):
+def test_resolve_hub__token_file_with_invalid_content(given, tmp_path: Path, content: bytes):
     root = given(HF_HOME="hf")
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "token").write_bytes(content)
@@ -82,10 +82,10 @@ def test_resolve_hub__a_token_file_that_cannot_be_one(given, tmp_path: Path, con
     assert caught.value.__context__ is None
 
 
-def test_resolve_hub__a_token_file_that_cannot_be_read(given, monkeypatch, tmp_path: Path):
+def test_resolve_hub__unreadable_token_file(given, monkeypatch, tmp_path: Path):
     root = given(HF_HOME="hf")
     (tmp_path / "hf" / "token").mkdir(parents=True)
     with raising(ConfigError, reason="token-file"):
         resolve_hub(root)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert resolve_hub(root).token is None  # none is sent
+    assert resolve_hub(root).token is None  # no token is sent

@@ -1,4 +1,4 @@
-"""The one table of storage addresses: a new kind is a row there and an opener of its backend."""
+"""The table of storage addresses, extended by a row and an opener."""
 
 from dataclasses import replace
 
@@ -19,19 +19,19 @@ from dino_assets_tests.worlds.raising import raising
 
 @pytest.fixture
 def google(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
-    """A kind of storage that we do not have, added as one would be."""
+    """A kind of storage that this package does not have, added to the table."""
     bucket = MemoryStore()
     monkeypatch.setitem(SCHEMES, "gs", Scheme("google", "gs://bucket"))
     monkeypatch.setitem(OPENERS, "google", lambda settings, **address: bucket)
     return bucket
 
 
-def test_schemes__a_row_and_an_opener_make_a_storage(google, tmp_path):
+def test_schemes__row_and_opener_add_a_kind_of_storage(google, tmp_path):
     settings = resolve_storage("gs://photos/in", root=tmp_path)
     store = open_store(settings)
     store.put("a.jpg", b"x")
     assert store.url == "gs://photos/in"
-    # An inbox may lie there, and a drop keeps its address as it was given.
+    # It may be an inbox, and a drop keeps its address unchanged.
     source = open_source("gs://photos/in", root=tmp_path)
     assert isinstance(source, BucketSource)
     assert source.read("a.jpg") == b"x"
@@ -39,16 +39,16 @@ def test_schemes__a_row_and_an_opener_make_a_storage(google, tmp_path):
     assert drop.source == "gs://photos/in"
     storage, s3 = make_storage(replace(load_settings(tmp_path), storage=settings))
     assert (storage.url, s3) == ("gs://photos/in", None)
-    with raising(ConfigError, reason="no-bucket"):  # only S3's can be made from here
+    with raising(ConfigError, reason="no-bucket"):  # only S3 buckets can be created
         create_bucket(settings)
 
 
-def test_schemes__a_new_one_is_offered_in_messages(google, tmp_path):
+def test_schemes__messages_list_an_added_kind(google, tmp_path):
     with pytest.raises(ConfigError, match=r"list, s3://, minio://, az://, gs://$"):
         open_source("ftp://card", root=tmp_path)
 
 
-def test_find_scheme__by_what_stands_before_the_slashes():
+def test_find_scheme__by_the_text_before_the_slashes():
     assert find_scheme("minio://b").alias_of == "s3"
     assert find_scheme("data") is find_scheme("ftp://b") is find_scheme("file:///a") is None
     addresses = ["s3://b", "minio://b", "az://b", "memory://", "data"]

@@ -1,4 +1,4 @@
-"""What ``open_store`` and ``create_bucket`` accept, and how they say no."""
+"""Addresses and credentials that ``open_store`` and ``create_bucket`` accept and refuse."""
 
 import base64
 import re
@@ -40,7 +40,7 @@ AZURE_KEY = base64.b64encode(b"an azure key").decode()
         ("memory://", StoreUrl("memory", "", "")),
     ],
 )
-def test_parse_url__good(url: str, expected: StoreUrl):
+def test_parse_url__valid(url: str, expected: StoreUrl):
     assert parse_url(url) == expected
 
 
@@ -63,7 +63,7 @@ def test_parse_url__good(url: str, expected: StoreUrl):
         ("s3://bucket/a\nb", "prefix"),
     ],
 )
-def test_parse_url__bad(url: str, reason: str):
+def test_parse_url__invalid(url: str, reason: str):
     with raising(ConfigError, reason=reason):
         parse_url(url)
 
@@ -81,9 +81,9 @@ def test_parse_url__bad(url: str, reason: str):
         ("me:TheSecret@s3://bucket", "…://bucket"),
     ],
 )
-def test_parse_url__credentials_are_not_repeated(url: str, shown: str):
+def test_parse_url__message_hides_credentials(url: str, shown: str):
     with raising(
-        ConfigError, match=f"^storage {re.escape(shown)} carries", hides="Secret"
+        ConfigError, match=f"^storage {re.escape(shown)} contains", hides="Secret"
     ) as caught:
         parse_url(url)
     assert "TheAccess" not in str(caught.value)
@@ -93,7 +93,7 @@ def test_parse_url__credentials_are_not_repeated(url: str, shown: str):
     "endpoint",
     ["not a url", "127.0.0.1:9000", "ftp://h", "http://", "http://h:x", "http://h?a=b", ""],
 )
-def test_open_store__endpoint_that_is_no_address(endpoint: str):
+def test_open_store__endpoint_is_not_an_address(endpoint: str):
     for act in (open_store, create_bucket):
         with raising(ConfigError, reason="endpoint"):
             act(replace(S3, endpoint=endpoint))
@@ -111,7 +111,7 @@ def test_open_store__endpoint_with_a_password():
     ("missing", "says"),
     [("secret_key", "secret key is missing"), ("access_key", "access key is missing")],
 )
-def test_open_store__half_the_credentials(missing: str, says: str):
+def test_open_store__one_of_two_keys_missing(missing: str, says: str):
     with raising(ConfigError, reason="credentials", match=says):
         open_store(replace(S3, **{missing: None}))
 
@@ -126,17 +126,17 @@ def test_open_store__unknown_profile(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["~no-such-user-here/x", "a\0b"])
-def test_open_store__path_that_is_none(tmp_path, path: str):
+def test_open_store__invalid_path(tmp_path, path: str):
     with raising(ConfigError, reason="path"):
         open_store(StorageSettings(url=path, root=tmp_path))
 
 
-def test_open_store__a_file_is_in_the_way(tmp_path):
+def test_open_store__path_is_a_file(tmp_path):
     (tmp_path / "f").write_text("")
     for url, reason in (("f", "File exists"), ("f/g", "Not a directory")):
         with raising(
             StoreAccessError,
-            match=f"storage '{url}' is not a folder.+{reason}",
+            match=f"storage '{url}' cannot be made or written as a folder.+{reason}",
             hides=str(tmp_path),
         ) as e:
             open_store(StorageSettings(url=url, root=tmp_path))
@@ -148,7 +148,7 @@ def test_open_store__relative_to_the_root(tmp_path):
     assert (tmp_path / "a/b/k").read_bytes() == b"x"
 
 
-def test_open_store__azure_constructs():
+def test_open_store__azure_needs_no_request():
     for fields in (f"AccountKey={AZURE_KEY}", "SharedAccessSignature=sv=2020&sig=abc%3D"):
         settings = StorageSettings(
             url="az://photos/pre", root=Path(), azure_connection_string=f"AccountName=acct;{fields}"
@@ -184,15 +184,15 @@ def test_open_store__azure_endpoint(fields: str, endpoint: str):
 @pytest.mark.parametrize(
     ("connection", "says"),
     [
-        (None, "carries no fields"),
-        ("nonsense", "carries no fields"),
-        ("AccountName=acct", "carries AccountName; AccountName and AccountKey"),
-        (f"AccountKey={AZURE_KEY}", "carries AccountKey;"),
+        (None, "has no fields"),
+        ("nonsense", "has no fields"),
+        ("AccountName=acct", "has AccountName; AccountName and AccountKey"),
+        (f"AccountKey={AZURE_KEY}", "has AccountKey;"),
         ("AccountName=acct;AccountKey=not-base64!", "the AccountKey is complete"),
         (f"AccountName=a;AccountKey={AZURE_KEY};BlobEndpoint=nowhere", "expected http://host:port"),
     ],
 )
-def test_open_store__azure_refused(connection: str | None, says: str):
+def test_open_store__refuses_invalid_azure_settings(connection: str | None, says: str):
     settings = StorageSettings(url="az://photos", root=Path(), azure_connection_string=connection)
     with pytest.raises(ConfigError, match=says) as caught:
         open_store(settings)
@@ -201,21 +201,21 @@ def test_open_store__azure_refused(connection: str | None, says: str):
         assert secret not in str(caught.value)
 
 
-def test_create_bucket__once(s3_endpoint: str, tmp_path):
+def test_create_bucket__only_if_missing(s3_endpoint: str, tmp_path):
     settings = s3_settings(s3_endpoint, tmp_path)
     assert create_bucket(settings) is False
     assert create_bucket(replace(settings, url=f"{settings.url[:-13]}x")) is True
 
 
-def test_create_bucket__no_bucket_to_make():
+def test_create_bucket__address_is_not_s3():
     for url in ("data", "az://photos", "memory://"):
         with raising(ConfigError, reason="no-bucket"):
             create_bucket(replace(S3, url=url))
 
 
-def test_create_bucket__nobody_answers():
+def test_create_bucket__no_server_at_the_endpoint():
     once = RequestLimits(retries=0)
-    with pytest.raises(StoreUnavailableError, match="'s3://some-bucket/pre' cannot be made"):
+    with pytest.raises(StoreUnavailableError, match="'s3://some-bucket/pre' cannot be created"):
         create_bucket(replace(S3, endpoint=f"http://127.0.0.1:{free_port()}", limits=once))
 
 
@@ -229,7 +229,7 @@ NO_PATHS = [
 
 
 @pytest.mark.parametrize(("text", "says"), [*NO_PATHS, ("~no-such-user/x", "no such user")])
-def test_expand_path__what_is_no_path(text: str, says: str):
+def test_expand_path__invalid(text: str, says: str):
     for path in (text, Path(text)):
         with raising(ConfigError, reason="path", match=says) as caught:
             expand_path(path)
@@ -238,7 +238,7 @@ def test_expand_path__what_is_no_path(text: str, says: str):
         assert len(sentence) < 200
 
 
-def test_expand_path__what_is_one(tmp_path, monkeypatch):
+def test_expand_path__valid(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert expand_path("~/x") == tmp_path / "x"
     assert expand_path(Path("~")) == tmp_path
@@ -247,7 +247,7 @@ def test_expand_path__what_is_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", [text for text, _ in NO_PATHS])
-def test_resolve_path__what_is_no_path(text: str):
+def test_resolve_path__invalid(text: str):
     with raising(ConfigError, reason="path", value=str(Path(text))):
         resolve_path(Path(text))
 
