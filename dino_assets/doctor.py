@@ -21,7 +21,7 @@ from dino_assets.settings.project import check_project
 from dino_assets.settings.records import BRIEF_LIMITS, Settings, describe_unknown
 from dino_assets.settings.urls import expand_path, resolve_path
 from dino_assets.store.commits.manifests import find_manifest
-from dino_assets.store.objects import ObjectStore, create_bucket, open_store, describe_missing_store
+from dino_assets.store.objects import ObjectStore, create_bucket, describe_missing_store, open_store
 from dino_assets.verdicts import Verdict
 from dino_assets.weights.fetching import read_located
 from dino_assets.weights.hub.locating import locate_checkpoint, locate_directory

@@ -97,7 +97,9 @@ def test_page__commands_and_scripts_run(page: Page, guide: Path):
                 url = leaving.enter_context(_serve(text.strip(), path, guide))
                 continue
             script = text if language == "bash" else f"python - <<'END'\n{text}END"
-            done = run_script(script.replace("http://127.0.0.1:8000", url or "http://nowhere"), guide)
+            done = run_script(
+                script.replace("http://127.0.0.1:8000", url or "http://nowhere"), guide
+            )
             assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
 

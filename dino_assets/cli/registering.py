@@ -215,7 +215,7 @@ def open_store_here(settings: Settings, *, may_be_new: bool = False) -> "ObjectS
         ConfigError: there is no project here.
         NotCommittedError: there is no store yet.
     """
-    from dino_assets.store.objects import open_store, describe_missing_store
+    from dino_assets.store.objects import describe_missing_store, open_store
 
     check_project(settings)
     store = open_store(settings.storage)

@@ -232,7 +232,11 @@ def test_validate_dinov3__without_a_record_a_cut_is_found(small, tmp_path, kind)
         ("hidden_size", 768, "the weights have (384, 3, 14, 14)"),
         ("patch_size", 16, "describes patch embedding (384, 3, 16, 16)"),
         ("num_hidden_layers", 12, "describes 12 layers, but the weights have 1"),
-        ("num_register_tokens", 4, "describes register tokens (1, 4, 384), but the weights have none"),
+        (
+            "num_register_tokens",
+            4,
+            "describes register tokens (1, 4, 384), but the weights have none",
+        ),
         ("model_type", "vit", "has model_type='vit'"),
         ("num_attention_heads", 7, "384"),
         ("mlp_ratio", 2, "the weights have (384, 384)"),

@@ -297,7 +297,12 @@ _FIELDS = (
     is_v3=st.booleans(),
 )
 def test_read_checkpoint__odd_values_raise_nothing_else(
-    checkpoint_dir: Path, sharded_dir: Path, tmp_path: Path, values: Any, statistics: Any, is_v3: bool
+    checkpoint_dir: Path,
+    sharded_dir: Path,
+    tmp_path: Path,
+    values: Any,
+    statistics: Any,
+    is_v3: bool,
 ):
     source = checkpoint_dir if is_v3 else sharded_dir
     folder = tmp_path / source.name

@@ -189,7 +189,10 @@ def test_run__a_model_that_changed_is_refused_until_it_is_accepted(
     data = weights.read_bytes()
     weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert main(["run", "a", *CARD]) == 1
-    assert "weights: CheckpointChangedError: 'mine' has changed since it was stored" in capsys.readouterr().err
+    assert (
+        "weights: CheckpointChangedError: 'mine' has changed since it was stored"
+        in capsys.readouterr().err
+    )
     assert main(["doctor"]) == 1
     assert re.search(r"^FAIL checkpoint +'mine' is not", capsys.readouterr().out, re.MULTILINE)
     # The files that it was are in the store, and the one that it is may be wanted.

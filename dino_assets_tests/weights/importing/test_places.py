@@ -80,7 +80,9 @@ def test_disk__fills_up_on_the_way(small_disk: Path, tmp_path: Path, source: Pat
         if step == "write":
             (small_disk / "others").write_bytes(bytes(300_000 if is_there else 600_000))
 
-    with raising(DiskFullError, errno=errno.ENOSPC, match="the disk became full. The partial") as caught:
+    with raising(
+        DiskFullError, errno=errno.ENOSPC, match="the disk became full. The partial"
+    ) as caught:
         import_checkpoint(source, small_disk / "out", replaces=True, on_step=fill)
     assert isinstance(caught.value, OSError)
     assert caught.value.needed_bytes > 500_000
