@@ -14,7 +14,7 @@ from dino_assets.store.commits.catalogue import CATALOGUE
 from dino_assets.store.commits.listing import list_spaces
 from dino_assets.store.commits.manifests import find_manifest
 from dino_assets.store.commits.reading import CommittedTable, open_table
-from dino_assets.store.objects import ObjectStore, open_store, spell_absence
+from dino_assets.store.objects import ObjectStore, describe_missing_store, open_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,7 +199,7 @@ def open_project(root: str | Path | None = None) -> Project:
     store = open_store(settings.storage)
     if not store.is_there:
         raise NotCommittedError(
-            f"{spell_absence(store)} Make everything of a flight with `dino-assets run NAME --from FOLDER`.",
+            f"{describe_missing_store(store)} Make everything of a flight with `dino-assets run NAME --from FOLDER`.",
             reason="no-store",
         )
     return Project(settings, store)

@@ -1,4 +1,4 @@
-"""``dino-assets``: argument → call → exit code."""
+"""The command line program ``dino-assets``: arguments, commands, exit codes."""
 
 import argparse
 import atexit
@@ -34,27 +34,27 @@ from dino_assets.settings.records import describe_unknown
 
 _ADVICE = {
     **dict.fromkeys(
-        (errno.ENOSPC, errno.EDQUOT), ". Free some space, or name a place on another disk."
+        (errno.ENOSPC, errno.EDQUOT), ". Free some space, or name a path on another disk."
     ),
     **dict.fromkeys(
-        (errno.EACCES, errno.EPERM, errno.EROFS), ". Make it writable, or name another place."
+        (errno.EACCES, errno.EPERM, errno.EROFS), ". Make it writable, or name another path."
     ),
     **dict.fromkeys(
         (errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
-        ". Name another place, or move away what is there.",
+        ". Name another path, or move away the file or folder that is there.",
     ),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is success, 1 a failure with a sentence, 2 a misuse."""
+    """Run one command; return 0 for success, 1 for a failure with a message, 2 for wrong usage."""
     return _run(make_parser().parse_args(arguments))
 
 
 def fetcher_main(arguments: Sequence[str] | None = None) -> int:
-    """``dinov3-fetcher``: the documents' name for ``dino-assets fetch``."""
+    """Run ``dinov3-fetcher``, the published program's name for ``dino-assets fetch``."""
     parser = CommandParser(
-        prog="dinov3-fetcher", description="Bring a DINOv3 or DINOv2 checkpoint to this machine."
+        prog="dinov3-fetcher", description="Fetch a DINOv3 or DINOv2 checkpoint to this machine."
     )
     checkpoints.add_fetch_arguments(parser)
     parser.set_defaults(run=checkpoints.run_fetcher)
@@ -63,23 +63,23 @@ def fetcher_main(arguments: Sequence[str] | None = None) -> int:
 
 @cache
 def _end_quickly() -> None:
-    """Spare the end of the process a search of all that was imported for garbage, several times over.
+    """Skip garbage collection of all imported modules when the process ends.
 
-    With Dagster that is 0.6 s of CPU after the last line is printed.
+    With Dagster it takes 0.6 s of CPU after the last line is printed.
     """
     atexit.register(gc.freeze)
 
 
 def _run(options: argparse.Namespace) -> int:
     _end_quickly()
-    # Here, and whatever computes or stores in the commands' own functions: `--help` needs none of it.
+    # Imported here, as commands import what they need in their functions: `--help` needs none of it.
     from dino_assets.settings.environment import load_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for handler in logging.getLogger().handlers:
-        # Dagster turns our loggers up for its own log: that is not for the terminal.
+        # Dagster lowers the level of our loggers for its own log; the terminal shows warnings only.
         handler.setLevel(logging.WARNING)
-    # A folder's name need not fit the terminal's encoding.
+    # The terminal's encoding may not have all characters of a folder's name.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -95,8 +95,8 @@ def _run(options: argparse.Namespace) -> int:
         if (err.name or "").partition(".")[0] != "dagster":
             raise
         say(
-            "Dagster is not installed here, and this command needs the lineage. An image of the service "
-            "has only what serves (`serve`, `fetch`); install the whole package for the rest.",
+            "Dagster is not installed here, and this command needs it. An image of the service can only "
+            "run `serve` and `fetch`. For other commands install the whole package.",
             to=sys.stderr,
         )
         return 1
@@ -109,14 +109,15 @@ def _run(options: argparse.Namespace) -> int:
         say(f"{type(err).__name__}: {err.strerror or err}{where}{advice}", to=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        say("Interrupted. What is finished is kept; run it again to go on.", to=sys.stderr)
+        say("Interrupted. Finished work is kept; run the command again to continue.", to=sys.stderr)
         return 130
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of all commands."""
     parser = CommandParser(
-        prog="dino-assets", description="From drone flights to the few tiles worth labelling."
+        prog="dino-assets",
+        description="Choose the few tiles of drone flights that are worth labelling.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

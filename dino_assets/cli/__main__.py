@@ -1,4 +1,4 @@
-"""``python -m dino_assets.cli``."""
+"""The entry point of ``python -m dino_assets.cli``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Looking into a model: what it attends to, and which patches look alike to it."""
+"""The command ``attention``: pictures of a model's attention and of similar patches."""
 
 import argparse
 import json
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 VIEWS = ("attention", "heads", "pca", "similarity", "features")
 FOREGROUND = ("auto", "above", "below")
-# Which flag has a meaning for which views.
-_MEANT_FOR = {
+# The views that each flag is for.
+_VIEWS_OF_FLAG = {
     "head": ("attention",),
     "point": ("similarity",),
     "foreground": ("pca",),
@@ -28,13 +28,13 @@ _MEANT_FOR = {
 }
 EXAMPLES = """\
 views:
-  attention   which patches the CLS token attends to, over the photograph
-  heads       the same for every head of the layer
-  pca         the first three components of the patch features as colours; several photographs
-              have one basis, so that a colour means the same in all of them
-  similarity  "where else is this?": a page in which a click on a patch shows what is like it
-              (-o NAME.html, or a folder), or a picture for one --point
-  features    the patch features themselves, as .npz or .pt
+  attention   attention of the CLS token to each patch, drawn over the photograph
+  heads       the same, for every head of the layer
+  pca         the first three principal components of the patch features as colours; several
+              photographs share one basis, so a colour means the same in all of them
+  similarity  a page: click a patch to see similar patches (-o NAME.html, or a folder); or a
+              picture, for one --point
+  features    the patch features as numbers, .npz or .pt
 
 examples:
   dino-assets attention DJI_0018.JPG -o attention.png
@@ -43,15 +43,15 @@ examples:
   dino-assets attention DJI_0018.JPG --view similarity --point 1200,800 -o like-this.png
   dino-assets attention flight/*.JPG --view pca -o components.png
 
-exit codes: 0 all written, 1 something failed (the others are written), 2 wrong usage
+exit codes: 0 all files are written, 1 some failed and the others are written, 2 wrong usage
 """
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``attention``."""
+    """Add the command ``attention``."""
     parser = commands.add_parser(
         "attention",
-        help="see what a model attends to in a photograph, and which patches look alike to it",
+        help="show a model's attention in a photograph, or patches that are similar for the model",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,46 +61,47 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--output",
         default="out",
         metavar="FILE|DIR",
-        help="a file, whose ending says the format, or a folder (default: out)",
+        help="a file, whose suffix gives the format, or a folder (default: out)",
     )
     parser.add_argument(
-        "--view", choices=VIEWS, default="attention", help="what to see (default: attention)"
+        "--view", choices=VIEWS, default="attention", help="what to draw (default: attention)"
     )
     parser.add_argument(
         "--layer",
         type=int,
         default=-1,
         metavar="N",
-        help="from 0, or from the last with negative numbers (default: -1)",
+        help="layer of the model, from 0; negative numbers count from the last (default: -1)",
     )
     parser.add_argument(
         "--head",
         type=parse_head,
         metavar="N|all",
-        help="one head, or all of them side by side (default: their mean)",
+        help="one head, or all heads side by side (default: the mean of the heads)",
     )
     parser.add_argument(
         "--point",
         type=parse_point,
         metavar="X,Y",
-        help="in pixels of the upright photograph, from its upper left corner (default: none)",
+        help="for similarity: a point in pixels of the upright photograph, from its upper left corner "
+        "(default: none)",
     )
     parser.add_argument(
         "--debias",
         metavar="noise|blank|DIR",
-        help="take out what patches have in common by their places alone, measured on drawn pictures "
-        "or on the photographs in a folder (default: leave it in)",
+        help="subtract the part of the features that depends on a patch's position only, measured on "
+        "noise, on blank pictures or on the photographs in a folder (default: no)",
     )
     parser.add_argument(
         "--foreground",
         choices=FOREGROUND,
-        help="of pca: leave out the patches on one side of the first component; auto guesses which "
-        "(default: show all)",
+        help="for pca: leave out the patches on one side of the first component; auto guesses the side "
+        "(default: show all patches)",
     )
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="a folder, a repository or a short name (default: DINO_MODEL_ID)",
+        help="a folder, a Hub repository or a short name (default: DINO_MODEL_ID)",
     )
     parser.add_argument(
         "--device", metavar="WORD", help="auto, cpu, cuda, cuda:1, mps (default: DINO_DEVICE)"
@@ -109,29 +110,33 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--max-px",
         type=int,
         metavar="N",
-        help="longer side of what the model sees, in pixels (default: 1024)",
+        help="longer side of the picture that the model sees, in pixels (default: 1024)",
     )
-    parser.add_argument("--json", action="store_true", help="as JSON, a list of objects")
+    parser.add_argument(
+        "--json", action="store_true", help="print the results as JSON, a list of objects"
+    )
     parser.set_defaults(run=_attention)
 
 
 def parse_head(text: str) -> int | str:
-    """A head's number, or ``all``."""
+    """Read a head's number, or ``all``."""
     if text == "all":
         return text
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, and not 'all'") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a head: expected is a number or 'all'"
+        ) from None
 
 
 def parse_point(text: str) -> tuple[float, float]:
-    """Two numbers with a comma between."""
+    """Read a point: two numbers with a comma between."""
     try:
         x, y = map(float, text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no point: two numbers are expected, such as 1200,800"
+            f"{text!r} is not a point: expected are two numbers, such as 1200,800"
         ) from None
     return x, y
 
@@ -139,10 +144,10 @@ def parse_point(text: str) -> tuple[float, float]:
 def _attention(options: argparse.Namespace, settings: Settings) -> int:
     if options.head == "all" and options.view == "attention":
         options.view, options.head = "heads", None
-    for flag, views in _MEANT_FOR.items():
+    for flag, views in _VIEWS_OF_FLAG.items():
         if getattr(options, flag) is not None and options.view not in views:
             raise ConfigError(
-                f"--{flag} has no meaning for --view {options.view}; it is for {', '.join(views)}",
+                f"--{flag} cannot be used with --view {options.view}, only with {', '.join(views)}",
                 setting=flag,
                 value=getattr(options, flag),
             )
@@ -178,7 +183,7 @@ def _attention(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _name_ending(options: argparse.Namespace) -> str:
-    """What comes behind a photograph's name: two layers, or heads, have two files."""
+    """Make the ending of a file's name; it differs by view, layer and head."""
     head = "" if options.head is None else f"-head{options.head}"
     layer = "" if options.layer == -1 else f"-layer{options.layer}"
     is_page = options.view == "similarity" and options.point is None
@@ -194,7 +199,7 @@ def _open(options: argparse.Namespace, settings: Settings) -> "PatchVisualizer":
     device = options.device or settings.device
     resolve_devices(
         device, precision="fp32", batch_size=1
-    )  # one that a person names has to be here
+    )  # fails if this machine does not have the named device
     model = options.model or settings.model
     is_configured = full_name(model) == full_name(settings.model)
     with showing_progress(model) as progress:
@@ -214,7 +219,7 @@ def _choose_view(
     debias: "Debias | None",
     line: LiveLine,
 ) -> "Callable[[AttentionJob], PatchView]":
-    """What makes the file of a job."""
+    """Choose the function that makes the file of a job."""
     layer = options.layer
 
     def draw(job: AttentionJob) -> "PatchView":

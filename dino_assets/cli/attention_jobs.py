@@ -1,4 +1,4 @@
-"""Which file shows which photographs, and what positions are measured on."""
+"""Jobs of the command ``attention``: which file shows which photographs, and the value of ``--debias``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ class AttentionJob:
 
     @property
     def name(self) -> str:
-        """The photograph, or how many there are, in a line for a person."""
+        """The photograph, or the number of photographs, for a line of output."""
         return self.images[0] if len(self.images) == 1 else f"{len(self.images)} photographs"
 
 
 def plan_jobs(
     images: Sequence[str], output: str, *, ending: str, joins: bool
 ) -> list[AttentionJob]:
-    """Say which file shows which photographs: one for each, or one for all where that ``joins`` them.
+    """Plan one file per photograph, or one for all photographs if ``joins``.
 
-    In a folder files are called after their photographs and end in ``ending``; photographs of one name
-    in several folders get these folders' names in front.
+    Files in a folder have the names of their photographs plus ``ending``. If photographs of several
+    folders have the same name, the folders' names are put in front.
 
     Raises:
-        ConfigError: one file for several photographs.
+        ConfigError: the output is one file, but there are several photographs.
     """
     target = expand_path(output)
     is_folder = target.is_dir() or output.endswith("/") or not target.suffix
@@ -50,8 +50,8 @@ def plan_jobs(
         ]
     if len(images) > 1:
         raise ConfigError(
-            f"{output!r} is one file, and there are {len(images)} photographs: name a folder (with a "
-            "slash at its end)",
+            f"{output!r} is one file, but there are {len(images)} photographs: name a folder instead, "
+            "with a slash at the end",
             setting="output",
             value=output,
         )
@@ -59,7 +59,7 @@ def plan_jobs(
 
 
 def _name_apart(images: Sequence[str]) -> list[str]:
-    """The photographs' names, with as many folders in front as tell them apart; numbers where none do."""
+    """Make unique names for photographs, by the folders in front; equal paths get numbers."""
     paths = [expand_path(image).absolute() for image in images]
     names = [path.name for path in paths]
     for depth in range(2, max(len(path.parts) for path in paths)):
@@ -76,10 +76,10 @@ def _name_apart(images: Sequence[str]) -> list[str]:
 
 
 def find_references(debias: str | None) -> "Debias | None":
-    """What ``--debias`` names: a word, or the pictures of a folder.
+    """Find what ``--debias`` names: one of its words, or the pictures in a folder.
 
     Raises:
-        ConfigError: neither, or there is no picture in it.
+        ConfigError: it is neither a word nor a folder with pictures.
     """
     if debias is None or debias == "noise" or debias == "blank":
         return debias
@@ -92,7 +92,7 @@ def find_references(debias: str | None) -> "Debias | None":
     ]
     if not pictures:
         raise ConfigError(
-            f"--debias is {debias!r}: 'noise', 'blank' or a folder with photographs is expected",
+            f"--debias is {debias!r}; expected is 'noise', 'blank' or a folder with photographs",
             setting="debias",
             value=debias,
         )

@@ -1,4 +1,4 @@
-"""Checkpoints: fetched, imported, or made up."""
+"""Commands for checkpoints: ``fetch``, ``import``, ``samples checkpoint``."""
 
 import argparse
 import sys
@@ -16,38 +16,55 @@ _PLAIN = ("model", "pytorch_model", "weights", "checkpoint")
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``fetch``, ``import``, ``samples checkpoint``."""
-    fetch = commands.add_parser("fetch", help="bring a checkpoint of the Hugging Face Hub here")
+    """Add the commands ``fetch``, ``import`` and ``samples checkpoint``."""
+    fetch = commands.add_parser(
+        "fetch", help="fetch a checkpoint from the Hugging Face Hub to this machine"
+    )
     add_fetch_arguments(fetch)
 
     bring = commands.add_parser(
         "import",
-        help="make a checkpoint folder from timm's or Meta's weights, or from another folder",
+        help="convert weights of timm or Meta, or a folder with them, to a checkpoint folder",
     )
     bring.add_argument(
-        "source", metavar="SOURCE", help=".safetensors of timm, .pth of Meta, or a folder"
+        "source",
+        metavar="SOURCE",
+        help="a .safetensors file of timm, a .pth file of Meta, or a folder",
     )
-    bring.add_argument("--to", metavar="FOLDER", help="default: models/NAME")
+    bring.add_argument(
+        "--to", metavar="FOLDER", help="where to write the checkpoint (default: models/NAME)"
+    )
     bring.add_argument(
         "--statistics",
         choices=get_args(StatisticsName),
-        help="what pixels are normalised with, where the source does not say or says it wrong",
+        help="mean and standard deviation that pixels are normalised with, if the source has none or "
+        "wrong ones",
     )
-    bring.add_argument("--replace", action="store_true", help="put it in the place of an older one")
+    bring.add_argument(
+        "--replace",
+        action="store_true",
+        help="replace an existing checkpoint in FOLDER (default: no)",
+    )
     bring.set_defaults(run=_import)
-    samples = commands.add_parser("samples", help="small real things to try").add_subparsers(
-        required=True, metavar="WHAT"
-    )
+    samples = commands.add_parser(
+        "samples", help="write samples to try the package"
+    ).add_subparsers(required=True, metavar="WHAT")
     checkpoint = samples.add_parser(
         "checkpoint",
-        help="write a small checkpoint with random weights: it shows the plumbing only",
+        help="write a small checkpoint with random weights, to try the commands; its results mean nothing",
     )
-    checkpoint.add_argument("folder", nargs="?", default="models/demo")
+    checkpoint.add_argument(
+        "folder",
+        nargs="?",
+        default="models/demo",
+        metavar="FOLDER",
+        help="where to write it (default: models/demo)",
+    )
     checkpoint.set_defaults(run=_checkpoint)
 
 
 def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``dino-assets fetch`` and ``dinov3-fetcher`` understand."""
+    """Add the arguments of ``dino-assets fetch`` and ``dinov3-fetcher``."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -56,17 +73,21 @@ def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="NAME", help="a Hub repository, or a short name such as dinov3-vitl16"
     )
-    parser.add_argument("--to", metavar="FOLDER", help="without it and --config: into the cache")
+    parser.add_argument(
+        "--to",
+        metavar="FOLDER",
+        help="where to write the checkpoint (default: the folder in --config, else the Hub's cache)",
+    )
     parser.add_argument(
         "--revision",
         metavar="REVISION",
-        help="a branch, a tag or a commit; without it DINO_MODEL_REVISION for the model in use, else main",
+        help="a branch, a tag or a commit (default: DINO_MODEL_REVISION for the configured model, else main)",
     )
     parser.set_defaults(run=_fetch)
 
 
 def run_fetcher(options: argparse.Namespace, settings: Settings) -> int:
-    """``dinov3-fetcher``: the documents' defaults, a ``config.json`` here and their model."""
+    """Run ``dinov3-fetcher`` with its published defaults: ``config.json``, else the default teacher."""
     if options.config is None and options.to is None:
         options.config = "config.json"
     if options.model is None and options.config is None:
@@ -83,7 +104,7 @@ def _fetch(options: argparse.Namespace, settings: Settings) -> int:
 
     for name in ("model", "revision"):  # a script's variable that is not set, most likely
         if getattr(options, name) == "":
-            raise ConfigError(f"--{name} is empty. Leave it out, or say which one.")
+            raise ConfigError(f"--{name} is empty. Leave it out, or give a value.")
     config = None if options.config is None else FetcherConfig.read(_read_path(options, "config"))
     folder = config.dino_root if config else None
     if options.to is not None:
@@ -131,7 +152,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _name_import(source: Path) -> str:
-    """A folder's own name; a file's, unless every file of its kind is called so."""
+    """Name an import after its folder or file; a file with a common name gets its folder's name."""
     path = resolve_path(source)
     return path.name if path.is_dir() else path.parent.name if path.stem in _PLAIN else path.stem
 
@@ -152,7 +173,7 @@ def _read_path(options: argparse.Namespace, name: str) -> Path:
 
 
 def _straighten(path: Path) -> Path:
-    """The same place without ``..``; links stay as people named them, where they can."""
+    """Resolve ``..`` in a path; a path without it keeps its links."""
     return resolve_path(path) if ".." in path.parts else path
 
 
@@ -167,5 +188,8 @@ def _checkpoint(options: argparse.Namespace, settings: Settings) -> int:
     folder = _straighten(_read_path(options, "folder")).absolute()
     find_or_write_demo_checkpoint(folder)
     named = _within(folder, settings.root)
-    say(f"{named}: random weights, for the plumbing only. Use it with DINO_MODEL_ID={named}")
+    say(
+        f"{named}: random weights, to try the commands; its results mean nothing. Use it with "
+        f"DINO_MODEL_ID={named}"
+    )
     return 0

@@ -1,4 +1,4 @@
-"""``drops list``: all drops, what is made of them, which a check has stopped, and where files came later."""
+"""The command ``drops list``: all drops, their assets, failed checks, and files that arrived later."""
 
 import argparse
 import json
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def list_drops(options: argparse.Namespace, settings: Settings) -> int:
-    """Print a line per drop, and below it what a person should know of it; or all of it as JSON."""
+    """Print a line per drop, with problems below it; or print everything as JSON."""
     from dino_assets.drops.listing import describe_drops
     from dino_assets.drops.registry import find_drops
     from dino_assets.store.objects import describe_missing_store
 
     store = open_store_here(settings, may_be_new=True)
-    with ThreadPoolExecutor(1) as pool:  # of a bucket, both wait for pages of a listing
+    with ThreadPoolExecutor(1) as pool:  # in a bucket, both calls wait for pages of a listing
         finding = pool.submit(find_drops, store)
         describe = describe_drops(store)
         drops = finding.result()
@@ -56,12 +56,13 @@ def list_drops(options: argparse.Namespace, settings: Settings) -> int:
     elif unseen:
         subject = f"{count_of(unseen, 'drop')} {'was' if unseen == 1 else 'were'}"
         say(
-            f"{subject} not looked at for new files, for want of time: {name_command()} doctor does"
+            f"{subject} not checked for new files, since that takes too long here. To check all: "
+            f"{name_command()} doctor"
         )
     elif not drops:
         absence = "" if store.is_there else f" {describe_missing_store(store)}"
         say(
-            f"no drops yet.{absence} Make everything of one with: {name_command()} run NAME --from FOLDER"
+            f"no drops yet.{absence} Process a first one with: {name_command()} run NAME --from FOLDER"
         )
     return int(any(not isinstance(drop, Drop) for drop in drops.values()))
 
@@ -71,7 +72,7 @@ def _find_empty(
     states: Mapping[str, Sequence["AssetState"]],
     settings: Settings,
 ) -> set[str]:
-    """Name the drops of which nothing is made and nothing can be; what is made is not looked for anew."""
+    """Find drops without photographs, among those of which no asset is made yet."""
     from dino_assets.drops.examination import find_empty
 
     waiting = [
@@ -90,7 +91,7 @@ def _find_late(
     states: Mapping[str, Sequence["AssetState"]],
     settings: Settings,
 ) -> tuple[dict[str, "SourceChanges"], int]:
-    """Find photographs that came after a drop's images were made; and count the drops not looked at."""
+    """Find photographs that arrived after a drop's images were made; count the drops not checked."""
     from dino_assets.drops.examination import find_late
 
     made = {
@@ -106,7 +107,7 @@ def _find_late(
 def _describe_files(
     name: str, empty: set[str], late: Mapping[str, "SourceChanges"]
 ) -> dict[str, Any]:
-    """Give what a program should know of a drop's files; nothing where they are as they were read."""
+    """Describe changes of a drop's files for programs; empty if the files are as they were read."""
     if name in empty:
         return {"is_empty": True}
     if (changes := late.get(name)) is None:
@@ -116,7 +117,7 @@ def _describe_files(
 
 
 def _find_failures(states: Sequence["AssetState"]) -> dict[str, str]:
-    """Say which assets do not pass their check, or cannot be made, as far as what is committed tells."""
+    """Find assets that fail their check or cannot be made, from the committed outputs."""
     from dino_assets.images.stage.judging import judge_cuttable, judge_usable
 
     of = {state.asset: state for state in states}
@@ -142,13 +143,13 @@ def _show(
     made = "  ".join(f"{state}{' (failed)' * (state.asset in failures)}" for state in states)
     say(" ".join([f"{drop.name:<24} {made:<44} {drop.source}", *marks]))
     for asset, sentence in failures.items():
-        say(f"  {asset} failed: {sentence}. Nothing more is made of this drop")
-        say(f"  look at: {name_command()} drops report {drop.name}")
+        say(f"  {asset} failed: {sentence}. No further assets of this drop are made")
+        say(f"  details: {name_command()} drops report {drop.name}")
     if late:
         say(f"  {late.describe_new()}")
         is_registered = drop.fingerprint == late.fingerprint
         verb = "run" if is_registered else "drops register"
-        say(f"  to take in what is new: {name_command()} {verb} {drop.name}")
+        say(f"  to include the new files: {name_command()} {verb} {drop.name}")
     if is_empty:
         say("  holds no photographs: check that the disk or card is mounted")
-        say(f"  or put it away: {name_command()} drops retire {drop.name}")
+        say(f"  or retire the drop: {name_command()} drops retire {drop.name}")

@@ -1,4 +1,4 @@
-"""Drops, and rounds of tiles chosen from them."""
+"""Commands for drops, and the command ``select``, which chooses a round of tiles."""
 
 import argparse
 import sys
@@ -22,56 +22,72 @@ from dino_assets.settings.records import Settings
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``drops …`` and ``select``."""
+    """Add the commands ``drops …`` and ``select``."""
     drops = commands.add_parser("drops", help="register, list, tag, retire drops").add_subparsers(
         required=True, metavar="ACTION"
     )
     register = drops.add_parser(
-        "register", help="make a drop known, so that it can be materialised"
+        "register", help="register a drop, or list its files again, before assets are made of it"
     )
-    register.add_argument("name", metavar="NAME")
+    register.add_argument("name", metavar="NAME", help="name of the drop")
     register.add_argument(
         "--from",
         dest="source",
         metavar="PATH|CSV|URL",
-        help="where the pictures are; without it the folder NAME in the inbox, or where the drop was",
+        help="where the photographs are (default: the present source of a registered drop, else the "
+        "folder NAME in the inbox)",
     )
-    register.add_argument("--replace", action="store_true", help="the same pictures moved")
     register.add_argument(
-        "--tag", action="append", default=[], metavar="WORD", help="a word to choose it by"
+        "--replace",
+        action="store_true",
+        help="the photographs of a registered drop were moved to another source",
+    )
+    register.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a tag, by which rounds and maps can select drops; may be repeated",
     )
     register.set_defaults(run=_register)
-    listing = drops.add_parser("list", help="all drops and what is made of them")
-    listing.add_argument("--json", action="store_true", help="as JSON, a list of objects")
+    listing = drops.add_parser("list", help="list all drops and their assets")
+    listing.add_argument("--json", action="store_true", help="print JSON, a list of objects")
     listing.set_defaults(run=list_drops)
-    tag = drops.add_parser("tag", help="words that rounds and maps may choose a drop by")
-    tag.add_argument("name", metavar="NAME")
-    tag.add_argument("tags", nargs="*", metavar="WORD", help="to add")
-    tag.add_argument("--remove", action="append", default=[], metavar="WORD", help="to take away")
+    tag = drops.add_parser("tag", help="add or remove tags, by which rounds and maps select drops")
+    tag.add_argument("name", metavar="NAME", help="name of the drop")
+    tag.add_argument("tags", nargs="*", metavar="WORD", help="a tag to add")
+    tag.add_argument(
+        "--remove",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="a tag to remove; may be repeated",
+    )
     tag.set_defaults(run=_tag)
     retire = drops.add_parser(
-        "retire", help="keep a drop, and leave it out of pools, maps and rounds"
+        "retire", help="leave a drop out of future pools, maps and rounds; its data is kept"
     )
-    retire.add_argument("name", metavar="NAME")
+    retire.add_argument("name", metavar="NAME", help="name of the drop")
     retire.set_defaults(run=_retire)
-    restore = drops.add_parser("restore", help="bring a retired drop back")
-    restore.add_argument("name", metavar="NAME")
+    restore = drops.add_parser("restore", help="use a retired drop again")
+    restore.add_argument("name", metavar="NAME", help="name of the drop")
     restore.set_defaults(run=_restore)
-    report = drops.add_parser("report", help="what is odd about a drop's pictures")
-    report.add_argument("name", metavar="NAME")
+    report = drops.add_parser("report", help="list problems of a drop's photographs")
+    report.add_argument("name", metavar="NAME", help="name of the drop")
     report.set_defaults(run=_report)
 
     choose = commands.add_parser(
         "select",
         help="choose a round of tiles worth labelling, from all drops or some",
         description=(
-            "Choose a round of tiles worth labelling. hybrid groups like tiles into clusters and takes of "
-            "each the central ones (typical of it) and the farthest ones (most unlike all that is chosen). "
-            "cluster takes central ones alone, fps the farthest of the whole pool, which finds rare things "
-            "and outliers first, random any. No tile of an earlier round is chosen again; a window that "
-            "overlaps one may be, since ground is not counted yet."
+            "Choose a round of tiles worth labelling. Strategies: hybrid groups similar tiles into "
+            "clusters, and takes from each cluster the most central tiles (typical) and the farthest "
+            "ones (most unlike the tiles chosen so far). cluster takes central tiles only. fps takes the "
+            "farthest tiles of the whole pool, so it finds rare objects and outliers first. random takes "
+            "any. No tile of an earlier round is chosen again. A window that overlaps one may be chosen: "
+            "overlap on the ground is not taken into account yet."
         ),
-        # What is not given is left to the stage, whose defaults the asset has too.
+        # Options that are not given are left to the stage; it has the same defaults as the asset.
         argument_default=argparse.SUPPRESS,
     )
     add_flags(choose, RoundSettings)
@@ -79,12 +95,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--tile-px",
         type=int,
         metavar="N",
-        help="Side of the tiles (default: the model family's own)",
+        help="Tile side whose embeddings are used (default: 518 for DINOv2, 512 for DINOv3)",
     )
     choose.add_argument(
         "--replace",
         action="store_true",
-        help="Choose a committed round anew, if it is the last (default: it stands)",
+        help="Choose the latest committed round again (default: committed rounds never change)",
     )
     choose.set_defaults(run=_select)
 
@@ -104,11 +120,11 @@ def _register(options: argparse.Namespace, settings: Settings) -> int:
     renamed = f" (from {drop.original_name!r})" if drop.original_name != drop.name else ""
     say(f"{drop.name}{renamed}: {verb}, {drop.source}")
     if registered.doubt:
-        say(f"mind: {registered.doubt}")
+        say(f"note: {registered.doubt}")
     if registered.lacking:
-        say(f"to be taken in: {registered.lacking}")
+        say(f"not in its images yet: {registered.lacking}")
     if warning := warn_of_duplicates(open_store_here(settings), drop):
-        say(f"mind: {warning}")
+        say(f"note: {warning}")
     say(f"next: {name_command()} run {drop.name}")
     return 0
 
@@ -131,8 +147,8 @@ def _retire(options: argparse.Namespace, settings: Settings) -> int:
     with open_instance(settings.root) as instance:
         removed = remove_drop_key(instance, drop.name)
     verb = "retired" if has_changed or removed else "already retired"
-    say(f"{drop.name}: {verb}. It is kept, and in no pool, map or round to come")
-    say(f"to bring it back: {name_command()} drops restore {drop.name}")
+    say(f"{drop.name}: {verb}. Its data is kept; future pools, maps and rounds leave it out")
+    say(f"to use it again: {name_command()} drops restore {drop.name}")
     return 0
 
 
@@ -166,7 +182,7 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
     say(
         f"{facts['usable']} usable, {facts['quarantined']} quarantined, {count_of(len(findings), 'finding')}"
     )
-    say(f"the page: {name_command()} export images {name} --to FOLDER writes {PAGE}")
+    say(f"to write the page {PAGE}: {name_command()} export images {name} --to FOLDER")
     return 0
 
 
@@ -181,11 +197,13 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.commits.writing import commit
     from dino_assets.weights.stage import explain_other_model, load_checkpoint
 
-    given = {name: value for name, value in vars(options).items() if name != "run"}
-    tile_px, may_replace = given.pop("tile_px", 0), given.pop("replace", False)
-    asked = make_settings(**given)
+    values = {name: value for name, value in vars(options).items() if name != "run"}
+    tile_px, may_replace = values.pop("tile_px", 0), values.pop("replace", False)
+    round_settings = make_settings(**values)
     store = open_store_here(settings)
-    asked = replace(asked, drops=tuple(find_drop_name(store, called) for called in asked.drops))
+    round_settings = replace(
+        round_settings, drops=tuple(find_drop_name(store, name) for name in round_settings.drops)
+    )
 
     read_drop = DropReader(store)
 
@@ -197,14 +215,14 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
         SpacedTable(store, "embeddings"),
         open_table(store, "tiles"),
         checkpoint,
-        ComputeSettings(),  # a space knows no device, and looking for one would load torch
-        asked,
+        ComputeSettings(),  # a space does not depend on the device; looking for one would load torch
+        round_settings,
         open_source=open_drop,
         tile_px=tile_px,
         may_replace=may_replace,
     )
     if opened.has_other_settings:
-        raise ConfigError(f"{opened.notice} --replace chooses it again.")
+        raise ConfigError(f"{opened.notice} With --replace it is chosen again.")
     if warning := explain_other_model(
         store, settings.model, settings.model_revision, root=settings.root
     ):
@@ -224,7 +242,7 @@ def _select(options: argparse.Namespace, settings: Settings) -> int:
     if opened.notice:
         say(opened.notice)
     elif may_replace and committed.was_reused:
-        say("nothing that it was chosen from has changed: chosen anew, it is the same round")
+        say("the pool and the settings are unchanged, so the new round equals the old one")
     if shortfall := committed.manifest.facts["shortfall"]:
         say(f"{opened.draft.recipe.output.drop} has fewer tiles than its budget: {shortfall}")
     return 0

@@ -1,4 +1,4 @@
-"""Embedding any pictures into a file, without a project."""
+"""The command ``embed``: embed any pictures into a file, without a project."""
 
 import argparse
 import contextlib
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from dino_assets.api.extractor import DINOv2Extractor
     from dino_assets.api.image_files import ImageFiles
 
-PARTLY = 3  # exit code: the file is there, without some pictures
+PARTLY = 3  # exit code: the file is written, without some pictures
 _LINES_EVERY_S = 10.0
 _SHOWN_LEFT_OUT = 20
 _HELP = """
-    Embed whole pictures, each scaled to a square, into a file with an id and a vector for each.
+    Embed whole pictures into a file with an id and a vector for each. Pictures are scaled to a square.
 
-    SOURCE is a folder (its sub-folders too), a .csv with the column image_path, a .txt with a path in
-    each line, or a picture. Ids are paths below the folder, or as the list writes them; of several
-    folders each path begins with its folder.
+    SOURCE is a folder (with its sub-folders), a .csv with the column image_path, a .txt with one path
+    per line, or a picture. The id of a picture is its path in the folder, or the path in the list. With
+    several folders, ids begin with the folder's name.
 """
 _EXAMPLES = """
     examples:
@@ -38,68 +38,94 @@ _EXAMPLES = """
       dino-assets embed list.csv -o list.pt --model dinov2-small
       dino-assets embed a.jpg b.jpg -o two.npz --json
 
-    What comes out opens without this package:
+    The files can be read without this package:
       pandas.read_parquet("photos.parquet")                  columns image_id, embedding
       torch.load("list.pt", weights_only=True)["embeddings"]
       numpy.load("two.npz")["embeddings"]
 
     exit code: 0 every picture is embedded; 3 the file is written, but some pictures were unusable
-    (each is named on stderr, and with --json in "left_out"); 1 an error, or nothing was usable, and
-    no file is written; 2 wrong usage; 130 interrupted, and no file is written
+    (listed on stderr, and with --json in "left_out"); 1 an error, or no picture was usable: no file is
+    written; 2 wrong usage; 130 interrupted: no file is written
 """
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``embed``."""
+    """Add the command ``embed``."""
     embed = commands.add_parser(
         "embed",
-        help="embed pictures into a .parquet, .pt or .npz",
+        help="embed pictures into a .parquet, .pt or .npz file",
         description=textwrap.dedent(_HELP),
         epilog=textwrap.dedent(_EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    embed.add_argument("sources", nargs="+", metavar="SOURCE", help="DIR, CSV, TXT or IMAGE")
     embed.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="ends in .parquet, .pt or .npz"
+        "sources", nargs="+", metavar="SOURCE", help="a folder, a .csv or .txt list, or a picture"
+    )
+    embed.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="the file to write; its suffix gives the format: .parquet, .pt or .npz",
     )
     embed.add_argument(
         "--model",
         metavar="NAME",
-        help="a folder, a Hub repository, or a short name such as dinov2-small; default: DINO_MODEL_ID, "
-        "else facebook/dinov2-base",
+        help="a folder, a Hub repository, or a short name such as dinov2-small (default: DINO_MODEL_ID, "
+        "else facebook/dinov2-base)",
     )
-    embed.add_argument("--revision", metavar="REVISION", help="a branch, a tag or a commit of it")
+    embed.add_argument(
+        "--revision", metavar="REVISION", help="a branch, a tag or a commit of the model"
+    )
     embed.add_argument(
         "--device",
         metavar="NAME",
-        help="cpu, cuda, cuda:1, mps; default: DINO_DEVICE, else the best",
+        help="cpu, cuda, cuda:1, mps (default: DINO_DEVICE, else the best device)",
     )
     embed.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="per call of a GPU (default: 32)"
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="pictures per model call on a GPU (default: 32)",
     )
     embed.add_argument(
-        "--workers", type=int, default=4, metavar="N", help="threads that read ahead (default: 4)"
+        "--workers",
+        type=int,
+        default=4,
+        metavar="N",
+        help="threads that read pictures (default: 4)",
     )
     embed.add_argument(
         "--pattern",
         action="append",
         metavar="GLOB",
-        help="names in folders, in any case, as often as you like; default: every kind of picture",
+        help="names of pictures to take from folders, such as '*.jpg'; upper and lower case are equal; "
+        "may be repeated (default: every kind of picture)",
     )
     embed.add_argument(
-        "--column", default="image_path", metavar="NAME", help="of a CSV (default: image_path)"
+        "--column",
+        default="image_path",
+        metavar="NAME",
+        help="column of a .csv that has the paths (default: image_path)",
     )
     embed.add_argument(
-        "--image-size", type=int, default=224, metavar="N", help="side of the square (default: 224)"
+        "--image-size",
+        type=int,
+        default=224,
+        metavar="N",
+        help="side of the square in pixels (default: 224)",
     )
     embed.add_argument(
         "--precision",
         choices=get_args(PrecisionClass),
         default="half",
-        help="half takes the fastest engine that passes the check (default: half)",
+        help="half: the fastest engine that passes the numerics check; fp32: full precision (default: half)",
     )
     embed.add_argument(
-        "--cache", metavar="FOLDER", help="keep vectors there by content: run again, it goes on"
+        "--cache",
+        metavar="FOLDER",
+        help="keep vectors in a folder; a repeated command computes only those that are missing",
     )
     embed.add_argument("--json", action="store_true", help="print a summary as one JSON object")
     embed.set_defaults(run=_embed)
@@ -111,7 +137,7 @@ def _embed(options: argparse.Namespace, settings: Settings) -> int:
 
     for name in ("output", "model", "revision", "device", "cache"):
         if getattr(options, name) == "":  # a script's variable that is not set, most likely
-            raise ConfigError(f"--{name} is empty. Leave it out, or say which one.", setting=name)
+            raise ConfigError(f"--{name} is empty. Leave it out, or give a value.", setting=name)
     check_target(options.output)
     files = _find_files(options.sources, options.pattern, options.column)
     started = time.monotonic()
@@ -122,8 +148,12 @@ def _embed(options: argparse.Namespace, settings: Settings) -> int:
         with showing_log("dino_assets.embeddings.encoder", _EngineLines()):
             rows = write_embeddings(files, options.output, extractor=extractor)
     except KeyboardInterrupt:
-        again = "what is cached is kept; run it again to go on" if options.cache else "see --cache"
-        say(f"Interrupted, {options.output!r} was not written ({again}).", to=sys.stderr)
+        advice = (
+            "The cache is kept: run the command again to continue."
+            if options.cache
+            else "With --cache, an interrupted command can be continued."
+        )
+        say(f"Interrupted; {options.output!r} was not written. {advice}", to=sys.stderr)
         return 130
     finally:
         _say_left_out(left_out)
@@ -143,7 +173,7 @@ def _embed(options: argparse.Namespace, settings: Settings) -> int:
         write_out(json.dumps(summary, ensure_ascii=False))
     else:
         engine = f", {about['engine']}" if "engine" in about else ""
-        rate = f" ({pace.per_s:.1f} images/s)" if pace.per_s else ""  # one picture has none
+        rate = f" ({pace.per_s:.1f} images/s)" if pace.per_s else ""  # 0 for a single picture
         say(
             f"{options.output}: {rows} of {len(files)} images, {about['dim']} dims{engine}, "
             f"{seconds:.1f} s{rate}"
@@ -165,7 +195,9 @@ def _find_files(
             above = f"{source.rstrip('/')}/" if len(sources) > 1 else ""
             ids += [above + each for each in files.ids]
         elif not path.exists():
-            raise SourceError(f"there is no {source!r}", reason="missing", path=source)
+            raise SourceError(
+                f"there is no file or folder {source!r}", reason="missing", path=source
+            )
         else:
             files = image_files.find_images(source, image_col=column)
             ids += files.ids
@@ -182,8 +214,8 @@ def _open_extractor(
     from dino_assets.api.cached_extractor import CachedExtractor
     from dino_assets.api.extractor import DINOv2Extractor
 
-    class Noting(DINOv2Extractor):
-        """Notes what is left out; shows lines where there is no terminal."""
+    class ReportingExtractor(DINOv2Extractor):
+        """Extractor that lists unusable pictures, and prints progress lines if there is no terminal."""
 
         def leave_out(self, image_id: str, refusal: UnusableImageError) -> None:
             left_out.append(
@@ -202,8 +234,8 @@ def _open_extractor(
 
                 yield count
 
-    class CachedNoting(Noting, CachedExtractor):
-        """The same, with a cache."""
+    class CachedReportingExtractor(ReportingExtractor, CachedExtractor):
+        """A reporting extractor with a cache."""
 
     model = options.model or settings.model
     is_configured = full_name(model) == full_name(settings.model)
@@ -217,15 +249,15 @@ def _open_extractor(
         "revision": options.revision or (settings.model_revision if is_configured else None),
     }
     if options.cache:
-        return CachedNoting(cache_dir=Path(options.cache), **arguments)
-    return Noting(**arguments)
+        return CachedReportingExtractor(cache_dir=Path(options.cache), **arguments)
+    return ReportingExtractor(**arguments)
 
 
 class _EngineLines(logging.Handler):
-    """What is going on before the first picture: an engine is converted and checked, once per machine."""
+    """Prints log lines before the first picture, when an engine is converted and checked (once per machine)."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print it, above a bar; warnings are printed anyway."""
+        """Print an INFO record above the progress bar; other handlers print warnings."""
         from tqdm import tqdm
 
         if record.levelno == logging.INFO:
@@ -233,34 +265,34 @@ class _EngineLines(logging.Handler):
 
 
 class _Pace:
-    """How fast it goes, from the first picture on: before it an engine may be built and checked."""
+    """Speed, measured from the first picture on; before it an engine may be built and checked."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
-        self._first_s = self._last_s = self._said_s = 0.0
+        self._first_s = self._last_s = self._printed_s = 0.0
 
     @property
     def per_s(self) -> float:
-        """Pictures per second; 0 where there were too few."""
+        """Pictures per second; 0 if there were too few."""
         spent_s = self._last_s - self._first_s
         return (self.done - 1) / spent_s if self.done > 1 and spent_s > 0 else 0.0
 
     def count(self) -> str:
-        """Count one more; a line now and then."""
+        """Count a picture; return a progress line every 10 s, else an empty text."""
         self._last_s = time.monotonic()
         self.done += 1
         if self.done == 1:
-            self._first_s = self._said_s = self._last_s
-        if self._last_s - self._said_s < _LINES_EVERY_S or self.done == self.total:
+            self._first_s = self._printed_s = self._last_s
+        if self._last_s - self._printed_s < _LINES_EVERY_S or self.done == self.total:
             return ""
-        self._said_s = self._last_s
+        self._printed_s = self._last_s
         left_s = (self.total - self.done) / self.per_s
-        return f"{self.done} of {self.total} images, {self.per_s:.1f}/s, about {left_s:.0f} s to go"
+        return f"{self.done} of {self.total} images, {self.per_s:.1f}/s, about {left_s:.0f} s left"
 
 
 def _say_left_out(left_out: Sequence[dict[str, str]]) -> None:
     for each in left_out[:_SHOWN_LEFT_OUT]:
         say("left out: {image_id}: {reason}: {detail}".format(**each), to=sys.stderr)
     if len(left_out) > _SHOWN_LEFT_OUT:
-        say(f"left out: {len(left_out) - _SHOWN_LEFT_OUT} more; --json names all", to=sys.stderr)
+        say(f"left out: {len(left_out) - _SHOWN_LEFT_OUT} more; --json lists all", to=sys.stderr)

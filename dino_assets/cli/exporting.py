@@ -1,4 +1,4 @@
-"""Models for other runtimes."""
+"""The command ``export-model``: models for ONNX Runtime, Triton and LibTorch."""
 
 import argparse
 import json
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``export-model``."""
+    """Add the command ``export-model``."""
     export = commands.add_parser(
         "export-model",
-        help="write a model as ONNX, for programs that know neither Python nor PyTorch",
+        help="write a model as ONNX, for programs without Python or PyTorch",
         description=(
-            "Write a model as ONNX: one input pixel_values, one output last_hidden_state (CLS, "
-            "registers, patches), any batch, one side. The file is held against transformers' own model "
-            "before it is there. Beside it: licence, model card, statistics, and manifest.json with the "
-            "sha256 of each file. model.onnx and model.onnx.data belong together. An earlier export in "
-            "FOLDER is replaced, nothing else is."
+            "Write a model as ONNX. It has one input, pixel_values, of any batch size and one image size, "
+            "and one output, last_hidden_state: CLS, registers, patches. Its outputs are compared with the "
+            "transformers model before the file is published. The folder also gets licence, model card, "
+            "statistics, and manifest.json with the sha256 of each file. Keep model.onnx and "
+            "model.onnx.data together. An earlier export in FOLDER is replaced; other files are not touched."
         ),
         argument_default=argparse.SUPPRESS,
     )
@@ -43,25 +43,26 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         nargs="?",
         default="",
         metavar="MODEL",
-        help="a folder, a Hub repository, or a short name such as dinov2-small; default: DINO_MODEL_ID",
+        help="a folder, a Hub repository, or a short name such as dinov2-small (default: DINO_MODEL_ID)",
     )
     export.add_argument(
         "--to",
         default=None,
         metavar="FOLDER",
-        help="made if it is not there, whole or not at all; this or --triton",
+        help="where to write the export; needed without --triton. The folder is created if needed, and never "
+        "left half written",
     )
     export.add_argument(
         "--triton",
         default=None,
         metavar="REPOSITORY",
-        help="a folder of models for Triton: the model's own folder in it is written",
+        help="a Triton model repository; the model's own folder in it is written",
     )
     export.add_argument(
         "--triton-device",
         choices=("gpu", "cpu"),
         default="gpu",
-        help="where Triton runs its instances: gpu 0 with TensorRT, or the processor (default: gpu)",
+        help="where Triton runs the model: on GPU 0 with TensorRT, or on the CPU (default: gpu)",
     )
     export.add_argument(
         "--revision",
@@ -74,7 +75,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--torchscript",
         action="store_true",
         default=False,
-        help="write model.pt as well, for LibTorch and for Triton's PyTorch backend",
+        help="also write model.pt, for LibTorch and for Triton's PyTorch backend",
     )
     export.add_argument(
         "--json", action="store_true", default=False, help="print manifest.json and the folder"
@@ -92,8 +93,10 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
     wanted = make_settings(**{n: getattr(options, n) for n in names if hasattr(options, n)})
     folder, repository = _read_folder(options, "to"), _read_folder(options, "triton")
     if not folder and not repository:
-        raise ConfigError("Nowhere to write to: name a folder with --to or --triton.", setting="to")
-    # Whatever can be refused is, before weights are fetched.
+        raise ConfigError(
+            "There is no place to write to: name a folder with --to or --triton.", setting="to"
+        )
+    # All checks that may fail come before weights are fetched.
     check_packages()
     if folder:
         check_place(folder)
@@ -123,7 +126,7 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
             exported = fill(folder)
         models = _write_models(folder, exported.manifest, options)
     for warning in exported.warnings:
-        say(f"mind: {warning}", to=sys.stderr)
+        say(f"warning: {warning}", to=sys.stderr)
     places = [str(folder)] * bool(options.to) + [str(place) for place in models]
     seconds = time.monotonic() - started
     if options.json:
@@ -146,7 +149,7 @@ def _read_folder(options: argparse.Namespace, name: str) -> Path | None:
 
 
 def _make_aside(repository: Path | None, leaving: ExitStack) -> Path:
-    """A folder on the repository's disk, gone in the end."""
+    """Make a temporary folder on the repository's disk, deleted when ``leaving`` closes."""
     assert repository is not None
     with explaining(repository):
         repository.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +180,6 @@ def _describe(manifest: dict[str, Any], seconds: float) -> str:
     check, shape = manifest["check"], manifest["output"]["shape"]
     return (
         f"{Path(manifest['model']['model']).name}: {manifest['side_px']} px, opset {manifest['opset']}, "
-        f"output [{', '.join(map(str, shape))}], {size / 1e6:.1f} MB, {seconds:.1f} s; at most "
-        f"{check['largest_difference']:.1e} from transformers over {check['tiles']} tiles"
+        f"output [{', '.join(map(str, shape))}], {size / 1e6:.1f} MB, {seconds:.1f} s; largest difference "
+        f"from transformers {check['largest_difference']:.1e}, over {check['tiles']} tiles"
     )

@@ -1,4 +1,4 @@
-"""Command-line flags, made from a record of settings."""
+"""Command line flags, made from a record of settings."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from dino_assets.settings.described import Setting, list_settings
 
 
 def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
-    """Add a flag per field; the parser leaves out what is not given, so that defaults are the record's."""
+    """Add a flag per field; the parser must leave out flags that are not given, so the record's defaults hold."""
     for setting in list_settings(record):
         meaning = f"{setting.meaning.rstrip('.')} (default: {_show_default(setting)})"
         meaning = meaning.replace("%", "%%")
@@ -21,7 +21,7 @@ def add_flags(parser: argparse.ArgumentParser, record: type) -> None:
             dest=setting.name,
             type=setting.type,
             metavar=metavar,
-            # Of a list: once for each value.
+            # The flag of a list is repeated for each value.
             action="append" if setting.is_list else "store",
             help=meaning,
         )

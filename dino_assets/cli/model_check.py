@@ -1,4 +1,4 @@
-"""Holding a model file against the checkpoint that it was made from."""
+"""The command ``check-model``: compare a model file with the checkpoint that it was made from."""
 
 import argparse
 import json
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 WRONG = 3  # exit code: the model is not what it should be
 _HELP = """
     Compute drawn pictures with a model file and with the checkpoint that it was made from (PyTorch,
-    float32), and say whether they agree; where they do not, what is wrong and what to do.
+    float32), and compare the outputs. If they differ, print what is wrong and what to do.
 
-    FILE is an .onnx, an OpenVINO .xml, or a Hugging Face folder. A folder without --reference is held
-    against its own weights: that shows what its config and its processor file make of them.
+    FILE is an .onnx, an OpenVINO .xml, or a Hugging Face folder. Without --reference, a folder is compared
+    with its own weights: that shows errors in its config and in its processor file.
 """
 _EXAMPLES = """
     examples:
@@ -33,38 +33,38 @@ _EXAMPLES = """
       dino-assets check-model export/model.xml --reference models/dinov3-vits16 --json
       dino-assets check-model models/dinov2-small
 
-    what it finds: channels, ranges and statistics of pixels, turned pictures, RoPE, position
-    embeddings, registers, pooling, LayerNorm's epsilon, overflow, too few bits, sides that are not as
-    open as declared, and more; alone or up to three at a time
+    faults that it finds: order, range and statistics of pixels, turned pictures, RoPE, position
+    embeddings, registers, pooling, LayerNorm's epsilon, overflow, too few bits, image sizes that are
+    declared but do not work, and more; up to three faults at a time
 
-    exit code: 0 it agrees; 3 something is wrong with it, and named; 1 it could not be checked;
-    2 wrong usage
+    exit code: 0 the model agrees; 3 the model is wrong, and its faults are listed; 1 the model could not
+    be checked; 2 wrong usage
 """
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``check-model``."""
+    """Add the command ``check-model``."""
     check = commands.add_parser(
         "check-model",
-        help="hold an ONNX, OpenVINO or Hugging Face model against its checkpoint",
+        help="compare an ONNX, OpenVINO or Hugging Face model with its checkpoint",
         description=textwrap.dedent(_HELP),
         epilog=textwrap.dedent(_EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    check.add_argument("model", metavar="FILE|DIR", help="the model that is to be checked")
+    check.add_argument("model", metavar="FILE|DIR", help="the model to check")
     check.add_argument(
         "--reference",
         metavar="NAME",
-        help="the checkpoint that it was made from: a folder, a repository or a short name "
-        "(default: DINO_MODEL_ID; of a Hugging Face folder, itself)",
+        help="the checkpoint that it was made from: a folder, a Hub repository or a short name "
+        "(default: DINO_MODEL_ID; for a Hugging Face folder, the folder itself)",
     )
     check.add_argument(
         "--precision",
         choices=get_args(PrecisionClass),
         default="half",
-        help="how close it must be (default: half, what embeddings of one space may differ by)",
+        help="how close the outputs must be (default: half, the tolerance within a space of embeddings)",
     )
-    check.add_argument("--json", action="store_true", help="as one JSON object")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(run=_check)
 
 
@@ -77,7 +77,7 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
 
     for name in ("model", "reference"):
         if getattr(options, name) == "":  # a script's variable that is not set, most likely
-            raise ConfigError(f"{name} is empty. Say which one.", setting=name, value="")
+            raise ConfigError(f"{name} is empty. Give a value.", setting=name, value="")
     started = time.monotonic()
     path = expand_path(options.model)
     candidate = open_candidate(path, threads=available_cpus())
@@ -117,9 +117,9 @@ def _spell(report: "ModelReport", precision: PrecisionClass, passed: bool) -> li
     pixels = f", pixels {report.pixels}" if report.pixels not in ("", "bytes") else ""
     lines = [
         f"{report.file}: {report.kind}",
-        f"  takes  {report.takes}{pixels}",
-        f"  gives  {outputs or 'nothing that looks like tokens'}",
-        f"  held against {report.reference}, PyTorch in float32",
+        f"  input    {report.takes}{pixels}",
+        f"  output   {outputs or 'none that looks like tokens'}",
+        f"  compared with {report.reference}, PyTorch in float32",
     ]
     for size in report.sizes:
         closeness = {"fp32": "as close as float32", "half": "as close as half precision"}
@@ -128,13 +128,15 @@ def _spell(report: "ModelReport", precision: PrecisionClass, passed: bool) -> li
             f"{size.centred:.6f} over {size.tiles} tiles, "
             f"{closeness.get(size.grade or '', 'not close enough')}"
         )
-    lines += [f"  mind: {note}" for note in report.notes]
+    lines += [f"  note: {note}" for note in report.notes]
     for each in report.faults:
         lines += [f"WRONG  {each.fault.name}: {each}", f"       {each.fault.advice}"]
     if passed:
-        lines.append("right: it may take the reference's place")
+        lines.append("passed: the model can replace its reference")
     elif report.passed:
-        lines.append(f"WRONG  it is as close as half precision; --precision {precision} was asked")
+        lines.append(
+            f"WRONG  the outputs are only as close as half precision; --precision {precision} was asked"
+        )
     return lines
 
 

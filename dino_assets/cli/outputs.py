@@ -1,4 +1,4 @@
-"""What is committed: its files, its health, its leftovers."""
+"""Commands for committed outputs: ``parts``, ``export``, ``verify``, ``collect``."""
 
 import argparse
 import sys
@@ -16,32 +16,46 @@ from dino_assets.weights.records import spell_caveat
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``parts``, ``export``, ``verify``, ``collect``."""
-    parts = commands.add_parser("parts", help="the Parquet files of a committed table")
-    parts.add_argument("asset", metavar="ASSET")
-    parts.add_argument("drop", metavar="DROP", nargs="?")
-    parts.add_argument("--space", metavar="ID", help="of embeddings in several spaces, this one")
+    """Add the commands ``parts``, ``export``, ``verify`` and ``collect``."""
+    parts = commands.add_parser("parts", help="list the Parquet files of a committed table")
+    parts.add_argument("asset", metavar="ASSET", help="such as images, tiles or embeddings")
+    parts.add_argument(
+        "drop", metavar="DROP", nargs="?", help="a drop, or a round of selections (default: all)"
+    )
+    parts.add_argument(
+        "--space", metavar="ID", help="the space to list, if there are several (default: all)"
+    )
     parts.set_defaults(run=_parts)
 
     export = commands.add_parser(
         "export", help="write an output's pictures, pages and files to a folder"
     )
-    export.add_argument("asset", metavar="ASSET")
+    export.add_argument("asset", metavar="ASSET", help="such as images, projections or selections")
     export.add_argument("drop", metavar="DROP", nargs="?", help="a drop, or a round of selections")
     export.add_argument(
-        "--to", type=Path, required=True, metavar="FOLDER", help="made if it is not there"
+        "--to",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where to write; created if needed",
     )
-    export.add_argument("--space", metavar="ID", help="of several spaces, this one")
+    export.add_argument("--space", metavar="ID", help="the space to export, if there are several")
     export.set_defaults(run=_export)
 
-    verify = commands.add_parser("verify", help="read everything committed and check its hashes")
+    verify = commands.add_parser(
+        "verify", help="read everything that is committed and check its hashes"
+    )
     verify.add_argument(
-        "--repair", action="store_true", help="give up what is bad, to be made again"
+        "--repair",
+        action="store_true",
+        help="remove damaged outputs from the store, so that the next run makes them again",
     )
     verify.set_defaults(run=_verify)
 
-    collect = commands.add_parser("collect", help="delete what nothing refers to and is a week old")
-    collect.add_argument("--dry-run", action="store_true", help="only say what would go")
+    collect = commands.add_parser(
+        "collect", help="delete stored files that no output uses and that are older than a week"
+    )
+    collect.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
     collect.set_defaults(run=_collect)
 
 
@@ -53,7 +67,7 @@ def _parts(options: argparse.Namespace, settings: Settings) -> int:
     outputs = find_outputs(store, options.asset, drop, space=options.space)
     _warn_of_caveats(outputs)
     for manifest in outputs:
-        if len(outputs) > 1:  # vectors of two spaces are not to be opened together
+        if len(outputs) > 1:  # vectors of two spaces must not be read together
             space = manifest.recipe.config.get("space", {})
             about = f"{space.get('precision')}, {space.get('side_px')} px: " if space else ""
             say(f"# {about}--space {manifest.recipe.output.space}", to=sys.stderr)
@@ -87,10 +101,10 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _warn_of_caveats(outputs: Iterable[Manifest]) -> None:
-    """Say beside the paths what has to be known about the results: programs read the paths alone."""
+    """Print the caveats of outputs on stderr; programs read the paths on stdout."""
     for caveat in dict.fromkeys(manifest.facts.get("caveat") for manifest in outputs):
         if caveat:
-            say(f"mind: {spell_caveat(caveat)}", to=sys.stderr)
+            say(f"note: {spell_caveat(caveat)}", to=sys.stderr)
 
 
 def _verify(options: argparse.Namespace, settings: Settings) -> int:
@@ -103,7 +117,7 @@ def _verify(options: argparse.Namespace, settings: Settings) -> int:
     for fault in (*bad_drops, *verify(store, should_repair=options.repair)):
         faults += 1
         say(str(fault))
-    say(count_of(faults, "fault") if faults else "everything committed is whole")
+    say(count_of(faults, "fault") if faults else "everything that is committed is intact")
     return int(faults > 0)
 
 

@@ -1,4 +1,4 @@
-"""An argument parser whose errors name the command that they are about, and what was probably meant."""
+"""An argument parser with better errors: usage of the right command, and suggestions for misspelled words."""
 
 import argparse
 import difflib
@@ -11,35 +11,36 @@ _CLOSE = 0.6  # of difflib's ratio: --bugdet and --budget have 0.9
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser of one command; parsers added below it are of the same kind.
+    """Argument parser that reports unknown arguments with its own usage; sub-parsers do so too.
 
-    argparse hands what a command does not know to the parser at the top, which shows its own usage.
+    In argparse, the top parser reports the unknown arguments of a command, with the wrong usage.
     """
 
     def parse_known_args(  # type: ignore[override] # typeshed has overloads for other namespaces
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse, and refuse here what is unknown."""
+        """Parse, and refuse unknown arguments here."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggest(unknown)}")
         return options, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Say the near match of a misspelled command, too."""
+        """Print the error and exit; suggest the right word for a misspelled command."""
         if "invalid choice: '" in message:
             word = message.split("invalid choice: '", 1)[1].split("'", 1)[0]
-            message += _ask([word], self._list_choices())
+            message += _suggest_words([word], self._list_choices())
         super().error(name_commands(message))
 
     def _suggest(self, unknown: Sequence[str]) -> str:
         flags = [flag for action in self._actions for flag in action.option_strings]
-        return _ask([word.partition("=")[0] for word in unknown if word.startswith("-")], flags)
+        words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        return _suggest_words(words, flags)
 
     def _list_choices(self) -> list[str]:
         return [str(word) for action in self._actions for word in action.choices or ()]
 
 
-def _ask(words: Sequence[str], known: Sequence[str]) -> str:
-    near = [match for word in words for match in difflib.get_close_matches(word, known, 1, _CLOSE)]
+def _suggest_words(words: Sequence[str], valid: Sequence[str]) -> str:
+    near = [match for word in words for match in difflib.get_close_matches(word, valid, 1, _CLOSE)]
     return f" (did you mean {' and '.join(dict.fromkeys(near))}?)" if near else ""

@@ -1,4 +1,4 @@
-"""A drop made known to the store and to Dagster, as ``drops register`` and ``run`` do it."""
+"""Registering drops in the store and in Dagster, for ``drops register`` and ``run``."""
 
 import os
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Registration:
-    """A registered drop; ``lacking`` tells what its images do not have yet, ``doubt`` what looks wrong."""
+    """A registered drop; ``lacking`` describes files that its images lack, ``doubt`` a likely mistake."""
 
     drop: Drop
     is_new: bool
@@ -38,12 +38,14 @@ def register_here(
     may_replace: bool = False,
     tags: Iterable[str] = (),
 ) -> Registration:
-    """Register a drop from ``source``, from the inbox, or where it is; listed once, with progress.
+    """Register a drop from ``source``; by default from its present source, else from the inbox.
+
+    The source is listed once, with progress lines.
 
     Raises:
         SourceError: there are no files there.
-        DropConflictError: the name stands for another source, or for a retired drop.
-        ConfigError: the source holds the project or its store.
+        DropConflictError: the name is registered with another source, or retired.
+        ConfigError: the source contains the project or its store.
     """
     from dino_assets.drops.arrivals import summarise_entries
     from dino_assets.drops.registering import list_from_inbox, list_source, register_listing
@@ -51,11 +53,11 @@ def register_here(
 
     store = open_store_here(settings, may_be_new=True)
     checked = [check_tag(tag) for tag in tags]
-    find_name(store, name)  # what can be refused is, before a long listing
+    find_name(store, name)  # checks that may fail come before a long listing
     root = settings.root
     with showing_log("dino_assets.drops.sources"):
         if source:
-            # A path is meant from where the person stands, not from the project's folder.
+            # A path is relative to the working directory, not to the project's folder.
             address = source if "://" in source else str(expand_path(source).absolute())
             _refuse_surroundings(settings, store, address)
             listing = list_source(address, root=root)
@@ -64,8 +66,8 @@ def register_here(
     drop, has_changed = register_listing(
         store, name, listing, may_replace=may_replace, tags=checked
     )
-    look, new = summarise_entries(listing.entries), _describe_new(store, drop, listing)
-    del listing  # of a million files it is most of all that is held
+    state, new = summarise_entries(listing.entries), _describe_new(store, drop, listing)
+    del listing  # with a million files it is most of the memory in use
 
     from dino_assets.defs.instance import open_instance
     from dino_assets.defs.observations import record_observation
@@ -74,16 +76,16 @@ def register_here(
     with open_instance(root) as instance:
         added = add_drop_keys(instance, [drop.name])
         record_observation(
-            instance, store, drop.name, look, write=instance.report_runless_asset_event
+            instance, store, drop.name, state, write=instance.report_runless_asset_event
         )
     doubt = ""
-    if not look.photos:
-        doubt = f"there is no photograph by its name in the {count_of(look.files, 'file')} there; check the path"
+    if not state.photos:
+        doubt = f"none of the {count_of(state.files, 'file')} there has the name of a photograph; check the path"
     return Registration(drop, bool(has_changed or added), new, doubt)
 
 
 def _describe_new(store: "ObjectStore", drop: Drop, listing: "SourceListing") -> str:
-    """Say what the drop's images lack; nothing where none are made."""
+    """Describe the files that the drop's images lack; empty if no images are made yet."""
     from dino_assets.drops.changes import find_changes
     from dino_assets.store.commits.manifests import find_manifest
     from dino_assets.store.commits.protocol import OutputId
@@ -94,15 +96,15 @@ def _describe_new(store: "ObjectStore", drop: Drop, listing: "SourceListing") ->
             return ""
         changes = find_changes(store, images, listing.entries, is_list=listing.is_list)
     except CorruptObjectError:
-        return ""  # `verify` says so
+        return ""  # `dino-assets verify` reports the damage
     return changes.describe_new() if changes else ""
 
 
 def _refuse_surroundings(settings: Settings, store: "ObjectStore", address: str) -> None:
-    """Keep a drop from holding the project: every run would change it, and read its own pictures.
+    """Refuse a source that contains the project: every run would change the drop and read its own output.
 
     Raises:
-        ConfigError: it does, as ``/`` and ``.`` do.
+        ConfigError: the source contains the project or its store, as ``/`` and ``.`` do.
     """
     if "://" in address:
         return
@@ -110,8 +112,8 @@ def _refuse_surroundings(settings: Settings, store: "ObjectStore", address: str)
     inside = [settings.root, *([store.folder] if store.folder else [])]
     if any(Path(os.path.realpath(each)).is_relative_to(folder) for each in inside):
         raise ConfigError(
-            f"{address!r} holds this project and all that is made in it, so it is no drop. Name the folder "
-            "that the pictures are in.",
+            f"{address!r} contains this project and its results, so it cannot be a drop. Name the folder "
+            "with the photographs.",
             setting="from",
             value=address,
             reason="holds-the-project",
@@ -121,11 +123,11 @@ def _refuse_surroundings(settings: Settings, store: "ObjectStore", address: str)
 def find_or_register(
     settings: Settings, name: str, *, source: str | None, may_replace: bool = False
 ) -> Registration:
-    """Find a registered drop, or register it: from ``source``, or from its folder in the inbox.
+    """Find a registered drop, or register it from ``source`` or from its folder in the inbox.
 
     Raises:
-        UnknownDropError: it is registered nowhere, and the inbox has no such folder.
-        DropConflictError: it is registered from another source, or retired.
+        UnknownDropError: it is not registered, and the inbox has no such folder.
+        DropConflictError: it is registered with another source, or retired.
     """
     from dino_assets.drops.registry import find_drop, find_drops
     from dino_assets.errors import DropConflictError, SourceError, UnknownDropError
@@ -139,7 +141,7 @@ def find_or_register(
         else:
             if drop.is_retired:
                 raise DropConflictError(
-                    f"drop {drop.name!r} is retired. Bring it back with: {name_command()} drops restore "
+                    f"drop {drop.name!r} is retired. To use it again: {name_command()} drops restore "
                     f"{drop.name}",
                     drop=drop.name,
                     reason="retired",
@@ -152,44 +154,43 @@ def find_or_register(
             raise
         names = ", ".join(sorted(find_drops(store))) or "none yet"
         raise UnknownDropError(
-            f"no drop {name!r} is registered (there are: {names}), and the inbox "
-            f"{settings.inbox!r} has no folder of that name with files in it. Say where its "
-            "pictures are with --from FOLDER.",
+            f"no drop {name!r} is registered (registered: {names}), and the inbox {settings.inbox!r} has no "
+            "folder of that name with files in it. Name the folder of its photographs with --from FOLDER.",
             drop=name,
         ) from err
 
 
-def find_drop_name(store: "ObjectStore", called: str) -> str:
-    """Give the name that a drop has in the store, where a person calls it by its original one."""
+def find_drop_name(store: "ObjectStore", named: str) -> str:
+    """Find a drop's name in the store; ``named`` is that name, or the original name of its folder."""
     from dino_assets.drops.registry import find_names
 
-    return find_names(store, [called])[0]
+    return find_names(store, [named])[0]
 
 
-def find_output_name(store: "ObjectStore", asset: str, called: str) -> str:
-    """Give the name of an asset's output as it is in the store: a drop's, or a round's.
+def find_output_name(store: "ObjectStore", asset: str, named: str) -> str:
+    """Find the name of an asset's output in the store: the name of a drop or of a round.
 
     Raises:
         UnknownDropError: there is no such output, and no drop of this name.
-        InvalidDropNameError: there cannot be one.
+        InvalidDropNameError: the name is not valid.
     """
     from dino_assets.drops.registry import find_drop
     from dino_assets.store.commits.listing import find_outputs
 
-    name = find_drop_name(store, called)
+    name = find_drop_name(store, named)
     if asset in {each.name for each in PER_DROP}:
         try:
             find_outputs(store, asset, name)
         except NotCommittedError:
-            return find_drop(store, called).name
+            return find_drop(store, named).name
     return name
 
 
 def refuse_sources(store: "ObjectStore", target: Path) -> None:
-    """Keep what is exported out of the folders that photographs are read from.
+    """Refuse to export into a folder that photographs are read from.
 
     Raises:
-        ConfigError: the target is in the folder of a drop, whose next run would take it for photographs.
+        ConfigError: the target is in a drop's folder, whose next run would read the exported pictures.
     """
     from dino_assets.drops.registry import find_drops
 
@@ -200,8 +201,8 @@ def refuse_sources(store: "ObjectStore", target: Path) -> None:
         folder = Path(os.path.realpath(drop.source))
         if folder.is_dir() and place.is_relative_to(folder):
             raise ConfigError(
-                f"{str(target)!r} is in the folder of drop {name!r}: its next run would take what is "
-                "written there for photographs. Name another place, such as out.",
+                f"{str(target)!r} is in the folder of drop {name!r}: its next run would read the written "
+                "files as photographs. Name another folder, such as out.",
                 setting="to",
                 value=str(target),
                 reason="in-a-drop",
@@ -209,11 +210,11 @@ def refuse_sources(store: "ObjectStore", target: Path) -> None:
 
 
 def open_store_here(settings: Settings, *, may_be_new: bool = False) -> "ObjectStore":
-    """Open the store; where nothing was ever put, only for what may be the first command.
+    """Open the store; ``may_be_new`` is set by commands that work without results.
 
     Raises:
         ConfigError: there is no project here.
-        NotCommittedError: there is no store yet.
+        NotCommittedError: nothing was ever stored, and the store may not be new.
     """
     from dino_assets.store.objects import describe_missing_store, open_store
 
@@ -221,15 +222,14 @@ def open_store_here(settings: Settings, *, may_be_new: bool = False) -> "ObjectS
     store = open_store(settings.storage)
     if not store.is_there and not may_be_new:
         raise NotCommittedError(
-            f"{describe_missing_store(store)} Make everything of a flight with: {name_command()} run NAME --from "
-            "FOLDER",
+            f"{describe_missing_store(store)} Process a first drop with: {name_command()} run NAME --from FOLDER",
             reason="no-store",
         )
     return store
 
 
 def _add_key(settings: Settings, drop: Drop) -> bool:
-    """A registered drop's key, should this instance be a new one."""
+    """Add a registered drop's partition key, which a new instance lacks; return whether it was missing."""
     from dino_assets.defs.instance import open_instance
     from dino_assets.defs.partitions import add_drop_keys
 

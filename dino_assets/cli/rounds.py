@@ -1,4 +1,4 @@
-"""``rounds``: what was chosen so far."""
+"""The command ``rounds``: list all rounds, or set a damaged one aside."""
 
 import argparse
 import json
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``rounds``."""
+    """Add the command ``rounds``."""
     rounds = commands.add_parser(
-        "rounds", help="all rounds: how many tiles, of which drops, by which model"
+        "rounds", help="list all rounds: number of tiles, their drops, and the model"
     )
     rounds.add_argument(
         "--set-aside",
         metavar="ROUND",
-        help="move the record of a damaged round out of the way, so that others can be read and chosen",
+        help="move the record of a damaged round away, so that other rounds can be read and chosen",
     )
-    rounds.add_argument("--space", metavar="ID", help="of rounds in several spaces, this one")
-    rounds.add_argument("--json", action="store_true", help="as JSON, a list of objects")
+    rounds.add_argument(
+        "--space", metavar="ID", help="the space of ROUND, if several spaces have one"
+    )
+    rounds.add_argument("--json", action="store_true", help="print JSON, a list of objects")
     rounds.set_defaults(run=_run)
 
 
@@ -46,24 +48,25 @@ def _set_aside(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.store.upkeep.setting_aside import set_aside
 
     store = open_store_here(settings)
-    called = options.set_aside
-    name = name_round(int(called)) if called.isdecimal() else called
+    named = options.set_aside
+    name = name_round(int(named)) if named.isdecimal() else named
     spaces = [options.space] if options.space else list_spaces(store, "selections")
     outputs = [OutputId("selections", name, space) for space in spaces]
-    there = [output for output in outputs if store.exists(manifest_key(output))]
-    if len(there) > 1:
+    existing = [output for output in outputs if store.exists(manifest_key(output))]
+    if len(existing) > 1:
         raise ConfigError(
-            f"{name} is there in several spaces: name one of {', '.join(str(o.space) for o in there)} with "
+            f"{name} exists in several spaces: name one of {', '.join(str(o.space) for o in existing)} with "
             "--space",
             setting="space",
             reason="several",
         )
-    output = (there or outputs or [OutputId("selections", name)])[0]
+    output = (existing or outputs or [OutputId("selections", name)])[0]
     key = set_aside(store, output)
     say(
-        f"{name} of space {output.space} is set aside, as {key!r} in the store. Nothing counts on it any "
-        "more: its tiles may be chosen and paid for again. Its table and pictures stay in "
-        f"'parts/selections/{name}' until `{name_command()} collect` deletes them, in a week at the earliest."
+        f"{name} of space {output.space} was moved to {key!r} in the store. Its tiles no longer count as "
+        "chosen: later rounds may choose and pay for them again. Its table and pictures stay in "
+        f"'parts/selections/{name}' until `{name_command()} collect` deletes them, after a week at the "
+        "earliest."
     )
     return 0
 
@@ -94,7 +97,7 @@ def _show(listed: "ListedRound", *, shows_space: bool) -> None:
     words = [
         f"{listed.name}  {count_of(listed.tiles, 'tile')} of {listed.pool:,}",
         listed.strategy,
-        listed.model or "a model that is not in the store any more",
+        listed.model or "a model that is no longer in the store",
         *([f"{listed.side_px} px"] if listed.side_px else []),
         *([f"--space {listed.space}"] if shows_space else []),
         *([drops] if drops else []),
@@ -103,8 +106,8 @@ def _show(listed: "ListedRound", *, shows_space: bool) -> None:
     if listed.error:
         say(f"  damaged: {listed.error}")
     if without := sorted(set(listed.pool_drops).difference(listed.tiles_by_drop)):
-        say(f"  chosen from, and no tile of: {name_some(without)}")
+        say(f"  in the pool, but no tile chosen: {name_some(without)}")
     if listed.left_out:
-        say(f"  left out, unreadable when it was chosen: {name_some(listed.left_out)}")
+        say(f"  left out, since unreadable at that time: {name_some(listed.left_out)}")
     if listed.caveat:
-        say(f"  mind: {spell_caveat(listed.caveat)}")
+        say(f"  note: {spell_caveat(listed.caveat)}")

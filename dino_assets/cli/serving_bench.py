@@ -1,4 +1,4 @@
-"""A load on the embedding service from the command line."""
+"""The command ``bench-serve``: measure a running embedding service."""
 
 import argparse
 import textwrap
@@ -10,11 +10,12 @@ MOST_SECONDS, MOST_CLIENTS, MOST_LOADS = 600, 64, 8
 DRAWN_PX = (1024, 768)  # one tile
 
 _HELP = """
-    Measure a running embedding service: pictures per second, waits, refusals, and /health meanwhile.
+    Measure a running embedding service: pictures per second, waiting times, refusals, and how fast
+    /health answers meanwhile.
 
-    Sends pictures for some seconds by each number of clients, one load after the other. Every upload
-    differs by a few bytes behind its end, so each is computed. A client that is refused with 503 waits
-    as long as it is told to. What this makes in the store is deleted in the end; audit records stay.
+    For each number of clients, pictures are sent for some seconds. A few bytes after the end of each
+    upload differ, so every upload is computed. A client that is refused with 503 waits as long as the
+    answer says. The new embeddings are deleted from the store at the end; audit records stay.
 """
 _EXAMPLES = """
     examples:
@@ -23,12 +24,12 @@ _EXAMPLES = """
       dino-assets bench-serve https://embed.example.org --remote --key @key.txt --picture *.JPG
 
     exit code: 0 measured; 1 the service does not answer, is not ready or refuses, or some uploads
-    failed; 2 wrong usage; 130 interrupted (what was made is deleted all the same)
+    failed; 2 wrong usage; 130 interrupted (the new embeddings are deleted even then)
 """
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``bench-serve``."""
+    """Add the command ``bench-serve``."""
     bench = commands.add_parser(
         "bench-serve",
         help="measure a running embedding service",
@@ -37,21 +38,22 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     bench.add_argument(
-        "url", metavar="URL", help="its address; `:8000` is this machine's port 8000"
+        "url", metavar="URL", help="address of the service; `:8000` means port 8000 of this machine"
     )
     bench.add_argument(
         "--seconds",
         type=_within(MOST_SECONDS),
         default=30,
         metavar="N",
-        help=f"of each load, at most {MOST_SECONDS} (default: 30)",
+        help=f"seconds for each number of clients, at most {MOST_SECONDS} (default: 30)",
     )
     bench.add_argument(
         "--clients",
         type=_read_clients,
         default=(1, 8),
         metavar="N,N",
-        help=f"how many at once, a load for each number; at most {MOST_CLIENTS} (default: 1,8)",
+        help=f"numbers of clients to measure with, one after the other; at most {MOST_CLIENTS} each "
+        "(default: 1,8)",
     )
     bench.add_argument(
         "--picture",
@@ -59,16 +61,19 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="extend",
         default=[],
         metavar="FILE",
-        help="pictures to send, each as often as the others (default: a drawn one of "
+        help="pictures to send, each equally often (default: a drawn one of "
         f"{DRAWN_PX[0]} × {DRAWN_PX[1]} px, one tile)",
     )
     bench.add_argument(
-        "--key", default="", metavar="KEY", help="an API key; @FILE reads it from a file"
+        "--key",
+        default="",
+        metavar="KEY",
+        help="API key of the service; @FILE reads it from a file",
     )
     bench.add_argument(
         "--remote",
         action="store_true",
-        help="load another machine than this one; without it that is refused",
+        help="allow to load another machine (default: refuse)",
     )
     bench.add_argument("--json", action="store_true", help="print the figures as JSON")
     bench.set_defaults(run=_bench)
@@ -78,7 +83,7 @@ def _within(most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = int(text) if text.isdecimal() else 0
         if not 1 <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {most}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most}")
         return value
 
     return read
@@ -87,7 +92,9 @@ def _within(most: int) -> Callable[[str], int]:
 def _read_clients(text: str) -> tuple[int, ...]:
     numbers = tuple(map(_within(MOST_CLIENTS), text.split(",")))
     if len(numbers) > MOST_LOADS:
-        raise argparse.ArgumentTypeError(f"{len(numbers)} loads; at most {MOST_LOADS}")
+        raise argparse.ArgumentTypeError(
+            f"{len(numbers)} numbers of clients; expected are at most {MOST_LOADS}"
+        )
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""Loads on a running embedding service, one after the other, and what a person reads of them."""
+"""Running loads on an embedding service, and printing the figures."""
 
 import argparse
 import json
@@ -24,11 +24,11 @@ from dino_assets.settings.urls import expand_path
 
 
 def run_loads(options: argparse.Namespace) -> int:
-    """Run the loads that were asked for; gives the exit status.
+    """Run the loads of a command; return the exit status.
 
     Raises:
         ServiceError: the service does not answer, or refuses.
-        ConfigError: an address or a key that cannot work.
+        ConfigError: the address or the key is not valid.
     """
     named = f"127.0.0.1{options.url}" if options.url.startswith(":") else options.url
     url = check_address(named, may_be_remote=options.remote)
@@ -38,10 +38,10 @@ def run_loads(options: argparse.Namespace) -> int:
     steps: list[Figures] = []
     left: list[str] = []
     try:
-        for picture in pictures:  # each is tried: one that is refused would fail in every load
+        for picture in pictures:  # try each once: a refused picture would fail in every load
             made[try_upload(url, picture, key=key)] = None
         for clients in options.clients:
-            with_progress = _Progress(clients, options.seconds)
+            progress = _LoadProgress(clients, options.seconds)
             steps.append(
                 run_load(
                     url,
@@ -50,14 +50,14 @@ def run_loads(options: argparse.Namespace) -> int:
                     seconds=options.seconds,
                     key=key,
                     keep_id=lambda embedding_id: made.update({embedding_id: None}),
-                    tick=with_progress.show,
+                    tick=progress.show,
                 )
             )
-            with_progress.end()
+            progress.end()
     finally:
         if made:
             left = delete_embeddings(url, made, key=key)
-            _tell_deleted(url, len(made), left, has_key=bool(key))
+            _report_deleted(url, len(made), left, has_key=bool(key))
     if options.json:
         service = {"url": url, **about, "pictures": [each.name for each in pictures]}
         loads = [asdict(each) for each in steps]
@@ -71,12 +71,14 @@ def run_loads(options: argparse.Namespace) -> int:
     return int(any(each.failed or each.unanswered or not each.pictures for each in steps))
 
 
-def _read_key(given: str) -> str:
-    key = given
-    if given.startswith("@"):
-        key = expand_path(given[1:]).read_text(encoding="utf-8").strip()
-    if not key.isascii() or not key.isprintable() or (given and not key):
-        raise ConfigError("the key has characters that no key has, or none at all", setting="key")
+def _read_key(option: str) -> str:
+    key = option
+    if option.startswith("@"):
+        key = expand_path(option[1:]).read_text(encoding="utf-8").strip()
+    if not key.isascii() or not key.isprintable() or (option and not key):
+        raise ConfigError(
+            "the key is empty, or has characters that are not printable ASCII", setting="key"
+        )
     return key
 
 
@@ -91,13 +93,13 @@ def _read_pictures(files: Sequence[str]) -> list[LoadPicture]:
 
 
 def _clean(name: str) -> str:
-    """A file's name for a form's header."""
+    """Make a file's name safe for the header of a form."""
     return "".join(each if each.isalnum() or each in "._- " else "_" for each in name)
 
 
-def _tell_deleted(url: str, made: int, left: Sequence[str], *, has_key: bool) -> None:
+def _report_deleted(url: str, made: int, left: Sequence[str], *, has_key: bool) -> None:
     if not left:
-        say(f"deleted the {made:,} embeddings that this made", to=sys.stderr)
+        say(f"deleted the {made:,} new embeddings", to=sys.stderr)
         return
     with tempfile.NamedTemporaryFile(
         "w", prefix="bench-serve-", suffix=".txt", delete=False, encoding="ascii"
@@ -106,15 +108,15 @@ def _tell_deleted(url: str, made: int, left: Sequence[str], *, has_key: bool) ->
     auth = ["-H", "Authorization: Bearer KEY"] if has_key else []
     command = quote_words(["curl", "-fsS", "-X", "DELETE", *auth, f"{url}/embeddings/ID"])
     say(
-        f"{len(left):,} of {made:,} embeddings that this made are left in the store: the service did not "
-        "delete them; with keys, that needs one with the scope delete. Their ids are in a file:\n"
+        f"{len(left):,} of {made:,} new embeddings are left in the store: the service did not delete them. "
+        "If it has keys, that needs a key with the scope delete. To delete them later:\n"
         f"  xargs -I ID {command} < {quote_words([file.name])}",
         to=sys.stderr,
     )
 
 
-class _Progress:
-    """What a person sees during a load: a line written over, or one at its beginning."""
+class _LoadProgress:
+    """The progress of a load: a line that is overwritten, or one line at the beginning."""
 
     def __init__(self, clients: int, seconds: int) -> None:
         self._what = f"{clients} client{'s' if clients > 1 else ''}"
@@ -133,5 +135,5 @@ class _Progress:
         self._line.show(f"{self._what}: {state}, {embedded} embedded, {refused} refused")
 
     def end(self) -> None:
-        """Take the line away."""
+        """Clear the line."""
         self._line.clear()

@@ -1,4 +1,4 @@
-"""The set-up: trying it, examining it, opening its UI."""
+"""Commands for the set-up: ``demo``, ``doctor``, ``ui``."""
 
 import argparse
 
@@ -8,15 +8,21 @@ from dino_assets.settings.records import Settings
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``demo``, ``doctor``, ``ui``."""
-    demo = commands.add_parser("demo", help="two drawn flights through the whole lineage")
-    demo.add_argument("--ui", action="store_true", help="open the Dagster UI for it")
-    demo.add_argument("--verbose", action="store_true", help="show the runs' logs, too")
+    """Add the commands ``demo``, ``doctor`` and ``ui``."""
+    demo = commands.add_parser(
+        "demo", help="try everything: process two drawn flights with a small model"
+    )
+    demo.add_argument("--ui", action="store_true", help="then open the Dagster UI for the demo")
+    demo.add_argument("--verbose", action="store_true", help="also show the runs' logs")
     _add_address(demo)
     demo.set_defaults(run=_demo)
 
-    doctor = commands.add_parser("doctor", help="say what is wrong with this set-up and what to do")
-    doctor.add_argument("--create-bucket", action="store_true", help="make a missing bucket")
+    doctor = commands.add_parser(
+        "doctor", help="check this set-up, and print what is wrong and what to do"
+    )
+    doctor.add_argument(
+        "--create-bucket", action="store_true", help="create the store's bucket if it is missing"
+    )
     doctor.set_defaults(run=_doctor, says_unknown=True)
 
     ui = commands.add_parser("ui", help="open the Dagster UI for this folder")
@@ -28,9 +34,10 @@ def _add_address(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--host",
         default="127.0.0.1",
-        help="this machine alone by default; there is no login, so others see and start everything",
+        help="address to listen on. There is no login: everybody who reaches it sees and can start "
+        "everything (default: 127.0.0.1, this machine only)",
     )
-    command.add_argument("--port", type=int, default=3000, help="3000 by default")
+    command.add_argument("--port", type=int, default=3000, help="port to listen on (default: 3000)")
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> int:
@@ -55,13 +62,13 @@ def _demo_ui(options: argparse.Namespace, demo: Settings) -> int:
     from dino_assets.demo.place import environment_of_demo
 
     with open_instance(demo.root, home=demo.root):
-        pass  # initialised under our lock, as in `_ui`
+        pass  # creates the databases under a lock, as in `_ui`
     environment = environment_of_demo(demo) | _own_address(options)
     return serve(demo.root, options.host, options.port, environment=environment)
 
 
 def _own_address(options: argparse.Namespace) -> dict[str, str]:
-    """Where the UI is, for the links that its sensors send."""
+    """Return the setting with the UI's address, for links in alerts of its sensors."""
     return {"DINO_UI_URL": f"http://{options.host}:{options.port}"}
 
 
@@ -82,9 +89,9 @@ def _ui(options: argparse.Namespace, settings: Settings) -> int:
     from dino_assets.settings.environment import environment_with
 
     with open_instance(settings.root):
-        pass  # initialised under our lock: `dagster dev` starts several processes at once
+        pass  # creates the databases under a lock: `dagster dev` starts several processes at once
     home = str(instance_home(settings.root))
     environment = environment_with(DAGSTER_HOME=home)
-    if settings.ui_url == Settings.ui_url:  # nobody said where it is seen from
+    if settings.ui_url == Settings.ui_url:  # DINO_UI_URL is not set
         environment |= _own_address(options)
     return serve(settings.root, options.host, options.port, environment=environment)

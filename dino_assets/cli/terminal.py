@@ -1,4 +1,4 @@
-"""What a person at a terminal sees."""
+"""Output to a terminal: lines, progress bars, and commands written so that they can be pasted."""
 
 import contextlib
 import logging
@@ -14,25 +14,25 @@ from typing import TextIO
 from dino_assets.weights.hub.filling import Progress
 from dino_assets.weights.hub.progress import ProgressLines
 
-# A command in a sentence: in backticks, or after a colon. Elsewhere the name is that of the program.
+# A command in a sentence is in backticks or after a colon. Elsewhere the name means the program.
 _COMMAND = re.compile(r"(`|: )dino-assets(?= [a-z])")
 
 
 def say(text: str, *, to: TextIO | None = None) -> None:
-    """Print a line for a person, now, with commands that run as they stand."""
+    """Print a line for people at once; commands in it are written as they can be run from here."""
     print(name_commands(text), file=to or sys.stdout, flush=True)
 
 
 def write_out(text: str) -> None:
-    """Print a line that a program reads, now and unchanged."""
+    """Print a line for programs at once, unchanged."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def name_commands(text: str, command: str | None = None) -> str:
-    """Replace the name in commands of ours by how it is called from here.
+    """Replace ``dino-assets`` in the commands of a text by the way to call it from here.
 
-    Sentences come from rooms that do not know how the program was called.
+    The texts come from modules that cannot see how the program was called.
     """
     if "dino-assets " not in text:
         return text
@@ -41,7 +41,7 @@ def name_commands(text: str, command: str | None = None) -> str:
 
 
 def name_command(program: str | None = None) -> str:
-    """How this command is called again from here, whether or not its environment is activated."""
+    """Write how to call this program again from here, with or without an activated environment."""
     called = Path(program or sys.argv[0])
     if called.parts[-2:] == ("cli", "__main__.py"):  # python -m dino_assets.cli
         return f"{_shorten(Path(sys.executable))} -m {__package__}"
@@ -50,13 +50,13 @@ def name_command(program: str | None = None) -> str:
 
 
 def quote_words(words: Iterable[str]) -> str:
-    """Join words so that a shell takes them apart again."""
+    """Join words to a command line, quoted for a shell."""
     return shlex.join(words)
 
 
 def _shorten(path: Path) -> str:
-    """A path for the shell, from the working directory on where it lies below that."""
-    whole, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 - links stay what they are
+    """Write a path for the shell, relative if it is below the working directory."""
+    whole, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 - links are not resolved
     if not whole.is_relative_to(here):
         return shlex.quote(str(whole))
     below = str(whole.relative_to(here))
@@ -64,16 +64,16 @@ def _shorten(path: Path) -> str:
 
 
 class _SayingHandler(logging.Handler):
-    """Says what is logged, as a line for a person on stderr, which nobody pipes on."""
+    """Prints log records as lines on stderr, since stdout may be piped to a program."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say one record."""
+        """Print one record."""
         say(record.getMessage(), to=sys.stderr)
 
 
 @contextlib.contextmanager
 def showing_log(name: str, handler: logging.Handler | None = None) -> Iterator[None]:
-    """Show what a logger says from INFO on while the block runs, by default on stderr."""
+    """Show a logger's records from INFO on while the block runs, by default on stderr."""
     logger, handler = logging.getLogger(name), handler or _SayingHandler(logging.INFO)
     level = logger.level
     logger.addHandler(handler)
@@ -86,7 +86,7 @@ def showing_log(name: str, handler: logging.Handler | None = None) -> Iterator[N
 
 
 class LiveLine:
-    """One line of a terminal that is written over; on anything else it is nothing."""
+    """A line of a terminal that is overwritten; without a terminal nothing is shown."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -94,27 +94,27 @@ class LiveLine:
         self.is_possible = stream.isatty()
 
     def show(self, text: str) -> None:
-        """Put a text in place of the one before."""
+        """Replace the line's text."""
         if self.is_possible:
             columns = shutil.get_terminal_size().columns
             self._write("\r\x1b[2K" + text[: columns - 1])
             self.is_shown = True
 
     def clear(self) -> None:
-        """Take the text away, before other lines are printed."""
+        """Clear the line, before other lines are printed."""
         if self.is_shown:
             self._write("\r\x1b[2K")
             self.is_shown = False
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # a terminal that was closed ends no run
+        with contextlib.suppress(OSError):  # a closed terminal must not end a run
             self._stream.write(text)
             self._stream.flush()
 
 
 @contextlib.contextmanager
 def showing_progress(what: str) -> Iterator[Progress]:
-    """A bar on a terminal, else lines now and then; on stderr, which nobody pipes on."""
+    """Show progress on stderr: a bar on a terminal, otherwise lines from time to time."""
     if not sys.stderr.isatty():
         yield ProgressLines(lambda line: say(line, to=sys.stderr), what=what)
         return
@@ -124,12 +124,12 @@ def showing_progress(what: str) -> Iterator[Progress]:
     bars: list[tqdm[None]] = []
 
     def progress(done: int, total: int) -> None:
-        if not bars:  # what was here already says nothing about the speed
+        if not bars:  # bytes that were here before must not count for the speed
             bars.append(tqdm(desc=what, total=total, initial=done, unit="B", unit_scale=True))
         bars[0].update(done - bars[0].n)
 
-    tqdm.monitor_interval = 0  # no thread to look after one bar
-    with logging_redirect_tqdm():  # a warning in between does not tear the bar
+    tqdm.monitor_interval = 0  # no monitoring thread for one bar
+    with logging_redirect_tqdm():  # warnings are printed above the bar
         try:
             yield progress
         finally:

@@ -1,4 +1,4 @@
-"""Looking at tiles and footprints before they are paid for."""
+"""The commands ``tiles preview`` and ``footprints``."""
 
 import argparse
 from pathlib import Path
@@ -13,41 +13,59 @@ from dino_assets.store.targets import write_target
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``tiles preview``, ``footprints``."""
-    tiles = commands.add_parser("tiles", help="look at a grid before it is cut").add_subparsers(
+    """Add the commands ``tiles preview`` and ``footprints``."""
+    tiles = commands.add_parser("tiles", help="preview a grid of tiles").add_subparsers(
         required=True, metavar="ACTION"
     )
     preview = tiles.add_parser("preview", help="draw the tiles of one photograph into a PNG")
-    preview.add_argument("image", type=Path, metavar="IMAGE")
+    preview.add_argument("image", type=Path, metavar="IMAGE", help="a photograph")
     preview.add_argument(
-        "--tile-px", type=int, default=0, metavar="N", help="side; 0: the current model's own"
+        "--tile-px",
+        type=int,
+        default=0,
+        metavar="N",
+        help="side of a tile in pixels (default: the side for the current model)",
     )
     preview.add_argument(
         "--tile-m",
         type=float,
         metavar="M",
-        help="side on the ground, in metres; by default sides are in pixels",
+        help="side of a tile on the ground, in metres (default: tiles have a side in pixels)",
     )
-    preview.add_argument("--overlap", type=float, metavar="SHARE", help="0 … 0.9, 0.5 by default")
     preview.add_argument(
-        "--ground-m", type=float, metavar="M", help="the ground's height above the sea"
+        "--overlap",
+        type=float,
+        metavar="SHARE",
+        help="overlap of neighbouring tiles, 0 to 0.9 (default: 0.5)",
     )
-    preview.add_argument("--to", type=Path, metavar="FILE", help="out/IMAGE.tiles.png by default")
+    preview.add_argument(
+        "--ground-m",
+        type=float,
+        metavar="M",
+        help="height of the ground above sea level, in metres (default: height of the take-off)",
+    )
+    preview.add_argument(
+        "--to", type=Path, metavar="FILE", help="the PNG to write (default: out/IMAGE.tiles.png)"
+    )
     preview.set_defaults(run=_preview)
 
     footprints = commands.add_parser(
-        "footprints", help="where images or tiles lie on the ground, as a file for QGIS"
+        "footprints", help="write the outlines of images or tiles on the ground, as a file for QGIS"
     )
-    footprints.add_argument("asset", choices=("images", "tiles", "selections"))
+    footprints.add_argument(
+        "asset", choices=("images", "tiles", "selections"), help="which outlines to write"
+    )
     footprints.add_argument("drop", metavar="DROP", help="a drop, or a round of selections")
     footprints.add_argument(
         "--to",
         type=Path,
         required=True,
         metavar="FILE.geojson|FILE.gpkg",
-        help="its ending says the format",
+        help="the file to write; its suffix gives the format",
     )
-    footprints.add_argument("--space", metavar="ID", help="of a round in several spaces, this one")
+    footprints.add_argument(
+        "--space", metavar="ID", help="the space of the round, if several spaces have one"
+    )
     footprints.set_defaults(run=_footprints)
 
 
@@ -72,7 +90,7 @@ def _preview(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _find_patch(settings: Settings) -> int:
-    """As the asset would cut: by the committed checkpoint's patch, else by the named one's family."""
+    """Find the patch size for the preview: of the committed checkpoint, else of the configured family."""
     from dino_assets.weights.stage import load_checkpoint
 
     try:
@@ -80,7 +98,7 @@ def _find_patch(settings: Settings) -> int:
     except (
         ConfigError,
         NotCommittedError,
-    ):  # no project here: a photograph can be looked at anywhere
+    ):  # a preview needs no project
         return 16 if "dinov3" in settings.model.lower() else 14
 
 

@@ -1,4 +1,4 @@
-"""What a command committed by itself, shown in the UI beside what runs made."""
+"""UI events for rounds that the command ``select`` commits without a run."""
 
 import sys
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def report_round(
     *,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Report a round that is committed; where Dagster's instance fails, warn, since the round stands."""
+    """Report a committed round to Dagster; if that fails, only warn, since the round is committed."""
     if committed.was_reused:
         return
     from dino_assets.defs.assets.selections import selections
@@ -37,8 +37,9 @@ def report_round(
                 command="dino-assets select",
                 metadata=metadata,
             )
-    except Exception as err:  # noqa: BLE001 - of Dagster's own databases; what was asked for is done
-        is_ours = isinstance(err, DinoAssetsError)
-        why = str(err) if is_ours else f"{type(err).__name__}: {' '.join(str(err).split())[:200]}"
+    except Exception as err:  # noqa: BLE001 - any error of Dagster's databases; the round is committed
+        has_sentence = isinstance(err, DinoAssetsError)
+        text = " ".join(str(err).split())[:200]
+        why = str(err) if has_sentence else f"{type(err).__name__}: {text}"
         name = committed.manifest.recipe.output.drop
         say(f"warning: {name} is committed, but the UI will not show it: {why}", to=sys.stderr)

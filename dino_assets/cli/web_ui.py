@@ -1,7 +1,7 @@
-"""The Dagster UI as one thing: it starts on a free port or not at all, and ends with all its children.
+"""The command ``ui``: Dagster's UI, started on a free port only, and ended with all of its processes.
 
-``dagster dev`` on a busy port stays, without its web server and with a second daemon beside the first
-one; and it is left waiting for its children when it is told to end. So it runs below this process.
+On a busy port, ``dagster dev`` continues without its web server, with a second daemon next to the first one.
+On SIGTERM it hangs, waiting for its children. So it runs as a child of this process.
 """
 
 import contextlib
@@ -18,25 +18,25 @@ from typing import TextIO
 
 from dino_assets.errors import ConfigError
 
-# Asked, then told, then made to: what runs commit survives any of these.
-_LADDER = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+# Signals to end the UI, each stronger than the last. Committed results survive all of them.
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
 def serve(
     root: Path, host: str, port: int, *, environment: Mapping[str, str], patience_s: float = 5.0
 ) -> int:
-    """Serve the UI until somebody ends it; gives the exit status.
+    """Serve the UI until it is ended; return the exit status.
 
     Raises:
-        ConfigError: the folder's UI is open already, or the port cannot be listened on.
+        ConfigError: the UI of this folder is already running, or the port cannot be used.
     """
     with (root / ".dagster" / "ui.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                "the UI of this folder is open already, or still ending. Two would run every sensor "
-                "twice; use that one, or end it first.",
+                "the UI of this folder is already running, or still ending. Two of them would run every "
+                "sensor twice: use the first one, or end it.",
                 setting="root",
                 value=str(root),
             ) from None
@@ -52,7 +52,7 @@ def _run(
     patience_s: float,
     lock: TextIO,
 ) -> int:
-    # `dagster dev`, whose web server opens the store's files as well.
+    # `dagster dev`, with a web server that also opens the store's files.
     server = [sys.executable, "-m", "dino_assets.defs.web_server", "dev"]
     command = [*server, "-h", host, "-p", str(port)]
     stops: list[int] = []
@@ -61,48 +61,50 @@ def _run(
         stops.append(number)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    # A session of its own: Ctrl-C reaches us alone, and the group is everything that it started.
-    # It holds the lock, too: should we be killed, it is still the folder's UI.
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # In a session of its own: Ctrl-C reaches only this process, and the group has all processes of the UI.
+    # It inherits the lock: if this process is killed, the UI keeps the folder locked.
     serving = subprocess.Popen(
         command, cwd=root, env=environment, start_new_session=True, pass_fds=[lock.fileno()]
     )
     try:
         return serving.wait()
     except KeyboardInterrupt:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)  # it ends already
+        for number in previous:
+            signal.signal(number, signal.SIG_IGN)  # it is ending already
         end_group(serving, patience_s)
         return 0 if stops[0] == signal.SIGINT else 128 + stops[0]
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def check_port(host: str, port: int, *, subject: str = "the UI") -> None:
-    """Refuse a port that cannot be listened on, before anything is started.
+    """Check that a port can be listened on, before anything is started.
 
     Raises:
-        ConfigError: it is taken, or the host is none of this machine's.
+        ConfigError: the port is in use, or the host is not an address of this machine.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended
+            trial.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # of a server that just ended
             trial.bind((host, port))
     except (OSError, OverflowError) as err:
         reason = getattr(err, "strerror", None) or str(err)
         raise ConfigError(
-            f"{subject} cannot listen on {host}:{port} ({reason}). Is it open already? Otherwise name "
-            "another port with --port.",
+            f"{subject} cannot listen on {host}:{port} ({reason}). Check whether it is already running; if "
+            "not, name another port with --port.",
             setting="port",
             value=port,
         ) from None
 
 
 def end_group(process: "subprocess.Popen[bytes]", patience_s: float) -> None:
-    """End a process that leads a group, and everything in the group, by force if need be."""
-    for number in _LADDER:
+    """End a process and all processes of its group, by force if needed."""
+    for number in _END_SIGNALS:
         try:
             os.killpg(process.pid, number)
             process.wait(patience_s)

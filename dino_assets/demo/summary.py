@@ -78,6 +78,6 @@ def describe(
         f"runs    {opening} {ui.url}",
         f"All of the demo is in the folder {FOLDER}; your own work begins without it, with real weights:",
         f"next    {command} run my-flight --from path/to/photos",
-        f"Mind: the model has {CAVEAT}",
+        f"Note: the model has {CAVEAT}",
     ]
     return lines

@@ -183,7 +183,7 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
         f"{facts['coverage_mean']:.4f} (random choice {facts['random_coverage_mean']:.4f}), largest "
     )
     assert first[3] == "registered but not embedded in this space: flight-2"
-    assert first[4] == f"mind: The model has {CAVEAT}"
+    assert first[4] == f"note: The model has {CAVEAT}"
     assert first[5] == f"next: {name_command()} export selections round-0001 --to out/round-1"
     command = first[5].partition(name_command())[2].split()
     assert main(command) == 0
@@ -204,7 +204,7 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     # Somebody may be labelling it: it is not chosen anew by accident.
     assert refuse(ConfigError, "select", "--strategy", "fps", "--budget", "3") == (
         "round-0001 is already chosen and stays unchanged: it was chosen with budget 5, not 3. To choose "
-        "more tiles, ask for round 2. --replace chooses it again.\n"
+        "more tiles, ask for round 2. With --replace it is chosen again.\n"
     )
     (standing,) = find_outputs(store(), "selections", "round-0001")
     assert standing == manifest
@@ -285,7 +285,7 @@ def test_select__a_side_that_cannot_be(project, checkpoint_dir, refuse):
 def test_verify__finds_and_repairs(project, checkpoint_dir, capsys):
     commit(store(), draft_weights(checkpoint_dir, "demo"))
     assert main(["verify"]) == 0
-    assert capsys.readouterr().out == "everything committed is whole\n"
+    assert capsys.readouterr().out == "everything that is committed is intact\n"
     part = read_manifest(store(), OutputId("weights")).parts[0]
     store().put(part.key, b"something else")
     assert main(["verify", "--repair"]) == 1
@@ -367,7 +367,7 @@ def test_doctor__makes_a_bucket(project, capsys, monkeypatch, s3_endpoint):
 
 def test_samples_checkpoint(project, capsys):
     assert main(["samples", "checkpoint", "models/tried"]) == 0
-    assert "random weights, for the plumbing only" in capsys.readouterr().out
+    assert "random weights, to try the commands" in capsys.readouterr().out
     assert (project / "models" / "tried" / "model.safetensors").is_file()
 
 

@@ -53,17 +53,17 @@ def test_drops_retire__and_restore(cards, capsys, refuse):
 def test_drops_register__the_same_pictures_again(cards, capsys):
     assert main(["drops", "register", "again", "--from", "inbox/a"]) == 0
     _, warning, _ = capsys.readouterr().out.splitlines()
-    assert warning.startswith("mind: the same pictures are registered as 'a'")
+    assert warning.startswith("note: the same pictures are registered as 'a'")
     command = warning.partition(f"{name_command()} ")[2]
     assert command == "drops retire again"
     assert main(command.split()) == 0
     capsys.readouterr()
     assert main(["run", "b2", "--from", "inbox/b", "--select", "images"]) == 0
     shown = capsys.readouterr().out
-    assert "mind: the same pictures are registered as 'b'" in shown
+    assert "note: the same pictures are registered as 'b'" in shown
     assert f": {name_command()} drops retire b2\n" in shown
     assert main(["run", "b2", "--select", "images"]) == 0
-    assert "mind: the same pictures" not in capsys.readouterr().out
+    assert "note: the same pictures" not in capsys.readouterr().out
 
 
 def test_drops_register__a_folder_without_a_photograph_is_told(cards, capsys, tmp_path):
@@ -71,14 +71,14 @@ def test_drops_register__a_folder_without_a_photograph_is_told(cards, capsys, tm
     (tmp_path / "papers" / "plan.pdf").write_bytes(b"%PDF")
     assert main(["drops", "register", "c", "--from", str(tmp_path / "papers")]) == 0
     _, doubt, _ = capsys.readouterr().out.splitlines()
-    assert doubt.startswith("mind: there is no photograph")
+    assert doubt.startswith("note: there is no photograph")
     assert "1 file " in doubt
 
 
 def test_drops_register__what_holds_the_project_is_no_drop(cards, capsys, monkeypatch, refuse):
     for source in ("/", ".", str(cards.parent), "inbox/.."):
         sentence = refuse(ConfigError, "drops", "register", "all", "--from", source)
-        assert "holds this project" in sentence
+        assert "contains this project" in sentence
     (cards.parent / "link").symlink_to(cards)
     refuse(ConfigError, "run", "all", "--from", str(cards.parent / "link"))
     assert main(["drops", "register", "some", "--from", "inbox"]) == 0

@@ -63,7 +63,7 @@ def test_list_drops__photographs_that_came_later(project, write_photo, capsys):
     # The card is none of the inbox's folders: it is looked at where it is.
     assert show("register", "a")[:2] == [
         f"a: registered, {project / 'card'}",
-        f"to be taken in: {what}",
+        f"not in its images yet: {what}",
     ]
     _, _, advice = show("list")
     assert advice.partition(f"{name_command()} ")[2] == "run a"

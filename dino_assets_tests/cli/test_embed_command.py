@@ -165,7 +165,7 @@ def test_embed__interrupted(folder):
     printed = process.communicate()[1]
     assert process.returncode == 130
     assert "Traceback" not in printed
-    assert "run it again to go on" in printed
+    assert "run the command again to continue" in printed
     assert (folder / "e.parquet").read_text() == "older"
     assert list(folder.glob(".*")) == []
 

@@ -146,7 +146,9 @@ def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         said = process.stderr.read()
-    assert said.splitlines()[-1].startswith("Interrupted. What is finished is kept; run it again")
+    assert said.splitlines()[-1].startswith(
+        "Interrupted. Finished work is kept; run the command again"
+    )
     assert "Traceback" not in said
     assert fetcher_main(["--config", str(config)]) == 0
     ranges = [a.range for a in hub.bodies("model.safetensors") if a.host == "localhost"]

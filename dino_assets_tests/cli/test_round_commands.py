@@ -147,9 +147,9 @@ def test_rounds__lists_all(lineage, capsys):
     assert main(["rounds"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"round-0001  4 tiles of 24  fps  {model}  512 px  a 4"
-    assert lines[1].startswith("  mind: The model has random weights")
+    assert lines[1].startswith("  note: The model has random weights")
     assert lines[2].startswith(f"round-0002  20 tiles of 48  hybrid  {model}  512 px  a ")
-    assert lines[3] == "  left out, unreadable when it was chosen: b"
+    assert lines[3] == "  left out, since unreadable at that time: b"
     assert main(["rounds", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)
     (space,) = list_spaces(lineage.store, "selections")
@@ -184,7 +184,7 @@ def test_rounds__of_weights_that_were_replaced_and_of_a_damaged_table(lineage, c
     capsys.readouterr()
     assert main(["rounds"]) == 1
     line, damage, *_ = capsys.readouterr().out.splitlines()
-    assert "a model that is not in the store any more" in line
+    assert "a model that is no longer in the store" in line
     assert damage.startswith("  damaged: the tiles of round-0001 cannot be read")
 
 

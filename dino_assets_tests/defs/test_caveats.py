@@ -102,11 +102,11 @@ def test_commands__random_weights_are_said_beside_the_results(lineage: Lineage, 
     run(lineage, "a")
     capsys.readouterr()
     assert main(["select", "--budget", "4"]) == 0
-    assert f"mind: {SENTENCE}" in capsys.readouterr().out.splitlines()
+    assert f"note: {SENTENCE}" in capsys.readouterr().out.splitlines()
     for command in (["parts", "embeddings", "a"], ["export", "projections", "--to", "out"]):
         assert main(command) == 0
         said = capsys.readouterr()
-        assert said.err == f"mind: {SENTENCE}\n"
+        assert said.err == f"note: {SENTENCE}\n"
         assert all(Path(line).is_file() for line in said.out.splitlines())
     assert main(["parts", "tiles", "a"]) == 0
     assert capsys.readouterr().err == ""

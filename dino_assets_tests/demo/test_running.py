@@ -211,7 +211,7 @@ def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_p
         process.send_signal(signal.SIGINT)
         shown, complained = process.communicate(timeout=120)
     assert process.returncode == 130, shown + complained
-    assert "Interrupted. What is finished is kept; run it again to go on.\n" in complained
+    assert "Interrupted. Finished work is kept; run the command again to continue.\n" in complained
     assert "Traceback" not in shown + complained
 
     if shutil.which("unshare") and os.geteuid() == 0:

@@ -1,1 +1,1 @@
-"""``run``: drops through the lineage, as the named jobs of the UI."""
+"""The command ``run``: make the assets of drops, with the named jobs of the UI."""

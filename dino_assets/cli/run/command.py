@@ -1,4 +1,4 @@
-"""The command ``run``: what it takes, and what it refuses before anything is run."""
+"""Arguments of the command ``run``, and checks before anything is run."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,60 +15,66 @@ EVERYTHING = ("*", "lineage")
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """``run``."""
+    """Add the command ``run``."""
     run = commands.add_parser(
         "run",
-        help="make everything of a drop, from photographs to tiles worth labelling",
+        help="make all assets of a drop, from photographs to tiles worth labelling",
         description=(
-            "Run drops through the lineage, in this terminal and in the history that the UI shows. "
-            "What is finished is reused. Of several drops each has a run of its own; map and round "
-            "follow in a last one. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
+            "Make the assets of drops: images, tiles, embeddings, then the map and a round of tiles. The "
+            "runs are shown here and in the UI. Finished work is reused. Each drop has its own run; map and "
+            "round are made in a last run. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
         ),
     )
-    run.add_argument("names", nargs="*", metavar="NAME", help="drops, registered if need be")
+    run.add_argument(
+        "names", nargs="*", metavar="NAME", help="drops; new ones are registered first"
+    )
     run.add_argument(
         "--from",
         dest="source",
         metavar="PATH|CSV|URL",
-        help="where the pictures of a new drop are (default: the folder NAME in the inbox)",
+        help="where the photographs of a new drop are (default: the folder NAME in the inbox)",
     )
-    run.add_argument("--replace", action="store_true", help="the same pictures moved (default: no)")
+    run.add_argument(
+        "--replace",
+        action="store_true",
+        help="the photographs of a registered drop were moved to another source (default: no)",
+    )
     run.add_argument(
         "--select",
         type=read_selection,
         default=list(LINEAGE),
         metavar="ASSETS",
-        help=f"some of {','.join(LINEAGE)}, or a job: ingest, curate (default: everything)",
+        help=f"assets to make: some of {','.join(LINEAGE)}, or a job: ingest, curate (default: all)",
     )
     run.add_argument(
         "--config",
         type=read_config,
         default=RunConfig(),
         metavar="FILE",
-        help="run config as in the UI's launchpad, YAML or JSON (default: none)",
+        help="a file with run config as in the UI's launchpad, YAML or JSON (default: none)",
     )
     run.add_argument(
         "--accept-weights",
         action="store_true",
-        help="take the model although it is not what it was when it was stored (default: refuse)",
+        help="accept a model whose weights differ from those in the store (default: refuse it)",
     )
     run.add_argument("--debug", action="store_true", help="show tracebacks (default: no)")
     run.set_defaults(run=_run, refuse=run.error)
 
 
 def read_selection(text: str) -> list[str]:
-    """Read assets and names of jobs, separated by commas; gives assets in the order of the flow.
+    """Read names of assets and jobs, separated by commas; return assets in the order of the lineage.
 
     Raises:
-        ArgumentTypeError: a word is neither.
+        ArgumentTypeError: a word is neither an asset nor a job.
     """
     wanted: set[str] = set()
     for word in text.split(","):
         names = LINEAGE if word in EVERYTHING else assets_of_job(word) or (word,)
         if set(names) & set(assets_of_job("deploy")):
             raise argparse.ArgumentTypeError(
-                f"{word!r} belongs to no run of drops: make an export by `dino-assets export-model`, or "
-                "by the job 'deploy' in the UI"
+                f"{word!r} is not made by this command: export the model with `dino-assets export-model`, "
+                "or with the job 'deploy' in the UI"
             )
         if unknown := set(names).difference(LINEAGE):
             raise argparse.ArgumentTypeError(
@@ -87,7 +93,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     except (DinoAssetsError, OSError):
         printer.show_traceback()
         raise
-    except Exception as err:  # noqa: BLE001 - such as a full disk under Dagster's own database
+    except Exception as err:  # noqa: BLE001 - such as a full disk with Dagster's database
         from dino_assets.defs.failures import advise
 
         printer.show_traceback()
@@ -104,16 +110,16 @@ def _check_usage(options: argparse.Namespace) -> None:
         options.refuse("name the drops to run, or choose --select curate")
     if options.names and not needs_drops(options.select):
         options.refuse(
-            f"{' and '.join(options.select)}: made from all drops together, so name none here "
-            "(`dino-assets select --drop` chooses tiles of some)"
+            f"{' and '.join(options.select)}: made from all drops together, so name no drops here "
+            "(`dino-assets select --drop` chooses tiles of some drops)"
         )
     if options.source and len(options.names) != 1:
-        options.refuse("--from says where one drop is: name exactly one")
+        options.refuse("--from is the source of one drop: name exactly one drop")
 
 
 def _register_and_run(options: argparse.Namespace, settings: Settings, printer: Printer) -> int:
     printer.live.show("getting ready …")
-    from dino_assets.cli.run.executing import Asked, find_config_fault, run_asked
+    from dino_assets.cli.run.executing import RequestedRuns, find_config_fault, run_planned
     from dino_assets.definitions import make_definitions
     from dino_assets.defs.plans import plan_runs
     from dino_assets.drops.duplicates import warn_of_duplicates
@@ -122,7 +128,7 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
     config = options.config.values
     if options.accept_weights:
         config = configure_asset(config, "weights", {"accept_changes": True})
-    # Whatever can be refused is, before a drop is registered.
+    # All checks that may fail come before a drop is registered.
     trial = plan_runs(options.names, options.select)
     if fault := find_config_fault(definitions, trial, config):
         printer.live.clear()
@@ -137,23 +143,23 @@ def _register_and_run(options: argparse.Namespace, settings: Settings, printer: 
         if registered.is_new:
             printer.say(f"{drop.name}: registered, {drop.source}")
             if registered.doubt:
-                printer.say(f"mind: {registered.doubt}")
+                printer.say(f"note: {registered.doubt}")
             if warning := warn_of_duplicates(open_store_here(settings), drop):
-                printer.say(f"mind: {warning}")
+                printer.say(f"note: {warning}")
         if drop.name not in drops:
             drops.append(drop.name)
     command = name_command()
-    asked = Asked(
+    requested = RequestedRuns(
         command=command,
         again=f"{command} {_word_again(options, drops)}",
         plan=plan_runs(drops, options.select),
         config=config,
     )
-    return run_asked(asked, settings, definitions, printer)
+    return run_planned(requested, settings, definitions, printer)
 
 
 def _word_again(options: argparse.Namespace, drops: Sequence[str]) -> str:
-    """The same command once more; the drops are registered by now."""
+    """Write the arguments that repeat the command; its drops are registered by now."""
     words = ["run", *drops]
     if options.select != list(LINEAGE):
         jobs = [job for job in ("ingest", "curate") if options.select == list(assets_of_job(job))]

@@ -1,4 +1,4 @@
-"""Run config from a file, as the UI's launchpad takes it."""
+"""Run config from a file, in the format of the UI's launchpad."""
 
 import argparse
 import glob
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A run's config, and the file that it is from."""
+    """A run's config, and the file that it was read from."""
 
     path: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -24,17 +24,17 @@ def read_config(path: str) -> RunConfig:
     import dagster as dg
 
     try:
-        # Dagster's own reading of it, which takes patterns; a file's name is none.
+        # Dagster's function takes patterns, so the file's name is escaped.
         values = dg.config_from_files([glob.escape(path)])
     except Exception as err:
-        # Of every kind, down to Dagster's own checks; each means that it cannot be read.
+        # Many classes of errors, also from Dagster's own checks; all mean that the file cannot be read.
         cause = " ".join(str(err.__cause__ or err).split())
         raise argparse.ArgumentTypeError(f"cannot read {path!r} as run config: {cause}") from err
     return RunConfig(path, values)
 
 
 def config_of_assets(config: Mapping[str, Any], assets: "tuple[str, ...]") -> dict[str, Any]:
-    """Leave out of a run config what is about other assets."""
+    """Leave the config of other assets out of a run config."""
     if "ops" not in config:
         return dict(config)
     return {**config, "ops": {k: v for k, v in ops_of(config).items() if k in assets}}
@@ -43,7 +43,7 @@ def config_of_assets(config: Mapping[str, Any], assets: "tuple[str, ...]") -> di
 def configure_asset(
     config: Mapping[str, Any], asset: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Set values in an asset's part of a run config; the rest stays."""
+    """Set values in an asset's part of a run config, and keep the rest."""
     ops = ops_of(config)
     own = ops.get(asset) or {}
     merged = {**own, "config": {**(own.get("config") or {}), **values}}
@@ -51,6 +51,6 @@ def configure_asset(
 
 
 def ops_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a run config that is about single assets."""
+    """Return the part of a run config that has the config of single assets."""
     ops = config.get("ops")
     return ops if isinstance(ops, Mapping) else {}

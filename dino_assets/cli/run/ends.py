@@ -1,4 +1,4 @@
-"""What is said when a run has ended: why it failed, what is kept, what to do next."""
+"""Messages at the end of a run: why it failed, what is kept, what to do next."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from dino_assets.store.objects import ObjectStore
 
 @dataclass(frozen=True)
 class Ui:
-    """The UI that shows a run: the command that opens it, and where it then is."""
+    """The UI that shows a run: the command that opens it, and its address."""
 
     command: str
     url: str
@@ -28,7 +28,7 @@ class Ui:
 def describe_failed(
     command: str, planned: PlannedRun, end: RunEnd, *, shows_tracebacks: bool, ui: Ui
 ) -> Iterator[str]:
-    """Say why a run failed, and where all of its log is."""
+    """Explain why a run failed, and where its log is."""
     for failure in end.failures:
         step = f"{failure.step}: " if failure.step else ""
         sentence = failure.sentence.removeprefix(f"{planned.drop}: ")
@@ -41,7 +41,7 @@ def describe_failed(
 
 
 def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> Iterator[str]:
-    """Say what an interrupted run leaves behind."""
+    """Describe what is kept of an interrupted run."""
     finished = end.list_assets()
     outputs = ", ".join(finished) or "no output"
     if planned.drop and "embeddings" in planned.assets and "embeddings" not in finished:
@@ -52,7 +52,7 @@ def describe_canceled(store: ObjectStore, planned: PlannedRun, end: RunEnd) -> I
 
 
 def count_shards(store: ObjectStore, drop: str, *, since: datetime) -> int:
-    """Count the shards of a drop that are finished and not older than a time of the store's clock."""
+    """Count the finished shards of a drop that are not older than a time, by the store's clock."""
     receipts = store.list("receipts/embeddings")
     return sum(info.key.split("/")[3] == drop and info.modified >= since for info in receipts)
 
@@ -60,7 +60,7 @@ def count_shards(store: ObjectStore, drop: str, *, since: datetime) -> int:
 def describe_next(
     command: str, store: ObjectStore, ends: Sequence[RunEnd], *, ui: Ui
 ) -> Iterator[str]:
-    """What to do with what was made, as commands that run as they stand."""
+    """List the commands for the next steps with the new outputs; each can be pasted into a shell."""
     made = {
         event.asset_key.to_user_string(): find_manifest_key(event.metadata)
         for end in ends
@@ -75,8 +75,8 @@ def describe_next(
         yield f"chosen   {command} export selections {name}{space} --to out/round-{number_of(name)}"
         absent = find_not_chosen(rounds, _list_embedded(ends))
         if absent:
-            yield f"         no round holds a tile of {name_some(absent)} so far; this chooses some:"
-        if more := _ask_for_more(rounds, absent):
+            yield f"         no round has a tile of {name_some(absent)} yet; this command chooses some:"
+        if more := _suggest_round(rounds, absent):
             yield f"more     {command} {more}"
     elif "embeddings" in made:
         yield f"next     {command} run --select curate"
@@ -84,19 +84,19 @@ def describe_next(
 
 
 def describe_place(ui: Ui, end: RunEnd) -> Iterator[str]:
-    """Say where a run is shown with all of its log."""
+    """Print the command and the address that show a run with its log."""
     yield f"log      {ui.command}"
     yield f"         {ui.url}/runs/{end.run_id}"
 
 
 def _space(store: ObjectStore, made: dict[str, str], asset: str) -> str:
-    """The flag that is needed where the asset is there in several spaces."""
-    is_clear = len(list(list_spaces(store, asset))) < 2
-    return "" if is_clear else f" --space {made[asset].split('/')[2]}"
+    """Write the flag ``--space``, which is needed if the asset exists in several spaces."""
+    is_only_space = len(list(list_spaces(store, asset))) < 2
+    return "" if is_only_space else f" --space {made[asset].split('/')[2]}"
 
 
 def _list_embedded(ends: Sequence[RunEnd]) -> set[str]:
-    """Name the drops of the runs that have tiles in the pool."""
+    """List the drops of the runs that have tiles in the pool."""
     return {
         str(event.partition)
         for end in ends
@@ -107,20 +107,20 @@ def _list_embedded(ends: Sequence[RunEnd]) -> set[str]:
 
 
 def find_not_chosen(rounds: CommittedTable, drops: Collection[str]) -> list[str]:
-    """Name the drops of which no round of a space has a tile; none if a round cannot be read."""
+    """Find the drops without a tile in any round of a space; none if a round cannot be read."""
     chosen: set[str] = set()
-    for name in reversed(rounds.drops):  # the newest one has them, most likely
+    for name in reversed(rounds.drops):  # most likely the newest round has them
         if chosen.issuperset(drops):
             break
         try:
             chosen.update(read_round(rounds, name, ["drop"])["drop"].to_pylist())
         except CorruptObjectError:
-            return []  # `verify` says so; what was run is done
+            return []  # `dino-assets verify` reports the damage; the run itself succeeded
     return sorted(set(drops) - chosen)
 
 
-def _ask_for_more(rounds: CommittedTable, absent: Collection[str]) -> str:
-    """The command for the round after the last one, from absent drops if there are; if tiles are left."""
+def _suggest_round(rounds: CommittedTable, absent: Collection[str]) -> str:
+    """Write the command for the next round, from absent drops if there are any; empty if no tile is left."""
     last = rounds.drops[-1]
     if absent:
         some = "".join(f" --drop {name}" for name in absent)

@@ -1,4 +1,4 @@
-"""The planned runs of one command, one after the other, and what a person reads of them."""
+"""Executing the planned runs of one command, one after the other, and printing their course."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ FAILED, INTERRUPTED = 1, 130
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a person asked for; ``again`` is how the same is asked once more."""
+class RequestedRuns:
+    """The runs that a command asks for; ``again`` is the command that repeats it."""
 
     command: str
     again: str
@@ -39,7 +39,7 @@ class Asked:
 def find_config_fault(
     definitions: dg.Definitions, plan: Sequence[PlannedRun], config: Mapping[str, Any]
 ) -> str | None:
-    """Say what is wrong with a run config, before anything is run."""
+    """Find an error in a run config, before anything is run; return a sentence, or None."""
     made = {name for planned in plan for name in planned.assets}
     if unused := sorted(set(ops_of(config)).difference(made)):
         return f"{unused[0]!r} is not made here; this makes {', '.join(sorted(made))}"
@@ -52,40 +52,40 @@ def find_config_fault(
     return None
 
 
-def run_asked(
-    asked: Asked, settings: Settings, definitions: dg.Definitions, printer: Printer
+def run_planned(
+    requested: RequestedRuns, settings: Settings, definitions: dg.Definitions, printer: Printer
 ) -> int:
-    """Execute the runs; gives the exit status."""
+    """Execute the runs; return the exit status."""
     started = time.monotonic()
     ends: list[RunEnd] = []
     caveat, warned = "", set[str]()
-    # In the demo's folder `ui` alone would work with a person's own settings.
+    # In the demo's folder, `ui` alone would use the settings of the person's own project.
     words = "demo --ui" if is_demo(settings.root) else "ui"
-    ui = Ui(f"{asked.command} {words}", settings.ui_url)
-    with open_instance(settings.root) as instance, ExitStack() as kept:
-        kept.enter_context(share_encoders())  # all drops are embedded by one encoder
-        for planned in asked.plan:
+    ui = Ui(f"{requested.command} {words}", settings.ui_url)
+    with open_instance(settings.root) as instance, ExitStack() as stack:
+        stack.enter_context(share_encoders())  # all drops are embedded by one encoder
+        for planned in requested.plan:
             if planned.drop is None:
-                kept.close()
+                stack.close()
             if planned.drop is None and any(end.status == "failed" for end in ends):
-                if len(ends) > 1:  # of a single drop it is clear
+                if len(ends) > 1:  # with a single drop it is obvious
                     printer.complain(
-                        f"{' and '.join(planned.assets)}: not made, since a drop failed. A round "
-                        "stands once it is chosen, so it waits for all of them."
+                        f"{' and '.join(planned.assets)}: not made, since a drop failed. A round never "
+                        "changes once it is chosen, so all drops must be complete first."
                     )
                 break
             lines = RunLines(printer, drop=planned.drop, warned=warned)
-            end = _execute(planned, asked, definitions, instance, lines, printer)
+            end = _execute(planned, requested, definitions, instance, lines, printer)
             ends.append(end)
             caveat = caveat or lines.caveat
             if end.status == "canceled":
                 for line in describe_canceled(open_store_here(settings), planned, end):
                     printer.complain(line)
-                printer.complain(f"go on    {asked.again}")
+                printer.complain(f"go on    {requested.again}")
                 return INTERRUPTED
             if end.status == "failed":
                 for line in describe_failed(
-                    asked.command,
+                    requested.command,
                     planned,
                     end,
                     shows_tracebacks=printer.shows_tracebacks,
@@ -93,23 +93,23 @@ def run_asked(
                 ):
                     printer.complain(line)
                 if any(failure.step in ("", "weights") for failure in end.failures):
-                    break  # the other drops would fail of the same
+                    break  # the other drops would fail for the same reason
     if any(end.status == "failed" for end in ends):
-        printer.complain(f"again    {asked.again}")
+        printer.complain(f"again    {requested.again}")
         if not printer.shows_tracebacks:
-            printer.complain(f"details  {asked.again} --debug")
+            printer.complain(f"details  {requested.again} --debug")
         return FAILED
     printer.say(_describe_done(ends, time.monotonic() - started))
-    for line in describe_next(asked.command, open_store_here(settings), ends, ui=ui):
+    for line in describe_next(requested.command, open_store_here(settings), ends, ui=ui):
         printer.say(line)
     if caveat:
-        printer.say(f"Mind: the model has {caveat}")
+        printer.say(f"Note: the model has {caveat}")
     return 0
 
 
 def _execute(
     planned: PlannedRun,
-    asked: Asked,
+    requested: RequestedRuns,
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     lines: RunLines,
@@ -117,13 +117,13 @@ def _execute(
 ) -> RunEnd:
     for run, why in end_dead_runs(instance, planned.drop):
         printer.say(
-            f"run {run.run_id[:8]} is over ({why}) and now marked as failed; what it finished is "
+            f"run {run.run_id[:8]} has ended ({why}) and is now marked as failed; its finished work is "
             "reused"
         )
     for run in find_runs_of(instance, planned.drop) if planned.drop else ():
         printer.say(
-            f"run {run.run_id[:8]} ({run.job_name}) of {planned.drop} is {run.status.value}, too: "
-            "both go on and end with the same files"
+            f"run {run.run_id[:8]} ({run.job_name}) of {planned.drop} is also {run.status.value}: both "
+            "continue and write the same files"
         )
     run_id = str(uuid4())
     some = "" if planned.is_whole_job else f" ({', '.join(planned.assets)})"
@@ -133,7 +133,7 @@ def _execute(
             definitions,
             instance,
             planned,
-            config=config_of_assets(asked.config, planned.assets),
+            config=config_of_assets(requested.config, planned.assets),
             listen=lines,
             run_id=run_id,
         )
@@ -145,7 +145,7 @@ def _describe_done(ends: Sequence[RunEnd], seconds: float) -> str:
     ]
     took = describe_seconds(seconds)
     if was_reused and all(was_reused):
-        return f"Nothing was computed again: {count_of(len(was_reused), 'output was', 'outputs were')} there. {took}."
+        return f"Nothing was computed: {count_of(len(was_reused), 'output was', 'outputs were')} reused. {took}."
     made = len(was_reused) - sum(was_reused)
-    there = f", {count_of(sum(was_reused), 'was', 'were')} there already" if any(was_reused) else ""
-    return f"Done in {took}: {count_of(made, 'output')} made{there}."
+    reused = f", {sum(was_reused)} reused" if any(was_reused) else ""
+    return f"Done in {took}: {count_of(made, 'output')} made{reused}."

@@ -1,4 +1,4 @@
-"""A run's log as lines for a person: each asset when it is made, and in between how far it is."""
+"""A run's log as lines for a terminal: one line per asset, and progress in between."""
 
 import logging
 import re
@@ -20,27 +20,27 @@ from dino_assets.images.report.making import PAGE
 from dino_assets.store.commits.catalogue import ASSETS
 
 DOING = {
-    "weights": "looking at the checkpoint …",
+    "weights": "checking the checkpoint …",
     "images": "reading the photographs …",
     "tiles": "cutting tiles …",
-    "embeddings": "making the model ready …",
+    "embeddings": "loading the model …",
     "projections": "laying out the map …",
     "selections": "choosing tiles …",
 }
-DOING_ELSE = "checking what was made …"
-# Where no line can be written over, progress comes at growing distances, up to this one.
+DOING_ELSE = "checking the results …"
+# If lines cannot be overwritten, progress is printed at growing intervals, up to this one.
 LONGEST_PAUSE_S = 30.0
 _LOOK_S = 1.0
 MAX_FILES_NAMED = 3
-# Where a line of embeddings goes into detail that the run's log has.
+# From here on a line of embeddings has details, which only the run's log shows.
 _THREADS = "; read "
 _NUMBERS = re.compile(r"[\d.]+")
-# The IO manager's line; what is made of the materialisation says the same.
+# The IO manager's line; the line for the materialisation says the same.
 _COMMITTED = re.compile(r"\S+: (committed|reused), ")
 
 
 class RunLines:
-    """Listens to one run and prints about a dozen lines."""
+    """Prints about a dozen lines for one run, from the entries of its log."""
 
     def __init__(
         self,
@@ -57,18 +57,18 @@ class RunLines:
         self._step, self._doing = "", "starting …"
         self._waiting = ""  # the last line of progress that was not printed
         self._lock = threading.RLock()
-        # Warnings that were printed, in this run or in those of other drops before it.
+        # Warnings that were printed, in this run or in earlier runs of other drops.
         self._warned = warned if warned is not None else set()
         self._retried: set[tuple[str | None, str]] = set()
         self.caveat = ""
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
-        """Print what a person wants to read of one entry."""
+        """Print a line for an entry if it matters to a person."""
         with self._lock:
             self._show(entry)
 
     def beat(self) -> None:
-        """Print that the run goes on, where nothing was printed for long and no line can be written over."""
+        """Print that the run continues, if nothing was printed for long and lines cannot be overwritten."""
         with self._lock:
             now = self._read_clock()
             if not self._printer.live.is_possible and now - self._printed >= LONGEST_PAUSE_S:
@@ -78,12 +78,14 @@ class RunLines:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Print such lines while the block runs, from a thread: a step that logs nothing calls nothing."""
+        """Call ``beat`` from a thread while the block runs, since a silent step calls nothing."""
         is_over = threading.Event()
 
         def look() -> None:
             while not is_over.wait(_LOOK_S):
-                with suppress(OSError):  # of whoever reads; the run says it where it matters
+                with suppress(
+                    OSError
+                ):  # the terminal or pipe was closed; the run reports it itself
                     self.beat()
 
         thread = threading.Thread(target=look, name="run-lines", daemon=True)
@@ -118,7 +120,7 @@ class RunLines:
             sentence = explain_error(retry.error, drop=self._drop)
             seconds = describe_seconds(retry.seconds_to_wait or 0)
             line = _line(str(event.step_key), f"{sentence} Again in {seconds} …")
-            # The same reason is read once.
+            # The same reason is printed once.
             is_new = (event.step_key, sentence) not in self._retried
             (self._say if is_new else self._printer.live.show)(line)
             self._retried.add((event.step_key, sentence))
@@ -133,17 +135,17 @@ class RunLines:
 
     def _show_log(self, asset: str, level: int, text: str) -> None:
         if level >= logging.ERROR or _COMMITTED.match(text):
-            return  # an error comes again, in a sentence, when the run has ended
+            return  # errors are explained when the run has ended
         text = text.removeprefix(self._prefix).removeprefix(f"{asset}: ")
         if level >= logging.WARNING:
-            # What a step that is tried again says once more differs in its numbers at most.
+            # A retried step repeats its warnings; only numbers may differ.
             alike = f"{asset}: {_NUMBERS.sub('#', text)}"
             was_retried = any(step == asset for step, _ in self._retried)
             if text in self._warned or (was_retried and alike in self._warned):
                 return
             self._warned.update((text, alike))
         if level < logging.WARNING and asset == self._step:
-            self._doing = "at work …"  # what it began with is over
+            self._doing = "at work …"  # the first phase, named in DOING, is over
         line = _line(asset, text.partition(_THREADS)[0])
         if level >= logging.WARNING or FORECAST in text:
             self._say(line)
@@ -157,18 +159,20 @@ class RunLines:
 
     def _show_check(self, evaluation: dg.AssetCheckEvaluation) -> None:
         is_error = evaluation.severity == dg.AssetCheckSeverity.ERROR
-        # One that ends the run is said when it has ended.
+        # A check that ends the run is explained when the run has ended.
         if not evaluation.passed and not (is_error and evaluation.blocking):
             verb = "fails" if is_error else "warns"
-            about = str(evaluation.description).removeprefix(self._prefix)
-            about = about.replace(f"see {PAGE}", f"see {name_command()} drops report {self._drop}")
-            self._say(_line("", f"{evaluation.check_name} {verb}: {about}"))
+            sentence = str(evaluation.description).removeprefix(self._prefix)
+            sentence = sentence.replace(
+                f"see {PAGE}", f"see {name_command()} drops report {self._drop}"
+            )
+            self._say(_line("", f"{evaluation.check_name} {verb}: {sentence}"))
             for line in describe_quarantined(evaluation.metadata, drop=self._drop):
                 self._say(_line("", line))
 
 
 def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
-    """Say of one output what it is, how many rows, and how many seconds it took."""
+    """Describe one output: what it is, how many rows it has, and how many seconds it took."""
     rows = int(metadata.get("dagster/row_count", 0))
     size = f"{metadata.get('stored_mb', 0):,.1f} MB"
     words = {
@@ -181,7 +185,7 @@ def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
     }
     what = words.get(asset, count_of(rows, "row"))
     if metadata.get("was_reused"):
-        return f"{what}, there already"
+        return f"{what}, reused"
     rate = f", {metadata['tiles_per_s']:,.1f} tiles/s" if "tiles_per_s" in metadata else ""
     forecast = metadata.get("forecast_s")
     expected = f", the forecast was {show_seconds(float(forecast))}" if forecast else ""
@@ -191,7 +195,7 @@ def describe_made(asset: str, metadata: Mapping[str, Any]) -> str:
 def describe_quarantined(
     metadata: Mapping[str, dg.MetadataValue], *, drop: str | None
 ) -> Iterator[str]:
-    """Say which files a check found unusable and why, the first few, and what names all of them."""
+    """Describe the first few files that a check found unusable, and name the command that lists all."""
     rows = metadata.get("quarantined")
     records = rows.records if isinstance(rows, dg.TableMetadataValue) else ()
     for record in records[:MAX_FILES_NAMED]:
@@ -203,7 +207,7 @@ def describe_quarantined(
 
 
 def describe_seconds(seconds: float) -> str:
-    """Seconds as people read them; short ones with a decimal."""
+    """Write seconds for people; short times have a decimal."""
     return f"{seconds:.1f} s" if seconds < 10 else show_seconds(seconds)
 
 

@@ -1,4 +1,4 @@
-"""Lines of a long run for whoever watches it, and for a log if nobody does."""
+"""Printing the lines of a long run, to a terminal or to a log file."""
 
 import contextlib
 import logging
@@ -12,22 +12,22 @@ from dino_assets.cli.terminal import LiveLine, name_commands
 
 
 class Printer:
-    """Lines on standard output, complaints on standard error; once nobody reads, the run goes on."""
+    """Prints lines on stdout and problems on stderr; a closed pipe does not end the run."""
 
     def __init__(self, *, shows_tracebacks: bool = False) -> None:
         self.live = LiveLine(sys.stderr)
         self.shows_tracebacks = shows_tracebacks
 
     def say(self, text: str) -> None:
-        """Print a line, now."""
+        """Print a line on stdout at once."""
         self._print(text, sys.stdout)
 
     def complain(self, text: str) -> None:
-        """Print a line on standard error."""
+        """Print a problem on stderr at once."""
         self._print(text, sys.stderr)
 
     def show_traceback(self) -> None:
-        """Print the error that is being handled, if that is asked for."""
+        """Print the traceback of the error that is being handled, if tracebacks are shown."""
         if self.shows_tracebacks:
             self.complain(traceback.format_exc())
 
@@ -41,7 +41,7 @@ class Printer:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep what is logged off the terminal: it is in the run's log, and here in a sentence."""
+        """Keep log records off the terminal in the block; they are in the run's log."""
         handlers = [] if self.shows_tracebacks else list(logging.getLogger().handlers)
         levels = [handler.level for handler in handlers]
         for handler in handlers:

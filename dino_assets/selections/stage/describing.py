@@ -64,7 +64,7 @@ def describe_round(
     if outside := sorted(set(registered).difference(named)):
         yield f"registered but not embedded in this space: {name_some(outside)}"
     if caveat := facts.get("caveat"):
-        yield f"mind: {spell_caveat(caveat)}"
+        yield f"note: {spell_caveat(caveat)}"
     if facts["picked"]:
         yield f"next: {command} export selections {name} --to out/round-{config['round']}"
 

@@ -52,7 +52,7 @@ def test_run__a_new_drop_from_photographs_to_a_round(cards: Path, capsys):
 
     assert main(["run", "a", *LINEAR]) == 0
     again = capsys.readouterr().out
-    assert "Nothing was computed again: 6 outputs were there." in again
+    assert "Nothing was computed: 6 outputs were reused." in again
     assert "registered" not in again
 
 
@@ -87,17 +87,17 @@ def test_run__a_drop_that_came_after_the_rounds(cards: Path, capsys):
         assert main(["run", name, "--from", f"cards/{name}", *LINEAR]) == 0
         return capsys.readouterr().out.splitlines()
 
-    assert not [line for line in run("a") if "no round holds" in line]
+    assert not [line for line in run("a") if "no round has" in line]
     lines = run("b")
     chosen = f"chosen   {command} export selections round-000{{0}} --to out/round-{{0}}"
     assert chosen.format(1) in lines
-    assert "         no round holds a tile of b so far; this chooses some:" in lines
+    assert "         no round has a tile of b yet; this command chooses some:" in lines
     more = lines[lines.index(chosen.format(1)) + 2].removeprefix(f"more     {command} ")
     assert more == "select --round 2 --drop b"
     assert main(more.split()) == 0
     lines = run("b")
     assert chosen.format(2) in lines
-    assert not [line for line in lines if "no round holds" in line or line.startswith("more ")]
+    assert not [line for line in lines if "no round has" in line or line.startswith("more ")]
 
 
 def test_run__several_drops_and_one_map_of_all(cards: Path, capsys):

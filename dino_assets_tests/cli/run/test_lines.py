@@ -76,8 +76,8 @@ def test_run_lines__a_line_every_half_minute_of_what_logs_nothing(clock, capsys)
     assert wait(100) == ["tiles cutting tiles … 29 s so far", "tiles cutting tiles … 59 s so far"]
     lines(step_start("tiles_tiles_are_sound"))
     assert wait(150) == [
-        "checking what was made … 20 s so far",
-        "checking what was made … 50 s so far",
+        "checking the results … 20 s so far",
+        "checking the results … 50 s so far",
     ]
     lines(step_start("embeddings"))
     lines(log_entry("holding it against PyTorch"))
@@ -147,7 +147,7 @@ def test_run_lines__progress_on_a_terminal_is_one_line(clock, capsys, monkeypatc
     ("asset", "metadata", "line"),
     [
         ("images", {"dagster/row_count": 1200, "usable": 1198, "seconds": 4.21}, None),
-        ("weights", {"model": "m", "stored_mb": 2.0, "was_reused": True}, "m, 2.0 MB, there already"),
+        ("weights", {"model": "m", "stored_mb": 2.0, "was_reused": True}, "m, 2.0 MB, reused"),
         ("selections", {"dagster/row_count": 20, "pool": 1720, "seconds": 1}, "20 of 1,720 tiles chosen, 1.0 s"),
         (
             "embeddings",

@@ -117,7 +117,7 @@ def test_run__killed_and_taken_up(slow_project: Path, strike):
     assert code == -signal.SIGKILL
     assert statuses(slow_project) == [dg.DagsterRunStatus.STARTED]
     shown = finish(slow_project)
-    assert re.match(r"run [0-9a-f]{8} is over \(its process \d+ on .* is gone: killed\)", shown)
+    assert re.match(r"run [0-9a-f]{8} has ended \(its process \d+ on .* is gone: killed\)", shown)
     succeeded = [dg.DagsterRunStatus.SUCCESS] * 2  # ingest, curate
     assert statuses(slow_project) == [dg.DagsterRunStatus.FAILURE, *succeeded]
 
