@@ -22,7 +22,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(if $(FAST_TMP),TMPDIR=$(FAST_TMP)) $(BIN)/p
 CONFIG ?= config.json
 MODEL ?=
 
-.PHONY: help install demo demo-ui fetch-dinov3 check test test-all bench ui locks clean
+.PHONY: help install demo demo-ui fetch-dinov3 check test test-all bench docs pictures ui locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,7 +44,13 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## two drawn flights through the whole lineage, in a minute
 	@$(BIN)/dino-assets demo
 
-demo-ui: $(READY)  ## the Dagster UI of the demo at http://127.0.0.1:3000
+demo-docs: $(READY)  ## the documentation as a site in site/, its links checked
+	$(BIN)/mkdocs build --quiet --strict
+
+pictures: $(READY)  ## the documentation's pictures, drawn again from the demo (needs Chromium)
+	$(BIN)/python docs/pictures/renew.py
+
+ui: $(READY)  ## the Dagster UI of the demo at http://127.0.0.1:3000
 	$(BIN)/dino-assets demo --ui
 
 fetch-dinov3: $(READY)  ## the checkpoint that config.json names, whole and verified
@@ -65,6 +71,12 @@ test-all: check  ## the slow tests too
 
 bench: $(READY)  ## measure against named peers
 	$(BIN)/python -m pytest -m bench -s dino_assets_tests/bench
+
+docs: $(READY)  ## the documentation as a site in site/, its links checked
+	$(BIN)/mkdocs build --quiet --strict
+
+pictures: $(READY)  ## the documentation's pictures, drawn again from the demo (needs Chromium)
+	$(BIN)/python docs/pictures/renew.py
 
 ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
 	$(BIN)/dino-assets ui

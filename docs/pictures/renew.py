@@ -37,9 +37,8 @@ def main() -> None:
             (report / "report.html").as_uri(), "drop-report.png", width=1100, height=1150, wait_s=5
         )
         with serving_demo() as address:
-            photograph(
-                f"{address}/asset-groups", "dagster-lineage.png", width=1400, height=620, wait_s=25
-            )
+            graph = f"{address}/asset-groups?expanded=global@global:ingest,global@global:curate"
+            photograph(graph, "dagster-lineage.png", width=1500, height=560, wait_s=25)
     save_small(Image.open(DEMO / "out" / "contact-sheet.jpg"), PICTURES / "contact-sheet.jpg")
 
 
