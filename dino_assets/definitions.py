@@ -1,4 +1,4 @@
-"""The table of contents: everything Dagster sees, in flow order."""
+"""Dagster definitions: all assets, checks, jobs, sensors, schedules and resources, in lineage order."""
 
 from importlib import import_module
 from typing import Any, cast, get_args
@@ -57,10 +57,10 @@ S3_SECRETS = {
 
 
 def make_resources(settings: Settings) -> dict[str, Any]:
-    """Every resource, by the name assets ask for it.
+    """Make every resource, under the name that assets use.
 
     Raises:
-        ConfigError: there is no device of that name.
+        ConfigError: the device's name does not exist.
     """
     check_word("DINO_DEVICE", settings.device, get_args(Device))
     storage, s3 = make_storage(settings)
@@ -75,7 +75,7 @@ def make_resources(settings: Settings) -> dict[str, Any]:
 
 
 def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
-    """The ``storage`` resource for what is configured, and the ``s3`` resource below it, if any."""
+    """Make the ``storage`` resource for the configured address, and its ``s3`` resource if it is on S3."""
     where = settings.storage
     scheme = find_scheme(where.url)
     if scheme is None or scheme.backend != "s3":
@@ -86,9 +86,9 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
         raise MissingExtraError(f"Storage {where.url!r}", extra="s3") from err
     from dino_assets.defs.resources.s3 import S3StorageResource
 
-    # Secrets stay names of variables. An EnvVar that is not set fails at run time, so only those that
-    # are set are named; for the others (a value in .env, the documents' defaults) settings.environment is asked
-    # when the store is opened.
+    # Secrets stay names of variables. An EnvVar that is not set fails at run time, so only variables that are
+    # set are named. Other values (from .env, or default credentials) are read from settings.environment when
+    # the store is opened.
     secrets: dict[str, Any] = {
         S3_SECRETS[secret]: dg.EnvVar(variable)
         for secret, variable in where.variables.items()
@@ -99,7 +99,7 @@ def make_storage(settings: Settings) -> tuple[StorageResource, Any]:
 
 
 def make_executor(settings: Settings) -> dg.ExecutorDefinition:
-    """What executes the steps of a run: one of Dagster's two, or what ``module:name`` names.
+    """Find the executor for the steps of a run: one of Dagster's two, or an installed ``module:name``.
 
     Raises:
         ConfigError: there is no executor of that name.
@@ -115,8 +115,8 @@ def make_executor(settings: Settings) -> dg.ExecutorDefinition:
     if isinstance(named, dg.ExecutorDefinition):
         return named
     raise ConfigError(
-        f"DINO_EXECUTOR={word!r} names no executor: {', '.join(EXECUTORS)}, or module:name of one that "
-        "is installed, such as dagster_k8s:k8s_job_executor, is expected.",
+        f"DINO_EXECUTOR={word!r} names no executor. Expected is {', '.join(EXECUTORS)}, or module:name of "
+        "an installed one, such as dagster_k8s:k8s_job_executor.",
         setting="DINO_EXECUTOR",
         value=word,
         reason="no-executor",
@@ -124,7 +124,7 @@ def make_executor(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def make_definitions(settings: Settings) -> dg.Definitions:
-    """Everything, wired for one configuration."""
+    """Make all definitions for one configuration."""
     return dg.Definitions(
         assets=[inbox, weights, images, tiles, embeddings, projections, selections, deployments],
         asset_checks=ALL_CHECKS,
@@ -136,6 +136,6 @@ def make_definitions(settings: Settings) -> dg.Definitions:
     )
 
 
-# Whoever executes one of these runs has loaded this module first.
+# Every process that executes a run loads this module first.
 record_processes()
 defs = make_definitions(load_settings())
