@@ -115,7 +115,7 @@ def test_fetch_dinov3__names_and_revisions_that_are_not(hub, tmp_path, small):
 
 @pytest.mark.parametrize("name", ["", " ", ".", "../x", "/abs/x", "a/b/c", "a/b?x=1"])
 def test_fetch_dinov3__what_can_be_no_name(hub, tmp_path, name):
-    with pytest.raises(CheckpointNotFoundError, match="nor a name that a Hub repository can have"):
+    with pytest.raises(CheckpointNotFoundError, match="nor a valid name of a Hub repository"):
         fetch_dinov3(tmp_path / "d", name)
     assert hub.asked == []
 
@@ -141,7 +141,7 @@ def test_fetch_dinov3__a_folder_of_the_models_name_is_not_the_model(hub, tmp_pat
     [
         (None, None, "no token was sent"),
         (TOKEN, None, "the token was rejected"),
-        (TOKEN, [], "access is not granted"),
+        (TOKEN, [], "but has no access"),
     ],
 )
 def test_fetch_dinov3__gated(

@@ -265,7 +265,7 @@ def test_fetch__offline_and_not_here(hub, capsys, monkeypatch):
     [
         (None, False, "needs a token, and no token was sent"),
         (TOKEN, False, "the token was rejected"),
-        (TOKEN, True, "access is not granted"),
+        (TOKEN, True, "but has no access"),
     ],
 )
 def test_commands__gated(hub, config, monkeypatch, tmp_path, command, token, is_valid, text):

@@ -232,7 +232,7 @@ def test_weights__default_without_a_network_says_both_ways_out(lineage: Lineage,
     offline = Lineage(lineage.instance)
     result = offline.run(only=["weights"])
     message = failure(result, "weights")
-    assert "'facebook/dinov2-base' is neither a directory here" in message
+    assert "'facebook/dinov2-base' is neither a directory on this machine" in message
     assert "HF_ENDPOINT" in message
     assert "DINO_MODEL_ID" in message
 

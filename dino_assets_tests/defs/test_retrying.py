@@ -123,7 +123,7 @@ def test_run__a_hub_out_of_reach(project, instance, monkeypatch, caplog):
     result = lineage.run(only=["weights"])
     assert count(lineage, result.run_id, RETRY, "weights") == 0
     assert "LocalEntryNotFoundError" in failure(result, "weights")
-    assert len([r for r in caplog.records if "once more in" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "trying again in" in r.getMessage()]) == 1
 
 
 def test_run__a_hub_that_has_trouble(project, instance, monkeypatch, hub):

@@ -238,7 +238,7 @@ def test_check_checkpoint__is_not_what_it_was(hub, fetch, folder, checkpoint_dir
     fetch()
     damage(folder / "README.md", "flipped")
     with pytest.raises(
-        ChecksumError, match=r"README\.md is missing, or no longer what came from org/model"
+        ChecksumError, match=r"README\.md is missing or has changed since it came from org/model"
     ):
         check_checkpoint(folder)
     (folder / RECORD).unlink()  # as the message advises

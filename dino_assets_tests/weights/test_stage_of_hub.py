@@ -198,7 +198,7 @@ def test_weights__a_fetched_folder_is_the_commit_it_came_from(hub, machine, file
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(
-        CheckpointNotFoundError, match=r"model.safetensors is missing, or no longer what came"
+        CheckpointNotFoundError, match=r"model.safetensors is missing or has changed since it came"
     ):
         machine.commit(str(folder))
 

@@ -1,1 +1,1 @@
-"""The Hugging Face Hub: asked, fetched from, verified, and what of it is on this machine."""
+"""Checkpoints from the Hugging Face Hub: listings, verified transfer, local cache and folders."""

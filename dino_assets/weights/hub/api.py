@@ -1,4 +1,4 @@
-"""Asking the Hub: what a revision consists of, and its files one by one."""
+"""Requests to the Hub: the listing of a revision, and single files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,20 +17,19 @@ if TYPE_CHECKING:
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DESCRIBE_ATTEMPTS = 3
-# Before a byte has come, there may be no network at all: whoever waits wants to know. A name that no
-# server resolves takes seconds each time.
+# If nothing answers, there may be no network: fail soon. An unknown host name takes seconds per attempt.
 _UNREACHABLE_ATTEMPTS = 2
 
 
 def list_revision(
     repo: str, revision: str, *, hub: HubSettings, retries: TransferRetries
 ) -> Listing:
-    """What a revision consists of, in one request: its commit and the wanted files with their hashes.
+    """Request the listing of a revision: its commit, and the needed files with their hashes.
 
     Raises:
         AuthenticationError, RepositoryNotFoundError, RevisionNotFoundError: the Hub refuses.
-        InvalidCheckpointError: no weights, or only pickled ones.
-        ConfigError: no client can be made with the environment's proxies or certificates.
+        InvalidCheckpointError: the repository has no weights, or only pickled ones.
+        ConfigError: the environment's proxies or certificates cannot be used.
         Interrupted: the Hub is out of reach.
     """
     from huggingface_hub import HfApi
@@ -59,25 +58,27 @@ def list_revision(
         if failure is None:
             raise Interrupted(f"HTTP {err.response.status_code}") from None
     except (ValueError, TypeError, KeyError):
-        raise Interrupted("what answers is not a Hub") from None  # the page of a hotel, mostly
+        # Often the log-in page of a network.
+        raise Interrupted("the answer is not a Hub's listing") from None
     else:
         return _wanted(repo, str(info.sha), info.siblings or [])
-    # Outside the handler: the client's own chain carries the request and its headers.
+    # Raised outside the handler: the client's error would be chained, with the request's headers.
     raise failure or CheckpointNotFoundError(
-        f"{repo!r} is neither a directory here nor a name that a Hub repository can have."
+        f"{repo!r} is neither a directory on this machine nor a valid name of a Hub repository. Give a "
+        "directory or a name like facebook/dinov2-base."
     )
 
 
 def request_headers(hub: HubSettings) -> dict[str, str]:
-    """Headers for the Hub's own origin: the token, from the settings or from ``hf auth login``."""
+    """Make the headers for the Hub, with the token of the settings or of ``hf auth login``."""
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    # The library would ask the Hub for a list of AI agents, to name one in its user agent: a request
-    # nobody ordered, and to the endpoint of import time. It reads this switch at every call.
+    # The library would request a list of AI agents for its user agent, from the endpoint set at import
+    # time. It reads this switch at every call.
     constants.HF_HUB_DISABLE_TELEMETRY = True
-    # Where the library reads the same file as we, it does: it renews a token of ``hf auth login`` that
-    # ends soon, and knows ways of its own to get one.
+    # If the library reads the same token file, it finds the token itself: it renews a token of
+    # ``hf auth login`` that expires soon.
     is_its_own = hub.token_file is not None and hub.token_file == Path(constants.HF_TOKEN_PATH)
     token = None if is_its_own else hub.token or False
     headers: dict[str, str] = build_hf_headers(token=token, library_name="dino-assets")
@@ -85,9 +86,9 @@ def request_headers(hub: HubSettings) -> dict[str, str]:
 
 
 def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
-    """The files of the top folder that we load or carry along; a file in a folder is another model's."""
+    """Select the files to fetch: only of the top folder, since subfolders hold other models."""
     if not is_commit(commit):
-        raise Interrupted("the answer names no commit")
+        raise Interrupted("the listing has no commit")
     names = [sibling.rfilename for sibling in siblings if "/" not in sibling.rfilename]
     files = tuple(
         HubFile(s.rfilename, int(s.size or 0), s.lfs.sha256 if s.lfs else str(s.blob_id))
@@ -96,22 +97,26 @@ def _wanted(repo: str, commit: str, siblings: "list[RepoSibling]") -> Listing:
     )
     if not all(is_digest(file.digest) for file in files):
         raise Interrupted(
-            "this endpoint names no hashes, so nothing it sends could be verified: use the Hub itself "
-            "or another mirror"
+            "the listing has no hashes, so the files could not be verified: use the Hub itself or another "
+            "mirror"
         )
     if not any(file.name.endswith(".safetensors") for file in files):
         pickled = [name for name in sorted(names) if name.endswith(PICKLED)]
         raise InvalidCheckpointError(
             f"{repo!r} has only pickled weights ({pickled[0]}), which can run code when loaded. Name a "
-            "repository with model.safetensors, or convert them first."
+            "repository with model.safetensors, or convert them with `dino-assets import`."
             if pickled
-            else f"{repo!r} has no weights: model.safetensors or shards of it are expected."
+            else f"{repo!r} has no weights: model.safetensors or its shards are expected. Name another "
+            "repository."
         )
     return Listing(repo, commit, files)
 
 
 def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: TransferRetries) -> FetchFile:
-    """How one file of a listing is brought; what is raised is ours and huggingface_hub's at once."""
+    """Make a function that fetches one file of a listing.
+
+    Its errors are subclasses of both this package's and huggingface_hub's errors.
+    """
     from huggingface_hub.errors import HfHubHTTPError
 
     from dino_assets.weights.hub.errors import ChecksumError, LocalEntryNotFoundError, explain
@@ -125,28 +130,30 @@ def make_file_fetcher(listing: Listing, *, hub: HubSettings, retries: TransferRe
         try:
             return fetch_file(file, part, FileRequest(url, headers), retries=retries, report=report)
         except Interrupted as err:
-            here = part.stat().st_size
+            here_bytes = part.stat().st_size
             if err.is_wrong:
                 rest = (
-                    f"the {here:,} bytes from before are kept" if here else "nothing of it is kept"
+                    f"the {here_bytes:,} bytes from before are kept"
+                    if here_bytes
+                    else "nothing of it is kept"
                 )
                 failure = ChecksumError(
-                    f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {rest}, and "
-                    f"{file.digest} is listed. Something between here and {hub.endpoint} changes what "
-                    "is sent: try another network or mirror.",
+                    f"{listing.repo!r}: {file.name} arrived wrong twice ({err.reason}); {file.digest} is "
+                    f"expected, and {rest}. Something between here and {hub.endpoint} changes the data: "
+                    "try another network or mirror.",
                     problem=err.reason,
                     file=file.name,
-                    here_bytes=here,
+                    here_bytes=here_bytes,
                 )
             else:
                 failure = LocalEntryNotFoundError(
-                    f"{listing.repo!r}: {file.name} is not whole, {here:,} of {file.bytes:,} bytes are "
-                    f"here ({err.reason}). Run again when the network is back: it goes on where it "
-                    "stopped.",
+                    f"{listing.repo!r}: {file.name} is incomplete, with {here_bytes:,} of {file.bytes:,} "
+                    f"bytes ({err.reason}). Run again when the network is back: the transfer continues "
+                    "where it stopped.",
                     problem=err.reason,
                     may_pass=True,
                     file=file.name,
-                    here_bytes=here,
+                    here_bytes=here_bytes,
                 )
         except HfHubHTTPError as err:
             failure = explain(err, repo=listing.repo, revision=listing.commit, hub=hub)

@@ -1,9 +1,10 @@
-"""From huggingface_hub's errors to ours, which are its classes too: older ``except`` clauses still catch.
+"""Hub errors that subclass both ``dino_assets.errors`` and huggingface_hub's errors.
 
-They are called as the tree in ``dino_assets.errors`` calls them: a log shows the name that the docs have.
+So ``except`` clauses written for huggingface_hub still catch them. The names are those of
+``dino_assets.errors``, so a log shows the documented name.
 
-Imported only when the Hub is asked. What is raised carries a stripped copy of the server's answer: no
-request headers and no signed address, which hold secrets.
+Imported only before requests to the Hub. The errors carry a reduced copy of the server's answer, without
+request headers and signed addresses, which hold secrets.
 """
 
 from typing import Any
@@ -15,8 +16,8 @@ from dino_assets.settings.records import HubSettings
 from dino_assets.weights.catalogue import short_names
 
 
-class _Answered(hub_errors.HfHubHTTPError):
-    """Built as huggingface_hub builds its errors, whatever other parents a class has."""
+class _WithAnswer(hub_errors.HfHubHTTPError):
+    """Base of errors with a server's answer; has huggingface_hub's constructor."""
 
     def __init__(self, message: str, *, response: Any, server_message: str | None = None) -> None:
         hub_errors.HfHubHTTPError.__init__(
@@ -24,36 +25,36 @@ class _Answered(hub_errors.HfHubHTTPError):
         )
 
 
-class AuthenticationError(_Answered, own_errors.AuthenticationError):
-    """A token is missing, rejected, or not enough."""
+class AuthenticationError(_WithAnswer, own_errors.AuthenticationError):
+    """The token is missing, rejected, or lacks access."""
 
 
-class GatedRepositoryError(_Answered, own_errors.AuthenticationError, hub_errors.GatedRepoError):
-    """The repository's owner grants access one by one."""
+class GatedRepositoryError(_WithAnswer, own_errors.AuthenticationError, hub_errors.GatedRepoError):
+    """The repository is gated: its owner grants access per user."""
 
-    __qualname__ = "AuthenticationError"  # what a traceback shows
+    __qualname__ = "AuthenticationError"  # the name in tracebacks
 
 
 class RepositoryNotFoundError(
-    _Answered, own_errors.RepositoryNotFoundError, hub_errors.RepositoryNotFoundError
+    _WithAnswer, own_errors.RepositoryNotFoundError, hub_errors.RepositoryNotFoundError
 ):
-    """No such repository, or a hidden one."""
+    """The repository does not exist, or is hidden."""
 
 
 class RevisionNotFoundError(
-    _Answered, own_errors.RevisionNotFoundError, hub_errors.RevisionNotFoundError
+    _WithAnswer, own_errors.RevisionNotFoundError, hub_errors.RevisionNotFoundError
 ):
-    """No such branch, tag or commit."""
+    """The branch, tag or commit does not exist."""
 
 
 class LocalEntryNotFoundError(
     own_errors.LocalEntryNotFoundError, hub_errors.LocalEntryNotFoundError
 ):
-    """Neither to be had nor whole on this machine."""
+    """The checkpoint can neither be fetched nor is it whole on this machine."""
 
 
 class ChecksumError(own_errors.ChecksumError, hub_errors.LocalEntryNotFoundError):
-    """Wrong bytes, twice."""
+    """Wrong bytes arrived twice."""
 
 
 def explain(
@@ -64,49 +65,51 @@ def explain(
     hub: HubSettings,
     is_listing: bool = False,
 ) -> own_errors.CheckpointNotFoundError | None:
-    """Our error for a refusal that asking again does not change; None for anything else."""
+    """Make the error for a permanent refusal; None for an answer that may change."""
     status = err.response.status_code
     code = err.response.headers.get("X-Error-Code")
     has_token = "authorization" in err.response.request.headers
     answer = _stripped(err)
     page = f"{hub.endpoint}/{repo}"
-    # A mirror may give no code: what it does not list, it does not have.
+    # A mirror may send no error code: then a 404 for the listing means a missing repository.
     is_bare = code is None and status == 404 and is_listing
     if code == "RepoNotFound" or is_bare:
         asked = f" or no revision {revision!r} of it" if is_bare and revision != "main" else ""
         names = "" if "/" in repo else f" Short names are {', '.join(short_names())}."
         return RepositoryNotFoundError(
             f"{hub.endpoint} has no repository {repo!r}{asked}, or it is private and "
-            f"{'this token may not see it' if has_token else 'no token was sent'}. Check the spelling"
+            f"{'the token has no access to it' if has_token else 'no token was sent'}. Check the spelling"
             f"{'' if has_token else ', or set HF_TOKEN'}.{names}",
             response=answer,
         )
     if code == "RevisionNotFound":
         return RevisionNotFoundError(
-            f"repository {repo!r} has no branch, tag or commit {revision!r}. See what there is at "
-            f"{page}/tree/main.",
+            f"repository {repo!r} has no branch, tag or commit {revision!r}. {page}/tree/main lists them.",
             response=answer,
         )
     if code == "GatedRepo" or status in (401, 403):
         tokens = f"at {hub.endpoint}/settings/tokens and set HF_TOKEN."
         if not has_token:
-            text = f" needs a token, and no token was sent. Ask for access at {page}, make a token {tokens}"
+            text = f" needs a token, and no token was sent. Request access at {page}, create a token {tokens}"
         elif status == 401:
-            text = f": the token was rejected (wrong, revoked or expired). Make a new one {tokens}"
+            text = (
+                f": the token was rejected (wrong, revoked or expired). Create a new one {tokens}"
+            )
         else:
             text = (
-                f": the token is valid, but access is not granted to it. Ask for access at {page}; a "
-                "fine-grained token must also allow reading gated repositories."
+                f": the token is valid, but has no access. Request access at {page}; a fine-grained token "
+                "must also allow reading gated repositories."
             )
-        # huggingface_hub takes a bare 401 for a missing repository; the owner of a token is helped
-        # more by hearing about the token. GatedRepoError is a RepositoryNotFoundError there.
+        # huggingface_hub reports a plain 401 as a missing repository; a message about the token helps
+        # more. Its GatedRepoError is a RepositoryNotFoundError.
         kind = GatedRepositoryError if code == "GatedRepo" else AuthenticationError
         refusal = kind(f"{repo!r}{text}", response=answer)
         refusal.has_token = has_token
         return refusal
     if status == 404:
         return LocalEntryNotFoundError(
-            f"repository {repo!r} lists a file that {hub.endpoint} lacks"
+            f"repository {repo!r} lists a file that {hub.endpoint} does not have. Try again later, or "
+            "another mirror."
         )
     return None
 

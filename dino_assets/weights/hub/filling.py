@@ -1,4 +1,4 @@
-"""Filling a folder with a checkpoint's files: one process at a time, in view only when whole."""
+"""Filling of a folder with a checkpoint's files: one process at a time, published when whole."""
 
 import contextlib
 import fcntl
@@ -22,11 +22,11 @@ Exchange = Callable[[Path, Path], bool]
 
 @dataclass(frozen=True)
 class Watch:
-    """Who looks on while a folder is filled.
+    """Functions to call while a folder is filled.
 
-    ``progress`` hears of bytes so far and in all; they go back where a file has to be fetched again.
-    ``check_early`` may raise at the sight of the small files, before the weights are fetched; ``check`` at
-    the sight of the whole new folder. What was there before then stays.
+    ``progress`` gets the bytes so far and in all; the first may decrease if a file is fetched again.
+    ``check_early`` gets the new folder when the small files are there, before the weights are fetched.
+    ``check`` gets it when it is whole. If either raises, the old folder stays.
     """
 
     progress: Progress = lambda done, total: None
@@ -38,9 +38,10 @@ class Watch:
 class Filling:
     """One folder to be filled.
 
-    ``workplace`` is on its disk and holds the lock, the ``.part`` files, which whoever comes next
-    resumes, and the new folder until it is whole. Files are looked for in ``copyable`` before they are
-    fetched, by name or hash; those of ``linkable`` are shared as they are, since nobody writes there.
+    ``workplace`` is on the same disk. It holds the lock, the ``.part`` files that the next process
+    resumes, and the new folder until it is whole. Before a file is fetched, it is searched by name and
+    hash: files in ``linkable`` folders are hard-linked, since they never change; those in ``copyable``
+    folders are copied.
     """
 
     folder: Path
@@ -48,15 +49,15 @@ class Filling:
     linkable: Sequence[Path]
     copyable: Sequence[Path]
     room_advice: str
-    extra: Mapping[str, bytes] = field(default_factory=dict)  # small files that belong in it too
-    check_old: Callable[[Path], object] = lambda old: None  # may refuse to have this taken away
+    extra: Mapping[str, bytes] = field(default_factory=dict)  # further small files
+    check_old: Callable[[Path], object] = lambda old: None  # raises if the old folder must stay
     exchange: Exchange = exchange_names
 
     def run(self, listing: Listing, fetch: FetchFile, watch: Watch) -> Path:
-        """Bring what is missing, verified, and put the folder in its place in one step.
+        """Fetch and verify missing files, then publish the folder in one step.
 
         Raises:
-            DiskFullError: there is no room, said before the first byte is asked for.
+            DiskFullError: the disk has too little space; checked before the first request.
         """
         restore_aside(self.folder, self.workplace)
         making = self.workplace / "making" / listing.commit
@@ -64,7 +65,7 @@ class Filling:
         for needed in (making, parts):
             needed.mkdir(parents=True, exist_ok=True)
         for stray in [path for path in making.iterdir() if path.name not in listing.names]:
-            _remove(stray)  # an exchange that was killed leaves an older checkpoint here
+            _remove(stray)  # a killed exchange leaves an older checkpoint here
         missing = [
             file
             for file in listing.files
@@ -77,7 +78,7 @@ class Filling:
         done = listing.bytes - sum(file.bytes for file in missing)
         weights = [file for file in missing if file.name.endswith(".safetensors")]
         papers = [file for file in missing if file not in weights]
-        # The weights last: what is no model of ours is known by its small files.
+        # The weights come last: the small files show whether the model is supported.
         for files, look in ((papers, watch.check_early), (weights, watch.check)):
             for file in files:
                 if not _take(file, making, (*self.linkable, *self.copyable), _copy):
@@ -98,20 +99,20 @@ class Filling:
             (making / name).write_bytes(data)
             sync(making / name)
         publish_folder(making, self.folder, check_old=self.check_old, exchange=self.exchange)
-        # With what was begun of commits that a branch has left behind.
-        for done_with in (parts, making.parent):
-            shutil.rmtree(done_with, ignore_errors=True)
+        # This also removes partial files of older commits.
+        for finished in (parts, making.parent):
+            shutil.rmtree(finished, ignore_errors=True)
         return self.folder
 
 
 def _take(
     file: HubFile, making: Path, folders: Sequence[Path], put: Callable[[Path, Path], object]
 ) -> bool:
-    """Link or copy a file that is on this machine; every byte of what comes of it is read."""
+    """Link or copy a file from local folders, and verify every byte; return whether one was found."""
     target = making / file.name
     for source in [folder / name for folder in folders for name in (file.name, file.digest)]:
         target.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not there, or nothing to be linked to
+        with contextlib.suppress(OSError):  # missing, or cannot be linked
             if source.stat().st_size == file.bytes:
                 put(source, target)
         if file.is_at(target):
@@ -125,7 +126,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def restore_aside(folder: Path, workplace: Path) -> None:
-    """Put a folder back that a kill between two renames, where names cannot be exchanged, left."""
+    """Restore a folder after a kill between two renames, on a disk without atomic exchange."""
     for aside in workplace.glob(ASIDES):
         if not folder.exists():
             aside.rename(folder)
@@ -133,38 +134,40 @@ def restore_aside(folder: Path, workplace: Path) -> None:
 
 @contextlib.contextmanager
 def hold_workplace(workplace: Path) -> Iterator[None]:
-    """Hold a workplace alone; waits for another process, however that one ends."""
+    """Hold the lock of a workplace; wait for another process that holds it."""
     while True:
         try:
             workplace.mkdir(parents=True, exist_ok=True)
             opened = (workplace / LOCK).open("ab")
         except (FileNotFoundError, FileExistsError):
             if workplace.parent.is_dir() and not workplace.is_file():
-                continue  # its holder clears it away at this moment
+                continue  # its holder is just removing it
             raise
         with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                log.warning("another process fetches the same; waiting for it")
+                log.warning("another process fetches the same checkpoint; waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is_same(lock.fileno(), workplace / LOCK):  # else its holder took it all away
+            if _is_same(
+                lock.fileno(), workplace / LOCK
+            ):  # the last holder may have removed the file
                 yield
                 return
 
 
 def clear_away(workplace: Path, *, is_done: bool = False) -> None:
-    """Remove a workplace that we hold; unless it ``is_done``, not what another can go on with."""
+    """Remove a workplace whose lock is held; keep partial files for the next run unless ``is_done``."""
     for path in (*workplace.glob("making/*"), workplace / "making", workplace / "parts"):
-        with contextlib.suppress(OSError):  # something is in it, or it is not there
+        with contextlib.suppress(OSError):  # not empty, or missing
             path.rmdir()
-    left = [path for path in workplace.iterdir() if path.name != LOCK]
-    if left and not is_done:
+    remaining = [path for path in workplace.iterdir() if path.name != LOCK]
+    if remaining and not is_done:
         return
-    for path in left:
+    for path in remaining:
         _remove(path)
-    (workplace / LOCK).unlink()  # last: from now on the workplace is anybody's
-    with contextlib.suppress(OSError):  # somebody has come already
+    (workplace / LOCK).unlink()  # last: from now on another process may use the workplace
+    with contextlib.suppress(OSError):  # another process may already use it
         workplace.rmdir()
 
 

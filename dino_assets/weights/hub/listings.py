@@ -1,4 +1,4 @@
-"""What the Hub says a checkpoint consists of, and whether a file on the disk is that."""
+"""Listings of a checkpoint's files with hashes, and checks of files on disk against them."""
 
 import fnmatch
 import hashlib
@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-RECORD = ".dino-assets.json"  # beside the files of a checkpoint: what they were when they came
+RECORD = ".dino-assets.json"  # beside a checkpoint's files: their names and hashes on arrival
 _WANTED = ("*.safetensors", "*.json", "readme.md", "license*", "licence*", "notice*")
-# What other programs leave beside a checkpoint, and nobody misses: huggingface_hub, git, macOS.
+# Files of huggingface_hub, git and macOS beside a checkpoint, which may be deleted.
 _LITTER = (RECORD, ".gitattributes", ".DS_Store")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_commit(revision: str) -> bool:
-    """Tell a full commit hash, which never moves, from a branch or tag."""
+    """Check whether a revision is a full commit hash, which never moves, unlike a branch or tag."""
     return _COMMIT.fullmatch(revision) is not None
 
 
 def is_digest(text: str) -> bool:
-    """Tell whether it can be the hash of a file: git's sha1 or a sha256."""
+    """Check whether a text has the form of a file's hash: git's sha1 or a sha256."""
     return is_commit(text) or _SHA256.fullmatch(text) is not None
 
 
@@ -38,13 +38,13 @@ class HubFile:
     digest: str
 
     def hasher(self) -> "_Hash":
-        """A hash that ends in ``digest`` once it has seen the file."""
+        """Make the hash object whose result for the file's bytes is ``digest``."""
         if len(self.digest) == 64:
             return hashlib.sha256()
         return hashlib.sha1(b"blob %d\0" % self.bytes, usedforsecurity=False)
 
     def is_at(self, path: Path) -> bool:
-        """Tell whether ``path`` holds this very file. Every byte is read: a mark could go stale."""
+        """Check whether ``path`` holds this file; every byte is read, since stamps can be stale."""
         try:
             if path.stat().st_size != self.bytes:
                 return False
@@ -56,7 +56,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The wanted files of one commit."""
+    """The files of one commit that belong to a checkpoint."""
 
     repo: str
     commit: str
@@ -64,7 +64,7 @@ class Listing:
 
     @property
     def bytes(self) -> int:
-        """All files together."""
+        """Bytes of all files together."""
         return sum(file.bytes for file in self.files)
 
     @property
@@ -73,22 +73,22 @@ class Listing:
         return frozenset(file.name for file in self.files)
 
     def find_damage(self, folder: Path) -> str | None:
-        """What is not in ``folder`` as listed, in words; every byte of it is read."""
+        """Describe the first file in ``folder`` that differs from the listing; every byte is read."""
         for file in self.files:
             if not file.is_at(folder / file.name):
-                return f"{file.name} is missing, or no longer what came"
-        # Other weights might be loaded instead: transformers takes one file before an index of shards.
+                return f"{file.name} is missing or has changed since it came"
+        # Added weights could be loaded instead: transformers prefers a single file to an index of shards.
         weights = {path.name for path in folder.glob("[!.]*.safetensors")}
         added = sorted(weights - self.names)
-        return f"{added[0]} is none of the files that came" if added else None
+        return f"{added[0]} is not one of the files that came" if added else None
 
 
 @dataclass(frozen=True)
 class Record:
-    """A listing as it stands beside the files, and the branch, tag or commit that was asked for.
+    """A listing stored beside the files, with the branch, tag or commit that was requested.
 
-    What was imported has one too, which names no repository and no commit. ``is_listed`` is False for
-    what another program's cache had of a commit, which may not be all that the Hub lists.
+    An imported checkpoint's record has no repository and no commit. ``is_listed`` is False if the files
+    come from another program's cache, which may lack some of the Hub's files.
     """
 
     listing: Listing
@@ -97,17 +97,17 @@ class Record:
 
     @property
     def is_of_hub(self) -> bool:
-        """Tell a fetched checkpoint from an imported one."""
+        """Whether the checkpoint was fetched from the Hub, not imported."""
         return is_commit(self.listing.commit)
 
     def dump(self) -> bytes:
-        """As bytes for ``RECORD``."""
+        """Encode the record for the file ``RECORD``."""
         fields = {**asdict(self.listing), "revision": self.revision, "is_listed": self.is_listed}
         return json.dumps(fields, indent=1).encode()
 
 
 def read_record(path: Path) -> Record | None:
-    """A record, or a bare listing."""
+    """Read a record, or a listing without a revision; None if there is no valid one."""
     try:
         fields = json.loads(path.read_bytes())
         files = tuple(
@@ -115,7 +115,7 @@ def read_record(path: Path) -> Record | None:
             for file in fields["files"]
         )
         if any("/" in file.name or "\0" in file.name for file in files):
-            return None  # somebody wants us to look elsewhere
+            return None  # an attempt to read files outside the folder
         listing = Listing(str(fields["repo"]), str(fields["commit"]), files)
         is_listed = fields.get("is_listed", True) is True
         return Record(listing, str(fields.get("revision", listing.commit)), is_listed)
@@ -124,20 +124,20 @@ def read_record(path: Path) -> Record | None:
 
 
 def read_hub_record(folder: Path) -> Record | None:
-    """What was fetched from the Hub into a folder last; None for what was imported."""
+    """Read the record of a folder if it was fetched from the Hub; else None."""
     record = read_record(folder / RECORD)
     return record if record and record.is_of_hub else None
 
 
 def is_wanted(name: str) -> bool:
-    """Tell the files that we load or carry along from whatever else lies beside them."""
+    """Check by its name whether a file of a repository belongs to a checkpoint."""
     lowered = name.lower()
     is_plain = not name.startswith(".") and not set(name) & set("/\\\0")
     return is_plain and any(fnmatch.fnmatchcase(lowered, pattern) for pattern in _WANTED)
 
 
 def is_litter(path: Path) -> bool:
-    """Tell what other programs, or we when killed, leave in a folder from what somebody put there."""
+    """Check whether a file was left by other programs or a killed run, and may be deleted."""
     if path.name == ".cache":
         return {child.name for child in path.iterdir()} <= {"huggingface"}
     return path.name in _LITTER or path.name.startswith(("._", f".{RECORD}."))

@@ -1,6 +1,6 @@
-"""From a model's name to a checkpoint directory on this machine.
+"""Location of a checkpoint by a model's name: a directory, the Hub's cache, or the Hub.
 
-huggingface_hub resolves and describes (``asking``); ``transfer`` moves the bytes, ``places`` keep them.
+``api`` requests listings through huggingface_hub, ``transfer`` moves the bytes, ``places`` stores them.
 """
 
 import contextlib
@@ -37,11 +37,11 @@ NO_WATCH = Watch()
 
 @dataclass(frozen=True)
 class Located:
-    """A checkpoint that can be had, and which one it is before a byte of it is here.
+    """A checkpoint that was found, possibly before any byte of it is on this machine.
 
-    ``repo`` and ``commit`` are None for a directory that did not come from the Hub. ``bring`` fetches
-    and verifies what is missing and gives the directory. Where the Hub could not be asked what a
-    branch stands for, ``is_current`` is False.
+    ``repo`` and ``commit`` are None for a directory that did not come from the Hub. ``bring`` fetches and
+    verifies missing files, and returns the directory. ``is_current`` is False if a branch's commit could
+    not be requested from the Hub.
     """
 
     model: str
@@ -62,13 +62,14 @@ def locate_checkpoint(
     retries: TransferRetries | None = None,
     exchange: Exchange = exchange_names,
 ) -> Located:
-    """Find out which checkpoint ``model`` is: a directory below ``root``, else a Hub repository.
+    """Locate the checkpoint ``model``: a directory below ``root``, else a Hub repository.
 
-    ``revision`` is a branch, a tag or a commit. A commit that is here costs no request, a branch one.
-    It is kept in the cache, or ``into`` a folder, and then ``model`` is never a directory.
+    ``revision`` is a branch, a tag or a commit. A commit on this machine needs no request, a branch needs
+    one. Fetched files go to the cache, or to the folder ``into``; with ``into``, ``model`` is never a
+    directory.
 
     Raises:
-        CheckpointNotFoundError: it is no directory and cannot be had from the Hub; its subclasses
+        CheckpointNotFoundError: not a directory, and cannot be fetched from the Hub; its subclasses
             (AuthenticationError, RepositoryNotFoundError, …) say why.
         InvalidCheckpointError: the repository has no weights that are safe to load.
     """
@@ -103,7 +104,7 @@ def locate_checkpoint(
             return Located(repo, repo, record.listing.commit, bring)
         except Interrupted as err:
             reason, may_pass = err.reason, not err.is_unreachable
-    # Without a request: verified like any other; a folder is filled from the cache.
+    # Without the Hub: local files are verified as usual, and a target folder is filled from the cache.
     record = place.recall(revision)
     with _explained(repo, place):
         local = place.find(record.listing) if record else None
@@ -112,29 +113,29 @@ def locate_checkpoint(
     if record is None or local is None:
         raise _out_of_reach(repo, reason, may_pass=may_pass)
     if may_download and not hub.is_offline:
-        log.warning("the Hub is out of reach (%s): using %s as last fetched", reason, repo)
+        log.warning("the Hub is out of reach (%s): using the last fetched %s", reason, repo)
     return Located(repo, repo, record.listing.commit, lambda: local, is_current=is_commit(revision))
 
 
 def locate_directory(model: str, folder: Path, revision: str | None = None) -> Located:
-    """A directory; one that was fetched or imported by us is still what it was, or nothing at all.
+    """Locate a directory; verify it if it has a record of its files.
 
     Raises:
-        ChecksumError: it is not.
-        RevisionNotFoundError: it is not known to be this revision.
+        ChecksumError: the files differ from the record.
+        RevisionNotFoundError: the directory is not known to be this revision.
     """
     record = read_record(folder / RECORD)
     if record and (damaged := record.listing.find_damage(folder)):
         origin = record.listing.repo if record.is_of_hub else "the import"
         raise ChecksumError(
-            f"{model!r}: {damaged} from {origin}. Fetch or import it again; if it was changed on "
-            f"purpose, remove {RECORD} from the folder."
+            f"{model!r}: {damaged} from {origin}. Fetch or import the checkpoint again; if the change is "
+            f"intended, remove {RECORD} from the folder."
         )
     fetched = record if record and record.is_of_hub else None
     if revision and (not fetched or revision not in (fetched.listing.commit, fetched.revision)):
         raise RevisionNotFoundError(
-            f"{model!r} is a directory, and not known to be revision {revision!r}. Leave the revision "
-            "out, or name a Hub repository."
+            f"{model!r} is a directory that is not known to be revision {revision!r}. Leave the revision "
+            "out, or give a Hub repository."
         )
     if fetched is None:
         return Located(model, None, None, lambda: folder)
@@ -147,9 +148,8 @@ def _bring(record: Record, place: Destination, fetch: FetchFile, watch: Watch) -
     try:
         place.remember(record)
     except OSError as err:
-        # It is here and whole, only on a disk that is full or may not be written: a request more
-        # next time.
-        log.warning("%s: cannot note its commit (%s)", record.listing.repo, err.strerror)
+        # The files are whole, but the disk is full or read-only: the next run needs one more request.
+        log.warning("%s: writing its commit failed (%s)", record.listing.repo, err.strerror)
     return folder
 
 
@@ -164,27 +164,28 @@ def _explained(repo: str, place: Destination) -> Iterator[None]:
         number = err.errno or 0
     if number in (errno.ENOSPC, errno.EDQUOT):
         raise DiskFullError(
-            f"no space left {place.where}. Free some and run again: it goes on where it stopped."
+            f"no space left {place.where}. Free some space and run again: the transfer continues where it "
+            "stopped."
         )
     raise CheckpointNotFoundError(
-        f"{repo!r} cannot be kept {place.where} ({os.strerror(number)}). Name a folder that can be "
-        "written; for the cache, in HF_HOME."
+        f"{repo!r} cannot be written {place.where} ({os.strerror(number)}). Give a folder that can be "
+        "written; for the cache, set HF_HOME."
     )
 
 
 def _out_of_reach(model: str, reason: str, *, may_pass: bool) -> CheckpointNotFoundError:
     from dino_assets.weights.hub.errors import LocalEntryNotFoundError
 
-    where = "to be had from the Hugging Face Hub" if reason else "in the Hub cache"
+    where = "available from the Hugging Face Hub" if reason else "in the Hub cache"
     again = "run again" if reason else "run `dino-assets fetch`"
     return LocalEntryNotFoundError(
-        f"{model!r} is neither a directory here nor {where}{f' ({reason})' if reason else ''}. Two ways "
-        f"out: have the Hub, or a mirror that HF_ENDPOINT names, in reach and {again}; or copy the "
-        "checkpoint's files into a folder and set DINO_MODEL_ID to that folder.",
+        f"{model!r} is neither a directory on this machine nor {where}{f' ({reason})' if reason else ''}. "
+        f"Connect to the Hub, or to a mirror with HF_ENDPOINT, and {again}; or copy the checkpoint's files "
+        "into a folder and set DINO_MODEL_ID to that folder.",
         problem=reason,
         may_pass=may_pass,
     )
 
 
 def _refuse_to_fetch(*_: object) -> None:
-    raise AssertionError("everything was there a moment ago")
+    raise AssertionError("the cache has just been verified as whole")

@@ -1,12 +1,12 @@
-"""Where fetched checkpoints stand: the cache below ``HF_HOME``, and folders that somebody named.
+"""Destinations of fetched checkpoints: the cache below ``HF_HOME``, or a given folder.
 
 ::
 
     <HF_HOME>/dino-assets/<organisation>--<name>/
         commits/<commit>/…       a whole checkpoint, renamed into place when every file is verified
-        listings/<commit>.json   what the Hub says it consists of
-        refs/<branch>            its commit when it was last fetched: written last
-        parts/<hash>.part        unfinished files, resumed by whoever comes next
+        listings/<commit>.json   the Hub's listing of its files
+        refs/<branch>            the branch's commit when it was last fetched: written last
+        parts/<hash>.part        unfinished files, which the next process resumes
         making/<commit>/…        a checkpoint that is not whole yet
         lock
 """
@@ -48,31 +48,31 @@ from dino_assets.weights.hub.listings import (
 )
 
 log = logging.getLogger(__name__)
-_CARRIED = (".gitignore", ".gitkeep")  # somebody's, and taken along
+_CARRIED = (".gitignore", ".gitkeep")  # the user's files, copied into the new folder
 
 
 @dataclass(frozen=True)
 class RepoCache:
-    """One repository's place in the cache, and in huggingface_hub's own (``hub_folder``), only read."""
+    """A repository's folder in the cache, and in huggingface_hub's own cache (``hub_folder``, read only)."""
 
     repo: str
     folder: Path
     hub_folder: Path
-    where: str = "where HF_HOME points"  # messages show no path that nobody named
+    where: str = "in the cache (HF_HOME)"  # for messages: no paths that the user did not give
 
     @classmethod
     def of(cls, repo: str, hub: HubSettings) -> "RepoCache":
-        """The cache of a repository."""
+        """Make the cache of a repository."""
         name = repo.replace("/", "--")
         return cls(repo, hub.home / "dino-assets" / name, hub.cache / f"models--{name}")
 
     def commit_of(self, revision: str) -> str | None:
-        """The commit a revision stands for, as far as this machine knows."""
+        """Find the commit of a revision in the local caches; None if unknown."""
         refs = (self._ref(revision), self.hub_folder / "refs" / revision)
         return next((text for text in (revision, *map(_read, refs)) if is_commit(text)), None)
 
     def recall(self, revision: str) -> Record | None:
-        """Return what was last fetched as a revision; or else what huggingface_hub's cache has of it."""
+        """Return the record of a revision: as last fetched, or as huggingface_hub's cache has it."""
         commit = self.commit_of(revision)
         if commit is None:
             return None
@@ -83,7 +83,7 @@ class RepoCache:
         return Record(cached, revision, is_listed=False) if cached else None
 
     def find(self, listing: Listing) -> Path | None:
-        """Return the folder, ours or huggingface_hub's, whose every byte is as listed."""
+        """Find a folder, in this or huggingface_hub's cache, whose every byte is as listed."""
         own, _, snapshot = self.list_sources(listing.commit)
         for folder in (own, snapshot):
             if folder.is_dir() and not listing.find_damage(folder):
@@ -91,7 +91,7 @@ class RepoCache:
         return None
 
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
-        """Fetch what is missing and put it in place; waits for another process that does so."""
+        """Fetch missing files and publish the folder; wait for another process that does the same."""
         listing = record.listing
         folder, *copyable = self.list_sources(listing.commit)
         with hold_workplace(self.folder):
@@ -99,7 +99,7 @@ class RepoCache:
                 return whole
             if folder.is_dir():
                 _warn_of_damage(f"{listing.repo}, cached", listing, folder)
-            others = sorted(self.folder.glob("commits/*"))  # a commit may change the card only
+            others = sorted(self.folder.glob("commits/*"))  # commits often share their weights
             filling = Filling(
                 folder=folder,
                 workplace=self.folder,
@@ -110,17 +110,17 @@ class RepoCache:
             return filling.run(listing, fetch, watch)
 
     def remember(self, record: Record) -> None:
-        """Note what a commit consists of and, last, that a branch stands for it now."""
+        """Write a commit's listing and, last, the branch's commit."""
         listing, ref = record.listing, self._ref(record.revision)
         path = self._listing_path(listing.commit)
-        noted = read_record(path)
-        if noted is None or noted.listing != listing:
+        stored = read_record(path)
+        if stored is None or stored.listing != listing:
             write_small(path, record.dump())
         if not is_commit(record.revision) and _read(ref) != listing.commit:
             write_small(ref, listing.commit.encode())
 
     def list_sources(self, commit: str) -> tuple[Path, Path, Path]:
-        """List the folders that may hold files of a commit, by name or by hash; ours is the first."""
+        """List folders that may hold files of a commit, by name or hash; this cache's own comes first."""
         snapshot = self.hub_folder / "snapshots" / commit
         return self.folder / "commits" / commit, self.hub_folder / "blobs", snapshot
 
@@ -131,7 +131,7 @@ class RepoCache:
         return self.folder / "refs" / quote(revision, safe="")
 
     def _list_hub_cache(self, commit: str) -> Listing | None:
-        """What huggingface_hub's links say, whose targets are named by hash; None if weights lack."""
+        """List a commit from huggingface_hub's links, whose targets are named by hash; None if incomplete."""
         snapshot = self.list_sources(commit)[-1]
         files = []
         for link in sorted(snapshot.glob("[!.]*")):
@@ -139,7 +139,7 @@ class RepoCache:
             if not is_wanted(link.name) or blob.is_dir():
                 continue
             if not blob.is_file() or not is_digest(blob.name):
-                return None  # a copy, whose hash nobody knows
+                return None  # a copy instead of a link: its hash is unknown
             files.append(HubFile(link.name, blob.stat().st_size, blob.name))
         listing = Listing(self.repo, commit, tuple(files))
         needed = {WEIGHTS}
@@ -150,10 +150,10 @@ class RepoCache:
 
 @dataclass(frozen=True)
 class TargetFolder:
-    """A folder that somebody named, by the ``name`` it was given: the documents' ``dino_root``.
+    """A folder that the user gave (``dino_root`` in the public API), with its ``name`` as given.
 
-    It stands alone: nothing in it is shared with a cache, so it can be edited, moved and copied. What
-    it was when it came is written beside its files; ``.<name>.fetching`` is there while it is filled.
+    It shares no files with a cache, so it can be edited, moved and copied. A record of the files lies
+    beside them. ``.<name>.fetching`` exists while the folder is filled.
     """
 
     folder: Path
@@ -163,30 +163,30 @@ class TargetFolder:
 
     @property
     def where(self) -> str:
-        """For messages."""
+        """The place, for messages."""
         return f"in {self.name!r}"
 
     @property
     def workplace(self) -> Path:
-        """Its neighbour while it is being filled."""
+        """The folder beside it that exists while it is filled."""
         return self.folder.with_name(f".{self.folder.name}.fetching")
 
     @property
     def record(self) -> Record | None:
-        """What was fetched into it last."""
+        """The record of the last fetch into this folder."""
         return read_hub_record(self.folder)
 
     def restore(self) -> None:
-        """Put a folder back that was on its way to be replaced when its process was killed."""
+        """Restore the folder if a process was killed while replacing it."""
         if not self.folder.exists() and any(self.workplace.glob(ASIDES)):
             with hold_workplace(self.workplace):
                 restore_aside(self.folder, self.workplace)
                 clear_away(self.workplace)
 
     def recall(self, revision: str) -> Record | None:
-        """Return what this folder, or else the cache, last knew of a revision.
+        """Return the record of a revision: of this folder, else of the cache.
 
-        Of one commit, a listing by the Hub comes before what another program's cache had of it.
+        For the same commit, the Hub's listing is preferred to that of another program's cache.
         """
         own = self.record
         if own is None or own.listing.repo != self.cache.repo:
@@ -199,17 +199,17 @@ class TargetFolder:
         return cached and replace(cached, revision=revision)
 
     def find(self, listing: Listing) -> Path | None:
-        """The folder, if every byte of it is what the listing says, and nothing of another is left."""
+        """Return the folder if every byte is as listed, and no file of an older listing remains."""
         record = self.record
         stale = record.listing.names - listing.names if record else frozenset()
         is_mixed = any((self.folder / name).exists() for name in stale)
         return None if is_mixed or listing.find_damage(self.folder) else self.folder
 
     def fill(self, record: Record, fetch: FetchFile, watch: Watch) -> Path:
-        """Fetch what is missing and exchange the folder for the new one.
+        """Fetch missing files and exchange the folder for the new one.
 
         Raises:
-            ConfigError: the folder has things that would be lost, or cannot be exchanged.
+            ConfigError: the folder has other files, which would be lost, or cannot be exchanged.
         """
         listing = record.listing
         self._check_place()
@@ -221,11 +221,11 @@ class TargetFolder:
                 clear_away(self.workplace)
 
     def remember(self, record: Record) -> None:
-        """Note which revision this is the last known state of, and clear away what a kill left."""
+        """Write the record of the current revision, and remove what a killed process left."""
         if self.record == record and not self.workplace.exists():
             return
         with hold_workplace(self.workplace):
-            if self.find(record.listing):  # else another process has exchanged it meanwhile
+            if self.find(record.listing):  # another process may have exchanged the folder
                 if self.record != record:
                     write_small(self.folder / RECORD, record.dump())
                 clear_away(self.workplace, is_done=True)
@@ -241,7 +241,7 @@ class TargetFolder:
             workplace=self.workplace,
             linkable=[self.folder],
             copyable=self.cache.list_sources(listing.commit),
-            room_advice="Free some space, or name a folder on a larger disk, and run again.",
+            room_advice="Free some space, or give a folder on a larger disk, and run again.",
             extra={RECORD: record.dump(), **{path.name: path.read_bytes() for path in carried}},
             check_old=partial(self._check_losses, listing),
             exchange=self.exchange,
@@ -250,31 +250,31 @@ class TargetFolder:
 
     def _check_place(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
-            raise self._refusal("file", f"{self.name!r} is a file. Name a folder.")
+            raise self._refusal("file", f"{self.name!r} is a file. Give a folder.")
         if is_mounted(self.folder):
             raise self._refusal(
                 "mounted",
-                f"{self.name!r} is where a disk is mounted, so it cannot be exchanged in one step. Name "
-                "a folder inside it.",
+                f"{self.name!r} is a mount point, so it cannot be exchanged in one step. Give a folder "
+                "inside it.",
             )
-        if self.folder in (here := Path.cwd().resolve(), *here.parents):
+        if self.folder in (current := Path.cwd().resolve(), *current.parents):
             raise self._refusal(
                 "working directory",
-                f"{self.name!r} is where you stand, and would be exchanged under your feet. Name a folder "
-                "in it, or run this from another one.",
+                f"{self.name!r} is or contains the current folder, so it cannot be exchanged. Give a folder "
+                "inside it, or run from another folder.",
             )
         if self.folder.parent.is_dir() and not os.access(self.folder.parent, os.W_OK):
             raise self._refusal(
                 "parent closed",
-                f"the folder around {self.name!r} cannot be written, so {self.name!r} cannot be exchanged in "
-                "one step. Name a folder inside it.",
+                f"the parent folder of {self.name!r} cannot be written, so {self.name!r} cannot be exchanged "
+                "in one step. Give a folder inside it.",
             )
 
     def _refusal(self, reason: str, text: str) -> ConfigError:
         return ConfigError(text, setting="folder", value=self.name, reason=reason)
 
     def _check_losses(self, listing: Listing, place: Path) -> None:
-        """Refuse to have taken away what nobody could fetch again."""
+        """Refuse to replace files that cannot be fetched again."""
         record = read_hub_record(place)
         fetched = record.listing.names if record else frozenset()
         listed = {file.name: file for file in listing.files}
@@ -284,8 +284,8 @@ class TargetFolder:
             if path.name not in listed or not listed[path.name].is_at(path):
                 raise ConfigError(
                     f"{self.name!r} holds {path.name!r}, which dino-assets did not fetch and which would "
-                    "be lost: everything was left alone. Name another folder, or move this one away; a "
-                    "checkpoint of your own is used with DINO_MODEL_ID.",
+                    "be lost. Nothing was changed. Give another folder, or move this file; to use a "
+                    "checkpoint of your own, set DINO_MODEL_ID.",
                     setting="folder",
                     value=path.name,
                 )

@@ -1,11 +1,11 @@
-"""How far a transfer is, in lines for a log; a terminal has its own bar."""
+"""Progress lines of a transfer for logs; a terminal has a progress bar instead."""
 
 import time
 from collections.abc import Callable
 
 
 class ProgressLines:
-    """Says it at most every ``every_s`` seconds, and once at the end; callable as ``Progress``."""
+    """A ``Progress`` function that writes a line at most every ``every_s`` seconds, and at the end."""
 
     def __init__(
         self,
@@ -24,18 +24,18 @@ class ProgressLines:
         self._is_over = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Take notice; ``done`` may go back where a file has to be fetched again."""
+        """Note the bytes so far; ``done`` may decrease if a file is fetched again."""
         now = self._clock()
         if self._first is None or done < self._first[1]:
             self._first = (now, done)
             self._last_s = now
-            had = f", {done / 1e6:,.1f} are here" if done else ""
-            self._say(f"{self._what}: fetching {total / 1e6:,.1f} MB{had}")
+            present = f", {done / 1e6:,.1f} MB are there already" if done else ""
+            self._say(f"{self._what}: fetching {total / 1e6:,.1f} MB{present}")
         elif (done >= total and not self._is_over) or now - self._last_s >= self._every_s:
             self._last_s = now
             self._is_over = done >= total
-            started, had_bytes = self._first
-            rate = (done - had_bytes) / 1e6 / max(now - started, 1e-3)
+            started, first_bytes = self._first
+            rate = (done - first_bytes) / 1e6 / max(now - started, 1e-3)
             self._say(
                 f"{self._what}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB "
                 f"({done / max(total, 1):.0%}), {rate:,.1f} MB/s"

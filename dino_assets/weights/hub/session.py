@@ -1,4 +1,4 @@
-"""huggingface_hub's HTTP client, with the proxies and certificates that the environment names."""
+"""huggingface_hub's HTTP client, with the environment's proxies and certificates."""
 
 import logging
 from importlib import import_module
@@ -9,15 +9,15 @@ from dino_assets.settings.environment import is_in_environment
 
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-# Their request lines show signed addresses at INFO; which of them there are is the library's choice.
+# At INFO these loggers show signed addresses. Which of them exist depends on huggingface_hub's version.
 _TALKATIVE = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
 def open_session() -> Any:
-    """The client that all requests share, kept from logging addresses unless somebody wants that.
+    """Return the client that all requests share; keep it from logging addresses by default.
 
     Raises:
-        ConfigError: it cannot be made with these certificates or proxies.
+        ConfigError: the certificates or proxies cannot be used.
     """
     from huggingface_hub import get_session
 
@@ -28,28 +28,28 @@ def open_session() -> Any:
         return get_session()
     except OSError as err:
         raise ConfigError(
-            f"no HTTPS is possible with these certificates ({type(err).__name__}). Look at "
-            f"{_names_of(CERTIFICATES)}: a readable file with certificates in PEM form is expected.",
+            f"the certificates cannot be used ({type(err).__name__}). Check {_names_of(CERTIFICATES)}: a "
+            "readable file with certificates in PEM form is expected.",
             setting=_names_of(CERTIFICATES),
         ) from None
     except ImportError:
-        problem = "a SOCKS proxy needs the package socksio: install it"
+        problem = "a SOCKS proxy needs the package socksio; install it"
     except (ValueError, invalid_url()):
         problem = "http://host:port is expected"
-    # Outside the handler: the client's text repeats the proxy's address, which may hold a password.
+    # Raised outside the handler: the client's text contains the proxy's address, with its password.
     names = _names_of(PROXIES)
     raise ConfigError(
-        f"the proxy cannot be used. Look at {names}: {problem}.", setting=names, reason=problem
+        f"the proxy cannot be used. Check {names}: {problem}.", setting=names, reason=problem
     )
 
 
 def invalid_url() -> type[Exception]:
-    """The client's error for an address that is none; it is no ``HTTPError``."""
+    """Return the client's error class for an invalid address; it is not an ``HTTPError``."""
     return _error_of_client("InvalidURL")
 
 
 def no_connection() -> type[Exception]:
-    """The client's error where a host's name is unknown, or it refuses; silence is another one."""
+    """Return the client's error class for an unknown host or a refused connection; not for timeouts."""
     return _error_of_client("ConnectError")
 
 

@@ -1,7 +1,7 @@
-"""One file from the Hub into a ``.part`` file: resumed, retried, verified while it streams.
+"""Transfer of one file from the Hub into a ``.part`` file: resumed, retried, verified while streaming.
 
-huggingface_hub does not resume across processes, gives up on a reset connection and checks sizes only;
-its HTTP client, with the proxies and certificates somebody configured, serves here too.
+huggingface_hub does not resume across processes, gives up after a reset connection, and checks only
+sizes. Its HTTP client is used here, with the configured proxies and certificates.
 """
 
 import contextlib
@@ -25,16 +25,16 @@ from dino_assets.weights.hub.session import invalid_url, no_connection, open_ses
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-BATCH_BYTES = 2**20  # pieces come in 64 KB, and each batch wakes a thread
+BATCH_BYTES = 2**20  # pieces have 64 KB; larger batches wake the writing thread less often
 MAX_WAIT_S = 300.0
 _MAX_WRONG = 2
 
 
 class Interrupted(Exception):
-    """This attempt is over; another may succeed. ``reason`` holds no address and no secret.
+    """One attempt failed; another may succeed. ``reason`` holds no address and no secret.
 
-    ``is_wrong``: what came, or was announced, cannot be the file. ``is_unreachable``: nothing answers at
-    this address, at once and for certain.
+    ``is_wrong``: the received or declared bytes cannot be the file. ``is_unreachable``: the host is
+    unknown or refuses connections.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class TransferRetries:
-    """How long to insist: failures in a row without a new byte, and seconds without a byte.
+    """Limits of retries: failures in a row without a new byte, and seconds without a byte.
 
-    ``unreachable_attempts`` are for an address where nothing answers; None: as many as any.
+    ``unreachable_attempts`` applies if the host is unreachable; None means ``attempts``.
     """
 
     attempts: int = 6
@@ -68,11 +68,11 @@ class TransferRetries:
     def run(
         self, call: Callable[[], T], *, what: object, count_bytes: Callable[[], int] = lambda: 0
     ) -> T:
-        """Call again where that may help; ``what`` is for the log.
+        """Call a function, and repeat it after failures that may pass; ``what`` names it in the log.
 
         Raises:
-            Interrupted: too many failures in a row, or twice the wrong bytes.
-            HfHubHTTPError: refused for good.
+            Interrupted: too many failures in a row, or wrong bytes twice.
+            HfHubHTTPError: the server refuses permanently.
         """
         failures = wrong = 0
         while True:
@@ -87,11 +87,11 @@ class TransferRetries:
                 if failures >= (most or self.attempts) or wrong >= _MAX_WRONG:
                     raise
                 wait_s = self._wait_s(failures, err.after_s)
-                log.warning("%s: %s; once more in %.1f s", what, err.reason, wait_s)
+                log.warning("%s: %s; trying again in %.1f s", what, err.reason, wait_s)
                 self.sleep(wait_s)
 
     def _wait_s(self, failures: int, asked_s: float | None) -> float:
-        """Doubling with jitter, or what the server asked for."""
+        """Compute the wait: doubling with jitter, or the server's Retry-After."""
         if asked_s is not None:
             return min(asked_s, MAX_WAIT_S)
         return float(self.rng.uniform(0.5, 1.0)) * min(2.0 ** (failures - 1), 60.0)
@@ -99,16 +99,16 @@ class TransferRetries:
 
 @dataclass(frozen=True)
 class FileRequest:
-    """Where a file is asked for, and the headers, whose token only this very origin may see."""
+    """The address of a file, and the request headers; their token goes to this origin only."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
 
 
 class PartFile:
-    """A ``.part`` file and the running hash of what it holds.
+    """A ``.part`` file and the running hash of its bytes.
 
-    ``refused_at`` is where the server would not begin: from there the whole file is asked for.
+    ``refused_at`` is a start at which the server sent no range: then the whole file is requested.
     """
 
     def __init__(self, sink: BufferedRandom, file: HubFile) -> None:
@@ -125,13 +125,13 @@ class PartFile:
         return f"{self.file.name}, {self.bytes:,} of {self.file.bytes:,} bytes"
 
     def reset(self) -> None:
-        """Throw away what came."""
+        """Delete all bytes."""
         self._sink.truncate(0)
         self._hasher = self.file.hasher()
         self.bytes = 0
 
     def append(self, batch: bytearray) -> int:
-        """Hash and write; how many bytes there are now."""
+        """Hash and write a batch; return the bytes in the file."""
         self._hasher.update(batch)
         self._sink.write(batch)
         self._sink.flush()
@@ -139,14 +139,14 @@ class PartFile:
         return self.bytes
 
     def verify(self) -> None:
-        """Put the whole file on the disk, or throw away what is not the file.
+        """Check size and hash, and sync the file to disk; delete all bytes if they are wrong.
 
         Raises:
-            Interrupted: it is not the file.
+            Interrupted: the bytes are wrong.
         """
         if self.bytes != self.file.bytes or self._hasher.hexdigest() != self.file.digest:
             self.reset()
-            raise Interrupted("the bytes are not those the Hub lists", is_wrong=True)
+            raise Interrupted("the bytes differ from the Hub's hash", is_wrong=True)
         os.fsync(self._sink.fileno())
 
 
@@ -158,43 +158,43 @@ def fetch_file(
     retries: TransferRetries,
     report: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Fill ``part`` until it is the file, verified and on the disk. What is there already is kept.
+    """Fetch a file into ``part`` and verify it; bytes that are there already are kept.
 
     Raises:
-        Interrupted: too many failures in a row, or wrong bytes twice; what came stays in ``part``.
-        HfHubHTTPError: refused for good.
-        ConfigError: no client can be made with the environment's proxies or certificates.
-        OSError: the disk is full, or may not be written.
+        Interrupted: too many failures in a row, or wrong bytes twice; good bytes stay in ``part``.
+        HfHubHTTPError: the server refuses permanently.
+        ConfigError: the environment's proxies or certificates cannot be used.
+        OSError: the disk is full, or cannot be written.
     """
     with part.open("a+b") as sink:
-        had = PartFile(sink, file)
+        partial = PartFile(sink, file)
 
         def attempt() -> None:
-            report(had.bytes)
-            if had.bytes < file.bytes:
-                _stream(had, source, retries.stall_s, report)
-            had.verify()
+            report(partial.bytes)
+            if partial.bytes < file.bytes:
+                _stream(partial, source, retries.stall_s, report)
+            partial.verify()
 
-        retries.run(attempt, what=had, count_bytes=lambda: had.bytes)
+        retries.run(attempt, what=partial, count_bytes=lambda: partial.bytes)
 
 
 def _stream(
     part: PartFile, source: FileRequest, stall_s: float, report: Callable[[int], None]
 ) -> None:
-    """One request for what is missing, or for all of it, into the part."""
+    """Send one request for the missing bytes, or for the whole file, and write the answer."""
     start = 0 if part.bytes == part.refused_at else part.bytes
     headers = {**source.headers, "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    # The client sends the token on within the origin only.
+    # The client does not forward the token to other origins.
     with open_session().stream(
         "GET", source.url, headers=headers, follow_redirects=True, timeout=stall_s
     ) as response:
         _check(response, start, part)
         if not start or response.status_code == 200:
-            part.reset()  # the server knows no ranges, or not this one
+            part.reset()  # the server does not support ranges, or not this one
         breaks: list[Exception] = []
-        # In a second thread, so that hashing costs no time while the network is slower.
+        # In a second thread, so that hashing does not slow the transfer.
         for done in map_ahead(part.append, _batches(response, part, breaks), threads=1):
             report(done)
         if breaks:
@@ -204,7 +204,7 @@ def _stream(
 
 
 def _batches(response: Any, part: PartFile, breaks: list[Exception]) -> Iterator[bytearray]:
-    """The body, up to where the line broke or it was longer than the file; never raises."""
+    """Yield the body in batches until it ends, fails or exceeds the file; errors go to ``breaks``."""
     missing = part.file.bytes - part.bytes
     batch = bytearray()
     try:
@@ -216,25 +216,25 @@ def _batches(response: Any, part: PartFile, breaks: list[Exception]) -> Iterator
             if len(batch) >= BATCH_BYTES:
                 yield batch
                 batch = bytearray()
-    except Exception as err:  # noqa: BLE001 - raised when what came before is in the file
+    except Exception as err:  # noqa: BLE001 - raised later, after the received bytes are written
         breaks.append(err)
     yield batch
 
 
 def _check(response: Any, start: int, part: PartFile) -> None:
-    """Before a byte is read or dropped: log-in pages and proxies answer too, often with a 200."""
+    """Check an answer's headers before its body is read: log-in pages often answer with status 200."""
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
     status, headers, size = response.status_code, response.headers, part.file.bytes
     length = headers.get("Content-Length")
     origins = [answer.url.netloc for answer in (*response.history, response)]
     if status >= 400 and not _may_pass(status) and status != 416 and origins[0] != origins[-1]:
-        # An address that was signed for a while; the Hub gives a new one.
-        raise Interrupted(f"HTTP {status} from the storage, its address may have expired")
+        # A signed address expires; the next attempt gets a new one from the Hub.
+        raise Interrupted(f"HTTP {status} from the storage, whose signed address may have expired")
     if status != 416:
         hf_raise_for_status(response)
     if headers.get("Content-Encoding", "identity") != "identity":
-        raise Interrupted("the server sends another encoding than asked for", is_wrong=True)
+        raise Interrupted("the server sends another encoding than requested", is_wrong=True)
     is_range = (
         status == 206
         and headers.get("Content-Range") == f"bytes {start}-{size - 1}/{size}"
@@ -242,7 +242,7 @@ def _check(response: Any, start: int, part: PartFile) -> None:
     )
     if status in (206, 416) and not is_range:
         part.refused_at = part.bytes
-        raise Interrupted("the server does not send the range asked for", is_wrong=True)
+        raise Interrupted("the server does not send the requested range", is_wrong=True)
     if status not in (200, 206):
         raise Interrupted(f"HTTP {status}")
     if status == 200 and length not in (None, str(size)):
@@ -253,7 +253,7 @@ def _check(response: Any, start: int, part: PartFile) -> None:
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[None]:
-    """Whatever breaks a connection, as one thing. Only its kind is told: texts may quote headers."""
+    """Turn every failure of a connection into Interrupted, without its text, which may quote headers."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
     try:
@@ -266,7 +266,7 @@ def _interruptions() -> Iterator[None]:
         interruption = Interrupted(f"HTTP {status}", after_s=_retry_after_s(headers))
     except (no_connection(), ConnectionRefusedError) as err:
         interruption = Interrupted(type(err).__name__, is_unreachable=True)
-    # UnicodeError: redirected to a name that no host can have.
+    # UnicodeError: a redirect to an invalid host name.
     except (HTTPError, invalid_url(), ConnectionError, TimeoutError, UnicodeError) as err:
         interruption = Interrupted(type(err).__name__)
     raise interruption from None
@@ -277,7 +277,7 @@ def _may_pass(status: int) -> bool:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """``Retry-After`` as seconds; a date counts from the server's own."""
+    """Read ``Retry-After`` in seconds; a date is compared with the server's own ``Date``."""
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)

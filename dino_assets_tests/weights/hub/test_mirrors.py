@@ -30,7 +30,7 @@ def test_describe__a_bare_404_is_the_repository_or_the_revision(hub, tmp_path):
 def test_describe__a_listing_without_hashes(hub, tmp_path, caplog):
     hub.add(REPO, FILES)
     hub.gives_hashes = False
-    text = "names no hashes, so nothing it sends could be verified: use the Hub itself or another"
+    text = "the listing has no hashes, so the files could not be verified: use the Hub itself or another"
     with pytest.raises(LocalEntryNotFoundError, match=text):
         find_checkpoint(REPO, root=tmp_path)
     assert len(hub.asked) == 1
@@ -38,7 +38,7 @@ def test_describe__a_listing_without_hashes(hub, tmp_path, caplog):
     folder = find_checkpoint(REPO, root=tmp_path)
     hub.gives_hashes = False
     assert find_checkpoint(REPO, root=tmp_path) == folder
-    assert "names no hashes" in caplog.text
+    assert "the listing has no hashes" in caplog.text
 
 
 def test_describe__says_what_it_waits_for(hub, tmp_path, caplog):
@@ -49,7 +49,7 @@ def test_describe__says_what_it_waits_for(hub, tmp_path, caplog):
     retries = TransferRetries(sleep=waits.append, rng=np.random.default_rng(0))
     find_checkpoint(REPO, root=tmp_path, retries=retries)
     assert waits == [12, 12]
-    assert caplog.text.count("the listing of 'org/model': HTTP 429; once more in 12.0 s") == 2
+    assert caplog.text.count("the listing of 'org/model': HTTP 429; trying again in 12.0 s") == 2
 
 
 def test_find_checkpoint__the_server_speaks_the_hubs_protocol(hub, tmp_path):

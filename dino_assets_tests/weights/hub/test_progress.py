@@ -57,7 +57,7 @@ def test_progress_lines__what_is_here_is_not_counted_as_speed(lines, clock, said
     clock.now_s += 10
     lines(1_050 * MB, 1_100 * MB)
     assert said == [
-        "model: fetching 1,100.0 MB, 1,000.0 are here",
+        "model: fetching 1,100.0 MB, 1,000.0 MB are there already",
         "model: 1,050.0 of 1,100.0 MB (95%), 5.0 MB/s",
     ]
 
@@ -82,7 +82,7 @@ def test_progress_lines__back_behind_the_start(lines, clock, said):
     clock.now_s += 10
     lines(20 * MB, 100 * MB)
     assert said == [
-        "model: fetching 100.0 MB, 80.0 are here",
+        "model: fetching 100.0 MB, 80.0 MB are there already",
         "model: fetching 100.0 MB",
         "model: 20.0 of 100.0 MB (20%), 2.0 MB/s",
     ]

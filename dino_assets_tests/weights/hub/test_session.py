@@ -32,11 +32,11 @@ def new_client(hub, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("SSL_CERT_FILE", "/no/such.pem", r"\(FileNotFoundError\)\. Look at SSL_CERT_FILE: a read"),
-        ("SSL_CERT_FILE", __file__, r"\(SSLError\)\. Look at SSL_CERT_FILE: a readable file"),
-        ("HTTPS_PROXY", "foo://me:sesame@x", "Look at HTTPS_PROXY: http://host:port is expected"),
-        ("https_proxy", "foo://me:sesame@x", "Look at https_proxy: http://host:port is expected"),
-        ("ALL_PROXY", "http://me:sesame@x:0o", "Look at ALL_PROXY: http://host:port is expected"),
+        ("SSL_CERT_FILE", "/no/such.pem", r"\(FileNotFoundError\)\. Check SSL_CERT_FILE: a read"),
+        ("SSL_CERT_FILE", __file__, r"\(SSLError\)\. Check SSL_CERT_FILE: a readable file"),
+        ("HTTPS_PROXY", "foo://me:sesame@x", "Check HTTPS_PROXY: http://host:port is expected"),
+        ("https_proxy", "foo://me:sesame@x", "Check https_proxy: http://host:port is expected"),
+        ("ALL_PROXY", "http://me:sesame@x:0o", "Check ALL_PROXY: http://host:port is expected"),
     ],
 )
 def test_open_session__surroundings_that_cannot_work(
@@ -55,7 +55,7 @@ def test_open_session__surroundings_that_cannot_work(
 def test_open_session__a_socks_proxy_without_its_package(new_client, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks5://me:sesame@host")
     monkeypatch.setitem(sys.modules, "socksio", None)
-    text = "a SOCKS proxy needs the package socksio: install it"
+    text = "a SOCKS proxy needs the package socksio; install it"
     with raising(ConfigError, setting="ALL_PROXY", reason=text):
         open_session()
 

@@ -296,7 +296,7 @@ def test_insist__says_what_it_waits_for(caplog):
     with pytest.raises(Interrupted):
         TransferRetries(attempts=2, sleep=lambda _: None).run(later, what="the listing")
     assert [record.getMessage() for record in caplog.records] == [
-        "the listing: HTTP 429; once more in 300.0 s"
+        "the listing: HTTP 429; trying again in 300.0 s"
     ]
     assert caplog.records[0].levelname == "WARNING"
 

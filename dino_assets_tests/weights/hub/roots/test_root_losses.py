@@ -110,14 +110,14 @@ def test_fill__an_edit_is_undone_aloud(hub, folder, caplog):
     (folder / "config.json").write_text('{"mine": 1}')
     fetch_into(folder)
     assert contents(folder) == version(1)
-    assert "config.json is missing, or no longer what came; fetching it again" in caplog.text
+    assert "config.json is missing or has changed since it came; fetching it again" in caplog.text
 
 
 def test_locate_directory__weights_that_were_added(hub, folder):
     fetch_into(folder)
     (folder / "head.safetensors").write_bytes(b"x")
     with pytest.raises(
-        ChecksumError, match=r"head\.safetensors is none of the files that came from"
+        ChecksumError, match=r"head\.safetensors is not one of the files that came from"
     ):
         locate_directory("x", folder)
 
@@ -151,7 +151,7 @@ def test_bring__a_disk_that_may_not_be_written_but_has_it(hub, folder, monkeypat
     fetch_into(folder)
     let_fail(monkeypatch, os, "fsync", OSError(errno.EROFS, "Read-only file system"))
     fetch_into(folder, revision=commit)
-    assert "cannot note its commit (Read-only file system)" in caplog.text
+    assert "writing its commit failed (Read-only file system)" in caplog.text
 
 
 def test_find_checkpoint__their_cache_on_a_disk_that_may_not_be_written(
@@ -163,7 +163,7 @@ def test_find_checkpoint__their_cache_on_a_disk_that_may_not_be_written(
     let_fail(monkeypatch, Path, "mkdir", OSError(errno.EROFS, "Read-only file system"))
     assert find_checkpoint(REPO, root=tmp_path) == snapshot
     assert find_checkpoint(REPO, root=tmp_path, revision=snapshot.name) == snapshot
-    assert "cannot note its commit" in caplog.text
+    assert "writing its commit failed" in caplog.text
 
 
 def test_remember__processes_of_one_number_do_not_meet(tmp_path, monkeypatch):

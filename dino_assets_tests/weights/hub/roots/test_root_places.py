@@ -91,7 +91,7 @@ def test_root__by_a_link(hub, folder, tmp_path):
 
 
 def test_root__where_a_disk_is_mounted(hub, small_disk):
-    with pytest.raises(ConfigError, match=rf"'{small_disk}' is where a disk is mounted"):
+    with pytest.raises(ConfigError, match=rf"'{small_disk}' is a mount point"):
         fetch_into(small_disk)
     assert list(small_disk.iterdir()) == []
     fetch_into(small_disk / "teacher")

@@ -135,7 +135,7 @@ def test_root__damage_is_found_and_mended(hub, folder, kind, name):
     fetch_into(folder)
     damage(folder / name, kind)
     with pytest.raises(
-        ChecksumError, match=f"{name} is missing, or no longer what came from {REPO}"
+        ChecksumError, match=f"{name} is missing or has changed since it came from {REPO}"
     ):
         locate_directory("x", folder)
     hub.asked.clear()
