@@ -1,1 +1,1 @@
-"""Models for other runtimes: ONNX files, TorchScript, Triton repositories."""
+"""Export of models for other runtimes: ONNX, TorchScript, Triton repositories."""

@@ -1,4 +1,4 @@
-"""The numerics gate for files that leave: their tokens are those of transformers' own model."""
+"""Numerics gate for exported files: compares their tokens with those of transformers' own model."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,23 +17,23 @@ from dino_assets.errors import EngineRefusedError
 from dino_assets.exports.graph import INPUT, OUTPUT
 from dino_assets.weights.records import Checkpoint
 
-# Sizes of the calls that the tiles are computed in: one, three, eight, and the rest.
+# Tiles per call: one, three, eight, and the rest.
 BATCHES = (1, 3, 8, 4)
-# What is asked of an exported file: arrays as its input takes them in, all tokens (N, T, D) out.
+# An exported file as a function: arrays as its input expects them in, all tokens (N, T, D) out.
 Compute = Callable[[NDArray[Any]], Vectors]
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """The gate's tiles, and what transformers' own model says of them in float32."""
+    """The gate's tiles, and their tokens by transformers' own model in float32."""
 
     checkpoint: Checkpoint
     tiles: NDArray[np.uint8]
     hidden: Vectors  # (N, T, D)
 
     def split(self, hidden: Vectors) -> Tokens:
-        """All tokens, by their names."""
+        """Split hidden states (N, T, D) into named tokens."""
         ahead = 1 + self.checkpoint.registers
         patches = hidden[:, ahead:]
         mean = patches.mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -42,14 +42,14 @@ class Expected:
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """How far a file's tokens are from transformers', over all tiles and batches."""
+    """Differences between a file's tokens and those of transformers, over all tiles and batches."""
 
     report: GateReport
     largest_difference: float
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For manifests."""
+        """Facts for manifests."""
         return {
             "tiles": self.report.tiles,
             "batches": list(BATCHES),
@@ -60,10 +60,10 @@ class ExportCheck:
         }
 
 
-def ask_transformers(
+def compute_expected(
     model: Any, checkpoint: Checkpoint, *, side_px: int, say: Callable[[str], object]
 ) -> Expected:
-    """Compute the gate's tiles with transformers' own model, one per call and core."""
+    """Compute the gate's tiles with transformers' own model, one tile per call and one call per core."""
     import torch
 
     tiles = draw_gate_tiles(side_px)
@@ -75,7 +75,7 @@ def ask_transformers(
         return hidden
 
     with one_torch_thread(), ThreadPoolExecutor(available_cpus()) as pool:
-        hidden = list(_count_aloud(pool.map(compute, tiles), len(tiles), "transformers", say))
+        hidden = list(_report_progress(pool.map(compute, tiles), len(tiles), "transformers", say))
     return Expected(checkpoint, tiles, np.concatenate(hidden))
 
 
@@ -87,10 +87,10 @@ def check_export(
     what: str,
     say: Callable[[str], object],
 ) -> ExportCheck:
-    """Hold a file against transformers, in calls of several sizes.
+    """Compare a file with transformers, in calls of several sizes.
 
     Raises:
-        EngineRefusedError: its tokens are others.
+        EngineRefusedError: the file's tokens differ.
     """
     tiles, calls, first = expected.tiles, [], 0
     for size in BATCHES:
@@ -98,11 +98,11 @@ def check_export(
         calls.append(piece if takes_pixels else normalise(piece, expected.checkpoint))
         first += size
     with ThreadPoolExecutor(min(len(calls), available_cpus())) as pool:
-        # The largest first, so that no core waits for it in the end.
+        # The largest call first, so that no core waits for it at the end.
         order = sorted(range(len(calls)), key=lambda number: -len(calls[number]))
         done = zip(order, pool.map(lambda number: compute(calls[number]), order), strict=True)
-        given = dict(_count_aloud(done, len(calls), f"{what}: calls", say))
-    hidden = np.concatenate([given[number] for number in range(len(calls))])
+        outputs = dict(_report_progress(done, len(calls), f"{what}: calls", say))
+    hidden = np.concatenate([outputs[number] for number in range(len(calls))])
     if hidden.shape == expected.hidden.shape:
         difference = float(np.abs(hidden - expected.hidden).max())
         report = compare_with_reference(
@@ -114,14 +114,14 @@ def check_export(
     else:
         fault = f"shape {hidden.shape}, {expected.hidden.shape} expected"
     raise EngineRefusedError(
-        f"{what}: its tokens are not those of transformers ({fault}). Nothing was written. Try another "
+        f"{what}: its tokens differ from those of transformers ({fault}). Nothing was written. Try another "
         "--opset, or other versions of torch and onnxscript.",
         refused=(f"{what}: {fault}",),
     )
 
 
 def open_onnx(path: Path) -> Compute:
-    """Open a graph in ONNX Runtime, one thread per call as all engines."""
+    """Open a graph in ONNX Runtime, with one thread per call as in all engines."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -136,7 +136,7 @@ def open_onnx(path: Path) -> Compute:
     return compute
 
 
-def _count_aloud(
+def _report_progress(
     results: Iterator[Result], total: int, what: str, say: Callable[[str], object]
 ) -> Iterator[Result]:
     for number, result in enumerate(results, start=1):

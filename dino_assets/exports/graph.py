@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: one input, one output, any batch, the same bytes each time."""
+"""ONNX graph of a network: one input, one output, any batch, reproducible bytes."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def check_packages(packages: tuple[str, ...] = PACKAGES) -> None:
-    """Refuse early, before weights are fetched, what cannot be done here.
+    """Check that the packages for an export are installed, before weights are fetched.
 
     Raises:
         MissingExtraError: a package of the extra ``export`` is not installed.
@@ -33,7 +33,7 @@ def check_packages(packages: tuple[str, ...] = PACKAGES) -> None:
 
 
 def example_shape(settings: ExportSettings, *, batch: int) -> tuple[int, ...]:
-    """The shape of an input of so many tiles."""
+    """Return the shape of the input for ``batch`` tiles."""
     side_px = settings.side
     return (
         (batch, side_px, side_px, 3)
@@ -49,21 +49,21 @@ def write_graph(
     *,
     about: Mapping[str, str],
 ) -> None:
-    """Write the graph and, beside it, its weights; ``about`` is kept in the graph's metadata.
+    """Write the graph and, beside it, its weights; ``about`` is stored in the graph's metadata.
 
-    The side is never declared dynamic: positions of DINOv2 belong to one, and a graph that declares
-    it fails when it runs.
+    The side is never declared dynamic. DINOv2's positions belong to one side, so a graph with a dynamic
+    side would fail when it runs.
 
     Raises:
-        ConfigError: the exporter wrote another opset than was asked for.
+        ConfigError: the exporter wrote another opset than the requested one.
     """
     import onnx
     import torch
 
     dtype = torch.uint8 if settings.include_preprocessing else torch.float32
-    # Two tiles: of one, torch would take the batch for a constant.
+    # Two tiles: with one tile, torch would make the batch a constant.
     example = torch.zeros(example_shape(settings, batch=2), dtype=dtype)
-    with _quiet(), torch.inference_mode():
+    with _silence_exporter(), torch.inference_mode():
         program: Any = torch.onnx.export(
             network,
             (example,),
@@ -72,25 +72,25 @@ def write_graph(
             opset_version=settings.opset,
             dynamic_shapes=({0: torch.export.Dim(BATCH, min=1)},),
             dynamo=True,
-            verbose=False,  # else it prints its progress
+            verbose=False,  # otherwise it prints its progress
         )
     model = program.model
     opset = model.opset_imports.get("")
     if opset != settings.opset:
         raise ConfigError(
-            f"opset {settings.opset} was asked for, and torch's exporter gives {opset} here. "
-            f"Ask for --opset {opset}.",
+            f"opset {settings.opset} is requested, but torch's exporter writes opset {opset} here. Use "
+            f"--opset {opset}.",
             setting="opset",
             value=settings.opset,
         )
-    _forget_origin(model)
+    _remove_origins(model)
     model.metadata_props.update(about)
     program.save(folder / GRAPH, external_data=True)
     onnx.checker.check_model(folder / GRAPH)
 
 
-def _forget_origin(model: Any) -> None:
-    """Remove what torch notes of each operation: its place in files of this machine, above all."""
+def _remove_origins(model: Any) -> None:
+    """Remove torch's metadata of each operation, which contains paths of this machine."""
     for values in (model.graph, model.graph.inputs, model.graph.outputs):
         for each in values:
             each.metadata_props.clear()
@@ -104,8 +104,8 @@ def _forget_origin(model: Any) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporter warns of: torchvision, which is not here, and constants of tracing."""
+def _silence_exporter() -> Iterator[None]:
+    """Silence the exporter's warnings about missing torchvision and about constants in tracing."""
     loggers = [
         logging.getLogger(name)
         for name in ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")

@@ -1,6 +1,6 @@
-"""The networks that leave: our own form of the model, all tokens out, with or without normalising.
+"""Networks to export: all tokens out, with or without normalisation in the graph.
 
-This module imports torch; whoever needs a network imports it inside a function.
+This module imports torch, so it must be imported inside a function.
 """
 
 import torch
@@ -11,19 +11,19 @@ from dino_assets.weights.records import Checkpoint
 
 
 class AllTokens(nn.Module):
-    """Normalised planes (N, 3, side, side) in, all tokens (N, T, D) out."""
+    """A network with normalised planes (N, 3, side, side) in and all tokens (N, T, D) out."""
 
     def __init__(self, vit: FixedVit) -> None:
         super().__init__()
         self.vit = vit
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Give CLS, registers and patches of the last layer, normed."""
+        """Compute CLS, registers and patches after the last layer and the final norm."""
         return self.vit.compute_hidden(pixel_values)
 
 
 class AllTokensOfPixels(nn.Module):
-    """uint8 pixels (N, side, side, 3) in, all tokens (N, T, D) out."""
+    """A network with uint8 pixels (N, side, side, 3) in and all tokens (N, T, D) out."""
 
     scale: Tensor
     shift: Tensor
@@ -31,7 +31,7 @@ class AllTokensOfPixels(nn.Module):
     def __init__(self, vit: FixedVit, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.vit = vit
-        # The constants of `encoder.tokens.normalise`, in its precision.
+        # The same constants as in `encoder.tokens.normalise`, in the same precision.
         statistics = list(zip(checkpoint.mean, checkpoint.std, strict=True))
         scale = torch.tensor([1 / (255 * std) for _, std in statistics]).view(1, 3, 1, 1)
         shift = torch.tensor([mean / std for mean, std in statistics]).view(1, 3, 1, 1)
@@ -39,6 +39,6 @@ class AllTokensOfPixels(nn.Module):
         self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Normalise, then give all tokens."""
+        """Normalise pixels, then compute all tokens."""
         planes = pixel_values.permute(0, 3, 1, 2).float() * self.scale - self.shift
         return self.vit.compute_hidden(planes)

@@ -1,4 +1,4 @@
-"""A checkpoint as an ONNX file with everything that belongs to it, held against transformers first."""
+"""Export of a checkpoint to ONNX with licence, model card and manifest, checked against transformers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dino_assets.exports.checking import ask_transformers, check_export, open_onnx
+from dino_assets.exports.checking import check_export, compute_expected, open_onnx
 from dino_assets.exports.graph import GRAPH, check_packages, write_graph
 from dino_assets.exports.papers import (
     copy_papers,
@@ -29,7 +29,7 @@ _BYTES_PER_PARAMETER = 4
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished folder; ``manifest`` is its manifest.json."""
+    """A finished export; ``manifest`` is its manifest.json."""
 
     manifest: dict[str, Any]
     warnings: list[str]
@@ -45,29 +45,29 @@ def export_onnx(
     say: Callable[[str], object] = lambda line: None,
     checks_against: Callable[..., Any] | None = None,  # in place of transformers' own model
 ) -> Exported:
-    """Fill an empty folder with graph, weights, papers and manifest; give up where the gate does.
+    """Fill an empty folder with graph, weights, papers and manifest; refuse a graph that fails the gate.
 
-    ``with_torchscript`` adds the network as model.pt. Its bytes are the same in every fresh process, but
-    not twice in one: torch numbers its classes through. So no recipe has it.
+    ``with_torchscript`` adds the network as model.pt. Its bytes are equal in every new process, but not
+    twice in one process, because torch numbers its classes consecutively. So it is in no recipe.
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.
-        DiskFullError: there is no room for the weights.
-        ConfigError: the side cuts patches, or the opset cannot be had.
-        EngineRefusedError: the graph does not compute what transformers computes.
+        DiskFullError: the disk has not enough space for the weights.
+        ConfigError: the side is not a whole number of patches, or the exporter cannot write the opset.
+        EngineRefusedError: the graph's tokens differ from those of transformers.
         InvalidCheckpointError: tensors are missing.
     """
     check_packages()
     from dino_assets.embeddings.encoder.vit import load_model
 
     settings = settings.fit(checkpoint)
-    # Before minutes are spent; NumPy's own error names neither the disk nor what lacks.
+    # Checked first, because an export takes minutes and NumPy's own error names neither disk nor size.
     copies = 3 if with_torchscript else 1  # the script is written, then copied
     check_room(
         folder,
         checkpoint.parameters * _BYTES_PER_PARAMETER * copies,
         what=f"exporting {checkpoint.model!r}",
-        advice="Free some, or name a folder on a larger disk. Nothing was written.",
+        advice="Free some space, or choose a folder on a larger disk. Nothing was written.",
     )
     say(f"reading the weights of {checkpoint.model}")
     model = load_model(source, checkpoint)
@@ -85,7 +85,7 @@ def export_onnx(
             "space": spaces["fp32"],
         },
     )
-    expected = ask_transformers(
+    expected = compute_expected(
         (checks_against or (lambda own: own))(model), checkpoint, side_px=settings.side, say=say
     )
     check = partial(
@@ -110,7 +110,7 @@ def export_onnx(
 
 
 def make_network(model: Any, checkpoint: Checkpoint, settings: ExportSettings) -> "torch.nn.Module":
-    """The network that is exported: ours, at one side, on transformers' own weights."""
+    """Make the network to export, for one side, with transformers' own weights."""
     from dino_assets.embeddings.encoder.vit import FixedVit
     from dino_assets.exports.networks import AllTokens, AllTokensOfPixels
 

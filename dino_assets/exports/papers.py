@@ -1,4 +1,4 @@
-"""What travels with exported files: licence, model card, statistics, and a manifest of all of it."""
+"""Papers of an export: licence, model card, configs, and the manifest with hashes."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from dino_assets.weights.records import Checkpoint
 
 MANIFEST = "manifest.json"
 FORMAT = "dino_assets.export"
-# What decides the bytes of a graph, beside its recipe.
+# Packages that decide the bytes of a graph, besides its recipe.
 DECIDING = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript")
 
 
@@ -29,7 +29,7 @@ def list_versions() -> dict[str, str]:
 
 
 def list_spaces(checkpoint: Checkpoint, side_px: int) -> dict[str, str]:
-    """Name the spaces that an export's vectors are of: float32 passes for half precision, too."""
+    """List the spaces of an export's vectors; float32 vectors also belong to the half-precision space."""
     return {
         precision: name_space(
             make_space(checkpoint, ComputeSettings(precision=precision), side_px=side_px)
@@ -39,14 +39,14 @@ def list_spaces(checkpoint: Checkpoint, side_px: int) -> dict[str, str]:
 
 
 def describe_model(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Where the weights came from, and what they are."""
+    """Describe the checkpoint for the manifest: origin, architecture and hashes."""
     facts = asdict(checkpoint)
     del facts["files"], facts["mean"], facts["std"], facts["statistics_from"]
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def describe_tensors(checkpoint: Checkpoint, settings: ExportSettings) -> dict[str, Any]:
-    """What goes in and what comes out, so that nobody has to guess."""
+    """Describe the input and the output for the manifest: names, types, shapes, token ranges."""
     rows = settings.side // checkpoint.patch_px
     ahead = 1 + checkpoint.registers
     tokens = ahead + rows * rows
@@ -76,9 +76,9 @@ def describe_tensors(checkpoint: Checkpoint, settings: ExportSettings) -> dict[s
 def copy_papers(
     source: Path, folder: Path, checkpoint: Checkpoint, settings: ExportSettings
 ) -> list[str]:
-    """Copy licence, notices, model card and config; give warnings of what lacks.
+    """Copy licence, notices, model card and config; return warnings about missing ones.
 
-    The processor's config is written anew: the Hub's own crop or shrink a tile.
+    The processor's config is written by us, because the Hub's own ones crop or shrink a tile.
     """
     names = [file.name for file in checkpoint.files if is_paper(file.name)]
     for name in (*names, CONFIG):
@@ -102,15 +102,15 @@ def copy_papers(
     has_licence = any(name.lower().startswith(LICENCES) for name in names)
     if checkpoint.family == "dinov3_vit" and not has_licence and not checkpoint.caveat:
         return [
-            "the checkpoint has no licence file, and DINOv3's licence asks that its text goes with the "
-            "weights: put LICENSE.md of the Hub's repository beside the exported files before you pass "
-            "them on"
+            "the checkpoint has no licence file, but DINOv3's licence requires its text to accompany the "
+            "weights: copy LICENSE.md of the Hub's repository to the exported files before you distribute "
+            "them"
         ]
     return []
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write what the folder holds: facts, then the sha256 of each file."""
+    """Write manifest.json with the facts and the sha256 of each file in the folder."""
     files = {
         path.relative_to(folder).as_posix(): _describe_file(path)
         for path in sorted(folder.rglob("*"))

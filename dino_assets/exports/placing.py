@@ -1,4 +1,4 @@
-"""Where an export goes: a folder that is whole under its name, or as it was."""
+"""Target folder of an export: replaced as a whole, or left unchanged."""
 
 import json
 import tempfile
@@ -15,11 +15,11 @@ Made = TypeVar("Made")
 
 
 def fill_folder(folder: Path, fill: Callable[[Path], Made]) -> Made:
-    """Fill a folder aside, and put it in its place when ``fill`` is through; an older export goes.
+    """Fill a temporary folder, then rename it to ``folder``; an older export there is replaced.
 
     Raises:
-        TargetError: something that is no export stands there, or nothing can be written there.
-        DiskFullError: there is no room.
+        TargetError: the folder has other files than an export, or cannot be written.
+        DiskFullError: the disk is full.
     """
     with explaining(folder):
         check_place(folder)
@@ -33,38 +33,38 @@ def fill_folder(folder: Path, fill: Callable[[Path], Made]) -> Made:
 
 
 def check_place(folder: Path, *, name: Path | None = None) -> None:
-    """Refuse a place that holds anything but an older export.
+    """Refuse a target folder with other files than those of an older export.
 
     Raises:
-        TargetError: says what would be lost.
+        TargetError: the target is not a folder, or a file would be lost; the message names it.
     """
     shown = name or folder
     if not folder.exists() and not folder.is_symlink():
         return
     if folder.is_symlink() or not folder.is_dir():
         raise TargetError(
-            f"cannot write {str(shown)!r}: it is a file or a link, and a folder is expected. Name "
-            "another place",
+            f"cannot write {str(shown)!r}: it is a file or a link, but a folder is expected. Choose "
+            "another folder",
             path=str(shown),
             reason="no-folder",
         )
-    ours = _list_export(folder)
+    exported = _list_export(folder)
     others = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if not path.is_dir() and path.relative_to(folder).as_posix() not in ours
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in exported
     )
     if others:
         raise TargetError(
-            f"cannot write {str(shown)!r}: it holds {others[0]!r}, which is no part of an earlier export "
-            "and would be lost. Name a new folder",
+            f"cannot write {str(shown)!r}: it has {others[0]!r}, which is not part of an earlier export and "
+            "would be lost. Choose a new folder",
             path=str(shown),
             reason="occupied",
         )
 
 
 def _list_export(folder: Path) -> set[str]:
-    """The files of an export that stands in a folder; none where there is no export."""
+    """List the files of the export in a folder; return none if the folder has no export."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         is_ours = manifest["format"] == FORMAT

@@ -1,4 +1,4 @@
-"""The output *deployments*: the current weights as an ONNX file, for whoever serves them."""
+"""Stage *deployments*: exports the current weights as an ONNX file for serving."""
 
 import hashlib
 from collections.abc import Callable
@@ -37,13 +37,13 @@ def draft_deployments(
     cache: Path,
     say: Callable[[str], object] = lambda line: None,
 ) -> Draft:
-    """Export committed weights; one output per space, that of the embeddings of this side.
+    """Draft the export of committed weights, in the space of embeddings with this side.
 
-    The versions that decide a graph's bytes are in the recipe: another torch exports anew.
+    The recipe has the versions of the packages that decide a graph's bytes, so another torch exports again.
 
     Raises:
         MissingExtraError: the extra ``export`` is not installed.
-        ConfigError: the side cuts patches.
+        ConfigError: the side is not a whole number of patches.
     """
     check_packages()
     checkpoint = checkpoint_of(weights)
@@ -81,7 +81,7 @@ def draft_deployments(
 
 
 def describe_file(folder: Path, name: str) -> LocalFile:
-    """A finished file, as it is stored."""
+    """Describe a finished file for the store: path, name, sha256 and size."""
     with (folder / name).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return LocalFile(folder / name, name, sha256, (folder / name).stat().st_size)

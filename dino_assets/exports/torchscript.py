@@ -1,4 +1,4 @@
-"""A network as TorchScript, for LibTorch and Triton's PyTorch backend."""
+"""TorchScript export of a network, for LibTorch and Triton's PyTorch backend."""
 
 import contextlib
 import warnings
@@ -17,23 +17,25 @@ if TYPE_CHECKING:
     import torch
 
 SCRIPT = "model.pt"
-# Where in files of this machine each operation came from.
+# Records with the source file of each operation, which are paths of this machine.
 _ORIGINS = ".debug_pkl"
 
 
 def write_torchscript(network: "torch.nn.Module", settings: ExportSettings, path: Path) -> None:
-    """Trace a network of any batch, and write it without the places of its source."""
+    """Trace a network for any batch, and write it without the paths of its source files."""
     import torch
 
     dtype = torch.uint8 if settings.include_preprocessing else torch.float32
     example = torch.zeros(example_shape(settings, batch=2), dtype=dtype)
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # tracing warns of every size that it takes as a constant
+        warnings.simplefilter("ignore")  # tracing warns about every size that becomes a constant
         traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
     whole = path.with_suffix(".whole")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch prefers its own exporter; LibTorch reads this
+            warnings.simplefilter(
+                "ignore"
+            )  # torch recommends its newer exporter; LibTorch needs this one
             traced.save(str(whole))
         _copy_without_origins(whole, path)
     finally:
@@ -42,7 +44,7 @@ def write_torchscript(network: "torch.nn.Module", settings: ExportSettings, path
 
 
 def open_torchscript(path: Path) -> Compute:
-    """Load a file as a stranger does; one thread per call."""
+    """Load a file with plain ``torch.jit.load``, as other programs do; one thread per call."""
     import torch
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Model folders of a Triton repository: the documents' values, and the graph's own dimensions."""
+"""Model folders of a Triton repository, with config.pbtxt and the graph's own dimensions."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from dino_assets.exports.torchscript import SCRIPT
 
 CONFIG_FILE = "config.pbtxt"
 VERSION = "1"
-# The source documents' own numbers (S0-24).
+# Values of the original service's Triton configuration.
 MAX_BATCH = 8
 BATCHES = (1, 2, 4, 8)
 QUEUE_DELAY_US = 100
@@ -23,7 +23,7 @@ _FORMAT_KEYS = ("format", "version", "files")
 
 
 def name_model(manifest: Mapping[str, Any], *, file: str = GRAPH) -> str:
-    """Name a model as Triton's clients ask for it: ``dinov2_base``, with what is not usual about it."""
+    """Name a model for Triton's clients: for example ``dinov2_base``, plus all that is not the default."""
     model = manifest["model"]
     words = [Path(str(model["model"])).name]
     if manifest["side_px"] != 518 // model["patch_px"] * model["patch_px"]:
@@ -44,9 +44,9 @@ def write_config(
     dims_out: list[int],
     device: Device = "gpu",
 ) -> str:
-    """Write ``config.pbtxt``; TensorRT is asked for on a GPU and with ONNX only, which knows it.
+    """Write ``config.pbtxt``; only ONNX on a GPU is configured for TensorRT.
 
-    Triton refuses a model with instances on a GPU where there is none.
+    Triton refuses a model that is configured for a GPU on a machine without one.
     """
     where = "kind: KIND_GPU\n    gpus: [ 0 ]" if device == "gpu" else "kind: KIND_CPU"
     text = f"""\
@@ -94,17 +94,17 @@ optimization {
 
 
 def read_dims(graph: Path) -> tuple[str, list[int], list[int]]:
-    """Read from a graph itself what goes in and what comes out, without the batch."""
+    """Read the input's type and the dimensions of input and output from a graph, without the batch."""
     import onnx
 
     loaded = onnx.load(graph, load_external_data=False).graph
-    (given,), (wanted,) = loaded.input, loaded.output
+    (graph_input,), (graph_output,) = loaded.input, loaded.output
     types = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.UINT8: "TYPE_UINT8"}
     dims = [
         [int(dim.dim_value) for dim in value.type.tensor_type.shape.dim[1:]]
-        for value in (given, wanted)
+        for value in (graph_input, graph_output)
     ]
-    return types[given.type.tensor_type.elem_type], dims[0], dims[1]
+    return types[graph_input.type.tensor_type.elem_type], dims[0], dims[1]
 
 
 def fill_model(
@@ -115,7 +115,7 @@ def fill_model(
     file: str = GRAPH,
     device: Device = "gpu",
 ) -> dict[str, Any]:
-    """Fill an empty folder with one model of a repository, made of an exported folder."""
+    """Fill an empty folder with one model of a repository, from the files of an export."""
     (new / VERSION).mkdir()
     graph = {GRAPH: (GRAPH, DATA), SCRIPT: (SCRIPT,)}[file]
     for name in manifest["files"]:

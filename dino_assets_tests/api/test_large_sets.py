@@ -21,7 +21,7 @@ from dino_assets import (
     write_embeddings,
 )
 from dino_assets.errors import ConfigError, SourceError, TargetError, UnusableImageError
-from dino_assets_tests.worlds.networks import ask_transformers
+from dino_assets_tests.worlds.networks import compute_expected
 from dino_assets_tests.worlds.pictures import NAMES, embed_plainly, write_pictures
 
 
@@ -59,7 +59,7 @@ def test_extract_embeddings__the_documents_probe_learns(tiny, options):
     assert not embeddings.requires_grad
     assert losses[-1] < losses[0] / 2
     tiles = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    assert_close(embeddings, torch.from_numpy(ask_transformers(tiny, tiles).patches))
+    assert_close(embeddings, torch.from_numpy(compute_expected(tiny, tiles).patches))
 
 
 def test_extract_multiscale_features__three_sides_side_by_side(tiny, folder, options):

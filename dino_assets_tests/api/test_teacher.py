@@ -22,7 +22,7 @@ from dino_assets.errors import (
 )
 from dino_assets_tests.worlds.networks import FAMILIES, Sample
 from dino_assets_tests.worlds.teachers import (
-    ask_transformers,
+    compute_expected,
     draw_pictures,
     normalize,
     open_teacher,
@@ -48,7 +48,7 @@ def teacher(sample_of: SampleOf) -> DinoV3Teacher:
 def assert_equals_transformers(sample: Sample, size: tuple[int, int], *, count: int) -> None:
     teacher = open_teacher(sample, size=size)
     pictures = draw_pictures(count, *size)
-    cls, mapped = ask_transformers(sample, normalize(pictures / 255))
+    cls, mapped = compute_expected(sample, normalize(pictures / 255))
     whole = teacher(pictures)
     for seen, wanted in (
         (teacher.extract_features(pictures), cls),
@@ -119,7 +119,7 @@ def test_teacher__resizes_as_pillow_does(sample_of: SampleOf, height: int, width
     resized = np.asarray(image.resize((80, 80), Image.Resampling.BILINEAR))
     planes = normalize(torch.tensor(resized).permute(2, 0, 1)[None] / 255)
     teacher = open_teacher(sample, side=80)
-    cls, mapped = ask_transformers(sample, planes)
+    cls, mapped = compute_expected(sample, planes)
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(teacher.extract_features(pictures), cls).min() > 0.9999
     assert cosine(teacher.extract_feature_map(pictures), mapped).min() > 0.999
@@ -140,7 +140,7 @@ def test_teacher__registers_are_no_places(sample_of: SampleOf):
         sample = sample_of("dinov2_with_registers", num_register_tokens=registers)
         teacher = open_teacher(sample, side=70)
         pictures = draw_pictures(2, 70, 70)
-        _, wanted = ask_transformers(sample, normalize(pictures / 255))
+        _, wanted = compute_expected(sample, normalize(pictures / 255))
         seen = teacher.extract_feature_map(pictures)
         assert seen.shape == (2, 48, 5, 5)
         torch.testing.assert_close(seen, wanted, rtol=0, atol=1e-5)
@@ -185,7 +185,7 @@ def test_teacher__uint8_and_floats_agree(teacher: DinoV3Teacher):
 
 def test_teacher__values_outside_are_taken_as_they_are(sample_of: SampleOf):
     noise = torch.randn(2, 3, 80, 80)
-    cls, _ = ask_transformers(sample_of(), normalize(noise))
+    cls, _ = compute_expected(sample_of(), normalize(noise))
     seen = open_teacher(sample_of(), side=80).extract_features(noise)
     torch.testing.assert_close(seen, cls, rtol=0, atol=1e-5)
 

@@ -107,7 +107,7 @@ def draw_tiles(count: int, side: int, *, seed: int = 0) -> NDArray[np.uint8]:
     return (colours + rng.integers(0, 56, (count, side, side, 3))).astype(np.uint8)
 
 
-def ask_transformers(sample: Sample, tiles: NDArray[np.uint8]) -> Tokens:
+def compute_expected(sample: Sample, tiles: NDArray[np.uint8]) -> Tokens:
     """Tokens by AutoModel, in float32, on pixels that torch has normalised."""
     from transformers import AutoModel
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 
 from dino_assets_tests.conftest import photo_bytes
-from dino_assets_tests.worlds.networks import Sample, ask_transformers
+from dino_assets_tests.worlds.networks import Sample, compute_expected
 
 NAMES = ("class1/img1.jpg", "class1/img2.JPG", "class2/img1.jpg", "class2/deep/img4.jpg")
 
@@ -30,4 +30,4 @@ def embed_plainly(sample: Sample, paths: Iterable[Path], *, side: int = 224) -> 
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
             tiles.append(np.asarray(upright.resize((side, side), Image.Resampling.BILINEAR)))
-    return torch.from_numpy(ask_transformers(sample, np.stack(tiles)).cls)
+    return torch.from_numpy(compute_expected(sample, np.stack(tiles)).cls)

@@ -28,7 +28,7 @@ def open_teacher(sample: Sample, **config: object) -> DinoV3Teacher:
     return DinoV3Teacher(DinoV3Config(sample.folder, **config), torch.device("cpu"))  # type: ignore[arg-type]
 
 
-def ask_transformers(sample: Sample, planes: Tensor) -> tuple[Tensor, Tensor]:
+def compute_expected(sample: Sample, planes: Tensor) -> tuple[Tensor, Tensor]:
     """CLS and map by AutoModel, of planes that are resized and normalised already."""
     from transformers import AutoModel
 

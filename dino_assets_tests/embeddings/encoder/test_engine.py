@@ -18,9 +18,9 @@ from dino_assets.embeddings.encoder.vit import load_network
 from dino_assets.errors import ConfigError, DeviceMemoryError
 from dino_assets_tests.worlds.networks import (
     Sample,
-    ask_transformers,
     assert_close,
     assert_same,
+    compute_expected,
     draw_tiles,
     spec,
 )
@@ -74,7 +74,7 @@ def test_encode__halves_until_it_fits(one_tiny: Sample, caplog):
         found = device.encode(tiles)
     # 12 and 6 are too many, 3 still is; then one by one
     assert device.calls == [12, 6, 3, 1, 1, 1, 1, 1, 1, 1]
-    assert_close(found, ask_transformers(one_tiny, tiles))
+    assert_close(found, compute_expected(one_tiny, tiles))
     assert [record.getMessage() for record in caplog.records] == [
         f"torch fp32 on cpu: out of memory at {b} tiles per call, continuing with {b // 2}"
         for b in (12, 6, 3)
@@ -95,7 +95,7 @@ def test_encode__halves_in_the_middle(one_tiny: Sample, caplog):
     device.run_batch = crowded  # type: ignore[method-assign]
     found = device.encode(tiles)
     assert device.calls == [4, 4, 2, 2, 2, 2]  # 4 done, 4 refused, then 2 2 2 1+1
-    assert_close(found, ask_transformers(one_tiny, tiles))
+    assert_close(found, compute_expected(one_tiny, tiles))
     assert len(caplog.records) == 1
 
 
@@ -128,7 +128,7 @@ def test_encode__two_threads_halve_once(one_tiny: Sample, caplog):
     assert device.spec.batch == 2
     assert len(caplog.records) == 1
     for each, given in zip(found, tiles, strict=True):
-        assert_close(each, ask_transformers(one_tiny, given))
+        assert_close(each, compute_expected(one_tiny, given))
 
 
 def test_encode__pads_the_last_call(one_tiny: Sample):

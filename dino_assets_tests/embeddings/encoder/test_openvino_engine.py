@@ -25,9 +25,9 @@ from dino_assets.embeddings.encoder.openvino_engine import (
 )
 from dino_assets_tests.worlds.networks import (
     Sample,
-    ask_transformers,
     assert_close,
     assert_same,
+    compute_expected,
     draw_tiles,
     spec,
 )
@@ -151,7 +151,7 @@ def test_bf16__is_not_float32(one_tiny: Sample):
     if not has_bf16():
         pytest.skip("this processor has no bfloat16")
     tiles = draw_tiles(3, SIDE)
-    wanted = ask_transformers(one_tiny, tiles)
+    wanted = compute_expected(one_tiny, tiles)
     found = OpenVinoEncoder(one_tiny.at(SIDE), spec("openvino", "bf16")).encode(tiles)
     assert 1e-4 < abs(found["cls"] - wanted["cls"]).max() < 0.1
 
@@ -354,14 +354,14 @@ def test_kept__half_a_folder_of_its_name(one_tiny: Sample, tmp_path: Path):
     kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
     kept.mkdir()
     (kept / "network.xml").write_text("half a net")
-    assert_close(build(one_tiny, kept).encode(tiles), ask_transformers(one_tiny, tiles))
+    assert_close(build(one_tiny, kept).encode(tiles), compute_expected(one_tiny, tiles))
 
 
 def test_kept__folder_goes_while_it_is_used(one_tiny: Sample, tmp_path: Path):
     kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
     encoder = build(one_tiny, kept)
     shutil.rmtree(kept)
-    assert_close(encoder.encode(tiles), ask_transformers(one_tiny, tiles))
+    assert_close(encoder.encode(tiles), compute_expected(one_tiny, tiles))
 
 
 def test_convert__leaves_no_warning(one_tiny: Sample, capfd, caplog):

@@ -15,8 +15,8 @@ from dino_assets.weights.checkpoint import read_checkpoint
 from dino_assets_tests.worlds.networks import (
     FAMILIES,
     Sample,
-    ask_transformers,
     assert_close,
+    compute_expected,
     draw_tiles,
     spec,
 )
@@ -38,7 +38,7 @@ def ask(
 @pytest.mark.parametrize("patches", [4, 5, 7, 13])
 def test_encode__equals_transformers(tiny: Sample, engine: str, patches: int):
     tiles = draw_tiles(5, patches * tiny.checkpoint.patch_px)  # the last batch is partial
-    wanted = ask_transformers(tiny, tiles)
+    wanted = compute_expected(tiny, tiles)
     assert wanted["patches"].shape == (5, patches**2, tiny.checkpoint.dim)
     found = ask(engine, tiny, tiles, ALL_TOKENS, 3)
     assert all(getattr(found, name) is not None for name in ALL_TOKENS)
@@ -52,7 +52,7 @@ def test_encode__cls_alone_equals_transformers(tiny: Sample, engine: str, batch:
     tiles = draw_tiles(3, 7 * tiny.checkpoint.patch_px)
     found = ask(engine, tiny, tiles, CLS, batch)
     assert found.mean is found.registers is found.patches is None
-    assert_close(found, ask_transformers(tiny, tiles))
+    assert_close(found, compute_expected(tiny, tiles))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_encode__gives_what_is_asked_under_its_name(tiny: Sample, outputs):
     tiles = draw_tiles(2, 4 * tiny.checkpoint.patch_px)
     found = ask("torch", tiny, tiles, outputs, 2)
     assert {name for name in ALL_TOKENS if getattr(found, name) is not None} == set(outputs)
-    assert_close(found, ask_transformers(tiny, tiles))
+    assert_close(found, compute_expected(tiny, tiles))
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
@@ -85,7 +85,7 @@ def test_encode__other_makes_equal_transformers(
     sample = sample_of(family, **config)
     tiles = draw_tiles(2, 4 * sample.checkpoint.patch_px)
     found = ask(engine, sample, tiles, outputs, 2)
-    assert_close(found, ask_transformers(sample, tiles))
+    assert_close(found, compute_expected(sample, tiles))
 
 
 @pytest.mark.parametrize("place", [0, 3, 5, 19])
@@ -128,7 +128,7 @@ def test_encode__real_size_equals_transformers(
     sizes = {"dim": 384, "layers": layers, "heads": 6, "native_px": native}
     sample = sample_of(family, **sizes, is_lively=is_lively)
     tiles = draw_tiles(count, side)
-    wanted = ask_transformers(sample, tiles)
+    wanted = compute_expected(sample, tiles)
     for engine in ("torch", "openvino"):
         assert_close(ask(engine, sample, tiles, ALL_TOKENS, batch), wanted)
         assert_close(ask(engine, sample, tiles, CLS, batch), wanted)
@@ -168,5 +168,5 @@ def test_encode__computes_in_float32_whatever_the_files_have(one_tiny: Sample, t
     )
     half = replace(one_tiny, folder=tmp_path, checkpoint=read_checkpoint(tmp_path, model="half"))
     tiles = draw_tiles(2, 64)
-    assert_close(ask("torch", half, tiles, ALL_TOKENS, 2), ask_transformers(half, tiles))
-    assert_close(ask("openvino", half, tiles, CLS, 2), ask_transformers(half, tiles))
+    assert_close(ask("torch", half, tiles, ALL_TOKENS, 2), compute_expected(half, tiles))
+    assert_close(ask("openvino", half, tiles, CLS, 2), compute_expected(half, tiles))

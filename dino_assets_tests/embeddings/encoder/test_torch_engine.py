@@ -19,9 +19,9 @@ from dino_assets.embeddings.encoder.vit import PER_HEAD, attend_per_head
 from dino_assets.errors import DeviceMemoryError
 from dino_assets_tests.worlds.networks import (
     Sample,
-    ask_transformers,
     assert_close,
     assert_same,
+    compute_expected,
     draw_tiles,
     spec,
 )
@@ -58,7 +58,7 @@ def test_encode__one_thread_per_call(one_tiny: Sample):
 @pytest.mark.parametrize("numerics", ["bf16", "fp16"])
 def test_encode__half_is_near_and_not_float32(tiny: Sample, numerics: str):
     tiles = draw_tiles(3, 6 * tiny.checkpoint.patch_px)
-    wanted = ask_transformers(tiny, tiles)
+    wanted = compute_expected(tiny, tiles)
     encoder = TorchEncoder(tiny.at(tiles.shape[1]), spec("torch", numerics))
     found = encoder.encode(tiles)
     assert_close(found, wanted, atol=0.1)
@@ -189,7 +189,7 @@ def test_gpu__passes_the_gate(
 def test_gpu__float32_is_the_reference(tiny: Sample):
     tiles = draw_tiles(5, 6 * tiny.checkpoint.patch_px)
     found = build_engine(tiny.at(tiles.shape[1]), on_gpu("fp32", 3)).encode(tiles)
-    assert_close(found, ask_transformers(tiny, tiles), atol=1e-4)
+    assert_close(found, compute_expected(tiny, tiles), atol=1e-4)
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ from dino_assets.embeddings.run.embed_images import embed_images, embed_prepared
 from dino_assets.embeddings.run.pictures import Prepared, read_picture, to_square
 from dino_assets.errors import InvalidVectorsError, UnusableImageError
 from dino_assets_tests.conftest import photo_bytes
-from dino_assets_tests.worlds.networks import FAMILIES, Sample, ask_transformers, write_sample
+from dino_assets_tests.worlds.networks import FAMILIES, Sample, compute_expected, write_sample
 
 SIDE = 112  # a multiple of both patches
 
@@ -52,7 +52,7 @@ def test_embed_images__as_transformers(tmp_path, family):
         files[-1].write_bytes(photo_bytes(width, height, seed=number))
     files.append(tmp_path / "turned.jpg")
     files[-1].write_bytes(turned_photo(6))
-    wanted = ask_transformers(sample, np.stack([scale_with_pillow(file) for file in files]))
+    wanted = compute_expected(sample, np.stack([scale_with_pillow(file) for file in files]))
     encoder = encoder_of(sample)
     embedded = list(embed_images(files, encoder))
     np.testing.assert_allclose([each.vector for each in embedded], wanted.cls, rtol=0, atol=1e-5)
