@@ -1,1 +1,1 @@
-"""Where pixels lie on the ground."""
+"""Ground positions of pixels: camera model, GeoParquet, and registration of overlapping pictures."""

@@ -1,8 +1,8 @@
-"""Where a picture, and a pixel of it, lies on the ground.
+"""Camera model: ground positions of a picture and its pixels.
 
-The ground is taken to be flat and level: at the height of the take-off, or at one that is given.
-Where it is not, a pixel is off by the height error times the tangent of its angle from straight
-down, and sizes are off in the ratio of the heights. Lenses are taken to be free of distortion.
+The ground is assumed flat and level, at the height of the take-off or at a given one. If it is not, a pixel's
+position error is the height error times the tangent of its angle from straight down. Sizes are wrong by the
+ratio of the heights. Lenses are assumed free of distortion.
 """
 
 import math
@@ -16,14 +16,14 @@ from dino_assets.numerics.earth import travel
 
 _F64 = NDArray[np.float64]
 _NADIR_TOLERANCE_DEG = 10.0
-# A degree of pitch moves the ground of a ray this flat by a fifth of its distance.
+# One degree of pitch moves the ground point of a ray this flat by a fifth of its distance.
 _LEAST_BELOW_HORIZON_DEG = 5.0
-_MOST_HEIGHT_M, _MOST_FOCAL_PX = 20_000.0, 1e6  # beyond, somebody wrote nonsense
+_MOST_HEIGHT_M, _MOST_FOCAL_PX = 20_000.0, 1e6  # larger values are wrong metadata
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where windows lie, as arrays; NaN where that cannot be said.
+    """Ground positions of windows, as arrays; NaN if unknown.
 
     ``corners`` (N, 4, 2) longitude and latitude in the order upper left, upper right, lower right,
     lower left of the upright window; ``centers`` (N, 2); ``gsd_m`` (N,) metres per pixel.
@@ -35,16 +35,16 @@ class Places:
 
 
 def make_view(capture: Capture, facts: ImageFacts, *, ground_m: float | None = None) -> View | None:
-    """The camera over flat ground, or None if position, height, direction or lens are not known.
+    """Make the camera view over flat ground; None if position, height, direction or lens are unknown.
 
-    The height is that above take-off; with ``ground_m`` (above sea) it is the altitude minus that.
+    The height is the one above take-off, or with ``ground_m`` (above sea) the altitude minus ``ground_m``.
     """
     if ground_m is None:
         height_m = capture.relative_altitude_m
     else:
         height_m = None if capture.altitude_m is None else capture.altitude_m - ground_m
     latitude, longitude = capture.latitude, capture.longitude
-    # The gimbal's yaw: the airframe's is off by as much as the drone drifts sideways.
+    # Use the gimbal's yaw: the airframe's is wrong while the drone flies sideways.
     yaw, pitch = capture.gimbal_yaw_deg, capture.gimbal_pitch_deg
     focal = capture.focal_px
     if height_m is None or latitude is None or longitude is None:
@@ -76,22 +76,22 @@ def make_view(capture: Capture, facts: ImageFacts, *, ground_m: float | None = N
 
 
 def judge_view(view: View | None, *, is_edited: bool = False) -> PlaceQuality:
-    """How well a picture's place is known; ``none`` too if it comes near the horizon.
+    """Judge how well a picture's ground position is known; ``none`` also if it shows the horizon.
 
-    What was edited after the shot may have been turned or cut, while its angles are those of before.
+    A picture edited after the shot may be turned or cropped, but keeps the angles of the shot.
     """
     if view is None:
         return "none"
     corners = np.array(
         [(0, 0), (view.width, 0), (view.width, view.height), (0, view.height)], np.float64
     )
-    # The corners are enough: rays that are steep enough make a convex cone.
+    # The four corners are enough, because steep rays form a convex cone.
     rays = _aim(view, corners)
     below = rays[:, 2] / np.linalg.norm(rays, axis=1)
     if below.min() < math.sin(math.radians(_LEAST_BELOW_HORIZON_DEG)):
         return "none"
     down = -math.sin(math.radians(view.pitch_deg))
-    # A rounding error's worth of tolerance: 10 degrees as they are written are within 10.
+    # The tolerance covers rounding errors, so that 10 degrees in the file count as within 10.
     if down < math.cos(math.radians(_NADIR_TOLERANCE_DEG)) - 1e-12:
         return "edited-oblique" if is_edited else "oblique"
     if is_edited:
@@ -100,7 +100,7 @@ def judge_view(view: View | None, *, is_edited: bool = False) -> PlaceQuality:
 
 
 def place_windows(view: View | None, windows: ArrayLike) -> Places:
-    """Where windows (N, 4) x, y, w, h of the upright picture lie; all NaN where `judge_view` says none."""
+    """Place windows (N, 4) x, y, w, h of the upright picture; all NaN if `judge_view` returns none."""
     boxes = np.asarray(windows, np.float64).reshape(-1, 4)
     n = len(boxes)
     if view is None or judge_view(view) == "none":
@@ -110,7 +110,7 @@ def place_windows(view: View | None, windows: ArrayLike) -> Places:
     down = np.stack([y, y, y + h, y + h, y + h / 2], 1)
     ground = _reach_ground(view, np.stack([across, down], 2).reshape(-1, 2)).reshape(n, 5, 2)
     after = np.roll(ground[:, :4], -1, axis=1)
-    # Lines stay lines on flat ground, so four corners give a window's whole area.
+    # Straight lines stay straight on flat ground, so four corners define a window's area.
     doubled = ground[:, :4, 0] * after[..., 1] - ground[:, :4, 1] * after[..., 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         gsd_m = np.sqrt(np.abs(doubled.sum(1)) / 2 / (w * h))
@@ -119,7 +119,7 @@ def place_windows(view: View | None, windows: ArrayLike) -> Places:
 
 
 def _to_stored(view: View, points: _F64) -> _F64:
-    """Points (N, 2) of the upright frame in the frame of the file."""
+    """Convert points (N, 2) from the upright frame to the file's frame."""
     x, y = points.T
     width, height = view.width, view.height
     stored = {
@@ -135,15 +135,15 @@ def _to_stored(view: View, points: _F64) -> _F64:
 
 
 def _turn_back(points: _F64, turned_deg: int) -> _F64:
-    """Points (N, 2) around the middle of a picture that was turned clockwise, as before."""
+    """Undo a clockwise turn of points (N, 2) around a picture's middle."""
     x, y = points.T
     return np.stack({90: (y, -x), 180: (-x, -y), 270: (-y, x)}[turned_deg], 1)
 
 
 def _aim(view: View, stored: _F64) -> _F64:
-    """Rays (N, 3) east, north, down through points of the stored frame.
+    """Compute rays (N, 3) east, north, down through points of the stored frame.
 
-    Yaw, pitch and roll turn in this order, so a roll of 180 straight down is a yaw of 180.
+    Yaw, pitch and roll are applied in this order, so straight down a roll of 180 equals a yaw of 180.
     """
     yaw, pitch, roll = np.radians((view.yaw_deg, view.pitch_deg, view.roll_deg))
     ahead = np.array(
@@ -164,7 +164,7 @@ def _aim(view: View, stored: _F64) -> _F64:
 
 
 def _reach_ground(view: View, upright: _F64) -> _F64:
-    """Metres east and north (N, 2) of the camera's foot."""
+    """Compute ground points (N, 2) in metres east and north of the point below the camera."""
     rays = _aim(view, _to_stored(view, upright))
     with np.errstate(invalid="ignore", divide="ignore"):
         reached = rays[:, :2] * (view.height_m / rays[:, 2:])

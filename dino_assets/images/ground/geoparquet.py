@@ -1,4 +1,4 @@
-"""Areas on the globe as other programs read them: WKB in GeoParquet, and GeoJSON."""
+"""Geometries for other programs: WKB in GeoParquet, and GeoJSON."""
 
 import json
 import math
@@ -18,11 +18,11 @@ _DIGITS = 9  # a tenth of a millimetre
 
 
 def describe_geometry() -> bytes:
-    """The GeoParquet 1.1 metadata (key ``geo``) of a table with a WKB column ``geometry``."""
+    """Make the GeoParquet 1.1 metadata (key ``geo``) of a table with a WKB column ``geometry``."""
     column = {
         "encoding": "WKB",
         "geometry_types": ["MultiPolygon", "Polygon"],
-        # Written out, because a reader may take a missing one for unknown.
+        # Written explicitly, because a reader may treat a missing system as unknown.
         "crs": json.loads(files("dino_assets.images.ground").joinpath("crs84.json").read_text()),
         "edges": "planar",
         "orientation": "counterclockwise",
@@ -32,9 +32,9 @@ def describe_geometry() -> bytes:
 
 
 def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:
-    """WKB of areas (N, 4, 2) longitude, latitude: counter-clockwise, closed, cut at the antimeridian.
+    """Encode areas (N, 4, 2) longitude, latitude as WKB: counter-clockwise, closed, cut at the antimeridian.
 
-    None for an area that is not known, and for one that holds a pole: no polygon in degrees does.
+    None for an unknown area, and for one that contains a pole, which no polygon in degrees can.
     """
     areas = np.asarray(corners, np.float64).reshape(-1, 4, 2)
     steps = np.diff(areas[..., 0], axis=1, append=areas[:, :1, 0])
@@ -50,14 +50,14 @@ def encode_wkb(corners: NDArray[np.float64]) -> list[bytes | None]:
 
 
 def encode_point(longitude: float | None, latitude: float | None) -> bytes | None:
-    """WKB of a point; None where it is not known."""
+    """Encode a point as WKB; None if it is unknown."""
     if longitude is None or latitude is None:
         return None
     return struct.pack("<BIdd", 1, _POINT, longitude, latitude)
 
 
 def decode_wkb(wkb: bytes) -> list[_Ring]:
-    """The outer rings of what `encode_wkb` made: one, or two on both sides of the antimeridian."""
+    """Decode the outer rings of WKB from `encode_wkb`: one, or two at the antimeridian."""
     kind, count = struct.unpack_from("<xII", wkb)
     if kind == _POLYGON:
         return [_decode_ring(wkb, 9)[0]]
@@ -69,9 +69,10 @@ def decode_wkb(wkb: bytes) -> list[_Ring]:
 
 
 def unify_kind(geometries: Sequence[bytes]) -> tuple[str, list[bytes]]:
-    """Name the one kind of all geometries, as a map's layer has it: one area is a list of one, if need be.
+    """Convert geometries to one type, as a map's layer needs it, and return its name.
 
-    ``Unknown`` where there is none, or where points are among areas.
+    Single areas among multiple ones become lists of one area. The type is ``Unknown`` if there is no
+    geometry, or if points and areas are mixed.
     """
     kinds = {_find_kind(wkb) for wkb in geometries}
     if kinds == {_POLYGON, _MULTIPOLYGON}:
@@ -82,7 +83,7 @@ def unify_kind(geometries: Sequence[bytes]) -> tuple[str, list[bytes]]:
 
 
 def encode_geojson(geometries: Sequence[bytes | None], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A feature collection (RFC 7946) of areas and what is known about each; equal input, equal text."""
+    """Encode areas and their properties as a feature collection (RFC 7946); equal input, equal text."""
     features = [
         {"type": "Feature", "geometry": _to_json(wkb), "properties": _clean(row)}
         for wkb, row in zip(geometries, rows, strict=True)
@@ -108,7 +109,7 @@ def _encode_area(ring: _Ring) -> bytes | None:
 
 
 def _clip(ring: _Ring, *, keep_west: bool) -> _Ring:
-    """The part of a convex ring on one side of 180 degrees."""
+    """Cut a convex ring at 180 degrees, and return the part on one side."""
     inside: _Ring = []
     for (x0, y0), (x1, y1) in zip(ring, ring[1:] + ring[:1], strict=True):
         if (x0 <= 180) if keep_west else (x0 >= 180):
@@ -129,7 +130,7 @@ def _encode_polygon(ring: _Ring) -> bytes | None:
 
 
 def _doubled_area(ring: _Ring) -> float:
-    """Twice the area, positive if it runs counter-clockwise; about its own corner, to keep digits."""
+    """Compute twice the area, positive if counter-clockwise; relative to a corner, for precision."""
     x0, y0 = ring[0] if ring else (0.0, 0.0)
     near = [(x - x0, y - y0) for x, y in ring]
     pairs = zip(near, near[1:] + near[:1], strict=True)
@@ -159,7 +160,7 @@ def _to_json(wkb: bytes | None) -> dict[str, Any] | None:
 
 
 def _clean(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that JSON has: no NaN, no numpy numbers, times in ISO 8601."""
+    """Convert values for JSON: no NaN, no numpy numbers, times in ISO 8601."""
     cleaned: dict[str, Any] = {}
     for name, value in row.items():
         plain = value.item() if isinstance(value, np.generic) else value

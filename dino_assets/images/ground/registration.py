@@ -1,8 +1,8 @@
-"""Whether two overlapping pictures show the same ground, and turned how, from their pixels alone.
+"""Registration of two overlapping pictures from their pixels: how each was turned after the shot.
 
-Both are laid on one north-up raster as their views say, once for each turn that may be true of them,
-and correlated within what position and height may be off. Only where turns are right does the same
-ground lie in the same cells, so the wrong ones show what chance alone gives on this very ground.
+Both are drawn on one north-up raster by their views, once for each possible turn. Then they are correlated,
+with shifts that cover the errors of position and height. Only the correct turns put the same ground into the
+same cells; the correlation of wrong turns shows what chance gives on this ground.
 """
 
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ from dino_assets.numerics.earth import SPHERE_M_PER_DEGREE
 _F32 = NDArray[np.float32]
 _F64 = NDArray[np.float64]
 TURNS = (0, 90, 180, 270)
-# Finer, and crowns of trees, a degree of yaw and a percent of height decide; coarser, and chance does.
+# At a finer size, small errors of yaw and height spoil the correlation; at a coarser one, chance dominates.
 _GRAY_SIDE_PX = 192
-_LEAST_SIDE_M = 0.01  # less ground than this, and its height is nonsense
+_LEAST_SIDE_M = 0.01  # a smaller footprint comes from a wrong height
 _CELLS = 128  # of the larger picture's long side
-_FLAT_PX, _EVEN_PX = 8, 14  # brightness and contrast are taken out over so many pixels to each side
-_FLOOR = 2.0  # gray levels: less contrast than this is noise, and is not made larger
-_REACH = 0.15  # of the smaller picture's short side: what position, height and yaw may be off
+_FLAT_PX, _EVEN_PX = 8, 14  # brightness and contrast are evened out over this many pixels per side
+_FLOOR = 2.0  # gray levels: less contrast is noise, and is not amplified
+_REACH = 0.15  # of the smaller picture's short side: largest error of position, height and yaw
 _LEAST_SHARED = 0.1  # of the smaller picture
-# Wrong turns and other ground came to 0 to 9, seldom to 12.
+# Measured for wrong turns and other ground: 0 to 9, rarely 12.
 _LEAST_STRENGTH = 13.0
 _LEAST_MARGIN = 1.8
 
 
 @dataclass(frozen=True)
 class ContrastPicture:
-    """A picture's local contrast (h, w) float32, upright, and the turns that may be true of it."""
+    """A picture's local contrast (h, w) float32, upright, and its possible turns."""
 
     view: View
     contrast: _F32
@@ -43,10 +43,10 @@ class ContrastPicture:
 
 @dataclass(frozen=True)
 class Match:
-    """How well two pictures agree if each was turned so.
+    """Agreement of two pictures for one turn of each.
 
-    ``strength``: their correlation times the root of the cells that both cover, so that what chance
-    gives does not depend on how much overlaps.
+    ``strength`` is their correlation times the square root of the number of shared cells. So chance gives
+    the same strength for small and large overlaps.
     """
 
     turns: tuple[int, int]
@@ -54,7 +54,7 @@ class Match:
 
 
 def draw_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Upright RGB pixels (H, W, 3) as the small gray picture (h, w) that others are compared with."""
+    """Convert upright RGB pixels (H, W, 3) to a small gray picture (h, w) for comparisons."""
     luma = Image.fromarray(pixels).convert("L")
     share = min(1.0, _GRAY_SIDE_PX / max(luma.size))
     size = max(1, round(luma.width * share)), max(1, round(luma.height * share))
@@ -62,7 +62,7 @@ def draw_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def measure_contrast(gray: NDArray[np.uint8]) -> _F32:
-    """Even out brightness and contrast of a gray picture (h, w): structure is left, near -1 to 1."""
+    """Even out brightness and contrast of a gray picture (h, w); structure remains, near -1 to 1."""
     values = gray.astype(np.float32)
     values -= _average(values, _FLAT_PX)
     spread = np.sqrt(np.maximum(_average(values * values, _EVEN_PX), 0))
@@ -70,7 +70,7 @@ def measure_contrast(gray: NDArray[np.uint8]) -> _F32:
 
 
 def match_turns(one: ContrastPicture, other: ContrastPicture) -> list[Match]:
-    """Compare all turns of both, the best first; none where they do not overlap enough."""
+    """Compare all turns of both pictures, best first; empty if they overlap too little."""
     origin = one.view.longitude, one.view.latitude
     corners = [
         [_find_corners(picture.view, turn, origin) for turn in picture.turns]
@@ -102,7 +102,7 @@ def match_turns(one: ContrastPicture, other: ContrastPicture) -> list[Match]:
 
 
 def prove_turn(matches: Sequence[Match]) -> int | None:
-    """The first picture's turn, if pixels prove one: every other turn of it agrees far worse."""
+    """Return the first picture's turn if it is proven: all its other turns agree far worse."""
     if not matches:
         return None
     best = matches[0]
@@ -112,7 +112,7 @@ def prove_turn(matches: Sequence[Match]) -> int | None:
 
 
 def _find_corners(view: View, turn: int, origin: tuple[float, float]) -> _F64:
-    """The upright picture's corners (4, 2), metres east and north of an origin."""
+    """Find the upright picture's corners (4, 2), in metres east and north of an origin."""
     turned = replace(view, turned_deg=turn)
     sides = (view.width, view.height)
     width, height = sides if view.orientation < 5 else sides[::-1]
@@ -129,7 +129,7 @@ def _lay_out(
     cells: NDArray[np.int_],
     cell_m: float,
 ) -> tuple[_F32, _F32]:
-    """Lay a picture on the raster: its values, and which cells (1 or 0) it covers."""
+    """Draw a picture on the raster: its values, and which cells (1 or 0) it covers."""
     height, width = contrast.shape
     rows, wanted = [], []
     for (x, y), (u, v) in zip(
@@ -160,7 +160,7 @@ def _find_peak(
     reach: int,
     least: float,
 ) -> float:
-    """The greatest strength within reach; 0 where less than ``least`` cells are shared."""
+    """Find the greatest strength within reach; shifts with fewer than ``least`` shared cells count 0."""
     (f, f2, a), (g, g2, b) = np.conj(one), other
     products = np.fft.irfft2(np.stack([f * g, f2 * b, a * g2, a * b]), size)
     around = np.r_[-reach : reach + 1]
@@ -171,7 +171,7 @@ def _find_peak(
 
 
 def _average(values: NDArray[np.floating], aside: int) -> NDArray[np.floating]:
-    """Means over squares of ``2 × aside + 1``, mirrored at the edges."""
+    """Average over squares of ``2 × aside + 1``, mirrored at the edges."""
     width = 2 * aside + 1
     padded = np.pad(values, aside, mode="symmetric").astype(np.float64)
     for axis in (0, 1):

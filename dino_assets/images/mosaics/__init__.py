@@ -1,13 +1,13 @@
-"""GeoTIFF mosaics that are larger than memory: checked once, block by block, then read by windows.
+"""GeoTIFF mosaics larger than memory: checked once, block by block, then read by windows.
 
-The pixel rule is that of photographs. Bands named red, green and blue are the colours, else the first
-three (one or two are gray); palettes become their colours; fewer than 8 bits are spread over 0..255,
-of up to 16 bits the highest 8 are kept; signed, 32-bit and float values go linearly from the lowest to
-the highest valid one. What is nodata, masked, fully transparent or not finite is 0, black. Colours
-that were multiplied with an alpha stay so: only at a mosaic's edge is anything half transparent.
+Pixels follow the rule for photographs. Bands named red, green and blue are the colours, else the first three
+(one or two are gray). Palettes become their colours. Fewer than 8 bits are spread over 0..255; of up to 16
+bits the highest 8 are kept. Signed, 32-bit and float values are scaled linearly from the lowest to the highest
+valid one. Pixels that are nodata, masked, fully transparent or not finite become 0, black. Premultiplied
+colours are not divided, because only a mosaic's edge is half transparent.
 
-GDAL gets a descriptor's name and the GTiff driver only: it finds no side files, no other driver's
-references and no network, and writes nothing.
+GDAL gets only a file descriptor's path and the GTiff driver. So it reads no side files, no references of other
+drivers and no network, and writes nothing.
 """
 
 from dino_assets.images.mosaics.headers import is_mosaic

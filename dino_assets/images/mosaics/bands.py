@@ -1,4 +1,4 @@
-"""How the bands of a mosaic become red, green and blue of 8 bits."""
+"""Conversion of a mosaic's bands to 8-bit red, green and blue."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BandPlan:
-    """How the bands of one file become red, green and blue."""
+    """Plan for one file: which bands become red, green and blue, and how they are scaled."""
 
     bands: tuple[int, ...]
     alpha: int | None
-    masked: tuple[int, ...]  # bands whose masks tell what is valid
+    masked: tuple[int, ...]  # bands whose masks mark valid pixels
     table: NDArray[np.uint8] | None
     is_scaled: bool
     notes: tuple[str, ...]
 
 
 def plan_bands(dataset: "DatasetReader") -> BandPlan:
-    """Choose the bands to show, and how.
+    """Choose a file's bands for red, green and blue, and their scaling.
 
     Raises:
         UnusableImageError: complex numbers, mixed types, printing inks, or only an alpha band.
@@ -71,7 +71,7 @@ def plan_bands(dataset: "DatasetReader") -> BandPlan:
 
 
 def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray[np.uint8] | None:
-    """The 8-bit value (or colour) of every stored one, where they are few."""
+    """Make the table of 8-bit values or colours for all stored values of 8 or 16 bits, else None."""
     if dtype not in (np.uint8, np.uint16):
         return None
     values = np.arange(np.iinfo(dtype).max + 1)
@@ -94,16 +94,16 @@ def _table(dataset: "DatasetReader", band: int, dtype: np.dtype[Any]) -> NDArray
 def read_bands(
     dataset: "DatasetReader", plan: BandPlan, window: "Window"
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Values (1 or 3, h, w) and which pixels are valid; None: all.
+    """Read values (1 or 3, h, w), and which pixels are valid; None means all.
 
-    Values that are to be scaled come as floats, NaN where they are nothing.
+    Values to be scaled are returned as floats, NaN if invalid.
     """
     values = dataset.read(list(plan.bands), window=window)
     valid: NDArray[np.bool_] | None = None
     masks: NDArray[np.bool_] | None = None
     if plan.masked:
         masks = dataset.read_masks(list(plan.masked), window=window) > 0
-        # A pixel is nodata when all of its colours are: black things have a 0 in one of them.
+        # A pixel is nodata only if all its colours are: dark pixels may have 0 in one of them.
         valid = np.asarray(masks.any(axis=0))
     if plan.alpha is not None:
         shown = dataset.read(plan.alpha, window=window) > 0
@@ -123,9 +123,9 @@ def read_bands(
 def paint_bands(
     values: NDArray[Any], valid: NDArray[np.bool_] | None, plan: BandPlan, low: float, high: float
 ) -> NDArray[np.uint8]:
-    """Pixels (h, w, 3) of what ``read_bands`` read; black where nothing is valid."""
+    """Convert values from ``read_bands`` to pixels (h, w, 3); invalid ones are black."""
     if plan.is_scaled:
-        # In halves: the whole span may be beyond the largest number. As photographs are scaled.
+        # Halves, because the span may exceed the largest float; the same scaling as for photographs.
         span = high * 0.5 - low * 0.5
         share = (values.astype(np.float64) * 0.5 - low * 0.5) / (span if span > 0 else np.inf)
         share = np.nan_to_num(np.clip(share, 0, 1), copy=False, nan=0)

@@ -1,4 +1,4 @@
-"""Telling mosaics from photographs by a TIFF's header, without any library."""
+"""Detection of mosaics by a TIFF's header, without any library."""
 
 import io
 import struct
@@ -13,10 +13,10 @@ _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 
 
 def is_mosaic(file: bytes | str | Path) -> bool:
-    """Tell whether a file (its bytes or path) is a TIFF to be read by windows.
+    """Check whether a file (its bytes or path) is a TIFF to be read by windows.
 
-    It is georeferenced, or has more pixels than are decoded at once. Reads the header only, and
-    without rasterio, so that a missing package can be named as the reason.
+    Such a TIFF is georeferenced, or has more pixels than are decoded at once. Only the header is read, and
+    without rasterio, so that a missing package can be reported as the reason.
     """
     if isinstance(file, bytes):
         tags = _read_tags(io.BytesIO(file))
@@ -27,7 +27,7 @@ def is_mosaic(file: bytes | str | Path) -> bool:
 
 
 def _read_tags(file: BinaryIO) -> dict[int, int]:
-    """Tags of the first page, with the values of single integers; empty when it is no TIFF."""
+    """Read tags of the first page, with the values of single integers; empty if it is not a TIFF."""
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 8:

@@ -1,4 +1,4 @@
-"""What a mosaic is, found in one pass over its blocks."""
+"""Inspection of a mosaic in one pass over its blocks: size, valid cells, range of values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from dino_assets.errors import UnusableImageError
 from dino_assets.images.mosaics.bands import BandPlan, paint_bands, plan_bands, read_bands
-from dino_assets.images.mosaics.opening import blame_file, enter_gdal, hear_damage, open_mosaic
+from dino_assets.images.mosaics.opening import (
+    collect_damage,
+    enter_gdal,
+    explain_gdal_error,
+    open_mosaic,
+)
 from dino_assets.images.mosaics.placing import find_georeference
 from dino_assets.images.mosaics.validity import mark_cells
 from dino_assets.images.records import CELL_PX, MAX_IMAGE_SIDE_PX, Georeference, ImageFacts
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
     from rasterio import DatasetReader
     from rasterio.windows import Window
 
-# A block is decoded whole: some copies of this must fit beside everything else.
+# A block is decoded as a whole, and memory must hold several copies of it.
 MAX_BLOCK_BYTES = 64 * 2**20
 CHUNK_PX = 4 * 2**20
 PAINTED_ROWS = 64
@@ -27,9 +32,9 @@ PAINTED_ROWS = 64
 
 @dataclass(frozen=True)
 class MosaicFacts:
-    """What a mosaic is. ``low`` and ``high`` scale it, where its values are no colours.
+    """Properties of a mosaic. ``low`` and ``high`` scale values that are not colours.
 
-    ``valid`` holds one bit per cell of 32 × 32 px, row by row: does it show anything?
+    ``valid`` has one bit per cell of 32 × 32 px, row by row: whether any of its pixels is valid.
     ``sample`` (rows, columns, 3) is the upper left pixel of each cell: all pixels, ``[::32, ::32]``.
     """
 
@@ -44,21 +49,21 @@ class MosaicFacts:
 def inspect_mosaic(
     path: str | Path, *, image_id: str, chunk_px: int = CHUNK_PX, painted_rows: int = PAINTED_ROWS
 ) -> MosaicFacts:
-    """Identify a mosaic and read every block of it once, in the order of the file.
+    """Read the properties of a mosaic, and every block once, in the order of the file.
 
-    That pass shows that all blocks decode, and finds where anything is to be seen and between which
-    values. A mosaic that says nothing about nodata is valid everywhere. ``chunk_px`` are read, and
-    ``painted_rows`` of the sample painted, at a time: they bound the memory and change no result.
+    This pass checks that all blocks can be decoded, and finds valid cells and the range of values. A mosaic
+    without nodata or mask is valid everywhere. ``chunk_px`` are read, and ``painted_rows`` of the sample
+    painted, at a time. They limit memory and change no result.
 
     Raises:
-        UnusableImageError: too large, truncated, undecodable, of unsupported bands, or blank.
+        UnusableImageError: too large, truncated, undecodable, unsupported bands, or no valid pixel.
         MissingExtraError: rasterio is not installed.
     """
-    with open_mosaic(path) as dataset, enter_gdal(), hear_damage() as heard:
+    with open_mosaic(path) as dataset, enter_gdal(), collect_damage() as damage:
         check_size(dataset)
         plan = plan_bands(dataset)
         cells, low, high, sample = _survey(
-            dataset, plan, heard, chunk_px=chunk_px, painted_rows=painted_rows
+            dataset, plan, damage, chunk_px=chunk_px, painted_rows=painted_rows
         )
         if not cells.any():
             raise UnusableImageError("blank", "no pixel is valid: all are nodata or transparent")
@@ -90,7 +95,7 @@ def inspect_mosaic(
 
 
 def check_size(dataset: "DatasetReader") -> None:
-    """Refuse what no window can be read of within bounded memory.
+    """Refuse a mosaic whose windows cannot be read in limited memory.
 
     Raises:
         UnusableImageError: a side is too long, or a block too large.
@@ -98,7 +103,7 @@ def check_size(dataset: "DatasetReader") -> None:
     width, height = dataset.width, dataset.height
     if max(width, height) > MAX_IMAGE_SIDE_PX:
         raise UnusableImageError(
-            "too-large", f"{width}×{height} px, a side may have {MAX_IMAGE_SIDE_PX:,} px"
+            "too-large", f"{width}×{height} px, the limit is {MAX_IMAGE_SIDE_PX:,} px per side"
         )
     block_h, block_w = dataset.block_shapes[0]
     block_bytes = block_h * block_w * dataset.count * np.dtype(dataset.dtypes[0]).itemsize
@@ -111,14 +116,14 @@ def check_size(dataset: "DatasetReader") -> None:
 
 
 def _survey(
-    dataset: "DatasetReader", plan: BandPlan, heard: list[str], *, chunk_px: int, painted_rows: int
+    dataset: "DatasetReader", plan: BandPlan, damage: list[str], *, chunk_px: int, painted_rows: int
 ) -> tuple[NDArray[np.bool_], float, float, NDArray[np.uint8]]:
-    """Which cells show anything, the lowest and highest valid value, and a pixel of each cell."""
+    """Find valid cells, the lowest and highest valid value, and a sample pixel of each cell."""
     from rasterio.errors import RasterioError
 
     cells = np.zeros((-(-dataset.height // CELL_PX), -(-dataset.width // CELL_PX)), np.bool_)
     low, high = np.inf, -np.inf
-    corners: NDArray[Any] | None = None  # painted when the range is known
+    corners: NDArray[Any] | None = None  # painted after the loop, when the range is known
     shown = np.ones(cells.shape, np.bool_)
     for window in _chunks(dataset, chunk_px):
         x, y = window.col_off, window.row_off
@@ -126,13 +131,13 @@ def _survey(
         try:
             values, valid = read_bands(dataset, plan, window)
         except RasterioError as err:
-            raise blame_file(err, where) from err
-        if heard:
-            raise UnusableImageError("undecodable", f"{where} is damaged: {heard[0]}")
+            raise explain_gdal_error(err, where) from err
+        if damage:
+            raise UnusableImageError("undecodable", f"{where} is damaged: {damage[0]}")
         if plan.is_scaled:
-            seen = values[~np.isnan(values)]
-            if seen.size:
-                low, high = min(low, float(seen.min())), max(high, float(seen.max()))
+            numbers = values[~np.isnan(values)]
+            if numbers.size:
+                low, high = min(low, float(numbers.min())), max(high, float(numbers.max()))
         mark_cells(cells, valid, x, y, window.width, window.height)
         if corners is None:
             corners = np.empty((len(values), *cells.shape), values.dtype)
@@ -152,7 +157,7 @@ def _survey(
 
 
 def _chunks(dataset: "DatasetReader", chunk_px: int) -> Iterator["Window"]:
-    """Windows of whole blocks, about ``chunk_px`` each, in the order of the file."""
+    """List windows of whole blocks, about ``chunk_px`` each, in the order of the file."""
     from rasterio.windows import Window
 
     width, height = dataset.width, dataset.height

@@ -1,4 +1,4 @@
-"""GDAL on a short leash: one local file, one driver, a bounded cache."""
+"""Opening of GeoTIFFs with restricted GDAL: one local file, one driver, a limited cache."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rasterio import DatasetReader
 
 _OPTIONS = {
-    "GDAL_CACHEMAX": 128 * 2**20,  # decoded blocks; GDAL's own default is 5 % of the memory
+    "GDAL_CACHEMAX": 128 * 2**20,  # decoded blocks; GDAL's default is 5 % of the memory
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_GEOREF_SOURCES": "INTERNAL",
     "GDAL_PAM_ENABLED": "NO",
@@ -27,7 +27,7 @@ _OPTIONS = {
 
 
 def enter_gdal() -> Any:
-    """GDAL's settings for one piece of work, in this thread.
+    """Make a context with restricted GDAL settings for this thread.
 
     Raises:
         MissingExtraError: rasterio is not installed.
@@ -37,16 +37,16 @@ def enter_gdal() -> Any:
         from rasterio.session import DummySession
     except ImportError:
         raise MissingExtraError("Reading a GeoTIFF mosaic", extra="geo") from None
-    # A session that is given: else rasterio looks for AWS credentials in the environment.
+    # Without a given session, rasterio would search the environment for AWS credentials.
     return rasterio.Env(DummySession(), **_OPTIONS)
 
 
 @contextmanager
 def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
-    """A local GeoTIFF, opened by a descriptor; read it inside of ``enter_gdal``.
+    """Open a local GeoTIFF by its file descriptor; read it inside of ``enter_gdal``.
 
     Raises:
-        UnusableImageError: GDAL cannot make sense of its header, or that would take all memory.
+        UnusableImageError: GDAL cannot read the header, or its tags exceed the file's size.
         MissingExtraError: rasterio is not installed.
     """
     with ExitStack() as stack:
@@ -56,20 +56,20 @@ def open_mosaic(path: str | Path) -> Iterator["DatasetReader"]:
 
             for harmless in (errors.NotGeoreferencedWarning, errors.NodataShadowWarning):
                 warnings.filterwarnings("ignore", category=harmless)
-            # By the descriptor: nothing in a path can mean anything to GDAL, nor lie beside it.
+            # A descriptor's path has no special meaning for GDAL, and no side files beside it.
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, handle)
             _check_tags(handle)
             try:
                 dataset = rasterio.open(f"/dev/fd/{handle}", driver="GTiff")
             except errors.RasterioError as err:
-                raise blame_file(err, "the header") from err
+                raise explain_gdal_error(err, "the header") from err
             stack.callback(dataset.close)
         yield dataset
 
 
 def _check_tags(handle: int) -> None:
-    """Refuse tags that add up to more than the file: GDAL would read each of them."""
+    """Refuse tags larger in total than the file, because GDAL would read each of them."""
     layout = find_layout(os.pread(handle, 16, 0))
     if layout is None:
         return
@@ -80,34 +80,34 @@ def _check_tags(handle: int) -> None:
 
 
 @contextmanager
-def hear_damage() -> Iterator[list[str]]:
-    """What GDAL only warns about, in this thread: a JPEG block that ends early comes out gray."""
-    heard: list[str] = []
+def collect_damage() -> Iterator[list[str]]:
+    """Collect GDAL's warnings of damaged JPEG blocks in this thread; such blocks would become gray."""
+    damage: list[str] = []
     thread = threading.get_ident()
     logger = logging.getLogger("rasterio._err")
     logger.setLevel(logging.WARNING)
 
-    def hear(record: logging.LogRecord) -> bool:
+    def collect(record: logging.LogRecord) -> bool:
         if record.thread != thread:
             return True
         message = record.getMessage()
         if "Corrupt JPEG" in message or "Premature end" in message:
-            heard.append(message.partition("JPEGLib:")[2] or message)
+            damage.append(message.partition("JPEGLib:")[2] or message)
         return False
 
-    logger.addFilter(hear)
+    logger.addFilter(collect)
     try:
-        yield heard
+        yield damage
     finally:
-        logger.removeFilter(hear)
+        logger.removeFilter(collect)
 
 
-def blame_file(err: Exception, what: str) -> UnusableImageError:
-    """What GDAL says about a file, as the reason why it is not usable."""
+def explain_gdal_error(err: Exception, what: str) -> UnusableImageError:
+    """Convert an error of GDAL to the reason why a file is unusable."""
     root: BaseException = err
     while root.__cause__ is not None:
         root = root.__cause__
-    # The number of the descriptor is no property of the file, and rows are compared.
+    # A descriptor's number differs between runs, but equal files must give equal rows.
     why = re.sub(r"/dev/fd/\d+", "the file", str(root)).strip()
     is_short = any(sign in why.lower() for sign in ("read error", "bytes, expected", "eof"))
     return UnusableImageError(

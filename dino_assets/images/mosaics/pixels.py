@@ -1,4 +1,4 @@
-"""A mosaic on the disk, cut like an array."""
+"""Pixels of a mosaic on disk, sliced like an array."""
 
 import threading
 from contextlib import AbstractContextManager, ExitStack
@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 from dino_assets.errors import ConfigError
 from dino_assets.images.mosaics.bands import paint_bands, plan_bands, read_bands
 from dino_assets.images.mosaics.inspection import check_size
-from dino_assets.images.mosaics.opening import blame_file, enter_gdal, open_mosaic
+from dino_assets.images.mosaics.opening import enter_gdal, explain_gdal_error, open_mosaic
 
 
 class MosaicPixels(AbstractContextManager["MosaicPixels"]):
-    """A mosaic cut like an upright RGB array (H, W, 3); a window reads its own blocks only.
+    """A mosaic that can be sliced like an upright RGB array (H, W, 3); each window reads its blocks only.
 
-    Ask row by row where you can: strips of 40,000 px then decode once, at 3 ms a tile instead of 66.
+    Read row by row where possible: strips of 40,000 px are then decoded once, at 3 ms a tile instead of 66.
     """
 
     def __init__(
         self, path: str | Path, *, low: float | None = None, high: float | None = None
     ) -> None:
-        """Open it; ``low`` and ``high`` are those that ``inspect_mosaic`` found.
+        """Open the mosaic; ``low`` and ``high`` come from ``inspect_mosaic``.
 
         Raises:
-            UnusableImageError: it is no readable GeoTIFF.
-            ConfigError: it is scaled, and the range is missing.
+            UnusableImageError: the file is not a readable GeoTIFF.
+            ConfigError: its values must be scaled, and the range is missing.
             MissingExtraError: rasterio is not installed.
         """
-        # GDAL's handles are not to be used by two threads at a time.
+        # Two threads must not use GDAL's handles at the same time.
         self._lock = threading.Lock()
         with ExitStack() as stack:
             self._dataset = stack.enter_context(open_mosaic(path))
@@ -38,7 +38,8 @@ class MosaicPixels(AbstractContextManager["MosaicPixels"]):
                 self._plan = plan_bands(self._dataset)
             if self._plan.is_scaled and (low is None or high is None):
                 raise ConfigError(
-                    "this mosaic is scaled: give low and high of inspect_mosaic",
+                    f"low={low}, high={high}: this mosaic's values must be scaled; expected the range from "
+                    "inspect_mosaic",
                     setting="low" if low is None else "high",
                 )
             self._opened = stack.pop_all()
@@ -46,10 +47,10 @@ class MosaicPixels(AbstractContextManager["MosaicPixels"]):
         self.shape = (self._dataset.height, self._dataset.width, 3)
 
     def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[np.uint8]:
-        """The pixels (h, w, 3) of some rows and columns.
+        """Read the pixels (h, w, 3) of some rows and columns.
 
         Raises:
-            UnusableImageError: a block does not decode.
+            UnusableImageError: a block cannot be decoded.
         """
         from rasterio.errors import RasterioError
         from rasterio.windows import Window
@@ -57,7 +58,7 @@ class MosaicPixels(AbstractContextManager["MosaicPixels"]):
         y, x = (part.indices(size) for part, size in zip(window, self.shape, strict=False))
         width, height = x[1] - x[0], y[1] - y[0]
         if x[2] != 1 or y[2] != 1:
-            raise IndexError("a mosaic is cut without steps")
+            raise IndexError(f"cannot slice a mosaic with steps {y[2]}, {x[2]}: expected 1, 1")
         if width <= 0 or height <= 0:
             return np.empty((max(height, 0), max(width, 0), 3), np.uint8)
         try:
@@ -66,13 +67,13 @@ class MosaicPixels(AbstractContextManager["MosaicPixels"]):
                     self._dataset, self._plan, Window(x[0], y[0], width, height)
                 )
         except RasterioError as err:
-            raise blame_file(
+            raise explain_gdal_error(
                 err, f"a block within {width}×{height} px at x {x[0]}, y {y[0]}"
             ) from err
         return paint_bands(values, valid, self._plan, self._low, self._high)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._opened.close()
 

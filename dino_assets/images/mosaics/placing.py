@@ -1,4 +1,4 @@
-"""Where a mosaic and its windows lie on Earth."""
+"""Georeference of a mosaic, and ground positions of its windows."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def find_georeference(dataset: "DatasetReader") -> tuple[Georeference | None, list[str]]:
-    """Where it lies, or why that is not known."""
+    """Find a mosaic's georeference, or notes that explain why it has none."""
     affine = dataset.transform
     if affine.is_identity:
         points = len(dataset.gcps[0])
-        by = f" but for {points} ground control points" if points else ""
-        return None, [f"not placed: no georeference{by}"]
+        only = f", only {points} ground control points" if points else ""
+        return None, [f"not placed: no georeference{only}"]
     if dataset.crs is None:
-        return None, ["not placed: its coordinate system is not named"]
+        return None, ["not placed: it has no coordinate system"]
     if affine.is_degenerate:
         return None, ["not placed: its pixels have no area"]
-    # Only an exact match: by default a custom system may come out as a similar one.
+    # Only an exact match: by default rasterio may return a similar system for a custom one.
     code = dataset.crs.to_epsg(confidence_threshold=100)
     crs = f"EPSG:{code}" if code else dataset.crs.to_wkt()
     georeference = Georeference(crs, tuple(affine)[:6])
@@ -38,17 +38,17 @@ def find_georeference(dataset: "DatasetReader") -> tuple[Georeference | None, li
     if not (np.abs(places.corners) <= (360, 90)).all():
         return None, ["not placed: its corners are outside its coordinate system"]
     if not np.isfinite(places.gsd_m).all():
-        return georeference, ["too large for one ground size of its pixels"]
+        return georeference, ["too large for a single ground size per pixel"]
     return georeference, []
 
 
 def place_mosaic_windows(georeference: Georeference, windows: NDArray[Any]) -> Places:
-    """Where windows (N, 4) of a mosaic lie in WGS 84; the ground is measured on the ellipsoid.
+    """Place windows (N, 4) of a mosaic in WGS 84; the ground is measured on the ellipsoid.
 
-    A window of more than 1,000 km has no ground size of its pixels: NaN.
+    A window of more than 1,000 km has no single ground size per pixel: NaN.
 
     Raises:
-        ConfigError: the coordinate system has no place on Earth.
+        ConfigError: the coordinate system cannot be converted to WGS 84.
         MissingExtraError: rasterio is not installed.
     """
     x, y, w, h = np.asarray(windows, np.float64).reshape(-1, 4).T
@@ -64,10 +64,10 @@ def place_mosaic_windows(georeference: Georeference, windows: NDArray[Any]) -> P
         try:
             placed = transform(georeference.crs, "EPSG:4326", east.ravel(), north.ravel())
         except (RasterioError, CPLE_BaseError) as err:
-            message = "its coordinate system does not lead to WGS 84"
+            message = "its coordinate system cannot be converted to WGS 84"
             raise ConfigError(message, setting="crs", value=georeference.crs) from err
     points = np.asarray(placed[:2], np.float64).T.reshape(-1, 5, 2)
-    east_of_180 = points[..., 0] > 180  # some count to 360
+    east_of_180 = points[..., 0] > 180  # some systems count to 360
     points[..., 0] -= 360 * east_of_180
     corners, centers = points[:, :4], points[:, 4]
     return Places(corners, centers, np.sqrt(measure_areas_m2(corners, centers) / (w * h)))

@@ -1,4 +1,4 @@
-"""Which cells of a mosaic show anything, and which windows touch one."""
+"""Valid cells of a mosaic, and windows that touch one."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def mark_cells(
     width: int,
     height: int,
 ) -> None:
-    """Note which cells a chunk shows anything in; a cell may lie in several chunks."""
+    """Mark the cells in which a chunk has a valid pixel; a cell may lie in several chunks."""
     rows = slice(y // CELL_PX, (y + height - 1) // CELL_PX + 1)
     columns = slice(x // CELL_PX, (x + width - 1) // CELL_PX + 1)
     if valid is None or valid.all():
@@ -24,7 +24,7 @@ def mark_cells(
         return
     if not valid.any():
         return
-    # Where in the chunk each of its cells begins; the first may have begun before.
+    # First row and column of each cell within the chunk; the first cell may begin before it.
     down = np.maximum(np.arange(rows.start, rows.stop) * CELL_PX - y, 0)
     across = np.maximum(np.arange(columns.start, columns.stop) * CELL_PX - x, 0)
     bytes_ = np.maximum.reduceat(valid.view(np.uint8), down, axis=0)
@@ -32,7 +32,7 @@ def mark_cells(
 
 
 def unpack_valid(packed: bytes, *, width: int, height: int) -> NDArray[np.bool_]:
-    """The cells (rows, columns) that ``MosaicFacts.valid`` packed."""
+    """Unpack the cells (rows, columns) of ``MosaicFacts.valid``."""
     shape = -(-height // CELL_PX), -(-width // CELL_PX)
     bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1])
     return bits.reshape(shape).astype(np.bool_)
@@ -41,7 +41,7 @@ def unpack_valid(packed: bytes, *, width: int, height: int) -> NDArray[np.bool_]
 def find_valid_windows(
     valid: NDArray[np.bool_], windows: NDArray[np.integer[Any]]
 ) -> NDArray[np.bool_]:
-    """Which windows (N, 4) touch a cell with a valid pixel: (N,). None that shows anything is missed."""
+    """Check which windows (N, 4) touch a cell with a valid pixel: (N,); no window with one is missed."""
     sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int32)
     np.cumsum(valid, axis=0, out=sums[1:, 1:])
     np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])

@@ -1,4 +1,4 @@
-"""The report on a drop as one HTML page that opens from the disk, and its footprints as a picture."""
+"""Report on a drop: one HTML page that opens from disk, and a picture of its footprints."""
 
 from dino_assets.images.report.footprints import draw_footprints, draw_ground
 from dino_assets.images.report.page import make_drop_page

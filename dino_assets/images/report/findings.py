@@ -1,4 +1,4 @@
-"""What is odd about a drop, found before anybody pays for labels: one sentence per finding."""
+"""Findings about a drop before labels are paid for: problems and notes, one sentence each."""
 
 import statistics
 from collections import Counter
@@ -17,42 +17,42 @@ Kind = Literal[
     "quarantined", "wrong-year", "no-time", "no-gps", "no-place", "far", "turned", "edited", "blurred", "dark",
     "bright", "duplicate", "near-duplicate", "gap", "roll-over", "thermal",
 ]  # fmt: skip
-# The order of the report: what is lost first, what only needs to be known last.
+# The order of the report: lost files first, mere notes last.
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-MARKED: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")  # a red dot on the ground
+MARKED: tuple[Kind, ...] = ("blurred", "dark", "bright", "wrong-year")  # with a red dot on the map
 
-FIRST_YEAR = 2010  # the first consumer drone with a camera; a reset clock says 1970, 1980, 2000
-# From the drop's median date: a year set wrong, not a season that straddles New Year.
+FIRST_YEAR = 2010  # the first consumer drone with a camera; a reset clock shows 1970, 1980, 2000
+# Distance from the drop's median date that means a wrong year, and not a season across New Year.
 FAR_DAYS = 300
-DAYS_APART = 1  # local time against the satellites' UTC: another date, never two days
-FAR_KM = 20.0  # from the drop's median position: no drone flies there between two pictures
-# An archive of ten years has no year of its own, a journey no place: three in four pictures must
-# agree before another is wrong (half and half are two seasons, or two sites).
+DAYS_APART = 1  # local time and the satellites' UTC may differ by one date, never by two
+FAR_KM = 20.0  # from the drop's median position: no drone flies this far between two pictures
+# An archive of ten years has no typical year, and a journey no typical place. So three in four pictures must
+# agree before another one is wrong (half and half means two seasons, or two sites).
 AGREEING_SHARE = 0.75
-# Against the drop and against its neighbours in flight: water and snow are soft for minutes on end,
-# at a fifth to a half of the drop's sharpness. Below that a picture needs no neighbours to be judged.
-# A series can be blurred as a whole: what no water or snow comes down to.
+# Sharpness is compared with the drop and with neighbours in flight: water and snow are soft for minutes, at a
+# fifth to a half of the drop's sharpness. Below a fifth, a picture is blurred without regard to neighbours.
+# BLURRED is an absolute limit, below any water or snow, for a series that is blurred as a whole.
 BLURRED = 0.02
 BLURRED_TO_DROP = 0.35
 BLURRED_ALONE = 0.2
 BLURRED_TO_NEIGHBOURS = 0.5
 # Calm water, sand, snow and fog have 1 to 7 levels of contrast; edges blurred by 8 px still have 26. A
-# blurred picture of grass alone has as few, though: it is told by its neighbours, which are not smooth.
+# blurred picture of grass alone has as few, but its neighbours are not smooth.
 LEAST_CONTRAST = 8.0
 SMOOTH_NEIGHBOURS_SHARE = 0.3
 NEIGHBOURS = 5  # on each side
 FEWEST_FOR_MEDIAN = 5
-# Two stops off middle gray: a picture can be developed from there, a label not be drawn on it.
+# Two stops from middle gray: such a picture can be developed, but labels cannot be drawn on it.
 DARK_EV, BRIGHT_EV = -2.0, 2.0
-CLIPPED_SHARE = 0.5  # half the picture is black or white: no exposure brings it back
+CLIPPED_SHARE = 0.5  # half the picture is black or white: no correction restores it
 
-_NEVER = datetime(1, 1, 1)  # noqa: DTZ001 - cameras know no zone, and it is never shown
+_NEVER = datetime(1, 1, 1)  # noqa: DTZ001 - cameras write no zone, and it is never shown
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know about ``path`` (of a gap: the folder), in a sentence."""
+    """One sentence about a file; ``path`` is the folder for a gap."""
 
     kind: Kind
     path: str
@@ -67,11 +67,11 @@ def find_problems(
     roll_overs: Sequence[RollOver],
     near: Sequence[tuple[int, int]] = (),
 ) -> Packed[Finding]:
-    """All findings, by kind and path. ``near`` are positions in ``shots`` of pictures that look alike.
+    """Find all problems, sorted by kind and path. ``near`` are positions of similar pictures in ``shots``.
 
-    Of each such pair the picture whose path comes later gets the finding. Whoever gives at most one
-    earlier look-alike per picture (``find_near_duplicates``, in the order of paths) gets at most one
-    finding per picture, and all of a group point at its first.
+    The picture with the later path of each pair gets the finding. ``find_near_duplicates``, in the order of
+    paths, pairs each picture with one earlier picture at most. Then each has at most one finding, which names
+    the first picture of its group.
     """
     usable = [shot for _, shot in walk_usable(shots)]
     others = [
@@ -92,7 +92,7 @@ def find_problems(
     ]
     rank = {kind: place for place, kind in enumerate(KINDS)}
     others.sort(key=lambda f: (rank[f.kind], f.path, f.other or "", f.detail))
-    # The first kind. There may be one for each of a million files, and these come in order already.
+    # The first kind. There may be a million, mostly in order already.
     quarantined = _find_quarantined(shots)
     if not all(one.path <= other.path for one, other in pairwise(_find_quarantined(shots))):
         quarantined = iter(sorted(quarantined, key=lambda f: (f.path, f.detail)))
@@ -102,13 +102,13 @@ def find_problems(
 
 
 def count_findings(findings: Iterable[Finding]) -> dict[Kind, int]:
-    """How many of each kind, in the report's order; kinds that were not found are left out."""
+    """Count findings by kind, in the report's order; kinds without a finding are left out."""
     counts = Counter(finding.kind for finding in findings)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
 def list_kinds(findings: Iterable[Finding], *, paths: Collection[str]) -> dict[str, list[Kind]]:
-    """The kinds of finding of each of some paths, each once, in the report's order."""
+    """List the kinds of findings of each path, each once, in the report's order."""
     kinds: dict[str, dict[Kind, None]] = {}
     for finding in findings:
         if finding.path in paths:
@@ -117,27 +117,29 @@ def list_kinds(findings: Iterable[Finding], *, paths: Collection[str]) -> dict[s
 
 
 def order_flight(shots: Sequence[Shot]) -> list[int]:
-    """Positions of usable shots in the order they were taken: by time, without one by name after them."""
+    """Order usable shots by time, then those without a time by name; return their positions."""
     keys = {
         at: (shot.taken is None, shot.taken or _NEVER, shot.path) for at, shot in walk_usable(shots)
     }
     return sorted(keys, key=keys.__getitem__)
 
 
-def _say(kind: Kind, shot: Shot, detail: str, other: str | None = None) -> Finding:
+def _make_finding(kind: Kind, shot: Shot, detail: str, other: str | None = None) -> Finding:
     return Finding(kind, shot.path, other, detail)
 
 
 def _find_quarantined(shots: Sequence[Shot]) -> Iterator[Finding]:
     return (
-        _say("quarantined", shot, ": ".join(filter(None, (shot.reason, shot.detail))) or "unusable")
+        _make_finding(
+            "quarantined", shot, ": ".join(filter(None, (shot.reason, shot.detail))) or "unusable"
+        )
         for shot in shots
         if not shot.is_usable
     )
 
 
 def _find_wrong_times(shots: Sequence[Shot]) -> list[Finding]:
-    """At most one finding per picture, the surest reason first."""
+    """Find missing and wrong dates: at most one finding per picture, the surest reason first."""
     days = [s.taken.date() for s in shots if s.taken and s.taken.year >= FIRST_YEAR]
     middle = statistics.median_low(days) if days else None
     if middle is not None:
@@ -147,19 +149,19 @@ def _find_wrong_times(shots: Sequence[Shot]) -> list[Finding]:
     for shot in shots:
         if shot.taken is None:
             if shot.quality == "ortho":
-                continue  # a mosaic is of many times
-            findings.append(_say("no-time", shot, "the file says no time at which it was taken"))
+                continue  # a mosaic has no single time
+            findings.append(_make_finding("no-time", shot, "the file has no time of capture"))
             continue
-        day, seen = shot.taken.date(), shot.satellite_date
+        day, gps_day = shot.taken.date(), shot.satellite_date
         if day.year < FIRST_YEAR:
-            why = f"no drone photographed before {FIRST_YEAR}: the clock was not set"
-        elif seen and abs((day - seen).days) > DAYS_APART:
-            why = f"the satellites said {seen:%Y-%m-%d}"
+            why = f"no drone took photographs before {FIRST_YEAR}: the clock was not set"
+        elif gps_day and abs((day - gps_day).days) > DAYS_APART:
+            why = f"the GPS date is {gps_day:%Y-%m-%d}"
         elif middle is not None and abs((day - middle).days) > FAR_DAYS:
             why = f"most of this drop was taken around {middle:%Y-%m-%d}"
         else:
             continue
-        findings.append(_say("wrong-year", shot, f"taken {day:%Y-%m-%d}, but {why}"))
+        findings.append(_make_finding("wrong-year", shot, f"taken {day:%Y-%m-%d}, but {why}"))
     return findings
 
 
@@ -169,54 +171,62 @@ def _find_placeless(shots: Sequence[Shot]) -> list[Finding]:
         if shot.corners is not None:
             continue
         if shot.latitude is None or shot.longitude is None:
-            findings.append(_say("no-gps", shot, "the file carries no position"))
+            findings.append(_make_finding("no-gps", shot, "the file has no position"))
         elif find_position(shot) is None:
-            findings.append(_say("no-gps", shot, "the position is 0°, 0°: the receiver had no fix"))
+            findings.append(
+                _make_finding("no-gps", shot, "the position is 0°, 0°: the receiver had no fix")
+            )
         else:
-            findings.append(_say("no-place", shot, shot.place_reason or "the ground is not known"))
+            findings.append(
+                _make_finding("no-place", shot, shot.place_reason or "the ground is unknown")
+            )
     return findings
 
 
 def find_position(shot: Shot) -> tuple[float, float] | None:
-    """Latitude and longitude, unless they are what a receiver without a fix writes: zeros."""
+    """Return latitude and longitude, unless both are zero, as a receiver without a fix writes."""
     if shot.latitude is None or shot.longitude is None:
         return None
-    # Nobody flies in the Gulf of Guinea by mistake.
+    # A real position at 0°, 0° (in the Gulf of Guinea) is not expected.
     has_fix = max(abs(shot.latitude), abs(shot.longitude)) >= 1e-6
     return (shot.latitude, shot.longitude) if has_fix else None
 
 
 def _find_edited(shots: Sequence[Shot]) -> list[Finding]:
-    """What was turned or cropped by hand kept the angles of before; some are proven by others."""
+    """Find edited pictures, which keep their old angles; overlapping ones may prove how they were turned."""
     findings = []
     for shot in shots:
         if not shot.edited_by:
             continue
-        why = f"written anew by {shot.edited_by} after it was taken"
+        why = f"written again by {shot.edited_by} after it was taken"
         if shot.turned_deg:
-            why += f", turned by {shot.turned_deg}° clockwise; it is placed as its neighbour shows"
+            why += (
+                f", turned by {shot.turned_deg}° clockwise; its place is corrected by its neighbour"
+            )
         elif shot.turned_deg == 0:
-            why += ", not turned, as its neighbour shows"
+            why += ", not turned, as its neighbour proves"
         elif shot.corners is not None:
-            why += "; no neighbour shows whether it was turned, so its place is in doubt"
-        findings.append(_say("turned" if shot.turned_deg else "edited", shot, why, shot.turn_proof))
+            why += "; no neighbour proves whether it was turned, so its place may be wrong"
+        findings.append(
+            _make_finding("turned" if shot.turned_deg else "edited", shot, why, shot.turn_proof)
+        )
     return findings
 
 
 def _find_far(shots: Sequence[Shot]) -> list[Finding]:
-    """Far from the median position, where most pictures lie near it."""
+    """Find pictures far from the median position, if most pictures are near it."""
     placed = [(shot, at) for shot in shots if (at := find_position(shot)) is not None]
     if not placed:
         return []
     start = placed[0][1][1]
-    # Counted from one of them, so that the 180th meridian cuts no drop in two.
+    # Relative to the first longitude, so that the 180th meridian does not split a drop.
     east = statistics.median((lon - start + 180) % 360 - 180 for _, (_, lon) in placed)
     middle = statistics.median(lat for _, (lat, _) in placed), start + east
     apart = [(shot, measure_distance_m(at, middle) / 1000) for shot, at in placed]
     if sum(km <= FAR_KM for _, km in apart) < AGREEING_SHARE * len(apart):
         return []
     return [
-        _say("far", shot, f"{km:,.0f} km from the middle of this drop's positions")
+        _make_finding("far", shot, f"{km:,.0f} km from the middle of this drop's positions")
         for shot, km in apart
         if km > FAR_KM
     ]
@@ -232,27 +242,29 @@ def _find_bad_light(shots: Sequence[Shot]) -> list[Finding]:
         side = "under" if exposure < 0 else "over"
         why = f"{abs(exposure):.1f} EV {side} middle gray"
         if dark > CLIPPED_SHARE or exposure < DARK_EV:
-            findings.append(_say("dark", shot, f"{why}, {dark:.0%} of the picture black"))
+            findings.append(_make_finding("dark", shot, f"{why}, {dark:.0%} of the picture black"))
         elif bright > CLIPPED_SHARE or exposure > BRIGHT_EV:
-            findings.append(_say("bright", shot, f"{why}, {bright:.0%} of the picture white"))
+            findings.append(
+                _make_finding("bright", shot, f"{why}, {bright:.0%} of the picture white")
+            )
     return findings
 
 
 def is_smooth(shot: Shot) -> bool:
-    """Whether a picture has so little contrast that its sharpness alone says nothing."""
+    """Check whether a picture has too little contrast to be judged by its sharpness alone."""
     return shot.contrast is not None and shot.contrast < LEAST_CONTRAST
 
 
 def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
-    """Softer than the drop and than what was taken just before and after it, or far too soft alone.
+    """Find pictures softer than the drop and than their neighbours in flight, or far too soft.
 
-    Smooth scenes in the company of others are not judged, and nothing is judged by them.
+    Smooth scenes among other smooth ones are neither judged nor compared with.
     """
     scored = [s for s in shots if s.sharpness is not None and not s.thermal]
-    telling = [s.sharpness or 0.0 for s in scored if not is_smooth(s)]
-    if len(telling) < FEWEST_FOR_MEDIAN:
+    structured = [s.sharpness or 0.0 for s in scored if not is_smooth(s)]
+    if len(structured) < FEWEST_FOR_MEDIAN:
         return []
-    usual = statistics.median(telling)
+    usual = statistics.median(structured)
     flown = _leave_out_smooth([scored[i] for i in order_flight(scored)])
     values = [shot.sharpness or 0.0 for shot in flown]
     findings = []
@@ -260,12 +272,12 @@ def _find_blurred(shots: Sequence[Shot]) -> list[Finding]:
         around = values[max(0, at - NEIGHBOURS) : at] + values[at + 1 : at + 1 + NEIGHBOURS]
         limit = _word_missed_limit(value, usual=usual, beside=statistics.median(around))
         if limit:
-            findings.append(_say("blurred", shot, f"sharpness {value:.3g}, {limit}"))
+            findings.append(_make_finding("blurred", shot, f"sharpness {value:.3g}, {limit}"))
     return findings
 
 
 def _leave_out_smooth(flown: Sequence[Shot]) -> list[Shot]:
-    """Shots of a flight without the smooth ones that lie among smooth ones."""
+    """Leave out smooth shots of a flight that lie among smooth ones."""
     smooth = [is_smooth(shot) for shot in flown]
     left = []
     for at, shot in enumerate(flown):
@@ -276,9 +288,9 @@ def _leave_out_smooth(flown: Sequence[Shot]) -> list[Shot]:
 
 
 def _word_missed_limit(value: float, *, usual: float, beside: float) -> str | None:
-    """The limit that a sharpness is not above, and where it comes from."""
+    """Describe the limit that a sharpness does not exceed, and its origin; None if it exceeds all."""
     if value <= BLURRED:
-        return f"not above {BLURRED:g}: blurred, whatever the other pictures are like"
+        return f"not above {BLURRED:g}: blurred, regardless of the other pictures"
     alone = BLURRED_ALONE * usual
     if value <= alone:
         return f"not above {alone:.3g}: {BLURRED_ALONE:g} of the drop's median of {usual:.3g}"
@@ -298,7 +310,7 @@ def _find_duplicates(shots: Sequence[Shot]) -> list[Finding]:
         original = first.setdefault(str(shot.image_id), shot)
         if original is not shot:
             findings.append(
-                _say("duplicate", shot, "the same bytes under two names", original.path)
+                _make_finding("duplicate", shot, "the same bytes under two names", original.path)
             )
     return findings
 
@@ -308,10 +320,10 @@ def _find_near_duplicates(shots: Sequence[Shot], near: Sequence[tuple[int, int]]
     for pair in near:
         first, second = sorted((shots[i] for i in pair), key=lambda shot: shot.path)
         if first.image_id is None or first.image_id != second.image_id:
-            why = "the first that looks the same"
+            why = "similar to this earlier picture"
             if first.taken and second.taken:
                 why += f", {_word_seconds(second.taken - first.taken)} apart"
-            findings.append(_say("near-duplicate", second, why, first.path))
+            findings.append(_make_finding("near-duplicate", second, why, first.path))
     return findings
 
 
@@ -330,7 +342,7 @@ def _find_breaks(gaps: Sequence[Gap], roll_overs: Sequence[RollOver]) -> list[Fi
             "roll-over",
             new.folder or ".",
             new.from_folder or ".",
-            f"after {new.last:04d} the counter of {new.series} went on at {new.first:04d}",
+            f"after {new.last:04d} the counter of {new.series} continued at {new.first:04d}",
         )
         for new in roll_overs
     ]

@@ -1,4 +1,4 @@
-"""The findings of a drop as a CSV that a spreadsheet can open."""
+"""Findings of a drop as a CSV that is safe to open in a spreadsheet."""
 
 import csv
 import io
@@ -8,20 +8,20 @@ from typing import cast
 from dino_assets.images.report.findings import Finding, Kind
 
 FINDINGS_CSV = "findings.csv"  # lies beside the page, which shows some of each kind only
-# Names its row's cells that got an apostrophe: whoever joins by path takes it away again.
+# This column names the row's cells with an added apostrophe; remove it before joining by path.
 APOSTROPHES = "added_apostrophes"
 _CELLS = ("kind", "path", "other", "detail")
 _UNSAFE_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write_findings_csv(findings: Iterable[Finding]) -> bytes:
-    r"""The findings as a CSV that a spreadsheet can open: no cell of it is taken for a formula.
+    r"""Write the findings as a CSV in which a spreadsheet finds no formula.
 
-    A cell that begins like one gets an apostrophe before it, and the column ``added_apostrophes`` names
-    it. Letters that UTF-8 has no bytes for (names that are not text) are written as ``\udcff``.
+    A cell that begins like a formula gets an apostrophe before it, and the column ``added_apostrophes``
+    names it. Characters that UTF-8 cannot encode (in names that are not text) are written as ``\udcff``.
     """
     sink = io.BytesIO()
-    # As bytes at once: the text of a million rows takes four times their place.
+    # Encoded row by row: the text of a million rows would need four times the memory.
     text = io.TextIOWrapper(sink, "utf-8", "backslashreplace", newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow((*_CELLS, APOSTROPHES))
@@ -35,7 +35,7 @@ def write_findings_csv(findings: Iterable[Finding]) -> bytes:
 
 
 def read_findings_csv(data: bytes) -> list[Finding]:
-    """The same back, without the apostrophes; of a table of earlier versions, with them."""
+    """Read findings from the CSV without the added apostrophes; earlier versions did not mark them."""
     rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
     findings = []
     for row in rows:
@@ -48,10 +48,10 @@ def read_findings_csv(data: bytes) -> list[Finding]:
 
 
 def count_apostrophes(findings: Iterable[Finding]) -> int:
-    """Count the findings whose path, or other path, is written with an apostrophe before it."""
+    """Count the findings with a path or other path that gets an apostrophe."""
     return sum(_is_unsafe(f.path) or _is_unsafe(f.other or "") for f in findings)
 
 
 def _is_unsafe(cell: str) -> bool:
-    # Spreadsheets trim spaces and byte order marks before they look for a formula.
+    # Spreadsheets ignore leading spaces and byte order marks.
     return cell.lstrip(" \u00a0\ufeff").startswith(_UNSAFE_STARTS)

@@ -1,4 +1,4 @@
-"""Footprints on the ground as a picture, to scale and north up."""
+"""Picture of footprints on the ground, to scale and north up."""
 
 import io
 import math
@@ -25,28 +25,28 @@ from dino_assets.images.report.findings import order_flight
 from dino_assets.images.report.ground_plan import FAR_M, MAX_FOOTPRINTS, Ground, lay_out
 from dino_assets.images.report.shots import Shot
 
-BREAK_S = 300.0  # a longer pause is another battery: no line joins the two
-FILL = 0.3  # of the darkest pile, so that neither 6 nor 3,000 footprints are one gray
-# From dark blue to orange: read in gray print and by most colour-blind readers, nothing pale.
+BREAK_S = 300.0  # after a longer pause (another battery) the flight line is interrupted
+FILL = 0.3  # opacity of a pile of footprints, so that 6 and 3,000 of them both show their overlap
+# From dark blue to orange: readable in gray print and for most colour-blind readers, without pale colours.
 RAMP = ((43, 48, 122), (38, 103, 170), (29, 150, 140), (120, 172, 50), (225, 130, 20))
 UNTIMED, RED = (120, 126, 135), (200, 32, 47)
-# Footprints that are dashed, and why.
+# Qualities with a dashed footprint, and their legend.
 ROUGH: dict[PlaceQuality, str] = {
     "oblique": "oblique",
     "edited-nadir": "edited, perhaps turned",
     "edited-oblique": "edited, perhaps turned",
 }
 _WIDTH_PX, _PAD_PX, _TEXT_PX = 1200, 40, 22
-_TWICE = 2  # Pillow's lines have no soft edges: drawn at twice the size, then halved
+_TWICE = 2  # Pillow's lines are not antialiased: draw at twice the size, then halve
 _DASH_PX = 16
 
 
 @dataclass(frozen=True)
 class GroundPicture:
-    """Footprints as they are drawn; without any, the photographs themselves.
+    """A drawing of footprints, or of the photographs if none has a footprint.
 
-    ``outlines`` are rows of shots and corners (4, 2) in pixels of the sheet; ``bar`` is the length
-    of the scale bar in words, ``notes`` are what a person should know of the picture.
+    ``outlines`` are positions of shots with corners (4, 2) in pixels of the sheet. ``bar`` is the scale bar's
+    length in words. ``notes`` explain the picture to a reader.
     """
 
     ground: Ground
@@ -57,12 +57,12 @@ class GroundPicture:
 
 
 def draw_ground(shots: Sequence[Shot], marked: Collection[str] = ()) -> GroundPicture:
-    """Draw footprints, the way between them, and a red dot on those whose path is ``marked``."""
+    """Draw footprints, the flight line, and a red dot on files whose path is ``marked``."""
     ground = lay_out(shots)
     if not ground.rows:
         return GroundPicture(ground, _draw_thumbs(shots), [], "", [])
     pixels, px_per_m, height_px = _fit(ground.corners)
-    # Every k-th: the line keeps them all, and neighbours show the same ground anyway.
+    # Draw every k-th footprint only: neighbours overlap, and the line includes all.
     step = -(-len(ground.rows) // MAX_FOOTPRINTS)
     rows, corners = ground.rows[::step], pixels[::step]
     drawn = [shots[row] for row in rows]
@@ -92,7 +92,7 @@ def draw_ground(shots: Sequence[Shot], marked: Collection[str] = ()) -> GroundPi
     if step > 1:
         notes.append(f"one in {step} of {len(ground.rows):,} is drawn")
     if ground.far:
-        notes.append(f"{len(ground.far):,} more lie over {FAR_M / 1000:g} km away")
+        notes.append(f"{len(ground.far):,} more are over {FAR_M / 1000:g} km away")
     sheet = picture.resize((_WIDTH_PX, height_px // _TWICE), Image.Resampling.BOX)
     return GroundPicture(ground, sheet, list(zip(rows, corners / _TWICE, strict=True)), bar, notes)
 
@@ -114,9 +114,9 @@ def draw_footprints(picture: GroundPicture, *, title: str, caption: str) -> byte
 
 
 def _fit(corners: np.ndarray) -> tuple[np.ndarray, float, int]:
-    """Fit all corners (N, 4, 2) into the picture, a third to three quarters as high as wide.
+    """Fit all corners (N, 4, 2) into a picture whose height is a third to three quarters of its width.
 
-    Return their pixels, the pixels of a metre, and the picture's height.
+    Return their pixels, the pixels per metre, and the picture's height.
     """
     width_px, pad_px = _WIDTH_PX * _TWICE, 110
     low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
@@ -135,7 +135,7 @@ def _round_down(metres: float) -> float:
 
 
 def _join(shots: Sequence[Shot], centers: np.ndarray) -> list[np.ndarray]:
-    """Lines through the centres, one per stretch without a pause; without times there is none."""
+    """Join centres to lines, one for each part of the flight without a pause; none without times."""
     times = [shot.taken for shot in shots]
     cuts = [
         at
@@ -146,7 +146,7 @@ def _join(shots: Sequence[Shot], centers: np.ndarray) -> list[np.ndarray]:
 
 
 def _colour_by_time(shots: Sequence[Shot]) -> list[Colour]:
-    """By rank, not by the clock: two flights a year apart would be two colours."""
+    """Colour shots by rank of their time; by the time itself, flights a year apart would have two colours."""
     times = sorted({shot.taken for shot in shots if shot.taken})
     stops = np.linspace(0, max(len(times) - 1, 1), len(RAMP))
     mixed = [np.interp(range(len(times)), stops, channel) for channel in zip(*RAMP, strict=True)]
@@ -180,7 +180,7 @@ def _list_points(points: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _cut_dashes(corners: np.ndarray) -> Iterator[list[tuple[float, float]]]:
-    """Cut each side into dashes, as long as the spaces between them."""
+    """Cut each side into dashes with equal spaces."""
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         count = max(round(float(np.hypot(*(end - start))) / (2 * _DASH_PX)), 1)
         for share in (np.arange(count) / count).tolist():

@@ -1,4 +1,4 @@
-"""Footprints on a plane, in metres, and the area under them."""
+"""Plan of footprints in metres, and the ground area that they cover."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from dino_assets.images.report.findings import order_flight
 from dino_assets.images.report.shots import Shot
 from dino_assets.numerics.earth import SPHERE_M_PER_DEGREE
 
-FAR_M = 20_000.0  # another place: drawn together, neither would be seen
+FAR_M = 20_000.0  # a place farther away is left out, because both would be too small on one plan
 AREA_SIDE_PX = 600
-FOOTPRINT_PX = 150  # of a usual footprint, where areas are measured; of thousands a third does
-MAX_FOOTPRINTS = 3000  # drawn; more are measured coarser, too
+FOOTPRINT_PX = 150  # resolution of a typical footprint for measuring areas; a third for thousands
+MAX_FOOTPRINTS = 3000  # drawn at most; areas of more footprints are measured at lower resolution
 MAX_SHEETS = 2000
 
 
@@ -30,7 +30,7 @@ class Ground:
 
 
 def lay_out(shots: Sequence[Shot]) -> Ground:
-    """Lay footprints on a plane around the middle of most of them, on either side of the antimeridian."""
+    """Project footprints to a plane around their median, also across the antimeridian."""
     placed = [
         i
         for i in order_flight(shots)
@@ -46,7 +46,7 @@ def lay_out(shots: Sequence[Shot]) -> Ground:
     metres = (degrees - middle) * SPHERE_M_PER_DEGREE
     metres[..., 0] *= math.cos(math.radians(middle[1]))
     near = np.hypot(*metres.mean(axis=1).T) <= FAR_M
-    if not near.any():  # two places as large as each other, the median between them
+    if not near.any():  # two equally large places, with the median between them
         near = np.hypot(*(metres - metres[0]).mean(axis=1).T) <= FAR_M
     rows = [row for row, is_near in zip(placed, near, strict=True) if is_near]
     far = [row for row, is_near in zip(placed, near, strict=True) if not is_near]
@@ -54,18 +54,18 @@ def lay_out(shots: Sequence[Shot]) -> Ground:
 
 
 def measure_area(shots: Sequence[Shot], ground: Ground) -> float:
-    """Measure the square metres under footprints that look down, each counted once; within some percent."""
+    """Measure the ground area in m² under vertical footprints, overlaps counted once; accurate to percents."""
     down = [i for i, row in enumerate(ground.rows) if shots[row].quality not in OBLIQUE]
     if not down:
         return 0.0
     corners = ground.corners[down]
     low, high = corners.min(axis=1), corners.max(axis=1)
-    # As fine as the footprints are small, sheet by sheet: flights of one drop may lie far apart.
+    # The resolution follows the footprints' size. The plane is cut into sheets, because flights may be far apart.
     across_px = FOOTPRINT_PX if len(down) <= MAX_FOOTPRINTS else FOOTPRINT_PX / 3
     pixel_m = max(float(np.median((high - low).max(axis=1))) / across_px, 1e-3)
     sheet_m = pixel_m * AREA_SIDE_PX
     first, last = (np.floor(edge / sheet_m).astype(int) for edge in (low, high))
-    # Four sheets at most touch a footprint that is smaller than they are.
+    # A footprint smaller than a sheet touches four sheets at most.
     while np.prod(last - first + 1, axis=1).sum() > 4 * len(corners) + MAX_SHEETS:
         pixel_m, sheet_m = 2 * pixel_m, 2 * sheet_m
         first, last = (np.floor(edge / sheet_m).astype(int) for edge in (low, high))
@@ -77,8 +77,7 @@ def measure_area(shots: Sequence[Shot], ground: Ground) -> float:
     for place, numbers in sheets.items():
         mask = Image.new("1", (AREA_SIDE_PX, AREA_SIDE_PX))
         draw = ImageDraw.Draw(mask)
-        # A pixel is drawn where its middle is inside, more or less: half a pixel off is as often over
-        # as under.
+        # A pixel is drawn if its middle is inside, so errors of half a pixel cancel on average.
         for shape in (corners[numbers] - np.array(place) * sheet_m) / pixel_m - 0.5:
             draw.polygon([tuple(point) for point in shape.tolist()], fill=1)
         covered += int(np.asarray(mask).sum())

@@ -1,4 +1,4 @@
-"""The report of a drop: what a person should know of its card before anybody pays for labels."""
+"""Making of a drop's report: findings, HTML page, table and picture of footprints."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,21 +28,21 @@ from dino_assets.store.commits.protocol import NamedBytes
 PAGE, TABLE, PICTURE, PREVIEW = (
     "report.html", FINDINGS_CSV, "footprints.png", "preview.png",
 )  # fmt: skip
-# A flight that overlaps by 80 % moves on by a fifth of the short side; hovering, by its GPS's noise.
+# A flight with 80 % overlap moves by a fifth of the short side per picture; a hovering drone by GPS noise.
 REACH_SHARE = 0.1
 REACH_M = 5.0
 
 
 @dataclass(frozen=True)
 class DropReport:
-    """A drop's findings, counted by kind, and the files that show them."""
+    """A drop's findings by kind, and the report's files."""
 
     counts: Mapping[str, int]
     files: Sequence[NamedBytes]
 
 
 def make_shot(file: InspectedFile, *, with_thumb: bool) -> Shot:
-    """What the report needs of one file."""
+    """Make the report's record of one file."""
     row, facts, capture, scores = file.row, file.row.facts, file.row.capture, file.row.scores
     return Shot(
         path=row.path,
@@ -78,29 +78,29 @@ def make_shot(file: InspectedFile, *, with_thumb: bool) -> Shot:
 
 
 def pair_look_alikes(shots: Sequence[Shot]) -> list[tuple[int, int]]:
-    """Positions of pictures that look the same and show the same ground: each with its first, by path.
+    """Pair similar pictures of the same ground: each with the first one, as positions ordered by path.
 
-    The same ground: the middles of both footprints are at most a tenth of the shorter side apart, and
-    the sides differ by a fifth at most. Rows, panels and glint look alike all along a flight, and a
-    flight's neighbours share 80 % of their ground. Without a footprint 5 m between the positions
-    count; without a position too, the look alone. The same bytes again are told as duplicates only.
+    Ground is the same if the middles of both footprints are at most a tenth of the shorter side apart, and
+    the sides differ by a fifth at most. This is strict because rows, panels and glint look similar along a
+    whole flight, and neighbours share 80 % of their ground. Without footprints, the positions may be 5 m
+    apart. Without positions, only the pictures count. Copies of the same bytes are duplicates, not pairs.
     """
     first: dict[str, int] = {}
-    seen = []
+    distinct = []
     for number, shot in sorted(walk_usable(shots), key=lambda each: each[1].path):
         image_id = shot.image_id or str(number)
         if shot.look is not None and first.setdefault(image_id, number) == number:
-            seen.append(number)
-    hashes = np.frombuffer(b"".join(shots[n].look or b"" for n in seen), np.uint8).reshape(
+            distinct.append(number)
+    hashes = np.frombuffer(b"".join(shots[n].look or b"" for n in distinct), np.uint8).reshape(
         -1, LOOK_BYTES
     )
-    grounds = np.array([_measure_ground(shots[n]) for n in seen]).reshape(-1, 4)
+    grounds = np.array([_measure_ground(shots[n]) for n in distinct]).reshape(-1, 4)
     pairs = find_near_duplicates(hashes, places_m=grounds[:, 1:], reach_m=grounds[:, 0])
-    return [(seen[i], seen[j]) for i, j in pairs]
+    return [(distinct[i], distinct[j]) for i, j in pairs]
 
 
 def _measure_ground(shot: Shot) -> tuple[float, float, float, float]:
-    """How far the same picture may lie away, and x, y, z of the ground's middle on the globe, in metres."""
+    """Measure how far a similar picture may be, and the ground's middle x, y, z on the globe, in metres."""
     unknown = (math.nan,) * 4
     if shot.corners is None:
         position = find_position(shot)
@@ -114,9 +114,9 @@ def _measure_ground(shot: Shot) -> tuple[float, float, float, float]:
 def make_report(
     drop: str, shots: Sequence[Shot], *, others: Sequence[str], facts: Mapping[str, Any]
 ) -> DropReport:
-    """Find what is odd, and show it as a page, a table and a picture.
+    """Find problems, and show them as a page, a table and a picture.
 
-    Without today's date: the same files give the same bytes on any day. ``judge_findings`` knows it.
+    Today's date is not used, so the same files give the same bytes on any day. ``judge_findings`` uses it.
     """
     photos = [shot.path for shot in shots]
     findings = find_problems(
@@ -130,7 +130,7 @@ def make_report(
     ground = draw_ground(shots, marked)
     page = make_drop_page(shots, findings, ground, drop=drop, facts=_word_facts(facts))
     placed = sum(shot.corners is not None for _, shot in walk_usable(shots))
-    caption = f"{placed} of {len(shots)} pictures lie somewhere; flat ground"
+    caption = f"{placed} of {len(shots)} pictures have a place on the ground, assumed flat"
     if marked:
         caption += "; red: blurred, too dark or bright, wrong date"
     picture = draw_footprints(ground, title=drop, caption=caption)
@@ -146,7 +146,7 @@ def make_report(
 
 
 def _word_facts(facts: Mapping[str, Any]) -> dict[str, str]:
-    """What the pictures themselves do not say."""
+    """Describe facts about files that are not pictures."""
     suffixes = ", ".join(f"{count} {name}" for name, count in facts["other_suffixes"].items())
     counts = {"raw files beside them": facts["raw_twins"], "other files": facts["other_files"]}
     words = {name: f"{count:,}" for name, count in counts.items() if count}

@@ -1,14 +1,15 @@
-"""What is missing from a card's numbering, by its files' names.
+"""Gaps and restarts in the numbering of a card's files, by their names.
 
-A name belongs to a numbered series when a camera's prefix stands before four or five digits
-(``DJI_0001``, ``DSC00012``, ``IMG_0001_3``; ``P1000123`` and ``G0012345`` count by their last four), or
-after DJI's time stamp (``DJI_20230614100512_0001_W``). What follows the number (a lens, a band,
-``-edit``) shares it, and so do videos. All other names have no number: ``IMG (3)``, ``tile_0001_0002``.
+A name belongs to a numbered series if a camera's prefix precedes four or five digits (``DJI_0001``,
+``DSC00012``, ``IMG_0001_3``). ``P1000123`` and ``G0012345`` count by their last four digits, and DJI's stamped
+names (``DJI_20230614100512_0001_W``) by the number after the time stamp. Names that differ only after the number
+(a lens, a band, ``-edit``) share it, and so do videos. Other names have no number: ``IMG (3)``,
+``tile_0001_0002``.
 
-A camera's own folders (``100MEDIA``, ``DJI_001``, ``100_0002``) count each for itself. All others a
-person made, perhaps to sort one series into classes: over all of them together a number counts once,
-and is missing where a folder has numbers before and after it. DJI's P4 Multispectral names its six
-bands ``DJI_0010`` to ``DJI_0015``, the next six ``DJI_0020``: its 6 to 9 are not missing.
+Each of a camera's folders (``100MEDIA``, ``DJI_001``, ``100_0002``) is a series of its own. Other folders were
+made by a person, perhaps to sort one series into classes. Over all of these together each number counts once,
+and is missing if a folder has numbers before and after it. DJI's P4 Multispectral names its six bands
+``DJI_0010`` to ``DJI_0015`` and the next six ``DJI_0020`` and so on; its last digits 6 to 9 are not missing.
 """
 
 import re
@@ -32,22 +33,22 @@ _PLAIN = re.compile(
     r"|(GOPR|GP\d\d|G[HXS]\d\d|G\d{3})(\d{4})(?![\dA-Z])",
     re.IGNORECASE,
 )
-# Names under which one camera shares its counter: colour space, and videos.
+# Prefixes that share one camera's counter: colour spaces and videos.
 _SAME_COUNTER = {
     "_DSC": "DSC_", "_DSC_": "DSC_", "_MG_": "IMG_", "_IMG_": "IMG_", "MVI_": "IMG_", "_IGP": "IMGP",
 }  # fmt: skip
-# Folders that follow each other: 100MEDIA, 101MEDIA; DJI_001, DJI_002. Not 000, 001 (MicaSense's, but
-# classes' and flights' as well): their numbers are compared, their order is not.
+# Folders that follow each other: 100MEDIA, 101MEDIA; DJI_001, DJI_002. Not 000, 001: MicaSense uses these
+# names, but classes and flights may have them too. Gaps are found within them, but not between them.
 _NUMBERED_FOLDER = re.compile(r"([1-9]\d\d)([A-Z_][A-Z0-9_]{4})|(DJI_)(\d{3})", re.IGNORECASE)
-# Panoramas and surveys: each begins anew, and none follows another.
+# Folders of panoramas and surveys: each has its own count, and none continues another.
 _COUNTED_ALONE = re.compile(r"\d{3}_\d{4}")
-_BY_HAND = ""  # in a key, stands for all folders that no camera made
-# PANORAMA/100_0027 holds the pictures of number 27 of 100MEDIA.
+_BY_HAND = ""  # in a key: all folders that were not made by a camera
+# PANORAMA/100_0027 holds the pictures of number 27 in 100MEDIA.
 _PANORAMA_FOLDER = re.compile(r"(?:^|/)(\d{3})_(\d{4})/")
-_LAST_NUMBERS = (999, 9999)  # after these a counter begins anew
-# In one folder, a hole wider than this between 0001 and 9999 is a counter's end.
+_LAST_NUMBERS = (999, 9999)  # a counter restarts after these
+# In one folder, a wider gap between 0001 and 9999 means that the counter restarted.
 _WRAP_AT_LEAST = 1000
-# In a P4 Multispectral's series; fewer sets of six could be chance.
+# Last digits of a P4 Multispectral's bands; fewer sets of six could be chance.
 _BAND_ENDS, _FEWEST_BAND_SETS = frozenset(range(6)), 3
 _NUMBERS = 10**5  # five digits at most
 _NEW_FLIGHT_AFTER_S = 5  # lenses of one shot are stamped within a second or two
@@ -55,9 +56,9 @@ _NEW_FLIGHT_AFTER_S = 5  # lenses of one shot are stamped within a second or two
 
 @dataclass(frozen=True, slots=True, order=True)
 class Gap:
-    """Numbers ``first`` to ``last`` of a camera's series that no file of a folder has.
+    """Missing numbers ``first`` to ``last`` of a camera's series in a folder.
 
-    Where several folders made by hand have numbers around them, ``folder`` is the one that holds these.
+    If several folders made by hand have numbers around the gap, ``folder`` is their common parent.
     """
 
     folder: str
@@ -67,15 +68,17 @@ class Gap:
 
     @property
     def count(self) -> int:
-        """How many numbers are missing."""
+        """Number of missing files."""
         return self.last - self.first + 1
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RollOver:
-    """The counter began anew: ``last`` was the highest number before, ``first`` the lowest after."""
+    """Restart of a counter: ``last`` was the highest number before, ``first`` the lowest after."""
 
-    folder: str  # where it went on; the same as ``from_folder`` where the counter alone began anew
+    folder: (
+        str  # where the count continued; equal to ``from_folder`` for a restart within one folder
+    )
     series: str
     from_folder: str
     last: int
@@ -84,12 +87,12 @@ class RollOver:
 
 @dataclass(slots=True)
 class _Run:
-    """Numbers of one count upwards, in one folder of a camera, or in all that none made."""
+    """Ascending numbers of one count, in one camera folder or in all folders made by hand."""
 
     numbers: set[int] = field(default_factory=set)
     high: int = -1
     stamp: str = ""
-    spans: dict[str, tuple[int, int]] = field(default_factory=dict)  # of each folder
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)  # lowest and highest, by folder
     with_photo: set[str] = field(default_factory=set)
 
     def add(self, number: int, stamp: str, folder: str, is_photo: bool) -> None:
@@ -102,7 +105,7 @@ class _Run:
             self.with_photo.add(folder)
 
     def list_folders_around(self, first: int, last: int) -> list[str]:
-        """Folders of photographs with numbers before and after these."""
+        """List folders with photographs that have numbers before and after these."""
         spans = ((folder, self.spans[folder]) for folder in self.with_photo)
         return [folder for folder, (low, high) in spans if low < first and last < high]
 
@@ -112,10 +115,10 @@ _Runs = dict[_Key, list[_Run]]
 
 
 class _NumberedNames:
-    """Numbered names of a series: time stamp, number, folder and whether a photograph, 17 bytes each."""
+    """Numbered names of a series, 17 bytes each: time stamp, number, folder and whether a photograph."""
 
     def __init__(self) -> None:
-        # Fourteen digits of a stamp, or zeros for none, before the five of a number.
+        # Fourteen digits of the stamp (zeros for none), then five of the number.
         self._counted = array("Q")
         self._folders = array("Q")
         self._are_photos = bytearray()
@@ -127,7 +130,7 @@ class _NumberedNames:
         self._are_photos.append(is_photo)
 
     def walk(self) -> Iterator[tuple[str, int, str, bool]]:
-        """All of them by time stamp, then by number."""
+        """List all names by time stamp, then by number."""
         folders = list(self._places)
         for at in np.argsort(np.frombuffer(self._counted, np.uint64), kind="stable").tolist():
             stamp, number = divmod(self._counted[at], _NUMBERS)
@@ -136,12 +139,12 @@ class _NumberedNames:
 
 
 def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
-    """Numbers that are missing between files of a camera's series, sorted by folder and number.
+    """Find missing numbers in cameras' series, sorted by folder and number.
 
-    ``others`` are the drop's further files: a video or a panorama's folder takes a number too.
-    Between folders that follow each other (100MEDIA, 101MEDIA) the count goes on, or it began anew:
-    then it should have reached 999 (or 9999) before, and begin with 1. Between folders made by hand
-    nothing is missing, and what one lacks another may have.
+    ``others`` are the drop's further files, because a video or a panorama's folder uses a number too. Between
+    consecutive folders (100MEDIA, 101MEDIA) the count continues or restarts. A restart is expected after 999
+    or 9999, and at 1. Between folders made by hand nothing counts as missing, since one may have the other's
+    numbers.
     """
     photos, others = list(photos), list(others)
     runs = _collect_runs(photos, others)
@@ -149,7 +152,7 @@ def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
     gaps: list[Gap] = []
 
     def report(key: _Key, first: int, last: int, never: frozenset[int] = frozenset()) -> None:
-        # A number that a panorama took splits what is missing.
+        # Numbers used by panoramas are not missing, and split the gap.
         number = _number_folder(key[0])
         taken = elsewhere.get(number[1], set()) if number else set()
         for start, end in _split_range(first, last, taken | never):
@@ -175,7 +178,7 @@ def find_gaps(photos: Iterable[str], others: Iterable[str]) -> list[Gap]:
 
 
 def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
-    """Where a camera's counter began anew, from one folder to the next or after 999 within one."""
+    """Find restarts of a camera's counter, from one folder to the next or after 999 within one."""
     runs = _collect_runs(photos, ())
     breaks = []
     for before, after in _follow_folders(runs):
@@ -191,7 +194,7 @@ def find_roll_overs(photos: Iterable[str]) -> list[RollOver]:
 
 
 def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
-    """By folder and series, each count upwards in the order of its time stamps."""
+    """Collect ascending runs of numbers by folder and series, in the order of time stamps."""
     shots: dict[_Key, _NumberedNames] = {}
     for is_photo, paths in ((True, photos), (False, others)):
         for path in paths:
@@ -209,7 +212,7 @@ def _collect_runs(photos: Iterable[str], others: Iterable[str]) -> _Runs:
 
 
 def _cut_runs(named: _NumberedNames) -> Iterator[_Run]:
-    """Cut where the number falls back; without time stamps nothing does."""
+    """Split a series where its number falls; without time stamps it never falls."""
     run = _Run()
     for stamp, number, folder, is_photo in named.walk():
         if number < run.high and _is_new_count(run, number, stamp):
@@ -226,7 +229,7 @@ def _is_new_count(run: _Run, number: int, stamp: str) -> bool:
 
 
 def _seconds(stamp: str) -> int:
-    """Seconds of a stamp YYYYMMDDhhmmss, for differences within a day; any two days are far apart."""
+    """Convert a stamp YYYYMMDDhhmmss to seconds; differences are exact within a day only."""
     if not stamp:
         return 0
     clock = int(stamp[8:10]) * 3600 + int(stamp[10:12]) * 60 + int(stamp[12:14])
@@ -234,9 +237,9 @@ def _seconds(stamp: str) -> int:
 
 
 def _read_number(name: str) -> tuple[str, str, int] | None:
-    """Series, time stamp (or nothing) and number of a file's name."""
+    """Read series, time stamp (or an empty text) and number from a file's name."""
     if match := _STAMPED.match(name):
-        # Another series than DJI_0001: both may lie in one folder, and count apart.
+        # Not the series of DJI_0001: both may be in one folder with separate counters.
         return "DJI_*_", match[2], int(match[3])
     if match := _PLAIN.match(name):
         if match[5]:
@@ -247,7 +250,7 @@ def _read_number(name: str) -> tuple[str, str, int] | None:
 
 
 def _holes(numbers: set[int]) -> list[tuple[int, int]]:
-    """What is missing between the lowest and the highest; the end of a count that wrapped is not."""
+    """List gaps between the lowest and the highest number, except the widest if the count restarted."""
     ranked = sorted(numbers)
     holes = [(low + 1, high - 1) for low, high in pairwise(ranked) if high > low + 1]
     if holes and ranked[-1] == _LAST_NUMBERS[-1] and ranked[0] <= 1:
@@ -258,7 +261,7 @@ def _holes(numbers: set[int]) -> list[tuple[int, int]]:
 
 
 def _list_never_used(numbers: set[int]) -> frozenset[int]:
-    """What a camera of six bands leaves out of every ten; nothing where one such number exists."""
+    """List the numbers that a six-band camera never uses; empty if a file has one of them."""
     tens: dict[int, set[int]] = {}
     for number in numbers:
         tens.setdefault(number // 10, set()).add(number % 10)
@@ -292,7 +295,7 @@ def _count_panoramas(paths: Iterable[str]) -> dict[int, set[int]]:
 
 
 def _follow_folders(runs: _Runs) -> Iterator[tuple[_Key, _Key]]:
-    """Neighbours: the same series in two folders whose own numbers follow each other."""
+    """List pairs of consecutive folders that hold the same series."""
     by_place = {}
     for folder, series in runs:
         if (numbered := _number_folder(folder)) is not None:
@@ -305,7 +308,7 @@ def _follow_folders(runs: _Runs) -> Iterator[tuple[_Key, _Key]]:
 
 @lru_cache(maxsize=4096)
 def _number_folder(folder: str) -> tuple[str, int] | None:
-    """A card folder's number, and all else that its neighbours have in common with it."""
+    """Split a card folder's name into the part that it shares with its neighbours, and its number."""
     parent, _, name = folder.rpartition("/")
     match = _NUMBERED_FOLDER.fullmatch(name)
     if match is None or _COUNTED_ALONE.fullmatch(name):

@@ -1,4 +1,4 @@
-"""The page itself: what a drone team wants to know about a card before paying for labels."""
+"""HTML page of a drop's report, for a drone team before labels are paid for."""
 
 import base64
 import heapq
@@ -35,8 +35,8 @@ from dino_assets.images.report.wording import (
     word_range,
 )
 
-# What keeps the page of 100,000 photographs below 10 MB. Findings come first; all of each are in the
-# CSV beside the page, all photographs in the drop's table.
+# Limits that keep the page of 100,000 photographs below 10 MB. All findings are in the CSV beside the page,
+# and all photographs in the drop's table.
 MAX_CARDS = 12  # findings shown per kind
 MAX_ROWS = 3000
 SAMPLES = 24
@@ -45,7 +45,7 @@ THUMBS_MAX_BYTES = 3_000_000
 
 @dataclass(frozen=True)
 class PagePicture:
-    """A photograph's thumbnail as a data URI; None where there is no room or no picture."""
+    """A photograph's thumbnail as a data URI; None if it has no thumbnail or the page is full."""
 
     name: str
     uri: str | None
@@ -59,10 +59,10 @@ def make_drop_page(
     drop: str,
     facts: Mapping[str, str],
 ) -> str:
-    """Write one HTML file about a drop: facts, footprints, findings with what to do, all photographs.
+    """Write one HTML file about a drop: facts, footprints, findings with advice, all photographs.
 
-    It needs no server, no network and, but for sorting, no script. ``facts`` are shown after those
-    that follow from the shots. However large the drop, the page stays below 10 MB.
+    It needs no server and no network, and scripts only for sorting. ``facts`` are shown after those computed
+    from the shots. The page stays below 10 MB for a drop of any size.
     """
     counts = count_findings(findings)
     album = _Album({shot.path: shot.thumb for _, shot in walk_usable(shots) if shot.thumb})
@@ -71,10 +71,10 @@ def make_drop_page(
         (kind, count, _make_cards(findings[start : start + min(count, MAX_CARDS)], album))
         for start, (kind, count) in zip(starts, counts.items(), strict=True)
     ]
-    seen = [i for i in order_flight(shots) if shots[i].thumb]
-    picked = np.linspace(0, max(len(seen) - 1, 0), min(SAMPLES, len(seen)))
+    pictured = [i for i in order_flight(shots) if shots[i].thumb]
+    picked = np.linspace(0, max(len(pictured) - 1, 0), min(SAMPLES, len(pictured)))
     first = heapq.nsmallest(MAX_ROWS, enumerate(shots), key=lambda each: each[1].path)
-    # Of a million files only those that are shown, or drawn in red.
+    # Kinds are listed only for files that are shown or marked, not for a million.
     named = {shot.path for _, shot in first}
     named |= {shots[row].path for row, _ in ground.outlines}
     named |= {finding.path for finding in findings if finding.kind in MARKED}
@@ -100,8 +100,8 @@ def make_drop_page(
         advice=ADVICE,
         findings_csv=FINDINGS_CSV,
         apostrophes=count_apostrophes(findings),
-        sample=[album.show(shots[seen[int(at)]].path) for at in picked],
-        seen=len(seen),
+        sample=[album.show(shots[pictured[int(at)]].path) for at in picked],
+        pictured=len(pictured),
         strips=_strips(shots, odd),
         rows=[(row, shot, odd.get(shot.path, ())) for row, shot in first],
         photographs=len(shots),
@@ -113,12 +113,12 @@ def make_drop_page(
 
 
 def sum_up(shots: Sequence[Shot], findings: Sequence[Finding]) -> str:
-    """The report in a sentence or two."""
+    """Summarise the report in a sentence or two."""
     if not shots:
-        return "There is no photograph in this drop."
+        return "This drop has no photograph."
     usable = sum(1 for _ in walk_usable(shots))
     counts = [f"{n:,} × {ADVICE[k][0].lower()}" for k, n in count_findings(findings).items()]
-    odd = "; ".join(counts) if counts else "nothing odd was found"
+    odd = "; ".join(counts) if counts else "there are no findings"
     return f"{usable:,} of {len(shots):,} photographs can be used. {odd[0].upper()}{odd[1:]}."
 
 
@@ -128,7 +128,7 @@ def _list_facts(
     usable = [shot for _, shot in walk_usable(shots)]
     wrong = {finding.path for finding in findings if finding.kind == "wrong-year"}
     times = [shot.taken for shot in usable if shot.taken and shot.path not in wrong]
-    cameras = Counter(shot.camera or "not named" for shot in usable)
+    cameras = Counter(shot.camera or "unknown" for shot in usable)
     heights = [s.relative_altitude_m for s in usable if s.relative_altitude_m is not None]
     scales = [s.gsd_m * 100 for s in usable if s.gsd_m is not None]
     places = Counter(shot.quality for shot in usable)
@@ -139,7 +139,7 @@ def _list_facts(
         "in quarantine": f"{len(shots) - len(usable):,}",
         "thermal": f"{sum(shot.thermal is not None for shot in usable):,}",
         "size": word_bytes(sum(shot.bytes for shot in shots)),
-        "taken": "not known",
+        "taken": "unknown",
         "cameras": ", ".join(f"{name} ({n:,})" for name, n in named[:4]) or "–",
         "height above take-off": word_range(heights, "m"),
         "ground per pixel": word_range(scales, "cm"),
@@ -148,7 +148,7 @@ def _list_facts(
     }
     smooth = sum(is_smooth(shot) for shot in usable)
     if smooth:
-        facts["of hardly any contrast"] = f"{smooth:,}"
+        facts["with very little contrast"] = f"{smooth:,}"
     if times:
         first, last = min(times), max(times)
         form = "%H:%M" if first.date() == last.date() else "%Y-%m-%d %H:%M"
@@ -157,7 +157,7 @@ def _list_facts(
 
 
 class _Album:
-    """Pictures as data URIs until their bytes are spent; then a blank."""
+    """Thumbnails as data URIs, up to a total size; later ones are blank."""
 
     def __init__(self, thumbs: Mapping[str, bytes]) -> None:
         self._thumbs = thumbs
@@ -176,7 +176,7 @@ def _make_uri(data: bytes, form: str) -> str:
 
 
 def _make_cards(findings: Sequence[Finding], album: _Album) -> list[tuple[list[PagePicture], str]]:
-    """The photograph or the two that each finding is about, and a sentence."""
+    """Make cards of findings: one or two photographs, and a sentence."""
     return [
         (
             [album.show(path) for path in (finding.path, finding.other) if path],

@@ -1,4 +1,4 @@
-"""What is known of each file of a drop, as the report needs it."""
+"""Shots: records of a drop's files for its report."""
 
 from array import array
 from bisect import bisect_left
@@ -16,9 +16,9 @@ Data = bytes  # a field of Shot is called bytes
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """All that is known about one file of a drop. ``taken`` is the camera's local time.
+    """The report's record of one file of a drop. ``taken`` is the camera's local time.
 
-    ``corners`` are four (longitude, latitude); ``place_reason`` says why there are none.
+    ``corners`` are four (longitude, latitude); ``place_reason`` is the reason why there are none.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """All that there is of a file that could not be used."""
+    """The report's record of a file that could not be used."""
 
     path: str
     bytes: int
@@ -62,16 +62,16 @@ class _Refused:
     detail: str
 
     def restore(self) -> Shot:
-        """The shot that this was taken from."""
+        """Make the shot of this file."""
         return Shot(self.path, None, self.bytes, False, self.reason, self.detail)
 
 
 class Roll(Sequence[Shot]):
-    """Shots of a drop in their order: those without a picture take some 20 bytes each."""
+    """Shots of a drop in their order; unusable files need about 20 bytes each."""
 
     def __init__(self) -> None:
         self._whole: list[Shot] = []
-        self._places = array("q")  # of the whole ones, among all
+        self._places = array("q")  # positions of the complete shots among all
         self._refused = Packed(_Refused)
 
     def append(self, shot: Shot) -> None:
@@ -111,14 +111,14 @@ class Roll(Sequence[Shot]):
         return self._refused[at - place].restore()
 
     def walk_usable(self) -> Iterator[tuple[int, Shot]]:
-        """Places among all, and shots, of those that can be used."""
+        """List positions and shots of the usable files."""
         for at, shot in zip(self._places, self._whole, strict=True):
             if shot.is_usable:
                 yield at, shot
 
 
 def walk_usable(shots: Sequence[Shot]) -> Iterator[tuple[int, Shot]]:
-    """Positions and records of the shots that can be used, without a look at the others of a roll."""
+    """List positions and shots of the usable files; a roll skips the others."""
     if isinstance(shots, Roll):
         return shots.walk_usable()
     return ((at, shot) for at, shot in enumerate(shots) if shot.is_usable)

@@ -1,4 +1,4 @@
-"""Scores over the flight: a dot per photograph in its order, and how often each value came."""
+"""Strips of scores over a flight: one dot per photograph in order, and a histogram."""
 
 import math
 import statistics
@@ -14,7 +14,7 @@ WIDE, HIGH = 1000, 100
 
 @dataclass(frozen=True)
 class Strip:
-    """A figure of scores, as the template draws it: texts, and paths in a box of 1000 × 100."""
+    """A figure of scores for the template: texts, and paths in a box of 1000 × 100."""
 
     title: str
     median: str
@@ -31,11 +31,11 @@ class Strip:
 def lay_out_strip(
     values: Sequence[float], marked: Collection[int], *, title: str, unit: str, floor: float | None
 ) -> Strip | None:
-    """Lay out values in the order of flight; ``marked`` positions are red, never left out."""
+    """Lay out values in the order of flight; ``marked`` positions are red and never left out."""
     drawn = [value for value in values if math.isfinite(value)]
     if not drawn:
         return None
-    # What lies far out is drawn at the edge: one odd picture must not flatten all others.
+    # Outliers are drawn at the edge: a single one must not flatten all others.
     usual = np.quantile(drawn, (0.02, 0.98))
     reach = float(usual[1] - usual[0])
     low, high = max(min(drawn), usual[0] - reach), min(max(drawn), usual[1] + reach)

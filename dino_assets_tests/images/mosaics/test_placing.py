@@ -123,7 +123,7 @@ def test_inspect_mosaic__the_whole_globe_is_placed_without_a_ground_size(tmp_pat
         write(tmp_path / "a.tif", noise(3, 18, 36), crs="EPSG:4326", transform=Affine(10, 0, -180, 0, -10, 90))
     )  # fmt: skip
     assert found.georeference is not None
-    assert found.facts.note == "too large for one ground size of its pixels"
+    assert found.facts.note == "too large for a single ground size per pixel"
 
 
 def test_inspect_mosaic__says_where_it_lies(tmp_path):
@@ -156,7 +156,7 @@ LOCAL = 'LOCAL_CS["Local",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",N
     ("options", "note"),
     [
         ({"transform": None, "crs": None}, "not placed: no georeference"),
-        ({"crs": None}, "not placed: its coordinate system is not named"),
+        ({"crs": None}, "not placed: it has no coordinate system"),
         ({"crs": LOCAL}, "not placed: its coordinate system does not lead to WGS 84"),
         (
             {"transform": Affine(0.05, 0, 1e9, 0, -0.05, 1e9)},
