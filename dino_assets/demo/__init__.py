@@ -1,1 +1,1 @@
-"""The demo: two drawn flights through the whole lineage."""
+"""Demo: two drawn flights processed through the whole lineage."""

@@ -1,4 +1,4 @@
-"""A small real checkpoint with seeded random weights: it shows the plumbing and knows nothing."""
+"""Demo checkpoint: small, complete, with seeded random weights that have learned nothing."""
 
 import json
 from collections.abc import Mapping
@@ -34,12 +34,12 @@ def write_demo_checkpoint(
         patch_size=16,
         image_size=side_px,
     )
-    # The CPU generator alone: seeding them all would wake every GPU up, and warn if there are several.
+    # Seed the CPU generator only: seeding all would start every GPU, and warn if there are several.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = DINOv3ViTModel(config)
     folder.mkdir(parents=True, exist_ok=True)
-    # First: it tells whose folder this is when we are killed.
+    # Written first: it marks the folder as the demo's if this process is killed.
     (folder / _CARD).write_text(MODEL_CARD.format(seed=seed, caveat=CAVEAT))
     with hide_progress_bars():
         model.save_pretrained(folder)
@@ -50,26 +50,26 @@ def write_demo_checkpoint(
         "size": {"height": side_px, "width": side_px},
     }
     _write_json(folder / CONFIG, {**json.loads((folder / CONFIG).read_text()), RANDOM: seed})
-    # Last: without it the folder reads as unfinished.
+    # Written last: without it the folder counts as unfinished.
     _write_json(folder / PREPROCESSOR, preprocessor)
     return folder
 
 
 def find_or_write_demo_checkpoint(folder: Path) -> bool:
-    """Write the checkpoint unless it is there; tells whether it was written.
+    """Write the checkpoint unless it exists; return whether it was written.
 
     Raises:
-        ConfigError: the folder holds somebody else's checkpoint, or what is left of one.
+        ConfigError: the folder holds another checkpoint, or parts of one.
     """
     try:
-        is_ours = bool(read_checkpoint(folder, model=folder.name).caveat)
+        is_demo = bool(read_checkpoint(folder, model=folder.name).caveat)
         is_whole = True
-    except CheckpointError:  # nothing there, or what a killed call left
-        is_ours, is_whole = _is_ours(folder), False
-    if not is_ours:
+    except CheckpointError:  # nothing there, or the files of a killed call
+        is_demo, is_whole = _may_overwrite(folder), False
+    if not is_demo:
         raise ConfigError(
-            f"{str(folder)!r} holds a checkpoint that is not the demo's. Move it to another folder "
-            "and name that one in DINO_MODEL_ID.",
+            f"{str(folder)!r} holds a checkpoint that the demo did not write. Move it to another folder, "
+            "and set DINO_MODEL_ID to that folder.",
             setting="folder",
             value=folder,
         )
@@ -78,8 +78,8 @@ def find_or_write_demo_checkpoint(folder: Path) -> bool:
     return not is_whole
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether what we would write over is nothing, or was written by us."""
+def _may_overwrite(folder: Path) -> bool:
+    """Check whether the folder has no checkpoint files, or files that the demo wrote."""
     if not any((folder / name).exists() for name in (CONFIG, PREPROCESSOR, WEIGHTS, _CARD)):
         return True
     marks = {CONFIG: f'"{RANDOM}"', _CARD: CAVEAT}

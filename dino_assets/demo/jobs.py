@@ -1,4 +1,4 @@
-"""The demo's runs, and what is told of them while they go on."""
+"""Runs of the demo's jobs, and their log lines."""
 
 import logging
 import time
@@ -21,14 +21,14 @@ from dino_assets.settings.records import Settings
 from dino_assets.store.commits.catalogue import LINEAGE
 from dino_assets.weights.checkpoint import CAVEAT
 
-# Named in the run itself, whatever this machine is set up for: its tags say it, too.
+# The run's own config names the model, regardless of this machine's settings; its tags show it too.
 HUB = {"resources": {"hub": {"config": {"model": MODEL}}}}
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class DemoRun:
-    """How the runs ended."""
+    """Result of the demo's runs."""
 
     failed_run: str
     failures: tuple[str, ...]
@@ -41,9 +41,9 @@ class DemoRun:
 def run_jobs(
     demo: Settings, drops: Sequence[str], say: Say, *, is_verbose: bool = False
 ) -> DemoRun:
-    """`ingest` for each drop, then `curate`: one map and one round of both.
+    """Run `ingest` for each drop, then `curate` for one map and one round of both.
 
-    In this process, on the instance that the demo's UI shows.
+    The runs are executed in this process, on the instance that the demo's UI shows.
     """
     started = time.perf_counter()
     was_reused: dict[object, bool] = {}
@@ -51,18 +51,18 @@ def run_jobs(
 
     def listen(entry: dg.EventLogEntry) -> None:
         if is_verbose or int(entry.level) >= logging.WARNING:
-            _tell(entry, say)
+            _say_log_line(entry, say)
         event = entry.dagster_event
         if event and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             checks.append(event.asset_check_evaluation_data)
 
-    with open_instance(demo.root, home=demo.root) as instance, ExitStack() as kept:
+    with open_instance(demo.root, home=demo.root) as instance, ExitStack() as encoders:
         add_drop_keys(instance, drops)
         definitions = make_definitions(demo)
-        kept.enter_context(share_encoders())  # all drops are embedded by one encoder
+        encoders.enter_context(share_encoders())  # all drops use one encoder
         for planned in plan_runs(drops, LINEAGE):
             if planned.drop is None:
-                kept.close()
+                encoders.close()
             run_id = str(uuid4())
             say(f"Job {planned.job}, {planned.drop or 'all drops'}, run {run_id[:8]}:")
             end = execute_run(
@@ -70,7 +70,7 @@ def run_jobs(
             )
             for made in end.materialised:
                 key = find_manifest_key(made.metadata)
-                # Of two runs the first one made it.
+                # Made if any run made it: a later run reuses it.
                 was_reused[key] = was_reused.get(key, True) and bool(
                     made.metadata["was_reused"].value
                 )
@@ -84,11 +84,11 @@ def run_jobs(
     return DemoRun("", (), reused, len(was_reused) - reused, tuple(checks), seconds)
 
 
-def _tell(entry: dg.EventLogEntry, say: Say) -> None:
-    """Our own lines of the run's log; Dagster's events are for the UI, the caveat for the end."""
+def _say_log_line(entry: dg.EventLogEntry, say: Say) -> None:
+    """Print a run's log line, but neither Dagster's events nor the caveat, which the summary prints."""
     text = entry.user_message
     if text.endswith(CAVEAT):
         return
-    is_ours = entry.dagster_event is None and not text.startswith("Dependencies for step")
-    if is_ours and entry.step_key in LINEAGE:
+    is_log_line = entry.dagster_event is None and not text.startswith("Dependencies for step")
+    if is_log_line and entry.step_key in LINEAGE:
         say(f"  {entry.step_key:<12} {text.removeprefix(f'{entry.step_key}: ')}")

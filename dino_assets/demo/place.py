@@ -1,7 +1,7 @@
-"""Where the demo lives: a project of its own in one folder, beside whatever the person has set up.
+"""Folder of the demo: a separate project with its store, instance, inbox, model and results.
 
-Its store, instance, inbox, model and results are below that folder, and no ``.env`` names them: own work
-begins as if there had been no demo, and the demo as if nothing were configured.
+No ``.env`` names this folder. So a person's own work is independent of the demo, and the demo of the person's
+settings.
 """
 
 from importlib.resources import files
@@ -18,7 +18,7 @@ _FILES = (INSTANCE, "workspace.yaml")
 
 
 def settings_of_demo(settings: Settings) -> Settings:
-    """The demo's settings beside a person's: of theirs, only the device counts."""
+    """Make the demo's settings; only the device is taken from a person's settings."""
     root = settings.root if is_demo(settings.root) else settings.root / FOLDER
     return Settings(
         root=root,
@@ -30,9 +30,9 @@ def settings_of_demo(settings: Settings) -> Settings:
 
 
 def environment_of_demo(demo: Settings) -> dict[str, str]:
-    """The environment for a process of the demo's, whatever this one carries.
+    """Make the environment for the demo's processes, independent of this process's settings.
 
-    Empty variables count as unset, and ``DINO_STORAGE`` wins over all others that name a store.
+    Empty variables count as unset, and ``DINO_STORAGE`` overrides all others that name a store.
     """
     return environment_with(
         DAGSTER_HOME=str(demo.root),
@@ -46,17 +46,17 @@ def environment_of_demo(demo: Settings) -> dict[str, str]:
 
 
 def is_demo(folder: Path) -> bool:
-    """Tell a demo's folder by the first line of its ``dagster.yaml``."""
+    """Check whether a folder is the demo's, by the first line of its ``dagster.yaml``."""
     file = folder / INSTANCE
     mark = _read(INSTANCE).partition("\n")[0]
     return file.is_file() and file.read_text(errors="replace").startswith(mark)
 
 
 def make_place(demo: Settings) -> None:
-    """Make the demo's folder in a project's folder, unless it is there.
+    """Make the demo's folder in a project's folder, unless it exists.
 
     Raises:
-        ConfigError: there is no project here, or the folder holds something else.
+        ConfigError: the parent is not a project's folder, or the folder holds other files.
     """
     root = demo.root
     if not is_demo(root):
@@ -69,14 +69,14 @@ def make_place(demo: Settings) -> None:
             )
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise ConfigError(
-                f"{str(root)!r} holds something that is not the demo's. Move it away: the demo keeps all "
-                "of its own in a folder of this name.",
+                f"{str(root)!r} holds files that the demo did not write. Move them away: the demo needs a "
+                "folder of this name for its files.",
                 setting="folder",
                 value=str(root),
                 reason="occupied",
             )
     root.mkdir(exist_ok=True)
-    for name in _FILES:  # the one that marks the folder is first
+    for name in _FILES:  # the first one marks the folder as the demo's
         if not (root / name).is_file() or (root / name).read_text() != _read(name):
             (root / name).write_text(_read(name))
 

@@ -1,4 +1,4 @@
-"""What a person wants to know about finished work, read from the manifests."""
+"""Counts of finished work per drop, read from the manifests."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dino_assets.store.objects import ObjectStore
 
 @dataclass(frozen=True)
 class DropCounts:
-    """What is made of one drop, in one space."""
+    """Counts of one drop's outputs, in one space."""
 
     drop: str
     images: int
@@ -23,7 +23,7 @@ class DropCounts:
 def report_drops(
     store: ObjectStore, drops: Iterable[str], *, space: str, round_name: str
 ) -> list[DropCounts]:
-    """Count each drop's rows; what is not committed counts as none."""
+    """Count each drop's rows; an uncommitted output counts 0."""
     names = sorted(drops)
     images = open_table(store, "images", drops=names)
     tiles = open_table(store, "tiles", drops=names)

@@ -1,6 +1,6 @@
-"""``make demo``: two drawn flights through the whole lineage, and a summary a newcomer can read.
+"""Running of the demo (``make demo``): two drawn flights through the whole lineage, and a summary.
 
-All of it in a project of its own (``place``): nothing of a person's own is read or written.
+The demo uses a separate project (``place``). It reads and writes no files of the person's project.
 """
 
 import fcntl
@@ -33,7 +33,9 @@ from dino_assets.weights.stage import OUTPUT as WEIGHTS
 from dino_assets.weights.stage import load_checkpoint
 
 ROUND = name_round(1)
-Draw = Callable[[Path], Sequence[Path]]  # the flights into a folder; gives the drops
+Draw = Callable[
+    [Path], Sequence[Path]
+]  # draws flights into a folder, and returns the drops' folders
 
 
 def run_demo(
@@ -45,15 +47,14 @@ def run_demo(
     ui: DemoUi = USUAL_UI,
     is_verbose: bool = False,
 ) -> bool:
-    """Draw, register, run, tell; a second call finds everything made. Tells whether all went well.
+    """Draw, register, run, and print a summary; return whether all runs succeeded.
 
-    Verbose says each line of the runs' logs, too.
+    A second call reuses all outputs. With ``is_verbose``, all lines of the runs' logs are printed.
 
     Raises:
-        ConfigError: there is no project here; the demo's folder or store holds something that is not
-            the demo's; or files of somebody's own lie where it would draw.
+        ConfigError: there is no project here, or files that the demo did not write are in the way.
     """
-    # Everything that can be refused is, before anything is written.
+    # All settings and folders are checked before anything is written.
     compute = resolve_compute(ComputeSettings(device=settings.device))  # type: ignore[arg-type]
     demo = settings_of_demo(settings)
     make_place(demo)
@@ -81,23 +82,25 @@ def run_demo(
 
 
 def prepare(demo: Settings, store: ObjectStore, say: Say, *, draw: Draw) -> list[str]:
-    """Flights, checkpoint and the drops' records; tells the drops."""
-    say("Drawing two flights and a checkpoint, unless they are there …")
+    """Make flights, checkpoint and the drops' records; return the drops."""
+    say("Drawing two flights and a checkpoint, unless they exist …")
     started = time.perf_counter()
-    with ThreadPoolExecutor(1) as pool:  # loading torch for it is waiting for the disk, mostly
+    with ThreadPoolExecutor(
+        1
+    ) as pool:  # loading torch for the checkpoint mostly waits for the disk
         checkpoint = pool.submit(find_or_write_demo_checkpoint, demo.root / MODEL)
         folders = draw(demo.root / INBOX)
     checkpoint.result()
     drawn = ", ".join(shorten(path, demo.root.parent) for path in (*folders, demo.root / MODEL))
     say(f"  {drawn}: {time.perf_counter() - started:.1f} s")
     for folder in folders:
-        # The same pictures in a clone that was moved are still the demo's.
+        # may_replace: the clone may have been moved to another folder.
         register_drop(store, folder.name, source=str(folder), root=demo.root, may_replace=True)
     return sorted(folder.name for folder in folders)
 
 
 def export(demo: Settings, store: ObjectStore, space: str, say: Say) -> list[Path]:
-    """Write map and round where a person finds them; what another round left is taken away."""
+    """Write the map's and the round's files into the demo's folder; delete tiles of an earlier round."""
     out = demo.root / OUT
     shutil.rmtree(out / "tiles", ignore_errors=True)
     return [
@@ -108,7 +111,7 @@ def export(demo: Settings, store: ObjectStore, space: str, say: Say) -> list[Pat
 
 @contextmanager
 def taking_turns(root: Path, say: Say) -> Iterator[None]:
-    """One demo at a time in a folder; the second waits and then finds everything made."""
+    """Run one demo at a time in a folder; a second one waits, and then reuses all outputs."""
     with (root / ".dagster" / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,22 +122,22 @@ def taking_turns(root: Path, say: Say) -> Iterator[None]:
 
 
 def refuse_other_weights(store: ObjectStore) -> None:
-    """Keep the demo out of a store that somebody took over.
+    """Refuse the demo's store if it holds weights that are not the demo's.
 
     Raises:
-        ConfigError: its weights are not the demo's.
+        ConfigError: the store's weights are not random.
     """
     manifest = find_manifest(store, WEIGHTS)
     if manifest and not manifest.facts.get("caveat"):
         raise ConfigError(
-            f"the demo's store {store.url!r} works with the weights {manifest.recipe.config['model']!r}; "
-            "the demo would put random ones in their place. Move the demo's folder away, or run it in "
-            "another clone.",
+            f"the demo's store {store.url!r} holds the weights {manifest.recipe.config['model']!r}, and the "
+            "demo would replace them by random ones. Move the demo's folder away, or run the demo in another "
+            "clone.",
             setting="model",
             value=manifest.recipe.config["model"],
         )
 
 
 def shorten(path: Path, root: Path) -> str:
-    """A path as seen from the project's folder."""
+    """Make a path relative to the project's folder, if it lies below it."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

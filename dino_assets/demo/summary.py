@@ -1,4 +1,4 @@
-"""What the demo says in the end: counts, what is wrong, and where to look."""
+"""Summary of the demo: counts, failed checks, and where to find the results."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ COLUMNS = ("images", "tiles", "embeddings", "selected")
 
 @dataclass(frozen=True)
 class DemoUi:
-    """The demo's UI: the words after the program's name that open it, and where it then is."""
+    """The demo's UI: the command that opens it, without the program's name, and its address."""
 
     words: str = "demo --ui"
     url: str = Settings.ui_url
-    is_opened_next: bool = False  # by the same command, once the demo has gone through
+    is_opened_next: bool = False  # whether the same command opens it after the demo
 
 
 USUAL_UI = DemoUi()
 
 
 def find_ui(host: str, port: int, *, is_opened_next: bool = False) -> DemoUi:
-    """Find how the demo's UI is opened on an address; flags that are the default are left out."""
+    """Find the command that opens the demo's UI on an address, without default flags."""
     usual = urlsplit(Settings.ui_url)
     words = ["demo", "--ui"]
     words += ["--host", host] if host != usual.hostname else []
@@ -45,7 +45,7 @@ def describe(
     command: str,
     ui: DemoUi,
 ) -> list[str]:
-    """The summary, line by line."""
+    """Write the summary's lines."""
     table = {
         report.drop: [*(getattr(report, name) for name in COLUMNS), len(report.bad_files)]
         for report in reports
@@ -64,19 +64,19 @@ def describe(
     lines += [f"Checks: {passed} of {len(names)} passed"]
     lines += [f"  {c.severity.value:<5} {c.check_name}: {c.description}" for c in failed]
     if run.made:
-        reused = f", {run.reused} were there already" if run.reused else ""
+        reused = f", {run.reused} reused" if run.reused else ""
         lines += [f"{count_of(run.made, 'output')} made{reused}, {run.seconds:.0f} s."]
     else:
-        lines += [f"Nothing was computed again: all {run.reused} outputs were there already."]
+        lines += [f"Nothing was computed: all {run.reused} outputs exist already."]
     opening = "in the UI that opens now:" if ui.is_opened_next else f"{command} {ui.words}, then"
     shown = {Path(path).name: path for path in files}
     lines += [
         "",
-        f"map     {shown['map.html']} (in a browser: the tile under the pointer), {shown['map.png']}",
-        f"round   {shown['round-map.html']} (what was chosen, from where, why), {shown['round-map.png']}",
+        f"map     {shown['map.html']} (in a browser: shows the tile under the pointer), {shown['map.png']}",
+        f"round   {shown['round-map.html']} (chosen tiles, with reasons), {shown['round-map.png']}",
         f"chosen  {shown['contact-sheet.jpg']}, and each tile in {FOLDER}/{OUT}/tiles",
         f"runs    {opening} {ui.url}",
-        f"All of the demo is in the folder {FOLDER}; your own work begins without it, with real weights:",
+        f"All files of the demo are in the folder {FOLDER}. Your own work needs none of them, but real weights:",
         f"next    {command} run my-flight --from path/to/photos",
         f"Note: the model has {CAVEAT}",
     ]

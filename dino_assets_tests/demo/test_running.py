@@ -89,7 +89,7 @@ def test_demo__twice(clone: Path):
     again: list[str] = []
     assert run_small_demo(load_settings(), again.append)
     check_summary(again, tiles=12, root=clone)
-    assert "Nothing was computed again: all 9 outputs were there already." in again
+    assert "Nothing was computed: all 9 outputs exist already." in again
     assert [line for line in again if "committed" in line] == []
     assert {i.key: (i.bytes, i.modified) for i in store.list()} == before
     (weights,) = list_manifests(store, "weights", None)
@@ -218,7 +218,7 @@ def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_p
         command = ["unshare", "-n", *command]
     for ending in (
         r"6 outputs made, 3 were there already, \d+ s\.",
-        "Nothing was computed again: all 9 outputs .*",
+        "Nothing was computed: all 9 outputs .*",
     ):
         done = subprocess.run(command, capture_output=True, text=True, env=bare)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -1,1 +1,1 @@
-"""Drawn flights: countryside, cameras, and the truth about what they show."""
+"""Drawn flights: countryside, cameras, and ground truth about what the pictures show."""

@@ -1,4 +1,4 @@
-"""A camera above a map: what it sees from where, and where on Earth that is."""
+"""Camera above a drawn map: poses, pictures, and positions on Earth."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from dino_assets.demo.flights.terrain import F, Outline, Raster
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole that looks straight down. The numbers are a DJI FC300S's (Phantom 3)."""
+    """A pinhole camera that looks straight down. The numbers are from a DJI FC300S (Phantom 3)."""
 
     width_px: int
     height_px: int
@@ -18,13 +18,13 @@ class Camera:
     focal_mm: float = 3.61
 
     def ground_px_m(self, altitude_m: float) -> float:
-        """How much ground one pixel covers, in metres."""
+        """Compute the ground size of one pixel in metres."""
         return altitude_m * self.sensor_width_mm / (self.focal_mm * self.width_px)
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where a map lies: its middle in degrees (WGS 84), the ground's height, the bearing of its y axis."""
+    """Position of a map: its middle in degrees (WGS 84), the ground's height, the bearing of its y axis."""
 
     latitude_deg: float
     longitude_deg: float
@@ -34,7 +34,7 @@ class Site:
     def to_degrees(self, points: Outline) -> Outline:
         """Map points (N, 2) in metres to longitude and latitude (N, 2).
 
-        On the ellipsoid's tangent plane: over 200 m that is right to a millimetre.
+        The map is the ellipsoid's tangent plane, which is exact to a millimetre over 200 m.
         """
         turn, latitude = np.radians((self.bearing_deg, self.latitude_deg))
         east = points[:, 0] * np.cos(turn) + points[:, 1] * np.sin(turn)
@@ -48,9 +48,9 @@ class Site:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the camera is when it takes a picture: map metres, metres above the ground.
+    """Position of the camera when it takes a picture: map metres, metres above the ground.
 
-    ``turn_deg``: where the picture's upper edge points, clockwise from the map's y axis.
+    ``turn_deg`` is the direction of the picture's upper edge, clockwise from the map's y axis.
     """
 
     x: float
@@ -59,7 +59,7 @@ class Pose:
     turn_deg: float
 
     def footprint(self, camera: Camera) -> Outline:
-        """The picture's corners on the map, clockwise from its upper left."""
+        """Compute the picture's corners on the map, clockwise from its upper left."""
         half = (
             np.array([camera.width_px, camera.height_px]) * camera.ground_px_m(self.altitude_m) / 2
         )
@@ -72,22 +72,25 @@ class Pose:
 def take_picture(
     rng: np.random.Generator, ground: Image.Image, raster: Raster, *, camera: Camera, pose: Pose
 ) -> Image.Image:
-    """Sample the map where the camera looks; darken the corners, add the sensor's noise."""
+    """Sample the map inside the camera's footprint; darken the corners, add the sensor's noise."""
     corners = raster.to_px(pose.footprint(camera))
     if corners.min() < 0 or (corners.max(0) > ground.size).any():
-        raise ValueError(f"the camera looks beyond the drawn map: corners at {corners.round()} px")
+        raise ValueError(
+            f"the footprint is outside the drawn map: corners at {corners.round()} px, expected within "
+            f"{ground.size} px"
+        )
     origin = corners[0]
     across = (corners[1] - origin) / camera.width_px
     down = (corners[3] - origin) / camera.height_px
     affine = (across[0], down[0], origin[0], across[1], down[1], origin[1])
     size = camera.width_px, camera.height_px
-    seen = ground.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
-    pixels = np.array(seen)
+    sampled = ground.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
+    pixels = np.array(sampled)
     aside = np.linspace(-0.8, 0.8, camera.width_px, dtype=F) ** 2
     above = np.linspace(-0.6, 0.6, camera.height_px, dtype=F) ** 2
     rows = pixels.reshape(
         camera.height_px, -1
-    )  # three columns per pixel: thrice as fast as a third axis
+    )  # three columns per pixel: three times as fast as a third axis
     for top in range(0, camera.height_px, 128):
         band = rows[top : top + 128]
         light = F(1.02) - F(0.16) * (aside[None, :] + above[top : top + 128, None])

@@ -1,4 +1,4 @@
-"""Two drops of drawn drone pictures, with EXIF, two bad files, and the truth about what they show."""
+"""Drawing of two drops of drone pictures, with EXIF, two bad files, and ground truth as GeoJSON."""
 
 import hashlib
 import io
@@ -20,17 +20,17 @@ from dino_assets.demo.flights.terrain import Outline, Raster
 from dino_assets.errors import ConfigError
 
 TRUTH = "truth.geojson"
-VERSION = 1  # of the drawing: raise it when the same seed would give other pictures
+VERSION = 1  # of the drawing: increase it if the same seed would give other pictures
 FULL_PX = (4000, 3000)
 PICTURES = 3
 FORWARD_OVERLAP = 0.7
-MARGIN_M = 3.0  # drawn around what the cameras see: they sway
+MARGIN_M = 3.0  # drawn around the cameras' footprints, because the drone sways
 NOT_A_PICTURE = b"This is a text file that somebody named .JPG. It is here to be quarantined.\n"
 
 
 @dataclass(frozen=True)
 class Flight:
-    """One flight line over one place. ``bad_files``: a card with a truncated picture and a stray text."""
+    """One flight line over one site. ``bad_files``: add a truncated picture and a text file."""
 
     drop: str
     place: Site
@@ -41,13 +41,13 @@ class Flight:
     bad_files: bool
 
 
-# The sun of each place's light stands where it did at that hour there, within two degrees.
+# Each site's light uses the sun's real position at that place and time, within two degrees.
 FLIGHTS = (
     Flight(
         drop="ridge-north",
         place=Site(47.610213, 13.781904, elevation_m=742.0, bearing_deg=38.0),
         altitude_m=110.0,
-        start=datetime(2024, 6, 14, 10, 5, 12),  # noqa: DTZ001 - EXIF times are local and say no zone
+        start=datetime(2024, 6, 14, 10, 5, 12),  # noqa: DTZ001 - EXIF times are local, without a zone
         interval_s=6,
         draw=draw_farm,
         bad_files=False,
@@ -65,37 +65,36 @@ FLIGHTS = (
 
 
 def draw_flights(folder: Path, *, seed: int = 0, scale: float = 1.0) -> list[Path]:
-    """Write the drops ``ridge-north`` and ``river-burn`` and ``truth.geojson`` beside them.
+    """Draw the drops ``ridge-north`` and ``river-burn``, and ``truth.geojson`` beside them.
 
-    The same seed gives the same bytes. Finished work is left alone, so that a second call costs only
-    reading; what a killed call left is completed. ``scale`` below 1 gives smaller pictures of the same
-    ground.
+    The same seed gives the same bytes. Finished files are kept, so a second call only reads them; the work of
+    a killed call is completed. A ``scale`` below 1 gives smaller pictures of the same ground.
 
     Raises:
-        ConfigError: the scale is not above 0 and at most 1, or files of somebody's own are in the way.
+        ConfigError: the scale is not above 0 and at most 1, or files that the demo did not draw are in the way.
     """
     if not 0 < scale <= 1:
         raise ConfigError(
-            f"scale is {scale!r}; it must be above 0 and at most 1 (12 megapixels).",
+            f"scale is {scale!r}; expected above 0 and at most 1 (12 megapixels).",
             setting="scale",
             value=scale,
         )
     drops = [folder / flight.drop for flight in FLIGHTS]
-    ours = _read_truth(folder)
-    if _is_finished(folder, ours, seed=seed, scale=scale):
+    earlier = _read_truth(folder)
+    if _is_finished(folder, earlier, seed=seed, scale=scale):
         return drops
 
     def fly(number: int) -> list[tuple[str, bytes, dict[str, Any] | None]]:
         return list(_fly(np.random.default_rng([seed, number]), FLIGHTS[number], scale=scale))
 
-    # NumPy and Pillow let go of the interpreter while they draw: two cores, two flights at a time.
+    # NumPy and Pillow release the interpreter's lock while they draw, so two flights use two cores.
     with ThreadPoolExecutor(len(FLIGHTS)) as pool:
         drawn = [drawn for flight in pool.map(fly, range(len(FLIGHTS))) for drawn in flight]
     files = {path: data for path, data, _ in drawn if path}
-    _refuse_strangers(folder, files, ours)
+    _refuse_foreign_files(folder, files, earlier)
     for path, data in files.items():
         _put(folder, path, data)
-    # Last: a truth that is there and agrees says that everything before it is.
+    # Written last: a valid truth file means that all other files are complete.
     truth = {"type": "FeatureCollection", "drawing": VERSION, "seed": seed, "scale": scale}
     hashes = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
     features = [feature for _, _, feature in drawn if feature]
@@ -105,7 +104,7 @@ def draw_flights(folder: Path, *, seed: int = 0, scale: float = 1.0) -> list[Pat
 
 
 def _read_truth(folder: Path) -> dict[str, Any]:
-    """What an earlier call wrote here, empty if that is not to be known."""
+    """Read the truth file of an earlier call; empty if it is missing or invalid."""
     try:
         truth = json.loads((folder / TRUTH).read_bytes())
         return truth if isinstance(truth["files"], dict) and "drawing" in truth else {}
@@ -118,22 +117,22 @@ def _list_files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths if not path.is_dir())
 
 
-def _refuse_strangers(folder: Path, files: dict[str, bytes], ours: dict[str, Any]) -> None:
-    """Somebody's own flight may have one of our names, and DJI's files have the names they have."""
-    drawn = ours.get("files", {})
-    strangers = [
+def _refuse_foreign_files(folder: Path, files: dict[str, bytes], earlier: dict[str, Any]) -> None:
+    """Raise if a folder holds files that were not drawn; a real flight may have the same names."""
+    drawn = earlier.get("files", {})
+    foreign = [
         path
         for path in _list_files(folder)
         if path not in files or (path not in drawn and (folder / path).read_bytes() != files[path])
     ]
-    if (folder / TRUTH).exists() and not ours:
-        strangers.append(TRUTH)
-    if strangers:
+    if (folder / TRUTH).exists() and not earlier:
+        foreign.append(TRUTH)
+    if foreign:
         raise ConfigError(
-            f"{len(strangers)} files in {folder.name!r} lie where sample flights would be drawn and are "
-            f"not theirs, {strangers[0]!r} first. Move them away; nothing was written.",
+            f"cannot draw sample flights in {folder.name!r}: it holds {len(foreign)} files that were not "
+            f"drawn, {foreign[0]!r} first. Move them away; nothing was written.",
             setting="folder",
-            value=strangers,
+            value=foreign,
         )
 
 
@@ -152,12 +151,14 @@ def _is_finished(folder: Path, truth: dict[str, Any], *, seed: int, scale: float
 
 
 def _put(folder: Path, path: str, data: bytes) -> None:
-    """Write whole or not at all; equal bytes keep their time stamp, so no drop looks changed."""
+    """Write a file completely or not at all; a file with equal bytes keeps its time stamp."""
     target = folder / path
     if target.is_file() and target.read_bytes() == data:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / ".unfinished"  # outside the drops: what a kill leaves is nobody's picture
+    unfinished = (
+        folder / ".unfinished"
+    )  # outside the drops, so a kill leaves no partial picture in one
     unfinished.write_bytes(data)
     unfinished.replace(target)
 
@@ -165,7 +166,7 @@ def _put(folder: Path, path: str, data: bytes) -> None:
 def _fly(
     rng: np.random.Generator, flight: Flight, *, scale: float
 ) -> Iterator[tuple[str, bytes, dict[str, Any] | None]]:
-    """Draw the place, fly along its y axis: files (path, bytes) and what to say about them."""
+    """Draw the site, and take pictures along its y axis: path, bytes and truth of each file."""
     world, wind, sensor = rng.spawn(3)
     camera = Camera(*(round(side * scale) for side in FULL_PX))
     ground_px_m = camera.ground_px_m(flight.altitude_m)
@@ -176,7 +177,7 @@ def _fly(
     ground = Image.fromarray(scene.picture)
     for order, region in enumerate(scene.regions):
         about = {"drop": flight.drop, "class": region.kind, "order": order}
-        yield "", b"", _tell(flight.place, region.outline, about)
+        yield "", b"", _make_feature(flight.place, region.outline, about)
     data = b""
     for number in range(PICTURES):
         pose, capture = _hold(wind, flight, number=number, step_m=step_m)
@@ -196,9 +197,9 @@ def _fly(
             "yaw_deg": capture.yaw_deg,
             "ground_px_m": camera.ground_px_m(capture.altitude_m),
         }
-        yield path, data, _tell(flight.place, pose.footprint(camera), about)
+        yield path, data, _make_feature(flight.place, pose.footprint(camera), about)
     if flight.bad_files:
-        # The battery was pulled while the card was still being written.
+        # Like a card that was being written when the battery was pulled.
         yield _name(flight, "DJI_0004.JPG"), data[: int(len(data) * 0.45)], None
         yield _name(flight, "DJI_0005.JPG"), NOT_A_PICTURE, None
 
@@ -210,9 +211,9 @@ def _name(flight: Flight, name: str) -> str:
 def _hold(
     wind: np.random.Generator, flight: Flight, *, number: int, step_m: float
 ) -> tuple[Pose, Exposure]:
-    """Where the drone hangs for its next picture: near the line, as well as a gust allows."""
+    """Choose the drone's pose for its next picture: near the line, moved by a gust."""
     sway, lift, twist = wind.uniform(-1, 1, 2), wind.uniform(-0.2, 0.2), wind.uniform(-0.3, 0.3)
-    # As coarse as DJI writes them, so that what is written is exactly what was flown.
+    # Rounded as DJI writes them, so that the metadata is exact.
     altitude_m = round(flight.altitude_m + lift, 1)
     yaw_deg = round(flight.place.bearing_deg + twist, 1)
     along = (number - (PICTURES - 1) / 2) * step_m
@@ -247,7 +248,7 @@ def _encode(picture: Image.Image, camera: Camera, capture: Exposure) -> bytes:
     return sink.getvalue()
 
 
-def _tell(place: Site, outline: Outline, about: dict[str, Any]) -> dict[str, Any]:
+def _make_feature(place: Site, outline: Outline, about: dict[str, Any]) -> dict[str, Any]:
     ring = place.to_degrees(np.concatenate([outline, outline[:1]])).round(8).tolist()
     return {
         "type": "Feature",

@@ -1,4 +1,4 @@
-"""Sun, sky and smoke: from colour and height to what a camera above would see."""
+"""Light of a drawn map: sun, sky, shadows and smoke, from colour and height to pixels."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,17 @@ from PIL import Image
 
 from dino_assets.demo.flights.terrain import Canvas, Colour, F, Outline, Plane, Raster, draw_noise
 
-BAND_ROWS = (
-    256  # shading row by row band keeps its dozen temporaries in the cache and out of the peak
-)
-
-
-SOURCE_M, SPREAD = (
-    3.5,
-    0.24,
-)  # half the width of a plume at its source, and gained per metre of drift
-
+# Shading in bands of rows keeps a dozen temporary arrays small and in the cache.
+BAND_ROWS = 256
+# Half the width of a plume at its source, and its growth per metre of drift.
+SOURCE_M, SPREAD = 3.5, 0.24
 SMOKE = (0.98, 0.97, 0.95)
-STRAY = 0.14  # of the sunlight comes into a shadow, through leaves and off what is lit beside it
+STRAY = 0.14  # share of sunlight that reaches shadows, through leaves and by reflection
 
 
 @dataclass(frozen=True)
 class Light:
-    """Where the sun stands, clockwise from the map's y axis, and how sun and sky are coloured."""
+    """Position of the sun, clockwise from the map's y axis, and colours of sun and sky."""
 
     azimuth_deg: float
     elevation_deg: float
@@ -33,7 +27,7 @@ class Light:
     haze: Colour = (0.035, 0.042, 0.052)
 
     def towards(self) -> tuple[float, float, float]:
-        """Unit vector to the sun: right, ahead, up."""
+        """Compute the unit vector to the sun: right, ahead, up."""
         azimuth, elevation = np.radians((self.azimuth_deg, self.elevation_deg))
         flat = np.cos(elevation)
         x, y, z = flat * np.sin(azimuth), flat * np.cos(azimuth), np.sin(elevation)
@@ -42,7 +36,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Plume:
-    """Smoke that rises at a point and drifts: bearing on the map, metres until it has thinned out."""
+    """Smoke that rises at a point and drifts: bearing on the map, length in metres."""
 
     source: tuple[float, float]
     bearing_deg: float
@@ -50,7 +44,7 @@ class Plume:
     density: float = 3.2
 
     def outline(self) -> Outline:
-        """The band in which the smoke is thick enough to see."""
+        """Outline the area in which the smoke is visible."""
         along = np.linspace(0, self.length_m * 0.85, 12)
         half = 0.85 * (SOURCE_M + SPREAD * along)
         pairs = np.concatenate([np.stack([half, along], 1), np.stack([-half, along], 1)[::-1]])
@@ -61,10 +55,10 @@ class Plume:
 
 
 def cast_shadows(height: Plane, light: Light, *, px_per_m: float) -> Plane:
-    """Share of the sun that reaches each pixel, 0..1, drawn at half size and softened.
+    """Compute the share of sunlight that reaches each pixel, 0..1, at half size and softened.
 
-    A point is dark if any point towards the sun stands above the ray. Each round looks twice as far
-    as all before, so ten rounds see a thousand pixels far instead of ten.
+    A point is dark if any point towards the sun is above the ray. Each step doubles the distance, so ten
+    steps cover a thousand pixels.
     """
     rows, columns = height.shape
     small = np.asarray(Image.fromarray(height).reduce(2), F)
@@ -73,17 +67,17 @@ def cast_shadows(height: Plane, light: Light, *, px_per_m: float) -> Plane:
     step = np.array([-ahead, right]) / np.hypot(right, ahead)  # row, column
     tops = small.copy()
     reach = 1.0
-    while reach * fall < 40:  # nothing stands higher than this
+    while reach * fall < 40:  # no object is higher than this
         move = np.rint(step * reach).astype(int)
-        seen = _shift(tops, int(move[0]), int(move[1])) - F(np.hypot(*move) * fall)
-        tops = np.maximum(tops, seen)
+        moved = _shift(tops, int(move[0]), int(move[1])) - F(np.hypot(*move) * fall)
+        tops = np.maximum(tops, moved)
         reach *= 2
     sun = Image.fromarray(np.clip(1 - (tops - small) / F(0.35), 0, 1).astype(F))
     return np.asarray(sun.resize((columns, rows), Image.Resampling.BILINEAR), F)
 
 
 def _shift(field: Plane, rows: int, columns: int) -> Plane:
-    """``result[y, x] = field[y + rows, x + columns]``; zero from beyond the edge."""
+    """Shift a field: ``result[y, x] = field[y + rows, x + columns]``, zero beyond the edge."""
     moved = np.zeros_like(field)
     height, width = field.shape
     if abs(rows) >= height or abs(columns) >= width:
@@ -101,7 +95,7 @@ def _shift(field: Plane, rows: int, columns: int) -> Plane:
 def look_down(
     canvas: Canvas, light: Light, smoke: tuple[Plane, Plane] | None = None
 ) -> NDArray[np.uint8]:
-    """The lit map as seen from above, (rows, columns, 3)."""
+    """Draw the lit map from above, (rows, columns, 3)."""
     px_per_m = canvas.raster.px_per_m
     height = canvas.height
     rows, columns = height.shape
@@ -114,12 +108,12 @@ def look_down(
         padded = height[max(0, top - 1) : band.stop + 1]
         first = min(top, 1)
         inner = slice(first, first + band.stop - top)
-        # Leaves let light through and scatter it: half the true slope looks right, the whole looks like stone.
+        # Leaves transmit and scatter light, so half the true slope looks right; the full one looks like stone.
         dx = F(0.5 * px_per_m) * np.gradient(padded, axis=1)[inner]
         dy = F(-0.5 * px_per_m) * np.gradient(padded, axis=0)[inner]
         facing = (F(up) - F(right) * dx - F(ahead) * dy) / np.sqrt(1 + dx * dx + dy * dy)
         direct = np.clip(facing / F(up), 0, 1.6) * (F(STRAY) + F(1 - STRAY) * sunny[band])
-        # Little of the sky lights the bottom of a gap between crowns.
+        # Little skylight reaches the ground between crowns.
         open_sky = np.exp(np.minimum(height[band] - around[band], 0) / F(7))
         for channel in range(3):
             lit = F(light.sun[channel]) * direct + F(light.sky[channel]) * open_sky
@@ -133,7 +127,7 @@ def look_down(
 
 
 def _level_around(height: Plane, *, px_per_m: float) -> Plane:
-    """How high things stand around each pixel: a box of 2 × 2.8 m, as coarse as 0.4 m."""
+    """Average the height around each pixel: a box of 2 × 2.8 m, at 0.4 m resolution."""
     rows, columns = height.shape
     factor = max(1, round(px_per_m / 2.5))
     small = Image.fromarray(height).reduce(factor)
@@ -148,7 +142,7 @@ def _level_around(height: Plane, *, px_per_m: float) -> Plane:
 def draw_smoke(
     rng: np.random.Generator, raster: Raster, plume: Plume, light: Light
 ) -> tuple[Plane, Plane]:
-    """Opacity and brightness of a plume over the whole map; billows, lit from the sun's side."""
+    """Draw opacity and brightness of a plume over the whole map, with billows lit by the sun."""
     coarse = Raster(raster.width_m, raster.length_m, raster.px_per_m / 4)
     big, fine, swirl = rng.spawn(3)
     billow = draw_noise(big, coarse, coarse_m=20.0, fine_m=0.8, roughness=0.62)

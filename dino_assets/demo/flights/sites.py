@@ -1,4 +1,4 @@
-"""The two places that are flown over: what stands where, in metres, and the light of that day."""
+"""Two drawn sites, a farm and a burnt forest: positions of their objects in metres, and their light."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ from dino_assets.demo.flights.trees import Tree, plant_trees, scatter_trees
 
 @dataclass(frozen=True)
 class Region:
-    """What was drawn where: a class and its outline in map metres. Later regions lie on earlier ones."""
+    """A drawn region: class, and outline in map metres. Later regions cover earlier ones."""
 
     kind: str
     outline: Outline
@@ -39,7 +39,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn map, (rows, columns, 3), and the truth about it."""
+    """A drawn map, (rows, columns, 3), and its ground truth."""
 
     raster: Raster
     picture: NDArray[np.uint8]
@@ -47,13 +47,13 @@ class Scene:
 
 
 def box(left: float, bottom: float, right: float, top: float) -> Outline:
-    """A rectangle on the map."""
+    """Make a rectangle on the map."""
     return np.array([(left, bottom), (right, bottom), (right, top), (left, top)], float)
 
 
 def draw_farm(rng: np.random.Generator, raster: Raster) -> Scene:
-    """Mixed forest on the left; a road, a farm, maize, wheat and a meadow on the right."""
-    ground, woods, looks, placing = rng.spawn(4)
+    """Draw mixed forest on the left; a road, a farm, maize, wheat and a meadow on the right."""
+    ground, woods, crowns, placing = rng.spawn(4)
     light = Light(70.0, 47.0, sun=(0.92, 0.87, 0.76), sky=(0.30, 0.34, 0.40))
     canvas = blank_canvas(ground, raster)
     sow_grass(canvas, lush=(0.36, 0.46, 0.19), dry=(0.58, 0.57, 0.33))
@@ -135,7 +135,7 @@ def draw_farm(rng: np.random.Generator, raster: Raster) -> Scene:
         Tree(2, -8, 3.4, "broadleaf"),
         Tree(86, 2, 4.6, "broadleaf"),
     ]
-    plant_trees(looks, canvas, trees)
+    plant_trees(crowns, canvas, trees)
     regions = [Region("field", outline) for outline in (maize, wheat, young)]
     regions += [Region("road", road.outline(raster, 3.1)), Region("forest", forest)]
     regions += [Region("building", house.outline()) for house in houses]
@@ -143,8 +143,8 @@ def draw_farm(rng: np.random.Generator, raster: Raster) -> Scene:
 
 
 def draw_burn(rng: np.random.Generator, raster: Raster) -> Scene:
-    """A river through conifers, a burnt patch that still smokes, a dirt track."""
-    ground, woods, looks, placing, air = rng.spawn(5)
+    """Draw a river through conifers, a burnt area that still smokes, and a dirt track."""
+    ground, woods, crowns, placing, air = rng.spawn(5)
     light = Light(147.0, 42.0, sun=(0.96, 0.84, 0.67), sky=(0.31, 0.35, 0.42))
     canvas = blank_canvas(ground, raster)
     sow_grass(canvas, lush=(0.40, 0.44, 0.22), dry=(0.64, 0.58, 0.38))
@@ -182,7 +182,7 @@ def draw_burn(rng: np.random.Generator, raster: Raster) -> Scene:
         kinds=("bush", "conifer", "bush"),
         gaps=0.3,
     )
-    plant_trees(looks, canvas, _burn_trees(woods, stand, burnt))
+    plant_trees(crowns, canvas, _burn_trees(woods, stand, burnt))
     black, grey = (0.05, 0.045, 0.045), (0.50, 0.48, 0.46)
     for at in placing.uniform(burnt.min(0), burnt.max(0), (120, 2)):
         if lies_inside(at[None], burnt)[0]:
@@ -206,7 +206,7 @@ def draw_burn(rng: np.random.Generator, raster: Raster) -> Scene:
 
 
 def _burn_trees(rng: np.random.Generator, trees: list[Tree], burnt: Outline) -> list[Tree]:
-    """Inside the burn a third stand on as black skeletons; around it the needles are brown."""
+    """Burn trees: inside, a third remains as black skeletons; around the burn, needles turn brown."""
     points = np.array([(tree.x, tree.y) for tree in trees])
     middle = burnt.mean(0)
     inside = lies_inside(points, middle + (burnt - middle) * 0.97)

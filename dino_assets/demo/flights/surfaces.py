@@ -1,4 +1,4 @@
-"""What lies flat on the ground: grass, fields, roads, water, burnt soil."""
+"""Surfaces of a drawn map: grass, fields, roads, water, burnt soil."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ SOIL = (0.47, 0.37, 0.27)
 
 
 def blend(low: Colour, high: Colour, share: Plane) -> Plane:
-    """A colour per pixel (3, h, w): ``low`` where the share is 0, ``high`` where it is 1."""
+    """Blend two colours per pixel (3, h, w): ``low`` where the share is 0, ``high`` where it is 1."""
     share = np.clip(share, 0, 1)
     return np.stack([F(a) + F(b - a) * share for a, b in zip(low, high, strict=True)])
 
@@ -38,7 +38,7 @@ def sow_grass(canvas: Canvas, *, lush: Colour, dry: Colour) -> None:
 
 
 def cover_floor(canvas: Canvas, outline: Outline) -> None:
-    """The ground of a wood, where it shows between the crowns: needles, old leaves, ferns."""
+    """Cover the ground of a wood, visible between the crowns, with needles, old leaves and ferns."""
     whole, coverage = fill_outline(canvas.raster, outline, edge_m=6.0)
     for window in split(whole):
         grain = canvas.grain[window]
@@ -54,7 +54,7 @@ def _cut(coverage: Plane, whole: Window, band: Window) -> Plane:
 
 @dataclass(frozen=True)
 class Crop:
-    """How a field looks: rows every ``row_m`` along ``bearing_deg`` of the map, wheel tracks."""
+    """Appearance of a field: rows every ``row_m`` along ``bearing_deg`` of the map, wheel tracks."""
 
     plant: Colour
     ground: Colour
@@ -66,7 +66,7 @@ class Crop:
 
 
 def plant_field(canvas: Canvas, outline: Outline, crop: Crop) -> None:
-    """Rows of plants with earth between them, thinner where the ground is poor, and tractor tracks."""
+    """Draw rows of plants with earth between them, thinner on poor ground, and tractor tracks."""
     whole, coverage = fill_outline(canvas.raster, outline, edge_m=1.0)
     for window in split(whole):
         broad, grain = canvas.broad[window], canvas.grain[window]
@@ -84,14 +84,14 @@ def plant_field(canvas: Canvas, outline: Outline, crop: Crop) -> None:
 
 
 def measure_across(canvas: Canvas, window: Window, bearing_deg: float) -> Plane:
-    """Metres to the side of a line through the middle, its bearing clockwise from straight ahead."""
+    """Measure metres to the side of a line through the middle; its bearing is clockwise from ahead."""
     xs, ys = canvas.raster.xs[window[1]][None, :], canvas.raster.ys[window[0]][:, None]
     sin, cos = F(np.sin(np.radians(bearing_deg))), F(np.cos(np.radians(bearing_deg)))
     return xs * cos - ys * sin
 
 
 def lay_road(canvas: Canvas, course: Course, *, half_width_m: float) -> None:
-    """Asphalt with worn wheel lanes, white edge lines, a dashed middle line and gravel shoulders."""
+    """Draw asphalt with worn wheel lanes, white edge lines, a dashed middle line and gravel shoulders."""
     for window, across, along in course.measure(canvas.raster, reach_m=half_width_m + 3):
         grain, broad = canvas.grain[window], canvas.broad[window]
         side = np.abs(across)
@@ -116,7 +116,7 @@ def lay_road(canvas: Canvas, course: Course, *, half_width_m: float) -> None:
 
 
 def lay_track(canvas: Canvas, course: Course, *, half_width_m: float) -> None:
-    """A dirt track: two pale wheel ruts and grass in the middle."""
+    """Draw a dirt track: two pale wheel ruts and grass in the middle."""
     for window, across, _ in course.measure(canvas.raster, reach_m=half_width_m + 2):
         grain = canvas.grain[window]
         side = np.abs(across)
@@ -129,9 +129,9 @@ def lay_track(canvas: Canvas, course: Course, *, half_width_m: float) -> None:
 
 
 def flood_river(canvas: Canvas, course: Course, half_width_m: Plane) -> None:
-    """A river ahead between pale gravel shores: clear and brown at the edge, dark green in the middle.
+    """Draw a river between pale gravel shores: clear and brown at the edge, dark green in the middle.
 
-    ``half_width_m``: one per point of ``course.points``; the course runs along y.
+    ``half_width_m`` has one value per point of ``course.points``; the course runs along y.
     """
     middle = course.points(canvas.raster)[:, 1]
     for window, across, along in course.measure(
@@ -159,7 +159,7 @@ def flood_river(canvas: Canvas, course: Course, half_width_m: Plane) -> None:
 
 
 def scorch(canvas: Canvas, outline: Outline) -> None:
-    """Blackened ground with grey ash, and a rust-coloured fringe that only felt the heat."""
+    """Draw blackened ground with grey ash, and a rust-coloured edge that was heated but not burnt."""
     whole, coverage = fill_outline(canvas.raster, outline, edge_m=7.0)
     for window in split(whole):
         broad, grain = canvas.broad[window], canvas.grain[window]
@@ -173,7 +173,7 @@ def scorch(canvas: Canvas, outline: Outline) -> None:
         canvas.paint(
             window, black, blend((0.085, 0.08, 0.08), (0.22, 0.195, 0.18), 0.4 + 0.3 * grain)
         )
-        # The same noise from the map's other end is unrelated to it here.
+        # The same noise, mirrored: unrelated to the noise at this place.
         patches = canvas.broad[::-1, ::-1][window]
         ash = np.clip((0.8 * patches + 0.6 * grain - 1.1) * 0.7, 0, 0.65) * black
         canvas.paint(window, ash, (0.52, 0.51, 0.50))

@@ -1,4 +1,4 @@
-"""What a DJI camera writes beside the pixels: EXIF and the ``drone-dji`` XMP packet."""
+"""Metadata as a DJI camera writes it: EXIF and the ``drone-dji`` XMP packet."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +29,7 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 @dataclass(frozen=True)
 class Exposure:
-    """One release of the shutter: when, where (WGS 84, metres above sea and take-off), how it hung."""
+    """One release of the shutter: time, position (WGS 84, metres above sea and take-off), angles."""
 
     name: str
     taken: datetime
@@ -43,7 +43,7 @@ class Exposure:
 
 
 def write_exif(camera: Camera, capture: Exposure) -> Image.Exif:
-    """The EXIF block of a picture straight down, Orientation 1."""
+    """Write the EXIF block of a picture taken straight down, Orientation 1."""
     base, photo, gps = ExifTags.Base, ExifTags.IFD.Exif, ExifTags.GPS
     stamp = capture.taken.strftime("%Y:%m:%d %H:%M:%S")
     exif = Image.Exif()
@@ -51,9 +51,8 @@ def write_exif(camera: Camera, capture: Exposure) -> Image.Exif:
     exif[base.Make] = "DJI"
     exif[base.Model] = "FC300S"
     exif[base.Orientation] = 1
-    exif[base.Software] = (
-        "drawn by dino_assets.demo.flights"  # nobody shall take it for a photograph
-    )
+    # So that the picture is not mistaken for a photograph.
+    exif[base.Software] = "drawn by dino_assets.demo.flights"
     exif[base.DateTime] = stamp
     exif.get_ifd(photo).update(
         {
@@ -67,7 +66,7 @@ def write_exif(camera: Camera, capture: Exposure) -> Image.Exif:
             base.FocalLength: _rational(camera.focal_mm, 100),
             base.ExifImageWidth: camera.width_px,
             base.ExifImageHeight: camera.height_px,
-            # DJI leaves these out; with them the ground size of a pixel needs no table of sensors.
+            # DJI omits these; with them, a pixel's ground size needs no table of sensors.
             base.FocalPlaneXResolution: _rational(camera.width_px / camera.sensor_width_mm, 1000),
             base.FocalPlaneYResolution: _rational(camera.width_px / camera.sensor_width_mm, 1000),
             base.FocalPlaneResolutionUnit: 4,  # millimetres
@@ -94,7 +93,7 @@ def _rational(value: float, parts: int) -> IFDRational:
 
 
 def _sexagesimal(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]:
-    """Degrees, minutes, seconds to a ten-thousandth: 3 mm on the ground."""
+    """Convert to degrees, minutes, and seconds with four decimals: 3 mm on the ground."""
     whole = Fraction(round(abs(degrees) * 36_000_000), 10_000)
     minutes, seconds = divmod(whole, 60)
     return (
@@ -105,7 +104,7 @@ def _sexagesimal(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]
 
 
 def write_xmp(capture: Exposure) -> bytes:
-    """The XMP packet as DJI formats it: signed, two decimals."""
+    """Write the XMP packet in DJI's format: signed, two decimals."""
     day = capture.taken.strftime("%Y-%m-%d")
     attributes = {
         "xmp:ModifyDate": day,

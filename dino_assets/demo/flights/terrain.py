@@ -1,4 +1,4 @@
-"""The ground as two arrays, colour and height, over a map in metres; noise, areas and curves on it."""
+"""Drawn terrain: colour and height over a map in metres, with noise, areas and curves."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 F = np.float32  # 20 Mpx maps: double precision would double the memory and the time
-Plane = NDArray[np.floating[Any]]  # float32 in fact; numpy's stubs lose sight of that
+Plane = NDArray[np.floating[Any]]  # always float32, but numpy's type stubs cannot express it
 Colour = tuple[float, float, float]
 Window = tuple[slice, slice]
 Outline = NDArray[np.float64]  # (N, 2) metres, not closed
@@ -17,7 +17,7 @@ Outline = NDArray[np.float64]  # (N, 2) metres, not closed
 
 @dataclass(frozen=True)
 class Raster:
-    """Square pixels over a map: x to the right, y ahead, zero in the middle; row 0 is farthest ahead."""
+    """Square pixels over a map: x to the right, y ahead, zero in the middle; row 0 has the highest y."""
 
     width_m: float
     length_m: float
@@ -30,23 +30,23 @@ class Raster:
 
     @property
     def xs(self) -> Plane:
-        """The x of each column's middle."""
+        """X of each column's middle."""
         columns = np.arange(self.shape[1], dtype=F)
         return (columns + F(0.5)) / F(self.px_per_m) - F(self.width_m / 2)
 
     @property
     def ys(self) -> Plane:
-        """The y of each row's middle."""
+        """Y of each row's middle."""
         rows = np.arange(self.shape[0], dtype=F)
         return F(self.length_m / 2) - (rows + F(0.5)) / F(self.px_per_m)
 
     def to_px(self, points: Outline) -> Outline:
-        """Map points (N, 2) to column, row."""
+        """Map points (N, 2) in metres to column, row."""
         flipped = np.stack([points[:, 0] + self.width_m / 2, self.length_m / 2 - points[:, 1]], 1)
         return np.asarray(flipped * self.px_per_m)
 
     def window(self, points: Outline, *, margin_m: float = 0.0) -> Window:
-        """The pixels around some points, cut at the map's edge."""
+        """Find the window around points, cut at the map's edge."""
         low = np.floor(self.to_px(points).min(0) - margin_m * self.px_per_m).astype(int)
         high = np.ceil(self.to_px(points).max(0) + margin_m * self.px_per_m).astype(int)
         rows, columns = self.shape
@@ -57,7 +57,7 @@ class Raster:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What is painted on: reflectance (3, rows, columns), height in metres, and two noises.
+    """Arrays to paint on: reflectance (3, rows, columns), height in metres, and two noises.
 
     ``broad`` varies over metres (patches), ``grain`` over decimetres (leaves, clods); mean 0, spread 1.
     """
@@ -69,7 +69,7 @@ class Canvas:
     grain: Plane
 
     def paint(self, window: Window, alpha: Plane | float, colour: Colour | Plane) -> None:
-        """Lay a colour, or one per pixel (3, h, w), over a window."""
+        """Paint a colour, or one per pixel (3, h, w), over a window."""
         for plane, value in zip(self.colour, colour, strict=True):
             part = plane[window]
             part += alpha * (np.asarray(value, F) - part)
@@ -80,13 +80,13 @@ class Canvas:
 
 
 def split(window: Window, *, rows: int = 256) -> Iterator[Window]:
-    """A window in bands of rows: their temporaries stay small enough to be reused, twice as fast."""
+    """Split a window into bands of rows; small temporary arrays are twice as fast."""
     for top in range(window[0].start, window[0].stop, rows):
         yield slice(top, min(top + rows, window[0].stop)), window[1]
 
 
 def blank_canvas(rng: np.random.Generator, raster: Raster) -> Canvas:
-    """A flat black map with its noises."""
+    """Make a flat black map with its noises."""
     broad, grain = rng.spawn(2)
     return Canvas(
         raster,
@@ -106,10 +106,10 @@ def draw_noise(
     roughness: float = 0.6,
     aspect: float = 1.0,
 ) -> Plane:
-    """Noise of several scales, each half the last; mean 0, spread 1. ``aspect`` stretches it along y.
+    """Draw noise of several scales, each half the last; mean 0, spread 1. ``aspect`` stretches it along y.
 
-    Octaves are drawn coarse first on lattices fixed to the map, so the same generator gives the same
-    landscape at every resolution; finer rasters only add detail.
+    Octaves are drawn from coarse to fine on lattices fixed to the map. So the same generator gives the same
+    landscape at every resolution, and finer rasters only add detail.
     """
     cell, strength, total = coarse_m, 1.0, 0.0
     across = int(np.ceil(raster.width_m / coarse_m))
@@ -126,7 +126,7 @@ def draw_noise(
         cell, strength = cell / 2, strength * roughness
         field = _resize(field, (field.shape[0] * 2, field.shape[1] * 2))
     box = (0.0, 0.0, raster.width_m / cell, raster.length_m / (cell * aspect))
-    # Smooth interpolation between lattice points takes about a third of the variance away.
+    # Smooth interpolation between lattice points removes about a third of the variance.
     field *= F(1 / (0.8 * np.sqrt(total)))
     return _resize(field, raster.shape, box=box)
 
@@ -139,12 +139,12 @@ def _resize(
 
 
 def fill_outline(raster: Raster, outline: Outline, *, edge_m: float) -> tuple[Window, Plane]:
-    """Coverage 0..1 of an area whose edge fades over about ``edge_m``; a half on the outline itself."""
+    """Draw the coverage 0..1 of an area with an edge that fades over ``edge_m``; 0.5 on the outline."""
     window = raster.window(outline, margin_m=edge_m)
     shape = window[0].stop - window[0].start, window[1].stop - window[1].start
     if min(shape) <= 0:
         return window, np.zeros((max(shape[0], 0), max(shape[1], 0)), F)
-    # A soft edge needs no more than a few pixels; a blur at full size would cost more than the rest.
+    # A soft edge needs only a few pixels; blurring at full size would cost more than all other steps.
     shrink = max(1.0, edge_m * raster.px_per_m / 4)
     size = max(1, round(shape[1] / shrink)), max(1, round(shape[0] / shrink))
     points = raster.to_px(outline) - (window[1].start, window[0].start)
@@ -156,20 +156,20 @@ def fill_outline(raster: Raster, outline: Outline, *, edge_m: float) -> tuple[Wi
 
 
 def fray(coverage: Plane, noise: Plane, *, amount: float, sharpness: float) -> Plane:
-    """Turn a soft edge into a ragged one: the noise decides where it runs."""
+    """Turn a soft edge into a ragged one that follows the noise."""
     inside = (coverage * (1 - coverage)) * F(4 * amount) * noise
     return np.asarray(np.clip((coverage + inside - F(0.5)) * F(sharpness) + F(0.5), 0, 1))
 
 
 @dataclass(frozen=True)
 class Course:
-    """A gentle curve right across the map: a road, a river, a hedge. Knots lie along ``axis``."""
+    """A smooth curve across the whole map: a road, a river, a hedge. Knots lie along ``axis``."""
 
     knots: tuple[tuple[float, float], ...]
     axis: Literal["x", "y"]
 
     def points(self, raster: Raster, *, step_m: float = 2.0) -> Outline:
-        """The curve itself (N, 2), a little longer than the map."""
+        """Compute the curve's points (N, 2), a little longer than the map."""
         reach = (raster.length_m if self.axis == "y" else raster.width_m) / 2 + 10
         ahead = np.linspace(-reach, reach, int(2 * reach / step_m))
         curve, _ = self._follow(ahead)
@@ -177,7 +177,7 @@ class Course:
         return np.stack(pair, 1)
 
     def outline(self, raster: Raster, half_width_m: float | Plane) -> Outline:
-        """The band within ``half_width_m``, one number or one per point of ``points``."""
+        """Outline the band within ``half_width_m``, one number or one per point of ``points``."""
         points = self.points(raster)
         along = np.gradient(points, axis=0)
         normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.hypot(*along.T)[:, None]
@@ -185,7 +185,7 @@ class Course:
         return np.concatenate([points + reach, (points - reach)[::-1]])
 
     def measure(self, raster: Raster, *, reach_m: float) -> Iterator[tuple[Window, Plane, Plane]]:
-        """Go along the curve: a window at a time, metres to the side of it, metres along it."""
+        """Yield windows along the curve, with metres to its side and metres along it."""
         xs, ys = raster.xs, raster.ys
         main, other = (ys, xs) if self.axis == "y" else (xs, ys)
         curve, slope = self._follow(main)
@@ -196,7 +196,7 @@ class Course:
             if not near.any():
                 continue
             aside = slice(int(near.argmax()), len(near) - int(near[::-1].argmax()))
-            # Not the true distance, but within 1 % of it for a curve that bends over 100 m.
+            # An approximate distance, within 1 % for a curve that bends over 100 m.
             across = (other[None, aside] - curve[piece, None]) / np.sqrt(1 + slope**2)[piece, None]
             along = np.broadcast_to(arc[piece, None], across.shape)
             if self.axis == "y":
@@ -214,7 +214,7 @@ class Course:
 def grow_blob(
     rng: np.random.Generator, centre: tuple[float, float], *, radii_m: tuple[float, float]
 ) -> Outline:
-    """A closed lumpy outline of 96 points around a centre."""
+    """Make a closed irregular outline of 96 points around a centre."""
     angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     lumps = np.ones_like(angle)
     for waves in range(2, 8):
@@ -224,7 +224,7 @@ def grow_blob(
 
 
 def roughen(rng: np.random.Generator, outline: Outline, *, by_m: float) -> Outline:
-    """The same outline with a point every few metres, each a little off: no wood has straight edges."""
+    """Roughen an outline: add a point every few metres, each moved a little, since no wood has straight edges."""
     ahead = np.roll(outline, -1, axis=0)
     sides = [
         start
@@ -237,7 +237,7 @@ def roughen(rng: np.random.Generator, outline: Outline, *, by_m: float) -> Outli
 
 
 def lies_inside(points: Outline, outline: Outline) -> NDArray[np.bool_]:
-    """For each point (N, 2): inside the outline or not. Even-odd rule."""
+    """Check whether each point (N, 2) is inside the outline, by the even-odd rule."""
     x, y = points[:, :1], points[:, 1:]
     (x1, y1), (x2, y2) = outline.T, np.roll(outline, -1, axis=0).T
     crosses = (y1 > y) != (y2 > y)

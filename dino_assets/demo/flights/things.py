@@ -1,4 +1,4 @@
-"""What people and fires leave standing or lying: houses, cars, bales, trunks."""
+"""Objects on a drawn map: houses, cars, bales, trunks."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class House:
     eaves_m: float = 3.5
 
     def outline(self) -> Outline:
-        """The four corners."""
+        """Compute the four corners."""
         turn = np.radians(self.bearing_deg)
         ahead = np.array([np.sin(turn), np.cos(turn)]) * self.length_m / 2
         aside = np.array([np.cos(turn), -np.sin(turn)]) * self.width_m / 2
@@ -30,7 +30,7 @@ class House:
 
 
 def build_house(canvas: Canvas, house: House) -> None:
-    """Two roof slopes with courses of tiles, a ridge, a gutter and a chimney."""
+    """Draw a house: two roof slopes with rows of tiles, a ridge, a gutter and a chimney."""
     window, aside, ahead = _around(canvas, house.outline(), (house.x, house.y), house.bearing_deg)
     grain = canvas.grain[window]
     roof = (np.abs(aside) < house.width_m / 2) & (np.abs(ahead) < house.length_m / 2)
@@ -49,7 +49,7 @@ def build_house(canvas: Canvas, house: House) -> None:
 
 
 def park_car(canvas: Canvas, at: tuple[float, float], *, bearing_deg: float, paint: Colour) -> None:
-    """A car: body, cabin roof, dark windscreens."""
+    """Draw a car: body, cabin roof, dark windscreens."""
     corners = House(*at, 4.6, 1.9, bearing_deg, paint).outline()
     window, aside, ahead = _around(canvas, corners, at, bearing_deg)
     body = (np.abs(aside) < 0.9) & (np.abs(ahead) < 2.2)
@@ -62,7 +62,7 @@ def park_car(canvas: Canvas, at: tuple[float, float], *, bearing_deg: float, pai
 
 
 def lay_bale(canvas: Canvas, at: tuple[float, float], *, bearing_deg: float) -> None:
-    """A round bale of straw on its side."""
+    """Draw a round bale of straw on its side."""
     corners = House(*at, 1.5, 1.5, bearing_deg, (0, 0, 0)).outline()
     window, aside, ahead = _around(canvas, corners, at, bearing_deg)
     bale = (np.abs(aside) < 0.7) & (np.abs(ahead) < 0.65)
@@ -74,7 +74,7 @@ def lay_bale(canvas: Canvas, at: tuple[float, float], *, bearing_deg: float) -> 
 def drop_trunk(
     canvas: Canvas, at: tuple[float, float], *, bearing_deg: float, length_m: float, colour: Colour
 ) -> None:
-    """A trunk on the ground."""
+    """Draw a trunk on the ground."""
     corners = House(*at, length_m, 1.0, bearing_deg, colour).outline()
     window, aside, ahead = _around(canvas, corners, at, bearing_deg)
     # Thinner towards the top, never thinner than a pixel.
@@ -88,7 +88,7 @@ def drop_trunk(
 def _around(
     canvas: Canvas, corners: Outline, at: tuple[float, float], bearing_deg: float
 ) -> tuple[Window, Plane, Plane]:
-    """A window around some corners, with metres aside of and ahead of its middle."""
+    """Find the window around corners, with each pixel's metres to the side and ahead of its middle."""
     window = canvas.raster.window(corners, margin_m=0.5)
     xs = canvas.raster.xs[window[1]][None, :] - F(at[0])
     ys = canvas.raster.ys[window[0]][:, None] - F(at[1])

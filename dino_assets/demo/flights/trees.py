@@ -1,4 +1,4 @@
-"""Trees: where they stand, how their crowns look from above, stamped into height and colour."""
+"""Trees of a drawn map: positions, and crowns from above, drawn into height and colour."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def scatter_trees(
     kinds: tuple[Kind, ...],
     gaps: float = 0.06,
 ) -> list[Tree]:
-    """A stand: a shaken grid of trees inside an outline, kinds in groves rather than one by one."""
+    """Scatter trees over a randomised grid inside an outline; trees of one kind form groups."""
     low, high = outline.min(0), outline.max(0)
     steps = np.maximum(1, ((high - low) / spacing_m).astype(int))
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in steps)), -1).reshape(-1, 2).astype(float)
@@ -67,12 +67,13 @@ def scatter_trees(
 
 
 def plant_trees(rng: np.random.Generator, canvas: Canvas, trees: Iterable[Tree]) -> None:
-    """Stamp every crown; where crowns meet, the higher one is seen."""
-    shapes, looks = rng.spawn(2)
+    """Draw every crown; where crowns overlap, the higher one is visible."""
+    shapes, variation = rng.spawn(2)
     stamps: dict[tuple[Kind, int], list[Plane]] = {}
     for tree in trees:
-        pick, dark, tall = int(looks.integers(64)), looks.normal(0, 0.09), looks.uniform(0.8, 1.2)
-        # Sizes in steps of a fifth: a few dozen shapes serve thousands of trees.
+        pick = int(variation.integers(64))
+        dark, tall = variation.normal(0, 0.09), variation.uniform(0.8, 1.2)
+        # Sizes are in steps of a fifth, so a few dozen shapes are enough for thousands of trees.
         step = round(np.log(tree.radius_m * canvas.raster.px_per_m) / 0.18)
         key = tree.kind, step
         if key not in stamps:
@@ -88,7 +89,7 @@ def plant_trees(rng: np.random.Generator, canvas: Canvas, trees: Iterable[Tree])
 
 
 def grow_crown(rng: np.random.Generator, kind: Kind, radius_px: float) -> Plane:
-    """A crown from above, height 0..1 in a square; 0 is open ground."""
+    """Draw a crown from above, height 0..1 in a square; 0 is open ground."""
     half = max(1, int(np.ceil(radius_px * 1.15)))
     axis = np.arange(-half, half + 1, dtype=F) / F(max(radius_px, 0.7))
     xs, ys = np.meshgrid(axis, axis)
@@ -118,7 +119,7 @@ def grow_crown(rng: np.random.Generator, kind: Kind, radius_px: float) -> Plane:
 
 
 def _grow_whorls(rng: np.random.Generator, far: Plane, angle: Plane) -> Plane:
-    """Branches like spokes, in rings that get shorter towards the tip."""
+    """Draw branches like spokes, in rings that get shorter towards the top."""
     crown = np.zeros_like(far)
     for ring in range(6):
         spokes = int(rng.integers(14, 22))
@@ -133,9 +134,9 @@ def _grow_whorls(rng: np.random.Generator, far: Plane, angle: Plane) -> Plane:
 
 
 def _grow_skeleton(rng: np.random.Generator, far: Plane, angle: Plane, *, thin: float) -> Plane:
-    """A dead trunk seen from its top, with a few bare branches left.
+    """Draw a dead trunk from above, with a few bare branches.
 
-    Heights have no underside: branches as high as they hang would cast the shadow of a wall.
+    A height map is solid down to the ground: branches at their true height would cast the shadow of a wall.
     """
     crown = np.where(far < F(1.6 * thin), F(1), F(0))
     for turn in rng.uniform(0, 2 * np.pi, 7):
@@ -163,10 +164,10 @@ def _stamp(
     grain = canvas.grain[window]
     grown = stamp * F(high) + F(0.1) * grain  # single leaves
     ground = canvas.height[window]
-    seen = (stamp > 0) & (grown > ground)
-    ground[seen] = grown[seen]
+    visible = (stamp > 0) & (grown > ground)
+    ground[visible] = grown[visible]
     # Less light reaches the inside of a crown than its top.
     lit = (F(0.45) + F(0.65) * stamp) * (1 + F(0.13) * grain)
     for plane, value in zip(canvas.colour, tint, strict=True):
         part = plane[window]
-        part[seen] = (lit * value)[seen]
+        part[visible] = (lit * value)[visible]

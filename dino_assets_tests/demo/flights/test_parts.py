@@ -154,7 +154,7 @@ def test_take_picture__shows_the_pixel_below_and_refuses_to_look_beyond_the_map(
     turned = look(0, 0, 90)  # what lay ahead to the right now lies ahead to the left
     assert turned[:9, :9].all()
     assert not turned[11:].any()
-    with pytest.raises(ValueError, match="beyond the drawn map"):
+    with pytest.raises(ValueError, match="outside the drawn map"):
         look(12, 0, 0)
 
 

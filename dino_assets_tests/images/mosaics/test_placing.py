@@ -157,7 +157,7 @@ LOCAL = 'LOCAL_CS["Local",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",N
     [
         ({"transform": None, "crs": None}, "not placed: no georeference"),
         ({"crs": None}, "not placed: it has no coordinate system"),
-        ({"crs": LOCAL}, "not placed: its coordinate system does not lead to WGS 84"),
+        ({"crs": LOCAL}, "not placed: its coordinate system cannot be converted to WGS 84"),
         (
             {"transform": Affine(0.05, 0, 1e9, 0, -0.05, 1e9)},
             "not placed: its coordinate system does not",
@@ -173,7 +173,7 @@ LOCAL = 'LOCAL_CS["Local",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",N
                     for row, column in [(0, 0), (0, 7), (7, 0), (7, 6)]
                 ],
             },
-            "not placed: no georeference but for 4 ground control points",
+            "not placed: no georeference, only 4 ground control points",
         ),
     ],
 )
