@@ -86,7 +86,7 @@ def test_measure_drift__several_alike_are_more_novel_than_an_odd_one():
 
 
 @pytest.mark.parametrize("count", [24, 49])
-def test_measure_drift__each_held_against_the_others_alarms_as_often_as_promised(count):
+def test_measure_drift__alarm_rate_is_within_the_bound(count):
     drops = [draw_drop(seed, tiles=30) for seed in range(count + 1)]
     alarms = [
         measure_drift(drop, drops[:number] + drops[number + 1 :]).is_alarm
@@ -123,7 +123,7 @@ def test_measure_drift__a_copy_of_a_past_drop_is_not_novel():
     assert not any(measure_drift(drop.copy(), past).is_alarm for drop in past[:10])
 
 
-def test_measure_drift__copies_do_not_make_the_past_look_better_known():
+def test_measure_drift__copies_of_past_drops_do_not_change_the_result():
     past = draw_past(25)
     twice = past + [drop.copy() for drop in past]
     news = [draw_drop(seed) for seed in range(200, 220)]
@@ -131,7 +131,7 @@ def test_measure_drift__copies_do_not_make_the_past_look_better_known():
 
 
 @pytest.mark.parametrize("tiles", [20, 60, 400, 1500])
-def test_measure_drift__drops_of_any_size(tiles):
+def test_measure_drift__any_size_of_drops(tiles):
     past = draw_past(40)
     alarms = [measure_drift(draw_drop(s, tiles=tiles), past).is_alarm for s in range(300, 320)]
     assert sum(alarms) <= 2
@@ -139,7 +139,7 @@ def test_measure_drift__drops_of_any_size(tiles):
     assert measure_drift(strange, past).is_alarm
 
 
-def test_measure_drift__past_drops_larger_than_are_looked_at():
+def test_measure_drift__past_drops_above_the_row_limit():
     past = [draw_drop(seed, tiles=DROP_TILES + seed % 3) for seed in range(24)]
     found = measure_drift(draw_drop(99, tiles=2 * DROP_TILES + 1), past)
     thinned = measure_drift(
@@ -214,7 +214,7 @@ def test_measure_drift__numbers_that_are_not_finite():
         assert caught.value.row == 3
 
 
-def test_measure_drift__two_spaces():
+def test_measure_drift__refuses_two_spaces():
     with pytest.raises(InvalidVectorsError) as caught:
         measure_drift(LINE, draw_past(30))
     assert caught.value.dims == (8, 2)
@@ -281,7 +281,7 @@ def test_measure_drift__drawn_flights(flown, column):
 
 
 @pytest.mark.slow
-def test_find_most_novel__is_where_it_smokes(flown):
+def test_find_most_novel__finds_tiles_with_smoke(flown):
     """The tiles shown are those that the smoke is on: the same flight without it says which."""
     hits = []
     for number in range(4):
@@ -296,7 +296,7 @@ def test_find_most_novel__is_where_it_smokes(flown):
     assert np.mean(hits) >= 0.8
 
 
-def test_module__promises_what_its_numbers_say():
+def test_module__constants():
     assert ALARM_SHARE < 0.05
     assert MIN_PAST_DROPS == 24
     assert module.DROP_RANK == 2

@@ -65,7 +65,7 @@ def test_export__one_named_input_and_output(export_of: ExportOf, family: str):
 
 
 @pytest.mark.parametrize("opset", [18, 20, 23])
-def test_export__the_opset_is_the_one_asked_for(export_of: ExportOf, opset: int):
+def test_export__writes_the_requested_opset(export_of: ExportOf, opset: int):
     sample, folder = export_of("dinov3_vit", **({} if opset == 20 else {"opset": opset}))
     model = onnx.load(folder / "model.onnx", load_external_data=False)
     assert {each.domain: each.version for each in model.opset_import} == {"": opset}
@@ -100,7 +100,7 @@ def test_export__pixels_are_normalised_in_the_graph(export_of: ExportOf, family:
     assert (stated["dtype"], stated["layout"], stated["shape"][-1]) == ("uint8", "NHWC", 3)
 
 
-def test_export__everything_travels_along(export_of: ExportOf):
+def test_export__includes_papers_and_manifest(export_of: ExportOf):
     sample, folder = export_of("dinov2")
     manifest = read_manifest(folder)
     assert {name: file["sha256"] for name, file in manifest["files"].items()} == {
@@ -176,14 +176,14 @@ def test_export__the_same_bytes_in_another_process(export_of: ExportOf, tmp_path
     assert hash_folder(tmp_path / "again") == hash_folder(folder)
 
 
-def test_export__names_no_place_of_this_machine(export_of: ExportOf, family: str):
+def test_export__contains_no_path_of_this_machine(export_of: ExportOf, family: str):
     _, folder = export_of(family)
     graph = (folder / "model.onnx").read_bytes()
     for word in (b"site-packages", b".py", b"/home", str(REPOSITORY).encode(), b"/tmp"):
         assert word not in graph
 
 
-def test_export__says_how_far_it_is(sample_of, tmp_path: Path, capfd):
+def test_export__reports_progress(sample_of, tmp_path: Path, capfd):
     sample, lines = sample_of("dinov2"), []
     settings = make_settings(side=28)
     export_onnx(sample.folder, sample.checkpoint, settings, tmp_path, say=lines.append)
@@ -215,7 +215,7 @@ def test_export__a_base_model_at_its_own_side(family: str, tmp_path: Path):
     print(f"{family}: {time.monotonic() - started:.0f} s, {done.manifest['check']}")
 
 
-def test_export__no_room_leaves_nothing(tmp_path: Path, small_disk: Path):
+def test_export__a_full_disk_leaves_nothing(tmp_path: Path, small_disk: Path):
     sample = write_sample(tmp_path / "larger", "dinov2", dim=96, layers=4)
     settings = make_settings(side=28)
 

@@ -35,7 +35,7 @@ def test_fill_folder__replaces_an_earlier_export_as_a_whole(tmp_path: Path):
 
 
 @pytest.mark.parametrize("has_export", [False, True])
-def test_fill_folder__keeps_what_is_somebodys(tmp_path: Path, has_export: bool):
+def test_fill_folder__refuses_folders_with_other_files(tmp_path: Path, has_export: bool):
     folder = tmp_path / "model"
     if has_export:
         fill_folder(folder, fill_with("one"))
@@ -48,7 +48,7 @@ def test_fill_folder__keeps_what_is_somebodys(tmp_path: Path, has_export: bool):
     assert read(folder) == before
 
 
-def test_fill_folder__what_came_meanwhile_is_kept(tmp_path: Path):
+def test_fill_folder__keeps_files_that_appear_meanwhile(tmp_path: Path):
     folder = tmp_path / "model"
     fill_folder(folder, fill_with("one"))
 
@@ -62,7 +62,7 @@ def test_fill_folder__what_came_meanwhile_is_kept(tmp_path: Path):
     assert read(folder)["1/model.onnx"] == "one"
 
 
-def test_fill_folder__a_failure_leaves_the_older_one(tmp_path: Path):
+def test_fill_folder__a_failure_keeps_the_older_export(tmp_path: Path):
     folder = tmp_path / "model"
     fill_folder(folder, fill_with("one"))
 
@@ -77,7 +77,7 @@ def test_fill_folder__a_failure_leaves_the_older_one(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "below-a-file"])
-def test_fill_folder__no_folder_there(tmp_path: Path, kind: str):
+def test_fill_folder__refuses_a_file_or_link(tmp_path: Path, kind: str):
     folder = tmp_path / "model"
     if kind == "link":
         (tmp_path / "other").mkdir()

@@ -40,7 +40,7 @@ def test_torchscript__takes_pixels(export_of: ExportOf):
     assert open_torchscript(folder / "model.pt")(draw_tiles(3, 56)).shape == (3, 17, 48)
 
 
-def test_torchscript__names_no_place_of_this_machine(export_of: ExportOf):
+def test_torchscript__contains_no_path_of_this_machine(export_of: ExportOf):
     _, folder = export_of("dinov2", torchscript=True)
     reader = torch._C.PyTorchFileReader(str(folder / "model.pt"))
     records = b"".join(reader.get_record(name) for name in reader.get_all_records())

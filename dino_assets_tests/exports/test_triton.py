@@ -42,11 +42,11 @@ def describe(model: str = "facebook/dinov2-base", *, side: int = 518, dtype: str
         (describe("/a/fólder/x y"), "model.pt", "x_y_torchscript"),
     ],
 )
-def test_name_model__says_what_is_not_usual(manifest, file: str, name: str):
+def test_name_model__includes_what_is_not_default(manifest, file: str, name: str):
     assert name_model(manifest, file=file) == name
 
 
-def test_write_config__has_the_documents_values():
+def test_write_config__has_the_original_services_values():
     """A GPU and TensorRT are not tried here: their lines are the documents', letter by letter."""
     text = write_config(
         "dinov2_base",
@@ -93,7 +93,7 @@ def make_repository(
     return sample, name
 
 
-def test_fill_model__a_folder_as_triton_wants_it(export_of: ExportOf, tmp_path: Path):
+def test_fill_model__makes_a_triton_model_folder(export_of: ExportOf, tmp_path: Path):
     _, name = make_repository(export_of, tmp_path)
     files = hash_folder(tmp_path / name)
     assert {"config.pbtxt", "1/model.onnx", "1/model.onnx.data", "LICENSE.md"} <= set(files)
@@ -148,9 +148,7 @@ def test_triton__loads_answers_and_batches(export_of: ExportOf, unpacked: Path, 
 
 
 @pytest.mark.slow
-def test_triton__wants_the_gpu_that_the_documents_name(
-    export_of: ExportOf, unpacked: Path, tmp_path: Path
-):
+def test_triton__needs_the_configured_gpu(export_of: ExportOf, unpacked: Path, tmp_path: Path):
     """As far as a machine without one goes: the server reads the lines and misses that very card."""
     _, name = make_repository(export_of, tmp_path / "models", device="gpu")
     with serving_triton(unpacked, tmp_path / "models", tmp_path / "run") as triton:

@@ -41,7 +41,7 @@ def test_project_linearly__by_hand():
 
 
 @pytest.mark.parametrize("shape", [(50, 4), (10, 40), (41, 40)])
-def test_project_linearly__is_principal_components(shape: tuple[int, int]):
+def test_project_linearly__equals_principal_components(shape: tuple[int, int]):
     points = cloud(*shape) * np.linspace(1, 5, shape[1])
     coordinates = project_linearly(points, 3)
     centred = points - points.mean(axis=0)
@@ -67,7 +67,7 @@ def test_project_linearly__points_to_the_largest_loading(direction: list[int]):
     assert not coordinates[:, 1].any()  # a line spans no second component
 
 
-def test_fit_projection__linear_on_request_says_nothing():
+def test_fit_projection__linear_on_request_gives_no_reason():
     points = cloud(30)
     projection = fit_projection(points, method="linear", metric="euclidean")
     assert projection.why == ""
@@ -115,7 +115,7 @@ def test_fit_projection__a_few_distinct_vectors_stay_apart():
 
 @pytest.mark.slow  # the peer compiles its own neighbour search
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_build_graph__is_the_one_umap_learn_builds(metric: Metric):
+def test_build_graph__equals_umap_learns_graph(metric: Metric):
     vectors = np.vstack([cloud(150), cloud(30)])  # with duplicates
     peer = (
         _import_umap()
@@ -126,7 +126,7 @@ def test_build_graph__is_the_one_umap_learn_builds(metric: Metric):
     np.testing.assert_allclose(ours.toarray(), peer.graph_.toarray(), atol=1e-4)
 
 
-def test_fit_projection__umap_keeps_groups_and_replays():
+def test_fit_projection__umap_keeps_groups_and_is_reproducible():
     vectors, labels = blobs(60)
     first = fit_projection(vectors)
     assert (first.method, first.why, first.n_neighbors) == ("umap", "", 15)
@@ -168,7 +168,7 @@ def test_fit_projection__umap_clamps_neighbours(count: int):
     ],
 )
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_fit_projection__umap_takes_any_pool_without_a_warning(vectors: np.ndarray, metric: str):
+def test_fit_projection__umap_gives_no_warning_for_any_pool(vectors: np.ndarray, metric: str):
     projection = fit_projection(vectors, metric=metric)  # type: ignore[arg-type]
     assert np.isfinite(projection.coordinates).all()
     assert projection.method == "umap" or projection.why
@@ -190,7 +190,7 @@ def test_fit_projection__umap_takes_any_pool_without_a_warning(vectors: np.ndarr
         ("method", "tsne"),
     ],
 )
-def test_fit_projection__refuses_what_cannot_work(setting: str, value: object):
+def test_fit_projection__refuses_invalid_settings(setting: str, value: object):
     with raising(ConfigError, setting=setting, value=value):
         fit_projection(cloud(20), **{setting: value})  # type: ignore[arg-type]
 

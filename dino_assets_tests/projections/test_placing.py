@@ -25,12 +25,12 @@ def test_weigh_neighbours__by_hand():
     assert weigh_neighbours(np.zeros((1, 3))).tolist() == [[1, 0, 0]]
 
 
-def test_place_points__a_landmark_has_its_own_place(landmarks: Landmarks):
+def test_place_points__a_landmark_gets_its_own_place(landmarks: Landmarks):
     placed = place_points(landmarks, landmarks.vectors)
     np.testing.assert_array_equal(placed, landmarks.coordinates.astype(np.float32))
 
 
-def test_place_points__a_place_depends_on_its_own_vector_alone(landmarks: Landmarks):
+def test_place_points__a_place_does_not_depend_on_other_vectors(landmarks: Landmarks):
     new = RNG.normal(size=(50, 12)).astype(np.float32)
     whole = place_points(landmarks, new)
     one_by_one = np.concatenate([place_points(landmarks, row[None]) for row in new])
@@ -46,7 +46,7 @@ def test_place_points__never_jumps(landmarks: Landmarks):
     assert largest < 0.05 * np.ptp(landmarks.coordinates)
 
 
-def test_place_points__beside_their_own_kind_on_a_fitted_map():
+def test_place_points__near_similar_points_on_a_fitted_map():
     centres = RNG.normal(size=(4, 16)) * 3
     kinds = np.repeat(np.arange(4), 60)
     vectors = centres[kinds] + RNG.normal(size=(240, 16))

@@ -32,7 +32,7 @@ def ask(world: CurationWorld, *, may_replace: bool = False, **settings: object) 
     )
 
 
-def test_round__two_first_ones(world: CurationWorld):
+def test_round__two_drafts_of_one_round_committed_in_turn(world: CurationWorld):
     one, other = ask(world, seed=1), ask(world, seed=2)
     stored = commit(world.store, one.draft).manifest
     with raising(CommitRefusedError, reason="overtaken"):
@@ -57,7 +57,7 @@ def commit_at_once(world: CurationWorld, drafts: list[Draft]) -> list[Manifest |
         return list(pool.map(work, drafts))
 
 
-def test_round__two_at_the_same_moment(world: CurationWorld):
+def test_round__two_at_the_same_time(world: CurationWorld):
     ends = commit_at_once(world, [ask(world, seed=seed).draft for seed in range(4)])
     stored = [end for end in ends if not isinstance(end, str)]
     assert tuple(stored) == world.rounds().manifests
@@ -65,7 +65,7 @@ def test_round__two_at_the_same_moment(world: CurationWorld):
     assert not [key for key in contents(world.store) if key.startswith("claims/")]
 
 
-def test_round__the_same_one_asked_for_twice_is_one(world: CurationWorld):
+def test_round__equal_requests_give_one_round(world: CurationWorld):
     """Equal settings give equal bytes, so all are right."""
     ends = commit_at_once(world, [ask(world).draft for _ in range(3)])
     assert world.rounds().manifests == (ends[0],)

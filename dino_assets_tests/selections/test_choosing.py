@@ -63,7 +63,7 @@ def test_select__fps_by_hand():
     assert selection.reasons == (Reason("first", None, 2), Reason("farthest", None, 4))
 
 
-def test_select__fps_starts_from_what_is_chosen():
+def test_select__fps_starts_from_chosen_rows():
     selection = pick([[0], [1], [6], [10]], 2, chosen=[3])
     assert selection.indices.tolist() == [0, 2]
     assert selection.reasons == (Reason("farthest", None, 10), Reason("farthest", None, 4))
@@ -154,7 +154,7 @@ def test_select__small_and_uniform_pools(strategy: StrategyName, count: int, is_
     assert bool(selection.shortfall) == (count < 10)
 
 
-def test_select__says_why_it_returns_less():
+def test_select__explains_a_shortfall():
     selection = pick(cloud(5), 9, "hybrid", chosen=[1, 1, 4])
     assert sorted(selection.indices.tolist()) == [0, 2, 3]
     assert selection.budget == 9
@@ -202,7 +202,7 @@ def test_select__names_the_row_that_is_not_finite(strategy: StrategyName):
         ("chosen", [True, False, True], [True, False, True]),
     ],
 )
-def test_select__refuses_what_cannot_work(setting: str, given: object, refused: object):
+def test_select__refuses_invalid_settings(setting: str, given: object, refused: object):
     with raising(ConfigError, setting=setting, value=refused):
         pick(np.eye(3), **({"budget": 1} | {setting: given}))  # type: ignore[arg-type]
 
@@ -253,7 +253,9 @@ def test_walk_farthest__does_not_depend_on_the_order_of_the_pool(seed: int):
     st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=12),
     st.integers(0, 300),
 )
-def test_share_budget__is_whole_fair_and_covers(clusters: list[tuple[int, int]], budget: int):
+def test_share_budget__is_proportional_and_covers_all_clusters(
+    clusters: list[tuple[int, int]], budget: int
+):
     sizes = np.array([max(pair) for pair in clusters])
     taken = np.array([min(pair) for pair in clusters])
     quotas = share_budget(budget, sizes, taken)
@@ -282,7 +284,7 @@ def test_select__cluster_covers_every_cluster():
 
 
 @pytest.mark.parametrize("strategy", ["cluster", "hybrid"])
-def test_select__what_was_chosen_counts_as_covered(strategy: StrategyName):
+def test_select__chosen_rows_count_as_covered(strategy: StrategyName):
     labels = np.repeat([0, 1, 2], 40)
     vectors = 30 * np.eye(3)[labels] + cloud(120, 3)
     selection = pick(vectors, 4, strategy, n_clusters=3, chosen=[0, 1, 40, 41])
@@ -290,7 +292,7 @@ def test_select__what_was_chosen_counts_as_covered(strategy: StrategyName):
     assert np.bincount(labels[selection.indices]).tolist() in ([1, 1, 2], [1, 0, 3], [0, 1, 3])
 
 
-def test_select__no_more_clusters_than_tiles_to_give_them():
+def test_select__has_at_most_as_many_clusters_as_tiles():
     assert pick(cloud(300), 10, "cluster").n_clusters == 10
     assert pick(cloud(300), 10, "cluster", chosen=range(5)).n_clusters == 15
     assert pick(cloud(300), 200, "hybrid").n_clusters == 100
@@ -308,7 +310,7 @@ def test_limit_clusters__by_hand():
 
 
 @pytest.mark.parametrize("budget", [20, 50, 100, 150])
-def test_select__hybrid_is_one_by_default(budget: int):
+def test_select__hybrid_mixes_central_and_farthest_by_default(budget: int):
     # Twelve regions of uneven sizes, as flights have.
     rng = np.random.default_rng(budget)
     region = rng.choice(12, 600, p=np.arange(1, 13) / 78)
@@ -319,7 +321,7 @@ def test_select__hybrid_is_one_by_default(budget: int):
     assert words["central"] >= 0.5 * budget
 
 
-def test_select__hybrid_is_one_in_later_rounds_too():
+def test_select__hybrid_mixes_central_and_farthest_in_later_rounds():
     vectors, chosen = cloud(900), []
     for _ in range(10):  # 20 of 900 up to the 200 that exceed the hundred clusters
         selection = pick(vectors, 20, "hybrid", chosen=chosen)
@@ -328,14 +330,14 @@ def test_select__hybrid_is_one_in_later_rounds_too():
     assert len(set(chosen)) == 200
 
 
-def test_select__hybrid_counts_what_was_chosen_as_the_central_part():
+def test_select__hybrid_counts_chosen_rows_as_central():
     # One cluster, its middle chosen in an earlier round: the other half of two tiles is far from it.
     selection = pick([[0], [2], [3], [4], [7]], 1, "hybrid", n_clusters=1, chosen=[2])
     assert selection.indices.tolist() == [4]
     assert selection.reasons == (Reason("farthest", 0, 4),)
 
 
-def test_select__hybrid_takes_fewer_clusters_as_they_are_asked_for():
+def test_select__hybrid_uses_fewer_clusters_on_request():
     selection = pick(cloud(300), 20, "hybrid", n_clusters=15)
     assert selection.n_clusters == 15
     assert pick(cloud(300), 20, "hybrid", n_clusters=4).n_clusters == 4
@@ -348,7 +350,7 @@ def test_select__hybrid_share_of_farthest_points(ratio: float, farthest: int):
     assert (reasons[0].word == "first") == (ratio == 1)
 
 
-def test_select__hybrid_share_does_not_fall_to_rounding():
+def test_select__hybrid_share_is_exact_despite_rounding():
     reasons = pick(cloud(200), 100, "hybrid", n_clusters=1, fps_ratio=0.29).reasons
     assert sum(reason.word == "farthest" for reason in reasons) == 29  # 0.29 · 100 is below 29
 
@@ -360,7 +362,7 @@ def test_select__hybrid_ties_go_to_the_lowest_row():
     assert selection.indices.tolist() == [0]
 
 
-def test_select__hybrid_walks_inside_the_cluster_from_what_is_chosen():
+def test_select__hybrid_walks_inside_the_cluster_from_chosen_rows():
     vectors = np.array([[0.0], [4], [5], [6], [10], [1000], [1001]])
     chosen = [0, 5, 6]  # the far group is done
     selection = pick(vectors, 1, "hybrid", n_clusters=2, fps_ratio=1, chosen=chosen)
@@ -379,7 +381,7 @@ def test_certify__farthest_points_cover_better_than_random():
     assert coverage.radius < 0.5 * coverage.random_radius
 
 
-def test_certify__is_naive_coverage_and_counts_what_was_chosen():
+def test_certify__equals_naive_coverage_and_counts_chosen_rows():
     vectors, chosen = cloud(80).astype(np.float64), [4, 9]
     picked = pick(vectors, 5, chosen=chosen).indices
     coverage = certify(vectors, picked, rng=np.random.default_rng(0), chosen=chosen)

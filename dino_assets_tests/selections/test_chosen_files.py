@@ -83,7 +83,7 @@ def chosen(memory: ObjectStore, tmp_path: Path) -> list[ChosenTile]:
     return rows
 
 
-def test_export_round__a_place_in_doubt_says_so(memory: ObjectStore, tmp_path: Path):
+def test_export_round__reports_a_doubtful_place(memory: ObjectStore, tmp_path: Path):
     """A viewer wrote the file anew, and no neighbour shows whether it turned it."""
     photo = turn_in_viewer(drone_photo(size=(1200, 900)), 180)
     images = commit_images(memory, "d", fill_bytes(tmp_path / "f", {"a.jpg": photo}))
@@ -145,7 +145,9 @@ def test_export_round__nothing_has_a_place(memory, chosen, tmp_path):
     assert said[0].endswith("chosen.gpkg is not written")
 
 
-def test_export_round__without_pyogrio_the_rest_is_written(memory, chosen, tmp_path, monkeypatch):
+def test_export_round__writes_the_other_files_without_pyogrio(
+    memory, chosen, tmp_path, monkeypatch
+):
     monkeypatch.setitem(__import__("sys").modules, "pyogrio.raw", None)
     said: list[str] = []
     paths = list(export_round(memory, "round-0001", folder=tmp_path / "out", say=said.append))
@@ -204,7 +206,7 @@ def test_name_picture__rank_drop_photograph_corner():
         ("x" * 300 + ".jpg", "x" * 60),
     ],
 )
-def test_name_picture__letters_that_every_disk_takes(path: str, stem: str | None):
+def test_name_picture__uses_portable_letters(path: str, stem: str | None):
     name = name_picture(replace(TILE, path=path), of=3)
     assert name.isascii()
     assert not set(name.removeprefix("tiles/")) & set('\\/:*?"<>| ')

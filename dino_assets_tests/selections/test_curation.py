@@ -67,7 +67,7 @@ def test_judge_projections__a_drop_that_came_later(world: CurationWorld):
 
 
 @pytest.mark.parametrize("strategy", ["random", "cluster", "fps", "hybrid"])
-def test_draft_selections__what_was_asked(world: CurationWorld, strategy):
+def test_draft_selections__stores_the_requested_round(world: CurationWorld, strategy):
     done = world.select(RoundSettings(budget=6, strategy=strategy))
     rows = world.rounds().read("round-0001").to_pylist()
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]
@@ -96,7 +96,7 @@ def test_draft_selections__the_crop_is_the_tile(world: CurationWorld):
     assert np.abs(np.asarray(crop, np.int16) - wanted).mean() < 4  # JPEG again
 
 
-def test_draft_selections__later_rounds_never_pay_twice(world: CurationWorld):
+def test_draft_selections__later_rounds_choose_no_tile_again(world: CurationWorld):
     world.select(RoundSettings(budget=8))
     world.select(RoundSettings(round=2, budget=8))
     first, second = (set(world.rounds().read(name_round(n))["tile_id"].to_pylist()) for n in (1, 2))
@@ -108,7 +108,7 @@ def test_draft_selections__later_rounds_never_pay_twice(world: CurationWorld):
     assert world.select(RoundSettings(round=2, budget=8)).was_reused
 
 
-def test_draft_selections__more_than_there_is(world: CurationWorld):
+def test_draft_selections__budget_above_the_pool(world: CurationWorld):
     done = world.select(RoundSettings(budget=10_000, strategy="random", all=True))
     pool = len({t for _, p in world.embeddings().parts() for t in p["tile_id"].to_pylist()})
     assert done.manifest.rows == pool
@@ -117,14 +117,14 @@ def test_draft_selections__more_than_there_is(world: CurationWorld):
     assert (verdict.passed, verdict.warns) == (True, True)
 
 
-def test_draft_selections__the_sheet_has_an_end(world: CurationWorld):
+def test_draft_selections__the_sheet_has_a_limit(world: CurationWorld):
     done = world.select(RoundSettings(budget=30, strategy="random"), sheet_tiles=3)
     sheet = Image.open(io.BytesIO(world.read_file(done.manifest, SHEET)))
     assert sheet.height < 400  # one row of three
     assert len([p for p in done.manifest.parts if (p.name or "").startswith("tiles/")]) == 30
 
 
-def test_draft_selections__the_sheet_says_what_it_shows(world: CurationWorld):
+def test_draft_selections__the_sheet_has_a_title(world: CurationWorld):
     def height(done) -> int:
         return Image.open(io.BytesIO(world.read_file(done.manifest, SHEET))).height
 
@@ -139,7 +139,7 @@ def test_draft_selections__the_sheet_says_what_it_shows(world: CurationWorld):
     assert height(old) < height(titled)
 
 
-def test_open_round__one_without_a_title_stands_and_is_made_again_as_it_was(world: CurationWorld):
+def test_open_round__a_round_without_title_is_restored_with_equal_content(world: CurationWorld):
     """It was drawn by an earlier version, whose contact sheets had none."""
     settings, caveat = RoundSettings(budget=4), load_checkpoint(world.store).caveat
     old = world.select(settings, code_version=UNTITLED[-1], caveat=caveat).manifest
@@ -186,7 +186,7 @@ def test_draft_selections__an_empty_pool(checkpoint_dir):
     )
 
 
-def test_judge_selections__against_the_rounds_that_its_recipe_names(world: CurationWorld):
+def test_judge_selections__compares_with_the_rounds_of_its_recipe(world: CurationWorld):
     world.select(RoundSettings(budget=4))
     known = world.rounds().manifest("round-0001")
     rows = world.rounds().read("round-0001").cast(rounds_stage.SCHEMA)
@@ -218,7 +218,7 @@ def test_judge_selections__against_the_rounds_that_its_recipe_names(world: Curat
     )
 
 
-def test_read_round__says_how_to_have_a_lost_table_again(world: CurationWorld):
+def test_read_round__says_how_to_restore_a_lost_table(world: CurationWorld):
     done = world.select(RoundSettings(budget=4, n_clusters=2))
     (table,) = [part for part in done.manifest.parts if part.name is None]
     world.store.delete(table.key)
@@ -237,14 +237,14 @@ def test_read_round__says_how_to_have_a_lost_table_again(world: CurationWorld):
     assert sentence in verdict.sentence
 
 
-def test_spell_input__as_a_person_calls_it():
+def test_spell_input__names_for_people():
     assert spell_input("flight-1") == "flight-1"
     assert spell_input("selections") == "selections"  # a drop may be called so
     assert spell_input("selections/round-0001") == "round-0001"
     assert spell_input("selections/abc/round-0001") == "round-0001 of space abc"
 
 
-def test_judge_selections__planted(world: CurationWorld):
+def test_judge_selections__finds_planted_faults(world: CurationWorld):
     world.select(RoundSettings(budget=4))
     known = read_manifest(world.store, world.rounds().manifest("round-0001").recipe.output)
     rows = world.rounds().read("round-0001")
@@ -286,7 +286,7 @@ def test_judge_selections__planted(world: CurationWorld):
         (make_settings, {"fps_ratio": float("nan")}),
     ],
 )
-def test_make_settings__refuses(make, wrong):
+def test_make_settings__refuses_invalid_values(make, wrong):
     with pytest.raises(ConfigError):
         make(**wrong)
 
@@ -299,8 +299,6 @@ def test_make_settings__refuses(make, wrong):
         (RoundSettings(), -1, "tile_px"),
     ],
 )
-def test_open_round__refuses_before_it_reads_anything(
-    settings: RoundSettings, tile_px: int, setting: str
-):
+def test_open_round__refuses_before_reading(settings: RoundSettings, tile_px: int, setting: str):
     with raising(ConfigError, setting=setting):
         open_round(None, None, None, None, settings, open_source=None, tile_px=tile_px)

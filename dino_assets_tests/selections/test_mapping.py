@@ -60,7 +60,7 @@ def read_places(page: dict) -> dict[str, tuple[float, float]]:
     return dict(zip(page["ids"], map(tuple, places), strict=True))
 
 
-def test_store_map__tiles_are_where_the_map_has_them(world: CurationWorld):
+def test_store_map__uses_the_places_of_the_committed_map(world: CurationWorld):
     commit_map(world, MapSettings(method="umap", n_neighbors=5))
     _, page = read_page(world, world.select(RoundSettings(budget=3)).manifest)
     rows = open_table(world.store, "projections", space=world.space).read(None).to_pylist()
@@ -68,9 +68,7 @@ def test_store_map__tiles_are_where_the_map_has_them(world: CurationWorld):
 
 
 @pytest.mark.parametrize("held_by", ["no map", "a map of one drop"])
-def test_store_map__without_a_map_of_all_its_tiles_a_layout_of_its_own(
-    world: CurationWorld, held_by: str
-):
+def test_store_map__lays_out_the_pool_if_the_map_lacks_tiles(world: CurationWorld, held_by: str):
     if held_by == "a map of one drop":
         commit_map(world, MapSettings(method="linear", drops=("river-burn",)))
     text, page = read_page(world, world.select(RoundSettings(budget=3)).manifest)
@@ -79,7 +77,7 @@ def test_store_map__without_a_map_of_all_its_tiles_a_layout_of_its_own(
     assert "laid out for this round" in text
 
 
-def test_store_map__another_map_leaves_the_choice_as_it_was(world: CurationWorld):
+def test_store_map__another_map_does_not_change_the_choice(world: CurationWorld):
     commit_map(world)
     done = world.select(RoundSettings(budget=3))
     (before,) = find_paid(world.store, world.rounds(), before="round-0002")
@@ -113,7 +111,7 @@ def test_store_map__a_drop_has_its_own_colour_on_every_map_and_round(world: Cura
     assert again.manifest == both.manifest
 
 
-def test_draft_projections__a_damaged_map_before_is_replaced(world: CurationWorld):
+def test_draft_projections__replaces_a_damaged_map(world: CurationWorld):
     made = commit_map(world).manifest
     world.store.put(manifest_key(made.recipe.output), b"{}")
     again = commit_map(world)
@@ -146,7 +144,7 @@ def test_store_map__chosen_tiles_have_sharp_pictures(world: CurationWorld):
 
 
 @pytest.mark.parametrize("loss", ["not tiled", "damaged", "of an earlier version"])
-def test_store_map__drops_whose_tiles_cannot_be_read_are_on_it(world: CurationWorld, loss: str):
+def test_store_map__shows_drops_whose_tiles_cannot_be_read(world: CurationWorld, loss: str):
     manifest = open_table(world.store, "tiles").manifest("river-burn")
     (part,) = manifest.parts
     if loss == "not tiled":
@@ -172,7 +170,7 @@ def test_store_map__drops_whose_tiles_cannot_be_read_are_on_it(world: CurationWo
     assert (known == (groups == page["names"].index("ridge-north"))).all()
 
 
-def test_draft_projections__a_photograph_of_another_name_is_another_map(world: CurationWorld):
+def test_draft_projections__a_renamed_photograph_gives_another_map(world: CurationWorld):
     before = commit_map(world).manifest
     tiles = open_table(world.store, "tiles")
     table, manifest = tiles.read("river-burn"), tiles.manifest("river-burn")

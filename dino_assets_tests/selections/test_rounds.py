@@ -25,7 +25,7 @@ from dino_assets_tests.worlds.raising import raising
         (1, 10, 10, "none-left"),
     ],
 )
-def test_check_budget__is_asked_back(budget: int, pool: int, paid: int, reason: str | None):
+def test_check_budget__limits(budget: int, pool: int, paid: int, reason: str | None):
     settings = RoundSettings(budget=budget)
     if reason is None:
         check_budget(settings, pool=pool, paid=paid)
@@ -34,7 +34,7 @@ def test_check_budget__is_asked_back(budget: int, pool: int, paid: int, reason: 
         check_budget(settings, pool=pool, paid=paid)
 
 
-def test_check_budget__is_meant():
+def test_check_budget__all_accepts_any_budget():
     check_budget(RoundSettings(budget=99, all=True), pool=10, paid=9)
     with raising(ConfigError, reason="none-left"):
         check_budget(RoundSettings(budget=99, all=True), pool=10, paid=10)

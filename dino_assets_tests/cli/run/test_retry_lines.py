@@ -20,7 +20,9 @@ def test_run_lines__a_hub_that_has_trouble(project, instance, capsys, monkeypatc
     end = execute_run(make_definitions(load_settings()), instance, planned, config={}, listen=lines)
     shown = capsys.readouterr().out.splitlines()
     (again,) = [line for line in shown if "Again in" in line]
-    sentence = "LocalEntryNotFoundError: 'facebook/dinov2-small' is neither a directory on this machine"
+    sentence = (
+        "LocalEntryNotFoundError: 'facebook/dinov2-small' is neither a directory on this machine"
+    )
     # Nothing is said twice but for its numbers.
     assert len(shown) < 8
     assert again.startswith(f"  weights      {sentence}")

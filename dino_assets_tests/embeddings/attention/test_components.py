@@ -43,14 +43,14 @@ def test_find_components__one_basis_for_all_pictures():
     assert np.allclose(np.concatenate(parts.maps), whole.maps[0])
 
 
-def test_find_components__the_signs_repeat():
+def test_find_components__signs_are_reproducible():
     features = make_features(draw_scores(12, 12))
     shuffled = features.reshape(-1, 8)[::-1].reshape(12, 12, 8)
     one, other = (find_components([each]).maps[0] for each in (features, shuffled))
     assert np.allclose(other.reshape(-1, 3)[::-1], one.reshape(-1, 3), atol=1e-4)
 
 
-def test_find_components__the_foreground_is_what_the_edges_lack():
+def test_find_components__the_foreground_has_fewer_edge_patches():
     scores = draw_scores(12, 12) / 30
     scores[4:8, 3:9, 0] += 10
     for sign in (1, -1):
@@ -63,7 +63,7 @@ def test_find_components__the_foreground_is_what_the_edges_lack():
         assert correlate(found.maps[0][wanted][:, 0], scores[wanted][:, 0]) > 0.95
 
 
-def test_find_components__either_side_can_be_asked_for():
+def test_find_components__either_side_can_be_chosen():
     features = make_features(draw_scores(12, 12))
     above, below = (find_components([features], foreground=side) for side in ("above", "below"))
     assert np.array_equal(above.masks[0], ~below.masks[0])
@@ -79,7 +79,7 @@ def test_find_components__of_a_picture_without_differences(shape, foreground):
     assert found.shares == (0, 0, 0)
 
 
-def test_find_components__an_enormous_patch_dims_nothing():
+def test_find_components__an_outlier_does_not_dim_other_patches():
     scores = draw_scores(20, 20)
     features = make_features(scores)
     features[5, 5] += 1000

@@ -32,7 +32,7 @@ def test_fit_grid__rows_and_columns(size, max_px, shape):
     assert (grid.width, grid.height) == size
 
 
-def test_fit_grid__refuses_less_than_a_patch():
+def test_fit_grid__refuses_a_bound_below_a_patch():
     with pytest.raises(ConfigError) as caught:
         fit_grid(100, 100, patch_px=16, max_px=15)
     assert (caught.value.setting, caught.value.value) == ("max_px", 15)
@@ -56,7 +56,7 @@ def test_find_patch__corners_and_lines_between():
 
 
 @given(width=st.integers(1, 300), height=st.integers(1, 300), x=st.floats(0, 1), y=st.floats(0, 1))
-def test_find_box__holds_the_pixels_whose_patch_it_is(width, height, x, y):
+def test_find_box__has_exactly_the_pixels_of_its_patch(width, height, x, y):
     grid = fit_grid(width, height, patch_px=14, max_px=150)
     column, row = int(x * (grid.columns - 1)), int(y * (grid.rows - 1))
     left, top, right, bottom = grid.find_box(row, column)
@@ -76,7 +76,7 @@ def test_find_box__holds_the_pixels_whose_patch_it_is(width, height, x, y):
 
 
 @pytest.mark.parametrize("point", [(-1, 0), (0, -0.1), (56, 0), (0, 28), (float("nan"), 0)])
-def test_find_patch__refuses_what_is_outside(point):
+def test_find_patch__refuses_points_outside(point):
     with pytest.raises(ConfigError) as caught:
         fit_grid(56, 28, patch_px=14).find_patch(*point)
     assert caught.value.setting == "point"
@@ -88,7 +88,7 @@ def test_scale_to_grid__an_exact_picture_keeps_its_bytes():
     assert np.array_equal(scale_to_grid(pixels, grid), pixels)
 
 
-def test_scale_to_grid__keeps_what_is_where():
+def test_scale_to_grid__keeps_positions():
     pixels = np.zeros((290, 410, 3), np.uint8)
     grid = fit_grid(410, 290, patch_px=14, max_px=100)
     left, top, right, bottom = grid.find_box(grid.rows - 1, 2)

@@ -21,12 +21,12 @@ def test_compare_patches__by_hand():
     assert np.allclose(compare_patches(features, 1, 1), [[0.5**0.5] * 2, [-(0.5**0.5), 1]])
 
 
-def test_compare_patches__a_zero_is_like_nothing():
+def test_compare_patches__a_zero_vector_has_similarity_0():
     features = np.array([[[0, 0], [1, 0]]], np.float32)
     assert np.array_equal(compare_patches(features, 0, 0), [[0, 0]])
 
 
-def test_measure_bias__leaves_the_contents():
+def test_measure_bias__keeps_the_contents():
     rng = np.random.default_rng(0)
     place = rng.normal(size=(3, 4, 8)).astype(np.float32)
     place -= place.mean(axis=(0, 1))

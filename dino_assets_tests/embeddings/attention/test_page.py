@@ -93,7 +93,7 @@ def test_make_similarity_page__says_that_weights_are_random(one_tiny):
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_make_similarity_page__a_name_is_no_markup(one_tiny, name):
+def test_make_similarity_page__escapes_the_name(one_tiny, name):
     text = make_page(one_tiny.checkpoint, name=name)
     text.encode()
     titles = Document(text).texts("h1")

@@ -59,7 +59,7 @@ def read_state(page):
     return divmod(int(data["patch"]), COLUMNS), data["kept"] == "true", value
 
 
-def test_page__follows_the_pointer_and_keeps_what_is_clicked(page, features):
+def test_page__follows_the_pointer_and_keeps_the_clicked_patch(page, features):
     assert read_state(page) == ((2, 4), False, None)
     for row, column in [(0, 0), (4, 7), (0, 7), (4, 0), (2, 3)]:
         for x, y in [(0.02, 0.02), (0.98, 0.98)]:
@@ -98,7 +98,7 @@ def test_page__colours_are_where_the_patches_are(page, features):
                 assert np.abs(seen - colours[row, column]).max() < 6, (row, column)
 
 
-def test_page__keys_lead_from_patch_to_patch(page):
+def test_page__arrow_keys_move_to_the_next_patch(page):
     page.click(*find_place(page, 0, 0))
     for key, patch in [
         ("ArrowRight", (0, 1)),
@@ -143,7 +143,7 @@ def test_page__opens_on_the_patch_of_the_address(address, tmp_path, asked, state
         assert read_state(page)[:2] == state
 
 
-def test_page__on_a_telephone(address, tmp_path):
+def test_page__on_a_small_screen(address, tmp_path):
     with browsing(tmp_path, size=(500, 800)) as page:
         page.open(address)
         box = page.ask(

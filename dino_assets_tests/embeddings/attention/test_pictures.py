@@ -53,7 +53,7 @@ def find_brightest(sheet, left, top, cell):
 
 
 @pytest.mark.parametrize("bright", [(0, 0), (0, 5), (3, 0), (3, 5), (1, 4)])
-def test_draw_attention__lights_the_patch_that_is_looked_at(photo, checkpoint, bright):
+def test_draw_attention__brightest_at_the_attended_patch(photo, checkpoint, bright):
     sheet = draw_attention(photo, make_attention(bright), head=1, checkpoint=checkpoint)
     cell = 720 // COLUMNS
     # The panel on the right ends at the margin; above its top there are a title and three lines.
@@ -111,7 +111,7 @@ def test_draw_components__a_row_for_every_picture(photo, checkpoint, foreground)
     assert sheet.height >= single.height + ROWS * cell
 
 
-def test_draw__random_weights_are_said_in_red(photo, checkpoint):
+def test_draw__warns_of_random_weights_in_red(photo, checkpoint):
     for caveat, is_red in [(None, False), (CAVEAT, True)]:
         sheet = draw_heads(
             photo, make_attention((0, 0)), checkpoint=replace(checkpoint, caveat=caveat)
@@ -119,7 +119,7 @@ def test_draw__random_weights_are_said_in_red(photo, checkpoint):
         assert (np.asarray(sheet) == RED).all(axis=2).any() == is_red
 
 
-def test_words__have_letters_in_the_font(photo, checkpoint):
+def test_texts__have_all_letters_in_the_font(photo, checkpoint):
     font = load_font(20)
     box = font.getmask("\ufffe")
     words = "".join(

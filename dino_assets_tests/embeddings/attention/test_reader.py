@@ -103,7 +103,7 @@ def test_divide__the_parts_of_a_head_add_up(tiny, reader):
 
 
 @pytest.mark.parametrize("layer", [3, -4, 99])
-def test_read__refuses_layers_that_are_not_there(one_tiny, layer):
+def test_read__refuses_missing_layers(one_tiny, layer):
     reader = PatchReader(one_tiny.folder, one_tiny.checkpoint)
     pixels = draw(one_tiny.checkpoint, 2, 2)
     for read in (reader.read_attention, reader.read_features):
@@ -113,7 +113,7 @@ def test_read__refuses_layers_that_are_not_there(one_tiny, layer):
 
 
 @pytest.mark.parametrize("head", [3, -4])
-def test_pick__refuses_heads_that_are_not_there(one_tiny, head):
+def test_pick__refuses_missing_heads(one_tiny, head):
     reader = PatchReader(one_tiny.folder, one_tiny.checkpoint)
     attention = reader.read_attention(draw(one_tiny.checkpoint, 2, 2))
     for ask in (attention.pick, attention.divide):

@@ -157,12 +157,12 @@ CASES = [
 ]
 
 
-def test_good_models__are_fifty():
+def test_good_models__has_fifty_models():
     assert len(CASES) + 3 >= 50
 
 
 @pytest.mark.parametrize(("family", "words"), CASES)
-def test_check_model__right(
+def test_check_model__passes_good_models(
     shipped_sample: GetSample, check: Check, tmp_path: Path, family: str, words: str
 ):
     sample = shipped_sample(family)
@@ -174,7 +174,7 @@ def test_check_model__right(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["dinov2", _REGISTERS, "dinov3_vit"])
-def test_check_model__right_folder(shipped_sample: GetSample, check: Check, family: str):
+def test_check_model__passes_a_good_folder(shipped_sample: GetSample, check: Check, family: str):
     sample = shipped_sample(family)
     report = check(sample.folder, sample)
     assert names(report) == []
@@ -191,7 +191,7 @@ def test_check_model__right_folder(shipped_sample: GetSample, check: Check, fami
         ("traced, bytes", "bytes"),
     ],
 )
-def test_check_model__says_what_pixels_are_wanted(
+def test_check_model__reports_the_form_of_pixels(
     shipped_sample: GetSample, check: Check, tmp_path: Path, words: str, pixels: str
 ):
     sample = shipped_sample("dinov3_vit")

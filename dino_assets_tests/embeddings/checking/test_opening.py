@@ -14,7 +14,7 @@ from dino_assets_tests.worlds.model_files import write_ir, write_onnx, write_tra
 
 
 @pytest.mark.parametrize("name", ["absent.onnx", "model.pt", "model.onnx", "model.xml", "folder"])
-def test_open_candidate__refused(tmp_path: Path, name: str):
+def test_open_candidate__refuses_other_files(tmp_path: Path, name: str):
     (tmp_path / "folder").mkdir()
     for made in ("model.pt", "model.onnx", "model.xml"):
         (tmp_path / made).write_bytes(b"\x08\x07not a model")
@@ -91,7 +91,7 @@ def test_open_candidate__folder_of_another_model(shipped_sample: GetSample, tmp_
         [("a", "int8", [None, 3, 224, 224])],
     ],
 )
-def test_form_input__refused(inputs):
+def test_form_input__refuses_other_inputs(inputs):
     with pytest.raises(InvalidModelFileError):
         form_input("m.onnx", inputs)
 

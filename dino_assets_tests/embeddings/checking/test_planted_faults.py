@@ -34,7 +34,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("words", "family"), CASES)
-def test_check_model__planted(
+def test_check_model__finds_the_planted_fault(
     shipped_sample: GetSample, check: Check, tmp_path: Path, words: str, family: str
 ):
     shipment, sample = SHIPMENTS[words], shipped_sample(family)
@@ -50,7 +50,7 @@ def test_check_model__planted(
 @pytest.mark.parametrize(
     "words", ["BGR", "RoPE halves swapped", "pooled", "registers among patches"]
 )
-def test_check_model__planted_in_an_ir(
+def test_check_model__finds_a_fault_in_an_ir(
     shipped_sample: GetSample, check: Check, tmp_path: Path, words: str
 ):
     shipment, sample = SHIPMENTS[words], shipped_sample("dinov3_vit")
@@ -123,7 +123,7 @@ def test_check_model__another_architecture(shipped_sample: GetSample, check: Che
     assert names(check(file, shipped_sample("dinov2"))) == ["other-shape"]
 
 
-def test_check_model__open_sides_that_are_not(
+def test_check_model__dynamic_sides_that_fail(
     shipped_sample: GetSample, check: Check, tmp_path: Path
 ):
     """The file says that any size will do, and has the positions of one."""

@@ -74,6 +74,6 @@ def shipped(request: Any, small: Callable[..., Sample], tmp_path: Path) -> tuple
 
 
 @pytest.mark.parametrize("shipped", TEN, indirect=True)
-def test_check_model__names_it(shipped: tuple[Path, Sample, str], check: Check):
+def test_check_model__names_the_planted_fault(shipped: tuple[Path, Sample, str], check: Check):
     file, sample, named = shipped
     assert names(check(file, sample)) == [named]

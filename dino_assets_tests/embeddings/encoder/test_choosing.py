@@ -74,14 +74,14 @@ def test_list_engines__without_openvino(one_tiny: Sample, precision, wanted):
     assert pairs(one_tiny, without, precision=precision) == wanted
 
 
-def test_list_engines__processor_without_bf16(one_tiny: Sample):
+def test_list_engines__without_bf16_in_the_processor(one_tiny: Sample):
     old = machine(bf16=False, torch_bf16=False)
     assert pairs(one_tiny, old) == [OV32, T32]
     assert pairs(one_tiny, old, engine="openvino") == [OV32, T32]
     assert pairs(one_tiny, machine(openvino=False, torch_bf16=False)) == [T32]
 
 
-def test_list_engines__does_not_look_for_what_was_not_asked(one_tiny: Sample):
+def test_list_engines__named_engine_checks_no_other(one_tiny: Sample):
     """Who names torch need not load OpenVINO."""
 
     def refuse() -> bool:
@@ -92,7 +92,7 @@ def test_list_engines__does_not_look_for_what_was_not_asked(one_tiny: Sample):
 
 
 @pytest.mark.parametrize("precision", ["half", "fp32"])
-def test_list_engines__does_not_ask_torch_before_its_turn(one_tiny: Sample, precision: str):
+def test_list_engines__torch_is_checked_last(one_tiny: Sample, precision: str):
     """Where OpenVINO is the best and is used, PyTorch is not imported for what it could do."""
 
     def refuse() -> bool:
@@ -104,7 +104,7 @@ def test_list_engines__does_not_ask_torch_before_its_turn(one_tiny: Sample, prec
     assert (best.engine, best.numerics) == ("openvino", {"half": "bf16"}.get(precision, "fp32"))
 
 
-def test_engines__each_name_that_may_be_chosen():
+def test_engines__has_every_engine_name():
     assert set(choosing.ENGINES) == set(get_args(EngineName))
 
 
@@ -116,7 +116,7 @@ def test_engines__each_name_that_may_be_chosen():
         ("cuda", "fp32", [T32]),
     ],
 )
-def test_list_engines__accelerators(one_tiny: Sample, device, precision, wanted):
+def test_list_engines__on_accelerators(one_tiny: Sample, device, precision, wanted):
     assert pairs(one_tiny, device=device, precision=precision) == wanted
     assert pairs(one_tiny, device=device, precision=precision, engine="torch") == wanted
 
@@ -151,7 +151,7 @@ def test_list_engines__batch_and_threads(one_tiny: Sample):
         ("dinov2", 224, DEVICE_TOKENS, 255),
     ],
 )
-def test_fit_batch__figures(sample_of, family: str, side: int, tokens: int, batch: int):
+def test_fit_batch__known_models(sample_of, family: str, side: int, tokens: int, batch: int):
     assert fit_batch(sample_of(family).checkpoint, side, tokens=tokens) == batch
     if tokens == 1600:
         assert fit_batch(sample_of(family).checkpoint, side) == batch
@@ -165,7 +165,9 @@ def test_fit_batch__figures(sample_of, family: str, side: int, tokens: int, batc
         ({"engine": "openvino"}, machine(openvino=False)),
     ],
 )
-def test_list_engines__refuses(one_tiny: Sample, settings: dict, on: choosing.Machine):
+def test_list_engines__refuses_missing_engines(
+    one_tiny: Sample, settings: dict, on: choosing.Machine
+):
     with pytest.raises(ConfigError) as caught:
         pairs(one_tiny, on, **settings)
     assert (caught.value.setting, caught.value.value) == ("engine", "openvino")
@@ -193,7 +195,7 @@ def test_torch_has_bf16__without_onednn():
     assert not torch_has_bf16(has_onednn=False)
 
 
-def test_build_engine__of_a_name(one_tiny: Sample):
+def test_build_engine__builds_the_named_engine(one_tiny: Sample):
     kinds = {"torch": TorchEncoder, "openvino": OpenVinoEncoder}
     for name, kind in kinds.items():
         encoder = build_engine(one_tiny.at(64, ("cls",)), spec(name, "fp32", 1))

@@ -67,7 +67,7 @@ def four_registers(sample_of: SampleOf) -> Sample:
     return sample_of("dinov2_with_registers")
 
 
-def test_encode__halves_until_it_fits(one_tiny: Sample, caplog):
+def test_encode__halves_the_batch_until_it_fits(one_tiny: Sample, caplog):
     tiles = draw_tiles(7, SIDE)
     device = SmallDevice(one_tiny.at(SIDE), spec("torch", "fp32", 12), room=2)
     with caplog.at_level(logging.WARNING, "dino_assets"):
@@ -82,7 +82,7 @@ def test_encode__halves_until_it_fits(one_tiny: Sample, caplog):
     assert device.spec.batch == 1
 
 
-def test_encode__halves_in_the_middle(one_tiny: Sample, caplog):
+def test_encode__halves_the_batch_in_the_middle(one_tiny: Sample, caplog):
     """Somebody else took the room after the first call: nothing is lost, nothing comes twice."""
     tiles = draw_tiles(11, SIDE)
     device = SmallDevice(one_tiny.at(SIDE), spec("torch", "fp32", 4), room=4)
@@ -99,7 +99,7 @@ def test_encode__halves_in_the_middle(one_tiny: Sample, caplog):
     assert len(caplog.records) == 1
 
 
-def test_encode__stays_at_what_fitted(one_tiny: Sample, caplog):
+def test_encode__keeps_the_batch_that_fitted(one_tiny: Sample, caplog):
     device = SmallDevice(one_tiny.at(SIDE, CLS), spec("torch", "fp32", 4), room=2)
     device.encode(draw_tiles(4, SIDE))
     device.calls.clear()
@@ -108,7 +108,7 @@ def test_encode__stays_at_what_fitted(one_tiny: Sample, caplog):
     assert len(caplog.records) == 1
 
 
-def test_encode__no_room_for_one(one_tiny: Sample):
+def test_encode__refuses_if_one_tile_does_not_fit(one_tiny: Sample):
     device = SmallDevice(one_tiny.at(SIDE, CLS), spec("torch", "fp32", 2), room=0)
     sentence = (
         r"^torch fp32 on cpu: not enough memory for one tile of 96 px\. Choose a smaller model or tile, or "
@@ -119,7 +119,7 @@ def test_encode__no_room_for_one(one_tiny: Sample):
     assert device.calls == [2, 1]
 
 
-def test_encode__two_threads_halve_once(one_tiny: Sample, caplog):
+def test_encode__two_threads_halve_the_batch_once(one_tiny: Sample, caplog):
     tiles = [draw_tiles(5, SIDE, seed=seed) for seed in (1, 2)]
     device = SmallDevice(one_tiny.at(SIDE, CLS), spec("torch", "fp32", 4, 2), room=2)
     device.gate = threading.Barrier(2)
@@ -172,7 +172,7 @@ def test_build_engine__side_that_cuts_patches(one_tiny: Sample, engine: str):
 @pytest.mark.parametrize(("engine", "numerics"), ENGINES)
 @pytest.mark.parametrize("outputs", [ALL_TOKENS, CLS])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_encode__a_tile_depends_on_itself_alone(
+def test_encode__a_tile_does_not_depend_on_other_tiles(
     tiny: Sample, engine: str, numerics: str, outputs: tuple[TokenName, ...], batch: int
 ):
     """Not on its neighbours, its place in the call or how many are given: the very same bytes.
@@ -216,9 +216,7 @@ def _rows(tokens: Tokens, rows: object) -> Tokens:
         ("openvino", "bf16", 0.1),
     ],
 )
-def test_encode__nearly_the_same_at_any_batch(
-    tiny: Sample, engine: str, numerics: str, atol: float
-):
+def test_encode__nearly_equal_at_any_batch(tiny: Sample, engine: str, numerics: str, atol: float):
     tiles = draw_tiles(5, 6 * tiny.checkpoint.patch_px)
     found = [
         build_engine(tiny.at(tiles.shape[1]), spec(engine, numerics, batch)).encode(tiles)
@@ -229,7 +227,9 @@ def test_encode__nearly_the_same_at_any_batch(
 
 
 @pytest.mark.parametrize(("engine", "numerics"), ENGINES)
-def test_encode__threads_give_the_same_bytes(one_tiny: Sample, engine: str, numerics: str):
+def test_encode__equal_bytes_with_any_number_of_threads(
+    one_tiny: Sample, engine: str, numerics: str
+):
     pieces = [draw_tiles(3 + seed % 3, SIDE, seed=seed) for seed in range(12)]
     alone = build_engine(one_tiny.at(SIDE), spec(engine, numerics, 2))
     wanted = [alone.encode(piece) for piece in pieces]
@@ -241,7 +241,7 @@ def test_encode__threads_give_the_same_bytes(one_tiny: Sample, engine: str, nume
 
 
 @pytest.mark.parametrize(("engine", "numerics"), ENGINES)
-def test_encode__gives_arrays_of_its_own(one_tiny: Sample, engine: str, numerics: str):
+def test_encode__returns_new_arrays(one_tiny: Sample, engine: str, numerics: str):
     """Not the engine's buffers, which the next call writes over."""
     encoder = build_engine(one_tiny.at(SIDE), spec(engine, numerics, 2))
     first = encoder.encode(draw_tiles(2, SIDE))
@@ -250,7 +250,7 @@ def test_encode__gives_arrays_of_its_own(one_tiny: Sample, engine: str, numerics
     assert_same(first, kept)
 
 
-def test_spec__reads_like_a_sentence():
+def test_engine_spec__as_a_phrase():
     assert str(EngineSpec("openvino", "cpu", "bf16", 1)) == "openvino bf16 on cpu"
 
 

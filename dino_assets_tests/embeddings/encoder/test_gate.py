@@ -46,7 +46,7 @@ def test_gate__bf16_is_not_fp32(trial: Trial):
 
 @pytest.mark.parametrize("seed", range(1, 5))
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
-def test_gate__passes_other_weights(trial_of: Callable[..., Trial], engine: str, seed: int):
+def test_gate__passes_for_other_weights(trial_of: Callable[..., Trial], engine: str, seed: int):
     trial = trial_of(FAMILIES[seed % 3], seed=seed, is_lively=seed != 1)
     built = build_engine(trial.sample.at(trial.side), spec(engine, "bf16", trial.batch))
     report = trial.judge(built)
@@ -54,7 +54,7 @@ def test_gate__passes_other_weights(trial_of: Callable[..., Trial], engine: str,
 
 
 @pytest.mark.parametrize("outputs", [("cls",), ("mean",), ("cls", "mean")])
-def test_gate__judges_what_is_there(trial: Trial, outputs: tuple[TokenName, ...]):
+def test_gate__compares_only_the_given_tokens(trial: Trial, outputs: tuple[TokenName, ...]):
     report = trial.judge(trial.engine(outputs), "fp32")
     assert report.passed, report
     assert set(report.norms) == set(outputs)
@@ -95,7 +95,7 @@ def test_gate__figures_by_hand():
 
 
 @pytest.mark.parametrize("side", [64, 98, 224, 518])
-def test_draw_gate_tiles__are_of_use(side: int):
+def test_draw_gate_tiles__are_varied_and_not_symmetric(side: int):
     tiles = draw_gate_tiles(side)
     assert tiles.shape == (GATE_TILES, side, side, 3)
     assert tiles.dtype == np.uint8
@@ -120,7 +120,7 @@ def test_draw_gate_tiles__are_of_use(side: int):
     assert min(colours[1::2]) > 500
 
 
-def test_draw_gate_tiles__others_of_another_seed():
+def test_draw_gate_tiles__depend_on_the_seed():
     one, other = draw_gate_tiles(64), draw_gate_tiles(64, seed=1)
     assert not any(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     assert draw_gate_tiles(64, count=3).shape[0] == 3

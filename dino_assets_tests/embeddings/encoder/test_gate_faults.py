@@ -54,7 +54,7 @@ SEEN_WRONG = {
 
 @pytest.mark.parametrize("fault", SEEN_WRONG)
 @pytest.mark.parametrize("outputs", [ALL_TOKENS, ("cls",)])
-def test_gate__tiles_seen_wrong(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
+def test_gate__transformed_tiles(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
     engine = trial.engine(outputs)
     run = engine.run_batch
     engine.run_batch = lambda tiles: run(np.ascontiguousarray(SEEN_WRONG[fault](tiles)))  # type: ignore[method-assign]
@@ -125,7 +125,7 @@ def needs_registers(trial: Trial, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", POOLED_WRONG)
 @pytest.mark.parametrize("outputs", [ALL_TOKENS, ("cls", "mean"), ("mean",)])
-def test_gate__pooled_wrong(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
+def test_gate__wrong_pooling(trial: Trial, fault: str, outputs: tuple[TokenName, ...]):
     needs_registers(trial, fault)
     if fault.startswith("without") and "patches" not in outputs:
         pytest.skip("a missing patch is found only with the engine's own patches")
@@ -161,7 +161,7 @@ def test_gate__network_that_miscounts_registers(trial: Trial, by: int, outputs, 
     refuse(trial, engine, reason)
 
 
-def test_gate__cls_alone_with_keys_of_other_places(trial_of: Callable[..., Trial]):
+def test_gate__cls_alone_with_keys_at_wrong_positions(trial_of: Callable[..., Trial]):
     trial = trial_of("dinov3_vit", is_sharp=True)
     engine = trial.engine(("cls",))
     network = engine.network
@@ -191,7 +191,7 @@ def test_gate__wrong_shape(trial: Trial):
     refuse(trial, engine, "cls: shape (16, 127), (16, 128) expected")
 
 
-def test_gate__tiles_lost(trial: Trial):
+def test_gate__missing_tiles(trial: Trial):
     found = trial.engine(("cls",)).encode(trial.tiles[:-1])
     report = compare_with_reference(trial.reference, found, "half")
     assert report.fault == "cls: shape (15, 128), (16, 128) expected"
@@ -202,7 +202,7 @@ def test_gate__no_tokens_at_all(trial: Trial):
     assert report.fault == "the engine returned no tokens"
 
 
-def test_gate__registers_of_a_model_without(trial_of: Callable[..., Trial]):
+def test_gate__registers_of_a_model_without_registers(trial_of: Callable[..., Trial]):
     trial = trial_of("dinov2")
     assert trial.reference["registers"].shape == (16, 0, 128)
     odd = replace(trial.reference, registers=np.ones((16, 1, 128), np.float32))
@@ -211,7 +211,7 @@ def test_gate__registers_of_a_model_without(trial_of: Callable[..., Trial]):
 
 
 @pytest.mark.parametrize("bits", [3, 4])
-def test_gate__too_few_bits_of_weights(trial: Trial, bits: int):
+def test_gate__weights_with_too_few_bits(trial: Trial, bits: int):
     engine = trial.engine(("cls",))
     for tensor in engine.network.parameters():
         if tensor.ndim > 1:
@@ -220,7 +220,7 @@ def test_gate__too_few_bits_of_weights(trial: Trial, bits: int):
     refuse(trial, engine, "cls: ")
 
 
-def test_gate__too_few_bits_between_the_blocks(trial: Trial):
+def test_gate__activations_with_too_few_bits(trial: Trial):
     """As if the residual were kept in an 8-bit float: 3 bits of mantissa."""
     engine = trial.engine(("cls",))
 
@@ -233,7 +233,7 @@ def test_gate__too_few_bits_between_the_blocks(trial: Trial):
     refuse(trial, engine, "cls: ")
 
 
-def test_gate__too_few_bits_of_what_comes_out(trial: Trial):
+def test_gate__outputs_with_too_few_bits(trial: Trial):
     engine = trial.engine(("cls",))
     run = engine.run_batch
     engine.run_batch = lambda tiles: tuple((each * 2).round() / 2 for each in run(tiles))  # type: ignore[method-assign]
@@ -279,7 +279,7 @@ def test_gate__attention_not_scaled(trial: Trial):
     refuse(trial, engine, "cls: c")
 
 
-def test_gate__register_tokens_lost(sharp_trial: Trial):
+def test_gate__missing_register_tokens(sharp_trial: Trial):
     if not sharp_trial.sample.checkpoint.registers:
         pytest.skip("has no registers")
     engine = sharp_trial.engine(("cls", "mean"))
@@ -316,7 +316,7 @@ def test_gate__real_size(trial_of: Callable[..., Trial], family: str):
 
 
 @pytest.mark.slow
-def test_gate__real_size_seen_wrong(trial_of: Callable[..., Trial]):
+def test_gate__real_size_with_transformed_tiles(trial_of: Callable[..., Trial]):
     """One engine, converted once, sees the tiles in every wrong way."""
     trial = trial_of("dinov3_vit", patches=14, dim=384, layers=3, heads=6, native_px=224)
     engine = build_engine(trial.sample.at(224, ("cls",)), spec("openvino", "bf16", trial.batch))

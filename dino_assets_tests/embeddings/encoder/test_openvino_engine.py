@@ -81,7 +81,7 @@ def run_python(code: str, *args: object, home: Path, spy: Path) -> subprocess.Co
     )
 
 
-def test_openvino__asks_nobody_and_leaves_home_alone(one_tiny: Sample, tmp_path: Path):
+def test_openvino__uses_no_network_and_does_not_write_to_home(one_tiny: Sample, tmp_path: Path):
     home, spy = tmp_path / "home", tmp_path / "spy"
     done = run_python(ENCODE, one_tiny.folder, tmp_path / "kept", home=home, spy=spy)
     assert done.returncode == 0, done.stderr
@@ -90,7 +90,7 @@ def test_openvino__asks_nobody_and_leaves_home_alone(one_tiny: Sample, tmp_path:
     assert done.stdout.splitlines()[1] == "[]"
 
 
-def test_openvino__would_ask_without_us(tmp_path: Path):
+def test_openvino__telemetry_is_active_without_our_import(tmp_path: Path):
     """The spy sees what we prevent; if OpenVINO stops asking, our line can go."""
     home, spy = tmp_path / "home", tmp_path / "spy"
     done = run_python("import openvino", home=home, spy=spy)
@@ -98,7 +98,7 @@ def test_openvino__would_ask_without_us(tmp_path: Path):
     assert (spy / "notes").exists() or list(home.rglob("*"))
 
 
-def test_import_openvino__leaves_what_is_imported(monkeypatch: pytest.MonkeyPatch):
+def test_import_openvino__is_cached_and_without_telemetry(monkeypatch: pytest.MonkeyPatch):
     assert import_openvino() is import_openvino()
     assert sys.modules["openvino_telemetry"] is None
 
@@ -118,7 +118,7 @@ def test_has_openvino__not_installed(tmp_path: Path):
     assert done.returncode == 0, done.stderr
 
 
-def test_has_bf16__is_what_the_processor_says():
+def test_has_bf16__equals_the_processor_flags():
     # without such a unit OpenVINO computes float32 under that name
     flags = Path("/proc/cpuinfo")
     if not flags.is_file():
@@ -129,7 +129,7 @@ def test_has_bf16__is_what_the_processor_says():
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("numerics", "name"), [("fp32", "f32"), ("bf16", "bf16")])
-def test_compiled__with_the_threads_and_the_precision_asked(
+def test_openvino_encoder__uses_the_given_threads_and_precision(
     one_tiny: Sample, numerics: str, name: str, threads: int
 ):
     if numerics == "bf16" and not has_bf16():
@@ -141,13 +141,13 @@ def test_compiled__with_the_threads_and_the_precision_asked(
     assert get("ENABLE_CPU_PINNING") is False
 
 
-def test_openvino__pins_nobody(one_tiny: Sample):
+def test_openvino_encoder__pins_no_threads(one_tiny: Sample):
     before = os.sched_getaffinity(0)
     OpenVinoEncoder(one_tiny.at(SIDE), spec("openvino", "fp32")).encode(draw_tiles(3, SIDE))
     assert os.sched_getaffinity(0) == before
 
 
-def test_bf16__is_not_float32(one_tiny: Sample):
+def test_openvino_encoder__bf16_is_not_float32(one_tiny: Sample):
     if not has_bf16():
         pytest.skip("this processor has no bfloat16")
     tiles = draw_tiles(3, SIDE)
@@ -195,7 +195,9 @@ def kept_network(
     return kept
 
 
-def test_kept__is_read_the_second_time(one_tiny: Sample, tmp_path: Path, converter: Converter):
+def test_open_converted__reads_the_cache_the_second_time(
+    one_tiny: Sample, tmp_path: Path, converter: Converter
+):
     tiles, kept = draw_tiles(3, SIDE), tmp_path / "deep" / "kept"
     first = build(one_tiny, kept, convert=converter).encode(tiles)
     assert sorted(path.name for path in kept.iterdir()) == [
@@ -209,7 +211,7 @@ def test_kept__is_read_the_second_time(one_tiny: Sample, tmp_path: Path, convert
     assert_same(build(one_tiny, kept, convert=converter).encode(tiles), first)
 
 
-def test_kept__computes_what_was_converted(one_tiny: Sample, tmp_path: Path):
+def test_open_converted__cached_network_gives_equal_vectors(one_tiny: Sample, tmp_path: Path):
     tiles = draw_tiles(3, SIDE)
     kept = build(one_tiny, tmp_path / "kept").encode(tiles)
     assert_same(kept, build(one_tiny, None).encode(tiles))
@@ -226,7 +228,7 @@ def test_kept__computes_what_was_converted(one_tiny: Sample, tmp_path: Path):
         ("stamp.json", "gone"),
     ],
 )
-def test_kept__damaged_is_made_anew(
+def test_open_converted__converts_again_if_damaged(
     one_tiny: Sample,
     kept_network: Path,
     tmp_path: Path,
@@ -259,7 +261,7 @@ def test_kept__damaged_is_made_anew(
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-def test_kept__of_another_network_is_made_anew(
+def test_open_converted__converts_again_for_another_network(
     one_tiny: Sample, tmp_path: Path, converter: Converter
 ):
     """Whatever folder a caller names: nobody gets another model's numbers."""
@@ -281,7 +283,9 @@ def test_kept__of_another_network_is_made_anew(
     assert (label["side"], label["batch"], label["outputs"]) == (SIDE, 3, ["cls"])
 
 
-def test_kept__two_threads_at_once(one_tiny: Sample, tmp_path: Path, converter: Converter):
+def test_open_converted__two_threads_at_once(
+    one_tiny: Sample, tmp_path: Path, converter: Converter
+):
     """torch traces and transformers loads by changing what threads share: they take turns."""
     tiles, kept = draw_tiles(2, SIDE), tmp_path / "kept"
     with ThreadPoolExecutor(2) as pool:
@@ -295,7 +299,7 @@ def test_kept__two_threads_at_once(one_tiny: Sample, tmp_path: Path, converter: 
 
 
 @pytest.mark.slow
-def test_kept__two_processes_at_once_and_one_killed(one_tiny: Sample, tmp_path: Path):
+def test_open_converted__two_processes_at_once_and_one_killed(one_tiny: Sample, tmp_path: Path):
     kept = tmp_path / "kept" / "network"
     args = [sys.executable, "-c", ENCODE, str(one_tiny.folder), str(kept)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
@@ -321,7 +325,7 @@ def test_kept__two_processes_at_once_and_one_killed(one_tiny: Sample, tmp_path: 
     )
 
 
-def test_kept__what_a_kill_left_is_in_nobodys_way(
+def test_open_converted__leftovers_of_a_kill_do_no_harm(
     one_tiny: Sample, tmp_path: Path, converter: Converter
 ):
     kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
@@ -339,7 +343,7 @@ def test_kept__what_a_kill_left_is_in_nobodys_way(
     assert not left.exists()
 
 
-def test_kept__another_config_is_another_network(one_tiny: Sample, tmp_path: Path):
+def test_open_converted__another_config_is_another_network(one_tiny: Sample, tmp_path: Path):
     """The same weights: what was converted for other heads or statistics is not taken."""
     spec_ = spec("openvino", "fp32", 2)
     labels = [
@@ -350,21 +354,21 @@ def test_kept__another_config_is_another_network(one_tiny: Sample, tmp_path: Pat
     assert labels[0] != labels[1]
 
 
-def test_kept__half_a_folder_of_its_name(one_tiny: Sample, tmp_path: Path):
+def test_open_converted__replaces_an_incomplete_folder(one_tiny: Sample, tmp_path: Path):
     kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
     kept.mkdir()
     (kept / "network.xml").write_text("half a net")
     assert_close(build(one_tiny, kept).encode(tiles), compute_expected(one_tiny, tiles))
 
 
-def test_kept__folder_goes_while_it_is_used(one_tiny: Sample, tmp_path: Path):
+def test_open_converted__folder_deleted_while_in_use(one_tiny: Sample, tmp_path: Path):
     kept, tiles = tmp_path / "kept", draw_tiles(2, SIDE)
     encoder = build(one_tiny, kept)
     shutil.rmtree(kept)
     assert_close(encoder.encode(tiles), compute_expected(one_tiny, tiles))
 
 
-def test_convert__leaves_no_warning(one_tiny: Sample, capfd, caplog):
+def test_convert_network__gives_no_warning(one_tiny: Sample, capfd, caplog):
     build(one_tiny, None).encode(draw_tiles(1, SIDE))
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
@@ -399,7 +403,7 @@ threads = [threading.Thread(target=first) for _ in range(2)]
 
 
 @pytest.mark.slow
-def test_import_openvino__first_inferences_at_the_same_moment_do_not_wait_for_each_other():
+def test_import_openvino__simultaneous_first_inferences_do_not_deadlock():
     """Without the one inference at the import, 3 of 14 processes hung for ever."""
     for _ in range(30):
         subprocess.run([sys.executable, "-c", RACE], check=True, timeout=60)

@@ -116,7 +116,9 @@ def gates(cache: Path) -> list[Path]:
     return sorted(cache.glob("engines/*/gate.json"))
 
 
-def test_open_encoder__the_best_that_passes(source: NetworkSource, plant: Plant, tmp_path: Path):
+def test_open_encoder__opens_the_best_engine_that_passes(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
     ready = plant.open(source, cache=tmp_path)
     assert ready.encoder.spec == BEST
     assert ready.refused == ()
@@ -131,14 +133,14 @@ def test_open_encoder__the_best_that_passes(source: NetworkSource, plant: Plant,
     assert json.loads(json.dumps(facts)) == facts
 
 
-def test_open_encoder__in_one_process_once(source: NetworkSource, plant: Plant, tmp_path: Path):
+def test_open_encoder__builds_once_per_process(source: NetworkSource, plant: Plant, tmp_path: Path):
     first = plant.open(source, cache=tmp_path)
     built = list(plant.built)
     assert plant.open(source, cache=tmp_path).encoder is first.encoder
     assert plant.built == built
 
 
-def test_open_encoder__once_whichever_is_named_first(
+def test_open_encoder__builds_once_for_any_first_engine(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
     """A drop that goes on after a kill names its engine; the next one names none."""
@@ -153,7 +155,7 @@ def test_open_encoder__once_whichever_is_named_first(
     assert plant.built == built  # neither it nor the one that is refused
 
 
-def test_open_encoder__files_that_were_written_are_opened_again(
+def test_open_encoder__opens_again_after_files_changed(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
     """The same bytes are as good; others are refused before a vector is made of them."""
@@ -176,9 +178,7 @@ def test_open_encoder__files_that_were_written_are_opened_again(
         plant.open(source, cache=tmp_path)
 
 
-def test_forget_encoders__gives_their_memory_back(
-    source: NetworkSource, plant: Plant, tmp_path: Path
-):
+def test_forget_encoders__releases_memory(source: NetworkSource, plant: Plant, tmp_path: Path):
     opened = weakref.ref(plant.open(source, cache=tmp_path).encoder)
     gc.collect()
     assert opened() is not None
@@ -186,16 +186,14 @@ def test_forget_encoders__gives_their_memory_back(
     assert opened() is None
 
 
-def test_open_encoder__keeps_the_two_that_were_used_last(
-    source: NetworkSource, plant: Plant, tmp_path: Path
-):
+def test_open_encoder__caches_the_last_two(source: NetworkSource, plant: Plant, tmp_path: Path):
     sides = [SIDE, 2 * SIDE, SIDE, 3 * SIDE, SIDE]
     opened = [plant.open(replace(source, side_px=s), cache=tmp_path).encoder for s in sides]
     assert opened[0] is opened[2] is opened[4]
     assert plant.open(replace(source, side_px=2 * SIDE), cache=tmp_path).encoder is not opened[1]
 
 
-def test_open_encoder__a_wrong_engine_is_passed_over(
+def test_open_encoder__skips_a_wrong_engine(
     source: NetworkSource, plant: Plant, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     plant.faults[str(BEST)] = transpose
@@ -209,7 +207,7 @@ def test_open_encoder__a_wrong_engine_is_passed_over(
     assert len(gates(tmp_path)) == 1  # the refusal is not remembered
 
 
-def test_open_encoder__an_engine_that_breaks_is_passed_over(
+def test_open_encoder__skips_an_engine_that_raises(
     source: NetworkSource, plant: Plant, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     plant.faults = {str(BEST): RuntimeError("no such instruction"), str(NEXT): OSError("a driver")}
@@ -222,7 +220,9 @@ def test_open_encoder__an_engine_that_breaks_is_passed_over(
     assert "openvino bf16 on cpu cannot be used: RuntimeError: no such instruction" in caplog.text
 
 
-def test_open_encoder__none_is_right(source: NetworkSource, plant: Plant, tmp_path: Path):
+def test_open_encoder__refuses_if_no_engine_passes(
+    source: NetworkSource, plant: Plant, tmp_path: Path
+):
     plant.faults = {str(BEST): transpose, str(NEXT): RuntimeError("x"), str(LAST): transpose}
     with pytest.raises(EngineRefusedError) as caught:
         plant.open(source, cache=tmp_path)
@@ -242,7 +242,7 @@ def test_open_encoder__none_is_right(source: NetworkSource, plant: Plant, tmp_pa
         MissingExtraError("OpenVINO", extra="any"),
     ],
 )
-def test_open_encoder__what_no_other_engine_would_mend(
+def test_open_encoder__raises_errors_of_checkpoint_and_settings(
     source: NetworkSource, plant: Plant, tmp_path: Path, error: Exception
 ):
     plant.faults[str(BEST)] = error
@@ -250,9 +250,7 @@ def test_open_encoder__what_no_other_engine_would_mend(
         plant.open(source, cache=tmp_path)
 
 
-def test_open_encoder__a_gate_passed_is_remembered(
-    source: NetworkSource, plant: Plant, tmp_path: Path
-):
+def test_open_encoder__caches_a_passed_gate(source: NetworkSource, plant: Plant, tmp_path: Path):
     """The next process neither computes the reference nor asks the engine."""
     first = plant.open(source, cache=tmp_path)
     forget_encoders()
@@ -265,7 +263,7 @@ def test_open_encoder__a_gate_passed_is_remembered(
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"tiles": 16}', '{"norms": [], "tiles": 16}'])
-def test_open_encoder__a_damaged_memory_is_judged_anew(
+def test_open_encoder__damaged_report_is_made_again(
     source: NetworkSource, plant: Plant, tmp_path: Path, damage: str
 ):
     first = plant.open(source, cache=tmp_path)
@@ -281,7 +279,7 @@ def test_open_encoder__a_damaged_memory_is_judged_anew(
     assert gate.read_text() == whole
 
 
-def test_open_encoder__anything_else_is_judged_for_itself(
+def test_open_encoder__other_networks_and_versions_are_checked_again(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
     plant.open(source, cache=tmp_path)
@@ -311,7 +309,7 @@ def test_list_versions__libraries_and_processor():
     assert len(versions) == (4 if BEST.engine == "openvino" else 3)
 
 
-def test_list_versions__without_torch_where_openvino_computes():
+def test_list_versions__openvino_does_not_import_torch():
     code = (
         "import sys; from dino_assets.embeddings.encoder.engine import EngineSpec;"
         "from dino_assets.embeddings.encoder.versions import list_versions;"
@@ -322,7 +320,7 @@ def test_list_versions__without_torch_where_openvino_computes():
     assert done.stdout.strip() == str(list_versions(BEST))
 
 
-def test_open_encoder__looks_for_no_engine_behind_the_one_that_is_used(
+def test_open_encoder__lists_no_engine_after_the_one_used(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
     come_to: list[str] = []
@@ -351,7 +349,7 @@ def test_open_encoder__first_is_tried_first(source: NetworkSource, plant: Plant,
     assert ready.encoder.spec == BEST
 
 
-def test_open_encoder__judges_what_is_asked_too(
+def test_open_encoder__checks_the_requested_outputs_too(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
     """All tokens right and the asked one wrong: the network that is used is not the one for all."""
@@ -370,13 +368,13 @@ def test_open_encoder__judges_what_is_asked_too(
     assert ready.facts["refused"][0].startswith("openvino bf16 on cpu: cls: ")
 
 
-def test_name_engine__cards_of_a_kind_are_alike():
+def test_name_engine__leaves_out_the_device_number():
     names = {name_engine(replace(LAST, device=f"cuda:{n}")) for n in range(3)}
     assert names == {"torch fp32 on cuda"}
     assert name_engine(LAST) == "torch fp32 on cpu"
 
 
-def test_encode_in_threads__is_encode(source: NetworkSource):
+def test_encode_in_threads__equals_encode(source: NetworkSource):
     tiles = np.random.default_rng(0).integers(0, 256, (11, SIDE, SIDE, 3), dtype=np.uint8)
     encoder = build_engine(source, replace(TORCH, batch=3, threads=3))
     np.testing.assert_array_equal(
@@ -384,7 +382,7 @@ def test_encode_in_threads__is_encode(source: NetworkSource):
     )
 
 
-def test_open_encoder__of_this_machine(source: NetworkSource, tmp_path: Path):
+def test_open_encoder__on_this_machine(source: NetworkSource, tmp_path: Path):
     """Nothing planted: what `auto` takes here passes, and is the same for the next process."""
     forget_encoders()
     first = open_encoder(source, ComputeSettings(device="cpu", threads=1), cache=tmp_path)
@@ -401,7 +399,7 @@ def test_open_encoder__of_this_machine(source: NetworkSource, tmp_path: Path):
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_open_encoder__a_cache_that_cannot_be_kept(
+def test_open_encoder__unwritable_cache(
     source: NetworkSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, code: int
 ):
     """Nothing is wrong with the engine: it is used, and converted and asked again the next time."""
@@ -419,7 +417,7 @@ def test_open_encoder__a_cache_that_cannot_be_kept(
     assert "cannot cache the numerics check" in caplog.text
 
 
-def test_open_encoder__mean_alone_tells_the_cosine_of_cls(
+def test_open_encoder__mean_alone_reports_the_cosine_of_cls(
     source: NetworkSource, plant: Plant, tmp_path: Path
 ):
     """Of what was not asked the figure is that of the whole network, not a zero that looks like a fault."""

@@ -58,7 +58,7 @@ def test_encode__cls_alone_equals_transformers(tiny: Sample, engine: str, batch:
 @pytest.mark.parametrize(
     "outputs", [("mean",), ("mean", "cls"), ("patches",), ("registers", "cls")]
 )
-def test_encode__gives_what_is_asked_under_its_name(tiny: Sample, outputs):
+def test_encode__returns_the_requested_outputs(tiny: Sample, outputs):
     tiles = draw_tiles(2, 4 * tiny.checkpoint.patch_px)
     found = ask("torch", tiny, tiles, outputs, 2)
     assert {name for name in ALL_TOKENS if getattr(found, name) is not None} == set(outputs)
@@ -79,7 +79,7 @@ def test_encode__gives_what_is_asked_under_its_name(tiny: Sample, outputs):
         ("dinov2_with_registers", {"num_register_tokens": 1}),
     ],
 )
-def test_encode__other_makes_equal_transformers(
+def test_encode__other_architectures_equal_transformers(
     sample_of: SampleOf, family: str, config: dict[str, bool], outputs, engine: str
 ):
     sample = sample_of(family, **config)
@@ -134,7 +134,7 @@ def test_encode__real_size_equals_transformers(
         assert_close(ask(engine, sample, tiles, CLS, batch), wanted)
 
 
-def test_families__are_all_of_the_records():
+def test_families__cover_all_families_of_the_records():
     from typing import get_args
 
     from dino_assets.weights.records import Family
@@ -142,7 +142,7 @@ def test_families__are_all_of_the_records():
     assert set(FAMILIES) == set(get_args(Family))
 
 
-def test_load__weights_that_miss_a_tensor(one_tiny: Sample, tmp_path):
+def test_load_network__refuses_missing_tensors(one_tiny: Sample, tmp_path):
     """A layer that is half there would be filled with random numbers, silently."""
     import shutil
 
@@ -159,7 +159,7 @@ def test_load__weights_that_miss_a_tensor(one_tiny: Sample, tmp_path):
         TorchEncoder(lame.at(64), spec("torch", "fp32"))
 
 
-def test_encode__computes_in_float32_whatever_the_files_have(one_tiny: Sample, tmp_path):
+def test_encode__computes_in_float32_for_any_dtype_of_the_files(one_tiny: Sample, tmp_path):
     from transformers import AutoModel
 
     AutoModel.from_pretrained(one_tiny.folder).to(torch.bfloat16).save_pretrained(tmp_path)

@@ -31,14 +31,14 @@ def test_normalise__by_hand(one_tiny: Sample):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 4))
-def test_normalise__is_the_formula(one_tiny_checkpoint, seed: int, count: int):
+def test_normalise__equals_the_formula(one_tiny_checkpoint, seed: int, count: int):
     tiles = draw_tiles(count, 8, seed=seed)
     mean, std = (np.array(each).reshape(1, 3, 1, 1) for each in STATISTICS)
     wanted = (tiles.transpose(0, 3, 1, 2) / 255 - mean) / std
     np.testing.assert_allclose(normalise(tiles, one_tiny_checkpoint), wanted, atol=1e-6)
 
 
-def test_normalise__any_layout_in_memory(one_tiny: Sample):
+def test_normalise__any_memory_layout(one_tiny: Sample):
     tiles = draw_tiles(2, 16)
     turned = np.ascontiguousarray(tiles[:, ::-1])[:, ::-1]
     assert not turned.flags.c_contiguous
@@ -47,7 +47,7 @@ def test_normalise__any_layout_in_memory(one_tiny: Sample):
     )
 
 
-def test_normalise__leaves_the_tiles_alone(one_tiny: Sample):
+def test_normalise__does_not_change_the_tiles(one_tiny: Sample):
     tiles = draw_tiles(1, 16)
     before = tiles.copy()
     normalise(tiles, one_tiny.checkpoint)
@@ -69,7 +69,7 @@ def test_tokens__join():
 
 
 @pytest.mark.parametrize("name", ["mean", "patches", "middle"])
-def test_tokens__that_were_not_asked(name: str):
+def test_tokens__refuses_missing_tokens(name: str):
     tokens = Tokens(cls=np.float32([[1, 2]]))
     with pytest.raises(ConfigError) as caught:
         tokens[name]
@@ -98,7 +98,7 @@ def test_check_side__multiples_of_the_patch(one_tiny: Sample, side: int, fits: b
         np.zeros((1, 3, 64, 64), np.uint8),
     ],
 )
-def test_check_tiles__refuses_what_is_no_tiles(wrong: np.ndarray):
+def test_check_tiles__refuses_other_arrays(wrong: np.ndarray):
     with pytest.raises(ConfigError) as caught:
         check_tiles(wrong, side_px=64)
     assert (caught.value.setting, caught.value.value) == (
@@ -114,7 +114,7 @@ def test_check_tiles__refuses_another_side(shape: tuple[int, ...]):
         check_tiles(np.zeros(shape, np.uint8), side_px=64)
 
 
-def test_check_tiles__takes_none_and_many():
+def test_check_tiles__accepts_any_number():
     check_tiles(np.zeros((0, 64, 64, 3), np.uint8), side_px=64)
     check_tiles(np.zeros((9, 64, 64, 3), np.uint8), side_px=64)
 

@@ -56,7 +56,7 @@ def test_encode__one_thread_per_call(one_tiny: Sample):
 
 
 @pytest.mark.parametrize("numerics", ["bf16", "fp16"])
-def test_encode__half_is_near_and_not_float32(tiny: Sample, numerics: str):
+def test_encode__half_precision_is_near_float32_but_not_equal(tiny: Sample, numerics: str):
     tiles = draw_tiles(3, 6 * tiny.checkpoint.patch_px)
     wanted = compute_expected(tiny, tiles)
     encoder = TorchEncoder(tiny.at(tiles.shape[1]), spec("torch", numerics))
@@ -66,7 +66,7 @@ def test_encode__half_is_near_and_not_float32(tiny: Sample, numerics: str):
     assert {found[name].dtype for name in ALL_TOKENS} == {np.dtype(np.float32)}
 
 
-def test_encode__last_norm_is_exact(one_tiny: Sample):
+def test_encode__last_norm_is_float32(one_tiny: Sample):
     """What is stored does not come out of a type with eight bits."""
     encoder = TorchEncoder(one_tiny.at(SIDE), spec("torch", "bf16"))
     assert encoder.network.norm.weight.dtype == torch.float32
@@ -74,7 +74,7 @@ def test_encode__last_norm_is_exact(one_tiny: Sample):
     assert (found.to(torch.bfloat16).float() != found).any()
 
 
-def test_attention__head_by_head_where_it_pays(one_tiny: Sample):
+def test_attention__head_by_head_on_a_cpu_in_half_precision(one_tiny: Sample):
     chosen = {
         numerics: TorchEncoder(one_tiny.at(SIDE), spec("torch", numerics))
         .network.layers[0]
@@ -84,7 +84,7 @@ def test_attention__head_by_head_where_it_pays(one_tiny: Sample):
     assert chosen == {"fp32": "sdpa", "bf16": PER_HEAD}
 
 
-def test_attend_per_head__is_attention():
+def test_attend_per_head__equals_attention():
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 4, 5, 8)
     found, weights = attend_per_head(torch.nn.Identity(), query, key, value, scaling=0.3)
@@ -93,7 +93,7 @@ def test_attend_per_head__is_attention():
     torch.testing.assert_close(found, wanted.transpose(1, 2), rtol=1e-5, atol=1e-6)
 
 
-def test_encode__out_of_memory_is_ours(one_tiny: Sample, caplog):
+def test_encode__out_of_memory_raises_our_error(one_tiny: Sample, caplog):
     """What a device says is caught, its cache emptied, and the batch halved."""
     tiles = draw_tiles(5, SIDE)
     encoder = TorchEncoder(one_tiny.at(SIDE), spec("torch", "fp32", 4))
@@ -122,7 +122,7 @@ def test_encode__out_of_memory_is_ours(one_tiny: Sample, caplog):
     assert caught.value.device_said == "CUDA out of memory. Tried to allocate 2 GiB."
 
 
-def test_normalise__on_a_device_is_normalise(one_tiny: Sample):
+def test_normalise_sent__equals_normalise(one_tiny: Sample):
     from dino_assets.embeddings.encoder.tokens import normalise
 
     encoder = TorchEncoder(one_tiny.at(SIDE), spec("torch", "fp32"))
@@ -222,7 +222,7 @@ def test_gpu__compiled_is_close_to_not(one_tiny: Sample, numerics: str):
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.filterwarnings("default")
-def test_gpu__halves_when_the_memory_is_spent(
+def test_gpu__halves_the_batch_when_out_of_memory(
     sample_of: Callable[..., Sample], whole_gpu: None, caplog
 ):
     sample = sample_of("dinov2", dim=384, layers=2, heads=6)

@@ -44,7 +44,7 @@ def turned_photo(orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_embed_images__as_transformers(tmp_path, family):
+def test_embed_images__equals_transformers(tmp_path, family):
     sample = write_sample(tmp_path / "network", family)
     files = []
     for number, (width, height) in enumerate([(300, 200), (112, 112), (40, 90), (1300, 900)]):
@@ -60,7 +60,7 @@ def test_embed_images__as_transformers(tmp_path, family):
     np.testing.assert_allclose([each.vector for each in means], wanted.mean, rtol=0, atol=1e-5)
 
 
-def test_embed_images__a_file_its_bytes_and_its_pixels_are_one_picture(tmp_path, encoder):
+def test_embed_images__equal_for_file_bytes_and_pixels(tmp_path, encoder):
     file = tmp_path / "a.png"
     file.write_bytes(photo_bytes(150, 130, kind="PNG"))
     with Image.open(file) as image:
@@ -70,14 +70,14 @@ def test_embed_images__a_file_its_bytes_and_its_pixels_are_one_picture(tmp_path,
     assert np.array_equal(embedded[0].vector, embedded[2].vector)
 
 
-def test_embed_images__a_picture_of_the_side_is_not_touched(encoder):
+def test_embed_images__a_picture_of_the_exact_side_is_not_resized(encoder):
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     (embedded,) = embed_images([pixels], encoder)
     assert np.array_equal(embedded.vector, encoder.encode(pixels[None]).cls[0])
     assert to_square(pixels, SIDE) is pixels
 
 
-def test_embed_images__unusable_ones_keep_their_places(tmp_path, encoder):
+def test_embed_images__unusable_pictures_keep_their_places(tmp_path, encoder):
     good = photo_bytes(80, 60)
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
@@ -97,7 +97,7 @@ def test_embed_images__unusable_ones_keep_their_places(tmp_path, encoder):
     assert all(np.array_equal(each, vectors[0]) for each in vectors)
 
 
-def test_embed_images__none(encoder):
+def test_embed_images__no_pictures(encoder):
     assert list(embed_images([], encoder)) == []
 
 
@@ -150,7 +150,7 @@ def test_embed_prepared__order_and_batches(threads, batch):
     assert sorted(sizes, reverse=True) == [batch] * (25 // batch) + [25 % batch] * (25 % batch > 0)
 
 
-def test_embed_prepared__in_the_callers_thread_where_no_other_is_wanted():
+def test_embed_prepared__with_0_threads_in_the_callers_thread():
     threads = set()
 
     def encode(tiles: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ def test_embed_prepared__in_the_callers_thread_where_no_other_is_wanted():
     assert threads == {threading.current_thread()}
 
 
-def test_embed_prepared__what_needs_no_model_does_not_wait_for_a_full_batch():
+def test_embed_prepared__cached_vectors_do_not_wait_for_a_full_batch():
     taken = []
 
     def coming() -> Iterator[int]:
@@ -179,7 +179,7 @@ def test_embed_prepared__what_needs_no_model_does_not_wait_for_a_full_batch():
 
 
 @pytest.mark.parametrize("spoil", [lambda v: v[:-1], lambda v: v * np.nan, lambda v: v + np.inf])
-def test_embed_prepared__vectors_that_are_none(spoil: Callable):
+def test_embed_prepared__refuses_invalid_vectors(spoil: Callable):
     with pytest.raises(InvalidVectorsError):
         list(
             embed_prepared(
@@ -200,7 +200,7 @@ def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("width", "height"), [(1300, 900), (3000, 500), (1025, 1024), (40, 30), (SIDE, 90), (300, SIDE)]
 )
-def test_to_square__pillows_own_pixels(width, height):
+def test_to_square__equals_pillow(width, height):
     pixels = noise(width, height)
     assert np.array_equal(to_square(pixels, SIDE), resize(pixels, SIDE, SIDE))
     mirrored = pixels[::-1, ::-1]  # no array in one piece
@@ -208,7 +208,7 @@ def test_to_square__pillows_own_pixels(width, height):
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 3000), (30, 900), (SIDE, 20_000)])
-def test_to_square__tall_pictures_by_the_same_rule(width, height):
+def test_to_square__resizes_tall_pictures_in_the_same_order(width, height):
     pixels = noise(width, height)
     square = to_square(pixels, SIDE)
     widths_first = resize(resize(pixels, SIDE, height), SIDE, SIDE)
@@ -217,7 +217,7 @@ def test_to_square__tall_pictures_by_the_same_rule(width, height):
     assert abs(square.astype(int) - resize(pixels, SIDE, SIDE)).max() <= 1
 
 
-def test_read_picture__larger_than_may_be_read(tmp_path):
+def test_read_picture__refuses_a_large_file(tmp_path):
     (tmp_path / "a.jpg").write_bytes(bytes(11))
     assert read_picture(tmp_path / "a.jpg", max_bytes=11) == bytes(11)
     with pytest.raises(UnusableImageError) as caught:

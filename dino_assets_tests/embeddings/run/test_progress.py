@@ -59,7 +59,7 @@ def test_progress__forecast_of_a_processor_adds_reading(clock: Clock, seen):
     assert lines(seen) == ["d: torch fp32 on cpu; forecast: 400 tiles of 20 images, 44 s, 0.8 MB"]
 
 
-def test_progress__a_forecast_says_that_others_are_at_work(clock: Clock, seen):
+def test_progress__forecast_mentions_other_programs(clock: Clock, seen):
     busy = ShardProgress(
         "d", make_shards(4), [], read_clock=clock, is_busy=lambda threads: threads == 2
     )
@@ -68,14 +68,16 @@ def test_progress__a_forecast_says_that_others_are_at_work(clock: Clock, seen):
 
 
 @pytest.mark.parametrize(("image_s", "told"), [(0.4, "40 s"), (3.0, "60 s")])
-def test_progress__forecast_of_a_card_takes_the_slower(clock: Clock, seen, image_s, told):
+def test_progress__forecast_of_a_gpu_uses_the_slower_of_reading_and_computing(
+    clock: Clock, seen, image_s, told
+):
     ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(
         ready("torch bf16 on cuda", image_s=image_s)
     )
     assert f"400 tiles of 20 images, {told}, 0.8 MB" in lines(seen)[0]
 
 
-def test_progress__forecast_of_a_processor_that_waits_for_its_reader(clock: Clock, seen):
+def test_progress__forecast_of_a_processor_limited_by_reading(clock: Clock, seen):
     """20 images at 10 s by one thread, however many compute."""
     ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle).update(
         ready(image_s=10.0, threads=16)
@@ -92,7 +94,7 @@ def test_progress__two_workers_are_twice_as_fast(clock: Clock, seen):
     assert "22 s" in lines(seen)[1]
 
 
-def test_progress__forecast_is_of_what_is_left(clock: Clock, seen):
+def test_progress__forecast_counts_only_the_tiles_left(clock: Clock, seen):
     progress = ShardProgress("d", make_shards(4), [0, 2], read_clock=clock, is_busy=is_idle)
     progress.count_copied(60, images=3, shards=0)
     progress.update(ready())
@@ -117,7 +119,7 @@ def test_progress__a_line_every_few_seconds(clock: Clock, seen):
     ]
 
 
-def test_progress__time_left_counts_from_the_first_that_is_ready(clock: Clock, seen):
+def test_progress__time_left_counts_from_the_first_ready_worker(clock: Clock, seen):
     """Opening a model is not computing, and a second worker does not start the clock again."""
     progress = ShardProgress("d", make_shards(4), [], read_clock=clock, is_busy=is_idle)
     clock.now += 100.0
@@ -171,7 +173,7 @@ def test_progress__nothing_was_computed(clock: Clock, seen):
     assert "shard 2 of 2, 2 reused" in lines(seen)[1]
 
 
-def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
+def test_progress__warnings_are_logged_and_recorded_once(clock: Clock, seen):
     progress = ShardProgress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
     refusing = WorkerReady({"engine": "torch fp32 on cpu", "refused": ["openvino: broke"]}, 1)
     progress.update(refusing)
@@ -190,11 +192,11 @@ def test_progress__warnings_are_logged_and_told_once(clock: Clock, seen):
     ("seconds", "shown"),
     [(0, "0 s"), (48.4, "48 s"), (99, "99 s"), (750, "12.5 min"), (11520, "3.2 h")],
 )
-def test_show_seconds__reads_well(seconds: float, shown: str):
+def test_show_seconds__units(seconds: float, shown: str):
     assert show_seconds(seconds) == shown
 
 
-def test_progress__known_rows_that_were_gone_when_their_turn_came(clock: Clock, seen):
+def test_progress__rows_to_copy_that_are_gone(clock: Clock, seen):
     """More is computed than was told: never above 100 %, never less than nothing left."""
     progress = ShardProgress("d", make_shards(1), [], read_clock=clock, is_busy=is_idle)
     progress.count_copied(60, images=3, shards=0)

@@ -65,7 +65,7 @@ def sizes_of(cut: list[Shard]) -> list[int]:
 # --- the parent's own errors ---
 
 
-def test_map_shards__an_error_of_the_shards_is_no_workers_fault(tmp_path: Path):
+def test_map_shards__an_error_of_the_shard_iterator_is_raised(tmp_path: Path):
     """A store that fails while a shard is fetched for a worker: that is what is raised."""
 
     def failing() -> Iterator[Shard]:
@@ -99,7 +99,7 @@ def test_cut_shards__of_nothing():
     assert cut_shards(tiles_of([]), recipe_id="r") == []
 
 
-def test_cut_shards__names_say_what_goes_in():
+def test_cut_shards__ids_depend_on_the_inputs():
     tiles = tiles_of([2, 2])
     first, second = cut_shards(tiles, recipe_id="r", shard_tiles=2)
     assert first.id != second.id
@@ -150,7 +150,7 @@ def test_map_shards__every_shard_once(tmp_path: Path, count: int):
     assert multiprocessing.active_children() == []
 
 
-def test_map_shards__in_processes_of_their_own_at_the_same_time(tmp_path: Path):
+def test_map_shards__uses_one_process_per_device(tmp_path: Path):
     messages = list(map_shards(make_shards(8), Echo(tmp_path, wait_s=0.3), devices=TWO))
     engines = [m.facts["engine"] for m in messages if isinstance(m, WorkerReady)]
     assert sorted(engines) == ["echo on 0", "echo on 1"]
@@ -160,12 +160,12 @@ def test_map_shards__in_processes_of_their_own_at_the_same_time(tmp_path: Path):
     assert sum(m.tiles for m in messages if isinstance(m, Step)) == 8 * 4
 
 
-def test_map_shards__one_device_stays_here(tmp_path: Path):
+def test_map_shards__one_device_uses_this_process(tmp_path: Path):
     messages = list(map_shards(make_shards(2), Echo(tmp_path), devices=["0"]))
     assert {m.receipt.facts["pid"] for m in messages if isinstance(m, Done)} == {os.getpid()}
 
 
-def test_map_shards__a_shard_travels_without_the_rest_of_its_drop(tmp_path: Path):
+def test_map_shards__pickles_a_shard_without_the_rest_of_its_drop(tmp_path: Path):
     """pickle takes the whole table along with a slice of it."""
     many = make_shards(50, rows=400)
     assert len(pickle.dumps(many[3].tiles)) > 10 * many[3].tiles.nbytes
@@ -181,7 +181,7 @@ def test_map_shards__shards_larger_than_a_pipe(tmp_path: Path):
     assert sorted(done_of(map_shards(large, Echo(tmp_path), devices=TWO))) == [0, 1, 2, 3]
 
 
-def test_map_shards__are_asked_for_one_by_one(tmp_path: Path):
+def test_map_shards__takes_shards_one_by_one(tmp_path: Path):
     taken = []
 
     def lazy() -> Iterator[Shard]:
@@ -206,7 +206,7 @@ def test_map_shards__are_asked_for_one_by_one(tmp_path: Path):
         ("stubborn", RuntimeError, "Stubborn: a lock inside"),
     ],
 )
-def test_map_shards__an_error_arrives_as_itself(tmp_path: Path, how, kind, message: str):
+def test_map_shards__raises_the_workers_error(tmp_path: Path, how, kind, message: str):
     with pytest.raises(kind) as caught:
         list(map_shards(make_shards(6), Echo(tmp_path, at=2, how=how), devices=TWO))
     assert type(caught.value) is kind
@@ -226,7 +226,7 @@ def test_map_shards__a_device_that_cannot_be_opened(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("how", "code"), [("kill", -9), ("exit", 3)])
-def test_map_shards__a_worker_that_is_gone(tmp_path: Path, how: str, code: int):
+def test_map_shards__a_worker_that_died(tmp_path: Path, how: str, code: int):
     messages = map_shards(make_shards(6), Echo(tmp_path, at=3, how=how), devices=TWO)
     with raising(WorkerLostError, exit_code=code):
         assert 3 not in done_of(messages)
@@ -241,7 +241,7 @@ def test_map_shards__closed_in_the_middle(tmp_path: Path):
     assert multiprocessing.active_children() == []
 
 
-def test_map_shards__closed_while_a_worker_does_not_listen(tmp_path: Path):
+def test_map_shards__closed_while_a_worker_does_not_respond(tmp_path: Path):
     deaf = Echo(tmp_path, how="deaf", wait_s=0.1)
     messages = map_shards(make_shards(6), deaf, devices=TWO, patience_s=0.2)
     next(message for message in messages if isinstance(message, Done))
@@ -273,7 +273,7 @@ def wait_until(is_so: Callable[[], object], *, seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def test_map_shards__nobody_is_left_when_the_parent_is_killed(tmp_path: Path):
+def test_map_shards__workers_end_when_the_parent_is_killed(tmp_path: Path):
     with started("-m", "dino_assets_tests.worlds.shard_workers", str(tmp_path)) as parent:
         wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
         pids = [int(path.stem.partition("-")[2]) for path in tmp_path.glob("*.pid")]
@@ -283,7 +283,7 @@ def test_map_shards__nobody_is_left_when_the_parent_is_killed(tmp_path: Path):
         wait_until(lambda: not any(map(is_running, pids)), seconds=10)
 
 
-def test_sources__travel_to_other_processes(tmp_path: Path):
+def test_sources__can_be_pickled(tmp_path: Path):
     write_photos(tmp_path / "card", [0])
     (tmp_path / "list.csv").write_text("image_path\ncard/DJI_0.JPG\n")
     for address in ("card", "list.csv"):
@@ -296,7 +296,9 @@ def test_sources__travel_to_other_processes(tmp_path: Path):
 # --- several processes, with one -------------------------------------------------------------
 
 
-def test_draft_embeddings__a_store_of_this_process_alone(make_bench: MakeBench, tmp_path: Path):
+def test_draft_embeddings__an_in_memory_store_refuses_several_processes(
+    make_bench: MakeBench, tmp_path: Path
+):
     bench = make_bench(ObjectStore.in_memory())
     bench.add_drop("d", write_photos(tmp_path / "card", range(2)))
     with pytest.raises(ConfigError) as caught:
@@ -331,7 +333,7 @@ def test_draft_embeddings__two_processes_make_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_draft_embeddings__two_processes_of_the_engine_of_this_machine(
+def test_draft_embeddings__two_processes_with_this_machines_engine(
     make_bench: MakeBench, local_store: ObjectStore, tmp_path: Path
 ):
     """Whatever `auto` takes: its numbers depend neither on threads nor on processes."""

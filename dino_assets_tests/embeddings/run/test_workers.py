@@ -37,7 +37,7 @@ def children() -> set[int]:
     return {int(each.pid or 0) for each in multiprocessing.active_children()}
 
 
-def test_map_shards__by_the_same_processes_as_before(workers: Workers, tmp_path: Path):
+def test_map_shards__reuses_the_processes(workers: Workers, tmp_path: Path):
     slow = Echo(tmp_path, wait_s=0.2)
     first = pids_of(workers, slow)
     assert first == children()
@@ -48,7 +48,7 @@ def test_map_shards__by_the_same_processes_as_before(workers: Workers, tmp_path:
     assert children() == first
 
 
-def test_map_shards__of_devices_alike(workers: Workers, tmp_path: Path):
+def test_map_shards__several_equal_devices(workers: Workers, tmp_path: Path):
     """A CPU that is divided: its parts have one name."""
     alike = ["cpu", "cpu"]
     first = pids_of(workers, Echo(tmp_path, wait_s=0.2), devices=alike)
@@ -56,14 +56,12 @@ def test_map_shards__of_devices_alike(workers: Workers, tmp_path: Path):
     assert pids_of(workers, Echo(tmp_path, wait_s=0.2), devices=alike) == first
 
 
-def test_map_shards__one_device_stays_here(workers: Workers, tmp_path: Path):
+def test_map_shards__one_device_uses_this_process(workers: Workers, tmp_path: Path):
     assert pids_of(workers, Echo(tmp_path), devices=["0"]) == {os.getpid()}
     assert children() == set()
 
 
-def test_map_shards__a_process_that_died_in_between_is_started_again(
-    workers: Workers, tmp_path: Path
-):
+def test_map_shards__restarts_a_process_that_died_between_calls(workers: Workers, tmp_path: Path):
     slow = Echo(tmp_path, wait_s=0.2)
     first = pids_of(workers, slow)
     dead = multiprocessing.active_children()[0]
@@ -74,9 +72,7 @@ def test_map_shards__a_process_that_died_in_between_is_started_again(
     assert len(second) == 2
 
 
-def test_map_shards__after_one_was_killed_at_work_the_next_call_has_all(
-    workers: Workers, tmp_path: Path
-):
+def test_map_shards__next_call_after_a_killed_worker_is_complete(workers: Workers, tmp_path: Path):
     killed = Echo(tmp_path, at=3, how="kill", wait_s=0.05)
     with raising(WorkerLostError, exit_code=-signal.SIGKILL):
         list(workers.map_shards(make_shards(6), killed, devices=TWO))
@@ -84,7 +80,7 @@ def test_map_shards__after_one_was_killed_at_work_the_next_call_has_all(
 
 
 @pytest.mark.parametrize(("how", "kind"), [("source", SourceError), ("stubborn", RuntimeError)])
-def test_map_shards__who_raised_is_as_good_as_before(
+def test_map_shards__a_worker_that_raised_is_reused(
     workers: Workers, tmp_path: Path, how: str, kind: type[Exception]
 ):
     """A drop's error ends who is in the middle of it; who raised it waits for the next drop."""
@@ -97,7 +93,7 @@ def test_map_shards__who_raised_is_as_good_as_before(
     assert second & first
 
 
-def test_map_shards__what_cannot_travel_starts_nothing(workers: Workers, tmp_path: Path):
+def test_map_shards__an_unpicklable_job_starts_no_process(workers: Workers, tmp_path: Path):
     class Local(Echo):
         """Pickle finds it nowhere."""
 
@@ -114,14 +110,14 @@ def test_map_shards__a_device_that_cannot_be_opened_is_tried_again(
     assert len(pids_of(workers, Echo(tmp_path, wait_s=0.2))) == 2
 
 
-def test_map_shards__closed_in_the_middle_ends_who_is_at_work(workers: Workers, tmp_path: Path):
+def test_map_shards__closed_in_the_middle_ends_busy_workers(workers: Workers, tmp_path: Path):
     messages = workers.map_shards(make_shards(6), Echo(tmp_path, wait_s=0.2), devices=TWO)
     next(message for message in messages if isinstance(message, Done))
     messages.close()
     assert children() == set()
 
 
-def test_close__ends_who_waits_for_work(workers: Workers, tmp_path: Path):
+def test_close__ends_idle_workers(workers: Workers, tmp_path: Path):
     pids_of(workers, Echo(tmp_path))
     assert children()
     workers.close()

@@ -58,7 +58,7 @@ def anywhere(
     return make_twins(make_bench(store), tmp_path)
 
 
-def test_draft_embeddings__of_photographs_that_are_known(
+def test_draft_embeddings__copies_stored_vectors(
     anywhere: Bench,
     calls: Calls,
     caplog: pytest.LogCaptureFixture,
@@ -97,7 +97,7 @@ def partly(make_bench: Callable[[ObjectStore], Bench], tmp_path: Path) -> Bench:
 
 
 @pytest.mark.parametrize("shard_tiles", [16, 32, 1000])
-def test_draft_embeddings__of_a_drop_that_is_partly_known(
+def test_draft_embeddings__copies_stored_vectors_of_some_images(
     partly: Bench, calls: Calls, shard_tiles: int, caplog: pytest.LogCaptureFixture
 ):
     wide = EmbeddingOptions(("cls",), "fp32")
@@ -132,7 +132,7 @@ def test_draft_embeddings__of_a_drop_that_is_partly_known(
         (FP16, EmbeddingOptions(with_patches=True), False),
     ],
 )
-def test_draft_embeddings__copies_what_is_stored_in_the_same_way(
+def test_draft_embeddings__copies_only_with_equal_options(
     bench: Bench, calls: Calls, old: EmbeddingOptions, new: EmbeddingOptions, is_copied: bool
 ):
     bench.commit("old", options=old)
@@ -143,7 +143,7 @@ def test_draft_embeddings__copies_what_is_stored_in_the_same_way(
     assert bench.rows("new").schema.names == ["tile_id", "image_id", *new.columns, "thumb"]
 
 
-def test_draft_embeddings__a_drop_that_grew_copies_its_own(bench: Bench, calls: Calls):
+def test_draft_embeddings__a_drop_that_grew_copies_its_own_vectors(bench: Bench, calls: Calls):
     """Its shards are cut anew, wherever the new photograph comes among the others."""
     bench.commit("old", shard_tiles=32)
     before = {row["tile_id"]: row for row in bench.rows("old").to_pylist()}
@@ -156,7 +156,7 @@ def test_draft_embeddings__a_drop_that_grew_copies_its_own(bench: Bench, calls: 
     assert {name: after[name] for name in before} == before
 
 
-def test_draft_embeddings__what_older_code_stored_is_not_copied(partly: Bench, calls: Calls):
+def test_draft_embeddings__does_not_copy_from_older_code(partly: Bench, calls: Calls):
     manifest = partly.commit("old").manifest
     older = replace(manifest.recipe, code_version="2")
     schema = partly.draft("old").schema
@@ -166,7 +166,7 @@ def test_draft_embeddings__what_older_code_stored_is_not_copied(partly: Bench, c
     assert sum(calls.of_run) == 4 * PHOTO_TILES
 
 
-def test_draft_embeddings__copies_carry_what_is_said_of_their_engine(bench: Bench):
+def test_draft_embeddings__copies_have_the_facts_of_their_engine(bench: Bench):
     """Two sizes of calls after a shortage of memory, and the engine that was refused."""
     manifest = bench.commit("old").manifest
     said = {"batch": [[4, 1], [8, 1]], "refused": ["openvino bf16 on cpu: other numbers"]}
@@ -197,7 +197,7 @@ def test_draft_embeddings__other_tiles_of_the_same_image_are_not_copied(
     assert partly.rows("new")["tile_id"].to_pylist() == partly.tiles("new")["tile_id"].to_pylist()
 
 
-def test_draft_embeddings__a_second_drop_may_have_the_tiles_that_the_first_has_not(
+def test_draft_embeddings__copies_from_a_second_drop_if_the_first_lacks_tiles(
     partly: Bench, calls: Calls, tmp_path: Path
 ):
     partly.cut("old", make_grid(256, overlap=0.0))
@@ -224,7 +224,7 @@ def test_draft_embeddings__a_damaged_drop_is_not_copied_from(
 
 
 @pytest.mark.parametrize(("drop", "shard_tiles"), [("new", 16), ("new", 1000), ("twin", 1000)])
-def test_draft_embeddings__a_part_that_goes_bad_between_looking_and_copying(
+def test_draft_embeddings__a_part_damaged_before_copying_is_computed(
     partly: Bench, calls: Calls, drop: str, shard_tiles: int
 ):
     """Whole shards or pieces of one: they are computed after all."""
@@ -260,7 +260,7 @@ def test_draft_embeddings__resumed_after_copying(partly: Bench, calls: Calls):
     assert (calls.all, partly.manifest_bytes("new")) == (0, whole)
 
 
-def test_draft_embeddings__the_rest_by_the_engine_of_what_was_copied(partly: Bench):
+def test_draft_embeddings__computes_the_rest_with_the_engine_of_the_copies(partly: Bench):
     """A drop is one engine's, if this machine has it."""
     auto = replace(COMPUTE, precision="half", engine="auto")
     partly.commit("old", compute=replace(auto, engine="torch"))
@@ -301,7 +301,7 @@ def test_reusable_vectors__reads_no_vectors_of_drops_that_share_nothing(
     assert all(key.startswith("parts/embeddings/old/") for key in parts)
 
 
-def test_reusable_vectors__gives_rows_only_when_a_shard_is_asked_for(partly: Bench):
+def test_reusable_vectors__reads_rows_only_for_requested_shards(partly: Bench):
     partly.commit("old")
     shards = cut_shards(partly.tiles("new"), recipe_id="r", shard_tiles=16)
     reusable = ReusableVectors(
@@ -339,7 +339,7 @@ def spoil(bench: Bench, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize("harm", [lose, spoil])
-def test_draft_embeddings__an_index_that_is_lost_or_damaged(
+def test_draft_embeddings__rebuilds_a_lost_or_damaged_index(
     partly: Bench, calls: Calls, tmp_path: Path, harm: Callable[[Bench, list[str]], None]
 ):
     partly.commit("old")
@@ -351,7 +351,7 @@ def test_draft_embeddings__an_index_that_is_lost_or_damaged(
     assert sum(calls.of_run) == PHOTO_TILES
 
 
-def test_draft_embeddings__what_was_embedded_before_there_was_an_index(
+def test_draft_embeddings__rebuilds_the_index_from_vectors(
     partly: Bench, calls: Calls, tmp_path: Path
 ):
     """Whose tiles were cut anew since: then the vectors themselves say of which images they are."""
@@ -362,7 +362,7 @@ def test_draft_embeddings__what_was_embedded_before_there_was_an_index(
     assert partly.commit("new").metadata["tiles_copied"] == 2 * PHOTO_TILES
 
 
-def test_draft_embeddings__an_index_that_knows_what_is_not_there(
+def test_draft_embeddings__ignores_index_entries_without_embeddings(
     partly: Bench, calls: Calls, tmp_path: Path
 ):
     """A drop that was forgotten, and one that was killed before its manifest: nothing comes of their rows."""
@@ -374,7 +374,9 @@ def test_draft_embeddings__an_index_that_knows_what_is_not_there(
     assert sum(calls.of_run) == 4 * PHOTO_TILES
 
 
-def test_draft_embeddings__an_old_index_comes_back(partly: Bench, calls: Calls, tmp_path: Path):
+def test_draft_embeddings__an_outdated_index_does_no_harm(
+    partly: Bench, calls: Calls, tmp_path: Path
+):
     """As from a backup: what it does not know is computed again, and nothing is wrong."""
     partly.add_drop("other", write_photos(tmp_path / "other", [2]))
     partly.commit("other")
@@ -409,7 +411,7 @@ def cut_power(verb: str, key: str) -> None:
     raise PowerCut
 
 
-def test_reusable_vectors__reads_no_vectors_of_a_drop_that_holds_others_by_now(
+def test_reusable_vectors__reads_no_vectors_of_a_drop_that_was_embedded_again(
     partly: Bench, tmp_path: Path
 ):
     partly.commit("old")
@@ -421,7 +423,7 @@ def test_reusable_vectors__reads_no_vectors_of_a_drop_that_holds_others_by_now(
     assert not [key for key in read if key.startswith("parts/embeddings/old/")]
 
 
-def test_find_holders__looks_into_no_other_drop(partly: Bench, tmp_path: Path):
+def test_find_holders__reads_no_other_drop(partly: Bench, tmp_path: Path):
     """However many there are: one listing, of the index, and no manifest but those that are named."""
     for seed in (7, 8, 9):
         partly.add_drop(f"alien-{seed}", write_photos(tmp_path / str(seed), [seed]))

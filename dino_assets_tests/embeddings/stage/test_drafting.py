@@ -59,7 +59,7 @@ def test_draft_embeddings__one_vector_per_tile(bench: Bench):
     assert len(np.unique(vectors_of(bench), axis=0)) == 48
 
 
-def test_draft_embeddings__tells_what_computed_it(bench: Bench):
+def test_draft_embeddings__records_the_engine(bench: Bench):
     done = bench.commit()
     facts = done.manifest.facts
     assert facts["engine"] == "torch fp32 on cpu"
@@ -76,7 +76,7 @@ def test_draft_embeddings__tells_what_computed_it(bench: Bench):
     assert done.metadata["forecast_s"] >= 0
 
 
-def test_draft_embeddings__each_vector_is_its_tiles(bench: Bench):
+def test_draft_embeddings__each_vector_belongs_to_its_tile(bench: Bench):
     """Ids and vectors are not shifted against each other: tiles are embedded again by hand."""
     bench.commit(shard_tiles=32, options=BOTH)
     cls, mean = vectors_of(bench, "cls"), vectors_of(bench, "mean")
@@ -86,7 +86,7 @@ def test_draft_embeddings__each_vector_is_its_tiles(bench: Bench):
         np.testing.assert_allclose(mean[row], tokens["mean"][0], atol=1e-6)
 
 
-def test_draft_embeddings__thumbnails_are_their_tiles(bench: Bench):
+def test_draft_embeddings__each_thumbnail_belongs_to_its_tile(bench: Bench):
     bench.commit()
     from dino_assets.embeddings.rows import make_thumb
 
@@ -110,7 +110,7 @@ def test_draft_embeddings__batches_span_images_but_not_shards(
     assert calls.of_run == batches
 
 
-def test_draft_embeddings__the_same_bytes_however_it_is_cut_or_threaded(bench: Bench, calls: Calls):
+def test_draft_embeddings__equal_bytes_with_any_shards_and_threads(bench: Bench, calls: Calls):
     bench.commit(compute=replace(COMPUTE, batch=5))
     alone = bench.manifest_bytes(), vectors_of(bench)
     bench.forget()
@@ -208,7 +208,7 @@ def test_draft_embeddings__a_drop_without_tiles_opens_no_model(bench: Bench, cal
 # --- columns --------------------------------------------------------------------------------
 
 
-def test_draft_embeddings__columns_and_numbers_as_asked(bench: Bench):
+def test_draft_embeddings__stores_the_requested_columns_and_dtype(bench: Bench):
     bench.commit(options=BOTH)
     wide = {name: vectors_of(bench, name) for name in ("cls", "mean")}
     assert bench.rows()["cls"].type.value_type == "float"
@@ -234,7 +234,7 @@ def test_check_options__one_order_and_known_words():
         ([], "fp16", "columns", ()),
     ],
 )
-def test_check_options__refuses(columns, dtype, setting: str, value: object):
+def test_check_options__refuses_invalid_values(columns, dtype, setting: str, value: object):
     with pytest.raises(ConfigError) as caught:
         check_options(columns, dtype)
     assert (caught.value.setting, caught.value.value) == (setting, value)
@@ -245,7 +245,7 @@ def test_check_options__refuses(columns, dtype, setting: str, value: object):
     ("value", "reason"),
     [(np.nan, "not-finite"), (-np.inf, "not-finite"), (70_000.0, "beyond-fp16")],
 )
-def test_draft_embeddings__never_stores_what_is_no_number(
+def test_draft_embeddings__does_not_store_nan_and_infinity(
     bench: Bench, calls: Calls, column: int, value: float, reason: str
 ):
     calls.spoils = (value, column)

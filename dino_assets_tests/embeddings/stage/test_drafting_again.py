@@ -52,7 +52,7 @@ def test_draft_embeddings__rerun_calls_no_model(bench: Bench, calls: Calls):
     assert calls.all == 0
 
 
-def test_draft_embeddings__a_lost_manifest_costs_no_call(bench: Bench, calls: Calls):
+def test_draft_embeddings__a_lost_manifest_needs_no_model_call(bench: Bench, calls: Calls):
     bench.commit()
     whole = bench.manifest_bytes()
     for info in list(bench.store.list("manifests/embeddings")):
@@ -72,7 +72,7 @@ def test_draft_embeddings__a_lost_manifest_costs_no_call(bench: Bench, calls: Ca
         {"compute": replace(COMPUTE, precision="half")},
     ],
 )
-def test_draft_embeddings__anything_else_reuses_nothing(bench: Bench, calls: Calls, changes):
+def test_draft_embeddings__other_settings_reuse_nothing(bench: Bench, calls: Calls, changes):
     bench.commit()
     calls.reset()
     done = bench.commit(**changes)
@@ -133,7 +133,7 @@ def test_draft_embeddings__the_same_weights_in_another_network(
     assert (np.abs(vectors_of(bench) - before).max(axis=1) > 1e-5).all()
 
 
-def test_draft_embeddings__who_wrote_the_config_does_not_matter(
+def test_draft_embeddings__order_and_versions_in_the_config_do_not_matter(
     bench: Bench, calls: Calls, checkpoint_dir: Path, tmp_path: Path
 ):
     bench.commit()
@@ -145,7 +145,7 @@ def test_draft_embeddings__who_wrote_the_config_does_not_matter(
     assert bench.commit(weights=read_manifest(bench.store, OUTPUT)).was_reused
 
 
-def test_draft_embeddings__says_what_a_drop_will_not_have_any_more(
+def test_draft_embeddings__warns_of_columns_that_are_lost(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ):
     bench.commit(options=EmbeddingOptions(("cls", "mean"), "fp32", with_patches=True))
@@ -199,7 +199,7 @@ def test_draft_embeddings__resumes_on_every_store(
     fail_and_resume(six_anywhere, calls, caplog, at=9)
 
 
-def test_draft_embeddings__a_slow_store_is_waited_for(
+def test_draft_embeddings__waits_for_a_slow_store(
     make_bench: MakeBench, tmp_path: Path, calls: Calls
 ):
     """So a kill costs one shard: no more than the next batches are computed before it is stored."""
@@ -269,7 +269,7 @@ class SmallDevice:
 
 
 @pytest.mark.parametrize("from_when", ["run", "gate"])
-def test_draft_embeddings__out_of_memory_halves_the_batch_and_goes_on(
+def test_draft_embeddings__out_of_memory_halves_the_batch(
     bench: Bench,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -289,7 +289,7 @@ def test_draft_embeddings__out_of_memory_halves_the_batch_and_goes_on(
     assert "d: out of memory: continuing with 1 tiles per call" in caplog.text
 
 
-def test_draft_embeddings__no_room_for_a_single_tile(bench: Bench, monkeypatch):
+def test_draft_embeddings__not_enough_memory_for_one_tile(bench: Bench, monkeypatch):
     SmallDevice(monkeypatch, most=0, from_when="run")
     try:
         with pytest.raises(DeviceMemoryError):

@@ -72,7 +72,7 @@ def test_compare_drops__a_usual_drop(flown):
     assert verdict.sentence.startswith("drift: none, this drop is like the 24 other drops compared")
 
 
-def test_compare_drops__names_the_strange_tiles_first(flown):
+def test_compare_drops__lists_the_most_novel_tiles_first(flown):
     fire, usual = compare_drops(open_space(flown), ["fire", "flight-00"])
     assert {tile.tile_id for tile in fire.novel[:STRANGE]} == {f"fire-t{n:03d}" for n in range(3)}
     assert {tile.image_id for tile in fire.novel[:STRANGE]} == {"fire-i0"}
@@ -90,7 +90,7 @@ def test_compare_drops__reads_each_drop_of_the_past_once(flown):
     assert len([key for key in read if key.startswith("parts/")]) == MIN_PAST_DROPS + 1 + 3
 
 
-def test_past_drops__of_many_the_same_ones_are_compared(flown):
+def test_past_drops__chooses_the_same_drops_of_many(flown):
     past, again = (PastDrops(open_space(flown), "cls", 10) for _ in range(2))
     assert len(past.read_others("fire")) == 10
     assert set(past.read_others("fire")) == set(again.read_others("fire"))
@@ -99,7 +99,7 @@ def test_past_drops__of_many_the_same_ones_are_compared(flown):
     assert compared.verdict.sentence.startswith("drift: 10 past drops to compare with")
 
 
-def test_compare_drops__too_little_history_is_a_sentence():
+def test_compare_drops__explains_too_few_past_drops():
     store = ObjectStore.in_memory()
     for seed in range(4):
         embed(store, f"flight-{seed}", draw(seed))
@@ -108,7 +108,7 @@ def test_compare_drops__too_little_history_is_a_sentence():
     assert verdict.sentence.startswith("drift: 3 past drops to compare with; 24 are needed")
 
 
-def test_compare_drops__drops_of_a_few_tiles_are_no_history():
+def test_compare_drops__small_past_drops_do_not_count():
     store = ObjectStore.in_memory()
     for seed in range(30):
         embed(store, f"flight-{seed}", draw(seed, tiles=5))
@@ -117,7 +117,7 @@ def test_compare_drops__drops_of_a_few_tiles_are_no_history():
     assert "drift: 0 past drops" in judge(open_space(store), "large").sentence
 
 
-def test_compare_embedded__looks_at_others_only_for_a_drop_that_is_large_enough():
+def test_compare_embedded__opens_other_drops_only_for_large_drops():
     store = ObjectStore.in_memory()
     for seed in range(3):
         embed(store, f"small-{seed}", draw(seed, tiles=5))
@@ -140,7 +140,7 @@ def test_compare_drops__a_drop_embedded_without_the_column(flown):
     assert verdict.sentence == "drift: this drop was embedded without the column 'mean'"
 
 
-def test_compare_drops__a_past_without_the_column_is_none():
+def test_compare_drops__past_drops_without_the_column_do_not_count():
     store = ObjectStore.in_memory()
     for seed in range(30):
         embed(store, f"flight-{seed:02d}", draw(seed), column="mean" if seed < 10 else "cls")

@@ -86,7 +86,7 @@ def test_judge_embeddings__of_one_drop_among_several(bench: Bench, tmp_path: Pat
     assert judge(bench).passed
 
 
-def test_judge_embeddings__missing_foreign_and_twice(bench: Bench):
+def test_judge_embeddings__missing_unknown_and_double_tiles(bench: Bench):
     rows = bench.rows()
     plant(bench, rows.slice(2))
     assert "0 tiles embedded twice, 2 not at all, 0 unknown to tiles" in judge(bench).sentence

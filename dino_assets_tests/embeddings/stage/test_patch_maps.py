@@ -91,7 +91,7 @@ def test_draft_embeddings__resumes_with_patches(bench: Bench, calls: Calls):
     assert bench.manifest_bytes() == whole
 
 
-def test_draft_embeddings__a_chunk_that_is_gone_is_made_again(bench: Bench, calls: Calls):
+def test_draft_embeddings__a_lost_chunk_is_made_again(bench: Bench, calls: Calls):
     bench.commit(options=MAPS)
     whole = bench.manifest_bytes()
     gone = [p for p in bench.table().manifest("d").parts if p.name == f"{ARRAY}/c/20/0/0/0"]
@@ -136,7 +136,7 @@ def test_draft_embeddings__patches_are_stored_as_they_are_computed(
     assert calls.most_maps_held <= 1
 
 
-def test_draft_embeddings__patches_that_are_no_numbers(bench: Bench, calls: Calls):
+def test_draft_embeddings__does_not_store_nan_in_patches(bench: Bench, calls: Calls):
     calls.spoils = (np.nan, 1)
     tile = bench.tiles()["tile_id"][1].as_py()
     with pytest.raises(CommitRefusedError) as refused:

@@ -54,7 +54,7 @@ def test_read_pool__another_precision_is_another_pool(bench: Bench):
     assert set(read_pool(found, "cls").drops) == {"e"}
 
 
-def test_read_pool__a_column_that_a_drop_has_not(bench: Bench):
+def test_read_pool__refuses_a_missing_column(bench: Bench):
     bench.commit("d", options=BOTH)
     bench.commit("e")
     with raising(ConfigError, setting="column", value="mean", match=r"columns: \[cls, mean\]"):

@@ -77,7 +77,7 @@ def test_share_encoders__one_encoder_for_the_drops_of_a_run(bench: Bench, opened
     assert opened.alive == 0  # its memory is given back
 
 
-def test_share_encoders__a_command_s_runs_share_it(bench: Bench, opened: Opened):
+def test_share_encoders__one_encoder_for_the_runs_of_a_command(bench: Bench, opened: Opened):
     with share_encoders():
         for name in THREE:
             with share_encoders():  # a run inside of the command
@@ -86,7 +86,7 @@ def test_share_encoders__a_command_s_runs_share_it(bench: Bench, opened: Opened)
     assert (len(opened.encoders), opened.alive) == (1, 0)
 
 
-def test_share_encoders__gives_back_after_an_error(bench: Bench, opened: Opened):
+def test_share_encoders__releases_memory_after_an_error(bench: Bench, opened: Opened):
     def fail() -> None:
         with share_encoders():
             bench.commit("a")
@@ -97,9 +97,7 @@ def test_share_encoders__gives_back_after_an_error(bench: Bench, opened: Opened)
     assert (len(opened.encoders), opened.alive) == (1, 0)
 
 
-def test_share_encoders__a_drop_that_goes_on_with_its_engine_needs_no_other(
-    bench: Bench, opened: Opened
-):
+def test_share_encoders__a_resumed_drop_opens_only_its_engine(bench: Bench, opened: Opened):
     """Its receipts name the engine; other drops name none."""
     bench.commit("b")
     for info in [*bench.store.list("manifests/embeddings"), *bench.store.list("receipts")][:2]:
@@ -113,7 +111,7 @@ def test_share_encoders__a_drop_that_goes_on_with_its_engine_needs_no_other(
     assert len(opened.encoders) == 1
 
 
-def test_share_encoders__an_altered_file_is_noticed_and_made_good(
+def test_share_encoders__replaces_an_altered_checkpoint_file(
     bench: Bench, opened: Opened, caplog: pytest.LogCaptureFixture
 ):
     """Between two drops: the store's copy is taken again, and the vectors are the model's."""
@@ -135,14 +133,14 @@ def test_share_encoders__an_altered_file_is_noticed_and_made_good(
     assert [path.name for path in bench.cache.glob(".making-*")] == []
 
 
-def test_use_workers__outside_of_a_block_they_end_with_it():
+def test_use_workers__end_with_the_context_outside_of_a_block():
     with use_workers() as one, use_workers() as other:
         assert one is not other
     with share_encoders(), use_workers() as one, share_encoders(), use_workers() as other:
         assert one is other
 
 
-def test_draft_embeddings__of_a_run_s_small_drops_the_first_alone_is_tried_out(
+def test_draft_embeddings__of_small_drops_only_the_first_runs_a_trial(
     bench: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """Tries take longer than the tiles of a small drop, and the same encoder has been timed."""
@@ -161,7 +159,7 @@ def test_draft_embeddings__of_a_run_s_small_drops_the_first_alone_is_tried_out(
     assert [line.partition(":")[0] for line in forecasts] == list(THREE)  # each has one
 
 
-def test_draft_embeddings__a_large_drop_is_tried_out_for_itself(
+def test_draft_embeddings__a_large_drop_runs_its_own_trial(
     bench: Bench, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ):
     """What else the machine does may have changed, and 2 % of its time are a good try."""

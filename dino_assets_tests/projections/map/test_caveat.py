@@ -26,11 +26,11 @@ def test_draw_map__a_caveat_in_red_above_the_map():
     assert not len(find_red())
 
 
-def test_draw_map__without_a_caveat_nothing_is_moved():
+def test_draw_map__equal_without_a_caveat():
     assert draw_map(PLACES, **COMMON) == draw_map(PLACES, **COMMON, caveat="")
 
 
-def test_make_page__a_caveat_in_the_head():
+def test_make_page__a_caveat_in_the_header():
     lists = {"tile_ids": ["a", "b"], "thumbs": [b"", b""]}
     marked = make_page(PLACES, **COMMON, **lists, caveat="random <weights>")
     plain = make_page(PLACES, **COMMON, **lists)

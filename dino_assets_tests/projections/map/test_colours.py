@@ -18,7 +18,7 @@ def test_number_colours__by_hand():
 
 
 @given(st.lists(NAMES, min_size=1, max_size=8))
-def test_number_colours__kept_over_maps_of_any_drops(maps):
+def test_number_colours__are_permanent_over_maps(maps):
     numbers: dict[str, int] = {}
     for drops in maps:
         before, numbers = numbers, number_colours(sorted(drops, reverse=True), numbers)

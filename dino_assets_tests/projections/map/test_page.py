@@ -25,7 +25,7 @@ def unpack(text: str, kind: str) -> list:
     return np.frombuffer(base64.b64decode(text), kind).tolist()
 
 
-def test_make_page__carries_what_it_was_given():
+def test_make_page__contains_its_input():
     chosen = {
         2: Choice(1, "first", "rank 1, first", picture=b"webp"),
         0: Choice(2, "central", "rank 2", 4),
@@ -68,7 +68,7 @@ def test_make_page__photographs_and_places():
     assert data["degrees"] == 1e-5
 
 
-def test_make_page__reaches_for_nothing_outside():
+def test_make_page__loads_nothing_from_the_network():
     text = page([[0, 0], [1, 1]])
     assert not re.search(r"https?:|\bsrc=|\bhref=|@import|url\(|fetch\(|XMLHttp", text)
     assert "default-src 'none'" in text
@@ -96,7 +96,7 @@ def test_make_page__escapes_everything():
     assert document.texts("h1") == [" ".join(NASTY).replace("\ud800", "?")]
 
 
-def test_make_page__is_replayable():
+def test_make_page__gives_equal_bytes():
     rng = np.random.default_rng(0)
     coordinates = rng.normal(size=(40, 2)).astype(np.float32)
     assert page(coordinates) == page(coordinates.tolist())
@@ -119,13 +119,13 @@ def test_make_page__without_tiles():
         ({"chosen": {}, "earlier": {2: ""}}, "earlier", (2, 2)),
     ],
 )
-def test_make_page__refuses(changes, setting, value):
+def test_make_page__refuses_invalid_input(changes, setting, value):
     with pytest.raises(ConfigError) as caught:
         page([[0, 0], [1, 1]], **changes)
     assert (caught.value.setting, caught.value.value) == (setting, value)
 
 
-def test_pack_thumbs__decodes_back_in_order():
+def test_pack_thumbs__keeps_the_order():
     # One more than a sheet holds; colours far apart, so that neighbours cannot be confused.
     colours = np.random.default_rng(0).integers(0, 5, (1025, 3)) * 60
     unique = {tuple(c): make_thumb(c) for c in colours.tolist()}

@@ -27,7 +27,7 @@ def test_make_page__renders_and_shows_the_tile_of_the_address(tmp_path):
     assert {"ridge", "river"} <= set(document.texts("span", **{"class": "name"}))
 
 
-def test_make_page__says_nothing_of_choices_that_nobody_made(tmp_path):
+def test_make_page__without_a_round_mentions_no_choices(tmp_path):
     document, _ = open_in_browser(page([[0, 0], [1, 1]]), tmp_path, hover="tile-1")
     assert document.body()["data-hover"] == "tile-1"
     assert document.texts("div", **{"class": "state", "hidden": ""}) == ["not chosen"]
@@ -50,7 +50,7 @@ def test_make_page__pointer_and_legend(tmp_path):
 
 
 @pytest.mark.parametrize("row", [0, 1, 2])
-def test_make_page__runs_no_name_as_a_script(tmp_path, row):
+def test_make_page__does_not_run_names_as_scripts(tmp_path, row):
     names = NASTY[:3]  # --dump-dom itself dies (SIGILL) of a lone surrogate
     text = page(
         np.zeros((3, 2)),
@@ -107,7 +107,7 @@ def test_make_page__the_card_of_a_chosen_tile(tmp_path):
 @pytest.mark.parametrize(
     ("tile", "place", "is_known"), [("tile-1", "no place", True), ("tile-2", "", False)]
 )
-def test_make_page__the_card_says_nothing_that_is_not_known(tmp_path, tile, place, is_known):
+def test_make_page__the_card_omits_unknown_values(tmp_path, tile, place, is_known):
     document, _ = open_in_browser(page(POINTS, **CARDS), tmp_path, hover=tile)
     hidden = {} if is_known else {"hidden": ""}
     assert document.texts("div", **{"class": "place"} | hidden) == [place]
@@ -115,7 +115,7 @@ def test_make_page__the_card_says_nothing_that_is_not_known(tmp_path, tile, plac
     assert document.body()["data-picture-px"] == "48"
 
 
-def test_make_page__the_list_leads_to_tiles_by_keys_and_clicks(tmp_path):
+def test_make_page__keys_and_clicks_in_the_list_show_tiles(tmp_path):
     # The drop of the second tile of the list is switched off, and the map is moved away.
     act = """<script>
     const press = (target, key) => target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));

@@ -133,7 +133,7 @@ def test_draw_map__more_tiles_are_stronger():
     assert darkest[0] < 200  # one tile beside a thousand is still seen
 
 
-def test_draw_map__heaps_mix_their_groups():
+def test_draw_map__overlapping_dots_mix_their_colours():
     inside = plotted(draw(np.zeros((20, 2)), groups=[0, 1] * 10, names=["a", "b"]))
     mixed = np.array(PALETTE[:2]).mean(axis=0)
     assert np.abs(inside - mixed).max(axis=2).min() <= 2
@@ -150,7 +150,7 @@ def test_draw_map__chosen_are_ringed():
     assert np.hypot(*(ring - right).T).min() > 5  # the dot inside keeps its colour
 
 
-def test_draw_map__labels_stand_beside_their_rings():
+def test_draw_map__labels_are_beside_their_rings():
     coordinates = [[0, 0], [1, 0]]
     plain, labelled = (
         plotted(draw(coordinates, chosen=[1], labels=labels)) for labels in ({}, {1: "12"})
@@ -199,7 +199,7 @@ def test_draw_map__long_texts_and_many_groups_stay_inside():
         assert (edge == 255).all()
 
 
-def test_draw_map__smallest():
+def test_draw_map__smallest_size():
     assert draw([[0, 0]], width_px=240, height_px=200).shape == (200, 240, 3)
 
 
@@ -232,7 +232,7 @@ def test_draw_map__same_bytes_and_any_row_order():
         ({"width_px": 100}, "width_px", 100),
     ],
 )
-def test_draw_map__refuses(changes, setting, value):
+def test_draw_map__refuses_invalid_input(changes, setting, value):
     with pytest.raises(ConfigError) as caught:
         draw(**({"coordinates": [[0, 0]]} | changes))
     assert (caught.value.setting, caught.value.value) == (setting, value)
