@@ -71,14 +71,14 @@ def to_stored(
     bad = np.flatnonzero(~np.isfinite(stored).reshape(len(stored), -1).all(axis=1))
     if len(bad):
         is_wide = bool(np.isfinite(vectors[bad[0]]).all())
-        why = (
+        cause = (
             "a value too large for fp16. Store dtype: fp32."
             if is_wide
             else "NaN or infinity. Check the checkpoint: `dino-assets check-model`."
         )
         raise CommitRefusedError(
             f"{len(bad)} tiles have {column!r} numbers that cannot be stored, {names[bad[0]]!r} first: "
-            f"{why} Nothing of their shard was stored.",
+            f"{cause} Nothing of their shard was stored.",
             column=column,
             first=names[bad[0]],
             reason="beyond-fp16" if is_wide else "not-finite",

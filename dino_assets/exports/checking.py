@@ -34,10 +34,10 @@ class Expected:
 
     def split(self, hidden: Vectors) -> Tokens:
         """Split hidden states (N, T, D) into named tokens."""
-        ahead = 1 + self.checkpoint.registers
-        patches = hidden[:, ahead:]
+        first_patch = 1 + self.checkpoint.registers
+        patches = hidden[:, first_patch:]
         mean = patches.mean(axis=1, dtype=np.float64).astype(np.float32)
-        return Tokens(hidden[:, 0], mean, hidden[:, 1:ahead], patches)
+        return Tokens(hidden[:, 0], mean, hidden[:, 1:first_patch], patches)
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ def describe_model(checkpoint: Checkpoint) -> dict[str, Any]:
 def describe_tensors(checkpoint: Checkpoint, settings: ExportSettings) -> dict[str, Any]:
     """Describe the input and the output for the manifest: names, types, shapes, token ranges."""
     rows = settings.side // checkpoint.patch_px
-    ahead = 1 + checkpoint.registers
-    tokens = ahead + rows * rows
+    first_patch = 1 + checkpoint.registers
+    tokens = first_patch + rows * rows
     takes_pixels = settings.include_preprocessing
     return {
         "input": {
@@ -67,7 +67,11 @@ def describe_tensors(checkpoint: Checkpoint, settings: ExportSettings) -> dict[s
             "name": OUTPUT,
             "dtype": "float32",
             "shape": [BATCH, tokens, checkpoint.dim],
-            "tokens": {"cls": [0, 1], "registers": [1, ahead], "patches": [ahead, tokens]},
+            "tokens": {
+                "cls": [0, 1],
+                "registers": [1, first_patch],
+                "patches": [first_patch, tokens],
+            },
             "patches": [rows, rows],
         },
     }

@@ -27,9 +27,9 @@ def fill_folder(folder: Path, fill: Callable[[Path], Made]) -> Made:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as aside:
             new = Path(aside) / "new"
             new.mkdir()
-            made = fill(new)
+            result = fill(new)
             publish_folder(new, folder, check_old=lambda old: check_place(old, name=folder))
-    return made
+    return result
 
 
 def check_place(folder: Path, *, name: Path | None = None) -> None:

@@ -30,17 +30,17 @@ def write_torchscript(network: "torch.nn.Module", settings: ExportSettings, path
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing warns about every size that becomes a constant
         traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
-    whole = path.with_suffix(".whole")
+    with_origins = path.with_suffix(".whole")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # torch recommends its newer exporter; LibTorch needs this one
-            traced.save(str(whole))
-        _copy_without_origins(whole, path)
+            traced.save(str(with_origins))
+        _copy_without_origins(with_origins, path)
     finally:
         with contextlib.suppress(OSError):
-            whole.unlink()
+            with_origins.unlink()
 
 
 def open_torchscript(path: Path) -> Compute:
@@ -58,10 +58,10 @@ def open_torchscript(path: Path) -> Compute:
     return compute
 
 
-def _copy_without_origins(whole: Path, path: Path) -> None:
+def _copy_without_origins(with_origins: Path, path: Path) -> None:
     import torch
 
-    reader = torch._C.PyTorchFileReader(str(whole))
+    reader = torch._C.PyTorchFileReader(str(with_origins))
     writer = torch._C.PyTorchFileWriter(str(path))
     for name in reader.get_all_records():
         if not name.endswith(_ORIGINS) and name not in ("version", ".data/serialization_id"):

@@ -98,17 +98,17 @@ class PatchReader:
             query, key = (
                 each[0].unflatten(-1, (heads, -1)).transpose(0, 1) for each in (query, key)
             )
-            ahead = 1 + self.checkpoint.registers
+            first_patch = 1 + self.checkpoint.registers
             if rope:
                 # CLS has no position, so its query is not rotated.
-                turned = turn(key[:, ahead:], *rope)
-                key = torch.cat([key[:, :ahead], turned], dim=1)
+                turned = turn(key[:, first_patch:], *rope)
+                key = torch.cat([key[:, :first_patch], turned], dim=1)
             weights = (query @ key.transpose(1, 2) * attention.scaling).softmax(dim=-1)
             shares: Vectors = weights[:, 0].cpu().numpy()
         return Attention(
             layer=layer,
-            patches=shares[:, ahead:].reshape(-1, rows, columns),
-            registers=shares[:, 1:ahead],
+            patches=shares[:, first_patch:].reshape(-1, rows, columns),
+            registers=shares[:, 1:first_patch],
             cls=shares[:, 0],
         )
 

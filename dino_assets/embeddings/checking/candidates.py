@@ -66,13 +66,13 @@ class Candidate(ABC):
         answers: list[Arrays] = []
         for first in range(0, len(pixels), batch):
             piece = pixels[first : first + batch]
-            given = len(piece)
-            if given < batch:
-                piece = np.concatenate([piece, np.repeat(piece[-1:], batch - given, axis=0)])
+            count = len(piece)
+            if count < batch:
+                piece = np.concatenate([piece, np.repeat(piece[-1:], batch - count, axis=0)])
             values = np.ascontiguousarray(piece, dtype=self.form.dtype)
             outputs = self.compute_batch(values, run)
             answers.append(
-                {name: array[:given].astype(np.float32) for name, array in outputs.items()}
+                {name: array[:count].astype(np.float32) for name, array in outputs.items()}
             )
         return {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
 

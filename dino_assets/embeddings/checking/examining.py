@@ -119,9 +119,9 @@ class ModelExamination:
         grades: list[PrecisionClass | None] = []
         cosines: list[tuple[float, float]] = []
         for name, reading in match.readings.items():
-            given, wanted = outputs[name], reading.make(self.right)
-            measured = measure_cosines(wanted, given)
-            is_single = given.ndim > 2  # single tokens are noisier than a tile's vector
+            output, expected = outputs[name], reading.make(self.right)
+            measured = measure_cosines(expected, output)
+            is_single = output.ndim > 2  # single tokens are noisier than a tile's vector
             cosines.append(measured)
             classes: tuple[PrecisionClass, ...] = ("fp32", "half")
             within = [each for each in classes if is_within(measured, each, is_token=is_single)]
@@ -205,5 +205,5 @@ class ModelExamination:
         )
         checkpoint = self.reference.checkpoint
         grid = self.reference.network.grid
-        wanted = f"{checkpoint.dim} dims, {1 + checkpoint.registers + grid[0] * grid[1]} tokens"
-        return NamedFault(faults.OTHER_SHAPE, f"{shapes}; {checkpoint.label} gives {wanted}")
+        expected = f"{checkpoint.dim} dims, {1 + checkpoint.registers + grid[0] * grid[1]} tokens"
+        return NamedFault(faults.OTHER_SHAPE, f"{shapes}; {checkpoint.label} gives {expected}")

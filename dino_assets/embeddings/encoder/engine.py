@@ -98,15 +98,15 @@ class Encoder(ABC):
         while first < len(tiles):
             batch = self.spec.batch
             piece = tiles[first : first + batch]
-            given = len(piece)
-            if given < batch:
-                piece = np.concatenate([piece, np.repeat(piece[-1:], batch - given, axis=0)])
+            count = len(piece)
+            if count < batch:
+                piece = np.concatenate([piece, np.repeat(piece[-1:], batch - count, axis=0)])
             try:
-                outputs.append(tuple(each[:given] for each in self.run_batch(piece)))
+                outputs.append(tuple(each[:count] for each in self.run_batch(piece)))
             except DeviceMemoryError as err:
                 self._halve(batch, err)
                 continue
-            first += given
+            first += count
         if not outputs:
             return Tokens(**{name: self._empty(name) for name in self.outputs})
         if len(outputs) == 1:  # nothing to copy

@@ -104,17 +104,17 @@ def compare_with_reference(
     norms: dict[str, tuple[float, float]] = {}
     faults: list[str] = [] if names else ["the engine returned no tokens"]
     for name in names:
-        wanted, given = reference[name], tokens[name]
-        if wanted.shape != given.shape:
-            faults.append(f"{name}: shape {given.shape}, {wanted.shape} expected")
+        expected, actual = reference[name], tokens[name]
+        if expected.shape != actual.shape:
+            faults.append(f"{name}: shape {actual.shape}, {expected.shape} expected")
             continue
-        if not np.isfinite(given).all():
+        if not np.isfinite(actual).all():
             faults.append(f"{name}: NaN or infinity")
             continue
-        if not wanted.size:  # a model without registers
+        if not expected.size:  # a model without registers
             continue
-        cosines[name] = measure_cosines(wanted, given)
-        lengths = np.linalg.norm(given, axis=-1)
+        cosines[name] = measure_cosines(expected, actual)
+        lengths = np.linalg.norm(actual, axis=-1)
         norms[name] = float(lengths.min()), float(lengths.max())
         faults += _judge(name, cosines[name], precision)
     if "mean" in cosines:
@@ -164,11 +164,13 @@ def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[st
     untrained network are nearly equal.)
     """
     registers, patches = tokens["registers"], tokens["patches"]
-    wanted = patches.mean(axis=1, dtype=np.float64)
+    expected = patches.mean(axis=1, dtype=np.float64)
 
     def share(token: Vectors) -> float:
-        away = token - wanted
-        return float(((mean - wanted) * away).sum() / max((away**2).sum(), 1e-30) * (count + 1))
+        offset = token - expected
+        return float(
+            ((mean - expected) * offset).sum() / max((offset**2).sum(), 1e-30) * (count + 1)
+        )
 
     count = patches.shape[1]
     if max(share(token) for token in (tokens["cls"], *registers.swapaxes(0, 1))) > LEAK:
@@ -178,18 +180,18 @@ def _find_leaks(tokens: Tokens, mean: Vectors, *, is_whole: bool) -> Iterator[st
             yield f"mean: it omits the {name} patch"
 
 
-def measure_cosines(wanted: Vectors, given: Vectors) -> tuple[float, float]:
+def measure_cosines(expected: Vectors, actual: Vectors) -> tuple[float, float]:
     """Measure the lowest cosine between a vector and the reference's: raw, and without the mean vectors.
 
     The second one is needed because an untrained network's vectors nearly all point the same way.
     """
-    centred = _lowest(wanted - wanted.mean(axis=0), given - given.mean(axis=0))
-    return _lowest(wanted, given), centred
+    centred = _lowest(expected - expected.mean(axis=0), actual - actual.mean(axis=0))
+    return _lowest(expected, actual), centred
 
 
-def _lowest(wanted: Vectors, given: Vectors) -> float:
+def _lowest(expected: Vectors, actual: Vectors) -> float:
     def dot(one: Vectors, other: Vectors) -> Vectors:
         return np.einsum("...d,...d->...", one, other, dtype=np.float64)  # type: ignore[no-any-return]
 
-    lengths = np.sqrt(dot(wanted, wanted) * dot(given, given))
-    return float((dot(wanted, given) / np.maximum(lengths, 1e-30)).min())
+    lengths = np.sqrt(dot(expected, expected) * dot(actual, actual))
+    return float((dot(expected, actual) / np.maximum(lengths, 1e-30)).min())

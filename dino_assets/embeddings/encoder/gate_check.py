@@ -62,14 +62,14 @@ def check_engine(
         "%s: comparing it with PyTorch in float32, once on this machine for these weights and columns",
         spec,
     )
-    source, whole = encoder.source, encoder
+    source, full_encoder = encoder.source, encoder
     if set(source.outputs) != set(ALL_TOKENS):
-        whole = reference.build(replace(source, outputs=ALL_TOKENS), spec)
-    tokens = encode_in_threads(whole, reference.tiles)
+        full_encoder = reference.build(replace(source, outputs=ALL_TOKENS), spec)
+    tokens = encode_in_threads(full_encoder, reference.tiles)
     report = compare_with_reference(reference.tokens, tokens, _class_of(spec))
-    if report.passed and whole is not encoder:
-        asked = encode_in_threads(encoder, reference.tiles)
-        second = compare_with_reference(reference.tokens, asked, _class_of(spec))
+    if report.passed and full_encoder is not encoder:
+        requested = encode_in_threads(encoder, reference.tiles)
+        second = compare_with_reference(reference.tokens, requested, _class_of(spec))
         report = replace(report, norms=second.norms, fault=second.fault)
         if second.cls_cosine:
             report = replace(report, cls_cosine=second.cls_cosine, cls_centred=second.cls_centred)
@@ -77,9 +77,9 @@ def check_engine(
     if report.passed:  # a refusal is not cached, so the engine is checked again by the next process
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            made = folder / f"gate-{os.getpid()}-{threading.get_ident()}.json"
-            made.write_text(json.dumps(asdict(report)))
-            made.replace(folder / "gate.json")
+            temporary = folder / f"gate-{os.getpid()}-{threading.get_ident()}.json"
+            temporary.write_text(json.dumps(asdict(report)))
+            temporary.replace(folder / "gate.json")
         except OSError as err:
             log.warning("cannot cache the numerics check, every start repeats it: %s", err)
     return report

@@ -97,7 +97,7 @@ def open_encoder(
     refused: dict[Hashable, str] = {}
     for spec in _put_first(first, specs):
         key = source, spec, cache, factory, stamps
-        if (why := _refused.get(key)) is None:
+        if (reason := _refused.get(key)) is None:
             built = _passed.get(key) or _build(
                 source, spec, cache, factory=factory, reference=reference
             )
@@ -105,9 +105,9 @@ def open_encoder(
                 _remember(key, built)
                 encoder, report = built
                 return ReadyEncoder(encoder, report, spec.batch, tuple(refused.values()))
-            why = built
-        refused[key] = f"{name_engine(spec)}: {why}"
-        _refused[key] = why
+            reason = built
+        refused[key] = f"{name_engine(spec)}: {reason}"
+        _refused[key] = reason
     for each in refused:  # the next call tries them again, because there is no other engine
         _refused.pop(each, None)
     raise EngineRefusedError(
@@ -177,10 +177,10 @@ def _build(
 def _put_first(first: str | None, specs: Iterable[EngineSpec]) -> Iterator[EngineSpec]:
     """Yield the engine named ``first`` before the others, without looking at the engines after it."""
     before: list[EngineSpec] = []
-    coming = iter(specs)
-    for spec in coming if first else ():
+    remaining = iter(specs)
+    for spec in remaining if first else ():
         if name_engine(spec) == first:
             yield spec
             break
         before.append(spec)
-    yield from chain(before, coming)
+    yield from chain(before, remaining)

@@ -43,8 +43,8 @@ class Tokens:
     @classmethod
     def join(cls, pieces: "Sequence[Tokens]") -> "Tokens":
         """Join the tokens of several calls."""
-        given = [name for name in ALL_TOKENS if getattr(pieces[0], name) is not None]
-        return cls(**{name: np.concatenate([each[name] for each in pieces]) for name in given})
+        names = [name for name in ALL_TOKENS if getattr(pieces[0], name) is not None]
+        return cls(**{name: np.concatenate([each[name] for each in pieces]) for name in names})
 
     def of_tile(self, row: int) -> "Tokens":
         """Return the tokens of one tile, with N = 1."""
@@ -52,8 +52,10 @@ class Tokens:
 
     def of_tiles(self, rows: slice) -> "Tokens":
         """Return the tokens of some tiles."""
-        given = {name: getattr(self, name) for name in ALL_TOKENS}
-        return Tokens(**{name: all_[rows] for name, all_ in given.items() if all_ is not None})
+        present = {name: getattr(self, name) for name in ALL_TOKENS}
+        return Tokens(
+            **{name: vectors[rows] for name, vectors in present.items() if vectors is not None}
+        )
 
     def pool(self, how: str) -> Vectors:
         """Return one vector per tile: ``cls``, ``mean`` or ``cls+mean`` (side by side)."""

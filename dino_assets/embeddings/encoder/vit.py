@@ -119,9 +119,9 @@ class FixedVit(nn.Module):
         query = split(attention.q_proj(normed[:, :1]))  # CLS has no position, so it is not rotated
         key, value = split(attention.k_proj(normed)), split(attention.v_proj(normed))
         if self.cos is not None and self.sin is not None:
-            ahead = 1 + self.registers
-            turned = turn(key[:, :, ahead:], self.cos, self.sin)
-            key = torch.cat([key[:, :, :ahead], turned], dim=2)
+            first_patch = 1 + self.registers
+            turned = turn(key[:, :, first_patch:], self.cos, self.sin)
+            key = torch.cat([key[:, :, :first_patch], turned], dim=2)
         seen = functional.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
         seen = attention.o_proj(seen.transpose(1, 2).reshape(count, 1, dim))
         first = layer.layer_scale1(seen) + hidden[:, :1]

@@ -126,9 +126,9 @@ def _embed(
             "checkpoint with `dino-assets check-model`.",
             row=row,
         )
-    coming = iter(vectors)
+    remaining = iter(vectors)
     return [
-        PictureResult(next(coming), key=each.key, is_new=True)
+        PictureResult(next(remaining), key=each.key, is_new=True)
         if each.tile is not None
         else PictureResult(each.vector, each.refusal, each.key)
         for each in waiting

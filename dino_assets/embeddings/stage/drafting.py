@@ -128,10 +128,12 @@ def _warn_of_loss(store: ObjectStore, output: OutputId, options: EmbeddingOption
         before = find_manifest(store, output)
     except CorruptObjectError:
         return
-    had = before.recipe.config if before else {}
-    lost = [f"column {name}" for name in had.get("columns", ()) if name not in options.columns]
-    lost += ["fp32"] if had.get("dtype") == "fp32" and options.dtype == "fp16" else []
-    lost += ["patch maps"] if had.get("with_patches") and not options.with_patches else []
+    old_config = before.recipe.config if before else {}
+    lost = [
+        f"column {name}" for name in old_config.get("columns", ()) if name not in options.columns
+    ]
+    lost += ["fp32"] if old_config.get("dtype") == "fp32" and options.dtype == "fp16" else []
+    lost += ["patch maps"] if old_config.get("with_patches") and not options.with_patches else []
     if lost:
         log.warning(
             "%s had %s; this run's configuration does not include it, so it is lost. To keep it, configure "
@@ -150,7 +152,7 @@ def _push_parts(
 ) -> None:
     """Push every shard's parts in order, as they are stored; add the new receipts to ``receipts``."""
     missing = [shard for shard in shards if receipts[shard.number] is None]
-    todo, coming = _reuse_vectors(job, missing, receipts, progress)
+    todo, shards_with_rows = _reuse_vectors(job, missing, receipts, progress)
     with ExitStack() as stack:
         messages: Iterator[Message] = iter(())
         if todo:
@@ -175,7 +177,7 @@ def _push_parts(
                 todo=sum(shard.tiles.num_rows for shard in todo),
             )
             workers = stack.enter_context(use_workers())
-            coming_messages = workers.map_shards(coming, job, devices=devices)
+            coming_messages = workers.map_shards(shards_with_rows, job, devices=devices)
             messages = stack.enter_context(closing(coming_messages))
         number = 0
         for message in chain([None], messages):
@@ -215,13 +217,13 @@ def _reuse_vectors(
         ids = shard.tiles["image_id"].to_pylist()
         copied = set(reusable.list_images(shard))
         if copied == set(ids):
-            whole = reusable.add_copied_rows(shard)
-            if whole.copied_rows is None:  # damaged or deleted since the images were listed
+            filled = reusable.add_copied_rows(shard)
+            if filled.copied_rows is None:  # damaged or deleted since the images were listed
                 todo.append(shard)
                 continue
-            rows = whole.copied_rows.select(job.schema.names).cast(job.schema)
+            rows = filled.copied_rows.select(job.schema.names).cast(job.schema)
             facts = reusable.read_facts(shard)
-            receipts[shard.number] = store_shard(job.store, job.output, whole, rows, facts=facts)
+            receipts[shard.number] = store_shard(job.store, job.output, filled, rows, facts=facts)
         else:
             todo.append(shard)
         images += len(copied)

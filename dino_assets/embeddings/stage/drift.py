@@ -129,13 +129,13 @@ def _compare(embeddings: CommittedTable, drop: str, past: PastDrops) -> DropDrif
         missing = missing or f"this drop was embedded without the column {past.column!r}"
         return DropDrift(Verdict(drop, True, f"drift: {missing}"), ())
     vectors, others = to_matrix(table[past.column]), past.read_others(drop)
-    odd = [name for name, rows in others.items() if rows.shape[1] != vectors.shape[1]]
-    if odd:
+    other_sizes = [name for name, rows in others.items() if rows.shape[1] != vectors.shape[1]]
+    if other_sizes:
         raise InvalidVectorsError(
-            f"drop {odd[0]!r} has vectors of {others[odd[0]].shape[1]} dimensions, drop {drop!r} in the same "
+            f"drop {other_sizes[0]!r} has vectors of {others[other_sizes[0]].shape[1]} dimensions, drop {drop!r} in the same "
             f"space has {vectors.shape[1]}: one of them was not written by dino_assets. Materialise "
             "`embeddings` again for that drop.",
-            dims=(others[odd[0]].shape[1], vectors.shape[1]),
+            dims=(others[other_sizes[0]].shape[1], vectors.shape[1]),
         )
     return _describe(drop, measure_drift(vectors, list(others.values())), table)
 

@@ -24,8 +24,8 @@ def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: st
     if drop not in embeddings.drops:
         return Verdict(drop, False, f"nothing is committed in space {embeddings.space}")
     facts = embeddings.manifest(drop).facts
-    wanted = tiles.read(drop, ["tile_id"])["tile_id"].to_pylist()
-    if wanted and int((facts.get("gate") or {}).get("tiles", 0)) < GATE_TILES:
+    expected_ids = tiles.read(drop, ["tile_id"])["tile_id"].to_pylist()
+    if expected_ids and int((facts.get("gate") or {}).get("tiles", 0)) < GATE_TILES:
         reason = "the engine was not compared with the reference. Materialise `embeddings` again."
         return Verdict(drop, False, reason)
     seen: list[str] = []
@@ -35,16 +35,14 @@ def judge_embeddings(tiles: CommittedTable, embeddings: CommittedTable, drop: st
         if fault := _judge_part(manifest, part):
             return Verdict(drop, False, fault)
     twice = len(seen) - len(set(seen))
-    missing, foreign = set(wanted) - set(seen), set(seen) - set(wanted)
+    missing, foreign = set(expected_ids) - set(seen), set(seen) - set(expected_ids)
     if twice or missing or foreign:
         return Verdict(
             drop,
             False,
             f"{twice} tiles embedded twice, {len(missing)} not at all, {len(foreign)} unknown to tiles",
         )
-    sentence = (
-        f"{count_of(len(seen), 'vector')} for {count_of(len(wanted), 'tile')}, finite, one space"
-    )
+    sentence = f"{count_of(len(seen), 'vector')} for {count_of(len(expected_ids), 'tile')}, finite, one space"
     if "engine" in facts:
         sentence += f"; {facts['engine']}"
     if refused := facts.get("refused"):

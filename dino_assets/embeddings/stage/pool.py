@@ -74,9 +74,9 @@ def choose_pool(
         ConfigError: a drop or a tag does not exist, or a named drop is retired.
     """
     records = find_drops(embeddings.store)
-    there = {*embeddings.drops, *embeddings.unmade}
+    existing = {*embeddings.drops, *embeddings.unmade}
     choose = choose_drops if standing is None else find_chosen
-    chosen = choose(records, there, drops=drops, tags=tags) | set(standing or ())
+    chosen = choose(records, existing, drops=drops, tags=tags) | set(standing or ())
     manifests = tuple(m for m in embeddings.manifests if m.recipe.output.drop in chosen)
     unmade = chosen.difference(embeddings.drops)
     return replace(embeddings, manifests=manifests, unmade=tuple(sorted(unmade)))

@@ -100,7 +100,7 @@ class _OpenShard:
 class _Image:
     """One image of a shard, with the windows of its tiles."""
 
-    of: _OpenShard
+    open_shard: _OpenShard
     tile: TileRow  # its first tile
     windows: NDArray[np.int64]
     is_last: bool
@@ -108,7 +108,7 @@ class _Image:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    of: _OpenShard
+    open_shard: _OpenShard
     tiles: NDArray[np.uint8]
     first: int  # index among the rows to compute
     is_last: bool
@@ -135,19 +135,19 @@ class _Worker:
 
     def run(self, shards: Iterable[Shard]) -> Generator[Message, None, None]:
         """Compute the shards in their order and yield messages about them."""
-        coming = iter(shards)
-        first = next(coming, None)
+        remaining = iter(shards)
+        first = next(remaining, None)
         if first is None:
             return
         yield self._run_trial(first)
         # Compare with the requested batch: the gate or the trial may have reduced it already.
         size, reported_s, threads = self.ready.batch, 0.0, self.encoder.spec.threads
         with (
-            closing(self._batches(chain([first], coming))) as batches,
+            closing(self._batches(chain([first], remaining))) as batches,
             closing(map_ahead(self._compute, batches, threads=threads)) as computed,
         ):
             for result in computed:
-                shard = result.batch.of
+                shard = result.batch.open_shard
                 shard.tokens.append(result.tokens)
                 shard.thumbs += result.thumbs
                 shard.patches += result.patches
@@ -217,12 +217,12 @@ class _Worker:
                 else set(shard.copied_rows["image_id"].to_pylist())
             )
             rows = [number for number, image_id in enumerate(ids) if image_id not in copied]
-            of = _OpenShard(shard, rows)
+            open_shard = _OpenShard(shard, rows)
             xywh = np.stack([shard.tiles[name].to_numpy() for name in ("x", "y", "w", "h")], axis=1)
             groups = [list(group) for _, group in groupby(rows, key=ids.__getitem__)]
             for group in groups:
                 tile = next(read_records(TileRow, shard.tiles.slice(group[0], 1)))
-                yield _Image(of, tile, xywh[group], group is groups[-1])
+                yield _Image(open_shard, tile, xywh[group], group is groups[-1])
 
     def _open_image(self, image: _Image) -> tuple[_Image, Pixels, ExitStack]:
         started = time.perf_counter()
@@ -261,11 +261,11 @@ class _Worker:
                         at += room
                         is_full = sum(map(len, pieces)) >= self.encoder.spec.batch
                         if is_full and (at < len(image.windows) or not image.is_last):
-                            batch = _Batch(image.of, np.concatenate(pieces), first, False)
+                            batch = _Batch(image.open_shard, np.concatenate(pieces), first, False)
                             pieces, first = [empty], first + len(batch.tiles)
                             yield batch
                 if image.is_last:
-                    yield _Batch(image.of, np.concatenate(pieces), first, True)
+                    yield _Batch(image.open_shard, np.concatenate(pieces), first, True)
                     pieces, first = [empty], 0
 
     def _close_ahead(self) -> None:
@@ -280,8 +280,8 @@ class _Worker:
         patches: list[Part] = []
         if tokens.patches is not None:
             # Stored at once, because the patch maps of a shard would be a gigabyte.
-            shard = batch.of.shard
-            rows = batch.of.rows[batch.first : batch.first + len(thumbs)]
+            shard = batch.open_shard.shard
+            rows = batch.open_shard.rows[batch.first : batch.first + len(thumbs)]
             names = shard.tiles["tile_id"].take(rows).to_pylist()
             stored = to_stored(tokens.patches, names, "patches", self.job.options)
             places = [shard.first + row for row in rows]
@@ -289,20 +289,22 @@ class _Worker:
             tokens = replace(tokens, patches=None)
         return _Result(batch, tokens, thumbs, patches, time.perf_counter() - started)
 
-    def _store(self, of: _OpenShard) -> Iterator[Message]:
+    def _store(self, open_shard: _OpenShard) -> Iterator[Message]:
         started = time.perf_counter()
-        job, shard = self.job, of.shard
+        job, shard = self.job, open_shard.shard
         vectors: dict[str, NDArray[np.float32]] = {
-            column: np.concatenate([tokens[column] for tokens in of.tokens])
+            column: np.concatenate([tokens[column] for tokens in open_shard.tokens])
             for column in job.options.columns
         }
-        rows = make_rows(shard.tiles.take(of.rows), vectors, of.thumbs, job.schema, job.options)
+        rows = make_rows(
+            shard.tiles.take(open_shard.rows), vectors, open_shard.thumbs, job.schema, job.options
+        )
         if shard.copied_rows is not None:
             rows = pa.concat_tables(
                 [rows, shard.copied_rows.select(job.schema.names).cast(job.schema)]
             )
         receipt = store_shard(
-            job.store, job.output, shard, rows, facts=self.ready.facts, patches=of.patches
+            job.store, job.output, shard, rows, facts=self.ready.facts, patches=open_shard.patches
         )
         yield Step(write_s=time.perf_counter() - started)
         yield Done(shard.number, receipt)

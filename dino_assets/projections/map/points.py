@@ -56,12 +56,12 @@ def check_points(
     if groups is None:
         zeros = np.zeros(len(xy), np.int64)
         return Points(xy, zeros, [], [], rows, before, pick_colours([0]))
-    of = np.asarray(groups, np.int64).ravel()
-    if len(of) != len(xy):
+    group_of = np.asarray(groups, np.int64).ravel()
+    if len(group_of) != len(xy):
         raise ConfigError(
-            f"{len(of)} groups for {len(xy)} tiles: one per tile is expected, or None",
+            f"{len(group_of)} groups for {len(xy)} tiles: one per tile is expected, or None",
             setting="groups",
-            value=len(of),
+            value=len(group_of),
         )
     if len(names) > 65_535:
         raise ConfigError(
@@ -69,12 +69,12 @@ def check_points(
             setting="group_names",
             value=len(names),
         )
-    if of.size and not (of.min() >= 0 and of.max() < len(names)):
+    if group_of.size and not (group_of.min() >= 0 and group_of.max() < len(names)):
         raise ConfigError(
-            f"groups are {of.min()} … {of.max()}: 0 … {len(names) - 1} is expected, one for each of the "
+            f"groups are {group_of.min()} … {group_of.max()}: 0 … {len(names) - 1} is expected, one for each of the "
             f"{len(names)} group_names",
             setting="groups",
-            value=(int(of.min()), int(of.max())),
+            value=(int(group_of.min()), int(group_of.max())),
         )
     numbers = list(range(len(names)) if colours is None else colours)
     if len(numbers) != len(names) or min(numbers, default=0) < 0:
@@ -84,8 +84,8 @@ def check_points(
             setting="colours",
             value=len(numbers),
         )
-    counts = np.bincount(of, minlength=len(names)).tolist()
-    return Points(xy, of, list(names), counts, rows, before, pick_colours(numbers))
+    counts = np.bincount(group_of, minlength=len(names)).tolist()
+    return Points(xy, group_of, list(names), counts, rows, before, pick_colours(numbers))
 
 
 def check_rows(setting: str, rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

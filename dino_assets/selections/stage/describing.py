@@ -57,10 +57,10 @@ def describe_round(
             f"{facts['coverage_radius']:.4f} (random choice {facts['random_coverage_radius']:.4f})"
         )
     if left_out:
-        still = look_again(store, left_out, open_source) if committed.was_reused else None
-        yield from describe_left_out(left_out, still=still)
-        if still is not None:
-            yield _advise_inclusion(store, manifest, still, command)
+        unreadable_now = look_again(store, left_out, open_source) if committed.was_reused else None
+        yield from describe_left_out(left_out, unreadable_now=unreadable_now)
+        if unreadable_now is not None:
+            yield _advise_inclusion(store, manifest, unreadable_now, command)
     if outside := sorted(set(registered).difference(named)):
         yield f"registered but not embedded in this space: {name_some(outside)}"
     if caveat := facts.get("caveat"):
@@ -70,13 +70,13 @@ def describe_round(
 
 
 def _advise_inclusion(
-    store: ObjectStore, manifest: Manifest, still: Mapping[str, str], command: str
+    store: ObjectStore, manifest: Manifest, unreadable_now: Mapping[str, str], command: str
 ) -> str:
     """Say how to choose tiles from the drops that a committed round left out."""
     name = manifest.recipe.output.drop
     last = open_table(store, "selections", space=manifest.recipe.output.space).drops[-1]
     if name != last:
-        drops = sorted(set(manifest.facts["left_out"]).difference(still))
+        drops = sorted(set(manifest.facts["left_out"]).difference(unreadable_now))
         some = "".join(f" --drop {drop}" for drop in drops)
         return (
             f"{name} stays unchanged, because {last} was chosen after it. To choose tiles from the drops that "

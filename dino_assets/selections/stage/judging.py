@@ -41,15 +41,15 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
         pool.update(part["tile_id"].to_pylist())
         if of_drop.recipe.output.drop in named.keys() - left_out.keys():
             chosen_from.update(part["tile_id"].to_pylist())
-    lost = [row["drop"] for row in rows if row["tile_id"] not in pool]
-    if strays := [drop for drop in lost if named.get(drop) == now.get(drop)]:
-        return Verdict(name, False, f"{len(strays)} picked tiles are not in the pool")
-    if again := ids & paid:
-        return Verdict(name, False, f"{len(again)} tiles were already chosen in earlier rounds")
+    gone = [row["drop"] for row in rows if row["tile_id"] not in pool]
+    if unexplained := [drop for drop in gone if named.get(drop) == now.get(drop)]:
+        return Verdict(name, False, f"{len(unexplained)} picked tiles are not in the pool")
+    if repeated := ids & paid:
+        return Verdict(name, False, f"{len(repeated)} tiles were already chosen in earlier rounds")
     notes = [shortfall] if shortfall else []
     if left_out:
         notes.append(f"{name_some(sorted(left_out))} left out, unreadable when it was chosen")
-    if lost:
-        notes.append(f"{len(lost)} of its tiles are no longer in the pool")
+    if gone:
+        notes.append(f"{len(gone)} of its tiles are no longer in the pool")
     sentence = "; ".join([f"{count_of(len(rows), 'tile')} of a pool of {len(chosen_from)}", *notes])
     return Verdict(name, True, sentence, warns=bool(notes))

@@ -109,23 +109,23 @@ def look_again(
 
 
 def describe_left_out(
-    left_out: Mapping[str, str], *, still: Mapping[str, str] | None = None
+    left_out: Mapping[str, str], *, unreadable_now: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """Describe the drops that a round left out, and why.
 
-    ``still`` are the reasons now, if the round was chosen earlier; drops without a reason are readable.
+    ``unreadable_now`` are the reasons now, if the round was chosen earlier; drops without a reason are readable.
     """
     for drop, why in sorted(left_out.items()):
-        if still is None:
+        if unreadable_now is None:
             yield f"left out {drop}, which could not be read: {why}"
             continue
         yield f"left out {drop}, which could not be read when the round was chosen: {why}"
-        if drop not in still:
+        if drop not in unreadable_now:
             yield f"{drop} now: all its files are present"
-        elif still[drop] == why:
+        elif unreadable_now[drop] == why:
             yield f"{drop} now: it still cannot be read"
         else:
-            yield f"{drop} now: it still cannot be read: {still[drop]}"
+            yield f"{drop} now: it still cannot be read: {unreadable_now[drop]}"
 
 
 def refuse(failures: Mapping[str, str]) -> SourceError:
