@@ -24,7 +24,7 @@ def test_write_demo_checkpoint__same_seed_same_bytes(tmp_path: Path):
     assert contents(one)["model.safetensors"] != contents(other)["model.safetensors"]
 
 
-def test_write_demo_checkpoint__leaves_the_callers_generator_alone(tmp_path: Path):
+def test_write_demo_checkpoint__keeps_the_callers_random_state(tmp_path: Path):
     import torch
 
     before = torch.random.get_rng_state()
@@ -62,7 +62,7 @@ def test_write_demo_checkpoint__loads_in_transformers(checkpoint_dir: Path):
     assert tokens.shape == (1, 1 + 4 + 16, 16)  # cls, registers, 4 × 4 patches
 
 
-def test_write_demo_checkpoint__is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_write_demo_checkpoint__prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     from transformers.utils import logging
 
     was_enabled = logging.is_progress_bar_enabled()
@@ -83,7 +83,7 @@ def test_find_or_write__once(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
-def test_find_or_write__completes_what_a_kill_left(tmp_path: Path, name: str):
+def test_find_or_write__completes_after_a_kill(tmp_path: Path, name: str):
     whole = contents(write_demo_checkpoint(tmp_path))
     (tmp_path / name).unlink()
     assert find_or_write_demo_checkpoint(tmp_path)
@@ -94,7 +94,7 @@ def test_find_or_write__completes_what_a_kill_left(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
-def test_find_or_write__what_is_left_of_somebody_elses(tmp_path: Path, name: str):
+def test_find_or_write__refuses_parts_of_another_checkpoint(tmp_path: Path, name: str):
     """A file of timm's, or a fetched folder that was damaged: no checkpoint, and yet not ours."""
     (tmp_path / name).write_bytes(b"{}")
     (tmp_path / "README.md").write_text("# mine")
@@ -122,7 +122,7 @@ def test_find_or_write__killed_while_transformers_writes(tmp_path: Path, monkeyp
     assert read_checkpoint(tmp_path, model="demo").caveat
 
 
-def test_find_or_write__somebody_elses(tmp_path: Path):
+def test_find_or_write__refuses_another_checkpoint(tmp_path: Path):
     write_demo_checkpoint(tmp_path, dim=16, layers=1)
     config = json.loads((tmp_path / "config.json").read_text())
     del config["random_weights_seed"]

@@ -47,7 +47,7 @@ def examine(capsys) -> list[str]:
     return [line for line in capsys.readouterr().out.splitlines() if " disk " not in line]
 
 
-def test_demo__a_clean_project_is_as_clean_as_before(clone: Path, capsys):
+def test_demo__leaves_the_project_unchanged(clone: Path, capsys):
     findings, files = examine(capsys), read_files(clone)
     assert any("0 drops, 0 runs" in line for line in findings)
     assert run_small_demo(load_settings(), lambda line: None)
@@ -58,7 +58,7 @@ def test_demo__a_clean_project_is_as_clean_as_before(clone: Path, capsys):
     assert not list_manifests(open_store(load_settings().storage), "weights", None)
 
 
-def test_demo__beside_own_work_and_whatever_is_configured(
+def test_demo__independent_of_own_work_and_settings(
     clone: Path, write_photo, tmp_path: Path, monkeypatch, capsys
 ):
     write_photo(clone / "inbox" / "ridge-north" / "DJI_0001.JPG")  # as one of the demo's is called
@@ -84,7 +84,7 @@ def test_demo__beside_own_work_and_whatever_is_configured(
 
 
 @pytest.mark.parametrize("what", ["a folder", "a file"])
-def test_make_place__never_in_what_is_somebody_elses(clone: Path, what: str):
+def test_make_place__refuses_an_occupied_folder(clone: Path, what: str):
     demo = settings_of_demo(load_settings())
     if what == "a file":
         demo.root.write_text("mine")
@@ -104,7 +104,7 @@ def test_make_place__in_a_project_only(clone: Path, tmp_path: Path, monkeypatch)
     assert not (clone / "demo").exists()
 
 
-def test_make_place__marks_and_mends_its_folder(clone: Path):
+def test_make_place__marks_and_repairs_its_folder(clone: Path):
     demo = settings_of_demo(load_settings())
     assert demo.root == clone / "demo"
     demo.root.mkdir()  # as a killed call leaves it
@@ -123,7 +123,7 @@ def test_make_place__marks_and_mends_its_folder(clone: Path):
     assert not is_demo(clone)
 
 
-def test_environment_of_demo__leads_there_whatever_is_set(clone: Path, monkeypatch):
+def test_environment_of_demo__overrides_all_settings(clone: Path, monkeypatch):
     demo = settings_of_demo(load_settings())
     make_place(demo)
     for name, value in {

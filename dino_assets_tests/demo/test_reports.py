@@ -24,7 +24,7 @@ def make(store: ObjectStore, asset: str, name: str, rows: list[dict], **facts) -
     )
 
 
-def test_report_drops__what_is_not_made_counts_as_none():
+def test_report_drops__missing_outputs_count_zero():
     store = ObjectStore.in_memory()
     (before,) = report_drops(store, ["a"], space="s", round_name="round-0001")
     assert (before.images, before.tiles, before.embeddings, before.selected) == (0, 0, 0, 0)

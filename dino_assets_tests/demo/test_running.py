@@ -105,9 +105,7 @@ def test_demo__twice(clone: Path):
     assert [line.split()[:2] for line in third if " committed, " in line] == [
         ["projections", "committed,"]
     ]
-    assert any(
-        re.fullmatch(r"1 output made, 8 were there already, \d+ s\.", line) for line in third
-    )
+    assert any(re.fullmatch(r"1 output made, 8 reused, \d+ s\.", line) for line in third)
 
 
 def test_demo__a_failing_run_says_where(clone: Path):
@@ -136,18 +134,18 @@ def test_demo__a_failing_run_says_where(clone: Path):
         ("0.0.0.0", 3000, "demo --ui --host 0.0.0.0"),
     ],
 )
-def test_find_ui__where_it_was_asked_for(host: str, port: int, words: str):
+def test_find_ui__given_address(host: str, port: int, words: str):
     assert find_ui(host, port) == DemoUi(words, f"http://{host}:{port}")
 
 
-def test_demo__says_where_the_ui_is_that_it_opens(clone: Path):
+def test_demo__prints_the_address_of_its_ui(clone: Path):
     said: list[str] = []
     ui = find_ui(HOST, 4000, is_opened_next=True)
     assert run_small_demo(load_settings(), said.append, ui=ui)
     assert "runs    in the UI that opens now: http://127.0.0.1:4000" in said
 
 
-def test_demo__keeps_out_of_a_store_that_somebody_took_over(clone: Path, trained_dir: Path):
+def test_demo__refuses_a_store_with_other_weights(clone: Path, trained_dir: Path):
     make_place(settings_of_demo(load_settings()))
     store = demo_store(clone)
     commit(store, draft_weights(trained_dir, "my-model"))
@@ -181,7 +179,7 @@ def test_demo__beside_other_drops_and_after_a_move(clone: Path, write_photo, tmp
     check_summary(again, tiles=12, root=moved)
 
 
-def test_demo__writes_nothing_before_it_is_refused(clone: Path, monkeypatch):
+def test_demo__refused_demo_writes_nothing(clone: Path, monkeypatch):
     before = {path for path in clone.rglob("*") if path.is_file()}
     monkeypatch.setenv("DINO_DEVICE", "abacus")
     assert main(["demo"]) == 1
@@ -217,7 +215,7 @@ def test_demo__interrupted_then_without_a_network_then_the_ui(clone: Path, tmp_p
     if shutil.which("unshare") and os.geteuid() == 0:
         command = ["unshare", "-n", *command]
     for ending in (
-        r"6 outputs made, 3 were there already, \d+ s\.",
+        r"6 outputs made, 3 reused, \d+ s\.",
         "Nothing was computed: all 9 outputs .*",
     ):
         done = subprocess.run(command, capture_output=True, text=True, env=bare)

@@ -54,7 +54,7 @@ def test_list_arrivals__folders_only(inbox: Inbox, tmp_path: Path):
     assert folders(inbox) == ["a", "b"]
 
 
-def test_list_arrivals__the_source_is_what_registering_keeps(inbox: Inbox):
+def test_list_arrivals__source_equals_the_registered_one(inbox: Inbox):
     odd = ["Flug 7", "süd", "caf\udce9", "plain", "100% #1", "a..b"]
     for name in odd:
         inbox.put(f"{name}/1.jpg")
@@ -119,7 +119,7 @@ def test_list_arrivals__bucket(inbox: Inbox, bucket: StorageSettings):
         assert (drop.name, drop.source) == (arrival.drop, arrival.source)
 
 
-def test_list_arrivals__a_bucket_is_never_listed_whole():
+def test_list_arrivals__bucket_is_listed_one_level_deep():
     page = b"<ListBucketResult><IsTruncated>false</IsTruncated>%s</ListBucketResult>"
     prefixes = b"<CommonPrefixes><Prefix>in/a/</Prefix></CommonPrefixes>"
     paths: list[str] = []
@@ -192,7 +192,7 @@ def test_list_arrivals__bucket_trouble(inbox: Inbox, bucket: StorageSettings, mo
 # --- one folder ---------------------------------------------------------------------------
 
 
-def test_look_at__counts_and_the_marker(inbox: Inbox):
+def test_read_folder_state__counts_and_marker(inbox: Inbox):
     for path in ("a/1.jpg", "a/100MEDIA/2.JPG", "a/notes.txt", "a/._1.jpg"):
         inbox.put(path)
     source = str(inbox.root / "inbox" / "a")
@@ -226,19 +226,21 @@ def look(photos: int = 1, *, has_marker: bool = False, content: str = "c") -> Fo
         (UnchangedSince("c", 2000), 1000, "new or changed"),  # the clock was wrong then
     ],
 )
-def test_explain_incomplete__settles(seen: UnchangedSince | None, now_s: float, said: str | None):
+def test_explain_incomplete__complete_after_the_settle_time(
+    seen: UnchangedSince | None, now_s: float, said: str | None
+):
     why = explain_incomplete(look(), seen, now_s=now_s)
     assert (why is None) if said is None else (said in why and "3 files" in why)
     assert explain_incomplete(look(has_marker=True), seen, now_s=now_s) is None
 
 
-def test_explain_incomplete__without_a_photograph_it_never_is():
+def test_explain_incomplete__never_complete_without_a_photograph():
     for has_marker in (False, True):
         why = explain_incomplete(look(0, has_marker=has_marker), UnchangedSince("c", 0), now_s=1e9)
         assert why == "no photograph yet (3 files)"
 
 
-def test_explain_hold__three_attempts_and_a_person():
+def test_explain_hold__after_three_attempts():
     assert explain_hold(PastRuns()) is explain_hold(PastRuns(ended=2)) is None
     why = explain_hold(PastRuns(ended=3, last="0123456789"))
     assert why.startswith("a person must look: 3 runs did not finish it, the last is 01234567.")
@@ -253,7 +255,7 @@ def test_explain_hold__three_attempts_and_a_person():
 @pytest.mark.parametrize(
     ("unstarted", "wait_s"), [(0, 0), (1, 30), (2, 60), (5, 480), (6, 900), (10**9, 900)]
 )
-def test_explain_wait__ever_more_seldom(unstarted: int, wait_s: float):
+def test_explain_wait__growing_waits(unstarted: int, wait_s: float):
     past = PastRuns(unstarted=unstarted, unstarted_s=1000)
     assert explain_wait(past, now_s=1000 + wait_s) is None
     assert explain_wait(past, now_s=900) is None  # a clock was wrong
@@ -266,7 +268,7 @@ def test_plan_launch__attempts_are_runs_that_started():
     assert (launch.attempt, launch.run_key) == (2, "d:c:3")
 
 
-def test_plan_launch__a_key_that_no_run_has():
+def test_plan_launch__unused_run_key():
     assert plan_launch("d", "c", PastRuns()).run_key == "d:c:1"
     assert plan_launch("d", "c", PastRuns(ended=1, keys=frozenset({"d:c:1"}))).run_key == "d:c:2"
     # The first run was deleted from the history, its failed successor was not.

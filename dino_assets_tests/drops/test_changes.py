@@ -55,7 +55,7 @@ def test_find_changes__nothing_changed(store: ObjectStore, drop: Drop):
     assert look(store, drop) is None
 
 
-def test_find_changes__came_replaced_and_gone(
+def test_find_changes__new_replaced_and_missing(
     store: ObjectStore, drop: Drop, card: Path, write_photo
 ):
     (card / "DJI_0001.JPG").unlink()
@@ -74,7 +74,7 @@ def test_find_changes__came_replaced_and_gone(
     assert changes.describe_gone() == "1 of its 2 photographs is gone, 'DJI_0001.JPG' first"
 
 
-def test_find_changes__a_picture_that_was_half_there_is_whole(
+def test_find_changes__incomplete_picture_was_completed(
     store: ObjectStore, drop: Drop, card: Path, write_photo
 ):
     write_photo(card / "DJI_0009.JPG", seed=9)
@@ -83,7 +83,9 @@ def test_find_changes__a_picture_that_was_half_there_is_whole(
     assert (changes.came, changes.changed, changes.has_new) == ((), ("DJI_0009.JPG",), True)
 
 
-def test_find_changes__what_is_never_read_is_no_change(store: ObjectStore, drop: Drop, card: Path):
+def test_find_changes__ignores_files_that_are_never_read(
+    store: ObjectStore, drop: Drop, card: Path
+):
     (card / MARKER).write_bytes(b"")
     (card / "._DJI_0001.JPG").write_bytes(b"of a Mac")
     (card / "DJI_0001.DNG").write_bytes(b"raw")  # beside its JPEG
@@ -103,7 +105,7 @@ def test_find_changes__a_raw_file_without_its_jpeg_is_a_photograph(
     assert changes.came == ("DJI_0003.DNG",)
 
 
-def test_find_changes__other_times_alone(store: ObjectStore, drop: Drop, card: Path):
+def test_find_changes__new_times_only(store: ObjectStore, drop: Drop, card: Path):
     os.utime(card / "DJI_0001.JPG", (1, 1))
     changes = look(store, drop)
     assert changes is not None

@@ -68,7 +68,7 @@ def test_find_duplicates__without_the_index(twins, harm):
     assert len(list_index(twins)) == 1
 
 
-def test_find_duplicates__rows_of_what_is_another_drop_by_now(twins, tmp_path):
+def test_find_duplicates__outdated_index_rows(twins, tmp_path):
     """One that moved, one that was deleted, one that cannot be read."""
     register_drop(twins, "third", source="card", root=tmp_path)
     register_drop(twins, "fourth", source="card", root=tmp_path)

@@ -36,7 +36,7 @@ def add(store: ObjectStore, folder: Path, name: str, write_photo, *, is_read: bo
     return folder / name
 
 
-def test_examine_drops__all_is_there(store: ObjectStore, tmp_path: Path, write_photo):
+def test_examine_drops__all_files_exist(store: ObjectStore, tmp_path: Path, write_photo):
     assert examine_drops(store, root=tmp_path).sound == 0
     add(store, tmp_path, "a", write_photo)
     add(store, tmp_path, "b", write_photo, is_read=False)
@@ -44,7 +44,7 @@ def test_examine_drops__all_is_there(store: ObjectStore, tmp_path: Path, write_p
     assert (seen.sound, seen.retired, seen.unseen, seen.verdicts) == (2, 0, 0, ())
 
 
-def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Path, write_photo):
+def test_examine_drops__one_verdict_per_problem(store: ObjectStore, tmp_path: Path, write_photo):
     folders = {name: add(store, tmp_path, name, write_photo) for name in "abcd"}
     folders["a"].rename(tmp_path / "elsewhere")
     (folders["b"] / "DJI_0002.JPG").unlink()
@@ -73,7 +73,7 @@ def test_examine_drops__what_is_wrong_with_each(store: ObjectStore, tmp_path: Pa
     assert (seen.retired, [verdict.subject for verdict in seen.verdicts]) == (1, list("bcde"))
 
 
-def test_examine_drops__other_times_alone_and_what_is_never_read(
+def test_examine_drops__new_times_and_files_that_are_never_read(
     store: ObjectStore, tmp_path: Path, write_photo
 ):
     folders = {name: add(store, tmp_path, name, write_photo) for name in "ab"}
@@ -84,7 +84,7 @@ def test_examine_drops__other_times_alone_and_what_is_never_read(
     assert "other times than when it was read" in verdict.sentence
 
 
-def test_find_late__the_last_names_first_and_in_time(
+def test_find_late__last_names_first_within_the_budget(
     store: ObjectStore, tmp_path: Path, write_photo
 ):
     made = {}
@@ -113,9 +113,7 @@ def hold_nothing(store: ObjectStore, folder: Path, name: str) -> Drop:
     return register_drop(store, name, source=str(folder / name), root=folder)[0]
 
 
-def test_examine_drops__one_that_holds_no_photographs(
-    store: ObjectStore, tmp_path: Path, write_photo
-):
+def test_examine_drops__source_without_photographs(store: ObjectStore, tmp_path: Path, write_photo):
     hold_nothing(store, tmp_path, "notes")
     add(store, tmp_path, "a", write_photo, is_read=False)
     seen = examine_drops(store, root=tmp_path)
@@ -128,7 +126,7 @@ def test_examine_drops__one_that_holds_no_photographs(
     assert [v.subject for v in examine_drops(store, root=tmp_path).verdicts] == ["b", "notes"]
 
 
-def test_find_empty__what_can_be_listed(store: ObjectStore, tmp_path: Path, write_photo):
+def test_find_empty__sources_that_can_be_listed(store: ObjectStore, tmp_path: Path, write_photo):
     notes = hold_nothing(store, tmp_path, "notes")
     add(store, tmp_path, "a", write_photo, is_read=False)
     full, gone = (
@@ -146,7 +144,7 @@ def test_find_empty__what_can_be_listed(store: ObjectStore, tmp_path: Path, writ
 
 
 @pytest.mark.parametrize("is_read", [True, False])
-def test_examine_drops__a_list_that_names_what_is_not_there(
+def test_examine_drops__list_with_missing_files(
     store: ObjectStore, tmp_path: Path, write_photo, is_read: bool
 ):
     write_photo(tmp_path / "card" / "1.jpg")
@@ -159,7 +157,7 @@ def test_examine_drops__a_list_that_names_what_is_not_there(
     assert verdict.sentence.startswith("1 of the 2 files in its list is not there, '2.jpg' first")
 
 
-def test_examine_drops__ends_in_time(store: ObjectStore, tmp_path: Path, write_photo):
+def test_examine_drops__stops_after_the_budget(store: ObjectStore, tmp_path: Path, write_photo):
     for name in "abc":
         add(store, tmp_path, name, write_photo)
     times = iter([0.0, 1.0, 5.0, 5.0])
@@ -167,7 +165,7 @@ def test_examine_drops__ends_in_time(store: ObjectStore, tmp_path: Path, write_p
     assert (seen.sound, seen.unseen) == (1, 2)
 
 
-def test_examine_drops__the_store_itself_is_gone(tmp_path: Path):
+def test_examine_drops__store_is_missing(tmp_path: Path):
     class Gone(ObjectStore):
         def list(self, *_, **__):
             raise StoreError("gone", store=self.url)

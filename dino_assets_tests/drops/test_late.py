@@ -22,7 +22,7 @@ def made(inbox: Inbox) -> Inbox:
     return inbox
 
 
-def test_survey_inbox__names_what_came_to_a_finished_drop(made: Inbox):
+def test_survey_inbox__reports_late_files(made: Inbox):
     assert made.survey().describe() == "1 drop, 1 finished."
     made.put("a/2.jpg")
     survey = made.survey()
@@ -35,7 +35,7 @@ def test_survey_inbox__names_what_came_to_a_finished_drop(made: Inbox):
     assert "(2 photographs came" in made.survey().describe()
 
 
-def test_survey_inbox__registered_again_it_is_read_and_not_named(made: Inbox):
+def test_survey_inbox__late_files_after_registering_again(made: Inbox):
     made.put("a/2.jpg")
     assert made.survey().late
     register_drop(made.store, "a", source="inbox/a", root=made.root)
@@ -46,19 +46,19 @@ def test_survey_inbox__registered_again_it_is_read_and_not_named(made: Inbox):
     assert (survey.finished, survey.late) == ({"a"}, ())
 
 
-def test_survey_inbox__names_what_was_replaced(made: Inbox):
+def test_survey_inbox__reports_replaced_files(made: Inbox):
     made.put("a/1.jpg", photo_bytes(640, 480))
     (what,) = made.survey().late
     assert (what.drop, what.changes.changed) == ("a", ("1.jpg",))
 
 
 @pytest.mark.parametrize("name", [MARKER, "notes.txt", "._2.jpg"])
-def test_survey_inbox__what_is_never_read_is_not_late(made: Inbox, name: str):
+def test_survey_inbox__ignored_files_are_not_late(made: Inbox, name: str):
     made.put(f"a/{name}", b"")
     assert made.survey().describe() == "1 drop, 1 finished."
 
 
-def test_survey_inbox__what_is_gone_or_touched_is_not_late(made: Inbox):
+def test_survey_inbox__missing_or_touched_files_are_not_late(made: Inbox):
     made.put("a/2.jpg")
     made.make("a")
     os.utime(made.root / "inbox" / "a" / "1.jpg", (1, 1))
@@ -77,14 +77,14 @@ def test_survey_inbox__a_retired_or_running_drop_is_left_alone(made: Inbox):
     assert made.survey().late == ()
 
 
-def test_survey_inbox__settled_is_what_a_second_look_sees(made: Inbox):
+def test_survey_inbox__late_files_settle_at_the_second_listing(made: Inbox):
     made.put("a/2.jpg")
     assert [made.survey().late[0].is_settled for _ in range(4)] == [False, True, False, False]
     made.put("a/3.jpg")
     assert [made.survey().late[0].is_settled for _ in range(3)] == [False, True, False]
 
 
-def test_survey_inbox__a_folder_that_cannot_be_listed_is_passed_over(made: Inbox):
+def test_survey_inbox__skips_a_folder_that_cannot_be_listed(made: Inbox):
     made.put("b/1.jpg")
     made.make("b")
     made.put("b/2.jpg")
@@ -107,7 +107,7 @@ def test_survey_inbox__reads_the_images_of_a_late_drop_once(made: Inbox):
     assert set(calls) == {"list"}
 
 
-def test_late_watch__looks_in_turn_at_as_many_as_there_is_time_for(inbox: Inbox):
+def test_late_watch__lists_drops_in_turn_within_the_budget(inbox: Inbox):
     for name in "abc":
         inbox.put(f"{name}/1.jpg")
         inbox.make(name)
@@ -128,7 +128,7 @@ def test_late_watch__looks_in_turn_at_as_many_as_there_is_time_for(inbox: Inbox)
     assert [what.drop for what in inbox.survey(after_s=-1e6).late] == ["a", "b", "c"]
 
 
-def test_late_watch__another_process_sees_it_again(made: Inbox):
+def test_late_watch__new_process_reports_again(made: Inbox):
     made.put("a/2.jpg")
     made.survey()
     made.late_watch = LateWatch()

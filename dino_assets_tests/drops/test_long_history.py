@@ -53,7 +53,7 @@ def find_finished(store: ObjectStore, tmp_path: Path) -> set[str]:
     return find_done_drops(store, stamps, sources(tmp_path), remembered={}).finished
 
 
-def test_readers__of_many_drops_read_digests_alone(long: ObjectStore, tmp_path: Path):
+def test_readers__read_digests_only(long: ObjectStore, tmp_path: Path):
     read: list[str] = []
     watched = WatchedStore(
         long, before=lambda verb, key: read.append(key) if verb == "get" else None
@@ -69,7 +69,7 @@ def test_readers__of_many_drops_read_digests_alone(long: ObjectStore, tmp_path: 
     assert [key for key in read if key.startswith("manifests")] == ["manifests/weights/_/_.json"]
 
 
-def test_find_drops__is_what_read_drop_says(long: ObjectStore):
+def test_find_drops__same_result_as_read_drop(long: ObjectStore):
     tag_drop(long, ONE, ["woods", "meadow"])
     set_retired(long, name_drop(8), True)
     for _ in range(2):
@@ -105,7 +105,7 @@ def lose_manifest(store: ObjectStore) -> None:
 @pytest.mark.parametrize(
     "change", [retire, move, look_new, rot_record, rot_manifest, lose_manifest]
 )
-def test_find_settled__what_changed_since_is_seen(
+def test_find_done_drops__notices_changes(
     long: ObjectStore, tmp_path: Path, change: Callable[[ObjectStore], None]
 ):
     change(long)
@@ -142,7 +142,7 @@ def test_find_drops__deleted_since_it_was_listed(long: ObjectStore):
     assert list(find_drops(long)) == [n for n in NAMES if n != ONE]
 
 
-def test_drop_reader__is_read_drop_for_many(long: ObjectStore):
+def test_drop_reader__same_result_as_read_drop(long: ObjectStore):
     rot_record(long)
     read = DropReader(long)
     assert read(NAMES[0]) == read_drop(long, NAMES[0])

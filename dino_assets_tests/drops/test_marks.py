@@ -39,7 +39,7 @@ def chosen(store, *drops, tags=(), made=()):
     return sorted(choose_drops(find_drops(store), made, drops=drops, tags=tags))
 
 
-def test_set_retired__and_back_is_the_same_record(memory):
+def test_set_retired__restored_record_is_the_same(memory):
     before = memory.get("drops/a.json")
     drop, has_changed = set_retired(memory, "a", True)
     assert (drop.is_retired, has_changed) == (True, True)
@@ -51,7 +51,7 @@ def test_set_retired__and_back_is_the_same_record(memory):
         set_retired(memory, "none", True)
 
 
-def test_write_drop__what_is_not_said_leaves_no_trace(memory):
+def test_write_drop__empty_facts_are_not_written(memory):
     write_drop(memory, Drop("plain", "s", "f", "Plain"))
     record = json.loads(memory.get("drops/plain.json"))
     assert record.keys() - {"format", "sha256"} == {
@@ -90,7 +90,7 @@ def test_read_drop__records_of_earlier_versions_have_no_seal(memory):
     assert read_drop(memory, "a") == replace(drop, is_retired=False)
 
 
-def test_read_drop__bytes_that_flip_on_the_way_are_read_once_more(memory):
+def test_read_drop__damaged_transfer_is_read_again(memory):
     drop = Drop("a", "s", "f", "A", tags=("fire",))
     write_drop(memory, drop)
     assert read_drop(FlippingStore(memory, times=1), "a") == drop
@@ -114,7 +114,7 @@ def test_register_drop__keeps_tags_and_adds_some(memory, tmp_path, write_photo):
 
 
 @pytest.mark.parametrize("kind", ["memory", "local"])
-def test_marks__and_looks_at_the_same_moment_all_stand(memory, local_store, kind):
+def test_marks__concurrent_marks_and_observations_all_succeed(memory, local_store, kind):
     store = memory if kind == "memory" else local_store
     write_drop(store, Drop("r", "/cards/r", "f", "r"))
     for number in range(60):
@@ -136,7 +136,7 @@ def test_marks__and_looks_at_the_same_moment_all_stand(memory, local_store, kind
         assert len(drop.tags) == number + 1
 
 
-def test_register_drop__undoes_no_mark_of_the_same_moment(memory, tmp_path, write_photo):
+def test_register_drop__keeps_concurrent_marks(memory, tmp_path, write_photo):
     write_photo(tmp_path / "card" / "DJI_0001.JPG")
 
     class Slow(type(memory)):
@@ -168,7 +168,7 @@ def test_tag_drop__one_word(memory, tag):
 @pytest.mark.parametrize(
     "text", [b'{"tags": "fire", %s}', b'{"tags": [1], %s}', b'{"is_retired": "no", %s}']
 )
-def test_read_drop__marks_of_another_kind(memory, text):
+def test_read_drop__facts_of_wrong_types(memory, text):
     rest = b'"name": "a", "source": "s", "fingerprint": "f", "original_name": "a"'
     memory.put("drops/a.json", text % rest)
     with raising(CorruptObjectError, key="drops/a.json"):
@@ -176,7 +176,7 @@ def test_read_drop__marks_of_another_kind(memory, text):
 
 
 @pytest.mark.parametrize("key", ["tags", "retired", "observed"])
-def test_register_drop__mends_what_is_said_of_a_drop(memory, tmp_path, write_photo, key):
+def test_register_drop__repairs_damaged_facts(memory, tmp_path, write_photo, key):
     write_photo(tmp_path / "card" / "DJI_0001.JPG")
     memory.put(f"drops/a/{key}.json", b"{")
     with raising(CorruptObjectError, key=f"drops/a/{key}.json"):
@@ -185,7 +185,7 @@ def test_register_drop__mends_what_is_said_of_a_drop(memory, tmp_path, write_pho
     assert read_drop(memory, "a").tags == (() if key == "tags" else ("fire",))
 
 
-def test_register_drop__a_record_that_was_lost_is_not_retired(memory, tmp_path, write_photo):
+def test_register_drop__lost_record_stays_active(memory, tmp_path, write_photo):
     write_photo(tmp_path / "card" / "DJI_0001.JPG")
     set_retired(memory, "a", True)
     memory.delete("drops/a.json")
@@ -215,7 +215,7 @@ def test_read_drop__of_an_earlier_version(memory, tmp_path, write_photo):
 # --- choosing -------------------------------------------------------------------------------
 
 
-def test_choose_drops__all_but_the_retired(memory):
+def test_choose_drops__all_active_drops(memory):
     assert chosen(memory) == ["a", "b", "c"]
     # An embedded drop without a record is one, too.
     assert chosen(memory, made=["a", "by-hand", "old"]) == ["a", "b", "by-hand", "c"]
@@ -229,7 +229,7 @@ def test_choose_drops__named_or_tagged(memory):
     assert chosen(memory, "by-hand", made=["by-hand"]) == ["by-hand"]
 
 
-def test_choose_drops__what_does_not_exist(memory):
+def test_choose_drops__unknown_names_and_tags(memory):
     with raising(ConfigError, setting="drops", value="z", reason="unknown-drop", match="a, b, c$"):
         chosen(memory, "a", "z")
     with raising(ConfigError, setting="tags", reason="unknown-tag", match="There are: 2026, fire"):
@@ -239,7 +239,7 @@ def test_choose_drops__what_does_not_exist(memory):
     assert not find_chosen(find_drops(memory), [], drops=["z", "old"], tags=["x"])
 
 
-def test_choose_drops__a_damaged_record_may_be_of_a_retired_one(memory, caplog):
+def test_choose_drops__damaged_record_is_left_out(memory, caplog):
     memory.put("drops/a.json", b"{")
     with caplog.at_level(logging.WARNING):
         assert chosen(memory, made=["a"]) == ["b", "c"]

@@ -14,7 +14,7 @@ def memory() -> ObjectStore:
     return ObjectStore.in_memory()
 
 
-def test_record_observed__only_what_is_news(memory, tmp_path, write_photo):
+def test_record_observed__only_changes(memory, tmp_path, write_photo):
     write_photo(tmp_path / "d" / "1.jpg")
     drop, _ = register_drop(memory, "d", source="d", root=tmp_path)
     assert not record_observed(memory, "d", drop.fingerprint)
@@ -26,13 +26,13 @@ def test_record_observed__only_what_is_news(memory, tmp_path, write_photo):
     assert read_drop(memory, "d").observed == drop.fingerprint
 
 
-def test_record_observed__nothing_of_a_drop_that_is_not_registered(memory):
+def test_record_observed__unregistered_drop(memory):
     with pytest.raises(UnknownDropError):
         record_observed(memory, "d", "x")
     assert not list(memory.list("drops"))
 
 
-def test_register_drop__again_is_a_look_too(memory, tmp_path, write_photo):
+def test_register_drop__again_records_the_source(memory, tmp_path, write_photo):
     write_photo(tmp_path / "d" / "1.jpg")
     first, _ = register_drop(memory, "d", source="d", root=tmp_path)
     assert register_drop(memory, "d", source="d", root=tmp_path) == (first, False)

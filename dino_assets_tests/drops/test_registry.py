@@ -89,7 +89,7 @@ def test_make_drop_name__equal_slugs_stay_apart():
 
 
 @pytest.mark.parametrize("name", ["", " ", "\n\t", "_", "-.-", "\udcff"])
-def test_make_drop_name__nothing_left(name: str):
+def test_make_drop_name__no_letter_or_digit(name: str):
     with raising(InvalidDropNameError, drop=name, reason="no-letters"):
         make_drop_name(name)
 
@@ -97,7 +97,7 @@ def test_make_drop_name__nothing_left(name: str):
 @pytest.mark.parametrize(
     "name", [".", "..", "///", "/", "a/b", "../../etc", "a/", "a\\b", "..\\x", "/mnt/flight"]
 )
-def test_make_drop_name__a_path_is_no_name(name: str):
+def test_make_drop_name__refuses_paths(name: str):
     with raising(InvalidDropNameError, drop=name, reason="path"):
         make_drop_name(name)
 
@@ -107,7 +107,7 @@ def test_make_drop_name__a_path_is_no_name(name: str):
 @example("a" * 80 + " ")
 @example("a" * 70 + "..")
 @example("a.\u98db.b")
-def test_make_drop_name__is_a_key_or_refused(original: str):
+def test_make_drop_name__valid_key_or_error(original: str):
     try:
         name = make_drop_name(original)
     except InvalidDropNameError:
@@ -183,7 +183,7 @@ def test_register_drop__replace(memory: ObjectStore, tmp_path: Path):
     assert read_drop(memory, "flight") == drop
 
 
-def test_register_drop__replace_takes_no_other_pictures(memory: ObjectStore, tmp_path: Path):
+def test_register_drop__replace_refuses_other_pictures(memory: ObjectStore, tmp_path: Path):
     one, moved, other = (make_flight(tmp_path, name) for name in ("one", "moved", "other"))
     (moved / "b.jpg").write_bytes(b"one more")
     (other / "a.jpg").write_bytes(b"of this name, and another picture")
@@ -196,7 +196,7 @@ def test_register_drop__replace_takes_no_other_pictures(memory: ObjectStore, tmp
     assert now.source == str(moved)
 
 
-def test_register_drop__odd_folder_name_is_kept_beside_the_key(memory: ObjectStore, tmp_path: Path):
+def test_register_drop__original_folder_name_is_stored(memory: ObjectStore, tmp_path: Path):
     folder = make_flight(tmp_path, "Flug 3 / Süd".replace("/", "_"))
     drop, _ = register_drop(memory, folder.name, source=str(folder), root=tmp_path)
     assert drop.original_name == folder.name
@@ -211,9 +211,7 @@ def register_from_inbox(
     return register_listing(store, called, listing, may_replace=may_replace)
 
 
-def test_list_from_inbox__a_drop_of_elsewhere_is_looked_at_where_it_is(
-    memory: ObjectStore, tmp_path: Path
-):
+def test_list_from_inbox__registered_drop_outside_the_inbox(memory: ObjectStore, tmp_path: Path):
     folder = make_flight(tmp_path / "card", "Flug 3")
     drop, _ = register_drop(memory, "Flug 3", source=str(folder), root=tmp_path)
     (folder / "b.jpg").write_bytes(b"x")
@@ -229,7 +227,7 @@ def test_list_from_inbox__a_drop_of_elsewhere_is_looked_at_where_it_is(
         register_from_inbox(memory, drop.name, tmp_path)
 
 
-def test_list_from_inbox__its_folder_in_the_inbox_comes_first(memory: ObjectStore, tmp_path: Path):
+def test_list_from_inbox__inbox_folder_comes_first(memory: ObjectStore, tmp_path: Path):
     card = make_flight(tmp_path / "card", "a")
     register_drop(memory, "a", source=str(card), root=tmp_path)
     here = make_flight(tmp_path / "inbox", "a")
@@ -274,7 +272,7 @@ def test_register_drop__undecodable_folder_name(memory: ObjectStore, tmp_path: P
     assert os.fsencode(read_drop(memory, drop.name).source) == os.fsencode(folder)
 
 
-def test_register_drop__nothing_there_registers_nothing(memory: ObjectStore, tmp_path: Path):
+def test_register_drop__missing_source_registers_nothing(memory: ObjectStore, tmp_path: Path):
     with raising(SourceError, reason="missing"):
         register_drop(memory, "flight", source="nowhere", root=tmp_path)
     assert find_drops(memory) == {}
@@ -322,7 +320,7 @@ def test_read_drop__unknown(memory: ObjectStore):
 
 
 @pytest.mark.parametrize("name", ["../secrets", "a/b", "a b", ".x", "x" * 81, "a..b", "a."])
-def test_read_drop__a_name_that_cannot_be(memory: ObjectStore, name: str):
+def test_read_drop__invalid_name(memory: ObjectStore, name: str):
     with raising(InvalidDropNameError, drop=name, reason="not-a-key"):
         read_drop(memory, name)
 
@@ -357,7 +355,7 @@ def test_read_drop__record_that_contradicts_its_key(memory: ObjectStore, change:
         read_drop(memory, "x")
 
 
-def test_register_drop__mends_a_damaged_record(memory: ObjectStore, tmp_path: Path):
+def test_register_drop__repairs_a_damaged_record(memory: ObjectStore, tmp_path: Path):
     folder = make_flight(tmp_path, "f")
     memory.put("drops/x.json", b"{")
     drop, has_changed = register_drop(memory, "x", source=str(folder), root=tmp_path)
@@ -365,7 +363,7 @@ def test_register_drop__mends_a_damaged_record(memory: ObjectStore, tmp_path: Pa
     assert read_drop(memory, "x") == drop
 
 
-def test_find_drops__sorted_and_foreign_objects_left_alone(memory: ObjectStore, tmp_path: Path):
+def test_find_drops__sorted_and_ignores_foreign_objects(memory: ObjectStore, tmp_path: Path):
     folder = make_flight(tmp_path, "f")
     for name in ("b", "a.json", "C", "a"):
         register_drop(memory, name, source=str(folder), root=tmp_path)

@@ -46,7 +46,7 @@ def test_survey_inbox__a_marker_triggers_at_once(inbox: Inbox):
     assert inbox.survey().launches == (launch,)
 
 
-def test_survey_inbox__a_marker_changes_no_key(inbox: Inbox):
+def test_survey_inbox__marker_does_not_change_the_run_key(inbox: Inbox):
     inbox.put("a/1.jpg")
     assert [inbox.launched(), inbox.launched()] == [[], []]
     (settled,) = inbox.survey(after_s=60).launches
@@ -54,14 +54,14 @@ def test_survey_inbox__a_marker_changes_no_key(inbox: Inbox):
     assert inbox.survey().launches == (settled,)
 
 
-def test_survey_inbox__settles_over_two_looks_and_a_minute(inbox: Inbox):
+def test_survey_inbox__complete_after_two_surveys_and_a_minute(inbox: Inbox):
     inbox.put("a/1.jpg")
     assert "new or changed" in inbox.note("a")
     assert "1 file, unchanged for 30 of 60 s" in inbox.note("a")
     assert inbox.launched() == ["a"]
 
 
-def test_survey_inbox__one_look_is_never_enough(inbox: Inbox):
+def test_survey_inbox__never_complete_after_one_survey(inbox: Inbox):
     inbox.put("a/1.jpg")
     assert inbox.launched(after_s=1e6) == []
 
@@ -83,7 +83,7 @@ def test_survey_inbox__a_folder_without_photographs_waits(inbox: Inbox):
         assert inbox.note("b") == "no photograph yet (0 files)"
 
 
-def test_survey_inbox__in_flight_is_not_even_looked_at(inbox: Inbox, monkeypatch):
+def test_survey_inbox__drop_in_flight_is_not_listed(inbox: Inbox, monkeypatch):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
     inbox.runs.in_flight = frozenset({"a"})
@@ -91,7 +91,7 @@ def test_survey_inbox__in_flight_is_not_even_looked_at(inbox: Inbox, monkeypatch
     assert inbox.note("a") == "a run is in flight"
 
 
-def test_survey_inbox__what_became_of_the_runs(inbox: Inbox):
+def test_survey_inbox__outcomes_of_earlier_runs(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
     inbox.runs.ended["a"] = PastRuns(ended=1, is_retrying=True)
@@ -146,7 +146,7 @@ def finished(inbox: Inbox) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("until", ["images", "tiles", "embeddings"])
-def test_survey_inbox__finished_is_images_tiles_and_embeddings(inbox: Inbox, until: str):
+def test_survey_inbox__finished_requires_images_tiles_and_embeddings(inbox: Inbox, until: str):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
     inbox.make("a", until=until)
@@ -165,7 +165,7 @@ def test_survey_inbox__a_finished_drop_is_not_run_again(inbox: Inbox):
     assert survey.memory.seen == {}
 
 
-def test_survey_inbox__registered_again_it_is_not_finished(inbox: Inbox):
+def test_survey_inbox__changed_registration_makes_it_unfinished(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.make("a")
     inbox.put("a/2.jpg")
@@ -174,7 +174,7 @@ def test_survey_inbox__registered_again_it_is_not_finished(inbox: Inbox):
 
 
 @pytest.mark.parametrize("asset", ["images", "tiles", "embeddings"])
-def test_survey_inbox__a_link_that_does_not_hold(inbox: Inbox, asset: str):
+def test_survey_inbox__output_of_another_input_is_unfinished(inbox: Inbox, asset: str):
     """Made of other pictures, other images or other tiles is not made."""
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
@@ -190,7 +190,7 @@ def test_survey_inbox__a_link_that_does_not_hold(inbox: Inbox, asset: str):
 
 
 @pytest.mark.parametrize("asset", ["images", "tiles", "embeddings"])
-def test_survey_inbox__a_manifest_that_went_bad_or_away(inbox: Inbox, asset: str):
+def test_survey_inbox__damaged_or_missing_manifest(inbox: Inbox, asset: str):
     for name in ("a", "b"):
         inbox.put(f"{name}/1.jpg")
         inbox.put(f"{name}/{MARKER}", b"")
@@ -204,7 +204,7 @@ def test_survey_inbox__a_manifest_that_went_bad_or_away(inbox: Inbox, asset: str
     assert inbox.launched() == ["a"]
 
 
-def test_survey_inbox__any_space_will_do(inbox: Inbox):
+def test_survey_inbox__finished_in_any_space(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.make("a", space="old")
     inbox.make("a", space="new")
@@ -231,7 +231,7 @@ def test_survey_inbox__finished_from_another_source_is_not_this_folder(inbox: In
     assert read_drop(inbox.store, "a").source == source
 
 
-def test_survey_inbox__made_already_needs_its_record_only(inbox: Inbox):
+def test_survey_inbox__existing_outputs_need_only_a_record(inbox: Inbox):
     """The marker came while the run listed: the record is old, what is made is not."""
     inbox.put("a/1.jpg")
     first, _ = register_drop(inbox.store, "a", source="inbox/a", root=inbox.root)
@@ -246,7 +246,7 @@ def test_survey_inbox__made_already_needs_its_record_only(inbox: Inbox):
     assert inbox.survey().describe() == "1 drop, 1 finished."
 
 
-def test_survey_inbox__a_damaged_record_is_mended(inbox: Inbox):
+def test_survey_inbox__repairs_a_damaged_record(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
     inbox.make("a")
@@ -274,7 +274,7 @@ def test_survey_inbox__finished_drops_are_read_once(inbox: Inbox):
     assert finished(inbox) == {"b"}
 
 
-def test_images__the_marker_is_no_bad_picture(inbox: Inbox):
+def test_images__marker_is_not_quarantined(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
     inbox.make("a", until="images")
@@ -285,7 +285,7 @@ def test_images__the_marker_is_no_bad_picture(inbox: Inbox):
 # --- what stands in the way ---------------------------------------------------------------
 
 
-def test_survey_inbox__one_bad_folder_stops_no_other(inbox: Inbox, monkeypatch):
+def test_survey_inbox__bad_folder_does_not_stop_others(inbox: Inbox, monkeypatch):
     for name in ("a", "bad", "c", "denied", "---", "caf\udce9"):
         inbox.put(f"{name}/1.jpg")
         inbox.put(f"{name}/{MARKER}", b"")
@@ -328,7 +328,7 @@ def test_survey_inbox__bucket(inbox: Inbox, bucket: StorageSettings):
     assert [inbox.launched(), inbox.launched()] == [["a"], ["a", "b"]]
 
 
-def test_survey_inbox__gone_while_it_is_looked_at(inbox: Inbox, monkeypatch):
+def test_survey_inbox__folder_removed_during_the_survey(inbox: Inbox, monkeypatch):
     inbox.put("a/1.jpg")
     inbox.put(f"a/{MARKER}", b"")
 
@@ -342,7 +342,7 @@ def test_survey_inbox__gone_while_it_is_looked_at(inbox: Inbox, monkeypatch):
     assert inbox.survey().memory.seen == {}
 
 
-def test_survey_inbox__a_listing_that_fails_once_resets_no_clock(inbox: Inbox, monkeypatch):
+def test_survey_inbox__failed_listing_keeps_the_settle_time(inbox: Inbox, monkeypatch):
     inbox.put("a/1.jpg")
     assert "new or changed" in inbox.note("a")
 

@@ -26,7 +26,7 @@ from dino_assets_tests.worlds.surveyed import (
 # --- fairness and memory ------------------------------------------------------------------
 
 
-def test_survey_inbox__ten_at_a_time_and_everyone_in_turn(inbox: Inbox):
+def test_survey_inbox__ten_launches_and_all_folders_in_turn(inbox: Inbox):
     names = [f"d{n:02d}" for n in range(25)]
     for name in names:
         inbox.put(f"{name}/1.jpg", b"x")
@@ -39,7 +39,7 @@ def test_survey_inbox__ten_at_a_time_and_everyone_in_turn(inbox: Inbox):
     assert inbox.launched() == names[20:] + names[:5]
 
 
-def test_survey_inbox__stops_in_time_and_goes_on_where_it_stopped(inbox: Inbox, monkeypatch):
+def test_survey_inbox__continues_after_the_time_budget(inbox: Inbox, monkeypatch):
     for name in "abcd":
         inbox.put(f"{name}/1.txt")
     looked: list[str] = []
@@ -71,7 +71,7 @@ def test_survey_inbox__a_slow_store_leaves_time_for_one(inbox: Inbox):
     assert [inbox.launched(), inbox.launched(), inbox.launched()] == [["a"], ["b"], ["a"]]
 
 
-def test_survey_inbox__what_was_not_looked_at_is_remembered(inbox: Inbox, monkeypatch):
+def test_survey_inbox__remembers_folders_not_listed(inbox: Inbox, monkeypatch):
     for name in "ab":
         inbox.put(f"{name}/1.jpg")
     inbox.survey()
@@ -81,7 +81,7 @@ def test_survey_inbox__what_was_not_looked_at_is_remembered(inbox: Inbox, monkey
     assert set(before) == {"a", "b"}
 
 
-def test_memory__forgets_what_is_gone(inbox: Inbox):
+def test_memory__drops_folders_that_are_gone(inbox: Inbox):
     for name in "abc":
         inbox.put(f"{name}/1.jpg")
     inbox.survey()
@@ -104,14 +104,14 @@ def test_memory__forgets_what_is_gone(inbox: Inbox):
         '{"after": null, "seen": null}', '{"seen": {"a": ["c", 1%s]}}' % ("0" * 400),
     ],
 )  # fmt: skip
-def test_memory__whatever_is_not_ours_is_forgotten(inbox: Inbox, text: str | None):
+def test_memory__invalid_json_is_dropped(inbox: Inbox, text: str | None):
     inbox.memory = Memory.load(text)
     assert inbox.memory == Memory()
     inbox.put("a/1.jpg")
     assert [inbox.launched(), inbox.launched(), inbox.launched()] == [[], [], ["a"]]
 
 
-def test_memory__a_clock_that_was_ahead_costs_one_settle_time(inbox: Inbox):
+def test_memory__wrong_clock_costs_one_settle_time(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.now_s += 1e9
     inbox.survey()
@@ -119,7 +119,7 @@ def test_memory__a_clock_that_was_ahead_costs_one_settle_time(inbox: Inbox):
     assert [inbox.launched(), inbox.launched(), inbox.launched()] == [[], [], ["a"]]
 
 
-def test_memory__travels_as_json():
+def test_memory__dump_and_load():
     memory = Memory(
         {"caf\udce9": UnchangedSince("c", 1.5), "ü": UnchangedSince("d", 2)}, after="caf\udce9"
     )
@@ -130,7 +130,7 @@ def test_memory__travels_as_json():
 # --- words --------------------------------------------------------------------------------
 
 
-def test_describe__people_first_and_bounded():
+def test_describe__notes_for_people_first_and_limited():
     notes = [Note(f"n{i:03d}", "still arriving") for i in range(200)]
     notes.append(Note("last", "a person must look\nnow " + "x" * 5000, needs_person=True))
     text = Survey((), frozenset({"f"}), tuple(notes), 7, Memory()).describe()

@@ -8,7 +8,7 @@ from dino_assets.images.rows import SCHEMA
 WORDS = ("utc_offset", "edited_by", "make", "model", "lens", "image_source", "focal_from", "rtk")
 
 
-def test_schema__what_a_camera_wrote():
+def test_schema__capture_columns():
     names = [each.name for each in fields(Capture)]
     first = SCHEMA.get_field_index("taken")
     assert SCHEMA.names[first : first + len(names)] == names
@@ -24,7 +24,7 @@ def test_schema__every_file_has_a_path_and_a_size():
     ]  # fmt: skip
 
 
-def test_schema__types_that_are_not_the_usual_ones():
+def test_schema__unusual_types():
     types = {name: str(SCHEMA.field(name).type) for name in ("bytes", "orientation", "transform")}
     assert types == {"bytes": "int64", "orientation": "int8", "transform": "list<item: double>"}
     assert len(SCHEMA) == 64

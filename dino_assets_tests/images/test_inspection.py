@@ -116,7 +116,7 @@ def test_inspect_image__progressive_jpeg():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_inspect_image__upright_frame_is_what_pillow_shows(kind: str, orientation: int):
+def test_inspect_image__upright_frame_equals_pillow(kind: str, orientation: int):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(smooth(50, 30), kind, exif=exif)
@@ -129,7 +129,7 @@ def test_inspect_image__upright_frame_is_what_pillow_shows(kind: str, orientatio
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255, 65535])
-def test_inspect_image__senseless_orientation_counts_as_upright(orientation: int):
+def test_inspect_image__invalid_orientation_counts_as_upright(orientation: int):
     exif = Image.Exif()
     exif[0x0112] = orientation
     facts = inspect_image(encode(smooth(50, 30), "JPEG", exif=exif))
@@ -150,13 +150,13 @@ def test_inspect_image__senseless_orientation_counts_as_upright(orientation: int
         b"garbage" * 9,
     ],
 )
-def test_inspect_image__broken_exif_is_no_reason(block: bytes):
+def test_inspect_image__broken_exif_is_accepted(block: bytes):
     for kind in ("JPEG", "PNG", "WEBP"):
         facts = inspect_image(encode(smooth(50, 30), kind, exif=b"Exif\0\0" + block))
         assert (facts.width, facts.height, facts.orientation) == (50, 30, 1)
 
 
-def test_inspect_image__preview_pages_are_not_a_film():
+def test_inspect_image__preview_pages_are_not_an_animation():
     pages = [smooth(50, 30), smooth(5, 3)]
     for kind in ("TIFF", "MPO"):  # DJI writes JPEGs with a preview inside: Pillow calls them MPO
         data = encode(pages[0], kind, save_all=True, append_images=pages[1:])
@@ -212,7 +212,7 @@ def test_decode_image__truncated_jpeg_has_its_own_reason(share: float, is_progre
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])
-def test_decode_image__finds_what_pillow_finds(options: dict[str, object]):
+def test_decode_image__refuses_what_pillow_refuses(options: dict[str, object]):
     data = encode(smooth(256, 200), "JPEG", quality=90, **options)
     for end in range(len(data) - 300, len(data) + 1, 7):
         cut = data[:end]
@@ -229,7 +229,7 @@ def test_decode_image__finds_what_pillow_finds(options: dict[str, object]):
             refusal(cut)
 
 
-def test_inspect_image__bomb_is_refused_from_its_header():
+def test_inspect_image__decompression_bomb_is_refused_by_its_header():
     error = refusal(png(50_000, 50_000))
     assert (error.reason, error.detail) == ("too-large", f"more than {MAX_PIXELS:,} pixels")
 
@@ -260,7 +260,7 @@ def test_inspect_image__sides_fit_a_tile_id():
     )
 
 
-def test_inspect_image__says_nothing_on_stderr():
+def test_inspect_image__prints_nothing():
     damaged = encode(smooth(50, 30), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     large = png(12_000, 12_000, depth=1, color=0)
     script = f"""
@@ -366,7 +366,7 @@ def test_judge_quarantine__thresholds(usable: int, quarantined: int, passed: boo
     assert f"{usable} of {usable + quarantined} files are usable" in verdict.sentence
 
 
-def test_judge_quarantine__says_why():
+def test_judge_quarantine__sentences():
     assert judge_quarantine("d", usable=0, quarantined=4).sentence.endswith(
         "at least one usable photograph"
     )

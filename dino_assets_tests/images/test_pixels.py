@@ -163,7 +163,7 @@ def test_open_pixels__changed_while_it_was_open(tmp_path):
         change(tmp_path / "a.tif")
 
 
-def test_open_pixels__what_a_change_broke_is_called_a_change(tmp_path):
+def test_open_pixels__error_after_a_change_reports_the_change(tmp_path):
     image_id = write_mosaic(tmp_path / "a.tif")
     opening = open_pixels(folder(tmp_path), "a.tif", image_id, is_mosaic=True)
     pixels = opening.__enter__()
@@ -175,7 +175,7 @@ def test_open_pixels__what_a_change_broke_is_called_a_change(tmp_path):
     assert caught.value.__context__ is broken.value
 
 
-def test_open_pixels__other_errors_stay_what_they_are(tmp_path):
+def test_open_pixels__other_errors_are_unchanged(tmp_path):
     image_id = write_mosaic(tmp_path / "a.tif")
     with (
         pytest.raises(ZeroDivisionError, match="mine"),
@@ -184,7 +184,7 @@ def test_open_pixels__other_errors_stay_what_they_are(tmp_path):
         raise ZeroDivisionError("mine")
 
 
-def test_open_pixels__a_file_put_in_its_place_does_not_matter(tmp_path):
+def test_open_pixels__replaced_path_has_no_effect(tmp_path):
     """The descriptor stays with what was hashed. Only the old file's count of names changes."""
     image_id = write_mosaic(tmp_path / "a.tif")
     write_mosaic(tmp_path / "b.tif", value=9)
@@ -205,7 +205,7 @@ def test_open_pixels__without_rasterio(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [0, 1, 4 * 2**20, 4 * 2**20 + 1])
-def test_hash_file__as_all_at_once(tmp_path, size):
+def test_hash_file__equals_hashing_all_bytes(tmp_path, size):
     data = np.random.default_rng(0).bytes(size)
     (tmp_path / "a").write_bytes(data)
     assert hash_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()

@@ -108,20 +108,20 @@ def test_read_capture__xmp_of_a_png(name, text, is_late):
         profile(BLOCK)[:60],
     ],
 )
-def test_read_png_exif__what_is_no_profile(text):
+def test_read_png_exif__invalid_profiles(text):
     data = with_chunk(*text_chunk(b"tEXt", b"Raw profile type exif", text))
     assert read_capture(data).make is None
     assert read_header(data).orientation == 1
 
 
-def test_read_png_exif__a_text_that_fills_the_memory_is_left_out():
+def test_read_png_exif__too_long_text_is_left_out():
     body = b"Raw profile type exif\0\0" + zlib.compress(bytes(50 * MAX_TEXT_BYTES))
     data = with_chunk(b"zTXt", body, is_late=True)
     assert read_png_exif(data) is None
     assert read_png_xmp(with_chunk(b"zTXt", b"XML:com.adobe.xmp\0\0junk")) is None
 
 
-def test_read_capture__a_png_of_nothing_else():
+def test_read_capture__png_without_metadata():
     assert read_capture(photo_of(kind="PNG")) == read_capture(PLAIN)
 
 

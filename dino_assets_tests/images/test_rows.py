@@ -113,7 +113,7 @@ def test_images__class_folders_are_labels(memory: ObjectStore, tmp_path: Path):
     }  # fmt: skip
 
 
-def test_images__a_list_s_label_and_metadata(memory: ObjectStore, tmp_path: Path):
+def test_images__label_and_metadata_of_a_list(memory: ObjectStore, tmp_path: Path):
     folder = fill(tmp_path / "f", {"a.jpg": (8, 8), "b.jpg": (9, 9)})
     table = folder / "l.csv"
     table.write_text("image_path,label,site,observer\na.jpg,lemur,north,Rabe\nb.jpg,,south,\n")
@@ -154,7 +154,7 @@ def test_images__same_bytes_in_two_drops_are_one_image(memory: ObjectStore, tmp_
     )
 
 
-def test_sort_out__every_entry_goes_somewhere(tmp_path: Path):
+def test_sort_out__loses_no_entry(tmp_path: Path):
     names = ("a.jpg", "a.dng", "b.dng", "._a.jpg", "c.SRT", "x/__MACOSX/d.jpg", "e")
     folder = fill_bytes(tmp_path / "f", dict.fromkeys(names, b"x"))
     entries = open_source(str(folder), root=folder).entries()
@@ -167,7 +167,7 @@ def test_sort_out__every_entry_goes_somewhere(tmp_path: Path):
 # --- extras ---------------------------------------------------------------------------------
 
 
-def test_name_readers__those_that_are_installed(monkeypatch: pytest.MonkeyPatch):
+def test_name_readers__installed_ones(monkeypatch: pytest.MonkeyPatch):
     assert name_readers() == ["pillow_heif", "rasterio", "rawpy"]
     monkeypatch.setattr(stage, "find_spec", lambda name: name == "rawpy" or None)
     assert name_readers() == ["rawpy"]
@@ -236,7 +236,7 @@ def test_images__a_list_that_labels_the_raw_file_wants_it(memory: ObjectStore, t
 
 
 @pytest.mark.parametrize("ground_m", [float("nan"), float("inf"), 1e9])
-def test_images__a_ground_that_is_nowhere(tmp_path: Path, ground_m: float):
+def test_images__invalid_ground_height(tmp_path: Path, ground_m: float):
     folder = fill(tmp_path / "f", {"a.jpg": (8, 8)})
     with pytest.raises(ConfigError, match=r"ground_m=.*: expected metres above the sea"):
         draft_images(

@@ -96,7 +96,7 @@ def test_score_pixels__sharpness_falls_with_blur_in_a_flight(flight: list[Pixels
         assert scores[0] > 3 * scores[1] > 9 * scores[2] > 18 * scores[3]
 
 
-def test_score_pixels__a_blurred_picture_of_a_flight_is_told_alone(flight: list[Pixels]):
+def test_score_pixels__finds_the_blurred_picture_of_a_flight(flight: list[Pixels]):
     sharp = [score_pixels(pixels).sharpness for pixels in flight]
     usual = float(np.median(sharp))
     for sigma in (2, 4):
@@ -105,7 +105,7 @@ def test_score_pixels__a_blurred_picture_of_a_flight_is_told_alone(flight: list[
 
 
 @pytest.mark.parametrize("stops", [-2, -1, -0.5, 0.5, 1])
-def test_score_pixels__sharpness_is_not_light(stops: float):
+def test_score_pixels__sharpness_is_independent_of_exposure(stops: float):
     before = score_pixels(PICTURES["grainy"]).sharpness
     assert score_pixels(expose(PICTURES["grainy"], stops)).sharpness == pytest.approx(
         before, rel=0.25
@@ -118,7 +118,7 @@ def test_score_pixels__flat_pictures_are_not_sharp(level: int):
     assert (scores.sharpness, scores.contrast) == (0, pytest.approx(0, abs=1e-3))
 
 
-def test_score_pixels__sharpness_looks_in_every_corner():
+def test_score_pixels__sharpness_covers_every_corner():
     far = 1500 - 60
     for top, left in ((0, 0), (0, far), (far, 0), (far, far)):
         pixels = np.full((1500, 1500, 3), 90, np.uint8)
@@ -214,7 +214,7 @@ def test_score_pixels__look_by_hand():
     assert score_pixels(np.full((50, 60, 3), 77, np.uint8)).look == bytes(32)
 
 
-def test_score_pixels__the_same_picture_looks_alike(flight: list[Pixels]):
+def test_score_pixels__same_picture_is_a_near_duplicate(flight: list[Pixels]):
     for pixels in (*flight[:3], PICTURES["coarse"]):
         height, width = pixels.shape[:2]
         half = np.asarray(Image.fromarray(pixels).resize((width // 2, height // 2)))
@@ -224,7 +224,7 @@ def test_score_pixels__the_same_picture_looks_alike(flight: list[Pixels]):
             assert distance(pixels, other) <= LOOK_MAX_BITS // 2
 
 
-def test_score_pixels__neighbours_do_not_look_alike(flight: list[Pixels]):
+def test_score_pixels__neighbours_are_not_near_duplicates(flight: list[Pixels]):
     for one, other in itertools.pairwise(flight):
         assert distance(one, other) > 2 * LOOK_MAX_BITS
     wide = flight[0]
@@ -259,7 +259,7 @@ def test_find_near_duplicates__none_to_compare(count: int):
     assert find_near_duplicates(np.zeros((count, 32), np.uint8)) == []
 
 
-def test_find_near_duplicates__pictures_without_structure_pair_with_nothing():
+def test_find_near_duplicates__no_pairs_without_structure():
     few = np.zeros(256, np.uint8)
     few[:23] = 1
     looks = np.concatenate([np.zeros((2, 32), np.uint8), np.full((2, 32), 255, np.uint8)])
@@ -280,7 +280,7 @@ def test_score_pixels__skies_have_no_structure():
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 999), count=st.integers(2, 40), max_bits=st.integers(0, 130))
-def test_find_near_duplicates__is_each_ones_first_pair(seed: int, count: int, max_bits: int):
+def test_find_near_duplicates__equals_the_naive_definition(seed: int, count: int, max_bits: int):
     rng = np.random.default_rng(seed)
     looks = rng.integers(0, 256, (count, 32), dtype=np.uint8)
     looks[count // 2 :] = looks[: count - count // 2] ^ rng.choice([0, 0, 1, 128], (1, 32)).astype(
@@ -312,7 +312,7 @@ def test_find_near_duplicates__is_each_ones_first_pair(seed: int, count: int, ma
     assert placed == expected
 
 
-def test_find_near_duplicates__a_long_series_points_at_its_first():
+def test_find_near_duplicates__series_is_paired_with_its_first():
     """Pairs grow with the pictures, not with their square: 12 million of these would be alike."""
     looks = np.repeat(looks_with(0), 5000, axis=0)
     assert find_near_duplicates(looks) == [(0, j) for j in range(1, 5000)]
@@ -321,7 +321,7 @@ def test_find_near_duplicates__a_long_series_points_at_its_first():
     assert split == [(0, j) for j in range(1, 2500)] + [(2500, j) for j in range(2501, 5000)]
 
 
-def test_find_near_duplicates__memory_is_that_of_a_block():
+def test_find_near_duplicates__memory_is_limited():
     looks = np.repeat(looks_with(0), 9000, axis=0)
     places, reach = np.zeros((9000, 3)), np.ones(9000)
     tracemalloc.start()
@@ -400,7 +400,7 @@ def test_score_pixels__thumb():
     assert len(scores.thumb) < 8000
 
 
-def test_score_pixels__is_replayed_and_leaves_the_pixels_alone():
+def test_score_pixels__is_deterministic_and_keeps_the_pixels():
     pixels = texture()
     pixels.flags.writeable = False
     assert score_pixels(pixels) == score_pixels(pixels.copy())

@@ -84,9 +84,7 @@ def tile_centers(store: ObjectStore) -> dict[str, np.ndarray]:
     return centers
 
 
-def test_images__a_turned_picture_is_placed_as_its_neighbours_show(
-    memory: ObjectStore, tmp_path: Path
-):
+def test_images__turned_picture_is_placed_by_its_neighbours(memory: ObjectStore, tmp_path: Path):
     straight, turned = ObjectStore.in_memory(), memory
     before = rows_of(straight, tmp_path / "a", fly({}))
     rows = rows_of(turned, tmp_path / "b", fly({3: 180}))
@@ -146,7 +144,7 @@ def test_images__a_whole_flight_turned(memory: ObjectStore, tmp_path: Path):
 
 
 @pytest.mark.parametrize("turned_deg", [0, 180])
-def test_outputs__a_place_in_doubt_has_a_quality_of_its_own(
+def test_outputs__edited_picture_has_its_own_place_quality(
     local_store: ObjectStore, tmp_path: Path, turned_deg: int
 ):
     """Even ground proves nothing: whoever filters by gps-nadir gets none of it."""
@@ -167,7 +165,7 @@ def test_outputs__a_place_in_doubt_has_a_quality_of_its_own(
             assert frame[frame.place_quality == "edited-nadir"].path.tolist() == edited
 
 
-def test_images__oblique_ones_stay_in_doubt(memory: ObjectStore, tmp_path: Path):
+def test_images__oblique_pictures_stay_edited(memory: ObjectStore, tmp_path: Path):
     pitch = b'drone-dji:GimbalPitchDegree="-'
     files = {
         name: data.replace(pitch + b"90", pitch + b"70") for name, data in fly({3: 180}).items()
@@ -179,7 +177,7 @@ def test_images__oblique_ones_stay_in_doubt(memory: ObjectStore, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("pitch_deg", "cut_in_pixels"), [(90, 0), (70, 1)])
-def test_draft_tiles__a_picture_in_doubt_has_the_scale_of_before(
+def test_draft_tiles__edited_picture_keeps_its_scale(
     memory: ObjectStore, tmp_path: Path, pitch_deg: int, cut_in_pixels: int
 ):
     pitch = b'drone-dji:GimbalPitchDegree="-'
@@ -196,7 +194,7 @@ def test_draft_tiles__a_picture_in_doubt_has_the_scale_of_before(
     assert sides == ({64} if cut_in_pixels else {94})
 
 
-def test_images__only_neighbours_of_pictures_in_doubt_are_read_again(
+def test_images__reads_only_neighbours_of_edited_pictures_again(
     memory: ObjectStore, tmp_path: Path
 ):
     source = CountingSource(fill_bytes(tmp_path / "a", fly({})))
@@ -223,7 +221,7 @@ def test_images__a_picture_that_changes_before_it_is_compared(memory: ObjectStor
     assert caught.value.reason == "changed"
 
 
-def test_report__says_what_was_turned_and_by_whose_proof(memory: ObjectStore, tmp_path: Path):
+def test_report__names_turned_pictures_and_their_proofs(memory: ObjectStore, tmp_path: Path):
     rows_of(memory, tmp_path / "f", fly({3: 180, 5: 0}))
     images = open_table(memory, "images")
     found = {
@@ -240,7 +238,7 @@ def test_report__says_what_was_turned_and_by_whose_proof(memory: ObjectStore, tm
     assert "turned" not in sentence  # its place is right: nothing to look at
 
 
-def test_correct_turns__keeps_the_order_and_every_look(memory: ObjectStore, tmp_path: Path):
+def test_correct_turns__keeps_order_and_files(memory: ObjectStore, tmp_path: Path):
     """More than are held back, and pictures without a place among them."""
     files = fly({4: 180}, count=5) | {
         f"x{n:03d}.jpg": photo_bytes(16, 12, seed=n) for n in range(120)

@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_draw_flights__names_are_those_of_a_card(inbox: Path):
+def test_draw_flights__file_names_like_a_cards(inbox: Path):
     files = contents(inbox)
     assert sorted(files) == sorted([*GOOD, TRUNCATED, TEXT, "truth.geojson"])
     drops = draw_flights(inbox, scale=SCALE)
@@ -57,7 +57,7 @@ def test_draw_flights__finished_work_is_left_alone(inbox: Path):
     assert {path: (inbox / path).stat().st_mtime_ns for path in contents(inbox)} == before
 
 
-def test_draw_flights__completes_what_a_kill_left(inbox: Path, tmp_path: Path):
+def test_draw_flights__completes_after_a_kill(inbox: Path, tmp_path: Path):
     whole = contents(inbox)
     for path in GOOD[:2]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def test_draw_flights__completes_what_a_kill_left(inbox: Path, tmp_path: Path):
 TINY = 0.02
 
 
-def test_draw_flights__a_damaged_picture_of_ours_is_drawn_again(tmp_path: Path):
+def test_draw_flights__damaged_picture_is_drawn_again(tmp_path: Path):
     draw_flights(tmp_path, scale=TINY)
     whole = contents(tmp_path)
     (tmp_path / GOOD[0]).write_bytes(b"damaged")
@@ -85,9 +85,7 @@ def test_draw_flights__a_damaged_picture_of_ours_is_drawn_again(tmp_path: Path):
 
 @pytest.mark.parametrize("own", [GOOD[0], "ridge-north/mine.JPG", "truth.geojson"])
 @pytest.mark.parametrize("is_drawn", [False, True])
-def test_draw_flights__keeps_its_hands_off_somebodys_files(
-    tmp_path: Path, own: str, is_drawn: bool
-):
+def test_draw_flights__refuses_foreign_files(tmp_path: Path, own: str, is_drawn: bool):
     """DJI calls everybody's first picture DJI_0001.JPG."""
     if is_drawn:
         draw_flights(tmp_path, scale=TINY)

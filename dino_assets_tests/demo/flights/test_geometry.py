@@ -125,7 +125,7 @@ def registration_errors_m(folder: Path, *, width: int) -> dict[str, float]:
     return errors
 
 
-def test_draw_flights__exif_reads_as_a_camera_wrote_it(inbox: Path):
+def test_draw_flights__exif_like_a_cameras(inbox: Path):
     with Image.open(inbox / GOOD[4]) as image:
         exif = image.getexif()
     photo, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
@@ -158,7 +158,7 @@ def test_draw_flights__xmp_agrees_with_exif(inbox: Path, path: str):
     assert at["RelativeAltitude"] == pytest.approx(110 if "ridge" in path else 90, abs=0.3)
 
 
-def test_draw_flights__neighbours_lie_where_the_gps_says(inbox: Path):
+def test_draw_flights__neighbours_match_the_gps(inbox: Path):
     errors = registration_errors_m(inbox, width=500)
     assert len(errors) == 4
     # One pixel is 0.38 m and 0.31 m here.
@@ -173,7 +173,7 @@ def test_draw_flights__neighbours_overlap_by_seventy_percent(inbox: Path):
         assert abs(moved[0]) / 500 < 0.03
 
 
-def test_truth__pictures_are_where_it_says(inbox: Path):
+def test_truth__positions_of_pictures(inbox: Path):
     told = {
         f["properties"]["file"]: f for f in read_truth(inbox) if f["properties"]["class"] == "image"
     }

@@ -75,7 +75,7 @@ def test_course_measure__straight_line_by_hand():
     assert across[:, 0].tolist() == pytest.approx([1.5, 0.5, -0.5, -1.5])
 
 
-def test_course_outline__holds_what_is_near():
+def test_course_outline__contains_near_points():
     raster = Raster(width_m=40, length_m=40, px_per_m=1)
     band = Course(((-5, -20), (5, 20)), axis="y").outline(raster, 2.0)
     assert lies_inside(np.array([(0.0, 0.0), (1.9, 0.0), (2.3, 0.0)]), band).tolist() == [
@@ -104,7 +104,7 @@ def test_blend__ends():
     )
 
 
-def test_cast_shadows__falls_away_from_the_sun_as_long_as_the_post_is_high():
+def test_cast_shadows__length_and_direction_by_hand():
     raster = Raster(width_m=64, length_m=64, px_per_m=4)
     height = blank_canvas(np.random.default_rng(0), raster).height
     height[128:136, 128:136] = 10
@@ -136,7 +136,7 @@ def test_pose_footprint__upper_edge_points_where_the_camera_is_turned():
     np.testing.assert_allclose(corners, [(30, 57), (30, -43), (-20, -43), (-20, 57)])
 
 
-def test_take_picture__shows_the_pixel_below_and_refuses_to_look_beyond_the_map():
+def test_take_picture__pixel_below_and_map_edges():
     raster = Raster(width_m=40, length_m=40, px_per_m=1)
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[10:20, 20:30] = 200  # x 0..10, y 0..10
@@ -175,7 +175,7 @@ def test_write_exif__minutes_and_seconds_never_reach_sixty():
     assert b'drone-dji:GimbalYawDegree="+1.00"' in write_xmp(capture)
 
 
-def test_scatter_trees__stand_inside_their_wood():
+def test_scatter_trees__inside_the_outline():
     wood = grow_blob(np.random.default_rng(1), (10, 20), radii_m=(30, 20))
     trees = scatter_trees(
         np.random.default_rng(2), wood, spacing_m=4, radii_m=(1, 3), kinds=("conifer", "bush")
@@ -186,7 +186,7 @@ def test_scatter_trees__stand_inside_their_wood():
     assert all(1 <= tree.radius_m <= 3 for tree in trees)
 
 
-def test_draw_burn__says_what_it_drew():
+def test_draw_burn__returns_its_regions():
     scene = draw_burn(np.random.default_rng(0), Raster(160, 190, 1))
     assert scene.picture.shape == (190, 160, 3)
     assert [region.kind for region in scene.regions] == [

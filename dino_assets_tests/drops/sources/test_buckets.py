@@ -42,7 +42,7 @@ def bucket(s3_endpoint: str, tmp_path: Path):
     client.close()
 
 
-def test_bucket__keys_as_other_tools_write_them(bucket):
+def test_bucket__keys_written_by_other_tools(bucket):
     upload, source = bucket
     keys = [
         "100MEDIA/DJI_0001.JPG", "101MEDIA/DJI_0001.JPG", "a b.jpg", "ü/文.jpg", "x#1.jpg", "50%.jpg",
@@ -76,13 +76,13 @@ def test_bucket__empty(bucket):
     assert bucket[1].entries() == []
 
 
-def test_bucket__gone_since_the_listing(bucket):
+def test_bucket__object_deleted_after_listing(bucket):
     with raising(SourceError, reason="missing", path="a.jpg"):
         bucket[1].read("a.jpg")
 
 
 @pytest.mark.parametrize("key", ["a//b.jpg", "./a.jpg", "x/../a.jpg", "a\tb.jpg", "a - b//c.jpg"])
-def test_bucket__a_key_that_cannot_be_a_path_is_named(bucket, key: str):
+def test_bucket__invalid_key_is_named(bucket, key: str):
     bucket[0]("good.jpg", key)
     with raising(SourceError, reason="odd-key") as caught:
         bucket[1].entries()
@@ -138,7 +138,7 @@ class Chunked(ObjectStore):
         return itertools.repeat(bytes(2**20), 64)
 
 
-def test_bucket__a_large_object_is_held_once():
+def test_bucket__large_object_in_memory_once():
     source = BucketSource(Chunked.in_memory())
     tracemalloc.start()
     try:

@@ -58,14 +58,14 @@ def test_fingerprint__changes_when_anything_changes(card: Path):
     assert not is_new()
 
 
-def test_fingerprint__does_not_depend_on_the_place(card: Path, tmp_path: Path):
+def test_fingerprint__independent_of_the_folder(card: Path, tmp_path: Path):
     put(card, "a.jpg", "sub/b.jpg")
     before = fingerprint(FolderSource(card, shown="card").entries())
     card.rename(tmp_path / "moved")
     assert fingerprint(FolderSource(tmp_path / "moved", shown="x").entries()) == before
 
 
-def test_fingerprint__as_it_was_before_there_were_labels():
+def test_fingerprint__unchanged_by_labels_of_folders():
     before = hashlib.sha256(b"wheat/a.jpg\x001\x002\x00\n").hexdigest()
     assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2")]) == before
     assert fingerprint([SourceEntry("wheat/a.jpg", 1, "2", label="wheat")]) == before

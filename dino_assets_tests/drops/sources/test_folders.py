@@ -19,7 +19,7 @@ from dino_assets_tests.worlds.cards import SECRET, count_open_files, listing, pu
 from dino_assets_tests.worlds.raising import raising
 
 
-def test_folder__as_it_comes_off_a_card(card: Path):
+def test_folder__copy_of_a_card(card: Path):
     paths = [
         "100MEDIA/DJI_0001.JPG",
         "101MEDIA/DJI_0001.JPG",
@@ -106,7 +106,7 @@ def test_folder__unreadable_folder_is_a_row(as_nobody: Path):
     ]
 
 
-def test_folder__an_operating_systems_closed_folders_are_no_rows(as_nobody: Path):
+def test_folder__ignores_closed_folders_of_an_operating_system(as_nobody: Path):
     closed = [".Trashes", ".Spotlight-V100", "lost+found", "DCIM/System Volume Information"]
     put(as_nobody, "a.jpg", *(f"{folder}/b.jpg" for folder in closed), "lost.dir/c.jpg")
     for folder in closed:
@@ -182,7 +182,7 @@ NAMES = st.lists(
 
 
 @given(NAMES)
-def test_show_name__no_two_names_are_shown_alike(raw: bytes):
+def test_show_name__different_names_stay_different(raw: bytes):
     name = os.fsdecode(raw)
     shown = show_name(name)
     shown.encode()
@@ -193,11 +193,11 @@ def test_show_name__no_two_names_are_shown_alike(raw: bytes):
 
 
 @given(st.sets(NAMES, max_size=8))
-def test_show_name__as_many_as_there_are(raw: set[bytes]):
+def test_show_name__as_many_texts_as_names(raw: set[bytes]):
     assert len({show_name(os.fsdecode(name)) for name in raw}) == len(raw)
 
 
-def test_folder__unreadable_as_a_whole(as_nobody: Path):
+def test_folder__unreadable_root_folder(as_nobody: Path):
     as_nobody.chmod(0)
     with raising(SourceError, reason="unlistable", path="the card"):
         FolderSource(as_nobody, shown="the card").entries()
@@ -211,7 +211,7 @@ def test_folder__unreadable_file(as_nobody: Path):
         FolderSource(as_nobody, shown="card").read("a.jpg")
 
 
-def test_folder__gone(card: Path):
+def test_folder__folder_is_missing(card: Path):
     source = FolderSource(card, shown="card")
     card.rmdir()
     with raising(SourceError, reason="unlistable", path="card"):
@@ -266,7 +266,7 @@ def test_folder__replaced_between_listing_and_reading(card: Path, change: Callab
 @pytest.mark.parametrize(
     "path", ["../secret.jpg", "/etc/passwd", "sub/../../secret.jpg", "..", "", "/"]
 )
-def test_folder__no_way_out(card: Path, path: str):
+def test_folder__refuses_paths_outside(card: Path, path: str):
     (card / "sub").mkdir()
     with raising(SourceError, reason="outside"):
         FolderSource(card, shown="card").read(path)
@@ -296,7 +296,7 @@ def test_folder__open_file(card: Path):
     "change",
     [replace_by_link, replace_by_pipe, replace_by_folder, replace_parent_by_link, remove],
 )
-def test_folder__open_file_of_what_was_replaced(card: Path, change: Callable[[Path], None]):
+def test_folder__open_file_after_replacement(card: Path, change: Callable[[Path], None]):
     put(card, "100MEDIA/a.jpg")
     change(card / "100MEDIA" / "a.jpg")
     opened = count_open_files()
@@ -316,7 +316,7 @@ def test_folder__read_is_bounded(card: Path):
         source.read("12345", max_bytes=4)
 
 
-def test_folder__a_file_that_tells_no_size_is_read():
+def test_folder__reads_a_file_without_a_size():
     source = FolderSource(Path("/proc/self").resolve(), shown="x")
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")
@@ -363,6 +363,6 @@ def test_folder__the_strangest_names(card: Path):
     assert source.read("hard link.jpg").decode() == "é.jpg"
 
 
-def test_folder__a_zero_byte_is_no_name(card: Path):
+def test_folder__name_with_a_zero_byte(card: Path):
     with raising(SourceError, reason="no-name"):
         FolderSource(card, shown="card").read("a\0.jpg")

@@ -54,7 +54,7 @@ def test_list__quoted_names(card: Path):
     assert listing(source) == {"a,b.jpg": None, 'q"q.jpg': None}
 
 
-def test_list__what_is_not_there_or_not_a_file(card: Path):
+def test_list__missing_and_special_files(card: Path):
     put(card, "a.jpg", "sub/b.jpg")
     (card / "link.jpg").symlink_to(card / "a.jpg")
     os.mkfifo(card / "pipe.jpg")
@@ -68,7 +68,7 @@ def test_list__what_is_not_there_or_not_a_file(card: Path):
     }  # fmt: skip
 
 
-def test_list__a_zero_byte_is_named(card: Path):
+def test_list__zero_byte_is_reported(card: Path):
     (entry,) = write_list(card, "nul\0.jpg\n", "l.txt").entries()
     assert (entry.refusal, "zero byte" in entry.refusal_detail) == ("missing", True)
 
@@ -116,7 +116,7 @@ def test_list__utf16(card: Path, name: str, encoding: str):
         ListSource(card / name, shown=name).entries()
 
 
-def test_list__a_folder_that_begins_with_the_same_letters_is_outside(card: Path):
+def test_list__folder_with_the_same_prefix_is_outside(card: Path):
     put(card.parent, "card-2/a.jpg")
     assert listing(write_list(card, "../card-2/a.jpg\n", "l.txt")) == {"../card-2/a.jpg": "outside"}
 
@@ -124,7 +124,7 @@ def test_list__a_folder_that_begins_with_the_same_letters_is_outside(card: Path)
 @pytest.mark.parametrize(
     "address", ["https://example.org/a.jpg", "s3://bucket/a.jpg", "HTTP://example.org//b.jpg"]
 )
-def test_list__addresses_are_called_what_they_are(card: Path, address: str):
+def test_list__addresses_are_refused(card: Path, address: str):
     put(card, "a.jpg")
     (entry, _) = sorted(
         write_list(card, f"{address}\na.jpg\n", "l.txt").entries(), key=lambda e: e.path == "a.jpg"
@@ -166,7 +166,7 @@ def test_list__unreadable_csv(card: Path):
         source.entries()
 
 
-def test_list__gone(card: Path):
+def test_list__list_is_missing(card: Path):
     source = write_list(card, "a.jpg\n", "l.txt")
     (card / "l.txt").unlink()
     with raising(SourceError, reason="unreadable", path="l.txt"):
@@ -285,7 +285,7 @@ def test_list__files_in_a_configured_root(card: Path, archive: Path):
         source.read("../archive/out/secret.jpg")
 
 
-def test_list__without_roots_all_that_is_outside(card: Path, archive: Path):
+def test_list__files_outside_without_roots(card: Path, archive: Path):
     (card / "l.txt").write_text(f"{archive}/b.jpg\n../archive/b.jpg\n")
     source = open_source("card/l.txt", root=card.parent)
     assert set(listing(source).values()) == {"outside"}
@@ -300,7 +300,7 @@ def test_list__a_root_under_a_linked_name(card: Path, archive: Path):
     assert source.read("../archive/b.jpg") == b"b.jpg"
 
 
-def test_list__a_root_that_is_not_there_is_an_error_only_where_it_is_needed(card: Path):
+def test_list__missing_root_is_an_error_only_if_needed(card: Path):
     put(card, "a.jpg")
     gone = card.parent / "unmounted"
     (card / "l.txt").write_text("a.jpg\n../other/x.jpg\n")
@@ -311,7 +311,7 @@ def test_list__a_root_that_is_not_there_is_an_error_only_where_it_is_needed(card
         source.entries()
 
 
-def test_fingerprint__what_a_list_says_counts(card: Path):
+def test_fingerprint__includes_labels_and_metadata_of_lists(card: Path):
     put(card, "wheat/a.jpg")
     texts = [
         "image_path\nwheat/a.jpg\n",
@@ -353,7 +353,7 @@ def test_list__a_stray_quote_loses_no_row(card: Path, text: str, line: int, why:
         write_list(card, text).entries()
 
 
-def test_list__quotes_that_are_no_stray_ones(card: Path):
+def test_list__valid_quotes(card: Path):
     put(card, "a.jpg", "b.jpg", "c.jpg")
     rows = (
         'a.jpg,5" pipe,"wet, cold\nthen, dry: see b.jpg\n"\nb.jpg,,"say ""x"""\nc.jpg,,"'
@@ -367,7 +367,7 @@ def test_list__quotes_that_are_no_stray_ones(card: Path):
     }  # fmt: skip
 
 
-def test_list__a_quote_in_the_head_reads_no_more_than_it_must(card: Path):
+def test_list__quote_in_the_head_reads_few_lines(card: Path):
     lines = iter(['"image_path,x\n', *["a.jpg,1\n"] * 20_000])
     with raising(SourceError, reason="row"):
         list(read_csv(lines, column="image_path", shown="l"))
@@ -397,7 +397,7 @@ def test_list__a_path_in_another_encoding_is_a_row(card: Path):
     }  # fmt: skip
 
 
-def test_list__text_that_looks_escaped_is_said_as_it_is(card: Path):
+def test_list__escaped_looking_text_is_unchanged(card: Path):
     put(card, "a.jpg")
     source = write_list(card, "image_path,label,\\xe9\na.jpg,\\xe9,\\xe9\n")
     assert describe(source) == {"a.jpg": ("\\xe9", '{"\\\\xe9": "\\\\xe9"}', None)}
@@ -406,14 +406,14 @@ def test_list__text_that_looks_escaped_is_said_as_it_is(card: Path):
 # --- odd paths ------------------------------------------------------------------------------
 
 
-def test_list__a_path_longer_than_any_below_a_file(card: Path):
+def test_list__path_that_is_too_long(card: Path):
     put(card, "a.jpg")
     long = "a.jpg" + ("/" + "y" * 200) * 30
     (entry,) = write_list(card, f"{long}\n", "l.txt").entries()
     assert (entry.path, entry.refusal, entry.refusal_detail) == (long, "missing", "Not a directory")
 
 
-def test_list__its_own_folder_by_the_name_of_a_link(card: Path):
+def test_list__own_folder_through_a_link(card: Path):
     put(card, "sub/a.jpg", "b.jpg")
     (card.parent / "tmp").symlink_to(card)
     (card.parent / "up").symlink_to(card.parent)
@@ -454,7 +454,7 @@ def test_list__names_that_look_escaped_are_read(card: Path):
             assert file.read_bytes() == held
 
 
-def test_list__of_many_files_holds_little_of_each(tmp_path: Path):
+def test_list__memory_for_many_files(tmp_path: Path):
     """A million files take 300 MB: what lines say alike is held once, and each file's own is small."""
     count = 20_000
     with (tmp_path / "list.csv").open("w") as lines:

@@ -7,7 +7,7 @@ import pytest
 from dino_assets.drops.sources.progress import EVERY_S, Tally
 
 
-def test_tally__a_line_every_few_seconds(caplog: pytest.LogCaptureFixture):
+def test_tally__logs_every_few_seconds(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     now_s = 100.0
     tally = Tally("card", "files found", read_clock=lambda: now_s)
@@ -22,7 +22,7 @@ def test_tally__a_line_every_few_seconds(caplog: pytest.LogCaptureFixture):
     assert caplog.messages[1:] == ["card: 20,000 files found so far, 15 s"]
 
 
-def test_tally__counts_what_it_passes_on(caplog: pytest.LogCaptureFixture):
+def test_tally__counts_yielded_items(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO)
     times = iter(range(0, 1000, 3))
     tally = Tally("list.csv", "rows read", read_clock=lambda: float(next(times)))

@@ -22,7 +22,7 @@ def test_find_focal_px__nothing_known():
     assert find_focal_px(Optics(model="what", focal_mm=5.0), width=4000, height=3000) is None
 
 
-def test_find_focal_px__in_this_order():
+def test_find_focal_px__order_of_sources():
     known = {
         "calibrated_px": 3600.0,
         "plane_px_per_mm": 400.0,
@@ -124,7 +124,7 @@ def test_find_focal_px__digital_zoom_multiplies(optics):
 
 
 @pytest.mark.parametrize("nonsense", [3.61, 1e9])
-def test_find_focal_px__nonsense_gives_way_to_the_next(nonsense):
+def test_find_focal_px__wrong_values_use_the_next_source(nonsense):
     optics = Optics(calibrated_px=nonsense, focal_35mm=24.0)
     assert find_focal_px(optics, width=5472, height=3648)[1] == "35 mm equivalent"
 
@@ -159,7 +159,7 @@ def test_find_resize__calibration_of_a_picture_made_smaller():
         ((4056, 3040), (4000, 3000), 1.0, True),  # calibrated on a frame with its margins
     ],
 )
-def test_find_resize__a_cut_is_no_resize(shot, size, scale, is_whole):
+def test_find_resize__cropped_picture(shot, size, scale, is_whole):
     optics = Optics(
         calibrated_px=3666.67,
         calibrated_center_x_px=shot[0] / 2,
@@ -176,7 +176,7 @@ def test_find_resize__a_cut_is_no_resize(shot, size, scale, is_whole):
         assert center is None
 
 
-def test_find_center_px__a_lens_a_little_out_of_the_middle():
+def test_find_center_px__lens_slightly_off_the_middle():
     optics = Optics(calibrated_center_x_px=2040.0, calibrated_center_y_px=1470.0)
     assert find_center_px(optics, width=4000, height=3000) == (2040, 1470)
     halved = find_center_px(optics, width=2000, height=1500)
@@ -213,5 +213,5 @@ def test_find_focal_px__never_absurd():
         (None, None, False),
     ],
 )
-def test_is_thermal_lens__of_the_table(model, focal_mm, expected):
+def test_is_thermal_lens__cameras_in_the_table(model, focal_mm, expected):
     assert is_thermal_lens(model, focal_mm) is expected

@@ -41,7 +41,7 @@ def test_read_capture__xmp_before_exif(spelling):
     ("latitude", "longitude"),
     [("0", "0"), ("+0.0", "-0.000"), ("nan", "2"), ("91", "2"), ("2", "-180.5"), ("3", ""), ("x", "1")],
 )  # fmt: skip
-def test_read_capture__positions_that_are_none(latitude, longitude):
+def test_read_capture__invalid_positions(latitude, longitude):
     xmp = packet({"GpsLatitude": latitude, "GpsLongitude": longitude})
     found = read_capture(photo_of(xmp=xmp))
     assert (found.latitude, found.longitude) == (None, None)
@@ -60,7 +60,7 @@ def test_read_capture__positions_that_are_none(latitude, longitude):
         {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: degrees(1.0)},
     ],
 )
-def test_read_capture__exif_positions_that_are_none(gps):
+def test_read_capture__invalid_exif_positions(gps):
     found = read_capture(photo_of(exif=make_exif(gps=gps)))
     assert (found.latitude, found.longitude) == (None, None)
 
@@ -78,7 +78,7 @@ def test_read_capture__altitude_of_exif(reference, expected):
 
 
 @pytest.mark.parametrize("written", ["1e308", "-1e308", "20000.5", "-1e7"])
-def test_read_capture__heights_that_are_none(written):
+def test_read_capture__invalid_heights(written):
     xmp = packet({"RelativeAltitude": written, "AbsoluteAltitude": written})
     found = read_capture(photo_of(xmp=xmp))
     assert (found.relative_altitude_m, found.altitude_m) == (None, None)
@@ -167,7 +167,7 @@ def test_read_capture__edited_later(software, written, expected):
         ((None, 400), 1, None),
     ],
 )
-def test_read_capture__pixels_across_what_the_camera_wrote(stated, orientation, expected):
+def test_read_capture__swapped_width_and_height(stated, orientation, expected):
     """Programs that turn a picture often leave its times as they were."""
     main = {} if orientation is None else {BASE.Orientation: orientation}
     sizes = dict(zip((BASE.ExifImageWidth, BASE.ExifImageHeight), stated, strict=True))

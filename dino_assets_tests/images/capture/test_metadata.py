@@ -118,7 +118,7 @@ def test_read_capture__not_a_picture(data):
     assert read_capture(data) == NOTHING
 
 
-def test_read_capture__a_picture_that_says_nothing():
+def test_read_capture__picture_without_metadata():
     for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP"):
         assert read_capture(photo_of(kind=kind)) == NOTHING
 
@@ -135,7 +135,7 @@ FULL = photo_of(
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.tuples(st.integers(2, 2000), st.integers(0, 255)), min_size=1, max_size=30))
-def test_read_capture__damage_gives_a_capture(changes):
+def test_read_capture__never_raises_for_damage(changes):
     data = bytearray(FULL)
     for at, value in changes:
         data[at % len(data)] = value
@@ -147,12 +147,12 @@ def test_read_capture__damage_gives_a_capture(changes):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, len(FULL)))
-def test_read_capture__cut_off(end):
+def test_read_capture__truncated_files(end):
     assert isinstance(read_capture(FULL[:end]), Capture)
 
 
 @pytest.mark.parametrize("table", [0x8769, 0x8825])
-def test_read_capture__a_table_that_points_nowhere_spoils_no_other(table):
+def test_read_capture__invalid_table_does_not_affect_others(table):
     exif = make_exif(main={BASE.Make: "DJI"}, photo={BASE.FocalLengthIn35mmFilm: 20}, gps=gps_of(3.0, 4.0))  # fmt: skip
     block = bytearray(exif.tobytes())
     at = block.index(table.to_bytes(2, "big" if block[6:8] == b"MM" else "little"))

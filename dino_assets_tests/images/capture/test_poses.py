@@ -54,7 +54,7 @@ def test_turn_to_gimbal__by_hand(aircraft, gimbal):
 
 @pytest.mark.parametrize("yaw", [-170.0, -30.0, 0.0, 75.5, 189.428, 359.0])
 @pytest.mark.parametrize(("pitch", "roll"), [(0, 0), (12.6, -3.4), (-8, 5), (30, 20), (1e-7, 0)])
-def test_turn_to_gimbal__leads_to_the_same_ground(yaw: float, pitch: float, roll: float):
+def test_turn_to_gimbal__same_ground(yaw: float, pitch: float, roll: float):
     y, p, r = np.radians((yaw, pitch, roll))
     about_down = [[np.cos(y), -np.sin(y), 0], [np.sin(y), np.cos(y), 0], [0, 0, 1]]
     about_right = [[np.cos(p), 0, np.sin(p)], [0, 1, 0], [-np.sin(p), 0, np.cos(p)]]
@@ -88,7 +88,7 @@ def test_read_capture__pose_of_pix4d(prefix, address, as_elements):
     assert gimbal_of(read_capture(photo_of(xmp=xmp))) == (90, -84, 0)
 
 
-def test_read_capture__pose_of_sensefly_counts_the_roll_the_other_way():
+def test_read_capture__senseflys_roll_has_the_opposite_sign():
     """The numbers of a thermoMAP, which writes TIFF."""
     words = {"Yaw": "189.428", "Pitch": "12.5908", "Roll": "-3.384"}
     expected = tuple(turn_to_gimbal(189.428, 12.5908, 3.384))
@@ -100,7 +100,7 @@ def test_read_capture__pose_of_sensefly_counts_the_roll_the_other_way():
     assert gimbal_of(read_capture(photo_of(xmp=xmp, exif=made))) == expected
 
 
-def test_read_capture__a_light_sensors_angles_are_no_pose():
+def test_read_capture__ignores_a_light_sensors_angles():
     found = read_words(TILTED, prefix="DLS", address="http://micasense.com/DLS/1.0/")
     assert gimbal_of(found) == (None, None, None)
 
@@ -109,7 +109,7 @@ def test_read_capture__a_light_sensors_angles_are_no_pose():
     "change",
     [{"Pitch": "-90"}, {"Pitch": "140"}, {"Pitch": "nan"}, {"Yaw": "400"}, {"Roll": "200"}],
 )
-def test_read_capture__angles_that_are_no_pose(change):
+def test_read_capture__invalid_poses(change):
     found = read_words(TILTED | change, prefix="Camera", address=PIX4D)
     assert gimbal_of(found) == (None, None, None)
 

@@ -31,20 +31,20 @@ RAW = bytes(640 * 512 * 2)
 @pytest.mark.parametrize(
     "source", ["InfraredCamera", "Infrared", "ThermalCamera", "IR", "IR_Camera", "IRCamera"]
 )
-def test_find_thermal_signal__the_camera_says_so(source):
+def test_find_thermal_signal__image_source_of_a_thermal_camera(source):
     found = find_thermal_signal("x.jpg", jpeg(), Capture(image_source=source))
     assert found == f"XMP image source {source}"
 
 
 @pytest.mark.parametrize("source", ["WideCamera", "ZoomCamera", "Visible", "VisibleCamera", "RGB"])
-def test_find_thermal_signal__the_camera_says_light_whatever_else(source):
+def test_find_thermal_signal__image_source_of_a_colour_camera(source):
     other = jpeg((0xE1, b"FLIR\0\1\0\0"), (0xE3, RAW))
     said = Capture(make="DJI", image_source=source)
     assert find_thermal_signal(NAME, other, said) is None
 
 
 @pytest.mark.parametrize("source", ["Default", "Unknown", "irrigation", "Theremin"])
-def test_find_thermal_signal__a_word_that_decides_nothing(source):
+def test_find_thermal_signal__ambiguous_image_source(source):
     said = Capture(make="DJI", image_source=source)
     assert find_thermal_signal("a.jpg", jpeg(), said) is None
     assert find_thermal_signal("a.jpg", jpeg((0xE3, RAW)), said) == "R-JPEG segments of DJI"
@@ -157,7 +157,7 @@ def test_find_thermal_signal__a_lens_that_the_table_knows():
     assert find_thermal_signal("DJI_0002.JPG", jpeg(), light) is None
 
 
-def test_find_thermal_signal__djis_name_on_somebody_elses_picture():
+def test_find_thermal_signal__djis_name_on_another_makers_picture():
     assert find_thermal_signal("DJI_0001_T.JPG", jpeg(), Capture(make="Autel")) is None
     assert find_thermal_signal("DJI_0001_T.JPG", jpeg(), Capture(make="Canon")) is None
 
@@ -172,7 +172,7 @@ def test_find_thermal_signal__ordinary_pictures(kind):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 5, 30, 4000, 6000])
-def test_find_thermal_signal__cut_off(cut):
+def test_find_thermal_signal__truncated_files(cut):
     data = jpeg((0xE3, RAW))[:cut]
     assert find_thermal_signal("a.jpg", data, DJI) is None
 

@@ -71,7 +71,7 @@ def jpeg_of(image: Image.Image, thumbnail: bytes) -> bytes:
         (WAY.FLIP_TOP_BOTTOM, True),
     ],
 )
-def test_is_turned_since__as_the_thumbnail_shows(way, expected, size):
+def test_is_turned_since__proven_by_the_thumbnail(way, expected, size):
     whole = scene()
     image = whole if way is None else whole.transpose(way)
     assert is_turned_since(jpeg_of(image, thumbnail_of(whole, size)), image) is expected

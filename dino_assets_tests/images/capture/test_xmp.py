@@ -68,7 +68,7 @@ def test_read_capture__numbers_as_cameras_write_them(written, expected):
     assert found.relative_altitude_m == expected
 
 
-def test_read_xmp__a_damaged_tail_keeps_what_came_before():
+def test_read_xmp__damaged_tail_keeps_earlier_values():
     whole = packet(DJI)
     assert read_xmp(whole[: whole.index(b"</rdf:RDF>")])["GimbalYawDegree"] == "+40.00"
     assert read_xmp(whole[: whole.index(b"FlightYaw")]) == {}
@@ -92,7 +92,7 @@ def test_read_xmp__bytes_that_are_no_utf8():
     assert read_xmp(b"\xff\xff" + odd.replace(b"#", b"-"))["Note"] == "a-b"
 
 
-def test_read_capture__a_damaged_model_gives_way_to_exif():
+def test_read_capture__damaged_model_falls_back_to_exif():
     xmp = packet(DJI | {"Model": "FC@00S"}, prefix="tiff").replace(b"@", b"\xfc")
     found = read_capture(photo_of(xmp=xmp, exif=make_exif(main={BASE.Model: "FC300S"})))
     assert (found.model, found.relative_altitude_m) == ("FC300S", 39.8)
@@ -103,7 +103,7 @@ def test_read_xmp__repair_reads_no_doctype(use):
     assert read_xmp(BOMB + b'<rdf:Description Model="' + use + b'">&g;</rdf:Description>') == {}
 
 
-def test_read_xmp__of_the_picture_and_not_of_what_it_was_made_from():
+def test_read_xmp__ignores_nested_properties():
     inner = (
         '<m:Ingredients><rdf:Bag><rdf:li q:Model="Other" q:RelativeAltitude="9">'
         '<tiff:Make>Other</tiff:Make><rdf:Description tiff:Software="Other"/></rdf:li></rdf:Bag>'

@@ -99,7 +99,7 @@ def test_decode_image__straight_alpha_is_dropped(tmp_path, bits):
         np.testing.assert_array_equal(decode_image(data), stored[..., :3])
 
 
-def test_divide_alpha__largest_counts_stay_largest():
+def test_divide_alpha__largest_values_do_not_overflow():
     for kind in (np.uint8, np.uint16, np.uint32, np.uint64):
         whole = np.iinfo(kind).max
         pixels = np.array([[[whole, whole], [whole // 2, whole // 2], [whole, 1], [7, 0]]], kind)

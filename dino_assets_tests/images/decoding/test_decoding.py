@@ -43,7 +43,7 @@ def show(data: bytes) -> np.ndarray:
     orientation=st.integers(1, 8),
     mode=st.sampled_from(["RGB", "L", "CMYK"]),
 )
-def test_decode_image__jpeg_is_what_pillow_shows(
+def test_decode_image__jpeg_equals_pillow(
     size: tuple[int, int],
     quality: int,
     subsampling: int,
@@ -82,13 +82,13 @@ def test_decode_image__larger_jpeg(options: dict[str, object]):
 
 @pytest.mark.parametrize("is_progressive", [False, True])
 @pytest.mark.parametrize("filler", [b"\0", b"\xff"])
-def test_decode_image__jpeg_filled_up_after_its_cut(is_progressive: bool, filler: bytes):
+def test_decode_image__truncated_jpeg_with_padding(is_progressive: bool, filler: bytes):
     data = encode(picture(320, 240), "JPEG", quality=90, progressive=is_progressive)
     at = len(data) * 2 // 3
     assert refusal(data[:at] + filler * (len(data) - at)).reason == "truncated"
 
 
-def test_decode_image__jpeg_cut_and_closed():
+def test_decode_image__truncated_jpeg_with_an_end_marker():
     """Pillow hands this out, gray below the cut."""
     data = encode(picture(320, 240), "JPEG", quality=90)
     cut = data[: len(data) // 2] + b"\xff\xd9"
@@ -97,7 +97,7 @@ def test_decode_image__jpeg_cut_and_closed():
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_decode_image__damage_inside_a_jpeg_that_pillow_passes_over(mode: str):
+def test_decode_image__jpeg_damage_that_pillow_ignores(mode: str):
     """Which shows that the fast reader reads both, and Pillow neither."""
     data = encode(picture(320, 240).convert(mode), "JPEG", quality=90, progressive=True)
     reasons = set()
@@ -165,7 +165,7 @@ def test_decode_image__white_is_zero(kind: type):
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", ["i1", "i2", "i4", "u4", "f2", "f4", "f8"])
-def test_decode_image__others_span_their_own_range(kind: str, order: str):
+def test_decode_image__other_types_scale_by_their_range(kind: str, order: str):
     low = 0 if kind[0] == "u" else -100
     samples = np.array([[low, low + 100, low + 200]], np.float64).astype(kind)
     data = tiff(samples, byteorder=order)
@@ -219,7 +219,7 @@ def test_decode_image__predictors(predictor: int):
     np.testing.assert_array_equal(pixels, decode_image(tiff(samples, photometric="rgb")))
 
 
-def test_decode_image__what_is_not_finite_is_black():
+def test_decode_image__not_finite_becomes_black():
     samples = np.array([[np.nan, np.inf, -np.inf, 2.0, 4.0, 6.0]], np.float32)
     assert decode_image(tiff(samples))[0, :, 0].tolist() == [0, 0, 0, 0, 128, 255]
 
@@ -296,7 +296,7 @@ def test_decode_image__tiff_compressions(compression: str):
     np.testing.assert_array_equal(decode_image(data), show(data))
 
 
-def test_decode_image__bands_are_no_photograph():
+def test_decode_image__refuses_measurement_bands():
     for kind in (np.uint8, np.uint16, np.float32):
         bands = np.zeros((8, 9, 5), kind)
         error = refusal(tiff(bands, photometric="minisblack", planarconfig="contig"))

@@ -36,7 +36,7 @@ def test_decode_image__heic_is_turned_once():
     assert decode_image(data).shape == (facts.height, facts.width, 3) == (90, 60, 3)
 
 
-def test_decode_image__heic_cut():
+def test_decode_image__truncated_heic():
     data = heic(picture(90, 60))
     for share in (0.05, 0.3, 0.6, 0.9, 0.999):
         at = int(len(data) * share)
@@ -52,12 +52,12 @@ def test_decode_image__heic_cut():
         bytes(50),
     ],
 )
-def test_decode_image__heic_with_more_behind_it(tail):
+def test_decode_image__heic_followed_by_other_bytes(tail):
     data = heic(picture(90, 60))
     assert np.array_equal(decode_image(data + tail), decode_image(data))
 
 
-def test_decode_image__heic_with_a_cut_box_behind_it():
+def test_decode_image__heic_followed_by_a_truncated_box():
     data = heic(picture(90, 60)) + b"\0\0\x10\0mdat" + bytes(100)
     assert refusal(data).reason == "truncated"
 
@@ -95,7 +95,7 @@ def test_decode_image__dng_is_the_photograph_not_its_preview(orientation: int):
     np.testing.assert_array_equal(pixels, decode_image(data))
 
 
-def test_decode_image__dng_cut():
+def test_decode_image__truncated_dng():
     data = dng()
     for share in (0.3, 0.6, 0.9, 0.99):
         assert refusal(data[: int(len(data) * share)])

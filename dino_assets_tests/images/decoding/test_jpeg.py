@@ -58,11 +58,11 @@ def test_decode_image__overwritten_pixels(kind: str, mode: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_decode_image__bytes_that_no_block_takes(kind: str):
+def test_decode_image__unused_jpeg_bytes(kind: str):
     assert is_refused(make(kind).removesuffix(END) + STRAY + END)
 
 
-def test_decode_image__restarts_that_come_late():
+def test_decode_image__late_restart_markers():
     data = make("restarts")
     at = data.index(b"\xff\xd3", data.index(SCAN))
     assert is_refused(data[:at] + STRAY + data[at:])
@@ -104,7 +104,7 @@ def test_decode_image__head_without_an_end():
         assert is_refused(odd)
 
 
-def test_decode_image__cmyk_is_pillows():
+def test_decode_image__cmyk_equals_pillow():
     data = make(mode="CMYK")
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(decode_image(data), np.asarray(image.convert("RGB")))

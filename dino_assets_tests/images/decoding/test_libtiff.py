@@ -47,7 +47,7 @@ def damage(data: bytes, body: bytes, *, share: float = 0.5) -> bytes:
         (damage(GRAY_JPEG, bytes(300)), ""),
     ],
 )
-def test_decode_image__what_libtiff_calls_damaged(capfd, data, says):
+def test_decode_image__damaged_tiffs(capfd, data, says):
     error = refusal(data)
     assert error.reason in ("undecodable", "truncated")
     assert error.detail.startswith(says)
@@ -57,7 +57,7 @@ def test_decode_image__what_libtiff_calls_damaged(capfd, data, says):
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("kind", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits"])
-def test_decode_image__sound_ones_as_pillow_reads_them(kind, bits):
+def test_decode_image__valid_tiffs_equal_pillow(kind, bits):
     data = encode(PICTURE, "TIFF", compression=kind)
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(decode_image(data), np.asarray(image.convert("RGB")))
@@ -65,7 +65,7 @@ def test_decode_image__sound_ones_as_pillow_reads_them(kind, bits):
         decode_image(encode(PICTURE.convert(mode), "TIFF", compression=kind))
 
 
-def test_decode_image__complaints_stay_with_their_picture(capfd):
+def test_decode_image__libtiff_errors_belong_to_one_picture(capfd):
     """Sound and damaged ones at once, as a drop is read."""
     broken = damage(LZW, b"\xff" * 40)
     expected = decode_image(LZW)
@@ -83,7 +83,7 @@ def test_decode_image__complaints_stay_with_their_picture(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_decode_image__others_collect_libtiff_errors_as_before(capfd):
+def test_decode_image__other_threads_use_the_previous_handler(capfd):
     """Whoever reads a picture past us finds Pillow as it is."""
     decode_image(LZW)
     with suppress(OSError), Image.open(io.BytesIO(damage(LZW, b"\xff" * 40))) as image:
@@ -102,7 +102,7 @@ def with_stream(data: bytes, stream: bytes) -> bytes:
     return data[: strip.start] + stream + bytes(room - len(stream)) + data[strip.stop :]
 
 
-def test_decode_image__a_sum_that_is_wrong():
+def test_decode_image__wrong_zlib_checksum():
     data = tiff(COUNTS, compression="zlib", rowsperstrip=192)
     strip = strip_of(data)
     flipped = bytearray(data)
@@ -111,7 +111,7 @@ def test_decode_image__a_sum_that_is_wrong():
     np.testing.assert_array_equal(decode_image(data)[..., 0], COUNTS >> 8)
 
 
-def test_decode_image__streams_that_hold_more_than_a_strip():
+def test_decode_image__zlib_stream_with_padding():
     data = tiff(COUNTS, compression="zlib", rowsperstrip=192, compressionargs={"level": 1})
     whole = COUNTS.tobytes()
     padded = zlib.compress(whole + bytes(512 * 8), 9)  # as some writers pad the last strip
@@ -128,7 +128,7 @@ def test_decode_image__streams_that_hold_more_than_a_strip():
 # --- what is checked costs no more than reading it ---------------------------------------------
 
 
-def test_decode_image__a_jpeg_that_calls_itself_enormous():
+def test_decode_image__jpeg_with_a_huge_declared_size():
     """A strip's JPEG says 65,500 × 65,500 px: libtiff refuses that, and nobody makes room for it."""
     strip = strip_of(JPEG)
     at = JPEG.index(b"\xff\xc0", strip.start) + 5
@@ -141,7 +141,7 @@ def test_decode_image__a_jpeg_that_calls_itself_enormous():
     assert peak < 20 * 2**20
 
 
-def test_decode_image__a_stream_that_fills_the_memory():
+def test_decode_image__zlib_stream_larger_than_its_strip():
     """A strip of 8 bit that unpacks to 200 MB, of which the picture needs 150 kB."""
     bomb = zlib.compress(bytes(200_000_000), 9)
     tags = [(256, 3, 1, 256), (257, 3, 1, 192), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
@@ -154,7 +154,7 @@ def test_decode_image__a_stream_that_fills_the_memory():
     assert peak < 20 * 2**20
 
 
-def test_decode_image__strips_that_are_listed_and_not_needed():
+def test_decode_image__unused_strips_are_ignored():
     """Nobody looks at 100,000 places of which the picture has one."""
     packed = zlib.compress(bytes(256 * 192))
     places = np.full(100_000, 8, "<u4").tobytes()

@@ -74,7 +74,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def test_decode_image__takes_what_was_told(files: list[Path]):
+def test_decode_image__memory_matches_the_estimate(files: list[Path]):
     told = subprocess.run(
         [sys.executable, "-c", MEASURE, *map(str, files)],
         capture_output=True,
@@ -92,14 +92,14 @@ def test_decode_image__takes_what_was_told(files: list[Path]):
     ("form", "mode", "most"),
     [("JPEG", "RGB", 178), ("JPEG", "CMYK", 160), ("PNG", "RGBA", 160), ("PNG", "L", 178), ("WEBP", "RGB", 72)],
 )  # fmt: skip
-def test_check_memory__megapixels_that_fit(form: str, mode: str, most: int):
+def test_check_memory__accepted_megapixels(form: str, mode: str, most: int):
     check_memory(Header(form, mode, most * 1000, 1000))
     if most * 1_000_000 < MAX_PIXELS // 10**6 * 10**6:
         with raising(UnusableImageError, reason="too-large"):
             check_memory(Header(form, mode, (most + 2) * 1000, 1000))
 
 
-def test_read_header__34_bytes_that_ask_for_gigabytes():
+def test_read_header__34_bytes_that_declare_gigabytes():
     side = (16_383 - 1).to_bytes(3, "little")
     chunk = b"VP8X" + (10).to_bytes(4, "little") + bytes(4) + side + side
     frame = b"VP8L" + (5).to_bytes(4, "little") + b"\x2f\xfe\xff\xfe\x0f" + b"\0"
@@ -109,6 +109,6 @@ def test_read_header__34_bytes_that_ask_for_gigabytes():
     assert caught.value.reason == "too-large"
 
 
-def test_estimate_bytes__a_small_picture_in_one_tile_of_a_large_one():
+def test_estimate_bytes__small_picture_in_a_large_tile():
     small = Header("PNG", "RGB", 100, 100)
     assert estimate_bytes(small) < MOST_BYTES / 1000

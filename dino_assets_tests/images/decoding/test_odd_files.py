@@ -32,7 +32,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_decode_image__never_pixels_of_a_cut_file(name: str):
+def test_decode_image__refuses_any_truncation(name: str):
     data = WHOLE[name]
     expected = decode_image(data)
     for end in [*range(1, len(data), max(1, len(data) // 60)), *range(len(data) - 12, len(data))]:
@@ -103,7 +103,7 @@ def test_decode_image__damaged_headers(name: str, edits: list[tuple[int, int]]):
 HEIC, DNG = heic(picture(64, 48)), dng()
 
 
-def test_decode_image__large_pictures_take_turns():
+def test_decode_image__large_pictures_one_at_a_time():
     small, large = photo_bytes(8, 8), photo_bytes(20, 20)
     ended = threading.Event()
     with photos.LARGE_TURN:
@@ -133,7 +133,7 @@ def test_decode_image__pixels_of_another_size_than_the_header_says():
     ("orientation", "said"),
     [(1, "20×10 px, the pixels are 8×4"), (6, "10×20 px, the pixels are 4×8")],
 )
-def test_decode_image__a_decoder_that_disagrees(
+def test_decode_image__decoded_size_differs_from_the_header(
     monkeypatch: pytest.MonkeyPatch, orientation: int, said: str
 ):
     exif = Image.Exif()

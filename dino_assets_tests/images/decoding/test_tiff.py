@@ -109,7 +109,7 @@ def sparse(side: int, *, bits: int, samples: int) -> bytes:
     return tiff_of(tags)
 
 
-def test_check_size__a_sparse_picture_that_would_fill_the_memory():
+def test_check_size__sparse_picture_needs_too_much_memory():
     error = refusal(sparse(13_000, bits=64, samples=3))
     assert str(error) == (
         "too-large: 13000×13000 px with 3 samples of 64 bit, the limit is 2,147,483,648 bytes"
@@ -137,7 +137,7 @@ def test_check_size__a_tile_counts_too():
 
 
 @pytest.mark.parametrize("rows", [1, 7, 10**6])
-def test_scale_to_bytes__the_bands_it_goes_by_do_not_matter(rows: int):
+def test_scale_to_bytes__independent_of_the_band_size(rows: int):
     samples = np.random.default_rng(0).normal(size=(40, 30, 3))
     expected = scale_to_bytes(samples)
     banded = scale_to_bytes(samples, band_values=rows * 90)
@@ -170,12 +170,12 @@ def test_inspect_image__turns_as_pillow_turns(kind: int, value: int, is_turned: 
 
 
 @pytest.mark.parametrize("tag", [256, 257])
-def test_read_page__a_size_that_is_there_twice(tag: int):
+def test_read_page__repeated_width_or_height(tag: int):
     error = refusal(tiff_of(sorted([*GRAY_TAGS, (tag, 3, 1, 8)])))
     assert str(error) == f"undecodable: tag {tag} (width or height) occurs twice"
 
 
-def test_read_page__of_other_tags_the_first_counts():
+def test_read_page__first_of_repeated_tags_counts():
     tags = [*with_tags(GRAY_TAGS, t274=(274, 3, 1, 3)), (274, 3, 1, 6)]
     page = read_page(tiff_of(tags))
     assert page is not None

@@ -251,7 +251,7 @@ def test_judge_view__no_view():
 
 
 @pytest.mark.parametrize("of", [None, view(pitch_deg=-5.0), view(pitch_deg=45.0)])
-def test_place_windows__nothing_where_the_horizon_is_in_view(of):
+def test_place_windows__none_with_the_horizon_in_view(of):
     places = place_windows(of, [[0, 250, 10, 10], [0, 0, 10, 10]])
     assert np.isnan(places.corners).all()
     assert np.isnan(places.centers).all()
@@ -366,7 +366,7 @@ def test_place_windows__twice_the_height_is_twice_the_size(camera, box):
 
 @settings(deadline=None, max_examples=60)
 @given(views, boxes, st.floats(-180, 180))
-def test_place_windows__east_of_here_it_is_the_same(camera, box, by_deg):
+def test_place_windows__independent_of_longitude(camera, box, by_deg):
     here = place_windows(camera, [box])
     there = place_windows(replace(camera, longitude=camera.longitude + by_deg), [box])
     off = (there.corners - here.corners - (by_deg, 0) + 180) % 360 - 180
@@ -376,7 +376,7 @@ def test_place_windows__east_of_here_it_is_the_same(camera, box, by_deg):
 
 @settings(deadline=None, max_examples=60)
 @given(views, st.lists(boxes, min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_place_windows__each_for_itself(camera, some, rng):
+def test_place_windows__windows_are_independent(camera, some, rng):
     order = list(range(len(some)))
     rng.shuffle(order)
     every = place_windows(camera, some)
@@ -418,12 +418,12 @@ def test_make_view__ground_height():
         {"latitude": math.inf},
     ],
 )
-def test_make_view__something_is_missing(changes):
+def test_make_view__missing_metadata(changes):
     assert make_view(capture(**changes), facts()) is None
 
 
 @pytest.mark.parametrize("written", [20_200.0, 1e7, 1e308, -1e308])
-def test_make_view__nonsense_is_no_height(written):
+def test_make_view__invalid_height(written):
     assert make_view(capture(relative_altitude_m=written), facts()) is None
     assert make_view(capture(altitude_m=written), facts(), ground_m=150.0) is None
     for ground_m in (-written, written):  # 2e308 is no number at all
@@ -431,7 +431,7 @@ def test_make_view__nonsense_is_no_height(written):
     assert make_view(capture(), facts(), ground_m=-abs(written)) is None
 
 
-def test_make_view__nonsense_is_no_lens():
+def test_make_view__invalid_focal_length():
     for focal_px in (1.1e6, 1e308, -1000.0):
         assert make_view(capture(focal_px=focal_px), facts()) is None
 
@@ -441,7 +441,7 @@ def test_make_view__the_highest_flight():
     assert places.gsd_m[0] == pytest.approx(20)
 
 
-def test_make_view__what_may_be_missing():
+def test_make_view__optional_metadata():
     made = make_view(capture(gimbal_roll_deg=None, rtk="fixed"), facts())
     assert (made.roll_deg, made.is_rtk) == (0.0, True)
     assert not make_view(capture(rtk="float"), facts()).is_rtk

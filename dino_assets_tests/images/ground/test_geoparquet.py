@@ -50,7 +50,7 @@ def test_encode_wkb__a_mirrored_square_runs_the_same_way():
     assert shapely.from_wkb(wkb).exterior.is_ccw
 
 
-def test_encode_wkb__none_where_nothing_is_known():
+def test_encode_wkb__none_for_unknown_areas():
     unknown = [(math.nan, math.nan)] * 4
     half = [*SQUARE[:3], (math.nan, 50.0)]
     first, *nothing = encode(SQUARE, unknown, half, [(10.0, 50.0)] * 4)
@@ -90,12 +90,12 @@ def test_encode_wkb__a_corner_across_the_antimeridian():
     assert area.is_valid
 
 
-def test_encode_wkb__an_area_that_holds_a_pole_is_none():
+def test_encode_wkb__none_for_an_area_with_a_pole():
     around = [(-135.0, 89.9), (-45.0, 89.8), (45.0, 89.7), (135.0, 89.8)]
     assert encode(around) == [None]
 
 
-def test_decode_wkb__gives_back_the_rings():
+def test_decode_wkb__restores_the_rings():
     one, two = encode(SQUARE, moved(169.3))
     assert [sorted(set(ring)) for ring in decode_wkb(one)] == [sorted(SQUARE)]
     assert len(decode_wkb(two)) == 2
@@ -141,7 +141,7 @@ def test_describe_geometry__is_pyprojs_own_crs84():
     assert pyproj.CRS.from_json_dict(written) == pyproj.CRS("OGC:CRS84")
 
 
-def test_describe_geometry__what_geoparquet_asks_for():
+def test_describe_geometry__required_keys_of_geoparquet():
     told = json.loads(describe_geometry())
     assert (told["version"], told["primary_column"]) == ("1.1.0", "geometry")
     column = told["columns"]["geometry"]
@@ -187,7 +187,7 @@ def test_encode_geojson__rows_that_do_not_match():
         encode_geojson([None, None], [{}])
 
 
-def test_unify_kind__one_kind_for_all():
+def test_unify_kind__one_type_for_all():
     point = encode_point(11.0, 47.0)
     here, fiji = encode(SQUARE, moved(169.5))
     assert unify_kind([point, point]) == ("Point", [point, point])

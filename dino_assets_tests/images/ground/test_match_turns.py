@@ -37,7 +37,7 @@ def prove(one: bytes, other: bytes, *, is_known: bool) -> int | None:
 
 @pytest.mark.parametrize("heading_deg", [0, 71, 180])
 @pytest.mark.parametrize("turned_deg", TURNS)
-def test_prove_turn__beside_a_picture_without_doubt(turned_deg: int, heading_deg: float):
+def test_prove_turn__beside_an_unedited_picture(turned_deg: int, heading_deg: float):
     one = photograph(GROUND, 1, at=(0, 0), turned_deg=turned_deg)
     other = photograph(GROUND, 2, at=(3, 25), heading_deg=heading_deg)
     assert prove(one, other, is_known=True) == turned_deg
@@ -45,7 +45,7 @@ def test_prove_turn__beside_a_picture_without_doubt(turned_deg: int, heading_deg
 
 @pytest.mark.parametrize("other_deg", TURNS)
 @pytest.mark.parametrize("turned_deg", TURNS)
-def test_prove_turn__two_in_doubt_prove_each_other(turned_deg: int, other_deg: int):
+def test_prove_turn__two_edited_pictures_prove_each_other(turned_deg: int, other_deg: int):
     """Between two turned alike the ground lies as far off as they are apart, the other way."""
     one = photograph(GROUND, 1, at=(0, 0), turned_deg=turned_deg)
     other = photograph(GROUND, 2, at=(3, 25), turned_deg=other_deg)
@@ -64,7 +64,7 @@ def test_prove_turn__little_overlap_proves_the_truth_or_nothing(turned_deg: int)
     assert set(proofs.values()) <= {turned_deg, None}
 
 
-def test_prove_turn__two_in_doubt_from_one_place_prove_nothing():
+def test_prove_turn__two_edited_pictures_of_one_place_prove_nothing():
     one = photograph(GROUND, 1, at=(0, 0), turned_deg=180)
     other = photograph(GROUND, 2, at=(0.5, 0), turned_deg=180)
     assert prove(one, other, is_known=False) is None
@@ -129,7 +129,7 @@ def test_match_turns__odd_pictures_prove_nothing(odd: dict[str, float]):
     assert prove_turn(match_turns(sound, strange)) is None
 
 
-def test_match_turns__the_same_twice_is_the_same():
+def test_match_turns__is_deterministic():
     one = picture(photograph(GROUND, 1, at=(0, 0), turned_deg=90))
     other = picture(photograph(GROUND, 2, at=(0, 30)), (0,))
     matches = match_turns(one, other)
@@ -158,7 +158,7 @@ def test_measure_contrast__brightness_and_contrast_do_not_count():
 
 
 @pytest.mark.parametrize("size", [(4000, 2250), (300, 400), (100, 50), (700, 1)])
-def test_draw_gray__is_the_picture_made_smaller(size: tuple[int, int]):
+def test_draw_gray__equals_the_reduced_picture(size: tuple[int, int]):
     across = np.linspace(0, 255, size[0])
     pixels = np.broadcast_to(across[None, :, None], (size[1], size[0], 3)).astype(np.uint8)
     gray = draw_gray(pixels)

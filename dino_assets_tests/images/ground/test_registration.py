@@ -153,7 +153,7 @@ def test_place_windows__drawn_neighbours_show_the_same_ground(drawn: Path, drop:
         assert math.hypot(east, north) < 0.5, (pair, overlap, east, north, peak)
 
 
-def test_place_windows__drawn_neighbours_tell_a_wrong_yaw(drawn: Path):
+def test_place_windows__drawn_neighbours_reveal_a_wrong_yaw(drawn: Path):
     files = [drawn / f"ridge-north/DCIM/100MEDIA/DJI_000{n}.JPG" for n in (1, 2)]
     views = {path.stem: read_view(path) for path in files}
     lumas = {path.stem: read_luma(path, shrink=1) for path in files}
@@ -227,7 +227,7 @@ def test_place_windows__two_real_photographs_were_turned_by_hand(real):
     assert (east, north) == pytest.approx((-20, -20), abs=STATED_M)
 
 
-def test_find_focal_px__real_photographs_are_cut_from_a_whole_sensor(real):
+def test_find_focal_px__real_photographs_are_cropped(real):
     """Two pictures 51 m apart across the flight line say how large the ground in them is."""
     views, lumas = real
     cut = ("18", "30")

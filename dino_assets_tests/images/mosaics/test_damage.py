@@ -32,7 +32,7 @@ from dino_assets_tests.worlds.tiff_files import GRAY_TAGS, tiff_of
 @pytest.mark.parametrize(
     "layout", [{"blockysize": 16}, {"tiled": True, "blockxsize": 64, "blockysize": 64}]
 )
-def test_inspect_mosaic__cut_off(tmp_path, compress, layout):
+def test_inspect_mosaic__truncated(tmp_path, compress, layout):
     path = write(
         tmp_path / "a.tif", noise(3, 256, 256), compress=compress, photometric="RGB", **layout
     )
@@ -76,7 +76,7 @@ def test_inspect_mosaic__a_jpeg_block_that_ends_early(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 8, 100, 300])
-def test_inspect_mosaic__header_cut_off(tmp_path, size):
+def test_inspect_mosaic__truncated_header(tmp_path, size):
     path = write(tmp_path / "a.tif", noise(3, 64, 64))
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UnusableImageError) as err:
@@ -85,7 +85,7 @@ def test_inspect_mosaic__header_cut_off(tmp_path, size):
     assert "fd/" not in err.value.detail
 
 
-def test_inspect_mosaic__nothing_to_see(tmp_path):
+def test_inspect_mosaic__no_valid_pixel(tmp_path):
     path = write(tmp_path / "a.tif", np.zeros((3, 64, 64), np.uint8), nodata=0)
     with pytest.raises(UnusableImageError) as err:
         inspect(path)
@@ -118,7 +118,7 @@ def test_inspect_mosaic__a_block_too_large(tmp_path):
 
 
 @pytest.mark.parametrize("driver", ["PNG", "VRT"])
-def test_inspect_mosaic__other_drivers_are_never_asked(tmp_path, driver):
+def test_inspect_mosaic__other_drivers_are_not_used(tmp_path, driver):
     inner = write(tmp_path / "inner.tif", noise(3, 64, 64))
     path = tmp_path / "a.tif"
     rasterio.shutil.copy(inner, path, driver=driver)
@@ -129,7 +129,7 @@ def test_inspect_mosaic__other_drivers_are_never_asked(tmp_path, driver):
 
 
 @pytest.mark.parametrize("name", ["/vsicurl/http:", "s3:", "GTIFF_DIR:1:a.tif", "a#b?c%.tif"])
-def test_inspect_mosaic__a_name_means_nothing_to_gdal(tmp_path, monkeypatch, name):
+def test_inspect_mosaic__gdal_ignores_the_files_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name.lstrip("/") / "a.tif"
     path.parent.mkdir(parents=True)
@@ -166,7 +166,7 @@ def test_inspect_mosaic__a_descriptor_is_enough(tmp_path):
         assert read_all(local).shape == (8, 8, 3)
 
 
-def test_inspect_mosaic__gdal_keeps_to_its_cache(tmp_path):
+def test_inspect_mosaic__gdals_cache_is_limited(tmp_path):
     path = write(tmp_path / "a.tif", noise(3, 8, 8))
     inspect(path)
     from rasterio._env import get_gdal_config

@@ -65,7 +65,7 @@ def test_is_mosaic__more_pixels_than_are_decoded_at_once(
         b"MM\0\x63" + bytes(100),
     ],
 )
-def test_is_mosaic__what_is_no_whole_header_is_none(data, tmp_path):
+def test_is_mosaic__incomplete_header(data, tmp_path):
     (tmp_path / "a.tif").write_bytes(data)
     assert not is_mosaic(data)
     assert not is_mosaic(tmp_path / "a.tif")
@@ -88,7 +88,7 @@ def test_is_mosaic__needs_no_rasterio(tmp_path, monkeypatch):
 # --- the pixel rule ------------------------------------------------------------------------
 
 
-def test_pixels__rgb_is_itself(tmp_path):
+def test_pixels__rgb_is_unchanged(tmp_path):
     values = noise(3, 40, 50)
     path = write(tmp_path / "a.tif", values)
     found = inspect(path)
@@ -156,7 +156,7 @@ def test_pixels__16_bit_keeps_the_high_byte(tmp_path):
     assert inspect(path).facts.note is None
 
 
-def test_pixels__12_bit_keeps_its_own_high_bits(tmp_path):
+def test_pixels__12_bit_keeps_its_high_bits(tmp_path):
     values = np.array([[0, 15, 16, 4095]], np.uint16)
     path = write(tmp_path / "a.tif", values, nbits=12)
     assert read_all(path)[0, :, 0].tolist() == [0, 0, 1, 255]
@@ -192,7 +192,7 @@ def test_pixels__heights_go_from_the_lowest_to_the_highest(tmp_path, dtype):
     assert read_all(path)[0, :, 0].tolist() == [0, 26, 255, 0]
 
 
-def test_pixels__what_is_not_finite_is_nodata(tmp_path):
+def test_pixels__not_finite_is_nodata(tmp_path):
     values = np.array([[np.nan, np.inf, -np.inf, 1, 3]], np.float32)
     path = write(tmp_path / "a.tif", values)
     found = inspect(path)
@@ -275,7 +275,7 @@ def test_pixels__a_jpeg_cog_with_mask_and_overviews_is_read_at_full_resolution(t
         (np.ones((4, 4, 4), np.uint16), {"photometric": "CMYK"}),
     ],
 )
-def test_inspect_mosaic__bands_that_are_no_picture(tmp_path, values, options):
+def test_inspect_mosaic__unsupported_bands(tmp_path, values, options):
     path = write(tmp_path / "a.tif", values, **options)
     with pytest.raises(UnusableImageError) as caught:
         inspect(path)

@@ -37,7 +37,7 @@ WINDOWS = np.array([[0, 0, 518, 518], [39_482, 0, 518, 518], [20_000, 30_000, 51
         ("EPSG:2227", (0.2, 0, 6_000_000, 0, -0.2, 2_100_000)),  # in feet
     ],
 )
-def test_place_mosaic_windows__as_pyproj_has_it(crs, transform):
+def test_place_mosaic_windows__equals_pyproj(crs, transform):
     from pyproj import Transformer
 
     places = place_mosaic_windows(Georeference(crs, transform), WINDOWS)
@@ -126,7 +126,7 @@ def test_inspect_mosaic__the_whole_globe_is_placed_without_a_ground_size(tmp_pat
     assert found.facts.note == "too large for a single ground size per pixel"
 
 
-def test_inspect_mosaic__says_where_it_lies(tmp_path):
+def test_inspect_mosaic__georeference(tmp_path):
     found = inspect(write(tmp_path / "a.tif", noise(3, 8, 8)))
     assert found.georeference == Georeference(UTM, (0.05, 0, 500_000, 0, -0.05, 5_300_000))
 
@@ -184,7 +184,7 @@ def test_inspect_mosaic__no_place(tmp_path, options, note):
     assert found.facts.note.startswith(note)
 
 
-def test_place_mosaic_windows__a_system_that_is_none():
+def test_place_mosaic_windows__invalid_coordinate_system():
     with pytest.raises(ConfigError) as caught:
         place_mosaic_windows(Georeference(LOCAL, (1, 0, 0, 0, -1, 0)), WINDOWS)
     assert (caught.value.setting, caught.value.value) == ("crs", LOCAL)

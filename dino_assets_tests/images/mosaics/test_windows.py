@@ -125,7 +125,7 @@ def open_handles() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_pixels__closing_lets_go_of_the_file(tmp_path):
+def test_pixels__close_releases_the_file(tmp_path):
     path = write(tmp_path / "a.tif", noise(3, 8, 8))
     before = open_handles()
     pixels = MosaicPixels(path)
@@ -149,7 +149,7 @@ def test_find_valid_windows__touching_one_pixel_of_a_cell_is_enough():
 
 
 @given(st.data())
-def test_find_valid_windows__as_by_looking_at_each_cell(data):
+def test_find_valid_windows__equals_checking_each_cell(data):
     rows, columns = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
     bits = data.draw(st.lists(st.booleans(), min_size=rows * columns, max_size=rows * columns))
     valid = np.array(bits).reshape(rows, columns)
@@ -163,7 +163,7 @@ def test_find_valid_windows__as_by_looking_at_each_cell(data):
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 2**32 - 1))
-def test_unpack_valid__gives_back_what_was_packed(width, height, seed):
+def test_unpack_valid__restores_cells(width, height, seed):
     shape = -(-height // 32), -(-width // 32)
     valid = np.random.default_rng(seed).random(shape) < 0.5
     packed = np.packbits(valid).tobytes()

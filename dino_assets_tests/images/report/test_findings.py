@@ -103,7 +103,7 @@ def test_find_problems__one_planted_fault(change: dict, kind: str):
         (None, "edited", "doubt"),
     ],
 )
-def test_find_problems__what_an_editor_did(turned_deg: int | None, kind: str, word: str):
+def test_find_problems__edited_pictures(turned_deg: int | None, kind: str, word: str):
     """What its neighbours prove is said with the name of one of them."""
     proof = None if turned_deg is None else "DJI_0004.JPG"
     odd = shot(3, edited_by="Photo Viewer", turned_deg=turned_deg, turn_proof=proof)
@@ -128,11 +128,11 @@ def test_find_problems__what_an_editor_did(turned_deg: int | None, kind: str, wo
         {"exposure_ev": None, "sharpness": None},
     ],
 )
-def test_find_problems__nothing_odd(change: dict):
+def test_find_problems__no_findings(change: dict):
     assert problems(flight(_3=shot(3, **change))) == []
 
 
-def test_find_problems__an_archive_of_many_years_has_no_year_of_its_own():
+def test_find_problems__archive_of_many_years():
     assert problems([shot(n, taken=clock(2012 + n, 1, 1)) for n in range(9)]) == []
 
 
@@ -169,7 +169,7 @@ def test_find_problems__a_blurred_stretch_is_found_as_a_whole(softness: float):
 
 
 @pytest.mark.parametrize("softness", [0.22, 0.3, 0.4])
-def test_find_problems__soft_water_is_found_at_its_shores_at_most(softness: float):
+def test_find_problems__soft_water_only_at_its_shores(softness: float):
     shots = [shot(n, sharpness=softness if 20 <= n < 32 else 1.0) for n in range(60)]
     blurred = [path for kind, path in problems(shots) if kind == "blurred"]
     assert set(blurred) <= {f"DJI_{n:04d}.JPG" for n in (20, 21, 30, 31)}
@@ -241,7 +241,7 @@ def test_find_problems__near_duplicates():
     assert problems(same, near=[(3, 4)]) == [("duplicate", "DJI_0004.JPG")]  # told once
 
 
-def test_find_problems__gaps_and_new_beginnings():
+def test_find_problems__gaps_and_restarts():
     gaps = [Gap("100MEDIA", "DJI_", 6, 6), Gap("100MEDIA", "DJI_", 10, 1209)]
     found = find_problems(
         flight(), gaps=gaps, roll_overs=[RollOver("101MEDIA", "DJI_", "100MEDIA", 999, 1)]
@@ -261,7 +261,7 @@ def test_find_problems__order_of_the_shots_does_not_matter(order):
     assert [*find_problems([shots[i] for i in order], gaps=[], roll_overs=[])] == [*found]
 
 
-def test_count_findings__in_the_report_s_order():
+def test_count_findings__in_the_reports_order():
     shots = flight(_1=shot(1, thermal="x"), _2=shot(2, taken=None), _3=shot(3, taken=None))
     counts = count_findings(find_problems(shots, gaps=[], roll_overs=[]))
     assert list(counts.items()) == [("no-time", 2), ("thermal", 1)]

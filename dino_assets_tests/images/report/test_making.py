@@ -58,7 +58,7 @@ def test_report__a_sound_flight(memory: ObjectStore, tmp_path: Path):
     assert (verdict.passed, verdict.warns) == (True, False)
 
 
-def test_report__everything_that_is_odd(memory: ObjectStore, tmp_path: Path):
+def test_report__all_kinds_of_findings(memory: ObjectStore, tmp_path: Path):
     files = flight()
     path = "100MEDIA/DJI_{:04d}.JPG".format
     del files[path(6)]  # a gap
@@ -120,7 +120,7 @@ def test_pair_look_alikes__across_the_180th_meridian():
     assert pair_look_alikes([one, other]) == [(0, 1)]
 
 
-def test_pair_look_alikes__the_same_bytes_are_told_as_duplicates():
+def test_pair_look_alikes__equal_bytes_are_duplicates():
     same = place(0).image_id
     assert pair_look_alikes([place(0), place(1, image_id=same), place(2)]) == [(0, 2)]
     assert pair_look_alikes([]) == []
@@ -144,7 +144,7 @@ def test_report__repetitive_ground_is_no_group(memory: ObjectStore, tmp_path: Pa
         assert {f.other for f in near} <= {"100MEDIA/DJI_0000.JPG"}
 
 
-def test_report__a_gap_that_is_a_film_is_none(memory: ObjectStore, tmp_path: Path):
+def test_report__videos_fill_gaps(memory: ObjectStore, tmp_path: Path):
     files = flight()
     del files["100MEDIA/DJI_0006.JPG"]
     files["100MEDIA/DJI_0006.MP4"] = b"film"
@@ -204,7 +204,7 @@ def test_judge_findings__pictures_from_the_future(memory: ObjectStore, tmp_path:
     assert not judge_findings(table, "d", today=date(2031, 5, 3)).warns
 
 
-def test_report__thermal_alone_does_not_warn(memory: ObjectStore, tmp_path: Path):
+def test_report__only_thermal_pictures_do_not_warn(memory: ObjectStore, tmp_path: Path):
     name = 'drone-dji:AbsoluteAltitude="+600.00"'
     infrared = (name, f'drone-dji:ImageSource="InfraredCamera" {name}')
     files = {f"DJI_{n:04d}.JPG": shot(n, xmp=infrared) for n in range(1, 4)}

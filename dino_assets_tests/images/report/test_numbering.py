@@ -22,7 +22,7 @@ def test_find_gaps__in_one_folder():
     assert [gap.count for gap in found] == [1, 3]
 
 
-def test_find_gaps__the_first_number_is_where_the_counter_stood():
+def test_find_gaps__none_before_the_first_number():
     assert missing(number_files("100MEDIA", [317, 318])) == []
     assert missing([]) == []
 
@@ -104,7 +104,7 @@ def test_find_gaps__cameras(pattern: str):
         "Screenshot_{:04d}.png", "G001{:04d}abc.jpg", "DJI_{:04d}1234.JPG", "pic{:04d}.jpg",
     ],
 )  # fmt: skip
-def test_find_gaps__names_that_are_no_cameras_series(pattern: str):
+def test_find_gaps__names_without_a_series(pattern: str):
     assert missing(number_files("x", [1, 5, 9], pattern)) == []
 
 
@@ -124,7 +124,7 @@ def test_find_gaps__lenses_share_numbers():
     assert missing(photos + late) == [("x", 3, 3)]
 
 
-def test_find_gaps__a_lens_that_is_late_begins_no_flight():
+def test_find_gaps__late_lens_does_not_start_a_run():
     stamped = ["12_0001_W", "12_0002_W", "13_0001_T", "15_0003_W"]
     assert missing([f"x/DJI_202306141005{each}.JPG" for each in stamped]) == []
 
@@ -172,7 +172,7 @@ def test_find_gaps__a_series_sorted_into_classes(first: str, second: str):
     assert missing(photos[:48] + photos[49:]) == [(first, 49, 49)]
 
 
-def test_find_gaps__a_choice_beside_all_pictures():
+def test_find_gaps__folder_with_a_subset():
     assert missing(number_files("all", range(1, 90)) + number_files("best", [5, 17, 80])) == []
 
 
@@ -210,7 +210,7 @@ def test_find_gaps__six_bands_of_ten_numbers():
 
 
 @given(st.sets(st.integers(1, 900), min_size=1), st.randoms(use_true_random=False))
-def test_find_gaps__are_exactly_what_was_taken_away(kept, random):
+def test_find_gaps__equal_the_removed_numbers(kept, random):
     photos = number_files("100MEDIA", kept)
     random.shuffle(photos)
     found = find_gaps(photos, [])
@@ -224,7 +224,7 @@ def test_find_gaps__are_exactly_what_was_taken_away(kept, random):
     st.sets(st.integers(1, 999), min_size=1, max_size=40),
     st.sets(st.integers(1, 999), max_size=40),
 )
-def test_find_gaps__what_is_found_elsewhere_fills_them(first, second, videos):
+def test_find_gaps__filled_by_other_folders(first, second, videos):
     photos = number_files("100MEDIA", first) + number_files("101MEDIA", second)
     found = find_gaps(photos, number_files("100MEDIA", videos, "DJI_{:04d}.MP4"))
     fillings = [
@@ -238,7 +238,7 @@ def test_find_gaps__what_is_found_elsewhere_fills_them(first, second, videos):
 
 
 @given(st.lists(st.text(max_size=25), max_size=20))
-def test_find_gaps__any_names(paths):
+def test_find_gaps__arbitrary_names(paths):
     for gap in find_gaps(paths, paths[::2]):
         assert gap.first <= gap.last
     find_roll_overs(paths)

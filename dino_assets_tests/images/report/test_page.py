@@ -92,7 +92,7 @@ def test_make_drop_page__every_kind_of_finding_is_shown():
     assert all(f"why {kind}" in text for kind in KINDS)
 
 
-def test_make_drop_page__asks_nobody_for_anything():
+def test_make_drop_page__needs_no_network():
     page = make(flight(_3=shot(3, thumb=thumb(), sharpness=0.0)))
     linked = [v for n, v in read(page).attributes if n in ("src", "href", "srcset", "action")]
     assert all(value.startswith(("data:", "#")) for value in linked)
@@ -106,7 +106,7 @@ def test_make_drop_page__asks_nobody_for_anything():
         "line\nbreak.jpg", "caf\udce9.jpg", "{{title}}.jpg", "</svg></style>.jpg", "\\1 \\g<0>.jpg",
     ],
 )  # fmt: skip
-def test_make_drop_page__any_name_is_text(name: str):
+def test_make_drop_page__escapes_any_name(name: str):
     plain = read(make(flight(_3=shot(3, sharpness=0.0))))
     odd = read(
         make(flight(_3=shot(3, path=name, sharpness=0.0, detail=name, camera=name)), drop=name)
@@ -132,7 +132,7 @@ def test_make_drop_page__many_pictures_stay_a_small_page():
     assert "dino-assets parts images flight-1" in text  # where the rest is
 
 
-def test_make_drop_page__round_the_antimeridian_the_plot_stays_small():
+def test_make_drop_page__plot_across_the_antimeridian_is_small():
     west = ((179.9999, -17.0), (-179.9999, -17.0), (-179.9999, -17.0002), (179.9999, -17.0002))
     shots = [replace(item, corners=west, latitude=-17.0, longitude=180.0) for item in flight()]
     assert draw_ground(shots).bar in ("5 m", "10 m")  # not half the world
@@ -140,7 +140,7 @@ def test_make_drop_page__round_the_antimeridian_the_plot_stays_small():
 
 
 @pytest.mark.parametrize("shots", [[], [shot(1, corners=None)], [shot(1, thumb=thumb())], flight()])
-def test_draw_footprints__a_picture_in_any_case(shots: list[Shot]):
+def test_draw_footprints__always_a_picture(shots: list[Shot]):
     data = draw(shots, title="flight <1>")
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.format == "PNG"
@@ -148,7 +148,7 @@ def test_draw_footprints__a_picture_in_any_case(shots: list[Shot]):
     assert data == draw(list(shots), title="flight <1>")
 
 
-def test_draw_footprints__pictures_elsewhere_look_elsewhere():
+def test_draw_footprints__moved_footprints_move_in_the_picture():
     here = draw(flight())
     moved = [
         replace(item, corners=tuple((x + at * 1e-3, y) for x, y in item.corners or ()))
@@ -157,7 +157,7 @@ def test_draw_footprints__pictures_elsewhere_look_elsewhere():
     assert here != draw(moved)
 
 
-def test_draw_ground__outlines_lie_on_what_is_drawn():
+def test_draw_ground__outlines_match_the_drawing():
     picture = draw_ground(flight())
     pixels = np.asarray(picture.sheet).astype(int)
     for _, corners in picture.outlines:
@@ -166,7 +166,7 @@ def test_draw_ground__outlines_lie_on_what_is_drawn():
     assert [row for row, _ in picture.outlines] == list(range(len(flight())))
 
 
-def test_draw_ground__a_red_dot_marks_what_is_wrong():
+def test_draw_ground__red_dots_on_marked_files():
     shots = flight()
     x, y = draw_ground(shots).outlines[2][1].mean(axis=0).round().astype(int).tolist()
     red = (200, 32, 47)
@@ -182,7 +182,7 @@ def test_draw_ground__oblique_footprints_are_dashed():
     assert 0.3 < (edge < 235).mean() < 0.7  # half of an edge is drawn
 
 
-def test_draw_ground__footprints_in_doubt_are_dashed():
+def test_draw_ground__edited_footprints_are_dashed():
     shots = [shot(1, quality="edited-nadir"), shot(2, quality="edited-oblique")]
     assert draw_ground(shots).notes == ["dashed: edited, perhaps turned"]
     both = draw_ground([*shots, shot(3, quality="oblique"), shot(4)])
@@ -196,7 +196,7 @@ def test_make_drop_page__names_each_footprint_under_the_pointer():
     assert parts.count("· blurred") == 1
 
 
-def test_make_drop_page__says_where_the_table_has_other_names():
+def test_make_drop_page__explains_added_apostrophes():
     findings = [Finding("gap", path, None, "x") for path in ("=1.JPG", "-2.JPG", "a.JPG")]
     said = "an apostrophe stands before the names of 2 rows"
     assert said in "".join(read(make(flight(), findings)).text)

@@ -24,7 +24,7 @@ def make_roll(shots: list[Shot]) -> Roll:
 
 
 @given(st.lists(st.sampled_from(["usable", "refused", "refused with a time"]), max_size=30))
-def test_roll__is_the_list_that_it_was_made_of(kinds: list[str]):
+def test_roll__equals_its_list(kinds: list[str]):
     shots = [make_shot(number, kind) for number, kind in enumerate(kinds)]
     roll = make_roll(shots)
     assert len(roll) == len(shots)

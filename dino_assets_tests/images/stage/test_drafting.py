@@ -69,7 +69,7 @@ def test_draft_images__a_row_per_photograph(store: ObjectStore, flight: Path):
     }  # fmt: skip
 
 
-def test_draft_images__nothing_is_lost(memory: ObjectStore, flight: Path):
+def test_draft_images__every_file_is_counted(memory: ObjectStore, flight: Path):
     (flight / "cut.jpg").write_bytes(photo_bytes()[:2000])
     (flight / "text.JPG").write_text("no picture")
     (flight / "empty.png").touch()
@@ -103,7 +103,7 @@ def test_draft_images__nothing_is_lost(memory: ObjectStore, flight: Path):
     assert len(rows) + facts["other_files"] == len(FolderSource(flight, shown="").entries())
 
 
-def test_draft_images__a_list_names_what_is_missing(memory: ObjectStore, flight: Path):
+def test_draft_images__missing_files_of_a_list(memory: ObjectStore, flight: Path):
     (flight / "l.csv").write_text("image_path\nb.jpg\ngone.jpg\n../outside.jpg\n")
     rows = commit_images(memory, "d", flight / "l.csv").read("d").to_pylist()
     assert [(row["path"], row["reason"]) for row in rows] == [
@@ -250,7 +250,7 @@ def test_draft_images__drop_that_changes_while_it_is_read(
     assert commit_images(store, "d", flight).manifest("d").rows >= 2  # now it holds still
 
 
-def test_draft_images__earlier_result_survives_a_refused_one(memory: ObjectStore, flight: Path):
+def test_draft_images__refused_draft_keeps_the_earlier_result(memory: ObjectStore, flight: Path):
     before = commit_images(memory, "d", flight).manifest("d")
     (flight / "c.jpg").write_bytes(photo_bytes(seed=9))
     source = CountingSource(flight, on_read=lambda path: (flight / "x").write_text(path * 2))
@@ -281,7 +281,7 @@ def test_draft_images__no_photographs_among_other_files(memory: ObjectStore, tmp
         manifest_of(memory)
 
 
-def test_draft_images__quarantined_alone_is_a_result(memory: ObjectStore, tmp_path: Path):
+def test_draft_images__only_quarantined_files(memory: ObjectStore, tmp_path: Path):
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "a.jpg").touch()
     assert commit_images(memory, "d", tmp_path / "f").read("d").num_rows == 1
@@ -334,7 +334,7 @@ def test_draft_images__recipe_is_known_before_anything_is_read(flight: Path):
     )
 
 
-def test_draft_images__says_how_far_it_is(
+def test_draft_images__logs_progress(
     memory: ObjectStore, flight: Path, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.INFO, "dino_assets.images.stage.drafting"):

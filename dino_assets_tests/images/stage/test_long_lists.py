@@ -33,7 +33,7 @@ def measure_peak_bytes(folder: Path, count: int) -> int:
     return peak_bytes
 
 
-def test_draft_images__holds_little_for_each_row_of_a_list(tmp_path: Path):
+def test_draft_images__memory_per_row_of_a_list(tmp_path: Path):
     measure_peak_bytes(tmp_path / "first", 10)  # fonts, templates: held once
     fewer = measure_peak_bytes(tmp_path / "fewer", FEWER)
     more = measure_peak_bytes(tmp_path / "more", MORE)
