@@ -65,7 +65,7 @@ class Runs(Protocol):
 class Memory:
     """State that one survey leaves for the next."""
 
-    seen: Mapping[str, UnchangedSince] = field(default_factory=dict)
+    unchanged: Mapping[str, UnchangedSince] = field(default_factory=dict)
     after: str = ""  # the folder that was listed last
     # Folders whose files a check rejected, and the run that was reported for it.
     reported: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Memory:
         """Read the state from JSON; anything invalid is dropped."""
         try:
             body = json.loads(text or "{}")
-            seen = {
+            unchanged = {
                 folder: UnchangedSince(content, float(since_s))
                 for folder, (content, since_s) in body.get("seen", {}).items()
                 if isinstance(content, str) and math.isfinite(since_s)
@@ -86,14 +86,16 @@ class Memory:
                 for folder, run in body.get("reported", {}).items()
                 if isinstance(run, str)
             }
-            return cls(seen, after if isinstance(after, str) else "", reported)
+            return cls(unchanged, after if isinstance(after, str) else "", reported)
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
 
     def dump(self) -> str:
         """Write the state as ASCII JSON; undecodable names are kept."""
-        seen = {folder: [s.content, round(s.since_s, 3)] for folder, s in self.seen.items()}
-        body = {"after": self.after, "seen": seen}
+        unchanged = {
+            folder: [s.content, round(s.since_s, 3)] for folder, s in self.unchanged.items()
+        }
+        body = {"after": self.after, "seen": unchanged}
         body |= {"reported": dict(self.reported)} if self.reported else {}
         return json.dumps(body, sort_keys=True)
 
@@ -149,7 +151,7 @@ class Survey:
             counts += f", {len(self.retired)} retired"
         if self.stopped:
             counts += (
-                f", {len(self.stopped)} stopped by a check (`dino-assets drops list` says why)"
+                f", {len(self.stopped)} stopped by a check (`dino-assets drops list` shows why)"
             )
         return f"{counts}: {'; '.join(sentences)}." if sentences else f"{counts}."
 
@@ -186,7 +188,9 @@ def survey_inbox(
     done = find_done_drops(store, stamps, sources, remembered=remembered)
     finished, retired = done.finished, frozenset(done.retired)
     waiting = [a for a in arrivals if a.drop not in finished and a.drop not in retired]
-    seen = {a.folder: memory.seen[a.folder] for a in waiting if a.folder in memory.seen}
+    unchanged = {
+        a.folder: memory.unchanged[a.folder] for a in waiting if a.folder in memory.unchanged
+    }
     notes = [Note(folder, why, needs_person=True) for folder, why in refused.items()]
     reported = {a.folder: memory.reported[a.folder] for a in waiting if a.folder in memory.reported}
     stopped: set[str] = set()
@@ -202,7 +206,7 @@ def survey_inbox(
             left += 1
             continue
         last = arrival.folder
-        earlier = seen.pop(arrival.folder, None)
+        earlier = unchanged.pop(arrival.folder, None)
         keys = stamps.get(arrival.drop, {})
         outcome = _examine(
             store,
@@ -222,13 +226,13 @@ def survey_inbox(
         else:
             notes.append(Note(arrival.folder, outcome.sentence, outcome.needs_person))
         reported |= {arrival.folder: outcome.stopped_run} if outcome.stopped_run else {}
-        seen |= {arrival.folder: outcome.seen} if outcome.seen else {}
+        unchanged |= {arrival.folder: outcome.unchanged} if outcome.unchanged else {}
         launches += [outcome.launch] if outcome.launch else []
     late: tuple[LateFiles, ...] = ()
     if clock() - started_s < BUDGET_S:
         without_run = [a for a in arrivals if a.drop in finished and a.drop not in runs.in_flight]
         late = late_watch.find_late(store, without_run, stamps, root=root, clock=clock)
-    next_memory = Memory(seen, last or memory.after, reported)
+    next_memory = Memory(unchanged, last or memory.after, reported)
     return Survey(
         tuple(launches),
         frozenset(finished),
@@ -248,7 +252,7 @@ class _Outcome:
     sentence: str = ""
     needs_person: bool = False
     launch: Launch | None = None
-    seen: UnchangedSince | None = None
+    unchanged: UnchangedSince | None = None
     is_finished: bool = False
     stopped_run: str = ""  # the run whose check rejected the files
 
@@ -267,30 +271,32 @@ def _examine(
     try:
         state = read_state(arrival.source, root=root)
     except (SourceError, ConfigError, StoreAccessError) as err:
-        return _Outcome(str(err), needs_person=True, seen=earlier)
+        return _Outcome(str(err), needs_person=True, unchanged=earlier)
     has_stayed = earlier is not None and is_unchanged(state, earlier, now_s=now_s)
-    seen = earlier if has_stayed else UnchangedSince(state.content, now_s)
+    unchanged = earlier if has_stayed else UnchangedSince(state.content, now_s)
     if why := explain_incomplete(state, earlier, now_s=now_s):
-        return _Outcome(why, seen=seen)
+        return _Outcome(why, unchanged=unchanged)
     past = runs.past(arrival.drop, state.content)
     if past.is_retrying:
-        return _Outcome("Dagster is about to start its crashed run again", seen=seen)
+        return _Outcome("Dagster is about to start its crashed run again", unchanged=unchanged)
     # Outputs of exactly these files exist: only the record is old, so earlier runs do not matter.
     is_finished = is_made(store, state.fingerprint, keys)
     why = None if is_finished else explain_hold(past)
     if why:
         stopped_run = past.last if past.blocked and not past.cancelled else ""
-        return _Outcome(why, needs_person=True, seen=seen, stopped_run=stopped_run)
+        return _Outcome(why, needs_person=True, unchanged=unchanged, stopped_run=stopped_run)
     if not is_finished and (why := explain_wait(past, now_s=now_s)):
-        return _Outcome(why, seen=seen)
+        return _Outcome(why, unchanged=unchanged)
     try:
         drop, _ = register_drop(store, arrival.folder, source=arrival.source, root=root)
     except (SourceError, DropError) as err:
-        return _Outcome(str(err), needs_person=True, seen=seen)
+        return _Outcome(str(err), needs_person=True, unchanged=unchanged)
     if drop.fingerprint != state.fingerprint:
-        return _Outcome("still arriving (changed while it was being registered)", seen=seen)
+        return _Outcome(
+            "still arriving (changed while it was being registered)", unchanged=unchanged
+        )
     if is_finished:
         return _Outcome(is_finished=True)
     launch = plan_launch(arrival.drop, state.content, past)
     sentence = f"run requested ({count_files(state)}, attempt {launch.attempt})"
-    return _Outcome(sentence, launch=launch, seen=seen)
+    return _Outcome(sentence, launch=launch, unchanged=unchanged)

@@ -79,7 +79,7 @@ def test_new_drops__unfit_files_are_reported_once(tower: Tower):
     first = tower.execute(request)
     assert tower.tick() == []
     assert f"a check stopped run {first.run_id[:8]}" in tower.said
-    quiet = "1 drop, 0 finished, 1 stopped by a check (`dino-assets drops list` says why)."
+    quiet = "1 drop, 0 finished, 1 stopped by a check (`dino-assets drops list` shows why)."
     for _ in range(2):
         assert tower.tick() == []
         assert tower.said == quiet

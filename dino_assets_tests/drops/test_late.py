@@ -26,7 +26,7 @@ def test_survey_inbox__reports_late_files(made: Inbox):
     assert made.survey().describe() == "1 drop, 1 finished."
     made.put("a/2.jpg")
     survey = made.survey()
-    assert (survey.launches, survey.finished, survey.memory.seen) == ((), {"a"}, {})
+    assert (survey.launches, survey.finished, survey.memory.unchanged) == ((), {"a"}, {})
     assert survey.describe() == (
         "1 drop, 1 finished: a: finished; to add the new files: dino-assets drops register a (1 "
         "photograph came since it was read, '2.jpg' first)."

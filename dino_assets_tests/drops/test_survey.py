@@ -119,7 +119,7 @@ def test_survey_inbox__unfit_files_are_reported_once_per_run(inbox: Inbox):
     assert (first.stopped, second.stopped) == (frozenset(), {"a"})
     assert second.notes == ()
     assert second.describe() == (
-        "2 drops, 1 finished, 1 stopped by a check (`dino-assets drops list` says why)."
+        "2 drops, 1 finished, 1 stopped by a check (`dino-assets drops list` shows why)."
     )
     inbox.runs.ended["a"] = PastRuns(ended=2, last="run-2", blocked="0 of 1 files are usable")
     assert "run run-2" in inbox.note("a")
@@ -156,13 +156,13 @@ def test_survey_inbox__finished_requires_images_tiles_and_embeddings(inbox: Inbo
 def test_survey_inbox__a_finished_drop_is_not_run_again(inbox: Inbox):
     inbox.put("a/1.jpg")
     inbox.launched()
-    assert set(inbox.memory.seen) == {"a"}
+    assert set(inbox.memory.unchanged) == {"a"}
     inbox.make("a")
     inbox.put("a/2.jpg")  # whoever adds to a finished drop registers it again
     inbox.read_state = None
     survey = inbox.survey()
     assert (survey.launches, survey.finished) == ((), {"a"})
-    assert survey.memory.seen == {}
+    assert survey.memory.unchanged == {}
 
 
 def test_survey_inbox__changed_registration_makes_it_unfinished(inbox: Inbox):
@@ -241,7 +241,7 @@ def test_survey_inbox__existing_outputs_need_only_a_record(inbox: Inbox):
     inbox.store.put("drops/a.json", record)
     inbox.runs.ended["a"] = PastRuns(ended=3)  # whatever became of the runs
     survey = inbox.survey()
-    assert (survey.launches, survey.finished, survey.memory.seen) == ((), {"a"}, {})
+    assert (survey.launches, survey.finished, survey.memory.unchanged) == ((), {"a"}, {})
     assert read_drop(inbox.store, "a").fingerprint != first.fingerprint
     assert inbox.survey().describe() == "1 drop, 1 finished."
 
@@ -339,7 +339,7 @@ def test_survey_inbox__folder_removed_during_the_survey(inbox: Inbox, monkeypatc
 
     inbox.read_state = look_and_lose
     assert "there is no folder" in inbox.note("a")
-    assert inbox.survey().memory.seen == {}
+    assert inbox.survey().memory.unchanged == {}
 
 
 def test_survey_inbox__failed_listing_keeps_the_settle_time(inbox: Inbox, monkeypatch):

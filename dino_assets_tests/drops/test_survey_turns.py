@@ -75,9 +75,9 @@ def test_survey_inbox__remembers_folders_not_listed(inbox: Inbox, monkeypatch):
     for name in "ab":
         inbox.put(f"{name}/1.jpg")
     inbox.survey()
-    before = inbox.memory.seen
+    before = inbox.memory.unchanged
     inbox.max_launches = 0
-    assert inbox.survey().memory.seen == before
+    assert inbox.survey().memory.unchanged == before
     assert set(before) == {"a", "b"}
 
 
@@ -85,14 +85,14 @@ def test_memory__drops_folders_that_are_gone(inbox: Inbox):
     for name in "abc":
         inbox.put(f"{name}/1.jpg")
     inbox.survey()
-    assert set(inbox.memory.seen) == {"a", "b", "c"}
+    assert set(inbox.memory.unchanged) == {"a", "b", "c"}
     shutil.rmtree(inbox.root / "inbox" / "b")
     inbox.make("a")
     inbox.survey()
-    assert set(inbox.memory.seen) == {"c"}
+    assert set(inbox.memory.unchanged) == {"c"}
     shutil.rmtree(inbox.root / "inbox" / "c")
     assert inbox.survey().describe() == "1 drop, 1 finished."
-    assert inbox.memory.seen == {}
+    assert inbox.memory.unchanged == {}
 
 
 @pytest.mark.parametrize(
