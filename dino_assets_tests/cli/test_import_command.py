@@ -38,7 +38,8 @@ def test_import__a_bare_file_of_meta(project, file, capsys):
     assert statistics.endswith("statistics of sat493m, by the name of the file")
     assert "left out: 'rope_embed.periods': transformers computes" in " ".join(leftovers)
     assert how_to_use == f"Use it with DINO_MODEL_ID=models/{NAME}"
-    assert printed.err.startswith("warning: ") and "has no licence text" in printed.err
+    assert printed.err.startswith("warning: ")
+    assert "has no licence text" in printed.err
     assert validate_dinov3(project / "models" / NAME)
 
 
