@@ -1,1 +1,1 @@
-"""The source documents' Python names, without Dagster."""
+"""The Python API: classes and functions for notebooks and scripts, without Dagster."""

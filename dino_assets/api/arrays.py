@@ -1,4 +1,4 @@
-"""Embeddings as people hand them over: NumPy arrays, torch tensors on any device, or lists."""
+"""Conversion of embeddings to NumPy: from arrays, torch tensors on any device, or lists."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def as_array(embeddings: Any) -> np.ndarray:
-    """The same numbers as a NumPy array; a tensor's gradient and device are left behind."""
+    """Convert embeddings to a NumPy array; a tensor is detached and moved to the CPU."""
     if hasattr(embeddings, "detach"):
         embeddings = embeddings.detach().float().cpu()
     return np.asarray(embeddings)

@@ -1,4 +1,4 @@
-"""``CachedExtractor``: vectors kept by what they were made from, so that none is ever out of date."""
+"""``CachedExtractor``: an extractor with a cache of vectors, keyed by the picture's content."""
 
 import contextlib
 import hashlib
@@ -29,29 +29,29 @@ from dino_assets.store.commits.sealing import digest
 from dino_assets.store.targets import explaining
 
 log = logging.getLogger(__name__)
-_ASIDE = "making"  # files that are not whole yet
+_ASIDE = "making"  # folder of files that are not whole yet
 _LEFT_AFTER_S = 86_400
 
 
 class CachedExtractor(DINOv2Extractor):
-    """An extractor that computes no vector twice, whatever pictures are called and wherever they lie.
+    """An extractor that computes every vector once, also if a picture is renamed or moved.
 
-    A vector's key is the sha256 of the picture's bytes, and everything else that decides it: weights,
-    side, precision, and the class where it overrides ``extract_batch``. Several processes may share the
-    folder; a killed one leaves no half vector. It can be deleted at any time.
+    A vector's key is the sha256 of the picture's bytes, with weights, side, precision, and the class if
+    it overrides ``extract_batch``. So no vector is ever out of date. Several processes may share the
+    folder; a killed one leaves no partial vector. The folder can be deleted at any time.
     """
 
-    opens_first = False  # where every vector is there, no engine is needed
+    opens_first = False  # if all vectors are cached, no engine is needed
 
     def __init__(self, cache_dir: str | Path = "cache/", **kwargs: Any) -> None:
-        """Open the folder, made if need be; ``kwargs`` are those of ``DINOv2Extractor``.
+        """Open or make the folder; ``kwargs`` are arguments of ``DINOv2Extractor``.
 
         Raises:
-            TargetError: nothing can be written there.
+            TargetError: the folder cannot be written.
         """
         super().__init__(**kwargs)
         self.cache_dir = expand_path(cache_dir)
-        self.hits = 0  # pictures whose vectors were there
+        self.hits = 0  # pictures whose vectors were cached
         self._can_keep = True
         self._count = threading.Lock()
         with explaining(self.cache_dir):
@@ -98,7 +98,7 @@ class CachedExtractor(DINOv2Extractor):
         except OSError as err:
             self._can_keep = False
             log.warning(
-                "%s: nothing more is cached from here on (%s)", self.cache_dir, err.strerror
+                "%s: writing failed (%s); no more vectors are cached", self.cache_dir, err.strerror
             )
             with contextlib.suppress(OSError):
                 aside.unlink()
@@ -107,27 +107,27 @@ class CachedExtractor(DINOv2Extractor):
         return self.cache_dir / self._name_space() / key[:2] / f"{key}.npz"
 
     def _name_space(self) -> str:
-        """Name everything but the picture that decides a vector."""
+        """Hash everything except the picture that decides a vector."""
         function = getattr(self.extract_batch, "__func__", self.extract_batch)
         is_own = function is DINOv2Extractor.extract_batch
         by = "" if is_own else f"{function.__module__}.{function.__qualname__}"
         return digest([self.space, RESIZE_VERSION, by])[:16]
 
     def _find(self, path: Path) -> Vectors | None:
-        """A vector as it was written: a zip knows the checksum of what it holds."""
+        """Read a cached vector; the zip's checksum shows damage. None if it is missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                vector = kept["embedding"]
+            with np.load(path, allow_pickle=False) as archive:
+                vector = archive["embedding"]
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
-            log.warning("%s is damaged and computed again: %s", path, type(err).__name__)
+            log.warning("%s is damaged (%s); computing the vector again", path, type(err).__name__)
             return None
         is_vector = vector.dtype == np.float32 and vector.ndim == 1
         return vector if is_vector and np.isfinite(vector).all() else None
 
     def _clear_leftovers(self) -> None:
-        """Remove what killed processes left, long ago."""
+        """Remove partial files of killed processes that are older than a day."""
         with contextlib.suppress(OSError):
             for entry in os.scandir(self.cache_dir / _ASIDE):
                 with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The source documents' constants."""
+"""Constants of the Python API: models, defaults, image file endings."""
 
 from typing import Any
 
@@ -14,14 +14,12 @@ DINOV2_MODELS = {
 }
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_NUM_WORKERS = 4
-DEFAULT_DEVICE: (
-    str  # cuda, mps or cpu: looked up when it is first asked for, since it imports torch
-)
+DEFAULT_DEVICE: str  # cuda, mps or cpu; computed on first use, since that imports torch
 
 UMAP_DEFAULTS = {"n_neighbors": 15, "min_dist": 0.1, "metric": "cosine"}
 
 IMAGE_EXTENSIONS = [".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"]
-IMAGE_SIZE = 224  # whole pictures are scaled to squares of this side
+IMAGE_SIZE = 224  # side of the squares that whole pictures are scaled to
 
 
 def __getattr__(name: str) -> Any:

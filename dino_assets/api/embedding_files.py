@@ -1,4 +1,4 @@
-"""Embeddings as files: the documents' ``.pt``, ``.npz``, and Parquet that is written as it comes."""
+"""Embedding files: ``.pt``, ``.npz``, and Parquet that is written in pieces."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ENDINGS = (".parquet", ".pt", ".npz")
-# In the Parquet file's own metadata.
+# Key in the Parquet file's metadata.
 ABOUT = b"dino_assets"
 
 
@@ -32,22 +32,22 @@ def save_embeddings(
     model_name: str = "",
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Save embeddings (N, d) and their ids, whole or not at all; gives the file.
+    """Save embeddings (N, d) and their ids; return the file's path. After an error no file remains.
 
     ``.pt`` holds ``embeddings``, ``image_ids``, ``model_name``, ``timestamp`` and ``metadata``, and opens with
-    ``torch.load(path, weights_only=True)``; ``.npz`` holds the same as arrays, ``.parquet`` a row for each.
-    Any other ending is taken for ``.pt``.
+    ``torch.load(path, weights_only=True)``. ``.npz`` holds the same as arrays, ``.parquet`` a row per
+    embedding. Any other ending means the format of ``.pt``.
 
     Raises:
-        ConfigError: there are not as many ids as embeddings.
-        TargetError: nothing can be written there.
-        DiskFullError: there is no room.
+        ConfigError: not as many ids as embeddings.
+        TargetError: the file cannot be written.
+        DiskFullError: the disk is full.
     """
     matrix = embeddings if isinstance(embeddings, np.ndarray) else _to_tensor(embeddings)
     ids = [str(each) for each in image_ids]
     if matrix.ndim != 2 or len(matrix) != len(ids):
         raise ConfigError(
-            f"embeddings are {tuple(matrix.shape)} for {len(ids)} ids; (N, d) with an id for each is "
+            f"embeddings have the shape {tuple(matrix.shape)} for {len(ids)} ids; (N, d) with N ids is "
             "expected",
             setting="image_ids",
             value=len(ids),
@@ -69,8 +69,8 @@ def save_embeddings(
         else:
             import torch
 
-            # A view would be written with all that it is a view of. Torch refuses names without an
-            # ending that begin with a dot, so it gets the open file.
+            # A clone, since a view would be saved with its whole storage. An open file, since torch
+            # refuses names that begin with a dot and have no ending.
             with aside.open("wb") as file:
                 torch.save(
                     {"embeddings": _to_tensor(matrix).clone(), "image_ids": ids, **about}, file
@@ -85,13 +85,13 @@ def _to_tensor(embeddings: Any) -> "Tensor":
 
 
 def _to_array(matrix: "Tensor | NDArray[np.float32]") -> NDArray[np.float32]:
-    # NumPy reads no bfloat16 from a tensor.
+    # NumPy has no bfloat16.
     values = matrix if isinstance(matrix, np.ndarray) else matrix.float().numpy()
     return np.asarray(values, np.float32)
 
 
 def about_embeddings(model_name: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Say beside embeddings what they were made by, when, and how."""
+    """Make the facts that are saved with embeddings: model, time, metadata."""
     return {
         "model_name": model_name,
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -109,7 +109,7 @@ def write_parquet(
     """Write embeddings and ids piece by piece, ``image_id`` and ``embedding``, one row group each.
 
     Raises:
-        TargetError, DiskFullError: it cannot be written; nothing is left then.
+        TargetError, DiskFullError: the file cannot be written; no partial file remains.
     """
     value = pa.float32()
     schema = pa.schema(
@@ -129,27 +129,27 @@ def write_parquet(
 
 
 def check_target(output_path: str | Path) -> Path:
-    """Refuse a file that cannot be written before hours are spent on what goes into it.
+    """Check that a file can be written, before hours are spent on its content.
 
     Raises:
         ConfigError: another ending than .parquet, .pt and .npz.
-        TargetError: it is a folder, or nothing can be written beside it.
+        TargetError: the path is a folder, or its folder cannot be written.
     """
     path = expand_path(output_path)
     if path.suffix.lower() not in ENDINGS:
         raise ConfigError(
-            f"{str(output_path)!r} should end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}",
+            f"output_path is {str(output_path)!r}; it must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}",
             setting="output_path",
             value=str(output_path),
         )
     with suppress(_TriedOutError), writing(path) as aside:
         aside.write_bytes(b"")
-        raise _TriedOutError  # so that nothing takes the place of an older file
+        raise _TriedOutError  # so that an older file is not replaced
     return path
 
 
 class _TriedOutError(Exception):
-    """A place can be written."""
+    """The path can be written."""
 
 
 def _spell(value: Any) -> str:

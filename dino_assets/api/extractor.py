@@ -1,4 +1,4 @@
-"""``DINOv2Extractor``: embeddings of whole pictures, by the lineage's own engines."""
+"""``DINOv2Extractor``: embeddings of whole pictures, with the engines of the Dagster assets."""
 
 import copy
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -35,16 +35,16 @@ class DINOv2Extractor:
     """CLS embeddings of whole pictures, each scaled to ``image_size`` × ``image_size`` pixels.
 
     ``model_name`` is a checkpoint folder, a Hub repository or a short name (``dinov2-small``,
-    ``dinov3-vitl16``), ``device`` auto, cpu, cuda, cuda:1, mps, or a list of several. ``batch_size`` pictures
-    pass through ``extract_batch`` at a time, ``num_workers`` threads read and decode ahead. ``precision`` is
-    half (the fastest engine that passes the gate) or fp32; ``progress`` shows bars (True), shows none
-    (False), or shows them on a terminal (None).
+    ``dinov3-vitl16``). ``device`` is auto, cpu, cuda, cuda:1, mps, or a list of several. ``batch_size``
+    pictures are computed at a time; ``num_workers`` threads read and decode ahead. ``precision`` is half
+    (the fastest engine that passes the numerics check) or fp32. ``progress`` shows bars (True), none
+    (False), or bars on a terminal only (None).
 
-    A subclass may override ``extract_batch``: every picture then passes through it, in order and in the
-    caller's own thread.
+    A subclass may override ``extract_batch``: then every batch goes through it, in order and in the
+    caller's thread.
     """
 
-    opens_first = True  # the engine, before pictures are looked at
+    opens_first = True  # open the engine before reading pictures
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ class DINOv2Extractor:
         progress: bool | None = None,
         revision: str | None = None,
     ) -> None:
-        """Find the model, fetched if need be, and check everything else; engines are built when needed.
+        """Find or fetch the model, and check all arguments; engines are built on first use.
 
         Raises:
-            CheckpointNotFoundError: there is no such model, or it cannot be had; says which there are.
-            DeviceUnavailableError: a device is named that is not here.
-            ConfigError: another argument cannot work.
+            CheckpointNotFoundError: the model cannot be found or fetched; the message lists short names.
+            DeviceUnavailableError: this machine does not have a device.
+            ConfigError: another argument is invalid.
         """
         check_range("batch_size", batch_size, least=1)
         check_range("num_workers", num_workers, least=0)
@@ -77,7 +77,7 @@ class DINOv2Extractor:
         self.device = ",".join(compute.device for compute in self._computes)
         self._model = open_model(model_name, revision=revision, progress=progress)
         self._opened: dict[tuple[int, tuple[TokenName, ...]], Engines] = {}
-        self._engines()  # a side that is no multiple of the patch is refused now
+        self._engines()  # raises now if image_size is not a multiple of the patch
 
     @property
     def dim(self) -> int:
@@ -91,44 +91,44 @@ class DINOv2Extractor:
 
     @property
     def space(self) -> str:
-        """The id of what makes embeddings comparable: those of tiles of this side share it."""
+        """The id of the space: embeddings with equal ids are comparable, also with those of tiles."""
         (compute, *_), checkpoint = self._computes, self._model.checkpoint
         return name_space(make_space(checkpoint, compute, side_px=self.image_size))
 
     def extract_from_directory(
         self, directory: str | Path, pattern: str = "*.jpg"
     ) -> "tuple[Tensor, list[str]]":
-        """Embed the pictures below a directory: embeddings (N, d) and their ids.
+        """Embed the pictures below a directory; return embeddings (N, d) and their ids.
 
-        Sub-folders count; names are matched in any case, or paths where the pattern has a slash. Ids are
-        paths below the directory, sorted. An unusable picture is left out with a warning.
+        Subfolders are included. The pattern is for names, in any case; with a slash it is for paths. Ids
+        are paths below the directory, sorted. An unusable picture is left out with a warning.
 
         Raises:
-            SourceError: there is no such directory.
-            ConfigError: nothing matches; says what is there.
+            SourceError: the directory does not exist.
+            ConfigError: no file matches; the message lists the endings that exist.
         """
         return self._extract(image_files.find_in_directory(directory, [pattern]))
 
     def extract_from_csv(
         self, csv_path: str | Path, image_col: str = IMAGE_COL
     ) -> "tuple[Tensor, list[str]]":
-        """Embed the pictures that a CSV names: embeddings (N, d) and ids as they stand there.
+        """Embed the pictures listed in a CSV; return embeddings (N, d) and ids as written in the CSV.
 
-        Relative paths count from the CSV's folder; what is not there, from the working directory. An
-        unusable picture is left out with a warning.
+        Relative paths are looked up in the CSV's folder, then in the working directory. An unusable
+        picture is left out with a warning.
 
         Raises:
-            SourceError: it cannot be read, or has no such column: says which there are.
+            SourceError: the file cannot be read, or lacks the column; the message lists its columns.
         """
         return self._extract(image_files.read_image_list(csv_path, image_col))
 
     def extract_from_list(self, image_paths: Iterable[str | Path]) -> "tuple[Tensor, list[str]]":
-        """Embed pictures by their paths: embeddings (N, d) and the paths, as they are given.
+        """Embed pictures by their paths; return embeddings (N, d) and the paths as given.
 
         An unusable picture is left out with a warning.
 
         Raises:
-            ConfigError: an entry is no path.
+            ConfigError: an entry is not a path.
         """
         return self._extract(image_files.name_paths(image_paths))
 
@@ -140,7 +140,7 @@ class DINOv2Extractor:
         ``images`` is a folder, a CSV or text list, paths, or a DataFrame with ``image_path``.
 
         Raises:
-            SourceError, ConfigError: there are none, or the list cannot be read.
+            SourceError, ConfigError: there are no pictures, or the list cannot be read.
         """
         import torch
 
@@ -150,10 +150,10 @@ class DINOv2Extractor:
     def extract_arrays(
         self, images: Any, chunk_size: int = 10_000
     ) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
-        """Embed as ``extract_in_chunks`` does, into arrays: where another engine computes, PyTorch stays out.
+        """Embed as ``extract_in_chunks`` does, into arrays; loads PyTorch only if its engine needs it.
 
         Raises:
-            SourceError, ConfigError: there are none, or the list cannot be read.
+            SourceError, ConfigError: there are no pictures, or the list cannot be read.
         """
         check_range("chunk_size", chunk_size, least=1)
         files = image_files.find_images(images)
@@ -165,7 +165,7 @@ class DINOv2Extractor:
         """Embed one picture (d,): a path, bytes, an open file, a Pillow image, an array or a tensor.
 
         Raises:
-            UnusableImageError: it is no picture.
+            UnusableImageError: not a usable picture.
         """
         import torch
 
@@ -182,12 +182,12 @@ class DINOv2Extractor:
     def extract_batch(self, batch: Any) -> "Tensor":
         """Embed a batch (B, d): a tensor (B, 3, H, W), an array (B, H, W, 3), or a list of pictures.
 
-        uint8, or floats 0 … 1; what has another size is scaled. The extractor's own batches are uint8
-        tensors of its size.
+        Pixels are uint8, or floats 0 … 1. Pictures of another size are scaled. The extractor itself calls
+        this with uint8 tensors of its size.
 
         Raises:
-            UnusableImageError: one is no picture.
-            ConfigError: it is no batch.
+            UnusableImageError: an item is not a usable picture.
+            ConfigError: not a batch.
         """
         import torch
 
@@ -196,13 +196,13 @@ class DINOv2Extractor:
             return torch.from_numpy(self._engines().encode_all(tiles)["cls"])
 
     def extract_patches(self, batch: Any) -> "Tensor":
-        """Embed the patches of a batch (B, P, d), row by row; CLS and registers are left out.
+        """Embed the patches of a batch (B, P, d), row by row; without CLS and registers.
 
-        ``batch`` as for ``extract_batch``.
+        ``batch`` is as for ``extract_batch``.
 
         Raises:
-            UnusableImageError: one is no picture.
-            ConfigError: it is no batch.
+            UnusableImageError: an item is not a usable picture.
+            ConfigError: not a batch.
         """
         import torch
 
@@ -216,11 +216,11 @@ class DINOv2Extractor:
         image_ids: Sequence[str],
         output_path: str | Path,
     ) -> Path:
-        """Save embeddings and their ids with the model's name, a timestamp and how they were made.
+        """Save embeddings and ids with the model's name, a timestamp and ``describe()``.
 
         Raises:
-            ConfigError: there are not as many ids as embeddings.
-            TargetError, DiskFullError: it cannot be written.
+            ConfigError: not as many ids as embeddings.
+            TargetError, DiskFullError: the file cannot be written.
         """
         return save_embeddings(
             embeddings,
@@ -231,7 +231,7 @@ class DINOv2Extractor:
         )
 
     def describe(self) -> dict[str, Any]:
-        """How embeddings are made here: for ``metadata``, plain values only."""
+        """Describe how embeddings are made, in plain values for ``metadata``."""
         checkpoint = self._model.checkpoint
         return {
             "dim": checkpoint.dim,
@@ -246,18 +246,18 @@ class DINOv2Extractor:
         }
 
     def showing_progress(self, total: int) -> AbstractContextManager[Callable[[], object]]:
-        """Give a function that counts one picture more; a subclass may show it its own way."""
+        """Show a progress bar; yield a function that counts a picture. A subclass may override it."""
         return showing_bar("embedding", total=total, unit="image", progress=self.progress)
 
     def leave_out(self, image_id: str, refusal: UnusableImageError) -> None:
-        """Warn of a picture that is left out; a subclass may do something else about it."""
+        """Warn about a picture that is left out; a subclass may override it."""
         warn_left_out(image_id, refusal)
 
     def at_size(self, image_size: int) -> Self:
-        """Give the same extractor for squares of another side, which shares what this one has opened.
+        """Return an extractor for squares of another side, which shares this one's opened engines.
 
         Raises:
-            ConfigError: no multiple of the model's patch.
+            ConfigError: the side is not a multiple of the model's patch.
         """
         other = copy.copy(self)
         other.image_size = image_size
@@ -290,7 +290,7 @@ class DINOv2Extractor:
                     assert each.refusal is not None
                     self.leave_out(image_id, each.refusal)
                 else:
-                    if matrix is None:  # a subclass may give vectors of another length
+                    if matrix is None:  # a subclass may return vectors of another length
                         matrix = np.empty((len(files), len(each.vector)), np.float32)
                     matrix[len(ids)] = each.vector
                     ids.append(image_id)
@@ -305,7 +305,7 @@ class DINOv2Extractor:
         is_own = getattr(self.extract_batch, "__func__", None) is DINOv2Extractor.extract_batch
         with one_torch_thread() if is_own else nullcontext():
             if paths and is_own and self.opens_first:
-                engines.open()  # what is wrong with an engine is raised before anything is read
+                engines.open()  # errors of an engine are raised before pictures are read
             yield from embed_prepared(
                 paths,
                 self._prepare,
@@ -316,17 +316,17 @@ class DINOv2Extractor:
             )
 
     def _prepare(self, image: Any) -> Prepared:
-        """Make a picture ready, in a thread of the readers."""
+        """Read, decode and scale a picture; called in the readers' threads."""
         try:
             return prepare_picture(to_picture(image), side_px=self.image_size)
         except UnusableImageError as err:
             return Prepared(refusal=err)
 
     def _keep(self, embedded: PictureResult) -> None:
-        """Keep a vector for later, where somebody wants to."""
+        """Store a vector for later calls; does nothing here."""
 
     def _pass_through(self, tiles: NDArray[np.uint8]) -> Vectors:
-        """Have a batch embedded by ``extract_batch``, whoever wrote it."""
+        """Embed a batch through ``extract_batch``, which a subclass may override."""
         import torch
 
         vectors = self.extract_batch(torch.from_numpy(tiles).permute(0, 3, 1, 2))

@@ -1,4 +1,4 @@
-"""``fetch_dinov3`` and ``validate_dinov3``: a teacher on this machine, whole and verified."""
+"""``fetch_dinov3`` and ``validate_dinov3``: fetch and verify a checkpoint in a folder."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FetcherConfig:
-    """What a ``config.json`` says about the teacher; relative paths count from the file."""
+    """The teacher's settings in a training ``config.json``; relative paths start at the file's folder."""
 
     dino_root: Path
     dino_model: str = DEFAULT_TEACHER
@@ -29,31 +29,31 @@ class FetcherConfig:
         """Read ``{"paths": {"dataset_root": …}, "train": {"dino_root": …, "dino_model": …}}``.
 
         Raises:
-            ConfigError: it is not there, is no JSON, or names no ``train.dino_root`` that can be one.
+            ConfigError: the file is missing or not JSON, or ``train.dino_root`` is missing or invalid.
         """
         path = expand_path(path)
         try:
             config = json.loads(path.read_bytes())
         except OSError as err:
             raise ConfigError(
-                f"cannot read {str(path)!r} ({err.strerror}). It should hold "
-                '{"train": {"dino_root": "dinov3"}}.',
+                f"cannot read {str(path)!r} ({err.strerror}). A JSON file with "
+                '{"train": {"dino_root": "dinov3"}} is expected.',
                 setting="config",
                 value=str(path),
                 reason="unreadable",
             ) from err
         except (ValueError, RecursionError) as err:
             raise ConfigError(
-                f"{str(path)!r} is not JSON ({err})",
+                f"{str(path)!r} is not JSON ({err}). Correct the file.",
                 setting="config",
                 value=str(path),
                 reason="json",
             ) from err
         train = config.get("train") if isinstance(config, dict) else None
         train = train if isinstance(train, dict) else {}
-        named = _text(train, "dino_root", path)
+        root_text = _text(train, "dino_root", path)
         try:
-            root = expand_path(named)
+            root = expand_path(root_text)
         except ConfigError as err:
             raise ConfigError(
                 f"{str(path)!r}: train.dino_root: {err}", setting="train.dino_root", reason="path"
@@ -71,41 +71,42 @@ def fetch_dinov3(
     revision: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Fetch a DINOv3 or DINOv2 checkpoint of the Hugging Face Hub into a folder; gives the folder.
+    """Fetch a DINOv3 or DINOv2 checkpoint of the Hugging Face Hub into a folder; return the folder.
 
-    ``model_name`` is a repository or a short name such as ``dinov3-vitl16``. What is there and whole
-    is not fetched; a download goes on where another one stopped; a new one takes the old one's place
-    in one step, when it is whole. ``progress`` is called with bytes so far and bytes in all.
+    ``model_name`` is a repository, or a short name like ``dinov3-vitl16``. Whole files in the folder are
+    not fetched again. An interrupted download is continued. A new checkpoint replaces the old one in one
+    step, when it is whole. ``progress`` is called with the bytes so far and in all.
 
     Raises:
-        AuthenticationError: no token, a rejected one, or no access: says which, and where to ask.
-        RepositoryNotFoundError, RevisionNotFoundError: the Hub has no such thing.
-        LocalEntryNotFoundError: out of reach and not on this machine; ChecksumError: wrong bytes.
-        DiskFullError: an OSError, said before the first byte is asked for.
-        ConfigError: the folder has no name, or holds something that would be lost.
+        AuthenticationError: no token, a rejected one, or no access; the message says what to do.
+        RepositoryNotFoundError, RevisionNotFoundError: the Hub does not have the repository or revision.
+        LocalEntryNotFoundError: the Hub is out of reach, and the checkpoint not on this machine.
+        ChecksumError: wrong bytes arrived.
+        DiskFullError: an OSError; the space is checked before the first request.
+        ConfigError: ``dino_root`` is empty, or the folder holds files that would be lost.
     """
-    folder = _named(dino_root)
+    folder = _read_root(dino_root)
     fetch_checkpoint(model_name, folder, root=find_root(), revision=revision, progress=progress)
     return folder.absolute()
 
 
 def validate_dinov3(dino_root: Path | str) -> bool:
-    """Tell whether a folder holds a whole checkpoint; the log says what is wrong with it.
+    """Check whether a folder holds a whole checkpoint; log the first fault.
 
-    Its JSON parses, its safetensors are as long as their headers say, no shard is missing, the shapes
-    fit the config, and every file is the one that was fetched or imported.
+    Checks the JSON, the length of the safetensors, and that no shard is missing. The shapes must fit the
+    config, and every file must be the one that was fetched or imported.
     """
     try:
-        check_checkpoint(_named(dino_root))
-    except (DinoAssetsError, OSError) as err:  # what cannot be read cannot be used either
-        log.warning("not valid: %s", err)
+        check_checkpoint(_read_root(dino_root))
+    except (DinoAssetsError, OSError) as err:  # an unreadable folder is not valid either
+        log.warning("the checkpoint is not valid: %s", err)
         return False
     return True
 
 
-def _named(dino_root: Path | str) -> Path:
+def _read_root(dino_root: Path | str) -> Path:
     if not str(dino_root).strip():
-        raise ConfigError("dino_root is empty: name a folder.", setting="dino_root")
+        raise ConfigError("dino_root is empty; give a folder.", setting="dino_root")
     return expand_path(dino_root)
 
 
@@ -113,7 +114,7 @@ def _text(train: dict[str, Any], name: str, path: Path, *, default: str = "") ->
     value = train.get(name, default)
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(
-            f"{str(path)!r}: train.{name} is {shorten(value)}; a text is expected, such as "
+            f"{str(path)!r}: train.{name} is {shorten(value)}; a text is expected, for example "
             f"{'dinov3' if name == 'dino_root' else DEFAULT_TEACHER!r}",
             setting=f"train.{name}",
             reason="type",

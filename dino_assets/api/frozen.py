@@ -1,6 +1,6 @@
-"""A frozen vision transformer inside somebody's training: pictures of any size in, tokens out.
+"""Frozen vision transformer for use inside a training: pictures of any size in, tokens out.
 
-This module imports torch; whoever needs a network imports it inside a function.
+This module imports torch, so it is imported inside functions only.
 """
 
 import copy
@@ -24,12 +24,12 @@ from dino_assets.weights.fetching import check_checkpoint
 from dino_assets.weights.records import Checkpoint
 
 log = logging.getLogger(__name__)
-# Beyond what normal noise reaches; pictures that somebody forgot to divide by 255 are far above.
+# Above normal noise, and far below pictures with values up to 255.
 WIDEST = 16.0
 
 
 class PictureVit(nn.Module):
-    """Pictures (B, 3, any height, any width) in, the asked tokens out, each in float32."""
+    """A network for pictures (B, 3, any height, any width): scales, normalises, returns float32 tokens."""
 
     mean: Tensor
     std: Tensor
@@ -45,8 +45,8 @@ class PictureVit(nn.Module):
             self.register_buffer(name, values.view(1, 3, 1, 1))
 
     def prepare(self, images: Tensor, *, is_normalized: bool) -> Tensor:
-        """Scale to 0 to 1 and to the network's size, and normalise, in float32 all the time."""
-        # Kernels of some processors round another way for another layout (AVX2: the last bit).
+        """Scale pictures to 0 … 1 and to the network's size, and normalise them, all in float32."""
+        # Contiguous: with AVX2, kernels for other layouts round the last bit differently.
         planes = images.to(torch.float32).contiguous()
         if images.dtype == torch.uint8:
             planes = planes / 255
@@ -59,13 +59,13 @@ class PictureVit(nn.Module):
     def forward(
         self, images: Tensor, outputs: Sequence[TokenName], *, is_normalized: bool = False
     ) -> tuple[Tensor, ...]:
-        """Give the tokens in the order of ``outputs``."""
+        """Compute the tokens in the order of ``outputs``."""
         return self.network.compute(self.prepare(images, is_normalized=is_normalized), outputs)
 
 
 @dataclass(frozen=True)
 class FrozenSpec:
-    """All that a frozen network is built from."""
+    """The settings from which a frozen network is built."""
 
     folder: Path
     size_px: tuple[int, int]
@@ -74,11 +74,11 @@ class FrozenSpec:
 
 
 class FrozenVit:
-    """A network whose weights no training can reach.
+    """A network whose weights a training cannot change.
 
-    It is no ``nn.Module``, so a module that holds it has no parameter of it: optimisers, ``half()``,
-    ``load_state_dict`` and gradients pass it by. Deep copies share it. A pickle holds where its
-    weights are, not the weights, and reading one reads them again.
+    It is not an ``nn.Module``, so a module that holds it has none of its parameters: optimisers,
+    ``half()``, ``load_state_dict`` and gradients do not affect it. Deep copies share it. A pickle holds
+    the path of the weights; unpickling reads them again.
     """
 
     def __init__(self, spec: FrozenSpec, vit: PictureVit, device: torch.device) -> None:
@@ -93,13 +93,13 @@ class FrozenVit:
         """Read the weights.
 
         Raises:
-            InvalidCheckpointError: a tensor is not in the files.
+            InvalidCheckpointError: a tensor is missing from the files.
         """
         attention = "sdpa" if spec.dtype == torch.float32 else PER_HEAD
-        with torch.device("cpu"):  # somebody builds the module around it on the meta device
+        with torch.device("cpu"):  # the containing module may be built on the meta device
             model = load_model(spec.folder, checkpoint, attention=attention)
             network = FixedVit(model, checkpoint, size_px=spec.size_px, outputs=("cls", "patches"))
-            # The last norm stays in float32: it costs nothing, and what it gives is the answer.
+            # The last norm stays in float32: it costs nothing, and its output is the result.
             norm, network.norm = network.norm, nn.Identity()
             network = network.to(spec.dtype)
             network.norm = norm
@@ -108,7 +108,7 @@ class FrozenVit:
         return cls(spec, vit, device)
 
     def moved_to(self, device: torch.device) -> "FrozenVit":
-        """The same network on another device, which shares nothing with this one."""
+        """Copy the network to another device; the copy shares no tensors with this one."""
         return FrozenVit(self.spec, _copy_to(self._copies[self.device], device), device)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "FrozenVit":
@@ -121,13 +121,13 @@ class FrozenVit:
     def compute(
         self, images: Tensor | NDArray[Any], outputs: Sequence[TokenName], *, is_normalized: bool
     ) -> tuple[Tensor, ...]:
-        """Give the tokens in the order of ``outputs``, in the network's own precision.
+        """Compute the tokens in the order of ``outputs``, in the network's own precision.
 
-        Images on another card of the same kind are computed there, by a copy that is made once:
-        ``DataParallel`` sends each card its part of the batch.
+        Images on another GPU are computed there, by a copy that is made once, since ``DataParallel`` sends
+        each GPU its part of the batch.
 
         Raises:
-            ConfigError: images that are none.
+            ConfigError: not a batch of pictures.
         """
         if not isinstance(images, Tensor):
             images = torch.tensor(images)
@@ -138,7 +138,7 @@ class FrozenVit:
         vit = self._copies.get(device)
         if vit is None:
             vit = self._copy_for(device)
-        # Around a training step there may be an autocast, which would compute in its precision.
+        # The training step may run under autocast, which would change the precision.
         with torch.autocast(device.type, enabled=False):
             images = images.to(device, non_blocking=True)
             tokens: tuple[Tensor, ...] = vit(images, outputs, is_normalized=is_normalized)
@@ -151,19 +151,19 @@ class FrozenVit:
         return self._copies[device]
 
     def _check_range(self, images: Tensor) -> None:
-        """Warn once of pictures from 0 to 255 in floats: nothing else would ever show it."""
+        """Warn once about float pictures from 0 to 255; nothing else would show this mistake."""
         self._is_range_checked = True
         if images.dtype == torch.uint8 or not images.numel():
             return
         largest = float(images.detach().abs().max())
         if largest > WIDEST:
             log.warning(
-                "float images reach %.0f; 0 to 1 is expected. Divide them by 255, or give uint8.",
+                "float images have values up to %.0f; 0 to 1 is expected. Divide them by 255, or give uint8.",
                 largest,
             )
 
     def hash_tensors(self) -> str:
-        """One sha256 over everything that is computed with."""
+        """Hash all parameters and buffers of the network (sha256)."""
         vit = self._copies[self.device]
         digest = hashlib.sha256()
         for name, tensor in sorted([*vit.named_parameters(), *vit.named_buffers()]):
@@ -173,7 +173,7 @@ class FrozenVit:
 
 
 def _copy_to(vit: PictureVit, device: torch.device) -> PictureVit:
-    """A copy on a device, without a second one on the way."""
+    """Copy a network to a device, without a second copy in between."""
     moved: dict[int, object] = {}
     for parameter in vit.parameters():
         moved[id(parameter)] = nn.Parameter(parameter.detach().to(device), requires_grad=False)
@@ -183,41 +183,41 @@ def _copy_to(vit: PictureVit, device: torch.device) -> PictureVit:
 
 
 def _read_again(spec: FrozenSpec, device: str) -> FrozenVit:
-    """Build what was pickled, from the folder that it was built from.
+    """Build a pickled network from its folder again.
 
     Raises:
-        CheckpointError: the folder is gone, or holds other weights.
+        CheckpointError: the folder is missing, or holds other weights.
     """
     checkpoint = check_checkpoint(spec.folder)
     if checkpoint.weights_sha256 != spec.weights_sha256:
         raise InvalidCheckpointError(
-            f"{str(spec.folder)!r} holds other weights (sha256 {checkpoint.weights_sha256[:12]}) than "
-            f"what was pickled was made with ({spec.weights_sha256[:12]}). Put those back.",
+            f"{str(spec.folder)!r} has weights with sha256 {checkpoint.weights_sha256[:12]}…, but the "
+            f"pickled teacher needs {spec.weights_sha256[:12]}…. Put the old weights back.",
             file="model.safetensors",
             reason="altered",
         )
     place = torch.device(device)
     if place.type != "cpu" and not torch.get_device_module(place).is_available():
-        log.warning("%s is not here: the teacher that was pickled there is on the CPU", device)
+        log.warning("no device %s: loading the teacher that was pickled there on the CPU", device)
         place = torch.device("cpu")
     return FrozenVit.load(spec, checkpoint, place)
 
 
 def _check_images(images: Tensor, *, is_normalized: bool) -> None:
-    """Refuse what would be computed silently and wrong.
+    """Check shape and type of images: others would be computed silently and wrong.
 
     Raises:
-        ConfigError: not (B, 3, H, W), no pictures, or numbers of no known range.
+        ConfigError: not (B, 3, H, W), an empty batch, or numbers without a known range.
     """
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         raise ConfigError(
-            f"images are {tuple(images.shape)}; (B, 3, height, width) is expected",
+            f"images have the shape {tuple(images.shape)}; (B, 3, height, width) is expected",
             setting="images",
             value=tuple(images.shape),
         )
     if not (images.is_floating_point() or images.dtype == torch.uint8):
         raise ConfigError(
-            f"images are {images.dtype}; uint8 from 0 to 255, or floats from 0 to 1, are expected",
+            f"images have the type {images.dtype}; uint8 from 0 to 255, or floats from 0 to 1, are expected",
             setting="images",
             value=str(images.dtype),
         )

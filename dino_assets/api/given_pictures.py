@@ -1,4 +1,4 @@
-"""Pictures as people have them in Python: files, bytes, Pillow images, arrays, tensors."""
+"""Conversion of Python pictures to pixels: paths, bytes, open files, Pillow images, arrays, tensors."""
 
 import os
 from collections.abc import Iterable
@@ -17,26 +17,27 @@ _CHANNELS = (1, 3, 4)
 
 
 def to_picture(image: Any) -> Picture:
-    """A file (by its path), its bytes, or upright RGB pixels (H, W, 3).
+    """Convert a picture to a file's path, a file's bytes, or upright RGB pixels (H, W, 3).
 
-    What is open for reading, such as a BytesIO, is read from where it stands. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), tensors the same with the channels first, or a
-    batch of one. uint8 counts as it is, uint16 by its high byte, floats and booleans from 0 to 1.
+    An open file, for example a BytesIO, is read from its current position. Arrays are (H, W), (H, W, 1),
+    (H, W, 3) or (H, W, 4); tensors have the channels first, and may be a batch of one. uint8 is used
+    unchanged, uint16 by its high byte; floats and booleans are from 0 to 1.
 
     Raises:
-        UnusableImageError: no picture, or floats outside 0 … 1.
+        UnusableImageError: not a picture, or floats outside 0 … 1.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | os.PathLike):
         try:
             return expand_path(os.fspath(image))
-        except ConfigError as err:  # a name that no file can have
+        except ConfigError as err:  # an invalid file name
             raise UnusableImageError("missing", str(err)) from err
     if isinstance(image, Image.Image):
         return _read_pillow(image)
     if isinstance(image, np.ndarray):
         return _to_rgb(_to_bytes(image))
-    if callable(getattr(image, "read", None)):  # before tensors: files have a `detach`, too
+    if callable(getattr(image, "read", None)):  # before tensors: files have `detach` too
         return _read_open_file(image)
     if hasattr(image, "detach"):
         return _to_rgb(_to_bytes(_put_channels_last(image)))
@@ -48,10 +49,10 @@ def to_picture(image: Any) -> Picture:
 
 
 def check_batch(batch: Any) -> None:
-    """Refuse what is one picture, or none: its rows, letters or keys would each count as a picture.
+    """Check that a value is a batch: rows of a single picture would each count as a picture.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: a single picture, or not pictures at all.
     """
     is_array = hasattr(batch, "dtype") and hasattr(batch, "shape")
     is_one = isinstance(batch, str | bytes | bytearray | os.PathLike | Image.Image) or (
@@ -61,14 +62,14 @@ def check_batch(batch: Any) -> None:
         kind = f"{type(batch).__name__} {tuple(batch.shape)}" if is_array else type(batch).__name__
         raise ConfigError(
             f"batch is a {kind}; a tensor (B, 3, H, W), an array (B, H, W, 3) or a list of pictures is "
-            "expected (extract_single takes one picture)",
+            "expected (extract_single accepts one picture)",
             setting="batch",
             value=kind,
         )
 
 
 def to_tiles(batch: Any) -> NDArray[np.uint8] | None:
-    """Pictures of one size as (N, H, W, 3): a tensor (N, 3, H, W) or an array (N, H, W, 3); else None.
+    """Convert a tensor (N, 3, H, W) or an array (N, H, W, 3) to (N, H, W, 3); None for anything else.
 
     Raises:
         UnusableImageError: floats outside 0 … 1.
@@ -78,7 +79,7 @@ def to_tiles(batch: Any) -> NDArray[np.uint8] | None:
     if hasattr(batch, "detach"):
         if batch.shape[1] != 3:
             return None
-        # No copy of what was made of our own tiles.
+        # This does not copy a tensor that was made from channels-last tiles.
         batch = batch.detach().permute(0, 2, 3, 1).cpu().numpy()
     if batch.shape[3] != 3:
         return None
@@ -88,7 +89,7 @@ def to_tiles(batch: Any) -> NDArray[np.uint8] | None:
 def _read_open_file(file: Any) -> bytes:
     try:
         data = file.read()
-    except (OSError, ValueError) as err:  # closed, or open for writing
+    except (OSError, ValueError) as err:  # the file is closed, or open for writing
         raise UnusableImageError("unreadable", str(err)) from err
     if not isinstance(data, bytes):
         raise UnusableImageError("not-an-image", "a file opened as text; open it with 'rb'")
@@ -96,7 +97,7 @@ def _read_open_file(file: Any) -> bytes:
 
 
 def _read_pillow(image: Image.Image) -> NDArray[np.uint8]:
-    """As a file of these pixels would be read."""
+    """Convert a Pillow image to the pixels that a file with its content would give."""
     turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):
         return _to_rgb(_to_bytes(np.asarray(turned).astype(np.uint16)))
@@ -115,7 +116,7 @@ def _put_channels_last(tensor: Any) -> NDArray[Any]:
 
 
 def _is_short(tensor: Any) -> bool:
-    """A bfloat16 or float16, which NumPy does not know or counts badly with."""
+    """Check for bfloat16 or float16: NumPy lacks the one and is inexact with the other."""
     return bool(tensor.is_floating_point()) and tensor.element_size() < 4
 
 
@@ -131,17 +132,17 @@ def _to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
             "unsupported-mode", f"pixels are {pixels.dtype}; uint8, or floats 0 … 1 are expected"
         )
     low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
-    if not (low >= 0 and high <= 1):  # NaN is neither
+    if not (low >= 0 and high <= 1):  # also true for NaN
         raise UnusableImageError(
             "unsupported-mode",
-            f"floats from {low:.4g} to {high:.4g}; 0 … 1 is expected. Pixels are normalised here with the "
-            "model's own mean and std: leave that out of your transform.",
+            f"floats from {low:.4g} to {high:.4g}; 0 … 1 is expected. The extractor normalises with the "
+            "model's own mean and std: leave normalisation out of your transform.",
         )
     return np.asarray(np.rint(pixels * 255), np.uint8)
 
 
 def _to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Gray repeated, transparency dropped, as for files."""
+    """Repeat a gray channel and drop transparency, as for files."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in _CHANNELS:

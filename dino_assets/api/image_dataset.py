@@ -1,4 +1,4 @@
-"""``ImageDataset``: pictures for a PyTorch DataLoader.
+"""``ImageDataset``: a dataset of pictures for a PyTorch DataLoader.
 
 This module imports torch; ``import dino_assets`` does not import this module.
 """
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class ImageDataset(Dataset[tuple[Any, str]]):
     """Pictures of a folder, a CSV (``image_path``), a text list, a list of paths, or a DataFrame.
 
-    An item is (picture, id). The picture is a uint8 tensor (3, 224, 224), upright, which
-    ``DINOv2Extractor.extract_batch`` takes in batches; with a ``transform`` it is whatever that makes of
-    the upright RGB Pillow image. An unusable picture raises UnusableImageError when it is asked for.
+    An item is (picture, id). The picture is an upright uint8 tensor (3, 224, 224); batches of them fit
+    ``DINOv2Extractor.extract_batch``. With a ``transform`` it is the transform's result for the upright
+    RGB Pillow image. Reading an unusable picture raises UnusableImageError.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ImageDataset(Dataset[tuple[Any, str]]):
         """List the pictures; none is opened yet.
 
         Raises:
-            SourceError, ConfigError: there are none, or the list cannot be read.
+            SourceError, ConfigError: there are no pictures, or the list cannot be read.
         """
         self._files = find_images(image_source, image_col=image_col)
         self.transform = transform
@@ -53,14 +53,14 @@ class ImageDataset(Dataset[tuple[Any, str]]):
         return self._files.ids
 
     def __len__(self) -> int:
-        """How many pictures there are, unusable ones included."""
+        """The number of pictures, including unusable ones."""
         return len(self._files)
 
     def __getitem__(self, index: int) -> tuple[Any, str]:
         """Read a picture.
 
         Raises:
-            UnusableImageError: it is none; names it.
+            UnusableImageError: the file is not a usable picture; the message names it.
         """
         image_id = self._files.ids[index]
         try:

@@ -1,4 +1,4 @@
-"""Which pictures there are: in a folder by a pattern, in a CSV, in a text list, in a table."""
+"""Lists of image files: from a folder by a pattern, a CSV, a text list, or a table."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ _SHOWN_ENDINGS = 5
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Pictures by their ids, and where each of them is."""
+    """Ids and paths of image files."""
 
     ids: list[str]
     paths: list[str]
@@ -33,17 +33,17 @@ class ImageFiles:
         return len(self.ids)
 
     def split(self, size: int) -> "Iterator[ImageFiles]":
-        """The same in pieces of ``size``."""
+        """Split the list into pieces of ``size``."""
         for first in range(0, len(self), size):
             piece = slice(first, first + size)
             yield ImageFiles(self.ids[piece], self.paths[piece])
 
 
 def find_images(source: Any, *, image_col: str = IMAGE_COL) -> ImageFiles:
-    """Pictures of whatever names them: a folder, a CSV, a text list, one file, several paths, a table.
+    """List the pictures of a folder, a CSV, a text list, one file, several paths, or a table.
 
     Raises:
-        SourceError, ConfigError: there are none, or the list cannot be read.
+        SourceError, ConfigError: there are no pictures, or the list cannot be read.
     """
     if isinstance(source, ImageFiles):
         return source
@@ -60,10 +60,10 @@ def find_images(source: Any, *, image_col: str = IMAGE_COL) -> ImageFiles:
 
 
 def name_paths(image_paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
-    """Pictures of a list of paths; their ids are the paths as they are given.
+    """List pictures by their paths; ids are the paths as given.
 
     Raises:
-        ConfigError: one path in place of a list, or an entry that is no path.
+        ConfigError: a single path instead of a list, or an entry that is not a path.
     """
     if isinstance(image_paths, str | bytes | os.PathLike):
         raise ConfigError(
@@ -76,24 +76,25 @@ def name_paths(image_paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
         if not isinstance(each, str | os.PathLike):
             raise ConfigError(
                 f"image_paths holds a {type(each).__name__}, {each!r}; paths are expected "
-                "(extract_batch takes pictures)",
+                "(extract_batch accepts pictures)",
                 setting="image_paths",
                 value=each,
             )
-        ids.append(str(os.fspath(each)))  # an array of strings has strings of its own
+        ids.append(str(os.fspath(each)))  # str: a NumPy array holds its own kind of strings
     return ImageFiles([show_name(each) for each in ids], ids)
 
 
 def take_column(table: Any, image_col: str) -> ImageFiles:
-    """Pictures of a DataFrame's column.
+    """List the pictures in a DataFrame's column.
 
     Raises:
-        ConfigError: it has no such column.
+        ConfigError: the table lacks the column.
     """
     columns = [str(each) for each in table.columns]
     if image_col not in columns:
         raise ConfigError(
-            f"the table has the columns {', '.join(columns) or 'none'}; a column {image_col!r} is needed",
+            f"the table has no column {image_col!r}; its columns are {', '.join(columns) or 'none'}. Name "
+            "one with image_col.",
             setting="image_col",
             value=image_col,
             reason="column-missing",
@@ -102,12 +103,12 @@ def take_column(table: Any, image_col: str) -> ImageFiles:
 
 
 def read_image_list(path: str | os.PathLike[str], image_col: str = IMAGE_COL) -> ImageFiles:
-    """Pictures of a CSV, or of a text file with a path in each line; ids are the paths as written there.
+    """List the pictures of a CSV, or of a text file with a path per line; ids are the paths as written.
 
-    A relative path counts from the list's folder; what is not there, from the working directory.
+    A relative path is looked up in the list's folder, then in the working directory.
 
     Raises:
-        SourceError: it cannot be read, or has no such column: says which there are.
+        SourceError: the file cannot be read, or lacks the column; the message lists its columns.
     """
     file = expand_path(os.fspath(path))
     shown = os.fspath(path)
@@ -126,30 +127,30 @@ def read_image_list(path: str | os.PathLike[str], image_col: str = IMAGE_COL) ->
 
 
 def _place(listed: str, home: str) -> str:
-    if listed.startswith("~"):  # somebody's home
+    if listed.startswith("~"):  # a home folder
         return listed
-    below = os.path.join(home, listed)  # noqa: PTH118 - an absolute path stays what it is
+    below = os.path.join(home, listed)  # noqa: PTH118 - an absolute path stays unchanged
     is_elsewhere = not os.path.lexists(below) and os.path.lexists(listed)
     return listed if is_elsewhere else below
 
 
 def find_in_directory(directory: str | os.PathLike[str], patterns: Sequence[str]) -> ImageFiles:
-    """Pictures below a folder whose names match one of the patterns, in any case, sorted by their paths.
+    """List the pictures below a folder that match one of the patterns in any case, sorted by path.
 
-    A pattern without a slash is of names, in whatever folder, one with a slash of paths below the
-    directory. Ids are these paths. Links are followed, what an operating system puts beside pictures
-    (``._*``, hidden folders, thumbnails of network drives) is left out.
+    A pattern without a slash is for names, in any folder. One with a slash is for paths below the
+    directory. Ids are these paths. Links are followed. Files of operating systems (``._*``, hidden
+    folders, thumbnails of network drives) are left out.
 
     Raises:
-        SourceError: there is no such folder, or it cannot be listed.
-        ConfigError: nothing matches; says what is there instead.
+        SourceError: the folder does not exist, or cannot be listed.
+        ConfigError: no file matches; the message lists the endings that exist.
     """
     shown = os.fspath(directory)
     folder = expand_path(shown)
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         reason = "not-a-folder" if folder.exists() else "missing"
-        raise SourceError(f"{shown!r} {what}: name a folder of pictures", reason=reason, path=shown)
+        raise SourceError(f"{shown!r} {what}; give a folder of pictures", reason=reason, path=shown)
     folded = [pattern.casefold().removeprefix("./") for pattern in patterns]
     ids: list[str] = []
     others: Counter[str] = Counter()
@@ -171,7 +172,7 @@ def find_in_directory(directory: str | os.PathLike[str], patterns: Sequence[str]
 
 
 def _walk(folder: Path, shown: str) -> Iterator[str]:
-    """Every file's path below the folder; a folder that links lead to twice is entered once."""
+    """Yield every file's path below the folder; enter a folder once, even if several links lead to it."""
 
     def refuse(err: OSError) -> None:
         if err.filename == os.fspath(folder):
@@ -196,7 +197,7 @@ def _walk(folder: Path, shown: str) -> Iterator[str]:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Whether a folded path is meant; ``**`` in a pattern of paths is any number of folders, none too."""
+    """Check whether a case-folded path matches; ``**`` in a path pattern is any number of folders."""
     if "/" not in pattern:
         return fnmatchcase(path.rpartition("/")[2], pattern)
     return _match_parts(path.split("/"), pattern.split("/"))

@@ -1,4 +1,4 @@
-"""The source documents' functions around an extractor: one picture, many, more than fit, several devices."""
+"""Functions around ``DINOv2Extractor``: batches, several scales, large data sets, several devices."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 def extract_embeddings(images: Any, **options: Any) -> "Tensor":
-    """Patch embeddings (N, P, d) of a batch of pictures; ``.mean(dim=1)`` pools them.
+    """Compute patch embeddings (N, P, d) of a batch of pictures; ``.mean(dim=1)`` pools them.
 
-    ``images`` is what ``DINOv2Extractor.extract_batch`` takes, ``options`` are the extractor's own. It is kept
-    for the next call. CLS and registers are left out; no gradients.
+    ``images`` is as for ``DINOv2Extractor.extract_batch``; ``options`` are the extractor's arguments. The
+    extractor is kept for the next call. CLS and registers are left out; there are no gradients.
 
     Raises:
-        UnusableImageError: one is no picture.
+        UnusableImageError: an item is not a usable picture.
     """
     return _open_extractor(**_hashable(options)).extract_patches(images)
 
@@ -46,20 +46,20 @@ def extract_multiscale_features(
     extractor: DINOv2Extractor | None = None,
     **options: Any,
 ) -> "Tensor":
-    """One picture's CLS embeddings at several scales, side by side (len(scales) · d,).
+    """Compute one picture's CLS embeddings at several scales, concatenated (len(scales) · d,).
 
-    A scale is a share of the extractor's ``image_size``; the picture is scaled to a square of that side,
-    brought to the nearest multiple of the model's patch (112, 224 and 336 px by default). Without an
-    ``extractor`` one is made of ``options`` and kept for the next call.
+    A scale is a factor of the extractor's ``image_size``, rounded to a multiple of the model's patch. The
+    picture is scaled to a square of that side (112, 224 and 336 px by default). Without an ``extractor``,
+    one is made from ``options`` and kept for the next call.
 
     Raises:
-        UnusableImageError: it is no picture.
-        ConfigError: no scale, or one that is no positive number.
+        UnusableImageError: not a usable picture.
+        ConfigError: no scale, or one that is not a positive number.
     """
     import torch
 
     if not len(scales):
-        raise ConfigError("scales is empty; name one or more", setting="scales", value=scales)
+        raise ConfigError("scales is empty; give at least one", setting="scales", value=scales)
     extractor = extractor or _open_extractor(**_hashable(options))
     for scale in scales:
         check_range("scales", scale, least=1e-6, most=100)
@@ -72,13 +72,13 @@ def extract_multiscale_features(
 def process_large_dataset(
     image_dir: str | Path, chunk_size: int = 10_000, **options: Any
 ) -> "Tensor":
-    """Embeddings (N, d) of all pictures below a folder, in the order of their paths.
+    """Embed all pictures below a folder; return embeddings (N, d) in the order of the paths.
 
-    Of the pictures no more than a few are in memory; unusable ones are left out with a warning.
-    ``write_embeddings`` gives ids, too, and keeps nothing in memory.
+    Only a few pictures are in memory at a time. Unusable ones are left out with a warning.
+    ``write_embeddings`` also stores ids, and keeps no embeddings in memory.
 
     Raises:
-        SourceError, ConfigError: there are none.
+        SourceError, ConfigError: there are no pictures.
     """
     import torch
 
@@ -95,15 +95,15 @@ def write_embeddings(
     extractor: DINOv2Extractor | None = None,
     **options: Any,
 ) -> int:
-    """Embed any number of pictures into a file, which is whole or not there; gives how many.
+    """Embed any number of pictures into a file; return how many. After an error no file remains.
 
-    ``images`` is what ``extract_in_chunks`` takes. A ``.parquet`` has the columns ``image_id`` and ``embedding``
-    and is written as they come; ``.pt`` and ``.npz``, as ``save_embeddings`` writes them, are held in memory
-    before. With a CachedExtractor an interrupted call goes on where it was.
+    ``images`` is as for ``extract_in_chunks``. A ``.parquet`` has the columns ``image_id`` and ``embedding``
+    and is written in pieces. ``.pt`` and ``.npz``, as ``save_embeddings`` writes them, are collected in
+    memory first. With a CachedExtractor an interrupted call continues where it stopped.
 
     Raises:
-        SourceError, ConfigError: there are no pictures, or none that is usable.
-        TargetError, DiskFullError: it cannot be written.
+        SourceError, ConfigError: there are no pictures, or no usable ones.
+        TargetError, DiskFullError: the file cannot be written.
     """
     path = check_target(output_path)
     extractor = extractor or DINOv2Extractor(**options)
@@ -130,10 +130,10 @@ def write_embeddings(
 def _refuse_none(
     pieces: Iterable[tuple[NDArray[np.float32], list[str]]],
 ) -> Iterator[tuple[NDArray[np.float32], list[str]]]:
-    """Pieces that hold anything.
+    """Yield the pieces that are not empty.
 
     Raises:
-        SourceError: none does.
+        SourceError: all pieces are empty.
     """
     is_none = True
     for matrix, ids in pieces:
@@ -141,19 +141,22 @@ def _refuse_none(
             is_none = False
             yield matrix, ids
     if is_none:
-        raise SourceError("no picture was usable: there is nothing to write", reason="no-images")
+        raise SourceError(
+            "no picture was usable, so no file was written; the warnings say why",
+            reason="no-images",
+        )
 
 
 def parallel_extract(
     image_paths: Iterable[str | Path], n_workers: int = 4, **options: Any
 ) -> "tuple[Tensor, list[str]]":
-    """Embed pictures on up to ``n_workers`` GPUs at once: embeddings (N, d) and the paths, in their order.
+    """Embed pictures on up to ``n_workers`` GPUs; return embeddings (N, d) and the paths, in order.
 
-    Every device takes the next batch when it is free. Without several GPUs it is one extractor, whose
-    threads use all of a CPU: processes of their own would only share it.
+    Every free device computes the next batch. Without several GPUs there is one extractor, whose threads
+    already use the whole CPU.
 
     Raises:
-        ConfigError: an entry is no path, or ``n_workers`` no number of workers.
+        ConfigError: an entry is not a path, or ``n_workers`` is below 1.
     """
     check_range("n_workers", n_workers, least=1)
     device = options.pop("device", None)
@@ -171,5 +174,5 @@ def _open_extractor(**options: Any) -> DINOv2Extractor:
 
 
 def _hashable(options: dict[str, Any]) -> dict[str, Any]:
-    """A list of devices as a tuple."""
+    """Convert lists among the options, for example devices, to tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}

@@ -1,4 +1,4 @@
-"""Models by name, and their encoders on one device or several, as the Python API opens them."""
+"""Models of the Python API: found by name, with encoders on one or several devices."""
 
 import logging
 import threading
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint on this machine, under the name that it was asked for by."""
+    """A checkpoint on this machine, with the name that was given for it."""
 
     name: str
     folder: Path
@@ -45,30 +45,30 @@ class Model:
 def open_model(
     model_name: str, *, revision: str | None = None, progress: bool | None = None
 ) -> Model:
-    """Find a model as ``find_model`` does, with a bar while it is fetched."""
+    """Find a model as ``find_model`` does, with a progress bar for its download."""
     with showing_download(str(model_name), progress=progress) as count:
         return find_model(model_name, revision=revision, progress=count)
 
 
 def find_model(model_name: str, *, revision: str | None = None, progress: Progress) -> Model:
-    """Find a model: a folder, seen from here or from the project, a Hub repository, or a short name.
+    """Find a model by a folder (relative to the current folder or the project), repository or short name.
 
-    What is not here is fetched, what is here is verified.
+    A missing checkpoint is fetched, a present one is verified.
 
     Raises:
-        CheckpointNotFoundError: it cannot be had; the subclasses say why.
-        InvalidCheckpointError: it is no whole checkpoint of ours.
-        ConfigError: the name is none.
+        CheckpointNotFoundError: the model cannot be found or fetched; the subclasses say why.
+        InvalidCheckpointError: the checkpoint is incomplete or not supported.
+        ConfigError: the name is empty.
     """
     name = str(model_name)
     if not name.strip():
         raise ConfigError(
-            "model_name is empty: name a folder, or a model such as dinov2-base",
+            "model_name is empty; give a folder, or a model like dinov2-base",
             setting="model_name",
         )
-    here = expand_path(name)
+    local = expand_path(name)
     located = locate_checkpoint(
-        str(here.absolute()) if here.is_dir() else name,
+        str(local.absolute()) if local.is_dir() else name,
         root=find_root(),
         revision=revision,
         watch=Watch(progress, check_early=lambda folder: check_config(folder, name)),
@@ -83,18 +83,20 @@ def find_model(model_name: str, *, revision: str | None = None, progress: Progre
 def resolve_devices(
     device: object, *, precision: PrecisionClass, batch_size: int
 ) -> tuple[ComputeSettings, ...]:
-    """Settings per device: ``cuda``, ``cuda:1``, ``cpu``, ``mps``, ``auto`` (or None), or a list of such.
+    """Resolve device names (``cuda``, ``cuda:1``, ``cpu``, ``mps``, ``auto``, None, or a list) to settings.
 
-    On a CPU tiles are computed one at a time per core: measured as fast as more at 224 px, nothing is
-    computed in vain to fill a call up, and a single picture takes no longer than it has to.
+    On a CPU every core computes one tile at a time. At 224 px larger batches were measured not to be
+    faster, and a single picture needs no padding to a full batch.
 
     Raises:
-        DeviceUnavailableError: one is named that is not here.
-        ConfigError: a word or number that means nothing.
+        DeviceUnavailableError: this machine does not have a device.
+        ConfigError: an unknown device name.
     """
     if isinstance(device, list | tuple):
         if not device:
-            raise ConfigError("device is an empty list; name one", setting="device", value=device)
+            raise ConfigError(
+                "device is an empty list; give at least one", setting="device", value=device
+            )
         each = [resolve_devices(one, precision=precision, batch_size=batch_size) for one in device]
         return tuple(compute for (compute,) in each)
     word = "auto" if device is None else str(device)
@@ -107,7 +109,8 @@ def resolve_devices(
         cards = torch.cuda.device_count() if compute.device == "cuda" else 0
         if not number.isdecimal() or int(number) >= cards:
             raise DeviceUnavailableError(
-                f"device {word!r} was asked for, but PyTorch sees {cards} cards of this kind here",
+                f"device {word!r} is not on this machine: PyTorch finds {cards} devices of this kind. Give "
+                "another one, or auto.",
                 setting="device",
                 value=word,
             )
@@ -116,7 +119,7 @@ def resolve_devices(
 
 
 class Engines:
-    """One model at one side, an encoder on each device; opened when first used, by whoever comes first."""
+    """Encoders of one model at one side, one per device; opened on first use."""
 
     def __init__(
         self,
@@ -138,23 +141,23 @@ class Engines:
         self.threads = sum(spec.threads for spec in specs)  # calls at a time
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle what it is made from: it arrives closed, for the cores and devices that are there."""
+        """Pickle the arguments only: unpickled engines are closed, and open for the new machine."""
         side_px, outputs = self._source.side_px, self._source.outputs
         make = partial(Engines, side_px=side_px, outputs=outputs)
         return make, (self._model, self._computes)
 
     def open(self) -> tuple[ReadyEncoder, ...]:
-        """The encoders, held against the reference once per machine.
+        """Open the encoders; each is checked against the reference once per machine.
 
         Raises:
-            EngineRefusedError: none computes what it should.
+            EngineRefusedError: no engine passes the numerics check.
         """
         with self._lock:
             if not self._ready:
                 cache = find_engine_cache()
                 ready = tuple(open_encoder(self._source, c, cache=cache) for c in self._computes)
                 for number in range(max(each.encoder.spec.threads for each in ready)):
-                    for each in ready:  # in turn, so that few calls are spread over all devices
+                    for each in ready:  # alternately, so that few calls use all devices
                         if number < each.encoder.spec.threads:
                             self._free.put(each)
                 self._ready = ready
@@ -162,11 +165,11 @@ class Engines:
 
     @property
     def name(self) -> str:
-        """The engines that compute, such as ``openvino bf16 on cpu``; nothing before they are open."""
+        """The engines' names, for example ``openvino bf16 on cpu``; empty before they are open."""
         return ", ".join(dict.fromkeys(name_engine(each.encoder.spec) for each in self._ready))
 
     def encode(self, tiles: NDArray[np.uint8]) -> Tokens:
-        """Embed tiles in one call, on a device that is free. Safe from ``threads`` threads at once."""
+        """Embed tiles in one call on a free device; ``threads`` threads may call it at the same time."""
         self.open()
         ready = self._free.get()
         try:
@@ -175,7 +178,7 @@ class Engines:
             self._free.put(ready)
 
     def encode_all(self, tiles: NDArray[np.uint8]) -> Tokens:
-        """Embed tiles in as many calls at a time as there can be."""
+        """Embed tiles in parallel calls on all devices."""
         if len(tiles) <= self.batch:
             return self.encode(tiles)
         pieces = [tiles[first : first + self.batch] for first in range(0, len(tiles), self.batch)]

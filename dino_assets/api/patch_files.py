@@ -1,4 +1,4 @@
-"""What ``PatchVisualizer`` writes: pictures, pages and arrays, each in the format of its ending."""
+"""Output files of ``PatchVisualizer``: pictures, pages and arrays; the ending sets the format."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -21,22 +21,22 @@ FEATURES = (".npz", ".pt")
 def check_target(
     path: str | Path, endings: tuple[str, ...], *, images: Iterable[str | Path]
 ) -> Path:
-    """Where a file will be written, if it may be.
+    """Check an output path, and return it.
 
     Raises:
-        ConfigError: an ending that says no format of ours, or one of the pictures would be lost.
+        ConfigError: an unknown ending, or the file is one of the input pictures.
     """
     target = expand_path(path)
     if target.suffix.lower() not in endings:
         raise ConfigError(
-            f"cannot write {str(path)!r}: a name that ends in {', '.join(endings)} is expected",
+            f"cannot write {str(path)!r}: the name must end in {', '.join(endings)}",
             setting="output_path",
             value=str(path),
         )
     whole = target.resolve()
     if any(expand_path(image).resolve() == whole for image in images):
         raise ConfigError(
-            f"{str(path)!r} is the photograph itself: name another file",
+            f"{str(path)!r} is an input picture and would be overwritten: give another file",
             setting="output_path",
             value=str(path),
         )
@@ -44,17 +44,17 @@ def check_target(
 
 
 def encode_sheet(sheet: Image.Image, suffix: str) -> bytes:
-    """A picture in the format of an ending."""
+    """Encode a picture in the format of an ending."""
     if suffix.lower() == ".png":
         return encode_picture(sheet, "PNG", optimize=True)
     if suffix.lower() == ".webp":
         return encode_picture(sheet, "WEBP", quality=92)
-    # 4:2:0 would smear coloured edges of text.
+    # Without chroma subsampling, which blurs coloured edges of text.
     return encode_picture(sheet, "JPEG", quality=92, subsampling=0)
 
 
 def encode_features(features: Vectors, facts: Mapping[str, Any], suffix: str) -> bytes:
-    """Features (rows, columns, D) and what they are, as ``.npz`` or ``.pt``; neither holds code.
+    """Encode features (rows, columns, D) and facts as ``.npz`` or ``.pt``, without pickled code.
 
     ``.npz`` opens with ``numpy.load``, ``.pt`` with ``torch.load(…, weights_only=True)``.
     """

@@ -1,4 +1,4 @@
-"""A model for looking into, by its name, and the pictures that it looks at."""
+"""Opening of models and pictures for ``PatchVisualizer``."""
 
 import logging
 from pathlib import Path
@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 
 
 def fall_back(device: str | None) -> str | None:
-    """The device, or the CPU with a warning where it is ``"cuda"``, the documents' default, and not here."""
+    """Return the device; for ``"cuda"`` without a GPU, warn and return the CPU."""
     if str(device) != "cuda":
         return device
     try:
         resolve_devices(device, precision="fp32", batch_size=1)
     except DeviceUnavailableError as err:
-        log.warning("%s Computing on the CPU.", err)
+        log.warning("%s Using the CPU instead.", err)
         return "cpu"
     return device
 
@@ -35,13 +35,13 @@ def open_reader(
     revision: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> PatchReader:
-    """Load a model: a folder, seen from here or from the project, a Hub repository, or a short name.
+    """Load a model by a folder (relative to the current folder or the project), repository or short name.
 
     Raises:
-        CheckpointNotFoundError: it cannot be had; the subclasses say why.
-        InvalidCheckpointError: it is no whole checkpoint of ours.
-        DeviceUnavailableError: a device was named that is not here.
-        ConfigError: a name that is none.
+        CheckpointNotFoundError: the model cannot be found or fetched; the subclasses say why.
+        InvalidCheckpointError: the checkpoint is incomplete or not supported.
+        DeviceUnavailableError: this machine does not have the device.
+        ConfigError: the name is empty.
     """
     (compute,) = resolve_devices(device, precision="fp32", batch_size=1)
     model = find_model(model_name, revision=revision, progress=progress)
@@ -49,11 +49,11 @@ def open_reader(
 
 
 def read_photo(path: str | Path, *, patch_px: int, max_px: int) -> Photo:
-    """Read a picture, upright, with the grid over it.
+    """Read a picture, turn it upright, and compute its patch grid.
 
     Raises:
         SourceError: the file cannot be read.
-        UnusableImageError: it is no usable picture.
+        UnusableImageError: the file is not a usable picture.
     """
     file = expand_path(path)
     try:

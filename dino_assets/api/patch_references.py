@@ -1,4 +1,4 @@
-"""What patch features have by their places, measured on reference pictures, once for a grid."""
+"""Position bias of patch features, measured on reference pictures, once per grid."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,12 +19,12 @@ from dino_assets.embeddings.attention.pictures import Photo
 from dino_assets.embeddings.attention.reader import PatchReader
 from dino_assets.errors import ConfigError
 
-# Pictures without content that are drawn, or files of one's own.
+# Drawn pictures without content, or the user's own files.
 Debias = References | Sequence[str | Path]
 
 
 class BiasFinder:
-    """Measures position bias, and keeps the last one: pictures of one flight have one grid."""
+    """Measurement of position bias; keeps the last result, since pictures of a flight share one grid."""
 
     def __init__(self, reader: PatchReader, read: Callable[[str | Path], Photo]) -> None:
         self._reader = reader
@@ -32,14 +32,14 @@ class BiasFinder:
         self._last: tuple[tuple[object, ...], PositionBias] | None = None
 
     def find(self, grid: PatchGrid, layer: int, debias: Debias) -> PositionBias:
-        """The bias of a grid's places in the features of one layer.
+        """Measure the bias of a grid's positions in the features of one layer.
 
         Raises:
-            ConfigError: the references are a word that means nothing, or none.
-            SourceError, UnusableImageError: one cannot be read, or is no picture.
+            ConfigError: ``debias`` is an unknown word, or an empty list.
+            SourceError, UnusableImageError: a reference picture cannot be read or used.
         """
-        named = debias if isinstance(debias, str) else tuple(map(str, debias))
-        key = (grid.rows, grid.columns, layer, named)
+        references = debias if isinstance(debias, str) else tuple(map(str, debias))
+        key = (grid.rows, grid.columns, layer, references)
         if self._last is None or self._last[0] != key:
             pictures, origin = self._open(grid, debias)
             maps = (self._reader.read_features(each, layer=layer) for each in pictures)
@@ -47,7 +47,7 @@ class BiasFinder:
         return self._last[1]
 
     def _open(self, grid: PatchGrid, debias: Debias) -> tuple[Iterator[NDArray[np.uint8]], str]:
-        """Pictures of the grid's size, and in words what they are."""
+        """Open or draw reference pictures of the grid's size; also return their description."""
         checkpoint = self._reader.checkpoint
         if debias == "blank":
             rng = np.random.default_rng(NOISE_SEED)
@@ -62,6 +62,6 @@ class BiasFinder:
                 setting="debias",
                 value=debias,
             )
-        # Each is stretched over this very grid.
+        # Each picture is scaled to this grid.
         photos = (scale_to_grid(self._read(path).pixels, grid) for path in debias)
         return photos, f"{len(debias)} reference picture{'s' if len(debias) > 1 else ''}"

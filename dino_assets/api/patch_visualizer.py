@@ -1,4 +1,4 @@
-"""``PatchVisualizer``: what a model looks at, and which patches of a picture look alike to it."""
+"""``PatchVisualizer``: attention maps, patch features and their similarity, as pictures and arrays."""
 
 import logging
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ View = Literal["attention", "heads", "pca", "similarity", "features"]
 
 @dataclass(frozen=True)
 class PatchView:
-    """A file that was written, and what it shows."""
+    """A written file, and facts about its content."""
 
     path: Path
     view: View
@@ -53,15 +53,15 @@ class PatchView:
 class PatchVisualizer:
     """Attention maps and patch features of a DINOv2 or DINOv3 model, as pictures and as arrays.
 
-    ``model_name`` is a folder, a Hub repository or a short name; ``device`` is auto, cpu, cuda, cuda:1
-    or mps; ``"cuda"`` without a GPU warns and computes on the CPU. Pictures of any size: scaled down to
-    ``max_px``, sides rounded down to whole patches.
-    Everything is computed in float32, one picture at a time. Layers and heads count from 0, or from the
-    last with negative numbers. Files are written whole or not at all.
+    ``model_name`` is a folder, a Hub repository or a short name. ``device`` is auto, cpu, cuda, cuda:1 or
+    mps; ``"cuda"`` without a GPU warns and uses the CPU. Pictures of any size are scaled down to
+    ``max_px``, with sides rounded down to whole patches.
+    Everything is computed in float32, one picture at a time. Layers and heads count from 0; negative
+    numbers count from the last. After an error no partial file remains.
 
     Raises:
-        CheckpointError: the model cannot be had, or is none; the subclasses say why.
-        DeviceUnavailableError: the device is not here.
+        CheckpointError: the model cannot be found, fetched or used; the subclasses say why.
+        DeviceUnavailableError: this machine does not have the device.
     """
 
     def __init__(
@@ -80,25 +80,25 @@ class PatchVisualizer:
         self._bias_finder = BiasFinder(self._reader, self._read)
 
     def attention(self, image_path: ImagePath, layer: int = -1) -> Attention:
-        """Read how CLS divides its attention: patches (heads, rows, columns), registers, itself.
+        """Compute the attention of CLS to patches (heads, rows, columns), registers and itself.
 
         Raises:
-            SourceError, UnusableImageError: the picture cannot be read, or is none.
-            ConfigError: no such layer.
+            SourceError, UnusableImageError: the picture cannot be read or used.
+            ConfigError: the layer does not exist.
         """
         return self._read_attention(self._read(image_path), layer)
 
     def patch_features(
         self, image_path: ImagePath, layer: int = -1, *, debias: Debias | None = None
     ) -> Vectors:
-        """Read patch features (rows, columns, D), with the model's last norm applied, of any layer.
+        """Compute patch features (rows, columns, D) of any layer, with the model's last norm applied.
 
-        With ``debias`` they are without what features have by their places alone, measured on
-        ``"noise"``, on a ``"blank"`` picture, or on pictures of your own (some dozens, all kinds).
+        ``debias`` removes the part that depends only on a patch's position. It is measured on
+        ``"noise"``, on a ``"blank"`` picture, or on your own pictures (some dozens, of all kinds).
 
         Raises:
-            SourceError, UnusableImageError: a picture cannot be read, or is none.
-            ConfigError: no such layer.
+            SourceError, UnusableImageError: a picture cannot be read or used.
+            ConfigError: the layer does not exist.
         """
         return self._read_features(self._read(image_path), layer, debias)[0]
 
@@ -110,12 +110,12 @@ class PatchVisualizer:
         *,
         debias: Debias | None = None,
     ) -> Vectors:
-        """Cosine similarity (rows, columns) of all patches to the one at a point (x, y).
+        """Compute the cosine similarity (rows, columns) of all patches to the one at a point (x, y).
 
         The point is in pixels of the upright picture.
 
         Raises:
-            ConfigError: the point is not on the picture, or no such layer.
+            ConfigError: the point is outside the picture, or the layer does not exist.
         """
         photo = self._read(image_path)
         patch = photo.grid.find_patch(*point)
@@ -129,11 +129,11 @@ class PatchVisualizer:
         layer: int = -1,
         head: int | None = None,
     ) -> PatchView:
-        """Draw the attention of one head, or the mean of all, over the photograph.
+        """Draw the attention of one head, or the mean of all heads, over the picture.
 
         Raises:
-            ConfigError: no such layer or head, or an ending that is no picture's.
-            SourceError, UnusableImageError: the picture cannot be read, or is none.
+            ConfigError: the layer or head does not exist, or the ending is not a picture's.
+            SourceError, UnusableImageError: the picture cannot be read or used.
             TargetError, DiskFullError: the file cannot be written.
         """
         target = check_target(output_path, PICTURES, images=[image_path])
@@ -149,7 +149,7 @@ class PatchVisualizer:
     def visualize_heads(
         self, image_path: ImagePath, output_path: ImagePath, layer: int = -1
     ) -> PatchView:
-        """Draw the attention of every head beside the mean of all, on one scale.
+        """Draw the attention of every head and the mean of all, on one colour scale.
 
         Raises:
             As ``visualize_attention``.
@@ -174,19 +174,21 @@ class PatchVisualizer:
     ) -> PatchView:
         """Draw the first three components of patch features as colours, on one basis for all pictures.
 
-        ``foreground`` leaves out the patches on one side of the first component, as the DINOv2 paper
-        does; its sign means nothing, so ``"auto"`` guesses which side, ``"above"`` and ``"below"`` say.
-        Of several pictures those that cannot be read are left out, with a warning each; they are in
-        ``left_out`` of the facts. ``progress`` is called with pictures so far and pictures in all.
+        ``foreground`` keeps only the patches on one side of the first component, as the DINOv2 paper
+        does. The component's sign is arbitrary: ``"auto"`` guesses the side, ``"above"`` and ``"below"``
+        set it. Of several pictures, unreadable ones are left out with a warning each; ``left_out`` of the
+        facts lists them. ``progress`` is called with the pictures so far and in all.
 
         Raises:
-            ConfigError: no picture, no such layer, or an ending that is no picture's.
+            ConfigError: no pictures, the layer does not exist, or the ending is not a picture's.
             SourceError, UnusableImageError: no picture can be read.
             TargetError, DiskFullError: the file cannot be written.
         """
         paths = [image_paths] if isinstance(image_paths, str | Path) else list(image_paths)
         if not paths:
-            raise ConfigError("no pictures: at least one is expected", setting="image_paths")
+            raise ConfigError(
+                "image_paths is empty; give at least one picture", setting="image_paths"
+            )
         target = check_target(output_path, PICTURES, images=paths)
         layer = check_index("layer", layer, self.checkpoint.layers)
         photos, features = [], []
@@ -198,7 +200,7 @@ class PatchVisualizer:
             except (SourceError, UnusableImageError) as err:
                 if len(left_out) == len(paths) - 1:
                     raise
-                log.warning("left out: %s", err)
+                log.warning("leaving out a picture: %s", err)
                 left_out.append({"image": str(path), "reason": str(err)})
                 continue
             features.append(self._read_features(photo, layer, debias)[0])
@@ -222,14 +224,15 @@ class PatchVisualizer:
         *,
         debias: Debias | None = None,
     ) -> PatchView:
-        """Write a page where a click asks "where else is this?", or a picture for one point (x, y).
+        """Write a page that shows patches similar to the clicked one, or a picture for one point (x, y).
 
-        ``.html`` is the page, one file that needs no network and opens on the point; a picture's ending
-        needs the point. Both say whether positions are taken out.
+        An ``.html`` page is one file that needs no network; it starts with the point if given. A picture
+        needs a point. Both say whether the position bias was removed.
 
         Raises:
-            ConfigError: no point for a picture, a point outside, no such layer, or another ending.
-            SourceError, UnusableImageError: a picture cannot be read, or is none.
+            ConfigError: a picture without a point, a point outside, a layer that does not exist, or an
+                unknown ending.
+            SourceError, UnusableImageError: a picture cannot be read or used.
             TargetError, DiskFullError: the file cannot be written.
         """
         target = check_target(output_path, (*PAGES, *PICTURES), images=[image_path])
@@ -237,8 +240,8 @@ class PatchVisualizer:
         layer = check_index("layer", layer, self.checkpoint.layers)
         if point is None and not is_page:
             raise ConfigError(
-                "a picture shows what is like one patch: give a point (x, y) in pixels of the "
-                "photograph, or name a file that ends in .html",
+                "a picture shows the similarity to one patch: give a point (x, y) in pixels of the input "
+                "picture, or an output file that ends in .html",
                 setting="point",
             )
         photo = self._read(image_path)
@@ -263,11 +266,11 @@ class PatchVisualizer:
         *,
         debias: Debias | None = None,
     ) -> PatchView:
-        """Save patch features (rows, columns, D) as ``.npz`` or ``.pt``, with what they are of.
+        """Save patch features (rows, columns, D) and facts about them as ``.npz`` or ``.pt``.
 
         Raises:
-            ConfigError: no such layer, or another ending.
-            SourceError, UnusableImageError: a picture cannot be read, or is none.
+            ConfigError: the layer does not exist, or an unknown ending.
+            SourceError, UnusableImageError: a picture cannot be read or used.
             TargetError, DiskFullError: the file cannot be written.
         """
         target = check_target(output_path, FEATURES, images=[image_path])
@@ -290,7 +293,7 @@ class PatchVisualizer:
     def _read_features(
         self, photo: Photo, layer: int, debias: Debias | None
     ) -> tuple[Vectors, str | None]:
-        """The features, and in words what positions were measured on."""
+        """Compute features; also return a description of the pictures that the bias was measured on."""
         pixels = scale_to_grid(photo.pixels, photo.grid)
         features = self._reader.read_features(pixels, layer=layer)
         if debias is None:

@@ -1,4 +1,4 @@
-"""Progress bars of the Python API: on a terminal, unless switched on or off."""
+"""Progress bars of the Python API: shown on a terminal, unless switched on or off."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 def showing_bar(
     what: str, *, total: int, unit: str, progress: bool | None
 ) -> Iterator[Callable[[], object]]:
-    """Give a function that counts one more; with ``progress`` None a bar is there on a terminal only."""
+    """Show a bar; yield a function that counts one more. None for ``progress``: on a terminal only."""
     from tqdm import tqdm
 
     is_off = None if progress is None else not progress
@@ -18,7 +18,7 @@ def showing_bar(
 
 @contextmanager
 def showing_download(what: str, *, progress: bool | None) -> Iterator[Callable[[int, int], None]]:
-    """Give a function of bytes so far and in all; the bar comes with the first bytes."""
+    """Yield a function of bytes so far and in all; the bar appears with the first bytes."""
     from tqdm import tqdm
 
     bars: list[tqdm[None]] = []

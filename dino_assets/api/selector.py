@@ -1,4 +1,4 @@
-"""``DiverseImageSelector`` and ``UncertaintySelector``: the few pictures worth labelling, as indices."""
+"""``DiverseImageSelector`` and ``UncertaintySelector``: selection of pictures to label, as indices."""
 
 import warnings
 from typing import Any, Literal, get_args
@@ -17,14 +17,14 @@ Method = Literal["greedy", "topn"]
 
 
 class FewerThanAskedWarning(UserWarning):
-    """There are fewer pictures than were asked for: all of them were chosen."""
+    """Fewer pictures exist than were requested; all are chosen."""
 
 
 class DiverseImageSelector:
-    """Choose pictures that differ: ``random``, ``cluster``, ``fps`` or ``hybrid``.
+    """Selection of diverse pictures: ``random``, ``cluster``, ``fps`` or ``hybrid``.
 
-    Only the direction of an embedding counts, as in the lineage's rounds. A strategy of your own is a
-    subclass with another ``select``.
+    Only the direction of an embedding counts, as in the asset ``selections``. For your own strategy,
+    subclass and override ``select``.
     """
 
     def __init__(self, strategy: StrategyName = "hybrid", random_state: int = 42) -> None:
@@ -40,13 +40,13 @@ class DiverseImageSelector:
         n_clusters: int = 100,
         fps_ratio: float = 0.5,
     ) -> np.ndarray:
-        """Choose ``n_samples`` rows of embeddings (N, D); gives their indices (n,) in order of choice.
+        """Choose ``n_samples`` rows of embeddings (N, D); return their indices (n,) in order of choice.
 
-        The same embeddings and ``random_state`` give the same indices, whatever was asked before.
-        Clusters are at most as many as the samples can be shared over.
+        Equal embeddings and ``random_state`` give equal indices in every call. There are at most as many
+        clusters as samples to divide among them.
 
         Raises:
-            ConfigError: a number outside its range.
+            ConfigError: a number is outside its range.
             InvalidVectorsError: embeddings that are not finite (N, D).
         """
         selection = select(
@@ -61,9 +61,9 @@ class DiverseImageSelector:
         return selection.indices
 
     def compute_diversity(self, embeddings: Any) -> np.ndarray:
-        """How far every row of embeddings (N, D) is from the one most like it: (N,) float64, 0 to 2.
+        """Compute the distance of every row of embeddings (N, D) to its nearest: (N,) float64, 0 to 2.
 
-        Distances between directions: 0 for a copy of another row, √2 for one that shares nothing with any.
+        Distances are between directions: 0 for a copy of another row, √2 for a row orthogonal to all.
         """
         points = _scale(embeddings)
         if len(points) < 2:
@@ -73,7 +73,7 @@ class DiverseImageSelector:
 
 
 class UncertaintySelector(DiverseImageSelector):
-    """Choose what a model is unsure of, and not the same thing twice."""
+    """Selection of pictures that a model is uncertain about and that differ from each other."""
 
     def __init__(
         self,
@@ -86,18 +86,18 @@ class UncertaintySelector(DiverseImageSelector):
         check_word("method", method, get_args(Method))
         self.method = method
 
-    def select(  # type: ignore[override]  # the documents' own signature takes uncertainties
+    def select(  # type: ignore[override]  # the public signature has uncertainties
         self, embeddings: Any, uncertainties: Any, n_samples: int
     ) -> np.ndarray:
-        """Choose ``n_samples`` rows of embeddings (N, D) by uncertainties (N,); gives indices, best first.
+        """Choose ``n_samples`` rows of embeddings (N, D) by uncertainties (N,); return indices, best first.
 
-        ``greedy`` takes the largest product of uncertainty and distance to all chosen before, row by row.
-        ``topn`` is the documents' formula: the largest products of uncertainty and ``compute_diversity``
-        at once. It picks two of a kind where both are rare, and neither where there are two.
+        ``greedy`` chooses row by row the largest product of uncertainty and distance to the rows chosen
+        before. ``topn`` chooses at once the largest products of uncertainty and ``compute_diversity``. It
+        may choose two similar rows that are far from all others, and it never chooses exact copies.
 
         Raises:
-            ConfigError: not one uncertainty per row, one that is negative or not finite, or a negative
-                number of samples.
+            ConfigError: not one uncertainty per row, a negative or infinite one, or a negative number of
+                samples.
             InvalidVectorsError: embeddings that are not finite (N, D).
         """
         points = _scale(embeddings)
@@ -119,7 +119,7 @@ def _scale(embeddings: Any) -> np.ndarray:
 def _warn_of_few(count: int, asked: int) -> None:
     if count < asked:
         warnings.warn(
-            f"{asked} samples were asked for and there are {count}: all are chosen",
+            f"{asked} samples were requested, but there are only {count} rows; all are chosen",
             FewerThanAskedWarning,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""``DinoV3Teacher``: a frozen DINOv3 or DINOv2 whose features a student learns to give.
+"""``DinoV3Teacher``: a frozen DINOv3 or DINOv2 as the teacher in a distillation.
 
 This module imports torch; ``dino_assets`` imports it when its names are first used.
 """
@@ -26,15 +26,15 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class DinoV3Config:
-    """Where a teacher is, how large it sees pictures, and in which precision it computes.
+    """Settings of a teacher: folder, input size, precision.
 
     ``root`` is a directory in the Hugging Face layout. Pictures are resized to squares of ``side``
-    pixels, or to ``size`` (height, width), or else to what the directory's
-    ``preprocessor_config.json`` says; rounded down to whole patches before. ``dtype`` is ``"fp32"``,
-    ``"bf16"``, ``"fp16"``, or torch's own.
+    pixels, or to ``size`` (height, width), else to the size in the directory's
+    ``preprocessor_config.json``. The size is rounded down to whole patches. ``dtype`` is ``"fp32"``,
+    ``"bf16"``, ``"fp16"``, or a torch dtype.
 
     Raises:
-        ConfigError: a path, a size or a precision that cannot be one.
+        ConfigError: an invalid path, size or precision.
     """
 
     root: Path
@@ -46,7 +46,7 @@ class DinoV3Config:
         object.__setattr__(self, "root", expand_path(self.root))
         if self.side is not None and self.size is not None:
             raise ConfigError(
-                f"side={self.side} and size={self.size} are both given; name one of them",
+                f"side={self.side} and size={self.size} are both given; give only one",
                 setting="size",
                 value=self.size,
             )
@@ -67,14 +67,14 @@ class DinoV3Config:
             object.__setattr__(self, "size", sides)
         if self.dtype not in (*_DTYPES, *_DTYPES.values()):
             raise ConfigError(
-                f"dtype is {self.dtype!r}; {', '.join(_DTYPES)} or torch's own are expected",
+                f"dtype is {self.dtype!r}; {', '.join(_DTYPES)} or their torch dtypes are expected",
                 setting="dtype",
                 value=self.dtype,
             )
 
 
 class TeacherFeatures(NamedTuple):
-    """What one pass gives: ``cls`` (B, D) and ``map`` (B, D, rows, columns)."""
+    """The features of one pass: ``cls`` (B, D) and ``map`` (B, D, rows, columns)."""
 
     cls: Tensor
     map: Tensor
@@ -83,19 +83,19 @@ class TeacherFeatures(NamedTuple):
 class DinoV3Teacher(nn.Module):
     """A frozen teacher: pictures (B, 3, H, W) of any size in, features in float32 out.
 
-    Pictures are tensors or arrays: uint8, or floats from 0 to 1 (values outside are taken as they
-    are), on any device; features are where the teacher is. ``normalized=True`` says that mean and
-    deviation are dealt with.
+    Pictures are tensors or arrays on any device: uint8, or floats from 0 to 1 (values outside are not
+    clipped). Features are on the teacher's device. With ``normalized=True`` the pictures are already
+    normalised with mean and standard deviation.
 
-    Nothing that is done to the module around it trains or changes it: it has no parameters, is
-    always in eval mode, gives no gradients, and keeps its own precision under ``half()`` and
-    autocast. It follows ``to(device)``. Its weights are in no ``state_dict``: a student's checkpoint
-    holds the student. Deep copies share them; a pickle names their folder.
+    A module that contains the teacher can neither train nor change it. The teacher has no parameters, is
+    always in eval mode, computes no gradients, and keeps its precision under ``half()`` and autocast. It
+    follows ``to(device)``. Its weights are in no ``state_dict``, so a student's checkpoint holds only the
+    student. Deep copies share them; a pickle stores the path of their folder.
 
     Raises:
         CheckpointError: the root, or a file in it, is missing, broken, or of another model.
-        ConfigError: a size below a patch.
-        DeviceUnavailableError: the device is not here.
+        ConfigError: a size below one patch.
+        DeviceUnavailableError: this machine does not have the device.
     """
 
     def __init__(self, config: DinoV3Config, device: torch.device | str = "auto") -> None:
@@ -120,21 +120,21 @@ class DinoV3Teacher(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the weights."""
         return self._frozen.device
 
     @property
     def hidden_size(self) -> int:
-        """How many numbers a feature has."""
+        """The length of a feature vector."""
         return self.checkpoint.dim
 
     def extract_features(
         self, images: Tensor | NDArray[Any], *, normalized: bool = False
     ) -> Tensor:
-        """Give the CLS token of the last layer, (B, D): a picture as a whole.
+        """Compute the CLS token of the last layer (B, D), which describes a whole picture.
 
         Raises:
-            ConfigError: images that are none.
+            ConfigError: not a batch of pictures.
         """
         (cls,) = self._frozen.compute(images, ("cls",), is_normalized=normalized)
         return cls
@@ -142,12 +142,12 @@ class DinoV3Teacher(nn.Module):
     def extract_feature_map(
         self, images: Tensor | NDArray[Any], *, normalized: bool = False
     ) -> Tensor:
-        """Give the patch tokens of the last layer where they lie, (B, D, rows, columns).
+        """Compute the patch tokens of the last layer as a map (B, D, rows, columns).
 
-        CLS and registers have no place and are not among them.
+        CLS and registers have no position and are left out.
 
         Raises:
-            ConfigError: images that are none.
+            ConfigError: not a batch of pictures.
         """
         (patches,) = self._frozen.compute(images, ("patches",), is_normalized=normalized)
         return self._lay_out(patches)
@@ -155,10 +155,10 @@ class DinoV3Teacher(nn.Module):
     def forward(
         self, images: Tensor | NDArray[Any], *, normalized: bool = False
     ) -> TeacherFeatures:
-        """Give both in one pass.
+        """Compute CLS and patch tokens in one pass.
 
         Raises:
-            ConfigError: images that are none.
+            ConfigError: not a batch of pictures.
         """
         cls, patches = self._frozen.compute(images, ("cls", "patches"), is_normalized=normalized)
         return TeacherFeatures(cls, self._lay_out(patches))
@@ -168,15 +168,15 @@ class DinoV3Teacher(nn.Module):
         return patches.reshape(-1, rows, columns, self.hidden_size).permute(0, 3, 1, 2)
 
     def hash_weights(self) -> str:
-        """One sha256 over the weights in use, to show that training leaves them alone."""
+        """Hash all weights in use (sha256), to verify that training does not change them."""
         return self._frozen.hash_tensors()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode: DINOv3 moves its positions at random in training."""
+        """Stay in eval mode: in training mode DINOv3 shifts its positions at random."""
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Follow ``to(device)`` of this module or one around it; keep precision and values."""
+        """Follow ``to(device)`` of this module or of one that contains it; keep precision and values."""
         device = fn(torch.empty(1, device=self.device)).device
         if device not in (self.device, torch.device("meta")):
             self._frozen = self._frozen.moved_to(device)
@@ -184,7 +184,7 @@ class DinoV3Teacher(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        """Say what it is."""
+        """Describe model, size, precision and device."""
         height, width = self.size_px
         return f"{self.checkpoint.label}, {height}×{width} px, {self.config.dtype}, {self.device}"
 
@@ -194,10 +194,10 @@ def _is_side(value: object) -> bool:
 
 
 def _find_size(config: DinoV3Config, checkpoint: Checkpoint) -> tuple[int, int]:
-    """Height and width that are asked for, or the directory's, in whole patches.
+    """Find height and width in whole patches: as configured, else the directory's.
 
     Raises:
-        ConfigError: what is asked for is less than a patch.
+        ConfigError: the configured size is less than a patch.
     """
     asked = config.size
     if config.side is not None:
@@ -207,7 +207,7 @@ def _find_size(config: DinoV3Config, checkpoint: Checkpoint) -> tuple[int, int]:
     size_px = floor_to_patch(asked, checkpoint.patch_px)
     if 0 in size_px:
         raise ConfigError(
-            f"{asked[0]}×{asked[1]} px is less than a patch of {checkpoint.patch_px} px",
+            f"{asked[0]}×{asked[1]} px is less than a patch of {checkpoint.patch_px} px; give a larger size",
             setting="size" if config.side is None else "side",
             value=config.size or config.side,
         )
@@ -215,11 +215,11 @@ def _find_size(config: DinoV3Config, checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def _find_device(device: torch.device | str) -> torch.device:
-    """The device, with its number where it is a card.
+    """Resolve a device's name; a GPU gets its number.
 
     Raises:
-        DeviceUnavailableError: it is not here.
-        ConfigError: there is no device of this name.
+        DeviceUnavailableError: this machine does not have the device.
+        ConfigError: an unknown device name.
     """
     if device == "auto":
         device = resolve_device("auto")

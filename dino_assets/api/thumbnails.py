@@ -1,4 +1,4 @@
-"""Small pictures of files, for pages."""
+"""Thumbnails of image files, for pages."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from dino_assets.images.decoding.photos import decode_image
 
 
 class UnreadableThumbWarning(UserWarning):
-    """A picture cannot be shown; its point is on the map all the same."""
+    """A picture cannot be shown; its point is still on the map."""
 
 
 def make_thumbs(paths: Sequence[str]) -> list[bytes]:
-    """Small pictures of the middle squares of files, in their order; empty where one cannot be read."""
+    """Make thumbnails of the files' centre squares, in their order; empty for an unreadable file."""
     return list(map_ahead(_make_thumb, paths, threads=2))
 
 
@@ -23,7 +23,7 @@ def _make_thumb(path: str) -> bytes:
     try:
         pixels = decode_image(Path(path).read_bytes())
     except (OSError, UnusableImageError) as err:
-        warnings.warn(f"{path}: not shown, {err}", UnreadableThumbWarning, stacklevel=2)
+        warnings.warn(f"{path}: no thumbnail: {err}", UnreadableThumbWarning, stacklevel=2)
         return b""
     side = min(pixels.shape[:2])
     top, left = ((length - side) // 2 for length in pixels.shape[:2])

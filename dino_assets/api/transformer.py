@@ -1,4 +1,4 @@
-"""``DINOv2Transformer``: pictures to embeddings as a step of a scikit-learn pipeline."""
+"""``DINOv2Transformer``: embedding of pictures as a step of a scikit-learn pipeline."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-# Base classes: the name is looked up when it is used, so nobody else loads scikit-learn.
+# Imported at the top for the base classes; `dino_assets` imports this module only on first use.
 from sklearn.base import (  # noqa: TID253
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -16,7 +16,7 @@ from sklearn.base import (  # noqa: TID253
 from dino_assets.api.extractor import DINOv2Extractor
 from dino_assets.errors import ConfigError, UnusableImageError
 
-# Of one pipeline and of the one that it is compared with.
+# Enough for a pipeline and a second one to compare with.
 OPEN_MODELS = 2
 
 
@@ -25,10 +25,10 @@ class DINOv2Transformer(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Embed pictures, named by their paths. There is nothing to fit.
+    """A transformer from paths of pictures to embeddings; it needs no fitting.
 
-    Neither the estimator nor its pickle holds a model: it is opened when the first picture comes, and
-    shared by all clones of a process.
+    Neither the estimator nor its pickle holds a model. The model is opened for the first picture, and
+    shared by all clones in a process.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class DINOv2Transformer(
         self.num_workers = num_workers
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Return itself; ``X`` is looked at when it is transformed."""
+        """Return the estimator itself; ``X`` is checked in ``transform``."""
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Embed paths (N,), or a table's one column of them; gives (N, D) float32, a row for each.
+        """Embed paths (N,), or a table with one column of paths; return (N, D) float32.
 
         Raises:
             ConfigError: not a list of paths.
-            UnusableImageError: a file that is no picture: a row of a pipeline cannot be left out.
-            CheckpointError: the model is not to be had.
+            UnusableImageError: a file is not a usable picture; rows of a pipeline cannot be left out.
+            CheckpointError: the model cannot be found, fetched or used.
         """
         paths = _read_paths(X)
         if not paths:
@@ -63,21 +63,21 @@ class DINOv2Transformer(
             first = next(path for path in paths if path not in set(ids))
             raise UnusableImageError(
                 "unreadable",
-                f"{len(paths) - len(ids)} of {len(paths)} pictures cannot be read, {first!r} first: take "
-                "them out of X and y",
+                f"{len(paths) - len(ids)} of {len(paths)} pictures cannot be read, the first is {first!r}; "
+                "remove them from X and y",
             )
         return np.asarray(embeddings.numpy(), np.float32)
 
     @property
     def _n_features_out(self) -> int:
-        """How many columns come out; scikit-learn names them by it."""
+        """The number of output columns, from which scikit-learn makes their names."""
         return self._open().dim
 
     def _open(self) -> DINOv2Extractor:
         return _open_extractor(self.model_name, self.device, self.batch_size, self.num_workers)
 
     def __sklearn_tags__(self) -> Any:
-        """Say what it takes: strings in one dimension, and no fitting."""
+        """Declare the input: strings in one dimension, without fitting."""
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = True
         tags.input_tags.string = True
@@ -97,11 +97,11 @@ def _read_paths(X: Any) -> list[str]:
     values = np.asarray(X, object)
     if isinstance(X, str | Path) or values.ndim not in (1, 2):
         raise ConfigError(
-            f"X is {X!r:.60}: expected a list of paths", setting="X", value=type(X).__name__
+            f"X is {X!r:.60}; a list of paths is expected", setting="X", value=type(X).__name__
         )
     if values.ndim == 2 and values.shape[1] != 1:
         raise ConfigError(
-            f"X has {values.shape[1]} columns: pass the one that holds the paths",
+            f"X has {values.shape[1]} columns; one column of paths is expected",
             setting="X",
             value=values.shape,
         )
@@ -109,6 +109,6 @@ def _read_paths(X: Any) -> list[str]:
     for path in paths:
         if not isinstance(path, str | Path):
             raise ConfigError(
-                f"X holds {path!r}: expected paths of pictures", setting="X", value=path
+                f"X holds {path!r}; paths of pictures are expected", setting="X", value=path
             )
     return [str(path) for path in paths]

@@ -1,4 +1,4 @@
-"""``UMAPVisualizer`` and ``IncrementalUMAP``: a map of embeddings as a picture and as a page."""
+"""``UMAPVisualizer`` and ``IncrementalUMAP``: maps of embeddings, as pictures and pages."""
 
 import math
 from collections.abc import Sequence
@@ -26,28 +26,29 @@ POINTS_PER_INCH = 72
 
 @dataclass(frozen=True, eq=False)
 class FittedReducer:
-    """A map that is made, as what gives further embeddings their places."""
+    """A finished map that places further embeddings."""
 
     landmarks: Landmarks
 
     def transform(self, embeddings: Any) -> np.ndarray:
-        """Place embeddings (M, D); gives (M, n_components), float32. The map stays as it is.
+        """Place embeddings (M, D) on the map; return (M, n_components), float32. The map does not change.
 
         Raises:
-            ConfigError: the map was made of a single embedding.
-            InvalidVectorsError: embeddings that are not finite (M, D), or of another D.
+            ConfigError: the map was made from a single embedding.
+            InvalidVectorsError: embeddings that are not finite (M, D), or have another D.
         """
         return place_points(self.landmarks, check_vectors(as_array(embeddings)))
 
 
 class UMAPVisualizer:
-    """Lay embeddings out, cluster them and draw them.
+    """A UMAP layout of embeddings, with clusters and drawings.
 
-    ``projection`` (N, C), ``embeddings`` (N, D) and ``labels`` (N,) are there once they are made.
-    ``reducer``, an attribute only after ``fit_transform``, places further embeddings by ``transform``.
+    ``projection`` (N, C) and ``embeddings`` (N, D) are None before ``fit_transform``, ``labels`` (N,)
+    before ``cluster``. ``reducer`` exists only after ``fit_transform``; its ``transform`` places further
+    embeddings.
     """
 
-    reducer: FittedReducer  # the documents ask with hasattr whether there is one
+    reducer: FittedReducer  # no default: callers check with hasattr whether it exists
 
     def __init__(
         self,
@@ -68,13 +69,13 @@ class UMAPVisualizer:
         self.why = ""
 
     def fit_transform(self, embeddings: Any) -> np.ndarray:
-        """Lay out embeddings (N, D); gives their places (N, n_components), float32.
+        """Lay out embeddings (N, D); return their places (N, n_components), float32.
 
-        The same embeddings and ``random_state`` give the same places on one machine. Fewer than ten that
-        differ are laid out linearly, and ``why`` says so.
+        Equal embeddings and ``random_state`` give equal places on one machine. Fewer than ten different
+        embeddings are laid out linearly, and ``why`` says so.
 
         Raises:
-            ConfigError: a setting outside its range.
+            ConfigError: a setting is outside its range.
             InvalidVectorsError: embeddings that are not finite (N, D).
         """
         points = check_vectors(as_array(embeddings))
@@ -93,16 +94,16 @@ class UMAPVisualizer:
         return fitted.coordinates
 
     def cluster(self, n_clusters: int = 100, method: ClusterMethod = "kmeans") -> np.ndarray:
-        """Cluster the embeddings, not their places; gives labels (N,), the largest cluster being 0.
+        """Cluster the embeddings, not their places; return labels (N,), with 0 for the largest cluster.
 
-        There are never more clusters than embeddings that differ.
+        There are at most as many clusters as different embeddings.
 
         Raises:
-            NotFittedError: nothing is laid out.
-            ConfigError: another method, or fewer than one cluster.
+            NotFittedError: ``fit_transform`` was not called.
+            ConfigError: an unknown method, or fewer than one cluster.
         """
         check_word("method", method, get_args(ClusterMethod))
-        points, _ = self._made()
+        points, _ = self._require_map()
         if self.metric == "cosine":
             points = scale_to_unit(points)
         rng = np.random.default_rng(self.random_state)
@@ -120,17 +121,17 @@ class UMAPVisualizer:
         dpi: int = 150,
         figsize: tuple[float, float] = (12, 10),
     ) -> Path:
-        """Draw the map as a PNG; clusters, if there are any, have colours. Gives its path.
+        """Draw the map as a PNG, coloured by clusters if there are any; return its path.
 
-        ``dot_size`` is an area in square points, as matplotlib's; where many dots share the picture they
-        are smaller. Of more than two components the first two are drawn.
+        ``dot_size`` is an area in square points, as in matplotlib; many dots are drawn smaller. Of more
+        than two components, the first two are drawn.
 
         Raises:
-            NotFittedError: nothing is laid out.
-            ConfigError: a picture that is too small or far too large.
-            TargetError: nothing can be written there.
+            NotFittedError: ``fit_transform`` was not called.
+            ConfigError: the picture would be too small or too large.
+            TargetError: the file cannot be written.
         """
-        _, places = self._made()
+        _, places = self._require_map()
         width_px, height_px = (round(side * dpi) for side in figsize)
         check_range("figsize", max(width_px, height_px), most=20_000, meaning="pixels at this dpi")
         check_range("dot_size", dot_size, least=0)
@@ -156,25 +157,26 @@ class UMAPVisualizer:
         image_paths: Sequence[str | Path] | None = None,
         show_images: bool = False,
     ) -> Path:
-        """Write the map as one page that opens without a network; gives its path.
+        """Write the map as one page that needs no network; return its path.
 
-        ``image_paths``, one per embedding, name what is under the pointer; ``show_images`` shows it, small.
+        ``image_paths``, one per embedding, are shown as names under the pointer; ``show_images`` adds
+        thumbnails.
 
         Raises:
-            NotFittedError: nothing is laid out.
-            ConfigError: not one path per embedding, or pictures to show and no paths.
-            TargetError: nothing can be written there.
+            NotFittedError: ``fit_transform`` was not called.
+            ConfigError: not one path per embedding, or ``show_images`` without paths.
+            TargetError: the file cannot be written.
         """
-        _, places = self._made()
+        _, places = self._require_map()
         if image_paths is not None and len(image_paths) != len(places):
             raise ConfigError(
-                f"{len(image_paths)} image_paths for {len(places)} embeddings: pass one per embedding",
+                f"{len(image_paths)} image_paths for {len(places)} embeddings; give one per embedding",
                 setting="image_paths",
                 value=len(image_paths),
             )
         if show_images and image_paths is None:
             raise ConfigError(
-                "show_images=True needs image_paths: one per embedding, in their order",
+                "show_images=True needs image_paths; give one per embedding, in their order",
                 setting="image_paths",
             )
         names = [str(path) for path in image_paths or range(len(places))]
@@ -191,9 +193,9 @@ class UMAPVisualizer:
         write_target(path, page.encode())
         return path
 
-    def _made(self) -> tuple[np.ndarray, np.ndarray]:
+    def _require_map(self) -> tuple[np.ndarray, np.ndarray]:
         if self.embeddings is None or self.projection is None:
-            raise NotFittedError("there is no map yet: call fit_transform(embeddings) first")
+            raise NotFittedError("there is no map yet; call fit_transform(embeddings) first")
         return self.embeddings, self.projection
 
     def _name_clusters(self) -> list[str]:
@@ -201,41 +203,41 @@ class UMAPVisualizer:
         return [f"cluster {number + 1}" for number in range(count)]
 
     def _describe(self) -> str:
-        _, places = self._made()
+        _, places = self._require_map()
         how = self.why or (
             f"UMAP, {self.n_neighbors} neighbours by {self.metric} distance, min_dist {self.min_dist}"
         )
         drawn = f"; the first 2 of {places.shape[1]} components" if places.shape[1] > 2 else ""
-        return f"{len(places):,} embeddings; {how}{drawn}. Only who is near to whom means anything."
+        return f"{len(places):,} embeddings; {how}{drawn}. Only distances to near neighbours have a meaning."
 
 
 class IncrementalUMAP(UMAPVisualizer):
-    """A map that holds still while embeddings come in."""
+    """A map that stays fixed while further embeddings are added."""
 
     def update(self, new_embeddings: Any) -> np.ndarray:
-        """Place new embeddings (M, D) on the map; gives their places. The first ones make the map.
+        """Place new embeddings (M, D) on the map; return their places. The first call makes the map.
 
-        Nothing that has a place moves. A place depends on its embedding and on those that made the map,
-        not on what came with it or between. Embeddings of a new kind come to lie between what resembles
-        them most: give them room by ``fit_transform`` of all.
+        Placed embeddings never move. A place depends only on its embedding and on the embeddings of the
+        first call. Embeddings of a new kind lie between the ones most similar to them; call
+        ``fit_transform`` with all embeddings to give them an area of their own.
 
         Raises:
-            ConfigError: the map was made of a single embedding.
-            InvalidVectorsError: embeddings that are not finite (M, D), or of another D.
+            ConfigError: the map was made from a single embedding.
+            InvalidVectorsError: embeddings that are not finite (M, D), or have another D.
         """
         if not hasattr(self, "reducer"):
             return self.fit_transform(new_embeddings)
-        embeddings, projection = self._made()
+        embeddings, projection = self._require_map()
         points = check_vectors(as_array(new_embeddings))
         places = self.reducer.transform(points)
         self.embeddings = np.concatenate([embeddings, points])
         self.projection = np.concatenate([projection, places])
-        self.labels = None  # of fewer rows than there are now
+        self.labels = None  # the old labels lack the new rows
         return places
 
 
 def _in_a_plane(places: np.ndarray) -> np.ndarray:
-    """The first two components; a single one is drawn as a line."""
+    """Take the first two components; a single component becomes a line."""
     if places.shape[1] >= 2:
         return places[:, :2]
     return np.column_stack([places, np.zeros(len(places), places.dtype)])

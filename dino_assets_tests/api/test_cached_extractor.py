@@ -216,4 +216,4 @@ def test_extract__a_cache_that_can_no_longer_be_written(tiny, folder, tmp_path, 
     (tmp_path / "cache").touch()
     embeddings, _ = extractor.extract_from_directory(folder)
     assert torch.equal(embeddings, plainly(tiny, folder))
-    assert caplog.text.count("nothing more is cached") == 1
+    assert caplog.text.count("no more vectors are cached") == 1

@@ -176,7 +176,7 @@ def test_extract_batch__whatever_a_batch_is(extractor):
     assert extractor.extract_batch(larger).shape == (3, 48)
     with pytest.raises(UnusableImageError) as caught:
         extractor.extract_batch(batch / 127 - 1)
-    assert "leave that out of your transform" in str(caught.value)
+    assert "leave normalisation out of your transform" in str(caught.value)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])

@@ -274,8 +274,8 @@ def test_validate_dinov3__an_index_without_one_of_its_shards(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("name", "reason", "text"),
     [
-        ("", "", "name a folder"),
-        (" ", "", "name a folder"),
+        ("", "", "give a folder"),
+        (" ", "", "give a folder"),
         ("~nosuchuser/x", "path", "there is no such user"),
         ("a\0b", "path", "zero byte"),
         ("a\ud800b", "path", "characters that no file name has"),

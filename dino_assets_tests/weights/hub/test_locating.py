@@ -353,7 +353,7 @@ def test_token__where_the_library_reads_the_same_file_it_is_asked(hub, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("token", "text"), [(None, "no token was sent"), (TOKEN, "this token may not see it")]
+    ("token", "text"), [(None, "no token was sent"), (TOKEN, "the token has no access to it")]
 )
 def test_repository_that_is_missing(hub, find, monkeypatch, token, text):
     if token:

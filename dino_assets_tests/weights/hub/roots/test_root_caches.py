@@ -113,7 +113,7 @@ def test_root__the_hub_is_away(hub, folder, monkeypatch, caplog):
     fetch_into(folder)
     hub.misbehave("listing", "503", times=9)
     fetch_into(folder)
-    assert "as last fetched" in caplog.text
+    assert "using the last fetched" in caplog.text
     damage(folder / NAME, "flipped")
     with raising(LocalEntryNotFoundError, problem="HTTP 503", file=""):
         fetch_into(folder)

@@ -309,5 +309,5 @@ def test_fill__a_mounted_folder_of_the_same_disk(hub, folder, tmp_path):
 def test_find_checkpoint__a_folder_in_one_that_is_closed_to_us(hub, folder, monkeypatch):
     """As root nothing is closed, so the kernel's answer is made up."""
     let_fail(monkeypatch, Path, "exists", PermissionError(errno.EACCES, "Permission denied"))
-    with pytest.raises(CheckpointNotFoundError, match=rf"kept in '{folder}' \(Permission denied\)"):
+    with pytest.raises(CheckpointNotFoundError, match=rf"written in '{folder}' \(Permission denied\)"):
         fetch_into(folder)
