@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dino_assets.cli.registering import open_store_here
 from dino_assets.cli.terminal import name_command, say, write_out
 from dino_assets.counting import count_of
-from dino_assets.drops.naming import name_some
+from dino_assets.drops.naming import join_names
 from dino_assets.errors import ConfigError
 from dino_assets.settings.records import Settings
 from dino_assets.weights.records import spell_caveat
@@ -106,8 +106,8 @@ def _show(listed: "ListedRound", *, shows_space: bool) -> None:
     if listed.error:
         say(f"  damaged: {listed.error}")
     if without := sorted(set(listed.pool_drops).difference(listed.tiles_by_drop)):
-        say(f"  in the pool, but no tile chosen: {name_some(without)}")
+        say(f"  in the pool, but no tile chosen: {join_names(without)}")
     if listed.left_out:
-        say(f"  left out, since unreadable at that time: {name_some(listed.left_out)}")
+        say(f"  left out, since unreadable at that time: {join_names(listed.left_out)}")
     if listed.caveat:
         say(f"  note: {spell_caveat(listed.caveat)}")

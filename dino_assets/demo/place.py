@@ -52,7 +52,7 @@ def is_demo(folder: Path) -> bool:
     return file.is_file() and file.read_text(errors="replace").startswith(mark)
 
 
-def make_place(demo: Settings) -> None:
+def make_demo_folder(demo: Settings) -> None:
     """Make the demo's folder in a project's folder, unless it exists.
 
     Raises:

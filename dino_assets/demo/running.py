@@ -17,7 +17,7 @@ from dino_assets.defs.instance import open_instance
 from dino_assets.demo.checkpoint import find_or_write_demo_checkpoint
 from dino_assets.demo.flights.draw import draw_flights
 from dino_assets.demo.jobs import Say, run_jobs
-from dino_assets.demo.place import INBOX, MODEL, OUT, make_place, settings_of_demo
+from dino_assets.demo.place import INBOX, MODEL, OUT, make_demo_folder, settings_of_demo
 from dino_assets.demo.reports import report_drops
 from dino_assets.demo.summary import USUAL_UI, DemoUi, describe
 from dino_assets.drops.registering import register_drop
@@ -57,12 +57,12 @@ def run_demo(
     # All settings and folders are checked before anything is written.
     compute = resolve_compute(ComputeSettings(device=settings.device))  # type: ignore[arg-type]
     demo = settings_of_demo(settings)
-    make_place(demo)
+    make_demo_folder(demo)
     store = open_store(demo.storage)
     refuse_other_weights(store)
     with open_instance(demo.root, home=demo.root):
         pass
-    with taking_turns(demo.root, say):
+    with run_alone(demo.root, say):
         drops = prepare(demo, store, say, draw=draw)
         run = run_jobs(demo, drops, say, is_verbose=is_verbose)
         if run.failed_run:
@@ -110,7 +110,7 @@ def export(demo: Settings, store: ObjectStore, space: str, say: Say) -> list[Pat
 
 
 @contextmanager
-def taking_turns(root: Path, say: Say) -> Iterator[None]:
+def run_alone(root: Path, say: Say) -> Iterator[None]:
     """Run one demo at a time in a folder; a second one waits, and then reuses all outputs."""
     with (root / ".dagster" / "demo.lock").open("w") as lock:
         try:

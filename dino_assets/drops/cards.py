@@ -35,7 +35,7 @@ def is_photo_name(path: str) -> bool:
     return _suffix(name) in PHOTO_SUFFIXES and name[:2] != "._" and not is_litter_folder(folder)
 
 
-def find_twins(paths: Iterable[str]) -> dict[str, str]:
+def find_raw_twins(paths: Iterable[str]) -> dict[str, str]:
     """Find raw files that lie beside a JPEG of the same photograph: DNG path → JPEG path.
 
     Both are in the same folder. Stem and suffix are compared without case. Of several JPEGs the first
@@ -67,7 +67,7 @@ def _cut_suffix(path: str) -> tuple[str, str]:
     return folder, name.lower().rpartition(".")[0]
 
 
-def label_of(path: str) -> str | None:
+def find_label(path: str) -> str | None:
     """Return the class that a file's top folder names, or None.
 
     None for files without a folder, and where any folder is named by a camera, a card or a date.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dino_assets.counting import count_of
-from dino_assets.drops.cards import find_twins
+from dino_assets.drops.cards import find_raw_twins
 from dino_assets.drops.records import SourceEntry
 from dino_assets.drops.sources.source import fingerprint, is_wanted
 from dino_assets.store.commits.protocol import Manifest
@@ -73,7 +73,7 @@ def find_changes(
     there = {entry.path: entry.size for entry in entries if entry.refusal is None}
     wanted = {entry.path for entry in entries if is_wanted(entry, is_list=is_list)}
     # A raw file beside its JPEG does not count as a second photograph.
-    twins = find_twins(path for path in wanted if path in there).keys() - sizes.keys()
+    twins = find_raw_twins(path for path in wanted if path in there).keys() - sizes.keys()
     changes = SourceChanges(
         came=tuple(sorted((wanted & there.keys()) - sizes.keys() - twins)),
         changed=tuple(sorted(p for p, size in sizes.items() if there.get(p, size) != size)),

@@ -110,7 +110,7 @@ def _judge(
     return done
 
 
-def is_made(store: ObjectStore, fingerprint: str, keys: Iterable[str]) -> bool:
+def has_all_outputs(store: ObjectStore, fingerprint: str, keys: Iterable[str]) -> bool:
     """Check whether all of a drop's outputs exist, each made from the one before, for a fingerprint."""
     try:
         manifests = read_manifests(store, [key for key in keys if key.startswith("manifests/")])

@@ -18,7 +18,7 @@ END_CHARS = 9  # a dash and 8 hex
 _MAX_SLUG_CHARS = MAX_NAME_CHARS - END_CHARS
 
 
-def spell_plainly(text: str, most: int = _MAX_SLUG_CHARS) -> str:
+def spell_in_ascii(text: str, most: int = _MAX_SLUG_CHARS) -> str:
     """Spell a text in ASCII letters, digits and ``._-``: ``Überflug Süd`` is ``Ueberflug-Sued``.
 
     The result is empty if no character can be spelled.
@@ -49,7 +49,7 @@ def make_drop_name(original: str) -> str:
         )
     if is_drop_name(original):
         return original
-    return f"{spell_plainly(original) or 'drop'}-{_hash(original)}"
+    return f"{spell_in_ascii(original) or 'drop'}-{_hash(original)}"
 
 
 def is_drop_name(text: str) -> bool:
@@ -66,7 +66,7 @@ def list_name_ends(original: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"-{_hash(form)}" for form in forms))
 
 
-def name_some(names: Collection[str], most: int = 12) -> str:
+def join_names(names: Collection[str], most: int = 12) -> str:
     """Join the first names, and add how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(sorted(names)[:most]) + more

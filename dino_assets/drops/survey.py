@@ -28,7 +28,13 @@ from dino_assets.drops.arrivals import (
     plan_launch,
     read_folder_state,
 )
-from dino_assets.drops.finished import Remembered, Stamps, find_done_drops, is_made, list_stamps
+from dino_assets.drops.finished import (
+    Remembered,
+    Stamps,
+    find_done_drops,
+    has_all_outputs,
+    list_stamps,
+)
 from dino_assets.drops.late import LateFiles, LateWatch
 from dino_assets.drops.registering import register_drop
 from dino_assets.errors import ConfigError, DropError, SourceError, StoreAccessError
@@ -280,7 +286,7 @@ def _examine(
     if past.is_retrying:
         return _Outcome("Dagster is about to start its crashed run again", unchanged=unchanged)
     # Outputs of exactly these files exist: only the record is old, so earlier runs do not matter.
-    is_finished = is_made(store, state.fingerprint, keys)
+    is_finished = has_all_outputs(store, state.fingerprint, keys)
     why = None if is_finished else explain_hold(past)
     if why:
         stopped_run = past.last if past.blocked and not past.cancelled else ""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dino_assets.counting import count_of
 from dino_assets.drawing.thumbnails import draw_thumbnail
-from dino_assets.drops.naming import name_some
+from dino_assets.drops.naming import join_names
 from dino_assets.embeddings.space import EmbeddingColumn
 from dino_assets.embeddings.stage.origins import Origins, hash_tiles, read_origins
 from dino_assets.embeddings.stage.pool import (
@@ -258,7 +258,7 @@ def judge_age(maps: CommittedTable, embeddings: CommittedTable, *, space: str) -
         "on the map and no longer in the pool": sorted(mapped.keys() - embedded.keys()),
     }
     changes = [
-        f"{name_some(names, SHOWN_DROPS)}: {what}" for what, names in differences.items() if names
+        f"{join_names(names, SHOWN_DROPS)}: {what}" for what, names in differences.items() if names
     ]
     if changes:
         return Verdict(space, True, f"{'; '.join(changes)}. Materialise projections.", warns=True)

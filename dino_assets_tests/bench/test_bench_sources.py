@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dino_assets.drops.cards import find_twins, is_photo_name
+from dino_assets.drops.cards import find_raw_twins, is_photo_name
 from dino_assets.drops.sources.folders import FolderSource
 from dino_assets.drops.sources.source import fingerprint
 from dino_assets.images.report.numbering import find_gaps
@@ -119,7 +119,7 @@ def test_names__a_hundred_thousand():
     took = {}
     for name, call in (
         ("find_gaps", lambda: find_gaps(paths, raws)),
-        ("find_twins", lambda: find_twins(paths + raws)),
+        ("find_raw_twins", lambda: find_raw_twins(paths + raws)),
         ("is_photo_name", lambda: [is_photo_name(path) for path in paths]),
     ):
         started = time.perf_counter()

@@ -10,7 +10,7 @@ import yaml
 
 from dino_assets.cli import main
 from dino_assets.demo.flights.draw import draw_flights
-from dino_assets.demo.place import environment_of_demo, is_demo, make_place, settings_of_demo
+from dino_assets.demo.place import environment_of_demo, is_demo, make_demo_folder, settings_of_demo
 from dino_assets.demo.running import run_demo
 from dino_assets.errors import ConfigError
 from dino_assets.settings.environment import load_settings
@@ -84,7 +84,7 @@ def test_demo__independent_of_own_work_and_settings(
 
 
 @pytest.mark.parametrize("what", ["a folder", "a file"])
-def test_make_place__refuses_an_occupied_folder(clone: Path, what: str):
+def test_make_demo_folder__refuses_an_occupied_folder(clone: Path, what: str):
     demo = settings_of_demo(load_settings())
     if what == "a file":
         demo.root.write_text("mine")
@@ -97,23 +97,23 @@ def test_make_place__refuses_an_occupied_folder(clone: Path, what: str):
     assert before == (read_files(clone / "demo") if what == "a folder" else demo.root.read_text())
 
 
-def test_make_place__in_a_project_only(clone: Path, tmp_path: Path, monkeypatch):
+def test_make_demo_folder__in_a_project_only(clone: Path, tmp_path: Path, monkeypatch):
     (clone / "dagster.yaml").unlink()
     with raising(ConfigError, reason="no-instance"):
-        make_place(settings_of_demo(load_settings()))
+        make_demo_folder(settings_of_demo(load_settings()))
     assert not (clone / "demo").exists()
 
 
-def test_make_place__marks_and_repairs_its_folder(clone: Path):
+def test_make_demo_folder__marks_and_repairs_its_folder(clone: Path):
     demo = settings_of_demo(load_settings())
     assert demo.root == clone / "demo"
     demo.root.mkdir()  # as a killed call leaves it
-    make_place(demo)
+    make_demo_folder(demo)
     assert is_demo(demo.root)
     (demo.root / "workspace.yaml").unlink()
     with (demo.root / "dagster.yaml").open("a") as file:
         file.write("# of another version\n")
-    make_place(demo)
+    make_demo_folder(demo)
     for name in ("dagster.yaml", "workspace.yaml"):
         shipped = yaml.safe_load((demo.root / name).read_text())
         # The demo shows what the project does: one set-up, in two places.
@@ -125,7 +125,7 @@ def test_make_place__marks_and_repairs_its_folder(clone: Path):
 
 def test_environment_of_demo__overrides_all_settings(clone: Path, monkeypatch):
     demo = settings_of_demo(load_settings())
-    make_place(demo)
+    make_demo_folder(demo)
     for name, value in {
         "DINO_MODEL_ID": "facebook/dinov2-base",
         "DINO_MODEL_REVISION": "main",

@@ -14,7 +14,7 @@ import pytest
 
 from dino_assets.cli import main
 from dino_assets.demo.flights.draw import draw_flights
-from dino_assets.demo.place import make_place, settings_of_demo
+from dino_assets.demo.place import make_demo_folder, settings_of_demo
 from dino_assets.demo.running import run_demo
 from dino_assets.demo.summary import DemoUi, find_ui
 from dino_assets.errors import ConfigError
@@ -110,7 +110,7 @@ def test_demo__twice(clone: Path):
 
 def test_demo__a_failing_run_says_where(clone: Path):
     """As if the card were pulled between drawing and reading."""
-    make_place(settings_of_demo(load_settings()))
+    make_demo_folder(settings_of_demo(load_settings()))
     bare = clone / "demo" / "inbox" / "river-burn"
     for name in DROPS:
         bare.with_name(name).mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_demo__prints_the_address_of_its_ui(clone: Path):
 
 
 def test_demo__refuses_a_store_with_other_weights(clone: Path, trained_dir: Path):
-    make_place(settings_of_demo(load_settings()))
+    make_demo_folder(settings_of_demo(load_settings()))
     store = demo_store(clone)
     commit(store, draft_weights(trained_dir, "my-model"))
     before = {i.key for i in store.list()}
@@ -159,7 +159,7 @@ def test_demo__refuses_a_store_with_other_weights(clone: Path, trained_dir: Path
 def test_demo__beside_other_drops_and_after_a_move(clone: Path, write_photo, tmp_path, monkeypatch):
     """Somebody's drop, registered between the demo's in the demo's folder, is not the demo's to run."""
     write_photo(clone / "mine" / "DJI_0001.JPG")
-    make_place(settings_of_demo(load_settings()))
+    make_demo_folder(settings_of_demo(load_settings()))
     draw_flights(clone / "demo" / "inbox", scale=0.3)
     monkeypatch.chdir(clone / "demo")
     for name in ("river-burn", "mine", "ridge-north"):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_assets.drops.cards import find_twins, is_photo_name, label_of
+from dino_assets.drops.cards import find_label, find_raw_twins, is_photo_name
 
 # --- photographs ----------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ def test_is_photo_name__a_suffix_alone_is_a_hidden_file():
 # --- twins ----------------------------------------------------------------------------------
 
 
-def test_find_twins__same_folder_same_stem():
+def test_find_raw_twins__same_folder_same_stem():
     paths = [
         "100MEDIA/DJI_0001.JPG", "100MEDIA/DJI_0001.DNG",
         "101MEDIA/DJI_0001.dng",  # another folder
@@ -83,12 +83,12 @@ def test_find_twins__same_folder_same_stem():
         "x/A.dng": "x/a.JPEG",
         "top.DNG": "top.jpg",
     }
-    assert find_twins(paths) == find_twins(reversed(paths)) == expected
-    assert find_twins(iter(paths)) == expected
+    assert find_raw_twins(paths) == find_raw_twins(reversed(paths)) == expected
+    assert find_raw_twins(iter(paths)) == expected
 
 
-def test_find_twins__two_jpegs():
-    assert find_twins(["b.jpg", "b.JPG", "b.dng"]) == {"b.dng": "b.JPG"}
+def test_find_raw_twins__two_jpegs():
+    assert find_raw_twins(["b.jpg", "b.JPG", "b.dng"]) == {"b.dng": "b.JPG"}
 
 
 names = st.builds(
@@ -100,10 +100,10 @@ names = st.builds(
 
 
 @given(st.lists(names, unique=True).flatmap(lambda n: st.tuples(st.just(n), st.permutations(n))))
-def test_find_twins__properties(both):
+def test_find_raw_twins__properties(both):
     paths, shuffled = both
-    twins = find_twins(paths)
-    assert twins == find_twins(shuffled)
+    twins = find_raw_twins(paths)
+    assert twins == find_raw_twins(shuffled)
     for raw, photo in twins.items():
         assert raw in paths
         assert photo in paths
@@ -153,5 +153,5 @@ def test_find_twins__properties(both):
         ("0001SET/000/IMG_0001_1.tif", None),
     ],
 )
-def test_label_of__folders(path: str, label: str | None):
-    assert label_of(path) == label
+def test_find_label__folders(path: str, label: str | None):
+    assert find_label(path) == label

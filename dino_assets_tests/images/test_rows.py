@@ -14,7 +14,7 @@ from dino_assets.drops.sources.opening import open_source
 from dino_assets.errors import ConfigError
 from dino_assets.images import rows as stage
 from dino_assets.images.rows import ReadingOptions, name_readers
-from dino_assets.images.stage.drafting import draft_images, sort_out
+from dino_assets.images.stage.drafting import draft_images, sort_files
 from dino_assets.store.commits.reading import open_table
 from dino_assets.store.commits.writing import commit
 from dino_assets.store.objects import ObjectStore
@@ -154,11 +154,11 @@ def test_images__same_bytes_in_two_drops_are_one_image(memory: ObjectStore, tmp_
     )
 
 
-def test_sort_out__loses_no_entry(tmp_path: Path):
+def test_sort_files__loses_no_entry(tmp_path: Path):
     names = ("a.jpg", "a.dng", "b.dng", "._a.jpg", "c.SRT", "x/__MACOSX/d.jpg", "e")
     folder = fill_bytes(tmp_path / "f", dict.fromkeys(names, b"x"))
     entries = open_source(str(folder), root=folder).entries()
-    card = sort_out(entries, is_list=False)
+    card = sort_files(entries, is_list=False)
     assert [e.path for e in card.wanted] == ["a.jpg", "b.dng"]
     assert card.raw_of == {"a.jpg": "a.dng"}
     assert len(card.wanted) + len(card.raw_of) + len(card.others) == len(entries)
@@ -210,9 +210,9 @@ def test_images__pixels_that_are_not_what_the_header_says(
     )  # fmt: skip
 
 
-def test_sort_out__two_raw_files_of_one_shot(tmp_path: Path):
+def test_sort_files__two_raw_files_of_one_shot(tmp_path: Path):
     folder = fill_bytes(tmp_path / "f", dict.fromkeys(("a.jpg", "a.dng", "a.DNG"), b"x"))
-    card = sort_out(open_source(str(folder), root=folder).entries(), is_list=False)
+    card = sort_files(open_source(str(folder), root=folder).entries(), is_list=False)
     assert (len(card.wanted), card.raw_of, len(card.others)) == (1, {"a.jpg": "a.DNG"}, 0)
 
 

@@ -8,7 +8,7 @@ from dino_assets.counting import count_of
 from dino_assets.defs.execution import RunEnd
 from dino_assets.defs.output_metadata import find_manifest_key
 from dino_assets.defs.plans import PlannedRun
-from dino_assets.drops.naming import name_some
+from dino_assets.drops.naming import join_names
 from dino_assets.errors import CorruptObjectError
 from dino_assets.selections.rounds import RoundSettings, number_of
 from dino_assets.selections.stage.paid import read_round
@@ -75,7 +75,7 @@ def describe_next(
         yield f"chosen   {command} export selections {name}{space} --to out/round-{number_of(name)}"
         absent = find_not_chosen(rounds, _list_embedded(ends))
         if absent:
-            yield f"         no round has a tile of {name_some(absent)} yet; this command chooses some:"
+            yield f"         no round has a tile of {join_names(absent)} yet; this command chooses some:"
         if more := _suggest_round(rounds, absent):
             yield f"more     {command} {more}"
     elif "embeddings" in made:

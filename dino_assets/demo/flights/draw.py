@@ -84,22 +84,24 @@ def draw_flights(folder: Path, *, seed: int = 0, scale: float = 1.0) -> list[Pat
     if _is_finished(folder, earlier, seed=seed, scale=scale):
         return drops
 
-    def fly(number: int) -> list[tuple[str, bytes, dict[str, Any] | None]]:
-        return list(_fly(np.random.default_rng([seed, number]), FLIGHTS[number], scale=scale))
+    def draw_one(number: int) -> list[tuple[str, bytes, dict[str, Any] | None]]:
+        return list(
+            _draw_flight(np.random.default_rng([seed, number]), FLIGHTS[number], scale=scale)
+        )
 
     # NumPy and Pillow release the interpreter's lock while they draw, so two flights use two cores.
     with ThreadPoolExecutor(len(FLIGHTS)) as pool:
-        drawn = [drawn for flight in pool.map(fly, range(len(FLIGHTS))) for drawn in flight]
+        drawn = [drawn for flight in pool.map(draw_one, range(len(FLIGHTS))) for drawn in flight]
     files = {path: data for path, data, _ in drawn if path}
     _refuse_foreign_files(folder, files, earlier)
     for path, data in files.items():
-        _put(folder, path, data)
+        _write_file(folder, path, data)
     # Written last: a valid truth file means that all other files are complete.
     truth = {"type": "FeatureCollection", "drawing": VERSION, "seed": seed, "scale": scale}
     hashes = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
     features = [feature for _, _, feature in drawn if feature]
     text = json.dumps({**truth, "files": hashes, "features": features}, indent=1)
-    _put(folder, TRUTH, text.encode())
+    _write_file(folder, TRUTH, text.encode())
     return drops
 
 
@@ -150,7 +152,7 @@ def _is_finished(folder: Path, truth: dict[str, Any], *, seed: int, scale: float
         return False
 
 
-def _put(folder: Path, path: str, data: bytes) -> None:
+def _write_file(folder: Path, path: str, data: bytes) -> None:
     """Write a file completely or not at all; a file with equal bytes keeps its time stamp."""
     target = folder / path
     if target.is_file() and target.read_bytes() == data:
@@ -163,7 +165,7 @@ def _put(folder: Path, path: str, data: bytes) -> None:
     unfinished.replace(target)
 
 
-def _fly(
+def _draw_flight(
     rng: np.random.Generator, flight: Flight, *, scale: float
 ) -> Iterator[tuple[str, bytes, dict[str, Any] | None]]:
     """Draw the site, and take pictures along its y axis: path, bytes and truth of each file."""
@@ -180,7 +182,7 @@ def _fly(
         yield "", b"", _make_feature(flight.place, region.outline, about)
     data = b""
     for number in range(PICTURES):
-        pose, capture = _hold(wind, flight, number=number, step_m=step_m)
+        pose, capture = _choose_pose(wind, flight, number=number, step_m=step_m)
         picture = take_picture(sensor, ground, scene.raster, camera=camera, pose=pose)
         path = _name(flight, capture.name)
         data = _encode(picture, camera, capture)
@@ -208,7 +210,7 @@ def _name(flight: Flight, name: str) -> str:
     return f"{flight.drop}/DCIM/100MEDIA/{name}"
 
 
-def _hold(
+def _choose_pose(
     wind: np.random.Generator, flight: Flight, *, number: int, step_m: float
 ) -> tuple[Pose, Exposure]:
     """Choose the drone's pose for its next picture: near the line, moved by a gust."""

@@ -92,7 +92,7 @@ def _shift(field: Plane, rows: int, columns: int) -> Plane:
     return moved
 
 
-def look_down(
+def draw_lit_map(
     canvas: Canvas, light: Light, smoke: tuple[Plane, Plane] | None = None
 ) -> NDArray[np.uint8]:
     """Draw the lit map from above, (rows, columns, 3)."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_assets.demo.flights.light import Light, Plume, draw_smoke, look_down
+from dino_assets.demo.flights.light import Light, Plume, draw_lit_map, draw_smoke
 from dino_assets.demo.flights.surfaces import (
     Crop,
     cover_floor,
@@ -139,7 +139,7 @@ def draw_farm(rng: np.random.Generator, raster: Raster) -> Scene:
     regions = [Region("field", outline) for outline in (maize, wheat, young)]
     regions += [Region("road", road.outline(raster, 3.1)), Region("forest", forest)]
     regions += [Region("building", house.outline()) for house in houses]
-    return Scene(raster, look_down(canvas, light), tuple(regions))
+    return Scene(raster, draw_lit_map(canvas, light), tuple(regions))
 
 
 def draw_burn(rng: np.random.Generator, raster: Raster) -> Scene:
@@ -202,7 +202,7 @@ def draw_burn(rng: np.random.Generator, raster: Raster) -> Scene:
         Region("smoke", plume.outline()),
     )
     smoke = draw_smoke(air, raster, plume, light)
-    return Scene(raster, look_down(canvas, light, smoke), regions)
+    return Scene(raster, draw_lit_map(canvas, light, smoke), regions)
 
 
 def _burn_trees(rng: np.random.Generator, trees: list[Tree], burnt: Outline) -> list[Tree]:

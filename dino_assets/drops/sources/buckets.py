@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 
-from dino_assets.drops.cards import label_of
+from dino_assets.drops.cards import find_label
 from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
 from dino_assets.drops.sources.folders import cannot_read, too_large
 from dino_assets.drops.sources.progress import Tally
@@ -49,7 +49,7 @@ class BucketSource:
                     info.key,
                     info.bytes,
                     info.etag or info.modified.isoformat(),
-                    label=label_of(info.key),
+                    label=find_label(info.key),
                 )
                 for info in Tally(self.store.url, "objects listed").count(self.store.list())
             ]

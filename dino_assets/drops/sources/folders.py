@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
-from dino_assets.drops.cards import is_litter_folder, label_of
+from dino_assets.drops.cards import find_label, is_litter_folder
 from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
 from dino_assets.drops.sources.progress import Tally
 from dino_assets.errors import SourceError
@@ -85,7 +85,7 @@ class FolderSource:
         self, folder: str, handle: int, *, entries: list[SourceEntry], waiting: list[str]
     ) -> None:
         # Computed once per folder, because all its files have it in common.
-        label = label_of(show_name(folder))
+        label = find_label(show_name(folder))
         is_clean = is_plain(folder)
         is_regular = stat.S_ISREG
         with os.scandir(handle) as scan:

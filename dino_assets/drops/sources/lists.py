@@ -12,7 +12,7 @@ from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
-from dino_assets.drops.cards import label_of
+from dino_assets.drops.cards import find_label
 from dino_assets.drops.records import MAX_FILE_BYTES, SourceEntry
 from dino_assets.drops.sources.folders import (
     FolderSource,
@@ -225,7 +225,7 @@ class ListSource:
             if isinstance(columns, _ListedFile)
             else columns
         )
-        if metadata is None and label is not None and label == label_of(shown):
+        if metadata is None and label is not None and label == find_label(shown):
             metadata = (
                 "{}"  # marks a label from the list; the fingerprint would take it for a folder's
             )

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from dino_assets.drops.cards import is_photo_name, label_of
+from dino_assets.drops.cards import find_label, is_photo_name
 from dino_assets.drops.records import SourceEntry
 from dino_assets.errors import SourceError
 
@@ -59,7 +59,7 @@ def fingerprint(entries: Iterable[SourceEntry]) -> str:
         fields: tuple[str, ...] = (entry.path, str(entry.size), entry.stamp, entry.refusal or "")
         # A label that follows from the path adds nothing. A label from a list does; if both are the same,
         # the list's entry has metadata.
-        if entry.metadata is not None or (entry.label and entry.label != label_of(entry.path)):
+        if entry.metadata is not None or (entry.label and entry.label != find_label(entry.path)):
             fields += (entry.label or "", entry.metadata or "")
         digest.update("\0".join(fields).encode() + b"\n")
     return digest.hexdigest()

@@ -64,9 +64,9 @@ def walk_directories(read: ReadAt, layout: Layout, *, file_bytes: int) -> Iterat
     Raises:
         UnusableImageError: undecodable: more tags than allowed, or more tag data than the file has.
     """
-    offset, seen, total = layout.first, set[int](), 0
-    while offset and offset not in seen and len(seen) < MAX_PAGES:
-        seen.add(offset)
+    offset, visited, total = layout.first, set[int](), 0
+    while offset and offset not in visited and len(visited) < MAX_PAGES:
+        visited.add(offset)
         page = _read_directory(read, layout, offset, file_bytes=file_bytes)
         if page is None:
             return

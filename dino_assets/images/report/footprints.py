@@ -22,7 +22,7 @@ from dino_assets.drawing.lettering import (
 )
 from dino_assets.images.records import PlaceQuality
 from dino_assets.images.report.findings import order_flight
-from dino_assets.images.report.ground_plan import FAR_M, MAX_FOOTPRINTS, Ground, lay_out
+from dino_assets.images.report.ground_plan import FAR_M, MAX_FOOTPRINTS, Ground, project_footprints
 from dino_assets.images.report.shots import Shot
 
 BREAK_S = 300.0  # after a longer pause (another battery) the flight line is interrupted
@@ -58,7 +58,7 @@ class GroundPicture:
 
 def draw_ground(shots: Sequence[Shot], marked: Collection[str] = ()) -> GroundPicture:
     """Draw footprints, the flight line, and a red dot on files whose path is ``marked``."""
-    ground = lay_out(shots)
+    ground = project_footprints(shots)
     if not ground.rows:
         return GroundPicture(ground, _draw_thumbs(shots), [], "", [])
     pixels, px_per_m, height_px = _fit(ground.corners)

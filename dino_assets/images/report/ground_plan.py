@@ -29,7 +29,7 @@ class Ground:
     far: list[int]
 
 
-def lay_out(shots: Sequence[Shot]) -> Ground:
+def project_footprints(shots: Sequence[Shot]) -> Ground:
     """Project footprints to a plane around their median, also across the antimeridian."""
     placed = [
         i

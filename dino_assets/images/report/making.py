@@ -77,7 +77,7 @@ def make_shot(file: InspectedFile, *, with_thumb: bool) -> Shot:
     )
 
 
-def pair_look_alikes(shots: Sequence[Shot]) -> list[tuple[int, int]]:
+def pair_similar_pictures(shots: Sequence[Shot]) -> list[tuple[int, int]]:
     """Pair similar pictures of the same ground: each with the first one, as positions ordered by path.
 
     Ground is the same if the middles of both footprints are at most a tenth of the shorter side apart, and
@@ -123,7 +123,7 @@ def make_report(
         shots,
         gaps=find_gaps(photos, others),
         roll_overs=find_roll_overs(photos),
-        near=pair_look_alikes(shots),
+        near=pair_similar_pictures(shots),
     )
     del photos
     marked = {finding.path for finding in findings if finding.kind in MARKED}

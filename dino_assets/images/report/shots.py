@@ -66,7 +66,7 @@ class _Refused:
         return Shot(self.path, None, self.bytes, False, self.reason, self.detail)
 
 
-class Roll(Sequence[Shot]):
+class ShotList(Sequence[Shot]):
     """Shots of a drop in their order; unusable files need about 20 bytes each."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class Roll(Sequence[Shot]):
 
 
 def walk_usable(shots: Sequence[Shot]) -> Iterator[tuple[int, Shot]]:
-    """List positions and shots of the usable files; a roll skips the others."""
-    if isinstance(shots, Roll):
+    """List positions and shots of the usable files; a ShotList skips the others."""
+    if isinstance(shots, ShotList):
         return shots.walk_usable()
     return ((at, shot) for at, shot in enumerate(shots) if shot.is_usable)

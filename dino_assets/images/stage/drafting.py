@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_assets.compute.threads import map_ahead
-from dino_assets.drops.cards import find_twins
+from dino_assets.drops.cards import find_raw_twins
 from dino_assets.drops.records import Drop, SourceEntry
 from dino_assets.drops.sources.source import Source, fingerprint, is_wanted, read_exactly
 from dino_assets.errors import CommitRefusedError, ConfigError, SourceError
@@ -19,7 +19,7 @@ from dino_assets.images.decoding import MAX_PIXELS, decode_image
 from dino_assets.images.ground.registration import draw_gray
 from dino_assets.images.records import ImageRow
 from dino_assets.images.report.making import make_report, make_shot
-from dino_assets.images.report.shots import Roll
+from dino_assets.images.report.shots import ShotList
 from dino_assets.images.rows import (
     SCHEMA,
     InspectedFile,
@@ -92,12 +92,12 @@ def draft_images(
     )
 
     def produce(out: OutputWriter) -> None:
-        card = sort_out(entries, is_list=source.is_list)
+        card = sort_files(entries, is_list=source.is_list)
         inspected = map_ahead(
             lambda entry: inspect_file(drop, source, entry, reading), card.wanted, threads=threads
         )
         read_s = compute_s = 0.0
-        shots = Roll()
+        shots = ShotList()
         rows: list[ImageRow] = []
         reasons: Counter[str] = Counter()
         files = _report(drop.name, inspected, total=len(card.wanted))
@@ -143,7 +143,7 @@ def draft_images(
 
 
 @dataclass(frozen=True)
-class Card:
+class SortedFiles:
     """A drop's files: photographs to read, their raw files, and all others."""
 
     wanted: Sequence[SourceEntry]
@@ -151,7 +151,7 @@ class Card:
     others: Sequence[SourceEntry]
 
 
-def sort_out(entries: Sequence[SourceEntry], *, is_list: bool) -> Card:
+def sort_files(entries: Sequence[SourceEntry], *, is_list: bool) -> SortedFiles:
     """Separate photographs from the other files of a drop.
 
     Files that a list names, and files with a refusal such as links and pipes, are wanted whatever their
@@ -161,7 +161,7 @@ def sort_out(entries: Sequence[SourceEntry], *, is_list: bool) -> Card:
     wanted, others = Packed(SourceEntry), Packed(SourceEntry)
     for entry in entries:
         (wanted if is_wanted(entry, is_list=is_list) else others).append(entry)
-    twins = find_twins(entry.path for entry in wanted if not entry.refusal)
+    twins = find_raw_twins(entry.path for entry in wanted if not entry.refusal)
     if is_list and twins:
         paired = {*twins, *twins.values()}
         labels = {e.path: (e.label, e.metadata) for e in wanted if e.path in paired}
@@ -172,8 +172,8 @@ def sort_out(entries: Sequence[SourceEntry], *, is_list: bool) -> Card:
         }
     if not twins:
         # All files of a list are wanted, so its million entries are not copied.
-        return Card(wanted if others else entries, {}, others)
-    return Card(
+        return SortedFiles(wanted if others else entries, {}, others)
+    return SortedFiles(
         Packed(SourceEntry, (entry for entry in wanted if entry.path not in twins)),
         {photo: raw for raw, photo in sorted(twins.items(), reverse=True)},
         others,

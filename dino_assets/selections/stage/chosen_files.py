@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dino_assets.counting import count_of
-from dino_assets.drops.naming import spell_plainly
+from dino_assets.drops.naming import spell_in_ascii
 from dino_assets.errors import ConfigError, MissingExtraError
 from dino_assets.images.ground.geoparquet import encode_point
 from dino_assets.images.stage.footprint_files import (
@@ -174,7 +174,7 @@ def name_picture(tile: ChosenTile, *, of: int) -> str:
     Letters that a file system or shell might not accept are replaced.
     """
     rank = f"{tile.rank:0{max(3, len(str(of)))}d}"
-    stem = spell_plainly(PurePosixPath(tile.path).stem, _MAX_STEM_CHARS) or "photograph"
+    stem = spell_in_ascii(PurePosixPath(tile.path).stem, _MAX_STEM_CHARS) or "photograph"
     return f"tiles/{rank}_{tile.drop}_{stem}_x{tile.x:04d}y{tile.y:04d}.jpg"
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from dino_assets.counting import count_of
-from dino_assets.drops.naming import name_some
+from dino_assets.drops.naming import join_names
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.stage.pool import list_drops
 from dino_assets.selections.rounds import number_of
@@ -40,7 +40,7 @@ def describe_round(
     paid = f", {facts['paid_before']} of them chosen before" if facts["paid_before"] else ""
     yield (
         f"{name}: {'reused' if committed.was_reused else 'chosen'}, {count_of(facts['picked'], 'tile')} of a pool "
-        f"of {facts['pool']}{paid}, from {name_some(drops)}, by {model}"
+        f"of {facts['pool']}{paid}, from {join_names(drops)}, by {model}"
     )
     rounds = CommittedTable(store, "selections", manifest.recipe.output.space, (manifest,))
     reasons = Counter(read_round(rounds, str(name), ["reason"])["reason"].to_pylist())
@@ -62,7 +62,7 @@ def describe_round(
         if unreadable_now is not None:
             yield _advise_inclusion(store, manifest, unreadable_now, command)
     if outside := sorted(set(registered).difference(named)):
-        yield f"registered but not embedded in this space: {name_some(outside)}"
+        yield f"registered but not embedded in this space: {join_names(outside)}"
     if caveat := facts.get("caveat"):
         yield f"note: {spell_caveat(caveat)}"
     if facts["picked"]:

@@ -1,7 +1,7 @@
 """Check of a committed round."""
 
 from dino_assets.counting import count_of
-from dino_assets.drops.naming import name_some
+from dino_assets.drops.naming import join_names
 from dino_assets.embeddings.stage.pool import hash_inputs
 from dino_assets.errors import CorruptObjectError
 from dino_assets.selections.stage.paid import find_paid, read_round
@@ -48,7 +48,7 @@ def judge_selections(rounds: CommittedTable, embeddings: CommittedTable, name: s
         return Verdict(name, False, f"{len(repeated)} tiles were already chosen in earlier rounds")
     notes = [shortfall] if shortfall else []
     if left_out:
-        notes.append(f"{name_some(sorted(left_out))} left out, unreadable when it was chosen")
+        notes.append(f"{join_names(sorted(left_out))} left out, unreadable when it was chosen")
     if gone:
         notes.append(f"{len(gone)} of its tiles are no longer in the pool")
     sentence = "; ".join([f"{count_of(len(rows), 'tile')} of a pool of {len(chosen_from)}", *notes])

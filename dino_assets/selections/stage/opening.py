@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from dino_assets.compute.settings import ComputeSettings
-from dino_assets.drops.naming import name_some
+from dino_assets.drops.naming import join_names
 from dino_assets.drops.sources.source import Source
 from dino_assets.embeddings.space import current_space
 from dino_assets.embeddings.stage.pool import choose_pool, list_drops
@@ -64,7 +64,7 @@ def open_round(
     embedded = embeddings.in_space(space)
     pool = choose_pool(embedded, drops=settings.drops, tags=settings.tags)
     if not pool.rows:
-        waiting = f" Registered but not embedded: {name_some(pool.unmade)}." if pool.unmade else ""
+        waiting = f" Registered but not embedded: {join_names(pool.unmade)}." if pool.unmade else ""
         raise NotCommittedError(
             f"there is nothing to choose from: no tile{_name_choice(settings)} is embedded by {checkpoint.model!r} at "
             f"{tile_px or checkpoint.tile_px} px (space {space}) in store {pool.store.url!r}."
@@ -156,7 +156,7 @@ def _check_meanwhile(seen: CommittedTable, recipe: Recipe, paid: Sequence[PaidRo
     paid_now = find_paid(seen.store, rounds, before=name)
     changed = {(p.name, p.content) for p in paid} ^ {(p.name, p.content) for p in paid_now}
     if changed:
-        names = name_some(sorted({spell_input(each) for each, _ in changed}))
+        names = join_names(sorted({spell_input(each) for each, _ in changed}))
         raise _overtaken(
             f"{names} was added or changed while {name} was being chosen, so tiles could be chosen twice. "
             f"Nothing is stored. Ask for {name} again."
@@ -195,7 +195,7 @@ def _reopen(
         if value != getattr(asked, key)
     ]
     inputs = {*recipe.inputs.items()} ^ {*draft.recipe.inputs.items()}
-    changed = name_some(sorted({spell_input(key) for key, _ in inputs})) or "the way of choosing"
+    changed = join_names(sorted({spell_input(key) for key, _ in inputs})) or "the way of choosing"
     if draft.recipe != recipe:
         draft = replace(draft, recipe=recipe, produce=refuse)
     elif not other:

@@ -14,7 +14,7 @@ from dino_assets.cli.run.command import read_selection
 from dino_assets.cli.terminal import name_command
 from dino_assets.defs.dead_runs import PARTITION_TAG
 from dino_assets.defs.instance import open_instance
-from dino_assets.demo.place import make_place, settings_of_demo
+from dino_assets.demo.place import make_demo_folder, settings_of_demo
 from dino_assets.errors import ConfigError, DropConflictError, SourceError, UnknownDropError
 from dino_assets.settings.environment import load_settings
 from dino_assets.store.commits.catalogue import LINEAGE
@@ -152,7 +152,7 @@ def test_run__names_the_files_that_cannot_be_used(cards: Path, write_photo, caps
 
 def test_run__in_the_demo_s_folder_its_own_ui_shows_it(cards: Path, monkeypatch, capsys):
     demo = settings_of_demo(load_settings())
-    make_place(demo)
+    make_demo_folder(demo)
     monkeypatch.chdir(demo.root)
     command = name_command()
     assert main(["run", "bad", "--from", "../cards/bad", "--select", "images"]) == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dino_assets.errors import NotCommittedError
-from dino_assets.images.report.making import PAGE, TABLE, pair_look_alikes
+from dino_assets.images.report.making import PAGE, TABLE, pair_similar_pictures
 from dino_assets.images.report.shots import Shot
 from dino_assets.images.stage.judging import judge_findings, read_findings
 from dino_assets.store.commits.listing import export_files
@@ -92,16 +92,16 @@ def place(number: int, **options: object) -> Shot:
     return replace(sound, **options)
 
 
-def test_pair_look_alikes__of_the_same_ground():
+def test_pair_similar_pictures__of_the_same_ground():
     """A tenth of the short side is 5 m."""
     shots = [place(0), place(1, east_m=4.9), place(2, east_m=9.5), place(3, east_m=40)]
     shots += [place(4, side_m=41), place(5, side_m=39)]
     # 4.1 m reach 0 only; 2 is near 1 and not near 0; 5 was taken from too low.
-    assert pair_look_alikes(shots) == [(0, 1), (1, 2), (0, 4), (4, 5)]
-    assert pair_look_alikes(shots[::-1]) == [(5, 4), (4, 3), (5, 1), (1, 0)]  # by path
+    assert pair_similar_pictures(shots) == [(0, 1), (1, 2), (0, 4), (4, 5)]
+    assert pair_similar_pictures(shots[::-1]) == [(5, 4), (4, 3), (5, 1), (1, 0)]  # by path
 
 
-def test_pair_look_alikes__without_a_footprint():
+def test_pair_similar_pictures__without_a_footprint():
     nowhere = {"corners": None}
     shots = [place(0), place(1, **nowhere), place(2, **nowhere)]
     shots += [
@@ -109,22 +109,22 @@ def test_pair_look_alikes__without_a_footprint():
     ]
     shots += [place(5, **nowhere, latitude=40.0001, longitude=11.0)]
     shots += [place(6, **nowhere, latitude=0.0, longitude=0.0)]  # no fix is no place
-    assert pair_look_alikes(shots) == [(1, 2), (3, 4), (1, 6)]
+    assert pair_similar_pictures(shots) == [(1, 2), (3, 4), (1, 6)]
 
 
-def test_pair_look_alikes__across_the_180th_meridian():
+def test_pair_similar_pictures__across_the_180th_meridian():
     one, other = (
         place(n, corners=None, latitude=0.5, longitude=lon)
         for n, lon in enumerate((179.99999, -179.99999))
     )
-    assert pair_look_alikes([one, other]) == [(0, 1)]
+    assert pair_similar_pictures([one, other]) == [(0, 1)]
 
 
-def test_pair_look_alikes__equal_bytes_are_duplicates():
+def test_pair_similar_pictures__equal_bytes_are_duplicates():
     same = place(0).image_id
-    assert pair_look_alikes([place(0), place(1, image_id=same), place(2)]) == [(0, 2)]
-    assert pair_look_alikes([]) == []
-    assert pair_look_alikes([place(0, look=None), place(1)]) == []
+    assert pair_similar_pictures([place(0), place(1, image_id=same), place(2)]) == [(0, 2)]
+    assert pair_similar_pictures([]) == []
+    assert pair_similar_pictures([place(0, look=None), place(1)]) == []
 
 
 def test_report__repetitive_ground_is_no_group(memory: ObjectStore, tmp_path: Path):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_assets.drops.cards import find_twins, label_of
+from dino_assets.drops.cards import find_label, find_raw_twins
 from dino_assets.images.report.numbering import Gap, RollOver, find_gaps, find_roll_overs
 
 
@@ -242,9 +242,9 @@ def test_find_gaps__arbitrary_names(paths):
     for gap in find_gaps(paths, paths[::2]):
         assert gap.first <= gap.last
     find_roll_overs(paths)
-    find_twins(paths)
+    find_raw_twins(paths)
     for path in paths:
-        label_of(path)
+        find_label(path)
 
 
 def test_find_roll_overs__from_folder_to_folder():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dino_assets.images.report import draw_footprints, draw_ground, make_drop_page
 from dino_assets.images.report.findings import KINDS, Finding, find_problems
-from dino_assets.images.report.ground_plan import lay_out, measure_area
+from dino_assets.images.report.ground_plan import measure_area, project_footprints
 from dino_assets.images.report.shots import Shot
 from dino_assets_tests.images.report.test_findings import START, flight, shot
 
@@ -211,6 +211,6 @@ def test_measure_area__near_and_far_footprints(apart_m: float):
         for n in range(6)
     ]
     shots = [shot(n) for n in range(6)]
-    ground = replace(lay_out(shots), corners=np.array(corners))
+    ground = replace(project_footprints(shots), corners=np.array(corners))
     expected = shapely.union_all([shapely.Polygon(ring) for ring in corners]).area
     assert measure_area(shots, ground) == pytest.approx(expected, rel=0.03)

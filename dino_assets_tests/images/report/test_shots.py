@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dino_assets.images.report.findings import find_problems, order_flight
-from dino_assets.images.report.shots import Roll, Shot, walk_usable
+from dino_assets.images.report.shots import Shot, ShotList, walk_usable
 from dino_assets_tests.images.report.test_findings import shot
 
 
@@ -16,15 +16,15 @@ def make_shot(number: int, kind: str) -> Shot:
     return shot(number, is_usable=False, reason="truncated")  # keeps what is known of it
 
 
-def make_roll(shots: list[Shot]) -> Roll:
-    roll = Roll()
+def make_roll(shots: list[Shot]) -> ShotList:
+    roll = ShotList()
     for each in shots:
         roll.append(each)
     return roll
 
 
 @given(st.lists(st.sampled_from(["usable", "refused", "refused with a time"]), max_size=30))
-def test_roll__equals_its_list(kinds: list[str]):
+def test_shot_list__equals_its_list(kinds: list[str]):
     shots = [make_shot(number, kind) for number, kind in enumerate(kinds)]
     roll = make_roll(shots)
     assert len(roll) == len(shots)
@@ -36,7 +36,7 @@ def test_roll__equals_its_list(kinds: list[str]):
     assert order_flight(roll) == order_flight(shots)
 
 
-def test_find_problems__of_a_roll():
+def test_find_problems__of_a_shot_list():
     shots = [make_shot(n, "refused" if n % 3 else "usable") for n in range(3000)]
     found = [
         list(find_problems(each, gaps=[], roll_overs=[])) for each in (shots, make_roll(shots))
