@@ -1,4 +1,4 @@
-"""Fixtures that several tests here need."""
+"""Fixtures for the tests of commands."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from dino_assets.cli import main
 
 @pytest.fixture
 def refuse(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command that fails: exit code 1, and on stderr the error's class and a sentence."""
+    """Runs a command that must fail with exit code 1; returns its message on stderr."""
 
     def run(kind: type[Exception], *command: str) -> str:
         capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Commands that read, where no store is: nothing is made, and a sentence says what to do."""
+"""Reading commands without a store: nothing is created, and a sentence says what to do."""
 
 import pytest
 
@@ -25,7 +25,7 @@ READING = [
 
 @pytest.fixture(params=["data", "typo"])
 def absent(request: pytest.FixtureRequest, project, monkeypatch):
-    """A project whose store is not there: the usual one, or one that somebody misspelled."""
+    """A project without its store: the default one, or a misspelled one."""
     if request.param == "typo":
         monkeypatch.setenv("DINO_STORAGE", "typo")
     yield project / request.param
@@ -33,21 +33,21 @@ def absent(request: pytest.FixtureRequest, project, monkeypatch):
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
-def test_commands__that_read_make_no_store(absent, refuse, command):
+def test_commands__reading_creates_no_store(absent, refuse, command):
     sentence = refuse(NotCommittedError, *command)
     assert f"nothing is at {str(absent)!r}" in sentence
     assert "DINO_STORAGE" in sentence
     assert "run NAME --from FOLDER" in sentence
 
 
-def test_drops_list__of_no_store(absent, capsys):
+def test_drops_list__no_store(absent, capsys):
     assert main(["drops", "list"]) == 0
     assert f"no drops yet. There is no store {absent.name!r} yet" in capsys.readouterr().out
     assert main(["drops", "list", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
 
 
-def test_rounds__of_no_store(absent, capsys):
+def test_rounds__no_store(absent, capsys):
     assert main(["rounds"]) == 0
     shown = capsys.readouterr().out
     assert f"no rounds yet. There is no store {absent.name!r} yet" in shown
@@ -56,30 +56,30 @@ def test_rounds__of_no_store(absent, capsys):
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
-def test_collect__of_no_store(absent, capsys, options):
+def test_collect__no_store(absent, capsys, options):
     assert main(["collect", *options]) == 0
-    said = capsys.readouterr().out
-    assert f"nothing is at {str(absent)!r}" in said
-    assert "0 parts" in said
+    printed = capsys.readouterr().out
+    assert f"nothing is at {str(absent)!r}" in printed
+    assert "0 parts" in printed
 
 
-def test_doctor__of_no_store(absent, capsys):
+def test_doctor__no_store(absent, capsys):
     main(["doctor"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if " store " in line]
     assert line.startswith("WARN" if absent.name == "typo" else "ok")
     assert "nothing is " in line
 
 
-def test_tiles_preview__makes_no_store(absent, write_photo):
+def test_tiles_preview__creates_no_store(absent, write_photo):
     image = write_photo(absent.parent / "a.jpg", 1200, 900)
     assert main(["tiles", "preview", str(image)]) == 0
 
 
-def test_run__of_an_unknown_drop_makes_no_store(absent, refuse):
+def test_run__unknown_drop_creates_no_store(absent, refuse):
     refuse(UnknownDropError, "run", "a")
 
 
-def test_open_store__a_folder_is_made_when_something_is_put(project):
+def test_open_store__folder_is_created_by_the_first_put(project):
     settings = load_settings().storage
     one, other = open_store(settings), open_store(settings)
     assert list(one.list()) == []

@@ -1,4 +1,4 @@
-"""``dino-assets attention``: files, sentences, exit codes."""
+"""``dino-assets attention``: files, messages, exit codes."""
 
 import json
 
@@ -21,7 +21,7 @@ from dino_assets.weights.checkpoint import CAVEAT
 
 @pytest.fixture
 def card(project, write_photo):
-    """Two photographs and a file that is none, in a project."""
+    """Two photographs and a file that is no picture, in a project."""
     write_photo(project / "card" / "a.jpg", 320, 240, seed=1)
     write_photo(project / "card" / "b.jpg", 240, 320, seed=2)
     (project / "card" / "broken.jpg").write_bytes(b"no picture")
@@ -35,8 +35,8 @@ def list_files(folder):
 def test_attention__into_the_folder_out_by_default(card, capsys):
     before = list_files(card)
     assert main(["attention", "card/a.jpg"]) == 0
-    said = capsys.readouterr()
-    assert said.out.startswith("card/a.jpg: out/a.jpg.attention.png (")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("card/a.jpg: out/a.jpg.attention.png (")
     with Image.open("out/a.jpg.attention.png") as picture:
         assert picture.width > 1000
     assert list_files(card) == before
@@ -82,9 +82,12 @@ def test_attention__one_file(card):
 def test_attention__the_rest_is_written_when_one_fails(card, capsys):
     command = ["attention", "card/a.jpg", "card/broken.jpg", "card/none.jpg", "card/b.jpg"]
     assert main([*command, "-o", "made"]) == 1
-    said = capsys.readouterr()
-    assert [line.split(": ")[0] for line in said.out.splitlines()] == ["card/a.jpg", "card/b.jpg"]
-    failures = [line for line in said.err.splitlines() if "Error: " in line]
+    printed = capsys.readouterr()
+    assert [line.split(": ")[0] for line in printed.out.splitlines()] == [
+        "card/a.jpg",
+        "card/b.jpg",
+    ]
+    failures = [line for line in printed.err.splitlines() if "Error: " in line]
     assert [line.split(": ")[:2] for line in failures] == [
         [UnusableImageError.__name__, "card/broken.jpg"],
         [SourceError.__name__, "card/none.jpg"],
@@ -104,7 +107,7 @@ def test_attention__json_is_all_of_stdout(card, capsys):
     assert failed["error"] == "UnusableImageError"
 
 
-def test_attention__components_of_what_can_be_read(card, capsys):
+def test_attention__pca_of_the_readable_photographs(card, capsys):
     command = ["attention", "card/a.jpg", "card/broken.jpg", "card/b.jpg", "--view", "pca"]
     assert main([*command, "-o", "three.png", "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out)
@@ -114,12 +117,12 @@ def test_attention__components_of_what_can_be_read(card, capsys):
     assert not (card.parent / "none.png").exists()
 
 
-def test_attention__random_weights_are_said(card, capsys, caplog):
+def test_attention__warns_of_random_weights(card, capsys, caplog):
     assert main(["attention", "card/a.jpg"]) == 0
     assert CAVEAT in caplog.text
 
 
-def test_attention__positions_by_the_photographs_of_a_folder(card, capsys):
+def test_attention__debias_with_photographs_of_a_folder(card, capsys):
     command = ["attention", "card/a.jpg", "--view", "features", "-o", "f.npz", "--debias"]
     (card / "broken.jpg").unlink()
     assert main([*command, "card", "--json"]) == 0
@@ -182,7 +185,7 @@ def test_attention__wrong_usage(card, flags, capsys):
         (["x/a.jpg", "x/a.jpg"], ["a.jpg.v", "a.jpg-2.v"]),
     ],
 )
-def test_plan_jobs__no_two_files_have_one_name(tmp_path, images, names):
+def test_plan_jobs__unique_file_names(tmp_path, images, names):
     jobs = plan_jobs(images, str(tmp_path), ending=".v", joins=False)
     assert [job.images for job in jobs] == [(image,) for image in images]
     planned = [job.target.name for job in jobs]

@@ -1,4 +1,4 @@
-"""``dino-assets bench-serve`` on a service in a process of its own."""
+"""``dino-assets bench-serve`` with a service in another process."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def url(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def arguments(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A short load of a small picture, by somebody with all rights."""
+    """Arguments for a short load with a small picture and a key for everything."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a ü.jpg").write_bytes(photo_bytes(16, 16))
     (tmp_path / "key").write_text("0123456789abcdef\n")
@@ -51,7 +51,7 @@ def replace(arguments: list[str], **values: str) -> list[str]:
     return changed
 
 
-def test_bench_serve__a_table_and_nothing_left(arguments, folder, capsys):
+def test_bench_serve__prints_a_table_and_deletes_its_embeddings(arguments, folder, capsys):
     assert main(arguments) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
@@ -63,22 +63,22 @@ def test_bench_serve__a_table_and_nothing_left(arguments, folder, capsys):
 
 def test_bench_serve__json(arguments, folder, capsys):
     assert main([*arguments, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [each["clients"] for each in found["loads"]] == [1, 3]
-    assert all(each["pictures"] == each["tiles"] > 0 for each in found["loads"])
-    assert all(each["failed"] == each["refused"] == 0 for each in found["loads"])
-    made = sum(each["pictures"] for each in found["loads"]) + 1  # one is sent before
-    assert (found["made"], found["left"], found["model"]) == (made, [], "small")
+    summary = json.loads(capsys.readouterr().out)
+    assert [each["clients"] for each in summary["loads"]] == [1, 3]
+    assert all(each["pictures"] == each["tiles"] > 0 for each in summary["loads"])
+    assert all(each["failed"] == each["refused"] == 0 for each in summary["loads"])
+    made = sum(each["pictures"] for each in summary["loads"]) + 1  # one is sent before
+    assert (summary["made"], summary["left"], summary["model"]) == (made, [], "small")
 
 
 def test_bench_serve__without_the_scope_to_delete(arguments, folder, tmp_path, capsys, url):
     assert main([*replace(arguments, key="fedcba9876543210"), "--json"]) == 0
     printed = capsys.readouterr()
-    found = json.loads(printed.out)
-    assert len(found["left"]) == found["made"]
+    summary = json.loads(printed.out)
+    assert len(summary["left"]) == summary["made"]
     command = printed.err.splitlines()[-1]
     file = Path(command.rpartition("< ")[2])
-    assert file.read_text().split() == found["left"]
+    assert file.read_text().split() == summary["left"]
     allowed = command.replace("Bearer KEY", "Bearer 0123456789abcdef")
     subprocess.run(["sh", "-c", allowed], check=True, capture_output=True)
     file.unlink()
@@ -102,19 +102,19 @@ def test_bench_serve__a_picture_that_is_refused(arguments, folder, tmp_path, cap
     assert stored(folder) == set()  # the first picture's is deleted
 
 
-def test_bench_serve__nobody_answers(arguments, capsys):
+def test_bench_serve__no_answer(arguments, capsys):
     assert main([arguments[0], "127.0.0.1:9", *arguments[2:]]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("ServiceError")
     assert "serve" in printed
 
 
-def test_bench_serve__another_machine_is_not_loaded_by_mistake(arguments, capsys):
+def test_bench_serve__another_machine_needs_remote(arguments, capsys):
     assert main([arguments[0], "http://192.0.2.1:8000", *arguments[2:]]) == 1
     assert "--remote" in capsys.readouterr().err
 
 
-def test_bench_serve__a_file_that_is_not_there(arguments, capsys):
+def test_bench_serve__missing_file(arguments, capsys):
     assert main(replace(arguments, picture="nothing.jpg")) == 1
     assert "nothing.jpg" in capsys.readouterr().err
 
@@ -124,13 +124,13 @@ def test_bench_serve__a_file_that_is_not_there(arguments, capsys):
     [{"seconds": "0"}, {"seconds": "601"}, {"clients": "65"}, {"clients": "1,,2"},
      {"clients": ",".join("1" * 9)}, {"seconds": "x"}],
 )  # fmt: skip
-def test_bench_serve__misuse(arguments, values):
+def test_bench_serve__wrong_usage(arguments, values):
     with pytest.raises(SystemExit) as caught:
         main(replace(arguments, **values))
     assert caught.value.code == 2
 
 
-def test_bench_serve__interrupted_it_deletes_what_it_made(arguments, folder, tmp_path):
+def test_bench_serve__interrupted_deletes_its_embeddings(arguments, folder, tmp_path):
     command = [sys.executable, "-m", "dino_assets.cli", *replace(arguments, seconds="60")]
     paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     env = {**os.environ, "PYTHONPATH": paths}

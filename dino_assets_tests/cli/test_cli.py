@@ -1,4 +1,4 @@
-"""``dino-assets``, in this process; test_commands.py runs it as a person does."""
+"""``dino-assets`` in this process; test_commands.py runs it in processes of its own."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def test_drops_register__from_the_inbox(project, write_photo):
     assert source_of("flight-2") == str(project / "inbox" / "flight-2")
 
 
-def test_drops_register__from_where_the_person_stands(project, write_photo, monkeypatch):
+def test_drops_register__relative_to_the_working_directory(project, write_photo, monkeypatch):
     write_photo(project / "sub" / "photos" / "DJI_0001.JPG")
     monkeypatch.chdir(project / "sub")
     assert main(["drops", "register", "flight-3", "--from", "photos"]) == 0
@@ -75,7 +75,7 @@ def test_drops_register__from_a_bucket_inbox(project, s3_endpoint, monkeypatch):
     assert source_of("f1") == "s3://card-inbox/in/f1"
 
 
-def test_drops_register__a_name_that_is_no_key(project, write_photo, capsys):
+def test_drops_register__invalid_name_is_changed(project, write_photo, capsys):
     write_photo(project / "card" / "DJI_0001.JPG")
     assert main(["drops", "register", "Flug am Bärensee", "--from", "card"]) == 0
     out = capsys.readouterr().out
@@ -100,7 +100,7 @@ def test_drops_register__another_source(project, write_photo, refuse):
         ("nowhere", SourceError),
     ],
 )
-def test_drops_register__an_address_that_leads_nowhere(project, refuse, where, kind):
+def test_drops_register__missing_source(project, refuse, where, kind):
     (project / "loop").symlink_to("loop")
     refuse(kind, "drops", "register", "flight-1", "--from", where)
 
@@ -115,7 +115,7 @@ def test_drops_list(project, write_photo, capsys):
     assert capsys.readouterr().out.split()[:5] == ["flight-1", "images", "–", "tiles", "–"]
 
 
-def test_drops_list__one_bad_record_hides_no_other(project, write_photo, capsys):
+def test_drops_list__damaged_record_does_not_hide_others(project, write_photo, capsys):
     write_photo(project / "card" / "DJI_0001.JPG")
     main(["drops", "register", "good", "--from", "card"])
     store().put("drops/bad.json", b"{")
@@ -128,8 +128,8 @@ def test_drops_list__one_bad_record_hides_no_other(project, write_photo, capsys)
     assert "drops/bad.json" in capsys.readouterr().out
 
 
-def test_parts__of_two_spaces_apart(project, capsys):
-    """What lies in two spaces is not to be opened together: stdout has paths, stderr says of what."""
+def test_parts__two_spaces_are_listed_separately(project, capsys):
+    """Paths of two spaces must not be mixed: stdout has the paths, stderr names their space."""
     schema = pa.schema([("tile_id", pa.string())])
     for space, precision in (("aaaa", "half"), ("bbbb", "int8")):
         recipe = Recipe(
@@ -140,19 +140,19 @@ def test_parts__of_two_spaces_apart(project, capsys):
         rows = pa.record_batch([[space]], schema=schema)
         commit(store(), Draft(recipe, lambda rows=rows: iter([rows]), schema))
     assert main(["parts", "embeddings", "one"]) == 0
-    said = capsys.readouterr()
-    assert len(said.out.splitlines()) == 2
-    assert said.err.splitlines() == [
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    assert printed.err.splitlines() == [
         "# half, 518 px: --space aaaa",
         "# int8, 518 px: --space bbbb",
     ]
     assert main(["parts", "embeddings", "one", "--space", "bbbb"]) == 0
-    assert capsys.readouterr().out == said.out.splitlines(keepends=True)[1]
+    assert capsys.readouterr().out == printed.out.splitlines(keepends=True)[1]
     assert main(["export", "embeddings", "one", "--space", "bbbb", "--to", "out"]) == 0
     assert [path.name for path in Path("out").iterdir()] == ["embeddings-0.parquet"]
 
 
-def test_parts__says_what_there_is(project, checkpoint_dir, capsys, refuse):
+def test_parts__unknown_drop_or_asset(project, checkpoint_dir, capsys, refuse):
     commit(store(), draft_weights(checkpoint_dir, "demo"))
     assert main(["parts", "weights"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
@@ -160,7 +160,7 @@ def test_parts__says_what_there_is(project, checkpoint_dir, capsys, refuse):
     assert "Assets are: weights, images, tiles" in refuse(NotCommittedError, "parts", "tile")
 
 
-def test_select__says_what_it_chose_and_from_what(project, write_photo, instance, capsys, refuse):
+def test_select__prints_the_round_and_its_pool(project, write_photo, instance, capsys, refuse):
     lineage = Lineage(instance)
     for name in ("flight-1", "flight-2"):
         lineage.register(name, write_photo(project / name / "DJI_0001.JPG", 1600, 1200).parent)
@@ -224,12 +224,12 @@ def test_select__says_what_it_chose_and_from_what(project, write_photo, instance
     # Never less than asked without saying so; repeated, it is the same round.
     for verb, options in (("chosen", ["--all"]), ("reused", [])):
         assert main(["select", *second_round, *options]) == 0
-        said = capsys.readouterr().out
+        printed = capsys.readouterr().out
         assert (
             f"{verb}, 21 tiles of a pool of 24, 3 of them chosen before, from flight-1, {by}\n"
-            in said
+            in printed
         )
-        assert said.endswith(
+        assert printed.endswith(
             "round-0002 has fewer tiles than its budget: 22 were asked for and 21 picked: the pool "
             "has 24 tiles, 3 of them chosen before\n"
         )
@@ -272,12 +272,12 @@ def test_select__nothing_to_choose_from(project, write_photo, checkpoint_dir, re
         (["--fps-ratio", "2"], "fps_ratio=2.0: expected 0 to 1"),
     ],
 )
-def test_select__an_option_that_cannot_work(project, refuse, option, sentence):
+def test_select__invalid_options(project, refuse, option, sentence):
     # Before it is seen that nothing is committed.
     assert refuse(ConfigError, "select", *option).startswith(sentence)
 
 
-def test_select__a_side_that_cannot_be(project, checkpoint_dir, refuse):
+def test_select__invalid_tile_side(project, checkpoint_dir, refuse):
     commit(store(), draft_weights(checkpoint_dir, "demo"))
     refuse(ConfigError, "select", "--tile-px", "-1")
 
@@ -309,7 +309,7 @@ def test_doctor__healthy(project, trained_dir, capsys, monkeypatch):
     ]
 
 
-def test_doctor__looks_at_every_drop(project, write_photo, instance, capsys):
+def test_doctor__examines_every_drop(project, write_photo, instance, capsys):
     lineage = Lineage(instance)
     names = ("away", "gone", "old")
     for name in (*names, "fine", "new"):
@@ -344,20 +344,20 @@ def test_doctor__everything_wrong(project, capsys, impatient, monkeypatch):
     monkeypatch.setattr("dino_assets.doctor.MIN_FREE_BYTES", 10**18)
     (project / "dagster.yaml").write_text("storage: {sqlite: 7}\n")
     assert main(["doctor"]) == 1
-    found = {
+    lines = {
         line.split()[1]: line
         for line in capsys.readouterr().out.splitlines()
         if line[:4].strip() in ("ok", "FAIL")
     }
-    assert "free at least 1000000000 GB" in found["disk"]
-    assert "device 'cuda' was asked for" in found["device"]
-    assert "does not answer" in found["store"]
-    assert found["checkpoint"].startswith("FAIL")
-    assert found["instance"].startswith("FAIL")
-    assert "minioadmin" not in "".join(found.values())
+    assert "free at least 1000000000 GB" in lines["disk"]
+    assert "device 'cuda' was asked for" in lines["device"]
+    assert "does not answer" in lines["store"]
+    assert lines["checkpoint"].startswith("FAIL")
+    assert lines["instance"].startswith("FAIL")
+    assert "minioadmin" not in "".join(lines.values())
 
 
-def test_doctor__makes_a_bucket(project, capsys, monkeypatch, s3_endpoint):
+def test_doctor__creates_a_bucket(project, capsys, monkeypatch, s3_endpoint):
     monkeypatch.setenv("MINIO_ENDPOINT", s3_endpoint)
     monkeypatch.setenv("EMBED_BUCKET", "made-by-the-doctor")
     assert main(["doctor"]) == 1
@@ -371,7 +371,7 @@ def test_samples_checkpoint(project, capsys):
     assert (project / "models" / "tried" / "model.safetensors").is_file()
 
 
-def test_samples_checkpoint__over_a_real_one(project, refuse):
+def test_samples_checkpoint__does_not_overwrite_a_checkpoint(project, refuse):
     assert main(["samples", "checkpoint", "tried"]) == 0
     for name in ("config.json", "README.md"):
         text = (project / "tried" / name).read_text()
@@ -401,7 +401,7 @@ def test_samples_checkpoint__over_a_real_one(project, refuse):
     ],
 )
 @pytest.mark.parametrize("text", ["~nosuchuser/x", "a\0b", "a\ud800b", "x" * 300])
-def test_main__paths_that_are_none_are_a_sentence(project, refuse, command, text):
+def test_main__invalid_paths_are_explained(project, refuse, command, text):
     assert "cannot be used as a path" in refuse(ConfigError, *command, text)
     assert sorted(path.name for path in project.iterdir()) == ["dagster.yaml", "workspace.yaml"]
 
@@ -417,7 +417,7 @@ def test_main__paths_that_are_none_are_a_sentence(project, refuse, command, text
     ],
 )
 @pytest.mark.parametrize("text", ["", " "])
-def test_main__empty_paths_are_a_sentence(project, refuse, command, sentence, text):
+def test_main__empty_paths_are_explained(project, refuse, command, sentence, text):
     assert refuse(ConfigError, *command, text) == f"{sentence}\n"
 
 
@@ -429,12 +429,12 @@ def test_fetch__an_empty_option_is_not_the_default(project, refuse, option):
 @pytest.mark.parametrize(
     "command", [["fetch", "--to"], ["fetch", "--config"], ["import"], ["import", "w.pth", "--to"]]
 )
-def test_main__links_in_circles_are_a_sentence(project, refuse, command):
+def test_main__circular_links_are_explained(project, refuse, command):
     (project / "loop").symlink_to("loop")
     refuse(ConfigError, *command, "loop/x")
 
 
-def test_main__bad_environment_is_a_sentence(project, refuse, monkeypatch):
+def test_main__invalid_settings_are_explained(project, refuse, monkeypatch):
     monkeypatch.setenv("USE_MINIO", "perhaps")
     sentence = refuse(ConfigError, "drops", "list")
     assert sentence.startswith("cannot read the environment or .env: USE_MINIO: ")
@@ -446,13 +446,13 @@ def test_doctor__no_project(tmp_path, capsys, monkeypatch):
     assert "FAIL instance    there is no dagster.yaml in" in capsys.readouterr().out
 
 
-def test_main__an_operating_systems_no_is_a_sentence(project, refuse):
+def test_main__os_errors_are_explained(project, refuse):
     (project / "file").write_text("")
     sentence = refuse(NotADirectoryError, "samples", "checkpoint", "file/below")
     assert sentence.startswith("Not a directory")
 
 
-def test_main__misuse():
+def test_main__wrong_usage():
     with pytest.raises(SystemExit) as ended:
         main(["drops"])
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""The commands as CI and people type them, in processes of their own."""
+"""Commands as CI and people type them, in processes of their own."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def drops(project: Path, write_photo) -> Path:
 
 
 def test_materialize__whole_lineage_of_one_drop(drops: Path):
-    """No DAGSTER_HOME, no other variable, and nothing written outside the folder and its data."""
+    """Without DAGSTER_HOME or another variable; nothing is written outside the folder and its data."""
     assert "DAGSTER_HOME" not in os.environ
     home = drops.parent / "home"
     home.mkdir()
@@ -49,8 +49,8 @@ def test_materialize__whole_lineage_of_one_drop(drops: Path):
     done = run(*command, "--partition", "a", HOME=str(home))
     assert done.returncode == 0, done.stderr
     assert not [path for path in home.rglob("*") if path.is_file()]
-    found = {path.name for path in drops.iterdir()}
-    assert found == {"dagster.yaml", "workspace.yaml", "cards", "data", ".dagster", ".cache"}
+    names = {path.name for path in drops.iterdir()}
+    assert names == {"dagster.yaml", "workspace.yaml", "cards", "data", ".dagster", ".cache"}
     listed = run("dino-assets", "drops", "list").stdout.splitlines()
     assert listed[0].split()[:7] == ["a", "images", "1", "tiles", "24", "embeddings", "24"]
     assert listed[1].split()[:5] == ["b", "images", "–", "tiles", "–"]
@@ -64,7 +64,7 @@ def test_materialize__a_failing_step_is_exit_1(drops: Path):
 
 
 def list_embedded(listed: list[str]) -> list[str]:
-    """How many tiles of each drop `drops list` calls embedded."""
+    """Count the embedded tiles of each drop in `drops list`."""
     counts = [line.partition("  embeddings ")[2] for line in listed if "  embeddings " in line]
     return [count.split()[0] for count in counts]
 
@@ -92,14 +92,14 @@ def test_materialize__a_range_with_one_bad_drop(drops: Path, write_photo):
     assert run("dino-assets", "verify").returncode == 0
 
 
-def test_materialize__the_log_says_why_a_check_failed(drops: Path):
+def test_materialize__log_has_the_reason_of_a_failed_check(drops: Path):
     (drops / "cards" / "b" / "DCIM" / "DJI_0001.JPG").write_text("not a picture")
     done = materialise("--select", "*", "--partition", "b")
     assert done.returncode == 1
     assert "b: 0 of 1 files are usable photographs" in done.stderr + done.stdout
 
 
-def test_commands__a_dot_env_file_is_honoured(drops: Path, checkpoint_dir: Path):
+def test_commands__read_the_dot_env_file(drops: Path, checkpoint_dir: Path):
     shutil.copytree(checkpoint_dir, drops / "models" / "mine")
     (drops / ".env").write_text("DINO_MODEL_ID=models/mine\nDINO_STORAGE=elsewhere\n")
     environment = {k: v for k, v in os.environ.items() if k != "DINO_MODEL_ID"}

@@ -1,4 +1,4 @@
-"""``dino-assets drops``: tags, retiring and restoring, as a list for programs."""
+"""``dino-assets drops``: registering, tags, retiring, restoring, JSON lists."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_drops_retire__and_restore(cards, capsys, refuse):
     refuse(UnknownDropError, "drops", "restore", "c")
 
 
-def test_drops_register__the_same_pictures_again(cards, capsys):
+def test_drops_register__warns_of_equal_photographs(cards, capsys):
     assert main(["drops", "register", "again", "--from", "inbox/a"]) == 0
     _, warning, _ = capsys.readouterr().out.splitlines()
     assert warning.startswith("note: the same pictures are registered as 'a'")
@@ -66,7 +66,7 @@ def test_drops_register__the_same_pictures_again(cards, capsys):
     assert "note: the same pictures" not in capsys.readouterr().out
 
 
-def test_drops_register__a_folder_without_a_photograph_is_told(cards, capsys, tmp_path):
+def test_drops_register__warns_of_a_folder_without_photographs(cards, capsys, tmp_path):
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "plan.pdf").write_bytes(b"%PDF")
     assert main(["drops", "register", "c", "--from", str(tmp_path / "papers")]) == 0
@@ -75,7 +75,9 @@ def test_drops_register__a_folder_without_a_photograph_is_told(cards, capsys, tm
     assert "1 file " in doubt
 
 
-def test_drops_register__what_holds_the_project_is_no_drop(cards, capsys, monkeypatch, refuse):
+def test_drops_register__refuses_a_source_that_contains_the_project(
+    cards, capsys, monkeypatch, refuse
+):
     for source in ("/", ".", str(cards.parent), "inbox/.."):
         sentence = refuse(ConfigError, "drops", "register", "all", "--from", source)
         assert "contains this project" in sentence
@@ -117,7 +119,7 @@ def test_drops_list__json(cards, capsys):
     assert "drops/bad.json" in bad["error"]
 
 
-def test_drops_list__says_which_drops_a_check_has_stopped(cards, capsys):
+def test_drops_list__drops_stopped_by_a_check(cards, capsys):
     for number in range(3):
         (cards / "inbox" / "b" / f"DJI_9{number}.JPG").write_text("not a picture")
     assert main(["run", "a", "--select", "images,tiles,weights"]) == 0
@@ -138,7 +140,7 @@ def test_drops_list__says_which_drops_a_check_has_stopped(cards, capsys):
     assert "3 quarantined" in of_b["assets"]["images"]["failed"]
 
 
-def test_drops_list__json_of_nothing(project, capsys):
+def test_drops_list__json_without_drops(project, capsys):
     assert main(["drops", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -184,7 +186,7 @@ def test_drops__by_the_original_name(project, write_photo, checkpoint_dir, capsy
         ["select"],
     ],
 )
-def test_drops__outside_a_project_nothing_is_made(
+def test_drops__creates_nothing_outside_a_project(
     tmp_path, write_photo, monkeypatch, refuse, command
 ):
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
@@ -195,7 +197,7 @@ def test_drops__outside_a_project_nothing_is_made(
     assert set(tmp_path.iterdir()) == before
 
 
-def test_drops_list__a_store_that_is_named_needs_no_project(tmp_path, monkeypatch, capsys):
+def test_drops_list__named_store_without_a_project(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DINO_STORAGE", str(tmp_path / "store"))
     assert main(["drops", "list"]) == 0

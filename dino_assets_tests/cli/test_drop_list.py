@@ -1,4 +1,4 @@
-"""``drops list`` of drops that hold nothing, nothing of use, or more than was read."""
+"""``drops list`` with drops without photographs, without usable ones, and with new files."""
 
 import json
 
@@ -16,7 +16,7 @@ from dino_assets.tiles.stage import draft_tiles
 from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
 
 
-def test_list_drops__one_that_holds_no_photographs(project, write_photo, capsys):
+def test_list_drops__drop_without_photographs(project, write_photo, capsys):
     write_photo(project / "card" / "DJI_0001.JPG")
     (project / "notes").mkdir()
     (project / "notes" / "README.md").write_text("flown in June")
@@ -43,7 +43,7 @@ def test_list_drops__one_that_holds_no_photographs(project, write_photo, capsys)
     assert "holds no photographs" not in capsys.readouterr().out
 
 
-def test_list_drops__photographs_that_came_later(project, write_photo, capsys):
+def test_list_drops__photographs_that_arrived_later(project, write_photo, capsys):
     write_photo(project / "card" / "DJI_0001.JPG", seed=1)
     assert main(["run", "a", "--from", "card", "--select", "images"]) == 0
     write_photo(project / "card" / "DJI_0002.JPG", seed=2)
@@ -76,8 +76,8 @@ def test_list_drops__photographs_that_came_later(project, write_photo, capsys):
     assert register.startswith("a: already registered")
 
 
-def test_list_drops__one_of_thermal_pictures_alone(project, capsys):
-    """No check fails of it, and `tiles` cannot be made: whoever lists drops must see why."""
+def test_list_drops__drop_of_thermal_pictures_only(project, capsys):
+    """No check fails, but `tiles` cannot be made: the list has to show why."""
     infrared = 'drone-dji:ImageSource="InfraredCamera" drone-dji:AbsoluteAltitude="+600.00"'
     plain = 'drone-dji:AbsoluteAltitude="+600.00"'
     photos = {"a.jpg": drone_photo(xmp=(plain, infrared))}

@@ -1,4 +1,4 @@
-"""``dino-assets embed``: what is in the file, what the exit code says, what is left of a failure."""
+"""``dino-assets embed``: files, exit codes, and the state after a failure."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def engine_home(engine_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(checkpoint_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The configured one."""
+    """The configured model."""
     monkeypatch.setenv("DINO_MODEL_ID", str(checkpoint_dir))
     return str(checkpoint_dir)
 
@@ -97,7 +97,7 @@ def test_embed__none_usable(folder, capsys):
     assert not (folder / "e.pt").exists()
 
 
-def test_embed__a_cache_that_goes_on(folder, capsys):
+def test_embed__second_command_uses_the_cache(folder, capsys):
     assert main(["embed", "photos", "-o", "e.pt", "--cache", "kept"]) == 0
     first = torch.load("e.pt", weights_only=True)
     assert main(["embed", "photos", "-o", "e.pt", "--cache", "kept"]) == 0
@@ -122,7 +122,7 @@ def test_embed__a_cache_that_goes_on(folder, capsys):
         (["list.csv", "-o", "e.pt"], SourceError, "the columns file"),
     ],
 )
-def test_embed__what_cannot_work(folder, refuse, command, kind, named):
+def test_embed__invalid_arguments(folder, refuse, command, kind, named):
     (folder / "photos" / NAMES[3]).rename(folder / "photos" / "other.jpg")
     (folder / "photos" / NAMES[1]).unlink()
     (folder / "list.csv").write_text("file\na.jpg\n")
@@ -131,7 +131,7 @@ def test_embed__what_cannot_work(folder, refuse, command, kind, named):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_embed__a_place_that_is_read_only_or_full(folder, refuse, capsys):
+def test_embed__read_only_or_full_disk(folder, refuse, capsys):
     assert (
         main(["embed", "photos", "-o", "whole.parquet"]) == 0
     )  # what an engine says first is said

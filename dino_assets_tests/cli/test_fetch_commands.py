@@ -1,4 +1,4 @@
-"""``dino-assets fetch`` and ``dinov3-fetcher``, as a person or a script runs them."""
+"""``dino-assets fetch`` and ``dinov3-fetcher``, run by a person and by a script."""
 
 import contextlib
 import fcntl
@@ -34,7 +34,7 @@ REPO = "facebook/dinov3-vits16-pretrain-lvd1689m"
 def hub(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint_dir: Path
 ) -> Iterator[HubServer]:
-    """It has a small checkpoint under two names."""
+    """A Hub with a small checkpoint under two names."""
     with hub_for_test(monkeypatch, tmp_path) as server:
         for repo in (REPO, DEFAULT_TEACHER):
             server.add(repo, {path.name: path for path in checkpoint_dir.iterdir()})
@@ -43,14 +43,14 @@ def hub(
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """As the documents write it."""
+    """A config file in the published format."""
     path = tmp_path / "project" / "config.json"
     path.parent.mkdir()
-    said = {
+    content = {
         "paths": {"dataset_root": "photos"},
         "train": {"dino_root": "models/dinov3", "dino_model": "dinov3-vits16"},
     }
-    path.write_text(json.dumps(said))
+    path.write_text(json.dumps(content))
     return path
 
 
@@ -61,7 +61,7 @@ def run(command: str, *arguments: object) -> subprocess.CompletedProcess:
 
 
 def sizes_of(parts: Path, *, at_least: int) -> Iterator[int]:
-    """Sizes of the unfinished files that have so many bytes."""
+    """List the sizes of unfinished files."""
     for part in parts.glob("*.part"):
         with contextlib.suppress(FileNotFoundError):  # renamed a moment ago: it is finished
             if (size := part.stat().st_size) >= at_least:
@@ -69,23 +69,23 @@ def sizes_of(parts: Path, *, at_least: int) -> Iterator[int]:
 
 
 def run_on_terminal(command: str, *arguments: object) -> tuple[int, str]:
-    """The same with a terminal of 100 columns; everything that was shown on it."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    """Run a command on a terminal of 100 columns; return everything that it showed."""
+    terminal, stream = pty.openpty()
+    fcntl.ioctl(stream, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     with subprocess.Popen(
-        [str(BIN / command), *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs
+        [str(BIN / command), *map(str, arguments)], stdin=stream, stdout=stream, stderr=stream
     ) as process:
-        os.close(theirs)
+        os.close(stream)
         shown = b""
         while True:
             try:
-                data = os.read(ours, 4096)
+                data = os.read(terminal, 4096)
             except OSError:  # the last one at the other end is gone
                 break
             if not data:
                 break
             shown += data
-        os.close(ours)
+        os.close(terminal)
         code = process.wait(60)
     return code, shown.decode()
 
@@ -94,10 +94,10 @@ def test_dinov3_fetcher__config(hub, config, tmp_path):
     folder = config.parent / "models" / "dinov3"
     first = run("dinov3-fetcher", "--config", config)
     assert first.returncode == 0, first.stderr
-    *said, last = first.stdout.splitlines()
+    *lines, last = first.stdout.splitlines()
     assert last == str(folder)
     commit = hub.repositories[REPO].branches["main"]
-    assert said == [
+    assert lines == [
         f"{REPO}@{commit}: dinov3_vit, 16 dims, 2 layers, 19,024 parameters, licence apache-2.0"
     ]
     lines = first.stderr.splitlines()
@@ -113,7 +113,7 @@ def test_dinov3_fetcher__config(hub, config, tmp_path):
     assert [asked.path for asked in hub.asked] == [f"/api/models/{REPO}/revision/main"]
 
 
-def test_dinov3_fetcher__on_a_terminal_it_shows_a_bar(hub, config):
+def test_dinov3_fetcher__progress_bar_on_a_terminal(hub, config):
     hub.misbehave("model.safetensors", "reset", after=1000)
     code, shown = run_on_terminal("dinov3-fetcher", "--config", config)
     assert code == 0, shown
@@ -126,7 +126,7 @@ def test_dinov3_fetcher__on_a_terminal_it_shows_a_bar(hub, config):
     assert (code, "%" in shown) == (0, False)  # nothing to fetch, no bar
 
 
-def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
+def test_dinov3_fetcher__interrupted_and_continued(hub, config, tmp_path):
     large = write_demo_checkpoint(tmp_path / "large", dim=256, layers=2)
     hub.add(REPO, {path.name: path for path in large.iterdir()})
     # Stopped by the server, and only when some of the weights (the one large file) is on the disk:
@@ -145,11 +145,11 @@ def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-        said = process.stderr.read()
-    assert said.splitlines()[-1].startswith(
+        printed = process.stderr.read()
+    assert printed.splitlines()[-1].startswith(
         "Interrupted. Finished work is kept; run the command again"
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in printed
     assert fetcher_main(["--config", str(config)]) == 0
     ranges = [a.range for a in hub.bodies("model.safetensors") if a.host == "localhost"]
     assert ranges[0] is None
@@ -157,7 +157,7 @@ def test_dinov3_fetcher__interrupted_and_taken_up_again(hub, config, tmp_path):
     assert validate_dinov3(config.parent / "models" / "dinov3")
 
 
-def test_dinov3_fetcher__options_before_the_file(hub, config, tmp_path, capsys):
+def test_dinov3_fetcher__options_override_the_file(hub, config, tmp_path, capsys):
     to = tmp_path / "elsewhere"
     arguments = ["--config", str(config), "--model", DEFAULT_TEACHER, "--to", str(to)]
     assert fetcher_main(arguments) == 0
@@ -166,7 +166,7 @@ def test_dinov3_fetcher__options_before_the_file(hub, config, tmp_path, capsys):
     assert not (config.parent / "models").exists()
 
 
-def test_dinov3_fetcher__without_a_model_it_is_the_default(hub, config, capsys):
+def test_dinov3_fetcher__default_model(hub, config, capsys):
     config.write_text('{"train": {"dino_root": "d"}}')
     assert fetcher_main(["--config", str(config)]) == 0
     assert capsys.readouterr().out.startswith(f"{DEFAULT_TEACHER}@")
@@ -183,7 +183,7 @@ def test_dinov3_fetcher__a_revision(hub, config, checkpoint_dir, capsys):
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("content", "text"),
     [
         (None, "cannot read '{path}' (No such file or directory)"),
         ("{", "'{path}' is not JSON"),
@@ -195,8 +195,8 @@ def test_dinov3_fetcher__a_revision(hub, config, checkpoint_dir, capsys):
         ('{"train": {"dino_root": "d", "dino_model": "\\ud800"}}', "'\\ud800' is not a path"),
     ],
 )
-def test_dinov3_fetcher__a_file_that_cannot_work(hub, config, capsys, said, text):
-    config.unlink() if said is None else config.write_text(said)
+def test_dinov3_fetcher__invalid_config_file(hub, config, capsys, content, text):
+    config.unlink() if content is None else config.write_text(content)
     assert fetcher_main(["--config", str(config)]) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith("ConfigError: " + text.format(path=config))
@@ -245,14 +245,14 @@ def test_fetch__the_settings_model_under_its_other_name(
         refuse(RevisionNotFoundError, "fetch", *arguments)
 
 
-def test_fetch__a_folder_with_something_else(hub, tmp_path, refuse):
+def test_fetch__folder_with_other_files(hub, tmp_path, refuse):
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "notes.txt").write_text("mine")
     refuse(ConfigError, "fetch", "--model", "dinov3-vits16", "--to", "here")
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["notes.txt"]
 
 
-def test_fetch__offline_and_not_here(hub, capsys, monkeypatch):
+def test_fetch__offline_and_not_cached(hub, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["fetch", "--model", "dinov3-vits16", "--to", "here"]) == 1
     assert capsys.readouterr().err.startswith("LocalEntryNotFoundError: ")
@@ -283,7 +283,7 @@ def test_commands__gated(hub, config, monkeypatch, tmp_path, command, token, is_
     assert not (config.parent / "models").exists()
 
 
-def test_commands__a_token_is_shown_and_written_nowhere(hub, config, monkeypatch, tmp_path):
+def test_commands__token_is_never_shown_or_written(hub, config, monkeypatch, tmp_path):
     hub.repositories[REPO].is_gated = True
     hub.grant(TOKEN, REPO)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

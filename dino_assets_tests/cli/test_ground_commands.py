@@ -1,4 +1,4 @@
-"""``dino-assets`` for tiles, places and the state of a card, in this process."""
+"""``dino-assets tiles``, ``footprints`` and ``drops report``, in this process."""
 
 import json
 
@@ -19,7 +19,7 @@ from dino_assets_tests.worlds.inboxes import drone_photo, fill_bytes
 
 @pytest.fixture
 def flown(project, instance):
-    """A drop with one drone photograph, one without tags and one that is no picture."""
+    """A drop with a drone photograph, a photograph without tags, and a file that is no picture."""
     files = {
         "100MEDIA/DJI_0001.JPG": drone_photo(size=(1600, 1200)),
         "100MEDIA/DJI_0003.JPG": photo_bytes(1600, 1200),
@@ -31,7 +31,7 @@ def flown(project, instance):
     return lineage
 
 
-def test_tiles_preview__a_picture_and_a_sentence(project, capsys):
+def test_tiles_preview__writes_a_picture(project, capsys):
     fill_bytes(project / "card", {"a.jpg": drone_photo(size=(1600, 1200))})
     assert main(["tiles", "preview", "card/a.jpg"]) == 0
     # Nothing is committed: by the model's name, which is no DINOv3's.
@@ -47,7 +47,7 @@ def test_tiles_preview__a_picture_and_a_sentence(project, capsys):
     assert (project / "card" / "m.png").is_file()
 
 
-def test_tiles_preview__of_a_dinov3_that_is_not_there_yet(project, capsys, monkeypatch, refuse):
+def test_tiles_preview__dinov3_before_it_is_fetched(project, capsys, monkeypatch, refuse):
     monkeypatch.setenv("DINO_MODEL_ID", "dinov3-vits16")
     fill_bytes(project / "card", {"a.jpg": photo_bytes(1600, 1200)})
     assert main(["tiles", "preview", "card/a.jpg"]) == 0
@@ -64,7 +64,7 @@ def test_tiles_preview__refusals(project, refuse):
     refuse(ConfigError, "tiles", "preview", "card/a.jpg", "--overlap", "2")
 
 
-def test_drops_report__says_what_is_odd(flown, capsys):
+def test_drops_report__lists_findings(flown, capsys):
     assert main(["drops", "report", "flight-1"]) == 0
     out = capsys.readouterr().out.splitlines()
     kinds = {line.split()[0] for line in out[:-2]}
@@ -73,7 +73,7 @@ def test_drops_report__says_what_is_odd(flown, capsys):
     assert "report.html" in out[-1]
 
 
-def test_drops_report__of_nothing(project, refuse):
+def test_drops_report__images_not_made_yet(project, refuse):
     (project / "data").mkdir()
     refuse(UnknownDropError, "drops", "report", "flight-9")
 

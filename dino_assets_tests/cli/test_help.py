@@ -1,4 +1,4 @@
-"""What ``--help`` says of options: every one has a sentence, and its default."""
+"""Help texts: every option has a sentence and its default."""
 
 import argparse
 import re
@@ -20,7 +20,7 @@ def options_of(command: str) -> list[argparse.Action]:
 
 
 @pytest.mark.parametrize("command", ["select", "run"])
-def test_help__every_option_says_its_default(command: str):
+def test_help__every_option_names_its_default(command: str):
     options = options_of(command)
     assert options
     assert [a.dest for a in options if "default: " not in str(a.help)] == []
@@ -48,7 +48,7 @@ def test_help__every_strategy_and_reason_is_explained(capsys):
     assert {word for word in words if word in description} == words
 
 
-def test_help__says_what_is_never_chosen_again_and_what_may_be(capsys):
+def test_help__explains_which_tiles_are_not_chosen_again(capsys):
     with pytest.raises(SystemExit):
         main(["select", "--help"])
     described, _, options = " ".join(capsys.readouterr().out.split()).partition("options:")

@@ -1,4 +1,4 @@
-"""``dino-assets import``: what a person reads who was given a file."""
+"""``dino-assets import``: files of Meta and timm, and the lines that it prints."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_import__a_licence_beside_it(project, file, capsys, refuse):
     assert main(["import", file.name, "--to", "out/mine", "--replace"]) == 0
 
 
-def test_import__a_file_that_every_repository_calls_so(project, capsys):
+def test_import__file_with_a_common_name(project, capsys):
     (project / "vit_small_patch16_dinov3.lvd1689m").mkdir()
     write_demo_checkpoint(project / "theirs", dim=64, layers=1)
     model = AutoModel.from_pretrained(project / "theirs")
@@ -62,20 +62,20 @@ def test_import__a_file_that_every_repository_calls_so(project, capsys):
         as_timm_v3(model), project / "vit_small_patch16_dinov3.lvd1689m" / "model.safetensors"
     )
     assert main(["import", "vit_small_patch16_dinov3.lvd1689m/model.safetensors"]) == 0
-    said = capsys.readouterr().out.splitlines()[-1]
-    assert said == "Use it with DINO_MODEL_ID=models/vit_small_patch16_dinov3.lvd1689m"
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == "Use it with DINO_MODEL_ID=models/vit_small_patch16_dinov3.lvd1689m"
 
 
-def test_import__by_a_way_round(project, file, capsys):
+def test_import__path_with_dots(project, file, capsys):
     (project / "src").mkdir()
     assert main(["import", file.name, "--to", "src/../i5"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "Use it with DINO_MODEL_ID=i5"
     assert main(["import", f"src/../{file.name}", "--to", "../beside"]) == 0
-    said = capsys.readouterr().out.splitlines()[-1]
-    assert said == f"Use it with DINO_MODEL_ID={project.parent / 'beside'}"
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == f"Use it with DINO_MODEL_ID={project.parent / 'beside'}"
 
 
-def test_import__never_in_the_projects_place(project, file, refuse):
+def test_import__never_overwrites_the_project(project, file, refuse):
     (project / "config.json").write_text('{"train": {"dino_root": "dinov3"}}')
     (project / "data").mkdir()
     for to in (".", "../project", str(project), "..", "data/.."):
@@ -85,7 +85,7 @@ def test_import__never_in_the_projects_place(project, file, refuse):
     ]  # fmt: skip
 
 
-def test_import__nothing_there(project, refuse):
+def test_import__missing_source(project, refuse):
     refuse(CheckpointNotFoundError, "import", "nothing.pth")
 
 
@@ -95,13 +95,13 @@ def test_import__into_the_lineage(project, file, monkeypatch, instance, capsys):
     assert make_definitions(load_settings())
     lineage = Lineage(instance)
     assert lineage.run(only=["weights"]).success
-    found = load_checkpoint(lineage.store)
-    assert found.imported_from
-    assert found.imported_from.startswith(f"Meta's DINOv3, {NAME}.pth, sha256 ")
-    assert found.statistics_from == "sat493m, by the name of the file"
-    assert (found.repo, found.commit) == (None, None)
+    imported = load_checkpoint(lineage.store)
+    assert imported.imported_from
+    assert imported.imported_from.startswith(f"Meta's DINOv3, {NAME}.pth, sha256 ")
+    assert imported.statistics_from == "sat493m, by the name of the file"
+    assert (imported.repo, imported.commit) == (None, None)
     shown = lineage.metadata("weights")
-    assert shown["imported_from"] == found.imported_from
+    assert shown["imported_from"] == imported.imported_from
     config = project / "models" / NAME / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"_": 1}))
     assert not lineage.run(only=["weights"]).success  # it is no longer what was imported

@@ -1,4 +1,4 @@
-"""A misspelt setting has no effect; every command says so once."""
+"""Misspelled settings have no effect; every command warns of them once."""
 
 from dino_assets.cli import main
 
@@ -10,17 +10,17 @@ def test_main__warns_of_a_misspelt_setting(project, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("DINO_STORGE", "elsewhere")
     assert main(["drops", "list"]) == 0
-    said = capsys.readouterr()
-    assert said.err.count(MEANT) == len(said.err.splitlines()) == 1
-    assert MEANT not in said.out
+    printed = capsys.readouterr()
+    assert printed.err.count(MEANT) == len(printed.err.splitlines()) == 1
+    assert MEANT not in printed.out
 
 
 def test_doctor__warns_of_a_misspelt_setting(project, trained_dir, capsys, monkeypatch):
     monkeypatch.setenv("DINO_MODEL_ID", str(trained_dir))
     (project / ".env").write_text("DINO_STORGE=elsewhere\n")
     assert main(["doctor"]) == 0
-    said = capsys.readouterr()
-    (line,) = [line for line in said.out.splitlines() if line.startswith("WARN")]
+    printed = capsys.readouterr()
+    (line,) = [line for line in printed.out.splitlines() if line.startswith("WARN")]
     assert line.split()[1] == "settings"
     assert MEANT in line
-    assert said.err == ""
+    assert printed.err == ""

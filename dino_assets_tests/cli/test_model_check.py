@@ -23,7 +23,7 @@ def write(sample: Sample, file: Path, *, is_wrong: bool) -> Path:
     return write_traced_onnx(sample, file, Shipped(prepare=prepare, takes="bytes"), side=80)
 
 
-def test_check_model__right(sample: Sample, tmp_path: Path, capsys):
+def test_check_model__agreeing_model(sample: Sample, tmp_path: Path, capsys):
     file = write(sample, tmp_path / "m.onnx", is_wrong=False)
     assert main(["check-model", str(file), "--reference", str(sample.folder)]) == 0
     assert (
@@ -33,7 +33,7 @@ def test_check_model__right(sample: Sample, tmp_path: Path, capsys):
     assert str(file) in capsys.readouterr().out
 
 
-def test_check_model__wrong(sample: Sample, tmp_path: Path, capsys):
+def test_check_model__wrong_model(sample: Sample, tmp_path: Path, capsys):
     file = write(sample, tmp_path / "m.onnx", is_wrong=True)
     assert main(["check-model", str(file), "--reference", str(sample.folder), "--json"]) == WRONG
     answer = json.loads(capsys.readouterr().out)
@@ -45,7 +45,7 @@ def test_check_model__wrong(sample: Sample, tmp_path: Path, capsys):
     assert "bgr" in capsys.readouterr().out
 
 
-def test_check_model__folder_against_itself(sample: Sample, capsys):
+def test_check_model__folder_compared_with_itself(sample: Sample, capsys):
     assert main(["check-model", str(sample.folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["grade"] == "fp32"
 

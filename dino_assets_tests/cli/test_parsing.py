@@ -1,4 +1,4 @@
-"""Wrong words on the command line: the command that they are about, and what was probably meant."""
+"""Wrong words on the command line: usage of the right command, and suggestions."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from dino_assets.cli import fetcher_main, main
 
 
 @pytest.mark.parametrize(
-    ("command", "prog", "meant"),
+    ("command", "prog", "suggestion"),
     [
         (["select", "--bugdet", "3"], "dino-assets select", "--budget"),
         (["select", "--bugdet=3"], "dino-assets select", "--budget"),
@@ -18,25 +18,25 @@ from dino_assets.cli import fetcher_main, main
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_main__a_wrong_word(capsys, command, prog, meant):
+def test_main__misspelled_word_has_a_suggestion(capsys, command, prog, suggestion):
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 2
     usage, *_, error = capsys.readouterr().err.splitlines()
     assert usage.startswith(f"usage: {prog} [")
     assert error.startswith(f"{prog}: error: ")
-    assert f"(did you mean {meant}?)" in error
+    assert f"(did you mean {suggestion}?)" in error
 
 
-def test_main__a_word_like_no_other(capsys):
+def test_main__unknown_word_without_suggestion(capsys):
     with pytest.raises(SystemExit):
         main(["verify", "--zzz", "x"])
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == "dino-assets verify: error: unrecognized arguments: --zzz x"
 
 
-def test_fetcher_main__a_wrong_flag(capsys):
+def test_fetcher_main__misspelled_flag(capsys):
     with pytest.raises(SystemExit):
         fetcher_main(["--mdoel", "dinov3-vitl16"])
-    assert "dinov3-fetcher: error: " in (said := capsys.readouterr().err)
-    assert "(did you mean --model?)" in said
+    assert "dinov3-fetcher: error: " in (printed := capsys.readouterr().err)
+    assert "(did you mean --model?)" in printed

@@ -1,4 +1,4 @@
-"""``dino-assets select`` and ``rounds``: models, drops that cannot be read, and what was chosen."""
+"""``dino-assets select`` and ``rounds``: other models, unreadable drops, lists of rounds."""
 
 import json
 import shutil
@@ -79,7 +79,7 @@ def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, ca
     assert "configured is 'models/other', but" in choose(5)[1]
 
 
-def test_select__what_was_left_out_is_looked_at_again(lineage, capsys, refuse):
+def test_select__left_out_drops_are_tried_again(lineage, capsys, refuse):
     inbox = lineage.settings.root / "inbox"
 
     def choose(*options: str) -> list[str]:
@@ -105,7 +105,7 @@ def test_select__what_was_left_out_is_looked_at_again(lineage, capsys, refuse):
     refuse(ConfigError, "select", "--budget", "4", "--replace")
 
 
-def test_select__replace_takes_in_what_was_left_out(lineage, capsys):
+def test_select__replace_includes_left_out_drops(lineage, capsys):
     inbox = lineage.settings.root / "inbox"
     (inbox / "b").rename(inbox / "away")
     assert main(["select"]) == 0
@@ -173,7 +173,7 @@ def test_rounds__lists_all(lineage, capsys):
     assert second["left_out"].keys() == {"b"}
 
 
-def test_rounds__of_weights_that_were_replaced_and_of_a_damaged_table(lineage, capsys):
+def test_rounds__replaced_weights_and_damaged_table(lineage, capsys):
     assert main(["select", "--budget", "4"]) == 0
     rounds = open_table(
         lineage.store, "selections", space=list_spaces(lineage.store, "selections")[0]
@@ -188,7 +188,7 @@ def test_rounds__of_weights_that_were_replaced_and_of_a_damaged_table(lineage, c
     assert damage.startswith("  damaged: the tiles of round-0001 cannot be read")
 
 
-def test_rounds__an_emptied_one_is_put_back_or_set_aside(lineage, capsys, refuse):
+def test_rounds__emptied_round_is_restored_or_set_aside(lineage, capsys, refuse):
     assert main(["select", "--budget", "4"]) == 0
     (space,) = list_spaces(lineage.store, "selections")
     key = manifest_key(OutputId("selections", "round-0001", space))

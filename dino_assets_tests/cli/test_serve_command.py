@@ -1,4 +1,4 @@
-"""``dino-assets serve`` in a process of its own, as somebody starts and stops it."""
+"""``dino-assets serve``: started and stopped in a process of its own."""
 
 import os
 import re
@@ -27,14 +27,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_serve__prints_a_line_that_works_and_ends_in_order(project: Path):
+def test_serve__prints_a_working_command_and_ends_cleanly(project: Path):
     (project / "photo.jpg").write_bytes(photo_bytes(640, 480))
     with subprocess.Popen(
         [*COMMAND, "--port", "0"], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
-            said = [process.stdout.readline() for _ in range(2)]
-            command = said[1].strip()
+            lines = [process.stdout.readline() for _ in range(2)]
+            command = lines[1].strip()
             url = re.search(r"http://127\.0\.0\.1:\d+", command)[0]
             wait_until(lambda: answers(f"{url}/ready"))
             asked = subprocess.run(["bash", "-c", f"{command} -s"], capture_output=True, text=True)
@@ -51,8 +51,8 @@ def test_serve__prints_a_line_that_works_and_ends_in_order(project: Path):
     assert '"route": "/embed"' in lines
 
 
-def test_serve__ends_in_order_while_its_model_is_fetched(project: Path, monkeypatch):
-    """As a container's first process it would not be ended at all without a handler."""
+def test_serve__ends_cleanly_while_its_model_is_fetched(project: Path, monkeypatch):
+    """Without a handler, the first process of a container would ignore the signal."""
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
     with silent_server() as (address, wait_for_client):
         monkeypatch.setenv("HF_ENDPOINT", address)
@@ -65,18 +65,18 @@ def test_serve__ends_in_order_while_its_model_is_fetched(project: Path, monkeypa
                 process.kill()
 
 
-def test_serve__others_only_with_keys_or_when_told(project, refuse):
+def test_serve__other_machines_need_keys_or_open(project, refuse):
     sentence = refuse(ConfigError, "serve", "--host", "0.0.0.0")
     assert "DINO_API_KEYS" in sentence
     assert "DINO_SERVE_OPEN=true" in sentence
 
 
-def test_serve__a_model_that_is_not_there_ends_it(project, refuse, monkeypatch):
+def test_serve__missing_model(project, refuse, monkeypatch):
     monkeypatch.setenv("DINO_MODEL_ID", "./nowhere")
     refuse(CheckpointNotFoundError, "serve", "--port", "0")
 
 
-def test_serve__a_port_that_is_taken(project, refuse):
+def test_serve__port_in_use(project, refuse):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -84,7 +84,7 @@ def test_serve__a_port_that_is_taken(project, refuse):
         assert f":{port}" in refuse(ConfigError, "serve", "--port", str(port))
 
 
-def test_serve__help_teaches(capsys):
+def test_serve__help_names_routes_and_keys(capsys):
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     text = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What a command imports before it does its work: its first second, whatever the machine.
+"""Imports of commands before they do their work, which decide their first second.
 
 No time is measured here; ``bench/test_bench_start.py`` does that.
 """
@@ -31,7 +31,7 @@ print("loaded", code, *sorted(sys.modules), file=sys.stderr)
 
 
 def loaded_by(*arguments: str, expects: int = 0) -> set[str]:
-    """Run a command in a process of its own; tells the modules that it had in the end."""
+    """Run a command in a new process; return the modules that it imported."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True
     )
@@ -50,13 +50,13 @@ def card(tmp_path: Path, write_photo: Callable[..., Path]) -> Path:
     "arguments",
     [("--help",), ("run", "--help"), ("select", "--help"), ("embed", "--help"), ("--version",)],
 )
-def test_main__help_is_told_by_what_parses_alone(arguments: tuple[str, ...]):
+def test_main__help_imports_only_the_parser(arguments: tuple[str, ...]):
     heavy = NETWORKS | SCIENCE | ARRAYS | STORES | {"dagster", "openvino", "safetensors"}
     assert not heavy & loaded_by(*arguments)
 
 
-def test_main__its_end_searches_for_no_garbage(project: Path):
-    """All of it is put aside before the interpreter collects garbage, which runs at every exit."""
+def test_main__no_garbage_collection_at_exit(project: Path):
+    """All objects are frozen before the interpreter collects garbage, which it does at every exit."""
     program = f"""
 import atexit, gc, sys
 atexit.register(lambda: print("frozen", gc.get_freeze_count() > 1000, file=sys.stderr))
@@ -89,7 +89,7 @@ def test_main__doctor_names_engines_without_torch(project: Path):
 def test_main__embed_with_a_kept_engine_needs_no_torch(
     project: Path, ready_engines: None, tmp_path: Path, ending: str
 ):
-    """Converting and judging an engine takes torch, once; then its vectors are there without."""
+    """Converting and checking an engine needs torch once; later commands do not."""
     (tmp_path / "a.jpg").write_bytes(photo_bytes(300, 200))
     arguments = ("embed", str(tmp_path / "a.jpg"), "-o", str(tmp_path / f"x{ending}"))
     loaded_by(*arguments)

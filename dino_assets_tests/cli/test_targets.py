@@ -1,4 +1,4 @@
-"""Commands whose target cannot be written: exit 1, one sentence, nothing half-written."""
+"""Commands whose target cannot be written: exit code 1, one sentence, no partial file."""
 
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def test_samples_checkpoint__a_read_only_disk(project, capsys):
 
 
 @pytest.mark.parametrize(("command", "written"), COMMANDS[:2], ids=IDS[:2])
-def test_main__nothing_is_written_among_the_photographs(tiled, refuse, command, written):
+def test_main__refuses_to_write_among_photographs(tiled, refuse, command, written):
     assert main(["drops", "register", "d", "--from", "card"]) == 0
     before = sorted((tiled / "card").rglob("*"))
     assert "next run" in refuse(ConfigError, *fill_in(command, "card"))
@@ -102,5 +102,5 @@ def test_main__nothing_is_written_among_the_photographs(tiled, refuse, command, 
     ],
     ids=" ".join,
 )
-def test_main__an_unknown_drop_is_called_one(tiled, refuse, command):
+def test_main__unknown_drop(tiled, refuse, command):
     assert "nobody" in refuse(UnknownDropError, *command)

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees."""
+"""Output to a terminal."""
 
 import io
 import logging
@@ -22,7 +22,7 @@ def test_name_command__found_without_an_activated_environment(program: str, comm
     assert name_command(program) == command
 
 
-def test_name_command__links_stay_what_they_are(tmp_path: Path):
+def test_name_command__links_are_not_resolved(tmp_path: Path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "dino-assets").touch()
     (tmp_path / ".venv").symlink_to(tmp_path / "elsewhere")
@@ -48,7 +48,7 @@ def test_name_command__as_a_module_and_from_python():
         ("next: .venv/bin/dino-assets run a", None),
     ],
 )
-def test_name_commands__as_they_run_here(sentence: str, named: str | None):
+def test_name_commands__can_be_run_from_here(sentence: str, named: str | None):
     command = r"'/opt/some tools\1/dino-assets'"
     assert name_commands(sentence, command) == (named or sentence).replace("HERE", command)
 
@@ -58,7 +58,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_live_line__written_over_and_cleared(monkeypatch):
+def test_live_line__overwritten_and_cleared(monkeypatch):
     monkeypatch.setenv("COLUMNS", "10")
     terminal = Terminal()
     line = LiveLine(terminal)
@@ -69,7 +69,7 @@ def test_live_line__written_over_and_cleared(monkeypatch):
     assert terminal.getvalue() == "\r\x1b[2K012345678\r\x1b[2K"
 
 
-def test_live_line__nothing_where_nothing_can_be_written_over():
+def test_live_line__nothing_without_a_terminal():
     log = io.StringIO()
     line = LiveLine(log)
     line.show("text")

@@ -1,4 +1,4 @@
-"""Rounds that `select` chose, in the UI: as if a run had made them."""
+"""Rounds that the command `select` chose are shown in the UI like those of runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def project_folder(prepared: Prepared) -> Path:
 
 @pytest.fixture
 def lineage(project, write_photo, prepared: Prepared) -> Iterator[Lineage]:
-    """A drop, its map and a first round, made by a run in the instance of the project."""
+    """A drop, its map and a first round, made by a run in the project's instance."""
 
     def prepare() -> None:
         with open_instance(project) as instance:
@@ -55,7 +55,7 @@ def statuses(lineage: Lineage) -> dict[str, str]:
     return {n: resolver.get_status(dg.AssetKey(n), drop).value for n, drop in drops.items()}
 
 
-def test_report_round__the_rows_and_the_version_that_a_run_has(lineage: Lineage):
+def test_report_round__metadata_and_version_like_a_run(lineage: Lineage):
     (by_run,) = events(lineage)
     assert main(SECOND) == 0
     by_command, before = events(lineage)
@@ -84,14 +84,14 @@ def test_report_round__without_a_map(lineage: Lineage):
     assert statuses(lineage)["selections"] == "FRESH"
 
 
-def test_report_round__what_is_reused_has_its_event_already(lineage: Lineage):
+def test_report_round__reused_round_has_no_second_event(lineage: Lineage):
     assert main(["select", "--budget", "4"]) == 0
     assert len(events(lineage)) == 1
     assert main(SECOND) == main(SECOND) == 0
     assert len(events(lineage)) == 2
 
 
-def test_report_round__a_run_that_reuses_it_shows_how_it_was_made(lineage: Lineage):
+def test_report_round__run_that_reuses_it_has_its_metadata(lineage: Lineage):
     assert main(SECOND) == 0
     (by_command, _) = events(lineage)
     round_2 = {"budget": 4, "round": 2}

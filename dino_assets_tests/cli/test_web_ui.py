@@ -1,4 +1,4 @@
-"""`dino-assets ui` starts whole or not at all, and leaves nobody behind."""
+"""`dino-assets ui`: it starts completely or not at all, and leaves no process behind."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def test_check_port__taken(busy_port: int, host: str):
 
 
 @pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 3000), ("no.such.host.invalid", 3000)])
-def test_check_port__none_of_this_machine(host: str, port: int):
+def test_check_port__host_of_another_machine(host: str, port: int):
     with pytest.raises(ConfigError):
         check_port(host, port)
 
@@ -48,16 +48,16 @@ def test_serve__a_busy_port_starts_nothing(project: Path, busy_port: int):
 
 
 def group(leader: int) -> set[int]:
-    """The processes that are alive in the session that a process leads."""
-    found = set()
+    """Find the living processes in the session of a process."""
+    pids = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
         if int(session) == leader and state != "Z":
-            found.add(int(stat.parent.name))
-    return found
+            pids.add(int(stat.parent.name))
+    return pids
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_ui__ends_with_all_its_children(project: Path, tmp_path: Path, number: s
 
 
 def children(parent: int) -> list[int]:
-    found = subprocess.run(
+    listing = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False
     )
-    return [int(pid) for pid in found.stdout.split()]
+    return [int(pid) for pid in listing.stdout.split()]

@@ -1,4 +1,4 @@
-"""Every command in a folder that is no project: refused with what to do, and nothing is made there."""
+"""Commands outside a project: refused with advice, and nothing is created there."""
 
 import argparse
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ ANYWHERE = {
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is no project, with a card in it."""
+    """A folder that is no project, with a card's files in it."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     folder = tmp_path / "elsewhere"
     (folder / "card").mkdir(parents=True)
@@ -67,7 +67,7 @@ def everything_in(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_main__outside_a_project_nothing_is_made(elsewhere, capsys, command: list[str]):
+def test_main__creates_nothing_outside_a_project(elsewhere, capsys, command: list[str]):
     before = everything_in(elsewhere)
     assert main(command) == 1
     printed = capsys.readouterr()
@@ -88,7 +88,7 @@ def test_attention__needs_no_project(elsewhere, checkpoint_dir):
     assert everything_in(elsewhere) - before == {"out", "out/a.jpg.attention.png"}
 
 
-def test_commands__all_are_tried_here():
+def test_commands__all_are_covered_by_this_file():
     tried = {" ".join(c[:2]) if c[0] in ("drops", "tiles") else c[0] for c in COMMANDS}
     assert set(list_commands(make_parser())) == tried | ANYWHERE
 

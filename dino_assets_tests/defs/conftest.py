@@ -1,4 +1,4 @@
-"""The real assets, wired as `dino_assets.definitions` wires them, on a project of their own."""
+"""Fixtures: the real definitions, on a project of their own."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from dino_assets_tests.worlds.tower import Tower
 
 
 class Lineage:
-    """Registers drops and materialises, in this process."""
+    """Registers drops and materialises assets, in this process."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
@@ -69,7 +69,7 @@ def lineage(project: Path, instance: dg.DagsterInstance, ready_engines: None) ->
 
 @pytest.fixture
 def card(project: Path, write_photo: Callable[..., Path]) -> Callable[..., Path]:
-    """A drop's folder as it comes off a card: good photographs and bad files."""
+    """Makes a drop's folder with good photographs and bad files."""
 
     def make(name: str, *, good: int = 3, bad: int = 0) -> Path:
         folder = project / "inbox" / name
@@ -85,7 +85,7 @@ def card(project: Path, write_photo: Callable[..., Path]) -> Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def fresh_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed instance's databases, empty: making them takes longer than most of the tests."""
+    """Empty databases of the committed instance; making them takes longer than most tests."""
     folder = tmp_path_factory.mktemp("instance")
     shutil.copy(REPOSITORY / "dagster.yaml", folder)
     with open_instance(folder):
@@ -94,7 +94,7 @@ def fresh_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tower(project: Path, fresh_instance: Path) -> Iterator[Tower]:
-    """On the committed instance: a tick's partition keys are resolved only where one is on disk."""
+    """Sensor ticks on the committed instance; partition keys are resolved only in one on disk."""
     shutil.copytree(fresh_instance, project / ".dagster")
     (project / "inbox").mkdir()
     with open_instance(project) as instance:

@@ -1,4 +1,4 @@
-"""New embeddings lead to a new map: once for a burst of drops, and never to a round."""
+"""Automation: new embeddings request one map for several drops, and never a round."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +20,14 @@ LINEAR = {"method": "linear"}
 
 
 class Daemon:
-    """Evaluates the conditions as the daemon does: tick by tick, with a cursor."""
+    """Evaluates the automation conditions tick by tick with a cursor, as the daemon does."""
 
     def __init__(self, lineage: Lineage) -> None:
         self.lineage, self.cursor = lineage, None
         self.defs = make_definitions(lineage.settings)
 
     def tick(self) -> set[str]:
-        """The assets that this evaluation asks for."""
+        """Evaluate once; return the requested assets."""
         result = dg.evaluate_automation_conditions(
             self.defs,
             self.lineage.instance,
@@ -47,7 +47,7 @@ def daemon(lineage: Lineage, card: Callable[..., Path]) -> Daemon:
 
 
 def start(daemon: Daemon, drop: str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-    """A run of a drop that is queued or going on, as another process left it."""
+    """Record a run of a drop that is queued or in progress in another process."""
     target = LoadableTargetOrigin(module_name="dino_assets")
     location = InProcessCodeLocationOrigin(target, location_name="dino_assets")
     return daemon.lineage.instance.create_run_for_job(
@@ -78,7 +78,7 @@ def test_new_map__once_for_new_embeddings_and_no_round(daemon: Daemon):
     assert daemon.tick() == {"projections"}
 
 
-def test_new_map__what_is_reused_is_no_news(daemon: Daemon):
+def test_new_map__reused_embeddings_request_no_map(daemon: Daemon):
     assert daemon.lineage.run("a", only=INGEST).success
     daemon.tick()
     assert daemon.lineage.run("a", only=INGEST).success
@@ -98,7 +98,7 @@ def test_new_map__waits_for_the_last_drop_of_a_burst(daemon: Daemon, status: dg.
     assert daemon.tick() == set()
 
 
-def test_new_map__a_failed_drop_does_not_hold_the_others_back(daemon: Daemon):
+def test_new_map__failed_drop_does_not_delay_the_others(daemon: Daemon):
     daemon.tick()
     run = start(daemon, "b", dg.DagsterRunStatus.STARTED)
     assert daemon.lineage.run("a", only=INGEST).success
@@ -107,7 +107,7 @@ def test_new_map__a_failed_drop_does_not_hold_the_others_back(daemon: Daemon):
     assert daemon.tick() == {"projections"}
 
 
-def test_new_map__embeddings_that_come_while_a_map_is_made(daemon: Daemon):
+def test_new_map__embeddings_committed_while_a_map_is_made(daemon: Daemon):
     daemon.tick()
     assert daemon.lineage.run("a", only=INGEST).success
     assert daemon.tick() == {"projections"}

@@ -1,4 +1,4 @@
-"""Warnings of Dagster about what is in beta: silent where it is accepted, and nowhere else."""
+"""Beta warnings of Dagster: silent for accepted features only."""
 
 import subprocess
 import sys

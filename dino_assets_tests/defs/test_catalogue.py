@@ -1,4 +1,4 @@
-"""The catalogue of assets says what Dagster has, and what is stored."""
+"""The catalogue of assets agrees with Dagster's definitions and with the store."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""Random weights are loud wherever results are, and nothing is said of others."""
+"""The caveat of random weights is shown with all results; other weights have none."""
 
 import io
 import json
@@ -50,7 +50,7 @@ def read_file(lineage: Lineage, asset: str, name: str) -> bytes:
 
 
 def has_red(data: bytes, *, top: int, rows: int) -> bool:
-    """Tell whether red letters stand on white in some rows of a picture."""
+    """Check whether some rows of a picture have red letters on white."""
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)[top : top + rows]
     is_red = (pixels[..., 0] > 140) & (pixels[..., 1:] < 110).all(axis=-1)
     is_white = (pixels > 230).all(axis=-1)
@@ -79,7 +79,7 @@ def test_lineage__random_weights_are_in_facts_pictures_and_pages(lineage: Lineag
     assert SENTENCE in head
 
 
-def test_lineage__nothing_is_said_of_other_weights(trained, lineage: Lineage, capsys):
+def test_lineage__other_weights_have_no_caveat(trained, lineage: Lineage, capsys):
     assert not [text for _, text in run(lineage, "a") if "random" in text]
     for asset, drop in BY_MODEL.items():
         assert find(lineage, asset).facts.get("caveat") is None
@@ -90,24 +90,24 @@ def test_lineage__nothing_is_said_of_other_weights(trained, lineage: Lineage, ca
     capsys.readouterr()
     for command in (["doctor"], ["select", "--budget", "4"], ["drops", "list"]):
         assert main(command) == 0
-        said = capsys.readouterr()
-        assert "WARN" not in said.out
-        assert "random weights" not in said.out + said.err
+        printed = capsys.readouterr()
+        assert "WARN" not in printed.out
+        assert "random weights" not in printed.out + printed.err
     for command in (["parts", "embeddings", "a"], ["export", "projections", "--to", "out"]):
         assert main(command) == 0
         assert capsys.readouterr().err == ""
 
 
-def test_commands__random_weights_are_said_beside_the_results(lineage: Lineage, capsys):
+def test_commands__print_the_caveat_on_stderr(lineage: Lineage, capsys):
     run(lineage, "a")
     capsys.readouterr()
     assert main(["select", "--budget", "4"]) == 0
     assert f"note: {SENTENCE}" in capsys.readouterr().out.splitlines()
     for command in (["parts", "embeddings", "a"], ["export", "projections", "--to", "out"]):
         assert main(command) == 0
-        said = capsys.readouterr()
-        assert said.err == f"note: {SENTENCE}\n"
-        assert all(Path(line).is_file() for line in said.out.splitlines())
+        printed = capsys.readouterr()
+        assert printed.err == f"note: {SENTENCE}\n"
+        assert all(Path(line).is_file() for line in printed.out.splitlines())
     assert main(["parts", "tiles", "a"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["drops", "list"]) == 0

@@ -1,4 +1,4 @@
-"""Every check is seen to fail on planted data."""
+"""Checks: every one fails on planted faults."""
 
 import uuid
 from collections.abc import Callable
@@ -51,14 +51,14 @@ def plant(
 ) -> None:
     """Commit an altered table in place of the real one, as a faulty stage would."""
     output = OutputId(asset, name, space)
-    known = read_manifest(lineage.store, output)
+    original = read_manifest(lineage.store, output)
     table = open_table(lineage.store, asset, space=space).read(name)
     schema = table.schema
     table = change(table).cast(schema)
-    recipe = replace(known.recipe, code_version=f"planted-{uuid.uuid4()}")
+    recipe = replace(original.recipe, code_version=f"planted-{uuid.uuid4()}")
     commit(
         lineage.store,
-        Draft(recipe, pushing([*table.to_batches(), known.facts]), schema),
+        Draft(recipe, pushing([*table.to_batches(), original.facts]), schema),
     )
 
 
@@ -87,10 +87,10 @@ def test_weights_are_whole__flipped_byte(done: Lineage):
     data = bytearray(done.store.get(part.key))
     data[500] ^= 1
     done.store.put(part.key, bytes(data))
-    found = recheck(done, "weights_are_whole")
-    assert not found.passed
-    assert found.severity.value == "ERROR"
-    assert part.key in found.description
+    evaluation = recheck(done, "weights_are_whole")
+    assert not evaluation.passed
+    assert evaluation.severity.value == "ERROR"
+    assert part.key in evaluation.description
 
 
 def test_images_are_complete__sound(done: Lineage):
@@ -108,18 +108,18 @@ def test_images_are_complete__sound(done: Lineage):
 )
 def test_images_are_complete__planted(done: Lineage, column, value, sentence):
     plant(done, "images", lambda table: set_first(table, column, value))
-    found = recheck(done, "images_are_complete")
-    assert not found.passed
-    assert sentence in found.description
+    evaluation = recheck(done, "images_are_complete")
+    assert not evaluation.passed
+    assert sentence in evaluation.description
 
 
-def test_images_look_right__warns_and_lets_the_run_go_on(lineage: Lineage, card):
+def test_images_look_right__warns_without_stopping_the_run(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1"))
     result = lineage.run("flight-1", only=["weights", "images", "tiles"])
-    found = checks(result)["images_look_right"]
+    evaluation = checks(result)["images_look_right"]
     assert result.success  # pictures without GPS are tiled all the same
-    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "3 no-gps" in found.description
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "3 no-gps" in evaluation.description
 
 
 def test_images_look_right__sound(lineage: Lineage):
@@ -135,9 +135,9 @@ def test_images_look_right__sound(lineage: Lineage):
 def test_images_are_usable__too_many_bad(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", good=3, bad=3))
     result = lineage.run("flight-1")
-    found = checks(result)["images_are_usable"]
-    assert (found.passed, found.severity.value) == (False, "ERROR")
-    assert "more than the 2 allowed" in found.description
+    evaluation = checks(result)["images_are_usable"]
+    assert (evaluation.passed, evaluation.severity.value) == (False, "ERROR")
+    assert "more than the 2 allowed" in evaluation.description
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_images_are_usable__too_many_bad(lineage: Lineage, card):
 )
 def test_tiles_cover_images__planted(done: Lineage, change, sentence):
     plant(done, "tiles", change)
-    found = recheck(done, "tiles_cover_images")
-    assert not found.passed
-    assert sentence in found.description
+    evaluation = recheck(done, "tiles_cover_images")
+    assert not evaluation.passed
+    assert sentence in evaluation.description
 
 
 def break_first_vector(table: pa.Table) -> pa.Table:
@@ -182,9 +182,9 @@ def test_embeddings_match_tiles__planted(lineage: Lineage, card):
     ):
         original = open_table(lineage.store, "embeddings", space=space).read("flight-1")
         plant(lineage, "embeddings", change, space=space)
-        found = recheck(lineage, "embeddings_match_tiles")
-        assert not found.passed
-        assert sentence in found.description
+        evaluation = recheck(lineage, "embeddings_match_tiles")
+        assert not evaluation.passed
+        assert sentence in evaluation.description
         plant(lineage, "embeddings", lambda _, table=original: table, space=space)
     # Vectors of another space under this one's name.
     manifest = read_manifest(lineage.store, OutputId("embeddings", "flight-1", space))
@@ -193,7 +193,7 @@ def test_embeddings_match_tiles__planted(lineage: Lineage, card):
     assert manifest.rows == 24
 
 
-def test_curation__planted(lineage: Lineage, card):
+def test_checks_of_map_and_round__planted(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", good=1))
     linear = {"method": "linear"}
     assert lineage.run("flight-1", projections=linear, selections={"budget": 5}).success
@@ -201,23 +201,23 @@ def test_curation__planted(lineage: Lineage, card):
     space = info.key.split("/")[2]
     assert recheck(lineage, "projections_are_complete").passed
     plant(lineage, "projections", lambda t: t.slice(1), space=space, name=None)
-    found = recheck(lineage, "projections_are_complete")
-    assert not found.passed
-    assert "23 places for 24 embedded tiles" in found.description
+    evaluation = recheck(lineage, "projections_are_complete")
+    assert not evaluation.passed
+    assert "23 places for 24 embedded tiles" in evaluation.description
     assert recheck(lineage, "selections_are_sound").passed
     plant(lineage, "selections", lambda t: t.slice(1), space=space, name="round-0001")
-    found = recheck(lineage, "selections_are_sound")
-    assert not found.passed
-    assert "4 tiles, but the budget is 5" in found.description
+    evaluation = recheck(lineage, "selections_are_sound")
+    assert not evaluation.passed
+    assert "4 tiles, but the budget is 5" in evaluation.description
 
 
 def test_checks__nothing_is_committed(lineage: Lineage):
     for check in ("tiles_cover_images", "projections_are_complete", "selections_are_sound"):
-        found = recheck(lineage, check)
-        assert (found.passed, found.description) == (False, "nothing is committed yet")
+        evaluation = recheck(lineage, check)
+        assert (evaluation.passed, evaluation.description) == (False, "nothing is committed yet")
 
 
-def test_curation__a_run_answers_for_its_own_round(lineage: Lineage, card):
+def test_selections_are_sound__judges_only_the_round_of_its_run(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", good=1))
     linear = {"method": "linear"}
     assert lineage.run("flight-1", projections=linear, selections={"budget": 5}).success
@@ -235,7 +235,7 @@ def test_curation__a_run_answers_for_its_own_round(lineage: Lineage, card):
     assert (failed.passed, failed.severity) == (False, dg.AssetCheckSeverity.ERROR)
 
 
-def test_to_result__what_failed_is_an_error_and_what_warns_a_warning():
+def test_to_result__severities():
     context = dg.build_asset_context()
     bad, good = Verdict("a", False, "broken"), Verdict("b", True, "fine")
 
@@ -253,7 +253,7 @@ def test_to_result__what_failed_is_an_error_and_what_warns_a_warning():
 
 
 def latest(lineage: Lineage, asset: str, check: str, drop: str) -> AssetCheckExecutionRecordStatus:
-    """How a drop's last check ended, as the UI shows it."""
+    """Find the latest evaluation of a check for a drop, as the UI does."""
     key = dg.AssetCheckKey(dg.AssetKey(asset), check)
     (record,) = lineage.instance.event_log_storage.get_asset_check_execution_history(
         key, limit=1, partition_filter=PartitionKeyFilter(key=drop)
@@ -261,7 +261,7 @@ def latest(lineage: Lineage, asset: str, check: str, drop: str) -> AssetCheckExe
     return record.status
 
 
-def test_checks__a_drop_keeps_its_verdict_when_others_are_judged(lineage: Lineage, card):
+def test_checks__verdict_of_a_drop_stays_when_others_are_judged(lineage: Lineage, card):
     for name, bad in (("a", 0), ("b", 1)):
         lineage.register(name, card(name, good=2, bad=bad))
     assert lineage.run("a", "b", only=["weights", "images", "tiles"]).success
@@ -275,13 +275,15 @@ def test_checks__a_drop_keeps_its_verdict_when_others_are_judged(lineage: Lineag
     assert latest(lineage, "images", "images_are_usable", "b").value == "SUCCEEDED"
 
 
-def test_checks__judge_what_their_own_drop_materialised(lineage: Lineage, card):
+def test_checks__evaluation_names_the_drops_own_materialisation(lineage: Lineage, card):
     for name in ("a", "b"):
         lineage.register(name, card(name, good=1))
     result = lineage.run("a", "b", only=["images"])
-    found = [e for e in result.get_asset_check_evaluations() if e.check_name == "images_are_usable"]
-    assert sorted(str(e.partition) for e in found) == ["a", "b"]
-    for evaluation in found:
+    evaluations = [
+        e for e in result.get_asset_check_evaluations() if e.check_name == "images_are_usable"
+    ]
+    assert sorted(str(e.partition) for e in evaluations) == ["a", "b"]
+    for evaluation in evaluations:
         (record,) = lineage.instance.fetch_materializations(
             dg.AssetRecordsFilter(dg.AssetKey("images"), asset_partitions=[evaluation.partition]),
             limit=1,

@@ -1,4 +1,4 @@
-"""Rounds and maps of some drops: named, tagged, and never of a retired one."""
+"""Rounds and maps of chosen drops: by name, by tag, never with retired ones."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def project_folder(prepared: Prepared) -> Path:
 
 @pytest.fixture
 def lineage(lineage: Lineage, write_photo, prepared: Prepared) -> Lineage:
-    """Three drops that are embedded; the first two have the tag fire."""
+    """Three embedded drops; the first two have the tag `fire`."""
 
     def prepare() -> None:
         for number, name in enumerate("abc"):
@@ -51,7 +51,7 @@ def draw_map(lineage: Lineage, **config: object):
 
 
 def judged(result) -> str:
-    """What the check says of the round that a run has chosen."""
+    """Judge the round that a run has chosen."""
     assert result.success
     assert checks(result)["selections_are_sound"].passed
     return str(checks(result)["selections_are_sound"].description)
@@ -61,7 +61,7 @@ def named_in(manifest) -> set[str]:
     return {key for key in manifest.recipe.inputs if "/" not in key}
 
 
-def test_round__of_the_drops_that_are_named_or_tagged(lineage: Lineage):
+def test_round__of_named_and_tagged_drops(lineage: Lineage):
     first = pick(lineage, drops=["c"])
     assert judged(first) == "round-0001: 4 tiles of a pool of 24"
     assert (drops_of(lineage, 1), chosen(lineage, 1).facts["pool"]) == ({"c"}, 24)
@@ -80,12 +80,12 @@ def test_round__of_the_drops_that_are_named_or_tagged(lineage: Lineage):
     assert chosen(lineage, 3).rows == 20
 
 
-def test_round__without_a_choice_has_the_recipe_that_it_had_before_choices(lineage: Lineage):
+def test_round__recipe_without_chosen_drops_is_unchanged(lineage: Lineage):
     assert pick(lineage).success
     assert chosen(lineage, 1).recipe.config.keys().isdisjoint({"drops", "tags"})
 
 
-def test_round__stands_when_another_pool_is_asked_for(lineage: Lineage):
+def test_round__unchanged_with_another_pool(lineage: Lineage):
     assert pick(lineage, drops=["b", "a"]).success
     before = chosen(lineage, 1)
     assert warnings(lineage, pick(lineage, drops=["a", "b"])) == []
@@ -103,21 +103,21 @@ def test_round__stands_when_another_pool_is_asked_for(lineage: Lineage):
         ({"tags": ["z"]}, "no drop has the tag 'z'. There are: fire"),
     ],
 )
-def test_round_and_map__of_what_does_not_exist(lineage: Lineage, config, sentence):
+def test_round_and_map__unknown_drops_and_tags(lineage: Lineage, config, sentence):
     result = pick(lineage, **config)
     assert sentence in failure(result, "selections")
     result = lineage.run(only=["projections"], projections={**LINEAR, **config})
     assert sentence in failure(result, "projections")
 
 
-def test_map__of_the_drops_that_are_chosen(lineage: Lineage):
+def test_map__of_chosen_drops(lineage: Lineage):
     manifest = draw_map(lineage, tags=["fire"], drops=["c"])
     assert (manifest.rows, named_in(manifest)) == (72, {"a", "b", "c"})
     manifest = draw_map(lineage, tags=["fire"])
     assert (manifest.rows, named_in(manifest)) == (48, {"a", "b"})
 
 
-def test_retired__in_no_map_and_no_round_to_come(lineage: Lineage, capsys):
+def test_retired__in_no_new_map_or_round(lineage: Lineage, capsys):
     assert pick(lineage, drops=["a"]).success
     first = chosen(lineage, 1)
     set_retired(lineage.store, "a", True)
@@ -139,7 +139,7 @@ def test_retired__in_no_map_and_no_round_to_come(lineage: Lineage, capsys):
     assert named_in(draw_map(lineage)) == {"a", "b", "c"}
 
 
-def test_retired__a_damaged_round_of_its_tiles_is_chosen_again_as_it_was(lineage: Lineage):
+def test_retired__damaged_round_of_its_tiles_is_chosen_again(lineage: Lineage):
     assert pick(lineage).success
     before = chosen(lineage, 1)
     for part in before.parts:
@@ -172,7 +172,7 @@ def test_select__drops_and_tags(lineage: Lineage, capsys):
     assert "ConfigError: drop 'c' is retired" in capsys.readouterr().err
 
 
-def test_drops_list__embeddings_by_the_weights_of_the_store_are_not_old(lineage: Lineage, capsys):
+def test_drops_list__embeddings_by_the_stored_weights_are_not_old(lineage: Lineage, capsys):
     assert main(["drops", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:7] for line in lines] == [

@@ -1,4 +1,4 @@
-"""Every column of every table is named and explained in the UI."""
+"""Column descriptions: every column of every table has one in the UI."""
 
 import dagster as dg
 import pytest
@@ -32,7 +32,7 @@ def test_describe_columns__names_type_and_meaning(asset: str, project):
     assert {field.name: field.nullable for field in stored}.items() <= nullable.items()
 
 
-def test_describe_columns__one_word_in_two_tables(project):
+def test_describe_columns__same_name_in_two_tables(project):
     graph = make_definitions(load_settings()).resolve_asset_graph()
     words = {
         (asset, column.name): column.description

@@ -1,4 +1,4 @@
-"""Config of assets as a person writes it in the launchpad."""
+"""Config of assets, as written in the launchpad."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from dino_assets.drops.registering import register_drop
 from dino_assets.store.objects import ObjectStore
 
 
-def test_name_drops__original_names_are_found(tmp_path: Path):
+def test_name_drops__original_names(tmp_path: Path):
     store = ObjectStore.in_memory()
     (tmp_path / "card").mkdir()
     (tmp_path / "card" / "a.jpg").write_bytes(b"x")
@@ -22,7 +22,7 @@ def test_name_drops__original_names_are_found(tmp_path: Path):
 
 
 @pytest.mark.parametrize("config", [SelectionsConfig, ProjectionsConfig])
-def test_config__every_field_has_a_default_and_a_meaning(config: type[dg.Config]):
+def test_config__every_field_has_a_default_and_a_description(config: type[dg.Config]):
     schema = config.to_fields_dict()
     assert [name for name, field in schema.items() if field.is_required] == []
     assert [name for name, field in schema.items() if not field.description] == []

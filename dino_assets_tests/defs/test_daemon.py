@@ -1,4 +1,4 @@
-"""The daemon itself: drops arrive, everything is killed, and every drop is run once all the same."""
+"""The real daemon: every drop is run once, although all processes are killed."""
 
 import contextlib
 import os
@@ -38,9 +38,9 @@ def arrive(project: Path, name: str, photos: int) -> None:
 
 
 def find_runs(ui: Ui, drop: str) -> list[dict]:
-    """The runs about a drop, first one first."""
-    found = ui.ask(RUNS)["runsOrError"]["results"][::-1]
-    return [r for r in found if {"key": "dagster/partition", "value": drop} in r["tags"]]
+    """List the runs of a drop, oldest first."""
+    runs = ui.ask(RUNS)["runsOrError"]["results"][::-1]
+    return [r for r in runs if {"key": "dagster/partition", "value": drop} in r["tags"]]
 
 
 def wait_for(ui: Ui, what: Callable[[], object], *, timeout_s: float) -> None:
@@ -51,7 +51,7 @@ def wait_for(ui: Ui, what: Callable[[], object], *, timeout_s: float) -> None:
 
 
 def kill_all(ui: Ui) -> None:
-    """SIGKILL for the UI, the daemon, the code server and the running runs, at once."""
+    """Kill the UI, the daemon, the code server and all runs at once, with SIGKILL."""
     port = ui.url.rpartition(":")[2].encode()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
@@ -63,15 +63,15 @@ def kill_all(ui: Ui) -> None:
 
 
 def find_processes(project: Path, runs: list[dict]) -> list[str | None]:
-    """Which run each run's process said that it is, if it said anything: the UI hides these tags."""
+    """Read from hidden tags which run each run's process recorded; None if it recorded nothing."""
     with open_instance(project) as instance:
-        told = [instance.get_run_by_id(run["runId"]).tags.get(PROCESS_TAG) for run in runs]
-    said = [RunProcess.load(text) if text else None for text in told]
-    return [process and process.run for process in said]
+        tags = [instance.get_run_by_id(run["runId"]).tags.get(PROCESS_TAG) for run in runs]
+    processes = [RunProcess.load(text) if text else None for text in tags]
+    return [process and process.run for process in processes]
 
 
 @pytest.mark.slow
-def test_new_drops__killed_in_the_middle_every_drop_is_run_once(project: Path, tmp_path: Path):
+def test_new_drops__every_drop_is_run_once_after_a_kill(project: Path, tmp_path: Path):
     hurry(project)
     arrive(project, "flight-1", photos=1)
     arrive(project, "flight-2", photos=60)
@@ -131,13 +131,13 @@ ALL_RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } as
 
 
 def find_maps(ui: Ui) -> list[dict]:
-    """The runs that make a map and nothing else."""
-    found = ui.ask(ALL_RUNS)["runsOrError"]["results"]
-    return [run for run in found if run["assetSelection"] == [{"path": ["projections"]}]]
+    """List the runs that make a map and nothing else."""
+    runs = ui.ask(ALL_RUNS)["runsOrError"]["results"]
+    return [run for run in runs if run["assetSelection"] == [{"path": ["projections"]}]]
 
 
 @pytest.mark.slow
-def test_new_map__of_two_drops_without_a_click(project: Path, tmp_path: Path):
+def test_new_map__one_map_of_two_drops(project: Path, tmp_path: Path):
     sensor = {**LOCATION, "sensorName": "new_map"}
     for name in ("flight-1", "flight-2"):
         arrive(project, name, photos=1)

@@ -1,4 +1,4 @@
-"""Runs whose process is gone."""
+"""Dead runs: their process no longer exists."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ STARTED = dg.DagsterRunStatus.STARTED
 
 @pytest.fixture
 def record(instance: dg.DagsterInstance):
-    """Record a run that says it goes on, in this process or in one that restarted since."""
+    """Record a run in progress, in this process or on a machine that restarted."""
 
     @dg.job
     def some_job(): ...
@@ -33,7 +33,7 @@ def record(instance: dg.DagsterInstance):
     return make
 
 
-def test_end_dead_runs__of_one_drop_and_never_a_living_one(instance, record):
+def test_end_dead_runs__only_dead_runs_of_the_drop(instance, record):
     dead, alive = record("a", is_alive=False), record("a", is_alive=True)
     other, none = record("b", is_alive=False), record(None, is_alive=False)
     ended = list(end_dead_runs(instance, "a"))

@@ -1,4 +1,4 @@
-"""What Dagster sees, and what loading it costs."""
+"""Dagster's definitions, and the modules that loading them imports."""
 
 import subprocess
 import sys
@@ -116,21 +116,23 @@ def test_checks__snapshot(project):
 
 def test_automation__snapshot(project):
     defs = make_definitions(load_settings())
-    found = defs.get_repository_def()
-    jobs = {s.name: s.job_name for s in found.sensor_defs if s.has_jobs}
+    definitions = defs.get_repository_def()
+    jobs = {s.name: s.job_name for s in definitions.sensor_defs if s.has_jobs}
     assert jobs == {"new_drops": "ingest"}
-    assert {s.name: (s.job_name, s.cron_schedule, s.execution_timezone) for s in found.schedule_defs} == {
+    assert {s.name: (s.job_name, s.cron_schedule, s.execution_timezone) for s in definitions.schedule_defs} == {
         "nightly_curate": ("curate", "0 3 * * *", "UTC"),
         "daily_look": ("observe_inbox", "0 5 * * *", "UTC"),
     }  # fmt: skip
-    assert {s.name for s in found.sensor_defs} == {"new_drops", "new_map", "failed_runs"}
+    assert {s.name for s in definitions.sensor_defs} == {"new_drops", "new_map", "failed_runs"}
     # Nothing starts before somebody wants it to, but a map of what is there anyway.
     on = dg.DefaultSensorStatus.RUNNING
-    assert [s.name for s in found.sensor_defs if s.default_status == on] == ["new_map"]
-    assert {schedule.default_status for schedule in found.schedule_defs} == {
+    assert [s.name for s in definitions.sensor_defs if s.default_status == on] == ["new_map"]
+    assert {schedule.default_status for schedule in definitions.schedule_defs} == {
         dg.DefaultScheduleStatus.STOPPED
     }
-    assert all(a.description.endswith(".") for a in (*found.sensor_defs, *found.schedule_defs))
+    assert all(
+        a.description.endswith(".") for a in (*definitions.sensor_defs, *definitions.schedule_defs)
+    )
 
 
 def test_config__every_field_is_described(project):

@@ -1,4 +1,4 @@
-"""The asset ``deployments``: made when it is asked for, reused, whole."""
+"""The asset ``deployments``: made on request, reused, checked."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def deploy(lineage: Lineage, **config: object) -> dg.ExecuteInProcessResult:
     return lineage.run(only=["weights", "deployments"], deployments={**SMALL, **config})
 
 
-def test_deployments__what_an_operator_sees(lineage: Lineage, tmp_path, capsys):
+def test_deployments__metadata(lineage: Lineage, tmp_path, capsys):
     result = deploy(lineage)
     assert result.success
     assert checks(result)["deployments_are_whole"].passed
@@ -38,7 +38,7 @@ def test_deployments__what_an_operator_sees(lineage: Lineage, tmp_path, capsys):
     assert run_onnxruntime(graph, draw_planes(3, 64)).shape == (3, 21, 16)
 
 
-def test_deployments__one_for_each_side_and_reused(lineage: Lineage):
+def test_deployments__one_per_side_and_reused(lineage: Lineage):
     assert deploy(lineage).success
     assert deploy(lineage).success
     assert lineage.metadata("deployments")["was_reused"] is True
@@ -63,7 +63,7 @@ def test_deployments__a_changed_graph_fails_the_check(lineage: Lineage):
     assert not checks(result)["deployments_are_whole"].passed
 
 
-def test_deployments__a_run_of_the_lineage_leaves_it_out(lineage: Lineage, card):
+def test_deployments__not_made_in_a_run_of_the_lineage(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", good=1))
     result = lineage.run("flight-1", projections={"method": "linear"})
     assert result.success
@@ -73,7 +73,7 @@ def test_deployments__a_run_of_the_lineage_leaves_it_out(lineage: Lineage, card)
 
 
 @pytest.mark.slow
-def test_deployments__dagsters_own_command(project):
+def test_deployments__made_by_dagster_asset_materialize(project):
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "dino_assets"]
     config = json.dumps({"ops": {"deployments": {"config": SMALL}}})
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Dagster's newer command, `dg`, knows this project."""
+"""Dagster's newer command `dg` works in this project."""
 
 import json
 import os

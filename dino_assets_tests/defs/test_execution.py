@@ -1,4 +1,4 @@
-"""One run in this process: its record in the instance, its end, its interruption."""
+"""Runs in this process: their records, failures and interruptions."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -17,49 +17,51 @@ CARD = ("weights", "images", "tiles")
 
 
 @pytest.fixture
-def kept(project) -> Iterator[dg.DagsterInstance]:
-    """The project's own instance, on the disk."""
-    with open_instance(project) as instance:
-        yield instance
+def project_instance(project) -> Iterator[dg.DagsterInstance]:
+    """The instance of the project, on disk."""
+    with open_instance(project) as opened:
+        yield opened
 
 
 @pytest.fixture
-def execute(kept: dg.DagsterInstance, card) -> Callable[..., RunEnd]:
-    lineage = Lineage(kept)
+def execute(project_instance: dg.DagsterInstance, card) -> Callable[..., RunEnd]:
+    lineage = Lineage(project_instance)
     lineage.register("a", card("a"))
 
     def run(*assets: str, listen=lambda entry: None, config=None, drop="a") -> RunEnd:
         (planned,) = plan_runs([drop] if drop else [], assets)
         definitions = make_definitions(lineage.settings)
-        return execute_run(definitions, kept, planned, config=config or {}, listen=listen)
+        return execute_run(
+            definitions, project_instance, planned, config=config or {}, listen=listen
+        )
 
     return run
 
 
-def test_execute_run__recorded_as_the_ui_records_it(execute, kept):
+def test_execute_run__recorded_like_a_run_of_the_ui(execute, project_instance):
     end = execute(*JOBS["ingest"])
     assert end.status == "done"
     assert sorted(end.list_assets()) == sorted(JOBS["ingest"])
-    run = kept.get_run_by_id(end.run_id)
+    run = project_instance.get_run_by_id(end.run_id)
     assert (run.job_name, run.status) == ("ingest", dg.DagsterRunStatus.SUCCESS)
     assert not run.asset_selection
     assert run.tags[PARTITION_TAG] == "a"
     assert run.tags[".dagster/repository"] == "__repository__@dino_assets"
     assert run.remote_job_origin.repository_origin.get_label() == "__repository__@dino_assets"
-    assert "create_run_for_job" not in vars(kept)
+    assert "create_run_for_job" not in vars(project_instance)
 
 
-def test_execute_run__some_assets_of_a_job(execute, kept):
+def test_execute_run__some_assets_of_a_job(execute, project_instance):
     end = execute(*CARD)
-    run = kept.get_run_by_id(end.run_id)
+    run = project_instance.get_run_by_id(end.run_id)
     assert run.job_name == "ingest"
     assert {key.to_user_string() for key in run.asset_selection} == set(CARD)
     end = execute("weights", drop=None)
     assert end.list_assets() == ["weights"]
-    assert PARTITION_TAG not in kept.get_run_by_id(end.run_id).tags
+    assert PARTITION_TAG not in project_instance.get_run_by_id(end.run_id).tags
 
 
-def test_execute_run__a_failing_step(execute, kept, project):
+def test_execute_run__a_failing_step(execute, project_instance, project):
     (project / "inbox" / "a").rename(project / "elsewhere")
     end = execute(*CARD)
     (failure,) = end.failures
@@ -67,7 +69,7 @@ def test_execute_run__a_failing_step(execute, kept, project):
     assert failure.sentence.startswith("SourceError: ")
     assert "Traceback" not in failure.sentence
     assert "File " in failure.traceback
-    assert kept.get_run_by_id(end.run_id).status == dg.DagsterRunStatus.FAILURE
+    assert project_instance.get_run_by_id(end.run_id).status == dg.DagsterRunStatus.FAILURE
 
 
 def test_execute_run__a_blocking_check(execute, project):
@@ -80,14 +82,14 @@ def test_execute_run__a_blocking_check(execute, project):
     assert sorted(end.list_assets()) == ["images", "weights"]
 
 
-def test_execute_run__what_dagster_refuses_is_an_end_too(execute):
+def test_execute_run__error_of_dagster_is_a_failed_run(execute):
     end = execute(*CARD, config={"ops": {"images": {"config": {"no_such": 1}}}})
     assert end.status == "failed"
     assert end.failures[0].sentence.startswith("DagsterInvalidConfigError: ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_execute_run__interrupted(execute, kept, number):
+def test_execute_run__interrupted(execute, project_instance, number):
     def interrupt(entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event and event.is_step_start and event.step_key == "tiles":
@@ -96,11 +98,11 @@ def test_execute_run__interrupted(execute, kept, number):
     end = execute(*CARD, listen=interrupt)
     assert (end.status, end.failures) == ("canceled", ())
     assert sorted(end.list_assets()) == ["images", "weights"]
-    assert kept.get_run_by_id(end.run_id).status == dg.DagsterRunStatus.CANCELED
+    assert project_instance.get_run_by_id(end.run_id).status == dg.DagsterRunStatus.CANCELED
     assert execute(*CARD).failures == ()
 
 
-def test_execute_run__interrupted_before_its_first_step(execute, kept):
+def test_execute_run__interrupted_before_its_first_step(execute, project_instance):
     interrupts = iter([KeyboardInterrupt()])
 
     def interrupt(entry: dg.EventLogEntry) -> None:
@@ -109,5 +111,5 @@ def test_execute_run__interrupted_before_its_first_step(execute, kept):
 
     end = execute(*CARD, listen=interrupt)
     assert end.status == "canceled"
-    run = kept.get_run_by_id(end.run_id)
+    run = project_instance.get_run_by_id(end.run_id)
     assert run is None or run.status == dg.DagsterRunStatus.CANCELED

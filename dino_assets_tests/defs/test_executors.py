@@ -1,4 +1,4 @@
-"""What executes a run's steps, as the environment says."""
+"""The executor of a run's steps, as configured."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_make_executor__as_configured(project, monkeypatch, value: str | None, n
 @pytest.mark.parametrize(
     "value", ["threads", "no_such_module:x", "dagster:asset", "dagster:", ":x"]
 )
-def test_make_executor__none_of_that_name(project, monkeypatch, value: str):
+def test_make_executor__unknown_name(project, monkeypatch, value: str):
     monkeypatch.setenv("DINO_EXECUTOR", value)
     with raising(ConfigError, setting="DINO_EXECUTOR", value=value, reason="no-executor"):
         make_definitions(load_settings())
@@ -53,7 +53,7 @@ def test_io_manager__has_no_config(project, monkeypatch, executor: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
-def test_executor__steps_in_one_process_or_in_many(project, card, monkeypatch, executor: str):
+def test_executor__steps_in_one_process_or_in_several(project, card, monkeypatch, executor: str):
     monkeypatch.setenv("DINO_EXECUTOR", executor)
     monkeypatch.setenv("DAGSTER_HOME", str(project))
     with open_instance(project) as instance:

@@ -1,4 +1,4 @@
-"""The faces on one set of stages: whoever runs them, the same bytes come out."""
+"""UI, command line and Dagster's own command give the same bytes."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ THIRD = {
 
 @pytest.fixture
 def make_project(tmp_path: Path, checkpoint_dir: Path, write_photo) -> Callable[[str], Path]:
-    """Projects at different places and of different times, with the same content."""
+    """Makes projects with equal content, in different folders and with different file times."""
 
     def make(name: str) -> Path:
         folder = tmp_path / name
@@ -56,26 +56,28 @@ def make_project(tmp_path: Path, checkpoint_dir: Path, write_photo) -> Callable[
 
 
 def committed(project: Path, *assets: str) -> dict[str, str]:
-    """What the store holds of some assets: manifests as they are, parts as hashes."""
-    store, found = project / "data", {}
+    """Read the committed files of some assets: manifests as text, parts as hashes."""
+    store, contents = project / "data", {}
     for asset in assets:
         for path in (store / "manifests" / asset).rglob("*.json"):
-            found[str(path.relative_to(store))] = path.read_text()
+            contents[str(path.relative_to(store))] = path.read_text()
         for path in (store / "parts" / asset).rglob("*.*"):
-            found[str(path.relative_to(store))] = hashlib.sha256(path.read_bytes()).hexdigest()
-        assert any(name.startswith(f"manifests/{asset}/") for name in found), asset
+            contents[str(path.relative_to(store))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert any(name.startswith(f"manifests/{asset}/") for name in contents), asset
     # The recipe of `images` names the time stamps of the files, so that a change is seen unread.
-    return {name: text for name, text in found.items() if not name.startswith("manifests/images/")}
+    return {
+        name: text for name, text in contents.items() if not name.startswith("manifests/images/")
+    }
 
 
 def select(config: dict) -> list[str]:
-    """`dino-assets select` for what the asset is configured with."""
+    """Run `dino-assets select` with the config of the asset."""
     flags = {name: f"--{name.removeprefix('n_').replace('_', '-')}" for name in config}
     return ["select", *(word for name in config for word in (flags[name], str(config[name])))]
 
 
 def run(project: Path, *command: str) -> str:
-    """A command in a process of its own."""
+    """Run a command in a new process."""
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, timeout=300
     )
@@ -114,7 +116,7 @@ def test_select__same_bytes_as_the_asset(make_project, monkeypatch, tmp_path):
     assert len([name for name in made if name.startswith("manifests/")]) == 3
 
 
-def test_select__needs_no_torch_and_dagster_only_to_show_what_is_new(make_project, monkeypatch):
+def test_select__needs_no_torch_and_dagster_only_for_the_event(make_project, monkeypatch):
     folder = make_project("project")
     monkeypatch.chdir(folder)
     with dg.DagsterInstance.ephemeral() as instance:

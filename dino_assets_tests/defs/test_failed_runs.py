@@ -1,4 +1,4 @@
-"""The sensor that posts failed runs, to receivers that take it, refuse it, are slow or not there."""
+"""The sensor for failed runs, with receivers that accept, refuse, are slow or are down."""
 
 import contextlib
 import http.server
@@ -26,7 +26,7 @@ SECRET = "hunter2-very-secret"
 
 
 class Receiver:
-    """A webhook on loopback: what it got, and how it answers."""
+    """A webhook on this machine: the bodies that it received, and its answers."""
 
     def __init__(self) -> None:
         self.bodies: list[dict] = []
@@ -37,7 +37,7 @@ class Receiver:
 
 @contextlib.contextmanager
 def serving(receiver: Receiver, port: int = 0) -> Iterator[None]:
-    """Have it answer, at a port that may have been dead until now."""
+    """Run the receiver on a port, which may have been closed before."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -80,7 +80,7 @@ class Watch:
         self.defs = make_definitions(load_settings())
 
     def tick(self) -> str:
-        """Evaluate once; gives why nothing was done, if so."""
+        """Evaluate the sensor once; return its message."""
         with dg.build_sensor_context(
             instance_ref=self.instance.get_ref(), cursor=self.cursor, definitions=self.defs
         ) as context:
@@ -89,7 +89,7 @@ class Watch:
         return data.skip_message or ""
 
     def tick_later(self, seconds: float, post: Post = post_json) -> str:
-        """Evaluate once, some time after the last tick of this kind."""
+        """Evaluate the sensor once, some seconds after the last tick."""
         self.now_s += seconds
         settings = load_settings()
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
@@ -104,7 +104,7 @@ class Watch:
         return problems
 
     def fail_unseen(self, drop: str) -> str:
-        """A run that somebody ended: quick to make."""
+        """Record a failed run without executing it."""
         run = self.instance.create_run_for_job(
             self.defs.resolve_job_def("ingest"), tags={"dagster/partition": drop}
         )
@@ -112,7 +112,7 @@ class Watch:
         return run.run_id
 
     def fail(self, drop: str = "a") -> str:
-        """A run of a drop whose card is gone."""
+        """Execute a run of a drop whose card is missing."""
         (planned,) = plan_runs([drop], ["weights", "images"])
         end = execute_run(self.defs, self.instance, planned, config={}, listen=lambda entry: None)
         assert end.status == "failed"
@@ -132,7 +132,7 @@ def watch(project, card, tmp_path) -> Iterator[Watch]:
         yield watch
 
 
-def test_failed_runs__what_is_posted(watch: Watch, receiver: Receiver, monkeypatch):
+def test_failed_runs__body_of_an_alert(watch: Watch, receiver: Receiver, monkeypatch):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     monkeypatch.setenv("DINO_UI_URL", "https://dagster.example/")
     run_id = watch.fail()
@@ -153,7 +153,7 @@ def test_failed_runs__what_is_posted(watch: Watch, receiver: Receiver, monkeypat
     assert len(receiver.bodies) == 1
 
 
-def test_failed_runs__nothing_of_what_went_well_or_was_before(
+def test_failed_runs__no_successful_and_no_earlier_runs(
     watch: Watch, receiver: Receiver, monkeypatch
 ):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
@@ -175,10 +175,12 @@ def test_failed_runs__wait_while_the_receiver_is_down(watch: Watch, monkeypatch)
     receiver, port = Receiver(), free_port()
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", f"http://{HOST}:{port}/hooks/{SECRET}")
     first = watch.fail_unseen("a")
-    said = watch.tick()
-    assert f"run {first} failed; the webhook did not accept the alert: Connection refused" in said
-    assert "1 waiting to be posted" in said
-    assert SECRET not in said + str(watch.cursor)
+    message = watch.tick()
+    assert (
+        f"run {first} failed; the webhook did not accept the alert: Connection refused" in message
+    )
+    assert "1 waiting to be posted" in message
+    assert SECRET not in message + str(watch.cursor)
     second = watch.fail_unseen("b")
     with serving(receiver, port):
         assert watch.tick() == "2 posted."
@@ -209,7 +211,7 @@ def test_report_failures__waits_longer_each_time_and_a_day_at_most(watch: Watch,
     assert AlertCursor.load(watch.cursor).waiting == ()
 
 
-def test_report_failures__all_that_waits_follows_the_first_that_is_taken(
+def test_report_failures__all_waiting_alerts_follow_the_first_accepted_one(
     watch: Watch, receiver: Receiver, monkeypatch
 ):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
@@ -222,7 +224,7 @@ def test_report_failures__all_that_waits_follows_the_first_that_is_taken(
     assert [body["drop"] for body in receiver.bodies] == ["new", "d0", "d1", "d2"]
 
 
-def test_failed_runs__of_one_that_is_started_again_only_the_last(
+def test_failed_runs__only_the_last_of_several_retries(
     watch: Watch, receiver: Receiver, monkeypatch
 ):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
@@ -233,7 +235,7 @@ def test_failed_runs__of_one_that_is_started_again_only_the_last(
     assert [body["run_id"] for body in receiver.bodies] == [last]
 
 
-def test_report_failures__one_that_is_refused_holds_back_no_other(
+def test_report_failures__refused_alert_does_not_delay_others(
     watch: Watch, receiver: Receiver, monkeypatch
 ):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
@@ -245,8 +247,8 @@ def test_report_failures__one_that_is_refused_holds_back_no_other(
     assert [body["drop"] for body in receiver.bodies] == ["a", "b", "a"]
 
 
-def test_report_failures__a_tick_has_its_time(watch: Watch, monkeypatch):
-    """The daemon ends one after a minute; who had no turn has the first in the next."""
+def test_report_failures__ends_within_its_time_budget(watch: Watch, monkeypatch):
+    """The daemon ends a tick after a minute; the remaining alerts come first in the next tick."""
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", "http://127.0.0.1/")
     asked: list[str] = []
 
@@ -263,10 +265,10 @@ def test_report_failures__a_tick_has_its_time(watch: Watch, monkeypatch):
     assert asked[3:] == ["d3", "d4", "d0"]
 
 
-def test_report_failures__goes_on_where_an_earlier_version_was(
+def test_report_failures__reads_the_cursor_of_an_earlier_version(
     watch: Watch, receiver: Receiver, monkeypatch
 ):
-    """Its cursor was Dagster's own."""
+    """Earlier versions used the cursor of Dagster's sensor."""
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     watch.fail_unseen("a")
     (last,) = watch.instance.fetch_run_status_changes(
@@ -278,7 +280,7 @@ def test_report_failures__goes_on_where_an_earlier_version_was(
     assert [body["run_id"] for body in receiver.bodies] == [second]
 
 
-def test_failed_runs__a_check_that_blocks_has_said_why(watch: Watch, receiver, card, monkeypatch):
+def test_failed_runs__sentence_of_a_blocking_check(watch: Watch, receiver, card, monkeypatch):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     Lineage(watch.instance).register("bad", card("bad", good=1, bad=5))
     watch.fail("bad")
@@ -286,7 +288,7 @@ def test_failed_runs__a_check_that_blocks_has_said_why(watch: Watch, receiver, c
     assert receiver.bodies[0]["sentence"].startswith("images_are_usable: bad: ")
 
 
-def test_failed_runs__a_run_that_was_killed(watch: Watch, receiver: Receiver, monkeypatch):
+def test_failed_runs__killed_run(watch: Watch, receiver: Receiver, monkeypatch):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     run = watch.instance.create_run_for_job(
         watch.defs.resolve_job_def("ingest"), tags={"dagster/partition": "a"}
@@ -297,7 +299,7 @@ def test_failed_runs__a_run_that_was_killed(watch: Watch, receiver: Receiver, mo
     assert (body["drop"], body["sentence"]) == ("a", "This run has ended: killed.")
 
 
-def test_failed_runs__of_another_project_on_the_instance(watch: Watch, receiver, monkeypatch):
+def test_failed_runs__not_of_another_project_on_the_instance(watch: Watch, receiver, monkeypatch):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     run = watch.instance.create_run_for_job(
         watch.defs.resolve_job_def("ingest"), tags={".dagster/repository": "__repository__@other"}
@@ -312,7 +314,7 @@ def pauses() -> tuple[list[float], Callable[[float], object]]:
     return waited, waited.append
 
 
-def test_post_json__a_slow_receiver_is_given_up(receiver: Receiver):
+def test_post_json__slow_receiver(receiver: Receiver):
     receiver.wait_s = 2.0
     waited, sleep = pauses()
     started = time.monotonic()
@@ -322,13 +324,13 @@ def test_post_json__a_slow_receiver_is_given_up(receiver: Receiver):
 
 
 @pytest.mark.parametrize(("status", "times"), [(500, 2), (503, 2), (404, 1), (302, 1)])
-def test_post_json__a_receiver_that_refuses(receiver: Receiver, status: int, times: int):
+def test_post_json__refusing_receiver(receiver: Receiver, status: int, times: int):
     receiver.status, receiver.location = status, receiver.url
     assert post_json(receiver.url, {"a": 1}, sleep=lambda _: None) == f"it answered {status}"
     assert receiver.bodies == [{"a": 1}] * times
 
 
-def test_hide_all__secrets_and_what_is_too_long():
+def test_hide_all__secrets_and_long_texts():
     assert hide_all("key abc, abcdef", ["abc", "abcdef"]) == "key …, …"
     assert len(hide_all("x" * 5000, [])) == 2000
 
@@ -345,14 +347,14 @@ def test_failed_runs__no_secret_in_a_sentence(watch: Watch, receiver: Receiver, 
 @pytest.mark.parametrize(
     "value", ["ftp://x/y", "x.example/hook", "http:///hook", "http://h:0x/", "http://a b/"]
 )
-def test_load_settings__a_webhook_that_is_no_address(project, monkeypatch, value: str):
+def test_load_settings__invalid_webhook_address(project, monkeypatch, value: str):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", value)
     with raising(ConfigError, setting="DINO_FAILURE_WEBHOOK", reason="no-address") as caught:
         load_settings()
     assert value not in str(caught.value)
 
 
-def test_load_settings__a_webhook_is_shown_nowhere(project, receiver: Receiver, monkeypatch):
+def test_load_settings__webhook_is_never_shown(project, receiver: Receiver, monkeypatch):
     monkeypatch.setenv("DINO_FAILURE_WEBHOOK", receiver.url)
     settings = load_settings()
     assert settings.failure_webhook == receiver.url

@@ -1,4 +1,4 @@
-"""Sentences made of the errors that Dagster keeps."""
+"""Explanations made from the errors that Dagster stores."""
 
 import errno
 
@@ -11,7 +11,7 @@ from dino_assets.weights.hub.errors import LocalEntryNotFoundError
 
 
 def keep(err: Exception, *, below: Exception | None = None) -> SerializableErrorInfo:
-    """An error as Dagster keeps it."""
+    """Make an error as Dagster stores it."""
     with pytest.raises(type(err)) as caught:
         raise err from below
     return serializable_error_info_from_exc_info((caught.type, caught.value, caught.tb))
@@ -22,19 +22,19 @@ def failed(**errors: Exception) -> DropsFailedError:
     return DropsFailedError(f"images: some drops failed:\n{lines}", failures=errors)
 
 
-def test_explain_error__ours_stands_before_what_lies_below():
+def test_explain_error__own_error_before_its_causes():
     error = keep(RuntimeError("step"), below=SourceError("the card is gone."))
     assert explain_error(error, drop="a") == "SourceError: the card is gone."
     error = keep(ConfigError("no such device."), below=ValueError("cuda"))
     assert explain_error(error, drop=None) == "ConfigError: no such device."
 
 
-def test_explain_error__by_the_name_of_the_tree():
+def test_explain_error__public_class_name():
     error = keep(LocalEntryNotFoundError("out of reach."))
     assert explain_error(error, drop=None) == "LocalEntryNotFoundError: out of reach."
 
 
-def test_explain_error__the_drop_that_the_run_is_about():
+def test_explain_error__only_the_drop_of_the_run():
     error = keep(failed(a=SourceError("the card is gone.")))
     assert explain_error(error, drop="a") == "SourceError: the card is gone."
     error = keep(failed(**{"a.b": OSError(errno.ENOSPC, "No space left on device")}))
@@ -53,7 +53,7 @@ def test_explain_error__the_drop_that_the_run_is_about():
         ("list index out of range", "--debug"),
     ],
 )
-def test_advise__what_is_not_ours(text: str, advice: str):
+def test_advise__errors_of_other_libraries(text: str, advice: str):
     sentence = advise("SomeError", f"{text}\n[SQL: INSERT …]")
     assert sentence.startswith(f"SomeError: {text}. ")
     assert advice in sentence

@@ -1,4 +1,4 @@
-"""Freshness: how long no flight came, and whether the map is older than the embeddings."""
+"""Freshness: days without new photographs, and maps older than the embeddings."""
 
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ DAY = 86_400.0
 
 
 def look(lineage: Lineage) -> dict[str, dg.AssetCheckEvaluation]:
-    """What the daily look says."""
+    """Run the job of the daily look; return its check evaluations."""
     job = make_definitions(lineage.settings).resolve_job_def("observe_inbox")
     result = job.execute_in_process(instance=lineage.instance)
     assert result.success
@@ -36,7 +36,7 @@ def look(lineage: Lineage) -> dict[str, dg.AssetCheckEvaluation]:
 
 
 def see(lineage: Lineage, drop: str, folder: Path, at_s: float) -> None:
-    """A look at some time in the past."""
+    """Record an observation at a time in the past."""
     record_observation(
         lineage.instance,
         lineage.store,
@@ -47,9 +47,7 @@ def see(lineage: Lineage, drop: str, folder: Path, at_s: float) -> None:
     )
 
 
-def test_flights_are_recent__by_when_photographs_were_seen_first(
-    lineage: Lineage, card, write_photo
-):
+def test_flights_are_recent__time_of_the_first_observation(lineage: Lineage, card, write_photo):
     now_s = time.time()
     folders = {name: card(name, good=1) for name in ("a", "b")}
     for name, folder in folders.items():
@@ -67,8 +65,8 @@ def test_flights_are_recent__by_when_photographs_were_seen_first(
     assert look(lineage)["flights_are_recent"].passed
 
 
-def test_find_changes__reads_no_more_of_a_long_history(instance, monkeypatch):
-    """One drop is looked at all the time, one was once, one never."""
+def test_find_changes__number_of_queries_with_a_long_history(instance, monkeypatch):
+    """One drop has many observations, one has a single one, one has none."""
 
     def observe(drop: str, changed_s: float) -> None:
         metadata = {LAST_CHANGED: dg.MetadataValue.timestamp(changed_s)}
@@ -93,7 +91,7 @@ def test_find_changes__reads_no_more_of_a_long_history(instance, monkeypatch):
     assert fetched == [PAGE, 1, 0]
 
 
-def test_flights_are_recent__as_many_days_as_are_configured(lineage: Lineage, card, monkeypatch):
+def test_flights_are_recent__configured_days(lineage: Lineage, card, monkeypatch):
     lineage.register("a", card("a", good=1))
     see(lineage, "a", card("a", good=1), time.time() - 40 * DAY)
     assert not look(lineage)["flights_are_recent"].passed
@@ -111,7 +109,7 @@ def test_judge_arrivals__the_latest_counts():
     assert judge_arrivals({}, now_s=0.0, max_days=10).warns
 
 
-def test_map_is_current__until_other_drops_are_embedded(lineage: Lineage, card, write_photo):
+def test_map_is_current__warns_after_other_drops_are_embedded(lineage: Lineage, card, write_photo):
     for name in ("a", "b"):
         lineage.register(name, card(name, good=1 + (name == "b")))
     ingest = ["weights", "images", "tiles", "embeddings"]
@@ -134,7 +132,7 @@ def test_map_is_current__until_other_drops_are_embedded(lineage: Lineage, card, 
     assert "a: embedded again since" in str(look(lineage)["map_is_current"].description)
 
 
-def test_map_is_current__a_map_of_some_drops_is_held_against_these(lineage: Lineage, card):
+def test_map_is_current__map_of_some_drops_is_compared_with_these(lineage: Lineage, card):
     for name in ("a", "b"):
         lineage.register(name, card(name, good=1 + (name == "b")))
     ingest = ["weights", "images", "tiles", "embeddings"]

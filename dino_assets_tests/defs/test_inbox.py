@@ -1,4 +1,4 @@
-"""The inbox as Dagster sees it: observed per drop; what it saw is what `images` are held against."""
+"""The source asset `inbox`: observations per drop, which make `images` stale."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from dino_assets_tests.defs.test_versions import old, stale
 
 
 def observe(lineage: Lineage) -> dg.ExecuteInProcessResult:
-    """As the UI's button does."""
+    """Observe the inbox, as the button in the UI does."""
     defs = make_definitions(lineage.settings)
     return defs.resolve_job_def("observe_inbox").execute_in_process(instance=lineage.instance)
 
@@ -41,7 +41,7 @@ def test_inbox__is_external_and_where_lineage_begins(project):
     assert not node.parent_keys
 
 
-def test_inbox__an_observation_says_what_the_source_holds(lineage: Lineage, card):
+def test_inbox__observation_has_the_counts_of_the_source(lineage: Lineage, card):
     for name in ("a", "b"):
         lineage.register(name, card(name, good=1 + (name == "b"), bad=1))
     assert observe(lineage).success
@@ -63,9 +63,7 @@ def test_inbox__one_drop_of_several(lineage: Lineage, card):
     assert [str(r.partition_key) for r in list_observations(lineage.instance)] == ["b"]
 
 
-def test_inbox__a_drop_that_cannot_be_listed_is_named_and_the_others_are_observed(
-    lineage: Lineage, card, project: Path
-):
+def test_inbox__unlistable_drop_does_not_stop_the_others(lineage: Lineage, card, project: Path):
     for name in ("a", "b"):
         lineage.register(name, card(name, good=1))
     (project / "inbox" / "a").rename(project / "unmounted")
@@ -76,7 +74,7 @@ def test_inbox__a_drop_that_cannot_be_listed_is_named_and_the_others_are_observe
     assert any("a: not observed" in entry.user_message for entry in logs)
 
 
-def test_inbox__pictures_that_stay_keep_the_time_of_their_change(
+def test_inbox__unchanged_photographs_keep_the_time_of_change(
     lineage: Lineage, card, project: Path, write_photo
 ):
     lineage.register("a", card("a", good=1))
@@ -89,7 +87,7 @@ def test_inbox__pictures_that_stay_keep_the_time_of_their_change(
     assert changed_s(next(list_observations(lineage.instance, "a"))) > changed_s(first)
 
 
-def test_staleness__images_whose_source_was_seen_to_change(
+def test_staleness__images_after_an_observed_change(
     lineage: Lineage, card, project: Path, write_photo
 ):
     for name in ("a", "b"):
@@ -106,7 +104,7 @@ def test_staleness__images_whose_source_was_seen_to_change(
     assert (stale(lineage, "a"), old(lineage, "a")) == (set(), set())
 
 
-def test_staleness__a_change_that_images_see_first_makes_none(
+def test_staleness__none_after_a_change_that_images_read_first(
     lineage: Lineage, card, project: Path, write_photo
 ):
     lineage.register("a", card("a", good=1))
@@ -118,7 +116,7 @@ def test_staleness__a_change_that_images_see_first_makes_none(
     assert (stale(lineage, "a"), old(lineage, "a")) == (set(), set())
 
 
-def test_staleness__reuse_after_any_number_of_looks_makes_none(lineage: Lineage, card):
+def test_staleness__none_after_reuse_and_several_observations(lineage: Lineage, card):
     for name in ("a", "b"):
         lineage.register(name, card(name, good=1))
     assert lineage.run("a", "b", only=["weights", "images"]).success
@@ -129,7 +127,7 @@ def test_staleness__reuse_after_any_number_of_looks_makes_none(lineage: Lineage,
     assert [stale(lineage, drop) | old(lineage, drop) for drop in ("a", "b")] == [set(), set()]
 
 
-def test_staleness__pictures_that_came_back_are_no_change(
+def test_staleness__none_after_photographs_came_back(
     lineage: Lineage, card, project: Path, write_photo
 ):
     lineage.register("a", card("a", good=1))
@@ -142,7 +140,7 @@ def test_staleness__pictures_that_came_back_are_no_change(
     assert (stale(lineage, "a"), old(lineage, "a")) == (set(), set())
 
 
-def test_observe_drop__outside_of_any_run(lineage: Lineage, card):
+def test_observe_drop__without_a_run(lineage: Lineage, card):
     lineage.register("a", card("a", good=2))
     drop = read_drop(lineage.store, "a")
     look = observe_drop(lineage.instance, lineage.store, drop, root=lineage.settings.root)

@@ -36,7 +36,7 @@ for _ in range(6):
 
 @pytest.mark.slow
 def test_open_instance__first_starts_at_once(project):
-    """Without the lock an empty SQLite instance opened twice at once is broken for good."""
+    """Without the lock, an empty SQLite instance that is opened twice at once stays broken."""
     done = subprocess.run([sys.executable, "-c", OPEN], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -49,7 +49,7 @@ def test_open_instance__stays_in_the_folder(project):
         assert instance.get_dynamic_partitions("drops") == ["a"]
 
 
-def test_open_instance__no_room_or_no_right_to_write(project, small_disk):
+def test_open_instance__full_disk_or_not_writable(project, small_disk):
     (project / ".dagster").symlink_to(small_disk)
     (small_disk / "fill").write_bytes(bytes(2**20 - 2**14))
     with raising(DiskFullError, match="Free some"), open_instance(project):
@@ -61,7 +61,7 @@ def test_open_instance__no_room_or_no_right_to_write(project, small_disk):
 
 
 def test_open_instance__from_a_sub_folder(project, monkeypatch):
-    """Dagster takes relative folders from the working directory; ours must be the project's."""
+    """Dagster resolves relative folders in the working directory; they must be the project's."""
     (project / "sub").mkdir()
     monkeypatch.chdir(project / "sub")
     with open_instance(project) as instance:
@@ -101,7 +101,7 @@ def test_open_instance__two_runs_at_once(project):
     assert (queue.max_concurrent_runs, queue.tag_concurrency_limits) == (2, [])
 
 
-def test_instance_home__dagster_home_wins(project, tmp_path, monkeypatch):
+def test_instance_home__dagster_home_before_the_project(project, tmp_path, monkeypatch):
     assert instance_home(project) == project
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     assert instance_home(project) == tmp_path

@@ -1,4 +1,4 @@
-"""The IO manager with small assets of its own, run by real Dagster."""
+"""The IO manager, with small assets in real Dagster runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,7 +123,7 @@ def test_handle_output__rerun_reuses(instance, storage):
 
 
 def events(instance, asset: str, drop: str | None = None) -> list[dict[str, object]]:
-    """The metadata of all events of an output, the first one first."""
+    """List the metadata of all events of an output, oldest first."""
     records = instance.fetch_materializations(
         dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[drop] if drop else None),
         limit=9,
@@ -134,8 +134,8 @@ def events(instance, asset: str, drop: str | None = None) -> list[dict[str, obje
     ]
 
 
-def test_handle_output__what_is_reused_says_how_it_was_made(instance, storage):
-    """Of each drop of a run, and through several reuses: plots have no holes."""
+def test_handle_output__reused_output_has_metadata_of_its_making(instance, storage):
+    """For each drop of a run, also after several reuses, so that plots have no gaps."""
     instance.add_dynamic_partitions("drops", ["1", "2"])
     first = run(instance, storage, [numbers, total], start="1", end="2")
     for _ in range(2):
@@ -151,7 +151,7 @@ def test_handle_output__what_is_reused_says_how_it_was_made(instance, storage):
             assert differ == {"was_reused"}
 
 
-def test_handle_output__how_another_content_was_made_is_not_carried_over(instance, storage):
+def test_handle_output__no_metadata_of_another_content(instance, storage):
     instance.add_dynamic_partitions("drops", ["1"])
     run(instance, storage, [numbers], start="1")
     # Made elsewhere since, as by a command that writes no event.
@@ -175,7 +175,7 @@ def test_handle_output__how_another_content_was_made_is_not_carried_over(instanc
         assert "made_in_run" not in seen
 
 
-def test_handle_output__what_was_true_of_one_run_is_not_carried_over(instance, storage):
+def test_handle_output__no_metadata_of_a_single_run(instance, storage):
     instance.add_dynamic_partitions("drops", ["1", "not-made"])
     run(instance, storage, [numbers, total], start="1")
     instance.delete_dynamic_partition("drops", "not-made")
@@ -203,8 +203,8 @@ def test_handle_output__no_empty_rows(instance, storage):
     assert not {"reasons", "note", "missing", "config", "inputs"} & seen.keys()
 
 
-def test_handle_output__an_event_is_small_whatever_the_output_is_made_of(instance, storage):
-    """SQLite holds each event twice, and a map may be made of a thousand drops."""
+def test_handle_output__event_stays_small(instance, storage):
+    """SQLite stores each event twice, and a map may be made of a thousand drops."""
     names = {f"flight-{number:04d}": "a" * 64 for number in range(2000)}
     everything = Recipe(OutputId("plain"), "1", {"drops": sorted(names)}, names)
     facts = {"left_out": dict.fromkeys(names, "not mounted"), "largest": 7}
@@ -225,7 +225,7 @@ def test_handle_output__an_event_is_small_whatever_the_output_is_made_of(instanc
     assert seen["inputs"]["…"] == f"{2000 - len(seen['inputs']) + 1:,} more, in the manifest"
 
 
-def test_handle_output__where_it_is_and_how_large_for_people(instance, storage):
+def test_handle_output__address_and_size(instance, storage):
     instance.add_dynamic_partitions("drops", ["1-2-3"])
     run(instance, storage, [numbers], start="1-2-3")
     (seen,) = events(instance, "numbers", "1-2-3")
@@ -255,7 +255,7 @@ def test_handle_output__failure_is_typed(instance, storage):
     assert {drop: type(err) for drop, err in caught.value.failures.items()} == {"13": ValueError}
 
 
-def test_handle_output__something_else_is_refused(instance, storage):
+def test_handle_output__wrong_return_type(instance, storage):
     @dg.asset(name="wrong")
     def wrong() -> dict:
         return {"pickled": "never"}
@@ -268,7 +268,7 @@ def test_handle_output__something_else_is_refused(instance, storage):
         )
 
 
-def test_load_input__fan_in_over_what_is_committed(instance, storage):
+def test_load_input__fan_in_over_committed_drops(instance, storage):
     instance.add_dynamic_partitions("drops", ["1", "2", "not-made"])
     run(instance, storage, [numbers], start="1", end="2")
     assert run(instance, storage, [total]).success
@@ -276,8 +276,8 @@ def test_load_input__fan_in_over_what_is_committed(instance, storage):
     assert metadata(instance, "total")["unmade"] == ["not-made"]
 
 
-def test_load_input__fan_in_ignores_dagsters_list(instance, storage):
-    """A drop that is committed counts, even if its key is gone from Dagster's instance."""
+def test_load_input__fan_in_ignores_dagsters_keys(instance, storage):
+    """A committed drop counts, even if Dagster's instance no longer has its key."""
     instance.add_dynamic_partitions("drops", ["1", "2"])
     run(instance, storage, [numbers], start="1", end="2")
     instance.delete_dynamic_partition("drops", "2")
@@ -291,7 +291,7 @@ def test_load_input__nothing_is_committed(instance, storage):
     assert read(storage, "total", None) == [0, 0]
 
 
-def test_load_input__missing_partition_names_it(instance, storage):
+def test_load_input__missing_partition_is_named(instance, storage):
     instance.add_dynamic_partitions("drops", ["7"])
     with pytest.raises(DropsFailedError) as caught:
         run(instance, storage, [doubles], partition_key="7")

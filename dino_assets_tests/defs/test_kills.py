@@ -58,25 +58,25 @@ PLACES = (
 
 @dataclass(frozen=True)
 class Project:
-    """A project's folder, and where its results go."""
+    """A project's folder and its store."""
 
     folder: Path
     store: ObjectStore
     environment: dict[str, str]
 
     def contents(self) -> dict[str, bytes]:
-        """Every object; of a drop's record only that it is there, since it names the folder."""
+        """Read every object; drops' records without their content, since they name the folder."""
         keys = [info.key for info in self.store.list()]
         # A killed writer's claim to a turn lies there until the next one takes a turn.
-        found = {key: self.store.get(key) for key in keys if not key.startswith(PASSING)}
-        return {key: b"" if key.startswith("drops/") else data for key, data in found.items()}
+        objects = {key: self.store.get(key) for key in keys if not key.startswith(PASSING)}
+        return {key: b"" if key.startswith("drops/") else data for key, data in objects.items()}
 
     def report(self) -> dict[str, Any]:
-        """What the last run that ended told."""
+        """Read the report of the last run that ended."""
         return json.loads((self.folder / "report.json").read_text())
 
     def writes(self) -> list[str]:
-        """Which keys the last run that ended wrote to stay there, in order."""
+        """List the permanent keys that the last ended run wrote, in order."""
         keys = json.loads((self.folder / "writes.json").read_text())
         return [key for key in keys if not key.startswith(PASSING)]
 
@@ -86,7 +86,7 @@ Run = Callable[..., None]
 
 @contextlib.contextmanager
 def runner(log: Path, **environment: str) -> Iterator[Run]:
-    """A function that runs the lineage in a process of its own and expects an exit code."""
+    """Make a function that runs the lineage in a new process and checks its exit code."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     with (
         log.open("w") as out,
@@ -128,7 +128,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory, checkpoint_dir: Path) -> Path:
-    """A project that has run nothing: an instance, a checkpoint, two drops, one with a bad file."""
+    """A project before its first run: an instance, a checkpoint, two drops, one with a bad file."""
     folder = tmp_path_factory.mktemp("template")
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(REPOSITORY / name, folder / name)
@@ -182,7 +182,7 @@ def any_project(request: pytest.FixtureRequest, template: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def undisturbed(run: Run, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A run that nobody disturbed, on disk."""
+    """A project with a complete, undisturbed run."""
     project = on_disk(template, tmp_path_factory.mktemp("undisturbed") / "here")
     run(project)
     assert project.report()["success"]
@@ -190,40 +190,40 @@ def undisturbed(run: Run, template: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def expect_absent_or_complete(project: Project, whole: dict[str, bytes]) -> dict[str, bytes]:
-    """What a killed run left: parts of the whole, and nothing that a reader would stumble over."""
-    found = project.contents()
-    assert found == {key: whole[key] for key in found}
+    """Check that a killed run left only objects of the undisturbed run, and none that is incomplete."""
+    present = project.contents()
+    assert present == {key: whole[key] for key in present}
     assert list(verify(project.store)) == []
-    return found
+    return present
 
 
-def find_finished(found: dict[str, bytes]) -> set[str]:
-    """Manifests, their copies, receipts and the parts they name: what no run may write again."""
+def find_finished(present: dict[str, bytes]) -> set[str]:
+    """Find manifests, their copies, receipts and the parts they name; no run may write them again."""
     records = {
-        key: data for key, data in found.items() if not key.startswith(("parts/", "copies/"))
+        key: data for key, data in present.items() if not key.startswith(("parts/", "copies/"))
     }
-    named = {key for key in found if any(key.encode() in data for data in records.values())}
+    named = {key for key in present if any(key.encode() in data for data in records.values())}
     # A copy is written before its manifest, and again where that did not come.
-    copies = {f"copies/{key}" for key in records} & found.keys()
+    copies = {f"copies/{key}" for key in records} & present.keys()
     return named | copies | records.keys()
 
 
-def expect_completed(project: Project, found: dict[str, bytes], whole: dict[str, bytes]) -> None:
-    """What a run made of what it found: the whole, nothing twice, and it says what it reused."""
+def expect_completed(project: Project, present: dict[str, bytes], whole: dict[str, bytes]) -> None:
+    """Check that a run completed the store, wrote nothing twice, and reported what it reused."""
     report = project.report()
     assert report["success"], "\n".join(report["log"][-20:])
     assert project.contents() == whole
-    assert not find_finished(found) & set(project.writes())
-    told = {find_manifest_key(entry): entry for entry in report["told"]}
-    assert told.keys() == {key for key in whole if key.startswith("manifests/")}
-    for key, entry in told.items():
+    assert not find_finished(present) & set(project.writes())
+    reports = {find_manifest_key(entry): entry for entry in report["told"]}
+    assert reports.keys() == {key for key in whole if key.startswith("manifests/")}
+    for key, entry in reports.items():
         _, asset, _, name = key.removesuffix(".json").split("/")
         title = name if asset in ("images", "tiles", "embeddings") else asset
         lines = [line for line in report["log"] if line.startswith(f"{asset}: {title}: reused, ")]
-        assert entry["was_reused"] == (key in found) == bool(lines)
-        if asset == "embeddings" and key not in found:
+        assert entry["was_reused"] == (key in present) == bool(lines)
+        if asset == "embeddings" and key not in present:
             shards = key.replace("manifests/", "receipts/").removesuffix(".json") + "/"
-            reused = sum(key.startswith(shards) for key in found)
+            reused = sum(key.startswith(shards) for key in present)
             counts = {"shards_reused": reused, "shards_made": entry["shards"] - reused}
             assert entry["shards_were"] == {name: n for name, n in counts.items() if n}
             assert any(
@@ -235,9 +235,9 @@ def expect_completed(project: Project, found: dict[str, bytes], whole: dict[str,
 
 def kill_and_run_again(run: Run, project: Project, whole: dict[str, bytes], **at: object) -> None:
     run(project, code=KILLED, **at)
-    found = expect_absent_or_complete(project, whole)
+    present = expect_absent_or_complete(project, whole)
     run(project)
-    expect_completed(project, found, whole)
+    expect_completed(project, present, whole)
 
 
 def test_lineage__undisturbed_twice(run: Run, undisturbed: Project, project: Project):
@@ -251,7 +251,7 @@ def test_lineage__undisturbed_twice(run: Run, undisturbed: Project, project: Pro
     assert project.writes() == []
 
 
-def test_lineage__records_follow_what_they_name(undisturbed: Project):
+def test_lineage__records_are_written_after_what_they_name(undisturbed: Project):
     whole, writes = undisturbed.contents(), undisturbed.writes()
     for n, key in enumerate(writes):
         named = {other for other in writes if other.encode() in whole[key]}
@@ -268,29 +268,27 @@ def test_lineage__another_process_gives_the_same_bytes(
     assert project.contents() == undisturbed.contents()
 
 
-def test_lineage__killed_in_every_stage_in_turn(
-    run: Run, undisturbed: Project, any_project: Project
-):
-    """Each run comes a stage further than the one before, and dies there."""
-    whole, found = undisturbed.contents(), {}
+def test_lineage__killed_in_each_stage(run: Run, undisturbed: Project, any_project: Project):
+    """Each run is killed one stage later than the run before."""
+    whole, present = undisturbed.contents(), {}
     for function, n in STAGES:
-        before = found
+        before = present
         run(any_project, code=KILLED, function=function, n=n)
-        found = expect_absent_or_complete(any_project, whole)
-        assert before.keys() <= found.keys()
-    assert {key.split("/")[1] for key in found if key.startswith("manifests/")} == {*ASSETS[:-1]}
+        present = expect_absent_or_complete(any_project, whole)
+        assert before.keys() <= present.keys()
+    assert {key.split("/")[1] for key in present if key.startswith("manifests/")} == {*ASSETS[:-1]}
     run(any_project)
-    expect_completed(any_project, found, whole)
+    expect_completed(any_project, present, whole)
 
 
 def test_embeddings__killed_between_two_shards(run: Run, undisturbed: Project, project: Project):
     receipts = [key for key in undisturbed.writes() if key.startswith("receipts/")]
     assert [key.split("/")[3] for key in receipts] == ["a"] * 3 + ["b"] * 2
     kill_and_run_again(run, project, undisturbed.contents(), write=receipts[1])
-    told = {
+    reports = {
         find_manifest_key(entry): entry for entry in project.report()["told"] if "shards" in entry
     }
-    assert [told[key]["shards_were"] for key in sorted(told)] == [
+    assert [reports[key]["shards_were"] for key in sorted(reports)] == [
         {"shards_reused": 2, "shards_made": 1},
         {"shards_made": 2},
     ]
@@ -304,15 +302,17 @@ def test_lineage__killed_in_the_middle(
     kill_and_run_again(run, project, undisturbed.contents(), function=function, n=n)
 
 
-def test_selections__killed_when_it_has_its_turn(run: Run, undisturbed: Project, project: Project):
-    """The next one waits until the claim that it left is old, and takes it away."""
+def test_selections__killed_while_it_holds_the_claim(
+    run: Run, undisturbed: Project, project: Project
+):
+    """The next run waits until the claim of the killed run is old, then removes it."""
     kill_and_run_again(run, project, undisturbed.contents(), write="claims/selections/-")
     assert list(project.store.list("claims/")) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["disk", "s3"])
-def test_lineage__killed_after_every_write_in_turn(
+def test_lineage__killed_after_each_write(
     run: Run,
     undisturbed: Project,
     template: Path,
@@ -320,7 +320,7 @@ def test_lineage__killed_after_every_write_in_turn(
     request: pytest.FixtureRequest,
     where: str,
 ):
-    """Each run takes up what the one before left, writes one object more, and dies after it."""
+    """Each run continues the run before, writes one more object, and is killed after it."""
     project = (
         on_disk(template, tmp_path / "project")
         if where == "disk"

@@ -1,4 +1,4 @@
-"""When a run counts as dead: real processes, and what Dagster's monitoring makes of it."""
+"""Dead runs: real processes, and Dagster's monitoring."""
 
 import contextlib
 import json
@@ -33,16 +33,16 @@ RUNNING, FAILED = WorkerStatus.RUNNING, WorkerStatus.FAILED
 SLEEP = """
 import sys, time
 from dino_assets.defs.run_process import describe_self
-known = describe_self(sys.argv[1])
-print(known.dump() if known else "", flush=True)
+recorded = describe_self(sys.argv[1])
+print(recorded.dump() if recorded else "", flush=True)
 time.sleep(600)
 """
 JUDGE = """
 import sys
 from dino_assets.defs.run_process import PROCESS_TAG, RunProcess, describe_self, explain_death
-known, here = RunProcess.load(sys.argv[1]), describe_self("")
-assert known and here and here.host == known.host and here.boot == known.boot
-print(explain_death(known, here))
+recorded, here = RunProcess.load(sys.argv[1]), describe_self("")
+assert recorded and here and here.host == recorded.host and here.boot == recorded.boot
+print(explain_death(recorded, here))
 """
 ELSEWHERE = ("unshare", "-rpf", "--kill-child", "--mount-proc")
 
@@ -69,7 +69,7 @@ def watched() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
-    """Start processes that say who they are, the way a run's does; they end with the test."""
+    """Start processes that print their identity, as runs record it; they end with the test."""
     with contextlib.ExitStack() as stack:
 
         def start_one(run: str, *, below: Sequence[str] = ()) -> tuple[subprocess.Popen, str]:
@@ -97,8 +97,8 @@ def create_run(
 
 
 def judge(instance: dg.DagsterInstance, run_id: str) -> tuple[WorkerStatus, str | None]:
-    found = instance.run_launcher.check_run_worker_health(instance.get_run_by_id(run_id))
-    return found.status, found.msg
+    health = instance.run_launcher.check_run_worker_health(instance.get_run_by_id(run_id))
+    return health.status, health.msg
 
 
 def judge_tag(instance: dg.DagsterInstance, process: RunProcess) -> tuple[WorkerStatus, str | None]:
@@ -106,9 +106,6 @@ def judge_tag(instance: dg.DagsterInstance, process: RunProcess) -> tuple[Worker
     text = replace(process, run=run.run_id).dump()
     instance.add_run_tags(run.run_id, {PROCESS_TAG: text})
     return judge(instance, run.run_id)
-
-
-# --- a real process -------------------------------------------------------------------------
 
 
 def test_check_run_worker_health__alive_killed_and_reaped(watched, start, monkeypatch):
@@ -132,7 +129,7 @@ def test_check_run_worker_health__alive_killed_and_reaped(watched, start, monkey
     assert judge(watched, run.run_id) == dead
 
 
-def test_check_run_worker_health__a_number_that_was_given_again(watched):
+def test_check_run_worker_health__reused_process_id(watched):
     here = describe_self("")
     assert here.pid == os.getpid()
     assert judge_tag(watched, here) == (RUNNING, None)
@@ -141,7 +138,7 @@ def test_check_run_worker_health__a_number_that_was_given_again(watched):
         assert (status, why) == (FAILED, f"its process {here.pid} on {here.host} is gone: killed")
 
 
-def test_check_run_worker_health__restarted_and_out_of_sight(watched):
+def test_check_run_worker_health__restarted_machine_and_other_host(watched):
     here = describe_self("")
     gone = replace(here, pid=2**22 + 1)
     assert judge_tag(watched, gone)[0] == FAILED
@@ -154,7 +151,7 @@ def test_check_run_worker_health__restarted_and_out_of_sight(watched):
     assert judge_tag(watched, replace(gone, namespaces="pid:[1]")) == (RUNNING, None)
 
 
-def test_check_run_worker_health__a_retried_run_has_its_parents_tags(watched, start):
+def test_check_run_worker_health__retried_run_with_its_parents_tags(watched, start):
     parent = create_run(watched)
     child, text = start(parent.run_id)
     watched.add_run_tags(parent.run_id, {PROCESS_TAG: text})
@@ -167,13 +164,13 @@ def test_check_run_worker_health__a_retried_run_has_its_parents_tags(watched, st
 
 
 @needs_unshare
-def test_check_run_worker_health__a_run_in_another_container(watched, start):
-    """On a mounted project, `docker exec` at best: its numbers are not ours."""
+def test_check_run_worker_health__run_in_another_container(watched, start):
+    """On a mounted project, the process ids of another container differ from ours."""
     run = create_run(watched)
     child, text = start(run.run_id, below=ELSEWHERE)
-    known, here = RunProcess.load(text), describe_self("")
-    assert (known.host, known.boot) == (here.host, here.boot)
-    assert known.pid != child.pid  # 1: ours is another process
+    recorded, here = RunProcess.load(text), describe_self("")
+    assert (recorded.host, recorded.boot) == (here.host, here.boot)
+    assert recorded.pid != child.pid  # 1: ours is another process
     watched.add_run_tags(run.run_id, {PROCESS_TAG: text})
     assert judge(watched, run.run_id) == (RUNNING, None)
     child.kill()
@@ -189,12 +186,9 @@ def test_explain_death__judged_from_another_container(start):
     assert (done.stdout, done.stderr) == ("None\n", "")
 
 
-# --- what cannot be known -------------------------------------------------------------------
-
-
 @needs_unshare
 def test_describe_self__the_proc_of_another_namespace(start):
-    """There a number of ours names somebody else."""
+    """There, a process id of ours belongs to another process."""
     assert start("r", below=("unshare", "-rpf", "--kill-child"))[1] == ""
 
 
@@ -205,8 +199,8 @@ def test_describe_self__without_proc(watched, tmp_path):
     assert judge_tag(watched, replace(here, pid=2**22 + 1)) == (RUNNING, None)
 
 
-def test_explain_death__hidden_is_not_gone(tmp_path):
-    """A `/proc` mounted with `hidepid` shows a daemon nothing of another user's run."""
+def test_explain_death__hidden_process_is_not_dead(tmp_path):
+    """With `hidepid`, the daemon cannot see the process of another user's run in `/proc`."""
     here = describe_self("r")
     assert explain_death(here, here, proc=tmp_path) is None
     assert explain_death(replace(here, pid=1), here, proc=tmp_path) is None
@@ -216,7 +210,7 @@ def test_explain_death__hidden_is_not_gone(tmp_path):
 @pytest.mark.parametrize(
     "change", [{"pid": "7"}, {"pid": 0}, {"pid": -1}, {"pid": 2**40}, {"pid": True}, {"more": 1}, {"host": None}]
 )  # fmt: skip
-def test_load__whatever_is_not_ours_says_nothing(change: dict):
+def test_load__other_texts(change: dict):
     here = describe_self("r")
     assert RunProcess.load(here.dump()) == here
     assert RunProcess.load(json.dumps(asdict(here) | change)) is None
@@ -227,19 +221,16 @@ def test_load__garbage(text: str):
     assert RunProcess.load(text) is None
 
 
-# --- runs say it ----------------------------------------------------------------------------
-
-
-def test_setup_for_execution__a_run_says_it_before_its_first_step(watched, project):
-    """Even one that fails at once, of a job without assets."""
+def test_setup_for_execution__process_is_recorded_before_the_first_step(watched, project):
+    """Also for a run that fails at once, of a job without assets."""
     job = make_definitions(load_settings()).resolve_job_def("register_drop")
     result = job.execute_in_process(instance=watched, run_config=CONFIG, raise_on_error=False)
     assert not result.success
-    told = watched.get_run_by_id(result.run_id).tags[PROCESS_TAG]
-    assert RunProcess.load(told) == describe_self(result.run_id)
+    tag = watched.get_run_by_id(result.run_id).tags[PROCESS_TAG]
+    assert RunProcess.load(tag) == describe_self(result.run_id)
 
 
-def test_setup_for_execution__where_there_is_no_run(watched, instance, tmp_path):
+def test_setup_for_execution__without_a_run(watched, instance, tmp_path):
     manager = CommittingIOManager(storage=StorageResource(url="data"))
     for where in (None, watched, instance):
         with dg.build_resources({"io_manager": manager}, instance=where):
@@ -248,13 +239,13 @@ def test_setup_for_execution__where_there_is_no_run(watched, instance, tmp_path)
 
 
 def test_setup_for_execution__a_run_is_one_process():
-    """Each extra one would import torch again."""
+    """Every extra process would import torch again."""
     repository = make_definitions(load_settings()).get_repository_def()
     assert {job.executor_def.name for job in repository.get_all_jobs()} == {"in_process"}
 
 
-def test_check_run_worker_health__a_killed_command_line_run(project: Path):
-    """What the launcher says afterwards of a run that it did not launch."""
+def test_check_run_worker_health__killed_command_line_run(project: Path):
+    """The launcher also judges runs that it did not launch."""
     with open_instance(project) as instance:
         command = ("dagster", "asset", "materialize", "-m", "dino_assets", "--select", "weights")
         with (
@@ -280,10 +271,7 @@ def find_told(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     return [run for run in instance.get_runs() if PROCESS_TAG in run.tags]
 
 
-# --- what Dagster makes of it ---------------------------------------------------------------
-
-
-def test_monitoring__fails_dead_runs_and_has_them_retried(watched, start):
+def test_monitoring__dead_runs_fail_and_are_retried(watched, start):
     alive, dead = create_run(watched), create_run(watched)
     watched.add_run_tags(alive.run_id, {PROCESS_TAG: start(alive.run_id)[1]})
     child, text = start(dead.run_id)
@@ -294,7 +282,7 @@ def test_monitoring__fails_dead_runs_and_has_them_retried(watched, start):
     with WorkspaceProcessContext(watched, EmptyWorkspaceTarget()) as context:
         assert [e for e in execute_run_monitoring_iteration(context, logger) if e] == []
     assert watched.get_run_by_id(alive.run_id).status == dg.DagsterRunStatus.STARTED
-    found = watched.get_run_by_id(dead.run_id)
-    assert found.status == dg.DagsterRunStatus.FAILURE
-    assert found.tags["dagster/will_retry"] == "true"
+    record = watched.get_run_by_id(dead.run_id)
+    assert record.status == dg.DagsterRunStatus.FAILURE
+    assert record.tags["dagster/will_retry"] == "true"
     assert any("is gone: killed" in entry.message for entry in watched.all_logs(dead.run_id))

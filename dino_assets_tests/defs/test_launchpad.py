@@ -1,4 +1,4 @@
-"""What the launchpad offers and refuses, before there is a run."""
+"""The launchpad: words that it offers and refuses before a run is made."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ RUNS = "{ runsOrError { ... on Runs { results { runId } } } }"
 
 
 def config_with(path: str, word: str) -> dict:
-    """A run config that gives one field a word."""
+    """Make a run config with one word in one field."""
     *parents, last = path.split(":")
     config: object = [word] if last == "0" else {last: word}
     for key in reversed(parents):
@@ -50,7 +50,7 @@ def config_with(path: str, word: str) -> dict:
 
 
 @pytest.mark.parametrize("path", CHOICES)
-def test_run_config__another_word_is_refused_and_the_accepted_ones_are_named(project: Path, path):
+def test_run_config__invalid_word_is_refused_with_the_valid_ones(project: Path, path):
     job = make_definitions(load_settings()).resolve_job_def("lineage")
     words = get_args(CHOICES[path])
     for word in words:
@@ -61,22 +61,22 @@ def test_run_config__another_word_is_refused_and_the_accepted_ones_are_named(pro
     assert [word for word in (*words, "hybird") if word not in fault.message] == []
 
 
-def test_embeddings_config__words_are_plain_strings_for_the_recipe():
+def test_embeddings_config__enum_values_are_plain_strings():
     config = EmbeddingsConfig(columns=["mean", "cls"], dtype="fp32")
     options = config.options()
     assert [type(word) for word in (*options.columns, options.dtype)] == [str, str, str]
     assert (options.columns, options.dtype) == (("cls", "mean"), "fp32")
 
 
-def test_definitions__a_device_that_does_not_exist(project: Path, monkeypatch):
+def test_definitions__unknown_device(project: Path, monkeypatch):
     monkeypatch.setenv("DINO_DEVICE", "abacus")
     with raising(ConfigError, setting="DINO_DEVICE", value="abacus", match="mps"):
         make_definitions(load_settings())
 
 
 @pytest.mark.slow
-def test_launchpad__a_wrong_word_makes_no_run(project: Path, tmp_path: Path):
-    """In the UI: the words are offered, a wrong one is refused, a right one is taken."""
+def test_launchpad__invalid_word_makes_no_run(project: Path, tmp_path: Path):
+    """In the UI, valid words are offered and accepted, others are refused."""
     wrong, right = (
         json.dumps({"ops": {"selections": {"config": {"strategy": word}}}})
         for word in ("hybird", "hybrid")

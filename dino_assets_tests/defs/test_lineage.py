@@ -1,4 +1,4 @@
-"""weights → images → tiles, with real pictures and a real checkpoint."""
+"""The lineage weights → images → tiles, with real pictures and a real checkpoint."""
 
 import shutil
 import subprocess
@@ -32,7 +32,7 @@ def test_lineage__one_drop(lineage: Lineage, card):
     assert (seen["architecture"]["dim"], seen["architecture"]["registers"]) == (16, 4)
 
 
-def test_lineage__metadata_tells_the_operator(lineage: Lineage, card):
+def test_lineage__metadata(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", bad=1))
     lineage.run("flight-1")
     seen = lineage.metadata("images", "flight-1")
@@ -49,7 +49,7 @@ def test_lineage__metadata_tells_the_operator(lineage: Lineage, card):
 
 
 def test_lineage__the_export_command_runs_as_printed(lineage: Lineage, card, tmp_path, monkeypatch):
-    """From any folder, with the environment that nobody activated."""
+    """From any folder, without an activated environment."""
     lineage.register("flight-1", card("flight-1", good=1))
     assert lineage.run("flight-1", only=["weights", "images"]).success
     command = str(lineage.metadata("images", "flight-1")["export"])
@@ -93,7 +93,7 @@ LINKS = {
 
 
 def test_lineage__metadata_has_one_row_for_each_question(lineage: Lineage, card):
-    """What is high can be looked at, what is low is how it was asked for."""
+    """Pictures and results come first, the config comes last."""
     lineage.register("flight-1", card("flight-1"))
     assert lineage.run("flight-1", projections={"method": "linear"}).success
     for asset, drop in OUTPUTS:
@@ -113,7 +113,7 @@ def test_lineage__metadata_has_one_row_for_each_question(lineage: Lineage, card)
         assert len(rows) <= 22
 
 
-def test_lineage__the_ui_gets_a_picture_and_links(lineage: Lineage, card):
+def test_lineage__picture_and_links_in_the_ui(lineage: Lineage, card):
     lineage.register("flight-1", card("flight-1", good=1))
     assert lineage.run("flight-1", projections={"method": "linear"}).success
     seen = lineage.metadata("projections")
@@ -182,7 +182,7 @@ def test_lineage__one_bad_drop_among_three(lineage: Lineage, card):
     assert lineage.metadata("tiles", "b")["was_reused"] is False
 
 
-def test_lineage__an_unusable_drop_stops_at_the_check(lineage: Lineage, card):
+def test_lineage__unusable_drop_stops_at_the_check(lineage: Lineage, card):
     lineage.register("bad", card("bad", good=0, bad=1))
     result = lineage.run("bad")
     assert not result.success
@@ -206,7 +206,7 @@ def test_lineage__one_bad_file_only_warns(lineage: Lineage, card):
     assert "3 of 4 files are usable photographs, 1 quarantined" in check.description
 
 
-def test_images__a_key_added_by_hand_is_looked_for_in_the_inbox(lineage: Lineage, card):
+def test_images__partition_key_added_by_hand(lineage: Lineage, card):
     card("typed-in-the-ui")
     lineage.instance.add_dynamic_partitions("drops", ["typed-in-the-ui", "nowhere"])
     assert lineage.run("typed-in-the-ui").success
@@ -225,7 +225,7 @@ def test_tiles__the_grid_is_configurable(lineage: Lineage, card):
     )
 
 
-def test_weights__default_without_a_network_says_both_ways_out(lineage: Lineage, monkeypatch):
+def test_weights__default_without_a_network_names_both_solutions(lineage: Lineage, monkeypatch):
     monkeypatch.delenv("DINO_MODEL_ID")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -237,7 +237,7 @@ def test_weights__default_without_a_network_says_both_ways_out(lineage: Lineage,
     assert "DINO_MODEL_ID" in message
 
 
-def test_weights__the_stored_copy_serves_where_the_source_is_gone(
+def test_weights__stored_copy_without_the_source(
     lineage: Lineage, checkpoint_dir, tmp_path, monkeypatch
 ):
     folder = shutil.copytree(checkpoint_dir, tmp_path / "mine")
@@ -258,7 +258,7 @@ def test_weights__the_stored_copy_serves_where_the_source_is_gone(
     )
 
 
-def test_lineage__an_empty_mount_does_not_replace_what_was_there(lineage: Lineage, card):
+def test_lineage__empty_mount_does_not_replace_committed_images(lineage: Lineage, card):
     folder = card("flight-1", good=1)
     lineage.register("flight-1", folder)
     assert lineage.run("flight-1", only=["weights", "images", "tiles"]).success
@@ -276,8 +276,8 @@ def test_compute__a_device_that_is_not_here(lineage: Lineage, card, monkeypatch)
     assert "device 'mps' was asked for, but PyTorch finds" in failure(result, "embeddings")
 
 
-def test_storage__another_store_moves_everything(lineage: Lineage, card, tmp_path):
-    """Injecting a store really changes where results live; nothing is written to the old one."""
+def test_storage__another_store_gets_all_results(lineage: Lineage, card, tmp_path):
+    """With another store, nothing is written to the old one."""
     lineage.register("flight-1", card("flight-1"))
     other = StorageResource(url=str(tmp_path / "elsewhere"))
     result = lineage.run(
@@ -307,8 +307,8 @@ def test_storage__s3_gives_the_same_rows_as_disk(lineage: Lineage, card, s3_endp
     assert remote.run("flight-1").success
     for asset in ("weights", "images", "tiles"):
         drop = None if asset == "weights" else "flight-1"
-        mine, theirs = (
+        local, on_s3 = (
             read_manifest(lin.store, OutputId(asset, drop)) for lin in (lineage, remote)
         )
-        assert mine == theirs
+        assert local == on_s3
     assert remote.store.url == "minio://same-rows"

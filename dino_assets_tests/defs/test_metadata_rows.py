@@ -1,11 +1,11 @@
-"""Which rows an output's metadata has, and in which order."""
+"""Metadata rows of an output, and their order."""
 
 import dagster as dg
 
 from dino_assets.defs.metadata_rows import arrange, shape_facts
 
 
-def test_shape_facts__what_belongs_together_is_one_row():
+def test_shape_facts__related_facts_are_one_row():
     facts = {"dim": 64, "heads": 4, "registers": 0, "mean": [0.5], "model": "m", "commit": None}
     assert shape_facts("weights", facts) == {
         "model": "m",
@@ -16,15 +16,15 @@ def test_shape_facts__what_belongs_together_is_one_row():
     assert shape_facts("tiles", {"dim": 64, "mean": [0.5]}) == {"dim": 64, "mean": [0.5]}
 
 
-def test_shape_facts__what_another_row_says_is_none():
+def test_shape_facts__repeated_facts_are_left_out():
     assert shape_facts("selections", {"picked": 20, "pool": 990}) == {"pool": 990}
     assert shape_facts("embeddings", {"took_s": 4.3, "tiles_copied": 48}) == {"tiles_copied": 48}
     facts = {"quarantined": 2, "findings": {"quarantined": 2, "no-position": 1}}
     assert shape_facts("images", facts) == {"quarantined": 2, "findings": {"no-position": 1}}
 
 
-def test_shape_facts__counts_of_nothing():
-    """A count that may be plotted is zero; one among others that are one row is left out."""
+def test_shape_facts__zero_counts():
+    """A count with its own row stays zero; in a group of counts, zeros are left out."""
     facts = {"thermal": 0, "raw_twins": 0, "other_files": 3, "other_suffixes": {".txt": 3}}
     assert shape_facts("images", facts) == {
         "thermal": 0,
@@ -33,7 +33,7 @@ def test_shape_facts__counts_of_nothing():
     assert shape_facts("images", {"raw_twins": 0, "other_suffixes": {}}) == {}
 
 
-def test_arrange__what_can_be_looked_at_is_first_and_what_is_long_is_last():
+def test_arrange__pictures_first_and_long_values_last():
     link = dg.MetadataValue.url("/files/x")
     rows = {
         "preview": "![preview]()", "inputs": {}, "config": {}, "dagster/uri": "file:///x",

@@ -1,4 +1,4 @@
-"""The lineage with its results, and then its photographs too, on an S3 server."""
+"""The lineage with its results, and its photographs, on an S3 server."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ QUICK = {"projections": {"method": "linear"}, "selections": {"budget": 4}}
 
 @pytest.fixture
 def two_drops(card: Callable[..., Path]) -> dict[str, Path]:
-    """Two cards, one with a bad file."""
+    """Two drops' folders, one with a bad file."""
     return {"a": card("a", good=2, bad=1), "b": card("b", good=1)}
 
 
@@ -43,7 +43,7 @@ def other_instance() -> Iterator[dg.DagsterInstance]:
 def configure_bucket(
     monkeypatch: pytest.MonkeyPatch, bucket: StorageSettings
 ) -> Callable[[], None]:
-    """From now on everything that is configured here lives in the bucket."""
+    """Configure a bucket as the storage."""
 
     def configure() -> None:
         monkeypatch.setenv("DINO_STORAGE", bucket.url)
@@ -55,7 +55,7 @@ def configure_bucket(
 
 
 def contents(store: ObjectStore, prefix: str = "") -> dict[str, bytes]:
-    """Everything but what spares reading, which is named by where the drops lie."""
+    """Read all objects except indexes, whose keys depend on the drops' addresses."""
     keys = [info.key for info in store.list(prefix)]
     return {key: store.get(key) for key in keys if not key.startswith(("indexes/", "digests/"))}
 
@@ -100,14 +100,14 @@ def test_lineage__photographs_in_a_bucket_give_the_same_parts(
         shutil.rmtree(folder)
     assert remote.run(*DROPS, **QUICK).success
     assert contents(remote.store, "parts") == contents(lineage.store, "parts")
-    mine, theirs = (contents(where.store, "manifests") for where in (lineage, remote))
+    local, on_s3 = (contents(where.store, "manifests") for where in (lineage, remote))
     # Photographs on S3 are told apart by their ETags, not their times; no other manifest knows.
-    differ = {key for key in mine if mine[key] != theirs[key]}
-    assert mine.keys() == theirs.keys()
+    differ = {key for key in local if local[key] != on_s3[key]}
+    assert local.keys() == on_s3.keys()
     assert differ == {"manifests/images/_/a.json", "manifests/images/_/b.json"}
 
 
-def test_lineage__another_machine_goes_on_from_the_bucket(
+def test_lineage__another_machine_continues_from_the_bucket(
     lineage: Lineage,
     two_drops: dict[str, Path],
     card: Callable[..., Path],
@@ -117,7 +117,7 @@ def test_lineage__another_machine_goes_on_from_the_bucket(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """No checkpoint, no cache, no history of runs: what is in the bucket is enough."""
+    """Without checkpoint, cache and history of runs, the bucket is enough."""
     configure_bucket()
     model = shutil.copytree(checkpoint_dir, tmp_path / "model")
     monkeypatch.setenv("DINO_MODEL_ID", str(model))

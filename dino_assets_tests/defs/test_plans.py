@@ -1,4 +1,4 @@
-"""Which runs are planned for which drops and assets."""
+"""Plans of runs for drops and assets."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_plan_runs__each_drop_and_one_map_of_all(drops: list[str]):
     assert all(each.is_whole_job for each in planned)
 
 
-def test_plan_runs__what_only_some_jobs_make():
+def test_plan_runs__assets_of_some_jobs():
     assert plan_runs(["a"], ("selections", "embeddings")) == [
         PlannedRun("ingest", ("embeddings",), "a"),
         PlannedRun("curate", ("selections",), None),
@@ -39,12 +39,12 @@ def test_plan_runs__what_only_some_jobs_make():
         ([], ("selections",), "curate"),
     ],
 )
-def test_plan_runs__the_job_that_makes_them(drops, assets, job):
+def test_plan_runs__job_of_the_assets(drops, assets, job):
     (planned,) = plan_runs(drops, assets)
     assert (planned.job, planned.assets, planned.drop) == (job, assets, *(drops or [None]))
     assert planned.is_whole_job == (assets == JOBS[job])
 
 
-def test_plan_runs__drops_are_needed_for_what_is_made_of_drops():
+def test_plan_runs__partitioned_assets_need_drops():
     with pytest.raises(ValueError, match="name the drops"):
         plan_runs([], INGEST)

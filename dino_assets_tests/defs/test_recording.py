@@ -1,4 +1,4 @@
-"""Which process a run is, recorded before the run counts as started."""
+"""Recording the process of a run before the run counts as started."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ STATUS = dg.DagsterRunStatus
 def execute(
     instance: dg.DagsterInstance, *, run_id: str | None = None
 ) -> dg.ExecuteInProcessResult:
-    """Execute the job without assets; it fails at once, there is no inbox."""
+    """Execute a job without assets; it fails at once, since there is no inbox."""
     job = make_definitions(load_settings()).resolve_job_def("register_drop")
     return job.execute_in_process(
         instance=instance, run_config=CONFIG, raise_on_error=False, run_id=run_id
@@ -59,7 +59,7 @@ def test_record_processes__a_run_killed_at_its_first_event_is_dead(project: Path
         assert "gone: killed" in explain_run_death(run)
 
 
-def test_record_processes__twice_is_once(project: Path):
+def test_record_processes__called_twice(project: Path):
     record_processes()
     record_processes()
     with open_instance(project) as instance:
@@ -68,7 +68,7 @@ def test_record_processes__twice_is_once(project: Path):
         assert len(events) == 1
 
 
-def test_record_process__where_there_is_nothing_to_record(project: Path, tmp_path: Path):
+def test_record_process__nothing_to_record(project: Path, tmp_path: Path):
     with dg.DagsterInstance.ephemeral() as ephemeral:
         assert PROCESS_TAG not in ephemeral.get_run_by_id(execute(ephemeral).run_id).tags
     with open_instance(project) as instance:

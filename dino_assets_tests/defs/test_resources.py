@@ -1,4 +1,4 @@
-"""Config shells: what they hand on, and what they say when they cannot."""
+"""Resources: the settings that they pass on, and their errors."""
 
 import sys
 
@@ -30,7 +30,7 @@ def test_storage__relative_to_the_project(project):
     assert store.url == "results"
 
 
-def test_storage__s3_fields_of_dagster_aws_win(project, s3_endpoint):
+def test_storage__fields_of_dagster_aws_override_the_environment(project, s3_endpoint):
     from dagster_aws.s3 import S3Resource
 
     from dino_assets.defs.resources.s3 import S3StorageResource
@@ -42,9 +42,9 @@ def test_storage__s3_fields_of_dagster_aws_win(project, s3_endpoint):
         aws_secret_access_key="s3cr3t",
     )
     storage = S3StorageResource(url="s3://resource-test/here", s3=s3)
-    found = storage.settings()
-    assert (found.endpoint, found.access_key) == (s3_endpoint, "named-in-dagster")
-    create_bucket(found)
+    settings = storage.settings()
+    assert (settings.endpoint, settings.access_key) == (s3_endpoint, "named-in-dagster")
+    create_bucket(settings)
     storage.open().put("a", b"x")
     assert storage.open().get("a") == b"x"
     listed = s3.get_client().list_objects_v2(Bucket="resource-test")["Contents"]
@@ -89,13 +89,13 @@ def test_create_bucket__needs_the_extra(project, monkeypatch):
 
 
 def test_compute__auto_never_fails():
-    found = ComputeResource().resolve()
-    assert found.device in ("cpu", "cuda", "mps")
-    assert found.threads >= 1
+    settings = ComputeResource().resolve()
+    assert settings.device in ("cpu", "cuda", "mps")
+    assert settings.threads >= 1
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="has mps")
-def test_compute__a_device_that_is_not_here():
+def test_compute__unavailable_device():
     with raising(DeviceUnavailableError, setting="device", value="mps"):
         ComputeResource(device="mps").resolve()
 
@@ -103,14 +103,14 @@ def test_compute__a_device_that_is_not_here():
 @pytest.mark.parametrize(
     ("setting", "value"), [("device", "tpu"), ("precision", "bf16"), ("engine", "magic")]
 )
-def test_compute__words_that_do_not_exist(setting, value):
+def test_compute__invalid_words(setting, value):
     with pytest.raises(ValidationError) as refused:
         ComputeResource(**{setting: value})
     (fault,) = refused.value.errors()
     assert (fault["loc"], fault["input"]) == ((setting,), value)
 
 
-def test_compute__a_number_that_means_nothing():
+def test_compute__invalid_numbers():
     with raising(ConfigError, setting="threads", value=-1):
         ComputeResource(threads=-1).resolve()
 
@@ -129,7 +129,7 @@ def test_inbox__address_of_a_bucket_and_a_folder():
     assert InboxResource(url="inbox").address("a") == "inbox/a"
 
 
-def test_inbox__open_registers_what_lies_there(project, local_store, write_photo):
+def test_inbox__open_registers_a_folder_of_the_inbox(project, local_store, write_photo):
     write_photo(project / "inbox" / "new" / "DJI_0001.JPG")
     drop, source = InboxResource().open(local_store, "new")
     assert drop.source == str(project / "inbox" / "new")

@@ -1,4 +1,4 @@
-"""Failures that pass by themselves are tried again; what has said why is not."""
+"""Retries: for passing failures only."""
 
 import contextlib
 import sys
@@ -31,7 +31,7 @@ RETRY, RESTART = dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.STEP
 
 
 class Bucket:
-    """A store server of this test's own, that can go away and come back, empty, at the same place."""
+    """An S3 server that can be stopped and started again, empty, on the same port."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -75,11 +75,11 @@ def count(lineage: Lineage, run_id: str, kind: dg.DagsterEventType, step: str) -
     return sum(entry.step_key == step for entry in entries)
 
 
-def test_run__a_store_that_is_down_first_and_comes_back(project, instance, bucket, monkeypatch):
+def test_run__store_that_comes_back(project, instance, bucket, monkeypatch):
     waits: list[int] = []
 
     class Waiting(dg.RetryPolicy):
-        """The server comes back while the step waits."""
+        """Starts the server again while the step waits."""
 
         def calculate_delay(self, attempt_num: int) -> float:
             waits.append(attempt_num)
@@ -97,7 +97,7 @@ def test_run__a_store_that_is_down_first_and_comes_back(project, instance, bucke
     assert lineage.metadata("weights")["stored_mb"] > 0
 
 
-def test_run__a_store_that_stays_down(project, instance, bucket):
+def test_run__store_that_stays_down(project, instance, bucket):
     lineage = Lineage(instance)
     result = lineage.run(only=["weights"])
     assert not result.success
@@ -105,7 +105,7 @@ def test_run__a_store_that_stays_down(project, instance, bucket):
     assert "StoreUnavailableError" in failure(result, "weights")
 
 
-def test_run__a_checkpoint_that_is_none_is_looked_at_once(project, instance, monkeypatch):
+def test_run__invalid_checkpoint_is_not_retried(project, instance, monkeypatch):
     (project / "empty").mkdir()
     (project / "empty" / "config.json").write_text("{")
     monkeypatch.setenv("DINO_MODEL_ID", "empty")
@@ -115,8 +115,8 @@ def test_run__a_checkpoint_that_is_none_is_looked_at_once(project, instance, mon
     assert count(lineage, result.run_id, RETRY, "weights") == 0
 
 
-def test_run__a_hub_out_of_reach(project, instance, monkeypatch, caplog):
-    """Nothing listens there: asked for twice within a second, then said."""
+def test_run__unreachable_hub(project, instance, monkeypatch, caplog):
+    """Nothing listens there: two attempts within a second, then an error."""
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
     monkeypatch.setenv("HF_ENDPOINT", f"http://{HOST}:{free_port()}")
     lineage = Lineage(instance)
@@ -126,7 +126,7 @@ def test_run__a_hub_out_of_reach(project, instance, monkeypatch, caplog):
     assert len([r for r in caplog.records if "trying again in" in r.getMessage()]) == 1
 
 
-def test_run__a_hub_that_has_trouble(project, instance, monkeypatch, hub):
+def test_run__failing_hub(project, instance, monkeypatch, hub):
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
     hub.misbehave("listing", "503", times=100, Retry_After="0")
     lineage = Lineage(instance)
@@ -135,7 +135,7 @@ def test_run__a_hub_that_has_trouble(project, instance, monkeypatch, hub):
     assert "LocalEntryNotFoundError" in failure(result, "weights")
 
 
-def test_run__a_hub_that_is_switched_off(project, instance, monkeypatch):
+def test_run__hub_that_is_switched_off(project, instance, monkeypatch):
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     lineage = Lineage(instance)
@@ -144,7 +144,7 @@ def test_run__a_hub_that_is_switched_off(project, instance, monkeypatch):
     assert count(lineage, result.run_id, RETRY, "weights") == 0
 
 
-def test_run__a_card_that_is_gone_is_looked_for_once(lineage: Lineage, card):
+def test_run__missing_card_is_not_retried(lineage: Lineage, card):
     folder = card("a", good=1)
     lineage.register("a", folder)
     folder.rename(folder.with_name("elsewhere"))
@@ -167,7 +167,7 @@ def test_run__a_card_that_is_gone_is_looked_for_once(lineage: Lineage, card):
         ValueError("x"),
     ],
 )
-def test_is_worth_trying_again__not_what_has_said_why(err):
+def test_is_worth_trying_again__permanent_failures(err):
     assert not is_worth_trying_again(err)
 
 
@@ -179,7 +179,7 @@ def test_is_worth_trying_again__not_what_has_said_why(err):
         DropsFailedError("x", failures={"a": ConfigError("x"), "b": StoreUnavailableError("x")}),
     ],
 )
-def test_is_worth_trying_again__what_may_pass(err):
+def test_is_worth_trying_again__passing_failures(err):
     assert is_worth_trying_again(err)
 
 

@@ -1,4 +1,4 @@
-"""A committed round stands: somebody may be labelling it."""
+"""Committed rounds never change, since somebody may be labelling them."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def project_folder(prepared: Prepared) -> Path:
 
 @pytest.fixture
 def lineage(lineage: Lineage, card, prepared: Prepared) -> Lineage:
-    """One drop, of which a round of four is chosen; a second one that is only registered."""
+    """A drop with a round of four tiles, and a second drop that is only registered."""
 
     def prepare() -> None:
         for name in ("a", "b"):
@@ -48,11 +48,11 @@ def pick(lineage: Lineage, **config: object) -> dg.ExecuteInProcessResult:
 
 def warnings(lineage: Lineage, result: dg.ExecuteInProcessResult) -> list[str]:
     entries = lineage.instance.all_logs(result.run_id)
-    said = [e.user_message for e in entries if e.level == 30 and e.step_key == "selections"]
-    return [text for text in said if not text.endswith(CAVEAT)]  # see test_caveats
+    texts = [e.user_message for e in entries if e.level == 30 and e.step_key == "selections"]
+    return [text for text in texts if not text.endswith(CAVEAT)]  # see test_caveats
 
 
-def test_round__stands_when_a_drop_comes(lineage: Lineage):
+def test_round__unchanged_when_a_drop_is_added(lineage: Lineage):
     before = chosen(lineage, 1)
     result = lineage.run("b", projections=LINEAR, selections={"budget": 4})
     assert result.success
@@ -71,7 +71,7 @@ def test_round__stands_when_a_drop_comes(lineage: Lineage):
     assert (chosen(lineage, 1), chosen(lineage, 2)) == (before, second)
 
 
-def test_round__stands_when_other_settings_are_asked_for(lineage: Lineage):
+def test_round__unchanged_with_other_settings(lineage: Lineage):
     before = chosen(lineage, 1)
     result = pick(lineage, budget=6, seed=1)
     assert result.success
@@ -82,7 +82,7 @@ def test_round__stands_when_other_settings_are_asked_for(lineage: Lineage):
     ]
 
 
-def test_round__is_replaced_on_demand_while_it_is_the_last(lineage: Lineage):
+def test_round__replaced_on_demand_if_it_is_the_latest(lineage: Lineage):
     result = pick(lineage, budget=6, replace=True)
     assert result.success
     assert warnings(lineage, result) == []
@@ -99,7 +99,7 @@ def test_round__is_replaced_on_demand_while_it_is_the_last(lineage: Lineage):
     assert (chosen(lineage, 1), chosen(lineage, 2).rows) == (both[0], 3)
 
 
-def test_round__given_up_by_verify_is_chosen_as_it_was(lineage: Lineage):
+def test_round__chosen_again_after_repair_is_the_same(lineage: Lineage):
     before = chosen(lineage, 1)
     lineage.store.put(before.parts[0].key, b"something else")
     assert list(verify(lineage.store, should_repair=True))
@@ -108,8 +108,8 @@ def test_round__given_up_by_verify_is_chosen_as_it_was(lineage: Lineage):
     assert list(verify(lineage.store)) == []
 
 
-def test_round__damaged_and_of_another_pool(lineage: Lineage):
-    """It is not chosen anew unasked: what is being labelled would be lost sight of."""
+def test_round__damaged_round_of_a_changed_pool_is_refused(lineage: Lineage):
+    """It is not chosen again without `replace`, since its tiles may be in labelling."""
     before = chosen(lineage, 1)
     lineage.store.delete(before.parts[0].key)
     assert lineage.run("b", only=["weights", "images", "tiles", "embeddings"]).success
@@ -124,22 +124,22 @@ def test_round__damaged_and_of_another_pool(lineage: Lineage):
     assert set(chosen(lineage, 1).recipe.inputs) == {"a", "b"}
 
 
-def test_round__an_empty_pool_is_a_sentence(lineage: Lineage):
-    """A schedule on a new store neither fails nor commits an empty round that would then stand."""
+def test_round__empty_pool_only_warns(lineage: Lineage):
+    """A schedule on a new store neither fails nor commits an empty round."""
     for info in list(lineage.store.list("manifests")):
         if not info.key.startswith(("manifests/weights", "manifests/tiles")):
             lineage.store.delete(info.key)
     result = pick(lineage)
     assert result.success
-    (said,) = warnings(lineage, result)
-    assert said.startswith(
+    (text,) = warnings(lineage, result)
+    assert text.startswith(
         "no round was chosen: there is nothing to choose from: no tile is embedded by "
     )
     assert result.asset_materializations_for_node("selections") == []
     assert not list(lineage.store.list("manifests/selections"))
 
 
-def test_round__more_than_is_meant_is_refused_before_anything_is_stored(lineage: Lineage):
+def test_round__too_large_budget_is_refused(lineage: Lineage):
     before = {info.key for info in lineage.store.list()}
     # 24 tiles, of which 4 are chosen.
     for budget, sentence in (
@@ -171,7 +171,7 @@ def tiles_of(lineage: Lineage, manifest: Manifest) -> set[str]:
     return {row["tile_id"] for row in rows_of(lineage, manifest)}
 
 
-def test_round__a_new_one_is_the_next(lineage: Lineage):
+def test_round__next_number(lineage: Lineage):
     result = pick(lineage, round=5)
     assert not result.success
     assert "ConfigError: round 5 is not the next one: ask for round 2" in failure(
@@ -190,7 +190,7 @@ def test_round__a_new_one_is_the_next(lineage: Lineage):
 
 
 @pytest.mark.parametrize("damaged", ["a crop", "the table"])
-def test_round__repaired_with_a_later_one_there(lineage: Lineage, damaged: str):
+def test_round__repaired_although_a_later_one_exists(lineage: Lineage, damaged: str):
     assert pick(lineage, round=2).success
     first, second = chosen(lineage, 1), chosen(lineage, 2)
     part = next(p for p in first.parts if (p.name is None) == (damaged == "the table"))
@@ -202,9 +202,9 @@ def test_round__repaired_with_a_later_one_there(lineage: Lineage, damaged: str):
     if damaged == "the table":  # what was paid for is not known
         result = pick(lineage, round=3)
         assert not result.success
-        said = failure(result, "selections")
-        assert "CorruptObjectError: the tiles of round-0001 cannot be read" in said
-        assert "`dino-assets select --round 1 --budget 4 --column cls --fps-ratio" in said
+        text = failure(result, "selections")
+        assert "CorruptObjectError: the tiles of round-0001 cannot be read" in text
+        assert "`dino-assets select --round 1 --budget 4 --column cls --fps-ratio" in text
     # It is made again as it was, whatever settings it is asked for with.
     assert pick(lineage, budget=6).success
     assert list(verify(lineage.store)) == []
@@ -215,7 +215,7 @@ def test_round__repaired_with_a_later_one_there(lineage: Lineage, damaged: str):
 
 
 @pytest.mark.parametrize("damaged", ["a crop", "the table"])
-def test_round__repaired_with_another_pool_there(lineage: Lineage, damaged: str):
+def test_round__repaired_although_the_pool_changed(lineage: Lineage, damaged: str):
     assert pick(lineage, round=2).success
     before = chosen(lineage, 1)
     part = next(p for p in before.parts if (p.name is None) == (damaged == "the table"))
@@ -231,7 +231,9 @@ def test_round__repaired_with_another_pool_there(lineage: Lineage, damaged: str)
     assert chosen(lineage, 1) == before
 
 
-def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, monkeypatch):
+def test_round__tiles_chosen_in_another_space_are_not_chosen_again(
+    lineage: Lineage, tmp_path, monkeypatch
+):
     first = chosen(lineage, 1)
     other = write_demo_checkpoint(tmp_path / "other", seed=7, dim=16, layers=2)
     here = lineage.settings
@@ -251,7 +253,7 @@ def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, 
     lineage.store.delete(first.parts[0].key)
     result = lineage.run("a", projections=LINEAR, selections={"budget": 4})
     assert result.success
-    assert not [said for said in warnings(lineage, result) if "stays unchanged" in said]
+    assert not [text for text in warnings(lineage, result) if "stays unchanged" in text]
     assert checks(result)["selections_are_sound"].passed
     assert list(verify(lineage.store)) == []
     assert first in find_outputs(lineage.store, "selections", "round-0001")
@@ -269,7 +271,7 @@ def test_round__tiles_of_another_space_are_paid_for(lineage: Lineage, tmp_path, 
     )
 
 
-def test_round__stands_when_its_drop_has_shrunk(lineage: Lineage, project):
+def test_round__unchanged_when_its_drop_has_shrunk(lineage: Lineage, project):
     assert lineage.run("b", only=["images", "tiles", "embeddings"]).success
     assert pick(lineage, round=2, budget=30, all=True).success
     before = chosen(lineage, 2)
@@ -279,9 +281,9 @@ def test_round__stands_when_its_drop_has_shrunk(lineage: Lineage, project):
     result = lineage.run("b", projections=LINEAR, selections={"round": 2, "budget": 30})
     assert result.success
     assert chosen(lineage, 2) == before
-    found = checks(result)["selections_are_sound"]
-    assert (found.passed, found.severity.value) == (False, "WARN")
-    assert found.description.endswith(f"{len(lost)} of its tiles are no longer in the pool")
+    evaluation = checks(result)["selections_are_sound"]
+    assert (evaluation.passed, evaluation.severity.value) == (False, "WARN")
+    assert evaluation.description.endswith(f"{len(lost)} of its tiles are no longer in the pool")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +296,9 @@ def test_round__stands_when_its_drop_has_shrunk(lineage: Lineage, project):
         ({"tile_px": -1}, "tile_px=-1: a side in px is expected"),
     ],
 )
-def test_round__a_standing_one_hides_no_misuse(lineage: Lineage, wrong: dict, sentence: str):
+def test_round__invalid_settings_of_a_committed_round_are_refused(
+    lineage: Lineage, wrong: dict, sentence: str
+):
     result = pick(lineage, **wrong)
     assert not result.success
     assert f"ConfigError: {sentence}" in failure(result, "selections")

@@ -1,4 +1,4 @@
-"""Tags of runs: whoever makes one, it is found by drop, model and space."""
+"""Run tags: all runs can be found by drop, model and space."""
 
 import dagster as dg
 import pytest
@@ -20,7 +20,7 @@ from dino_assets_tests.defs.conftest import Lineage
 
 @pytest.fixture
 def lineage(project, card, tmp_path) -> Lineage:
-    """On an instance that lasts: in one of memory nothing is tagged."""
+    """Run on a persistent instance: runs in memory are not tagged."""
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         lineage = Lineage(instance)
         for name in ("a", "b"):
@@ -29,11 +29,11 @@ def lineage(project, card, tmp_path) -> Lineage:
 
 
 def tags(lineage: Lineage, run_id: str) -> dict[str, str]:
-    kept = lineage.instance.get_run_by_id(run_id).tags
-    return {name: value for name, value in kept.items() if name.startswith("dino_assets/")}
+    tags = lineage.instance.get_run_by_id(run_id).tags
+    return {name: value for name, value in tags.items() if name.startswith("dino_assets/")}
 
 
-def test_tags__of_a_run_that_the_ui_makes(lineage: Lineage):
+def test_tags__run_created_by_the_ui(lineage: Lineage):
     run = lineage.run("a", only=["weights", "images", "tiles", "embeddings"])
     (space,) = list_spaces(lineage.store, "embeddings")
     assert tags(lineage, run.run_id) == {
@@ -43,14 +43,14 @@ def test_tags__of_a_run_that_the_ui_makes(lineage: Lineage):
     }
 
 
-def test_tags__of_several_drops_and_of_none(lineage: Lineage):
+def test_tags__several_drops_and_none(lineage: Lineage):
     several = lineage.run("a", "b", only=["weights", "images"])
     assert tags(lineage, several.run_id)[DROP_TAG] == "a...b"
     none = lineage.run(only=["weights"])
     assert tags(lineage, none.run_id) == {MODEL_TAG: lineage.settings.model}
 
 
-def test_tags__of_dino_assets_run_before_it_begins(lineage: Lineage):
+def test_tags__dino_assets_run_tags_before_the_start(lineage: Lineage):
     seen: list[dict[str, str]] = []
 
     def listen(entry: dg.EventLogEntry) -> None:
@@ -64,7 +64,7 @@ def test_tags__of_dino_assets_run_before_it_begins(lineage: Lineage):
     assert seen == [{DROP_TAG: "a", MODEL_TAG: lineage.settings.model}]
 
 
-def test_find_model__the_run_s_own_before_the_settings(project):
+def test_find_model__run_config_before_settings(project):
     settings = Lineage(None).settings
     assert find_model({"resources": {"hub": {"config": {"model": "x"}}}}) == "x"
     assert find_model({"resources": {"hub": {"config": {"model": {"env": "X"}}}}}) == settings.model
@@ -72,6 +72,6 @@ def test_find_model__the_run_s_own_before_the_settings(project):
 
 
 @pytest.mark.parametrize(("last", "tag"), [("a", "a"), ("c", "a...c")])
-def test_tags_of_run__a_range_of_one_drop_is_found_as_that_drop(project, last: str, tag: str):
+def test_tags_of_run__range_of_one_drop(project, last: str, tag: str):
     span = dict(zip(RANGE_TAGS, ("a", last), strict=True))
     assert tags_of_run(dg.DagsterRun("ingest", tags=span))[DROP_TAG] == tag

@@ -1,4 +1,4 @@
-"""The sensor of drops whose runs end badly, never start, or find the drop's files unfit."""
+"""The sensor for new drops: failed runs, failed launches, cancelled runs and unfit files."""
 
 import time
 
@@ -12,7 +12,7 @@ from dino_assets.drops.arrivals import MARKER, read_folder_state
 from dino_assets_tests.worlds.tower import RUN_KEY, STATUS, Tower, names
 
 
-def test_new_drops__three_failures_and_a_person(tower: Tower):
+def test_new_drops__three_failures_need_a_person(tower: Tower):
     tower.arrive("a")
     for attempt in (1, 2, 3):
         (request,) = tower.tick()
@@ -24,7 +24,7 @@ def test_new_drops__three_failures_and_a_person(tower: Tower):
     assert last.run_id[:8] in tower.said
 
 
-def test_new_drops__what_a_check_has_stopped_is_not_started_again(tower: Tower):
+def test_new_drops__drop_stopped_by_a_check_is_not_run_again(tower: Tower):
     tower.arrive("bad", b"no picture")
     tower.arrive("good")
     requests = {request.partition_key: request for request in tower.tick()}
@@ -48,8 +48,8 @@ def test_new_drops__what_a_check_has_stopped_is_not_started_again(tower: Tower):
     assert tower.said == "2 drops, 2 finished."
 
 
-def test_new_drops__launches_that_became_no_run_are_no_attempts(tower: Tower):
-    """The code server was away: the daemon fails such a launch, and no run of the drop has started."""
+def test_new_drops__failed_launches_are_no_attempts(tower: Tower):
+    """Without a code server, the daemon fails the launch, and no run of the drop has started."""
     tower.arrive("a")
     now_s = time.time()
     for number in (1, 2, 3, 4):
@@ -62,10 +62,10 @@ def test_new_drops__launches_that_became_no_run_are_no_attempts(tower: Tower):
         tower.instance.report_run_failed(launched, "no code server")
     result = tower.tick_at(time.time() + 1)
     assert result.run_requests == []
-    said = result.skip_reason.skip_message
+    message = result.skip_reason.skip_message
     assert (
         "a: 4 launches did not become a run, which does not count as an attempt; the next launch is in 2"
-        in said
+        in message
     )
     # One that started is an attempt.
     tower.run(STATUS.FAILURE, tags)
@@ -95,7 +95,7 @@ def test_new_drops__unfit_files_are_reported_once(tower: Tower):
     assert f"a check stopped run {again.run_id[:8]}" in tower.said
 
 
-def test_find_verdict__of_the_step_where_no_check_was_run(tower: Tower):
+def test_find_verdict__of_a_step_without_its_check(tower: Tower):
     tower.arrive("bad", b"no picture")
     (request,) = tower.tick()
     run_id = tower.execute(request).run_id
@@ -113,8 +113,8 @@ def test_find_verdict__of_the_step_where_no_check_was_run(tower: Tower):
     assert find_verdict(tower.instance, result.run_id, drop="another") == ""
 
 
-def test_new_drops__a_deleted_run_gives_no_key_back(tower: Tower):
-    """With its first run gone from the history, the next attempt must not take the second's key."""
+def test_new_drops__deleted_run_does_not_free_its_key(tower: Tower):
+    """If the first run was deleted, the next attempt must not use the key of the second run."""
     tower.arrive("a")
     first = tower.run_of(tower.tick()[0], STATUS.FAILURE)
     tower.run_of(tower.tick()[0], STATUS.FAILURE)
@@ -132,7 +132,7 @@ def test_new_drops__failures_of_other_runs_do_not_count(tower: Tower):
     assert request.run_key.endswith(":1")
 
 
-def test_new_drops__a_cancelled_run_is_left_alone(tower: Tower):
+def test_new_drops__cancelled_run_is_not_repeated(tower: Tower):
     tower.arrive("a")
     (request,) = tower.tick()
     run = tower.run_of(request, STATUS.STARTED)
@@ -143,7 +143,7 @@ def test_new_drops__a_cancelled_run_is_left_alone(tower: Tower):
     assert names(tower.tick()) == ["a"]
 
 
-def test_new_drops__names_the_run_that_was_cancelled(tower: Tower):
+def test_new_drops__names_the_cancelled_run(tower: Tower):
     tower.arrive("a")
     (request,) = tower.tick()
     run = tower.run_of(request, STATUS.STARTED)
@@ -155,7 +155,7 @@ def test_new_drops__names_the_run_that_was_cancelled(tower: Tower):
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-def test_new_drops__not_beside_a_retry_of_dagster(tower: Tower, is_ours: bool):
+def test_new_drops__no_run_while_dagster_retries(tower: Tower, is_ours: bool):
     tower.arrive("a")
     (request,) = tower.tick()
     tags = {**request.tags, RUN_KEY: str(request.run_key)} if is_ours else {PARTITION_TAG: "a"}
@@ -175,7 +175,7 @@ def test_new_drops__not_beside_a_retry_of_dagster(tower: Tower, is_ours: bool):
     assert again.run_key.endswith(":3" if is_ours else ":1")
 
 
-def test_new_drops__a_retry_that_never_comes_holds_nothing_back(tower: Tower):
+def test_new_drops__missing_retry_does_not_block_the_drop(tower: Tower):
     tower.arrive("a")
     run = tower.run_of(tower.tick()[0], STATUS.STARTED)
     tower.instance.report_run_failed(run, "killed")

@@ -27,9 +27,6 @@ def find_version_of(observation: dg.AssetObservation) -> str:
     return observation.tags[DATA_VERSION_TAG]
 
 
-# --- from arrival to embeddings -------------------------------------------------------------
-
-
 def test_new_drops__runs_a_drop_once(tower: Tower):
     tower.arrive("flight 1")
     (request,) = tower.tick()
@@ -90,8 +87,8 @@ def test_new_drops__registers_exactly_as_the_command_line(tower: Tower):
     assert tower.store.get(key) == record
 
 
-def test_new_drops__until_the_run_exists_the_key_stays(tower: Tower):
-    """A daemon that is killed here asks again; Dagster starts a run key only once."""
+def test_new_drops__run_key_stays_until_the_run_exists(tower: Tower):
+    """A daemon that was killed requests the run again; Dagster starts a run key only once."""
     tower.arrive("a")
     (first,), (second,) = tower.tick(), tower.tick()
     assert (first.run_key, first.tags) == (second.run_key, second.tags)
@@ -104,8 +101,8 @@ def test_new_drops__killed_between_registering_and_launching(tower: Tower):
     assert names(tower.tick()) == ["a"]  # now there is one
 
 
-def test_new_drops__beside_a_run_there_is_no_other(tower: Tower):
-    """In whatever state, whoever launched it, and whatever it is called."""
+def test_new_drops__no_second_run_while_one_is_in_flight(tower: Tower):
+    """The state, the launcher and the job of the other run do not matter."""
     states = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
     for number, state in enumerate(states):
         tower.arrive(state)
@@ -128,7 +125,7 @@ def test_new_drops__a_backfill_over_a_range_is_in_flight(tower: Tower):
 
 
 def test_new_drops__a_run_that_ends_during_the_tick_is_not_repeated(tower: Tower, monkeypatch):
-    """Runs are asked for before manifests are listed: never is it neither running nor made."""
+    """Runs are read before manifests, so a drop is always seen as running or as finished."""
     tower.arrive("a")
     (request,) = tower.tick()
     real = sensors.find_in_flight
@@ -142,8 +139,8 @@ def test_new_drops__a_run_that_ends_during_the_tick_is_not_repeated(tower: Tower
     assert tower.said == "1 drop, 1 finished."
 
 
-def test_new_drops__the_manifests_are_the_truth(tower: Tower):
-    """What Dagster says was materialised is no proof, and a run that ended well is none."""
+def test_new_drops__finished_only_by_manifests(tower: Tower):
+    """Neither a materialisation in Dagster nor a successful run counts as finished."""
     tower.arrive("a")
     add_drop_keys(tower.instance, ["a"])
     for asset in ("images", "tiles", "embeddings"):
@@ -168,10 +165,7 @@ def test_new_drops__the_manifests_are_the_truth(tower: Tower):
     assert "a person must look: 3 runs did not finish it" in tower.said
 
 
-# --- what stands in the way -----------------------------------------------------------------
-
-
-def test_new_drops__no_inbox_is_a_sentence(tower: Tower):
+def test_new_drops__missing_inbox_is_explained(tower: Tower):
     tower.put("a/1.jpg")
     tower.tick()
     cursor = tower.cursor
@@ -182,7 +176,7 @@ def test_new_drops__no_inbox_is_a_sentence(tower: Tower):
     assert tower.cursor == cursor  # a mount that comes back has forgotten nothing
 
 
-def test_new_drops__a_store_that_fails_is_a_failed_tick(tower: Tower):
+def test_new_drops__failing_store_fails_the_tick(tower: Tower):
     tower.arrive("a")
     store = tower.store.folder
     store.write_text("a file is in the way")
@@ -193,7 +187,7 @@ def test_new_drops__a_store_that_fails_is_a_failed_tick(tower: Tower):
     assert names(tower.tick()) == ["a"]
 
 
-def test_new_drops__a_taken_name_stops_no_other(tower: Tower):
+def test_new_drops__conflicting_name_does_not_stop_other_drops(tower: Tower):
     (tower.root / "card").mkdir()
     (tower.root / "card" / "1.jpg").write_bytes(photo_bytes())
     register_drop(tower.store, "a", source="card", root=tower.root)
@@ -208,28 +202,28 @@ def test_new_drops__a_taken_name_stops_no_other(tower: Tower):
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "7", '{"seen": 7}', "2024-06-01"])
-def test_new_drops__a_foreign_cursor_loses_nothing(tower: Tower, cursor: str):
+def test_new_drops__invalid_cursor_is_replaced(tower: Tower, cursor: str):
     tower.arrive("a")
     tower.cursor = cursor
     assert names(tower.tick()) == ["a"]
 
 
-def test_new_drops__the_cursor_carries_the_settle_time(tower: Tower):
+def test_new_drops__settle_time_is_in_the_cursor(tower: Tower):
     tower.put("a/1.jpg")
     assert "new or changed" in tower.tick_at(1000).skip_reason.skip_message
     assert "unchanged for 30 of 60 s" in tower.tick_at(1030).skip_reason.skip_message
     assert names(tower.tick_at(1060).run_requests) == ["a"]
 
 
-def test_new_drops__many_at_once(tower: Tower):
+def test_new_drops__many_drops_in_one_tick(tower: Tower):
     for n in range(12):
         tower.arrive(f"d{n:02d}")
     assert names(tower.tick()) == [f"d{n:02d}" for n in range(10)]
     assert names(tower.tick())[:3] == ["d10", "d11", "d00"]  # the cursor says whose turn it is
 
 
-def test_new_drops__a_new_instance_learns_the_finished_drops(tower: Tower):
-    """`.dagster` was moved away: what is committed stays, its keys come back."""
+def test_new_drops__new_instance_gets_keys_of_finished_drops(tower: Tower):
+    """After `.dagster` was moved away, committed outputs stay and their keys are added again."""
     tower.arrive("a")
     tower.execute(tower.tick()[0])
     shutil.rmtree(tower.root / ".dagster")
@@ -240,10 +234,7 @@ def test_new_drops__a_new_instance_learns_the_finished_drops(tower: Tower):
         assert empty.get_dynamic_partitions("drops") == ["a"]
 
 
-# --- what is defined ------------------------------------------------------------------------
-
-
-def test_definitions__start_nothing_unasked(tower: Tower):
+def test_definitions__new_drops_and_nightly_curate_are_off(tower: Tower):
     sensor = tower.defs.resolve_sensor_def("new_drops")
     schedule = tower.defs.resolve_schedule_def("nightly_curate")
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
@@ -253,7 +244,7 @@ def test_definitions__start_nothing_unasked(tower: Tower):
     assert sensor.minimum_interval_seconds == 30
 
 
-def test_nightly_curate__asks_for_one_run(tower: Tower):
+def test_nightly_curate__requests_one_run(tower: Tower):
     schedule = tower.defs.resolve_schedule_def("nightly_curate")
     with dg.build_schedule_context(instance=tower.instance) as context:
         (request,) = schedule.evaluate_tick(context).run_requests

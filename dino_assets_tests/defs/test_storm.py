@@ -35,7 +35,7 @@ OLDER = "made of"  # of other files than lie there now
 
 @pytest.fixture
 def inbox(request: pytest.FixtureRequest, project: Path, monkeypatch) -> Inbox:
-    """Where drops arrive, and where everything is stored: on the disk, or all of it on S3."""
+    """Inbox and store: both on disk, or both on S3."""
     if request.param == "disk":
         return Inbox.in_folder(project / "inbox")
     bucket = s3_settings(request.getfixturevalue("s3_endpoint"), project)
@@ -49,9 +49,7 @@ def inbox(request: pytest.FixtureRequest, project: Path, monkeypatch) -> Inbox:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("inbox", ["disk", "s3"], indirect=True)
-def test_storm__every_good_drop_is_right_and_nothing_waits_for_ever(
-    inbox: Inbox, project: Path, tmp_path: Path
-):
+def test_storm__every_good_drop_is_complete_in_the_end(inbox: Inbox, project: Path, tmp_path: Path):
     hurry(project)
     dice = random.Random(SEED)
     flights = Flights(inbox, drops=DROPS, spread_s=4.0 * DROPS, dice=dice)
@@ -93,7 +91,7 @@ def inbox_address(project: Path, drop: Arriving) -> str:
 def wait_until_quiet(
     weather: Weather, drops: list[Arriving], store: ObjectStore, ends_s: float
 ) -> None:
-    """Wait until every good drop is right, or made of what lay there when it was looked at."""
+    """Wait until every good drop is complete, or is made of the files that were listed."""
     since_s = time.monotonic()
     while True:
         weather.keep_up()
@@ -111,7 +109,7 @@ def wait_until_quiet(
 
 
 def explain(store: ObjectStore, drop: Arriving) -> str:
-    """Why a drop is not right yet; empty if it is made of exactly its files, and all of it."""
+    """Explain why a drop is not complete yet; empty if all assets are made of exactly its files."""
     name = drop_name(drop)
     images, tiles = (open_table(store, asset, drops=[name]) for asset in ("images", "tiles"))
     if not images.drops or not tiles.drops:
@@ -130,11 +128,11 @@ def explain(store: ObjectStore, drop: Arriving) -> str:
 
 
 def count_computed(project: Path) -> int:
-    """Tiles that the model computed, and did not copy, as the runs tell."""
+    """Count the tiles that the model computed, without copied ones, from the runs' metadata."""
     with open_instance(project) as instance:
-        found = instance.fetch_materializations(dg.AssetKey("embeddings"), limit=1000).records
+        records = instance.fetch_materializations(dg.AssetKey("embeddings"), limit=1000).records
     computed = 0
-    for record in found:
+    for record in records:
         assert record.asset_materialization is not None
         metadata = {key: each.value for key, each in record.asset_materialization.metadata.items()}
         if "shards_made" in metadata.get("shards_were", {}):  # a drop of this size is one

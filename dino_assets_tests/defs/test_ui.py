@@ -1,4 +1,4 @@
-"""The UI's way: `dino-assets ui`, everything through its GraphQL, storage on a real S3 server."""
+"""`dino-assets ui`, used through GraphQL, with storage on a real S3 server."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ STALE = """query($keys: [AssetKeyInput!], $drops: [String!]) { assetNodes(assetK
 
 
 def stale_in(ui: Ui, drop: str) -> set[str]:
-    """The assets that the UI shows as out of date for a drop."""
+    """List the assets that the UI shows as out of date for a drop."""
     keys = [{"path": [asset.name]} for asset in PER_DROP]
     nodes = ui.ask(STALE, keys=keys, drops=[drop])["assetNodes"]
     return {n["assetKey"]["path"][0] for n in nodes if "STALE" in n["staleStatusByPartition"]}
@@ -62,7 +62,7 @@ def ui(project: Path, s3_endpoint: str, tmp_path: Path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Path, write_photo):
+def test_ui__registers_and_materialises_without_showing_secrets(ui: Ui, project: Path, write_photo):
     write_photo(project / "card" / "DJI_0001.JPG", 1600, 1200)
     config = {"name": "flight-1", "source": str(project / "card")}
     registering = {"ops": {"register_named_drop": {"config": config}}}
@@ -129,9 +129,9 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
     assert ui.launch("__ASSET_JOB", selector=again, executionMetadata={"tags": tags}) == "SUCCESS"
     assert stale_in(ui, "flight-1") == {"tiles"}
 
-    told = json.dumps(seen)
-    assert "MINIO_SECRET_KEY" in told  # the variable's name is what the UI shows
-    assert SECRET not in told
+    shown = json.dumps(seen)
+    assert "MINIO_SECRET_KEY" in shown  # the variable's name is what the UI shows
+    assert SECRET not in shown
     # Nor in what the instance keeps: event logs, compute logs, run storage.
     for path in (project / ".dagster").rglob("*"):
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
@@ -139,7 +139,7 @@ def test_ui__registers_and_materialises_and_tells_no_secret(ui: Ui, project: Pat
 
 @pytest.mark.slow
 def test_ui__a_cancelled_run_leaves_a_consistent_store(ui: Ui, project: Path, write_photo):
-    """Cancelled in the middle of `embeddings`: finished shards are kept and whole, the next run goes on."""
+    """After a cancelled `embeddings`, finished shards are kept and intact, and the next run reuses them."""
     for number in range(24):
         write_photo(project / "card" / f"DJI_{number:04d}.JPG", 2000, 1600, seed=number)
     config = {"name": "flight-2", "source": str(project / "card")}
@@ -161,9 +161,9 @@ def test_ui__a_cancelled_run_leaves_a_consistent_store(ui: Ui, project: Path, wr
         time.sleep(0.02)
     ui.cancel(run)
     assert ui.wait(run) == "CANCELED", ui.log(run)
-    kept = receipts()
-    assert 2 <= len(kept) < 24
-    space = next(iter(kept)).split("/")[2]
+    first_receipts = receipts()
+    assert 2 <= len(first_receipts) < 24
+    space = next(iter(first_receipts)).split("/")[2]
     output = OutputId("embeddings", "flight-2", space)
     assert find_manifest(store, output) is None
     assert list(verify(store)) == []
@@ -177,4 +177,4 @@ def test_ui__a_cancelled_run_leaves_a_consistent_store(ui: Ui, project: Path, wr
             ]
         )
     )
-    assert f"shard 24 of 24, {len(kept)} reused" in ui.log(again["runId"])
+    assert f"shard 24 of 24, {len(first_receipts)} reused" in ui.log(again["runId"])

@@ -1,4 +1,4 @@
-"""Rounds of drops some of which cannot be read: unmounted, changed, or tiled anew."""
+"""Rounds with unreadable drops: unmounted, changed, or tiled again."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ def project_folder(prepared: Prepared) -> Path:
 
 @pytest.fixture
 def lineage(lineage: Lineage, write_photo, prepared: Prepared) -> Lineage:
-    """Three embedded drops of a photograph each."""
+    """Three embedded drops with one photograph each."""
 
     def prepare() -> None:
         for number, name in enumerate("abc"):
@@ -49,7 +49,7 @@ def mount(lineage: Lineage, drop: str) -> None:
 
 
 def flip_a_byte(path: Path) -> None:
-    """Change a file as no listing shows it."""
+    """Change a file without changing its size or time."""
     status, data = path.stat(), bytearray(path.read_bytes())
     data[-1000] ^= 1
     path.write_bytes(data)
@@ -83,7 +83,7 @@ def test_round__leaves_out_one_drop_and_says_why(lineage: Lineage, capsys, harm:
     assert not [line for line in lines if line.startswith("registered but not embedded")]
 
 
-def test_round__logs_and_checks_what_it_left_out(lineage: Lineage, caplog):
+def test_round__left_out_drops_are_logged_and_checked(lineage: Lineage, caplog):
     unmount(lineage, "b")
     assert pick(lineage).success
     (why,) = chosen(lineage, 1).facts["left_out"].values()
@@ -97,7 +97,7 @@ def test_round__logs_and_checks_what_it_left_out(lineage: Lineage, caplog):
     assert lineage.metadata("selections")["left_out"] == {"b": why}
 
 
-def test_round__of_readable_drops_says_nothing_of_it(lineage: Lineage):
+def test_round__readable_drops_have_no_warning(lineage: Lineage):
     assert pick(lineage).success
     assert "left_out" not in chosen(lineage, 1).facts
     # What was chosen counts as paid, and an unreadable drop is back in the next round.
@@ -108,7 +108,7 @@ def test_round__of_readable_drops_says_nothing_of_it(lineage: Lineage):
     assert drops_of(lineage, 3) == {"a", "b", "c"}
 
 
-def test_round__tiled_anew_and_not_embedded(lineage: Lineage, write_photo):
+def test_round__drop_tiled_again_and_not_embedded(lineage: Lineage, write_photo):
     write_photo(photo(lineage, "b"), 1600, 1200, seed=77)
     lineage.register("b", photo(lineage, "b").parent)
     assert lineage.run("b", only=["images", "tiles"]).success
@@ -116,27 +116,27 @@ def test_round__tiled_anew_and_not_embedded(lineage: Lineage, write_photo):
     assert "Materialise `embeddings`" in chosen(lineage, 1).facts["left_out"]["b"]
 
 
-def test_round__the_budget_is_held_against_what_can_be_read(lineage: Lineage):
+def test_round__budget_is_compared_with_the_readable_pool(lineage: Lineage):
     for drop in "bc":
         unmount(lineage, drop)
     before = {info.key for info in lineage.store.list()}
-    said = failure(pick(lineage, budget=22), "selections")
-    assert "more than half of the pool: the pool has 24 tiles, without b, c, which cannot" in said
+    text = failure(pick(lineage, budget=22), "selections")
+    assert "more than half of the pool: the pool has 24 tiles, without b, c, which cannot" in text
     assert {info.key for info in lineage.store.list()} == before
 
 
 def test_round__nothing_can_be_read(lineage: Lineage):
     for drop in "abc":
         photo(lineage, drop).unlink()
-    said = failure(pick(lineage), "selections")
-    assert "SourceError: the round cannot be chosen" in said
-    assert "drop 'a': cannot read 'DJI_0001.JPG'" in said
+    text = failure(pick(lineage), "selections")
+    assert "SourceError: the round cannot be chosen" in text
+    assert "drop 'a': cannot read 'DJI_0001.JPG'" in text
     assert not list(lineage.store.list("manifests/selections"))
-    said = failure(pick(lineage, drops=["b"]), "selections")
-    assert "drop 'b': cannot read 'DJI_0001.JPG'" in said
+    text = failure(pick(lineage, drops=["b"]), "selections")
+    assert "drop 'b': cannot read 'DJI_0001.JPG'" in text
 
 
-def test_round__keeps_its_pictures_whatever_becomes_of_its_drops(lineage: Lineage, tmp_path):
+def test_round__keeps_its_pictures_when_drops_disappear(lineage: Lineage, tmp_path):
     assert pick(lineage).success
     before = chosen(lineage, 1)
     for drop in "abc":
@@ -149,7 +149,7 @@ def test_round__keeps_its_pictures_whatever_becomes_of_its_drops(lineage: Lineag
     assert not list(verify(lineage.store))
 
 
-def test_round__is_chosen_again_without_what_it_left_out(lineage: Lineage):
+def test_round__chosen_again_without_the_left_out_drops(lineage: Lineage):
     unmount(lineage, "b")
     assert pick(lineage, budget=20).success
     before = chosen(lineage, 1)

@@ -1,4 +1,4 @@
-"""Runs that died before they started, or while they were cancelled: real processes, Dagster's monitoring."""
+"""Runs that died before they started or while they were cancelled, with real processes."""
 
 import dataclasses
 import logging
@@ -70,7 +70,7 @@ def worker() -> Iterator[subprocess.Popen]:
 def launch(
     instance: dg.DagsterInstance, *, pid: int | None = None, launcher: str | None = None
 ) -> dg.DagsterRun:
-    """A run as a launcher leaves it: starting, by us, perhaps with a process that wrote its number."""
+    """Make a run as a launcher leaves it: starting, with or without the id of its process."""
     run = instance.create_run_for_job(some_job)
     start(instance, run)
     if launcher is not None:
@@ -107,9 +107,6 @@ def kill(process: subprocess.Popen) -> None:
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie
 
 
-# --- its process is gone --------------------------------------------------------------------
-
-
 def test_monitoring__a_run_whose_process_is_killed_before_it_starts(watched, worker):
     run = launch(watched, pid=worker.pid)
     monitor(watched)
@@ -123,7 +120,7 @@ def test_monitoring__a_run_whose_process_is_killed_before_it_starts(watched, wor
     assert any("is gone: killed" in message for message in messages)
 
 
-def test_end_dead_runs__one_that_never_started(watched, worker):
+def test_end_dead_runs__run_that_never_started(watched, worker):
     run = launch(watched, pid=worker.pid)
     assert list(end_dead_runs(watched, None)) == []
     kill(worker)
@@ -131,7 +128,7 @@ def test_end_dead_runs__one_that_never_started(watched, worker):
     assert status_of(watched, run) == STATUS.FAILURE
 
 
-def test_monitoring__a_run_that_died_while_it_was_cancelled(watched, worker):
+def test_monitoring__run_that_died_while_it_was_cancelled(watched, worker):
     run = launch(watched)
     here = describe_self(run.run_id)
     watched.add_run_tags(run.run_id, {PROCESS_TAG: here.dump()})
@@ -148,7 +145,7 @@ def explain(instance: dg.DagsterInstance, run: dg.DagsterRun, **options: object)
     return explain_launch_death(instance, instance.get_run_by_id(run.run_id), **options)
 
 
-def test_explain_launch_death__only_where_numbers_mean_the_same(watched):
+def test_explain_launch_death__only_with_shared_process_ids(watched):
     gone = 2**22 + 1
     here = describe_self("")
 
@@ -166,10 +163,7 @@ def test_explain_launch_death__only_where_numbers_mean_the_same(watched):
     assert explain(watched, launch(watched, pid=gone, launcher="")) is None
 
 
-# --- it never had one -----------------------------------------------------------------------
-
-
-def test_explain_launch_death__after_a_while_without_a_process(watched):
+def test_explain_launch_death__no_process_after_the_patience(watched):
     started_s = time.time()
     for run in (launch(watched, launcher=""), watched.create_run_for_job(some_job)):
         for waited_s, is_dead in ((0, False), (35, False), (LAUNCH_PATIENCE_S + 5, True)):
@@ -180,14 +174,14 @@ def test_explain_launch_death__after_a_while_without_a_process(watched):
         assert explain(watched, run, clock=lambda: started_s + 1e6) is None
 
 
-def test_explain_launch_death__one_that_says_who_it_is_may_take_long(watched):
+def test_explain_launch_death__recorded_process_may_take_long(watched):
     run = watched.create_run_for_job(some_job)
     watched.add_run_tags(run.run_id, {PROCESS_TAG: describe_self(run.run_id).dump()})
     assert explain(watched, run, patience_s=0) is None
 
 
-def test_find_launch__counts_from_the_last_one(watched):
-    """Put back into the queue since the code server was away: the number is that of the try before."""
+def test_find_launch__counts_from_the_latest_launch(watched):
+    """A run that was queued again has the process id of its earlier launch in its log."""
     run = launch(watched, pid=7)
     first = find_launch(watched, run.run_id)
     assert (first.step, first.pid) == ("launched", 7)
@@ -199,7 +193,7 @@ def test_find_launch__counts_from_the_last_one(watched):
 
 @pytest.mark.parametrize("launcher", ["WatchfulRunLauncher", "DefaultRunLauncher"])
 def test_monitoring__other_launchers_may_take_longer(launcher: str):
-    """A pod is there after minutes; ours come from a code server that runs already."""
+    """A pod may take minutes to start; our processes come from a running code server."""
     module = "dino_assets.defs.launcher"
     overrides = {**WATCHFUL, "run_launcher": {"module": module, "class": launcher}}
     with dg.DagsterInstance.local_temp(overrides=overrides) as instance:
@@ -217,10 +211,7 @@ def test_monitoring__other_launchers_may_take_longer(launcher: str):
         assert status_of(instance, run) == (STATUS.FAILURE if ends else STATUS.STARTING)
 
 
-# --- a real code server ---------------------------------------------------------------------
-
-
-def test_has_argument__of_processes_that_run():
+def test_has_argument__running_processes():
     name = uuid.uuid4().hex
     command = [sys.executable, "-c", "import time; time.sleep(600)", "--socket", name]
     with subprocess.Popen(command) as process:
@@ -233,7 +224,7 @@ def test_has_argument__of_processes_that_run():
 
 @pytest.fixture
 def located(watched, tmp_path: Path, monkeypatch) -> Iterator[WorkspaceProcessContext]:
-    """A code server that runs; its later processes hang while there is a file `hang`."""
+    """A running code server, whose later processes hang while a file `hang` exists."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     module = tmp_path / "location.py"
     module.write_text(LOCATION.format(hang=str(tmp_path / "hang")))
@@ -281,7 +272,7 @@ def test_launch_run__killed_with_its_code_server_while_it_starts(watched, locate
     assert status_of(watched, run) == STATUS.FAILURE
 
 
-def test_queue__stays_while_no_code_server_answers(watched, located):
+def test_queue__run_stays_queued_without_a_code_server(watched, located):
     (server,) = located._grpc_server_registry._all_processes  # no public way to the process
     os.kill(server.pid, signal.SIGKILL)
     server.wait()

@@ -1,4 +1,4 @@
-"""Data versions: each drop's own, of its content; what Dagster calls stale is what `drops list` calls old."""
+"""Data versions: the hash of each drop's content; Dagster's stale drops are old in `drops list`."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ INGEST = ["weights", "images", "tiles", "embeddings"]
 
 
 def stale(lineage: Lineage, drop: str) -> set[str]:
-    """The assets of which Dagster says that this drop's partition is out of date."""
+    """List the assets whose partition of this drop is stale in Dagster."""
     graph = make_definitions(lineage.settings).get_repository_def().asset_graph
     resolver = CachingStaleStatusResolver(
         lineage.instance, graph, LoadingContextForTest(lineage.instance)
@@ -31,7 +31,7 @@ def stale(lineage: Lineage, drop: str) -> set[str]:
 
 
 def old(lineage: Lineage, drop: str) -> set[str]:
-    """The assets of which `drops list` says it."""
+    """List the assets that are old in `drops list`."""
     states = describe_drops(lineage.store)(read_drop(lineage.store, drop))
     return {each.asset for each in states if each.state == "old"}
 
@@ -72,8 +72,8 @@ def test_handle_output__every_drop_of_a_run_has_the_version_of_its_own_content(t
 
 def test_handle_output__one_event_per_drop_of_a_run(two_drops: Lineage):
     for asset in ("images", "tiles", "embeddings"):
-        found = two_drops.instance.fetch_materializations(dg.AssetKey(asset), limit=10).records
-        assert sorted(str(record.partition_key) for record in found) == ["a", "b"]
+        records = two_drops.instance.fetch_materializations(dg.AssetKey(asset), limit=10).records
+        assert sorted(str(record.partition_key) for record in records) == ["a", "b"]
 
 
 def test_handle_output__drops_made_before_one_failed_are_materialised(lineage: Lineage, card):
@@ -82,8 +82,8 @@ def test_handle_output__drops_made_before_one_failed_are_materialised(lineage: L
     for file in card("b", good=0).rglob("*.JPG"):
         file.unlink()
     assert not lineage.run("a", "b", "c", only=["weights", "images"]).success
-    found = lineage.instance.fetch_materializations(dg.AssetKey("images"), limit=10).records
-    assert sorted(str(record.partition_key) for record in found) == ["a", "c"]
+    records = lineage.instance.fetch_materializations(dg.AssetKey("images"), limit=10).records
+    assert sorted(str(record.partition_key) for record in records) == ["a", "c"]
 
 
 def test_staleness__a_changed_photograph_and_only_in_its_drop(
@@ -107,13 +107,13 @@ def test_staleness__another_grid(two_drops: Lineage):
     assert stale(two_drops, "b") == set()
 
 
-def test_staleness__what_is_reused_makes_nothing_stale(two_drops: Lineage):
+def test_staleness__none_after_reuse(two_drops: Lineage):
     assert two_drops.run("a", only=["images"]).success
     assert two_drops.run("a", "b", only=["weights", "images", "tiles"]).success
     assert [stale(two_drops, drop) for drop in ("a", "b")] == [set(), set()]
 
 
-def test_dagster_internals__the_version_they_were_seen_with():
+def test_dagster_internals__tested_dagster_version():
     assert dg.__version__.startswith(f"{dagster_internals.SEEN_WITH}."), (
         "Look whether dagster_internals.py still does what it says, then name the new version there."
     )

@@ -1,4 +1,4 @@
-"""Links to committed files: opened by a real server, and nothing else is."""
+"""Links to committed files: a real server opens them, and no other path."""
 
 import http.client
 import io
@@ -69,7 +69,7 @@ def port(store: ObjectStore) -> Iterator[int]:
 
 
 def ask(port: int, path: str, *, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    """Ask for exactly this path: a client that tidies it up would hide what is tried here."""
+    """Request exactly this path; HTTP clients would normalise it."""
     connection = http.client.HTTPConnection(HOST, port, timeout=20)
     try:
         connection.putrequest(method, path)
@@ -84,7 +84,7 @@ def part(committed: Committed, name: str) -> Part:
     return next(part for part in committed.manifest.parts if part.name == name)
 
 
-def test_link__opens_the_file_as_what_it_is(committed: Committed, port: int):
+def test_link__serves_the_file_with_its_content_type(committed: Committed, port: int):
     for name in ("round-map.html", "findings.csv"):
         link = link_to(OUTPUT, part(committed, name))
         status, headers, data = ask(port, str(link))
@@ -98,7 +98,7 @@ def test_link__opens_the_file_as_what_it_is(committed: Committed, port: int):
         assert ask(port, str(link), method="HEAD")[0] == 200
 
 
-def test_link__is_the_metadata_of_the_output(committed: Committed, store: ObjectStore):
+def test_link__is_in_the_metadata_of_the_output(committed: Committed, store: ObjectStore):
     values = metadata_of(store, committed, run_id="r")
     assert values["round-map.html"].url == link_to(OUTPUT, part(committed, "round-map.html"))
     assert link_to(OUTPUT, part(committed, "model.safetensors")) is None
@@ -107,7 +107,7 @@ def test_link__is_the_metadata_of_the_output(committed: Committed, store: Object
     )
 
 
-def test_link__a_picture_is_had_small(store: ObjectStore, port: int):
+def test_link__reduced_picture(store: ObjectStore, port: int):
     picture = io.BytesIO()
     Image.new("RGB", (1200, 900), "green").save(picture, "JPEG")
     files = [NamedBytes("contact-sheet.jpg", picture.getvalue())]
@@ -120,12 +120,12 @@ def test_link__a_picture_is_had_small(store: ObjectStore, port: int):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_link__can_only_be_read(committed: Committed, port: int, method: str):
+def test_link__refuses_other_methods(committed: Committed, port: int, method: str):
     link = str(link_to(OUTPUT, part(committed, "round-map.html")))
     assert ask(port, link, method=method)[0] == 405
 
 
-def test_link__leads_to_nothing_else(committed: Committed, store: ObjectStore, port: int):
+def test_link__refuses_other_paths(committed: Committed, store: ObjectStore, port: int):
     page = part(committed, "round-map.html")
     link = str(link_to(OUTPUT, page))
     table = next(each for each in committed.manifest.parts if each.name is None)
@@ -161,9 +161,7 @@ def test_link__leads_to_nothing_else(committed: Committed, store: ObjectStore, p
         assert "set-cookie" not in headers
 
 
-def test_link__bytes_that_are_not_those_committed_are_not_shown(
-    committed: Committed, store: ObjectStore, port: int
-):
+def test_link__refuses_damaged_files(committed: Committed, store: ObjectStore, port: int):
     page = part(committed, "round-map.html")
     link = str(link_to(OUTPUT, page))
     store.put(page.key, b"<script>something else</script>")
@@ -175,6 +173,6 @@ def test_link__bytes_that_are_not_those_committed_are_not_shown(
     assert ask(port, link)[0] == 404
 
 
-def test_find_key__of_no_segments():
+def test_find_key__no_segments():
     assert find_key() is None
     assert find_key("selections", "_", "a" * 64, "x.html", "") is None

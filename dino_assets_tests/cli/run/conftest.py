@@ -1,4 +1,4 @@
-"""A project with cards, and a run config without UMAP, which would be most of each test."""
+"""A project with cards, and a run config without UMAP, which would take most of the time."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from dino_assets_tests.worlds.ui import LINEAR
 
 @pytest.fixture
 def cards(project: Path, write_photo, ready_engines: None) -> Path:
-    """Photographs in `cards/a` and `cards/b`, and a file that is none in `cards/bad`."""
+    """Photographs in `cards/a` and `cards/b`, and a file that is no picture in `cards/bad`."""
     for seed, name in enumerate(("a", "b")):
         write_photo(project / "cards" / name / "DJI_0001.JPG", 1100, 700, seed=seed)
     (project / "cards" / "bad").mkdir()

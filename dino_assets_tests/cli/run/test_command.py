@@ -1,4 +1,4 @@
-"""`dino-assets run` in this process."""
+"""`dino-assets run`, in this process."""
 
 import argparse
 import re
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("short_trial")
 
 
 def runs(project: Path) -> list[tuple[str, str, str]]:
-    """Job, drop and status of all runs, the oldest first."""
+    """List job, drop and status of all runs, oldest first."""
     with open_instance(project) as instance:
         return [
             (run.job_name, run.tags.get(PARTITION_TAG, ""), run.status.value)
@@ -56,8 +56,8 @@ def test_run__a_new_drop_from_photographs_to_a_round(cards: Path, capsys):
     assert "registered" not in again
 
 
-def test_run__what_to_do_next_runs_as_printed(cards: Path, write_photo, capsys):
-    """Down to the last tile: 29 of them, rounds of 20, then of the 9 that are left."""
+def test_run__printed_next_commands_work(cards: Path, write_photo, capsys):
+    """Until no tile is left: 29 tiles, a round of 20, then a round of 9."""
     write_photo(cards / "cards" / "a" / "DJI_0002.JPG", 1900, 1000)
     assert main(["run", "a", "--from", "cards/a", *LINEAR]) == 0
     command = name_command() + " "
@@ -78,8 +78,8 @@ def test_run__what_to_do_next_runs_as_printed(cards: Path, write_photo, capsys):
     assert [words.split()[0] for words in read_printed()] == ["drops", "export", "export", "ui"]
 
 
-def test_run__a_drop_that_came_after_the_rounds(cards: Path, capsys):
-    """Rounds stand, so its tiles are in none of them: it says so, and points to the newest one."""
+def test_run__drop_that_arrived_after_the_rounds(cards: Path, capsys):
+    """Committed rounds never change, so no round has its tiles: the command says so."""
     command = name_command()
 
     def run(name: str) -> list[str]:
@@ -114,7 +114,7 @@ def test_run__several_drops_and_one_map_of_all(cards: Path, capsys):
     assert "all drops: job curate, run " in capsys.readouterr().out
 
 
-def test_run__a_drop_that_fails_stops_no_other_but_the_round(cards: Path, capsys):
+def test_run__failed_drop_stops_only_the_round(cards: Path, capsys):
     for name in ("a", "bad"):
         assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
     capsys.readouterr()
@@ -150,7 +150,7 @@ def test_run__names_the_files_that_cannot_be_used(cards: Path, write_photo, caps
     assert "DJI_0004.JPG" in capsys.readouterr().out
 
 
-def test_run__in_the_demo_s_folder_its_own_ui_shows_it(cards: Path, monkeypatch, capsys):
+def test_run__names_the_demo_ui_in_the_demo_folder(cards: Path, monkeypatch, capsys):
     demo = settings_of_demo(load_settings())
     make_demo_folder(demo)
     monkeypatch.chdir(demo.root)
@@ -164,7 +164,7 @@ def test_run__in_the_demo_s_folder_its_own_ui_shows_it(cards: Path, monkeypatch,
     assert f"log      {command} ui" in capsys.readouterr().err.splitlines()
 
 
-def test_run__the_weights_of_no_drop_end_all(cards: Path, capsys, monkeypatch):
+def test_run__failed_weights_end_all_runs(cards: Path, capsys, monkeypatch):
     monkeypatch.setenv("DINO_MODEL_ID", "./no-such-checkpoint")
     for name in ("a", "b"):
         assert main(["drops", "register", name, "--from", f"cards/{name}"]) == 0
@@ -211,13 +211,13 @@ def test_run__a_folder_of_the_inbox_needs_no_source(cards: Path, capsys):
     assert f"a: registered, {cards / 'inbox' / 'a'}" in capsys.readouterr().out
 
 
-def test_run__a_source_is_meant_from_where_the_person_stands(cards: Path, monkeypatch):
+def test_run__source_relative_to_the_working_directory(cards: Path, monkeypatch):
     monkeypatch.chdir(cards / "cards")
     assert main(["run", "a", "--from", "a", *CARD]) == 0
     assert runs(cards) == [("ingest", "a", "SUCCESS")]
 
 
-def test_run__all_that_is_embedded_without_a_name(cards: Path):
+def test_run__curate_without_a_drop(cards: Path):
     assert main(["run", "a", "--from", "cards/a", "--select", "ingest"]) == 0
     assert main(["run", "--select", "curate", *LINEAR]) == 0
     assert runs(cards) == [("ingest", "a", "SUCCESS"), ("curate", "", "SUCCESS")]
@@ -283,7 +283,7 @@ def test_run__the_config_of_several_runs(cards: Path):
     assert open_table(open_store(load_settings().storage), "tiles").rows > before
 
 
-def test_run__no_room_in_the_store(cards: Path, small_disk: Path, monkeypatch, capsys):
+def test_run__full_disk(cards: Path, small_disk: Path, monkeypatch, capsys):
     monkeypatch.setenv("DINO_STORAGE", str(small_disk / "data"))
     assert main(["drops", "register", "a", "--from", "cards/a"]) == 0
     (small_disk / "fill").write_bytes(bytes(2**20 - 2**15))
@@ -295,13 +295,13 @@ def test_run__no_room_in_the_store(cards: Path, small_disk: Path, monkeypatch, c
     assert main(["run", "a", *CARD]) == 0
 
 
-def test_read_selection__in_the_order_of_the_flow():
+def test_read_selection__in_lineage_order():
     assert read_selection("tiles,images") == ["images", "tiles"]
     assert read_selection("*") == read_selection("lineage") == list(LINEAGE)
     assert read_selection("ingest,curate") == list(LINEAGE)
 
 
 @pytest.mark.parametrize("word", ["deployments", "deploy", "images,deploy"])
-def test_read_selection__exports_have_a_command_of_their_own(word):
+def test_read_selection__exports_are_refused(word):
     with pytest.raises(argparse.ArgumentTypeError, match="dino-assets export-model"):
         read_selection(word)

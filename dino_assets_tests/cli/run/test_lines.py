@@ -1,4 +1,4 @@
-"""What is printed of a run's log, on a terminal and in a log."""
+"""Lines printed for a run, on a terminal and in a log file."""
 
 import io
 import logging
@@ -52,7 +52,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_run_lines__progress_in_a_log_comes_at_growing_distances(clock, capsys):
+def test_run_lines__progress_at_growing_intervals_in_a_log(clock, capsys):
     lines = RunLines(Printer(), drop="a", read_clock=clock)
     for second in range(0, 200, 5):
         clock.now = float(second)
@@ -62,7 +62,7 @@ def test_run_lines__progress_in_a_log_comes_at_growing_distances(clock, capsys):
     assert shown[0].endswith("about 9 s left; shard 1 of 2, 0 reused")
 
 
-def test_run_lines__a_line_every_half_minute_of_what_logs_nothing(clock, capsys):
+def test_run_lines__line_every_half_minute_of_a_silent_step(clock, capsys):
     lines = RunLines(Printer(), drop="a", read_clock=clock)
 
     def wait(until: int) -> list[str]:
@@ -86,7 +86,7 @@ def test_run_lines__a_line_every_half_minute_of_what_logs_nothing(clock, capsys)
     assert wait(215) == ["embeddings at work … 60 s so far"]
 
 
-def test_run_lines__no_such_line_on_a_terminal(clock, capsys, monkeypatch):
+def test_run_lines__no_half_minute_line_on_a_terminal(clock, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     lines = RunLines(Printer(), drop="a", read_clock=clock)
     clock.now = 99.0
@@ -94,7 +94,7 @@ def test_run_lines__no_such_line_on_a_terminal(clock, capsys, monkeypatch):
     assert capsys.readouterr().out == ""
 
 
-def test_run_lines__beats_by_itself(clock, capsys):
+def test_run_lines__beat_is_called_by_a_thread(clock, capsys):
     lines = RunLines(Printer(), drop="a", read_clock=clock)
     beats = threading.Event()
     with lines.beating():
@@ -107,7 +107,7 @@ def test_run_lines__beats_by_itself(clock, capsys):
     assert "run-lines" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_run_lines__what_a_person_reads_at_once(clock, capsys):
+def test_run_lines__lines_that_are_printed_at_once(clock, capsys):
     lines = RunLines(Printer(), drop="a", read_clock=clock)
     lines(log_entry("a: some engine; forecast: 720 tiles of 6 images, 85 s, 0.5 MB"))
     lines(log_entry("a: the engine was changed", logging.WARNING))
@@ -179,7 +179,7 @@ def test_describe_quarantined__the_first_few():
     assert describe([]) == list(describe_quarantined({}, drop="a")) == []
 
 
-def test_printer__the_run_goes_on_when_nobody_reads(monkeypatch, tmp_path):
+def test_printer__closed_pipe_does_not_end_the_run(monkeypatch, tmp_path):
     class Closed(io.TextIOWrapper):
         def flush(self) -> None:
             raise BrokenPipeError

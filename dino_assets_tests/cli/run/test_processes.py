@@ -1,4 +1,4 @@
-"""`dino-assets run` as a process: interrupted, killed, taken up again, without a network, in the UI."""
+"""`dino-assets run` as a process: interrupted, killed, continued, without a network, in the UI."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def slow_project(cards: Path, write_photo, monkeypatch) -> Path:
 
 @pytest.fixture
 def strike(slow_project: Path) -> Callable[..., tuple[int, str, str]]:
-    """Run the long drop and send a signal when its first shard is stored; a terminal sends it to all."""
+    """Run the long drop and signal all of its processes when the first shard is stored."""
 
     def run(number: int, *, as_a_terminal: bool = False) -> tuple[int, str, str]:
         command = [COMMAND, "run", "long", "--from", "cards/long", "--config", "shards.json"]
@@ -98,13 +98,13 @@ def finish(project: Path) -> str:
     ("number", "as_a_terminal"),
     [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)],
 )
-def test_run__interrupted_and_taken_up(slow_project: Path, strike, number, as_a_terminal):
+def test_run__interrupted_and_continued(slow_project: Path, strike, number, as_a_terminal):
     code, out, err = strike(number, as_a_terminal=as_a_terminal)
     assert code == 130, out + err
     assert "Traceback" not in out + err
-    kept, again = err.splitlines()
+    summary, again = err.splitlines()
     assert re.match(
-        r"Interrupted\. Finished and kept: weights, images, tiles, and \d+ shards? of ", kept
+        r"Interrupted\. Finished and kept: weights, images, tiles, and \d+ shards? of ", summary
     )
     assert again.split(maxsplit=2)[2:] == [f"{COMMAND} run long --config shards.json"]
     assert statuses(slow_project) == [dg.DagsterRunStatus.CANCELED]
@@ -112,7 +112,7 @@ def test_run__interrupted_and_taken_up(slow_project: Path, strike, number, as_a_
     assert statuses(slow_project)[1:] == [dg.DagsterRunStatus.SUCCESS] * 2  # ingest, curate
 
 
-def test_run__killed_and_taken_up(slow_project: Path, strike):
+def test_run__killed_and_continued(slow_project: Path, strike):
     code, _, _ = strike(signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert statuses(slow_project) == [dg.DagsterRunStatus.STARTED]
@@ -138,7 +138,7 @@ def test_run__no_network_for_the_weights(cards: Path):
     assert len(done.stdout.splitlines() + done.stderr.splitlines()) < 15
 
 
-def test_run__a_card_that_is_gone_is_one_sentence(cards: Path):
+def test_run__missing_card_is_explained(cards: Path):
     subprocess.run([COMMAND, "drops", "register", "a", "--from", "cards/a"], check=True)
     (cards / "cards" / "a").rename(cards / "elsewhere")
     done = subprocess.run([COMMAND, "run", "a"], capture_output=True, text=True, timeout=300)
@@ -150,7 +150,7 @@ def test_run__a_card_that_is_gone_is_one_sentence(cards: Path):
 
 
 def test_run__without_an_activated_environment(cards: Path):
-    """What it prints is run as it stands, by a shell that knows of no environment."""
+    """The printed command works in a shell without the environment."""
     names = ("DINO_MODEL_ID", "PYTHONPATH")
     bare = {name: os.environ[name] for name in names if name in os.environ}
     bare["PATH"] = "/usr/bin:/bin"
@@ -171,18 +171,18 @@ def test_run__without_an_activated_environment(cards: Path):
     assert (cards / "out" / "round-1" / "contact-sheet.jpg").is_file()
 
 
-def test_run__shown_by_the_ui_beside_its_own(cards: Path, tmp_path: Path):
+def test_run__shown_in_the_ui(cards: Path, tmp_path: Path):
     command = [COMMAND, "run", "a", "--from", "cards/a", "--config", "linear.json"]
     with serving_ui(cards, tmp_path / "ui.log") as ui:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         assert ui.launch_job("ingest", drop="a") == "SUCCESS"
-        its_own, ours = ui.ask(RUNS_OF_JOB, job="ingest")["runsOrError"]["results"]
+        its_own, terminal_run = ui.ask(RUNS_OF_JOB, job="ingest")["runsOrError"]["results"]
         (last,) = ui.ask(RUNS_OF_JOB, job="curate")["runsOrError"]["results"]
-        again = ui.ask(AGAIN, id=ours["runId"])["launchRunReexecution"]
+        again = ui.ask(AGAIN, id=terminal_run["runId"])["launchRunReexecution"]
         assert again["__typename"] == "LaunchRunSuccess", again
         assert ui.wait(again["run"]["runId"]) == "SUCCESS"
-    assert [its_own["status"], ours["status"]] == ["SUCCESS", "SUCCESS"]
+    assert [its_own["status"], terminal_run["status"]] == ["SUCCESS", "SUCCESS"]
     assert done.stdout.splitlines()[-2].endswith(f"/runs/{last['runId']}")
-    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (its_own, ours)]
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in (its_own, terminal_run)]
     assert [run["dagster/partition"] for run in tags] == ["a", "a"]

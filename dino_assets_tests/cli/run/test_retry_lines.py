@@ -1,4 +1,4 @@
-"""A step that is tried again is a line, and what stays of it one sentence."""
+"""Lines for retried steps: one per reason, and one sentence at the end."""
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ from dino_assets.defs.plans import plan_runs
 from dino_assets.settings.environment import load_settings
 
 
-def test_run_lines__a_hub_that_has_trouble(project, instance, capsys, monkeypatch, hub):
+def test_run_lines__retries_of_a_failing_hub(project, instance, capsys, monkeypatch, hub):
     monkeypatch.setattr(retrying, "POLICY", dg.RetryPolicy(max_retries=3, delay=0.1))
     monkeypatch.setenv("DINO_MODEL_ID", "facebook/dinov2-small")
     hub.misbehave("listing", "503", times=100, Retry_After="0")

@@ -1,4 +1,4 @@
-"""One command, several drops: a run each, and one encoder for all of them."""
+"""One command, several drops: one run each, and one encoder for all."""
 
 import gc
 import weakref
@@ -13,7 +13,7 @@ from dino_assets.embeddings.encoder.ready import forget_encoders
 from dino_assets_tests.conftest import photo_bytes
 
 
-def test_run__drops_share_an_encoder_and_it_is_given_back(
+def test_run__drops_share_an_encoder_which_is_closed(
     project: Path, ready_engines: None, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     opened: list[weakref.ref[Encoder]] = []
