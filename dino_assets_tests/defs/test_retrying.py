@@ -78,7 +78,7 @@ def count(lineage: Lineage, run_id: str, kind: dg.DagsterEventType, step: str) -
 def test_run__store_that_comes_back(project, instance, bucket, monkeypatch):
     waits: list[int] = []
 
-    class Waiting(dg.RetryPolicy):
+    class RestartingPolicy(dg.RetryPolicy):
         """Starts the server again while the step waits."""
 
         def calculate_delay(self, attempt_num: int) -> float:
@@ -87,7 +87,7 @@ def test_run__store_that_comes_back(project, instance, bucket, monkeypatch):
                 bucket.start()
             return 0
 
-    monkeypatch.setattr(retrying, "POLICY", Waiting(max_retries=3))
+    monkeypatch.setattr(retrying, "POLICY", RestartingPolicy(max_retries=3))
     lineage = Lineage(instance)
     result = lineage.run(only=["weights"])
     assert result.success

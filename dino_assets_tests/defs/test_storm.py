@@ -1,6 +1,6 @@
-"""Drops arrive in every odd way while the daemon, the code server, the web server and runs are killed.
+"""A storm: drops arrive in odd ways while daemon, code server, web server and runs are killed.
 
-``STORM_DROPS`` and ``STORM_KILLS`` make a longer one, ``STORM_SEED`` another.
+``STORM_DROPS`` and ``STORM_KILLS`` set its length, ``STORM_SEED`` its random events.
 """
 
 import hashlib
