@@ -85,7 +85,7 @@ def test_open_store__folder_is_created_by_the_first_put(project):
     assert list(one.list()) == []
     assert not one.is_there
     one.put("a", b"1")
-    # Another process may have made it since.
+    # Another process may have created it meanwhile.
     assert other.is_there
     assert other.get("a") == b"1"
     assert (project / "data").is_dir()

@@ -201,7 +201,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     assert again[0] == f"round-0001: reused, 5 tiles of a pool of 24, from flight-1, {by}"
     assert again[1:] == [first[1], meaning, *first[2:]]
 
-    # Somebody may be labelling it: it is not chosen anew by accident.
+    # Somebody may be labelling it, so it is not chosen again by accident.
     assert refuse(ConfigError, "select", "--strategy", "fps", "--budget", "3") == (
         "round-0001 is already chosen and stays unchanged: it was chosen with budget 5, not 3. To choose "
         "more tiles, ask for round 2. With --replace it is chosen again.\n"
@@ -212,7 +212,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     replaced = capsys.readouterr().out.splitlines()
     assert replaced[0] == f"round-0001: chosen, 3 tiles of a pool of 24, from flight-1, {by}"
 
-    # More than is meant is asked back before anything is stored.
+    # Too large budgets are refused before anything is stored.
     second_round = ["--round", "2", "--budget", "22", "--fps-ratio", "0.25"]
     before = {info.key for info in store().list()}
     assert refuse(ConfigError, "select", *second_round) == (
@@ -221,7 +221,7 @@ def test_select__prints_the_round_and_its_pool(project, write_photo, instance, c
     )
     refuse(ConfigError, "select", "--round", "2", "--budget", "21")
     assert {info.key for info in store().list()} == before
-    # Never less than asked without saying so; repeated, it is the same round.
+    # A smaller round is reported; repeated, the round is the same.
     for verb, options in (("chosen", ["--all"]), ("reused", [])):
         assert main(["select", *second_round, *options]) == 0
         printed = capsys.readouterr().out
@@ -273,7 +273,7 @@ def test_select__nothing_to_choose_from(project, write_photo, checkpoint_dir, re
     ],
 )
 def test_select__invalid_options(project, refuse, option, sentence):
-    # Before it is seen that nothing is committed.
+    # The options are checked before the store.
     assert refuse(ConfigError, "select", *option).startswith(sentence)
 
 
@@ -378,7 +378,7 @@ def test_samples_checkpoint__does_not_overwrite_a_checkpoint(project, refuse):
         text = text.replace("random_weights_seed", "_").replace("random weights", "")
         (project / "tried" / name).write_text(text)
     before = {path: path.read_bytes() for path in (project / "tried").iterdir()}
-    for spoilt in (None, "preprocessor_config.json"):  # whole, and then not
+    for spoilt in (None, "preprocessor_config.json"):  # first complete, then incomplete
         if spoilt:
             before.pop(project / "tried" / spoilt)
             (project / "tried" / spoilt).unlink()

@@ -77,7 +77,7 @@ def test_materialize__a_range_with_one_bad_drop(drops: Path, write_photo):
     assert "1 of 3 drops were stopped by a check" in done.stderr + done.stdout
     listed = run("dino-assets", "drops", "list").stdout.splitlines()
     assert list_embedded(listed) == ["24", "–", "24"]
-    # Mended, the same range completes; what was finished is not made again.
+    # With corrected files the range completes; finished outputs are not made again.
     write_photo(photo, 1600, 1200)
     done = materialise("--select", "*", "--partition-range", "a...c")
     log = done.stderr + done.stdout

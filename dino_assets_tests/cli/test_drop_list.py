@@ -31,7 +31,7 @@ def test_list_drops__drop_without_photographs(project, write_photo, capsys):
     assert main(["drops", "list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert ("is_empty" in rows["full"], rows["none"]["is_empty"]) == (False, True)
-    # One that was put away, or that got its photographs, is none.
+    # Not for a retired drop, and not for a drop that has photographs now.
     assert main(["drops", "retire", "none"]) == 0
     capsys.readouterr()
     assert main(["drops", "list"]) == 0
@@ -60,7 +60,7 @@ def test_list_drops__photographs_that_arrived_later(project, write_photo, capsys
     assert command == "drops register a"
     (row,) = json.loads("\n".join(show("list", "--json")))
     assert row["late"] == {"came": 1, "replaced": 0, "first": "DJI_0002.JPG"}
-    # The card is none of the inbox's folders: it is looked at where it is.
+    # The card is not in the inbox: its own folder is listed.
     assert show("register", "a")[:2] == [
         f"a: registered, {project / 'card'}",
         f"not in its images yet: {what}",
@@ -95,7 +95,7 @@ def test_list_drops__drop_of_thermal_pictures_only(project, capsys):
     assert hot.startswith("hot ")
     assert "tiles – (failed)" in hot
     assert "tiles failed: 1 of 1 pictures are thermal" in why
-    # Somebody asked for them.
+    # Thermal pictures were asked for.
     grid = make_grid(512, patch_px=16)
     commit(store, draft_tiles(open_table(store, "images"), "hot", grid, with_thermal=True))
     assert main(["drops", "list"]) == 0

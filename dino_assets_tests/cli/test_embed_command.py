@@ -53,7 +53,7 @@ def test_embed__a_folder_into_parquet(folder, model, capsys):
     assert main(["embed", "photos", "-o", "out/e.parquet"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("out/e.parquet: 4 of 4 images, 16 dims, ")
-    assert " on cpu" in printed.err  # which engine, before the first picture
+    assert " on cpu" in printed.err  # the engine, before the first picture
     table = pq.read_table("out/e.parquet")
     ids = table["image_id"].to_pylist()
     assert ids == sorted(NAMES)
@@ -91,7 +91,7 @@ def test_embed__some_unusable(folder, capsys):
 def test_embed__none_usable(folder, capsys):
     (folder / "no.jpg").write_text("no picture")
     assert main(["embed", "no.jpg", "-o", "e.pt"]) == 1
-    *_, left_out, error = capsys.readouterr().err.splitlines()  # after what an engine may say
+    *_, left_out, error = capsys.readouterr().err.splitlines()  # after possible lines of an engine
     assert left_out.startswith("left out: no.jpg: not-an-image: ")
     assert error.startswith("SourceError: no picture was usable")
     assert not (folder / "e.pt").exists()
@@ -103,7 +103,7 @@ def test_embed__second_command_uses_the_cache(folder, capsys):
     assert main(["embed", "photos", "-o", "e.pt", "--cache", "kept"]) == 0
     again = torch.load("e.pt", weights_only=True)
     assert torch.equal(first["embeddings"], again["embeddings"])
-    assert "engine" not in again["metadata"]  # none was asked
+    assert "engine" not in again["metadata"]  # no engine was used
     assert len(list((folder / "kept").rglob("*.npz"))) == 4
 
 
@@ -132,9 +132,7 @@ def test_embed__invalid_arguments(folder, refuse, command, kind, named):
 
 
 def test_embed__read_only_or_full_disk(folder, refuse, capsys):
-    assert (
-        main(["embed", "photos", "-o", "whole.parquet"]) == 0
-    )  # what an engine says first is said
+    assert main(["embed", "photos", "-o", "whole.parquet"]) == 0  # after the lines of an engine
     capsys.readouterr()
     with mounted(folder / "disk", "ro"):
         assert "read-only" in refuse(TargetError, "embed", "photos", "-o", "disk/e.parquet")
@@ -155,7 +153,7 @@ def test_embed__interrupted(folder):
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell gives what it starts in the background a signal that is ignored.
+        # Background jobs of a shell ignore SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while len(list((folder / "kept").glob("*/*/*.npz"))) < 5:

@@ -130,14 +130,14 @@ def test_dinov3_fetcher__interrupted_and_continued(hub, config, tmp_path):
     large = write_demo_checkpoint(tmp_path / "large", dim=256, layers=2)
     hub.add(REPO, {path.name: path for path in large.iterdir()})
     # Stopped by the server, and only when some of the weights (the one large file) is on the disk:
-    # no clock has a say in it.
+    # the test depends on no clock.
     hub.misbehave("model.safetensors", "stall", after=3 * 2**20)
     parts = config.parent / "models" / ".dinov3.fetching" / "parts"
     with subprocess.Popen(
         [str(BIN / "dinov3-fetcher"), "--config", str(config)],
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+        # Background jobs of a shell ignore Ctrl-C, and their children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         while not any(sizes_of(parts, at_least=2**20)):

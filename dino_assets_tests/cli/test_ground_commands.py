@@ -34,7 +34,7 @@ def flown(project, instance):
 def test_tiles_preview__writes_a_picture(project, capsys):
     fill_bytes(project / "card", {"a.jpg": drone_photo(size=(1600, 1200))})
     assert main(["tiles", "preview", "card/a.jpg"]) == 0
-    # Nothing is committed: by the model's name, which is no DINOv3's.
+    # Nothing is committed: the patch follows from the configured model's name.
     assert capsys.readouterr().out == (
         "a.jpg, 1600 x 1200 px: 24 tiles of 518 px, 6 x 4, overlap 50%: out/a.jpg.tiles.png\n"
     )

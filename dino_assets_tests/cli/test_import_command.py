@@ -104,4 +104,4 @@ def test_import__into_the_lineage(project, file, monkeypatch, instance, capsys):
     assert shown["imported_from"] == imported.imported_from
     config = project / "models" / NAME / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"_": 1}))
-    assert not lineage.run(only=["weights"]).success  # it is no longer what was imported
+    assert not lineage.run(only=["weights"]).success  # the file is no longer the imported one

@@ -70,7 +70,7 @@ def test_select__warns_that_another_model_is_configured(lineage, monkeypatch, ca
     # The asset warns as well, in the run's log.
     assert Lineage(lineage.instance).run(only=["selections"], selections={"round": 3}).success
     assert "configured is 'models/dinvo2', but" in capsys.readouterr().err
-    # Another way to the same folder is the same model; a copy is another.
+    # Another path to the same folder is the same model; a copy is another model.
     shutil.copytree(stored, lineage.settings.root / "models" / "other")
     (lineage.settings.root / "models" / "linked").symlink_to(stored)
     monkeypatch.setenv("DINO_MODEL_ID", "models/linked")
@@ -98,7 +98,7 @@ def test_select__left_out_drops_are_tried_again(lineage, capsys, refuse):
     assert "b now: all its files are present" in lines
     (advice,) = [line for line in lines if line.endswith(" --replace")]
     assert advice.startswith("round-0001 stays unchanged. ")
-    # When a later round depends on it, the advice is another one.
+    # If a later round depends on it, the advice differs.
     assert choose("--round", "2")[0].startswith("round-0002: chosen, ")
     (advice,) = [line for line in choose() if line.startswith("round-0001 stays unchanged")]
     assert advice.endswith(f"{name_command()} select --round 3 --drop b")
@@ -132,7 +132,7 @@ def test_select__from_less_than_half_of_the_pool(lineage, capsys, refuse):
     assert capsys.readouterr().out.startswith(
         "round-0001: chosen, 4 tiles of a pool of 24, from a,"
     )
-    # It stands, and is not asked about again.
+    # It is unchanged, and the question is not repeated.
     assert main(["select", "--budget", "4"]) == 0
 
 

@@ -41,7 +41,7 @@ def test_name_command__as_a_module_and_from_python():
         ("run `dino-assets fetch`; or copy", "run `HERE fetch`; or copy"),
         ("put it away with: dino-assets drops retire a", "put it away with: HERE drops retire a"),
         ("`dino-assets verify` names; `dino-assets select`", "`HERE verify` names; `HERE select`"),
-        # The program itself, and a command that is spelled in full.
+        # The program itself, and a command with its full path.
         ("'b', which dino-assets did not fetch", None),
         ("dino-assets run: error: no", None),
         ("pip install 'dino-assets[heic]'; `dino-assets`", None),

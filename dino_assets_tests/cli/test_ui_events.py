@@ -72,7 +72,7 @@ def test_report_round__metadata_and_version_like_a_run(lineage: Lineage):
 def test_report_round__makes_nothing_stale(lineage: Lineage, write_photo, project):
     assert main(SECOND) == 0
     assert set(statuses(lineage).values()) == {"FRESH"}
-    # And what comes later does make it stale, as it does a round of a run.
+    # Later changes make it stale, like the round of a run.
     write_photo(project / "a" / "DJI_0001.JPG", 1600, 1200, seed=77)
     assert lineage.run("a", only=["images", "tiles", "embeddings"]).success
     assert statuses(lineage)["selections"] == "STALE"

@@ -37,7 +37,7 @@ COMMANDS = [
     ["serve"],
     ["demo"],
 ]
-# These need no project: what they make is what they were asked for.
+# These need no project: they write only the named files.
 ANYWHERE = {
     "attention",
     "bench-serve",

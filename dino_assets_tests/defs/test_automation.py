@@ -73,7 +73,7 @@ def test_new_map__once_for_new_embeddings_and_no_round(daemon: Daemon):
     assert daemon.tick() == set()
     assert daemon.lineage.run(only=["projections"], projections=LINEAR).success
     assert daemon.tick() == set()
-    # A drop that nobody has run (c) holds nothing back; a new one is news again.
+    # A drop without runs (c) delays nothing; a newly embedded drop requests a map again.
     assert daemon.lineage.run("c", only=INGEST).success
     assert daemon.tick() == {"projections"}
 
@@ -111,7 +111,7 @@ def test_new_map__embeddings_committed_while_a_map_is_made(daemon: Daemon):
     daemon.tick()
     assert daemon.lineage.run("a", only=INGEST).success
     assert daemon.tick() == {"projections"}
-    # The map of a is made from what was there, b comes before it is finished.
+    # The map is made of drop a; drop b is embedded before it is finished.
     assert daemon.lineage.run("b", only=INGEST).success
     assert daemon.lineage.run(only=["projections"], projections=LINEAR).success
     assert daemon.tick() == {"projections"}

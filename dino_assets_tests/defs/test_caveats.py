@@ -131,7 +131,7 @@ def test_doctor__warns_of_random_weights(lineage: Lineage, trained_dir: Path, ca
         assert lines["checkpoint"].endswith(f". {SENTENCE}")
         assert [line[:4] for name, line in lines.items() if name != "checkpoint"] == ["ok  "] * 6
 
-    # Other weights are set since, and the results are not theirs yet.
+    # Other weights are configured now, but the results are still of the old ones.
     monkeypatch.setenv("DINO_MODEL_ID", str(trained_dir))
     assert main(["doctor"]) == 0
     (line,) = [each for each in capsys.readouterr().out.splitlines() if " checkpoint " in each]

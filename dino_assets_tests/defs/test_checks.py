@@ -228,7 +228,7 @@ def test_selections_are_sound__judges_only_the_round_of_its_run(lineage: Lineage
     assert second.success
     assert checks(second)["selections_are_sound"].passed
     assert "round-0001: 4 tiles" in recheck(lineage, "selections_are_sound").description
-    # What it reuses is its own, too, and a broken one of its own ends it.
+    # A reused output also counts as the run's own, and a fault in it ends the run.
     first = lineage.run(only=["selections"], selections={"budget": 5})
     assert not first.success
     failed = checks(first)["selections_are_sound"]
@@ -246,7 +246,9 @@ def test_to_result__severities():
     assert result(bad, good).severity.value == "ERROR"
     assert not result(bad, good).passed
     assert result(good).passed
-    assert result(good).severity.value == "ERROR"  # else it would turn another drop's error yellow
+    assert (
+        result(good).severity.value == "ERROR"
+    )  # otherwise it would hide another drop's error in the UI
     assert to_result(context, [good], can_block=False).severity.value == "WARN"
     assert result(Verdict("c", True, "one bad file", warns=True)).severity.value == "WARN"
     assert not result(Verdict("c", True, "one bad file", warns=True)).passed
@@ -269,7 +271,7 @@ def test_checks__verdict_of_a_drop_stays_when_others_are_judged(lineage: Lineage
     assert [status.value for status in judged] == ["SUCCEEDED", "FAILED"]
     assert lineage.run("a", only=["images"]).success
     assert latest(lineage, "images", "images_are_usable", "b").value == "FAILED"
-    # Until it is mended and judged again itself.
+    # Until its files are corrected and it is judged again.
     (lineage.settings.root / "inbox" / "b" / "BAD_0.JPG").unlink()
     assert lineage.run("b", only=["images"]).success
     assert latest(lineage, "images", "images_are_usable", "b").value == "SUCCEEDED"

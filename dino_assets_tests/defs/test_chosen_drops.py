@@ -73,7 +73,7 @@ def test_round__of_named_and_tagged_drops(lineage: Lineage):
     assert named_in(chosen(lineage, 2)) == {"a", "b"}
     assert chosen(lineage, 2).recipe.config["tags"] == ["fire"]
     assert drops_of(lineage, 2) == {"a", "b"}
-    # What was paid for counts, whatever pool it was chosen from.
+    # Chosen tiles count, whatever pool they were chosen from.
     third = pick(lineage, round=3, budget=20)
     assert judged(third).startswith("round-0003: 20 tiles of a pool of 72")
     assert chosen(lineage, 3).facts["paid_before"] == 52
@@ -124,7 +124,7 @@ def test_retired__in_no_new_map_or_round(lineage: Lineage, capsys):
     assert named_in(draw_map(lineage)) == {"b", "c"}
     assert pick(lineage, round=2, budget=48, all=True).success
     assert drops_of(lineage, 2) == {"b", "c"}
-    # The round that chose its tiles stands, is readable, sound and can be asked for again.
+    # The round with its tiles is unchanged, readable and passes its check, and can be requested again.
     assert drops_of(lineage, 1) == {"a"}
     result = lineage.run(only=["selections"], selections={"budget": 4, "drops": ["b"]})
     assert result.success

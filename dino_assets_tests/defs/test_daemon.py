@@ -78,7 +78,7 @@ def test_new_drops__every_drop_is_run_once_after_a_kill(project: Path, tmp_path:
     with serving_ui(project, tmp_path / "first.log") as ui:
         started = ui.ask(START, sensor=SENSOR)["startSensor"]
         assert started["sensorState"]["status"] == "RUNNING", started
-        # Started, and it has said which process it is: some 0.1 s later.
+        # Started, and its process is recorded about 0.1 s later.
         wait_for(ui, lambda: any(find_processes(project, find_runs(ui, "flight-2"))), timeout_s=90)
         assert [r["status"] for r in find_runs(ui, "flight-2")] == ["STARTED"]
         kill_all(ui)
@@ -87,15 +87,15 @@ def test_new_drops__every_drop_is_run_once_after_a_kill(project: Path, tmp_path:
 
     with serving_ui(project, tmp_path / "second.log") as ui:
         wait_for(ui, lambda: all("SUCCESS" in [r["status"] for r in find_runs(ui, name)] for name in ("flight-1", "flight-2")), timeout_s=150)  # fmt: skip
-        # One more look of the sensor's, at everything being done.
+        # One more tick, after everything is done.
         wait_for(ui, lambda: "2 drops, 2 finished." in str(ui.ask(TICKS, sensor=SENSOR)), timeout_s=60)  # fmt: skip
         first, second = (find_runs(ui, name) for name in ("flight-1", "flight-2"))
-    # Two runs go at a time: the small one may have been done before everything was killed.
+    # Two runs execute at a time: the small one may have ended before the kill.
     assert [run["status"] for run in first] in (["SUCCESS"], ["FAILURE", "SUCCESS"])
     assert [run["status"] for run in second] == ["FAILURE", "SUCCESS"]
-    # The killed run was started again by Dagster, not by the sensor beside it.
+    # Dagster retried the killed run; the sensor did not request another.
     assert [run["parentRunId"] for run in second] == [None, second[0]["runId"]]
-    # Each said itself which process it is; the retried one did not keep its parent's.
+    # Each run recorded its own process; the retried run did not keep its parent's.
     assert find_processes(project, first + second) == [run["runId"] for run in first + second]
     made = list_stamps(open_store(load_settings().storage))
     for name in ("flight-1", "flight-2"):
@@ -120,9 +120,9 @@ def test_new_drops__killed_as_soon_as_a_run_has_a_status(
             kill_all(ui)
         assert find_statuses() == [status]
         with serving_ui(project, tmp_path / "second.log") as ui:
-            # Half of it is for the daemon's own start.
+            # Half of the time is for the start of the daemon.
             wait_for(ui, lambda: find_statuses()[0] == "FAILURE", timeout_s=60)
-            # Started again by Dagster, or by the sensor where Dagster forgets it.
+            # Retried by Dagster, or requested by the sensor if Dagster lost it.
             wait_for(ui, lambda: find_statuses()[-1] == "SUCCESS", timeout_s=300)
             assert find_statuses() == ["FAILURE", "SUCCESS"]
 
@@ -142,7 +142,7 @@ def test_new_map__one_map_of_two_drops(project: Path, tmp_path: Path):
     for name in ("flight-1", "flight-2"):
         arrive(project, name, photos=1)
     with serving_ui(project, tmp_path / "ui.log") as ui:
-        # It is on by itself, and has looked once: from there on embeddings are news.
+        # The sensor is on by default; embeddings count as new after its first tick.
         wait_for(ui, lambda: ui.ask(TICKS, sensor=sensor)["sensorOrError"]["sensorState"]["ticks"], timeout_s=120)  # fmt: skip
         ui.ask(START, sensor=SENSOR)
         wait_for(ui, lambda: [run["status"] for run in find_maps(ui)] == ["SUCCESS"], timeout_s=240)

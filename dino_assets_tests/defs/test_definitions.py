@@ -95,7 +95,7 @@ def test_assets__snapshot(project):
             upstream,
         )
         assert node.description.endswith(".")
-        # What is observed takes none.
+        # Observable assets have no config.
         wanted = dg.BackfillPolicy.single_run() if node.is_materializable else None
         assert node.backfill_policy == wanted
     assert seen == ASSETS
@@ -104,7 +104,7 @@ def test_assets__snapshot(project):
 def test_checks__snapshot(project):
     graph = make_definitions(load_settings()).resolve_asset_graph()
     assert {(k.asset_key.to_user_string(), k.name) for k in graph.asset_check_keys} == CHECKS
-    # It tells of oddities that only a person can judge.
+    # It never blocks: only a person can judge its findings.
     free = {k.name for k in graph.asset_check_keys if not graph.get_check_spec(k).blocking}
     assert free == {
         "flights_are_recent",
@@ -124,7 +124,7 @@ def test_automation__snapshot(project):
         "daily_look": ("observe_inbox", "0 5 * * *", "UTC"),
     }  # fmt: skip
     assert {s.name for s in definitions.sensor_defs} == {"new_drops", "new_map", "failed_runs"}
-    # Nothing starts before somebody wants it to, but a map of what is there anyway.
+    # Nothing starts before it is turned on, except maps of existing embeddings.
     on = dg.DefaultSensorStatus.RUNNING
     assert [s.name for s in definitions.sensor_defs if s.default_status == on] == ["new_map"]
     assert {schedule.default_status for schedule in definitions.schedule_defs} == {
@@ -154,7 +154,7 @@ def test_import__package_is_light():
 
 
 def test_import__definitions_load_nothing_heavy(project):
-    # As Dagster's loader does it, which looks at every name of the module.
+    # Dagster's loader reads every name of the module.
     members = "import inspect, sys, dino_assets; inspect.getmembers(dino_assets)"
     loaded = python(f"{members}; print(*sys.modules)").split()
     assert "dagster" in loaded

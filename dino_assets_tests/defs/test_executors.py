@@ -71,7 +71,7 @@ def test_executor__steps_in_one_process_or_in_several(project, card, monkeypatch
         pids = {entry.dagster_event.pid for entry in starts}
     assert run.tags[DROP_TAG] == "a"
     assert (len(pids) > 1) == (executor == "multiprocess")
-    # A step's process is not the run's: its end would look like the run's death.
+    # The process of a step is not recorded: its end would look like a dead run.
     process = RunProcess.load(run.tags[PROCESS_TAG])
     assert (process.pid in pids) == (executor == "in_process")
     assert "gone" in explain_run_death(run)

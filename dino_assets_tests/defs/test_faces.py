@@ -64,7 +64,7 @@ def committed(project: Path, *assets: str) -> dict[str, str]:
         for path in (store / "parts" / asset).rglob("*.*"):
             contents[str(path.relative_to(store))] = hashlib.sha256(path.read_bytes()).hexdigest()
         assert any(name.startswith(f"manifests/{asset}/") for name in contents), asset
-    # The recipe of `images` names the time stamps of the files, so that a change is seen unread.
+    # The recipe of `images` has the files' times, so that changes are noticed without reading.
     return {
         name: text for name, text in contents.items() if not name.startswith("manifests/images/")
     }
@@ -127,7 +127,7 @@ def test_select__needs_no_torch_and_dagster_only_for_the_event(make_project, mon
         "import sys; from dino_assets.cli import main; code = main(['select']);"
         "print(code, sorted({'dagster', 'torch', 'umap'} & sys.modules.keys()))"
     )
-    for loaded in (["dagster"], []):  # the second time nothing is
+    for loaded in (["dagster"], []):  # nothing the second time
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
         )

@@ -46,7 +46,7 @@ def serving(receiver: Receiver, port: int = 0) -> Iterator[None]:
             receiver.types.append(self.headers["Content-Type"])
             time.sleep(receiver.wait_s)
             is_refused = receiver.bodies[-1].get("drop") == receiver.refused_drop
-            with contextlib.suppress(OSError):  # who asked has gone
+            with contextlib.suppress(OSError):  # the client has disconnected
                 self.send_response(400 if is_refused else receiver.status)
                 if receiver.location:
                     self.send_header("Location", receiver.location)

@@ -54,7 +54,7 @@ def test_flights_are_recent__time_of_the_first_observation(lineage: Lineage, car
         lineage.register(name, folder)
     see(lineage, "a", folders["a"], now_s - 40 * DAY)
     see(lineage, "b", folders["b"], now_s - 31 * DAY)
-    # A look that sees the same is no flight.
+    # An observation of the same files is no new flight.
     old = look(lineage)["flights_are_recent"]
     assert (old.passed, old.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "31 days ago (b, " in str(old.description)

@@ -96,7 +96,7 @@ def test_staleness__images_after_an_observed_change(
     assert observe(lineage).success
     assert (stale(lineage, "a"), old(lineage, "a")) == (set(), set())
     change(project, write_photo)
-    assert (stale(lineage, "a"), old(lineage, "a")) == (set(), set())  # nobody has looked
+    assert (stale(lineage, "a"), old(lineage, "a")) == (set(), set())  # no observation yet
     assert observe(lineage).success
     assert stale(lineage, "a") == old(lineage, "a") == {"images"}
     assert (stale(lineage, "b"), old(lineage, "b")) == (set(), set())

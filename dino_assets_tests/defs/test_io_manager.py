@@ -105,7 +105,7 @@ def test_handle_output__several_partitions_in_one_run(instance, storage):
     instance.add_dynamic_partitions("drops", ["1", "2-2", "3-3-3"])
     assert run(instance, storage, [numbers, doubles], start="1", end="3-3-3").success
     assert read(storage, "doubles", "2-2") == [4, 4]
-    # Each drop's own figures stand on its own materialisation.
+    # Each drop's figures are on its own materialisation.
     assert [
         metadata(instance, "numbers", d)["dagster/row_count"] for d in ("1", "2-2", "3-3-3")
     ] == [
@@ -154,7 +154,7 @@ def test_handle_output__reused_output_has_metadata_of_its_making(instance, stora
 def test_handle_output__no_metadata_of_another_content(instance, storage):
     instance.add_dynamic_partitions("drops", ["1"])
     run(instance, storage, [numbers], start="1")
-    # Made elsewhere since, as by a command that writes no event.
+    # Made elsewhere in the meantime, without an event.
     commit(storage.open(), draft("numbers", "1", [5, 6]))
 
     @dg.asset(name="numbers", partitions_def=drops, backfill_policy=SINGLE_RUN)
@@ -168,7 +168,7 @@ def test_handle_output__no_metadata_of_another_content(instance, storage):
             partition_key="1",
             resources={"io_manager": CommittingIOManager(storage=storage)},
         )
-    # Nor is the run made its maker that reused it first.
+    # The first run that reused it is not named as its maker.
     for seen in events(instance, "numbers", "1")[1:]:
         assert (seen["was_reused"], seen["largest"]) == (True, 6)
         assert "seconds" not in seen

@@ -24,7 +24,7 @@ from dino_assets_tests.conftest import FOREIGN, REPOSITORY, photo_bytes, s3_sett
 
 ASSETS = ("weights", "images", "tiles", "embeddings", "projections", "selections")
 KILLED = -9
-# Turns, and what spares reading: made again whenever it is gone, and named by where the project lies.
+# Claims and indexes: made again if missing, and their keys depend on the project's folder.
 PASSING = ("claims/", "digests/", "indexes/")
 
 # The middle of every stage's work, in the order in which the stages run.
@@ -36,7 +36,7 @@ STAGES = (
     ("dino_assets.projections.stage.draw_map", 0),
     ("dino_assets.selections.stage.pictures.make_row", 2),
 )
-# More of them, for one kill each.
+# More points to kill at, one per test.
 PLACES = (
     ("dino_assets.drops.sources.folders.FolderSource.read", 1),  # images
     ("dino_assets.drops.sources.folders.FolderSource.read", 11),  # embeddings of the second drop
@@ -50,7 +50,7 @@ PLACES = (
     ("dino_assets.projections.stage.make_page", 0),
     ("dino_assets.selections.stage.drafting.select", 0),
     ("dino_assets.selections.stage.pictures.make_contact_sheet", 0),
-    # Committed, and Dagster does not know.
+    # Committed, but not yet recorded in Dagster.
     ("dino_assets.defs.io_manager.metadata_of", 0),
     ("dino_assets.defs.io_manager.metadata_of", 6),
 )
@@ -67,7 +67,7 @@ class Project:
     def contents(self) -> dict[str, bytes]:
         """Read every object; drops' records without their content, since they name the folder."""
         keys = [info.key for info in self.store.list()]
-        # A killed writer's claim to a turn lies there until the next one takes a turn.
+        # The claim of a killed writer stays until the next writer claims.
         objects = {key: self.store.get(key) for key in keys if not key.startswith(PASSING)}
         return {key: b"" if key.startswith("drops/") else data for key, data in objects.items()}
 
@@ -93,7 +93,7 @@ def runner(log: Path, **environment: str) -> Iterator[Run]:
         subprocess.Popen(
             [sys.executable, "-m", "dino_assets_tests.worlds.lineage_process"],
             cwd=REPOSITORY,
-            # Its threads would not live through a fork.
+            # Threads would not survive a fork.
             env={**clean, "OPENBLAS_NUM_THREADS": "1", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -203,7 +203,7 @@ def find_finished(present: dict[str, bytes]) -> set[str]:
         key: data for key, data in present.items() if not key.startswith(("parts/", "copies/"))
     }
     named = {key for key in present if any(key.encode() in data for data in records.values())}
-    # A copy is written before its manifest, and again where that did not come.
+    # A copy is written before its manifest, and again if the manifest was not written.
     copies = {f"copies/{key}" for key in records} & present.keys()
     return named | copies | records.keys()
 

@@ -110,7 +110,7 @@ def judge_tag(instance: dg.DagsterInstance, process: RunProcess) -> tuple[Worker
 
 def test_check_run_worker_health__alive_killed_and_reaped(watched, start, monkeypatch):
     run = create_run(watched)
-    assert judge(watched, run.run_id) == (RUNNING, None)  # it has not said yet
+    assert judge(watched, run.run_id) == (RUNNING, None)  # not recorded yet
     child, text = start(run.run_id)
     watched.add_run_tags(run.run_id, {PROCESS_TAG: text})
     assert RunProcess.load(text).pid == child.pid
@@ -145,7 +145,7 @@ def test_check_run_worker_health__restarted_machine_and_other_host(watched):
     status, why = judge_tag(watched, replace(here, boot="another"))
     assert status == FAILED
     assert why == f"its process {here.pid} is gone: the machine {here.host} restarted"
-    # Nobody can say anything about another host, or about another container.
+    # Processes on another host or in another container cannot be judged.
     assert judge_tag(watched, replace(gone, host="another")) == (RUNNING, None)
     assert judge_tag(watched, replace(gone, host="another", boot="another")) == (RUNNING, None)
     assert judge_tag(watched, replace(gone, namespaces="pid:[1]")) == (RUNNING, None)
@@ -170,7 +170,7 @@ def test_check_run_worker_health__run_in_another_container(watched, start):
     child, text = start(run.run_id, below=ELSEWHERE)
     recorded, here = RunProcess.load(text), describe_self("")
     assert (recorded.host, recorded.boot) == (here.host, here.boot)
-    assert recorded.pid != child.pid  # 1: ours is another process
+    assert recorded.pid != child.pid  # 1 there; here 1 is another process
     watched.add_run_tags(run.run_id, {PROCESS_TAG: text})
     assert judge(watched, run.run_id) == (RUNNING, None)
     child.kill()

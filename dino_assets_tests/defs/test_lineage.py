@@ -23,7 +23,7 @@ def test_lineage__one_drop(lineage: Lineage, card):
     assert result.success
     # 1600×1200 at 512 px and a step of 256: 6 × 4 tiles (5.25 → 6 steps, 2.69 → 3 steps, plus one).
     assert lineage.metadata("tiles", "flight-1")["dagster/row_count"] == 3 * 6 * 4
-    # These pictures have no GPS, and that is told.
+    # These pictures have no GPS, so the check warns.
     odd = [e.check_name for e in checks(result).values() if not e.passed]
     assert odd == ["images_look_right"]
     assert len(checks(result)) == 10
@@ -124,7 +124,7 @@ def test_lineage__picture_and_links_in_the_ui(lineage: Lineage, card):
     seen = lineage.metadata("selections")
     assert seen["preview"].startswith("![preview](data:image/png;base64,")
     assert len(seen["preview"]) < 45_000
-    # The UI shows up to so many letters at once, and the rest behind a button.
+    # The UI shows values up to this length, and longer ones behind a button.
     assert len(seen["pictures"]) < 1000
     assert f"{seen['contact-sheet.jpg']}{SMALL} " in seen["pictures"]
     assert seen["round-map.html"] in seen["pictures"]
@@ -159,7 +159,7 @@ def test_lineage__one_bad_drop_among_three(lineage: Lineage, card):
         lineage.register(name, card(name, good=good, bad=1))
     result = lineage.run("a", "b", "c")
     assert not result.success
-    # The others go on; the run ends when all is made that can be, and says which drop was stopped.
+    # The other drops are completed; then the run fails and names the stopped drop.
     assert "b: stopped by the check images_are_usable" in failure(
         result, "embeddings_embeddings_match_tiles"
     )
@@ -170,11 +170,11 @@ def test_lineage__one_bad_drop_among_three(lineage: Lineage, card):
         e for e in result.get_asset_check_evaluations() if not e.passed and e.partition == "b"
     ]
     assert {(e.check_name, e.severity.value) for e in stopped} == {("images_are_usable", "ERROR")}
-    # What is made of the others is judged, too.
+    # The outputs of the other drops are judged as well.
     for check in ("tiles_cover_images", "embeddings_match_tiles"):
         judged = [e for e in result.get_asset_check_evaluations() if e.check_name == check]
         assert {e.partition: e.passed for e in judged} == {"a": True, "c": True}
-    # Mended, the run completes; what was finished is not made again.
+    # With corrected files the run completes; finished outputs are not made again.
     card("b", good=2)
     (lineage.settings.root / "inbox" / "b" / "BAD_0.JPG").unlink()
     assert lineage.run("a", "b", "c").success
@@ -247,7 +247,7 @@ def test_weights__stored_copy_without_the_source(
     shutil.rmtree(folder)
     assert here.run(only=["weights"]).success
     assert here.metadata("weights")["was_reused"] is True
-    # Another model is another matter, and so is a copy that is not whole.
+    # Not for another model, and not with an incomplete copy.
     monkeypatch.setenv("DINO_MODEL_ID", "./another")
     assert "no checkpoint directory './another'" in failure(
         Lineage(here.instance).run(only=["weights"]), "weights"
@@ -284,7 +284,7 @@ def test_storage__another_store_gets_all_results(lineage: Lineage, card, tmp_pat
         "flight-1",
         resources={"storage": other, "io_manager": CommittingIOManager(storage=other)},
     )
-    # The drop was registered in the first store; its folder stands in the inbox all the same.
+    # The drop was registered in the first store; its folder is still in the inbox.
     assert result.success
     assert read_manifest(other.open(), OutputId("tiles", "flight-1")).rows == 72
     assert {i.key for i in lineage.store.list()} - {

@@ -12,7 +12,7 @@ def test_shape_facts__related_facts_are_one_row():
         "architecture": {"dim": 64, "heads": 4, "registers": 0},
         "statistics": {"mean": [0.5]},
     }
-    # Of another asset these names mean something else.
+    # For another asset these names have another meaning.
     assert shape_facts("tiles", {"dim": 64, "mean": [0.5]}) == {"dim": 64, "mean": [0.5]}
 
 
@@ -43,7 +43,7 @@ def test_arrange__pictures_first_and_long_values_last():
         "pictures": "![]()", "caveat": "random",
     }  # fmt: skip
     assert list(arrange(rows)) == list(reversed(rows))
-    # Lists and mappings are those of an event, too, whose metadata are carried over.
+    # Metadata copied from an earlier event has lists and mappings as well.
     assert list(arrange({"gate": dg.MetadataValue.json({}), "n": dg.MetadataValue.int(1)})) == [
         "n",
         "gate",

@@ -101,7 +101,7 @@ def test_lineage__photographs_in_a_bucket_give_the_same_parts(
     assert remote.run(*DROPS, **QUICK).success
     assert contents(remote.store, "parts") == contents(lineage.store, "parts")
     local, on_s3 = (contents(where.store, "manifests") for where in (lineage, remote))
-    # Photographs on S3 are told apart by their ETags, not their times; no other manifest knows.
+    # Photographs on S3 are identified by ETags instead of times; only these manifests differ.
     differ = {key for key in local if local[key] != on_s3[key]}
     assert local.keys() == on_s3.keys()
     assert differ == {"manifests/images/_/a.json", "manifests/images/_/b.json"}

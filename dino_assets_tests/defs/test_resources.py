@@ -60,7 +60,7 @@ def test_storage__env_var_is_resolved_at_run_time(project, s3_endpoint, monkeypa
     @dg.asset
     def look(storage: StorageResource) -> None:
         assert storage.settings().secret_key == "resolved-late"
-        assert storage.settings().access_key == "minioadmin"  # the documents' default
+        assert storage.settings().access_key == "minioadmin"  # the published default
 
     assert dg.materialize([look], resources={"storage": resources["storage"]}).success
 

@@ -26,7 +26,7 @@ from dino_assets.store.objects import create_bucket
 from dino_assets_tests.defs.conftest import Lineage, failure
 from dino_assets_tests.worlds.servers import HOST, free_port, running
 
-SHIPPED = retrying.POLICY  # before a fixture makes it quick
+SHIPPED = retrying.POLICY  # before a fixture shortens the waits
 RETRY, RESTART = dg.DagsterEventType.STEP_UP_FOR_RETRY, dg.DagsterEventType.STEP_RESTARTED
 
 

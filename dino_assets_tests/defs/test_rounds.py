@@ -65,7 +65,7 @@ def test_round__unchanged_when_a_drop_is_added(lineage: Lineage):
     assert pick(lineage, round=2).success
     second = chosen(lineage, 2)
     assert second.facts["paid_before"] == 4
-    # And nothing is paid for twice afterwards either.
+    # Later rounds choose none of these tiles again.
     result = lineage.run("a", projections=LINEAR, selections={"budget": 4})
     assert checks(result)["selections_are_sound"].passed
     assert (chosen(lineage, 1), chosen(lineage, 2)) == (before, second)
@@ -199,13 +199,13 @@ def test_round__repaired_although_a_later_one_exists(lineage: Lineage, damaged: 
     assert "Deleted the part and kept the record 'manifests/selections/" in str(fault)
     assert (chosen(lineage, 1), chosen(lineage, 2)) == (first, second)
 
-    if damaged == "the table":  # what was paid for is not known
+    if damaged == "the table":  # the chosen tiles are not known
         result = pick(lineage, round=3)
         assert not result.success
         text = failure(result, "selections")
         assert "CorruptObjectError: the tiles of round-0001 cannot be read" in text
         assert "`dino-assets select --round 1 --budget 4 --column cls --fps-ratio" in text
-    # It is made again as it was, whatever settings it is asked for with.
+    # It is made again with its own settings, whatever settings are asked for.
     assert pick(lineage, budget=6).success
     assert list(verify(lineage.store)) == []
     assert (chosen(lineage, 1), chosen(lineage, 2)) == (first, second)
@@ -248,7 +248,7 @@ def test_round__tiles_chosen_in_another_space_are_not_chosen_again(
     assert len(tiles_of(lineage, second)) == 16
     assert not tiles_of(lineage, first) & tiles_of(lineage, second)
 
-    # Back to the first weights: what stands there has not changed, and can be repaired.
+    # Back to the first weights: their round has not changed, and can be repaired.
     lineage.settings = here
     lineage.store.delete(first.parts[0].key)
     result = lineage.run("a", projections=LINEAR, selections={"budget": 4})
@@ -257,7 +257,7 @@ def test_round__tiles_chosen_in_another_space_are_not_chosen_again(
     assert checks(result)["selections_are_sound"].passed
     assert list(verify(lineage.store)) == []
     assert first in find_outputs(lineage.store, "selections", "round-0001")
-    # And nobody pays twice there, nor gives up what the other space counts on.
+    # No tile is chosen twice there, and no round is removed that the other space depends on.
     result = pick(lineage, budget=6, replace=True)
     assert not result.success
     assert (

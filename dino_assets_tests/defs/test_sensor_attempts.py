@@ -37,7 +37,7 @@ def test_new_drops__drop_stopped_by_a_check_is_not_run_again(tower: Tower):
     )
     assert stopped.run_id[:8] in tower.said
     assert "0 of 1 files are usable" in tower.said
-    # Other pictures are another matter; a touched marker is not.
+    # Other pictures are new content; a touched marker is not.
     tower.put(f"bad/{MARKER}", b"again")
     assert tower.tick() == []
     tower.put("bad/DJI_0001.JPG")
@@ -67,7 +67,7 @@ def test_new_drops__failed_launches_are_no_attempts(tower: Tower):
         "a: 4 launches did not become a run, which does not count as an attempt; the next launch is in 2"
         in message
     )
-    # One that started is an attempt.
+    # A run that started counts as an attempt.
     tower.run(STATUS.FAILURE, tags)
     (request,) = tower.tick()
     assert (request.run_key[-2:], request.tags[ATTEMPT_TAG]) == (":5", "2")
@@ -83,7 +83,7 @@ def test_new_drops__unfit_files_are_reported_once(tower: Tower):
     for _ in range(2):
         assert tower.tick() == []
         assert tower.said == quiet
-    # A launch that became no run changes nothing, and another run says it anew.
+    # A failed launch changes nothing; another run reports it again.
     tower.run_of(request, STATUS.STARTING)
     (launched,) = tower.instance.get_runs(dg.RunsFilter(statuses=[STATUS.STARTING]))
     tower.instance.add_run_tags(launched.run_id, {"dagster/max_retries": "0"})
@@ -148,7 +148,9 @@ def test_new_drops__names_the_cancelled_run(tower: Tower):
     (request,) = tower.tick()
     run = tower.run_of(request, STATUS.STARTED)
     tower.instance.report_run_canceled(run)
-    later = tower.run_of(request, STATUS.FAILURE)  # a person tried once more, with the same tags
+    later = tower.run_of(
+        request, STATUS.FAILURE
+    )  # a person launched another run, with the same tags
     assert tower.tick() == []
     assert f"a: run {run.run_id[:8]} was cancelled" in tower.said
     assert later.run_id[:8] not in tower.said
@@ -162,7 +164,7 @@ def test_new_drops__no_run_while_dagster_retries(tower: Tower, is_ours: bool):
     run = tower.run(STATUS.STARTED, tags)
     tower.instance.report_run_failed(run, "killed")
     assert tower.instance.get_run_by_id(run.run_id).tags["dagster/will_retry"] == "true"
-    # Between the failure and the retry nothing runs, and all the same it is Dagster's turn.
+    # Between the failure and Dagster's retry no run is in flight, but none may be requested.
     assert tower.tick() == []
     assert "a: Dagster is about to start its crashed run again" in tower.said
     retry = tower.run(STATUS.STARTED, {**tags, "dagster/max_retries": "0"})
@@ -171,7 +173,7 @@ def test_new_drops__no_run_while_dagster_retries(tower: Tower, is_ours: bool):
     assert "a: a run is in flight" in tower.said
     tower.instance.report_run_failed(retry, "killed again")
     (again,) = tower.tick()
-    # Both count: they were about the same drop and the same files.
+    # Both count: they had the same drop and the same files.
     assert again.run_key.endswith(":3" if is_ours else ":1")
 
 

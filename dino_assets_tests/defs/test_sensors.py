@@ -57,7 +57,7 @@ def test_new_drops__late_files_are_named_and_read_once_registered(tower: Tower):
     tower.put("a/DJI_0002.JPG", photo_bytes(480, 640))
     assert tower.tick() == []
     assert "dino-assets drops register a (1 photograph came" in tower.said
-    # What two looks saw is what the UI and `drops list` call images old by.
+    # The UI and `drops list` call images old by the last two observations.
     (seen,) = tower.tick_at(time.time()).asset_events
     look = read_folder_state(str(tower.root / "inbox" / "a"), root=tower.root)
     assert (seen.partition, find_version_of(seen)) == ("a", look.fingerprint)
@@ -153,13 +153,13 @@ def test_new_drops__finished_only_by_manifests(tower: Tower):
     assert again.run_key == request.run_key[:-1] + "2"
     assert tower.execute(again).success
     assert tower.tick() == []
-    # Given up by `verify --repair`: made again, and only what is missing.
+    # Removed by `verify --repair`: only what is missing is made again.
     (key,) = [info.key for info in tower.store.list("manifests/embeddings")]
     tower.store.delete(key)
     (repair,) = tower.tick()
     assert tower.execute(repair).success
     assert tower.tick() == []
-    # A drop that needs one again and again is not a matter for a sensor.
+    # A drop that never gets finished needs a person.
     tower.store.delete(manifest_key(OutputId("tiles", "a")))
     assert tower.tick() == []
     assert "a person must look: 3 runs did not finish it" in tower.said
@@ -173,7 +173,7 @@ def test_new_drops__missing_inbox_is_explained(tower: Tower):
     assert tower.tick() == []
     assert "there is no folder and no .csv or .txt list at 'inbox'" in tower.said
     assert tower.said.endswith("No drop was looked at. DINO_INBOX sets the inbox.")
-    assert tower.cursor == cursor  # a mount that comes back has forgotten nothing
+    assert tower.cursor == cursor  # nothing is lost when the mount comes back
 
 
 def test_new_drops__failing_store_fails_the_tick(tower: Tower):
@@ -219,7 +219,7 @@ def test_new_drops__many_drops_in_one_tick(tower: Tower):
     for n in range(12):
         tower.arrive(f"d{n:02d}")
     assert names(tower.tick()) == [f"d{n:02d}" for n in range(10)]
-    assert names(tower.tick())[:3] == ["d10", "d11", "d00"]  # the cursor says whose turn it is
+    assert names(tower.tick())[:3] == ["d10", "d11", "d00"]  # the cursor names the next drop
 
 
 def test_new_drops__new_instance_gets_keys_of_finished_drops(tower: Tower):

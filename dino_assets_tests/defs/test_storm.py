@@ -30,7 +30,7 @@ SEED = int(os.environ.get("STORM_SEED", "0"))
 LONGEST_S = 120 + 30 * DROPS + 20 * KILLS
 # Nothing is in flight and nothing is requested by two ticks of the sensor, 30 s each.
 QUIET_S = 70
-OLDER = "made of"  # of other files than lie there now
+OLDER = "made of"  # made of other files than the present ones
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_storm__every_good_drop_is_complete_in_the_end(inbox: Inbox, project: Pa
         arriving.result()
         wait_until_quiet(weather, flights.drops, store, ends_s)
         late = [drop for drop in flights.drops if drop.is_good and explain(store, drop)]
-        # What came after a drop was finished is taken in by whoever registers it again.
+        # Files that came after a drop was finished are included when it is registered again.
         for drop in late:
             address = inbox_address(project, drop)
             run_command(project, "drops", "register", drop_name(drop), "--from", address)

@@ -74,7 +74,7 @@ def test_round__leaves_out_one_drop_and_says_why(lineage: Lineage, capsys, harm:
     (why,) = manifest.facts["left_out"].values()
     assert manifest.facts["left_out"].keys() == {"b"}
     assert ("inbox/b" if harm == "unmounted" else "DJI_0001.JPG") in why
-    # The same round from the command line, which says it too.
+    # The same round from the command line, with the same message.
     assert main(["select", "--budget", "20"]) == 0
     lines = capsys.readouterr().out.splitlines()
     model = lineage.settings.model
@@ -100,7 +100,7 @@ def test_round__left_out_drops_are_logged_and_checked(lineage: Lineage, caplog):
 def test_round__readable_drops_have_no_warning(lineage: Lineage):
     assert pick(lineage).success
     assert "left_out" not in chosen(lineage, 1).facts
-    # What was chosen counts as paid, and an unreadable drop is back in the next round.
+    # Chosen tiles are not chosen again, and the unreadable drop is in the next round's pool.
     unmount(lineage, "a")
     assert pick(lineage, round=2).success
     mount(lineage, "a")
@@ -155,7 +155,7 @@ def test_round__chosen_again_without_the_left_out_drops(lineage: Lineage):
     before = chosen(lineage, 1)
     table = next(part for part in before.parts if part.name is None)
     lineage.store.delete(table.key)
-    # Its own drops are away: it is not chosen from others instead.
+    # Its drops are missing: it is not chosen from other drops instead.
     for drop in "ac":
         unmount(lineage, drop)
     mount(lineage, "b")

@@ -265,7 +265,7 @@ def test_launch_run__killed_with_its_code_server_while_it_starts(watched, locate
     assert launcher == describe_self(run.run_id).dump()
     pid = find_launch(watched, run.run_id).pid
     server = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    for each in (server, pid):  # nobody is left who saw it end
+    for each in (server, pid):  # no process is left that waits for it
         os.kill(each, signal.SIGKILL)
     wait_for(lambda: explain(watched, run))
     monitor(watched)

@@ -91,7 +91,7 @@ def test_link__serves_the_file_with_its_content_type(committed: Committed, port:
         assert (status, data) == (200, FILES[name])
         assert headers["content-type"] == CONTENT_TYPES[f".{name.rpartition('.')[2]}"]
         assert "content-disposition" not in headers  # it opens, and is not saved
-        # A page made of other people's file names is no part of the UI.
+        # A page with file names from outside runs in an origin of its own.
         assert headers["content-security-policy"].startswith("sandbox allow-scripts ")
         assert "allow-same-origin" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"

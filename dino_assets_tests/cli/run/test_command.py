@@ -185,7 +185,7 @@ def test_run__a_model_that_changed_is_refused_until_it_is_accepted(
     monkeypatch.setenv("DINO_MODEL_ID", "mine")
     assert main(["run", "a", "--from", "cards/a", *CARD]) == 0
     shown = capsys.readouterr().out
-    assert 0 < shown.index("  weights ") < shown.index("  images ")  # before there is work to lose
+    assert 0 < shown.index("  weights ") < shown.index("  images ")  # before work could be lost
     data = weights.read_bytes()
     weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert main(["run", "a", *CARD]) == 1
@@ -195,7 +195,7 @@ def test_run__a_model_that_changed_is_refused_until_it_is_accepted(
     )
     assert main(["doctor"]) == 1
     assert re.search(r"^FAIL checkpoint +'mine' is not", capsys.readouterr().out, re.MULTILINE)
-    # The files that it was are in the store, and the one that it is may be wanted.
+    # The old files are in the store, and the new ones can be accepted.
     assert main(["export", "weights", "--to", "before"]) == 0
     assert (cards / "before" / "model.safetensors").read_bytes() == data
     assert main(["run", "a", *CARD, "--accept-weights"]) == 0

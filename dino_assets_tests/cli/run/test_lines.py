@@ -81,7 +81,7 @@ def test_run_lines__line_every_half_minute_of_a_silent_step(clock, capsys):
     ]
     lines(step_start("embeddings"))
     lines(log_entry("holding it against PyTorch"))
-    # What was logged and not printed comes first; of an older thing only the time.
+    # A logged, unprinted line comes first; later only the time is printed.
     assert wait(181) == ["embeddings holding it against PyTorch"]
     assert wait(215) == ["embeddings at work … 60 s so far"]
 

@@ -23,7 +23,7 @@ def test_run_lines__retries_of_a_failing_hub(project, instance, capsys, monkeypa
     sentence = (
         "LocalEntryNotFoundError: 'facebook/dinov2-small' is neither a directory on this machine"
     )
-    # Nothing is said twice but for its numbers.
+    # Lines repeat only with other numbers.
     assert len(shown) < 8
     assert again.startswith(f"  weights      {sentence}")
     assert again.endswith("Again in 0.1 s …")

@@ -20,7 +20,7 @@ def test_run__drops_share_an_encoder_which_is_closed(
     init = OpenVinoEncoder.__init__
 
     def build(encoder: OpenVinoEncoder, source, spec, **options) -> None:
-        if source.outputs == ("cls",):  # not the gate's, where it is asked
+        if source.outputs == ("cls",):  # without the encoders of the numerics check
             opened.append(weakref.ref(encoder))
         init(encoder, source, spec, **options)
 
